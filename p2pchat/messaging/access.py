@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-from p2pchat.core.groups.group import Group
+from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.log import Entry, LogId
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, UserId
@@ -126,7 +126,7 @@ class OfflineAccessPolicy(AccessPolicy):
         self,
         me: UserId,
         talks: Mapping[ConversationId, Naming],
-        groups: Mapping[ConversationId, Group],
+        groups: Mapping[ConversationId, GroupReplica],
         has_guests: bool,
     ) -> None:
         super().__init__(lambda: None, lambda: me)
@@ -150,7 +150,7 @@ class OfflineAccessPolicy(AccessPolicy):
             return self.knows(log.conversation)
         return group.is_present(self._me()) or _was_there(group, self._me(), entry)
 
-    def _find(self, conversation: ConversationId) -> tuple[Naming | None, Group | None]:
+    def _find(self, conversation: ConversationId) -> tuple[Naming | None, GroupReplica | None]:
         naming = self._talks.get(conversation)
         if naming is None:
             return None, None
@@ -162,7 +162,7 @@ def has_others(node: Node, me: UserId) -> bool:
     return any(is_of_others(me, one.naming, one.group) for one in node.sync.conversations.by_id.values())
 
 
-def is_of_others(me: UserId, naming: Naming | None, group: Group | None) -> bool:
+def is_of_others(me: UserId, naming: Naming | None, group: GroupReplica | None) -> bool:
     if group is not None:
         return group.state is not None and me not in group.named
     return naming is not None and naming.dm is not None and me not in naming.dm
@@ -188,7 +188,7 @@ def may_read(there: ConversationState, me: UserId, entry: Entry) -> bool:
     return there.group.is_present(me) or _was_there(there.group, me, entry)
 
 
-def _was_there(group: Group, me: UserId, entry: Entry) -> bool:
+def _was_there(group: GroupReplica, me: UserId, entry: Entry) -> bool:
     if entry.g is None or group.state is None or me not in group.members_at(entry.g[0]):
         return False
     left = [leave.c for leave in group.state.leaves.get(me, ()) if leave.gen <= entry.g[0]]

@@ -13,9 +13,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from p2pchat.core.effects import GroupUpdate as Told
-from p2pchat.core.groups.group import Group as CoreGroup
-from p2pchat.core.groups.group import Group as State
-from p2pchat.core.groups.group import GroupView
+from p2pchat.core.groups.group import GroupReplica, GroupView
 from p2pchat.core.groups.state import LEAVE, OPERATION, talk_id
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest
 from p2pchat.core.log import Entry, LogId, decode_entry, message_id
@@ -243,7 +241,7 @@ class GroupDirectory:
         return found if self._sees is None else set(filter(self._sees, found))
 
     @classmethod
-    def of_stored(cls, groups: Mapping[ConversationId, CoreGroup]) -> GroupDirectory:
+    def of_stored(cls, groups: Mapping[ConversationId, GroupReplica]) -> GroupDirectory:
         """Return the groups that storage knows, where no peer runs."""
         views = {id: group.view for id, group in groups.items() if group.view is not None}
         book = cls(lambda: views)
@@ -323,11 +321,11 @@ class GroupDirectory:
         return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"
 
 
-def groups_of(spoken: Iterable[GroupEntry]) -> dict[ConversationId, CoreGroup]:
+def groups_of(spoken: Iterable[GroupEntry]) -> dict[ConversationId, GroupReplica]:
     """Return the groups that storage knows, by id; each log in order."""
-    groups: dict[ConversationId, CoreGroup] = {}
+    groups: dict[ConversationId, GroupReplica] = {}
     for log, seq, raw in spoken:
-        groups.setdefault(log.conversation, CoreGroup(log.conversation)).add(log, seq, raw, decode_entry(raw))
+        groups.setdefault(log.conversation, GroupReplica(log.conversation)).add(log, seq, raw, decode_entry(raw))
     return groups
 
 
@@ -360,7 +358,7 @@ async def earlier_changes(
 def _changes(
     viewer: Viewer, group: ConversationId, written: Iterable[ReleasedEntry]
 ) -> Mapping[int, list[GroupChanged]]:
-    state, former = State(group), ""
+    state, former = GroupReplica(group), ""
     found: dict[int, list[GroupChanged]] = {}
     for shown in sorted(written, key=lambda one: one.place):
         for change, by, target in state.add(shown.log, shown.seq, shown.raw, decode_entry(shown.raw)):

@@ -12,19 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2pchat.core.groups.group import MAX_EARLY, Group
+from p2pchat.core.groups.group import MAX_EARLY, GroupReplica
 from p2pchat.core.groups.state import (
     MAX_LEAVES,
     MAX_TIED,
     Cuts,
-    Sight,
+    VisibilityRule,
     fork_mark,
     group_body,
     leave_body,
     operation_hash,
     talk_id,
 )
-from p2pchat.core.groups.visibility import End, ends_of, is_wanted, may_be_seen
+from p2pchat.core.groups.visibility import VisibleEnd, is_wanted, may_be_visible, visible_ends
 from p2pchat.core.log import Entry, LogId, decode_entry, encode_entry
 from p2pchat.core.records import Cite
 from p2pchat.protocol import MAX_INT, Mark
@@ -64,14 +64,14 @@ class Pen:
     def leave(self, by: str, gen: int, *cuts: Mark) -> None:
         self.put(by, by[0] + "9", Entry("leave", 1, 1, g=(gen, "00" * 8), b=leave_body(cuts)))
 
-    def group(self, written: list[Written] | None = None) -> Group:
-        group = Group(self.id)
+    def group(self, written: list[Written] | None = None) -> GroupReplica:
+        group = GroupReplica(self.id)
         for log, seq, raw, entry in self.written if written is None else written:
             group.add(log, seq, raw, entry)
         return group
 
 
-def members(group: Group) -> dict[str, int]:
+def members(group: GroupReplica) -> dict[str, int]:
     assert group.view is not None
     return {NAMES[user]: added for user, added in group.view.members.items()}
 
@@ -95,7 +95,7 @@ def test_the_first_operation_is_the_group() -> None:
 def test_ids_are_those_of_the_golden_bytes() -> None:
     golden = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))["conversations"]
     raw, naming = golden["group"]["create_text"], golden["group"]["naming"]["group"]
-    group = Group(golden["group"]["id"])
+    group = GroupReplica(golden["group"]["id"])
     assert operation_hash(raw) == group.id and group.talk == golden["talk"]["id"]
     assert group.begins_with(LogId(*naming), raw, decode_entry(raw))
 
@@ -107,7 +107,7 @@ def test_the_highest_gen_holds() -> None:
     group = pen.group()
     assert members(group) == {"ada": 1, "cyd": 2} and group.view and group.view.name == "dev"
     assert group.named == {IDS["ada"], IDS["bob"], IDS["cyd"]}
-    assert group.sights(IDS["bob"]) == (Sight(None, (mark("b1", 4),)),)
+    assert group.visibility_rules(IDS["bob"]) == (VisibilityRule(None, (mark("b1", 4),)),)
 
 
 def test_nobody_but_the_owner_of_the_gen_below_makes_one() -> None:
@@ -140,10 +140,10 @@ def test_who_leaves_is_no_member_until_added_again() -> None:
     pen.leave("bob", 1, mark("b1", 3))
     group = pen.group()
     assert members(group) == {"ada": 1} and group.view and group.view.left == {IDS["bob"]}
-    assert group.sights(IDS["bob"]) == (Sight(None, (mark("b1", 3),)),)
+    assert group.visibility_rules(IDS["bob"]) == (VisibilityRule(None, (mark("b1", 3),)),)
     pen.operation(2, {"ada": 1, "bob": 2}, cuts={IDS["bob"]: (mark("b1", 3),)})
     assert members(pen.group()) == {"ada": 1, "bob": 2}  # the leave cites gen 1, before bob was added
-    assert pen.group().sights(IDS["bob"]) == (Sight(2, (mark("b1", 3),)),)
+    assert pen.group().visibility_rules(IDS["bob"]) == (VisibilityRule(2, (mark("b1", 3),)),)
 
 
 def test_the_next_operation_says_again_where_those_ended_who_are_gone() -> None:
@@ -159,11 +159,11 @@ def test_a_group_loaded_at_a_start_is_what_it_was() -> None:
     pen = Pen("bob", "cyd")
     pen.operation(2, {"ada": 1, "cyd": 1}, cuts={IDS["bob"]: (mark("b1", 4),)})
     pen.leave("cyd", 2, mark("c1", 7))
-    loaded, former = Group(pen.id), pen.group()
+    loaded, former = GroupReplica(pen.id), pen.group()
     loaded.load(pen.written)
     assert (loaded.state, loaded.named, loaded.cite) == (former.state, former.named, former.cite)
     assert loaded.view == former.view is not None
-    empty = Group(pen.id)
+    empty = GroupReplica(pen.id)
     empty.load([])
     assert empty.state is None
 
@@ -219,18 +219,18 @@ def test_operations_of_one_gen_meet() -> None:
     group = pen.group()
     assert members(group) == {"ada": 1, "bob": 2}
     assert group.view and group.view.name == ("one" if one < other else "two")
-    assert {sight.added for sight in group.sights(IDS["cyd"])} == {None, 1}
+    assert {sight.added for sight in group.visibility_rules(IDS["cyd"])} == {None, 1}
 
 
 def test_what_was_lost_in_a_tie_is_made_again_once() -> None:
     pen = Pen("bob")
     one = pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2})
     other = pen.operation(2, {"ada": 1, "bob": 1, "dan": 2}, run="a2")
-    assert {lost.hash for lost in pen.group().lost(IDS["ada"])} == {one, other}
+    assert {lost.hash for lost in pen.group().lost_operations(IDS["ada"])} == {one, other}
     pen.operation(3, {"ada": 1, "bob": 1, "cyd": 2}, redo=one)
-    assert [lost.hash for lost in pen.group().lost(IDS["ada"])] == [other]
+    assert [lost.hash for lost in pen.group().lost_operations(IDS["ada"])] == [other]
     pen.operation(4, {"ada": 1, "bob": 1, "cyd": 2, "dan": 2}, redo=other)
-    assert pen.group().lost(IDS["ada"]) == []
+    assert pen.group().lost_operations(IDS["ada"]) == []
 
 
 def test_what_a_restored_owner_made_on_an_old_gen_is_made_again() -> None:
@@ -238,14 +238,14 @@ def test_what_a_restored_owner_made_on_an_old_gen_is_made_again() -> None:
     pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2})
     pen.operation(3, {"ada": 1, "bob": 1, "cyd": 2}, name="dev")
     restored = pen.operation(2, {"ada": 1}, run="a2", before=(mark("a1", 1),))
-    assert [lost.hash for lost in pen.group().lost(IDS["ada"])] == [restored]
+    assert [lost.hash for lost in pen.group().lost_operations(IDS["ada"])] == [restored]
 
 
 def test_two_that_made_the_same_lost_nothing() -> None:
     pen = Pen("bob")
     pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2}, cuts={})
     pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2}, run="a2", cuts={IDS["dan"]: (mark("d1", 1),)})
-    assert pen.group().lost(IDS["ada"]) == []
+    assert pen.group().lost_operations(IDS["ada"]) == []
 
 
 def test_who_handed_over_by_one_of_two_makes_the_other_again_first() -> None:
@@ -255,9 +255,9 @@ def test_who_handed_over_by_one_of_two_makes_the_other_again_first() -> None:
     group = pen.group()
     assert group.view is not None
     if handed < renamed:
-        assert group.view.owner == IDS["bob"] and group.lost(IDS["bob"]) == []
+        assert group.view.owner == IDS["bob"] and group.lost_operations(IDS["bob"]) == []
     else:
-        assert [lost.hash for lost in group.lost(IDS["ada"])] == [renamed, handed]
+        assert [lost.hash for lost in group.lost_operations(IDS["ada"])] == [renamed, handed]
 
 
 histories = st.lists(
@@ -289,8 +289,8 @@ def test_the_order_in_which_they_come_changes_nothing(
     one, other = pen.group(), pen.group(shuffled)
     assert one.view == other.view and one.named == other.named
     for user in IDS.values():
-        assert one.sights(user) == other.sights(user)
-        assert one.lost(user) == other.lost(user)
+        assert one.visibility_rules(user) == other.visibility_rules(user)
+        assert one.lost_operations(user) == other.lost_operations(user)
 
 
 # ---- members who lie
@@ -332,15 +332,15 @@ def test_nobody_but_the_owner_says_that_something_lost_was_made_again() -> None:
     pen = Pen("bob")
     pen.operation(2, {"ada": 1, "bob": 1}, name="dev")
     pen.operation(2, {"ada": 1, "bob": 1}, name="prod")
-    [lost] = pen.group().lost(IDS["ada"])
+    [lost] = pen.group().lost_operations(IDS["ada"])
     pen.operation(3, {"bob": 1}, by="bob", run="b1", redo=lost.hash)
-    assert pen.group().lost(IDS["ada"]) == [lost]
+    assert pen.group().lost_operations(IDS["ada"]) == [lost]
 
 
 # ---- what is seen of a talk
 
 
-class Strip:
+class LogView:
     """A log of a talk: so long, citing these gens from these entries on."""
 
     def __init__(self, seq: int, *cites: tuple[int, int], before: tuple[Mark, ...] = ()) -> None:
@@ -349,49 +349,56 @@ class Strip:
         self.cites = [Cite(first, gen, f"{first - 1:016x}") for first, gen in cites]
 
 
-def ends(sights: list[Sight], **logs: Strip) -> dict[str, End]:
-    found = ends_of(sights, {run * 8: strip for run, strip in logs.items()})
+def ends(visibility_rules: list[VisibilityRule], **logs: LogView) -> dict[str, VisibleEnd]:
+    found = visible_ends(visibility_rules, {run * 8: strip for run, strip in logs.items()})
     return {run[:2]: end for run, end in found.items()}
 
 
 def test_a_member_is_seen_from_the_gen_that_added_it() -> None:
-    assert ends([Sight(2)], b1=Strip(5, (1, 2), (3, 4))) == {"b1": End(5)}
-    assert ends([Sight(3)], b1=Strip(5, (1, 2), (3, 4))) == {"b1": End(0)}
-    assert ends([Sight(3)], b1=Strip(5, (1, 4), (4, 2))) == {"b1": End(3, mark("b1", 3).chain8)}
+    assert ends([VisibilityRule(2)], b1=LogView(5, (1, 2), (3, 4))) == {"b1": VisibleEnd(5)}
+    assert ends([VisibilityRule(3)], b1=LogView(5, (1, 2), (3, 4))) == {"b1": VisibleEnd(0)}
+    assert ends([VisibilityRule(3)], b1=LogView(5, (1, 4), (4, 2))) == {"b1": VisibleEnd(3, mark("b1", 3).chain8)}
 
 
 def test_who_was_removed_is_seen_up_to_the_cut_and_what_builds_below_it() -> None:
-    logs = {"b1": Strip(5, (1, 1)), "b2": Strip(4, (1, 1), before=(mark("b1", 5),)), "b3": Strip(2, (1, 1))}
-    assert ends([Sight(None, (mark("b2", 2),))], **logs) == {
-        "b1": End(5),
-        "b2": End(2, mark("b2", 2).chain8),
-        "b3": End(0),
+    logs = {"b1": LogView(5, (1, 1)), "b2": LogView(4, (1, 1), before=(mark("b1", 5),)), "b3": LogView(2, (1, 1))}
+    assert ends([VisibilityRule(None, (mark("b2", 2),))], **logs) == {
+        "b1": VisibleEnd(5),
+        "b2": VisibleEnd(2, mark("b2", 2).chain8),
+        "b3": VisibleEnd(0),
     }
-    assert ends([Sight(None)], **logs) == {"b1": End(0), "b2": End(0), "b3": End(0)}
+    assert ends([VisibilityRule(None)], **logs) == {"b1": VisibleEnd(0), "b2": VisibleEnd(0), "b3": VisibleEnd(0)}
 
 
 def test_who_was_added_again_is_seen_in_a_new_run() -> None:
-    logs = {"b1": Strip(9, (1, 1)), "b2": Strip(2, (1, 5), before=(mark("b1", 4),))}
-    assert ends([Sight(5, (mark("b1", 4),))], **logs) == {"b1": End(4, mark("b1", 4).chain8), "b2": End(2)}
+    logs = {"b1": LogView(9, (1, 1)), "b2": LogView(2, (1, 5), before=(mark("b1", 4),))}
+    assert ends([VisibilityRule(5, (mark("b1", 4),))], **logs) == {
+        "b1": VisibleEnd(4, mark("b1", 4).chain8),
+        "b2": VisibleEnd(2),
+    }
 
 
 def test_under_two_sights_only_what_both_let_be_seen() -> None:
-    assert ends([Sight(1), Sight(None, (mark("b1", 3),))], b1=Strip(5, (1, 1))) == {"b1": End(3, mark("b1", 3).chain8)}
+    assert ends([VisibilityRule(1), VisibilityRule(None, (mark("b1", 3),))], b1=LogView(5, (1, 1))) == {
+        "b1": VisibleEnd(3, mark("b1", 3).chain8)
+    }
 
 
 def test_what_may_lie_below_a_cut_that_has_not_come_is_taken() -> None:
-    removed = [Sight(None, (mark("b2", 2),))]
-    assert may_be_seen(removed, {}, "b1" * 8, 1, 1)  # b2 may build on it
-    here = {"b2" * 8: Strip(2, (1, 1))}
-    assert not may_be_seen(removed, here, "b1" * 8, 1, 1)  # it does not
-    assert not may_be_seen(removed, here, "b2" * 8, 3, 1) and not is_wanted(removed, here, mark("b2", 3))
+    removed = [VisibilityRule(None, (mark("b2", 2),))]
+    assert may_be_visible(removed, {}, "b1" * 8, 1, 1)  # b2 may build on it
+    here = {"b2" * 8: LogView(2, (1, 1))}
+    assert not may_be_visible(removed, here, "b1" * 8, 1, 1)  # it does not
+    assert not may_be_visible(removed, here, "b2" * 8, 3, 1) and not is_wanted(removed, here, mark("b2", 3))
     assert is_wanted(removed, {}, mark("b2", 3))
 
 
 def test_what_comes_behind_something_unseen_is_not_taken() -> None:
-    logs = {"b1" * 8: Strip(3, (1, 5), (3, 1))}
-    assert not may_be_seen([Sight(4)], logs, "b1" * 8, 4, 5)
-    assert may_be_seen([Sight(4)], logs, "b2" * 8, 1, 5) and not may_be_seen([Sight(4)], logs, "b2" * 8, 1, 3)
+    logs = {"b1" * 8: LogView(3, (1, 5), (3, 1))}
+    assert not may_be_visible([VisibilityRule(4)], logs, "b1" * 8, 4, 5)
+    assert may_be_visible([VisibilityRule(4)], logs, "b2" * 8, 1, 5) and not may_be_visible(
+        [VisibilityRule(4)], logs, "b2" * 8, 1, 3
+    )
 
 
 # ---- logs that forked: each peer holds another part of them
@@ -409,7 +416,7 @@ def test_operations_in_a_forked_log_count_until_they_are_made_again_and_the_firs
     log = fork(pen, "ada", "a1")
     for gen, group in enumerate(parts, 1):
         assert group.fork(log) == [] and group.state is not None and group.state.gen == gen
-        assert group.unmade(IDS["ada"]) == [log] and group.knows((9, "ab" * 8))
+        assert group.logs_to_reissue(IDS["ada"]) == [log] and group.knows((9, "ab" * 8))
     anew = len(pen.written)
     pen.operation(2, {"ada": 1, "bob": 1}, run="a2", name="again")
     pen.operation(3, {"ada": 1}, run="a2", name="again", redo=fork_mark(log))
@@ -417,8 +424,8 @@ def test_operations_in_a_forked_log_count_until_they_are_made_again_and_the_firs
         for each in pen.written[anew:]:
             group.add(*each)
         assert group.state is not None and (group.state.gen, group.state.name) == (3, "again")
-        assert (members(group), group.unmade(IDS["ada"])) == ({"ada": 1}, [])
-    loaded = Group(pen.id)
+        assert (members(group), group.logs_to_reissue(IDS["ada"])) == ({"ada": 1}, [])
+    loaded = GroupReplica(pen.id)
     loaded.load(pen.written, [log])
     assert loaded.state == parts[0].state
 
@@ -430,8 +437,8 @@ def test_only_what_holds_and_stands_nowhere_else_is_made_again() -> None:
     pen.operation(2, {"ada": 1, "bob": 1}, run="a3", name="another")
     group = pen.group()
     group.fork(fork(pen, "ada", "a2"))
-    assert [made.name for made in group.standing_in(group.unmade(IDS["ada"]))] == ["three"]
-    assert group.unmade(IDS["bob"]) == []
+    assert [made.name for made in group.operations_only_in(group.logs_to_reissue(IDS["ada"]))] == ["three"]
+    assert group.logs_to_reissue(IDS["bob"]) == []
 
 
 def test_a_leave_in_a_forked_log_counts_no_more() -> None:

@@ -283,7 +283,7 @@ def test_with_a_disk_nearly_full_nothing_is_made_again_before_there_is_room(sim:
     ada.start()
     club.ask(ada, inputs.GroupChangeRequest, club.id, name="dev")
     assert ada.node is not None
-    while not ada.node.sync.conversations.groups[club.id].lost(ada.user):
+    while not ada.node.sync.conversations.groups[club.id].lost_operations(ada.user):
         sim.run(0.01)  # until it hears from bob what it did
     ada.disk_low(True)
     sim.run(30)

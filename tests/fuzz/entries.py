@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from p2pchat.config import Settings
 from p2pchat.core.export_file import ExportReader
-from p2pchat.core.groups.group import Group
+from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.groups.state import group_body, leave_body, read_leave, read_operation
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, encode_entry, extend_chain
 from p2pchat.core.records import is_own, relation_of
@@ -55,7 +55,7 @@ def means_something(raw: str, seq: int, entry: Entry) -> None:
     hold(operation is None or leave is None, "an operation that is a leave")
     if operation is not None:
         hold(operation.owner in operation.members and operation.name.isprintable(), "an operation that may not be")
-        group = Group(operation.hash)
+        group = GroupReplica(operation.hash)
         group.add(log, seq, raw, entry)
         hold(group.state is None or group.view is not None, "a group that nobody can look at")
     mending = relation_of(log, seq, entry)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from p2pchat.core.groups.state import (
     Ancestry,
-    Chain,
-    Operation,
-    Sight,
-    State,
+    GroupOperation,
+    GroupState,
+    GroupStates,
+    VisibilityRule,
     fork_mark,
     is_first,
-    lost,
+    lost_operations,
     operation_hash,
     read_leave,
     read_operation,
@@ -40,7 +40,7 @@ class Difference(NamedTuple):
     target: UserId
 
 
-class Group:
+class GroupReplica:
     """One group.
 
     Attributes:
@@ -51,12 +51,12 @@ class Group:
     def __init__(self, group: ConversationId) -> None:
         self.id = group
         self.talk = talk_id(group)
-        self.state: State | None = None
+        self.state: GroupState | None = None
         self._named: set[UserId] = set()
         self._named_now: frozenset[UserId] = frozenset()  # the same as it is read, made anew when it was read and grew
-        self._states = Chain()
-        self._operations: dict[tuple[str, UserId], Operation] = {}  # by hash and writer: anybody can copy the bytes
-        self._twice: dict[tuple[str, UserId], list[Operation]] = {}  # of those that are written twice, each
+        self._states = GroupStates()
+        self._operations: dict[tuple[str, UserId], GroupOperation] = {}  # by hash and writer: all can copy the bytes
+        self._twice: dict[tuple[str, UserId], list[GroupOperation]] = {}  # of those that are written twice, each
         self._forked: set[LogId] = set()  # logs of this group
         self._void: set[LogId] = set()  # those of them whose operations were made again
         self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
@@ -79,7 +79,7 @@ class Group:
         return self._named_now
 
     @property
-    def in_vain(self) -> frozenset[UserId]:
+    def named_only_by_void(self) -> frozenset[UserId]:
         """Everyone whom only operations in forked logs named that count no more: their writer may not know of it."""
         if not self._void:
             return frozenset()
@@ -117,7 +117,7 @@ class Group:
         What stands in a forked log is other on each peer. So its leaves count no more, and its operations only until
         their writer says, in a log that did not fork, that it made them again; the first, which is the group, always.
         """
-        former, self._states = self._states, Chain()
+        former, self._states = self._states, GroupStates()
         self._void = {log for log in self._forked if self._is_made_again(log)}
         for key, operation in self._operations.items():
             written = self._twice.get(key, [operation])
@@ -134,16 +134,16 @@ class Group:
         return any(one.by == log.user and one.redo == mark and one.log not in self._forked for one in written)
 
     @property
-    def menders(self) -> set[UserId]:
+    def users_to_reissue(self) -> set[UserId]:
         """Who may have something to make again here: its owner, and whose logs forked."""
         owner = set() if self.state is None else {self.state.owner}
         return owner | {log.user for log in self._forked - self._void}
 
-    def unmade(self, user: UserId) -> list[LogId]:
+    def logs_to_reissue(self, user: UserId) -> list[LogId]:
         """Return the forked logs of a user whose operations it has not made again."""
         return [log for log in sorted(self._forked - self._void) if log.user == user]
 
-    def standing_in(self, logs: Sequence[LogId]) -> list[Operation]:
+    def operations_only_in(self, logs: Sequence[LogId]) -> list[GroupOperation]:
         """Return the operations of gen 2 and later that hold and stand nowhere but in these logs, by gen."""
         tied = (self._states[at].tied for at in range(1, len(self._states)))
         return [all_of[0] for all_of in tied if all(operation.log in logs for operation in all_of)]
@@ -165,7 +165,7 @@ class Group:
             self._take(operation)
         return True
 
-    def _take(self, operation: Operation) -> None:
+    def _take(self, operation: GroupOperation) -> None:
         if operation.by in self._owners or operation.gen == 1:
             self._owners.add(operation.owner)
         else:
@@ -224,20 +224,20 @@ class Group:
         assert self.state is not None
         return self.state.members[user]
 
-    def sights(self, user: UserId) -> tuple[Sight, ...]:
-        return self.state.sights(user) if self.state else ()
+    def visibility_rules(self, user: UserId) -> tuple[VisibilityRule, ...]:
+        return self.state.visibility_rules(user) if self.state else ()
 
     def has_cut(self, user: UserId) -> bool:
         """Say whether anything this user wrote was ever cut off, or may be: then not all of it can be had."""
-        return any(sight.cuts for sight in self.sights(user))
+        return any(sight.cuts for sight in self.visibility_rules(user))
 
-    def lost(self, owner: UserId) -> list[Operation]:
+    def lost_operations(self, owner: UserId) -> list[GroupOperation]:
         """Return operations of a user that came to nothing and can be made again: it owns the group."""
         if self.state is None or self.state.owner != owner:
             return []
-        return lost(self._operations.values(), self._states, owner, Ancestry(self._before))
+        return lost_operations(self._operations.values(), self._states, owner, Ancestry(self._before))
 
-    def below(self, operation: Operation) -> State:
+    def below(self, operation: GroupOperation) -> GroupState:
         """Return the state an operation of gen 2 or later was made on, as it is seen now."""
         return self._states[operation.gen - 2]
 
@@ -251,7 +251,7 @@ class Group:
         return GroupView(self.id, self.talk, state.name, state.owner, state.gen, present, state.left)
 
 
-def _differences(former: State | None, now: State, by: UserId) -> Iterator[Difference]:
+def _differences(former: GroupState | None, now: GroupState, by: UserId) -> Iterator[Difference]:
     if former is None:
         yield Difference("created", by, "")
         return

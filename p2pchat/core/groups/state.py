@@ -25,7 +25,7 @@ MAX_LEAVES = 64  # of one user: one for each time it was a member
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class VisibilityRule:
     """What one operation lets be seen of one user's entries.
 
     Attributes:
@@ -38,7 +38,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class GroupState:
     """A group at one gen.
 
     Attributes:
@@ -55,19 +55,19 @@ class State:
     owner: UserId
     members: Mapping[UserId, int]
     left: frozenset[UserId]
-    tied: tuple[Operation, ...]
-    leaves: Mapping[UserId, tuple[Leave, ...]]
+    tied: tuple[GroupOperation, ...]
+    leaves: Mapping[UserId, tuple[GroupLeave, ...]]
 
     @property
     def present(self) -> frozenset[UserId]:
         """The members who have not left."""
         return frozenset(self.members) - self.left
 
-    def sights(self, user: UserId) -> tuple[Sight, ...]:
+    def visibility_rules(self, user: UserId) -> tuple[VisibilityRule, ...]:
         """Return what is seen of a user's entries: those that all of these let be seen."""
         return tuple(self._sight(operation, user) for operation in self.tied)
 
-    def _sight(self, operation: Operation, user: UserId) -> Sight:
+    def _sight(self, operation: GroupOperation, user: UserId) -> VisibilityRule:
         added = operation.members.get(user)
         if user == self.owner and added is None:
             added = self.members[user]
@@ -75,8 +75,8 @@ class State:
         since = self.members.get(user, added)
         counting = [leave for leave in self.leaves.get(user, ()) if since is not None and leave.gen >= since]
         if added is None or not counting:
-            return Sight(added, cuts)
-        return Sight(None, (*cuts, *(mark for leave in counting for mark in leave.cuts)))
+            return VisibilityRule(added, cuts)
+        return VisibilityRule(None, (*cuts, *(mark for leave in counting for mark in leave.cuts)))
 
     def cuts(self, seen: Callable[[UserId], Sequence[Mark]]) -> dict[UserId, tuple[Mark, ...]]:
         """Return up to where counts what those wrote who were removed or left, for the next operation to say.
@@ -93,7 +93,7 @@ class State:
         return {user: marks for user, marks in cuts.items() if marks}
 
 
-class Chain(Sequence[State]):
+class GroupStates(Sequence[GroupState]):
     """The states gen 1, 2, 3 ... up to the one that holds, as operations and leaves come; empty without a first one.
 
     An operation costs what it changes: the states above stand on nothing of it but its owner. Of what somebody writes
@@ -102,13 +102,13 @@ class Chain(Sequence[State]):
     """
 
     def __init__(self) -> None:
-        self._of_gen: dict[tuple[int, UserId], list[Operation]] = {}  # of each writer, by hash
-        self._tied: list[tuple[Operation, ...]] = []  # those that made gen 1, 2, 3 ...
-        self._leaves: dict[UserId, tuple[Leave, ...]] = {}
-        self._last: State | None = None
+        self._of_gen: dict[tuple[int, UserId], list[GroupOperation]] = {}  # of each writer, by hash
+        self._tied: list[tuple[GroupOperation, ...]] = []  # those that made gen 1, 2, 3 ...
+        self._leaves: dict[UserId, tuple[GroupLeave, ...]] = {}
+        self._last: GroupState | None = None
         self.creator: UserId = ""  # who made gen 1, "" before: that is one operation, for its hash is the group
 
-    def add(self, operation: Operation) -> None:
+    def add(self, operation: GroupOperation) -> None:
         """Take an operation; of two of one writer with one hash the later given counts."""
         if operation.gen == 1:
             self.creator = operation.by
@@ -122,7 +122,7 @@ class Chain(Sequence[State]):
             del there[MAX_TIED:]
             self._remake(operation.gen)
 
-    def add_leave(self, leave: Leave) -> None:
+    def add_leave(self, leave: GroupLeave) -> None:
         said = sorted((*self._leaves.get(leave.by, ()), leave), key=lambda one: (-one.gen, one.log, one.seq))
         self._leaves[leave.by] = tuple(sorted(said[:MAX_LEAVES], key=lambda one: (one.log, one.seq)))
         self._last = None
@@ -144,13 +144,13 @@ class Chain(Sequence[State]):
             gen += 1
         self._last = None
 
-    def _valid(self, gen: int) -> list[Operation]:
+    def _valid(self, gen: int) -> list[GroupOperation]:
         return self._of_gen.get((gen, self._tied[gen - 2][0].owner if gen > 1 else self.creator), [])
 
     def __len__(self) -> int:
         return len(self._tied)
 
-    def __getitem__(self, at: int) -> State:  # type: ignore[override]  # nobody slices it
+    def __getitem__(self, at: int) -> GroupState:  # type: ignore[override]  # nobody slices it
         if at not in (-1, len(self._tied) - 1):
             return _meet(at + 1, self._tied[at], self._leaves)
         if self._last is None:
@@ -158,7 +158,7 @@ class Chain(Sequence[State]):
         return self._last
 
     @property
-    def leaves(self) -> list[Leave]:
+    def leaves(self) -> list[GroupLeave]:
         """All leaves that count, or may."""
         return [leave for said in self._leaves.values() for leave in said]
 
@@ -167,19 +167,19 @@ class Chain(Sequence[State]):
         return frozenset(_met(self._tied[gen - 1])) if 0 < gen <= len(self._tied) else frozenset()
 
 
-def _hash(operation: Operation) -> str:
+def _hash(operation: GroupOperation) -> str:
     return operation.hash
 
 
-def _meet(gen: int, tied: tuple[Operation, ...], leaves: Mapping[UserId, tuple[Leave, ...]]) -> State:
+def _meet(gen: int, tied: tuple[GroupOperation, ...], leaves: Mapping[UserId, tuple[GroupLeave, ...]]) -> GroupState:
     first, members = tied[0], _met(tied)
     left = frozenset(
         user for user, said in leaves.items() if any(leave.gen >= members.get(user, MAX_INT + 1) for leave in said)
     )
-    return State(gen, first.hash, first.name, first.owner, members, left, tied, dict(leaves))
+    return GroupState(gen, first.hash, first.name, first.owner, members, left, tied, dict(leaves))
 
 
-def _met(tied: tuple[Operation, ...]) -> Mapping[UserId, int]:
+def _met(tied: tuple[GroupOperation, ...]) -> Mapping[UserId, int]:
     """Return who is a member in all of these; the owner named always is one."""
     first = tied[0]
     if len(tied) == 1:
@@ -205,7 +205,7 @@ class Intent:
     name: str | None = field(repr=False)
     owner: UserId | None
 
-    def is_in(self, state: State) -> bool:
+    def is_in(self, state: GroupState) -> bool:
         """Say whether a state has all of it."""
         return (
             self.added.keys() <= state.members.keys()
@@ -215,7 +215,7 @@ class Intent:
         )
 
 
-def intent_of(operation: Operation, below: State) -> Intent:
+def intent_of(operation: GroupOperation, below: GroupState) -> Intent:
     """Return what an operation changed, seen from the state of the gen before it."""
     added = {user: gen for user, gen in operation.members.items() if gen > below.members.get(user, 0)}
     removed = frozenset(below.members.keys() - operation.members.keys()) - below.left
@@ -230,7 +230,7 @@ class Ancestry:
         """`before`: of each log, by user and run, what it builds on."""
         self._before = before
 
-    def knows(self, later: Operation, earlier: Operation) -> bool:
+    def knows(self, later: GroupOperation, earlier: GroupOperation) -> bool:
         if later.by != earlier.by:
             return earlier.owner == later.by  # only that operation let it write
         todo, seen = [(later.log.run, later.seq - 1)], {later.log.run}
@@ -245,9 +245,9 @@ class Ancestry:
         return False
 
 
-def lost(
-    operations: Iterable[Operation], states: Sequence[State], owner: UserId, ancestry: Ancestry
-) -> list[Operation]:
+def lost_operations(
+    operations: Iterable[GroupOperation], states: Sequence[GroupState], owner: UserId, ancestry: Ancestry
+) -> list[GroupOperation]:
     """Return the operations of the present owner that came to nothing, in the order to make them again.
 
     One counts as lost when nothing was built on it, what it changed is in no state above it, and none redid it.
@@ -290,7 +290,7 @@ Cuts = Mapping[UserId, tuple[Mark, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class GroupOperation:
     """The whole group as one operation gives it.
 
     Attributes:
@@ -314,7 +314,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class GroupLeave:
     """A member's word that it leaves: after what it wrote up to these marks, citing this gen, at this clock."""
 
     by: UserId
@@ -356,7 +356,7 @@ def leave_body(cuts: Sequence[Mark]) -> dict[str, Any]:
 # ---- reading
 
 
-def read_operation(log: LogId, seq: int, raw: str, entry: Entry) -> Operation | None:
+def read_operation(log: LogId, seq: int, raw: str, entry: Entry) -> GroupOperation | None:
     """Return the operation an entry of a group is; None for one that is none, or not of this shape."""
     body = entry.b
     if entry.k != OPERATION or not isinstance(body, dict):
@@ -375,22 +375,22 @@ def read_operation(log: LogId, seq: int, raw: str, entry: Entry) -> Operation | 
         return None
     if redo != "" and not _is_hex(redo, 64):
         return None
-    return Operation(operation_hash(raw), log.user, log, seq, gen, name, owner, members, cuts, redo)
+    return GroupOperation(operation_hash(raw), log.user, log, seq, gen, name, owner, members, cuts, redo)
 
 
-def is_first(operation: Operation, entry: Entry) -> bool:
+def is_first(operation: GroupOperation, entry: Entry) -> bool:
     """Say whether an operation may be a group's first: its writer's own group, nobody removed yet, with a salt."""
     alone = operation.gen == 1 and operation.by == operation.owner and not operation.cuts and not operation.redo
     return alone and isinstance(entry.b, dict) and _is_hex(entry.b.get("salt"), 2 * SALT_BYTES)
 
 
-def read_leave(log: LogId, seq: int, entry: Entry) -> Leave | None:
+def read_leave(log: LogId, seq: int, entry: Entry) -> GroupLeave | None:
     """Return the leave an entry of a group is; None for one that is none, or not of this shape."""
     if entry.k != LEAVE or entry.g is None or not isinstance(entry.b, dict):
         return None
     said = entry.b.get("cuts")
     marks = _marks(said) if isinstance(said, list) else None
-    return None if marks is None else Leave(log.user, log, seq, entry.g[0], tuple(marks), entry.c)
+    return None if marks is None else GroupLeave(log.user, log, seq, entry.g[0], tuple(marks), entry.c)
 
 
 def _cuts(said: Any) -> Cuts | None:

@@ -14,14 +14,14 @@ from typing import Any
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Counted, WriteRefused
-from p2pchat.core.groups.group import Group
+from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.groups.state import (
     LEAVE,
     MAX_MEMBERS,
     OPERATION,
     SALT_BYTES,
-    Operation,
-    State,
+    GroupOperation,
+    GroupState,
     fork_mark,
     group_body,
     intent_of,
@@ -346,7 +346,7 @@ class GroupEditor:
         self._writing.put(conversation, asked.user, [entry], asked.ticket)
         return None
 
-    def _change(self, group: Group, asked: GroupChangeRequest) -> Refusal | None:
+    def _change(self, group: GroupReplica, asked: GroupChangeRequest) -> Refusal | None:
         if group.state is None or group.state.owner != asked.user:
             return "owner", "only who owns the group changes it"
         self._redo_all(group, asked.user)
@@ -367,7 +367,7 @@ class GroupEditor:
             return "nothing", "nothing would be other than it is"
         return self._operate(group, state, members, name, owner, ticket=asked.ticket)
 
-    def _leave(self, group: Group, state: State, asked: GroupLeaveRequest) -> Refusal | None:
+    def _leave(self, group: GroupReplica, state: GroupState, asked: GroupLeaveRequest) -> Refusal | None:
         if not group.is_present(asked.user):
             return "member", "who leaves has to be a member"
         if state.owner == asked.user and len(state.present) > 1:
@@ -380,7 +380,7 @@ class GroupEditor:
     # ---- operations
 
     def _operate(
-        self, group: Group, state: State, members: Mapping[UserId, int], name: str, owner: UserId, *,
+        self, group: GroupReplica, state: GroupState, members: Mapping[UserId, int], name: str, owner: UserId, *,
         redo: str = "", ticket: int | None = None, by: UserId | None = None,
     ) -> Refusal | None:  # fmt: skip
         """Write the next operation; whoever is no member any more is cut off at what is visible of it here."""
@@ -395,7 +395,7 @@ class GroupEditor:
         self._writing.write(conversation, by or state.owner, OPERATION, body, ticket)
         return None
 
-    def _seen(self, group: Group, user: UserId) -> list[Mark]:
+    def _seen(self, group: GroupReplica, user: UserId) -> list[Mark]:
         """Return the marks of what is visible of a user in the talk."""
         talk = self._shelf.conversations.by_id.get(group.talk)
         writer = talk.writers.get(user) if talk is not None else None
@@ -409,23 +409,23 @@ class GroupEditor:
 
     # ---- making again
 
-    def look(self, group: Group) -> None:
+    def look(self, group: GroupReplica) -> None:
         """Something is other in a group: should a hosted owner have lost something, it is made again soon.
 
         Not at once: another of the owner's peers may be doing it, and two of one gen would be lost as well.
         """
         if group.id not in self._redoing and any(
-            group.lost(user) or group.unmade(user) for user in self._menders(group)
+            group.lost_operations(user) or group.logs_to_reissue(user) for user in self._menders(group)
         ):
             self._redoing.add(group.id)
             wait = self._ctx.settings.gossip_within * (0.5 + 2 * self._ctx.random())
             self._shelf.after(wait, partial(self._due, group))
 
-    def _menders(self, group: Group) -> list[UserId]:
+    def _menders(self, group: GroupReplica) -> list[UserId]:
         """Return the users hosted here who may have something to make again: of a gateway's thousands hardly one."""
-        return sorted(user for user in group.menders if user in self._shelf.hosted)
+        return sorted(user for user in group.users_to_reissue if user in self._shelf.hosted)
 
-    def _due(self, group: Group) -> None:
+    def _due(self, group: GroupReplica) -> None:
         self._redoing.discard(group.id)
         if self._rests:
             return
@@ -434,34 +434,34 @@ class GroupEditor:
             self._redo_all(group, user)
         self.look(group)
 
-    def _remake(self, group: Group, user: UserId) -> None:
+    def _remake(self, group: GroupReplica, user: UserId) -> None:
         """Make again what stands in a log of this user's that forked, and say so: nobody can be given that log.
 
         At first the same once more, gen by gen: so nothing is other than it was when the forked one counts no more.
         """
-        forked = group.unmade(user)
+        forked = group.logs_to_reissue(user)
         conversation = self._shelf.conversations.by_id[group.id]
-        for made in group.standing_in(forked) if forked else ():
+        for made in group.operations_only_in(forked) if forked else ():
             body = group_body(made.gen, made.name, made.owner, made.members, made.cuts, redo=made.hash)
             self._writing.write(conversation, user, OPERATION, body, None)
         for log in forked:
             if group.state is not None:
                 self._say_made(group, group.state, user, log)
 
-    def _say_made(self, group: Group, state: State, user: UserId, log: LogId) -> None:
+    def _say_made(self, group: GroupReplica, state: GroupState, user: UserId, log: LogId) -> None:
         """Write an operation that changes nothing and stands for a forked log; one of no owner says only that."""
         members = {user: gen for user, gen in state.members.items() if user not in state.left}
         members.setdefault(state.owner, state.members[state.owner])
         self._operate(group, state, members, state.name, state.owner, by=user, redo=fork_mark(log))
 
-    def _redo_all(self, group: Group, user: UserId) -> None:
+    def _redo_all(self, group: GroupReplica, user: UserId) -> None:
         for _ in range(MAX_REDONE):
-            lost = group.lost(user)
+            lost = group.lost_operations(user)
             if not lost or group.state is None or self._redo(group, group.state, lost[0]) is not None:
                 return
             self._ctx.emit(Counted("operation_redone"))
 
-    def _redo(self, group: Group, state: State, lost: Operation) -> Refusal | None:
+    def _redo(self, group: GroupReplica, state: GroupState, lost: GroupOperation) -> Refusal | None:
         """Make what an operation meant anew on top; whom it added counts as added then."""
         intent = intent_of(lost, group.below(lost))
         members = {user: gen for user, gen in state.members.items() if user not in state.left | intent.removed}

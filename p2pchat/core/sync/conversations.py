@@ -16,7 +16,7 @@ from itertools import islice
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import UserNamed, WarningIssued
-from p2pchat.core.groups.group import Group
+from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.log import Entry
 from p2pchat.core.names import name_fault
 from p2pchat.core.records import FormerName, KnownUser
@@ -57,7 +57,7 @@ class Conversations:
     def __init__(self, network: str) -> None:
         self._network = network
         self.by_id: dict[ConversationId, ConversationState] = {}
-        self.groups: dict[ConversationId, Group] = {}
+        self.groups: dict[ConversationId, GroupReplica] = {}
         self.new_talks: set[ConversationId] = set()  # of groups made elsewhere, of which no marks were heard yet
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two
         self.passing: set[ConversationId] = set()  # a link named them, and that is all there is of them
@@ -159,7 +159,7 @@ class Conversations:
         conversation = ConversationState(id, naming, members)
         group = naming.group[0] if naming.group else naming.talk
         if group is not None:
-            conversation.group = self.groups.setdefault(group, Group(group))
+            conversation.group = self.groups.setdefault(group, GroupReplica(group))
             conversation.is_talk = naming.talk is not None
         return conversation
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
-from p2pchat.core.groups.group import Difference, Group, GroupView
+from p2pchat.core.groups.group import Difference, GroupReplica, GroupView
 from p2pchat.core.groups.state import LEAVE, read_operation
-from p2pchat.core.groups.visibility import ends_of, may_be_seen
+from p2pchat.core.groups.visibility import may_be_visible, visible_ends
 from p2pchat.core.log import Batch, LogId, decode_entry
 from p2pchat.core.records import EVERYTHING, GroupEntry, LogFacts
 from p2pchat.core.sync.causal_order import CausalOrder
@@ -46,7 +46,7 @@ class GroupSync:
         self._changed: set[ConversationId] = set()  # groups of which a digest is to be sent
         self._made: Counter[UserId] = Counter()  # how many groups each user made
         self.compare: Callable[[RemoteState], None] = lambda side: None
-        self.on_change: Callable[[Group], None] = lambda group: None
+        self.on_change: Callable[[GroupReplica], None] = lambda group: None
 
     # ---- starting
 
@@ -70,7 +70,7 @@ class GroupSync:
         for group in self._shelf.conversations.groups.values():
             self._see_all(group)
 
-    def _open(self, group: Group) -> None:
+    def _open(self, group: GroupReplica) -> None:
         """Bring up to date who belongs to a group's two conversations."""
         conversations = self._shelf.conversations
         if group.state is None:
@@ -81,7 +81,7 @@ class GroupSync:
         present, hosted = group.state.present, self._shelf.hosted.keys()
         operations = conversations.by_id[group.id]
         operations.members = operations.may = group.named
-        operations.in_vain = group.in_vain
+        operations.named_only_by_void = group.named_only_by_void
         operations.concerns_us = not hosted.isdisjoint(group.named)
         talk = conversations.open(Naming(talk=group.id))
         if talk is not None:
@@ -94,7 +94,7 @@ class GroupSync:
             if not user or user in group.named:
                 self._open(group)
 
-    def _talk(self, group: Group) -> ConversationState | None:
+    def _talk(self, group: GroupReplica) -> ConversationState | None:
         return self._shelf.conversations.by_id.get(group.talk)
 
     # ---- what comes
@@ -145,7 +145,7 @@ class GroupSync:
             return []  # it is refused when it is taken
         return [user for user in sorted(users) if _may_have_stored_logs(talk.writers[user])]
 
-    def gather(self, group: Group, users: list[UserId], then: Callable[[], None]) -> None:
+    def gather(self, group: GroupReplica, users: list[UserId], then: Callable[[], None]) -> None:
         """Have all logs of these users in the talk in memory, then go on."""
         talk = self._talk(group)
         assert talk is not None and users
@@ -169,8 +169,8 @@ class GroupSync:
         if log.plain and log.visible == log.seq and group.is_present(log.id.user):
             if first.g[0] >= group.added(log.id.user):
                 return True
-        strips = conversation.writer(log.id.user).strips
-        if may_be_seen(group.sights(log.id.user), strips, log.id.run, log.seq + 1, first.g[0]):
+        log_views = conversation.writer(log.id.user).log_views
+        if may_be_visible(group.visibility_rules(log.id.user), log_views, log.id.run, log.seq + 1, first.g[0]):
             return True
         self._ctx.emit(Counted("cut_off"))
         span.source.is_cut(log.id.key)
@@ -185,7 +185,7 @@ class GroupSync:
         else:
             self._operated(conversation.group, batch)
 
-    def _operated(self, group: Group, batch: Batch) -> None:
+    def _operated(self, group: GroupReplica, batch: Batch) -> None:
         """Something was written to a group."""
         assert batch.entries is not None
         step = self._shelf.step
@@ -223,7 +223,7 @@ class GroupSync:
         if conversation.is_talk and conversation.group is not None:
             self._see(conversation, conversation.group, conversation.writer(user))
 
-    def _news(self, group: Group, differences: list[Difference], log: LogId, seq: int) -> list[Effect]:
+    def _news(self, group: GroupReplica, differences: list[Difference], log: LogId, seq: int) -> list[Effect]:
         state = group.state
         members = tuple(sorted(state.present)) if state is not None and differences else ()
         return [
@@ -234,7 +234,7 @@ class GroupSync:
 
     # ---- how far logs are visible
 
-    def _see_more(self, conversation: ConversationState, group: Group, log: TalkLog, batch: Batch) -> None:
+    def _see_more(self, conversation: ConversationState, group: GroupReplica, log: TalkLog, batch: Batch) -> None:
         """A log has grown: mostly all of that is visible."""
         user = log.id.user
         writer = conversation.writer(user)
@@ -245,7 +245,7 @@ class GroupSync:
             return
         self._see(conversation, group, writer, but=log)
 
-    def _see_all(self, group: Group) -> None:
+    def _see_all(self, group: GroupReplica) -> None:
         talk = self._talk(group)
         if talk is not None:
             for writer in list(talk.writers.values()):
@@ -253,10 +253,10 @@ class GroupSync:
             if talk.blocked:
                 self._order.retry(talk)
 
-    def _see(self, talk: ConversationState, group: Group, writer: WriterLogs, but: TalkLog | None = None) -> None:
+    def _see(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, but: TalkLog | None = None) -> None:
         """Find out anew how far each log of a writer is visible, and show that; `but` is about to be shown anyway."""
         logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
-        ends = ends_of(group.sights(writer.user), writer.strips)
+        ends = visible_ends(group.visibility_rules(writer.user), writer.log_views)
         is_present = group.is_present(writer.user) and not group.has_cut(writer.user)
         writer.plain = is_present and all(ends[log.id.run].seq == log.seq for log in logs)
         writer.whole = writer.whole or not writer.builds
@@ -291,14 +291,14 @@ class GroupSync:
             log.hidden = any(mark.run == log.id.run and mark.seq >= log.told_seq for mark in named)
             talk.refresh(log)
 
-    def _gather(self, talk: ConversationState, group: Group, writer: WriterLogs) -> None:
+    def _gather(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs) -> None:
         """Something of a writer was cut off: have all its logs in memory; until then it is not sure what."""
         if (talk.id, writer.user) in self._gathering:
             return
         self._gathering.add((talk.id, writer.user))
         self._shelf.lookups.all_logs(talk.id, writer.user, partial(self._gathered, talk, group, writer))
 
-    def _gathered(self, talk: ConversationState, group: Group, writer: WriterLogs, facts: list[LogFacts]) -> None:
+    def _gathered(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, facts: list[LogFacts]) -> None:
         self._gathering.discard((talk.id, writer.user))
         writer.whole = True
         for each in facts:
@@ -342,7 +342,7 @@ class GroupSync:
             if side.begun and any(self._shelf.shares(side, conversation) for conversation in conversations):
                 self.compare(side)
 
-    def reconsider(self, side: RemoteState, group: Group) -> None:
+    def reconsider(self, side: RemoteState, group: GroupReplica) -> None:
         """What could not be wanted of a talk while its group was not the same may be wanted now."""
         waiting: list[Key] = [key for key in side.ahead if key[0] == group.talk]
         for key in waiting:
@@ -354,7 +354,7 @@ def _may_have_stored_logs(writer: WriterLogs) -> bool:
     return writer.builds and not writer.whole
 
 
-def _users_cut_by(group: Group, frame: Entries) -> Iterator[UserId]:
+def _users_cut_by(group: GroupReplica, frame: Entries) -> Iterator[UserId]:
     """Yield whose entries operations and leaves in a frame may cut off; raises LogError for what is no entry."""
     assert group.state is not None
     log, now = LogId(frame.c, frame.u, frame.r), group.state.members

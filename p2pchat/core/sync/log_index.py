@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
 
-from p2pchat.core.groups.group import Group
-from p2pchat.core.groups.visibility import Strip, is_wanted, may_turn_out
+from p2pchat.core.groups.group import GroupReplica
+from p2pchat.core.groups.visibility import LogView, is_wanted, stored_may_be_visible
 from p2pchat.core.log import SUM_MODULUS, Batch, LogId, Ref, extend_chain, first_chain, mark_hash, ref_key
 from p2pchat.core.records import EVERYTHING, Cite, LogFacts, Relation
 from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
@@ -198,9 +198,9 @@ class WriterLogs:
         self.whole = False  # of a talk: all its logs are in memory, and stay there
 
     @property
-    def strips(self) -> Mapping[RunId, Strip]:
+    def log_views(self) -> Mapping[RunId, LogView]:
         """The logs, of a talk, as the rule of visibility takes them."""
-        return cast(Mapping[RunId, Strip], self.logs)
+        return cast(Mapping[RunId, LogView], self.logs)
 
     def visible_marks(self) -> list[Mark]:
         """What of a talk is visible of all that was taken in: what its writer's next log builds on, or a cut names."""
@@ -243,8 +243,8 @@ class ConversationState:
     """One conversation: who may write and read it, its writers and the sum over their tips."""
 
     __slots__ = (
-        "blocked", "by_ref", "concerns_us", "group", "id", "in_vain", "is_talk", "may", "members", "naming", "newcomer",
-        "newest_c", "past", "recent", "stored", "sum", "writers",
+        "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "may", "members", "named_only_by_void", "naming",
+        "newcomer", "newest_c", "past", "recent", "stored", "sum", "writers",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
@@ -252,8 +252,9 @@ class ConversationState:
         self.naming = naming
         self.members = members  # whose peers are told of it; None: everyone in the network
         self.may = members  # who may have written here: of a group whoever was named once
-        self.in_vain: frozenset[UserId] = frozenset()  # of `members`: who other peers may not know were ever named
-        self.group: Group | None = None  # what this is the conversation of operations, or the talk, of
+        # Those of `members` of whom other peers may not know that they were ever named.
+        self.named_only_by_void: frozenset[UserId] = frozenset()
+        self.group: GroupReplica | None = None  # what this is the conversation of operations, or the talk, of
         self.is_talk = False
         self.concerns_us = True  # a member is hosted here
         self.writers: dict[UserId, WriterLogs] = {}
@@ -288,7 +289,7 @@ class ConversationState:
             return False
         if self.is_talk and self.group is not None and (log is None or mark.seq > log.seq):
             writer = self.writers.get(user)
-            return is_wanted(self.group.sights(user), writer.strips if writer else {}, mark)
+            return is_wanted(self.group.visibility_rules(user), writer.log_views if writer else {}, mark)
         return log is None or log.is_behind(mark)
 
     def shows(self, batch: Batch) -> bool:
@@ -306,8 +307,8 @@ class ConversationState:
 
     def _may_turn_out(self, log: LogId, seq: int) -> bool:
         """Say whether an entry of a talk that is here and not visible may be once what the cuts name has come."""
-        return self.group is not None and may_turn_out(
-            self.group.sights(log.user), self.writer(log.user).strips, log.run, seq
+        return self.group is not None and stored_may_be_visible(
+            self.group.visibility_rules(log.user), self.writer(log.user).log_views, log.run, seq
         )
 
     def new_log(self, id: LogId, *, own: bool = False) -> Log:

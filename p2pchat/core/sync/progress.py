@@ -249,13 +249,13 @@ class SyncContext:
     def shares(self, side: RemoteState, conversation: ConversationState) -> bool:
         users = self.presence.users_of(side.link.id)
         return conversation.shared_with(users) and (
-            not conversation.in_vain or conversation.id in side.spoken or self._knows(users, conversation)
+            not conversation.named_only_by_void or conversation.id in side.spoken or self._knows(users, conversation)
         )
 
     def _knows(self, users: Collection[UserId], conversation: ConversationState) -> bool:
         """Say whether a far end knows for sure of a group what makes it shared: not all had what counts no more."""
         assert conversation.members is not None
-        known = conversation.members - conversation.in_vain
+        known = conversation.members - conversation.named_only_by_void
         return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
 
     def sharing(self, conversation: ConversationState) -> list[RemoteState]:

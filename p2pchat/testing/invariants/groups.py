@@ -267,7 +267,7 @@ class GroupInvariants:
 
     def _held_for_lost(self, peer: SimPeer, id: ConversationId) -> Iterator[Fault]:
         group = peer.node.sync.conversations.groups.get(id) if peer.node else None
-        if group is not None and group.lost(peer.user):
+        if group is not None and group.lost_operations(peer.user):
             yield Fault("group", f"has lost an operation of its own in {id[:6]} and does not make it again", peer.name)
 
     def _talks_unlike(self, talk: ConversationId, group: ExpectedGroup, members: list[SimPeer]) -> Iterator[Fault]:
