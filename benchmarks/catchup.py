@@ -51,10 +51,10 @@ async def fetch(channel: Channel, data: str) -> None:
         channel.tell(begun=begun)
         asked = await channel.heard()
         assert asked is not None
-        assert peer._owner is not None
-        while peer._owner.node.sync.order.next_place <= asked["entries"]:
+        assert peer._driver is not None
+        while peer._driver.node.sync.order.next_place <= asked["entries"]:
             await asyncio.sleep(LOOK / 10)
-        await peer._owner.settle()  # on this disk too
+        await peer._driver.settle()  # on this disk too
         ended = time.time()
         worked = time.process_time() - worked
         watching.cancel()

@@ -217,7 +217,7 @@ def _since(begun: Took) -> Took:
 async def _quiet(peer: Any, relay: _Relay) -> None:
     """Wait until all is compared and nothing more passes."""
     while True:
-        sides = peer._owner.node.sync.shelf.sides.values()
+        sides = peer._driver.node.sync.shelf.sides.values()
         compared = any(side.all_compared for side in sides)
         if compared and relay.last and time.perf_counter() - relay.last > IN_STEP_FOR:
             return

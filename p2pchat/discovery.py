@@ -82,7 +82,7 @@ class Discovery:
         self._advertise = advertise
         self._sighted = sighted
         self._warn = warn
-        self._sightings = Sightings()
+        self._sightings = SeenServices()
         self._stopping = asyncio.Event()
         self._warned = False
         self._task = asyncio.create_task(self._run())
@@ -100,14 +100,14 @@ class Discovery:
     async def _run(self) -> None:
         around, self._listening = interfaces(), await addresses_of(self._host)
         while not self._stopping.is_set():
-            station = Station(self._peer, self._key, self._told, self._forgotten)
+            station = MDNSSession(self._peer, self._key, self._told, self._forgotten)
             try:
                 around = await self._stay(station, around)
             finally:
                 await station.close()
                 self._sightings.clear()
 
-    async def _stay(self, station: Station, around: Interfaces) -> Interfaces:
+    async def _stay(self, station: MDNSSession, around: Interfaces) -> Interfaces:
         """Look and be seen on this network; return the next one, or the same when it is time to begin anew."""
         try:
             await self._open(station, around)
@@ -122,11 +122,11 @@ class Discovery:
                 self._warn(f"members on the local network are not found, nor is this peer by them, for now: {reason}")
         return await self._changed(around, TRIED_AGAIN_AFTER)
 
-    async def _open(self, station: Station, around: Interfaces) -> None:
+    async def _open(self, station: MDNSSession, around: Interfaces) -> None:
         if not around.addresses:
             raise OSError("this machine has no address on a local network")
         only = self._listening[0] if len(self._listening) == 1 else ""
-        place = announced_place(self._listening, self._port, self._advertise, around.addresses)
+        place = advertisement_for(self._listening, self._port, self._advertise, around.addresses)
         await station.open(around.speaking(only), place)
 
     async def _changed(self, around: Interfaces, patience: float) -> Interfaces:
@@ -158,7 +158,7 @@ class Discovery:
                 self._sighted(peer, endpoints)
 
 
-class Station:
+class MDNSSession:
     """One use of zeroconf, on one state of the network.
 
     Args:
@@ -182,7 +182,7 @@ class Station:
         self._announcing: asyncio.Future[Any] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
 
-    async def open(self, speaking: list[str | int], place: Place | None) -> None:
+    async def open(self, speaking: list[str | int], place: Advertisement | None) -> None:
         """Begin to look, and to announce this peer at `place`.
 
         Raises:
@@ -213,14 +213,14 @@ class Station:
             await self._browser.async_cancel()
         self._browser = AsyncServiceBrowser(self._zeroconf.zeroconf, SERVICE_TYPE, handlers=[self._noticed])
 
-    async def _announce(self, zeroconf: AsyncZeroconf, place: Place) -> asyncio.Future[Any]:
+    async def _announce(self, zeroconf: AsyncZeroconf, place: Advertisement) -> asyncio.Future[Any]:
         from zeroconf.asyncio import AsyncServiceInfo
 
         info = AsyncServiceInfo(
             SERVICE_TYPE,
             f"{secrets.token_hex(8)}.{SERVICE_TYPE}",
             port=place.port,
-            properties=describe(self._key, self._peer, place.port, place.addresses, secrets.token_bytes(SALT_BYTES)),
+            properties=txt_record(self._key, self._peer, place.port, place.addresses, secrets.token_bytes(SALT_BYTES)),
             server=f"{secrets.token_hex(8)}.local.",
             other_ttl=EXPIRES_AFTER,
             parsed_addresses=list(place.addresses),
@@ -254,7 +254,7 @@ class Station:
     def _read(self, info: AsyncServiceInfo) -> PeerId | None:
         if len(info.text or b"") > MAX_TXT_BYTES:
             return None
-        return recognise(self._key, info.properties, info.port, _addresses(info))
+        return identify(self._key, info.properties, info.port, _addresses(info))
 
     async def close(self) -> None:
         """Say goodbye, and leave nothing open."""
@@ -310,7 +310,7 @@ def discovery_key(network: str, key: str | None) -> bytes:
     return hmac.digest(bytes.fromhex(network), _OPEN_TAG, "sha256")
 
 
-def describe(key: bytes, peer: PeerId, port: int, addresses: Sequence[str], salt: bytes) -> dict[str, str]:
+def txt_record(key: bytes, peer: PeerId, port: int, addresses: Sequence[str], salt: bytes) -> dict[str, str]:
     """Return the TXT record of an announcement.
 
     Args:
@@ -323,7 +323,7 @@ def describe(key: bytes, peer: PeerId, port: int, addresses: Sequence[str], salt
     return {"v": VERSION.decode(), "s": salt.hex(), "p": hidden.hex(), "m": proof.hex()}
 
 
-def recognise(
+def identify(
     key: bytes, txt: Mapping[bytes, bytes | None], port: int | None, addresses: Sequence[str]
 ) -> PeerId | None:
     """Return the peer that is announced; None when no member of our network says this."""
@@ -394,14 +394,16 @@ class Interfaces:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Advertisement:
     """What is announced: one port at one or more addresses."""
 
     port: int
     addresses: tuple[str, ...]
 
 
-def announced_place(listening: Sequence[str], port: int, advertise: str | None, own: Sequence[str]) -> Place | None:
+def advertisement_for(
+    listening: Sequence[str], port: int, advertise: str | None, own: Sequence[str]
+) -> Advertisement | None:
     """Return where to say that this peer is; None for nowhere.
 
     Args:
@@ -414,9 +416,9 @@ def announced_place(listening: Sequence[str], port: int, advertise: str | None, 
     if advertise is not None:
         host, advertised = split_endpoint(advertise)
         if is_reachable(host):
-            return Place(advertised, (str(ip_address(host)),))
+            return Advertisement(advertised, (str(ip_address(host)),))
     fitting = [address for address in own if _listens(listening, address)]
-    return Place(port, tuple(fitting[:MAX_ADDRESSES])) if fitting else None
+    return Advertisement(port, tuple(fitting[:MAX_ADDRESSES])) if fitting else None
 
 
 def _listens(listening: Sequence[str], address: str) -> bool:
@@ -475,7 +477,7 @@ MAX_SERVICES = 64  # announcements of members kept at once, as many as addresses
 News = tuple[PeerId, tuple[str, ...]]  # a peer and all its endpoints; () when it is not announced any more
 
 
-class Sightings:
+class SeenServices:
     """What was recognised, by the name of the service."""
 
     def __init__(self) -> None:

@@ -37,10 +37,10 @@ from p2pchat.messaging.timestamps import EPOCH, aware, now_micros
 from p2pchat.messaging.users import FULL_ID_CHARACTERS, Status, User, UserDirectory, load_ignored, somebody
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.resources import Options, PeerResources, login_name, open_resources
-from p2pchat.runtime.connections import Sockets, Wires, Wiring
-from p2pchat.runtime.driver import Owner
-from p2pchat.runtime.gc_tuning import nothing_is_garbage
-from p2pchat.runtime.storage_worker import Disk
+from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport
+from p2pchat.runtime.driver import Driver
+from p2pchat.runtime.gc_tuning import gc_paused
+from p2pchat.runtime.storage_worker import StorageWorker
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
@@ -64,10 +64,10 @@ class Life:
         self._open_resources: Callable[[], PeerResources] = lambda: open_resources(
             self._options, has_endpoints=bool(self._endpoints)
         )
-        self._wires: Wires = Sockets()
+        self._transport: Transport = TCPTransport()
         self._clock: Callable[[], Now] | None = None
         self._home: PeerResources | None = None
-        self._owner: Owner | None = None
+        self._driver: Driver | None = None
         self._early: list[Input] = []  # what connections tell before there is a core
         self._network: Network | None = None
         self._name = ""
@@ -82,7 +82,7 @@ class Life:
         self._tracker = ReceiptTracker(self.people)
         self._feed = Feed(self._tracker)
         self._access = AccessPolicy(lambda: self._core, lambda: self.people.me, lambda: self._had_guests)
-        book = GroupDirectory(lambda: {} if self._owner is None else self._owner.node.groups)
+        book = GroupDirectory(lambda: {} if self._driver is None else self._driver.node.groups)
         self._groups = book.seen_by(self._access.knows)
         self._dispatcher = EventDispatcher(
             self.people, self._tracker, self._groups, self._learn_network, lambda key: audience_of(self._core, key)
@@ -127,8 +127,8 @@ class Life:
         closed = True
         try:
             await self._hide()
-            if self._owner is not None:
-                closed = await self._owner.kill()
+            if self._driver is not None:
+                closed = await self._driver.kill()
             elif home is not None:
                 await asyncio.to_thread(home.storage.close)
         finally:
@@ -138,48 +138,48 @@ class Life:
     async def _begin(self, home: PeerResources) -> None:
         """Bring everything up: listen first, for the port may be taken; then storage, then the core."""
         settings = self._options.settings
-        wiring = Wiring(
-            self._wires,
+        connections = ConnectionManager(
+            self._transport,
             settings,
             server_context=home.server_context,
             client_context=home.client_context,
             tell=self._put,
         )
         if not self._alone:
-            self._host, self._port = await wiring.listen(self._options.host, self._options.port)
+            self._host, self._port = await connections.listen(self._options.host, self._options.port)
         self._listening_at = aware(now_micros())
         try:
             stored, kept = await asyncio.to_thread(_load, home)
             if self._alone:
                 stored.addresses.clear()
-            with nothing_is_garbage():
+            with gc_paused():
                 self._remember(home, stored)
-                owner = self._make_owner(home, stored, self._hosted_again(kept, stored))
-            disk = Disk(home.storage, settings, home.directory, self._put)
-            self._owner = owner
-            self._had_guests = bool(kept) or has_others(owner.node, home.identity.peer_id)
-            self._tracker.share(owner.node.hosted.keys())
+                driver = self._make_driver(home, stored, self._hosted_again(kept, stored))
+            disk = StorageWorker(home.storage, settings, home.directory, self._put)
+            self._driver = driver
+            self._had_guests = bool(kept) or has_others(driver.node, home.identity.peer_id)
+            self._tracker.share(driver.node.hosted.keys())
             self._groups.load()
-            self._feed.open(owner, list(self._dispatcher.readers))
-            owner.start(disk, wiring)
+            self._feed.open(driver, list(self._dispatcher.readers))
+            driver.start(disk, connections)
             self._search_indexer = open_indexer(home.storage, settings, home.directory)
             if self._search_indexer is not None:
-                self._search_indexer.keep_up(lambda: owner.idle)
+                self._search_indexer.keep_up(lambda: driver.idle)
         except BaseException:
-            await wiring.cut_all()
+            await connections.cut_all()
             raise
         for input in self._early:
-            owner.put(input)
+            driver.put(input)
         self._early.clear()
         if self._alone:
             return
-        owner.put(ListeningAt(self._port, tuple(self._told_endpoints())))
+        driver.put(ListeningAt(self._port, tuple(self._told_endpoints())))
         for endpoint in self._endpoints:
-            owner.put(Connect(endpoint))
+            driver.put(Connect(endpoint))
         for endpoint, pin in home.pins:
-            owner.put(Connect(endpoint, pin))
+            driver.put(Connect(endpoint, pin))
         await self._keep_name(stored)
-        self._tell_name(owner, home.identity.peer_id, stored)
+        self._tell_name(driver, home.identity.peer_id, stored)
         self._discover()
 
     def _discover(self) -> None:
@@ -218,7 +218,7 @@ class Life:
         """Take in the users that storage keeps, and return them as the core speaks for them."""
         raise NotImplementedError
 
-    def _make_owner(self, home: PeerResources, stored: Stored, hosted: list[CoreUser]) -> Owner:
+    def _make_driver(self, home: PeerResources, stored: Stored, hosted: list[CoreUser]) -> Driver:
         from p2pchat.core.node import Node
 
         me = home.identity.peer_id
@@ -231,7 +231,7 @@ class Life:
             draw=secrets.token_bytes,
             stored=stored,
         )
-        return Owner(
+        return Driver(
             node=node,
             settings=self._options.settings,
             recent=self._feed.recent,
@@ -244,10 +244,10 @@ class Life:
         if self._options.name and stored.meta.get(META_NAME) != self._name:
             await self._running.disk.write(Change(meta={META_NAME: self._name}))
 
-    def _tell_name(self, owner: Owner, me: UserId, stored: Stored) -> None:
+    def _tell_name(self, driver: Driver, me: UserId, stored: Stored) -> None:
         """Write another name than the last into the room: there it outweighs whatever is told otherwise."""
         if any(user.id == me and user.named_c and user.name != self._name for user in stored.users):
-            owner.put(UserRenamed(me, self._name))
+            driver.put(UserRenamed(me, self._name))
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
         """Wait until each has failed once, or is linked and has told who is there."""
@@ -267,23 +267,23 @@ class Life:
     @property
     def _node(self) -> Node | None:
         """The core, to be looked at and never touched, while the peer runs; else None."""
-        return None if self._owner is None or self._closed else self._owner.node
+        return None if self._driver is None or self._closed else self._driver.node
 
     @property
     def _idle(self) -> bool:
         """Whether nothing is on its way to the disk or into the core."""
-        return self._owner is None or self._closed or self._owner.idle
+        return self._driver is None or self._closed or self._driver.idle
 
     @property
     def _reading_paused(self) -> bool:
         """Whether nothing is read from the links because storage is behind."""
-        return self._owner is not None and self._owner.paused
+        return self._driver is not None and self._driver.paused
 
     def _run_in(
-        self, open_resources: Callable[[], PeerResources], wires: Wires, clock: Callable[[], Now] | None = None
+        self, open_resources: Callable[[], PeerResources], transport: Transport, clock: Callable[[], Now] | None = None
     ) -> None:
         """Run somewhere else than on this machine's disk and sockets; before start()."""
-        self._open_resources, self._wires, self._clock = open_resources, wires, clock
+        self._open_resources, self._transport, self._clock = open_resources, transport, clock
 
     def _stay_offline(self) -> None:
         """Listen nowhere and dial nobody, to work on a profile while nobody else does; before start()."""
@@ -306,15 +306,15 @@ class Life:
         await asyncio.shield(self._closing)
 
     async def _close(self, reason: str, closer: asyncio.Task[object] | None, *, kill: bool = False) -> None:
-        was, owner = self._closed, self._owner
+        was, driver = self._closed, self._driver
         self._closed = True
-        if was or owner is None:
+        if was or driver is None:
             self._dispatcher.close(None)
             return
         hiding = asyncio.ensure_future(self._hide())
         closed = True
         try:
-            closed = await (owner.kill() if kill else self._leave(owner, closer))
+            closed = await (driver.kill() if kill else self._leave(driver, closer))
         finally:
             await hiding
             self._dispatcher.close(None if kill else ev.Stopped(reason=reason))
@@ -332,15 +332,15 @@ class Life:
             await self._joining
         if home is not None and closed:
             await asyncio.to_thread(home.close)
-        elif home is not None and self._owner is not None:
-            self._owner.disk.afterwards(home.close)
+        elif home is not None and self._driver is not None:
+            self._driver.disk.afterwards(home.close)
 
-    async def _leave(self, owner: Owner, closer: asyncio.Task[object] | None) -> bool:
+    async def _leave(self, driver: Driver, closer: asyncio.Task[object] | None) -> bool:
         self._feed.recommit_offsets(self._dispatcher.consumers())
-        await owner.stop()
+        await driver.stop()
         await self._dispatcher.drain(closer)
         await self._dispatcher.complete_receipts()
-        return await owner.close()
+        return await driver.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -350,23 +350,23 @@ class Life:
         await self.aclose()
 
     @property
-    def _running(self) -> Owner:
+    def _running(self) -> Driver:
         """What does things, while it runs."""
         if self._closed:
             raise PeerClosed("the peer was closed: make a new TCPPeer to go on")
         return self._started_owner
 
     @property
-    def _started_owner(self) -> Owner:
+    def _started_owner(self) -> Driver:
         """The same for what is only looked at: events are still being handled while the peer closes, and after."""
-        if self._owner is None:
+        if self._driver is None:
             raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
-        return self._owner
+        return self._driver
 
     @property
     def _core(self) -> Node | None:
         """The core, once there is one."""
-        return None if self._owner is None else self._owner.node
+        return None if self._driver is None else self._driver.node
 
     @property
     def _is_closed(self) -> bool:
@@ -390,23 +390,23 @@ class Life:
         return [join_endpoint(self._host, self._port or self._options.port)]
 
     def _put(self, input: Input) -> None:
-        if self._owner is None:
+        if self._driver is None:
             self._early.append(input)
         else:
-            self._owner.put(input)
+            self._driver.put(input)
 
     def _status(self, user: str) -> Status:
-        if self._owner is None:
+        if self._driver is None:
             return "unknown", "", 0
-        status, text, since = self._owner.node.presence.status(user)
+        status, text, since = self._driver.node.presence.status(user)
         return status, text or "", since or 0
 
     def _learn_network(self) -> None:
         """An open network's first peer has told its id: remember it."""
-        home, owner = self._home, self._owner
-        if home is None or owner is None or home.network.id or not owner.node.network.id:
+        home, driver = self._home, self._driver
+        if home is None or driver is None or home.network.id or not driver.node.network.id:
             return
-        home.network = self._network = Network(owner.node.network.id, None)
+        home.network = self._network = Network(driver.node.network.id, None)
         self._joining = asyncio.ensure_future(self._write_down(home))
         self._discover()
 
@@ -419,7 +419,7 @@ class Life:
 
 
 def _load(home: PeerResources) -> tuple[Stored, list[StoredUser]]:
-    with nothing_is_garbage():
+    with gc_paused():
         hosted = home.storage.hosted()
         return home.storage.load([home.identity.peer_id, *(user.id for user in hosted)]), hosted
 
@@ -508,13 +508,13 @@ class Standing(Life):
             StorageError: Nothing would be accepted now, and why. PeerClosed: Not running.
             P2PChatError: The core has failed.
         """
-        owner = self._running
-        if owner.broken is not None:
+        driver = self._running
+        if driver.broken is not None:
             raise P2PChatError("p2pchat has failed inside: restart it")
-        if not owner.node.accepting:
-            raise StorageError("the disk is nearly full" if owner.node.keeping else "storage does not work")
-        await owner.settle()
-        await owner.disk.write(Change(meta={META_TRIED: str(now_micros())}))
+        if not driver.node.accepting:
+            raise StorageError("the disk is nearly full" if driver.node.keeping else "storage does not work")
+        await driver.settle()
+        await driver.disk.write(Change(meta={META_TRIED: str(now_micros())}))
 
     # ------------------------------------------------------------------ doing
 
@@ -526,10 +526,10 @@ class Standing(Life):
         Raises:
             ValueError: That is no endpoint.
         """
-        owner, there = self._running, normal(endpoint)
+        driver, there = self._running, normal(endpoint)
         states, wait = self._dispatcher.endpoints, timeout or self._options.settings.start_timeout
         states.pop(there, None)
-        owner.put(Connect(there))
+        driver.put(Connect(there))
         try:
             await self._dispatcher.wait_until(lambda: there in states, wait)
         except TimeoutError:
@@ -548,11 +548,11 @@ class Standing(Life):
             UnknownName, AmbiguousName: Nobody is called so, or nothing is known of that endpoint.
             ValueError: That is this peer itself, or no endpoint. StorageError: It could not be stored.
         """
-        owner = self._running
-        forgotten, inputs = plan_forget(owner.node, self.people, who)
+        driver = self._running
+        forgotten, inputs = plan_forget(driver.node, self.people, who)
         for input in inputs:
-            owner.put(input)
-        await owner.settle()
+            driver.put(input)
+        await driver.settle()
         for endpoint in forgotten.endpoints:
             self._dispatcher.endpoints.pop(endpoint, None)
         return forgotten
@@ -568,9 +568,9 @@ class Standing(Life):
         Raises:
             UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
         """
-        owner, user = self._running, somebody(self.people, who)
-        owner.put(QuotaLifted(user.key))
-        await owner.settle()
+        driver, user = self._running, somebody(self.people, who)
+        driver.put(QuotaLifted(user.key))
+        await driver.settle()
         return user
 
 

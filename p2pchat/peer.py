@@ -86,7 +86,7 @@ class Hosting(Standing):
 
     async def _host_one(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
         async with self._hosting_lock:
-            owner, found = self._running, self._hosted_as(name)
+            driver, found = self._running, self._hosted_as(name)
             if found is not None and (key is None or key == found.secret) and found.name.casefold() == name.casefold():
                 if tokens is not None:
                     await self._set_tokens(found, tokens)
@@ -94,15 +94,15 @@ class Hosting(Standing):
             self._check_free(name, "")
             kept, stored = self._new_user(name, key), Stored()
             if key is not None:
-                stored = await owner.disk.read(lambda: owner.disk.storage.load_users([kept.id]))
+                stored = await driver.disk.read(lambda: driver.disk.storage.load_users([kept.id]))
             place = {consumer_of(kept.id, ""): self._feed.recent.newest}
-            await owner.disk.write(Change(hosted=[kept], consumers=place, tokens=_tokens_of(kept.id, tokens or {})))
+            await driver.disk.write(Change(hosted=[kept], consumers=place, tokens=_tokens_of(kept.id, tokens or {})))
             self._feed.note(place)
             self._had_guests = True
             user = self._take_in(kept)
             core = core_user(kept, self.people.abouts.get(kept.id, ""))
-            owner.put(HostingInput(core, tuple(stored.heard), tuple(stored.reads)))
-            await owner.handled()
+            driver.put(HostingInput(core, tuple(stored.heard), tuple(stored.reads)))
+            await driver.handled()
             if key is not None:
                 self._tracker.hosted(kept.id)
             return user
@@ -119,16 +119,16 @@ class Hosting(Standing):
         async with self._hosting_lock:
             if self._hosted.get(user.key) is not user:
                 return
-            owner = self._running
+            driver = self._running
             self._tracker.unhosted(user.key)
             del self._hosted[user.key], self._hosted_names[skeleton(user.name)]
-            owner.put(UserUnhosted(user.key))
+            driver.put(UserUnhosted(user.key))
             for reader in list(self._dispatcher.readers):
                 if reader.viewer is user:
                     reader.end()
             user._gone()
             self._dispatcher.wake_waiters()
-            await owner.disk.write(Change(unhosted=[user.key]))
+            await driver.disk.write(Change(unhosted=[user.key]))
 
     async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
         """Keep what lets programs act for a hosted user, in place of what did before; returns when that is on disk.
@@ -186,7 +186,7 @@ class Hosting(Standing):
         access = AllUsersPolicy(lambda: self._core, self._hosted)
         reader = AllUsersSubscription(self._feed, AllUsersViewer(self, access), types, access, lambda: self._core)
         self._dispatcher.add_reader(reader)
-        if self._owner is not None:
+        if self._driver is not None:
             self._feed.begin(reader)
         return AllUsersStream(reader)
 
@@ -305,8 +305,8 @@ class TCPPeer(Hosting, Messaging):
             UnknownName, AmbiguousName: `conversation` is nobody, or several; or this open network is not known yet.
             P2PChatError: It cannot be written. StorageError, PeerClosed.
         """
-        owner, only = self._running, None if conversation is None else self.find(conversation).key
-        disk = owner.disk
+        driver, only = self._running, None if conversation is None else self.find(conversation).key
+        disk = driver.disk
         return await write_file(disk.storage, disk.read, to, room=self.room.key, only=only, progress=progress)
 
     async def import_from(self, source: Place, *, progress: Callable[[int], None] | None = None) -> Imported:
@@ -323,8 +323,8 @@ class TCPPeer(Hosting, Messaging):
             UnknownName: This open network is not known yet.
             P2PChatError: It cannot be read. StorageError, PeerClosed: What was imported before that stays.
         """
-        owner, settings = self._running, self._options.settings
-        return await read_file(owner, source, room=self.room.key, settings=settings, progress=progress)
+        driver, settings = self._running, self._options.settings
+        return await read_file(driver, source, room=self.room.key, settings=settings, progress=progress)
 
     # ---- as the part of the user asks
 
@@ -359,5 +359,5 @@ class TCPPeer(Hosting, Messaging):
         return 0
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "new" if self._owner is None else self.endpoint
+        state = "closed" if self._closed else "new" if self._driver is None else self.endpoint
         return f"<TCPPeer {self._name!a} {state}>"

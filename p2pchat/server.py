@@ -28,7 +28,7 @@ BACKLOG = 1024  # a mesh that forms at once, with room to spare
 ACCEPT_PAUSE = 0.02  # seconds after an accept that failed: what fails on and on must not keep the loop busy
 
 
-class Strangers:
+class StrangerLimiter:
     """Who may come in: caps on unproven connections in all and for each address, and a rate for each address.
 
     An address is what one party commands: an IPv4 address, or the /64 of an IPv6 one. The rate is a bucket that
@@ -86,7 +86,7 @@ class Strangers:
         self._buckets = {address: bucket for address, bucket in self._buckets.items() if now - bucket[1] < 1.0}
 
 
-def grows_deaf(loop: asyncio.AbstractEventLoop) -> bool:
+def loses_listener_on_error(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether a loop closes a listening socket for good when one accept fails: a visitor who resets at once is enough.
 
     asyncio's own for Windows does (https://github.com/python/cpython/issues/93821). No other may take the way round it:
@@ -128,15 +128,15 @@ class Server:
         """Make a server that does not listen yet.
 
         Args:
-            on_accepted: Called for every stranger let in: reader, writer, host. It has to call gone(writer) when the
-                connection has ended, however it ended, and established(writer) when it has its `go`.
+            on_accepted: Called with (reader, writer, host) for each admitted connection. The callee must call
+                on_established(writer) after `go`, and on_closed(writer) when the connection ends, for any reason.
         """
         self._settings = settings
         self._on_accepted = on_accepted
-        self._strangers = Strangers(settings)
+        self._strangers = StrangerLimiter(settings)
         self._address: dict[asyncio.StreamWriter, str] = {}  # of those who are strangers still
         self._server: asyncio.Server | None = None
-        self._doors: list[asyncio.Task[None]] = []  # where the loop grows deaf: one for each listening socket
+        self._accept_tasks: list[asyncio.Task[None]] = []  # where the loop grows deaf: one for each listening socket
         self.host = ""
         self.port = 0
         self.refused = 0  # connections closed because of a cap, since the start
@@ -153,13 +153,13 @@ class Server:
             PortInUse: Somebody listens there already.
             P2PChatError: Not an address of this machine, or not allowed; says what to do.
         """
-        deaf = grows_deaf(asyncio.get_running_loop())
+        deaf = loses_listener_on_error(asyncio.get_running_loop())
         server = self._server = await self._bind(host, port, start_serving=not deaf)
         self.host = host
         self.port = server.sockets[0].getsockname()[1]
         if deaf:
             try:
-                self._open_doors(server)
+                self._start_accept_tasks(server)
             except OSError as error:  # it may find out only now that the port is taken
                 await self.close()
                 raise _listen_error(error, host, port) from error
@@ -169,7 +169,12 @@ class Server:
         for attempt in range(ONE_PORT_ATTEMPTS):
             try:
                 server = await asyncio.start_server(
-                    self.accepted, host, port, limit=STREAM_LIMIT_BYTES, backlog=BACKLOG, start_serving=start_serving
+                    self.on_connection,
+                    host,
+                    port,
+                    limit=STREAM_LIMIT_BYTES,
+                    backlog=BACKLOG,
+                    start_serving=start_serving,
                 )
             except OSError as error:
                 if error.errno == errno.EADDRINUSE and attempt and attempt < ONE_PORT_ATTEMPTS - 1:
@@ -183,37 +188,37 @@ class Server:
             port = min(ports)
         raise P2PChatError(f"no port is free on all addresses of {host}: name a port, or an address instead of a name")
 
-    def _open_doors(self, server: asyncio.Server) -> None:
+    def _start_accept_tasks(self, server: asyncio.Server) -> None:
         """Accept by ourselves, where the loop grows deaf."""
         for bound in server.sockets:
             sock = bound.dup()
             sock.setblocking(False)
             sock.listen(BACKLOG)
-            self._doors.append(asyncio.get_running_loop().create_task(self._stand_at(sock)))
+            self._accept_tasks.append(asyncio.get_running_loop().create_task(self._accept_forever(sock)))
         server.close()  # its own descriptors of the same sockets
 
-    async def _stand_at(self, sock: socket.socket) -> None:
+    async def _accept_forever(self, sock: socket.socket) -> None:
         """Let in who comes to one listening socket, for ever."""
         loop = asyncio.get_running_loop()
         with sock:
             while True:
                 try:
                     connection, _ = await loop.sock_accept(sock)
-                    await self._enter(connection)
+                    await self._attach_streams(connection)
                 except OSError:
                     await asyncio.sleep(ACCEPT_PAUSE)
 
-    async def _enter(self, connection: socket.socket) -> None:
+    async def _attach_streams(self, connection: socket.socket) -> None:
         reader = asyncio.StreamReader(limit=STREAM_LIMIT_BYTES)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: asyncio.StreamReaderProtocol(reader, self.accepted), connection
+                lambda: asyncio.StreamReaderProtocol(reader, self.on_connection), connection
             )
         except BaseException:
             connection.close()
             raise
 
-    def accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a new connection in, or close it; also the way in for connections that are no sockets."""
         peername = writer.get_extra_info("peername")
         host = str(peername[0]) if isinstance(peername, tuple) and peername else str(peername or "")
@@ -225,22 +230,22 @@ class Server:
         self._address[writer] = address
         self._on_accepted(reader, writer, host)
 
-    def established(self, writer: asyncio.StreamWriter) -> None:
+    def on_established(self, writer: asyncio.StreamWriter) -> None:
         """This connection is a member's: it counts as a stranger no more. Calling it again does nothing."""
         address = self._address.pop(writer, None)
         if address is not None:
             self._strangers.release(address)
 
-    def gone(self, writer: asyncio.StreamWriter) -> None:
+    def on_closed(self, writer: asyncio.StreamWriter) -> None:
         """This connection has ended."""
-        self.established(writer)
+        self.on_established(writer)
 
     async def close(self) -> None:
         """Listen no more. Connections that are open stay open: they are the owner's."""
         if self._server is not None:
             server, self._server = self._server, None
             server.close()
-        doors, self._doors = self._doors, []
+        doors, self._accept_tasks = self._accept_tasks, []
         for door in doors:
             door.cancel()
         await asyncio.gather(*doors, return_exceptions=True)

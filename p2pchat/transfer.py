@@ -26,8 +26,8 @@ from p2pchat.core.export_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.private_files import Aside
 from p2pchat.protocol import LENGTH, ConversationId, Entries, Frame, encode
-from p2pchat.runtime.driver import Owner
-from p2pchat.runtime.requests import Loading
+from p2pchat.runtime.driver import Driver
+from p2pchat.runtime.requests import PendingImport
 from p2pchat.storage.base import Storage
 from p2pchat.storage.export import file_pages
 
@@ -208,7 +208,7 @@ def _may_be_replaced(path: Path) -> bool:
 
 
 async def read_file(
-    owner: Owner, source: Place, *, room: ConversationId, settings: Settings, progress: Progress | None
+    driver: Driver, source: Place, *, room: ConversationId, settings: Settings, progress: Progress | None
 ) -> Imported:
     """Take in a file, as far as it can be read.
 
@@ -219,7 +219,7 @@ async def read_file(
     """
     name = str(source) if isinstance(source, (str, os.PathLike)) else "the file"
     unpacking, done = ExportReader(room, settings), Imported()
-    under_way: deque[Loading] = deque()
+    under_way: deque[PendingImport] = deque()
     file: BinaryIO | None = None
     try:
         opened = file = await _apart(lambda: _open(source))
@@ -230,7 +230,7 @@ async def read_file(
             while unpacking.waiting:
                 if len(under_way) >= UNDER_WAY:
                     await _next_answer(under_way, done, progress)
-                under_way.append(owner.programs.carry(unpacking.take(HANDED_IN)))
+                under_way.append(driver.requests.import_frames(unpacking.take(HANDED_IN)))
         unpacking.finish()
     except OSError as error:
         raise P2PChatError(f"cannot read {name}: {error.strerror or error}") from error
@@ -243,7 +243,7 @@ async def read_file(
     return done
 
 
-async def _next_answer(under_way: deque[Loading], done: Imported, progress: Progress | None) -> None:
+async def _next_answer(under_way: deque[PendingImport], done: Imported, progress: Progress | None) -> None:
     answer = await under_way.popleft()
     if answer.failed:
         raise StorageError(answer.failed)

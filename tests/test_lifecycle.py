@@ -154,10 +154,10 @@ async def test_a_defect_inside_keeps_no_peer_from_closing(home: Path) -> None:
     peer = TCPPeer(data=home / "ada")
     events = peer.events(Warned, Stopped)
     await peer.start()
-    assert peer._owner is not None
+    assert peer._driver is not None
     while not peer._idle:
         await asyncio.sleep(0)
-    peer._owner.node.links = None  # type: ignore[assignment]  # whatever the core does with a link is a defect now
+    peer._driver.node.links = None  # type: ignore[assignment]  # whatever the core does with a link is a defect now
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     await peer.aclose()
@@ -224,8 +224,8 @@ async def test_after_a_defect_inside_nobody_waits_for_ever(net: Mesh) -> None:
     events = ada.events(Warned)
     waiting = [asyncio.create_task(receipt.delivered()), asyncio.create_task(ada.wait_user("zoe"))]
     await asyncio.sleep(0)
-    assert ada._owner is not None
-    ada._owner.node.presence = None  # type: ignore[assignment]
+    assert ada._driver is not None
+    ada._driver.node.presence = None  # type: ignore[assignment]
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     ada.set_presence("idle")
     assert (await anext(events)).code == "internal"

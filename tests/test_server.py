@@ -15,7 +15,7 @@ from p2pchat.client import Client, dial
 from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError, P2PChatError, PortInUse
 from p2pchat.protocol import Ping, Pong, encode
-from p2pchat.server import SWEEP_ABOVE, Server, Strangers, address_of, grows_deaf
+from p2pchat.server import SWEEP_ABOVE, Server, StrangerLimiter, address_of, loses_listener_on_error
 from tests.deadlines import WAIT, within
 from tests.link_ends import SETTINGS, Streams, Told, door, make_client
 
@@ -25,12 +25,12 @@ HOME, ABROAD, ELSEWHERE = "127.0.0.1", "192.0.2.7", "198.51.100.7"
 # Strangers: by the clock they are given
 
 
-def admitted(strangers: Strangers, address: str, count: int, now: float) -> int:
+def admitted(strangers: StrangerLimiter, address: str, count: int, now: float) -> int:
     return sum(strangers.admit(address, now) for _ in range(count))
 
 
 def test_one_address_gets_eight_places_and_others_still_come_in() -> None:
-    strangers = Strangers(SETTINGS)
+    strangers = StrangerLimiter(SETTINGS)
     assert admitted(strangers, ABROAD, 20, now=0.0) == 8
     assert admitted(strangers, ELSEWHERE, 1, now=0.0) == 1
     strangers.release(ABROAD)
@@ -38,12 +38,12 @@ def test_one_address_gets_eight_places_and_others_still_come_in() -> None:
 
 
 def test_this_machine_gets_thirty_two() -> None:
-    assert admitted(Strangers(SETTINGS), HOME, 100, now=0.0) == 32
-    assert admitted(Strangers(SETTINGS), "::1", 100, now=0.0) == 32
+    assert admitted(StrangerLimiter(SETTINGS), HOME, 100, now=0.0) == 32
+    assert admitted(StrangerLimiter(SETTINGS), "::1", 100, now=0.0) == 32
 
 
 def test_all_together_get_sixty_four() -> None:
-    strangers = Strangers(SETTINGS)
+    strangers = StrangerLimiter(SETTINGS)
     assert sum(admitted(strangers, f"192.0.2.{n}", 1, now=0.0) for n in range(100)) == strangers.count == 64
     strangers.release("192.0.2.0")
     assert strangers.admit(ABROAD, 1.0) and not strangers.admit(ELSEWHERE, 1.0)
@@ -51,7 +51,7 @@ def test_all_together_get_sixty_four() -> None:
 
 @pytest.mark.parametrize("address, rate", [(ABROAD, 20), (HOME, 500)])
 def test_who_comes_and_goes_is_let_in_at_a_rate(address: str, rate: int) -> None:
-    strangers = Strangers(SETTINGS)
+    strangers = StrangerLimiter(SETTINGS)
 
     def visits(count: int, now: float) -> int:
         welcome = 0
@@ -67,7 +67,7 @@ def test_who_comes_and_goes_is_let_in_at_a_rate(address: str, rate: int) -> None
 
 
 def test_addresses_are_forgotten_when_they_say_nothing_any_more() -> None:
-    strangers = Strangers(SETTINGS)
+    strangers = StrangerLimiter(SETTINGS)
     for n in range(3 * SWEEP_ABOVE):
         address = f"10.{n >> 8}.{n & 255}.1"
         assert strangers.admit(address, now=n / 100)
@@ -99,7 +99,7 @@ def test_an_address_is_what_one_party_commands(host: str, address: str) -> None:
 @pytest.fixture(params=[False, True], ids=["elsewhere", "windows"])
 def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to accept, wherever this runs."""
-    monkeypatch.setattr(server_module, "grows_deaf", lambda loop: request.param)
+    monkeypatch.setattr(server_module, "loses_listener_on_error", lambda loop: request.param)
 
 
 both_systems = pytest.mark.usefixtures("system")
@@ -155,8 +155,8 @@ async def test_only_the_loop_that_grows_deaf_is_told_from_others(monkeypatch: py
 
     monkeypatch.setattr(asyncio, "ProactorEventLoop", Deaf, raising=False)
     with closing(Deaf()) as deaf, closing(asyncio.SelectorEventLoop()) as other:
-        assert grows_deaf(deaf)
-        assert not grows_deaf(other)  # also on Windows
+        assert loses_listener_on_error(deaf)
+        assert not loses_listener_on_error(other)  # also on Windows
 
 
 async def test_on_windows_an_accept_that_failed_closes_no_door(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ async def test_on_windows_an_accept_that_failed_closes_no_door(monkeypatch: pyte
             raise failures.pop()
         return await accept(sock)
 
-    monkeypatch.setattr(server_module, "grows_deaf", lambda loop: True)
+    monkeypatch.setattr(server_module, "loses_listener_on_error", lambda loop: True)
     monkeypatch.setattr(loop, "sock_accept", fail_first)
     async with door() as entrance:
         for streams in await entrance.connect():
@@ -219,9 +219,9 @@ class Host:
             await client.handshake(self.settings.handshake_timeout)
         except (HandshakeError, OSError) as error:
             self.refusals.append(error)
-            self.server.gone(streams[1])
+            self.server.on_closed(streams[1])
             return
-        self.server.established(streams[1])
+        self.server.on_established(streams[1])
         client.start()
         self.members.append((client, told))
         self.arrivals.put_nowait(None)
@@ -354,8 +354,8 @@ async def test_a_place_is_given_back_once() -> None:
         dialled, accepted = await entrance.connect()
         assert entrance.server.strangers == 1
         for _ in range(2):
-            entrance.server.established(accepted[1])
-            entrance.server.gone(accepted[1])
+            entrance.server.on_established(accepted[1])
+            entrance.server.on_closed(accepted[1])
             assert entrance.server.strangers == 0
         for streams in (dialled, accepted):
             streams[1].transport.abort()

@@ -28,8 +28,8 @@ from p2pchat.messaging.subscription import Subscription
 from p2pchat.messaging.timestamps import aware
 from p2pchat.messaging.users import UserDirectory
 from p2pchat.protocol import ConversationId, PeerId, UserId
-from p2pchat.runtime.driver import Owner
-from p2pchat.runtime.recent import Recent
+from p2pchat.runtime.driver import Driver
+from p2pchat.runtime.recent import RecentEntries
 from p2pchat.storage.base import ReleasedEntry, Storage
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; else it comes again
@@ -331,21 +331,21 @@ class Feed:
     """
 
     def __init__(self, tracker: ReceiptTracker) -> None:
-        self.recent = Recent(0)
+        self.recent = RecentEntries(0)
         self._tracker = tracker
-        self._owner: Owner | None = None
+        self._driver: Driver | None = None
         self._places: dict[str, int] = {}  # the last place each consumer has taken
         self._start = 0  # the newest place when the peer started
 
     def load(self, stored: Stored, wanted: Callable[[], bool]) -> None:
         """Take over what is stored; `wanted` says whether anybody reads messages now."""
         self._start = stored.next_place - 1
-        self.recent = Recent(self._start, wanted)
+        self.recent = RecentEntries(self._start, wanted)
         self._places = dict(stored.consumers)
 
-    def open(self, owner: Owner, readers: Iterable[Subscription]) -> None:
+    def open(self, driver: Driver, readers: Iterable[Subscription]) -> None:
         """The peer runs; these were opened before, and where they begin is saved soon as well."""
-        self._owner = owner
+        self._driver = driver
         for reader in readers:
             self.begin(reader)
 
@@ -381,9 +381,9 @@ class Feed:
 
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Read stored entries in the order they were released; PeerClosed when that is over."""
-        if self._owner is None:
+        if self._driver is None:
             raise PeerClosed("the peer has not been started")
-        return await self._owner.places(after, limit)
+        return await self._driver.places(after, limit)
 
     @property
     def start(self) -> int:
@@ -392,16 +392,16 @@ class Feed:
 
     async def written(self, group: ConversationId) -> list[ReleasedEntry]:
         """Read everything released of one conversation; PeerClosed when that is over."""
-        if self._owner is None:
+        if self._driver is None:
             raise PeerClosed("the peer has not been started")
-        storage = self._owner.disk.storage
-        return await self._owner.disk.read(lambda: storage.history(group, limit=0))
+        storage = self._driver.disk.storage
+        return await self._driver.disk.read(lambda: storage.history(group, limit=0))
 
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         """Return these released entries with what became of them; PeerClosed when that is over."""
-        if self._owner is None:
+        if self._driver is None:
             raise PeerClosed("the peer has not been started")
-        storage = self._owner.disk.storage
+        storage = self._driver.disk.storage
 
         def look() -> list[ReleasedEntry | None]:
             keys = [LogKey(conversation, ref.log) for conversation, ref in named]
@@ -411,7 +411,7 @@ class Feed:
                 for key, (_, ref) in zip(keys, named, strict=True)
             ]
 
-        return await self._owner.disk.read(look)
+        return await self._driver.disk.read(look)
 
     async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
         """Return what to tell of own entries; None for what is no message, or when nobody can say whether it is.
@@ -420,13 +420,13 @@ class Feed:
         whom a room message waited then is forgotten. Storage that is closed cannot say: so who has receipts to tell
         asks before (Reader.look_up).
         """
-        owner, wrote = self._owner, self._tracker.wrote
+        driver, wrote = self._driver, self._tracker.wrote
         former = [event for event in events if not wrote(event.log)]
-        if owner is None or not former:
+        if driver is None or not former:
             return list(events)
-        storage = owner.disk.storage
+        storage = driver.disk.storage
         try:
-            found = await owner.disk.read(lambda: [_looked_up(storage, one) for one in former])
+            found = await driver.disk.read(lambda: [_looked_up(storage, one) for one in former])
         except PeerClosed:
             found = [(None, [], [])] * len(former)
         known = iter(found)
@@ -441,21 +441,21 @@ class Feed:
         holders = {member for member, mark in marks if mark >= seq} | set(self._tracker.holders(log, seq))
         readers = {member for member, mark in read if mark >= seq} | set(self._tracker.holders(log, seq, "read"))
         counted = readers if isinstance(event, Read) else holders
-        assert self._owner is not None
-        of = set(expected_recipients(self._owner.node, log, decode_entry(shown.raw), holders)) or holders | readers
+        assert self._driver is not None
+        of = set(expected_recipients(self._driver.node, log, decode_entry(shown.raw), holders)) or holders | readers
         return replace(event, count=len(counted & of), of=len(of))
 
     def commit_offset(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to there; saved soon."""
         self._places[consumer] = place
-        if self._owner is not None:
-            self._owner.hand_on(consumer, place)
+        if self._driver is not None:
+            self._driver.ack(consumer, place)
 
     async def commit_offset_now(self, consumer: str, place: int) -> None:
         """The same; returns when it is on disk."""
         self._places[consumer] = place
-        if self._owner is not None:
-            await self._owner.hand_on_now(consumer, place)
+        if self._driver is not None:
+            await self._driver.ack_durably(consumer, place)
 
 
 def _looked_up(storage: Storage, event: ReceiptEvent) -> tuple[ReleasedEntry | None, Marks, Marks]:

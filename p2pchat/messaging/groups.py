@@ -26,7 +26,7 @@ from p2pchat.messaging.messages import Conversation, Viewer
 from p2pchat.messaging.timestamps import aware, now_micros
 from p2pchat.messaging.users import User, UserDirectory, by_label, id_of
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.driver import Owner
+from p2pchat.runtime.driver import Driver
 from p2pchat.storage.base import ReleasedEntry
 
 Who = User | str  # a user, a name as typed, or the full id of somebody never met
@@ -378,24 +378,24 @@ def _changes(
 # Asking the core to make, change or leave a group; each returns when that is accepted: on this disk.
 
 
-async def make_group(owner: Owner, me: UserId, name: str, members: Sequence[UserId]) -> ConversationId:
+async def make_group(driver: Driver, me: UserId, name: str, members: Sequence[UserId]) -> ConversationId:
     """Make a group and return the id of its talk. Raises ValueError for a name that is none, and as Programs.ask."""
     name = validate_name(name)
     others = tuple(dict.fromkeys(member for member in members if member != me))
-    return talk_id(await owner.programs.ask(lambda ticket: GroupCreateRequest(ticket, me, name, others)))
+    return talk_id(await driver.requests.request(lambda ticket: GroupCreateRequest(ticket, me, name, others)))
 
 
 async def change_group(
-    owner: Owner, me: UserId, group: ConversationId, add: tuple[UserId, ...], remove: tuple[UserId, ...],
+    driver: Driver, me: UserId, group: ConversationId, add: tuple[UserId, ...], remove: tuple[UserId, ...],
     name: str | None, new_owner: UserId | None,
 ) -> None:  # fmt: skip
     """Change a group; what is () or None stays. Raises ValueError for a name that is none, and as Programs.ask."""
     name = None if name is None else validate_name(name)
-    await owner.programs.ask(lambda ticket: GroupChangeRequest(ticket, me, group, add, remove, name, new_owner))
+    await driver.requests.request(lambda ticket: GroupChangeRequest(ticket, me, group, add, remove, name, new_owner))
 
 
-async def leave_group(owner: Owner, me: UserId, group: ConversationId) -> None:
-    await owner.programs.ask(lambda ticket: GroupLeaveRequest(ticket, me, group))
+async def leave_group(driver: Driver, me: UserId, group: ConversationId) -> None:
+    await driver.requests.request(lambda ticket: GroupLeaveRequest(ticket, me, group))
 
 
 # ---- membership

@@ -42,7 +42,7 @@ from p2pchat.messaging.search import SearchIndexer
 from p2pchat.messaging.subscription import AnyEvent, Source, Subscription
 from p2pchat.messaging.users import User, ignored_of
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.driver import Owner
+from p2pchat.runtime.driver import Driver
 
 if TYPE_CHECKING:
     from p2pchat.peer import Hosting
@@ -124,13 +124,13 @@ class HostedUser(Messaging):
         return self
 
     @property
-    def _running(self) -> Owner:
+    def _running(self) -> Driver:
         if self._is_gone:
             raise PeerClosed("this user is hosted here no more")
         return self._peer._running
 
     @property
-    def _started_owner(self) -> Owner:
+    def _started_owner(self) -> Driver:
         return self._peer._started_owner
 
     @property

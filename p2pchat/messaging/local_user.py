@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.search import SearchIndexer
     from p2pchat.messaging.users import UserDirectory
     from p2pchat.resources import Options
-    from p2pchat.runtime.driver import Owner
+    from p2pchat.runtime.driver import Driver
 
 
 # ---- part
@@ -80,12 +80,12 @@ class UserPart:
     _access: AccessPolicy
 
     @property
-    def _running(self) -> Owner:
+    def _running(self) -> Driver:
         """What does things; PeerClosed while it does not run."""
         raise NotImplementedError
 
     @property
-    def _started_owner(self) -> Owner:
+    def _started_owner(self) -> Driver:
         """The same for what is only looked at: also while it closes, and after."""
         raise NotImplementedError
 
@@ -246,15 +246,15 @@ class Being(UserPart):
 
     async def _rename(self, name: str, about: str | None) -> None:
         async with self._names_lock:
-            owner, me = self._running, self.people.me
+            driver, me = self._running, self.people.me
             self._check_name(name)
             if about is not None:
                 self.people.tell_about(me, about)
             kept = self._called(name, about)
-            owner.put(UserRenamed(me, name, about))
-            await owner.handled()  # others hear of it by what the core tells then
+            driver.put(UserRenamed(me, name, about))
+            await driver.handled()  # others hear of it by what the core tells then
             self.people.learn([(me, name)])
-            await owner.disk.write(kept)
+            await driver.disk.write(kept)
 
     def names_before(self, user: User) -> tuple[str, ...]:
         """Return other names a user had, by the profiles in the room, the newest first."""
@@ -268,10 +268,10 @@ class Being(UserPart):
         Raises:
             UnknownName, AmbiguousName: Nobody is called so, or several. StorageError, PeerClosed.
         """
-        owner, user = self._running, self._somebody(who)
-        storage = owner.disk.storage
-        first = await owner.disk.read(lambda: storage.first_heard(user.key))
-        return known_of(owner.node, user, first)
+        driver, user = self._running, self._somebody(who)
+        storage = driver.disk.storage
+        first = await driver.disk.read(lambda: storage.first_heard(user.key))
+        return known_of(driver.node, user, first)
 
     async def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
         """Tell others what is read here, and hear what they have read, or neither: with one user, or with everybody.
@@ -285,10 +285,10 @@ class Being(UserPart):
         Raises:
             UnknownName, AmbiguousName: Nobody is called so, or several. StorageError: It could not be stored.
         """
-        owner = self._running
+        driver = self._running
         other = "" if who is None else (who if isinstance(who, User) else self.user(who)).key
-        owner.put(ReceiptsChosen(self.people.me, on, other))
-        await owner.settle()
+        driver.put(ReceiptsChosen(self.people.me, on, other))
+        await driver.settle()
 
     def receipt_exceptions(self) -> dict[User, bool]:
         """Return the users with whom receipts of reading are set on or off apart from all others."""
@@ -402,13 +402,13 @@ class Places(Being):
         raise UnknownName(text, hint)
 
     def _dm(self, user: User) -> Conversation:
-        owner = self._started_owner
+        driver = self._started_owner
         key = dm_id(self.people.me, user.key)
         found = self._conversations.get(key)
         if found is None or found.naming is None:
             naming = dm_naming(self.people.me, user.key)
             if self._naming(key) is None and not self._is_closed:
-                owner.put(ConversationOpened(naming))
+                driver.put(ConversationOpened(naming))
             found = self._conversations[key] = Conversation(self._viewer, key, naming)
         return found
 
@@ -424,10 +424,10 @@ class Places(Being):
             UnknownName, AmbiguousName: A member is nobody, or several. ValueError: That is no name.
             P2PChatError: Too many members. StorageError, PeerClosed: As send.
         """
-        owner, me = self._running, self.people.me
+        driver, me = self._running, self.people.me
         if isinstance(members, str | User):
             raise TypeError("members is a list of users or names, not one of them")
-        talk = await make_group(owner, me, name, [whom(self.people, member) for member in members])
+        talk = await make_group(driver, me, name, [whom(self.people, member) for member in members])
         return self._handle(talk)
 
     def groups(self) -> list[Group]:
@@ -520,14 +520,14 @@ class Messaging(Places):
                 no time between 1970 and 2255 that has a zone.
             StorageError: It could not be stored; nothing was sent. PeerClosed: Not running.
         """
-        programs = self._running.programs
+        requests = self._running.requests
         conversation = to if type(to) is Conversation else self.find(to)
         check_text(text, self._options.settings)
         re = None if reply_to is None else _reference(conversation, reply_to)
         kind = "action" if action else "text"
         claimed = None if claimed_at is None else claim_of(claimed_at)
         said = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
-        log, seq = programs.say_at_once(*said) or await programs.say(*said)
+        log, seq = requests.write_nowait(*said) or await requests.write(*said)
         return Receipt(self._tracker, log, seq)
 
     async def broadcast(self, text: str) -> Receipt:
@@ -539,14 +539,14 @@ class Messaging(Places):
 
         Raises as send; when that is TooLong, TypeError or ValueError, none was written.
         """
-        programs = self._running.programs
+        requests = self._running.requests
         if isinstance(texts, str):
             raise TypeError("send_many takes a list of texts, not one text")
         conversation, me = self.find(to), self.people.me
         texts = list(texts)
         check_texts(texts, self._options.settings)
         said = [
-            programs.say(me, conversation.key, "text", texts[start : start + MANY])
+            requests.write(me, conversation.key, "text", texts[start : start + MANY])
             for start in range(0, len(texts), MANY)
         ]
         try:
@@ -589,10 +589,10 @@ class Messaging(Places):
         return await self._mend("reaction", message, reaction, ref)
 
     async def _mend(self, kind: str, message: Post | str, text: str, ref: str | None) -> Receipt:
-        programs, me = self._running.programs, self.people.me
+        requests, me = self._running.requests, self.people.me
         post = message if isinstance(message, Post) else await self.message(message)
         body = body_of(kind, post, text, me, self._options.settings)
-        log, seq = await programs.say(me, post.log.conversation, kind, (body,), named(post), ref)
+        log, seq = await requests.write(me, post.log.conversation, kind, (body,), named(post), ref)
         return Receipt(self._tracker, log, seq)
 
     def typing(self, to: To, on: bool = True) -> None:
@@ -606,8 +606,8 @@ class Messaging(Places):
         Raises:
             UnknownName, AmbiguousName: `to` is nobody, or several. PeerClosed: Not running.
         """
-        owner = self._running
-        owner.put(TypingSet(self.people.me, self.find(to).key, on))
+        driver = self._running
+        driver.put(TypingSet(self.people.me, self.find(to).key, on))
 
     def mark_read(self, post: ShownEntry) -> None:
         """Say that everything in the conversation of this message, up to it, is read; as Message.mark_read."""
@@ -621,21 +621,21 @@ class Messaging(Places):
             ValueError: No message id. UnknownName: No message of ours has it.
         """
         prefix, ref = parse_message_id(message_id)
-        owner, me = self._running, self.people.me
-        talk = next((key for key in owner.node.talks_of(me) if key.startswith(prefix)), None)
+        driver, me = self._running, self.people.me
+        talk = next((key for key in driver.node.talks_of(me) if key.startswith(prefix)), None)
         if talk is None or ref.log[:16] != me[:16]:
             raise UnknownName(message_id, "it is no message of ours")
         log = LogId(talk, me, ref.log[16:])
-        storage = owner.disk.storage
+        storage = driver.disk.storage
         if not self._tracker.said(log, ref.seq):
-            shown = await owner.disk.read(lambda: storage.entry(log, ref.seq))
+            shown = await driver.disk.read(lambda: storage.entry(log, ref.seq))
             if shown is None:
                 raise UnknownName(message_id, "it is no message of ours")
             if self._tracker.said(log, ref.seq):  # it was accepted a moment ago
                 return Receipt(self._tracker, log, ref.seq)
-            marks, read = await owner.disk.read(lambda: (storage.heard(log, ref.seq), storage.readers(log, ref.seq)))
+            marks, read = await driver.disk.read(lambda: (storage.heard(log, ref.seq), storage.readers(log, ref.seq)))
             holders = {member for member, _ in marks} | set(self._tracker.holders(log, ref.seq))
-            of = expected_recipients(owner.node, log, decode_entry(shown.raw), holders)
+            of = expected_recipients(driver.node, log, decode_entry(shown.raw), holders)
             self._tracker.heard(log, marks, of, read, seq=ref.seq)
         return Receipt(self._tracker, log, ref.seq)
 
@@ -762,9 +762,9 @@ class Messaging(Places):
         Raises:
             UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
-        owner = self._running
+        driver = self._running
         key = None if conversation is None else self.find(conversation).key
-        disk = owner.disk
+        disk = driver.disk
         return await read_posts(
             self._viewer, disk.storage, disk.read, self._among(key), before=before, after=after, since=since,
             limit=limit, access=self._access,
@@ -813,10 +813,10 @@ class Messaging(Places):
         Raises:
             UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
-        owner, there, ignored = self._running, self.find(conversation), self.people.ignored
+        driver, there, ignored = self._running, self.find(conversation), self.people.ignored
         posts = await self.history(there, limit=limit)
-        marks, place = owner.node.sync.reads.read_to(there.key, self.people.me)
-        found = await unread_among(posts, dict(marks), max(place, self._came_at), owner.disk.storage, owner.disk.read)
+        marks, place = driver.node.sync.reads.read_to(there.key, self.people.me)
+        found = await unread_among(posts, dict(marks), max(place, self._came_at), driver.disk.storage, driver.disk.read)
         return [post for post in found if post.log.user not in ignored]
 
     def hand_on(self, post: ShownEntry, consumer: str) -> None:
@@ -868,8 +868,8 @@ class Messaging(Places):
         Raises:
             ValueError: No message id. UnknownName: It is not here (yet). StorageError, PeerClosed.
         """
-        owner = self._running
-        disk, talks, access = owner.disk, owner.node.talks_of(self.people.me), self._access
+        driver = self._running
+        disk, talks, access = driver.disk, driver.node.talks_of(self.people.me), self._access
         return await find_post(self._viewer, disk.storage, disk.read, talks, message_id, access)
 
     async def missing(self, post: Post) -> Gap | None:
@@ -886,7 +886,7 @@ class Messaging(Places):
 
     def ref(self, log: LogId, seq: int) -> str | None:
         """Return what send() was given as `ref` for this message, in this run."""
-        return None if self._core is None else self._started_owner.saying.refs.get((log, seq))
+        return None if self._core is None else self._started_owner.writes.refs.get((log, seq))
 
 
 def _reference(conversation: Conversation, to: Post | str) -> Ref:

@@ -30,7 +30,7 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.timestamps import aware
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.recent import Recent, Run
+from p2pchat.runtime.recent import EntrySpan, RecentEntries
 from p2pchat.storage.base import Edits, ReleasedEntry
 
 BREATH = 0.002  # seconds of events without a pause before others get their turn; what one read brings takes half of it
@@ -410,7 +410,7 @@ def matches(types: tuple[type, ...], where: Callable[[Any], bool] | None, event:
 class Source(Protocol):
     """What feeds a reader."""
 
-    recent: Recent
+    recent: RecentEntries
 
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Read released entries from storage; PeerClosed when that is over."""
@@ -503,7 +503,7 @@ class EventBuilder:
         changes = await self._changes(steps)
         return self._from_steps(steps, special, changes) if steps else None
 
-    def _from_run(self, run: Run, read: int) -> BuiltEvents:
+    def _from_run(self, run: EntrySpan, read: int) -> BuiltEvents:
         """Return what is in memory where nothing was mended and everything is for this reader: as quick as can be."""
         viewer, log, received_at, old, gap = self._viewer, run.log, run.received_at, run.old, run.gap
         made: list[Made] = []
@@ -593,7 +593,7 @@ class EventBuilder:
         )  # fmt: skip
 
 
-def _steps_of(run: Run, read: int) -> list[Step]:
+def _steps_of(run: EntrySpan, read: int) -> list[Step]:
     """Return the entries of a run behind this place."""
     skip = read + 1 - run.place
     log, first, place = run.log, run.first, run.place

@@ -32,14 +32,14 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
-from p2pchat.runtime.gc_tuning import standing
+from p2pchat.runtime.gc_tuning import link_ends
 from p2pchat.server import Server
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
 
-class Wires(Protocol):
+class Transport(Protocol):
     """Where streams come from."""
 
     async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
@@ -49,7 +49,7 @@ class Wires(Protocol):
         """Connect. Raises OSError, TimeoutError."""
 
 
-class Sockets:
+class TCPTransport:
     """Wires that are TCP sockets."""
 
     async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
@@ -60,19 +60,19 @@ class Sockets:
         return await dial_socket(host, port, timeout=timeout)
 
 
-class Wiring:
+class ConnectionManager:
     """Every connection of one peer, by number."""
 
     def __init__(
         self,
-        wires: Wires,
+        transport: Transport,
         settings: Settings,
         *,
         server_context: ssl.SSLContext,
         client_context: ssl.SSLContext,
         tell: Callable[[Input], None],
     ) -> None:
-        self._wires = wires
+        self._transport = transport
         self._settings = settings
         self._server_context = server_context
         self._client_context = client_context
@@ -94,7 +94,7 @@ class Wiring:
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Begin to listen; return the real host and port."""
-        return await self._wires.listen(self._server, host, port)
+        return await self._transport.listen(self._server, host, port)
 
     # Coming and going
 
@@ -107,7 +107,7 @@ class Wiring:
         host, _, port = endpoint.rpartition(":")
         timeout = self._settings.handshake_timeout
         try:
-            reader, writer = await self._wires.dial(host.strip("[]"), int(port), timeout=timeout)
+            reader, writer = await self._transport.dial(host.strip("[]"), int(port), timeout=timeout)
             client = self._client(reader, writer, server_side=False)
             server = await client.handshake(timeout)
         except Exception as error:  # whatever it is: an address whose dial never ended would never be dialled again
@@ -119,7 +119,7 @@ class Wiring:
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         if self._closed:
-            self._server.gone(writer)
+            self._server.on_closed(writer)
             writer.transport.abort()
             return
         coming = self._spawn(self._accept(reader, writer, host), self._comings)
@@ -133,7 +133,7 @@ class Wiring:
         try:
             await client.handshake(self._settings.handshake_timeout)
         except Exception:  # whatever it is: a stranger who is gone must not go on counting as one
-            self._server.gone(writer)
+            self._server.on_closed(writer)
             return
         self._writers[client.link_id] = writer
         self._begin(client, LinkAccepted(client.link_id, host, took=loop.time() - came_at))
@@ -150,7 +150,7 @@ class Wiring:
 
     def _begin(self, client: Client, input: Input) -> None:
         self._clients[client.link_id] = client
-        standing.began()
+        link_ends.began()
         self._tell(input)
         if self._all_paused:
             client.pause_reading()
@@ -171,11 +171,11 @@ class Wiring:
 
     def _down(self, link: int, reason: str) -> None:
         if self._clients.pop(link, None) is not None:
-            standing.ended()
+            link_ends.ended()
         self._held.discard(link)
         writer = self._writers.pop(link, None)
         if writer is not None:
-            self._server.gone(writer)
+            self._server.on_closed(writer)
         self._tell(LinkDown(link, "closed" if reason == "local" else reason))
 
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
@@ -209,7 +209,7 @@ class Wiring:
             client.raise_limit()
         writer = self._writers.get(link)
         if writer is not None:
-            self._server.established(writer)
+            self._server.on_established(writer)
 
     def close(self, link: int, bye: bytes | None) -> None:
         """End a link: with a last frame after what is unsent, or at once."""

@@ -42,11 +42,11 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
-from p2pchat.runtime.connections import Wiring
-from p2pchat.runtime.gc_tuning import nothing_is_garbage
-from p2pchat.runtime.recent import Recent, runs_of
-from p2pchat.runtime.requests import Gathering, Programs
-from p2pchat.runtime.storage_worker import Disk, Reading
+from p2pchat.runtime.connections import ConnectionManager
+from p2pchat.runtime.gc_tuning import gc_paused
+from p2pchat.runtime.recent import RecentEntries, spans_of
+from p2pchat.runtime.requests import RequestQueue, WriteBatcher
+from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
 from p2pchat.storage.base import ReleasedEntry
 
 FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
@@ -57,7 +57,7 @@ FEW_WOKEN = 16  # so many who said something go on before links are written to: 
 LEAST = 1.0  # seconds that it gets to close, however late it is
 
 
-class Owner:
+class Driver:
     """Owns one node, its storage and its connections.
 
     Args:
@@ -71,23 +71,23 @@ class Owner:
         *,
         node: Node,
         settings: Settings,
-        recent: Recent,
+        recent: RecentEntries,
         tell: Callable[[fx.Effect], None],
         clock: Callable[[], Now] | None = None,
     ) -> None:
         self.node = node
         self.recent = recent
-        self.disk: Disk  # given by start(): storage has to be loaded before there is a node, links come after
-        self.wiring: Wiring
+        self.disk: StorageWorker  # given by start(): storage has to be loaded before there is a node, links come after
+        self.connections: ConnectionManager
         self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
-        self.saying = Gathering(node.next_entry)
-        self.programs = Programs(self.saying, self.put, self._schedule, tell)
+        self.writes = WriteBatcher(node.next_entry)
+        self.requests = RequestQueue(self.writes, self.put, self._schedule, tell)
         self._in_flight = CommitsInFlight(
-            settings.max_uncommitted_entries, lambda paused: self.wiring.pause_all(paused)
+            settings.max_uncommitted_entries, lambda paused: self.connections.pause_all(paused)
         )
-        self._reading = Reading(node, settings, self.put, tell, self._reading_broke)
-        self._fetching = Fetching(self._reading.fetch, self._has_room)
-        self._outgoing = Outgoing()
+        self._reading = CoreReads(node, settings, self.put, tell, self._reading_broke)
+        self._fetching = PageQueue(self._reading.fetch, self._has_room)
+        self._outgoing = OutgoingFrames()
         self._settings = settings
         self._tell = tell
         self._loop = asyncio.get_running_loop()
@@ -102,20 +102,20 @@ class Owner:
         self._idle: asyncio.Future[None] | None = None
         self.broken: BaseException | None = None
         self._cutting: asyncio.Task[None] | None = None
-        self._carry: dict[type, Callable[[Any], None]] = {
+        self._effect_handlers: dict[type, Callable[[Any], None]] = {
             fx.Send: self._outgoing.send,
             fx.Close: self._close,
-            fx.Dial: lambda effect: self.wiring.dial(effect.dial, effect.endpoint),
-            fx.Established: lambda effect: self.wiring.established(effect.link),
+            fx.Dial: lambda effect: self.connections.dial(effect.dial, effect.endpoint),
+            fx.Established: lambda effect: self.connections.established(effect.link),
             fx.PauseReading: self._pause_reading,
             fx.WakeAt: self._wake_at,
             fx.Commit: self._commit,
             fx.Reload: lambda effect: self.disk.reload(list(self.node.hosted)),
             fx.Lookup: self._reading.look_up,
             fx.Fetch: self._fetching.ask,
-            fx.WriteAccepted: self.programs.kept,
-            fx.WriteRefused: self.programs.refused,
-            fx.ImportResult: self.programs.imported,
+            fx.WriteAccepted: self.requests.on_committed,
+            fx.WriteRefused: self.requests.on_rejected,
+            fx.ImportResult: self.requests.on_imported,
             fx.Released: self._released,
             fx.Counted: self._count,
             fx.NodeStopped: self._has_stopped,
@@ -128,13 +128,13 @@ class Owner:
 
     # The pump
 
-    def start(self, disk: Disk, wiring: Wiring) -> None:
+    def start(self, disk: StorageWorker, connections: ConnectionManager) -> None:
         """Begin; from now on inputs are handled."""
         self.disk = self._reading.disk = disk
-        self.programs.promises = not disk.storage.durable
+        self.requests.promises = not disk.storage.durable
         self.disk.told = self._go_on
-        self.wiring = wiring
-        with nothing_is_garbage():
+        self.connections = connections
+        with gc_paused():
             self._carry_out(self.node.start(self._now()))
         self._flush_links()
         self._schedule()
@@ -165,13 +165,13 @@ class Owner:
         if self.broken is not None:
             return
         try:
-            if self.saying.has_promised:
-                self._hand_in(self.saying.take_promised())
+            if self.writes.has_promised:
+                self._hand_in(self.writes.take_promised())
             if self._handed and not self._stopped:
-                self._hand_on_all()  # first: no commit of this turn may put back what hand_on_now() has written
+                self._hand_on_all()  # first: no commit of this turn may put back what ack_durably() has written
             self._handle_all()
-            while self.saying and not self._in_flight.own and not self._stopped:
-                self._hand_in(self.saying.take())
+            while self.writes and not self._in_flight.own and not self._stopped:
+                self._hand_in(self.writes.take())
                 self._handle_all()  # memory storage has answered already
             self._end_turn()
         except BaseException as error:
@@ -193,7 +193,7 @@ class Owner:
                 self._committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
                 self._in_flight.failed(input.epoch)  # type: ignore[union-attr]
-            elif kind is LinkDrained and self.wiring.is_full(input.link):  # type: ignore[union-attr]
+            elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
                 continue  # it has filled again meanwhile, and that was told already
             self._carry_out(handle(input, self._now()))
             if self._fresh:
@@ -206,9 +206,9 @@ class Owner:
                 self._flush_links()
 
     def _carry_out(self, effects: list[fx.Effect]) -> None:
-        carry = self._carry
+        handlers = self._effect_handlers
         for effect in effects:
-            act = carry.get(type(effect))
+            act = handlers.get(type(effect))
             if act is not None:
                 act(effect)
             else:
@@ -218,38 +218,38 @@ class Owner:
         """A defect of ours: nothing goes on from a state nobody understands, and nobody waits for ever."""
         self.broken = error
         text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
-        self.programs.fail(lambda: P2PChatError(text))
+        self.requests.fail(lambda: P2PChatError(text))
         self._tell(fx.WarningIssued("internal", text))
-        self._cutting = self._loop.create_task(self.wiring.cut_all())  # the others need not wait for a silence
+        self._cutting = self._loop.create_task(self.connections.cut_all())  # the others need not wait for a silence
 
     # Links
 
     def _end_turn(self) -> None:
         """Write to links; behind those who wait for what they said, while they are few."""
-        if 0 < self.programs.woken <= FEW_WOKEN:
+        if 0 < self.requests.woken <= FEW_WOKEN:
             self._loop.call_soon(self._flush_links)
         else:
             self._flush_links()
-        self.programs.woken = 0
+        self.requests.woken = 0
 
     def _flush_links(self) -> None:
-        self._outgoing.flush(self.wiring.send)
+        self._outgoing.flush(self.connections.send)
         self._fetching.go_on()
 
     def _has_room(self, link: int) -> bool:
         """Whether a link takes a page more: what waits here for the end of the turn counts too."""
         waiting = self._outgoing.waiting_bytes(link)
-        return self.wiring.buffered(link) + waiting <= self._settings.buffer_limit_bytes
+        return self.connections.buffered(link) + waiting <= self._settings.buffer_limit_bytes
 
     def _close(self, effect: fx.Close) -> None:
         data = self._outgoing.take(effect.link)
         if data and effect.bye is not None:
-            self.wiring.send(effect.link, data)
-        self.wiring.close(effect.link, None if effect.bye is None else encode(effect.bye))
+            self.connections.send(effect.link, data)
+        self.connections.close(effect.link, None if effect.bye is None else encode(effect.bye))
 
     def _pause_reading(self, effect: fx.PauseReading) -> None:
-        self.wiring.hold(effect.link, True)
-        self._loop.call_later(effect.seconds, self.wiring.hold, effect.link, False)
+        self.connections.hold(effect.link, True)
+        self._loop.call_later(effect.seconds, self.connections.hold, effect.link, False)
 
     def _wake_at(self, effect: fx.WakeAt) -> None:
         if self._wake is not None:
@@ -292,7 +292,7 @@ class Owner:
     def _released(self, effect: fx.Released) -> None:
         wanted = self.recent.wanted()
         for stretch in effect.stretches:
-            runs = None if not wanted else runs_of(stretch, self._fresh.get(stretch.log, ()))
+            runs = None if not wanted else spans_of(stretch, self._fresh.get(stretch.log, ()))
             if runs is None:
                 self.recent.skip(stretch.first_place + stretch.count - 1)
             else:
@@ -304,14 +304,14 @@ class Owner:
         """Read released entries from storage."""
         return await self.disk.read(lambda: self.disk.storage.places(after, limit))
 
-    def hand_on(self, consumer: str, place: int) -> None:
+    def ack(self, consumer: str, place: int) -> None:
         """A consumer has taken everything up to this place: saved with the next commit, or soon."""
         self._handed[consumer] = place
         self._schedule()
 
-    async def hand_on_now(self, consumer: str, place: int) -> None:
+    async def ack_durably(self, consumer: str, place: int) -> None:
         """The same; it is on disk when this returns."""
-        self.hand_on(consumer, place)
+        self.ack(consumer, place)
         await self.disk.write(Change(consumers={consumer: place}))
 
     def _hand_on_all(self) -> None:
@@ -336,7 +336,7 @@ class Owner:
     @property
     def idle(self) -> bool:
         """Whether nothing is on its way to the disk or into the core."""
-        return not (self.saying or self._in_flight or self._inbox or self._handed)
+        return not (self.writes or self._in_flight or self._inbox or self._handed)
 
     async def finish(self) -> None:
         """Wait until everything said is durable, FINISH_TIMEOUT at most."""
@@ -354,11 +354,11 @@ class Owner:
         self.put(Stop())
         if self.broken is None:
             self._pump_now()
-        await self.wiring.close_all()
+        await self.connections.close_all()
         if self.broken is None:
             self._pump_now()
         self._stopped = True
-        self.programs.fail(lambda: PeerClosed("the peer was closed"))
+        self.requests.fail(lambda: PeerClosed("the peer was closed"))
         self._cancel_timers()
 
     async def close(self) -> bool:
@@ -388,9 +388,9 @@ class Owner:
         self._stopped = True
         if self.broken is None:
             self.broken = PeerClosed("the peer was killed")
-        self.programs.fail(lambda: PeerClosed("the peer was killed"))
+        self.requests.fail(lambda: PeerClosed("the peer was killed"))
         self._cancel_timers()
-        await self.wiring.cut_all()
+        await self.connections.cut_all()
         return await self.disk.close(wait=False)
 
     def _pump_now(self) -> None:
@@ -404,7 +404,7 @@ class Owner:
 
     def _has_stopped(self, effect: fx.NodeStopped) -> None:
         self._stopped = True
-        self.programs.end()
+        self.requests.end()
         self._reading.stop()
 
     def _cancel_timers(self) -> None:
@@ -424,7 +424,7 @@ def _done(future: asyncio.Future[None]) -> None:
 # What goes out at the end of a turn: each frame is encoded once for all its links, and a link gets one write.
 
 
-class Outgoing:
+class OutgoingFrames:
     """What this turn has for links.
 
     Attributes:
@@ -536,7 +536,7 @@ def _entries_in(change: Change) -> int:
 # the link has not taken yet is below its limit.
 
 
-class Fetching:
+class PageQueue:
     """Pages to be read for links.
 
     Args:

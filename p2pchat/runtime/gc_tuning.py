@@ -17,7 +17,7 @@ MANY = 64  # ends of links, some 3,000 objects
 
 
 @contextmanager
-def nothing_is_garbage() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Collect no garbage within; for what is made in one go. It is again as it was before when this ends.
 
     When much was made it counts as old then, or the next search, for what is young, would pass over all of it.
@@ -33,7 +33,7 @@ def nothing_is_garbage() -> Iterator[None]:
             gc.enable()
 
 
-class Standing:
+class LinkEndCounter:
     """How many link ends stand; when they are many more than ever before, what there is counts as old.
 
     Those that come and go are looked through like everything else, for what is left of them may be garbage.
@@ -55,7 +55,7 @@ class Standing:
         self._ends -= 1
 
 
-standing = Standing()  # of all peers in this process: they share one search
+link_ends = LinkEndCounter()  # of all peers in this process: they share one search
 
 
 def _all_is_old() -> None:

@@ -21,7 +21,7 @@ MOST_BYTES = 4 * 1024 * 1024
 MOST_MENDED = 1000  # logs; a guess
 
 
-class Run(NamedTuple):
+class EntrySpan(NamedTuple):
     """Consecutive entries of one log with consecutive places; never empty."""
 
     place: int  # of the first
@@ -39,7 +39,7 @@ class Run(NamedTuple):
         return self.place + len(self.entries)
 
 
-class Recent:
+class RecentEntries:
     """The runs, oldest first.
 
     Attributes:
@@ -53,12 +53,12 @@ class Recent:
         self.newest = newest
         self.wanted = wanted
         self.edits: dict[tuple[ConversationId, str], set[int]] = {}
-        self._runs: list[Run] = []
+        self._runs: list[EntrySpan] = []
         self._places: list[int] = []  # of their first entries
         self._entries = 0
         self._bytes = 0
 
-    def add(self, run: Run) -> None:
+    def add(self, run: EntrySpan) -> None:
         """Take what was released next."""
         if run.place != self.newest + 1:
             self._drop_all()
@@ -85,7 +85,7 @@ class Recent:
         self._drop_all()
         self.newest = newest
 
-    def after(self, place: int) -> Run | None:
+    def after(self, place: int) -> EntrySpan | None:
         """Return the run that holds place + 1; None when it is not in memory."""
         i = bisect_right(self._places, place + 1) - 1
         return self._runs[i] if i >= 0 and place + 1 < self._runs[i].end else None
@@ -102,9 +102,9 @@ class Recent:
         self._entries = self._bytes = 0
 
 
-def runs_of(stretch: Stretch, batches: Sequence[Batch]) -> list[Run] | None:
+def spans_of(stretch: Stretch, batches: Sequence[Batch]) -> list[EntrySpan] | None:
     """Return a stretch with its entries, cut out of the batches just committed; None when they are not all there."""
-    runs: list[Run] = []
+    runs: list[EntrySpan] = []
     seq, end = stretch.first, stretch.first + stretch.count
     for batch in batches:
         if not batch.first <= seq <= batch.last:
@@ -115,7 +115,7 @@ def runs_of(stretch: Stretch, batches: Sequence[Batch]) -> list[Run] | None:
         entries: list[Entry] = [decode_entry(raw) for raw in raws] if batch.entries is None else batch.entries[part]
         place = stretch.first_place + seq - stretch.first
         size = sum(map(len, raws))
-        runs.append(Run(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
+        runs.append(EntrySpan(place, stretch.log, seq, entries, stretch.received_at, stretch.old, stretch.gap, size))
         seq = stop
         if seq == end:
             return runs

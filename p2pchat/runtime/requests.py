@@ -16,10 +16,8 @@ from p2pchat.core.log import LogId, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, UserId
 
-__all__ = ["Loading", "Loads"]
 
-
-class Programs:
+class RequestQueue:
     """Takes in what programs want, and tells them what became of it.
 
     Args:
@@ -34,14 +32,14 @@ class Programs:
 
     def __init__(
         self,
-        saying: Gathering,
+        writes: WriteBatcher,
         put: Callable[[Input], None],
         schedule: Callable[[], None],
         tell: Callable[[Effect], None],
     ) -> None:
         self.promises = False
         self.woken = 0
-        self._saying = saying
+        self._saying = writes
         self._put = put
         self._schedule = schedule
         self._tell = tell
@@ -50,7 +48,7 @@ class Programs:
         self._loads = Loads()
         self._over = False
 
-    def say(
+    def write(
         self,
         user: UserId,
         conversation: ConversationId,
@@ -59,24 +57,24 @@ class Programs:
         re: Ref | None = None,
         ref: str | None = None,
         claimed: int | None = None,
-    ) -> Saying:
+    ) -> PendingPosition:
         """Write entries; the future has the log and the number of the first when they are durable: in storage that is
         only memory at once, where they are sure to be kept, so that a loop of sends shares signatures and frames.
 
         All bodies of one call are consecutive; `claimed`: when the first is said to be written. The future fails with
         StorageError, PeerClosed or P2PChatError.
         """
-        future: Saying = self._loop.create_future()
+        future: PendingPosition = self._loop.create_future()
         if self._over:
             future.set_exception(PeerClosed("the peer was closed"))
-        elif (at := self.say_at_once(user, conversation, kind, bodies, re, ref, claimed)) is not None:
+        elif (at := self.write_nowait(user, conversation, kind, bodies, re, ref, claimed)) is not None:
             future.set_result(at)
         else:
             self._saying.add(future, user, conversation, kind, bodies, re, ref, claimed)
             self._schedule()
         return future
 
-    def say_at_once(
+    def write_nowait(
         self,
         user: UserId,
         conversation: ConversationId,
@@ -87,30 +85,30 @@ class Programs:
         claimed: int | None = None,
     ) -> At | None:
         """Write entries where it is settled where they will stand, and return that of the first; otherwise None, and
-        nothing is said: say() says it, and why it cannot be."""
+        nothing is said: write() says it, and why it cannot be."""
         if not self.promises or kind not in ("text", "action") or self._over:
             return None
-        at = self._saying.next_place(user, conversation)
+        at = self._saying.next_position(user, conversation)
         if at is not None:
             self._saying.add(None, user, conversation, kind, bodies, re, ref, claimed, at)
             self._schedule()
         return at
 
-    def ask(self, make: Make) -> Asking:
+    def request(self, make: Make) -> PendingConversation:
         """Hand in what is answered once; the future says where it is written when that is durable.
 
         It fails with StorageError, PeerClosed or P2PChatError, whose text says why not.
         """
-        future: Asking = self._loop.create_future()
+        future: PendingConversation = self._loop.create_future()
         if self._over:
             future.set_exception(PeerClosed("the peer was closed"))
         else:
             self._put(self._asked.add(future, make))
         return future
 
-    def carry(self, frames: list[Entries]) -> Loading:
+    def import_frames(self, frames: list[Entries]) -> PendingImport:
         """Take frames of a file; the future says what became of them, fails with PeerClosed or P2PChatError."""
-        future: Loading = self._loop.create_future()
+        future: PendingImport = self._loop.create_future()
         if self._over:
             future.set_exception(PeerClosed("the peer was closed"))
         else:
@@ -119,17 +117,17 @@ class Programs:
 
     # What the core answers
 
-    def kept(self, effect: WriteAccepted) -> None:
-        if not self._asked.kept(effect):
+    def on_committed(self, effect: WriteAccepted) -> None:
+        if not self._asked.on_committed(effect):
             self._tell(effect)
-            self.woken += self._saying.kept(effect)
+            self.woken += self._saying.on_committed(effect)
 
-    def refused(self, effect: WriteRefused) -> None:
-        if not (self._asked.refused(effect) or self._saying.refused(effect)):
+    def on_rejected(self, effect: WriteRefused) -> None:
+        if not (self._asked.on_rejected(effect) or self._saying.on_rejected(effect)):
             self._tell(effect)
 
-    def imported(self, effect: ImportResult) -> None:
-        self._loads.imported(effect)
+    def on_imported(self, effect: ImportResult) -> None:
+        self._loads.on_imported(effect)
 
     def end(self) -> None:
         """Take nothing more."""
@@ -162,10 +160,10 @@ MOST_REFS = 10_000  # words of programs remembered until their Sent is read
 STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # of Refused: it could not be stored
 
 At = tuple[LogId, int]  # log and number
-Saying = asyncio.Future[At]  # resolves to where the first entry stands
+PendingPosition = asyncio.Future[At]  # resolves to where the first entry stands
 
 
-class Group:
+class PendingWrite:
     """Texts that go in as one Said."""
 
     __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "promised", "re", "refs", "user", "waiting")
@@ -180,7 +178,7 @@ class Group:
         self.claims: dict[int, int] = {}  # index in bodies -> when it is claimed to be written
         self.promised: At | None = None  # where its first entry will stand, if anybody has been told that
         self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
-        self.waiting: list[tuple[Saying, int]] = []  # future, offset in bodies
+        self.waiting: list[tuple[PendingPosition, int]] = []  # future, offset in bodies
 
     def takes(self, user: UserId, kind: str, re: Ref | None) -> bool:
         """Whether such a text may join, with nothing of that conversation said in between."""
@@ -188,7 +186,7 @@ class Group:
         return room and self.re == re and self.kind == kind and self.user == user
 
 
-class Gathering:
+class WriteBatcher:
     """Everything said that is not durable yet.
 
     Args:
@@ -201,9 +199,9 @@ class Gathering:
     def __init__(self, next_entry: Callable[[ConversationId, UserId], At | None]) -> None:
         self._next_entry = next_entry
         self._next: dict[tuple[ConversationId, UserId], At] = {}  # as the core said it since its last input
-        self._groups: deque[Group] = deque()
-        self._last: dict[ConversationId, Group] = {}  # the group that takes the next text
-        self._said: dict[int, Group] = {}  # in the core, by ticket
+        self._groups: deque[PendingWrite] = deque()
+        self._last: dict[ConversationId, PendingWrite] = {}  # the group that takes the next text
+        self._in_core: dict[int, PendingWrite] = {}  # in the core, by ticket
         self._tickets = 0
         self.refs: dict[tuple[LogId, int], str] = {}
         self.has_promised = False
@@ -214,7 +212,7 @@ class Gathering:
 
     def add(
         self,
-        future: Saying | None,
+        future: PendingPosition | None,
         user: UserId,
         conversation: ConversationId,
         kind: str,
@@ -231,7 +229,7 @@ class Gathering:
         """
         group = self._last.get(conversation)
         if group is None or not group.takes(user, kind, re):
-            group = self._last[conversation] = Group(user, conversation, kind, re)
+            group = self._last[conversation] = PendingWrite(user, conversation, kind, re)
             self._groups.append(group)
         offset = len(group.bodies)
         if future is not None:
@@ -246,7 +244,7 @@ class Gathering:
         group.bodies.extend(bodies)
         group.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
 
-    def next_place(self, user: UserId, conversation: ConversationId) -> At | None:
+    def next_position(self, user: UserId, conversation: ConversationId) -> At | None:
         """Return where an entry will stand, if that is settled: it goes in before anything else happens."""
         key, ahead = (conversation, user), self._ahead(user, conversation)
         found = self._next.get(key) or self._next_entry(conversation, user)
@@ -288,18 +286,18 @@ class Gathering:
             self._groups.remove(group)
             yield self._said_by(group)
 
-    def _said_by(self, group: Group) -> WriteRequest:
+    def _said_by(self, group: PendingWrite) -> WriteRequest:
         if self._last.get(group.conversation) is group:
             del self._last[group.conversation]
         self._tickets += 1
-        self._said[self._tickets] = group
+        self._in_core[self._tickets] = group
         return WriteRequest(
             self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re, group.claims
         )
 
-    def kept(self, effect: WriteAccepted) -> int:
+    def on_committed(self, effect: WriteAccepted) -> int:
         """These are durable: tell who waits; return how many that are."""
-        group = self._said.pop(effect.ticket, None)
+        group = self._in_core.pop(effect.ticket, None)
         if group is None:
             return 0  # the peer closes: who waited was told not to
         log, first = effect.log, effect.first
@@ -317,9 +315,9 @@ class Gathering:
         if len(self.refs) > MOST_REFS:
             del self.refs[next(iter(self.refs))]
 
-    def refused(self, effect: WriteRefused) -> bool:
+    def on_rejected(self, effect: WriteRefused) -> bool:
         """These were not kept: tell who waits. False when nothing of here has that ticket."""
-        group = self._said.pop(effect.ticket, None)
+        group = self._in_core.pop(effect.ticket, None)
         if group is None:
             return False
         kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
@@ -328,15 +326,15 @@ class Gathering:
 
     def fail(self, error: Callable[[], P2PChatError]) -> None:
         """Nothing more is going to be said: tell everybody who waits."""
-        groups = [*self._said.values(), *self._groups]
-        self._said.clear()
+        groups = [*self._in_core.values(), *self._groups]
+        self._in_core.clear()
         self._groups.clear()
         self._last.clear()
         for group in groups:
             _fail(group, error)
 
 
-def _fail(group: Group, error: Callable[[], P2PChatError]) -> None:
+def _fail(group: PendingWrite, error: Callable[[], P2PChatError]) -> None:
     """Each waiter gets an error of its own: one raised twice would gather both tracebacks."""
     for future, _ in group.waiting:
         if not future.done():
@@ -350,7 +348,7 @@ def _fail(group: Group, error: Callable[[], P2PChatError]) -> None:
 # Their tickets are negative, so that they are never those of what is said. Each call has a future of its own.
 
 
-Asking = asyncio.Future[ConversationId]  # resolves to the conversation the answer is written in
+PendingConversation = asyncio.Future[ConversationId]  # resolves to the conversation the answer is written in
 Make = Callable[[int], Input]
 
 
@@ -358,23 +356,23 @@ class Asked:
     """Questions under way."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, Asking] = {}
+        self._waiting: dict[int, PendingConversation] = {}
         self._tickets = 0
 
-    def add(self, future: Asking, make: Make) -> Input:
+    def add(self, future: PendingConversation, make: Make) -> Input:
         """Return what to hand in, made with a ticket of its own; the future gets the answer."""
         self._tickets -= 1
         self._waiting[self._tickets] = future
         return make(self._tickets)
 
-    def kept(self, effect: WriteAccepted) -> bool:
+    def on_committed(self, effect: WriteAccepted) -> bool:
         """It is durable: tell who waits. False when nothing of here has that ticket."""
         future = self._waiting.pop(effect.ticket, None)
         if future is not None and not future.done():
             future.set_result(effect.log.conversation)
         return future is not None
 
-    def refused(self, effect: WriteRefused) -> bool:
+    def on_rejected(self, effect: WriteRefused) -> bool:
         """It was not done: tell who waits. False when nothing of here has that ticket."""
         future = self._waiting.pop(effect.ticket, None)
         if future is not None and not future.done():
@@ -397,23 +395,23 @@ class Asked:
 # Each call has a future of its own: it resolves when what was handed in is counted, and its new entries are on disk.
 
 
-Loading = asyncio.Future[ImportResult]
+PendingImport = asyncio.Future[ImportResult]
 
 
 class Loads:
     """Frames of files under way."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, Loading] = {}
+        self._waiting: dict[int, PendingImport] = {}
         self._tickets = 0
 
-    def add(self, future: Loading, frames: list[Entries]) -> ImportRequest:
+    def add(self, future: PendingImport, frames: list[Entries]) -> ImportRequest:
         """Return what to hand in; the future gets the answer."""
         self._tickets += 1
         self._waiting[self._tickets] = future
         return ImportRequest(self._tickets, frames)
 
-    def imported(self, effect: ImportResult) -> None:
+    def on_imported(self, effect: ImportResult) -> None:
         future = self._waiting.pop(effect.ticket, None)
         if future is not None and not future.done():
             future.set_result(effect)

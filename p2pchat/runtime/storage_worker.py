@@ -48,7 +48,7 @@ class _Job:
     done: Callable[[Any, BaseException | None], None]
 
 
-class Disk:
+class StorageWorker:
     """One storage and its threads.
 
     Args:
@@ -82,9 +82,9 @@ class Disk:
         self._closed = False
         self._threads: list[threading.Thread] = []
         self._closer: threading.Thread
-        self._bell: Bell  # with threads
+        self._waker: LoopWaker  # with threads
         if storage.durable:
-            self._bell = Bell(self._loop, self._hand_over)
+            self._waker = LoopWaker(self._loop, self._hand_over)
             self._threads = [
                 threading.Thread(target=self._write_on, name="p2pchat writer", daemon=True),
                 threading.Thread(target=self._read_on, name="p2pchat reader", daemon=True),
@@ -200,7 +200,7 @@ class Disk:
         try:
             await asyncio.wait([closed], timeout=within)
         finally:
-            self._bell.close()
+            self._waker.close()
         if not closed.done():
             return False
         self._closer.join()
@@ -231,7 +231,7 @@ class Disk:
     def _answer(self, answer: Callable[[], None]) -> None:
         """Called in a thread: run this in the loop."""
         self._answers.append(answer)
-        self._bell.ring()
+        self._waker.wake()
 
     def _hand_over(self) -> None:
         while self._answers:
@@ -369,19 +369,19 @@ def _settle(closed: asyncio.Future[None], error: Exception | None) -> None:
 # Elsewhere asyncio's is used.
 
 
-class Bell:
-    """Has `called` run in the loop soon after `ring()`; once for several rings, perhaps."""
+class LoopWaker:
+    """Has `callback` run in the loop soon after `wake()`; once for several rings, perhaps."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, called: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
         self._loop = loop
-        self._called = called
+        self._called = callback
         self._counter = -1
         self._lock = threading.Lock()  # a counter that was closed may be another file a moment later
         if sys.platform == "linux" and hasattr(os, "eventfd"):
             self._counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            loop.add_reader(self._counter, self._rung)
+            loop.add_reader(self._counter, self._on_wake)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Called in any thread, also after close(); when the loop is closed nobody hears it."""
         with self._lock:
             if sys.platform == "linux" and self._counter >= 0:
@@ -392,7 +392,7 @@ class Bell:
         except RuntimeError:
             pass
 
-    def _rung(self) -> None:
+    def _on_wake(self) -> None:
         if sys.platform == "linux":
             os.eventfd_read(self._counter)
         self._called()
@@ -417,7 +417,7 @@ class Bell:
 Read = Callable[[], LookupResult | FetchResult]
 
 
-class Reading:
+class CoreReads:
     """Reads for one core.
 
     Args:
@@ -434,13 +434,13 @@ class Reading:
         tell: Callable[[Effect], None],
         broke: Callable[[BaseException], None],
     ) -> None:
-        self.disk: Disk  # given by the owner's start()
+        self.disk: StorageWorker  # given by the owner's start()
         self._node = node
         self._settings = settings
         self._put = put
         self._broke = broke
         self._loop = asyncio.get_running_loop()
-        self._rereading = Rereading(tell, lambda: not node.keeping)
+        self._rereading = ReadRetry(tell, lambda: not node.keeping)
         self._stopped = False
 
     def look_up(self, effect: Lookup) -> None:
@@ -509,7 +509,7 @@ READ_AGAIN_AFTER = 1.0  # seconds until a failed read is tried again
 READ_AGAIN_MOST = 30.0  # seconds between tries, doubled each time
 
 
-class Rereading:
+class ReadRetry:
     """Reads that have not answered yet.
 
     Args:

@@ -93,7 +93,7 @@ class Mesh:
 
     async def _start(self, place: _Place, endpoints: Sequence[str]) -> TCPPeer:
         peer = TCPPeer(place.port, *endpoints, name=place.name, settings=self._settings)
-        peer._run_in(lambda: self._home(place), self.network.wires(place.name))
+        peer._run_in(lambda: self._home(place), self.network.transport(place.name))
         await peer.start()
         place.port = peer.port
         return peer

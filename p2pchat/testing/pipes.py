@@ -170,7 +170,7 @@ class PipeNetwork:
         self._groups: dict[str, int] = {}  # hosts of different groups do not reach each other
         self._next_port = FIRST_FREE_PORT
 
-    def wires(self, host: str) -> PipeWires:
+    def transport(self, host: str) -> PipeWires:
         """Return what a peer on this host connects through."""
         return PipeWires(self, host)
 
@@ -225,7 +225,7 @@ class PipeNetwork:
         here, there = pipe(("127.0.0.1", 1), ("127.0.0.1", port))
         self._pipes = [entry for entry in self._pipes if not entry[2]._lost]
         self._pipes.append((host, listening, here[1]))
-        server.accepted(*there[0])
+        server.on_connection(*there[0])
         return here[0]
 
 

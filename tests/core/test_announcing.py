@@ -31,7 +31,9 @@ class Gate:
         self.ctx.now = Now(mono, START + int(mono * 1_000_000))
 
     def link(self, id: int) -> PeerLink:
-        link = PeerLink(id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=BOB.id)
+        link = PeerLink(
+            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=BOB.id
+        )
         self.announcing.link_up(link)
         return link
 

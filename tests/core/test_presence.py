@@ -54,7 +54,9 @@ class Here_:
         return self.take()
 
     def link(self, id: int, peer: Key) -> PeerLink:
-        link = PeerLink(id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=peer.id)
+        link = PeerLink(
+            id, "10.0.0.1", ServerSide(ADA.id, NetworkCredentials(N), bytes(32)), phase=Phase.UP, peer=peer.id
+        )
         self.presence.link_up(link)
         self.take()
         return link

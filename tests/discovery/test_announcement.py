@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.discovery import MAX_ADDRESSES, describe, discovery_key, recognise
+from p2pchat.discovery import MAX_ADDRESSES, discovery_key, identify, txt_record
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
 N, K = GOLDEN["network"]["n"], GOLDEN["network"]["k"]
@@ -21,7 +21,7 @@ def txt(told: dict[str, str], **other: str) -> dict[bytes, bytes | None]:
     return {name.encode(): value.encode() for name, value in (told | other).items()}
 
 
-SAID = describe(KEY, ADA, 8080, HERE, SALT)
+SAID = txt_record(KEY, ADA, 8080, HERE, SALT)
 
 
 @pytest.mark.parametrize("kind", ["keyed", "open"])
@@ -29,9 +29,9 @@ def test_the_golden_announcement_is_made_and_read(kind: str) -> None:
     golden = GOLDEN["discovery"][kind]
     key = discovery_key(N, K if kind == "keyed" else None)
     assert key.hex() == golden["key"]
-    made = describe(key, ADA, golden["port"], golden["addresses"], bytes.fromhex(golden["salt"]))
+    made = txt_record(key, ADA, golden["port"], golden["addresses"], bytes.fromhex(golden["salt"]))
     assert made == golden["txt"]
-    assert recognise(key, txt(made), golden["port"], golden["addresses"][::-1]) == ADA
+    assert identify(key, txt(made), golden["port"], golden["addresses"][::-1]) == ADA
 
 
 def test_the_golden_bytes_stand_in_the_document() -> None:
@@ -41,7 +41,7 @@ def test_the_golden_bytes_stand_in_the_document() -> None:
 
 
 def test_addresses_may_be_written_in_another_way() -> None:
-    assert recognise(KEY, txt(SAID), 8080, ["2001:0db8:0::0007", "192.0.2.7"]) == ADA
+    assert identify(KEY, txt(SAID), 8080, ["2001:0db8:0::0007", "192.0.2.7"]) == ADA
 
 
 @pytest.mark.parametrize(
@@ -59,29 +59,29 @@ def test_addresses_may_be_written_in_another_way() -> None:
     ],
 )
 def test_the_proof_of_one_place_is_none_of_another(port: int | None, addresses: list[str]) -> None:
-    assert recognise(KEY, txt(SAID), port, addresses) is None
+    assert identify(KEY, txt(SAID), port, addresses) is None
 
 
 @pytest.mark.parametrize("name, value", [("s", "00" * 16), ("p", "00" * 32), ("m", "00" * 32), ("v", "2")])
 def test_every_part_counts(name: str, value: str) -> None:
-    assert recognise(KEY, txt(SAID, **{name: value}), 8080, HERE) is None
+    assert identify(KEY, txt(SAID, **{name: value}), 8080, HERE) is None
 
 
 @pytest.mark.parametrize("name", ["v", "s", "p", "m"])
 @pytest.mark.parametrize("value", [b"", None, b"zz" * 32, b"\xff" * 64, b"0 " * 32, b"00" * 5000])
 def test_what_is_no_announcement_is_nobody(name: str, value: bytes | None) -> None:
-    assert recognise(KEY, {**txt(SAID), name.encode(): value}, 8080, HERE) is None
+    assert identify(KEY, {**txt(SAID), name.encode(): value}, 8080, HERE) is None
     without = {key: said for key, said in txt(SAID).items() if key != name.encode()}
-    assert recognise(KEY, without, 8080, HERE) is None
+    assert identify(KEY, without, 8080, HERE) is None
 
 
 def test_another_network_recognises_nobody() -> None:
-    assert recognise(discovery_key(N, "11" * 32), txt(SAID), 8080, HERE) is None
-    assert recognise(discovery_key(N, None), txt(SAID), 8080, HERE) is None
+    assert identify(discovery_key(N, "11" * 32), txt(SAID), 8080, HERE) is None
+    assert identify(discovery_key(N, None), txt(SAID), 8080, HERE) is None
 
 
 def test_two_announcements_have_nothing_in_common() -> None:
-    again = describe(KEY, ADA, 8080, HERE, bytes(16))
+    again = txt_record(KEY, ADA, 8080, HERE, bytes(16))
     assert all(SAID[name] != again[name] for name in "spm")
 
 
@@ -92,5 +92,5 @@ def test_nothing_that_has_a_name_stands_in_it() -> None:
 
 def test_more_addresses_than_anybody_has_are_not_looked_at() -> None:
     many = [f"192.0.2.{number}" for number in range(MAX_ADDRESSES + 1)]
-    assert recognise(KEY, txt(describe(KEY, ADA, 1, many[:-1], SALT)), 1, many[:-1]) == ADA
-    assert recognise(KEY, txt(describe(KEY, ADA, 1, many, SALT)), 1, many) is None
+    assert identify(KEY, txt(txt_record(KEY, ADA, 1, many[:-1], SALT)), 1, many[:-1]) == ADA
+    assert identify(KEY, txt(txt_record(KEY, ADA, 1, many, SALT)), 1, many) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.discovery import ANY_V4, ANY_V6, MAX_ADDRESSES, Interfaces, Place, addresses_of, announced_place
+from p2pchat.discovery import ANY_V4, ANY_V6, MAX_ADDRESSES, Advertisement, Interfaces, addresses_of, advertisement_for
 
 OWN = ("192.168.1.5", "10.0.0.1", "2001:db8::5")
 
@@ -15,26 +15,26 @@ OWN = ("192.168.1.5", "10.0.0.1", "2001:db8::5")
         (("127.0.0.1",), None, None),
         (("::1", "127.0.0.1"), None, None),
         (("127.0.0.1",), "192.0.2.1:9000", None),  # nobody reaches it, whatever it is told to say
-        ((ANY_V4,), None, Place(8080, ("192.168.1.5", "10.0.0.1"))),
-        ((ANY_V6,), None, Place(8080, ("2001:db8::5",))),
-        ((ANY_V4, ANY_V6), None, Place(8080, OWN)),
-        (("10.0.0.1",), None, Place(8080, ("10.0.0.1",))),
+        ((ANY_V4,), None, Advertisement(8080, ("192.168.1.5", "10.0.0.1"))),
+        ((ANY_V6,), None, Advertisement(8080, ("2001:db8::5",))),
+        ((ANY_V4, ANY_V6), None, Advertisement(8080, OWN)),
+        (("10.0.0.1",), None, Advertisement(8080, ("10.0.0.1",))),
         (("10.9.9.9",), None, None),  # it has moved away from the address it listens on
-        ((ANY_V4,), "192.0.2.1:9000", Place(9000, ("192.0.2.1",))),
-        ((ANY_V4,), "[2001:db8::9]:9000", Place(9000, ("2001:db8::9",))),
-        ((ANY_V4,), "chat.example.org:9000", Place(8080, ("192.168.1.5", "10.0.0.1"))),
+        ((ANY_V4,), "192.0.2.1:9000", Advertisement(9000, ("192.0.2.1",))),
+        ((ANY_V4,), "[2001:db8::9]:9000", Advertisement(9000, ("2001:db8::9",))),
+        ((ANY_V4,), "chat.example.org:9000", Advertisement(8080, ("192.168.1.5", "10.0.0.1"))),
     ],
 )
-def test_what_is_announced(listening: tuple[str, ...], advertise: str | None, place: Place | None) -> None:
-    assert announced_place(listening, 8080, advertise, OWN) == place
+def test_what_is_announced(listening: tuple[str, ...], advertise: str | None, place: Advertisement | None) -> None:
+    assert advertisement_for(listening, 8080, advertise, OWN) == place
 
 
 def test_a_machine_without_addresses_is_not_announced() -> None:
-    assert announced_place((ANY_V4,), 8080, None, ()) is None
+    assert advertisement_for((ANY_V4,), 8080, None, ()) is None
 
 
 def test_the_first_few_of_many_addresses_are_announced() -> None:
-    place = announced_place((ANY_V4,), 8080, None, [f"10.0.{number}.1" for number in range(30)])
+    place = advertisement_for((ANY_V4,), 8080, None, [f"10.0.{number}.1" for number in range(30)])
     assert place is not None and place.addresses == tuple(f"10.0.{number}.1" for number in range(MAX_ADDRESSES))
 
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import may_be_told
-from p2pchat.discovery import describe, discovery_key, recognise
+from p2pchat.discovery import discovery_key, identify, txt_record
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold
 
@@ -24,7 +24,7 @@ def announced(data: bytes) -> None:
     addresses = [supply.pick(PLACES) for _ in range(supply.below(4) or supply.below(11))]
     port = supply.pick((8080, 8080, 1, 0, 65535, 65536, -1, None))
     txt = bent(supply, made(supply, key, port or 0, addresses))
-    peer = recognise(key, txt, port, addresses)
+    peer = identify(key, txt, port, addresses)
     if peer is not None:
         hold(is_true(key, txt, port, addresses, peer), "somebody was recognised who did not say so")
     text = supply.rest().decode("utf-8", "replace")
@@ -34,7 +34,7 @@ def announced(data: bytes) -> None:
 def made(supply: Supply, key: bytes, port: int, addresses: list[str]) -> Txt:
     """Return a true TXT record, or one whose proof a member made over whatever it says."""
     usable = [address for address in addresses if is_address(address)]
-    true = describe(key, PEER, port & 0xFFFF, usable, SALT)
+    true = txt_record(key, PEER, port & 0xFFFF, usable, SALT)
     txt: Txt = {name.encode(): value.encode() for name, value in true.items()}
     if supply.yes(3):
         hidden = supply.pick(

@@ -467,7 +467,7 @@ async def test_who_wants_all_and_reads_nothing_is_cut_off_as_slow(meet: Meet) ->
     liar.read_nothing()
     liar.say(Want(1, liar.room, key(honest.ada), [], names=[ROOM]))
     links = honest.ada._started_owner.node.links.by_peer
-    clients = honest.ada._started_owner.wiring._clients
+    clients = honest.ada._started_owner.connections._clients
 
     async def cut() -> int:
         most = 0

@@ -228,16 +228,16 @@ def _before_go(count: Count) -> None:
 
 def _at_frames(count: Count, kind: type) -> None:
     from p2pchat.core.effects import Send
-    from p2pchat.runtime.driver import Outgoing
+    from p2pchat.runtime.driver import OutgoingFrames
 
-    send = Outgoing.send
+    send = OutgoingFrames.send
 
-    def watched(outgoing: Outgoing, effect: Send) -> None:
+    def watched(outgoing: OutgoingFrames, effect: Send) -> None:
         if isinstance(effect.frame, kind):
             count.hit()
         send(outgoing, effect)
 
-    _put(Outgoing, "send", watched)
+    _put(OutgoingFrames, "send", watched)
 
 
 # ---- the program
@@ -318,13 +318,13 @@ def _between(call: Callable[..., None], count: Count) -> Callable[..., None]:
 def _closing(count: Count) -> None:
     """In an orderly end, before and after each of its steps: goodbyes, the last commit, the database, the lock."""
     from p2pchat.identity.profile import Profile
-    from p2pchat.runtime.connections import Wiring
-    from p2pchat.runtime.driver import Owner
+    from p2pchat.runtime.connections import ConnectionManager
+    from p2pchat.runtime.driver import Driver
     from p2pchat.storage.sql import SqlStorage
 
-    for owner, name, step in ((Owner, "stop", Owner.stop), (Wiring, "close_all", Wiring.close_all)):
-        _put(owner, name, _around(step, count))
-    _put(Owner, "close", _around(Owner.close, count))
+    _put(Driver, "stop", _around(Driver.stop, count))
+    _put(ConnectionManager, "close_all", _around(ConnectionManager.close_all, count))
+    _put(Driver, "close", _around(Driver.close, count))
     _put(SqlStorage, "close", _between(SqlStorage.close, count))
     _put(Profile, "close", _between(Profile.close, count))
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from p2pchat.runtime.storage_worker import Bell
+from p2pchat.runtime.storage_worker import LoopWaker
 
 
 class Porch:
@@ -18,7 +18,7 @@ class Porch:
     def __init__(self) -> None:
         self.heard = 0
         self._news = asyncio.Event()
-        self.bell = Bell(asyncio.get_running_loop(), self._hear)
+        self.bell = LoopWaker(asyncio.get_running_loop(), self._hear)
 
     def _hear(self) -> None:
         self.heard += 1
@@ -34,29 +34,29 @@ class Porch:
 async def test_a_ring_in_a_thread_is_heard_in_the_loop_each_time() -> None:
     porch = Porch()
     for times in range(1, 4):
-        await asyncio.to_thread(porch.bell.ring)
+        await asyncio.to_thread(porch.bell.wake)
         await porch.until(times)
     porch.bell.close()
 
 
 async def test_what_rings_while_it_is_closed_and_later_is_heard() -> None:
     porch = Porch()
-    porch.bell.ring()
+    porch.bell.wake()
     porch.bell.close()
     await porch.until(1)
     heard = porch.heard
-    await asyncio.to_thread(porch.bell.ring)
+    await asyncio.to_thread(porch.bell.wake)
     await porch.until(heard + 1)
     porch.bell.close()
 
 
 def test_a_ring_after_the_end_of_the_loop_is_heard_by_nobody_and_hurts_nobody() -> None:
-    async def close() -> Bell:
+    async def close() -> LoopWaker:
         porch = Porch()
         porch.bell.close()
         return porch.bell
 
-    asyncio.run(close()).ring()
+    asyncio.run(close()).wake()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts what only Linux shows")
@@ -74,7 +74,7 @@ async def test_many_threads_may_ring_while_it_is_closed() -> None:
 
     def ring_on() -> None:
         for _ in range(1000):
-            porch.bell.ring()
+            porch.bell.wake()
 
     threads = [threading.Thread(target=ring_on) for _ in range(4)]
     for thread in threads:

@@ -7,14 +7,14 @@ import weakref
 
 import pytest
 
-from p2pchat.runtime.gc_tuning import MANY, MUCH, Standing, nothing_is_garbage
+from p2pchat.runtime.gc_tuning import MANY, MUCH, LinkEndCounter, gc_paused
 
 
 def test_garbage_is_collected_again_afterwards_also_when_it_failed() -> None:
     seen: list[bool] = []
 
     def load() -> None:
-        with nothing_is_garbage():
+        with gc_paused():
             seen.append(gc.isenabled())
             raise ValueError("torn")
 
@@ -30,7 +30,7 @@ def test_what_was_made_is_no_more_looked_through_at_once_and_is_found_when_it_is
         def __init__(self) -> None:
             self.itself = self
 
-    with nothing_is_garbage():
+    with gc_paused():
         one, *others = [Made() for _ in range(2 * MUCH)]
     assert any(each is one for each in gc.get_objects(generation=2))
     gone = weakref.ref(one)
@@ -42,14 +42,14 @@ def test_what_was_made_is_no_more_looked_through_at_once_and_is_found_when_it_is
 
 def test_what_a_program_has_frozen_stays_frozen() -> None:
     gc.freeze()
-    with nothing_is_garbage():
+    with gc_paused():
         made: list[list[int]] = [[] for _ in range(2 * MUCH)]
     assert made and gc.get_freeze_count()
 
 
 def test_one_within_another_ends_with_the_outer_one() -> None:
-    with nothing_is_garbage():
-        with nothing_is_garbage():
+    with gc_paused():
+        with gc_paused():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
@@ -58,7 +58,7 @@ def test_one_within_another_ends_with_the_outer_one() -> None:
 def test_who_collects_none_collects_none_afterwards() -> None:
     gc.disable()
     try:
-        with nothing_is_garbage():
+        with gc_paused():
             pass
         assert not gc.isenabled()
     finally:
@@ -80,12 +80,12 @@ def test_what_is_there_counts_as_old_when_there_are_many_more_links_than_ever() 
     gc.unfreeze()  # what the test run has frozen
     gc.disable()  # only what is counted as old becomes so
     try:
-        standing = Standing()
+        link_ends = LinkEndCounter()
         kept = Kept()
         for _ in range(MANY - 1):
-            standing.began()
+            link_ends.began()
         assert not is_old(kept)
-        standing.began()
+        link_ends.began()
         assert is_old(kept)
     finally:
         gc.enable()
@@ -96,13 +96,13 @@ def test_links_that_come_and_go_keep_nothing_from_being_looked_through() -> None
     gc.unfreeze()
     gc.disable()
     try:
-        standing = Standing()
+        link_ends = LinkEndCounter()
         for _ in range(MANY):
-            standing.began()
+            link_ends.began()
         kept = Kept()
         for _ in range(3 * MANY):
-            standing.ended()
-            standing.began()
+            link_ends.ended()
+            link_ends.began()
         assert not is_old(kept)
     finally:
         gc.enable()

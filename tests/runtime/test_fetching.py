@@ -11,7 +11,7 @@ from p2pchat.core.effects import Fetch
 from p2pchat.core.inputs import Got, LinkDrained, LinkFilled
 from p2pchat.core.records import WantStart
 from p2pchat.protocol import Naming, Want
-from p2pchat.runtime.driver import Fetching
+from p2pchat.runtime.driver import PageQueue
 from p2pchat.testing import mesh
 from p2pchat.testing.meshes import QUICK
 
@@ -31,7 +31,7 @@ class Reads:
     def __init__(self) -> None:
         self.begun: list[tuple[int, int]] = []
         self.stuffed: set[int] = set()
-        self.fetching = Fetching(
+        self.fetching = PageQueue(
             lambda effect: self.begun.append((effect.link, effect.ticket)), lambda link: link not in self.stuffed
         )
 
@@ -69,14 +69,14 @@ def test_what_is_not_read_for_a_link_that_has_ended_is_said() -> None:
 def stop_reading(peer: TCPPeer) -> None:
     """Read no link, whatever comes."""
     assert peer._started_owner is not None
-    for client in peer._started_owner.wiring._clients.values():
+    for client in peer._started_owner.connections._clients.values():
         client._transport.pause_reading()
 
 
 def buffered(peer: TCPPeer) -> int:
     """What the one link of a peer holds in memory."""
     assert peer._started_owner is not None
-    (client,) = peer._started_owner.wiring._clients.values()
+    (client,) = peer._started_owner.connections._clients.values()
     return client.buffered
 
 

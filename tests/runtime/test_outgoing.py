@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from p2pchat.core.effects import Send
 from p2pchat.protocol import Bye, Ping, Pong, encode
-from p2pchat.runtime.driver import Outgoing
+from p2pchat.runtime.driver import OutgoingFrames
 
 PING, PONG = encode(Ping()), encode(Pong())
 
 
-def written(outgoing: Outgoing) -> list[tuple[int, bytes]]:
+def written(outgoing: OutgoingFrames) -> list[tuple[int, bytes]]:
     writes: list[tuple[int, bytes]] = []
     outgoing.flush(lambda link, data: writes.append((link, data)))
     return writes
 
 
 def test_each_link_gets_one_write_of_all_its_frames_in_their_order() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingFrames()
     outgoing.send(Send(Ping(), [1, 2]))
     outgoing.send(Send(Pong(), [2]))
     assert outgoing.size_bytes == len(PING) + len(PONG)
@@ -26,7 +26,7 @@ def test_each_link_gets_one_write_of_all_its_frames_in_their_order() -> None:
 
 
 def test_what_was_taken_for_a_link_that_ends_is_not_written_again() -> None:
-    outgoing = Outgoing()
+    outgoing = OutgoingFrames()
     outgoing.send(Send(Bye("left"), [1, 2]))
     assert outgoing.take(1) == encode(Bye("left"))
     assert outgoing.take(1) == b""

@@ -24,9 +24,9 @@ from p2pchat.core.records import Change, Position, Start, Stretch
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.resources import PeerResources, contexts
-from p2pchat.runtime.connections import Streams, Wires
-from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, Recent, Run, runs_of
-from p2pchat.runtime.storage_worker import Disk
+from p2pchat.runtime.connections import Streams, Transport
+from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, EntrySpan, RecentEntries, spans_of
+from p2pchat.runtime.storage_worker import StorageWorker
 from p2pchat.server import Server
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Mesh, mesh
@@ -88,11 +88,11 @@ async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
 class Hanging:
     """Wires whose dials get no answer."""
 
-    def __init__(self, wires: Wires) -> None:
-        self._wires = wires
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
     async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
-        return await self._wires.listen(server, host, port)
+        return await self._transport.listen(server, host, port)
 
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
         await asyncio.sleep(timeout)
@@ -102,25 +102,25 @@ class Hanging:
 class Stumbling:
     """Wires whose first dials end with an error nobody expects, as CPython's race of addresses has had (IndexError)."""
 
-    def __init__(self, wires: Wires, falls: int) -> None:
-        self._wires = wires
+    def __init__(self, transport: Transport, falls: int) -> None:
+        self._transport = transport
         self.falls = falls
 
     async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
-        return await self._wires.listen(server, host, port)
+        return await self._transport.listen(server, host, port)
 
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
         self.falls -= 1
         if self.falls >= 0:
             raise IndexError("list index out of range")
-        return await self._wires.dial(host, port, timeout=timeout)
+        return await self._transport.dial(host, port, timeout=timeout)
 
 
 async def join(net: Mesh, name: str, storage: MemoryStorage, settings: Settings | None = None) -> TCPPeer:
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name=name, settings=settings)
     home = PeerResources(identity, net.membership, storage, *contexts(identity))
-    peer._run_in(lambda: home, net.network.wires(name))
+    peer._run_in(lambda: home, net.network.transport(name))
     await peer.start()
     return peer
 
@@ -168,7 +168,7 @@ async def test_texts_said_while_a_commit_is_under_way_go_in_together(bob: TCPPee
 def written(peer: TCPPeer) -> int:
     """Return how many bytes a peer's one link was given."""
     assert peer._started_owner is not None
-    (client,) = peer._started_owner.wiring._clients.values()
+    (client,) = peer._started_owner.connections._clients.values()
     return client._written_bytes
 
 
@@ -290,7 +290,7 @@ async def test_an_address_is_dialled_again_whatever_ended_the_dial(net: Mesh) ->
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=QUICK)
     home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
-    peer._run_in(lambda: home, Stumbling(net.network.wires("bob"), 2))
+    peer._run_in(lambda: home, Stumbling(net.network.transport("bob"), 2))
     async with peer:
         await peer.wait_user("ada", timeout=5)
 
@@ -299,7 +299,7 @@ async def test_a_peer_that_closes_does_not_wait_for_a_dial_without_answer(net: M
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=Settings(start_timeout=0.01, bye_timeout=60.0))
     home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
-    peer._run_in(lambda: home, Hanging(net.network.wires("bob")))
+    peer._run_in(lambda: home, Hanging(net.network.transport("bob")))
     await peer.start()
     async with asyncio.timeout(5):
         await peer.aclose()
@@ -402,7 +402,7 @@ async def test_too_little_free_disk_refuses_before_anything_is_written(tmp_path:
     storage, identity = GatedStorage(), Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=settings)
     home = PeerResources(identity, net.membership, storage, *contexts(identity), directory=tmp_path)
-    peer._run_in(lambda: home, net.network.wires("bob"))
+    peer._run_in(lambda: home, net.network.transport("bob"))
     warnings = peer.events(Warned)
     async with peer:
         warning = await asyncio.wait_for(anext(warnings), 5)
@@ -507,7 +507,7 @@ def batch(first: int, count: int, *, size: int = 2) -> Batch:
 
 async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -> None:
     told = Told()
-    disk = Disk(storage, Settings(), None, told.append)
+    disk = StorageWorker(storage, Settings(), None, told.append)
     storage.gate.clear()
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(storage.waiting.is_set)
@@ -522,7 +522,7 @@ async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -
 
 async def test_the_owner_hears_in_the_same_turn_that_answers_are_there(storage: GatedStorage) -> None:
     told = list[object]()
-    disk = Disk(storage, Settings(), None, told.append)
+    disk = StorageWorker(storage, Settings(), None, told.append)
     disk.told = lambda: told.append("all")
     await until(lambda: told)  # its first look at the free disk
     for ticket in (1, 2):
@@ -535,7 +535,7 @@ async def test_the_owner_hears_in_the_same_turn_that_answers_are_there(storage: 
 
 async def test_a_failure_voids_its_epoch_and_not_the_next(storage: GatedStorage) -> None:
     told = Told()
-    disk = Disk(storage, Settings(), None, told.append)
+    disk = StorageWorker(storage, Settings(), None, told.append)
     storage.failing = StorageError("broken")
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(lambda: told)
@@ -551,7 +551,7 @@ async def test_a_failure_voids_its_epoch_and_not_the_next(storage: GatedStorage)
 async def test_storage_that_breaks_its_contract_is_reported_and_stores_nothing(storage: GatedStorage) -> None:
     told, reported = Told(), list[dict[str, object]]()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
-    disk = Disk(storage, Settings(), None, told.append)
+    disk = StorageWorker(storage, Settings(), None, told.append)
     storage.failing = ZeroDivisionError("a bug")
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(lambda: reported)
@@ -566,7 +566,7 @@ async def test_storage_that_cannot_be_warmed_goes_on_storing(
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
     monkeypatch.setattr("p2pchat.runtime.storage_worker.WARM_AFTER", 0.001)
     storage.unwarmable = ZeroDivisionError("a bug")
-    disk = Disk(storage, Settings(), None, told.append)
+    disk = StorageWorker(storage, Settings(), None, told.append)
     await until(lambda: reported)
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(lambda: told)
@@ -575,7 +575,7 @@ async def test_storage_that_cannot_be_warmed_goes_on_storing(
 
 
 async def test_reads_go_on_while_a_commit_takes_long(storage: GatedStorage) -> None:
-    disk = Disk(storage, Settings(), None, Told().append)
+    disk = StorageWorker(storage, Settings(), None, Told().append)
     storage.gate.clear()
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(storage.waiting.is_set)
@@ -588,7 +588,7 @@ async def test_reads_go_on_while_a_commit_takes_long(storage: GatedStorage) -> N
 
 async def test_free_disk_is_told_when_it_falls_below_the_limit(storage: GatedStorage, tmp_path: Path) -> None:
     told = Told()
-    disk = Disk(storage, Settings(min_free_disk_bytes=1 << 60), tmp_path, told.append)
+    disk = StorageWorker(storage, Settings(min_free_disk_bytes=1 << 60), tmp_path, told.append)
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(lambda: Committed([1]) in told)
     assert told == [DiskLow(True), Committed([1])]
@@ -598,12 +598,12 @@ async def test_free_disk_is_told_when_it_falls_below_the_limit(storage: GatedSto
 # ---- what is kept in memory
 
 
-def run(place: int, count: int, size: int = 10) -> Run:
-    return Run(place, LOG, place, [Entry("text", 1, 1, b="")] * count, 0, False, False, size)
+def run(place: int, count: int, size: int = 10) -> EntrySpan:
+    return EntrySpan(place, LOG, place, [Entry("text", 1, 1, b="")] * count, 0, False, False, size)
 
 
 def test_recent_finds_the_run_of_a_place() -> None:
-    recent = Recent(newest=10)
+    recent = RecentEntries(newest=10)
     recent.add(run(11, 3))
     recent.add(run(14, 2))
     found = [recent.after(place) for place in (9, 10, 12, 13, 14, 15)]
@@ -612,7 +612,7 @@ def test_recent_finds_the_run_of_a_place() -> None:
 
 
 def test_recent_forgets_the_oldest_and_what_lies_before_a_hole() -> None:
-    recent = Recent(newest=0)
+    recent = RecentEntries(newest=0)
     for number in range(3):
         recent.add(run(1 + number * MOST_ENTRIES // 2, MOST_ENTRIES // 2))
     assert recent.after(0) is None
@@ -625,8 +625,8 @@ def test_recent_forgets_the_oldest_and_what_lies_before_a_hole() -> None:
 
 def test_a_stretch_is_cut_out_of_the_batches_just_committed() -> None:
     batches = [batch(1, 3), batch(4, 3)]
-    runs = runs_of(Stretch(first_place=20, log=LOG, first=2, count=4, received_at=7, old=True), batches)
+    runs = spans_of(Stretch(first_place=20, log=LOG, first=2, count=4, received_at=7, old=True), batches)
     assert runs is not None
     assert [(run.place, run.first, len(run.entries), run.old) for run in runs] == [(20, 2, 2, True), (22, 4, 2, True)]
     assert [entry.c for run in runs for entry in run.entries] == [2, 3, 4, 5]
-    assert runs_of(Stretch(first_place=20, log=LOG, first=5, count=4, received_at=7), batches) is None
+    assert spans_of(Stretch(first_place=20, log=LOG, first=5, count=4, received_at=7), batches) is None

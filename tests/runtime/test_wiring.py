@@ -13,22 +13,22 @@ from p2pchat.config import Settings
 from p2pchat.core.inputs import DialFailed, Input, LinkAccepted, LinkDialled
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.runtime.connections import Sockets, Wiring
+from p2pchat.runtime.connections import ConnectionManager, TCPTransport
 from tests.link_ends import CLIENT, SERVER
 from tests.stepping import SteppedLoop, after_each_step, open_sockets
 
 
 async def test_who_comes_in_the_moment_of_the_end_is_not_left_open() -> None:
-    wiring = Wiring(
-        Sockets(), Settings(), server_context=server_context(Identity.generate()), client_context=client_context(),
+    connections = ConnectionManager(
+        TCPTransport(), Settings(), server_context=server_context(Identity.generate()), client_context=client_context(),
         tell=lambda input: None,
     )  # fmt: skip
     came: list[asyncio.StreamWriter] = []
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         came.append(writer)
-        wiring._accepted(reader, writer, "127.0.0.1")  # before its task has run a step everything ends
-        await wiring.cut_all()
+        connections._accepted(reader, writer, "127.0.0.1")  # before its task has run a step everything ends
+        await connections.cut_all()
 
     async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
@@ -47,7 +47,9 @@ class Connecting:
         self.told: dict[str, list[Input]] = {"ada": [], "bob": []}
         self.news = asyncio.Event()
         self.ada, self.bob = (
-            Wiring(Sockets(), Settings(), server_context=SERVER, client_context=CLIENT, tell=self._teller(told))
+            ConnectionManager(
+                TCPTransport(), Settings(), server_context=SERVER, client_context=CLIENT, tell=self._teller(told)
+            )
             for told in self.told.values()
         )
 

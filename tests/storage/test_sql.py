@@ -527,7 +527,7 @@ def kill_while_writing(path: Path, run: int, commits: int) -> int:
     return int(whole[-1])
 
 
-def runs_of(storage: SqlStorage) -> Iterator[tuple[int, int]]:
+def spans_of(storage: SqlStorage) -> Iterator[tuple[int, int]]:
     for tip in storage.load([]).tips:
         yield int(tip.log.run, 16), tip.seq
 
@@ -535,7 +535,7 @@ def runs_of(storage: SqlStorage) -> Iterator[tuple[int, int]]:
 def test_killed_by_force_nothing_told_durable_is_lost_and_nothing_is_half_written(path: Path) -> None:
     durable = {run: kill_while_writing(path, run, commits) for run, commits in ((1, 1), (2, 40), (3, 90))}
     with closing(opened(path)) as storage:
-        found = dict(runs_of(storage))
+        found = dict(spans_of(storage))
         for run, seq in durable.items():
             ada = Author("ada", run)
             ada.write("1")

@@ -161,7 +161,7 @@ async def test_an_aborted_end_is_a_reset_at_the_other() -> None:
 async def test_nobody_listens_and_nobody_can_be_reached() -> None:
     network = PipeNetwork()
     with pytest.raises(ConnectionRefusedError):
-        await network.wires("a").dial("127.0.0.1", 1, timeout=1)
+        await network.transport("a").dial("127.0.0.1", 1, timeout=1)
     async with mesh("ada") as net:
         with pytest.raises(PortInUse):
             net.network.listen("other", net.peers[0].port, None)  # type: ignore[arg-type]
