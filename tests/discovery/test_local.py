@@ -66,7 +66,8 @@ from p2pchat.discovery import SERVICE_TYPE, describe
 async def main():
     async with AsyncZeroconf() as zeroconf:
         for number in range(300):
-            txt = txt_record(b"?" * 32, "ee" * 32, 8080, ["10.77.0.3"], number.to_bytes(16, "big")) if number % 2 else {}
+            record = txt_record(b"?" * 32, "ee" * 32, 8080, ["10.77.0.3"], number.to_bytes(16, "big"))
+            txt = record if number % 2 else {}
             info = AsyncServiceInfo(SERVICE_TYPE, f"{number}.{SERVICE_TYPE}", port=8080, properties=txt,
                                     server=f"eve{number}.local.", parsed_addresses=["10.77.0.3"])
             await zeroconf.async_register_service(info, cooperating_responders=True)
