@@ -253,7 +253,9 @@ class GroupSync:
             if talk.blocked:
                 self._order.retry(talk)
 
-    def _see(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, but: TalkLog | None = None) -> None:
+    def _see(
+        self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, but: TalkLog | None = None
+    ) -> None:
         """Find out anew how far each log of a writer is visible, and show that; `but` is about to be shown anyway."""
         logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
         ends = visible_ends(group.visibility_rules(writer.user), writer.log_views)
@@ -298,7 +300,9 @@ class GroupSync:
         self._gathering.add((talk.id, writer.user))
         self._shelf.lookups.all_logs(talk.id, writer.user, partial(self._gathered, talk, group, writer))
 
-    def _gathered(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, facts: list[LogFacts]) -> None:
+    def _gathered(
+        self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, facts: list[LogFacts]
+    ) -> None:
         self._gathering.discard((talk.id, writer.user))
         writer.whole = True
         for each in facts:
