@@ -369,7 +369,7 @@ async def test_a_storage_that_fails_again_and_again_is_used_less_and_less(
     """It can be loaded and takes a little each time, and what comes next is too much: a disk with hardly any room."""
     await net.settle()
     warnings = bob.events(Warned)
-    monkeypatch.setattr(storage, "try_out", lambda: None)
+    monkeypatch.setattr(storage, "check_writable", lambda: None)
     storage.failing = StorageError("the disk is full: make room")
     loop = asyncio.get_running_loop()
     times: list[float] = []
