@@ -354,10 +354,10 @@ class Life:
         """What does things, while it runs."""
         if self._closed:
             raise PeerClosed("the peer was closed: make a new TCPPeer to go on")
-        return self._started_owner
+        return self._started_driver
 
     @property
-    def _started_owner(self) -> Driver:
+    def _started_driver(self) -> Driver:
         """The same for what is only looked at: events are still being handled while the peer closes, and after."""
         if self._driver is None:
             raise PeerClosed("the peer has not been started: use it inside `async with`, or after start()")
@@ -495,11 +495,11 @@ class Standing(Life):
     @property
     def counted(self) -> dict[str, int]:
         """What the core counted in this run, for tests and diagnostics."""
-        return dict(self._started_owner.counted)
+        return dict(self._started_driver.counted)
 
     def links(self) -> list[str]:
         """Return the peer ids (base32) of the peers linked with now."""
-        return [] if self._closed else [base32(peer) for peer in self._started_owner.node.links.by_peer]
+        return [] if self._closed else [base32(peer) for peer in self._started_driver.node.links.by_peer]
 
     async def round_trip(self) -> None:
         """Go once through the core and onto the disk and back: returns when both have done their part.

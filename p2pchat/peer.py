@@ -161,7 +161,7 @@ class Hosting(Standing):
 
         Among thousands it is they whom a user's presence concerns. Raises PeerClosed.
         """
-        node, found = self._started_owner.node, set[UserId]()
+        node, found = self._started_driver.node, set[UserId]()
         for conversation in node.sync.conversations.of(user.key):
             audience = audience_of(node, conversation) or ()
             if user.key in audience:

@@ -130,8 +130,8 @@ class HostedUser(Messaging):
         return self._peer._running
 
     @property
-    def _started_owner(self) -> Driver:
-        return self._peer._started_owner
+    def _started_driver(self) -> Driver:
+        return self._peer._started_driver
 
     @property
     def _core(self) -> Node | None:

@@ -85,7 +85,7 @@ class UserPart:
         raise NotImplementedError
 
     @property
-    def _started_owner(self) -> Driver:
+    def _started_driver(self) -> Driver:
         """The same for what is only looked at: also while it closes, and after."""
         raise NotImplementedError
 
@@ -170,7 +170,7 @@ class Being(UserPart):
 
     def here(self) -> list[User]:
         """Return those who are online or idle now, in no order; oneself too, unless one says to be offline."""
-        node = self._started_owner.node
+        node = self._started_driver.node
         known = map(self.people.user, {*node.presence.online(), *node.hosted})
         return [user for user in known if user.status in ("online", "idle")]
 
@@ -258,7 +258,7 @@ class Being(UserPart):
 
     def names_before(self, user: User) -> tuple[str, ...]:
         """Return other names a user had, by the profiles in the room, the newest first."""
-        return names_before(self._started_owner.node, user)
+        return names_before(self._started_driver.node, user)
 
     async def whois(self, who: User | str) -> Whois:
         """Return what is known of a user.
@@ -292,12 +292,12 @@ class Being(UserPart):
 
     def receipt_exceptions(self) -> dict[User, bool]:
         """Return the users with whom receipts of reading are set on or off apart from all others."""
-        consent = self._started_owner.node.sync.reads.consent
+        consent = self._started_driver.node.sync.reads.consent
         return {self.people.user(other): on for other, on in consent.exceptions(self.people.me).items()}
 
     def receipts(self, who: User | None = None) -> bool:
         """Whether this user is told what is read here, and the other way round; None: whoever is no exception."""
-        consent = self._started_owner.node.sync.reads.consent
+        consent = self._started_driver.node.sync.reads.consent
         return consent.general(self.people.me) if who is None else consent.wants(self.people.me, who.key)
 
     def set_presence(self, status: str, text: str = "") -> None:
@@ -343,7 +343,7 @@ class Places(Being):
     @property
     def room(self) -> Conversation:
         """The conversation of everyone; UnknownName in an open network that has met nobody yet."""
-        key = self._started_owner.node.room
+        key = self._started_driver.node.room
         if not key:
             text = "there is no room yet: this open network is known when the first peer has been met"
             raise UnknownName("room", text=text)
@@ -351,12 +351,12 @@ class Places(Being):
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first, then by name."""
-        known = map(self.conversation, self._started_owner.node.talks_of(self.people.me))
+        known = map(self.conversation, self._started_driver.node.talks_of(self.people.me))
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all conversations known here, the one first in which something was written last."""
-        return list(map(self.conversation, self._started_owner.node.newest_talks(self.people.me)))
+        return list(map(self.conversation, self._started_driver.node.newest_talks(self.people.me)))
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation, by its inner id (hex)."""
@@ -402,7 +402,7 @@ class Places(Being):
         raise UnknownName(text, hint)
 
     def _dm(self, user: User) -> Conversation:
-        driver = self._started_owner
+        driver = self._started_driver
         key = dm_id(self.people.me, user.key)
         found = self._conversations.get(key)
         if found is None or found.naming is None:
@@ -432,7 +432,7 @@ class Places(Being):
 
     def groups(self) -> list[Group]:
         """Return the groups known here, by name: also those one was removed from or has left (see is_member)."""
-        talks = [view.talk for view in self._started_owner.node.groups.values() if self._access.knows(view.talk)]
+        talks = [view.talk for view in self._started_driver.node.groups.values() if self._access.knows(view.talk)]
         known = map(self._handle, talks)
         return sorted(known, key=lambda group: (group.name.casefold(), group.key))
 
@@ -774,7 +774,7 @@ class Messaging(Places):
         """Return where to look: one conversation, or those this user belongs to; None where that is all of them."""
         if key is not None or self._access.is_all:
             return key
-        return self._started_owner.node.talks_of(self.people.me)
+        return self._started_driver.node.talks_of(self.people.me)
 
     async def released(
         self,
@@ -886,7 +886,7 @@ class Messaging(Places):
 
     def ref(self, log: LogId, seq: int) -> str | None:
         """Return what send() was given as `ref` for this message, in this run."""
-        return None if self._core is None else self._started_owner.writes.refs.get((log, seq))
+        return None if self._core is None else self._started_driver.writes.refs.get((log, seq))
 
 
 def _reference(conversation: Conversation, to: Post | str) -> Ref:

@@ -28,7 +28,7 @@ from p2pchat.messaging.events import ReceiptEvent
 from p2pchat.messaging.receipts import ReceiptUpdate
 from p2pchat.messaging.subscription import BREATH, LOOKS, Subscription
 from p2pchat.protocol import ConversationId
-from p2pchat.runtime.recent import Recent, Run
+from p2pchat.runtime.recent import EntrySpan, RecentEntries
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing import Mesh, mesh
 from tests.messaging.test_events import ADA, BOB, ROOM, Viewer
@@ -345,12 +345,12 @@ class Source(Viewer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.recent = Recent(0)
+        self.recent = RecentEntries(0)
         self.handed = 0
 
     def release(self, *texts: str, log: LogId = THEIRS) -> None:
         entries = [Entry(k="text", at=1, c=1, b=text) for text in texts]
-        self.recent.add(Run(self.recent.newest + 1, log, self.recent.newest + 2, entries, 1, False, False, 1))
+        self.recent.add(EntrySpan(self.recent.newest + 1, log, self.recent.newest + 2, entries, 1, False, False, 1))
 
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         raise AssertionError("everything is in memory")
@@ -474,7 +474,7 @@ async def test_what_a_reader_does_not_want_of_ones_own_is_passed_over_and_counts
     events: Events[Any] = Events(reader)
     reader.begin(0)
     source.release("theirs")
-    source.recent.add(Run(2, EARLIER, 2, [Entry(k="text", at=1, c=1, b="mine")] * 3, 1, False, False, 1))
-    source.recent.add(Run(5, THEIRS, 3, [Entry(k="text", at=1, c=2, b="theirs")] * 2, 1, False, False, 1))
+    source.recent.add(EntrySpan(2, EARLIER, 2, [Entry(k="text", at=1, c=1, b="mine")] * 3, 1, False, False, 1))
+    source.recent.add(EntrySpan(5, THEIRS, 3, [Entry(k="text", at=1, c=2, b="theirs")] * 2, 1, False, False, 1))
     assert [((message := await anext(events)).place, message.seq) for _ in range(3)] == [(1, 2), (5, 3), (6, 4)]
     assert reader.place == 5

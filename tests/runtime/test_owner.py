@@ -167,8 +167,8 @@ async def test_texts_said_while_a_commit_is_under_way_go_in_together(bob: TCPPee
 
 def written(peer: TCPPeer) -> int:
     """Return how many bytes a peer's one link was given."""
-    assert peer._started_owner is not None
-    (client,) = peer._started_owner.connections._clients.values()
+    assert peer._started_driver is not None
+    (client,) = peer._started_driver.connections._clients.values()
     return client._written_bytes
 
 
