@@ -1,11 +1,11 @@
-"""For those who write programs on p2pchat: real peers over pipes, whole cores on virtual time, and the checker.
+"""Test tools for programs built on p2pchat: meshes in memory, the simulation and the checker of event logs.
 
     from p2pchat.testing import mesh, Simulation
 
-The fixture for pytest is `p2pchat_mesh` (pytest_plugin.py). Beside the files here, which are real peers over pipes,
-stand the rooms: eventlogs/ has the checker, world/ the simulation, judges/ what it is held to, histories/ what is drawn
-to happen there. Names are loaded when they are first used; no module here has the name of what it gives, or importing
-it would hide that.
+The pytest fixture is `p2pchat_mesh` (pytest_plugin.py). meshes.py and pipes.py run real peers over in-memory pipes;
+checker.py and eventlog.py check event logs; simulation/ runs whole cores on virtual time, and invariants/ holds what
+must be true there. Names are loaded on first use. No module here has the name of a public function, because importing
+it would hide that function.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A mesh of real peers in one event loop, over pipes in memory: to test a bot against everything a network does.
+"""A mesh of real peers in one event loop over in-memory pipes, to test a program against what a network does.
 
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
@@ -7,8 +7,8 @@
         net.heal()
         await receipt.delivered(timeout=5)
 
-Everything is what runs in production, TLS included, but for sockets (pipes.py) and the disk: each peer has a storage
-in memory that outlives a crash, so that a restarted peer finds what it had. Redial and grace are quick.
+Everything is production code, TLS included, except sockets (pipes.py) and the disk. Each peer has a storage in memory
+that outlives a crash, so a restarted peer finds what it had. Redials and grace times are short.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ QUICK = Settings(
     redial_most=0.2, redial_never_reached_most=0.2, left_grace=0.2, digest_every=1.0, peers_told_after=0.01
 )
 SETTLE_TIMEOUT = 30.0  # seconds
-LOOKED_EVERY = 0.005  # seconds between looks at whether everything has settled
-LOOKS_IN_A_ROW = 3  # so often it must look settled: what one turn of the loop hands to the next is under way too
+SETTLED_CHECK_EVERY = 0.005  # seconds between two checks
+SETTLED_CHECKS = 3  # checks in a row that must pass: work handed to the next turn of the loop shows in none of them
 
 
 @dataclass(slots=True)
-class _Place:
-    """Where a peer lives: what is left of it when it crashes."""
+class _Host:
+    """A host of the mesh: what stays of a peer that crashes."""
 
     name: str
     identity: Identity
@@ -53,13 +53,13 @@ class Mesh:
     """Peers linked with each other. `async with` starts and closes them.
 
     Attributes:
-        peers: In the order of the names; a restarted one takes the place of the crashed one.
+        peers: The peers in the order of the names. A restarted peer replaces the crashed one.
         network: The pipes.
-        membership: The network id and key they share, for peers of other make.
+        membership: The network id and key that all share, for peers made in other ways.
     """
 
     def __init__(self, *names: str, settings: Settings = QUICK) -> None:
-        self._places = [_Place(name, Identity.generate()) for name in names]
+        self._hosts = [_Host(name, Identity.generate()) for name in names]
         self._settings = settings
         self.membership = Network.fresh()
         self.network = PipeNetwork()
@@ -67,9 +67,9 @@ class Mesh:
 
     async def __aenter__(self) -> Self:
         try:
-            for place in self._places:
-                endpoints = [peer.endpoint for peer in self.peers[:1]]  # one is enough, they tell each other
-                self.peers.append(await self._start(place, endpoints))
+            for host in self._hosts:
+                endpoints = [peer.endpoint for peer in self.peers[:1]]  # one is enough: peers exchange addresses
+                self.peers.append(await self._start(host, endpoints))
             await self.settle()
         except BaseException:
             await self._close()
@@ -85,82 +85,82 @@ class Mesh:
         await asyncio.gather(*(peer.aclose() for peer in self.peers))
 
     async def add(self, name: str) -> TCPPeer:
-        """Start one more peer, linked with the first; the others find it."""
-        place = _Place(name, Identity.generate())
-        self._places.append(place)
-        self.peers.append(await self._start(place, [peer.endpoint for peer in self.peers[:1]]))
+        """Start one more peer, linked with the first. The others find it."""
+        host = _Host(name, Identity.generate())
+        self._hosts.append(host)
+        self.peers.append(await self._start(host, [peer.endpoint for peer in self.peers[:1]]))
         return self.peers[-1]
 
-    async def _start(self, place: _Place, endpoints: Sequence[str]) -> TCPPeer:
-        peer = TCPPeer(place.port, *endpoints, name=place.name, settings=self._settings)
-        peer._run_in(lambda: self._home(place), self.network.transport(place.name))
+    async def _start(self, host: _Host, endpoints: Sequence[str]) -> TCPPeer:
+        peer = TCPPeer(host.port, *endpoints, name=host.name, settings=self._settings)
+        peer._run_in(lambda: self._home(host), self.network.transport(host.name))
         await peer.start()
-        place.port = peer.port
+        host.port = peer.port
         return peer
 
-    def _home(self, place: _Place) -> PeerResources:
-        server, client = contexts(place.identity)
-        return PeerResources(place.identity, self.membership, place.storage, server, client)
+    def _home(self, host: _Host) -> PeerResources:
+        server, client = contexts(host.identity)
+        return PeerResources(host.identity, self.membership, host.storage, server, client)
 
-    # Accidents
+    # Faults
 
     def partition(self, *groups: Sequence[TCPPeer]) -> None:
-        """Cut groups off from each other; peers in no group are a group of their own. Links across break now."""
-        self.network.partition([[self._place(peer).name for peer in group] for group in groups])
+        """Disconnect groups from each other. Peers in no group form one together. Links between groups break now."""
+        self.network.partition([[self._host(peer).name for peer in group] for group in groups])
 
     def heal(self) -> None:
-        """Let everybody reach everybody again; the peers redial by themselves."""
+        """Reconnect all groups. The peers redial by themselves."""
         self.network.heal()
 
     async def crash(self, peer: TCPPeer) -> None:
-        """End a peer at once, without a goodbye; what was not on its disk is lost."""
-        place = self._place(peer)
+        """Stop a peer at once, without a goodbye. What was not on its disk is lost."""
+        host = self._host(peer)
         await peer._kill()
-        self.network.cut(place.name)
+        self.network.cut(host.name)
 
     async def restart(self, peer: TCPPeer) -> TCPPeer:
-        """Start a crashed or closed peer again, from what it had on disk; return the new one, also in `peers`."""
-        place = self._place(peer)
-        self.network.cut(place.name)
-        new = await self._start(place, [])
-        self.peers[self._places.index(place)] = new
+        """Start a crashed or closed peer again from its disk. Return the new peer, which is also in `peers`."""
+        host = self._host(peer)
+        self.network.cut(host.name)
+        new = await self._start(host, [])
+        self.peers[self._hosts.index(host)] = new
         return new
 
-    def _place(self, peer: TCPPeer) -> _Place:
-        for place, known in zip(self._places, self.peers, strict=True):
+    def _host(self, peer: TCPPeer) -> _Host:
+        for host, known in zip(self._hosts, self.peers, strict=True):
             if known is peer:
-                return place
-        raise P2PChatError(f"{peer!r} is not of this mesh, or was restarted: use net.peers")
+                return host
+        raise P2PChatError(f"{peer!r} is not a peer of this mesh, or was restarted: take it from net.peers")
 
-    # Quiet
+    # Rest
 
     async def settle(self, timeout: float = SETTLE_TIMEOUT) -> None:
-        """Wait until all who reach each other are linked, have the same messages, and know that they do.
+        """Wait until all connected peers are linked, hold the same messages, and know it.
 
         Raises:
-            TimeoutError: It did not come to that; says between whom.
+            TimeoutError: The mesh did not settle in time. The text names two peers and their difference.
         """
-        looks = 0
+        checks = 0
         deadline = asyncio.get_running_loop().time() + timeout
-        while looks < LOOKS_IN_A_ROW:
+        while checks < SETTLED_CHECKS:
             trouble = next(self._unsettled(), None)
-            looks = looks + 1 if trouble is None else 0
+            checks = checks + 1 if trouble is None else 0
             if trouble is not None and asyncio.get_running_loop().time() > deadline:
                 raise TimeoutError(f"the mesh has not settled: {trouble}")
-            await asyncio.sleep(LOOKED_EVERY)
+            await asyncio.sleep(SETTLED_CHECK_EVERY)
 
     def _unsettled(self) -> Iterator[str]:
-        """Yield what is still to be done."""
+        """Yield what is not settled yet."""
         running = [
-            (place.name, peer) for place, peer in zip(self._places, self.peers, strict=True) if peer._node is not None
+            (host.name, peer) for host, peer in zip(self._hosts, self.peers, strict=True) if peer._node is not None
         ]
         for name, peer in running:
             if not peer._idle:
-                yield f"{name} is at work"
+                yield f"{name} is busy"
             if peer._node is not None and peer._node.sync.reads.untold:
-                yield f"{name} has not told what it has read"
+                yield f"{name} has unsent read marks"
         if not self.network.quiet:
-            yield "bytes are on their way"
+            yield "bytes are in flight"
         for (one, here), (other, there) in combinations(running, 2):
             if self.network.reaches(one, other) and here._node is not None and there._node is not None:
                 for difference in _differences(here._node, there._node):
@@ -173,7 +173,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
     if other.peer not in one.links.by_peer or one.peer not in other.links.by_peer:
         yield "are not linked"
         return
-    if not (one.presence.hosts(other.peer) and other.presence.hosts(one.peer)):  # whatever they say of themselves
+    if not (one.presence.hosts(other.peer) and other.presence.hosts(one.peer)):  # whatever their presence
         yield "have not seen each other"
     here, there = one.sync.conversations.by_id, other.sync.conversations.by_id
     for key in here.keys() | there.keys():
@@ -188,18 +188,18 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
 
 
 def _unsure(writer: TCPPeer, reader: Node) -> Iterator[str]:
-    """Yield what the writer does not know to be delivered to the reader yet."""
+    """Yield each log whose delivery to the reader the writer does not know of yet."""
     node = writer._node
     if node is None:
         return
     for conversation in node.sync.conversations.by_id.values():
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
-                last = log.visible if isinstance(log, TalkLog) else log.kept_seq  # behind a cut nobody has anything
+                last = log.visible if isinstance(log, TalkLog) else log.kept_seq  # entries behind a cut are with nobody
                 if last and writer._tracker.wrote(log.id) and reader.peer not in writer._tracker.holders(log.id, last):
                     yield "a receipt is missing"
 
 
 def mesh(*names: str, settings: Settings = QUICK) -> Mesh:
-    """Return peers of these names, real and linked: `async with mesh("ada", "bob") as net`."""
+    """Return a mesh of real, linked peers with these names: `async with mesh("ada", "bob") as net`."""
     return Mesh(*names, settings=settings)

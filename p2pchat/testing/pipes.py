@@ -1,8 +1,8 @@
-"""Connections in memory: asyncio streams between two ends of one loop, and a network of names that can be cut.
+"""In-memory connections: pipes between two ends in one event loop, and a network of named hosts that can be cut.
 
-A pipe behaves like a socket where programs can tell: bytes arrive in a later turn of the loop, a reader that does
-not read stops the writer, an end that closes is an EOF at the other, one that aborts a reset. Everything above runs
-over it unchanged, TLS included.
+A pipe behaves like a socket in everything a program can notice. Bytes arrive in a later turn of the loop, a reader that
+stops reading stops the writer, close() is an EOF at the other end and abort() a reset. TLS and everything above run
+over it unchanged.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from p2pchat.runtime.connections import Streams
 from p2pchat.server import Server
 
 STREAM_LIMIT_BYTES = 128 * 1024
-IN_FLIGHT_BYTES = 256 * 1024  # what a network holds between two ends; more stays in the writer's buffer
+IN_FLIGHT_BYTES = 256 * 1024  # bytes the network holds between two ends; more stay in the writer's buffer
 FIRST_FREE_PORT = 20_001
 
 
 class PipeEnd(asyncio.Transport):
-    """One end of a pipe: the transport below a StreamReader and a StreamWriter."""
+    """One end of a pipe: the transport under a StreamReader and a StreamWriter."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, own: tuple[str, int], far: tuple[str, int]) -> None:
         super().__init__({"peername": far, "sockname": own})
         self._loop = loop
         self.other: PipeEnd
         self.protocol: asyncio.Protocol | asyncio.BufferedProtocol
-        self._unsent: deque[bytes] = deque()  # this end's bytes that the far one has not taken
+        self._unsent: deque[bytes] = deque()  # bytes written here that the other end has not taken
         self.unsent_bytes = 0
         self._reading = True
-        self._eof = False  # this end writes no more
+        self._eof = False  # this end has finished writing
         self._closing = False
         self._lost = False
         self._high, self._low = 64 * 1024, 16 * 1024
         self._writing_paused = False
         self._carrying: asyncio.Handle | None = None
 
-    # What streams call
+    # Called by streams
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._eof or self._lost or not data:
@@ -95,7 +95,7 @@ class PipeEnd(asyncio.Transport):
     # Inside
 
     def lose(self, error: Exception | None) -> None:
-        """This end is gone: told once."""
+        """End the connection here. The protocol is notified once."""
         if self._lost:
             return
         self._lost = self._closing = True
@@ -108,7 +108,7 @@ class PipeEnd(asyncio.Transport):
             self._carrying = self._loop.call_soon(self._carry)
 
     def _carry(self) -> None:
-        """Hand what was written to the far end, unless it does not read."""
+        """Deliver written bytes to the other end while it reads."""
         self._carrying = None
         while self._unsent and self.other._reading and not self.other._lost:
             data = self._unsent.popleft()
@@ -124,7 +124,7 @@ class PipeEnd(asyncio.Transport):
             self._finish()
 
     def _finish(self) -> None:
-        """Everything is over there: say so, and go when this end was closed."""
+        """Signal EOF to the other end after all bytes, and end this one if it was closed."""
         other = self.other
         if not other._lost and not other._closing:
             other.protocol.eof_received()
@@ -133,7 +133,7 @@ class PipeEnd(asyncio.Transport):
 
 
 def _hand_over(data: bytes, protocol: asyncio.Protocol | asyncio.BufferedProtocol) -> None:
-    """Give a protocol what came for it, as transports do."""
+    """Deliver bytes to a protocol as transports do."""
     if isinstance(protocol, asyncio.Protocol):
         protocol.data_received(data)
         return
@@ -162,24 +162,24 @@ def _streams(loop: asyncio.AbstractEventLoop, end: PipeEnd) -> tuple[Streams, Pi
 
 
 class PipeNetwork:
-    """Hosts, by name, that reach each other through pipes; groups of them can be cut off from each other."""
+    """Named hosts that reach each other through pipes. Groups of them can be disconnected from each other."""
 
     def __init__(self) -> None:
-        self._servers: dict[int, tuple[str, Server]] = {}  # by port: which host listens there
+        self._servers: dict[int, tuple[str, Server]] = {}  # port -> (listening host, server)
         self._pipes: list[tuple[str, str, PipeEnd]] = []
         self._groups: dict[str, int] = {}  # hosts of different groups do not reach each other
         self._next_port = FIRST_FREE_PORT
 
-    def transport(self, host: str) -> PipeWires:
-        """Return what a peer on this host connects through."""
-        return PipeWires(self, host)
+    def transport(self, host: str) -> PipeTransport:
+        """Return the transport of a peer on this host."""
+        return PipeTransport(self, host)
 
     def reaches(self, one: str, other: str) -> bool:
-        """Whether two hosts can talk now."""
+        """Return whether two hosts can connect now."""
         return self._groups.get(one, 0) == self._groups.get(other, 0)
 
     def partition(self, groups: Iterable[Iterable[str]]) -> None:
-        """Cut these groups off from each other, and from hosts in none of them; connections across break."""
+        """Disconnect these groups from each other and from all other hosts. Connections between them break."""
         self._groups = {host: number for number, group in enumerate(groups, 1) for host in group}
         kept = []
         for one, other, end in self._pipes:
@@ -190,11 +190,11 @@ class PipeNetwork:
         self._pipes = kept
 
     def heal(self) -> None:
-        """Let everybody reach everybody again."""
+        """Let all hosts reach each other again."""
         self._groups = {}
 
     def cut(self, host: str) -> None:
-        """The host is gone: nobody listens there, its connections break."""
+        """Remove a host: it stops listening and its connections break."""
         self._servers = {port: entry for port, entry in self._servers.items() if entry[0] != host}
         for one, other, end in self._pipes:
             if host in (one, other):
@@ -203,11 +203,11 @@ class PipeNetwork:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is on its way between hosts that reach each other."""
+        """Whether no bytes are in flight between hosts that reach each other."""
         return not any(end.unsent_bytes or end.other.unsent_bytes for _, _, end in self._pipes)
 
     def listen(self, host: str, port: int, server: Server) -> int:
-        """Have `server` take what connects to this port; 0 finds one. Raises PortInUse."""
+        """Have `server` accept connections to this port; 0 chooses one. Raises PortInUse."""
         if port == 0:
             port, self._next_port = self._next_port, self._next_port + 1
         if port in self._servers:
@@ -216,7 +216,7 @@ class PipeNetwork:
         return port
 
     def connect(self, host: str, port: int) -> Streams:
-        """Connect from `host` to whoever has this port. Raises OSError."""
+        """Connect from `host` to the server on this port. Raises OSError."""
         listening, server = self._servers.get(port, ("", None))
         if server is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "connection refused")
@@ -229,8 +229,8 @@ class PipeNetwork:
         return here[0]
 
 
-class PipeWires:
-    """Wires (see p2pchat.runtime.connections) of one host in a PipeNetwork."""
+class PipeTransport:
+    """The transport (see p2pchat.runtime.connections) of one host in a PipeNetwork."""
 
     def __init__(self, network: PipeNetwork, host: str) -> None:
         self._network = network
@@ -247,4 +247,4 @@ class PipeWires:
         return f"<PipeWires of {self._host!a}>"
 
 
-__all__ = ["PipeEnd", "PipeNetwork", "PipeWires", "pipe"]
+__all__ = ["PipeEnd", "PipeNetwork", "PipeTransport", "pipe"]

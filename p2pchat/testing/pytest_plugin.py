@@ -1,4 +1,4 @@
-"""For pytest: the fixture `p2pchat_mesh`. Installed with the package; nothing of p2pchat is loaded until it is used.
+"""The pytest fixture `p2pchat_mesh`, installed with the package. It loads p2pchat only when a test uses it.
 
 async def test_my_bot(p2pchat_mesh):
     net = await p2pchat_mesh("ada", "bob")
@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _async_fixture() -> Callable[[F], F]:
-    """pytest-asyncio has a fixture of its own; anyio's plugin runs plain ones."""
+    """Return the decorator of asynchronous fixtures: pytest-asyncio's own, or pytest's, which anyio's plugin runs."""
     try:
         import pytest_asyncio
     except ImportError:
@@ -32,7 +32,7 @@ def _async_fixture() -> Callable[[F], F]:
 
 @_async_fixture()
 async def p2pchat_mesh() -> AsyncIterator[MakeMesh]:
-    """Make linked peers: `net = await p2pchat_mesh("ada", "bob")`; closed at the end of the test."""
+    """Return a function that makes linked peers, closed after the test: `net = await p2pchat_mesh("ada", "bob")`."""
     from p2pchat.testing.meshes import mesh
 
     async with AsyncExitStack() as stack:

@@ -455,7 +455,7 @@ async def test_one_person_on_two_gateways_is_one() -> None:
         await marked.read(timeout=SOON)
         await net.settle()
         await east.aclose()
-        marks = net._places[0].storage.load_users([here.key]).reads
+        marks = net._hosts[0].storage.load_users([here.key]).reads
         assert [mark.reader for mark in marks if mark.log.user == bob.me.key] == [here.key]  # read on both
 
 

@@ -278,7 +278,7 @@ async def test_live_events_stand_where_they_happened(net: Mesh) -> None:
 async def test_events_end_with_the_peer_and_may_be_opened_before_it_starts() -> None:
     async with mesh("ada") as net:
         peer = TCPPeer(0, net.peers[0].endpoint, temporary=True, name="bob")
-        peer._run_in(lambda: net._home(net._places[0]), net.network.transport("elsewhere"))
+        peer._run_in(lambda: net._home(net._hosts[0]), net.network.transport("elsewhere"))
         events = peer.events()
         await peer.start()  # one key in two processes: a self-dial, refused; never an exception
         await peer.aclose("done")
