@@ -212,7 +212,7 @@ class Entries(Frame, tag="entries"):
         )
 
 
-class Read(Frame, tag="read"):
+class ReadFrame(Frame, tag="read"):
     """How far readers have read logs of others: the last entry read of each, as references name it (core/log.Ref).
 
     With a span of conversations these are all of the sender's inside it, in order of conversations.
@@ -225,7 +225,7 @@ class Read(Frame, tag="read"):
     names: list[Naming] = []
 
 
-class Typing(Frame, tag="typing"):
+class TypingFrame(Frame, tag="typing"):
     """A user writes, or stopped writing. Never stored."""
 
     c: Hex32
@@ -258,8 +258,8 @@ class Unknown(Struct):
 
 
 KnownFrame = (
-    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | Read | Typing | File
-    | FileEnd
+    Hello | Welcome | Go | Ping | Pong | Bye | Peers | Here | Digest | Have | Want | Entries | ReadFrame | TypingFrame
+    | File | FileEnd
 )  # fmt: skip
 AnyFrame = KnownFrame | Unknown
 
@@ -276,7 +276,7 @@ def encode(frame: Frame) -> bytes:
     """
     payload = _encoder.encode(frame)
     if len(payload) > MAX_FRAME_BYTES:
-        raise _over(f"a {type(frame).__name__} frame to send", len(payload), MAX_FRAME_BYTES)
+        raise _over(f"{frame.__struct_config__.tag}: the frame to send", len(payload), MAX_FRAME_BYTES)
     return LENGTH.pack(len(payload)) + payload
 
 
@@ -424,14 +424,14 @@ class Decoder:
         if sum(sizes) > self._settings.max_batch_bytes:
             raise _over("entries: a batch", sum(sizes), self._settings.max_batch_bytes)
 
-    def _check_read(self, frame: Read, size: int) -> None:
+    def _check_read(self, frame: ReadFrame, size: int) -> None:
         counts = [max(1, len(read)) for readers in frame.marks.values() for read in readers.values()]
         if sum(counts) > self._settings.page_items:
             raise _too_many("read", "marks", self._settings.page_items)
         _in_order("read", frame.span)
         self._check_names("read", frame)
 
-    def _check_typing(self, frame: Typing, size: int) -> None:
+    def _check_typing(self, frame: TypingFrame, size: int) -> None:
         self._check_names("typing", frame)
 
     def _check_marks(self, kind: str, marks: Marks, most: int) -> None:
@@ -442,7 +442,7 @@ class Decoder:
             for tips in users.values():
                 _at_most(self._settings.max_tips, kind, "tips", tips)
 
-    def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | Read | Typing) -> None:
+    def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | ReadFrame | TypingFrame) -> None:
         """Two a conversation are enough, for a talk brings its group along."""
         if not frame.names:
             return
@@ -459,8 +459,8 @@ _CHECKS: dict[type, Callable[[Decoder, Any, int], None]] = {
     Have: Decoder._check_have,
     Want: Decoder._check_want,
     Entries: Decoder._check_entries,
-    Read: Decoder._check_read,
-    Typing: Decoder._check_typing,
+    ReadFrame: Decoder._check_read,
+    TypingFrame: Decoder._check_typing,
 }
 _DIGITS = b"0123456789abcdef"
 

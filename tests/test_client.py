@@ -17,7 +17,7 @@ import pytest
 from p2pchat.client import Client
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, client_context, server_context
-from p2pchat.protocol import AnyFrame, Bye, Ping, Pong, Typing, encode
+from p2pchat.protocol import AnyFrame, Bye, Ping, Pong, TypingFrame, encode
 from tests.link_ends import ADA, CLIENT, EVE, SETTINGS, Relay, Streams, Told, door, linked, make_client
 
 PING, PONG, LEFT = encode(Ping()), encode(Pong()), encode(Bye("left"))
@@ -46,10 +46,10 @@ async def test_the_dialling_side_learns_whose_link_it_is() -> None:
 async def test_what_one_turn_sends_arrives_in_order_and_in_one_read() -> None:
     async with linked() as link:
         for n in range(100):
-            link.bob.send(encode(Typing("c" * 64, "d" * 64, bool(n % 2))))
+            link.bob.send(encode(TypingFrame("c" * 64, "d" * 64, bool(n % 2))))
         await link.to_ada.until(lambda: len(link.to_ada.frames) == 100)
         assert len(link.to_ada.reads) == 1
-        assert [f.on for f in link.to_ada.frames if isinstance(f, Typing)] == [bool(n % 2) for n in range(100)]
+        assert [f.on for f in link.to_ada.frames if isinstance(f, TypingFrame)] == [bool(n % 2) for n in range(100)]
         link.ada.send(PONG)
         await link.to_bob.until(lambda: link.to_bob.frames == [Pong()])
 

@@ -40,8 +40,8 @@ from p2pchat.protocol import (
     Peers,
     Ping,
     Pong,
-    Read,
-    Typing,
+    ReadFrame,
+    TypingFrame,
     Unknown,
     Want,
     Welcome,
@@ -277,8 +277,8 @@ def test_here_and_peers_hold_256_items() -> None:
         assert code(Peers(1, [], linked=[(user, ()) for user in some])) == expected
         assert code(Peers(1, [], gone=some)) == expected
         assert code(Peers(1, ["a:1"] * (256 + over))) == expected
-        assert code(Read({ROOM: {user: [] for user in some}})) == expected
-        assert code(Read({ROOM: {ADA: [("0" * 32, seq + 1) for seq in range(256 + over)]}})) == expected
+        assert code(ReadFrame({ROOM: {user: [] for user in some}})) == expected
+        assert code(ReadFrame({ROOM: {ADA: [("0" * 32, seq + 1) for seq in range(256 + over)]}})) == expected
 
 
 def test_digest_and_have_hold_1000_items() -> None:
@@ -393,8 +393,8 @@ KNOWN_FRAMES: st.SearchStrategy[Frame] = st.one_of(
         Entries, HEX32, HEX32, HEX8, st.integers(1, 2**52), HEX32, st.lists(TEXT, min_size=1), HEX64,
         n=st.none() | COUNT, fork=st.booleans(), names=NAMES,
     ),
-    st.builds(Read, READ_MARKS, ask=st.booleans(), sum=st.none() | HEX32, names=NAMES),
-    st.builds(Typing, HEX32, HEX32, st.booleans(), names=NAMES),
+    st.builds(ReadFrame, READ_MARKS, ask=st.booleans(), sum=st.none() | HEX32, names=NAMES),
+    st.builds(TypingFrame, HEX32, HEX32, st.booleans(), names=NAMES),
     st.builds(File, SEQ, HEX32),
     st.builds(FileEnd, COUNT),
 )  # fmt: skip

@@ -65,7 +65,7 @@ from p2pchat.core.records import META_NETWORK, Change, Stored
 from p2pchat.core.sync.progress import Transaction
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.errors import LogError, ProtocolError
-from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, Typing, UserId, Want
+from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, TypingFrame, UserId, Want
 
 __all__ = ["HostedIdentity", "NetworkCredentials", "Node", "Now"]
 
@@ -240,7 +240,7 @@ class Node:
             return  # nothing can be kept: nothing is taken in or acknowledged
         if self._disk_low:
             self.sync.told_once(link, frames)
-            frames = [frame for frame in frames if isinstance(frame, (Want, Typing))]  # they take no room
+            frames = [frame for frame in frames if isinstance(frame, (Want, TypingFrame))]  # they take no room
         fault = self.sync.frames(link, frames)
         if fault is not None:
             self._fault(link, fault)

@@ -17,7 +17,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.inputs import TypingSet as Types
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.core.sync.conversations import dm_naming
-from p2pchat.protocol import Digest, Entries, Have, Hosted, Read, Want
+from p2pchat.protocol import Digest, Entries, Have, Hosted, ReadFrame, Want
 from p2pchat.protocol import Here as HereFrame
 from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have, page
 
@@ -164,7 +164,7 @@ def test_who_is_gone_leaves_no_read_marks_to_tell() -> None:
     bob.heard.clear()
     world.pass_time(30.0)
     gate.take()
-    assert not [frame for frame in bob.heard if isinstance(frame, Read) and (frame.marks or frame.sum)]
+    assert not [frame for frame in bob.heard if isinstance(frame, ReadFrame) and (frame.marks or frame.sum)]
 
 
 def test_a_group_is_known_as_long_as_a_member_is_hosted() -> None:

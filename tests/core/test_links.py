@@ -20,7 +20,7 @@ from p2pchat.core.effects import (
 )
 from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
 from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN, FollowerState, GoVerdict, follower_take_go
-from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, Typing, Unknown
+from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown
 from tests.core.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
 
 D, F = peers_in_order("ada", "bob")
@@ -80,7 +80,7 @@ def test_f_says_nothing_on_a_new_link_before_go() -> None:
 
 def test_frames_behind_go_in_one_read_are_handed_back_in_order() -> None:
     met, link = linked()
-    typing = Typing(c="00" * 32, u=F.id, on=True)
+    typing = TypingFrame(c="00" * 32, u=F.id, on=True)
     assert met.a.links.got(link, [typing, Ping(), Unknown("later"), typing]) == [typing, typing]
     met.a.links.settle(link)
     assert met.a.ctx.out == [Send(Pong(), [link]), Counted("unknown_frame")]

@@ -12,7 +12,7 @@ from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, R
 from p2pchat.core.log import ref_key
 from p2pchat.core.sync.progress import MAX_REMEMBERED
 from p2pchat.core.sync.read_receipts import read_sum
-from p2pchat.protocol import Entries, Mark, Naming, Read
+from p2pchat.protocol import Entries, Mark, Naming, ReadFrame
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.test_serve import own, told
 from tests.core.world import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
@@ -37,10 +37,10 @@ def pair(*names: str) -> list[Peer]:
     return peers
 
 
-def marked(reader: str, run: str, seq: int, *, writer: str = "ada") -> Read:
+def marked(reader: str, run: str, seq: int, *, writer: str = "ada") -> ReadFrame:
     """A read mark of a run's log in the room, as a far end tells it."""
     marks = {ROOM: {IDS[reader]: [(ref_key(IDS[writer], run * 8), seq)]}}
-    return Read(marks, names=[Naming(room=True)])
+    return ReadFrame(marks, names=[Naming(room=True)])
 
 
 def test_what_somebody_has_read_the_writer_hears_at_once_and_nobody_else() -> None:
@@ -259,7 +259,7 @@ def test_marks_told_without_end_crowd_out_nobody_else_s() -> None:
     ada.say("one", "two")
     for start in range(0, MAX_REMEMBERED + 512, 256):
         refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(start, start + 256)]
-        liar.say(Read({ROOM: {IDS["eve"]: refs}}, names=[Naming(room=True)]))
+        liar.say(ReadFrame({ROOM: {IDS["eve"]: refs}}, names=[Naming(room=True)]))
     far.say(marked("bob", "a1", 3))  # before it is known to be delivered
     early = ada.node.sync.reads.readers._early
     assert len(early) <= MAX_REMEMBERED
@@ -307,7 +307,7 @@ def test_a_mark_in_a_conversation_not_shared_is_ignored() -> None:
     talk = ada.open("bob")
     ada.say("psst", to=talk)
     far = ada.far("eve")
-    secret = Read({talk: {IDS["eve"]: [(ref_key(IDS["ada"], "a1" * 8), 1)]}})
+    secret = ReadFrame({talk: {IDS["eve"]: [(ref_key(IDS["ada"], "a1" * 8), 1)]}})
     assert of_reading(far.say(secret)) == []
     assert ada.counted["conversation_ignored"] == 1
 
@@ -338,7 +338,7 @@ def test_equal_sums_say_nothing_and_others_are_asked_for_all() -> None:
     assert "to bob: read ask" not in ada.take()  # anti-entropy: the sums are equal
     assert "to ada: read sum" in bob.take()
     eve = ada.far("eve")
-    assert of_reading(eve.say(Read({}, sum="00" * 31 + "01"))) == ["to eve: read ask"]
+    assert of_reading(eve.say(ReadFrame({}, sum="00" * 31 + "01"))) == ["to eve: read ask"]
 
 
 def test_who_is_asked_tells_all_in_pages() -> None:
@@ -349,8 +349,8 @@ def test_who_is_asked_tells_all_in_pages() -> None:
         far.say(writer.say("word"))
     ada.read()
     far.heard.clear()
-    far.say(Read({}, ask=True))
-    pages = [frame for frame in far.heard if isinstance(frame, Read)]
+    far.say(ReadFrame({}, ask=True))
+    pages = [frame for frame in far.heard if isinstance(frame, ReadFrame)]
     assert [frame.span for frame in pages] == [("0" * 64, ROOM), (ROOM, ROOM), (ROOM, "f" * 64)]
     told_of = [ref for frame in pages for readers in frame.marks.values() for refs in readers.values() for ref in refs]
     assert sorted(told_of) == [(ref_key(IDS["bob"], f"b{n}" * 8), 1) for n in range(5)]

@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, TypingSet
 from p2pchat.core.sync.conversations import dm_naming
-from p2pchat.protocol import ConversationId, Naming, Typing
+from p2pchat.protocol import ConversationId, Naming, TypingFrame
 from tests.core.world import IDS, ROOM, Author, Far, Peer, World, dm
 
 
@@ -21,10 +21,10 @@ def after(world: World, seconds: float, peer: Peer) -> list[str]:
     return [line for line in peer.take() if "typ" in line]
 
 
-def word(name: str, on: bool = True, to: ConversationId = ROOM) -> Typing:
+def word(name: str, on: bool = True, to: ConversationId = ROOM) -> TypingFrame:
     """Return what somebody's peer says of its user."""
     naming = Naming(room=True) if to == ROOM else dm_naming(IDS["ada"], IDS["bob"])
-    return Typing(c=to, u=IDS[name], on=on, names=[naming])
+    return TypingFrame(c=to, u=IDS[name], on=on, names=[naming])
 
 
 # ---- telling
@@ -183,7 +183,7 @@ def test_a_conversation_that_is_not_shared_is_ignored(to: ConversationId) -> Non
     ada = World().peer("ada")
     bob: Far = ada.far("bob")
     ada.open("cyd")
-    assert bob.say(Typing(c=to, u=IDS["bob"], on=True)) == []
+    assert bob.say(TypingFrame(c=to, u=IDS["bob"], on=True)) == []
     assert ada.counted["conversation_ignored"] == 1
 
 

@@ -68,8 +68,8 @@ from p2pchat.protocol import (
     Peers,
     Ping,
     Pong,
-    Read,
-    Typing,
+    ReadFrame,
+    TypingFrame,
     Unknown,
     Want,
     Welcome,
@@ -179,9 +179,9 @@ def told(frame: Frame) -> str:
         flags = ["all"] * (frame.span == ALL) + ["part"] * (frame.span not in (None, ALL)) + ["ask"] * frame.ask
         flags += [f"end {frame.end}"] * (frame.end is not None) + ["full"] * bool(frame.full)
         return " ".join(["have", ", ".join(said) or "nothing", *flags])
-    if isinstance(frame, Typing):
+    if isinstance(frame, TypingFrame):
         return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"
-    if isinstance(frame, Read):
+    if isinstance(frame, ReadFrame):
         read = [f"{where(id)} by {NAMES[user]} {' '.join(sorted(f'{ref[16:18]}:{seq}' for ref, seq in refs))}"
                 for id, users in frame.marks.items() for user, refs in users.items()]  # fmt: skip
         flags = ["sum"] * (frame.sum is not None) + ["all"] * (frame.span == ALL) + ["ask"] * frame.ask

@@ -28,8 +28,8 @@ from p2pchat.protocol import (
     Peers,
     Ping,
     Pong,
-    Read,
-    Typing,
+    ReadFrame,
+    TypingFrame,
     Want,
     Welcome,
 )
@@ -138,13 +138,13 @@ class Sayings:
             return supply.pick((Go("0f" * 8, 1), Welcome(), Hello([1], "00" * 32), Bye("left"), Bye("replaced")))
         odd: tuple[Frame, ...] = (
             Ping(), Pong(), *([Bye(supply.text(9), supply.text(9))] if supply.yes(9) else []),
-            Typing(supply.pick(TALKS), supply.pick(USERS), True, self.names()),
+            TypingFrame(supply.pick(TALKS), supply.pick(USERS), True, self.names()),
             self.read(), self.read(), self.read(),
-            Read({}, ask=supply.yes(2), sum=None if supply.yes(2) else "0f" * 32, names=self.names()),
+            ReadFrame({}, ask=supply.yes(2), sum=None if supply.yes(2) else "0f" * 32, names=self.names()),
         )  # fmt: skip
         return supply.pick(odd)
 
-    def read(self) -> Read:
+    def read(self) -> ReadFrame:
         supply = self.supply
         hosted = [IDS[far.name] for far in self.live()] or [IDS["bob"]]
         marks: dict[str, dict[str, list[tuple[str, int]]]] = {}
@@ -152,7 +152,7 @@ class Sayings:
             reader = supply.pick(USERS if supply.yes(12) else hosted)
             refs = [(supply.pick(USERS)[:16] + mark.run, mark.seq) for mark in self.marks()]
             marks.setdefault(supply.pick(TALKS), {})[reader] = refs
-        return Read(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
+        return ReadFrame(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
 
     def evidence(self) -> Entries:
         frame = self.bent(self.supply.pick(self.made)) if self.made else self.signed()

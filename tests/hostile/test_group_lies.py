@@ -10,7 +10,7 @@ import msgspec
 
 from p2pchat.core.groups.state import MAX_MEMBERS, group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
-from p2pchat.protocol import MAX_INT, Entries, Mark, Naming, Read
+from p2pchat.protocol import MAX_INT, Entries, Mark, Naming, ReadFrame
 from tests.hostile.conftest import QUICK, Honest, Meet
 from tests.hostile.liar import NOW, ROOM, Liar, Pen
 from tests.hostile.test_lies import key, lives_on
@@ -141,9 +141,9 @@ async def test_reading_that_cannot_be_is_nobodys_receipt(meet: Meet) -> None:
             if log.id.user == key(honest.ada)]  # fmt: skip
     for start in range(0, 20_000, 250):
         made_up = [(key(honest.ada)[:16] + f"{n:016x}", MAX_INT) for n in range(start, start + 250)]
-        liar.say(Read({liar.room: {liar.id: made_up}}, names=[ROOM]))
-    liar.say(Read({liar.room: {liar.id: [(ref, MAX_INT) for ref in refs]}}))
-    liar.say(*(Read({f"{n:064x}": {liar.id: [(refs[0], 1)]}}) for n in range(250)))
+        liar.say(ReadFrame({liar.room: {liar.id: made_up}}, names=[ROOM]))
+    liar.say(ReadFrame({liar.room: {liar.id: [(ref, MAX_INT) for ref in refs]}}))
+    liar.say(*(ReadFrame({f"{n:064x}": {liar.id: [(refs[0], 1)]}}) for n in range(250)))
     await honest.while_chatting(lives_on(liar))
     readers = honest.ada._started_driver.node.sync.reads.readers
     assert not [member for _, member in readers._level if member == liar.id]

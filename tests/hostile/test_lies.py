@@ -28,8 +28,8 @@ from p2pchat.protocol import (
     Naming,
     Peers,
     Ping,
-    Read,
-    Typing,
+    ReadFrame,
+    TypingFrame,
     Want,
     Welcome,
     encode,
@@ -124,12 +124,12 @@ def hosts_bob(liar: Liar, honest: Honest) -> None:
 def reads_for_bob(liar: Liar, honest: Honest) -> None:
     """A receipt in the name of a user it does not host."""
     ref = (key(honest.ada)[:16] + "ab" * 8, 1)
-    liar.say(Read({liar.room: {key(honest.bob): [ref]}}, names=[ROOM]))
+    liar.say(ReadFrame({liar.room: {key(honest.bob): [ref]}}, names=[ROOM]))
 
 
 def many_read_marks(liar: Liar, honest: Honest) -> None:
     marks = [(f"{n:032x}", 1) for n in range(257)]
-    liar.say(Read({liar.room: {liar.id: marks}}, names=[ROOM]))
+    liar.say(ReadFrame({liar.room: {liar.id: marks}}, names=[ROOM]))
 
 
 def addresses(liar: Liar, honest: Honest) -> None:
@@ -274,8 +274,8 @@ async def test_frames_about_what_is_not_theirs_are_ignored(meet: Meet) -> None:
         Want(1, dm, key(honest.bob), [], names=[secret]),
         Have({dm: {key(honest.bob): []}}, names=[secret], ask=True, span=ALL),
         Digest(sums={dm: HEX}, span=ALL, names=[secret]),
-        Typing(dm, liar.id, True, names=[secret]),
-        Read({dm: {liar.id: []}}, names=[secret]),
+        TypingFrame(dm, liar.id, True, names=[secret]),
+        ReadFrame({dm: {liar.id: []}}, names=[secret]),
         Want(2, HEX, HEX, []),
         msgspec.structs.replace(Pen(liar.identity, dm).say("let me in"), names=[secret]),
     )
@@ -415,8 +415,8 @@ FLOODS: dict[str, Flood] = {
     "here": lambda liar, honest: Here([Hosted(liar.id, "eve", "online")]),
     "digest": lambda liar, honest: Digest(sum="0" * 64),
     "want": lambda liar, honest: Want(1, liar.room, key(honest.bob), [], names=[ROOM]),
-    "typing": lambda liar, honest: Typing(liar.room, liar.id, True, names=[ROOM]),
-    "read": lambda liar, honest: Read({liar.room: {liar.id: []}}, names=[ROOM]),
+    "typing": lambda liar, honest: TypingFrame(liar.room, liar.id, True, names=[ROOM]),
+    "read": lambda liar, honest: ReadFrame({liar.room: {liar.id: []}}, names=[ROOM]),
 }
 
 

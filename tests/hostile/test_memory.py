@@ -22,7 +22,7 @@ from p2pchat.core.groups.state import group_body, operation_hash
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.identity.network import load_network
-from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted, Mark, Naming, Peers, Read, Want
+from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted, Mark, Naming, Peers, ReadFrame, Want
 from tests.conftest import Tell
 from tests.hostile.liar import NOW, ROOM, Liar, Pen, somebody
 from tests.processes.stage import Stage
@@ -138,7 +138,7 @@ def named(frame: Entries, names: list[Naming]) -> Entries:
 async def read_marks(liar: Liar) -> None:
     """Of logs of ada that there are not."""
     await liar.pour(
-        Read({liar.room: {liar.id: [(liar.server[:16] + f"{n:016x}", 2**53 - 1) for n in page]}}, names=[ROOM])
+        ReadFrame({liar.room: {liar.id: [(liar.server[:16] + f"{n:016x}", 2**53 - 1) for n in page]}}, names=[ROOM])
         for page in pages(250)
     )
 

@@ -430,7 +430,7 @@ class Links:
 
 
 def _kind(frame: Frame | Unknown) -> str:
-    return quoted(frame.t) if isinstance(frame, Unknown) else type(frame).__name__.lower()
+    return quoted(frame.t) if isinstance(frame, Unknown) else str(frame.__struct_config__.tag)
 
 
 # ---- clones

@@ -30,9 +30,9 @@ from p2pchat.protocol import (
     Marks,
     Naming,
     PeerId,
-    Read,
+    ReadFrame,
     RunId,
-    Typing,
+    TypingFrame,
     UserId,
     Want,
 )
@@ -41,7 +41,7 @@ NO_LINK = -1  # what came in a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MAX_REMEMBERED = 10_000  # marks of one link kept because they are ahead, and as many asked of storage; a guess: 5 MiB
 Key = tuple[ConversationId, UserId]
-NamingFrame = Digest | Have | Want | Entries | Read | Typing  # frames that carry `names`
+NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames that carry `names`
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from p2pchat.core.sync.delivery_receipts import AckKey, AckTracker, Continuation
 from p2pchat.core.sync.log_index import ConversationState, Log
 from p2pchat.core.sync.progress import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, Mark, PeerId, Read, RunId, UserId
+from p2pchat.protocol import ConversationId, Mark, PeerId, ReadFrame, RunId, UserId
 
 ReadItem = tuple[ConversationId, UserId, str, int]  # conversation, reader, reference key of a log, last seq read
 
@@ -260,7 +260,7 @@ class ReadReceipts:
                 items.append((log.conversation, reader, ref_key(log.user, log.run), seq))
         for page, _ in self._pages(items):
             if page:
-                self._shelf.send(Read(page), side, *page)
+                self._shelf.send(ReadFrame(page), side, *page)
 
     def _of(self, conversation: ConversationId) -> ConversationState:
         return self._shelf.conversations.by_id[conversation]
@@ -292,7 +292,7 @@ class ReadReceipts:
             self._tell(side, due)  # else the far end would hear of them by a sum that is another, and ask for all
         total = self.sum_toward(side)
         if total:
-            self._ctx.emit(Send(Read({}, sum=total), [side.link.id]))
+            self._ctx.emit(Send(ReadFrame({}, sum=total), [side.link.id]))
 
     def sum_toward(self, side: RemoteState) -> str:
         """Return the sum of what this link is to know; "" where there is nothing."""
@@ -316,12 +316,12 @@ class ReadReceipts:
         start = FIRST_ID
         for page, is_last in self._pages(items):
             end = LAST_ID if is_last else max(page)
-            self._shelf.send(Read(page, span=(start, end)), side, *page)
+            self._shelf.send(ReadFrame(page, span=(start, end)), side, *page)
             start = end  # a conversation may go on with the next page
 
     # ---- hearing
 
-    def hear(self, side: RemoteState, frame: Read) -> LogError | None:
+    def hear(self, side: RemoteState, frame: ReadFrame) -> LogError | None:
         """Take what a peer tells of its users; returns the fault that must end the link."""
         self._shelf.learn(side, frame.names)
         hosted = self._shelf.presence.users_of(side.link.id)
@@ -332,7 +332,7 @@ class ReadReceipts:
             self._send_all(side)
         if frame.sum is not None and frame.sum != told.sum and side.hears_marks:
             self._ctx.emit(Counted("read_sum_differs"))
-            self._ctx.emit(Send(Read({}, ask=True), [side.link.id]))
+            self._ctx.emit(Send(ReadFrame({}, ask=True), [side.link.id]))
         self._take(side, told, frame)
         return None
 
@@ -342,7 +342,7 @@ class ReadReceipts:
             self._told[peer] = AnnouncedReads(self.readers.of(self._shelf.presence.users_of(side.link.id)))
         return self._told[peer]
 
-    def _take(self, side: RemoteState, told: AnnouncedReads, frame: Read) -> None:
+    def _take(self, side: RemoteState, told: AnnouncedReads, frame: ReadFrame) -> None:
         hosted = self._shelf.hosted
         pairs = {
             (id, reader): [ref for ref in refs if reader in hosted or hosted.beginning(ref[0][:16])]

@@ -48,8 +48,8 @@ from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.typing import TypingIndicators
 from p2pchat.errors import LogError
-from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, Read, RunId, UserId, Want
-from p2pchat.protocol import Typing as TypingFrame
+from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, ReadFrame, RunId, UserId, Want
+from p2pchat.protocol import TypingFrame as TypingFrame
 
 
 @dataclass(slots=True)
@@ -219,7 +219,7 @@ class Replicator:
         """Take from frames only what is never told again: what conversation ids stand for, and that a want is over."""
         side = self.shelf.sides.get(link.id)
         for frame in frames:
-            if side is not None and isinstance(frame, (Digest, Have, Want, Entries, Read, TypingFrame)):
+            if side is not None and isinstance(frame, (Digest, Have, Want, Entries, ReadFrame, TypingFrame)):
                 self.shelf.learn(side, frame.names)
             if side is not None and isinstance(frame, Have) and frame.end is not None:
                 self.pull.ended(side, frame.end)
@@ -236,7 +236,7 @@ class Replicator:
             self.compare.digest(side, frame)
         elif isinstance(frame, TypingFrame):
             return self.typing.got(side, frame)
-        elif isinstance(frame, Read):
+        elif isinstance(frame, ReadFrame):
             return self.reads.hear(side, frame)
         else:
             self._ctx.emit(Counted("frame_ignored"))

@@ -18,7 +18,7 @@ from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.protocol import Typing as TypingFrame
+from p2pchat.protocol import TypingFrame as TypingFrame
 
 HERE = 0  # for a link: what a user hosted here says to others hosted here; links have numbers from 1
 _SLACK = 0.001  # seconds: deadlines are sums of floats

@@ -17,7 +17,7 @@ from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId
 from p2pchat.core.records import ReadMark, Stored
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.protocol import ConversationId, Frame, Typing, UserId
+from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
@@ -219,7 +219,7 @@ class PresenceInvariants:
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
         """A frame leaves."""
-        if not isinstance(frame, Typing) or peer.liar:
+        if not isinstance(frame, TypingFrame) or peer.liar:
             return
         key = peer.name, peer.loads, (frame.c, frame.u)
         since = (self._sim.now - self._sent_at.get(key, float("-inf"))) * peer.clock.rate

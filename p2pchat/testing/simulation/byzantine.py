@@ -24,7 +24,7 @@ from p2pchat.protocol import (
     Mark,
     Naming,
     Ping,
-    Typing,
+    TypingFrame,
     Want,
     Welcome,
     encode,
@@ -130,7 +130,7 @@ class ByzantinePeer:
 
     def _unknown(self, _: WireEnd) -> Iterator[bytes]:
         yield b'\0\0\0\x0d{"t":"novel"}'
-        yield encode(Typing(self._room, self._peer.user, on=True))
+        yield encode(TypingFrame(self._room, self._peer.user, on=True))
 
     def _many_wants(self, _: WireEnd) -> Iterator[bytes]:
         for n, peer in enumerate(self._peer.sim.all_peers, 1_000_000):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pchat.core.effects import TypingChanged
-from p2pchat.protocol import Typing
+from p2pchat.protocol import TypingFrame
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
@@ -63,13 +63,13 @@ def test_a_frame_too_many_a_leak_an_invention_and_one_who_types_for_ever_are_fou
     sim.run(5)
     ada.types(bob)
     room = sim.judge.room
-    judge, frame, end = sim.judge.presences, Typing(c=room, u=ada.user, on=True), ada.end_to(cyd)
+    judge, frame, end = sim.judge.presences, TypingFrame(c=room, u=ada.user, on=True), ada.end_to(cyd)
     assert end is not None
     judge.frame_sent(ada, frame, [end])
     sim.run(1)
     judge.frame_sent(ada, frame, [end])
     assert rules(sim) == {"typing"}
-    judge.frame_sent(ada, Typing(c="ab" * 32, u=ada.user, on=True), [end])
+    judge.frame_sent(ada, TypingFrame(c="ab" * 32, u=ada.user, on=True), [end])
     assert rules(sim) == {"typing", "leak"}
     sim.settle()
     cyd._carry[TypingChanged](TypingChanged(room, bob.user, on=True))
