@@ -72,7 +72,7 @@ async def test_room_messages_go_both_ways_with_ticks(scene: Scene) -> None:
     await asyncio.gather(zoe.sees("hi from a terminal"), yan.sees("hi from a terminal"))
     ticks = (await zoe.sees("hello everybody\nin two lines")).locator(".ticks[data-level=read]")
     await ticks.click()
-    await zoe.page.get_by_role("dialog", name="Who has this message").get_by_text("terry").wait_for()
+    await zoe.page.get_by_role("dialog", name="Delivery status").get_by_text("terry").wait_for()
     await zoe.page.keyboard.press("Escape")
 
 
@@ -87,7 +87,7 @@ async def test_a_direct_message_is_found_by_its_unread_count_and_answered(scene:
     assert await zoe.texts() == ["psst 0", "psst 1"]
     await terry.next("read", id=sent["id"])
     await zoe.until("document.title === 'terry – p2pchat'")
-    await zoe.do("psst 1", "Answer")
+    await zoe.do("psst 1", "Reply")
     await zoe.write("yes?")
     answer = await terry.next("message", text="yes?")
     assert (answer["kind"], answer["reply_to"]) == ("dm", sent["id"])
@@ -124,20 +124,20 @@ async def test_what_was_said_can_be_edited_taken_back_and_reacted_to(scene: Scen
     await yan.page.get_by_role("button", name="🎉").click()
     await (await zoe.sees("at eleven")).get_by_role("button", name="🎉 1 by yan").wait_for()
     await zoe.write("never mind")
-    await zoe.do("never mind", "Take back")
-    await zoe.page.get_by_role("button", name="Take it back").click()
-    await yan.sees("This message was taken back")
+    await zoe.do("never mind", "Delete")
+    await zoe.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await yan.sees("This message was deleted")
     assert await yan.message("never mind").count() == 0
 
 
 async def test_a_group_is_made_and_talked_in(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     await zoe.page.get_by_role("button", name="New group").click()
-    await zoe.page.get_by_label("What is it called?").fill("ops")
+    await zoe.page.get_by_label("Name", exact=True).fill("ops")
     await zoe.page.get_by_role("checkbox", name="terry").check()
     await zoe.page.get_by_role("checkbox", name="yan").check()
     await zoe.shot("group-light")
-    await zoe.page.get_by_role("button", name="Make the group").click()
+    await zoe.page.get_by_role("button", name="Create group").click()
     await zoe.page.get_by_role("textbox", name="Write to #ops").wait_for()
     await zoe.write("deploying")
     await terry.next("message", text="deploying", group="ops")
@@ -155,8 +155,8 @@ async def test_what_is_written_while_the_gateway_is_dead_waits_and_arrives_once(
     await gateway.kill()
     for text in ("written offline 1", "written offline 2"):
         await zoe.write(text)
-        await (await zoe.sees(text)).get_by_text("waits to be sent").wait_for()
-    await zoe.page.locator(".connection").get_by_text("Not connected").wait_for()
+        await (await zoe.sees(text)).get_by_text("waiting to be sent").wait_for()
+    await zoe.page.locator(".connection").get_by_text("Offline. Reconnecting").wait_for()
     await zoe.shot("offline-light")
     await terry.send("said meanwhile")
     await gateway.start()
@@ -169,7 +169,7 @@ async def test_what_is_written_while_the_gateway_is_dead_waits_and_arrives_once(
         texts = await one.texts()
         assert [texts.count(text) for text in set(texts)] == [1] * len(set(texts))
         assert texts.index("written offline 1") < texts.index("written offline 2")
-    assert await zoe.page.get_by_text("waits to be sent").count() == 0
+    assert await zoe.page.get_by_text("waiting to be sent").count() == 0
 
 
 async def test_what_is_written_while_a_terminal_is_dead_waits_for_it_and_it_is_heard_again(scene: Scene) -> None:
@@ -206,7 +206,7 @@ async def test_history_comes_when_one_scrolls_back_and_stays_where_one_looks(sce
     )
     await yan.until("document.querySelectorAll('li.message').length > 60")
     assert abs(await yan.message("line 75").evaluate(f"node => {top}") - before) <= 2
-    while not await yan.page.get_by_text("This is the beginning of the conversation").count():
+    while not await yan.page.get_by_text("This is the start of the conversation").count():
         await box.evaluate("node => node.scrollTo(0, 0)")
         await yan.page.wait_for_timeout(20)
     assert (await yan.texts())[:2] == ["line 0", "line 1"]
@@ -357,10 +357,10 @@ async def test_a_token_leads_back_to_the_same_person_and_is_gone_after_signing_o
     await page.get_by_role("button", name="Join").click()
     await page.get_by_role("alert").get_by_text("taken").wait_for()
     await yan.shot("door-dark")
-    await page.get_by_text("I have been here before").click()
+    await page.get_by_text("I already have a token").click()
     await page.get_by_label("Your token").fill("not-a-token")
     await page.get_by_role("button", name="Sign in").click()
-    await page.get_by_text("Nobody here has this token").wait_for()
+    await page.get_by_text("Unknown token. Sign in again.").wait_for()
     await page.get_by_label("Your token").fill(yan.token)
     await page.get_by_role("button", name="Sign in").click()
     await yan.row("Room").wait_for()

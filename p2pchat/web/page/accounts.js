@@ -1,8 +1,8 @@
-/** Signing up: a name, and the token that proves it from then on. */
+/** Registration of a name, over HTTP. */
 
-import { at } from "./base.js";
+import { urlOf } from "./base.js";
 
-/** A sentence of the gateway, fit to be shown. */
+/** An error answer of the gateway; its message can be shown. */
 export class Refused extends Error {
   /** @param {string} code @param {string} text */
   constructor(code, text) {
@@ -12,28 +12,28 @@ export class Refused extends Error {
 }
 
 /**
- * Take a name.
+ * Register a name and return its token.
  * @param {string} name
  * @returns {Promise<{name: string, token: string}>}
- * @throws {Refused} the gateway says why not, or does not answer
+ * @throws {Refused} the gateway refuses or does not answer
  */
 export async function signUp(name) {
   const body = JSON.stringify({ name });
   const headers = { "Content-Type": "application/json" };
-  return await answered(fetch(at("accounts"), { method: "POST", body, headers, credentials: "omit" }));
+  return await readAnswer(fetch(urlOf("accounts"), { method: "POST", body, headers, credentials: "omit" }));
 }
 
 /**
- * Read the answer of a call.
+ * Return the JSON answer of a request.
  * @param {Promise<Response>} call
  * @returns {Promise<any>}
  */
-export async function answered(call) {
+export async function readAnswer(call) {
   let response;
   try {
     response = await call;
   } catch {
-    throw new Refused("offline", "The gateway does not answer. Is this machine online?");
+    throw new Refused("offline", "The gateway does not answer. Is this computer online?");
   }
   const said = await response.json().catch(() => null);
   if (response.ok && said !== null) return said;

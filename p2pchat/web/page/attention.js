@@ -1,39 +1,39 @@
 /**
- * Whether somebody looks here: the window is in front, has the keyboard, and was used in the last five minutes. Only
- * then something counts as read, and others see one as online rather than idle.
+ * Whether the user is looking at the page: the window is visible, has the focus, and was used in the last five minutes.
+ * Only then messages are marked read, and others see the user as online rather than away.
  */
 
 const IDLE_AFTER = 5 * 60 * 1000;
 
 export class Attention {
-  /** @param {(looks: boolean) => void} changed */
+  /** @param {(active: boolean) => void} changed */
   constructor(changed) {
     this._changed = changed;
     this._usedAt = Date.now();
-    this.looks = this._look();
+    this.active = this._isActive();
     for (const event of ["focus", "blur", "visibilitychange", "pageshow"]) {
-      addEventListener(event, () => this._used(event), true);
+      addEventListener(event, () => this._onEvent(event), true);
     }
     for (const event of ["keydown", "pointerdown", "pointermove", "wheel", "touchstart"]) {
-      addEventListener(event, () => this._used(event), { capture: true, passive: true });
+      addEventListener(event, () => this._onEvent(event), { capture: true, passive: true });
     }
-    setInterval(() => this._see(), 10000);
+    setInterval(() => this._update(), 10000);
   }
 
   /** @param {string} event */
-  _used(event) {
+  _onEvent(event) {
     if (event !== "blur" && event !== "visibilitychange") this._usedAt = Date.now();
-    this._see();
+    this._update();
   }
 
-  _look() {
+  _isActive() {
     return document.visibilityState === "visible" && document.hasFocus() && Date.now() - this._usedAt < IDLE_AFTER;
   }
 
-  _see() {
-    const looks = this._look();
-    if (looks === this.looks) return;
-    this.looks = looks;
-    this._changed(looks);
+  _update() {
+    const active = this._isActive();
+    if (active === this.active) return;
+    this.active = active;
+    this._changed(active);
   }
 }

@@ -1,20 +1,20 @@
-/** Where this gateway is: everything is asked for beside this file, so the page works below any mount. */
+/** URLs of the gateway, relative to this file: the page works under any mount path. */
 
 const HERE = new URL(".", import.meta.url);
 
 /** @param {string} path relative, without a leading slash @returns {URL} */
-export function at(path) {
+export function urlOf(path) {
   return new URL(path, HERE);
 }
 
-/** @param {string} path @returns {URL} the same for a WebSocket */
-export function socketAt(path) {
-  const url = at(path);
+/** @param {string} path @returns {URL} its WebSocket URL */
+export function socketUrl(path) {
+  const url = urlOf(path);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   return url;
 }
 
-/** @returns {string} the address to give to others, who come by browser */
+/** @returns {string} the address of this page, to give to others */
 export function pageAddress() {
   return HERE.href;
 }

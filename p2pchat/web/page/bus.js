@@ -1,34 +1,34 @@
-/** Who wants to know what: topics, and whom to tell. Several changes of one moment are told once. */
+/** A publish/subscribe bus. Changes of one topic within one task are announced once. */
 
 export class Bus {
   constructor() {
     /** @type {Map<string, Set<(detail: any) => void>>} */
-    this._hearers = new Map();
+    this._listeners = new Map();
     /** @type {Set<string>} */
-    this._soon = new Set();
+    this._changed = new Set();
   }
 
-  /** @param {string} topic @param {(detail: any) => void} hear */
-  on(topic, hear) {
-    const hearers = this._hearers.get(topic) ?? new Set();
-    hearers.add(hear);
-    this._hearers.set(topic, hearers);
+  /** @param {string} topic @param {(detail: any) => void} listener */
+  on(topic, listener) {
+    const listeners = this._listeners.get(topic) ?? new Set();
+    listeners.add(listener);
+    this._listeners.set(topic, listeners);
   }
 
-  /** Tell now. @param {string} topic @param {any} [detail] */
-  tell(topic, detail) {
-    for (const hear of this._hearers.get(topic) ?? []) hear(detail);
+  /** Call the listeners of a topic now. @param {string} topic @param {any} [detail] */
+  emit(topic, detail) {
+    for (const listener of this._listeners.get(topic) ?? []) listener(detail);
   }
 
-  /** Tell once what is another now, before the next picture is drawn. @param {string} topic */
+  /** Call the listeners of a topic once, before the next frame is drawn. @param {string} topic */
   changed(topic) {
-    if (!this._soon.size) queueMicrotask(() => this._tellSoon());
-    this._soon.add(topic);
+    if (!this._changed.size) queueMicrotask(() => this._emitChanged());
+    this._changed.add(topic);
   }
 
-  _tellSoon() {
-    const topics = [...this._soon];
-    this._soon.clear();
-    for (const topic of topics) this.tell(topic);
+  _emitChanged() {
+    const topics = [...this._changed];
+    this._changed.clear();
+    for (const topic of topics) this.emit(topic);
   }
 }

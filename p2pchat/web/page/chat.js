@@ -1,24 +1,24 @@
 /**
- * One signed-in user: the model, the connection that keeps it true, and everything that can be done. Views call this and
- * draw the model; nothing here touches the page.
+ * The chat of one signed-in user: the model, the connection that keeps it up to date, and every action. Views call this
+ * class and draw the model; nothing here touches the DOM.
  */
 
 import { Attention } from "./attention.js";
-import { choices } from "./keep.js";
+import { preferences } from "./storage.js";
 import { Lines } from "./lines.js";
 import { Model } from "./model.js";
 import { Outbox } from "./outbox.js";
 import { Wire, WireError } from "./wire.js";
 
-export const PAGE = 50; // messages of one page of history
-const MOST_BEHIND = 2000; // messages between one that was searched for and the newest
-const SOON = 80; // milliseconds in which several reasons to ask make one question
-const ASK_AGAIN = [700, 2000, 6000, 20000, 60000]; // milliseconds after writing to several: who has it, who has read it
-const COUNTED_FOR = 15000; // milliseconds in which what is unread is not asked for again, though it may be read elsewhere
-const TYPING_EVERY = 3000; // milliseconds between two words to others that one types
+export const PAGE = 50; // messages in one page of history
+const MOST_BEHIND = 2000; // messages loaded behind a search result
+const SOON = 80; // milliseconds in which several requests of one kind are joined
+const ASK_AGAIN = [700, 2000, 6000, 20000, 60000]; // milliseconds after writing to several people at which receipts are requested
+const COUNTED_FOR = 15000; // milliseconds before unread counts are requested again, as another client may have read messages
+const TYPING_EVERY = 3000; // milliseconds between two typing notifications
 
 export class Chat {
-  /** @param {string} token @param {(why: string) => void} refused the token is nobody's any more */
+  /** @param {string} token @param {(why: string) => void} refused called when the token is not valid */
   constructor(token, refused) {
     this.token = token;
     this.model = new Model();
@@ -30,28 +30,28 @@ export class Chat {
     this.wire = new Wire({
       token,
       since: () => this.model.since,
-      hear: (line) => this.lines.take(line),
-      change: (state, line) => this._connection(state, line),
-      beat: () => ({ do: "active", on: this.attention.looks }),
+      onLine: (line) => this.lines.handle(line),
+      onState: (state, line) => this._onState(state, line),
+      heartbeat: () => ({ do: "active", on: this.attention.active }),
     });
     this.outbox = new Outbox(this.model, this.wire);
     this.lines = new Lines(this.model, {
-      list: () => this._later("list", () => this._list(false)),
-      who: () => this._later("who", () => this._who()),
-      sent: (line, talk) => this._kept(line, talk),
-      failed: (ref, code, text) => this._failed(ref, code, text),
+      list: () => this._soonOnce("list", () => this._list(false)),
+      who: () => this._soonOnce("who", () => this._who()),
+      sent: (line, talk) => this._onAccepted(line, talk),
+      failed: (ref, code, text) => this._onFailed(ref, code, text),
     });
-    this.attention = new Attention((looks) => {
-      this.wire.say({ do: "active", on: looks });
-      if (!looks) return;
-      this.look();
+    this.attention = new Attention((active) => {
+      this.wire.send({ do: "active", on: active });
+      if (!active) return;
+      this.markRead();
       if (Date.now() - this._countedAt > COUNTED_FOR) {
-        this._later("counts", () => this._list(true));
-        this._later("who", () => this._who()); // of many a crowded gateway tells nothing meanwhile
+        this._soonOnce("counts", () => this._list(true));
+        this._soonOnce("who", () => this._who()); // a crowded gateway does not report everyone's presence
       }
-      if (this.model.front) this._askReceipts(this.model.front);
+      if (this.model.front) this._requestReceipts(this.model.front);
     });
-    this.model.bus.on("new", ({ talk, message }) => talk.id === this.model.frontId && this._came(talk, message));
+    this.model.bus.on("new", ({ talk, message }) => talk.id === this.model.frontId && this._onNew(talk, message));
   }
 
   start() {
@@ -65,39 +65,39 @@ export class Chat {
   // ---- the connection
 
   /** @param {string} state @param {any} line */
-  _connection(state, line) {
+  _onState(state, line) {
     this.model.state = state;
-    if (state === "open") this._begin(line);
+    if (state === "open") this._onOpen(line);
     if (state === "refused") this._refused(this.wire.why);
-    this.model.bus.tell("state");
+    this.model.bus.emit("state");
   }
 
-  /** @param {any} line the first one */
-  async _begin(line) {
+  /** @param {any} line the first line */
+  async _onOpen(line) {
     const { me } = this.model;
     Object.assign(me, { id: line.user_id, label: line.user, name: me.name || line.user });
     for (const talk of this.model.talks.values()) talk.loaded = false;
-    this.wire.say({ do: "active", on: this.attention.looks });
-    if (choices().typing === "off") this.wire.say({ do: "set", name: "typing", value: "off" });
+    this.wire.send({ do: "active", on: this.attention.active });
+    if (preferences().typing === "off") this.wire.send({ do: "set", name: "typing", value: "off" });
     await Promise.all([this._list(true), this._who()]).catch(() => {});
     this.outbox.restore();
     this.outbox.flush();
     const front = this.model.front ?? this.model.room;
-    if (front) await this.go(front);
+    if (front) await this.open(front);
   }
 
   /** @param {boolean} counts */
   async _list(counts) {
     if (counts) this._countedAt = Date.now();
-    this.lines.takeList(await this.wire.ask({ do: "list" }), counts);
+    this.lines.setList(await this.wire.request({ do: "list" }), counts);
   }
 
   async _who() {
-    this.lines.takeWho(await this.wire.ask({ do: "who" }));
+    this.lines.setPeople(await this.wire.request({ do: "who" }));
   }
 
   /** @param {string} what @param {() => Promise<void>} ask */
-  _later(what, ask) {
+  _soonOnce(what, ask) {
     if (this._soon.has(what)) return;
     this._soon.set(what, setTimeout(() => {
       this._soon.delete(what);
@@ -106,69 +106,69 @@ export class Chat {
   }
 
   /**
-   * An own message is kept. Of what is for many the gateway tells once when all have it, and when all have read it; how
-   * many have by now is asked for.
+   * Handle the acceptance of an own message. The gateway reports group and room messages once all have received or read
+   * them; intermediate counts must be requested.
    * @param {any} line @param {import("./model.js").Talk} talk
    */
-  _kept(line, talk) {
-    this.outbox.kept(line);
-    if (talk.kind !== "dm" && talk.loaded) for (const wait of ASK_AGAIN) setTimeout(() => this._askReceipts(talk), wait);
+  _onAccepted(line, talk) {
+    this.outbox.accepted(line);
+    if (talk.kind !== "dm" && talk.loaded) for (const wait of ASK_AGAIN) setTimeout(() => this._requestReceipts(talk), wait);
   }
 
   /** @param {import("./model.js").Talk} talk */
-  _askReceipts(talk) {
+  _requestReceipts(talk) {
     const newest = talk.messages.findLast((message) => message.mine);
     const settled = !newest || (newest.ticks.of > 0 && newest.ticks.read >= newest.ticks.of);
     if (talk.id !== this.model.frontId || settled || document.hidden) return;
-    this._later("receipts", () => this._receipts(talk));
+    this._soonOnce("receipts", () => this._receipts(talk));
   }
 
   /** @param {string} ref @param {string} code @param {string} text */
-  _failed(ref, code, text) {
+  _onFailed(ref, code, text) {
     if (code === "since") {
-      this.model.since = ""; // this gateway does not know where we were: everything is read anew
+      this.model.since = ""; // the gateway does not know our last message: load everything again
       return;
     }
-    if (!this.outbox.failed(ref, code, text) && code !== "too_many") this.model.bus.tell("notice", text);
+    if (!this.outbox.failed(ref, code, text) && code !== "too_many") this.model.bus.emit("notice", text);
   }
 
-  // ---- where one is
+  // ---- opening conversations
 
-  /** Go to a conversation. @param {import("./model.js").Talk} talk */
-  async go(talk) {
+  /** Open a conversation. @param {import("./model.js").Talk} talk */
+  async open(talk) {
     const model = this.model;
-    const another = model.frontId !== talk.id;
-    if (another) {
+    const switched = model.frontId !== talk.id;
+    if (switched) {
       this.typing(false);
       if (model.front) model.front.firstUnread = "";
       model.frontId = talk.id;
     }
     const unread = talk.unread;
-    if (another) model.bus.tell("front");
+    if (switched) model.bus.emit("front");
     model.bus.changed("talk");
     if (!talk.loaded) await this.load(talk);
-    if (another && unread && !talk.firstUnread) talk.firstUnread = firstOf(talk, unread);
+    if (switched && unread && !talk.firstUnread) talk.firstUnread = firstUnreadOf(talk, unread);
     model.bus.changed("talk");
-    this.lookSoon();
+    this.markReadSoon();
   }
 
-  /** Go to the direct conversation with somebody. @param {string} userId */
-  async goTo(userId) {
+  /** Open the direct conversation with a user. @param {string} userId */
+  async openWith(userId) {
     const known = this.model.talkWith(userId);
-    if (known) return this.go(known);
-    const [row] = await this.wire.ask({ do: "find", to: `@${userId}` });
-    await this.go(this.lines.found({ ...row, user_id: userId }));
+    if (known) return this.open(known);
+    const [row] = await this.wire.request({ do: "find", to: `@${userId}` });
+    await this.open(this.lines.talkOf({ ...row, user_id: userId }));
   }
 
-  /** Read the newest page of a conversation. @param {import("./model.js").Talk} talk */
+  /** Load the newest page of a conversation. @param {import("./model.js").Talk} talk */
   async load(talk) {
     if (talk.loading) return;
     talk.loading = true;
     try {
-      const rows = await this.wire.ask({ do: "history", to: talk.id, limit: PAGE });
+      const rows = await this.wire.request({ do: "history", to: talk.id, limit: PAGE });
       talk.loaded = true;
       if (rows.length < PAGE) talk.complete = true;
-      this.lines.takeHistory(talk, rows, "newest");
+      this.lines.addHistory(talk, rows, "newest");
       await this._receipts(talk);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
@@ -178,16 +178,16 @@ export class Chat {
     }
   }
 
-  /** Read the page before the oldest message here. @param {import("./model.js").Talk} talk */
+  /** Load the page before the oldest loaded message. @param {import("./model.js").Talk} talk */
   async older(talk) {
     const oldest = talk.messages[0];
     if (talk.loading || talk.complete || !talk.loaded || !oldest) return;
     talk.loading = true;
     this.model.changed(talk);
     try {
-      const rows = await this.wire.ask({ do: "history", to: talk.id, limit: PAGE, before: oldest.id });
+      const rows = await this.wire.request({ do: "history", to: talk.id, limit: PAGE, before: oldest.id });
       if (rows.length < PAGE) talk.complete = true;
-      this.lines.takeHistory(talk, rows, "older");
+      this.lines.addHistory(talk, rows, "older");
       if (rows.some((row) => row.event === "sent")) await this._receipts(talk, oldest.id);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
@@ -200,61 +200,61 @@ export class Chat {
   /** @param {import("./model.js").Talk} talk @param {string} [before] */
   async _receipts(talk, before) {
     if (!talk.messages.some((message) => message.mine)) return;
-    this.lines.takeReceipts(talk, await this.wire.ask({ do: "receipts", to: talk.id, limit: PAGE, ...(before && { before }) }));
+    this.lines.setReceipts(talk, await this.wire.request({ do: "receipts", to: talk.id, limit: PAGE, ...(before && { before }) }));
   }
 
   /**
-   * Have a message and everything behind it here.
+   * Load a message and everything after it.
    * @param {import("./model.js").Talk} talk @param {string} id
-   * @returns {Promise<boolean>} false: it is too far back
+   * @returns {Promise<boolean>} false when it is too old
    */
-  async reach(talk, id) {
+  async loadUntil(talk, id) {
     if (talk.byId.has(id)) return true;
     const [before, behind] = await Promise.all([
-      this.wire.ask({ do: "history", to: talk.id, before: id, limit: 10 }),
-      this.wire.ask({ do: "history", to: talk.id, after: id, limit: MOST_BEHIND }),
+      this.wire.request({ do: "history", to: talk.id, before: id, limit: 10 }),
+      this.wire.request({ do: "history", to: talk.id, after: id, limit: MOST_BEHIND }),
     ]);
     if (behind.length >= MOST_BEHIND) return false;
-    const [first] = behind.length ? await this.wire.ask({ do: "history", to: talk.id, before: behind[0].id, limit: 1 }) : [];
+    const [first] = behind.length ? await this.wire.request({ do: "history", to: talk.id, before: behind[0].id, limit: 1 }) : [];
     const rows = [...before, ...(first ? [first] : []), ...behind];
     if (!rows.some((row) => row.id === id)) return false;
     talk.complete = before.length < 10;
     talk.loaded = true;
-    this.lines.takeHistory(talk, rows, "whole");
+    this.lines.addHistory(talk, rows, "whole");
     await this._receipts(talk);
     return true;
   }
 
-  // ---- what counts as read
+  // ---- marking as read
 
-  /** @param {() => boolean} atEnd whether the newest message is in sight */
-  seesWhen(atEnd) {
+  /** @param {() => boolean} atEnd returns whether the newest message is visible */
+  setAtEnd(atEnd) {
     this._atEnd = atEnd;
   }
 
-  /** Something came in the conversation in front. @param {import("./model.js").Talk} talk @param {import("./model.js").Message} message */
-  _came(talk, message) {
-    if (!this.attention.looks && !talk.firstUnread) talk.firstUnread = message.id;
-    this.lookSoon();
+  /** Handle a new message in the open conversation. @param {import("./model.js").Talk} talk @param {import("./model.js").Message} message */
+  _onNew(talk, message) {
+    if (!this.attention.active && !talk.firstUnread) talk.firstUnread = message.id;
+    this.markReadSoon();
   }
 
-  lookSoon() {
-    this._later("look", async () => this.look());
+  markReadSoon() {
+    this._soonOnce("read", async () => this.markRead());
   }
 
-  /** Somebody may look at the conversation in front: what stands there is read. */
-  look() {
+  /** Mark the open conversation as read if the user is looking at its end. */
+  markRead() {
     const talk = this.model.front;
-    if (!talk || !talk.loaded || !this.attention.looks || !this._atEnd()) return;
+    if (!talk || !talk.loaded || !this.attention.active || !this._atEnd()) return;
     const newest = talk.newestOfAnother;
-    if (newest && newest.id !== talk.readTo && this.wire.say({ do: "read", id: newest.id })) talk.readTo = newest.id;
+    if (newest && newest.id !== talk.readTo && this.wire.send({ do: "read", id: newest.id })) talk.readTo = newest.id;
     if (talk.unread || talk.mentions) {
       talk.unread = talk.mentions = 0;
       this.model.bus.changed("talks");
     }
   }
 
-  // ---- what one does
+  // ---- actions
 
   /** @param {string} text @param {{action?: boolean, replyTo?: string|null}} [how] */
   write(text, { action = false, replyTo = null } = {}) {
@@ -265,44 +265,44 @@ export class Chat {
     talk.firstUnread = "";
   }
 
-  /** Tell others that one types, or not any more; not with every key. @param {boolean} on */
+  /** Send a typing notification, rate-limited. @param {boolean} on */
   typing(on) {
     const talk = this.model.front;
     const now = Date.now();
     if (!talk || (on ? now - this._typingAt < TYPING_EVERY : !this._typingAt)) return;
     this._typingAt = on ? now : 0;
-    this.wire.say({ do: "typing", to: talk.id, on });
+    this.wire.send({ do: "typing", to: talk.id, on });
   }
 
   /** @param {string} id @param {string} text */
   edit(id, text) {
-    return this.wire.ask({ do: "edit", id, text });
+    return this.wire.request({ do: "edit", id, text });
   }
 
   /** @param {string} id */
   remove(id) {
-    return this.wire.ask({ do: "delete", id });
+    return this.wire.request({ do: "delete", id });
   }
 
-  /** React, or take it back when one reacts so already. @param {import("./model.js").Message} message @param {string} reaction */
+  /** Toggle a reaction. @param {import("./model.js").Message} message @param {string} reaction */
   react(message, reaction) {
     const mine = message.reactions.find((one) => one.by_id === this.model.me.id)?.reaction;
-    return this.wire.ask({ do: "react", id: message.id, reaction: mine === reaction ? "" : reaction });
+    return this.wire.request({ do: "react", id: message.id, reaction: mine === reaction ? "" : reaction });
   }
 
   /** @param {string} words @param {string} [to] */
   search(words, to) {
-    return this.wire.ask({ do: "search", words, ...(to && { to }) });
+    return this.wire.request({ do: "search", words, ...(to && { to }) });
   }
 
   /** @param {any} order */
   ask(order) {
-    return this.wire.ask(order);
+    return this.wire.request(order);
   }
 }
 
-/** @param {import("./model.js").Talk} talk @param {number} unread @returns {string} the id of the first of so many of others */
-function firstOf(talk, unread) {
+/** @param {import("./model.js").Talk} talk @param {number} unread @returns {string} the id of the first unread message */
+function firstUnreadOf(talk, unread) {
   let left = unread;
   for (const message of [...talk.messages].reverse()) {
     if (!message.mine && --left === 0) return message.id;

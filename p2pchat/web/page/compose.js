@@ -1,9 +1,9 @@
-/** Where one writes: Enter sends, Shift+Enter begins another line; what is answered or edited stands above. */
+/** The message editor. Enter sends, Shift+Enter starts a new line. The message being answered or edited is shown above. */
 
 import { fill, h, icon, iconButton } from "./dom.js";
 import { beginning, safeLine } from "./safe.js";
 
-const MOST_BYTES = 32 * 1024; // of one text
+const MOST_BYTES = 32 * 1024; // of one message
 const ENCODER = new TextEncoder();
 
 /** @typedef {import("./model.js").Message} Message */
@@ -14,56 +14,56 @@ export class Compose {
     this._chat = chat;
     this._shell = shell;
     /** @type {{message: Message, edits: boolean}|null} */
-    this._about = null;
+    this._target = null;
     this._note = h("div", { class: "about" });
     this._trouble = h("p", { class: "trouble", id: "compose-trouble", role: "alert" });
     this.input = h("textarea", {
       id: "compose", rows: 1, "aria-label": "Write a message", "aria-describedby": "compose-trouble", placeholder: "Write a message", enterkeyhint: "send", dir: "auto",
-      oninput: () => this._typed(), onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event),
+      oninput: () => this._onInput(), onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event),
     });
     this.element = h("form", { class: "compose", "aria-label": "Write", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this._send()) },
       this._note, this._trouble,
       h("div", { class: "compose-row" }, this.input, h("button", { class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send"))),
     );
-    chat.model.bus.on("talks", () => this._drawPlace());
+    chat.model.bus.on("talks", () => this._drawPlaceholder());
   }
 
   focus() {
     this.input.focus();
   }
 
-  /** Another conversation is in front: its draft, and nothing to answer. */
+  /** Switch to the open conversation: save the draft of the last one and restore its own. */
   front() {
-    if (this._talk && !this._about?.edits) this._talk.draft = this.input.value;
+    if (this._talk && !this._target?.edits) this._talk.draft = this.input.value;
     this._talk = this._chat.model.front;
-    this._about = null;
+    this._target = null;
     this._put(this._talk?.draft ?? "");
-    this._drawAbout();
-    this._drawPlace();
+    this._drawTarget();
+    this._drawPlaceholder();
   }
 
   /** @param {Message} message */
   reply(message) {
-    if (this._about?.edits) this._put("");
-    this._about = { message, edits: false };
-    this._drawAbout();
+    if (this._target?.edits) this._put("");
+    this._target = { message, edits: false };
+    this._drawTarget();
     this.focus();
   }
 
   /** @param {Message} message */
   edit(message) {
-    this._about = { message, edits: true };
+    this._target = { message, edits: true };
     this._put(message.text);
-    this._drawAbout();
+    this._drawTarget();
     this.focus();
   }
 
   /** @returns {boolean} whether there was something to cancel */
   cancel() {
-    if (!this._about) return false;
-    if (this._about.edits) this._put("");
-    this._about = null;
-    this._drawAbout();
+    if (!this._target) return false;
+    if (this._target.edits) this._put("");
+    this._target = null;
+    this._drawTarget();
     return true;
   }
 
@@ -80,7 +80,7 @@ export class Compose {
     this.input.rows = Math.min(8, Math.max(1, this.input.value.split("\n").length));
   }
 
-  _typed() {
+  _onInput() {
     this._grow();
     this._trouble.textContent = "";
     this._chat.typing(this.input.value !== "" && !this.input.value.startsWith("/"));
@@ -94,7 +94,7 @@ export class Compose {
       this._send();
     } else if (event.key === "Escape") {
       if (this.cancel()) event.stopPropagation();
-    } else if (event.key === "ArrowUp" && !this.input.value && !this._about) {
+    } else if (event.key === "ArrowUp" && !this.input.value && !this._target) {
       const own = this._chat.model.front?.messages.findLast((message) => message.mine && !message.deleted);
       if (own) {
         event.preventDefault();
@@ -105,49 +105,49 @@ export class Compose {
 
   async _send() {
     const text = this.input.value;
-    const said = meaning(text);
+    const said = parseText(text);
     this._trouble.textContent = said.trouble;
     if (said.trouble || !said.text.trim()) return;
-    const about = this._about;
-    if (about?.edits) {
-      if (text !== about.message.text && !(await this._edited(about.message, said.text))) return;
+    const target = this._target;
+    if (target?.edits) {
+      if (text !== target.message.text && !(await this._saveEdit(target.message, said.text))) return;
     } else {
-      this._chat.write(said.text, { action: said.action, replyTo: about?.message.id ?? null });
+      this._chat.write(said.text, { action: said.action, replyTo: target?.message.id ?? null });
       this._shell.timeline.toEnd();
     }
-    this._about = null;
+    this._target = null;
     if (this._talk) this._talk.draft = "";
     this._put("");
-    this._drawAbout();
+    this._drawTarget();
   }
 
   /** @param {Message} message @param {string} text */
-  async _edited(message, text) {
+  async _saveEdit(message, text) {
     try {
       await this._chat.edit(message.id, text);
       return true;
     } catch (error) {
-      this._trouble.textContent = `Not changed: ${/** @type {Error} */ (error).message}`;
+      this._trouble.textContent = `Not saved: ${/** @type {Error} */ (error).message}`;
       return false;
     }
   }
 
-  _drawAbout() {
-    const about = this._about;
-    if (!about) {
+  _drawTarget() {
+    const target = this._target;
+    if (!target) {
       fill(this._note);
       return;
     }
-    const { message, edits } = about;
+    const { message, edits } = target;
     const who = message.mine ? "your message" : safeLine(this._chat.model.labelOf(message.senderId, message.sender));
     fill(this._note, h("div", { class: "about-line" },
-      h("span", { class: "about-words" }, h("b", {}, edits ? "Editing" : "Answering ", !edits && h("bdi", {}, who)), " ", h("span", { dir: "auto" }, beginning(message.text, 100))),
-      iconButton("close", edits ? "Stop editing" : "Do not answer", () => (this.cancel(), this.focus()))));
+      h("span", { class: "about-words" }, h("b", {}, edits ? "Editing" : "Replying to ", !edits && h("bdi", {}, who)), " ", h("span", { dir: "auto" }, beginning(message.text, 100))),
+      iconButton("close", edits ? "Cancel edit" : "Cancel reply", () => (this.cancel(), this.focus()))));
   }
 
-  _drawPlace() {
+  _drawPlaceholder() {
     const talk = this._chat.model.front;
-    const name = !talk ? "" : talk.kind === "room" ? "everybody" : talk.kind === "group" ? `#${safeLine(talk.name)}` : safeLine(talk.name);
+    const name = !talk ? "" : talk.kind === "room" ? "everyone" : talk.kind === "group" ? `#${safeLine(talk.name)}` : safeLine(talk.name);
     const words = name ? `Write to ${name}` : "Write a message";
     this.input.placeholder = words;
     this.input.setAttribute("aria-label", words);
@@ -156,18 +156,18 @@ export class Compose {
 }
 
 /**
- * What a text means: `/me waves` says what one does, `//` begins a line that starts with a slash, and no other word with
- * a slash is ever sent by accident.
+ * Parse a typed text. `/me waves` is an action, and `//` starts a text with a slash. Any other command is refused, so that
+ * none is sent by accident.
  * @param {string} text
  * @returns {{text: string, action: boolean, trouble: string}}
  */
-export function meaning(text) {
+export function parseText(text) {
   const of = (/** @type {string} */ said, action = false, trouble = "") => ({ text: said, action, trouble });
   const size = ENCODER.encode(text).length;
-  if (size > MOST_BYTES) return of(text, false, `This is too long: it has ${Math.ceil(size / 1024)} KiB, and 32 KiB fit into one message.`);
+  if (size > MOST_BYTES) return of(text, false, `Too long: ${Math.ceil(size / 1024)} KiB, at most 32 KiB. Split it into several messages.`);
   if (text.startsWith("//")) return of(text.slice(1));
   const command = /^\/([a-z]+)(?:\s+|$)/iu.exec(text);
   if (!command) return of(text);
   if (command[1].toLowerCase() === "me") return of(text.slice(command[0].length), true);
-  return of(text, false, `This page has no /${command[1]}: choose people and groups in the list. To send this line as it is, begin it with //`);
+  return of(text, false, `Unknown command /${command[1]}. Choose people and groups in the list, or start the line with // to send it as text.`);
 }

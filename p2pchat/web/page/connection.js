@@ -1,8 +1,8 @@
-/** How the connection is, while it is not as it should be, and that nothing is lost by it. */
+/** The bar shown while there is no connection to the gateway. */
 
 import { fill, h } from "./dom.js";
 
-const GRACE = 700; // milliseconds: a break so short is nobody's business
+const GRACE = 700; // milliseconds; shorter interruptions are not shown
 
 export class ConnectionBar {
   /** @param {import("./chat.js").Chat} chat */
@@ -36,10 +36,10 @@ export class ConnectionBar {
     const { wire } = this._chat;
     if (wire.state === "open" || wire.state === "closed") return;
     const seconds = Math.max(0, Math.ceil((wire.retryAt - Date.now()) / 1000));
-    const said = wire.state === "connecting" ? "Connecting…" : `Not connected: trying again ${seconds > 1 ? `in ${seconds} s` : "now"}.`;
+    const said = wire.state === "connecting" ? "Connecting… Messages you write are sent then." : `Offline. Reconnecting ${seconds > 1 ? `in ${seconds} s` : "now"}; messages you write are sent then.`;
     this.element.hidden = false;
     fill(this.element,
-      h("span", {}, said, " What you write waits here and goes out by itself."),
+      h("span", {}, said),
       wire.state === "waiting" && h("button", { type: "button", onclick: () => wire.retry() }, "Try now"),
     );
   }

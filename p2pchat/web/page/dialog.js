@@ -1,4 +1,4 @@
-/** Dialogs: one at a time, closed by Escape, by its button or by a click beside it; the focus goes back where it was. */
+/** Dialogs, one at a time. Escape, the button or a click outside closes one and returns the focus. */
 
 import { h, iconButton } from "./dom.js";
 
@@ -26,25 +26,25 @@ export function dialog(title, content, how = {}) {
   });
   document.body.append(element);
   element.showModal();
-  /** @type {HTMLElement|null} */ (element.querySelector(".dialog-body :is(input, button, a)"))?.focus(); // rather than what closes it
+  /** @type {HTMLElement|null} */ (element.querySelector(".dialog-body :is(input, button, a)"))?.focus(); // not the close button
   return element;
 }
 
 /**
- * Ask before something that cannot be taken back.
+ * Ask for confirmation of an action that cannot be undone.
  * @param {string} title @param {any} said @param {string} yes
  * @returns {Promise<boolean>}
  */
-export function sure(title, said, yes) {
+export function confirm(title, said, yes) {
   return new Promise((answer) => {
-    let said_yes = false;
+    let confirmed = false;
     const shown = dialog(title, [
       h("p", {}, said),
       h("div", { class: "row end" },
         h("button", { type: "button", onclick: () => shown.close() }, "Cancel"),
-        h("button", { type: "button", class: "danger", onclick: () => ((said_yes = true), shown.close()) }, yes),
+        h("button", { type: "button", class: "danger", onclick: () => ((confirmed = true), shown.close()) }, yes),
       ),
     ]);
-    shown.addEventListener("close", () => answer(said_yes));
+    shown.addEventListener("close", () => answer(confirmed));
   });
 }

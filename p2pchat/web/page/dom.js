@@ -1,14 +1,11 @@
-/**
- * Elements, made by hand: whatever others wrote becomes text nodes and attributes of text, never markup.
- * Knows nothing of chats.
- */
+/** DOM helpers. Text of others becomes text nodes and attributes, never markup. Knows nothing about chats. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /** @typedef {Node|string|number|null|undefined|false|Child[]} Child */
 
 /**
- * Make an element.
+ * Create an element.
  * @param {string} tag
  * @param {Record<string, any>} [props] `class`, `data` (an object), `on...` (a function), else attributes; false, null: none
  * @param {...Child} children strings become text
@@ -39,7 +36,7 @@ function put(parent, children) {
 }
 
 /**
- * Put other children into an element.
+ * Replace the children of an element.
  * @param {Element} parent @param {...Child} children
  */
 export function fill(parent, ...children) {
@@ -47,7 +44,7 @@ export function fill(parent, ...children) {
   put(parent, children);
 }
 
-/** Drawn icons, by what they mean: paths in a square of 24. */
+/** Icons by meaning: SVG paths in a 24 by 24 square. */
 const PATHS = {
   back: "M15 5l-7 7 7 7",
   close: "M6 6l12 12M18 6L6 18",
@@ -67,7 +64,7 @@ const PATHS = {
 };
 
 /**
- * Draw an icon; a word beside it, or a label, says what it means.
+ * Return an icon. A word next to it, or a label, must say what it means.
  * @param {keyof typeof PATHS} name
  */
 export function icon(name) {
@@ -82,8 +79,8 @@ export function icon(name) {
 }
 
 /**
- * A button that shows an icon only.
- * @param {keyof typeof PATHS} name @param {string} label what it does, for people who hear it or point at it
+ * Return a button that shows only an icon.
+ * @param {keyof typeof PATHS} name @param {string} label read by screen readers and shown as a tooltip
  * @param {(event: Event) => void} click @param {Record<string, any>} [more]
  */
 export function iconButton(name, label, click, more = {}) {

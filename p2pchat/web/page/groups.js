@@ -1,50 +1,50 @@
-/** Groups: making one, seeing who belongs, and what its owner and its members may do. */
+/** Groups: creating one, listing its members, and what owner and members can do. */
 
-import { dialog, sure } from "./dialog.js";
+import { confirm, dialog } from "./dialog.js";
 import { fill, h, iconButton } from "./dom.js";
-import { byPresence, disc, howIs } from "./people.js";
+import { byPresence, disc, statusText } from "./people.js";
 import { safeLine } from "./safe.js";
 
 /** @typedef {import("./chat.js").Chat} Chat @typedef {import("./shell.js").Shell} Shell @typedef {import("./model.js").Talk} Talk */
 
-/** Make a group. @param {Chat} chat @param {Shell} shell */
+/** Show the form that creates a group. @param {Chat} chat @param {Shell} shell */
 export function newGroup(chat, shell) {
   const name = h("input", { id: "group-name", required: true, maxlength: 32, autocomplete: "off", placeholder: "for example ops" });
-  const { list, chosen } = choosing(chat, new Set());
+  const { list, chosen } = memberPicker(chat, new Set());
   const trouble = h("p", { class: "trouble", role: "alert" });
   const make = async (/** @type {Event} */ event) => {
     event.preventDefault();
     try {
       const [row] = await chat.ask({ do: "group", name: name.value.trim(), members: chosen() });
       shown.close();
-      await shell.open(chat.lines.found({ conversation_id: row.conversation_id, conversation: row.group, kind: "group" }));
+      await shell.open(chat.lines.talkOf({ conversation_id: row.conversation_id, conversation: row.group, kind: "group" }));
     } catch (error) {
       trouble.textContent = /** @type {Error} */ (error).message;
     }
   };
   const shown = dialog("New group", h("form", { onsubmit: make },
-    h("label", { for: "group-name" }, "What is it called?"), name,
-    h("fieldset", {}, h("legend", {}, "Who belongs to it?"), list),
+    h("label", { for: "group-name" }, "Name"), name,
+    h("fieldset", {}, h("legend", {}, "Members"), list),
     trouble,
-    h("div", { class: "row end" }, h("button", { class: "primary" }, "Make the group"))));
+    h("div", { class: "row end" }, h("button", { class: "primary" }, "Create group"))));
   name.focus();
 }
 
-/** People to be ticked. @param {Chat} chat @param {Set<string>} without ids */
-function choosing(chat, without) {
+/** Return a list of people with checkboxes. @param {Chat} chat @param {Set<string>} without ids */
+function memberPicker(chat, without) {
   const people = [...chat.model.people.values()].filter((person) => !person.me && person.name && !without.has(person.id)).sort(byPresence);
   const ticks = people.map((person) => ({ person, tick: h("input", { type: "checkbox" }) }));
-  const rows = ticks.map(({ person, tick }) => h("li", {}, h("label", { class: "person-row" }, tick, disc(person.id, person.label, person.status), h("bdi", {}, safeLine(person.label)), h("span", { class: "side-sub" }, howIs(person)))));
-  const list = rows.length ? h("ul", { class: "plain choose" }, rows) : h("p", { class: "hint" }, "There is nobody else to take in yet.");
+  const rows = ticks.map(({ person, tick }) => h("li", {}, h("label", { class: "person-row" }, tick, disc(person.id, person.label, person.status), h("bdi", {}, safeLine(person.label)), h("span", { class: "side-sub" }, statusText(person)))));
+  const list = rows.length ? h("ul", { class: "plain choose" }, rows) : h("p", { class: "hint" }, "There is no one else to add yet.");
   return { list, chosen: () => ticks.filter(({ tick }) => tick.checked).map(({ person }) => person.id) };
 }
 
-/** Show who belongs to a group. @param {Chat} chat @param {Shell} shell @param {Talk} talk */
+/** Show the members of a group. @param {Chat} chat @param {Shell} shell @param {Talk} talk */
 export async function showGroup(chat, shell, talk) {
   const body = h("div", {});
   const draw = async () => fill(body, drawGroup(chat, shell, talk, await chat.ask({ do: "members", to: talk.id }), act));
   const act = async (/** @type {any} */ order) => {
-    if (await shell.tried(chat.ask({ ...order, to: talk.id }))) await shell.tried(draw());
+    if (await shell.notifyFailure(chat.ask({ ...order, to: talk.id }))) await shell.notifyFailure(draw());
   };
   await draw();
   dialog(`#${safeLine(talk.name)}`, body);
@@ -53,25 +53,25 @@ export async function showGroup(chat, shell, talk) {
 /** @param {Chat} chat @param {Shell} shell @param {Talk} talk @param {any[]} rows @param {(order: any) => Promise<void>} act */
 function drawGroup(chat, shell, talk, rows, act) {
   const mine = rows.some((row) => row.me && row.owner);
-  const { list, chosen } = choosing(chat, new Set(rows.map((row) => row.user_id)));
+  const { list, chosen } = memberPicker(chat, new Set(rows.map((row) => row.user_id)));
   const name = h("input", { id: "group-new-name", value: talk.name, maxlength: 32 });
   return [
     h("h3", {}, `${rows.length} members`),
     h("ul", { class: "plain" }, rows.map((row) => h("li", { class: "person-row" },
-      disc(row.user_id, row.user, row.status), h("span", { class: "side-words" }, h("bdi", {}, safeLine(row.user)), h("span", { class: "side-sub" }, [row.me && "you", row.owner && "owner"].filter(Boolean).join(", ") || howIs(row))),
+      disc(row.user_id, row.user, row.status), h("span", { class: "side-words" }, h("bdi", {}, safeLine(row.user)), h("span", { class: "side-sub" }, [row.me && "you", row.owner && "owner"].filter(Boolean).join(", ") || statusText(row))),
       mine && !row.me && h("button", { type: "button", class: "link", onclick: () => act({ do: "owner", user: row.user_id }) }, "Make owner", h("span", { class: "unseen" }, ` ${safeLine(row.user)}`)),
       mine && !row.me && iconButton("close", `Remove ${safeLine(row.user)}`, () => act({ do: "kick", users: [row.user_id] })),
     ))),
-    mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "add", users: chosen() })) }, h("fieldset", {}, h("legend", {}, "Take in"), list), h("button", {}, "Take them in")),
-    mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "rename", name: name.value.trim() })) }, h("label", { for: "group-new-name" }, "Its name"), h("div", { class: "row" }, name, h("button", {}, "Rename"))),
-    talk.member && h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => leave(chat, shell, talk) }, "Leave this group")),
+    mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "add", users: chosen() })) }, h("fieldset", {}, h("legend", {}, "Add members"), list), h("button", {}, "Add")),
+    mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "rename", name: name.value.trim() })) }, h("label", { for: "group-new-name" }, "Name"), h("div", { class: "row" }, name, h("button", {}, "Rename"))),
+    talk.member && h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => leave(chat, shell, talk) }, "Leave group")),
   ];
 }
 
 /** @param {Chat} chat @param {Shell} shell @param {Talk} talk */
 async function leave(chat, shell, talk) {
-  if (!(await sure(`Leave #${safeLine(talk.name)}?`, "What you wrote there stays. Its owner can take you in again.", "Leave"))) return;
-  if (!(await shell.tried(chat.ask({ do: "leave", to: talk.id })))) return;
+  if (!(await confirm(`Leave #${safeLine(talk.name)}?`, "Your messages stay. The owner can add you again.", "Leave"))) return;
+  if (!(await shell.notifyFailure(chat.ask({ do: "leave", to: talk.id })))) return;
   talk.member = false;
   if (chat.model.room) await shell.open(chat.model.room);
 }

@@ -1,8 +1,8 @@
-/** The head of the conversation in front: who or what it is, and what can be done with it. */
+/** The header of the open conversation: its name, status and buttons. */
 
 import { fill, h, iconButton } from "./dom.js";
 import { showGroup } from "./groups.js";
-import { disc, howIs } from "./people.js";
+import { disc, statusText } from "./people.js";
 import { showPerson } from "./person.js";
 import { safeLine } from "./safe.js";
 
@@ -27,12 +27,12 @@ export class Head {
     const elsewhere = model.unread - (talk?.unread ?? 0);
     const back = iconButton("back", elsewhere ? `Back to the list, ${elsewhere} unread elsewhere` : "Back to the list", () => this._shell.showList(), { class: "icon-button only-narrow" });
     if (elsewhere) back.append(h("span", { class: "badge corner", "aria-hidden": "true" }, String(elsewhere)));
-    fill(this.element, back, talk ? this._named(talk) : h("h2", { id: "talk-name" }, "Connecting…"), talk && this._buttons(talk));
+    fill(this.element, back, talk ? this._title(talk) : h("h2", { id: "talk-name" }, "Connecting…"), talk && this._buttons(talk));
     if (focused) this.element.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }
 
   /** @param {import("./model.js").Talk} talk */
-  _named(talk) {
+  _title(talk) {
     const person = this._chat.model.people.get(talk.userId);
     const sign = talk.kind === "dm" ? disc(talk.userId, talk.name, person?.status ?? "unknown") : null;
     const name = talk.kind === "room" ? "Room" : talk.kind === "group" ? `#${safeLine(talk.name)}` : safeLine(person?.label ?? talk.name);
@@ -41,18 +41,18 @@ export class Head {
 
   /** @param {import("./model.js").Talk} talk @param {import("./model.js").Person|undefined} person */
   _sub(talk, person) {
-    if (talk.kind === "dm") return `${howIs(person) || "not seen yet"} · only you two read this`;
-    if (talk.kind === "group") return talk.member ? `${talk.memberCount} members` : "you are not in this group any more";
+    if (talk.kind === "dm") return `${statusText(person) || "not seen yet"} · only you two can read this`;
+    if (talk.kind === "group") return talk.member ? `${talk.memberCount} members` : "you are no longer a member";
     const here = [...this._chat.model.people.values()].filter((one) => one.status === "online" || one.status === "idle");
-    return `everybody reads this · ${here.length} here now`;
+    return `everyone can read this · ${here.length} here now`;
   }
 
   /** @param {import("./model.js").Talk} talk */
   _buttons(talk) {
     const shell = this._shell;
     return h("div", { class: "talk-buttons" },
-      talk.kind === "group" && iconButton("people", "Members of this group", () => shell.tried(showGroup(this._chat, shell, talk))),
-      talk.kind === "dm" && iconButton("info", `About ${safeLine(talk.name)}`, () => shell.tried(showPerson(this._chat, shell, talk.userId))),
+      talk.kind === "group" && iconButton("people", "Members of this group", () => shell.notifyFailure(showGroup(this._chat, shell, talk))),
+      talk.kind === "dm" && iconButton("info", `About ${safeLine(talk.name)}`, () => shell.notifyFailure(showPerson(this._chat, shell, talk.userId))),
       iconButton("search", "Search in this conversation", () => shell.search.open("", false)),
     );
   }

@@ -1,9 +1,9 @@
 /**
- * Lists that are drawn again and again, touching only what is another: a press that began on a row ends on the same row,
- * and the focus stays where it is.
+ * Lists that are redrawn often and replace only changed rows. A click that began on a row ends on the same row, and the
+ * focus stays.
  */
 
-/** @typedef {{key: string, drawn: string, draw: () => HTMLElement}} Item `drawn`: equal strings, equal pictures */
+/** @typedef {{key: string, drawn: string, draw: () => HTMLElement}} Item equal `drawn` strings mean equal rows */
 
 export class Keyed {
   /** @param {HTMLElement} list */
@@ -23,10 +23,10 @@ export class Keyed {
     this.list.replaceChildren();
   }
 
-  /** Show these, in this order. @param {Item[]} items */
+  /** Show these rows in this order. @param {Item[]} items */
   draw(items) {
-    const former = this._nodes;
-    this._nodes = new Map(items.map((item) => [item.key, this._one(former.get(item.key), item)]));
+    const previous = this._nodes;
+    this._nodes = new Map(items.map((item) => [item.key, this._one(previous.get(item.key), item)]));
     const nodes = [...this._nodes.values()].map(({ node }) => node);
     const wanted = new Set(nodes);
     for (const child of [...this.list.children]) if (!wanted.has(/** @type {HTMLElement} */ (child))) child.remove();
@@ -42,15 +42,15 @@ export class Keyed {
     if (known?.drawn === drawn) return known;
     const node = draw();
     if (known?.node.contains(document.activeElement)) {
-      const path = pathOf(known.node, /** @type {Element} */ (document.activeElement));
-      queueMicrotask(() => focusAt(node, path));
+      const index = focusIndexOf(known.node, /** @type {Element} */ (document.activeElement));
+      queueMicrotask(() => focusAt(node, index));
     }
     return { drawn, node };
   }
 }
 
-/** @param {Element} root @param {Element} inner @returns {number} which of what can have the focus inside; -1: itself */
-function pathOf(root, inner) {
+/** @param {Element} root @param {Element} inner @returns {number} index among the focusable elements inside; -1 for the root itself */
+function focusIndexOf(root, inner) {
   return [...root.querySelectorAll("button, a")].indexOf(inner);
 }
 

@@ -1,19 +1,19 @@
-/** Keys that work everywhere; help.js names them. */
+/** Global keyboard shortcuts; help.js lists them. */
 
 /** @param {import("./shell.js").Shell} shell */
-export function takeKeys(shell) {
+export function installKeys(shell) {
   document.addEventListener("keydown", (event) => {
     if (!shell.element.isConnected || document.querySelector("dialog[open]")) return;
-    const does = meant(shell, event);
-    if (!does && isText(event)) shell.compose.focus(); // where what is typed goes to nobody else
-    if (!does) return;
+    const action = actionOf(shell, event);
+    if (!action && isText(event)) shell.compose.focus(); // no other element takes this key
+    if (!action) return;
     event.preventDefault();
-    does();
+    action();
   });
 }
 
 /** @param {import("./shell.js").Shell} shell @param {KeyboardEvent} event @returns {(() => void)|null} */
-function meant(shell, event) {
+function actionOf(shell, event) {
   const control = event.ctrlKey || event.metaKey;
   const key = event.key.toLowerCase();
   if (control && !event.shiftKey && key === "k") return () => (shell.isWide || shell.showList(), shell.sidebar.find.focus());
@@ -28,7 +28,7 @@ function meant(shell, event) {
 }
 
 /**
- * Whether somebody begins to write without looking where: a letter, and nothing has the focus that letters mean something to.
+ * Return whether a key starts a message: a character, typed while nothing that uses characters has the focus.
  * @param {KeyboardEvent} event
  */
 function isText(event) {
@@ -42,7 +42,7 @@ function isField(target) {
   return target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement;
 }
 
-/** Go to a conversation before or behind this one in the list. @param {import("./shell.js").Shell} shell @param {number} by @param {boolean} unread */
+/** Open the previous or next conversation of the list. @param {import("./shell.js").Shell} shell @param {number} by @param {boolean} unread */
 function step(shell, by, unread) {
   const rows = /** @type {HTMLElement[]} */ ([...shell.sidebar.element.querySelectorAll("button[data-to]")]);
   const at = rows.findIndex((row) => row.hasAttribute("aria-current"));

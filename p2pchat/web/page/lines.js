@@ -1,36 +1,33 @@
-/**
- * Event lines, taken into the model: each kind of line has one function here. What is asked of the gateway, and when,
- * is chat.js.
- */
+/** Event lines, applied to the model, one function per kind of line. Requests to the gateway are made in chat.js. */
 
 import { Talk, mentions, messageOf } from "./model.js";
 
 const TYPING_FOR = 6500; // milliseconds; the gateway ends it after 6 s by itself
-const MOST_TAIL = 400; // messages kept of a conversation nobody has opened
+const MOST_TAIL = 400; // messages kept of a conversation that was never opened
 
 /** @typedef {import("./model.js").Model} Model */
 
 export class Lines {
   /**
    * @param {Model} model
-   * @param {object} asks what has to be asked for
-   * @param {() => void} asks.list the conversations are others than known here
-   * @param {() => void} asks.who so are the people
-   * @param {(line: any, talk: Talk) => void} asks.sent an own message is kept
-   * @param {(ref: string, code: string, text: string) => void} asks.failed something was not done
+   * @param {object} asks callbacks for what must be requested
+   * @param {() => void} asks.list the list of conversations is outdated
+   * @param {() => void} asks.who the list of people is outdated
+   * @param {(line: any, talk: Talk) => void} asks.sent an own message was accepted
+   * @param {(ref: string, code: string, text: string) => void} asks.failed a command failed
    */
   constructor(model, asks) {
     this._model = model;
     this._asks = asks;
     /** @type {Record<string, (line: any) => void>} */
-    this._takes = {
+    this._handlers = {
       message: (line) => this._post(line),
       sent: (line) => this._post(line),
-      edited: (line) => this._mended(line, (message) => Object.assign(message, { text: line.text, edited: true, deleted: false })),
-      deleted: (line) => this._mended(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [] })),
-      reaction: (line) => this._mended(line, (message) => react(message, line)),
-      delivered: (line) => this._risen(line, "count"),
-      read: (line) => this._risen(line, "read"),
+      edited: (line) => this._edit(line, (message) => Object.assign(message, { text: line.text, edited: true, deleted: false })),
+      deleted: (line) => this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [] })),
+      reaction: (line) => this._edit(line, (message) => react(message, line)),
+      delivered: (line) => this._raiseTicks(line, "count"),
+      read: (line) => this._raiseTicks(line, "read"),
       presence: (line) => this._presence(line.user_id, line.user, { status: line.status, text: line.text, since: line.since }),
       joined: (line) => this._presence(line.user_id, line.user, { status: "online" }),
       left: (line) => this._presence(line.user_id, line.user, { status: "offline" }),
@@ -38,23 +35,23 @@ export class Lines {
       typing: (line) => this._typing(line),
       group: (line) => this._group(line),
       gap: (line) => this._gap(line),
-      warning: (line) => this._model.bus.tell("notice", line.text),
+      warning: (line) => this._model.bus.emit("notice", line.text),
       error: (line) => this._asks.failed(line.ref ?? "", line.code, line.text),
     };
   }
 
   /** @param {any} line */
-  take(line) {
-    this._takes[line.event]?.(line);
+  handle(line) {
+    this._handlers[line.event]?.(line);
   }
 
   // ---- rows of answers
 
   /**
    * @param {any[]} rows of `list`
-   * @param {boolean} counts whether what they say of unread messages holds: lines that came meanwhile are counted here
+   * @param {boolean} counts whether to take the unread counts too; otherwise the page's own counts stay
    */
-  takeList(rows, counts) {
+  setList(rows, counts) {
     const model = this._model;
     for (const row of rows) {
       const isNew = !model.talks.has(row.conversation_id);
@@ -69,38 +66,38 @@ export class Lines {
   }
 
   /** @param {any[]} rows of `who` */
-  takeWho(rows) {
+  setPeople(rows) {
     for (const row of rows) this._person(row);
     this._model.bus.changed("people");
   }
 
   /**
-   * Take a page of a history.
+   * Add a page of history.
    * @param {Talk} talk @param {any[]} rows oldest first
-   * @param {"newest"|"older"|"whole"} where they belong: at the end, before all others, or in place of all
+   * @param {"newest"|"older"|"whole"} where they go: at the end, before all others, or instead of all
    */
-  takeHistory(talk, rows, where) {
+  addHistory(talk, rows, where) {
     const known = talk.byId;
-    const page = rows.map((line) => this._fresh(known.get(line.id), line));
+    const page = rows.map((line) => this._merge(known.get(line.id), line));
     const ids = new Set(page.map((message) => message.id));
     const others = talk.messages.filter((message) => !ids.has(message.id));
     if (where === "older") talk.messages = [...page, ...others];
     else if (where === "whole") talk.messages = page;
-    else talk.messages = joined(talk, page, ids);
+    else talk.messages = joinPages(talk, page, ids);
     talk.byId = new Map(talk.messages.map((message) => [message.id, message]));
-    this._remember(talk);
+    this._updateLastAt(talk);
     this._model.changed(talk);
   }
 
   /** @param {Talk} talk @param {any[]} rows of `receipts` */
-  takeReceipts(talk, rows) {
+  setReceipts(talk, rows) {
     for (const row of rows) {
       const message = talk.byId.get(row.id);
       if (!message) continue;
-      const having = new Set([...row.delivered_to_ids, ...row.read_by_ids]).size;
-      const of = row.of || having;
-      message.ticks = { count: Math.max(message.ticks.count, having), read: Math.max(message.ticks.read, row.read_by_ids.length), of };
-      this._model.touched(talk, message);
+      const receivers = new Set([...row.delivered_to_ids, ...row.read_by_ids]).size;
+      const of = row.of || receivers;
+      message.ticks = { count: Math.max(message.ticks.count, receivers), read: Math.max(message.ticks.read, row.read_by_ids.length), of };
+      this._model.messageChanged(talk, message);
     }
   }
 
@@ -120,8 +117,8 @@ export class Lines {
     return talk;
   }
 
-  /** Open the conversation a row of `find` names. @param {any} row @returns {Talk} */
-  found(row) {
+  /** Return the conversation of a row of `find`, created if needed. @param {any} row @returns {Talk} */
+  talkOf(row) {
     const talk = this._talk(row);
     if (row.user_id) talk.userId = row.user_id;
     return talk;
@@ -131,12 +128,12 @@ export class Lines {
   _post(line) {
     const model = this._model;
     const talk = this._talk(line);
-    const message = this._fresh(talk.byId.get(line.id), line);
+    const message = this._merge(talk.byId.get(line.id), line);
     model.since = line.id;
     if (message.mine) this._asks.sent(line, talk);
     talk.typing.delete(line.sender_id);
     if (!talk.byId.has(line.id)) this._append(talk, message, line.old);
-    this._model.touched(talk, message);
+    this._model.messageChanged(talk, message);
   }
 
   /** @param {Talk} talk @param {any} message @param {boolean} old */
@@ -145,42 +142,42 @@ export class Lines {
     talk.messages.push(message);
     talk.byId.set(message.id, message);
     if (!talk.loaded && talk.messages.length > MOST_TAIL) talk.byId.delete(talk.messages.shift()?.id ?? "");
-    this._remember(talk);
+    this._updateLastAt(talk);
     if (message.mine || old || model.ignores(message.senderId)) return;
     talk.unread += 1;
     if (mentions(message.text, model.me.name)) talk.mentions += 1;
     model.bus.changed("talks");
-    model.bus.tell("new", { talk, message });
+    model.bus.emit("new", { talk, message });
   }
 
   /** @param {Talk} talk */
-  _remember(talk) {
+  _updateLastAt(talk) {
     talk.lastAt = talk.messages.at(-1)?.sentAt ?? talk.lastAt;
   }
 
-  /** A message as a line tells it; what is known of it besides stays. @param {any} known @param {any} line */
-  _fresh(known, line) {
+  /** Return a message updated from a line; its receipts stay. @param {any} known @param {any} line */
+  _merge(known, line) {
     const message = messageOf(line);
     if (!known) return message;
     return Object.assign(known, { ...message, ticks: known.ticks, version: known.version + 1 });
   }
 
   /** @param {any} line @param {(message: any) => void} change */
-  _mended(line, change) {
+  _edit(line, change) {
     const talk = this._model.talks.get(line.conversation_id);
     const message = talk?.byId.get(line.id);
     if (!talk || !message) return;
     change(message);
-    this._model.touched(talk, message);
+    this._model.messageChanged(talk, message);
   }
 
   /** @param {any} line @param {"count"|"read"} which */
-  _risen(line, which) {
+  _raiseTicks(line, which) {
     const talk = this._model.talks.get(line.conversation_id);
     const message = talk?.byId.get(line.id);
     if (!talk || !message) return;
     message.ticks = { ...message.ticks, [which]: Math.max(message.ticks[which], line.count), of: Math.max(message.ticks.of, line.of) };
-    this._model.touched(talk, message);
+    this._model.messageChanged(talk, message);
   }
 
   /** @param {any} row of `who` */
@@ -202,8 +199,8 @@ export class Lines {
   _renamed(line) {
     const model = this._model;
     const known = model.people.get(line.user_id);
-    // A label longer than the name is so because of others, whose labels change with it; to ask for everybody at each
-    // other change would be every page asking for every row.
+    // A label longer than the name distinguishes users with the same name, whose labels change too. Requesting the whole
+    // list on every other rename would make every page load every row.
     if (known && (known.label !== known.name || line.user !== line.name)) this._asks.who();
     this._presence(line.user_id, line.user, { name: line.name });
     if (line.user_id === model.me.id) Object.assign(model.me, { label: line.user, name: line.name });
@@ -230,7 +227,7 @@ export class Lines {
     talk.memberCount = line.members.length;
     talk.member = line.member_ids.includes(this._model.me.id);
     this._model.bus.changed("talks");
-    this._asks.list(); // two groups of one name are told apart by then
+    this._asks.list(); // two groups of one name get distinct labels
   }
 
   /** @param {any} line */
@@ -239,7 +236,7 @@ export class Lines {
       const message = talk.byId.get(line.about);
       if (!message) continue;
       Object.assign(message, { missing: line.missing, lastSeenWith: line.last_seen_with });
-      this._model.touched(talk, message);
+      this._model.messageChanged(talk, message);
     }
   }
 }
@@ -251,15 +248,15 @@ function react(message, line) {
 }
 
 /**
- * The newest page, with what is known before it, where they join, and what came behind it meanwhile.
+ * Join the newest page with the messages known before it and those received after it.
  * @param {Talk} talk @param {import("./model.js").Message[]} page @param {Set<string>} ids of the page
  */
-function joined(talk, page, ids) {
+function joinPages(talk, page, ids) {
   const known = talk.messages;
   const first = known.findIndex((message) => ids.has(message.id));
   const last = known.findLastIndex((message) => ids.has(message.id));
   const newest = page.at(-1)?.sentAt ?? "";
   const behind = first < 0 ? known.filter((message) => message.sentAt > newest) : known.slice(last + 1);
-  if (first < 0) talk.complete = false; // what lies between is not known: it is read when somebody scrolls back
+  if (first < 0) talk.complete = false; // messages in between are unknown; scrolling back loads them
   return [...known.slice(0, Math.max(first, 0)), ...page, ...behind];
 }

@@ -1,13 +1,13 @@
-/** The text of a message as nodes: text, with addresses of the web one can follow, each shown exactly as it is written. */
+/** Message text as nodes: links for web addresses, shown exactly as written, and highlighted search results. */
 
 import { h } from "./dom.js";
 import { safeText } from "./safe.js";
 
 const ADDRESS = /\bhttps?:\/\/[^\s<>"'`\\]{3,2000}/giu;
-const BEHIND = /[.,:;!?)\]}]+$/u; // what ends a sentence, rather than an address
+const BEHIND = /[.,:;!?)\]}]+$/u; // punctuation that ends a sentence, not the address
 
 /** @param {string} text @returns {(string|HTMLElement)[]} */
-export function linked(text) {
+export function linkify(text) {
   const parts = [];
   let at = 0;
   for (const match of text.matchAll(ADDRESS)) {
@@ -21,11 +21,11 @@ export function linked(text) {
 }
 
 /**
- * A text in which something was found.
- * @param {string} text @param {[number, number][]} places in characters
+ * Return a text with its search matches highlighted.
+ * @param {string} text @param {[number, number][]} places start and end, in characters
  * @returns {(string|HTMLElement)[]}
  */
-export function marked(text, places) {
+export function highlight(text, places) {
   const characters = Array.from(text);
   const cut = (/** @type {number} */ from, /** @type {number} */ to) => safeText(characters.slice(from, to).join(""));
   const parts = [];

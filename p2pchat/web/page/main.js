@@ -1,9 +1,9 @@
-/** The beginning: who is kept here goes on, everybody else signs in. */
+/** Entry point. Opens the chat with the stored token, or shows the sign-in form. */
 
 import { Announcer } from "./announcer.js";
 import { Chat } from "./chat.js";
 import { fill } from "./dom.js";
-import { forgetToken, keepToken, keptToken } from "./keep.js";
+import { deleteToken, loadToken, saveToken } from "./storage.js";
 import { Shell } from "./shell.js";
 import { signIn } from "./signin.js";
 
@@ -11,18 +11,18 @@ const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const region = /** @type {HTMLElement} */ (document.getElementById("announcer"));
 
 /** @type {Record<string, string>} */
-const REASONS = { unauthorized: "Nobody here has this token: sign in again.", revoked: "This token was ended by whoever runs this gateway." };
+const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This token was revoked by the operator of this gateway." };
 
-/** @param {string} [why] a sentence: why one has to sign in again */
-function begin(why = "") {
-  const token = keptToken();
-  if (token) enter(token);
-  else fill(app, signIn({ why, entered: (found, forLong) => (keepToken(found, forLong), enter(found)) }));
+/** @param {string} [why] the sentence to show above the form */
+function start(why = "") {
+  const token = loadToken();
+  if (token) openChat(token);
+  else fill(app, signIn({ why, entered: (found, forLong) => (saveToken(found, forLong), openChat(found)) }));
 }
 
 /** @param {string} token */
-function enter(token) {
-  const chat = new Chat(token, (why) => leave(chat, why || "This token is not valid here any more."));
+function openChat(token) {
+  const chat = new Chat(token, (why) => leave(chat, why || "This token is no longer valid."));
   new Announcer(region, chat.model);
   fill(app, new Shell(chat, () => leave(chat, "")).element);
   chat.start();
@@ -31,9 +31,9 @@ function enter(token) {
 /** @param {Chat} chat @param {string} why */
 function leave(chat, why) {
   chat.stop();
-  forgetToken();
+  deleteToken();
   document.title = "p2pchat";
-  begin(REASONS[why] ?? why);
+  start(REASONS[why] ?? why);
 }
 
-begin();
+start();

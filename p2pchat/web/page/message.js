@@ -1,7 +1,7 @@
-/** One message, drawn: who, when, what, what it answers, what became of it, and what can be done with it. */
+/** One message as an element: sender, time, text, the quoted message, delivery ticks, reactions and actions. */
 
 import { h, iconButton } from "./dom.js";
-import { linked } from "./links.js";
+import { linkify } from "./links.js";
 import { mentions } from "./model.js";
 import { disc } from "./people.js";
 import { beginning, safeLine, safeText } from "./safe.js";
@@ -10,7 +10,7 @@ import { clock, whole } from "./times.js";
 
 /**
  * @typedef {import("./model.js").Message} Message
- * @typedef {object} Does what can be done with a message
+ * @typedef {object} Actions callbacks for the actions on a message
  * @property {(message: Message) => void} reply @property {(message: Message) => void} react
  * @property {(message: Message, reaction: string) => void} toggle @property {(message: Message) => void} edit
  * @property {(message: Message) => void} remove @property {(message: Message) => void} info
@@ -22,51 +22,51 @@ import { clock, whole } from "./times.js";
  * @param {Message} message
  * @param {object} seen
  * @param {import("./model.js").Model} seen.model @param {import("./model.js").Talk} seen.talk
- * @param {boolean} seen.head it begins a row of messages of one writer
- * @param {Does} does
+ * @param {boolean} seen.head the first message of a group by one writer
+ * @param {Actions} actions
  * @returns {HTMLElement}
  */
-export function drawMessage(message, { model, talk, head }, does) {
+export function drawMessage(message, { model, talk, head }, actions) {
   const name = safeLine(model.labelOf(message.senderId, message.sender));
   const meant = !message.mine && talk.kind !== "dm" && mentions(message.text, model.me.name);
   return h("li", {
     class: ["message", message.mine ? "mine" : "other", head ? "head" : "", meant ? "meant" : "", message.ref ? "waits" : ""].join(" "),
     data: { id: message.id || message.ref }, tabindex: -1,
   },
-    message.missing.length > 0 && h("p", { class: "gap" }, gapOf(message)),
+    message.missing.length > 0 && h("p", { class: "gap" }, gapText(message)),
     h("div", { class: "message-row" },
-      head && !message.mine ? h("button", { type: "button", class: "disc-button", tabindex: -1, "aria-label": `About ${name}`, onclick: () => does.person(message) }, disc(message.senderId, name)) : h("span", { class: "disc-room" }),
+      head && !message.mine ? h("button", { type: "button", class: "disc-button", tabindex: -1, "aria-label": `About ${name}`, onclick: () => actions.person(message) }, disc(message.senderId, name)) : h("span", { class: "disc-room" }),
       h("div", { class: "bubble" },
         head && h("p", { class: message.mine ? "who unseen" : "who" }, h("bdi", {}, message.mine ? "You" : name)),
-        message.replyTo && quote(message, talk, model, does),
-        words(message, name),
-        reactions(message, model, does),
-        foot(message, talk, does),
+        message.replyTo && quote(message, talk, model, actions),
+        messageText(message, name),
+        reactions(message, model, actions),
+        foot(message, talk, actions),
       ),
-      !message.ref && !message.deleted && actions(message, does),
+      !message.ref && !message.deleted && actionButtons(message, actions),
     ),
   );
 }
 
 /** @param {Message} message @param {string} name */
-function words(message, name) {
-  if (message.deleted) return h("p", { class: "text gone" }, message.mine ? "You took this message back" : "This message was taken back");
+function messageText(message, name) {
+  if (message.deleted) return h("p", { class: "text gone" }, message.mine ? "You deleted this message" : "This message was deleted");
   if (message.unsupported) return h("p", { class: "text gone" }, `[unsupported: ${safeLine(message.unsupported)}]`);
-  if (message.action) return h("p", { class: "text action", dir: "auto" }, h("span", { "aria-hidden": "true" }, "∗ "), h("bdi", {}, name), " ", linked(message.text));
-  return h("p", { class: "text", dir: "auto" }, linked(message.text));
+  if (message.action) return h("p", { class: "text action", dir: "auto" }, h("span", { "aria-hidden": "true" }, "∗ "), h("bdi", {}, name), " ", linkify(message.text));
+  return h("p", { class: "text", dir: "auto" }, linkify(message.text));
 }
 
-/** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Does} does */
-function quote(message, talk, model, does) {
+/** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
+function quote(message, talk, model, actions) {
   const answered = talk.byId.get(message.replyTo ?? "");
-  const said = !answered ? "an earlier message" : answered.deleted ? "a message that was taken back" : beginning(answered.text, 120);
+  const said = !answered ? "an earlier message" : answered.deleted ? "a deleted message" : beginning(answered.text, 120);
   const who = answered ? (answered.mine ? "You" : safeLine(model.labelOf(answered.senderId, answered.sender))) : "";
-  return h("button", { type: "button", class: "quote", tabindex: -1, onclick: () => does.jump(message.replyTo ?? "") },
-    h("span", { class: "unseen" }, "Answer to "), who && h("bdi", { class: "quote-who" }, who), h("span", { class: "quote-text", dir: "auto" }, said));
+  return h("button", { type: "button", class: "quote", tabindex: -1, onclick: () => actions.jump(message.replyTo ?? "") },
+    h("span", { class: "unseen" }, "Reply to "), who && h("bdi", { class: "quote-who" }, who), h("span", { class: "quote-text", dir: "auto" }, said));
 }
 
-/** @param {Message} message @param {import("./model.js").Model} model @param {Does} does */
-function reactions(message, model, does) {
+/** @param {Message} message @param {import("./model.js").Model} model @param {Actions} actions */
+function reactions(message, model, actions) {
   /** @type {Map<string, import("./model.js").Reaction[]>} */
   const by = new Map();
   for (const one of message.reactions) if (!model.ignores(one.by_id)) by.set(one.reaction, [...(by.get(one.reaction) ?? []), one]);
@@ -74,47 +74,47 @@ function reactions(message, model, does) {
   return h("ul", { class: "reactions", "aria-label": "Reactions" }, [...by].map(([reaction, all]) => {
     const mine = all.some((one) => one.by_id === model.me.id);
     const names = all.map((one) => (one.by_id === model.me.id ? "you" : safeLine(model.labelOf(one.by_id, one.by)))).join(", ");
-    return h("li", {}, h("button", { type: "button", tabindex: -1, class: mine ? "reaction mine" : "reaction", "aria-pressed": String(mine), title: names, onclick: () => does.toggle(message, reaction) },
+    return h("li", {}, h("button", { type: "button", tabindex: -1, class: mine ? "reaction mine" : "reaction", "aria-pressed": String(mine), title: names, onclick: () => actions.toggle(message, reaction) },
       h("bdi", {}, safeLine(reaction)), " ", String(all.length), h("span", { class: "unseen" }, ` by ${names}`)));
   }));
 }
 
-/** @param {Message} message @param {import("./model.js").Talk} talk @param {Does} does */
-function foot(message, talk, does) {
-  if (message.ref) return waiting(message, does);
+/** @param {Message} message @param {import("./model.js").Talk} talk @param {Actions} actions */
+function foot(message, talk, actions) {
+  if (message.ref) return waitingFoot(message, actions);
   const late = message.claimedAt && Math.abs(Date.parse(message.sentAt) - Date.parse(message.claimedAt)) > 60000;
   const title = late ? `written ${whole(message.claimedAt)}, sent ${whole(message.sentAt)}` : whole(message.sentAt);
   const { mark, said } = ticksOf(message, talk.kind === "dm");
   return h("p", { class: "foot" },
     message.edited && !message.deleted && h("span", {}, "edited"),
     h("time", { datetime: message.sentAt, title }, clock(message.sentAt)),
-    message.mine && h("button", { type: "button", class: "ticks", tabindex: -1, data: { level: message.ticks.read ? "read" : message.ticks.count ? "delivered" : "kept" }, title: `${said}: who?`, "aria-label": `${said}: show who`, onclick: () => does.info(message) }, mark),
+    message.mine && h("button", { type: "button", class: "ticks", tabindex: -1, data: { level: message.ticks.read ? "read" : message.ticks.count ? "delivered" : "kept" }, title: `${said} (show who)`, "aria-label": `${said}: show who`, onclick: () => actions.info(message) }, mark),
   );
 }
 
-/** @param {Message} message @param {Does} does */
-function waiting(message, does) {
-  if (!message.trouble) return h("p", { class: "foot" }, h("span", {}, "◷ waits to be sent"));
+/** @param {Message} message @param {Actions} actions */
+function waitingFoot(message, actions) {
+  if (!message.trouble) return h("p", { class: "foot" }, h("span", {}, "◷ waiting to be sent"));
   return h("p", { class: "foot trouble" },
     h("span", {}, `Not sent: ${safeText(message.trouble)}`),
-    h("button", { type: "button", class: "link", onclick: () => does.again(message) }, "Try again"),
-    h("button", { type: "button", class: "link", onclick: () => does.discard(message) }, "Discard"),
+    h("button", { type: "button", class: "link", onclick: () => actions.again(message) }, "Try again"),
+    h("button", { type: "button", class: "link", onclick: () => actions.discard(message) }, "Discard"),
   );
 }
 
-/** @param {Message} message @param {Does} does */
-function actions(message, does) {
+/** @param {Message} message @param {Actions} actions */
+function actionButtons(message, actions) {
   const off = { tabindex: -1 };
-  return h("div", { class: "actions", role: "group", "aria-label": "What to do with this message" },
-    iconButton("smile", "React", () => does.react(message), off),
-    iconButton("reply", "Answer", () => does.reply(message), off),
-    message.mine && iconButton("edit", "Edit", () => does.edit(message), off),
-    message.mine && iconButton("bin", "Take back", () => does.remove(message), off),
+  return h("div", { class: "actions", role: "group", "aria-label": "Message actions" },
+    iconButton("smile", "React", () => actions.react(message), off),
+    iconButton("reply", "Reply", () => actions.reply(message), off),
+    message.mine && iconButton("edit", "Edit", () => actions.edit(message), off),
+    message.mine && iconButton("bin", "Delete", () => actions.remove(message), off),
   );
 }
 
 /** @param {Message} message */
-function gapOf({ missing, lastSeenWith }) {
-  const what = missing.length === 1 ? "1 earlier message is missing here" : `${missing.length} earlier messages are missing here`;
+function gapText({ missing, lastSeenWith }) {
+  const what = missing.length === 1 ? "1 earlier message is missing" : `${missing.length} earlier messages are missing`;
   return lastSeenWith.length ? `${what}; last seen with ${lastSeenWith.map(safeLine).join(", ")}` : what;
 }

@@ -1,9 +1,9 @@
 /**
- * What is known here: people, conversations and their messages. It is changed by lines.js and outbox.js only, tells
- * over its bus what is another, and draws nothing.
+ * The data of the page: people, conversations and their messages. Only lines.js and outbox.js change it. It announces
+ * changes on its bus and draws nothing.
  *
- * Topics of the bus: "people", "talks" (the list, unread counts), "talk" (the conversation in front), "front" (another one
- * is in front), "new" (a message of another came just now), "state" (of the connection), "notice" (a sentence for people).
+ * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another
+ * conversation was opened), "new" (a message of another arrived), "state" (of the connection), "notice" (a sentence to show).
  */
 
 import { Bus } from "./bus.js";
@@ -21,19 +21,19 @@ import { Bus } from "./bus.js";
  * @typedef {object} Message
  * @property {string} id "" while it waits to be sent
  * @property {boolean} mine @property {string} sender @property {string} senderId
- * @property {string} text @property {string} sentAt @property {string} claimedAt "" when nobody claims anything
+ * @property {string} text @property {string} sentAt @property {string} claimedAt "" for none
  * @property {boolean} action @property {string|null} replyTo
  * @property {boolean} edited @property {boolean} deleted @property {string} unsupported
  * @property {Reaction[]} reactions
- * @property {string[]} missing ids of what should stand before it
+ * @property {string[]} missing ids of missing messages that come before it
  * @property {string[]} lastSeenWith
  * @property {Ticks} ticks
- * @property {string} ref while it waits, else ""
- * @property {string} trouble why it is not sent; "" for none
- * @property {number} version another number whenever it is to be drawn anew
+ * @property {string} ref while it waits to be sent, else ""
+ * @property {string} trouble why it was not sent; "" for none
+ * @property {number} version incremented when the message must be redrawn
  *
- * @typedef {object} Ticks what became of an own message
- * @property {number} count how many have it @property {number} read how many have read it @property {number} of
+ * @typedef {object} Ticks delivery of an own message
+ * @property {number} count receivers that have it @property {number} read receivers that have read it @property {number} of all receivers
  */
 
 /** One conversation. */
@@ -50,22 +50,22 @@ export class Talk {
     this.mentions = 0;
     this.draft = "";
     this.lastAt = "";
-    /** @type {Message[]} oldest first, without holes from the first one here to the newest */
+    /** @type {Message[]} oldest first, without gaps from the first one loaded to the newest */
     this.messages = [];
     /** @type {Map<string, Message>} */
     this.byId = new Map();
-    /** @type {Message[]} what waits to be sent */
+    /** @type {Message[]} waiting to be sent */
     this.waiting = [];
-    this.loaded = false; // the newest page was read since the connection was made
+    this.loaded = false; // the newest page was loaded on this connection
     this.loading = false;
-    this.complete = false; // the first message of all is here
-    this.firstUnread = ""; // the id of the first message that was unread when one came here
-    this.readTo = ""; // the newest message that was told to be read
-    /** @type {Map<string, {label: string, until: number}>} who types, by user id */
+    this.complete = false; // the first message of the conversation is loaded
+    this.firstUnread = ""; // the id of the first message that was unread when it was opened
+    this.readTo = ""; // the newest message reported as read
+    /** @type {Map<string, {label: string, until: number}>} people typing, by user id */
     this.typing = new Map();
   }
 
-  /** What to type to mean it. */
+  /** The address of this conversation in commands. */
   get address() {
     return this.kind === "dm" && this.userId ? `@${this.userId}` : this.id;
   }
@@ -81,7 +81,7 @@ export class Model {
     this.bus = new Bus();
     this.me = { id: "", label: "", name: "" };
     this.state = "connecting";
-    this.since = ""; // the newest message taken, to go on behind it
+    this.since = ""; // the newest message received; a new connection continues after it
     /** @type {Map<string, Person>} */
     this.people = new Map();
     /** @type {Map<string, Talk>} */
@@ -89,7 +89,7 @@ export class Model {
     this.frontId = "";
   }
 
-  /** @returns {Talk|undefined} the conversation in front */
+  /** @returns {Talk|undefined} the open conversation */
   get front() {
     return this.talks.get(this.frontId);
   }
@@ -99,7 +99,7 @@ export class Model {
     return [...this.talks.values()].find((talk) => talk.kind === "room");
   }
 
-  /** @param {string} userId @returns {Talk|undefined} the direct conversation with somebody */
+  /** @param {string} userId @returns {Talk|undefined} the direct conversation with a user */
   talkWith(userId) {
     return [...this.talks.values()].find((talk) => talk.kind === "dm" && talk.userId === userId);
   }
@@ -110,7 +110,7 @@ export class Model {
     return sum;
   }
 
-  /** @param {string} id @returns {string} the label of somebody by now */
+  /** @param {string} id @returns {string} the current label of a user */
   labelOf(id, before = "") {
     return this.people.get(id)?.label ?? before;
   }
@@ -125,8 +125,8 @@ export class Model {
     if (talk.id === this.frontId) this.bus.changed("talk");
   }
 
-  /** Draw a message anew. @param {Talk} talk @param {Message} message */
-  touched(talk, message) {
+  /** Announce that a message must be redrawn. @param {Talk} talk @param {Message} message */
+  messageChanged(talk, message) {
     message.version += 1;
     this.changed(talk);
   }
@@ -157,7 +157,7 @@ export function messageOf(line) {
   };
 }
 
-/** @param {string} text @param {string} name @returns {boolean} whether a name stands in a text as a word of its own */
+/** @param {string} text @param {string} name @returns {boolean} whether a text contains a name as a whole word */
 export function mentions(text, name) {
   if (!name) return false;
   const escaped = name.toLowerCase().replace(/[.*+?^${}()|[\]\\]/g, "\\$&");

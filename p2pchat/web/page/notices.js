@@ -1,4 +1,4 @@
-/** Sentences that come up and go: what could not be done, and what a person should know. */
+/** Short notices that disappear by themselves: failed actions and warnings. */
 
 import { fill, h, iconButton } from "./dom.js";
 import { safeLine } from "./safe.js";
@@ -10,11 +10,11 @@ export class Notices {
   constructor(model) {
     this.element = h("div", { class: "notices", role: "alert" });
     this._timer = 0;
-    model.bus.on("notice", (text) => this.say(text));
+    model.bus.on("notice", (text) => this.show(text));
   }
 
   /** @param {string} text */
-  say(text) {
+  show(text) {
     clearTimeout(this._timer);
     fill(this.element, h("div", { class: "notice" }, h("span", {}, safeLine(text)), iconButton("close", "Close this notice", () => this.clear())));
     this._timer = setTimeout(() => this.clear(), SHOWN_FOR);

@@ -1,12 +1,12 @@
 /**
- * What was written here and is not kept by the gateway yet. It waits visibly, goes out in order as soon as there is a
- * connection, and is never written twice: each text carries a time of its own to the microsecond, by which the gateway
- * knows it again when the answer to it was lost.
+ * Messages that the gateway has not accepted yet. They are shown as waiting and sent in order once there is a connection.
+ * None is written twice: each carries a unique time to the microsecond, by which the gateway recognizes a message whose
+ * answer was lost.
  */
 
-import { forgetOutbox, keepOutbox, keptOutbox } from "./keep.js";
+import { deleteOutbox, loadOutbox, saveOutbox } from "./storage.js";
 
-const AGAIN_AFTER = 1500; // milliseconds, when the gateway says that this is too much at once
+const AGAIN_AFTER = 1500; // milliseconds after which a message is sent again when the gateway was busy
 
 /** @typedef {{ref: string, talkId: string, to: string, text: string, action: boolean, replyTo: string|null, claimedAt: string, tried: boolean}} Item */
 
@@ -23,11 +23,11 @@ export class Outbox {
     this._restored = false;
   }
 
-  /** Take what an earlier life of this tab left; once one knows who one is. */
+  /** Restore what this tab had not sent before it was reloaded. Needs the user's id. */
   restore() {
     if (this._restored) return;
     this._restored = true;
-    for (const item of keptOutbox(this._model.me.id)) this._queue({ ...item, tried: true });
+    for (const item of loadOutbox(this._model.me.id)) this._queue({ ...item, tried: true });
   }
 
   get count() {
@@ -35,33 +35,33 @@ export class Outbox {
   }
 
   /**
-   * Write something.
+   * Add a message and send it.
    * @param {import("./model.js").Talk} talk
    * @param {string} text @param {boolean} action @param {string|null} replyTo
    */
   write(talk, text, action, replyTo) {
-    const claimedAt = now();
+    const claimedAt = uniqueNow();
     const ref = `p${claimedAt}`;
     this._queue({ ref, talkId: talk.id, to: talk.address, text, action, replyTo, claimedAt, tried: false });
-    this._keep();
+    this._save();
     this._send(this._items[this._items.length - 1]);
   }
 
-  /** There is a connection again: what is not known to be kept goes out. */
+  /** Send everything not accepted yet, on a new connection. */
   flush() {
     for (const item of this._items) if (!this._messageOf(item)?.trouble) this._send(item);
   }
 
-  /** An own message is kept: one of these, perhaps. @param {any} line */
-  kept(line) {
+  /** Remove an item that was accepted; other messages are ignored. @param {any} line */
+  accepted(line) {
     const index = this._items.findIndex((item) => item.ref === line.ref || (line.claimed_at && item.claimedAt === line.claimed_at));
     if (index < 0) return;
     const [item] = this._items.splice(index, 1);
-    this._unwait(item);
-    this._keep();
+    this._removeWaiting(item);
+    this._save();
   }
 
-  /** Something was not done. @param {string} ref @param {string} code @param {string} text @returns {boolean} whether it was one of these */
+  /** Handle a failed command. @param {string} ref @param {string} code @param {string} text @returns {boolean} whether it was one of ours */
   failed(ref, code, text) {
     const item = this._items.find((one) => one.ref === ref);
     if (!item) return false;
@@ -73,32 +73,32 @@ export class Outbox {
     const talk = this._model.talks.get(item.talkId);
     if (message && talk) {
       message.trouble = text;
-      this._model.touched(talk, message);
+      this._model.messageChanged(talk, message);
     }
     return true;
   }
 
   /** @param {string} ref */
-  again(ref) {
+  retry(ref) {
     const item = this._items.find((one) => one.ref === ref);
     const message = item && this._messageOf(item);
     const talk = item && this._model.talks.get(item.talkId);
     if (!item || !message || !talk) return;
     message.trouble = "";
-    this._model.touched(talk, message);
+    this._model.messageChanged(talk, message);
     this._send(item);
   }
 
-  /** Never mind. @param {string} ref */
+  /** Drop a message that was not sent. @param {string} ref */
   discard(ref) {
     const item = this._items.find((one) => one.ref === ref);
     this._items = this._items.filter((one) => one.ref !== ref);
-    if (item) this._unwait(item);
-    this._keep();
+    if (item) this._removeWaiting(item);
+    this._save();
   }
 
   forget() {
-    forgetOutbox(this._model.me.id);
+    deleteOutbox(this._model.me.id);
   }
 
   // ---- inside
@@ -124,7 +124,7 @@ export class Outbox {
   }
 
   /** @param {Item} item */
-  _unwait(item) {
+  _removeWaiting(item) {
     const talk = this._model.talks.get(item.talkId);
     if (!talk) return;
     talk.waiting = talk.waiting.filter((message) => message.ref !== item.ref);
@@ -137,19 +137,19 @@ export class Outbox {
     if (!this._items.includes(item)) return;
     const order = { do: "send", to: item.to, text: item.text, ref: item.ref, claimed_at: item.claimedAt };
     const more = { ...(item.action && { action: true }), ...(item.replyTo && { reply_to: item.replyTo }), ...(item.tried && { again: true }) };
-    if (this._wire.say({ ...order, ...more })) item.tried = true;
-    this._keep();
+    if (this._wire.send({ ...order, ...more })) item.tried = true;
+    this._save();
   }
 
-  _keep() {
-    keepOutbox(this._model.me.id, this._items);
+  _save() {
+    saveOutbox(this._model.me.id, this._items);
   }
 }
 
 let last = 0;
 
-/** Now, to the microsecond, and never twice: the last three digits are drawn, or counted on. */
-function now() {
+/** Return the current time to the microsecond, never the same twice: the last three digits are random or counted up. */
+function uniqueNow() {
   last = Math.max(last + 1, Date.now() * 1000 + Math.floor(Math.random() * 1000));
   const micros = String(last % 1000).padStart(3, "0");
   return new Date(Math.floor(last / 1000)).toISOString().replace("Z", `${micros}Z`);

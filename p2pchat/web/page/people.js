@@ -1,9 +1,9 @@
-/** People in pictures: a disc with a letter, a dot that says how somebody is, words for it. */
+/** People: an avatar with a letter, a status dot, and the status in words. */
 
 import { h } from "./dom.js";
 import { safeLine } from "./safe.js";
 
-const HUES = 12; // colours of discs, by id: the same person has the same one everywhere
+const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
 
 /** @typedef {import("./model.js").Person} Person */
 
@@ -19,8 +19,8 @@ export function dot(status) {
   return h("span", { class: "dot", data: { status } });
 }
 
-/** @param {Person|undefined} person @returns {string} how somebody is, in words */
-export function howIs(person) {
+/** @param {Person|undefined} person @returns {string} the status in words */
+export function statusText(person) {
   if (!person) return "";
   const word = { online: "online", idle: "away", offline: "offline", unknown: "not seen yet" }[person.status] ?? "";
   return person.text ? `${word}: ${safeLine(person.text)}` : word;
@@ -28,7 +28,7 @@ export function howIs(person) {
 
 const RANK = { online: 0, idle: 1, offline: 2, unknown: 3 };
 
-/** Who is here first, then by name. @param {Person} one @param {Person} other */
+/** Compare by presence, then by name. @param {Person} one @param {Person} other */
 export function byPresence(one, other) {
   const rank = (/** @type {any} */ person) => RANK[/** @type {"online"} */ (person.status)] ?? 3;
   return rank(one) - rank(other) || one.label.localeCompare(other.label);

@@ -1,8 +1,8 @@
-/** Somebody: what is known of them, and what one can do. */
+/** The dialog about one person. */
 
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
-import { disc, howIs } from "./people.js";
+import { disc, statusText } from "./people.js";
 import { safeLine, safeText } from "./safe.js";
 import { when } from "./times.js";
 
@@ -10,22 +10,22 @@ import { when } from "./times.js";
 export async function showPerson(chat, shell, id) {
   const [row] = await chat.ask({ do: "whois", user: id });
   const facts = [
-    ["Status", howIs(row)],
+    ["Status", statusText(row)],
     ["About", safeText(row.about)],
-    ["Known here since", row.known_since ? when(row.known_since) : ""],
-    ["Before", row.names_before.map(safeLine).join(", ")],
+    ["First seen", row.known_since ? when(row.known_since) : ""],
+    ["Earlier names", row.names_before.map(safeLine).join(", ")],
     ["Key", `${row.user_id.slice(0, 8)}…`],
   ];
   const toggle = async () => {
     shown.close();
-    await shell.tried(chat.ask({ do: row.ignored ? "unignore" : "ignore", user: id }));
-    await shell.tried(chat.ask({ do: "who" }).then((rows) => chat.lines.takeWho(rows)));
+    await shell.notifyFailure(chat.ask({ do: row.ignored ? "unignore" : "ignore", user: id }));
+    await shell.notifyFailure(chat.ask({ do: "who" }).then((rows) => chat.lines.setPeople(rows)));
   };
   const shown = dialog(safeLine(row.user), [
     h("div", { class: "person-head" }, disc(row.user_id, row.user, row.status)),
     h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", { dir: "auto" }, value)])),
     !row.me && h("div", { class: "row end" },
-      h("button", { type: "button", onclick: toggle }, row.ignored ? "Show again" : "Ignore"),
+      h("button", { type: "button", onclick: toggle }, row.ignored ? "Stop ignoring" : "Ignore"),
       h("button", { type: "button", class: "primary", onclick: () => (shown.close(), shell.openWith(id)) }, "Write privately")),
   ], { class: "small" });
 }

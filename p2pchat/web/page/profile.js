@@ -1,8 +1,8 @@
-/** Oneself: name, what one tells of oneself, being away, what others are told, signing out. */
+/** The profile dialog: name, about text, status, privacy settings and signing out. */
 
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
-import { choices, choose } from "./keep.js";
+import { preferences, setPreference } from "./storage.js";
 import { safeLine } from "./safe.js";
 
 /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell @param {() => void} signOut */
@@ -12,15 +12,15 @@ export async function showProfile(chat, shell, signOut) {
   const name = h("input", { id: "my-name", value: model.me.name, maxlength: 32, autocomplete: "off", required: true });
   const about = h("input", { id: "my-about", value: person?.about ?? "", maxlength: 512, autocomplete: "off" });
   const away = h("input", { id: "my-away", value: person?.status === "idle" ? person.text : "", maxlength: 512, autocomplete: "off", placeholder: "for example lunch" });
-  const rows = (await shell.tried(chat.ask({ do: "set", name: "receipts" }))) ?? [{ value: "on" }];
+  const rows = (await shell.notifyFailure(chat.ask({ do: "set", name: "receipts" }))) ?? [{ value: "on" }];
   const receipts = h("input", { type: "checkbox", id: "my-receipts", checked: rows[0].value === "on" });
-  const typing = h("input", { type: "checkbox", id: "my-typing", checked: choices().typing !== "off" });
+  const typing = h("input", { type: "checkbox", id: "my-typing", checked: preferences().typing !== "off" });
   const said = h("p", { class: "trouble", role: "alert" });
-  const fresh = () => chat.ask({ do: "who" }).then((found) => chat.lines.takeWho(found));
+  const refresh = () => chat.ask({ do: "who" }).then((found) => chat.lines.setPeople(found));
   const done = async (/** @type {any} */ order) => {
     try {
       await chat.ask(order);
-      await fresh();
+      await refresh();
       said.textContent = "";
     } catch (error) {
       said.textContent = /** @type {Error} */ (error).message;
@@ -32,27 +32,27 @@ export async function showProfile(chat, shell, signOut) {
     if (!said.textContent && about.value !== (person?.about ?? "")) await done({ do: "about", text: about.value });
     if (!said.textContent) shown.close();
   };
-  const tell = (/** @type {Event} */ event) => {
+  const setStatus = (/** @type {Event} */ event) => {
     event.preventDefault();
     return done(away.value.trim() ? { do: "away", text: away.value.trim() } : { do: "back" });
   };
   const shown = dialog("You", [
     h("form", { onsubmit: save },
       h("label", { for: "my-name" }, "Name"), name,
-      h("label", { for: "my-about" }, "What others see of you"), about,
+      h("label", { for: "my-about" }, "About me"), about,
       h("div", { class: "row end" }, h("button", { class: "primary" }, "Save"))),
-    h("form", { onsubmit: tell },
-      h("label", { for: "my-away" }, "Away? Say why; empty: you are back"),
-      h("div", { class: "row" }, away, h("button", {}, "Tell others"))),
+    h("form", { onsubmit: setStatus },
+      h("label", { for: "my-away" }, "Status message (leave empty when you're back)"),
+      h("div", { class: "row" }, away, h("button", {}, "Set status"))),
     said,
-    h("label", { class: "check" }, receipts, " Tell others what I have read, and be told what they have"),
-    h("label", { class: "check" }, typing, " Tell others that I type"),
-    h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name: without it, do not sign out."),
+    h("label", { class: "check" }, receipts, " Send and receive read receipts"),
+    h("label", { class: "check" }, typing, " Show when I'm typing"),
+    h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name; don't sign out unless you have saved it."),
     h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => (shown.close(), chat.outbox.forget(), signOut()) }, "Sign out")),
   ]);
   receipts.onchange = () => done({ do: "set", name: "receipts", value: receipts.checked ? "on" : "off" });
   typing.onchange = () => {
-    choose("typing", typing.checked ? "on" : "off");
+    setPreference("typing", typing.checked ? "on" : "off");
     done({ do: "set", name: "typing", value: typing.checked ? "on" : "off" });
   };
 }

@@ -1,4 +1,4 @@
-/** Choosing how to react: a few that people use, or anything else of at most eight characters. */
+/** The reaction picker: common reactions, or any text of up to eight characters. */
 
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
@@ -16,7 +16,7 @@ export function pickReaction(picked) {
   const shown = dialog("React", [
     h("div", { class: "picks" }, USUAL.map((one) => h("button", { type: "button", class: "pick", onclick: () => choose(one) }, one))),
     h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), own.value.trim() && choose(own.value.trim())) },
-      h("label", { for: "own-reaction" }, "Or anything up to eight characters"),
+      h("label", { for: "own-reaction" }, "Or type your own (up to 8 characters)"),
       h("div", { class: "row" }, own, h("button", {}, "React"))),
   ], { class: "small" });
 }

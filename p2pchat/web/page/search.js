@@ -1,7 +1,7 @@
-/** Searching messages: in the conversation in front, or everywhere; what is found can be gone to. */
+/** Message search, in the open conversation or in all of them. Selecting a result shows it in its conversation. */
 
 import { fill, h, iconButton } from "./dom.js";
-import { marked } from "./links.js";
+import { highlight } from "./links.js";
 import { safeLine } from "./safe.js";
 import { when } from "./times.js";
 
@@ -12,8 +12,8 @@ export class SearchPanel {
   constructor(chat, shell) {
     this._chat = chat;
     this._shell = shell;
-    this._asked = 0;
-    this._input = h("input", { type: "search", id: "search", autocomplete: "off", "aria-label": "Search messages", placeholder: "Words, \"exactly these\", or from:somebody", oninput: () => this._soon() });
+    this._searches = 0;
+    this._input = h("input", { type: "search", id: "search", autocomplete: "off", "aria-label": "Search messages", placeholder: "Words, \"an exact phrase\", or from:name", oninput: () => this._soon() });
     this._everywhere = h("input", { type: "checkbox", id: "search-everywhere", onchange: () => this._search() });
     this._found = h("div", { class: "found-list" });
     this._count = h("p", { class: "hint" });
@@ -45,7 +45,7 @@ export class SearchPanel {
 
   async _search() {
     const words = this._input.value.trim();
-    const asked = (this._asked += 1);
+    const search = (this._searches += 1);
     if (!words) {
       this._count.textContent = "";
       fill(this._found);
@@ -55,11 +55,11 @@ export class SearchPanel {
     let said = "";
     try {
       rows = await this._chat.search(words, this._everywhere.checked ? "" : this._chat.model.front?.id);
-      said = rows.length === 0 ? "Nothing found" : rows.length >= 50 ? "The newest 50" : rows.length === 1 ? "1 message" : `${rows.length} messages`;
+      said = rows.length === 0 ? "No matches" : rows.length >= 50 ? "Latest 50 messages" : rows.length === 1 ? "1 message" : `${rows.length} messages`;
     } catch (error) {
       said = /** @type {Error} */ (error).message;
     }
-    if (asked !== this._asked) return;
+    if (search !== this._searches) return;
     this._count.textContent = said;
     fill(this._found, h("ul", { class: "plain" }, rows.reverse().filter((row) => !this._chat.model.ignores(row.sender_id)).map((row) => this._row(row))));
   }
@@ -69,15 +69,15 @@ export class SearchPanel {
     const where = row.kind === "room" ? "Room" : row.kind === "group" ? `#${safeLine(row.conversation)}` : `with ${safeLine(row.conversation)}`;
     return h("li", {}, h("button", { type: "button", class: "found-row", onclick: () => this._go(row) },
       h("span", { class: "found-head" }, h("bdi", {}, safeLine(row.sender)), ` · ${where} · ${when(row.sent_at)}`),
-      h("span", { class: "found-text", dir: "auto" }, row.deleted ? "taken back" : marked(row.text, row.found ?? []))));
+      h("span", { class: "found-text", dir: "auto" }, row.deleted ? "deleted" : highlight(row.text, row.found ?? []))));
   }
 
   /** @param {any} row */
   async _go(row) {
-    const talk = this._chat.lines.found(row);
+    const talk = this._chat.lines.talkOf(row);
     this._shell.showTalk();
     if (!this._shell.isWide) this.close();
-    if (talk.id !== this._chat.model.frontId) await this._chat.go(talk);
+    if (talk.id !== this._chat.model.frontId) await this._chat.open(talk);
     await this._shell.timeline.jump(row.id);
   }
 }

@@ -1,10 +1,10 @@
-/** The picture of a chat: the list beside the conversation in front, and what lies above them for a moment. */
+/** The layout of the chat: the sidebar, the open conversation, and notices above them. */
 
 import { Compose } from "./compose.js";
 import { showHelp } from "./help.js";
 import { h } from "./dom.js";
 import { Head } from "./head.js";
-import { takeKeys } from "./keys.js";
+import { installKeys } from "./keys.js";
 import { Notices } from "./notices.js";
 import { SearchPanel } from "./search.js";
 import { Sidebar } from "./sidebar.js";
@@ -25,7 +25,7 @@ export class Shell {
     this.notices = new Notices(chat.model);
     this.element = h("div", { class: "shell", data: { view: "list" } },
       h("a", { class: "skip", href: "#compose", onclick: (/** @type {Event} */ event) => (event.preventDefault(), this.compose.focus()) }, "Skip to writing"),
-      h("header", { class: "unseen" }, h("h1", {}, "p2pchat")), // there also where list or conversation are not
+      h("header", { class: "unseen" }, h("h1", {}, "p2pchat")), // present on small screens too, where only one part is shown
       this.sidebar.element,
       h("main", { class: "talk", "aria-labelledby": "talk-name" },
         this.head.element,
@@ -37,44 +37,44 @@ export class Shell {
       ),
       this.notices.element,
     );
-    chat.model.bus.on("front", () => this._front());
+    chat.model.bus.on("front", () => this._onFront());
     showTitle(chat.model);
-    takeKeys(this);
+    installKeys(this);
   }
 
-  /** Show the conversation, on a screen too small for both. */
+  /** Show the conversation on a screen too small for both. */
   showTalk() {
     this.element.dataset.view = "talk";
   }
 
-  /** Show the list, on a screen too small for both. */
+  /** Show the list on a screen too small for both. */
   showList() {
     this.element.dataset.view = "list";
     this.sidebar.focusFront();
   }
 
-  /** Whether list and conversation stand side by side. */
+  /** Whether list and conversation fit side by side. */
   get isWide() {
     return matchMedia("(min-width: 46rem)").matches;
   }
 
-  /** Go to a conversation because somebody chose it. @param {import("./model.js").Talk} talk */
+  /** Open the conversation the user chose. @param {import("./model.js").Talk} talk */
   async open(talk) {
     this.showTalk();
     this.search.close();
-    await this.chat.go(talk);
+    await this.chat.open(talk);
     this.compose.focus();
   }
 
   /** @param {string} userId */
   async openWith(userId) {
     try {
-      await this.chat.goTo(userId);
+      await this.chat.openWith(userId);
       this.showTalk();
       this.search.close();
       this.compose.focus();
     } catch (error) {
-      this.notices.say(/** @type {Error} */ (error).message);
+      this.notices.show(/** @type {Error} */ (error).message);
     }
   }
 
@@ -82,17 +82,17 @@ export class Shell {
     showHelp();
   }
 
-  /** Do something that may fail, and say so. @param {Promise<any>} doing */
-  async tried(doing) {
+  /** Wait for an action and show its error as a notice. @param {Promise<any>} action */
+  async notifyFailure(action) {
     try {
-      return await doing;
+      return await action;
     } catch (error) {
-      this.notices.say(/** @type {Error} */ (error).message);
+      this.notices.show(/** @type {Error} */ (error).message);
       return null;
     }
   }
 
-  _front() {
+  _onFront() {
     this.compose.front();
     this.timeline.front();
     if (this.isWide && !document.querySelector("dialog[open]")) this.compose.focus();

@@ -1,14 +1,14 @@
-/** The list: the room, groups, people to write to, what is unread where, and who one is oneself. */
+/** The list of conversations: the room, groups and people, with unread counts, and the own profile below. */
 
 import { fill, h, icon, iconButton } from "./dom.js";
 import { newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
 import { Keyed } from "./keyed.js";
-import { byPresence, disc, howIs } from "./people.js";
+import { byPresence, disc, statusText } from "./people.js";
 import { showProfile } from "./profile.js";
 import { safeLine } from "./safe.js";
 
-const MOST_PEOPLE = 60; // at once; the field above finds the others
+const MOST_PEOPLE = 60; // shown at once; the search field finds the others
 
 export class Sidebar {
   /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell @param {() => void} signOut */
@@ -20,8 +20,8 @@ export class Sidebar {
       type: "search", id: "find", placeholder: "Find or search", "aria-label": "Find people, groups and messages",
       autocomplete: "off", oninput: () => this._draw(), onkeydown: (/** @type {KeyboardEvent} */ event) => this._findKey(event),
     });
-    this._searching = h("button", { type: "button", class: "side-row", hidden: true, onclick: () => this._search() }, icon("search"), h("span", { class: "side-name" }));
-    this._room = this._list("Everybody");
+    this._searchRow = h("button", { type: "button", class: "side-row", hidden: true, onclick: () => this._search() }, icon("search"), h("span", { class: "side-name" }));
+    this._room = this._list("Everyone");
     this._groups = this._list("Groups");
     this._people = this._list("People");
     this._more = h("p", { class: "hint" });
@@ -29,7 +29,7 @@ export class Sidebar {
     this._noPeople = h("p", { class: "hint" });
     const newOne = iconButton("plus", "New group", () => newGroup(this._chat, this._shell));
     this._talks = h("div", { class: "side-lists" },
-      this._searching, this._room.list,
+      this._searchRow, this._room.list,
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "Groups"), newOne), this._noGroups, this._groups.list),
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People")), this._noPeople, this._people.list, this._more),
     );
@@ -42,7 +42,7 @@ export class Sidebar {
       h("div", { class: "side-find" }, icon("search"), this.find),
       this._talks,
       h("div", { class: "side-foot" },
-        h("button", { type: "button", class: "invite-button", onclick: () => shell.tried(showInvite(chat)) }, icon("invite"), "Invite people"),
+        h("button", { type: "button", class: "invite-button", onclick: () => shell.notifyFailure(showInvite(chat)) }, icon("invite"), "Invite people"),
         this._me,
       ),
     );
@@ -50,7 +50,7 @@ export class Sidebar {
     this._draw();
   }
 
-  /** Move the focus to the conversation in front. */
+  /** Move the focus to the open conversation. */
   focusFront() {
     (this._talks.querySelector("[aria-current]") ?? this.find).focus();
   }
@@ -93,22 +93,22 @@ export class Sidebar {
     const words = this.find.value.trim().toLowerCase();
     const fits = (/** @type {string} */ name) => !words || name.toLowerCase().includes(words);
     const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && talk.member && fits(talk.name));
-    const people = this._found(fits);
-    this._searching.hidden = !words;
-    this._searching.lastElementChild.textContent = `Search messages for “${safeLine(this.find.value.trim())}”`;
+    const people = this._matchingPeople(fits);
+    this._searchRow.hidden = !words;
+    this._searchRow.lastElementChild.textContent = `Search messages for “${safeLine(this.find.value.trim())}”`;
     this._room.draw(model.room && fits("room") ? [this._row(model.room)] : []);
     this._groups.draw(groups.map((talk) => this._row(talk)));
     this._people.draw(people.slice(0, MOST_PEOPLE).map((person) => this._person(person)));
-    this._noGroups.textContent = groups.length || words ? "" : "Talk with a few people at once";
-    this._noPeople.textContent = words ? (people.length ? "" : "Nobody is called so") : people.length ? "Choose somebody to write privately" : "Nobody else is here yet: invite somebody";
+    this._noGroups.textContent = groups.length || words ? "" : "Chat with a few people at once";
+    this._noPeople.textContent = words ? (people.length ? "" : "No matches") : people.length ? "Choose someone to write privately" : "No one else is here yet. Invite someone.";
     const more = people.length - MOST_PEOPLE;
-    this._more.textContent = more > 0 ? `and ${more} more: find them by name above` : "";
+    this._more.textContent = more > 0 ? `${more} more; search by name above` : "";
     for (const hint of [this._noGroups, this._noPeople, this._more]) hint.hidden = !hint.textContent;
     this._drawMe();
   }
 
   /** @param {(name: string) => boolean} fits */
-  _found(fits) {
+  _matchingPeople(fits) {
     const { model } = this._chat;
     const unread = (/** @type {import("./model.js").Person} */ person) => (model.talkWith(person.id)?.unread ? 0 : 1);
     const people = [...model.people.values()].filter((person) => !person.me && person.name && fits(person.label));
@@ -120,7 +120,7 @@ export class Sidebar {
     const { model } = this._chat;
     const name = talk.kind === "room" ? "Room" : `#${safeLine(talk.name)}`;
     const here = [...model.people.values()].filter((person) => person.status === "online" || person.status === "idle").length;
-    const sub = talk.kind === "room" ? `everybody, ${here} here now` : `${talk.memberCount} members`;
+    const sub = talk.kind === "room" ? `everyone, ${here} here now` : `${talk.memberCount} members`;
     const sign = () => h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
     return this._button(talk.id, sign, name, sub, talk, talk.id === model.frontId, () => this._shell.open(talk));
   }
@@ -129,7 +129,7 @@ export class Sidebar {
   _person(person) {
     const talk = this._chat.model.talkWith(person.id);
     const front = talk !== undefined && talk.id === this._chat.model.frontId;
-    const sub = person.ignored ? "ignored" : howIs(person);
+    const sub = person.ignored ? "ignored" : statusText(person);
     return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), sub, talk, front, () => this._shell.openWith(person.id));
   }
 
@@ -141,24 +141,24 @@ export class Sidebar {
   _button(to, sign, name, sub, talk, front, open) {
     const unread = talk?.unread ?? 0;
     const waiting = talk?.waiting.length ?? 0;
-    const meant = Boolean(talk?.mentions);
+    const mentioned = Boolean(talk?.mentions);
     const draw = () => h("li", {},
       h("button", { type: "button", class: "side-row", data: { to, sure: "1" }, "aria-current": front ? "true" : null, onclick: open },
         sign(),
         h("span", { class: "side-words" }, h("bdi", { class: "side-name" }, name), h("span", { class: "side-sub", dir: "auto" }, sub)),
-        waiting > 0 && h("span", { class: "badge quiet", title: "waits to be sent" }, `${waiting} ↑`),
-        unread > 0 && h("span", { class: talk?.kind === "dm" || meant ? "badge" : "badge soft" },
-          unread > 99 ? "99+" : String(unread), h("span", { class: "unseen" }, meant ? " unread, with your name" : " unread")),
+        waiting > 0 && h("span", { class: "badge quiet", title: "waiting to be sent" }, `${waiting} ↑`),
+        unread > 0 && h("span", { class: talk?.kind === "dm" || mentioned ? "badge" : "badge soft" },
+          unread > 99 ? "99+" : String(unread), h("span", { class: "unseen" }, mentioned ? " unread, mentions you" : " unread")),
       ),
     );
     const status = this._chat.model.people.get(to)?.status;
-    return { key: to, drawn: JSON.stringify([name, sub, unread, waiting, meant, front, status]), draw };
+    return { key: to, drawn: JSON.stringify([name, sub, unread, waiting, mentioned, front, status]), draw };
   }
 
   _drawMe() {
     const { me, people, state } = this._chat.model;
     const person = people.get(me.id);
-    const how = state === "open" ? howIs(person) || "online" : "not connected";
+    const how = state === "open" ? statusText(person) || "online" : "offline";
     const drawn = JSON.stringify([me, how]);
     if (this._meDrawn === drawn) return;
     this._meDrawn = drawn;

@@ -1,23 +1,23 @@
-/** Signing in: take a name and get a token, or use a token one has. */
+/** Sign-in form: register a name and get a token, or sign in with an existing token. */
 
 import { signUp } from "./accounts.js";
 import { fill, h } from "./dom.js";
-import { copyButton } from "./copying.js";
+import { copyButton } from "./clipboard.js";
 
 /**
  * @param {object} with_
- * @param {string} with_.why a sentence to begin with; "" for none
+ * @param {string} with_.why the sentence to show first; "" for none
  * @param {(token: string, forLong: boolean) => void} with_.entered
  * @returns {HTMLElement}
  */
 export function signIn({ why, entered }) {
   const card = h("div", { class: "card" });
-  fill(card, choosing(card, why, entered));
+  fill(card, signInForm(card, why, entered));
   return h("main", { class: "door" }, card);
 }
 
 /** @param {HTMLElement} card @param {string} why @param {(token: string, forLong: boolean) => void} entered */
-function choosing(card, why, entered) {
+function signInForm(card, why, entered) {
   const trouble = h("p", { class: "trouble", id: "trouble", role: "alert" }, why);
   const forLong = h("input", { type: "checkbox", id: "for-long" });
   const name = h("input", {
@@ -32,7 +32,7 @@ function choosing(card, why, entered) {
     trouble.textContent = "";
     try {
       const made = await signUp(name.value.trim());
-      fill(card, showing(made.name, made.token, () => entered(made.token, forLong.checked)));
+      fill(card, tokenCard(made.name, made.token, () => entered(made.token, forLong.checked)));
       card.querySelector("h1")?.focus();
     } catch (error) {
       trouble.textContent = /** @type {Error} */ (error).message;
@@ -46,14 +46,14 @@ function choosing(card, why, entered) {
   };
   return [
     h("h1", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 40, height: 40 }), "p2pchat"),
-    h("p", { class: "lead" }, "Chat with everybody of this network: in this browser, or in a terminal."),
+    h("p", { class: "lead" }, "Chat with everyone on this network, from your browser or a terminal."),
     h("form", { onsubmit: joining },
       h("label", { for: "name" }, "Choose a name"),
       h("div", { class: "row" }, name, join),
       trouble,
     ),
     h("details", { open: Boolean(why) },
-      h("summary", {}, "I have been here before"),
+      h("summary", {}, "I already have a token"),
       h("form", { onsubmit: entering },
         h("label", { for: "token" }, "Your token"),
         h("div", { class: "row" }, token, h("button", {}, "Sign in")),
@@ -63,13 +63,13 @@ function choosing(card, why, entered) {
   ];
 }
 
-/** The token, shown this once. @param {string} name @param {string} token @param {() => void} go */
-function showing(name, token, go) {
+/** Show a new token, which cannot be shown again. @param {string} name @param {string} token @param {() => void} go */
+function tokenCard(name, token, go) {
   const shown = h("div", { class: "token", role: "group", "aria-label": "Your token" }, token);
   return [
     h("h1", { tabindex: -1 }, "Welcome, ", h("bdi", {}, name)),
-    h("p", {}, "This is your token. It is the only way back to your name, and it is shown this once: keep it where you keep passwords."),
+    h("p", {}, "This is your token, the only way back to your name. You won't see it again: save it in your password manager."),
     shown,
-    h("div", { class: "row" }, copyButton(() => token, "Copy the token"), h("button", { class: "primary", type: "button", onclick: go }, "Start chatting")),
+    h("div", { class: "row" }, copyButton(() => token, "Copy token"), h("button", { class: "primary", type: "button", onclick: go }, "Start chatting")),
   ];
 }

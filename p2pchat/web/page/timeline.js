@@ -1,9 +1,8 @@
 /**
- * The messages of the conversation in front: newest at the end, older ones when one scrolls up, and the place where one
- * looks stays where it is, whatever comes before or behind it.
+ * The messages of the open conversation. The newest is at the end; scrolling up loads older ones. The scroll position
+ * stays where the reader is when messages are added above or below.
  *
- * One message at a time is in the order of the Tab key; arrow keys go from one to the next, and what can be done with it
- * follows it.
+ * Tab reaches one message at a time, followed by its action buttons. Arrow keys move between messages.
  */
 
 import { fill, h, icon } from "./dom.js";
@@ -12,13 +11,13 @@ import { drawMessage } from "./message.js";
 import { showPerson } from "./person.js";
 import { pickReaction } from "./reactions.js";
 import { safeLine } from "./safe.js";
-import { sure } from "./dialog.js";
+import { confirm } from "./dialog.js";
 import { showReceipts } from "./ticks.js";
 import { day, dayKey } from "./times.js";
 
-const NEAR = 60; // pixels from the end that still count as being there
-const EARLY = 400; // pixels from the beginning at which older ones are asked for
-const TOGETHER = 5 * 60 * 1000; // milliseconds between messages of one writer that stand under one name
+const NEAR = 60; // pixels from the end that still count as the end
+const EARLY = 400; // pixels from the top at which older messages are loaded
+const TOGETHER = 5 * 60 * 1000; // milliseconds in which messages of one writer are grouped under one name
 
 /** @typedef {import("./model.js").Message} Message @typedef {import("./model.js").Talk} Talk */
 
@@ -36,36 +35,36 @@ export class Timeline {
     this._down = h("button", { type: "button", class: "to-end", hidden: true, onclick: () => this.toEnd() }, icon("down"), h("span", {}));
     this.element = h("div", { class: "timeline-frame" }, this._box, this._down);
     this._keyed = new Keyed(this._list);
-    this._sticks = true;
+    this._atEnd = true;
     this._activeId = "";
-    this._does = this._doings();
+    this._actions = this._messageActions();
     for (const topic of ["talk", "people"]) chat.model.bus.on(topic, () => this._drawSoon());
-    chat.seesWhen(() => this._sticks);
-    new ResizeObserver(() => this._sticks && this._jumpToEnd()).observe(this._box);
+    chat.setAtEnd(() => this._atEnd);
+    new ResizeObserver(() => this._atEnd && this._jumpToEnd()).observe(this._box);
   }
 
-  /** Another conversation is in front. */
+  /** Show another conversation. */
   front() {
     this._keyed.clear();
-    this._sticks = true;
+    this._atEnd = true;
     this._activeId = "";
     this._draw();
   }
 
   toEnd() {
-    this._sticks = true;
+    this._atEnd = true;
     this._jumpToEnd();
-    this._chat.lookSoon();
+    this._chat.markReadSoon();
   }
 
   /** Show a message and move the focus to it. @param {string} id */
   async jump(id) {
     const talk = this._chat.model.front;
-    if (!talk || !(await this._shell.tried(this._chat.reach(talk, id)))) {
-      this._shell.notices.say("That message is too far back to be shown here.");
+    if (!talk || !(await this._shell.notifyFailure(this._chat.loadUntil(talk, id)))) {
+      this._shell.notices.show("That message is too old to show here.");
       return;
     }
-    this._sticks = false;
+    this._atEnd = false;
     this._draw();
     const node = this._keyed.node(id);
     node?.scrollIntoView({ block: "center" });
@@ -90,10 +89,10 @@ export class Timeline {
   _draw() {
     const talk = this._chat.model.front;
     if (!talk) return;
-    const anchor = this._sticks ? null : this._anchor();
+    const anchor = this._atEnd ? null : this._anchor();
     this._keyed.draw(this._wanted(talk));
     this._drawTop(talk);
-    if (this._sticks) this._jumpToEnd();
+    if (this._atEnd) this._jumpToEnd();
     else if (anchor) this._box.scrollTop += anchor.node.offsetTop - anchor.top;
     this._drawDown();
     this._keepActive();
@@ -113,7 +112,7 @@ export class Timeline {
       if (unread) items.push({ key: "unread", drawn: "", draw: () => h("li", { class: "unread-line" }, h("span", {}, "New")) });
       const head = !sameDay || unread || !before || before.senderId !== message.senderId || message.action || before.action || Date.parse(message.sentAt) - Date.parse(before.sentAt) > TOGETHER;
       const drawn = [message.version, head, model.labelOf(message.senderId), message.replyTo ? (talk.byId.get(message.replyTo)?.version ?? "") : ""].join(" ");
-      items.push({ key: message.id || message.ref, drawn, draw: () => drawMessage(message, { model, talk, head }, this._does) });
+      items.push({ key: message.id || message.ref, drawn, draw: () => drawMessage(message, { model, talk, head }, this._actions) });
       before = message;
     }
     return items;
@@ -127,7 +126,7 @@ export class Timeline {
     if (this._topDrawn === drawn) return;
     this._topDrawn = drawn;
     if (empty) fill(this._top, this._welcome(talk));
-    else if (state === "complete") fill(this._top, h("p", { class: "hint" }, "This is the beginning of the conversation"));
+    else if (state === "complete") fill(this._top, h("p", { class: "hint" }, "This is the start of the conversation"));
     else if (state === "loading") fill(this._top, h("p", { class: "hint" }, "Loading…"));
     else fill(this._top, h("button", { type: "button", onclick: () => this._chat.older(talk) }, "Show earlier messages"));
   }
@@ -136,20 +135,20 @@ export class Timeline {
   _welcome(talk) {
     const name = safeLine(talk.name);
     const said = {
-      room: ["Nothing was said in the room yet", "Everybody in this network reads what is written here. Say hello, or choose somebody in the list to write privately."],
-      dm: [`This is the beginning of what you and ${name} write`, "Only you two read this. When they are away it is delivered when they come back."],
-      group: [`Nothing was said in #${name} yet`, "Its members read what is written here, also what was written before they came."],
+      room: ["No messages yet", "Everyone on this network can read the room. Say hello, or choose someone in the list to write privately."],
+      dm: [`This is the start of your conversation with ${name}`, "Only the two of you can read it. Messages are delivered later if one of you is away."],
+      group: [`No messages in #${name} yet`, "Members can read everything here, including messages from before they joined."],
     }[talk.kind] ?? ["", ""];
     return h("div", { class: "welcome" }, h("p", { class: "welcome-title" }, said[0]), h("p", {}, said[1]));
   }
 
-  // ---- where one looks
+  // ---- scroll position
 
   _jumpToEnd() {
     this._box.scrollTop = this._box.scrollHeight;
   }
 
-  /** The first message in sight, and where it is. */
+  /** Return the first visible message and its position. */
   _anchor() {
     const top = this._box.scrollTop;
     const node = this._messages().find((one) => one.offsetTop + one.offsetHeight > top);
@@ -158,9 +157,9 @@ export class Timeline {
 
   _scrolled() {
     const box = this._box;
-    const was = this._sticks;
-    this._sticks = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR;
-    if (this._sticks && !was) this._chat.lookSoon();
+    const was = this._atEnd;
+    this._atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR;
+    if (this._atEnd && !was) this._chat.markReadSoon();
     this._drawDown();
     const talk = this._chat.model.front;
     if (talk && box.scrollTop < EARLY) this._chat.older(talk);
@@ -168,8 +167,8 @@ export class Timeline {
 
   _drawDown() {
     const unread = this._chat.model.front?.unread ?? 0;
-    this._down.hidden = this._sticks;
-    const label = unread ? `${unread} new` : "To the newest";
+    this._down.hidden = this._atEnd;
+    const label = unread ? `${unread} new` : "Jump to latest";
     if (this._down.lastElementChild.textContent !== label) this._down.lastElementChild.textContent = label;
   }
 
@@ -196,10 +195,10 @@ export class Timeline {
       event.stopPropagation();
     } else if (message && target === message) {
       const found = this._messageOf(message);
-      const does = { r: this._does.reply, "+": this._does.react, e: this._does.edit, Delete: this._does.remove, i: this._does.info }[event.key];
-      if (found?.id && !found.deleted && does && (found.mine || event.key === "r" || event.key === "+")) {
+      const action = { r: this._actions.reply, "+": this._actions.react, e: this._actions.edit, Delete: this._actions.remove, i: this._actions.info }[event.key];
+      if (found?.id && !found.deleted && action && (found.mine || event.key === "r" || event.key === "+")) {
         event.preventDefault();
-        does(found);
+        action(found);
       }
     }
   }
@@ -225,7 +224,7 @@ export class Timeline {
     message.scrollIntoView({ block: "nearest" });
   }
 
-  /** One message, and what can be done with it, is in the order of the Tab key. */
+  /** Keep exactly one message, with its buttons, in the Tab order. */
   _keepActive() {
     for (const message of this._list.querySelectorAll(".message.active")) {
       if (message.dataset.id !== this._activeId) setTab(message, false);
@@ -234,24 +233,24 @@ export class Timeline {
     if (active) setTab(active, true);
   }
 
-  // ---- what can be done with a message
+  // ---- actions on a message
 
-  /** @returns {import("./message.js").Does} */
-  _doings() {
+  /** @returns {import("./message.js").Actions} */
+  _messageActions() {
     const { _chat: chat, _shell: shell } = this;
     return {
       reply: (message) => shell.compose.reply(message),
       edit: (message) => shell.compose.edit(message),
-      react: (message) => pickReaction((reaction) => shell.tried(chat.react(message, reaction))),
-      toggle: (message, reaction) => shell.tried(chat.react(message, reaction)),
+      react: (message) => pickReaction((reaction) => shell.notifyFailure(chat.react(message, reaction))),
+      toggle: (message, reaction) => shell.notifyFailure(chat.react(message, reaction)),
       remove: async (message) => {
-        const said = "Nobody is shown this message any more. Whoever has it already may still have it in a log.";
-        if (await sure("Take this message back?", said, "Take it back")) await shell.tried(chat.remove(message.id));
+        const said = "It disappears for everyone. Log files of others may still contain it.";
+        if (await confirm("Delete this message?", said, "Delete")) await shell.notifyFailure(chat.remove(message.id));
       },
-      info: (message) => shell.tried(showReceipts(chat, message)),
-      person: (message) => shell.tried(showPerson(chat, shell, message.senderId)),
+      info: (message) => shell.notifyFailure(showReceipts(chat, message)),
+      person: (message) => shell.notifyFailure(showPerson(chat, shell, message.senderId)),
       jump: (id) => this.jump(id),
-      again: (message) => chat.outbox.again(message.ref),
+      again: (message) => chat.outbox.retry(message.ref),
       discard: (message) => chat.outbox.discard(message.ref),
     };
   }

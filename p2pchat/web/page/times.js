@@ -1,4 +1,4 @@
-/** Times as people read them, in their own zone and language. */
+/** Times in the reader's zone and language. */
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
@@ -15,7 +15,7 @@ export function whole(iso) {
   return WHOLE.format(new Date(iso));
 }
 
-/** @param {string} iso @returns {string} one word for each day, in the local zone */
+/** @param {string} iso @returns {string} a key that is unique for each day in the local zone */
 export function dayKey(iso) {
   return new Date(iso).toDateString();
 }
@@ -29,7 +29,7 @@ export function day(iso, now = new Date()) {
   return (then.getFullYear() === now.getFullYear() ? DAY : DAY_AND_YEAR).format(then);
 }
 
-/** @param {string} iso @param {Date} [now] @returns {string} the time of today, else the day with it */
+/** @param {string} iso @param {Date} [now] @returns {string} the time if it is today, else day and time */
 export function when(iso, now = new Date()) {
   return new Date(iso).toDateString() === now.toDateString() ? clock(iso) : `${day(iso, now)}, ${clock(iso)}`;
 }

@@ -1,4 +1,4 @@
-/** The title of the window: how much is unread, and where one is. */
+/** The title of the window: the unread count and the open conversation. */
 
 /** @param {import("./model.js").Model} model */
 export function showTitle(model) {

@@ -1,4 +1,4 @@
-/** Who types just now in the conversation in front. */
+/** Typing indicators of the open conversation. */
 
 import { h } from "./dom.js";
 import { safeLine } from "./safe.js";

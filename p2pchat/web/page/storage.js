@@ -1,0 +1,61 @@
+/**
+ * Data stored in this browser: the token, for this tab or permanently as the user chooses, unsent messages, and
+ * preferences. None of it is a cookie, so no other site can make the browser send it.
+ */
+
+const TOKEN = "p2pchat.token";
+const OUTBOX = "p2pchat.outbox.";
+const PREFERENCES = "p2pchat.choices";
+
+/** @param {() => any} work @returns {any} null when the browser stores nothing */
+function quietly(work) {
+  try {
+    return work();
+  } catch {
+    return null;
+  }
+}
+
+/** @returns {string} the token, "" for none */
+export function loadToken() {
+  return quietly(() => sessionStorage.getItem(TOKEN) ?? localStorage.getItem(TOKEN)) ?? "";
+}
+
+/** @param {string} token @param {boolean} forLong keep it after this tab is closed */
+export function saveToken(token, forLong) {
+  deleteToken();
+  quietly(() => (forLong ? localStorage : sessionStorage).setItem(TOKEN, token));
+}
+
+export function deleteToken() {
+  quietly(() => sessionStorage.removeItem(TOKEN));
+  quietly(() => localStorage.removeItem(TOKEN));
+}
+
+/** @param {string} userId @returns {any[]} messages this tab has not sent yet */
+export function loadOutbox(userId) {
+  const found = quietly(() => JSON.parse(sessionStorage.getItem(OUTBOX + userId) ?? "[]"));
+  return Array.isArray(found) ? found : [];
+}
+
+/** @param {string} userId @param {any[]} items */
+export function saveOutbox(userId, items) {
+  quietly(() =>
+    items.length ? sessionStorage.setItem(OUTBOX + userId, JSON.stringify(items)) : sessionStorage.removeItem(OUTBOX + userId),
+  );
+}
+
+/** @param {string} userId */
+export function deleteOutbox(userId) {
+  quietly(() => sessionStorage.removeItem(OUTBOX + userId));
+}
+
+/** @returns {Record<string, any>} preferences set in this browser */
+export function preferences() {
+  return quietly(() => JSON.parse(localStorage.getItem(PREFERENCES) ?? "{}")) ?? {};
+}
+
+/** @param {string} name @param {any} value */
+export function setPreference(name, value) {
+  quietly(() => localStorage.setItem(PREFERENCES, JSON.stringify({ ...preferences(), [name]: value })));
+}
