@@ -1,17 +1,18 @@
-"""Client: one link, dialled or accepted, from its TLS handshake to its end.
+"""One link to another peer: dialling, the TLS handshake, frames in both directions, and its end.
 
-It moves bytes and cuts them into frames; what a frame means, who the far end is allowed to be and when to give up on
-it are decided in core/. It begins with the two plain asyncio streams of a socket, or of anything else whose transport
-can write, close, abort, change its protocol, tell its buffer's size and keep limits on it; TLS runs over them in
-identity/tls.py. When TLS stands the Client is the transport's protocol itself: a task that reads the stream would be
-one more turn of the loop for each read, and a dozen objects for each link.
+`dial()` connects. `Client` takes a connected pair of asyncio streams, dialled or accepted. The streams may belong to
+anything whose transport can write, close, abort, change its protocol, report the size of its buffer and keep limits on
+it. TLS runs on top of them (identity/tls.py). A Client moves bytes and cuts them into frames. What a frame means, who
+may be at the far end, and when to give up on it are decided in core/.
 
-In: everything one read brought (up to 256 KiB, in one buffer for all links of a thread) is decrypted and decoded at
-once and handed on as one list. Out: everything sent within one turn of the event loop, or until `flush`, becomes one
-TLS write. Nothing here waits for the far end: `send` always takes the bytes and `full` says when to stop, because the
-buffer of the link is above its limit.
+Reading: all bytes of one read (up to 256 KiB, in one buffer shared by all links of a thread) are decrypted and decoded
+at once, and passed on as one list. After the TLS handshake the Client itself is the transport's protocol: a task that
+reads from the stream would cost another turn of the loop for each read, and a dozen objects for each link.
 
-A started link ends once, with one word to on_down:
+Writing: everything sent within one turn of the loop, or until `flush`, becomes one TLS write. Nothing waits for the far
+end. `send` always takes the bytes, and `full` tells the caller to stop because the link's buffer is above its limit.
+
+A started link ends once. on_down then gets one of these reasons:
     closed    the far end said, inside TLS, that it has written its last byte
     lost      the connection broke, or ended without that word
     timeout   the system gave up on it (ETIMEDOUT)
@@ -38,46 +39,145 @@ from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
 
-# A StreamReader, which is read while TLS begins, stops its socket above twice its limit. One read of the socket brings
-# 256 KiB at most, so it holds less than 512 KiB.
+CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
+READ_BYTES = 256 * 1024  # read from a socket at once
+# A StreamReader, used during the TLS handshake, pauses its socket above twice its limit. One read of the socket brings
+# at most 256 KiB, so the stream holds less than 512 KiB, and one read of that much empties it.
 STREAM_LIMIT_BYTES = 128 * 1024
-READ_BYTES = 256 * 1024  # of a socket at once
-STREAM_BYTES = 4 * STREAM_LIMIT_BYTES  # so a read of that much empties the stream, whatever it holds
-WRITE_NOW_BYTES = 256 * 1024  # so much waiting for the end of the turn is written at once: it bounds the joined copy
-LOW_BUFFER_PART = 4  # drained is a quarter of the limit: room for a few batches before it is full again
-LOOKS_A_WAIT = 6  # how often a stuck link is looked at within stuck_after: it is noticed a sixth late at most
-WINDOWS_TIMEOUT = 121  # ERROR_SEM_TIMEOUT: how an overlapped read says ETIMEDOUT there, and Python no TimeoutError
+STREAM_READ_BYTES = 4 * STREAM_LIMIT_BYTES
+FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes above this are written before the turn ends: it bounds the joined copy
+LOW_BUFFER_PART = 4  # a full link counts as drained at a quarter of its limit: room for a few batches
+STUCK_CHECKS = 6  # checks of a link within stuck_after: a stuck one is noticed a sixth late at most
+WINDOWS_TIMEOUT = 121  # ERROR_SEM_TIMEOUT: Windows' ETIMEDOUT for an overlapped read, not a TimeoutError in Python
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class _Shared(threading.local):
-    """One buffer of ciphertext a thread: what is read into it is decrypted before anything else happens."""
+async def dial(host: str, port: int, *, timeout: float) -> Streams:
+    """Connect over TCP. Client does the TLS handshake.
+
+    Args:
+        host: An address, or a name. The addresses of a name race each other.
+        timeout: Seconds for everything, name resolution included.
+    Raises:
+        OSError: No connection. With several addresses it is the error that says most, see _ConnectRace.
+        TimeoutError: No answer within `timeout` (also an OSError).
+    """
+    async with asyncio.timeout(timeout):
+        if _is_address(host):
+            return await _connect(host, port)
+        return await _ConnectRace(port).run(await _resolve(host, port))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def _resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a name, best first, alternating IPv6 and IPv4: one of the two may lead nowhere."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    families: dict[int, list[str]] = {}
+    for family, _, _, _, sockaddr in found:
+        scope = sockaddr[3] if len(sockaddr) == 4 else 0  # the network card of a link-local address
+        families.setdefault(family, []).append(f"{sockaddr[0]}%{scope}" if scope else str(sockaddr[0]))
+    alternating = chain.from_iterable(zip_longest(*families.values()))
+    return list(dict.fromkeys(address for address in alternating if address is not None))
+
+
+async def _connect(address: str, port: int) -> Streams:
+    return await asyncio.open_connection(address, port, limit=STREAM_LIMIT_BYTES)
+
+
+class _ConnectRace:
+    """A race of several addresses for one connection ("Happy Eyeballs", RFC 8305).
+
+    Each attempt starts CONNECT_STAGGER after the one before it, or as soon as that failed. The first connection wins.
+    However the race ends, the winner's connection is the only one left open.
+
+    asyncio has such a race too (happy_eyeballs_delay), which leaks sockets when it is cancelled: CPython 3.11's
+    asyncio/staggered.py returns the connection as the result of a task that nobody reads any more, and its wait_for may
+    swallow the cancellation. Here a connection is stored as soon as it exists, and a cancelled race closes it.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._attempts: list[asyncio.Task[None]] = []
+        self._errors: list[OSError] = []
+        self._winner: Streams | None = None
+
+    async def run(self, addresses: Iterable[str]) -> Streams:
+        """Return the first connection.
+
+        Raises:
+            OSError: No address could be connected to.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:  # waits for all attempts, also when it is cancelled
+                for address in addresses:
+                    self._attempts.append(group.create_task(self._attempt(address)))
+                    await asyncio.wait(self._attempts[-1:], timeout=CONNECT_STAGGER)
+                    if self._winner is not None:
+                        break
+        except BaseException:
+            if self._winner is not None:
+                self._winner[1].transport.abort()
+            raise
+        if self._winner is None:
+            raise self._most_telling_error()
+        if self._winner[1].transport.is_closing():  # cut while the other attempts were cancelled
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        return self._winner
+
+    async def _attempt(self, address: str) -> None:
+        try:
+            streams = await _connect(address, self._port)
+        except OSError as error:
+            self._errors.append(error)
+            return
+        self._winner = streams
+        for other in self._attempts:
+            if other is not asyncio.current_task():
+                other.cancel()  # an attempt that has just connected closes its connection
+
+    def _most_telling_error(self) -> OSError:
+        """Return a refusal, which proves that the machine is there, or else the first error."""
+        refused = (error for error in self._errors if isinstance(error, ConnectionRefusedError))
+        return next(refused, self._errors[0])
+
+
+class _ReadBuffer(threading.local):
+    """One buffer for ciphertext per thread: what is read into it is decrypted before anything else happens."""
 
     def __init__(self) -> None:
-        self.cipher = memoryview(bytearray(READ_BYTES))
+        self.view = memoryview(bytearray(READ_BYTES))
 
 
-_shared = _Shared()
+_read_buffer = _ReadBuffer()
 
-# asyncio reads for a Protocol into 256 KiB made for each read, and given back: three calls of the system, 14 us. Loops
-# of Windows may fill a buffer long after they asked for it, while another link's read is in it.
+# For a plain Protocol asyncio allocates and frees 256 KiB for each read: three system calls, 14 us. Loops on Windows
+# may fill a buffer long after they asked for it, while it holds the bytes of another link.
 if sys.platform == "win32":
-    _Reads = asyncio.Protocol
+    _BaseProtocol = asyncio.Protocol
 else:
-    _Reads = asyncio.BufferedProtocol
+    _BaseProtocol = asyncio.BufferedProtocol
 
 
-class Client(_Reads):
-    """One link. Make it, await handshake(), then start(); use it in the event loop it was made in.
+class Client(_BaseProtocol):
+    """One link. Make it, await handshake(), call start(); use it in the event loop it was made in.
 
-    The methods of a protocol are for the transport alone.
+    The methods of asyncio.BufferedProtocol are for the transport alone.
     """
 
     __slots__ = (
         *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
-        *("_started", "_reads", "_first_plain", "_fault_told", "_heard_at"),
-        *("_waiting", "_waiting_bytes", "_turn_end", "_written_bytes", "_full"),
-        *("_look", "_taken_bytes", "_taken_at", "_closing", "_ended", "_over"),
+        *("_started", "_reading", "_early_plaintext", "_faulted", "_heard_at"),
+        *("_unsent", "_unsent_bytes", "_flush_handle", "_written_bytes", "_full"),
+        *("_stuck_timer", "_taken_bytes", "_taken_at", "_closing", "_reason", "_ended"),
     )
 
     def __init__(
@@ -95,19 +195,19 @@ class Client(_Reads):
         on_full: Callable[[int], None],
         on_drained: Callable[[int], None],
     ) -> None:
-        """Take over a connected pair of streams.
+        """Take over a connected pair of streams. Every callback gets `link_id` first.
 
         Args:
-            link_id: The number that every callback gets back.
-            on_frames: The frames of one read, in order; [] when bytes came but no whole frame (also a sign of life).
-            on_fault: The code and text of the `bye` that the far end has earned; nothing is decoded any more.
-            on_down: Told once after start(), as the last: the reason.
-            on_full: The buffer has gone above its limit; told from within send() or at the end of a turn.
-            on_drained: It has come down to a quarter; only after on_full.
+            on_frames: Called with the frames of one read, in order. [] means that bytes came but no whole frame, which
+                is a sign of life too.
+            on_fault: Called with the code and text of the `bye` that the far end deserves. Nothing is decoded after it.
+            on_down: Called once after start(), as the last callback, with the reason.
+            on_full: Called when the buffer has risen above its limit, from within send() or at the end of a turn.
+            on_drained: Called when a full buffer has come down to a quarter of its limit.
         """
         self.link_id = link_id
         self._reader, self._writer = reader, writer
-        self._transport = cast(asyncio.Transport, writer.transport)  # it reads too; typeshed knows no better
+        self._transport = cast(asyncio.Transport, writer.transport)  # it reads too, unlike typeshed says
         self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._server_side = server_side
@@ -116,68 +216,68 @@ class Client(_Reads):
         self._on_frames, self._on_fault, self._on_down = on_frames, on_fault, on_down
         self._on_full, self._on_drained = on_full, on_drained
         self._started = False
-        self._reads = True  # False while reading is paused
-        self._first_plain = b""  # came before start()
-        self._fault_told = False
+        self._reading = True  # False while reading is paused
+        self._early_plaintext = b""  # received before start()
+        self._faulted = False
         self._heard_at = self._loop.time()
-        self._waiting: list[bytes] = []  # for the end of this turn
-        self._waiting_bytes = 0
-        self._turn_end: asyncio.Handle | None = None
-        self._written_bytes = 0  # ever handed to the transport
+        self._unsent: list[bytes] = []  # for the end of this turn
+        self._unsent_bytes = 0
+        self._flush_handle: asyncio.Handle | None = None
+        self._written_bytes = 0  # ever given to the transport
         self._full = False
-        self._look: asyncio.TimerHandle | None = None
-        self._taken_bytes = 0  # of _written_bytes, what the system had taken at the last look
+        self._stuck_timer: asyncio.TimerHandle | None = None
+        self._taken_bytes = 0  # part of _written_bytes that the system had taken at the last check
         self._taken_at = 0.0
         self._closing = False
-        self._ended = ""  # the reason
-        self._over: asyncio.Future[None] | None = None  # there while close() waits for the end
+        self._reason = ""  # of the end; "" before it
+        self._ended: asyncio.Future[None] | None = None  # exists while close() waits for the end
         limit = settings.buffer_limit_bytes
         self._transport.set_write_buffer_limits(high=limit, low=limit // LOW_BUFFER_PART)
-        _tune(writer.get_extra_info("socket"))
+        _set_nodelay(writer.get_extra_info("socket"))
 
     def __repr__(self) -> str:
         side = "accepted" if self._server_side else "dialled"
-        state = self._ended or ("closing" if self._closing else "up" if self._tls.handshaken else "handshake")
+        state = self._reason or ("closing" if self._closing else "up" if self._tls.handshaken else "handshake")
         return f"<Client {self.link_id} {side} {state}>"
 
-    # The handshake
+    # Handshake
 
     async def handshake(self, timeout: float) -> PeerId:
-        """Do the TLS handshake; return the server's key on the dialling side, "" on the accepting one.
+        """Do the TLS handshake. Return the server's key on the dialling side, "" on the accepting side.
 
         Raises:
-            HandshakeError: The far end does not speak TLS 1.3, or its key is of another kind.
+            HandshakeError: The far end does not speak TLS 1.3, or has another kind of key.
             TimeoutError: Not done within `timeout` seconds.
             OSError: The connection broke, or abort() was called.
-            Whatever it raises, the connection is closed and on_down is not called.
+            After any error the connection is closed, and on_down is not called.
         """
         try:
             async with asyncio.timeout(timeout):
-                await self._shake_hands()
+                await self._do_handshake()
             return "" if self._server_side else peer_key(self._tls.certificate())
         except BaseException as error:
-            # close() lets an alert out that says what was wrong; everybody else deserves no more time.
+            # "local" still sends the TLS alert that says what was wrong; other failures deserve no more time.
             self._end("local" if isinstance(error, HandshakeError) else "lost")
             raise
 
-    async def _shake_hands(self) -> None:
+    async def _do_handshake(self) -> None:
         if not self._server_side:
             self._tls.begin()
         while not self._tls.handshaken:
             self._write(self._tls.outgoing())
-            ciphertext = await self._reader.read(STREAM_BYTES)
+            ciphertext = await self._reader.read(STREAM_READ_BYTES)
             if not ciphertext:
                 raise ConnectionResetError("the far end closed the connection within the TLS handshake")
             try:
-                self._first_plain = self._tls.receive(ciphertext)
+                self._early_plaintext = self._tls.receive(ciphertext)
             finally:
                 self._write(self._tls.outgoing())
         self._heard_at = self._loop.time()
-        self._take_over()
+        self._replace_protocol()
 
-    def _take_over(self) -> None:
-        """From here on the transport talks to this object; the stream is empty, for nothing was awaited since."""
-        self._transport.pause_reading()  # uvloop asks how to read only when reading begins
+    def _replace_protocol(self) -> None:
+        """Make this object the transport's protocol. The stream is empty: nothing was awaited since it was read."""
+        self._transport.pause_reading()  # uvloop asks how to read only when reading starts
         self._transport.set_protocol(self)
         self._transport.resume_reading()
         if self._tls.closed_by_peer:
@@ -188,22 +288,22 @@ class Client(_Reads):
     # Reading
 
     def start(self) -> None:
-        """Begin to hand on what is read; from now on the callbacks come, with what came before from within."""
-        self._started, had_ended = True, bool(self._ended)
-        plaintext, self._first_plain = self._first_plain, b""
+        """Start the callbacks. Frames received before are passed on from within this call."""
+        self._started, had_ended = True, bool(self._reason)
+        plaintext, self._early_plaintext = self._early_plaintext, b""
         if plaintext:
-            self._take(plaintext)
+            self._decode(plaintext)
         if had_ended:
-            self._loop.call_soon(self._on_down, self.link_id, self._ended)
+            self._loop.call_soon(self._on_down, self.link_id, self._reason)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _shared.cipher
+        return _read_buffer.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(_shared.cipher[:nbytes])
+        self.data_received(_read_buffer.view[:nbytes])
 
     def data_received(self, data: bytes | memoryview) -> None:
-        if self._ended:
+        if self._reason:
             return
         try:
             plaintext = self._tls.receive(data)
@@ -211,91 +311,91 @@ class Client(_Reads):
             self._end("lost")
             return
         if not self._closing:
-            self._write(self._tls.outgoing())  # almost always nothing; a key update wants an answer
+            self._write(self._tls.outgoing())  # almost always nothing; a key update requires an answer
         if self._started:
-            self._take(plaintext)
+            self._decode(plaintext)
         else:
-            self._first_plain += plaintext
+            self._early_plaintext += plaintext
         if self._tls.closed_by_peer:
             self._end("closed")
 
     def eof_received(self) -> None:
-        self._end("lost")  # without close_notify: whatever cut it, it was not the far end's wish
+        self._end("lost")  # an end without close_notify was not the far end's decision
 
     def connection_lost(self, exc: Exception | None) -> None:
-        gave_up = isinstance(exc, TimeoutError) or getattr(exc, "winerror", 0) == WINDOWS_TIMEOUT
-        self._end("timeout" if gave_up else "lost")  # ETIMEDOUT: the system lost its patience first
+        timed_out = isinstance(exc, TimeoutError) or getattr(exc, "winerror", 0) == WINDOWS_TIMEOUT
+        self._end("timeout" if timed_out else "lost")
 
-    def _take(self, plaintext: bytes) -> None:
-        if self._closing or self._fault_told:
-            return  # read on and forget: closing a socket with unread bytes would destroy the bye under way
+    def _decode(self, plaintext: bytes) -> None:
+        if self._closing or self._faulted:
+            return  # read and drop: closing a socket with unread bytes would destroy the bye on its way out
         frames = self._decoder.feed(plaintext) if plaintext else []
         if frames:
             self._heard_at = self._loop.time()
         self._on_frames(self.link_id, frames)
         fault = self._decoder.fault
         if fault is not None:
-            self._fault_told = True
+            self._faulted = True
             self._on_fault(self.link_id, fault.code, str(fault))
 
     def pause_reading(self) -> None:
-        """Read no more, so that the far end is stopped by TCP; at most one read under way still comes."""
-        if self._reads and not self._closing and not self._ended:
-            self._reads = False
+        """Stop reading, so that TCP stops the far end. At most one read that is under way still arrives."""
+        if self._reading and not self._closing and not self._reason:
+            self._reading = False
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on; does nothing when reading was not paused."""
-        if not self._reads:
-            self._reads = True
+        """Read again. Does nothing when reading was not paused."""
+        if not self._reading:
+            self._reading = True
             self._transport.resume_reading()
-        self._heard_at = self._loop.time()  # while nothing was read, nothing could be heard
+        self._heard_at = self._loop.time()  # silence during the pause does not count
 
-    def raise_limit(self) -> None:
-        """Allow frames of the full size: this link has its `go`."""
+    def allow_full_frames(self) -> None:
+        """Accept frames of the full size: this link has its `go`."""
         self._decoder.max_frame_bytes = self._settings.max_frame_bytes
 
     # Writing
 
     @property
     def full(self) -> bool:
-        """Whether the buffer is above its limit, and has not drained since."""
+        """Whether the buffer rose above its limit and has not drained since."""
         return self._full
 
     @property
     def buffered(self) -> int:
-        """How many bytes the system has not taken yet."""
-        return self._waiting_bytes + self._transport.get_write_buffer_size()
+        """The number of bytes that the system has not taken yet."""
+        return self._unsent_bytes + self._transport.get_write_buffer_size()
 
     def send(self, data: bytes) -> None:
-        """Write whole encoded frames at flush() or the end of this turn. Dropped when the link is closing."""
-        if self._closing or self._ended:
+        """Write encoded frames at flush() or at the end of this turn. Dropped when the link is closing."""
+        if self._closing or self._reason:
             return
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
-        if self._waiting_bytes >= WRITE_NOW_BYTES:
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes >= FLUSH_ABOVE_BYTES:
             self.flush()
-        elif self._turn_end is None:
-            self._turn_end = self._loop.call_soon(self.flush)
+        elif self._flush_handle is None:
+            self._flush_handle = self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what was sent now: whoever knows that nothing more comes in this turn need not wait for its end."""
-        if self._turn_end is not None:
-            self._turn_end.cancel()
-            self._turn_end = None
-        if not self._waiting or self._ended:
+        """Write now what was sent in this turn."""
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
+        if not self._unsent or self._reason:
             return
-        data = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-        self._waiting.clear()
-        self._waiting_bytes = 0
+        data = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
+        self._unsent.clear()
+        self._unsent_bytes = 0
         self._encrypt(data)
 
     def write(self, data: bytes) -> None:
-        """Write whole encoded frames now, behind what was sent before. Dropped when the link is closing."""
-        if self._waiting:
+        """Write encoded frames now, after what was sent before. Dropped when the link is closing."""
+        if self._unsent:
             self.send(data)
             self.flush()
-        elif not (self._closing or self._ended):
+        elif not (self._closing or self._reason):
             self._encrypt(data)
 
     def _encrypt(self, data: bytes) -> None:
@@ -312,9 +412,9 @@ class Client(_Reads):
         self._transport.write(ciphertext)
         self._written_bytes += len(ciphertext)
         buffered = self._transport.get_write_buffer_size()
-        if buffered and self._look is None:
+        if buffered and self._stuck_timer is None:
             self._taken_bytes, self._taken_at = self._written_bytes - buffered, self._loop.time()
-            self._look_later()
+            self._schedule_stuck_check()
 
     def pause_writing(self) -> None:
         if not self._full and not self._closing:
@@ -327,35 +427,36 @@ class Client(_Reads):
             if not self._closing:
                 self._on_drained(self.link_id)
 
-    # Links that do not drain
+    # Stuck links
 
-    def _look_later(self) -> None:
-        self._look = self._loop.call_later(self._settings.stuck_after / LOOKS_A_WAIT, self._look_whether_stuck)
+    def _schedule_stuck_check(self) -> None:
+        self._stuck_timer = self._loop.call_later(self._settings.stuck_after / STUCK_CHECKS, self._check_stuck)
 
-    def _look_whether_stuck(self) -> None:
-        self._look = None
+    def _check_stuck(self) -> None:
+        """End a link that took no byte and sent no frame for stuck_after."""
+        self._stuck_timer = None
         buffered = self._transport.get_write_buffer_size()
-        if not buffered or self._ended:
+        if not buffered or self._reason:
             return
         now, taken = self._loop.time(), self._written_bytes - buffered
         if taken > self._taken_bytes:
             self._taken_bytes, self._taken_at = taken, now
-        if not self._reads:
-            self._heard_at = now  # we do not read: it may well be talking
+        if not self._reading:
+            self._heard_at = now  # it may well be talking
         if now - max(self._taken_at, self._heard_at) >= self._settings.stuck_after:
             self._end("slow")
         else:
-            self._look_later()
+            self._schedule_stuck_check()
 
-    # The end
+    # End
 
     async def close(self, bye: bytes | None = None, drain_timeout: float = 1.0) -> None:
-        """End the link in order: what was sent, `bye` and close_notify go out first, within `drain_timeout` seconds.
+        """End the link in order, within `drain_timeout` seconds: send what is unsent, then `bye` and close_notify.
 
-        It then waits, in the same time, until the far end has closed too, so that nothing it still sends makes the
-        system throw away what is under way to it. Never raises; calling it again does nothing.
+        Then wait until the far end has closed too. Otherwise bytes that it still sends could make the system drop what
+        is on its way to it. Never raises. Calling it again does nothing.
         """
-        if self._ended or self._closing:
+        if self._reason or self._closing:
             return
         if bye is not None:
             self.send(bye)
@@ -366,160 +467,63 @@ class Client(_Reads):
         self.resume_reading()
         try:
             async with asyncio.timeout(drain_timeout):
-                await self._see_off()
+                await self._wait_until_ended()
         except (TimeoutError, OSError):
             pass
         finally:
             self._end("local")
 
-    async def _see_off(self) -> None:
+    async def _wait_until_ended(self) -> None:
         if self._transport.can_write_eof():
             self._transport.write_eof()  # after everything written before
-        self._over = self._loop.create_future()
-        await self._over
+        self._ended = self._loop.create_future()
+        await self._ended
 
     def abort(self) -> None:
-        """End the link at once; nothing unsent is sent. on_down comes in a later turn of the loop."""
-        if not self._ended:
+        """End the link at once and drop what is unsent. on_down is called in a later turn of the loop."""
+        if not self._reason:
             self._closing = True
             self._end("local", later=True)
 
     def _end(self, reason: str, *, later: bool = False) -> None:
-        if self._ended:
+        if self._reason:
             return
-        self._ended = "local" if self._closing else reason
-        for handle in (self._turn_end, self._look):
+        self._reason = "local" if self._closing else reason
+        for handle in (self._flush_handle, self._stuck_timer):
             if handle is not None:
                 handle.cancel()
-        self._turn_end = self._look = None
-        self._waiting.clear()
-        self._close_streams(self._ended, at_once=later)
-        if self._over is not None and not self._over.done():
-            self._over.set_result(None)
+        self._flush_handle = self._stuck_timer = None
+        self._unsent.clear()
+        self._close_transport(at_once=later)
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
         if not self._started:
             return
         if later:
-            self._loop.call_soon(self._on_down, self.link_id, self._ended)
+            self._loop.call_soon(self._on_down, self.link_id, self._reason)
         else:
-            self._on_down(self.link_id, self._ended)
+            self._on_down(self.link_id, self._reason)
 
-    def _close_streams(self, reason: str, *, at_once: bool) -> None:
-        """Close, letting out what the transport still has, if there is any hope that somebody takes it."""
-        if reason == "closed":
+    def _close_transport(self, *, at_once: bool) -> None:
+        """Close the transport; let it write what it still has, unless the far end will not take it."""
+        if self._reason == "closed":
             self._tls.close()
             self._write(self._tls.outgoing())
-        if at_once or reason in ("slow", "timeout") or self._transport.get_write_buffer_size():
+        if at_once or self._reason in ("slow", "timeout") or self._transport.get_write_buffer_size():
             self._transport.abort()
         else:
             self._transport.close()
 
 
-def _tune(sock: socket.socket | None) -> None:
+def _set_nodelay(sock: socket.socket | None) -> None:
     """Send small frames at once.
 
-    TCP_USER_TIMEOUT is left alone: Linux counts a closed window as silence too, so a stopped peer would be cut off
-    although it lives; a dead one is noticed by the ping.
+    TCP_USER_TIMEOUT is not used: on Linux a closed window counts as silence too, so a peer that is alive but stopped
+    would be cut off. The ping notices a dead one.
     """
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError:
-        pass  # the connection is gone already: reading will tell
-
-
-# ---- dialing
-#
-# Dialling: from a host and a port to two plain streams, or to an error and nothing left open.
-#
-# The addresses of a name race each other (RFC 8305): each begins a moment after the one before it, or once that has
-# failed, and the first connection wins. asyncio has such a race (happy_eyeballs_delay), which loses sockets when it is
-# cancelled: CPython 3.11's asyncio/staggered.py hands the connection on as the result of a task, after which nobody
-# looks any more, and wait_for in it may swallow the cancellation. So here a connection is in one place from the moment
-# it is there, and whoever is cancelled closes what is in it.
-
-
-CONNECT_STAGGER = 0.25  # seconds before the next address of a host is tried too (RFC 8305)
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def dial(host: str, port: int, *, timeout: float) -> Streams:
-    """Connect, without TLS yet; Client takes it from here.
-
-    Raises:
-        OSError: Nobody there, no such host, no way. Of several addresses: why the most telling one failed.
-        TimeoutError: No answer within `timeout` seconds (an OSError too).
-    """
-    async with asyncio.timeout(timeout):
-        if _is_address(host):
-            return await _connect(host, port)
-        return await _Race(port).run(await _addresses(host, port))
-
-
-async def _connect(address: str, port: int) -> Streams:
-    return await asyncio.open_connection(address, port, limit=STREAM_LIMIT_BYTES)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-async def _addresses(host: str, port: int) -> list[str]:
-    """Return the addresses of a name, best first, IPv6 and IPv4 in turn: one of the two may lead nowhere."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    families: dict[int, list[str]] = {}
-    for family, _, _, _, where in found:
-        scope = where[3] if len(where) == 4 else 0  # of a link-local address: which network card
-        families.setdefault(family, []).append(f"{where[0]}%{scope}" if scope else str(where[0]))
-    in_turn = chain.from_iterable(zip_longest(*families.values()))
-    return list(dict.fromkeys(address for address in in_turn if address is not None))
-
-
-class _Race:
-    """One race for a connection; whatever ends it, at most the winner's is open."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._tries: list[asyncio.Task[None]] = []
-        self._errors: list[OSError] = []
-        self._won: Streams | None = None
-
-    async def run(self, addresses: Iterable[str]) -> Streams:
-        """Return the first connection. Raises OSError when there is none."""
-        try:
-            async with asyncio.TaskGroup() as group:  # waits for all of them, also when it is cancelled
-                for address in addresses:
-                    self._tries.append(group.create_task(self._try(address)))
-                    await asyncio.wait(self._tries[-1:], timeout=CONNECT_STAGGER)
-                    if self._won is not None:
-                        break
-        except BaseException:
-            if self._won is not None:
-                self._won[1].transport.abort()
-            raise
-        if self._won is None:
-            raise self._telling_error()
-        if self._won[1].transport.is_closing():  # cut while the others were given up
-            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-        return self._won
-
-    async def _try(self, address: str) -> None:
-        try:
-            streams = await _connect(address, self._port)
-        except OSError as error:
-            self._errors.append(error)
-            return
-        self._won = streams
-        for other in self._tries:
-            if other is not asyncio.current_task():
-                other.cancel()  # one that has just connected closes that again
-
-    def _telling_error(self) -> OSError:
-        """Return the error of an address whose machine is there; else of the one that failed first."""
-        refused = (error for error in self._errors if isinstance(error, ConnectionRefusedError))
-        return next(refused, self._errors[0])
+        pass  # the connection is gone already; reading will tell

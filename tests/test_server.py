@@ -73,7 +73,7 @@ def test_addresses_are_forgotten_when_they_say_nothing_any_more() -> None:
         assert strangers.admit(address, now=n / 100)
         strangers.release(address)
         assert len(strangers._buckets) <= SWEEP_ABOVE
-    assert strangers.count == 0 and not strangers._here
+    assert strangers.count == 0 and not strangers._counts
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ class ConnectionManager:
         """This link is a member's."""
         client = self._clients.get(link)
         if client is not None:
-            client.raise_limit()
+            client.allow_full_frames()
         writer = self._writers.get(link)
         if writer is not None:
             self._server.on_established(writer)
