@@ -20,7 +20,7 @@ def rows(heading: str) -> list[tuple[str, str]]:
 
 
 RULES = rows("What others learned the hard way")
-FAULTS = rows("Faults found and mended")
+FAULTS = rows("Faults found and fixed")
 
 
 @pytest.mark.parametrize(("what", "held_by"), RULES + FAULTS, ids=[what for what, _ in RULES + FAULTS])
