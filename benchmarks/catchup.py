@@ -52,7 +52,7 @@ async def fetch(channel: Channel, data: str) -> None:
         asked = await channel.heard()
         assert asked is not None
         assert peer._driver is not None
-        while peer._driver.node.sync.order.next_place <= asked["entries"]:
+        while peer._driver.node.sync.causal_order.next_place <= asked["entries"]:
             await asyncio.sleep(LOOK / 10)
         await peer._driver.settle()  # on this disk too
         ended = time.time()

@@ -120,7 +120,8 @@ def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any
     raws, prev = [encode_entry(entry)], first_chain(log)
     chain = extend_chain(prev, raws)
     batch = Batch(log, 1, raws, [entry], prev, chain, writer.sign(head_message(log, 1, chain)))
-    return Change(batches=[batch], logs=[NewLog(log, (), True)], talks=[KnownConversation(conversation, naming)])
+    known = KnownConversation(conversation, naming)
+    return Change(batches=[batch], logs=[NewLog(log, (), True)], conversations=[known])
 
 
 def _shown(change: Any, place: int) -> Any:
@@ -217,8 +218,8 @@ def _since(begun: Took) -> Took:
 async def _quiet(peer: Any, relay: _Relay) -> None:
     """Wait until all is compared and nothing more passes."""
     while True:
-        sides = peer._driver.node.sync.shelf.sides.values()
-        compared = any(side.all_compared for side in sides)
+        remotes = peer._driver.node.sync.context.remotes.values()
+        compared = any(remote.all_compared for remote in remotes)
         if compared and relay.last and time.perf_counter() - relay.last > IN_STEP_FOR:
             return
         await asyncio.sleep(0.005)

@@ -93,7 +93,7 @@ class Writing:
         change.stretches.append(Stretch(place, log, first, count, at, False, False))
         if first == 1:
             change.logs.append(NewLog(log, (), True))
-            change.talks.append(KnownConversation(log.conversation, Naming(room=True)))
+            change.conversations.append(KnownConversation(log.conversation, Naming(room=True)))
             change.users.append(KnownUser(log.user, self.name, at))
         return change
 

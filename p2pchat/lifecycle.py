@@ -511,8 +511,8 @@ class Standing(Life):
         driver = self._running
         if driver.broken is not None:
             raise P2PChatError("p2pchat has failed inside: restart it")
-        if not driver.node.accepting:
-            raise StorageError("the disk is nearly full" if driver.node.keeping else "storage does not work")
+        if not driver.node.accepts_writes:
+            raise StorageError("the disk is nearly full" if driver.node.storage_works else "storage does not work")
         await driver.settle()
         await driver.disk.write(Change(meta={META_TRIED: str(now_micros())}))
 

@@ -106,14 +106,14 @@ class History:
         load_ignored(self.people, stored.meta)
         if META_NAME in stored.meta:
             self.people.learn([(me, stored.meta[META_NAME])])
-        talks, groups = {talk.id: talk.naming for talk in stored.talks}, groups_of(stored.groups)
+        talks, groups = {talk.id: talk.naming for talk in stored.conversations}, groups_of(stored.group_entries)
         book = GroupDirectory.of_stored(groups)
         talks |= {view.talk: Naming(talk=view.group) for view in book.all()}
         self._access = OfflineAccessPolicy(me, talks, groups, has_guests=bool(self._storage.hosted()))
         self._groups = book.seen_by(self._access.knows)
         self._talks = {key: naming for key, naming in talks.items() if self._access.knows(key)}
         self._addresses = stored.addresses
-        for one in stored.former:
+        for one in stored.former_names:
             self._former.setdefault(one.user, []).append(one)
 
     @property

@@ -101,7 +101,7 @@ class Hosting(Standing):
             self._had_guests = True
             user = self._take_in(kept)
             core = core_user(kept, self.people.abouts.get(kept.id, ""))
-            driver.put(HostingInput(core, tuple(stored.heard), tuple(stored.reads)))
+            driver.put(HostingInput(core, tuple(stored.delivered), tuple(stored.reads)))
             await driver.handled()
             if key is not None:
                 self._tracker.hosted(kept.id)
@@ -162,7 +162,7 @@ class Hosting(Standing):
         Among thousands it is they whom a user's presence concerns. Raises PeerClosed.
         """
         node, found = self._started_driver.node, set[UserId]()
-        for conversation in node.sync.conversations.of(user.key):
+        for conversation in node.sync.conversations.of_user(user.key):
             audience = audience_of(node, conversation) or ()
             if user.key in audience:
                 found.update(audience)

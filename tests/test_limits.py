@@ -225,14 +225,14 @@ def test_a_stranger_has_so_many_direct_conversations_and_no_more() -> None:
     ctx = Context(Settings(max_unanswered=2), IDS["ada"], lambda n: bytes(n))
     conversations, hosted = Conversations(N), [IDS["ada"], IDS["bob"], IDS["cyd"]]
     strangers = UnknownUserQuota(ctx, conversations, hosted, lambda user: True)
-    strangers.open(QuotaAccounts(ctx, {}))
+    strangers.load(QuotaAccounts(ctx, {}))
     keys = []
     for user in hosted:
         conversation = conversations.open(dm_naming(user, IDS["eve"]))
         assert conversation is not None
         keys.append((conversation.id, IDS["eve"]))
-    assert [strangers.take("", key, 100) for key in keys] == ["", "", "talk"]
-    assert [strangers.take("", key, 100) for key in keys] == ["", "", "talk"]
+    assert [strangers.charge("", key, 100) for key in keys] == ["", "", "talk"]
+    assert [strangers.charge("", key, 100) for key in keys] == ["", "", "talk"]
     assert strangers.refuses("", keys[2]) and not strangers.refuses("", keys[0])
-    assert strangers.wrote([IDS["eve"]])
-    assert strangers.take("", keys[2], 100) == ""
+    assert strangers.on_write([IDS["eve"]])
+    assert strangers.charge("", keys[2], 100) == ""

@@ -43,7 +43,7 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
             changes = [_kept(batch, found.next_place + 2 * n) for n, batch in enumerate(written)]
             if storage is storages[0]:
                 for change in changes:  # Bob was there each time, and said that he has it
-                    change.heard.append(DeliveredMark(change.batches[0].log, others.identity.peer_id, 2))
+                    change.delivered.append(DeliveredMark(change.batches[0].log, others.identity.peer_id, 2))
             storage.commit(changes)
             storage.close()
     last = written[-1].log if written else tip.log

@@ -52,7 +52,7 @@ class Context:
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._sweep_at = MIN_SWEEP
-        self._told: float | None = None
+        self._wake_at: float | None = None
         self._ticket = 0
 
     def emit(self, effect: Effect) -> None:
@@ -84,20 +84,20 @@ class Context:
 
     def run_due(self) -> None:
         """Call everything whose time has come, in order of time."""
-        self._told = None
+        self._wake_at = None
         while self._heap and self._heap[0][0] <= self.now.mono:
             timer = heapq.heappop(self._heap)[2]
             call, timer.call = timer.call, None
             if call is not None:
                 call()
 
-    def tell_wake(self) -> None:
+    def emit_wake(self) -> None:
         """Emit WakeAt when the earliest deadline is another than the one last told."""
         while self._heap and self._heap[0][2].call is None:
             heapq.heappop(self._heap)
-        if self._heap and (self._told is None or self._heap[0][0] < self._told):
-            self._told = self._heap[0][0]
-            self.out.append(WakeAt(self._told))
+        if self._heap and (self._wake_at is None or self._heap[0][0] < self._wake_at):
+            self._wake_at = self._heap[0][0]
+            self.out.append(WakeAt(self._wake_at))
 
 
 # ---- hosted
@@ -122,26 +122,26 @@ class HostedIdentities(dict[UserId, HostedIdentity]):
 
     def __init__(self, users: Iterable[HostedIdentity]) -> None:
         super().__init__((user.id, user) for user in users)
-        self._by_start: dict[str, list[UserId]] = {}
+        self._by_prefix: dict[str, list[UserId]] = {}
         for id in self:
-            self._by_start.setdefault(id[:16], []).append(id)
+            self._by_prefix.setdefault(id[:16], []).append(id)
 
     def add(self, user: HostedIdentity) -> None:
         """Speak for one more."""
         if user.id not in self:
-            self._by_start.setdefault(user.id[:16], []).append(user.id)
+            self._by_prefix.setdefault(user.id[:16], []).append(user.id)
         self[user.id] = user
 
     def remove(self, user: UserId) -> None:
         """Speak for one less."""
         if self.pop(user, None) is not None:
-            self._by_start[user[:16]].remove(user)
-            if not self._by_start[user[:16]]:
-                del self._by_start[user[:16]]
+            self._by_prefix[user[:16]].remove(user)
+            if not self._by_prefix[user[:16]]:
+                del self._by_prefix[user[:16]]
 
-    def beginning(self, start: str) -> Sequence[UserId]:
+    def with_prefix(self, start: str) -> Sequence[UserId]:
         """Return those whose id begins with these 16 digits: nobody, or one."""
-        return self._by_start.get(start, ())
+        return self._by_prefix.get(start, ())
 
 
 @dataclass(slots=True)

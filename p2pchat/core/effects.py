@@ -93,7 +93,7 @@ class Lookup:
     older: list[tuple[ConversationId, UserId]]
     sizes: list[tuple[UserId, ConversationId]] = field(default_factory=list)
     shown: list[ShownKey] = field(default_factory=list)
-    of: list[tuple[ConversationId, UserId]] = field(default_factory=list)
+    all_logs: list[tuple[ConversationId, UserId]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class WriteAccepted:
     log: LogId
     first: int
     count: int
-    of: tuple[UserId, ...]
+    members: tuple[UserId, ...]
     kind: str = "text"
     here: tuple[UserId, ...] = ()
 

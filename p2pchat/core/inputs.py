@@ -164,7 +164,7 @@ class LookupResult:
     older: dict[tuple[ConversationId, UserId], list[Mark]] = field(default_factory=dict)
     sizes: dict[tuple[UserId, ConversationId], int] = field(default_factory=dict)
     shown: dict[ShownKey, list[tuple[LogId, int]]] = field(default_factory=dict)  # log, last seq shown by then
-    of: dict[tuple[ConversationId, UserId], list[LogFacts]] = field(default_factory=dict)
+    all_logs: dict[tuple[ConversationId, UserId], list[LogFacts]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +282,7 @@ class UserHosted:
     wrote, and what is read. Who is hosted already is hosted on, with this name."""
 
     user: HostedIdentity
-    heard: tuple[DeliveredMark, ...] = ()
+    delivered: tuple[DeliveredMark, ...] = ()
     reads: tuple[ReadMark, ...] = ()
 
 
@@ -320,7 +320,7 @@ class MarkedRead:
     log: LogId
     seq: int
     place: int
-    but: frozenset[UserId] = frozenset()
+    except_writers: frozenset[UserId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,27 +106,27 @@ class Node:
         self.sync = Replicator(
             self._ctx, network.id, self.presence, self.hosted, stored, self.run, is_open=self._is_open
         )  # fmt: skip
-        self._stalls = CommitWatchdog(self._ctx)
-        self._hearsay = LazyCommit(self._ctx, self.links.book)
+        self._watchdog = CommitWatchdog(self._ctx)
+        self._lazy_commit = LazyCommit(self._ctx, self.links.book)
         self._epoch = 0
         self._consumers: dict[str, int] = {}
-        self._saving = False  # a timer will save them: one, however often they go on
-        self._keeping = True  # False while storage does not work
+        self._save_scheduled = False  # a timer will save them: one, however often they go on
+        self._storage_works = True  # False while storage does not work
         self._disk_low = False
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Got: self._got, Committed: self._committed, WriteRequest: self._said, Woke: self._woke,
-            LookupResult: self._found, FetchResult: self._fetched, LinkFilled: self._link_input,
-            LinkDrained: self._drained, LinkAccepted: self._link_input, LinkDialled: self._link_input,
-            DialFailed: self._link_input, Faulted: self._link_input, LinkDown: self._link_input,
-            Paused: self._link_input, ListeningAt: self._link_input, Connect: self._link_input,
-            PeerSighted: self._link_input, Forget: self._forget, Stop: self._stop,
-            CommitFailed: self._commit_failed, Loaded: self._loaded, DiskLow: self._disk_low_told,
-            ConversationOpened: self._opened, UserRenamed: self._renamed, PresenceSet: self._presence_set,
-            TypingSet: self._typing_set, ConsumerAcked: self._handed_on,
-            ImportRequest: self._carried, QuotaLifted: self._allowed, MarkedRead: self._marked_read,
-            ReceiptsChosen: self._receipts_chosen, UserHosted: self._hosting, UserUnhosted: self._unhosted,
-            GroupCreateRequest: self._group_asked, GroupChangeRequest: self._group_asked,
-            GroupLeaveRequest: self._group_asked,
+            Got: self._on_frames, Committed: self._on_committed, WriteRequest: self._on_write, Woke: self._on_wake,
+            LookupResult: self._on_lookup_result, FetchResult: self._on_fetch_result, LinkFilled: self._on_link_input,
+            LinkDrained: self._on_drained, LinkAccepted: self._on_link_input, LinkDialled: self._on_link_input,
+            DialFailed: self._on_link_input, Faulted: self._on_link_input, LinkDown: self._on_link_input,
+            Paused: self._on_link_input, ListeningAt: self._on_link_input, Connect: self._on_link_input,
+            PeerSighted: self._on_link_input, Forget: self._on_forget, Stop: self._on_stop,
+            CommitFailed: self._on_commit_failed, Loaded: self._on_loaded, DiskLow: self._on_disk_low,
+            ConversationOpened: self._on_conversation_opened, UserRenamed: self._on_renamed,
+            PresenceSet: self._on_presence_set, TypingSet: self._on_typing_set, ConsumerAcked: self._on_consumer_acked,
+            ImportRequest: self._on_import, QuotaLifted: self._on_quota_lifted, MarkedRead: self._on_marked_read,
+            ReceiptsChosen: self._on_receipts_chosen, UserHosted: self._on_user_hosted,
+            UserUnhosted: self._on_user_unhosted, GroupCreateRequest: self._on_group_request,
+            GroupChangeRequest: self._on_group_request, GroupLeaveRequest: self._on_group_request,
         }  # fmt: skip
 
     # ---- in and out
@@ -149,37 +149,37 @@ class Node:
     def _begin(self, now: Now) -> None:
         ctx = self._ctx
         ctx.now, ctx.out = now, []
-        self.sync.shelf.step = Transaction()
+        self.sync.context.transaction = Transaction()
 
     def _end(self) -> list[Effect]:
-        shelf = self.sync.shelf
+        shelf = self.sync.context
         for side, error in shelf.faults:
-            self._fault(side.link, error)
+            self._close_for(side.link, error)
         shelf.faults.clear()
-        shelf.told()
-        self.sync.reads.tell()
-        if shelf.quota.wanted:
-            shelf.quota.ask()
+        shelf.send_owed_marks()
+        self.sync.read_receipts.send_pending()
+        if shelf.quota.has_requests:
+            shelf.quota.request_sums()
         shelf.lookups.flush()
-        if self._ctx.change and not self._hearsay.may_wait(self._ctx.change):
+        if self._ctx.change and not self._lazy_commit.may_defer(self._ctx.change):
             self._commit()
             self._ctx.change = Change()
-        self._ctx.tell_wake()
+        self._ctx.emit_wake()
         return self._ctx.out
 
     def _commit(self) -> None:
         """Order one commit for everything this step wants durable, and what waited for the next."""
-        change, step = self._ctx.change, self.sync.shelf.step
-        if not self._keeping:
+        change, transaction = self._ctx.change, self.sync.context.transaction
+        if not self._storage_works:
             return
-        change.heard.extend(self.sync.receipts.take_unsaved())
-        change.reads.extend(self.sync.reads.take_unsaved())
+        change.delivered.extend(self.sync.delivery_receipts.take_unsaved())
+        change.reads.extend(self.sync.read_receipts.take_unsaved())
         change.consumers.update(self._consumers)
         self._consumers.clear()
         ticket = self._ctx.next_ticket()
-        self.sync.in_flight(ticket, change, step)
-        self._stalls.ordered(ticket)
-        self._ctx.emit(Commit(ticket, self._epoch, step.own, change))
+        self.sync.on_commit_ordered(ticket, change, transaction)
+        self._watchdog.on_ordered(ticket)
+        self._ctx.emit(Commit(ticket, self._epoch, transaction.own, change))
 
     # ---- what the outside may read
 
@@ -189,23 +189,23 @@ class Node:
         return self.sync.conversations.room
 
     @property
-    def talks(self) -> dict[ConversationId, Naming]:
+    def namings(self) -> dict[ConversationId, Naming]:
         """All conversations known here and what their ids stand for."""
         return {id: conversation.naming for id, conversation in self.sync.conversations.by_id.items()}
 
-    def talks_of(self, user: UserId) -> list[ConversationId]:
+    def conversations_of(self, user: UserId) -> list[ConversationId]:
         """Return the conversations a user belongs to or did; where nobody else is hosted, all that people see."""
         conversations = self.sync.conversations
-        return conversations.shown() if self.hosted.keys() == {user} else conversations.of(user)
+        return conversations.visible() if self.hosted.keys() == {user} else conversations.of_user(user)
 
-    def newest_talks(self, user: UserId) -> list[ConversationId]:
+    def newest_conversations(self, user: UserId) -> list[ConversationId]:
         """Return the same, the one first in which something was written last."""
-        return self.sync.conversations.newest_first(self.talks_of(user))
+        return self.sync.conversations.newest_first(self.conversations_of(user))
 
     @property
     def groups(self) -> dict[ConversationId, GroupView]:
         """All groups known here, those that hosted users were removed from included; by the group's id."""
-        return self.sync.talks.views
+        return self.sync.groups.views
 
     @property
     def names(self) -> dict[UserId, str]:
@@ -214,10 +214,10 @@ class Node:
 
     # ---- links
 
-    def _link_input(self, input: Any) -> None:
+    def _on_link_input(self, input: Any) -> None:
         self.links.handle(input)
 
-    def _got(self, got: Got) -> None:
+    def _on_frames(self, got: Got) -> None:
         frames = self.links.got(got.link, got.frames)
         link = self.links.up.get(got.link)
         if link is None or not frames:
@@ -225,33 +225,33 @@ class Node:
         waiting: list[Frame] = []
         for frame in frames:
             if isinstance(frame, Here):
-                self._pass_on(link, waiting)
+                self._dispatch(link, waiting)
                 waiting = []
-                self._here(link, frame)
+                self._on_here(link, frame)
             else:
                 waiting.append(frame)
-        self._pass_on(link, waiting)
+        self._dispatch(link, waiting)
         self.links.settle(got.link)
 
-    def _pass_on(self, link: PeerLink, frames: list[Frame]) -> None:
+    def _dispatch(self, link: PeerLink, frames: list[Frame]) -> None:
         if not frames or link.id not in self.links.up:
             return
-        if not self._keeping:
+        if not self._storage_works:
             return  # nothing can be kept: nothing is taken in or acknowledged
         if self._disk_low:
-            self.sync.told_once(link, frames)
+            self.sync.on_frames_while_disk_low(link, frames)
             frames = [frame for frame in frames if isinstance(frame, (Want, TypingFrame))]  # they take no room
-        fault = self.sync.frames(link, frames)
+        fault = self.sync.on_frames(link, frames)
         if fault is not None:
-            self._fault(link, fault)
+            self._close_for(link, fault)
 
-    def _fault(self, link: PeerLink, error: LogError) -> None:
+    def _close_for(self, link: PeerLink, error: LogError) -> None:
         self._ctx.emit(Counted(f"fault_{error.code}"))
         if error.code == "head":
-            self.sync.shelf.ban(link.peer)
+            self.sync.context.ban(link.peer)
         self.links.close(link.id, error.code, str(error))
 
-    def _here(self, link: PeerLink, frame: Here) -> None:
+    def _on_here(self, link: PeerLink, frame: Here) -> None:
         if link.id not in self.links.up:
             return
         try:
@@ -263,40 +263,40 @@ class Node:
         there, fresh = self.presence.users_of(link.id), True
         for user in frame.users:
             if user.id in there:
-                fresh = fresh and self.sync.is_unheard_of(user.id)
-                self.sync.people.told(user.id, user.name)
-                self.sync.quota.proved(user.id)
+                fresh = fresh and self.sync.is_unknown(user.id)
+                self.sync.people.on_announced_name(user.id, user.name)
+                self.sync.quota.on_proved(user.id)
         users = [user.id for user in frame.users if user.id in there]
-        self.sync.hosts_told(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
+        self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
 
-    def _forget(self, input: Forget) -> None:
+    def _on_forget(self, input: Forget) -> None:
         """Whoever wants something forgotten waits until it is so on disk."""
-        self._hearsay.at_once()
+        self._lazy_commit.force()
         self.links.handle(input)
 
     def link_up(self, link: PeerLink) -> None:
         """Called by Links: a link passed go."""
-        self.sync.link_up(link)
+        self.sync.on_link_up(link)
         self.presence.link_up(link)
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """Called by Links: a link that was up ended."""
-        self.sync.link_down(link)
+        self.sync.on_link_down(link)
         self.presence.link_down(link, reason)
 
     @property
-    def keeping(self) -> bool:
+    def storage_works(self) -> bool:
         """Whether storage takes what it is given; while it does not, people have been told."""
-        return self._keeping
+        return self._storage_works
 
     @property
-    def accepting(self) -> bool:
+    def accepts_writes(self) -> bool:
         """Whether what is said now is kept: storage works, and there is enough disk."""
-        return self._keeping and not self._disk_low
+        return self._storage_works and not self._disk_low
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
         """Return where what this user says next will stand, if it is the next input; None where nobody can tell."""
-        return self.sync.writing.next_entry(conversation, user) if self.accepting else None
+        return self.sync.appender.next_entry(conversation, user) if self.accepts_writes else None
 
     def name_of(self, peer: PeerId) -> str:
         """Called by Links: whom people would say this peer is."""
@@ -305,49 +305,49 @@ class Node:
     def network_found(self, network: str) -> None:
         """Called by Links: an open network told its id."""
         self._ctx.change.meta[META_NETWORK] = network
-        self.sync.found_network(network)
+        self.sync.on_network_found(network)
 
-    def _drained(self, input: LinkDrained) -> None:
+    def _on_drained(self, input: LinkDrained) -> None:
         self.links.handle(input)
         self.presence.drained(input.link)
-        self.sync.drained(input.link)
+        self.sync.on_drained(input.link)
 
-    def _woke(self, _: Woke) -> None:
+    def _on_wake(self, _: Woke) -> None:
         self._ctx.run_due()
 
     def _digest_wait(self) -> float:
         return self.settings.digest_every * (0.5 + self._ctx.random())
 
     def _digest_due(self) -> None:
-        if self.accepting:
-            self.sync.random_digest()
+        if self.accepts_writes:
+            self.sync.send_random_digest()
         self._ctx.after(self._digest_wait(), self._digest_due)
 
     # ---- storage
 
-    def _committed(self, input: Committed) -> None:
-        self.sync.committed(input.tickets)
-        self._stalls.committed(input.tickets)
+    def _on_committed(self, input: Committed) -> None:
+        self.sync.on_committed(input.tickets)
+        self._watchdog.on_committed(input.tickets)
 
-    def _found(self, input: LookupResult) -> None:
-        self.sync.found(input)
+    def _on_lookup_result(self, input: LookupResult) -> None:
+        self.sync.on_lookup_result(input)
 
-    def _fetched(self, input: FetchResult) -> None:
-        self.sync.fetched(input)
+    def _on_fetch_result(self, input: FetchResult) -> None:
+        self.sync.on_fetch_result(input)
 
-    def _commit_failed(self, failed: CommitFailed) -> None:
+    def _on_commit_failed(self, failed: CommitFailed) -> None:
         """Nothing on its way was kept: say so, accept nothing, and begin again from what storage holds."""
         if failed.epoch != self._epoch:
             return
         self._epoch += 1
-        self._keeping = False
-        self._stalls.failed()
-        self._consumers = {**self.sync.refuse_all(failed.reason), **self._consumers}
+        self._storage_works = False
+        self._watchdog.on_failed()
+        self._consumers = {**self.sync.fail_all(failed.reason), **self._consumers}
         self._ctx.change = Change()
         self._ctx.emit(WarningIssued("storage", f"nothing is accepted until storage works again: {failed.reason}"))
         self._ctx.emit(Reload())
 
-    def _loaded(self, input: Loaded) -> None:
+    def _on_loaded(self, input: Loaded) -> None:
         """Storage works again. Own logs end here: what became of their last entries is not certain."""
         run = self._ctx.draw(8).hex()
         former, self.sync = (
@@ -357,19 +357,19 @@ class Node:
             ),
         )
         self.sync.start()
-        self.sync.continue_from(former)
-        self.sync.rest(self._disk_low)
-        self._keeping = True
+        self.sync.take_over(former)
+        self.sync.pause(self._disk_low)
+        self._storage_works = True
         self._save_consumers()
         for link in list(self.links.up):  # what was told meanwhile was not taken in: links begin anew as well
             self.links.close(link, "error", "storage did not work for a while; it does again")
         self._ctx.emit(WarningIssued("storage_works", "storage works again"))
 
-    def _disk_low_told(self, input: DiskLow) -> None:
+    def _on_disk_low(self, input: DiskLow) -> None:
         if input.on == self._disk_low:
             return
         self._disk_low = input.on
-        self.sync.rest(input.on)
+        self.sync.pause(input.on)
         if input.on:
             text = f"less than {self.settings.min_free_disk_bytes >> 20} MiB of disk are free: nothing is accepted"
             self._ctx.emit(WarningIssued("disk_low", f"{text}; make room and it goes on by itself"))
@@ -379,94 +379,94 @@ class Node:
 
     # ---- users and programs
 
-    def _opened(self, input: ConversationOpened) -> None:
-        self.sync.opened(input.naming)
+    def _on_conversation_opened(self, input: ConversationOpened) -> None:
+        self.sync.on_conversation_opened(input.naming)
 
-    def _said(self, said: WriteRequest) -> None:
-        if self._may_keep(said.ticket):
-            self.sync.said(said)
+    def _on_write(self, said: WriteRequest) -> None:
+        if self._check_writable(said.ticket):
+            self.sync.write(said)
 
-    def _group_asked(self, asked: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
-        if self._may_keep(asked.ticket):
-            self.sync.grouping.asked(asked)
+    def _on_group_request(self, asked: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
+        if self._check_writable(asked.ticket):
+            self.sync.group_editor.on_request(asked)
 
-    def _may_keep(self, ticket: int) -> bool:
+    def _check_writable(self, ticket: int) -> bool:
         """Say whether anything can be accepted now; if not, refuse what has this ticket."""
-        if not self._keeping:
+        if not self._storage_works:
             self._ctx.emit(WriteRefused(ticket, "storage", "storage does not work: nothing is accepted"))
         elif self._disk_low:
             self._ctx.emit(WriteRefused(ticket, "disk_low", "the disk is nearly full: make room, then send again"))
-        return self.accepting
+        return self.accepts_writes
 
-    def _carried(self, input: ImportRequest) -> None:
-        if not self._keeping:
+    def _on_import(self, input: ImportRequest) -> None:
+        if not self._storage_works:
             self._ctx.emit(ImportResult(input.ticket, failed="storage does not work: nothing is accepted"))
         elif self._disk_low:
             self._ctx.emit(ImportResult(input.ticket, failed="the disk is nearly full: make room, then import again"))
         else:
-            self.sync.carried(input)
+            self.sync.import_frames(input)
 
-    def _hosting(self, input: UserHosted) -> None:
+    def _on_user_hosted(self, input: UserHosted) -> None:
         user, most = input.user, self.settings.max_hosted_users
         if user.id not in self.hosted and len(self.hosted) >= most:
             self._ctx.emit(WriteRefused(0, "hosted", f"this peer hosts {most} users already, and no more"))
             return
         known = self.hosted.get(user.id)
         if known is not None:
-            self._renamed(UserRenamed(user.id, user.name))
+            self._on_renamed(UserRenamed(user.id, user.name))
             return
         self.hosted.add(user)
         self.presence.host(user)
-        self.sync.hosting(user.id, input.heard, input.reads)
-        self.sync.people.told(user.id, user.name)
+        self.sync.on_user_hosted(user.id, input.delivered, input.reads)
+        self.sync.people.on_announced_name(user.id, user.name)
 
-    def _unhosted(self, input: UserUnhosted) -> None:
+    def _on_user_unhosted(self, input: UserUnhosted) -> None:
         if input.user in self.hosted and input.user != self.peer:
-            self.sync.unhosting(input.user)
+            self.sync.before_user_unhosted(input.user)
             self.hosted.remove(input.user)
-            self.sync.unhosted(input.user)
+            self.sync.on_user_unhosted(input.user)
             self.presence.release(input.user)
 
-    def _renamed(self, input: UserRenamed) -> None:
+    def _on_renamed(self, input: UserRenamed) -> None:
         hosted = self.hosted.get(input.user)
         if hosted is None:
             return
         hosted.name, hosted.about = input.name, hosted.about if input.about is None else input.about
         self.presence.renamed(input.user, input.name)
-        if self.accepting:
-            self.sync.writing.profile(input.user)
-        self.sync.people.told(input.user, input.name)
+        if self.accepts_writes:
+            self.sync.appender.write_profile(input.user)
+        self.sync.people.on_announced_name(input.user, input.name)
 
-    def _allowed(self, input: QuotaLifted) -> None:
-        self.sync.allowed(input.user)
+    def _on_quota_lifted(self, input: QuotaLifted) -> None:
+        self.sync.lift_quota(input.user)
 
-    def _presence_set(self, input: PresenceSet) -> None:
+    def _on_presence_set(self, input: PresenceSet) -> None:
         self.presence.set(input.user, input.status, input.text)
 
-    def _typing_set(self, input: TypingSet) -> None:
-        self.sync.typing.say(input.user, input.conversation, input.on)
+    def _on_typing_set(self, input: TypingSet) -> None:
+        self.sync.typing.set_typing(input.user, input.conversation, input.on)
 
-    def _marked_read(self, input: MarkedRead) -> None:
-        self.sync.reads.marked(input)
+    def _on_marked_read(self, input: MarkedRead) -> None:
+        self.sync.read_receipts.on_marked_read(input)
 
-    def _receipts_chosen(self, input: ReceiptsChosen) -> None:
-        self.sync.reads.chosen(input)
+    def _on_receipts_chosen(self, input: ReceiptsChosen) -> None:
+        self.sync.read_receipts.on_privacy_chosen(input)
 
-    def _handed_on(self, input: ConsumerAcked) -> None:
-        if not self._saving:
-            self._saving = True
-            self._ctx.after(self.settings.consumer_saved_after, self._save_in_time)
+    def _on_consumer_acked(self, input: ConsumerAcked) -> None:
+        if not self._save_scheduled:
+            self._save_scheduled = True
+            self._ctx.after(self.settings.consumer_saved_after, self._save_due)
         self._consumers[input.consumer] = input.place
 
-    def _save_in_time(self) -> None:
-        self._saving = False
+    def _save_due(self) -> None:
+        self._save_scheduled = False
         self._save_consumers()
 
-    def _stop(self, input: Stop) -> None:
+    def _on_stop(self, input: Stop) -> None:
         """What programs have taken is kept, for there is no later."""
         self._save_consumers()
-        self._hearsay.at_once()
-        self.sync.reads.leave()
+        self._lazy_commit.force()
+        self.sync.read_receipts.on_stop()
         self.links.handle(input)
 
     def _save_consumers(self) -> None:
@@ -492,50 +492,50 @@ class CommitWatchdog:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._since: dict[int, float] = {}  # commits on their way, oldest first, and when they were ordered
+        self._ordered_at: dict[int, float] = {}  # commits on their way, oldest first, and when they were ordered
         self._watching = False
-        self._told = False
+        self._warned = False
 
-    def ordered(self, ticket: int) -> None:
+    def on_ordered(self, ticket: int) -> None:
         """A commit was ordered."""
-        self._since[ticket] = self._ctx.now.mono
+        self._ordered_at[ticket] = self._ctx.now.mono
         self._watch_oldest()
 
-    def committed(self, tickets: Sequence[int]) -> None:
+    def on_committed(self, tickets: Sequence[int]) -> None:
         """These have come back."""
         for ticket in tickets:
-            self._since.pop(ticket, None)
-        if self._told and not self._is_slow():
-            self._told = False
+            self._ordered_at.pop(ticket, None)
+        if self._warned and not self._is_slow():
+            self._warned = False
             self._ctx.emit(WarningIssued("storage_works", "the disk answers again: what waited for it is kept"))
             self._watch_oldest()
 
-    def failed(self) -> None:
+    def on_failed(self) -> None:
         """All that were on their way failed: that is told by whoever hears of it, and so is its end."""
-        self._since.clear()
-        self._told = False
+        self._ordered_at.clear()
+        self._warned = False
 
     def _is_slow(self) -> bool:
-        return bool(self._since) and self._ctx.now.mono >= self._due()
+        return bool(self._ordered_at) and self._ctx.now.mono >= self._due()
 
     def _due(self) -> float:
-        return next(iter(self._since.values())) + self._ctx.settings.slow_storage_after
+        return next(iter(self._ordered_at.values())) + self._ctx.settings.slow_storage_after
 
     def _watch_oldest(self) -> None:
-        if self._since and not self._watching:
+        if self._ordered_at and not self._watching:
             self._watching = True
             due = self._due()
-            self._ctx.after(due - self._ctx.now.mono, lambda: self._look(due))
+            self._ctx.after(due - self._ctx.now.mono, lambda: self._check(due))
 
-    def _look(self, due: float) -> None:
+    def _check(self, due: float) -> None:
         self._watching = False
         now = self._ctx.now.mono
         if now - due > SUSPENDED_AFTER:
-            self._since = dict.fromkeys(self._since, now)
+            self._ordered_at = dict.fromkeys(self._ordered_at, now)
         if not self._is_slow():
             self._watch_oldest()
-        elif not self._told:
-            self._told = True
+        elif not self._warned:
+            self._warned = True
             seconds = self._ctx.settings.slow_storage_after
             self._ctx.emit(
                 WarningIssued(
@@ -569,27 +569,27 @@ class LazyCommit:
     def __init__(self, ctx: Context, book: Sized) -> None:
         self._ctx = ctx
         self._book = book
-        self._written = len(book)  # peers, when it was committed last
+        self._saved_peers = len(book)  # peers, when it was committed last
         self._saved_at = float("-inf")
-        self._awaited = False  # a deadline is set
-        self._at_once = False
+        self._scheduled = False  # a deadline is set
+        self._forced = False
 
-    def at_once(self) -> None:
+    def force(self) -> None:
         """This step takes along what waits: somebody wants to know it on disk, or nothing comes after it."""
-        self._at_once = True
+        self._forced = True
 
-    def may_wait(self, change: Change) -> bool:
+    def may_defer(self, change: Change) -> bool:
         """Whether this change shall be committed later, with what comes meanwhile."""
         now = self._ctx.now.mono
         is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - _SLACK
-        if self._at_once or is_due or self._written < FEW_PEERS or not change.is_hearsay:
-            self._saved_at, self._written, self._at_once = now, len(self._book), False
+        if self._forced or is_due or self._saved_peers < FEW_PEERS or not change.is_gossip:
+            self._saved_at, self._saved_peers, self._forced = now, len(self._book), False
             return False
-        if not self._awaited:
-            self._awaited = True
+        if not self._scheduled:
+            self._scheduled = True
             self._ctx.after(self._saved_at + LAZY_COMMIT_EVERY - now, self._due)
         return True
 
     def _due(self) -> None:
         """The step that this wakes commits what waits."""
-        self._awaited = False
+        self._scheduled = False

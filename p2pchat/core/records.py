@@ -201,19 +201,19 @@ class Change:
     uncovered: list[LogId] = field(default_factory=list)  # covered, then extended: tips again; this is before the next
     covered: list[LogId] = field(default_factory=list)  # named by another log at their last entry
     stretches: list[Stretch] = field(default_factory=list)
-    mendings: list[Relation] = field(default_factory=list)  # of what these stretches release
-    heard: list[DeliveredMark] = field(default_factory=list)
+    relations: list[Relation] = field(default_factory=list)  # of what these stretches release
+    delivered: list[DeliveredMark] = field(default_factory=list)
     reads: list[ReadMark] = field(default_factory=list)
-    talks: list[KnownConversation] = field(default_factory=list)
+    conversations: list[KnownConversation] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
-    former: list[FormerName] = field(default_factory=list)  # of one that is kept already the newer counts
+    former_names: list[FormerName] = field(default_factory=list)  # of one that is kept already the newer counts
     addresses: list[Address] = field(default_factory=list)
     forgotten: list[tuple[PeerId, str]] = field(default_factory=list)  # (peer, endpoint)
     consumers: dict[str, int] = field(default_factory=dict)  # name -> last place handed on
     forks: list[Fork] = field(default_factory=list)
     meta: dict[str, str] = field(default_factory=dict)
     cites: list[tuple[LogId, Cite]] = field(default_factory=list)  # of logs of talks, in order
-    seen: dict[LogId, int] = field(default_factory=dict)  # only 1..n of this log may be read; EVERYTHING: all of it
+    visible: dict[LogId, int] = field(default_factory=dict)  # only 1..n of this log may be read; EVERYTHING: all of it
     hosted: list[StoredUser] = field(default_factory=list)  # new ones, and those with another name
     unhosted: list[UserId] = field(default_factory=list)  # their keys and tokens go
     tokens: list[Token] = field(default_factory=list)
@@ -223,7 +223,7 @@ class Change:
         return any(_all_of(self))
 
     @property
-    def is_hearsay(self) -> bool:
+    def is_gossip(self) -> bool:
         """Whether it holds nothing but what others will tell again."""
         return not any(_all_but_gossip_of(self))
 
@@ -246,7 +246,7 @@ class LogFacts:
     forked: bool = False
     before: tuple[Mark, ...] = ()
     cites: tuple[Cite, ...] = ()
-    seen: int = EVERYTHING  # see Change.seen
+    visible: int = EVERYTHING  # see Change.seen
     chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held
 
 
@@ -268,17 +268,17 @@ class Stored:
     unreleased: list[LogFacts] = field(default_factory=list)  # logs with waiting entries, covered ones included
     waiting: list[UnreleasedEntry] = field(default_factory=list)  # of those, in order of log and seq
     next_place: int = 1
-    talks: list[KnownConversation] = field(default_factory=list)
+    conversations: list[KnownConversation] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
-    former: list[FormerName] = field(default_factory=list)
-    heard: list[DeliveredMark] = field(default_factory=list)  # of logs of the users named to load(), tips only
+    former_names: list[FormerName] = field(default_factory=list)
+    delivered: list[DeliveredMark] = field(default_factory=list)  # of logs of the users named to load(), tips only
     reads: list[ReadMark] = field(default_factory=list)  # by users named to load(); by others of their logs, tips only
     addresses: list[Address] = field(default_factory=list)
     consumers: dict[str, int] = field(default_factory=dict)
     newest_c: dict[ConversationId, int] = field(default_factory=dict)
     recent: list[tuple[LogId, int]] = field(default_factory=list)  # log, last seq of the newest stretches, oldest first
     meta: dict[str, str] = field(default_factory=dict)
-    groups: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
+    group_entries: list[GroupEntry] = field(default_factory=list)  # all that was written to groups, each log in order
     most_bytes: int = field(default=0, compare=False)  # at least as many as all stored entries have together
 
 
@@ -391,6 +391,6 @@ def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
     return ""
 
 
-def newness(mending: Relation) -> tuple[int, UserId, str, int]:
+def newness(relation: Relation) -> tuple[int, UserId, str, int]:
     """Return what the newest has the greatest of: its place in history."""
-    return mending.c, mending.log.user, mending.log.run, mending.seq
+    return relation.c, relation.log.user, relation.log.run, relation.seq

@@ -158,7 +158,7 @@ class EventDispatcher:
 
     def _kept(self, effect: fx.WriteAccepted) -> None:
         is_message = effect.kind not in NOT_SHOWN  # receipts of edits and the like go to who asks for them
-        of, here = effect.of, effect.here
+        of, here = effect.members, effect.here
         for rise in self._tracker.kept(effect.log, effect.first, effect.count, of, here, is_message=is_message):
             self._push_receipts(rise)
 

@@ -292,13 +292,13 @@ class Being(UserPart):
 
     def receipt_exceptions(self) -> dict[User, bool]:
         """Return the users with whom receipts of reading are set on or off apart from all others."""
-        consent = self._started_driver.node.sync.reads.consent
+        consent = self._started_driver.node.sync.read_receipts.privacy
         return {self.people.user(other): on for other, on in consent.exceptions(self.people.me).items()}
 
     def receipts(self, who: User | None = None) -> bool:
         """Whether this user is told what is read here, and the other way round; None: whoever is no exception."""
-        consent = self._started_driver.node.sync.reads.consent
-        return consent.general(self.people.me) if who is None else consent.wants(self.people.me, who.key)
+        consent = self._started_driver.node.sync.read_receipts.privacy
+        return consent.default(self.people.me) if who is None else consent.wants(self.people.me, who.key)
 
     def set_presence(self, status: str, text: str = "") -> None:
         """Tell others `online`, `idle` or `offline`, with a text of one's own.
@@ -351,12 +351,12 @@ class Places(Being):
 
     def conversations(self) -> list[Conversation]:
         """Return all conversations known here, the room first, then by name."""
-        known = map(self.conversation, self._started_driver.node.talks_of(self.people.me))
+        known = map(self.conversation, self._started_driver.node.conversations_of(self.people.me))
         return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
 
     def recent_conversations(self) -> list[Conversation]:
         """Return all conversations known here, the one first in which something was written last."""
-        return list(map(self.conversation, self._started_driver.node.newest_talks(self.people.me)))
+        return list(map(self.conversation, self._started_driver.node.newest_conversations(self.people.me)))
 
     def conversation(self, key: ConversationId) -> Conversation:
         """Return the one handle of a conversation, by its inner id (hex)."""
@@ -622,7 +622,7 @@ class Messaging(Places):
         """
         prefix, ref = parse_message_id(message_id)
         driver, me = self._running, self.people.me
-        talk = next((key for key in driver.node.talks_of(me) if key.startswith(prefix)), None)
+        talk = next((key for key in driver.node.conversations_of(me) if key.startswith(prefix)), None)
         if talk is None or ref.log[:16] != me[:16]:
             raise UnknownName(message_id, "it is no message of ours")
         log = LogId(talk, me, ref.log[16:])
@@ -774,7 +774,7 @@ class Messaging(Places):
         """Return where to look: one conversation, or those this user belongs to; None where that is all of them."""
         if key is not None or self._access.is_all:
             return key
-        return self._started_driver.node.talks_of(self.people.me)
+        return self._started_driver.node.conversations_of(self.people.me)
 
     async def released(
         self,
@@ -815,7 +815,7 @@ class Messaging(Places):
         """
         driver, there, ignored = self._running, self.find(conversation), self.people.ignored
         posts = await self.history(there, limit=limit)
-        marks, place = driver.node.sync.reads.read_to(there.key, self.people.me)
+        marks, place = driver.node.sync.read_receipts.read_to(there.key, self.people.me)
         found = await unread_among(posts, dict(marks), max(place, self._came_at), driver.disk.storage, driver.disk.read)
         return [post for post in found if post.log.user not in ignored]
 
@@ -869,7 +869,7 @@ class Messaging(Places):
             ValueError: No message id. UnknownName: It is not here (yet). StorageError, PeerClosed.
         """
         driver = self._running
-        disk, talks, access = driver.disk, driver.node.talks_of(self.people.me), self._access
+        disk, talks, access = driver.disk, driver.node.conversations_of(self.people.me), self._access
         return await find_post(self._viewer, disk.storage, disk.read, talks, message_id, access)
 
     async def missing(self, post: Post) -> Gap | None:

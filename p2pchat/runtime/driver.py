@@ -272,8 +272,8 @@ class Driver:
             change = self._in_flight.answered(ticket)
             for batch in change.batches:
                 self._fresh.setdefault(batch.log, []).append(batch)
-            if change.mendings:
-                self.recent.note_mended(change.mendings)
+            if change.relations:
+                self.recent.note_mended(change.relations)
 
     def _give_up(self, link: int) -> None:
         """A link has ended: what was to be read for it is answered, with nothing."""

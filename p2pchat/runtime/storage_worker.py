@@ -440,7 +440,7 @@ class CoreReads:
         self._put = put
         self._broke = broke
         self._loop = asyncio.get_running_loop()
-        self._rereading = ReadRetry(tell, lambda: not node.keeping)
+        self._rereading = ReadRetry(tell, lambda: not node.storage_works)
         self._stopped = False
 
     def look_up(self, effect: Lookup) -> None:
@@ -453,7 +453,7 @@ class CoreReads:
                 *storage.lookup(effect.logs, effect.older),
                 {whose: storage.size_bytes(*whose) for whose in effect.sizes},
                 {key: storage.shown_by(key) for key in effect.shown},
-                {whose: storage.logs_of(*whose) for whose in effect.of},
+                {whose: storage.logs_of(*whose) for whose in effect.all_logs},
             ),
         )
 

@@ -109,16 +109,16 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
             for id, body in rows(WAITING, number * SEQS + facts.released, (number + 1) * SEQS)
         ],
         next_place=newest[0][0] if newest else 1,
-        talks=_talks(database),
+        conversations=_talks(database),
         users=_users(database),
-        former=_former(database),
-        heard=_heard(database, whose),
+        former_names=_former(database),
+        delivered=_heard(database, whose),
         reads=_reads(database, whose),
         addresses=_addresses(database),
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
         newest_c=_newest_clocks(rows(NEWEST_C)),
         recent=_recent(rows(RECENT, settings.recent_places), settings),
-        groups=[GroupEntry(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
+        group_entries=[GroupEntry(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
         most_bytes=database.dialect.most_stored(database),
         meta=load_meta(database),
     )
@@ -137,7 +137,7 @@ def load_hosted(database: Database) -> list[StoredUser]:
 
 def load_of_users(database: Database, users: Sequence[UserId]) -> Stored:
     """Return what is known of who has what these users wrote, and of what is read: theirs, and by them."""
-    return Stored(heard=_heard(database, users), reads=_reads(database, users))
+    return Stored(delivered=_heard(database, users), reads=_reads(database, users))
 
 
 def load_token(database: Database, hash: bytes) -> Token | None:
@@ -167,8 +167,8 @@ def _check(stored: Stored) -> None:
     """Raise Misfit for values that nobody stored: a disk that turns bits must not start a node on them."""
     numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
     numbers += [seq for _, seq in stored.recent]
-    numbers += [told.seq for told in stored.heard] + [mark.seq for mark in stored.reads]
-    numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former]
+    numbers += [told.seq for told in stored.delivered] + [mark.seq for mark in stored.reads]
+    numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
     texts += [text for user in stored.users for text in (user.name, user.about)]
@@ -176,7 +176,7 @@ def _check(stored: Stored) -> None:
         type(text) is str for text in texts
     ):
         raise CorruptRow("values of another kind")
-    for talk in stored.talks:
+    for talk in stored.conversations:
         if talk.naming.dm:
             with decoding():
                 dm_id(*talk.naming.dm)

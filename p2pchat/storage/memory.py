@@ -385,17 +385,17 @@ def load(tables: Tables, whose: Sequence[UserId], settings: Settings) -> Stored:
         unreleased=[log.facts() for log in unreleased],
         waiting=[waiting for log in unreleased for waiting in _waiting(log)],
         next_place=newest.first_place + newest.count if newest else 1,
-        talks=[KnownConversation(conversation, naming) for conversation, naming in tables.talks.items()],
+        conversations=[KnownConversation(conversation, naming) for conversation, naming in tables.talks.items()],
         users=list(tables.users.values()),
-        former=list(tables.former.values()),
-        heard=_heard(tables, whose),
+        former_names=list(tables.former.values()),
+        delivered=_heard(tables, whose),
         reads=_reads(tables, whose),
         addresses=list(tables.addresses.values()),
         consumers=dict(tables.consumers),
         newest_c=_newest_clocks(tables),
         recent=_recent(tables, settings),
         meta=dict(tables.meta),
-        groups=_spoken(tables),
+        group_entries=_spoken(tables),
         most_bytes=sum(log.size for log in tables.logs.values()),
     )
 
@@ -407,7 +407,7 @@ def load_hosted(tables: Tables) -> list[StoredUser]:
 
 def load_of_users(tables: Tables, users: Sequence[UserId]) -> Stored:
     """Return what is known of who has what these users wrote, and of what is read: theirs, and by them."""
-    return Stored(heard=_heard(tables, users), reads=_reads(tables, users))
+    return Stored(delivered=_heard(tables, users), reads=_reads(tables, users))
 
 
 def load_token(tables: Tables, hash: bytes) -> Token | None:
@@ -776,9 +776,9 @@ class Writer:
             tables.stretches.append(stretch)
         for log_id, cite in change.cites:
             tables.logs[log_id].cites.append(cite)
-        for log_id, seen in change.seen.items():
+        for log_id, seen in change.visible.items():
             tables.logs[log_id].seen = seen
-        for mending in change.mendings:
+        for mending in change.relations:
             tables.mendings.setdefault((mending.log.conversation, mending.re), []).append(mending)
 
     def _add_fork(self, fork: Fork) -> None:
@@ -801,7 +801,7 @@ class Writer:
 
     def _apply_rest(self, change: Change) -> None:
         tables = self._tables
-        for heard in change.heard:
+        for heard in change.delivered:
             if heard.log in tables.logs:
                 seqs = tables.heard.setdefault(heard.log, {})
                 seqs[heard.member] = max(seqs.get(heard.member, 0), heard.seq)
@@ -811,9 +811,9 @@ class Writer:
                 seqs[mark.reader] = max(seqs.get(mark.reader, 0), mark.seq) if mark.seq else 0
                 if not mark.seq:
                     del seqs[mark.reader]
-        tables.talks.update((talk.id, talk.naming) for talk in change.talks)
+        tables.talks.update((talk.id, talk.naming) for talk in change.conversations)
         tables.users.update((user.id, user) for user in change.users)
-        for one in change.former:
+        for one in change.former_names:
             known = tables.former.get((one.user, one.name))
             if known is None or known.c < one.c:
                 tables.former[one.user, one.name] = one

@@ -246,13 +246,13 @@ class RowBuffer:
         for id, cite in change.cites:
             row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain8))
             self._db.insert(cites, row)
-        for id, upto in change.seen.items():
+        for id, upto in change.visible.items():
             self._see(self._writer.log(id).number, upto)
         for stretch in change.stretches:
             self._add_stretch(stretch)
-        for mending in change.mendings:
+        for mending in change.relations:
             self._add_mending(mending)
-        for told in change.heard:
+        for told in change.delivered:
             self._add_heard(told)
         for mark in change.reads:
             self._add_read(mark)
@@ -396,11 +396,11 @@ class RowBuffer:
             self._run("delete from read_marks where log = ? and reader = ?", log.number, reader)
 
     def _add_rest(self, change: Change) -> None:
-        for talk in change.talks:
+        for talk in change.conversations:
             self._name_talk(talk)
         for user in change.users:
             self._name_user(user)
-        for one in change.former:
+        for one in change.former_names:
             owner = self._writer.number_of(users, one.user)
             self._db.insert(former_names, (owner, one.name.encode(), one.c), Conflict.HIGHER)
         for address in change.addresses:

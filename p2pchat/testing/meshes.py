@@ -157,7 +157,7 @@ class Mesh:
         for name, peer in running:
             if not peer._idle:
                 yield f"{name} is busy"
-            if peer._node is not None and peer._node.sync.reads.untold:
+            if peer._node is not None and peer._node.sync.read_receipts.has_unsent:
                 yield f"{name} has unsent read marks"
         if not self.network.quiet:
             yield "bytes are in flight"
@@ -195,7 +195,9 @@ def _unsure(writer: TCPPeer, reader: Node) -> Iterator[str]:
     for conversation in node.sync.conversations.by_id.values():
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
-                last = log.visible if isinstance(log, TalkLog) else log.kept_seq  # entries behind a cut are with nobody
+                last = (
+                    log.visible if isinstance(log, TalkLog) else log.durable_seq
+                )  # entries behind a cut are with nobody
                 if last and writer._tracker.wrote(log.id) and reader.peer not in writer._tracker.holders(log.id, last):
                     yield "a receipt is missing"
 

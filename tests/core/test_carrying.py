@@ -68,13 +68,13 @@ def test_direct_conversations_of_others_are_none_of_ours() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1", dm("ada", "bob")), Author("cyd", "c1", dm("cyd", "bob"))
     assert ada.carry(bob.say("psst"), cyd.say("not for ada")) == [
         "commit b1:1..1, show b1:1..1", "imported 1 new 1 foreign"]  # fmt: skip
-    assert set(ada.node.talks) == {ada.node.room, dm("ada", "bob")}
+    assert set(ada.node.namings) == {ada.node.room, dm("ada", "bob")}
 
 
 def test_a_writer_who_does_not_belong_there_is_refused() -> None:
     ada, eve = World().peer("ada"), Author("eve", "e1", dm("ada", "bob"))
     assert ada.carry(eve.say("let me in")) == ["imported 1 member"]
-    assert dm("ada", "bob") not in ada.node.talks  # of what it named there is nothing
+    assert dm("ada", "bob") not in ada.node.namings  # of what it named there is nothing
 
 
 def test_logs_of_earlier_runs_are_found_in_storage() -> None:

@@ -184,10 +184,10 @@ def test_marks_that_lead_nowhere_are_remembered_in_limited_number() -> None:
     for n in range(0, 2 * MAX_REMEMBERED, 500):
         users = {f"{user:064x}": [Mark("00" * 8, 1, "00" * 8)] for user in range(n, n + 500)}
         far.peer.put_frames(far, Have({ROOM: users}))
-    (side,) = ada.node.sync.shelf.sides.values()
-    assert [side.ahead_count, len(side.ahead), len(side.heard)] == [MAX_REMEMBERED, MAX_REMEMBERED, 0]
+    (side,) = ada.node.sync.context.remotes.values()
+    assert [side.ahead_count, len(side.ahead), len(side.acked)] == [MAX_REMEMBERED, MAX_REMEMBERED, 0]
     assert far.say(page()) == []
-    assert [side.ahead_count, len(side.ahead), len(side.heard)] == [0, 0, 0]
+    assert [side.ahead_count, len(side.ahead), len(side.acked)] == [0, 0, 0]
 
 
 def test_what_storage_is_asked_about_marks_is_limited_too() -> None:
@@ -199,10 +199,10 @@ def test_what_storage_is_asked_about_marks_is_limited_too() -> None:
     for n in range(0, 2 * MAX_REMEMBERED, 50):
         marks = [Mark(f"{run:016x}", 1, "00" * 8) for run in range(n, n + 50)]
         far.peer.put_frames(far, Have({ROOM: {IDS["bob"]: marks}}))
-    (side,) = ada.node.sync.shelf.sides.values()
-    assert side.unsure == MAX_REMEMBERED
+    (side,) = ada.node.sync.context.remotes.values()
+    assert side.lookups_pending == MAX_REMEMBERED
     ada.answer_lookups()
-    assert side.unsure == 0
+    assert side.lookups_pending == 0
 
 
 def test_a_mark_of_a_covered_log_is_not_wanted() -> None:
@@ -220,9 +220,9 @@ def test_conversations_that_only_a_link_names_go_with_it_and_opened_ones_stay() 
     cyd = Author("cyd", "c1", named)
     cyd.say("never sent")
     far.say(have(cyd))
-    assert {opened, named} <= ada.node.talks.keys()
+    assert {opened, named} <= ada.node.namings.keys()
     ada.drop(far)
-    assert [opened in ada.node.talks, named in ada.node.talks] == [True, False]
+    assert [opened in ada.node.namings, named in ada.node.namings] == [True, False]
 
 
 def test_a_user_has_a_limited_number_of_conversations_that_others_name() -> None:
@@ -232,9 +232,9 @@ def test_a_user_has_a_limited_number_of_conversations_that_others_name() -> None
         author = Author(name, name[0] + "1", dm("ada", name))
         author.say("never sent")
         ada.far(name).say(have(author))
-    assert [dm("ada", name) in ada.node.talks for name in ("dan", "bob", "cyd", "eve")] == [True, True, False, False]
+    assert [dm("ada", name) in ada.node.namings for name in ("dan", "bob", "cyd", "eve")] == [True, True, False, False]
     ada.open("eve")
-    assert dm("ada", "eve") in ada.node.talks
+    assert dm("ada", "eve") in ada.node.namings
 
 
 def test_nothing_is_pushed_before_the_first_comparison_is_over() -> None:

@@ -26,7 +26,7 @@ def host(peer: Peer, name: str) -> list[str]:
     """Have a peer speak for this user too, with what its storage knows of it."""
     known = peer.storage.load_users([IDS[name]])
     user = HostedIdentity(IDS[name], name, IDENTITIES[name].sign, status="offline")
-    peer.put(UserHosted(user, tuple(known.heard), tuple(known.reads)))
+    peer.put(UserHosted(user, tuple(known.delivered), tuple(known.reads)))
     return peer.take()
 
 
@@ -96,12 +96,12 @@ def test_no_more_are_hosted_than_may_be() -> None:
 
 def test_a_user_is_found_by_how_its_id_begins() -> None:
     users = HostedIdentities([HostedIdentity(IDS[name], name, IDENTITIES[name].sign) for name in ("ada", "bob")])
-    assert list(users.beginning(IDS["bob"][:16])) == [IDS["bob"]]
+    assert list(users.with_prefix(IDS["bob"][:16])) == [IDS["bob"]]
     users.remove(IDS["bob"])
-    assert list(users.beginning(IDS["bob"][:16])) == []
+    assert list(users.with_prefix(IDS["bob"][:16])) == []
     users.add(HostedIdentity(IDS["cyd"], "cyd", IDENTITIES["cyd"].sign))
     users.add(HostedIdentity(IDS["cyd"], "cyd again", IDENTITIES["cyd"].sign))
-    assert list(users.beginning(IDS["cyd"][:16])) == [IDS["cyd"]] and users[IDS["cyd"]].name == "cyd again"
+    assert list(users.with_prefix(IDS["cyd"][:16])) == [IDS["cyd"]] and users[IDS["cyd"]].name == "cyd again"
 
 
 def test_what_was_known_of_a_user_is_known_when_it_is_hosted_again() -> None:
@@ -173,8 +173,8 @@ def test_a_group_is_known_as_long_as_a_member_is_hosted() -> None:
     gate.take()
     [view] = gate.node.groups.values()
     talk = gate.node.sync.conversations.by_id[view.talk]
-    assert talk.concerns_us and gate.node.talks_of(IDS["dan"]) == [ROOM, view.talk]
-    assert gate.node.talks_of(IDS["ada"]) == [ROOM]
+    assert talk.concerns_us and gate.node.conversations_of(IDS["dan"]) == [ROOM, view.talk]
+    assert gate.node.conversations_of(IDS["ada"]) == [ROOM]
     gate.put(GroupChangeRequest(4, IDS["cyd"], view.group, remove=(IDS["dan"],)))
     gate.take()
     gate.put(UserUnhosted(IDS["cyd"]))
@@ -224,7 +224,7 @@ def test_of_a_message_to_everybody_there_is_one_list_however_many_write() -> Non
     for name in ("cyd", "dan"):
         gate.put(PresenceSet(IDS[name], "online"))
     gate.take()
-    one, other = (gate.node.sync._members(ROOM, IDS[name]) for name in ("cyd", "dan"))
+    one, other = (gate.node.sync._receipt_members(ROOM, IDS[name]) for name in ("cyd", "dan"))
     assert one[0] is other[0] and one[1] is other[1]
     assert set(one[0]) == set(one[1]) == {IDS["ada"], IDS["cyd"], IDS["dan"]}
 

@@ -154,7 +154,7 @@ def test_direct_messages_go_to_nobody_else() -> None:
     world.link(cyd, ada)
     world.link(cyd, bob)
     ada.say("psst", to=ada.open("bob"))
-    assert [bob.texts(), cyd.texts(), dm("ada", "bob") in cyd.node.talks] == [["psst"], [], False]
+    assert [bob.texts(), cyd.texts(), dm("ada", "bob") in cyd.node.namings] == [["psst"], [], False]
 
 
 def test_a_third_gets_from_one_what_another_wrote_who_is_gone() -> None:

@@ -144,7 +144,7 @@ def test_a_want_given_up_counts_as_open_until_it_is_closed() -> None:
         author.say("word")
     far.say(page(*authors))
     world.pass_time(60)
-    (side,) = ada.node.sync.shelf.sides.values()
+    (side,) = ada.node.sync.context.remotes.values()
     assert len(side.wants) == 2
 
 
@@ -187,7 +187,9 @@ def test_a_want_given_up_that_is_answered_while_storage_is_asked_for_the_next_is
     world.pass_time(3)  # the rest of it never came
     (asked,) = wants(ada.take())
     assert asked.endswith("room bob from b2:2, older b2:2 b1:1")
-    assert sorted(n for side in ada.node.sync.shelf.sides.values() for n in side.wants) == ([1, 2] if others else [3])
+    assert sorted(n for side in ada.node.sync.context.remotes.values() for n in side.wants) == (
+        [1, 2] if others else [3]
+    )
 
 
 def test_however_long_storage_takes_to_say_what_is_held_the_want_is_sent() -> None:

@@ -355,7 +355,7 @@ def test_in_a_network_with_a_key_strangers_are_members_like_others() -> None:
         users=[HostedIdentity(peer.id, "ada", IDENTITIES["ada"].sign)], network=NetworkCredentials("0a" * 16,
         "0b" * 32), draw=peer._draw, stored=peer.storage.load([peer.id]),
     )  # fmt: skip
-    assert not node.sync.quota.is_alert
+    assert not node.sync.quota.must_check
 
 
 # ---- an open network: users never met

@@ -261,11 +261,11 @@ def test_marks_told_without_end_crowd_out_nobody_else_s() -> None:
         refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(start, start + 256)]
         liar.say(ReadFrame({ROOM: {IDS["eve"]: refs}}, names=[Naming(room=True)]))
     far.say(marked("bob", "a1", 3))  # before it is known to be delivered
-    early = ada.node.sync.reads.readers._early
+    early = ada.node.sync.read_receipts.tracker._early
     assert len(early) <= MAX_REMEMBERED
-    [known] = {side for side, _ in early.values()} - {ada.node.sync.shelf.sides[far.link]}
+    [known] = {side for side, _ in early.values()} - {ada.node.sync.context.remotes[far.link]}
     ada.drop(liar)
-    assert known not in {side for side, _ in ada.node.sync.reads.readers._early.values()}  # nor all it has told
+    assert known not in {side for side, _ in ada.node.sync.read_receipts.tracker._early.values()}  # nor all it has told
     assert of_reading(told(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 

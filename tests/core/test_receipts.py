@@ -199,7 +199,7 @@ def test_the_users_own_other_peer_gives_no_receipt() -> None:
     ada = World().peer("ada")
     ada.far("bob")
     ada.say("one")
-    assert all(member != ada.id for _, member in ada.node.sync.receipts.unsaved)
+    assert all(member != ada.id for _, member in ada.node.sync.delivery_receipts.unsaved)
 
 
 def test_a_mark_of_what_is_not_here_yet_counts_once_it_is() -> None:

@@ -38,7 +38,7 @@ def test_nothing_of_a_group_is_stored_before_its_first_operation() -> None:
     away = Away()
     other = away.operations.write(encode_entry(Entry("group", 1, 1, b={"gen": 1})))
     assert away.bob.say(other) == [] and away.ada.counted["group_not_known"] == 1
-    assert away.ada.node.groups == {} and away.ada.storage.load([]).talks == []
+    assert away.ada.node.groups == {} and away.ada.storage.load([]).conversations == []
 
 
 def test_what_cites_an_operation_that_is_not_here_is_neither_kept_nor_acknowledged() -> None:
@@ -200,7 +200,7 @@ def test_a_group_of_others_in_a_file_is_foreign() -> None:
     group = operation_hash(first)
     NAMINGS[group] = Naming(group=(group, IDS["bob"], "b0" * 8))
     away.ada.carry(Author("bob", "b0", group).write(first))
-    assert away.ada.node.groups == {} and away.ada.storage.load([]).talks == []
+    assert away.ada.node.groups == {} and away.ada.storage.load([]).conversations == []
 
 
 # ---- what a cut covers, and what waits for it

@@ -17,8 +17,8 @@ def durable(conversation: ConversationState, author: Author) -> Log:
     log = conversation.log(author.log.user, author.log.run) or conversation.add(Log(author.log))
     log.before = author.before
     log.extend(author.seq, author.chain, author.seq)
-    log.kept_seq, log.kept_chain, log.released = log.seq, log.chain, log.seq
-    conversation.refresh(log)
+    log.durable_seq, log.durable_chain, log.released = log.seq, log.chain, log.seq
+    conversation.refresh_sum(log)
     return log
 
 
@@ -27,10 +27,10 @@ def test_only_what_is_durable_is_told() -> None:
     log = here.add(Log(bob.log))
     bob.say("one", "two")
     log.extend(2, bob.chain, 2)
-    here.refresh(log)
+    here.refresh_sum(log)
     assert [here.marks(ALL), here.sum] == [{}, 0]
-    log.kept_seq, log.kept_chain = 2, bob.chain
-    here.refresh(log)
+    log.durable_seq, log.durable_chain = 2, bob.chain
+    here.refresh_sum(log)
     assert [here.marks(ALL), here.sum] == [{IDS["bob"]: [bob.mark]}, mark_hash(bob.log, 2, bob.chain)]
 
 
@@ -49,8 +49,8 @@ def test_a_covered_log_is_no_tip_and_leaves_memory_once_it_is_shown() -> None:
     second = Author("bob", "b2", before=[first.mark])
     second.say("two")
     durable(here, second)
-    log.covered = log.kept_covered = True
-    here.refresh(log)
+    log.covered = log.durable_covered = True
+    here.refresh_sum(log)
     log.released = 0
     assert [here.marks(ALL)[IDS["bob"]], here.drop_if_settled(log)] == [[second.mark], False]
     log.released = 1
@@ -62,7 +62,7 @@ def test_the_running_log_never_leaves_memory() -> None:
     here, ada = room(), Author("ada", "a1")
     ada.say("one")
     log = durable(here, ada)
-    log.own = log.covered = log.kept_covered = True
+    log.own = log.covered = log.durable_covered = True
     assert not here.drop_if_settled(log)
 
 
@@ -71,7 +71,7 @@ def test_a_forked_log_counts_no_more() -> None:
     bob.say("one")
     log = durable(here, bob)
     log.forked = True
-    here.refresh(log)
+    here.refresh_sum(log)
     assert [here.marks(ALL), here.sum, here.writer(IDS["bob"]).tail_tips()] == [{}, 0, []]
 
 

@@ -472,7 +472,7 @@ class Peer:
         logs, older = self.storage.lookup(asked.logs, asked.older)
         sizes = {whose: self.storage.size_bytes(*whose) for whose in asked.sizes}
         shown = {key: self.storage.shown_by(key) for key in asked.shown}
-        every = {whose: self.storage.logs_of(*whose) for whose in asked.of}
+        every = {whose: self.storage.logs_of(*whose) for whose in asked.all_logs}
         return LookupResult(asked.ticket, logs, older, sizes, shown, every)
 
     def _send(self, frame: Frame, other: Far | tuple[Peer, int] | None) -> None:

@@ -89,7 +89,7 @@ def written() -> frozenset[tuple[object, int, str]]:
 def life() -> Iterator[Change]:
     ada, bob, cyd = (Author(name, number) for number, name in enumerate(NAMES, 1))
     yield Change(
-        talks=[KnownConversation(ROOM, Naming(room=True)), KnownConversation(DM, Naming(dm=(user("ada"),
+        conversations=[KnownConversation(ROOM, Naming(room=True)), KnownConversation(DM, Naming(dm=(user("ada"),
         user("bob"))))], users=[KnownUser(user(name), name, MORNING, "about") for name in NAMES],
         addresses=[Address(user("bob"), "10.0.0.1:1", MORNING, 0, user("cyd")), Address(user("cyd"), "host:2", 0, 5)],
         consumers={"bot": 3}, meta={"name": "ada", "network": "0a" * 16},
@@ -104,7 +104,7 @@ def life() -> Iterator[Change]:
     later = Author("ada", 4, before=[ada.mark])
     change = released(later.begins("after a restart", "and more"), place)
     change.covered.append(ada.log)
-    change.heard += [
+    change.delivered += [
         DeliveredMark(ada.log, user("bob"), 2),
         DeliveredMark(later.log, user("bob"), 1),
         DeliveredMark(bob.log, user("cyd"), 3),
@@ -316,7 +316,7 @@ class Asked:
         new, old = Author("ada", 9), Author("bob", 2)
         for at in range(5):
             old.write(*[f"{at} of 2 " + "word " * at * 9] * (1 + at % 3))
-        more = Change(consumers={"bot": 9}, covered=[old.log], heard=[DeliveredMark(new.log, user("bob"), 1)])
+        more = Change(consumers={"bot": 9}, covered=[old.log], delivered=[DeliveredMark(new.log, user("bob"), 1)])
         for change in (released(new.begins("new"), 10_000), old.goes_on("more"), more):
             try:
                 self.told(partial(storage.commit, [change]))

@@ -66,7 +66,7 @@ async def test_who_was_removed_can_neither_write_nor_break_the_group(meet: Meet)
     group = await honest.ada.create_group("ops", ["bob", honest.ada.people.user(liar.id)])
     await group.remove(honest.ada.people.user(liar.id))
     [id] = honest.ada._started_driver.node.groups
-    naming = honest.ada._started_driver.node.talks[id]
+    naming = honest.ada._started_driver.node.namings[id]
     writes, ada, bob = Writes(liar, id, naming), key(honest.ada), key(honest.bob)
     crowd = [f"{n:064x}" for n in range(MAX_MEMBERS + 1)]
     writes.put(
@@ -114,7 +114,7 @@ async def test_edits_and_reactions_without_end_change_what_they_may_and_no_more(
     liar = await honest.liar()
     receipt = await honest.ada.send("room", "as ada wrote it")
     await honest.ada.message(receipt.id)  # the core has it
-    _, _, log, seq = honest.ada._started_driver.node.sync.conversations.by_id[liar.room].recent[-1]
+    _, _, log, seq = honest.ada._started_driver.node.sync.conversations.by_id[liar.room].recently_shown[-1]
     of_ada = Ref(log, seq)
     writes = Writes(liar, liar.room, ROOM)
     writes.put(entry("text", "mine"))
@@ -145,6 +145,6 @@ async def test_reading_that_cannot_be_is_nobodys_receipt(meet: Meet) -> None:
     liar.say(ReadFrame({liar.room: {liar.id: [(ref, MAX_INT) for ref in refs]}}))
     liar.say(*(ReadFrame({f"{n:064x}": {liar.id: [(refs[0], 1)]}}) for n in range(250)))
     await honest.while_chatting(lives_on(liar))
-    readers = honest.ada._started_driver.node.sync.reads.readers
-    assert not [member for _, member in readers._level if member == liar.id]
+    readers = honest.ada._started_driver.node.sync.read_receipts.tracker
+    assert not [member for _, member in readers._positions if member == liar.id]
     assert len(readers._early) <= 10_000

@@ -269,7 +269,7 @@ async def test_frames_about_what_is_not_theirs_are_ignored(meet: Meet) -> None:
     liar = await honest.liar()
     secret = Naming(dm=tuple(sorted((key(honest.ada), key(honest.bob)))))  # type: ignore[arg-type]
     await (await honest.bob.send("ada", "between the two of us")).delivered(timeout=5)
-    dm = next(id for id, naming in honest.ada._started_driver.node.talks.items() if naming.dm)
+    dm = next(id for id, naming in honest.ada._started_driver.node.namings.items() if naming.dm)
     liar.say(
         Want(1, dm, key(honest.bob), [], names=[secret]),
         Have({dm: {key(honest.bob): []}}, names=[secret], ask=True, span=ALL),
@@ -355,7 +355,7 @@ async def test_marks_about_nothing_are_wanted_of_their_teller_alone(meet: Meet) 
     wants = [frame for frame in liar.frames if isinstance(frame, Want)]
     assert 0 < len(wants) <= 64
     sync = honest.ada._started_driver.node.sync
-    assert max(side.ahead_count for side in sync.shelf.sides.values()) <= 10_000
+    assert max(side.ahead_count for side in sync.context.remotes.values()) <= 10_000
 
 
 async def test_conversations_about_nothing_are_bounded(meet: Meet) -> None:
@@ -369,7 +369,7 @@ async def test_conversations_about_nothing_are_bounded(meet: Meet) -> None:
     own = [Naming(dm=tuple(sorted((ada, liar.id))))] * 500  # type: ignore[arg-type]
     liar.say(Have({}, names=own))
     await honest.while_chatting(lives_on(liar))
-    assert len(honest.ada._started_driver.node.talks) <= 4
+    assert len(honest.ada._started_driver.node.namings) <= 4
 
 
 async def test_a_writer_with_5_000_logs_has_64_tips(meet: Meet) -> None:

@@ -69,7 +69,7 @@ def write(data: Path, count: int) -> None:
         storage.commit(
             [
                 Change(
-                    talks=[
+                    conversations=[
                         KnownConversation(ROOM, Naming(room=True)),
                         KnownConversation(DM, Naming(dm=(me, user("bob")))),
                     ],

@@ -42,9 +42,9 @@ def of_everything(story: Story) -> list[Change]:
     random, kinds = Random(7), KINDS.split()
     changes = [story.change(random.choice(kinds), random.randrange(10), random.randint(1, 9)) for _ in range(60)]
     more = Change(
-        talks=[GROUP, KnownConversation(ROOM, Naming(room=True))], users=[KnownUser(user("ada"), "Ada", 5, "")]
+        conversations=[GROUP, KnownConversation(ROOM, Naming(room=True))], users=[KnownUser(user("ada"), "Ada", 5, "")]
     )
-    more.former = [FormerName(user("ada"), "Äda ", 3)]
+    more.former_names = [FormerName(user("ada"), "Äda ", 3)]
     more.addresses = [Address("ab" * 32, "[::1]:8080", 1, 0, "cd" * 32)]
     more.consumers, more.meta = {"bot": 3}, {"network": "k"}
     return [*changes, more]

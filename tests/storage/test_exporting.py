@@ -32,7 +32,7 @@ def test_nothing_makes_a_file_with_nothing_in_it(storage: Storage) -> None:
 
 
 def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: Storage) -> None:
-    storage.commit([Change(talks=[ROOM_TALK, DM_TALK])])
+    storage.commit([Change(conversations=[ROOM_TALK, DM_TALK])])
     storage.commit([Author("ada", 1).begins(*many(6)), Author("bob", 2, DM).begins("psst")])
     frames = exported(storage)
     assert spans(frames) == [("ada", 1, 6), ("bob", 1, 1)]
@@ -41,21 +41,21 @@ def test_each_conversation_is_named_once_and_all_entries_are_counted(storage: St
 
 
 def test_one_conversation_alone(storage: Storage) -> None:
-    storage.commit([Change(talks=[ROOM_TALK, DM_TALK])])
+    storage.commit([Change(conversations=[ROOM_TALK, DM_TALK])])
     storage.commit([Author("ada", 1).begins("all"), Author("bob", 2, DM).begins("psst")])
     assert spans(exported(storage, DM)) == [("bob", 1, 1)]
 
 
 def test_who_wrote_first_comes_first_whoever_it_was(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
-    storage.commit([Change(talks=[ROOM_TALK]), ada.begins(*many(4)), bob.begins(*many(4), c=MORNING + 10)])
+    storage.commit([Change(conversations=[ROOM_TALK]), ada.begins(*many(4)), bob.begins(*many(4), c=MORNING + 10)])
     storage.commit([ada.goes_on(*many(4), c=MORNING + 20), bob.goes_on(*many(4), c=MORNING + 30)])
     assert spans(exported(storage)) == [("ada", 1, 4), ("bob", 1, 4), ("ada", 5, 8), ("bob", 5, 8)]
 
 
 def test_of_many_writers_all_is_there_and_in_order(storage: Storage) -> None:
     authors = [Author(f"writer {number}", number) for number in range(1, MOST_HELD + 6)]
-    storage.commit([Change(talks=[ROOM_TALK])])
+    storage.commit([Change(conversations=[ROOM_TALK])])
     for turn in range(3):
         for at, author in enumerate(authors):
             change = author.begins if turn == 0 else author.goes_on
@@ -70,7 +70,7 @@ def test_of_many_writers_all_is_there_and_in_order(storage: Storage) -> None:
 
 def test_of_a_forked_log_the_evidence_stands_before_what_its_writer_wrote_later(storage: Storage) -> None:
     ada, twin = Author("ada", 1), Author("ada", 1)
-    storage.commit([Change(talks=[ROOM_TALK]), ada.begins("one")])
+    storage.commit([Change(conversations=[ROOM_TALK]), ada.begins("one")])
     storage.commit([Change(forks=[Fork(ada.log, None, twin.write("another"))])])
     storage.commit([Author("ada", 2, before=[ada.mark]).begins("later", whole=False)])
     frames = [frame for frame in exported(storage) if isinstance(frame, Entries)]

@@ -36,11 +36,11 @@ def test_tokens_are_found_by_their_hash_and_go_with_their_user(storage: Storage)
 def test_what_is_known_of_a_user_alone_is_what_a_start_knows_of_it(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     change = Change()
-    change.heard.append(DeliveredMark(ada.log, user("bob"), 2))
+    change.delivered.append(DeliveredMark(ada.log, user("bob"), 2))
     change.reads += [ReadMark(bob.log, user("ada"), 1), ReadMark(ada.log, user("bob"), 1)]
     storage.commit([ada.begins("one", "two"), bob.begins("three"), change])
     known, every = storage.load_users([user("ada")]), storage.load([user("ada")])
-    assert known.heard == every.heard == [DeliveredMark(ada.log, user("bob"), 2)]
+    assert known.delivered == every.delivered == [DeliveredMark(ada.log, user("bob"), 2)]
     assert sorted(known.reads, key=str) == sorted(every.reads, key=str) and len(known.reads) == 2
     many = [f"{n:064x}" for n in range(1200)]
     assert storage.load_users([*many, user("bob"), *many]).reads != []

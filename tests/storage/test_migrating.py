@@ -66,7 +66,7 @@ def test_what_still_waits_counts_once_it_is_shown(path: Path) -> None:
     with closing(SqlStorage(sqlite_url(path), SMALL)) as storage:
         named = Ref(ref_key(ada.user, ada.run), 1)
         release = Change(stretches=[Stretch(10, bob, 5, 1, MORNING)])
-        release.mendings.append(Relation(bob, 5, MORNING + 9101, named, True))
+        release.relations.append(Relation(bob, 5, MORNING + 9101, named, True))
         storage.commit([release])
         assert shown(storage.history(ROOM, limit=0))[0] == ("hello", "", ["❤"])
 

@@ -65,11 +65,11 @@ class Story:
             self.cited[at] = self.cited.get(at, 0) + amount
             return Change(cites=[(author.log, Cite(self.cited[at], amount, f"{amount:016x}"))])
         if what == "see":
-            return Change(seen={self.authors[at].log: amount - 1 if amount < 8 else EVERYTHING})
+            return Change(visible={self.authors[at].log: amount - 1 if amount < 8 else EVERYTHING})
         if what == "mend":
             return self._mend(self.authors[at], amount)
         if what == "heard":
-            return Change(heard=[DeliveredMark(self.authors[at].log, user(NAMES[amount % 2]), amount)])
+            return Change(delivered=[DeliveredMark(self.authors[at].log, user(NAMES[amount % 2]), amount)])
         return Change(covered=[self.authors[at].log]) if amount % 2 else Change(uncovered=[self.authors[at].log])
 
     def _begin(self, which: int, amount: int) -> Change:
@@ -87,7 +87,7 @@ class Story:
         target = self.authors[amount % len(self.authors)]
         change = author.goes_on("" if amount % 4 == 0 else f"mend {amount}")
         named = Ref(target.lookup.ref, 1 + amount % max(1, target.seq))
-        change.mendings.append(Relation(author.log, author.seq, MORNING + amount // 3, named, amount % 2 == 0))
+        change.relations.append(Relation(author.log, author.seq, MORNING + amount // 3, named, amount % 2 == 0))
         return change
 
     def _release(self, at: int, amount: int) -> Change:
@@ -109,7 +109,7 @@ def everything_read(storage: Storage, story: Story, seqs: list[int]) -> list[Any
     logs = [author.log for author in story.authors]
     keys = [LogKey(a.log.conversation, a.lookup.ref, seq) for a in story.authors for seq in (0, 1, a.seq // 2, a.seq)]
     stored = storage.load([user("ada")])
-    stored.heard.sort(key=lambda heard: (heard.log, heard.member))
+    stored.delivered.sort(key=lambda heard: (heard.log, heard.member))
     shown = storage.history(None, limit=0)
     middle = [(MORNING + 1000, log.user, log.run, 1) for log in logs]
     starts = [WantStart(()), WantStart(tuple(story.marks(seqs)[:2]), tuple(story.marks(seqs)[2:]))]
@@ -146,7 +146,7 @@ def test_the_database_answers_as_the_plain_dicts_do(
     script: list[tuple[str, int, int]], seqs: list[int], together: int
 ) -> None:
     story, memory = Story(), MemoryStorage(SMALL)
-    changes = [*(story.change(*step) for step in script), Change(talks=[GROUP])]
+    changes = [*(story.change(*step) for step in script), Change(conversations=[GROUP])]
     with TemporaryDirectory() as directory:
         database = SqlStorage(sqlite_url(Path(directory) / "chat.db"), SMALL)
         for at in range(0, len(changes), together):

@@ -295,16 +295,16 @@ def test_one_entry_by_its_name(storage: Storage) -> None:
 def test_marks_heard_only_rise_and_are_told_at_the_next_start(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([ada.begins("1", "2", "3"), bob.begins("1")])
-    storage.commit([Change(heard=[DeliveredMark(ada.log, user("eve"), 2), DeliveredMark(ada.log, user("bob"), 3)])])
-    storage.commit([Change(heard=[DeliveredMark(ada.log, user("eve"), 1), DeliveredMark(bob.log, user("ada"), 1)])])
-    storage.commit([Change(heard=[DeliveredMark(Author("ada", 9).log, user("eve"), 1)])])  # not held here: nothing
+    storage.commit([Change(delivered=[DeliveredMark(ada.log, user("eve"), 2), DeliveredMark(ada.log, user("bob"), 3)])])
+    storage.commit([Change(delivered=[DeliveredMark(ada.log, user("eve"), 1), DeliveredMark(bob.log, user("ada"), 1)])])
+    storage.commit([Change(delivered=[DeliveredMark(Author("ada", 9).log, user("eve"), 1)])])  # not held here: nothing
     told = [DeliveredMark(ada.log, user("bob"), 3), DeliveredMark(ada.log, user("eve"), 2)]
-    assert sorted(storage.load([user("ada")]).heard, key=lambda heard: -heard.seq) == told
-    assert storage.load([]).heard == []
+    assert sorted(storage.load([user("ada")]).delivered, key=lambda heard: -heard.seq) == told
+    assert storage.load([]).delivered == []
     assert storage.heard(ada.log, 2) == sorted([(user("bob"), 3), (user("eve"), 2)])
     assert storage.heard(ada.log, 3) == [(user("bob"), 3)]
     storage.commit([Change(covered=[ada.log])])
-    assert storage.load([user("ada")]).heard == []  # tips only; the rest is found when it is asked for
+    assert storage.load([user("ada")]).delivered == []  # tips only; the rest is found when it is asked for
     assert storage.heard(ada.log, 3) == [(user("bob"), 3)]
 
 
@@ -314,11 +314,11 @@ def test_a_mark_on_a_later_log_says_that_what_it_builds_on_is_held(storage: Stor
     part = Author("ada", 2, before=[first.mark._replace(seq=2)])
     after_part = Author("ada", 3, before=[part.mark])
     storage.commit([part.begins("4", whole=False), after_part.begins("5", whole=False)])
-    storage.commit([Change(heard=[DeliveredMark(after_part.log, user("bob"), 1)])])
+    storage.commit([Change(delivered=[DeliveredMark(after_part.log, user("bob"), 1)])])
     assert storage.heard(first.log, 2) == [(user("bob"), 2)]
     assert storage.heard(first.log, 3) == []
     storage.commit([Author("ada", 4, before=[first.mark, after_part.mark]).begins("6")])
-    storage.commit([Change(heard=[DeliveredMark(Author("ada", 4).log, user("eve"), 1)])])
+    storage.commit([Change(delivered=[DeliveredMark(Author("ada", 4).log, user("eve"), 1)])])
     assert storage.heard(first.log, 3) == [(user("eve"), 3)]
 
 
@@ -336,7 +336,7 @@ def test_small_things_are_kept_and_the_newest_word_counts(storage: Storage) -> N
     here = Address(user("bob"), "127.0.0.1:8080", verified_at=5, teller=user("eve"))
     storage.commit([
         Change(
-            talks=talks,
+            conversations=talks,
             users=[KnownUser(user("ada"), "ada", 1), KnownUser(user("bob"), "bob", 2, "hello")],
             addresses=[here, Address("", "example.org:80"), Address(user("bob"), "[::1]:9")],
             consumers={"bot": 1, "web": 2},
@@ -353,7 +353,7 @@ def test_small_things_are_kept_and_the_newest_word_counts(storage: Storage) -> N
         )
     ])  # fmt: skip
     stored = storage.load([])
-    assert stored.talks == talks
+    assert stored.conversations == talks
     assert stored.users == [KnownUser(user("ada"), "Ada", 9), KnownUser(user("bob"), "bob", 2, "hello")]
     assert sorted(stored.addresses, key=lambda address: address.endpoint) == [
         Address(user("bob"), "127.0.0.1:8080", 5, 6),
@@ -365,9 +365,11 @@ def test_small_things_are_kept_and_the_newest_word_counts(storage: Storage) -> N
 
 def test_names_before_are_kept_once_each_by_the_newest_clock(storage: Storage) -> None:
     ada = user("ada")
-    storage.commit([Change(former=[FormerName(ada, "Ada", 5), FormerName(ada, "ada", 7), FormerName(ada, "Ada", 3)])])
-    storage.commit([Change(former=[FormerName(ada, "Ada", 9)])])
-    kept = sorted(storage.load([]).former, key=lambda one: one.c)
+    storage.commit(
+        [Change(former_names=[FormerName(ada, "Ada", 5), FormerName(ada, "ada", 7), FormerName(ada, "Ada", 3)])]
+    )
+    storage.commit([Change(former_names=[FormerName(ada, "Ada", 9)])])
+    kept = sorted(storage.load([]).former_names, key=lambda one: one.c)
     assert kept == [FormerName(ada, "ada", 7), FormerName(ada, "Ada", 9)]
 
 
@@ -411,12 +413,12 @@ def test_names_differ_by_every_bit(storage: Storage) -> None:
     """What a server would take for the same by its habits: upper and lower case, accents, blanks at the end."""
     names = ["main", "Main", "main ", "máin", "ma\u0301in", "😀", "ß", "ss"]
     for number, name in enumerate(names):
-        storage.commit([Change(consumers={name: number}, former=[FormerName(user("ada"), name, number)])])
+        storage.commit([Change(consumers={name: number}, former_names=[FormerName(user("ada"), name, number)])])
     texts = "quotes ' \" \\ and %s, {}, ?, \t, \N{ROCKET}, \\u0000"
     storage.commit([Change(meta={"any text": texts})])
     stored = storage.load([])
     assert stored.consumers == {name: number for number, name in enumerate(names)}
-    assert [one.name for one in stored.former] == names and stored.meta == {"any text": texts}
+    assert [one.name for one in stored.former_names] == names and stored.meta == {"any text": texts}
 
 
 def test_what_is_large_comes_back_as_it_went_in(storage: Storage) -> None:

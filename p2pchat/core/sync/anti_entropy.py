@@ -39,112 +39,112 @@ def next_id(id: str) -> str:
 class AntiEntropy:
     """Digests and marks, out and in."""
 
-    def __init__(self, shelf: SyncContext, pull: Fetcher, receipts: DeliveryReceipts, forks: Forks) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
-        self._pull = pull
+    def __init__(self, sync: SyncContext, fetcher: Fetcher, receipts: DeliveryReceipts, forks: Forks) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+        self._fetcher = fetcher
         self._receipts = receipts
         self._forks = forks
-        self.on_digest: Callable[[RemoteState], None] = lambda side: None  # told before each digest
+        self.before_digest: Callable[[RemoteState], None] = lambda remote: None  # told before each digest
 
     # ---- digests
 
-    def begin(self, side: RemoteState) -> None:
+    def begin(self, remote: RemoteState) -> None:
         """Compare everything with a far end whose hosted users are known now (again, when they change)."""
-        side.begun = True
-        side.sharing_seen = dict.fromkeys(self._shelf.presence.users_of(side.link.id))
-        side.all_compared = side.sum_told = False
-        side.compared.clear()
-        side.named.clear()  # as long as its users were others it took no names of what concerns these, and forgot some
-        self._forks.tell_hosts(side)
-        if side.insisting is not None:
-            side.insisting.cancel()
-        self._insist(side, self._ctx.settings.gossip_within)
+        remote.comparing = True
+        remote.known_users = dict.fromkeys(self._sync.presence.users_of(remote.link.id))
+        remote.all_compared = remote.digest_sent = False
+        remote.compared.clear()
+        remote.named.clear()  # it ignored or forgot names that concern its new users
+        self._forks.send_to_hosts(remote)
+        if remote.digest_timer is not None:
+            remote.digest_timer.cancel()
+        self._repeat_digest(remote, self._ctx.settings.gossip_within)
 
-    def _insist(self, side: RemoteState, wait: float) -> None:
+    def _repeat_digest(self, remote: RemoteState, wait: float) -> None:
         """Send the digest, at least once, and again, more and more rarely, until everything is compared."""
-        side.insisting = None
-        if self._shelf.is_up(side) and not (side.all_compared and side.sum_told):
-            if side.hears_marks:
-                self.send_digest(side, ask=side.sum_told)
+        remote.digest_timer = None
+        if self._sync.is_up(remote) and not (remote.all_compared and remote.digest_sent):
+            if remote.accepts_marks:
+                self.send_digest(remote, ask=remote.digest_sent)
             again = min(2 * wait, self._ctx.settings.digest_every)
-            side.insisting = self._shelf.after(wait, partial(self._insist, side, again))
+            remote.digest_timer = self._sync.after(wait, partial(self._repeat_digest, remote, again))
 
-    def send_digest(self, side: RemoteState, *, ask: bool = False) -> None:
+    def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Tell the sum of everything shared; with `ask` the far end says so if its own is equal."""
-        side.sum_told = True
-        self.on_digest(side)
-        self._ctx.emit(Send(Digest(sum=sum_of(self._shelf.shared(side)), ask=ask), [side.link.id]))
+        remote.digest_sent = True
+        self.before_digest(remote)
+        self._ctx.emit(Send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), [remote.link.id]))
 
-    def digest(self, side: RemoteState, frame: Digest) -> None:
+    def on_digest(self, remote: RemoteState, frame: Digest) -> None:
         """Take a digest. A link that may be told nothing now gets no answer: the digest is told again."""
-        self._shelf.learn(side, frame.names)
-        if not side.hears_marks:
+        self._sync.learn_namings(remote, frame.names)
+        if not remote.accepts_marks:
             self._ctx.emit(Counted("digest_unanswered"))
         elif frame.sum is not None:
             self._ctx.emit(Counted("digest_sum"))
-            self._total(side, frame.sum, ask=frame.ask)
+            self._on_sum(remote, frame.sum, ask=frame.ask)
         elif frame.sums is not None and frame.span is not None:
             self._ctx.emit(Counted("digest_sums"))
-            self._sums(side, frame.sums, frame.span)
+            self._on_sums(remote, frame.sums, frame.span)
 
-    def _total(self, side: RemoteState, told: str, *, ask: bool) -> None:
-        shared = self._shelf.shared(side)
+    def _on_sum(self, remote: RemoteState, told: str, *, ask: bool) -> None:
+        shared = self._sync.shared_conversations(remote)
         if sum_of(shared) != told:
-            self._send_sums(side, shared)
+            self._send_sums(remote, shared)
             return
         for conversation in shared:
-            self._equal(side, conversation)
-        side.all_compared = True
-        side.differing.clear()
-        side.ahead.clear()
-        side.ahead_count = 0
-        self._no_longer_new(self._shelf.conversations.room)
-        self._talks_no_longer_new(side, (FIRST_ID, LAST_ID))
+            self._on_equal(remote, conversation)
+        remote.all_compared = True
+        remote.differing.clear()
+        remote.ahead.clear()
+        remote.ahead_count = 0
+        self._end_newcomer(self._sync.conversations.room)
+        self._end_newcomer_talks(remote, (FIRST_ID, LAST_ID))
         if ask:
-            self.send_digest(side)
+            self.send_digest(remote)
 
-    def _send_sums(self, side: RemoteState, shared: list[ConversationState]) -> None:
-        size = self._shelf.page
+    def _send_sums(self, remote: RemoteState, shared: list[ConversationState]) -> None:
+        size = self._sync.page_size
         start = FIRST_ID
         for index in range(0, max(1, len(shared)), size):
             page = shared[index : index + size]
             last = index + size >= len(shared)
             end = LAST_ID if last else page[-1].id
             sums = {conversation.id: sum_of([conversation]) for conversation in page}
-            self._shelf.send(Digest(sums=sums, span=(start, end)), side, *sums)
+            self._sync.send(Digest(sums=sums, span=(start, end)), remote, *sums)
             if not last:
                 self._ctx.emit(Counted("page_boundary"))
             start = next_id(end)
 
-    def _sums(self, side: RemoteState, told: dict[ConversationId, str], span: tuple[str, str]) -> None:
+    def _on_sums(self, remote: RemoteState, told: dict[ConversationId, str], span: tuple[str, str]) -> None:
         if span[0] == FIRST_ID:
-            side.sums_to, side.differing = "", {}
-        in_order = span[0] == FIRST_ID or (bool(side.sums_to) and span[0] <= next_id(side.sums_to))
-        here = {item.id: item for item in self._shelf.shared(side) if span[0] <= item.id <= span[1]}
+            remote.sums_through, remote.differing = "", {}
+        in_order = span[0] == FIRST_ID or (bool(remote.sums_through) and span[0] <= next_id(remote.sums_through))
+        here = {item.id: item for item in self._sync.shared_conversations(remote) if span[0] <= item.id <= span[1]}
         for id in told:
-            found = here.get(id) or self._shelf.named(side, id)
+            found = here.get(id) or self._sync.find_conversation(remote, id)
             if found is not None:
-                _spoken(side, found)
-                if self._shelf.shares(side, found):
+                _spoken(remote, found)
+                if self._sync.shares(remote, found):
                     here[id] = found
         for id in sorted(here):
             if self._group_differs(here, told, id):
-                side.differing[id] = None  # the group first: what of its talk is visible depends on it
+                remote.differing[id] = None  # the group first: what of its talk is visible depends on it
             elif sum_of([here[id]]) == told.get(id, sum_of([])):
-                self._equal(side, here[id])
-                side.compared[id] = None
+                self._on_equal(remote, here[id])
+                remote.compared[id] = None
             else:
-                side.differing[id] = None
-                self.send_marks(side, here[id], (FIRST_ID, LAST_ID), ask=True)
-        room = self._shelf.conversations.room
-        if span[0] <= room <= span[1] and room not in side.differing:
-            self._no_longer_new(room)  # also where nobody has written yet: it is in no sum then
-        self._talks_no_longer_new(side, span)
+                remote.differing[id] = None
+                self.send_marks(remote, here[id], (FIRST_ID, LAST_ID), ask=True)
+        room = self._sync.conversations.room
+        if span[0] <= room <= span[1] and room not in remote.differing:
+            self._end_newcomer(room)  # also where nobody has written yet: it is in no sum then
+        self._end_newcomer_talks(remote, span)
         if in_order:
-            side.sums_to = max(side.sums_to, span[1])
-        if side.sums_to == LAST_ID and not side.differing:
-            side.all_compared = True
+            remote.sums_through = max(remote.sums_through, span[1])
+        if remote.sums_through == LAST_ID and not remote.differing:
+            remote.all_compared = True
 
     def _group_differs(
         self, here: dict[ConversationId, ConversationState], told: dict[ConversationId, str], id: str
@@ -155,67 +155,67 @@ class AntiEntropy:
             return False
         return sum_of([here[group.id]]) != told.get(group.id, sum_of([]))
 
-    def _equal(self, side: RemoteState, conversation: ConversationState) -> None:
+    def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
         """The far end holds exactly what is held here: that acknowledges all of it."""
-        _spoken(side, conversation)
-        for user in sorted(self._shelf.hosted.keys() & conversation.writers.keys()):
+        _spoken(remote, conversation)
+        for user in sorted(self._sync.hosted.keys() & conversation.writers.keys()):
             marks = conversation.writers[user].marks()
-            side.heard[conversation.id, user] = {mark.run: mark for mark in marks}
-            self._receipts.heard(side, conversation, user, marks)
-        for key in [key for key in side.ahead if key[0] == conversation.id]:
-            side.set_ahead(key, {})
+            remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
+            self._receipts.on_marks(remote, conversation, user, marks)
+        for key in [key for key in remote.ahead if key[0] == conversation.id]:
+            remote.set_ahead(key, {})
 
     # ---- marks
 
     def send_marks(
-        self, side: RemoteState, conversation: ConversationState, span: tuple[UserId, UserId], *, ask: bool
+        self, remote: RemoteState, conversation: ConversationState, span: tuple[UserId, UserId], *, ask: bool
     ) -> None:
         """Tell all marks of a conversation within a span of users, in pages that together cover the span."""
-        size = self._shelf.page
+        size = self._sync.page_size
         start, page, count = span[0], dict[UserId, list[Mark]](), 0
         for user, marks in conversation.marks(span).items():
             if count and count + len(marks) > size:
                 end = max(page)
-                self._send_page(side, conversation, page, (start, end), ask)
+                self._send_page(remote, conversation, page, (start, end), ask)
                 self._ctx.emit(Counted("page_boundary"))
                 start, page, count = next_id(end), {}, 0
             page[user] = marks
             count += len(marks)
-        self._send_page(side, conversation, page, (start, span[1]), ask)
+        self._send_page(remote, conversation, page, (start, span[1]), ask)
 
     def _send_page(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         page: dict[UserId, list[Mark]],
         span: tuple[str, str],
         ask: bool,
     ) -> None:
-        self._shelf.send(Have({conversation.id: page}, span=span, ask=ask), side, conversation.id)
+        self._sync.send(Have({conversation.id: page}, span=span, ask=ask), remote, conversation.id)
 
-    def have(self, side: RemoteState, frame: Have) -> None:
+    def on_have(self, remote: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
-        self._shelf.learn(side, frame.names)
+        self._sync.learn_namings(remote, frame.names)
         for id, users in frame.marks.items():
-            conversation = self._shelf.named(side, id)
+            conversation = self._sync.find_conversation(remote, id)
             if conversation is None:
                 continue
-            _spoken(side, conversation)
+            _spoken(remote, conversation)
             if frame.span is not None:
-                self._page(side, conversation, users, frame.span, ask=frame.ask)
+                self._on_page(remote, conversation, users, frame.span, ask=frame.ask)
             else:
                 for user, marks in users.items():
-                    self._heard(side, conversation, user, marks, urgent=False)
+                    self._on_marks(remote, conversation, user, marks, urgent=False)
         for id, refused in frame.full.items():
-            if self._shelf.named(side, id) is not None:
+            if self._sync.find_conversation(remote, id) is not None:
                 for user in refused:
-                    side.refuses((id, user))
+                    remote.on_refused((id, user))
         if frame.end is not None:
-            self._pull.ended(side, frame.end)
+            self._fetcher.on_want_ended(remote, frame.end)
 
-    def _page(
+    def _on_page(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         users: dict[UserId, list[Mark]],
         span: tuple[str, str],
@@ -224,100 +224,104 @@ class AntiEntropy:
     ) -> None:
         for user in sorted(users):
             if span[0] <= user <= span[1]:
-                self._heard(side, conversation, user, users[user], urgent=True)
-                self._forks.tell_who_differs(side, conversation, user, users[user])
-        unlisted = [key for key in (*side.ahead, *side.heard) if key[0] == conversation.id and key[1] not in users]
+                self._on_marks(remote, conversation, user, users[user], urgent=True)
+                self._forks.send_if_marks_differ(remote, conversation, user, users[user])
+        unlisted = [key for key in (*remote.ahead, *remote.acked) if key[0] == conversation.id and key[1] not in users]
         for key in unlisted:
             if span[0] <= key[1] <= span[1]:
-                side.set_ahead(key, {})
-                side.heard.pop(key, None)
-        if ask and side.hears_marks and self._shelf.shares(side, conversation):  # if not: the digest will be told again
-            self.send_marks(side, conversation, span, ask=False)
-        self._covered(side, conversation.id, span)
+                remote.set_ahead(key, {})
+                remote.acked.pop(key, None)
+        if (
+            ask and remote.accepts_marks and self._sync.shares(remote, conversation)
+        ):  # if not: the digest will be told again
+            self.send_marks(remote, conversation, span, ask=False)
+        self._advance_pages(remote, conversation.id, span)
 
-    def _covered(self, side: RemoteState, conversation: ConversationId, span: tuple[str, str]) -> None:
+    def _advance_pages(self, remote: RemoteState, conversation: ConversationId, span: tuple[str, str]) -> None:
         """Note how far pages have come; a conversation is compared when they reached the end."""
         if span[0] == FIRST_ID:
-            side.pages_to[conversation] = span[1]
-        elif conversation in side.pages_to and span[0] <= next_id(side.pages_to[conversation]):
-            side.pages_to[conversation] = max(span[1], side.pages_to[conversation])
-        if side.pages_to.get(conversation) == LAST_ID:
-            del side.pages_to[conversation]
-            side.compared[conversation] = None
-            side.differing.pop(conversation, None)
-            if side.sums_to == LAST_ID and not side.differing:
-                side.all_compared = True
-            self._no_longer_new(conversation)
+            remote.marks_through[conversation] = span[1]
+        elif conversation in remote.marks_through and span[0] <= next_id(remote.marks_through[conversation]):
+            remote.marks_through[conversation] = max(span[1], remote.marks_through[conversation])
+        if remote.marks_through.get(conversation) == LAST_ID:
+            del remote.marks_through[conversation]
+            remote.compared[conversation] = None
+            remote.differing.pop(conversation, None)
+            if remote.sums_through == LAST_ID and not remote.differing:
+                remote.all_compared = True
+            self._end_newcomer(conversation)
 
-    def _no_longer_new(self, conversation: ConversationId) -> None:
+    def _end_newcomer(self, conversation: ConversationId) -> None:
         """The first marks of a conversation new here were heard: what comes from now on is news."""
-        found = self._shelf.conversations.by_id.get(conversation)
-        if found is not None and found.newcomer:
-            found.newcomer = False
-            self._shelf.conversations.new_talks.discard(found.id)
+        found = self._sync.conversations.by_id.get(conversation)
+        if found is not None and found.is_newcomer:
+            found.is_newcomer = False
+            self._sync.conversations.new_talks.discard(found.id)
             if not found.is_talk:
                 self._ctx.change.meta[COMPARED_ROOM] = found.id  # who comes back to an empty room is no newcomer
-            if found.past.marks:
-                self._ctx.change.meta[found.past_key] = str(found.past)
+            if found.boundary.marks:
+                self._ctx.change.meta[found.boundary_key] = str(found.boundary)
 
-    def _talks_no_longer_new(self, side: RemoteState, span: tuple[str, str]) -> None:
+    def _end_newcomer_talks(self, remote: RemoteState, span: tuple[str, str]) -> None:
         """Of the talks new here within a span these are compared now: as it is in the room."""
-        for id in sorted(self._shelf.conversations.new_talks):
-            talk = self._shelf.conversations.by_id[id]
+        for id in sorted(self._sync.conversations.new_talks):
+            talk = self._sync.conversations.by_id[id]
             group = talk.group.id if talk.group is not None else ""
-            same = id not in side.differing and not any(key[0] == group for key in side.ahead)
-            if span[0] <= id <= span[1] and same and self._shelf.shares(side, talk):
-                self._no_longer_new(id)
+            same = id not in remote.differing and not any(key[0] == group for key in remote.ahead)
+            if span[0] <= id <= span[1] and same and self._sync.shares(remote, talk):
+                self._end_newcomer(id)
 
-    def _heard(
-        self, side: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark], *, urgent: bool
+    def _on_marks(
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark], *, urgent: bool
     ) -> None:
         if len(marks) > self._ctx.settings.max_tips or not conversation.may_write(user):
             self._ctx.emit(Counted("marks_ignored"))
             return
         key = (conversation.id, user)
-        side.told_marks(key, marks)
-        self._of_a_copy(conversation, user, marks)
-        if user in self._shelf.hosted:
-            side.heard[key] = {mark.run: mark for mark in marks}
-            self._receipts.heard(side, conversation, user, marks)
-            self._raise_tails(side, key)
-        elif conversation.newcomer:
-            self._was_there(conversation, user, marks, urgent)
-        if self._shelf.trusts(side, user):
-            self._find_ahead(side, conversation, key, marks, urgent)
+        remote.on_marks(key, marks)
+        self._detect_clone(conversation, user, marks)
+        if user in self._sync.hosted:
+            remote.acked[key] = {mark.run: mark for mark in marks}
+            self._receipts.on_marks(remote, conversation, user, marks)
+            self._advance_cursors(remote, key)
+        elif conversation.is_newcomer:
+            self._extend_boundary(conversation, user, marks, urgent)
+        if self._sync.trusts(remote, user):
+            self._find_ahead(remote, conversation, key, marks, urgent)
 
-    def _was_there(self, conversation: ConversationState, user: UserId, marks: list[Mark], all_of_them: bool) -> None:
+    def _extend_boundary(
+        self, conversation: ConversationState, user: UserId, marks: list[Mark], all_of_them: bool
+    ) -> None:
         """First marks of a writer; what a file brought up to them was shown before."""
         if all_of_them:
-            conversation.past.listed(user, {mark.run for mark in marks})
+            conversation.boundary.on_listed(user, {mark.run for mark in marks})
         unshown = [mark for mark in marks if not _is_shown(conversation, user, mark)]
         if unshown:
-            conversation.past.told(user, unshown, self._ctx.settings.max_tips)
+            conversation.boundary.add_marks(user, unshown, self._ctx.settings.max_tips)
 
-    def _was_shown(self, facts: LogFacts) -> None:
+    def _on_log_shown(self, facts: LogFacts) -> None:
         """A log in storage only may be one of which first marks were heard: a file had brought it, and it was shown."""
-        conversation = self._shelf.conversations.by_id.get(facts.log.conversation)
-        if conversation is not None and conversation.past.marks:
-            conversation.past.shown(facts.log, facts.released)
-            if not conversation.newcomer:
-                self._ctx.change.meta[conversation.past_key] = str(conversation.past)
+        conversation = self._sync.conversations.by_id.get(facts.log.conversation)
+        if conversation is not None and conversation.boundary.marks:
+            conversation.boundary.on_shown(facts.log, facts.released)
+            if not conversation.is_newcomer:
+                self._ctx.change.meta[conversation.boundary_key] = str(conversation.boundary)
 
-    def _of_a_copy(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
+    def _detect_clone(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
         """A log of this run that is not here: a copy of this process wrote it, and what is written here is another."""
         for mark in marks:
-            if mark.run == self._shelf.run and conversation.log(user, mark.run) is None:
-                self._shelf.taken(LogId(conversation.id, user, mark.run))
+            if mark.run == self._sync.run and conversation.log(user, mark.run) is None:
+                self._sync.change_run_if_cloned(LogId(conversation.id, user, mark.run))
 
-    def _raise_tails(self, side: RemoteState, key: Key) -> None:
+    def _advance_cursors(self, remote: RemoteState, key: Key) -> None:
         """Marks of a running log may be further than what was written to this link."""
-        for run, mark in side.heard[key].items():
-            tail = side.tails.get(LogId(*key, run))
-            if tail is not None and mark.seq > tail.sent:
-                tail.sent = mark.seq
+        for run, mark in remote.acked[key].items():
+            cursor = remote.cursors.get(LogId(*key, run))
+            if cursor is not None and mark.seq > cursor.sent:
+                cursor.sent = mark.seq
 
     def _find_ahead(
-        self, side: RemoteState, conversation: ConversationState, key: Key, marks: list[Mark], urgent: bool
+        self, remote: RemoteState, conversation: ConversationState, key: Key, marks: list[Mark], urgent: bool
     ) -> None:
         ahead: dict[str, Mark] = {}
         unsure: list[Mark] = []
@@ -325,7 +329,7 @@ class AntiEntropy:
             log = conversation.log(key[1], mark.run)
             if log is not None:
                 if log.forked:
-                    self._forks.tell(side, log)
+                    self._forks.send_evidence(remote, log)
                 elif conversation.lacks(key[1], mark):
                     ahead[mark.run] = mark
             elif conversation.is_talk and not conversation.lacks(key[1], mark):
@@ -334,32 +338,34 @@ class AntiEntropy:
                 unsure.append(mark)
             else:
                 ahead[mark.run] = mark
-        if self._shelf.quota.refuses(side.link.peer, key):
+        if self._sync.quota.refuses(remote.link.peer, key):
             ahead, unsure = {}, []
-        remembered = side.set_ahead(key, ahead)
+        remembered = remote.set_ahead(key, ahead)
         if not remembered:
             self._ctx.emit(Counted("marks_ignored"))
         elif ahead:
-            self._pull.consider(key, urgent=urgent)
+            self._fetcher.request(key, urgent=urgent)
         for mark in unsure:
-            self._look_up(side, conversation, key, mark, urgent)
+            self._look_up(remote, conversation, key, mark, urgent)
 
-    def _look_up(self, side: RemoteState, conversation: ConversationState, key: Key, mark: Mark, urgent: bool) -> None:
+    def _look_up(
+        self, remote: RemoteState, conversation: ConversationState, key: Key, mark: Mark, urgent: bool
+    ) -> None:
         """Ask storage whether the log of a mark is held: it may be covered here."""
-        if side.unsure >= MAX_REMEMBERED:
+        if remote.lookups_pending >= MAX_REMEMBERED:
             self._ctx.emit(Counted("marks_ignored"))  # the next comparison brings it again
             return
-        side.unsure += 1
+        remote.lookups_pending += 1
         ref = LogKey(conversation.id, ref_key(key[1], mark.run))
-        self._shelf.lookups.log(ref, partial(self._looked_up, side, key, mark, urgent))
+        self._sync.lookups.log(ref, partial(self._on_log_found, remote, key, mark, urgent))
 
-    def _looked_up(self, side: RemoteState, key: Key, mark: Mark, urgent: bool, facts: LogFacts | None) -> None:
-        side.unsure -= 1
+    def _on_log_found(self, remote: RemoteState, key: Key, mark: Mark, urgent: bool, facts: LogFacts | None) -> None:
+        remote.lookups_pending -= 1
         if facts is not None:
-            self._was_shown(facts)
+            self._on_log_shown(facts)
         lacks = facts is None or Log.from_facts(facts).is_behind(mark)
-        if lacks and self._shelf.is_up(side) and side.add_ahead(key, mark):
-            self._pull.consider(key, urgent=urgent)
+        if lacks and self._sync.is_up(remote) and remote.add_ahead(key, mark):
+            self._fetcher.request(key, urgent=urgent)
 
 
 def _is_shown(conversation: ConversationState, user: UserId, mark: Mark) -> bool:
@@ -368,7 +374,7 @@ def _is_shown(conversation: ConversationState, user: UserId, mark: Mark) -> bool
     return log is not None and log.released >= mark.seq
 
 
-def _spoken(side: RemoteState, conversation: ConversationState) -> None:
+def _spoken(remote: RemoteState, conversation: ConversationState) -> None:
     """The far end tells of a conversation: so it is shared there."""
     if conversation.group is not None:
-        side.spoken[conversation.id] = None
+        remote.groups_announced[conversation.id] = None

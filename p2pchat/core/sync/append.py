@@ -46,67 +46,69 @@ Draft = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, 
 class Appender:
     """The hand of the hosted users."""
 
-    def __init__(self, shelf: SyncContext, intake: Ingest, order: CausalOrder) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
-        self._intake = intake
+    def __init__(self, sync: SyncContext, ingest: Ingest, order: CausalOrder) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+        self._ingest = ingest
         self._order = order
         self._runs: dict[tuple[str, UserId], RunId] = {}  # of the running logs
         self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
 
-    def resume(self, conversation: ConversationState, user: UserId, place: int) -> None:
+    def note_place(self, conversation: ConversationState, user: UserId, place: int) -> None:
         """Note where a hosted user wrote last before this run; the first word counts."""
         self._last_place.setdefault((conversation.id, user), place)
 
-    def host(self, user: UserId) -> None:
+    def on_user_hosted(self, user: UserId) -> None:
         """A user who may have written is hosted from now on: note where it wrote last, as far as that is known."""
-        for conversation in self._shelf.conversations.by_id.values():
-            for place, writer, _, _ in reversed(conversation.recent if user in conversation.writers else ()):
+        for conversation in self._sync.conversations.by_id.values():
+            for place, writer, _, _ in reversed(conversation.recently_shown if user in conversation.writers else ()):
                 if writer == user:
-                    self.resume(conversation, user, place)
+                    self.note_place(conversation, user, place)
 
-    def said(self, said: WriteRequest) -> None:
+    def write_texts(self, said: WriteRequest) -> None:
         """Make entries of what a hosted user says; refused with a reason, or kept when the commit is durable."""
-        conversation = self._shelf.conversations.by_id.get(said.conversation)
+        conversation = self._sync.conversations.by_id.get(said.conversation)
         refused = self._refusal(conversation, said)
         if refused or conversation is None:
             self._ctx.emit(WriteRefused(said.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
-        log = self._log(conversation, said.user)
+        log = self._running_log(conversation, said.user)
         words = _drafts(said)
-        self._write(conversation, log, self._introduced(conversation, log, words))
-        self._shelf.step.said.append((said.ticket, log.id, log.seq - len(words) + 1, len(words), said.kind))
+        self._append_drafts(conversation, log, self._with_profile(conversation, log, words))
+        self._sync.transaction.writes.append((said.ticket, log.id, log.seq - len(words) + 1, len(words), said.kind))
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
         """Return where what this user says next will stand; None where that is not settled yet, and in groups."""
-        run, known = self._runs.get((conversation, user)), self._shelf.conversations.by_id.get(conversation)
-        if run is None or known is None or known.is_talk or user not in self._shelf.hosted:
+        run, known = self._runs.get((conversation, user)), self._sync.conversations.by_id.get(conversation)
+        if run is None or known is None or known.is_talk or user not in self._sync.hosted:
             return None
         log = known.log(user, run)
-        return None if log is None or not log.own or log.limit < log.seq else (log.id, log.seq + 1)
+        return None if log is None or not log.own or log.show_limit < log.seq else (log.id, log.seq + 1)
 
-    def write(
+    def write_to_group(
         self, conversation: ConversationState, user: UserId, kind: str, body: Any, ticket: int | None,
         cite: tuple[int, str] | None = None,
     ) -> None:  # fmt: skip
         """Write one entry to a group; `ticket`: who asked for it, None when nobody did."""
-        log = self._log(conversation, user)
-        self._write(conversation, log, [(kind, body, None, None)], cite)
-        self._answer(log, kind, ticket)
+        log = self._running_log(conversation, user)
+        self._append_drafts(conversation, log, [(kind, body, None, None)], cite)
+        self._note_ticket(log, kind, ticket)
 
-    def put(self, conversation: ConversationState, user: UserId, entries: list[Entry], ticket: int | None) -> None:
+    def write_entries(
+        self, conversation: ConversationState, user: UserId, entries: list[Entry], ticket: int | None
+    ) -> None:
         """Write entries as they are: the first of a group, whose bytes give its id."""
-        log = self._log(conversation, user)
-        self._append(conversation, log, entries)
-        self._answer(log, entries[-1].k, ticket)
+        log = self._running_log(conversation, user)
+        self._append_entries(conversation, log, entries)
+        self._note_ticket(log, entries[-1].k, ticket)
 
-    def _answer(self, log: Log, kind: str, ticket: int | None) -> None:
+    def _note_ticket(self, log: Log, kind: str, ticket: int | None) -> None:
         if ticket is not None:
-            self._shelf.step.said.append((ticket, log.id, log.seq, 1, kind))
+            self._sync.transaction.writes.append((ticket, log.id, log.seq, 1, kind))
 
     def _refusal(self, conversation: ConversationState | None, said: WriteRequest) -> tuple[str, str] | None:
         settings = self._ctx.settings
-        if said.user not in self._shelf.hosted:
+        if said.user not in self._sync.hosted:
             return "user", "this user is not hosted here"
         if conversation is None:
             return None
@@ -125,30 +127,30 @@ class Appender:
                 return fault
         return None
 
-    def profile(self, user: UserId) -> None:
+    def write_profile(self, user: UserId) -> None:
         """Write what a hosted user is called, and tells of itself, into the room: what it wrote of that in earlier
         runs outweighs everything that `here` tells."""
-        room = self._shelf.conversations.by_id.get(self._shelf.conversations.room)
+        room = self._sync.conversations.by_id.get(self._sync.conversations.room)
         if room is not None:
-            self._write(room, self._log(room, user), [self._profile(user)])
+            self._append_drafts(room, self._running_log(room, user), [self._profile_draft(user)])
 
-    def _profile(self, user: UserId) -> Draft:
-        hosted = self._shelf.hosted[user]
+    def _profile_draft(self, user: UserId) -> Draft:
+        hosted = self._sync.hosted[user]
         return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None, None
 
-    def _introduced(self, conversation: ConversationState, log: Log, words: list[Draft]) -> list[Draft]:
+    def _with_profile(self, conversation: ConversationState, log: Log, words: list[Draft]) -> list[Draft]:
         """In the room a log begins with who writes it."""
-        return [self._profile(log.id.user), *words] if conversation.members is None and not log.seq else words
+        return [self._profile_draft(log.id.user), *words] if conversation.members is None and not log.seq else words
 
-    def _log(self, conversation: ConversationState, user: UserId) -> Log:
+    def _running_log(self, conversation: ConversationState, user: UserId) -> Log:
         """Return the running log of a user in a conversation, begun if need be."""
         run = self._runs.get((conversation.id, user))
         log = conversation.log(user, run) if run else None
-        if log is not None and log.limit < log.seq:  # its writer was removed and added again
+        if log is not None and log.show_limit < log.seq:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
         if log is None or not log.own:  # begun never, or forked, or a copy of this process went on with it
-            began = conversation.log(user, self._shelf.run) is not None
-            return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._shelf.run)
+            began = conversation.log(user, self._sync.run) is not None
+            return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log
 
     def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> Log:
@@ -163,7 +165,7 @@ class Appender:
             log.before = tuple(tip.tail_mark for tip in tips[:most])
         return log
 
-    def _write(
+    def _append_drafts(
         self, conversation: ConversationState, log: Log, words: list[Draft], cite: tuple[int, str] | None = None
     ) -> None:
         """Append entries of these kinds and bodies.
@@ -171,7 +173,7 @@ class Appender:
         A profile follows nothing: it is shown to nobody, so a gap before it could be told of no message, and names are
         known soonest. What was shown before it the next words follow.
         """
-        after = self._followed(conversation, log)
+        after = self._references(conversation, log)
         if conversation.is_talk and conversation.group is not None:
             cite = conversation.group.cite
         entries: list[Entry] = []
@@ -185,22 +187,22 @@ class Appender:
             if kind != "profile":
                 break
         entries += [Entry(kind, now, c, re, (), (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
-        self._append(conversation, log, entries)
+        self._append_entries(conversation, log, entries)
 
-    def _append(self, conversation: ConversationState, log: Log, entries: list[Entry]) -> None:
-        for part in self._parts(entries):
+    def _append_entries(self, conversation: ConversationState, log: Log, entries: list[Entry]) -> None:
+        for part in self._batches(entries):
             self._sign(conversation, log, *part)
-        self._shelf.step.own = True
-        place = self._order.own(conversation, log, entries)
+        self._sync.transaction.own = True
+        place = self._order.release_own(conversation, log, entries)
         if any(entry.k != "profile" for entry in entries):
             self._last_place[conversation.id, log.id.user] = place
 
-    def _followed(self, conversation: ConversationState, log: Log) -> tuple[Ref, ...]:
+    def _references(self, conversation: ConversationState, log: Log) -> tuple[Ref, ...]:
         user = log.id.user
         since = self._last_place.get((conversation.id, user), 0)
         return newest_references(conversation, user, since, self._ctx.settings.max_after)
 
-    def _parts(self, entries: list[Entry]) -> Iterator[tuple[list[str], list[Entry]]]:
+    def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[str], list[Entry]]]:
         """Cut new entries into batches."""
         raws = encode_entries(entries)
         sizes = list(map(len, raws)) if "".join(raws).isascii() else [len(raw.encode()) for raw in raws]
@@ -220,9 +222,9 @@ class Appender:
     def _sign(self, conversation: ConversationState, log: Log, raws: list[str], entries: list[Entry]) -> None:
         first, prev = log.seq + 1, log.chain
         chain = extend_chain(prev, raws)
-        sign = self._shelf.hosted[log.id.user].sign
+        sign = self._sync.hosted[log.id.user].sign
         head = sign(head_message(log.id, log.seq + len(raws), chain))
-        self._intake.keep(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
+        self._ingest.append(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
 
 
 def _drafts(said: WriteRequest) -> list[Draft]:
@@ -291,34 +293,34 @@ Refusal = tuple[str, str]  # code and sentence
 class GroupEditor:
     """The hand of hosted users in groups."""
 
-    def __init__(self, shelf: SyncContext, writing: Appender) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
-        self._writing = writing
-        self._redoing: set[str] = set()  # groups of which something lost will be made again
-        self._rests = False  # nothing can be kept now
+    def __init__(self, sync: SyncContext, writing: Appender) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+        self._appender = writing
+        self._repairing: set[str] = set()  # groups of which something lost will be made again
+        self._paused = False  # nothing can be kept now
 
     def start(self) -> None:
         """Make again what was lost before this node stopped."""
-        for group in self._shelf.conversations.groups.values():
-            self.look(group)
+        for group in self._sync.conversations.groups.values():
+            self.repair_soon(group)
 
-    def rest(self, on: bool) -> None:
+    def pause(self, on: bool) -> None:
         """Make nothing again while nothing can be kept; what was lost afterwards."""
-        self._rests = on
+        self._paused = on
         if not on:
             self.start()
 
     # ---- what is asked
 
-    def asked(self, asked: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
+    def on_request(self, asked: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
         """Do it; answered by Kept when it is durable, or Refused."""
-        if asked.user not in self._shelf.hosted:
+        if asked.user not in self._sync.hosted:
             fault: Refusal | None = ("user", "this user is not hosted here")
         elif isinstance(asked, GroupCreateRequest):
             fault = self._make(asked)
         else:
-            group = self._shelf.conversations.groups.get(asked.group)
+            group = self._sync.conversations.groups.get(asked.group)
             if group is None or group.state is None:
                 fault = ("group", "no such group is known here")
             elif isinstance(asked, GroupLeaveRequest):
@@ -339,17 +341,17 @@ class GroupEditor:
         if fault := self._too_long(entry):
             return fault
         id = operation_hash(encode_entry(entry))
-        naming = Naming(group=(id, asked.user, self._shelf.run))
-        conversation = self._shelf.conversations.open(naming)
+        naming = Naming(group=(id, asked.user, self._sync.run))
+        conversation = self._sync.conversations.open(naming)
         assert conversation is not None and conversation.group is not None
-        conversation.may = frozenset({asked.user})
-        self._writing.put(conversation, asked.user, [entry], asked.ticket)
+        conversation.allowed_writers = frozenset({asked.user})
+        self._appender.write_entries(conversation, asked.user, [entry], asked.ticket)
         return None
 
     def _change(self, group: GroupReplica, asked: GroupChangeRequest) -> Refusal | None:
         if group.state is None or group.state.owner != asked.user:
             return "owner", "only who owns the group changes it"
-        self._redo_all(group, asked.user)
+        self._repeat_lost(group, asked.user)
         state = group.state
         if state is None or state.owner != asked.user:
             return "owner", "only who owns the group changes it"
@@ -372,9 +374,9 @@ class GroupEditor:
             return "member", "who leaves has to be a member"
         if state.owner == asked.user and len(state.present) > 1:
             return "owner", "the owner leaves last: hand the group over first"
-        conversation = self._shelf.conversations.by_id[group.id]
-        body = leave_body(self._seen(group, asked.user))
-        self._writing.write(conversation, asked.user, LEAVE, body, asked.ticket, group.cite)
+        conversation = self._sync.conversations.by_id[group.id]
+        body = leave_body(self._visible_marks(group, asked.user))
+        self._appender.write_to_group(conversation, asked.user, LEAVE, body, asked.ticket, group.cite)
         return None
 
     # ---- operations
@@ -384,20 +386,20 @@ class GroupEditor:
         redo: str = "", ticket: int | None = None, by: UserId | None = None,
     ) -> Refusal | None:  # fmt: skip
         """Write the next operation; whoever is no member any more is cut off at what is visible of it here."""
-        cuts = state.cuts(lambda user: self._seen(group, user))
+        cuts = state.cuts(lambda user: self._visible_marks(group, user))
         for user in sorted(state.present - members.keys()):
-            cuts[user] = tuple(self._seen(group, user))
+            cuts[user] = tuple(self._visible_marks(group, user))
         cuts = {user: marks for user, marks in cuts.items() if marks}
         body = group_body(state.gen + 1, name, owner, dict(sorted(members.items())), cuts, redo=redo)
         if fault := self._too_long(Entry(OPERATION, 0, 0, b=body)):
             return fault
-        conversation = self._shelf.conversations.by_id[group.id]
-        self._writing.write(conversation, by or state.owner, OPERATION, body, ticket)
+        conversation = self._sync.conversations.by_id[group.id]
+        self._appender.write_to_group(conversation, by or state.owner, OPERATION, body, ticket)
         return None
 
-    def _seen(self, group: GroupReplica, user: UserId) -> list[Mark]:
+    def _visible_marks(self, group: GroupReplica, user: UserId) -> list[Mark]:
         """Return the marks of what is visible of a user in the talk."""
-        talk = self._shelf.conversations.by_id.get(group.talk)
+        talk = self._sync.conversations.by_id.get(group.talk)
         writer = talk.writers.get(user) if talk is not None else None
         return writer.visible_marks() if writer is not None else []
 
@@ -409,59 +411,59 @@ class GroupEditor:
 
     # ---- making again
 
-    def look(self, group: GroupReplica) -> None:
+    def repair_soon(self, group: GroupReplica) -> None:
         """Something is other in a group: should a hosted owner have lost something, it is made again soon.
 
         Not at once: another of the owner's peers may be doing it, and two of one gen would be lost as well.
         """
-        if group.id not in self._redoing and any(
-            group.lost_operations(user) or group.logs_to_reissue(user) for user in self._menders(group)
+        if group.id not in self._repairing and any(
+            group.lost_operations(user) or group.logs_to_reissue(user) for user in self._users_to_repair(group)
         ):
-            self._redoing.add(group.id)
+            self._repairing.add(group.id)
             wait = self._ctx.settings.gossip_within * (0.5 + 2 * self._ctx.random())
-            self._shelf.after(wait, partial(self._due, group))
+            self._sync.after(wait, partial(self._repair, group))
 
-    def _menders(self, group: GroupReplica) -> list[UserId]:
+    def _users_to_repair(self, group: GroupReplica) -> list[UserId]:
         """Return the users hosted here who may have something to make again: of a gateway's thousands hardly one."""
-        return sorted(user for user in group.users_to_reissue if user in self._shelf.hosted)
+        return sorted(user for user in group.users_to_reissue if user in self._sync.hosted)
 
-    def _due(self, group: GroupReplica) -> None:
-        self._redoing.discard(group.id)
-        if self._rests:
+    def _repair(self, group: GroupReplica) -> None:
+        self._repairing.discard(group.id)
+        if self._paused:
             return
-        for user in self._menders(group):
-            self._remake(group, user)
-            self._redo_all(group, user)
-        self.look(group)
+        for user in self._users_to_repair(group):
+            self._rewrite_forked(group, user)
+            self._repeat_lost(group, user)
+        self.repair_soon(group)
 
-    def _remake(self, group: GroupReplica, user: UserId) -> None:
+    def _rewrite_forked(self, group: GroupReplica, user: UserId) -> None:
         """Make again what stands in a log of this user's that forked, and say so: nobody can be given that log.
 
         At first the same once more, gen by gen: so nothing is other than it was when the forked one counts no more.
         """
         forked = group.logs_to_reissue(user)
-        conversation = self._shelf.conversations.by_id[group.id]
+        conversation = self._sync.conversations.by_id[group.id]
         for made in group.operations_only_in(forked) if forked else ():
             body = group_body(made.gen, made.name, made.owner, made.members, made.cuts, redo=made.hash)
-            self._writing.write(conversation, user, OPERATION, body, None)
+            self._appender.write_to_group(conversation, user, OPERATION, body, None)
         for log in forked:
             if group.state is not None:
-                self._say_made(group, group.state, user, log)
+                self._write_fork_notice(group, group.state, user, log)
 
-    def _say_made(self, group: GroupReplica, state: GroupState, user: UserId, log: LogId) -> None:
+    def _write_fork_notice(self, group: GroupReplica, state: GroupState, user: UserId, log: LogId) -> None:
         """Write an operation that changes nothing and stands for a forked log; one of no owner says only that."""
         members = {user: gen for user, gen in state.members.items() if user not in state.left}
         members.setdefault(state.owner, state.members[state.owner])
         self._operate(group, state, members, state.name, state.owner, by=user, redo=fork_mark(log))
 
-    def _redo_all(self, group: GroupReplica, user: UserId) -> None:
+    def _repeat_lost(self, group: GroupReplica, user: UserId) -> None:
         for _ in range(MAX_REDONE):
             lost = group.lost_operations(user)
-            if not lost or group.state is None or self._redo(group, group.state, lost[0]) is not None:
+            if not lost or group.state is None or self._repeat_operation(group, group.state, lost[0]) is not None:
                 return
             self._ctx.emit(Counted("operation_redone"))
 
-    def _redo(self, group: GroupReplica, state: GroupState, lost: GroupOperation) -> Refusal | None:
+    def _repeat_operation(self, group: GroupReplica, state: GroupState, lost: GroupOperation) -> Refusal | None:
         """Make what an operation meant anew on top; whom it added counts as added then."""
         intent = intent_of(lost, group.below(lost))
         members = {user: gen for user, gen in state.members.items() if user not in state.left | intent.removed}

@@ -28,39 +28,41 @@ MAX_KNOWN = 10_000  # answers of storage remembered; a guess: 2 MiB
 class CausalOrder:
     """Gives places."""
 
-    def __init__(self, shelf: SyncContext, next_place: int) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
+    def __init__(self, sync: SyncContext, next_place: int) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
         self.next_place = next_place
-        self._known: dict[tuple[str, str], int] = {}  # (conversation, ref) not in memory -> released up to, 0: not here
+        self._stored_released: dict[
+            tuple[str, str], int
+        ] = {}  # (conversation, ref) not in memory -> released up to, 0: not here
         self._asking: set[tuple[str, str]] = set()
-        self._seen_with: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # who had what is awaited
-        self._answered: dict[str, ConversationState] = {}  # storage said something about what is awaited there
+        self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # who had what is awaited
+        self._to_retry: dict[str, ConversationState] = {}  # storage said something about what is awaited there
 
     # ---- entries that came
 
-    def arrived(self, conversation: ConversationState, log: Log, first: int, entries: Sequence[Entry]) -> None:
+    def on_entries(self, conversation: ConversationState, log: Log, first: int, entries: Sequence[Entry]) -> None:
         """Release what may be shown of the new entries of a log, and let the rest wait.
 
         Args:
             entries: Those that came; () where none of them names others.
         """
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
+        if len(self._stored_released) >= MAX_KNOWN:
+            self._stored_released.clear()
         for seq, entry in enumerate(entries, first):
             if entry.after or entry.re is not None or entry.before:
                 refs = references_of(log, seq, entry)
-                mending = None if entry.re is None else self._mending(log, seq, entry)
-                if log.queue or seq > log.limit or self._missing(conversation, log, seq, refs):
-                    log.queue.append(WaitingEntry(seq, refs, self._ctx.now.mono, mending))
-                elif mending is not None:
-                    self._ctx.change.mendings.append(mending)
+                relation = None if entry.re is None else self._relation(log, seq, entry)
+                if log.queue or seq > log.show_limit or self._missing(conversation, log, seq, refs):
+                    log.queue.append(WaitingEntry(seq, refs, self._ctx.now.mono, relation))
+                elif relation is not None:
+                    self._ctx.change.relations.append(relation)
         self._block(conversation, log)
         moved = self._advance(conversation, log)
-        if conversation.blocked and (moved or not conversation.writer(log.id.user).plain):  # other logs turned with it
+        if conversation.blocked and (moved or not conversation.writer(log.id.user).uncut):  # other logs turned with it
             self.retry(conversation)
 
-    def turned(self, conversation: ConversationState, log: Log) -> None:
+    def on_visibility_changed(self, conversation: ConversationState, log: Log) -> None:
         """More of a log of a talk is visible than before, or less: release what may be shown now.
 
         What waits for it is for later (retry): of another log there may be entries of which is not known yet what they
@@ -69,40 +71,40 @@ class CausalOrder:
         self._block(conversation, log)
         self._advance(conversation, log)
 
-    def _mending(self, log: Log, seq: int, entry: Entry) -> Relation | None:
-        mending = relation_of(log.id, seq, entry)
-        if mending is None and entry.k in RELATION_KINDS:
+    def _relation(self, log: Log, seq: int, entry: Entry) -> Relation | None:
+        relation = relation_of(log.id, seq, entry)
+        if relation is None and entry.k in RELATION_KINDS:
             self._ctx.emit(Counted("mends_nothing"))  # of another, or malformed: stored and served as all are
-        return mending
+        return relation
 
-    def own(self, conversation: ConversationState, log: Log, entries: Sequence[Entry]) -> int:
+    def release_own(self, conversation: ConversationState, log: Log, entries: Sequence[Entry]) -> int:
         """Release entries of a hosted user at once and return the place of the last: who wrote them has seen them."""
         if not log.released:
             for mark in log.before:
-                self._hurry(conversation, log.id.user, mark.run)
+                self._release_waiting(conversation, log.id.user, mark.run)
         self._release(conversation, log, len(entries))
         if entries[-1].k in RELATION_KINDS:  # what is said at once is of one kind
             first = log.seq - len(entries) + 1
-            self._edits(relation_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
+            self._add_relations(relation_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
         place = self.next_place - 1
         if conversation.blocked:
             self.retry(conversation)
         return place
 
-    def _hurry(self, conversation: ConversationState, user: UserId, run: RunId) -> None:
+    def _release_waiting(self, conversation: ConversationState, user: UserId, run: RunId) -> None:
         """Release what still waits of an own earlier log that came back: its writer goes on, and order is kept."""
         log = conversation.log(user, run)
         if log is None or not log.queue:
             return
         for mark in log.before:
-            self._hurry(conversation, user, mark.run)
+            self._release_waiting(conversation, user, mark.run)
         seq, refs, *_ = log.queue[0]
-        self._tell_gap(conversation, log, seq, self._missing(conversation, log, seq, refs))
-        while log.queue and log.queue[0].seq <= log.limit:
-            self._edits([log.queue.popleft().mending])
+        self._emit_gap(conversation, log, seq, self._missing(conversation, log, seq, refs))
+        while log.queue and log.queue[0].seq <= log.show_limit:
+            self._add_relations([log.queue.popleft().relation])
         conversation.blocked.pop(log.id, None)
-        if log.limit > log.released:
-            self._release(conversation, log, log.limit - log.released, gap=True)
+        if log.show_limit > log.released:
+            self._release(conversation, log, log.show_limit - log.released, gap=True)
 
     def resume(self, conversation: ConversationState) -> None:
         """Let those entries wait that were waiting when this node stopped, or release them."""
@@ -110,113 +112,115 @@ class CausalOrder:
             self._block(conversation, log)
         self.retry(conversation)
 
-    def left_memory(self, conversation: ConversationState, log: Log) -> None:
+    def on_log_dropped(self, conversation: ConversationState, log: Log) -> None:
         """A settled log is found in storage from now on; its last places may not be durable yet."""
-        self._known[conversation.id, log.ref] = log.released
+        self._stored_released[conversation.id, log.ref] = log.released
 
-    def answered(self) -> None:
+    def on_lookups_answered(self) -> None:
         """Release what waited for the answers of storage that just came."""
-        conversations, self._answered = self._answered, {}
+        conversations, self._to_retry = self._to_retry, {}
         for conversation in conversations.values():
             self.retry(conversation)
 
     def _missing(self, conversation: ConversationState, log: Log, seq: int, refs: Sequence[Ref]) -> list[Ref]:
         """Return what this entry follows that has no place yet."""
-        return [ref for ref in refs if not self._is_here(conversation, log, seq, ref)]
+        return [ref for ref in refs if not self._is_released(conversation, log, seq, ref)]
 
-    def _is_here(self, conversation: ConversationState, log: Log, seq: int, ref: Ref) -> bool:
+    def _is_released(self, conversation: ConversationState, log: Log, seq: int, ref: Ref) -> bool:
         if ref.log == log.ref:
             return ref.seq < seq  # entries of one log are released in order anyway
         found = conversation.by_ref.get(ref.log)
         if found is not None:
-            return found.released >= ref.seq or found.forked or (conversation.is_talk and conversation.is_gone(ref))
-        if conversation.is_talk and conversation.is_gone(ref):
+            return found.released >= ref.seq or found.forked or (conversation.is_talk and conversation.is_cut_off(ref))
+        if conversation.is_talk and conversation.is_cut_off(ref):
             return True  # what was cut off makes nobody wait
         key = (conversation.id, ref.log)
-        known = self._known.get(key)
+        known = self._stored_released.get(key)
         if known is None and key not in self._asking:
             self._asking.add(key)
-            self._shelf.lookups.log(LogKey(conversation.id, ref.log), partial(self._looked_up, conversation, ref.log))
+            self._sync.lookups.log(LogKey(conversation.id, ref.log), partial(self._on_log_found, conversation, ref.log))
         return known is not None and known >= ref.seq
 
-    def _looked_up(self, conversation: ConversationState, ref: str, facts: LogFacts | None) -> None:
+    def _on_log_found(self, conversation: ConversationState, ref: str, facts: LogFacts | None) -> None:
         key = (conversation.id, ref)
         self._asking.discard(key)
         released = 0
         if facts is not None:
             released = MAX_INT if facts.forked else facts.released
-        self._known[key] = max(released, self._known.get(key, 0))
-        self._answered[conversation.id] = conversation
+        self._stored_released[key] = max(released, self._stored_released.get(key, 0))
+        self._to_retry[conversation.id] = conversation
 
     # ---- waiting
 
     def _block(self, conversation: ConversationState, log: Log) -> None:
         """Let what waits of a log wait, unless it is not to be shown anyway."""
-        if log.queue and log.queue[0].seq <= log.limit and log.id not in conversation.blocked:
+        if log.queue and log.queue[0].seq <= log.show_limit and log.id not in conversation.blocked:
             conversation.blocked[log.id] = log
-            self._watch(conversation, log)
+            self._start_timer(conversation, log)
 
-    def _watch(self, conversation: ConversationState, log: Log) -> None:
+    def _start_timer(self, conversation: ConversationState, log: Log) -> None:
         seq, _, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
-        self._shelf.after(wait, partial(self._overdue, conversation, log, seq))
+        self._sync.after(wait, partial(self._on_overdue, conversation, log, seq))
 
-    def _overdue(self, conversation: ConversationState, log: Log, seq: int) -> None:
+    def _on_overdue(self, conversation: ConversationState, log: Log, seq: int) -> None:
         if not log.queue or log.queue[0][0] != seq or conversation.blocked.get(log.id) is not log:
             return
-        if seq > log.limit:
+        if seq > log.show_limit:
             del conversation.blocked[log.id]
             return
-        _, refs, since, mending = log.queue[0]
+        _, refs, since, relation = log.queue[0]
         missing = self._missing(conversation, log, seq, refs)
         left = since + self._ctx.settings.order_wait_most - self._ctx.now.mono
-        on_its_way = left > 0 and any(self._on_its_way(conversation, ref) for ref in missing)
+        on_its_way = left > 0 and any(self._is_coming(conversation, ref) for ref in missing)
         if missing and (on_its_way or self._builds_on_waiting(conversation, log, seq)):
             wait = min(max(left, 1.0), self._ctx.settings.order_wait)
-            self._shelf.after(wait, partial(self._overdue, conversation, log, seq))
+            self._sync.after(wait, partial(self._on_overdue, conversation, log, seq))
             return
         if missing:
-            self._tell_gap(conversation, log, seq, missing)
+            self._emit_gap(conversation, log, seq, missing)
             log.queue.popleft()
-            self._edits([mending])
+            self._add_relations([relation])
             self._release(conversation, log, 1, gap=True)
             self._advance(conversation, log)
             if log.queue:
-                self._watch(conversation, log)
+                self._start_timer(conversation, log)
         self.retry(conversation)
 
-    def _tell_gap(self, conversation: ConversationState, log: Log, seq: int, missing: Sequence[Ref]) -> None:
-        for side in self._shelf.sides.values():
-            self._note_holder(side, conversation.id, missing)
-        seen = {user for ref in missing for user in self._seen_with.pop((conversation.id, ref), ())}
+    def _emit_gap(self, conversation: ConversationState, log: Log, seq: int, missing: Sequence[Ref]) -> None:
+        for remote in self._sync.remotes.values():
+            self._note_holder(remote, conversation.id, missing)
+        seen = {user for ref in missing for user in self._holders.pop((conversation.id, ref), ())}
         self._ctx.emit(GapShown(log.id, seq, tuple(f"{ref.log}.{ref.seq}" for ref in missing), tuple(sorted(seen))))
 
-    def link_gone(self, side: RemoteState) -> None:
+    def on_link_down(self, remote: RemoteState) -> None:
         """A link ends: should what is awaited not come, people hear who had it."""
-        for conversation in self._shelf.conversations.by_id.values():
+        for conversation in self._sync.conversations.by_id.values():
             for log in conversation.blocked.values():
-                self._note_holder(side, conversation.id, log.queue[0][1] if log.queue else ())
+                self._note_holder(remote, conversation.id, log.queue[0][1] if log.queue else ())
 
-    def _note_holder(self, side: RemoteState, conversation: ConversationId, refs: Sequence[Ref]) -> None:
-        if len(self._seen_with) >= MAX_KNOWN:
-            self._seen_with.clear()
+    def _note_holder(self, remote: RemoteState, conversation: ConversationId, refs: Sequence[Ref]) -> None:
+        if len(self._holders) >= MAX_KNOWN:
+            self._holders.clear()
         for ref in refs:
-            if side.holds(conversation, ref):
-                self._seen_with[conversation, ref] = tuple(self._shelf.presence.users_of(side.link.id))
+            if remote.claims(conversation, ref):
+                self._holders[conversation, ref] = tuple(self._sync.presence.users_of(remote.link.id))
 
     def _builds_on_waiting(self, conversation: ConversationState, log: Log, seq: int) -> bool:
         """Say whether a log's first entry is due while those before it wait: it never overtakes its own writer."""
         earlier = [conversation.log(log.id.user, mark.run) for mark in log.before] if seq == 1 else []
         return any(each is not None and each.queue for each in earlier)
 
-    def _on_its_way(self, conversation: ConversationState, ref: Ref) -> bool:
+    def _is_coming(self, conversation: ConversationState, ref: Ref) -> bool:
         found = conversation.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return found.limit >= ref.seq or self._is_awaited(found.id.key)  # it waits itself, or for the logs of a cut
-        return any(side.holds(conversation.id, ref) for side in self._shelf.sides.values())
+            return found.show_limit >= ref.seq or self._is_awaited(
+                found.id.key
+            )  # it waits itself, or for the logs of a cut
+        return any(remote.claims(conversation.id, ref) for remote in self._sync.remotes.values())
 
     def _is_awaited(self, key: Key) -> bool:
-        return any(key in side.ahead for side in self._shelf.sides.values())
+        return any(key in remote.ahead for remote in self._sync.remotes.values())
 
     def retry(self, conversation: ConversationState) -> None:
         """Release whatever may be released now, until nothing moves."""
@@ -229,18 +233,20 @@ class CausalOrder:
     def _drain(self, conversation: ConversationState, log: Log) -> bool:
         waited = bool(log.queue)
         first = log.queue[0] if log.queue else None
-        while log.queue and log.queue[0].seq <= log.limit and not self._missing(conversation, log, *log.queue[0][:2]):
-            self._edits([log.queue.popleft().mending])
+        while (
+            log.queue and log.queue[0].seq <= log.show_limit and not self._missing(conversation, log, *log.queue[0][:2])
+        ):
+            self._add_relations([log.queue.popleft().relation])
         moved = self._advance(conversation, log)
         if not log.queue:
             conversation.blocked.pop(log.id, None)
         elif waited and log.queue[0] is not first:
-            self._watch(conversation, log)
+            self._start_timer(conversation, log)
         return moved
 
     def _advance(self, conversation: ConversationState, log: Log) -> bool:
         """Release everything before the first entry that waits; False when there is nothing."""
-        end = min(log.queue[0][0] - 1, log.limit) if log.queue else log.limit
+        end = min(log.queue[0][0] - 1, log.show_limit) if log.queue else log.show_limit
         if end <= log.released:
             return False
         self._release(conversation, log, end - log.released)
@@ -248,30 +254,30 @@ class CausalOrder:
 
     # ---- places
 
-    def _edits(self, mendings: Iterable[Relation | None]) -> None:
+    def _add_relations(self, relations: Iterable[Relation | None]) -> None:
         """What is released in this step changes how these others are shown."""
-        self._ctx.change.mendings += filter(None, mendings)
+        self._ctx.change.relations += filter(None, relations)
 
     def _release(self, conversation: ConversationState, log: Log, count: int, *, gap: bool = False) -> None:
         """Give places to the next entries of a log."""
-        self._known.pop((conversation.id, log.ref), None)
+        self._stored_released.pop((conversation.id, log.ref), None)
         end = log.released + count
         while log.released < end:
             first = log.released + 1
-            last, old = conversation.past.same_age(log.id, log.before, first, end)
+            last, old = conversation.boundary.split_by_age(log.id, log.before, first, end)
             self._place(log, first, last - first + 1, old, gap)
             log.released = last
-        if conversation.past.marks:
-            self.no_longer_old(conversation, log.id, end)
-        conversation.shown(self.next_place - 1, log, end, KEPT_RECENT)
+        if conversation.boundary.marks:
+            self.advance_boundary(conversation, log.id, end)
+        conversation.on_shown(self.next_place - 1, log, end, KEPT_RECENT)
 
-    def no_longer_old(self, conversation: ConversationState, log: LogId, seq: int) -> None:
+    def advance_boundary(self, conversation: ConversationState, log: LogId, seq: int) -> None:
         """Of a writer with something old this was shown; what a restart has to know of that is kept."""
-        past = conversation.past
-        past.shown(log, seq)
-        if not conversation.newcomer and (past.grew or not past.marks):
+        past = conversation.boundary
+        past.on_shown(log, seq)
+        if not conversation.is_newcomer and (past.grew or not past.marks):
             past.grew = False
-            self._ctx.change.meta[conversation.past_key] = str(past)
+            self._ctx.change.meta[conversation.boundary_key] = str(past)
 
     def _place(self, log: Log, first: int, count: int, old: bool, gap: bool) -> None:
         stretches = self._ctx.change.stretches
@@ -302,10 +308,10 @@ def newest_references(conversation: ConversationState, user: UserId, since_place
 
     Of a forked log nothing is named, nor what was cut off from a talk: who has not got it will not get it.
     """
-    newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recent if by != user and place > since_place]
+    newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recently_shown if by != user and place > since_place]
     return tuple([ref for ref in newer if not _cannot_be_had(conversation, ref)][-most:])
 
 
 def _cannot_be_had(conversation: ConversationState, ref: Ref) -> bool:
     log = conversation.by_ref.get(ref.log)
-    return log is not None and (log.forked or ref.seq > log.limit)
+    return log is not None and (log.forked or ref.seq > log.show_limit)

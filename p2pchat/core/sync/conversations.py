@@ -60,14 +60,14 @@ class Conversations:
         self.groups: dict[ConversationId, GroupReplica] = {}
         self.new_talks: set[ConversationId] = set()  # of groups made elsewhere, of which no marks were heard yet
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two
-        self.passing: set[ConversationId] = set()  # a link named them, and that is all there is of them
+        self.provisional: set[ConversationId] = set()  # a link named them, and that is all there is of them
         self._unknown: dict[ConversationId, PeerId] = {}  # groups of which nothing has come, and who named each first
         self._unknown_of: Counter[PeerId] = Counter()
         self.room = room_id(network) if network else ""
         if network:
             self.open(Naming(room=True))
 
-    def found_network(self, network: str) -> None:
+    def set_network(self, network: str) -> None:
         """Take the id an open network's first peer told."""
         self._network = network
         self.room = room_id(network)
@@ -79,10 +79,10 @@ class Conversations:
         if named is None:
             return None
         conversation, members = named
-        self.stays(conversation)
+        self.keep(conversation)
         return self.by_id.get(conversation) or self._add(self._new(conversation, naming, members))
 
-    def open_passing(self, naming: Naming, most: int) -> bool:
+    def open_provisional(self, naming: Naming, most: int) -> bool:
         """Make a conversation that only a link speaks of; False when one of its members has `most` already.
 
         It stays once something in it is stored, or a program opens it; until then it may be swept.
@@ -93,10 +93,10 @@ class Conversations:
         if any(len(self._dms.get(member, ())) >= most for member in named[1] or ()):
             return False
         self._add(ConversationState(named[0], naming, named[1]))
-        self.passing.add(named[0])
+        self.provisional.add(named[0])
         return True
 
-    def name_group(self, naming: Naming, users: Collection[UserId], teller: PeerId) -> None:
+    def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId) -> None:
         """A peer speaks of a group; while nothing of it is known here, those who host these users may be asked.
 
         `teller`: who it is, "" for a file: each may name so many groups of which nothing comes.
@@ -108,29 +108,29 @@ class Conversations:
             if self._unknown_of[teller] >= MAX_UNKNOWN:
                 return
             found = self._add(self._new(id, naming, frozenset()))
-            self.passing.add(id)
+            self.provisional.add(id)
             self._unknown[id] = teller
             self._unknown_of[teller] += 1
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else islice(users, MAX_ASKED_USERS)
             found.members = (found.members or frozenset()).union(asked)
-            found.may = (found.may or frozenset()) | {owner}
+            found.allowed_writers = (found.allowed_writers or frozenset()) | {owner}
 
-    def stays(self, id: ConversationId) -> None:
+    def keep(self, id: ConversationId) -> None:
         """Something of a conversation has come, or a program opened it: that it was named is not all there is."""
-        self.passing.discard(id)
+        self.provisional.discard(id)
         if id in self._unknown:
             teller = self._unknown.pop(id)
             self._unknown_of[teller] -= 1
             if not self._unknown_of[teller]:
                 del self._unknown_of[teller]
 
-    def of(self, user: UserId) -> list[ConversationId]:
+    def of_user(self, user: UserId) -> list[ConversationId]:
         """Return those that a user belongs to, or did, but those of operations: found without a look at all."""
         talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self.by_id]
         return [*([self.room] if self.room else ()), *self._dms.get(user, ()), *talks]
 
-    def concern(self, user: UserId, hosted: Container[UserId]) -> None:
+    def update_concern(self, user: UserId, hosted: Container[UserId]) -> None:
         """Somebody is hosted here from now on, or no more: see which direct conversations are those of one who is."""
         for id in self._dms.get(user, ()):
             conversation = self.by_id[id]
@@ -140,7 +140,7 @@ class Conversations:
         """Whether any of them but the room is this user's."""
         return user in self._dms or any(user in group.named for group in self.groups.values())
 
-    def shown(self) -> list[ConversationId]:
+    def visible(self) -> list[ConversationId]:
         """Return all but those of operations."""
         return [id for id, conversation in self.by_id.items() if not conversation.naming.group]
 
@@ -171,11 +171,11 @@ class Conversations:
 
     def sweep(self, is_shared: Callable[[ConversationState], bool]) -> None:
         """Forget the conversations in which nothing was stored and of which no link may speak any more."""
-        for id in list(self.passing):
-            if self.by_id[id].stored:
-                self.stays(id)
+        for id in list(self.provisional):
+            if self.by_id[id].is_stored:
+                self.keep(id)
             elif not is_shared(self.by_id[id]):
-                self.stays(id)
+                self.keep(id)
                 self._forget(self.by_id.pop(id))
                 self.groups.pop(id, None)
 
@@ -231,7 +231,7 @@ class KnownPeople:
         self._warned: set[tuple[UserId, str]] = set()
         for user in known:
             self.names[user.id] = user.name
-            self._tell_about(user.id, user.about)
+            self._set_about(user.id, user.about)
             if user.named_c:  # 0: only its peer told it
                 self._named_c[user.id] = user.named_c
             self._keys.setdefault(user.name, user.id)
@@ -239,7 +239,7 @@ class KnownPeople:
             self.former.setdefault(one.user, {})[one.name] = one.c
             self._keys.setdefault(one.name, one.user)
 
-    def profile(self, user: UserId, entry: Entry) -> None:
+    def on_profile(self, user: UserId, entry: Entry) -> None:
         """Take a profile entry of the room; one without a proper name changes nothing, of an older one only its name is
         kept, as one the user had before."""
         name = entry.b.get("name") if isinstance(entry.b, dict) else None
@@ -255,9 +255,9 @@ class KnownPeople:
         about = _about(entry.b.get("about"))
         self._named_c[user] = entry.c
         self._ctx.change.users.append(KnownUser(user, name, entry.c, about))
-        self._name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > OLD_AFTER)
+        self._set_name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > OLD_AFTER)
 
-    def told(self, user: UserId, name: str) -> None:
+    def on_announced_name(self, user: UserId, name: str) -> None:
         """Take the name a peer tells of a user it hosts; a profile entry outweighs it, a bad one is none.
 
         It is kept: after a restart somebody who is away and never spoke can still be written to by name.
@@ -266,25 +266,25 @@ class KnownPeople:
             return
         if self.names.get(user) != name:
             self._ctx.change.users.append(KnownUser(user, name, 0))
-        self._name(user, name, "", old=False)
+        self._set_name(user, name, "", old=False)
 
     def _keep_former(self, user: UserId, name: str, c: int) -> None:
         former = self.former.setdefault(user, {})
         if c > former.get(name, 0) and (name in former or len(former) < MAX_FORMER):
             former[name] = c
-            self._ctx.change.former.append(FormerName(user, name, c))
+            self._ctx.change.former_names.append(FormerName(user, name, c))
 
-    def _tell_about(self, user: UserId, about: str) -> None:
+    def _set_about(self, user: UserId, about: str) -> None:
         if about:
             self.abouts[user] = about
         else:
             self.abouts.pop(user, None)
 
-    def _name(self, user: UserId, name: str, about: str, *, old: bool) -> None:
+    def _set_name(self, user: UserId, name: str, about: str, *, old: bool) -> None:
         if self.names.get(user) == name and self.abouts.get(user, "") == about:
             return
         self.names[user] = name
-        self._tell_about(user, about)
+        self._set_about(user, about)
         self._ctx.emit(UserNamed(user, name, about, old))
         if self._keys.setdefault(name, user) != user and (user, name) not in self._warned:
             self._warned.add((user, name))

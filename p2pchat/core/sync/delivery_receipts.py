@@ -36,49 +36,51 @@ AckKey = tuple[LogId, UserId]
 class AckTracker:
     """The highest level heard, per log of a hosted user and member."""
 
-    def __init__(self, shelf: SyncContext, known: Iterable[tuple[LogId, UserId, int]]) -> None:
-        self._shelf = shelf
-        self._level: dict[AckKey, int] = {(log, member): seq for log, member, seq in known}
+    def __init__(self, sync: SyncContext, known: Iterable[tuple[LogId, UserId, int]]) -> None:
+        self._sync = sync
+        self._positions: dict[AckKey, int] = {(log, member): seq for log, member, seq in known}
         self.unsaved: dict[AckKey, int] = {}
         self._waiting: dict[AckKey, int] = {}  # heard, but what the log builds on is being looked up
-        self._behind: dict[AckKey, list[Continuation]] = {}  # logs that build on one which waits, and so wait with it
-        self._due: deque[Continuation] = deque()
-        self._going_on = False
+        self._followers: dict[
+            AckKey, list[Continuation]
+        ] = {}  # logs that build on one which waits, and so wait with it
+        self._runnable: deque[Continuation] = deque()
+        self._running = False
 
-    def level(self, log: LogId, member: UserId) -> int:
+    def position(self, log: LogId, member: UserId) -> int:
         """Return how high a member stands in a log, 0 when that is not known in this run."""
-        return self._level.get((log, member), 0)
+        return self._positions.get((log, member), 0)
 
-    def keep(self, former: AckTracker) -> None:
+    def take_over(self, former: AckTracker) -> None:
         """Take over what was heard before storage failed: it was told, and may not have been saved."""
-        for key, seq in former._level.items():
-            if seq > self._level.get(key, 0):
-                self._level[key] = self.unsaved[key] = seq
+        for key, seq in former._positions.items():
+            if seq > self._positions.get(key, 0):
+                self._positions[key] = self.unsaved[key] = seq
 
-    def host(self, known: Iterable[tuple[LogId, UserId, int]]) -> None:
+    def add_known(self, known: Iterable[tuple[LogId, UserId, int]]) -> None:
         """Take what is stored of the logs of a user who is hosted from now on."""
         for log, member, seq in known:
-            self._level[log, member] = max(seq, self._level.get((log, member), 0))
+            self._positions[log, member] = max(seq, self._positions.get((log, member), 0))
 
     # ---- what children decide
 
-    def _counts(self, side: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
+    def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
         """Return how far a mark of a log in memory counts now, 0 for not at all."""
         raise NotImplementedError
 
-    def _is_other(self, facts: LogFacts, mark: Mark) -> bool:
+    def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
         """Say whether a mark of a log in storage is of another version of it."""
         raise NotImplementedError
 
-    def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
+    def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
         """Tell that a member stands higher."""
         raise NotImplementedError
 
     # ---- rising
 
-    def rise(
+    def on_mark(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         user: UserId,
         member: UserId,
@@ -88,14 +90,14 @@ class AckTracker:
         """Take a mark told of a member, and go on with `then`."""
         log = conversation.log(user, mark.run)
         if log is None:
-            self._look_up(side, conversation, user, member, mark, then)
-        elif seq := self._counts(side, log, member, mark):
-            self.raise_to(side, conversation, log.id, member, seq, log.before, then)
+            self._look_up(remote, conversation, user, member, mark, then)
+        elif seq := self._countable(remote, log, member, mark):
+            self.advance_to(remote, conversation, log.id, member, seq, log.before, then)
         else:
-            self._go_on(then)
+            self._run(then)
 
-    def raise_to(
-        self, side: RemoteState, conversation: ConversationState, log: LogId, member: UserId, seq: int,
+    def advance_to(
+        self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId, seq: int,
         before: tuple[Mark, ...], then: Continuation,
     ) -> None:  # fmt: skip
         """Note that a member stands in a log at seq, and before that, at the end of all it builds on.
@@ -107,30 +109,30 @@ class AckTracker:
         if key in self._waiting:
             self._waiting[key] = max(seq, self._waiting[key])
             if then is not nothing:
-                self._behind.setdefault(key, []).append(then)
-        elif seq <= self._level.get(key, 0):
-            self._go_on(then)
-        elif key in self._level or not before:
-            self._note(key, seq)
-            self._go_on(then)
+                self._followers.setdefault(key, []).append(then)
+        elif seq <= self._positions.get(key, 0):
+            self._run(then)
+        elif key in self._positions or not before:
+            self._set_position(key, seq)
+            self._run(then)
         else:
             self._waiting[key] = seq
-            self._below(side, conversation, key, list(before), then)
+            self._advance_below(remote, conversation, key, list(before), then)
 
-    def _below(
-        self, side: RemoteState, conversation: ConversationState, key: AckKey, rest: list[Mark], then: Continuation
+    def _advance_below(
+        self, remote: RemoteState, conversation: ConversationState, key: AckKey, rest: list[Mark], then: Continuation
     ) -> None:
         if rest:
-            go_on = partial(self._below, side, conversation, key, rest[1:], then)
-            self._rise_below(side, conversation, key[0].user, key[1], rest[0], go_on)
+            go_on = partial(self._advance_below, remote, conversation, key, rest[1:], then)
+            self._on_mark_below(remote, conversation, key[0].user, key[1], rest[0], go_on)
         else:
-            self._note(key, self._waiting.pop(key))
-            for each in (then, *self._behind.pop(key, ())):
-                self._go_on(each)
+            self._set_position(key, self._waiting.pop(key))
+            for each in (then, *self._followers.pop(key, ())):
+                self._run(each)
 
-    def _rise_below(
+    def _on_mark_below(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         user: UserId,
         member: UserId,
@@ -138,27 +140,27 @@ class AckTracker:
         then: Continuation,
     ) -> None:
         """Take a mark that a log's `before` names."""
-        self.rise(side, conversation, user, member, mark, then)
+        self.on_mark(remote, conversation, user, member, mark, then)
 
-    def _go_on(self, then: Continuation) -> None:
+    def _run(self, then: Continuation) -> None:
         """Go on with what waited; one after the other, for a thousand logs may build on each other."""
-        self._due.append(then)
-        if not self._going_on:
-            self._going_on = True
-            while self._due:
-                self._due.popleft()()
-            self._going_on = False
+        self._runnable.append(then)
+        if not self._running:
+            self._running = True
+            while self._runnable:
+                self._runnable.popleft()()
+            self._running = False
 
-    def _note(self, key: AckKey, seq: int) -> None:
-        known = self._level.get(key, 0)
-        self._level[key] = self.unsaved[key] = seq
-        self._rose(key[0], known + 1, seq, key[1])
+    def _set_position(self, key: AckKey, seq: int) -> None:
+        known = self._positions.get(key, 0)
+        self._positions[key] = self.unsaved[key] = seq
+        self._on_advance(key[0], known + 1, seq, key[1])
 
     # ---- logs that are not in memory
 
     def _look_up(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         user: UserId,
         member: UserId,
@@ -166,33 +168,37 @@ class AckTracker:
         then: Continuation,
     ) -> None:
         log = LogId(conversation.id, user, mark.run)
-        if self._level.get((log, member), 0) >= mark.seq or side.unsure >= MAX_REMEMBERED or self._is_forked(log):
-            self._go_on(then)
+        if (
+            self._positions.get((log, member), 0) >= mark.seq
+            or remote.lookups_pending >= MAX_REMEMBERED
+            or self._is_forked(log)
+        ):
+            self._run(then)
             return
-        side.unsure += 1
+        remote.lookups_pending += 1
         key = LogKey(conversation.id, ref_key(user, mark.run), mark.seq)
-        self._shelf.lookups.log(key, partial(self._looked_up, side, conversation, member, mark, then))
+        self._sync.lookups.log(key, partial(self._on_log_found, remote, conversation, member, mark, then))
 
-    def _looked_up(
+    def _on_log_found(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         member: UserId,
         mark: Mark,
         then: Continuation,
         facts: LogFacts | None,
     ) -> None:
-        side.unsure -= 1
-        if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other(facts, mark):
-            self._go_on(then)
+        remote.lookups_pending -= 1
+        if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other_version(facts, mark):
+            self._run(then)
         else:
             log = conversation.log(*facts.log[1:])  # it may have begun meanwhile: what is not told yet counts later
-            here = facts.seq if log is None else min(log.kept_seq, facts.seq)
-            self._found(side, conversation, member, min(mark.seq, here), facts, then)
+            here = facts.seq if log is None else min(log.durable_seq, facts.seq)
+            self._on_stored_log(remote, conversation, member, min(mark.seq, here), facts, then)
 
-    def _found(
+    def _on_stored_log(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         member: UserId,
         seq: int,
@@ -200,12 +206,12 @@ class AckTracker:
         then: Continuation,
     ) -> None:
         """Raise a log that storage has found."""
-        self.raise_to(side, conversation, facts.log, member, seq, facts.before, then)
+        self.advance_to(remote, conversation, facts.log, member, seq, facts.before, then)
 
     def _is_forked(self, id: LogId) -> bool:
         """Say whether it is known that a log forked, be it since storage was asked."""
-        log = self._shelf.conversations.by_id[id.conversation].log(id.user, id.run)
-        return id in self._shelf.proven_forks or (log is not None and log.forked)
+        log = self._sync.conversations.by_id[id.conversation].log(id.user, id.run)
+        return id in self._sync.proven_forks or (log is not None and log.forked)
 
 
 def nothing() -> None:
@@ -227,40 +233,44 @@ class DeliveryReceipts(AckTracker):
         then: Called with each log, the first entry of it that is news, and the member that has it now.
     """
 
-    def __init__(self, shelf: SyncContext, heard: Iterable[DeliveredMark]) -> None:
-        super().__init__(shelf, ((item.log, item.member, item.seq) for item in heard))
-        self._made: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
-        self.then: Callable[[LogId, int, UserId], None] = lambda log, first, member: None
-        self._together: dict[EntryRange, list[UserId]] | None = None  # who has risen, by one mark
+    def __init__(self, sync: SyncContext, heard: Iterable[DeliveredMark]) -> None:
+        super().__init__(sync, ((item.log, item.member, item.seq) for item in heard))
+        self._chains: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
+        self.on_delivered: Callable[[LogId, int, UserId], None] = lambda log, first, member: None
+        self._combined: dict[EntryRange, list[UserId]] | None = None  # who has risen, by one mark
 
     def take_unsaved(self) -> list[DeliveredMark]:
         """Return what the next commit shall keep."""
         taken, self.unsaved = self.unsaved, {}
         return [DeliveredMark(log, member, seq) for (log, member), seq in taken.items()]
 
-    def heard(self, side: RemoteState, conversation: ConversationState, user: UserId, marks: Iterable[Mark]) -> None:
+    def on_marks(
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Iterable[Mark]
+    ) -> None:
         """Take marks a far end told of a hosted user's logs; who has an operation of a group is not told of."""
-        if conversation.is_open:
+        if conversation.is_operations:
             return
-        there = self._shelf.presence.users_of(side.link.id)
-        members = there - {user} if conversation.may is None else there & conversation.may - {user}
+        there = self._sync.presence.users_of(remote.link.id)
+        members = (
+            there - {user} if conversation.allowed_writers is None else there & conversation.allowed_writers - {user}
+        )
         known = list(marks)
-        together = self._together = {} if len(members) > 1 else None
+        together = self._combined = {} if len(members) > 1 else None
         for member in sorted(members):
             for mark in known:
-                self.rise(side, conversation, user, member, mark, nothing)
-        self._together = None
-        self._tell(together or {})
+                self.on_mark(remote, conversation, user, member, mark, nothing)
+        self._combined = None
+        self._emit(together or {})
 
-    def made(self, batch: Batch) -> None:
+    def on_batch_durable(self, batch: Batch) -> None:
         """A batch that was written here is durable: marks of it are soon to come."""
-        if len(self._made) >= MAX_CHAINS:
-            del self._made[next(iter(self._made))]
-        self._made[batch.log, batch.last] = batch.chain[:8].hex()
+        if len(self._chains) >= MAX_CHAINS:
+            del self._chains[next(iter(self._chains))]
+        self._chains[batch.log, batch.last] = batch.chain[:8].hex()
 
-    def rise(
+    def on_mark(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         user: UserId,
         member: UserId,
@@ -269,35 +279,35 @@ class DeliveryReceipts(AckTracker):
     ) -> None:
         """Take a mark of all that is held, or of less: then storage is asked for the chain there, if need be."""
         log = conversation.log(user, mark.run)
-        if log is not None and mark.seq < log.kept_seq and not (log.forked or self._is_sure(log.id, member, mark)):
-            self._look_up(side, conversation, user, member, mark, then)
+        if log is not None and mark.seq < log.durable_seq and not (log.forked or self._is_sure(log.id, member, mark)):
+            self._look_up(remote, conversation, user, member, mark, then)
         else:
-            super().rise(side, conversation, user, member, mark, then)
+            super().on_mark(remote, conversation, user, member, mark, then)
 
     def _is_sure(self, log: LogId, member: UserId, mark: Mark) -> bool:
         """Say whether a mark tells nothing new, or its chain is remembered."""
-        return (log, mark.seq) in self._made or mark.seq <= self.level(log, member)
+        return (log, mark.seq) in self._chains or mark.seq <= self.position(log, member)
 
-    def _counts(self, side: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
+    def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
         """Of more than was written in this run a copy tells; what is on its way to the disk counts once it is there."""
-        is_other = self._made.get((log.id, mark.seq), mark.chain8) != mark.chain8
-        is_other |= mark.seq == log.kept_seq and mark != log.mark
-        is_other |= mark.seq > log.kept_seq and log.own
-        return 0 if log.forked or is_other else min(mark.seq, log.kept_seq)
+        is_other = self._chains.get((log.id, mark.seq), mark.chain8) != mark.chain8
+        is_other |= mark.seq == log.durable_seq and mark != log.mark
+        is_other |= mark.seq > log.durable_seq and log.own
+        return 0 if log.forked or is_other else min(mark.seq, log.durable_seq)
 
-    def _is_other(self, facts: LogFacts, mark: Mark) -> bool:
+    def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
         return facts.chain_at is not None and mark.chain8 != facts.chain_at[:8].hex()
 
-    def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
-        if self._together is None:
-            self._tell({(log, first, last): [member]})
+    def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        if self._combined is None:
+            self._emit({(log, first, last): [member]})
         else:
-            self._together.setdefault((log, first, last), []).append(member)
+            self._combined.setdefault((log, first, last), []).append(member)
 
-    def _tell(self, risen: dict[EntryRange, list[UserId]]) -> None:
+    def _emit(self, risen: dict[EntryRange, list[UserId]]) -> None:
         """Tell who has what now, and only then what follows from any of it."""
         for stretch, members in risen.items():
-            self._shelf.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
+            self._sync.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
         for (log, first, _), members in risen.items():
             for member in members:
-                self.then(log, first, member)
+                self.on_delivered(log, first, member)

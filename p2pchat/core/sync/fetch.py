@@ -41,199 +41,199 @@ class FetchRequest:
 class Fetcher:
     """What is being fetched, and from whom."""
 
-    def __init__(self, shelf: SyncContext) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
-        self._rests = False
-        self._pursuits: dict[Key, FetchRequest] = {}
+    def __init__(self, sync: SyncContext) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+        self._paused = False
+        self._requests: dict[Key, FetchRequest] = {}
         self._queue: dict[int, dict[Key, None]] = {}  # by link: what waits for one of its wants to end
 
-    def consider(self, key: Key, *, urgent: bool) -> None:
+    def request(self, key: Key, *, urgent: bool) -> None:
         """A far end is ahead of what is held here."""
-        if self._rests:
+        if self._paused:
             return
-        pursuit = self._pursuits.get(key)
-        if pursuit is None:
-            pursuit = self._pursuits[key] = FetchRequest(key)
+        request = self._requests.get(key)
+        if request is None:
+            request = self._requests[key] = FetchRequest(key)
             if urgent:
-                self._ask(pursuit)
+                self._ask(request)
             else:
-                self._wake(pursuit, self._ctx.settings.want_after)
-        elif urgent and pursuit.source is None and not pursuit.fruitless:
-            self._ask(pursuit)
+                self._set_timer(request, self._ctx.settings.want_after)
+        elif urgent and request.source is None and not request.fruitless:
+            self._ask(request)
 
-    def left_gap(self, side: RemoteState, log: LogId, frame: Entries) -> None:
+    def on_gap(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
         """A batch that leaves a gap was dropped: its sender is ahead, so what lies between is wanted like the rest."""
         self._ctx.emit(Counted("gap_batch_dropped"))
         mark = Mark(log.run, frame.first + len(frame.e) - 1, "")  # of a chain that nobody vouched for
-        known = side.ahead.get(log.key, {}).get(log.run)
-        if known is not None or side.add_ahead(log.key, mark):
-            self.consider(log.key, urgent=False)
+        known = remote.ahead.get(log.key, {}).get(log.run)
+        if known is not None or remote.add_ahead(log.key, mark):
+            self.request(log.key, urgent=False)
 
-    def progress(self, key: Key, link: int) -> None:
+    def on_progress(self, key: Key, link: int) -> None:
         """Entries of what is pursued came."""
-        pursuit = self._pursuits.get(key)
-        if pursuit is None:
+        request = self._requests.get(key)
+        if request is None:
             return
-        if pursuit.source is None or not pursuit.sent:
-            self._take_up(pursuit, link)
-        if pursuit.source == link:
-            pursuit.progress_at = self._ctx.now.mono
-            pursuit.fruitless = 0
+        if request.source is None or not request.sent:
+            self._adopt_late_answer(request, link)
+        if request.source == link:
+            request.progress_at = self._ctx.now.mono
+            request.fruitless = 0
 
-    def _take_up(self, pursuit: FetchRequest, link: int) -> None:
+    def _adopt_late_answer(self, request: FetchRequest, link: int) -> None:
         """A want that was given up is answered after all: whoever is answering is not asked again."""
-        side = self._shelf.sides.get(link)
-        late = [n for n, key in side.wants.items() if key == pursuit.key] if side else []
-        late = [n for n in late if pursuit.sent or (link, n) != (pursuit.source, pursuit.n)]
+        remote = self._sync.remotes.get(link)
+        late = [n for n, key in remote.wants.items() if key == request.key] if remote else []
+        late = [n for n in late if request.sent or (link, n) != (request.source, request.n)]
         if late:
-            pursuit.source, pursuit.n, pursuit.sent = link, late[-1], True
-            self._wake(pursuit, self._ctx.settings.want_progress_timeout)
+            request.source, request.n, request.sent = link, late[-1], True
+            self._set_timer(request, self._ctx.settings.want_progress_timeout)
 
-    def ended(self, side: RemoteState, n: int) -> None:
+    def on_want_ended(self, remote: RemoteState, n: int) -> None:
         """The far end says it gave all it has for want n."""
-        key = side.wants.pop(n, None)
-        pursuit = self._pursuits.get(key) if key else None
-        if pursuit is not None and pursuit.source == side.link.id and pursuit.n == n:
-            pursuit.source = None
-            pursuit.tried.add(side.link.id)
-            self._ask(pursuit)
-        self._next(side)
+        key = remote.wants.pop(n, None)
+        request = self._requests.get(key) if key else None
+        if request is not None and request.source == remote.link.id and request.n == n:
+            request.source = None
+            request.tried.add(remote.link.id)
+            self._ask(request)
+        self._start_queued(remote)
 
-    def rest(self, on: bool) -> None:
+    def pause(self, on: bool) -> None:
         """Ask for nothing while nothing can be kept; what others have is compared anew afterwards."""
-        self._rests = on
-        for pursuit in self._pursuits.values():
-            if pursuit.timer is not None:
-                pursuit.timer.cancel()
-        self._pursuits.clear()
+        self._paused = on
+        for request in self._requests.values():
+            if request.timer is not None:
+                request.timer.cancel()
+        self._requests.clear()
         self._queue.clear()
 
-    def link_gone(self, side: RemoteState) -> None:
+    def on_link_down(self, remote: RemoteState) -> None:
         """Wants at a link die with it."""
-        waiting = self._queue.pop(side.link.id, {})
-        for key in dict.fromkeys((*side.wants.values(), *waiting)):
-            pursuit = self._pursuits.get(key)
-            if pursuit is not None and pursuit.source in (side.link.id, None):
-                pursuit.source = None
-                self._ask(pursuit)
+        waiting = self._queue.pop(remote.link.id, {})
+        for key in dict.fromkeys((*remote.wants.values(), *waiting)):
+            request = self._requests.get(key)
+            if request is not None and request.source in (remote.link.id, None):
+                request.source = None
+                self._ask(request)
 
-    def _next(self, side: RemoteState) -> None:
+    def _start_queued(self, remote: RemoteState) -> None:
         """A want at this link has ended: another may begin."""
-        queue = self._queue.get(side.link.id, {})
-        while queue and len(side.wants) < self._ctx.settings.max_wants:
+        queue = self._queue.get(remote.link.id, {})
+        while queue and len(remote.wants) < self._ctx.settings.max_wants:
             key = next(iter(queue))
             del queue[key]
-            pursuit = self._pursuits.get(key)
-            if pursuit is not None and pursuit.source is None:
-                self._ask(pursuit)
+            request = self._requests.get(key)
+            if request is not None and request.source is None:
+                self._ask(request)
 
-    def _ahead(self, key: Key) -> list[RemoteState]:
-        return [side for side in self._shelf.sides.values() if self._is_ahead(side, key)]
+    def _remotes_ahead(self, key: Key) -> list[RemoteState]:
+        return [remote for remote in self._sync.remotes.values() if self._is_ahead(remote, key)]
 
-    def _is_ahead(self, side: RemoteState, key: Key) -> bool:
-        marks = side.ahead.get(key)
+    def _is_ahead(self, remote: RemoteState, key: Key) -> bool:
+        marks = remote.ahead.get(key)
         if not marks:
             return False
-        if self._shelf.quota.refuses(side.link.peer, key):
-            side.set_ahead(key, {})
+        if self._sync.quota.refuses(remote.link.peer, key):
+            remote.set_ahead(key, {})
             return False
-        conversation = self._shelf.conversations.by_id.get(key[0])
+        conversation = self._sync.conversations.by_id.get(key[0])
         left = {}
         for run, mark in marks.items() if conversation is not None else ():
             if conversation is not None and conversation.lacks(key[1], mark):
                 left[run] = mark
         if len(left) < len(marks):
-            side.set_ahead(key, left)
-        return bool(left) and (conversation is None or self._may_ask(side, conversation))
+            remote.set_ahead(key, left)
+        return bool(left) and (conversation is None or self._may_ask(remote, conversation))
 
-    def _may_ask(self, side: RemoteState, conversation: ConversationState) -> bool:
+    def _may_ask(self, remote: RemoteState, conversation: ConversationState) -> bool:
         """Say whether anything is wanted there: nothing of a talk whose group it knows better.
 
         Nor of what is shared with it no more, since the users hosted here or there are others: it would not give that.
         """
-        if conversation.is_open:
+        if conversation.is_operations:
             return True
         group = conversation.group
-        knows_better = group is not None and any(key[0] == group.id for key in side.ahead)
-        return self._shelf.shares(side, conversation) and not knows_better
+        knows_better = group is not None and any(key[0] == group.id for key in remote.ahead)
+        return self._sync.shares(remote, conversation) and not knows_better
 
-    def _wake(self, pursuit: FetchRequest, seconds: float) -> None:
-        if pursuit.timer is not None:
-            pursuit.timer.cancel()
-        pursuit.timer = self._shelf.after(seconds, partial(self._woke, pursuit))
+    def _set_timer(self, request: FetchRequest, seconds: float) -> None:
+        if request.timer is not None:
+            request.timer.cancel()
+        request.timer = self._sync.after(seconds, partial(self._on_timer, request))
 
-    def _woke(self, pursuit: FetchRequest) -> None:
-        if self._pursuits.get(pursuit.key) is not pursuit:
+    def _on_timer(self, request: FetchRequest) -> None:
+        if self._requests.get(request.key) is not request:
             return
-        if pursuit.source is None:
-            pursuit.tried.clear()
-            self._ask(pursuit)
+        if request.source is None:
+            request.tried.clear()
+            self._ask(request)
             return
         timeout = self._ctx.settings.want_progress_timeout
-        left = pursuit.progress_at + timeout - self._ctx.now.mono if pursuit.sent else timeout
+        left = request.progress_at + timeout - self._ctx.now.mono if request.sent else timeout
         if left > 0:
-            self._wake(pursuit, left)
+            self._set_timer(request, left)
             return
-        pursuit.tried.add(pursuit.source)
-        pursuit.source = None
-        self._ask(pursuit)
+        request.tried.add(request.source)
+        request.source = None
+        self._ask(request)
 
-    def _ask(self, pursuit: FetchRequest) -> None:
+    def _ask(self, request: FetchRequest) -> None:
         """Choose a link that is ahead and want from it; nothing more to pursue when none is."""
-        ahead = self._ahead(pursuit.key)
+        ahead = self._remotes_ahead(request.key)
         if not ahead:
-            if pursuit.timer is not None:
-                pursuit.timer.cancel()
-            del self._pursuits[pursuit.key]
+            if request.timer is not None:
+                request.timer.cancel()
+            del self._requests[request.key]
             return
-        fresh = [side for side in ahead if side.link.id not in pursuit.tried]
+        fresh = [remote for remote in ahead if remote.link.id not in request.tried]
         if not fresh:
-            wait = self._ctx.settings.want_after * 2.0 ** min(pursuit.fruitless, MAX_DOUBLINGS)
-            pursuit.fruitless += 1
-            self._wake(pursuit, wait)
+            wait = self._ctx.settings.want_after * 2.0 ** min(request.fruitless, MAX_DOUBLINGS)
+            request.fruitless += 1
+            self._set_timer(request, wait)
             return
-        free = [side for side in fresh if self._has_room(side, pursuit.key)]
+        free = [remote for remote in fresh if self._has_room(remote, request.key)]
         if not free:
-            for side in fresh:
-                self._queue.setdefault(side.link.id, {})[pursuit.key] = None
-            self._wake(pursuit, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
+            for remote in fresh:
+                self._queue.setdefault(remote.link.id, {})[request.key] = None
+            self._set_timer(request, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
             return
-        hosts = self._shelf.presence.hosts(pursuit.key[1])
-        side = min(free, key=lambda each: (each.link.id not in hosts, len(each.wants), each.link.id))
-        self._want(pursuit, side)
+        hosts = self._sync.presence.hosts(request.key[1])
+        remote = min(free, key=lambda each: (each.link.id not in hosts, len(each.wants), each.link.id))
+        self._open_want(request, remote)
 
-    def _has_room(self, side: RemoteState, key: Key) -> bool:
-        return len(side.wants) < self._ctx.settings.max_wants or key in side.wants.values()
+    def _has_room(self, remote: RemoteState, key: Key) -> bool:
+        return len(remote.wants) < self._ctx.settings.max_wants or key in remote.wants.values()
 
-    def _want(self, pursuit: FetchRequest, side: RemoteState) -> None:
-        if pursuit.asked_before:
+    def _open_want(self, request: FetchRequest, remote: RemoteState) -> None:
+        if request.asked_before:
             self._ctx.emit(Counted("want_source_changed"))
-        pursuit.asked_before = True
-        pursuit.source, pursuit.n, pursuit.sent = side.link.id, side.next_want, False
-        pursuit.progress_at = self._ctx.now.mono
-        side.wants[side.next_want] = pursuit.key
-        side.next_want += 1
-        self._wake(pursuit, self._ctx.settings.want_progress_timeout)
-        conversation, user = pursuit.key
-        if self._shelf.conversations.by_id[conversation].may_be_only_stored(user):
-            self._shelf.lookups.older(conversation, user, partial(self._send, pursuit.key, side, pursuit.n))
+        request.asked_before = True
+        request.source, request.n, request.sent = remote.link.id, remote.next_want, False
+        request.progress_at = self._ctx.now.mono
+        remote.wants[remote.next_want] = request.key
+        remote.next_want += 1
+        self._set_timer(request, self._ctx.settings.want_progress_timeout)
+        conversation, user = request.key
+        if self._sync.conversations.by_id[conversation].may_be_only_stored(user):
+            self._sync.lookups.older(conversation, user, partial(self._send_want, request.key, remote, request.n))
         else:
-            self._send(pursuit.key, side, pursuit.n, [])
+            self._send_want(request.key, remote, request.n, [])
 
-    def _send(self, key: Key, side: RemoteState, n: int, older: list[Mark]) -> None:
-        if not self._shelf.is_up(side) or n not in side.wants:
+    def _send_want(self, key: Key, remote: RemoteState, n: int, older: list[Mark]) -> None:
+        if not self._sync.is_up(remote) or n not in remote.wants:
             return
-        pursuit, conversation = self._pursuits.get(key), self._shelf.conversations.by_id.get(key[0])
-        if pursuit is None or conversation is None or (pursuit.source, pursuit.n) != (side.link.id, n):
-            del side.wants[n]  # while storage was asked, what was given up went on after all, or all of it came
-            self._next(side)
+        request, conversation = self._requests.get(key), self._sync.conversations.by_id.get(key[0])
+        if request is None or conversation is None or (request.source, request.n) != (remote.link.id, n):
+            del remote.wants[n]  # while storage was asked, what was given up went on after all, or all of it came
+            self._start_queued(remote)
             return
-        pursuit.sent = True
-        pursuit.progress_at = self._ctx.now.mono  # the time storage took is not the far end's
-        for former in [each for each, wanted in side.wants.items() if wanted == key and each != n]:
-            del side.wants[former]  # the far end drops it for the new one
+        request.sent = True
+        request.progress_at = self._ctx.now.mono  # the time storage took is not the far end's
+        for former in [each for each, wanted in remote.wants.items() if wanted == key and each != n]:
+            del remote.wants[former]  # the far end drops it for the new one
         writer = conversation.writers.get(key[1])
         tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
         want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])
-        self._shelf.send(want, side, key[0])
+        self._sync.send(want, remote, key[0])

@@ -56,30 +56,30 @@ def is_signed(batch: Batch) -> bool:
 class Forks:
     """Finds forks, tells of them and hears of them."""
 
-    def __init__(self, shelf: SyncContext, people: KnownPeople, order: CausalOrder) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
+    def __init__(self, sync: SyncContext, people: KnownPeople, order: CausalOrder) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
         self._people = people
         self._order = order
-        self._to_tell: dict[LogId, set[RemoteState]] = {}  # whom of a fork, as soon as it is durable
+        self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # whom of a fork, as soon as it is durable
         self.on_fork: Callable[[ConversationState, LogId], None] = lambda conversation, log: None
         self.on_recall: Callable[[ConversationState, UserId], None] = lambda conversation, user: None
 
     # ---- finding
 
-    def found(self, conversation: ConversationState, log: Log, other: Batch) -> None:
+    def on_contradiction(self, conversation: ConversationState, log: Log, other: Batch) -> None:
         """A signed batch contradicts what is held of its log."""
-        self._forked(conversation, log, Fork(log.id, None, other))
+        self._mark_forked(conversation, log, Fork(log.id, None, other))
 
-    def _forked(self, conversation: ConversationState, log: Log, fork: Fork) -> None:
+    def _mark_forked(self, conversation: ConversationState, log: Log, fork: Fork) -> None:
         log.forked, log.own = True, False
-        self._shelf.taken(log.id)
+        self._sync.change_run_if_cloned(log.id)
         if conversation.log(log.id.user, log.id.run) is not log:
             conversation.add(log)
-        self._shelf.store(conversation)
+        self._sync.store_naming(conversation)
         self._ctx.change.forks.append(fork)
-        self._to_tell[log.id] = set()
-        conversation.refresh(log)
+        self._awaiting_commit[log.id] = set()
+        conversation.refresh_sum(log)
         self.on_fork(conversation, log.id)
         if conversation.blocked:
             self._order.retry(conversation)  # nothing of it is waited for any more
@@ -88,94 +88,94 @@ class Forks:
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
         self._ctx.emit(WarningIssued("fork", text, log.id.user))
 
-    def durable(self, fork: Fork) -> None:
+    def on_durable(self, fork: Fork) -> None:
         """The fork is stored: what only that log covered is a tip again, and who shall hear of it does."""
-        conversation = self._shelf.conversations.by_id[fork.log.conversation]
+        conversation = self._sync.conversations.by_id[fork.log.conversation]
         log = conversation.log(fork.log.user, fork.log.run)
         if log is None:
             return
-        waiting = self._to_tell.pop(log.id, set())
-        for side in self._shelf.sharing(conversation):
-            if log.id.user in self._shelf.presence.users_of(side.link.id):
-                self._owe(side, log)
-            elif side in waiting or conversation.is_open:  # what is seen of a talk depends on it
-                self.tell(side, log)
+        waiting = self._awaiting_commit.pop(log.id, set())
+        for remote in self._sync.remotes_sharing(conversation):
+            if log.id.user in self._sync.presence.users_of(remote.link.id):
+                self._owe(remote, log)
+            elif remote in waiting or conversation.is_operations:  # what is seen of a talk depends on it
+                self.send_evidence(remote, log)
         for mark in log.before:
             key = LogKey(conversation.id, ref_key(log.id.user, mark.run))
-            self._shelf.lookups.log(key, partial(self._uncover, conversation))
+            self._sync.lookups.log(key, partial(self._uncover, conversation))
 
     def _uncover(self, conversation: ConversationState, facts: LogFacts | None) -> None:
         if facts is None or facts.covered or facts.forked:
             return
         writer = conversation.writer(facts.log.user)
-        log = writer.logs.get(facts.log.run) or conversation.add(conversation.log_of(facts))
-        log.covered = any(log.is_named_in(other.before) for other in writer.logs.values() if not other.forked)
-        log.kept_covered = False
+        log = writer.logs.get(facts.log.run) or conversation.add(conversation.log_from(facts))
+        log.covered = any(log.is_covered_by(other.before) for other in writer.logs.values() if not other.forked)
+        log.durable_covered = False
         if log.covered:  # by a log that came meanwhile
             self._ctx.change.covered.append(log.id)
         self.on_recall(conversation, log.id.user)
-        conversation.refresh(log)
+        conversation.refresh_sum(log)
 
     # ---- telling
 
-    def tell_who_differs(
-        self, side: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
+    def send_if_marks_differ(
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
     ) -> None:
         """Whoever has other tips of a writer may not know of a fork: of one that others of its logs cover there."""
         writer = conversation.writers.get(user)
         if writer is not None and {*marks} != {*writer.marks()}:
-            self.tell_all(side, conversation, user)
+            self.send_all(remote, conversation, user)
 
-    def tell_all(self, side: RemoteState, conversation: ConversationState, user: UserId) -> None:
+    def send_all(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> None:
         """Send the evidence of every forked log of a writer: its later logs may build on them."""
         for log in conversation.writers[user].logs.values():
             if log.forked:
-                self.tell(side, log)
+                self.send_evidence(remote, log)
 
-    def tell_hosts(self, side: RemoteState) -> None:
+    def send_to_hosts(self, remote: RemoteState) -> None:
         """Send the evidence of every forked log of the users hosted there, and nothing that builds on them before.
 
         Of what was written to groups of everybody's: what is seen of their talk depends on it.
         """
-        users = self._shelf.presence.users_of(side.link.id)
-        for conversation in self._shelf.shared(side):
+        users = self._sync.presence.users_of(remote.link.id)
+        for conversation in self._sync.shared_conversations(remote):
             writers = conversation.writers.keys()
-            for user in sorted(writers if conversation.is_open else users & writers):
+            for user in sorted(writers if conversation.is_operations else users & writers):
                 for log in conversation.writers[user].logs.values():
                     if log.forked and user in users:
-                        self._owe(side, log)
+                        self._owe(remote, log)
                     elif log.forked:
-                        self.tell(side, log)
+                        self.send_evidence(remote, log)
 
-    def _owe(self, side: RemoteState, log: Log) -> None:
-        if log.id not in side.forks_told:
-            side.forks_owed[log.id] = None
-            self.tell(side, log)
+    def _owe(self, remote: RemoteState, log: Log) -> None:
+        if log.id not in remote.forks_sent:
+            remote.forks_owed[log.id] = None
+            self.send_evidence(remote, log)
 
-    def drained(self, side: RemoteState) -> None:
+    def on_drained(self, remote: RemoteState) -> None:
         """A link takes frames again: tell what could not be told."""
-        if side.forks_owed:
-            self.tell_hosts(side)
+        if remote.forks_owed:
+            self.send_to_hosts(remote)
 
-    def tell(self, side: RemoteState, log: Log) -> None:
+    def send_evidence(self, remote: RemoteState, log: Log) -> None:
         """Send the evidence of one forked log, once on a link."""
-        if log.id in self._to_tell:
-            self._to_tell[log.id].add(side)
-        elif log.id not in side.forks_told and not side.link.full:
-            side.forks_told[log.id] = None
-            then = partial(self._send, side, log.id)
-            self._shelf.lookups.fetch(side.link.id, log.id.key, ForkStart(log.id.run), then)
+        if log.id in self._awaiting_commit:
+            self._awaiting_commit[log.id].add(remote)
+        elif log.id not in remote.forks_sent and not remote.link.full:
+            remote.forks_sent[log.id] = None
+            then = partial(self._send_batches, remote, log.id)
+            self._sync.lookups.fetch(remote.link.id, log.id.key, ForkStart(log.id.run), then)
 
-    def _send(self, side: RemoteState, log: LogId, answer: FetchResult) -> None:
-        side.forks_owed.pop(log, None)
-        for batch in answer.batches if self._shelf.is_up(side) else ():
-            self._shelf.send(frame_of(batch, fork=True), side, log.conversation)
+    def _send_batches(self, remote: RemoteState, log: LogId, answer: FetchResult) -> None:
+        remote.forks_owed.pop(log, None)
+        for batch in answer.batches if self._sync.is_up(remote) else ():
+            self._sync.send(frame_of(batch, fork=True), remote, log.conversation)
         if not answer.batches:
-            side.forks_told.pop(log, None)  # storage has lost it
+            remote.forks_sent.pop(log, None)  # storage has lost it
 
     # ---- hearing
 
-    def take(self, holder: EvidenceHolder, conversation: ConversationState, frame: Entries) -> None:
+    def on_evidence(self, holder: EvidenceHolder, conversation: ConversationState, frame: Entries) -> None:
         """Take one of two batches; with the second they must prove a fork. Raises LogError when they do not."""
         log = conversation.log(frame.u, frame.r)
         if log is not None and log.forked:
@@ -187,21 +187,21 @@ class Forks:
         holder.evidence = None
         if not (is_signed(one) and is_signed(other) and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
-        proven = partial(self._proven, conversation, Fork(other.log, one, other))
+        proven = partial(self._on_proven, conversation, Fork(other.log, one, other))
         if log is None and conversation.may_be_only_stored(frame.u):
-            self._shelf.proven_forks.add(other.log)
-            self._shelf.lookups.log(LogKey(conversation.id, ref_key(frame.u, frame.r)), proven)
+            self._sync.proven_forks.add(other.log)
+            self._sync.lookups.log(LogKey(conversation.id, ref_key(frame.u, frame.r)), proven)
         else:
             proven(None)
 
-    def _proven(self, conversation: ConversationState, fork: Fork, facts: LogFacts | None) -> None:
-        self._shelf.proven_forks.discard(fork.log)
+    def _on_proven(self, conversation: ConversationState, fork: Fork, facts: LogFacts | None) -> None:
+        self._sync.proven_forks.discard(fork.log)
         writer = conversation.writer(fork.log.user)
         log = writer.logs.get(fork.log.run)
-        log = log or (conversation.log_of(facts) if facts else conversation.new_log(fork.log))
+        log = log or (conversation.log_from(facts) if facts else conversation.new_log(fork.log))
         if log.forked:
             return
         if not log.seq and sum(each.forked for each in writer.logs.values()) >= self._ctx.settings.max_tips:
             self._ctx.emit(Counted("forks_ignored"))
             return
-        self._forked(conversation, log, fork)
+        self._mark_forked(conversation, log, fork)

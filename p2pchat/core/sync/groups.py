@@ -36,17 +36,17 @@ UNDELIVERED = "undelivered:"  # in meta, before a log: which entries of it were 
 class GroupSync:
     """All groups known here, and their talks."""
 
-    def __init__(self, shelf: SyncContext, order: CausalOrder, pull: Fetcher) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
+    def __init__(self, sync: SyncContext, order: CausalOrder, fetcher: Fetcher) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
         self._order = order
-        self._pull = pull
+        self._fetcher = fetcher
         self.views: dict[ConversationId, GroupView] = {}  # of the groups known, by id
-        self._gathering: set[Key] = set()  # writers of whom storage was asked for all logs
+        self._loading: set[Key] = set()  # writers of whom storage was asked for all logs
         self._changed: set[ConversationId] = set()  # groups of which a digest is to be sent
         self._made: Counter[UserId] = Counter()  # how many groups each user made
-        self.compare: Callable[[RemoteState], None] = lambda side: None
-        self.on_change: Callable[[GroupReplica], None] = lambda group: None
+        self.send_digest: Callable[[RemoteState], None] = lambda remote: None
+        self.on_group_changed: Callable[[GroupReplica], None] = lambda group: None
 
     # ---- starting
 
@@ -58,44 +58,44 @@ class GroupSync:
         forks: dict[ConversationId, list[LogId]] = {}
         for log in forked:
             forks.setdefault(log.conversation, []).append(log)
-        for group in list(self._shelf.conversations.groups.values()):
+        for group in list(self._sync.conversations.groups.values()):
             entries = ((log, seq, raw, decode_entry(raw)) for log, seq, raw in of_group.get(group.id, ()))
             group.load(entries, forks.get(group.id, ()))
             self._made.update([group.creator])
-            self._open(group)
+            self._refresh_members(group)
 
     def start(self, meta: Mapping[str, str]) -> None:
         """All logs are known: see how far those of talks are visible."""
-        self._tell_again(meta)
-        for group in self._shelf.conversations.groups.values():
-            self._see_all(group)
+        self._repeat_undelivered(meta)
+        for group in self._sync.conversations.groups.values():
+            self._refresh_all_visible(group)
 
-    def _open(self, group: GroupReplica) -> None:
+    def _refresh_members(self, group: GroupReplica) -> None:
         """Bring up to date who belongs to a group's two conversations."""
-        conversations = self._shelf.conversations
+        conversations = self._sync.conversations
         if group.state is None:
             return
         view = group.view
         if view is not None:
             self.views[group.id] = view
-        present, hosted = group.state.present, self._shelf.hosted.keys()
+        present, hosted = group.state.present, self._sync.hosted.keys()
         operations = conversations.by_id[group.id]
-        operations.members = operations.may = group.named
+        operations.members = operations.allowed_writers = group.named
         operations.named_only_by_void = group.named_only_by_void
         operations.concerns_us = not hosted.isdisjoint(group.named)
         talk = conversations.open(Naming(talk=group.id))
         if talk is not None:
-            talk.members, talk.may = present, group.named
+            talk.members, talk.allowed_writers = present, group.named
             talk.concerns_us = not hosted.isdisjoint(present)
 
-    def hosts_changed(self, user: UserId = "") -> None:
+    def on_hosts_changed(self, user: UserId = "") -> None:
         """This peer speaks for this user too, or ("") for one less: see which groups concern it."""
-        for group in self._shelf.conversations.groups.values():
+        for group in self._sync.conversations.groups.values():
             if not user or user in group.named:
-                self._open(group)
+                self._refresh_members(group)
 
     def _talk(self, group: GroupReplica) -> ConversationState | None:
-        return self._shelf.conversations.by_id.get(group.talk)
+        return self._sync.conversations.by_id.get(group.talk)
 
     # ---- what comes
 
@@ -109,7 +109,7 @@ class GroupSync:
             return True
         if self._made[id.user] >= self._ctx.settings.max_conversations_a_user:
             self._ctx.emit(Counted("group_refused"))
-            source.is_full(id.key)
+            source.on_full(id.key)
             return False
         try:
             known = frame.first == 1 and group.begins_with(id, frame.e[0], decode_entry(frame.e[0]))
@@ -122,14 +122,14 @@ class GroupSync:
 
     def _may_concern_us(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Say whether a group may be one of a user hosted here: who speaks of it on a link says so, a file does not."""
-        hosted = self._shelf.hosted.keys()
+        hosted = self._sync.hosted.keys()
         if not (conversation.members or frozenset()) <= hosted:
             return True
         entries = ((seq, raw, decode_entry(raw)) for seq, raw in enumerate(frame.e, frame.first))
         operations = (read_operation(id, seq, raw, entry) for seq, raw, entry in entries)
         return any(not hosted.isdisjoint(operation.members) for operation in operations if operation is not None)
 
-    def unsure(self, conversation: ConversationState, frames: Iterable[Entries]) -> list[UserId]:
+    def users_to_load(self, conversation: ConversationState, frames: Iterable[Entries]) -> list[UserId]:
         """Return whose logs have to be in memory before these frames of a group are taken: they may cut some off.
 
         What is cut off is hidden in the commit of what cuts it off. (What is done here cuts off nothing of what is
@@ -137,7 +137,9 @@ class GroupSync:
         """
         group = conversation.group
         talk = self._talk(group) if group is not None and group.state is not None else None
-        if group is None or talk is None or not any(map(_may_have_stored_logs, talk.writers.values())):
+        if group is None or talk is None or conversation.is_talk:
+            return []
+        if not any(map(_may_have_stored_logs, talk.writers.values())):
             return []
         try:
             users = {user for frame in frames for user in _users_cut_by(group, frame)} & talk.writers.keys()
@@ -145,85 +147,85 @@ class GroupSync:
             return []  # it is refused when it is taken
         return [user for user in sorted(users) if _may_have_stored_logs(talk.writers[user])]
 
-    def gather(self, group: GroupReplica, users: list[UserId], then: Callable[[], None]) -> None:
+    def load_logs(self, group: GroupReplica, users: list[UserId], then: Callable[[], None]) -> None:
         """Have all logs of these users in the talk in memory, then go on."""
         talk = self._talk(group)
         assert talk is not None and users
         for user in users:
-            self._shelf.lookups.all_logs(talk.id, user, partial(self._gathered, talk, group, talk.writers[user]))
-        self._shelf.lookups.all_logs(talk.id, users[-1], lambda _: then())  # answered after those above
+            self._sync.lookups.all_logs(talk.id, user, partial(self._on_logs_loaded, talk, group, talk.writers[user]))
+        self._sync.lookups.all_logs(talk.id, users[-1], lambda _: then())  # answered after those above
 
-    def takes(self, span: LogExtension, pieces: Sequence[DecodedFrame]) -> bool:
+    def accepts(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
         """Say whether a proven batch of a talk is kept: all it cites is here, and it begins with something visible."""
-        conversation, log, frame = span.conversation, span.log, pieces[-1].frame
+        conversation, log, frame = extension.conversation, extension.log, frames[-1].frame
         group = conversation.group
         assert group is not None and isinstance(log, TalkLog)
-        cites = {entry.g for piece in pieces for entry in piece.entries}
+        cites = {entry.g for decoded in frames for entry in decoded.entries}
         if not all(cite is not None and group.knows(cite) for cite in cites):
             self._ctx.emit(Counted("cites_unknown"))
             if None not in cites:
-                span.source.left_gap(log.id, frame)  # its operation may be on its way
+                extension.source.on_gap(log.id, frame)  # its operation may be on its way
             return False
-        first = pieces[0].entries[0]
+        first = frames[0].entries[0]
         assert first.g is not None
-        if log.plain and log.visible == log.seq and group.is_present(log.id.user):
+        if log.uncut and log.visible == log.seq and group.is_present(log.id.user):
             if first.g[0] >= group.added(log.id.user):
                 return True
         log_views = conversation.writer(log.id.user).log_views
         if may_be_visible(group.visibility_rules(log.id.user), log_views, log.id.run, log.seq + 1, first.g[0]):
             return True
         self._ctx.emit(Counted("cut_off"))
-        span.source.is_cut(log.id.key)
+        extension.source.on_cut(log.id.key)
         return False
 
-    def kept(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
+    def on_kept(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
         """A batch was taken in."""
         assert conversation.group is not None
         if isinstance(log, TalkLog):
-            self._ctx.change.cites += [(log.id, cite) for cite in log.cite(batch)]
-            self._see_more(conversation, conversation.group, log, batch)
+            self._ctx.change.cites += [(log.id, cite) for cite in log.add_cites(batch)]
+            self._extend_visible(conversation, conversation.group, log, batch)
         else:
-            self._operated(conversation.group, batch)
+            self._on_operations(conversation.group, batch)
 
-    def _operated(self, group: GroupReplica, batch: Batch) -> None:
+    def _on_operations(self, group: GroupReplica, batch: Batch) -> None:
         """Something was written to a group."""
         assert batch.entries is not None
-        step = self._shelf.step
-        step.groups.add(group.id)
+        transaction = self._sync.transaction
+        transaction.groups.add(group.id)
         was_known = group.state is not None
         for seq, (raw, entry) in enumerate(zip(batch.raws, batch.entries, strict=True), batch.first):
             differences = group.add(batch.log, seq, raw, entry)
-            step.news += self._news(group, differences, batch.log, seq)
+            transaction.effects += self._updates_of(group, differences, batch.log, seq)
         if group.state is not None:
             if not was_known:
-                self._shelf.conversations.stays(group.id)
+                self._sync.conversations.keep(group.id)
                 self._made[batch.log.user] += 1
-            self._open(group)
-            self._see_all(group)
+            self._refresh_members(group)
+            self._refresh_all_visible(group)
             talk = self._talk(group)
-            if talk is not None and not was_known and batch.log.user not in self._shelf.hosted:
-                talk.newcomer = True
-                self._shelf.conversations.new_talks.add(talk.id)
+            if talk is not None and not was_known and batch.log.user not in self._sync.hosted:
+                talk.is_newcomer = True
+                self._sync.conversations.new_talks.add(talk.id)
 
-    def forked(self, conversation: ConversationState, log: LogId) -> None:
+    def on_fork(self, conversation: ConversationState, log: LogId) -> None:
         """A log forked: what stands in one of a group may count no more, or no longer than until it is made again."""
         group = conversation.group
-        if group is None or not conversation.is_open:
+        if group is None or not conversation.is_operations:
             return
         differences = group.fork(log)
         if group.state is not None:
-            self._shelf.step.groups.add(group.id)
+            self._sync.transaction.groups.add(group.id)
             newest = group.state.tied[0]
-            self._shelf.step.news += self._news(group, differences, newest.log, newest.seq)
-            self._open(group)
-            self._see_all(group)
+            self._sync.transaction.effects += self._updates_of(group, differences, newest.log, newest.seq)
+            self._refresh_members(group)
+            self._refresh_all_visible(group)
 
-    def recalled(self, conversation: ConversationState, user: UserId) -> None:
+    def on_log_restored(self, conversation: ConversationState, user: UserId) -> None:
         """A log of this user came back from storage: of a talk, see how far it is visible."""
         if conversation.is_talk and conversation.group is not None:
-            self._see(conversation, conversation.group, conversation.writer(user))
+            self._refresh_visible(conversation, conversation.group, conversation.writer(user))
 
-    def _news(self, group: GroupReplica, differences: list[Difference], log: LogId, seq: int) -> list[Effect]:
+    def _updates_of(self, group: GroupReplica, differences: list[Difference], log: LogId, seq: int) -> list[Effect]:
         state = group.state
         members = tuple(sorted(state.present)) if state is not None and differences else ()
         return [
@@ -234,128 +236,133 @@ class GroupSync:
 
     # ---- how far logs are visible
 
-    def _see_more(self, conversation: ConversationState, group: GroupReplica, log: TalkLog, batch: Batch) -> None:
+    def _extend_visible(self, conversation: ConversationState, group: GroupReplica, log: TalkLog, batch: Batch) -> None:
         """A log has grown: mostly all of that is visible."""
         user = log.id.user
         writer = conversation.writer(user)
-        log.plain = writer.plain
-        usual = log.visible == batch.first - 1 and writer.plain and not group.has_cut(user) and group.is_present(user)
+        log.uncut = writer.uncut
+        usual = log.visible == batch.first - 1 and writer.uncut and not group.has_cut(user) and group.is_present(user)
         if usual and all(cite.gen >= group.added(user) for cite in log.cites):
             log.visible = log.seq
             return
-        self._see(conversation, group, writer, but=log)
+        self._refresh_visible(conversation, group, writer, but=log)
 
-    def _see_all(self, group: GroupReplica) -> None:
+    def _refresh_all_visible(self, group: GroupReplica) -> None:
         talk = self._talk(group)
         if talk is not None:
             for writer in list(talk.writers.values()):
-                self._see(talk, group, writer)
+                self._refresh_visible(talk, group, writer)
             if talk.blocked:
                 self._order.retry(talk)
 
-    def _see(
+    def _refresh_visible(
         self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, but: TalkLog | None = None
     ) -> None:
         """Find out anew how far each log of a writer is visible, and show that; `but` is about to be shown anyway."""
         logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
         ends = visible_ends(group.visibility_rules(writer.user), writer.log_views)
         is_present = group.is_present(writer.user) and not group.has_cut(writer.user)
-        writer.plain = is_present and all(ends[log.id.run].seq == log.seq for log in logs)
-        writer.whole = writer.whole or not writer.builds
-        if not writer.plain and not writer.whole:
-            self._gather(talk, group, writer)
+        writer.uncut = is_present and all(ends[log.id.run].seq == log.seq for log in logs)
+        writer.all_loaded = writer.all_loaded or not writer.may_have_stored
+        if not writer.uncut and not writer.all_loaded:
+            self._load_all(talk, group, writer)
         for log in logs:
-            log.plain = writer.plain
+            log.uncut = writer.uncut
             log.visible, log.chain8 = ends[log.id.run]
-            if writer.plain or writer.whole:
-                self._note(log)
-        self.settle(talk, writer)
+            if writer.uncut or writer.all_loaded:
+                self._store_visible(log)
+        self.refresh_tips(talk, writer)
         for log in logs:
             if log is not but:
-                self._order.turned(talk, log)
+                self._order.on_visibility_changed(talk, log)
 
-    def _note(self, log: TalkLog) -> None:
+    def _store_visible(self, log: TalkLog) -> None:
         """Have storage hide what is not visible any more, and tell a writer hosted here of it."""
-        noted, log.noted = log.noted, EVERYTHING if log.visible == log.seq else log.visible
-        if log.noted == noted or not log.seq:
+        noted, log.stored_visible = log.stored_visible, EVERYTHING if log.visible == log.seq else log.visible
+        if log.stored_visible == noted or not log.seq:
             return
-        self._ctx.change.seen[log.id] = log.noted
-        is_less = log.noted != EVERYTHING and (noted == EVERYTHING or log.noted < noted)
-        if is_less and log.id.user in self._shelf.hosted and not log.forked:
+        self._ctx.change.visible[log.id] = log.stored_visible
+        is_less = log.stored_visible != EVERYTHING and (noted == EVERYTHING or log.stored_visible < noted)
+        if is_less and log.id.user in self._sync.hosted and not log.forked:
             self._ctx.change.meta[_undelivered_key(log.id)] = f"{log.visible + 1} {log.seq}"
-            self._shelf.step.news.append(DeliveryRevoked(log.id, log.visible + 1, log.seq))
+            self._sync.transaction.effects.append(DeliveryRevoked(log.id, log.visible + 1, log.seq))
 
-    def settle(self, talk: ConversationState, writer: WriterLogs) -> None:
+    def refresh_tips(self, talk: ConversationState, writer: WriterLogs) -> None:
         """Find out which logs of a writer are tips now: with each commit, for one of whom something was cut off."""
         logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
-        named = [mark for log in logs if log.told_seq and not log.forked for mark in log.before]
+        named = [mark for log in logs if log.shared_seq and not log.forked for mark in log.before]
         for log in logs:
-            log.hidden = any(mark.run == log.id.run and mark.seq >= log.told_seq for mark in named)
-            talk.refresh(log)
+            log.hidden = any(mark.run == log.id.run and mark.seq >= log.shared_seq for mark in named)
+            talk.refresh_sum(log)
 
-    def _gather(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs) -> None:
+    def _load_all(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs) -> None:
         """Something of a writer was cut off: have all its logs in memory; until then it is not sure what."""
-        if (talk.id, writer.user) in self._gathering:
+        if (talk.id, writer.user) in self._loading:
             return
-        self._gathering.add((talk.id, writer.user))
-        self._shelf.lookups.all_logs(talk.id, writer.user, partial(self._gathered, talk, group, writer))
+        self._loading.add((talk.id, writer.user))
+        self._sync.lookups.all_logs(talk.id, writer.user, partial(self._on_logs_loaded, talk, group, writer))
 
-    def _gathered(
+    def _on_logs_loaded(
         self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, facts: list[LogFacts]
     ) -> None:
-        self._gathering.discard((talk.id, writer.user))
-        writer.whole = True
+        self._loading.discard((talk.id, writer.user))
+        writer.all_loaded = True
         for each in facts:
             if each.log.run not in writer.logs:
-                talk.add(talk.log_of(each))
-        self._see(talk, group, writer)
+                talk.add(talk.log_from(each))
+        self._refresh_visible(talk, group, writer)
         self._order.retry(talk)
 
     # ---- what follows a commit
 
-    def tell(self, news: Iterable[Effect]) -> None:
+    def emit_updates(self, news: Iterable[Effect]) -> None:
         """These are durable: tell the programs. What was not delivered is told again by whoever is killed now."""
         for each in news:
             self._ctx.emit(each)
             if isinstance(each, DeliveryRevoked):
                 self._ctx.change.meta[_undelivered_key(each.log)] = ""
 
-    def _tell_again(self, meta: Mapping[str, str]) -> None:
+    def _repeat_undelivered(self, meta: Mapping[str, str]) -> None:
         for name, text in meta.items():
-            log, span = name.removeprefix(UNDELIVERED).split(","), text.split()
-            if name.startswith(UNDELIVERED) and len(log) == 3 and len(span) == 2 and all(map(str.isdecimal, span)):
-                self.tell([DeliveryRevoked(LogId(*log), int(span[0]), int(span[1]))])
+            log, extension = name.removeprefix(UNDELIVERED).split(","), text.split()
+            if (
+                name.startswith(UNDELIVERED)
+                and len(log) == 3
+                and len(extension) == 2
+                and all(map(str.isdecimal, extension))
+            ):
+                self.emit_updates([DeliveryRevoked(LogId(*log), int(extension[0]), int(extension[1]))])
 
-    def durable(self, groups: set[ConversationId]) -> None:
+    def on_durable(self, groups: set[ConversationId]) -> None:
         """What was written to these groups is on disk: everybody who may know of them is compared with."""
         for id in groups:
-            group = self._shelf.conversations.groups.get(id)
+            group = self._sync.conversations.groups.get(id)
             if group is not None:
-                for side in self._shelf.sides.values():
-                    self.reconsider(side, group)
-                self.on_change(group)
+                for remote in self._sync.remotes.values():
+                    self.retry_wants(remote, group)
+                self.on_group_changed(group)
         if groups and not self._changed:
             wait = self._ctx.settings.gossip_within * (0.1 + 0.4 * self._ctx.random())
-            self._shelf.after(wait, self._tell)
+            self._sync.after(wait, self._send_digests)
         self._changed |= groups
 
-    def _tell(self) -> None:
+    def _send_digests(self) -> None:
         groups, self._changed = self._changed, set()
-        conversations = [self._shelf.conversations.by_id[id] for id in sorted(groups)]
-        for side in self._shelf.sides.values():
-            if side.begun and any(self._shelf.shares(side, conversation) for conversation in conversations):
-                self.compare(side)
+        conversations = [self._sync.conversations.by_id[id] for id in sorted(groups)]
+        for remote in self._sync.remotes.values():
+            if remote.comparing and any(self._sync.shares(remote, conversation) for conversation in conversations):
+                self.send_digest(remote)
 
-    def reconsider(self, side: RemoteState, group: GroupReplica) -> None:
+    def retry_wants(self, remote: RemoteState, group: GroupReplica) -> None:
         """What could not be wanted of a talk while its group was not the same may be wanted now."""
-        waiting: list[Key] = [key for key in side.ahead if key[0] == group.talk]
+        waiting: list[Key] = [key for key in remote.ahead if key[0] == group.talk]
         for key in waiting:
-            self._pull.consider(key, urgent=True)
+            self._fetcher.request(key, urgent=True)
 
 
 def _may_have_stored_logs(writer: WriterLogs) -> bool:
     """Say whether there may be logs of a writer that are not in memory."""
-    return writer.builds and not writer.whole
+    return writer.may_have_stored and not writer.all_loaded
 
 
 def _users_cut_by(group: GroupReplica, frame: Entries) -> Iterator[UserId]:

@@ -30,158 +30,160 @@ class FileImport:
     """Takes what files bring."""
 
     def __init__(
-        self, shelf: SyncContext, intake: Ingest, forks: Forks, newest: Callable[[], Transaction | None]
+        self, sync: SyncContext, ingest: Ingest, forks: Forks, newest: Callable[[], Transaction | None]
     ) -> None:
         """`newest` returns the step whose commit was ordered last, None when all is durable."""
-        self._shelf = shelf
-        self._ctx: Context = shelf.ctx
-        self._intake = intake
+        self._sync = sync
+        self._ctx: Context = sync.ctx
+        self._ingest = ingest
         self._forks = forks
         self._newest = newest
-        self._loads: dict[int, PendingImport] = {}  # not answered yet
+        self._imports: dict[int, PendingImport] = {}  # not answered yet
         self.evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
 
-    def take(self, input: ImportRequest) -> None:
+    def import_frames(self, input: ImportRequest) -> None:
         """Take frames of a file; answered by Imported."""
-        load = self._loads[input.ticket] = PendingImport(input.ticket)
+        pending = self._imports[input.ticket] = PendingImport(input.ticket)
         for frame in input.frames:
-            self._take_one(load, frame)
-        self._settle(load)
+            self._import_frame(pending, frame)
+        self._finish_if_done(pending)
 
-    def _take_one(self, load: PendingImport, frame: Entries) -> None:
-        parcel = FileSource(self, load, frame)
-        load.undecided += 1
-        fault = self._intake.take_from(parcel, [frame])
+    def _import_frame(self, pending: PendingImport, frame: Entries) -> None:
+        source = FileSource(self, pending, frame)
+        pending.undecided += 1
+        fault = self._ingest.take_from(source, [frame])
         if fault is not None:
-            parcel.faulted(fault)
-        if not parcel.waits:
-            parcel.done()
+            source.on_fault(fault)
+        if not source.is_held:
+            source.on_done()
 
     # ---- what a parcel asks
 
-    def learn(self, namings: Iterable[Naming]) -> None:
+    def learn_namings(self, namings: Iterable[Naming]) -> None:
         """Know the direct conversations and groups named, as far as they are those of users hosted here."""
         for naming in namings:
             if naming.group:
-                self._shelf.conversations.name_group(naming, self._shelf.hosted, "")
-            if naming.dm and set(naming.dm) & self._shelf.hosted.keys():
+                self._sync.conversations.open_group(naming, self._sync.hosted, "")
+            if naming.dm and set(naming.dm) & self._sync.hosted.keys():
                 most = self._ctx.settings.max_conversations_a_user
-                self._shelf.conversations.open_passing(naming, most)
+                self._sync.conversations.open_provisional(naming, most)
 
-    def find(self, id: ConversationId) -> ConversationState | None:
-        conversation = self._shelf.conversations.by_id.get(id)
-        here = conversation is not None and conversation.shared_with(self._shelf.hosted)
+    def find_conversation(self, id: ConversationId) -> ConversationState | None:
+        conversation = self._sync.conversations.by_id.get(id)
+        here = conversation is not None and conversation.shared_with(self._sync.hosted)
         return conversation if here else None
 
-    def prove_fork(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.take(self, conversation, frame)
+    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
+        self._forks.on_evidence(self, conversation, frame)
 
-    def kept(self, load: PendingImport, key: Key) -> None:
-        step = self._shelf.step
-        step.loads[load.ticket] = load
-        step.sources.setdefault(NO_LINK, set()).add(key)
+    def on_kept(self, pending: PendingImport, key: Key) -> None:
+        transaction = self._sync.transaction
+        transaction.imports[pending.ticket] = pending
+        transaction.sources.setdefault(NO_LINK, set()).add(key)
 
-    def known(self, load: PendingImport) -> None:
+    def on_known(self, pending: PendingImport) -> None:
         """Something of it is here, and may be on its way to the disk still."""
         if self._ctx.change.batches:  # what waited with it came in this step
-            self._shelf.step.loads[load.ticket] = load
+            self._sync.transaction.imports[pending.ticket] = pending
             return
-        step = self._newest()
-        if step is not None and load.ticket not in step.loads:
-            step.loads[load.ticket] = load
-            load.commits += 1
+        transaction = self._newest()
+        if transaction is not None and pending.ticket not in transaction.imports:
+            transaction.imports[pending.ticket] = pending
+            pending.commits += 1
 
     # ---- answering
 
-    def decided(self, load: PendingImport) -> None:
+    def on_decided(self, pending: PendingImport) -> None:
         """What became of one frame that waited for storage is known."""
-        self._settle(load)
+        self._finish_if_done(pending)
 
-    def durable(self, loads: Iterable[PendingImport]) -> None:
+    def on_durable(self, imports: Iterable[PendingImport]) -> None:
         """A commit with something of these is on disk."""
-        for load in loads:
-            load.commits -= 1
-            self._settle(load)
+        for pending in imports:
+            pending.commits -= 1
+            self._finish_if_done(pending)
 
-    def _settle(self, load: PendingImport) -> None:
+    def _finish_if_done(self, pending: PendingImport) -> None:
         """Answer, once all is decided and on disk."""
-        waits = load.undecided or load.commits or load.ticket in self._shelf.step.loads
-        if not waits and self._loads.pop(load.ticket, None) is not None:
-            self._shelf.sweep()  # of what it named there may be nothing here
-            self._ctx.emit(ImportResult(load.ticket, load.new, load.known, load.foreign, dict(load.refused)))
+        waits = pending.undecided or pending.commits or pending.ticket in self._sync.transaction.imports
+        if not waits and self._imports.pop(pending.ticket, None) is not None:
+            self._sync.sweep_conversations()  # of what it named there may be nothing here
+            self._ctx.emit(
+                ImportResult(pending.ticket, pending.new, pending.known, pending.foreign, dict(pending.refused))
+            )
 
-    def refuse_all(self, reason: str) -> None:
+    def fail_all(self, reason: str) -> None:
         """Storage failed: what is on its way was not kept."""
-        loads, self._loads = self._loads, {}
-        for load in loads.values():
-            self._ctx.emit(ImportResult(load.ticket, failed=reason))
+        imports, self._imports = self._imports, {}
+        for pending in imports.values():
+            self._ctx.emit(ImportResult(pending.ticket, failed=reason))
 
 
 @dataclass(slots=True, eq=False)
 class FileSource(EntrySource):
     """One frame of a file, and what became of its entries."""
 
-    tells_the_past = True
-    carrying: FileImport
-    load: PendingImport
+    is_history = True
+    file_import: FileImport
+    pending: PendingImport
     frame: Entries
     kept_count: int = 0
     known_count: int = 0
-    why: str = "member"  # why the rest is not kept; when nothing else is said its writer does not belong there
-    waits: bool = field(default=False)
+    reason: str = "member"  # why the rest is not kept; when nothing else is said its writer does not belong there
+    is_held: bool = field(default=False)
 
     def may_wait(self, waiting: int) -> bool:
-        self.waits = True  # whoever carries files waits for answers: there are never many
+        self.is_held = True  # whoever carries files waits for answers: there are never many
         return True
 
-    def learn(self, namings: Iterable[Naming]) -> None:
-        self.carrying.learn(namings)
+    def learn_namings(self, namings: Iterable[Naming]) -> None:
+        self.file_import.learn_namings(namings)
 
-    def find(self, conversation: ConversationId) -> ConversationState | None:
-        found = self.carrying.find(conversation)
+    def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
+        found = self.file_import.find_conversation(conversation)
         if found is None:
-            self.why = "foreign"
+            self.reason = "foreign"
         return found
 
-    def evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self.carrying.prove_fork(conversation, frame)
+    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
+        self.file_import.on_evidence(conversation, frame)
 
-    def left_gap(self, log: LogId, frame: Entries) -> None:
-        self.why = "gap"
+    def on_gap(self, log: LogId, frame: Entries) -> None:
+        self.reason = "gap"
 
-    def is_full(self, key: Key) -> None:
-        self.why = "full"
+    def on_full(self, key: Key) -> None:
+        self.reason = "full"
 
-    def is_cut(self, key: Key) -> None:
-        self.why = "member"
+    def on_cut(self, key: Key) -> None:
+        self.reason = "member"
 
-    def is_forked(self, log: Log) -> None:
-        self.why = "fork"
+    def on_forked(self, log: Log) -> None:
+        self.reason = "fork"
 
-    def contradicted(self) -> None:
-        self.why = "fork"
+    def on_contradiction(self) -> None:
+        self.reason = "fork"
 
-    def repeated(self, count: int) -> None:
+    def on_repeated(self, count: int) -> None:
         self.known_count += count
-        self.carrying.known(self.load)
+        self.file_import.on_known(self.pending)
 
-    def kept(self, key: Key, count: int) -> None:
+    def on_kept(self, key: Key, count: int) -> None:
         self.kept_count += count
-        self.carrying.kept(self.load, key)
+        self.file_import.on_kept(self.pending, key)
 
-    def faulted(self, error: LogError) -> None:
-        self.why = error.code
+    def on_fault(self, error: LogError) -> None:
+        self.reason = error.code
 
-    def done(self) -> None:
+    def on_done(self) -> None:
         """Count it."""
-        load = self.load
+        pending = self.pending
         rest = 0 if self.frame.fork else len(self.frame.e) - self.kept_count - self.known_count
-        load.new += self.kept_count
-        load.known += self.known_count
-        if self.why == "foreign":
-            load.foreign += rest
+        pending.new += self.kept_count
+        pending.known += self.known_count
+        if self.reason == "foreign":
+            pending.foreign += rest
         elif rest:
-            load.refused[self.why] += rest
-        load.undecided -= 1
-        if self.waits:
-            self.carrying.decided(load)
+            pending.refused[self.reason] += rest
+        pending.undecided -= 1
+        if self.is_held:
+            self.file_import.on_decided(pending)

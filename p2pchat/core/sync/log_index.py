@@ -26,15 +26,15 @@ class WaitingEntry(NamedTuple):
     seq: int
     refs: tuple[Ref, ...]
     since: float
-    mending: Relation | None = None
+    relation: Relation | None = None
 
 
 class Log:
     """One log in memory."""
 
     __slots__ = (
-        "before", "chain", "covered", "forked", "id", "kept_chain", "kept_covered", "kept_seq", "last_c", "own",
-        "queue", "ref", "released", "seq", "shown_hash",
+        "before", "chain", "covered", "forked", "id", "durable_chain", "durable_covered", "durable_seq", "last_c",
+        "own", "queue", "ref", "released", "seq", "shown_hash",
     )  # fmt: skip
 
     def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
@@ -43,10 +43,10 @@ class Log:
         self.ref = ref_key(log.user, log.run)
         self.own = own  # written by this process
         self.before: tuple[Mark, ...] = ()
-        self.seq = self.kept_seq = 0
-        self.chain = self.kept_chain = first_chain(log) if chain is None else chain
+        self.seq = self.durable_seq = 0
+        self.chain = self.durable_chain = first_chain(log) if chain is None else chain
         self.last_c = 0
-        self.covered = self.kept_covered = False
+        self.covered = self.durable_covered = False
         self.forked = False
         self.released = 0  # 1..released have places
         # released + 1, and every later entry that follows something
@@ -58,9 +58,9 @@ class Log:
         """Return a log as storage knows it."""
         log = cls(facts.log, chain=facts.chain)
         log.before = facts.before
-        log.seq = log.kept_seq = facts.seq
+        log.seq = log.durable_seq = facts.seq
         log.last_c = facts.last_c
-        log.covered = log.kept_covered = facts.covered
+        log.covered = log.durable_covered = facts.covered
         log.forked = facts.forked
         log.released = facts.released
         return log
@@ -77,29 +77,29 @@ class Log:
             return False
         return mark.seq > self.seq or (mark.seq == self.seq and mark.chain8 not in ("", self.chain[:8].hex()))
 
-    def is_named_in(self, before: Iterable[Mark]) -> bool:
+    def is_covered_by(self, before: Iterable[Mark]) -> bool:
         """Say whether a log that builds on these covers this one."""
         return any((mark.run, mark.seq) == (self.id.run, self.seq) for mark in before)
 
     @property
-    def limit(self) -> int:
+    def show_limit(self) -> int:
         """Up to which entry it may be shown: to its end."""
         return self.seq
 
     @property
-    def told_seq(self) -> int:
+    def shared_seq(self) -> int:
         """Up to which entry others are told of it and given it: what is durable."""
-        return self.kept_seq
+        return self.durable_seq
 
     @property
     def is_tip(self) -> bool:
         """Durable, and no later log of its writer builds on all of it."""
-        return self.kept_seq > 0 and not self.kept_covered and not self.forked
+        return self.durable_seq > 0 and not self.durable_covered and not self.forked
 
     @property
     def mark(self) -> Mark:
         """The mark others may hear: of what is durable."""
-        return Mark(self.id.run, self.kept_seq, self.kept_chain[:8].hex())
+        return Mark(self.id.run, self.durable_seq, self.durable_chain[:8].hex())
 
     @property
     def tail_mark(self) -> Mark:
@@ -107,12 +107,12 @@ class Log:
         return Mark(self.id.run, self.seq, self.chain[:8].hex())
 
     @property
-    def told_chain(self) -> bytes:
+    def shared_chain(self) -> bytes:
         """The chain at told_seq, or at least its first 8 bytes."""
-        return self.kept_chain
+        return self.durable_chain
 
     def __repr__(self) -> str:
-        return f"Log({self.ref[:6]}/{self.id.run[:6]} kept {self.kept_seq} of {self.seq})"
+        return f"Log({self.ref[:6]}/{self.id.run[:6]} kept {self.durable_seq} of {self.seq})"
 
 
 class TalkLog(Log):
@@ -127,7 +127,7 @@ class TalkLog(Log):
         noted: What storage was told of `visible`: EVERYTHING, or up to which entry.
     """
 
-    __slots__ = ("chain8", "cites", "hidden", "noted", "plain", "visible")
+    __slots__ = ("chain8", "cites", "hidden", "stored_visible", "uncut", "visible")
 
     def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
         super().__init__(log, own=own, chain=chain)
@@ -135,44 +135,44 @@ class TalkLog(Log):
         self.visible = 0
         self.chain8 = ""
         self.hidden = False
-        self.plain = True
-        self.noted = EVERYTHING
+        self.uncut = True
+        self.stored_visible = EVERYTHING
 
     @classmethod
     def from_facts(cls, facts: LogFacts) -> TalkLog:
         log = super().from_facts(facts)
         assert isinstance(log, TalkLog)
         log.cites = list(facts.cites)
-        log.noted = facts.seen
+        log.stored_visible = facts.visible
         return log
 
     @property
-    def limit(self) -> int:
+    def show_limit(self) -> int:
         return self.visible
 
     @property
-    def told_seq(self) -> int:
-        return min(self.visible, self.kept_seq)
+    def shared_seq(self) -> int:
+        return min(self.visible, self.durable_seq)
 
     @property
     def is_tip(self) -> bool:
-        covered = self.kept_covered if self.plain else self.hidden
-        return self.told_seq > 0 and not covered and not self.forked
+        covered = self.durable_covered if self.uncut else self.hidden
+        return self.shared_seq > 0 and not covered and not self.forked
 
     @property
-    def told_chain(self) -> bytes:
-        return bytes.fromhex(self.chain8) if self.visible < self.kept_seq else self.kept_chain
+    def shared_chain(self) -> bytes:
+        return bytes.fromhex(self.chain8) if self.visible < self.durable_seq else self.durable_chain
 
     @property
     def mark(self) -> Mark:
-        return Mark(self.id.run, self.told_seq, self.told_chain[:8].hex())
+        return Mark(self.id.run, self.shared_seq, self.shared_chain[:8].hex())
 
     @property
     def visible_mark(self) -> Mark:
         """The mark of what is visible of all that was taken in."""
         return Mark(self.id.run, self.visible, self.chain8 if self.visible < self.seq else self.chain[:8].hex())
 
-    def cite(self, batch: Batch) -> list[Cite]:
+    def add_cites(self, batch: Batch) -> list[Cite]:
         """Note which gens the entries of this batch, its next, cite; return where that changes."""
         assert batch.entries is not None
         new: list[Cite] = []
@@ -188,14 +188,14 @@ class TalkLog(Log):
 class WriterLogs:
     """One user in one conversation."""
 
-    __slots__ = ("builds", "logs", "plain", "user", "whole")
+    __slots__ = ("may_have_stored", "logs", "uncut", "user", "all_loaded")
 
     def __init__(self, user: UserId) -> None:
         self.user = user
         self.logs: dict[RunId, Log] = {}
-        self.builds = False  # some log builds on another: there may be logs that are not in memory
-        self.plain = True  # of a talk: nothing of it was ever cut off
-        self.whole = False  # of a talk: all its logs are in memory, and stay there
+        self.may_have_stored = False  # some log builds on another: there may be logs that are not in memory
+        self.uncut = True  # of a talk: nothing of it was ever cut off
+        self.all_loaded = False  # of a talk: all its logs are in memory, and stay there
 
     @property
     def log_views(self) -> Mapping[RunId, LogView]:
@@ -243,15 +243,16 @@ class ConversationState:
     """One conversation: who may write and read it, its writers and the sum over their tips."""
 
     __slots__ = (
-        "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "may", "members", "named_only_by_void", "naming",
-        "newcomer", "newest_c", "past", "recent", "stored", "sum", "writers",
+        "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members",
+        "named_only_by_void", "naming", "is_newcomer", "newest_c", "boundary", "recently_shown", "is_stored", "sum",
+        "writers",
     )  # fmt: skip
 
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
         self.id = conversation
         self.naming = naming
         self.members = members  # whose peers are told of it; None: everyone in the network
-        self.may = members  # who may have written here: of a group whoever was named once
+        self.allowed_writers = members  # who may have written here: of a group whoever was named once
         # Those of `members` of whom other peers may not know that they were ever named.
         self.named_only_by_void: frozenset[UserId] = frozenset()
         self.group: GroupReplica | None = None  # what this is the conversation of operations, or the talk, of
@@ -262,10 +263,10 @@ class ConversationState:
         self.sum = 0
         self.newest_c = 0
         self.blocked: dict[LogId, Log] = {}  # logs with waiting entries
-        self.recent: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one a log
-        self.newcomer = False  # nobody has told yet what there is: neither now nor before this peer started
-        self.past = HistoryBoundary()  # what was told while new here
-        self.stored = False  # storage knows what the id stands for
+        self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one a log
+        self.is_newcomer = False  # nobody has told yet what there is: neither now nor before this peer started
+        self.boundary = HistoryBoundary()  # what was told while new here
+        self.is_stored = False  # storage knows what the id stands for
 
     def writer(self, user: UserId) -> WriterLogs:
         found = self.writers.get(user)
@@ -280,7 +281,7 @@ class ConversationState:
     def may_be_only_stored(self, user: UserId) -> bool:
         """Say whether there may be logs of this user here that are not in memory: storage is to be asked."""
         writer = self.writers.get(user)
-        return writer is not None and writer.builds
+        return writer is not None and writer.may_have_stored
 
     def lacks(self, user: UserId, mark: Mark) -> bool:
         """Say whether a mark tells of something that is not here and may be shown; of logs in memory."""
@@ -295,14 +296,14 @@ class ConversationState:
     def shows(self, batch: Batch) -> bool:
         """Say whether the beginning of a batch of a talk is visible: then it is given, up to its head."""
         log = self.log(batch.log.user, batch.log.run)
-        return batch.first <= log.limit if log is not None else self.writer(batch.log.user).plain
+        return batch.first <= log.show_limit if log is not None else self.writer(batch.log.user).uncut
 
-    def is_gone(self, ref: Ref) -> bool:
+    def is_cut_off(self, ref: Ref) -> bool:
         """Say whether an entry of a talk that is not here, or not in memory, can be had no more: it was cut off."""
         found = self.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return found.limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
-        users = [user for user in self.may or () if user.startswith(ref.log[:16])]
+            return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
+        users = [user for user in self.allowed_writers or () if user.startswith(ref.log[:16])]
         return bool(users) and not any(self.lacks(user, Mark(ref.log[16:], ref.seq, "")) for user in users)
 
     def _may_turn_out(self, log: LogId, seq: int) -> bool:
@@ -315,7 +316,7 @@ class ConversationState:
         """Return a log that begins here, not taken into memory yet."""
         return TalkLog(id, own=own) if self.is_talk else Log(id, own=own)
 
-    def log_of(self, facts: LogFacts) -> Log:
+    def log_from(self, facts: LogFacts) -> Log:
         """Return a log as storage knows it, not taken into memory yet."""
         return TalkLog.from_facts(facts) if self.is_talk else Log.from_facts(facts)
 
@@ -323,40 +324,40 @@ class ConversationState:
         """Take a log into memory."""
         writer = self.writer(log.id.user)
         writer.logs[log.id.run] = log
-        writer.builds = writer.builds or bool(log.before)
+        writer.may_have_stored = writer.may_have_stored or bool(log.before)
         self.by_ref[log.ref] = log
         return log
 
     def drop_if_settled(self, log: Log) -> bool:
         """Forget a log that storage can find again: covered, nothing of it waiting or on its way; True if it was."""
-        settled = log.kept_covered and log.covered and log.seq == log.kept_seq == log.released
+        settled = log.durable_covered and log.covered and log.seq == log.durable_seq == log.released
         if not settled or log.own or log.forked or self.by_ref.get(log.ref) is not log:
             return False
-        if self.is_talk and not self.writers[log.id.user].plain:
+        if self.is_talk and not self.writers[log.id.user].uncut:
             return False
-        self.writers[log.id.user].whole = False
+        self.writers[log.id.user].all_loaded = False
         del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
         return True
 
-    def refresh(self, log: Log) -> None:
+    def refresh_sum(self, log: Log) -> None:
         """Bring the sum up to date with what this log shows."""
-        now = mark_hash(log.id, log.told_seq, log.told_chain) if log.is_tip else 0
+        now = mark_hash(log.id, log.shared_seq, log.shared_chain) if log.is_tip else 0
         self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
         log.shown_hash = now
 
     @property
-    def past_key(self) -> str:
+    def boundary_key(self) -> str:
         """Under which name `past` is kept."""
         return f"{OLD_MARKS}:{self.id}" if self.is_talk else OLD_MARKS
 
     @property
-    def is_open(self) -> bool:
+    def is_operations(self) -> bool:
         """Whether whoever speaks of it is listened to: operations of a group."""
         return self.group is not None and not self.is_talk
 
     def may_write(self, user: UserId) -> bool:
         """Say whether entries of this user may stand here."""
-        return self.may is None or user in self.may
+        return self.allowed_writers is None or user in self.allowed_writers
 
     def is_member(self, user: UserId) -> bool:
         """Say whether a user belongs here now."""
@@ -372,10 +373,10 @@ class ConversationState:
         pairs = ((user, self.writers[user].marks()) for user in users)
         return {user: marks for user, marks in pairs if marks}
 
-    def shown(self, place: int, log: Log, seq: int, keep: int) -> None:
+    def on_shown(self, place: int, log: Log, seq: int, keep: int) -> None:
         """Remember what was released last: the newest entry of each of the last few logs."""
-        self.recent = [item for item in self.recent if item[2] != log.ref][-keep:]
-        self.recent.append((place, log.id.user, log.ref, seq))
+        self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
+        self.recently_shown.append((place, log.id.user, log.ref, seq))
 
 
 # ---- past
@@ -400,7 +401,7 @@ class HistoryBoundary:
         """Begin with what `str` of another said."""
         self.marks: dict[UserId, dict[RunId, int]] = {}
         self.grew = False  # news of such a writer began: what builds on that is news as well
-        self._brought: set[tuple[UserId, RunId]] = set()  # whose marks files made, and no member yet
+        self._from_files: set[tuple[UserId, RunId]] = set()  # whose marks files made, and no member yet
         for line in text.split():
             user, *logs = line.split(",")
             self.marks[user] = {log[:16]: int(log[16:]) for log in logs}
@@ -409,7 +410,7 @@ class HistoryBoundary:
         lines = ((user, *(f"{run}{seq}" for run, seq in logs.items())) for user, logs in self.marks.items())
         return " ".join(",".join(line) for line in lines)
 
-    def told(self, user: UserId, marks: Iterable[Mark], most: int) -> None:
+    def add_marks(self, user: UserId, marks: Iterable[Mark], most: int) -> None:
         """Take first marks of a writer; `most` are told at a time.
 
         Before all of them were told the writer may have begun a log that builds on one that was told of, and another
@@ -422,31 +423,31 @@ class HistoryBoundary:
             has_room = len(old) < MAX_ANNOUNCEMENTS * most
             old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks if has_room or mark.run in old})
 
-    def listed(self, user: UserId, runs: Collection[RunId]) -> None:
+    def on_listed(self, user: UserId, runs: Collection[RunId]) -> None:
         """A member listed all of this writer's logs that nothing builds on.
 
         What a file made a mark of and is not among them is built on, however much of it the file lacked: all of it is
         old, as it is of any log that was not told of.
         """
-        for log in [log for log in self._brought if log[0] == user and log[1] not in runs]:
-            self._brought.discard(log)
+        for log in [log for log in self._from_files if log[0] == user and log[1] not in runs]:
+            self._from_files.discard(log)
             logs = self.marks.get(user, {})
             logs.pop(log[1], None)
             if not logs:
                 self.marks.pop(user, None)
 
-    def brought(self, log: LogId, seq: int, before: Iterable[Mark], most: int) -> None:
+    def on_imported(self, log: LogId, seq: int, before: Iterable[Mark], most: int) -> None:
         """A file brought a log up to here: a mark that takes the place of those of the logs it builds on."""
         old = self.marks.get(log.user, {})
         for mark in before:
             if old.get(mark.run) == mark.seq:
                 del old[mark.run]
-        heard = log.run in old and (log.user, log.run) not in self._brought
-        self.told(log.user, [Mark(log.run, seq, "")], most)
+        heard = log.run in old and (log.user, log.run) not in self._from_files
+        self.add_marks(log.user, [Mark(log.run, seq, "")], most)
         if not heard and log.run in self.marks.get(log.user, ()):
-            self._brought.add((log.user, log.run))
+            self._from_files.add((log.user, log.run))
 
-    def pushed(self, log: LogId, before: Iterable[Mark], first: int) -> None:
+    def on_pushed(self, log: LogId, before: Iterable[Mark], first: int) -> None:
         """A writer sent this unasked, so it wrote it just now: news from there on, of a log that was not told of.
 
         All of it is, when it builds on one that was. If not: the writer's disk may be lost; or a member told of a log
@@ -461,7 +462,7 @@ class HistoryBoundary:
         """Return the logs of which something old is to be shown yet."""
         return (LogId(conversation, user, run) for user, logs in [*self.marks.items()] for run in logs if logs[run])
 
-    def shown(self, log: LogId, seq: int) -> None:
+    def on_shown(self, log: LogId, seq: int) -> None:
         """A log was shown up to here."""
         logs = self.marks.get(log.user, {})
         if seq >= logs.get(log.run, seq + 1):
@@ -469,7 +470,7 @@ class HistoryBoundary:
             if not any(logs.values()):
                 del self.marks[log.user]
 
-    def same_age(self, log: LogId, before: Iterable[Mark], first: int, end: int) -> tuple[int, bool]:
+    def split_by_age(self, log: LogId, before: Iterable[Mark], first: int, end: int) -> tuple[int, bool]:
         """Return up to which entry of first..end all are old, or none is; and whether they are.
 
         A log that was not told of, and builds on none that was, is taken for one that those build on. Who lost its disk

@@ -56,7 +56,7 @@ class Lookups:
         """Ask how many bytes of entries are stored of a user, in one conversation or ("") in all."""
         self._sizes.append((whose, then))
 
-    def shown(self, key: ShownKey, then: AnswerShown) -> None:
+    def shown_at(self, key: ShownKey, then: AnswerShown) -> None:
         """Ask how far logs, or what they build on, had been shown when a place was given."""
         self._shown.append((key, then))
 
@@ -66,7 +66,7 @@ class Lookups:
         self._fetching[ticket] = then
         self._ctx.emit(Fetch(link, ticket, *key, start))
 
-    def fetched(self, answer: FetchResult) -> None:
+    def on_fetch_result(self, answer: FetchResult) -> None:
         """Go on with what was to be done with these entries."""
         then = self._fetching.pop(answer.ticket, None)
         if then is not None:
@@ -86,7 +86,9 @@ class Lookups:
         if self._all:
             ticket = self._ctx.next_ticket()
             self._gathered[ticket], self._all = self._all, []
-            self._ctx.emit(Lookup(ticket, [], [], of=list(dict.fromkeys(pair for pair, _ in self._gathered[ticket]))))
+            self._ctx.emit(
+                Lookup(ticket, [], [], all_logs=list(dict.fromkeys(pair for pair, _ in self._gathered[ticket])))
+            )
         if self._logs or self._older:
             ticket = self._ctx.next_ticket()
             self._asked[ticket] = (self._logs, self._older)
@@ -94,7 +96,7 @@ class Lookups:
             self._ctx.emit(Lookup(ticket, keys, list(dict.fromkeys(key for key, _ in self._older))))
             self._logs, self._older = [], []
 
-    def found(self, answer: LookupResult) -> None:
+    def on_result(self, answer: LookupResult) -> None:
         """Go on with everything that waited for this answer."""
         logs, older = self._asked.pop(answer.ticket, ([], []))
         for key, then in logs:
@@ -104,6 +106,6 @@ class Lookups:
         for shown, then_shown in self._seeing.pop(answer.ticket, []):
             then_shown(answer.shown.get(shown, []))
         for pair, then_all in self._gathered.pop(answer.ticket, []):
-            then_all(answer.of.get(pair, []))
+            then_all(answer.all_logs.get(pair, []))
         for whose, then_size in self._weighed.pop(answer.ticket, []):
             then_size(answer.sizes.get(whose, 0))

@@ -61,7 +61,7 @@ class ServedWant:
     key: Key
     start: Start  # where to read on
     reading: bool = False
-    kept: dict[LogId, int] = field(default_factory=dict)  # how far running logs were durable when reading began
+    durable: dict[LogId, int] = field(default_factory=dict)  # how far running logs were durable when reading began
 
 
 @dataclass(slots=True, eq=False)
@@ -69,46 +69,46 @@ class RemoteState:
     """The far end of one link."""
 
     link: PeerLink
-    heard: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # of writers hosted here
+    acked: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # of writers hosted here
     ahead: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # what it holds and this node lacks
     compared: KeySet[ConversationId] = field(default_factory=dict)
     all_compared: bool = False  # also every conversation that began since
-    pages_to: dict[ConversationId, UserId] = field(default_factory=dict)  # marks told up to this user
-    sums_to: ConversationId = ""
+    marks_through: dict[ConversationId, UserId] = field(default_factory=dict)  # marks told up to this user
+    sums_through: ConversationId = ""
     differing: KeySet[ConversationId] = field(default_factory=dict)  # sums differed, marks not all told yet
-    sharing_seen: KeySet[UserId] = field(default_factory=dict)  # whom it hosted when comparing began, or nobody knew
-    begun: bool = False
-    sum_told: bool = False  # since comparing began
-    had_turn: bool = False  # got a digest of those that go to one link after the other
-    insisting: Timer | None = None  # when the digest is told again, until everything is compared
+    known_users: KeySet[UserId] = field(default_factory=dict)  # whom it hosted when comparing began, or nobody knew
+    comparing: bool = False
+    digest_sent: bool = False  # since comparing began
+    had_random_digest: bool = False  # got a digest of those that go to one link after the other
+    digest_timer: Timer | None = None  # when the digest is told again, until everything is compared
     ahead_count: int = 0  # marks in `ahead`
-    unsure: int = 0  # marks that storage was asked about
+    lookups_pending: int = 0  # marks that storage was asked about
     named: KeySet[ConversationId] = field(default_factory=dict)
-    spoken: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it told marks or sums
+    groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it told marks or sums
     wants: dict[int, Key] = field(default_factory=dict)
     next_want: int = 1
-    serving: dict[int, ServedWant] = field(default_factory=dict)
-    tails: dict[LogId, TailCursor] = field(default_factory=dict)
-    tell: KeySet[Key] = field(default_factory=dict)
-    refused: dict[Key, list[Mark] | None] = field(default_factory=dict)  # takes no more of it; its marks since
-    full_told: dict[Key, float] = field(default_factory=dict)  # told that no more is taken, when (monotonic)
-    forks_told: KeySet[LogId] = field(default_factory=dict)  # forked logs whose evidence was sent
+    served_wants: dict[int, ServedWant] = field(default_factory=dict)
+    cursors: dict[LogId, TailCursor] = field(default_factory=dict)
+    owed_marks: KeySet[Key] = field(default_factory=dict)
+    refusals: dict[Key, list[Mark] | None] = field(default_factory=dict)  # takes no more of it; its marks since
+    full_sent_at: dict[Key, float] = field(default_factory=dict)  # told that no more is taken, when (monotonic)
+    forks_sent: KeySet[LogId] = field(default_factory=dict)  # forked logs whose evidence was sent
     forks_owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there: before any mark
     evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
 
     @property
-    def hears_marks(self) -> bool:
+    def accepts_marks(self) -> bool:
         """Say whether marks and sums may be told now; what is not told is told later."""
         return not self.link.full and not self.forks_owed
 
-    def knows(self, conversation: ConversationId) -> bool:
+    def has_compared(self, conversation: ConversationId) -> bool:
         """Say whether the first comparison of this conversation is over."""
         return self.all_compared or conversation in self.compared
 
-    def serves(self, key: Key) -> bool:
-        return any(serving.key == key for serving in self.serving.values())
+    def is_serving(self, key: Key) -> bool:
+        return any(serving.key == key for serving in self.served_wants.values())
 
-    def holds(self, conversation: ConversationId, ref: Ref) -> bool:
+    def claims(self, conversation: ConversationId, ref: Ref) -> bool:
         """Say whether it told a mark of an entry that is not here."""
         for (where, user), marks in self.ahead.items():
             mark = marks.get(ref.log[16:]) if where == conversation and user[:16] == ref.log[:16] else None
@@ -116,17 +116,17 @@ class RemoteState:
                 return True
         return False
 
-    def refuses(self, key: Key) -> None:
+    def on_refused(self, key: Key) -> None:
         """It said that it takes no more of a writer."""
-        if len(self.refused) < MAX_REMEMBERED:
-            self.refused[key] = None
+        if len(self.refusals) < MAX_REMEMBERED:
+            self.refusals[key] = None
 
-    def told_marks(self, key: Key, marks: list[Mark]) -> None:
+    def on_marks(self, key: Key, marks: list[Mark]) -> None:
         """Whoever tells other marks than before of what it refused may take more again."""
-        if key in self.refused and self.refused[key] in (None, marks):
-            self.refused[key] = marks
+        if key in self.refusals and self.refusals[key] in (None, marks):
+            self.refusals[key] = marks
         else:
-            self.refused.pop(key, None)
+            self.refusals.pop(key, None)
 
     def set_ahead(self, key: Key, marks: dict[RunId, Mark]) -> bool:
         """Remember what it holds of a writer and this node lacks, in place of what was known; False if that is much."""
@@ -161,12 +161,12 @@ class Transaction:
     """What belongs to one step: what its change needs when it is durable, and what links were given in it."""
 
     own: bool = False
-    said: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
+    writes: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
     sources: dict[int, set[Key]] = field(default_factory=dict)  # link (or NO_LINK) -> what came by it
-    loads: dict[int, PendingImport] = field(default_factory=dict)  # by ticket: what of files is kept
+    imports: dict[int, PendingImport] = field(default_factory=dict)  # by ticket: what of files is kept
     groups: set[ConversationId] = field(default_factory=set)  # what was written to them
-    given: dict[int, int] = field(default_factory=dict)  # link -> bytes of new entries written to it in this step
-    news: list[Effect] = field(default_factory=list)  # to be told when all this is durable
+    sent_bytes: dict[int, int] = field(default_factory=dict)  # link -> bytes of new entries written to it in this step
+    effects: list[Effect] = field(default_factory=list)  # to be told when all this is durable
 
 
 class SyncContext:
@@ -183,29 +183,29 @@ class SyncContext:
         self.lookups = lookups
         self.presence = presence
         self.hosted = hosted
-        self.sides: dict[int, RemoteState] = {}
+        self.remotes: dict[int, RemoteState] = {}
         self._owing: dict[int, RemoteState] = {}  # far ends with marks to be told, by link
-        self.step = Transaction()
-        self.dead = False  # thrown away after storage failed: its timers do nothing any more
+        self.transaction = Transaction()
+        self.discarded = False  # thrown away after storage failed: its timers do nothing any more
         self.faults: list[tuple[RemoteState, LogError]] = []  # links to be closed at the end of the step
         self.proven_forks: set[LogId] = set()  # evidence of them came, and storage is asked what is held of them
         self.banned: dict[PeerId, float] = {}  # who sent a wrong head -> until when (monotonic)
 
-    def is_up(self, side: RemoteState) -> bool:
-        return self.sides.get(side.link.id) is side
+    def is_up(self, remote: RemoteState) -> bool:
+        return self.remotes.get(remote.link.id) is remote
 
     @property
-    def page(self) -> int:
+    def page_size(self) -> int:
         """How many sums or marks go into one frame: with `names` a frame of 1,000 would not fit."""
         return min(self.ctx.settings.page_marks, MAX_PAGE)
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call back once, this long from now, unless storage failed meanwhile."""
-        return self.ctx.after(seconds, lambda: None if self.dead else call())
+        return self.ctx.after(seconds, lambda: None if self.discarded else call())
 
-    def faulted(self, side: RemoteState, error: LogError) -> None:
+    def fail(self, remote: RemoteState, error: LogError) -> None:
         """Note that a far end broke the rules of logs."""
-        self.faults.append((side, error))
+        self.faults.append((remote, error))
 
     def ban(self, peer: PeerId) -> None:
         """A peer sent a wrong head: for an hour it is believed nothing but what its own users write."""
@@ -213,12 +213,12 @@ class SyncContext:
         self.banned = {each: until for each, until in self.banned.items() if until > now}
         self.banned[peer] = now + self.ctx.settings.wrong_head_ban
 
-    def trusts(self, side: RemoteState, user: UserId) -> bool:
+    def trusts(self, remote: RemoteState, user: UserId) -> bool:
         """Say whether entries of this user are taken from that far end."""
-        until = self.banned.get(side.link.peer, 0.0) if self.banned else 0.0
-        return until <= self.ctx.now.mono or user in self.presence.users_of(side.link.id)
+        until = self.banned.get(remote.link.peer, 0.0) if self.banned else 0.0
+        return until <= self.ctx.now.mono or user in self.presence.users_of(remote.link.id)
 
-    def taken(self, log: LogId) -> None:
+    def change_run_if_cloned(self, log: LogId) -> None:
         """Somebody else wrote in this log: if that was a copy of this process, logs begun here get another run.
 
         Whoever wrote it: who is not hosted here now may be soon, and a log that is covered by then is in storage only.
@@ -226,110 +226,112 @@ class SyncContext:
         if log.run == self.run:
             self.run = self.ctx.draw(8).hex()
 
-    def store(self, conversation: ConversationState) -> None:
+    def store_naming(self, conversation: ConversationState) -> None:
         """Something is stored of a conversation: what its id stands for is stored with it."""
-        if not conversation.stored:
-            conversation.stored = True
-            self.ctx.change.talks.append(KnownConversation(conversation.id, conversation.naming))
+        if not conversation.is_stored:
+            conversation.is_stored = True
+            self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
-    def sweep(self) -> None:
+    def sweep_conversations(self) -> None:
         """Forget the conversations that were named to this node and of which there is nothing."""
-        self.conversations.sweep(lambda conversation: bool(self.sharing(conversation)))
+        self.conversations.sweep(lambda conversation: bool(self.remotes_sharing(conversation)))
 
-    def refuse(self, side: RemoteState, key: Key) -> None:
+    def send_full(self, remote: RemoteState, key: Key) -> None:
         """Tell a far end that no more of this user is taken in this conversation; not with each frame it sends."""
-        now, told_at = self.ctx.now.mono, side.full_told.get(key)
+        now, told_at = self.ctx.now.mono, remote.full_sent_at.get(key)
         if told_at is not None and now - told_at < self.ctx.settings.want_after:
             return
-        if len(side.full_told) >= MAX_REMEMBERED:
-            side.full_told.clear()
-        side.full_told[key] = now
-        self.send(Have({}, full={key[0]: [key[1]]}), side, key[0])
+        if len(remote.full_sent_at) >= MAX_REMEMBERED:
+            remote.full_sent_at.clear()
+        remote.full_sent_at[key] = now
+        self.send(Have({}, full={key[0]: [key[1]]}), remote, key[0])
 
-    def shares(self, side: RemoteState, conversation: ConversationState) -> bool:
-        users = self.presence.users_of(side.link.id)
+    def shares(self, remote: RemoteState, conversation: ConversationState) -> bool:
+        users = self.presence.users_of(remote.link.id)
         return conversation.shared_with(users) and (
-            not conversation.named_only_by_void or conversation.id in side.spoken or self._knows(users, conversation)
+            not conversation.named_only_by_void
+            or conversation.id in remote.groups_announced
+            or self._knows_group(users, conversation)
         )
 
-    def _knows(self, users: Collection[UserId], conversation: ConversationState) -> bool:
+    def _knows_group(self, users: Collection[UserId], conversation: ConversationState) -> bool:
         """Say whether a far end knows for sure of a group what makes it shared: not all had what counts no more."""
         assert conversation.members is not None
         known = conversation.members - conversation.named_only_by_void
         return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
 
-    def sharing(self, conversation: ConversationState) -> list[RemoteState]:
+    def remotes_sharing(self, conversation: ConversationState) -> list[RemoteState]:
         """Return the far ends told of a conversation: those whose hosted users are known and belong to it."""
-        return [side for side in self.sides.values() if side.begun and self.shares(side, conversation)]
+        return [remote for remote in self.remotes.values() if remote.comparing and self.shares(remote, conversation)]
 
-    def shared(self, side: RemoteState) -> list[ConversationState]:
+    def shared_conversations(self, remote: RemoteState) -> list[ConversationState]:
         """Return the conversations with entries shared with a far end, by id in order."""
         every = self.conversations.by_id
-        return [every[id] for id in sorted(every) if every[id].writers and self.shares(side, every[id])]
+        return [every[id] for id in sorted(every) if every[id].writers and self.shares(remote, every[id])]
 
-    def named(self, side: RemoteState, conversation: ConversationId) -> ConversationState | None:
+    def find_conversation(self, remote: RemoteState, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation the far end speaks of; None (and counted) when it is unknown or not shared.
 
         Of what was written to a group everybody is listened to: an operation that nobody told here may have named them.
         What this side tells it tells only those with whom it `shares` the group.
         """
         found = self.conversations.by_id.get(conversation)
-        if found is None or not (found.is_open or self.shares(side, found)):
+        if found is None or not (found.is_operations or self.shares(remote, found)):
             self.ctx.emit(Counted("conversation_ignored"))
             return None
         return found
 
-    def learn(self, side: RemoteState, namings: Iterable[Naming]) -> None:
+    def learn_namings(self, remote: RemoteState, namings: Iterable[Naming]) -> None:
         """Take the far end's word for what conversation ids stand for; ids are computed, so it cannot lie."""
-        users = self.presence.users_of(side.link.id)
+        users = self.presence.users_of(remote.link.id)
         for naming in namings:
             if naming.group:
-                self.conversations.name_group(naming, users, side.link.peer)
+                self.conversations.open_group(naming, users, remote.link.peer)
                 continue
             if naming.dm and not (set(naming.dm) & self.hosted.keys() and set(naming.dm) & users):
                 continue
-            if not self.conversations.open_passing(naming, self.ctx.settings.max_conversations_a_user):
+            if not self.conversations.open_provisional(naming, self.ctx.settings.max_conversations_a_user):
                 self.ctx.emit(Counted("conversation_refused"))
 
-    def send(self, frame: NamingFrame, side: RemoteState, *conversations: ConversationId) -> None:
+    def send(self, frame: NamingFrame, remote: RemoteState, *conversations: ConversationId) -> None:
         """Send a frame that mentions these conversations, named where the link has not heard of them."""
-        new = [id for id in conversations if id not in side.named]
+        new = [id for id in conversations if id not in remote.named]
         if new:
-            side.named.update(dict.fromkeys(new))
+            remote.named.update(dict.fromkeys(new))
             frame.names = [self.conversations.by_id[id].naming for id in new]
-        self.ctx.emit(Send(frame, [side.link.id]))
+        self.ctx.emit(Send(frame, [remote.link.id]))
 
-    def owe(self, side: RemoteState, keys: Iterable[Key]) -> None:
+    def owe_marks(self, remote: RemoteState, keys: Iterable[Key]) -> None:
         """Tell a far end these marks at the end of the step, or as soon as it may hear them."""
-        side.tell.update(dict.fromkeys(keys))  # no queue: what it has to be told waits there, each key once
-        self._owing[side.link.id] = side
+        remote.owed_marks.update(dict.fromkeys(keys))  # no queue: what it has to be told waits there, each key once
+        self._owing[remote.link.id] = remote
 
-    def told(self) -> None:
+    def send_owed_marks(self) -> None:
         """Tell the marks that are due, as one frame a link."""
         if not self._owing:
             return  # asked at every step of a node
         owing, self._owing = self._owing, {}
-        for id, side in owing.items():
-            if not self.is_up(side):
+        for id, remote in owing.items():
+            if not self.is_up(remote):
                 continue
-            if side.hears_marks:
-                keys, side.tell = sorted(side.tell.keys() - side.refused.keys()), {}
-                self._tell(side, keys)
+            if remote.accepts_marks:
+                keys, remote.owed_marks = sorted(remote.owed_marks.keys() - remote.refusals.keys()), {}
+                self._send_marks(remote, keys)
             else:
-                self._owing[id] = side
+                self._owing[id] = remote
 
-    def _tell(self, side: RemoteState, keys: list[Key]) -> None:
+    def _send_marks(self, remote: RemoteState, keys: list[Key]) -> None:
         page, count = Marks(), 0
         for conversation, user in keys:
             there = self.conversations.by_id[conversation]
-            if there.group is not None and not self.shares(side, there):
+            if there.group is not None and not self.shares(remote, there):
                 continue  # who was removed meanwhile
             writer = there.writers.get(user)
             marks = writer.marks() if writer else []
             page.setdefault(conversation, {})[user] = marks
             count += max(1, len(marks))
-            if count >= self.page:
-                self.send(Have(page), side, *page)
+            if count >= self.page_size:
+                self.send(Have(page), remote, *page)
                 page, count = Marks(), 0
         if page:
-            self.send(Have(page), side, *page)
+            self.send(Have(page), remote, *page)

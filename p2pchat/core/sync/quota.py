@@ -35,9 +35,9 @@ MAX_UNKNOWN_WARNED = 16  # users in one run: whoever makes up users shall not fl
 class Admission(Enum):
     """Whether there is room for what somebody wrote."""
 
-    ENOUGH = "enough"
-    LATER = "later"  # that is being found out
-    NONE = "none"
+    ACCEPT = "enough"
+    DEFER = "later"  # that is being found out
+    REFUSE = "none"
 
 
 class Quota:
@@ -56,11 +56,11 @@ class Quota:
         self._lookups = lookups
         self._hosted = hosted
         self._names = names
-        self._strangers = strangers
+        self._unknown = strangers
         self._most = ctx.settings.user_quota_bytes
         self._warned_from = int(WARNED_AT * self._most)
         self._stored_most = stored.most_bytes  # of anybody, at most: all that was stored at the start
-        self._carefree = -1 if strangers else self._warned_from - self._stored_most
+        self._free_until = -1 if strangers else self._warned_from - self._stored_most
         self._accounts = QuotaAccounts(ctx, stored.meta)
         self._base: dict[UserId, int] = {}  # what was stored of a user besides `_added`, where it was asked
         self._added: dict[UserId, int] = {}  # taken since the start
@@ -68,25 +68,25 @@ class Quota:
         self._asked: set[UserId] = set()
         self._full: set[UserId] = set()
         self._warned: set[UserId] = set()
-        self.is_alert = strangers is not None
+        self.must_check = strangers is not None
         self.on_full: Callable[[UserId], None] = lambda user: None
-        self.is_under_way: Callable[[UserId], bool] = lambda user: False  # something of it is not durable yet
+        self.has_uncommitted: Callable[[UserId], bool] = lambda user: False  # something of it is not durable yet
         self._talks_asked = 0  # direct conversations whose bytes storage was asked for, at the start
         self._after_talks: list[Then] = []
-        self._strangers_warned = 0
+        self._unknown_warned = 0
         if strangers is not None:
-            strangers.open(self._accounts)
+            strangers.load(self._accounts)
 
     def start(self) -> None:
         """Ask how much strangers have stored in direct conversations; until that is known, more of it waits."""
-        keys = self._strangers.unanswered() if self._strangers is not None else []
+        keys = self._unknown.unanswered() if self._unknown is not None else []
         self._talks_asked = len(keys)
         for conversation, user in keys:
-            self._lookups.size((user, conversation), partial(self._talk_answer, (conversation, user)))
+            self._lookups.size((user, conversation), partial(self._on_talk_size, (conversation, user)))
 
-    def _talk_answer(self, key: Key, size: int) -> None:
-        assert self._strangers is not None
-        self._strangers.found(key, size)
+    def _on_talk_size(self, key: Key, size: int) -> None:
+        assert self._unknown is not None
+        self._unknown.on_size(key, size)
         self._talks_asked -= 1
         if not self._talks_asked:
             waiting, self._after_talks = self._after_talks, []
@@ -95,63 +95,63 @@ class Quota:
 
     # ---- asking
 
-    def gate(self, payer: PeerId, key: Key) -> Admission:
+    def check(self, payer: PeerId, key: Key) -> Admission:
         """Say whether a batch of this user may be looked at, before it is; `payer` brings it ("": a file)."""
         user = key[1]
         if user in self._waiting:
-            return Admission.LATER
+            return Admission.DEFER
         if user in self._full:
-            return Admission.NONE
-        if self._strangers is None or self._is_free(user):
-            return Admission.ENOUGH
-        if self._talks_asked and self._strangers.is_unanswered(key):
-            return Admission.LATER
-        return Admission.NONE if self._strangers.refuses(payer, key) else Admission.ENOUGH
+            return Admission.REFUSE
+        if self._unknown is None or self._is_free(user):
+            return Admission.ACCEPT
+        if self._talks_asked and self._unknown.is_unanswered(key):
+            return Admission.DEFER
+        return Admission.REFUSE if self._unknown.refuses(payer, key) else Admission.ACCEPT
 
     def refuses(self, peer: PeerId, key: Key) -> bool:
         """Say whether nothing more of this user is taken there from this peer: then nothing is wanted from it."""
-        return self.is_alert and self.gate(peer, key) is Admission.NONE
+        return self.must_check and self.check(peer, key) is Admission.REFUSE
 
-    def wait(self, user: UserId, then: Then) -> None:
+    def when_known(self, user: UserId, then: Then) -> None:
         """Call back when what `gate` put off until later is known."""
         waiting = self._waiting.get(user)
         (self._after_talks if waiting is None else waiting).append(then)
 
     # ---- taking
 
-    def take(self, payer: PeerId, key: Key, size: int) -> Admission:
+    def charge(self, payer: PeerId, key: Key, size: int) -> Admission:
         """Count a proven batch of `size` bytes, if there is room for all of it; it is kept then, and only then."""
         user = key[1]
         added = self._added.get(user, 0) + size
-        if added <= self._carefree:
+        if added <= self._free_until:
             self._added[user] = added
-            return Admission.ENOUGH
+            return Admission.ACCEPT
         if self._is_free(user):
-            return Admission.ENOUGH
-        room = self._room(user, added)
-        if room is Admission.ENOUGH and self._strangers is not None:
-            refused = self._strangers.take(payer, key, size)
+            return Admission.ACCEPT
+        room = self._check_room(user, added)
+        if room is Admission.ACCEPT and self._unknown is not None:
+            refused = self._unknown.charge(payer, key, size)
             if refused:
-                self._warn_of_stranger(user, refused)
-                room = Admission.NONE
-        if room is Admission.ENOUGH:
+                self._warn_of_unknown(user, refused)
+                room = Admission.REFUSE
+        if room is Admission.ACCEPT:
             self._added[user] = added
         return room
 
     def _is_free(self, user: UserId) -> bool:
         return user in self._hosted or self._accounts.is_allowed(user)
 
-    def _room(self, user: UserId, added: int) -> Admission:
+    def _check_room(self, user: UserId, added: int) -> Admission:
         base = self._base.get(user, None if self._stored_most else 0)
         total = added + (self._stored_most if base is None else base)
         if total <= self._warned_from:
-            return Admission.ENOUGH
+            return Admission.ACCEPT
         if base is None:
-            self._find_out(user)
-            return Admission.ENOUGH if total <= self._most else Admission.LATER
+            self._request_sum(user)
+            return Admission.ACCEPT if total <= self._most else Admission.DEFER
         if total > self._most:
-            self._fill(user)
-            return Admission.NONE
+            self._mark_full(user)
+            return Admission.REFUSE
         if user not in self._warned:
             self._warned.add(user)
             self._ctx.emit(
@@ -162,13 +162,13 @@ class Quota:
                     user,
                 )
             )
-        return Admission.ENOUGH
+        return Admission.ACCEPT
 
-    def _fill(self, user: UserId) -> None:
+    def _mark_full(self, user: UserId) -> None:
         if user in self._full:
             return
         self._full.add(user)
-        self.is_alert = True
+        self.must_check = True
         self._ctx.emit(Counted("user_full"))
         self._ctx.emit(
             WarningIssued(
@@ -180,12 +180,12 @@ class Quota:
         )
         self.on_full(user)
 
-    def _warn_of_stranger(self, user: UserId, refused: str) -> None:
+    def _warn_of_unknown(self, user: UserId, refused: str) -> None:
         self._ctx.emit(Counted(f"stranger_full_{refused}"))
-        if user in self._warned or self._strangers_warned >= MAX_UNKNOWN_WARNED:
+        if user in self._warned or self._unknown_warned >= MAX_UNKNOWN_WARNED:
             return
         self._warned.add(user)
-        self._strangers_warned += 1
+        self._unknown_warned += 1
         self._ctx.emit(
             WarningIssued(
                 "full",
@@ -202,59 +202,59 @@ class Quota:
 
     # ---- finding out
 
-    def _find_out(self, user: UserId) -> None:
+    def _request_sum(self, user: UserId) -> None:
         self._waiting.setdefault(user, [])
-        self.is_alert = True
+        self.must_check = True
 
-    def ask(self) -> None:
+    def request_sums(self) -> None:
         """Ask for the sums that are wanted, of those users of whom nothing is on its way to the disk; each step."""
         for user in self._waiting.keys() - self._asked:
-            if not self.is_under_way(user):
+            if not self.has_uncommitted(user):
                 self._asked.add(user)
                 before = self._added.get(user, 0)
-                self._lookups.size((user, ""), partial(self._answer, user, before))
+                self._lookups.size((user, ""), partial(self._on_sum, user, before))
 
-    def _answer(self, user: UserId, before: int, size: int) -> None:
+    def _on_sum(self, user: UserId, before: int, size: int) -> None:
         self._asked.discard(user)
         self._base[user] = size - before
         waiting = self._waiting.pop(user, [])
-        self._rest()
+        self._update_must_check()
         for then in waiting:
             then()
 
     @property
-    def wanted(self) -> bool:
+    def has_requests(self) -> bool:
         """Whether `ask` has something to do."""
         return len(self._waiting) > len(self._asked)
 
-    def _rest(self) -> None:
-        self.is_alert = bool(self._strangers or self._waiting or self._full)
+    def _update_must_check(self) -> None:
+        self.must_check = bool(self._unknown or self._waiting or self._full)
 
     # ---- lifting
 
-    def allow(self, user: UserId) -> None:
+    def lift(self, user: UserId) -> None:
         """Take whatever this user writes, from now on and for good."""
         self._accounts.allow(user)
-        if self._strangers is not None:
-            self._strangers.allow(user)
+        if self._unknown is not None:
+            self._unknown.lift(user)
         self._full.discard(user)
-        self._rest()
+        self._update_must_check()
 
-    def keep(self, former: Quota) -> None:
+    def take_over(self, former: Quota) -> None:
         """Lift what was lifted before storage failed."""
-        self._accounts.keep(former._accounts)
+        self._accounts.take_over(former._accounts)
 
     def is_allowed(self, user: UserId) -> bool:
         return self._accounts.is_allowed(user)
 
-    def proved(self, user: UserId) -> None:
+    def on_proved(self, user: UserId) -> None:
         """A user proved itself on a link: it is no stranger any more."""
-        if self._strangers is not None:
-            self._strangers.proved(user)
+        if self._unknown is not None:
+            self._unknown.on_proved(user)
 
-    def wrote(self, members: frozenset[UserId]) -> bool:
+    def on_write(self, members: frozenset[UserId]) -> bool:
         """A hosted user wrote in a conversation of these; True when there is room now for what was refused."""
-        return self._strangers is not None and self._strangers.wrote(members - self._hosted.keys())
+        return self._unknown is not None and self._unknown.on_write(members - self._hosted.keys())
 
 
 def _mib(size: int) -> str:
@@ -313,17 +313,17 @@ class QuotaAccounts:
         return account is not None and account.allowed
 
     def allow(self, user: UserId) -> None:
-        account = self.of(user)
+        account = self.get(user)
         account.allowed = True
         self.save(user)
 
-    def keep(self, former: QuotaAccounts) -> None:
+    def take_over(self, former: QuotaAccounts) -> None:
         """Allow whom another allowed: it may have been said while storage did not work."""
         for user, account in former.by_user.items():
             if account.allowed and not self.is_allowed(user):
                 self.allow(user)
 
-    def of(self, user: UserId) -> QuotaAccount:
+    def get(self, user: UserId) -> QuotaAccount:
         """Return the account of a user, a new one if need be."""
         return self.by_user.setdefault(user, QuotaAccount())
 
@@ -377,7 +377,7 @@ class UnknownUserQuota:
         self._full_payers: set[PeerId] = set()
         self._unmet_full = False
 
-    def open(self, accounts: QuotaAccounts) -> None:
+    def load(self, accounts: QuotaAccounts) -> None:
         """Begin with what is remembered."""
         self._accounts = accounts
         for account in accounts.by_user.values():
@@ -395,12 +395,12 @@ class UnknownUserQuota:
             return (self._unmet_full or payer in self._full_payers) and not self._is_met(key[1])
         return False
 
-    def take(self, payer: PeerId, key: Key, size: int) -> str:
+    def charge(self, payer: PeerId, key: Key, size: int) -> str:
         """Count a batch, if there is room for it: ""; else which of the two limits there is: "talk", "unmet"."""
         unanswered = self.is_unanswered(key)
         if unanswered and not self._has_room(key, size):
             return "talk"
-        if not self._is_met(key[1]) and not self._pay(payer or BY_FILE, key[1], size):
+        if not self._is_met(key[1]) and not self._charge_payer(payer or BY_FILE, key[1], size):
             return "unmet"
         if unanswered:
             talks = self._talks.setdefault(key[1], {})
@@ -435,7 +435,7 @@ class UnknownUserQuota:
             if user not in self._known()
         ]
 
-    def found(self, key: Key, size: int) -> None:
+    def on_size(self, key: Key, size: int) -> None:
         """So much of one of these is stored."""
         if size and self.is_unanswered(key):
             self._talks.setdefault(key[1], {})[key[0]] = size
@@ -454,15 +454,15 @@ class UnknownUserQuota:
             return False
         return True
 
-    def wrote(self, users: Iterable[UserId]) -> bool:
+    def on_write(self, users: Iterable[UserId]) -> bool:
         """Somebody here wrote to these; True when there is room now where there was none."""
         made_room = False
         for user in users:
             if user not in self._known():
-                made_room |= self._answer(user)
+                made_room |= self._on_answered(user)
         return made_room
 
-    def _answer(self, user: UserId) -> bool:
+    def _on_answered(self, user: UserId) -> bool:
         self._known().add(user)
         self._talks_bytes -= sum(self._talks.pop(user, {}).values())
         full = {key for key in self._full_talks if key[1] == user}
@@ -478,12 +478,12 @@ class UnknownUserQuota:
         if account is not None and account.proven:
             return True
         if user in self._met or self._is_here(user):
-            self._accounts.of(user).proven = True
+            self._accounts.get(user).proven = True
             self._accounts.save(user)
             return True
         return False
 
-    def _pay(self, payer: PeerId, user: UserId, size: int) -> bool:
+    def _charge_payer(self, payer: PeerId, user: UserId, size: int) -> bool:
         settings = self._ctx.settings
         if self._charged_bytes + size > settings.unmet_users_bytes:
             self._unmet_full = True
@@ -492,7 +492,7 @@ class UnknownUserQuota:
             self._full_payers.add(payer)
             return False
         self._charge(payer, size)
-        charges = self._accounts.of(user).charges
+        charges = self._accounts.get(user).charges
         charges[payer] = charges.get(payer, 0) + size
         self._accounts.save(user)
         return True
@@ -501,7 +501,7 @@ class UnknownUserQuota:
         self._charged[payer] = self._charged.get(payer, 0) + size
         self._charged_bytes += size
 
-    def proved(self, user: UserId) -> None:
+    def on_proved(self, user: UserId) -> None:
         """A user proved itself on a link: nobody pays for it any more."""
         if len(self._met) < MAX_MET:
             self._met.add(user)
@@ -511,7 +511,7 @@ class UnknownUserQuota:
             self._release(user)
 
     def _release(self, user: UserId) -> None:
-        account = self._accounts.of(user)
+        account = self._accounts.get(user)
         for payer, size in account.charges.items():
             self._charge(payer, -size)
             self._full_payers.discard(payer)
@@ -519,7 +519,7 @@ class UnknownUserQuota:
         account.charges = {}
         self._accounts.save(user)
 
-    def allow(self, user: UserId) -> None:
+    def lift(self, user: UserId) -> None:
         """Both limits are lifted for a user."""
-        self._answer(user)
+        self._on_answered(user)
         self._release(user)

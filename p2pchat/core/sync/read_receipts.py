@@ -41,11 +41,11 @@ class PendingReads:
 
     marks: set[tuple[LogId, UserId]] = field(default_factory=set)
     all: bool = False  # that is, everything
-    told_at: float = float("-inf")  # monotonic
-    waiting: bool = False  # a timer runs
+    sent_at: float = float("-inf")  # monotonic
+    throttled: bool = False  # a timer runs
 
     @property
-    def anything(self) -> bool:
+    def has_any(self) -> bool:
         """Whether there is something to tell; marks may have gone where none rose."""
         return self.all or bool(self.marks)
 
@@ -54,216 +54,216 @@ class ReadReceipts:
     """Read marks of users hosted here, and of others about them."""
 
     def __init__(
-        self, shelf: SyncContext, stored: list[ReadMark], meta: Mapping[str, str], receipts: DeliveryReceipts
+        self, sync: SyncContext, stored: list[ReadMark], meta: Mapping[str, str], receipts: DeliveryReceipts
     ) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
-        self.consent = ReceiptPrivacy(meta)
-        self.readers = ReadTracker(shelf, stored, receipts, self.consent.wants)
-        self._books = ReadPositions(item for item in stored if item.reader in shelf.hosted)
-        self._told: dict[PeerId, AnnouncedReads] = {}
-        self._due: dict[int, PendingReads] = {}  # by link
+        self._sync = sync
+        self._ctx = sync.ctx
+        self.privacy = ReceiptPrivacy(meta)
+        self.tracker = ReadTracker(sync, stored, receipts, self.privacy.wants)
+        self._positions = ReadPositions(item for item in stored if item.reader in sync.hosted)
+        self._announced: dict[PeerId, AnnouncedReads] = {}
+        self._pending: dict[int, PendingReads] = {}  # by link
         self._owed = False  # some link is to be told something
-        self._later: dict[
+        self._deferred: dict[
             ReaderKey, MarkedRead | None
         ] = {}  # marked just now, or storage is asked; the highest mark since
-        self._saving = False
+        self._save_scheduled = False
 
     # ---- what is kept
 
     def take_unsaved(self) -> list[ReadMark]:
         """Return what the next commit shall keep."""
-        if not (self._books.unsaved or self.readers.unsaved):
+        if not (self._positions.unsaved or self.tracker.unsaved):
             return []
-        return [*self._books.take_unsaved(), *self.readers.take_unsaved()]
+        return [*self._positions.take_unsaved(), *self.tracker.take_unsaved()]
 
     def save(self) -> None:
         """Have what was read saved now: nobody tells it again."""
-        self._saving = False
-        self._ctx.change.reads.extend(self._books.take_unsaved())
+        self._save_scheduled = False
+        self._ctx.change.reads.extend(self._positions.take_unsaved())
 
-    def keep(self, former: ReadReceipts) -> None:
+    def take_over(self, former: ReadReceipts) -> None:
         """Storage failed and was loaded anew: what was told and read before stays so."""
-        self.readers.keep(former.readers)
-        self._books.keep(former._books)
-        self.consent.keep(former.consent)
+        self.tracker.take_over(former.tracker)
+        self._positions.take_over(former._positions)
+        self.privacy.take_over(former.privacy)
         self._save_soon()
-        for later in former._later.values():
+        for later in former._deferred.values():
             if later is not None:
-                self.marked(later)
+                self.on_marked_read(later)
 
     def _save_soon(self) -> None:
-        if self._books.unsaved and not self._saving:
-            self._saving = True
-            self._shelf.after(self._ctx.settings.consumer_saved_after, self.save)
+        if self._positions.unsaved and not self._save_scheduled:
+            self._save_scheduled = True
+            self._sync.after(self._ctx.settings.consumer_saved_after, self.save)
 
-    def host(self, user: UserId, stored: Iterable[ReadMark]) -> None:
+    def on_user_hosted(self, user: UserId, stored: Iterable[ReadMark]) -> None:
         """This peer speaks for one more user: go on with what is stored of it."""
         known = list(stored)
-        self.readers.host((item.log, item.reader, item.seq) for item in known if item.log.user == user)
-        self._books.load(item for item in known if item.reader == user)
+        self.tracker.add_known((item.log, item.reader, item.seq) for item in known if item.log.user == user)
+        self._positions.load(item for item in known if item.reader == user)
 
-    def unhost(self, user: UserId) -> None:
+    def on_user_unhosted(self, user: UserId) -> None:
         """This peer speaks for a user no more: nothing is told of what it has read."""
         self.save()
-        self._books.forget(user)
-        for due in self._due.values():
+        self._positions.forget(user)
+        for due in self._pending.values():
             due.marks = {mark for mark in due.marks if mark[1] != user}
 
     # ---- what programs say
 
-    def marked(self, mark: MarkedRead) -> None:
+    def on_marked_read(self, mark: MarkedRead) -> None:
         """A hosted user has read everything in a conversation up to a place."""
-        conversation = self._shelf.conversations.by_id.get(mark.log.conversation)
-        if conversation is None or mark.user not in self._shelf.hosted:
+        conversation = self._sync.conversations.by_id.get(mark.log.conversation)
+        if conversation is None or mark.user not in self._sync.hosted:
             return
         pair = (conversation.id, mark.user)
-        if pair in self._later:
-            former = self._later[pair]
-            self._later[pair] = mark if former is None or former.place < mark.place else former
+        if pair in self._deferred:
+            former = self._deferred[pair]
+            self._deferred[pair] = mark if former is None or former.place < mark.place else former
             return
-        self._later[pair] = None
+        self._deferred[pair] = None
         if _is_newest(conversation, mark):
-            self._all_shown(conversation, mark)
-            self._rest(pair)
+            self._mark_all_shown(conversation, mark)
+            self._defer(pair)
         else:
             key = ShownKey(mark.place, tuple(self._tips(conversation, mark.user)))
-            self._shelf.lookups.shown(key, partial(self._shown_by, conversation, mark))
+            self._sync.lookups.shown_at(key, partial(self._mark_shown, conversation, mark))
 
-    def _rest(self, pair: ReaderKey) -> None:
+    def _defer(self, pair: ReaderKey) -> None:
         """Whoever marks each of a thousand messages costs no look at all writers for each: the next after a while."""
-        self._shelf.after(self._ctx.settings.read_told_every, partial(self._rested, pair))
+        self._sync.after(self._ctx.settings.read_told_every, partial(self._on_deferred, pair))
 
-    def _rested(self, pair: ReaderKey) -> None:
-        later = self._later.pop(pair)
+    def _on_deferred(self, pair: ReaderKey) -> None:
+        later = self._deferred.pop(pair)
         if later is not None:
-            self.marked(later)
+            self.on_marked_read(later)
 
     def read_to(self, conversation: ConversationId, reader: UserId) -> tuple[Mapping[LogId, int], int]:
         """Return how far a reader hosted here has read: which logs, and the place of what was marked just now, if it
         has still to be looked up; 0 for none."""
-        later = self._later.get((conversation, reader))
-        return self._books.of(conversation, reader), 0 if later is None else later.place
+        later = self._deferred.get((conversation, reader))
+        return self._positions.positions(conversation, reader), 0 if later is None else later.place
 
-    def chosen(self, choice: ReceiptsChosen) -> None:
+    def on_privacy_chosen(self, choice: ReceiptsChosen) -> None:
         """A hosted user wants receipts of reading, or none; what was told of it meanwhile comes with the next mark."""
-        if self.consent.choose(choice.user, choice.on, choice.other):
-            self._ctx.change.meta[RECEIPTS_CHOSEN] = self.consent.text
+        if self.privacy.choose(choice.user, choice.on, choice.other):
+            self._ctx.change.meta[RECEIPTS_CHOSEN] = self.privacy.text
 
     def _tips(self, conversation: ConversationState, reader: UserId) -> Iterator[LogId]:
         for user, writer in conversation.writers.items():
             if user != reader:
                 yield from (log.id for log in writer.tips())
 
-    def _may_hear(self, mark: MarkedRead, writer: UserId) -> bool:
-        return writer != mark.user and writer not in mark.but and self.consent.wants(mark.user, writer)
+    def _may_tell(self, mark: MarkedRead, writer: UserId) -> bool:
+        return writer != mark.user and writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
 
-    def _all_shown(self, conversation: ConversationState, mark: MarkedRead) -> None:
+    def _mark_all_shown(self, conversation: ConversationState, mark: MarkedRead) -> None:
         """Everything that was shown there is read."""
         reader = mark.user
         for user, writer in conversation.writers.items():
-            if not self._may_hear(mark, user):
+            if not self._may_tell(mark, user):
                 continue
             tips = [log for log in writer.logs.values() if not (log.covered or log.forked)]
             for log in tips:
-                self._rise(log.id, reader, log.released)
+                self._advance(log.id, reader, log.released)
             runs = {log.id.run for log in tips if log.released}
-            if tips and len(runs) == len(tips) and self._books.only(conversation.id, reader, user, runs):
-                self._tell_all_soon(conversation, user, reader)
+            if tips and len(runs) == len(tips) and self._positions.keep_only(conversation.id, reader, user, runs):
+                self._queue_all(conversation, user, reader)
 
-    def _shown_by(self, conversation: ConversationState, mark: MarkedRead, shown: list[tuple[LogId, int]]) -> None:
+    def _mark_shown(self, conversation: ConversationState, mark: MarkedRead, shown: list[tuple[LogId, int]]) -> None:
         """Storage says how far logs had been shown when that message was."""
         for log, seq in [*shown, (mark.log, mark.seq)]:
-            if self._may_hear(mark, log.user):
-                self._rise(log, mark.user, seq)
-        self._rest((conversation.id, mark.user))
+            if self._may_tell(mark, log.user):
+                self._advance(log, mark.user, seq)
+        self._defer((conversation.id, mark.user))
 
-    def _rise(self, log: LogId, reader: UserId, seq: int) -> None:
-        if not self._books.rise(log, reader, seq):
+    def _advance(self, log: LogId, reader: UserId, seq: int) -> None:
+        if not self._positions.advance_to(log, reader, seq):
             return
         self._save_soon()
-        if log.user in self._shelf.hosted:
-            self.readers.read_here(log, reader, seq)
-        self._tell_soon(log, reader)
+        if log.user in self._sync.hosted:
+            self.tracker.on_local_read(log, reader, seq)
+        self._queue_mark(log, reader)
 
     # ---- telling
 
-    def _tell_soon(self, log: LogId, reader: UserId) -> None:
-        for due in self._dues(self._of(log.conversation), log.user, reader):
+    def _queue_mark(self, log: LogId, reader: UserId) -> None:
+        for due in self._pending_for(self._of(log.conversation), log.user, reader):
             due.marks.add((log, reader))
 
-    def _tell_all_soon(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
+    def _queue_all(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
         """Marks went: who is to be told of them now is told all there is, or would find out and ask."""
-        for due in self._dues(conversation, writer, reader):
+        for due in self._pending_for(conversation, writer, reader):
             due.all = True
 
-    def _dues(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingReads]:
+    def _pending_for(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingReads]:
         """Yield what is due to each link that is to know of such marks; something will be."""
-        for link in sorted(self._shelf.presence.hosts(writer) | self._shelf.presence.hosts(reader)):
-            side = self._shelf.sides.get(link)
-            if side is not None and side.begun and self._shelf.shares(side, conversation):
+        for link in sorted(self._sync.presence.hosts(writer) | self._sync.presence.hosts(reader)):
+            remote = self._sync.remotes.get(link)
+            if remote is not None and remote.comparing and self._sync.shares(remote, conversation):
                 self._owed = True
-                yield self._due.setdefault(link, PendingReads())
+                yield self._pending.setdefault(link, PendingReads())
 
     @property
-    def untold(self) -> bool:
+    def has_unsent(self) -> bool:
         """Whether some link that takes it has to be told something yet."""
-        owed = any(due.anything and link in self._shelf.sides for link, due in self._due.items())
-        return owed or any(mark is not None for mark in self._later.values())
+        owed = any(due.has_any and link in self._sync.remotes for link, due in self._pending.items())
+        return owed or any(mark is not None for mark in self._deferred.values())
 
-    def leave(self) -> None:
+    def on_stop(self) -> None:
         """This peer stops: tell and save what it still can."""
-        for later in self._later.values():
+        for later in self._deferred.values():
             conversation = self._of(later.log.conversation) if later is not None else None
             if later is not None and conversation is not None and _is_newest(conversation, later):
-                self._all_shown(conversation, later)
+                self._mark_all_shown(conversation, later)
         self.save()
-        for link, due in self._due.items():
-            side = self._shelf.sides.get(link)
-            if due.anything and side is not None and side.hears_marks:
-                self._tell(side, due)
+        for link, due in self._pending.items():
+            remote = self._sync.remotes.get(link)
+            if due.has_any and remote is not None and remote.accepts_marks:
+                self._send(remote, due)
 
-    def tell(self) -> None:
+    def send_pending(self) -> None:
         """Tell what is due to links that take it, not too often."""
         if not self._owed:
             return
         self._owed = False
-        for link, due in self._due.items():
-            side = self._shelf.sides.get(link)
-            if not due.anything or due.waiting or side is None:
+        for link, due in self._pending.items():
+            remote = self._sync.remotes.get(link)
+            if not due.has_any or due.throttled or remote is None:
                 continue
-            wait = due.told_at + self._ctx.settings.read_told_every - self._ctx.now.mono
+            wait = due.sent_at + self._ctx.settings.read_told_every - self._ctx.now.mono
             if wait > 0:
-                due.waiting = True
-                self._shelf.after(wait, partial(self._tell_again, due))
-            elif side.hears_marks:
-                self._tell(side, due)
+                due.throttled = True
+                self._sync.after(wait, partial(self._on_throttle_end, due))
+            elif remote.accepts_marks:
+                self._send(remote, due)
             else:
                 self._owed = True  # until it drains
 
-    def _tell_again(self, due: PendingReads) -> None:
-        due.waiting = False
+    def _on_throttle_end(self, due: PendingReads) -> None:
+        due.throttled = False
         self._owed = True
 
-    def _tell(self, side: RemoteState, due: PendingReads) -> None:
-        self._shelf.presence.introduce()
-        due.told_at = self._ctx.now.mono
+    def _send(self, remote: RemoteState, due: PendingReads) -> None:
+        self._sync.presence.introduce()
+        due.sent_at = self._ctx.now.mono
         marks, due.marks = sorted(due.marks), set()
         tells_all, due.all = due.all, False
-        if tells_all and sum(map(len, self._toward(side).values())) <= self._ctx.settings.page_items:
-            self._send_all(side)
+        if tells_all and sum(map(len, self._marks_for(remote).values())) <= self._ctx.settings.page_items:
+            self._send_all(remote)
             return
         items: list[ReadItem] = []
         for log, reader in marks:
-            seq = self._books.seq(log, reader)
-            if seq and reader in self._shelf.hosted and self._shelf.shares(side, self._of(log.conversation)):
+            seq = self._positions.position(log, reader)
+            if seq and reader in self._sync.hosted and self._sync.shares(remote, self._of(log.conversation)):
                 items.append((log.conversation, reader, ref_key(log.user, log.run), seq))
         for page, _ in self._pages(items):
             if page:
-                self._shelf.send(ReadFrame(page), side, *page)
+                self._sync.send(ReadFrame(page), remote, *page)
 
     def _of(self, conversation: ConversationId) -> ConversationState:
-        return self._shelf.conversations.by_id[conversation]
+        return self._sync.conversations.by_id[conversation]
 
     def _pages(self, items: list[ReadItem]) -> Iterator[tuple[dict[str, dict[str, list[tuple[str, int]]]], bool]]:
         """Yield at least one page of marks, and whether it is the last; `items` in order of conversations."""
@@ -276,113 +276,115 @@ class ReadReceipts:
 
     # ---- comparing
 
-    def link_down(self, side: RemoteState) -> None:
+    def on_link_down(self, remote: RemoteState) -> None:
         """A link ends. What its peer told is remembered where that is little: what storage knows is most of it."""
-        self._due.pop(side.link.id, None)
-        self.readers.link_down(side)
-        peer = side.link.peer
-        told = self._told.get(peer)
-        if told is not None and (told.count > MAX_ANNOUNCED_BY_ABSENT or len(self._told) > MAX_ABSENT_PEERS):
-            del self._told[peer]
+        self._pending.pop(remote.link.id, None)
+        self.tracker.on_link_down(remote)
+        peer = remote.link.peer
+        told = self._announced.get(peer)
+        if told is not None and (told.count > MAX_ANNOUNCED_BY_ABSENT or len(self._announced) > MAX_ABSENT_PEERS):
+            del self._announced[peer]
 
-    def send_sum(self, side: RemoteState) -> None:
+    def send_sum(self, remote: RemoteState) -> None:
         """Tell the sum of what this link is to know; called with each digest."""
-        due = self._due.get(side.link.id)
-        if due is not None and due.anything:
-            self._tell(side, due)  # else the far end would hear of them by a sum that is another, and ask for all
-        total = self.sum_toward(side)
+        due = self._pending.get(remote.link.id)
+        if due is not None and due.has_any:
+            self._send(remote, due)  # else the far end would hear of them by a sum that is another, and ask for all
+        total = self.sum_for(remote)
         if total:
-            self._ctx.emit(Send(ReadFrame({}, sum=total), [side.link.id]))
+            self._ctx.emit(Send(ReadFrame({}, sum=total), [remote.link.id]))
 
-    def sum_toward(self, side: RemoteState) -> str:
+    def sum_for(self, remote: RemoteState) -> str:
         """Return the sum of what this link is to know; "" where there is nothing."""
-        marks = self._toward(side)
+        marks = self._marks_for(remote)
         return read_sum(marks) if marks else ""
 
-    def told_sum(self, peer: PeerId) -> str:
+    def announced_sum(self, peer: PeerId) -> str:
         """Return the sum of what a peer has told; "" when nothing is known of it."""
-        return self._told[peer].sum if peer in self._told else ""
+        return self._announced[peer].sum if peer in self._announced else ""
 
-    def _toward(self, side: RemoteState) -> Mapping[ReaderKey, Mapping[str, int]]:
-        every = self._shelf.conversations.by_id
-        users = self._shelf.presence.users_of(side.link.id)
-        return self._books.toward(users, lambda id: id in every and self._shelf.shares(side, every[id]))
+    def _marks_for(self, remote: RemoteState) -> Mapping[ReaderKey, Mapping[str, int]]:
+        every = self._sync.conversations.by_id
+        users = self._sync.presence.users_of(remote.link.id)
+        return self._positions.marks_for(users, lambda id: id in every and self._sync.shares(remote, every[id]))
 
-    def _send_all(self, side: RemoteState) -> None:
+    def _send_all(self, remote: RemoteState) -> None:
         """Tell everything, in pages that together cover all conversations."""
-        self._shelf.presence.introduce()
-        toward = sorted(self._toward(side).items())
+        self._sync.presence.introduce()
+        toward = sorted(self._marks_for(remote).items())
         items = [(*pair, ref, seq) for pair, refs in toward for ref, seq in refs.items()]
         start = FIRST_ID
         for page, is_last in self._pages(items):
             end = LAST_ID if is_last else max(page)
-            self._shelf.send(ReadFrame(page, span=(start, end)), side, *page)
+            self._sync.send(ReadFrame(page, span=(start, end)), remote, *page)
             start = end  # a conversation may go on with the next page
 
     # ---- hearing
 
-    def hear(self, side: RemoteState, frame: ReadFrame) -> LogError | None:
+    def on_read(self, remote: RemoteState, frame: ReadFrame) -> LogError | None:
         """Take what a peer tells of its users; returns the fault that must end the link."""
-        self._shelf.learn(side, frame.names)
-        hosted = self._shelf.presence.users_of(side.link.id)
+        self._sync.learn_namings(remote, frame.names)
+        hosted = self._sync.presence.users_of(remote.link.id)
         if any(reader not in hosted for readers in frame.marks.values() for reader in readers):
             return LogError("read: a user not hosted there", code="host")
-        told = self._told_by(side)
-        if frame.ask and side.hears_marks:  # if not: the sum will be told again
-            self._send_all(side)
-        if frame.sum is not None and frame.sum != told.sum and side.hears_marks:
+        told = self._announced_by(remote)
+        if frame.ask and remote.accepts_marks:  # if not: the sum will be told again
+            self._send_all(remote)
+        if frame.sum is not None and frame.sum != told.sum and remote.accepts_marks:
             self._ctx.emit(Counted("read_sum_differs"))
-            self._ctx.emit(Send(ReadFrame({}, ask=True), [side.link.id]))
-        self._take(side, told, frame)
+            self._ctx.emit(Send(ReadFrame({}, ask=True), [remote.link.id]))
+        self._take_marks(remote, told, frame)
         return None
 
-    def _told_by(self, side: RemoteState) -> AnnouncedReads:
-        peer = side.link.peer
-        if peer not in self._told:
-            self._told[peer] = AnnouncedReads(self.readers.of(self._shelf.presence.users_of(side.link.id)))
-        return self._told[peer]
+    def _announced_by(self, remote: RemoteState) -> AnnouncedReads:
+        peer = remote.link.peer
+        if peer not in self._announced:
+            self._announced[peer] = AnnouncedReads(self.tracker.marks_of(self._sync.presence.users_of(remote.link.id)))
+        return self._announced[peer]
 
-    def _take(self, side: RemoteState, told: AnnouncedReads, frame: ReadFrame) -> None:
-        hosted = self._shelf.hosted
+    def _take_marks(self, remote: RemoteState, told: AnnouncedReads, frame: ReadFrame) -> None:
+        hosted = self._sync.hosted
         pairs = {
-            (id, reader): [ref for ref in refs if reader in hosted or hosted.beginning(ref[0][:16])]
+            (id, reader): [ref for ref in refs if reader in hosted or hosted.with_prefix(ref[0][:16])]
             for id, readers in frame.marks.items()
-            if self._shelf.named(side, id) is not None
+            if self._sync.find_conversation(remote, id) is not None
             for reader, refs in readers.items()
         }
         if frame.span is not None:
-            told.page(frame.span, pairs)
+            told.on_page(frame.span, pairs)
         for pair, refs in pairs.items():
-            if frame.span is None and not told.news(pair, refs):
+            if frame.span is None and not told.update(pair, refs):
                 self._ctx.emit(Counted("marks_ignored"))
             for ref, seq in refs:
-                self._heard(side, pair, ref, seq)
+                self._on_mark(remote, pair, ref, seq)
 
-    def _heard(self, side: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
+    def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
         conversation, reader = self._of(pair[0]), pair[1]
-        if reader in self._shelf.hosted:  # on another peer of theirs
-            self._adopt(side, conversation, reader, ref, seq)
-        for user in self._shelf.hosted.beginning(ref[:16]):
+        if reader in self._sync.hosted:  # on another peer of theirs
+            self._adopt_mark(remote, conversation, reader, ref, seq)
+        for user in self._sync.hosted.with_prefix(ref[:16]):
             if conversation.may_write(user):
-                self.readers.heard(side, conversation, user, reader, ref[16:], seq)
+                self.tracker.on_read_mark(remote, conversation, user, reader, ref[16:], seq)
 
-    def _adopt(self, side: RemoteState, conversation: ConversationState, reader: UserId, ref: str, seq: int) -> None:
+    def _adopt_mark(
+        self, remote: RemoteState, conversation: ConversationState, reader: UserId, ref: str, seq: int
+    ) -> None:
         log = conversation.by_ref.get(ref)
         if log is not None:
-            self._rise(log.id, reader, seq)
-        elif side.unsure < MAX_REMEMBERED:
-            side.unsure += 1
-            self._shelf.lookups.log(LogKey(conversation.id, ref), partial(self._found, side, reader, seq))
+            self._advance(log.id, reader, seq)
+        elif remote.lookups_pending < MAX_REMEMBERED:
+            remote.lookups_pending += 1
+            self._sync.lookups.log(LogKey(conversation.id, ref), partial(self._on_log_found, remote, reader, seq))
 
-    def _found(self, side: RemoteState, reader: UserId, seq: int, facts: LogFacts | None) -> None:
-        side.unsure -= 1
+    def _on_log_found(self, remote: RemoteState, reader: UserId, seq: int, facts: LogFacts | None) -> None:
+        remote.lookups_pending -= 1
         if facts is not None:
-            self._rise(facts.log, reader, seq)
+            self._advance(facts.log, reader, seq)
 
 
 def _is_newest(conversation: ConversationState, mark: MarkedRead) -> bool:
     """Say whether nothing was shown there since what is marked."""
-    return bool(conversation.recent) and mark.place >= conversation.recent[-1][0]
+    return bool(conversation.recently_shown) and mark.place >= conversation.recently_shown[-1][0]
 
 
 # ---- bookmarks
@@ -440,13 +442,13 @@ class ReadPositions:
         taken, self.unsaved = self.unsaved, {}
         return [ReadMark(log, reader, seq) for (log, reader), seq in taken.items()]
 
-    def keep(self, former: ReadPositions) -> None:
+    def take_over(self, former: ReadPositions) -> None:
         """Take over what was read before storage failed: it may not have been saved."""
         for pair, marks in former._marks.items():
             for log, seq in marks.items():
-                self.rise(log, pair[1], seq)
+                self.advance_to(log, pair[1], seq)
 
-    def rise(self, log: LogId, reader: UserId, seq: int) -> bool:
+    def advance_to(self, log: LogId, reader: UserId, seq: int) -> bool:
         """Set a mark; False when it stood there already or higher."""
         if seq <= self._marks.get((log.conversation, reader), {}).get(log, 0):
             return False
@@ -454,7 +456,7 @@ class ReadPositions:
         self.unsaved[log, reader] = seq
         return True
 
-    def only(self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]) -> bool:
+    def keep_only(self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]) -> bool:
         """Of this writer's logs there only these are needed: they stand for the others; True if there were others."""
         marks = self._marks.get((conversation, reader), {})
         others = [log for log in marks if log.user == writer and log.run not in runs]
@@ -469,7 +471,7 @@ class ReadPositions:
         self._about.setdefault(log.user, set()).add(pair)
         self._of.setdefault(reader, set()).add(pair)
 
-    def toward(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> MarksByReader:
+    def marks_for(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> MarksByReader:
         """Return what a peer hosting these users is told: what was read of theirs, and all that they have read."""
         there = users
         pairs = {pair for books in (self._about, self._of) for user in books.keys() & there for pair in books[user]}
@@ -487,11 +489,11 @@ class ReadPositions:
                 told[pair] = refs
         return told
 
-    def of(self, conversation: ConversationId, reader: UserId) -> Mapping[LogId, int]:
+    def positions(self, conversation: ConversationId, reader: UserId) -> Mapping[LogId, int]:
         """Return how far a reader has read which logs of a conversation: a mark on one stands for all it builds on."""
         return self._marks.get((conversation, reader), {})
 
-    def seq(self, log: LogId, reader: UserId) -> int:
+    def position(self, log: LogId, reader: UserId) -> int:
         """Return how far a reader has read a log; 0: nothing, or all of it by a mark above."""
         return self._marks.get((log.conversation, reader), {}).get(log, 0)
 
@@ -512,10 +514,10 @@ class ReadTracker(AckTracker):
     """What is read: the highest read mark that counts, per log of a hosted user and reader."""
 
     def __init__(
-        self, shelf: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, wants: WantsReceipts
+        self, sync: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, wants: WantsReceipts
     ) -> None:
-        mine = (item for item in stored if item.log.user in shelf.hosted)
-        super().__init__(shelf, ((item.log, item.reader, item.seq) for item in mine))
+        mine = (item for item in stored if item.log.user in sync.hosted)
+        super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine))
         self._receipts = receipts
         self._wants = wants
         self._early: dict[AckKey, tuple[RemoteState, int]] = {}  # told, and not known to be delivered that far
@@ -525,71 +527,73 @@ class ReadTracker(AckTracker):
         taken, self.unsaved = self.unsaved, {}
         return [ReadMark(log, member, seq) for (log, member), seq in taken.items()]
 
-    def of(self, readers: Iterable[UserId]) -> list[ReadMark]:
+    def marks_of(self, readers: Iterable[UserId]) -> list[ReadMark]:
         """Return what is known of these readers."""
         wanted = set(readers)
-        return [ReadMark(log, member, seq) for (log, member), seq in self._level.items() if member in wanted]
+        return [ReadMark(log, member, seq) for (log, member), seq in self._positions.items() if member in wanted]
 
-    def heard(
-        self, side: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, run: str, seq: int
+    def on_read_mark(
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, run: str, seq: int
     ) -> None:
         """Take a read mark told of a hosted user's log."""
         if reader != user and conversation.may_write(reader) and self._wants(user, reader):
-            self.rise(side, conversation, user, reader, Mark(run, seq, ""), nothing)
+            self.on_mark(remote, conversation, user, reader, Mark(run, seq, ""), nothing)
 
-    def read_here(self, log: LogId, reader: UserId, seq: int) -> None:
+    def on_local_read(self, log: LogId, reader: UserId, seq: int) -> None:
         """Two users of this peer: one has read what the other wrote."""
-        if seq > self.level(log, reader) and self._wants(log.user, reader):
-            self._note((log, reader), seq)
+        if seq > self.position(log, reader) and self._wants(log.user, reader):
+            self._set_position((log, reader), seq)
 
-    def delivered(self, log: LogId, first: int, member: UserId) -> None:
+    def on_delivered(self, log: LogId, first: int, member: UserId) -> None:
         """A member is known to have more of a log: what was told too early counts as far as that goes."""
-        self._hear_again(log, member)
+        self._recount(log, member)
         if first == 1:
             for earlier, reader in [each for each in self._early if each[1] == member and each[0].key == log.key]:
-                self._hear_again(earlier, reader)  # perhaps it has something of every tip now
+                self._recount(earlier, reader)  # perhaps it has something of every tip now
 
-    def tip_gone(self, log: LogId) -> None:
+    def on_fork(self, log: LogId) -> None:
         """A log of a hosted user's forked: no receipt of it will come."""
         for earlier, reader in [each for each in self._early if each[0].key == log.key]:
-            self._hear_again(earlier, reader)
+            self._recount(earlier, reader)
 
-    def _hear_again(self, log: LogId, member: UserId) -> None:
+    def _recount(self, log: LogId, member: UserId) -> None:
         early = self._early.pop((log, member), None)
         if early is not None:
-            self.heard(early[0], self._shelf.conversations.by_id[log.conversation], log.user, member, log.run, early[1])
+            self.on_read_mark(
+                early[0], self._sync.conversations.by_id[log.conversation], log.user, member, log.run, early[1]
+            )
 
     # ---- as levels ask
 
-    def _counts(self, side: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
+    def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
         if log.forked:
             return 0
-        had = self._receipts.level(log.id, member)
+        had = self._receipts.position(log.id, member)
         if mark.seq > had:
-            self._keep_early(side, log.id, member, mark.seq)
+            self._keep_early(remote, log.id, member, mark.seq)
         return min(mark.seq, had)
 
-    def _keep_early(self, side: RemoteState, log: LogId, member: UserId, seq: int) -> None:
+    def _keep_early(self, remote: RemoteState, log: LogId, member: UserId, seq: int) -> None:
         if len(self._early) >= MAX_REMEMBERED:
             self._make_room()
-        self._early[log, member] = side, seq
+        self._early[log, member] = remote, seq
 
     def _make_room(self) -> None:
         """Whoever told most loses half of it: one who tells without end crowds out nobody else."""
-        most, count = Counter(side.link.peer for side, _ in self._early.values()).most_common(1)[0]
-        its = [level for level, (side, _) in self._early.items() if side.link.peer == most]
+        most, count = Counter(remote.link.peer for remote, _ in self._early.values()).most_common(1)[0]
+        its = [level for level, (remote, _) in self._early.items() if remote.link.peer == most]
         for level in its[: (count + 1) // 2]:
             del self._early[level]
 
-    def link_down(self, side: RemoteState) -> None:
+    def on_link_down(self, remote: RemoteState) -> None:
         """A link ends: what was told on it is kept, and nothing else that is known of its far end."""
-        if any(told is side for told, _ in self._early.values()):
-            bare = RemoteState(side.link)
-            self._early = {level: (bare if told is side else told, seq) for level, (told, seq) in self._early.items()}
+        if any(told is remote for told, _ in self._early.values()):
+            bare = RemoteState(remote.link)
+            self._early = {level: (bare if told is remote else told, seq) for level, (told, seq) in self._early.items()}
 
     def _look_up(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         user: UserId,
         member: UserId,
@@ -597,16 +601,16 @@ class ReadTracker(AckTracker):
         then: Continuation,
     ) -> None:
         log = LogId(conversation.id, user, mark.run)
-        if self.level(log, member) < mark.seq:
-            self._keep_early(side, log, member, mark.seq)  # a disk from an older copy: the log may come back
-        super()._look_up(side, conversation, user, member, mark, then)
+        if self.position(log, member) < mark.seq:
+            self._keep_early(remote, log, member, mark.seq)  # a disk from an older copy: the log may come back
+        super()._look_up(remote, conversation, user, member, mark, then)
 
-    def _is_other(self, facts: LogFacts, mark: Mark) -> bool:
+    def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
         return False  # a read mark tells no chain
 
-    def _rise_below(
+    def _on_mark_below(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         user: UserId,
         member: UserId,
@@ -616,33 +620,33 @@ class ReadTracker(AckTracker):
         """Whoever has a log has all that it builds on: that was told before."""
         log = conversation.log(user, mark.run)
         if log is not None and not log.forked:
-            self.raise_to(side, conversation, log.id, member, min(mark.seq, log.kept_seq), log.before, then)
-        elif log is not None or side.unsure >= MAX_REMEMBERED:
-            self._go_on(then)
+            self.advance_to(remote, conversation, log.id, member, min(mark.seq, log.durable_seq), log.before, then)
+        elif log is not None or remote.lookups_pending >= MAX_REMEMBERED:
+            self._run(then)
         else:
-            side.unsure += 1
+            remote.lookups_pending += 1
             key = LogKey(conversation.id, ref_key(user, mark.run))
-            self._shelf.lookups.log(key, partial(self._found_below, side, conversation, member, mark, then))
+            self._sync.lookups.log(key, partial(self._on_log_below_found, remote, conversation, member, mark, then))
 
-    def _found_below(
+    def _on_log_below_found(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         member: UserId,
         mark: Mark,
         then: Continuation,
         facts: LogFacts | None,
     ) -> None:
-        side.unsure -= 1
+        remote.lookups_pending -= 1
         if facts is None or facts.forked or self._is_forked(facts.log):
-            self._go_on(then)
+            self._run(then)
         else:
             seq = min(mark.seq, facts.seq)
-            self.raise_to(side, conversation, facts.log, member, seq, facts.before, then)
+            self.advance_to(remote, conversation, facts.log, member, seq, facts.before, then)
 
-    def _found(
+    def _on_stored_log(
         self,
-        side: RemoteState,
+        remote: RemoteState,
         conversation: ConversationState,
         member: UserId,
         seq: int,
@@ -650,19 +654,19 @@ class ReadTracker(AckTracker):
         then: Continuation,
     ) -> None:
         """Storage has the log: it is an earlier one. Of those it is known in this run who has what is built on them."""
-        had = self._receipts.level(facts.log, member)
+        had = self._receipts.position(facts.log, member)
         writer = conversation.writers.get(facts.log.user)
         if had < seq and writer is not None and facts.covered:
             above = [tip for tip in writer.tips() if writer.may_build_on(tip, facts.log.run)]
-            if above and all(self._receipts.level(tip.id, member) for tip in above):
+            if above and all(self._receipts.position(tip.id, member) for tip in above):
                 had = facts.seq
         early = self._early.get((facts.log, member))
         if early is not None and early[1] <= min(seq, had):  # else more of it counts later
             del self._early[facts.log, member]
-        self.raise_to(side, conversation, facts.log, member, min(seq, had), facts.before, then)
+        self.advance_to(remote, conversation, facts.log, member, min(seq, had), facts.before, then)
 
-    def _rose(self, log: LogId, first: int, last: int, member: UserId) -> None:
-        self._shelf.ctx.emit(ReadReceipt(log, first, last, member))
+    def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        self._sync.ctx.emit(ReadReceipt(log, first, last, member))
 
 
 # ---- told
@@ -687,7 +691,7 @@ class AnnouncedReads:
         self._pages_count = 0
         self._pages_to: ConversationId = ""
         for item in known:
-            self.news((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), item.seq)])
+            self.update((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), item.seq)])
 
     @property
     def count(self) -> int:
@@ -698,7 +702,7 @@ class AnnouncedReads:
     def sum(self) -> str:
         return read_sum(self._marks)
 
-    def news(self, pair: ReaderKey, refs: Sequence[tuple[str, int]]) -> bool:
+    def update(self, pair: ReaderKey, refs: Sequence[tuple[str, int]]) -> bool:
         """Take what is told of a reader in a conversation; False when that would be too much."""
         known = self._marks.get(pair, {})
         more = len({ref for ref, _ in refs} - known.keys())
@@ -710,7 +714,9 @@ class AnnouncedReads:
         self._count += more
         return True
 
-    def page(self, span: tuple[ConversationId, ConversationId], told: dict[ReaderKey, list[tuple[str, int]]]) -> None:
+    def on_page(
+        self, span: tuple[ConversationId, ConversationId], told: dict[ReaderKey, list[tuple[str, int]]]
+    ) -> None:
         """Take a page of all it has to tell; one that does not follow the page before is nothing."""
         if span[0] == FIRST_ID:
             self._pages, self._pages_count = {}, 0
@@ -764,9 +770,9 @@ class ReceiptPrivacy:
     def wants(self, user: UserId, other: UserId) -> bool:
         """Say whether a hosted user and another hear of each other's reading, as far as the first is asked."""
         found = self._chosen.get((user, other))
-        return self.general(user) if found is None else found
+        return self.default(user) if found is None else found
 
-    def general(self, user: UserId) -> bool:
+    def default(self, user: UserId) -> bool:
         """Say what holds for everyone without a choice of their own."""
         return self._chosen.get((user, _ALL), True)
 
@@ -774,7 +780,7 @@ class ReceiptPrivacy:
         """Return the choices for single others."""
         return {other: on for (one, other), on in self._chosen.items() if one == user and other != _ALL}
 
-    def keep(self, former: ReceiptPrivacy) -> None:
+    def take_over(self, former: ReceiptPrivacy) -> None:
         """Take over what was chosen before storage failed."""
         self._chosen = former._chosen
 

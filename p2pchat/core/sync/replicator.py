@@ -57,7 +57,7 @@ class PendingCommit:
     """A commit that is not durable yet."""
 
     change: Change
-    step: Transaction
+    transaction: Transaction
 
 
 class Replicator:
@@ -68,286 +68,291 @@ class Replicator:
         run: RunId, *, is_open: bool,
     ) -> None:  # fmt: skip
         self._ctx = ctx
-        self._in_flight: dict[int, PendingCommit] = {}
+        self._pending_commits: dict[int, PendingCommit] = {}
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
-        self.people = KnownPeople(ctx, stored.users, stored.former)
+        self.people = KnownPeople(ctx, stored.users, stored.former_names)
         strangers = UnknownUserQuota(ctx, self.conversations, hosted, lambda user: bool(presence.hosts(user)))
         self.quota = Quota(ctx, self.lookups, stored, hosted, self.people.names, strangers if is_open else None)
-        self.quota.is_under_way, self.quota.on_full = self._is_under_way, self._is_full
-        self.shelf = SyncContext(ctx, self.conversations, self.lookups, presence, hosted, run, self.quota)
-        self.order = CausalOrder(self.shelf, stored.next_place)
-        self.receipts = DeliveryReceipts(self.shelf, stored.heard)
-        self.pull = Fetcher(self.shelf)
-        self.forks = Forks(self.shelf, self.people, self.order)
-        self.talks = GroupSync(self.shelf, self.order, self.pull)
-        self.forks.on_fork, self.forks.on_recall = self.talks.forked, self.talks.recalled
-        self.intake = Ingest(self.shelf, self.order, self.pull, self.people, self.forks, self.talks)
-        self.carrying = FileImport(self.shelf, self.intake, self.forks, self._newest_in_flight)
-        self.writing = Appender(self.shelf, self.intake, self.order)
-        self.compare = AntiEntropy(self.shelf, self.pull, self.receipts, self.forks)
-        self.reads = ReadReceipts(self.shelf, stored.reads, stored.meta, self.receipts)
-        self.receipts.then, self.compare.on_digest = self.reads.readers.delivered, self.reads.send_sum
-        self.serve = Sender(self.shelf, self.forks)
-        self.typing = TypingIndicators(self.shelf)
-        self.grouping = GroupEditor(self.shelf, self.writing)
-        self.talks.compare, self.talks.on_change = self._tell_sum, self.grouping.look
+        self.quota.has_uncommitted, self.quota.on_full = self._has_uncommitted, self._on_user_full
+        self.context = SyncContext(ctx, self.conversations, self.lookups, presence, hosted, run, self.quota)
+        self.causal_order = CausalOrder(self.context, stored.next_place)
+        self.delivery_receipts = DeliveryReceipts(self.context, stored.delivered)
+        self.fetcher = Fetcher(self.context)
+        self.forks = Forks(self.context, self.people, self.causal_order)
+        self.groups = GroupSync(self.context, self.causal_order, self.fetcher)
+        self.forks.on_fork, self.forks.on_recall = self.groups.on_fork, self.groups.on_log_restored
+        self.ingest = Ingest(self.context, self.causal_order, self.fetcher, self.people, self.forks, self.groups)
+        self.file_import = FileImport(self.context, self.ingest, self.forks, self._newest_transaction)
+        self.appender = Appender(self.context, self.ingest, self.causal_order)
+        self.anti_entropy = AntiEntropy(self.context, self.fetcher, self.delivery_receipts, self.forks)
+        self.read_receipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
+        self.delivery_receipts.on_delivered, self.anti_entropy.before_digest = (
+            self.read_receipts.tracker.on_delivered,
+            self.read_receipts.send_sum,
+        )
+        self.sender = Sender(self.context, self.forks)
+        self.typing = TypingIndicators(self.context)
+        self.group_editor = GroupEditor(self.context, self.appender)
+        self.groups.send_digest, self.groups.on_group_changed = self._send_digest, self.group_editor.repair_soon
         self._gossip: set[Key] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
-        self._loading = StateLoader(self.shelf, self.order, self.writing, self.talks)
-        self._loading.load(stored)
-        self._new_here()
+        self._loader = StateLoader(self.context, self.causal_order, self.appender, self.groups)
+        self._loader.load(stored)
+        self._mark_newcomer()
 
     # ---- starting
 
     def start(self) -> None:
         """Begin with what depends on the present moment."""
         stored, self._stored = self._stored, Stored()
-        self._loading.start(stored)
-        self.grouping.start()
+        self._loader.start(stored)
+        self.group_editor.start()
         self.quota.start()
 
-    def _new_here(self) -> None:
+    def _mark_newcomer(self) -> None:
         room = self.conversations.by_id.get(self.conversations.room)
         if room is not None:  # who only wrote here, or had a file, has heard nothing yet
-            room.newcomer = self._compared_room != room.id
+            room.is_newcomer = self._compared_room != room.id
 
-    def found_network(self, network: str) -> None:
+    def on_network_found(self, network: str) -> None:
         """Take the id of an open network."""
-        self.conversations.found_network(network)
-        self._new_here()
+        self.conversations.set_network(network)
+        self._mark_newcomer()
 
-    def rest(self, on: bool) -> None:
+    def pause(self, on: bool) -> None:
         """Nothing can be kept for a while, or again: ask for nothing then, and write nothing that nobody asked for."""
-        self.pull.rest(on)
-        self.grouping.rest(on)
+        self.fetcher.pause(on)
+        self.group_editor.pause(on)
 
     # ---- links
 
-    def link_up(self, link: PeerLink) -> None:
-        self.shelf.sides[link.id] = RemoteState(link)
+    def on_link_up(self, link: PeerLink) -> None:
+        self.context.remotes[link.id] = RemoteState(link)
 
-    def link_down(self, link: PeerLink) -> None:
-        side = self.shelf.sides.pop(link.id, None)
-        if side is not None:
-            self.pull.link_gone(side)
-            self.order.link_gone(side)
-            self.typing.link_down(side)
-            self.reads.link_down(side)
-            self.shelf.sweep()
+    def on_link_down(self, link: PeerLink) -> None:
+        remote = self.context.remotes.pop(link.id, None)
+        if remote is not None:
+            self.fetcher.on_link_down(remote)
+            self.causal_order.on_link_down(remote)
+            self.typing.on_link_down(remote)
+            self.read_receipts.on_link_down(remote)
+            self.context.sweep_conversations()
 
-    def is_unheard_of(self, user: UserId) -> bool:
+    def is_unknown(self, user: UserId) -> bool:
         """Whether nothing is known of a user, and no conversation with it: nothing here is shared because of it."""
         return user not in self.people.names and not self.conversations.has_any_of(user)
 
-    def hosts_told(self, link: PeerLink, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool) -> None:
+    def on_users_announced(
+        self, link: PeerLink, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool
+    ) -> None:
         """The far end has told all users it hosts, or these anew: now everything is compared. Who comes back as well.
 
         fresh: nobody has ever heard of these. So who hosts thousands, one after the other, costs no comparison each.
         """
-        side = self.shelf.sides.get(link.id)
-        if side is None or not self.shelf.presence.complete(link.id):
+        remote = self.context.remotes.get(link.id)
+        if remote is None or not self.context.presence.complete(link.id):
             return
         for user in gone:
-            side.sharing_seen.pop(user, None)
-        if side.begun and (fresh or all(user in side.sharing_seen for user in users)):
-            side.sharing_seen.update(dict.fromkeys(users))
+            remote.known_users.pop(user, None)
+        if remote.comparing and (fresh or all(user in remote.known_users for user in users)):
+            remote.known_users.update(dict.fromkeys(users))
         else:
-            self.compare.begin(side)
+            self.anti_entropy.begin(remote)
 
     def compare_all(self) -> None:
         """Compare with every link again."""
-        for side in self.shelf.sides.values():
-            if side.begun:
-                self.compare.begin(side)
+        for remote in self.context.remotes.values():
+            if remote.comparing:
+                self.anti_entropy.begin(remote)
 
-    def drained(self, link: int) -> None:
-        side = self.shelf.sides.get(link)
-        if side is not None:
-            self.forks.drained(side)
-            self.serve.drained(side)
+    def on_drained(self, link: int) -> None:
+        remote = self.context.remotes.get(link)
+        if remote is not None:
+            self.forks.on_drained(remote)
+            self.sender.on_drained(remote)
 
-    def _tell_sum(self, side: RemoteState) -> None:
+    def _send_digest(self, remote: RemoteState) -> None:
         """A group is another: whoever may know of it is told; who hears nothing now is compared with later."""
-        if side.hears_marks:
-            self.compare.send_digest(side)
+        if remote.accepts_marks:
+            self.anti_entropy.send_digest(remote)
 
-    def random_digest(self) -> None:
+    def send_random_digest(self) -> None:
         """Tell one link the sum of what is held: each once, in an order left to chance, before any comes again.
 
         Chance alone may pass over a link for minutes, and what went wrong there is not found so long.
         """
-        ready = [side for side in self.shelf.sides.values() if side.begun and side.hears_marks]
-        if ready and all(side.had_turn for side in ready):
-            for side in ready:
-                side.had_turn = False
-        due = [side for side in ready if not side.had_turn]
+        ready = [remote for remote in self.context.remotes.values() if remote.comparing and remote.accepts_marks]
+        if ready and all(remote.had_random_digest for remote in ready):
+            for remote in ready:
+                remote.had_random_digest = False
+        due = [remote for remote in ready if not remote.had_random_digest]
         if due:
             chosen = due[int(self._ctx.random() * len(due))]
-            chosen.had_turn = True
-            self.compare.send_digest(chosen)
+            chosen.had_random_digest = True
+            self.anti_entropy.send_digest(chosen)
 
-    def continue_from(self, former: Replicator) -> None:
+    def take_over(self, former: Replicator) -> None:
         """Storage failed and was loaded anew: receipts told stay told, opened conversations open, users allowed."""
-        self.receipts.keep(former.receipts)
-        self.reads.keep(former.reads)
-        self.quota.keep(former.quota)
-        self.shelf.banned = former.shelf.banned
+        self.delivery_receipts.take_over(former.delivery_receipts)
+        self.read_receipts.take_over(former.read_receipts)
+        self.quota.take_over(former.quota)
+        self.context.banned = former.context.banned
         for id, conversation in former.conversations.by_id.items():
-            if id not in former.conversations.passing and conversation.group is None:
+            if id not in former.conversations.provisional and conversation.group is None:
                 self.conversations.open(conversation.naming)
 
     # ---- frames
 
-    def frames(self, link: PeerLink, frames: list[Frame]) -> LogError | None:
+    def on_frames(self, link: PeerLink, frames: list[Frame]) -> LogError | None:
         """Take frames of one read; returns the fault that must end the link."""
-        side = self.shelf.sides.get(link.id)
-        if side is None:
+        remote = self.context.remotes.get(link.id)
+        if remote is None:
             return None
         entries: list[Entries] = []  # consecutive ones are taken together
         for frame in frames:
             if isinstance(frame, Entries):
                 entries.append(frame)
-            elif fault := self.intake.take(side, entries) or self._frame(side, frame):
+            elif fault := self.ingest.on_frames(remote, entries) or self._on_frame(remote, frame):
                 return fault
             else:
                 entries = []
-        return self.intake.take(side, entries)
+        return self.ingest.on_frames(remote, entries)
 
-    def told_once(self, link: PeerLink, frames: list[Frame]) -> None:
+    def on_frames_while_disk_low(self, link: PeerLink, frames: list[Frame]) -> None:
         """Take from frames only what is never told again: what conversation ids stand for, and that a want is over."""
-        side = self.shelf.sides.get(link.id)
+        remote = self.context.remotes.get(link.id)
         for frame in frames:
-            if side is not None and isinstance(frame, (Digest, Have, Want, Entries, ReadFrame, TypingFrame)):
-                self.shelf.learn(side, frame.names)
-            if side is not None and isinstance(frame, Have) and frame.end is not None:
-                self.pull.ended(side, frame.end)
+            if remote is not None and isinstance(frame, (Digest, Have, Want, Entries, ReadFrame, TypingFrame)):
+                self.context.learn_namings(remote, frame.names)
+            if remote is not None and isinstance(frame, Have) and frame.end is not None:
+                self.fetcher.on_want_ended(remote, frame.end)
 
-    def _frame(self, side: RemoteState, frame: Frame) -> LogError | None:
+    def _on_frame(self, remote: RemoteState, frame: Frame) -> LogError | None:
         if isinstance(frame, Have):
-            self.compare.have(side, frame)
+            self.anti_entropy.on_have(remote, frame)
             if frame.full:
-                self.serve.refused(side, frame.full)
+                self.sender.on_refused(remote, frame.full)
         elif isinstance(frame, Want):
-            text = self.serve.want(side, frame)
+            text = self.sender.on_want(remote, frame)
             return LogError(text, code="limit") if text else None
         elif isinstance(frame, Digest):
-            self.compare.digest(side, frame)
+            self.anti_entropy.on_digest(remote, frame)
         elif isinstance(frame, TypingFrame):
-            return self.typing.got(side, frame)
+            return self.typing.on_frame(remote, frame)
         elif isinstance(frame, ReadFrame):
-            return self.reads.hear(side, frame)
+            return self.read_receipts.on_read(remote, frame)
         else:
             self._ctx.emit(Counted("frame_ignored"))
         return None
 
     # ---- users
 
-    def opened(self, naming: Naming) -> None:
+    def on_conversation_opened(self, naming: Naming) -> None:
         self.conversations.open(naming)
 
-    def said(self, said: WriteRequest) -> None:
-        self.writing.said(said)
-        self.typing.wrote(said.conversation, said.user)
+    def write(self, said: WriteRequest) -> None:
+        self.appender.write_texts(said)
+        self.typing.on_message(said.conversation, said.user)
         conversation = self.conversations.by_id.get(said.conversation)
-        if conversation is not None and conversation.members and self.quota.wrote(conversation.members):
+        if conversation is not None and conversation.members and self.quota.on_write(conversation.members):
             self.compare_all()
 
-    def hosting(self, user: UserId, heard: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
+    def on_user_hosted(self, user: UserId, heard: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
         """This peer speaks for one more user: go on with what is known of it; nothing of a new key is."""
-        if not self.is_unheard_of(user):
-            for side in self.shelf.sides.values():
-                side.named.clear()  # who was told that it is hosted no more has forgotten what nothing had come of
-        self.receipts.host((item.log, item.member, item.seq) for item in heard)
-        self.reads.host(user, reads)
+        if not self.is_unknown(user):
+            for remote in self.context.remotes.values():
+                remote.named.clear()  # who was told that it is hosted no more has forgotten what nothing had come of
+        self.delivery_receipts.add_known((item.log, item.member, item.seq) for item in heard)
+        self.read_receipts.on_user_hosted(user, reads)
         if user in self.people.names:  # it may have written
-            self.writing.host(user)
-        self.talks.hosts_changed(user)
-        self.conversations.concern(user, self.shelf.hosted)
+            self.appender.on_user_hosted(user)
+        self.groups.on_hosts_changed(user)
+        self.conversations.update_concern(user, self.context.hosted)
 
-    def unhosting(self, user: UserId) -> None:
+    def before_user_unhosted(self, user: UserId) -> None:
         """This peer is about to speak for this user no more: nothing more is said of it, or for it."""
-        self.typing.unhost(user)
-        self.reads.unhost(user)
+        self.typing.on_user_unhosted(user)
+        self.read_receipts.on_user_unhosted(user)
 
-    def unhosted(self, user: UserId) -> None:
+    def on_user_unhosted(self, user: UserId) -> None:
         """This peer speaks for this user no more: what concerned nobody else here is told to nobody."""
-        self.talks.hosts_changed()
-        self.conversations.concern(user, self.shelf.hosted)
+        self.groups.on_hosts_changed()
+        self.conversations.update_concern(user, self.context.hosted)
 
-    def allowed(self, user: UserId) -> None:
+    def lift_quota(self, user: UserId) -> None:
         """A limit is lifted: what was refused comes with the next comparison."""
-        self.quota.allow(user)
-        for side in self.shelf.sides.values():
-            side.full_told = {key: at for key, at in side.full_told.items() if key[1] != user}
+        self.quota.lift(user)
+        for remote in self.context.remotes.values():
+            remote.full_sent_at = {key: at for key, at in remote.full_sent_at.items() if key[1] != user}
         self.compare_all()
 
-    def _is_full(self, user: UserId) -> None:
+    def _on_user_full(self, user: UserId) -> None:
         """No more of a user is taken: nothing is wanted of it, or waited for."""
-        for side in self.shelf.sides.values():
-            for key in [key for key in side.ahead if key[1] == user]:
-                side.set_ahead(key, {})
+        for remote in self.context.remotes.values():
+            for key in [key for key in remote.ahead if key[1] == user]:
+                remote.set_ahead(key, {})
 
-    def _is_under_way(self, user: UserId) -> bool:
-        changes = [*(flight.change for flight in self._in_flight.values()), self._ctx.change]
+    def _has_uncommitted(self, user: UserId) -> bool:
+        changes = [*(flight.change for flight in self._pending_commits.values()), self._ctx.change]
         return any(batch.log.user == user for change in changes for batch in change.batches)
 
-    def carried(self, input: ImportRequest) -> None:
-        self.carrying.take(input)
+    def import_frames(self, input: ImportRequest) -> None:
+        self.file_import.import_frames(input)
 
     # ---- storage
 
-    def in_flight(self, ticket: int, change: Change, step: Transaction) -> None:
+    def on_commit_ordered(self, ticket: int, change: Change, transaction: Transaction) -> None:
         """A commit was ordered."""
-        self._in_flight[ticket] = PendingCommit(change, step)
-        for load in step.loads.values():
+        self._pending_commits[ticket] = PendingCommit(change, transaction)
+        for load in transaction.imports.values():
             load.commits += 1
 
-    def _newest_in_flight(self) -> Transaction | None:
-        return next(reversed(self._in_flight.values())).step if self._in_flight else None
+    def _newest_transaction(self) -> Transaction | None:
+        return next(reversed(self._pending_commits.values())).transaction if self._pending_commits else None
 
-    def committed(self, tickets: list[int]) -> None:
+    def on_committed(self, tickets: list[int]) -> None:
         """These are durable: tell their writers, everyone they are for, and this peer's own programs."""
         for ticket in tickets:
-            done = self._in_flight.pop(ticket, None)
+            done = self._pending_commits.pop(ticket, None)
             if done is not None:
-                self._durable(done)
+                self._on_durable(done)
 
-    def _durable(self, done: PendingCommit) -> None:
+    def _on_durable(self, done: PendingCommit) -> None:
         change = done.change
         touched = self._apply(change)
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
-        for ticket, said_in, first, count, kind in done.step.said:
-            members, here = self._members(said_in.conversation, said_in.user)
+        for ticket, said_in, first, count, kind in done.transaction.writes:
+            members, here = self._receipt_members(said_in.conversation, said_in.user)
             self._ctx.emit(WriteAccepted(ticket, said_in, first, count, members, kind, here))
-            is_open = self.conversations.by_id[said_in.conversation].is_open
+            is_open = self.conversations.by_id[said_in.conversation].is_operations
             if members == (said_in.user,) and not is_open:  # a note to oneself is where it has to be
                 self._ctx.emit(DeliveryReceipt(said_in, first, first + count - 1, said_in.user))
-        self._acknowledge(done.step)
-        self.carrying.durable(done.step.loads.values())
+        self._acknowledge(done.transaction)
+        self.file_import.on_durable(done.transaction.imports.values())
         for batch in change.batches:
             conversation = self.conversations.by_id[batch.log.conversation]
             log = conversation.log(batch.log.user, batch.log.run)
             if log is not None and log.own:
-                self.receipts.made(batch)
-                self.serve.push(conversation, log, batch)
-                self._count_early(conversation, batch)
-            if self.typing.heard:
-                self.typing.wrote(batch.log.conversation, batch.log.user)
-        if done.step.news:
-            self.talks.tell(done.step.news)
-        if done.step.groups:
-            self.talks.durable(done.step.groups)
+                self.delivery_receipts.on_batch_durable(batch)
+                self.sender.push(conversation, log, batch)
+                self._count_early_acks(conversation, batch)
+            if self.typing.active:
+                self.typing.on_message(batch.log.conversation, batch.log.user)
+        if done.transaction.effects:
+            self.groups.emit_updates(done.transaction.effects)
+        if done.transaction.groups:
+            self.groups.on_durable(done.transaction.groups)
         for fork in change.forks:
-            self.forks.durable(fork)
-            self.reads.readers.tip_gone(fork.log)
+            self.forks.on_durable(fork)
+            self.read_receipts.tracker.on_fork(fork.log)
         for conversation, log in touched:
-            if log.id.user in self.shelf.hosted and not log.own:
-                self._count_heard(conversation, log.id.user)
+            if log.id.user in self.context.hosted and not log.own:
+                self._recount_acks(conversation, log.id.user)
             if conversation.drop_if_settled(log):
-                self.order.left_memory(conversation, log)
+                self.causal_order.on_log_dropped(conversation, log)
 
     def _apply(self, change: Change) -> list[tuple[ConversationState, Log]]:
         """Bring what is told to others up to what is durable; return the logs that changed."""
@@ -362,98 +367,100 @@ class Replicator:
 
         for batch in change.batches:
             if (log := find(batch.log)) is not None:
-                log.kept_seq, log.kept_chain = batch.last, batch.chain
+                log.durable_seq, log.durable_chain = batch.last, batch.chain
         for id in change.uncovered:
             if (log := find(id)) is not None:
-                log.kept_covered = False
+                log.durable_covered = False
         for id in change.covered:
             if (log := find(id)) is not None:
-                log.kept_covered = True
+                log.durable_covered = True
         for stretch in change.stretches:
             find(stretch.log)
         for conversation, log in touched.values():
-            conversation.refresh(log)
-            if conversation.is_talk and not conversation.writers[log.id.user].plain:
-                self.talks.settle(conversation, conversation.writers[log.id.user])
+            conversation.refresh_sum(log)
+            if conversation.is_talk and not conversation.writers[log.id.user].uncut:
+                self.groups.refresh_tips(conversation, conversation.writers[log.id.user])
         return list(touched.values())
 
-    def _members(self, conversation_id: str, user: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
+    def _receipt_members(self, conversation_id: str, user: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
         """Return whom a receipt counts, and who of them is hosted here: the other of two (or oneself), in the room
         everyone who is online now."""
-        conversation, hosted = self.conversations.by_id[conversation_id], self.shelf.hosted
+        conversation, hosted = self.conversations.by_id[conversation_id], self.context.hosted
         if conversation.group is not None and conversation.group.state is not None:
             members = tuple(sorted(conversation.group.state.present - {user})) or (user,)
         elif conversation.members is not None:
             members = tuple(sorted(conversation.members - {user})) or (user,)
         else:
-            return self.shelf.presence.counted(user)
+            return self.context.presence.counted(user)
         return members, () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
 
-    def _acknowledge(self, step: Transaction) -> None:
-        for link, keys in step.sources.items():
-            side = self.shelf.sides.get(link)
-            if side is not None:
-                self.shelf.owe(side, keys)
+    def _acknowledge(self, transaction: Transaction) -> None:
+        for link, keys in transaction.sources.items():
+            remote = self.context.remotes.get(link)
+            if remote is not None:
+                self.context.owe_marks(remote, keys)
             for key in keys:
-                for host in self.shelf.presence.hosts(key[1]):
-                    if host in self.shelf.sides:
-                        self.shelf.owe(self.shelf.sides[host], (key,))
-                self._news(key)
+                for host in self.context.presence.hosts(key[1]):
+                    if host in self.context.remotes:
+                        self.context.owe_marks(self.context.remotes[host], (key,))
+                self._schedule_gossip(key)
 
-    def _count_heard(self, conversation: ConversationState, user: UserId) -> None:
+    def _recount_acks(self, conversation: ConversationState, user: UserId) -> None:
         """Own entries came back from others: marks heard before count now."""
-        for side in self.shelf.sides.values():
-            marks = side.heard.get((conversation.id, user))
+        for remote in self.context.remotes.values():
+            marks = remote.acked.get((conversation.id, user))
             if marks:
-                self.receipts.heard(side, conversation, user, list(marks.values()))
+                self.delivery_receipts.on_marks(remote, conversation, user, list(marks.values()))
 
-    def _count_early(self, conversation: ConversationState, batch: Batch) -> None:
+    def _count_early_acks(self, conversation: ConversationState, batch: Batch) -> None:
         """Who was served from storage before this node heard of its own commit may have said so already."""
-        for side in self.shelf.sides.values():
-            mark = side.heard.get(batch.log.key, {}).get(batch.log.run)
+        for remote in self.context.remotes.values():
+            mark = remote.acked.get(batch.log.key, {}).get(batch.log.run)
             if mark is not None and mark.seq >= batch.first:
-                self.receipts.heard(side, conversation, batch.log.user, [mark])
+                self.delivery_receipts.on_marks(remote, conversation, batch.log.user, [mark])
 
     # ---- gossip
 
-    def _news(self, key: Key) -> None:
+    def _schedule_gossip(self, key: Key) -> None:
         if not self._gossip:
             wait = self._ctx.settings.gossip_within * (0.5 + self._ctx.random() / 2)
-            self.shelf.after(wait, self._tell_news)
+            self.context.after(wait, self._send_gossip)
         self._gossip.add(key)
 
-    def _tell_news(self) -> None:
+    def _send_gossip(self) -> None:
         """Tell marks to links that may not hear them from the writer's own peers."""
         keys, self._gossip = sorted(self._gossip), set()
         for key in keys:
             conversation = self.conversations.by_id[key[0]]
             hosts = {
-                self.shelf.sides[id].link.peer for id in self.shelf.presence.hosts(key[1]) if id in self.shelf.sides
+                self.context.remotes[id].link.peer
+                for id in self.context.presence.hosts(key[1])
+                if id in self.context.remotes
             }
-            for side in self.shelf.sharing(conversation):
-                linked = side.link.linked.keys() | {side.link.peer}
+            for remote in self.context.remotes_sharing(conversation):
+                linked = remote.link.linked.keys() | {remote.link.peer}
                 if not hosts or not hosts <= linked:
-                    self.shelf.owe(side, (key,))
+                    self.context.owe_marks(remote, (key,))
 
-    def fetched(self, answer: FetchResult) -> None:
-        self.lookups.fetched(answer)
+    def on_fetch_result(self, answer: FetchResult) -> None:
+        self.lookups.on_fetch_result(answer)
 
-    def found(self, answer: LookupResult) -> None:
-        self.lookups.found(answer)
-        self.order.answered()
+    def on_lookup_result(self, answer: LookupResult) -> None:
+        self.lookups.on_result(answer)
+        self.causal_order.on_lookups_answered()
 
-    def refuse_all(self, reason: str) -> dict[str, int]:
+    def fail_all(self, reason: str) -> dict[str, int]:
         """Storage failed: nothing that is on its way was kept. Returns the places of consumers that were among it."""
         places: dict[str, int] = {}
-        for flight in self._in_flight.values():
+        for flight in self._pending_commits.values():
             places.update(flight.change.consumers)
-            for ticket, *_ in flight.step.said:
+            for ticket, *_ in flight.transaction.writes:
                 self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
-        self.carrying.refuse_all(reason)
-        self.typing.end()
-        self._in_flight.clear()
-        self.pull.rest(True)
-        self.shelf.dead = True
+        self.file_import.fail_all(reason)
+        self.typing.clear()
+        self._pending_commits.clear()
+        self.fetcher.pause(True)
+        self.context.discarded = True
         return places
 
 
@@ -468,23 +475,23 @@ class Replicator:
 class StateLoader:
     """Begins with what is stored."""
 
-    def __init__(self, shelf: SyncContext, order: CausalOrder, writing: Appender, talks: GroupSync) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
-        self._conversations = shelf.conversations
+    def __init__(self, sync: SyncContext, order: CausalOrder, writing: Appender, talks: GroupSync) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+        self._conversations = sync.conversations
         self._order = order
         self._writing = writing
         self._talks = talks
 
     def load(self, stored: Stored) -> None:
         """Take what is there, whatever the time is."""
-        for talk in stored.talks:
+        for talk in stored.conversations:
             conversation = self._conversations.open(talk.naming)
             if conversation is not None:
-                conversation.stored = True
+                conversation.is_stored = True
                 if talk.naming.dm:  # of a user who was hosted once
-                    conversation.concerns_us = not self._shelf.hosted.keys().isdisjoint(talk.naming.dm)
-        self._talks.load(stored.groups, stored.forked)
+                    conversation.concerns_us = not self._sync.hosted.keys().isdisjoint(talk.naming.dm)
+        self._talks.load(stored.group_entries, stored.forked)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
         for id in stored.forked:
@@ -500,36 +507,36 @@ class StateLoader:
                 facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead
             ):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
-        self._load_past(stored)
+        self._load_boundaries(stored)
         self._load_waiting(stored)  # before what of a talk may be shown is known, and shown
         self._talks.start(stored.meta)
         self._resume_waiting(stored)
 
-    def _load_past(self, stored: Stored) -> None:
+    def _load_boundaries(self, stored: Stored) -> None:
         """Go on with a first fetch: what was old before the restart is, but for what was shown of it."""
         for name, text in stored.meta.items():
             word, _, id = name.partition(":")
             there = self._conversations.by_id.get(id or stored.meta.get(COMPARED_ROOM, ""))
             if word == OLD_MARKS and there is not None and text:
-                self._go_on_with(there, HistoryBoundary(text))
+                self._resume_boundary(there, HistoryBoundary(text))
 
-    def _go_on_with(self, conversation: ConversationState, past: HistoryBoundary) -> None:
-        conversation.past = past
+    def _resume_boundary(self, conversation: ConversationState, past: HistoryBoundary) -> None:
+        conversation.boundary = past
         for id in list(past.unshown(conversation.id)):
             log = conversation.log(id.user, id.run)
             if log is not None:
-                self._order.no_longer_old(conversation, id, log.released)
+                self._order.advance_boundary(conversation, id, log.released)
             else:
                 key = LogKey(conversation.id, ref_key(id.user, id.run))
-                self._shelf.lookups.log(key, partial(self._found_shown, conversation, id))
+                self._sync.lookups.log(key, partial(self._on_log_found, conversation, id))
 
-    def _found_shown(self, room: ConversationState, id: LogId, facts: LogFacts | None) -> None:
-        self._order.no_longer_old(room, id, facts.released if facts else 0)
+    def _on_log_found(self, room: ConversationState, id: LogId, facts: LogFacts | None) -> None:
+        self._order.advance_boundary(room, id, facts.released if facts else 0)
 
     def _load_log(self, facts: LogFacts) -> None:
         conversation = self._conversations.by_id.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
-            conversation.refresh(conversation.add(conversation.log_of(facts)))
+            conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
 
     def _load_forked(self, id: LogId) -> None:
         """Nothing more of a forked log is fetched or taken: that must be known after a restart too."""
@@ -537,15 +544,15 @@ class StateLoader:
         if conversation is not None:
             log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
             log.forked = True
-            conversation.writer(id.user).builds = True  # it may have: storage is asked
+            conversation.writer(id.user).may_have_stored = True  # it may have: storage is asked
 
     def _load_waiting(self, stored: Stored) -> None:
         for item in stored.waiting:
             conversation = self._conversations.by_id.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
             if log is not None and (refs := references_of(log, item.seq, item.entry)):
-                mending = relation_of(log.id, item.seq, item.entry)
-                log.queue.append(WaitingEntry(item.seq, refs, self._ctx.now.mono, mending))
+                relation = relation_of(log.id, item.seq, item.entry)
+                log.queue.append(WaitingEntry(item.seq, refs, self._ctx.now.mono, relation))
 
     def _resume_waiting(self, stored: Stored) -> None:
         for id in {facts.log.conversation for facts in stored.unreleased}:
@@ -557,8 +564,10 @@ class StateLoader:
         conversation = self._conversations.by_id.get(log.conversation)
         if conversation is None:
             return
-        if log.user in self._shelf.hosted:
-            self._writing.resume(conversation, log.user, place)
+        if log.user in self._sync.hosted:
+            self._writing.note_place(conversation, log.user, place)
         ref = ref_key(log.user, log.run)
-        if len(conversation.recent) < KEPT_RECENT and all(item[2] != ref for item in conversation.recent):
-            conversation.recent.insert(0, (place, log.user, ref, seq))
+        if len(conversation.recently_shown) < KEPT_RECENT and all(
+            item[2] != ref for item in conversation.recently_shown
+        ):
+            conversation.recently_shown.insert(0, (place, log.user, ref, seq))

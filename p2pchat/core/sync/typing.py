@@ -29,8 +29,8 @@ class _TypingState:
     """What a hosted user says of itself in one conversation."""
 
     wanted: bool = False
-    told: bool = False  # what the others believe
-    at: float = float("-inf")  # of the last frame, monotonic
+    sent: bool = False  # what the others believe
+    sent_at: float = float("-inf")  # of the last frame, monotonic
     timer: Timer | None = None
 
 
@@ -42,124 +42,124 @@ class TypingIndicators:
             the first to expire first.
     """
 
-    def __init__(self, shelf: SyncContext) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
-        self._said: dict[Key, _TypingState] = {}
-        self.heard: dict[Key, tuple[int, float]] = {}
+    def __init__(self, sync: SyncContext) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
+        self._local: dict[Key, _TypingState] = {}
+        self.active: dict[Key, tuple[int, float]] = {}
         self._sweeping = False
 
     # ---- telling
 
-    def say(self, user: UserId, conversation: ConversationId, on: bool) -> None:
+    def set_typing(self, user: UserId, conversation: ConversationId, on: bool) -> None:
         """A hosted user types there, or has stopped; said again every few seconds while it goes on."""
-        there = self._shelf.conversations.by_id.get(conversation)
-        if self._shelf.dead or there is None or user not in self._shelf.hosted or not there.is_member(user):
+        there = self._sync.conversations.by_id.get(conversation)
+        if self._sync.discarded or there is None or user not in self._sync.hosted or not there.is_member(user):
             return
         key = (conversation, user)
-        if not on and key not in self._said:
+        if not on and key not in self._local:
             return
-        said = self._said.setdefault(key, _TypingState())
+        said = self._local.setdefault(key, _TypingState())
         said.wanted = on
-        if self._ctx.now.mono < said.at + self._ctx.settings.typing_every - _SLACK:
+        if self._ctx.now.mono < said.sent_at + self._ctx.settings.typing_every - _SLACK:
             return  # the timer of that frame sees to it
-        if said.wanted or said.told:
+        if said.wanted or said.sent:
             self._send(key, there, said)
 
     def _send(self, key: Key, there: ConversationState, said: _TypingState) -> None:
         if said.timer is not None:
             said.timer.cancel()
-        said.told, said.at = said.wanted, self._ctx.now.mono
-        said.timer = self._shelf.after(self._ctx.settings.typing_every, lambda: self._due(key, said))
-        if len(self._shelf.hosted) > 1:
-            self._hear(key, HERE if said.told else None)
-        self._shelf.presence.introduce()
+        said.sent, said.sent_at = said.wanted, self._ctx.now.mono
+        said.timer = self._sync.after(self._ctx.settings.typing_every, lambda: self._due(key, said))
+        if len(self._sync.hosted) > 1:
+            self._set_active(key, HERE if said.sent else None)
+        self._sync.presence.introduce()
         knowing: list[int] = []
-        for side in self._shelf.sharing(there):
-            users = self._shelf.presence.users_of(side.link.id)
-            if side.link.full or not any(there.is_member(user) for user in users):
+        for remote in self._sync.remotes_sharing(there):
+            users = self._sync.presence.users_of(remote.link.id)
+            if remote.link.full or not any(there.is_member(user) for user in users):
                 continue  # nothing that is only true now waits for a link to drain
-            if there.id in side.named:
-                knowing.append(side.link.id)
+            if there.id in remote.named:
+                knowing.append(remote.link.id)
             else:
-                self._shelf.send(TypingFrame(c=key[0], u=key[1], on=said.told), side, there.id)
+                self._sync.send(TypingFrame(c=key[0], u=key[1], on=said.sent), remote, there.id)
         if knowing:
-            self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=said.told), knowing))
+            self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=said.sent), knowing))
 
     def _due(self, key: Key, said: _TypingState) -> None:
         """Another frame may be sent; what nobody believes any more is forgotten."""
-        there = self._shelf.conversations.by_id.get(key[0])
-        left = said.at + self._ctx.settings.typing_expires - self._ctx.now.mono
+        there = self._sync.conversations.by_id.get(key[0])
+        left = said.sent_at + self._ctx.settings.typing_expires - self._ctx.now.mono
         said.timer = None
-        if said.wanted != said.told and there is not None:
+        if said.wanted != said.sent and there is not None:
             self._send(key, there, said)
-        elif said.told and left > _SLACK:
-            said.timer = self._shelf.after(left, lambda: self._due(key, said))
+        elif said.sent and left > _SLACK:
+            said.timer = self._sync.after(left, lambda: self._due(key, said))
         else:
-            del self._said[key]
+            del self._local[key]
 
-    def unhost(self, user: UserId) -> None:
+    def on_user_unhosted(self, user: UserId) -> None:
         """This peer speaks for a user no more."""
-        for key in [key for key in self._said if key[1] == user]:
-            timer = self._said.pop(key).timer
+        for key in [key for key in self._local if key[1] == user]:
+            timer = self._local.pop(key).timer
             if timer is not None:
                 timer.cancel()
-            self._hear(key, None)
+            self._set_active(key, None)
 
     # ---- hearing
 
-    def got(self, side: RemoteState, frame: TypingFrame) -> LogError | None:
+    def on_frame(self, remote: RemoteState, frame: TypingFrame) -> LogError | None:
         """Take a peer's word on a user it hosts; returns the fault of one who speaks for others."""
-        self._shelf.learn(side, frame.names)
-        if frame.u not in self._shelf.presence.users_of(side.link.id):
+        self._sync.learn_namings(remote, frame.names)
+        if frame.u not in self._sync.presence.users_of(remote.link.id):
             return LogError("typing: a user who is not hosted there", code="host")
-        there = self._shelf.named(side, frame.c)
+        there = self._sync.find_conversation(remote, frame.c)
         if there is None:
             return None
         if not there.is_member(frame.u):
             self._ctx.emit(Counted("typing_ignored"))
             return None
-        self._hear((frame.c, frame.u), side.link.id if frame.on else None)
+        self._set_active((frame.c, frame.u), remote.link.id if frame.on else None)
         return None
 
-    def wrote(self, conversation: ConversationId, user: UserId) -> None:
+    def on_message(self, conversation: ConversationId, user: UserId) -> None:
         """Something that a user wrote there is kept, or about to be: it is being written no more."""
         key = (conversation, user)
-        said = self._said.get(key)
+        said = self._local.get(key)
         if said is not None:
-            said.wanted = said.told = False
-        if key in self.heard:
-            self._hear(key, None)
+            said.wanted = said.sent = False
+        if key in self.active:
+            self._set_active(key, None)
 
-    def link_down(self, side: RemoteState) -> None:
+    def on_link_down(self, remote: RemoteState) -> None:
         """Whoever typed at the far end of that link is not heard any more."""
-        for key in [key for key, (link, _) in self.heard.items() if link == side.link.id]:
-            self._hear(key, None)
+        for key in [key for key, (link, _) in self.active.items() if link == remote.link.id]:
+            self._set_active(key, None)
 
-    def end(self) -> None:
+    def clear(self) -> None:
         """Nothing is heard any more: storage failed."""
-        for key in list(self.heard):
-            self._hear(key, None)
+        for key in list(self.active):
+            self._set_active(key, None)
 
-    def _hear(self, key: Key, link: int | None) -> None:
+    def _set_active(self, key: Key, link: int | None) -> None:
         """Somebody types as that link says; None: no more."""
-        was = self.heard.pop(key, None) is not None
+        was = self.active.pop(key, None) is not None
         if link is not None:
-            self.heard[key] = link, self._ctx.now.mono + self._ctx.settings.typing_expires
+            self.active[key] = link, self._ctx.now.mono + self._ctx.settings.typing_expires
             self._sweep_later()
         if was != (link is not None):
             self._ctx.emit(TypingChanged(*key, on=link is not None))
 
     def _sweep_later(self) -> None:
-        if not self._sweeping and self.heard:
+        if not self._sweeping and self.active:
             self._sweeping = True
-            _, until = next(iter(self.heard.values()))
-            self._shelf.after(until - self._ctx.now.mono, self._sweep)
+            _, until = next(iter(self.active.values()))
+            self._sync.after(until - self._ctx.now.mono, self._sweep)
 
     def _sweep(self) -> None:
         self._sweeping = False
-        for key, (_, until) in list(self.heard.items()):
+        for key, (_, until) in list(self.active.items()):
             if until > self._ctx.now.mono + _SLACK:
                 break
-            self._hear(key, None)
+            self._set_active(key, None)
         self._sweep_later()

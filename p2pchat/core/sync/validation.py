@@ -33,7 +33,7 @@ class DecodedFrame:
     size: int  # bytes of the entries
     prev: bytes
     chain: bytes  # after the last entry
-    names: bool  # whether an entry names others
+    has_references: bool  # whether an entry names others
 
 
 @dataclass(slots=True)
@@ -43,33 +43,33 @@ class LogExtension:
     conversation: ConversationState
     log: Log
     source: EntrySource
-    pieces: list[DecodedFrame] = field(default_factory=list)
+    frames: list[DecodedFrame] = field(default_factory=list)
 
     @property
     def next_seq(self) -> int:
-        return self.pieces[-1].frame.first + len(self.pieces[-1].entries) if self.pieces else self.log.seq + 1
+        return self.frames[-1].frame.first + len(self.frames[-1].entries) if self.frames else self.log.seq + 1
 
     @property
     def chain(self) -> bytes:
-        return self.pieces[-1].chain if self.pieces else self.log.chain
+        return self.frames[-1].chain if self.frames else self.log.chain
 
     @property
     def last_c(self) -> int:
-        return self.pieces[-1].entries[-1].c if self.pieces else self.log.last_c
+        return self.frames[-1].entries[-1].c if self.frames else self.log.last_c
 
-    def is_signed(self, piece: DecodedFrame) -> bool:
+    def is_signed(self, decoded: DecodedFrame) -> bool:
         """Say whether its author signed the log up to the end of this piece."""
-        last = piece.frame.first + len(piece.entries) - 1
-        message = head_message(self.log.id, last, piece.chain)
-        return verify(self.log.id.user, bytes.fromhex(piece.frame.head), message)
+        last = decoded.frame.first + len(decoded.entries) - 1
+        message = head_message(self.log.id, last, decoded.chain)
+        return verify(self.log.id.user, bytes.fromhex(decoded.frame.head), message)
 
 
-def count_fitting(pieces: list[DecodedFrame], settings: Settings) -> int:
+def count_fitting(frames: list[DecodedFrame], settings: Settings) -> int:
     """Return how many pieces fit into one batch."""
     entries = size = count = 0
-    for piece in pieces:
-        entries += len(piece.entries)
-        size += piece.size
+    for decoded in frames:
+        entries += len(decoded.entries)
+        size += decoded.size
         if count and (entries > settings.max_batch_entries or size > settings.max_batch_bytes):
             break
         count += 1
@@ -142,12 +142,12 @@ def count_tips_with(conversation: ConversationState, log: Log) -> int:
 class NewLogChecks:
     """Begins logs of others."""
 
-    def __init__(self, shelf: SyncContext) -> None:
-        self._shelf = shelf
-        self._ctx = shelf.ctx
+    def __init__(self, sync: SyncContext) -> None:
+        self._sync = sync
+        self._ctx = sync.ctx
         self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of one that waits
 
-    def is_new(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
+    def is_surely_new(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
         """Say whether it is sure, without a look into storage, that the log this frame begins is nowhere here.
 
         So it is when it builds on a tip, as it stands: were the log here, that would be none. Else who fetches
@@ -155,28 +155,30 @@ class NewLogChecks:
         """
         before = before_of(frame)[: self._ctx.settings.max_before]
         named = [conversation.log(id.user, mark.run) for mark in before]
-        if conversation.is_talk or None in named or id in self._shelf.proven_forks:
+        if conversation.is_talk or None in named or id in self._sync.proven_forks:
             return False
         return any(
             log is not None and not log.covered and not log.forked and log.tail_mark == mark
             for log, mark in zip(named, before, strict=True)
         )
 
-    def look_below(self, conversation: ConversationState, id: LogId, frame: Entries, then: Callable[[], None]) -> None:
+    def load_predecessors(
+        self, conversation: ConversationState, id: LogId, frame: Entries, then: Callable[[], None]
+    ) -> None:
         """Ask storage for what this log builds on, where it is not in memory, then go on."""
         before = before_of(frame)[: self._ctx.settings.max_before]
         unsure = [mark for mark in before if conversation.log(id.user, mark.run) is None]
         self._facts[id] = {}
         for mark in unsure:
             key = LogKey(conversation.id, ref_key(id.user, mark.run), mark.seq)
-            self._shelf.lookups.log(key, partial(self._known, id, mark))
+            self._sync.lookups.log(key, partial(self._on_log_found, id, mark))
         if unsure:  # an answer to nothing that keeps the order: it comes after those above
             key = LogKey(conversation.id, ref_key(id.user, id.run))
-            self._shelf.lookups.log(key, lambda _: then())
+            self._sync.lookups.log(key, lambda _: then())
         else:
             then()
 
-    def _known(self, id: LogId, mark: Mark, facts: LogFacts | None) -> None:
+    def _on_log_found(self, id: LogId, mark: Mark, facts: LogFacts | None) -> None:
         if facts is not None:
             self._facts[id][mark.run] = facts
 
@@ -188,13 +190,13 @@ class NewLogChecks:
         """Return a new log, if this frame begins it and all it builds on is held."""
         log = conversation.new_log(id)
         if frame.first != 1:
-            source.left_gap(id, frame)
+            source.on_gap(id, frame)
             return None
         log.before = before_of(frame)
         if len(log.before) > self._ctx.settings.max_before:
             raise LogError("`before` names too many logs", code="malformed")
         if not (_is_all_there_is(conversation, frame) or all(self._holds(conversation, id, m) for m in log.before)):
-            source.left_gap(id, frame)
+            source.on_gap(id, frame)
             return None
         if count_tips_with(conversation, log) > self._ctx.settings.max_tips:
             self.refuse(source, id)
@@ -204,7 +206,7 @@ class NewLogChecks:
     def refuse(self, source: EntrySource, id: LogId) -> None:
         """Take no more of a writer who has too many tips, and say so."""
         self._ctx.emit(Counted("too_many_tips"))
-        source.is_full(id.key)
+        source.on_full(id.key)
 
     def _holds(self, conversation: ConversationState, id: LogId, mark: Mark) -> bool:
         log = conversation.log(id.user, mark.run)
@@ -236,7 +238,7 @@ def _is_all_there_is(conversation: ConversationState, frame: Entries) -> bool:
 class EntrySource:
     """Whoever brings entries. What is not answered here is nothing to it."""
 
-    tells_the_past = False  # what it brings was there before, to whoever is new in a conversation
+    is_history = False  # what it brings was there before, to whoever is new in a conversation
 
     @property
     def key(self) -> object:
@@ -249,7 +251,7 @@ class EntrySource:
         return ""
 
     @property
-    def is_here(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether it still matters what it brought."""
         return True
 
@@ -257,11 +259,11 @@ class EntrySource:
         """Say whether one more of its frames may wait for storage, when so many from all links do."""
         return True
 
-    def learn(self, namings: Iterable[Naming]) -> None:
+    def learn_namings(self, namings: Iterable[Naming]) -> None:
         """Take its word for what conversation ids stand for."""
         raise NotImplementedError
 
-    def find(self, conversation: ConversationId) -> ConversationState | None:
+    def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
         """Return a conversation it may bring entries of, else None."""
         raise NotImplementedError
 
@@ -269,7 +271,7 @@ class EntrySource:
         """Say whether entries of this user are taken from it."""
         return True
 
-    def evidence(self, conversation: ConversationState, frame: Entries) -> None:
+    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         """Take one of two batches that prove a fork; raises LogError when they do not."""
         raise NotImplementedError
 
@@ -279,92 +281,94 @@ class EntrySource:
 
     # ---- what became of a frame
 
-    def left_gap(self, log: LogId, frame: Entries) -> None:
+    def on_gap(self, log: LogId, frame: Entries) -> None:
         """It was dropped: what lies before it is not here."""
 
-    def is_full(self, key: Key) -> None:
+    def on_full(self, key: Key) -> None:
         """No more of this writer is taken there."""
 
-    def is_cut(self, key: Key) -> None:
+    def on_cut(self, key: Key) -> None:
         """It was dropped: nothing of it is visible in its talk."""
 
-    def is_forked(self, log: Log) -> None:
+    def on_forked(self, log: Log) -> None:
         """Nothing more of this log is taken."""
 
-    def contradicted(self) -> None:
+    def on_contradiction(self) -> None:
         """It proved a fork: nothing of it is kept but as evidence."""
 
-    def repeated(self, count: int) -> None:
+    def on_repeated(self, count: int) -> None:
         """So many entries of it were here."""
 
-    def kept(self, key: Key, count: int) -> None:
+    def on_kept(self, key: Key, count: int) -> None:
         """So many entries of it are proven, new, and on their way to the disk."""
 
-    def faulted(self, error: LogError) -> None:
+    def on_fault(self, error: LogError) -> None:
         """It broke a rule of logs, and was found out only after storage was asked."""
 
-    def done(self) -> None:
+    def on_done(self) -> None:
         """What waited for storage is dealt with."""
 
 
 class LinkSource(EntrySource):
     """The far end of a link."""
 
-    def __init__(self, shelf: SyncContext, pull: Fetcher, forks: Forks, side: RemoteState, most_waiting: int) -> None:
-        self._shelf = shelf
-        self._pull = pull
+    def __init__(
+        self, sync: SyncContext, fetcher: Fetcher, forks: Forks, remote: RemoteState, most_waiting: int
+    ) -> None:
+        self._sync = sync
+        self._fetcher = fetcher
         self._forks = forks
         self._most_waiting = most_waiting
-        self.side = side
+        self.remote = remote
 
     @property
     def key(self) -> object:
-        return self.side.link.id
+        return self.remote.link.id
 
     @property
     def payer(self) -> PeerId:
-        return self.side.link.peer
+        return self.remote.link.peer
 
     @property
-    def is_here(self) -> bool:
-        return self._shelf.is_up(self.side)
+    def is_connected(self) -> bool:
+        return self._sync.is_up(self.remote)
 
     def may_wait(self, waiting: int) -> bool:
         return waiting < self._most_waiting
 
-    def learn(self, namings: Iterable[Naming]) -> None:
-        self._shelf.learn(self.side, namings)
+    def learn_namings(self, namings: Iterable[Naming]) -> None:
+        self._sync.learn_namings(self.remote, namings)
 
-    def find(self, conversation: ConversationId) -> ConversationState | None:
-        return self._shelf.named(self.side, conversation)
+    def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
+        return self._sync.find_conversation(self.remote, conversation)
 
     def trusts(self, user: UserId) -> bool:
-        return self._shelf.trusts(self.side, user)
+        return self._sync.trusts(self.remote, user)
 
     def hosts(self, user: UserId) -> bool:
-        return self.side.link.id in self._shelf.presence.hosts(user)
+        return self.remote.link.id in self._sync.presence.hosts(user)
 
-    def evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.take(self.side, conversation, frame)
+    def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
+        self._forks.on_evidence(self.remote, conversation, frame)
 
-    def left_gap(self, log: LogId, frame: Entries) -> None:
-        self._pull.left_gap(self.side, log, frame)
+    def on_gap(self, log: LogId, frame: Entries) -> None:
+        self._fetcher.on_gap(self.remote, log, frame)
 
-    def is_full(self, key: Key) -> None:
-        self._shelf.refuse(self.side, key)
-        self.side.set_ahead(key, {})  # nothing waits for what is not wanted
+    def on_full(self, key: Key) -> None:
+        self._sync.send_full(self.remote, key)
+        self.remote.set_ahead(key, {})  # nothing waits for what is not wanted
 
-    def is_cut(self, key: Key) -> None:
-        self.side.set_ahead(key, {})
+    def on_cut(self, key: Key) -> None:
+        self.remote.set_ahead(key, {})
 
-    def is_forked(self, log: Log) -> None:
-        self._forks.tell(self.side, log)
+    def on_forked(self, log: Log) -> None:
+        self._forks.send_evidence(self.remote, log)
 
-    def kept(self, key: Key, count: int) -> None:
-        if self.side.refused:
-            self.side.refused.pop(key, None)  # it takes no more, and gives: so it hears what became of that
-        self._shelf.step.sources.setdefault(self.side.link.id, set()).add(key)
-        self._pull.progress(key, self.side.link.id)
+    def on_kept(self, key: Key, count: int) -> None:
+        if self.remote.refusals:
+            self.remote.refusals.pop(key, None)  # it takes no more, and gives: so it hears what became of that
+        self._sync.transaction.sources.setdefault(self.remote.link.id, set()).add(key)
+        self._fetcher.on_progress(key, self.remote.link.id)
 
-    def faulted(self, error: LogError) -> None:
-        self._shelf.faulted(self.side, error)
+    def on_fault(self, error: LogError) -> None:
+        self._sync.fail(self.remote, error)

@@ -51,7 +51,7 @@ class DisplayInvariants:
     def is_new(self, peer: SimPeer) -> bool:
         """Say whether nobody has told this peer yet what there is in the room."""
         room = peer.node.sync.conversations.by_id.get(self._judge.room) if peer.node else None
-        return room is not None and room.newcomer
+        return room is not None and room.is_newcomer
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Frames arrive at a peer: perhaps the first marks a newcomer hears."""

@@ -171,7 +171,7 @@ class GroupInvariants:
 
     def names(self, peer: SimPeer) -> dict[ConversationId, Naming]:
         """Return what the groups and talks on a peer's disk are."""
-        talks = peer.disk.storage.load([]).talks
+        talks = peer.disk.storage.load([]).conversations
         found = {talk.id: talk.naming for talk in talks if talk.naming.group or talk.naming.talk}
         self.namings |= found
         return found

@@ -138,12 +138,12 @@ class Invariants:
         """A process began with what its disk holds."""
         self.showing.began(peer, stored.next_place)
         self.reading.began(peer, stored)
-        self._known[peer.name, peer.lives] = {(heard.log, heard.member): heard.seq for heard in stored.heard}
+        self._known[peer.name, peer.lives] = {(heard.log, heard.member): heard.seq for heard in stored.delivered}
 
     def hosting(self, peer: SimPeer, stored: Stored) -> None:
         """A peer hosts one user more, with what its disk holds of that."""
         known = self._known.setdefault((peer.name, peer.lives), {})
-        for heard in stored.heard:
+        for heard in stored.delivered:
             known[heard.log, heard.member] = max(heard.seq, known.get((heard.log, heard.member), 0))
         self.reading.hosting(peer, stored)
 

@@ -116,7 +116,7 @@ class ReadInvariants:
             return
         yield from self._unequal(honest)
         for reader in honest:
-            if reader.linked and reader.node is not None and reader.node.sync.reads.untold:
+            if reader.linked and reader.node is not None and reader.node.sync.read_receipts.has_unsent:
                 yield Fault("unread", "has read what it is about to tell", reader.name)
         marks = {peer.user: peer.disk.storage.load([peer.user]).reads for peer in honest}
         for reader in honest:
@@ -133,9 +133,13 @@ class ReadInvariants:
             for writer in honest:
                 if reader.node is None or writer.node is None or writer.user not in reader.node.links.by_peer:
                     continue
-                side = reader.node.sync.shelf.sides.get(reader.node.links.by_peer[writer.user].id)
-                total = reader.node.sync.reads.sum_toward(side) if side is not None else ""
-                if total and reader is not writer and writer.node.sync.reads.told_sum(reader.user) != total:
+                side = reader.node.sync.context.remotes.get(reader.node.links.by_peer[writer.user].id)
+                total = reader.node.sync.read_receipts.sum_for(side) if side is not None else ""
+                if (
+                    total
+                    and reader is not writer
+                    and writer.node.sync.read_receipts.announced_sum(reader.user) != total
+                ):
                     yield Fault("unread", f"has read what {writer.name} has not been told", reader.name)
 
     def _knows(self, writer: SimPeer, mark: ReadMark) -> bool:
@@ -144,7 +148,7 @@ class ReadInvariants:
             return True
         if self.wants_none(writer) or self.wants_none(reader):
             return True
-        if writer.node.sync.reads.readers.level(mark.log, mark.reader) >= mark.seq:
+        if writer.node.sync.read_receipts.tracker.position(mark.log, mark.reader) >= mark.seq:
             return True
         return any(member == mark.reader for member, _ in writer.disk.storage.readers(mark.log, mark.seq))
 

@@ -115,9 +115,9 @@ class SimPeer:
         """The sum of what it shares with a linked peer; None while that peer has not told whom it hosts."""
         if self.node is None or other.user not in self.node.links.by_peer:
             return None
-        shelf = self.node.sync.shelf
-        side = shelf.sides.get(self.node.links.by_peer[other.user].id)
-        return sum_of(shelf.shared(side)) if side else None
+        shelf = self.node.sync.context
+        side = shelf.remotes.get(self.node.links.by_peer[other.user].id)
+        return sum_of(shelf.shared_conversations(side)) if side else None
 
     def end_to(self, other: SimPeer) -> WireEnd | None:
         """The end here of the one link with a peer; None while there is none that works, both ways."""
@@ -233,7 +233,7 @@ class SimPeer:
             guest.former.append(self)
         stored = self.disk.storage.load([guest.user])
         self.sim.judge.hosting(self, stored)
-        self.put(inputs.UserHosted(_hosted(guest), tuple(stored.heard), tuple(stored.reads)))
+        self.put(inputs.UserHosted(_hosted(guest), tuple(stored.delivered), tuple(stored.reads)))
         self.put(inputs.PresenceSet(guest.user, "online"))
 
     def unhost_guest(self, guest: SimHostedUser) -> None:
@@ -473,7 +473,7 @@ class SimPeer:
             logs, older = self.disk.storage.lookup(order.logs, order.older)
             sizes = {whose: self.disk.storage.size_bytes(*whose) for whose in order.sizes}
             shown = {key: self.disk.storage.shown_by(key) for key in order.shown}
-            every = {whose: self.disk.storage.logs_of(*whose) for whose in order.of}
+            every = {whose: self.disk.storage.logs_of(*whose) for whose in order.all_logs}
             self.put(inputs.LookupResult(order.ticket, logs, older, sizes, shown, every))
 
         self.soon(self.disk.quick, self.disk.slow, read)

@@ -63,10 +63,10 @@ def test_it_goes_on_where_it_was_and_finds_the_newest_first_whatever_came_first(
 
 def test_what_may_not_be_read_now_is_taken_too_for_that_may_change(storage: SqlStorage, index: SearchIndex) -> None:
     ada = Author("ada", 1)
-    storage.commit([released(ada.begins("one", "two"), 1), Change(seen={ada.log: 1})])
+    storage.commit([released(ada.begins("one", "two"), 1), Change(visible={ada.log: 1})])
     index.feed(storage, documents_of)
     assert index.taken().place == 2 and index.belongs_to(storage)
-    storage.commit([Change(seen={ada.log: EVERYTHING})])
+    storage.commit([Change(visible={ada.log: EVERYTHING})])
     assert found(index, "two") == ["ada1.2"]
 
 

@@ -306,10 +306,10 @@ def test_who_is_about_to_tell_what_it_has_read_is_not_at_rest() -> None:
     reading._read(bob, one)
     reading._read(bob, two)
     assert ada.node is not None
-    readers = ada.node.sync.reads.readers
-    while not readers.level(one.log, bob.user):
+    readers = ada.node.sync.read_receipts.tracker
+    while not readers.position(one.log, bob.user):
         sim.run(0.005)
-    assert readers.level(one.log, bob.user) == one.seq
+    assert readers.position(one.log, bob.user) == one.seq
     assert sim.judge.unsettled()
     assert sim.settle()
     assert sim.check() == []
