@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 # In a quiet minute two linked peers exchange pings (each 10 s, from both ends, with their pongs: 24) and digests
 # (each peer one in 5 to 15 s to one of its links: at most 12), and with a digest the sum of read marks. Nothing else.
-QUIET_KINDS = {"Ping", "Pong", "Digest", "Read"}
+QUIET_KINDS = {"Ping", "Pong", "Digest", "ReadFrame"}
 QUIET_FRAMES_A_LINK = 52  # 24 and 12 and 12, and a few
 QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy goes on for ever
 
@@ -321,11 +321,11 @@ class Invariants:
         if loud:
             self.blame("quiet", "all", f"frames in a minute in which nobody did anything: {loud}")
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
-        others = sum(frames.values()) - frames["Read"]
+        others = sum(frames.values()) - frames["ReadFrame"]
         if others > QUIET_FRAMES_A_LINK * links:
             self.blame("quiet", "all", f"{others} frames over {links} links in a quiet minute")
-        if frames["Read"] > frames["Digest"]:  # a sum of what was read goes with a digest, and nothing answers it
-            text = f"{frames['Read']} frames of read marks beside {frames['Digest']} digests in a quiet minute"
+        if frames["ReadFrame"] > frames["Digest"]:  # a sum of what was read goes with a digest, and nothing answers it
+            text = f"{frames['ReadFrame']} frames of read marks beside {frames['Digest']} digests in a quiet minute"
             self.blame("quiet", "all", text)
 
     def faults(self) -> list[Fault]:
