@@ -42,13 +42,13 @@ WEB_INTERFACES = {"rest", "chat_socket", "event_socket", "socketio", "page"}
 
 # The rest of the standard library has neither a clock nor I/O that anyone would reach for by accident.
 NOT_IN_CORE = {
-    *("asyncio", "time", "random", "os", "socket", "sqlalchemy"),
+    *("asyncio", "time", "random", "os", "socket"),
     *("datetime", "secrets", "uuid", "ssl", "threading", "subprocess", "pathlib", "tempfile", "sqlite3", "select"),
 }
 LIBRARIES_OF_CORE = {"cryptography", "msgspec"}
 FILES_WITH_MSGSPEC = {"protocol.py", "core/log.py"}
 # What only some installations have: imported where it is used, never by `import p2pchat`.
-ONLY_LAZILY = {"segno", "zeroconf", "ifaddr", "websockets", "pytest", "hypothesis"}
+ONLY_LAZILY = {"segno", "zeroconf", "ifaddr", "websockets", "pymysql", "psycopg", "pytest", "hypothesis"}
 
 
 class Import(NamedTuple):
@@ -240,7 +240,7 @@ def test_optional_libraries_are_imported_where_they_are_used() -> None:
         ("core/node.py", "def f():\n    from p2pchat import peer", ["core/node.py:2 imports peer"]),
         ("errors.py", "from p2pchat.core import node", ["errors.py:1 imports core"]),
         ("runtime.py", "from p2pchat import __version__", []),
-        ("storage/sql.py", "from p2pchat.identity import keys\nimport sqlalchemy", []),
+        ("storage/sql.py", "from p2pchat.identity import keys\nimport sqlite3", []),
         ("core/node.py", "from p2pchat.protocol import Mark\nfrom .clock import Now\nfrom . import sync", []),
         ("runtime.py", "from .storage import base\nfrom . import client", []),
         ("cli/main.py", "from p2pchat import TCPPeer", []),

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any
-
-from sqlalchemy import Table
 
 from p2pchat.errors import StorageError
 from p2pchat.storage import migrations
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
-from p2pchat.storage.dialects.dialect import Dialect, columns_of
+from p2pchat.storage.dialects.dialect import Dialect, flat
 from p2pchat.storage.errors import translate_errors
-from p2pchat.storage.schema import NEWEST_HEAD, SCHEMA_KEY, WRITER_KEY, meta, metadata
+from p2pchat.storage.schema import NEWEST_HEAD, SCHEMA_KEY, TABLES, WRITER_KEY, Table, meta
 
 BUSY_TIMEOUT = 1.0  # seconds for a peer that is just ending
 ROWS_AT_ONCE = 1024  # read, and written in a few statements
@@ -51,7 +49,7 @@ def copy_rows(source: str, target: str, progress: Progress = lambda done, total:
         with translate_errors(write):
             ours = ends.enter_context(closing(Database(write, writes=True)))
             _make_tables(ours)
-            with ours.begin(), theirs.begin():
+            with ours.transaction(), theirs.transaction():
                 return _copy(theirs, ours, progress)
 
 
@@ -61,19 +59,19 @@ def _reader(dialect: Dialect, ends: ExitStack) -> Database:
     if dialect.is_shared:
         ends.enter_context(closing(Database(dialect, writes=True)))
     database = Database(dialect)
-    older = dialect.older(database)
-    if older is not None:
+    upgraded = dialect.upgraded_copy(database)
+    if upgraded is not None:
         ends.enter_context(closing(database))
-        database = older
-    with database.begin():
+        database = upgraded
+    with database.transaction():
         migrations.check(database)
     return database
 
 
 def _make_tables(database: Database) -> None:
     migrations.prepare(database)
-    with database.begin():
-        for table in metadata.sorted_tables:
+    with database.transaction():
+        for table in TABLES:
             if any(row for row in database.all(f"select * from {table.name} limit 3") if not _is_own(table, row)):
                 raise StorageError(f"{database.dialect.where} holds something already: copy into an empty database")
 
@@ -88,10 +86,10 @@ def _copy(source: Database, target: Database, progress: Progress) -> CopiedRows:
         counts = _counts(source)
     total = sum(counts.values())
     done = 0
-    for table in metadata.sorted_tables:
+    for table in TABLES:
         for rows in _pages(source, table):
             kept = [row for row in rows if not _is_own(table, row)]
-            target.insert(table, list(chain.from_iterable(kept)))
+            target.insert(table, flat(kept))
             done += len(kept)
             progress(done, total)
     _compare(source, target, counts)
@@ -100,7 +98,7 @@ def _copy(source: Database, target: Database, progress: Progress) -> CopiedRows:
 
 def _counts(database: Database) -> dict[str, int]:
     """Return how many rows each table has, but for those of the database itself."""
-    found = {table.name: int(database.value(f"select count(*) from {table.name}")) for table in metadata.sorted_tables}
+    found = {table.name: int(database.value(f"select count(*) from {table.name}")) for table in TABLES}
     own = f"select count(*) from {meta.name} where name in ('{SCHEMA_KEY}', '{WRITER_KEY}')"
     found[meta.name] -= int(database.value(own))
     return found
@@ -108,11 +106,8 @@ def _counts(database: Database) -> dict[str, int]:
 
 def _pages(database: Database, table: Table) -> Iterator[Sequence[Any]]:
     """Yield the rows of a table, some at a time: never all of them are in memory, here or in the driver."""
-    text = f"select {', '.join(columns_of(table))} from {table.name}"
-    options = {"stream_results": True, "yield_per": ROWS_AT_ONCE}
     with translate_errors(database.dialect):
-        with database.connection.exec_driver_sql(text, execution_options=options) as rows:
-            yield from rows.partitions(ROWS_AT_ONCE)
+        yield from database.pages(f"select {', '.join(table.names)} from {table.name}", ROWS_AT_ONCE)
 
 
 def _compare(source: Database, target: Database, counts: dict[str, int]) -> None:

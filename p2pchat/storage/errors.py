@@ -1,12 +1,13 @@
-"""What a database says when it cannot go on, as one sentence that says what to do.
+"""Errors of databases, each as one sentence that says what to do.
 
-The one place where exceptions of a driver become StorageError. Never with the driver's own text of a statement's
-parameters: those are what people wrote. What SQLite's say is here, what those of servers say in dialects/.
+Exceptions of a driver become StorageError here and nowhere else. The text of the driver is never shown: it may quote
+the parameters of a statement, which are what people wrote. The sentences for SQLite are here, those for servers in
+dialects/.
 
-SQLite has no sums over its pages: a disk that turns bits gives back rows of the wrong kind as willingly as true ones.
-What looks at values and finds nonsense says so (Misfit, LogError). But most of what stumbles over such a row looks
-like a defect of ours, and a defect of ours must not be taken for a broken disk: so then the database is looked
-through, and only if it really is damaged, damage is told; the cause goes along for programmers.
+SQLite has no checksums over its pages: a disk that flips bits gives back rows of a wrong type as if they were right.
+Code that looks at such values says so (CorruptRow, LogError). But most errors that such a row causes look like a bug
+of ours, and a bug must not be reported as a broken disk. So the whole database is checked then, and only if it is
+damaged, damage is reported; the cause is chained for programmers.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from sqlalchemy.exc import DBAPIError, ResourceClosedError
+from typing import TYPE_CHECKING
 
 from p2pchat.errors import LogError, StorageError
-from p2pchat.storage.dialects.dialect import Dialect
+
+if TYPE_CHECKING:
+    from p2pchat.storage.dialects.dialect import Dialect
 
 DAMAGED = (
     "{where} is damaged: move it away and start again, what others hold comes back by itself;"
     " or put a backup in its place"
 )
-NOT_TEXT = "Could not decode to UTF-8"  # how the driver's words begin, which have no code
-# What a row of the wrong kind raises, and a defect of ours too. In a commit a ValueError is always the caller's:
-# changes that do not follow.
-IN_ROWS_READ = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
-IN_ROWS_WRITTEN = (TypeError, AttributeError, LookupError, ArithmeticError)
+NOT_TEXT = "Could not decode to UTF-8"  # this error of the driver has a text and no code
+# What a row of a wrong type raises, and a bug of ours too. In a commit a ValueError is always the caller's: changes
+# that do not follow.
+SUSPECT_IN_READS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
+SUSPECT_IN_COMMITS = (TypeError, AttributeError, LookupError, ArithmeticError)
 SENTENCES = {
     sqlite3.SQLITE_FULL: "the disk that holds {where} is full: free some space; nothing of this was kept",
     sqlite3.SQLITE_BUSY: "{where} is in use by another program: stop that one, then start again",
@@ -43,21 +45,21 @@ SENTENCES = {
 
 
 class CorruptRow(ValueError):
-    """A stored value that no writer of ours makes."""
+    """A stored value that no version of p2pchat writes."""
 
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Call whatever stored values raise inside by its name: around what does nothing else than decode them."""
+    """Raise CorruptRow for anything that stored values raise: around code that only decodes them."""
     try:
         yield
-    except IN_ROWS_READ as error:
-        raise CorruptRow(f"a value of another kind: {type(error).__name__}") from error
+    except SUSPECT_IN_READS as error:
+        raise CorruptRow(f"a value of a wrong type: {type(error).__name__}") from error
 
 
-def sentence(error: BaseException | None, where: str) -> str:
-    """Return what to tell a person about this exception of SQLite's driver; `where` is the file."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says which kind of that
+def explain_sqlite(error: BaseException | None, where: str) -> str:
+    """Return the error text for an exception of SQLite's driver; `where` is the file."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the higher bits say more, which is not needed
     known = DAMAGED if str(error).startswith(NOT_TEXT) else SENTENCES.get(code)
     if known is not None:
         return known.format(where=where)
@@ -68,22 +70,18 @@ def sentence(error: BaseException | None, where: str) -> str:
 def translate_errors(
     dialect: Dialect,
     is_damaged: Callable[[], bool] = lambda: False,
-    suspect: tuple[type[Exception], ...] = IN_ROWS_READ,
+    suspect: tuple[type[Exception], ...] = SUSPECT_IN_READS,
 ) -> Iterator[None]:
-    """Turn every exception of the driver inside, and what damaged rows raise, into StorageError.
+    """Raise StorageError for exceptions of the driver, and for those that damaged rows cause.
 
     Args:
-        is_damaged: Looks through the database; asked when one of `suspect` was raised.
+        is_damaged: Checks the database; called when one of `suspect` was raised.
     """
     try:
         yield
-    except DBAPIError as error:
-        raise StorageError(dialect.sentence(error.orig)) from None
-    except ResourceClosedError:
-        raise StorageError(f"{dialect.where} was closed") from None
     except dialect.errors as error:
-        raise StorageError(dialect.sentence(error)) from None
-    except (CorruptRow, LogError, UnicodeDecodeError) as error:  # the last is the driver's, of what is no text
+        raise StorageError(dialect.explain(error)) from None
+    except (CorruptRow, LogError, UnicodeDecodeError) as error:  # the last is the driver's, for what is no text
         raise StorageError(dialect.damaged) from error
     except suspect as error:
         if not is_damaged():

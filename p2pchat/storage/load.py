@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
-
 from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.records import (
@@ -30,7 +28,7 @@ from p2pchat.storage.database import Database, naming_of_text
 from p2pchat.storage.dialects.dialect import placeholders
 from p2pchat.storage.errors import CorruptRow, decoding
 from p2pchat.storage.read import CITES, FACTS, cites_of, log_facts
-from p2pchat.storage.schema import COVERED, FORKED, OWN_KEYS, SEQ_BITS, SEQS, THEN_ENTRIES, hosted, tokens
+from p2pchat.storage.schema import COVERED, FORKED, OWN_KEYS, SEQ_BITS, SEQS, THEN_ENTRIES
 
 NEWEST_C = """
 select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c
@@ -83,6 +81,7 @@ join users u on u.number = l.writer
 where e.conversation = c.number
 order by c.number, e.id
 """
+TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
 USERS_AT_ONCE = 500
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
@@ -142,16 +141,19 @@ def load_of_users(database: Database, users: Sequence[UserId]) -> Stored:
 
 def load_token(database: Database, hash: bytes) -> Token | None:
     """Return a token by its hash; None when there is none, or its user is hosted no more."""
-    found = select(tokens).join(hosted, hosted.c.id == tokens.c.owner).where(tokens.c.hash == hash)
-    row = database.connection.execute(found).first()
-    return None if row is None else Token(row.hash, row.owner.hex(), row.created_at, row.label)
+    row = database.first(f"{TOKENS} join hosted h on h.id = t.owner where t.hash = ?", hash)
+    return None if row is None else _token(row)
 
 
 def load_tokens(database: Database, user: UserId | None) -> list[Token]:
     """Return the tokens of a user, or (None) all, in the order they were made."""
-    found = select(tokens).order_by(tokens.c.created_at, tokens.c.hash)
-    rows = database.connection.execute(found if user is None else found.where(tokens.c.owner == bytes.fromhex(user)))
-    return [Token(row.hash, row.owner.hex(), row.created_at, row.label) for row in rows]
+    only, values = ("", ()) if user is None else ("where t.owner = ?", (bytes.fromhex(user),))
+    return [_token(row) for row in database.all(f"{TOKENS} {only} order by t.created_at, t.hash", *values)]
+
+
+def _token(row: Any) -> Token:
+    hash, owner, created_at, label = row
+    return Token(hash, owner.hex(), created_at, label)
 
 
 def load_meta(database: Database) -> dict[str, str]:

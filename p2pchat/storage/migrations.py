@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import inspect, select, update
-
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.records import relation_of
 from p2pchat.errors import LogError, StorageError
 from p2pchat.storage.database import Database, mending_row
-from p2pchat.storage.schema import SCHEMA_KEY, SCHEMA_VERSION, SEQ_BITS, SEQS, mendings, meta, metadata
+from p2pchat.storage.schema import SCHEMA_KEY, SCHEMA_VERSION, SEQ_BITS, SEQS, TABLES, mendings, meta
 
 # ---- migrating
 #
@@ -25,6 +23,7 @@ from p2pchat.storage.schema import SCHEMA_KEY, SCHEMA_VERSION, SEQ_BITS, SEQS, m
 # A copy of the former one is beside it by then (migrations.py). Each may take its time: it happens once.
 
 
+VERSION = "select value from meta where name = ?"
 Migration = Callable[[Database], None]
 
 ROWS_AT_ONCE = 10_000  # read and decoded; some megabytes
@@ -41,7 +40,7 @@ order by e.id limit ?
 
 def keep_mendings(database: Database) -> None:
     """To version 2: edits, deletions and reactions change what they name. The former version only stored them."""
-    metadata.create_all(database.connection)
+    database.dialect.make_tables(database)
     after = 0
     while rows := database.all(REFERRING, after, ROWS_AT_ONCE):
         values: list[object] = []
@@ -58,7 +57,7 @@ def keep_mendings(database: Database) -> None:
 
 def keep_hosted(database: Database) -> None:
     """To version 3: tables for hosted users and their tokens."""
-    metadata.create_all(database.connection)
+    database.dialect.make_tables(database)
 
 
 MIGRATIONS: Sequence[Migration] = (keep_mendings, keep_hosted)  # MIGRATIONS[n - 1] turns version n into n + 1
@@ -74,16 +73,16 @@ def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) ->
         StorageError: It is of a newer version, or no database of ours; it is left as it was.
     """
     wanted = 1 + len(migrations)
-    with database.begin():
+    with database.transaction():
         found = version(database)
         if found is None:
             database.dialect.make_tables(database)
-            database.connection.execute(meta.insert().values(name=SCHEMA_KEY, value=str(wanted)))
+            database.insert(meta, (SCHEMA_KEY, str(wanted)))
             return
     if found > wanted:
         raise _newer(database, found)
     if found < wanted:
-        database.dialect.keep_former(database, found)
+        database.dialect.back_up(database, found)
         _migrate(database, migrations, found)
 
 
@@ -95,7 +94,7 @@ def is_older(database: Database) -> bool:
 
 def bring_up_to_date(database: Database) -> None:
     """Migrate a database that is only a copy."""
-    with database.begin():
+    with database.transaction():
         found = version(database) or 1
     _migrate(database, MIGRATIONS, found)
 
@@ -117,12 +116,11 @@ def _newer(database: Database, found: int) -> StorageError:
 
 def version(database: Database) -> int | None:
     """Return the schema version, None for an empty database."""
-    tables = inspect(database.connection).get_table_names()
+    tables = database.dialect.table_names(database)
     if not tables:
         return None
-    key = select(meta.c.value).where(meta.c.name == SCHEMA_KEY)
-    text = database.connection.scalar(key) if "meta" in tables else None
-    if text is None and database.dialect.commits_tables and set(tables) <= set(metadata.tables):
+    text = database.value(VERSION, SCHEMA_KEY) if "meta" in tables else None
+    if text is None and database.dialect.commits_tables and tables <= {table.name for table in TABLES}:
         return None  # it was stopped while they were made
     if not isinstance(text, str) or not (text.isdecimal() and len(text) < 9):
         raise StorageError(f"{database.dialect.where} is a database of another program: name another one")
@@ -130,9 +128,7 @@ def version(database: Database) -> int | None:
 
 
 def _migrate(database: Database, migrations: Sequence[Migration], found: int) -> None:
-    with database.begin():
+    with database.transaction():
         for migration in migrations[found - 1 :]:
             migration(database)
-        database.connection.execute(
-            update(meta).where(meta.c.name == SCHEMA_KEY).values(value=str(1 + len(migrations)))
-        )
+        database.run("update meta set value = ? where name = ?", str(1 + len(migrations)), SCHEMA_KEY)

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
-
 from p2pchat.config import MIB, Settings
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored, StoredUser, Token
@@ -24,7 +22,7 @@ from p2pchat.storage import migrations
 from p2pchat.storage.base import ReleasedEntry, SortKey, StoredConversation
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
-from p2pchat.storage.errors import IN_ROWS_WRITTEN, translate_errors
+from p2pchat.storage.errors import SUSPECT_IN_COMMITS, translate_errors
 from p2pchat.storage.load import (
     load,
     load_hosted,
@@ -36,7 +34,7 @@ from p2pchat.storage.load import (
 )
 from p2pchat.storage.messages import BoundedMessageQueries, MessageQueries
 from p2pchat.storage.read import READ, BatchQueries, LogQueries
-from p2pchat.storage.verify import unproven
+from p2pchat.storage.verify import verify_logs
 from p2pchat.storage.write import CommitWriter
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is told as what it is
@@ -64,7 +62,7 @@ class SqlStorage:
         self._settings = settings or Settings()
         self._url = url
         self._dialect = dialect_of(url, busy_timeout)
-        self._failures: tuple[type[BaseException], ...] = (DBAPIError, *self._dialect.errors)
+        self._failures = self._dialect.errors
         self._busy_timeout = busy_timeout
         self._lock = threading.Lock()  # one reader at a time
         self._damaged = False  # looked through once, and something was wrong
@@ -86,14 +84,14 @@ class SqlStorage:
     def _open_reader(self) -> None:
         self._dialect.require()
         self._read = self._open(writes=False)
-        older = self._dialect.older(self._read) if self._writer is None else None
-        if older is not None:
-            self._read = older
-            self._databases.append(older)
-        with self._read.begin():
+        upgraded = self._dialect.upgraded_copy(self._read) if self._writer is None else None
+        if upgraded is not None:
+            self._read = upgraded
+            self._databases.append(upgraded)
+        with self._read.transaction():
             migrations.check(self._read)
         self._reader = LogQueries(self._read, self._settings)
-        self._showing = (BoundedMessageQueries if self._dialect.asks_within_bounds else MessageQueries)(self._reader)
+        self._showing = (BoundedMessageQueries if self._dialect.sorts_whole_tables else MessageQueries)(self._reader)
 
     def _open(self, *, writes: bool) -> Database:
         self._databases.append(Database(self._dialect, writes=writes))
@@ -127,7 +125,7 @@ class SqlStorage:
 
     def commit(self, changes: Sequence[Change]) -> None:
         writer = self._writing()
-        with translate_errors(self._dialect, self._is_damaged, IN_ROWS_WRITTEN):
+        with translate_errors(self._dialect, self._is_damaged, SUSPECT_IN_COMMITS):
             if writer.fence is None:
                 writer.commit(changes)
             else:
@@ -207,9 +205,11 @@ class SqlStorage:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         with self._lock, translate_errors(self._dialect, self._looks_damaged):
+            if not self._databases:
+                raise StorageError(f"{self._dialect.where} was closed")
             self._read.reconnect()
             try:
-                with self._read.begin():
+                with self._read.transaction():
                     yield
             except self._failures:
                 self._read.mark_suspect()
@@ -327,7 +327,7 @@ class SqlStorage:
     def faults(self, most: int) -> list[str]:
         """Read everything and return what is damaged in it, at most so many faults; [] when it is whole."""
         with self._reading():
-            found = self._dialect.faults(self._read, most) or unproven(self._read, most)
+            found = self._dialect.faults(self._read, most) or verify_logs(self._read, most)
             return found or list(self._dialect.wrong_types(self._read))[:most]
 
     def copy_to(self, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:

@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Column, LargeBinary, String
-
 from p2pchat.core.log import LogId, decode_entry, extend_chain, first_chain, head_message, verify
 from p2pchat.errors import LogError
 from p2pchat.storage.database import Database
-from p2pchat.storage.schema import NEWEST_HEAD, SEQS, metadata
+from p2pchat.storage.schema import BIGINT, BYTES, NEWEST_HEAD, NUMBER, SEQS, SMALLINT, TABLES, Column
 
 LOGS = """
 select l.number, c.id, u.id, l.run, l.conversation from logs l
@@ -35,7 +33,7 @@ or not exists (select 1 from entries where id = p.start + p.entries - 1)
 NOT_OURS = (TypeError, ValueError, AttributeError, ArithmeticError, LogError)
 
 
-def unproven(database: Database, most: int) -> list[str]:
+def verify_logs(database: Database, most: int) -> list[str]:
     """Return what is stored and not as it was signed, a sentence a log, at most so many; [] when all of it is."""
     found: list[str] = []
     for row in database.all(LOGS):
@@ -56,14 +54,14 @@ def unproven(database: Database, most: int) -> list[str]:
 
 def wrong_types(database: Database) -> Iterator[str]:
     """Yield a sentence for each table with values of a kind that nobody writes there: SQLite takes any anywhere."""
-    for table in metadata.sorted_tables:
+    for table in TABLES:
         wrong = " or ".join(f"typeof({column.name}) not in {_kinds(column)}" for column in table.columns)
         if count := database.value(f"select count(*) from {table.name} where {wrong}"):
             yield f"{count} rows of {table.name} hold values of another kind"
 
 
-def _kinds(column: Column[Any]) -> tuple[str, str]:
-    kind = "blob" if isinstance(column.type, LargeBinary) else "text" if isinstance(column.type, String) else "integer"
+def _kinds(column: Column) -> tuple[str, str]:
+    kind = "blob" if column.type == BYTES else "integer" if column.type in (NUMBER, BIGINT, SMALLINT) else "text"
     return (kind, "null" if column.nullable else kind)
 
 

@@ -12,8 +12,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Table
-
 from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, first_chain
 from p2pchat.core.records import (
@@ -52,6 +50,7 @@ from p2pchat.storage.schema import (
     SEQ_BITS,
     SEQS,
     WRITER_KEY,
+    Table,
     addresses,
     cites,
     consumers,
@@ -112,7 +111,7 @@ class CommitWriter:
     def commit(self, changes: Sequence[Change]) -> None:
         """Make all of it durable or nothing; whatever happens, the next commit begins from what is stored."""
         try:
-            self._db.start()
+            self._db.begin()
             if self.fence is not None:
                 self.fence.turn()
             rows = RowBuffer(self, self._db, self._settings)
@@ -472,7 +471,7 @@ class WriterFence:
         self._name = os.urandom(8).hex()
         self._count = 0
         self.is_under_way = False
-        with database.begin():
+        with database.transaction():
             database.insert(meta, (WRITER_KEY, self._stamp(0)), Conflict.REPLACE)
 
     def _stamp(self, count: int) -> str:
@@ -493,7 +492,7 @@ class WriterFence:
 
     def was_kept(self) -> bool:
         """On a new connection: whether the commit under way was. Raises StorageError when somebody else has written."""
-        with self._db.begin():
+        with self._db.transaction():
             last = self._db.value(LAST)
         if last == self._stamp(self._count):
             self.is_under_way = False

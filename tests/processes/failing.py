@@ -106,11 +106,8 @@ def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before
 
 def _statement(count: Count) -> None:
     """Between two statements of a transaction: while the tables are made, in a migration, in the middle of rows."""
-    from sqlalchemy import Engine, event
-
     from p2pchat.storage.database import Database
 
-    event.listen(Engine, "before_cursor_execute", lambda *_: count.hit())
     for name in ("all", "run", "insert"):
         _put(Database, name, _counted(getattr(Database, name), count))
 
@@ -125,17 +122,14 @@ def _counted(function: Callable[..., Any], count: Count) -> Callable[..., Any]:
 
 def _newer(_: Count) -> None:
     """Be a version whose database is one further: it has to migrate what the present one made."""
-    from sqlalchemy import text
-
     from p2pchat.storage import migrations as migrating
     from p2pchat.storage import migrations as schema
     from p2pchat.storage.database import Database
 
     def one_more(database: Database) -> None:
-        connection = database.connection
-        connection.execute(text("create table later (user integer primary key, about text not null)"))
-        connection.execute(text("insert into later (user, about) select number, 'nothing yet' from users"))
-        connection.execute(text("create index later_by_about on later (about)"))
+        database.run("create table later (user integer primary key, about text not null)")
+        database.run("insert into later (user, about) select number, 'nothing yet' from users")
+        database.run("create index later_by_about on later (about)")
 
     migrations = (*migrating.MIGRATIONS, one_more)
     prepare = schema.prepare
@@ -145,31 +139,20 @@ def _newer(_: Count) -> None:
 
 def _backing_up(count: Count) -> None:
     """In the copy that is made before a migration, after K of its pages."""
-    from sqlalchemy import Connection
-
-    from p2pchat.storage.dialects import sqlite
-    from p2pchat.storage.dialects.sqlite import driver_of
-
-    class PageByPage:
-        def __init__(self, connection: Connection) -> None:
-            self._driver = driver_of(connection)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._driver, name)
-
-        def backup(self, target: Any) -> None:
-            self._driver.backup(target, pages=1, progress=lambda *_: count.hit(), sleep=0)
-
-    _put(sqlite, "driver_of", PageByPage)
+    _at_pages(count)
 
 
 def _copying(count: Count) -> None:
     """In the copy of `p2pchat backup`, after K of its pages."""
+    _at_pages(count)
+
+
+def _at_pages(count: Count) -> None:
     from p2pchat.storage.dialects import sqlite
 
-    copy_to = sqlite.copy_to
+    copy_database = sqlite.copy_database
     _put(sqlite, "PAGES_COPIED", 1)
-    _put(sqlite, "copy_to", lambda connection, path, _: copy_to(connection, path, lambda *_: count.hit()))
+    _put(sqlite, "copy_database", lambda driver, path, *_: copy_database(driver, path, lambda *_: count.hit()))
 
 
 # ---- links

@@ -176,7 +176,6 @@ def _import_everything() -> None:
         if "testing" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for name in (
-        "sqlalchemy.dialects.sqlite.pysqlite",
         "filelock",
         "asyncio.runners",
         "tests.processes.failing",

@@ -14,7 +14,7 @@ from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
-from p2pchat.storage.schema import SCHEMA_KEY, metadata
+from p2pchat.storage.schema import SCHEMA_KEY, TABLES
 from p2pchat.storage.sql import SqlStorage
 from tests.databases.servers import KINDS
 
@@ -23,9 +23,10 @@ SMALL = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, re
 
 def empty(url: str) -> None:
     """Take everything out of a server's database, as if it were new: making one takes ten times as long."""
-    with closing(Database(dialect_of(url, 1.0), writes=True)) as database, database.begin():
-        for table in metadata.tables:
-            database.run(f"delete from {table}" + (f" where name <> '{SCHEMA_KEY}'" if table == "meta" else ""))
+    with closing(Database(dialect_of(url, 1.0), writes=True)) as database, database.transaction():
+        for table in TABLES:
+            kept = f" where name <> '{SCHEMA_KEY}'" if table.name == "meta" else ""
+            database.run(f"delete from {table.name}{kept}")
 
 
 @pytest.fixture(params=["memory", "sqlite", "mariadb", "postgresql"])

@@ -42,5 +42,5 @@ def test_a_copy_can_be_put_into_another_storage() -> None:
 
 
 def test_it_loads_no_database() -> None:
-    check = "import sys, p2pchat.storage.memory; sys.exit('sqlalchemy' in sys.modules)"
+    check = "import sys, p2pchat.storage.memory; sys.exit('sqlite3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0

@@ -13,7 +13,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
 
 from p2pchat.config import Settings
 from p2pchat.core.records import Change, Start, TailStart, WantStart
@@ -22,9 +21,9 @@ from p2pchat.storage import migrations as migrating
 from p2pchat.storage import migrations as schema
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
-from p2pchat.storage.dialects.sqlite import driver_of, sqlite_url
-from p2pchat.storage.errors import sentence
-from p2pchat.storage.schema import metadata
+from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.errors import explain_sqlite
+from p2pchat.storage.schema import TABLES
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
 from tests.storage.writers import MORNING, ROOM, Author, many, proves, released, user
@@ -113,7 +112,7 @@ def test_no_question_passes_over_a_whole_table_that_grows(path: Path) -> None:
     ada, asked = Author("ada", 1), list[str]()
     with closing(opened(path)) as storage:
         storage.commit([released(ada.begins(*many(9)), 1)])
-        driver = driver_of(storage._databases[1].connection)
+        driver = storage._databases[1].driver
         driver.set_trace_callback(asked.append)
         storage.load([user("ada")])
         storage.lookup([ada.lookup], [(ROOM, user("ada"))])
@@ -204,15 +203,14 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> 
 
 def test_a_new_database_has_the_tables_and_indexes_of_this_version(path: Path, tmp_path: Path) -> None:
     opened(path).close()
-    by_sqlalchemy = create_engine(sqlite_url(tmp_path / "other.db"))
-    metadata.create_all(by_sqlalchemy)
-    by_sqlalchemy.dispose()
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database:
+        database.executescript(Path(__file__).with_name("version3.sql").read_text("utf-8"))
     made = []
     for each in (path, tmp_path / "other.db"):
         with closing(sqlite3.connect(each)) as database:
             made.append(set(database.execute("select type, name, sql from sqlite_master")))
     assert made[0] == made[1]
-    assert len(made[0]) > len(metadata.tables)
+    assert len(made[0]) > len(TABLES)
 
 
 def test_a_database_of_another_program_is_refused(path: Path) -> None:
@@ -376,7 +374,7 @@ def test_a_database_that_may_not_be_written_says_so(path: Path) -> None:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
         with pytest.raises(sqlite3.OperationalError) as told:
             database.execute("delete from meta")
-    assert sentence(told.value, "chat.db") == "chat.db cannot be written: check its owner and its permissions"
+    assert explain_sqlite(told.value, "chat.db") == "chat.db cannot be written: check its owner and its permissions"
 
 
 def test_a_full_database_keeps_nothing_of_a_commit_and_goes_on_when_there_is_room(path: Path) -> None:
@@ -397,7 +395,7 @@ def test_a_full_database_keeps_nothing_of_a_commit_and_goes_on_when_there_is_roo
 
 def limit_pages(storage: SqlStorage, pages: int) -> None:
     """Let the database grow to so many pages: what a quota or a full disk comes to."""
-    driver_of(storage._databases[0].connection).execute(f"pragma max_page_count = {pages}")
+    storage._databases[0].driver.execute(f"pragma max_page_count = {pages}")
 
 
 FILL = """
@@ -407,7 +405,6 @@ from p2pchat.config import Settings
 from p2pchat.errors import StorageError
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.schema import metadata
 from tests.storage.writers import Author, many
 directory, kept = Path(sys.argv[1]), 0
 storage = SqlStorage(sqlite_url(directory / "chat.db"), Settings(wal_warm_bytes=1 << 18))
@@ -501,7 +498,6 @@ WRITE = """
 import sys
 from p2pchat.config import Settings
 from p2pchat.storage.sql import SqlStorage
-from p2pchat.storage.schema import metadata
 from tests.storage.writers import Author, many, released
 storage = SqlStorage(sys.argv[1], Settings(wal_warm_bytes=0))
 ada = Author("ada", int(sys.argv[2]))

@@ -1,8 +1,8 @@
-"""What is different from one kind of database to the next; everything else in storage/ is the same for all of them.
+"""Differences between kinds of databases. The rest of storage/ is the same for all of them.
 
-Statements are written once, with `?` for each value and in words that SQLite, MySQL, MariaDB and PostgreSQL share:
-`text` turns them into what the driver takes. What SQLite and PostgreSQL answer in the order of an index, MySQL sorts
-whole first, so questions for the newest of very many are asked within bounds (`asks_within_bounds`, showing.py).
+Statements are written once, with `?` for each value and in words that SQLite, MySQL, MariaDB and PostgreSQL share.
+`Dialect.text` turns them into what the driver takes. SQLite and PostgreSQL answer in the order of an index, but MySQL
+sorts the whole table first: questions for the newest few rows are asked within bounds there (`sorts_whole_tables`).
 """
 
 from __future__ import annotations
@@ -12,47 +12,50 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table
-
-from p2pchat.storage.schema import metadata
+from p2pchat.storage.schema import TABLES, Table, Types, create_statements
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
 
 
 class Conflict(Enum):
-    """What becomes of a row whose key is there already."""
+    """What an insert does with a row whose key exists."""
 
-    NONE = ""  # no such row may come
-    REPLACE = "replace"  # it takes the other one's place
-    HIGHER = "higher"  # it does if its last column is higher
+    NONE = ""  # fail
+    REPLACE = "replace"  # replace the row
+    HIGHER = "higher"  # replace the row if the last column of the new one is higher
 
 
 class Dialect(ABC):
-    """One database and how it is spoken to.
+    """One database and the language it speaks.
+
+    Connections are those of the driver, as PEP 249 has them.
 
     Attributes:
-        where: What errors call it: never with a password in it.
-        path: The file it is kept in; None where a server keeps it.
-        errors: What its driver raises.
-        begins: The statement a transaction that writes begins with; "" where any statement begins one.
-        asks_within_bounds: Whether it would sort all of a table to give the newest few.
-        commits_tables: Whether what makes or changes a table is kept at once, whatever becomes of the transaction.
-        is_shared: Whether others could write there unnoticed: then each commit says who it is from (write.py).
-        most_bytes: What one statement may have of text, 0 for no such limit.
-        damaged: What to tell when what it holds is not what was written.
+        where: Its name in errors, without a password.
+        path: Its file; None if a server keeps it.
+        errors: The exceptions of its driver.
+        types: Its words for the types of schema.py.
+        begins_write, begins_read: The statement that begins a transaction; "" if any statement begins one.
+        sorts_whole_tables: Whether it sorts a whole table to give the newest few rows.
+        commits_tables: Whether making or changing a table commits at once, whatever becomes of the transaction.
+        is_shared: Whether others could write there unnoticed; then each commit says who it is from (write.py).
+        max_statement_bytes: Most bytes of text in one statement; 0 for no limit.
+        damaged: The error text for a database that holds something else than was written.
     """
 
     where: str
     path: Path | None = None
     errors: tuple[type[BaseException], ...]
-    begins = ""
-    asks_within_bounds = False
+    types: Types
+    begins_write = ""
+    begins_read = ""
+    sorts_whole_tables = False
     commits_tables = False
     is_shared = False
-    most_bytes = 0
+    max_statement_bytes = 0
     damaged: str
 
     # ---- statements
@@ -62,46 +65,67 @@ class Dialect(ABC):
         return statement
 
     def on_conflict(self, table: Table, conflict: Conflict) -> str:
-        """Return the clause that an insert ends with."""
+        """Return the clause that ends an insert."""
         if conflict is Conflict.NONE:
             return ""
-        return _on_conflict(table, conflict)
+        sets = ", ".join(f"{name} = excluded.{name}" for name in table.names if name not in table.keys)
+        last = table.names[-1]
+        only = f" where excluded.{last} > {table.name}.{last}" if conflict is Conflict.HIGHER else ""
+        return f"on conflict ({', '.join(table.keys)}) do update set {sets}{only}"
 
     # ---- connections
 
     @abstractmethod
     def require(self) -> None:
-        """Raise StorageError when there is nothing to read here."""
+        """Raise StorageError if there is nothing to read."""
 
     @abstractmethod
-    def connect(self, *, writes: bool) -> Connection:
-        """Open a connection; one that writes is the only one, or StorageError says who else does."""
+    def connect(self, *, writes: bool) -> Any:
+        """Open a connection. Only one may write at a time; StorageError if another program has it."""
 
-    def is_cut(self, connection: Connection) -> bool:
-        """Whether a connection that rests seems to have been ended from the other side; asks nobody."""
+    def is_cut(self, driver: Any) -> bool:
+        """Return whether the other side seems to have ended an idle connection; sends nothing."""
         return False
 
     @abstractmethod
-    def answers(self, connection: Connection) -> bool:
-        """Whether a connection that failed can still be used."""
+    def is_alive(self, driver: Any) -> bool:
+        """Return whether a connection that failed can still be used."""
 
     @abstractmethod
-    def sentence(self, error: BaseException | None) -> str:
-        """Return what to tell a person about this exception of the driver."""
+    def explain(self, error: BaseException | None) -> str:
+        """Return the error text for this exception of the driver."""
 
-    # ---- care
+    def stream(self, driver: Any) -> Any:
+        """Return a cursor that never holds all rows of an answer in memory."""
+        return driver.cursor()
+
+    # ---- tables
+
+    @abstractmethod
+    def table_names(self, database: Database) -> set[str]:
+        """Return the names of all tables."""
 
     def make_tables(self, database: Database) -> None:
-        """Make those tables of a new database that are not there."""
-        metadata.create_all(database.connection)
+        """Make the tables that are missing."""
+        there = self.table_names(database)
+        for table in TABLES:
+            if table.name not in there:
+                for statement in self.create_statements(database, table):
+                    database.run(statement)
 
-    def older(self, database: Database) -> Database | None:
-        """Return a copy for reading of a database of an earlier version, brought up to date; None when it is not so."""
+    def create_statements(self, database: Database, table: Table) -> list[str]:
+        """Return the statements that make a table and its indexes."""
+        return create_statements(table, self.types)
+
+    def upgraded_copy(self, database: Database) -> Database | None:
+        """Return a migrated copy of a database of an earlier version, for reading; None if it is not earlier."""
         return None
 
     @abstractmethod
-    def keep_former(self, database: Database, version: int) -> None:
-        """Put a copy aside before a database of this version is migrated; a server's own backups are for that."""
+    def back_up(self, database: Database, version: int) -> None:
+        """Copy a database of this version before it is migrated."""
+
+    # ---- care
 
     @abstractmethod
     def warm(self, database: Database, size_bytes: int) -> None:
@@ -109,60 +133,52 @@ class Dialect(ABC):
 
     @abstractmethod
     def tidy(self, database: Database) -> None:
-        """Spare a commit to come what it would do for many before it."""
+        """Do what a later commit would otherwise do for many before it."""
 
     @abstractmethod
     def check_writable(self, database: Database, size_bytes: int) -> None:
-        """Write about so many bytes and take them away again; raises what a commit would."""
+        """Write about so many bytes and delete them; raise what a commit would."""
 
     @abstractmethod
     def most_stored(self, database: Database) -> int:
-        """Return a number of bytes that all entries together do not exceed, without reading them."""
+        """Return an upper bound for the bytes of all entries, without reading them."""
 
     @abstractmethod
     def size_on_disk(self, database: Database) -> int:
         """Return about how many bytes the database takes."""
 
     def faults(self, database: Database, most: int) -> list[str]:
-        """Read everything and return what is wrong in its structure, at most so many; a server sees to that itself."""
+        """Check the structure of the database; return at most so many faults. A server does that itself."""
         return []
 
     def wrong_types(self, database: Database) -> Iterator[str]:
-        """Yield what is wrong with the kinds of values; where columns have types there is nothing to look for."""
+        """Yield a sentence for values of a wrong type, for databases that take any type anywhere."""
         yield from ()
 
     def is_damaged(self, database: Database) -> bool:
-        """Whether rows hold what nobody wrote there; asked when something stumbled over one."""
+        """Return whether rows hold what no peer wrote; asked when a row could not be read."""
         return False
 
     def copy_to(self, database: Database, path: Path, progress: Callable[[int, int], None]) -> None:
-        """Copy the whole database into a new file, as it is at this moment."""
+        """Copy the whole database into a new file, as of now."""
         raise NotImplementedError
 
     @abstractmethod
     def interrupt(self, database: Database) -> None:
-        """Have what another thread asks there end with an error."""
+        """Make what another thread asks there fail."""
 
     def facts(self, database: Database) -> dict[str, str]:
-        """Return how it is really set, for benchmarks and `doctor`."""
+        """Return the settings in force, for benchmarks and `doctor`."""
         return {}
 
 
-@lru_cache(maxsize=128)
-def _on_conflict(table: Table, conflict: Conflict) -> str:
-    keys = ", ".join(column.name for column in table.primary_key)
-    sets = [f"{c.name} = excluded.{c.name}" for c in table.columns if not c.primary_key]
-    last = columns_of(table)[-1]
-    only = f" where excluded.{last} > {table.name}.{last}" if conflict is Conflict.HIGHER else ""
-    return f"on conflict ({keys}) do update set {', '.join(sets)}{only}"
-
-
+@lru_cache(maxsize=64)
 def placeholders(width: int, rows: int) -> str:
     """Return the list of values of an insert."""
     row = f"({', '.join('?' * width)})"
     return ", ".join([row] * rows)
 
 
-@lru_cache(maxsize=128)
-def columns_of(table: Table) -> Sequence[str]:
-    return tuple(column.name for column in table.columns)
+def flat(rows: Sequence[Sequence[object]]) -> list[object]:
+    """Return the values of all rows in one list."""
+    return [value for row in rows for value in row]

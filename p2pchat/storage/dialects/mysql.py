@@ -1,7 +1,7 @@
 """MySQL and MariaDB, by PyMySQL.
 
-Their tables are made with a collation that takes no two texts for one: not upper and lower case, no accents, and no
-blanks at the end.
+Their tables are made with a collation that never takes two different texts for one: it tells upper case from lower
+case, knows accents, and counts blanks at the end.
 """
 
 from __future__ import annotations
@@ -12,10 +12,6 @@ import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
-
-from sqlalchemy import URL, Connection, Engine, Table, event
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.schema import CreateTable
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
@@ -30,54 +26,54 @@ from p2pchat.storage.dialects.server import (
     MISSING,
     READONLY,
     ServerDialect,
-    placed,
+    execute,
+    percent_style,
+    value,
 )
-from p2pchat.storage.schema import NEWEST_HEAD, NEWEST_HEAD_GROUPED, THEN_ENTRIES, THEN_ENTRIES_STRAIGHT
+from p2pchat.storage.dialects.url import DatabaseURL
+from p2pchat.storage.schema import (
+    BIGINT,
+    BYTES,
+    LONG_TEXT,
+    NAME,
+    NEWEST_HEAD,
+    NEWEST_HEAD_GROUPED,
+    NUMBER,
+    SMALLINT,
+    TEXT,
+    THEN_ENTRIES,
+    THEN_ENTRIES_STRAIGHT,
+    Table,
+    create_statements,
+)
 
-ANSWERS_WITHIN = 60  # seconds: the longest that a statement of ours takes; then the server is gone
+ANSWERS_WITHIN = 60  # seconds: longer than any statement of ours takes; then the server is gone
 IDLE_MOST = 2_147_483  # seconds that a connection may rest: the most that Windows takes
 STATEMENT_BYTES = 4 << 20  # of text: MariaDB takes 16 MiB, and quotes and backslashes count twice
 LOCK = "concat('p2pchat.', left(sha2(database(), 256), 40))"  # names of locks are the whole server's
 SIZE = """
 select coalesce(sum(data_length + index_length), 0) from information_schema.tables where table_schema = database()
 """
+TABLE_NAMES = """
+select table_name from information_schema.tables where table_schema = database() and table_type = 'BASE TABLE'
+"""
 TOO_LARGE = "{where} takes no message this large: raise max_allowed_packet of the server to 16 MiB"
 OTHERWISE = {NEWEST_HEAD: NEWEST_HEAD_GROUPED, THEN_ENTRIES: THEN_ENTRIES_STRAIGHT}
 SHOWN = ("version", "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_buffer_pool_size", "sync_binlog")
-
-
-@compiles(CreateTable, "mysql", "mariadb")
-def _create_table(element: CreateTable, compiler: Any, **words: Any) -> str:
-    collation = "utf8mb4_nopad_bin" if compiler.dialect.is_mariadb else "utf8mb4_0900_bin"
-    made = compiler.visit_create_table(element, **words).rstrip()
-    return f"{made} ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={collation}"
-
-
-def _through_socket(_dialect: object, _record: object, _words: object, options: dict[str, Any]) -> Any:
-    """Connect through a Unix socket; None for any other way. PyMySQL forgets to close one where nobody answers."""
-    path = options.get("unix_socket")
-    if not path or sys.platform == "win32":
-        return None
-    import pymysql
-
-    connection: Any = pymysql.connect(**options, defer_connect=True)
-    door = socket.socket(socket.AF_UNIX)
-    door.settimeout(CONNECT_WITHIN)
-    try:
-        door.connect(path)
-    except OSError as error:
-        door.close()
-        raise pymysql.err.OperationalError(2002, error.strerror) from None
-    connection._secure = True  # as it would say of its own: a password may go through
-    connection.connect(door)
-    return connection
-
-
-@lru_cache(maxsize=1024)
-def _text(statement: str) -> str:
-    for said, here in OTHERWISE.items():
-        statement = statement.replace(said, here)
-    return placed(statement)
+TYPES = {
+    NUMBER: "BIGINT",
+    BIGINT: "BIGINT",
+    SMALLINT: "SMALLINT",
+    NAME: "VARCHAR(190)",
+    TEXT: "TEXT",
+    LONG_TEXT: "TEXT(16777215)",
+    BYTES: "VARBINARY({})",
+}
+# Options of a URL that are no text. Those that begin with ssl_ are for the TLS context.
+NUMBERS = ("port", "connect_timeout", "read_timeout", "write_timeout", "client_flag", "max_allowed_packet")
+FLAGS = ("compress", "local_infile", "use_unicode")
+TLS = ("ca", "key", "cert", "capath", "cipher", "check_hostname")
+TRUE = ("true", "t", "yes", "y", "on", "1")
 
 
 class MySQLDialect(ServerDialect):
@@ -85,10 +81,10 @@ class MySQLDialect(ServerDialect):
 
     name = "MySQL"
     driver = "pymysql"
-    extra = "mysql"
+    types = TYPES
     commits_tables = True
-    asks_within_bounds = True
-    most_bytes = STATEMENT_BYTES
+    sorts_whole_tables = True
+    max_statement_bytes = STATEMENT_BYTES
     sentences = {
         1021: FULL,
         1114: FULL,
@@ -111,15 +107,13 @@ class MySQLDialect(ServerDialect):
         2006: AWAY,
         2013: AWAY,
         4031: AWAY,
-        0: AWAY,  # PyMySQL's word for a connection that was lost before
+        0: AWAY,  # PyMySQL's code for a connection that was lost before
         1153: TOO_LARGE,
     }
 
-    def __init__(self, url: URL, busy_timeout: float) -> None:
+    def __init__(self, url: DatabaseURL, busy_timeout: float) -> None:
         super().__init__(url, busy_timeout)
-        self._token = (
-            f"p2pchat.{os.urandom(12).hex()}"  # a second lock: by it the server knows which connection is ours
-        )
+        self._token = f"p2pchat.{os.urandom(12).hex()}"  # a second lock, which tells the server our connections
 
     def _load(self) -> None:
         try:
@@ -130,8 +124,7 @@ class MySQLDialect(ServerDialect):
             ) from None
         self.errors = (pymysql.Error,)
 
-    def _completed(self, url: URL) -> URL:
-        return url.set(drivername="mysql+pymysql").update_query_dict({"charset": "utf8mb4"})
+    # ---- statements
 
     def text(self, statement: str) -> str:
         return _text(statement)
@@ -139,52 +132,97 @@ class MySQLDialect(ServerDialect):
     def on_conflict(self, table: Table, conflict: Conflict) -> str:
         if conflict is Conflict.NONE:
             return ""
-        names = [column.name for column in table.columns if not column.primary_key]
-        taken = "{0} = values({0})" if conflict is Conflict.REPLACE else "{0} = greatest({0}, values({0}))"
-        return f"on duplicate key update {', '.join(map(taken.format, names))}"
+        sets = "{0} = values({0})" if conflict is Conflict.REPLACE else "{0} = greatest({0}, values({0}))"
+        values = [sets.format(name) for name in table.names if name not in table.keys]
+        return f"on duplicate key update {', '.join(values)}"
+
+    # ---- connections
 
     def _connect_args(self, *, writes: bool) -> dict[str, Any]:
+        from pymysql.constants import CLIENT
+
+        found = super()._connect_args(writes=writes)
+        found |= {name: int(found[name]) for name in NUMBERS if name in found}
+        found |= {name: found[name].lower() in TRUE for name in FLAGS if name in found}
+        tls = {name: found.pop(f"ssl_{name}") for name in TLS if f"ssl_{name}" in found}
+        if "check_hostname" in tls:
+            tls["check_hostname"] = tls["check_hostname"].lower() in TRUE
+        if tls:
+            found["ssl"] = tls
+        found["client_flag"] = found.get("client_flag", 0) | CLIENT.FOUND_ROWS  # an update counts the rows it found
         timeouts = {"read_timeout": ANSWERS_WITHIN, "write_timeout": ANSWERS_WITHIN} if writes else {}
-        return {"connect_timeout": CONNECT_WITHIN, "local_infile": False, **timeouts}
+        own = {"charset": "utf8mb4", "connect_timeout": CONNECT_WITHIN, "local_infile": False, **timeouts}
+        return {**found, "database": self._url.database, **own}
 
-    def _engine(self, *, writes: bool) -> Engine:
-        engine = super()._engine(writes=writes)
-        event.listen(engine, "do_connect", _through_socket)
-        return engine
+    def _connect(self, arguments: dict[str, Any]) -> Any:
+        """Connect. PyMySQL forgets to close a Unix socket nobody answers at, so that one is opened here."""
+        import pymysql
 
-    def _set_up(self, connection: Connection, *, writes: bool) -> None:
-        if getattr(connection.dialect, "is_mariadb", False) and self.name != "MariaDB":
+        path = arguments.get("unix_socket")
+        if not path or sys.platform == "win32":
+            return pymysql.connect(**arguments)
+        driver: Any = pymysql.connect(**arguments, defer_connect=True)
+        unix = socket.socket(socket.AF_UNIX)
+        unix.settimeout(CONNECT_WITHIN)
+        try:
+            unix.connect(path)
+        except OSError as error:
+            unix.close()
+            raise pymysql.err.OperationalError(2002, error.strerror) from None
+        driver._secure = True  # as PyMySQL does for its own: a password may go through
+        driver.connect(unix)
+        return driver
+
+    def _set_up(self, driver: Any, *, writes: bool) -> None:
+        if _is_mariadb(driver) and self.name != "MariaDB":
             self.name = "MariaDB"
             self.where, self.damaged = (text.replace("MySQL", "MariaDB", 1) for text in (self.where, self.damaged))
-        run = connection.exec_driver_sql
         patience = max(1, int(self._busy_timeout))
-        run(f"set session sql_mode = 'STRICT_ALL_TABLES', wait_timeout = {IDLE_MOST}, "
-            f"lock_wait_timeout = {patience}, innodb_lock_wait_timeout = {patience}")  # fmt: skip
+        execute(driver, f"set session sql_mode = 'STRICT_ALL_TABLES', wait_timeout = {IDLE_MOST}, "
+                f"lock_wait_timeout = {patience}, innodb_lock_wait_timeout = {patience}")  # fmt: skip
+        level = "read committed" if writes else "repeatable read"
+        execute(driver, f"set session transaction isolation level {level}")
         if not writes:
-            run("set session transaction read only")
+            execute(driver, "set session transaction read only")
 
-    def _socket(self, connection: Connection) -> int:
-        driver: Any = connection.connection.driver_connection
+    def _socket(self, driver: Any) -> int:
         return int(driver._sock.fileno())
 
-    def _lock(self, connection: Connection, timeout: float) -> bool:
-        return connection.exec_driver_sql(f"select get_lock({LOCK}, {timeout})").scalar() == 1
+    def _lock(self, driver: Any, timeout: float) -> bool:
+        return bool(value(driver, f"select get_lock({LOCK}, {timeout})") == 1)
 
-    def _end_former(self, connection: Connection) -> None:
-        former = connection.exec_driver_sql(f"select is_used_lock('{self._token}')").scalar()
+    def _end_former(self, driver: Any) -> None:
+        former = value(driver, f"select is_used_lock('{self._token}')")
         if former is not None:
-            connection.exec_driver_sql(f"kill connection {int(former)}")
+            execute(driver, f"kill connection {int(former)}")
 
-    def _remember(self, connection: Connection) -> None:
-        connection.exec_driver_sql(f"select get_lock('{self._token}', 0)").all()
+    def _remember(self, driver: Any) -> None:
+        value(driver, f"select get_lock('{self._token}', 0)")
+
+    def stream(self, driver: Any) -> Any:
+        from pymysql.cursors import SSCursor
+
+        return driver.cursor(SSCursor)
+
+    # ---- tables and care
+
+    def table_names(self, database: Database) -> set[str]:
+        return {name for (name,) in database.all(TABLE_NAMES)}
+
+    def create_statements(self, database: Database, table: Table) -> list[str]:
+        collation = "utf8mb4_nopad_bin" if _is_mariadb(database.driver) else "utf8mb4_0900_bin"
+        options = f" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={collation}"
+        return create_statements(table, TYPES, options, quote="`")
 
     def size_on_disk(self, database: Database) -> int:
         return int(database.value(SIZE))
 
     def interrupt(self, database: Database) -> None:
-        driver: Any = database.connection.connection.driver_connection
-        with self._engine(writes=False).connect() as other:
-            other.exec_driver_sql(f"kill query {int(driver.thread_id())}")
+        other = self._connect(self._connect_args(writes=False))
+        try:
+            execute(other, f"kill query {int(database.driver.thread_id())}")
+        finally:
+            other.close()
 
     def facts(self, database: Database) -> dict[str, str]:
         wanted = ", ".join(f"@@global.{name}" for name in SHOWN)
@@ -193,3 +231,14 @@ class MySQLDialect(ServerDialect):
     def _code(self, error: BaseException | None) -> int:
         args: Sequence[object] = getattr(error, "args", ())
         return args[0] if args and isinstance(args[0], int) else -1
+
+
+def _is_mariadb(driver: Any) -> bool:
+    return "mariadb" in driver.get_server_info().lower()
+
+
+@lru_cache(maxsize=1024)
+def _text(statement: str) -> str:
+    for common, here in OTHERWISE.items():
+        statement = statement.replace(common, here)
+    return percent_style(statement)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-
-from sqlalchemy import URL, Connection
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
@@ -18,7 +17,10 @@ from p2pchat.storage.dialects.server import (
     MISSING,
     READONLY,
     ServerDialect,
+    execute,
+    value,
 )
+from p2pchat.storage.schema import BIGINT, BYTES, LONG_TEXT, NAME, NUMBER, SMALLINT, TEXT
 
 LOCK = 0x70327063686174  # "p2pchat": advisory locks are numbers; the schema is the other half
 ALIVE = {  # a dead network is noticed within a minute and not after hours
@@ -29,8 +31,19 @@ ALIVE = {  # a dead network is noticed within a minute and not after hours
     "tcp_user_timeout": 30_000,  # milliseconds
 }
 SIZE = "select pg_database_size(current_database())"
+TABLE_NAMES = "select tablename from pg_tables where schemaname = current_schema()"
 REFUSED = ("password authentication failed", "no password supplied", "role ", "pg_hba")
+_HOST = re.compile(r"(?P<name>[\w.-]*)(?::(?P<port>\d*))?")
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "server_encoding")
+TYPES = {
+    NUMBER: "BIGINT",
+    BIGINT: "BIGINT",
+    SMALLINT: "SMALLINT",
+    NAME: "VARCHAR(190)",
+    TEXT: "TEXT",
+    LONG_TEXT: "TEXT",
+    BYTES: "BYTEA",
+}
 
 
 class PostgreSQLDialect(ServerDialect):
@@ -38,7 +51,7 @@ class PostgreSQLDialect(ServerDialect):
 
     name = "PostgreSQL"
     driver = "psycopg"
-    extra = "postgresql"
+    types = TYPES
     sentences = {
         "53100": FULL,
         "55P03": BUSY,
@@ -70,68 +83,84 @@ class PostgreSQLDialect(ServerDialect):
         self.errors = (psycopg.Error,)
         self._of_connections = (psycopg.OperationalError, psycopg.InterfaceError)
 
-    def _completed(self, url: URL) -> URL:
-        return url.set(drivername="postgresql+psycopg")
+    # ---- connections
 
     def _connect_args(self, *, writes: bool) -> dict[str, Any]:
-        return {**ALIVE, "connect_timeout": CONNECT_WITHIN, "application_name": "p2pchat", "client_encoding": "utf8"}
+        found = super()._connect_args(writes=writes)
+        hosts = [_HOST.fullmatch(host) for host in self._url.options.get("host", "").split(",")]
+        if any(host and host["port"] for host in hosts) and all(hosts):  # host=one:5432,two:5432
+            found["host"] = ",".join(host["name"] for host in hosts if host)
+            found["port"] = ",".join(host["port"] or "" for host in hosts if host)
+        own = {"connect_timeout": CONNECT_WITHIN, "application_name": "p2pchat", "client_encoding": "utf8"}
+        return {**found, "dbname": self._url.database, **ALIVE, **own}
 
-    def _set_up(self, connection: Connection, *, writes: bool) -> None:
+    def _connect(self, arguments: dict[str, Any]) -> Any:
+        import psycopg
+
+        return psycopg.connect(**arguments)
+
+    def _set_up(self, driver: Any, *, writes: bool) -> None:
+        from psycopg import IsolationLevel
         from psycopg.types.numeric import Int8Dumper
 
-        driver: Any = connection.connection.driver_connection
+        driver.isolation_level = IsolationLevel.READ_COMMITTED if writes else IsolationLevel.REPEATABLE_READ
         driver.adapters.register_dumper(int, Int8Dumper)  # one prepared statement, however large the numbers are
-        encoding = connection.exec_driver_sql("show server_encoding").scalar()
+        encoding = value(driver, "show server_encoding")
         if encoding != "UTF8":
             raise StorageError(f"{self.where} keeps text as {encoding}: make one with encoding 'UTF8'")
-        run = connection.exec_driver_sql
-        run(f"set lock_timeout = {int(self._busy_timeout * 1000)}")
-        run("select set_config(name, '0', false) from pg_settings where name in "
-            "('idle_session_timeout', 'idle_in_transaction_session_timeout', 'statement_timeout')")  # fmt: skip
-        run("set jit = off")  # what is asked is of few rows, whatever their number is thought to be
-        run("set enable_hashjoin = off")
-        run("set enable_mergejoin = off")
-        if writes:  # whatever the server is set to: a commit that has returned is on its disk
-            run("select set_config(name, 'on', false) from pg_settings where name = 'synchronous_commit' "
-                "and setting in ('off', 'local')")  # fmt: skip
-        else:
-            run("set default_transaction_read_only = on")
+        for setting in (
+            f"set lock_timeout = {int(self._busy_timeout * 1000)}",
+            "select set_config(name, '0', false) from pg_settings where name in "
+            "('idle_session_timeout', 'idle_in_transaction_session_timeout', 'statement_timeout')",
+            "set jit = off",  # questions are about few rows, whatever their number is estimated to be
+            "set enable_hashjoin = off",
+            "set enable_mergejoin = off",
+            # Whatever the server is set to: a commit that has returned is on its disk.
+            "select set_config(name, 'on', false) from pg_settings where name = 'synchronous_commit' "
+            "and setting in ('off', 'local')"
+            if writes
+            else "set default_transaction_read_only = on",
+        ):
+            execute(driver, setting)
 
-    def _socket(self, connection: Connection) -> int:
-        driver: Any = connection.connection.driver_connection
+    def _socket(self, driver: Any) -> int:
         return int(driver.fileno())
 
-    def _lock(self, connection: Connection, timeout: float) -> bool:
-        run = connection.exec_driver_sql
+    def _lock(self, driver: Any, timeout: float) -> bool:
+        key = f"{LOCK} # hashtext(current_schema())::bigint"
         if not timeout:
-            text = f"select pg_try_advisory_lock({LOCK} # hashtext(current_schema())::bigint)"
-            return bool(run(text).scalar())
+            return bool(value(driver, f"select pg_try_advisory_lock({key})"))
         try:
-            run(f"select pg_advisory_lock({LOCK} # hashtext(current_schema())::bigint)")
-        except Exception as error:
-            if self._code(getattr(error, "orig", None)) != "55P03":
+            execute(driver, f"select pg_advisory_lock({key})")
+        except self.errors as error:
+            if self._code(error) != "55P03":
                 raise
-            connection.rollback()
+            driver.rollback()
             return False
         return True
 
-    def _end_former(self, connection: Connection) -> None:
+    def _end_former(self, driver: Any) -> None:
         if self._former is not None:
             ended = "select pg_terminate_backend(pid) from pg_stat_activity where pid = %s and backend_start::text = %s"
-            connection.exec_driver_sql(ended, self._former).all()
+            execute(driver, ended, *self._former)
 
-    def _remember(self, connection: Connection) -> None:
-        row = connection.exec_driver_sql(
-            "select pid, backend_start::text from pg_stat_activity where pid = pg_backend_pid()"
-        ).one()
-        self._former = (row[0], row[1])
+    def _remember(self, driver: Any) -> None:
+        own = "select pid, backend_start::text from pg_stat_activity where pid = pg_backend_pid()"
+        self._former = execute(driver, own).fetchone()
+
+    def stream(self, driver: Any) -> Any:
+        return driver.cursor("rows")
+
+    # ---- tables and care
+
+    def table_names(self, database: Database) -> set[str]:
+        return {name for (name,) in database.all(TABLE_NAMES)}
 
     def size_on_disk(self, database: Database) -> int:
         return int(database.value(SIZE))
 
     def interrupt(self, database: Database) -> None:
-        driver: Any = database.connection.connection.driver_connection
-        driver.cancel()
+        database.driver.cancel()
 
     def facts(self, database: Database) -> dict[str, str]:
         return {name: str(database.value(f"show {name}")) for name in SHOWN}
@@ -139,12 +168,12 @@ class PostgreSQLDialect(ServerDialect):
     def _code(self, error: BaseException | None) -> str:
         code = getattr(error, "sqlstate", None)
         if code is None and isinstance(error, self._of_connections):
-            return _told_by_libpq(str(error))
+            return _code_of_refusal(str(error))
         return str(code or ("option" if "invalid connection option" in str(error) else "unknown"))
 
 
-def _told_by_libpq(text: str) -> str:
-    """Return the number of what a connection that never came about was refused for: it has none, only words."""
+def _code_of_refusal(text: str) -> str:
+    """Return the code for a connection that never came about: libpq gives it words only."""
     if any(words in text for words in REFUSED):
         return "28P01"
     if "database " in text and "does not exist" in text:

@@ -1,7 +1,8 @@
-"""What MySQL, MariaDB and PostgreSQL have in common: a place on the network, a password, and connections that end.
+"""MySQL, MariaDB and PostgreSQL in common: an address, a password, and connections that end.
 
-Whoever writes holds a lock of the server's that ends with its connection. Where the network between was cut the server
-may hold a dead connection, and that lock, for hours: so the next connection of the same process ends the one before.
+The peer that writes holds a lock of the server, which ends with its connection. If the network between them was cut,
+the server may keep a dead connection, and that lock, for hours. So the next connection of the same process ends the
+one before.
 """
 
 from __future__ import annotations
@@ -14,21 +15,19 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.pool import NullPool
-
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Dialect
+from p2pchat.storage.dialects.url import DatabaseURL
 from p2pchat.storage.errors import SENTENCES
-from p2pchat.storage.schema import heads, meta
+from p2pchat.storage.schema import meta
 
 CONNECT_WITHIN = 5  # seconds
 TRIED_OUT_MOST = 1 << 18  # bytes: what is deleted on a server stays in its files for a while
 TRIAL = "trial"  # in meta, never committed
-ALL_SIZES = f"""
-select coalesce(sum(h.size), 0) from {heads.name} h
-join (select max(id) as id from {heads.name} group by id >> 40) newest on newest.id = h.id
+ALL_SIZES = """
+select coalesce(sum(h.size), 0) from heads h
+join (select max(id) as id from heads group by id >> 40) newest on newest.id = h.id
 """
 
 FULL = SENTENCES[sqlite3.SQLITE_FULL]
@@ -44,151 +43,135 @@ TOLD = (CROWDED, READONLY, AWAY, LOGIN, MISSING, DAMAGED, TAKEN)
 
 
 class ServerDialect(Dialect):
-    """A database on a server; `name` is what people call its kind."""
+    """A database on a server; `name` is the name of the server program, `driver` that of the Python package."""
 
     name: str
     driver: str
-    extra: str
     is_shared = True
-    sentences: dict[Any, str]
+    sentences: dict[Any, str]  # error texts by the codes of the server or the driver
 
-    def __init__(self, url: URL, busy_timeout: float) -> None:
+    def __init__(self, url: DatabaseURL, busy_timeout: float) -> None:
         self._load()
-        _, _, driver = url.drivername.partition("+")
-        if driver not in ("", self.driver):
-            raise StorageError(f"p2pchat speaks to {self.name} with {self.driver}: leave +{driver!a} out of the URL")
+        if url.driver not in ("", self.driver):
+            raise StorageError(
+                f"p2pchat speaks to {self.name} with {self.driver}: leave +{url.driver!a} out of the URL"
+            )
         if not url.database:
-            raise StorageError(f"that URL names no database: write {url.get_backend_name()}://USER@HOST/DATABASE")
+            raise StorageError(f"that URL names no database: write {url.kind}://USER@HOST/DATABASE")
         host = f"on {url.host}{f':{url.port}' if url.port else ''}" if url.host else "on this machine"
         self.where = f"the {self.name} database {url.database!a} {host}"
         self.damaged = DAMAGED.format(where=self.where)
-        self._url = self._completed(url)
+        self._url = url
         self._busy_timeout = busy_timeout
 
     @abstractmethod
     def _load(self) -> None:
         """Import the driver and set `errors`."""
 
-    @abstractmethod
-    def _completed(self, url: URL) -> URL:
-        """Return the URL with our driver."""
-
     def text(self, statement: str) -> str:
-        return placed(statement)
+        return percent_style(statement)
 
     # ---- connections
 
     def require(self) -> None:
-        """Connecting says what is wrong."""
+        """Do nothing: connecting finds out."""
 
-    def connect(self, *, writes: bool) -> Connection:
+    def connect(self, *, writes: bool) -> Any:
+        """Open a connection; one that writes has the lock.
+
+        A transaction that reads sees one moment; a transaction that writes is the only one there is.
+        """
         try:
-            connection = self._engine(writes=writes).connect()
-        except TypeError:  # an argument that its connect() does not have
+            driver = self._connect(self._connect_args(writes=writes))
+        except (TypeError, ValueError):  # an argument that its connect() does not have, or a value it cannot take
             raise StorageError(f"{self.driver} does not know an option of that database URL, behind its ?") from None
         try:
-            self._set_up(connection, writes=writes)
-            connection.commit()
+            self._set_up(driver, writes=writes)
+            driver.commit()
             if writes:
-                self._take_lock(connection)
+                self._take_lock(driver)
         except BaseException:
-            with suppress(Exception):  # what was wrong with it is told already
-                connection.close()
+            with suppress(Exception):  # the first error is the one to report
+                driver.close()
             raise
-        return connection
+        return driver
 
-    def _engine(self, *, writes: bool) -> Engine:
-        """A transaction that only reads sees one moment; one that writes is the only one there is.
-
-        It connects once. By itself it would do so again for a connection that was lost, without the lock.
-        """
-        connected: list[bool] = []
-
-        def once(*_: object) -> None:
-            if connected:
-                raise StorageError(AWAY.format(where=self.where))
-            connected.append(True)
-
-        engine = create_engine(
-            self._url,
-            poolclass=NullPool,
-            pool_reset_on_return=None,  # transactions end here, or with their connection
-            hide_parameters=True,  # they are what people wrote
-            isolation_level="READ COMMITTED" if writes else "REPEATABLE READ",
-            connect_args=self._connect_args(writes=writes),
-        )
-        event.listen(engine, "do_connect", once)
-        return engine
+    def _connect_args(self, *, writes: bool) -> dict[str, Any]:
+        """Return the arguments of the driver's connect() that the URL gives; options of the URL win."""
+        parts = {"host": self._url.host, "port": self._url.port, "user": self._url.user, "password": self._url.password}
+        return {name: part for name, part in parts.items() if part is not None} | self._url.options
 
     @abstractmethod
-    def _connect_args(self, *, writes: bool) -> dict[str, Any]: ...
+    def _connect(self, arguments: dict[str, Any]) -> Any:
+        """Return a new connection of the driver, with default settings."""
 
     @abstractmethod
-    def _set_up(self, connection: Connection, *, writes: bool) -> None:
-        """Set a new connection as it must be; StorageError for a database that cannot keep what we give it."""
+    def _set_up(self, driver: Any, *, writes: bool) -> None:
+        """Change the settings of a new connection; StorageError if the database cannot keep what peers write."""
 
-    def _take_lock(self, connection: Connection) -> None:
-        """Become the one who writes; StorageError when somebody else is."""
-        if not self._lock(connection, 0.0):
-            self._end_former(connection)
-            if not self._lock(connection, self._busy_timeout):
+    def _take_lock(self, driver: Any) -> None:
+        """Become the one who writes; StorageError if another peer is."""
+        if not self._lock(driver, 0.0):
+            self._end_former(driver)
+            if not self._lock(driver, self._busy_timeout):
                 raise StorageError(TAKEN.format(where=self.where))
-        self._remember(connection)
-        connection.commit()
+        self._remember(driver)
+        driver.commit()
 
     @abstractmethod
-    def _lock(self, connection: Connection, timeout: float) -> bool:
-        """Whether the lock could be had within so many seconds."""
+    def _lock(self, driver: Any, timeout: float) -> bool:
+        """Return whether the lock was free within so many seconds."""
 
     @abstractmethod
-    def _end_former(self, connection: Connection) -> None:
+    def _end_former(self, driver: Any) -> None:
         """End the connection with which this process had the lock before, if the server still has it."""
 
     @abstractmethod
-    def _remember(self, connection: Connection) -> None:
+    def _remember(self, driver: Any) -> None:
         """Keep what `_end_former` needs to know of this connection."""
 
-    def is_cut(self, connection: Connection) -> bool:
-        """Nothing comes unasked but an end."""
+    def is_cut(self, driver: Any) -> bool:
+        """Return whether the server ended an idle connection: it sends nothing else unasked."""
         try:
-            return _is_readable(self._socket(connection))
-        except Exception:  # SQLAlchemy's, of one that it has given up already
+            return _is_readable(self._socket(driver))
+        except Exception:  # the driver has closed it already
             return True
 
     @abstractmethod
-    def _socket(self, connection: Connection) -> int:
+    def _socket(self, driver: Any) -> int:
         """Return the descriptor of its socket."""
 
-    def answers(self, connection: Connection) -> bool:
+    def is_alive(self, driver: Any) -> bool:
         try:
-            with connection.begin():
-                connection.exec_driver_sql("select 1").all()
-        except Exception:  # the driver's, or SQLAlchemy's of a transaction that cannot be ended any more
+            driver.rollback()
+            value(driver, "select 1")
+            driver.commit()
+        except Exception:  # of whatever kind: it can be used no more
             return False
         return True
 
     # ---- care
 
-    def keep_former(self, database: Database, version: int) -> None:
-        """Nothing: that is for the server's own tools."""
+    def back_up(self, database: Database, version: int) -> None:
+        """Do nothing: backups are made with the server's own tools."""
 
     def warm(self, database: Database, size_bytes: int) -> None:
-        """Nothing: a server is warm."""
+        """Do nothing: a server is warm."""
 
     def tidy(self, database: Database) -> None:
-        """Nothing: a server does that beside."""
+        """Do nothing: a server tidies by itself."""
 
     def check_writable(self, database: Database, size_bytes: int) -> None:
-        transaction = database.begin()
+        database.begin()
         try:
             database.insert(meta, (TRIAL, "x" * min(size_bytes, TRIED_OUT_MOST)))
         finally:
-            transaction.rollback()
+            database.rollback()
 
     def most_stored(self, database: Database) -> int:
         return int(database.value(ALL_SIZES))
 
-    def sentence(self, error: BaseException | None) -> str:
+    def explain(self, error: BaseException | None) -> str:
         known = self.sentences.get(self._code(error))
         if known is not None:
             return known.format(where=self.where)
@@ -196,7 +179,25 @@ class ServerDialect(Dialect):
 
     @abstractmethod
     def _code(self, error: BaseException | None) -> Any:
-        """Return the server's or the driver's number of what went wrong."""
+        """Return the code of an error: the server's or the driver's."""
+
+
+def execute(driver: Any, statement: str, *parameters: object) -> Any:
+    """Run a statement of the driver's own style on a new connection; return the cursor."""
+    cursor = driver.cursor()
+    cursor.execute(statement, parameters)
+    return cursor
+
+
+def value(driver: Any, statement: str) -> Any:
+    """Return the first value of the first row."""
+    return execute(driver, statement).fetchall()[0][0]
+
+
+@lru_cache(maxsize=1024)
+def percent_style(statement: str) -> str:
+    """Return a statement with the placeholders of these drivers."""
+    return statement.replace("%", "%%").replace("?", "%s")
 
 
 def _is_readable(descriptor: int) -> bool:
@@ -205,9 +206,3 @@ def _is_readable(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
-
-
-@lru_cache(maxsize=1024)
-def placed(statement: str) -> str:
-    """Return a statement with the placeholders of these drivers."""
-    return statement.replace("%", "%%").replace("?", "%s")
