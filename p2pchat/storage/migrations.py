@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.records import relation_of
 from p2pchat.errors import LogError, StorageError
-from p2pchat.storage.database import Database, mending_row
+from p2pchat.storage.database import Database, relation_row
 from p2pchat.storage.schema import SCHEMA_KEY, SCHEMA_VERSION, SEQ_BITS, SEQS, TABLES, mendings, meta
 
 # ---- migrating
@@ -50,7 +50,7 @@ def keep_mendings(database: Database) -> None:
             except LogError:
                 continue  # the disk's doing: told when somebody reads it, as before
             if mending is not None:
-                values += mending_row(mending, id, conversation, writer)
+                values += relation_row(mending, id, conversation, writer)
         database.insert(mendings, values)
         after = rows[-1][0]
 

@@ -35,8 +35,8 @@ from p2pchat.storage.database import (
     batch_to_text,
     marks_of_bytes,
     marks_to_bytes,
-    mending_row,
     naming_to_text,
+    relation_row,
 )
 from p2pchat.storage.dialects.dialect import Conflict
 from p2pchat.storage.read import BODIES
@@ -330,7 +330,7 @@ class RowBuffer:
 
     def _add_mending(self, mending: Relation) -> None:
         log = self._writer.log(mending.log)
-        self._mendings += mending_row(mending, log.number * SEQS + mending.seq, log.conversation, log.writer)
+        self._mendings += relation_row(mending, log.number * SEQS + mending.seq, log.conversation, log.writer)
 
     def _write_waiting(self, log: OpenLog) -> None:
         """Say in `waiting` how far a log is released, when that is not to its end."""
