@@ -62,8 +62,8 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import META_NETWORK, Change, Stored
-from p2pchat.core.sync.progress import Transaction
 from p2pchat.core.sync.replicator import Replicator
+from p2pchat.core.sync.sync_context import Transaction
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, TypingFrame, UserId, Want
 

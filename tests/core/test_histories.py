@@ -97,24 +97,24 @@ LESS_OFTEN = {
     "handshake_identity": 50,  # these three: tests/core/test_handshake.py, test_links.py
     "bye_identity": 50,
     "bye_self": 50,
-    "cursor_from_storage": 50,  # tests/core/test_serve.py
+    "cursor_from_storage": 50,  # tests/core/sync/test_serve.py
     "warned_disk_enough": 50,  # tests/core/test_node.py
-    "stick_no_file": 50,  # this and the next: tests/core/test_carrying.py
+    "stick_no_file": 50,  # this and the next: tests/core/sync/test_import_file.py
     "stick_refused_fork": 25,
-    "fault_limit": 25,  # tests/core/test_serve.py, test_intake.py
+    "fault_limit": 25,  # tests/core/sync/test_serve.py, test_ingest.py
     "conversation_refused": 25,  # a user's conversations are few in a history; tests/core/test_node.py
     "group_left": 20,
     "group_owner": 15,
-    "undelivered": 13,  # this and the next two: tests/core/test_talks.py
+    "undelivered": 13,  # this and the next two: tests/core/sync/test_groups.py
     "operation_redone": 8,
     "cut_off": 2,
-    "hosted": 100,  # a part of the histories; this and the next two: tests/core/test_guests.py
+    "hosted": 100,  # a part of the histories; this and the next two: tests/core/test_hosted_users.py
     "unhosted": 50,
     "guest_said": 200,
 }
-# Too rare to be counted on: `cites_unknown` (2 to 10 in a thousand; tests/core/test_talk_intake.py).
+# Too rare to be counted on: `cites_unknown` (2 to 10 in a thousand; tests/core/sync/test_groups_ingest.py).
 # Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look
-# alike: tests/messaging/test_users.py), strangers' quotas (tests/core/test_quota.py), what file systems do
+# alike: tests/messaging/test_users.py), strangers' quotas (tests/core/sync/test_quota.py), what file systems do
 # (tests/storage).
 
 

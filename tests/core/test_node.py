@@ -6,7 +6,10 @@ from typing import get_args
 
 import pytest
 
+from p2pchat.config import Settings
 from p2pchat.core import inputs
+from p2pchat.core.context import Context, Now
+from p2pchat.core.effects import WakeAt
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
@@ -16,14 +19,15 @@ from p2pchat.core.inputs import (
     Input,
     Loaded,
     Stop,
+    Woke,
     WriteRequest,
 )
-from p2pchat.core.node import FEW_PEERS
+from p2pchat.core.node import FEW_PEERS, LazyCommit
 from p2pchat.core.records import Address, Change
-from p2pchat.protocol import Bye, Entries, Have, Hosted
+from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.memory import MemoryStorage
-from tests.core.world import IDS, ROOM, Author, Peer, World, dm, have, page
+from tests.core.world import IDS, ROOM, Author, Far, Peer, World, dm, have, page
 
 
 def test_every_input_has_a_handler() -> None:
@@ -383,3 +387,160 @@ def test_what_is_said_at_once_is_one_commit_and_one_answer(count: int) -> None:
     ada = World().peer("ada")
     ada.put(WriteRequest(9, ada.id, ROOM, "text", ["word"] * count))
     assert [line.split()[0] for line in ada.take()] == ["commit", "kept"]
+
+
+# ---- watchdog of commits
+
+
+SLOW = "warn storage_slow"
+WORKS = "warn storage_works"
+
+
+def warnings(peer: Peer) -> list[str]:
+    return [line for line in peer.take() if line.startswith("warn")]
+
+
+def stalled() -> tuple[World, Peer, Far]:
+    world = World()
+    ada = world.peer("ada")
+    far = ada.far("bob")
+    ada.holding = True
+    return world, ada, far
+
+
+def test_a_commit_that_does_not_come_back_is_told_once_and_its_return_once() -> None:
+    world, ada, _ = stalled()
+    ada.say("hello")
+    world.pass_time(4.9)
+    assert warnings(ada) == []
+    world.pass_time(0.2)
+    assert warnings(ada) == [SLOW]
+    ada.say("still there?")
+    world.pass_time(60.0)
+    assert warnings(ada) == []
+    assert [line for line in ada.commit() if line.startswith("warn")] == [WORKS]
+    world.pass_time(60.0)
+    assert warnings(ada) == []
+
+
+def test_it_stalls_again_and_is_told_again() -> None:
+    world, ada, _ = stalled()
+    for text in ("one", "two"):
+        ada.say(text)
+        world.pass_time(6.0)
+        assert warnings(ada) == [SLOW]
+        assert WORKS in ada.commit()
+
+
+def test_a_busy_disk_that_answers_is_no_news() -> None:
+    world, ada, _ = stalled()
+    for text in ("one", "two", "three"):
+        ada.say(text)
+        world.pass_time(3.0)
+        ada.commit()
+        world.pass_time(1.0)
+    assert warnings(ada) == []
+
+
+def test_what_is_ordered_while_others_are_overdue_is_watched_too() -> None:
+    world, ada, _ = stalled()
+    ada.say("one")
+    world.pass_time(4.0)
+    ada.say("two")
+    world.pass_time(4.5)
+    later = ada.held.pop()
+    assert warnings(ada) == [SLOW] and WORKS in ada.commit()
+    ada.held = [later]
+    world.pass_time(1.0)
+    assert warnings(ada) == [SLOW]
+
+
+def test_while_it_stalls_nothing_is_acknowledged_and_pings_are_answered() -> None:
+    world, ada, far = stalled()
+    bob = Author("bob", "b1")
+    assert far.say(bob.say("one"), have(bob)) == ["commit b1:1..1, show b1:1..1"]
+    for _ in range(3):
+        world.pass_time(9.0)
+        far.heard.clear()
+        far.say(Ping())
+        assert [type(frame).__name__ for frame in far.heard][-1] == "Pong"
+    assert not any("have" in line or "close" in line for line in ada.lines)
+    assert "to bob: have room bob b1:1" in ada.commit()
+
+
+def test_a_process_that_stood_still_itself_blames_no_disk() -> None:
+    world, ada, _ = stalled()
+    ada.say("hello")
+    world.seconds += 40.0
+    ada.put(Woke())
+    assert warnings(ada) == []
+    world.pass_time(4.9)
+    assert warnings(ada) == []
+    world.pass_time(0.2)
+    assert warnings(ada) == [SLOW]
+
+
+def test_a_stall_that_ends_in_a_failure_is_told_as_one() -> None:
+    world, ada, _ = stalled()
+    ada.say("hello")
+    world.pass_time(6.0)
+    ada.put(CommitFailed(0, "the disk is gone"))
+    ada.held = []
+    assert warnings(ada) == [SLOW, "warn storage"]
+    world.pass_time(60.0)
+    assert warnings(ada) == []
+    ada.holding = False
+    ada.put(Loaded(ada.storage.load([ada.id])))
+    assert warnings(ada) == [WORKS]
+
+
+# ---- lazy commits
+
+
+MANY = range(FEW_PEERS)
+HEARD = Change(addresses=[Address("0a" * 32, "10.0.0.1:1")])
+
+
+def context() -> Context:
+    return Context(Settings(), "0b" * 32, bytes)
+
+
+def test_it_waits_until_a_second_has_passed_and_is_woken_then_once() -> None:
+    ctx = context()
+    hearsay = LazyCommit(ctx, MANY)
+    ctx.now = Now(5.0, 0)
+    assert not hearsay.may_defer(HEARD)
+    ctx.now = Now(5.4, 0)
+    assert hearsay.may_defer(HEARD)
+    assert hearsay.may_defer(HEARD)
+    ctx.emit_wake()
+    assert ctx.out == [WakeAt(6.0)]
+    ctx.now = Now(6.0, 0)
+    ctx.run_due()
+    assert not hearsay.may_defer(HEARD)
+    ctx.emit_wake()
+    assert ctx.out == [WakeAt(6.0)]
+
+
+def test_until_a_few_peers_are_written_down_nothing_waits() -> None:
+    book: list[int] = []
+    hearsay = LazyCommit(context(), book)
+    for peer in range(FEW_PEERS + 1):
+        assert not hearsay.may_defer(HEARD)
+        book.append(peer)
+    assert hearsay.may_defer(HEARD)
+
+
+def test_what_nobody_tells_again_never_waits() -> None:
+    ctx = context()
+    hearsay = LazyCommit(ctx, MANY)
+    assert not hearsay.may_defer(HEARD)
+    assert not hearsay.may_defer(Change(addresses=HEARD.addresses, meta={"network": "x"}))
+
+
+def test_nothing_waits_at_the_end_or_when_it_is_wanted_once() -> None:
+    hearsay = LazyCommit(context(), MANY)
+    assert not hearsay.may_defer(HEARD)
+    hearsay.force()
+    assert not hearsay.may_defer(HEARD)
+    assert hearsay.may_defer(HEARD)

@@ -23,7 +23,7 @@ from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, Log, sum_of
-from p2pchat.core.sync.progress import MAX_REMEMBERED, Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import MAX_REMEMBERED, Key, RemoteState, SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 FIRST_ID = "0" * 64

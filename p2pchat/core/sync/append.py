@@ -35,7 +35,7 @@ from p2pchat.core.records import RELATION_KINDS, is_own, shape_fault
 from p2pchat.core.sync.causal_order import CausalOrder, newest_references
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, Log, next_c
-from p2pchat.core.sync.progress import SyncContext
+from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, RunId, UserId
 
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps

@@ -18,7 +18,7 @@ from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, ref_key
 from p2pchat.core.records import RELATION_KINDS, LogFacts, LogKey, Relation, Stretch, relation_of
 from p2pchat.core.sync.log_index import ConversationState, Log, WaitingEntry
-from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs shown last that are remembered: two for `after`, and some that are the writer's own

@@ -14,7 +14,7 @@ from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, ref_key
 from p2pchat.core.records import DeliveredMark, LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.progress import MAX_REMEMBERED, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.protocol import Mark, UserId
 
 # ---- levels

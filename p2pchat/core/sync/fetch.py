@@ -17,7 +17,7 @@ from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
 from p2pchat.protocol import Entries, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute

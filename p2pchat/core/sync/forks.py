@@ -35,7 +35,7 @@ from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversations import KnownPeople
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.progress import RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId
 

@@ -25,7 +25,7 @@ from p2pchat.core.records import EVERYTHING, GroupEntry, LogFacts
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.log_index import ConversationState, Log, TalkLog, WriterLogs
-from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
 from p2pchat.core.sync.validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId

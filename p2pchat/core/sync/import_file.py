@@ -20,7 +20,7 @@ from p2pchat.core.log import Batch, LogId
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.progress import NO_LINK, Key, PendingImport, SyncContext, Transaction
+from p2pchat.core.sync.sync_context import NO_LINK, Key, PendingImport, SyncContext, Transaction
 from p2pchat.core.sync.validation import EntrySource
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming

@@ -29,8 +29,8 @@ from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.groups import GroupSync
 from p2pchat.core.sync.log_index import ConversationState, Log, is_plausible
-from p2pchat.core.sync.progress import RemoteState, SyncContext
 from p2pchat.core.sync.quota import Admission
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.core.sync.validation import (
     DecodedFrame,
     EntrySource,

@@ -25,7 +25,7 @@ from p2pchat.core.records import LogFacts, LogKey, ReadMark, ShownKey
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.delivery_receipts import AckKey, AckTracker, Continuation, DeliveryReceipts, nothing
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.progress import MAX_REMEMBERED, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, PeerId, ReadFrame, RunId, UserId
 

@@ -42,10 +42,10 @@ from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, HistoryBoundary, Log, WaitingEntry, is_plausible
 from p2pchat.core.sync.lookups import Lookups
-from p2pchat.core.sync.progress import Key, RemoteState, SyncContext, Transaction
 from p2pchat.core.sync.quota import Quota, UnknownUserQuota
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.serve import Sender
+from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingIndicators
 from p2pchat.errors import LogError
 from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, ReadFrame, RunId, UserId, Want

@@ -18,7 +18,7 @@ from p2pchat.core.log import Batch, LogId, frame_of, size_bytes
 from p2pchat.core.records import TailStart, WantStart
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.progress import Key, RemoteState, ServedWant, SyncContext, TailCursor
+from p2pchat.core.sync.sync_context import Key, RemoteState, ServedWant, SyncContext, TailCursor
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
 
 MAX_WARNED = 16  # peers in one run that take no more of what is written here: whoever lies shall not flood; a guess

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted, Send, TypingChanged
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.protocol import TypingFrame as TypingFrame

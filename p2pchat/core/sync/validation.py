@@ -17,7 +17,7 @@ from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.progress import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, PeerId, UserId
 

@@ -6,7 +6,7 @@ import pytest
 
 from p2pchat.core.inputs import DiskLow, LinkFilled
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
-from p2pchat.core.sync.progress import MAX_REMEMBERED
+from p2pchat.core.sync.sync_context import MAX_REMEMBERED
 from p2pchat.protocol import Digest, Have, Mark, Naming, Want
 from tests.core.world import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
 

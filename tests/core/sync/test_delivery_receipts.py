@@ -10,7 +10,7 @@ from p2pchat.core.log import first_chain
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Mark
 from p2pchat.storage.memory import MemoryStorage
-from tests.core.test_serve import own, told
+from tests.core.sync.test_serve import own, told
 from tests.core.world import IDS, Author, Peer, World
 
 

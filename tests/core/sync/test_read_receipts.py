@@ -9,15 +9,16 @@ import pytest
 
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, Loaded, ReceiptsChosen, Stop
-from p2pchat.core.log import ref_key
-from p2pchat.core.sync.progress import MAX_REMEMBERED
-from p2pchat.core.sync.read_receipts import read_sum
+from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.records import ReadMark
+from p2pchat.core.sync.read_receipts import MAX_ANNOUNCED, AnnouncedReads, read_sum
+from p2pchat.core.sync.sync_context import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame
 from p2pchat.storage.memory import MemoryStorage
-from tests.core.test_serve import own, told
+from tests.core.sync.test_serve import own, told
 from tests.core.world import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))
 
 
 def of_reading(lines: list[str]) -> list[str]:
@@ -482,3 +483,61 @@ def test_one_may_be_an_exception_to_what_holds_for_all() -> None:
     cyd.say("from cyd")
     ada.world.pass_time(1.0)
     assert of_reading(ada.read()) == ["to cyd: read room by ada c1:2"]
+
+
+# ---- announced reads
+
+
+HALL, OTHER, READER = "c0" * 32, "d1" * 32, "b0" * 32
+FIRST, LAST = "0" * 64, "f" * 64
+
+
+def ref(number: int) -> str:
+    return f"{number:032x}"
+
+
+def test_news_replaces_what_was_told_of_a_log() -> None:
+    told = AnnouncedReads([ReadMark(LogId(HALL, "ab" * 32, "01" * 8), READER, 3)])
+    assert told.update((HALL, READER), [("ab" * 8 + "01" * 8, 5), (ref(1), 1)])
+    assert told.sum == read_sum({(HALL, READER): {"ab" * 8 + "01" * 8: 5, ref(1): 1}})
+
+
+def test_pages_replace_everything_once_the_last_has_come() -> None:
+    told = AnnouncedReads([])
+    told.update((HALL, READER), [(ref(1), 1)])
+    before = told.sum
+    told.on_page((FIRST, OTHER), {(OTHER, READER): [(ref(2), 2)]})
+    assert told.sum == before
+    told.on_page((OTHER, LAST), {(OTHER, READER): [(ref(3), 3)]})  # a conversation may go on with the next page
+    assert told.sum == read_sum({(OTHER, READER): {ref(2): 2, ref(3): 3}})
+
+
+def test_a_page_that_does_not_follow_is_nothing() -> None:
+    told = AnnouncedReads([])
+    told.on_page((FIRST, HALL), {(HALL, READER): [(ref(1), 1)]})
+    told.on_page((LAST, LAST), {})
+    told.on_page((HALL, LAST), {(HALL, READER): [(ref(2), 1)]})
+    assert told.sum == read_sum({})
+
+
+def test_so_many_marks_of_one_peer_are_remembered_and_no_more() -> None:
+    told = AnnouncedReads([])
+    most = [(ref(number), 1) for number in range(1, MAX_ANNOUNCED + 1)]
+    assert told.update((HALL, READER), most)
+    assert told.update((HALL, READER), most[:5])  # told again: it counts once
+    full = told.sum
+    assert not told.update((HALL, READER), [(ref(0), 1)])
+    told.on_page((FIRST, LAST), {(HALL, READER): [(ref(0), 1), *most]})
+    assert told.sum == full
+    told.on_page((FIRST, LAST), {(HALL, READER): most[1:] + [(ref(0), 1)]})
+    assert told.sum == read_sum({(HALL, READER): dict([*most[1:], (ref(0), 1)])})
+
+
+def test_pages_without_end_and_pairs_without_marks_cost_nothing() -> None:
+    told = AnnouncedReads([])
+    told.on_page((FIRST, HALL), {})
+    for number in range(50):
+        told.on_page((HALL, HALL), {(HALL, READER): [(ref(1000 * number + n), 1) for n in range(256)]})
+        told.update((HALL, f"{number:064x}"), [])
+    told.on_page((HALL, LAST), {})
+    assert (told.count, told.sum) == (0, read_sum({}))
