@@ -1,15 +1,14 @@
-"""Storage in plain dicts: for tests, simulations, and bots that keep nothing.
+"""Storage in memory: for tests, simulations, and bots that keep nothing.
 
-The same contract as the database's, without a disk: nothing survives the process. `snapshot` and `restore` are for
-simulations of disks that come back from an older copy. What each call does is in dicts/, divided as the database's
-side is; here one lock sees to it that a read never sees half a commit.
+It fulfils the contract of base.py without a disk: nothing survives the process. One lock keeps a read from seeing half
+a commit. `snapshot` and `restore` are for simulations of disks that come back from an older copy.
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import merge
 from itertools import islice
@@ -62,6 +61,8 @@ from p2pchat.storage.batches import (
     resumed,
 )
 
+Marks = dict[LogId, dict[UserId, int]]  # how high the mark of each member is in each log
+
 
 class MemoryStorage:
     """See storage/base.py for what each call promises."""
@@ -71,31 +72,94 @@ class MemoryStorage:
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or Settings()
         self._lock = threading.Lock()
-        self._hold(Tables())
+        self._tables = MemoryTables()
 
-    def _hold(self, tables: Tables) -> None:
-        self._tables = tables
-        self._writer = Writer(tables, self._settings)
-        self._reader = Reader(tables, self._settings)
-        self._showing = MessageQueries(tables)
+    # ---- copies
 
-    # ---- disks that come back from an older copy
-
-    def snapshot(self) -> Tables:
-        """Return a copy of everything, to be given to `restore`, of this storage or another, any number of times."""
+    def snapshot(self) -> MemoryTables:
+        """Return a copy of everything, to be given to `restore` of any storage, any number of times."""
         with self._lock:
             return self._tables.copy()
 
-    def restore(self, snapshot: Tables) -> None:
+    def restore(self, snapshot: MemoryTables) -> None:
         """Hold what the snapshot holds, and nothing else."""
         with self._lock:
-            self._hold(snapshot.copy())
+            self._tables = snapshot.copy()
 
-    # ---- starting, and writing
+    # ---- starting
 
     def load(self, hosted: Sequence[UserId]) -> Stored:
         with self._lock:
-            return load(self._tables, hosted, self._settings)
+            tables, logs = self._tables, self._tables.logs.values()
+            unreleased = [log for log in logs if log.released < len(log.raws)]
+            newest = tables.stretches[-1] if tables.stretches else None
+            newest_c: dict[ConversationId, int] = {}
+            for log in logs:
+                if log.clocks:
+                    newest_c[log.id.conversation] = max(newest_c.get(log.id.conversation, 0), log.clocks[-1])
+            return Stored(
+                tips=[log.facts() for log in logs if log.is_tip],
+                forked=[log.id for log in logs if log.forked],
+                unreleased=[log.facts() for log in unreleased],
+                waiting=[
+                    UnreleasedEntry(log.id, seq, decode_entry(log.raws[seq - 1]))
+                    for log in unreleased
+                    for seq in range(log.released + 1, len(log.raws) + 1)
+                ],
+                next_place=newest.first_place + newest.count if newest else 1,
+                conversations=[KnownConversation(id, naming) for id, naming in tables.conversations.items()],
+                users=list(tables.users.values()),
+                former_names=list(tables.former_names.values()),
+                delivered=self._delivered_of(hosted),
+                reads=self._reads_of(hosted),
+                addresses=list(tables.addresses.values()),
+                consumers=dict(tables.consumers),
+                newest_c=newest_c,
+                recent=self._recent(),
+                meta=dict(tables.meta),
+                group_entries=[
+                    GroupEntry(log.id, seq, raw)
+                    for log in logs
+                    if (naming := tables.conversations.get(log.id.conversation)) is not None and naming.group
+                    for seq, raw in enumerate(log.raws, 1)
+                ],
+                most_bytes=sum(log.size for log in logs),
+            )
+
+    def load_users(self, users: Sequence[UserId]) -> Stored:
+        with self._lock:
+            return Stored(delivered=self._delivered_of(users), reads=self._reads_of(users))
+
+    def _delivered_of(self, users: Sequence[UserId]) -> list[DeliveredMark]:
+        """Return the marks on tips of these users."""
+        wanted = set(users)
+        return [
+            DeliveredMark(id, member, seq)
+            for id, seqs in self._tables.delivered.items()
+            if id.user in wanted and self._tables.logs[id].is_tip
+            for member, seq in seqs.items()
+        ]
+
+    def _reads_of(self, users: Sequence[UserId]) -> list[ReadMark]:
+        """Return the read marks on tips of these users, and their own."""
+        wanted = set(users)
+        return [
+            ReadMark(id, reader, seq)
+            for id, seqs in self._tables.reads.items()
+            for reader, seq in seqs.items()
+            if reader in wanted or (id.user in wanted and self._tables.logs[id].is_tip)
+        ]
+
+    def _recent(self) -> list[tuple[LogId, int]]:
+        """Return the last entry of each of the newest stretches, oldest first."""
+        recent: list[tuple[LogId, int]] = []
+        places = 0
+        for stretch in reversed(self._tables.stretches):
+            if places >= self._settings.recent_places:
+                break
+            places += stretch.count
+            recent.append((stretch.log, stretch.first + stretch.count - 1))
+        return recent[::-1]
 
     def meta(self) -> dict[str, str]:
         with self._lock:
@@ -103,636 +167,30 @@ class MemoryStorage:
 
     def hosted(self) -> list[StoredUser]:
         with self._lock:
-            return load_hosted(self._tables)
-
-    def load_users(self, users: Sequence[UserId]) -> Stored:
-        with self._lock:
-            return load_of_users(self._tables, users)
+            return sorted(self._tables.hosted.values(), key=lambda user: user.created_at)
 
     def token(self, hash: bytes) -> Token | None:
         with self._lock:
-            return load_token(self._tables, hash)
+            found = self._tables.tokens.get(hash)
+            return found if found is not None and found.user in self._tables.hosted else None
 
     def tokens(self, user: UserId | None = None) -> list[Token]:
         with self._lock:
-            return load_tokens(self._tables, user)
+            found = [token for token in self._tables.tokens.values() if user in (None, token.user)]
+            return sorted(found, key=lambda token: (token.created_at, token.hash))
+
+    # ---- commits
 
     def commit(self, changes: Sequence[Change]) -> None:
+        """Apply these in order; ValueError, and nothing is applied, if they do not follow from what is stored."""
         with self._lock:
-            self._writer.commit(changes)
-
-    def warm(self) -> None:
-        pass  # memory is always warm
-
-    def tidy(self) -> None:
-        pass  # nothing is left for later
-
-    def check_writable(self) -> None:
-        pass  # and takes whatever there is room for
-
-    def close(self) -> None:
-        """Nothing to finish: what is held here stays until the object goes."""
-
-    # ---- what the core asks for
-
-    def lookup(
-        self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
-    ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
-        with self._lock:
-            found = {key: facts for key in logs if (facts := self._reader.facts(key))}
-            return found, {whose: self._reader.older(*whose) for whose in older}
-
-    def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
-        with self._lock:
-            return self._reader.logs_of(conversation, user)
-
-    def fetch(
-        self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
-    ) -> tuple[list[Batch], Position | None]:
-        with self._lock:
-            return BatchQueries(self._tables, self._settings, conversation, user).fetch(start, batches)
-
-    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
-        with self._lock:
-            return self._reader.shown_by(key)
-
-    def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
-        with self._lock:
-            return self._reader.size_bytes(user, conversation)
-
-    # ---- what programs read
-
-    def stored_conversations(self) -> list[StoredConversation]:
-        with self._lock:
-            return stored_conversations(self._tables)
-
-    def places(
-        self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None
-    ) -> list[ReleasedEntry]:
-        with self._lock:
-            return self._showing.places(after, limit, conversations)
-
-    def history(
-        self,
-        conversation: ConversationId | None,
-        *,
-        before: SortKey | None = None,
-        after: SortKey | None = None,
-        since: int | None = None,
-        limit: int = 100,
-    ) -> list[ReleasedEntry]:
-        with self._lock:
-            return self._showing.history(conversation, before, after, since, limit)
-
-    def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
-        with self._lock:
-            return self._showing.entry(log, seq)
-
-    def first_heard(self, user: UserId) -> int:
-        with self._lock:
-            return self._showing.first_heard(user)
-
-    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        with self._lock:
-            return self._reader.heard(log, seq)
-
-    def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        with self._lock:
-            return self._reader.readers(log, seq)
-
-
-# ---- tables
-#
-# All that storage in memory keeps: one table for each kind of record, as the database has them.
-
-
-@dataclass(slots=True)
-class Tables:
-    """Everything stored. Records are immutable, so that a copy of the containers is a copy of all."""
-
-    logs: dict[LogId, MemoryLog] = field(default_factory=dict)
-    of_user: dict[tuple[ConversationId, UserId], list[MemoryLog]] = field(default_factory=dict)
-    by_ref: dict[tuple[ConversationId, str], MemoryLog] = field(default_factory=dict)
-    stretches: list[Stretch] = field(default_factory=list)
-    heard: dict[LogId, dict[UserId, int]] = field(default_factory=dict)
-    reads: dict[LogId, dict[UserId, int]] = field(default_factory=dict)
-    talks: dict[ConversationId, Naming] = field(default_factory=dict)
-    users: dict[UserId, KnownUser] = field(default_factory=dict)
-    former: dict[tuple[UserId, str], FormerName] = field(default_factory=dict)
-    addresses: dict[tuple[PeerId, str], Address] = field(default_factory=dict)
-    consumers: dict[str, int] = field(default_factory=dict)
-    forks: dict[LogId, tuple[Batch, Batch]] = field(default_factory=dict)
-    meta: dict[str, str] = field(default_factory=dict)
-    mendings: dict[tuple[ConversationId, Ref], list[Relation]] = field(default_factory=dict)  # by what they name
-    hosted: dict[UserId, StoredUser] = field(default_factory=dict)
-    tokens: dict[bytes, Token] = field(default_factory=dict)
-
-    def begin(self, new: NewLog) -> MemoryLog:
-        return self._add(MemoryLog(len(self.logs) + 1, new.log, new.whole, new.before))
-
-    def _add(self, log: MemoryLog) -> MemoryLog:
-        conversation, user, run = log.id
-        self.logs[log.id] = log
-        self.of_user.setdefault((conversation, user), []).append(log)
-        self.by_ref[conversation, ref_key(user, run)] = log
-        return log
-
-    def copy(self) -> Tables:
-        other = Tables()
-        for log in self.logs.values():
-            other._add(log.copy())
-        other.stretches = list(self.stretches)
-        other.heard = {log: dict(seqs) for log, seqs in self.heard.items()}
-        other.mendings = {named: list(some) for named, some in self.mendings.items()}
-        other.reads = {log: dict(seqs) for log, seqs in self.reads.items()}
-        for name in ("talks", "users", "former", "addresses", "consumers", "forks", "meta", "hosted", "tokens"):
-            setattr(other, name, dict(getattr(self, name)))
-        return other
-
-
-# ---- log
-#
-# One log in memory: its entries, the heads that were kept, and where its entries were shown.
-
-
-@dataclass(slots=True)
-class MemoryLog:
-    """One log: entry seq is raws[seq - 1], its clock clocks[seq - 1]; stretches in order of seq."""
-
-    number: int
-    id: LogId
-    whole: bool
-    before: tuple[Mark, ...]
-    covered: bool = False
-    forked: bool = False
-    released: int = 0
-    raws: list[str] = field(default_factory=list)
-    clocks: list[int] = field(default_factory=list)
-    heads: list[Head] = field(default_factory=list)
-    stretches: list[Stretch] = field(default_factory=list)
-    cites: list[Cite] = field(default_factory=list)
-    seen: int = EVERYTHING
-
-    @property
-    def numbered(self) -> NumberedLog:
-        return NumberedLog(self.number, self.id.run, self.whole, self.before)
-
-    @property
-    def size(self) -> int:
-        return self.heads[-1].size if self.heads else 0
-
-    @property
-    def is_tip(self) -> bool:
-        """Whether no later log of its user builds on it, nor did it fork."""
-        return bool(self.raws) and not (self.covered or self.forked)
-
-    def copy(self) -> MemoryLog:
-        return replace(
-            self,
-            raws=list(self.raws),
-            clocks=list(self.clocks),
-            heads=list(self.heads),
-            stretches=list(self.stretches),
-            cites=list(self.cites),
-        )
-
-    def head_below(self, seq: int) -> Head:
-        """Return the newest stored head at or below seq, one of seq 0 when there is none."""
-        at = bisect_right(self.heads, seq, key=lambda head: head.seq)
-        return self.heads[at - 1] if at else Head(0, 0, 0, first_chain(self.id), b"")
-
-    def at(self, seq: int) -> Head:
-        """Return size and chain at seq, recomputed from the head below; its signature is empty."""
-        below = self.head_below(seq)
-        raws = self.raws[below.seq : seq]
-        size = below.size + sum(map(entry_bytes, raws))
-        return Head(seq, size, 0, extend_chain(below.chain, raws), b"")
-
-    def extend(self, batch: Batch, settings: Settings) -> None:
-        self.raws += batch.raws
-        self.clocks += clocks(batch)
-        size = self.size + sum(map(entry_bytes, batch.raws))
-        head = Head(batch.last, size, self.clocks[-1], batch.chain, batch.head)
-        anchor = self.heads[-2] if len(self.heads) > 1 else Head(0, 0, 0, b"", b"")
-        if self.heads and fits(anchor.seq, anchor.size, head, settings):
-            self.heads[-1] = head
-        else:
-            self.heads.append(head)
-
-    @property
-    def mark(self) -> Mark:
-        return Mark(self.id.run, len(self.raws), self.heads[-1].chain[:8].hex())
-
-    def newest_batch(self) -> Batch:
-        """Return what lies between the last two heads."""
-        end = self.heads[-1]
-        at = self.at(self.heads[-2].seq if len(self.heads) > 1 else 0)
-        return Batch(self.id, at.seq + 1, self.raws[at.seq :], None, at.chain, end.chain, end.sig)
-
-    def facts(self, seq: int = 0) -> LogFacts:
-        """Return what is known of this log, with the chain at seq when that is held; seq 0 asks for none."""
-        last = self.head_below(len(self.raws))
-        return LogFacts(
-            self.id,
-            last.seq,
-            last.chain,
-            last.c,
-            self.released,
-            self.covered,
-            self.forked,
-            self.before,
-            tuple(self.cites),
-            self.seen,
-            self.at(seq).chain if 0 < seq <= last.seq else None,
-        )
-
-    def may_be_read(self, seq: int) -> bool:
-        return self.seen == EVERYTHING or seq <= self.seen
-
-    def shown_by(self, place: int) -> int:
-        """Return the last entry that had been shown when this place was given, 0 for none."""
-        at = bisect_right(self.stretches, place, key=lambda each: each.first_place)
-        if not at:
-            return 0
-        last = self.stretches[at - 1]
-        return last.first + min(last.count, place - last.first_place + 1) - 1
-
-    def shown(self, seq: int) -> ReleasedEntry:
-        stretch = self.stretches[bisect_right(self.stretches, seq, key=lambda each: each.first) - 1]
-        place = stretch.first_place + seq - stretch.first
-        return ReleasedEntry(self.id, seq, self.raws[seq - 1], place, stretch.received_at, stretch.old, stretch.gap)
-
-    def first_not_below(self, key: SortKey) -> int:
-        """Return the index of the first entry whose sort key is not below `key`."""
-        at = bisect_left(self.clocks, key[0])
-        same_clock = at < len(self.clocks) and self.clocks[at] == key[0]
-        return at + (same_clock and (self.id.user, self.id.run, at + 1) < key[1:])
-
-
-# ---- loading
-#
-# What a starting node needs of the tables, and the users hosted here with their tokens.
-
-
-def load(tables: Tables, whose: Sequence[UserId], settings: Settings) -> Stored:
-    """Return what a node starts from."""
-    tips = [log for log in tables.logs.values() if log.is_tip]
-    unreleased = [log for log in tables.logs.values() if log.released < len(log.raws)]
-    newest = tables.stretches[-1] if tables.stretches else None
-    return Stored(
-        tips=[log.facts() for log in tips],
-        forked=[log.id for log in tables.logs.values() if log.forked],
-        unreleased=[log.facts() for log in unreleased],
-        waiting=[waiting for log in unreleased for waiting in _waiting(log)],
-        next_place=newest.first_place + newest.count if newest else 1,
-        conversations=[KnownConversation(conversation, naming) for conversation, naming in tables.talks.items()],
-        users=list(tables.users.values()),
-        former_names=list(tables.former.values()),
-        delivered=_heard(tables, whose),
-        reads=_reads(tables, whose),
-        addresses=list(tables.addresses.values()),
-        consumers=dict(tables.consumers),
-        newest_c=_newest_clocks(tables),
-        recent=_recent(tables, settings),
-        meta=dict(tables.meta),
-        group_entries=_spoken(tables),
-        most_bytes=sum(log.size for log in tables.logs.values()),
-    )
-
-
-def load_hosted(tables: Tables) -> list[StoredUser]:
-    """Return the users hosted here, in the order they came."""
-    return sorted(tables.hosted.values(), key=lambda user: user.created_at)
-
-
-def load_of_users(tables: Tables, users: Sequence[UserId]) -> Stored:
-    """Return what is known of who has what these users wrote, and of what is read: theirs, and by them."""
-    return Stored(delivered=_heard(tables, users), reads=_reads(tables, users))
-
-
-def load_token(tables: Tables, hash: bytes) -> Token | None:
-    """Return a token by its hash; None when there is none, or its user is hosted no more."""
-    found = tables.tokens.get(hash)
-    return found if found is not None and found.user in tables.hosted else None
-
-
-def load_tokens(tables: Tables, user: UserId | None) -> list[Token]:
-    """Return the tokens of a user, or (None) all, in the order they were made."""
-    found = [token for token in tables.tokens.values() if user in (None, token.user)]
-    return sorted(found, key=lambda token: (token.created_at, token.hash))
-
-
-def stored_conversations(tables: Tables) -> list[StoredConversation]:
-    """Return every conversation of which something is stored, and by whom."""
-    found = (_holding(tables, KnownConversation(id, naming)) for id, naming in tables.talks.items())
-    return [holding for holding in found if holding.writers or holding.forked]
-
-
-def _holding(tables: Tables, talk: KnownConversation) -> StoredConversation:
-    logs = [log for log in tables.logs.values() if log.id.conversation == talk.id]
-    writers = dict.fromkeys(log.id.user for log in logs if log.raws and not log.forked)
-    return StoredConversation(talk, tuple(writers), tuple(log.id for log in logs if log.forked))
-
-
-def _waiting(log: MemoryLog) -> list[UnreleasedEntry]:
-    return [
-        UnreleasedEntry(log.id, seq, decode_entry(log.raws[seq - 1]))
-        for seq in range(log.released + 1, len(log.raws) + 1)
-    ]
-
-
-def _heard(tables: Tables, users: Sequence[UserId]) -> list[DeliveredMark]:
-    wanted = set(users)
-    return [
-        DeliveredMark(id, member, seq)
-        for id, seqs in tables.heard.items()
-        if id.user in wanted and tables.logs[id].is_tip
-        for member, seq in seqs.items()
-    ]
-
-
-def _reads(tables: Tables, users: Sequence[UserId]) -> list[ReadMark]:
-    wanted = set(users)
-    return [
-        ReadMark(id, reader, seq)
-        for id, seqs in tables.reads.items()
-        for reader, seq in seqs.items()
-        if reader in wanted or (id.user in wanted and tables.logs[id].is_tip)
-    ]
-
-
-def _newest_clocks(tables: Tables) -> dict[ConversationId, int]:
-    newest: dict[ConversationId, int] = {}
-    for log in tables.logs.values():
-        if log.clocks:
-            newest[log.id.conversation] = max(newest.get(log.id.conversation, 0), log.clocks[-1])
-    return newest
-
-
-def _recent(tables: Tables, settings: Settings) -> list[tuple[LogId, int]]:
-    recent: list[tuple[LogId, int]] = []
-    places = 0
-    for stretch in reversed(tables.stretches):
-        if places >= settings.recent_places:
-            break
-        places += stretch.count
-        recent.append((stretch.log, stretch.first + stretch.count - 1))
-    return recent[::-1]
-
-
-def _spoken(tables: Tables) -> list[GroupEntry]:
-    """Return what was written to groups: operations and leaves."""
-    return [
-        GroupEntry(log.id, seq, raw)
-        for log in tables.logs.values()
-        if (naming := tables.talks.get(log.id.conversation)) is not None and naming.group
-        for seq, raw in enumerate(log.raws, 1)
-    ]
-
-
-# ---- reading
-#
-# What is asked of the tables while a node runs: facts of logs, who holds and has read an entry, how much is stored.
-
-
-Levels = Mapping[LogId, Mapping[UserId, int]]  # how high members stand in each log
-
-
-class Reader:
-    """Answers questions on these tables."""
-
-    def __init__(self, tables: Tables, settings: Settings) -> None:
-        self._tables = tables
-        self._settings = settings
-
-    def facts(self, key: LogKey) -> LogFacts | None:
-        log = self._tables.by_ref.get((key.conversation, key.ref))
-        return None if log is None else log.facts(key.seq)
-
-    def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
-        return [log.facts() for log in self._tables.of_user.get((conversation, user), ()) if log.raws]
-
-    def older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
-        """Return the marks of the 1st, 2nd, 4th ... newest log."""
-        logs = [log for log in self._tables.of_user.get((conversation, user), ()) if log.raws and not log.forked]
-        steps = [1 << power for power in range(self._settings.max_older)]
-        heads = [(logs[-step], logs[-step].heads[-1]) for step in steps if step <= len(logs)]
-        return [Mark(log.id.run, head.seq, head.chain[:8].hex()) for log, head in heads]
-
-    # ---- receipts, quota
-
-    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        """Return who holds this entry."""
-        return self._levels(self._tables.heard, log, seq)
-
-    def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        """Return who has read this entry."""
-        return self._levels(self._tables.reads, log, seq)
-
-    def _levels(self, told: Levels, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        """Return who stands at this entry or above, by what was told of this log and of later ones."""
-        found = self._tables.logs.get(log)
-        if found is None:
-            return []
-        siblings = self._tables.of_user[log.conversation, log.user]
-        later = [other.numbered for other in siblings if other.number > found.number]
-        implied = {} if found.forked else implied_seqs(log.run, len(found.raws), later)
-        highest = dict(told.get(log, {}))
-        for run, implied_seq in implied.items():
-            for member in told.get(log._replace(run=run), ()):
-                highest[member] = max(highest.get(member, 0), implied_seq)
-        return sorted((member, known) for member, known in highest.items() if known >= seq)
-
-    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
-        """Return how far logs had been shown at a place; for one that had not at all, those that it builds on."""
-        found: list[tuple[LogId, int]] = []
-        asked, seen = list(key.logs), set(key.logs)
-        while asked:
-            log = self._tables.logs.get(asked.pop())
-            seq = log.shown_by(key.place) if log else 0
-            if log and seq:
-                found.append((log.id, seq))
-            elif log:
-                below = {log.id._replace(run=mark.run) for mark in log.before} - seen
-                seen |= below
-                asked += below
-        return found
-
-    def size_bytes(self, user: UserId, conversation: ConversationId) -> int:
-        """Return the entry bytes of all logs of a user, in one conversation or ("") all."""
-        logs = (log for log in self._tables.logs.values() if log.id.user == user)
-        return sum(log.size for log in logs if conversation in ("", log.id.conversation))
-
-
-# ---- fetching
-#
-# Serving: batches of what a user wrote, in the order the logs were begun here.
-
-
-class BatchQueries:
-    """Serves what one user wrote in one conversation from a start on; made anew for each fetch."""
-
-    def __init__(self, tables: Tables, settings: Settings, conversation: ConversationId, user: UserId) -> None:
-        self._tables = tables
-        self._settings = settings
-        self._names = (conversation, user)
-        self._logs = tables.of_user.get(self._names, [])
-
-    def fetch(self, start: Start, batches: int) -> tuple[list[Batch], Position | None]:
-        if isinstance(start, ForkStart):
-            return list(self._tables.forks.get(LogId(*self._names, start.run), ())), None
-        position = self._position(start)
-        return ([], None) if position is None else self._serve(position, batches)
-
-    def _position(self, start: Position | TailStart | WantStart) -> Position | None:
-        """Return where this start begins, None where there is nothing at all."""
-        if isinstance(start, Position):
-            return start
-        logs = self._logs
-        by_run = {log.id.run: log for log in logs}
-        if isinstance(start, TailStart):
-            tail = by_run.get(start.run)
-            return only(tail.number, start.after_seq) if tail else None
-        return position_of(
-            start,
-            lambda run: by_run[run].numbered if run in by_run else None,
-            lambda log, seq: by_run[log.run].at(seq).chain if seq <= len(by_run[log.run].raws) else None,
-            [log.number for log in logs if log.is_tip] if any(log.forked for log in logs) else [],
-        )
-
-    def _serve(self, position: Position, most: int) -> tuple[list[Batch], Position | None]:
-        held = dict(position.held)
-        served: list[Batch] = []
-        for log in self._logs[bisect_left(self._logs, position.next_number, key=lambda log: log.number) :]:
-            if position.floor < 0 and log.number != -position.floor:
-                break
-            seq = position.next_seq - 1 if log.number == position.next_number else held.get(log.number, 0)
-            if log.forked or seq >= len(log.raws):
-                continue
-            if len(served) == most:
-                return served, resumed(position, log.number, seq + 1)
-            served += self._batches(log, seq, most - len(served))
-            if served[-1].last < len(log.raws):
-                return served, resumed(position, log.number, served[-1].last + 1)
-        return served, None
-
-    def _batches(self, log: MemoryLog, seq: int, most: int) -> list[Batch]:
-        at = log.at(seq)
-        batches: list[Batch] = []
-        above = log.heads[bisect_right(log.heads, seq, key=lambda head: head.seq) :]
-        for end in islice(batch_ends(seq, at.size, above, self._settings), most):
-            raws = log.raws[at.seq : end.seq]
-            batches.append(Batch(log.id, at.seq + 1, raws, None, at.chain, end.chain, end.sig))
-            at = end
-        return batches
-
-
-# ---- showing
-#
-# What programs read: released entries by place, by clock, or one by its name; with what became of them.
-
-
-class MessageQueries:
-    """Reads released entries; those that wait have no place and are nowhere here."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-
-    def places(self, after: int, limit: int, conversations: Sequence[ConversationId] | None) -> list[ReleasedEntry]:
-        """Return released entries with place > after."""
-        stretches = self._tables.stretches
-        begin = bisect_right(stretches, after, key=lambda each: each.first_place + each.count - 1)
-        later = stretches[begin:]
-        if conversations is not None:
-            these = frozenset(conversations)
-            later = [each for each in later if each.log.conversation in these]
-        return self._with_mended(islice(self._shown_from(later, after), limit))
-
-    def _shown_from(self, stretches: list[Stretch], after: int) -> Iterator[ReleasedEntry]:
-        for stretch in stretches:
-            log = self._tables.logs[stretch.log]
-            skipped = max(0, after + 1 - stretch.first_place)
-            seqs = range(stretch.first + skipped, stretch.first + stretch.count)
-            yield from (log.shown(seq) for seq in seqs if log.may_be_read(seq))
-
-    def history(
-        self,
-        conversation: ConversationId | None,
-        before: SortKey | None,
-        after: SortKey | None,
-        since: int | None,
-        limit: int,
-    ) -> list[ReleasedEntry]:
-        newest_first = after is None
-        logs = [log for log in self._tables.logs.values() if conversation in (None, log.id.conversation)]
-        between = [_keys(log, before, after, since, newest_first) for log in logs]
-        ordered = merge(*between, key=itemgetter(0), reverse=newest_first)
-        keys = list(islice(ordered, limit or None))
-        chosen = keys[::-1] if newest_first else keys
-        return self._with_mended(log.shown(key[3]) for key, log in chosen)
-
-    def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
-        found = self._tables.logs.get(log)
-        if found is None or not 0 < seq <= found.released or not found.may_be_read(seq):
-            return None
-        return self._with_mended([found.shown(seq)])[0]
-
-    def first_heard(self, user: UserId) -> int:
-        """Return when something of a user came first, UTC microseconds; 0 when nothing ever did."""
-        first = next((log for log in self._tables.logs.values() if log.id.user == user), None)
-        return first.shown(1).received_at if first is not None and first.released else 0
-
-    def _with_mended(self, page: Iterable[ReleasedEntry]) -> list[ReleasedEntry]:
-        """Return these with what became of them."""
-        if not self._tables.mendings:
-            return list(page)
-        return [one if (edits := self._edits(one)) is None else replace(one, edits=edits) for one in page]
-
-    def _edits(self, one: ReleasedEntry) -> Edits | None:
-        named = Ref(ref_key(one.log.user, one.log.run), one.seq)
-        some = self._tables.mendings.get((one.log.conversation, named))
-        if some is None:
-            return None
-        logs = self._tables.logs
-        seen = [each for each in some if logs[each.log].may_be_read(each.seq)]
-        newest = {(each.log.user, each.reaction): each for each in sorted(seen, key=newness)}
-        return edits_of(one.log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
-
-
-def _keys(
-    log: MemoryLog, before: SortKey | None, after: SortKey | None, since: int | None, newest_first: bool
-) -> Iterator[tuple[SortKey, MemoryLog]]:
-    """Yield the sort keys of the released entries between these bounds, in the order asked for."""
-    readable = log.released if log.seen == EVERYTHING else min(log.released, log.seen)
-    end = readable if before is None else min(readable, log.first_not_below(before))
-    begin = 0 if after is None else log.first_not_below((*after[:3], after[3] + 1))
-    if since is not None:
-        begin = max(begin, bisect_left(log.clocks, since))
-    order = range(end - 1, begin - 1, -1) if newest_first else range(begin, end)
-    return (((log.clocks[at], log.id.user, log.id.run, at + 1), log) for at in order)
-
-
-# ---- writing
-#
-# Commits: changes go into the tables. All are checked before any changes anything, so a commit is all or nothing.
-
-
-class Writer:
-    """Carries out commits on these tables."""
-
-    def __init__(self, tables: Tables, settings: Settings) -> None:
-        self._tables = tables
-        self._settings = settings
-
-    def commit(self, changes: Sequence[Change]) -> None:
-        """Apply these in order; ValueError, and nothing is applied, for what does not follow from what is stored."""
-        self._check(changes)
-        for change in changes:
-            self._apply_logs(change)
-            self._apply_rest(change)
+            self._check(changes)
+            for change in changes:
+                self._apply_to_logs(change)
+                self._apply_rest(change)
 
     def _check(self, changes: Sequence[Change]) -> None:
-        """Raise ValueError for a step that does not follow from what is stored: a fault of the caller."""
+        """Raise ValueError for a change that does not follow from what is stored: a fault of the caller."""
         last: dict[LogId, int] = {}
         for change in changes:
             for new in change.logs:
@@ -757,7 +215,7 @@ class Writer:
             raise ValueError(f"no such log: {log.run}")
         return found
 
-    def _apply_logs(self, change: Change) -> None:
+    def _apply_to_logs(self, change: Change) -> None:
         tables = self._tables
         for new in change.logs:
             tables.begin(new)
@@ -776,12 +234,13 @@ class Writer:
             tables.stretches.append(stretch)
         for log_id, cite in change.cites:
             tables.logs[log_id].cites.append(cite)
-        for log_id, seen in change.visible.items():
-            tables.logs[log_id].seen = seen
-        for mending in change.relations:
-            tables.mendings.setdefault((mending.log.conversation, mending.re), []).append(mending)
+        for log_id, seq in change.visible.items():
+            tables.logs[log_id].visible = seq
+        for relation in change.relations:
+            tables.relations.setdefault((relation.log.conversation, relation.re), []).append(relation)
 
     def _add_fork(self, fork: Fork) -> None:
+        """Mark a log as forked. What it covered, and no other log does, is a tip again."""
         tables = self._tables
         log = tables.logs.get(fork.log) or tables.begin(NewLog(fork.log, (), False))
         log.forked = True
@@ -793,7 +252,7 @@ class Writer:
                 self._uncover(other)
 
     def _uncover(self, log: MemoryLog) -> None:
-        """Make a tip of it again: no later log of its user builds on everything below itself any more."""
+        """Make a log a tip again: no later log of its user builds on everything before it any more."""
         log.covered = False
         for other in self._tables.of_user[log.id.conversation, log.id.user]:
             if other.number > log.number:
@@ -801,31 +260,28 @@ class Writer:
 
     def _apply_rest(self, change: Change) -> None:
         tables = self._tables
-        for heard in change.delivered:
-            if heard.log in tables.logs:
-                seqs = tables.heard.setdefault(heard.log, {})
-                seqs[heard.member] = max(seqs.get(heard.member, 0), heard.seq)
-        for mark in change.reads:
+        for mark in change.delivered:
             if mark.log in tables.logs:
-                seqs = tables.reads.setdefault(mark.log, {})
-                seqs[mark.reader] = max(seqs.get(mark.reader, 0), mark.seq) if mark.seq else 0
-                if not mark.seq:
-                    del seqs[mark.reader]
-        tables.talks.update((talk.id, talk.naming) for talk in change.conversations)
+                seqs = tables.delivered.setdefault(mark.log, {})
+                seqs[mark.member] = max(seqs.get(mark.member, 0), mark.seq)
+        for read in change.reads:
+            if read.log in tables.logs:
+                seqs = tables.reads.setdefault(read.log, {})
+                if read.seq:
+                    seqs[read.reader] = max(seqs.get(read.reader, 0), read.seq)
+                else:
+                    seqs.pop(read.reader, None)
+        tables.conversations.update((known.id, known.naming) for known in change.conversations)
         tables.users.update((user.id, user) for user in change.users)
-        for one in change.former_names:
-            known = tables.former.get((one.user, one.name))
-            if known is None or known.c < one.c:
-                tables.former[one.user, one.name] = one
+        for former in change.former_names:
+            stored = tables.former_names.get((former.user, former.name))
+            if stored is None or stored.c < former.c:
+                tables.former_names[former.user, former.name] = former
         tables.addresses.update(((address.peer, address.endpoint), address) for address in change.addresses)
         for forgotten in change.forgotten:
             tables.addresses.pop(forgotten, None)
         tables.consumers.update(change.consumers)
         tables.meta.update(change.meta)
-        self._apply_hosted(change)
-
-    def _apply_hosted(self, change: Change) -> None:
-        tables = self._tables
         tables.hosted.update((user.id, user) for user in change.hosted)
         for id in change.unhosted:
             tables.hosted.pop(id, None)
@@ -833,3 +289,388 @@ class Writer:
         tables.tokens.update((token.hash, token) for token in change.tokens)
         for hash in change.revoked:
             tables.tokens.pop(hash, None)
+
+    def warm(self) -> None:
+        """Do nothing: memory is always warm."""
+
+    def tidy(self) -> None:
+        """Do nothing: nothing is left for later."""
+
+    def check_writable(self) -> None:
+        """Do nothing: memory takes whatever there is room for."""
+
+    def close(self) -> None:
+        """Do nothing: what is held here stays until the object goes."""
+
+    # ---- questions of the core
+
+    def lookup(
+        self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
+    ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
+        with self._lock:
+            by_ref = self._tables.by_ref
+            found = {key: log.facts(key.seq) for key in logs if (log := by_ref.get((key.conversation, key.ref)))}
+            return found, {whose: self._older(whose) for whose in older}
+
+    def _older(self, whose: tuple[ConversationId, UserId]) -> list[Mark]:
+        """Return the marks of the 1st, 2nd, 4th ... newest log."""
+        logs = [log for log in self._tables.of_user.get(whose, ()) if log.raws and not log.forked]
+        steps = [1 << power for power in range(self._settings.max_older)]
+        return [logs[-step].mark for step in steps if step <= len(logs)]
+
+    def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
+        with self._lock:
+            return [log.facts() for log in self._tables.of_user.get((conversation, user), ()) if log.raws]
+
+    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
+        with self._lock:
+            found: list[tuple[LogId, int]] = []
+            asked, seen = list(key.logs), set(key.logs)
+            while asked:
+                log = self._tables.logs.get(asked.pop())
+                seq = log.shown_by(key.place) if log else 0
+                if log and seq:
+                    found.append((log.id, seq))
+                elif log:
+                    below = {log.id._replace(run=mark.run) for mark in log.before} - seen
+                    seen |= below
+                    asked += below
+            return found
+
+    def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
+        with self._lock:
+            logs = (log for log in self._tables.logs.values() if log.id.user == user)
+            return sum(log.size for log in logs if conversation in ("", log.id.conversation))
+
+    # ---- serving: batches of what a user wrote, in the order the logs were begun here
+
+    def fetch(
+        self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
+    ) -> tuple[list[Batch], Position | None]:
+        with self._lock:
+            if isinstance(start, ForkStart):
+                return list(self._tables.forks.get(LogId(conversation, user, start.run), ())), None
+            logs = self._tables.of_user.get((conversation, user), [])
+            position = self._position(logs, start)
+            return ([], None) if position is None else self._serve(logs, position, batches)
+
+    def _position(self, logs: list[MemoryLog], start: Position | TailStart | WantStart) -> Position | None:
+        """Return where this start begins, None if there is nothing at all."""
+        if isinstance(start, Position):
+            return start
+        by_run = {log.id.run: log for log in logs}
+        if isinstance(start, TailStart):
+            tail = by_run.get(start.run)
+            return only(tail.number, start.after_seq) if tail else None
+        return position_of(
+            start,
+            lambda run: by_run[run].numbered if run in by_run else None,
+            lambda log, seq: by_run[log.run].at(seq).chain if seq <= len(by_run[log.run].raws) else None,
+            [log.number for log in logs if log.is_tip] if any(log.forked for log in logs) else [],
+        )
+
+    def _serve(self, logs: list[MemoryLog], position: Position, most: int) -> tuple[list[Batch], Position | None]:
+        held = dict(position.held)
+        served: list[Batch] = []
+        for log in logs[bisect_left(logs, position.next_number, key=lambda log: log.number) :]:
+            if position.floor < 0 and log.number != -position.floor:
+                break
+            seq = position.next_seq - 1 if log.number == position.next_number else held.get(log.number, 0)
+            if log.forked or seq >= len(log.raws):
+                continue
+            if len(served) == most:
+                return served, resumed(position, log.number, seq + 1)
+            served += log.batches(seq, most - len(served), self._settings)
+            if served[-1].last < len(log.raws):
+                return served, resumed(position, log.number, served[-1].last + 1)
+        return served, None
+
+    def stored_conversations(self) -> list[StoredConversation]:
+        with self._lock:
+            found = []
+            for id, naming in self._tables.conversations.items():
+                logs = [log for log in self._tables.logs.values() if log.id.conversation == id]
+                writers = dict.fromkeys(log.id.user for log in logs if log.raws and not log.forked)
+                forked = tuple(log.id for log in logs if log.forked)
+                if writers or forked:
+                    found.append(StoredConversation(KnownConversation(id, naming), tuple(writers), forked))
+            return found
+
+    # ---- messages: released entries, with what became of them
+
+    def places(
+        self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None
+    ) -> list[ReleasedEntry]:
+        with self._lock:
+            stretches = self._tables.stretches
+            begin = bisect_right(stretches, after, key=lambda each: each.first_place + each.count - 1)
+            later = stretches[begin:]
+            if conversations is not None:
+                these = frozenset(conversations)
+                later = [each for each in later if each.log.conversation in these]
+            return self._with_edits(islice(self._released(later, after), limit))
+
+    def _released(self, stretches: list[Stretch], after: int) -> Iterator[ReleasedEntry]:
+        """Yield the entries of these stretches with place > after that may be read."""
+        for stretch in stretches:
+            log = self._tables.logs[stretch.log]
+            skipped = max(0, after + 1 - stretch.first_place)
+            seqs = range(stretch.first + skipped, stretch.first + stretch.count)
+            yield from (log.entry(seq) for seq in seqs if log.may_be_read(seq))
+
+    def history(
+        self,
+        conversation: ConversationId | None,
+        *,
+        before: SortKey | None = None,
+        after: SortKey | None = None,
+        since: int | None = None,
+        limit: int = 100,
+    ) -> list[ReleasedEntry]:
+        with self._lock:
+            newest_first = after is None
+            logs = [log for log in self._tables.logs.values() if conversation in (None, log.id.conversation)]
+            between = [log.keys_between(before, after, since, newest_first) for log in logs]
+            keys = list(islice(merge(*between, key=itemgetter(0), reverse=newest_first), limit or None))
+            chosen = keys[::-1] if newest_first else keys
+            return self._with_edits(log.entry(key[3]) for key, log in chosen)
+
+    def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
+        with self._lock:
+            found = self._tables.logs.get(log)
+            if found is None or not 0 < seq <= found.released or not found.may_be_read(seq):
+                return None
+            return self._with_edits([found.entry(seq)])[0]
+
+    def first_heard(self, user: UserId) -> int:
+        with self._lock:
+            first = next((log for log in self._tables.logs.values() if log.id.user == user), None)
+            return first.entry(1).received_at if first is not None and first.released else 0
+
+    def _with_edits(self, page: Iterable[ReleasedEntry]) -> list[ReleasedEntry]:
+        """Return these entries with what became of them."""
+        if not self._tables.relations:
+            return list(page)
+        return [one if (edits := self._edits(one)) is None else replace(one, edits=edits) for one in page]
+
+    def _edits(self, one: ReleasedEntry) -> Edits | None:
+        named = Ref(ref_key(one.log.user, one.log.run), one.seq)
+        some = self._tables.relations.get((one.log.conversation, named))
+        if some is None:
+            return None
+        logs = self._tables.logs
+        seen = [each for each in some if logs[each.log].may_be_read(each.seq)]
+        newest = {(each.log.user, each.reaction): each for each in sorted(seen, key=newness)}
+        return edits_of(one.log.user, [(each, logs[each.log].raws[each.seq - 1]) for each in newest.values()])
+
+    # ---- receipts
+
+    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        with self._lock:
+            return self._at_or_above(self._tables.delivered, log, seq)
+
+    def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        with self._lock:
+            return self._at_or_above(self._tables.reads, log, seq)
+
+    def _at_or_above(self, marks: Marks, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        """Return the members whose mark is at this entry or above, by their marks on this log and on later ones."""
+        found = self._tables.logs.get(log)
+        if found is None:
+            return []
+        siblings = self._tables.of_user[log.conversation, log.user]
+        later = [other.numbered for other in siblings if other.number > found.number]
+        implied = {} if found.forked else implied_seqs(log.run, len(found.raws), later)
+        highest = dict(marks.get(log, {}))
+        for run, implied_seq in implied.items():
+            for member in marks.get(log._replace(run=run), ()):
+                highest[member] = max(highest.get(member, 0), implied_seq)
+        return sorted((member, known) for member, known in highest.items() if known >= seq)
+
+
+@dataclass(slots=True)
+class MemoryTables:
+    """Everything stored. Records are immutable, so a copy of the containers is a copy of everything."""
+
+    logs: dict[LogId, MemoryLog] = field(default_factory=dict)
+    of_user: dict[tuple[ConversationId, UserId], list[MemoryLog]] = field(default_factory=dict)
+    by_ref: dict[tuple[ConversationId, str], MemoryLog] = field(default_factory=dict)
+    stretches: list[Stretch] = field(default_factory=list)
+    relations: dict[tuple[ConversationId, Ref], list[Relation]] = field(default_factory=dict)  # by the entry they name
+    delivered: Marks = field(default_factory=dict)
+    reads: Marks = field(default_factory=dict)
+    conversations: dict[ConversationId, Naming] = field(default_factory=dict)
+    users: dict[UserId, KnownUser] = field(default_factory=dict)
+    former_names: dict[tuple[UserId, str], FormerName] = field(default_factory=dict)
+    addresses: dict[tuple[PeerId, str], Address] = field(default_factory=dict)
+    consumers: dict[str, int] = field(default_factory=dict)
+    forks: dict[LogId, tuple[Batch, Batch]] = field(default_factory=dict)
+    meta: dict[str, str] = field(default_factory=dict)
+    hosted: dict[UserId, StoredUser] = field(default_factory=dict)
+    tokens: dict[bytes, Token] = field(default_factory=dict)
+
+    def begin(self, new: NewLog) -> MemoryLog:
+        return self._add(MemoryLog(len(self.logs) + 1, new.log, new.whole, new.before))
+
+    def _add(self, log: MemoryLog) -> MemoryLog:
+        conversation, user, run = log.id
+        self.logs[log.id] = log
+        self.of_user.setdefault((conversation, user), []).append(log)
+        self.by_ref[conversation, ref_key(user, run)] = log
+        return log
+
+    def copy(self) -> MemoryTables:
+        other = MemoryTables()
+        for log in self.logs.values():
+            other._add(log.copy())
+        other.stretches = list(self.stretches)
+        other.relations = {named: list(some) for named, some in self.relations.items()}
+        other.delivered = {log: dict(seqs) for log, seqs in self.delivered.items()}
+        other.reads = {log: dict(seqs) for log, seqs in self.reads.items()}
+        for name in (
+            *("conversations", "users", "former_names", "addresses", "consumers", "forks", "meta", "hosted", "tokens"),
+        ):
+            setattr(other, name, dict(getattr(self, name)))
+        return other
+
+
+@dataclass(slots=True)
+class MemoryLog:
+    """One log: entry seq is raws[seq - 1], its clock is clocks[seq - 1]; stretches are in order of seq."""
+
+    number: int
+    id: LogId
+    whole: bool
+    before: tuple[Mark, ...]
+    covered: bool = False
+    forked: bool = False
+    released: int = 0
+    visible: int = EVERYTHING  # or only entries 1..visible may be read
+    raws: list[str] = field(default_factory=list)
+    clocks: list[int] = field(default_factory=list)
+    heads: list[Head] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
+    cites: list[Cite] = field(default_factory=list)
+
+    @property
+    def numbered(self) -> NumberedLog:
+        return NumberedLog(self.number, self.id.run, self.whole, self.before)
+
+    @property
+    def size(self) -> int:
+        return self.heads[-1].size if self.heads else 0
+
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.id.run, len(self.raws), self.heads[-1].chain[:8].hex())
+
+    @property
+    def is_tip(self) -> bool:
+        """Whether no later log of its user builds on it and it did not fork."""
+        return bool(self.raws) and not (self.covered or self.forked)
+
+    def copy(self) -> MemoryLog:
+        return replace(
+            self,
+            raws=list(self.raws),
+            clocks=list(self.clocks),
+            heads=list(self.heads),
+            stretches=list(self.stretches),
+            cites=list(self.cites),
+        )
+
+    def extend(self, batch: Batch, settings: Settings) -> None:
+        self.raws += batch.raws
+        self.clocks += clocks(batch)
+        size = self.size + sum(map(entry_bytes, batch.raws))
+        head = Head(batch.last, size, self.clocks[-1], batch.chain, batch.head)
+        anchor = self.heads[-2] if len(self.heads) > 1 else Head(0, 0, 0, b"", b"")
+        if self.heads and fits(anchor.seq, anchor.size, head, settings):
+            self.heads[-1] = head
+        else:
+            self.heads.append(head)
+
+    def facts(self, seq: int = 0) -> LogFacts:
+        """Return what is known of this log, with the chain at seq if that is held; seq 0 asks for none."""
+        last = self._head_below(len(self.raws))
+        return LogFacts(
+            self.id,
+            last.seq,
+            last.chain,
+            last.c,
+            self.released,
+            self.covered,
+            self.forked,
+            self.before,
+            tuple(self.cites),
+            self.visible,
+            self.at(seq).chain if 0 < seq <= last.seq else None,
+        )
+
+    # ---- batches
+
+    def _head_below(self, seq: int) -> Head:
+        """Return the newest stored head at or below seq, one of seq 0 if there is none."""
+        at = bisect_right(self.heads, seq, key=lambda head: head.seq)
+        return self.heads[at - 1] if at else Head(0, 0, 0, first_chain(self.id), b"")
+
+    def at(self, seq: int) -> Head:
+        """Return size and chain at seq, recomputed from the head below; its signature is empty."""
+        below = self._head_below(seq)
+        raws = self.raws[below.seq : seq]
+        size = below.size + sum(map(entry_bytes, raws))
+        return Head(seq, size, 0, extend_chain(below.chain, raws), b"")
+
+    def batches(self, seq: int, most: int, settings: Settings) -> list[Batch]:
+        """Return at most so many batches of the entries after seq."""
+        at = self.at(seq)
+        above = self.heads[bisect_right(self.heads, seq, key=lambda head: head.seq) :]
+        batches: list[Batch] = []
+        for end in islice(batch_ends(seq, at.size, above, settings), most):
+            batches.append(self._batch(at, end))
+            at = end
+        return batches
+
+    def newest_batch(self) -> Batch:
+        """Return what lies between the last two heads."""
+        return self._batch(self.at(self.heads[-2].seq if len(self.heads) > 1 else 0), self.heads[-1])
+
+    def _batch(self, at: Head, end: Head) -> Batch:
+        return Batch(self.id, at.seq + 1, self.raws[at.seq : end.seq], None, at.chain, end.chain, end.sig)
+
+    # ---- released entries
+
+    def may_be_read(self, seq: int) -> bool:
+        return self.visible == EVERYTHING or seq <= self.visible
+
+    def entry(self, seq: int) -> ReleasedEntry:
+        """Return a released entry, without what became of it."""
+        stretch = self.stretches[bisect_right(self.stretches, seq, key=lambda each: each.first) - 1]
+        place = stretch.first_place + seq - stretch.first
+        return ReleasedEntry(self.id, seq, self.raws[seq - 1], place, stretch.received_at, stretch.old, stretch.gap)
+
+    def shown_by(self, place: int) -> int:
+        """Return the last entry that was released when this place was given, 0 for none."""
+        at = bisect_right(self.stretches, place, key=lambda each: each.first_place)
+        if not at:
+            return 0
+        last = self.stretches[at - 1]
+        return last.first + min(last.count, place - last.first_place + 1) - 1
+
+    def keys_between(
+        self, before: SortKey | None, after: SortKey | None, since: int | None, newest_first: bool
+    ) -> Iterator[tuple[SortKey, MemoryLog]]:
+        """Yield the sort keys of the released entries between these bounds, in the order asked for."""
+        readable = self.released if self.visible == EVERYTHING else min(self.released, self.visible)
+        end = readable if before is None else min(readable, self._first_not_below(before))
+        begin = 0 if after is None else self._first_not_below((*after[:3], after[3] + 1))
+        if since is not None:
+            begin = max(begin, bisect_left(self.clocks, since))
+        order = range(end - 1, begin - 1, -1) if newest_first else range(begin, end)
+        return (((self.clocks[at], self.id.user, self.id.run, at + 1), self) for at in order)
+
+    def _first_not_below(self, key: SortKey) -> int:
+        """Return the index of the first entry whose sort key is not below `key`."""
+        at = bisect_left(self.clocks, key[0])
+        same_clock = at < len(self.clocks) and self.clocks[at] == key[0]
+        return at + (same_clock and (self.id.user, self.id.run, at + 1) < key[1:])
