@@ -1,7 +1,7 @@
-"""What the machines of one node share: settings, the present moment, timers, and the list effects go to.
+"""The context shared by the machines of one node: settings, the present moment, timers and the list of effects.
 
-The node sets `now` and empties `out` at the start of every input; a machine never keeps either. Timers are a heap
-of callbacks; the one deadline the outside knows of is the earliest (effect WakeAt).
+The node sets `now` and empties `out` at the start of every input; a machine keeps neither. Timers are a heap of
+callbacks. The outside knows only the earliest deadline (effect WakeAt).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from p2pchat.core.effects import Effect, WakeAt
 from p2pchat.core.records import Change
 from p2pchat.protocol import Cert, PeerId, UserId
 
-MIN_SWEEP = 64  # deadlines; fewer are not worth a look
+MIN_SWEEP = 64  # deadlines; sweeping fewer is not worth it
 
 
 class Now(NamedTuple):
@@ -40,7 +40,7 @@ class Timer:
 
 
 class Context:
-    """Shared by the machines of one node."""
+    """The state that all machines of one node share."""
 
     def __init__(self, settings: Settings, me: PeerId, draw: Callable[[int], bytes]) -> None:
         self.settings = settings
@@ -48,7 +48,7 @@ class Context:
         self.draw = draw
         self.now = Now(0.0, 0)
         self.out: list[Effect] = []
-        self.change = Change()  # what this step wants durable; the node commits it when it is not empty
+        self.change = Change()  # what this step makes durable; the node commits it when it is not empty
         self._heap: list[tuple[float, int, Timer]] = []
         self._count = 0
         self._sweep_at = MIN_SWEEP
@@ -59,7 +59,7 @@ class Context:
         self.out.append(effect)
 
     def next_ticket(self) -> int:
-        """Return a number no effect of this node had before."""
+        """Return a number that no earlier effect of this node had."""
         self._ticket += 1
         return self._ticket
 
@@ -68,7 +68,7 @@ class Context:
         return int.from_bytes(self.draw(6), "big") / 2**48
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Call back once, this long from now."""
+        """Call `call` once, so many seconds from now."""
         if len(self._heap) >= self._sweep_at:
             self._sweep()
         timer = Timer(self.now.mono + seconds, call)
@@ -77,13 +77,13 @@ class Context:
         return timer
 
     def _sweep(self) -> None:
-        """Forget what was cancelled; most deadlines are, long before their time."""
+        """Drop cancelled timers. Most timers are cancelled long before their deadline."""
         self._heap = [due for due in self._heap if due[2].call is not None]
         heapq.heapify(self._heap)
         self._sweep_at = max(MIN_SWEEP, 2 * len(self._heap))
 
     def run_due(self) -> None:
-        """Call everything whose time has come, in order of time."""
+        """Call every timer that is due, in order of time."""
         self._wake_at = None
         while self._heap and self._heap[0][0] <= self.now.mono:
             timer = heapq.heappop(self._heap)[2]
@@ -92,7 +92,7 @@ class Context:
                 call()
 
     def emit_wake(self) -> None:
-        """Emit WakeAt when the earliest deadline is another than the one last told."""
+        """Emit WakeAt when the earliest deadline is earlier than the last one emitted."""
         while self._heap and self._heap[0][2].call is None:
             heapq.heappop(self._heap)
         if self._heap and (self._wake_at is None or self._heap[0][0] < self._wake_at):
@@ -100,25 +100,23 @@ class Context:
             self.out.append(WakeAt(self._wake_at))
 
 
-# ---- hosted
-#
-# Who lives on this node and which network it belongs to: the two things a node is born with.
+# ---- hosted users and network
 
 
 @dataclass(slots=True)
 class HostedIdentity:
-    """A user this peer speaks for. `cert` is None when the user's key is the peer's own."""
+    """A user hosted by this peer. `cert` is None when the user's key is the peer's own."""
 
     id: UserId
     name: str
     sign: Callable[[bytes], bytes] = field(repr=False)
     cert: Cert | None = None
-    about: str = field(default="", repr=False)  # what the user tells of itself, "" for nothing
-    status: str = "online"  # as it begins
+    about: str = field(default="", repr=False)  # what the user says about itself, "" for nothing
+    status: str = "online"  # initial status
 
 
 class HostedIdentities(dict[UserId, HostedIdentity]):
-    """The users this peer speaks for, by id; read by everybody in the core, changed by the node alone."""
+    """The users hosted by this peer, by id. Every machine reads it; only the node changes it."""
 
     def __init__(self, users: Iterable[HostedIdentity]) -> None:
         super().__init__((user.id, user) for user in users)
@@ -127,42 +125,41 @@ class HostedIdentities(dict[UserId, HostedIdentity]):
             self._by_prefix.setdefault(id[:16], []).append(id)
 
     def add(self, user: HostedIdentity) -> None:
-        """Speak for one more."""
+        """Add a hosted user."""
         if user.id not in self:
             self._by_prefix.setdefault(user.id[:16], []).append(user.id)
         self[user.id] = user
 
     def remove(self, user: UserId) -> None:
-        """Speak for one less."""
+        """Remove a hosted user."""
         if self.pop(user, None) is not None:
             self._by_prefix[user[:16]].remove(user)
             if not self._by_prefix[user[:16]]:
                 del self._by_prefix[user[:16]]
 
     def with_prefix(self, start: str) -> Sequence[UserId]:
-        """Return those whose id begins with these 16 digits: nobody, or one."""
+        """Return the users whose id begins with these 16 digits: none or one."""
         return self._by_prefix.get(start, ())
 
 
 @dataclass(slots=True)
 class NetworkCredentials:
-    """The network of a peer.
+    """The id and key of a peer's network.
 
     Attributes:
-        id: N, hex16; "" in an open network whose id is not known yet: the first peer met tells it.
-        key: K, hex32; None in an open network, which whoever can connect is a member of.
+        id: N, hex16; "" in an open network until the first peer met announces it.
+        key: K, hex32; None in an open network, where anyone who connects is a member.
     """
 
     id: str
     key: str | None = field(default=None, repr=False)
 
 
-# ---- keyset
+# ---- small sets
 #
-# Sets of which a node has thousands, nearly all of them empty or small.
-#
-# As a dictionary without values such a set is nothing that Python's search for garbage looks at: an empty one never,
-# and one of strings neither. Every `set` is, and for the far end of a link a node keeps a dozen. It is smaller, too.
+# A node has thousands of sets, nearly all of them empty or small. A dictionary without values is smaller than a `set`,
+# and Python's garbage collector tracks neither an empty one nor one of strings; it tracks every `set`. A node keeps
+# about a dozen such sets for each link.
 
 
 K = TypeVar("K")

@@ -1,7 +1,7 @@
-"""What a node orders: everything that comes out of Node.handle. The owner carries all of it out, in order,
-before the next input.
+"""Effects: the orders a node gives, returned by Node.handle.
 
-`Send` may name a link that is gone meanwhile, `Close` one that closed itself: both are nothing then.
+The owner carries out all of them, in order, before the next input. A `Send` may name a link that is gone, and a `Close`
+a link that has closed itself; both then do nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Connect there and set up TLS; answered by Dialled or DialFailed with this number."""
+    """Connect there and set up TLS. Answered by LinkDialled or DialFailed with this number."""
 
     dial: int
     endpoint: str
@@ -41,14 +41,16 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class Established:
-    """The link is a member's: it stops counting as a stranger, and takes frames of full size."""
+    """The link belongs to a member: it no longer counts as a stranger and accepts frames of full size."""
 
     link: int
 
 
 @dataclass(frozen=True, slots=True)
 class PauseReading:
-    """Read nothing from this link for so many seconds (it floods); say Paused(link, True) now and False at the end."""
+    """Stop reading this link for so many seconds, because it floods. Report Paused(link, True) now and False at the
+    end.
+    """
 
     link: int
     seconds: float
@@ -56,7 +58,7 @@ class PauseReading:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Say Woke at this monotonic time; replaces the former."""
+    """Report Woke at this monotonic time. Replaces the previous WakeAt."""
 
     mono: float
 
@@ -66,7 +68,7 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Make this durable, after all commits before it; answered by Committed. `own`: holds entries of hosted users.
+    """Make this durable, after all commits before it. Answered by Committed. `own`: it holds entries of hosted users.
 
     A commit whose epoch is older than the last CommitFailed is not carried out and not answered.
     """
@@ -79,14 +81,20 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """Storage failed: load what it holds as soon as it works again; answered by Loaded."""
+    """Load what storage holds as soon as it works again after a failure. Answered by Loaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """Find these logs; `older` asks for the marks of the 1st, 2nd, 4th ... newest log held of a user somewhere,
-    `sizes` for the bytes of entries stored of a user in one conversation, "": in all, `shown` for how far logs had been
-    shown at a place, `of` for all logs of a user in one conversation."""
+    """Look up facts in storage. Answered by LookupResult.
+
+    Attributes:
+        logs: Logs to find.
+        older: Asks for the marks of the 1st, 2nd, 4th ... newest log held of a user in a conversation.
+        sizes: Asks for the bytes of entries stored of a user in one conversation, or ("") in all.
+        shown: Asks how far logs had been shown at a place.
+        all_logs: Asks for all logs of a user in one conversation.
+    """
 
     ticket: int
     logs: list[LogKey]
@@ -98,7 +106,7 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Read what this user wrote there from `start` on, at most settings.fetch_batches; answered by Fetched."""
+    """Read what this user wrote there from `start` on, at most settings.fetch_batches. Answered by FetchResult."""
 
     link: int
     ticket: int
@@ -112,10 +120,15 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class WriteAccepted:
-    """What was said is durable (accepted): its entries are first..first+count-1 of log. `of`: members a receipt waits
-    for, as user ids; in the room those online now, and where several users are hosted here the writer with them (who
-    does not count). `here`: those of them whom this peer hosts, and who so have it already. `kind` is that of all these
-    entries."""
+    """A write request is durable (accepted).
+
+    Attributes:
+        log, first, count: Its entries are first..first+count-1 of log.
+        members: User ids that a receipt waits for. In the room: the users online now, and the writer too where several
+            users are hosted here (the writer does not count).
+        kind: The kind of all these entries.
+        here: Those members that this peer hosts; they have the entries already.
+    """
 
     ticket: int
     log: LogId
@@ -128,7 +141,7 @@ class WriteAccepted:
 
 @dataclass(frozen=True, slots=True)
 class WriteRefused:
-    """What was said was not kept: `code` is a stable word, `text` says why and what to do."""
+    """A request was rejected. `code` is a stable word; `text` says why and what to do."""
 
     ticket: int
     code: str
@@ -137,12 +150,12 @@ class WriteRefused:
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What became of the entries that were Carried; the new ones are durable.
+    """The result of an ImportRequest. New entries are durable.
 
-    `known` were here already, `foreign` are of conversations that nobody here belongs to, `refused` counts the others
-    by code: gap (what comes before is not here), head (not signed by their writer), malformed, limit, full (too many
-    logs at once), fork, member (of a writer who does not belong there). `failed` is why none of it was kept: "" or a
-    sentence.
+    `known` entries were here already. `foreign` entries are of conversations that no hosted user belongs to. `refused`
+    counts the others by code: gap (the entries before are not here), head (not signed by their writer), malformed,
+    limit, full (too many logs at once), fork, member (the writer does not belong there). `failed` says why nothing was
+    kept, as a sentence, or is "".
     """
 
     ticket: int
@@ -155,16 +168,16 @@ class ImportResult:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """These entries have places now, durably: consumers may have them."""
+    """These entries have places now, durably. Consumers may read them."""
 
     stretches: list[Stretch]
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReceipt:
-    """The peer of `member` holds entries first..last of this log of a hosted user, durably; told once.
+    """The peer of `member` holds entries first..last of this log of a hosted user, durably. Emitted once.
 
-    `others` are more users of that peer, of whom the same is true: a gateway's thousand get it at one moment.
+    `others` are more users of that peer for whom the same is true: a gateway's thousand users receive it at one moment.
     """
 
     log: LogId
@@ -176,7 +189,7 @@ class DeliveryReceipt:
 
 @dataclass(frozen=True, slots=True)
 class ReadReceipt:
-    """`member` has read entries first..last of this log of a hosted user; told once, and after their Delivered."""
+    """`member` has read entries first..last of this log of a hosted user. Emitted once, after their DeliveryReceipt."""
 
     log: LogId
     first: int
@@ -186,11 +199,12 @@ class ReadReceipt:
 
 @dataclass(frozen=True, slots=True)
 class GroupUpdate:
-    """A group is another than before; told once each difference, after the entry it comes from is durable.
+    """A group has changed. Emitted once for each difference, after its entry is durable.
 
-    `change` is created, added, removed, left, renamed or owner; `target` the user added, removed, leaving or owner now,
-    "" for created and renamed; `by` who did it. The rest is the group as it is now: `members` are those who have not
-    left, sorted; `log`, `seq` name the operation or the leave. A group that becomes known here begins with `created`.
+    `change` is created, added, removed, left, renamed or owner. `target` is the user added, removed, leaving or now the
+    owner; "" for created and renamed. `by` is the user who did it. The rest describes the group as it is now: `members`
+    are those who have not left, sorted; `log` and `seq` name the operation or the leave. A group that becomes known
+    here begins with `created`.
     """
 
     group: ConversationId
@@ -207,9 +221,11 @@ class GroupUpdate:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRevoked:
-    """Entries first..last of this log of a hosted user, in a talk, lie beyond a cut: the user was removed from the
-    group before they were known to its owner, and nobody who knows of the removal shows them. Told when that becomes
-    known here, and once more by a process that follows one killed in that moment."""
+    """Entries first..last of this log of a hosted user, in a group's talk, lie beyond a cut.
+
+    The user was removed from the group before its owner knew of them, and no peer that knows of the removal shows them.
+    Emitted when this becomes known here, and once more by the next process if this one is killed at that moment.
+    """
 
     log: LogId
     first: int
@@ -218,10 +234,11 @@ class DeliveryRevoked:
 
 @dataclass(frozen=True, slots=True)
 class LinkChanged:
-    """A link to a peer: up, down, trying, refused. `peer` is "" while unknown, `endpoint` "" if it dialled us.
+    """The state of a link to a peer changed: up, down, trying, refused.
 
-    `reason` is for people, `code` a stable word for why nobody was reached: of a bye (network, version, busy ...) or
-    of DialFailed; "" otherwise. `host` is the address of the other end of a link that came up.
+    `peer` is "" while unknown; `endpoint` is "" if the other side dialled. `reason` is for people. `code` is a stable
+    word for why no peer was reached, from a bye (network, version, busy ...) or from DialFailed; otherwise "". `host`
+    is the remote address of a link that came up.
     """
 
     peer: PeerId
@@ -234,7 +251,7 @@ class LinkChanged:
 
 @dataclass(frozen=True, slots=True)
 class UserJoined:
-    """A user is reachable who was not."""
+    """A user has become reachable."""
 
     user: UserId
 
@@ -249,7 +266,7 @@ class UserLeft:
 
 @dataclass(frozen=True, slots=True)
 class PresenceChanged:
-    """What a user tells of itself: online, idle, offline, unknown; since is UTC microseconds, 0 when not told."""
+    """A user's status changed: online, idle, offline, unknown. `since` is in UTC microseconds, 0 when not announced."""
 
     user: UserId
     status: str
@@ -259,7 +276,7 @@ class PresenceChanged:
 
 @dataclass(frozen=True, slots=True)
 class TypingChanged:
-    """Somebody elsewhere writes in a conversation, or does not any more."""
+    """A user on another peer started or stopped typing in a conversation."""
 
     conversation: ConversationId
     user: UserId
@@ -268,9 +285,9 @@ class TypingChanged:
 
 @dataclass(frozen=True, slots=True)
 class UserNamed:
-    """A user has a (new) name, or tells something else of itself: `about` (not shown in a repr).
+    """A user has a (new) name or a new `about` text (not shown in a repr).
 
-    `old`: it is from before, found while catching up, and nobody's news.
+    `old`: it was found while catching up, and is no news.
     """
 
     user: UserId
@@ -281,17 +298,17 @@ class UserNamed:
 
 @dataclass(frozen=True, slots=True)
 class GapShown:
-    """An entry was shown although what it follows is missing."""
+    """An entry was shown although an entry it follows is missing."""
 
     log: LogId
     seq: int
-    missing: tuple[str, ...]  # references of what is missing: hex16, a dot, seq
-    last_seen_with: tuple[UserId, ...] = ()  # whose peers said they hold some of it; () when nobody did
+    missing: tuple[str, ...]  # references of the missing entries: hex16, a dot, seq
+    last_seen_with: tuple[UserId, ...] = ()  # users whose peers claimed to hold some of it; () for none
 
 
 @dataclass(frozen=True, slots=True)
 class WarningIssued:
-    """Something a person should know: `code` is a stable word, `text` for people, `about` an id or ""."""
+    """A person should know this. `code` is a stable word, `text` is for people, `about` is an id or ""."""
 
     code: str
     text: str
@@ -300,7 +317,7 @@ class WarningIssued:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Something happened that tests and diagnostics count: a stable word."""
+    """Something happened that tests and diagnostics count. `what` is a stable word."""
 
     what: str
     n: int = 1
@@ -308,7 +325,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class NodeStopped:
-    """All byes are ordered; the owner closes what is left."""
+    """All byes are sent; the owner closes what is left."""
 
 
 Effect = (

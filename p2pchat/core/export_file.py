@@ -1,9 +1,8 @@
-"""Files that carry entries from one peer to another: what stands in one, and what can be read of one.
+"""Export files: decoding of files that carry entries from one peer to another.
 
-A file is frames as on a link, one behind the other: `file`, then `entries`, then `file_end`. It may have been cut
-off, damaged on the way, or made in another network: what is no file of this network is refused as a whole, of a
-damaged one all frames are read that are whole. This file knows bytes and frames; what entries are worth is decided
-by sync/intake.py, and it reads and writes nothing.
+A file is a sequence of frames as on a link: `file`, then `entries`, then `file_end`. A file that is no export of this
+network is refused as a whole. Of a damaged or cut-off file, every whole frame is read. This file knows bytes and
+frames, and does no input or output; sync/ingest.py validates the entries.
 
 Source: docs/protocol.md, "Files".
 """
@@ -29,19 +28,20 @@ from p2pchat.protocol import (
     Naming,
 )
 
-MAX_NAMINGS = 10_000  # conversations of a file whose names are remembered; it goes through them one after the other
+MAX_NAMINGS = 10_000  # conversation names remembered; a file covers one conversation after the other
 NOT_AN_EXPORT = "this is no file that `p2pchat export` made"
 
 
 class ExportReader:
-    """Bytes of one file, in whatever pieces they come, to frames of entries.
+    """Decodes the bytes of one file, in pieces of any size, into frames of entries.
 
     Args:
-        room: The room of the network that reads it; a file of another network is refused.
+        room: The room of the reading peer's network; a file of another network is refused.
+
     Attributes:
-        entries: How many entries were read so far.
-        unreadable: How many frames could not be read.
-        ended: Nothing behind this is read: its last frame came, or a length that cannot be true.
+        entries: Number of entries read so far.
+        unreadable: Number of frames that could not be read.
+        ended: Nothing after this is read: the last frame came, or an impossible length.
         problem: What is wrong with the file, as a sentence; "" for nothing. Final once `finish` was called.
     """
 
@@ -61,7 +61,7 @@ class ExportReader:
         """Take the next bytes.
 
         Raises:
-            ImportRefused: It is no such file, of a later version, or of another network.
+            ImportRefused: It is no export file, one of a later version, or one of another network.
         """
         self._rest += data
         view, at = memoryview(self._rest), 0
@@ -81,7 +81,7 @@ class ExportReader:
         del self._rest[:at]
 
     def _read(self, data: memoryview) -> None:
-        """Take one frame; each has a decoder of its own, so that a bad one costs no other."""
+        """Decode one frame. Each gets its own decoder, so that a bad frame affects no other."""
         decoder = Decoder(self._settings, max_frame_bytes=MAX_FRAME_BYTES)
         frames = decoder.feed(data)
         if not self._begun:
@@ -125,7 +125,7 @@ class ExportReader:
         self._ready.append(frame)
 
     def finish(self) -> None:
-        """The file is over; raises ImportRefused when it never began."""
+        """End the file. Raises ImportRefused when it never began."""
         if not self._begun:
             raise ImportRefused(NOT_AN_EXPORT)
         if not self.ended:
@@ -133,11 +133,11 @@ class ExportReader:
 
     @property
     def waiting(self) -> int:
-        """How many frames were read and not taken yet."""
+        """The number of frames decoded and not taken yet."""
         return len(self._ready)
 
     def take(self, most: int) -> list[Entries]:
-        """Return the next frames with about `most` entries; the first of each conversation names it. [] for none."""
+        """Return the next frames with about `most` entries. The first frame of each conversation names it."""
         frames: list[Entries] = []
         named: set[ConversationId] = set()
         count = 0

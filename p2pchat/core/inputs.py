@@ -1,7 +1,7 @@
-"""What can happen to a node: everything that goes into Node.handle, told in the past tense.
+"""Inputs: everything that can happen to a node, passed to Node.handle.
 
-Plain records, easy to print, compare and replay. A link is a number the owner gives to each connection, never used
-twice in a process; tickets are numbers the core gave in an effect and gets back here.
+Inputs are plain records, easy to print, compare and replay. The owner gives each connection a link number that is never
+reused in a process. Tickets are numbers that the core issued in an effect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerI
 
 @dataclass(frozen=True, slots=True)
 class LinkAccepted:
-    """A stranger connected and TLS is up; `host` is the address it came from, `took` the seconds TLS has taken."""
+    """A stranger connected and TLS is up. `host` is the remote address, `took` the seconds that TLS took."""
 
     link: int
     host: str
@@ -28,7 +28,7 @@ class LinkAccepted:
 
 @dataclass(frozen=True, slots=True)
 class LinkDialled:
-    """Our dial got through and TLS is up; `server` is the key of the certificate there, `host` the address reached."""
+    """Our dial succeeded and TLS is up. `server` is the key of the remote certificate, `host` the address reached."""
 
     link: int
     dial: int
@@ -38,8 +38,9 @@ class LinkDialled:
 
 @dataclass(frozen=True, slots=True)
 class DialFailed:
-    """A dial came to nothing; `reason` is for people, `code` a stable word for it: nobody (listens there), no_answer,
-    no_name, no_way, no_peer, failed."""
+    """A dial failed. `reason` is for people. `code` is a stable word: nobody (listens there), no_answer, no_name,
+    no_way, no_peer, failed.
+    """
 
     dial: int
     reason: str
@@ -48,7 +49,7 @@ class DialFailed:
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """One read's worth of frames, in order; [] when bytes came but no whole frame (any byte is a sign of life)."""
+    """The frames of one read, in order; [] when bytes came but no whole frame (any byte is a sign of life)."""
 
     link: int
     frames: list[Frame | Unknown]
@@ -56,7 +57,7 @@ class Got:
 
 @dataclass(frozen=True, slots=True)
 class Faulted:
-    """The bytes of a link are not frames, or break a limit; `code` is the code its bye gets."""
+    """The bytes of a link are no frames, or break a limit. `code` goes into the bye."""
 
     link: int
     code: str
@@ -73,21 +74,21 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class LinkFilled:
-    """A link's unsent bytes passed the buffer limit: nothing more is written to it until Drained."""
+    """A link's unsent bytes passed the buffer limit. Nothing more is written to it until LinkDrained."""
 
     link: int
 
 
 @dataclass(frozen=True, slots=True)
 class LinkDrained:
-    """A link that was full takes frames again."""
+    """A link that was full accepts frames again."""
 
     link: int
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """This side stopped (on=True) or resumed reading a link: silence of a link not read is no silence."""
+    """This side stopped (on=True) or resumed reading a link. A link that is not read cannot be called silent."""
 
     link: int
     on: bool
@@ -95,7 +96,9 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class ListeningAt:
-    """Where this peer can be reached: its port, 0 when it does not listen, and endpoints to tell others."""
+    """The endpoints under which this peer can be reached: its port, 0 when it does not listen, and endpoints to
+    announce.
+    """
 
     port: int
     at: tuple[str, ...] = ()
@@ -103,7 +106,7 @@ class ListeningAt:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """A user or program named an endpoint to link with; `pin` is the key that must answer, "" for whoever does."""
+    """A user or program asks for a link to an endpoint. `pin` is the key that must answer, "" for any."""
 
     endpoint: str
     pin: PeerId = ""
@@ -111,7 +114,7 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class PeerSighted:
-    """Discovery: a member is announced on the local network, at these endpoints and no others; () no more."""
+    """Discovery announced a member on the local network, at exactly these endpoints; () when it is gone."""
 
     peer: PeerId
     at: tuple[str, ...] = ()
@@ -119,7 +122,7 @@ class PeerSighted:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """A user wants addresses forgotten: all of a peer (`endpoint` ""), or one endpoint, whoever's it is (`peer` "")."""
+    """A user asks to forget addresses: all of a peer (`endpoint` ""), or one endpoint of any peer (`peer` "")."""
 
     peer: PeerId = ""
     endpoint: str = ""
@@ -127,7 +130,7 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Leave in good order: bye to everyone. Nothing is dialled or accepted any more."""
+    """Shut down: send a bye on every link. Nothing is dialled or accepted any more."""
 
 
 # ---- storage
@@ -135,14 +138,14 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """These commits are durable; tickets in the order they were given."""
+    """These commits are durable; tickets in the order of their commits."""
 
     tickets: list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class CommitFailed:
-    """Storage kept nothing of this commit epoch from now on; every commit in flight is void."""
+    """Storage kept nothing of this commit epoch from now on. Every commit in flight is void."""
 
     epoch: int
     reason: str
@@ -150,14 +153,14 @@ class CommitFailed:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The answer to a Reload: storage works again, and this is what it holds."""
+    """The answer to a Reload: storage works again and holds this."""
 
     stored: Stored
 
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """The answer to a Lookup: facts of the logs held, the marks for `older`, bytes for `sizes`, all logs for `of`."""
+    """The answer to a Lookup, field by field."""
 
     ticket: int
     logs: dict[LogKey, LogFacts] = field(default_factory=dict)
@@ -169,7 +172,7 @@ class LookupResult:
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """Batches read for a link; `more` is where to go on, None when that was all."""
+    """Batches read for a link. `more` is where to continue, None at the end."""
 
     link: int
     ticket: int
@@ -179,7 +182,7 @@ class FetchResult:
 
 @dataclass(frozen=True, slots=True)
 class DiskLow:
-    """Free disk fell below the limit (on=True), or is enough again."""
+    """Free disk space fell below the limit (on=True), or suffices again."""
 
     on: bool
 
@@ -196,10 +199,14 @@ class ConversationOpened:
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    """A hosted user writes: consecutive entries of one kind in one conversation. Answered by Kept or Refused.
+    """A hosted user writes consecutive entries of one kind in one conversation. Answered by WriteAccepted or
+    WriteRefused.
 
-    `re` names what they answer, edit, delete or react to; the body of a `delete` is "". `claims` has, by the index of
-    a body, when the writer's program says that it was written (UTC microseconds); {} when it says nothing of it.
+    Attributes:
+        bodies: One text per entry; "" for a `delete`.
+        re: The entry they answer, edit, delete or react to.
+        claims: By the index of a body, the UTC microseconds at which the writer's program claims it was written; {} for
+            no claims.
     """
 
     ticket: int
@@ -213,8 +220,11 @@ class WriteRequest:
 
 @dataclass(frozen=True, slots=True)
 class GroupCreateRequest:
-    """A hosted user makes a group, whose owner it is; `members` are the others. Answered by Kept (its log is in the
-    group's own conversation) or Refused (codes: user, name, members, member, too_long, storage, disk_low)."""
+    """A hosted user creates a group and becomes its owner. `members` are the others.
+
+    Answered by WriteAccepted (its log is in the group's own conversation) or WriteRefused (codes: user, name, members,
+    member, too_long, storage, disk_low).
+    """
 
     ticket: int
     user: UserId
@@ -224,10 +234,10 @@ class GroupCreateRequest:
 
 @dataclass(frozen=True, slots=True)
 class GroupChangeRequest:
-    """The owner of a group changes it; what is None or () stays. `owner` hands it over, to a member.
+    """The owner of a group changes it. None and () leave a field as it is. `owner` hands the group over to a member.
 
-    Answered by Kept or Refused (codes: those of GroupMade, group: not known here, owner: the user does not own it,
-    nothing: nothing would change).
+    Answered by WriteAccepted or WriteRefused (codes: those of GroupCreateRequest, group: not known here, owner: the
+    user does not own it, nothing: nothing would change).
     """
 
     ticket: int
@@ -241,7 +251,10 @@ class GroupChangeRequest:
 
 @dataclass(frozen=True, slots=True)
 class GroupLeaveRequest:
-    """A member leaves a group. Answered by Kept or Refused (codes: user, group, member, owner: hand it over first)."""
+    """A member leaves a group.
+
+    Answered by WriteAccepted or WriteRefused (codes: user, group, member, owner: hand it over first).
+    """
 
     ticket: int
     user: UserId
@@ -250,10 +263,10 @@ class GroupLeaveRequest:
 
 @dataclass(frozen=True, slots=True)
 class ImportRequest:
-    """Frames of a file that somebody carried here, in its order; answered by Imported.
+    """Frames of an export file, in its order. Answered by ImportResult.
 
-    The first that mentions a conversation names it, in each input anew. Whoever reads the file waits for the answer
-    to what was handed in before handing in much more.
+    In each input, the first frame that mentions a conversation names it. The reader waits for the answer before it
+    hands in much more.
     """
 
     ticket: int
@@ -262,7 +275,7 @@ class ImportRequest:
 
 @dataclass(frozen=True, slots=True)
 class UserRenamed:
-    """A hosted user takes another name, or tells something else of itself (`about`; None: what it told before)."""
+    """A hosted user takes another name or another `about` text (None: unchanged)."""
 
     user: UserId
     name: str
@@ -271,15 +284,17 @@ class UserRenamed:
 
 @dataclass(frozen=True, slots=True)
 class QuotaLifted:
-    """Whatever this user writes is to be stored, however much, from now on and for good."""
+    """Everything this user writes is stored, whatever its size, from now on and for good."""
 
     user: UserId
 
 
 @dataclass(frozen=True, slots=True)
 class UserHosted:
-    """This peer speaks for one more user from now on; beside it what storage holds for that user: who has what it
-    wrote, and what is read. Who is hosted already is hosted on, with this name."""
+    """This peer hosts one more user from now on. A user who is hosted already only gets this name.
+
+    `delivered` and `reads` are what storage holds for the user: the deliveries of its messages, and read marks.
+    """
 
     user: HostedIdentity
     delivered: tuple[DeliveredMark, ...] = ()
@@ -288,14 +303,14 @@ class UserHosted:
 
 @dataclass(frozen=True, slots=True)
 class UserUnhosted:
-    """This peer speaks for that user no more; what it wrote stays."""
+    """This peer no longer hosts that user. The user's entries stay."""
 
     user: UserId
 
 
 @dataclass(frozen=True, slots=True)
 class PresenceSet:
-    """A hosted user's status: online, idle or offline, with a text of their own."""
+    """A hosted user set its status (online, idle or offline) and a text."""
 
     user: UserId
     status: str
@@ -304,7 +319,7 @@ class PresenceSet:
 
 @dataclass(frozen=True, slots=True)
 class TypingSet:
-    """A hosted user writes something there, or has stopped; said again every few seconds while it goes on."""
+    """A hosted user types in a conversation, or has stopped. Repeated every few seconds while it goes on."""
 
     user: UserId
     conversation: ConversationId
@@ -313,8 +328,10 @@ class TypingSet:
 
 @dataclass(frozen=True, slots=True)
 class MarkedRead:
-    """A hosted user has read everything in the conversation of this log up to a place, entry `seq` of it included, but
-    for what these others wrote."""
+    """A hosted user has read everything in the conversation of this log up to a place, entry `seq` included.
+
+    What the users in `except_writers` wrote is not marked.
+    """
 
     user: UserId
     log: LogId
@@ -325,16 +342,16 @@ class MarkedRead:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptsChosen:
-    """A hosted user tells others what it has read, and hears what they have, or not: `other`, "" for all others."""
+    """A hosted user turned read receipts on or off, in both directions. `other` is one user, or "" for all others."""
 
     user: UserId
-    on: bool | None  # None: the other is no exception any more
+    on: bool | None  # None: `other` follows the general choice again
     other: UserId = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerAcked:
-    """A consumer has taken everything up to this place; saved with the next commit, or soon."""
+    """A consumer has taken everything up to this place. Saved with the next commit, or soon."""
 
     consumer: str
     place: int

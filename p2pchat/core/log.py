@@ -1,9 +1,9 @@
-"""Entries, logs and batches: what is written, how it is chained and how a head proves it.
+"""Entries, logs and batches: their bytes, hash chains and signed heads.
 
-A log is what one user wrote in one conversation during one run, numbered 1, 2, 3 ... Its chain is a running
-hash over the exact bytes of its entries; a head is the author's signature over (log, seq, chain), so it proves
-every entry up to seq. An entry travels and is kept as the JSON text its author made: it is never re-encoded.
-This file knows bytes and shapes only; who may write what, and when, is decided in replicator.py and node.py.
+A log is what one user wrote in one conversation during one run, numbered 1, 2, 3 ... Its chain is a running hash over
+the exact bytes of its entries. A head is the author's signature over (log, seq, chain), so it proves every entry up to
+seq. An entry is sent and stored as the JSON text its author made and never re-encoded. This file knows bytes and shapes
+only; sync/ decides who may write what, and when.
 
 Source: docs/protocol.md, "Entries" and "Heads".
 """
@@ -33,7 +33,7 @@ Micros = Annotated[int, Meta(ge=0, le=MAX_INT)]  # UTC microseconds
 
 
 class LogId(NamedTuple):
-    """Which log: (conversation, user, run), all lower-case hex."""
+    """The id of a log: (conversation, user, run), all lower-case hex."""
 
     conversation: ConversationId
     user: UserId
@@ -41,21 +41,21 @@ class LogId(NamedTuple):
 
     @property
     def key(self) -> tuple[ConversationId, UserId]:
-        """Whose log, and where: what is wanted and served together."""
+        """The writer and the conversation: the unit of wants."""
         return self.conversation, self.user
 
 
 class Ref(NamedTuple):
-    """An entry named by another of the same conversation: first 8 bytes of the user id with the run, and seq."""
+    """A reference to an entry of the same conversation: first 8 bytes of the user id with the run, and seq."""
 
     log: Hex16
     seq: Seq
 
 
 class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One immutable thing a user did. Times are UTC microseconds; `b` is a string, an object or absent by kind.
+    """One immutable action of a user. Times are UTC microseconds. `b` is a string, an object or absent, by kind.
 
-    `t` is when the writer's program claims it was written: shown, and used for nothing else.
+    `t` is when the writer's program claims it was written. It is shown, and used for nothing else.
     """
 
     k: str
@@ -69,14 +69,18 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     t: Micros | None = None
 
     def __repr__(self) -> str:
-        return f"Entry({self.k}, c={self.c})"  # never what someone wrote
+        return f"Entry({self.k}, c={self.c})"  # without the text
 
 
 class Batch(Struct, gc=False):
-    """Consecutive entries of one log, ending on a head: the unit of verify, commit, serve and mark.
+    """Consecutive entries of one log, ending at a head: the unit of verify, commit, serve and mark.
 
-    raws are the entries as their author encoded them; entries the same decoded, or None where nobody needed that.
-    prev is the chain before the first entry, chain the chain after the last; head the signature over that.
+    Attributes:
+        raws: The entries as their author encoded them.
+        entries: The same decoded, or None where they were not needed.
+        prev: The chain before the first entry.
+        chain: The chain after the last entry.
+        head: The signature over that chain.
     """
 
     log: LogId
@@ -96,18 +100,18 @@ class Batch(Struct, gc=False):
 
 
 def batch_of(frame: Entries) -> Batch:
-    """Return the batch a frame carries, its entries not decoded."""
+    """Return the batch that a frame carries, its entries not decoded."""
     prev, log = bytes.fromhex(frame.prev), LogId(frame.c, frame.u, frame.r)
     return Batch(log, frame.first, frame.e, None, prev, extend_chain(prev, frame.e), bytes.fromhex(frame.head))
 
 
 def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entries:
-    """Return the frame that carries a batch; `n` when it answers that want, `fork` when it is evidence."""
+    """Return the frame that carries a batch. `n` is the want it answers; `fork` marks evidence."""
     prev, head = batch.prev.hex(), batch.head.hex()
     return Entries(*batch.log, batch.first, prev, batch.raws, head, n, fork)
 
 
-_HASH = blake2b(digest_size=32)  # copied for each entry: to make one of that size anew takes a third longer
+_HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that size takes a third longer
 _KEYS = Entry.__struct_encode_fields__
 _USUAL_BODIES = {str, type(None)}
 _encoder = msgspec.json.Encoder()
@@ -127,10 +131,10 @@ def encode_entries(entries: Iterable[Entry]) -> list[str]:
 
 
 def decode_entry(raw: str) -> Entry:
-    """Return the entry a JSON text holds; LogError("malformed") for anything else.
+    """Return the entry that a JSON text holds; LogError("malformed") for anything else.
 
-    The rules for JSON are those of frames, and here too the usual entry pays nothing for them: of known keys and a
-    string or nothing as its body, there is nothing more to check.
+    The JSON rules of frames apply. A usual entry needs no further check: it has known keys, and a string or nothing as
+    its body.
     """
     try:
         entry = _decode_known(raw)
@@ -163,7 +167,7 @@ def _decode_exactly(raw: str) -> Entry:
 
 
 def size_bytes(raws: Sequence[str]) -> int:
-    """Return how many bytes of UTF-8 these entries have."""
+    """Return the size of these entries in bytes of UTF-8."""
     joined = "".join(raws)
     return len(joined) if joined.isascii() else len(joined.encode())
 
@@ -193,7 +197,7 @@ def head_message(log: LogId, seq: int, chain: bytes) -> bytes:
 
 
 def verify(user: UserId, signature: bytes, message: bytes) -> bool:
-    """Say whether `signature` is the user's over `message`; False as well for a key that is none."""
+    """Return whether `signature` is the user's over `message`; False as well for an invalid key."""
     try:
         _public_key(user).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -207,8 +211,8 @@ def _public_key(user: UserId) -> Ed25519PublicKey:
 
 
 def contradict(one: Batch, other: Batch) -> bool:
-    """Say whether two batches of one log give one seq two chains; the chain before the first entry counts too."""
-    seq = min(one.last, other.last)  # chains that parted never meet again
+    """Return whether two batches of one log give one seq two chains. The chain before the first entry counts too."""
+    seq = min(one.last, other.last)  # chains that differ once never meet again
     if seq < max(one.first, other.first) - 1:
         return False
     chains = [extend_chain(batch.prev, batch.raws[: seq - batch.first + 1]) for batch in (one, other)]
@@ -222,12 +226,12 @@ def mark_hash(log: LogId, seq: int, chain: bytes) -> int:
 
 
 def ref_key(user: UserId, run: RunId) -> Hex16:
-    """Return how references name a log within its conversation: 8 bytes of the user id, then the run."""
+    """Return the key by which references name a log in its conversation: 8 bytes of the user id, then the run."""
     return user[:16] + run
 
 
 def message_id(log: LogId, seq: int) -> str:
-    """Return the id of an entry: 39 characters, a dot, its number; the same on every peer, for ever."""
+    """Return the id of an entry: 39 characters, a dot, its number. It is the same on every peer."""
     return f"{_base32(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
 
 

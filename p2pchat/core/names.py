@@ -1,7 +1,7 @@
-"""Which texts may be the name of a user: labels of visible characters that mean nothing else where people type.
+"""Rules for user names: visible characters without other meanings in typed commands.
 
-Only the rule is here. Who has which name is decided in people.py; which names look alike, and how two of one name are
-told apart, is in identity/names.py.
+Only the rule is here. sync/conversations.py decides who has which name; identity/names.py decides which names look
+alike and how two equal names are told apart.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import unicodedata
 
 MAX_NAME_CHARACTERS = 32
 
-# Reserved: they begin or end something else in what people type ("#ops", "@bob", "/msg", "a,b", "bob#K7QF2M3P").
+# Reserved: they begin or end something else in typed input ("#ops", "@bob", "/msg", "a,b", "bob#K7QF2M3P").
 RESERVED = "#@/,"
 # Invisible or blank though their category says letter, mark or symbol (Unicode: Default_Ignorable_Code_Point, braille).
 _INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0} | set(range(0x180B, 0x1810))
 _INVISIBLE |= set(range(0xFE00, 0xFE10)) | set(range(0xE0100, 0xE01F0))
 
 
-# Vowels and finals of Hangul, drawn into the syllable before them: letters by category, of no width of their own.
+# Vowels and finals of Hangul, which join the syllable before them: letters by category, of no width of their own.
 _JOINING = {chr(code) for part in (range(0x1160, 0x1200), range(0xD7B0, 0xD800)) for code in part}
 
 
 def name_fault(name: str) -> str:
-    """Say for people why a text is no name; "" when it is one, in normal form (NFC)."""
+    """Return why a text is no valid name, as a sentence; "" for a valid name in normal form (NFC)."""
     if name != unicodedata.normalize("NFC", name):
         return "a name is in Unicode's normal form NFC"
     if not name:
@@ -42,7 +42,7 @@ def name_fault(name: str) -> str:
 
 
 def is_visible(character: str) -> bool:
-    """Whether a character shows, or is the plain space."""
+    """Return whether a character shows, or is the plain space."""
     if ord(character) in _INVISIBLE:
         return False
     category = unicodedata.category(character)

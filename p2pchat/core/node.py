@@ -1,12 +1,11 @@
-"""The one meeting point of the core: handle(input, now) -> list[Effect].
+"""The node: handle(input, now) -> list[Effect].
 
-A node is what one peer decides with. It knows no clock, no socket, no disk and no randomness of its own: what
-happened goes in, what shall be done comes out, and the same inputs give the same effects. Who is there is decided in
-handshake.py, links.py and presence.py; what is kept in replicator.py and what it puts together; this file passes inputs
-on and orders one commit for everything a step wants durable.
+A node decides for one peer. It knows no clock, socket, disk or randomness of its own: the same inputs give the same
+effects. handshake.py, links.py and presence.py decide which peers and users are connected; replicator.py decides what
+is stored and sent. This file dispatches inputs and orders one commit for everything that a step makes durable.
 
-All effects of one input are carried out before the next input. Nothing uncommitted is ever sent: marks and entries
-go out only after Committed.
+All effects of one input are carried out before the next input. Nothing uncommitted is sent: marks and entries leave
+only after Committed.
 """
 
 from __future__ import annotations
@@ -71,14 +70,14 @@ __all__ = ["HostedIdentity", "NetworkCredentials", "Node", "Now"]
 
 
 class Node:
-    """What one peer decides with.
+    """The decisions of one peer.
 
     Args:
         settings: Limits and times.
         peer: This peer's id.
         sign: Signs with the peer's key.
         users: The users hosted here.
-        network: N and K; the id "" is an open network not known yet.
+        network: N and K; the id is "" in an open network not known yet.
         draw: Returns n random bytes.
         stored: What storage holds.
     """
@@ -110,8 +109,8 @@ class Node:
         self._lazy_commit = LazyCommit(self._ctx, self.links.book)
         self._epoch = 0
         self._consumers: dict[str, int] = {}
-        self._save_scheduled = False  # a timer will save them: one, however often they go on
-        self._storage_works = True  # False while storage does not work
+        self._save_scheduled = False  # a timer will save all of them
+        self._storage_works = True
         self._disk_low = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             Got: self._on_frames, Committed: self._on_committed, WriteRequest: self._on_write, Woke: self._on_wake,
@@ -132,7 +131,7 @@ class Node:
     # ---- in and out
 
     def start(self, now: Now) -> list[Effect]:
-        """Return the first effects: dials to known addresses, the first deadline. Call once, before handle."""
+        """Return the first effects: dials to known addresses and the first deadline. Call once, before handle."""
         self._begin(now)
         self.presence.start()
         self.sync.start()
@@ -141,7 +140,7 @@ class Node:
         return self._end()
 
     def handle(self, input: Input, now: Now) -> list[Effect]:
-        """Take one input and return what shall be done, in order."""
+        """Take one input and return the effects, in order."""
         self._begin(now)
         self._handlers[type(input)](input)
         return self._end()
@@ -168,7 +167,7 @@ class Node:
         return self._ctx.out
 
     def _commit(self) -> None:
-        """Order one commit for everything this step wants durable, and what waited for the next."""
+        """Order one commit for everything this step makes durable, and for what waited for the next commit."""
         change, transaction = self._ctx.change, self.sync.context.transaction
         if not self._storage_works:
             return
@@ -181,7 +180,7 @@ class Node:
         self._watchdog.on_ordered(ticket)
         self._ctx.emit(Commit(ticket, self._epoch, transaction.own, change))
 
-    # ---- what the outside may read
+    # ---- read by the outside
 
     @property
     def room(self) -> ConversationId:
@@ -190,26 +189,26 @@ class Node:
 
     @property
     def namings(self) -> dict[ConversationId, Naming]:
-        """All conversations known here and what their ids stand for."""
+        """All conversations known here, and what their ids stand for."""
         return {id: conversation.naming for id, conversation in self.sync.conversations.by_id.items()}
 
     def conversations_of(self, user: UserId) -> list[ConversationId]:
-        """Return the conversations a user belongs to or did; where nobody else is hosted, all that people see."""
+        """Return the conversations a user belongs to or did, or all that people see if no other user is hosted."""
         conversations = self.sync.conversations
         return conversations.visible() if self.hosted.keys() == {user} else conversations.of_user(user)
 
     def newest_conversations(self, user: UserId) -> list[ConversationId]:
-        """Return the same, the one first in which something was written last."""
+        """Return the same, those with the newest entries first."""
         return self.sync.conversations.newest_first(self.conversations_of(user))
 
     @property
     def groups(self) -> dict[ConversationId, GroupView]:
-        """All groups known here, those that hosted users were removed from included; by the group's id."""
+        """All groups known here by id, including those that hosted users were removed from."""
         return self.sync.groups.views
 
     @property
     def names(self) -> dict[UserId, str]:
-        """The name of every user known: by the newest profile entry, or as told by its peer."""
+        """The name of every known user: from the newest profile entry, or as announced by its peer."""
         return self.sync.people.names
 
     # ---- links
@@ -237,10 +236,10 @@ class Node:
         if not frames or link.id not in self.links.up:
             return
         if not self._storage_works:
-            return  # nothing can be kept: nothing is taken in or acknowledged
+            return  # nothing can be stored, so nothing is taken in or acknowledged
         if self._disk_low:
             self.sync.on_frames_while_disk_low(link, frames)
-            frames = [frame for frame in frames if isinstance(frame, (Want, TypingFrame))]  # they take no room
+            frames = [frame for frame in frames if isinstance(frame, (Want, TypingFrame))]  # they need no disk space
         fault = self.sync.on_frames(link, frames)
         if fault is not None:
             self._close_for(link, fault)
@@ -270,40 +269,40 @@ class Node:
         self.sync.on_users_announced(link, users, [user for user in frame.gone or () if user not in there], fresh=fresh)
 
     def _on_forget(self, input: Forget) -> None:
-        """Whoever wants something forgotten waits until it is so on disk."""
+        """Forget addresses. The user waits until that is durable, so the commit is not deferred."""
         self._lazy_commit.force()
         self.links.handle(input)
 
     def link_up(self, link: PeerLink) -> None:
-        """Called by Links: a link passed go."""
+        """Take a link that passed go. Called by Links."""
         self.sync.on_link_up(link)
         self.presence.link_up(link)
 
     def link_down(self, link: PeerLink, reason: str) -> None:
-        """Called by Links: a link that was up ended."""
+        """Take the end of a link that was up. Called by Links."""
         self.sync.on_link_down(link)
         self.presence.link_down(link, reason)
 
     @property
     def storage_works(self) -> bool:
-        """Whether storage takes what it is given; while it does not, people have been told."""
+        """Return whether storage accepts commits. People have been warned while it does not."""
         return self._storage_works
 
     @property
     def accepts_writes(self) -> bool:
-        """Whether what is said now is kept: storage works, and there is enough disk."""
+        """Return whether writes are accepted: storage works, and there is enough disk space."""
         return self._storage_works and not self._disk_low
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
-        """Return where what this user says next will stand, if it is the next input; None where nobody can tell."""
+        """Return where this user's next entry will stand if it is the next input; None where that is not certain."""
         return self.sync.appender.next_entry(conversation, user) if self.accepts_writes else None
 
     def name_of(self, peer: PeerId) -> str:
-        """Called by Links: whom people would say this peer is."""
+        """Return the name of a peer's user for people. Called by Links."""
         return self.names.get(peer, "")
 
     def network_found(self, network: str) -> None:
-        """Called by Links: an open network told its id."""
+        """Take the id of an open network. Called by Links."""
         self._ctx.change.meta[META_NETWORK] = network
         self.sync.on_network_found(network)
 
@@ -336,7 +335,7 @@ class Node:
         self.sync.on_fetch_result(input)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
-        """Nothing on its way was kept: say so, accept nothing, and begin again from what storage holds."""
+        """Warn, accept nothing, and reload: nothing in flight was kept."""
         if failed.epoch != self._epoch:
             return
         self._epoch += 1
@@ -348,7 +347,7 @@ class Node:
         self._ctx.emit(Reload())
 
     def _on_loaded(self, input: Loaded) -> None:
-        """Storage works again. Own logs end here: what became of their last entries is not certain."""
+        """Rebuild from what storage holds. Own logs end here, since the fate of their last entries is not certain."""
         run = self._ctx.draw(8).hex()
         former, self.sync = (
             self.sync,
@@ -361,7 +360,7 @@ class Node:
         self.sync.pause(self._disk_low)
         self._storage_works = True
         self._save_consumers()
-        for link in list(self.links.up):  # what was told meanwhile was not taken in: links begin anew as well
+        for link in list(self.links.up):  # frames of the failed time were dropped: links start again
             self.links.close(link, "error", "storage did not work for a while; it does again")
         self._ctx.emit(WarningIssued("storage_works", "storage works again"))
 
@@ -391,7 +390,7 @@ class Node:
             self.sync.group_editor.on_request(asked)
 
     def _check_writable(self, ticket: int) -> bool:
-        """Say whether anything can be accepted now; if not, refuse what has this ticket."""
+        """Return whether a request can be accepted now; if not, refuse the request with this ticket."""
         if not self._storage_works:
             self._ctx.emit(WriteRefused(ticket, "storage", "storage does not work: nothing is accepted"))
         elif self._disk_low:
@@ -463,7 +462,7 @@ class Node:
         self._save_consumers()
 
     def _on_stop(self, input: Stop) -> None:
-        """What programs have taken is kept, for there is no later."""
+        """Save what programs have taken, since there is no later commit."""
         self._save_consumers()
         self._lazy_commit.force()
         self.sync.read_receipts.on_stop()
@@ -474,35 +473,34 @@ class Node:
             self._ctx.change.consumers.update(self._consumers)
 
 
-# ---- stalls
-#
-# A disk that does not answer: people are told once, and once more when it does.
-#
-# Nothing else follows from it. What is not committed is neither acknowledged nor sent on, links are kept alive by the
-# core, which waits for no disk, and everything goes on where it stood as soon as the commit has come back.
+# ---- watchdog of commits
 
 
 SUSPENDED_AFTER = (
-    1.0  # seconds after its deadline that a timer fires: this process itself stood still, and proves nothing
+    1.0  # seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well
 )
 
 
 class CommitWatchdog:
-    """Watches commits from their order to their answer. One timer at a time, however many there are."""
+    """Warns when the disk does not answer, and again when it does. Uses one timer for all commits.
+
+    Nothing else follows from a slow disk. Uncommitted entries are neither acknowledged nor sent, links stay alive
+    because the core waits for no disk, and everything continues when the commit returns.
+    """
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._ordered_at: dict[int, float] = {}  # commits on their way, oldest first, and when they were ordered
+        self._ordered_at: dict[int, float] = {}  # commits in flight, oldest first, and when they were ordered
         self._watching = False
         self._warned = False
 
     def on_ordered(self, ticket: int) -> None:
-        """A commit was ordered."""
+        """Note an ordered commit."""
         self._ordered_at[ticket] = self._ctx.now.mono
         self._watch_oldest()
 
     def on_committed(self, tickets: Sequence[int]) -> None:
-        """These have come back."""
+        """Note commits that are durable."""
         for ticket in tickets:
             self._ordered_at.pop(ticket, None)
         if self._warned and not self._is_slow():
@@ -511,7 +509,7 @@ class CommitWatchdog:
             self._watch_oldest()
 
     def on_failed(self) -> None:
-        """All that were on their way failed: that is told by whoever hears of it, and so is its end."""
+        """Forget all commits in flight. Node warns of their failure, and of its end."""
         self._ordered_at.clear()
         self._warned = False
 
@@ -544,42 +542,40 @@ class CommitWatchdog:
             )
 
 
-# ---- hearsay
-#
-# When what others will tell again is committed: where peers are, and what they say that their users are called.
-#
-# At once, until a few peers are written down: whoever is killed in its first second finds its mesh again by itself.
-# From then on no more than once a second: while a mesh forms each link brings some, and to each commit belong an fsync
-# and a thread that is in the loop's way. Whatever else is committed takes it along, and so does what a user has
-# forgotten. A crash loses a second of it at most.
+# ---- lazy commits
 
 
-FEW_PEERS = 8  # peers that are written down: one of so many is there when all are looked for; a guess
-LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, as long as what programs have taken may wait
+FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
+LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the positions of consumers
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
 class LazyCommit:
-    """Says of each change whether it may wait; a deadline sees to it that it does not for long.
+    """Delays commits of gossip: addresses and names that other peers will send again.
+
+    Until a few peers are stored, gossip is committed at once, so that a peer killed in its first second finds its mesh
+    again. Afterwards it is committed at most once a second: while a mesh forms every link brings some, and each commit
+    costs an fsync and a thread that competes with the loop. Any other commit takes the gossip along, as does a user's
+    request to forget. A crash loses one second of it.
 
     Args:
-        book: The peers whose addresses are known, those of earlier runs at first.
+        book: The peers whose addresses are known, at first those of earlier runs.
     """
 
     def __init__(self, ctx: Context, book: Sized) -> None:
         self._ctx = ctx
         self._book = book
-        self._saved_peers = len(book)  # peers, when it was committed last
+        self._saved_peers = len(book)  # number of peers at the last commit
         self._saved_at = float("-inf")
-        self._scheduled = False  # a deadline is set
+        self._scheduled = False  # a timer is set
         self._forced = False
 
     def force(self) -> None:
-        """This step takes along what waits: somebody wants to know it on disk, or nothing comes after it."""
+        """Commit in this step: a user waits for it, or nothing comes after it."""
         self._forced = True
 
     def may_defer(self, change: Change) -> bool:
-        """Whether this change shall be committed later, with what comes meanwhile."""
+        """Return whether this change may be committed later, together with what comes until then."""
         now = self._ctx.now.mono
         is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - _SLACK
         if self._forced or is_due or self._saved_peers < FEW_PEERS or not change.is_gossip:
@@ -591,5 +587,5 @@ class LazyCommit:
         return True
 
     def _due(self) -> None:
-        """The step that this wakes commits what waits."""
+        """Let this step commit what waits."""
         self._scheduled = False

@@ -1,7 +1,7 @@
-"""What storage keeps, as plain records: the core makes and reads them, storage carries them to and from tables.
+"""Records of storage: what the core makes and reads, and storage carries to and from tables.
 
-A Change is one step of the core's; storage applies changes in order and whole, many in one transaction.
-Stored is what a starting node is given: tips and small things, never the entries.
+A Change is one step of the core. Storage applies changes in order and whole, many in one transaction. Stored is what a
+starting node gets: tips and small records, never the entries.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ __all__ = [
 ]
 
 
-EVERYTHING = -1  # in Change.seen: all of a log may be read
+EVERYTHING = -1  # in Change.visible: all of a log may be read
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Consecutive entries of one log that were released together; entry first+i has the place first_place+i."""
+    """Consecutive entries of one log that were released together. Entry first+i has the place first_place+i."""
 
     first_place: int
     log: LogId
     first: int
     count: int
     received_at: int  # UTC microseconds
-    old: bool = False  # was there before this peer came
-    gap: bool = False  # shown although something it follows is missing
+    old: bool = False  # it predates this peer
+    gap: bool = False  # shown although an entry it follows is missing
 
 
 @dataclass(frozen=True, slots=True)
 class NewLog:
-    """A log this change begins. `whole`: everything stored so far of its user here is among what it builds on."""
+    """A log this change begins. `whole`: it builds on everything stored so far of its user here."""
 
     log: LogId
     before: tuple[Mark, ...]
@@ -76,7 +76,7 @@ class NewLog:
 
 @dataclass(frozen=True, slots=True)
 class DeliveredMark:
-    """A peer hosting `member` said it holds `log` up to `seq`; storage keeps the highest."""
+    """A peer hosting `member` said that it holds `log` up to `seq`. Storage keeps the highest."""
 
     log: LogId
     member: UserId
@@ -85,7 +85,7 @@ class DeliveredMark:
 
 @dataclass(frozen=True, slots=True)
 class ReadMark:
-    """`reader` has read `log` up to `seq` and all that it builds on; 0: a mark on what builds on it says so instead."""
+    """`reader` has read `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces this one."""
 
     log: LogId
     reader: UserId
@@ -94,7 +94,7 @@ class ReadMark:
 
 @dataclass(frozen=True, slots=True)
 class KnownConversation:
-    """A conversation known here, by id and by what the id stands for."""
+    """A known conversation: its id and what the id stands for."""
 
     id: ConversationId
     naming: Naming
@@ -102,7 +102,7 @@ class KnownConversation:
 
 @dataclass(frozen=True, slots=True)
 class KnownUser:
-    """A user's name by the newest profile entry: `named_c` is that entry's clock."""
+    """A user's name from the newest profile entry. `named_c` is that entry's clock."""
 
     id: UserId
     name: str
@@ -112,7 +112,7 @@ class KnownUser:
 
 @dataclass(frozen=True, slots=True)
 class FormerName:
-    """A name a user had before, and the clock of the profile entry it is from."""
+    """An earlier name of a user, and the clock of its profile entry."""
 
     user: UserId
     name: str
@@ -127,12 +127,12 @@ class Address:
     endpoint: str
     verified_at: int = 0  # when that key last answered there
     failing_since: int = 0  # first failure since then
-    teller: PeerId = ""  # who told it; "" when a user did or the peer itself was seen there
+    teller: PeerId = ""  # who announced it; "" for a user here, or the peer itself
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A released entry that changes how another (`re`, of the same conversation) is shown: see core/records.py.
+    """A released entry that edits, deletes or reacts to another (`re`, of the same conversation).
 
     `reaction` is False for an edit or a deletion.
     """
@@ -145,7 +145,7 @@ class Relation:
 
 
 class Cite(NamedTuple):
-    """From entry `first` on a log of a talk cites this gen; `chain8` begins the chain before that entry."""
+    """From entry `first` on, a log of a group's talk cites this gen. `chain8` begins the chain before that entry."""
 
     first: int
     gen: int
@@ -153,7 +153,7 @@ class Cite(NamedTuple):
 
 
 class GroupEntry(NamedTuple):
-    """An entry of a group's own conversation: an operation, a leave, or what changes nothing."""
+    """An entry of a group's own conversation: an operation, a leave, or one without effect."""
 
     log: LogId
     seq: int
@@ -164,7 +164,7 @@ class GroupEntry(NamedTuple):
 class Fork:
     """Evidence against an author: two verified batches of one log that give one seq two chains.
 
-    `one` is None where what is stored here is one side of it: storage then takes its newest batch of the log.
+    `one` is None where the stored log is one side of it; storage then takes its newest batch of the log.
     """
 
     log: LogId
@@ -174,7 +174,7 @@ class Fork:
 
 @dataclass(frozen=True, slots=True)
 class StoredUser:
-    """A user hosted here, as long as it is: hosted again at every start. `secret` is the seed of its key, 32 bytes."""
+    """A user hosted here, hosted again at every start. `secret` is the seed of its key, 32 bytes."""
 
     id: UserId
     secret: bytes = field(repr=False)
@@ -184,7 +184,7 @@ class StoredUser:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What lets a program act for a hosted user: the hash of a secret, 32 bytes; never the secret itself."""
+    """The hash (32 bytes) of a secret that lets a program act for a hosted user. The secret itself is never stored."""
 
     hash: bytes = field(repr=False)
     user: UserId
@@ -194,26 +194,26 @@ class Token:
 
 @dataclass(slots=True)
 class Change:
-    """One step: all of it is committed or nothing. Storage adds; it never interprets."""
+    """One step, committed as a whole or not at all. Storage adds it and never interprets it."""
 
     batches: list[Batch] = field(default_factory=list)
     logs: list[NewLog] = field(default_factory=list)
-    uncovered: list[LogId] = field(default_factory=list)  # covered, then extended: tips again; this is before the next
+    uncovered: list[LogId] = field(default_factory=list)  # covered, then extended: tips again; applied before `covered`
     covered: list[LogId] = field(default_factory=list)  # named by another log at their last entry
     stretches: list[Stretch] = field(default_factory=list)
-    relations: list[Relation] = field(default_factory=list)  # of what these stretches release
+    relations: list[Relation] = field(default_factory=list)  # changes by entries that these stretches release
     delivered: list[DeliveredMark] = field(default_factory=list)
     reads: list[ReadMark] = field(default_factory=list)
     conversations: list[KnownConversation] = field(default_factory=list)
     users: list[KnownUser] = field(default_factory=list)
-    former_names: list[FormerName] = field(default_factory=list)  # of one that is kept already the newer counts
+    former_names: list[FormerName] = field(default_factory=list)  # of a name stored already the newer clock counts
     addresses: list[Address] = field(default_factory=list)
     forgotten: list[tuple[PeerId, str]] = field(default_factory=list)  # (peer, endpoint)
-    consumers: dict[str, int] = field(default_factory=dict)  # name -> last place handed on
+    consumers: dict[str, int] = field(default_factory=dict)  # name -> last place acknowledged
     forks: list[Fork] = field(default_factory=list)
     meta: dict[str, str] = field(default_factory=dict)
-    cites: list[tuple[LogId, Cite]] = field(default_factory=list)  # of logs of talks, in order
-    visible: dict[LogId, int] = field(default_factory=dict)  # only 1..n of this log may be read; EVERYTHING: all of it
+    cites: list[tuple[LogId, Cite]] = field(default_factory=list)  # of logs of group talks, in order
+    visible: dict[LogId, int] = field(default_factory=dict)  # only 1..n may be read; EVERYTHING: all of it
     hosted: list[StoredUser] = field(default_factory=list)  # new ones, and those with another name
     unhosted: list[UserId] = field(default_factory=list)  # their keys and tokens go
     tokens: list[Token] = field(default_factory=list)
@@ -224,7 +224,7 @@ class Change:
 
     @property
     def is_gossip(self) -> bool:
-        """Whether it holds nothing but what others will tell again."""
+        """Return whether the change holds nothing but what other peers will send again."""
         return not any(_all_but_gossip_of(self))
 
 
@@ -246,13 +246,13 @@ class LogFacts:
     forked: bool = False
     before: tuple[Mark, ...] = ()
     cites: tuple[Cite, ...] = ()
-    visible: int = EVERYTHING  # see Change.seen
+    visible: int = EVERYTHING  # see Change.visible
     chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held
 
 
 @dataclass(frozen=True, slots=True)
 class UnreleasedEntry:
-    """A stored entry in no stretch: it waits for what it answers or follows."""
+    """A stored entry without a place: it waits for an entry that it follows."""
 
     log: LogId
     seq: int
@@ -261,7 +261,7 @@ class UnreleasedEntry:
 
 @dataclass(slots=True)
 class Stored:
-    """What a node starts from. Empty on a first start."""
+    """The state a node starts from. Empty on a first start."""
 
     tips: list[LogFacts] = field(default_factory=list)  # neither covered nor forked
     forked: list[LogId] = field(default_factory=list)
@@ -284,7 +284,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class LogKey:
-    """Asks storage for one log: by conversation and reference key (see log.ref_key); seq 0 asks for no chain."""
+    """The key of one log in storage: conversation and reference key (see log.ref_key). seq 0 asks for no chain."""
 
     conversation: ConversationId
     ref: str
@@ -292,7 +292,7 @@ class LogKey:
 
 
 class ShownKey(NamedTuple):
-    """Asks storage how far these logs, or what they build on, had been shown when a place was given."""
+    """Asks how far these logs, or logs they build on, had been shown when a place was assigned."""
 
     place: int
     logs: tuple[LogId, ...]
@@ -300,7 +300,7 @@ class ShownKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WantStart:
-    """Where serving a want begins: what the asker said it holds (DESIGN of serving: docs/protocol.md, "Pull")."""
+    """Start of serving a want: what the asker holds (docs/protocol.md, "Pull")."""
 
     tips: tuple[Mark, ...]
     older: tuple[Mark, ...] = ()
@@ -316,17 +316,17 @@ class TailStart:
 
 @dataclass(frozen=True, slots=True)
 class ForkStart:
-    """Serve the two batches that prove this log forked, and nothing else; nothing of one that is not."""
+    """Serve the two batches that prove that this log forked; nothing for a log that did not."""
 
     run: RunId
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where serving stands, opaque to the core: storage made it and takes it back.
+    """Position of serving, opaque to the core: storage makes it and takes it back.
 
-    Logs with number > floor are served in the order of their numbers, each from after held.get(number, 0),
-    beginning with entry `next_seq` of log `next_number`.
+    Logs with number > floor are served in the order of their numbers, each from after held.get(number, 0), beginning
+    with entry `next_seq` of log `next_number`.
     """
 
     floor: int
@@ -337,33 +337,31 @@ class Position:
 
 Start = WantStart | TailStart | ForkStart | Position
 
-META_NAME = "name"  # in Change.meta: what the own user is called, when a name was chosen
-META_ABOUT = "about"  # in Change.meta: what the own user tells of itself
-META_IGNORED = "ignored"  # in Change.meta: whom the own user does not want to hear of, a JSON list of user ids
-META_TRIED = "tried"  # in Change.meta: when a round trip through storage was last asked for, UTC microseconds
-META_NETWORK = "network"  # in Change.meta: the id an open network's first peer told
+META_NAME = "name"  # in Change.meta: the name chosen for the peer's own user
+META_ABOUT = "about"  # in Change.meta: the `about` text of the peer's own user
+META_IGNORED = "ignored"  # in Change.meta: users that the own user ignores, a JSON list of ids
+META_TRIED = "tried"  # in Change.meta: when a round trip through storage was last requested, UTC microseconds
+META_NETWORK = "network"  # in Change.meta: the id that an open network's first peer announced
 
 
-# ---- mending
+# ---- relations
 #
-# Edits, deletions and reactions: entries of their own that change how another is shown.
-#
-# The entry they name stays in its log as it was written; what is shown is worked out. Of the edits and deletions of its
-# writer the newest counts, of the reactions of each person the newest; the newest has the greatest (c, user, run, seq),
-# as in history, so that all peers show the same whatever order things came in. This file says what such an entry may
-# hold and which of several counts; that it is released like any other entry, causal_order.py sees to.
+# Edits, deletions and reactions are entries of their own that change how another entry is shown. The other entry stays in
+# its log as written. The newest edit or deletion by its writer counts, and the newest reaction of each person. The newest
+# has the greatest (c, user, run, seq), as in history, so all peers show the same in whatever order entries came.
+# causal_order.py releases these entries like any other.
 #
 # Source: docs/protocol.md, "Edits, deletions, reactions".
 
 
-RELATION_KINDS = frozenset({"edit", "delete", "reaction"})  # the kinds that do nothing but change another
+RELATION_KINDS = frozenset({"edit", "delete", "reaction"})  # kinds that only change another entry
 
 
 def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
-    """Return what an entry of this log does to another; None when it does nothing to any.
+    """Return what an entry of this log does to another; None when it does nothing.
 
-    An edit or a deletion does something to what its own writer wrote, and to nothing else. One of another shape than
-    is written here does nothing, and is no fault: peers of the first version keep it and pass it on.
+    An edit or a deletion applies only to an entry of the same writer. An entry of another shape does nothing, and is no
+    fault: peers of the first version store it and pass it on.
     """
     if entry.k not in RELATION_KINDS or entry.re is None or shape_fault(entry.k, entry.b, entry.re):
         return None
@@ -373,14 +371,14 @@ def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
 
 
 def is_own(user: UserId, re: Ref) -> bool:
-    """Say whether a reference names an entry of this user."""
+    """Return whether a reference names an entry of this user."""
     return re.log.startswith(user[:16])
 
 
 def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
-    """Return what an entry of one of these kinds may not be, as a sentence; "" for a good one.
+    """Return what is wrong with an entry of one of these kinds, as a sentence; "" for a valid one.
 
-    That a text is one, and how long it may be, is asked of every kind that has one (validation.py, writing.py).
+    Length and type of a text are checked for every kind that has one (sync/validation.py, sync/append.py).
     """
     if re is None:
         return f"{'an' if kind == 'edit' else 'a'} {kind} that names no entry"
@@ -392,5 +390,5 @@ def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
 
 
 def newness(relation: Relation) -> tuple[int, UserId, str, int]:
-    """Return what the newest has the greatest of: its place in history."""
+    """Return the sort key of the newest: its place in history."""
     return relation.c, relation.log.user, relation.log.run, relation.seq

@@ -149,7 +149,7 @@ class AntiEntropy:
     def _group_differs(
         self, here: dict[ConversationId, ConversationState], told: dict[ConversationId, str], id: str
     ) -> bool:
-        """Say whether this is the talk of a group that the far end holds other than this side."""
+        """Return whether this is the talk of a group that the far end holds other than this side."""
         group = here[id].group
         if group is None or not here[id].is_talk or group.id not in here:
             return False
@@ -369,7 +369,7 @@ class AntiEntropy:
 
 
 def _is_shown(conversation: ConversationState, user: UserId, mark: Mark) -> bool:
-    """Say whether all that a mark tells of was shown here: a file may have brought it before."""
+    """Return whether all that a mark tells of was shown here: a file may have brought it before."""
     log = conversation.log(user, mark.run)
     return log is not None and log.released >= mark.seq
 

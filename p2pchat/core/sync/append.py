@@ -250,7 +250,7 @@ def _relation_fault(said: WriteRequest) -> tuple[str, str] | None:
 
 
 def are_plain(texts: Sequence[str], settings: Settings) -> bool:
-    """Say whether texts are short ASCII, which text_fault() finds nothing in: looked at all at once."""
+    """Return whether texts are short ASCII, which text_fault() finds nothing in: looked at all at once."""
     most, joined = min(settings.max_text_bytes, settings.max_entry_bytes // 8), "".join(texts)
     return joined.isascii() and "\0" not in joined and len(max(texts, key=len, default="")) <= most
 

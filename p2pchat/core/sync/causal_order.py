@@ -207,7 +207,7 @@ class CausalOrder:
                 self._holders[conversation, ref] = tuple(self._sync.presence.users_of(remote.link.id))
 
     def _builds_on_waiting(self, conversation: ConversationState, log: Log, seq: int) -> bool:
-        """Say whether a log's first entry is due while those before it wait: it never overtakes its own writer."""
+        """Return whether a log's first entry is due while those before it wait: it never overtakes its own writer."""
         earlier = [conversation.log(log.id.user, mark.run) for mark in log.before] if seq == 1 else []
         return any(each is not None and each.queue for each in earlier)
 

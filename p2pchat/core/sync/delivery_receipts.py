@@ -69,7 +69,7 @@ class AckTracker:
         raise NotImplementedError
 
     def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
-        """Say whether a mark of a log in storage is of another version of it."""
+        """Return whether a mark of a log in storage is of another version of it."""
         raise NotImplementedError
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
@@ -209,7 +209,7 @@ class AckTracker:
         self.advance_to(remote, conversation, facts.log, member, seq, facts.before, then)
 
     def _is_forked(self, id: LogId) -> bool:
-        """Say whether it is known that a log forked, be it since storage was asked."""
+        """Return whether it is known that a log forked, be it since storage was asked."""
         log = self._sync.conversations.by_id[id.conversation].log(id.user, id.run)
         return id in self._sync.proven_forks or (log is not None and log.forked)
 
@@ -285,7 +285,7 @@ class DeliveryReceipts(AckTracker):
             super().on_mark(remote, conversation, user, member, mark, then)
 
     def _is_sure(self, log: LogId, member: UserId, mark: Mark) -> bool:
-        """Say whether a mark tells nothing new, or its chain is remembered."""
+        """Return whether a mark tells nothing new, or its chain is remembered."""
         return (log, mark.seq) in self._chains or mark.seq <= self.position(log, member)
 
     def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:

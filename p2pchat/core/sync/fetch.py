@@ -148,7 +148,7 @@ class Fetcher:
         return bool(left) and (conversation is None or self._may_ask(remote, conversation))
 
     def _may_ask(self, remote: RemoteState, conversation: ConversationState) -> bool:
-        """Say whether anything is wanted there: nothing of a talk whose group it knows better.
+        """Return whether anything is wanted there: nothing of a talk whose group it knows better.
 
         Nor of what is shared with it no more, since the users hosted here or there are others: it would not give that.
         """

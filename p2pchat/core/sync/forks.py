@@ -47,7 +47,7 @@ class EvidenceHolder(Protocol):
 
 
 def is_signed(batch: Batch) -> bool:
-    """Say whether its author signed it, as a part of a log that begins as logs do."""
+    """Return whether its author signed it, as a part of a log that begins as logs do."""
     if batch.first == 1 and batch.prev != first_chain(batch.log):
         return False
     return verify(batch.log.user, batch.head, head_message(batch.log, batch.last, batch.chain))

@@ -100,7 +100,7 @@ class GroupSync:
     # ---- what comes
 
     def may_begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Say whether a log of a group that is not here may begin: of one not known only with its first operation.
+        """Return whether a log of a group that is not here may begin: of one not known only with its first operation.
 
         Nobody fills a peer with groups: of one user it takes as many as direct conversations.
         """
@@ -121,7 +121,7 @@ class GroupSync:
         return known
 
     def _may_concern_us(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Say whether a group may be one of a user hosted here: who speaks of it on a link says so, a file does not."""
+        """Return whether a group may be one of a user hosted here: who speaks of it on a link says so, a file does not."""
         hosted = self._sync.hosted.keys()
         if not (conversation.members or frozenset()) <= hosted:
             return True
@@ -156,7 +156,7 @@ class GroupSync:
         self._sync.lookups.all_logs(talk.id, users[-1], lambda _: then())  # answered after those above
 
     def accepts(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
-        """Say whether a proven batch of a talk is kept: all it cites is here, and it begins with something visible."""
+        """Return whether a proven batch of a talk is kept: all it cites is here, and it begins with something visible."""
         conversation, log, frame = extension.conversation, extension.log, frames[-1].frame
         group = conversation.group
         assert group is not None and isinstance(log, TalkLog)
@@ -361,7 +361,7 @@ class GroupSync:
 
 
 def _may_have_stored_logs(writer: WriterLogs) -> bool:
-    """Say whether there may be logs of a writer that are not in memory."""
+    """Return whether there may be logs of a writer that are not in memory."""
     return writer.may_have_stored and not writer.all_loaded
 
 

@@ -138,7 +138,7 @@ class Ingest:
         self._extend(extension, frame)
 
     def _check_quota(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Say whether a frame is worth looking at now: it may have to wait, or its writer to be refused."""
+        """Return whether a frame is worth looking at now: it may have to wait, or its writer to be refused."""
         room = self._sync.quota.check(source.payer, id.key)
         if room is Admission.REFUSE:
             source.on_full(id.key)

@@ -69,7 +69,7 @@ class Log:
         self.seq, self.chain, self.last_c = seq, chain, last_c
 
     def is_behind(self, mark: Mark) -> bool:
-        """Say whether a mark tells of something that is not here: more of this log, or another chain of it.
+        """Return whether a mark tells of something that is not here: more of this log, or another chain of it.
 
         The second is a fork, if it is true; a chain that nobody knows ("") is none.
         """
@@ -78,7 +78,7 @@ class Log:
         return mark.seq > self.seq or (mark.seq == self.seq and mark.chain8 not in ("", self.chain[:8].hex()))
 
     def is_covered_by(self, before: Iterable[Mark]) -> bool:
-        """Say whether a log that builds on these covers this one."""
+        """Return whether a log that builds on these covers this one."""
         return any((mark.run, mark.seq) == (self.id.run, self.seq) for mark in before)
 
     @property
@@ -214,7 +214,7 @@ class WriterLogs:
         return (log for log in self.logs.values() if log.is_tip)
 
     def may_build_on(self, log: Log, run: RunId) -> bool:
-        """Say whether a log builds on another, or perhaps does: through logs that are not in memory."""
+        """Return whether a log builds on another, or perhaps does: through logs that are not in memory."""
         todo, seen = [log], {log.id.run}
         while todo:
             for mark in todo.pop().before:
@@ -279,12 +279,12 @@ class ConversationState:
         return writer.logs.get(run) if writer else None
 
     def may_be_only_stored(self, user: UserId) -> bool:
-        """Say whether there may be logs of this user here that are not in memory: storage is to be asked."""
+        """Return whether there may be logs of this user here that are not in memory: storage is to be asked."""
         writer = self.writers.get(user)
         return writer is not None and writer.may_have_stored
 
     def lacks(self, user: UserId, mark: Mark) -> bool:
-        """Say whether a mark tells of something that is not here and may be shown; of logs in memory."""
+        """Return whether a mark tells of something that is not here and may be shown; of logs in memory."""
         log = self.log(user, mark.run)
         if log is not None and log.forked:
             return False
@@ -294,12 +294,12 @@ class ConversationState:
         return log is None or log.is_behind(mark)
 
     def shows(self, batch: Batch) -> bool:
-        """Say whether the beginning of a batch of a talk is visible: then it is given, up to its head."""
+        """Return whether the beginning of a batch of a talk is visible: then it is given, up to its head."""
         log = self.log(batch.log.user, batch.log.run)
         return batch.first <= log.show_limit if log is not None else self.writer(batch.log.user).uncut
 
     def is_cut_off(self, ref: Ref) -> bool:
-        """Say whether an entry of a talk that is not here, or not in memory, can be had no more: it was cut off."""
+        """Return whether an entry of a talk that is not here, or not in memory, can be had no more: it was cut off."""
         found = self.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
             return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
@@ -307,7 +307,7 @@ class ConversationState:
         return bool(users) and not any(self.lacks(user, Mark(ref.log[16:], ref.seq, "")) for user in users)
 
     def _may_turn_out(self, log: LogId, seq: int) -> bool:
-        """Say whether an entry of a talk that is here and not visible may be once what the cuts name has come."""
+        """Return whether an entry of a talk that is here and not visible may be once what the cuts name has come."""
         return self.group is not None and stored_may_be_visible(
             self.group.visibility_rules(log.user), self.writer(log.user).log_views, log.run, seq
         )
@@ -352,19 +352,19 @@ class ConversationState:
 
     @property
     def is_operations(self) -> bool:
-        """Whether whoever speaks of it is listened to: operations of a group."""
+        """Return whether whoever speaks of it is listened to: operations of a group."""
         return self.group is not None and not self.is_talk
 
     def may_write(self, user: UserId) -> bool:
-        """Say whether entries of this user may stand here."""
+        """Return whether entries of this user may stand here."""
         return self.allowed_writers is None or user in self.allowed_writers
 
     def is_member(self, user: UserId) -> bool:
-        """Say whether a user belongs here now."""
+        """Return whether a user belongs here now."""
         return self.members is None or user in self.members
 
     def shared_with(self, users: Iterable[UserId]) -> bool:
-        """Say whether a peer hosting these users is told of this conversation."""
+        """Return whether a peer hosting these users is told of this conversation."""
         return self.members is None or (self.concerns_us and any(user in self.members for user in users))
 
     def marks(self, span: tuple[UserId, UserId]) -> dict[UserId, list[Mark]]:
@@ -504,5 +504,5 @@ def next_c(now_us: int, own_last: int, newest_other: int) -> int:
 
 
 def is_plausible(c: int, now_us: int, ahead_s: float) -> bool:
-    """Say whether a stamp is near enough to the local time to drive the clock."""
+    """Return whether a stamp is near enough to the local time to drive the clock."""
     return c <= now_us + int(ahead_s * 1_000_000)

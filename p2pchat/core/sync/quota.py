@@ -33,7 +33,7 @@ MAX_UNKNOWN_WARNED = 16  # users in one run: whoever makes up users shall not fl
 
 
 class Admission(Enum):
-    """Whether there is room for what somebody wrote."""
+    """Return whether there is room for what somebody wrote."""
 
     ACCEPT = "enough"
     DEFER = "later"  # that is being found out
@@ -96,7 +96,7 @@ class Quota:
     # ---- asking
 
     def check(self, payer: PeerId, key: Key) -> Admission:
-        """Say whether a batch of this user may be looked at, before it is; `payer` brings it ("": a file)."""
+        """Return whether a batch of this user may be looked at, before it is; `payer` brings it ("": a file)."""
         user = key[1]
         if user in self._waiting:
             return Admission.DEFER
@@ -109,7 +109,7 @@ class Quota:
         return Admission.REFUSE if self._unknown.refuses(payer, key) else Admission.ACCEPT
 
     def refuses(self, peer: PeerId, key: Key) -> bool:
-        """Say whether nothing more of this user is taken there from this peer: then nothing is wanted from it."""
+        """Return whether nothing more of this user is taken there from this peer: then nothing is wanted from it."""
         return self.must_check and self.check(peer, key) is Admission.REFUSE
 
     def when_known(self, user: UserId, then: Then) -> None:
@@ -224,7 +224,7 @@ class Quota:
 
     @property
     def has_requests(self) -> bool:
-        """Whether `ask` has something to do."""
+        """Return whether `ask` has something to do."""
         return len(self._waiting) > len(self._asked)
 
     def _update_must_check(self) -> None:
@@ -388,7 +388,7 @@ class UnknownUserQuota:
     # ---- asking
 
     def refuses(self, payer: PeerId, key: Key) -> bool:
-        """Say whether there was no room for one of these, and nothing has changed since."""
+        """Return whether there was no room for one of these, and nothing has changed since."""
         if key in self._full_talks or (self._talks_full and self.is_unanswered(key)):
             return True
         if self._unmet_full or self._full_payers:
@@ -411,7 +411,7 @@ class UnknownUserQuota:
     # ---- conversations nobody here wrote in
 
     def is_unanswered(self, key: Key) -> bool:
-        """Say whether this is a direct conversation with a user whom nobody here ever wrote to."""
+        """Return whether this is a direct conversation with a user whom nobody here ever wrote to."""
         conversation = self._conversations.by_id.get(key[0])
         return conversation is not None and conversation.members is not None and key[1] not in self._known()
 

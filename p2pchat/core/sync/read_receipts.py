@@ -46,7 +46,7 @@ class PendingReads:
 
     @property
     def has_any(self) -> bool:
-        """Whether there is something to tell; marks may have gone where none rose."""
+        """Return whether there is something to tell; marks may have gone where none rose."""
         return self.all or bool(self.marks)
 
 
@@ -207,7 +207,7 @@ class ReadReceipts:
 
     @property
     def has_unsent(self) -> bool:
-        """Whether some link that takes it has to be told something yet."""
+        """Return whether some link that takes it has to be told something yet."""
         owed = any(due.has_any and link in self._sync.remotes for link, due in self._pending.items())
         return owed or any(mark is not None for mark in self._deferred.values())
 
@@ -383,7 +383,7 @@ class ReadReceipts:
 
 
 def _is_newest(conversation: ConversationState, mark: MarkedRead) -> bool:
-    """Say whether nothing was shown there since what is marked."""
+    """Return whether nothing was shown there since what is marked."""
     return bool(conversation.recently_shown) and mark.place >= conversation.recently_shown[-1][0]
 
 
@@ -768,7 +768,7 @@ class ReceiptPrivacy:
         return True
 
     def wants(self, user: UserId, other: UserId) -> bool:
-        """Say whether a hosted user and another hear of each other's reading, as far as the first is asked."""
+        """Return whether a hosted user and another hear of each other's reading, as far as the first is asked."""
         found = self._chosen.get((user, other))
         return self.default(user) if found is None else found
 

@@ -227,5 +227,5 @@ class Sender:
 
 
 def _is_on_its_way(log: Log | None, mark: Mark) -> bool:
-    """Say whether what a mark names is not durable yet; a log that is not in memory is."""
+    """Return whether what a mark names is not durable yet; a log that is not in memory is."""
     return log is not None and not log.forked and log.durable_seq < mark.seq

@@ -98,18 +98,18 @@ class RemoteState:
 
     @property
     def accepts_marks(self) -> bool:
-        """Say whether marks and sums may be told now; what is not told is told later."""
+        """Return whether marks and sums may be told now; what is not told is told later."""
         return not self.link.full and not self.forks_owed
 
     def has_compared(self, conversation: ConversationId) -> bool:
-        """Say whether the first comparison of this conversation is over."""
+        """Return whether the first comparison of this conversation is over."""
         return self.all_compared or conversation in self.compared
 
     def is_serving(self, key: Key) -> bool:
         return any(serving.key == key for serving in self.served_wants.values())
 
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
-        """Say whether it told a mark of an entry that is not here."""
+        """Return whether it told a mark of an entry that is not here."""
         for (where, user), marks in self.ahead.items():
             mark = marks.get(ref.log[16:]) if where == conversation and user[:16] == ref.log[:16] else None
             if mark is not None and mark.seq >= ref.seq:
@@ -214,7 +214,7 @@ class SyncContext:
         self.banned[peer] = now + self.ctx.settings.wrong_head_ban
 
     def trusts(self, remote: RemoteState, user: UserId) -> bool:
-        """Say whether entries of this user are taken from that far end."""
+        """Return whether entries of this user are taken from that far end."""
         until = self.banned.get(remote.link.peer, 0.0) if self.banned else 0.0
         return until <= self.ctx.now.mono or user in self.presence.users_of(remote.link.id)
 
@@ -255,7 +255,7 @@ class SyncContext:
         )
 
     def _knows_group(self, users: Collection[UserId], conversation: ConversationState) -> bool:
-        """Say whether a far end knows for sure of a group what makes it shared: not all had what counts no more."""
+        """Return whether a far end knows for sure of a group what makes it shared: not all had what counts no more."""
         assert conversation.members is not None
         known = conversation.members - conversation.named_only_by_void
         return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))

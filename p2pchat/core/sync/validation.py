@@ -58,7 +58,7 @@ class LogExtension:
         return self.frames[-1].entries[-1].c if self.frames else self.log.last_c
 
     def is_signed(self, decoded: DecodedFrame) -> bool:
-        """Say whether its author signed the log up to the end of this piece."""
+        """Return whether its author signed the log up to the end of this piece."""
         last = decoded.frame.first + len(decoded.entries) - 1
         message = head_message(self.log.id, last, decoded.chain)
         return verify(self.log.id.user, bytes.fromhex(decoded.frame.head), message)
@@ -148,7 +148,7 @@ class NewLogChecks:
         self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of one that waits
 
     def is_surely_new(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Say whether it is sure, without a look into storage, that the log this frame begins is nowhere here.
+        """Return whether it is sure, without a look into storage, that the log this frame begins is nowhere here.
 
         So it is when it builds on a tip, as it stands: were the log here, that would be none. Else who fetches
         thousands of runs of one user asks storage about each, and they come faster than it answers.
@@ -220,7 +220,7 @@ class NewLogChecks:
 
 
 def _is_all_there_is(conversation: ConversationState, frame: Entries) -> bool:
-    """Say whether what this log builds on may have been cut off from a talk: what of it can be had was given before."""
+    """Return whether what this log builds on may have been cut off from a talk: what of it can be had was given before."""
     if not conversation.is_talk or conversation.group is None or frame.n is None:
         return False
     return conversation.group.has_cut(frame.u)
@@ -252,11 +252,11 @@ class EntrySource:
 
     @property
     def is_connected(self) -> bool:
-        """Whether it still matters what it brought."""
+        """Return whether it still matters what it brought."""
         return True
 
     def may_wait(self, waiting: int) -> bool:
-        """Say whether one more of its frames may wait for storage, when so many from all links do."""
+        """Return whether one more of its frames may wait for storage, when so many from all links do."""
         return True
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
@@ -268,7 +268,7 @@ class EntrySource:
         raise NotImplementedError
 
     def trusts(self, user: UserId) -> bool:
-        """Say whether entries of this user are taken from it."""
+        """Return whether entries of this user are taken from it."""
         return True
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
@@ -276,7 +276,7 @@ class EntrySource:
         raise NotImplementedError
 
     def hosts(self, user: UserId) -> bool:
-        """Say whether this user writes there: what it sends unasked was written just now."""
+        """Return whether this user writes there: what it sends unasked was written just now."""
         return False
 
     # ---- what became of a frame
