@@ -346,13 +346,12 @@ META_NETWORK = "network"  # in Change.meta: the id that an open network's first 
 
 # ---- relations
 #
-# Edits, deletions and reactions are entries of their own that change how another entry is shown. The other entry stays in
-# its log as written. The newest edit or deletion by its writer counts, and the newest reaction of each person. The newest
-# has the greatest (c, user, run, seq), as in history, so all peers show the same in whatever order entries came.
+# Edits, deletions and reactions are entries of their own that change how another entry is shown. The other entry stays
+# in its log as written. The newest edit or deletion by its writer counts, and the newest reaction of each person. The
+# newest has the greatest (c, user, run, seq), as in history, so all peers show the same in whatever order entries came.
 # causal_order.py releases these entries like any other.
 #
 # Source: docs/protocol.md, "Edits, deletions, reactions".
-
 
 RELATION_KINDS = frozenset({"edit", "delete", "reaction"})  # kinds that only change another entry
 

@@ -1,9 +1,10 @@
-"""When an entry is shown: after what it answers and follows, and which place it gets then.
+"""Causal delivery of entries.
 
-An entry whose `re` or `after` is not here waits, and later entries of its writer behind it, at most 300 s while what
-it follows is on its way and 30 s otherwise; then it is released with a gap mark. The first entry of a log waits for
-the logs it builds on. In the transaction that releases an entry it gets its place, the next number of this database:
-that is what consumers count by. Waiting entries are durable and acknowledged; only showing them waits.
+An entry is shown after the entries that it answers (`re`) and follows (`after`). If one of them is missing, the entry
+waits, and later entries of its log behind it: at most 300 s while the missing entry is on its way, and 30 s otherwise.
+Then it is released with a gap mark. The first entry of a log waits for the logs it builds on. An entry gets its place,
+the next number of this database, in the transaction that releases it; consumers count by places. Waiting entries are
+durable and acknowledged; only showing them waits.
 
 Source: docs/protocol.md, "Order".
 """
@@ -21,31 +22,30 @@ from p2pchat.core.sync.log_index import ConversationState, Log, WaitingEntry
 from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
-KEPT_RECENT = 4  # logs shown last that are remembered: two for `after`, and some that are the writer's own
-MAX_KNOWN = 10_000  # answers of storage remembered; a guess: 2 MiB
+KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
+MAX_KNOWN = 10_000  # lookup results remembered; a guess: 2 MiB
 
 
 class CausalOrder:
-    """Gives places."""
+    """Releases entries in causal order and assigns their places."""
 
     def __init__(self, sync: SyncContext, next_place: int) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self.next_place = next_place
-        self._stored_released: dict[
-            tuple[str, str], int
-        ] = {}  # (conversation, ref) not in memory -> released up to, 0: not here
+        # (conversation, ref) of logs that are not in memory -> released up to, 0: not stored either.
+        self._stored_released: dict[tuple[str, str], int] = {}
         self._asking: set[tuple[str, str]] = set()
-        self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # who had what is awaited
-        self._to_retry: dict[str, ConversationState] = {}  # storage said something about what is awaited there
+        self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # whose peers claimed to hold it
+        self._to_retry: dict[str, ConversationState] = {}  # conversations with new lookup results
 
-    # ---- entries that came
+    # ---- new entries
 
     def on_entries(self, conversation: ConversationState, log: Log, first: int, entries: Sequence[Entry]) -> None:
-        """Release what may be shown of the new entries of a log, and let the rest wait.
+        """Release the new entries of a log that may be shown, and let the rest wait.
 
         Args:
-            entries: Those that came; () where none of them names others.
+            entries: The new entries; () where none of them names others.
         """
         if len(self._stored_released) >= MAX_KNOWN:
             self._stored_released.clear()
@@ -59,14 +59,15 @@ class CausalOrder:
                     self._ctx.change.relations.append(relation)
         self._block(conversation, log)
         moved = self._advance(conversation, log)
-        if conversation.blocked and (moved or not conversation.writer(log.id.user).uncut):  # other logs turned with it
+        has_cuts = not conversation.writer(log.id.user).uncut  # then other logs may have changed visibility too
+        if conversation.blocked and (moved or has_cuts):
             self.retry(conversation)
 
     def on_visibility_changed(self, conversation: ConversationState, log: Log) -> None:
-        """More of a log of a talk is visible than before, or less: release what may be shown now.
+        """Release entries after the visible part of a talk's log changed.
 
-        What waits for it is for later (retry): of another log there may be entries of which is not known yet what they
-        follow.
+        Entries that wait for these are released later (retry): logs that changed at the same time may hold entries
+        whose references are not registered yet.
         """
         self._block(conversation, log)
         self._advance(conversation, log)
@@ -74,16 +75,18 @@ class CausalOrder:
     def _relation(self, log: Log, seq: int, entry: Entry) -> Relation | None:
         relation = relation_of(log.id, seq, entry)
         if relation is None and entry.k in RELATION_KINDS:
-            self._ctx.emit(Counted("mends_nothing"))  # of another, or malformed: stored and served as all are
+            self._ctx.emit(Counted("mends_nothing"))  # another's entry, or malformed: stored and served all the same
         return relation
 
     def release_own(self, conversation: ConversationState, log: Log, entries: Sequence[Entry]) -> int:
-        """Release entries of a hosted user at once and return the place of the last: who wrote them has seen them."""
+        """Release entries of a hosted user at once, since the writer has seen what they follow. Return the
+        last place.
+        """
         if not log.released:
             for mark in log.before:
                 self._release_waiting(conversation, log.id.user, mark.run)
         self._release(conversation, log, len(entries))
-        if entries[-1].k in RELATION_KINDS:  # what is said at once is of one kind
+        if entries[-1].k in RELATION_KINDS:  # entries written at once are of one kind
             first = log.seq - len(entries) + 1
             self._add_relations(relation_of(log.id, seq, entry) for seq, entry in enumerate(entries, first))
         place = self.next_place - 1
@@ -92,7 +95,7 @@ class CausalOrder:
         return place
 
     def _release_waiting(self, conversation: ConversationState, user: UserId, run: RunId) -> None:
-        """Release what still waits of an own earlier log that came back: its writer goes on, and order is kept."""
+        """Release all waiting entries of an earlier own log that came back, because its writer continues now."""
         log = conversation.log(user, run)
         if log is None or not log.queue:
             return
@@ -107,23 +110,23 @@ class CausalOrder:
             self._release(conversation, log, log.show_limit - log.released, gap=True)
 
     def resume(self, conversation: ConversationState) -> None:
-        """Let those entries wait that were waiting when this node stopped, or release them."""
+        """Restore the waiting entries after a restart, or release them."""
         for log in list(conversation.by_ref.values()):
             self._block(conversation, log)
         self.retry(conversation)
 
     def on_log_dropped(self, conversation: ConversationState, log: Log) -> None:
-        """A settled log is found in storage from now on; its last places may not be durable yet."""
+        """Remember how far a log was released that left memory: its last places may not be durable yet."""
         self._stored_released[conversation.id, log.ref] = log.released
 
     def on_lookups_answered(self) -> None:
-        """Release what waited for the answers of storage that just came."""
+        """Release what waited for lookup results that just arrived."""
         conversations, self._to_retry = self._to_retry, {}
         for conversation in conversations.values():
             self.retry(conversation)
 
     def _missing(self, conversation: ConversationState, log: Log, seq: int, refs: Sequence[Ref]) -> list[Ref]:
-        """Return what this entry follows that has no place yet."""
+        """Return the references of this entry that have no place yet."""
         return [ref for ref in refs if not self._is_released(conversation, log, seq, ref)]
 
     def _is_released(self, conversation: ConversationState, log: Log, seq: int, ref: Ref) -> bool:
@@ -133,7 +136,7 @@ class CausalOrder:
         if found is not None:
             return found.released >= ref.seq or found.forked or (conversation.is_talk and conversation.is_cut_off(ref))
         if conversation.is_talk and conversation.is_cut_off(ref):
-            return True  # what was cut off makes nobody wait
+            return True  # no entry waits for what was cut off
         key = (conversation.id, ref.log)
         known = self._stored_released.get(key)
         if known is None and key not in self._asking:
@@ -153,7 +156,7 @@ class CausalOrder:
     # ---- waiting
 
     def _block(self, conversation: ConversationState, log: Log) -> None:
-        """Let what waits of a log wait, unless it is not to be shown anyway."""
+        """Let a log wait whose next entry has missing references, unless the entry is hidden."""
         if log.queue and log.queue[0].seq <= log.show_limit and log.id not in conversation.blocked:
             conversation.blocked[log.id] = log
             self._start_timer(conversation, log)
@@ -194,7 +197,7 @@ class CausalOrder:
         self._ctx.emit(GapShown(log.id, seq, tuple(f"{ref.log}.{ref.seq}" for ref in missing), tuple(sorted(seen))))
 
     def on_link_down(self, remote: RemoteState) -> None:
-        """A link ends: should what is awaited not come, people hear who had it."""
+        """Remember who claimed to hold missing entries, before the link's state is dropped."""
         for conversation in self._sync.conversations.by_id.values():
             for log in conversation.blocked.values():
                 self._note_holder(remote, conversation.id, log.queue[0][1] if log.queue else ())
@@ -207,23 +210,22 @@ class CausalOrder:
                 self._holders[conversation, ref] = tuple(self._sync.presence.users_of(remote.link.id))
 
     def _builds_on_waiting(self, conversation: ConversationState, log: Log, seq: int) -> bool:
-        """Return whether a log's first entry is due while those before it wait: it never overtakes its own writer."""
+        """Return whether the first entry of a log is due while a log it builds on waits. It never overtakes it."""
         earlier = [conversation.log(log.id.user, mark.run) for mark in log.before] if seq == 1 else []
         return any(each is not None and each.queue for each in earlier)
 
     def _is_coming(self, conversation: ConversationState, ref: Ref) -> bool:
         found = conversation.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
-            return found.show_limit >= ref.seq or self._is_awaited(
-                found.id.key
-            )  # it waits itself, or for the logs of a cut
+            # It waits for another entry, or (hidden) for logs that a cut names.
+            return found.show_limit >= ref.seq or self._is_awaited(found.id.key)
         return any(remote.claims(conversation.id, ref) for remote in self._sync.remotes.values())
 
     def _is_awaited(self, key: Key) -> bool:
         return any(key in remote.ahead for remote in self._sync.remotes.values())
 
     def retry(self, conversation: ConversationState) -> None:
-        """Release whatever may be released now, until nothing moves."""
+        """Release everything that may be released now, until nothing changes."""
         moved = True
         while moved:
             moved = False
@@ -245,7 +247,7 @@ class CausalOrder:
         return moved
 
     def _advance(self, conversation: ConversationState, log: Log) -> bool:
-        """Release everything before the first entry that waits; False when there is nothing."""
+        """Release everything before the first waiting entry. Return False when there is nothing."""
         end = min(log.queue[0][0] - 1, log.show_limit) if log.queue else log.show_limit
         if end <= log.released:
             return False
@@ -255,11 +257,11 @@ class CausalOrder:
     # ---- places
 
     def _add_relations(self, relations: Iterable[Relation | None]) -> None:
-        """What is released in this step changes how these others are shown."""
+        """Add the changes that entries released in this step make to other entries."""
         self._ctx.change.relations += filter(None, relations)
 
     def _release(self, conversation: ConversationState, log: Log, count: int, *, gap: bool = False) -> None:
-        """Give places to the next entries of a log."""
+        """Assign places to the next entries of a log."""
         self._stored_released.pop((conversation.id, log.ref), None)
         end = log.released + count
         while log.released < end:
@@ -272,7 +274,7 @@ class CausalOrder:
         conversation.on_shown(self.next_place - 1, log, end, KEPT_RECENT)
 
     def advance_boundary(self, conversation: ConversationState, log: LogId, seq: int) -> None:
-        """Of a writer with something old this was shown; what a restart has to know of that is kept."""
+        """Move the history boundary past an entry that was shown, and store what a restart needs."""
         past = conversation.boundary
         past.on_shown(log, seq)
         if not conversation.is_newcomer and (past.grew or not past.marks):
@@ -296,7 +298,7 @@ class CausalOrder:
 
 
 def references_of(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
-    """Return what an entry of this log must come after: what it answers and follows, what its log builds on."""
+    """Return the references that an entry of this log must come after: `re`, `after` and what its log builds on."""
     refs = entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
     if seq == 1 and entry.before:
         refs += tuple(Ref(ref_key(log.id.user, mark.run), mark.seq) for mark in entry.before)
@@ -304,9 +306,9 @@ def references_of(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
 
 
 def newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
-    """Return the newest entries of others that this user was shown after that place: what `after` names.
+    """Return the newest entries of others that this user was shown after that place, for `after`.
 
-    Of a forked log nothing is named, nor what was cut off from a talk: who has not got it will not get it.
+    Entries of a forked log and entries cut off from a talk are left out: a peer that lacks them cannot get them.
     """
     newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recently_shown if by != user and place > since_place]
     return tuple([ref for ref in newer if not _cannot_be_had(conversation, ref)][-most:])

@@ -121,7 +121,7 @@ class GroupSync:
         return known
 
     def _may_concern_us(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Return whether a group may be one of a user hosted here: who speaks of it on a link says so, a file does not."""
+        """Return whether a group may be one of a user hosted here. A link implies that, a file does not."""
         hosted = self._sync.hosted.keys()
         if not (conversation.members or frozenset()) <= hosted:
             return True
@@ -156,7 +156,7 @@ class GroupSync:
         self._sync.lookups.all_logs(talk.id, users[-1], lambda _: then())  # answered after those above
 
     def accepts(self, extension: LogExtension, frames: Sequence[DecodedFrame]) -> bool:
-        """Return whether a proven batch of a talk is kept: all it cites is here, and it begins with something visible."""
+        """Return whether a proven batch of a talk is kept: it cites known operations, and its beginning is visible."""
         conversation, log, frame = extension.conversation, extension.log, frames[-1].frame
         group = conversation.group
         assert group is not None and isinstance(log, TalkLog)

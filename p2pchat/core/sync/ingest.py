@@ -1,11 +1,11 @@
-"""Taking entries in: what a batch must prove before it is kept.
+"""Ingest of entries from other peers and from files.
 
-A batch must extend its log without a gap and its chain must lead to a head its author signed (validation.py); a log
-must build only on what is held (validation.py). When a head fails, the good batches before it are kept; when it is the
-author's, and the chain another than is held, that is a fork (forks.py). A batch that leaves a gap is dropped, not
-buffered: whoever has the rest is asked for all of it (fetch.py).
+A batch must extend its log without a gap, and its chain must lead to a head signed by the author; a new log must build
+on what is held (validation.py). When a head fails, the good batches before it are kept. When the author signed another
+chain than the one held, the log has forked (forks.py). A batch that leaves a gap is dropped, not buffered, and
+everything missing is fetched (fetch.py).
 
-Source: docs/protocol.md, "Entries" and "Heads"; the cost of the rules is in docs/architecture.md.
+Source: docs/protocol.md, "Entries" and "Heads"; docs/architecture.md has the cost of the rules.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from p2pchat.core.sync.validation import (
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries
 
-MAX_HELD = 1024  # frames that wait for storage to find logs: a quarter of a second at full speed, dropped beyond
+MAX_HELD = 1024  # frames that wait for lookups: a quarter of a second at full speed; more are dropped
 HeldFrames = list[tuple[EntrySource, Entries]]
 
 
 class Ingest:
-    """The way in for entries of others."""
+    """Takes in entries that hosted users did not write here."""
 
     def __init__(
         self, sync: SyncContext, order: CausalOrder, fetcher: Fetcher, people: KnownPeople, forks: Forks,
@@ -62,20 +62,20 @@ class Ingest:
         self._people = people
         self._forks = forks
         self._groups = talks
-        self._held: dict[LogId, HeldFrames] = {}  # what waits for storage to say whether a log is known
+        self._held: dict[LogId, HeldFrames] = {}  # frames that wait for a lookup, of their log or of logs they may cut
         self._held_count = 0
         self._new_logs = NewLogChecks(sync)
 
     # ---- frames
 
     def on_frames(self, remote: RemoteState, frames: list[Entries]) -> LogError | None:
-        """Take consecutive frames of one read. Returns the fault that must end the link, if there was one."""
+        """Take consecutive frames of one read. Return the fault that must end the link, if any."""
         if not frames:
             return None
         return self.take_from(LinkSource(self._sync, self._fetcher, self._forks, remote, MAX_HELD), frames)
 
     def take_from(self, source: EntrySource, frames: list[Entries]) -> LogError | None:
-        """Take frames that are proven together, whichever way they came. Returns the first fault, if there was one."""
+        """Take frames that are proven together, from any source. Return the first fault, if any."""
         extensions: dict[LogId, LogExtension] = {}
         fault: LogError | None = None
         try:
@@ -99,11 +99,11 @@ class Ingest:
 
     def _take_frame(self, source: EntrySource, frame: Entries, extensions: dict[LogId, LogExtension]) -> None:
         if extensions and any(naming.talk for naming in frame.names):
-            self._prove_all(extensions)  # a talk is known once its group is
+            self._prove_all(extensions)  # a talk is known only after its group
         source.learn_namings(frame.names)
         conversation = source.find_conversation(frame.c)
         if conversation is not None and conversation.is_talk and extensions:
-            self._prove_all(extensions)  # what it cites may be among them
+            self._prove_all(extensions)  # it may cite operations among them
         if conversation is None or not conversation.may_write(frame.u):
             return
         if frame.fork:
@@ -128,7 +128,7 @@ class Ingest:
         if extension is None:
             log = conversation.log(frame.u, frame.r)
             if log is None:
-                self._prove_all(extensions)  # it may build on them
+                self._prove_all(extensions)  # the log may build on them
                 if conversation.is_operations and not self._groups.may_begin(source, conversation, id, frame):
                     return
                 log = self._begin_or_look_up(source, conversation, id, frame)
@@ -138,7 +138,7 @@ class Ingest:
         self._extend(extension, frame)
 
     def _check_quota(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Return whether a frame is worth looking at now: it may have to wait, or its writer to be refused."""
+        """Return whether the quota admits a frame now. It may have to wait, or its writer is refused."""
         room = self._sync.quota.check(source.payer, id.key)
         if room is Admission.REFUSE:
             source.on_full(id.key)
@@ -147,7 +147,7 @@ class Ingest:
         return room is Admission.ACCEPT
 
     def _look_up_log(self, conversation: ConversationState, id: LogId) -> None:
-        """What frames of a log waited for is known: go on with them, once it is known whether the log is in storage."""
+        """Continue with the frames of a log, after storage is asked for the log if need be."""
         log = conversation.log(id.user, id.run)
         if log is None and conversation.may_be_only_stored(id.user):
             ref = LogKey(conversation.id, ref_key(id.user, id.run))
@@ -170,7 +170,7 @@ class Ingest:
 
     def _extend_new(self, extension: LogExtension, frame: Entries) -> None:
         prev = bytes.fromhex(frame.prev)
-        skip = extension.next_seq - frame.first  # entries held already
+        skip = extension.next_seq - frame.first  # entries that are here already
         chain = extend_chain(prev, frame.e[:skip])
         if chain != extension.chain:
             self._conflict(extension, frame)
@@ -182,7 +182,7 @@ class Ingest:
         extension.frames.append(DecodedFrame(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws), names))
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
-        """Nothing new, as long as it is the same: compare where both end together."""
+        """Take a frame without new entries: compare the chain where both end together."""
         if frame.first + len(frame.e) == extension.next_seq:
             if extend_chain(bytes.fromhex(frame.prev), frame.e) != extension.chain:
                 self._conflict(extension, frame)
@@ -191,16 +191,16 @@ class Ingest:
         self._ctx.emit(Counted("repeated_batch"))
 
     def _conflict(self, extension: LogExtension, frame: Entries) -> None:
-        """Another chain under the same numbers: a fork when its author signed it, a wrong head otherwise."""
+        """Take another chain under the same numbers: a fork if its author signed it, otherwise a wrong head."""
         other = batch_of(frame)
         if not is_signed(other):
             raise LogError("a head that does not fit its entries", expected_seq=extension.next_seq, got_seq=frame.first)
         held = extension.next_seq
-        fault = self._prove(extension)  # what came before it in this read may be good
+        fault = self._prove(extension)  # frames before it in this read may be good
         if fault is not None:
             raise fault
         if extension.next_seq != held:
-            return  # there was no room for that: nothing here is contradicted
+            return  # there was no room for those, so nothing is contradicted
         self._forks.on_contradiction(extension.conversation, extension.log, other)
         extension.source.on_contradiction()
 
@@ -209,7 +209,7 @@ class Ingest:
     def _begin_or_look_up(
         self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries
     ) -> Log | None:
-        """Return the log a frame begins; None when storage must be asked first, or nothing can come of it."""
+        """Return the log that a frame begins; None when storage must be asked first, or the frame is refused."""
         if conversation.may_be_only_stored(id.user) and not self._new_logs.is_surely_new(conversation, id, frame):
             if not self._hold(source, id, frame):
                 return None
@@ -219,7 +219,7 @@ class Ingest:
         return self._new_logs.begin(source, conversation, id, frame)
 
     def _hold(self, source: EntrySource, id: LogId, frame: Entries) -> bool:
-        """Let a frame wait for storage; False (it is dropped, and will be wanted) when too many do."""
+        """Let a frame wait for storage. Return False, dropping it, when too many wait; it will be fetched again."""
         if not source.may_wait(self._held_count):
             source.on_gap(id, frame)
             return False
@@ -228,7 +228,7 @@ class Ingest:
         return True
 
     def _on_log_found(self, conversation: ConversationState, id: LogId, facts: LogFacts | None) -> None:
-        """Storage knows the log: it was covered; or it does not: ask for those it builds on."""
+        """Resume a stored (covered) log. For an unknown one, look up the logs it builds on first."""
         held = self._held[id]
         if facts is not None:
             log = conversation.log(id.user, id.run) or conversation.log_from(facts)
@@ -237,14 +237,14 @@ class Ingest:
         self._new_logs.load_predecessors(conversation, id, held[0][1], partial(self._resume, conversation, id, None))
 
     def _resume(self, conversation: ConversationState, id: LogId, log: Log | None) -> None:
-        """Take the frames that waited for this log; those of a group once all is in memory that they may cut off."""
+        """Take the frames that waited for this log. A group's frames also wait for all logs they may cut off."""
         frames = [frame for _, frame in self._held[id]]
         if conversation.group and (unsure := self._groups.users_to_load(conversation, frames)):
             self._groups.load_logs(conversation.group, unsure, partial(self._resume, conversation, id, log))
             return
         held = self._held.pop(id)
         self._held_count -= len(held)
-        log = log or conversation.log(id.user, id.run)  # evidence may have come meanwhile
+        log = log or conversation.log(id.user, id.run)  # evidence of a fork may have come in between
         for _, group in groupby(held, key=lambda each: each[0].key):
             brought = list(group)
             source = brought[0][0]
@@ -257,7 +257,7 @@ class Ingest:
     def _take_held(
         self, source: EntrySource, conversation: ConversationState, id: LogId, log: Log | None, frames: list[Entries]
     ) -> Log | None:
-        """Take what one source brought, for which it alone answers. Returns the log once something of it is kept."""
+        """Take the frames of one source, which alone is blamed for them. Return the log if it is in memory now."""
         extension: LogExtension | None = None
         try:
             for frame in frames:
@@ -271,10 +271,10 @@ class Ingest:
             source.on_fault(fault)
         return conversation.log(id.user, id.run)
 
-    # ---- proving and keeping
+    # ---- proof
 
     def _prove(self, extension: LogExtension) -> LogError | None:
-        """Verify heads at most a batch apart and keep what they prove; the fault of the first that fails."""
+        """Verify heads at most a batch apart and keep what they prove. Return the fault of the first that fails."""
         frames = extension.frames
         while frames:
             count = count_fitting(frames, self._ctx.settings)
@@ -283,7 +283,7 @@ class Ingest:
                     frames.clear()
                 del frames[:count]
                 continue
-            while extension.is_signed(frames[0]):  # one by one: keep what is good before the bad one
+            while extension.is_signed(frames[0]):  # keep the good frames before the bad one
                 if not self._keep_proven(extension, frames[:1]):
                     frames.clear()
                     return None
@@ -294,7 +294,9 @@ class Ingest:
         return None
 
     def _keep_proven(self, extension: LogExtension, frames: list[DecodedFrame]) -> bool:
-        """Keep what is proven; False when there is no room for it, or not yet: then what follows is dropped too."""
+        """Keep proven frames. Return False if there is no room for them (yet): then the following ones are
+        dropped too.
+        """
         log, frame = extension.log, frames[-1].frame
         if extension.conversation.is_talk and not self._groups.accepts(extension, frames):
             return False
@@ -314,7 +316,7 @@ class Ingest:
         chain, head = frames[-1].chain, bytes.fromhex(frame.head)
         batch = Batch(log.id, frames[0].frame.first, raws, entries, frames[0].prev, chain, head)
         if log.own:
-            log.own = False  # a copy of this process went on with it; what is written here begins another
+            log.own = False  # a copy of this process continued it; new entries begin another log
             self._ctx.emit(
                 WarningIssued("two_processes", "another process writes in this one's log: stop one", log.id.user)
             )
@@ -330,7 +332,7 @@ class Ingest:
         return True
 
     def append(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
-        """Add a proven batch to its log and to what is committed next; also for what hosted users write."""
+        """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
         assert batch.entries is not None
         change = self._ctx.change
         self._sync.store_naming(conversation)
@@ -354,7 +356,7 @@ class Ingest:
                     self._people.on_profile(log.id.user, entry)
 
     def _cover_predecessors(self, conversation: ConversationState, log: Log) -> None:
-        """Begin a log: what it names at its last entry is covered by it."""
+        """Begin a log, which covers the logs that it names at their last entry."""
         writer = conversation.writer(log.id.user)
         change = self._ctx.change
         for mark in log.before:
@@ -362,12 +364,12 @@ class Ingest:
             if named is not None and named.seq == mark.seq and not named.covered:
                 named.covered = True
                 change.covered.append(named.id)
-        # forked logs are never served: they do not matter for `whole`
+        # Forked logs are never served, so they do not matter for `whole`.
         change.logs.append(NewLog(log.id, log.before, whole=not writer.tail_tips()))
 
 
 def _uncover(log: LogId, change: Change) -> None:
-    """Note that a log goes on beyond what covers it: that stays true when another covers it in the same change."""
+    """Note that a covered log was extended. That holds even if another log covers it in the same change."""
     if log in change.covered:
         change.covered.remove(log)
     if log not in change.uncovered:

@@ -1,10 +1,10 @@
-"""What stands in memory of everything stored: the tips of each writer, their marks and the sums over them.
+"""The in-memory index of stored logs: the tips of each writer, their marks and the sums over them.
 
-A log is seen twice here. Its *tail* is what this node has taken in, also what is on its way to the disk: the next
-batch must extend it. What is *kept* is durable: only that is told to others. Covered logs (named by a later log of
-the same writer at their last entry) leave memory as soon as nothing of them waits; storage finds them again.
+A log has two ends here. `seq` is the last entry taken in, perhaps still on its way to disk; the next batch must extend
+it. `durable_seq` is the last durable entry; only entries up to it are sent or announced. Covered logs (a later log of
+the same writer builds on their last entry) leave memory when nothing of them waits; storage finds them again.
 
-This file keeps the books; who may write into them is decided in ingest.py and append.py.
+This file holds the data. ingest.py and append.py decide what is added.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from p2pchat.protocol import ConversationId, Mark, Naming, RunId, UserId
 
 
 class WaitingEntry(NamedTuple):
-    """An entry that waits, or stands behind one: what it follows, since when (monotonic), what it will change."""
+    """A waiting entry, or one behind it: what it follows, since when it waits (monotonic), what it will change."""
 
     seq: int
     refs: tuple[Ref, ...]
@@ -38,7 +38,7 @@ class Log:
     )  # fmt: skip
 
     def __init__(self, log: LogId, *, own: bool = False, chain: bytes | None = None) -> None:
-        """`chain` is that at its end; None: nothing is in it yet."""
+        """Create a log whose last entry has this chain; None for an empty log."""
         self.id = log
         self.ref = ref_key(log.user, log.run)
         self.own = own  # written by this process
@@ -48,10 +48,10 @@ class Log:
         self.last_c = 0
         self.covered = self.durable_covered = False
         self.forked = False
-        self.released = 0  # 1..released have places
-        # released + 1, and every later entry that follows something
+        self.released = 0  # entries 1..released have places
+        # Entry released + 1, and every later entry that follows another entry.
         self.queue: deque[WaitingEntry] = deque()
-        self.shown_hash = 0  # what this log adds to its conversation's sum now
+        self.shown_hash = 0  # its part of the conversation's sum
 
     @classmethod
     def from_facts(cls, facts: LogFacts) -> Log:
@@ -69,46 +69,46 @@ class Log:
         self.seq, self.chain, self.last_c = seq, chain, last_c
 
     def is_behind(self, mark: Mark) -> bool:
-        """Return whether a mark tells of something that is not here: more of this log, or another chain of it.
+        """Return whether a mark covers something that is not here: more of this log, or another chain of it.
 
-        The second is a fork, if it is true; a chain that nobody knows ("") is none.
+        Another chain is a fork, if the mark is true. A chain of "" is unknown, and no fork.
         """
         if self.forked:
             return False
         return mark.seq > self.seq or (mark.seq == self.seq and mark.chain8 not in ("", self.chain[:8].hex()))
 
     def is_covered_by(self, before: Iterable[Mark]) -> bool:
-        """Return whether a log that builds on these covers this one."""
+        """Return whether a log that builds on these marks covers this one."""
         return any((mark.run, mark.seq) == (self.id.run, self.seq) for mark in before)
 
     @property
     def show_limit(self) -> int:
-        """Up to which entry it may be shown: to its end."""
+        """The last entry that may be shown."""
         return self.seq
 
     @property
     def shared_seq(self) -> int:
-        """Up to which entry others are told of it and given it: what is durable."""
+        """The last entry that others are told of and given: the last durable one."""
         return self.durable_seq
 
     @property
     def is_tip(self) -> bool:
-        """Durable, and no later log of its writer builds on all of it."""
+        """Whether it is durable and no later log of its writer builds on all of it."""
         return self.durable_seq > 0 and not self.durable_covered and not self.forked
 
     @property
     def mark(self) -> Mark:
-        """The mark others may hear: of what is durable."""
+        """The mark that others may hear: of the durable part."""
         return Mark(self.id.run, self.durable_seq, self.durable_chain[:8].hex())
 
     @property
     def tail_mark(self) -> Mark:
-        """The mark of all that was taken in."""
+        """The mark of everything taken in."""
         return Mark(self.id.run, self.seq, self.chain[:8].hex())
 
     @property
     def shared_chain(self) -> bytes:
-        """The chain at told_seq, or at least its first 8 bytes."""
+        """The chain at shared_seq, or at least its first 8 bytes."""
         return self.durable_chain
 
     def __repr__(self) -> str:
@@ -116,15 +116,15 @@ class Log:
 
 
 class TalkLog(Log):
-    """A log of a group's talk: of it only a beginning may be visible, and nothing else is shown, told or given.
+    """A log of a group's talk. Only its visible beginning is shown, announced and sent.
 
     Attributes:
-        cites: Which gens it cites, from which entry on.
-        visible: Up to which entry it is visible; groups.py sees to it.
-        chain8: Begins the chain there, "" when that is its own end.
-        hidden: A visible log of its writer builds on all of it that is visible.
-        plain: Nothing of its writer's was ever cut off: then a tip is what it is elsewhere.
-        noted: What storage was told of `visible`: EVERYTHING, or up to which entry.
+        cites: The gens it cites, and from which entry on.
+        visible: The last visible entry, set by groups.py.
+        chain8: Begins the chain there, "" at the log's own end.
+        hidden: A visible log of its writer builds on all of its visible part.
+        uncut: Nothing of its writer was ever cut off, so tips are as in other conversations.
+        stored_visible: `visible` as stored: EVERYTHING, or the last visible entry.
     """
 
     __slots__ = ("chain8", "cites", "hidden", "stored_visible", "uncut", "visible")
@@ -169,11 +169,11 @@ class TalkLog(Log):
 
     @property
     def visible_mark(self) -> Mark:
-        """The mark of what is visible of all that was taken in."""
+        """The mark of the visible part of everything taken in."""
         return Mark(self.id.run, self.visible, self.chain8 if self.visible < self.seq else self.chain[:8].hex())
 
     def add_cites(self, batch: Batch) -> list[Cite]:
-        """Note which gens the entries of this batch, its next, cite; return where that changes."""
+        """Add the gens that this log's next batch cites. Return the entries where the gen changes."""
         assert batch.entries is not None
         new: list[Cite] = []
         gen = self.cites[-1].gen if self.cites else 0
@@ -186,24 +186,26 @@ class TalkLog(Log):
 
 
 class WriterLogs:
-    """One user in one conversation."""
+    """The logs of one user in one conversation."""
 
     __slots__ = ("may_have_stored", "logs", "uncut", "user", "all_loaded")
 
     def __init__(self, user: UserId) -> None:
         self.user = user
         self.logs: dict[RunId, Log] = {}
-        self.may_have_stored = False  # some log builds on another: there may be logs that are not in memory
-        self.uncut = True  # of a talk: nothing of it was ever cut off
+        self.may_have_stored = False  # a log builds on another, so there may be logs that only storage has
+        self.uncut = True  # of a talk: nothing was ever cut off
         self.all_loaded = False  # of a talk: all its logs are in memory, and stay there
 
     @property
     def log_views(self) -> Mapping[RunId, LogView]:
-        """The logs, of a talk, as the rule of visibility takes them."""
+        """The logs of a talk as core/groups/visibility.py takes them."""
         return cast(Mapping[RunId, LogView], self.logs)
 
     def visible_marks(self) -> list[Mark]:
-        """What of a talk is visible of all that was taken in: what its writer's next log builds on, or a cut names."""
+        """Return the marks of the visible part of a talk. The writer's next log builds on them, and a cut
+        names them.
+        """
         logs = [log for log in self.logs.values() if isinstance(log, TalkLog) and log.visible and not log.forked]
         named = [mark for log in logs for mark in log.before]
         return [
@@ -214,7 +216,7 @@ class WriterLogs:
         return (log for log in self.logs.values() if log.is_tip)
 
     def may_build_on(self, log: Log, run: RunId) -> bool:
-        """Return whether a log builds on another, or perhaps does: through logs that are not in memory."""
+        """Return whether a log builds on another, or may do so through logs that are not in memory."""
         todo, seen = [log], {log.id.run}
         while todo:
             for mark in todo.pop().before:
@@ -230,17 +232,17 @@ class WriterLogs:
         return [log.mark for log in self.tips()]
 
     def tail_tips(self) -> list[Log]:
-        """The tips as they will be when everything on its way is durable."""
+        """Return the tips as they will be when everything in flight is durable."""
         return [log for log in self.logs.values() if log.seq and not log.covered and not log.forked]
 
 
 def sum_of(conversations: Iterable[ConversationState]) -> str:
-    """Return the sum over these as a digest tells it."""
+    """Return the sum over these conversations as a digest carries it."""
     return f"{sum(conversation.sum for conversation in conversations) % SUM_MODULUS:064x}"
 
 
 class ConversationState:
-    """One conversation: who may write and read it, its writers and the sum over their tips."""
+    """One conversation: its members and writers, their logs, and the sum over their tips."""
 
     __slots__ = (
         "blocked", "by_ref", "concerns_us", "group", "id", "is_talk", "allowed_writers", "members",
@@ -251,11 +253,11 @@ class ConversationState:
     def __init__(self, conversation: ConversationId, naming: Naming, members: frozenset[UserId] | None) -> None:
         self.id = conversation
         self.naming = naming
-        self.members = members  # whose peers are told of it; None: everyone in the network
-        self.allowed_writers = members  # who may have written here: of a group whoever was named once
-        # Those of `members` of whom other peers may not know that they were ever named.
+        self.members = members  # peers of these users hear of it; None: everyone in the network
+        self.allowed_writers = members  # in a group: everyone who was ever named
+        # Members of a group of whom other peers may not know that they were ever named.
         self.named_only_by_void: frozenset[UserId] = frozenset()
-        self.group: GroupReplica | None = None  # what this is the conversation of operations, or the talk, of
+        self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk = False
         self.concerns_us = True  # a member is hosted here
         self.writers: dict[UserId, WriterLogs] = {}
@@ -263,9 +265,9 @@ class ConversationState:
         self.sum = 0
         self.newest_c = 0
         self.blocked: dict[LogId, Log] = {}  # logs with waiting entries
-        self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one a log
-        self.is_newcomer = False  # nobody has told yet what there is: neither now nor before this peer started
-        self.boundary = HistoryBoundary()  # what was told while new here
+        self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
+        self.is_newcomer = False  # no peer has announced what there is, in this run or before
+        self.boundary = HistoryBoundary()  # what predates this peer
         self.is_stored = False  # storage knows what the id stands for
 
     def writer(self, user: UserId) -> WriterLogs:
@@ -279,12 +281,12 @@ class ConversationState:
         return writer.logs.get(run) if writer else None
 
     def may_be_only_stored(self, user: UserId) -> bool:
-        """Return whether there may be logs of this user here that are not in memory: storage is to be asked."""
+        """Return whether this user may have logs here that only storage has."""
         writer = self.writers.get(user)
         return writer is not None and writer.may_have_stored
 
     def lacks(self, user: UserId, mark: Mark) -> bool:
-        """Return whether a mark tells of something that is not here and may be shown; of logs in memory."""
+        """Return whether a mark covers something that is not here and may be shown. Considers logs in memory."""
         log = self.log(user, mark.run)
         if log is not None and log.forked:
             return False
@@ -294,12 +296,12 @@ class ConversationState:
         return log is None or log.is_behind(mark)
 
     def shows(self, batch: Batch) -> bool:
-        """Return whether the beginning of a batch of a talk is visible: then it is given, up to its head."""
+        """Return whether the beginning of a batch of a talk is visible. Then it is sent up to its head."""
         log = self.log(batch.log.user, batch.log.run)
         return batch.first <= log.show_limit if log is not None else self.writer(batch.log.user).uncut
 
     def is_cut_off(self, ref: Ref) -> bool:
-        """Return whether an entry of a talk that is not here, or not in memory, can be had no more: it was cut off."""
+        """Return whether an entry of a talk that is not in memory was cut off, so that no peer will send it."""
         found = self.by_ref.get(ref.log)
         if found is not None and found.seq >= ref.seq:
             return found.show_limit < ref.seq and not self._may_turn_out(found.id, ref.seq)
@@ -307,21 +309,21 @@ class ConversationState:
         return bool(users) and not any(self.lacks(user, Mark(ref.log[16:], ref.seq, "")) for user in users)
 
     def _may_turn_out(self, log: LogId, seq: int) -> bool:
-        """Return whether an entry of a talk that is here and not visible may be once what the cuts name has come."""
+        """Return whether a hidden entry of a talk may become visible when entries that the cuts name arrive."""
         return self.group is not None and stored_may_be_visible(
             self.group.visibility_rules(log.user), self.writer(log.user).log_views, log.run, seq
         )
 
     def new_log(self, id: LogId, *, own: bool = False) -> Log:
-        """Return a log that begins here, not taken into memory yet."""
+        """Return a new log that begins here, not added to memory yet."""
         return TalkLog(id, own=own) if self.is_talk else Log(id, own=own)
 
     def log_from(self, facts: LogFacts) -> Log:
-        """Return a log as storage knows it, not taken into memory yet."""
+        """Return a log as storage knows it, not added to memory yet."""
         return TalkLog.from_facts(facts) if self.is_talk else Log.from_facts(facts)
 
     def add(self, log: Log) -> Log:
-        """Take a log into memory."""
+        """Add a log to memory."""
         writer = self.writer(log.id.user)
         writer.logs[log.id.run] = log
         writer.may_have_stored = writer.may_have_stored or bool(log.before)
@@ -329,7 +331,9 @@ class ConversationState:
         return log
 
     def drop_if_settled(self, log: Log) -> bool:
-        """Forget a log that storage can find again: covered, nothing of it waiting or on its way; True if it was."""
+        """Forget a covered log of which nothing waits or is in flight; storage finds it again. Return True if it was
+        forgotten.
+        """
         settled = log.durable_covered and log.covered and log.seq == log.durable_seq == log.released
         if not settled or log.own or log.forked or self.by_ref.get(log.ref) is not log:
             return False
@@ -340,23 +344,23 @@ class ConversationState:
         return True
 
     def refresh_sum(self, log: Log) -> None:
-        """Bring the sum up to date with what this log shows."""
+        """Update the sum after this log changed."""
         now = mark_hash(log.id, log.shared_seq, log.shared_chain) if log.is_tip else 0
         self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
         log.shown_hash = now
 
     @property
     def boundary_key(self) -> str:
-        """Under which name `past` is kept."""
+        """The name under which `boundary` is stored."""
         return f"{OLD_MARKS}:{self.id}" if self.is_talk else OLD_MARKS
 
     @property
     def is_operations(self) -> bool:
-        """Return whether whoever speaks of it is listened to: operations of a group."""
+        """Whether this is a group's own conversation, of operations. Those are accepted from anyone."""
         return self.group is not None and not self.is_talk
 
     def may_write(self, user: UserId) -> bool:
-        """Return whether entries of this user may stand here."""
+        """Return whether this user's entries are accepted here."""
         return self.allowed_writers is None or user in self.allowed_writers
 
     def is_member(self, user: UserId) -> bool:
@@ -364,44 +368,44 @@ class ConversationState:
         return self.members is None or user in self.members
 
     def shared_with(self, users: Iterable[UserId]) -> bool:
-        """Return whether a peer hosting these users is told of this conversation."""
+        """Return whether a peer that hosts these users may hear of this conversation."""
         return self.members is None or (self.concerns_us and any(user in self.members for user in users))
 
     def marks(self, span: tuple[UserId, UserId]) -> dict[UserId, list[Mark]]:
-        """The visible tips of every writer within a span of user ids who has some, by user id in order."""
+        """Return the visible tips of each writer within a span of user ids, by user id in order."""
         users = sorted(user for user in self.writers if span[0] <= user <= span[1])
         pairs = ((user, self.writers[user].marks()) for user in users)
         return {user: marks for user, marks in pairs if marks}
 
     def on_shown(self, place: int, log: Log, seq: int, keep: int) -> None:
-        """Remember what was released last: the newest entry of each of the last few logs."""
+        """Remember the newest shown entry of each of the last few logs."""
         self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
         self.recently_shown.append((place, log.id.user, log.ref, seq))
 
 
-# ---- past
-#
-# What was in a room before this peer came: it is handed on as old, so that a bot can pass over it.
-#
-# The first marks heard say what there is; all up to them is old. They are kept until everything they name was shown,
-# over restarts too: who was killed in the middle of its first fetch is no less new to the rest.
+# ---- history boundary
 
 
-MAX_WRITERS = 10_000  # whose first marks are remembered; a guess: 2 MiB
-MAX_ANNOUNCEMENTS = (
-    4  # as often as first marks of one writer may all be of other logs, before no more are remembered; a guess
-)
-OLD_MARKS = "old_marks"  # in meta: the marks, until all they name was shown; then ""
+MAX_WRITERS = 10_000  # writers whose first marks are kept; a guess: 2 MiB
+MAX_ANNOUNCEMENTS = 4  # announcements of one writer's first marks that may name different logs; a guess
+OLD_MARKS = "old_marks"  # in meta: the marks, "" when all they name was shown
 
 
 class HistoryBoundary:
-    """Of each writer the marks first heard; 0 for a log shown up to its mark, and for news that builds on one."""
+    """The boundary between history and news in a conversation that is new to this peer.
+
+    The first marks that peers announce say what existed before; everything up to them is released as old, so that a bot
+    can skip it. The marks are kept, over restarts too, until everything they name was shown.
+
+    `marks` holds the first marks of each writer; 0 for a log shown up to its mark, and for a new log that builds on
+    one.
+    """
 
     def __init__(self, text: str = "") -> None:
-        """Begin with what `str` of another said."""
+        """Restore a boundary from `str` of another."""
         self.marks: dict[UserId, dict[RunId, int]] = {}
-        self.grew = False  # news of such a writer began: what builds on that is news as well
-        self._from_files: set[tuple[UserId, RunId]] = set()  # whose marks files made, and no member yet
+        self.grew = False  # a new log was added to a writer: logs that build on it are news too
+        self._from_files: set[tuple[UserId, RunId]] = set()  # logs whose marks come from files only
         for line in text.split():
             user, *logs = line.split(",")
             self.marks[user] = {log[:16]: int(log[16:]) for log in logs}
@@ -411,10 +415,10 @@ class HistoryBoundary:
         return " ".join(",".join(line) for line in lines)
 
     def add_marks(self, user: UserId, marks: Iterable[Mark], most: int) -> None:
-        """Take first marks of a writer; `most` are told at a time.
+        """Take first marks of a writer; `most` come at a time.
 
-        Before all of them were told the writer may have begun a log that builds on one that was told of, and another
-        member may be behind: what is told then is added, a few times.
+        Before all marks arrived, the writer may have begun a log that builds on an announced one, and another member
+        may be behind. So later announcements add logs, a few times.
         """
         old = self.marks.get(user)
         if old is None and len(self.marks) < MAX_WRITERS:
@@ -424,10 +428,10 @@ class HistoryBoundary:
             old.update({mark.run: max(mark.seq, old.get(mark.run, 0)) for mark in marks if has_room or mark.run in old})
 
     def on_listed(self, user: UserId, runs: Collection[RunId]) -> None:
-        """A member listed all of this writer's logs that nothing builds on.
+        """Take the complete list of this writer's tips from a member.
 
-        What a file made a mark of and is not among them is built on, however much of it the file lacked: all of it is
-        old, as it is of any log that was not told of.
+        A log known from a file but not listed is covered by a listed one, however much of it the file lacked. All of it
+        is old, as of any log that was not announced.
         """
         for log in [log for log in self._from_files if log[0] == user and log[1] not in runs]:
             self._from_files.discard(log)
@@ -437,7 +441,7 @@ class HistoryBoundary:
                 self.marks.pop(user, None)
 
     def on_imported(self, log: LogId, seq: int, before: Iterable[Mark], most: int) -> None:
-        """A file brought a log up to here: a mark that takes the place of those of the logs it builds on."""
+        """Take a log that a file brought up to here. Its mark replaces those of the logs it builds on."""
         old = self.marks.get(log.user, {})
         for mark in before:
             if old.get(mark.run) == mark.seq:
@@ -448,10 +452,10 @@ class HistoryBoundary:
             self._from_files.add((log.user, log.run))
 
     def on_pushed(self, log: LogId, before: Iterable[Mark], first: int) -> None:
-        """A writer sent this unasked, so it wrote it just now: news from there on, of a log that was not told of.
+        """Take a log that its writer sent unasked, so that it is news from entry `first` on, unless it was announced.
 
-        All of it is, when it builds on one that was. If not: the writer's disk may be lost; or a member told of a log
-        that never was.
+        All of it is news if it builds on an announced log. If not, the writer may have lost its disk, or a member
+        announced a log that never existed.
         """
         logs = self.marks.get(log.user)
         if logs is not None and log.run not in logs:
@@ -459,11 +463,11 @@ class HistoryBoundary:
             self.grew = True
 
     def unshown(self, conversation: ConversationId) -> Iterator[LogId]:
-        """Return the logs of which something old is to be shown yet."""
+        """Return the logs with old entries that were not shown yet."""
         return (LogId(conversation, user, run) for user, logs in [*self.marks.items()] for run in logs if logs[run])
 
     def on_shown(self, log: LogId, seq: int) -> None:
-        """A log was shown up to here."""
+        """Note that a log was shown up to here."""
         logs = self.marks.get(log.user, {})
         if seq >= logs.get(log.run, seq + 1):
             logs[log.run] = 0
@@ -471,17 +475,17 @@ class HistoryBoundary:
                 del self.marks[log.user]
 
     def split_by_age(self, log: LogId, before: Iterable[Mark], first: int, end: int) -> tuple[int, bool]:
-        """Return up to which entry of first..end all are old, or none is; and whether they are.
+        """Return the entry up to which first..end are all old or all news, and whether they are old.
 
-        A log that was not told of, and builds on none that was, is taken for one that those build on. Who lost its disk
-        in the seconds of this peer's first fetch begins such a one too, or who writes on a second peer to which the
-        first had given nothing: what others tell of it is then old here.
+        A log that no peer announced, and that extends none of the announced ones, is treated as their ancestor, so its
+        entries are old. The same happens to a writer that lost its disk during our first sync, or that writes on a
+        second peer which had received nothing from the first.
         """
         logs = self.marks.get(log.user)
         if not logs:
             return end, False
         limit = logs.get(log.run)
-        if limit is None:  # those told of build on it, and it is old; or it builds on them, and it is news
+        if limit is None:  # either announced logs build on it, and it is old; or it builds on them, and it is news
             if not any(mark.run in logs for mark in before):
                 return end, True
             limit = logs[log.run] = 0
@@ -491,18 +495,16 @@ class HistoryBoundary:
 
 # ---- clock
 #
-# The clock entries are sorted by: as near to the time of day as order allows.
-#
-# c = max(now, own previous + 1, newest other here + 1), in UTC microseconds, where stamps more than five minutes
-# ahead of the local time do not count: a writer whose clock is wrong must not drag everyone's along.
-# It is a hybrid logical clock without the second counter (Kulkarni et al., "Logical Physical Clocks", 2014).
+# c = max(now, own previous + 1, newest other here + 1), in UTC microseconds. Entries are sorted by it. Stamps more than
+# five minutes ahead of the local time are ignored, so that one wrong clock does not advance all others. It is a hybrid
+# logical clock without the second counter (Kulkarni et al., "Logical Physical Clocks", 2014).
 
 
 def next_c(now_us: int, own_last: int, newest_other: int) -> int:
-    """Return the clock of the next entry; own_last and newest_other are 0 when there is none."""
+    """Return the clock of the next entry. own_last and newest_other are 0 when there is none."""
     return max(now_us, own_last + 1, newest_other + 1)
 
 
 def is_plausible(c: int, now_us: int, ahead_s: float) -> bool:
-    """Return whether a stamp is near enough to the local time to drive the clock."""
+    """Return whether a stamp is close enough to the local time to advance the clock."""
     return c <= now_us + int(ahead_s * 1_000_000)

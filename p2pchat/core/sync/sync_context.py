@@ -1,7 +1,8 @@
-"""What this node knows of the far end of each link, as far as entries go, and what it is about to tell it.
+"""The replication state of each link, and the context that the machines of synchronisation share.
 
-Marks, cursors and wants belong to a link and die with it. To stay small, marks heard are kept only where they are
-needed: of writers hosted here (for receipts and for pushing), and where they are ahead of what is held (to fetch).
+Marks, cursors and wants belong to a link and end with it. To save memory, the marks a peer announced are kept only
+where they are needed: of writers hosted here (for receipts and for pushing), and where they are ahead of this node (to
+fetch).
 """
 
 from __future__ import annotations
@@ -37,68 +38,68 @@ from p2pchat.protocol import (
     Want,
 )
 
-NO_LINK = -1  # what came in a file; links have numbers from 1
+NO_LINK = -1  # entries of a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
-MAX_REMEMBERED = 10_000  # marks of one link kept because they are ahead, and as many asked of storage; a guess: 5 MiB
+MAX_REMEMBERED = 10_000  # marks of one link that are ahead, and as many being looked up; a guess: 5 MiB
 Key = tuple[ConversationId, UserId]
-NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames that carry `names`
+NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames with `names`
 
 
 @dataclass(slots=True)
 class TailCursor:
-    """How far a log of a hosted user was written to a link."""
+    """Position up to which a log of a hosted user was written to a link."""
 
     sent: int
-    reading: bool = False  # a read from storage is under way
-    behind: bool = False  # the cursor stands below the tip
+    reading: bool = False  # a read from storage is in progress
+    behind: bool = False  # below the tip
 
 
 @dataclass(slots=True)
 class ServedWant:
-    """A want of the far end that is being answered."""
+    """A want of the remote peer that is being answered."""
 
     n: int
     key: Key
-    start: Start  # where to read on
+    start: Start  # where to continue reading
     reading: bool = False
     durable: dict[LogId, int] = field(default_factory=dict)  # how far running logs were durable when reading began
 
 
 @dataclass(slots=True, eq=False)
 class RemoteState:
-    """The far end of one link."""
+    """The state of replication with the remote peer of one link."""
 
     link: PeerLink
-    acked: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # of writers hosted here
-    ahead: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # what it holds and this node lacks
+    acked: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
+    ahead: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what it holds and this node lacks
     compared: KeySet[ConversationId] = field(default_factory=dict)
-    all_compared: bool = False  # also every conversation that began since
-    marks_through: dict[ConversationId, UserId] = field(default_factory=dict)  # marks told up to this user
+    all_compared: bool = False  # including conversations that began since
+    marks_through: dict[ConversationId, UserId] = field(default_factory=dict)  # user up to whom marks were received
     sums_through: ConversationId = ""
-    differing: KeySet[ConversationId] = field(default_factory=dict)  # sums differed, marks not all told yet
-    known_users: KeySet[UserId] = field(default_factory=dict)  # whom it hosted when comparing began, or nobody knew
+    differing: KeySet[ConversationId] = field(default_factory=dict)  # sums differed, marks not complete yet
+    known_users: KeySet[UserId] = field(default_factory=dict)  # its users when comparing began, and fresh ones
     comparing: bool = False
-    digest_sent: bool = False  # since comparing began
-    had_random_digest: bool = False  # got a digest of those that go to one link after the other
-    digest_timer: Timer | None = None  # when the digest is told again, until everything is compared
+    digest_sent: bool = False  # since the comparison began
+    had_random_digest: bool = False  # in this round of random digests
+    digest_timer: Timer | None = None  # repeats the digest until everything is compared
     ahead_count: int = 0  # marks in `ahead`
-    lookups_pending: int = 0  # marks that storage was asked about
+    lookups_pending: int = 0  # marks that storage is looking up
     named: KeySet[ConversationId] = field(default_factory=dict)
-    groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it told marks or sums
+    groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
     wants: dict[int, Key] = field(default_factory=dict)
     next_want: int = 1
     served_wants: dict[int, ServedWant] = field(default_factory=dict)
     cursors: dict[LogId, TailCursor] = field(default_factory=dict)
     owed_marks: KeySet[Key] = field(default_factory=dict)
-    refusals: dict[Key, list[Mark] | None] = field(default_factory=dict)  # takes no more of it; its marks since
-    full_sent_at: dict[Key, float] = field(default_factory=dict)  # told that no more is taken, when (monotonic)
+    refusals: dict[Key, list[Mark] | None] = field(default_factory=dict)  # it refuses more of these; its marks since
+    full_sent_at: dict[Key, float] = field(default_factory=dict)  # when it was told `full` of these (monotonic)
     forks_sent: KeySet[LogId] = field(default_factory=dict)  # forked logs whose evidence was sent
-    forks_owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there: before any mark
-    evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
+    forks_owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there; they go before any mark
+    evidence: Batch | None = None  # first of the two batches that prove a fork
 
     @property
     def accepts_marks(self) -> bool:
-        """Return whether marks and sums may be told now; what is not told is told later."""
+        """Return whether marks and sums may be sent now. If not, they are sent later."""
         return not self.link.full and not self.forks_owed
 
     def has_compared(self, conversation: ConversationId) -> bool:
@@ -109,7 +110,7 @@ class RemoteState:
         return any(serving.key == key for serving in self.served_wants.values())
 
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
-        """Return whether it told a mark of an entry that is not here."""
+        """Return whether it announced a mark that covers an entry which is not here."""
         for (where, user), marks in self.ahead.items():
             mark = marks.get(ref.log[16:]) if where == conversation and user[:16] == ref.log[:16] else None
             if mark is not None and mark.seq >= ref.seq:
@@ -117,19 +118,19 @@ class RemoteState:
         return False
 
     def on_refused(self, key: Key) -> None:
-        """It said that it takes no more of a writer."""
+        """Note that it takes no more of a writer."""
         if len(self.refusals) < MAX_REMEMBERED:
             self.refusals[key] = None
 
     def on_marks(self, key: Key, marks: list[Mark]) -> None:
-        """Whoever tells other marks than before of what it refused may take more again."""
+        """Note marks of a refused writer. New ones mean that it may take more again."""
         if key in self.refusals and self.refusals[key] in (None, marks):
             self.refusals[key] = marks
         else:
             self.refusals.pop(key, None)
 
     def set_ahead(self, key: Key, marks: dict[RunId, Mark]) -> bool:
-        """Remember what it holds of a writer and this node lacks, in place of what was known; False if that is much."""
+        """Replace the marks of a writer that are ahead of this node. Return False if there would be too many."""
         self.ahead_count -= len(self.ahead.pop(key, ()))
         if not marks:
             return True
@@ -145,11 +146,11 @@ class RemoteState:
 
 @dataclass(slots=True, eq=False)
 class PendingImport:
-    """Frames of a file that are answered together."""
+    """The frames of one ImportRequest."""
 
     ticket: int
-    undecided: int = 0  # frames that wait for storage to find logs
-    commits: int = 0  # with something of it, not durable yet
+    undecided: int = 0  # frames that wait for a lookup
+    commits: int = 0  # commits with entries of it, not durable yet
     new: int = 0  # entries
     known: int = 0
     foreign: int = 0
@@ -158,19 +159,19 @@ class PendingImport:
 
 @dataclass(slots=True)
 class Transaction:
-    """What belongs to one step: what its change needs when it is durable, and what links were given in it."""
+    """The results of one step besides its change: what follows when it is durable, and what links were sent in it."""
 
     own: bool = False
     writes: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
-    sources: dict[int, set[Key]] = field(default_factory=dict)  # link (or NO_LINK) -> what came by it
-    imports: dict[int, PendingImport] = field(default_factory=dict)  # by ticket: what of files is kept
-    groups: set[ConversationId] = field(default_factory=set)  # what was written to them
-    sent_bytes: dict[int, int] = field(default_factory=dict)  # link -> bytes of new entries written to it in this step
-    effects: list[Effect] = field(default_factory=list)  # to be told when all this is durable
+    sources: dict[int, set[Key]] = field(default_factory=dict)  # link (or NO_LINK) -> writers whose entries came by it
+    imports: dict[int, PendingImport] = field(default_factory=dict)  # imports with entries in this step, by ticket
+    groups: set[ConversationId] = field(default_factory=set)  # groups with new operations
+    sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries sent, by link
+    effects: list[Effect] = field(default_factory=list)  # emitted when all this is durable
 
 
 class SyncContext:
-    """What the machines of synchronisation share."""
+    """The state that all machines of synchronisation share."""
 
     def __init__(
         self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
@@ -178,66 +179,66 @@ class SyncContext:
     ) -> None:  # fmt: skip
         self.ctx = ctx
         self.quota = quota
-        self.run = run  # of the logs that hosted users begin
+        self.run = run  # of logs that hosted users begin
         self.conversations = conversations
         self.lookups = lookups
         self.presence = presence
         self.hosted = hosted
         self.remotes: dict[int, RemoteState] = {}
-        self._owing: dict[int, RemoteState] = {}  # far ends with marks to be told, by link
+        self._owing: dict[int, RemoteState] = {}  # remotes with marks to be sent, by link
         self.transaction = Transaction()
-        self.discarded = False  # thrown away after storage failed: its timers do nothing any more
-        self.faults: list[tuple[RemoteState, LogError]] = []  # links to be closed at the end of the step
-        self.proven_forks: set[LogId] = set()  # evidence of them came, and storage is asked what is held of them
-        self.banned: dict[PeerId, float] = {}  # who sent a wrong head -> until when (monotonic)
+        self.discarded = False  # replaced after storage failed: its timers do nothing
+        self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
+        self.proven_forks: set[LogId] = set()  # storage is asked what is held of them
+        self.banned: dict[PeerId, float] = {}  # peers that sent a wrong head -> until when (monotonic)
 
     def is_up(self, remote: RemoteState) -> bool:
         return self.remotes.get(remote.link.id) is remote
 
     @property
     def page_size(self) -> int:
-        """How many sums or marks go into one frame: with `names` a frame of 1,000 would not fit."""
+        """Number of sums or marks in one frame. With `names`, a frame of 1,000 would not fit."""
         return min(self.ctx.settings.page_marks, MAX_PAGE)
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Call back once, this long from now, unless storage failed meanwhile."""
+        """Call `call` once, so many seconds from now, unless storage failed in between."""
         return self.ctx.after(seconds, lambda: None if self.discarded else call())
 
     def fail(self, remote: RemoteState, error: LogError) -> None:
-        """Note that a far end broke the rules of logs."""
+        """Note that a remote peer broke the rules of logs."""
         self.faults.append((remote, error))
 
     def ban(self, peer: PeerId) -> None:
-        """A peer sent a wrong head: for an hour it is believed nothing but what its own users write."""
+        """Distrust a peer that sent a wrong head: for an hour, accept only what its own users write."""
         now = self.ctx.now.mono
         self.banned = {each: until for each, until in self.banned.items() if until > now}
         self.banned[peer] = now + self.ctx.settings.wrong_head_ban
 
     def trusts(self, remote: RemoteState, user: UserId) -> bool:
-        """Return whether entries of this user are taken from that far end."""
+        """Return whether entries of this user are accepted from that peer."""
         until = self.banned.get(remote.link.peer, 0.0) if self.banned else 0.0
         return until <= self.ctx.now.mono or user in self.presence.users_of(remote.link.id)
 
     def change_run_if_cloned(self, log: LogId) -> None:
-        """Somebody else wrote in this log: if that was a copy of this process, logs begun here get another run.
+        """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
 
-        Whoever wrote it: who is not hosted here now may be soon, and a log that is covered by then is in storage only.
+        This applies to any user. A user who is not hosted here may be later, and a covered log is in storage only.
         """
         if log.run == self.run:
             self.run = self.ctx.draw(8).hex()
 
     def store_naming(self, conversation: ConversationState) -> None:
-        """Something is stored of a conversation: what its id stands for is stored with it."""
+        """Store what the id of a conversation stands for, together with its first entry."""
         if not conversation.is_stored:
             conversation.is_stored = True
             self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
 
     def sweep_conversations(self) -> None:
-        """Forget the conversations that were named to this node and of which there is nothing."""
+        """Forget conversations that peers named and of which nothing is stored."""
         self.conversations.sweep(lambda conversation: bool(self.remotes_sharing(conversation)))
 
     def send_full(self, remote: RemoteState, key: Key) -> None:
-        """Tell a far end that no more of this user is taken in this conversation; not with each frame it sends."""
+        """Tell a peer that no more of this user is taken in this conversation. Not repeated for each frame it sends."""
         now, told_at = self.ctx.now.mono, remote.full_sent_at.get(key)
         if told_at is not None and now - told_at < self.ctx.settings.want_after:
             return
@@ -255,25 +256,27 @@ class SyncContext:
         )
 
     def _knows_group(self, users: Collection[UserId], conversation: ConversationState) -> bool:
-        """Return whether a far end knows for sure of a group what makes it shared: not all had what counts no more."""
+        """Return whether a peer surely knows why a group is shared with it. Not every peer received operations that are
+        void now.
+        """
         assert conversation.members is not None
         known = conversation.members - conversation.named_only_by_void
         return not (known.isdisjoint(users) or known.isdisjoint(self.hosted.keys()))
 
     def remotes_sharing(self, conversation: ConversationState) -> list[RemoteState]:
-        """Return the far ends told of a conversation: those whose hosted users are known and belong to it."""
+        """Return the remotes that may hear of a conversation: their users are known, and one of them belongs to it."""
         return [remote for remote in self.remotes.values() if remote.comparing and self.shares(remote, conversation)]
 
     def shared_conversations(self, remote: RemoteState) -> list[ConversationState]:
-        """Return the conversations with entries shared with a far end, by id in order."""
+        """Return the conversations with entries that are shared with a remote, by id in order."""
         every = self.conversations.by_id
         return [every[id] for id in sorted(every) if every[id].writers and self.shares(remote, every[id])]
 
     def find_conversation(self, remote: RemoteState, conversation: ConversationId) -> ConversationState | None:
-        """Return a conversation the far end speaks of; None (and counted) when it is unknown or not shared.
+        """Return a conversation that a remote mentions; None (and counted) if it is unknown or not shared.
 
-        Of what was written to a group everybody is listened to: an operation that nobody told here may have named them.
-        What this side tells it tells only those with whom it `shares` the group.
+        Operations of a group are accepted from anyone: one that has not arrived here may have named that peer's users.
+        What this node sends about the group goes only to peers with which it `shares` it.
         """
         found = self.conversations.by_id.get(conversation)
         if found is None or not (found.is_operations or self.shares(remote, found)):
@@ -282,7 +285,7 @@ class SyncContext:
         return found
 
     def learn_namings(self, remote: RemoteState, namings: Iterable[Naming]) -> None:
-        """Take the far end's word for what conversation ids stand for; ids are computed, so it cannot lie."""
+        """Take a peer's word for what conversation ids stand for. Ids are computed, so it cannot lie."""
         users = self.presence.users_of(remote.link.id)
         for naming in namings:
             if naming.group:
@@ -294,7 +297,7 @@ class SyncContext:
                 self.ctx.emit(Counted("conversation_refused"))
 
     def send(self, frame: NamingFrame, remote: RemoteState, *conversations: ConversationId) -> None:
-        """Send a frame that mentions these conversations, named where the link has not heard of them."""
+        """Send a frame that mentions these conversations, with the names that this link has not received."""
         new = [id for id in conversations if id not in remote.named]
         if new:
             remote.named.update(dict.fromkeys(new))
@@ -302,14 +305,14 @@ class SyncContext:
         self.ctx.emit(Send(frame, [remote.link.id]))
 
     def owe_marks(self, remote: RemoteState, keys: Iterable[Key]) -> None:
-        """Tell a far end these marks at the end of the step, or as soon as it may hear them."""
-        remote.owed_marks.update(dict.fromkeys(keys))  # no queue: what it has to be told waits there, each key once
+        """Send these marks at the end of the step, or as soon as the link accepts marks."""
+        remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
         self._owing[remote.link.id] = remote
 
     def send_owed_marks(self) -> None:
-        """Tell the marks that are due, as one frame a link."""
+        """Send the marks that are due, as one frame per link."""
         if not self._owing:
-            return  # asked at every step of a node
+            return  # checked at every step of a node
         owing, self._owing = self._owing, {}
         for id, remote in owing.items():
             if not self.is_up(remote):
@@ -325,7 +328,7 @@ class SyncContext:
         for conversation, user in keys:
             there = self.conversations.by_id[conversation]
             if there.group is not None and not self.shares(remote, there):
-                continue  # who was removed meanwhile
+                continue  # its users were removed from the group
             writer = there.writers.get(user)
             marks = writer.marks() if writer else []
             page.setdefault(conversation, {})[user] = marks

@@ -1,7 +1,8 @@
-"""What one read brought of one log: decoded, hashed through, and to be proven by as few heads as do.
+"""Validation of entries: their form, their chain, their heads, and the start of new logs.
 
-A head proves everything before it, so of contiguous frames only heads at most a batch apart are verified. What is
-asked of a single entry is asked here too: its size, its shape, that its clock rises.
+A head proves every entry before it. So of contiguous frames only heads at most one batch apart are verified. Each entry
+is checked for its size, its form and a rising clock. A log may begin only if everything it builds on is held and its
+writer does not have too many tips. An EntrySource says where entries came from, and hears what became of them.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, PeerId, UserId
 
-TEXTS = frozenset({"text", "action", "edit", "reaction"})  # kinds whose body is what somebody typed
+TEXTS = frozenset({"text", "action", "edit", "reaction"})  # kinds whose body is a text
 
 
 @dataclass(slots=True)
 class DecodedFrame:
-    """One frame's entries, hashed and decoded, not proven yet."""
+    """The entries of one frame, hashed and decoded, not proven yet."""
 
     frame: Entries
     entries: list[Entry]
     size: int  # bytes of the entries
     prev: bytes
     chain: bytes  # after the last entry
-    has_references: bool  # whether an entry names others
+    has_references: bool  # an entry names other entries
 
 
 @dataclass(slots=True)
 class LogExtension:
-    """Contiguous pieces of one log from one read, or from one frame of a file."""
+    """Contiguous frames that extend one log, from one read or one frame of a file."""
 
     conversation: ConversationState
     log: Log
@@ -58,14 +59,14 @@ class LogExtension:
         return self.frames[-1].entries[-1].c if self.frames else self.log.last_c
 
     def is_signed(self, decoded: DecodedFrame) -> bool:
-        """Return whether its author signed the log up to the end of this piece."""
+        """Return whether the author signed the log up to the end of this frame."""
         last = decoded.frame.first + len(decoded.entries) - 1
         message = head_message(self.log.id, last, decoded.chain)
         return verify(self.log.id.user, bytes.fromhex(decoded.frame.head), message)
 
 
 def count_fitting(frames: list[DecodedFrame], settings: Settings) -> int:
-    """Return how many pieces fit into one batch."""
+    """Return how many of these frames fit into one batch."""
     entries = size = count = 0
     for decoded in frames:
         entries += len(decoded.entries)
@@ -77,12 +78,12 @@ def count_fitting(frames: list[DecodedFrame], settings: Settings) -> int:
 
 
 def decode_checked(raws: list[str], first: int, last_c: int, settings: Settings) -> tuple[list[Entry], bool]:
-    """Return entries first, first+1, ... of a log, and whether any of them names others.
+    """Decode entries first, first+1, ... of a log. Return them, and whether any of them names other entries.
 
-    LogError for one that may not stand behind the clock last_c.
+    Raises LogError for an invalid entry, or one whose clock does not exceed last_c.
     """
     entries = decode_entries(raws)
-    within = min(settings.max_entry_bytes, settings.max_text_bytes) // 4  # so many characters pass no limit
+    within = min(settings.max_entry_bytes, settings.max_text_bytes) // 4  # so many characters exceed no limit
     are_plain = len(max(raws, key=len, default="")) <= within and "\\" not in "".join(raws)  # a NUL is written with one
     names = False
     for seq, entry in enumerate(entries, first):
@@ -113,25 +114,21 @@ def _check(entry: Entry, raw: str, seq: int, settings: Settings) -> None:
             raise LogError(f"a text above {settings.max_text_bytes} bytes", code="limit")
 
 
-# ---- beginning
-#
-# Whether a log may begin here: all it builds on must be held, and its writer must not have too many tips.
-#
-# What its first entry names may have left memory; then storage is asked, and the log waits (ingest.py).
+# ---- new logs
 
 
 def before_of(frame: Entries) -> tuple[Mark, ...]:
-    """Return what the log that this frame begins builds on; () for a frame that begins none."""
+    """Return the marks that the log begun by this frame builds on; () for a frame that begins none."""
     if frame.first != 1:
         return ()
     try:
         return decode_entry(frame.e[0]).before
     except LogError:
-        return ()  # it is refused when it is taken
+        return ()  # refused later, by ingest
 
 
 def count_tips_with(conversation: ConversationState, log: Log) -> int:
-    """Return how many tips its writer would have with this log, begun or gone on with."""
+    """Return how many tips the writer would have if this log began or continued."""
     writer = conversation.writers.get(log.id.user)
     if writer is None:
         return 1
@@ -140,18 +137,19 @@ def count_tips_with(conversation: ConversationState, log: Log) -> int:
 
 
 class NewLogChecks:
-    """Begins logs of others."""
+    """Checks whether a log may begin. Storage is asked for logs it builds on that are not in memory."""
 
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._facts: dict[LogId, dict[str, LogFacts]] = {}  # of logs named by the first entry of one that waits
+        self._facts: dict[LogId, dict[str, LogFacts]] = {}  # logs named by the first entry of a waiting log
 
     def is_surely_new(self, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Return whether it is sure, without a look into storage, that the log this frame begins is nowhere here.
+        """Return whether the log begun by this frame is certainly not stored.
 
-        So it is when it builds on a tip, as it stands: were the log here, that would be none. Else who fetches
-        thousands of runs of one user asks storage about each, and they come faster than it answers.
+        That is so if it builds on a current tip: had we stored it already, that tip would no longer be one. Without
+        this check, fetching thousands of runs of one user would look up each of them, and they come faster than storage
+        answers.
         """
         before = before_of(frame)[: self._ctx.settings.max_before]
         named = [conversation.log(id.user, mark.run) for mark in before]
@@ -165,14 +163,14 @@ class NewLogChecks:
     def load_predecessors(
         self, conversation: ConversationState, id: LogId, frame: Entries, then: Callable[[], None]
     ) -> None:
-        """Ask storage for what this log builds on, where it is not in memory, then go on."""
+        """Ask storage for the logs this one builds on that are not in memory, then call `then`."""
         before = before_of(frame)[: self._ctx.settings.max_before]
         unsure = [mark for mark in before if conversation.log(id.user, mark.run) is None]
         self._facts[id] = {}
         for mark in unsure:
             key = LogKey(conversation.id, ref_key(id.user, mark.run), mark.seq)
             self._sync.lookups.log(key, partial(self._on_log_found, id, mark))
-        if unsure:  # an answer to nothing that keeps the order: it comes after those above
+        if unsure:  # this lookup is answered after those above
             key = LogKey(conversation.id, ref_key(id.user, id.run))
             self._sync.lookups.log(key, lambda _: then())
         else:
@@ -183,11 +181,11 @@ class NewLogChecks:
             self._facts[id][mark.run] = facts
 
     def forget(self, id: LogId) -> None:
-        """Nothing of this log waits any more."""
+        """Forget the facts for this log: nothing of it waits."""
         self._facts.pop(id, None)
 
     def begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> Log | None:
-        """Return a new log, if this frame begins it and all it builds on is held."""
+        """Return a new log if this frame begins it and everything it builds on is held; else None."""
         log = conversation.new_log(id)
         if frame.first != 1:
             source.on_gap(id, frame)
@@ -204,7 +202,7 @@ class NewLogChecks:
         return log
 
     def refuse(self, source: EntrySource, id: LogId) -> None:
-        """Take no more of a writer who has too many tips, and say so."""
+        """Refuse a writer with too many tips, and tell the source."""
         self._ctx.emit(Counted("too_many_tips"))
         source.on_full(id.key)
 
@@ -220,43 +218,44 @@ class NewLogChecks:
 
 
 def _is_all_there_is(conversation: ConversationState, frame: Entries) -> bool:
-    """Return whether what this log builds on may have been cut off from a talk: what of it can be had was given before."""
+    """Return whether the logs this one builds on may have been cut off from a talk, so that no more of them
+    will come.
+    """
     if not conversation.is_talk or conversation.group is None or frame.n is None:
         return False
     return conversation.group.has_cut(frame.u)
 
 
 # ---- sources
-#
-# Where entries come from: what intake says to whoever brought them.
-#
-# What a batch is worth is the same whichever way it came. Whom its fate is told, and what else follows from it, is not:
-# the far end of a link is asked for what lies between, blamed for a wrong head and told what is held now (FromLink);
-# a file that somebody carried here can only be counted (import_file.py).
 
 
 class EntrySource:
-    """Whoever brings entries. What is not answered here is nothing to it."""
+    """The origin of entries: a link or a file.
 
-    is_history = False  # what it brings was there before, to whoever is new in a conversation
+    Validation is the same for every source; only error reporting and follow-up differ. The remote peer of a link is
+    asked for missing entries, blamed for a wrong head and sent new marks (LinkSource). Entries of a file are only
+    counted (import_file.py). The default of each method is to do nothing.
+    """
+
+    is_history = False  # its entries predate a peer that is new in a conversation
 
     @property
     def key(self) -> object:
-        """Frames that waited for storage and whose sources have one key are taken together."""
+        """Waiting frames of sources with an equal key are taken together."""
         return self
 
     @property
     def payer(self) -> PeerId:
-        """Whom bytes of users never met are charged to; "" for nobody."""
+        """The peer to which bytes of unknown users are charged; "" for none."""
         return ""
 
     @property
     def is_connected(self) -> bool:
-        """Return whether it still matters what it brought."""
+        """Whether the result still matters to the source."""
         return True
 
     def may_wait(self, waiting: int) -> bool:
-        """Return whether one more of its frames may wait for storage, when so many from all links do."""
+        """Return whether one more of its frames may wait for storage while `waiting` frames of all links do."""
         return True
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
@@ -264,53 +263,53 @@ class EntrySource:
         raise NotImplementedError
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
-        """Return a conversation it may bring entries of, else None."""
+        """Return a conversation of which it may bring entries, else None."""
         raise NotImplementedError
 
     def trusts(self, user: UserId) -> bool:
-        """Return whether entries of this user are taken from it."""
+        """Return whether entries of this user are accepted from it."""
         return True
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        """Take one of two batches that prove a fork; raises LogError when they do not."""
+        """Take one of two batches that prove a fork. Raises LogError when they do not."""
         raise NotImplementedError
 
     def hosts(self, user: UserId) -> bool:
-        """Return whether this user writes there: what it sends unasked was written just now."""
+        """Return whether this user writes there, so that what it sends unasked is new."""
         return False
 
-    # ---- what became of a frame
+    # ---- results of a frame
 
     def on_gap(self, log: LogId, frame: Entries) -> None:
-        """It was dropped: what lies before it is not here."""
+        """The frame was dropped because entries before it are missing."""
 
     def on_full(self, key: Key) -> None:
-        """No more of this writer is taken there."""
+        """No more of this writer is taken."""
 
     def on_cut(self, key: Key) -> None:
-        """It was dropped: nothing of it is visible in its talk."""
+        """The frame was dropped because none of it is visible in its talk."""
 
     def on_forked(self, log: Log) -> None:
-        """Nothing more of this log is taken."""
+        """No more of this log is taken."""
 
     def on_contradiction(self) -> None:
-        """It proved a fork: nothing of it is kept but as evidence."""
+        """The frame proved a fork and is kept only as evidence."""
 
     def on_repeated(self, count: int) -> None:
-        """So many entries of it were here."""
+        """So many of its entries were here already."""
 
     def on_kept(self, key: Key, count: int) -> None:
-        """So many entries of it are proven, new, and on their way to the disk."""
+        """So many of its entries are proven, new and about to be stored."""
 
     def on_fault(self, error: LogError) -> None:
-        """It broke a rule of logs, and was found out only after storage was asked."""
+        """The frame broke a rule of logs. Called if that was found after storage was asked."""
 
     def on_done(self) -> None:
-        """What waited for storage is dealt with."""
+        """The frames that waited for storage are finished."""
 
 
 class LinkSource(EntrySource):
-    """The far end of a link."""
+    """The remote peer of a link."""
 
     def __init__(
         self, sync: SyncContext, fetcher: Fetcher, forks: Forks, remote: RemoteState, most_waiting: int
@@ -356,7 +355,7 @@ class LinkSource(EntrySource):
 
     def on_full(self, key: Key) -> None:
         self._sync.send_full(self.remote, key)
-        self.remote.set_ahead(key, {})  # nothing waits for what is not wanted
+        self.remote.set_ahead(key, {})  # nothing waits for what is refused
 
     def on_cut(self, key: Key) -> None:
         self.remote.set_ahead(key, {})
@@ -366,7 +365,7 @@ class LinkSource(EntrySource):
 
     def on_kept(self, key: Key, count: int) -> None:
         if self.remote.refusals:
-            self.remote.refusals.pop(key, None)  # it takes no more, and gives: so it hears what became of that
+            self.remote.refusals.pop(key, None)  # it gives although it takes no more: it hears the result
         self._sync.transaction.sources.setdefault(self.remote.link.id, set()).add(key)
         self._fetcher.on_progress(key, self.remote.link.id)
 
