@@ -1,7 +1,7 @@
-"""Every limit and every time p2pchat uses, in one frozen class with units.
+"""Limits and times of p2pchat, in one frozen class.
 
-Times are seconds, sizes bytes, unless the name says otherwise. The numbers are those of the design unless the
-comment names another source. Simulations run with small pages and batches, so nothing may assume the defaults.
+Times are seconds and sizes are bytes unless the name says otherwise. A number comes from the design unless its comment
+names another source. Simulations run with small pages and batches, so no code may assume the defaults.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ GIB = 1024 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Limits and times of one peer; the defaults are what docs/protocol.md promises to others."""
+    """Limits and times of one peer. The defaults are those that docs/protocol.md promises to others."""
 
     # frames and entries
-    max_early_frame_bytes: int = 4 * KIB  # before `go`: strangers get little
+    max_early_frame_bytes: int = 4 * KIB  # before `go`
     max_frame_bytes: int = 256 * KIB
     max_text_bytes: int = 32 * KIB
     max_entry_bytes: int = 64 * KIB
@@ -26,8 +26,8 @@ class Settings:
     max_batch_bytes: int = 96 * KIB  # so that escaping cannot pass the frame limit
     page_items: int = 256  # items in here, peers, read
     page_marks: int = 1000  # items in digest, have
-    max_wants: int = 64  # open on one link
-    max_tips: int = 64  # of one user in one conversation; more are refused with `full`
+    max_wants: int = 64  # open at once on one link
+    max_tips: int = 64  # of one user in one conversation; more are rejected with `full`
     max_before: int = 8  # logs named by the first entry of a log
     max_after: int = 2  # entries named by `after`
     max_older: int = 24  # marks of the 1st, 2nd, 4th ... newest log in a want: 2**24 runs
@@ -37,7 +37,7 @@ class Settings:
     go_timeout: float = 10.0
     ping_after: float = 10.0
     dead_after: float = 30.0
-    stuck_after: float = 30.0  # a link that does not drain
+    stuck_after: float = 30.0  # for a link that does not drain
     bye_timeout: float = 1.0
     redial_first: float = 0.1  # doubled each time, full jitter
     redial_most: float = 30.0
@@ -45,59 +45,61 @@ class Settings:
     address_forgotten_after: float = 7 * 24 * 3600.0
     max_addresses: int = 4096
     max_endpoints_a_peer: int = 8
-    max_told_unverified: int = 64  # from one teller
-    max_told_dials: int = 8  # at once
-    told_dial_after: float = 1.0  # the larger id of two lets the other dial first; a guess
-    told_failures_before_slow: int = 16  # of one teller; then one dial a second
+    max_told_unverified: int = 64  # addresses from one peer
+    max_told_dials: int = 8  # at once, to addresses from other peers
+    told_dial_after: float = 1.0  # the peer with the larger id lets the other one dial first; a guess
+    told_failures_before_slow: int = 16  # of addresses from one peer; then one dial a second
     peers_told_after: float = 0.1
     max_links: int = 256
     max_strangers: int = 64
-    max_strangers_an_address: int = 8  # per /64 for IPv6
+    max_strangers_an_address: int = 8  # an address is an IPv6 /64 or an IPv4 address
     max_strangers_loopback: int = 32
-    strangers_a_second: int = 20  # per address
+    strangers_a_second: int = 20  # of one address
     strangers_a_second_loopback: int = 500
     flood_a_second: int = 100  # frames other than entries and have
     flood_burst: int = 500
     max_endpoint_bytes: int = 100
     superseded_runs: int = 8
-    clone_replacements: int = 3  # in clone_window: two processes with one key
+    clone_replacements: int = 3  # of one link within clone_window: two processes use one key
     clone_window: float = 60.0
     clone_patience: float = 30.0
 
     # sync
-    want_progress_timeout: float = 10.0  # then the next source
-    want_after: float = 1.0  # what stays behind a heard mark this long is wanted
-    gossip_within: float = 1.0  # marks to links that do not hear them from the writer
-    digest_every: float = 10.0  # anti-entropy, half to one and a half of it
-    order_wait: float = 30.0  # for an entry named by `re` or `after` that nobody has
-    order_wait_most: float = 300.0  # while it is on its way
-    clock_ahead: float = 300.0  # stamps further ahead of local time do not drive the clock
+    want_progress_timeout: float = 10.0  # then the next source is asked
+    want_after: float = 1.0  # entries behind a received mark are requested after this time
+    gossip_within: float = 1.0  # marks to links that do not get them from the writer
+    digest_every: float = 10.0  # anti-entropy; the real pause is half to one and a half of it
+    order_wait: float = 30.0  # for an entry named by `re` or `after` that no peer has
+    order_wait_most: float = 300.0  # while that entry is on its way
+    clock_ahead: float = 300.0  # timestamps further ahead of local time do not advance the clock
     wrong_head_ban: float = 3600.0
-    max_conversations_a_user: int = 10_000  # direct ones, and as many groups made by one user
+    max_conversations_a_user: int = 10_000  # direct ones; the same number of groups made by one user
     max_hosted_users: int = 10_000
-    max_uncommitted_entries: int = 8192  # then reading pauses; measured, see docs/architecture.md
-    fetch_batches: int = 8  # read from storage at once for one link: keeps live traffic quick
-    buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stand still
+    max_uncommitted_entries: int = 8192  # reading pauses above it; measured, see docs/architecture.md
+    fetch_batches: int = 8  # read from storage at once for one link; a few, to keep live traffic fast
+    buffer_limit_bytes: int = MIB  # unsent bytes of one link; above it its cursors stop
 
     # storage
-    user_quota_bytes: int = GIB  # stored of one user; also what one peer may bring of users never met
-    max_unanswered: int = 16  # direct conversations of one user in an open network, while nobody here wrote to it
-    unanswered_talk_bytes: int = MIB  # stored in each of these
-    unanswered_bytes: int = 256 * MIB  # in all of them together, of all such users
-    unmet_users_bytes: int = 4 * GIB  # in an open network: of users who never proved themselves on a link, together
+    user_quota_bytes: int = GIB  # stored for one user; also for all never met users whose entries one peer brought
+    max_unanswered: int = (
+        16  # direct conversations started by one user in an open network, until a user here writes to it
+    )
+    unanswered_talk_bytes: int = MIB  # stored in each of them
+    unanswered_bytes: int = 256 * MIB  # stored in all of them, of all such users
+    unmet_users_bytes: int = 4 * GIB  # in an open network: stored for all users that never had a link here
     min_free_disk_bytes: int = 256 * MIB
-    slow_storage_after: float = 5.0  # a commit on its way this long is told; a guess: busy disks take up to 2
-    wal_warm_bytes: int = 4 * MIB  # written and deleted when first idle: next commits cost half
+    slow_storage_after: float = 5.0  # a commit that takes this long is reported; a guess: busy disks take up to 2
+    wal_warm_bytes: int = 4 * MIB  # written and deleted when first idle; the next commits cost half
 
     # presence and receipts
-    left_grace: float = 2.0  # a quick reconnect is no departure
-    presence_told_after: float = 0.5  # what changes within it is told together; a second is promised
+    left_grace: float = 2.0  # a reconnect within it is not a departure
+    presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
     idle_after: float = 300.0
-    typing_every: float = 3.0  # at most one frame of a user in a conversation
-    typing_expires: float = 6.0  # one of them may be lost
+    typing_every: float = 3.0  # at most one frame of a user and conversation
+    typing_expires: float = 6.0  # so that one frame may be lost
 
     # programs
     consumer_saved_after: float = 1.0
-    read_told_every: float = 0.1  # read marks to one link: far below the frames a second that it takes
+    read_told_every: float = 0.1  # read marks to one link; far below flood_a_second
     start_timeout: float = 3.0  # start() waits this long for endpoints
     recent_places: int = 1000  # newest places read at start, to know what was shown last

@@ -1,16 +1,16 @@
-"""Every error p2pchat raises, as one tree.
+"""Exceptions of p2pchat.
 
-    P2PChatError              what programs catch
-    ├── UnknownName           nobody and nothing has that name            .name
+    P2PChatError              base class; programs catch this
+    ├── UnknownName           no user or conversation has this name       .name
     ├── AmbiguousName         several have it                             .name .candidates
-    ├── NameTaken             another user of this peer is called so, or nearly    .name .other
+    ├── NameTaken             another user of this peer has it, or one that looks like it    .name .other
     ├── InviteError           an invite that cannot be read or used
     ├── ImportRefused         a file that is no export, or one of another network
     ├── PortInUse             another program listens there               .port
     ├── DataLocked            another process uses the data directory     .pid
     ├── StorageError          the database or its disk cannot be used
-    ├── DeliveryTimeout       not (all) delivered in time; also a TimeoutError   .missing
-    ├── PeerClosed            the peer was closed meanwhile
+    ├── DeliveryTimeout       not delivered to all in time; also a TimeoutError   .missing
+    ├── PeerClosed            the peer is closed
     ├── ConsumerBusy          another reader has this consumer            .consumer
     ├── TooLong               a text or entry above its limit; also a ValueError .limit_bytes
     └── ProtocolError         the other peer broke the protocol; its link closes with .code (not exported)
@@ -18,7 +18,7 @@
         ├── HandshakeError    version, identity or proof
         └── LogError          a batch that does not extend its log        .expected_seq .got_seq
 
-Facts are attributes, not text. Wrong types and values of arguments stay TypeError and ValueError.
+Facts are attributes, not text. Wrong types and values of arguments raise TypeError and ValueError.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from collections.abc import Sequence
 
 
 class P2PChatError(Exception):
-    """Base of everything p2pchat raises on purpose."""
+    """Base of all exceptions that p2pchat raises on purpose."""
 
 
 class UnknownName(P2PChatError):
-    """Nobody and no conversation has this name."""
+    """No user and no conversation has this name."""
 
     def __init__(self, name: str, hint: str = "", *, text: str = "") -> None:
         super().__init__(text or f"nobody here is called {name!a}" + (f"; {hint}" if hint else ""))
@@ -39,7 +39,7 @@ class UnknownName(P2PChatError):
 
 
 class AmbiguousName(P2PChatError):
-    """Several users or conversations have this name; `candidates` are the labels that tell them apart."""
+    """Several users or conversations have this name. `candidates` are labels that tell them apart."""
 
     def __init__(self, name: str, candidates: Sequence[str]) -> None:
         super().__init__(f"{name!a} could be {', '.join(candidates)}: use one of these")
@@ -48,7 +48,7 @@ class AmbiguousName(P2PChatError):
 
 
 class NameTaken(P2PChatError):
-    """Another user of this peer, whose name is `other`, is called so, or has a name that looks like it."""
+    """Another user of this peer has this name, or `other`, a name that looks like it."""
 
     def __init__(self, name: str, other: str) -> None:
         super().__init__(f"the name {name!a} is taken: a user of this peer is called {other!a}")
@@ -61,7 +61,7 @@ class InviteError(P2PChatError):
 
 
 class ImportRefused(P2PChatError):
-    """A file that is no export of p2pchat's, or one of another network: nothing of it was taken."""
+    """A file that is not an export of p2pchat, or belongs to another network. Nothing of it was imported."""
 
 
 class PortInUse(P2PChatError):
@@ -74,7 +74,7 @@ class PortInUse(P2PChatError):
 
 
 class DataLocked(P2PChatError):
-    """Another process uses this data directory; `pid` is 0 when it could not be read."""
+    """Another process uses this data directory. `pid` is 0 when it could not be read."""
 
     def __init__(self, path: str, pid: int) -> None:
         who = f"process {pid}" if pid else "another process"
@@ -84,11 +84,11 @@ class DataLocked(P2PChatError):
 
 
 class StorageError(P2PChatError):
-    """The database or the disk under it cannot be used; nothing was accepted or acknowledged."""
+    """The database or its disk cannot be used. Nothing was accepted or acknowledged."""
 
 
 class DeliveryTimeout(P2PChatError, TimeoutError):
-    """Not everybody had the message in time. It stays stored and will still arrive."""
+    """Not every recipient had the message in time. The message stays stored and will still arrive."""
 
     def __init__(self, message_id: str, missing: Sequence[str]) -> None:
         super().__init__(f"not confirmed in time by {', '.join(missing) or 'anyone'}; it is kept and will arrive")
@@ -97,11 +97,11 @@ class DeliveryTimeout(P2PChatError, TimeoutError):
 
 
 class PeerClosed(P2PChatError):
-    """The peer was closed while this was waiting, or before it began."""
+    """The peer was closed before or during this call."""
 
 
 class ConsumerBusy(P2PChatError):
-    """Another reader has this consumer open; give each reader a name of its own."""
+    """Another reader uses this consumer. Give each reader a name of its own."""
 
     def __init__(self, consumer: str) -> None:
         super().__init__(f"consumer {consumer!a} is being read already: give this reader another name")
@@ -118,7 +118,7 @@ class TooLong(P2PChatError, ValueError):
 
 
 class ProtocolError(P2PChatError):
-    """The peer at the other end broke the protocol. `code` is the code of the `bye` it gets."""
+    """The peer at the other end broke the protocol. `code` goes into the `bye` it gets."""
 
     code = "malformed"
 
@@ -129,7 +129,7 @@ class ProtocolError(P2PChatError):
 
 
 class FrameError(ProtocolError):
-    """Length, UTF-8, JSON or the shape of a field. `announced_bytes` is 0 when the length was not the fault."""
+    """A frame with a wrong length, UTF-8, JSON or field. `announced_bytes` is 0 unless the length is wrong."""
 
     def __init__(self, text: str, code: str = "malformed", *, limit_bytes: int = 0, announced_bytes: int = 0) -> None:
         super().__init__(text, code)
@@ -138,7 +138,7 @@ class FrameError(ProtocolError):
 
 
 class HandshakeError(ProtocolError):
-    """Version, identity or proof of a peer that connects."""
+    """A peer that connects has a wrong version, identity or proof."""
 
 
 class LogError(ProtocolError):

@@ -1,14 +1,14 @@
-"""The wire: frames as typed records, their limits, bytes to frames and back.
+"""Frames of the wire protocol: typed records, their limits, and their encoding.
 
-Four bytes, big-endian, the length of what follows; then one JSON object in UTF-8 whose "t" names the frame.
-docs/protocol.md is the same for any language. This module knows shapes and sizes only: what a frame means is
-decided in core/. Ids are lower-case hex here and everywhere inside; storage keeps bytes, people see base32.
+A frame on the wire is four bytes of length, big-endian, and one JSON object in UTF-8 whose "t" names its type.
+docs/protocol.md specifies the same for any language. This module knows shapes and sizes only. What a frame means is
+decided in core/. Ids are lower-case hex, here and everywhere inside; storage keeps bytes, and people see base32.
 
-How decoding is both strict and quick: msgspec reads a frame straight into its record, and accepts only what has
-exactly the known fields with exactly their types; such a frame cannot be too deep, hold too large an integer or hide
-bad UTF-8, for every byte of it was read as something known. Whatever it does not accept (a field of a later
-version, a repeated key, an unknown type, or plain nonsense) is read once more, slowly and by the letter, in
-`_read_exactly`. So the usual frame pays nothing for the rules it keeps anyway.
+The Decoder is strict and still fast. msgspec reads a frame straight into its record, and accepts only a frame that has
+exactly the known fields with exactly their types. Such a frame cannot be too deep, hold too large an integer or hide
+bad UTF-8, because every byte of it was read as something known. Any other frame (a field of a later version, a repeated
+key, an unknown type, or nonsense) is read again, slowly and by the rules, in `_read_by_rules`. So the usual frame does
+not pay for the rules.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from p2pchat.errors import FrameError
 
 PROTOCOL_VERSION = 1
 FILE_VERSION = 1
-MAX_INT = 2**53 - 1  # what every JSON reader can hold exactly
-MAX_DEPTH = 16  # containers inside one another, the frame itself included; the deepest known frame has 5
-MAX_FRAME_BYTES = 256 * 1024  # what a peer of version 1 has to take after `go`
-MAX_STATUS_CHARACTERS = 512  # of the text that goes with a status
+MAX_INT = 2**53 - 1  # every JSON reader can hold it exactly
+MAX_DEPTH = 16  # nested containers, the frame included; the deepest known frame has 5
+MAX_FRAME_BYTES = 256 * 1024  # a peer of version 1 must accept this much after `go`
+MAX_STATUS_CHARACTERS = 512  # of the text beside a status
 MAX_REACTION_CHARACTERS = 8  # code points: the longest usual emoji, a family, has 7
 LENGTH = Packed(">I")
 
-Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, not $: that lets a newline pass
+Hex8 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]  # \Z, because $ lets a newline pass
 Hex16 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Hex64 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{128}\Z")]
-# The same for `entries`, the one frame that comes by the million: here length, the digits in one go by the Decoder
-# (0.25 us a frame; five patterns take 1.8).
+# The same for `entries`, the one frame that comes by the million. The type checks the length only; the Decoder checks
+# all digits at once (0.25 us a frame; five patterns take 1.8).
 Long8 = Annotated[str, Meta(min_length=16, max_length=16)]
 Long32 = Annotated[str, Meta(min_length=64, max_length=64)]
 Long64 = Annotated[str, Meta(min_length=128, max_length=128)]
@@ -51,7 +51,7 @@ RunId = str  # hex8
 
 
 class Mark(NamedTuple):
-    """T on the wire: of the log of this run, everything up to seq, whose chain begins with chain8."""
+    """Everything in one run's log up to entry `seq`; `chain8` is the beginning of the chain there."""
 
     run: Hex8
     seq: Seq
@@ -59,11 +59,11 @@ class Mark(NamedTuple):
 
 
 Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
-ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq]]]]  # conversation -> reader -> the last entry read of logs
+ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq]]]]  # conversation -> reader -> last entries read
 
 
 class Naming(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a conversation id stands for; exactly one field is set. The Decoder drops those of an unknown kind."""
+    """What a conversation id stands for. Exactly one field is set; the Decoder drops a Naming of an unknown kind."""
 
     room: bool = False
     dm: tuple[Hex32, Hex32] | None = None  # two users, sorted
@@ -72,7 +72,7 @@ class Naming(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 
 
 class Cert(Struct, frozen=True, rename={"from_ms": "from", "until_ms": "until"}, forbid_unknown_fields=True):
-    """A user's word that a peer hosts it."""
+    """A user's certificate that a peer hosts it."""
 
     from_ms: Count
     until_ms: Count
@@ -80,9 +80,9 @@ class Cert(Struct, frozen=True, rename={"from_ms": "from", "until_ms": "until"},
 
 
 class Hosted(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One hosted user as told in `here`. `cert` is absent when the user's key is the peer's own.
+    """One hosted user, in `here`. `cert` is absent when the user's key is the peer's own.
 
-    Names are judged elsewhere; the lengths here, in code points, only keep 10,000 users from filling the memory.
+    Names are checked elsewhere. The lengths here, in code points, only keep 10,000 users from filling the memory.
     """
 
     id: Hex32
@@ -97,11 +97,11 @@ class Hosted(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True
 
 
 class Frame(Struct, tag_field="t", omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """Base of all frames. They hold strings, numbers and lists of them, never each other: hence gc=False."""
+    """Base of all frames. A frame holds strings, numbers and lists of them, never another frame, so it needs no GC."""
 
 
 class Hello(Frame, tag="hello"):
-    """First frame of either side: the server's offers versions, the client's proves its identity."""
+    """First frame of either side. The server's offers versions, the client's proves its identity."""
 
     v: Annotated[list[Seq], Meta(min_length=1)] | Seq
     nonce: Hex32
@@ -111,14 +111,14 @@ class Hello(Frame, tag="hello"):
 
 
 class Welcome(Frame, tag="welcome"):
-    """The server took the client's proof. `net` only in an open network."""
+    """The server accepts the client's proof. `net` is set in an open network only."""
 
     proof: Hex32 | None = None
     net: Hex16 | None = None
 
 
 class Go(Frame, tag="go"):
-    """The decider's word that this link is the one: its run, and a counter that rises with each link."""
+    """The decider's choice of this link: its run, and a counter that rises with each link."""
 
     run: Hex8
     n: Seq
@@ -140,17 +140,17 @@ class Bye(Frame, tag="bye"):
 
 
 class Peers(Frame, tag="peers"):
-    """Where the sender listens, and whom it is linked with."""
+    """The sender's endpoints, and the peers it is linked with."""
 
     port: Annotated[int, Meta(ge=0, le=65535)]
     at: list[str]
-    # Everybody tells everybody of everybody, and in tuples of texts Python searches for no garbage.
+    # In a mesh of n peers there are n x n of these. Python does not track tuples of texts for garbage collection.
     linked: list[tuple[Long32, tuple[str, ...]]] = []
     gone: list[Long32] = []
 
 
 class Here(Frame, tag="here"):
-    """Users hosted by the sender; each replaces what was told of that user."""
+    """Users hosted by the sender. Each replaces what was sent about that user before."""
 
     users: list[Hosted]
     gone: list[Hex32] = []
@@ -158,7 +158,7 @@ class Here(Frame, tag="here"):
 
 
 class Digest(Frame, tag="digest"):
-    """One sum for everything shared, or one a conversation, complete within `span`; `ask`: answer an equal one too."""
+    """One sum of everything shared, or one for each conversation in `span`. With `ask`, answer an equal one too."""
 
     sum: Hex32 | None = None
     sums: dict[Hex32, Hex32] | None = None
@@ -168,7 +168,7 @@ class Digest(Frame, tag="digest"):
 
 
 class Have(Frame, tag="have"):
-    """Marks: all tips of each (conversation, user) named. Also the acknowledgement."""
+    """Marks: all tips of each (conversation, user) named. It is also the acknowledgement."""
 
     marks: Marks
     span: tuple[Hex32, Hex32] | None = None
@@ -179,7 +179,7 @@ class Have(Frame, tag="have"):
 
 
 class Want(Frame, tag="want"):
-    """Asks for all that one user wrote in one conversation, from these tips on."""
+    """Request for everything one user wrote in one conversation after these tips."""
 
     n: Count
     c: Hex32
@@ -190,7 +190,7 @@ class Want(Frame, tag="want"):
 
 
 class Entries(Frame, tag="entries"):
-    """A batch of one log: entries first, first+1, ... after the chain `prev`, ending on the signature `head`."""
+    """A batch of one log: entries first, first+1, ... after the chain `prev`, signed at the last one by `head`."""
 
     c: Long32
     u: Long32
@@ -213,9 +213,9 @@ class Entries(Frame, tag="entries"):
 
 
 class ReadFrame(Frame, tag="read"):
-    """How far readers have read logs of others: the last entry read of each, as references name it (core/log.Ref).
+    """Read marks: for each reader, the last entry read of each log, named as in core/log.Ref.
 
-    With a span of conversations these are all of the sender's inside it, in order of conversations.
+    With `span`, these are all of the sender's marks in that range of conversations, in order of conversations.
     """
 
     marks: ReadMarks
@@ -226,7 +226,7 @@ class ReadFrame(Frame, tag="read"):
 
 
 class TypingFrame(Frame, tag="typing"):
-    """A user writes, or stopped writing. Never stored."""
+    """A user started or stopped typing. Never stored."""
 
     c: Hex32
     u: Hex32
@@ -235,26 +235,28 @@ class TypingFrame(Frame, tag="typing"):
 
 
 class File(Frame, tag="file"):
-    """The first frame of a file that carries entries; of a version this one does not know, nothing is read. `room`
-    tells the network. On a link it means nothing."""
+    """First frame of an export file. `room` tells the network. A file of another version is not read.
+
+    On a link this frame means nothing.
+    """
 
     v: Seq
     room: Hex32
 
 
 class FileEnd(Frame, tag="file_end"):
-    """The last frame of such a file: how many entries it carries."""
+    """Last frame of an export file, with the number of its entries."""
 
     entries: Count
 
 
 class Unknown(Struct):
-    """A frame of a type this version does not know; counted and ignored after the handshake. Never encoded."""
+    """A frame of a type this version does not know. It is counted and ignored, and never encoded."""
 
     t: str
 
     def __repr__(self) -> str:
-        return f"Unknown({self.t[:40]!a})"  # whatever a peer chose to send
+        return f"Unknown({self.t[:40]!a})"  # a remote value
 
 
 KnownFrame = (
@@ -268,11 +270,11 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(frame: Frame) -> bytes:
-    """Return the frame as it goes on the wire: its length, then its JSON, keys in the order of the fields.
+    """Return the wire form of a frame: its length, then its JSON, with keys in the order of the fields.
 
     Raises:
-        FrameError: Above 256 KiB ("limit"): whoever built it did not page it.
-        UnicodeEncodeError: A lone surrogate in a string.
+        FrameError: Above 256 KiB ("limit"): the caller should have split it into pages.
+        UnicodeEncodeError: A string holds a lone surrogate.
     """
     payload = _encoder.encode(frame)
     if len(payload) > MAX_FRAME_BYTES:
@@ -281,33 +283,33 @@ def encode(frame: Frame) -> bytes:
 
 
 class Decoder:
-    """Bytes of one link, in whatever pieces they come, to frames.
+    """Incremental decoder of the bytes of one link, in pieces of any size.
 
     Attributes:
-        max_frame_bytes: The limit for the next frame. It begins at the small limit for strangers; the owner of the
-            link raises it when it sends `go`, and a `go` received raises it by itself, because what follows may
-            stand in the same read. (A `go` out of turn ends the link at its owner, so it wins a stranger nothing.)
-        fault: None, or what was wrong with the bytes. Nothing after a fault is read: the link is to be closed.
+        max_frame_bytes: The limit for the next frame. It starts at the small limit for strangers. The owner of the link
+            raises it when it sends `go`. A received `go` raises it here, because what follows may be in the same read.
+            (A `go` out of turn ends the link at its owner, so it gains a stranger nothing.)
+        fault: The error in the bytes, or None. Nothing after it is decoded: the link must be closed.
     """
 
     __slots__ = ("_need", "_rest", "_settings", "fault", "max_frame_bytes")
 
     def __init__(self, settings: Settings | None = None, *, max_frame_bytes: int | None = None) -> None:
-        """Take limits from `settings`; `max_frame_bytes` is for streams that begin after `go`."""
+        """Take limits from `settings`. `max_frame_bytes` is for streams that begin after `go`."""
         self._settings = settings or Settings()
         self.max_frame_bytes = max_frame_bytes or self._settings.max_early_frame_bytes
         self.fault: FrameError | None = None
-        self._rest = bytearray()  # the beginning of a frame
-        self._need = 0  # bytes that `_rest` must have before looking at it again is worth anything
+        self._rest = bytearray()  # the start of an incomplete frame
+        self._need = 0  # bytes that `_rest` must have before its frame can be complete
 
     def __repr__(self) -> str:
         return f"Decoder(waiting={len(self._rest)}, max_frame_bytes={self.max_frame_bytes}, fault={self.fault!r})"
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[AnyFrame]:
-        """Return all frames that are complete now, in order; [] when there is none.
+        """Return the frames that are complete now, in order; [] when there is none.
 
-        Never raises for what the bytes hold: the frames before a bad one are returned, `fault` says what was wrong
-        with it ("limit" or "malformed"), and all later calls return []. `data` may be reused after the call.
+        Never raises because of the bytes. When a frame is bad, the frames before it are returned, `fault` says what is
+        wrong ("limit" or "malformed"), and all later calls return []. `data` may be reused after the call.
         """
         if self.fault is not None:
             return []
@@ -320,14 +322,14 @@ class Decoder:
         try:
             taken = self._read(memoryview(data), frames)
         except FrameError as fault:
-            fault.__context__ = None  # its traceback holds on to `data`
+            fault.__context__ = None  # its traceback keeps `data` alive
             self.fault = fault.with_traceback(None)
         else:
             self._rest += memoryview(data)[taken:]
         return frames
 
     def _read(self, view: memoryview, frames: list[AnyFrame]) -> int:
-        """Append every complete frame to `frames` and return how many bytes they took. The hot loop."""
+        """Append every complete frame to `frames`; return the number of bytes they took. This is the hot loop."""
         start, end = 4, len(view)
         unpack, find_check, append = LENGTH.unpack_from, _CHECKS.get, frames.append
         while start <= end:
@@ -343,7 +345,7 @@ class Decoder:
             try:
                 frame = _read_known(payload)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                frame = _read_exactly(payload)
+                frame = _read_by_rules(payload)
             check = find_check(type(frame))
             if check is not None:
                 check(self, frame, size)
@@ -357,11 +359,11 @@ class Decoder:
             return FrameError("a frame of length 0", "malformed", limit_bytes=self.max_frame_bytes)
         return _over("a frame", size, self.max_frame_bytes)
 
-    # What types cannot say. One method a kind of frame; each raises FrameError.
+    # Rules that types cannot express: one method for each type of frame. Each raises FrameError.
 
     def _check_hello(self, frame: Hello, size: int) -> None:
         if frame.v == PROTOCOL_VERSION and (frame.id is None or frame.sig is None):
-            raise FrameError("hello: a client's has id and sig")
+            raise FrameError("hello: a client's hello needs id and sig")
 
     def _check_go(self, frame: Go, size: int) -> None:
         self.max_frame_bytes = max(self.max_frame_bytes, self._settings.max_frame_bytes)
@@ -391,7 +393,7 @@ class Decoder:
 
     def _check_have(self, frame: Have, size: int) -> None:
         if frame.span is not None and len(frame.marks) != 1:
-            raise FrameError("have: a span wants exactly one conversation")
+            raise FrameError("have: a span needs exactly one conversation")
         self._check_marks("have", frame.marks, self._settings.page_marks)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
@@ -412,7 +414,9 @@ class Decoder:
             raise _too_many("entries", "e", self._settings.max_batch_entries)
         if frame.first + len(e) - 1 > MAX_INT:
             raise FrameError("entries: a number above 2^53 - 1")
-        if size > self._settings.max_entry_bytes:  # JSON never makes a string shorter: a small frame has small entries
+        if (
+            size > self._settings.max_entry_bytes
+        ):  # JSON never makes a string shorter, so a small frame has small entries
             self._check_entry_bytes(e)
         if frame.names:
             self._check_names("entries", frame)
@@ -435,7 +439,7 @@ class Decoder:
         self._check_names("typing", frame)
 
     def _check_marks(self, kind: str, marks: Marks, most: int) -> None:
-        """An item is one (conversation, user), however many tips; those have a limit of their own."""
+        """Check marks. An item is one (conversation, user); its tips have a limit of their own."""
         if sum(map(len, marks.values())) > most:
             raise _too_many(kind, "marks", most)
         for users in marks.values():
@@ -443,7 +447,7 @@ class Decoder:
                 _at_most(self._settings.max_tips, kind, "tips", tips)
 
     def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | ReadFrame | TypingFrame) -> None:
-        """Two a conversation are enough, for a talk brings its group along."""
+        """Check names, and drop unknown kinds. Two per conversation are enough: a talk comes with its group."""
         if not frame.names:
             return
         _at_most(2 * self._settings.page_marks, kind, "names", frame.names)
@@ -482,34 +486,34 @@ def _at_most(most: int, kind: str, field: str, items: Sequence[object] | Mapping
 
 def _in_order(kind: str, span: tuple[str, str] | None) -> None:
     if span is not None and span[0] > span[1]:
-        raise FrameError(f"{kind}: a span goes upwards")
+        raise FrameError(f"{kind}: the first end of a span is the lower one")
 
 
 def _is_known(naming: Naming) -> bool:
-    """Tell whether it says a kind this version knows; more than one is a fault."""
+    """Return whether this version knows the kind of a Naming. More than one kind is a fault."""
     said = naming.room + sum(part is not None for part in (naming.dm, naming.group, naming.talk))
     if said > 1:
-        raise FrameError("names: one kind each")
+        raise FrameError("names: each has exactly one kind")
     if naming.dm is not None and naming.dm[0] > naming.dm[1]:
         raise FrameError("names: the users of a dm are sorted")
     return said == 1
 
 
-# Reading by the letter.
+# The slow path: decoding by the rules.
 
 _KINDS: dict[str, type[Frame]] = {kind.__struct_config__.tag: kind for kind in Frame.__subclasses__()}  # type: ignore[misc]
-_INSIDE: dict[str, type[Struct]] = {"users": Hosted, "cert": Cert, "names": Naming}  # records inside records
+_INSIDE: dict[str, type[Struct]] = {"users": Hosted, "cert": Cert, "names": Naming}  # nested records
 _read_known: Callable[[memoryview], KnownFrame] = msgspec.json.Decoder(KnownFrame).decode
 _read_any: Callable[[memoryview], object] = msgspec.json.Decoder().decode
 
 
-def _read_exactly(payload: memoryview) -> AnyFrame:
-    """Return the frame as docs/protocol.md says under "Frames", unknown fields and repeated keys included."""
+def _read_by_rules(payload: memoryview) -> AnyFrame:
+    """Decode a frame by the rules of docs/protocol.md, "Frames": unknown fields and repeated keys included."""
     try:
         said = _read_any(payload)
         check_values(said)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise FrameError(f"not JSON as agreed: {_short(error)}") from None
+        raise FrameError(f"not valid JSON: {_short(error)}") from None
     kind = said.get("t") if isinstance(said, dict) else None
     if not isinstance(said, dict) or not isinstance(kind, str):
         raise FrameError('not a JSON object with a string "t"')
@@ -523,7 +527,7 @@ def _read_exactly(payload: memoryview) -> AnyFrame:
 
 
 def _known_part(said: dict[str, Any], kind: type[Struct], keep: str = "") -> dict[str, Any]:
-    """Return `said` without what `kind`, and the records inside it, do not know."""
+    """Return `said` without the fields unknown to `kind` and to the records inside it."""
     kept = {key: said[key] for key in (*kind.__struct_encode_fields__, keep) if key in said}
     for key in kept.keys() & _INSIDE.keys():
         inside = kept[key]
@@ -535,7 +539,7 @@ def _known_part(said: dict[str, Any], kind: type[Struct], keep: str = "") -> dic
 
 
 def check_values(said: object) -> None:
-    """Raise FrameError for what is too deep or too large, wherever it stands, known field or not."""
+    """Raise FrameError for a value that is too deep or too large, in known fields and others."""
     level = [said]
     for depth in range(1, MAX_DEPTH + 2):
         inner: list[object] = []
@@ -553,5 +557,5 @@ def check_values(said: object) -> None:
 
 
 def _short(error: Exception) -> str:
-    """An error as one line that is safe to show: a remote value may be in it."""
+    """Return an error as one line that is safe to show: it may quote a remote value."""
     return ascii(str(error))[1:-1][:200]
