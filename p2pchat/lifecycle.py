@@ -40,7 +40,6 @@ from p2pchat.resources import Options, PeerResources, login_name, open_resources
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.gc_tuning import gc_paused
-from p2pchat.runtime.storage_worker import StorageWorker
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
@@ -143,7 +142,7 @@ class Life:
             settings,
             server_context=home.server_context,
             client_context=home.client_context,
-            tell=self._put,
+            put=self._put,
         )
         if not self._alone:
             self._host, self._port = await connections.listen(self._options.host, self._options.port)
@@ -154,14 +153,13 @@ class Life:
                 stored.addresses.clear()
             with gc_paused():
                 self._remember(home, stored)
-                driver = self._make_driver(home, stored, self._hosted_again(kept, stored))
-            disk = StorageWorker(home.storage, settings, home.directory, self._put)
+                driver = self._make_driver(home, connections, stored, self._hosted_again(kept, stored))
             self._driver = driver
             self._had_guests = bool(kept) or has_others(driver.node, home.identity.peer_id)
             self._tracker.share(driver.node.hosted.keys())
             self._groups.load()
             self._feed.open(driver, list(self._dispatcher.readers))
-            driver.start(disk, connections)
+            driver.start()
             self._search_indexer = open_indexer(home.storage, settings, home.directory)
             if self._search_indexer is not None:
                 self._search_indexer.keep_up(lambda: driver.idle)
@@ -218,7 +216,9 @@ class Life:
         """Take in the users that storage keeps, and return them as the core speaks for them."""
         raise NotImplementedError
 
-    def _make_driver(self, home: PeerResources, stored: Stored, hosted: list[CoreUser]) -> Driver:
+    def _make_driver(
+        self, home: PeerResources, connections: ConnectionManager, stored: Stored, hosted: list[CoreUser]
+    ) -> Driver:
         from p2pchat.core.node import Node
 
         me = home.identity.peer_id
@@ -233,7 +233,10 @@ class Life:
         )
         return Driver(
             node=node,
+            storage=home.storage,
+            connections=connections,
             settings=self._options.settings,
+            directory=home.directory,
             recent=self._feed.recent,
             tell=self._dispatcher.dispatch,
             clock=self._clock,
@@ -333,7 +336,7 @@ class Life:
         if home is not None and closed:
             await asyncio.to_thread(home.close)
         elif home is not None and self._driver is not None:
-            self._driver.disk.afterwards(home.close)
+            self._driver.disk.when_closed(home.close)
 
     async def _leave(self, driver: Driver, closer: asyncio.Task[object] | None) -> bool:
         self._feed.recommit_offsets(self._dispatcher.consumers())

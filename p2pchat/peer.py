@@ -102,7 +102,7 @@ class Hosting(Standing):
             user = self._take_in(kept)
             core = core_user(kept, self.people.abouts.get(kept.id, ""))
             driver.put(HostingInput(core, tuple(stored.delivered), tuple(stored.reads)))
-            await driver.handled()
+            await driver.wait_handled()
             if key is not None:
                 self._tracker.hosted(kept.id)
             return user

@@ -27,7 +27,6 @@ from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.private_files import Aside
 from p2pchat.protocol import LENGTH, ConversationId, Entries, Frame, encode
 from p2pchat.runtime.driver import Driver
-from p2pchat.runtime.requests import PendingImport
 from p2pchat.storage.base import Storage
 from p2pchat.storage.export import file_pages
 
@@ -219,7 +218,7 @@ async def read_file(
     """
     name = str(source) if isinstance(source, (str, os.PathLike)) else "the file"
     unpacking, done = ExportReader(room, settings), Imported()
-    under_way: deque[PendingImport] = deque()
+    under_way: deque[asyncio.Future[fx.ImportResult]] = deque()
     file: BinaryIO | None = None
     try:
         opened = file = await _apart(lambda: _open(source))
@@ -243,7 +242,9 @@ async def read_file(
     return done
 
 
-async def _next_answer(under_way: deque[PendingImport], done: Imported, progress: Progress | None) -> None:
+async def _next_answer(
+    under_way: deque[asyncio.Future[fx.ImportResult]], done: Imported, progress: Progress | None
+) -> None:
     answer = await under_way.popleft()
     if answer.failed:
         raise StorageError(answer.failed)

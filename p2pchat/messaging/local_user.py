@@ -252,7 +252,7 @@ class Being(UserPart):
                 self.people.tell_about(me, about)
             kept = self._called(name, about)
             driver.put(UserRenamed(me, name, about))
-            await driver.handled()  # others hear of it by what the core tells then
+            await driver.wait_handled()  # others hear of it by what the core tells then
             self.people.learn([(me, name)])
             await driver.disk.write(kept)
 

@@ -490,10 +490,10 @@ class EventBuilder:
         run = recent.after(read)
         if run is None:
             return await self._from_storage(read)
-        if not recent.edits and self._access.is_all:
+        if not recent.edited and self._access.is_all:
             return self._from_run(run, read)
         steps = _steps_of(run, read)
-        return self._from_steps(steps, await self._changes_of(run.log, steps) if recent.edits else {}, {})
+        return self._from_steps(steps, await self._changes_of(run.log, steps) if recent.edited else {}, {})
 
     async def _from_storage(self, read: int) -> BuiltEvents | None:
         shown = await self._source.places(read, PAGE)
@@ -553,7 +553,7 @@ class EventBuilder:
         """Return what became of these of one log, which are in memory, and what those of them that mend others tell."""
         special: Special = {}
         ref = ref_key(log.user, log.run)
-        seqs = self._source.recent.edits.get((log.conversation, ref))
+        seqs = self._source.recent.edited.get((log.conversation, ref))
         touched = [step for step in steps if step[2] in seqs] if seqs else []
         if touched:
             found = await self._source.entries([(log.conversation, Ref(ref, step[2])) for step in touched])

@@ -1,8 +1,8 @@
-"""All connections of one peer: dialled and accepted, from the plain stream to the last byte.
+"""Connections of one peer, dialled and accepted, from the plain stream to the last byte.
 
-Wiring gives every connection its number, puts TLS on it, and passes on what happens as inputs of the core; it does
-what the core's effects on links say. Wires is the small interface below: real sockets here, pipes in memory in
-p2pchat.testing. Who is at the other end, and which connection is worth keeping, the core decides.
+ConnectionManager numbers each connection, does its TLS handshake, and reports what happens as inputs of the core. The
+core's effects on links end here. Streams come from a Transport: TCP sockets here, pipes in memory in p2pchat.testing.
+Who is at the other end, and which connection is worth keeping, is decided in core/.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol
 
-from p2pchat.client import Client
-from p2pchat.client import dial as dial_socket
+from p2pchat.client import Client, Streams
+from p2pchat.client import dial as dial_tcp
 from p2pchat.config import Settings
 from p2pchat.core.inputs import (
     DialFailed,
@@ -35,33 +35,32 @@ from p2pchat.protocol import AnyFrame
 from p2pchat.runtime.gc_tuning import link_ends
 from p2pchat.server import Server
 
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+_UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
 
 class Transport(Protocol):
-    """Where streams come from."""
+    """Source of streams."""
 
     async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
-        """Have `server` take what connects there; return the real host and port. Raises PortInUse, P2PChatError."""
+        """Pass incoming connections to `server`; return the real host and port. Raises PortInUse, P2PChatError."""
 
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
         """Connect. Raises OSError, TimeoutError."""
 
 
 class TCPTransport:
-    """Wires that are TCP sockets."""
+    """Transport over TCP sockets."""
 
     async def listen(self, server: Server, host: str, port: int) -> tuple[str, int]:
         await server.listen(host, port)
         return server.host, server.port
 
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
-        return await dial_socket(host, port, timeout=timeout)
+        return await dial_tcp(host, port, timeout=timeout)
 
 
 class ConnectionManager:
-    """Every connection of one peer, by number."""
+    """All connections of one peer, by number. Effects on a link that is gone do nothing."""
 
     def __init__(
         self,
@@ -70,113 +69,118 @@ class ConnectionManager:
         *,
         server_context: ssl.SSLContext,
         client_context: ssl.SSLContext,
-        tell: Callable[[Input], None],
+        put: Callable[[Input], None],
     ) -> None:
         self._transport = transport
         self._settings = settings
         self._server_context = server_context
         self._client_context = client_context
-        self._tell = tell
-        self._server = Server(settings, self._accepted)
-        # Once for all of them: each mention of a method makes an object, and a mesh has thousands of links.
+        self._put = put
+        self._server = Server(settings, self._on_accepted)
+        # Made once: each use of a bound method makes an object, and a mesh has thousands of links.
         self._new_client = partial(
-            Client, settings=settings, on_frames=self._got, on_fault=self._faulted, on_down=self._down,
-            on_full=self._filled, on_drained=self._drained,
-        )  # fmt: skip
+            Client,
+            settings=settings,
+            on_frames=self._on_frames,
+            on_fault=self._on_fault,
+            on_down=self._on_down,
+            on_full=self._on_full,
+            on_drained=self._on_drained,
+        )
         self._clients: dict[int, Client] = {}
-        self._writers: dict[int, asyncio.StreamWriter] = {}  # of accepted ones: what the server knows them by
-        self._count = 0
-        self._comings: set[asyncio.Task[None]] = set()  # dials, and TLS with who has come
+        self._accepted_writers: dict[int, asyncio.StreamWriter] = {}  # the server knows accepted links by them
+        self._last_link = 0
+        self._handshakes: set[asyncio.Task[None]] = set()  # dials included
         self._goodbyes: set[asyncio.Task[None]] = set()
-        self._all_paused = False  # storage is behind
-        self._held: set[int] = set()  # links paused for what they do themselves
+        self._all_paused = False  # because storage is behind
+        self._held: set[int] = set()  # links that are paused on their own
         self._closed = False
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Begin to listen; return the real host and port."""
+        """Start listening; return the real host and port."""
         return await self._transport.listen(self._server, host, port)
 
-    # Coming and going
+    # Beginning and end of a link
 
     def dial(self, dial: int, endpoint: str) -> None:
-        """Connect there and set up TLS; answered by Dialled or DialFailed."""
+        """Connect to an endpoint and do the TLS handshake. The answer is LinkDialled or DialFailed."""
         if not self._closed:
-            self._spawn(self._dial(dial, endpoint), self._comings)
+            self._spawn(self._dial(dial, endpoint), self._handshakes)
 
     async def _dial(self, dial: int, endpoint: str) -> None:
         host, _, port = endpoint.rpartition(":")
         timeout = self._settings.handshake_timeout
         try:
             reader, writer = await self._transport.dial(host.strip("[]"), int(port), timeout=timeout)
-            client = self._client(reader, writer, server_side=False)
-            server = await client.handshake(timeout)
-        except Exception as error:  # whatever it is: an address whose dial never ended would never be dialled again
-            self._tell(DialFailed(dial, *_reason(error)))
+            client = self._make_client(reader, writer, server_side=False)
+            server_key = await client.handshake(timeout)
+        except Exception as error:  # any error: an address whose dial never ended would never be dialled again
+            self._put(DialFailed(dial, *_dial_failure(error)))
             return
         peername = writer.get_extra_info("peername")
         reached = str(peername[0]) if isinstance(peername, tuple) and peername else host
-        self._begin(client, LinkDialled(client.link_id, dial, server, reached))
+        self._start(client, LinkDialled(client.link_id, dial, server_key, reached))
 
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
+    def _on_accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         if self._closed:
             self._server.on_closed(writer)
             writer.transport.abort()
             return
-        coming = self._spawn(self._accept(reader, writer, host), self._comings)
-        # Cancelled before its first step a task runs nothing, and would leave the connection open.
-        coming.add_done_callback(lambda task: writer.transport.abort() if task.cancelled() else None)
+        task = self._spawn(self._accept(reader, writer, host), self._handshakes)
+        # A task that is cancelled before its first step runs nothing, and would leave the connection open.
+        task.add_done_callback(lambda task: writer.transport.abort() if task.cancelled() else None)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
-        client = self._client(reader, writer, server_side=True)
+        client = self._make_client(reader, writer, server_side=True)
         loop = asyncio.get_running_loop()
-        came_at = loop.time()
+        accepted_at = loop.time()
         try:
             await client.handshake(self._settings.handshake_timeout)
-        except Exception:  # whatever it is: a stranger who is gone must not go on counting as one
+        except Exception:  # any error: a stranger that is gone must not be counted as one for ever
             self._server.on_closed(writer)
             return
-        self._writers[client.link_id] = writer
-        self._begin(client, LinkAccepted(client.link_id, host, took=loop.time() - came_at))
+        self._accepted_writers[client.link_id] = writer
+        self._start(client, LinkAccepted(client.link_id, host, took=loop.time() - accepted_at))
 
-    def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, server_side: bool) -> Client:
-        self._count += 1
+    def _make_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, server_side: bool) -> Client:
+        self._last_link += 1
         return self._new_client(
-            self._count,
+            self._last_link,
             reader,
             writer,
             tls_context=self._server_context if server_side else self._client_context,
             server_side=server_side,
         )
 
-    def _begin(self, client: Client, input: Input) -> None:
+    def _start(self, client: Client, input: Input) -> None:
         self._clients[client.link_id] = client
-        link_ends.began()
-        self._tell(input)
+        link_ends.add()
+        self._put(input)
         if self._all_paused:
             client.pause_reading()
-            self._tell(Paused(client.link_id, True))
+            self._put(Paused(client.link_id, True))
         client.start()
 
-    def _got(self, link: int, frames: list[AnyFrame]) -> None:
-        self._tell(Got(link, frames))  # type: ignore[arg-type]  # a list of the same, told apart by mypy only
+    def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:
+        self._put(Got(link, frames))  # type: ignore[arg-type]  # the same frames; mypy does not accept the union's list
 
-    def _faulted(self, link: int, code: str, text: str) -> None:
-        self._tell(Faulted(link, code, text))
+    def _on_fault(self, link: int, code: str, text: str) -> None:
+        self._put(Faulted(link, code, text))
 
-    def _filled(self, link: int) -> None:
-        self._tell(LinkFilled(link))
+    def _on_full(self, link: int) -> None:
+        self._put(LinkFilled(link))
 
-    def _drained(self, link: int) -> None:
-        self._tell(LinkDrained(link))
+    def _on_drained(self, link: int) -> None:
+        self._put(LinkDrained(link))
 
-    def _down(self, link: int, reason: str) -> None:
+    def _on_down(self, link: int, reason: str) -> None:
         if self._clients.pop(link, None) is not None:
-            link_ends.ended()
+            link_ends.remove()
         self._held.discard(link)
-        writer = self._writers.pop(link, None)
+        writer = self._accepted_writers.pop(link, None)
         if writer is not None:
             self._server.on_closed(writer)
-        self._tell(LinkDown(link, "closed" if reason == "local" else reason))
+        self._put(LinkDown(link, "closed" if reason == "local" else reason))
 
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -184,35 +188,35 @@ class ConnectionManager:
         task.add_done_callback(tasks.discard)
         return task
 
-    # What the core orders
+    # Effects of the core
 
     def send(self, link: int, data: bytes) -> None:
-        """Write whole frames; nothing when the link is gone."""
+        """Write encoded frames."""
         client = self._clients.get(link)
         if client is not None:
-            client.write(data)  # the owner sends once a turn
+            client.write(data)  # the driver calls this once a turn
 
     def is_full(self, link: int) -> bool:
-        """Whether a link's buffer is above its limit, and has not drained since."""
+        """Return whether a link's buffer rose above its limit and has not drained since."""
         client = self._clients.get(link)
         return client is not None and client.full
 
     def buffered(self, link: int) -> int:
-        """Return how many bytes a link has not taken yet."""
+        """Return the number of bytes that a link has not taken yet."""
         client = self._clients.get(link)
         return 0 if client is None else client.buffered
 
-    def established(self, link: int) -> None:
-        """This link is a member's."""
+    def on_established(self, link: int) -> None:
+        """Treat a link as a member's from now on."""
         client = self._clients.get(link)
         if client is not None:
             client.allow_full_frames()
-        writer = self._writers.get(link)
+        writer = self._accepted_writers.get(link)
         if writer is not None:
             self._server.on_established(writer)
 
     def close(self, link: int, bye: bytes | None) -> None:
-        """End a link: with a last frame after what is unsent, or at once."""
+        """End a link: with a last frame after what is unsent, or at once for None."""
         client = self._clients.get(link)
         if client is None:
             return
@@ -221,17 +225,17 @@ class ConnectionManager:
         else:
             self._spawn(client.close(bye, self._settings.bye_timeout), self._goodbyes)
 
-    # Reading
+    # Pauses of reading
 
     def pause_all(self, on: bool) -> None:
-        """Read no link, or read them all again."""
+        """Stop reading all links, or resume."""
         self._all_paused = on
         for link in list(self._clients):
             if link not in self._held:
                 self._pause(link, on)
 
     def hold(self, link: int, on: bool) -> None:
-        """Read one link no more, or again."""
+        """Stop reading one link, or resume."""
         if link not in self._clients or (link in self._held) == on:
             return
         (self._held.add if on else self._held.discard)(link)
@@ -244,46 +248,46 @@ class ConnectionManager:
             client.pause_reading()
         else:
             client.resume_reading()
-        self._tell(Paused(link, on))
+        self._put(Paused(link, on))
 
-    # The end
+    # End
 
     async def close_all(self) -> None:
-        """Listen and dial no more; wait for the goodbyes that are under way, cut what is left."""
+        """Stop listening and dialling; wait for goodbyes that are under way, then cut what is left."""
         self._closed = True
         await self._server.close()
-        for task in set(self._comings):
-            task.cancel()  # nobody waits for who is not here yet
+        for task in set(self._handshakes):
+            task.cancel()
         if self._goodbyes:
             await asyncio.wait(set(self._goodbyes), timeout=2 * self._settings.bye_timeout)
         await self._cut()
 
     async def cut_all(self) -> None:
-        """End everything at once, without a word: what a crash looks like from outside."""
+        """End everything at once without a goodbye, as a crash would."""
         self._closed = True
         await self._server.close()
         await self._cut()
 
     async def _cut(self) -> None:
-        tasks = self._comings | self._goodbyes
+        tasks = self._handshakes | self._goodbyes
         for task in tasks:
             task.cancel()
         for client in list(self._clients.values()):
             client.abort()
         if tasks:
             await asyncio.wait(tasks)
-        await asyncio.sleep(0)  # aborted links say so in the next turn
+        await asyncio.sleep(0)  # aborted clients call on_down in the next turn
 
 
-def _reason(error: Exception) -> tuple[str, str]:
-    """Return why a dial failed, for people and as a stable word."""
+def _dial_failure(error: Exception) -> tuple[str, str]:
+    """Return why a dial failed: a reason for people, and a stable word for programs."""
     if isinstance(error, TimeoutError):
         return "no answer", "no_answer"
     if isinstance(error, socket.gaierror):
         return "no such name", "no_name"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there", "nobody"
-    if isinstance(error, OSError) and error.errno in _NO_WAY:
+    if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return "no way there from this machine", "no_way"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror, "failed"

@@ -1,14 +1,14 @@
-"""The owner: the only code that touches the core. It feeds inputs, and carries effects out.
+"""The driver of the core: feeds it inputs and executes its effects.
 
-One pump, no task and no queue to wait on: whatever happens is put into the inbox, and the next turn of the loop hands
-everything in it to the core and does what it orders. The owner waits for nobody: commits and reads run in threads
-(storage_worker.py, storage_worker.py), links take bytes without waiting (connections.py), programs get futures
-(requests.py), and what comes of all that returns as inputs.
+The driver is the only code that touches the core. It has one pump, and no task or queue to wait on. Whatever happens is
+put into the inbox, and the next turn of the loop gives the inbox to the core and executes what the core returns. The
+driver waits for nobody: commits and reads run in threads (storage_worker.py), links take bytes without waiting
+(connections.py), programs get futures (requests.py). What comes of all that returns as inputs.
 
-Three things make it quick. Texts that are said while an own commit is under way go in together as one input, so one
-signature and one transaction serve them all (requests.py). A frame is encoded once for all its links, and everything
-for one link in one turn is one write (driver.py). And reading stops while more than a few thousand received entries are
-not committed yet: that is the back-pressure of the whole peer (driver.py).
+Three things make it fast. Texts written while an own commit is under way go in as one input, so that one signature and
+one transaction serve them all (requests.py). A frame is encoded once for all its links, and each link gets one write a
+turn (OutgoingFrames). And links are not read while more than a few thousand received entries wait for their commit,
+which is the back-pressure of the whole peer (CommitsInFlight).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from p2pchat.config import Settings
@@ -45,104 +46,111 @@ from p2pchat.protocol import encode
 from p2pchat.runtime.connections import ConnectionManager
 from p2pchat.runtime.gc_tuning import gc_paused
 from p2pchat.runtime.recent import RecentEntries, spans_of
-from p2pchat.runtime.requests import RequestQueue, WriteBatcher
+from p2pchat.runtime.requests import RequestQueue
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
-from p2pchat.storage.base import ReleasedEntry
+from p2pchat.storage.base import ReleasedEntry, Storage
 
-FINISH_TIMEOUT = 5.0  # seconds that texts on their way to the disk get when the peer closes
-LEAVE_WITHIN = 8.0  # seconds from stop() that a disk which does not answer is waited for in all
-LEFT_SO = "what was accepted is safe, what was on its way may be kept or not"
-OUT_NOW_BYTES = 256 * 1024  # so much for links is written before the next input: full ones are known by then
-FEW_WOKEN = 16  # so many who said something go on before links are written to: encrypting would make them wait
-LEAST = 1.0  # seconds that it gets to close, however late it is
+FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer closes
+STOP_TIMEOUT = 8.0  # seconds from stop() until a disk that does not answer is given up
+MIN_CLOSE_TIMEOUT = 1.0  # seconds for the disk to close, however late it is
+FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes for links above this are written before the next input: it may fill them
+FEW_WRITERS = 16  # up to so many writers resume before links are written to: encryption would make them wait
 
 
 class Driver:
-    """Owns one node, its storage and its connections.
+    """Driver of one node, its storage and its connections.
 
-    Args:
-        node: Not started yet.
-        tell: Takes effects that are for programs: Kept, Delivered, Released, LinkChanged, UserJoined ...
-        clock: The present; tests on virtual time give their own.
+    Attributes:
+        node, disk, connections: What it drives.
+        recent: The newest released entries.
+        requests, writes: Calls of programs, and the texts among them.
+        counted: What the core counted, for tests and diagnostics.
+        broken: The defect that stopped the driver, or PeerClosed; None while it works.
     """
 
     def __init__(
         self,
         *,
         node: Node,
+        storage: Storage,
+        connections: ConnectionManager,
         settings: Settings,
+        directory: Path | None,
         recent: RecentEntries,
         tell: Callable[[fx.Effect], None],
         clock: Callable[[], Now] | None = None,
     ) -> None:
+        """Make a driver that handles no input before start().
+
+        Args:
+            node: Not started yet.
+            storage: Open, and already loaded into the node.
+            directory: Where free disk space is checked; None for storage in memory.
+            tell: Called with each effect that is for programs: WriteAccepted, Delivered, Released, LinkChanged ...
+            clock: The present; tests on virtual time pass their own.
+        """
         self.node = node
+        self.connections = connections
         self.recent = recent
-        self.disk: StorageWorker  # given by start(): storage has to be loaded before there is a node, links come after
-        self.connections: ConnectionManager
-        self.counted: dict[str, int] = {}  # what the core counted, for tests and diagnostics
-        self.writes = WriteBatcher(node.next_entry)
-        self.requests = RequestQueue(self.writes, self.put, self._schedule, tell)
-        self._in_flight = CommitsInFlight(
-            settings.max_uncommitted_entries, lambda paused: self.connections.pause_all(paused)
-        )
-        self._reading = CoreReads(node, settings, self.put, tell, self._reading_broke)
-        self._fetching = PageQueue(self._reading.fetch, self._has_room)
-        self._outgoing = OutgoingFrames()
+        self.counted: dict[str, int] = {}
+        self.broken: BaseException | None = None
         self._settings = settings
         self._tell = tell
         self._loop = asyncio.get_running_loop()
         self._now = clock or (lambda: Now(self._loop.time(), time.time_ns() // 1000))
         self._inbox: deque[Input] = deque()
-        self._pumping: asyncio.Handle | None = None
-        self._wake: asyncio.TimerHandle | None = None
-        self._fresh: dict[LogId, list[Batch]] = {}  # of the commits that are being answered
-        self._handed: dict[str, int] = {}
+        self._pump_handle: asyncio.Handle | None = None
+        self._wake_timer: asyncio.TimerHandle | None = None
+        self._committed_batches: dict[LogId, list[Batch]] = {}  # of the Committed input that is being handled
+        self._acked: dict[str, int] = {}  # places by consumer, not saved yet
         self._stopped = False
-        self._leave_by = 0.0
-        self._idle: asyncio.Future[None] | None = None
-        self.broken: BaseException | None = None
-        self._cutting: asyncio.Task[None] | None = None
+        self._stop_deadline = 0.0
+        self._became_idle: asyncio.Future[None] | None = None
+        self._cut_task: asyncio.Task[None] | None = None
+        self.requests = RequestQueue(node.next_entry, self.put, self._schedule, tell, promises=not storage.durable)
+        self.writes = self.requests.writes
+        self._in_flight = CommitsInFlight(settings.max_uncommitted_entries, connections.pause_all)
+        self._outgoing = OutgoingFrames()
+        self.disk = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
+        self._reads = CoreReads(node, self.disk, settings, self.put, tell, self._on_read_defect)
+        self._pages = PageQueue(self._reads.fetch, self._has_room)
         self._effect_handlers: dict[type, Callable[[Any], None]] = {
             fx.Send: self._outgoing.send,
-            fx.Close: self._close,
-            fx.Dial: lambda effect: self.connections.dial(effect.dial, effect.endpoint),
-            fx.Established: lambda effect: self.connections.established(effect.link),
+            fx.Close: self._close_link,
+            fx.Dial: lambda effect: connections.dial(effect.dial, effect.endpoint),
+            fx.Established: lambda effect: connections.on_established(effect.link),
             fx.PauseReading: self._pause_reading,
             fx.WakeAt: self._wake_at,
             fx.Commit: self._commit,
-            fx.Reload: lambda effect: self.disk.reload(list(self.node.hosted)),
-            fx.Lookup: self._reading.look_up,
-            fx.Fetch: self._fetching.ask,
-            fx.WriteAccepted: self.requests.on_committed,
-            fx.WriteRefused: self.requests.on_rejected,
+            fx.Reload: lambda effect: self.disk.reload(list(node.hosted)),
+            fx.Lookup: self._reads.look_up,
+            fx.Fetch: self._pages.add,
+            fx.WriteAccepted: self.requests.on_accepted,
+            fx.WriteRefused: self.requests.on_refused,
             fx.ImportResult: self.requests.on_imported,
-            fx.Released: self._released,
+            fx.Released: self._on_released,
             fx.Counted: self._count,
-            fx.NodeStopped: self._has_stopped,
+            fx.NodeStopped: self._on_node_stopped,
         }
 
     @property
     def paused(self) -> bool:
-        """Whether nothing is read from links because storage is behind."""
+        """Whether no link is read because storage is behind."""
         return self._in_flight.paused
 
-    # The pump
+    # Pump
 
-    def start(self, disk: StorageWorker, connections: ConnectionManager) -> None:
-        """Begin; from now on inputs are handled."""
-        self.disk = self._reading.disk = disk
-        self.requests.promises = not disk.storage.durable
-        self.disk.told = self._go_on
-        self.connections = connections
+    def start(self) -> None:
+        """Start the node. From now on inputs are handled."""
         with gc_paused():
-            self._carry_out(self.node.start(self._now()))
+            self._execute(self.node.start(self._now()))
         self._flush_links()
         self._schedule()
 
     def put(self, input: Input) -> None:
-        """Something happened: it is handled in the next turn of the loop.
+        """Have an input handled in the next turn of the loop.
 
-        That a link is full comes before all that waits, some of which might write more to it.
+        LinkFilled goes first, because inputs before it could write more to that link.
         """
         if type(input) is LinkFilled:
             self._inbox.appendleft(input)
@@ -151,82 +159,82 @@ class Driver:
         self._schedule()
 
     def _schedule(self) -> None:
-        if self._pumping is None:
-            self._pumping = self._loop.call_soon(self._pump)
+        if self._pump_handle is None:
+            self._pump_handle = self._loop.call_soon(self._pump)
 
-    def _go_on(self) -> None:
-        """Storage has answered: handle that in this turn, for another one makes every commit some 20 us longer."""
-        if self._pumping is not None:
-            self._pumping.cancel()
+    def _on_storage_answered(self) -> None:
+        """Handle answers of storage in this turn: another turn makes every commit some 20 us longer."""
+        if self._pump_handle is not None:
+            self._pump_handle.cancel()
             self._pump()
 
     def _pump(self) -> None:
-        self._pumping = None
+        self._pump_handle = None
         if self.broken is not None:
             return
         try:
             if self.writes.has_promised:
-                self._hand_in(self.writes.take_promised())
-            if self._handed and not self._stopped:
-                self._hand_on_all()  # first: no commit of this turn may put back what ack_durably() has written
-            self._handle_all()
+                self._handle_writes(self.writes.take_promised())
+            if self._acked and not self._stopped:
+                self._save_acks()  # first: no commit of this turn may undo what ack_durably() has written
+            self._handle_inbox()
             while self.writes and not self._in_flight.own and not self._stopped:
-                self._hand_in(self.writes.take())
-                self._handle_all()  # memory storage has answered already
+                self._handle_writes(self.writes.take())
+                self._handle_inbox()  # storage in memory has answered already
             self._end_turn()
         except BaseException as error:
-            self._break(error)
+            self._fail(error)
             raise
-        if self._idle is not None and not self._idle.done() and self.idle:
-            self._idle.set_result(None)
+        if self._became_idle is not None and not self._became_idle.done() and self.idle:
+            self._became_idle.set_result(None)
 
-    def _hand_in(self, groups: Iterable[WriteRequest]) -> None:
-        for said in groups:
-            self._carry_out(self.node.handle(said, self._now()))
+    def _handle_writes(self, requests: Iterable[WriteRequest]) -> None:
+        for request in requests:
+            self._execute(self.node.handle(request, self._now()))
 
-    def _handle_all(self) -> None:
+    def _handle_inbox(self) -> None:
         inbox, handle = self._inbox, self.node.handle
         while inbox:
             input = inbox.popleft()
             kind = type(input)
             if kind is Committed:
-                self._committed(input)  # type: ignore[arg-type]
+                self._on_committed(input)  # type: ignore[arg-type]
             elif kind is CommitFailed:
-                self._in_flight.failed(input.epoch)  # type: ignore[union-attr]
+                self._in_flight.fail(input.epoch)  # type: ignore[union-attr]
             elif kind is LinkDrained and self.connections.is_full(input.link):  # type: ignore[union-attr]
-                continue  # it has filled again meanwhile, and that was told already
-            self._carry_out(handle(input, self._now()))
-            if self._fresh:
-                self._fresh = {}
+                continue  # it is full again, and LinkFilled was handled already
+            self._execute(handle(input, self._now()))
+            if self._committed_batches:
+                self._committed_batches = {}
             if kind is FetchResult:
-                self._fetching.answered(input.link)  # type: ignore[union-attr]
+                self._pages.on_answered(input.link)  # type: ignore[union-attr]
             elif kind is LinkDown:
-                self._give_up(input.link)  # type: ignore[union-attr]
-            if self._outgoing.size_bytes >= OUT_NOW_BYTES:
+                self._cancel_fetches(input.link)  # type: ignore[union-attr]
+            if self._outgoing.size_bytes >= FLUSH_ABOVE_BYTES:
                 self._flush_links()
 
-    def _carry_out(self, effects: list[fx.Effect]) -> None:
+    def _execute(self, effects: list[fx.Effect]) -> None:
         handlers = self._effect_handlers
         for effect in effects:
-            act = handlers.get(type(effect))
-            if act is not None:
-                act(effect)
+            handler = handlers.get(type(effect))
+            if handler is not None:
+                handler(effect)
             else:
                 self._tell(effect)
 
-    def _break(self, error: BaseException) -> None:
-        """A defect of ours: nothing goes on from a state nobody understands, and nobody waits for ever."""
+    def _fail(self, error: BaseException) -> None:
+        """Stop after a defect of ours: the state can no longer be trusted, and no caller may wait for ever."""
         self.broken = error
         text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
         self.requests.fail(lambda: P2PChatError(text))
         self._tell(fx.WarningIssued("internal", text))
-        self._cutting = self._loop.create_task(self.connections.cut_all())  # the others need not wait for a silence
+        self._cut_task = self._loop.create_task(self.connections.cut_all())  # other peers see it without a timeout
 
     # Links
 
     def _end_turn(self) -> None:
-        """Write to links; behind those who wait for what they said, while they are few."""
-        if 0 < self.requests.woken <= FEW_WOKEN:
+        """Write to links; after the writers that were just resumed, while those are few."""
+        if 0 < self.requests.woken <= FEW_WRITERS:
             self._loop.call_soon(self._flush_links)
         else:
             self._flush_links()
@@ -234,14 +242,14 @@ class Driver:
 
     def _flush_links(self) -> None:
         self._outgoing.flush(self.connections.send)
-        self._fetching.go_on()
+        self._pages.resume()
 
     def _has_room(self, link: int) -> bool:
-        """Whether a link takes a page more: what waits here for the end of the turn counts too."""
-        waiting = self._outgoing.waiting_bytes(link)
-        return self.connections.buffered(link) + waiting <= self._settings.buffer_limit_bytes
+        """Return whether a link takes another page; bytes that wait for the end of the turn count too."""
+        unsent = self._outgoing.waiting_bytes(link)
+        return self.connections.buffered(link) + unsent <= self._settings.buffer_limit_bytes
 
-    def _close(self, effect: fx.Close) -> None:
+    def _close_link(self, effect: fx.Close) -> None:
         data = self._outgoing.take(effect.link)
         if data and effect.bye is not None:
             self.connections.send(effect.link, data)
@@ -252,12 +260,12 @@ class Driver:
         self._loop.call_later(effect.seconds, self.connections.hold, effect.link, False)
 
     def _wake_at(self, effect: fx.WakeAt) -> None:
-        if self._wake is not None:
-            self._wake.cancel()
-        self._wake = self._loop.call_at(effect.mono, self._woke)
+        if self._wake_timer is not None:
+            self._wake_timer.cancel()
+        self._wake_timer = self._loop.call_at(effect.mono, self._on_wake)
 
-    def _woke(self) -> None:
-        self._wake = None
+    def _on_wake(self) -> None:
+        self._wake_timer = None
         self.put(Woke())
 
     # Storage
@@ -266,38 +274,38 @@ class Driver:
         self._in_flight.add(effect)
         self.disk.commit(effect)
 
-    def _committed(self, input: Committed) -> None:
-        """Before the core hears of it: what it releases must be at hand."""
+    def _on_committed(self, input: Committed) -> None:
+        """Keep the committed batches at hand: the core releases entries of them when it handles this input."""
         for ticket in input.tickets:
-            change = self._in_flight.answered(ticket)
+            change = self._in_flight.remove(ticket)
             for batch in change.batches:
-                self._fresh.setdefault(batch.log, []).append(batch)
+                self._committed_batches.setdefault(batch.log, []).append(batch)
             if change.relations:
-                self.recent.note_mended(change.relations)
+                self.recent.note_edited(change.relations)
 
-    def _give_up(self, link: int) -> None:
-        """A link has ended: what was to be read for it is answered, with nothing."""
-        for effect in self._fetching.gone(link):
+    def _cancel_fetches(self, link: int) -> None:
+        """Answer the fetches of a link that ended with nothing."""
+        for effect in self._pages.remove(link):
             self.put(FetchResult(link, effect.ticket, [], None))
 
-    def _reading_broke(self, error: BaseException) -> None:
-        self._break(error)
+    def _on_read_defect(self, error: BaseException) -> None:
+        self._fail(error)
         self._loop.call_exception_handler({"message": "p2pchat: reading storage failed", "exception": error})
 
     def _count(self, effect: fx.Counted) -> None:
         self.counted[effect.what] = self.counted.get(effect.what, 0) + effect.n
 
-    # What is released
+    # Readers
 
-    def _released(self, effect: fx.Released) -> None:
+    def _on_released(self, effect: fx.Released) -> None:
         wanted = self.recent.wanted()
         for stretch in effect.stretches:
-            runs = None if not wanted else spans_of(stretch, self._fresh.get(stretch.log, ()))
-            if runs is None:
+            spans = None if not wanted else spans_of(stretch, self._committed_batches.get(stretch.log, ()))
+            if spans is None:
                 self.recent.skip(stretch.first_place + stretch.count - 1)
             else:
-                for run in runs:
-                    self.recent.add(run)
+                for span in spans:
+                    self.recent.add(span)
         self._tell(effect)
 
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
@@ -305,51 +313,55 @@ class Driver:
         return await self.disk.read(lambda: self.disk.storage.places(after, limit))
 
     def ack(self, consumer: str, place: int) -> None:
-        """A consumer has taken everything up to this place: saved with the next commit, or soon."""
-        self._handed[consumer] = place
+        """Note that a consumer has taken everything up to this place. It is saved with the next commit, or soon."""
+        self._acked[consumer] = place
         self._schedule()
 
     async def ack_durably(self, consumer: str, place: int) -> None:
-        """The same; it is on disk when this returns."""
+        """As ack(), and return when it is on disk."""
         self.ack(consumer, place)
         await self.disk.write(Change(consumers={consumer: place}))
 
-    def _hand_on_all(self) -> None:
-        handed, self._handed = self._handed, {}
-        for consumer, place in handed.items():
-            self._carry_out(self.node.handle(ConsumerAcked(consumer, place), self._now()))
+    def _save_acks(self) -> None:
+        acked, self._acked = self._acked, {}
+        for consumer, place in acked.items():
+            self._execute(self.node.handle(ConsumerAcked(consumer, place), self._now()))
 
     async def settle(self) -> None:
-        """Return when what was put in so far is handled, and what it ordered is on disk. Raises StorageError."""
-        await self.handled()
+        """Return when the inputs so far are handled, and what they changed is on disk.
+
+        Raises:
+            StorageError: It could not be stored.
+        """
+        await self.wait_handled()
         await self.disk.write(Change())
 
-    async def handled(self) -> None:
-        """Return when the core has taken what was put in so far."""
+    async def wait_handled(self) -> None:
+        """Return when the core has handled the inputs so far."""
         self._schedule()
         handled: asyncio.Future[None] = self._loop.create_future()
-        self._loop.call_soon(_done, handled)  # behind the turn that handles it
+        self._loop.call_soon(_resolve, handled)  # runs after the pump that was scheduled before
         await handled
 
-    # The end
+    # End
 
     @property
     def idle(self) -> bool:
         """Whether nothing is on its way to the disk or into the core."""
-        return not (self.writes or self._in_flight or self._inbox or self._handed)
+        return not (self.writes or self._in_flight or self._inbox or self._acked)
 
     async def finish(self) -> None:
-        """Wait until everything said is durable, FINISH_TIMEOUT at most."""
+        """Wait until everything written is durable, at most FINISH_TIMEOUT seconds."""
         if self.broken is not None:
             return
         if not self.idle:
-            self._idle = self._loop.create_future()
+            self._became_idle = self._loop.create_future()
             self._schedule()
-            await asyncio.wait([self._idle], timeout=FINISH_TIMEOUT)
+            await asyncio.wait([self._became_idle], timeout=FINISH_TIMEOUT)
 
     async def stop(self) -> None:
-        """Leave in good order: what was said is durable, goodbye to everyone. Then comes close()."""
-        self._leave_by = self._loop.time() + LEAVE_WITHIN
+        """Leave in order: make durable what was written, and say goodbye on all links. Call close() next."""
+        self._stop_deadline = self._loop.time() + STOP_TIMEOUT
         await self.finish()
         self.put(Stop())
         if self.broken is None:
@@ -362,29 +374,31 @@ class Driver:
         self._cancel_timers()
 
     async def close(self) -> bool:
-        """After stop(): everything on disk, also what readers have taken meanwhile; nothing stays open.
+        """Save what readers acknowledged since stop(), and close storage.
 
         Returns:
-            Whether that is so. False when the disk does not answer: people are told, and it closes when it does.
+            Whether storage is closed. False when the disk does not answer: then a warning is told, and storage closes
+            as soon as the disk answers.
         """
         try:
-            if self._handed:
-                with suppress(StorageError, TimeoutError):  # then it comes again
-                    async with asyncio.timeout(self._patience()):
-                        await self.disk.write(Change(consumers=self._handed))
+            if self._acked:
+                with suppress(StorageError, TimeoutError):  # the readers get it again after the next start
+                    async with asyncio.timeout(self._time_left()):
+                        await self.disk.write(Change(consumers=self._acked))
         finally:
-            closed = await self.disk.close(within=self._patience())
+            closed = await self.disk.close(within=self._time_left())
         if not closed:
-            self._tell(fx.WarningIssued("storage_slow", "the disk does not answer, and is not waited for: " + LEFT_SO))
+            text = "the disk does not answer, and is not waited for: what was accepted is safe, "
+            self._tell(fx.WarningIssued("storage_slow", text + "what was on its way may be kept or not"))
         if self.broken is None:
-            self.broken = PeerClosed("the peer was closed")  # what still comes is nobody's any more
+            self.broken = PeerClosed("the peer was closed")  # later inputs are dropped
         return closed
 
-    def _patience(self) -> float:
-        return max(LEAST, self._leave_by - self._loop.time())
+    def _time_left(self) -> float:
+        return max(MIN_CLOSE_TIMEOUT, self._stop_deadline - self._loop.time())
 
     async def kill(self) -> bool:
-        """End at once, as a crash would: what is not committed is lost, nobody is told. Returns as close()."""
+        """End at once, as in a crash: drop what is not committed, and say goodbye to nobody. Return as close()."""
         self._stopped = True
         if self.broken is None:
             self.broken = PeerClosed("the peer was killed")
@@ -394,41 +408,36 @@ class Driver:
         return await self.disk.close(wait=False)
 
     def _pump_now(self) -> None:
-        if self._pumping is not None:
-            self._pumping.cancel()
+        if self._pump_handle is not None:
+            self._pump_handle.cancel()
         try:
             self._pump()
             self._flush_links()
-        except Exception as error:  # a defect is reported, as in any other turn, and keeps nobody from closing
+        except Exception as error:  # report a defect, as any other turn does, and go on closing
             self._loop.call_exception_handler({"message": "p2pchat: the core failed", "exception": error})
 
-    def _has_stopped(self, effect: fx.NodeStopped) -> None:
+    def _on_node_stopped(self, effect: fx.NodeStopped) -> None:
         self._stopped = True
-        self.requests.end()
-        self._reading.stop()
+        self.requests.close()
+        self._reads.stop()
 
     def _cancel_timers(self) -> None:
-        self._reading.stop()
-        for handle in (self._wake, self._pumping):
+        self._reads.stop()
+        for handle in (self._wake_timer, self._pump_handle):
             if handle is not None:
                 handle.cancel()
 
 
-def _done(future: asyncio.Future[None]) -> None:
-    if not future.done():  # who waited may have given up
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():  # the caller may have been cancelled
         future.set_result(None)
 
 
-# ---- outgoing
-#
-# What goes out at the end of a turn: each frame is encoded once for all its links, and a link gets one write.
-
-
 class OutgoingFrames:
-    """What this turn has for links.
+    """Frames that go out at the end of this turn. Each is encoded once for all its links; a link gets one write.
 
     Attributes:
-        size_bytes: Of all frames, each counted once.
+        size_bytes: Bytes of all frames, each counted once.
     """
 
     def __init__(self) -> None:
@@ -436,7 +445,7 @@ class OutgoingFrames:
         self._parts: dict[int, list[bytes]] = {}
 
     def send(self, effect: Send) -> None:
-        """Write this frame to its links when the turn ends."""
+        """Add a frame for its links."""
         data = encode(effect.frame)
         self.size_bytes += len(data)
         out = self._parts
@@ -448,11 +457,11 @@ class OutgoingFrames:
                 parts.append(data)
 
     def waiting_bytes(self, link: int) -> int:
-        """Return how much waits here for a link."""
+        """Return the number of bytes that wait here for a link."""
         return sum(map(len, self._parts.get(link, ())))
 
     def take(self, link: int) -> bytes:
-        """Return what waits here for a link; the end of the turn has it no more."""
+        """Remove and return what waits here for a link."""
         return b"".join(self._parts.pop(link, ()))
 
     def flush(self, write: Callable[[int, bytes], None]) -> None:
@@ -463,23 +472,18 @@ class OutgoingFrames:
             write(link, parts[0] if len(parts) == 1 else b"".join(parts))
 
 
-# ---- inflight
-#
-# Commits in flight: what storage has not answered yet, and whether reading has to stop because of it.
-#
-# Above a limit of received entries on their way to the disk nothing more is read from any link, until half of them are
-# there: that is the back-pressure of the whole peer. What is said here does not count, for who says it waits for it.
-
-
 class CommitsInFlight:
-    """The book of these commits.
+    """Commits that storage has not answered yet, and the back-pressure they cause.
+
+    While more than `limit` received entries are in flight, no link is read. Reading resumes at half of the limit. Own
+    entries do not count: their writers wait for them.
 
     Args:
-        limit: So many received entries may be in flight.
-        pause: Stops reading (True), or has it go on (False).
+        limit: Number of received entries.
+        pause: Called with True to pause reading, with False to resume it.
     Attributes:
-        own: How many commits hold entries of our users.
-        paused: Reading has stopped.
+        own: Number of commits in flight with entries of our users.
+        paused: Whether reading is paused.
     """
 
     def __init__(self, limit: int, pause: Callable[[bool], None]) -> None:
@@ -491,11 +495,11 @@ class CommitsInFlight:
         self._received = 0  # entries
 
     def __bool__(self) -> bool:
-        """Whether anything is on its way to the disk."""
+        """Return whether anything is on its way to the disk."""
         return bool(self._commits)
 
     def add(self, commit: Commit) -> None:
-        """This goes to storage next."""
+        """Add a commit that goes to storage now."""
         self._commits[commit.ticket] = commit
         if commit.own:
             self.own += 1
@@ -505,13 +509,13 @@ class CommitsInFlight:
             self.paused = True
             self._pause(True)
 
-    def failed(self, epoch: int) -> None:
-        """Nothing of this epoch and of those before it is going to be stored."""
+    def fail(self, epoch: int) -> None:
+        """Remove the commits of this epoch and earlier ones: they will not be stored."""
         for ticket in [ticket for ticket, commit in self._commits.items() if commit.epoch <= epoch]:
-            self.answered(ticket)
+            self.remove(ticket)
 
-    def answered(self, ticket: int) -> Change:
-        """This one is in flight no more; return what it was to change."""
+    def remove(self, ticket: int) -> Change:
+        """Remove a commit that was answered; return its change."""
         commit = self._commits.pop(ticket)
         if commit.own:
             self.own -= 1
@@ -527,49 +531,43 @@ def _entries_in(change: Change) -> int:
     return sum(len(batch.raws) for batch in change.batches)
 
 
-# ---- fetching
-#
-# Reading for links what they lack: a page at a time for each, and none for a link that has no room for it.
-#
-# What was read stands in memory until the link has taken it, and a far end may want 64 logs at once and read nothing.
-# So the pages of one link are read one after the other, in the order they were asked for, and the next only while what
-# the link has not taken yet is below its limit.
-
-
 class PageQueue:
-    """Pages to be read for links.
+    """Pages of entries to read from storage for links.
+
+    A page stays in memory until its link has taken it, and a peer may want 64 logs at once and read nothing. So the
+    pages of one link are read one after the other, in the order of the requests, and only while the link has room.
 
     Args:
-        read: Begins to read a page; answered() is told when the core has had it.
-        has_room: Says whether a link takes another page.
+        read: Start reading a page. on_answered() must be called when the core has got it.
+        has_room: Return whether a link takes another page.
     """
 
     def __init__(self, read: Callable[[Fetch], None], has_room: Callable[[int], bool]) -> None:
         self._read = read
         self._has_room = has_room
-        self._waiting: dict[int, deque[Fetch]] = {}  # by link; none of these is empty
-        self._reading: set[int] = set()
+        self._waiting: dict[int, deque[Fetch]] = {}  # by link; never an empty deque
+        self._reading: set[int] = set()  # links
 
-    def ask(self, effect: Fetch) -> None:
-        """Read a page as soon as it is this one's turn."""
+    def add(self, effect: Fetch) -> None:
+        """Read a page when it is its turn."""
         self._waiting.setdefault(effect.link, deque()).append(effect)
-        self._next(effect.link)
+        self._read_next(effect.link)
 
-    def answered(self, link: int) -> None:
-        """The page of this link is in the core's hands, or nobody waits for it any more."""
+    def on_answered(self, link: int) -> None:
+        """Go on with the next page of a link: the core has got the one before."""
         self._reading.discard(link)
-        self._next(link)
+        self._read_next(link)
 
-    def go_on(self) -> None:
-        """Links may have more room than before."""
+    def resume(self) -> None:
+        """Go on with all links: they may have more room now."""
         for link in list(self._waiting):
-            self._next(link)
+            self._read_next(link)
 
-    def gone(self, link: int) -> list[Fetch]:
-        """A link has ended: return what is not going to be read for it."""
+    def remove(self, link: int) -> list[Fetch]:
+        """Forget a link that ended; return the requests that will not be read."""
         return list(self._waiting.pop(link, ()))
 
-    def _next(self, link: int) -> None:
+    def _read_next(self, link: int) -> None:
         waiting = self._waiting.get(link)
         if waiting is None or link in self._reading or not self._has_room(link):
             return

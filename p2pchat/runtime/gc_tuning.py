@@ -1,9 +1,9 @@
-"""Making very much without looking for garbage in it meanwhile.
+"""Garbage collection during bulk allocation.
 
-Python looks through everything there is, again and again, while what it counts grows. Of what a peer loads at its start
-nothing is garbage, and of 5,000 users and 10,000 conversations that search takes as long as all the rest. Links stay
-too, and each is dozens of objects: while many peers of one process link with each other, all of them would be looked
-through for every quarter that there are more.
+The garbage collector looks at all objects again and again while their number grows. Nothing that a peer loads at its
+start is garbage, and with 5,000 users and 10,000 conversations the search takes as long as everything else. Links live
+long too, and each is dozens of objects. While many peers of one process link with each other, the collector would look
+at all of them each time their number has grown by a quarter.
 """
 
 from __future__ import annotations
@@ -12,54 +12,55 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MUCH = 10_000  # objects; a search through fewer takes less than a millisecond
-MANY = 64  # ends of links, some 3,000 objects
+MANY_OBJECTS = 10_000  # a search of fewer takes less than a millisecond
+MANY_LINK_ENDS = 64  # some 3,000 objects
 
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Collect no garbage within; for what is made in one go. It is again as it was before when this ends.
+    """Pause the garbage collector, and restore its state at the end.
 
-    When much was made it counts as old then, or the next search, for what is young, would pass over all of it.
+    If many objects were made they count as old afterwards. Otherwise the next search of young objects would visit all
+    of them.
     """
-    collects = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collects:
-            if gc.get_count()[0] > MUCH:
-                _all_is_old()
+        if was_enabled:
+            if gc.get_count()[0] > MANY_OBJECTS:
+                _age_all_objects()
             gc.enable()
 
 
 class LinkEndCounter:
-    """How many link ends stand; when they are many more than ever before, what there is counts as old.
+    """Number of open link ends. When it exceeds the former maximum by far, all objects count as old.
 
-    Those that come and go are looked through like everything else, for what is left of them may be garbage.
+    Links that come and go do not raise the maximum: what is left of them may be garbage.
     """
 
     def __init__(self) -> None:
-        self._ends = 0
-        self._old = 0  # as many as there were when all was counted as old
+        self._open = 0
+        self._aged_at = 0  # open ends when all objects were last made old
 
-    def began(self) -> None:
-        """One end more."""
-        self._ends += 1
-        if self._ends >= self._old + MANY:
-            self._old = self._ends
-            _all_is_old()
+    def add(self) -> None:
+        """Count one more end."""
+        self._open += 1
+        if self._open >= self._aged_at + MANY_LINK_ENDS:
+            self._aged_at = self._open
+            _age_all_objects()
 
-    def ended(self) -> None:
-        """One end less."""
-        self._ends -= 1
-
-
-link_ends = LinkEndCounter()  # of all peers in this process: they share one search
+    def remove(self) -> None:
+        """Count one end less."""
+        self._open -= 1
 
 
-def _all_is_old() -> None:
-    """Look through what there is when garbage of all ages is looked for, and not before."""
-    if not gc.get_freeze_count():  # what a program has frozen would thaw; counting passes over all of it: seldom
+link_ends = LinkEndCounter()  # of all peers in this process: they share one collector
+
+
+def _age_all_objects() -> None:
+    """Move all objects to the oldest generation, which is searched seldom."""
+    if not gc.get_freeze_count():  # else objects that a program has frozen would thaw; this call visits all objects too
         gc.freeze()
         gc.unfreeze()

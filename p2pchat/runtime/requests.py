@@ -1,7 +1,8 @@
-"""What programs want of the core: what they say, ask and bring, each with a future for what becomes of it.
+"""Calls of programs into the core: writes, group requests and imports, each with a future for its result.
 
-Nothing here waits: what is said is gathered (requests.py), all else goes in at once, and answers come as effects. Where
-storage is only memory programs are told at once where an entry will stand.
+Nothing here waits. Texts are collected into batches (WriteBatcher), everything else goes into the core at once. Answers
+come back as effects with the ticket of the request (PendingRequests). With storage in memory, a text can be answered at
+once with the position it will get.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 from p2pchat.core.effects import Effect, ImportResult, WriteAccepted, WriteRefused
 from p2pchat.core.inputs import ImportRequest, Input, WriteRequest
@@ -16,37 +18,51 @@ from p2pchat.core.log import LogId, Ref
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import ConversationId, Entries, UserId
 
+MAX_BATCH_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
+MAX_BATCH_CHARACTERS = 4 * 1024 * 1024
+MAX_PROMISED = 1024  # entries with a promised position before the core has them: a turn of 2 ms
+MAX_REFS = 10_000  # own words of programs, remembered until their Sent is read
+STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # codes of WriteRefused that mean: it could not be stored
+
+T = TypeVar("T")
+Position = tuple[LogId, int]  # log and number of an entry
+MakeInput = Callable[[int], Input]  # from the request's ticket
+MakeError = Callable[[], P2PChatError]  # for each waiter anew: an error raised twice would collect both tracebacks
+
 
 class RequestQueue:
-    """Takes in what programs want, and tells them what became of it.
+    """Requests of programs, and their results.
 
     Args:
-        saying: Where what is said waits for the core.
-        put: Takes inputs.
-        schedule: Has what is said taken soon.
-        tell: Takes the answers that nobody here waits for, and Kept, before those hear of it who wait.
+        next_entry: Return the position of a user's next entry in a conversation, provided that it is the core's next
+            input; None when that is not settled.
+        put: Give an input to the core.
+        schedule: Have the core take the waiting writes soon.
+        tell: Called with answers that no request waits for, and with WriteAccepted before the writers resume.
+        promises: Storage is only memory, so an entry surely gets the position that next_entry returns.
     Attributes:
-        promises: Storage is only memory: where an entry will stand is where it stands.
-        woken: Programs that were told in this turn that what they said is durable.
+        writes: The texts that wait for the core.
+        woken: Number of writers whose call was answered in this turn.
     """
 
     def __init__(
         self,
-        writes: WriteBatcher,
+        next_entry: Callable[[ConversationId, UserId], Position | None],
         put: Callable[[Input], None],
         schedule: Callable[[], None],
         tell: Callable[[Effect], None],
+        *,
+        promises: bool,
     ) -> None:
-        self.promises = False
         self.woken = 0
-        self._saying = writes
+        self._pending = PendingRequests()
+        self.writes = WriteBatcher(next_entry, self._pending)
         self._put = put
         self._schedule = schedule
         self._tell = tell
+        self._promises = promises
         self._loop = asyncio.get_running_loop()
-        self._asked = Asked()
-        self._loads = Loads()
-        self._over = False
+        self._closed = False
 
     def write(
         self,
@@ -57,20 +73,24 @@ class RequestQueue:
         re: Ref | None = None,
         ref: str | None = None,
         claimed: int | None = None,
-    ) -> PendingPosition:
-        """Write entries; the future has the log and the number of the first when they are durable: in storage that is
-        only memory at once, where they are sure to be kept, so that a loop of sends shares signatures and frames.
+    ) -> asyncio.Future[Position]:
+        """Write consecutive entries. The future gets the position of the first one when they are durable.
 
-        All bodies of one call are consecutive; `claimed`: when the first is said to be written. The future fails with
-        StorageError, PeerClosed or P2PChatError.
+        With storage in memory it gets the position at once, if that is settled, so that a loop of sends shares
+        signatures and frames. It fails with StorageError, PeerClosed or P2PChatError.
+
+        Args:
+            re: The entry that they answer, edit or react to.
+            ref: The program's own word for the first one, given back in Sent.
+            claimed: When the first one is said to have been written, UTC microseconds.
         """
-        future: PendingPosition = self._loop.create_future()
-        if self._over:
+        future: asyncio.Future[Position] = self._loop.create_future()
+        if self._closed:
             future.set_exception(PeerClosed("the peer was closed"))
-        elif (at := self.write_nowait(user, conversation, kind, bodies, re, ref, claimed)) is not None:
-            future.set_result(at)
+        elif (position := self.write_nowait(user, conversation, kind, bodies, re, ref, claimed)) is not None:
+            future.set_result(position)
         else:
-            self._saying.add(future, user, conversation, kind, bodies, re, ref, claimed)
+            self.writes.add(future, user, conversation, kind, bodies, re, ref, claimed)
             self._schedule()
         return future
 
@@ -83,88 +103,128 @@ class RequestQueue:
         re: Ref | None = None,
         ref: str | None = None,
         claimed: int | None = None,
-    ) -> At | None:
-        """Write entries where it is settled where they will stand, and return that of the first; otherwise None, and
-        nothing is said: write() says it, and why it cannot be."""
-        if not self.promises or kind not in ("text", "action") or self._over:
-            return None
-        at = self._saying.next_position(user, conversation)
-        if at is not None:
-            self._saying.add(None, user, conversation, kind, bodies, re, ref, claimed, at)
-            self._schedule()
-        return at
+    ) -> Position | None:
+        """Write entries if the position of the first one is settled, and return that position.
 
-    def request(self, make: Make) -> PendingConversation:
-        """Hand in what is answered once; the future says where it is written when that is durable.
-
-        It fails with StorageError, PeerClosed or P2PChatError, whose text says why not.
+        Return None, having written nothing, when it is not settled or writing is impossible. write() then says why.
         """
-        future: PendingConversation = self._loop.create_future()
-        if self._over:
-            future.set_exception(PeerClosed("the peer was closed"))
-        else:
-            self._put(self._asked.add(future, make))
+        if not self._promises or kind not in ("text", "action") or self._closed:
+            return None
+        position = self.writes.next_position(user, conversation)
+        if position is not None:
+            self.writes.add(None, user, conversation, kind, bodies, re, ref, claimed, position)
+            self._schedule()
+        return position
+
+    def request(self, make: MakeInput) -> asyncio.Future[ConversationId]:
+        """Give a group request to the core. The future gets the conversation of the answer when it is durable.
+
+        It fails with StorageError, PeerClosed or P2PChatError, whose text says why.
+        """
+        future: asyncio.Future[ConversationId] = self._loop.create_future()
+        self._add(FutureRequest(future, lambda accepted: accepted.log.conversation), make)
         return future
 
-    def import_frames(self, frames: list[Entries]) -> PendingImport:
-        """Take frames of a file; the future says what became of them, fails with PeerClosed or P2PChatError."""
-        future: PendingImport = self._loop.create_future()
-        if self._over:
-            future.set_exception(PeerClosed("the peer was closed"))
-        else:
-            self._put(self._loads.add(future, frames))
+    def import_frames(self, frames: list[Entries]) -> asyncio.Future[ImportResult]:
+        """Import frames of an export file. The future gets what became of them when new entries are durable.
+
+        It fails with PeerClosed or P2PChatError.
+        """
+        future: asyncio.Future[ImportResult] = self._loop.create_future()
+        future.add_done_callback(_retrieve_exception)  # an import is often given up before its last answers
+        self._add(FutureRequest(future, lambda result: result), lambda ticket: ImportRequest(ticket, frames))
         return future
 
-    # What the core answers
+    def _add(self, request: FutureRequest[Any], make: MakeInput) -> None:
+        if self._closed:
+            request.fail(lambda: PeerClosed("the peer was closed"))
+        else:
+            self._put(make(self._pending.add(request)))
 
-    def on_committed(self, effect: WriteAccepted) -> None:
-        if not self._asked.on_committed(effect):
-            self._tell(effect)
-            self.woken += self._saying.on_committed(effect)
+    # Answers of the core
 
-    def on_rejected(self, effect: WriteRefused) -> None:
-        if not (self._asked.on_rejected(effect) or self._saying.on_rejected(effect)):
+    def on_accepted(self, effect: WriteAccepted) -> None:
+        request = self._pending.remove(effect.ticket)
+        if isinstance(request, FutureRequest):
+            request.resolve(effect)
+            return
+        self._tell(effect)
+        if request is not None:
+            self.woken += self.writes.on_accepted(request, effect)
+
+    def on_refused(self, effect: WriteRefused) -> None:
+        request = self._pending.remove(effect.ticket)
+        if request is None:
             self._tell(effect)
+        else:
+            kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
+            request.fail(lambda: kind(effect.text))
 
     def on_imported(self, effect: ImportResult) -> None:
-        self._loads.on_imported(effect)
+        request = self._pending.remove(effect.ticket)
+        if isinstance(request, FutureRequest):
+            request.resolve(effect)
 
-    def end(self) -> None:
-        """Take nothing more."""
-        self._over = True
+    def close(self) -> None:
+        """Refuse further requests."""
+        self._closed = True
 
-    def fail(self, error: Callable[[], P2PChatError]) -> None:
-        """Take nothing more, and nobody gets an answer any more."""
-        self.end()
-        self._saying.fail(error)
-        self._asked.fail(error)
-        self._loads.fail(error)
-
-
-# ---- saying
-#
-# What programs say, gathered until the core takes it, and whom to tell what became of it.
-#
-# While a commit of our own is on its way texts gather here, in groups: consecutive texts of one user, kind and answered
-# entry in one conversation. A group goes to the core as one Said, so one signature and one transaction serve it. Every
-# call of a program has a future of its own, for a shared one would be cancelled for all by whoever cancels first.
-#
-# Where storage is only memory programs need not wait for that: they are promised where an entry will stand, as the core
-# says, and it goes in before anything else happens.
+    def fail(self, error: MakeError) -> None:
+        """Refuse further requests, and fail those that wait."""
+        self.close()
+        self._pending.fail(error)
+        self.writes.fail(error)
 
 
-MOST_ENTRIES = 4096  # given to the core at once: a transaction of some 20 ms
-MOST_CHARACTERS = 4 * 1024 * 1024
-MOST_PROMISED = 1024  # entries told where they will stand before the core has them: a turn of 2 ms
-MOST_REFS = 10_000  # words of programs remembered until their Sent is read
-STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # of Refused: it could not be stored
+class PendingRequests:
+    """Requests in the core, by ticket."""
 
-At = tuple[LogId, int]  # log and number
-PendingPosition = asyncio.Future[At]  # resolves to where the first entry stands
+    def __init__(self) -> None:
+        self._requests: dict[int, FutureRequest[Any] | PendingWrite] = {}
+        self._last_ticket = 0
+
+    def add(self, request: FutureRequest[Any] | PendingWrite) -> int:
+        """Add a request; return its ticket."""
+        self._last_ticket += 1
+        self._requests[self._last_ticket] = request
+        return self._last_ticket
+
+    def remove(self, ticket: int) -> FutureRequest[Any] | PendingWrite | None:
+        """Remove and return an answered request; None when it is unknown, as after fail()."""
+        return self._requests.pop(ticket, None)
+
+    def fail(self, error: MakeError) -> None:
+        """Fail all requests."""
+        requests, self._requests = self._requests, {}
+        for request in requests.values():
+            request.fail(error)
+
+
+class FutureRequest(Generic[T]):
+    """A request with one future. `result` makes the future's result from the effect that answers it."""
+
+    __slots__ = ("_future", "_result")
+
+    def __init__(self, future: asyncio.Future[T], result: Callable[[Any], T]) -> None:
+        self._future = future
+        self._result = result
+
+    def resolve(self, effect: Effect) -> None:
+        """Answer the call, unless it was cancelled."""
+        if not self._future.done():
+            self._future.set_result(self._result(effect))
+
+    def fail(self, error: MakeError) -> None:
+        """Fail the call, unless it was cancelled."""
+        if not self._future.done():
+            self._future.set_exception(error())
 
 
 class PendingWrite:
-    """Texts that go in as one Said."""
+    """Texts that go to the core as one WriteRequest: of one user, conversation, kind and answered entry.
+
+    Each call has a future of its own: a shared one would be cancelled for all callers by the first that is cancelled.
+    """
 
     __slots__ = ("bodies", "characters", "claims", "conversation", "kind", "promised", "re", "refs", "user", "waiting")
 
@@ -175,44 +235,56 @@ class PendingWrite:
         self.re = re
         self.bodies: list[str] = []
         self.characters = 0
-        self.claims: dict[int, int] = {}  # index in bodies -> when it is claimed to be written
-        self.promised: At | None = None  # where its first entry will stand, if anybody has been told that
+        self.claims: dict[int, int] = {}  # index in bodies -> claimed time of writing
+        self.promised: Position | None = None  # position of the first entry, if any caller was promised one
         self.refs: dict[int, str] = {}  # index in bodies -> the program's own word
-        self.waiting: list[tuple[PendingPosition, int]] = []  # future, offset in bodies
+        self.waiting: list[tuple[asyncio.Future[Position], int]] = []  # with the index in bodies
 
     def takes(self, user: UserId, kind: str, re: Ref | None) -> bool:
-        """Whether such a text may join, with nothing of that conversation said in between."""
-        room = len(self.bodies) < MOST_ENTRIES and self.characters < MOST_CHARACTERS
-        return room and self.re == re and self.kind == kind and self.user == user
+        """Return whether a text may join, given that it is the next one of this conversation."""
+        has_room = len(self.bodies) < MAX_BATCH_ENTRIES and self.characters < MAX_BATCH_CHARACTERS
+        return has_room and self.re == re and self.kind == kind and self.user == user
+
+    def fail(self, error: MakeError) -> None:
+        """Fail all calls that wait."""
+        for future, _ in self.waiting:
+            if not future.done():
+                future.set_exception(error())
 
 
 class WriteBatcher:
-    """Everything said that is not durable yet.
+    """Texts that wait for the core. They collect while a commit of our own is under way.
+
+    Consecutive texts of one user, conversation, kind and answered entry go to the core as one WriteRequest, so that one
+    signature and one transaction serve them all. With storage in memory a caller need not wait: it is promised the
+    position that next_entry returns, and the text goes into the core before anything else happens.
 
     Args:
-        next_entry: Says where the next entry of a user in a conversation will stand, if it is the core's next input.
+        next_entry: As for RequestQueue.
+        pending: Takes the requests that are in the core.
     Attributes:
-        refs: The words programs gave to what they said, by log and number.
-        has_promised: Something that waits here was promised a place.
+        refs: The programs' own words for their entries, by log and number.
+        has_promised: Whether a waiting text was promised a position.
     """
 
-    def __init__(self, next_entry: Callable[[ConversationId, UserId], At | None]) -> None:
-        self._next_entry = next_entry
-        self._next: dict[tuple[ConversationId, UserId], At] = {}  # as the core said it since its last input
-        self._groups: deque[PendingWrite] = deque()
-        self._last: dict[ConversationId, PendingWrite] = {}  # the group that takes the next text
-        self._in_core: dict[int, PendingWrite] = {}  # in the core, by ticket
-        self._tickets = 0
-        self.refs: dict[tuple[LogId, int], str] = {}
+    def __init__(
+        self, next_entry: Callable[[ConversationId, UserId], Position | None], pending: PendingRequests
+    ) -> None:
+        self.refs: dict[Position, str] = {}
         self.has_promised = False
+        self._next_entry = next_entry
+        self._pending = pending
+        self._next: dict[tuple[ConversationId, UserId], Position] = {}  # next_entry's answers since the last input
+        self._waiting: deque[PendingWrite] = deque()
+        self._last: dict[ConversationId, PendingWrite] = {}  # the write that takes the next text
 
     def __bool__(self) -> bool:
-        """Whether something waits to be taken."""
-        return bool(self._groups)
+        """Return whether a text waits."""
+        return bool(self._waiting)
 
     def add(
         self,
-        future: PendingPosition | None,
+        future: asyncio.Future[Position] | None,
         user: UserId,
         conversation: ConversationId,
         kind: str,
@@ -220,206 +292,107 @@ class WriteBatcher:
         re: Ref | None,
         ref: str | None,
         claimed: int | None = None,
-        promised: At | None = None,
+        promised: Position | None = None,
     ) -> None:
-        """Gather what one call says; all bodies of it become consecutive entries, `claimed` that of the first.
+        """Add the bodies of one call, which become consecutive entries.
 
         Args:
-            future: Is told where the first stands; None where that was `promised`.
+            future: Gets the position of the first one; None when that was `promised`.
+            claimed: When the first one is said to have been written.
         """
-        group = self._last.get(conversation)
-        if group is None or not group.takes(user, kind, re):
-            group = self._last[conversation] = PendingWrite(user, conversation, kind, re)
-            self._groups.append(group)
-        offset = len(group.bodies)
+        write = self._last.get(conversation)
+        if write is None or not write.takes(user, kind, re):
+            write = self._last[conversation] = PendingWrite(user, conversation, kind, re)
+            self._waiting.append(write)
+        offset = len(write.bodies)
         if future is not None:
-            group.waiting.append((future, offset))
-        elif promised is not None and group.promised is None:
-            group.promised = (promised[0], promised[1] - offset)
+            write.waiting.append((future, offset))
+        elif promised is not None and write.promised is None:
+            write.promised = (promised[0], promised[1] - offset)
             self.has_promised = True
         if ref is not None:
-            group.refs[offset] = ref
+            write.refs[offset] = ref
         if claimed is not None:
-            group.claims[offset] = claimed
-        group.bodies.extend(bodies)
-        group.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
+            write.claims[offset] = claimed
+        write.bodies.extend(bodies)
+        write.characters += len(bodies[0]) if len(bodies) == 1 else sum(map(len, bodies))
 
-    def next_position(self, user: UserId, conversation: ConversationId) -> At | None:
-        """Return where an entry will stand, if that is settled: it goes in before anything else happens."""
-        key, ahead = (conversation, user), self._ahead(user, conversation)
-        found = self._next.get(key) or self._next_entry(conversation, user)
-        if found is None or ahead is None:
+    def next_position(self, user: UserId, conversation: ConversationId) -> Position | None:
+        """Return the position that the next text will get, or None when that is not settled."""
+        key, ahead = (conversation, user), self._entries_ahead(user, conversation)
+        position = self._next.get(key) or self._next_entry(conversation, user)
+        if position is None or ahead is None:
             return None
-        self._next[key] = found
-        return found[0], found[1] + ahead
+        self._next[key] = position
+        return position[0], position[1] + ahead
 
-    def _ahead(self, user: UserId, conversation: ConversationId) -> int | None:
+    def _entries_ahead(self, user: UserId, conversation: ConversationId) -> int | None:
         """Return how many entries of this user wait for this conversation.
 
-        None when a good deal waits in all, or one of these may be taken later than what is promised a place: an edit.
+        Return None when a lot waits in total, or when one of them, such as an edit, has no promised position: it may
+        go into the core after a text that has one.
         """
         entries = characters = own = 0
-        for group in self._groups:
-            entries += len(group.bodies)
-            characters += group.characters
-            if group.user == user and group.conversation == conversation:
-                if group.promised is None:
+        for write in self._waiting:
+            entries += len(write.bodies)
+            characters += write.characters
+            if write.user == user and write.conversation == conversation:
+                if write.promised is None:
                     return None
-                own += len(group.bodies)
-        return own if entries < MOST_PROMISED and characters < MOST_CHARACTERS // 4 else None
+                own += len(write.bodies)
+        return own if entries < MAX_PROMISED and characters < MAX_BATCH_CHARACTERS // 4 else None
 
     def take(self) -> Iterator[WriteRequest]:
-        """Yield the next groups, oldest first, as much as makes a good transaction."""
+        """Yield waiting writes, oldest first, up to the size of a good transaction."""
         entries = characters = 0
-        while self._groups and entries < MOST_ENTRIES and characters < MOST_CHARACTERS:
-            group = self._groups.popleft()
-            entries += len(group.bodies)
-            characters += group.characters
-            yield self._said_by(group)
+        while self._waiting and entries < MAX_BATCH_ENTRIES and characters < MAX_BATCH_CHARACTERS:
+            write = self._waiting.popleft()
+            entries += len(write.bodies)
+            characters += write.characters
+            yield self._request(write)
 
     def take_promised(self) -> Iterator[WriteRequest]:
-        """Yield the groups that were promised a place, in their order."""
+        """Yield the writes that were promised a position, in their order."""
         self.has_promised = False
         self._next.clear()
-        promised = [group for group in self._groups if group.promised is not None]
-        for group in promised:
-            self._groups.remove(group)
-            yield self._said_by(group)
+        promised = [write for write in self._waiting if write.promised is not None]
+        for write in promised:
+            self._waiting.remove(write)
+            yield self._request(write)
 
-    def _said_by(self, group: PendingWrite) -> WriteRequest:
-        if self._last.get(group.conversation) is group:
-            del self._last[group.conversation]
-        self._tickets += 1
-        self._in_core[self._tickets] = group
-        return WriteRequest(
-            self._tickets, group.user, group.conversation, group.kind, group.bodies, group.re, group.claims
-        )
+    def _request(self, write: PendingWrite) -> WriteRequest:
+        if self._last.get(write.conversation) is write:
+            del self._last[write.conversation]
+        ticket = self._pending.add(write)
+        return WriteRequest(ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims)
 
-    def on_committed(self, effect: WriteAccepted) -> int:
-        """These are durable: tell who waits; return how many that are."""
-        group = self._in_core.pop(effect.ticket, None)
-        if group is None:
-            return 0  # the peer closes: who waited was told not to
+    def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> int:
+        """Resolve the calls of a write that is durable; return their number."""
         log, first = effect.log, effect.first
-        if group.promised not in (None, (log, first)):
-            raise RuntimeError("an entry stands elsewhere than was promised")
-        for offset, ref in group.refs.items():
-            self._note(log, first + offset, ref)
-        for future, offset in group.waiting:
-            if not future.done():  # cancelled: kept all the same
+        if write.promised not in (None, (log, first)):
+            raise RuntimeError("an entry has another position than was promised")
+        for offset, ref in write.refs.items():
+            self._remember_ref((log, first + offset), ref)
+        for future, offset in write.waiting:
+            if not future.done():  # a cancelled call does not cancel its texts
                 future.set_result((log, first + offset))
-        return len(group.waiting)
+        return len(write.waiting)
 
-    def _note(self, log: LogId, seq: int, ref: str) -> None:
-        self.refs[log, seq] = ref
-        if len(self.refs) > MOST_REFS:
+    def _remember_ref(self, position: Position, ref: str) -> None:
+        self.refs[position] = ref
+        if len(self.refs) > MAX_REFS:
             del self.refs[next(iter(self.refs))]
 
-    def on_rejected(self, effect: WriteRefused) -> bool:
-        """These were not kept: tell who waits. False when nothing of here has that ticket."""
-        group = self._in_core.pop(effect.ticket, None)
-        if group is None:
-            return False
-        kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
-        _fail(group, lambda: kind(effect.text))
-        return True
-
-    def fail(self, error: Callable[[], P2PChatError]) -> None:
-        """Nothing more is going to be said: tell everybody who waits."""
-        groups = [*self._in_core.values(), *self._groups]
-        self._in_core.clear()
-        self._groups.clear()
+    def fail(self, error: MakeError) -> None:
+        """Fail all waiting writes."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
         self._last.clear()
-        for group in groups:
-            _fail(group, error)
+        for write in waiting:
+            write.fail(error)
 
 
-def _fail(group: PendingWrite, error: Callable[[], P2PChatError]) -> None:
-    """Each waiter gets an error of its own: one raised twice would gather both tracebacks."""
-    for future, _ in group.waiting:
-        if not future.done():
-            future.set_exception(error())
-
-
-# ---- asking
-#
-# What programs ask of the core that is answered once, by Kept or Refused, and is no text: groups made and changed.
-#
-# Their tickets are negative, so that they are never those of what is said. Each call has a future of its own.
-
-
-PendingConversation = asyncio.Future[ConversationId]  # resolves to the conversation the answer is written in
-Make = Callable[[int], Input]
-
-
-class Asked:
-    """Questions under way."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, PendingConversation] = {}
-        self._tickets = 0
-
-    def add(self, future: PendingConversation, make: Make) -> Input:
-        """Return what to hand in, made with a ticket of its own; the future gets the answer."""
-        self._tickets -= 1
-        self._waiting[self._tickets] = future
-        return make(self._tickets)
-
-    def on_committed(self, effect: WriteAccepted) -> bool:
-        """It is durable: tell who waits. False when nothing of here has that ticket."""
-        future = self._waiting.pop(effect.ticket, None)
-        if future is not None and not future.done():
-            future.set_result(effect.log.conversation)
-        return future is not None
-
-    def on_rejected(self, effect: WriteRefused) -> bool:
-        """It was not done: tell who waits. False when nothing of here has that ticket."""
-        future = self._waiting.pop(effect.ticket, None)
-        if future is not None and not future.done():
-            kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
-            future.set_exception(kind(effect.text))
-        return future is not None
-
-    def fail(self, error: Callable[[], BaseException]) -> None:
-        """Nothing more is answered."""
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(error())
-
-
-# ---- loads
-#
-# What of files is in the core and not answered yet, and who waits for the answers.
-#
-# Each call has a future of its own: it resolves when what was handed in is counted, and its new entries are on disk.
-
-
-PendingImport = asyncio.Future[ImportResult]
-
-
-class Loads:
-    """Frames of files under way."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, PendingImport] = {}
-        self._tickets = 0
-
-    def add(self, future: PendingImport, frames: list[Entries]) -> ImportRequest:
-        """Return what to hand in; the future gets the answer."""
-        self._tickets += 1
-        self._waiting[self._tickets] = future
-        return ImportRequest(self._tickets, frames)
-
-    def on_imported(self, effect: ImportResult) -> None:
-        future = self._waiting.pop(effect.ticket, None)
-        if future is not None and not future.done():
-            future.set_result(effect)
-
-    def fail(self, error: Callable[[], BaseException]) -> None:
-        """Nothing more is answered."""
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(error())
-                future.exception()  # whoever waits hears of it; a call given up is no news
+def _retrieve_exception(future: asyncio.Future[Any]) -> None:
+    """Keep asyncio from logging an exception that no caller retrieves."""
+    if not future.cancelled():
+        future.exception()

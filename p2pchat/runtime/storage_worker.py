@@ -1,9 +1,9 @@
-"""Storage, carried out: commits in one writer thread, reads in one reader thread, answers back in the event loop.
+"""Storage in threads: commits in a writer thread, reads in a reader thread, answers back in the event loop.
 
-The writer takes everything that waits and makes it one transaction: that is the group commit. A transaction that
-fails voids everything of its epoch, what waits included, so that nothing can be stored on top of what was lost.
-Free disk is looked at before a commit, at most once a second; below the limit the owner is told before it is too
-late for SQLite. Storage that is only memory is used at once, in the loop: there is nothing to wait for.
+The writer takes all commits that wait and makes them one transaction: that is the group commit. A transaction that
+fails voids every commit of its epoch, those that wait included, so that nothing is stored on top of what was lost. Free
+disk space is checked before a commit, at most once a second, so that the core stops accepting before SQLite fails.
+Storage in memory is used at once, in the loop: there is nothing to wait for.
 """
 
 from __future__ import annotations
@@ -32,17 +32,19 @@ from p2pchat.protocol import UserId
 from p2pchat.storage.base import Storage
 
 T = TypeVar("T")
-FREE_LOOKED_AT_AFTER = 1.0  # seconds between looks at the free disk
-WARM_AFTER = 1.0  # idle seconds before storage is warmed: 25 ms that no start and no commit shall wait for; a guess
+DISK_CHECK_AFTER = 1.0  # seconds between checks of free disk space
+WARM_AFTER = 1.0  # idle seconds until storage is warmed: 25 ms that no start and no commit should wait for; a guess
 RELOAD_AFTER = 1.0  # seconds between attempts to use a storage that failed
-STEADY_AFTER = 60.0  # seconds a storage works before a failure counts as a new one; a guess
-CLOSE_WITHIN = 5.0  # seconds that closing waits for a storage that does not answer; a guess
-RELOAD_MOST = 30.0  # seconds to wait when it fails again and again, doubled each time
+MAX_RELOAD_AFTER = 30.0  # the same when it fails again and again, doubled each time
+STEADY_AFTER = 60.0  # seconds a storage must work until a failure counts as the first; a guess
+CLOSE_TIMEOUT = 5.0  # seconds to wait for a storage that does not answer; a guess
+READ_RETRY_AFTER = 1.0  # seconds until a failed read is tried again
+MAX_READ_RETRY_AFTER = 30.0  # the same when it fails again and again, doubled each time
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Something else than a commit for one of the threads: `done` gets the result or the error, in that thread."""
+    """Work for a thread, other than a commit. `done` is called in the loop with the result or the error."""
 
     run: Callable[[], Any]
     done: Callable[[Any, BaseException | None], None]
@@ -53,69 +55,72 @@ class StorageWorker:
 
     Args:
         storage: Made and opened by the caller.
-        directory: Where free space is looked at; None for memory.
-        tell: Takes inputs for the core, in the event loop.
-
-    Attributes:
-        told: Called in the event loop when threads have answered, behind all those answers.
+        directory: Where free disk space is checked; None for storage in memory.
+        put: Called in the event loop with inputs for the core.
+        on_answered: Called in the event loop after all answers that the threads gave so far.
     """
 
     def __init__(
-        self, storage: Storage, settings: Settings, directory: Path | None, tell: Callable[[Input], None]
+        self,
+        storage: Storage,
+        settings: Settings,
+        directory: Path | None,
+        put: Callable[[Input], None],
+        on_answered: Callable[[], None] = lambda: None,
     ) -> None:
         self.storage = storage
         self._settings = settings
         self._directory = directory
-        self._tell = tell
-        self.told: Callable[[], None] = lambda: None
+        self._put = put
+        self._on_answered = on_answered
         self._loop = asyncio.get_running_loop()
         self._writes: SimpleQueue[Commit | _Job | None] = SimpleQueue()
         self._reads: SimpleQueue[_Job | None] = SimpleQueue()
-        self._answers: deque[Callable[[], None]] = deque()  # from the threads, for the loop
+        self._answers: deque[Callable[[], None]] = deque()  # from the threads, to run in the loop
         self._failed_epoch = -1
         self._reloaded_at = float("-inf")
-        self._rest = 0.0  # seconds the last reload was put off
-        self._looked_at = float("-inf")
-        self._looks_again = False  # a timer is set for it
-        self._low = False
+        self._reload_pause = 0.0  # before the last reload
+        self._disk_checked_at = float("-inf")
+        self._disk_check_scheduled = False
+        self._disk_low = False
         self._warm = False
         self._closed = False
-        self._threads: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []  # none with storage in memory
         self._closer: threading.Thread
-        self._waker: LoopWaker  # with threads
+        self._waker: LoopWaker
         if storage.durable:
-            self._waker = LoopWaker(self._loop, self._hand_over)
+            self._waker = LoopWaker(self._loop, self._run_answers)
             self._threads = [
-                threading.Thread(target=self._write_on, name="p2pchat writer", daemon=True),
-                threading.Thread(target=self._read_on, name="p2pchat reader", daemon=True),
+                threading.Thread(target=self._run_writer, name="p2pchat writer", daemon=True),
+                threading.Thread(target=self._run_reader, name="p2pchat reader", daemon=True),
             ]
-            self._look_at_free_disk()  # before anything can be accepted
+            self._check_disk()  # before anything can be accepted
             for thread in self._threads:
                 thread.start()
-            self._writes.put(_Job(self._look_at_free_disk, lambda result, error: None))
+            self._writes.put(_Job(self._check_disk_if_due, lambda result, error: None))
 
     # In the loop
 
     def commit(self, commit: Commit) -> None:
-        """Make it durable; answered by Committed, CommitFailed, or not at all when its epoch has failed."""
+        """Make a change durable. The answer is Committed, CommitFailed, or none when its epoch has failed already."""
         if self._threads:
             self._writes.put(commit)
         elif not self._closed:
-            self._run_commits([commit], self._tell)
+            self._run_commits([commit], self._put)
 
     async def read(self, run: Callable[[], T]) -> T:
-        """Return what `run` returns in the reader thread, or raise what it raises; PeerClosed after close()."""
-        return await self._ask(self._reads, run)
+        """Run in the reader thread; return or raise the outcome. Raises PeerClosed after close()."""
+        return await self._run_in(self._reads, run)
 
     async def write(self, change: Change) -> None:
-        """Make a change of the owner's own durable, after every commit before it. Raises StorageError."""
-        await self._ask(self._writes, lambda: self.storage.commit([change]))
+        """Make a change that is not the core's durable, after every commit before it. Raises StorageError."""
+        await self._run_in(self._writes, lambda: self.storage.commit([change]))
 
-    async def _ask(self, queue: SimpleQueue[Any], run: Callable[[], T]) -> T:
+    async def _run_in(self, queue: SimpleQueue[Any], run: Callable[[], T]) -> T:
         if self._closed:
             raise PeerClosed("the peer was closed")
         if not self._threads:
-            await asyncio.sleep(0)  # what was promised a place goes in before anybody looks for it
+            await asyncio.sleep(0)  # let texts with a promised position go in before they are looked for
             return run()
         future: asyncio.Future[T] = self._loop.create_future()
 
@@ -133,7 +138,7 @@ class StorageWorker:
     def read_then(
         self, run: Callable[[], T], then: Callable[[T], None], failed: Callable[[BaseException], None]
     ) -> None:
-        """Run in the reader thread, then call back in the loop; for what nobody awaits."""
+        """Run in the reader thread, then call back in the loop."""
         if not self._threads:
             then(run())
             return
@@ -147,23 +152,23 @@ class StorageWorker:
         self._reads.put(_Job(run, done))
 
     def reload(self, hosted: Sequence[UserId]) -> None:
-        """Load again what storage holds, as soon as it takes something; answered by Loaded.
+        """Load the content of storage again as soon as it can be written; the answer is Loaded.
 
-        A storage that soon fails again (a disk with hardly any room, a lock that comes and goes) is left alone for
-        longer each time: links end and begin anew with every recovery.
+        A storage that soon fails again (a nearly full disk, a lock that comes and goes) is left alone for longer each
+        time: with every recovery all links end and start again.
         """
         if self._loop.time() - self._reloaded_at < STEADY_AFTER:
-            self._rest = min(max(RELOAD_AFTER, 2 * self._rest), RELOAD_MOST)
-            self._loop.call_later(self._rest, self._reload, hosted)
+            self._reload_pause = min(max(RELOAD_AFTER, 2 * self._reload_pause), MAX_RELOAD_AFTER)
+            self._loop.call_later(self._reload_pause, self._reload, hosted)
         else:
-            self._rest = 0.0
+            self._reload_pause = 0.0
             self._reload(hosted)
 
     def _reload(self, hosted: Sequence[UserId]) -> None:
         def done(stored: Stored, error: BaseException | None) -> None:
             if error is None:
                 self._reloaded_at = self._loop.time()
-                self._tell(Loaded(stored))
+                self._put(Loaded(stored))
             elif not self._closed:
                 self._loop.call_later(RELOAD_AFTER, self._reload, hosted)
 
@@ -178,12 +183,12 @@ class StorageWorker:
         else:
             done(load(), None)
 
-    async def close(self, wait: bool = True, within: float = CLOSE_WITHIN) -> bool:
-        """Finish everything asked for, then close storage. `wait=False` gives up what waits, as a crash would.
+    async def close(self, wait: bool = True, within: float = CLOSE_TIMEOUT) -> bool:
+        """Finish everything requested, then close storage. `wait=False` drops what waits, as a crash would.
 
         Returns:
-            Whether storage is closed. False when it has not answered `within` seconds: then it is closed as soon as
-            it does, and what waited for it may be kept or not. That keeps no process from ending.
+            Whether storage is closed. False when it does not answer `within` seconds. It is then closed as soon as it
+            answers, and what waited for it may be stored or not. It never keeps the process from ending.
         """
         if self._closed:
             return True
@@ -196,7 +201,7 @@ class StorageWorker:
         self._writes.put(None)
         self._reads.put(None)
         closed: asyncio.Future[None] = self._loop.create_future()
-        self._closer = _daemon(lambda: self._close_storage(closed))
+        self._closer = _start_daemon(lambda: self._close_storage(closed))
         try:
             await asyncio.wait([closed], timeout=within)
         finally:
@@ -207,40 +212,40 @@ class StorageWorker:
         closed.result()
         return True
 
-    def afterwards(self, run: Callable[[], None]) -> None:
-        """Run this in a thread when storage is closed at last; after a close() that returned False."""
+    def when_closed(self, run: Callable[[], None]) -> None:
+        """After a close() that returned False: run this in a thread as soon as storage is closed."""
         closer = self._closer
 
         def wait() -> None:
             closer.join()
             run()
 
-        _daemon(wait)
+        _start_daemon(wait)
 
     def _close_storage(self, closed: asyncio.Future[None]) -> None:
-        """In a thread of its own, for any of this may never come back."""
+        """Close storage in a thread of its own, because any of these calls may never return."""
         for thread in self._threads:
             thread.join()
         try:
             self.storage.close()
-        except Exception as error:  # whatever it is, who closes is told
-            self._answer(partial(_settle, closed, error))
+        except Exception as error:  # close() raises it
+            self._answer(partial(_resolve, closed, error))
         else:
-            self._answer(partial(_settle, closed, None))
+            self._answer(partial(_resolve, closed, None))
 
     def _answer(self, answer: Callable[[], None]) -> None:
-        """Called in a thread: run this in the loop."""
+        """In a thread: have this run in the loop."""
         self._answers.append(answer)
         self._waker.wake()
 
-    def _hand_over(self) -> None:
+    def _run_answers(self) -> None:
         while self._answers:
             self._answers.popleft()()
-        self.told()
+        self._on_answered()
 
     # In the writer thread
 
-    def _write_on(self) -> None:
+    def _run_writer(self) -> None:
         while True:
             work = [self._next_work()]
             while not self._writes.empty():
@@ -254,198 +259,148 @@ class StorageWorker:
                 commits = []
                 if item is None:
                     return
-                self._do(item)
+                self._run_job(item)
             self._commit_all(commits)
             if commits and self._writes.empty():
-                self._care(self.storage.tidy)
+                self._maintain(self.storage.tidy)
 
     def _next_work(self) -> Commit | _Job | None:
-        """Wait for work; the first time that none comes for a while storage is warmed."""
+        """Wait for work. The first time that none comes for a while, warm storage."""
         if not self._warm:
             try:
                 return self._writes.get(timeout=WARM_AFTER)
             except Empty:
                 self._warm = True
-                self._care(self.storage.warm)
+                self._maintain(self.storage.warm)
         return self._writes.get()
 
-    def _care(self, care: Callable[[], None]) -> None:
-        """Do for storage what nobody waits for."""
+    def _maintain(self, run: Callable[[], None]) -> None:
+        """Do maintenance that no caller waits for."""
         try:
-            care()
+            run()
         except StorageError:
-            pass  # the next commit will say what is wrong
+            pass  # the next commit will report it
         except Exception as error:  # without this thread nothing would be stored or refused any more
             self._answer(partial(self._report, error))
 
     def _commit_all(self, commits: list[Commit]) -> None:
         if commits:
-            self._look_at_free_disk()
-            self._run_commits(commits, lambda input: self._answer(lambda: self._tell(input)))
+            self._check_disk_if_due()
+            self._run_commits(commits, lambda input: self._answer(lambda: self._put(input)))
 
-    def _run_commits(self, commits: list[Commit], tell: Callable[[Input], None]) -> None:
-        alive = [commit for commit in commits if commit.epoch > self._failed_epoch]
-        if not alive:
+    def _run_commits(self, commits: list[Commit], put: Callable[[Input], None]) -> None:
+        valid = [commit for commit in commits if commit.epoch > self._failed_epoch]
+        if not valid:
             return
         try:
-            self.storage.commit([commit.change for commit in alive])
-        except Exception as error:  # whatever it is, nobody may believe that this was stored
-            self._failed_epoch = max(commit.epoch for commit in alive)
-            tell(CommitFailed(self._failed_epoch, str(error) if isinstance(error, StorageError) else repr(error)))
+            self.storage.commit([commit.change for commit in valid])
+        except Exception as error:  # whatever it is, nothing may be taken for stored
+            self._failed_epoch = max(commit.epoch for commit in valid)
+            put(CommitFailed(self._failed_epoch, str(error) if isinstance(error, StorageError) else repr(error)))
             if not isinstance(error, StorageError):
                 self._answer(partial(self._report, error))
         else:
-            tell(Committed([commit.ticket for commit in alive]))
+            put(Committed([commit.ticket for commit in valid]))
 
-    def _look_at_free_disk(self) -> None:
-        if time.monotonic() - self._looked_at >= FREE_LOOKED_AT_AFTER:
-            self._look_at_it_now()
+    def _check_disk_if_due(self) -> None:
+        if time.monotonic() - self._disk_checked_at >= DISK_CHECK_AFTER:
+            self._check_disk()
 
-    def _look_at_it_now(self) -> None:
+    def _check_disk(self) -> None:
+        """Compare free disk space with the limit, and tell the core when it crosses it."""
         if self._directory is None:
             return
-        self._looked_at = time.monotonic()
+        self._disk_checked_at = time.monotonic()
         try:
             low = shutil.disk_usage(self._directory).free < self._settings.min_free_disk_bytes
         except OSError:
-            low = self._low  # the commit will say what is wrong
-        if low != self._low:
-            self._low = low
-            self._answer(lambda: self._tell(DiskLow(low)))
+            low = self._disk_low  # the next commit will report what is wrong
+        if low != self._disk_low:
+            self._disk_low = low
+            self._answer(lambda: self._put(DiskLow(low)))
         if low:
-            self._answer(self._look_again_later)
+            self._answer(self._schedule_disk_check)
 
-    def _look_again_later(self) -> None:
-        """While nothing is committed nobody looks: do it for them."""
-        if not self._closed and not self._looks_again:
-            self._looks_again = True
-            self._loop.call_later(FREE_LOOKED_AT_AFTER, self._look_again)
+    def _schedule_disk_check(self) -> None:
+        """Check again later, because a full disk gets no commits that would check."""
+        if not self._closed and not self._disk_check_scheduled:
+            self._disk_check_scheduled = True
+            self._loop.call_later(DISK_CHECK_AFTER, self._check_disk_again)
 
-    def _look_again(self) -> None:
-        self._looks_again = False
-        # Not asking how long ago the last look was: timers of some loops, and on Windows, come early.
-        self._writes.put(_Job(self._look_at_it_now, lambda result, error: None))
+    def _check_disk_again(self) -> None:
+        self._disk_check_scheduled = False
+        # Whatever the time since the last check: timers of some loops, and on Windows, come early.
+        self._writes.put(_Job(self._check_disk, lambda result, error: None))
 
     def _report(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "p2pchat: storage broke its contract", "exception": error})
 
     # In either thread
 
-    def _read_on(self) -> None:
+    def _run_reader(self) -> None:
         while (job := self._reads.get()) is not None:
-            self._do(job)
+            self._run_job(job)
 
-    def _do(self, job: _Job) -> None:
+    def _run_job(self, job: _Job) -> None:
         try:
             result = job.run()
-        except BaseException as error:  # whatever it is, who asked is told
-            caught = error  # the name of an except clause ends with it
+        except BaseException as error:  # the caller gets it
+            caught = error  # Python deletes the name of an except clause at its end
             self._answer(lambda: job.done(None, caught))
         else:
             self._answer(lambda: job.done(result, None))
 
 
-def _daemon(run: Callable[[], None]) -> threading.Thread:
+def _start_daemon(run: Callable[[], None]) -> threading.Thread:
     thread = threading.Thread(target=run, name="p2pchat closer", daemon=True)
     thread.start()
     return thread
 
 
-def _settle(closed: asyncio.Future[None], error: Exception | None) -> None:
+def _resolve(closed: asyncio.Future[None], error: Exception | None) -> None:
     if closed.done():
-        return  # nobody waits any more
+        return  # close() has given up
     if error is None:
         closed.set_result(None)
     else:
         closed.set_exception(error)
 
 
-# ---- bell
-#
-# A bell that threads ring and an event loop hears.
-#
-# asyncio's own (call_soon_threadsafe) sends a byte through a pair of sockets and reads there until an exception says
-# that there is no more. Linux has a counter for that: a ring and its answer cost a third less, 20 us of each commit.
-# Elsewhere asyncio's is used.
-
-
-class LoopWaker:
-    """Has `callback` run in the loop soon after `wake()`; once for several rings, perhaps."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-        self._loop = loop
-        self._called = callback
-        self._counter = -1
-        self._lock = threading.Lock()  # a counter that was closed may be another file a moment later
-        if sys.platform == "linux" and hasattr(os, "eventfd"):
-            self._counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            loop.add_reader(self._counter, self._on_wake)
-
-    def wake(self) -> None:
-        """Called in any thread, also after close(); when the loop is closed nobody hears it."""
-        with self._lock:
-            if sys.platform == "linux" and self._counter >= 0:
-                os.eventfd_write(self._counter, 1)
-                return
-        try:
-            self._loop.call_soon_threadsafe(self._called)
-        except RuntimeError:
-            pass
-
-    def _on_wake(self) -> None:
-        if sys.platform == "linux":
-            os.eventfd_read(self._counter)
-        self._called()
-
-    def close(self) -> None:
-        """Let go of what it is made of; later rings are heard all the same."""
-        with self._lock:
-            counter, self._counter = self._counter, -1
-        if counter >= 0:
-            self._loop.remove_reader(counter)
-            os.close(counter)
-            self._loop.call_soon(self._called)  # the last ring may not have been heard
-
-
-# ---- reading
-#
-# What the core asks of storage, read in the reader thread: what comes of it is an input, however often it takes.
-#
-# Whole pages of entries come by way of driver.py, which knows when a link has room for one.
-
-
-Read = Callable[[], LookupResult | FetchResult]
+ReadResult = LookupResult | FetchResult
 
 
 class CoreReads:
-    """Reads for one core.
+    """Reads that the core requested. Each result becomes an input, however many attempts it takes.
+
+    The driver calls fetch() when a link has room for a page (PageQueue).
 
     Args:
-        put: Takes the answers.
-        tell: Takes what people are told.
-        broke: Is told of a defect: an error that no storage may raise.
+        put: Called with the results.
+        tell: Called with warnings for people.
+        on_defect: Called with an error that no storage may raise.
     """
 
     def __init__(
         self,
         node: Node,
+        disk: StorageWorker,
         settings: Settings,
         put: Callable[[Input], None],
         tell: Callable[[Effect], None],
-        broke: Callable[[BaseException], None],
+        on_defect: Callable[[BaseException], None],
     ) -> None:
-        self.disk: StorageWorker  # given by the owner's start()
         self._node = node
+        self._disk = disk
         self._settings = settings
         self._put = put
-        self._broke = broke
+        self._on_defect = on_defect
         self._loop = asyncio.get_running_loop()
-        self._rereading = ReadRetry(tell, lambda: not node.storage_works)
+        self._retry = ReadRetry(tell, core_warned=lambda: not node.storage_works)
         self._stopped = False
 
     def look_up(self, effect: Lookup) -> None:
-        """Find logs, and what else is asked of older ones."""
-        storage = self.disk.storage
+        """Find logs, and further facts of stored logs."""
+        storage = self._disk.storage
         self._read(
             effect,
             lambda: LookupResult(
@@ -458,97 +413,130 @@ class CoreReads:
         )
 
     def fetch(self, effect: Fetch) -> None:
-        """Read a page of what a link lacks."""
-        storage, most = self.disk.storage, self._settings.fetch_batches
+        """Read a page of entries that a link lacks."""
+        storage, batches = self._disk.storage, self._settings.fetch_batches
         whose = effect.conversation, effect.user
         self._read(
             effect,
-            lambda: FetchResult(effect.link, effect.ticket, *storage.fetch(*whose, effect.start, batches=most)),
+            lambda: FetchResult(effect.link, effect.ticket, *storage.fetch(*whose, effect.start, batches=batches)),
         )
 
     def stop(self) -> None:
-        """Try nothing any more that has failed."""
+        """Retry nothing any more."""
         self._stopped = True
-        self._rereading.stop()
+        self._retry.stop()
 
-    def _read(self, effect: Lookup | Fetch, read: Read) -> None:
-        self.disk.read_then(
-            read, lambda answer: self._answered(effect, answer), lambda error: self._failed(error, effect, read)
+    def _read(self, effect: Lookup | Fetch, read: Callable[[], ReadResult]) -> None:
+        self._disk.read_then(
+            read,
+            lambda result: self._on_result(effect, result),
+            lambda error: self._on_failure(error, effect, read),
         )
 
-    def _answered(self, effect: Lookup | Fetch, answer: LookupResult | FetchResult) -> None:
-        """Memory answers at once: the link gets what was read before more is, so that a slow one costs no memory."""
-        self._rereading.answered(effect)
-        if isinstance(answer, LookupResult) or self.disk.storage.durable:
-            self._put(answer)
-        else:
-            self._loop.call_soon(self._put, answer)
+    def _on_result(self, effect: Lookup | Fetch, result: ReadResult) -> None:
+        self._retry.on_success(effect)
+        if isinstance(result, LookupResult) or self._disk.storage.durable:
+            self._put(result)
+        else:  # let the link take this page before the next is read, so that a slow link costs no memory
+            self._loop.call_soon(self._put, result)
 
-    def _failed(self, error: BaseException, effect: Lookup | Fetch, read: Read) -> None:
-        """A read failed: the core waits for its answer, so try until it comes."""
+    def _on_failure(self, error: BaseException, effect: Lookup | Fetch, read: Callable[[], ReadResult]) -> None:
         if not isinstance(error, StorageError):
-            self._broke(error)
+            self._on_defect(error)
         elif isinstance(effect, Fetch) and effect.link not in self._node.links.up:
-            self._rereading.give_up(effect)
+            self._retry.cancel(effect)
             self._put(FetchResult(effect.link, effect.ticket, [], None))
         elif not self._stopped:
-            self._rereading.failed(error, effect, lambda: self._read(effect, read))
-
-
-# ---- rereading
-#
-# Reads that failed and that the core waits for: tried until they answer, and told to people once.
-#
-# The core cannot go on without the answer, and what it asked for is not lost by asking again: a database that somebody
-# holds for a moment answers soon, one that is damaged never does. So each try waits longer, up to half a minute, and
-# people hear of the first failure and of the moment when all of them have answered. While commits fail as well the core
-# says so itself (node.py), and nothing is said here.
-
-
-READ_AGAIN_AFTER = 1.0  # seconds until a failed read is tried again
-READ_AGAIN_MOST = 30.0  # seconds between tries, doubled each time
+            self._retry.schedule(error, effect, lambda: self._read(effect, read))
 
 
 class ReadRetry:
-    """Reads that have not answered yet.
+    """Retries of failed reads, which the core cannot do without.
+
+    A database that is locked for a moment answers soon, a damaged one never does. So the pause before each attempt
+    doubles, up to half a minute. People are warned of the first failure, and told when all reads have succeeded. When
+    commits fail as well the core warns of that itself, and nothing is said here.
 
     Args:
-        tell: Takes what people are told.
-        is_told: Whether the core has said that storage does not work.
+        tell: Called with warnings for people.
+        core_warned: Return whether the core has warned that storage does not work.
     """
 
-    def __init__(self, tell: Callable[[Effect], None], is_told: Callable[[], bool]) -> None:
+    def __init__(self, tell: Callable[[Effect], None], core_warned: Callable[[], bool]) -> None:
         self._loop = asyncio.get_running_loop()
         self._tell = tell
-        self._is_told = is_told
-        self._waits: dict[int, float] = {}  # seconds until the next try, by the id of the effect that asks
+        self._core_warned = core_warned
+        self._pauses: dict[int, float] = {}  # seconds until the next attempt, by the id of the effect
         self._timers: dict[int, asyncio.TimerHandle] = {}
-        self._told = False
+        self._warned = False
 
-    def failed(self, error: StorageError, effect: Effect, again: Callable[[], None]) -> None:
-        """A read failed: try it again by and by."""
-        key = id(effect)  # it lives as long as its timer does
-        wait = self._waits[key] = min(max(READ_AGAIN_AFTER, 2 * self._waits.get(key, 0.0)), READ_AGAIN_MOST)
-        self._timers[key] = self._loop.call_later(wait, again)
-        if not self._told and not self._is_told():
-            self._told = True
+    def schedule(self, error: StorageError, effect: Effect, retry: Callable[[], None]) -> None:
+        """Retry a failed read after a pause."""
+        key = id(effect)  # the timer keeps the effect alive
+        pause = self._pauses[key] = min(max(READ_RETRY_AFTER, 2 * self._pauses.get(key, 0.0)), MAX_READ_RETRY_AFTER)
+        self._timers[key] = self._loop.call_later(pause, retry)
+        if not self._warned and not self._core_warned():
+            self._warned = True
             self._tell(WarningIssued("storage", f"what is stored cannot be read, which is tried again: {error}"))
 
-    def answered(self, effect: Effect) -> None:
-        """A read has answered, whether it had failed before or not."""
-        self.give_up(effect)
-        if self._told and not self._waits:
-            self._told = False
+    def on_success(self, effect: Effect) -> None:
+        """Note that a read has succeeded, whether it had failed before or not."""
+        self.cancel(effect)
+        if self._warned and not self._pauses:
+            self._warned = False
             self._tell(WarningIssued("storage_works", "what is stored can be read again"))
 
-    def give_up(self, effect: Effect) -> None:
-        """Nobody waits for this one any more."""
-        if self._waits:
-            self._waits.pop(id(effect), None)
+    def cancel(self, effect: Effect) -> None:
+        """Forget a read: its result is not needed any more."""
+        if self._pauses:
+            self._pauses.pop(id(effect), None)
             self._timers.pop(id(effect), None)
 
     def stop(self) -> None:
-        """Try nothing any more."""
+        """Retry nothing any more."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+
+class LoopWaker:
+    """Wake-up of an event loop from threads: `callback` runs in the loop soon after wake(), once for several calls.
+
+    asyncio's own call_soon_threadsafe sends a byte through a pair of sockets, and reads there until an exception says
+    that there is no more. Linux has a counter for this (eventfd), which costs a third less, 20 us of each commit.
+    Elsewhere asyncio's is used.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._counter = -1
+        self._lock = threading.Lock()  # the number of a closed counter may be another file a moment later
+        if sys.platform == "linux" and hasattr(os, "eventfd"):
+            self._counter = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            loop.add_reader(self._counter, self._on_wake)
+
+    def wake(self) -> None:
+        """Wake the loop. Any thread may call this, also after close(); it does nothing once the loop is closed."""
+        with self._lock:
+            if sys.platform == "linux" and self._counter >= 0:
+                os.eventfd_write(self._counter, 1)
+                return
+        try:
+            self._loop.call_soon_threadsafe(self._callback)
+        except RuntimeError:
+            pass
+
+    def _on_wake(self) -> None:
+        if sys.platform == "linux":
+            os.eventfd_read(self._counter)
+        self._callback()
+
+    def close(self) -> None:
+        """Close the counter. wake() goes on to work without it."""
+        with self._lock:
+            counter, self._counter = self._counter, -1
+        if counter >= 0:
+            self._loop.remove_reader(counter)
+            os.close(counter)
+            self._loop.call_soon(self._callback)  # for a wake() that was not noticed yet

@@ -12,8 +12,8 @@ import errno
 from collections import deque
 from collections.abc import Iterable
 
+from p2pchat.client import Streams
 from p2pchat.errors import PortInUse
-from p2pchat.runtime.connections import Streams
 from p2pchat.server import Server
 
 STREAM_LIMIT_BYTES = 128 * 1024

@@ -10,7 +10,7 @@ import pytest
 
 from p2pchat import Delivered, Joined, Link, Sent, TCPPeer
 from p2pchat.core.log import LogId
-from p2pchat.runtime.connections import _reason
+from p2pchat.runtime.connections import _dial_failure
 
 
 async def test_who_comes_is_new_once_and_from_somewhere(home: Path) -> None:
@@ -59,7 +59,7 @@ async def test_why_nobody_was_reached_is_a_stable_word_too(home: Path) -> None:
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_a_dial_raises_has_a_word(error: Exception, code: str) -> None:
-    reason, word = _reason(error)
+    reason, word = _dial_failure(error)
     assert word == code and reason
 
 

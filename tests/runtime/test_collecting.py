@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from p2pchat.runtime.gc_tuning import MANY, MUCH, LinkEndCounter, gc_paused
+from p2pchat.runtime.gc_tuning import MANY_LINK_ENDS, MANY_OBJECTS, LinkEndCounter, gc_paused
 
 
 def test_garbage_is_collected_again_afterwards_also_when_it_failed() -> None:
@@ -31,7 +31,7 @@ def test_what_was_made_is_no_more_looked_through_at_once_and_is_found_when_it_is
             self.itself = self
 
     with gc_paused():
-        one, *others = [Made() for _ in range(2 * MUCH)]
+        one, *others = [Made() for _ in range(2 * MANY_OBJECTS)]
     assert any(each is one for each in gc.get_objects(generation=2))
     gone = weakref.ref(one)
     del one, others
@@ -43,7 +43,7 @@ def test_what_was_made_is_no_more_looked_through_at_once_and_is_found_when_it_is
 def test_what_a_program_has_frozen_stays_frozen() -> None:
     gc.freeze()
     with gc_paused():
-        made: list[list[int]] = [[] for _ in range(2 * MUCH)]
+        made: list[list[int]] = [[] for _ in range(2 * MANY_OBJECTS)]
     assert made and gc.get_freeze_count()
 
 
@@ -82,10 +82,10 @@ def test_what_is_there_counts_as_old_when_there_are_many_more_links_than_ever() 
     try:
         link_ends = LinkEndCounter()
         kept = Kept()
-        for _ in range(MANY - 1):
-            link_ends.began()
+        for _ in range(MANY_LINK_ENDS - 1):
+            link_ends.add()
         assert not is_old(kept)
-        link_ends.began()
+        link_ends.add()
         assert is_old(kept)
     finally:
         gc.enable()
@@ -97,12 +97,12 @@ def test_links_that_come_and_go_keep_nothing_from_being_looked_through() -> None
     gc.disable()
     try:
         link_ends = LinkEndCounter()
-        for _ in range(MANY):
-            link_ends.began()
+        for _ in range(MANY_LINK_ENDS):
+            link_ends.add()
         kept = Kept()
-        for _ in range(3 * MANY):
-            link_ends.ended()
-            link_ends.began()
+        for _ in range(3 * MANY_LINK_ENDS):
+            link_ends.remove()
+            link_ends.add()
         assert not is_old(kept)
     finally:
         gc.enable()

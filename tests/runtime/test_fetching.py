@@ -39,31 +39,31 @@ class Reads:
 def test_pages_of_one_link_are_read_one_after_the_other_and_those_of_others_meanwhile() -> None:
     reads = Reads()
     for effect in (page(1, 1), page(1, 2), page(2, 3), page(1, 4)):
-        reads.fetching.ask(effect)
+        reads.fetching.add(effect)
     assert reads.begun == [(1, 1), (2, 3)]
-    reads.fetching.answered(1)
-    reads.fetching.answered(1)
+    reads.fetching.on_answered(1)
+    reads.fetching.on_answered(1)
     assert reads.begun[2:] == [(1, 2), (1, 4)]
 
 
 def test_nothing_is_read_for_a_link_without_room_until_it_has_some() -> None:
     reads = Reads()
     reads.stuffed = {1}
-    reads.fetching.ask(page(1, 1))
-    reads.fetching.go_on()
+    reads.fetching.add(page(1, 1))
+    reads.fetching.resume()
     assert reads.begun == []
     reads.stuffed.clear()
-    reads.fetching.go_on()
+    reads.fetching.resume()
     assert reads.begun == [(1, 1)]
 
 
 def test_what_is_not_read_for_a_link_that_has_ended_is_said() -> None:
     reads = Reads()
-    reads.fetching.ask(page(1, 1))
-    reads.fetching.ask(page(1, 2))
-    assert reads.fetching.gone(1) == [page(1, 2)]
-    reads.fetching.answered(1)
-    assert (reads.begun, reads.fetching.gone(1)) == ([(1, 1)], [])
+    reads.fetching.add(page(1, 1))
+    reads.fetching.add(page(1, 2))
+    assert reads.fetching.remove(1) == [page(1, 2)]
+    reads.fetching.on_answered(1)
+    assert (reads.begun, reads.fetching.remove(1)) == ([(1, 1)], [])
 
 
 def stop_reading(peer: TCPPeer) -> None:

@@ -22,7 +22,7 @@ def test_reading_stops_above_the_limit_and_goes_on_when_half_of_it_is_durable() 
         book.add(commit(ticket, entries))
         assert (book.paused, said) == ((False, []) if ticket < 2 else (True, [True]))
     for ticket, (still, told) in enumerate([(True, [True]), (False, [True, False]), (False, [True, False])]):
-        assert len(book.answered(ticket).batches[0].raws) == (60, 40, 1)[ticket]
+        assert len(book.remove(ticket).batches[0].raws) == (60, 40, 1)[ticket]
         assert (book.paused, said) == (still, told)
 
 
@@ -32,9 +32,9 @@ def test_what_is_said_here_never_stops_reading_and_is_own_until_it_is_durable() 
     book.add(commit(1, 1000, own=True))
     book.add(commit(2, 1, own=True))
     assert (book.own, book.paused) == (2, False)
-    book.answered(1)
+    book.remove(1)
     assert (book.own, bool(book)) == (1, True)
-    book.answered(2)
+    book.remove(2)
     assert (book.own, bool(book), said) == (0, False, [])
 
 
@@ -44,7 +44,7 @@ def test_a_failure_takes_away_what_is_of_its_epoch_or_older_and_reading_goes_on(
     for ticket, epoch in ((1, 0), (2, 1), (3, 2)):
         book.add(commit(ticket, 50, epoch=epoch))
     book.add(commit(4, 1, own=True, epoch=1))
-    book.failed(1)
+    book.fail(1)
     assert (book.own, said, bool(book)) == (0, [True, False], True)
-    book.answered(3)
+    book.remove(3)
     assert not book

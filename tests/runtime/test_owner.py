@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
+from p2pchat.client import Streams
 from p2pchat.config import Settings
 from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
@@ -24,8 +25,8 @@ from p2pchat.core.records import Change, Position, Start, Stretch
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.resources import PeerResources, contexts
-from p2pchat.runtime.connections import Streams, Transport
-from p2pchat.runtime.recent import MOST_BYTES, MOST_ENTRIES, EntrySpan, RecentEntries, spans_of
+from p2pchat.runtime.connections import Transport
+from p2pchat.runtime.recent import MAX_BYTES, MAX_ENTRIES, EntrySpan, RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import StorageWorker
 from p2pchat.server import Server
 from p2pchat.storage.memory import MemoryStorage
@@ -429,8 +430,8 @@ async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its
     net: Mesh, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pchat.runtime.driver.FINISH_TIMEOUT", 0.1)
-    monkeypatch.setattr("p2pchat.runtime.driver.LEAVE_WITHIN", 0.2)
-    monkeypatch.setattr("p2pchat.runtime.driver.LEAST", 0.1)
+    monkeypatch.setattr("p2pchat.runtime.driver.STOP_TIMEOUT", 0.2)
+    monkeypatch.setattr("p2pchat.runtime.driver.MIN_CLOSE_TIMEOUT", 0.1)
     peer = await join(net, "cyd", storage)
     await peer.broadcast("accepted")
     warnings = peer.events(Warned)
@@ -522,8 +523,7 @@ async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -
 
 async def test_the_owner_hears_in_the_same_turn_that_answers_are_there(storage: GatedStorage) -> None:
     told = list[object]()
-    disk = StorageWorker(storage, Settings(), None, told.append)
-    disk.told = lambda: told.append("all")
+    disk = StorageWorker(storage, Settings(), None, told.append, lambda: told.append("all"))
     await until(lambda: told)  # its first look at the free disk
     for ticket in (1, 2):
         told.clear()
@@ -614,10 +614,10 @@ def test_recent_finds_the_run_of_a_place() -> None:
 def test_recent_forgets_the_oldest_and_what_lies_before_a_hole() -> None:
     recent = RecentEntries(newest=0)
     for number in range(3):
-        recent.add(run(1 + number * MOST_ENTRIES // 2, MOST_ENTRIES // 2))
+        recent.add(run(1 + number * MAX_ENTRIES // 2, MAX_ENTRIES // 2))
     assert recent.after(0) is None
-    assert recent.after(MOST_ENTRIES // 2) is not None
-    recent.add(run(recent.newest + 1, 1, size=MOST_BYTES))  # alone above the limit: kept, for it is what is read next
+    assert recent.after(MAX_ENTRIES // 2) is not None
+    recent.add(run(recent.newest + 1, 1, size=MAX_BYTES))  # alone above the limit: kept, for it is what is read next
     assert recent.after(recent.newest - 1) is not None
     recent.skip(recent.newest + 5)
     assert recent.after(recent.newest - 1) is None

@@ -21,13 +21,13 @@ from tests.stepping import SteppedLoop, after_each_step, open_sockets
 async def test_who_comes_in_the_moment_of_the_end_is_not_left_open() -> None:
     connections = ConnectionManager(
         TCPTransport(), Settings(), server_context=server_context(Identity.generate()), client_context=client_context(),
-        tell=lambda input: None,
+        put=lambda input: None,
     )  # fmt: skip
     came: list[asyncio.StreamWriter] = []
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         came.append(writer)
-        connections._accepted(reader, writer, "127.0.0.1")  # before its task has run a step everything ends
+        connections._on_accepted(reader, writer, "127.0.0.1")  # before its task has run a step everything ends
         await connections.cut_all()
 
     async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
@@ -48,7 +48,7 @@ class Connecting:
         self.news = asyncio.Event()
         self.ada, self.bob = (
             ConnectionManager(
-                TCPTransport(), Settings(), server_context=SERVER, client_context=CLIENT, tell=self._teller(told)
+                TCPTransport(), Settings(), server_context=SERVER, client_context=CLIENT, put=self._teller(told)
             )
             for told in self.told.values()
         )
