@@ -62,7 +62,7 @@ sys.stdin.read()"""
 FLOOD = """\
 import asyncio, sys
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
-from p2pchat.discovery import SERVICE_TYPE, describe
+from p2pchat.discovery import SERVICE_TYPE, txt_record
 async def main():
     async with AsyncZeroconf() as zeroconf:
         for number in range(300):

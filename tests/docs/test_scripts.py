@@ -89,7 +89,7 @@ def test_every_exit_code_is_explained() -> None:
 
 
 def test_every_code_of_a_warning_is_explained() -> None:
-    made = re.compile(r"(?:Warned\(|_warn\()\s*(?:code=)?\"(\w+)\"")
+    made = re.compile(r"(?:Warned\(|WarningIssued\(|_warn\()\s*(?:code=)?\"(\w+)\"")
     used = {code for path in Path(ROOT / "p2pchat").rglob("*.py") for code in made.findall(path.read_text("utf-8"))}
     listed = {code for cell in first_cells("code of a warning | meaning") for code in re.findall(r"`(\w+)`", cell)}
     assert listed == used | {Undelivered.code}
