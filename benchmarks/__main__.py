@@ -1,4 +1,4 @@
-"""python -m benchmarks: run the works, print the table. Asserts nothing; exit code 1 when a work could not be done."""
+"""Command `python -m benchmarks`: run the works and print the table. Exit code 1 when a work failed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
 WORKS = ("floor", "startup", "durable", "delivered", "catchup", "meshing", "frames", "idle", "crowded", "search")
-ALONE = ("web", "databases")  # only where they are named: they take minutes, and need an extra or servers
-NEEDED_GIB = 0.002  # for each thousand entries: two databases of 300 bytes an entry, their logs, and air
+ALONE = ("web", "databases")  # run only if named: they take minutes, and need an extra or servers
+NEEDED_GIB = 0.002  # per thousand entries: two databases with 300 bytes per entry, their logs, and a reserve
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     common_arguments(parser, WORKS + ALONE)
-    parser.add_argument("--entries", type=int, default=1_000_000, help="of the history a newcomer fetches")
-    parser.add_argument("--messages", type=int, default=100_000, help="a round of the durable works and of frames")
-    parser.add_argument("--rounds", type=int, default=3, help="of each of these; the median counts")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="entries in the history that a newcomer fetches")
+    parser.add_argument(
+        "--messages", type=int, default=100_000, help="messages in a round of the durable works and of frames"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each of these; the median counts")
     parser.add_argument("--singles", type=int, default=1_000, help="messages sent one at a time")
-    parser.add_argument("--peers", type=int, default=32, help="in the mesh")
-    parser.add_argument("--links", type=int, default=200, help="idle ones whose memory is measured")
+    parser.add_argument("--peers", type=int, default=32, help="peers in the mesh")
+    parser.add_argument("--links", type=int, default=200, help="idle links whose memory is measured")
     parser.add_argument("--crowd", type=int, default=5_000, help="users that a crowded peer knows, 10 or more")
-    parser.add_argument("--users", type=int, default=2_000, help="with a WebSocket, of `web`")
+    parser.add_argument("--users", type=int, default=2_000, help="users with a WebSocket, for `web`")
     chosen = parser.parse_args(given)
     unknown = [work for work in chosen.work if work not in WORKS + ALONE]
     if unknown:
@@ -39,12 +41,12 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
         or chosen.crowd < 10
         or chosen.users < 2
     ):
-        parser.error("sizes begin at 1, a mesh at 2 peers, a gateway at 2 users, a crowd at 10")
+        parser.error("sizes are at least 1; a mesh has at least 2 peers, a gateway 2 users, a crowd 10")
     return chosen
 
 
 def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Row], list[str]]:
-    """Run the works in order; return their rows, and a sentence for each that failed."""
+    """Run the works in order. Return their rows, and a sentence for each that failed."""
     setting = Setting(
         directory, messages=chosen.messages, rounds=chosen.rounds, singles=chosen.singles, entries=chosen.entries,
         peers=chosen.peers, links=chosen.links, crowd=chosen.crowd, users=chosen.users,
@@ -64,7 +66,7 @@ def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Row], lis
 
 def report(chosen: argparse.Namespace, directory: Path) -> int:
     if free_gib(directory) < chosen.entries / 1000 * NEEDED_GIB:
-        print(f"not enough disk at {directory.parent} for {chosen.entries} entries: take fewer with --entries")
+        print(f"not enough disk at {directory.parent} for {chosen.entries} entries: use a smaller --entries")
         return 1
     about = machine(directory)
     show(about)

@@ -1,8 +1,8 @@
-"""A newcomer fetches a long history from a peer that holds it, in two processes; then that peer is started again.
+"""Catching up: a newcomer fetches a long history from a peer, in two processes; then that peer is restarted.
 
-The same history twice: written in batches, and written one message at a time. The clock begins when the newcomer is
-told the endpoint and stops when the writer has it acknowledged as durable to the last entry. Memory is what either
-process ever had (VmHWM), and the newcomer's growth from a fifth of the way to the end.
+The same history is measured twice: written in batches, and written one message at a time. The clock starts when the
+newcomer gets the endpoint and stops when the writer knows that the last entry is durable. Memory is the peak of either
+process (VmHWM), and the newcomer's growth from a fifth of the way to the end.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from benchmarks.stored import last_of
 from benchmarks.workers import Channel, Worker, peak_kib, resident_kib, settle
 
 STARTS = 3
-LOOK = 0.05  # seconds between looks at memory
+LOOK = 0.05  # seconds between two readings of the memory
 
 
 async def hold(channel: Channel, data: str, last: str) -> None:
-    """Worker: the peer with the history. Says when a newcomer holds entry `last`, and what memory that took."""
+    """Run as a worker: the peer with the history. Report when a newcomer holds entry `last`, and the memory used."""
     from p2pchat import TCPPeer
 
     async with TCPPeer(data=data) as peer:
@@ -37,7 +37,7 @@ async def hold(channel: Channel, data: str, last: str) -> None:
 
 
 async def fetch(channel: Channel, data: str) -> None:
-    """Worker: the newcomer. Dials when told to; says what memory it had, and when."""
+    """Run as a worker: the newcomer. Dial when told to; report its memory over time."""
     from p2pchat import TCPPeer
 
     async with TCPPeer(data=data, name="newcomer") as peer:
@@ -73,7 +73,7 @@ async def _watch() -> None:
 
 
 async def start(channel: Channel, data: str) -> None:
-    """Worker: start a peer with everything stored; how long until ready, and of that opening and loading the store."""
+    """Run as a worker: start a peer with everything stored. Report the time until ready, and for opening the store."""
     from p2pchat import TCPPeer
 
     begun = time.perf_counter()
@@ -106,9 +106,10 @@ def _fetched(setting: Setting, name: str, one_by_one: bool) -> list[Row]:
 
 
 def fetched(home: Path, data: str, last: str, entries: int) -> tuple[float, dict[str, Any], dict[str, Any]]:
-    """Let a newcomer fetch so many entries that the profile at `data` holds; its user's last is `last`.
+    """Let a newcomer fetch the `entries` of the profile at `data`, whose user's last entry is `last`.
 
-    Returns: the seconds it took, and what the holder and the newcomer said of themselves.
+    Returns:
+        The seconds it took, and the reports of the holder and the newcomer.
     """
     with (
         Worker("catchup.hold", home=home, data=data, last=last) as holder,
@@ -123,7 +124,7 @@ def fetched(home: Path, data: str, last: str, entries: int) -> tuple[float, dict
         newcomer.put({"entries": entries})
         got = newcomer.get()
     if got["newest"] != last:
-        raise RuntimeError("the newcomer's history does not end where the writer's does")
+        raise RuntimeError("the newcomer's history does not end with the writer's last entry")
     return max(held["ended"], got["ended"]) - begun, held, got
 
 
@@ -156,7 +157,7 @@ def run(setting: Setting) -> list[Row]:
 
 
 def restarted(setting: Setting) -> list[Row]:
-    """Make such a history, then measure starts only."""
+    """Create such a history, then measure only starts."""
     home = setting.directory / "one-by-one"
     home.mkdir()
     asked = {"data": str(home / "writer"), "entries": setting.entries, "one_by_one": True}

@@ -1,13 +1,13 @@
-"""python -m benchmarks.compare REV: is p2pchat slower or quicker than it was at REV? Asserts nothing.
+"""Command `python -m benchmarks.compare REV`: compare the speed with that of an older revision.
 
     python -m benchmarks.compare main                     # or: poe bench-compare main; about 3 minutes
     python -m benchmarks.compare HEAD~20 durable catchup --rounds 9 --json found.json
 
-Both revisions run the benchmarks of now, each in processes of its own, in turn (A B A B), with the same Python and the
-same libraries. What an older revision cannot do yet is left out, with the reason. Of each figure the median of both
-stands there, half the distance between their lowest and highest round, and how now relates to then. "worse" and
-"better" stand where the rounds do not overlap at all: with five of each, chance does that once in a hundred figures.
-CPU is what all processes used together; on a busy machine it is to be believed before any time.
+Both revisions run the current benchmarks, each in its own processes, in turn (A B A B), with the same Python and the
+same libraries. Works that an older revision cannot do are left out, with the reason. Each figure has the median of
+both, half the distance between the lowest and highest round, and the ratio of new to old. It is marked "worse" or
+"better" if the rounds do not overlap at all: with five of each, chance does that once in a hundred figures. CPU is the
+time used by all processes together; on a busy machine, trust it more than any elapsed time. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks.results import middle, shown
 from benchmarks.trees import NoTree, Tree, old_tree, tree_of_now
 from benchmarks.workers import ROOT, WorkFailed
 
-# What a round of each takes of the sizes that were asked for: two or three seconds, most of it starting processes.
+# The share of the requested sizes in one round of each work: two or three seconds, mostly for starting processes.
 WORKS: dict[str, tuple[str, ...]] = {
     "durable": ("messages",),
     "delivered": ("singles",),
@@ -38,14 +38,14 @@ WORKS: dict[str, tuple[str, ...]] = {
     "idle": ("links",),
     "meshing": ("peers",),
 }
-FEWEST = 3  # rounds: of fewer nothing can be said to be worse
+FEWEST = 3  # rounds: fewer cannot show that anything is worse
 STARTS = 2  # of each kind in a round of `startup`
 WORK_WIDTH = 68
 
 
 @dataclass(slots=True)
 class Figure:
-    """One figure, as the rounds of both revisions gave it."""
+    """One figure, with the rounds of both revisions."""
 
     work: str
     unit: str
@@ -54,12 +54,12 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        """Now to then; 0.0 where one of them is nothing."""
+        """Return the ratio of new to old; 0.0 if one of them is 0."""
         return middle(self.now) / middle(self.base) if middle(self.base) else 0.0
 
     @property
     def mark(self) -> str:
-        """Return worse or better where no round of the one reaches into those of the other, "" elsewhere."""
+        """Return "worse" or "better" if the rounds do not overlap, else ""."""
         if min(len(self.base), len(self.now)) < FEWEST:
             return ""
         if max(self.now) < min(self.base):
@@ -70,7 +70,7 @@ class Figure:
 
     @property
     def more_is_better(self) -> bool:
-        """Rates should be high; times and memory low."""
+        """Return whether a unit is a rate; times and memory should be low."""
         return self.unit.endswith("/s")
 
     def to_json(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Figure:
 
 
 def compare(work: str, trees: Sequence[Tree], setting: dict[str, Any], rounds: int, home: Path) -> list[Figure]:
-    """Run a work in both trees in turn. Raises CannotCompare when one of them cannot do it."""
+    """Run a work in both trees in turn. Raises CannotCompare if one of them cannot do it."""
     figures: dict[str, Figure] = {}
     for number in range(rounds):
         for tree in trees:
@@ -104,7 +104,7 @@ def _add(figures: dict[str, Figure], side: str, work: str, unit: str, value: flo
 
 
 class CannotCompare(Exception):
-    """One of the two cannot do a work."""
+    """One of the two revisions cannot do a work."""
 
     def __init__(self, tree: Tree, reason: str) -> None:
         super().__init__(reason)
@@ -120,12 +120,12 @@ def print_figure(figure: Figure) -> None:
 
 
 def _spread(values: list[float]) -> str:
-    """Return half the distance between lowest and highest, of the median."""
+    """Return half the distance between lowest and highest, relative to the median."""
     return f"±{50 * (max(values) - min(values)) / middle(values):.0f}%" if middle(values) else ""
 
 
 def progress(words: str) -> None:
-    """Say on a terminal what goes on; "" takes it away."""
+    """Show the current step on a terminal; "" removes it."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
 
@@ -133,27 +133,27 @@ def progress(words: str) -> None:
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("revision", metavar="REV", help="what git knows: a commit, a branch, a tag, HEAD~3")
+    parser.add_argument("revision", metavar="REV", help="a revision that git knows: a commit, a branch, a tag, HEAD~3")
     parser.add_argument("work", nargs="*", metavar="WORK", help=f"only these: {', '.join(WORKS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="of each work, for each of the two")
-    parser.add_argument("--dir", type=Path, help="a directory on a disk (default: the place of temporary files)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too, every round of it")
-    parser.add_argument("--messages", type=int, default=50_000, help="a round of durable and frames")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each work, for each of the two")
+    parser.add_argument("--dir", type=Path, help="a directory on a disk (default: the directory for temporary files)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all results there, with every round")
+    parser.add_argument("--messages", type=int, default=50_000, help="messages in a round of durable and frames")
     parser.add_argument("--singles", type=int, default=300, help="messages sent one at a time")
-    parser.add_argument("--entries", type=int, default=50_000, help="of the history a newcomer fetches")
-    parser.add_argument("--peers", type=int, default=16, help="in the mesh")
-    parser.add_argument("--links", type=int, default=60, help="idle ones whose memory is measured")
+    parser.add_argument("--entries", type=int, default=50_000, help="entries in the history that a newcomer fetches")
+    parser.add_argument("--peers", type=int, default=16, help="peers in the mesh")
+    parser.add_argument("--links", type=int, default=60, help="idle links whose memory is measured")
     chosen = parser.parse_args(given)
     unknown = [work for work in chosen.work if work not in WORKS]
     if unknown:
         parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(WORKS)}")
     if min(chosen.messages, chosen.rounds, chosen.singles, chosen.entries, chosen.links) < 1 or chosen.peers < 2:
-        parser.error("sizes and rounds begin at 1, a mesh at 2 peers")
+        parser.error("sizes and rounds are at least 1; a mesh has at least 2 peers")
     return chosen
 
 
 def report(chosen: argparse.Namespace, home: Path, repository: Path) -> int:
-    """Compare, print, and write the file; return the exit code."""
+    """Compare, print, and write the file. Return the exit code."""
     trees = [old_tree(repository, chosen.revision, home), tree_of_now(repository, home)]
     about = {tree.name: tree.words for tree in trees} | _machine(home)
     for name, words in about.items():

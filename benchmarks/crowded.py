@@ -1,8 +1,8 @@
-"""One peer that knows many: a group of 256, thousands of users, addresses and conversations.
+"""A peer that knows many users: a group of 256, thousands of users, addresses and conversations.
 
-Two peers are made, in step: half of their conversations are groups of both, the other half direct ones of each with
-users who are no longer there. Everybody known has written to the room. Then one of them is started beside the other,
-through a relay that counts bytes, and does what people do.
+Two peers are created in step. Half of their conversations are groups of both, the other half direct conversations of
+each with users who have gone. Every known user has written to the room. Then one peer is started while the other runs,
+connected through a relay that counts bytes, and carries out commands that people type.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from benchmarks.results import Row, Setting, middle, shown
 from benchmarks.workers import Channel, Worker, resident_kib
 
 USERS, ADDRESSES, CONVERSATIONS, MEMBERS = 5_000, 4_000, 10_000, 256
-RUN = "0123456789abcdef"  # in which all of them wrote
-TIMES = 9  # a command is given so often; the median counts
-IN_STEP_FOR = 0.2  # seconds without a byte after everything is compared: the link is quiet
+RUN = "0123456789abcdef"  # the time span in which all of them wrote
+TIMES = 9  # repetitions of a command; the median counts
+IN_STEP_FOR = 0.2  # seconds without a byte after everything is compared make a quiet link
 
-Took = tuple[float, float]  # seconds by the clock on the wall, and of a processor in this process
+Took = tuple[float, float]  # elapsed seconds, and CPU seconds of this process
 
 
 class _Writer(NamedTuple):
-    """Somebody who writes into both profiles."""
+    """A user who writes into both profiles."""
 
     id: str
     sign: Callable[[bytes], bytes]
 
 
 class _Crowd:
-    """What both profiles hold alike: users who are no longer there, and groups of the two peers.
+    """The data that both profiles share: users who have gone, and groups of the two peers.
 
-    What they wrote has the same time in both, else it would be a fork.
+    Their entries have the same times in both profiles, otherwise they would be forks.
     """
 
     def __init__(self, ada: _Writer, bob: str, users: int, groups: int, members: int) -> None:
@@ -67,7 +67,7 @@ def _somebody() -> _Writer:
 async def make(
     channel: Channel, ada: str, bob: str, users: int, addresses: int, conversations: int, members: int
 ) -> None:
-    """Worker: make both profiles, each with all of it."""
+    """Run as a worker: create both profiles with all their data."""
     from p2pchat import TCPPeer
     from p2pchat.identity.profile import Profile
 
@@ -83,7 +83,7 @@ async def make(
 
 
 def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
-    """Put all of it into a profile: what these people wrote to the room, letters to its user, groups, addresses."""
+    """Fill a profile: room messages of these people, direct messages to its user, groups, addresses."""
     from p2pchat.core.log import Entry
     from p2pchat.core.records import Address, Change, KnownUser
     from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
@@ -112,7 +112,7 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
 
 
 def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any:
-    """Return the change that keeps one entry, a log of its own."""
+    """Return the change that stores one entry in its own log."""
     from p2pchat.core.log import Batch, LogId, encode_entry, extend_chain, first_chain, head_message
     from p2pchat.core.records import Change, KnownConversation, NewLog
 
@@ -125,7 +125,7 @@ def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any
 
 
 def _shown(change: Any, place: int) -> Any:
-    """Return that change with a place for its entry in what a profile shows."""
+    """Return that change, with a place for its entry in the history of a profile."""
     from p2pchat.core.records import Stretch
 
     batch = change.batches[0]
@@ -134,7 +134,7 @@ def _shown(change: Any, place: int) -> Any:
 
 
 async def hold(channel: Channel, data: str) -> None:
-    """Worker: the other peer, which is there already."""
+    """Run as a worker: the other peer, which is already running."""
     from p2pchat import TCPPeer
 
     async with TCPPeer(data=data) as peer:
@@ -143,7 +143,7 @@ async def hold(channel: Channel, data: str) -> None:
 
 
 class _Relay:
-    """Passes everything on, and counts it."""
+    """A relay that forwards everything and counts the bytes."""
 
     def __init__(self, to: str) -> None:
         host, _, port = to.rpartition(":")
@@ -171,12 +171,12 @@ class _Relay:
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:
-            pass  # an end of it is an end
+            pass  # one end has closed: so has the relay
         writer.close()
 
 
 async def use(channel: Channel, data: str, endpoint: str) -> None:
-    """Worker: start the peer, link with the other one, and give the commands."""
+    """Run as a worker: start the peer, link with the other one, and run the commands."""
     async with started_and_linked(data, endpoint) as (peer, found):
         crowd = peer.group("crowd")
         found |= {"users": len(peer.users()), "conversations": len(peer.conversations())}
@@ -190,8 +190,9 @@ async def use(channel: Channel, data: str, endpoint: str) -> None:
 async def started_and_linked(data: str, endpoint: str) -> AsyncIterator[tuple[Any, dict[str, Any]]]:
     """Start a peer, and link it with another through a relay that counts.
 
-    Yields: the peer, and `started` and `linked` (as Took), `bytes` of the link until no more passed, and how many KiB
-    this process grew by the start.
+    Yields:
+        The peer; `started` and `linked` (as Took); `bytes` of the link until it was quiet; and by how many KiB this
+        process grew with the start.
     """
     from p2pchat import TCPPeer
 
@@ -216,7 +217,7 @@ def _since(begun: Took) -> Took:
 
 
 async def _quiet(peer: Any, relay: _Relay) -> None:
-    """Wait until all is compared and nothing more passes."""
+    """Wait until everything is compared and no more bytes pass."""
     while True:
         remotes = peer._driver.node.sync.context.remotes.values()
         compared = any(remote.all_compared for remote in remotes)
@@ -231,7 +232,7 @@ async def _middle_of(measure: Callable[[], Awaitable[Took]]) -> Took:
 
 
 async def _add_and_remove(group: Any) -> Took:
-    """Return how long it took to add somebody; then they are removed again."""
+    """Return how long it took to add a member, and remove the member again."""
     from p2pchat.identity.names import base32
 
     user = base32("ab" * 32)
@@ -243,7 +244,7 @@ async def _add_and_remove(group: Any) -> Took:
 
 
 def _command(peer: Any, line: str) -> Callable[[], Awaitable[Took]]:
-    """Return what gives a typed command and measures until its answer is written."""
+    """Return a function that runs a typed command and measures until its answer is written."""
     from p2pchat.commands.display import Display
     from p2pchat.commands.session import Session
 
@@ -259,7 +260,7 @@ def _command(peer: Any, line: str) -> Callable[[], Awaitable[Took]]:
 
 
 class _Nowhere:
-    """Takes lines and keeps none."""
+    """Output that discards its lines."""
 
     async def write(self, text: str) -> None:
         pass
@@ -293,6 +294,6 @@ def run(setting: Setting) -> list[Row]:
 
 
 def _row(work: str, took: Took, unit: str, goal: str, note: str = "") -> Row:
-    """Return a time with what of it this process had a core: the rest it waited, for others or for the disk."""
+    """Return a time, with the share in which this process had a core; the rest is waiting for others or the disk."""
     wall, processor = (seconds * (1000 if unit == "ms" else 1) for seconds in took)
     return Row(work, wall, unit, goal, f"processor {shown(processor)} {unit}", note)

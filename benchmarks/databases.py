@@ -1,7 +1,7 @@
-"""The same peer with each kind of database: how many messages a second are accepted, many at once and one by one.
+"""Accepted messages per second with each kind of database, many at once and one by one.
 
-Each server is one of its own, on the same disk as the files, as durable as it is made: MariaDB and PostgreSQL are left
-out where they are not installed. What is measured is one peer alone; what others do with it is in `durable`.
+Each server is started for the benchmark, on the same disk as the SQLite files and just as durable. MariaDB and
+PostgreSQL are left out if they are not installed. One peer alone is measured; `durable` measures delivery.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from statistics import median
 from benchmarks.results import Row, Setting, shown, spread, text
 from benchmarks.workers import Channel, Worker, settle
 
-AT_ONCE = 1_000  # texts of one send_many
-PART = 10  # of the messages of other works: one disk serves three databases here
+AT_ONCE = 1_000  # texts in one send_many
+PART = 10  # of the messages of other works, because one disk serves three databases here
 
 
 async def write(channel: Channel, data: str, db: str, messages: int, singles: int, rounds: int) -> None:
-    """Worker: write to the room of nobody else, so that accepted means kept, and nothing more."""
+    """Run as a worker: write to an empty room, so that accepted means stored and nothing more."""
     from p2pchat import Settings, TCPPeer
 
     async with TCPPeer(data=data, db=db or None, settings=Settings(start_timeout=0.0)) as peer:
@@ -49,7 +49,7 @@ def _url(kind: str, directory: Path) -> Iterator[str]:
     if kind == "SQLite":
         yield ""
         return
-    place = tempfile.mkdtemp(prefix="p2p", dir=directory)  # beside ours, which lets no other account in
+    place = tempfile.mkdtemp(prefix="p2p", dir=directory)  # not in our directory, which no other account may enter
     server = KINDS[kind.casefold()](Path(place), durable=True)
     try:
         server.make()
@@ -60,7 +60,7 @@ def _url(kind: str, directory: Path) -> Iterator[str]:
 
 
 def run(setting: Setting) -> list[Row]:
-    """Measure one kind after the other."""
+    """Measure one kind of database after the other."""
     from tests.databases.servers import KINDS
 
     rows: list[Row] = []

@@ -1,6 +1,6 @@
-"""From `send` to *delivered*, one message at a time, against the least it can cost: two commits and a round trip.
+"""Latency from `send` to *delivered*, one message at a time, compared with two commits and a round trip.
 
-Both are measured in the same run, in slices that take turns, for a disk is not equally quick all the time.
+Both are measured in the same run, in alternating slices, because a disk is not equally fast all the time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SLICES = 5
 
 
 async def write(channel: Channel, data: str, endpoint: str, directory: str, port: int, messages: int) -> None:
-    """Worker: measure all three in turn."""
+    """Run as a worker: measure all three in turn."""
     from p2pchat import TCPPeer
 
     commits, trips = Commits(Path(directory) / "commits.db"), RoundTrips(port)
@@ -34,7 +34,7 @@ async def write(channel: Channel, data: str, endpoint: str, directory: str, port
         for _ in range(SLICES):
             committed += commits.measure(each // 2 + 1)
             tripped += trips.measure(each // 2 + 1)
-            await asyncio.sleep(0.05)  # what the peer put off meanwhile is not the next message's
+            await asyncio.sleep(0.05)  # let the peer finish postponed work, which is not part of the next message
             worked -= time.process_time()
             for i in range(each):
                 begun = time.perf_counter()
@@ -50,7 +50,7 @@ async def write(channel: Channel, data: str, endpoint: str, directory: str, port
 
 
 def run(setting: Setting) -> list[Row]:
-    """Measure, and put the ratio to the floor beside it."""
+    """Measure, and add the ratio to the floor."""
     home = setting.directory / "delivered"
     home.mkdir()
     with (

@@ -1,4 +1,4 @@
-"""Where the benchmarks keep their files: what kind of file system that is, and a clear no to one that is memory."""
+"""Directories for benchmark files: the kind of file system, and an error if it is in memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 
 
 class NoDisk(Exception):
-    """Durable work was asked for where nothing is durable."""
+    """A durable work was requested where nothing is durable."""
 
 
 def file_system(path: Path) -> str:
-    """Return the type of the file system a path is on, e.g. ext4; "unknown" where the system does not say."""
+    """Return the type of the file system of a path, e.g. ext4; "unknown" if the system does not say."""
     if sys.platform == "darwin":
         return _ask_mount(path)
     try:
@@ -53,17 +53,16 @@ def check_durable(path: Path) -> str:
     kind = file_system(path)
     if kind in IN_MEMORY:
         raise NoDisk(
-            f"{path} is on {kind}, which is memory: durable work measured there would be a lie; "
-            "name a directory on a disk with --dir"
+            f"{path} is on {kind}, which is memory, so nothing there is durable: name a directory on a disk with --dir"
         )
     return kind
 
 
 @contextmanager
 def workplace(above: Path | None) -> Iterator[Path]:
-    """Make a directory on a disk below `above`, and remove it at the end.
+    """Create a directory on a disk below `above`, and remove it at the end.
 
-    None is the system's place for temporary files or, when that is memory, the current directory.
+    None means the system's directory for temporary files or, if that is in memory, the current directory.
     """
     places = [above] if above else [Path(tempfile.gettempdir()), Path.cwd()]
     for place in places[:-1]:

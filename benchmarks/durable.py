@@ -1,7 +1,7 @@
-"""Durable and acknowledged from one process to another: on the writer's disk, on the reader's disk, and told back.
+"""Durable and acknowledged messages from one process to another: stored by writer and reader, and acknowledged.
 
-The clock stops when the last message is *delivered*. The reader's program takes every message too, and a round in
-which it was not handed exactly what was written fails.
+The clock stops when the last message is *delivered*. The reader's program takes every message too, and a round fails if
+the program did not get exactly the messages that were written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Took(NamedTuple):
 
 
 async def read(channel: Channel, data: str) -> None:
-    """Worker: a peer whose program takes every message; says after each question how many it has been handed."""
+    """Run as a worker: a peer whose program takes every message; answer each question with the number taken."""
     from p2pchat import Message, TCPPeer
 
     async with TCPPeer(data=data, name="reader") as peer:
@@ -49,7 +49,7 @@ async def read(channel: Channel, data: str) -> None:
 
 
 async def write(channel: Channel, data: str, endpoint: str) -> None:
-    """Worker: a peer that writes so many messages in the way that is asked for, and says how long it took."""
+    """Run as a worker: a peer that writes the given number of messages in the given way, and reports the time."""
     from p2pchat import TCPPeer
 
     async with TCPPeer(0, endpoint, data=data, name="writer") as peer:
@@ -83,7 +83,7 @@ def run(setting: Setting) -> list[Row]:
                     far.put({"messages": handed})
                     read = far.get()
                     if read["handed"] != handed:
-                        raise WorkFailed("durable.read was handed more than was written")
+                        raise WorkFailed("durable.read got more messages than were written")
                     took[way].append(Took(wrote["seconds"], wrote["cpu"], read["cpu"] - read_cpu))
                     read_cpu = read["cpu"]
     return _rows(setting, took)

@@ -1,6 +1,6 @@
-"""What the machine itself can do: a commit, a row, a round trip, a stream. The figures are read against these.
+"""The floor set by the machine: a commit, a row, a round trip, a stream. Other figures are compared with these.
 
-Nothing of p2pchat is on the clock here, only the sqlite3, ssl and socket modules, set as p2pchat sets them.
+No code of p2pchat is measured here, only the modules sqlite3, ssl and socket, configured as p2pchat configures them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from benchmarks.results import Row, Setting, middle, text
 from benchmarks.workers import Channel, Worker
 
 ENTRY_BYTES = 264  # a text of 180 bytes as a stored entry
-WARM_BYTES = 4 * 1024 * 1024  # as Settings.wal_warm_bytes
+WARM_BYTES = 4 * 1024 * 1024  # same as Settings.wal_warm_bytes
 STREAM_BYTES = 64 * 1024 * 1024
 PIECE = 64 * 1024
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Return a database set as p2pchat's, its write-ahead log at its full size."""
+    """Return a database configured like p2pchat's, with its write-ahead log at full size."""
     db = sqlite3.connect(path, isolation_level=None)
     for pragma in ("journal_mode = wal", "synchronous = full", "fullfsync = on", "checkpoint_fullfsync = on"):
         db.execute(f"pragma {pragma}")
@@ -36,7 +36,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 class Commits:
-    """Times commits of one row."""
+    """A timer for commits of one row."""
 
     def __init__(self, path: Path) -> None:
         self._db = open_database(path)
@@ -60,7 +60,7 @@ class Commits:
 
 
 def row_rate(path: Path, rows: int = 200_000, a_commit: int = 1_000) -> float:
-    """Return rows a second, in commits of 1,000 and statements of 100 rows."""
+    """Return rows per second, in commits of 1,000 and statements of 100 rows."""
     db = open_database(path)
     body = text(0).ljust(ENTRY_BYTES)
     statement = "insert into entries values " + ", ".join(["(?, 1, ?, ?)"] * 100)
@@ -79,7 +79,7 @@ def row_rate(path: Path, rows: int = 200_000, a_commit: int = 1_000) -> float:
 
 
 async def serve_tls(channel: Channel, directory: str) -> None:
-    """Worker: echo what comes on one connection, count what comes on a second one."""
+    """Run as a worker: echo the bytes of one connection, count those of a second one."""
     from p2pchat.identity.keys import Identity
     from p2pchat.identity.tls import server_context
 
@@ -97,7 +97,7 @@ def _serve(context: ssl.SSLContext, listening: socket.socket) -> None:
 
 
 def _answer(context: ssl.SSLContext, plain: socket.socket) -> None:
-    """The first byte says what is asked: e for an echo, s to take a stream and answer at its end."""
+    """Serve one connection. The first byte is e for an echo, or s for a stream that is answered at its end."""
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with context.wrap_socket(plain, server_side=True) as link:
         if link.recv(1) == b"e":
@@ -112,7 +112,7 @@ def _answer(context: ssl.SSLContext, plain: socket.socket) -> None:
 
 
 class RoundTrips:
-    """Times a small message there and back over TLS, to another process."""
+    """A timer for round trips of a small message over TLS, to another process."""
 
     def __init__(self, port: int) -> None:
         self._link = _connect(port)
@@ -136,7 +136,7 @@ class RoundTrips:
 
 
 def stream_rate(port: int) -> float:
-    """Return MB a second through one TLS connection, both ends on this machine."""
+    """Return MB per second through one TLS connection, both ends on this machine."""
     with _connect(port) as link:
         link.sendall(b"s")
         piece = bytes(PIECE)
@@ -159,7 +159,7 @@ def _connect(port: int) -> ssl.SSLSocket:
 
 
 async def measure(channel: Channel, directory: str, port: int, small: bool) -> None:
-    """Worker: all of it."""
+    """Run as a worker: measure all of it."""
     home = Path(directory)
     commits, trips = Commits(home / "commits.db"), RoundTrips(port)
     times = 50 if small else 500

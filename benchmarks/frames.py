@@ -1,8 +1,8 @@
-"""Frames only: protocol and Client over TLS between two processes. No core, no storage: the most a link can carry.
+"""Frames only: protocol and Client over TLS between two processes, without core and storage. The most a link can carry.
 
-One small frame a message, encoded one by one, as a chat that keeps nothing would do. Beside it websockets, when it
-is installed: the same text through a TLS connection with the same keys, without compression, first in the plain loop
-everybody writes, then 2,000 at once.
+Each message is one small frame, encoded one by one, as a chat without storage would do. For comparison, if websockets
+is installed: the same text through a TLS connection with the same keys, without compression, first in a plain loop,
+then 2,000 at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GATHERED = 2_000
 
 
 class End:
-    """One end of a link, and what it has been told."""
+    """One end of a link, and what it has received."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: Any, *, server: bool,
@@ -73,7 +73,7 @@ def _contexts(directory: str) -> tuple[Any, Any]:
 
 
 async def take(channel: Channel, directory: str, messages: int, rounds: int) -> None:
-    """Worker: take `messages` frames, answer with one; so many rounds."""
+    """Run as a worker: receive `messages` frames and answer with one, for each round."""
     from p2pchat.protocol import Ping, encode
 
     done = asyncio.Event()
@@ -98,7 +98,7 @@ async def take(channel: Channel, directory: str, messages: int, rounds: int) -> 
 
 
 async def give(channel: Channel, directory: str, port: int, messages: int, rounds: int) -> None:
-    """Worker: send `messages` frames and wait for the answer; say how long each round took."""
+    """Run as a worker: send `messages` frames and wait for the answer; report the time of each round."""
     from p2pchat.client import STREAM_LIMIT_BYTES
     from p2pchat.protocol import Bye, encode
 
@@ -128,7 +128,7 @@ async def give(channel: Channel, directory: str, port: int, messages: int, round
 
 
 async def take_websockets(channel: Channel, directory: str, messages: int, rounds: int) -> None:
-    """Worker: as `take`, with websockets. Two ways a round."""
+    """Run as a worker: the same as `take`, with websockets; two ways per round."""
     from websockets.asyncio.server import ServerConnection, serve
 
     done = asyncio.Event()
@@ -150,7 +150,7 @@ async def take_websockets(channel: Channel, directory: str, messages: int, round
 
 
 async def give_websockets(channel: Channel, directory: str, port: int, messages: int, rounds: int) -> None:
-    """Worker: as `give`, with websockets: a plain loop, then 2,000 at once."""
+    """Run as a worker: the same as `give`, with websockets: a plain loop, then 2,000 at once."""
     from websockets.asyncio.client import connect
 
     context = _contexts(directory)[1]
@@ -176,7 +176,7 @@ async def give_websockets(channel: Channel, directory: str, port: int, messages:
 
 
 def _measure(setting: Setting, there: str, here: str, messages: int) -> tuple[list[dict[str, float]], float]:
-    """Return what each round gave, and the CPU seconds of all of them, both ends."""
+    """Return the results of each round, and the CPU seconds of all of them, both ends."""
     home = setting.directory
     common = {"directory": str(home), "messages": messages, "rounds": setting.rounds}
     with Worker(f"frames.{there}", home=home, **common) as far:
@@ -187,7 +187,7 @@ def _measure(setting: Setting, there: str, here: str, messages: int) -> tuple[li
 
 
 def run(setting: Setting) -> list[Row]:
-    """Measure both and put them beside each other."""
+    """Measure both and compare them."""
     messages = setting.messages
     rounds, worked = _measure(setting, "take", "give", messages)
     rates = [messages / said["seconds"] for said in rounds]

@@ -103,7 +103,7 @@ def _curve(driver: str, cost: str, size: float) -> Callable[[Told], float | None
 
 def _lost(told: Told) -> float | None:
     """What six get less, in percent, beside a seventh who is stopped than where there are six only."""
-    beside, alone = (_curve("readers", cost, 1)(told) for cost in ("stopped: what each", "six only"))
+    beside, alone = (_curve("readers", cost, 1)(told) for cost in ("stopped: rate of each", "six only"))
     return max(0.0, 100 * (1 - beside / alone)) if beside and alone else None
 
 
@@ -132,7 +132,7 @@ GOALS = (
     Goal(LATENCY, "4 x two commits and a TLS round trip", _floor("send to delivered"), "x", most=4),
     Goal(LATENCY, "below JetStream, sync always", _ratio("latency", s.MANY, s.JETSTREAM_SYNC), "x", most=1),
     Goal(BACKLOG, "200,000 a second", _median("backlog", s.MANY), "/s", least=200_000),
-    Goal(BACKLOG, "memory within 64 MiB of idle", _more("backlog", s.MANY, "who returns: + MiB", "writer: + MiB"),
+    Goal(BACKLOG, "memory within 64 MiB of idle", _more("backlog", s.MANY, "receiver: + MiB", "writer: + MiB"),
          "MiB", most=64),
     Goal(START, "import p2pchat: under 0.15 s", _median("start", "import p2pchat"), "ms", most=150),
     Goal(RESTART, "10^6 stored: under 0.5 s", _row("start with 1,000,000"), "s", most=0.5),
@@ -143,5 +143,5 @@ GOALS = (
     Goal(MESH, "idle: 1 % of a core for 1,000 links, both ends", _more("mesh 64", s.MANY, "idle % per 1,000 links"),
          "%", most=1),
     Goal(STOPPED, "others lose under 5 %", _lost, "%", most=5),
-    Goal(STOPPED, "writer grows under 16 MiB", _curve("readers", "stopped: the writer grows", 1), "MiB", most=16),
+    Goal(STOPPED, "writer grows under 16 MiB", _curve("readers", "stopped: growth of the writer", 1), "MiB", most=16),
 )  # fmt: skip

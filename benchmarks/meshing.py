@@ -1,4 +1,4 @@
-"""A mesh forms: many peers in one process, each told only the first one's address; TLS, keys and disk as ever."""
+"""Forming a mesh: many peers in one process, each given one address, with TLS, keys and disk as usual."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from benchmarks.results import Row, Setting
 from benchmarks.workers import Channel, Worker, peak_kib
 
-CALM_AFTER = 10.0  # seconds after the last has joined until all is told: of 128 the last news of links, after 6.4 s
+CALM_AFTER = 10.0  # seconds after the last has joined until every link is announced: 6.4 s with 128 peers
 
 if TYPE_CHECKING:
     from p2pchat import TCPPeer
 
 
 async def form(channel: Channel, data: str, peers: int) -> None:
-    """Worker: one mesh, and what it took."""
+    """Run as a worker: form one mesh and report its costs."""
     from p2pchat import TCPPeer  # noqa: F401 - what loading takes is no part of it
 
     worked = time.process_time()
@@ -29,9 +29,10 @@ async def form(channel: Channel, data: str, peers: int) -> None:
 
 @asynccontextmanager
 async def meshed(data: str, peers: int) -> AsyncIterator[tuple[list[TCPPeer], float, float]]:
-    """Start them all and wait until everyone has everyone else online; close them at the end.
+    """Start all peers and wait until each has all others online; close them at the end.
 
-    Yields: the peers, the seconds until the last start had returned, and those until all had joined.
+    Yields:
+        The peers, the seconds until the last start had returned, and the seconds until all had joined.
     """
     from p2pchat import Joined, TCPPeer
 

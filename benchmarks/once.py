@@ -1,7 +1,7 @@
-"""python -m benchmarks.once WORK: one round of one work, with the p2pchat that lies beside this; rows as JSON.
+"""Command `python -m benchmarks.once WORK`: one round of one work with the p2pchat of this tree; rows as JSON.
 
-What benchmarks/compare.py starts in either of its trees. On stdin stand the fields of a Setting, on stdout comes one
-object, {"rows": [...]}; what went wrong is told on stderr, with exit code 1.
+benchmarks/compare.py starts it in both of its trees. It reads the fields of a Setting from stdin and writes one object,
+{"rows": [...]}, to stdout; errors go to stderr, with exit code 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.workers import ROOT, WorkFailed
 def main() -> int:
     found = importlib.util.find_spec("p2pchat")
     if found is None or found.origin is None or not Path(found.origin).is_relative_to(ROOT):
-        print(f"p2pchat is not the one of {ROOT}", file=sys.stderr)  # figures of another tree would look as good
+        print(f"p2pchat is not the one of {ROOT}", file=sys.stderr)  # its figures would look as good
         return 1
     given = json.loads(sys.stdin.read())
     setting = Setting(Path(given.pop("directory")), **given)

@@ -1,9 +1,9 @@
-"""python -m benchmarks.report FOUND.json [MORE.json ...]: writes the figures of docs/compared.md and docs/growth.md.
+"""Command `python -m benchmarks.report FOUND.json [MORE.json ...]`: write the figures of two documents.
 
-The first file is what `python -m benchmarks.against --json` wrote. Others are of a further run of it, whose works take
-the place of the same ones, or what `python -m benchmarks.growth --json` wrote, whose figures take the place of the same
-ones. With files of growth alone compared.md stays as it is. Only what stands between markers is written anew; the words
-around are people's. The plot of compared.md needs matplotlib (extra `bench`).
+It writes docs/compared.md and docs/growth.md. The first file comes from `python -m benchmarks.against --json`. Further
+files come from another run of it, whose works replace the same works, or from `python -m benchmarks.growth --json`,
+whose figures replace the same figures. With files of growth alone, compared.md is not changed. Only the text between
+markers is replaced; the rest is written by people. The plot of compared.md needs matplotlib (extra `bench`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ BEGIN, END = "<!-- figures: python -m benchmarks.report writes what follows -->"
 DOCUMENT, PLOT = "compared.md", "compared.svg"
 PLOTTED = ("pair", "frames", "memory", "seven", "all", "latency", "half", "backlog")
 ROW_INCHES, WIDTH_INCHES, BETWEEN_WORKS = 0.22, 9.0, 0.6
-BETTER, WORSE = "#1f6fb2", "#d9822b"  # told apart by everybody
+BETTER, WORSE = "#1f6fb2", "#d9822b"  # distinguishable for colour-blind readers
 Told = dict[str, Any]
 
 
 def joined(files: list[Path]) -> Told:
-    """Return all of them as one."""
+    """Return the contents of all files as one."""
     told: Told = {"machine": {}, "works": [], "rows": [], "growth": {}}
     for file in files:
         more = json.loads(file.read_text("utf-8"))
@@ -65,16 +65,16 @@ def _works(told: Told) -> Iterator[str]:
     for work in told["works"]:
         better = "less" if work["less"] else "more"
         yield f"\n### {_sentence(work['words'])}\n"
-        yield f"`{work['work']}`; {better} is better; {_rounds(work)}. p2pchat is the first line, or the one named."
+        yield f"`{work['work']}`; {better} is better; {_rounds(work)}. Compared with the first line or the one named."
         spread = "99 %" if work["singly"] else "lowest to highest"
-        yield f"\n| | p2pchat : other | median | {spread} | besides |\n|---|---|---|---|---|"
+        yield f"\n| | p2pchat : other | median | {spread} | also |\n|---|---|---|---|---|"
         for system in work["systems"]:
             yield _line(work, system)
         yield from (f"\nLeft out: {reason}." for reason in work["left_out"])
 
 
 def _rounds(work: Told) -> str:
-    """Say how many values the median is of."""
+    """Return the number of values behind a median, in words."""
     counts = [system["rounds"] for system in work["systems"]]
     counted = f"{min(counts):,}" + (f" to {max(counts):,}" if max(counts) > min(counts) else "")
     return f"{counted} {'messages' if work['singly'] else 'rounds'} of each"
@@ -95,14 +95,14 @@ def _line(work: Told, system: Told) -> str:
 
 def _alone(told: Told) -> Iterator[str]:
     if told["rows"]:
-        yield "\n### p2pchat beside what the machine can do\n\n| work | result | goal | beside |\n|---|---|---|---|"
+        yield "\n### p2pchat compared with the machine\n\n| work | result | goal | compared with |\n|---|---|---|---|"
     for row in told["rows"]:
         beside = "; ".join(words for words in (row["floor"], row["note"]) if words)
         yield f"| {row['work']} | {shown(row['value'])} {row['unit']} | {row['goal']} | {beside} |"
 
 
 def put_into(document: Path, figures: str) -> None:
-    """Write the figures between the markers. Raises ValueError when these are not there."""
+    """Write the figures between the markers. Raises ValueError if the markers are missing."""
     before, begin, rest = document.read_text("utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -111,7 +111,7 @@ def put_into(document: Path, figures: str) -> None:
 
 
 def plot(told: Told, file: Path) -> None:
-    """Draw how many times better p2pchat is than each: bars from 1, on a scale where twice and half are equally far."""
+    """Draw how many times better p2pchat is than each system: bars from 1, on a logarithmic scale."""
     matplotlib, pyplot = import_module("matplotlib"), import_module("matplotlib.pyplot")
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "p2pchat", "svg.fonttype": "none", "font.size": 8})
@@ -140,7 +140,7 @@ def plot(told: Told, file: Path) -> None:
 
 
 class Bar(NamedTuple):
-    """One comparison: how many times better p2pchat is, by medians, and with the worst and best of its rounds."""
+    """One comparison: how many times better p2pchat is, by medians, and for the worst and best of its rounds."""
 
     row: float
     words: str
@@ -163,7 +163,7 @@ def _bars(told: Told) -> Iterator[Bar]:
 
 
 def _bar(row: float, work: Told, system: Told, ours: Told) -> Bar:
-    if work["singly"]:  # values of single messages are no rounds
+    if work["singly"]:  # values of single messages are not rounds
         edges = [system["ratio"]]
     else:
         edges = [ours[edge] / system["median"] for edge in ("low", "high")]
@@ -192,7 +192,7 @@ def main(given: list[str] | None = None) -> int:
     if not told["works"]:
         return 0
     if find_spec("matplotlib") is None:
-        print(f"{PLOT} is as before: matplotlib is not installed (extra `bench`)", file=sys.stderr)
+        print(f"{PLOT} was not changed: matplotlib is not installed (extra `bench`)", file=sys.stderr)
         return 0
     plot(told, chosen.docs / PLOT)
     return 0

@@ -1,4 +1,4 @@
-"""What a work gives back: rows of figures, and the surroundings they were measured in."""
+"""Results of a work: rows of figures, and the settings they were measured with."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Row:
     """One figure.
 
     Attributes:
-        work: What was done, in words.
-        value: In `unit`.
-        goal: What it should reach, in words; "" for figures that are only shown.
-        floor: What the machine or another program does in the same run, in words, with the ratio.
-        note: Anything a reader has to know to believe the figure.
-        cpu: Microseconds of processor for each message, of all processes together; 0.0 where nobody counts it.
+        work: The measured work, in words.
+        value: The figure, in `unit`.
+        goal: The value it should reach, in words; "" for figures without a goal.
+        floor: The result of the machine or another program in the same run, in words, with the ratio.
+        note: Anything a reader must know to interpret the figure.
+        cpu: Microseconds of CPU per message, of all processes together; 0.0 if not measured.
     """
 
     work: str
@@ -35,18 +35,18 @@ class Row:
 
 @dataclass(slots=True)
 class Setting:
-    """How big the works are, and where they keep their files.
+    """Sizes of the works, and the directory of their files.
 
     Attributes:
-        directory: On a real disk; workers make their own directories below.
-        messages: A round of the durable works.
-        rounds: Of each work that is repeated; the median counts.
-        entries: Of the history a newcomer fetches, and that stands stored at a restart.
-        peers: In the mesh.
-        links: Idle ones whose memory is measured.
+        directory: A directory on a real disk; workers create their own directories below it.
+        messages: Messages in a round of the durable works.
+        rounds: Rounds of each repeated work; the median counts.
+        entries: Entries in the history that a newcomer fetches, and that is stored at a restart.
+        peers: Peers in the mesh.
+        links: Idle links whose memory is measured.
         crowd: Users that a crowded peer knows; its addresses and conversations are in proportion.
-        users: With a WebSocket, on one gateway.
-        alone: Measure p2pchat only, and nothing beside it.
+        users: Users with a WebSocket on one gateway.
+        alone: Measure only p2pchat, without any comparison.
     """
 
     directory: Path
@@ -60,7 +60,7 @@ class Setting:
     crowd: int = 5_000
     users: int = 2_000
     alone: bool = False
-    floor: dict[str, float] = field(default_factory=dict)  # filled by floor.py, read by the works after it
+    floor: dict[str, float] = field(default_factory=dict)  # set by floor.py, read by later works
 
 
 def middle(values: list[float]) -> float:
@@ -74,7 +74,7 @@ def spread(values: list[float]) -> str:
 
 
 def shown(value: float) -> str:
-    """Return a figure as people read it: 3 digits, thousands apart."""
+    """Return a figure formatted for people: 3 digits, with thousands separators."""
     if value >= 1000:
         digits = max(0, len(str(int(value))) - 3)
         return f"{round(value, -digits):,.0f}"
@@ -82,7 +82,7 @@ def shown(value: float) -> str:
 
 
 def percentile(values: list[float], part: float) -> float:
-    """Return the value that `part` (0 to 1) of all lie below."""
+    """Return the value that the share `part` (0 to 1) of all values are below."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
@@ -91,7 +91,7 @@ TEXT_BYTES = 180  # of a message, as in the goals
 
 
 def text(number: int, size: int = TEXT_BYTES) -> str:
-    """Return a text of so many bytes, 9 or more, different for each number."""
+    """Return a text of `size` bytes, at least 9, different for each number."""
     return f"{number:08d} " + (_FILLING if size == TEXT_BYTES else _filling(size))
 
 

@@ -1,4 +1,4 @@
-"""What the commands that measure share: a place on a disk, the machine in words, progress, and the file of figures."""
+"""Shared parts of the benchmark commands: workplace, description of the machine, progress, result file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from benchmarks.disk import NoDisk, check_durable, cores, free_gib, workplace
 
 
 def common_arguments(parser: argparse.ArgumentParser, works: Sequence[str]) -> None:
-    """Add what all of them understand."""
+    """Add the arguments that all benchmark commands have."""
     parser.add_argument("work", nargs="*", help=f"only these: {', '.join(works)}")
-    parser.add_argument("--dir", type=Path, help="a directory on a disk (default: the place of temporary files)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
+    parser.add_argument("--dir", type=Path, help="a directory on a disk (default: the directory for temporary files)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all results there")
 
 
 def run_in_place(chosen: argparse.Namespace, report: Callable[[argparse.Namespace, Path], int]) -> int:
@@ -35,19 +35,19 @@ def run_in_place(chosen: argparse.Namespace, report: Callable[[argparse.Namespac
 
 
 def show(about: Mapping[str, str]) -> None:
-    """Print what the figures depend on."""
+    """Print the conditions of the figures."""
     for name, value in about.items():
         print(f"{name:>18}  {value}")
 
 
 def progress(words: str) -> None:
-    """Show on a terminal what is going on; "" takes it away."""
+    """Show the current step on a terminal; "" removes it."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
 
 
 def end(chosen: argparse.Namespace, found: dict[str, Any], failed: Sequence[str]) -> int:
-    """Say how long all took and what failed, write the file; return the exit code."""
+    """Print the total time and the failures, and write the file. Return the exit code."""
     took = time.monotonic() - chosen.begun
     print(f"\n{took:.0f} s")
     for sentence in failed:
@@ -59,7 +59,7 @@ def end(chosen: argparse.Namespace, found: dict[str, Any], failed: Sequence[str]
 
 
 def machine(directory: Path) -> dict[str, str]:
-    """Return what the figures depend on, the settings of SQLite read back from a database of p2pchat's own."""
+    """Return the conditions of the figures, with SQLite's settings read back from a database of p2pchat."""
     from p2pchat.storage.dialects.sqlite import sqlite_url
     from p2pchat.storage.sql import SqlStorage
 

@@ -1,6 +1,6 @@
-"""Full text: how quick an index of a history is made and how large it is, and how long a search takes with and without.
+"""Full-text search: the time to create an index and its size, and the time of a search with and without it.
 
-The history is a fifth of that of `catchup`, in texts of words drawn from some thousands, the frequent ones often.
+The history is a fifth of that of `catchup`, with texts of words drawn from some thousands, frequent ones more often.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from benchmarks.workers import Channel, Worker
 
 PART = 5
 WORDS = 8_000
-ASKED = ("w7 w31", '"w1 w2"', "w4000", "w12 w900", "nothing", "w3")  # rare, frequent, in a row, not there
+ASKED = ("w7 w31", '"w1 w2"', "w4000", "w12 w900", "nothing", "w3")  # rare, frequent, a phrase, missing
 
 
 def texts(count: int) -> list[str]:
-    """Return so many texts of a dozen words."""
+    """Return `count` texts of a dozen words."""
     chance = random.Random(7)
     weights = [1 / rank for rank in range(1, WORDS + 1)]
     words = [f"w{rank}" for rank in range(1, WORDS + 1)]
@@ -27,7 +27,7 @@ def texts(count: int) -> list[str]:
 
 
 async def search(channel: Channel, data: str, entries: int) -> None:
-    """Worker: write a history, index it, and search it both ways."""
+    """Run as a worker: write a history, index it, and search it both ways."""
     from p2pchat import Settings, TCPPeer, open_history
 
     async with TCPPeer(data=data, settings=Settings(start_timeout=0.0)) as peer:
@@ -62,7 +62,7 @@ def run(setting: Setting) -> list[Row]:
     with Worker("search.search", home=home, data=str(home / "searched"), entries=entries) as worker:
         said = worker.get()
     if not said["same"]:
-        raise RuntimeError("a search with the index finds something else than one without")
+        raise RuntimeError("a search with the index finds other messages than one without")
     with_index, without = said["found"]
     what = f"of {entries:,} entries"
     beside = f"without an index {shown(middle(without))} s, at most {shown(max(without))}"

@@ -1,4 +1,4 @@
-"""What every use pays first: `import p2pchat` and `python -m p2pchat --version`, beside an empty Python."""
+"""Startup costs: `import p2pchat` and `python -m p2pchat --version`, compared with an empty Python."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _took(*arguments: str, times: int) -> float:
         begun = time.perf_counter()
         subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         took.append(time.perf_counter() - begun)
-    return middle(took[1:])  # the first one may compile
+    return middle(took[1:])  # the first run may compile modules
 
 
 def run(setting: Setting) -> list[Row]:

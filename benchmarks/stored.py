@@ -1,9 +1,9 @@
-"""Makes a database with a long history, quickly and exactly as if a peer had written it.
+"""A database with a long history, created quickly and exactly as a peer would have written it.
 
-Every entry has its clock and its chain, every batch its head, every entry its place. Written one by one means one
-commit's worth for each entry: a batch of one, a stretch of one, a head that takes the place of the one before. Of
-those a million heads the storage keeps one in a few hundred; only these are signed (afterwards, with the real key
-over the real chain), so that the database is what signing all of them would have left, in a tenth of the time.
+Every entry has its clock and chain, every batch its head, every entry its place. "One by one" means one commit for each
+entry: a batch of one, a stretch of one, a head that replaces the previous one. Storage keeps one of a few hundred of
+those million heads, so only these are signed (afterwards, with the real key over the real chain). The database is the
+same as if all had been signed, in a tenth of the time.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ UNSIGNED = bytes(64)
 
 
 async def write(channel: Channel, data: str, entries: int, one_by_one: bool, writers: int = 1) -> None:
-    """Worker: write a history of the room by the user of the profile at `data`; say the last entry's id.
+    """Run as a worker: write a history of the room by the user of the profile at `data`; report the last entry's id.
 
-    With more writers the others are users who are no longer there, and all of them take turns; that user is the last.
-    Says now and then how many are `written`; `last` is the end.
+    Further writers are users who have gone. All take turns, and the user of the profile is the last. Reports `written`
+    from time to time, and `last` at the end.
     """
     from p2pchat.core.log import message_id
     from p2pchat.core.sync.conversations import room_id
@@ -55,7 +55,7 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
 
 
 def last_of(writing: Worker, say: Callable[[str], None] = lambda words: None) -> str:
-    """Wait for a worker that writes; return the id of the last entry, and say how far it is until then."""
+    """Wait for a worker that writes, and report its progress. Return the id of the last entry."""
     while "last" not in (told := writing.get()):
         say(f"{told['written']:,} of {told['of']:,} entries are written")
     last: str = told["last"]
@@ -63,7 +63,7 @@ def last_of(writing: Worker, say: Callable[[str], None] = lambda words: None) ->
 
 
 class Writing:
-    """One user's log in the room, as far as it is written."""
+    """The log of one user in the room, as far as it is written."""
 
     def __init__(self, room: str, identity: Any, number: int) -> None:
         from p2pchat.core.log import LogId, first_chain
@@ -99,7 +99,7 @@ class Writing:
 
 
 def transactions(writers: list[Writing], count: int, a_batch: int) -> Iterator[list[Any]]:
-    """Yield what is committed together: each change is what a user who writes `a_batch` texts at once leaves."""
+    """Yield the changes of each commit: each is what a user who writes `a_batch` texts at once creates."""
     changes: list[Any] = []
     gathered = 0
     at = time.time_ns() // 1000 - 2 * count
@@ -115,7 +115,7 @@ def transactions(writers: list[Writing], count: int, a_batch: int) -> Iterator[l
 
 
 def sign_what_was_kept(database: Path, writers: list[Writing]) -> None:
-    """Sign the heads that are left of a history written one by one."""
+    """Sign the remaining heads of a history written one by one."""
     from p2pchat.core.log import head_message
     from p2pchat.storage.schema import SEQS
 

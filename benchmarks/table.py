@@ -1,4 +1,4 @@
-"""The table people read: one work a line, the floor and the notes below it."""
+"""The printed table: one work per line, with the floor and the notes below it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Two revisions of p2pchat in directories of their own, each with the benchmarks of now beside it.
+"""Two revisions of p2pchat in temporary directories, each with the current benchmarks.
 
-An older revision comes out of `git archive`, so that nothing is checked out and no worktree stays behind. What lies in
-the working tree is copied, committed or not: editing goes on while it is measured. Git is only ever asked.
+The older revision comes from `git archive`, so nothing is checked out and no worktree is left. The working tree is
+copied, committed or not, so editing can continue during the measurement. The repository is only read.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import Any
 
 from benchmarks.workers import ROOT, WorkFailed
 
-PATIENCE = 150.0  # seconds for one round of one work: the longest take ten
+PATIENCE = 150.0  # seconds for one round of one work; the longest take ten
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
 class NoTree(Exception):
-    """A revision cannot be had: one sentence that says why, and what to do."""
+    """A revision is not available; the text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One revision, ready to run: where it lies, and what it is in words."""
+    """One revision, ready to run: its directory, and its description."""
 
     name: str
     directory: Path
@@ -61,20 +61,20 @@ class Tree:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a round that still runs, with the workers it has started."""
+    """End a round that is still running, with the workers it started."""
     if process.poll() is not None:
         return
     if sys.platform == "win32":
-        process.kill()  # its workers are at the end of their input then, and end by themselves
+        process.kill()  # its workers reach the end of their input, and end by themselves
     else:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
 def cause(complained: str) -> str:
-    """Return the line of what a process wrote on stderr that says what went wrong; "" when it wrote nothing.
+    """Return the line of a process's stderr that explains a failure; "" if it wrote nothing.
 
-    Of several tracebacks the first one counts, for the others follow from it; without any the last line.
+    Of several tracebacks the first one counts, because the others follow from it; without any, the last line.
     """
     lines = [line for line in complained.splitlines() if line.strip()]
     for number, line in enumerate(lines):
@@ -84,7 +84,7 @@ def cause(complained: str) -> str:
 
 
 def old_tree(repository: Path, revision: str, above: Path) -> Tree:
-    """Take a revision out of a repository. Raises NoTree."""
+    """Extract a revision from a repository. Raises NoTree."""
     commit = _commit(repository, revision)
     directory = above / "base"
     try:
@@ -100,7 +100,7 @@ def old_tree(repository: Path, revision: str, above: Path) -> Tree:
 
 
 def tree_of_now(repository: Path, above: Path) -> Tree:
-    """Copy what lies in the working tree."""
+    """Copy the working tree."""
     directory = above / "now"
     shutil.copytree(repository / "p2pchat", directory / "p2pchat", ignore=_NOT_COPIED)
     at = _git(repository, "rev-parse", "--short", "HEAD")
@@ -110,7 +110,7 @@ def tree_of_now(repository: Path, above: Path) -> Tree:
 
 
 def _ready(tree: Tree) -> Tree:
-    """Put the benchmarks of now beside it, and compile all: the first round is like the others then."""
+    """Add the current benchmarks and compile everything, so that the first round is like the others."""
     shutil.copytree(ROOT / "benchmarks", tree.directory / "benchmarks", ignore=_NOT_COPIED)
     compileall.compile_dir(tree.directory, quiet=2)
     return tree
@@ -119,7 +119,7 @@ def _ready(tree: Tree) -> Tree:
 def _commit(repository: Path, revision: str) -> str:
     """Return the full id of the commit that a revision names."""
     if not _git(repository, "rev-parse", "--git-dir"):
-        raise NoTree(f"{repository} is no git repository: there is nothing to compare with")
+        raise NoTree(f"{repository} is not a git repository: there is nothing to compare with")
     commit = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if commit:
         return commit
@@ -129,11 +129,11 @@ def _commit(repository: Path, revision: str) -> str:
 
 
 def _git(repository: Path, *words: str) -> str:
-    """Ask git something; "" where it knows no answer."""
+    """Run a git query; return "" if it fails."""
     try:
         said = subprocess.run(["git", "-C", str(repository), *words], capture_output=True, encoding="utf-8", check=True)
     except FileNotFoundError:
-        raise NoTree("git is not installed here, and it has the other revision") from None
+        raise NoTree("git is not installed, and is needed to get the other revision") from None
     except subprocess.CalledProcessError:
         return ""
     return said.stdout.strip()

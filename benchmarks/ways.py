@@ -1,16 +1,16 @@
-"""The ways a program sends many texts with p2pchat; each returns a receipt that covers all of them."""
+"""Ways to send many texts with p2pchat. Each returns a receipt that covers all of them."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-AT_ONCE = 1_000  # texts of one send_many; two of them are out at a time
+AT_ONCE = 1_000  # texts in one send_many; two of them are under way at a time
 GATHERED = 2_000  # `send` at once, as the goal says
 
 
 async def many(peer: Any, to: Any, texts: list[str], at_once: int = AT_ONCE) -> Any:
-    """Two send_many out at a time."""
+    """Send with two send_many under way at a time."""
     queue = iter(range(0, len(texts), at_once))
 
     async def writer() -> tuple[int, Any]:
@@ -23,7 +23,7 @@ async def many(peer: Any, to: Any, texts: list[str], at_once: int = AT_ONCE) -> 
 
 
 async def gather(peer: Any, to: Any, texts: list[str], at_once: int = GATHERED) -> Any:
-    """So many tasks with one `send` each."""
+    """Send with one task and one `send` for each text."""
     receipts: list[Any] = []
     for first in range(0, len(texts), at_once):
         receipts = await asyncio.gather(*(peer.send(to, said) for said in texts[first : first + at_once]))
@@ -31,7 +31,7 @@ async def gather(peer: Any, to: Any, texts: list[str], at_once: int = GATHERED) 
 
 
 async def loop(peer: Any, to: Any, texts: list[str]) -> Any:
-    """The plain loop everybody writes."""
+    """Send in a plain loop."""
     receipt = None
     for said in texts:
         receipt = await peer.send(to, said)

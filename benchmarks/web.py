@@ -1,8 +1,8 @@
-"""The gateway: thousands of users with a WebSocket on one peer, beside plain servers that keep nothing.
+"""The gateway: thousands of users with a WebSocket on one peer, compared with plain servers that store nothing.
 
-Every message is written by one of them and goes to all others; the clock runs from its writing until the last of
-them has it, a few under way at a time. The gateway signs and stores each, with its fsync, before anybody sees it; the
-plain servers (webservers.py) pass on what they get, to whoever is there.
+One user writes each message, and all others get it; the clock runs from writing it until the last of them has it, with
+a few messages under way at a time. The gateway signs and stores each, with its fsync, before anyone sees it; the plain
+servers (webservers.py) forward messages to the users who are connected.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.results import Row, Setting, middle, shown, spread
 from benchmarks.workers import Worker, WorkFailed
 
 WINDOW = 10  # messages under way
-EACH = 100  # messages that everybody gets in a round
+EACH = 100  # messages in a round
 WARMING = 10
 KINDS = (
     ("chat", "WebSocket /chat", "FastAPI", "plain_chat"),
@@ -26,24 +26,24 @@ KINDS = (
 
 @dataclass(slots=True)
 class Served:
-    """A server with its crowd, and what was measured of it; memory in KiB for each user."""
+    """A server with its users, and its measurements; memory in KiB per user."""
 
     server: Worker
     crowd: Worker
     users: int
-    before: float  # KiB, when nobody was known
+    before: float  # KiB, without users
     fresh: float = 0.0
     used: float = 0.0
-    rates: list[float] = field(default_factory=list)  # deliveries a second, by round
+    rates: list[float] = field(default_factory=list)  # deliveries per second, by round
     p99: list[float] = field(default_factory=list)  # seconds
 
     def memory(self) -> float:
-        """Return how much the server has grown for each user since nobody was there."""
+        """Return how much the server has grown per user since it had none."""
         self.server.put({"memory": True})
         return (float(self.server.get()["kib"]) - self.before) / self.users
 
     def round(self, messages: int, *, counts: bool = True) -> None:
-        """Have `messages` written, and everybody get them."""
+        """Have `messages` written, and wait until everyone has them."""
         self.crowd.put({"messages": messages, "window": WINDOW})
         found = _worked(self.crowd.get())
         if counts:
@@ -58,7 +58,7 @@ def _worked(said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _start(stack: ExitStack, kind: str, server: str, directory: Path, users: int) -> Served:
-    """Start a server, and connect its crowd."""
+    """Start a server, and connect its users."""
     directory.mkdir()
     words: dict[str, Any] = {"directory": str(directory), "users": users} if server == "gateway" else {}
     running = stack.enter_context(Worker(f"webservers.{server}", home=directory, **words))
@@ -72,7 +72,7 @@ def _start(stack: ExitStack, kind: str, server: str, directory: Path, users: int
 
 
 def run(setting: Setting) -> list[Row]:
-    """Measure both ways of talking, each beside its plain server, in turn."""
+    """Measure both interfaces, each next to its plain server, in turn."""
     rows: list[Row] = []
     for kind, name, library, plain in KINDS:
         with ExitStack() as stack:

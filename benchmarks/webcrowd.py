@@ -1,8 +1,8 @@
-"""Thousands of WebSocket users in one process: what they write is timed until everybody else has it.
+"""Thousands of WebSocket users in one process: the time from writing a message until everyone else has it.
 
-Written upon asyncio's transports and not upon a WebSocket library, so that the users take little of the machine that
-the measured server is on: a frame costs them some 3 us. They speak three things: the `/chat` of the gateway and of a
-plain server, and Socket.IO over its WebSocket transport.
+It uses asyncio's transports and no WebSocket library, so that the users take little CPU from the measured server: a
+frame costs some 3 us. It supports the `/chat` of the gateway, that of a plain server, and Socket.IO over its WebSocket
+transport.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from benchmarks.results import TEXT_BYTES, percentile
 from benchmarks.workers import Channel, settle
 
 AT_ONCE = 50  # users that are connecting
-MARK = b"@@"  # a message begins with it: then the nanosecond it was sent in, its number, its writer
+MARK = b"@@"  # the beginning of a message, followed by the time sent in ns, its number, its writer
 STAMP = 19
 FILLING = "The quick brown fox jumps over the lazy dog. " * 4
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
 class User(asyncio.Protocol):
-    """One user: its connection, and how many messages of others it was given."""
+    """One user: its connection, and the number of messages it got."""
 
     def __init__(self, crowd: Crowd, number: int) -> None:
         self.crowd = crowd
@@ -64,7 +64,7 @@ class User(asyncio.Protocol):
         self._held = self._frames(held)
 
     def _frames(self, data: bytes) -> bytes:
-        """Take all whole frames, and return what is left."""
+        """Take all whole frames, and return the rest."""
         at, end = 0, len(data)
         while end - at >= 2:
             size, begin = data[at + 1], at + 2
@@ -93,7 +93,7 @@ class User(asyncio.Protocol):
             self._fail(f"the server closed: {payload[:300]!r}")
 
     def _engine(self, said: str) -> None:
-        """Answer what Engine.IO and Socket.IO ask: 0 open, 2 ping, 40 connected, 42 an event, 43 an acknowledgement."""
+        """Answer Engine.IO and Socket.IO packets: 0 open, 2 ping, 40 connected, 42 an event, 43 an acknowledgement."""
         if said.startswith("0"):
             self.write("40")
         elif said == "2":
@@ -111,13 +111,13 @@ class User(asyncio.Protocol):
         self._write(TEXT, text.encode())
 
     def _write(self, kind: int, payload: bytes) -> None:
-        """Write a frame; its mask is zero, which is legal, and masking nothing."""
+        """Write a frame. Its mask is zero, which is legal and needs no masking."""
         size = len(payload)
         length = bytes([128 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
         self._transport.write(bytes([128 | kind]) + length + b"\0\0\0\0" + payload)
 
     def say(self, text: str) -> None:
-        """Write to everybody."""
+        """Write to all users."""
         if self.crowd.kind == "chat":
             self.write(json.dumps({"text": text}))
         else:
@@ -134,7 +134,7 @@ class User(asyncio.Protocol):
 
 
 class Crowd:
-    """All users of one server, and what is on its way to them."""
+    """All users of one server, and the messages on their way to them."""
 
     def __init__(self, kind: str, port: int, tokens: list[str]) -> None:
         self.kind = kind
@@ -143,14 +143,14 @@ class Crowd:
         self.tokens = tokens
         self.users: list[User] = []
         self.took: list[float] = []  # seconds of each delivery
-        self._missing: dict[int, int] = {}  # by number of a message: users that do not have it
+        self._missing: dict[int, int] = {}  # by message number: how many users do not have it yet
         self._next = 0
         self._left = 0
         self._done: asyncio.Future[None] | None = None
         self._broken = ""
 
     async def connect(self, count: int) -> None:
-        """Return when all users are in."""
+        """Wait until all users are connected."""
         gate = asyncio.Semaphore(AT_ONCE)
         loop = asyncio.get_running_loop()
 
@@ -164,9 +164,9 @@ class Crowd:
         await asyncio.gather(*(one(number) for number in range(count)))
 
     async def write(self, messages: int, window: int) -> float:
-        """Have users in turn write so many messages, `window` of them under way; return the seconds until all have all.
+        """Let users in turn write `messages` messages, with `window` of them under way.
 
-        Raises ConnectionError.
+        Return the seconds until everyone has all. Raises ConnectionError.
         """
         self.took = []
         self._left = messages
@@ -192,7 +192,7 @@ class Crowd:
         self.users[writer].say(text[:TEXT_BYTES])
 
     def got(self, user: User, payload: bytes, at: int) -> None:
-        """A user was given a message; the writer's own does not count."""
+        """Record that a user got a message; the writer's own does not count."""
         if int(payload[at + STAMP + 8 : at + STAMP + 16]) == user.number:
             return
         number = int(payload[at + STAMP : at + STAMP + 8])
@@ -211,7 +211,7 @@ class Crowd:
 
 
 async def crowd(channel: Channel, kind: str, port: int, users: int, tokens: str) -> None:
-    """Worker: connect so many users, then write what is asked for, again and again. `tokens`: a file of them, or ""."""
+    """Run as a worker: connect the users, then write messages as told. `tokens` is a file of tokens, or ""."""
     found: list[str] = []
     if tokens:
         with open(tokens, encoding="utf-8") as file:

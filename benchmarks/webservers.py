@@ -1,7 +1,7 @@
-"""The servers the benchmark of the gateway asks: the gateway itself, and what people would write instead.
+"""Servers for the gateway benchmark: the gateway itself, and plain alternatives.
 
-The plain ones are as their libraries' own examples have them, run by the same uvicorn as the gateway: they keep and
-check nothing, know nobody, and lose what happens while somebody is away.
+The plain servers follow the examples of their libraries and run in the same uvicorn as the gateway. They store and
+check nothing, know no users, and lose messages for users who are offline.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
 from benchmarks.workers import Channel, resident_kib, settle
 
-PLENTY = 1_000_000_000  # of a rate: nothing is measured beside a server that refuses
+PLENTY = 1_000_000_000  # a rate limit that is never reached
 
 
 async def serve(channel: Channel, app: Any, **more: Any) -> None:
-    """Serve an application; tell the port, and the memory in use when asked for it, until nothing more is said."""
+    """Serve an application. Report the port, and the memory in use when asked, until the input ends."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
     serving = asyncio.create_task(server.serve([listening]))
@@ -36,11 +36,11 @@ async def serve(channel: Channel, app: Any, **more: Any) -> None:
     while await channel.heard():
         gc.collect()
         channel.tell(kib=resident_kib())
-    os._exit(0)  # what is measured is over: to say goodbye to thousands takes long
+    os._exit(0)  # the measurement is over, and a goodbye to thousands takes long
 
 
 async def plain_chat(channel: Channel) -> None:
-    """Worker: FastAPI's own example of a WebSocket server that passes everything on to everybody."""
+    """Run as a worker: FastAPI's example of a WebSocket server that forwards everything to everyone."""
     app = FastAPI()
     there: list[WebSocket] = []
 
@@ -63,7 +63,7 @@ async def plain_chat(channel: Channel) -> None:
 
 
 async def plain_socketio(channel: Channel) -> None:
-    """Worker: python-socketio passing everything on to everybody."""
+    """Run as a worker: python-socketio forwarding everything to everyone."""
     server = socketio.AsyncServer(async_mode="asgi")
     names: dict[str, str] = {}
 
@@ -81,7 +81,7 @@ async def plain_socketio(channel: Channel) -> None:
 
 
 async def gateway(channel: Channel, directory: str, users: int) -> None:
-    """Worker: a gateway on a real disk, without limits on rates, and so many accounts, whose tokens go into a file."""
+    """Run as a worker: a gateway on a real disk, without rate limits; the tokens of its accounts go to a file."""
     from p2pchat import TCPPeer
     from p2pchat.web import WebSettings, create_app
     from p2pchat.web.settings import Pace

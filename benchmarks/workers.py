@@ -1,7 +1,7 @@
-"""Works in processes of their own: started by the benchmark, spoken with in JSON lines.
+"""Worker processes of the benchmarks, controlled with JSON lines.
 
 A worker is `python -m benchmarks.workers MODULE FUNCTION` and runs `async def FUNCTION(channel, **arguments)` of
-benchmarks.MODULE. Its first line in are the arguments; afterwards both sides say what they like, an object a line.
+benchmarks.MODULE. Its first input line has the arguments; after that both sides send objects, one per line.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 120.0  # seconds until a worker that says nothing is ended
+PATIENCE = 120.0  # seconds until a silent worker is ended
 
 
 class WorkFailed(Exception):
-    """A worker ended before it had said what was asked of it; its own words are on stderr."""
+    """A worker ended before it gave the expected answer; its error is on stderr."""
 
 
 class Worker:
     """The starting side."""
 
     def __init__(self, where: str, *, home: Path, **arguments: Any) -> None:
-        """Start `module.function`. `home` is the login's directory of all p2pchat in there."""
+        """Start `module.function`. `home` is the worker's P2PCHAT_HOME."""
         self.where = where
         module, _, function = where.rpartition(".")
         environment = {k: v for k, v in os.environ.items() if not k.startswith("P2PCHAT_")}
@@ -44,13 +44,13 @@ class Worker:
         return self._process.pid
 
     def put(self, said: dict[str, Any]) -> None:
-        """Say something to the worker."""
+        """Send an object to the worker."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(said) + "\n")
         self._process.stdin.flush()
 
     def get(self) -> dict[str, Any]:
-        """Return the next thing it says. Raises WorkFailed when it ended instead."""
+        """Return the next object from the worker. Raises WorkFailed if it ended."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -59,20 +59,20 @@ class Worker:
         return said
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the worker."""
         self._process.send_signal(number)
 
     def __enter__(self) -> Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it end: its end of input says so."""
+        """End the worker by closing its input."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 try:
                     stream.close()
                 except BrokenPipeError:
-                    pass  # it is gone already
+                    pass  # it has ended already
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -84,28 +84,28 @@ class Channel:
     """The worker's side."""
 
     def tell(self, **said: Any) -> None:
-        """Say something to who started us."""
+        """Send an object to the starting side."""
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
 
     async def heard(self) -> dict[str, Any] | None:
-        """Return the next thing said to us; None when there will be no more."""
+        """Return the next object from the starting side; None at the end."""
         line = await asyncio.to_thread(sys.stdin.readline)
         return json.loads(line) if line else None
 
     async def closed(self) -> None:
-        """Wait until nothing more will be said."""
+        """Wait until the input ends."""
         while await self.heard() is not None:
             pass
 
 
 def peak_kib() -> int:
-    """Return the most memory this process ever had, in KiB; 0 where the system does not say."""
+    """Return the peak memory of this process, in KiB; 0 if the system does not say."""
     return _status("VmHWM") or _peak_elsewhere()
 
 
 def resident_kib() -> int:
-    """Return the memory this process has now, in KiB; 0 where the system does not say."""
+    """Return the current memory of this process, in KiB; 0 if the system does not say."""
     return _status("VmRSS")
 
 
@@ -123,11 +123,11 @@ def _peak_elsewhere() -> int:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // 1024 if sys.platform == "darwin" else peak  # bytes there
+    return peak // 1024 if sys.platform == "darwin" else peak  # in bytes there
 
 
 def settle() -> None:
-    """Put what exists now out of the collector's sight, as the command line does after its start."""
+    """Exclude existing objects from garbage collection, as the command line does after its start."""
     gc.collect()
     gc.freeze()
 

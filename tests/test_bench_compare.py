@@ -91,7 +91,7 @@ def test_a_revision_that_cannot_be_had_is_one_sentence(
         return capsys.readouterr().err.strip()
 
     assert "there is no revision 'nowhere': git log lists them" in complaint("nowhere", repository)
-    assert "is no git repository" in complaint("HEAD", place)
+    assert "is not a git repository" in complaint("HEAD", place)
     _git(repository, "commit", "--allow-empty", "-m", "Another")
     _git(place, "clone", "--depth=1", repository.as_uri(), "shallow")
     assert "git fetch --unshallow" in complaint("HEAD~1", place / "shallow")

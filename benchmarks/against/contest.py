@@ -1,9 +1,9 @@
-"""One system ready for rounds: its server, its processes, and what they took of the machine.
+"""One system ready for rounds: its server, its processes, and the resources they used.
 
-Each participant is a process of its own, whatever the machine has of cores: two processes with several participants
-each were tried and are slower for nearly every system, most of all where a participant has threads (Pyre by half,
-pyzmq to a third), for they take the interpreter's lock from each other. All systems of a work stand ready, but only
-one of them plays at a time.
+Each participant is a process of its own, however many cores there are. Two processes with several participants each
+were tried and are slower for nearly every system, most of all for participants with threads (Pyre by half, pyzmq to a
+third), because they compete for the interpreter's lock. All systems of a work are ready at once, but only one runs at a
+time.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from benchmarks.against.systems import System
 from benchmarks.against.usage import cpu_of, forget_peak, peak_of, resident_of
 from benchmarks.workers import Worker, WorkFailed
 
-FIRST = 200  # messages of the first round of warming up, doubled until a round lasts
+FIRST = 200  # messages in the first warm-up round, doubled until a round lasts long enough
 SHORT = 0.2  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How many take a message, and whether all give: otherwise the last one does, and is linked with each other one."""
+    """The number of receivers, and whether all send; otherwise only the last one does, linked with each other one."""
 
     takers: int
     all_give: bool = False
@@ -39,20 +39,20 @@ class Shape:
         return self.takers + 1 if self.all_give else 1
 
     def links(self, number: int) -> list[int]:
-        """With whom this one is linked."""
+        """Return the ends that this one is linked with."""
         if not self.all_give and number != self.takers:
             return [self.takers]
         return [other for other in self.numbers if other != number]
 
     def dials(self, number: int, one_way: bool) -> list[int]:
-        """Of any two the higher number dials, or each the other where a connection carries one way only."""
+        """Return the ends that this one dials: the lower numbers, or all if a connection carries one way only."""
         return [other for other in self.links(number) if other < number or (one_way and self.all_give)]
 
     def gives(self, number: int) -> bool:
         return self.all_give or number == self.takers
 
     def takes(self, number: int) -> int:
-        """From how many this one takes."""
+        """Return how many ends this one receives from."""
         return self.givers - int(self.gives(number))
 
 
@@ -60,7 +60,7 @@ PAIR = Shape(1)
 
 
 class Contest:
-    """A system that stands ready, its ends linked."""
+    """A system that is ready, with its ends linked."""
 
     def __init__(self, stack: ExitStack, system: System, home: Path, shape: Shape) -> None:
         self.system, self.shape = system, shape
@@ -76,10 +76,10 @@ class Contest:
         ]
         self.told = [told for worker in self.workers for told in worker.get()["ends"]]
         self._meet()
-        self.messages = 0  # given by each giver so far
-        self.rate = 0.0  # of the last round of warming up
-        self.cpu = 0.0  # seconds of all ends and the server, in rounds since warming up
-        self.given = 0  # by all givers in these
+        self.messages = 0  # sent by each sender so far
+        self.rate = 0.0  # rate of the last warm-up round
+        self.cpu = 0.0  # CPU seconds of all ends and the server since warming up
+        self.given = 0  # messages sent in these rounds
 
     def _meet(self) -> None:
         """Link all ends with those they belong to."""
@@ -91,8 +91,11 @@ class Contest:
             worker.get()
 
     def round(self, messages: int, **how: float) -> dict[str, Any]:
-        """Let each giver give so many; return `seconds` until all are taken and accepted, and milliseconds for `each`
-        message that went by itself."""
+        """Let each sender send so many messages.
+
+        Return `seconds` until all are received and accepted, and milliseconds in `each` for messages that were sent
+        singly.
+        """
         self.messages += messages
         shape, server = self.shape, cpu_of(self.server)
         for number, worker in enumerate(self.workers):
@@ -110,18 +113,18 @@ class Contest:
 
     @property
     def cpu_a_message(self) -> float:
-        """Microseconds of all ends and the server together, for each message given in rounds since warming up."""
+        """Return the microseconds of all ends and the server per message sent since warming up."""
         return 1e6 * self.cpu / self.given
 
     def _check(self, found: list[dict[str, Any]]) -> None:
-        """Refuse a round in which a message came twice."""
+        """Raise if a message came twice in a round."""
         for number, worker in enumerate(found):
             (count,), whole = worker["taken"], self.messages * self.shape.takes(number)
             if count != whole:
                 raise WorkFailed(f"{self.system.name}: {count} taken of {whole}")
 
     def warm_up(self, seconds: float, most: int) -> None:
-        """Give longer and longer rounds for so long, to learn how many messages a second it gets."""
+        """Run longer and longer rounds for so many seconds, to learn the rate."""
         end, count = time.monotonic() + seconds, min(FIRST, most)
         while not self.rate or time.monotonic() < end:
             took = self.round(count)["seconds"]
@@ -131,7 +134,7 @@ class Contest:
         self.forget_cpu()
 
     def forget_cpu(self) -> None:
-        """Begin to count anew."""
+        """Reset the CPU counters."""
         self.cpu, self.given = 0.0, 0
 
     def count(self, seconds: float, most: int) -> int:
@@ -143,16 +146,16 @@ class Contest:
             forget_peak(pid)
 
     def peaks(self) -> list[int]:
-        """Return the most KiB since then: of each worker, then of the server if there is one."""
+        """Return the peak KiB since the reset: of each worker, then of the server if there is one."""
         return [peak_of(pid) for pid in self.pids]
 
     def resident(self) -> list[int]:
-        """Return the KiB now: of each worker, then of the server if there is one."""
+        """Return the current KiB: of each worker, then of the server if there is one."""
         return [resident_of(pid) for pid in self.pids]
 
     @property
     def pids(self) -> list[int]:
-        """Of each worker, then of the server if there is one."""
+        """Return the process ids of each worker, then of the server if there is one."""
         return [*(worker.pid for worker in self.workers), *([self.server] if self.server else [])]
 
 
@@ -160,7 +163,7 @@ class Contest:
 def ready(
     systems: Sequence[System], home: Path, shape: Shape, left_out: list[str], say: Any = lambda words: None
 ) -> Iterator[list[Contest]]:
-    """Start what is installed, and put into `left_out` why others were not."""
+    """Start the installed systems, and record in `left_out` why others were not started."""
     with ExitStack() as stack:
         contests = []
         for system in systems:

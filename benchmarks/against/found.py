@@ -1,4 +1,4 @@
-"""What a work gave: figures of each system, printed with the ratios first, and as JSON."""
+"""Results of a work: figures of each system, printed with the ratios first, and as JSON."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchmarks.results import middle, percentile, shown
 
 @dataclass(slots=True)
 class Figures:
-    """What the rounds of one system gave; `more` holds further figures, in words and with their units."""
+    """The figures of one system, one per round; `more` holds further figures, in words and with their units."""
 
     name: str
     values: list[float] = field(default_factory=list)
     more: dict[str, float] = field(default_factory=dict)
-    alike: tuple[str, ...] = ()  # names of ours it is compared with, the first that is here; else the work's first
+    alike: tuple[str, ...] = ()  # p2pchat variants to compare with, the first present; else the work's first
     ours: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -29,26 +29,26 @@ class Figures:
 
 @dataclass(slots=True)
 class Found:
-    """One work: less is better where the unit is a time or a size."""
+    """The results of one work; less is better if the unit is a time or a size."""
 
     work: str
     words: str
     unit: str
     systems: list[Figures]
     left_out: list[str] = field(default_factory=list)
-    singly: bool = False  # values are of single messages: 99 of 100 are told, not the extremes
+    singly: bool = False  # values are of single messages: show the 99th percentile, not the extremes
 
     @property
     def less(self) -> bool:
         return not self.unit.endswith("/s")
 
     def beside(self, figures: Figures) -> Figures:
-        """Return which of ours this one is compared with."""
+        """Return the p2pchat variant that this system is compared with."""
         here = {each.name: each for each in self.systems}
         return next((here[name] for name in figures.alike if name in here), self.systems[0])
 
     def ratio(self, figures: Figures) -> float:
-        """p2pchat's median to this one's; 0 where that says nothing."""
+        """Return p2pchat's median divided by this one's; 0 if that has no meaning."""
         other = middle(figures.values)
         return middle(self.beside(figures).values) / other if other else 0.0
 

@@ -1,8 +1,8 @@
-"""What an entry costs that is stored: on the disk, in memory, and when what keeps it starts again.
+"""Costs of a stored entry: on the disk, in memory, and when the process that stores it restarts.
 
-p2pchat's writer is started with all it wrote, a whole process; of the others the server is. The clock stops when the
-newest of what is kept was asked for and is there. Memory and processor are what that process has then, less what it
-has when it starts with nothing.
+For p2pchat, the writer's process is started with everything it wrote; for the others, the server. The clock stops when
+the newest entry has been requested and received. Memory and CPU are those of that process, minus those of a start with
+nothing stored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ A_ROUND = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start: milliseconds until it answers, and what the process has and took by then."""
+    """One start: milliseconds until it answers, and the memory and CPU of the process by then."""
 
     ms: float
     kib: int
@@ -37,7 +37,7 @@ class Start:
 
 
 def kept(home: Path, size: Size, say: Say) -> Found:
-    """Start each of them with so much stored, and with nothing, in turn."""
+    """Start each system with everything stored, and with nothing, in turn."""
     entries = min(size.stored, MOST)
     left_out = [f"{each.name}: {reason}" for each in size.chosen(COMPARED) if (reason := each.code.absent())]
     systems = [each for each in size.chosen(COMPARED) if not each.code.absent()]
@@ -66,14 +66,14 @@ def _fill(system: s.System, place: Path, entries: int) -> None:
 
 
 def _kept_in(place: Path) -> Path:
-    """Return the one directory that a contest made there."""
+    """Return the one directory that a contest created there."""
     (made,) = place.iterdir()
     return made
 
 
 def _start(system: s.System, place: Path) -> Start:
     for name in system.code.Part.loads:
-        import_module(name)  # who asks a server has all it needs
+        import_module(name)  # the client of the server has everything it needs
     begun = time.perf_counter()
     with system.code.server(place, **system.variant) as address:
         if pid := address.get("pid"):

@@ -1,8 +1,8 @@
-"""Somebody is away while many messages are written, one by one, and fetches them on return.
+"""A backlog: messages are written one by one while the receiver is offline, and fetched when it returns.
 
-The clock begins when who returns has opened its store or connected to its server, and ends when its program has
-taken everything and the writer's side knows it. Memory is the most of each process while that goes on, over what it
-had when both stood there idle, before anything was written.
+The clock starts when the receiver has opened its store or connected to its server, and stops when its program has taken
+everything and the writer's side knows it. Memory is the peak of each process meanwhile, minus its memory when both were
+idle before anything was written.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from benchmarks.against.usage import cpu_of
 from benchmarks.against.works import Say, Size
 from benchmarks.workers import WorkFailed
 
-COMPARED = (s.MANY, s.JETSTREAM, s.REDIS)  # who reads is as quick where the server fsyncs, and writing takes minutes
+COMPARED = (s.MANY, s.JETSTREAM, s.REDIS)  # a fsyncing server is read as fast, and writing to it takes minutes
 
 
 def backlog(home: Path, size: Size, say: Say) -> Found:
-    """Everybody leaves and returns some times, in turn."""
+    """Let every receiver leave and return several times, in turn."""
     left_out: list[str] = []
     with ready(size.chosen(COMPARED), home, PAIR, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
@@ -58,5 +58,5 @@ def _play(contest: Contest, figures: Figures, messages: int, idle: list[int]) ->
     spent = sum(cpu_of(pid) for pid in contest.pids) - sum(worked)
     figures.more["CPU us/message"] = 1e6 * spent / messages
     grown = [max(0, peak - before) / 1024 for peak, before in zip(contest.peaks(), idle, strict=True)]
-    for words, mib in zip(("who returns: + MiB", "writer: + MiB", "server: + MiB"), grown, strict=False):
+    for words, mib in zip(("receiver: + MiB", "writer: + MiB", "server: + MiB"), grown, strict=False):
         figures.more[words] = max(mib, figures.more.get(words, 0.0))

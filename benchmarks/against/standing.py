@@ -1,4 +1,4 @@
-"""What stands still costs too: meshes that form and then do nothing, links, and the start of everything."""
+"""Costs at rest: meshes that form and then idle, links, and starts of whole processes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from benchmarks.workers import ROOT, Worker, WorkFailed
 
 MESHES = (s.MANY, s.PYRE, s.ZENOH_GOSSIP)
 LINKS = (s.MANY, s.ENTRIES, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
-MOST = {"pyre_mesh": 64}  # peers: any two have sockets of their own, and 128 want more files than a process may have
-REPEATED = 32  # peers: larger meshes form once
-WATCHED = 32  # peers: what smaller meshes take while nothing happens is too little for the clock of a process
-MORE_LINKS = 2  # times, where it is only these: peers of p2pchat find each other too, and have n x n
+MOST = {"pyre_mesh": 64}  # peers: each pair has its own sockets, and 128 need more files than a process may open
+REPEATED = 32  # peers: larger meshes form only once
+WATCHED = 32  # peers: the idle cost of smaller meshes is too small for a process clock
+MORE_LINKS = 2  # repetitions for the others; p2pchat links every pair, n x n
 STARTS = 7
 READY = """
 import asyncio, sys, p2pchat
@@ -35,7 +35,7 @@ LIBRARIES = ("websockets", "zmq", "zenoh", "nats", "redis", "pyre")
 
 
 def meshes(home: Path, size: Size, say: Say) -> list[Found]:
-    """One process with all peers, each told one address; and what the idle mesh then costs."""
+    """Measure one process with all peers, each given one address, and the cost of the idle mesh."""
     return [_mesh(home / str(peers), peers, size, say) for peers in size.peers]
 
 
@@ -88,9 +88,9 @@ def _form(place: Path, system: s.System, peers: int, idle: float, figures: Figur
 
 
 def links(home: Path, size: Size, say: Say) -> Found:
-    """What one end's process grows by, and takes of a processor, for each other that links with it.
+    """Measure memory and CPU of one end per link.
 
-    Of the whole library, and of links alone.
+    Both of the whole library, and of links alone.
     """
     left_out = [f"{each.name}: {reason}" for each in size.chosen(LINKS) if (reason := each.code.absent())]
     systems = [each for each in size.chosen(LINKS) if not each.code.absent()]
@@ -102,11 +102,11 @@ def links(home: Path, size: Size, say: Say) -> Found:
             kib, cpu = _link(home / f"{system.module}{number}", system, count)
             figures.values.append(kib)
             figures.more["CPU ms/link"] = min(cpu, figures.more.get("CPU ms/link", cpu))
-    return Found("links", "memory of a link end with nothing to say, one end", "KiB", found, left_out)
+    return Found("links", "memory of an idle link, one end", "KiB", found, left_out)
 
 
 def _link(place: Path, system: s.System, count: int) -> tuple[float, float]:
-    """Return KiB and milliseconds of processor. The first other is not counted: what it loads is no link's."""
+    """Return KiB and CPU milliseconds per link. The first link is not counted, because it loads modules."""
     place.mkdir(parents=True)
     with ExitStack() as stack:
         address = dict(stack.enter_context(system.code.server(place, **system.variant)))
@@ -121,14 +121,14 @@ def _link(place: Path, system: s.System, count: int) -> tuple[float, float]:
         worked, _ = hub.get()["cpu"], first.get()
         before = resident_of(hub.pid)
         hub.put({"do": "meet", "dial": [[]], "links": [[1, *parts[2]]]})
-        # One after the other: many handshakes at once leave memory behind that is no link's.
+        # One after the other: many simultaneous handshakes leave memory behind that no link uses.
         rest.put({"do": "meet", "dial": [[told[0]]] * count, "links": [[0]] * count, "in_turn": True})
         worked, _ = hub.get()["cpu"] - worked, rest.get()
         return max(0, resident_of(hub.pid) - before) / count, 1e3 * worked / count
 
 
 def starts(home: Path, size: Size, say: Say) -> Found:
-    """From nothing to ready: whole processes, the empty Python among them."""
+    """Measure whole processes from start to ready, with an empty Python for comparison."""
     home.mkdir(parents=True, exist_ok=True)
     ways: dict[str, Callable[[int], None]] = {
         "p2pchat, a peer is ready, and closes": lambda number: _run("-c", READY, str(home / "peer")),
@@ -149,7 +149,7 @@ def starts(home: Path, size: Size, say: Say) -> Found:
             say(f"start: {figures.name}")
             begun = time.perf_counter()
             way(number)
-            if number >= 0:  # the first one may compile
+            if number >= 0:  # the first run may compile modules
                 figures.values.append(1e3 * (time.perf_counter() - begun))
     return Found("start", "start, whole processes", "ms", found, left_out)
 

@@ -1,4 +1,4 @@
-"""Which systems there are, each a module of benchmarks.others and how it is set up."""
+"""The systems to compare: each a module of benchmarks.others, and its configuration."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One way of doing a work.
+    """One way to do a work.
 
-    `alike` are the ways of ours that do the same and no more: it is compared with the first of them that the work
-    has, else with the work's first one.
+    `alike` are the p2pchat variants that do the same and no more: the system is compared with the first of them that
+    the work has, else with the work's first one.
     """
 
     name: str
@@ -39,7 +39,7 @@ JETSTREAM = System("NATS JetStream", "jetstream")
 JETSTREAM_SYNC = System("NATS JetStream, sync always", "jetstream", {"sync": "always"})
 REDIS = System("Redis Streams, fsync always", "redis_streams")
 
-# Who keeps nothing and sends one by one is compared with who does neither; the plain loop is that of `memory`.
+# Systems that store nothing and send one by one are compared with p2pchat doing the same.
 SINGLY = (FRAMES.name, MEMORY_LOOP.name, MEMORY_MANY.name)
 IN_MEMORY = (MEMORY_MANY.name,)
 WEBSOCKETS = System("websockets (TLS)", "websocket", alike=SINGLY)

@@ -1,4 +1,4 @@
-"""What a process of this user took so far, looked at from outside; 0 where the system does not say it (only Linux)."""
+"""Resources used by a process of this user, read from outside; 0 if the system does not say (only Linux does)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 USER, SYSTEM = 11, 12  # fields of /proc/PID/stat after the name: proc(5) counts them as 14 and 15
-FORGET_PEAK = "5"  # to /proc/PID/clear_refs, proc(5): VmHWM begins again at what there is now
+FORGET_PEAK = "5"  # for /proc/PID/clear_refs, proc(5): resets VmHWM to the current memory
 
 
 def cpu_of(pid: int | None) -> float:
-    """Return the seconds of all its threads, user and system, in steps of 10 ms."""
+    """Return the CPU seconds of all its threads, user and system, in steps of 10 ms."""
     if pid is None or sys.platform == "win32":
         return 0.0
     try:
@@ -23,18 +23,18 @@ def cpu_of(pid: int | None) -> float:
 
 
 def forget_peak(pid: int) -> None:
-    """Begin to measure the most memory anew."""
+    """Reset the peak memory."""
     with suppress(OSError):
         Path(f"/proc/{pid}/clear_refs").write_text(FORGET_PEAK, "utf-8")
 
 
 def peak_of(pid: int) -> int:
-    """Return the most memory since then, in KiB."""
+    """Return the peak memory since the reset, in KiB."""
     return _status(pid, "VmHWM")
 
 
 def resident_of(pid: int) -> int:
-    """Return the memory it has now, in KiB."""
+    """Return its current memory, in KiB."""
     return _status(pid, "VmRSS")
 
 
@@ -47,6 +47,6 @@ def _status(pid: int, name: str) -> int:
 
 
 def bytes_in(directory: Path) -> int:
-    """Return the bytes on the disk of all files below, as the file system counts them."""
+    """Return the bytes on the disk of all files below, as counted by the file system."""
     files = [path.stat() for path in directory.rglob("*") if path.is_file()]
     return sum(getattr(each, "st_blocks", 0) * 512 or each.st_size for each in files)

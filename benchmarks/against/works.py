@@ -1,4 +1,4 @@
-"""The works with rounds: throughput to one, to seven and of all to all, and latency, quiet and at half load."""
+"""Works with rounds: throughput to one, to seven and all to all; latency, idle and at half load."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from benchmarks.results import middle
 
 PACE = 0.002  # seconds between two single messages
 SINGLES = 200  # a round
-CALIBRATING = 3  # rounds at full speed, of which half the median is the load
+CALIBRATING = 3  # rounds at full speed; half their median is the load
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How big everything is.
+    """Sizes of the works.
 
     Attributes:
-        messages: The most that one giver gives in a round.
-        seconds: What a round is meant to take.
-        takers: Of each message, in the works `seven` and `all`.
-        backlog: Messages that wait for who returns.
+        messages: The most messages that one sender sends in a round.
+        seconds: The intended length of a round.
+        takers: Receivers of each message, in the works `seven` and `all`.
+        backlog: Messages that wait for an offline receiver.
         peers: Sizes of the meshes that form.
-        links: How many link ends are made to see what memory one takes.
-        stored: Entries of the history a peer starts with.
-        idle: Seconds that a mesh is watched while nothing happens.
-        beside: Modules of benchmarks.others to compare with; () is all.
+        links: Link ends created to measure the memory of one.
+        stored: Entries in the history that a peer starts with.
+        idle: Seconds to watch an idle mesh.
+        beside: Modules of benchmarks.others to compare with; () means all.
     """
 
     messages: int = 1_000_000
@@ -47,7 +47,7 @@ class Size:
     beside: tuple[str, ...] = ()
 
     def chosen(self, systems: Sequence[s.System]) -> list[s.System]:
-        """Return those that are ours or asked for."""
+        """Return the systems that are ours or were requested."""
         return [each for each in systems if each.ours or not self.beside or each.module in self.beside]
 
 
@@ -72,7 +72,7 @@ SINGLE = (s.MANY, s.JETSTREAM, s.JETSTREAM_SYNC, s.REDIS)
 def throughput(
     work: str, words: str, compared: tuple[s.System, ...], shape: Shape, home: Path, size: Size, say: Say
 ) -> Found:
-    """Messages taken a second; CPU of all processes, and what stays behind on the disk, for each message."""
+    """Measure messages received per second; and per message, CPU of all processes and disk space."""
     left_out: list[str] = []
     with ready(size.chosen(compared), home, shape, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
@@ -98,7 +98,7 @@ def _warm_up(contests: Sequence[Contest], size: Size, say: Say) -> None:
 def _rounds(
     contests: Sequence[Contest], found: Sequence[Figures], size: Size, say: Say
 ) -> Iterator[tuple[Contest, Figures]]:
-    """Yield each with its figures, in turn, once a round."""
+    """Yield each system with its figures, in turn, once per round."""
     for number in range(size.rounds):
         for contest, figures in zip(contests, found, strict=True):
             say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
@@ -106,7 +106,7 @@ def _rounds(
 
 
 def _kept(contest: Contest) -> tuple[int, int, int]:
-    """Messages so far, the bytes kept of them, and KiB of memory of all processes."""
+    """Return the messages so far, the bytes stored for them, and KiB of memory of all processes."""
     return contest.messages * contest.shape.givers, bytes_in(contest.place), sum(contest.resident())
 
 
@@ -121,7 +121,7 @@ def pair(home: Path, size: Size, say: Say) -> Found:
 
 
 def frames(home: Path, size: Size, say: Say) -> Found:
-    words = "frames only, nothing kept, one pair"
+    words = "frames only, nothing stored, one pair"
     return throughput("frames", words, FRAMES, ONE_PAIR, home, size, say)
 
 
@@ -140,7 +140,7 @@ def all_to_all(home: Path, size: Size, say: Say) -> Found:
 
 
 def latency(home: Path, size: Size, say: Say) -> Found:
-    """One message at a time."""
+    """Measure one message at a time."""
     left_out: list[str] = []
     with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
@@ -152,7 +152,7 @@ def latency(home: Path, size: Size, say: Say) -> Found:
 
 
 def half(home: Path, size: Size, say: Say) -> Found:
-    """At half of what each of them can do, found just before."""
+    """Measure at half of the rate that each of them reached just before."""
     left_out: list[str] = []
     with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as contests:
         found = figures_of([contest.system for contest in contests])
@@ -168,4 +168,4 @@ def half(home: Path, size: Size, say: Say) -> Found:
             count = max(1, min(size.messages, int(rate * size.seconds)))
             figures.values += contest.round(count, rate=rate)["each"]
             figures.more |= {"load/s": rate, "CPU us/message": contest.cpu_a_message}
-    return Found("half", "at half of what it can do, durable and acknowledged", "ms", found, left_out, singly=True)
+    return Found("half", "at half of the maximum rate, durable and acknowledged", "ms", found, left_out, singly=True)

@@ -1,9 +1,9 @@
-"""python -m benchmarks.growth: each cost at several sizes of what drives it. Asserts nothing.
+"""Command `python -m benchmarks.growth`: measure each cost at several sizes of its driver.
 
-Exit code 1 when something could not be done. The sizes that are taken by default fit into ten minutes on 2 quiet
-cores; give others with the option of a driver. `history --history 10000000` writes ten million entries of four users:
-4 GiB of disk and a quarter of an hour on 2 quiet cores. Of more than a million, no index of words is made and no
-newcomer fetches them, which would double both.
+Exit code 1 when a driver failed; nothing is asserted. The default sizes take ten minutes on 2 quiet cores; each driver
+has an option for other sizes. `history --history 10000000` writes ten million entries of four users: 4 GiB of disk and
+a quarter of an hour on 2 quiet cores. With more than a million entries, no index of words is created and no newcomer
+fetches them, because that would double both.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ DRIVERS = {
     "readers": "stopped readers of seven",
 }
 LEAST = {"peers": 2, "history": 8, "runs": 1, "conversations": 2, "sizes": 9, "readers": 0}
-GIB_A_MILLION = 0.5  # of stored entries, and air; twice as much where a newcomer fetches them and words are indexed
+GIB_A_MILLION = 0.5  # per million stored entries, with a reserve; twice that with a newcomer and an index
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     common_arguments(parser, tuple(DRIVERS))
-    parser.add_argument("--quick", action="store_true", help="only see that all of it runs: figures mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="only check that everything runs; the figures mean nothing"
+    )
     for driver, what in DRIVERS.items():
         steps = ",".join(map(str, _driver(driver).STEPS))
         parser.add_argument(f"--{driver}", type=_steps, default=steps, metavar="N,N,...", help=f"{what} ({steps})")

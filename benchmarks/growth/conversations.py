@@ -1,6 +1,6 @@
-"""Conversations of one user, half of them groups and half direct ones, each of those with somebody who is gone.
+"""Conversations of one user: half of them groups, half direct conversations with users who have gone.
 
-The work of crowded.py with few others known: whoever one talks with directly, and nobody else.
+The work of crowded.py, with no users known other than those of the conversations.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from benchmarks.growth.starts import Starts
 from benchmarks.workers import Worker
 
 STEPS = (2, 10, 100, 1_000, 10_000)
-MEMBERS = 3  # of the one group that gets another member
+MEMBERS = 3  # members of the group that gets another member
 
 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
-    """Measure a user of each number of conversations."""
+    """Measure a user for each number of conversations."""
     starts = Starts()
-    adding, listing = Curve("a member is added to a small group", "ms"), Curve("/list, as people get it", "ms")
+    adding, listing = Curve("a member is added to a small group", "ms"), Curve("/list, for people", "ms")
     for count in steps:
         say(f"{count:,} conversations")
         home = place / str(count)

@@ -1,4 +1,4 @@
-"""A cost at several sizes of what drives it, and how it grows: the slope on paper with two logarithmic scales."""
+"""A cost at several sizes of its driver, and its growth: the slope on two logarithmic scales."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.results import shown
 
-END = 3  # points at the large end whose slope is told: small sizes only show what is there anyhow
+END = 3  # points at the large end that give the slope; small sizes mostly show constant costs
 WORDS = ((0.2, "constant"), (0.8, "less than linear"), (1.25, "linear"), (1.75, "more than linear"))
 WORST = "quadratic"
 COST_WIDTH, CELL_WIDTH = 58, 9
@@ -19,11 +19,11 @@ class Curve:
     """One cost.
 
     Attributes:
-        cost: What is counted, in words.
-        unit: Of the values.
-        points: Pairs of the driver's size and the value, in order of sizes.
-        falls: It is a rate, or something else of which more is better.
-        note: Anything a reader has to know to believe it.
+        cost: The measured cost, in words.
+        unit: The unit of the values.
+        points: Pairs of the driver's size and the value, ordered by size.
+        falls: True for a rate or anything else of which more is better.
+        note: Anything a reader must know to interpret it.
     """
 
     cost: str
@@ -37,7 +37,7 @@ class Curve:
 
     @property
     def exponent(self) -> float | None:
-        """The slope of the END largest sizes; None where two of them with a value above 0 are not there."""
+        """The slope of the END largest sizes; None without two of them that have a value above 0."""
         seen = [(math.log(size), math.log(value)) for size, value in self.points if size > 0 and value > 0][-END:]
         if len(seen) < 2 or seen[0][0] == seen[-1][0]:
             return None
@@ -46,7 +46,7 @@ class Curve:
 
     @property
     def growth(self) -> str:
-        """The exponent in a word; "" where there is none."""
+        """The exponent in words; "" without an exponent."""
         slope = self.exponent
         if slope is None:
             return ""
@@ -63,7 +63,7 @@ class Curve:
 
 
 def print_curves(driver: str, curves: list[Curve]) -> None:
-    """Print a table: a cost a line, a size a column, the exponent at the end."""
+    """Print a table: one cost per line, one size per column, the exponent at the end."""
     sizes = sorted({size for curve in curves for size, _ in curve.points})
     print(f"\n{driver:<{COST_WIDTH}}" + "".join(f"{size:>{CELL_WIDTH},.0f}" for size in sizes) + "   exponent")
     for curve in curves:

@@ -1,4 +1,4 @@
-"""The tables of docs/growth.md: each between two markers, written anew from what was measured, unlike the words."""
+"""The tables of docs/growth.md. Each is between two markers and replaced with new figures; the text around is kept."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Growth = dict[str, list[Told]]  # curves as JSON, by driver
 
 
 def merged(growth: Growth, more: Growth) -> Growth:
-    """Return the curves of both; of one cost at one size those of `more`."""
+    """Return the curves of both; for one cost at one size, those of `more`."""
     drivers = {**growth, **more}
     return {name: _of_one(growth.get(name, []), more.get(name, [])) for name in drivers}
 
 
 def _of_one(curves: list[Told], more: list[Told]) -> list[Told]:
     found = [dict(curve, points=list(curve["points"])) for curve in curves]
-    for number, curve in enumerate(more):  # by their places: two costs of a driver may have the same words
+    for number, curve in enumerate(more):  # by position: two costs of a driver may have the same words
         if number == len(found):
             found.append(dict(curve, points=[]))
         found[number]["points"] = sorted({**dict(found[number]["points"]), **dict(curve["points"])}.items())
@@ -29,7 +29,7 @@ def _of_one(curves: list[Told], more: list[Told]) -> list[Told]:
 
 
 def put_into(text: str, growth: Growth) -> str:
-    """Return the document with the tables of these drivers. Raises ValueError where one has no place."""
+    """Return the document with the tables of these drivers. Raises ValueError if a table has no markers."""
     for driver, curves in growth.items():
         begin, end = f"<!-- growth: {driver} -->", f"<!-- end of {driver} -->"
         before, found, rest = text.partition(begin)

@@ -1,7 +1,7 @@
-"""Stored entries: the room of four writers who wrote one message at a time, in turn (stored.py).
+"""Stored entries: a room in which four writers wrote one message at a time, in turn (stored.py).
 
-Starts are of a new process each, the file read before by nobody but the one who wrote it: the system may have it in
-memory, as after a restart of the program.
+Each start is a new process. Only the writer has read the file before, so the system may have it in memory, as after a
+restart of the program.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from benchmarks.results import middle, text
 from benchmarks.stored import last_of
 from benchmarks.workers import Channel, Worker, resident_kib, settle
 
-STEPS = (1_000, 10_000, 100_000, 1_000_000)  # and 10_000_000 where it is asked for (__main__.py says what it takes)
+STEPS = (1_000, 10_000, 100_000, 1_000_000)  # and 10_000_000 on request (__main__.py says what it takes)
 WRITERS = 4  # a user may fill 1 GiB, so 10**7 entries of 260 bytes are at least three users'
-INDEXED_MOST = 1_000_000  # an index of more takes minutes
+INDEXED_MOST = 1_000_000  # an index of more entries takes minutes
 FETCHED_MOST = 1_000_000
-TIMES = 9  # of what is short; the median counts
+TIMES = 9  # repetitions of short operations; the median counts
 SINGLES = 40
 
 
 async def use(channel: Channel, data: str, entries: int) -> None:
-    """Worker: start a peer with all of it stored, read pages of it, write to it, search it."""
+    """Run as a worker: start a peer with everything stored, read pages, write, search."""
     from p2pchat import TCPPeer
 
     before, worked, begun = resident_kib(), time.process_time(), time.perf_counter()
@@ -54,7 +54,7 @@ RARE = "00000007"  # the number each of the four texts that come seventh begins 
 
 
 async def _middle_entry(peer: Any) -> datetime:
-    """Return the time in the middle of all that is stored."""
+    """Return the time in the middle of all stored entries."""
     newest = (await peer.history(peer.room, limit=1))[0]
     oldest = (await peer.history(peer.room, after=datetime.fromtimestamp(0, UTC), limit=1))[0]
     between: datetime = oldest.sent_at + (newest.sent_at - oldest.sent_at) / 2
@@ -72,14 +72,14 @@ async def _middle_of(what: Callable[[], Awaitable[Any]], times: int = TIMES) -> 
 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
     """Measure a history of each length."""
-    ready, cpu = Curve("start, until ready", "s"), Curve("processor's time of that", "s")
-    memory, after = Curve("memory by the start", "MiB"), Curve("the same after pages and searches", "MiB")
+    ready, cpu = Curve("start, until ready", "s"), Curve("CPU time of that", "s")
+    memory, after = Curve("memory used by the start", "MiB"), Curve("the same after pages and searches", "MiB")
     page, between = Curve("the newest page of 100", "ms"), Curve("a page of 100 in the middle", "ms")
     accepted = Curve("a message is accepted", "ms")
-    first = Curve("the first search: all words are indexed", "s")
-    rare, frequent = Curve("a search for a rare word", "ms"), Curve("a search for a word in each text", "ms")
-    fetching = Curve("a newcomer fetches all", "s")
-    size = Curve("file of an entry", "B")
+    first = Curve("the first search, which indexes all words", "s")
+    rare, frequent = Curve("a search for a rare word", "ms"), Curve("a search for a word in every text", "ms")
+    fetching = Curve("a newcomer fetches everything", "s")
+    size = Curve("disk space per entry", "B")
     for entries in steps:
         say(f"{entries:,} entries are written")
         home = place / str(entries)
@@ -108,5 +108,5 @@ def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool =
 
 
 def _bytes_in(home: Path) -> int:
-    """Return the size of the databases there, with what is still in their logs."""
+    """Return the size of the databases there, including their write-ahead logs."""
     return sum(file.stat().st_size for file in home.rglob("*.db*"))

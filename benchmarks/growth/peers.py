@@ -1,6 +1,6 @@
-"""Peers in one mesh, all of them in one process: TLS, keys and disk as ever; only the wire between machines is missing.
+"""Peers in one mesh, all in one process, with TLS, keys and disk as usual.
 
-The processor's time is what counts here: it is that of all peers together, and the same whatever else the machine does.
+CPU time is the important figure: it is that of all peers together, and does not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from benchmarks.results import text
 from benchmarks.workers import Channel, Worker, resident_kib, settle
 
 STEPS = (2, 8, 32, 64, 128)
-IDLE = 10.0  # seconds that an idle mesh is watched: each link is pinged once, each peer compares once
-ALONE, AFTER = 3, 1.5  # broadcasts one by one, and seconds until all that follows one is over
+IDLE = 10.0  # seconds to watch an idle mesh: each link is pinged once, each peer compares once
+ALONE, AFTER = 3, 1.5  # single broadcasts, and seconds until all their consequences are over
 TOGETHER = 500  # texts of one send_many
 
 
 async def mesh(channel: Channel, data: str, peers: int, idle: float) -> None:
-    """Worker: one mesh forms, idles, and hears broadcasts."""
+    """Run as a worker: form one mesh, let it idle, and send broadcasts."""
     async with meshed(str(Path(data, "first")), 2):
-        await asyncio.sleep(0)  # what the first peers of a process load is not a peer's cost
+        await asyncio.sleep(0)  # modules loaded by the first peers of a process are not a cost of a peer
     before, worked = resident_kib(), time.process_time()
     async with meshed(str(Path(data, "mesh")), peers) as (them, _, formed):
         found: dict[str, float] = {"formed": formed, "cpu": time.process_time() - worked}
-        await (await them[-1].broadcast("here we are")).delivered()  # who has kept something prepares for more
+        await (await them[-1].broadcast("here we are")).delivered()  # the first stored entry also prepares the store
         await asyncio.sleep(CALM_AFTER * min(1.0, idle / IDLE))
         settle()
         found["memory"] = (resident_kib() - before) / peers
@@ -45,7 +45,7 @@ async def mesh(channel: Channel, data: str, peers: int, idle: float) -> None:
 
 
 async def _alone(peers: list[Any], idle: float, after: float) -> float:
-    """Return the processor's time of a broadcast nobody else speaks beside, for each who gets it."""
+    """Return the CPU time of a single broadcast, per recipient."""
     worked, begun = time.process_time(), time.perf_counter()
     for number in range(ALONE):
         await (await peers[-1].broadcast(text(number))).delivered()
@@ -56,12 +56,12 @@ async def _alone(peers: list[Any], idle: float, after: float) -> float:
 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
     """Measure a mesh of each size."""
-    formed, forming = Curve("forms, until everyone has joined", "s"), Curve("processor's time of that", "s")
-    a_link = Curve("of that a link, both its ends", "ms")
+    formed, forming = Curve("forms, until everyone has joined", "s"), Curve("CPU time of that", "s")
+    a_link = Curve("of that per link, both ends", "ms")
     memory, used = Curve("memory of a peer, idle", "MiB"), Curve("the same after broadcasts", "MiB")
-    alone = Curve("a broadcast alone: processor a delivery", "us")
-    together = Curve(f"one of {TOGETHER} together: processor a delivery", "us")
-    idle, idle_link = Curve("idle: processor of all peers", "% core"), Curve("of that 1,000 links", "% core")
+    alone = Curve("a single broadcast: CPU per delivery", "us")
+    together = Curve(f"one of {TOGETHER} together: CPU per delivery", "us")
+    idle, idle_link = Curve("idle: CPU of all peers", "% core"), Curve("of that per 1,000 links", "% core")
     for peers in steps:
         say(f"{peers} peers")
         with Worker("growth.peers.mesh", home=place, data=str(place / str(peers)), peers=peers,
@@ -77,7 +77,5 @@ def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool =
         idle_link.add(peers, found["idle"] * 100 / links * 1000)
         alone.add(peers, found["alone"] * 1e6)
         together.add(peers, found["together"] * 1e6)
-    alone.note = (
-        "a delivery: on the disk of one more peer, acknowledged to the writer, and what all tell each other of it"
-    )
+    alone.note = "a delivery: stored by one more peer, acknowledged to the writer, and announced among all"
     return [formed, forming, a_link, memory, used, idle, idle_link, alone, together]

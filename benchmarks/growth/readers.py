@@ -1,8 +1,8 @@
-"""Slow readers: of seven some are stopped, or their programs take nothing, while one writes to the room.
+"""Slow readers: some of seven are stopped, or their programs take nothing, while one peer writes to the room.
 
-What the others get a second, and what the writer's process grows. Rounds of all ways in turn, after each of which
-everybody catches up. A stopped process also leaves its share of the processor to the others, so `beside six only` is
-what a round with one stopped has to be compared with: the same six, and no seventh who could hold anybody up.
+It measures the rate of the other readers, and the growth of the writer's process. Rounds of all ways take turns, and
+everyone catches up after each. A stopped process also leaves its share of the CPU to the others. So compare a round
+with one stopped reader with the same six readers and no seventh.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from benchmarks.workers import Channel, Worker, resident_kib, settle
 STEPS = (0, 1, 2, 4, 6, 7)
 READERS = 7
 ROUNDS = 3
-MESSAGES = 80_000  # a round: 23 MB that a writer who kept them for somebody would grow by
-LOOK = 0.02  # seconds between looks at the writer's memory
+MESSAGES = 80_000  # messages in a round: 23 MB, if a writer kept them in memory
+LOOK = 0.02  # seconds between two readings of the writer's memory
 
 
 async def take(channel: Channel, data: str, name: str, endpoint: str) -> None:
-    """Worker: a reader. Says when it was handed so many in all; takes nothing after {"takes": false}."""
+    """Run as a worker: a reader. Report how many messages it got in total; take none after {"takes": false}."""
     from p2pchat import Message, TCPPeer
 
     taken, taking = Taken(), asyncio.Event()
@@ -54,7 +54,7 @@ async def take(channel: Channel, data: str, name: str, endpoint: str) -> None:
 
 
 async def give(channel: Channel, data: str) -> None:
-    """Worker: the writer. Says how long it took until all was accepted, and how much its process grew at most."""
+    """Run as a worker: the writer. Report the time until everything was accepted, and its peak growth."""
     from p2pchat import TCPPeer
 
     async with TCPPeer(data=data, name="writer") as peer:
@@ -74,7 +74,7 @@ async def give(channel: Channel, data: str) -> None:
 
 
 class _Watching:
-    """Looks at the memory of this process now and then."""
+    """A periodic reading of the memory of this process."""
 
     def __init__(self) -> None:
         self.before = self.most = resident_kib()
@@ -92,16 +92,16 @@ class _Watching:
 
 
 class Found:
-    """One round."""
+    """The figures of one round."""
 
     def __init__(self, seconds: float, kib: int, cpu: float) -> None:
-        self.seconds = seconds  # until the others had everything, or it was accepted where there are no others
+        self.seconds = seconds  # until the others had everything; without others, until it was accepted
         self.kib = kib
         self.cpu = cpu
 
 
 class Crowd:
-    """A writer and its readers, each a process."""
+    """A writer and its readers, each in its own process."""
 
     def __init__(self, stack: ExitStack, home: Path, readers: int) -> None:
         home.mkdir()
@@ -120,7 +120,7 @@ class Crowd:
         self._total = 0
 
     def round(self, messages: int, *, stopped: int = 0, taking_nothing: int = 0) -> Found:
-        """Write so many while some are slow; return when all have caught up."""
+        """Write the messages of a round while some are slow; return when all have caught up."""
         slow, others = self._readers[: stopped + taking_nothing], self._readers[stopped + taking_nothing :]
         self._total += messages
         with self._slow(slow[:stopped], slow[stopped:]):
@@ -154,7 +154,7 @@ class Crowd:
 
 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
-    """Measure each number of stopped readers, one whose program takes nothing, and six of whom none is slow."""
+    """Measure each number of stopped readers, one whose program takes nothing, and six readers without a slow one."""
     if not hasattr(signal, "SIGSTOP"):
         return [Curve("a process cannot be stopped on this system", "")]
     messages, rounds, readers = (200, 1, 2) if quick else (MESSAGES, ROUNDS, READERS)
@@ -163,7 +163,7 @@ def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool =
     with ExitStack() as stack:
         crowd, six = Crowd(stack, place / "seven", readers), Crowd(stack, place / "six", readers - 1)
         for each in (crowd, six):
-            each.round(messages // 4)  # the first of everything costs more
+            each.round(messages // 4)  # first operations cost more
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
             for step in steps:
@@ -177,10 +177,10 @@ PROGRAM, SIX = "program", "six"
 
 
 def _curves(steps: list[int], messages: int, found: dict[str, list[Found]]) -> list[Curve]:
-    rate = Curve("stopped: what each of the others gets", "/s", falls=True)
+    rate = Curve("stopped: rate of each other reader", "/s", falls=True)
     grown, cpu = (
-        Curve("stopped: the writer grows by, at most", "MiB"),
-        Curve("stopped: processor of a message, writer", "us"),
+        Curve("stopped: growth of the writer, at most", "MiB"),
+        Curve("stopped: CPU per message, writer", "us"),
     )
     for step in steps:
         rounds = found[str(step)]
@@ -189,10 +189,10 @@ def _curves(steps: list[int], messages: int, found: dict[str, list[Found]]) -> l
         cpu.add(step, middle([each.cpu for each in rounds]) / messages * 1e6)
     beside = []
     for way, what in (
-        (PROGRAM, "one's program takes nothing: each of the others"),
+        (PROGRAM, "one program takes nothing: each other reader"),
         (SIX, "six only, no seventh: each of them"),
     ):
-        speed, memory = Curve(what, "/s"), Curve("of that the writer grows by, at most", "MiB")
+        speed, memory = Curve(what, "/s"), Curve("growth of the writer, at most", "MiB")
         speed.add(1, messages / middle([each.seconds for each in found[way]]))
         memory.add(1, max(each.kib for each in found[way]) / 1024)
         beside += [speed, memory]

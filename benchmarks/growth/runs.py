@@ -1,7 +1,7 @@
-"""Starts of one user: each leaves a log of its own in every conversation it wrote in, and builds on the one before.
+"""Runs of one user: each start begins a new log in every conversation, which builds on the previous one.
 
-Ada has started so many times and said one thing each time; her peer and Bob's hold all of it, in step. Her peer is
-started once more, and links up with Bob's; then a newcomer fetches all of it from her.
+Ada has started this many times and written one message each time; her peer and Bob's hold everything, in step. Her peer
+starts once more and links up with Bob's; then a newcomer fetches everything from her.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEPS = (1, 10, 100, 1_000, 10_000)
 
 
 async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
-    """Worker: make both profiles, each with all of it; say the id of the last entry."""
+    """Run as a worker: create both profiles with all their data; report the id of the last entry."""
     from p2pchat import TCPPeer
     from p2pchat.core.log import message_id
     from p2pchat.core.records import DeliveredMark
@@ -42,7 +42,7 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
         for storage, found in zip(storages, stored, strict=True):
             changes = [_kept(batch, found.next_place + 2 * n) for n, batch in enumerate(written)]
             if storage is storages[0]:
-                for change in changes:  # Bob was there each time, and said that he has it
+                for change in changes:  # Bob was online each time, and acknowledged it
                     change.delivered.append(DeliveredMark(change.batches[0].log, others.identity.peer_id, 2))
             storage.commit(changes)
             storage.close()
@@ -51,7 +51,7 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
 
 
 def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterator[Any]:
-    """Yield what each of them wrote: who writes, and that it builds on the run before; and one text."""
+    """Yield the entries of each run: a profile that builds on the previous run, and one text."""
     from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain, head_message
     from p2pchat.protocol import Mark
 
@@ -69,7 +69,7 @@ def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterat
 
 
 def _kept(batch: Any, place: int) -> Any:
-    """Return the change that keeps a run, shown from that place on."""
+    """Return the change that stores a run, shown from that place on."""
     from p2pchat.core.records import Change, NewLog, Stretch
 
     (mark,) = batch.entries[0].before
@@ -80,7 +80,7 @@ def _kept(batch: Any, place: int) -> Any:
 
 
 async def use(channel: Channel, data: str, endpoint: str) -> None:
-    """Worker: start once more, link up with who holds the same, and say one thing."""
+    """Run as a worker: start once more, link up with a peer that holds the same, and send one message."""
     async with started_and_linked(data, endpoint) as (peer, found):
         begun = time.perf_counter()
         await (await peer.broadcast("here I am again")).delivered()
@@ -88,10 +88,10 @@ async def use(channel: Channel, data: str, endpoint: str) -> None:
 
 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
-    """Measure a user of each number of runs."""
+    """Measure a user for each number of runs."""
     starts = Starts()
     delivered = Curve("the first message of the new run is delivered", "ms")
-    fetching = Curve("a newcomer fetches all", "s", note="2 entries a run: who writes, and one text")
+    fetching = Curve("a newcomer fetches everything", "s", note="2 entries a run: who writes, and one text")
     for runs in steps:
         say(f"{runs:,} runs")
         home = place / str(runs)

@@ -1,4 +1,4 @@
-"""Bytes of a text: durable and acknowledged from one process to another, send_many of up to 1,000, two of them out."""
+"""Bytes of a text: durable and acknowledged messages, with send_many of up to 1,000, two of them under way."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from benchmarks.results import middle
 from benchmarks.workers import Worker
 
 STEPS = (16, 64, 256, 1_024, 4_096, 16_384, 32_768)
-ROUNDS = 3  # of all sizes in turn
-MOST_TEXTS, MOST_BYTES = 40_000, 24 << 20  # of a round: a user may fill 1 GiB
+ROUNDS = 3  # rounds of all sizes, in turn
+MOST_TEXTS, MOST_BYTES = 40_000, 24 << 20  # bytes in a round: a user may store 1 GiB
 AT_ONCE, AT_ONCE_BYTES = 1_000, 1 << 20
 
 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:
     """Measure texts of each size."""
-    rate, volume = Curve("messages, durable and acknowledged", "/s", falls=True), Curve("texts of these", "MB/s")
-    writer, reader = Curve("processor of a message, writer", "us"), Curve("processor of a message, reader", "us")
+    rate, volume = Curve("messages, durable and acknowledged", "/s", falls=True), Curve("of that, texts", "MB/s")
+    writer, reader = Curve("CPU per message, writer", "us"), Curve("CPU per message, reader", "us")
     took: dict[int, list[tuple[float, float, float]]] = {size: [] for size in steps}
     with Worker("durable.read", home=place, data=str(place / "reader")) as far:
         endpoint = far.get()["endpoint"]

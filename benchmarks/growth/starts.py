@@ -1,4 +1,4 @@
-"""What a start and a link-up in step cost somebody, whatever it is that there is more and more of."""
+"""Costs of a start and of a link-up in step, for any driver."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from benchmarks.workers import Worker
 
 
 class Starts:
-    """The costs of a start, and of the link-up with somebody who holds the same (crowded.started_and_linked)."""
+    """The costs of a start, and of the link-up with a peer that holds the same (crowded.started_and_linked)."""
 
     def __init__(self) -> None:
-        self.ready, self.cpu = Curve("start, until ready", "ms"), Curve("processor's time of that", "ms")
-        self.memory = Curve("memory by the start", "MiB")
+        self.ready, self.cpu = Curve("start, until ready", "ms"), Curve("CPU time of that", "ms")
+        self.memory = Curve("memory used by the start", "MiB")
         self.size = Curve("link-up in step: bytes, both ways", "B")
-        self.linking = Curve("processor's time of that", "ms")
+        self.linking = Curve("CPU time of that", "ms")
 
     @property
     def curves(self) -> list[Curve]:
         return [self.ready, self.cpu, self.memory, self.size, self.linking]
 
     def measure(self, size: int, home: Path, use: str) -> dict[str, Any]:
-        """Let a worker start ada's peer beside bob's and link up with it; return what else it found.
+        """Let a worker start ada's peer while bob's runs, and link up with it; return its other results.
 
         Both profiles are below `home`. `size` is that of the driver, `use` the worker.
         """

@@ -1,8 +1,8 @@
-"""What people would use instead, doing the same work: one file a system, each set up as its own documents advise.
+"""Other systems doing the same work: one file per system, each configured as its own documents advise.
 
-Every file has `absent()`, which says why it cannot be measured here ("" when it can), `server(directory, **variant)`,
-which starts what it needs in the middle (most need nothing), and a class `Part`, one participant (ends.py says what
-that is asked to do). Texts are the same 180 bytes for all; nobody's messages are joined together by us, except where
-the name of the system says so, but everybody may use whatever the library offers for sending many. What comes in is
-counted, and a round in which a message is missing or comes twice fails.
+Every file has `absent()`, which returns why it cannot be measured here ("" if it can); `server(directory, **variant)`,
+which starts a server if the system needs one (most do not); and a class `Part`, one participant (ends.py defines its
+tasks). All send the same texts of 180 bytes. The benchmark joins messages only if the name of the system says so, but
+each system may use whatever its library offers for sending many. Received messages are counted, and a round fails if
+one is missing or comes twice.
 """

@@ -1,19 +1,19 @@
-"""The participants of every system, and the worker that holds one of them, or of a mesh all; times of one clock.
+"""Participants of every system, and the worker that runs one of them, or all of a mesh.
 
-All workers are processes of one machine, whose `time.perf_counter` is one clock on Linux, macOS and Windows. A worker
-tells where its ends can be reached, and is then asked, an object a question and an answer:
+All workers run on one machine, whose `time.perf_counter` is one clock on Linux, macOS and Windows. A worker reports
+where its ends can be reached, and then answers questions, one object each:
 
-    meet     for each of its ends: whom to dial, and the numbers of all it is to be linked with. The answer has "met",
-             when all were, and "cpu" seconds since the ends began to open, what is imported not counted; "in_turn" is
-             one end after the other
-    round    "messages" that each of its ends gives ("pace": one at a time, so many seconds apart; "rate": so many a
-             second), and "taken", what each of them has been given since the start when the round is over. The
-             answer has "begun", "done" (the last is accepted by whoever is responsible for it from then on), "at"
-             (the last was taken), "cpu" seconds, "kib", "each" and "times" of single messages
-    newest   read the newest of what is kept
-    leave    close all ends, forgetting nothing that is on the disk
-    back     open them again; "begun" is when that was done, and meeting begins
-    idle     rest for so many seconds, and then stay quiet for so many, in which "cpu" seconds were taken
+    meet     for each of its ends: whom to dial, and the numbers of all ends to be linked with. The answer has "met",
+             the time when all were linked, and "cpu" seconds since the ends began to open, without imports; "in_turn"
+             links one end after the other
+    round    "messages" for each of its ends to send ("pace": one at a time, so many seconds apart; "rate": so many per
+             second), and "taken", the total that each of them has received when the round is over. The answer has
+             "begun", "done" (the responsible side has accepted the last), "at" (the last was received), "cpu" seconds,
+             "kib", "each" and "times" of single messages
+    newest   read the newest stored message
+    leave    close all ends, keeping everything on the disk
+    back     open them again; "begun" is the time when that was done, and meeting begins
+    idle     rest for so many seconds, then stay quiet for so many, in which "cpu" seconds were used
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from benchmarks.workers import Channel, resident_kib, settle
 now = time.perf_counter
 DIFFERENT = 50_000  # texts; longer rounds repeat them
 PATIENCE = 240.0  # seconds until all have met
-TICK = 0.001  # seconds: at a rate, what has become due meanwhile is given together
+TICK = 0.001  # seconds: at a rate, messages due within this time are sent together
 Told = dict[str, Any]
 
 
 class Taken:
-    """What one end has been given. `add` may be called by another thread."""
+    """The messages received by one end. `add` may be called by another thread."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.times: list[float] | None = None  # of the single messages, while somebody asks for them
+        self.times: list[float] | None = None  # times of single messages, while requested
         self._wanted = 0
         self._at = 0.0
         self._loop = asyncio.get_running_loop()
         self._enough = asyncio.Event()
 
     def add(self, messages: int) -> None:
-        """So many more have come, and are dealt with."""
+        """Record further messages as received and handled."""
         self.count += messages
         if self.times is not None:
             self.times += [now()] * messages
@@ -55,7 +55,7 @@ class Taken:
             self._loop.call_soon_threadsafe(self._enough.set)
 
     async def reach(self, total: int) -> float:
-        """Wait until so many have come in all; return when that was."""
+        """Wait until the total is reached; return the time."""
         self._enough.clear()
         self._at, self._wanted = now(), total
         if self.count < total:
@@ -65,45 +65,45 @@ class Taken:
 
 
 class End:
-    """One participant. Those of a system differ from here on; `taken.add` is told what comes."""
+    """One participant, overridden by each system. `taken.add` is called for received messages."""
 
-    one_way = False  # True: who dials gives and does not take, so each dials the other
-    loads: tuple[str, ...] = ()  # modules that its first use imports: they are there before a clock runs
+    one_way = False  # True: a dialled connection only sends, so each end dials the other
+    loads: tuple[str, ...] = ()  # modules imported on first use; loaded before any clock runs
 
     def __init__(self, number: int, taken: Taken) -> None:
         self.number, self.taken = number, taken
 
     async def open(self) -> Told:
-        """Begin to listen; return what others need to dial. A second end with the same number goes on as the first."""
+        """Listen; return what others need to dial. A second end with the same number continues as the first."""
         return {}
 
     async def meet(self, dial: list[Told], links: list[int]) -> None:
         """Dial those, and wait until linked with all of these, whoever dialled. May be called again, with more."""
 
     async def give(self, texts: list[str]) -> None:
-        """Give to everyone linked; return when whoever is responsible from then on has accepted all."""
+        """Send to every linked end; return when the responsible side has accepted everything."""
         raise NotImplementedError
 
     async def give_one(self, said: str) -> None:
-        """The same with a single message, where the system has another way for that."""
+        """Send a single message, if the system has a special way for that."""
         await self.give([said])
 
     async def keep(self, texts: list[str]) -> None:
-        """Write one by one what somebody who is away will get."""
+        """Write messages one by one for an offline receiver."""
         await self.give(texts)
 
     async def kept_is_taken(self) -> None:
-        """Wait until the system knows that what was kept is taken, where it knows such a thing."""
+        """Wait until the system knows that the stored messages were received, if it knows this."""
 
     async def newest(self) -> None:
-        """Read the newest of what is kept here, where something is: a server's module has a function of that name."""
+        """Read the newest message stored here, if any; the module of a server has a function of that name."""
 
     async def close(self) -> None:
-        """End."""
+        """Close this end."""
 
 
 async def hold(channel: Channel, system: str, numbers: list[int], address: dict[str, Any]) -> None:
-    """Worker: some ends of a system."""
+    """Run as a worker: some ends of a system."""
     held = _Held(system, numbers, address)
     begun = now()
     held.worked = time.process_time()
@@ -184,7 +184,7 @@ class _Held:
         return {"ends": ends, "begun": now()}
 
     async def idle(self, rest: float, seconds: float) -> Told:
-        await asyncio.sleep(rest)  # what forming has left to do is not idling
+        await asyncio.sleep(rest)  # work left from forming is not idling
         worked = time.process_time()
         await asyncio.sleep(seconds)
         return {"cpu": time.process_time() - worked}
@@ -210,7 +210,7 @@ async def _one_by_one(end: End, texts: list[str], pace: float) -> list[tuple[flo
 
 
 async def _at_rate(end: End, texts: list[str], rate: float) -> list[tuple[float, float]]:
-    """A message's clock begins when it was due, even where the loop came late: no delay hides the next ones'."""
+    """Send at a rate. A message's clock starts when it was due, even if the loop is late, so a delay is not hidden."""
     begun, given = now(), 0
     each: list[tuple[float, float]] = [(0.0, 0.0)] * len(texts)
 

@@ -1,8 +1,8 @@
-"""p2pchat's frames over TLS and nothing above: protocol.py and client.py, no core, no storage.
+"""p2pchat's frames over TLS and nothing above: protocol.py and client.py, without core and storage.
 
-Two ways. `one`: a frame for each message, encoded one by one, which p2pchat itself never does; it shows what a frame
-costs. `entries`: what p2pchat really puts on the wire, `entries` frames of up to 256 texts; their equals elsewhere join
-256 messages too. Texts are strings at both ends, encoded, escaped and checked on the way.
+There are two ways. `one` sends a frame for each message, encoded one by one, which p2pchat itself never does; it shows
+the cost of a frame. `entries` sends what p2pchat really sends, `entries` frames of up to 256 texts; comparable ways of
+other systems join 256 messages too. Texts are strings at both ends, and are encoded, escaped and checked.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from benchmarks.others.ends import End, Taken, Told
 
 
 def absent() -> str:
-    """Say why this cannot be measured here."""
+    """Return the reason why this system cannot be measured here; "" if it can."""
     return ""
 
 
 @contextmanager
 def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
-    """Nothing stands in the middle."""
+    """Start no server."""
     yield {"directory": str(directory), "way": way}
 
 
 class Part(End):
-    """One that listens, dials, and counts what comes in frames."""
+    """A participant that listens, dials, and counts messages in frames."""
 
     loads = ("p2pchat.client", "p2pchat.identity.tls", "cryptography.x509")
 
@@ -87,7 +87,7 @@ class Part(End):
         from p2pchat.protocol import Bye, Entries, encode
 
         if not self._entries:
-            return [encode(Bye("left", said)) for said in texts]  # the only frame with a text and little else
+            return [encode(Bye("left", said)) for said in texts]  # the frame with a text and little else
         long, short, signature = "ab" * 32, "ab" * 8, "ab" * 64
         return [encode(Entries(long, long, short, 1, long, texts, signature))]
 

@@ -1,11 +1,11 @@
-"""NATS JetStream through nats-py: a stream in files, published with acknowledgement, consumed with acknowledgement.
+"""NATS JetStream through nats-py: a stream in files, published and consumed with acknowledgement.
 
-Set up as advised: many publishes out at a time with `publish_async` (nats-py, JetStreamContext.publish_async; at most
+Configured as advised: many publishes under way with `publish_async` (nats-py, JetStreamContext.publish_async; at most
 4,000 unacknowledged, its default), a durable consumer with a callback, and AckPolicy.ALL, so that one acknowledgement
-covers a batch. NATS advises pull consumers for new projects; with nats-py's `fetch` some of what was asked for came
-after its time was over and was dropped, and acknowledged with what followed: the work waited for ever. Each of several
-takers has a consumer of its own, of all subjects but its own. By default the server fsyncs every two minutes;
-`sync_interval: always` (server 2.10 and later) is the equal of what p2pchat does.
+covers a batch. NATS advises pull consumers for new projects. With nats-py's `fetch`, some messages came after the
+timeout, were dropped, and were then acknowledged by a later acknowledgement: the work never ended. Each of several
+receivers has its own consumer, of all subjects but its own. By default the server fsyncs every two minutes;
+`sync_interval: always` (server 2.10 and later) is the equivalent of p2pchat.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 from benchmarks.others.ends import End, Taken, Told
 from benchmarks.others.servers import found, free_port, running
 
-ACKNOWLEDGED = 256  # messages by one acknowledgement, if as many wait
+ACKNOWLEDGED = 256  # messages per acknowledgement, if that many wait
 
 
 def absent() -> str:
-    """Say why this cannot be measured here."""
+    """Return the reason why this system cannot be measured here; "" if it can."""
     if find_spec("nats") is None:
         return "nats-py is not installed"
     return "" if found("nats-server") else "nats-server is not installed"
@@ -42,7 +42,7 @@ def server(directory: Path, *, sync: str = "") -> Iterator[dict[str, Any]]:
 
 
 async def newest(address: dict[str, Any]) -> None:
-    """Return when a server that has just been started answers with the newest it keeps, or that there is nothing."""
+    """Return when a newly started server answers with its newest message, or says that there is none."""
     import nats
     from nats.js.errors import NotFoundError
 
@@ -53,7 +53,7 @@ async def newest(address: dict[str, Any]) -> None:
 
 
 class Part(End):
-    """A client that publishes to its subject, and has a durable consumer of the others'."""
+    """A client that publishes to its subject, and has a durable consumer for the others."""
 
     loads = ("nats",)
 
@@ -68,7 +68,7 @@ class Part(End):
 
         self._client = await nats.connect(self._url)
         self._stream = self._client.jetstream()
-        with suppress(BadRequestError):  # another end has made it
+        with suppress(BadRequestError):  # another end has created it
             await self._stream.add_stream(name="talk", subjects=["talk.*"])
         return {}
 
@@ -87,12 +87,12 @@ class Part(End):
     async def _take(self, message: Any) -> None:
         self._unacknowledged += 1
         if self._unacknowledged >= ACKNOWLEDGED or not self._deliveries.pending_msgs:
-            await message.ack()  # with AckPolicy.ALL those before too
+            await message.ack()  # with AckPolicy.ALL, earlier ones too
             self._unacknowledged = 0
         self.taken.add(1)
 
     async def give(self, texts: list[str]) -> None:
-        """Done when the server has acknowledged every message."""
+        """Return when the server has acknowledged every message."""
         publish, subject = self._stream.publish_async, f"talk.{self.number}"
         for acknowledged in [await publish(subject, said.encode()) for said in texts]:
             await acknowledged

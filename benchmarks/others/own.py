@@ -1,4 +1,4 @@
-"""p2pchat itself, in the same harness: every way of sending, on a disk and in memory, to one and to several."""
+"""p2pchat itself in the same harness: every way of sending, on a disk and in memory, to one and to several."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from benchmarks.others.ends import End, Taken, Told
 
 
 def absent() -> str:
-    """Say why this cannot be measured here."""
+    """Return the reason why this system cannot be measured here; "" if it can."""
     return ""
 
 
 @contextmanager
 def server(directory: Path, *, way: str = "many", db: str = "") -> Iterator[dict[str, Any]]:
-    """Nothing stands in the middle. `way` is many, gather or loop; `db` another database than SQLite."""
+    """Start no server. `way` is many, gather or loop; `db` another database than SQLite."""
     yield {"directory": str(directory), "way": way, "db": db}
 
 
 class Part(End):
-    """A peer whose program takes every message, and writes to the one other, or to the room."""
+    """A peer whose program takes every message, and writes to the one other peer, or to the room."""
 
     loads = ("p2pchat.peer", "p2pchat.storage.sql", "cryptography.x509")
 
@@ -55,17 +55,17 @@ class Part(End):
         for other in dial:
             await self._peer.connect(other["endpoint"])
         wanted = {f"part-{number}" for number in links}
-        while not wanted <= self._others.keys():  # of several told one address only, for peers find each other
+        while not wanted <= self._others.keys():  # one address is enough, because peers find each other
             user = (await anext(self._joined)).user
             self._others[user.name] = user
         self._to = next(iter(self._others.values())) if len(wanted) == 1 else self._peer.room
 
     async def give(self, texts: list[str]) -> None:
-        """Done when all is delivered to everyone."""
+        """Return when everything is delivered to everyone."""
         await (await self._send(self._peer, self._to, texts)).delivered()
 
     async def keep(self, texts: list[str]) -> None:
-        """Each signed and committed by itself, as people write."""
+        """Sign and commit each message by itself, as when people write."""
         self._kept = await ways.loop(self._peer, self._to, texts)
 
     async def kept_is_taken(self) -> None:

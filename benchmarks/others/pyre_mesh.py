@@ -1,8 +1,8 @@
-"""Pyre (zeromq-pyre), the ZRE mesh in Python: SHOUT to a group of peers that found each other; nothing is kept.
+"""Pyre (zeromq-pyre), the ZRE mesh in Python: SHOUT to a group of peers that found each other; nothing is stored.
 
-Its beacons leave the loopback interface out, and this must reach nobody else: so they are sent to loopback's own
-broadcast address, by the one method that chooses the interface. They use ZRE's own port, 5670: set_port of version
-0.3.4 fails in Python 3.
+Its beacons leave the loopback interface out, but this benchmark must reach nobody else. So they are sent to loopback's
+own broadcast address, by overriding the one method that chooses the interface. They use ZRE's own port, 5670, because
+set_port of version 0.3.4 fails in Python 3.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from typing import Any
 
 from benchmarks.others.ends import End, Taken, Told
 
-WAIT = 0.01  # seconds between two looks at who is there
+WAIT = 0.01  # seconds between two checks for peers
 
 
 def absent() -> str:
-    """Say why this cannot be measured here."""
+    """Return the reason why this system cannot be measured here; "" if it can."""
     return "" if find_spec("pyre") else "zeromq-pyre is not installed"
 
 
 @contextmanager
 def server(directory: Path) -> Iterator[dict[str, Any]]:
-    """Nothing stands in the middle. The group is this run's own: another run on this machine is not in it."""
+    """Start no server. The group is unique to this run, so another run on this machine is not in it."""
     yield {"group": f"talk-{os.getpid()}"}
 
 
@@ -75,7 +75,7 @@ class Part(End):
             await asyncio.sleep(WAIT)
 
     async def give(self, texts: list[str]) -> None:
-        await asyncio.to_thread(self._shout, texts)  # several ends of one process give at once
+        await asyncio.to_thread(self._shout, texts)  # several ends of one process send at once
 
     def _shout(self, texts: list[str]) -> None:
         for said in texts:

@@ -1,8 +1,8 @@
-"""A Redis stream with consumer groups, `appendfsync always`: on the disk before it is answered.
+"""A Redis stream with consumer groups and `appendfsync always`: on the disk before it is answered.
 
-Set up as advised: pipelines of many XADD (Redis documents, "Redis pipelining"), two of them out at a time as p2pchat
-has two send_many, XREADGROUP with COUNT and one XACK for all that came (documents, "Redis Streams"), the parser in C
-(hiredis) where installed. Each of several takers is a group of its own.
+Configured as advised: pipelines of many XADD (Redis documents, "Redis pipelining"), two of them under way as p2pchat
+has two send_many; XREADGROUP with COUNT and one XACK for each read (documents, "Redis Streams"); the parser in C
+(hiredis) if installed. Each of several receivers is its own group.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from benchmarks.others.servers import found, free_port, running
 
 PIPED = 1_000  # XADD in one pipeline; the documents speak of batches "of a reasonable number, for instance 10k"
 READ = 1_000
-WAIT = 0.01  # seconds between two questions to a server that still loads
+WAIT = 0.01  # seconds between two requests to a server that is still loading
 
 
 def absent() -> str:
-    """Say why this cannot be measured here."""
+    """Return the reason why this system cannot be measured here; "" if it can."""
     if find_spec("redis") is None:
         return "redis is not installed"
     return "" if found("redis-server") else "redis-server is not installed"
@@ -40,7 +40,7 @@ def server(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 async def newest(address: dict[str, Any]) -> None:
-    """Return when a server that has just been started answers with the newest it keeps, or that there is nothing."""
+    """Return when a newly started server answers with its newest message, or says that there is none."""
     from redis.asyncio import Redis
     from redis.exceptions import BusyLoadingError
 
@@ -54,7 +54,7 @@ async def newest(address: dict[str, Any]) -> None:
 
 
 class Part(End):
-    """A client that adds, or a consumer in a group of its own: there is one giver, which reads nothing."""
+    """A client that adds, or a consumer in its own group: one end sends, and reads nothing."""
 
     loads = ("redis.asyncio",)
 
@@ -70,8 +70,8 @@ class Part(End):
         from redis.exceptions import ResponseError
 
         if max(links) < self.number:
-            return  # the last one gives
-        with suppress(ResponseError):  # it was there before
+            return  # the last one sends
+        with suppress(ResponseError):  # it existed before
             await self._client.xgroup_create("talk", self._group, id="0", mkstream=True)
         self._reading = asyncio.create_task(self._read())
 
@@ -82,7 +82,7 @@ class Part(End):
                 self.taken.add(len(messages))
 
     async def give(self, texts: list[str]) -> None:
-        """Done when the server has answered every message; longer pipelines are no quicker."""
+        """Return when the server has answered every message; longer pipelines are not faster."""
         queue = iter(range(0, len(texts), PIPED))
 
         async def writer() -> None:

@@ -1,4 +1,4 @@
-"""Servers of others, started for one run: configured by a file, on a free port of this machine, and ended with it."""
+"""Servers of other systems, started for one run: configured by a file, on a free port of this machine."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from pathlib import Path
 from benchmarks.workers import WorkFailed
 
 PATIENCE = 10.0  # seconds until a server listens
-PORTS = range(20_000, 32_768)  # below those that systems give to connections: Linux begins there, others higher
+PORTS = range(20_000, 32_768)  # below the ports of outgoing connections, which begin here on Linux and higher elsewhere
 _given: set[int] = set()
 
 
 def found(program: str) -> str:
-    """Return the path of a program: beside this Python, where packages put theirs, or on the path; "" for none."""
+    """Return the path of a program, next to this Python or on the PATH; "" if there is none."""
     beside = Path(sys.executable).with_name(program)
     return str(beside) if beside.exists() else shutil.which(program) or ""
 
 
 def free_port() -> int:
-    """Return one that is free, and that the system gives to no connection until somebody listens there."""
+    """Return a free port that the system does not use for outgoing connections."""
     while True:
         port = PORTS[secrets.randbelow(len(PORTS))]
         with socket.socket() as asked, suppress(OSError):
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: Sequence[str], port: int, directory: Path) -> Iterator[int]:
-    """Run a server until the block ends, and give its process id; WorkFailed when it does not listen."""
+    """Run a server until the block ends, and yield its process id. Raises WorkFailed if it does not listen."""
     with open(directory / "server.log", "wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory)
         try:
@@ -61,4 +61,4 @@ def _wait(process: subprocess.Popen[bytes], port: int, name: str) -> None:
             return
         except OSError:
             time.sleep(0.02)
-    raise WorkFailed(f"{name} does not listen: its own words are in server.log")
+    raise WorkFailed(f"{name} does not listen: see server.log")

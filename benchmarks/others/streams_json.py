@@ -1,4 +1,4 @@
-"""asyncio streams and json, a message a line, as everyone first writes it: nothing is kept, acked or encrypted."""
+"""asyncio streams and json, one message per line: nothing is stored, acknowledged or encrypted."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from benchmarks.others.ends import End, Taken, Told
 
 
 def absent() -> str:
-    """Say why this cannot be measured here."""
+    """Return the reason why this system cannot be measured here; "" if it can."""
     return ""
 
 
 @contextmanager
 def server(directory: Path) -> Iterator[dict[str, Any]]:
-    """Nothing stands in the middle."""
+    """Start no server."""
     yield {}
 
 
 class Part(End):
-    """One that listens, dials, and reads whoever is there."""
+    """A participant that listens, dials, and reads every connection."""
 
     def __init__(self, number: int, taken: Taken) -> None:
         super().__init__(number, taken)

@@ -1,8 +1,8 @@
-"""websockets: a connection of any two, TLS as p2pchat has it, without compression; nothing is kept or acknowledged.
+"""websockets: a connection between any two ends, with p2pchat's TLS and without compression; nothing is stored.
 
-Set up as advised: `compression=None` where speed counts more than bytes (websockets' documents, "Compression"),
-`broadcast` for several connections ("Broadcasting"). `way` "json" joins 256 texts to one message, a list in JSON: the
-equal of p2pchat's frames of entries.
+Nothing is acknowledged either. Configured as advised: `compression=None` if speed matters more than bytes (websockets
+documents, "Compression"), `broadcast` for several connections ("Broadcasting"). `way` "json" joins 256 texts to one
+message, a JSON list: the equivalent of p2pchat's frames of entries.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from typing import Any
 from benchmarks.others.ends import End, Taken, Told
 
 TOGETHER = 256
-OPTIONS: dict[str, Any] = {"compression": None, "open_timeout": None}  # a busy machine takes longer than its 10 s
+OPTIONS: dict[str, Any] = {"compression": None, "open_timeout": None}  # a busy machine takes more than 10 s
 
 
 def absent() -> str:
-    """Say why this cannot be measured here."""
+    """Return the reason why this system cannot be measured here; "" if it can."""
     return "" if find_spec("websockets") else "websockets is not installed"
 
 
 @contextmanager
 def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
-    """Nothing stands in the middle."""
+    """Start no server."""
     yield {"directory": str(directory), "way": way}
 
 
 class Part(End):
-    """One that listens, dials, and reads whoever is there."""
+    """A participant that listens, dials, and reads every connection."""
 
     loads = ("websockets.asyncio.client", "websockets.asyncio.server", "p2pchat.identity.tls")
 
@@ -74,7 +74,7 @@ class Part(End):
             await self._news.wait()
 
     async def give(self, texts: list[str]) -> None:
-        """The plain loop everybody writes; to several, one broadcast each."""
+        """Send in a plain loop; to several ends, one broadcast each."""
         from websockets.asyncio.connection import broadcast
 
         if self._joined:

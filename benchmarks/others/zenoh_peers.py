@@ -1,11 +1,11 @@
-"""eclipse-zenoh: peers linked directly, reliable and blocking when full; nothing is kept, acknowledged or encrypted.
+"""eclipse-zenoh: directly linked peers, reliable and blocking when full; nothing is stored, acknowledged or encrypted.
 
-Set up as advised: a declared publisher, CongestionControl.BLOCK so that nothing is dropped, a callback on the taking
-side (zenoh's own throughput examples, z_pub_thr.py and z_sub_thr.py), no scouting where the endpoints are known. Its
-transport writes small messages together by itself (default configuration, transport/link/tx/queue/batching). Its shared
-memory between processes of one machine is off, for loopback stands for a network here: with it lists of 256 are 1.7
-times as quick, single messages as quick as without, and 128 peers take more than 20,000 files. `way` "list" joins 256
-texts to one put, by its own z_serialize; `gossip` lets peers that know one address find the others.
+Configured as advised: a declared publisher, CongestionControl.BLOCK so that nothing is dropped, a callback at the
+receiver (zenoh's own throughput examples, z_pub_thr.py and z_sub_thr.py), no scouting if the endpoints are known. Its
+transport joins small messages by itself (default configuration, transport/link/tx/queue/batching). Its shared memory
+between processes of one machine is off, because loopback stands for a network here: with it, lists of 256 are 1.7 times
+as fast, single messages are equally fast, and 128 peers take more than 20,000 files. `way` "list" joins 256 texts to
+one put, with its own z_serialize; `gossip` lets peers that know one address find the others.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from benchmarks.others.ends import End, Taken, Told, now
 from benchmarks.others.servers import free_port
 
 TOGETHER = 256
-WAIT = 0.01  # seconds between two looks at who is there
-DECLARED = 0.3  # seconds until what others subscribe to is known: the API does not tell of whom
+WAIT = 0.01  # seconds between two checks for peers
+DECLARED = 0.3  # seconds until the subscriptions of others are known; the API does not name the subscribers
 
 
 def absent() -> str:
-    """Say why this cannot be measured here."""
+    """Return the reason why this system cannot be measured here; "" if it can."""
     return "" if find_spec("zenoh") else "eclipse-zenoh is not installed"
 
 
 @contextmanager
 def server(directory: Path, *, way: str = "one", gossip: str = "") -> Iterator[dict[str, Any]]:
-    """Nothing stands in the middle."""
+    """Start no server."""
     yield {"way": way, "gossip": bool(gossip)}
 
 
 class Part(End):
-    """A peer that subscribes to what the others put."""
+    """A peer that subscribes to the messages of the others."""
 
     loads = ("zenoh",)
 
@@ -48,7 +48,7 @@ class Part(End):
         self._session: Any = None
 
     async def open(self) -> Told:
-        """It connects when it opens, so it opens when it is known to whom."""
+        """Do nothing yet: zenoh connects when it opens, so it opens when the endpoints are known."""
         return {"port": self._port}
 
     async def meet(self, dial: list[Told], links: list[int]) -> None:
@@ -84,7 +84,7 @@ class Part(End):
 
     async def give(self, texts: list[str]) -> None:
         await asyncio.sleep(self._declared_at - now())
-        await asyncio.to_thread(self._put, texts)  # several ends of one process give at once
+        await asyncio.to_thread(self._put, texts)  # several ends of one process send at once
 
     def _put(self, texts: list[str]) -> None:
         if not self._list:

@@ -1,9 +1,10 @@
-"""pyzmq: a PUSH to the PULL of the other one, or a PUB to the SUB of several; nothing is kept, acked or encrypted.
+"""pyzmq: a PUSH to the PULL of the other end, or a PUB to the SUB of several; nothing is stored or encrypted.
 
-Set up as advised: PUB for one to many, so that a message is handed over once (guide, chapter 2, "messaging patterns");
-no high-water mark where nothing may be dropped, `copy=True` for small messages (pyzmq documents, "Sending and
-receiving"), the plain sockets rather than zmq.asyncio, which are quicker. ZeroMQ itself writes small messages together
-(guide, chapter 1: "batches"). `way` "parts" joins 256 texts to one message with send_multipart, "publish" is PUB.
+Nothing is acknowledged either. Configured as advised: PUB for one to many, so that a message is handed over once
+(guide, chapter 2, "messaging patterns"); no high-water mark, because nothing may be dropped; `copy=True` for small
+messages (pyzmq documents, "Sending and receiving"); plain sockets rather than zmq.asyncio, because they are faster.
+ZeroMQ itself joins small messages (guide, chapter 1: "batches"). `way` "parts" joins 256 texts to one message with
+send_multipart, "publish" is PUB.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ TOGETHER = 256
 
 
 def absent() -> str:
-    """Say why this cannot be measured here."""
+    """Return the reason why this system cannot be measured here; "" if it can."""
     return "" if find_spec("zmq") else "pyzmq is not installed"
 
 
 @contextmanager
 def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
-    """Nothing stands in the middle."""
+    """Start no server."""
     yield {"way": way}
 
 
 class Part(End):
-    """One that takes what the others push or publish."""
+    """A participant that receives what the others push or publish."""
 
     loads = ("zmq",)
     one_way = True
@@ -84,11 +85,11 @@ class Part(End):
             self._pushing.append(socket)
 
     def _meet_subscribers(self, dial: list[Told]) -> None:
-        """A PUB drops what nobody has subscribed to yet; an XPUB is one that hears of each who does."""
+        """Wait for all subscribers: a PUB drops messages without one, and an XPUB reports each subscription."""
         import zmq
 
         socket = self._context.socket(zmq.XPUB)
-        socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # of those too who subscribe to the same
+        socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # reported for repeated subscriptions too
         socket.set_hwm(0)
         self._pushing.append(socket)
         for other in dial:
@@ -97,7 +98,7 @@ class Part(End):
             socket.recv()
 
     async def give(self, texts: list[str]) -> None:
-        await asyncio.to_thread(self._push, texts)  # several ends of one process give at once
+        await asyncio.to_thread(self._push, texts)  # several ends of one process send at once
 
     def _push(self, texts: list[str]) -> None:
         if self._parts:
