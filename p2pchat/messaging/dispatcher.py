@@ -460,4 +460,4 @@ class Feed:
 
 def _looked_up(storage: Storage, event: ReceiptEvent) -> tuple[ReleasedEntry | None, Marks, Marks]:
     log, seq = event.log, event.seq
-    return storage.entry(log, seq), storage.heard(log, seq), storage.readers(log, seq)
+    return storage.entry(log, seq), storage.delivered_to(log, seq), storage.readers(log, seq)

@@ -270,7 +270,7 @@ class Being(UserPart):
         """
         driver, user = self._running, self._somebody(who)
         storage = driver.disk.storage
-        first = await driver.disk.read(lambda: storage.first_heard(user.key))
+        first = await driver.disk.read(lambda: storage.first_received_at(user.key))
         return known_of(driver.node, user, first)
 
     async def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
@@ -633,7 +633,9 @@ class Messaging(Places):
                 raise UnknownName(message_id, "it is no message of ours")
             if self._tracker.said(log, ref.seq):  # it was accepted a moment ago
                 return Receipt(self._tracker, log, ref.seq)
-            marks, read = await driver.disk.read(lambda: (storage.heard(log, ref.seq), storage.readers(log, ref.seq)))
+            marks, read = await driver.disk.read(
+                lambda: (storage.delivered_to(log, ref.seq), storage.readers(log, ref.seq))
+            )
             holders = {member for member, _ in marks} | set(self._tracker.holders(log, ref.seq))
             of = expected_recipients(driver.node, log, decode_entry(shown.raw), holders)
             self._tracker.heard(log, marks, of, read, seq=ref.seq)

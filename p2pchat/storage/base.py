@@ -1,7 +1,7 @@
-"""What a storage must do, whatever it keeps things in. The same tests run on every kind (tests/storage/).
+"""The contract of every storage. The same tests run on every kind (tests/storage/).
 
-`load`, `commit` and `close` are called from one writer thread; `lookup`, `fetch`, `places`, `history` and the other
-reads from one reader thread, at the same time as commits. Everything raises StorageError with a sentence for people.
+One writer thread calls `load`, `commit` and `close`. One reader thread calls `lookup`, `fetch`, `places`, `history` and
+the other reads, also while a commit runs. Every call raises StorageError, with a sentence for people.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of hi
 
 @dataclass(frozen=True, slots=True)
 class RelatedEntry:
-    """A released entry that counts for how another is shown: an edit, a deletion, or a reaction."""
+    """A released edit, deletion or reaction of another entry."""
 
     log: LogId
     seq: int
@@ -41,8 +41,12 @@ class RelatedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """What became of one entry by others: the newest edit or deletion of its writer, None for neither, and the newest
-    reaction of each person, the oldest of them first; an empty one, which takes back those before it, is left out."""
+    """The changes made to one entry after it was written.
+
+    Attributes:
+        newest: The newest edit or deletion by its writer; None for neither.
+        reactions: The newest reaction of each person, oldest first. Reactions that were taken back are left out.
+    """
 
     newest: RelatedEntry | None
     reactions: tuple[RelatedEntry, ...] = ()
@@ -50,9 +54,9 @@ class Edits:
 
 @dataclass(frozen=True, slots=True)
 class ReleasedEntry:
-    """One released entry as programs read it: its log and seq, the JSON text, its place and that stretch's flags.
+    """A released entry as programs read it: log, seq, JSON text, place, and the flags of its stretch.
 
-    `edits` is None where nothing was edited, deleted or reacted to.
+    `edits` is None if nothing was edited, deleted or reacted to.
     """
 
     log: LogId
@@ -67,10 +71,12 @@ class ReleasedEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredConversation:
-    """One conversation of which something is stored: who wrote there and which logs forked, each in the order they
-    came. Who wrote in forked logs only is no writer."""
+    """A conversation with stored entries: its writers and its forked logs, each in the order they came.
 
-    talk: KnownConversation
+    A user all of whose logs forked is no writer.
+    """
+
+    conversation: KnownConversation
     writers: tuple[UserId, ...]
     forked: tuple[LogId, ...] = ()
 
@@ -81,34 +87,34 @@ class Storage(Protocol):
     durable: bool  # False for memory: accepted then means "held by this process"
 
     def load(self, hosted: Sequence[UserId]) -> Stored:
-        """Return what a starting node needs; `heard` only of logs of the hosted users."""
+        """Return what a starting node needs; `delivered` only for logs of the hosted users."""
 
     def meta(self) -> dict[str, str]:
-        """Return what load has as `meta`, alone."""
+        """Return the `meta` of `load`."""
 
     def hosted(self) -> list[StoredUser]:
         """Return the users hosted here, in the order they came."""
 
     def load_users(self, users: Sequence[UserId]) -> Stored:
-        """Return what load has of these users beside the rest: `heard` of their logs, and their `reads`, alone."""
+        """Return what `load` returns for these users only: `delivered` for their logs, and their `reads`."""
 
     def token(self, hash: bytes) -> Token | None:
-        """Return the token with this hash; None when there is none, or its user is hosted no more."""
+        """Return the token with this hash; None if there is none, or its user is no longer hosted."""
 
     def tokens(self, user: UserId | None = None) -> list[Token]:
         """Return the tokens of a user, or (None) all, in the order they were made."""
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """Apply these in order in one transaction; durable when this returns. All or nothing."""
+        """Apply these changes in order in one transaction, all or nothing; durable when this returns."""
 
     def warm(self) -> None:
-        """Make the first commits as quick as later ones; takes a moment, so for when nothing waits."""
+        """Make the first commits as quick as later ones. It takes a moment; call it when nothing waits."""
 
     def tidy(self) -> None:
-        """Do what commits leave for later, if it is due: after one was answered, when nothing waits."""
+        """Do what commits leave for later, if it is due. Call it after a commit was answered, when nothing waits."""
 
     def check_writable(self) -> None:
-        """Write something and take it away again. StorageError when a commit could not be kept now."""
+        """Write something and delete it. Raises StorageError if a commit would fail now."""
 
     def lookup(
         self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
@@ -121,22 +127,28 @@ class Storage(Protocol):
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
     ) -> tuple[list[Batch], Position | None]:
-        """Return at most so many batches of what a user wrote from `start` on, and where to go on, None at the end.
+        """Return batches of what a user wrote, from `start` on.
 
-        Logs come in the order they were stored; each batch runs from the cursor to the farthest head within the
-        batch limits, never as it once came. Forked logs are left out, but for the evidence that a ForkStart asks for.
-        A tip whose chain is not the one stored here under its seq is not known. Batch.entries is None.
+        Logs come in the order they were stored. Each batch runs from the cursor to the farthest head within the batch
+        limits, whatever batches the entries came in. Forked logs are left out, except for the evidence that a ForkStart
+        asks for. A tip is unknown if its chain differs from the one stored here at its seq.
+
+        Args:
+            batches: Most batches to return.
+        Returns:
+            The batches, with Batch.entries None, and where to continue; None at the end.
         """
 
     def stored_conversations(self) -> list[StoredConversation]:
-        """Return what `fetch` can be asked for: conversations in the order they came."""
+        """Return the conversations that `fetch` can be asked for, in the order they came."""
 
     def places(
         self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None
     ) -> list[ReleasedEntry]:
-        """Return released entries with place > after, in order of place; none that Change.seen took away since.
+        """Return released entries with place > after, in order of place.
 
-        conversations None means all; others are passed over without being read.
+        Entries that Change.visible has hidden are left out. `conversations` None means all; entries of others are
+        skipped without being read.
         """
 
     def history(
@@ -148,64 +160,67 @@ class Storage(Protocol):
         since: int | None = None,
         limit: int = 100,
     ) -> list[ReleasedEntry]:
-        """Return released entries sorted by (c, user, run, seq), oldest first; none that Change.seen took away.
+        """Return released entries sorted by (c, user, run, seq), oldest first.
 
-        conversation None means all. With `before` (or nothing) the newest ones below it, with `after` the oldest above
-        it; both are such sort keys. `since` is a c to begin at. limit 0 means no limit.
+        Entries that Change.visible has hidden are left out.
+
+        Args:
+            conversation: None means all.
+            before: Return the newest entries below this key; also the default, with no key.
+            after: Return the oldest entries above this key instead.
+            since: The lowest c.
+            limit: Most entries to return; 0 means no limit.
         """
 
     def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
-        """Return one released entry, None when it is not here."""
+        """Return one released entry; None if it is not here."""
 
-    def first_heard(self, user: UserId) -> int:
-        """Return when something a user wrote was received here first, UTC microseconds; 0 when nothing ever was."""
+    def first_received_at(self, user: UserId) -> int:
+        """Return when something a user wrote was first received here, in UTC microseconds; 0 for never."""
 
-    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        """Return every member said to hold this entry of a hosted user's log, with the highest seq that follows.
+    def delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        """Return every member known to hold this entry of a hosted user's log, with the highest seq they hold.
 
-        What was heard of later logs that build on this one counts too. Sorted by member.
+        Marks on later logs that build on this one count too. Sorted by member.
         """
 
     def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        """Return every user said to have read this entry, as `heard`."""
+        """Return every user known to have read this entry, in the form of `delivered_to`."""
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
         """Return how far each of these logs had been shown at a place, as (log, last seq).
 
-        In place of a log that had not been shown at all stand those that it builds on, and so on.
+        A log that had not been shown at all is replaced by those that it builds on, and so on.
         """
 
     def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
-        """Return the entry bytes stored of one user, in one conversation or in all. A question for each log."""
+        """Return the bytes of all stored entries of a user, in one conversation or ("") in all."""
 
     def close(self) -> None:
-        """Finish; idempotent."""
+        """Close the storage; idempotent."""
 
 
-# ---- mended
-#
-# What edits, deletions and reactions make of one message: the same in every storage.
-
+# ---- edits, deletions and reactions: the same in every storage
 
 Candidate = tuple[Relation, str]  # the newest of one person for one message, and its JSON text
 
 
 def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
-    """Return the body of an entry as it counts now: the newest one, None once it is deleted."""
+    """Return the body of an entry as it is now: the newest one, None once it is deleted."""
     if shown.edits is None or shown.edits.newest is None:
         return entry.b
     return decode_entry(shown.edits.newest.raw).b
 
 
 def edits_of(user: UserId, candidates: Iterable[Candidate]) -> Edits | None:
-    """Return what the newest of each person make of a message of this user; None for nothing."""
+    """Return what these relations make of a message that `user` wrote; None for nothing."""
     newest = None
     reactions: list[Candidate] = []
-    for mending, raw in candidates:
-        if mending.reaction:
-            reactions.append((mending, raw))
-        elif mending.log.user == user:  # not only one whose id begins alike
-            newest = RelatedEntry(mending.log, mending.seq, raw)
+    for relation, raw in candidates:
+        if relation.reaction:
+            reactions.append((relation, raw))
+        elif relation.log.user == user:  # and not only a user whose id begins alike
+            newest = RelatedEntry(relation.log, relation.seq, raw)
     reactions.sort(key=lambda one: newness(one[0]))
     kept = tuple(RelatedEntry(one.log, one.seq, raw) for one, raw in reactions if decode_entry(raw).b)
     return Edits(newest, kept) if newest is not None or kept else None

@@ -1,7 +1,7 @@
-"""What every storage computes alike: which heads to keep, where served batches end, what a mark says is held.
+"""Computations that all storages share: which heads to keep, where served batches end, what a mark implies.
 
-Pure: it is given heads and logs as small records and knows no tables. Log numbers count the logs of one storage in
-the order they were begun; a log named by another's `before` always has the smaller number.
+The functions are pure: they get heads and logs as small records and know no tables. Log numbers count the logs of one
+storage in the order they were begun; a log named in the `before` of another has the smaller number.
 
 Source: docs/protocol.md, "Heads" and "Pull".
 """
@@ -31,7 +31,7 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NumberedLog:
-    """A log as serving sees it. `whole`: it builds on everything of its user there with a smaller number."""
+    """A log as serving needs it; `whole` says it builds on all logs of its user there with a smaller number."""
 
     number: int
     run: RunId
@@ -53,14 +53,14 @@ def clocks(batch: Batch) -> list[int]:
 
 
 def fits(seq: int, size: int, head: Head, settings: Settings) -> bool:
-    """Say whether one batch may hold all from after (seq, size) to this head."""
+    """Return whether one batch may hold everything from after (seq, size) to this head."""
     return head.seq - seq <= settings.max_batch_entries and head.size - size <= settings.max_batch_bytes
 
 
 def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -> Iterator[Head]:
-    """Yield the heads that batches from after (seq, size) end on: each the farthest one within the limits.
+    """Yield the heads on which batches from after (seq, size) end: each time the farthest head within the limits.
 
-    At least the next head, even where that is too far for the limits: a batch cannot end elsewhere.
+    If even the next head is beyond the limits it is yielded all the same, since a batch cannot end elsewhere.
     """
     at = 0
     while at < len(heads):
@@ -73,7 +73,7 @@ def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -
         seq, size = end.seq, end.size
 
 
-# ---- what an asker holds
+# ---- the marks of a link that fetches
 
 
 def position_of(
@@ -82,15 +82,17 @@ def position_of(
     chain: Callable[[NumberedLog, int], bytes | None],
     stranded: Sequence[int],
 ) -> Position:
-    """Return where serving this want begins; `chain` gives the chain stored at a seq, None above the last.
+    """Return where serving this want begins.
+
+    A known mark says that the asker holds its log up to seq, and everything that log builds on: through `before`, log
+    by log, down to the first `whole` one, below which it holds everything. An unknown mark says nothing. A mark with
+    another chain than is stored here says nothing either: the whole log is served, so that the asker finds the fork.
 
     Args:
-        stranded: Where a log of this writer there forked, the numbers of all tips; otherwise (). What a forked log
-            built on is a tip again, and who holds a later log need not hold it: only a mark of its own says so.
-
-    A known mark says that its log is held up to seq, and with it all it builds on: through `before`, log by log,
-    down to the first `whole` one, under which everything is held. Unknown marks say nothing, and neither does one
-    of another chain than is stored here: all of that log is served, so that the asker finds the fork.
+        find: Returns a log by its run.
+        chain: Returns the chain stored at a seq; None above the last.
+        stranded: The numbers of all tips if a log of this writer there forked, otherwise (). A log that a forked one
+            built on is a tip again; a peer that holds a later log need not hold it, so only a mark of its own counts.
     """
     held: dict[int, int] = {}
     logs: dict[int, NumberedLog] = {}
@@ -129,7 +131,7 @@ def position_of(
 
 
 def only(number: int, after_seq: int) -> Position:
-    """Return the position that serves one log and no other: the floor is negative."""
+    """Return the position that serves a single log; its floor is negative."""
     return Position(-number, (), number, after_seq + 1)
 
 
@@ -137,14 +139,15 @@ def resumed(position: Position, number: int, next_seq: int) -> Position:
     return Position(position.floor, position.held, number, next_seq)
 
 
-# ---- who holds an entry
+# ---- members that hold an entry
 
 
 def implied_seqs(run: RunId, last: int, later: Iterable[NumberedLog]) -> Mapping[RunId, int]:
-    """Return, for each later log that builds on the log `run`, up to which seq of it that says to hold.
+    """Return for each later log that builds on the log `run`: a peer that holds it holds `run` up to which seq.
 
-    `later` are the logs of the same user and conversation with larger numbers, ascending; `last` is the last
-    stored seq of the log itself.
+    Args:
+        last: The last stored seq of the log `run`.
+        later: The logs of the same user and conversation with larger numbers, ascending.
     """
     implied: dict[RunId, int] = {}
     for log in later:

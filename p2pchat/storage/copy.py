@@ -1,7 +1,7 @@
-"""Everything that a database holds into another one, of whatever kind: row by row, whatever tables there are.
+"""Copy of a whole database into another one of any kind, row by row.
 
-What is read is of one moment, and what is written is one transaction: the other database has all of it or nothing. At
-the end both are compared: how many rows each table has, and the last head of every log, which proves all before it.
+All rows are read as of one moment and written in one transaction, so the other database gets everything or nothing.
+At the end both are compared: the number of rows of each table, and the last head of every log, which proves the rest.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from p2pchat.storage.dialects.dialect import Dialect, flat
 from p2pchat.storage.errors import translate_errors
 from p2pchat.storage.schema import NEWEST_HEAD, SCHEMA_KEY, TABLES, WRITER_KEY, Table, meta
 
-BUSY_TIMEOUT = 1.0  # seconds for a peer that is just ending
-ROWS_AT_ONCE = 1024  # read, and written in a few statements
+BUSY_TIMEOUT = 1.0  # seconds to wait for a peer that is just ending
+ROWS_AT_ONCE = 1024  # read at once, and written in a few statements
 LAST_HEADS = f"select h.id, h.size, h.chain, h.sig from logs l {NEWEST_HEAD} order by l.number"
 
 Progress = Callable[[int, int], None]  # rows copied, of how many
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]  # rows copied, of how many
 
 @dataclass(frozen=True, slots=True)
 class CopiedRows:
-    """What a copy has: rows in all tables, entries and logs among them."""
+    """The size of a copy: rows in all tables, with the entries and logs among them."""
 
     rows: int
     entries: int
@@ -40,21 +40,21 @@ def copy_rows(source: str, target: str, progress: Progress = lambda done, total:
     """Copy one database, given by its URL, into another one that is empty.
 
     Raises:
-        StorageError: Somebody writes into one of them, the target holds something, or cannot take it.
+        StorageError: Another program writes into one of them, the target is not empty, or it cannot take a value.
     """
     with ExitStack() as ends:
         read, write = dialect_of(source, BUSY_TIMEOUT), dialect_of(target, BUSY_TIMEOUT)
         with translate_errors(read):
-            theirs = ends.enter_context(closing(_reader(read, ends)))
+            origin = ends.enter_context(closing(_open_source(read, ends)))
         with translate_errors(write):
-            ours = ends.enter_context(closing(Database(write, writes=True)))
-            _make_tables(ours)
-            with ours.transaction(), theirs.transaction():
-                return _copy(theirs, ours, progress)
+            copy = ends.enter_context(closing(Database(write, writes=True)))
+            _make_tables(copy)
+            with copy.transaction(), origin.transaction():
+                return _copy(origin, copy, progress)
 
 
-def _reader(dialect: Dialect, ends: ExitStack) -> Database:
-    """Open what is to be copied; of a server with the lock of whoever writes, so that nobody does meanwhile."""
+def _open_source(dialect: Dialect, ends: ExitStack) -> Database:
+    """Open the source for reading. On a server take the writer's lock too, so that no peer writes during the copy."""
     dialect.require()
     if dialect.is_shared:
         ends.enter_context(closing(Database(dialect, writes=True)))
@@ -77,7 +77,7 @@ def _make_tables(database: Database) -> None:
 
 
 def _is_own(table: Table, row: Any) -> bool:
-    """Whether this row tells of the database itself, and not of a peer."""
+    """Return whether this row is about the database itself, and not about a peer."""
     return table is meta and row[0] in (SCHEMA_KEY, WRITER_KEY)
 
 
@@ -97,7 +97,7 @@ def _copy(source: Database, target: Database, progress: Progress) -> CopiedRows:
 
 
 def _counts(database: Database) -> dict[str, int]:
-    """Return how many rows each table has, but for those of the database itself."""
+    """Return the number of rows of each table, without those about the database itself."""
     found = {table.name: int(database.value(f"select count(*) from {table.name}")) for table in TABLES}
     own = f"select count(*) from {meta.name} where name in ('{SCHEMA_KEY}', '{WRITER_KEY}')"
     found[meta.name] -= int(database.value(own))
@@ -105,13 +105,13 @@ def _counts(database: Database) -> dict[str, int]:
 
 
 def _pages(database: Database, table: Table) -> Iterator[Sequence[Any]]:
-    """Yield the rows of a table, some at a time: never all of them are in memory, here or in the driver."""
+    """Yield the rows of a table, some at a time."""
     with translate_errors(database.dialect):
         yield from database.pages(f"select {', '.join(table.names)} from {table.name}", ROWS_AT_ONCE)
 
 
 def _compare(source: Database, target: Database, counts: dict[str, int]) -> None:
-    """Raise StorageError unless the copy has as many rows of each table, and the same last heads."""
+    """Raise StorageError unless the copy has as many rows in each table and the same last heads."""
     for name, count in _counts(target).items():
         if count != counts[name]:
             raise StorageError(f"the copy has {count} rows of {name} and not {counts[name]}: nothing of it was kept")

@@ -1,4 +1,7 @@
-"""What a starting node needs, in milliseconds however much is stored: no statement here passes over entries."""
+"""Loading of what a starting node needs.
+
+It takes milliseconds however much is stored: no statement here reads all entries.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from p2pchat.core.records import (
     GroupEntry,
     KnownConversation,
     KnownUser,
+    LogFacts,
     ReadMark,
     Stored,
     StoredUser,
@@ -40,7 +44,7 @@ join conversations c on c.number = l.conversation
 join users u on u.number = l.writer
 order by p.first_place desc limit ?
 """
-HEARD = """
+DELIVERED = """
 select c.id, u.id, l.run, m.id, h.seq from logs l
 join heard h on h.log = l.number
 join conversations c on c.number = l.conversation
@@ -56,7 +60,7 @@ join users u on u.number = l.writer
 join users r on r.number = m.reader
 where r.id in {whose} or (l.state = 0 and u.id in {whose})
 """
-FORKED_STATES = (FORKED, FORKED | COVERED)  # each named: for a comparison SQLite would pass over all logs
+FORKED_STATES = (FORKED, FORKED | COVERED)  # listed: for a comparison SQLite would read all logs
 WRITERS = f"""
 select c.id, u.id from (
     select conversation, writer, min(number) as came from logs where state < {FORKED} group by conversation, writer
@@ -71,8 +75,8 @@ where l.state in {FORKED_STATES} order by l.number
 CITES_OF_TIPS = f"""
 {CITES} where log in (select number from logs where state = 0 union select log from waiting) order by log, first
 """
-# What was written to groups, operations and leaves, never what anybody said; what is here of forked logs stays.
-SPOKEN = f"""
+# The operations and leaves written to groups, no messages; entries of logs that forked stay.
+GROUP_ENTRIES = f"""
 select c.id, u.id, l.run, e.id, e.body
 from (select number, id from conversations where naming like '%"group"%') c
 {THEN_ENTRIES}
@@ -89,35 +93,39 @@ WAITING = "select id, body from entries where id > ? and id < ? order by id"
 def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Stored:
     """Return what a node starts from; call it inside a transaction."""
     rows = database.all
-    unreleased = rows(f"{FACTS} where l.number in (select log from waiting) order by l.number")
     cited = cites_of(rows(CITES_OF_TIPS))
-    seen: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
-    newest = rows("select first_place + entries from places order by first_place desc limit 1")
+    visible: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
+
+    def facts_of(where: str) -> list[tuple[int, LogFacts]]:
+        """Return facts of these logs, by their numbers."""
+        found = rows(f"{FACTS} where {where} order by l.number")
+        return [
+            (row[0], log_facts(row, cites=cited.get(row[0], ()), visible=visible.get(row[0], EVERYTHING)))
+            for row in found
+        ]
+
+    unreleased = facts_of("l.number in (select log from waiting)")
+    newest = database.value("select first_place + entries from places order by first_place desc limit 1")
     stored = Stored(
-        tips=[
-            log_facts(row, cites=cited.get(row[0], ()), seen=seen.get(row[0], EVERYTHING))
-            for row in rows(f"{FACTS} where l.state = 0 and h.id is not null order by l.number")
-        ],
-        forked=[log_facts(row).log for row in rows(f"{FACTS} where l.state in {FORKED_STATES} order by l.number")],
-        unreleased=[
-            log_facts(row, cites=cited.get(row[0], ()), seen=seen.get(row[0], EVERYTHING)) for row in unreleased
-        ],
+        tips=[facts for _, facts in facts_of("l.state = 0 and h.id is not null")],
+        forked=[_log(row) for row in rows(FORKED_LOGS)],
+        unreleased=[facts for _, facts in unreleased],
         waiting=[
             UnreleasedEntry(facts.log, id % SEQS, decode_entry(body))
-            for number, facts in ((row[0], log_facts(row)) for row in unreleased)
+            for number, facts in unreleased
             for id, body in rows(WAITING, number * SEQS + facts.released, (number + 1) * SEQS)
         ],
-        next_place=newest[0][0] if newest else 1,
-        conversations=_talks(database),
+        next_place=newest or 1,
+        conversations=_conversations(database),
         users=_users(database),
         former_names=_former(database),
-        delivered=_heard(database, whose),
+        delivered=_delivered(database, whose),
         reads=_reads(database, whose),
         addresses=_addresses(database),
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
         newest_c=_newest_clocks(rows(NEWEST_C)),
         recent=_recent(rows(RECENT, settings.recent_places), settings),
-        group_entries=[GroupEntry(_log(row), row[3] % SEQS, row[4]) for row in rows(SPOKEN)],
+        group_entries=[GroupEntry(_log(row), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
         most_bytes=database.dialect.most_stored(database),
         meta=load_meta(database),
     )
@@ -129,18 +137,18 @@ def load_hosted(database: Database) -> list[StoredUser]:
     """Return the users hosted here, in the order they came."""
     rows = database.all("select id, secret, name, created_at from hosted order by created_at, id")
     if not all(len(id) == len(secret) == 32 and type(created_at) is int for id, secret, _, created_at in rows):
-        raise CorruptRow("keys of another kind")
+        raise CorruptRow("keys of a wrong type")
     with decoding():
         return [StoredUser(id.hex(), secret, name.decode(), created_at) for id, secret, name, created_at in rows]
 
 
-def load_of_users(database: Database, users: Sequence[UserId]) -> Stored:
-    """Return what is known of who has what these users wrote, and of what is read: theirs, and by them."""
-    return Stored(delivered=_heard(database, users), reads=_reads(database, users))
+def load_users(database: Database, users: Sequence[UserId]) -> Stored:
+    """Return the delivered marks on logs of these users, and the read marks on their logs and of their own."""
+    return Stored(delivered=_delivered(database, users), reads=_reads(database, users))
 
 
 def load_token(database: Database, hash: bytes) -> Token | None:
-    """Return a token by its hash; None when there is none, or its user is hosted no more."""
+    """Return a token by its hash; None if there is none, or its user is no longer hosted."""
     row = database.first(f"{TOKENS} join hosted h on h.id = t.owner where t.hash = ?", hash)
     return None if row is None else _token(row)
 
@@ -157,19 +165,19 @@ def _token(row: Any) -> Token:
 
 
 def load_meta(database: Database) -> dict[str, str]:
-    """Return what the core, and what it is part of, remember by name."""
+    """Return the values that the core and its owner store by name."""
     rows = database.all("select name, value from meta")
     found: dict[str, str] = {name: value for name, value in rows if name not in OWN_KEYS}
     if not all(type(text) is str for item in found.items() for text in item):
-        raise CorruptRow("values of another kind")
+        raise CorruptRow("values of a wrong type")
     return found
 
 
 def _check(stored: Stored) -> None:
-    """Raise Misfit for values that nobody stored: a disk that turns bits must not start a node on them."""
+    """Raise CorruptRow for values of a wrong type: a node must not start on what a broken disk made of them."""
     numbers = [stored.next_place, *stored.consumers.values(), *stored.newest_c.values()]
     numbers += [seq for _, seq in stored.recent]
-    numbers += [told.seq for told in stored.delivered] + [mark.seq for mark in stored.reads]
+    numbers += [mark.seq for mark in stored.delivered] + [mark.seq for mark in stored.reads]
     numbers += [user.named_c for user in stored.users] + [one.c for one in stored.former_names]
     numbers += [time for one in stored.addresses for time in (one.verified_at, one.failing_since)]
     texts = [*stored.consumers, *(one.endpoint for one in stored.addresses)]
@@ -177,15 +185,15 @@ def _check(stored: Stored) -> None:
     if not all(type(number) is int and number >= 0 for number in numbers) or not all(
         type(text) is str for text in texts
     ):
-        raise CorruptRow("values of another kind")
-    for talk in stored.conversations:
-        if talk.naming.dm:
+        raise CorruptRow("values of a wrong type")
+    for known in stored.conversations:
+        if known.naming.dm:
             with decoding():
-                dm_id(*talk.naming.dm)
+                dm_id(*known.naming.dm)
 
 
 def stored_conversations(database: Database) -> list[StoredConversation]:
-    """Return every conversation of which something is stored, and by whom; it passes over all logs, no entries."""
+    """Return every conversation with stored entries, and its writers; this reads all logs and no entries."""
     rows = database.all
     writers: dict[str, list[UserId]] = {}
     for conversation, user in rows(WRITERS):
@@ -194,13 +202,13 @@ def stored_conversations(database: Database) -> list[StoredConversation]:
     for row in rows(FORKED_LOGS):
         forked.setdefault(row[0].hex(), []).append(_log(row))
     return [
-        StoredConversation(talk, tuple(writers.get(talk.id, ())), tuple(forked.get(talk.id, ())))
-        for talk in _talks(database)
-        if talk.id in writers or talk.id in forked
+        StoredConversation(known, tuple(writers.get(known.id, ())), tuple(forked.get(known.id, ())))
+        for known in _conversations(database)
+        if known.id in writers or known.id in forked
     ]
 
 
-def _talks(database: Database) -> list[KnownConversation]:
+def _conversations(database: Database) -> list[KnownConversation]:
     named = "select id, naming from conversations where naming is not null order by number"
     return [KnownConversation(id.hex(), naming_of_text(naming)) for id, naming in database.all(named)]
 
@@ -217,17 +225,17 @@ def _former(database: Database) -> list[FormerName]:
     return [FormerName(id.hex(), name.decode(), c) for id, name, c in rows]
 
 
-def _heard(database: Database, whose: Sequence[UserId]) -> list[DeliveredMark]:
-    return [DeliveredMark(_log(row), row[3].hex(), row[4]) for row in _of_hosted(database, HEARD, whose)]
+def _delivered(database: Database, whose: Sequence[UserId]) -> list[DeliveredMark]:
+    return [DeliveredMark(_log(row), row[3].hex(), row[4]) for row in _of_users(database, DELIVERED, whose)]
 
 
 def _reads(database: Database, whose: Sequence[UserId]) -> list[ReadMark]:
-    rows = _of_hosted(database, READS, whose)
+    rows = _of_users(database, READS, whose)
     return list(dict.fromkeys(ReadMark(_log(row), row[3].hex(), row[4]) for row in rows))
 
 
-def _of_hosted(database: Database, statement: str, whose: Sequence[UserId]) -> list[Any]:
-    """Return the rows of all these, some at a time: a statement takes only so many values."""
+def _of_users(database: Database, statement: str, whose: Sequence[UserId]) -> list[Any]:
+    """Return the rows for all these users, some users at a time: a statement takes only so many values."""
     users = [bytes.fromhex(user) for user in whose]
     pages = [users[start : start + USERS_AT_ONCE] for start in range(0, len(users), USERS_AT_ONCE)]
     return [row for page in pages for row in _of_page(database, statement, page)]

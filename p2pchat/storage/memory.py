@@ -442,7 +442,7 @@ class MemoryStorage:
                 return None
             return self._with_edits([found.entry(seq)])[0]
 
-    def first_heard(self, user: UserId) -> int:
+    def first_received_at(self, user: UserId) -> int:
         with self._lock:
             first = next((log for log in self._tables.logs.values() if log.id.user == user), None)
             return first.entry(1).received_at if first is not None and first.released else 0
@@ -465,7 +465,7 @@ class MemoryStorage:
 
     # ---- receipts
 
-    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+    def delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         with self._lock:
             return self._at_or_above(self._tables.delivered, log, seq)
 

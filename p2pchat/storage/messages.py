@@ -88,7 +88,7 @@ class MessageQueries:
         numbers = {self._reader.number("conversations", each) for each in conversations}
         return f"({', '.join(map(str, sorted(numbers))) or 0})"
 
-    def first_heard(self, user: UserId) -> int:
+    def first_received_at(self, user: UserId) -> int:
         """Return when something of a user came first, UTC microseconds; 0 when nothing ever did."""
         number = self._reader.first(FIRST_LOG, self._reader.number("users", user))[0]
         row = self._reader.first(FIRST_HEARD, number * SEQS + 1) if number else None

@@ -1,9 +1,9 @@
-"""Which version a database has: made when new, migrated when older, refused when newer.
+"""Versions of a database: a new one gets its tables, an older one is migrated, a newer one is refused.
 
-A migration (migrations.py) turns version n into n + 1. All that are needed run in one transaction, of a file after a
-backup copy beside it; of a server's database nobody makes a copy here, and MySQL and MariaDB commit each change of a
-table at once: so a migration may be run again when it was broken off. The tables of the present version are in
-schema.py.
+A migration turns version n into version n + 1; it is a named function and runs once, however long it takes. All that
+are needed run in one transaction, a file after a backup copy was made beside it. The database of a server is not
+copied, and MySQL and MariaDB commit each change of a table at once, so a migration that was interrupted may run again.
+The tables of the present version are in schema.py.
 """
 
 from __future__ import annotations
@@ -16,16 +16,9 @@ from p2pchat.errors import LogError, StorageError
 from p2pchat.storage.database import Database, relation_row
 from p2pchat.storage.schema import SCHEMA_KEY, SCHEMA_VERSION, SEQ_BITS, SEQS, TABLES, mendings, meta
 
-# ---- migrating
-#
-# What turns a database of one version into one of the next: a named function each, run in order in one transaction.
-#
-# A copy of the former one is beside it by then (migrations.py). Each may take its time: it happens once.
-
-
-VERSION = "select value from meta where name = ?"
 Migration = Callable[[Database], None]
 
+VERSION = "select value from meta where name = ?"
 ROWS_AT_ONCE = 10_000  # read and decoded; some megabytes
 REFERRING = f"""
 select e.id, e.body, e.conversation, l.writer, c.id, u.id, l.run from entries e
@@ -38,39 +31,36 @@ order by e.id limit ?
 """  # a key may be written with escapes
 
 
-def keep_mendings(database: Database) -> None:
-    """To version 2: edits, deletions and reactions change what they name. The former version only stored them."""
+def add_relations(database: Database) -> None:
+    """Migrate to version 2, which indexes edits, deletions and reactions by what they name. Version 1 did not."""
     database.dialect.make_tables(database)
     after = 0
     while rows := database.all(REFERRING, after, ROWS_AT_ONCE):
         values: list[object] = []
         for id, body, conversation, writer, *names in rows:
             try:
-                mending = relation_of(LogId(*(name.hex() for name in names)), id % SEQS, decode_entry(body))
+                relation = relation_of(LogId(*(name.hex() for name in names)), id % SEQS, decode_entry(body))
             except LogError:
-                continue  # the disk's doing: told when somebody reads it, as before
-            if mending is not None:
-                values += relation_row(mending, id, conversation, writer)
+                continue  # a damaged row: reported when it is read, as before
+            if relation is not None:
+                values += relation_row(relation, id, conversation, writer)
         database.insert(mendings, values)
         after = rows[-1][0]
 
 
-def keep_hosted(database: Database) -> None:
-    """To version 3: tables for hosted users and their tokens."""
+def add_hosted(database: Database) -> None:
+    """Migrate to version 3, which has tables for hosted users and their tokens."""
     database.dialect.make_tables(database)
 
 
-MIGRATIONS: Sequence[Migration] = (keep_mendings, keep_hosted)  # MIGRATIONS[n - 1] turns version n into n + 1
-
-
-# ---- migrations
+MIGRATIONS: Sequence[Migration] = (add_relations, add_hosted)  # MIGRATIONS[n - 1] turns version n into n + 1
 
 
 def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:
     """Make the tables of a new database, or bring an older one to this version.
 
     Raises:
-        StorageError: It is of a newer version, or no database of ours; it is left as it was.
+        StorageError: It has a newer version, or belongs to another program; it is left as it was.
     """
     wanted = 1 + len(migrations)
     with database.transaction():
@@ -87,20 +77,20 @@ def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) ->
 
 
 def is_older(database: Database) -> bool:
-    """Say whether a database is of an earlier version of ours; StorageError when it is none of ours."""
+    """Return whether a database has an earlier version; StorageError if it belongs to another program."""
     found = version(database)
     return found is not None and found < SCHEMA_VERSION
 
 
 def bring_up_to_date(database: Database) -> None:
-    """Migrate a database that is only a copy."""
+    """Migrate a temporary copy of a database."""
     with database.transaction():
         found = version(database) or 1
     _migrate(database, MIGRATIONS, found)
 
 
 def check(database: Database) -> None:
-    """Raise StorageError unless the database has exactly this version: for those that only read."""
+    """Raise StorageError unless the database has exactly this version. For programs that only read."""
     found = version(database)
     if found is not None and found > SCHEMA_VERSION:
         raise _newer(database, found)
@@ -121,7 +111,7 @@ def version(database: Database) -> int | None:
         return None
     text = database.value(VERSION, SCHEMA_KEY) if "meta" in tables else None
     if text is None and database.dialect.commits_tables and tables <= {table.name for table in TABLES}:
-        return None  # it was stopped while they were made
+        return None  # a peer was stopped while it made the tables
     if not isinstance(text, str) or not (text.isdecimal() and len(text) < 9):
         raise StorageError(f"{database.dialect.where} is a database of another program: name another one")
     return int(text)

@@ -1,6 +1,6 @@
-"""What is asked of a database while it runs: served batches, facts of logs, and what programs read.
+"""Queries of a running node: facts of logs, receipts, and batches to serve.
 
-Each call is one transaction, so all it reads is of one moment; a commit beside it is seen whole by the next call.
+Each call is one transaction, so everything it reads is of one moment. A commit during a call is seen by the next call.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from p2pchat.storage.errors import CorruptRow
 from p2pchat.storage.schema import COVERED, FORKED, MAX_LOG, NEWEST_HEAD, SEQS
 
 MOST_IDS = 50_000  # remembered
-MOST_SHOWN = 1000  # logs looked at for what was shown by a place: earlier ones were read long ago, or never
+MOST_SHOWN = 1000  # logs looked at by shown_by(); logs farther back were read long ago, or never
 
 FACTS = f"""
 select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released
@@ -50,7 +50,7 @@ NEWEST = """
 select number from logs where writer = ? and conversation = ? and state < ? order by number desc limit 1 offset ?
 """
 NUMBERED = "select number, run, whole, builds_on from logs where "
-HEARD = """
+DELIVERED = """
 select u.id, l.run, h.seq from logs l join heard h on h.log = l.number join users u on u.number = h.member
 """
 READ = """
@@ -68,7 +68,7 @@ CITES = "select log, first, gen, chain8 from cites "
 
 
 def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
-    """Return what logs cite, by the number of each."""
+    """Return the cites of logs, by the numbers of the logs."""
     found: dict[int, tuple[Cite, ...]] = {}
     for log, first, gen, chain8 in rows:
         found[log] = (*found.get(log, ()), Cite(first, gen, chain8.hex()))
@@ -76,14 +76,14 @@ def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
 
 
 def log_facts(
-    row: Any, chain_at: bytes | None = None, cites: tuple[Cite, ...] = (), seen: int = EVERYTHING
+    row: Any, chain_at: bytes | None = None, cites: tuple[Cite, ...] = (), visible: int = EVERYTHING
 ) -> LogFacts:
-    """Return the facts a row of FACTS holds."""
+    """Return the facts in a row of FACTS."""
     _, conversation, user, run, state, builds_on, head, c, chain, released = row
     log = LogId(conversation.hex(), user.hex(), run.hex())
     seq = 0 if head is None else head % SEQS
     if head is not None and not (type(chain) is bytes and len(chain) == 32 and type(c) is int):
-        raise CorruptRow("a head of another kind")
+        raise CorruptRow("a head of a wrong type")
     return LogFacts(
         log,
         seq,
@@ -94,13 +94,13 @@ def log_facts(
         bool(state & FORKED),
         marks_of_bytes(builds_on),
         cites,
-        seen,
+        visible,
         chain_at,
     )
 
 
 class LogQueries:
-    """Answers questions on one connection; the caller sees to transactions."""
+    """Queries on one connection; the caller begins and ends transactions."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self.db = database
@@ -117,7 +117,7 @@ class LogQueries:
     # ---- names and numbers
 
     def number(self, table: str, id: str) -> int:
-        """Return the number of a conversation or user, 0 when it is not known here."""
+        """Return the number of a conversation or user; 0 if it is not known here."""
         key = (table, id)
         if key not in self._numbers:
             row = self.first(f"select number from {table} where id = ?", bytes.fromhex(id))
@@ -139,7 +139,7 @@ class LogQueries:
         return self._log_ids[number]
 
     def log_number(self, log: LogId) -> int:
-        """Return the number of a log, 0 when it is not here."""
+        """Return the number of a log; 0 if it is not here."""
         row = self.first(
             "select number from logs where conversation = ? and run = ? and writer = ?",
             self.number("conversations", log.conversation),
@@ -148,7 +148,7 @@ class LogQueries:
         )
         return row[0] if row else 0
 
-    # ---- what the core asks for
+    # ---- facts of logs
 
     def facts(self, key: LogKey) -> LogFacts | None:
         conversation = self.number("conversations", key.conversation)
@@ -156,7 +156,7 @@ class LogQueries:
         rows = self.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
         for row in rows:
             if row[2].startswith(user):
-                facts = self._talk_facts(row)
+                facts = self._facts(row)
                 held = 0 < key.seq <= facts.seq
                 return replace(facts, chain_at=self.head_at(row[0], facts.log, key.seq).chain) if held else facts
         return None
@@ -164,13 +164,13 @@ class LogQueries:
     def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
         whose = (self.number("users", user), self.number("conversations", conversation))
         rows = self.all(f"{FACTS} where l.writer = ? and l.conversation = ? order by l.number", *whose)
-        return [self._talk_facts(row) for row in rows if row[6] is not None]
+        return [self._facts(row) for row in rows if row[6] is not None]
 
-    def _talk_facts(self, row: Any) -> LogFacts:
-        """Return the facts a row of FACTS holds, with what only logs of talks have."""
+    def _facts(self, row: Any) -> LogFacts:
+        """Return the facts in a row of FACTS, with the cites and the limit that only logs of talks have."""
         cites = cites_of(self.all(f"{CITES} where log = ? order by first", row[0])).get(row[0], ())
-        seen = self.first("select upto from seen where log = ?", row[0])
-        return log_facts(row, cites=cites, seen=seen[0] if seen else EVERYTHING)
+        visible = self.db.value("select upto from seen where log = ?", row[0])
+        return log_facts(row, cites=cites, visible=EVERYTHING if visible is None else visible)
 
     def older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log."""
@@ -186,12 +186,12 @@ class LogQueries:
         return marks
 
     def numbered(self, whose: tuple[int, int], run: RunId) -> NumberedLog | None:
-        """Return a log of (user, conversation), given as numbers, as serving sees it."""
+        """Return a log of (user, conversation), which are numbers, as serving needs it."""
         row = self.first(f"{NUMBERED} writer = ? and conversation = ? and run = ?", *whose, bytes.fromhex(run))
         return _numbered(row) if row else None
 
     def stranded(self, whose: tuple[int, int]) -> list[int]:
-        """Return the numbers of all tips of (user, conversation) where one of their logs forked, otherwise []."""
+        """Return the numbers of all tips of (user, conversation) if one of their logs forked, otherwise []."""
         if self.first(
             "select 1 from logs where writer = ? and conversation = ? and state >= ? limit 1", *whose, FORKED
         ):
@@ -200,7 +200,7 @@ class LogQueries:
         return []
 
     def head_at(self, number: int, log: LogId, seq: int) -> Head:
-        """Return size and chain at seq, recomputed from the nearest head below."""
+        """Return size and chain at seq, computed from the nearest head below."""
         if seq == 0:
             return Head(0, 0, 0, first_chain(log), b"")
         row = self.first(HEAD_BELOW, number * SEQS, number * SEQS + seq)
@@ -212,11 +212,11 @@ class LogQueries:
 
     # ---- receipts, evidence, quota
 
-    def heard(self, log: LogId, seq: int, told: str = HEARD) -> list[tuple[UserId, int]]:
-        """Return who stands at this entry or above, by what `told` (HEARD or READ) keeps of this log and later ones."""
+    def delivered_to(self, log: LogId, seq: int, marks: str = DELIVERED) -> list[tuple[UserId, int]]:
+        """Return the members whose mark is at this entry or above; `marks` is DELIVERED or READ."""
         number = self.log_number(log)
         whose = (self.number("users", log.user), self.number("conversations", log.conversation))
-        levels = self._told(whose, number, told) if number else {}
+        levels = self._marks(whose, number, marks) if number else {}
         if not levels:
             return []
         later = self.all(f"{NUMBERED} writer = ? and conversation = ? and number > ? order by number", *whose, number)
@@ -228,13 +228,13 @@ class LogQueries:
             highest[member] = max(highest.get(member, 0), known)
         return sorted((member, known) for member, known in highest.items() if known >= seq)
 
-    def _told(self, whose: tuple[int, int], number: int, told: str) -> dict[tuple[UserId, RunId], int]:
-        """Return what is kept of this log and of later ones of its user there, by member and run."""
-        rows = self.all(f"{told} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
+    def _marks(self, whose: tuple[int, int], number: int, marks: str) -> dict[tuple[UserId, RunId], int]:
+        """Return the marks on this log and on later ones of its user there, by member and run."""
+        rows = self.all(f"{marks} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
         return {(member.hex(), run.hex()): seq for member, run, seq in rows}
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
-        """Return how far logs had been shown at a place; for one that had not at all, those that it builds on."""
+        """Return how far logs had been shown at a place; see Storage.shown_by."""
         found: list[tuple[LogId, int]] = []
         asked, seen = list(key.logs), set(key.logs)
         while asked and len(seen) <= MOST_SHOWN:
@@ -252,17 +252,17 @@ class LogQueries:
         return found
 
     def last(self, number: int) -> int:
-        """Return the last stored seq of a log, 0 when nothing of it is."""
+        """Return the last stored seq of a log; 0 if nothing of it is stored."""
         row = self.first(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1)
         return row[0] % SEQS if row else 0
 
     def evidence(self, log: LogId) -> list[Batch]:
-        """Return the two batches that prove a log forked, [] for one that is not."""
+        """Return the two batches that prove a fork; [] if the log did not fork."""
         row = self.first("select one, other from forks where log = ?", self.log_number(log))
         return [batch_of_text(log, text) for text in row] if row else []
 
     def size_bytes(self, user: UserId, conversation: ConversationId) -> int:
-        """Return the entry bytes of all logs of a user, in one conversation or ("") all: one question for each log."""
+        """Return the bytes of all entries of a user, in one conversation or ("") in all; one head is read per log."""
         number = self.number("users", user)
         if not conversation:
             return int(self.first(SIZE, number)[0])
@@ -274,12 +274,10 @@ def _numbered(row: Any) -> NumberedLog:
     return NumberedLog(number, run.hex(), bool(whole), marks_of_bytes(builds_on))
 
 
-# ---- fetching
+# ---- serving
 #
-# Serving: batches of what a user wrote, read in the order the logs were begun here.
-#
-# What is sent is planned from the heads alone, then the entries of each log are read in one go.
-
+# Batches of what a user wrote, in the order the logs were begun here. They are planned from the heads alone; then the
+# entries of each log are read at once.
 
 HEADS_FROM = f"""
 select l.number, l.run, h.id, h.size, h.c, h.chain, h.sig
@@ -293,7 +291,7 @@ MOST_RANGES = 32  # in one statement; SQLite takes 500
 
 
 class Planned(NamedTuple):
-    """A batch to be served: of which log, from after `at` to `end`."""
+    """A batch to be served: its log, from after the head `at` to the head `end`."""
 
     number: int
     log: LogId
@@ -302,7 +300,7 @@ class Planned(NamedTuple):
 
 
 class BatchQueries:
-    """Serves what one user wrote in one conversation from a start on; made anew for each fetch."""
+    """One fetch: serves what one user wrote in one conversation, from a start on."""
 
     def __init__(self, reader: LogQueries, settings: Settings, conversation: ConversationId, user: UserId) -> None:
         self._reader = reader
@@ -321,11 +319,11 @@ class BatchQueries:
         more = planned[batches] if len(planned) > batches else None
         served = self._read(planned[:batches])
         if served:
-            _signed(served[-1])  # one signature for all: it costs as much as reading fifty entries
+            _signed(served[-1])  # only the last: a signature costs as much as reading fifty entries
         return served, resumed(position, more.number, more.at.seq + 1) if more else None
 
     def _position(self, start: Position | TailStart | WantStart) -> Position | None:
-        """Return where this start begins, None where there is nothing at all."""
+        """Return where this start begins; None if there is nothing at all."""
         if not all(self._whose):
             return None
         if isinstance(start, Position):
@@ -344,7 +342,7 @@ class BatchQueries:
         return self._reader.head_at(log.number, LogId(*self._names, log.run), seq).chain
 
     def _plan(self, position: Position, most: int) -> Iterator[Planned]:
-        """Yield what is to be served from `position` on, log after log."""
+        """Yield the batches to serve from `position` on, log after log."""
         number, seq = position.next_number, position.next_seq - 1
         if position.floor < 0:
             yield from self._plan_between(number, seq, number + 1, most)
@@ -355,8 +353,8 @@ class BatchQueries:
             number, seq = stop, held
 
     def _plan_between(self, number: int, seq: int, stop: int, most: int) -> Iterator[Planned]:
-        """Yield what is to be served of the logs number..stop-1: of the first from after seq, of the others all."""
-        page = 2 * most + 2  # heads; a batch mostly ends on the next one, where limits were changed on a later one
+        """Yield the batches of the logs number..stop-1: of the first one from after seq, of the others all."""
+        page = 2 * most + 2  # heads; a batch mostly ends on the next head, and later if limits were changed
         while True:
             rows = self._reader.all(HEADS_FROM, number, number * SEQS + seq, *self._whose, number, stop, page)
             for log_number, group in groupby(rows, key=itemgetter(0)):
@@ -366,7 +364,7 @@ class BatchQueries:
             number, seq = rows[-1][0], rows[-1][2] % SEQS
 
     def _plan_log(self, number: int, rows: Sequence[Any], seq: int) -> Iterator[Planned]:
-        """Yield the batches of one log after seq; `rows` are its heads there."""
+        """Yield the batches of one log after seq; `rows` are its heads from there on."""
         log = LogId(*self._names, rows[0][1].hex())
         at = self._reader.head_at(number, log, seq)
         for end in batch_ends(at.seq, at.size, [Head(row[2] % SEQS, *row[3:]) for row in rows], self._settings):
@@ -387,13 +385,13 @@ class BatchQueries:
         ]
 
     def _bodies(self, ranges: Sequence[tuple[int, int]]) -> Iterator[str]:
-        """Yield the entries of these ranges of ids, all in one question: many logs have one entry."""
+        """Yield the entries of these ranges of ids, read by one statement: many logs have a single entry."""
         rows = self._reader.all(_union(len(ranges)), *chain.from_iterable(ranges))
         return (row[1] for row in rows)
 
 
 def _chained(batch: Batch) -> Batch:
-    """Return a batch; LogError for one that is not what was written: whoever got it would take us for a forger."""
+    """Return a batch; LogError if its chain is broken: the peer that got it would take this one for a forger."""
     if (
         len(batch.head) != 64
         or type(batch.head) is not bytes
@@ -405,7 +403,7 @@ def _chained(batch: Batch) -> Batch:
 
 
 def _signed(batch: Batch) -> Batch:
-    """Return a batch whose writer signed its chain; LogError for another."""
+    """Return a batch; LogError if its writer did not sign its chain."""
     if not verify(batch.log.user, batch.head, head_message(batch.log, batch.last, batch.chain)):
         raise LogError(f"what is stored of entries {batch.first} to {batch.last} is not what was signed")
     return batch

@@ -1,8 +1,9 @@
-"""Storage in a database: one connection writes, one reads; in a file, or on a server (dialects/).
+"""Storage in a database, a file or on a server (dialects/): one connection writes, one reads.
 
-Opened, it is of the right version, or StorageError says in one sentence what to do. After a failed commit
-nothing of it is stored, and the next one may be tried. A connection to a server that was lost is opened again by the
-next call that needs it; a commit that was under way then is looked for, and made again where it is not there.
+An open storage has the right version; otherwise StorageError says what to do. After a failed commit nothing of it is
+stored, and the next commit may be tried. The next call that needs a lost connection to a server opens a new one. If a
+commit was under way when the connection was lost, the new connection finds out whether the server kept it; if not, the
+commit is made again.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from p2pchat.storage.load import (
     load,
     load_hosted,
     load_meta,
-    load_of_users,
     load_token,
     load_tokens,
+    load_users,
     stored_conversations,
 )
 from p2pchat.storage.messages import BoundedMessageQueries, MessageQueries
@@ -37,10 +38,10 @@ from p2pchat.storage.read import READ, BatchQueries, LogQueries
 from p2pchat.storage.verify import verify_logs
 from p2pchat.storage.write import CommitWriter
 
-BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is told as what it is
+BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is not reported as a slow disk
 TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
-TIDIED_EVERY = 128  # commits: alone they are 5 to 7 pages each, and SQLite itself tidies up after 1,000 pages
-AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that holds a commit of ours, or does not
+TIDIED_EVERY = 128  # commits of 5 to 7 pages each; SQLite itself tidies up after 1,000 pages
+AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have kept a commit
 
 
 class SqlStorage:
@@ -51,12 +52,12 @@ class SqlStorage:
     def __init__(
         self, url: str, settings: Settings | None = None, *, read_only: bool = False, busy_timeout: float = BUSY_TIMEOUT
     ) -> None:
-        """Open the database at `url`; its tables, and a file, are made when they are not there.
+        """Open the database at `url`; make its tables, and a file, if they are missing.
 
         Args:
-            url: sqlite:////absolute/path (connect.sqlite_url makes one of a path), mysql://, mariadb:// or
-                postgresql:// with user, host and database.
-            read_only: For programs that read beside a running peer: nothing is made, migrated or written.
+            url: sqlite:////absolute/path (`sqlite_url` makes one of a path), mysql://, mariadb:// or postgresql://
+                with user, host and database.
+            read_only: Make, migrate and write nothing, for programs that read while a peer runs.
             busy_timeout: Seconds to wait for another program that writes there.
         """
         self._settings = settings or Settings()
@@ -65,8 +66,8 @@ class SqlStorage:
         self._failures = self._dialect.errors
         self._busy_timeout = busy_timeout
         self._lock = threading.Lock()  # one reader at a time
-        self._damaged = False  # looked through once, and something was wrong
-        self._untidied = 0  # commits since that was done
+        self._damaged = False  # a check found something wrong
+        self._untidied = 0  # commits since the last tidying
         self._databases: list[Database] = []
         try:
             with translate_errors(self._dialect):
@@ -91,7 +92,7 @@ class SqlStorage:
         with self._read.transaction():
             migrations.check(self._read)
         self._reader = LogQueries(self._read, self._settings)
-        self._showing = (BoundedMessageQueries if self._dialect.sorts_whole_tables else MessageQueries)(self._reader)
+        self._messages = (BoundedMessageQueries if self._dialect.sorts_whole_tables else MessageQueries)(self._reader)
 
     def _open(self, *, writes: bool) -> Database:
         self._databases.append(Database(self._dialect, writes=writes))
@@ -113,7 +114,7 @@ class SqlStorage:
 
     def load_users(self, users: Sequence[UserId]) -> Stored:
         with self._reading():
-            return load_of_users(self._read, users)
+            return load_users(self._read, users)
 
     def token(self, hash: bytes) -> Token | None:
         with self._reading():
@@ -129,28 +130,28 @@ class SqlStorage:
             if writer.fence is None:
                 writer.commit(changes)
             else:
-                self._commit_there(writer, changes)
+                self._commit_on_server(writer, changes)
 
-    def _commit_there(self, writer: CommitWriter, changes: Sequence[Change]) -> None:
-        """Commit on a server. Where only the connection was lost, the commit is made once more, or was kept."""
-        self._rejoin_writer(writer)
+    def _commit_on_server(self, writer: CommitWriter, changes: Sequence[Change]) -> None:
+        """Commit; if only the connection was lost, commit once more unless the server has kept it."""
+        self._reconnect_writer(writer)
         try:
             writer.commit(changes)
         except self._failures:
             self._write.mark_suspect()
-            if not self._is_back(writer.is_under_way):
+            if not self._has_reconnected(writer.is_under_way):
                 raise
             if not writer.was_kept():
                 writer.commit(changes)
 
-    def _rejoin_writer(self, writer: CommitWriter) -> None:
-        """Make sure of a connection, and that nobody else has written when it is a new one."""
+    def _reconnect_writer(self, writer: CommitWriter) -> None:
+        """Connect again if needed; StorageError if another peer has written meanwhile."""
         if self._write.reconnect():
             writer.was_kept()
 
-    def _is_back(self, worth_waiting: bool) -> bool:
-        """Whether there is a new connection. Of a commit that may be kept one waits a moment to learn it."""
-        give_up = time.monotonic() + (self._busy_timeout if worth_waiting else 0.0)
+    def _has_reconnected(self, is_under_way: bool) -> bool:
+        """Return whether there is a new connection; wait a moment for it if a commit may have been kept."""
+        give_up = time.monotonic() + (self._busy_timeout if is_under_way else 0.0)
         while True:
             try:
                 return self._write.reconnect()
@@ -168,7 +169,7 @@ class SqlStorage:
 
     def _is_damaged(self) -> bool:
         with self._lock:
-            return self._looks_damaged()
+            return self._check_damage()
 
     def warm(self) -> None:
         if self._writer is not None and self._settings.wal_warm_bytes:
@@ -186,7 +187,7 @@ class SqlStorage:
         writer = self._writing()
         with translate_errors(self._dialect):
             if writer.fence is not None:
-                self._rejoin_writer(writer)
+                self._reconnect_writer(writer)
             try:
                 self._dialect.check_writable(self._write, TRIED_OUT_BYTES)
                 if writer.fence is not None:
@@ -204,7 +205,7 @@ class SqlStorage:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock, translate_errors(self._dialect, self._looks_damaged):
+        with self._lock, translate_errors(self._dialect, self._check_damage):
             if not self._databases:
                 raise StorageError(f"{self._dialect.where} was closed")
             self._read.reconnect()
@@ -215,8 +216,8 @@ class SqlStorage:
                 self._read.mark_suspect()
                 raise
 
-    def _looks_damaged(self) -> bool:
-        """Look through the database, unless that was found out before; the lock is held."""
+    def _check_damage(self) -> bool:
+        """Check the database, unless a check has found damage before; the lock is held."""
         if not self._damaged:
             self._damaged = self._dialect.is_damaged(self._read)
         return self._damaged
@@ -246,7 +247,7 @@ class SqlStorage:
         self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None
     ) -> list[ReleasedEntry]:
         with self._reading():
-            return self._showing.places(after, limit, conversations)
+            return self._messages.places(after, limit, conversations)
 
     def history(
         self,
@@ -258,40 +259,40 @@ class SqlStorage:
         limit: int = 100,
     ) -> list[ReleasedEntry]:
         with self._reading():
-            return self._showing.history(conversation, before, after, since, limit)
+            return self._messages.history(conversation, before, after, since, limit)
 
     def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
         with self._reading():
-            return self._showing.entry(log, seq)
+            return self._messages.entry(log, seq)
 
-    def first_heard(self, user: UserId) -> int:
+    def first_received_at(self, user: UserId) -> int:
         with self._reading():
-            return self._showing.first_heard(user)
+            return self._messages.first_received_at(user)
 
-    # ---- what an index of all words is fed with: also what may not be read now, for that may change
+    # ---- for the index of words, which takes hidden entries too: they may become visible
 
     def placed(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Return all entries with place > after, in order of place."""
         with self._reading():
-            return self._showing.places(after, limit, hidden=True)
+            return self._messages.places(after, limit, hidden=True)
 
     def placed_entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
-        """Return one entry that has a place, None when it has none."""
+        """Return one entry that has a place; None if it has none."""
         with self._reading():
-            return self._showing.entry(log, seq, hidden=True)
+            return self._messages.entry(log, seq, hidden=True)
 
     def last_place(self) -> int:
-        """Return the newest place, 0 when nothing was released."""
+        """Return the newest place; 0 if nothing was released."""
         with self._reading():
-            return self._showing.last_place()
+            return self._messages.last_place()
 
-    def heard(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+    def delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         with self._reading():
-            return self._reader.heard(log, seq)
+            return self._reader.delivered_to(log, seq)
 
     def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
         with self._reading():
-            return self._reader.heard(log, seq, READ)
+            return self._reader.delivered_to(log, seq, READ)
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
         with self._reading():
@@ -301,16 +302,16 @@ class SqlStorage:
         with self._reading():
             return self._reader.size_bytes(user, conversation)
 
-    # ---- beside
+    # ---- the database
 
     @property
     def where(self) -> str:
-        """What errors call it; never with a password."""
+        """Its name in errors, without a password."""
         return self._dialect.where
 
     @property
     def path(self) -> Path | None:
-        """The file it is kept in, None where a server keeps it."""
+        """Its file; None if a server keeps it."""
         return self._dialect.path
 
     def another_reader(self) -> SqlStorage:
@@ -320,23 +321,23 @@ class SqlStorage:
     # ---- diagnostics
 
     def facts(self) -> dict[str, str]:
-        """Return how the database is really set, for benchmarks and diagnostics."""
+        """Return the settings in force, for benchmarks and diagnostics."""
         with self._reading():
             return self._dialect.facts(self._read)
 
     def faults(self, most: int) -> list[str]:
-        """Read everything and return what is damaged in it, at most so many faults; [] when it is whole."""
+        """Read everything; return at most so many faults, [] if nothing is damaged."""
         with self._reading():
             found = self._dialect.faults(self._read, most) or verify_logs(self._read, most)
             return found or list(self._dialect.wrong_types(self._read))[:most]
 
     def copy_to(self, path: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Make a copy at `path` of what is committed now, readable by its owner only; `progress` is told bytes."""
+        """Copy what is committed now to `path`, readable by its owner only; `progress` gets bytes done and in all."""
         with self._reading():
             self._dialect.copy_to(self._read, path, progress)
 
     def interrupt(self) -> None:
-        """Have what another thread reads here end with StorageError."""
+        """Make what another thread reads here fail with StorageError."""
         self._dialect.interrupt(self._read)
 
     def size_on_disk(self) -> int:

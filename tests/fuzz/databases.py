@@ -279,7 +279,7 @@ class Asked:
     def of_one(self, storage: SqlStorage, log: LogId, mark: Mark) -> None:
         one = self.told(lambda: storage.entry(log, 1))
         self.shown += [one] if one else []
-        self.told(lambda: storage.heard(log, 1))
+        self.told(lambda: storage.delivered_to(log, 1))
         self.told(lambda: storage.lookup([LogKey(ROOM, log.user[:16] + log.run, 2)], [(ROOM, log.user)]))
         self.told(lambda: storage.size_bytes(log.user))
         for start in (WantStart(()), TailStart(log.run, 2), WantStart((mark,)), ForkStart(log.run)):

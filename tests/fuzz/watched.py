@@ -59,7 +59,7 @@ class Watched(Peer):
             hold(log.user in (IDS[name] for name in ("ada", *WHO)), "a writer whom nobody knows")
         for holding in self.storage.stored_conversations():
             for user in holding.writers:
-                self._judge_log(holding.talk.id, user)
+                self._judge_log(holding.conversation.id, user)
         timers = len(self.node._ctx._heap)
         hold(timers < 200 + bytes_in // 10, f"{timers} timers after {bytes_in} bytes")
 

@@ -124,7 +124,7 @@ def everything_read(storage: Storage, story: Story, seqs: list[int]) -> list[Any
         [storage.history(talk, before=key, limit=3) for talk in (ROOM, None) for key in middle],
         [storage.history(talk, after=key, limit=3) for talk in (ROOM, None) for key in middle],
         [storage.entry(each.log, each.seq) for each in shown],
-        [storage.heard(log, seq) for log in logs for seq in (1, 4)],
+        [storage.delivered_to(log, seq) for log in logs for seq in (1, 4)],
         [storage.size_bytes(user(name)) for name in NAMES],
         [serve(storage, talk, name, start) for talk in TALKS for name in NAMES for start in starts],
         [serve(storage, log.conversation, "ada", TailStart(log.run, 2)) for log in logs],

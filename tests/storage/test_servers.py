@@ -221,6 +221,6 @@ def test_a_server_s_database_is_checked_like_a_file(url: str) -> None:
         assert storage.faults(9) == [] and storage.size_on_disk() > 0 and storage.path is None
         with storage._write.transaction():
             storage._write.run("update entries set body = replace(body, 'two', 'twq')")
-        assert storage.faults(9) == ["log 1 holds up to entry 2 something else than its writer signed"]
+        assert storage.faults(9) == ["log 1 is not what its writer signed (entries up to 2)"]
         with pytest.raises(StorageError, match="holds what no peer has written there"):
             everything(storage, "ada")

@@ -122,7 +122,7 @@ def test_no_question_passes_over_a_whole_table_that_grows(path: Path) -> None:
         for talk in (ROOM, None):
             for page in (storage.history(talk), storage.history(talk, before=key), storage.history(talk, after=key)):
                 assert page
-        assert storage.places(3, 2) and storage.entry(ada.log, 2) and not storage.heard(ada.log, 1)
+        assert storage.places(3, 2) and storage.entry(ada.log, 2) and not storage.delivered_to(ada.log, 1)
         assert storage.size_bytes(user("ada"))
         driver.set_trace_callback(None)
         selects = [statement for statement in asked if statement.lstrip().startswith("select")]
@@ -328,7 +328,7 @@ def test_a_bit_turned_in_a_text_is_not_passed_on_and_the_check_finds_it(path: Pa
         with pytest.raises(StorageError, match="is damaged"):
             everything(storage, "ada")
         assert everything(storage, "bob") == bob.raws
-        assert storage.faults(9) == ["log 1 holds up to entry 2 something else than its writer signed"]
+        assert storage.faults(9) == ["log 1 is not what its writer signed (entries up to 2)"]
 
 
 def test_what_the_check_finds_in_a_log(path: Path) -> None:
@@ -341,8 +341,8 @@ def test_what_the_check_finds_in_a_log(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([released(Author("ada", 1).begins("one", "two"), 1), Author("bob", 2).begins("three")])
     assert after("update logs set writer = 3 - writer") == [
-        "log 1 holds up to entry 2 something else than its writer signed",
-        "log 2 holds up to entry 1 something else than its writer signed",
+        "log 1 is not what its writer signed (entries up to 2)",
+        "log 2 is not what its writer signed (entries up to 1)",
     ]
     assert after("update logs set writer = 3 - writer") == []
     assert after("update entries set c = c + 1 where id & 3 = 2") == [
@@ -350,7 +350,7 @@ def test_what_the_check_finds_in_a_log(path: Path) -> None:
     ]
     assert after("update heads set sig = zeroblob(64) where id > 2199023255552") == [
         "log 1 lacks entries before entry 2, or has them elsewhere",
-        "log 2 holds up to entry 1 something else than its writer signed",
+        "log 2 is not what its writer signed (entries up to 1)",
     ]
     assert after("delete from heads") == ["3 entries belong to no log"]
 
@@ -548,7 +548,7 @@ def test_a_defect_of_ours_is_not_told_as_damage(path: Path, monkeypatch: pytest.
     """The same error, out of the same call: the database decides whose fault it is."""
     with closing(opened(path)) as storage:
         storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
-        monkeypatch.setattr("p2pchat.storage.messages.OLD", "1")  # a constant of another kind
+        monkeypatch.setattr("p2pchat.storage.messages.OLD", "1")  # a constant of a wrong type
         with pytest.raises(TypeError):
             storage.places(0, 9)
         with closing(sqlite3.connect(path)) as database, database:

@@ -30,7 +30,7 @@ def test_a_new_storage_is_empty(storage: Storage) -> None:
     assert storage.load([user("ada")]) == Stored()
     assert storage.places(0, 10) == [] and storage.history(None) == []
     assert storage.entry(Author("ada", 1).log, 1) is None
-    assert storage.heard(Author("ada", 1).log, 1) == []
+    assert storage.delivered_to(Author("ada", 1).log, 1) == []
     assert storage.fetch(ROOM, user("ada"), ForkStart("01" * 8), batches=8) == ([], None)
     assert storage.size_bytes(user("ada")) == 0
 
@@ -301,11 +301,11 @@ def test_marks_heard_only_rise_and_are_told_at_the_next_start(storage: Storage) 
     told = [DeliveredMark(ada.log, user("bob"), 3), DeliveredMark(ada.log, user("eve"), 2)]
     assert sorted(storage.load([user("ada")]).delivered, key=lambda heard: -heard.seq) == told
     assert storage.load([]).delivered == []
-    assert storage.heard(ada.log, 2) == sorted([(user("bob"), 3), (user("eve"), 2)])
-    assert storage.heard(ada.log, 3) == [(user("bob"), 3)]
+    assert storage.delivered_to(ada.log, 2) == sorted([(user("bob"), 3), (user("eve"), 2)])
+    assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
     storage.commit([Change(covered=[ada.log])])
     assert storage.load([user("ada")]).delivered == []  # tips only; the rest is found when it is asked for
-    assert storage.heard(ada.log, 3) == [(user("bob"), 3)]
+    assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
 
 
 def test_a_mark_on_a_later_log_says_that_what_it_builds_on_is_held(storage: Storage) -> None:
@@ -315,11 +315,11 @@ def test_a_mark_on_a_later_log_says_that_what_it_builds_on_is_held(storage: Stor
     after_part = Author("ada", 3, before=[part.mark])
     storage.commit([part.begins("4", whole=False), after_part.begins("5", whole=False)])
     storage.commit([Change(delivered=[DeliveredMark(after_part.log, user("bob"), 1)])])
-    assert storage.heard(first.log, 2) == [(user("bob"), 2)]
-    assert storage.heard(first.log, 3) == []
+    assert storage.delivered_to(first.log, 2) == [(user("bob"), 2)]
+    assert storage.delivered_to(first.log, 3) == []
     storage.commit([Author("ada", 4, before=[first.mark, after_part.mark]).begins("6")])
     storage.commit([Change(delivered=[DeliveredMark(Author("ada", 4).log, user("eve"), 1)])])
-    assert storage.heard(first.log, 3) == [(user("eve"), 3)]
+    assert storage.delivered_to(first.log, 3) == [(user("eve"), 3)]
 
 
 # ---- small things
@@ -376,12 +376,12 @@ def test_names_before_are_kept_once_each_by_the_newest_clock(storage: Storage) -
 def test_somebody_is_first_heard_when_something_of_theirs_is_shown_first(storage: Storage) -> None:
     ada, later = Author("ada", 1, DM), Author("ada", 2)
     storage.commit([ada.begins("1")])
-    assert [storage.first_heard(user(name)) for name in ("ada", "bob")] == [0, 0]  # it waits
+    assert [storage.first_received_at(user(name)) for name in ("ada", "bob")] == [0, 0]  # it waits
     storage.commit([Change(stretches=[Stretch(1, ada.log, 1, 1, MORNING, False, False)])])
     change = later.begins("1")
     change.stretches.append(Stretch(2, later.log, 1, 1, MORNING + 5, False, False))
     storage.commit([change])
-    assert [storage.first_heard(user(name)) for name in ("ada", "bob")] == [MORNING, 0]
+    assert [storage.first_received_at(user(name)) for name in ("ada", "bob")] == [MORNING, 0]
 
 
 def test_the_newest_clock_of_each_conversation(storage: Storage) -> None:
