@@ -214,6 +214,21 @@ async def connect(directory: Path) -> ControlClient | None:
         await asyncio.sleep(BUSY_RETRY_AFTER)
 
 
+async def ask_running_peer(directory: Path, do: str, **fields: Any) -> list[EventLine] | None:
+    """Send one command object to the peer that runs in `directory`; return its answer, None when none runs there.
+
+    Raises:
+        RequestRefused: It was answered with an error. CommandError: The peer does not answer.
+    """
+    control = await connect(directory)
+    if control is None:
+        return None
+    try:
+        return await control.ask(do, **fields)
+    finally:
+        await control.aclose()
+
+
 async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
     path = directory / SOCKET_NAME
     if sys.platform != "win32" and path.exists():

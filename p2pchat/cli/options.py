@@ -1,135 +1,222 @@
-"""Command lines and variables into words and values, with click. What they say is checked here, what they name is not.
+"""Command-line options, arguments and groups, built on click.
 
-Options stand anywhere; each has a variable P2PCHAT_<OPTION>, which the command line overrides. Everything wrong is
-one Usage error. What a command makes of its values stands with the command.
+Options may stand anywhere on the line, also before the name of the command. Each has a variable P2PCHAT_<OPTION>,
+which the command line overrides. This file checks how a value is written; the command checks what it names. It is
+imported for `--help`, so it imports nothing heavy.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from inspect import cleandoc
+from typing import Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
-from p2pchat import home_directory, inspect_profile, known_profiles, profile_directory
-from p2pchat.cli.command_table import Command, Option
-from p2pchat.commands.endpoints import LOOPBACK, command, parse_port
-from p2pchat.commands.errors import CommandError, UsageError, print_error
-from p2pchat.commands.invites import looks_like_invite
-
-if TYPE_CHECKING:
-    from p2pchat import Settings, TCPPeer
-    from p2pchat.cli.chat.startup import ChatOptions
-
+from p2pchat.commands.endpoints import parse_endpoint, parse_port
+from p2pchat.commands.errors import UsageError, print_error
+from p2pchat.commands.wrap import USUAL_WIDTH, fold
 
 DATABASES = ("sqlite", "memory", "mysql", "mariadb", "postgresql", "postgres")
-PASSWORD_VISIBLE = "others on this machine can see the password on the command line: use P2PCHAT_DB"
+PASSWORD_VISIBLE = "warning: others on this machine can see the password on the command line: use P2PCHAT_DB"
+MAX_HELP_WIDTH = 100  # columns; longer lines are hard to read
+MAX_SECONDS = 1e9  # more than any wait
+CONTEXT = {"help_option_names": ["--help", "-h"]}
+DEFAULT = ""  # the name of a group's default command
+_UNLIMITED = 10_000  # columns
+_SWITCHES = ("--help", "-h", "--version")  # options of every command
 
-_NAMES = {"json": "as_json", "open": "open_network", "import": "import_"}  # names that mean something else in Python
-
-
-@dataclass(slots=True)
-class ProfileChoice:
-    """Which profile a command reads: `data` a directory, else `port` (-1: not given), else the only one."""
-
-    data: str = ""
-    port: int = -1
+Function = Callable[..., Any]
 
 
-def parse_words(command: Command, argv: Sequence[str]) -> tuple[list[str], dict[str, Any], set[str]]:
-    """Return the words of a command line, the values of all options by name (None or False: not given), and the names
-    of those that stood on the command line and not in a variable.
+# ---- commands and groups
 
-    Raises:
-        Usage: There is no such option, or its value is missing.
+
+class _Help(click.Command):
+    """Help that fits the terminal. click writes each paragraph as one line; fold() breaks it, and never at a hyphen."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        formatter = click.HelpFormatter(width=_UNLIMITED)
+        self.format_help(ctx, formatter)
+        columns = shutil.get_terminal_size((USUAL_WIDTH, 24)).columns
+        return fold(formatter.getvalue().rstrip("\n"), min(columns, MAX_HELP_WIDTH))
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        formatter.write_text(cleandoc(self.help or ""))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            formatter.write_paragraph()
+            formatter.write_text(cleandoc(self.epilog))
+
+
+class Command(_Help):
+    """A command that refuses empty values."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            if ctx.params.get(param.name or "") == "" and typed(ctx, param) and not ctx.resilient_parsing:
+                if isinstance(param, click.Option):
+                    raise UsageError(f"{param.opts[-1]} is empty: give it a value, or leave it out")
+                if param.required:
+                    raise UsageError(f"{param.human_readable_name} is empty (--help shows examples)")
+        return rest
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the usage line, for a default command also that of its group."""
+        formatter.write_usage(ctx.command_path.rstrip(), " ".join(self.collect_usage_pieces(ctx)))
+        if (group := self._group(ctx)) is not None:
+            formatter.write_usage(group.command_path, "COMMAND [ARGS]...", prefix=" " * len("Usage: "))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, for a default command also the commands beside it."""
+        super().format_options(ctx, formatter)
+        if (group := self._group(ctx)) is not None:
+            assert isinstance(group.command, CommandGroup)
+            group.command.format_commands(group, formatter)
+
+    def _group(self, ctx: click.Context) -> click.Context | None:
+        """Return the context of the group whose default this command is, or None."""
+        return ctx.parent if ctx.info_name == DEFAULT and ctx.parent is not None else None
+
+
+class CommandGroup(_Help, click.Group):
+    """A group of commands, one of which runs when the first word names none of them.
+
+    Attributes:
+        default: That command; None where a name is required.
     """
-    what, options = f"p2pchat {command.name}".rstrip(), command.options
-    params: list[click.Parameter] = [click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)]
-    for option in options:
-        name = _parameter(option)
-        is_flag = not option.takes
-        params.append(
-            click.Option(
-                [*option.flags, name], is_flag=is_flag, envvar=option.variable, default=False if is_flag else None
-            )
-        )
-    parser = click.Command(what, params=params, add_help_option=False)
-    try:
-        context = parser.make_context(what, list(argv))
-    except click.UsageError as error:
-        raise UsageError(error.format_message().rstrip(".") + " (--help lists the options)") from None
-    values = dict(context.params)
-    words = list(values.pop("words"))
-    typed = {name for name in values if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    for option in options:
-        if values[_parameter(option)] == "" and _parameter(option) in typed:
-            raise UsageError(f"{option.flags[-1]} is empty: give it a value, or leave it out")
-    return words, values, typed
+
+    command_class = Command
+    default: click.Command | None = None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the name of the command first: options may stand before it."""
+        name, rest = self.split(args)
+        if name in self.list_commands(ctx):
+            args = [name, *rest]
+        elif self.default is not None and (args or not ctx.resilient_parsing):
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.default if cmd_name == DEFAULT else super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order of --help, which is not that of the alphabet
+
+    def split(self, args: Sequence[str]) -> tuple[str, list[str]]:
+        """Return the first word that is neither an option nor the value of one ("" for none), and the other words."""
+        is_value = False
+        for index, word in enumerate(args):
+            if is_value:
+                is_value = False
+            elif word == "--":
+                break
+            elif word.startswith("-") and word != "-":
+                is_value = self._takes_value(word)
+            else:
+                return word, [*args[:index], *args[index + 1 :]]
+        return "", list(args)
+
+    def _takes_value(self, word: str) -> bool:
+        if word in _SWITCHES:
+            return False
+        return next((not option.is_flag for option in self.all_options() if word in option.opts), False)
+
+    def all_options(self) -> Iterator[click.Option]:
+        """Yield the options of all commands, those of the default first: the others may have to be imported."""
+        context = click.Context(self)
+        for name in (DEFAULT, *self.list_commands(context)):
+            command = self.get_command(context, name)
+            if isinstance(command, CommandGroup):
+                yield from command.all_options()
+            elif command is not None:
+                yield from (param for param in command.params if isinstance(param, click.Option))
+
+    def summaries(self, ctx: click.Context) -> dict[str, str]:
+        """Return the name and the summary of each command."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        return {name: command.get_short_help_str(1000) for name, command in commands.items() if command is not None}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section(f"Commands ({ctx.command_path} COMMAND --help)"):
+            formatter.write_dl(list(self.summaries(ctx).items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Return the names of commands, and what may stand first on the line of the default command."""
+        summaries = self.summaries(ctx).items()
+        found = [CompletionItem(name, help=text) for name, text in summaries if name.startswith(incomplete)]
+        found += click.Command.shell_complete(self, ctx, incomplete)
+        if self.default is not None:
+            own = self.default.make_context(DEFAULT, [], parent=ctx, resilient_parsing=True)
+            found += self.default.shell_complete(own, incomplete)
+            arguments = (param for param in self.default.params if isinstance(param, click.Argument))
+            if not incomplete.startswith("-") and (first := next(arguments, None)) is not None:
+                found += first.shell_complete(own, incomplete)
+        return found
 
 
-def _parameter(option: Option) -> str:
-    plain = option.name.replace("-", "_")
-    return _NAMES.get(plain, plain)
+def typed(ctx: click.Context, option: click.Parameter) -> bool:
+    """Return whether the value of an option stood on the command line, where others on this machine can see it."""
+    return ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
 
 
-def which_peer(given: dict[str, Any], typed: Collection[str] = ("data", "port")) -> ProfileChoice:
-    """Return which peer `--data` and `--port` of these values mean.
-
-    Args:
-        typed: Which of them stood on the command line: a --port there counts more than a P2PCHAT_DATA.
-    Raises:
-        Usage: That is no port.
-    """
-    port, data = given["port"], given["data"] or ""
-    if port is not None and "port" in typed and "data" not in typed:
-        data = ""
-    return ProfileChoice(data, -1 if port is None else parse_port(port, "port"))
+# ---- types of values
 
 
-def database_url(url: str | None) -> str:
-    """Return a --db as it is, "" for none. Raises Usage for a kind that no version has; the rest is never shown."""
-    scheme, colon, _ = (url or "").partition("://")
-    if colon and scheme.partition("+")[0] not in DATABASES:
-        known = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://"
-        raise UsageError(f"there are no {scheme!a} databases here: write {known}")
-    return url or ""
+class ParsedType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5
+    """A type made of a function from a word to a value, which raises UsageError or ValueError."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self._parse(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-def database_of(given: dict[str, Any], typed: Collection[str]) -> str:
-    """Return the --db of a command, "" for none; complains of a password that others can see."""
-    url = database_url(given["db"])
-    if "db" in typed and has_password(url):
-        print_error(PASSWORD_VISIBLE)
-    return url
+def number(lowest: int, highest: int | None = None) -> ParsedType:
+    """Return the type of whole numbers from `lowest` to `highest` (None: no limit)."""
+    limits = f"from {lowest} to {highest:,}" if highest is not None else f"of at least {lowest}"
+
+    def parse(text: str) -> int:
+        if text.isascii() and text.isdecimal() and len(text) < 20:
+            found = int(text)
+            if lowest <= found and (highest is None or found <= highest):
+                return found
+        raise ValueError(f"{text!a} is not a number {limits}")
+
+    return ParsedType("number", parse)
 
 
-def has_password(url: str) -> bool:
-    """Whether a database URL holds a password."""
-    authority, _, query = url.partition("://")[2].partition("?")
-    return ":" in authority.rpartition("@")[0] or "passw" in query
-
-
-def parse_seconds(option: str, text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= 1e9:  # nan fails too
-        raise UsageError(f"{option} {text!a} is no number of seconds")
+    if not 0 <= seconds <= MAX_SECONDS:  # nan fails too
+        raise ValueError(f"{text!a} is not a number of seconds")
     return seconds
 
 
-def parse_time(option: str, text: str | None, now: datetime) -> datetime | None:
-    """Return an aware time; one without a zone is local."""
-    if not text:
-        return None
+def parse_time(text: str, now: datetime) -> datetime:
+    """Return a point in time; one without a zone is local. `now` (aware) is what "90m" counts back from.
+
+    Raises:
+        ValueError: The text is not a time.
+    """
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
     if text[:-1].isascii() and text[:-1].isdecimal() and text[-1] in units:
         try:
@@ -140,161 +227,214 @@ def parse_time(option: str, text: str | None, now: datetime) -> datetime | None:
         time = datetime.fromisoformat(text)
         return time if time.tzinfo else time.astimezone()
     except (ValueError, OverflowError, OSError):
-        raise UsageError(f"{option} {text!a} is no time: write 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d") from None
+        raise ValueError(f"{text!a} is not a time: write 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d") from None
 
 
-# ---- peeroptions
-#
-# What a command line says of a peer that is to run, and that peer: the same for `p2pchat PORT` and `p2pchat web`.
+PORT = ParsedType("port", lambda text: parse_port(text, "port"))
+PORT_OR_ANY = ParsedType("port", lambda text: parse_port(text, "port", lowest=0))
+ENDPOINT = ParsedType("endpoint", parse_endpoint)
+SECONDS = ParsedType("seconds", _parse_seconds)
+TIME = ParsedType("time", lambda text: parse_time(text, datetime.now(UTC)))
+
+
+# ---- completion
+
+
+def complete_file(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Have the shell complete a file."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def complete_directory(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Have the shell complete a directory."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def complete_port(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the ports that have a profile here."""
+    from p2pchat import known_profiles
+
+    return [path.name for path in known_profiles() if path.name.startswith(incomplete)]
+
+
+def complete_conversation(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return what one can write to: the room, all other users, and the groups this user is in."""
+    from p2pchat.cli.profiles import addresses, find_profile
+
+    directory = find_profile(profile_choice(ctx))
+    return [address for address in addresses(directory, ctx.params.get("db") or "") if address.startswith(incomplete)]
+
+
+# ---- options that several commands have
 
 
 @dataclass(slots=True)
-class PeerOptions:
-    """Empty strings mean not given; `port` 0 is any free one, with a temporary profile where no `data` is named."""
+class ProfileChoice:
+    """The profile a command line means: `data` a directory, else `port` (-1: not given), else the only one."""
 
-    port: int = 0
-    endpoints: tuple[str, ...] = ()
-    name: str = ""
-    host: str = LOOPBACK
     data: str = ""
-    temp: bool = False
-    db: str = field(default="", repr=False)
-    key: str = ""
-    invite: str = field(default="", repr=False)
-    open_network: bool = False
-    advertise: str = ""
-    discover: bool = False
-
-    @property
-    def is_temporary(self) -> bool:
-        """Whether identity and history go at the end."""
-        return self.temp or (self.port == 0 and not self.data)
-
-    def secrets_on_the_command_line(self, typed: Collection[str]) -> Iterator[str]:
-        """Warn of what others on this machine can see; `typed` are the options that stood on the command line."""
-        if "invite" in typed and looks_like_invite(self.invite):
-            yield (
-                "others on this machine can see the invite on the command line: "
-                "use --invite -, a file or P2PCHAT_INVITE"
-            )
-        if "db" in typed and has_password(self.db):
-            yield PASSWORD_VISIBLE
+    port: int = -1
 
 
-def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:
-    """Return the peer, not started.
+def profile_choice(ctx: click.Context) -> ProfileChoice:
+    """Return what --data and --port say; a --port on the command line counts more than a P2PCHAT_DATA."""
+    data, port = ctx.params.get("data"), ctx.params.get("port")
+    on_line = {name for name in ("data", "port") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if on_line == {"port"}:
+        data = None
+    return ProfileChoice(data or "", -1 if port is None else port)
 
-    Args:
-        invite: The text of the invite that the options name, read by now.
+
+data_option = click.option(
+    "--data",
+    envvar="P2PCHAT_DATA",
+    metavar="DIR",
+    shell_complete=complete_directory,
+    help="identity and history (default: a folder for each port)",
+)
+
+
+def profile_options(function: Function) -> Function:
+    """Add --data and --port, which the function gets as one `profile`."""
+
+    @data_option
+    @click.option(
+        "--port",
+        envvar="P2PCHAT_PORT",
+        metavar="PORT",
+        type=PORT,
+        shell_complete=complete_port,
+        help="the peer of this port (default: the only one)",
+    )
+    @click.pass_context
+    @wraps(function)
+    def with_profile(ctx: click.Context, /, data: str | None, port: int | None, **values: Any) -> Any:
+        return function(profile=profile_choice(ctx), **values)
+
+    return with_profile
+
+
+def check_database_url(url: str) -> str:
+    """Return a database URL, or "" for none. Nothing of it but the kind is ever shown.
+
     Raises:
-        Usage: No peer can be like that.
+        UsageError: No version knows this kind of database.
     """
-    from p2pchat import TCPPeer
+    scheme, colon, _ = url.partition("://")
+    if colon and scheme.partition("+")[0] not in DATABASES:
+        known = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://"
+        raise UsageError(f"there are no {scheme!a} databases here: write {known}")
+    return url
 
-    try:
-        return TCPPeer(
-            options.port,
-            *options.endpoints,
-            name=options.name or None,
-            host=options.host,
-            data=options.data or None,
-            temporary=options.temp,
-            key=options.key or None,
-            db=options.db or None,
-            invite=invite,
-            open=options.open_network,
-            advertise=options.advertise or None,
-            discover=options.discover,
-            settings=settings,
+
+def has_password(url: str) -> bool:
+    """Return whether a database URL holds a password."""
+    authority, _, query = url.partition("://")[2].partition("?")
+    return ":" in authority.rpartition("@")[0] or "passw" in query
+
+
+def _check_db(ctx: click.Context, option: click.Parameter, value: str | None) -> str:
+    url = check_database_url(value or "")
+    if has_password(url) and typed(ctx, option) and not ctx.resilient_parsing:
+        print_error(PASSWORD_VISIBLE)
+    return url
+
+
+db_option = click.option(
+    "--db",
+    envvar="P2PCHAT_DB",
+    metavar="URL",
+    callback=_check_db,
+    help="another database: sqlite:///FILE, mysql:// or postgresql://USER@HOST/NAME, memory://",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, envvar="P2PCHAT_JSON", help="one JSON object a line on stdout"
+)
+stay_option = click.option("--stay", is_flag=True, envvar="P2PCHAT_STAY", help="do not leave at the end of input")
+plain_option = click.option(
+    "--plain", is_flag=True, envvar="P2PCHAT_PLAIN", help="plain lines for people (default outside a terminal)"
+)
+verbose_option = click.option("-v", "--verbose", is_flag=True, envvar="P2PCHAT_VERBOSE", help="diagnostics on stderr")
+advertise_option = click.option(
+    "--advertise",
+    envvar="P2PCHAT_ADVERTISE",
+    metavar="HOST:PORT",
+    type=ENDPOINT,
+    help="the address others reach this peer at, behind NAT or in a container",
+)
+
+
+def _check_invite(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    from p2pchat.commands.invites import looks_like_invite
+
+    if value and looks_like_invite(value) and typed(ctx, option) and not ctx.resilient_parsing:
+        print_error(
+            "warning: others on this machine can see the invite on the command line: "
+            "use --invite -, a file or P2PCHAT_INVITE"
         )
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from None
+    return value
 
 
-# ---- ports
-#
-# Ports of this machine: which are free for one more peer.
+def peer_options(function: Function) -> Function:
+    """Add the options of a peer that is to run: the fields of PeerOptions but its port and endpoints."""
+    options = (
+        click.option("--name", envvar="P2PCHAT_NAME", metavar="NAME", help="my name (default: login name and port)"),
+        click.option(
+            "--host",
+            envvar="P2PCHAT_HOST",
+            metavar="ADDR",
+            help="listen address (default 127.0.0.1; 0.0.0.0 or :: for other machines)",
+        ),
+        data_option,
+        click.option("--temp", is_flag=True, envvar="P2PCHAT_TEMP", help="a temporary profile, deleted at the end"),
+        db_option,
+        click.option(
+            "--key",
+            envvar="P2PCHAT_KEY",
+            metavar="FILE",
+            shell_complete=complete_file,
+            help="an identity kept elsewhere",
+        ),
+        click.option(
+            "--invite",
+            envvar="P2PCHAT_INVITE",
+            metavar="FILE",
+            callback=_check_invite,
+            shell_complete=complete_file,
+            help="join its network; - asks for the invite without echo",
+        ),
+        click.option(
+            "--open",
+            "open_network",
+            is_flag=True,
+            envvar="P2PCHAT_OPEN",
+            help="an open network: anyone who can connect is a member, and reads the room's history",
+        ),
+        advertise_option,
+        click.option(
+            "--discover",
+            is_flag=True,
+            envvar="P2PCHAT_DISCOVER",
+            help="find this network's members on the local network, and be found (extra: discovery)",
+        ),
+        json_option,
+        plain_option,
+        click.option(
+            "--log",
+            envvar="P2PCHAT_LOG",
+            metavar="FILE",
+            shell_complete=complete_file,
+            help="append every event to FILE as JSON lines",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
-FIRST_PORT = 8080
-MOST_TRIED = 200  # who has that many taken names one
-
-
-def free_port(host: str, taken: Collection[int] = ()) -> int:
-    """Return the first port from 8080 on where this machine lets us listen.
-
-    Raises:
-        Failure: None of the first 200 is free.
-    """
-    for port in range(FIRST_PORT, FIRST_PORT + MOST_TRIED):
-        if port not in taken and is_free(host, port):
-            return port
-    raise CommandError(f"no port from {FIRST_PORT} to {FIRST_PORT + MOST_TRIED - 1} is free: name one, p2pchat PORT")
-
-
-def next_port(port: int, host: str = LOOPBACK) -> int:
-    """Return the next port that a further peer of this machine could have; `port` + 1 when nothing is known of it."""
-    taken = {int(directory.name) for directory in known_profiles()} | {port}
-    ahead = range(port + 1, min(port + MOST_TRIED, 65536))
-    return next((one for one in ahead if one not in taken and is_free(host, one)), port + 1)
-
-
-def is_free(host: str, port: int) -> bool:
-    """Whether a peer could listen there now."""
-    try:
-        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError:
-        return True  # no such address: starting says so, better than we could
-    for family, kind, protocol, _, address in places:
-        with suppress(OSError), socket.socket(family, kind, protocol) as probe:
-            if os.name == "posix":  # as asyncio does: what is closed but lingers is free
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(address)
-                probe.listen(1)
-            except OSError:
-                return False
-    return True
-
-
-# ---- profiles
-#
-# Which peer a command is about: --data, else --port, else the only profile there is.
-
-
-MOST_LISTED = 12  # profiles; who has more knows which one is meant
-
-
-def find_profile(which: ProfileChoice) -> Path:
-    """Return the data directory that is meant; whether something is in it, its reader will say.
-
-    Raises:
-        Usage: Nothing was said, and there is no profile, or more than one.
-    """
-    if which.data:
-        return Path(which.data)
-    if which.port >= 0:
-        return profile_directory(which.port)
-    known = known_profiles()
-    if len(known) == 1:
-        return known[0]
-    if not known:
-        text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR"
-        raise UsageError(f"there is no profile in {home_directory()}: {text}")
-    ports = ", ".join(f"{path.name}{' runs' if _runs(path) else ''}" for path in known[:MOST_LISTED])
-    more = f" and {len(known) - MOST_LISTED} more" if len(known) > MOST_LISTED else ""
-    raise UsageError(f"there are several profiles ({ports}{more}): choose one with --port PORT, or --data DIR")
-
-
-def _runs(directory: Path) -> bool:
-    """Whether a process holds this profile now."""
-    return inspect_profile(directory).holder is not None
-
-
-def history_command(chat: ChatOptions, data: str) -> str:
-    """Return the command that shows what a running peer has stored; `data` is its directory, "" in memory."""
-    if not data or chat.db.startswith("memory:"):
-        return "/history"
-    which = ["--data", data] if chat.data or chat.is_temporary else ["--port", str(chat.port)]
-    database = ["--db", chat.db] if chat.db and not has_password(chat.db) else []  # then it is in P2PCHAT_DB
-    return command("history", *which, *database)
+def check_exclusive(values: dict[str, Any], *pairs: tuple[str, str]) -> None:
+    """Raise UsageError when two options that exclude each other are both given."""
+    names = {"as_json": "json", "open_network": "open"}
+    for one, other in pairs:
+        if values.get(one) and values.get(other):
+            raise UsageError(f"--{names.get(one, one)} and --{names.get(other, other)} exclude each other")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 import pytest
 
-from p2pchat.cli.command_table import CHAT
-from p2pchat.cli.command_table import COMMANDS as WORDS
+from p2pchat.cli.program import COMMANDS as WORDS
+from p2pchat.cli.program import chat
 from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.commands.json_commands import JSON_COMMANDS, parse_json_command
 from p2pchat.commands.settings import SETTINGS, Setting
@@ -29,9 +30,11 @@ def first_cells(title: str) -> list[str]:
 
 def test_every_option_stands_there_with_its_variable() -> None:
     rows = [line for line in section("A peer").splitlines() if line.startswith("| `-")][:-1]
-    for option, row in zip(CHAT.options, rows, strict=True):
-        flags = f"{option.flags[0]} {option.takes}".strip() if len(option.flags) == 1 else option.flags[0]
-        assert f"`{flags}`" in row and f"`{option.variable}`" in row
+    options = [option for option in chat.params if isinstance(option, click.Option) and option.envvar]
+    for option, row in zip(options, rows, strict=True):
+        flags = f"{option.opts[0]} {option.metavar or ''}".strip()
+        assert f"`{flags}`" in row and f"`{option.envvar}`" in row
+        assert option.envvar == "P2PCHAT_" + option.opts[-1].lstrip("-").upper().replace("-", "_")
 
 
 def rows(title: str, head: str) -> list[str]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import click
 import pytest
 
-from p2pchat.cli.chat.startup import ChatOptions, parse_chat
-from p2pchat.cli.command_table import CHAT, COMMANDS, LATER
-from p2pchat.cli.main import help_screen, split_first_word
-from p2pchat.cli.options import ProfileChoice
-from p2pchat.cli.subcommands.history import parse_history
-from p2pchat.cli.subcommands.invite import parse_invite_command
+from p2pchat.cli.chat.startup import ChatOptions
+from p2pchat.cli.options import ProfileChoice, parse_time
+from p2pchat.cli.program import COMMANDS, chat, program, run
 from p2pchat.commands.endpoints import is_loopback, parse_endpoint
 from p2pchat.commands.errors import UsageError
+from tests.cli.parsing import parse, parse_chat
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -43,8 +45,8 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("", "which port?"),
-        ("--name ada", "which port?"),
+        ("", "missing PORT"),
+        ("--name ada", "missing PORT"),
         ("8080 localhost", "'localhost' is no endpoint: write HOST:PORT"),
         ("8080 :8081", "':8081' is no endpoint"),
         ("8080 localhost:0", "'0' is no port of an endpoint"),
@@ -56,13 +58,13 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
         ("8080 p2pchat://", "'p2pchat://' is no endpoint: leave p2pchat:// out, as in localhost:8080"),
         ("8080 --name=", "--name is empty: give it a value, or leave it out"),
         ("8080 --data=", "--data is empty"),
-        ("65536", "'65536' is no port"),
+        ("65536", "'65536' is not a port"),
         ("eighty", "'eighty' is neither a port nor a command"),
-        ("8080 --nmae ada", "No such option"),
+        ("8080 --nmae ada", "No such option '--nmae'. Did you mean '--name'?"),
         ("8080 --name", "Option '--name' requires an argument"),
-        ("8080 --drain soon", "--drain 'soon' is no number of seconds"),
-        ("8080 --drain -1", "--drain '-1' is no number of seconds"),
-        ("8080 --drain nan", "--drain 'nan' is no number of seconds"),
+        ("8080 --drain soon", "Invalid value for '--drain': 'soon' is not a number of seconds"),
+        ("8080 --drain -1", "Invalid value for '--drain': '-1' is not a number of seconds"),
+        ("8080 --drain nan", "Invalid value for '--drain': 'nan' is not a number of seconds"),
         ("8080 --db oracle+thin://h/d", "there are no 'oracle+thin' databases here: write sqlite:"),
         ("8080 --temp --data d", "--temp and --data exclude each other"),
         ("8080 --json --plain", "--json and --plain exclude each other"),
@@ -72,15 +74,16 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
 )
 def test_what_cannot_be_meant_is_told(line: str, told: str) -> None:
     with pytest.raises(UsageError) as error:
-        parse_chat(line.split())
+        run(line.split())
     assert str(error.value).startswith(told)
     assert "\n" not in str(error.value)
 
 
 def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    for option in CHAT.options:
-        if option.takes and option.name not in ("drain", "advertise"):
-            monkeypatch.setenv(option.variable, f"from-{option.name}")
+    for option in chat.params:
+        if isinstance(option, click.Option) and not option.is_flag and option.name not in ("drain", "advertise"):
+            assert isinstance(option.envvar, str)
+            monkeypatch.setenv(option.envvar, f"from-{option.name}")
     for name, value in {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes"}.items():
         monkeypatch.setenv(f"P2PCHAT_{name}", value)
     monkeypatch.setenv("P2PCHAT_HOST", "")  # as good as not set
@@ -92,13 +95,17 @@ def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatc
     assert (options.stay, options.as_json, options.verbose) == (True, True, True)
 
 
-def test_secrets_on_the_command_line_get_a_warning_and_in_variables_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "P2PCHAT_INVITE" in parse_chat(["8080", "--invite", "P2PCHAT:ABC@h:1"]).warnings[0]
-    assert "P2PCHAT_DB" in parse_chat(["8080", "--db", "sqlite://me:secret@host/db"]).warnings[0]
-    assert parse_chat(["8080", "--invite", "file", "--db", "sqlite:///x@y"]).warnings == ()
+def test_secrets_on_the_command_line_get_a_warning_and_in_variables_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parse_chat(["8080", "--invite", "P2PCHAT:ABC@h:1"])
+    assert "P2PCHAT_INVITE" in capsys.readouterr().err
+    parse_chat(["8080", "--db", "sqlite://me:secret@host/db"])
+    assert "P2PCHAT_DB" in capsys.readouterr().err
+    parse_chat(["8080", "--invite", "file", "--db", "sqlite:///x@y"])
     monkeypatch.setenv("P2PCHAT_INVITE", "p2pchat:abc@h:1")
     options = parse_chat(["8080"])
-    assert (options.invite, options.warnings) == ("p2pchat:abc@h:1", ())
+    assert (options.invite, capsys.readouterr().err) == ("p2pchat:abc@h:1", "")
     assert "p2pchat:abc" not in repr(options)
 
 
@@ -110,12 +117,15 @@ def test_secrets_on_the_command_line_get_a_warning_and_in_variables_none(monkeyp
         ("--name=ada history", "history"),
         ("--json history", "history"),
         ("-v --data x check a", "check"),
+        ("--limit 5 history", "history"),
+        ("--http-host h web", "web"),
         ("--json", ""),
+        ("--help", ""),
         ("-- history", ""),
     ],
 )
 def test_the_first_word_is_no_value_of_an_option(line: str, first: str) -> None:
-    assert split_first_word(line.split())[0] == first
+    assert program.split(line.split())[0] == first
 
 
 @pytest.mark.parametrize(
@@ -147,41 +157,65 @@ def test_loopback_is_this_machine_only(host: str, loopback: bool) -> None:
 
 
 def test_history_takes_a_conversation_and_times() -> None:
-    options = parse_history(["bob", "--limit", "5", "--since", "90m", "--before", "2026-11-20T11:00Z"], NOW)
-    assert (options.to, options.limit, options.which) == ("bob", 5, ProfileChoice())
-    assert options.since == datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
-    assert options.before == datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
-    options = parse_history(["--port", "8080", "--search", "two words", "--json"], NOW)
-    assert (options.which.port, options.search, options.as_json) == (8080, "two words", True)
+    values = parse("history", "bob", "--limit", "5", "--since", "90m", "--before", "2026-11-20T11:00Z")
+    assert (values["to"], values["limit"], values["profile"]) == ("bob", 5, ProfileChoice())
+    assert abs(datetime.now(UTC) - timedelta(minutes=90) - values["since"]) < timedelta(minutes=1)
+    assert values["before"] == datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
+    values = parse("history", "--port", "8080", "--search", "two words", "--json")
+    assert (values["profile"].port, values["search"], values["as_json"]) == (8080, "two words", True)
+
+
+def test_a_time_is_a_date_or_so_long_ago() -> None:
+    assert parse_time("90m", NOW) == datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
+    assert parse_time("99999999999999d", NOW) == datetime.min.replace(tzinfo=UTC)
+    with pytest.raises(ValueError, match="'soon' is not a time"):
+        parse_time("soon", NOW)
 
 
 @pytest.mark.parametrize(
-    "line", ["--limit 0", "--limit x", "--since soon", "a b", "--port x", "--since 99999999999999d -x"]
+    "line", ["--limit 0", "--limit x", "--since soon", "a b", "--port x", "--since 99999999999999d -x", "--search="]
 )
 def test_history_refuses_what_it_cannot_mean(line: str) -> None:
     with pytest.raises(UsageError):
-        parse_history(line.split(), NOW)
+        parse("history", *line.split())
+
+
+def test_options_may_stand_before_the_command() -> None:
+    assert parse("--port", "8080", "history", "bob") == parse("history", "bob", "--port", "8080")
+    assert parse("--json", "web", "--port", "8001", "users") == parse("web", "users", "--port", "8001", "--json")
 
 
 def test_invite_takes_an_address_to_tell() -> None:
-    assert parse_invite_command(["--advertise", "h:1", "--data", "d"]).advertise == "h:1"
+    assert parse("invite", "--advertise", "h:1", "--data", "d")["advertise"] == "h:1"
     with pytest.raises(UsageError):
-        parse_invite_command(["bob"])
+        parse("invite", "bob")
 
 
-def test_help_names_every_option_and_nothing_of_later_versions() -> None:
+def help_screen(*words: str, columns: int = 80) -> str:
+    environment = {**os.environ, "COLUMNS": str(columns)}
+    command = [sys.executable, "-m", "p2pchat", *words, "--help"]
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True).stdout
+
+
+def test_help_names_every_option_and_command() -> None:
     page = help_screen()
-    assert all(f"  {option.flags[0]}" in page for option in CHAT.options)
-    assert not LATER & {line.split()[0] for line in page.splitlines() if line.startswith("  ")}
+    assert all(f"\n  {', '.join(option.opts)}" in page for option in chat.params if isinstance(option, click.Option))
+    assert all(f"\n  {name}" in page for name in COMMANDS)
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("columns", [60, 80, 200])
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_has_examples_and_fits_the_terminal_without_breaking_a_word(command: str, width: int) -> None:
-    page, whole = help_screen(command, width), help_screen(command, 1000)
+def test_help_has_examples_and_fits_the_terminal_without_breaking_a_word(
+    command: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run([*command.split(), "--help"]) == 0
+    page = capsys.readouterr().out
     assert page.startswith("Usage: p2pchat") and "\nExample" in page
-    assert max(len(line) for line in page.splitlines()) <= width
-    assert page.split() == whole.split()
+    assert max(len(line) for line in page.splitlines()) <= columns
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run([*command.split(), "--help"]) == 0
+    assert sorted(page.split()) == sorted(capsys.readouterr().out.split())
 
 
 def test_help_says_what_input_and_signals_mean() -> None:

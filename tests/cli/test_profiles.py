@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli.chat.startup import ChatOptions
-from p2pchat.cli.options import MOST_LISTED, ProfileChoice, find_profile, history_command
+from p2pchat.cli.options import ProfileChoice
+from p2pchat.cli.profiles import MAX_LISTED, find_profile, history_command
 from p2pchat.commands.errors import UsageError
 
 
 def test_of_many_profiles_some_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
-    for port in range(8001, 8001 + MOST_LISTED + 30):
+    for port in range(8001, 8001 + MAX_LISTED + 30):
         (tmp_path / str(port)).mkdir()
         (tmp_path / str(port) / "identity.pem").touch()
     with pytest.raises(UsageError) as error:

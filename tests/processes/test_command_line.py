@@ -40,18 +40,18 @@ def test_version_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 NOT_MEANT = [
-    ("", "which port?"),
+    ("", "missing PORT"),
     ("histroy", "did you mean history?"),
-    ("localhost:8080", "before it stands the port to listen on"),
-    ("70000", "is no port"),
+    ("localhost:8080", "put your own port before it"),
+    ("70000", "is not a port"),
     ("8080 nowhere", "'nowhere' is no endpoint: write HOST:PORT"),
     ("8080 --nmae ada", "No such option"),
     ("0 --name @da", "a name does not contain '@'"),
     ("web 8000 nowhere", "'nowhere' is no endpoint: write HOST:PORT"),
     ("0 --invite p2pchat:nonsense", "the invite"),
     ("0 --invite /does/not/exist", "cannot read the invite"),
-    ("check", "which logs?"),
-    ("demo twice", "demo takes no words"),
+    ("check", "Missing argument 'LOG...'"),
+    ("demo twice", "Got unexpected extra argument (twice)"),
 ]
 
 

@@ -18,11 +18,12 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from p2pchat.cli.command_table import WEB_COMMAND
-from p2pchat.cli.options import ProfileChoice, parse_words
-from p2pchat.cli.subcommands.web import REPORTS, AccountOptions, WebOptions, parse_serving
+from p2pchat.cli.main import main
+from p2pchat.cli.subcommands import web as web_command
+from p2pchat.cli.subcommands.web import WebOptions, web_options
 from p2pchat.cli.subcommands.web_server import listen
 from p2pchat.commands.errors import CommandError, UsageError
+from tests.cli.parsing import parse
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")
 
@@ -126,18 +127,20 @@ def test_a_port_that_is_taken_is_told_in_one_line() -> None:
     assert "choose another HTTP_PORT" in str(error.value)
 
 
-def test_what_is_told_of_accounts_and_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_told_of_accounts_and_how_it_ends(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = {"user": "zoe", "user_id": "Z", "state": "registered", "sessions": 2, "token": "T0K3N"}
-    which = ProfileChoice(port=8001)
-    assert REPORTS["token"](AccountOptions("token", which, "zoe"), [row]) == 0
-    assert REPORTS["users"](AccountOptions("users", which), [row]) == 0
+    monkeypatch.setattr(web_command, "_request", lambda profile, db, do, name="": [] if name == "eve" else [row])
+    assert (main(["web", "token", "zoe"]), main(["web", "users"])) == (0, 0)
     assert capsys.readouterr().out.splitlines() == ["T0K3N", "zoe  registered, 2 open"]
-    assert REPORTS["revoke"](AccountOptions("revoke", which, "eve"), []) == 4
+    assert main(["web", "revoke", "eve"]) == 4
 
 
 def parsed(line: str) -> WebOptions:
-    words, given, typed = parse_words(WEB_COMMAND, line.split())
-    return parse_serving(words, given, typed)
+    values = parse("web", *line.split())
+    del values["profile"]
+    return web_options(values)
 
 
 def test_the_peer_has_the_port_behind_the_pages_unless_it_is_named() -> None:
@@ -150,11 +153,11 @@ def test_the_peer_has_the_port_behind_the_pages_unless_it_is_named() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("", "which port"),
+        ("", "Missing argument 'HTTP_PORT'"),
         ("http", "no port for the page"),
         ("8000 --port 8000", "a port each"),
         ("65535", "--port"),
-        ("8000 --sign-up everybody", "open or token"),
+        ("8000 --sign-up everybody", "is not one of 'open', 'token'"),
         ("8000 --temp --data x", "exclude"),
         ("8000 --root-path chat", "begins with a slash"),
         ("8000 nonsense", "no endpoint"),
@@ -166,16 +169,18 @@ def test_what_cannot_be_meant(line: str, told: str) -> None:
     assert told in str(error.value)
 
 
-def test_a_page_for_others_without_tls_is_warned_of() -> None:
-    assert "no TLS" in parsed("8000 --http-host 0.0.0.0").warnings[0]
-    assert not parsed("8000 --http-host 0.0.0.0 --origin https://chat.example.org").warnings
-    assert not parsed("8000").warnings
+def test_a_page_for_others_without_tls_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    parsed("8000 --http-host 0.0.0.0")
+    assert "no TLS" in capsys.readouterr().err
+    parsed("8000 --http-host 0.0.0.0 --origin https://chat.example.org")
+    parsed("8000")
+    assert capsys.readouterr().err == ""
 
 
-def test_a_password_of_the_database_is_warned_of_and_in_no_repr() -> None:
+def test_a_password_of_the_database_is_warned_of_and_in_no_repr(capsys: pytest.CaptureFixture[str]) -> None:
     for url in ("postgresql://ada:s3cret@db/chat", "mysql://db/chat?user=ada&password=s3cret"):
         options = parsed(f"8000 --db {url}")
-        assert "others on this machine can see the password" in options.warnings[0]
+        assert "others on this machine can see the password" in capsys.readouterr().err
         assert "s3cret" not in repr(options)
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+import click
+
 from p2pchat import (
     Deleted,
     Edited,
@@ -33,13 +35,13 @@ from p2pchat.cli.chat.startup import (
     ChatOptions,
     StartupErrors,
     allow_descriptors,
+    chat_options,
     next_steps,
-    parse_chat,
     run_setup_wizard,
 )
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.loop import make_runner
-from p2pchat.cli.options import history_command, make_peer
+from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.stdin import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback
@@ -53,11 +55,13 @@ from p2pchat.commands.settings import LastStart, migrate_ignored
 from p2pchat.safe_text import safe_line
 
 
-def run_chat(argv: Sequence[str]) -> int:
-    """Run one peer until there is a reason to leave; return the exit code."""
-    options = parse_chat(argv, may_ask=can_ask())
-    for warning in options.warnings:
-        print_error(f"warning: {warning}")
+def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
+    """Run one peer until there is a reason to leave; return the exit code.
+
+    Args:
+        others: The words of the command line without PORT.
+    """
+    options = chat_options(ctx, may_ask=can_ask())
     if options.verbose:
         show_library_logs()
     allow_descriptors()
@@ -68,7 +72,7 @@ def run_chat(argv: Sequence[str]) -> int:
             options = run_setup_wizard(options, invite, ask)
     except InputEnded:
         return DONE
-    starting = StartupErrors(options, argv)
+    starting = StartupErrors(options, others)
     while True:
         try:
             with make_runner() as runner:

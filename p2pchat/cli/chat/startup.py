@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import click
+
 from p2pchat import (
     DataLocked,
     InviteError,
@@ -30,11 +32,10 @@ from p2pchat import (
     profile_invite,
     validate_name,
 )
-from p2pchat.cli.command_table import CHAT
-from p2pchat.cli.main import refuse_first_word, split_first_word
-from p2pchat.cli.options import PeerOptions, database_url, free_port, is_free, next_port, parse_seconds, parse_words
+from p2pchat.cli.options import check_exclusive
+from p2pchat.cli.profiles import PeerOptions, free_port, is_free, next_port
 from p2pchat.cli.stdin import InputEnded
-from p2pchat.commands.endpoints import LOOPBACK, command, is_loopback, parse_endpoint, parse_port, program
+from p2pchat.commands.endpoints import LOOPBACK, command, is_loopback, program
 from p2pchat.commands.errors import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.invites import JOIN_COMMAND, looks_like_invite
 from p2pchat.commands.render import format_time, quote_name
@@ -237,12 +238,12 @@ class StartupErrors:
     """One start: what was asked for, and whether the profile was there before.
 
     Args:
-        argv: The words of the command line.
+        others: The words of the command line without PORT.
     """
 
-    def __init__(self, options: ChatOptions, argv: Sequence[str]) -> None:
+    def __init__(self, options: ChatOptions, others: Sequence[str]) -> None:
         self._options = options
-        self._argv = list(argv)
+        self._others = list(others)
         self._tried: set[int] = set()
         self._was_there = options.port > 0 and profile_directory(options.port) in known_profiles()
 
@@ -273,9 +274,7 @@ class StartupErrors:
 
     def _with_port(self, port: int) -> str:
         """Return the command line with another port, and still the same identity."""
-        _, rest = split_first_word(self._argv)
-        if self._options.bare:
-            rest = self._argv
+        rest = self._others
         if any(looks_like_invite(word) for word in rest):
             rest = ["--invite", "-"]
         if self._was_there and not (self._options.data or self._options.temp):
@@ -408,37 +407,19 @@ class ChatOptions(PeerOptions):
     drain: float = USUAL_DRAIN
     stay: bool = False
     verbose: bool = False
-    warnings: tuple[str, ...] = ()
     host_given: bool = field(default=False, compare=False)  # by an option or a variable
     bare: bool = False  # no PORT was given: what is missing is asked for, or picked (startup.py)
 
 
-def parse_chat(argv: Sequence[str], *, may_ask: bool = False) -> ChatOptions:
-    """Read `[options] PORT [HOST:PORT ...]`; PORT may be missing where somebody can be asked.
+def chat_options(ctx: click.Context, *, may_ask: bool = False) -> ChatOptions:
+    """Return the options of a parsed command line; PORT may be missing where the user can be asked.
 
     Raises:
-        Usage: What was written cannot be meant.
+        UsageError: PORT is missing, or options exclude each other.
     """
-    words, given, typed = parse_words(CHAT, argv)
-    bare = not words and may_ask and not given["as_json"]
-    if not words and not bare:
-        raise UsageError("which port? For example: p2pchat 8080 --name ada (--help shows more)")
-    try:
-        port = 0 if bare else parse_port(words[0], "port", lowest=0)
-    except UsageError:
-        raise refuse_first_word(words[0]) from None
-    if given["temp"] and given["data"]:
-        raise UsageError("--temp and --data exclude each other: a profile is temporary or has a place")
-    if given["as_json"] and given["plain"]:
-        raise UsageError("--json and --plain exclude each other")
-    if given["open_network"] and given["invite"]:
-        raise UsageError("--open and --invite exclude each other: an invite says which network, and whether it is open")
-    options = ChatOptions(**{name: value for name, value in given.items() if value is not None}, port=port, bare=bare)
-    options.host_given = given["host"] is not None
-    options.db = database_url(options.db)
-    options.drain = parse_seconds("--drain", given["drain"]) if given["drain"] is not None else USUAL_DRAIN
-    options.endpoints = tuple(parse_endpoint(word) for word in words[1:])
-    if options.advertise:
-        options.advertise = parse_endpoint(options.advertise)
-    options.warnings = tuple(options.secrets_on_the_command_line(typed))
-    return options
+    given = {name: value for name, value in ctx.params.items() if value is not None}
+    bare = "port" not in given and may_ask and not given["as_json"]
+    if "port" not in given and not bare:
+        raise UsageError("missing PORT, for example: p2pchat 8080 --name ada (--help shows more)")
+    check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
+    return ChatOptions(**given, bare=bare, host_given="host" in given)

@@ -1,7 +1,7 @@
-"""`p2pchat bench HOST:PORT`: what the way to a peer and this machine's own disk can do, as messages use them.
+"""The command `p2pchat bench`: how fast the connection to a peer and this machine's disk are, as messages use them.
 
-What is measured is in benching/, one subject a file. Nothing is left behind on either side, but for the messages of
---write, which are real: a log only grows. Files of its own lie in the profile's directory meanwhile, on its disk.
+Nothing is left behind on either side except the messages of --write, which are real: a log only grows. Its own files
+are in the profile's directory meanwhile, on the same disk.
 """
 
 from __future__ import annotations
@@ -14,62 +14,79 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
-from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, inspect_profile, probe, profile_invite
-from p2pchat.cli.command_table import BENCH_COMMAND
+import click
+
+from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, probe, profile_invite
 from p2pchat.cli.control_client import run_until_signal
-from p2pchat.cli.options import ProfileChoice, find_profile, parse_seconds, parse_words, which_peer
+from p2pchat.cli.options import CONTEXT, ENDPOINT, SECONDS, Command, ProfileChoice, json_option, number, profile_options
+from p2pchat.cli.profiles import find_profile, profile_exists
 from p2pchat.cli.progress import Progress
 from p2pchat.cli.subcommands.doctor_network import check_remote, user_label
-from p2pchat.commands.endpoints import parse_endpoint
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_notice
 from p2pchat.commands.output import json_line
 from p2pchat.commands.render import quote_name
 
-USUAL_SECONDS = 2.0
+DEFAULT_SECONDS = 2.0
+MAX_WRITE = 100_000  # messages, 30 MB there
+
+EPILOG = """\
+\b
+Examples:
+  p2pchat bench 192.168.1.20:8080
+  p2pchat bench localhost:8081 --write 5000
+  p2pchat bench bob.example.org:8080 --port 8080 --json | jq -c '[.what, .value]'
+
+Exit codes: 0 it was measured; 1 no peer of this network answers there, or a message was not delivered in time; 2 usage.
+"""
 
 
 @dataclass(slots=True)
 class BenchOptions:
-    """`p2pchat bench HOST:PORT`. `write`: messages to send there, 0 for none; `seconds` for each part."""
+    """What to measure. `write`: messages to send there, 0 for none; `seconds` for each part."""
 
-    which: ProfileChoice
+    profile: ProfileChoice
     endpoint: str
-    write: int = 0
-    seconds: float = USUAL_SECONDS
-    as_json: bool = False
+    write: int
+    seconds: float
+    as_json: bool
 
 
-def parse_bench(argv: Sequence[str]) -> BenchOptions:
-    """Read `bench HOST:PORT [options]`.
+@click.command("bench", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.argument("endpoint", metavar="HOST:PORT", type=ENDPOINT)
+@profile_options
+@click.option(
+    "--write",
+    envvar="P2PCHAT_WRITE",
+    metavar="N",
+    type=number(1, MAX_WRITE),
+    default=0,
+    help="send N real messages there too, up to 100,000 (default: none)",
+)
+@click.option(
+    "--seconds",
+    envvar="P2PCHAT_SECONDS",
+    metavar="SECONDS",
+    type=SECONDS,
+    default=DEFAULT_SECONDS,
+    help="how long each part takes at most, roughly (default 2)",
+)
+@json_option
+def bench(**values: Any) -> int:
+    """Measure the connection to a peer of this network, and this machine's own disk, as messages use them.
 
-    Raises:
-        Usage: What was written cannot be meant.
+    How long a connection, a link and an answer take, and how soon a message is safe here. None of it is seen there, nor
+    kept on either side. A running peer may go on meanwhile; what it does is measured too.
+
+    With --write N it sends N direct messages of 180 bytes too, and measures how many a second are delivered, and how
+    long one takes: safe on that disk, and known here. They are real: the user there sees them, and they stay in that
+    history. They come from a temporary user called bench, whom everyone in the network sees come and go; your own
+    history has none of them.
     """
-    words, given, typed = parse_words(BENCH_COMMAND, argv)
-    if len(words) != 1:
-        raise UsageError("bench takes one HOST:PORT, where the peer answers: p2pchat bench 192.168.1.20:8080")
-    return BenchOptions(
-        which_peer(given, typed),
-        parse_endpoint(words[0]),
-        _count(given["write"]) if given["write"] is not None else 0,
-        parse_seconds("--seconds", given["seconds"]) if given["seconds"] is not None else USUAL_SECONDS,
-        given["as_json"],
-    )
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_WRITE):
-        raise UsageError(f"--write {text!a}: it is how many messages to send, 1 to {MAX_WRITE:,}")
-    return int(text)
-
-
-def run_bench(argv: Sequence[str]) -> int:
-    """Measure and print; 1 when nobody of this network is there."""
-    options = parse_bench(argv)
-    directory = find_profile(options.which).expanduser().absolute()
-    if not inspect_profile(directory).peer_id:
+    options = BenchOptions(**values)
+    directory = find_profile(options.profile)
+    if not profile_exists(directory):
         raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat 8080")
     return run_until_signal(_measure(options, directory), terminated=lambda: FAILED)
 
@@ -238,7 +255,6 @@ async def measure_connection(first: Probed, directory: Path, seconds: float) -> 
 # Real messages to the user at an endpoint, from a passing user of the same network, until they are delivered.
 
 
-MAX_WRITE = 100_000  # messages, 30 MB there
 MAX_WRITE_SINGLES = 200  # at most, and a fifth of all
 MEET_TIMEOUT = 10.0  # seconds
 DELIVERY_WITHIN = 30.0  # seconds for one delivery: far more than any network needs that people chat over

@@ -1,53 +1,60 @@
-"""`p2pchat check LOG...`: did the promises hold? The judging is p2pchat.testing's; this reads, counts and prints."""
+"""The command `p2pchat check`: event logs checked against the promises by p2pchat.testing."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2pchat.cli.command_table import CHECK_COMMAND
-from p2pchat.cli.options import parse_words
+import click
+
+from p2pchat.cli.options import CONTEXT, Command, complete_file
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError
 from p2pchat.safe_text import safe_line
 
 if TYPE_CHECKING:
     from p2pchat.testing import Fault, Log
 
-MOST_SHOWN = 100  # faults; one cause often has thousands
+MAX_SHOWN = 100  # faults; one cause often has thousands
 
 
-@dataclass(slots=True)
-class CheckOptions:
-    """`p2pchat check`."""
+EPILOG = """\
+\b
+Examples:
+  p2pchat check ada.jsonl bob.jsonl cyd.jsonl
+  p2pchat check logs/*.jsonl
 
-    logs: tuple[str, ...]
-    complete: bool = False
+Exit codes: 0 every promise was kept; 1 one was broken.
+"""
 
 
-def parse_check(argv: Sequence[str]) -> CheckOptions:
-    """Read `check LOG...`.
+@click.command("check", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.argument("logs", nargs=-1, required=True, metavar="LOG...", shell_complete=complete_file)
+@click.option(
+    "--complete",
+    is_flag=True,
+    envvar="P2PCHAT_COMPLETE",
+    help="all peers were idle when the logs end: what is missing was lost",
+)
+def check(logs: tuple[str, ...], complete: bool) -> int:
+    """Check event logs (--log FILE, or the output of --json) of peers that talked with each other against the promises.
 
-    Raises:
-        Usage: There is no log.
+    Everything that was accepted arrived, once and in order, and departures were reported with the right reason. The
+    output of `history --json` may be among the logs.
+
+    Each line says where, which promise (lost, twice, order ...) and what is wrong: please report it with the lines it
+    names. Texts are never shown. The clocks of the machines should agree within a second.
     """
-    words, given, _ = parse_words(CHECK_COMMAND, argv)
-    if not words:
-        raise UsageError("which logs? For example: p2pchat check ada.jsonl bob.jsonl")
-    return CheckOptions(tuple(words), given["complete"])
+    return _report(read_logs(logs), complete)
 
 
-def run_check(argv: Sequence[str]) -> int:
-    """Judge event logs; 1 when a promise was broken."""
-    options = parse_check(argv)
-    logs = read_logs(options.logs)
-    faults = judge(logs, complete=options.complete)
-    for fault in faults[:MOST_SHOWN]:
+def _report(logs: Sequence[Log], complete: bool) -> int:
+    faults = judge(logs, complete=complete)
+    for fault in faults[:MAX_SHOWN]:
         print(safe_line(str(fault)))
-    if len(faults) > MOST_SHOWN:
-        print(f"... and {len(faults) - MOST_SHOWN} more")
+    if len(faults) > MAX_SHOWN:
+        print(f"... and {len(faults) - MAX_SHOWN} more")
     print(f"{_counted(logs)}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
     sys.stdout.flush()
     return FAILED if faults else DONE

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import click
 
 from p2pchat import (
     History,
@@ -24,9 +26,9 @@ from p2pchat import (
     open_history,
     probe,
 )
-from p2pchat.cli.command_table import DOCTOR_COMMAND
 from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_words, which_peer
+from p2pchat.cli.options import CONTEXT, ENDPOINT, Command, ProfileChoice, db_option, json_option, profile_options
+from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.subcommands.doctor_checks import (
     Finding,
     check_clock,
@@ -51,8 +53,8 @@ from p2pchat.cli.subcommands.doctor_network import (
     probe_own_addresses,
     user_label,
 )
-from p2pchat.commands.endpoints import command, parse_endpoint
-from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError
+from p2pchat.commands.endpoints import command
+from p2pchat.commands.errors import DONE, FAILED, CommandError
 from p2pchat.commands.invites import own_addresses
 from p2pchat.commands.output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
@@ -63,14 +65,32 @@ NEWEST = 1000  # messages whose times the clock is compared with
 _COLUMNS = (9, 10)  # of the verdict and of what was looked at
 
 
-@dataclass(slots=True)
-class DoctorOptions:
-    """`p2pchat doctor [HOST:PORT]`. `endpoint` "" looks at the peer itself."""
+EPILOG = """\
+\b
+Examples:
+  p2pchat doctor
+  p2pchat doctor 192.168.1.20:8080
+  p2pchat doctor --port 8080 --json | jq -r 'select(.verdict != "ok") | .mend'
 
-    which: ProfileChoice
-    endpoint: str = ""
-    db: str = field(default="", repr=False)
-    as_json: bool = False
+Exit codes: 0 nothing is wrong (there may be warnings); 1 something is; 2 usage.
+"""
+
+
+@click.command("doctor", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.argument("endpoint", required=False, metavar="[HOST:PORT]", type=ENDPOINT)
+@profile_options
+@db_option
+@json_option
+def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool) -> int:
+    """Find out what is wrong, with or without a running peer: key and files, port, access from outside, clock, disk,
+    database.
+
+    One line for each check, ok, warning or wrong, and below it how to fix it. With HOST:PORT only the way from here to
+    there is checked: who answers, and if nobody does, why.
+    """
+    directory = _find_profile(profile)
+    findings = _check_endpoint(endpoint, directory, db) if endpoint else examine(profile, directory, db)
+    return asyncio.run(_print(findings, as_json, with_summary=not endpoint))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,39 +107,19 @@ class Diagnosis:
         return not self.state.key_trouble and not self.state.network_trouble
 
 
-def parse_doctor(argv: Sequence[str]) -> DoctorOptions:
-    """Read `doctor [HOST:PORT] [options]`.
-
-    Raises:
-        Usage: What was written cannot be meant.
-    """
-    words, given, typed = parse_words(DOCTOR_COMMAND, argv)
-    if len(words) > 1:
-        raise UsageError(f"doctor takes one HOST:PORT at most, these are {len(words)} words")
-    endpoint = parse_endpoint(words[0]) if words else ""
-    return DoctorOptions(which_peer(given, typed), endpoint, database_of(given, typed), given["as_json"])
-
-
-def run_doctor(argv: Sequence[str]) -> int:
-    """Print what was found; 1 when something is wrong."""
-    options = parse_doctor(argv)
-    return asyncio.run(_print(options, _profile(options.which)))
-
-
-def _profile(which: ProfileChoice) -> Path | None:
-    """Return the profile that is meant; None when nothing was said and there is none yet."""
-    if not which.data and which.port < 0 and not known_profiles():
+def _find_profile(choice: ProfileChoice) -> Path | None:
+    """Return the profile that is meant, or None where none was named and there is none yet."""
+    if not choice.data and choice.port < 0 and not known_profiles():
         return None
-    return find_profile(which).expanduser().absolute()
+    return find_profile(choice)
 
 
-async def _print(options: DoctorOptions, directory: Path | None) -> int:
+async def _print(findings: AsyncIterator[Finding], as_json: bool, *, with_summary: bool) -> int:
     found: list[Finding] = []
-    findings = _check_endpoint(options, directory) if options.endpoint else examine(options, directory)
     async for finding in findings:
         found.append(finding)
-        print(json_line(asdict(finding)) if options.as_json else shown(finding), flush=True)
-    if not options.as_json and not options.endpoint:
+        print(json_line(asdict(finding)) if as_json else shown(finding), flush=True)
+    if with_summary and not as_json:
         print(summary(found), flush=True)
     return FAILED if any(finding.verdict == "wrong" for finding in found) else DONE
 
@@ -141,13 +141,13 @@ def summary(found: Sequence[Finding]) -> str:
     return told + (f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else "")
 
 
-async def _check_endpoint(options: DoctorOptions, directory: Path | None) -> AsyncIterator[Finding]:
+async def _check_endpoint(endpoint: str, directory: Path | None, db: str) -> AsyncIterator[Finding]:
     """Look at the way to an endpoint."""
-    found = await probe(options.endpoint, data=directory)
-    yield check_remote(found, await user_label(found.peer_id, directory, options.db))
+    found = await probe(endpoint, data=directory)
+    yield check_remote(found, await user_label(found.peer_id, directory, db))
 
 
-async def examine(options: DoctorOptions, directory: Path | None) -> AsyncIterator[Finding]:
+async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> AsyncIterator[Finding]:
     """Look at everything about one profile; None looks at the machine only."""
     for finding in check_machine():
         yield finding
@@ -161,7 +161,7 @@ async def examine(options: DoctorOptions, directory: Path | None) -> AsyncIterat
     running, trouble = await _running_port(directory)
     if trouble:
         yield warning("commands", trouble, "end that process, and start the peer again")
-    diagnosis = Diagnosis(state, running or _usual_port(options.which, directory), options.db)
+    diagnosis = Diagnosis(state, running or _usual_port(choice, directory), db)
     own = await asyncio.to_thread(own_addresses)
     async for finding in _check_ways_in(diagnosis, own):
         yield finding

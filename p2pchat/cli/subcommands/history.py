@@ -1,17 +1,31 @@
-"""`p2pchat history [TO]`: what was said, oldest first, read without a running peer and beside one."""
+"""The command `p2pchat history`: stored messages, oldest first, with or without a running peer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
+
+import click
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
-from p2pchat.cli.command_table import HISTORY_COMMAND
-from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_time, parse_words, which_peer
+from p2pchat.cli.options import (
+    CONTEXT,
+    TIME,
+    Command,
+    ParsedType,
+    ProfileChoice,
+    complete_conversation,
+    db_option,
+    json_option,
+    number,
+    profile_options,
+)
+from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.progress import Progress
-from p2pchat.commands.errors import DONE, UsageError
+from p2pchat.commands.errors import DONE
 from p2pchat.commands.output import EventLine, StdoutWriter, json_line, raw_stdout
 from p2pchat.commands.render import format_gap, found_line, highlighted_message, with_gap
 from p2pchat.commands.settings import is_ignored, without_ignored
@@ -19,63 +33,76 @@ from p2pchat.commands.settings import is_ignored, without_ignored
 PAGE = 500  # messages read at once
 
 
+EPILOG = """\
+\b
+Examples:
+  p2pchat history
+  p2pchat history bob --port 8080 --since 7d
+  p2pchat history room --json --search "deploy failed"
+  p2pchat history --search 'from:bob "deploy failed"'
+"""
+
+
 @dataclass(slots=True)
 class HistoryOptions:
-    """`p2pchat history [TO]`.
+    """What to print. `to` None is everything, `limit` 0 all messages, `search` "" no search."""
 
-    `db` "" is the profile's own, `to` "" everything; `limit` 0 no limit, `search` empty no search.
-    """
-
-    which: ProfileChoice
-    db: str = field(default="", repr=False)
-    to: str = ""
-    limit: int = 0
-    since: datetime | None = None
-    before: datetime | None = None
-    search: str = ""
-    as_json: bool = False
+    profile: ProfileChoice
+    to: str | None
+    db: str = field(repr=False)
+    limit: int
+    since: datetime | None
+    before: datetime | None
+    search: str
+    as_json: bool
 
 
-def parse_history(argv: Sequence[str], now: datetime) -> HistoryOptions:
-    """Read `history [TO] [options]`; `now` (aware) is what "90m ago" counts from.
-
-    Raises:
-        Usage: What was written cannot be meant.
-    """
-    words, given, typed = parse_words(HISTORY_COMMAND, argv)
-    if len(words) > 1:
-        raise UsageError(f"history takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
-    limit = given["limit"]
-    if limit is not None and not (limit.isascii() and limit.isdecimal() and int(limit) > 0):
-        raise UsageError(f"--limit {limit!a} is no number above 0")
-    return HistoryOptions(
-        which=which_peer(given, typed),
-        db=database_of(given, typed),
-        to=words[0] if words else "",
-        limit=int(limit or 0),
-        since=parse_time("--since", given["since"], now),
-        before=parse_time("--before", given["before"], now),
-        search=_words(given["search"]),
-        as_json=given["as_json"],
-    )
-
-
-def _words(search: str | None) -> str:
-    """Return the words of --search, which can be meant; "" without."""
-    if search is None:
-        return ""
+def _parse_search(words: str) -> str:
     try:
-        where_found(search, "")
+        where_found(words or "any", "")
     except ValueError as error:
-        raise UsageError(f"--search {search!a} is nothing to look for: {error}") from None
-    return search
+        raise ValueError(f"{words!a} is nothing to look for: {error}") from None
+    return words
 
 
-def run_history(argv: Sequence[str]) -> int:
-    """Print the history of one profile."""
-    options = parse_history(argv, datetime.now(UTC))
-    directory = find_profile(options.which)
-    return asyncio.run(_print(options, str(directory)))
+@click.command("history", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.argument("to", required=False, shell_complete=complete_conversation)
+@profile_options
+@db_option
+@click.option(
+    "--limit",
+    envvar="P2PCHAT_LIMIT",
+    metavar="N",
+    type=number(1),
+    default=0,
+    help="at most the newest N (default: all)",
+)
+@click.option(
+    "--since",
+    envvar="P2PCHAT_SINCE",
+    metavar="TIME",
+    type=TIME,
+    help="written at this time or later: 2026-11-20, 2026-11-20T08:30, 90m, 7d",
+)
+@click.option(
+    "--before", envvar="P2PCHAT_BEFORE", metavar="TIME", type=TIME, help="only what was written before this time"
+)
+@click.option(
+    "--search",
+    envvar="P2PCHAT_SEARCH",
+    metavar="WORDS",
+    type=ParsedType("words", _parse_search),
+    default="",
+    help='only messages with all these words; "in a row", from:bob',
+)
+@json_option
+def history(**values: Any) -> int:
+    """Print what was said, oldest first: in one conversation (room, bob, bob#K7QF2M3P), or without TO in all of them.
+
+    Reads beside a running peer.
+    """
+    options = HistoryOptions(**values)
+    return asyncio.run(_print(options, str(find_profile(options.profile))))
 
 
 async def _print(options: HistoryOptions, directory: str) -> int:

@@ -1,7 +1,7 @@
-"""`p2pchat send TO [TEXT]`: one message, or each line of standard input, through the peer that runs or one of its own.
+"""The command `p2pchat send`: one message, or each line of standard input.
 
-A text that cannot be sent is found before anything is; a pipe is read to its end all the same, so that what writes
-into it (a build, a backup) does not die of it.
+A text that cannot be sent is refused before anything is sent. A pipe is read to its end all the same, so that the
+program that writes into it (a build, a backup) is not killed by SIGPIPE.
 """
 
 from __future__ import annotations
@@ -9,16 +9,26 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Timer
+from typing import Any
+
+import click
 
 from p2pchat import Settings
-from p2pchat.cli.command_table import SEND_COMMAND
 from p2pchat.cli.control_client import ControlClient, PeerGone, connect, connect_or_run, exit_code, run_until_signal
 from p2pchat.cli.control_server import DEFAULT_TIMEOUT
-from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_seconds, parse_words, which_peer
+from p2pchat.cli.options import (
+    CONTEXT,
+    SECONDS,
+    Command,
+    ProfileChoice,
+    complete_conversation,
+    db_option,
+    profile_options,
+)
+from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.stdin import InputKind, LineReader, raw_stdin, stdin_kind
 from p2pchat.commands.errors import (
     DONE,
@@ -38,60 +48,78 @@ READ_BYTES = 64 * 1024
 CHECK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all
 
 
+EPILOG = """\
+\b
+Examples:
+  p2pchat send bob "lunch?"
+  make 2>&1 | p2pchat send bob
+  tail -f app.log | p2pchat send room --lines
+  p2pchat send bob --wait accepted -- "-5 degrees"
+
+Exit codes: 0 it was delivered (or what --wait says); 3 it is saved, and will be delivered later; 4 no such name, or \
+several; 1 it could not be sent; 2 usage, a text that is empty or too long.
+"""
+
+
 @dataclass(slots=True)
 class SendOptions:
-    """`p2pchat send TO [TEXT]`. `text` None: standard input is the text, or with `lines` one text a line."""
+    """What to send. `text` None: standard input is the text, or with `lines` one text a line."""
 
-    which: ProfileChoice
+    profile: ProfileChoice
     to: str
-    text: str | None = field(default=None, repr=False)
-    db: str = field(default="", repr=False)
-    lines: bool = False
-    wait: str = "delivered"
-    timeout: float = DEFAULT_TIMEOUT
+    text: str | None = field(repr=False)
+    db: str = field(repr=False)
+    lines: bool
+    wait: str
+    timeout: float
 
 
-def parse_send(argv: Sequence[str]) -> SendOptions:
-    """Read `send TO [TEXT] [options]`.
+@click.command("send", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.argument("to", shell_complete=complete_conversation)
+@click.argument("text", nargs=-1)
+@profile_options
+@db_option
+@click.option(
+    "--lines",
+    is_flag=True,
+    envvar="P2PCHAT_LINES",
+    help="each line of standard input is a message, sent as it comes",
+)
+@click.option(
+    "--wait",
+    envvar="P2PCHAT_WAIT",
+    type=click.Choice(["accepted", "delivered", "read"]),
+    metavar="WHAT",
+    default="delivered",
+    help="accepted: safe on this disk; delivered (default): on theirs; read: their programs say so",
+)
+@click.option(
+    "--timeout",
+    envvar="P2PCHAT_TIMEOUT",
+    metavar="SECONDS",
+    type=SECONDS,
+    default=DEFAULT_TIMEOUT,
+    help="how long to wait at most (default 5)",
+)
+def send(to: str, text: tuple[str, ...], **values: Any) -> int:
+    """Send one message. TO is room, bob, or bob#K7QF2M3P.
 
-    Raises:
-        Usage: What was written cannot be meant.
+    Without TEXT all of standard input is the message, and nothing in it is a command. A running peer sends it;
+    otherwise this command runs the peer meanwhile.
     """
-    words, given, typed = parse_words(SEND_COMMAND, argv)
-    if not words:
-        raise UsageError('to whom? For example: p2pchat send bob "lunch?"')
-    if not words[0].strip():
-        raise UsageError("to whom? The first word, TO, is empty")
-    text = _from_shell(" ".join(words[1:])) if len(words) > 1 else None
-    if text is not None and given["lines"]:
+    options = SendOptions(to=to, text=_from_shell(" ".join(text)) if text else None, **values)
+    if options.text is not None and options.lines:
         raise UsageError("--lines reads standard input: leave the text out, or --lines")
-    wait = given["wait"] or "delivered"
-    if wait not in ("accepted", "delivered", "read"):
-        raise UsageError(f"--wait {wait!a}: it is accepted, delivered or read")
-    return SendOptions(
-        which=which_peer(given, typed),
-        to=words[0],
-        text=text,
-        db=database_of(given, typed),
-        lines=given["lines"],
-        wait=wait,
-        timeout=parse_seconds("--timeout", given["timeout"]) if given["timeout"] is not None else DEFAULT_TIMEOUT,
-    )
+    if not options.lines:
+        options.text = _check_text(_read_stdin(options) if options.text is None else options.text)
+    directory = find_profile(options.profile)
+    sending = SendRun(options)
+    return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.handed_over else FAILED)
 
 
 def _from_shell(text: str) -> str:
-    """Return what an argument says; its bytes that are no UTF-8 are replaced, as in a pipe."""
+    """Return the text of an argument, with bytes that are not UTF-8 replaced, as in a pipe."""
     return decode_line(os.fsencode(text))[0] if sys.platform != "win32" else text
-
-
-def run_send(argv: Sequence[str]) -> int:
-    """Send what is asked for; return the exit code."""
-    options = parse_send(argv)
-    if not options.lines:
-        options.text = _check_text(_read_stdin(options) if options.text is None else options.text)
-    directory = find_profile(options.which)
-    sending = SendRun(options)
-    return run_until_signal(sending.run(directory), terminated=lambda: KEPT if sending.handed_over else FAILED)
 
 
 # ---- one text
@@ -128,7 +156,7 @@ def _warn_if_unsendable(options: SendOptions) -> None:
 
 def _check_recipient(options: SendOptions) -> None:
     """Raise Usage or Failure for what would be wrong by now: no such peer, or the one that runs knows no such name."""
-    asyncio.run(_find(find_profile(options.which), options.to))
+    asyncio.run(_find(find_profile(options.profile), options.to))
 
 
 async def _find(directory: Path, to: str) -> None:
@@ -196,7 +224,7 @@ class SendRun:
     async def run(self, directory: Path) -> int:
         """Return the exit code."""
         options = self._options
-        async with connect_or_run(directory, port=options.which.port, db=options.db) as control:
+        async with connect_or_run(directory, port=options.profile.port, db=options.db) as control:
             trouble = asyncio.create_task(self._report_errors(control))
             try:
                 [to] = await control.ask("find", to=options.to)

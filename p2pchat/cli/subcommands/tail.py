@@ -1,4 +1,4 @@
-"""`p2pchat tail [TO]`: the newest messages, then what comes, for people or as JSON lines, until somebody has enough."""
+"""The command `p2pchat tail`: the newest messages, then new ones as they come, for people or as JSON lines."""
 
 from __future__ import annotations
 
@@ -6,66 +6,85 @@ import asyncio
 import os
 import stat
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from p2pchat.cli.command_table import TAIL_COMMAND
+import click
+
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect_or_run, run_until_signal
 from p2pchat.cli.control_server import DEFAULT_LAST, MAX_LAST
-from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_words, which_peer
-from p2pchat.commands.errors import DONE, UsageError, print_notice
+from p2pchat.cli.options import (
+    CONTEXT,
+    Command,
+    ProfileChoice,
+    complete_conversation,
+    db_option,
+    json_option,
+    number,
+    profile_options,
+)
+from p2pchat.cli.profiles import find_profile
+from p2pchat.commands.errors import DONE, print_notice
 from p2pchat.commands.output import EventLine, StdoutWriter, json_line, raw_stdout
 from p2pchat.commands.render import EDIT_EVENTS, format_event, format_notice, quote_name
 from p2pchat.safe_text import safe_line
 
-MOST_RECENT = 500  # messages to which answers are shown with what they are to
+MAX_RECENT = 500  # messages kept, so that a reply is shown with the message it answers
+
+
+EPILOG = """\
+\b
+Examples:
+  p2pchat tail
+  p2pchat tail bob -n 50
+  p2pchat tail --json | jq -r 'select(.event == "message") | .text'
+
+Exit codes: 0 the peer stopped, or the reader of the output went away; 1 the peer was killed; 130 Ctrl-C.
+"""
 
 
 @dataclass(slots=True)
 class TailOptions:
-    """`p2pchat tail [TO]`. `to` "" is everything; `last` messages come first."""
+    """What to follow. `to` None is everything; the newest `last` messages come first."""
 
-    which: ProfileChoice
-    to: str = ""
-    last: int = DEFAULT_LAST
-    db: str = field(default="", repr=False)
-    as_json: bool = False
+    profile: ProfileChoice
+    to: str | None
+    last: int
+    db: str = field(repr=False)
+    as_json: bool
 
 
-def parse_tail(argv: Sequence[str]) -> TailOptions:
-    """Read `tail [TO] [options]`.
+@click.command("tail", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.argument("to", required=False, shell_complete=complete_conversation)
+@profile_options
+@db_option
+@click.option(
+    "-n",
+    "--last",
+    envvar="P2PCHAT_LAST",
+    metavar="N",
+    type=number(0, MAX_LAST),
+    default=DEFAULT_LAST,
+    help="begin with the newest N messages (default 10)",
+)
+@json_option
+def tail(**values: Any) -> int:
+    """Print the newest messages, then new ones as they come, until Ctrl-C or until the reader of the output goes away.
 
-    Raises:
-        Usage: What was written cannot be meant.
+    TO is room, bob, or bob#K7QF2M3P; without it everything is printed. A running peer is asked; otherwise this command
+    runs the peer.
     """
-    words, given, typed = parse_words(TAIL_COMMAND, argv)
-    if len(words) > 1:
-        raise UsageError(f"tail takes one conversation, these are {len(words)}; a name with blanks stands in quotes")
-    last = given["last"]
-    if last is not None and not (last.isascii() and last.isdecimal() and int(last[:9]) <= MAX_LAST):
-        raise UsageError(f"-n {last!a} is no number from 0 to {MAX_LAST}")
-    return TailOptions(
-        which=which_peer(given, typed),
-        to=words[0] if words else "",
-        last=DEFAULT_LAST if last is None else int(last),
-        db=database_of(given, typed),
-        as_json=given["as_json"],
-    )
-
-
-def run_tail(argv: Sequence[str]) -> int:
-    """Follow until the end; return the exit code."""
-    options = parse_tail(argv)
-    directory = find_profile(options.which)
+    options = TailOptions(**values)
+    directory = find_profile(options.profile)
     return run_until_signal(_tail(options, directory), terminated=lambda: DONE)
 
 
 async def _tail(options: TailOptions, directory: Path) -> int:
     output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
-    async with connect_or_run(directory, port=options.which.port, db=options.db) as control:
+    async with connect_or_run(directory, port=options.profile.port, db=options.db) as control:
         if control.is_own:
             me = control.listening
             print_notice(
@@ -91,7 +110,7 @@ class RecentMessages:
     def keep(self, line: EventLine) -> None:
         if line["event"] in ("message", "sent"):
             self._lines[line["id"]] = line
-            if len(self._lines) > MOST_RECENT:
+            if len(self._lines) > MAX_RECENT:
                 del self._lines[next(iter(self._lines))]
 
     def answered(self, line: EventLine) -> EventLine | None:

@@ -1,4 +1,4 @@
-"""`p2pchat export FILE`: what a profile holds as a file for other peers, read beside the running peer."""
+"""The commands that carry a profile elsewhere: `export`, `import`, `backup` and `db copy`."""
 
 from __future__ import annotations
 
@@ -8,115 +8,40 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
-from p2pchat import Backup, Copied, DataLocked, StorageError, backup_profile, copy_database, import_into, open_history
-from p2pchat.cli.command_table import BACKUP_COMMAND, DB_COMMAND, EXPORT_COMMAND, IMPORT_COMMAND
-from p2pchat.cli.control_client import connect, profile_in_use, run_until_signal
+import click
+
+from p2pchat import DataLocked, StorageError, backup_profile, copy_database, import_into, open_history
+from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use, run_until_signal
 from p2pchat.cli.options import (
+    CONTEXT,
     PASSWORD_VISIBLE,
+    Command,
+    CommandGroup,
     ProfileChoice,
-    database_of,
-    database_url,
-    find_profile,
+    check_database_url,
+    complete_conversation,
+    complete_directory,
+    complete_file,
+    db_option,
     has_password,
-    parse_words,
-    which_peer,
+    json_option,
+    profile_options,
 )
+from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.progress import Progress, size
 from p2pchat.cli.stdin import InputKind, raw_stdin, stdin_kind
 from p2pchat.commands.endpoints import command
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import EventLine, json_line
 
-STDOUT = "-"
-
-
-@dataclass(slots=True)
-class ExportOptions:
-    """`p2pchat export FILE`. `to` "" is everything."""
-
-    which: ProfileChoice
-    file: str
-    db: str = field(default="", repr=False)
-    to: str = ""
-
-
-def parse_export(argv: Sequence[str]) -> ExportOptions:
-    """Read `export FILE [options]`.
-
-    Raises:
-        Usage: What was written cannot be meant.
-    """
-    words, given, typed = parse_words(EXPORT_COMMAND, argv)
-    if len(words) != 1 or not words[0]:
-        raise UsageError(
-            "export needs one FILE to write, for example: p2pchat export /media/stick/chat.p2p (- is stdout)"
-        )
-    to = given["conversation"] or ""
-    return ExportOptions(which_peer(given, typed), words[0], database_of(given, typed), "" if to == "all" else to)
-
-
-def run_export(argv: Sequence[str]) -> int:
-    """Write the file of one profile."""
-    options = parse_export(argv)
-    if options.file == STDOUT and sys.stdout.isatty():
-        raise UsageError("this would write a file onto the terminal: name a FILE, or send it into a pipe or file")
-    directory = find_profile(options.which).expanduser().absolute()
-    row = asyncio.run(_export(options, directory))
-    what = f"{row['entries']:,} entries of {_conversations(row['conversations'])}"
-    said = f"{what}, {size(row['size_bytes'])}: readable text, for whoever has the file"
-    if options.file == STDOUT:
-        print_notice(f"-- {said}")
-    else:
-        print(f"{options.file}: {said}")
-    return DONE
-
-
-async def _export(options: ExportOptions, directory: Path) -> EventLine:
-    try:
-        return await _read(options, directory)
-    except StorageError:  # a peer may keep its history elsewhere, or in memory
-        row = None if options.file == STDOUT else await _request_export(options, directory)
-        if row is None:
-            raise
-        return row
-
-
-async def _read(options: ExportOptions, directory: Path) -> EventLine:
-    with Progress() as progress:
-        async with open_history(directory, db=options.db or None) as history:
-            to = sys.stdout.buffer if options.file == STDOUT else options.file
-            exported = await history.export(to, options.to or None, progress=progress.entries)
-    return asdict(exported)
-
-
-async def _request_export(options: ExportOptions, directory: Path) -> EventLine | None:
-    """Have the running peer do it; None when none runs there."""
-    control = await connect(directory)
-    if control is None:
-        return None
-    try:
-        to = {"to": options.to} if options.to else {}
-        [row] = await control.ask("export", path=str(Path(options.file).absolute()), **to)
-        return row
-    finally:
-        await control.aclose()
-
-
-def _conversations(count: int) -> str:
-    return "1 conversation" if count == 1 else f"{count:,} conversations"
-
-
-# ---- import
-#
-# `p2pchat import FILE`: taken in by the peer that runs, or by the profile itself when none does.
-
-
-STDIN = "-"
+STREAM = "-"  # as a file: standard input or output
+FROM_VARIABLE = "-"  # as a database: the URL in this variable
+VARIABLE = "P2PCHAT_DB"
 REFUSAL_REASONS = {
     "gap": "what comes before is neither here nor in the file: import the file that has it, or a newer one",
     "head": "not as their writer signed it: changed or damaged",
@@ -128,58 +53,112 @@ REFUSAL_REASONS = {
 }
 
 
-@dataclass(slots=True)
-class ImportOptions:
-    """`p2pchat import FILE`."""
+# ---- export
 
-    which: ProfileChoice
-    file: str
-    db: str = field(default="", repr=False)
-    as_json: bool = False
+EXPORT_EPILOG = """\
+\b
+Examples:
+  p2pchat export /media/stick/chat.p2p
+  p2pchat export --conversation room room.p2p
+  p2pchat export - --port 8080 | gzip > chat.p2p.gz
+"""
 
 
-def parse_import(argv: Sequence[str]) -> ImportOptions:
-    """Read `import FILE [options]`.
+@click.command("export", cls=Command, context_settings=CONTEXT, epilog=EXPORT_EPILOG)
+@click.argument("file", shell_complete=complete_file)
+@profile_options
+@db_option
+@click.option(
+    "--conversation",
+    "to",
+    envvar="P2PCHAT_CONVERSATION",
+    metavar="TO",
+    shell_complete=complete_conversation,
+    help="only this one: room, bob (default: all)",
+)
+def export(profile: ProfileChoice, file: str, db: str, to: str | None) -> int:
+    """Write what is stored here, the room and my direct conversations, into a file that other peers can import.
 
-    Raises:
-        Usage: What was written cannot be meant.
+    A USB stick delivers too. The file holds messages of all their writers as readable text: anyone who has it can read
+    it, and nobody can change it unnoticed. FILE - is standard output. Reads beside a running peer.
     """
-    words, given, typed = parse_words(IMPORT_COMMAND, argv)
-    if len(words) != 1 or not words[0]:
-        raise UsageError(
-            "import needs one FILE to read, for example: p2pchat import /media/stick/chat.p2p (- is stdin)"
-        )
-    db = database_of(given, typed)
+    if file == STREAM and sys.stdout.isatty():
+        raise UsageError("this would write a file onto the terminal: name a FILE, or send it into a pipe or file")
+    to = None if to == "all" else to
+    row = asyncio.run(_export(find_profile(profile), file, to, db))
+    conversations = "1 conversation" if row["conversations"] == 1 else f"{row['conversations']:,} conversations"
+    what = f"{row['entries']:,} entries of {conversations}, {size(row['size_bytes'])}"
+    text = f"{what}: readable text, for whoever has the file"
+    if file == STREAM:
+        print_notice(f"-- {text}")
+    else:
+        print(f"{file}: {text}")
+    return DONE
+
+
+async def _export(directory: Path, file: str, to: str | None, db: str) -> EventLine:
+    try:
+        with Progress() as progress:
+            async with open_history(directory, db=db or None) as history:
+                target = sys.stdout.buffer if file == STREAM else file
+                return asdict(await history.export(target, to, progress=progress.entries))
+    except StorageError:  # a running peer may keep its history elsewhere, or in memory
+        if file == STREAM:
+            raise
+        address = {"to": to} if to else {}
+        rows = await ask_running_peer(directory, "export", path=str(Path(file).absolute()), **address)
+        if rows is None:
+            raise
+        return rows[0]
+
+
+# ---- import
+
+IMPORT_EPILOG = """\
+\b
+Examples:
+  p2pchat import /media/stick/chat.p2p
+  gunzip -c chat.p2p.gz | p2pchat import - --port 8080
+
+Exit codes: 0 all of it was imported, or was here, or is not for this user; 1 the file is not an export, or of another \
+network, or damaged: what is whole is imported all the same, and what is missing is reported.
+"""
+
+
+@click.command("import", cls=Command, context_settings=CONTEXT, epilog=IMPORT_EPILOG)
+@click.argument("file", shell_complete=complete_file)
+@profile_options
+@db_option
+@json_option
+def import_(profile: ProfileChoice, file: str, db: str, as_json: bool) -> int:
+    """Import a file that `p2pchat export` wrote, here or on another machine of this network.
+
+    Every message is checked as if it came over a link; messages that were here already are only counted. An open chat
+    imports and shows them; otherwise others get them at the next start. FILE - is standard input.
+    """
     if db.startswith("memory:"):
         raise UsageError(
             "memory:// would be gone with this command: leave --db out, or start the peer and import beside it"
         )
-    return ImportOptions(which_peer(given, typed), words[0], db, given["as_json"])
-
-
-def run_import(argv: Sequence[str]) -> int:
-    """Take a file into one profile; return the exit code."""
-    options = parse_import(argv)
-    if options.file == STDIN and stdin_kind() is not InputKind.PIPED:
+    if file == STREAM and stdin_kind() is not InputKind.PIPED:
         raise UsageError("there is no input to import: name a FILE, or send one through a pipe")
-    directory = find_profile(options.which).expanduser().absolute()
-    return run_until_signal(_import(options, directory), terminated=lambda: FAILED)
+    return run_until_signal(_import(find_profile(profile), file, db, as_json), terminated=lambda: FAILED)
 
 
-async def _import(options: ImportOptions, directory: Path) -> int:
-    row = await _request_import(options, directory)
+async def _import(directory: Path, file: str, db: str, as_json: bool) -> int:
+    row = await _request_import(directory, file)
     if row is None:
-        row = await _import_offline(options, directory)
-    return _report(row, options)
+        row = await _import_offline(directory, file, db)
+    return _report(row, file, as_json)
 
 
-async def _request_import(options: ImportOptions, directory: Path) -> EventLine | None:
-    """Have the running peer do it; None when none runs there."""
+async def _request_import(directory: Path, file: str) -> EventLine | None:
+    """Have the running peer import the file; return None when none runs."""
     control = await connect(directory)
     if control is None:
         return None
     try:
-        async with _file(options.file, directory) as path:
+        async with _file(file, directory) as path:
             [row] = await control.ask("import", path=str(path))
         return row
     finally:
@@ -188,8 +167,8 @@ async def _request_import(options: ImportOptions, directory: Path) -> EventLine 
 
 @asynccontextmanager
 async def _file(name: str, directory: Path) -> AsyncIterator[Path]:
-    """Yield the path of the file; standard input is put into one, for another process has to read it."""
-    if name != STDIN:
+    """Yield the path of the file. Standard input is copied into one, because another process has to read it."""
+    if name != STREAM:
         yield Path(name).absolute()
         return
     fd, path = tempfile.mkstemp(prefix=".import-", dir=directory)  # 0600
@@ -201,10 +180,10 @@ async def _file(name: str, directory: Path) -> AsyncIterator[Path]:
 
 
 async def _copy_stdin(fd: int) -> None:
-    """Put standard input, which may never end, into a file; whoever is told to stop does not wait for its end.
+    """Copy standard input, which may never end, into a file; cancelling this does not wait for its end.
 
     Raises:
-        Failure: The disk does not take it.
+        CommandError: The file cannot be written.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[OSError | None] = loop.create_future()
@@ -229,25 +208,24 @@ async def _copy_stdin(fd: int) -> None:
         raise CommandError(f"cannot keep what is to be imported beside the profile: {error.strerror or error}")
 
 
-async def _import_offline(options: ImportOptions, directory: Path) -> EventLine:
-    source = raw_stdin() if options.file == STDIN else options.file
+async def _import_offline(directory: Path, file: str, db: str) -> EventLine:
+    source = raw_stdin() if file == STREAM else file
     try:
         with Progress() as progress:
-            done = await import_into(directory, source, db=options.db or None, progress=progress.entries)
+            return asdict(await import_into(directory, source, db=db or None, progress=progress.entries))
     except DataLocked as locked:
         raise profile_in_use(directory, locked) from None
-    return asdict(done)
 
 
-def _report(row: EventLine, options: ImportOptions) -> int:
+def _report(row: EventLine, file: str, as_json: bool) -> int:
     refused, unreadable, problem = row["refused"], row["unreadable"], row["problem"]
-    if options.as_json:
+    if as_json:
         print(json_line(row), flush=True)
     else:
         parts = [f"{row['new']:,} new", f"{row['known']:,} here already"]
         if row["foreign"]:
             parts.append(f"{row['foreign']:,} in conversations of others")
-        print(f"{options.file}: {', '.join(parts)}", flush=True)
+        print(f"{file}: {', '.join(parts)}", flush=True)
     for code, count in refused.items():
         print_error(f"{count:,} entries refused: {REFUSAL_REASONS.get(code, code)}")
     if unreadable:
@@ -258,96 +236,73 @@ def _report(row: EventLine, options: ImportOptions) -> int:
 
 
 # ---- backup
-#
-# `p2pchat backup DIR`: a copy of a whole peer, made beside it while it runs.
+
+BACKUP_EPILOG = """\
+\b
+Examples:
+  p2pchat backup ~/backup/chat-2026-11-20
+  p2pchat backup /media/stick/ada --port 8080
+"""
 
 
-@dataclass(slots=True)
-class BackupOptions:
-    """`p2pchat backup DIR`."""
+@click.command("backup", cls=Command, context_settings=CONTEXT, epilog=BACKUP_EPILOG)
+@click.argument("target", metavar="DIR", shell_complete=complete_directory)
+@profile_options
+@db_option
+def backup(profile: ProfileChoice, target: str, db: str) -> int:
+    """Copy a whole peer, with its key, its network and its history, into DIR, also while it runs.
 
-    which: ProfileChoice
-    to: str
-    db: str = field(default="", repr=False)
-
-
-def parse_backup(argv: Sequence[str]) -> BackupOptions:
-    """Read `backup DIR [options]`; a database this version cannot copy is told by who copies.
-
-    Raises:
-        Usage: What was written cannot be meant.
+    DIR is made, for you only; one that is not empty is refused. `p2pchat PORT --data DIR` runs the copy, on this
+    machine or another one. Never run both: two machines with one key take each other's links.
     """
-    words, given, typed = parse_words(BACKUP_COMMAND, argv)
-    if len(words) != 1 or not words[0]:
-        raise UsageError("backup needs one DIR to make, for example: p2pchat backup ~/backup/chat")
-    return BackupOptions(which_peer(given, typed), words[0], database_of(given, typed))
-
-
-def run_backup(argv: Sequence[str]) -> int:
-    """Copy one profile."""
-    options = parse_backup(argv)
-    directory = find_profile(options.which).expanduser().absolute()
-    backup = asyncio.run(_copy(options, directory))
+    directory = find_profile(profile)
+    with Progress() as progress:
+        done = asyncio.run(backup_profile(directory, target, db=db or None, progress=progress.bytes))
     port = directory.name if directory.name.isdecimal() else "PORT"
-    print(f"{backup.directory}: key, network and history, {size(backup.size_bytes)}")
-    print(f"    {command(port, '--data', str(backup.directory))}", flush=True)
+    print(f"{done.directory}: key, network and history, {size(done.size_bytes)}")
+    print(f"    {command(port, '--data', str(done.directory))}", flush=True)
     print_notice(
         "-- this runs it, instead of the original and never beside it. Whoever has this directory can be this user"
     )
     return DONE
 
 
-async def _copy(options: BackupOptions, directory: Path) -> Backup:
-    with Progress() as progress:
-        return await backup_profile(directory, options.to, db=options.db or None, progress=progress.bytes)
+# ---- db copy
+
+COPY_EPILOG = """\
+\b
+Examples:
+  p2pchat db copy ~/.local/share/p2pchat/8080 postgresql://ada@localhost/chat
+  P2PCHAT_DB=mariadb://ada:secret@db.example.org/chat p2pchat db copy - ~/chat-copy
+"""
 
 
-# ---- db
-#
-# `p2pchat db copy FROM TO`: all that is stored, in another database.
+@click.group("db", cls=CommandGroup, context_settings=CONTEXT, no_args_is_help=False, epilog=COPY_EPILOG)
+def db() -> None:
+    """Move what is stored to another database."""
 
 
-VARIABLE = "P2PCHAT_DB"
-FROM_VARIABLE = "-"
+@db.command("copy", context_settings=CONTEXT, epilog=COPY_EPILOG)
+@click.argument("source", metavar="FROM", shell_complete=complete_directory)
+@click.argument("target", metavar="TO", shell_complete=complete_directory)
+@json_option
+def copy(source: str, target: str, as_json: bool) -> int:
+    """Copy all that a peer has stored into another database, which must be empty, while no peer uses either.
 
+    FROM and TO are database URLs (sqlite:///FILE, mysql://, mariadb:// or postgresql://USER@HOST/NAME), or data
+    directories, whose own database is meant. Afterwards everything is there, compared and whole, or nothing is. Key and
+    network stay in the data directory.
 
-@dataclass(slots=True)
-class CopyOptions:
-    """`p2pchat db copy FROM TO`."""
-
-    source: str = field(repr=False)
-    target: str = field(repr=False)
-    as_json: bool = False
-
-
-def parse_db(argv: Sequence[str]) -> CopyOptions:
-    """Read `db copy FROM TO [options]`.
-
-    Raises:
-        Usage: What was written cannot be meant.
+    Others on this machine can see a password on the command line: `-` is the URL in P2PCHAT_DB.
     """
-    words, given, _ = parse_words(DB_COMMAND, argv)
-    if len(words) != 3 or words[0] != "copy" or not all(words):
-        raise UsageError("db copies: p2pchat db copy FROM TO, each a database URL or a data directory")
-    if words.count(FROM_VARIABLE) > 1:
+    if source == target == FROM_VARIABLE:
         raise UsageError(f"- is the URL in {VARIABLE}: FROM and TO cannot both be it")
-    if any(map(has_password, words[1:])):
+    if has_password(source) or has_password(target):
         print_error(PASSWORD_VISIBLE)
-    return CopyOptions(_place(words[1]), _place(words[2]), given["as_json"])
-
-
-def _place(word: str) -> str:
-    url = os.environ.get(VARIABLE, "") if word == FROM_VARIABLE else word
-    if not url:
-        raise UsageError(f"- is the URL in {VARIABLE}, which is not set")
-    return database_url(url)
-
-
-def run_db(argv: Sequence[str]) -> int:
-    """Copy, and say what was copied."""
-    options = parse_db(argv)
-    done = asyncio.run(_copy_database(options))
-    if options.as_json:
+    source, target = _database(source), _database(target)
+    with Progress() as progress:
+        done = asyncio.run(copy_database(source, target, progress=progress.rows))
+    if as_json:
         print(json_line(asdict(done)), flush=True)
     else:
         print(f"copied and compared: {done.entries:,} entries, {done.rows:,} rows in all", flush=True)
@@ -355,6 +310,13 @@ def run_db(argv: Sequence[str]) -> int:
     return DONE
 
 
-async def _copy_database(options: CopyOptions) -> Copied:
-    with Progress() as progress:
-        return await copy_database(options.source, options.target, progress=progress.rows)
+def _database(word: str) -> str:
+    """Return the database that FROM or TO means.
+
+    Raises:
+        UsageError: There is no such kind of database, or the variable is not set.
+    """
+    url = os.environ.get(VARIABLE, "") if word == FROM_VARIABLE else word
+    if not url:
+        raise UsageError(f"- is the URL in {VARIABLE}, which is not set")
+    return check_database_url(url)

@@ -1,55 +1,43 @@
-"""`p2pchat users`: who is known, and who is here, from the running peer; without one from what it has stored."""
+"""The command `p2pchat users`: users as the running peer knows them, or as its database does."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from p2pchat.cli.command_table import USERS_COMMAND
-from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import ProfileChoice, database_of, find_profile, parse_words, which_peer
-from p2pchat.commands.errors import DONE, UsageError, print_notice
+import click
+
+from p2pchat.cli.control_client import ask_running_peer
+from p2pchat.cli.options import CONTEXT, Command, ProfileChoice, db_option, json_option, profile_options
+from p2pchat.cli.profiles import find_profile
+from p2pchat.commands.errors import DONE, print_notice
 from p2pchat.commands.output import EventLine, StdoutWriter, iso, json_line, raw_stdout
 from p2pchat.commands.render import format_user, quote_name
 
-
-@dataclass(slots=True)
-class UsersOptions:
-    """`p2pchat users`."""
-
-    which: ProfileChoice
-    db: str = field(default="", repr=False)
-    as_json: bool = False
+EPILOG = """\
+\b
+Examples:
+  p2pchat users
+  p2pchat users --json | jq -r 'select(.status == "online") | .user'
+"""
 
 
-def parse_users(argv: Sequence[str]) -> UsersOptions:
-    """Read `users [options]`.
-
-    Raises:
-        Usage: What was written cannot be meant.
-    """
-    words, given, typed = parse_words(USERS_COMMAND, argv)
-    if words:
-        raise UsageError(f"users takes no words, only options; {words[0]!a} is one too many")
-    return UsersOptions(which_peer(given, typed), database_of(given, typed), given["as_json"])
+@click.command("users", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@profile_options
+@db_option
+@json_option
+def users(profile: ProfileChoice, db: str, as_json: bool) -> int:
+    """Print who is known, and who is here: one line each. Without a running peer nobody's status is known."""
+    return asyncio.run(_print(find_profile(profile), db, as_json))
 
 
-def run_users(argv: Sequence[str]) -> int:
-    """Print one line for each."""
-    options = parse_users(argv)
-    return asyncio.run(_print(options, find_profile(options.which)))
-
-
-async def _print(options: UsersOptions, directory: Path) -> int:
-    output, now = StdoutWriter(raw_stdout(), for_people=not options.as_json), datetime.now().astimezone()
-    directory = directory.expanduser().absolute()
-    rows = await _asked(directory)
+async def _print(directory: Path, db: str, as_json: bool) -> int:
+    output, now = StdoutWriter(raw_stdout(), for_people=not as_json), datetime.now().astimezone()
+    rows = await ask_running_peer(directory, "who")
     runs = rows is not None
-    for row in await _stored(directory, options.db) if rows is None else rows:
-        if options.as_json:
+    for row in await _stored(directory, db) if rows is None else rows:
+        if as_json:
             await output.write(json_line({"event": "presence", "at": iso(now), **row}))
         elif runs:
             await output.write(format_user(row, now).removeprefix("-- "))
@@ -58,17 +46,6 @@ async def _print(options: UsersOptions, directory: Path) -> int:
     if not runs:
         print_notice("-- this peer does not run: who is here is not known")
     return DONE
-
-
-async def _asked(directory: Path) -> list[EventLine] | None:
-    """Return what the running peer knows; None when none runs there."""
-    control = await connect(directory)
-    if control is None:
-        return None
-    try:
-        return await control.ask("who")
-    finally:
-        await control.aclose()
 
 
 async def _stored(directory: Path, db: str) -> list[EventLine]:

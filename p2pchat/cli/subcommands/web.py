@@ -1,60 +1,158 @@
-"""`p2pchat web`: a gateway (serving/), or the accounts of one: made, listed, revoked, beside it or without it."""
+"""The command `p2pchat web`: a gateway, and the commands about its accounts, with or without a running gateway."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import click
+
 from p2pchat import DataLocked
-from p2pchat.cli.command_table import WEB_COMMAND
-from p2pchat.cli.control_client import connect, profile_in_use
+from p2pchat.cli.control_client import ask_running_peer, profile_in_use
 from p2pchat.cli.control_server import ACCOUNT_REQUESTS
 from p2pchat.cli.loop import make_runner
-from p2pchat.cli.options import PeerOptions, ProfileChoice, database_url, find_profile, parse_words, which_peer
-from p2pchat.commands.endpoints import LOOPBACK, is_loopback, parse_endpoint, parse_port
+from p2pchat.cli.options import (
+    CONTEXT,
+    ENDPOINT,
+    PORT_OR_ANY,
+    Command,
+    CommandGroup,
+    ParsedType,
+    ProfileChoice,
+    check_exclusive,
+    complete_port,
+    db_option,
+    json_option,
+    peer_options,
+    profile_options,
+    verbose_option,
+)
+from p2pchat.cli.profiles import PeerOptions, find_profile
+from p2pchat.commands.endpoints import LOOPBACK, is_loopback, parse_port
 from p2pchat.commands.errors import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import EventLine, json_line
 from p2pchat.commands.render import quote_name
 
-ABOUT_ACCOUNTS = {"token": 1, "users": 0, "revoke": 1}  # and how many names each takes
+MAX_DESCRIPTORS = 8192  # sessions, calls that wait for nothing, links, and the database
 
 
 @dataclass(slots=True)
-class AccountOptions:
-    """`p2pchat web token NAME`, `web users`, `web revoke NAME`."""
+class WebOptions(PeerOptions):
+    """A gateway and its peer. `http_port` 0 is any free one; `port` is the peer's own."""
 
-    do: str
-    which: ProfileChoice
-    name: str = ""
-    db: str = ""
+    http_port: int = 0
+    http_host: str = LOOPBACK
+    sign_up: str = ""
+    trust_loopback: bool = False
+    origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    root_path: str = ""
     as_json: bool = False
+    plain: bool = False
+    log: str = ""
+    verbose: bool = False
 
 
-def run_web(argv: Sequence[str]) -> int:
-    """Run a gateway, or look after its accounts; return the exit code."""
-    words, given, typed = parse_words(WEB_COMMAND, argv)
-    if words and words[0] in ABOUT_ACCOUNTS:
-        options = parse_accounts(words, given, typed)
-        return asyncio.run(_carry_out(options, find_profile(options.which).expanduser().absolute()))
-    return _serve(words, given, typed)
+def _parse_list(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
 
 
-def _serve(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> int:
+def _parse_path(text: str) -> str:
+    if text and not text.startswith("/"):
+        raise UsageError(f"--root-path begins with a slash, as /chat: {text!a} does not")
+    return text.rstrip("/")
+
+
+LIST = ParsedType("list", _parse_list)
+
+EPILOG = """\
+`web token NAME` makes an account, or gives one a new token, which is shown once; `web users` lists accounts; \
+`web revoke NAME` ends a token and all sessions opened with it. They work with or without a running gateway.
+
+\b
+Examples:
+  p2pchat web 8000                       for this machine
+  p2pchat 8002 8001 --name bob           a terminal beside it: the peer is on 8001
+  p2pchat web 8000 --http-host 0.0.0.0   for others, who need accounts:
+  p2pchat web token zoe
+
+Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 interrupted.
+"""
+
+
+@click.command("serve", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.argument("http_port", type=ParsedType("port", lambda text: parse_port(text, "port for the page", lowest=0)))
+@click.argument("endpoints", nargs=-1, type=ENDPOINT, metavar="[HOST:PORT]...")
+@click.option(
+    "--http-host",
+    envvar="P2PCHAT_HTTP_HOST",
+    metavar="ADDR",
+    help="where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)",
+)
+@click.option(
+    "--sign-up",
+    envvar="P2PCHAT_SIGN_UP",
+    metavar="WHO",
+    type=click.Choice(["open", "token"]),
+    help="open: anyone may register; token: only `web token NAME`",
+)
+@click.option(
+    "--trust-loopback",
+    is_flag=True,
+    envvar="P2PCHAT_TRUST_LOOPBACK",
+    help="callers on this machine that carry no token say who they are",
+)
+@click.option(
+    "--origin",
+    "origins",
+    envvar="P2PCHAT_ORIGIN",
+    metavar="URL",
+    type=LIST,
+    help="where browsers find it, as https://chat.example.org; several with commas",
+)
+@click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    envvar="P2PCHAT_TRUSTED_PROXY",
+    metavar="ADDR",
+    type=LIST,
+    help="reverse proxies whose X-Forwarded-For is believed",
+)
+@click.option(
+    "--root-path",
+    envvar="P2PCHAT_ROOT_PATH",
+    metavar="PATH",
+    type=ParsedType("path", _parse_path),
+    help="the path a reverse proxy has put in front of it, as /chat",
+)
+@click.option(
+    "--port",
+    envvar="P2PCHAT_PORT",
+    metavar="PORT",
+    type=PORT_OR_ANY,
+    shell_complete=complete_port,
+    help="the peer's own port (default: HTTP_PORT + 1)",
+)
+@peer_options
+@verbose_option
+def serve(**values: Any) -> int:
+    """Run a gateway for browsers, scripts with curl, and Socket.IO clients.
+
+    Each of their users has a key of its own and is an equal of those in a terminal. HTTP_PORT is where the page is;
+    HOST:PORT are peers to link with.
+    """
     from p2pchat.cli.chat.startup import allow_descriptors
     from p2pchat.cli.stdin import InputEnded, read_invite, stdin_kind
     from p2pchat.commands.notifications import show_library_logs
 
-    options = parse_serving(words, given, typed)
+    options = web_options(values)
     require_extra()
-    for warning in options.warnings:
-        print_error(f"warning: {warning}")
     if options.verbose:
         show_library_logs()
-    allow_descriptors(MOST_DESCRIPTORS)
+    allow_descriptors(MAX_DESCRIPTORS)
     try:
         invite = read_invite(options.invite, stdin_kind())
     except InputEnded:
@@ -65,11 +163,36 @@ def _serve(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> int:
         return runner.run(GatewayRun(options, invite).run())
 
 
-MOST_DESCRIPTORS = 8192  # sessions, calls that wait for nothing, links, and the database
+def web_options(values: dict[str, Any]) -> WebOptions:
+    """Return the options of a parsed command line; complains when tokens would be sent in the clear.
+
+    Raises:
+        UsageError: Options exclude each other.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
+    options = WebOptions(**{**given, "port": _peer_port(given["http_port"], given.get("port"))})
+    has_tls = bool(options.origins) and all(origin.startswith("https://") for origin in options.origins)
+    if not is_loopback(options.http_host) and not has_tls:
+        print_error(
+            "warning: the page has no TLS: what others send, tokens too, can be read on the way; "
+            "put a reverse proxy in front (docs/operations.md)"
+        )
+    return options
+
+
+def _peer_port(http_port: int, given: int | None) -> int:
+    if given is not None:
+        if given and given == http_port:
+            raise UsageError(f"the page and the peer need a port each: leave --port out, or use another than {given}")
+        return given
+    if http_port == 65535:
+        raise UsageError("with the page on 65535 name the peer's own port with --port")
+    return http_port + 1 if http_port else 0
 
 
 def require_extra() -> None:
-    """Raise Failure with one line when the web gateway cannot be imported here."""
+    """Raise CommandError with one line when the web gateway cannot be imported here."""
     for name in ("fastapi", "prometheus_client", "segno", "socketio", "uvicorn", "websockets"):
         if find_spec(name) is None:
             raise CommandError(
@@ -80,57 +203,23 @@ def require_extra() -> None:
 # ---- accounts
 
 
-def parse_accounts(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> AccountOptions:
-    """Read `token NAME`, `users` or `revoke NAME`.
-
-    Raises:
-        Usage: What was written cannot be meant.
-    """
-    do, *names = words
-    if len(names) != ABOUT_ACCOUNTS[do] or not all(names):
-        takes = "one NAME" if ABOUT_ACCOUNTS[do] else "no words, only options"
-        raise UsageError(f"web {do} takes {takes}, for example: p2pchat web {do}{' zoe' if ABOUT_ACCOUNTS[do] else ''}")
-    db = database_url(given["db"])
-    if db.startswith("memory:"):
-        raise UsageError(
-            "memory:// would be gone with this command: leave --db out, or do it beside the running gateway"
-        )
-    return AccountOptions(do, which_peer(given, typed), names[0] if names else "", db, given["as_json"])
+@click.group("web", cls=CommandGroup, context_settings=CONTEXT, add_help_option=False)
+def web() -> None:
+    """A gateway, or the accounts of one."""
 
 
-async def _carry_out(options: AccountOptions, directory: Path) -> int:
-    fields = {"name": options.name} if options.name else {}
-    rows = await _asked(directory, f"web_{options.do}", fields)
-    if rows is None:
-        rows = await _alone(options, directory)
-    return REPORTS[options.do](options, rows)
+web.default = serve
 
 
-async def _asked(directory: Path, do: str, fields: dict[str, str]) -> list[EventLine] | None:
-    """Have the running peer do it; None when none runs there."""
-    control = await connect(directory)
-    if control is None:
-        return None
-    try:
-        return await control.ask(do, **fields)
-    finally:
-        await control.aclose()
-
-
-async def _alone(options: AccountOptions, directory: Path) -> list[EventLine]:
-    from p2pchat import open_alone
-    from p2pchat.web.accounts import open_accounts
-
-    try:
-        async with open_alone(directory, db=options.db or None) as peer:
-            return await ACCOUNT_REQUESTS[f"web_{options.do}"](await open_accounts(peer), options.name)
-    except DataLocked as locked:
-        raise profile_in_use(directory, locked) from None
-
-
-def _report_token(options: AccountOptions, rows: list[EventLine]) -> int:
-    [row] = rows
-    if options.as_json:
+@web.command("token", context_settings=CONTEXT)
+@click.argument("name")
+@profile_options
+@db_option
+@json_option
+def token(profile: ProfileChoice, name: str, db: str, as_json: bool) -> int:
+    """Make an account, or a new token for one. The token is shown once; an older one ends."""
+    [row] = _request(profile, db, "web_token", name)
+    if as_json:
         print(json_line(row), flush=True)
         return DONE
     print(row["token"], flush=True)
@@ -140,130 +229,54 @@ def _report_token(options: AccountOptions, rows: list[EventLine]) -> int:
     return DONE
 
 
-def _report_users(options: AccountOptions, rows: list[EventLine]) -> int:
-    for row in rows:
-        if options.as_json:
-            print(json_line(row), flush=True)
-        else:
-            open_now = f", {row['sessions']} open" if row["sessions"] else ""
-            print(f"{quote_name(row['user'])}  {row['state']}{open_now}", flush=True)
+@web.command("users", context_settings=CONTEXT)
+@profile_options
+@db_option
+@json_option
+def users(profile: ProfileChoice, db: str, as_json: bool) -> int:
+    """List the accounts."""
+    for row in _request(profile, db, "web_users"):
+        open_now = f", {row['sessions']} open" if row["sessions"] else ""
+        print(json_line(row) if as_json else f"{quote_name(row['user'])}  {row['state']}{open_now}", flush=True)
     return DONE
 
 
-def _report_revoked(options: AccountOptions, rows: list[EventLine]) -> int:
+@web.command("revoke", context_settings=CONTEXT)
+@click.argument("name")
+@profile_options
+@db_option
+@json_option
+def revoke(profile: ProfileChoice, name: str, db: str, as_json: bool) -> int:
+    """End the token of an account, and all sessions opened with it."""
+    rows = _request(profile, db, "web_revoke", name)
     if not rows:
-        print_error(f"there is no account {options.name!a}; `p2pchat web users` lists them")
+        print_error(f"there is no account {name!a}; `p2pchat web users` lists them")
         return NO_SUCH_NAME
-    if options.as_json:
+    if as_json:
         print(json_line(rows[0]), flush=True)
     else:
         print_notice(f"-- the token of {quote_name(rows[0]['user'])} has ended; `p2pchat web token` gives another")
     return DONE
 
 
-REPORTS: dict[str, Callable[[AccountOptions, list[EventLine]], int]] = {
-    "token": _report_token,
-    "users": _report_users,
-    "revoke": _report_revoked,
-}
-
-
-# ---- options
-#
-# `p2pchat web HTTP_PORT [HOST:PORT ...]`: its words and options into one record.
-
-
-_EXAMPLE = "for example: p2pchat web 8000 (--help web shows more)"
-
-
-@dataclass(slots=True)
-class WebOptions(PeerOptions):
-    """`p2pchat web HTTP_PORT [HOST:PORT ...]`; `http_port` 0 is any free one, `port` is the peer's own."""
-
-    http_port: int = 0
-    http_host: str = LOOPBACK
-    sign_up: str = ""
-    trust_loopback: bool = False
-    origins: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ()
-    root_path: str = ""
-    as_json: bool = False
-    log: str = ""
-    verbose: bool = False
-    warnings: tuple[str, ...] = ()
-
-
-def parse_serving(words: Sequence[str], given: dict[str, Any], typed: set[str]) -> WebOptions:
-    """Read the words and values of `web HTTP_PORT [HOST:PORT ...]`.
-
-    Raises:
-        Usage: What was written cannot be meant.
-    """
-    if not words:
-        raise UsageError(f"which port is the page to have? {_EXAMPLE}")
-    http_port = parse_port(words[0], "port for the page", lowest=0)
-    for one, other in (("temp", "data"), ("as_json", "plain"), ("open_network", "invite")):
-        if given[one] and given[other]:
-            raise UsageError(f"--{_shown(one)} and --{_shown(other)} exclude each other")
-    if given["sign_up"] not in (None, "", "open", "token"):
-        raise UsageError(f"--sign-up is open or token, not {given['sign_up']!a}")
-    options = WebOptions(
-        http_port=http_port,
-        port=_peer_port(http_port, given["port"]),
-        endpoints=tuple(parse_endpoint(word) for word in words[1:]),
-        http_host=given["http_host"] or LOOPBACK,
-        sign_up=given["sign_up"] or "",
-        trust_loopback=given["trust_loopback"],
-        origins=_list(given["origin"]),
-        trusted_proxies=_list(given["trusted_proxy"]),
-        root_path=_path(given["root_path"] or ""),
-        name=given["name"] or "",
-        host=given["host"] or LOOPBACK,
-        data=given["data"] or "",
-        temp=given["temp"],
-        db=database_url(given["db"]),
-        key=given["key"] or "",
-        invite=given["invite"] or "",
-        open_network=given["open_network"],
-        advertise=parse_endpoint(given["advertise"]) if given["advertise"] else "",
-        discover=given["discover"],
-        as_json=given["as_json"],
-        log=given["log"] or "",
-        verbose=given["verbose"],
-    )
-    options.warnings = (*options.secrets_on_the_command_line(typed), *_about_tls(options))
-    return options
-
-
-def _shown(name: str) -> str:
-    return {"as_json": "json", "open_network": "open"}.get(name, name)
-
-
-def _peer_port(http_port: int, given: str | None) -> int:
-    if given is not None:
-        port = parse_port(given, "port", lowest=0)
-        if port and port == http_port:
-            raise UsageError(f"the page and the peer need a port each: leave --port out, or take another than {port}")
-        return port
-    if http_port == 65535:
-        raise UsageError("with the page on 65535 name the peer's own port with --port")
-    return http_port + 1 if http_port else 0
-
-
-def _list(text: str | None) -> tuple[str, ...]:
-    return tuple(word for word in (text or "").replace(",", " ").split() if word)
-
-
-def _path(text: str) -> str:
-    if text and not text.startswith("/"):
-        raise UsageError(f"--root-path begins with a slash, as /chat: {text!a} does not")
-    return text.rstrip("/")
-
-
-def _about_tls(options: WebOptions) -> Iterator[str]:
-    has_tls = bool(options.origins) and all(origin.startswith("https://") for origin in options.origins)
-    if not is_loopback(options.http_host) and not has_tls:
-        yield (
-            "the page has no TLS: what others send, tokens too, can be read on the way; "
-            "put a reverse proxy in front (docs/operations.md)"
+def _request(profile: ProfileChoice, db: str, do: str, name: str = "") -> list[EventLine]:
+    """Have the running peer of a profile carry out a request about accounts; do it here when none runs."""
+    if db.startswith("memory:"):
+        raise UsageError(
+            "memory:// would be gone with this command: leave --db out, or do it beside the running gateway"
         )
+    return asyncio.run(_carry_out(find_profile(profile), db, do, name))
+
+
+async def _carry_out(directory: Path, db: str, do: str, name: str) -> list[EventLine]:
+    rows = await ask_running_peer(directory, do, **({"name": name} if name else {}))
+    if rows is not None:
+        return rows
+    from p2pchat import open_alone
+    from p2pchat.web.accounts import open_accounts
+
+    try:
+        async with open_alone(directory, db=db or None) as peer:
+            return await ACCOUNT_REQUESTS[do](await open_accounts(peer), name)
+    except DataLocked as locked:
+        raise profile_in_use(directory, locked) from None

@@ -1,20 +1,30 @@
-"""`p2pchat client WS_URL`: a chat through somebody's gateway, one line a message, for people and for pipes."""
+"""The command `p2pchat client`: a chat through a gateway, one line a message, for people and for pipes."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from p2pchat.cli.command_table import CLIENT_COMMAND
+import click
+
 from p2pchat.cli.control_client import run_until_signal
-from p2pchat.cli.options import parse_seconds, parse_words
+from p2pchat.cli.options import (
+    CONTEXT,
+    SECONDS,
+    Command,
+    check_exclusive,
+    complete_file,
+    json_option,
+    plain_option,
+    stay_option,
+    typed,
+)
 from p2pchat.cli.stdin import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
 from p2pchat.cli.subcommands.web_connection import GatewayAddress, GatewayConnection
 from p2pchat.commands.errors import (
@@ -33,48 +43,109 @@ from p2pchat.commands.output import StdoutWriter, iso, json_line, raw_stdout
 from p2pchat.commands.render import format_message, message_text, quote_conversation, quote_name, quote_speaker
 from p2pchat.safe_text import safe_line, safe_text
 
-USUAL_DRAIN = 5.0  # seconds
+DEFAULT_DRAIN = 5.0  # seconds
 _DIRECT = re.compile(r'/(?:dm|msg)\s+(?:"(?P<quoted>[^"]+)"|(?P<name>\S+))\s+(?P<text>.+)', re.IGNORECASE)
 _ACTION = re.compile(r"/me\s+(?P<text>.+)", re.IGNORECASE)
 LEAVING = ("/quit", "/exit")
 
 
+def _check_token(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if value and looks_like_token(value) and typed(ctx, option) and not ctx.resilient_parsing:
+        print_error(
+            "warning: others on this machine can see the token on the command line: use --token FILE or P2PCHAT_TOKEN"
+        )
+    return value
+
+
+EPILOG = """\
+\b
+Examples:
+  p2pchat client ws://localhost:8000/chat --user A --recipient B
+  p2pchat client wss://chat.example.org/chat --token ~/token --plain
+  echo "backup finished" | p2pchat client ws://localhost:8000/chat --token ~/token --recipient '#ops'
+
+--user alone is for gateways that trust this machine (p2pchat web --trust-loopback). Everyone else has a token: \
+POST /accounts answers with one, and its answer may be the file. Under --json a line that begins with { is a frame as \
+docs/gateway-api.md describes it, and what comes is printed as it is.
+
+Exit codes: 0 everything sent was acknowledged; 1 no connection, refused, or not acknowledged in time; 2 usage; 4 no \
+such name, or several; 130 interrupted.
+"""
+
+
 @dataclass(slots=True)
 class ClientOptions:
-    """`p2pchat client WS_URL`. `recipient` "" is everybody; `style` words, plain or json."""
+    """How to chat. `recipient` "" is everyone; `style` words, plain or json."""
 
     gateway: GatewayAddress
-    recipient: str = ""
-    style: str = "words"
-    drain: float = USUAL_DRAIN
-    stay: bool = False
-    warnings: tuple[str, ...] = field(default=())
+    recipient: str
+    style: str
+    drain: float
+    stay: bool
 
 
-def parse_client(argv: Sequence[str]) -> ClientOptions:
-    """Read `client WS_URL [options]`.
+@click.command("client", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.argument("url", metavar="ws://HOST:PORT/chat")
+@click.option("--user", envvar="P2PCHAT_USER", metavar="NAME", help="who I am, where this machine is trusted")
+@click.option(
+    "--recipient",
+    envvar="P2PCHAT_RECIPIENT",
+    metavar="TO",
+    help="whom to write to: bob, #ops (default: everyone)",
+)
+@click.option(
+    "--token",
+    envvar="P2PCHAT_TOKEN",
+    metavar="FILE",
+    callback=_check_token,
+    shell_complete=complete_file,
+    help="my token; - asks for it without echo",
+)
+@plain_option
+@json_option
+@click.option(
+    "--drain",
+    envvar="P2PCHAT_DRAIN",
+    metavar="SECONDS",
+    type=SECONDS,
+    default=DEFAULT_DRAIN,
+    help="how long to wait for acknowledgements at the end of input (default 5)",
+)
+@stay_option
+def client(**values: Any) -> int:
+    """Chat through a gateway (p2pchat web), without a peer of your own.
+
+    What you type goes to everyone in the public chat, or with --recipient to one user or group; /dm NAME TEXT writes to
+    one user. When the connection breaks it comes back by itself, misses nothing and sends what was not acknowledged.
+    (Extra: web.)
+    """
+    options = client_options(**values)
+    try:
+        import websockets  # noqa: F401
+    except ModuleNotFoundError:
+        raise CommandError(
+            "client needs websockets, which is not installed: install the extra `web`, p2pchat-mesh[web]"
+        ) from None
+    return run_until_signal(_Chat(options).run(), terminated=lambda: DONE)
+
+
+def client_options(
+    url: str, user: str | None, recipient: str | None, token: str | None, plain: bool, as_json: bool, **others: Any
+) -> ClientOptions:
+    """Return the options of a parsed command line.
 
     Raises:
-        Usage: What was written cannot be meant.
+        UsageError: They name no gateway or no user.
     """
-    words, given, typed = parse_words(CLIENT_COMMAND, argv)
-    if len(words) != 1:
-        raise UsageError("which gateway? For example: p2pchat client ws://localhost:8000/chat --user A --recipient B")
-    if given["as_json"] and given["plain"]:
-        raise UsageError("--json and --plain exclude each other")
-    gateway = GatewayAddress(_checked_url(words[0]), given["user"] or "")
-    token = given["token"] or ""
+    check_exclusive({"as_json": as_json, "plain": plain}, ("as_json", "plain"))
+    gateway = GatewayAddress(_checked_url(url), user or "")
     if not token and not gateway.user:
         raise UsageError("who are you? --token FILE, or --user NAME where the gateway trusts this machine")
     gateway.token = read_token(token) if token else ""
-    return ClientOptions(
-        gateway,
-        given["recipient"] or "",
-        "json" if given["as_json"] else "plain" if given["plain"] else "words",
-        parse_seconds("--drain", given["drain"]) if given["drain"] is not None else USUAL_DRAIN,
-        given["stay"],
-        tuple(_secrets_seen(gateway, "token" in typed and looks_like_token(token))),
-    )
+    if gateway.token and gateway.url.startswith("ws:") and not gateway.is_on_this_machine:
+        print_error("warning: the token and all messages go to the gateway in the clear: use wss://")
+    style = "json" if as_json else "plain" if plain else "words"
+    return ClientOptions(gateway, recipient or "", style, **others)
 
 
 def _checked_url(text: str) -> str:
@@ -90,33 +161,6 @@ def _checked_url(text: str) -> str:
     if parts.username is not None or parts.password is not None:
         raise UsageError("a name or password in the address is not used: --user NAME, or --token FILE")
     return text
-
-
-def _secrets_seen(gateway: GatewayAddress, token_typed: bool) -> list[str]:
-    seen = []
-    if token_typed:
-        seen.append("others on this machine can see the token on the command line: use --token FILE or P2PCHAT_TOKEN")
-    if gateway.token and gateway.url.startswith("ws:") and not gateway.is_on_this_machine:
-        seen.append("the token and all messages go to the gateway in the clear: use wss://")
-    return seen
-
-
-def run_client(argv: Sequence[str]) -> int:
-    """Chat until the end; return the exit code.
-
-    Raises:
-        Failure: The extra is not installed.
-    """
-    options = parse_client(argv)
-    try:
-        import websockets  # noqa: F401
-    except ModuleNotFoundError:
-        raise CommandError(
-            "client needs websockets, which is not installed: install the extra `web`, p2pchat-mesh[web]"
-        ) from None
-    for warning in options.warnings:
-        print_error(f"warning: {warning}")
-    return run_until_signal(_Chat(options).run(), terminated=lambda: DONE)
 
 
 class _Chat:

@@ -20,7 +20,7 @@ from p2pchat.cli.chat.endpoint_status import ALONE_AFTER, EndpointStatus
 from p2pchat.cli.chat.run import REFUSED_GRACE
 from p2pchat.cli.chat.shutdown import Shutdown
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.options import make_peer
+from p2pchat.cli.profiles import make_peer
 from p2pchat.cli.stdin import can_ask
 from p2pchat.cli.subcommands.web import WebOptions
 from p2pchat.commands.endpoints import command, is_loopback

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer, home_directory, login_name
-from p2pchat.cli.chat.startup import ChatOptions, next_steps, parse_chat, run_setup_wizard
-from p2pchat.cli.options import FIRST_PORT
+from p2pchat.cli.chat.startup import ChatOptions, next_steps, run_setup_wizard
+from p2pchat.cli.profiles import FIRST_PORT
 from p2pchat.cli.stdin import InputEnded
 from p2pchat.commands.errors import UsageError
 from p2pchat.commands.invites import JOIN_COMMAND
 from p2pchat.commands.settings import ChatSettings, LastStart
+from tests.cli.parsing import parse_chat
 
 
 @pytest.fixture(autouse=True)
@@ -90,9 +91,9 @@ def test_a_taken_port_is_left_out() -> None:
 
 def test_without_anybody_to_ask_it_stays_an_error() -> None:
     for words in ([], ["--name", "ada"]):
-        with pytest.raises(UsageError, match="which port"):
+        with pytest.raises(UsageError, match="missing PORT"):
             parse_chat(words)
-    with pytest.raises(UsageError, match="which port"):
+    with pytest.raises(UsageError, match="missing PORT"):
         bare("--json")  # a program does not answer questions
 
 
@@ -185,7 +186,7 @@ async def test_beside_those_that_run_it_is_one_more_peer_linked_with_them(home: 
 async def test_who_started_while_the_name_was_asked_for_has_the_port_and_is_linked_with(
     ports: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pchat.cli.options.FIRST_PORT", ports[0])
+    monkeypatch.setattr("p2pchat.cli.profiles.FIRST_PORT", ports[0])
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
 

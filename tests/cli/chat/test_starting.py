@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from p2pchat import DataLocked, InviteError, P2PChatError, PortInUse, StorageError, TCPPeer
-from p2pchat.cli.chat.startup import StartupErrors, parse_chat
-from p2pchat.cli.options import is_free
+from p2pchat.cli.chat.startup import StartupErrors
+from p2pchat.cli.profiles import is_free
+from p2pchat.cli.program import program
 from p2pchat.commands.errors import CommandError, UsageError
+from tests.cli.parsing import parse_chat
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def starting(*words: str, bare: bool = False) -> StartupErrors:
-    return StartupErrors(parse_chat(words, may_ask=bare), words)
+    return StartupErrors(parse_chat(words, may_ask=bare), program.split(words)[1])
 
 
 def command_in(error: Exception) -> list[str]:
@@ -86,4 +88,4 @@ def test_a_port_that_was_only_picked_is_picked_anew() -> None:
     assert options.port > 8080
     assert not here.goes_elsewhere(StorageError("the disk is full"))
     typed = parse_chat(("8080",))
-    assert not StartupErrors(typed, ("8080",)).goes_elsewhere(PortInUse("127.0.0.1", 8080))
+    assert not StartupErrors(typed, ()).goes_elsewhere(PortInUse("127.0.0.1", 8080))

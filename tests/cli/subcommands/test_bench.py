@@ -15,24 +15,24 @@ from p2pchat.cli.subcommands.bench import (
     format_figure,
     measure_disk,
     message_text,
-    parse_bench,
     rate_figure,
     time_figure,
 )
 from p2pchat.commands.errors import UsageError
+from tests.cli.parsing import parse
 
 
 def test_an_endpoint_and_how_much() -> None:
-    options = parse_bench(["8081", "--port", "8080", "--write", "500", "--seconds", "0.5", "--json"])
-    assert (options.endpoint, options.which.port) == ("127.0.0.1:8081", 8080)
-    assert (options.write, options.seconds, options.as_json) == (500, 0.5, True)
-    assert parse_bench(["bob.example.org:8080"]).write == 0, "nothing is written unless it is asked for"
+    values = parse("bench", "8081", "--port", "8080", "--write", "500", "--seconds", "0.5", "--json")
+    assert (values["endpoint"], values["profile"].port) == ("127.0.0.1:8081", 8080)
+    assert (values["write"], values["seconds"], values["as_json"]) == (500, 0.5, True)
+    assert parse("bench", "bob.example.org:8080")["write"] == 0, "nothing is written unless it is asked for"
 
 
 @pytest.mark.parametrize("line", ["", "a:1 b:2", "a:1 --write 0", "a:1 --write many", "a:1 --write 100001", "bob"])
 def test_what_cannot_be_meant(line: str) -> None:
     with pytest.raises(UsageError):
-        parse_bench(line.split())
+        parse("bench", *line.split())
 
 
 def test_without_a_profile_there_is_no_network_to_measure(

@@ -9,20 +9,25 @@ from typing import Any
 import pytest
 
 from p2pchat.cli.main import main
-from p2pchat.cli.subcommands.web_client import FramePrinter, parse_client, read_token
+from p2pchat.cli.subcommands.web_client import ClientOptions, FramePrinter, client_options, read_token
 from p2pchat.cli.subcommands.web_connection import GatewayAddress
 from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE, UsageError
 from p2pchat.commands.output import StdoutWriter
+from tests.cli.parsing import parse
 
 URL = "ws://localhost:8000/chat"
 TOKEN = "t" * 43
 
 
+def parse_client(words: list[str]) -> ClientOptions:
+    return client_options(**parse("client", *words))
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "which gateway?"),
-        ([URL, "more", "--user", "A"], "which gateway?"),
+        ([], "Missing argument"),
+        ([URL, "more", "--user", "A"], "Got unexpected extra argument"),
         ([URL], "who are you?"),
         (["http://localhost:8000/", "--user", "A"], "write ws://localhost:8000/chat"),
         (["https://chat.example.org", "--user", "A"], "write wss://chat.example.org/chat"),
@@ -32,7 +37,7 @@ TOKEN = "t" * 43
         (["ws://localhost:nine/chat", "--user", "A"], "write ws://HOST:PORT/chat"),
         (["ws://ada:secret@localhost:8000/chat", "--user", "A"], "--token FILE"),
         ([URL, "--user", "A", "--json", "--plain"], "exclude each other"),
-        ([URL, "--user", "A", "--drain", "long"], "no number of seconds"),
+        ([URL, "--user", "A", "--drain", "long"], "not a number of seconds"),
         ([URL, "--token", "/nowhere/at/all"], "cannot read the token"),
     ],
 )
@@ -52,14 +57,17 @@ def test_a_token_stands_in_a_file_or_in_what_the_gateway_answered(tmp_path: Path
     assert TOKEN not in repr(parse_client([URL, "--token", str(plain)]))
 
 
-def test_who_types_a_token_or_sends_it_in_the_clear_is_warned(monkeypatch: pytest.MonkeyPatch) -> None:
-    [warning] = parse_client([URL, "--token", TOKEN]).warnings
-    assert "others on this machine can see the token" in warning
+def test_who_types_a_token_or_sends_it_in_the_clear_is_warned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parse_client([URL, "--token", TOKEN])
+    assert "others on this machine can see the token" in capsys.readouterr().err
     monkeypatch.setenv("P2PCHAT_TOKEN", TOKEN)
-    assert parse_client([URL]).warnings == ()
-    assert parse_client(["wss://chat.example.org/chat"]).warnings == ()
-    [warning] = parse_client(["ws://chat.example.org/chat"]).warnings
-    assert "in the clear" in warning
+    parse_client([URL])
+    parse_client(["wss://chat.example.org/chat"])
+    assert capsys.readouterr().err == ""
+    parse_client(["ws://chat.example.org/chat"])
+    assert "in the clear" in capsys.readouterr().err
 
 
 def test_the_address_goes_on_behind_a_message_and_says_a_name_only_without_a_token() -> None:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.cli.options import PASSWORD_VISIBLE, database_of, has_password
-from p2pchat.cli.subcommands.transfer import parse_db, run_db
+from p2pchat.cli.options import PASSWORD_VISIBLE, has_password
+from p2pchat.cli.program import run
+from p2pchat.cli.subcommands.transfer import _database
 from p2pchat.commands.errors import UsageError
+from tests.cli.parsing import parse
 
 
 def test_from_and_to_are_urls_directories_or_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = parse("db", "copy", "here", "-", "--json")
+    assert (values["source"], values["target"], values["as_json"]) == ("here", "-", True)
     monkeypatch.setenv("P2PCHAT_DB", "mariadb://ada:secret@db/chat")
-    options = parse_db(["copy", "here", "-", "--json"])
-    assert (options.source, options.target, options.as_json) == ("here", "mariadb://ada:secret@db/chat", True)
-    assert "secret" not in repr(options)
+    assert (_database("-"), _database("here")) == ("mariadb://ada:secret@db/chat", "here")
 
 
 @pytest.mark.parametrize(
     "words, says",
     [
-        ("", "db copy FROM TO"),
-        ("copy here", "db copy FROM TO"),
-        ("move here there", "db copy FROM TO"),
+        ("", "Missing command"),
+        ("copy here", "Missing argument 'TO'"),
+        ("move here there", "No such command 'move'"),
         ("copy - -", "cannot both be it"),
         ("copy - there", "P2PCHAT_DB, which is not set"),
         ("copy here oracle://h/d", "there are no 'oracle' databases here"),
@@ -30,16 +32,21 @@ def test_from_and_to_are_urls_directories_or_the_variable(monkeypatch: pytest.Mo
 def test_what_cannot_be_meant_says_what_to_write(words: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("P2PCHAT_DB", raising=False)
     with pytest.raises(UsageError, match=says):
-        parse_db(words.split())
+        run(["db", *words.split()])
 
 
-def test_a_password_that_others_can_see_is_warned_of_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_password_that_others_can_see_is_warned_of_and_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = "postgresql://ada:secret@db/chat"
-    parse_db(["copy", "here", url])
+    with pytest.raises(UsageError):
+        run(["db", "copy", url, "oracle://h/d"])
     assert PASSWORD_VISIBLE in capsys.readouterr().err.replace("\n  ", " ")
-    assert database_of({"db": url}, {"db"}) == database_of({"db": url}, set()) == url
-    told = capsys.readouterr().err.replace("\n  ", " ")
-    assert told.count(PASSWORD_VISIBLE) == 1 and "secret" not in told
+    assert parse("users", "--db", url)["db"] == url
+    monkeypatch.setenv("P2PCHAT_DB", url)
+    assert parse("users")["db"] == url
+    err = capsys.readouterr().err.replace("\n  ", " ")
+    assert err.count(PASSWORD_VISIBLE) == 1 and "secret" not in err
     assert not has_password("postgresql://ada@db/chat?host=/run/a:b") and has_password("mysql://h/d?password=x")
 
 
@@ -47,5 +54,5 @@ def test_what_was_copied_is_said(tmp_path: object, capsys: pytest.CaptureFixture
     from p2pchat.storage.sql import SqlStorage
 
     SqlStorage(f"sqlite:///{tmp_path}/a.db").close()
-    assert run_db(["copy", f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", "--json"]) == 0
+    assert run(["db", "copy", f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", "--json"]) == 0
     assert capsys.readouterr().out == '{"rows":0,"entries":0,"logs":0}\n'

@@ -1,0 +1,171 @@
+"""Profiles and ports of this machine: the profile a command means, free ports, the peer that options describe."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from p2pchat import home_directory, inspect_profile, known_profiles, open_history, profile_directory
+from p2pchat.cli.options import ProfileChoice, has_password
+from p2pchat.commands.endpoints import LOOPBACK, command
+from p2pchat.commands.errors import CommandError, UsageError
+from p2pchat.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from p2pchat import Settings, TCPPeer
+    from p2pchat.cli.chat.startup import ChatOptions
+
+FIRST_PORT = 8080
+MAX_TRIED_PORTS = 200  # more taken ports than any login has by chance
+MAX_LISTED = 12  # profiles in an error; with more of them people know the port
+
+
+def find_profile(choice: ProfileChoice) -> Path:
+    """Return the absolute data directory of the profile that is meant. There may be nothing in it.
+
+    Raises:
+        UsageError: Neither a directory nor a port was given, and there is not exactly one profile.
+    """
+    if choice.data:
+        return Path(choice.data).expanduser().absolute()
+    if choice.port >= 0:
+        return profile_directory(choice.port)
+    known = known_profiles()
+    if len(known) == 1:
+        return known[0]
+    if not known:
+        text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR"
+        raise UsageError(f"there is no profile in {home_directory()}: {text}")
+    ports = ", ".join(f"{path.name}{' running' if _is_running(path) else ''}" for path in known[:MAX_LISTED])
+    more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
+    raise UsageError(f"there are several profiles ({ports}{more}): choose one with --port PORT, or --data DIR")
+
+
+def _is_running(directory: Path) -> bool:
+    return inspect_profile(directory).holder is not None
+
+
+def profile_exists(directory: Path) -> bool:
+    """Return whether a peer has an identity in this directory."""
+    return bool(inspect_profile(directory).peer_id)
+
+
+def addresses(directory: Path, db: str) -> list[str]:
+    """Return what a user can write to, for completion: the room, all other users, the groups the user is in.
+
+    Names that would be changed to be shown safely are left out: others choose them.
+    """
+    return asyncio.run(_read_addresses(directory, db))
+
+
+async def _read_addresses(directory: Path, db: str) -> list[str]:
+    async with open_history(directory, db=db or None) as history:
+        labels = [user.label for user in history.users() if not user.is_me]
+        labels += [group.address for group in history.groups() if group.is_member]
+    return ["room", *(label for label in labels if label == safe_line(label))]
+
+
+def history_command(chat: ChatOptions, data: str) -> str:
+    """Return the command that shows the history of a running peer. `data` is its directory, "" in memory."""
+    if not data or chat.db.startswith("memory:"):
+        return "/history"
+    which = ["--data", data] if chat.data or chat.is_temporary else ["--port", str(chat.port)]
+    database = ["--db", chat.db] if chat.db and not has_password(chat.db) else []  # then it is in P2PCHAT_DB
+    return command("history", *which, *database)
+
+
+@dataclass(slots=True)
+class PeerOptions:
+    """The peer to run. Empty strings mean not given; `port` 0 is any free one, temporary unless `data` is given."""
+
+    port: int = 0
+    endpoints: tuple[str, ...] = ()
+    name: str = ""
+    host: str = LOOPBACK
+    data: str = ""
+    temp: bool = False
+    db: str = field(default="", repr=False)
+    key: str = ""
+    invite: str = field(default="", repr=False)
+    open_network: bool = False
+    advertise: str = ""
+    discover: bool = False
+
+    @property
+    def is_temporary(self) -> bool:
+        """Return whether identity and history are deleted at the end."""
+        return self.temp or (self.port == 0 and not self.data)
+
+
+def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:
+    """Return the peer, not started.
+
+    Args:
+        invite: The text of the invite that the options name.
+    Raises:
+        UsageError: The options contradict each other.
+    """
+    from p2pchat import TCPPeer
+
+    try:
+        return TCPPeer(
+            options.port,
+            *options.endpoints,
+            name=options.name or None,
+            host=options.host,
+            data=options.data or None,
+            temporary=options.temp,
+            key=options.key or None,
+            db=options.db or None,
+            invite=invite,
+            open=options.open_network,
+            advertise=options.advertise or None,
+            discover=options.discover,
+            settings=settings,
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from None
+
+
+def free_port(host: str, taken: Collection[int] = ()) -> int:
+    """Return the first free port from 8080 on.
+
+    Raises:
+        CommandError: None of the first 200 is free.
+    """
+    for port in range(FIRST_PORT, FIRST_PORT + MAX_TRIED_PORTS):
+        if port not in taken and is_free(host, port):
+            return port
+    last = FIRST_PORT + MAX_TRIED_PORTS - 1
+    raise CommandError(f"no port from {FIRST_PORT} to {last} is free: name one, p2pchat PORT")
+
+
+def next_port(port: int, host: str = LOOPBACK) -> int:
+    """Return the next port after `port` for another peer of this machine: free, and without a profile."""
+    taken = {int(directory.name) for directory in known_profiles()} | {port}
+    ahead = range(port + 1, min(port + MAX_TRIED_PORTS, 65536))
+    return next((one for one in ahead if one not in taken and is_free(host, one)), port + 1)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Return whether a peer could listen there now."""
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        return True  # no such address: the start reports it better
+    for family, kind, protocol, _, address in places:
+        with suppress(OSError), socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":  # as asyncio does: a port in TIME_WAIT is free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+                probe.listen(1)
+            except OSError:
+                return False
+    return True
