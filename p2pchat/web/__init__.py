@@ -1,8 +1,8 @@
-"""The web gateway: people with nothing but a browser, and scripts, as equals in the mesh. Needs the extra `web`.
+"""The web gateway: browsers and scripts as equal users of the mesh. Needs the extra `web`.
 
-    app = create_app(peer)      # a FastAPI application, to run or to mount in one's own
+    app = create_app(peer)      # a FastAPI application, to be run or mounted in another one
 
-Each name is loaded when it is first used: accounts can be looked after without the extra.
+Each name is imported when it is first used, because accounts can be managed without the extra.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from p2pchat.web.settings import Pace as Pace
     from p2pchat.web.settings import WebSettings as WebSettings
 
-_HOMES = {"create_app": "app", "Gateway": "gateway", "Pace": "settings", "WebSettings": "settings"}
+_MODULES = {"create_app": "app", "Gateway": "gateway", "Pace": "settings", "WebSettings": "settings"}
 
 __all__ = ["Gateway", "Pace", "WebSettings", "create_app"]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'p2pchat.web' has no attribute {name!r}")
-    return getattr(import_module(f"p2pchat.web.{_HOMES[name]}"), name)
+    return getattr(import_module(f"p2pchat.web.{_MODULES[name]}"), name)

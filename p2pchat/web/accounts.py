@@ -1,11 +1,11 @@
-"""Accounts: which name of this gateway is whose. Each is a hosted user of the peer; a token is what proves it.
+"""Accounts of a gateway. Each is a hosted user of the peer, proved by a token.
 
-A name somebody wrote to before anybody registered it is *reserved*: a hosted user without a token, whose messages
-wait until it is registered. Nothing else may be claimed: the peer's own user, users a program hosts, and names that
-others of the mesh have are taken.
+A name that got messages before it was registered is *reserved*: a hosted user without a token, whose messages wait
+until the name is registered. Only free and reserved names can be registered; the names of the peer's own user, of
+users that a program hosts, and of others in the mesh are taken.
 
-What is kept of an account is one row, committed with its user's key: the hash of its token, and a word for its state.
-Where there is no token the hash is of bytes nobody has. A hosted user without such a row is a program's own.
+An account is stored as one row, committed with its user's key: the hash of its token and a word for its state.
+Without a token the hash is of random bytes. A hosted user without such a row belongs to a program.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from p2pchat import validate_name as valid
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.settings import WebSettings
 
-# The word kept with an account's hash.
-REGISTERED = ""  # the hash is of its token
-NAMED = "named"  # registered by a trusted caller on this machine, who needs no token
-REVOKED = "revoked"  # it had a token
-RESERVED = "reserved:"  # and then the key (hex) of the account that wrote to it first; "" where that is not known
+# The word stored with the hash of an account.
+REGISTERED = ""  # has a token
+NAMED = "named"  # registered by a trusted caller on this machine, without a token
+REVOKED = "revoked"  # its token was revoked
+RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to it first, or ""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,8 +34,8 @@ class Account:
     """One user of this gateway.
 
     Attributes:
-        sessions: How many are open now; the hub counts.
-        listed: The name it is found by, case folded; find() looks whether it is still called so.
+        sessions: Open sessions, counted by the hub.
+        listed: The case-folded name it is indexed by; find() checks that the name is still current.
     """
 
     user: HostedUser = field(repr=False)
@@ -50,37 +50,37 @@ class Account:
 
     @property
     def key(self) -> str:
-        """The user's id in hex, as inside."""
+        """The user's id in hex, as used inside."""
         return self.user.key
 
     @property
     def id(self) -> str:
-        """The user's id as people see it (base32)."""
+        """The user's id in base32, as shown to people."""
         return self.user.me.id
 
     @property
     def reserved(self) -> bool:
-        """Whether nobody has registered it yet."""
+        """Whether it is not registered yet."""
         return self.word.startswith(RESERVED)
 
     @property
     def state(self) -> str:
-        """registered, reserved, or revoked: registered, and without a token now."""
+        """registered, reserved or revoked (registered, but its token was revoked)."""
         return "reserved" if self.reserved else "revoked" if self.word == REVOKED else "registered"
 
 
 class AccountNameTaken(WebError):
-    """Somebody has this name."""
+    """The name belongs to another user."""
 
     def __init__(self, name: str) -> None:
         super().__init__(409, "name_taken", f"the name {name!a} is taken: choose another")
 
 
 class Accounts:
-    """All accounts of one gateway. They are read when the first is asked for, or by load().
+    """All accounts of one gateway, read from storage by load() or when the first is needed.
 
     Attributes:
-        changed: Called with an account and what became of it: registered, reserved, token, revoked.
+        on_change: Called with an account and its change: registered, reserved, token, revoked.
     """
 
     def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
@@ -90,14 +90,14 @@ class Accounts:
         self._by_hash: dict[bytes, Account] = {}
         self._by_key: dict[str, Account] = {}
         self._reserved_by: Counter[str] = Counter()
-        self._turn = asyncio.Lock()  # one account is changed at a time: a name is never given twice
+        self._lock = asyncio.Lock()  # one change at a time, so that no name is given twice
         self._loaded = False
-        self.changed: Callable[[Account, str], None] = lambda account, change: None
+        self.on_change: Callable[[Account, str], None] = lambda account, change: None
 
     async def load(self) -> None:
-        """Read what is kept; nothing happens when that was done. Raises StorageError, PeerClosed."""
+        """Read the accounts from storage, once. Raises StorageError, PeerClosed."""
         if not self._loaded:
-            async with self._turn:
+            async with self._lock:
                 await self._load()
 
     async def _load(self) -> None:
@@ -109,190 +109,190 @@ class Accounts:
                 self._add(Account(user, hash, word))
         self._loaded = True
 
-    # ------------------------------------------------------------------ looking
+    # ---- queries
 
     async def by_token(self, token: str) -> Account | None:
-        """Return whose token this is; None: nobody's."""
+        """Return the account of a token, or None."""
         await self.load()
         account = self._by_hash.get(hash_of(token))
         return account if account is not None and account.word == REGISTERED else None
 
     def find(self, name: str) -> Account | None:
-        """Return the account of this name, registered or reserved; None when there is none."""
+        """Return the account of a name, registered or reserved, or None."""
         account = self._by_name.get(name.casefold())
         return account if account is not None and account.name.casefold() == name.casefold() else None
 
     def of(self, key: str) -> Account | None:
-        """Return the account of the user with this key (hex); None when that is nobody of this gateway."""
+        """Return the account of the user with this key (hex), or None."""
         return self._by_key.get(key)
 
     def list(self) -> list[Account]:
         """Return all accounts, by name."""
         return sorted(self._by_key.values(), key=lambda account: account.name.casefold())
 
-    # ------------------------------------------------------------------ changing
+    # ---- changes
 
     async def register(self, name: str) -> tuple[Account, str]:
-        """Make an account, or claim a reserved name; returns it with its token, which is nowhere else.
+        """Register a new or reserved name; return the account and its token, which is not stored.
 
         Raises:
-            NameTaken: Somebody has this name. ValueError: It is no name. WebError: There is no room for more.
-            StorageError: It could not be kept.
+            AccountNameTaken: The name is taken. ValueError: It is no valid name. WebError: There are too many accounts.
+            StorageError: It could not be stored.
         """
         name, token = valid(name), new_token()
-        async with self._turn:
+        async with self._lock:
             await self._load()
             account = self.find(name)
             if account is not None and not account.reserved:
                 raise AccountNameTaken(name)
-            account = await self._keep(account, name, hash_of(token), REGISTERED)
-        self.changed(account, "registered")
+            account = await self._store(account, name, hash_of(token), REGISTERED)
+        self.on_change(account, "registered")
         return account, token
 
     async def trusted(self, name: str) -> Account:
-        """Return the account of a caller on this machine who carries no token and says to be `name`.
+        """Return the account of a caller on this machine that has no token and calls itself `name`.
 
-        It is made when nobody has it. Only to be called where `trust_loopback` holds for the caller.
-        Raises as register, and Forbidden when its token was revoked.
+        A free name is registered. To be called only if `trust_loopback` applies to the caller.
+        Raises as register, and Forbidden if the token of the account was revoked.
         """
         await self.load()
         account = self.find(name)
         if account is None or account.reserved:
-            account = await self._name(valid(name))
+            account = await self._register_trusted(valid(name))
         if account.word == REVOKED:
             raise Forbidden("this account was revoked", "revoked")
         return account
 
-    async def _name(self, name: str) -> Account:
-        async with self._turn:
+    async def _register_trusted(self, name: str) -> Account:
+        async with self._lock:
             account = self.find(name)
             if account is not None and not account.reserved:
-                return account  # two came at once
-            account = await self._keep(account, name, nobodys(), NAMED)
-        self.changed(account, "registered")
+                return account  # of two concurrent calls this is the second
+            account = await self._store(account, name, random_hash(), NAMED)
+        self.on_change(account, "registered")
         return account
 
     async def reserve(self, name: str, by: Account | None = None) -> Account:
-        """Return the account of a name, reserved when nobody has it: what is written to it waits there.
+        """Return the account of a name; a free name is reserved, and messages to it wait there.
 
         Args:
-            by: Who writes: one account may reserve max_reserved_by_account names.
+            by: The account that writes to it; each may reserve max_reserved_by_account names.
         Raises:
-            NameTaken: Somebody beyond this gateway has it. ValueError: It is no name.
-            Forbidden: This account has reserved enough. WebError: There is no room for more. StorageError.
+            AccountNameTaken: A user elsewhere in the mesh has it. ValueError: It is no valid name.
+            Forbidden: This account has reserved too many. WebError: There are too many accounts. StorageError.
         """
         await self.load()
         account = self.find(name)
         if account is not None:
             return account
         key = "" if by is None else by.key
-        async with self._turn:
+        async with self._lock:
             name = valid(name)
             account = self.find(name)
             if account is not None:
                 return account
             if by is not None and self._reserved_by[key] >= self._settings.max_reserved_by_account:
-                raise Forbidden("you have written to as many unknown names as one account may", "reserved")
-            account = await self._keep(None, name, nobodys(), RESERVED + key)
-        self.changed(account, "reserved")
+                raise Forbidden("you have written to too many unknown names", "reserved")
+            account = await self._store(None, name, random_hash(), RESERVED + key)
+        self.on_change(account, "reserved")
         return account
 
     async def new_token(self, name: str) -> tuple[Account, str]:
-        """Give an account another token, and make it when there is none; the former token ends.
+        """Give an account a new token, which replaces the old one; a free name is registered.
 
-        Also a user that a program hosts gets one: that is for whoever has this peer's directory to say.
+        A user that a program hosts can get one too, since the caller has access to this peer's directory.
         Raises as register.
         """
         token = new_token()
-        async with self._turn:
+        async with self._lock:
             await self._load()
             account = self.find(name)
-            account = await self._keep(account, valid(name), hash_of(token), REGISTERED, also_a_programs=True)
-        self.changed(account, "token")
+            account = await self._store(account, valid(name), hash_of(token), REGISTERED, allow_hosted=True)
+        self.on_change(account, "token")
         return account, token
 
     async def revoke(self, name: str) -> Account | None:
-        """End the token of an account; what was written to it stays and waits for `p2pchat web token NAME`.
+        """Revoke the token of an account; its messages stay and wait for `p2pchat web token NAME`.
 
-        Returns None when there is no such account. Raises StorageError.
+        Returns None if there is no such account. Raises StorageError.
         """
-        async with self._turn:
+        async with self._lock:
             await self._load()
             account = self.find(name)
             if account is None:
                 return None
-            await self._keep(account, account.name, nobodys(), REVOKED)
-        self.changed(account, "revoked")
+            await self._store(account, account.name, random_hash(), REVOKED)
+        self.on_change(account, "revoked")
         return account
 
-    def renamed(self, key: str) -> None:
-        """A user has taken another name; nothing happens when that is nobody of this gateway."""
+    def on_rename(self, key: str) -> None:
+        """Index a renamed user by its new name, if it has an account."""
         account = self._by_key.get(key)
         if account is not None:
-            self._list(account)
+            self._index(account)
 
-    # ------------------------------------------------------------------ inside
+    # ---- internals
 
-    async def _keep(
-        self, account: Account | None, name: str, hash: bytes, word: str, *, also_a_programs: bool = False
+    async def _store(
+        self, account: Account | None, name: str, hash: bytes, word: str, *, allow_hosted: bool = False
     ) -> Account:
-        """Have this be what is kept of an account, which is made where there is none; on disk when it returns."""
+        """Store an account, which is made if it is None; on disk when this returns."""
         if account is not None:
             await self._peer.set_tokens(account.user, {hash: word})
-            self._forget(account)
+            self._unindex(account)
             account.hash, account.word = hash, word
             return self._add(account)
         if len(self._by_key) >= self._settings.max_accounts:
-            raise WebError(503, "full", "there are as many accounts here as there may be")
-        self._check_free(name, also_a_programs=also_a_programs)
+            raise WebError(503, "full", "this gateway has no room for more accounts")
+        self._check_free(name, allow_hosted=allow_hosted)
         try:
             user = await self._peer.host(name, tokens={hash: word})
-        except NameTaken:  # one that looks like it is hosted here
+        except NameTaken:  # a similar name is hosted here
             raise AccountNameTaken(name) from None
         except (StorageError, PeerClosed):
             raise
-        except P2PChatError as error:  # the peer hosts no more
+        except P2PChatError as error:  # the peer hosts no more users
             raise WebError(503, "full", str(error)) from None
         return self._add(Account(user, hash, word))
 
-    def _check_free(self, name: str, *, also_a_programs: bool) -> None:
-        """Raise NameTaken when anybody has this name, as far as is known here; a program's user may be meant."""
+    def _check_free(self, name: str, *, allow_hosted: bool) -> None:
+        """Raise AccountNameTaken if a known user has this name, other than a hosted one where that is allowed."""
         try:
             found = self._peer.user(name)
         except UnknownName:
             return
         except AmbiguousName:
             raise AccountNameTaken(name) from None
-        if not (also_a_programs and any(user.key == found.key for user in self._peer.hosted)):
+        if not (allow_hosted and any(user.key == found.key for user in self._peer.hosted)):
             raise AccountNameTaken(name)
 
     def _add(self, account: Account) -> Account:
-        self._list(account)
+        self._index(account)
         self._by_hash[account.hash] = self._by_key[account.key] = account
         if account.reserved:
             self._reserved_by[account.word.removeprefix(RESERVED)] += 1
         return account
 
-    def _list(self, account: Account) -> None:
-        """Have an account be found by its name, and no more by the one before."""
+    def _index(self, account: Account) -> None:
+        """Index an account by its current name only."""
         if self._by_name.get(account.listed) is account:
             del self._by_name[account.listed]
         account.listed = account.name.casefold()
         self._by_name[account.listed] = account
 
-    def _forget(self, account: Account) -> None:
+    def _unindex(self, account: Account) -> None:
         del self._by_hash[account.hash]
         if account.reserved:
             self._reserved_by[account.word.removeprefix(RESERVED)] -= 1
 
 
-def nobodys() -> bytes:
-    """Return a hash of no token."""
+def random_hash() -> bytes:
+    """Return the hash of an account without a token."""
     return secrets.token_bytes(32)
 
 
 async def open_accounts(peer: TCPPeer) -> Accounts:
-    """Return the accounts kept on a peer where no gateway runs. Raises StorageError."""
+    """Return the accounts of a peer on which no gateway runs. Raises StorageError."""
     accounts = Accounts(peer, WebSettings())
     await accounts.load()
     return accounts
@@ -300,23 +300,20 @@ async def open_accounts(peer: TCPPeer) -> Accounts:
 
 # ---- tokens
 #
-# Tokens: 256 random bits that are an account to whoever has them. Kept is only what tells one when it comes again.
-#
-# A hash without salt or stretching is enough for what nobody can guess, and it is looked up as it is: how long the
-# look-up of a hash takes tells nothing about the token.
-
+# A token is 256 random bits; anyone who has it has the account. Only its hash is stored. No salt or stretching is
+# needed, since nobody can guess a token, and the time a look-up of its hash takes reveals nothing about it.
 
 _BYTES = 32
-_MOST_CHARACTERS = 128  # a longer one is none of ours and is not hashed
+_MAX_CHARACTERS = 128  # a longer token is not ours and is not hashed
 
 
 def new_token() -> str:
-    """Return a fresh token, 43 characters that can stand in an address or a header."""
+    """Return a new token of 43 characters that are valid in URLs and headers."""
     return secrets.token_urlsafe(_BYTES)
 
 
 def hash_of(token: str) -> bytes:
-    """Return what is kept of a token, 32 bytes; b"" for what cannot be one."""
-    if not token or len(token) > _MOST_CHARACTERS or not token.isascii():
+    """Return the hash of a token, 32 bytes; b"" for a text that cannot be a token."""
+    if not token or len(token) > _MAX_CHARACTERS or not token.isascii():
         return b""
     return hashlib.blake2b(token.encode("ascii"), digest_size=32, person=b"p2pchat/web").digest()

@@ -1,4 +1,4 @@
-"""create_app: the web application of a running peer, put together from its parts; each part has a file of its own."""
+"""The web application of a running peer, assembled from its interfaces."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from p2pchat.web.settings import WebSettings
 
 
 def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
-    """Return the web application of a peer, to be run or mounted in one's own.
+    """Return the web application of a peer, to be run or mounted in another one.
 
     Args:
-        peer: A started peer, in the loop that will run the application. It is not closed with it.
-        settings: Who may come in, and the limits.
+        peer: A started peer, in the loop that will run the application. The application does not close it.
+        settings: Access rules and limits.
     Returns:
         An application that needs no lifespan; `app.state.gateway` is its Gateway.
     Raises:
-        PeerClosed: The peer does not run.
+        PeerClosed: The peer is not running.
     """
     settings = settings or WebSettings()
-    peer.me  # noqa: B018 (raises when it has not started)
+    peer.me  # noqa: B018 (raises if it has not started)
     app = FastAPI(
         title="p2pchat",
         version=__version__,
@@ -35,8 +35,8 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
     )
     app.state.gateway = gateway = Gateway(peer, settings)
     auth.install(app)
-    for part in (rest, chat_socket, event_socket):
-        app.include_router(part.router)
+    for interface in (rest, chat_socket, event_socket):
+        app.include_router(interface.router)
     socketio.mount(app, gateway)
     app.include_router(page.router)  # last: it answers at "/"
     app.add_middleware(SecurityMiddleware, gateway=gateway)

@@ -1,7 +1,9 @@
-"""Who calls: the account of a token, or on this machine, where that is trusted, whoever the caller says.
+"""Authentication: by token, or by name for callers on this machine where they are trusted.
 
-HTTP carries the token as `Authorization: Bearer`; a browser's WebSocket cannot, and sends `{"token"}` as its first
-frame. Who carries a token is that account and no other, trusted or not.
+HTTP requests carry the token as `Authorization: Bearer`. A browser cannot set headers on a WebSocket, so its first
+frame is `{"token": TOKEN}`. Where callers on this machine are trusted, one without a token gives a name: in the URL
+(`?user=ada`) or as the first frame of a WebSocket, `{"user": "ada"}` or just the name. A caller with a token is
+always that account.
 """
 
 from __future__ import annotations
@@ -27,18 +29,23 @@ from p2pchat.web.origins import parse_host
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.send_queue import as_frame, read_object
 
-NAME_PARAMETERS = ("as", "user", "username", "name")  # where a trusted caller may say who it is; clients differ
-CALLER = "p2pchat.account"  # in the scope of a request: whose it is, once that is known
+NAME_PARAMETERS = (
+    "as",
+    "user",
+    "username",
+    "name",
+)  # where a trusted caller gives its name; clients differ
+CALLER = "p2pchat.account"  # key in the scope of a request: its account, once known
 _FORWARDED = ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip")
 
 
 def address_of(connection: HTTPConnection) -> str:
-    """Return the address of a caller; "" when it is not known."""
+    """Return the address of a caller; "" if unknown."""
     return connection.client.host if connection.client else ""
 
 
 def is_on_loopback(connection: HTTPConnection) -> bool:
-    """Whether a caller is a program on this machine that asked for this machine: nothing that came through a proxy."""
+    """Return whether a caller is on this machine, asked for it by a loopback address, and came through no proxy."""
     if _is_forwarded(connection) or not _asks_for_loopback(connection):
         return False
     try:
@@ -62,20 +69,20 @@ def _asks_for_loopback(connection: HTTPConnection) -> bool:
 
 
 def may_name_itself(connection: HTTPConnection) -> bool:
-    """Whether a caller without a token may say who it is: `trust_loopback`, on this machine, no other site's page."""
+    """Return whether a caller may give a name instead of a token: trusted, local, and no page of another site."""
     if connection.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         return False
     return gateway_of(connection).settings.trust_loopback and is_on_loopback(connection)
 
 
 def claimed_name(connection: HTTPConnection) -> str | None:
-    """Return who a caller says in its query to be, None when it does not. To be believed only if may_name_itself."""
+    """Return the name a caller gives in its query, or None. Valid only if may_name_itself()."""
     query = connection.query_params
     return next((query[name] for name in NAME_PARAMETERS if query.get(name)), None)
 
 
 def token_of(connection: HTTPConnection) -> str | None:
-    """Return the token in the header, None when there is no such header. Raises Unauthorized for another scheme."""
+    """Return the token in the header, None without such a header. Raises Unauthorized for another scheme."""
     header = connection.headers.get("authorization")
     if header is None:
         return None
@@ -86,21 +93,21 @@ def token_of(connection: HTTPConnection) -> str | None:
 
 
 async def account_of_token(gateway: Gateway, token: str, address: str) -> Account:
-    """Return whose token this is. Raises Unauthorized, and TooMany when that address guesses too often."""
+    """Return the account of a token. Raises Unauthorized, and TooMany if the address guesses too often."""
     account = await gateway.accounts.by_token(token)
     if account is None:
         gateway.limits.strangers.take(site_of(address))
-        raise Unauthorized("nobody here has this token")
+        raise Unauthorized("unknown token")
     return account
 
 
 async def named_account(connection: HTTPConnection, name: str | None) -> Account:
-    """Return the account of a caller who may carry a token or, where that is trusted, a name of its own choice.
+    """Return the account of a caller, by its token or, where it is trusted, by its name.
 
     Args:
-        name: Who a caller without a token says to be; None: it does not say.
+        name: The name that a caller without a token gives, or None.
     Raises:
-        Unauthorized: Neither. TooMany: More often than that account or address may.
+        Unauthorized: The caller gave neither. TooMany: The account or address exceeds a rate limit.
     """
     gateway, token = gateway_of(connection), token_of(connection)
     if token is not None:
@@ -110,13 +117,13 @@ async def named_account(connection: HTTPConnection, name: str | None) -> Account
     else:
         gateway.limits.strangers.take(site_of(address_of(connection)))
         raise Unauthorized()
-    connection.scope[CALLER] = account  # for the journal
+    connection.scope[CALLER] = account  # for the audit log
     gateway.limits.calls.take(account.key)
     return account
 
 
 async def current_account(connection: HTTPConnection) -> Account:
-    """The dependency of every call that is somebody's; a trusted caller says `?as=NAME`. Raises as named_account."""
+    """Dependency of every call made by an account; a trusted caller sends `?as=NAME`. Raises as named_account."""
     return await named_account(connection, claimed_name(connection))
 
 
@@ -124,28 +131,21 @@ CurrentAccount = Annotated[Account, Depends(current_account)]
 CurrentGateway = Annotated[Gateway, Depends(gateway_of)]
 
 
-# ---- signing
-#
-# Who is behind a WebSocket: found out before anything else is said there.
-#
-# A program sends its token as `Authorization: Bearer`; a browser cannot, and sends `{"token"}` as its first frame.
-# Where callers on this machine are trusted, one without a token says a name: in the address (`?user=ada`), or as its
-# first frame, `{"user": "ada"}` or nothing but the name.
-
+# ---- WebSockets
 
 NOT_SIGNED_IN = 1008  # RFC 6455: policy violation
 
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """An accepted WebSocket's account, and what else stood in its first frame; {} when it needed none."""
+    """The account of an accepted WebSocket, and the other fields of its first frame, {} if it needed none."""
 
     account: Account
     first: dict[str, Any] = field(default_factory=dict, repr=False)
 
 
 async def sign_in(websocket: WebSocket) -> SignIn | None:
-    """Accept a WebSocket and return whose it is; None: it was told why not, and is closed."""
+    """Accept a WebSocket and return its account; None if it was refused and closed."""
     try:
         name = claimed_name(websocket)
         if token_of(websocket) is not None or (name and may_name_itself(websocket)):
@@ -156,7 +156,7 @@ async def sign_in(websocket: WebSocket) -> SignIn | None:
         return await _by_first_frame(websocket)
     except WebSocketDisconnect:
         return None
-    except Exception as error:  # what is none of ours is raised again by _refuse()
+    except Exception as error:  # _refuse() raises unexpected errors again
         await _refuse(websocket, error)
         return None
 
@@ -167,7 +167,7 @@ async def _by_first_frame(websocket: WebSocket) -> SignIn:
         async with asyncio.timeout(gateway.settings.token_timeout):
             text = await _first_text(websocket)
     except TimeoutError:
-        raise Unauthorized('who is it? Send {"token": TOKEN} first, in time') from None
+        raise Unauthorized('missing token: send {"token": TOKEN} first, in time') from None
     said = read_object(text)
     first = {} if said is None else said
     if isinstance(token := first.pop("token", None), str):
@@ -177,7 +177,7 @@ async def _by_first_frame(websocket: WebSocket) -> SignIn:
     name = text if said is None else next((first[word] for word in NAME_PARAMETERS if word in first), None)
     if not (isinstance(name, str) and may_name_itself(websocket)):
         gateway.limits.strangers.take(site_of(address_of(websocket)))
-        raise Unauthorized('who is it? Send {"token": TOKEN} first')
+        raise Unauthorized('missing token: send {"token": TOKEN} first')
     return SignIn(await named_account(websocket, name.strip()), first)
 
 
@@ -192,7 +192,7 @@ async def _first_text(websocket: WebSocket) -> str:
 
 
 async def _refuse(websocket: WebSocket, error: Exception) -> None:
-    """Say why not: as an HTTP answer while it is one, otherwise as a frame and a close."""
+    """Send the error: as an HTTP answer before the upgrade, otherwise as a frame and a close."""
     problem = gateway_of(websocket).metrics.problem(error)
     try:
         if websocket.application_state is WebSocketState.CONNECTING:
@@ -200,27 +200,24 @@ async def _refuse(websocket: WebSocket, error: Exception) -> None:
         else:
             await websocket.send(as_frame(problem.to_json()))
             await websocket.close(NOT_SIGNED_IN, problem.code)
-    except (RuntimeError, WebSocketDisconnect):  # it has gone already, or this server knows no such answer
+    except (RuntimeError, WebSocketDisconnect):  # the client is gone, or the server does not support such answers
         pass
 
 
-# ---- answers
-#
-# Errors as HTTP answers: one shape for all of them, FastAPI's own included.
-
+# ---- HTTP answers
 
 _WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
 
 
 def answer(problem: Problem) -> JSONResponse:
-    """Return a problem as an HTTP answer."""
+    """Return an error as an HTTP answer."""
     return JSONResponse(problem.to_json(), problem.status, dict(problem.headers))
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of an application told in this shape."""
+    """Answer every error of an application in this form, FastAPI's own included."""
 
-    def told(request: Request, problem: Problem) -> JSONResponse:
+    def respond(request: Request, problem: Problem) -> JSONResponse:
         gateway_of(request).metrics.refuse(problem.code)
         return answer(problem)
 
@@ -230,11 +227,11 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         code = _WORDS.get(error.status_code, "failed")
-        return told(request, Problem(error.status_code, code, str(error.detail), error.headers or {}))
+        return respond(request, Problem(error.status_code, code, str(error.detail), error.headers or {}))
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return told(request, Problem(422, "malformed", "; ".join(_sentence(each) for each in error.errors()[:5])))
+        return respond(request, Problem(422, "malformed", "; ".join(_sentence(each) for each in error.errors()[:5])))
 
     for kind in (WebError, P2PChatError, ValueError):
         app.add_exception_handler(kind, ours)
@@ -243,6 +240,6 @@ def install(app: FastAPI) -> None:
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    """Which field, and what is wrong with it; never what was sent there, which may be a text or a token."""
+    """Return which field is wrong and why, never its value, which may be a text or a token."""
     where = ".".join(str(part) for part in error.get("loc", ()) if part not in ("body", "query"))
     return f"{where}: {error.get('msg', '')}" if where else str(error.get("msg", ""))

@@ -1,6 +1,6 @@
-"""What a caller is told when something cannot be done: one shape, `{"status":"error","code","text"}`, one place.
+"""Errors as callers get them: `{"status":"error","code","text"}`, whatever the interface.
 
-`code` is a stable word, `text` for people. What the library raises is translated here, once.
+`code` is a stable word, `text` is for people. Errors of the library are translated here, once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from p2pchat import AmbiguousName, NameTaken, P2PChatError, PeerClosed, StorageE
 
 
 class WebError(Exception):
-    """Something asked for is not done: an HTTP status, a stable word, a sentence for people."""
+    """A refused request: an HTTP status, a stable word and a sentence for people."""
 
     def __init__(self, status: int, code: str, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
@@ -23,31 +23,31 @@ class WebError(Exception):
 
 
 class Unauthorized(WebError):
-    """Nobody here has this token, or there is none."""
+    """The token is unknown or missing."""
 
-    def __init__(self, text: str = "who is it? Send a token: Authorization: Bearer TOKEN") -> None:
+    def __init__(self, text: str = "missing token: send Authorization: Bearer TOKEN") -> None:
         super().__init__(401, "unauthorized", text, {"WWW-Authenticate": "Bearer"})
 
 
 class Forbidden(WebError):
-    """It is known who asks, and that one may not."""
+    """The caller is known and not allowed to do this."""
 
     def __init__(self, text: str, code: str = "forbidden") -> None:
         super().__init__(403, code, text)
 
 
 class TooMany(WebError):
-    """More often than allowed; `wait` are the seconds after which it works again."""
+    """A rate limit was exceeded; `wait` is the number of seconds until the request will work."""
 
     def __init__(self, wait: float) -> None:
         seconds = max(1, round(wait + 0.5))
-        super().__init__(429, "too_many", f"too many at once: try again in {seconds} s", {"Retry-After": str(seconds)})
+        super().__init__(429, "too_many", f"too many requests: try again in {seconds} s", {"Retry-After": str(seconds)})
         self.wait = wait
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a caller is told, whatever the transport."""
+    """An error as a caller gets it, whatever the interface."""
 
     status: int
     code: str
@@ -55,13 +55,13 @@ class Problem:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self, ref: object = None) -> dict[str, Any]:
-        """Return the object to send; `ref` is the caller's own word, given back when there was one."""
-        told = {"status": "error", "code": self.code, "text": self.text}
-        return told if ref is None else {**told, "ref": ref}
+        """Return the object to send; `ref` is returned to the caller if it gave one."""
+        found = {"status": "error", "code": self.code, "text": self.text}
+        return found if ref is None else {**found, "ref": ref}
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what a caller is told of an error; raises it again when it is none of ours, which is a bug to be seen."""
+    """Return an error as the caller gets it. Raises an unexpected error again, since that is a defect."""
     text = str(error)
     match error:
         case WebError():

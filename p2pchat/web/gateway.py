@@ -1,4 +1,4 @@
-"""Gateway: what all parts of one web application share: the peer, its accounts, the hub, limits and rates."""
+"""Gateway: what the parts of one web application share: peer, accounts, hub, limits and metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from p2pchat.web.settings import WebSettings
 
 
 class Gateway:
-    """One gateway; `app.state.gateway` of what create_app returns."""
+    """One gateway: `app.state.gateway` of an application made by create_app."""
 
     def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
         self.peer = peer
@@ -22,48 +22,47 @@ class Gateway:
         self.audit_log = AuditLog()
         self.accounts = Accounts(peer, settings)
         self.hub = Hub(peer, settings, self.audit_log)
-        self.accounts.changed = self._changed
         self.limits = RateLimits(settings)
         self.idempotency = IdempotencyCache()
         self.health = HealthCheck(peer, settings)
         self.metrics = Metrics(peer, self.accounts, self.hub, self.health)
-        self.hub.renamed = self.accounts.renamed
-        self.begun = False
+        self.accounts.on_change = self._on_account_change
+        self.hub.on_rename = self.accounts.on_rename
+        self.started = False
 
-    async def begin(self) -> None:
-        """Read what is kept of accounts, and begin to tell sessions. Done by itself when the first caller comes.
+    async def start(self) -> None:
+        """Load the accounts and start delivering events. Called when the first request comes.
 
         Raises:
-            StorageError, PeerClosed: It can not be read now.
+            StorageError, PeerClosed: The accounts cannot be read now.
         """
         await self.accounts.load()
-        self.hub.begin()
-        self.begun = True
-
-    def _changed(self, account: Account, change: str) -> None:
-        """An account was registered, reserved, given a token or revoked."""
-        self.audit_log.tell("account", change=change, user=account.name, user_id=account.id)
-        if change in ("token", "revoked"):  # what was opened with the former token ends with it
-            self.hub.end_all_of(account, "revoked")
-
-    def audit_pending(self, talk: Conversation, id: str) -> None:
-        """Tell whoever operates this of a direct message that waits: whom it is for has nothing open here."""
-        other = None if talk.user is None else self.accounts.of(talk.user.key)
-        if other is not None and not self.hub.sessions_of(other):
-            self.audit_log.tell("waiting", user=other.name, user_id=other.id, id=id)
-
-    def audit_handed_over(self, account: Account, kind: str, count: int) -> None:
-        """Tell whoever operates this how much of what waited an account was handed."""
-        if count:
-            self.audit_log.tell("handed", kind=kind, user=account.name, user_id=account.id, count=count)
+        self.hub.start()
+        self.started = True
 
     async def aclose(self) -> None:
-        """End all sessions; the peer goes on. To be called before the server stops, so that clients come back soon."""
+        """End all sessions; the peer keeps running. Call it before the server stops, so that clients reconnect soon."""
         await self.hub.aclose()
         await self.health.aclose()
 
+    def _on_account_change(self, account: Account, change: str) -> None:
+        self.audit_log.record("account", change=change, user=account.name, user_id=account.id)
+        if change in ("token", "revoked"):  # sessions opened with the old token end with it
+            self.hub.end_sessions_of(account, "revoked")
+
+    def audit_pending(self, talk: Conversation, id: str) -> None:
+        """Log a direct message that waits because its receiver has no session here."""
+        other = None if talk.user is None else self.accounts.of(talk.user.key)
+        if other is not None and not self.hub.sessions_of(other):
+            self.audit_log.record("waiting", user=other.name, user_id=other.id, id=id)
+
+    def audit_handed_over(self, account: Account, kind: str, count: int) -> None:
+        """Log how many waiting messages an account was sent."""
+        if count:
+            self.audit_log.record("handed", kind=kind, user=account.name, user_id=account.id, count=count)
+
 
 def gateway_of(connection: HTTPConnection) -> Gateway:
-    """Return the gateway that a request or WebSocket came to; also as a dependency."""
+    """Return the gateway of a request or WebSocket; also a FastAPI dependency."""
     gateway: Gateway = connection.app.state.gateway
     return gateway

@@ -1,7 +1,7 @@
-"""Said twice, written once: a client that got no answer says it again with the same key and gets the first answer.
+"""Idempotency keys: a request repeated with the same key is carried out once and gets the first result.
 
-Kept in memory, for a while and for so many: who asks again after a restart of the gateway finds out by what it is told
-since (`?since=`), or writes it twice.
+Results are kept in memory, for a limited time and number. After a restart of the gateway a client that repeats a
+request finds out by `?since=` whether its message was written, or writes it twice.
 """
 
 from __future__ import annotations
@@ -17,111 +17,108 @@ from p2pchat import PeerClosed
 from p2pchat.web.errors import WebError
 
 T = TypeVar("T")
-_MOST = 8192  # keys; some 2 MiB
-_MOST_OF_ACCOUNT = 512  # then its own oldest goes: nobody who says much has others write twice
-_FOR = 15 * 60.0  # seconds, longer than anybody tries again
+_MAX_KEYS = 8192  # some 2 MiB
+_MAX_KEYS_OF_ACCOUNT = 512  # beyond it the account's own oldest key goes, so that none evicts the keys of others
+_KEPT_FOR = 15 * 60.0  # seconds, longer than any client retries
 
 
 class KeyReused(WebError):
-    """This key stood for something else."""
+    """The key was used for another request."""
 
     def __init__(self) -> None:
-        super().__init__(422, "key_reused", "this key was used for another message: each has a key of its own")
+        super().__init__(422, "key_reused", "this key was used for another message: each needs a key of its own")
 
 
 @dataclass(frozen=True, slots=True)
 class _CachedRequest:
-    """What was asked for with a key, when, and what became of it."""
+    """A request made with a key: its time, its content, and its result."""
 
     at: float
-    what: object
-    made: asyncio.Future[Any]
+    content: object
+    result: asyncio.Future[Any]
 
 
 class IdempotencyCache:
-    """What was asked for with a key, by account and key."""
+    """Requests by account and key."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        self._of: OrderedDict[str, OrderedDict[str, _CachedRequest]] = OrderedDict()  # by account, latest last
+        self._by_account: OrderedDict[str, OrderedDict[str, _CachedRequest]] = OrderedDict()  # last active last
         self._count = 0
 
-    async def run_detached(self, account: str, key: str, what: object, make: Callable[[], Awaitable[T]]) -> T:
-        """Return what `make` makes, or made when it was asked for with this key; "" is no key.
-
-        Who is cancelled goes away alone: what was begun goes on, for what was written stays, and is the answer of
-        all who ask with this key.
-
-        Args:
-            what: Compared with what it was before.
-        Raises:
-            OtherRequest: That was something else. And as `make`, also for who asked meanwhile: what failed may be
-                tried again.
-        """
-        doing = self.run(account, key, what, make)
+    async def run_detached(self, account: str, key: str, content: object, make: Callable[[], Awaitable[T]]) -> T:
+        """As run, but the work goes on if the caller is cancelled, since its result serves all calls with this key."""
+        running = self.run(account, key, content, make)
         if not key:
-            return await doing
-        task = asyncio.ensure_future(doing)
-        task.add_done_callback(_hear)
-        await asyncio.wait([task])  # which cancels nothing
+            return await running
+        task = asyncio.ensure_future(running)
+        task.add_done_callback(_consume_exception)
+        await asyncio.wait([task])  # does not cancel the task
         return task.result()
 
-    async def run(self, account: str, key: str, what: object, make: Callable[[], Awaitable[T]]) -> T:
-        """As do, begun before this returns to the loop, so in the order of the calls; for tasks that nobody cancels.
+    async def run(self, account: str, key: str, content: object, make: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of `make`, which is called once for each key; the key "" always calls it.
 
+        The work starts before this coroutine first suspends, so it starts in the order of the calls. A failed request
+        may be repeated.
+
+        Args:
+            content: Compared with the content of the first request with this key.
         Raises:
-            PeerClosed: The task that had begun it was cancelled all the same, as all are when the gateway stops.
+            KeyReused: The first request had another content.
+            PeerClosed: The call that started the work was cancelled, as all are when the gateway stops.
+            Exception: As `make`, also for calls that waited for the same result.
         """
         if not key:
             return await make()
-        asked = self._asked_by(account)
-        known = asked.get(key)
+        requests = self._requests_of(account)
+        known = requests.get(key)
         if known is not None:
-            if known.what != what:
+            if known.content != content:
                 raise KeyReused
-            made: T = await asyncio.shield(known.made)
-            return made
-        here = asked[key] = _CachedRequest(self._clock(), what, asyncio.get_running_loop().create_future())
+            result: T = await asyncio.shield(known.result)
+            return result
+        request = requests[key] = _CachedRequest(self._clock(), content, asyncio.get_running_loop().create_future())
         self._count += 1
-        self._make_room(asked)
+        self._evict(requests)
         try:
-            made = await make()
-        except BaseException as error:  # cancelled as well: who waits for the same must not wait for ever
-            if asked.get(key) is here:
-                del asked[key]
+            result = await make()
+        except BaseException as error:  # cancellation too: other calls must not wait for ever
+            if requests.get(key) is request:
+                del requests[key]
                 self._count -= 1
-            _fail(here.made, error)
+            _fail(request.result, error)
             raise
-        here.made.set_result(made)
-        return made
+        request.result.set_result(result)
+        return result
 
-    def _asked_by(self, account: str) -> OrderedDict[str, _CachedRequest]:
-        """Return what an account has asked for lately."""
-        asked = self._of.setdefault(account, OrderedDict())
-        self._of.move_to_end(account)
-        until = self._clock() - _FOR
-        while asked and next(iter(asked.values())).at < until:
-            asked.popitem(last=False)
+    def _requests_of(self, account: str) -> OrderedDict[str, _CachedRequest]:
+        """Return the recent requests of an account, without expired ones."""
+        requests = self._by_account.setdefault(account, OrderedDict())
+        self._by_account.move_to_end(account)
+        oldest = self._clock() - _KEPT_FOR
+        while requests and next(iter(requests.values())).at < oldest:
+            requests.popitem(last=False)
             self._count -= 1
-        return asked
+        return requests
 
-    def _make_room(self, asked: OrderedDict[str, _CachedRequest]) -> None:
-        if len(asked) > _MOST_OF_ACCOUNT:
-            asked.popitem(last=False)
+    def _evict(self, requests: OrderedDict[str, _CachedRequest]) -> None:
+        if len(requests) > _MAX_KEYS_OF_ACCOUNT:
+            requests.popitem(last=False)
             self._count -= 1
-        while self._count > _MOST and len(self._of) > 1:
-            others = self._of.popitem(last=False)[1]
+        while self._count > _MAX_KEYS and len(self._by_account) > 1:
+            others = self._by_account.popitem(last=False)[1]
             self._count -= len(others)
             others.clear()
 
 
-def _fail(made: asyncio.Future[Any], error: BaseException) -> None:
-    """Whoever waits for the same hears the same; but nobody else has cancelled them."""
-    made.set_exception(error if isinstance(error, Exception) else PeerClosed("this gateway is stopping: try again"))
-    made.exception()  # seen: it need not be that anybody waits
+def _fail(result: asyncio.Future[Any], error: BaseException) -> None:
+    """Pass a failure to the calls that wait for the result; they were not cancelled themselves."""
+    result.set_exception(error if isinstance(error, Exception) else PeerClosed("this gateway is stopping: try again"))
+    result.exception()  # marked as retrieved: perhaps nothing waits
 
 
-def _hear(task: asyncio.Task[Any]) -> None:
-    """What failed when who asked has gone is no error of the loop's."""
+def _consume_exception(task: asyncio.Task[Any]) -> None:
+    """Retrieve the exception so that asyncio does not log it; perhaps no caller is left."""
     if not task.cancelled():
         task.exception()

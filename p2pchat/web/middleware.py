@@ -1,8 +1,8 @@
-"""The door: what every request and upgrade has to pass before anything else looks at it (ASGI, outermost).
+"""Security middleware: checks that every request and upgrade has to pass first (ASGI, outermost).
 
-Refused is what no honest client sends: a path that means different things to different programs, two of a header that
-there is one of, a Host that is not ours (origins.py), an Origin of another site, more than fits, a body that does not
-come. A body is taken in here, whole and in time, so that nothing behind waits for a slow one.
+It refuses requests that no honest client sends: a path that programs read differently, a repeated header that may occur
+once, a foreign Host or Origin (origins.py), and headers or bodies that are too large or too slow. A body is read here
+completely, so that nothing behind waits for a slow client.
 """
 
 from __future__ import annotations
@@ -33,45 +33,45 @@ POLICY = (
 SECURITY_HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",  # what frame-ancestors says, for browsers that do not know it
+    "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 _log = logging.getLogger("p2pchat.web")
-_ONE_OF = (b"host", b"origin", b"authorization", b"content-length", b"content-type", b"transfer-encoding")
+_SINGLE_HEADERS = (b"host", b"origin", b"authorization", b"content-length", b"content-type", b"transfer-encoding")
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-# `//`, `.`, `..`, a backslash, and whatever stands for one of these, for a slash or for a control character.
-_TRICK = re.compile(rb"//|/\.\.?(?:/|$)|[\\\x00-\x20\x7f-\xff;]|%(?:2e|2f|5c|[01][0-9a-f]|7f)|%(?![0-9a-f]{2})", re.I)
+# `//`, `.`, `..`, a backslash, and encodings of these, of a slash or of a control character.
+_UNCLEAR = re.compile(rb"//|/\.\.?(?:/|$)|[\\\x00-\x20\x7f-\xff;]|%(?:2e|2f|5c|[01][0-9a-f]|7f)|%(?![0-9a-f]{2})", re.I)
 _TOO_BIG = 1009  # RFC 6455: a message too big to process
 _TRY_AGAIN = 1013
 
 
 class SecurityMiddleware:
-    """Lets in what is meant for this gateway, and puts the security headers on everything that goes out."""
+    """Admit requests meant for this gateway, and add the security headers to all answers."""
 
     def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
         self._app = app
         self._gateway = gateway
         self._settings = gateway.settings
-        self._places = AllowedOrigins(gateway.settings.origins)
+        self._origins = AllowedOrigins(gateway.settings.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        answering = _RecordedSend(scope, send, self._gateway)
+        recorded = _RecordedSend(scope, send, self._gateway)
         if scope["type"] == "http":
-            send = answering
+            send = recorded
         try:
-            self._look_at(scope)
-            if not self._gateway.begun:
-                await self._gateway.begin()
+            self._check(scope)
+            if not self._gateway.started:
+                await self._gateway.start()
             if scope["type"] == "http":
-                receive = await self._body(scope, receive)
+                receive = await self._read_body(scope, receive)
             else:
-                receive = self._frames(receive)
+                receive = self._limit_frames(receive)
         except (WebError, P2PChatError) as error:
             await _refuse(scope, receive, send, self._gateway.metrics.problem(error))
             return
@@ -79,36 +79,30 @@ class SecurityMiddleware:
             return
         try:
             await self._app(scope, receive, send)
-        except Exception:  # a defect is answered like everything else, while that is possible
-            if scope["type"] != "http" or answering.begun:
+        except Exception:  # a defect is answered if no answer has started
+            if scope["type"] != "http" or recorded.started:
                 raise
-            _log.exception("a request to %s ended with an error that is not its own", route_of(scope))
-            await _refuse(scope, receive, send, Problem(500, "failed", "this failed inside: it is logged"))
+            _log.exception("a request to %s failed with an unexpected error", route_of(scope))
+            await _refuse(scope, receive, send, Problem(500, "failed", "internal error; it was logged"))
 
-    # What a request says of itself
-
-    def _look_at(self, scope: Scope) -> None:
+    def _check(self, scope: Scope) -> None:
         connection = HTTPConnection(scope)
         check_path(scope)
         check_headers(scope, self._settings.max_header_bytes)
         scheme = _SCHEMES[scope.get("scheme", "http")]
-        asked = self._places.asked(connection.headers.get("host", ""), scheme, scope.get("server"))
-        if asked is None:
-            raise WebError(
-                421, "host", "no such host here: ask by the address itself, or start the gateway with --origin"
-            )
+        host = self._origins.resolve_host(connection.headers.get("host", ""), scheme, scope.get("server"))
+        if host is None:
+            raise WebError(421, "host", "unknown host: use the address itself, or start the gateway with --origin")
         origin = connection.headers.get("origin")
-        if origin is not None and not self._places.comes_from_here(origin, asked, scheme):
-            raise WebError(403, "origin", "a page of another site may not ask here")
-        if origin is None and _is_of_another_site(connection):
-            raise WebError(403, "origin", "a page of another site may not ask here")
+        if origin is not None and not self._origins.allows(origin, host, scheme):
+            raise WebError(403, "origin", "requests from pages of other sites are not allowed")
+        if origin is None and _is_cross_site(connection):
+            raise WebError(403, "origin", "requests from pages of other sites are not allowed")
         if not is_on_loopback(connection):
             self._gateway.limits.addresses.take(site_of(address_of(connection)))
 
-    # What comes with it
-
-    async def _body(self, scope: Scope, receive: Receive) -> Receive:
-        """Take in the body, and return what gives it to the application as one piece."""
+    async def _read_body(self, scope: Scope, receive: Receive) -> Receive:
+        """Read the body; return a `receive` that passes it to the application in one piece."""
         headers = dict(scope["headers"])
         announced, most = headers.get(b"content-length"), self._settings.max_body_bytes
         if announced is None and b"transfer-encoding" not in headers:
@@ -129,10 +123,10 @@ class SecurityMiddleware:
                         raise _too_large(most)
         except TimeoutError:
             raise WebError(408, "slow", "the body took too long", {"Connection": "close"}) from None
-        return _given(bytes(body), receive)
+        return _receive_body(bytes(body), receive)
 
-    def _frames(self, receive: Receive) -> Receive:
-        """Return what ends a WebSocket at a frame above the limit, whatever server runs us."""
+    def _limit_frames(self, receive: Receive) -> Receive:
+        """Return a `receive` that ends a WebSocket at a frame above the limit, whatever the server does."""
         most = self._settings.max_body_bytes
 
         async def receive_limited() -> Message:
@@ -148,30 +142,30 @@ class SecurityMiddleware:
 
 
 class _ClientGone(Exception):
-    """Whoever asked has gone before all of it was here."""
+    """The client left before its request was complete."""
 
 
 def check_path(scope: MutableMapping[str, Any]) -> None:
-    """Refuse a path that not everybody reads the same way. Raises WebError."""
+    """Refuse a path that programs may read differently. Raises WebError."""
     raw = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
-    if not raw.startswith(b"/") or _TRICK.search(raw):  # "http://other/", "*", "/a/../b", "/a%2fb"
-        raise WebError(400, "path", "no path that could be meant")
+    if not raw.startswith(b"/") or _UNCLEAR.search(raw):  # "http://other/", "*", "/a/../b", "/a%2fb"
+        raise WebError(400, "path", "ambiguous path")
 
 
 def check_headers(scope: MutableMapping[str, Any], max_bytes: int) -> None:
-    """Refuse two of a header there is one of, and more than fits. Raises WebError."""
+    """Refuse repeated headers that may occur once, and headers that are too long. Raises WebError."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     if sum(len(name) + len(value) + 4 for name, value in headers) > max_bytes:
-        raise WebError(431, "headers", f"all headers together have more than {max_bytes} bytes")
+        raise WebError(431, "headers", f"the headers have more than {max_bytes} bytes")
     names = [name for name, _ in headers]
-    if any(names.count(name) > 1 for name in _ONE_OF):
-        raise WebError(400, "headers", "two of a header there is one of")
+    if any(names.count(name) > 1 for name in _SINGLE_HEADERS):
+        raise WebError(400, "headers", "a header is repeated that may occur once")
     if b"host" not in names:
-        raise WebError(400, "host", "a request names its host")
+        raise WebError(400, "host", "the Host header is missing")
 
 
-def _is_of_another_site(connection: HTTPConnection) -> bool:
-    """Whether a browser says that another site's page asks, other than by a link somebody followed."""
+def _is_cross_site(connection: HTTPConnection) -> bool:
+    """Return whether a browser reports a request from another site that is not a followed link."""
     headers = connection.headers
     if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
         return False
@@ -183,55 +177,55 @@ def _too_large(most: int) -> WebError:
     return WebError(413, "too_large", f"more than {most} bytes", {"Connection": "close"})
 
 
-def _given(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives this body first."""
+def _receive_body(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that returns this body first."""
     given = False
 
-    async def receive_body() -> Message:
+    async def receive_once() -> Message:
         nonlocal given
         if given:
             return await receive()
         given = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return receive_body
+    return receive_once
 
 
 class _RecordedSend:
-    """A `send` that adds the security headers, has nothing stored that does not say it may be, counts and logs."""
+    """A `send` that adds the security headers, forbids storing unless the answer allows it, counts and logs."""
 
     def __init__(self, scope: Scope, send: Send, gateway: Gateway) -> None:
         self._scope = scope
         self._send = send
         self._gateway = gateway
-        self._since = monotonic()
-        self.begun = False
+        self._started_at = monotonic()
+        self.started = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.begun = True
+            self.started = True
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
-            self._note(message["status"])
+            self._record(message["status"])
         await self._send(message)
 
-    def _note(self, status: int) -> None:
-        scope, gateway, seconds = self._scope, self._gateway, monotonic() - self._since
+    def _record(self, status: int) -> None:
+        scope, gateway, seconds = self._scope, self._gateway, monotonic() - self._started_at
         gateway.metrics.answered(scope["method"], route_of(scope), status, seconds)
         if gateway.audit_log.write is not None:
             account = scope.get(CALLER)
             who = {} if account is None else {"user": account.name, "user_id": account.id}
             client = scope.get("client")
-            gateway.audit_log.tell(
+            gateway.audit_log.record(
                 "request", method=scope["method"], route=route_of(scope), status=status,
                 ms=round(1000 * seconds, 3), address=client[0] if client else "", **who,
             )  # fmt: skip
 
 
 def route_of(scope: Scope) -> str:
-    """Return the pattern of the path a request was for, as in the code; "other" for what has none."""
+    """Return the path pattern of a request's route; "other" if it has none."""
     return str(getattr(scope.get("route"), "path", "other"))
 
 

@@ -1,8 +1,8 @@
-"""Where a gateway is: which Host a request may name and which Origin a browser may come from, compared exactly.
+"""Allowed origins: which Host a request may name and which Origin a page may have, compared exactly.
 
-A page of another site can have a browser send us anything, and by a name of its own that resolves to us (DNS
-rebinding) even read the answer; what it cannot change is what the browser says in Host and Origin. So a request is
-answered only under a name we were given, or under the very address its connection came to, which no other site has.
+A page of another site can make a browser send any request here. With a name of its own that resolves to this address
+(DNS rebinding) it can even read the answer. It cannot change the Host and Origin that the browser sends. So a request
+is answered only under a configured name, or under the address its connection came to, which no other site has.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ORIGIN = re.compile(r"(https?)://([^/?#@\\\s]+)", re.ASCII)
 
 
 class Origin(NamedTuple):
-    """A place of the web: scheme, host in its usual spelling, port."""
+    """An origin: scheme, host in canonical spelling, port."""
 
     scheme: str
     host: str
@@ -31,20 +31,20 @@ class Origin(NamedTuple):
 
 
 def parse_origin(text: str) -> Origin:
-    """Return the origin a text names: "https://chat.example.org", "http://[::1]:8000", and nothing behind it.
+    """Parse an origin without a path: "https://chat.example.org", "http://[::1]:8000".
 
     Raises:
-        ValueError: It is no origin.
+        ValueError: The text is no origin.
     """
     found = _ORIGIN.fullmatch(text.lower())
     parsed = found and parse_host(found[2], found[1])
     if not parsed:
-        raise ValueError(f"{text!a} is no origin: write it like https://chat.example.org or http://192.168.1.5:8000")
+        raise ValueError(f"{text!a} is no origin: use a form like https://chat.example.org or http://192.168.1.5:8000")
     return parsed
 
 
 def parse_host(text: str, scheme: str) -> Origin | None:
-    """Return what a Host header means under a scheme; None when it is none."""
+    """Parse a Host header for a scheme; None if it is invalid."""
     found = _HOST.fullmatch(text.lower())
     if found is None:
         return None
@@ -56,7 +56,7 @@ def parse_host(text: str, scheme: str) -> Origin | None:
         host = str(IPv6Address(v6)) if v6 else name
     except ValueError:
         return None
-    if host.replace(".", "").isdecimal():  # 127.1 and 2130706433 are addresses to some programs: only one spelling here
+    if host.replace(".", "").isdecimal():  # some programs accept 127.1 and 2130706433; one spelling is valid here
         try:
             host = str(ip_address(host))
         except ValueError:
@@ -68,40 +68,40 @@ class AllowedOrigins:
     """The origins of one gateway.
 
     Args:
-        origins: Where its people find it, beside the address each connection comes to.
+        origins: Origins under which browsers find it, besides the address each connection came to.
     Raises:
-        ValueError: One is none.
+        ValueError: One of them is invalid.
     """
 
     def __init__(self, origins: Iterable[str]) -> None:
-        self._given = frozenset(parse_origin(origin) for origin in origins)
+        self._configured = frozenset(parse_origin(origin) for origin in origins)
 
-    def asked(self, host: str, scheme: str, server: tuple[str, int | None] | None) -> Origin | None:
-        """Return where a request was sent to, by its Host; None when that is not here.
+    def resolve_host(self, host: str, scheme: str, server: tuple[str, int | None] | None) -> Origin | None:
+        """Return the origin a request was sent to by its Host header; None if it is not allowed.
 
         Args:
-            scheme: "http" or "https", as the connection or a trusted proxy says.
-            server: The address and port the connection came to; None, or a port of None, when there is none.
+            scheme: "http" or "https", from the connection or a trusted proxy.
+            server: The address and port the connection came to; None, or a port of None, if unknown.
         """
-        for one in (scheme, *DEFAULT_PORTS):  # behind a proxy that does not say so, https looks like http
+        for one in (scheme, *DEFAULT_PORTS):  # https looks like http behind a proxy that does not report it
             found = parse_host(host, one)
-            if found is not None and found in self._given:
+            if found is not None and found in self._configured:
                 return found
         found = parse_host(host, scheme)
-        return found if found is not None and found in _of_connection(scheme, server) else None
+        return found if found is not None and found in _origins_of(scheme, server) else None
 
-    def comes_from_here(self, origin: str, asked: Origin, scheme: str) -> bool:
-        """Whether a browser's page of this Origin header is the gateway's own, loaded from where the request goes."""
+    def allows(self, origin: str, host: Origin, scheme: str) -> bool:
+        """Return whether an Origin header names the gateway's own page, at the origin the request was sent to."""
         try:
             found = parse_origin(origin)
         except ValueError:
             return False
-        if found.scheme != asked.scheme and found in self._given:  # a proxy in front of us speaks https
-            return found.host == asked.host
-        return found == asked
+        if found.scheme != host.scheme and found in self._configured:  # a proxy in front speaks https
+            return found.host == host.host
+        return found == host
 
 
-def _of_connection(scheme: str, server: tuple[str, int | None] | None) -> set[Origin]:
+def _origins_of(scheme: str, server: tuple[str, int | None] | None) -> set[Origin]:
     if server is None or server[1] is None:
         return set()
     port = server[1]
@@ -111,7 +111,7 @@ def _of_connection(scheme: str, server: tuple[str, int | None] | None) -> set[Or
         return set()
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
-    places = {Origin(scheme, str(address), port)}
+    origins = {Origin(scheme, str(address), port)}
     if address.is_loopback:
-        places.add(Origin(scheme, "localhost", port))
-    return places
+        origins.add(Origin(scheme, "localhost", port))
+    return origins

@@ -69,7 +69,7 @@ class HealthOut(BaseModel):
 @operations_router.get("/healthz")
 async def healthz(gateway: CurrentGateway) -> HealthOut:
     """200 when a round trip through core and storage came back within the last 5 s; else 503 says why not."""
-    reason = await gateway.health.look()
+    reason = await gateway.health.check()
     if reason:
         raise WebError(503, "unhealthy", reason)
     return HealthOut()

@@ -1,4 +1,4 @@
-"""WebSettings: who may come in at which address, and every limit of the gateway, with its unit."""
+"""Settings of the gateway: access rules, and every limit with its unit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SignUp = Literal["auto", "open", "token"]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """A token bucket: so many a second for as long as one likes, and `burst` at once."""
+    """A token bucket: `per_second` on average, and up to `burst` at once."""
 
     per_second: float
     burst: int
@@ -18,35 +18,35 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """How a gateway behaves. Nothing here concerns the peer itself: those are p2pchat.Settings.
+    """Settings of a gateway. Those of the peer itself are p2pchat.Settings.
 
     Attributes:
-        sign_up: Who may register: "open" everybody who gets here; "token" only who was given a token by
-            `p2pchat web token NAME`; "auto" is open for callers on this machine and token for all others.
-        trust_loopback: Callers on this machine that carry no token say themselves who they are.
-        origins: Where browsers find this gateway, as "https://chat.example.org" or "http://10.0.0.5:8000"; requests
-            for another Host or from another Origin are refused. (): only by the address a connection came in on, and
-            by "localhost" on this machine.
+        sign_up: Who may register: "open" for everyone; "token" only with a token made by `p2pchat web token NAME`;
+            "auto" is "open" for callers on this machine and "token" for all others.
+        trust_loopback: Callers on this machine may give a name instead of a token.
+        origins: Where browsers find this gateway, as "https://chat.example.org" or "http://10.0.0.5:8000". Requests
+            with another Host or Origin are refused. (): only the address a connection came in on, and "localhost" on
+            this machine.
         trusted_proxies: Addresses or networks of reverse proxies, whose X-Forwarded-For and -Proto are believed.
-        root_path: The path a proxy has put in front of this application and may have taken away again, as "/chat".
-        token_timeout: Seconds in which a WebSocket has to say who it is.
-        max_body_bytes: Largest body of a request, and largest frame of a WebSocket: a text of 32 KiB has at most
-            192 KiB when every character of it is escaped.
-        max_header_bytes: All header lines of a request together.
-        body_timeout: Seconds in which a body has to be there, and under `p2pchat web` the head before it.
-        max_sessions: Sessions at once; of one account max_sessions_of_account.
-        outbox_frames, outbox_bytes: What may wait for one session that is slower than what it gets; beyond either it
-            is closed, and comes back by itself.
+        root_path: The path a proxy puts in front of this application, and may strip again, as "/chat".
+        token_timeout: Seconds in which a WebSocket has to authenticate.
+        max_body_bytes: Largest body of a request, and largest frame of a WebSocket. A text of 32 KiB takes at most
+            192 KiB if every character is escaped.
+        max_header_bytes: Size of all header lines of a request together.
+        body_timeout: Seconds in which a body has to arrive, and under `p2pchat web` the headers before it.
+        max_sessions, max_sessions_of_account: Sessions at once, in all and of one account.
+        outbox_frames, outbox_bytes: Limits of the send queue of one session. A session that exceeds one is closed, and
+            its client reconnects.
         max_reserved_by_account: Names that one account may reserve by writing to them.
-        max_accounts: Accounts here, reserved names included: as many as a peer may host users.
-        calls: How often one account may call: requests, and frames of its WebSockets.
-        messages: How often one account may write.
-        small: How often one account may tell that it types, has read, or is away.
-        sign_ups: How often one address may register a name.
-        strangers: How often one address may call with a wrong token, or without one where one is needed.
-        addresses: How often one address may call at all. Callers on this machine are held only to what is counted by
-            account, and to `strangers`.
-        health_every: Seconds between round trips through core and storage; health_within: how old the last may be.
+        max_accounts: Accounts, reserved names included; a peer cannot host more users.
+        calls: Requests, and frames of WebSockets, of one account.
+        messages: Messages written by one account.
+        small: Typing, read and presence notifications of one account.
+        sign_ups: Registrations from one address.
+        strangers: Calls from one address with a wrong token, or without a token where one is needed.
+        addresses: All calls from one address. Callers on this machine are limited by account and by `strangers` only.
+        health_every: Seconds between round trips through core and storage.
+        health_within: Age in seconds up to which the last successful round trip means healthy.
     """
 
     sign_up: SignUp = "auto"

@@ -12,14 +12,15 @@ from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
 from p2pchat.web import Gateway, WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import WebError
-from p2pchat.web.hub import Envelope, LightEvent, QueueFull
+from p2pchat.web.hub import Envelope
+from p2pchat.web.send_queue import LightEvent, QueueFull
 
 
 @asynccontextmanager
 async def gateway(*names: str, settings: WebSettings | None = None) -> AsyncIterator[tuple[Gateway, list[Account]]]:
     async with TCPPeer(db="memory://", name="gate") as peer:
         gate = Gateway(peer, settings or WebSettings())
-        await gate.begin()
+        await gate.start()
         accounts = [(await gate.accounts.register(name))[0] for name in names]
         try:
             yield gate, accounts
@@ -160,7 +161,7 @@ async def test_presence_follows_from_the_sessions() -> None:
         await is_now("idle")
         one.set_active(True)
         await is_now("online")
-        gate.hub.say(bob, "idle", "lunch")
+        gate.hub.set_presence(bob, "idle", "lunch")
         await is_now("idle", "lunch")
         one.set_active(False)
         await is_now("idle", "lunch")
@@ -169,7 +170,7 @@ async def test_presence_follows_from_the_sessions() -> None:
         await is_now("online")
         three = gate.hub.open(bob, Ear(bob), "lines")
         three.set_active(False)
-        gate.hub.say(bob, "idle", "tea")
+        gate.hub.set_presence(bob, "idle", "tea")
         await is_now("idle", "tea")
         gate.hub.close(three)  # where it was said: the other looks
         await is_now("online")
@@ -248,4 +249,4 @@ async def test_who_waits_goes_on_when_it_is_up_and_who_gave_up_is_not_missed() -
         await asyncio.wait_for(flag.wait(), 0.01)
     flag.set()
     await flag.wait()
-    await LightEvent(up=True).wait()
+    await LightEvent(is_set=True).wait()

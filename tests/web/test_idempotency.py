@@ -104,7 +104,7 @@ async def test_who_says_much_has_nobody_else_write_twice() -> None:
     keys, write = IdempotencyCache(), Writing()
     write.may.set()
     assert await keys.run_detached("ada", "k", "hello", write) == 1
-    for number in range(idempotency._MOST + 1):
+    for number in range(idempotency._MAX_KEYS + 1):
         await keys.run_detached("loud", str(number), "buy", write)
     before = write.times
     assert await keys.run_detached("ada", "k", "hello", write) == 1
@@ -112,7 +112,7 @@ async def test_who_says_much_has_nobody_else_write_twice() -> None:
 
 
 async def test_what_is_kept_is_bounded_and_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "_MOST", 3)
+    monkeypatch.setattr(idempotency, "_MAX_KEYS", 3)
     now = 0.0
     keys, write = IdempotencyCache(lambda: now), Writing()
     write.may.set()
@@ -120,5 +120,5 @@ async def test_what_is_kept_is_bounded_and_forgotten_in_time(monkeypatch: pytest
         await keys.run_detached(account, "k", "hello", write)
     assert await keys.run_detached("dan", "k", "hello", write) == 4
     assert await keys.run_detached("ada", "k", "hello", write) == 5  # the one that asked longest ago
-    now = idempotency._FOR + 1
+    now = idempotency._KEPT_FOR + 1
     assert await keys.run_detached("ada", "k", "hello", write) == 6

@@ -54,18 +54,18 @@ async def test_a_disk_that_fails_is_no_health_and_one_that_works_again_is(monkey
     now = 100.0
     async with TCPPeer(db="memory://", name="gate") as peer:
         health = HealthCheck(peer, WebSettings(), lambda: now)
-        assert await health.look() == ""
+        assert await health.check() == ""
         works = False
         now += 3.0
-        assert await health.look() == "the disk is gone"
+        assert await health.check() == "the disk is gone"
         works = True
         now += 1.0
-        assert await health.look() == "the disk is gone"  # asked again only after a while
+        assert await health.check() == "the disk is gone"  # asked again only after a while
         now += 2.0
-        assert await health.look() == ""
+        assert await health.check() == ""
         await peer.aclose()
         now += 2.0
-        assert "closed" in await health.look()
+        assert "closed" in await health.check()
         await health.aclose()
 
 
@@ -81,12 +81,12 @@ async def test_a_disk_that_does_not_answer_is_no_health_after_5_s() -> None:
     now = 100.0
     async with Stuck(db="memory://", name="gate") as peer:
         health = HealthCheck(peer, WebSettings(health_every=0.05), lambda: now)
-        assert await health.look() == ""
+        assert await health.check() == ""
         peer.answers = False
         now += 4.9
-        assert await health.look() == ""
+        assert await health.check() == ""
         now += 0.2
-        assert await health.look() == "storage does not answer"
+        assert await health.check() == "storage does not answer"
         await health.aclose()
 
 

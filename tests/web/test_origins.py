@@ -27,18 +27,18 @@ from p2pchat.web.origins import AllowedOrigins, parse_host, parse_origin
     ],
 )
 def test_where_a_request_was_sent_to(host: str, scheme: str, server: tuple[str, int | None], asked: str | None) -> None:
-    found = AllowedOrigins(["https://chat.example.org"]).asked(host, scheme, server)
+    found = AllowedOrigins(["https://chat.example.org"]).resolve_host(host, scheme, server)
     assert (None if found is None else str(found)) == asked
 
 
 def test_behind_a_proxy_the_page_comes_from_the_origin_that_was_given() -> None:
     places = AllowedOrigins(["https://chat.example.org", "https://other.example.org"])
-    asked = places.asked("chat.example.org", "http", None)
+    asked = places.resolve_host("chat.example.org", "http", None)
     assert asked is not None
-    assert places.comes_from_here("https://chat.example.org", asked, "http")
-    assert not places.comes_from_here("http://chat.example.org", asked, "http")
-    assert not places.comes_from_here("https://other.example.org", asked, "http")
-    assert not places.comes_from_here("https://chat.example.org:8443", asked, "http")
+    assert places.allows("https://chat.example.org", asked, "http")
+    assert not places.allows("http://chat.example.org", asked, "http")
+    assert not places.allows("https://other.example.org", asked, "http")
+    assert not places.allows("https://chat.example.org:8443", asked, "http")
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ class GatewayRun:
         app = create_app(peer, self._settings)
         gateway: Gateway = app.state.gateway
         gateway.audit_log.write = self._event_log.write
-        await gateway.begin()
+        await gateway.start()
         control = ControlServer(peer)
         control.accounts = gateway.accounts
         await control.start()

@@ -1,7 +1,7 @@
-"""The page at `/`: a few static files of this folder, each under its own name and nothing else, and QR codes for it.
+"""The page at `/`: the static files of this folder, each under its own name, and QR codes.
 
-The files are read once. They may be kept by browsers and are asked for again each time, so that a new version of the
-gateway is a new version of the page.
+The files are read once. Browsers may cache them but must revalidate each time, so that a new version of the gateway
+brings a new version of the page.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-MAX_QR_CHARACTERS = 2048  # more is no code that a telephone reads
-CHARACTERS_A_CALL = 10  # of a QR code: the largest takes a quarter of a second to draw
-_drawing = ThreadPoolExecutor(1, "p2pchat qr")  # one at a time, and nobody else waits for it
+MAX_QR_CHARACTERS = 2048  # phones cannot read larger codes
+CHARACTERS_A_CALL = 10  # of a QR code; the largest takes a quarter of a second to draw
+_drawing = ThreadPoolExecutor(1, "p2pchat qr")  # one at a time, outside the event loop
 
 
-def _serving(path: Path) -> Callable[[Request], Awaitable[Response]]:
+def _file_handler(path: Path) -> Callable[[Request], Awaitable[Response]]:
     """Return the handler of one file."""
     content = path.read_bytes()
     tag = f'"{sha256(content).hexdigest()[:32]}"'
@@ -49,11 +49,11 @@ def _serving(path: Path) -> Callable[[Request], Awaitable[Response]]:
 for _path in sorted(Path(__file__).parent.iterdir()):
     if _path.suffix in KINDS:
         _name = "" if _path.name == "index.html" else _path.name
-        router.add_api_route(f"/{_name}", _serving(_path), methods=["GET", "HEAD"], include_in_schema=False)
+        router.add_api_route(f"/{_name}", _file_handler(_path), methods=["GET", "HEAD"], include_in_schema=False)
 
 
 class QRContent(BaseModel):
-    """What a QR code is to say."""
+    """The text of a QR code."""
 
     model_config = ConfigDict(extra="forbid")
     text: str = Field(min_length=1, max_length=MAX_QR_CHARACTERS)
@@ -61,7 +61,7 @@ class QRContent(BaseModel):
 
 @router.post("/qr", responses={200: {"content": {"image/svg+xml": {}}}}, response_class=Response, tags=["page"])
 async def qr_code(wanted: QRContent, account: CurrentAccount, gateway: CurrentGateway) -> Response:
-    """Draw a QR code of a text, as SVG: of an invite, or of the address of this page. Nothing of it is kept."""
+    """Return a QR code of a text as SVG, for example of an invite. The text is not stored."""
     gateway.limits.calls.charge(account.key, len(wanted.text) // CHARACTERS_A_CALL)
     drawn = await asyncio.get_running_loop().run_in_executor(_drawing, _draw, wanted.text)
     return Response(drawn, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
@@ -73,7 +73,7 @@ def _draw(text: str) -> bytes:
     try:
         symbol = segno.make(text, error="l", boost_error=False, micro=False)
     except ValueError:  # segno.DataOverflowError
-        raise WebError(413, "too_large", "this is too long for a QR code") from None
+        raise WebError(413, "too_large", "too long for a QR code") from None
     drawn = BytesIO()
     symbol.save(drawn, kind="svg", border=4, xmldecl=False, svgns=True, svgclass=None, lineclass=None, omitsize=True)
     return drawn.getvalue()

@@ -1,15 +1,15 @@
-"""What clients say: each event of Socket.IO, checked, and done as the user whose socket it came by.
+"""Handlers of Socket.IO events: each payload is checked, then carried out as the user who registered the socket.
 
-Nobody is believed: a socket is one account from its `register` on, and acts as that and no other. Whoever gives an
-acknowledgement callback is answered {"status":"ok", ...} or {"status":"error","code","text"}; errors also come as the
-event `error`.
+From `register` on a socket belongs to one account and acts for no other. A client that gives an acknowledgement
+callback is answered {"status":"ok", ...} or {"status":"error","code","text"}; errors also come as the event `error`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
@@ -18,115 +18,115 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.auth import account_of_token, may_name_itself
 from p2pchat.web.errors import Forbidden, Unauthorized
 from p2pchat.web.rate_limit import site_of
-from p2pchat.web.socketio import messages
-from p2pchat.web.socketio.clients import EngineConnection, Post, SocketClient
-
-if TYPE_CHECKING:
-    from p2pchat.web.socketio.clients import ClientRegistry
+from p2pchat.web.session import Post
+from p2pchat.web.socketio.clients import ClientRegistry, SocketClient
+from p2pchat.web.socketio.engine import EngineConnection
+from p2pchat.web.socketio.messages import flag_field, text_field, timestamp_field, word_field
 
 Payload = Mapping[str, Any]
 Answer = dict[str, Any]
-Act = Callable[[SocketClient, Payload], Awaitable[Answer]]
+Handler = Callable[[SocketClient, Payload], Awaitable[Answer]]
 
 OK: Answer = {"status": "ok"}
 ROOM = ("room", "#room")
-CALLS_OF_REGISTER = 5  # what a client that comes is handed takes about so long
+CALLS_OF_REGISTER = 5  # calls that `register` counts as: sending what a new client gets takes about as long
 
 
 class EventHandlers:
-    """What each event does; raises what errors.problem_of understands."""
+    """The handlers by event; they raise errors that errors.problem_of understands."""
 
     def __init__(self, registry: ClientRegistry) -> None:
         self._registry = registry
         self._gateway = registry.gateway
-        self.acts: dict[str, Act] = {
-            "privateMessage": self._private_message, "groupMessage": self._group_message, "messageAck": self._ack,
-            "typingStart": self._typing_start, "typingStop": self._typing_stop, "activityChange": self._activity,
+        self.by_event: dict[str, Handler] = {
+            "privateMessage": self._on_private_message, "groupMessage": self._on_group_message,
+            "messageAck": self._on_ack, "typingStart": self._on_typing_start, "typingStop": self._on_typing_stop,
+            "activityChange": self._on_activity,
         }  # fmt: skip
 
-    # ---- who it is
+    # ---- registration
 
-    async def register(self, wire: EngineConnection, payload: Payload) -> Answer:
-        """Make the socket that of an account: of its token, or where this machine is trusted, the one it names."""
-        name = messages.word(payload, "userId")
-        account = await self._account(wire, name, messages.word(payload, "authToken", required=False))
+    async def register(self, connection: EngineConnection, payload: Payload) -> Answer:
+        """Register a connection for the account of its token, or for the one it names where this machine is trusted."""
+        name = word_field(payload, "userId")
+        account = await self._sign_in(connection, name, word_field(payload, "authToken", required=False))
         self._gateway.limits.calls.take(account.key, CALLS_OF_REGISTER)
-        since = await self._since(account, messages.word(payload, "since", required=False))
-        if wire.client is not None:  # nothing is waited for from here on: of two that come at once one is the second
-            if wire.client.account is account:
+        since = await self._last_message(account, word_field(payload, "since", required=False))
+        if connection.client is not None:  # no await from here on, so the second of two concurrent calls ends here
+            if connection.client.account is account:
                 return {**OK, "userId": account.name}
-            raise Forbidden("this socket is another user's: connect anew", "registered")
-        if wire.ended:
+            raise Forbidden("this socket is registered for another user: open a new one", "registered")
+        if connection.ended:
             raise Unauthorized("this connection is closed")
-        client = wire.client = SocketClient(self._registry, wire, account)  # WebError: too many sessions
+        client = connection.client = SocketClient(self._registry, connection, account)  # WebError: too many sessions
         self._registry.add(client)
-        self._registry.spawn(self._begin(client, since))
+        self._registry.spawn(self._start(client, since))
         return {**OK, "userId": account.name}
 
-    async def _account(self, wire: EngineConnection, name: str, token: str) -> Account:
-        caller = HTTPConnection(wire.scope)
+    async def _sign_in(self, connection: EngineConnection, name: str, token: str) -> Account:
         if token:
-            account = await account_of_token(self._gateway, token, wire.host)
+            account = await account_of_token(self._gateway, token, connection.host)
             if account.name.casefold() != name.casefold():
-                self._gateway.limits.strangers.take(site_of(wire.host))
-                raise Unauthorized("this token is not that user's")
+                self._gateway.limits.strangers.take(site_of(connection.host))
+                raise Unauthorized("this token belongs to another user")
             return account
-        if may_name_itself(caller):
+        if may_name_itself(HTTPConnection(connection.scope)):
             return await self._gateway.accounts.trusted(name)
-        self._gateway.limits.strangers.take(site_of(wire.host))
-        raise Unauthorized("who is it? Send register with userId and authToken")
+        self._gateway.limits.strangers.take(site_of(connection.host))
+        raise Unauthorized("missing token: send register with userId and authToken")
 
-    async def _since(self, account: Account, message_id: str) -> Post | None:
-        """Return the last message a client says it has; None for what is not here, so that it gets what waits."""
+    async def _last_message(self, account: Account, message_id: str) -> Post | None:
+        """Return the last message the client has; None if it is unknown, so that the client gets what waits."""
         try:
             return await account.user.message(message_id) if message_id else None
         except UnknownName:
             return None
 
-    async def _begin(self, client: SocketClient, since: Post | None) -> None:
+    async def _start(self, client: SocketClient, since: Post | None) -> None:
         for packet in self._registry.presence.snapshot(client.account):
-            client.wire.put(packet, bounded=False)  # of as many as are here
-            await client.wire.room()
-        await client.catch_up(since)
-        await self._registry.statuses.tell_again(client)
+            client.connection.put(packet, bounded=False)
+            await client.connection.drained()
+        await client.replay(since)
+        await self._registry.statuses.send_again(client)
 
     # ---- messages
 
-    async def _private_message(self, client: SocketClient, payload: Payload) -> Answer:
-        to, text, claimed = messages.word(payload, "to"), messages.content(payload), messages.claim(payload)
+    async def _on_private_message(self, client: SocketClient, payload: Payload) -> Answer:
+        to, text, claimed_at = word_field(payload, "to"), text_field(payload), timestamp_field(payload)
         self._gateway.limits.messages.take(client.account.key)
-        async with client.turn:  # in the order they came, also where finding out who is meant takes a while
-            talk = await self._direct(client.account, to)
-            sending = self._send(client, talk, text, claimed)
+        async with client.send_lock:  # keeps the order of messages although resolving a name may take a while
+            talk = await self._resolve_user(client.account, to)
+            sending = self._send(client, talk, text, claimed_at)
         return await sending
 
-    async def _group_message(self, client: SocketClient, payload: Payload) -> Answer:
-        to, text, claimed = messages.word(payload, "to"), messages.content(payload), messages.claim(payload)
+    async def _on_group_message(self, client: SocketClient, payload: Payload) -> Answer:
+        to, text, claimed_at = word_field(payload, "to"), text_field(payload), timestamp_field(payload)
         self._gateway.limits.messages.take(client.account.key)
-        async with client.turn:
-            sending = self._send(client, self._group(client.account, to), text, claimed)
+        async with client.send_lock:
+            sending = self._send(client, self._find_group(client.account, to), text, claimed_at)
         return await sending
 
-    def _send(self, client: SocketClient, talk: Conversation, text: str, claimed: Any) -> asyncio.Task[Answer]:
+    def _send(
+        self, client: SocketClient, talk: Conversation, text: str, claimed_at: datetime | None
+    ) -> asyncio.Task[Answer]:
         async def send() -> Answer:
-            ref = self._registry.ref(client)
             with self._gateway.metrics.accepting("socketio"):
-                receipt = await client.account.user.send(talk, text, ref=ref, claimed_at=claimed)
+                receipt = await client.user.send(talk, text, ref=client.next_ref(), claimed_at=claimed_at)
             return {**OK, "id": receipt.id}
 
         return asyncio.get_running_loop().create_task(send())
 
-    async def _direct(self, account: Account, name: str) -> Conversation:
-        """Return the conversation with a user: of this gateway, of the mesh, or of a name that waits for its owner."""
-        there = self._gateway.accounts.find(name)
-        if there is None:
+    async def _resolve_user(self, account: Account, name: str) -> Conversation:
+        """Return the conversation with a user of this gateway or of the mesh; an unknown name is reserved."""
+        found = self._gateway.accounts.find(name)
+        if found is None:
             try:
                 return account.user.find(account.user.user(name))
             except UnknownName:
-                there = await self._gateway.accounts.reserve(name, account)
-        return account.user.find(there.user.me)
+                found = await self._gateway.accounts.reserve(name, account)
+        return account.user.find(found.user.me)
 
-    def _group(self, account: Account, name: str) -> Conversation:
+    def _find_group(self, account: Account, name: str) -> Conversation:
         """Return the room, or a group by its name or conversationId."""
         if name.lower() in ROOM:
             return account.user.room
@@ -136,35 +136,31 @@ class EventHandlers:
             return account.user.group(name)
         return account.user.group(name) if talk.kind == "dm" else talk
 
-    async def _ack(self, client: SocketClient, payload: Payload) -> Answer:
-        message_id = messages.word(payload, "messageId")
+    async def _on_ack(self, client: SocketClient, payload: Payload) -> Answer:
+        message_id = word_field(payload, "messageId")
         self._gateway.limits.small.take(client.account.key)
-        post = await client.account.user.message(message_id)
+        post = await client.user.message(message_id)
         if isinstance(post, Message):
-            client.acknowledged(post)
+            client.on_ack(post)
         return OK
 
-    # ---- what is not kept
+    # ---- typing and activity
 
-    async def _typing_start(self, client: SocketClient, payload: Payload) -> Answer:
-        return self._typing(client, payload, on=True)
+    async def _on_typing_start(self, client: SocketClient, payload: Payload) -> Answer:
+        return self._send_typing(client, payload, on=True)
 
-    async def _typing_stop(self, client: SocketClient, payload: Payload) -> Answer:
-        return self._typing(client, payload, on=False)
+    async def _on_typing_stop(self, client: SocketClient, payload: Payload) -> Answer:
+        return self._send_typing(client, payload, on=False)
 
-    def _typing(self, client: SocketClient, payload: Payload, *, on: bool) -> Answer:
-        where = messages.word(payload, "conversationId")
+    def _send_typing(self, client: SocketClient, payload: Payload, *, on: bool) -> Answer:
+        name = word_field(payload, "conversationId")
         self._gateway.limits.small.take(client.account.key)
-        client.account.user.typing(self._conversation(client.account, where), on)
+        account = self._gateway.accounts.find(name)  # a conversationId, `room`, `#ops` or a user
+        client.user.typing(client.user.find(name if account is None else account.user.me), on)
         return OK
 
-    def _conversation(self, account: Account, name: str) -> Conversation:
-        """Return what a conversationId means: one that a message brought, `room`, `#ops`, or a user."""
-        there = self._gateway.accounts.find(name)
-        return account.user.find(name if there is None else there.user.me)
-
-    async def _activity(self, client: SocketClient, payload: Payload) -> Answer:
-        active = messages.flag(payload, "isActive")
+    async def _on_activity(self, client: SocketClient, payload: Payload) -> Answer:
+        active = flag_field(payload, "isActive")
         self._gateway.limits.small.take(client.account.key)
         client.set_active(active)
         return OK

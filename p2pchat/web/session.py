@@ -1,0 +1,322 @@
+"""Sessions: one connection of an account, for `/chat`, `/lines` and Socket.IO alike.
+
+A session first sends what its account missed, then live events. Missed messages are read from storage in the order
+they were shown here, while the hub already delivers new ones; none is lost and none is sent twice. How far an account
+has received its messages is stored as the position of one consumer, so there is no queue of undelivered messages, and
+a crash loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from fastapi import WebSocket
+
+from p2pchat import HostedUser, Message, PeerClosed, Sent, StorageError
+from p2pchat.web.accounts import Account
+from p2pchat.web.errors import Problem, WebError
+from p2pchat.web.gateway import Gateway, gateway_of
+from p2pchat.web.hub import CLOSE_CODES, Ending, Envelope, HubSession, Kind
+from p2pchat.web.rate_limit import RateLimiter
+from p2pchat.web.send_queue import Frame, LightEvent, QueueFull, SendQueue
+
+CONSUMER = "web"  # the consumer whose position says what an account has received, by any interface
+QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
+PAGE = 200  # messages read at once
+CONFIRMED_AFTER = 45.0  # seconds a socket must outlive a frame: a broken one is noticed in 20 + 20 (uvicorn's pings)
+ORDERLY_CLOSE_CODES = (1000, 1001, 1005)  # RFC 6455: normal, going away, closed without a code
+
+Post = Message | Sent
+_log = logging.getLogger("p2pchat.web")
+
+
+class SessionEnded(Exception):
+    """The session is over; nothing more is read from it."""
+
+
+class FrameQueue(Protocol):
+    """What a session sends through."""
+
+    async def drained(self) -> None:
+        """Wait until there is room for another page."""
+
+
+class ClientSession(ABC):
+    """One connection of an account.
+
+    Attributes:
+        hub_session: Its entry in the hub, once open() was called.
+        ref_prefix: Prefix of the refs of messages written on this connection.
+    """
+
+    __slots__ = ("account", "catch_up", "gateway", "hub_session", "ref_prefix", "user")
+
+    def __init__(self, gateway: Gateway, account: Account, queue: FrameQueue) -> None:
+        self.gateway = gateway
+        self.account = account
+        self.user = account.user
+        self.catch_up = CatchUp(account.user, self.send_missed, queue.drained)
+        self.ref_prefix = f"{secrets.token_hex(4)}:"
+        self.hub_session: HubSession
+
+    def open(self, kind: Kind, wants: Iterable[type] | None = None) -> None:
+        """Open the session at the hub. Raises as Hub.open."""
+        self.hub_session = self.gateway.hub.open(self.account, self.deliver, kind, self.on_end, wants=wants)
+
+    @abstractmethod
+    def deliver(self, envelope: Envelope) -> None:
+        """Send an event of the hub. Raises QueueFull."""
+
+    @abstractmethod
+    def send_missed(self, post: Post) -> None:
+        """Send a message from storage, whatever is queued already."""
+
+    @abstractmethod
+    def on_end(self, why: Ending) -> None:
+        """Close the connection, because the hub has ended the session."""
+
+    def is_due(self, envelope: Envelope) -> bool:
+        """Return whether a message is to be sent live; otherwise the catch-up sends it."""
+        catch_up = self.catch_up
+        return catch_up.accepts(envelope.event if catch_up.is_live else envelope.for_user(self.user))
+
+    def wrote(self, post: Post) -> bool:
+        """Return whether a message was written on this very connection, which got an answer instead."""
+        if post.log.user != self.account.key:
+            return False
+        ref: str | None = getattr(self.user.post(post), "ref", None)
+        return ref is not None and ref.startswith(self.ref_prefix)
+
+
+class WebSocketSession(ClientSession):
+    """One WebSocket of an account: its frames are handled in order, its events sent through a queue."""
+
+    __slots__ = ("_closed", "_websocket", "queue")
+
+    def __init__(
+        self, websocket: WebSocket, account: Account, on_sent: Callable[[Any], None] = lambda item: None
+    ) -> None:
+        gateway = gateway_of(websocket)
+        self.queue = SendQueue(websocket, gateway.settings, on_sent)
+        super().__init__(gateway, account, self.queue)
+        self._websocket = websocket
+        self._closed = LightEvent()  # the hub has ended the session
+
+    async def run(self, kind: Kind, wants: Iterable[type] | None = None) -> None:
+        """Serve the connection until the client goes or the hub ends the session."""
+        try:
+            self.open(kind, wants)
+        except WebError as error:  # too many sessions, or the gateway is stopping
+            problem = self.gateway.metrics.problem(error)
+            self.queue.put(self.error_frame(problem))
+            self.queue.close(CLOSE_CODES["slow"], problem.code)
+            await self.queue.run()
+            return
+        writing = asyncio.create_task(self.queue.run(), name=f"p2pchat /{kind}")
+        orderly = False
+        try:
+            await self.start()
+            orderly = await self._read()
+        except SessionEnded:
+            pass
+        except QueueFull:
+            self.on_end("slow")
+        except PeerClosed:
+            self.on_end("stopping")
+        except StorageError as error:  # missed messages cannot be read: the client reconnects and asks again
+            self.queue.put(self.error_frame(self.gateway.metrics.problem(error)), bounded=False)
+            self.queue.close(CLOSE_CODES["slow"], "storage")
+        except Exception:  # a defect ends this session only
+            _log.exception("a %s session ended with an unexpected error", kind)
+            self.on_end("failed")
+        finally:
+            self.gateway.hub.close(self.hub_session)
+            self.queue.close(1000, "")
+            await self.finish(orderly=orderly)
+            await asyncio.gather(writing, return_exceptions=True)
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Send what the client missed."""
+
+    @abstractmethod
+    async def on_frame(self, text: str | None) -> None:
+        """Handle a frame of the client; None for a frame of bytes."""
+
+    @abstractmethod
+    def error_frame(self, problem: Problem) -> Frame:
+        """Return the frame that reports a problem of the connection itself."""
+
+    async def finish(self, *, orderly: bool) -> None:
+        """Complete what is under way after the session was closed. `orderly`: the client said goodbye."""
+
+    def on_end(self, why: Ending) -> None:
+        self._closed.set()
+        self.queue.close(CLOSE_CODES[why], why, at_once=why == "slow")
+
+    async def _read(self) -> bool:
+        """Handle frames until the client is gone; return whether it closed in an orderly way."""
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return _is_orderly(message)
+            await self.pause(self.gateway.limits.calls)
+            await self.on_frame(message.get("text"))
+
+    async def pause(self, limiter: RateLimiter) -> None:
+        """Wait until the account may continue; its client's further frames stay in the connection.
+
+        Raises:
+            SessionEnded: The session ended meanwhile.
+        """
+        while not self._closed.is_set() and (wait := limiter.wait(self.account.key)):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), wait)
+        if self._closed.is_set():
+            raise SessionEnded
+
+
+def _is_orderly(message: Mapping[str, Any]) -> bool:
+    """Return whether the client closed its socket. For a broken one uvicorn gives no reason, not even an empty one."""
+    return message.get("code") in ORDERLY_CLOSE_CODES and message.get("reason") is not None
+
+
+class CatchUp:
+    """Replay of missed messages, from the start of a session until it receives events live.
+
+    Args:
+        send: Sends a message.
+        drained: Waits until more may be sent.
+    """
+
+    __slots__ = ("_drained", "_first_live", "_live", "_news", "_send", "_sent_all", "_sent_queued", "_user")
+
+    def __init__(self, user: HostedUser, send: Callable[[Post], None], drained: Callable[[], Awaitable[None]]) -> None:
+        self._user = user
+        self._send = send
+        self._drained = drained
+        self._live = False
+        self._first_live: Post | None = None  # the first message delivered before the session was live
+        self._news = False  # a message was delivered since storage was read last
+        self._sent_all = 0  # all messages up to this place were sent
+        self._sent_queued = 0  # all messages of QUEUED_KINDS up to this place were sent
+
+    @property
+    def is_live(self) -> bool:
+        """Whether everything missed was sent."""
+        return self._live
+
+    def skip(self) -> None:
+        """Send nothing from storage: the session is live at once."""
+        self._live = True
+
+    def accepts(self, post: Post) -> bool:
+        """Return whether a message delivered by the hub is to be sent now; otherwise it was or will be sent.
+
+        While the session is not live, `post` has to be the user's own view of the message.
+        """
+        if self._live:
+            return not self._was_sent(post)
+        self._news = True
+        self._first_live = self._first_live or post
+        return False
+
+    def _was_sent(self, post: Post) -> bool:
+        return post.place <= self._sent_all or (
+            post.place <= self._sent_queued and post.conversation.kind in QUEUED_KINDS
+        )
+
+    async def since(self, last: Post) -> int:
+        """Send everything after this message, then become live; return how many messages that were."""
+        return await self._send_after(last)
+
+    async def waiting(self) -> int:
+        """Send what waits for the account and what was delivered meanwhile, then become live.
+
+        Returns:
+            How many messages waited.
+        """
+        count, last = 0, None
+        while page := await self._user.released(last, consumer=CONSUMER, kinds=QUEUED_KINDS, limit=PAGE):
+            for last in page:
+                self._sent_queued = last.place
+                if isinstance(last, Message):
+                    self._send(last)
+                    count += 1
+            await self._drained()
+        if self._first_live is None:
+            self._live = True
+        else:
+            if not self._was_sent(self._first_live):
+                self._send(self._first_live)
+            await self._send_after(self._first_live)
+        return count
+
+    async def _send_after(self, last: Post) -> int:
+        count = 0
+        while not self._live:
+            self._news = False
+            page = await self._user.released(last, limit=PAGE)
+            for post in page:
+                if not self._was_sent(post):
+                    self._send(post)
+                    count += 1
+                last = post
+            self._sent_all = last.place
+            await self._drained()
+            self._live = not (page or self._news)  # live once a read found nothing and nothing came during it
+        return count
+
+
+class DeliveryCursor:
+    """How far an account has received its queued messages, as one of its sessions knows.
+
+    A message counts as received when the client closes in an orderly way, or when its socket has outlived the message
+    for so long that a broken connection would have been noticed. Otherwise it is sent again.
+    """
+
+    __slots__ = ("_sent", "_timer", "_user")
+
+    def __init__(self, user: HostedUser) -> None:
+        self._user = user
+        self._sent: deque[tuple[float, Post]] | None = None  # made when needed: an empty deque takes 760 bytes
+        self._timer: asyncio.TimerHandle | None = None
+
+    def on_sent(self, post: Post) -> None:
+        """Remember a message that was written to the socket."""
+        if post.conversation.kind in QUEUED_KINDS:
+            loop = asyncio.get_running_loop()
+            if self._sent is None:
+                self._sent = deque()
+            self._sent.append((loop.time(), post))
+            if self._timer is None:
+                self._timer = loop.call_later(CONFIRMED_AFTER, self._confirm)
+
+    def _confirm(self) -> None:
+        loop, last = asyncio.get_running_loop(), None
+        self._timer = None
+        while self._sent and self._sent[0][0] <= loop.time() - CONFIRMED_AFTER:
+            last = self._sent.popleft()[1]
+        self._ack(last)
+        if self._sent:
+            self._timer = loop.call_at(self._sent[0][0] + CONFIRMED_AFTER, self._confirm)
+
+    def close(self, *, orderly: bool) -> None:
+        """Stop. `orderly`: the client said goodbye, so it has received everything that was sent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if orderly and self._sent:
+            self._ack(self._sent[-1][1])
+        self._sent = None
+
+    def _ack(self, post: Post | None) -> None:
+        if post is not None:
+            with suppress(PeerClosed):  # then it is sent again
+                self._user.hand_on(post, CONSUMER)

@@ -1,0 +1,205 @@
+"""One Engine.IO connection, by WebSocket or polling: what is queued, what was written, and what has surely arrived.
+
+A successful write does not prove that the client has the message. The connection remembers which messages were written
+before Engine.IO's ping; the pong proves that they arrived, and so does the next poll of a polling client. Messages
+without proof are delivered again when the client comes back. An orderly goodbye proves everything that was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from p2pchat.web.send_queue import QueueFull
+from p2pchat.web.session import Post
+from p2pchat.web.socketio.messages import MESSAGE_STARTS, PING, PONG, EnginePacket, disconnect_packet, packet_size, ping
+
+if TYPE_CHECKING:
+    from p2pchat.web.socketio.clients import SocketClient
+
+PING_AFTER = 5.0  # seconds from a message to a ping that proves it; Engine.IO's own pings come every 25 s
+PROOF_TIMEOUT = 1.0  # seconds to wait for the proof when the server closes a connection
+FLUSH_TIMEOUT = 2.0  # seconds for a client that is sent away to take what was queued
+ORDERLY_CLOSE_CODES = (1000, 1001)  # RFC 6455: sent by a browser that leaves a page, or by a program that says goodbye
+
+
+class EngineConnection:
+    """One connection.
+
+    Args:
+        on_arrival: Called with a message once it is proved that it and all before it have arrived.
+    Attributes:
+        id: Its Engine.IO id, known to the client only.
+        sid: Its Socket.IO id.
+        host: The address it came from.
+        client: The registered client that uses it, or None.
+        frames: Packets received before it was registered.
+        leaving: The client said goodbye.
+        ended: Nothing more is sent or received.
+    """
+
+    __slots__ = (
+        "_bytes", "_close", "_has_room", "_max_bytes", "_max_frames", "_on_arrival", "_ping_timer", "_pinged",
+        "_proof", "_queued", "_socket", "_written", "client", "deadline", "ended", "frames", "host", "id", "leaving",
+        "scope", "sid",
+    )  # fmt: skip
+
+    def __init__(
+        self, socket: Any, scope: Any, host: str, *, max_frames: int, max_bytes: int,
+        on_arrival: Callable[[EngineConnection, Post], None],
+    ) -> None:  # fmt: skip
+        self._socket = socket
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._on_arrival = on_arrival
+        self._queued: deque[tuple[Post, int]] | None = None  # messages to be written; made when there are any
+        self._bytes = 0
+        self._written: Post | None = None  # the newest message that was written
+        self._pinged: Post | None = None  # the newest message that was written before the last ping
+        self._ping_timer: asyncio.TimerHandle | None = None
+        self._proof: asyncio.Future[None] | None = None  # set while wait_arrival() waits
+        self._has_room: asyncio.Future[None] | None = None  # set while drained() waits
+        self._close: Callable[[], Any] | None = None
+        self.id: str = socket.sid
+        self.sid = ""
+        self.scope = scope
+        self.host = host
+        self.client: SocketClient | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self.frames = 0
+        self.leaving = False
+        self.ended = False
+
+    @property
+    def newest(self) -> Post | None:
+        """The newest message that was written, of those whose arrival matters."""
+        return self._written
+
+    # ---- out
+
+    def put(self, packet: EnginePacket, post: Post | None = None, *, bounded: bool = True) -> None:
+        """Queue a packet.
+
+        Args:
+            post: The message in it, if its arrival is to be proved.
+            bounded: Check the limits. False for a caller that puts some packets and then waits for drained().
+        Raises:
+            QueueFull: Too much is waiting.
+        """
+        socket = self._socket
+        if self.ended or socket.closed:
+            return
+        size = 0 if post is None else packet_size(packet)
+        if bounded and (socket.queue.qsize() >= self._max_frames or self._bytes + size > self._max_bytes):
+            raise QueueFull
+        if post is not None:
+            if self._queued is None:
+                self._queued = deque()
+            self._queued.append((post, size))
+            self._bytes += size
+            if self._ping_timer is None:
+                self._ping_timer = asyncio.get_running_loop().call_later(PING_AFTER, self._ping)
+        socket.queue.put_nowait(packet)
+
+    async def drained(self) -> None:
+        """Wait until the queue is at most a quarter full."""
+        queue = self._socket.queue
+        while not self.ended and (queue.qsize() > self._max_frames // 4 or self._bytes > self._max_bytes // 4):
+            self._has_room = asyncio.get_running_loop().create_future()
+            await self._has_room
+
+    def _ping(self) -> None:
+        self._ping_timer = None
+        if not self.ended and not self._socket.closed:
+            self._socket.queue.put_nowait(ping())
+
+    def on_write(self, text: str) -> None:
+        """Note a packet that was written to the connection."""
+        if text.startswith(MESSAGE_STARTS):
+            if self._queued:
+                self._written, size = self._queued.popleft()
+                self._bytes -= size
+        elif text == PING:
+            self._pinged = self._written
+        if self._has_room is not None and not self._has_room.done():
+            self._has_room.set_result(None)
+
+    # ---- in
+
+    def on_packet(self, text: str) -> None:
+        """Note a packet that came in: a pong proves what was written before its ping."""
+        if text == PONG and self._pinged is not None:
+            self._prove(self._pinged)
+
+    def on_poll(self) -> None:
+        """Note a poll: the client has everything that the last answer contained."""
+        if self._written is not None:
+            self._prove(self._written)
+
+    def _prove(self, post: Post) -> None:
+        self._pinged = None
+        self._on_arrival(self, post)
+        if self._proof is not None and not self._proof.done() and not self._queued and post is self._written:
+            self._proof.set_result(None)
+
+    async def wait_arrival(self) -> None:
+        """Wait up to PROOF_TIMEOUT for the proof that everything written has arrived."""
+        if self._written is None or self.ended or self._socket.closed:
+            return
+        self._proof = asyncio.get_running_loop().create_future()
+        self._ping()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PROOF_TIMEOUT):
+                await self._proof
+
+    # ---- end
+
+    def set_close(self, close: Callable[[], Any]) -> None:
+        """Set the function that closes the WebSocket below."""
+        self._close = close
+
+    def on_close(self, code: int) -> None:
+        """Note that the client closed the WebSocket."""
+        self.leaving = self.leaving or code in ORDERLY_CLOSE_CODES
+
+    def release(self) -> None:
+        """Wake everything that waits for the connection, which is gone; also a poll that waits for news."""
+        self.ended = True
+        if self._ping_timer is not None:
+            self._ping_timer.cancel()
+        if self._has_room is not None and not self._has_room.done():
+            self._has_room.set_result(None)
+        self._socket.queue.put_nowait(None)
+
+    async def end(self, *, away: bool, flush: bool = True) -> None:
+        """Close the connection from this side.
+
+        Args:
+            away: Tell the client not to come back; otherwise it reconnects by itself.
+            flush: Write what is queued first.
+        """
+        socket = self._socket
+        if self.ended:
+            return
+        if self._ping_timer is not None:
+            self._ping_timer.cancel()
+        if flush:
+            await self.wait_arrival()
+        if away and not socket.closed:
+            socket.queue.put_nowait(disconnect_packet())
+        self.ended = True
+        if flush and not socket.closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_TIMEOUT):
+                    await socket.queue.join()
+        while not socket.queue.empty():
+            socket.queue.get_nowait()
+            socket.queue.task_done()
+        socket.queue.put_nowait(None)  # its writer ends and closes the connection
+        await socket.close(wait=False, abort=True)
+        if self._close is not None:
+            with suppress(Exception):  # closed already
+                await self._close()
