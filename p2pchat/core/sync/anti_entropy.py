@@ -1,14 +1,16 @@
-"""Comparing what two peers hold: a sum over everything shared, then a sum a conversation, then marks.
+"""Anti-entropy: comparing what two peers hold, by a sum over everything shared, then a sum per conversation, then
+marks.
 
-A digest is the sum, mod 2**256, of the hashes of all visible tips. Equal digests acknowledge everything in them and
-are not answered unless they ask. One that differs is answered with the sums of all shared conversations, in pages;
-those that differ with marks, in pages that ask; marks end it: whoever lacks something wants it (fetch.py).
+A digest is the sum, mod 2**256, of the hashes of all visible tips. An equal digest acknowledges everything in it, and
+is not answered unless it asks. A digest that differs is answered with the sums of all shared conversations, in pages.
+Conversations whose sums differ are followed by marks, in pages that ask for the other side's marks. A peer whose marks
+are behind then fetches what it lacks (fetch.py).
 
-The other end learns that sums are equal from a digest of this side. What this side told may have been another sum,
-for it held less then: so who has heard nothing that ends a comparison asks with each digest that it tells again.
+A peer learns that sums are equal only from the other's digest, and its own digest may have been sent when it held less.
+So a peer that has heard nothing to end the comparison repeats its digest and asks for an answer.
 
-Source: docs/protocol.md, "Comparing"; the sum is an additive multiset hash (Clarke et al., "Incremental Multiset
-Hash Functions", 2003), good enough against accidents; entries themselves are proven by heads.
+Source: docs/protocol.md, "Comparing". The sum is an additive multiset hash (Clarke et al., "Incremental Multiset Hash
+Functions", 2003). It protects against accidents; heads prove the entries.
 """
 
 from __future__ import annotations
@@ -28,16 +30,16 @@ from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 FIRST_ID = "0" * 64
 LAST_ID = "f" * 64
-COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were heard
+COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were received
 
 
 def next_id(id: str) -> str:
-    """Return the next id in order; the last one's is itself."""
+    """Return the next id in order; the last id is its own successor."""
     return LAST_ID if id == LAST_ID else f"{int(id, 16) + 1:064x}"
 
 
 class AntiEntropy:
-    """Digests and marks, out and in."""
+    """Compares with every link, by digests and marks."""
 
     def __init__(self, sync: SyncContext, fetcher: Fetcher, receipts: DeliveryReceipts, forks: Forks) -> None:
         self._sync = sync
@@ -45,12 +47,12 @@ class AntiEntropy:
         self._fetcher = fetcher
         self._receipts = receipts
         self._forks = forks
-        self.before_digest: Callable[[RemoteState], None] = lambda remote: None  # told before each digest
+        self.before_digest: Callable[[RemoteState], None] = lambda remote: None  # called before each digest
 
     # ---- digests
 
     def begin(self, remote: RemoteState) -> None:
-        """Compare everything with a far end whose hosted users are known now (again, when they change)."""
+        """Start a comparison with a remote whose users are known now, or have changed."""
         remote.comparing = True
         remote.known_users = dict.fromkeys(self._sync.presence.users_of(remote.link.id))
         remote.all_compared = remote.digest_sent = False
@@ -62,7 +64,7 @@ class AntiEntropy:
         self._repeat_digest(remote, self._ctx.settings.gossip_within)
 
     def _repeat_digest(self, remote: RemoteState, wait: float) -> None:
-        """Send the digest, at least once, and again, more and more rarely, until everything is compared."""
+        """Send the digest, and repeat it less and less often until everything is compared."""
         remote.digest_timer = None
         if self._sync.is_up(remote) and not (remote.all_compared and remote.digest_sent):
             if remote.accepts_marks:
@@ -71,13 +73,13 @@ class AntiEntropy:
             remote.digest_timer = self._sync.after(wait, partial(self._repeat_digest, remote, again))
 
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
-        """Tell the sum of everything shared; with `ask` the far end says so if its own is equal."""
+        """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
         remote.digest_sent = True
         self.before_digest(remote)
         self._ctx.emit(Send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), [remote.link.id]))
 
     def on_digest(self, remote: RemoteState, frame: Digest) -> None:
-        """Take a digest. A link that may be told nothing now gets no answer: the digest is told again."""
+        """Take a digest. If the link accepts no marks now, there is no answer; the remote repeats its digest."""
         self._sync.learn_namings(remote, frame.names)
         if not remote.accepts_marks:
             self._ctx.emit(Counted("digest_unanswered"))
@@ -130,7 +132,7 @@ class AntiEntropy:
                     here[id] = found
         for id in sorted(here):
             if self._group_differs(here, told, id):
-                remote.differing[id] = None  # the group first: what of its talk is visible depends on it
+                remote.differing[id] = None  # the group first: visibility in its talk depends on it
             elif sum_of([here[id]]) == told.get(id, sum_of([])):
                 self._on_equal(remote, here[id])
                 remote.compared[id] = None
@@ -139,7 +141,7 @@ class AntiEntropy:
                 self.send_marks(remote, here[id], (FIRST_ID, LAST_ID), ask=True)
         room = self._sync.conversations.room
         if span[0] <= room <= span[1] and room not in remote.differing:
-            self._end_newcomer(room)  # also where nobody has written yet: it is in no sum then
+            self._end_newcomer(room)  # even without entries, when it is in no sum
         self._end_newcomer_talks(remote, span)
         if in_order:
             remote.sums_through = max(remote.sums_through, span[1])
@@ -149,14 +151,14 @@ class AntiEntropy:
     def _group_differs(
         self, here: dict[ConversationId, ConversationState], told: dict[ConversationId, str], id: str
     ) -> bool:
-        """Return whether this is the talk of a group that the far end holds other than this side."""
+        """Return whether this is the talk of a group that the remote holds in another state."""
         group = here[id].group
         if group is None or not here[id].is_talk or group.id not in here:
             return False
         return sum_of([here[group.id]]) != told.get(group.id, sum_of([]))
 
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
-        """The far end holds exactly what is held here: that acknowledges all of it."""
+        """Take an equal sum, which acknowledges everything held here."""
         _spoken(remote, conversation)
         for user in sorted(self._sync.hosted.keys() & conversation.writers.keys()):
             marks = conversation.writers[user].marks()
@@ -170,7 +172,7 @@ class AntiEntropy:
     def send_marks(
         self, remote: RemoteState, conversation: ConversationState, span: tuple[UserId, UserId], *, ask: bool
     ) -> None:
-        """Tell all marks of a conversation within a span of users, in pages that together cover the span."""
+        """Send all marks of a conversation within a span of users, in pages that together cover the span."""
         size = self._sync.page_size
         start, page, count = span[0], dict[UserId, list[Mark]](), 0
         for user, marks in conversation.marks(span).items():
@@ -238,7 +240,7 @@ class AntiEntropy:
         self._advance_pages(remote, conversation.id, span)
 
     def _advance_pages(self, remote: RemoteState, conversation: ConversationId, span: tuple[str, str]) -> None:
-        """Note how far pages have come; a conversation is compared when they reached the end."""
+        """Note how far pages have come. A conversation is compared when they reach the end."""
         if span[0] == FIRST_ID:
             remote.marks_through[conversation] = span[1]
         elif conversation in remote.marks_through and span[0] <= next_id(remote.marks_through[conversation]):
@@ -252,18 +254,18 @@ class AntiEntropy:
             self._end_newcomer(conversation)
 
     def _end_newcomer(self, conversation: ConversationId) -> None:
-        """The first marks of a conversation new here were heard: what comes from now on is news."""
+        """Note that the first marks of a conversation are complete: whatever comes from now on is news."""
         found = self._sync.conversations.by_id.get(conversation)
         if found is not None and found.is_newcomer:
             found.is_newcomer = False
             self._sync.conversations.new_talks.discard(found.id)
             if not found.is_talk:
-                self._ctx.change.meta[COMPARED_ROOM] = found.id  # who comes back to an empty room is no newcomer
+                self._ctx.change.meta[COMPARED_ROOM] = found.id  # a peer that returns to an empty room is no newcomer
             if found.boundary.marks:
                 self._ctx.change.meta[found.boundary_key] = str(found.boundary)
 
     def _end_newcomer_talks(self, remote: RemoteState, span: tuple[str, str]) -> None:
-        """Of the talks new here within a span these are compared now: as it is in the room."""
+        """Do the same for the new talks within a span that are compared now."""
         for id in sorted(self._sync.conversations.new_talks):
             talk = self._sync.conversations.by_id[id]
             group = talk.group.id if talk.group is not None else ""
@@ -292,7 +294,7 @@ class AntiEntropy:
     def _extend_boundary(
         self, conversation: ConversationState, user: UserId, marks: list[Mark], all_of_them: bool
     ) -> None:
-        """First marks of a writer; what a file brought up to them was shown before."""
+        """Add first marks of a writer to the boundary, unless a file had brought the entries before."""
         if all_of_them:
             conversation.boundary.on_listed(user, {mark.run for mark in marks})
         unshown = [mark for mark in marks if not _is_shown(conversation, user, mark)]
@@ -300,7 +302,7 @@ class AntiEntropy:
             conversation.boundary.add_marks(user, unshown, self._ctx.settings.max_tips)
 
     def _on_log_shown(self, facts: LogFacts) -> None:
-        """A log in storage only may be one of which first marks were heard: a file had brought it, and it was shown."""
+        """Update the boundary for a log in storage that was shown: a file had brought it."""
         conversation = self._sync.conversations.by_id.get(facts.log.conversation)
         if conversation is not None and conversation.boundary.marks:
             conversation.boundary.on_shown(facts.log, facts.released)
@@ -308,13 +310,13 @@ class AntiEntropy:
                 self._ctx.change.meta[conversation.boundary_key] = str(conversation.boundary)
 
     def _detect_clone(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
-        """A log of this run that is not here: a copy of this process wrote it, and what is written here is another."""
+        """Detect a log of this run that is not here: a copy of this process wrote it, so new logs get another run."""
         for mark in marks:
             if mark.run == self._sync.run and conversation.log(user, mark.run) is None:
                 self._sync.change_run_if_cloned(LogId(conversation.id, user, mark.run))
 
     def _advance_cursors(self, remote: RemoteState, key: Key) -> None:
-        """Marks of a running log may be further than what was written to this link."""
+        """Advance the cursors of running logs to the marks the remote announced."""
         for run, mark in remote.acked[key].items():
             cursor = remote.cursors.get(LogId(*key, run))
             if cursor is not None and mark.seq > cursor.sent:
@@ -333,7 +335,7 @@ class AntiEntropy:
                 elif conversation.lacks(key[1], mark):
                     ahead[mark.run] = mark
             elif conversation.is_talk and not conversation.lacks(key[1], mark):
-                continue  # nothing of it can be visible
+                continue  # no part of it can be visible
             elif conversation.may_be_only_stored(key[1]):
                 unsure.append(mark)
             else:
@@ -351,9 +353,9 @@ class AntiEntropy:
     def _look_up(
         self, remote: RemoteState, conversation: ConversationState, key: Key, mark: Mark, urgent: bool
     ) -> None:
-        """Ask storage whether the log of a mark is held: it may be covered here."""
+        """Ask storage whether the log of a mark is held: it may be covered."""
         if remote.lookups_pending >= MAX_REMEMBERED:
-            self._ctx.emit(Counted("marks_ignored"))  # the next comparison brings it again
+            self._ctx.emit(Counted("marks_ignored"))  # the next comparison repeats it
             return
         remote.lookups_pending += 1
         ref = LogKey(conversation.id, ref_key(key[1], mark.run))
@@ -369,12 +371,12 @@ class AntiEntropy:
 
 
 def _is_shown(conversation: ConversationState, user: UserId, mark: Mark) -> bool:
-    """Return whether all that a mark tells of was shown here: a file may have brought it before."""
+    """Return whether everything up to a mark was shown here, because a file had brought it."""
     log = conversation.log(user, mark.run)
     return log is not None and log.released >= mark.seq
 
 
 def _spoken(remote: RemoteState, conversation: ConversationState) -> None:
-    """The far end tells of a conversation: so it is shared there."""
+    """Note that the remote mentioned a conversation, so it is shared there."""
     if conversation.group is not None:
         remote.groups_announced[conversation.id] = None

@@ -1,8 +1,8 @@
-"""What hosted users write: entries made, stamped, chained and signed.
+"""Entries of hosted users: created, stamped, chained and signed; and the group operations that users request.
 
-No process ever appends to a log it did not begin: the first thing a user writes in a conversation begins a log of
-this run, which names the tips its peer holds of that user there (`before`); in the room it begins with the user's
-profile. Heads are signed once a commit and at least once a batch.
+A process appends only to logs that it began. The first entry of a user in a conversation begins a log of this run,
+which names the tips held here of that user (`before`); in the room it begins with the user's profile. Heads are signed
+once per commit and at least once per batch.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, RunId, UserI
 
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
 
-Draft = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, when it is claimed to be written
+Draft = tuple[str, Any, Ref | None, int | None]  # kind, body, what it answers, when it claims to be written
 
 
 class Appender:
-    """The hand of the hosted users."""
+    """Appends what hosted users write."""
 
     def __init__(self, sync: SyncContext, ingest: Ingest, order: CausalOrder) -> None:
         self._sync = sync
@@ -55,18 +55,18 @@ class Appender:
         self._last_place: dict[tuple[str, UserId], int] = {}  # place of a user's own newest entry
 
     def note_place(self, conversation: ConversationState, user: UserId, place: int) -> None:
-        """Note where a hosted user wrote last before this run; the first word counts."""
+        """Note the place of a hosted user's last entry before this run. Later calls change nothing."""
         self._last_place.setdefault((conversation.id, user), place)
 
     def on_user_hosted(self, user: UserId) -> None:
-        """A user who may have written is hosted from now on: note where it wrote last, as far as that is known."""
+        """Note where a user wrote last who is hosted from now on and may have written before."""
         for conversation in self._sync.conversations.by_id.values():
             for place, writer, _, _ in reversed(conversation.recently_shown if user in conversation.writers else ()):
                 if writer == user:
                     self.note_place(conversation, user, place)
 
     def write_texts(self, said: WriteRequest) -> None:
-        """Make entries of what a hosted user says; refused with a reason, or kept when the commit is durable."""
+        """Append the entries of a request. Answered by WriteRefused at once, or by WriteAccepted when durable."""
         conversation = self._sync.conversations.by_id.get(said.conversation)
         refused = self._refusal(conversation, said)
         if refused or conversation is None:
@@ -78,7 +78,7 @@ class Appender:
         self._sync.transaction.writes.append((said.ticket, log.id, log.seq - len(words) + 1, len(words), said.kind))
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
-        """Return where what this user says next will stand; None where that is not settled yet, and in groups."""
+        """Return where this user's next entry will stand; None where that is not certain yet, and in groups."""
         run, known = self._runs.get((conversation, user)), self._sync.conversations.by_id.get(conversation)
         if run is None or known is None or known.is_talk or user not in self._sync.hosted:
             return None
@@ -89,7 +89,7 @@ class Appender:
         self, conversation: ConversationState, user: UserId, kind: str, body: Any, ticket: int | None,
         cite: tuple[int, str] | None = None,
     ) -> None:  # fmt: skip
-        """Write one entry to a group; `ticket`: who asked for it, None when nobody did."""
+        """Append one entry to a group. `ticket` is that of its request, None without one."""
         log = self._running_log(conversation, user)
         self._append_drafts(conversation, log, [(kind, body, None, None)], cite)
         self._note_ticket(log, kind, ticket)
@@ -97,7 +97,7 @@ class Appender:
     def write_entries(
         self, conversation: ConversationState, user: UserId, entries: list[Entry], ticket: int | None
     ) -> None:
-        """Write entries as they are: the first of a group, whose bytes give its id."""
+        """Append the first entries of a group as they are, since their bytes give its id."""
         log = self._running_log(conversation, user)
         self._append_entries(conversation, log, entries)
         self._note_ticket(log, entries[-1].k, ticket)
@@ -128,8 +128,7 @@ class Appender:
         return None
 
     def write_profile(self, user: UserId) -> None:
-        """Write what a hosted user is called, and tells of itself, into the room: what it wrote of that in earlier
-        runs outweighs everything that `here` tells."""
+        """Append a user's name and `about` to the room. A profile of an earlier run outweighs a `here` frame."""
         room = self._sync.conversations.by_id.get(self._sync.conversations.room)
         if room is not None:
             self._append_drafts(room, self._running_log(room, user), [self._profile_draft(user)])
@@ -139,7 +138,7 @@ class Appender:
         return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None, None
 
     def _with_profile(self, conversation: ConversationState, log: Log, words: list[Draft]) -> list[Draft]:
-        """In the room a log begins with who writes it."""
+        """Return the drafts; a log of the room begins with its writer's profile."""
         return [self._profile_draft(log.id.user), *words] if conversation.members is None and not log.seq else words
 
     def _running_log(self, conversation: ConversationState, user: UserId) -> Log:
@@ -148,7 +147,7 @@ class Appender:
         log = conversation.log(user, run) if run else None
         if log is not None and log.show_limit < log.seq:  # its writer was removed and added again
             return self._begin(conversation, user, self._ctx.draw(8).hex())
-        if log is None or not log.own:  # begun never, or forked, or a copy of this process went on with it
+        if log is None or not log.own:  # not begun, forked, or continued by a copy of this process
             began = conversation.log(user, self._sync.run) is not None
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log
@@ -168,10 +167,10 @@ class Appender:
     def _append_drafts(
         self, conversation: ConversationState, log: Log, words: list[Draft], cite: tuple[int, str] | None = None
     ) -> None:
-        """Append entries of these kinds and bodies.
+        """Append drafts as entries.
 
-        A profile follows nothing: it is shown to nobody, so a gap before it could be told of no message, and names are
-        known soonest. What was shown before it the next words follow.
+        A profile follows nothing, so that names are known soonest; nobody is shown a profile, so no message could
+        report a gap before it. The next entries follow what was shown before.
         """
         after = self._references(conversation, log)
         if conversation.is_talk and conversation.group is not None:
@@ -203,7 +202,7 @@ class Appender:
         return newest_references(conversation, user, since, self._ctx.settings.max_after)
 
     def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[str], list[Entry]]]:
-        """Cut new entries into batches."""
+        """Split new entries into batches."""
         raws = encode_entries(entries)
         sizes = list(map(len, raws)) if "".join(raws).isascii() else [len(raw.encode()) for raw in raws]
         start = 0
@@ -213,7 +212,7 @@ class Appender:
             start = end
 
     def _fitting(self, sizes: list[int]) -> int:
-        """Return how many entries of these sizes fit into one batch: one at least."""
+        """Return how many entries of these sizes fit into one batch, at least one."""
         most = self._ctx.settings.max_batch_bytes
         if sum(sizes) <= most:
             return len(sizes)
@@ -239,7 +238,7 @@ def _body(kind: str, text: str) -> str | None:
 
 
 def _relation_fault(said: WriteRequest) -> tuple[str, str] | None:
-    """Return (code, sentence) for what cannot change how another entry is shown."""
+    """Return (code, sentence) for an invalid edit, deletion or reaction; None for a valid one."""
     for body in said.bodies:
         fault = shape_fault(said.kind, _body(said.kind, body), said.re)
         if fault:
@@ -250,13 +249,13 @@ def _relation_fault(said: WriteRequest) -> tuple[str, str] | None:
 
 
 def are_plain(texts: Sequence[str], settings: Settings) -> bool:
-    """Return whether texts are short ASCII, which text_fault() finds nothing in: looked at all at once."""
+    """Return whether all texts are short ASCII, for which text_fault() returns None. One check for all is faster."""
     most, joined = min(settings.max_text_bytes, settings.max_entry_bytes // 8), "".join(texts)
     return joined.isascii() and "\0" not in joined and len(max(texts, key=len, default="")) <= most
 
 
 def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[str, str] | None:
-    """Return (code, sentence) for a text that may not be sent, None for one that may."""
+    """Return (code, sentence) for a text that may not be sent; None for one that may."""
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
@@ -271,50 +270,49 @@ def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[st
 
 
 def encoded_bytes(text: str) -> int:
-    """Return how long the entry of a text is, besides its marks: JSON takes six bytes for a control character."""
+    """Return the size of a text's entry without its marks. JSON takes six bytes for a control character."""
     return len(encode_entry(Entry("text", 0, 0, b=text)).encode())
 
 
-# ---- grouping
-#
-# What hosted users do to groups: making one, changing it, leaving it, and making again what was lost.
-#
-# An operation is the whole group, so what is asked is applied to the group as it is here. Whoever goes is cut off at
-# what is visible of it here now. Before an owner changes anything, what was lost of its operations is made again
-# (state.py).
-#
-# Source: docs/protocol.md, "Groups".
+# ---- groups
 
 
-MAX_REDONE = 16  # operations at once; what is left is made again a moment later
+MAX_REDONE = 16  # operations at once; the rest follows a moment later
 Refusal = tuple[str, str]  # code and sentence
 
 
 class GroupEditor:
-    """The hand of hosted users in groups."""
+    """Writes group operations: creating, changing and leaving groups, and repeating lost operations.
+
+    An operation holds the whole group, so a request is applied to the group's current state here. A removed member is
+    cut off at the entries visible here now. Before an owner changes a group, its lost operations are repeated
+    (core/groups/state.py).
+
+    Source: docs/protocol.md, "Groups".
+    """
 
     def __init__(self, sync: SyncContext, writing: Appender) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._appender = writing
-        self._repairing: set[str] = set()  # groups of which something lost will be made again
-        self._paused = False  # nothing can be kept now
+        self._repairing: set[str] = set()  # groups whose lost operations will be repeated
+        self._paused = False  # nothing can be stored now
 
     def start(self) -> None:
-        """Make again what was lost before this node stopped."""
+        """Repeat what was lost before this node stopped."""
         for group in self._sync.conversations.groups.values():
             self.repair_soon(group)
 
     def pause(self, on: bool) -> None:
-        """Make nothing again while nothing can be kept; what was lost afterwards."""
+        """Repeat nothing while nothing can be stored, and check again afterwards."""
         self._paused = on
         if not on:
             self.start()
 
-    # ---- what is asked
+    # ---- requests
 
     def on_request(self, asked: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
-        """Do it; answered by Kept when it is durable, or Refused."""
+        """Carry out a request. Answered by WriteRefused at once, or by WriteAccepted when durable."""
         if asked.user not in self._sync.hosted:
             fault: Refusal | None = ("user", "this user is not hosted here")
         elif isinstance(asked, GroupCreateRequest):
@@ -385,7 +383,7 @@ class GroupEditor:
         self, group: GroupReplica, state: GroupState, members: Mapping[UserId, int], name: str, owner: UserId, *,
         redo: str = "", ticket: int | None = None, by: UserId | None = None,
     ) -> Refusal | None:  # fmt: skip
-        """Write the next operation; whoever is no member any more is cut off at what is visible of it here."""
+        """Write the next operation. Users who are members no longer are cut off at what is visible here."""
         cuts = state.cuts(lambda user: self._visible_marks(group, user))
         for user in sorted(state.present - members.keys()):
             cuts[user] = tuple(self._visible_marks(group, user))
@@ -398,23 +396,23 @@ class GroupEditor:
         return None
 
     def _visible_marks(self, group: GroupReplica, user: UserId) -> list[Mark]:
-        """Return the marks of what is visible of a user in the talk."""
+        """Return the marks of the visible part of a user's talk."""
         talk = self._sync.conversations.by_id.get(group.talk)
         writer = talk.writers.get(user) if talk is not None else None
         return writer.visible_marks() if writer is not None else []
 
     def _too_long(self, entry: Entry) -> Refusal | None:
-        most = self._ctx.settings.max_entry_bytes - 1024  # for its stamps and references
+        most = self._ctx.settings.max_entry_bytes - 1024  # for stamps and references
         if len(encode_entry(entry).encode()) <= most:
             return None
         return "too_long", "too many people were removed from this group: begin a new one"
 
-    # ---- making again
+    # ---- repeating lost operations
 
     def repair_soon(self, group: GroupReplica) -> None:
-        """Something is other in a group: should a hosted owner have lost something, it is made again soon.
+        """Repeat a hosted owner's lost operations soon, if a change of the group lost some.
 
-        Not at once: another of the owner's peers may be doing it, and two of one gen would be lost as well.
+        Not at once: another of the owner's peers may be doing it, and two operations of one gen would be lost again.
         """
         if group.id not in self._repairing and any(
             group.lost_operations(user) or group.logs_to_reissue(user) for user in self._users_to_repair(group)
@@ -424,7 +422,7 @@ class GroupEditor:
             self._sync.after(wait, partial(self._repair, group))
 
     def _users_to_repair(self, group: GroupReplica) -> list[UserId]:
-        """Return the users hosted here who may have something to make again: of a gateway's thousands hardly one."""
+        """Return the hosted users who may have something to repeat: hardly one of a gateway's thousands."""
         return sorted(user for user in group.users_to_reissue if user in self._sync.hosted)
 
     def _repair(self, group: GroupReplica) -> None:
@@ -437,9 +435,9 @@ class GroupEditor:
         self.repair_soon(group)
 
     def _rewrite_forked(self, group: GroupReplica, user: UserId) -> None:
-        """Make again what stands in a log of this user's that forked, and say so: nobody can be given that log.
+        """Repeat the operations of a forked log of this user, which no peer can be given, and announce that.
 
-        At first the same once more, gen by gen: so nothing is other than it was when the forked one counts no more.
+        First they are repeated unchanged, gen by gen. So nothing changes when those of the forked log become void.
         """
         forked = group.logs_to_reissue(user)
         conversation = self._sync.conversations.by_id[group.id]
@@ -451,7 +449,7 @@ class GroupEditor:
                 self._write_fork_notice(group, group.state, user, log)
 
     def _write_fork_notice(self, group: GroupReplica, state: GroupState, user: UserId, log: LogId) -> None:
-        """Write an operation that changes nothing and stands for a forked log; one of no owner says only that."""
+        """Write an operation that changes nothing and replaces a forked log. A user who owns nothing says only that."""
         members = {user: gen for user, gen in state.members.items() if user not in state.left}
         members.setdefault(state.owner, state.members[state.owner])
         self._operate(group, state, members, state.name, state.owner, by=user, redo=fork_mark(log))
@@ -464,7 +462,7 @@ class GroupEditor:
             self._ctx.emit(Counted("operation_redone"))
 
     def _repeat_operation(self, group: GroupReplica, state: GroupState, lost: GroupOperation) -> Refusal | None:
-        """Make what an operation meant anew on top; whom it added counts as added then."""
+        """Repeat the intent of an operation on the current state. A user it added counts as added now."""
         intent = intent_of(lost, group.below(lost))
         members = {user: gen for user, gen in state.members.items() if user not in state.left | intent.removed}
         members = {**intent.added, **members}

@@ -1,7 +1,11 @@
-"""Which conversations there are: their ids, what the ids stand for, and who belongs to them.
+"""Conversations and people: conversation ids and their members, and the names of users.
 
-The room is everyone; a direct conversation (dm) two users. A group is two conversations, one of operations and one in
-which its members talk (groups.py); until its first operation has come only who named it is asked about it.
+The room is everyone; a direct conversation (dm) is two users. A group is two conversations, one of operations and one
+in which its members talk (groups.py). Until its first operation arrives, only the peers that named it are asked about
+it.
+
+A user's name comes from the newest profile entry, or until there is one from the user's peer. A name is bound to a key
+on first sight; another key with that name raises a warning, once.
 
 Source: docs/protocol.md, "Conversations".
 """
@@ -25,9 +29,9 @@ from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 
 ROOM_TAG = b"p2pchat/room/1\0"
 DM_TAG = b"p2pchat/dm/1\0"
-MAX_UNKNOWN = 1000  # groups that one peer named and of which nothing has come; a guess: 2 MiB
-MAX_ASKED_USERS = 16  # users of a peer, by whom it is known again: not thousands for each group that it names
-DMS_CACHED = 1024  # pairs whose id is remembered: a program that writes to a user asks for it with every message
+MAX_UNKNOWN = 1000  # groups named by one peer of which nothing arrived; a guess: 2 MiB
+MAX_ASKED_USERS = 16  # users by whom a peer is recognized for each group it names, out of perhaps thousands
+DMS_CACHED = 1024  # pairs whose id is cached: a program that writes to a user needs it for every message
 
 
 def _hash(data: bytes) -> str:
@@ -40,7 +44,7 @@ def room_id(network: str) -> ConversationId:
 
 
 def dm_naming(one: UserId, other: UserId) -> Naming:
-    """Return what names the direct conversation of two users; writing to oneself is one of oneself with oneself."""
+    """Return the naming of the direct conversation of two users. A user may write to itself."""
     first, second = sorted((one, other))
     return Naming(dm=(first, second))
 
@@ -58,23 +62,23 @@ class Conversations:
         self._network = network
         self.by_id: dict[ConversationId, ConversationState] = {}
         self.groups: dict[ConversationId, GroupReplica] = {}
-        self.new_talks: set[ConversationId] = set()  # of groups made elsewhere, of which no marks were heard yet
-        self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two
-        self.provisional: set[ConversationId] = set()  # a link named them, and that is all there is of them
-        self._unknown: dict[ConversationId, PeerId] = {}  # groups of which nothing has come, and who named each first
+        self.new_talks: set[ConversationId] = set()  # of groups made elsewhere, without marks from others yet
+        self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
+        self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
+        self._unknown: dict[ConversationId, PeerId] = {}  # groups of which nothing arrived -> who named it first
         self._unknown_of: Counter[PeerId] = Counter()
         self.room = room_id(network) if network else ""
         if network:
             self.open(Naming(room=True))
 
     def set_network(self, network: str) -> None:
-        """Take the id an open network's first peer told."""
+        """Take the id that an open network's first peer announced."""
         self._network = network
         self.room = room_id(network)
         self.open(Naming(room=True))
 
     def open(self, naming: Naming) -> ConversationState | None:
-        """Return the conversation a naming stands for, made if need be; None for kinds this version lacks."""
+        """Return the conversation of a naming, made if need be; None for kinds unknown to this version."""
         named = self.identify(naming)
         if named is None:
             return None
@@ -83,9 +87,9 @@ class Conversations:
         return self.by_id.get(conversation) or self._add(self._new(conversation, naming, members))
 
     def open_provisional(self, naming: Naming, most: int) -> bool:
-        """Make a conversation that only a link speaks of; False when one of its members has `most` already.
+        """Make a conversation that only a link mentions. Return False when one of its members has `most` already.
 
-        It stays once something in it is stored, or a program opens it; until then it may be swept.
+        It is kept once an entry of it is stored or a program opens it. Until then it may be swept.
         """
         named = self.identify(naming)
         if named is None or named[0] in self.by_id or naming.group or naming.talk:
@@ -97,9 +101,9 @@ class Conversations:
         return True
 
     def open_group(self, naming: Naming, users: Collection[UserId], teller: PeerId) -> None:
-        """A peer speaks of a group; while nothing of it is known here, those who host these users may be asked.
+        """Note a group that a peer names. While nothing of it is known here, peers that host these users may be asked.
 
-        `teller`: who it is, "" for a file: each may name so many groups of which nothing comes.
+        `teller` is that peer, "" for a file. Each may name a limited number of groups of which nothing arrives.
         """
         assert naming.group is not None
         id, owner, _ = naming.group
@@ -117,7 +121,7 @@ class Conversations:
             found.allowed_writers = (found.allowed_writers or frozenset()) | {owner}
 
     def keep(self, id: ConversationId) -> None:
-        """Something of a conversation has come, or a program opened it: that it was named is not all there is."""
+        """Keep a conversation: an entry of it arrived, or a program opened it."""
         self.provisional.discard(id)
         if id in self._unknown:
             teller = self._unknown.pop(id)
@@ -126,28 +130,28 @@ class Conversations:
                 del self._unknown_of[teller]
 
     def of_user(self, user: UserId) -> list[ConversationId]:
-        """Return those that a user belongs to, or did, but those of operations: found without a look at all."""
+        """Return the conversations that a user belongs to or did, without those of group operations."""
         talks = [group.talk for group in self.groups.values() if user in group.named and group.talk in self.by_id]
         return [*([self.room] if self.room else ()), *self._dms.get(user, ()), *talks]
 
     def update_concern(self, user: UserId, hosted: Container[UserId]) -> None:
-        """Somebody is hosted here from now on, or no more: see which direct conversations are those of one who is."""
+        """Update which direct conversations concern hosted users, after this user was hosted or unhosted."""
         for id in self._dms.get(user, ()):
             conversation = self.by_id[id]
             conversation.concerns_us = any(member in hosted for member in conversation.members or ())
 
     def has_any_of(self, user: UserId) -> bool:
-        """Whether any of them but the room is this user's."""
+        """Return whether this user has a conversation besides the room."""
         return user in self._dms or any(user in group.named for group in self.groups.values())
 
     def visible(self) -> list[ConversationId]:
-        """Return all but those of operations."""
+        """Return all conversations except those of group operations."""
         return [id for id, conversation in self.by_id.items() if not conversation.naming.group]
 
     def newest_first(self, these: Iterable[ConversationId]) -> list[ConversationId]:
-        """Return these, the one first in which something was written last.
+        """Return these ids, those with the newest entries first.
 
-        Of a group counts as well when it was made or changed; where nothing was written comes last.
+        Making or changing a group counts as an entry. Empty conversations come last.
         """
         return sorted(these, key=lambda id: self._newest_c(self.by_id[id]), reverse=True)
 
@@ -170,7 +174,7 @@ class Conversations:
         return conversation
 
     def sweep(self, is_shared: Callable[[ConversationState], bool]) -> None:
-        """Forget the conversations in which nothing was stored and of which no link may speak any more."""
+        """Forget conversations without stored entries that no link may mention any more."""
         for id in list(self.provisional):
             if self.by_id[id].is_stored:
                 self.keep(id)
@@ -186,7 +190,7 @@ class Conversations:
                 del self._dms[user]
 
     def identify(self, naming: Naming) -> tuple[ConversationId, frozenset[UserId] | None] | None:
-        """Return (id, members) of what a naming stands for; members None is everyone."""
+        """Return (id, members) of a naming; members None is everyone. None for kinds unknown to this version."""
         if naming.room:
             return (self.room, None) if self._network else None
         if naming.dm:
@@ -199,26 +203,21 @@ class Conversations:
 
 
 # ---- people
-#
-# Who is called what: the newest profile entry of a user, and until there is one what its peer tells.
-#
-# A name is bound to a key on first sight; another key under it raises a warning, once. How names are told apart when
-# two users share one is for those who show them.
 
 
-MAX_NAMES = 100_000  # of users who never wrote: whoever hosts can make up as many as it likes; a guess: 30 MiB
-MAX_FORMER = 64  # names before, of one user: who takes another every day has told enough
-OLD_AFTER = 300_000_000  # microseconds: as far as two clocks may be apart (Settings.clock_ahead)
-MAX_ABOUT_CHARACTERS = 512  # as many as the text of a status; what somebody tells beyond is cut off
+MAX_NAMES = 100_000  # names of users who never wrote, which a hosting peer can invent; a guess: 30 MiB
+MAX_FORMER = 64  # earlier names of one user
+OLD_AFTER = 300_000_000  # microseconds: as far as two clocks may differ (Settings.clock_ahead)
+MAX_ABOUT_CHARACTERS = 512  # as many as a status text has; the rest is cut off
 
 
 class KnownPeople:
     """Names by user id.
 
     Attributes:
-        names: What users are called.
-        abouts: What they tell of themselves; who tells nothing is missing.
-        former: Names they had before, with the clocks of the profiles these are from; perhaps the present one too.
+        names: Names of users.
+        abouts: Texts of users about themselves, where there is one.
+        former: Earlier names, with the clocks of their profile entries; may include the current one.
     """
 
     def __init__(self, ctx: Context, known: Iterable[KnownUser], former: Iterable[FormerName] = ()) -> None:
@@ -232,7 +231,7 @@ class KnownPeople:
         for user in known:
             self.names[user.id] = user.name
             self._set_about(user.id, user.about)
-            if user.named_c:  # 0: only its peer told it
+            if user.named_c:  # 0: known from its peer only
                 self._named_c[user.id] = user.named_c
             self._keys.setdefault(user.name, user.id)
         for one in former:
@@ -240,8 +239,10 @@ class KnownPeople:
             self._keys.setdefault(one.name, one.user)
 
     def on_profile(self, user: UserId, entry: Entry) -> None:
-        """Take a profile entry of the room; one without a proper name changes nothing, of an older one only its name is
-        kept, as one the user had before."""
+        """Take a profile entry of the room.
+
+        One without a valid name changes nothing. Of an older one only the name is kept, as a former name.
+        """
         name = entry.b.get("name") if isinstance(entry.b, dict) else None
         if not isinstance(name, str) or name_fault(name):
             return
@@ -258,9 +259,9 @@ class KnownPeople:
         self._set_name(user, name, about, old=abs(self._ctx.now.utc - entry.at) > OLD_AFTER)
 
     def on_announced_name(self, user: UserId, name: str) -> None:
-        """Take the name a peer tells of a user it hosts; a profile entry outweighs it, a bad one is none.
+        """Take a name that a peer announces for a user it hosts. A profile entry outweighs it.
 
-        It is kept: after a restart somebody who is away and never spoke can still be written to by name.
+        The name is stored, so that after a restart absent users who never wrote can be addressed by name.
         """
         if user in self._named_c or name_fault(name) or (user not in self.names and len(self.names) >= MAX_NAMES):
             return
@@ -293,5 +294,5 @@ class KnownPeople:
 
 
 def _about(told: object) -> str:
-    """Return what is kept of what somebody tells of itself; "" for nothing, and for what is no text."""
+    """Return the `about` text to keep; "" for anything that is no valid text."""
     return told[:MAX_ABOUT_CHARACTERS] if isinstance(told, str) and "\0" not in told else ""

@@ -1,9 +1,10 @@
-"""Fetching what others have: one want per conversation and user, from one link whose mark is ahead.
+"""Fetching missing entries: one want per conversation and user, sent to one link whose mark is ahead.
 
-What a comparison shows to be missing is wanted at once; what a mark merely announces only when it has not come by
-itself within a second (its writer pushes). Ten seconds without progress, and the next link is asked. A want ends
-with the `have` that carries its number, and with nothing else: until then it counts as open, also one given up here.
-Who is ahead and yet gives nothing is asked more and more rarely. Nobody is asked for a writer who is full (quota.py).
+A difference found by a comparison is wanted at once. A mark that merely announces entries is wanted only if they have
+not arrived within a second, since their writer pushes them. After ten seconds without progress the next link is asked.
+A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
+peer that is ahead but gives nothing is asked less and less often. No entries of a writer whose quota is full are wanted
+(quota.py).
 
 Source: docs/protocol.md, "Pull".
 """
@@ -25,31 +26,31 @@ MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing 
 
 @dataclass(slots=True)
 class FetchRequest:
-    """Something to fetch: everything of one user in one conversation that is known to be missing."""
+    """The fetch of one user's missing entries in one conversation."""
 
     key: Key
     source: int | None = None  # the link asked
-    n: int = 0  # the number of that want
-    sent: bool = True  # it left; before that storage is asked what is held
+    n: int = 0  # number of that want
+    sent: bool = True  # False while storage is asked what is held
     progress_at: float = 0.0  # monotonic
     tried: set[int] = field(default_factory=set)  # links that did not help lately
-    fruitless: int = 0  # rounds in which nobody helped
+    fruitless: int = 0  # rounds in which no link helped
     asked_before: bool = False
     timer: Timer | None = None
 
 
 class Fetcher:
-    """What is being fetched, and from whom."""
+    """Decides what is fetched, and from which link."""
 
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._paused = False
         self._requests: dict[Key, FetchRequest] = {}
-        self._queue: dict[int, dict[Key, None]] = {}  # by link: what waits for one of its wants to end
+        self._queue: dict[int, dict[Key, None]] = {}  # by link: keys that wait for one of its wants to end
 
     def request(self, key: Key, *, urgent: bool) -> None:
-        """A far end is ahead of what is held here."""
+        """Fetch the entries of a writer of which a remote is ahead."""
         if self._paused:
             return
         request = self._requests.get(key)
@@ -63,7 +64,7 @@ class Fetcher:
             self._ask(request)
 
     def on_gap(self, remote: RemoteState, log: LogId, frame: Entries) -> None:
-        """A batch that leaves a gap was dropped: its sender is ahead, so what lies between is wanted like the rest."""
+        """Fetch what lies before a batch that was dropped because it leaves a gap."""
         self._ctx.emit(Counted("gap_batch_dropped"))
         mark = Mark(log.run, frame.first + len(frame.e) - 1, "")  # of a chain that nobody vouched for
         known = remote.ahead.get(log.key, {}).get(log.run)
@@ -71,7 +72,7 @@ class Fetcher:
             self.request(log.key, urgent=False)
 
     def on_progress(self, key: Key, link: int) -> None:
-        """Entries of what is pursued came."""
+        """Note that entries of this writer came by a link."""
         request = self._requests.get(key)
         if request is None:
             return
@@ -82,7 +83,7 @@ class Fetcher:
             request.fruitless = 0
 
     def _adopt_late_answer(self, request: FetchRequest, link: int) -> None:
-        """A want that was given up is answered after all: whoever is answering is not asked again."""
+        """Take the late answer of a want that was given up, instead of asking that link again."""
         remote = self._sync.remotes.get(link)
         late = [n for n, key in remote.wants.items() if key == request.key] if remote else []
         late = [n for n in late if request.sent or (link, n) != (request.source, request.n)]
@@ -91,7 +92,7 @@ class Fetcher:
             self._set_timer(request, self._ctx.settings.want_progress_timeout)
 
     def on_want_ended(self, remote: RemoteState, n: int) -> None:
-        """The far end says it gave all it has for want n."""
+        """End want n: the remote has given all it has."""
         key = remote.wants.pop(n, None)
         request = self._requests.get(key) if key else None
         if request is not None and request.source == remote.link.id and request.n == n:
@@ -101,7 +102,7 @@ class Fetcher:
         self._start_queued(remote)
 
     def pause(self, on: bool) -> None:
-        """Ask for nothing while nothing can be kept; what others have is compared anew afterwards."""
+        """Fetch nothing while nothing can be stored. Afterwards everything is compared again."""
         self._paused = on
         for request in self._requests.values():
             if request.timer is not None:
@@ -110,7 +111,7 @@ class Fetcher:
         self._queue.clear()
 
     def on_link_down(self, remote: RemoteState) -> None:
-        """Wants at a link die with it."""
+        """End the wants at a link."""
         waiting = self._queue.pop(remote.link.id, {})
         for key in dict.fromkeys((*remote.wants.values(), *waiting)):
             request = self._requests.get(key)
@@ -119,7 +120,7 @@ class Fetcher:
                 self._ask(request)
 
     def _start_queued(self, remote: RemoteState) -> None:
-        """A want at this link has ended: another may begin."""
+        """Start requests that waited for a want at this link to end."""
         queue = self._queue.get(remote.link.id, {})
         while queue and len(remote.wants) < self._ctx.settings.max_wants:
             key = next(iter(queue))
@@ -148,9 +149,9 @@ class Fetcher:
         return bool(left) and (conversation is None or self._may_ask(remote, conversation))
 
     def _may_ask(self, remote: RemoteState, conversation: ConversationState) -> bool:
-        """Return whether anything is wanted there: nothing of a talk whose group it knows better.
+        """Return whether the remote may be asked: not for a talk whose group it knows better.
 
-        Nor of what is shared with it no more, since the users hosted here or there are others: it would not give that.
+        Nor for a conversation it no longer shares because its users or ours changed; it would not answer.
         """
         if conversation.is_operations:
             return True
@@ -180,7 +181,7 @@ class Fetcher:
         self._ask(request)
 
     def _ask(self, request: FetchRequest) -> None:
-        """Choose a link that is ahead and want from it; nothing more to pursue when none is."""
+        """Choose a link that is ahead and send it a want. The request ends when no link is."""
         ahead = self._remotes_ahead(request.key)
         if not ahead:
             if request.timer is not None:
@@ -226,13 +227,13 @@ class Fetcher:
             return
         request, conversation = self._requests.get(key), self._sync.conversations.by_id.get(key[0])
         if request is None or conversation is None or (request.source, request.n) != (remote.link.id, n):
-            del remote.wants[n]  # while storage was asked, what was given up went on after all, or all of it came
+            del remote.wants[n]  # meanwhile a late answer came, or everything arrived
             self._start_queued(remote)
             return
         request.sent = True
-        request.progress_at = self._ctx.now.mono  # the time storage took is not the far end's
+        request.progress_at = self._ctx.now.mono  # do not count the time storage took
         for former in [each for each, wanted in remote.wants.items() if wanted == key and each != n]:
-            del remote.wants[former]  # the far end drops it for the new one
+            del remote.wants[former]  # the remote replaces it with the new one
         writer = conversation.writers.get(key[1])
         tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
         want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])

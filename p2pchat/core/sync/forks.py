@@ -1,13 +1,13 @@
-"""Logs that forked: their author signed two different entries under one number.
+"""Forked logs: logs whose author signed two different entries under one number.
 
-Two batches prove it, with nobody's word to be believed: both heads are the author's, and they give one seq two
-chains. From then on nothing of that log is told, fetched or served; what was stored stays, and later logs of its
-writer are taken. A mark of it, a batch of it and a want of its writer's are answered with the two, once on a link.
+Two batches prove a fork: both heads are the author's, and they give one seq two chains. From then on nothing of that
+log is announced, fetched or served. What was stored stays, and later logs of its writer are accepted. A mark, a batch
+or a want of such a log is answered with the two batches, once per link.
 
-Whoever hosts the writer hears of it unasked, and before any mark or sum: a later log is taken over whichever version
-of a forked one, so its mark would count there as a receipt of all it builds on.
+Peers that host the writer receive the evidence unasked, before any mark or sum. A later log is accepted over either
+version of a forked one, so its mark would count there as a receipt of everything it builds on.
 
-A forked log covers nothing: who has only the evidence cannot know what it builds on, and all shall have equal sums.
+A forked log covers nothing: a peer with only the evidence cannot know what it builds on, and all sums must be equal.
 
 Source: docs/protocol.md, "Forks".
 """
@@ -41,34 +41,34 @@ from p2pchat.protocol import Entries, Mark, UserId
 
 
 class EvidenceHolder(Protocol):
-    """Keeps one of two batches until the other comes by the same way."""
+    """Keeps the first of two batches until the second comes the same way."""
 
     evidence: Batch | None
 
 
 def is_signed(batch: Batch) -> bool:
-    """Return whether its author signed it, as a part of a log that begins as logs do."""
+    """Return whether its author signed this batch, and its chain begins correctly."""
     if batch.first == 1 and batch.prev != first_chain(batch.log):
         return False
     return verify(batch.log.user, batch.head, head_message(batch.log, batch.last, batch.chain))
 
 
 class Forks:
-    """Finds forks, tells of them and hears of them."""
+    """Detects forks, sends evidence of them and receives it."""
 
     def __init__(self, sync: SyncContext, people: KnownPeople, order: CausalOrder) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._people = people
         self._order = order
-        self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # whom of a fork, as soon as it is durable
+        self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
         self.on_fork: Callable[[ConversationState, LogId], None] = lambda conversation, log: None
         self.on_recall: Callable[[ConversationState, UserId], None] = lambda conversation, user: None
 
-    # ---- finding
+    # ---- detection
 
     def on_contradiction(self, conversation: ConversationState, log: Log, other: Batch) -> None:
-        """A signed batch contradicts what is held of its log."""
+        """Take a signed batch that contradicts its stored log."""
         self._mark_forked(conversation, log, Fork(log.id, None, other))
 
     def _mark_forked(self, conversation: ConversationState, log: Log, fork: Fork) -> None:
@@ -82,14 +82,14 @@ class Forks:
         conversation.refresh_sum(log)
         self.on_fork(conversation, log.id)
         if conversation.blocked:
-            self._order.retry(conversation)  # nothing of it is waited for any more
+            self._order.retry(conversation)  # no entry waits for it any more
         name = self._people.names.get(log.id.user)
         who = f"the user {name!a}" if name else "a user"
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
         self._ctx.emit(WarningIssued("fork", text, log.id.user))
 
     def on_durable(self, fork: Fork) -> None:
-        """The fork is stored: what only that log covered is a tip again, and who shall hear of it does."""
+        """Uncover logs that only the forked log covered, and send the evidence, now that the fork is durable."""
         conversation = self._sync.conversations.by_id[fork.log.conversation]
         log = conversation.log(fork.log.user, fork.log.run)
         if log is None:
@@ -98,7 +98,7 @@ class Forks:
         for remote in self._sync.remotes_sharing(conversation):
             if log.id.user in self._sync.presence.users_of(remote.link.id):
                 self._owe(remote, log)
-            elif remote in waiting or conversation.is_operations:  # what is seen of a talk depends on it
+            elif remote in waiting or conversation.is_operations:  # visibility in a talk depends on it
                 self.send_evidence(remote, log)
         for mark in log.before:
             key = LogKey(conversation.id, ref_key(log.id.user, mark.run))
@@ -111,31 +111,31 @@ class Forks:
         log = writer.logs.get(facts.log.run) or conversation.add(conversation.log_from(facts))
         log.covered = any(log.is_covered_by(other.before) for other in writer.logs.values() if not other.forked)
         log.durable_covered = False
-        if log.covered:  # by a log that came meanwhile
+        if log.covered:  # another log covered it in between
             self._ctx.change.covered.append(log.id)
         self.on_recall(conversation, log.id.user)
         conversation.refresh_sum(log)
 
-    # ---- telling
+    # ---- sending
 
     def send_if_marks_differ(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark]
     ) -> None:
-        """Whoever has other tips of a writer may not know of a fork: of one that others of its logs cover there."""
+        """Send the evidence if a remote has other tips of a writer: it may not know of a fork."""
         writer = conversation.writers.get(user)
         if writer is not None and {*marks} != {*writer.marks()}:
             self.send_all(remote, conversation, user)
 
     def send_all(self, remote: RemoteState, conversation: ConversationState, user: UserId) -> None:
-        """Send the evidence of every forked log of a writer: its later logs may build on them."""
+        """Send the evidence of every forked log of a writer; its later logs may build on them."""
         for log in conversation.writers[user].logs.values():
             if log.forked:
                 self.send_evidence(remote, log)
 
     def send_to_hosts(self, remote: RemoteState) -> None:
-        """Send the evidence of every forked log of the users hosted there, and nothing that builds on them before.
+        """Send the evidence of the forked logs of a remote's users, before marks of logs that build on them.
 
-        Of what was written to groups of everybody's: what is seen of their talk depends on it.
+        For group operations send that of all writers, since visibility in the talk depends on it.
         """
         users = self._sync.presence.users_of(remote.link.id)
         for conversation in self._sync.shared_conversations(remote):
@@ -153,12 +153,12 @@ class Forks:
             self.send_evidence(remote, log)
 
     def on_drained(self, remote: RemoteState) -> None:
-        """A link takes frames again: tell what could not be told."""
+        """Continue when a link accepts frames again."""
         if remote.forks_owed:
             self.send_to_hosts(remote)
 
     def send_evidence(self, remote: RemoteState, log: Log) -> None:
-        """Send the evidence of one forked log, once on a link."""
+        """Send the evidence of one forked log, once per link."""
         if log.id in self._awaiting_commit:
             self._awaiting_commit[log.id].add(remote)
         elif log.id not in remote.forks_sent and not remote.link.full:
@@ -173,10 +173,10 @@ class Forks:
         if not answer.batches:
             remote.forks_sent.pop(log, None)  # storage has lost it
 
-    # ---- hearing
+    # ---- receiving
 
     def on_evidence(self, holder: EvidenceHolder, conversation: ConversationState, frame: Entries) -> None:
-        """Take one of two batches; with the second they must prove a fork. Raises LogError when they do not."""
+        """Take one of two batches of evidence. Raises LogError if the second does not prove a fork."""
         log = conversation.log(frame.u, frame.r)
         if log is not None and log.forked:
             return

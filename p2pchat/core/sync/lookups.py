@@ -1,7 +1,7 @@
-"""Asking storage: for logs that are not in memory, and for entries that a link is to get.
+"""Lookups: questions to storage about logs that are not in memory, and reads of entries for a link.
 
-All questions for logs of one step go out together; what was waiting goes on when the answer comes, in the order it
-asked. An answer that a reload of storage made old is dropped.
+All questions about logs of one step are sent together. Callbacks run when the answer comes, in the order of the
+questions. Answers from before a reload of storage are dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SizeKey = tuple[UserId, ConversationId]  # "" for all conversations
 
 
 class Lookups:
-    """Questions not yet asked, and those under way."""
+    """The questions not sent yet, and those sent."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -41,7 +41,7 @@ class Lookups:
         self._gathered: dict[int, list[tuple[tuple[ConversationId, UserId], AnswerLogs]]] = {}
 
     def log(self, key: LogKey, then: AnswerLog) -> None:
-        """Ask for one log; `then` gets its facts, or None when it is not held."""
+        """Ask for one log. `then` gets its facts, None when it is not held."""
         self._logs.append((key, then))
 
     def older(self, conversation: ConversationId, user: UserId, then: AnswerOlder) -> None:
@@ -57,24 +57,24 @@ class Lookups:
         self._sizes.append((whose, then))
 
     def shown_at(self, key: ShownKey, then: AnswerShown) -> None:
-        """Ask how far logs, or what they build on, had been shown when a place was given."""
+        """Ask how far logs, or logs they build on, had been shown when a place was assigned."""
         self._shown.append((key, then))
 
     def fetch(self, link: int, key: tuple[ConversationId, UserId], start: Start, then: AnswerFetch) -> None:
-        """Read what a user wrote somewhere from `start` on, to be written to a link."""
+        """Read what a user wrote in a conversation from `start` on, to be sent on a link."""
         ticket = self._ctx.next_ticket()
         self._fetching[ticket] = then
         self._ctx.emit(Fetch(link, ticket, *key, start))
 
     def on_fetch_result(self, answer: FetchResult) -> None:
-        """Go on with what was to be done with these entries."""
+        """Pass the batches that were read to their callback."""
         then = self._fetching.pop(answer.ticket, None)
         if then is not None:
             then(answer)
 
     def flush(self) -> None:
-        """Send what was asked in this step."""
-        if self._sizes:  # for themselves: nothing else shall wait for a sum over a million logs
+        """Send the questions of this step."""
+        if self._sizes:  # separately: nothing else shall wait for a sum over a million logs
             ticket = self._ctx.next_ticket()
             self._weighed[ticket], self._sizes = self._sizes, []
             self._ctx.emit(Lookup(ticket, [], [], list(dict.fromkeys(whose for whose, _ in self._weighed[ticket]))))
@@ -97,7 +97,7 @@ class Lookups:
             self._logs, self._older = [], []
 
     def on_result(self, answer: LookupResult) -> None:
-        """Go on with everything that waited for this answer."""
+        """Pass an answer to all callbacks that wait for it."""
         logs, older = self._asked.pop(answer.ticket, ([], []))
         for key, then in logs:
             then(answer.logs.get(key))

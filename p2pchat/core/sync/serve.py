@@ -1,9 +1,9 @@
-"""Giving others what they lack: answering wants, and writing what hosted users write to links at its tip.
+"""Serving entries: answering wants, and pushing what hosted users write to links at its tip.
 
-Slow peers cost no memory: each link has a cursor per running log. While the link takes more and its cursor stands
-right before a new batch, the batch is written at once (encoded once for all such links). Otherwise the cursor stays
-where it is, and when the link drains entries are read from storage. There is no queue to overflow. What one step
-gives to a link is limited too, for nobody can say that the link is full before the step is over.
+Slow peers cost no memory. Each link has a cursor per running log. While the link accepts more and its cursor stands
+right before a new batch, the batch is sent at once, encoded once for all such links. Otherwise the cursor stays, and
+entries are read from storage when the link drains. There is no queue that could overflow. The bytes sent to a link in
+one step are limited too, since the link reports that it is full only after the step.
 
 Source: docs/protocol.md, "Pull, then tail".
 """
@@ -21,11 +21,11 @@ from p2pchat.core.sync.log_index import ConversationState, Log
 from p2pchat.core.sync.sync_context import Key, RemoteState, ServedWant, SyncContext, TailCursor
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
 
-MAX_WARNED = 16  # peers in one run that take no more of what is written here: whoever lies shall not flood; a guess
+MAX_WARNED = 16  # peers in one run that cause a warning about refused entries, so that liars cannot flood; a guess
 
 
 class Sender:
-    """Wants being answered, cursors of running logs."""
+    """Sends entries to links."""
 
     def __init__(self, sync: SyncContext, forks: Forks) -> None:
         self._sync = sync
@@ -36,11 +36,11 @@ class Sender:
     # ---- wants
 
     def on_want(self, remote: RemoteState, frame: Want) -> str | None:
-        """Begin to answer a want. Returns a sentence when the far end has too many open."""
+        """Begin to answer a want. Return a sentence when the remote has too many open."""
         self._sync.learn_namings(remote, frame.names)
         conversation = self._sync.find_conversation(remote, frame.c)
         if conversation is None:
-            self._ctx.emit(Send(Have({}, end=frame.n), [remote.link.id]))  # nothing may be told
+            self._ctx.emit(Send(Have({}, end=frame.n), [remote.link.id]))  # nothing may be revealed
             return None
         if not self._sync.shares(remote, conversation):
             self._ctx.emit(Send(Have({}, end=frame.n), [remote.link.id]))
@@ -49,7 +49,7 @@ class Sender:
             self._sync.send(Have({frame.c: {frame.u: []}}, end=frame.n), remote, frame.c)
             return None
         key = (frame.c, frame.u)
-        remote.refusals.pop(key, None)  # whoever wants it takes it again
+        remote.refusals.pop(key, None)  # it accepts them again
         for served in [each for each in remote.served_wants.values() if each.key == key]:
             del remote.served_wants[served.n]
         if len(remote.served_wants) >= self._ctx.settings.max_wants:
@@ -62,7 +62,7 @@ class Sender:
         return None
 
     def on_refused(self, remote: RemoteState, full: dict[ConversationId, list[UserId]]) -> None:
-        """The far end takes no more of these: give no more."""
+        """Stop sending entries of writers that the remote refuses."""
         keys = {(conversation, user) for conversation, users in full.items() for user in users} & remote.refusals.keys()
         for served in [each for each in remote.served_wants.values() if each.key in keys]:
             self._close_want(remote, served)
@@ -70,14 +70,14 @@ class Sender:
             self._warn_refused(remote, key)
 
     def _close_want(self, remote: RemoteState, served: ServedWant) -> None:
-        """Give no more for this want. What lies before the running logs was perhaps not given: cursors are gone too."""
+        """End a want early. Entries before the running logs may be missing there, so their cursors are dropped too."""
         del remote.served_wants[served.n]
         for log in [log for log in remote.cursors if log.key == served.key]:
             del remote.cursors[log]
         self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
 
     def _warn_refused(self, remote: RemoteState, key: Key) -> None:
-        """A hosted user's words are not stored there: that is worth knowing, once for each peer."""
+        """Warn once per peer that it stores no more entries of a hosted user."""
         if key[1] in self._sync.hosted and remote.link.peer not in self._warned and len(self._warned) < MAX_WARNED:
             self._warned.add(remote.link.peer)
             self._ctx.emit(
@@ -90,9 +90,10 @@ class Sender:
             )
 
     def _reset_cursors(self, remote: RemoteState, conversation: ConversationState, key: Key, tips: list[Mark]) -> None:
-        """Cursors follow what is served from here on: the far end says where it stands.
+        """Set the cursors to where the remote says it stands; serving advances them.
 
-        Not of a log that builds on what is not durable yet: that is perhaps not served, and has to be heard of first.
+        A log that builds on entries which are not durable yet gets no cursor: those may not be served, and the remote
+        must hear of them first.
         """
         logs = conversation.writers[key[1]].logs
         for log in logs.values():
@@ -115,7 +116,7 @@ class Sender:
             return
         served.reading = False
         conversation = self._sync.conversations.by_id[served.key[0]]
-        if not self._sync.shares(remote, conversation):  # its users changed meanwhile
+        if not self._sync.shares(remote, conversation):  # its users changed in between
             self._close_want(remote, served)
             return
         for batch in answer.batches:
@@ -130,16 +131,16 @@ class Sender:
         self._finish_want(remote, served, conversation)
 
     def _finish_want(self, remote: RemoteState, served: ServedWant, conversation: ConversationState) -> None:
-        """Everything was given: close the want; what was written meanwhile comes like all that is new."""
+        """Close a want after everything was sent. Entries written in between are pushed like new ones."""
         del remote.served_wants[served.n]
         writer = conversation.writers[served.key[1]]
-        if remote.forks_owed:  # the marks come when that is told
+        if remote.forks_owed:  # the marks follow the evidence
             self._sync.owe_marks(remote, (served.key,))
             self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
         else:
             end = Have({conversation.id: {writer.user: writer.marks()}}, end=served.n)
             self._sync.send(end, remote, conversation.id)
-        for id, seq in served.durable.items():  # it holds all that was durable then, or was given it
+        for id, seq in served.durable.items():  # it held what was durable then, or was sent it
             self._advance_cursor(remote, id, seq)
         for log in writer.logs.values():
             cursor = remote.cursors.get(log.id)
@@ -151,14 +152,14 @@ class Sender:
         if cursor is not None:
             cursor.sent = max(cursor.sent, seq)
 
-    # ---- tails
+    # ---- running logs
 
     def push(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
-        """Hand a new durable batch of a hosted user to everyone in the conversation."""
+        """Send a new durable batch of a hosted user to all remotes of the conversation."""
         ready: list[RemoteState] = []
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
             if log.id.key in remote.refusals or remote.is_serving(log.id.key):
-                continue  # or it comes with what is being served
+                continue  # it comes with what is being served
             cursor = remote.cursors.get(log.id)
             if cursor is None and remote.has_compared(conversation.id) and self._is_right_before(remote, log, batch):
                 cursor = remote.cursors[log.id] = TailCursor(batch.first - 1)
@@ -218,7 +219,7 @@ class Sender:
             cursor.behind = False
 
     def on_drained(self, remote: RemoteState) -> None:
-        """A link takes frames again: go on where its cursors stand."""
+        """Continue at its cursors when a link accepts frames again."""
         for served in list(remote.served_wants.values()):
             self._read_more(remote, served)
         for log, cursor in list(remote.cursors.items()):
@@ -227,5 +228,5 @@ class Sender:
 
 
 def _is_on_its_way(log: Log | None, mark: Mark) -> bool:
-    """Return whether what a mark names is not durable yet; a log that is not in memory is."""
+    """Return whether the entry of a mark is in memory and not durable yet."""
     return log is not None and not log.forked and log.durable_seq < mark.seq

@@ -1,9 +1,8 @@
-"""Who writes just now, and where: told to those who can read it, never stored, over by itself.
+"""Typing indicators: sent to the peers of those who can read the conversation, never stored, and ended by time.
 
-A hosted user's word goes to the peers that host members of the conversation, at most one frame in three seconds for
-each user and conversation: what changes within them is told when they are over, if it still differs. What was said and
-not said again for six seconds is over at the receiver, so nothing hangs on a frame that is lost. A message ends it
-too: whoever has sent one is not writing it any more, and that needs no frame.
+At most one frame is sent in three seconds for each user and conversation; a later change is sent when they are over, if
+it still differs. At the receiver an indicator ends after six seconds without repetition, so a lost frame does no harm.
+A message from the user ends it too, without a frame.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
@@ -20,26 +19,26 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.protocol import TypingFrame as TypingFrame
 
-HERE = 0  # for a link: what a user hosted here says to others hosted here; links have numbers from 1
+HERE = 0  # in place of a link: typing between users hosted here; links have numbers from 1
 _SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
 @dataclass(slots=True)
 class _TypingState:
-    """What a hosted user says of itself in one conversation."""
+    """The typing state of a hosted user in one conversation."""
 
     wanted: bool = False
-    sent: bool = False  # what the others believe
+    sent: bool = False  # as the others know it
     sent_at: float = float("-inf")  # of the last frame, monotonic
     timer: Timer | None = None
 
 
 class TypingIndicators:
-    """Who is typing, here and elsewhere.
+    """Tracks who is typing, here and elsewhere.
 
     Attributes:
-        heard: Who types elsewhere, or here where several are hosted: the link that said so, and until when it counts;
-            the first to expire first.
+        active: Users typing elsewhere, or here if several are hosted: the link that said so, and until when it counts.
+            The first to expire comes first.
     """
 
     def __init__(self, sync: SyncContext) -> None:
@@ -49,10 +48,10 @@ class TypingIndicators:
         self.active: dict[Key, tuple[int, float]] = {}
         self._sweeping = False
 
-    # ---- telling
+    # ---- sending
 
     def set_typing(self, user: UserId, conversation: ConversationId, on: bool) -> None:
-        """A hosted user types there, or has stopped; said again every few seconds while it goes on."""
+        """Note that a hosted user types or has stopped. Repeated every few seconds while it goes on."""
         there = self._sync.conversations.by_id.get(conversation)
         if self._sync.discarded or there is None or user not in self._sync.hosted or not there.is_member(user):
             return
@@ -62,7 +61,7 @@ class TypingIndicators:
         said = self._local.setdefault(key, _TypingState())
         said.wanted = on
         if self._ctx.now.mono < said.sent_at + self._ctx.settings.typing_every - _SLACK:
-            return  # the timer of that frame sees to it
+            return  # the timer of that frame sends the change
         if said.wanted or said.sent:
             self._send(key, there, said)
 
@@ -78,7 +77,7 @@ class TypingIndicators:
         for remote in self._sync.remotes_sharing(there):
             users = self._sync.presence.users_of(remote.link.id)
             if remote.link.full or not any(there.is_member(user) for user in users):
-                continue  # nothing that is only true now waits for a link to drain
+                continue  # typing is not worth waiting for a link to drain
             if there.id in remote.named:
                 knowing.append(remote.link.id)
             else:
@@ -87,7 +86,7 @@ class TypingIndicators:
             self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=said.sent), knowing))
 
     def _due(self, key: Key, said: _TypingState) -> None:
-        """Another frame may be sent; what nobody believes any more is forgotten."""
+        """Send a pending change, or forget a state that has expired at the others."""
         there = self._sync.conversations.by_id.get(key[0])
         left = said.sent_at + self._ctx.settings.typing_expires - self._ctx.now.mono
         said.timer = None
@@ -99,17 +98,17 @@ class TypingIndicators:
             del self._local[key]
 
     def on_user_unhosted(self, user: UserId) -> None:
-        """This peer speaks for a user no more."""
+        """Forget a user who is not hosted any more."""
         for key in [key for key in self._local if key[1] == user]:
             timer = self._local.pop(key).timer
             if timer is not None:
                 timer.cancel()
             self._set_active(key, None)
 
-    # ---- hearing
+    # ---- receiving
 
     def on_frame(self, remote: RemoteState, frame: TypingFrame) -> LogError | None:
-        """Take a peer's word on a user it hosts; returns the fault of one who speaks for others."""
+        """Take a typing frame. Return the fault of a peer that speaks for users it does not host."""
         self._sync.learn_namings(remote, frame.names)
         if frame.u not in self._sync.presence.users_of(remote.link.id):
             return LogError("typing: a user who is not hosted there", code="host")
@@ -123,7 +122,7 @@ class TypingIndicators:
         return None
 
     def on_message(self, conversation: ConversationId, user: UserId) -> None:
-        """Something that a user wrote there is kept, or about to be: it is being written no more."""
+        """Stop the indicator of a user whose message is stored, or about to be."""
         key = (conversation, user)
         said = self._local.get(key)
         if said is not None:
@@ -132,17 +131,17 @@ class TypingIndicators:
             self._set_active(key, None)
 
     def on_link_down(self, remote: RemoteState) -> None:
-        """Whoever typed at the far end of that link is not heard any more."""
+        """Stop the indicators that came by this link."""
         for key in [key for key, (link, _) in self.active.items() if link == remote.link.id]:
             self._set_active(key, None)
 
     def clear(self) -> None:
-        """Nothing is heard any more: storage failed."""
+        """Stop all indicators: storage failed."""
         for key in list(self.active):
             self._set_active(key, None)
 
     def _set_active(self, key: Key, link: int | None) -> None:
-        """Somebody types as that link says; None: no more."""
+        """Set the link by which a user is typing; None: stopped."""
         was = self.active.pop(key, None) is not None
         if link is not None:
             self.active[key] = link, self._ctx.now.mono + self._ctx.settings.typing_expires
