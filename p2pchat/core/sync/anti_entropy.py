@@ -90,9 +90,9 @@ class AntiEntropy:
             self._ctx.emit(Counted("digest_sums"))
             self._on_sums(remote, frame.sums, frame.span)
 
-    def _on_sum(self, remote: RemoteState, told: str, *, ask: bool) -> None:
+    def _on_sum(self, remote: RemoteState, theirs: str, *, ask: bool) -> None:
         shared = self._sync.shared_conversations(remote)
-        if sum_of(shared) != told:
+        if sum_of(shared) != theirs:
             self._send_sums(remote, shared)
             return
         for conversation in shared:
@@ -119,21 +119,21 @@ class AntiEntropy:
                 self._ctx.emit(Counted("page_boundary"))
             start = next_id(end)
 
-    def _on_sums(self, remote: RemoteState, told: dict[ConversationId, str], span: tuple[str, str]) -> None:
+    def _on_sums(self, remote: RemoteState, theirs: dict[ConversationId, str], span: tuple[str, str]) -> None:
         if span[0] == FIRST_ID:
             remote.sums_through, remote.differing = "", {}
         in_order = span[0] == FIRST_ID or (bool(remote.sums_through) and span[0] <= next_id(remote.sums_through))
         here = {item.id: item for item in self._sync.shared_conversations(remote) if span[0] <= item.id <= span[1]}
-        for id in told:
+        for id in theirs:
             found = here.get(id) or self._sync.find_conversation(remote, id)
             if found is not None:
                 _spoken(remote, found)
                 if self._sync.shares(remote, found):
                     here[id] = found
         for id in sorted(here):
-            if self._group_differs(here, told, id):
+            if self._group_differs(here, theirs, id):
                 remote.differing[id] = None  # the group first: visibility in its talk depends on it
-            elif sum_of([here[id]]) == told.get(id, sum_of([])):
+            elif sum_of([here[id]]) == theirs.get(id, sum_of([])):
                 self._on_equal(remote, here[id])
                 remote.compared[id] = None
             else:
@@ -149,13 +149,13 @@ class AntiEntropy:
             remote.all_compared = True
 
     def _group_differs(
-        self, here: dict[ConversationId, ConversationState], told: dict[ConversationId, str], id: str
+        self, here: dict[ConversationId, ConversationState], theirs: dict[ConversationId, str], id: str
     ) -> bool:
         """Return whether this is the talk of a group that the remote holds in another state."""
         group = here[id].group
         if group is None or not here[id].is_talk or group.id not in here:
             return False
-        return sum_of([here[group.id]]) != told.get(group.id, sum_of([]))
+        return sum_of([here[group.id]]) != theirs.get(group.id, sum_of([]))
 
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
         """Take an equal sum, which acknowledges everything held here."""
@@ -233,9 +233,7 @@ class AntiEntropy:
             if span[0] <= key[1] <= span[1]:
                 remote.set_ahead(key, {})
                 remote.acked.pop(key, None)
-        if (
-            ask and remote.accepts_marks and self._sync.shares(remote, conversation)
-        ):  # if not: the digest will be told again
+        if ask and remote.accepts_marks and self._sync.shares(remote, conversation):  # otherwise the digest is repeated
             self.send_marks(remote, conversation, span, ask=False)
         self._advance_pages(remote, conversation.id, span)
 

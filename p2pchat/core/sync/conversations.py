@@ -293,6 +293,6 @@ class KnownPeople:
             self._ctx.emit(WarningIssued("name", text, user))
 
 
-def _about(told: object) -> str:
+def _about(text: object) -> str:
     """Return the `about` text to keep; "" for anything that is no valid text."""
-    return told[:MAX_ABOUT_CHARACTERS] if isinstance(told, str) and "\0" not in told else ""
+    return text[:MAX_ABOUT_CHARACTERS] if isinstance(text, str) and "\0" not in text else ""

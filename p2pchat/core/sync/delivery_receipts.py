@@ -1,7 +1,7 @@
-"""Who has what a hosted user wrote. Receipts are derived from marks, never stored per message.
+"""Delivery receipts, derived from marks and never stored per message.
 
-Message n of a log is delivered to a member when a peer hosting that member has said it holds the log up to n, or a
-log that builds on it. Levels only rise (delivery_receipts.py).
+Entry n of a log is delivered to a member when a peer hosting that member has announced that it holds the log up to n,
+or a log that builds on it. AckTracker keeps the positions that members acknowledged; read_receipts.py uses it too.
 """
 
 from __future__ import annotations
@@ -17,16 +17,7 @@ from p2pchat.core.sync.log_index import ConversationState, Log
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.protocol import Mark, UserId
 
-# ---- levels
-#
-# How high members stand in the logs of hosted users: a level that only rises, per log and member.
-#
-# Who stands anywhere in a log stands at the end of all that it builds on, as far as it builds on it: those rise first.
-# Logs that are not in memory are looked up; what waits for that goes on when storage has answered. What rose is saved
-# with the next commit and needs none of its own: it is told again when the peers meet.
-#
-# This file knows how levels rise; what they mean, how far a mark counts and what is told are its children's:
-# delivery_receipts.py and read_receipts.py.
+# ---- acknowledged positions
 
 
 Continuation = Callable[[], None]
@@ -34,49 +25,54 @@ AckKey = tuple[LogId, UserId]
 
 
 class AckTracker:
-    """The highest level heard, per log of a hosted user and member."""
+    """The highest acknowledged position, per log of a hosted user and member.
+
+    A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
+    Logs that are not in memory are looked up, and whatever depends on them continues when storage has answered. New
+    positions are saved with the next commit and need none of their own: peers announce them again when they meet.
+
+    Subclasses decide what a position means, how far a mark counts, and what is emitted.
+    """
 
     def __init__(self, sync: SyncContext, known: Iterable[tuple[LogId, UserId, int]]) -> None:
         self._sync = sync
         self._positions: dict[AckKey, int] = {(log, member): seq for log, member, seq in known}
         self.unsaved: dict[AckKey, int] = {}
-        self._waiting: dict[AckKey, int] = {}  # heard, but what the log builds on is being looked up
-        self._followers: dict[
-            AckKey, list[Continuation]
-        ] = {}  # logs that build on one which waits, and so wait with it
+        self._waiting: dict[AckKey, int] = {}  # acknowledged, but waiting for a lookup of what the log builds on
+        self._followers: dict[AckKey, list[Continuation]] = {}  # logs that build on a waiting one, and wait with it
         self._runnable: deque[Continuation] = deque()
         self._running = False
 
     def position(self, log: LogId, member: UserId) -> int:
-        """Return how high a member stands in a log, 0 when that is not known in this run."""
+        """Return a member's position in a log, 0 when it is not known in this run."""
         return self._positions.get((log, member), 0)
 
     def take_over(self, former: AckTracker) -> None:
-        """Take over what was heard before storage failed: it was told, and may not have been saved."""
+        """Take over the positions known before storage failed. They were emitted and may not have been saved."""
         for key, seq in former._positions.items():
             if seq > self._positions.get(key, 0):
                 self._positions[key] = self.unsaved[key] = seq
 
     def add_known(self, known: Iterable[tuple[LogId, UserId, int]]) -> None:
-        """Take what is stored of the logs of a user who is hosted from now on."""
+        """Add the stored positions in logs of a user who is hosted from now on."""
         for log, member, seq in known:
             self._positions[log, member] = max(seq, self._positions.get((log, member), 0))
 
-    # ---- what children decide
+    # ---- for subclasses
 
     def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
         """Return how far a mark of a log in memory counts now, 0 for not at all."""
         raise NotImplementedError
 
     def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
-        """Return whether a mark of a log in storage is of another version of it."""
+        """Return whether a mark belongs to another version of a log in storage."""
         raise NotImplementedError
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
-        """Tell that a member stands higher."""
+        """Emit that a member advanced."""
         raise NotImplementedError
 
-    # ---- rising
+    # ---- advancing
 
     def on_mark(
         self,
@@ -87,7 +83,7 @@ class AckTracker:
         mark: Mark,
         then: Continuation,
     ) -> None:
-        """Take a mark told of a member, and go on with `then`."""
+        """Take a mark announced for a member, then call `then`."""
         log = conversation.log(user, mark.run)
         if log is None:
             self._look_up(remote, conversation, user, member, mark, then)
@@ -100,10 +96,10 @@ class AckTracker:
         self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId, seq: int,
         before: tuple[Mark, ...], then: Continuation,
     ) -> None:  # fmt: skip
-        """Note that a member stands in a log at seq, and before that, at the end of all it builds on.
+        """Advance a member's position in a log to seq, after its positions in all logs that this one builds on.
 
-        The one is saved with the other: a log that was noted before needs no look below. While it waits for a look,
-        what builds on it waits too.
+        A log with a position needs no look at what it builds on, since both are saved together. While a log waits for a
+        lookup, logs that build on it wait too.
         """
         key = (log, member)
         if key in self._waiting:
@@ -139,11 +135,11 @@ class AckTracker:
         mark: Mark,
         then: Continuation,
     ) -> None:
-        """Take a mark that a log's `before` names."""
+        """Take a mark from the `before` of a log."""
         self.on_mark(remote, conversation, user, member, mark, then)
 
     def _run(self, then: Continuation) -> None:
-        """Go on with what waited; one after the other, for a thousand logs may build on each other."""
+        """Call `then` from a queue instead of recursively, since a thousand logs may build on each other."""
         self._runnable.append(then)
         if not self._running:
             self._running = True
@@ -192,7 +188,8 @@ class AckTracker:
         if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other_version(facts, mark):
             self._run(then)
         else:
-            log = conversation.log(*facts.log[1:])  # it may have begun meanwhile: what is not told yet counts later
+            # The log may have begun in between. What is not announced of it yet counts later.
+            log = conversation.log(*facts.log[1:])
             here = facts.seq if log is None else min(log.durable_seq, facts.seq)
             self._on_stored_log(remote, conversation, member, min(mark.seq, here), facts, then)
 
@@ -205,49 +202,49 @@ class AckTracker:
         facts: LogFacts,
         then: Continuation,
     ) -> None:
-        """Raise a log that storage has found."""
+        """Advance in a log that storage has found."""
         self.advance_to(remote, conversation, facts.log, member, seq, facts.before, then)
 
     def _is_forked(self, id: LogId) -> bool:
-        """Return whether it is known that a log forked, be it since storage was asked."""
+        """Return whether a log is known to be forked, perhaps only since storage was asked."""
         log = self._sync.conversations.by_id[id.conversation].log(id.user, id.run)
         return id in self._sync.proven_forks or (log is not None and log.forked)
 
 
 def nothing() -> None:
-    """What comes after a mark that nobody waits for."""
+    """Do nothing: the continuation of a mark for which nothing waits."""
 
 
 # ---- delivery receipts
 
 
-EntryRange = tuple[LogId, int, int]  # entries of a log, from and to
+EntryRange = tuple[LogId, int, int]  # log, first and last entry
 
-MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; of older ones storage is asked
+MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; storage is asked about older ones
 
 
 class DeliveryReceipts(AckTracker):
-    """What is delivered: the highest mark heard, per log of a hosted user and member.
+    """The delivered positions: the highest mark received, per log of a hosted user and member.
 
     Attributes:
-        then: Called with each log, the first entry of it that is news, and the member that has it now.
+        on_delivered: Called with each log, its first newly delivered entry, and the member.
     """
 
     def __init__(self, sync: SyncContext, heard: Iterable[DeliveredMark]) -> None:
         super().__init__(sync, ((item.log, item.member, item.seq) for item in heard))
         self._chains: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
         self.on_delivered: Callable[[LogId, int, UserId], None] = lambda log, first, member: None
-        self._combined: dict[EntryRange, list[UserId]] | None = None  # who has risen, by one mark
+        self._combined: dict[EntryRange, list[UserId]] | None = None  # members that advanced by the marks of one call
 
     def take_unsaved(self) -> list[DeliveredMark]:
-        """Return what the next commit shall keep."""
+        """Return what the next commit shall save."""
         taken, self.unsaved = self.unsaved, {}
         return [DeliveredMark(log, member, seq) for (log, member), seq in taken.items()]
 
     def on_marks(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Iterable[Mark]
     ) -> None:
-        """Take marks a far end told of a hosted user's logs; who has an operation of a group is not told of."""
+        """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
         if conversation.is_operations:
             return
         there = self._sync.presence.users_of(remote.link.id)
@@ -263,7 +260,7 @@ class DeliveryReceipts(AckTracker):
         self._emit(together or {})
 
     def on_batch_durable(self, batch: Batch) -> None:
-        """A batch that was written here is durable: marks of it are soon to come."""
+        """Remember the chain of a batch written here, since marks of it will come soon."""
         if len(self._chains) >= MAX_CHAINS:
             del self._chains[next(iter(self._chains))]
         self._chains[batch.log, batch.last] = batch.chain[:8].hex()
@@ -277,7 +274,7 @@ class DeliveryReceipts(AckTracker):
         mark: Mark,
         then: Continuation,
     ) -> None:
-        """Take a mark of all that is held, or of less: then storage is asked for the chain there, if need be."""
+        """Take a mark. Storage is asked for the chain of a mark below the end of a log, if need be."""
         log = conversation.log(user, mark.run)
         if log is not None and mark.seq < log.durable_seq and not (log.forked or self._is_sure(log.id, member, mark)):
             self._look_up(remote, conversation, user, member, mark, then)
@@ -285,11 +282,14 @@ class DeliveryReceipts(AckTracker):
             super().on_mark(remote, conversation, user, member, mark, then)
 
     def _is_sure(self, log: LogId, member: UserId, mark: Mark) -> bool:
-        """Return whether a mark tells nothing new, or its chain is remembered."""
+        """Return whether a mark is not new, or its chain is remembered."""
         return (log, mark.seq) in self._chains or mark.seq <= self.position(log, member)
 
     def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
-        """Of more than was written in this run a copy tells; what is on its way to the disk counts once it is there."""
+        """Ignore a mark beyond what was written in this run: a copy of this process announced it.
+
+        Entries on their way to disk count when they are durable.
+        """
         is_other = self._chains.get((log.id, mark.seq), mark.chain8) != mark.chain8
         is_other |= mark.seq == log.durable_seq and mark != log.mark
         is_other |= mark.seq > log.durable_seq and log.own
@@ -305,7 +305,7 @@ class DeliveryReceipts(AckTracker):
             self._combined.setdefault((log, first, last), []).append(member)
 
     def _emit(self, risen: dict[EntryRange, list[UserId]]) -> None:
-        """Tell who has what now, and only then what follows from any of it."""
+        """Emit all receipts first, and call on_delivered only then."""
         for stretch, members in risen.items():
             self._sync.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
         for (log, first, _), members in risen.items():

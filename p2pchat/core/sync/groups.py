@@ -1,11 +1,10 @@
-"""Groups within synchronisation: what comes into their two conversations, and what follows from it.
+"""Replication of groups: operations and leaves as they arrive, and what follows for the group's talk.
 
-Operations and leaves are entries of a group's own conversation; when one is taken in the group is another
-(core/groups), and with it who may be told of the talk, and how far each log there is visible. Whoever may know of the
-group gets a digest. Of a writer of whom anything was cut off all logs stand in memory: which of them are tips depends
-on the cuts.
+Operations and leaves are entries of a group's own conversation. Each changes the group (core/groups), and with it who
+may hear of the talk and how much of each log there is visible. Every peer that may know of the group is sent a digest.
+If anything of a writer was cut off, all its logs are kept in memory, since the cuts decide which of them are tips.
 
-What was shown before its cut was known here keeps its place, and is read no more (Change.seen).
+Entries that were shown before their cut arrived keep their places, and are hidden from reads (Change.visible).
 
 Source: docs/protocol.md, "Groups".
 """
@@ -30,28 +29,28 @@ from p2pchat.core.sync.validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
 
-UNDELIVERED = "undelivered:"  # in meta, before a log: which entries of it were cut off, until that was told; then ""
+UNDELIVERED = "undelivered:"  # in meta, before a log: entries that were cut off, until that was emitted; then ""
 
 
 class GroupSync:
-    """All groups known here, and their talks."""
+    """Replicates all groups known here, and their talks."""
 
     def __init__(self, sync: SyncContext, order: CausalOrder, fetcher: Fetcher) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._order = order
         self._fetcher = fetcher
-        self.views: dict[ConversationId, GroupView] = {}  # of the groups known, by id
-        self._loading: set[Key] = set()  # writers of whom storage was asked for all logs
-        self._changed: set[ConversationId] = set()  # groups of which a digest is to be sent
-        self._made: Counter[UserId] = Counter()  # how many groups each user made
+        self.views: dict[ConversationId, GroupView] = {}  # known groups, by id
+        self._loading: set[Key] = set()  # writers whose logs are being loaded
+        self._changed: set[ConversationId] = set()  # groups with a digest to be sent
+        self._made: Counter[UserId] = Counter()  # number of groups that each user made
         self.send_digest: Callable[[RemoteState], None] = lambda remote: None
         self.on_group_changed: Callable[[GroupReplica], None] = lambda group: None
 
-    # ---- starting
+    # ---- start
 
     def load(self, spoken: Iterable[GroupEntry], forked: Iterable[LogId]) -> None:
-        """Begin with what is stored of groups, before their logs are known."""
+        """Load the stored operations of groups, before their logs are known."""
         of_group: dict[ConversationId, list[GroupEntry]] = {}
         for each in spoken:
             of_group.setdefault(each.log.conversation, []).append(each)
@@ -65,13 +64,13 @@ class GroupSync:
             self._refresh_members(group)
 
     def start(self, meta: Mapping[str, str]) -> None:
-        """All logs are known: see how far those of talks are visible."""
+        """Find out how much of each talk is visible, now that all logs are known."""
         self._repeat_undelivered(meta)
         for group in self._sync.conversations.groups.values():
             self._refresh_all_visible(group)
 
     def _refresh_members(self, group: GroupReplica) -> None:
-        """Bring up to date who belongs to a group's two conversations."""
+        """Update who belongs to a group's two conversations."""
         conversations = self._sync.conversations
         if group.state is None:
             return
@@ -89,7 +88,7 @@ class GroupSync:
             talk.concerns_us = not hosted.isdisjoint(present)
 
     def on_hosts_changed(self, user: UserId = "") -> None:
-        """This peer speaks for this user too, or ("") for one less: see which groups concern it."""
+        """Update the groups that concern a user hosted from now on, or ("") all after one was unhosted."""
         for group in self._sync.conversations.groups.values():
             if not user or user in group.named:
                 self._refresh_members(group)
@@ -97,12 +96,12 @@ class GroupSync:
     def _talk(self, group: GroupReplica) -> ConversationState | None:
         return self._sync.conversations.by_id.get(group.talk)
 
-    # ---- what comes
+    # ---- arrivals
 
     def may_begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> bool:
-        """Return whether a log of a group that is not here may begin: of one not known only with its first operation.
+        """Return whether a new log of a group may begin. In an unknown group, only with its first operation.
 
-        Nobody fills a peer with groups: of one user it takes as many as direct conversations.
+        No user can fill a peer with groups: as many are accepted of one user as direct conversations.
         """
         group = conversation.group
         if group is None or group.state is not None:
@@ -130,10 +129,10 @@ class GroupSync:
         return any(not hosted.isdisjoint(operation.members) for operation in operations if operation is not None)
 
     def users_to_load(self, conversation: ConversationState, frames: Iterable[Entries]) -> list[UserId]:
-        """Return whose logs have to be in memory before these frames of a group are taken: they may cut some off.
+        """Return the users whose logs must be loaded before these frames are taken, since they may cut some off.
 
-        What is cut off is hidden in the commit of what cuts it off. (What is done here cuts off nothing of what is
-        seen here.)
+        Entries are hidden in the commit that cuts them off. Operations written here cut off nothing that is visible
+        here.
         """
         group = conversation.group
         talk = self._talk(group) if group is not None and group.state is not None else None
@@ -144,11 +143,11 @@ class GroupSync:
         try:
             users = {user for frame in frames for user in _users_cut_by(group, frame)} & talk.writers.keys()
         except LogError:
-            return []  # it is refused when it is taken
+            return []  # ingest refuses it later
         return [user for user in sorted(users) if _may_have_stored_logs(talk.writers[user])]
 
     def load_logs(self, group: GroupReplica, users: list[UserId], then: Callable[[], None]) -> None:
-        """Have all logs of these users in the talk in memory, then go on."""
+        """Load all logs of these users in the talk, then call `then`."""
         talk = self._talk(group)
         assert talk is not None and users
         for user in users:
@@ -179,7 +178,7 @@ class GroupSync:
         return False
 
     def on_kept(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
-        """A batch was taken in."""
+        """Take a batch that was added to a log."""
         assert conversation.group is not None
         if isinstance(log, TalkLog):
             self._ctx.change.cites += [(log.id, cite) for cite in log.add_cites(batch)]
@@ -188,7 +187,7 @@ class GroupSync:
             self._on_operations(conversation.group, batch)
 
     def _on_operations(self, group: GroupReplica, batch: Batch) -> None:
-        """Something was written to a group."""
+        """Take new entries of a group's own conversation."""
         assert batch.entries is not None
         transaction = self._sync.transaction
         transaction.groups.add(group.id)
@@ -208,7 +207,7 @@ class GroupSync:
                 self._sync.conversations.new_talks.add(talk.id)
 
     def on_fork(self, conversation: ConversationState, log: LogId) -> None:
-        """A log forked: what stands in one of a group may count no more, or no longer than until it is made again."""
+        """Take the fork of a group's log: its operations may be void until they are repeated."""
         group = conversation.group
         if group is None or not conversation.is_operations:
             return
@@ -221,7 +220,7 @@ class GroupSync:
             self._refresh_all_visible(group)
 
     def on_log_restored(self, conversation: ConversationState, user: UserId) -> None:
-        """A log of this user came back from storage: of a talk, see how far it is visible."""
+        """Update the visible part of a talk's log that came back from storage."""
         if conversation.is_talk and conversation.group is not None:
             self._refresh_visible(conversation, conversation.group, conversation.writer(user))
 
@@ -234,10 +233,10 @@ class GroupSync:
             if state is not None
         ]
 
-    # ---- how far logs are visible
+    # ---- visibility
 
     def _extend_visible(self, conversation: ConversationState, group: GroupReplica, log: TalkLog, batch: Batch) -> None:
-        """A log has grown: mostly all of that is visible."""
+        """Update the visible part of a log that has grown. Usually everything is visible."""
         user = log.id.user
         writer = conversation.writer(user)
         log.uncut = writer.uncut
@@ -258,7 +257,7 @@ class GroupSync:
     def _refresh_visible(
         self, talk: ConversationState, group: GroupReplica, writer: WriterLogs, but: TalkLog | None = None
     ) -> None:
-        """Find out anew how far each log of a writer is visible, and show that; `but` is about to be shown anyway."""
+        """Compute how much of each log of a writer is visible, and release that; the caller releases `but`."""
         logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
         ends = visible_ends(group.visibility_rules(writer.user), writer.log_views)
         is_present = group.is_present(writer.user) and not group.has_cut(writer.user)
@@ -277,7 +276,7 @@ class GroupSync:
                 self._order.on_visibility_changed(talk, log)
 
     def _store_visible(self, log: TalkLog) -> None:
-        """Have storage hide what is not visible any more, and tell a writer hosted here of it."""
+        """Have storage hide what is not visible any more, and report it if the writer is hosted here."""
         noted, log.stored_visible = log.stored_visible, EVERYTHING if log.visible == log.seq else log.visible
         if log.stored_visible == noted or not log.seq:
             return
@@ -288,7 +287,7 @@ class GroupSync:
             self._sync.transaction.effects.append(DeliveryRevoked(log.id, log.visible + 1, log.seq))
 
     def refresh_tips(self, talk: ConversationState, writer: WriterLogs) -> None:
-        """Find out which logs of a writer are tips now: with each commit, for one of whom something was cut off."""
+        """Compute which logs of a writer are tips. After a cut this is done with each commit."""
         logs = [log for log in writer.logs.values() if isinstance(log, TalkLog)]
         named = [mark for log in logs if log.shared_seq and not log.forked for mark in log.before]
         for log in logs:
@@ -296,7 +295,7 @@ class GroupSync:
             talk.refresh_sum(log)
 
     def _load_all(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs) -> None:
-        """Something of a writer was cut off: have all its logs in memory; until then it is not sure what."""
+        """Load all logs of a writer of whom something was cut off; until then it is not certain what."""
         if (talk.id, writer.user) in self._loading:
             return
         self._loading.add((talk.id, writer.user))
@@ -313,10 +312,12 @@ class GroupSync:
         self._refresh_visible(talk, group, writer)
         self._order.retry(talk)
 
-    # ---- what follows a commit
+    # ---- after a commit
 
     def emit_updates(self, news: Iterable[Effect]) -> None:
-        """These are durable: tell the programs. What was not delivered is told again by whoever is killed now."""
+        """Emit updates that are durable. A process killed now leaves it to the next one to repeat revoked
+        deliveries.
+        """
         for each in news:
             self._ctx.emit(each)
             if isinstance(each, DeliveryRevoked):
@@ -334,7 +335,7 @@ class GroupSync:
                 self.emit_updates([DeliveryRevoked(LogId(*log), int(extension[0]), int(extension[1]))])
 
     def on_durable(self, groups: set[ConversationId]) -> None:
-        """What was written to these groups is on disk: everybody who may know of them is compared with."""
+        """Compare with everyone who may know these groups, whose new operations are durable."""
         for id in groups:
             group = self._sync.conversations.groups.get(id)
             if group is not None:
@@ -354,19 +355,19 @@ class GroupSync:
                 self.send_digest(remote)
 
     def retry_wants(self, remote: RemoteState, group: GroupReplica) -> None:
-        """What could not be wanted of a talk while its group was not the same may be wanted now."""
+        """Retry the wants in a talk that were impossible while its group differed."""
         waiting: list[Key] = [key for key in remote.ahead if key[0] == group.talk]
         for key in waiting:
             self._fetcher.request(key, urgent=True)
 
 
 def _may_have_stored_logs(writer: WriterLogs) -> bool:
-    """Return whether there may be logs of a writer that are not in memory."""
+    """Return whether a writer may have logs that are not in memory."""
     return writer.may_have_stored and not writer.all_loaded
 
 
 def _users_cut_by(group: GroupReplica, frame: Entries) -> Iterator[UserId]:
-    """Yield whose entries operations and leaves in a frame may cut off; raises LogError for what is no entry."""
+    """Yield the users whose entries these operations and leaves may cut off. Raises LogError for an invalid entry."""
     assert group.state is not None
     log, now = LogId(frame.c, frame.u, frame.r), group.state.members
     for seq, raw in enumerate(frame.e, frame.first):

@@ -1,9 +1,8 @@
-"""Entries that came in a file: the same checks as on a link, and a count of what became of each instead of answers.
+"""Import of export files: entries get the same checks as on a link, and are counted instead of answered.
 
-Nobody is behind a file who could be asked for what lies between, blamed or told. So each of its frames is taken for
-itself, and a bad one costs nothing but itself: what is new goes to the disk with the next commit and is told like
-everything else, a batch whose predecessor is not here is not kept. The frames of one input are answered together, as
-soon as what they brought is durable: that is the back-pressure of whoever reads the file.
+There is no peer to ask for missing entries, to blame or to inform. So each frame is taken by itself, and a bad one
+affects no other. A batch whose predecessor is missing is not kept. The frames of one ImportRequest are answered
+together when everything they brought is durable, which limits how fast a file is read.
 
 Source: docs/protocol.md, "Files".
 """
@@ -27,22 +26,22 @@ from p2pchat.protocol import ConversationId, Entries, Naming
 
 
 class FileImport:
-    """Takes what files bring."""
+    """Takes in the entries of export files."""
 
     def __init__(
         self, sync: SyncContext, ingest: Ingest, forks: Forks, newest: Callable[[], Transaction | None]
     ) -> None:
-        """`newest` returns the step whose commit was ordered last, None when all is durable."""
+        """Create the importer. `newest` returns the transaction of the last commit in flight, None for none."""
         self._sync = sync
         self._ctx: Context = sync.ctx
         self._ingest = ingest
         self._forks = forks
         self._newest = newest
         self._imports: dict[int, PendingImport] = {}  # not answered yet
-        self.evidence: Batch | None = None  # one of the two batches that prove a fork, until the other comes
+        self.evidence: Batch | None = None  # first of the two batches that prove a fork
 
     def import_frames(self, input: ImportRequest) -> None:
-        """Take frames of a file; answered by Imported."""
+        """Take frames of a file. Answered by ImportResult."""
         pending = self._imports[input.ticket] = PendingImport(input.ticket)
         for frame in input.frames:
             self._import_frame(pending, frame)
@@ -57,10 +56,10 @@ class FileImport:
         if not source.is_held:
             source.on_done()
 
-    # ---- what a parcel asks
+    # ---- calls of FileSource
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
-        """Know the direct conversations and groups named, as far as they are those of users hosted here."""
+        """Know the direct conversations and groups named that concern hosted users."""
         for naming in namings:
             if naming.group:
                 self._sync.conversations.open_group(naming, self._sync.hosted, "")
@@ -82,8 +81,8 @@ class FileImport:
         transaction.sources.setdefault(NO_LINK, set()).add(key)
 
     def on_known(self, pending: PendingImport) -> None:
-        """Something of it is here, and may be on its way to the disk still."""
-        if self._ctx.change.batches:  # what waited with it came in this step
+        """Wait for the last commit too: entries that are here already may be on their way to disk."""
+        if self._ctx.change.batches:  # other frames of it came in this step
             self._sync.transaction.imports[pending.ticket] = pending
             return
         transaction = self._newest()
@@ -91,29 +90,29 @@ class FileImport:
             transaction.imports[pending.ticket] = pending
             pending.commits += 1
 
-    # ---- answering
+    # ---- answers
 
     def on_decided(self, pending: PendingImport) -> None:
-        """What became of one frame that waited for storage is known."""
+        """Note that a frame that waited for storage is finished."""
         self._finish_if_done(pending)
 
     def on_durable(self, imports: Iterable[PendingImport]) -> None:
-        """A commit with something of these is on disk."""
+        """Note that a commit with entries of these is durable."""
         for pending in imports:
             pending.commits -= 1
             self._finish_if_done(pending)
 
     def _finish_if_done(self, pending: PendingImport) -> None:
-        """Answer, once all is decided and on disk."""
+        """Answer once all frames are finished and durable."""
         waits = pending.undecided or pending.commits or pending.ticket in self._sync.transaction.imports
         if not waits and self._imports.pop(pending.ticket, None) is not None:
-            self._sync.sweep_conversations()  # of what it named there may be nothing here
+            self._sync.sweep_conversations()  # there may be nothing of what it named
             self._ctx.emit(
                 ImportResult(pending.ticket, pending.new, pending.known, pending.foreign, dict(pending.refused))
             )
 
     def fail_all(self, reason: str) -> None:
-        """Storage failed: what is on its way was not kept."""
+        """Answer all imports as failed, since storage failed."""
         imports, self._imports = self._imports, {}
         for pending in imports.values():
             self._ctx.emit(ImportResult(pending.ticket, failed=reason))
@@ -129,11 +128,11 @@ class FileSource(EntrySource):
     frame: Entries
     kept_count: int = 0
     known_count: int = 0
-    reason: str = "member"  # why the rest is not kept; when nothing else is said its writer does not belong there
+    reason: str = "member"  # why the rest is not kept; by default the writer does not belong there
     is_held: bool = field(default=False)
 
     def may_wait(self, waiting: int) -> bool:
-        self.is_held = True  # whoever carries files waits for answers: there are never many
+        self.is_held = True  # the importer waits for answers, so there are never many
         return True
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
@@ -175,7 +174,7 @@ class FileSource(EntrySource):
         self.reason = error.code
 
     def on_done(self) -> None:
-        """Count it."""
+        """Add the counts of this frame to its import."""
         pending = self.pending
         rest = 0 if self.frame.fork else len(self.frame.e) - self.kept_count - self.known_count
         pending.new += self.kept_count

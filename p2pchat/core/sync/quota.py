@@ -1,15 +1,15 @@
-"""How much is stored of whom: every user has a quota, and above it nothing more is taken.
+"""Quotas: how much is stored of each user.
 
-Bytes are counted as batches are taken, one addition a batch. What is stored of a user already is asked of storage
-only when it matters: while all that is stored here, of everybody together, leaves room, nobody's sum is worth a
-question. When it is asked, what comes of that user waits (ingest.py), and it is asked when nothing of that user is
-on its way to the disk, so that the answer is exact and no limit is ever passed.
+Every user has a quota, above which nothing more of the user is stored. Bytes are counted per batch. Storage is asked
+for a user's bytes only when they matter: not while everything stored here, of all users together, leaves room. Until
+the answer, entries of that user wait (ingest.py). It is asked while none of the user's entries is on its way to disk,
+so the answer is exact and no limit is ever exceeded.
 
-Who is full is told so (`full`), not asked for anything (fetch.py), and not waited for by others' entries. `allow`
-lifts every limit for a user, for good; then everything is compared again, and what was refused comes. In an open
-network quota.py adds limits for those whom nobody here knows. Hosted users have no limits at home.
+A full user's peers are sent `full`; nothing of the user is fetched (fetch.py), and other entries do not wait for it.
+`lift` removes every limit of a user for good. Then everything is compared again and the refused entries arrive. Hosted
+users have no limits at home. In an open network unknown users have limits of their own.
 
-Source: docs/protocol.md, "Limits"; docs/guarantees.md says what it holds.
+Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 """
 
 from __future__ import annotations
@@ -28,30 +28,32 @@ from p2pchat.protocol import ConversationId, PeerId, UserId
 
 Key = tuple[ConversationId, UserId]
 Then = Callable[[], None]
-WARNED_AT = 0.8  # of a quota: docs/protocol.md
-MAX_UNKNOWN_WARNED = 16  # users in one run: whoever makes up users shall not flood the screen; a guess
+WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
+MAX_UNKNOWN_WARNED = 16  # users in one run that cause a warning, so that made-up users cannot flood it; a guess
 
 
 class Admission(Enum):
-    """Return whether there is room for what somebody wrote."""
+    """Whether a user's entries may be stored."""
 
     ACCEPT = "enough"
-    DEFER = "later"  # that is being found out
+    DEFER = "later"  # not known yet
     REFUSE = "none"
 
 
 class Quota:
-    """Counts what is stored, and says whether there is room for more.
+    """Counts stored bytes and decides whether more may be stored.
 
     Attributes:
-        is_alert: Whether `gate` may answer anything but ENOUGH: while it is False, it need not be asked.
+        must_check: Whether `check` may return anything but ACCEPT. While it is False, `check` need not be called.
     """
 
     def __init__(
         self, ctx: Context, lookups: Lookups, stored: Stored, hosted: Mapping[UserId, object],
         names: Mapping[UserId, str], strangers: UnknownUserQuota | None,
     ) -> None:  # fmt: skip
-        """`hosted`, `names` are live views; `strangers`: None in a network with a key."""
+        """Count from what is stored. `hosted` and `names` are live views; `strangers` is None in a network
+        with a key.
+        """
         self._ctx = ctx
         self._lookups = lookups
         self._hosted = hosted
@@ -59,26 +61,28 @@ class Quota:
         self._unknown = strangers
         self._most = ctx.settings.user_quota_bytes
         self._warned_from = int(WARNED_AT * self._most)
-        self._stored_most = stored.most_bytes  # of anybody, at most: all that was stored at the start
+        self._stored_most = stored.most_bytes  # upper bound for one user: everything stored at the start
         self._free_until = -1 if strangers else self._warned_from - self._stored_most
         self._accounts = QuotaAccounts(ctx, stored.meta)
-        self._base: dict[UserId, int] = {}  # what was stored of a user besides `_added`, where it was asked
-        self._added: dict[UserId, int] = {}  # taken since the start
-        self._waiting: dict[UserId, list[Then]] = {}  # users whose sum is being found out -> what waits for it
+        self._base: dict[UserId, int] = {}  # what storage had of a user besides `_added`, where it was asked
+        self._added: dict[UserId, int] = {}  # stored since the start
+        self._waiting: dict[UserId, list[Then]] = {}  # users whose sum was requested -> what waits for it
         self._asked: set[UserId] = set()
         self._full: set[UserId] = set()
         self._warned: set[UserId] = set()
         self.must_check = strangers is not None
         self.on_full: Callable[[UserId], None] = lambda user: None
-        self.has_uncommitted: Callable[[UserId], bool] = lambda user: False  # something of it is not durable yet
-        self._talks_asked = 0  # direct conversations whose bytes storage was asked for, at the start
+        self.has_uncommitted: Callable[[UserId], bool] = lambda user: False  # its entries are on their way to disk
+        self._talks_asked = 0  # lookups of the bytes of direct conversations, at the start
         self._after_talks: list[Then] = []
         self._unknown_warned = 0
         if strangers is not None:
             strangers.load(self._accounts)
 
     def start(self) -> None:
-        """Ask how much strangers have stored in direct conversations; until that is known, more of it waits."""
+        """Ask for the bytes of unknown users' direct conversations. Until they are known, more entries of
+        those wait.
+        """
         keys = self._unknown.unanswered() if self._unknown is not None else []
         self._talks_asked = len(keys)
         for conversation, user in keys:
@@ -93,10 +97,10 @@ class Quota:
             for then in waiting:
                 then()
 
-    # ---- asking
+    # ---- checking
 
     def check(self, payer: PeerId, key: Key) -> Admission:
-        """Return whether a batch of this user may be looked at, before it is; `payer` brings it ("": a file)."""
+        """Return whether a batch of this user may be decoded. `payer` is the peer that brought it, "" for a file."""
         user = key[1]
         if user in self._waiting:
             return Admission.DEFER
@@ -109,18 +113,18 @@ class Quota:
         return Admission.REFUSE if self._unknown.refuses(payer, key) else Admission.ACCEPT
 
     def refuses(self, peer: PeerId, key: Key) -> bool:
-        """Return whether nothing more of this user is taken there from this peer: then nothing is wanted from it."""
+        """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
         return self.must_check and self.check(peer, key) is Admission.REFUSE
 
     def when_known(self, user: UserId, then: Then) -> None:
-        """Call back when what `gate` put off until later is known."""
+        """Call `then` when what `check` deferred is known."""
         waiting = self._waiting.get(user)
         (self._after_talks if waiting is None else waiting).append(then)
 
-    # ---- taking
+    # ---- charging
 
     def charge(self, payer: PeerId, key: Key, size: int) -> Admission:
-        """Count a proven batch of `size` bytes, if there is room for all of it; it is kept then, and only then."""
+        """Charge a proven batch of `size` bytes if there is room for all of it. Only then is it stored."""
         user = key[1]
         added = self._added.get(user, 0) + size
         if added <= self._free_until:
@@ -200,14 +204,14 @@ class Quota:
         name = self._names.get(user)
         return f"the user {name!a}" if name else "a user without a name"
 
-    # ---- finding out
+    # ---- sums of users
 
     def _request_sum(self, user: UserId) -> None:
         self._waiting.setdefault(user, [])
         self.must_check = True
 
     def request_sums(self) -> None:
-        """Ask for the sums that are wanted, of those users of whom nothing is on its way to the disk; each step."""
+        """Request the sums that are needed, of users without entries on their way to disk. Called each step."""
         for user in self._waiting.keys() - self._asked:
             if not self.has_uncommitted(user):
                 self._asked.add(user)
@@ -224,7 +228,7 @@ class Quota:
 
     @property
     def has_requests(self) -> bool:
-        """Return whether `ask` has something to do."""
+        """Return whether `request_sums` has something to do."""
         return len(self._waiting) > len(self._asked)
 
     def _update_must_check(self) -> None:
@@ -233,7 +237,7 @@ class Quota:
     # ---- lifting
 
     def lift(self, user: UserId) -> None:
-        """Take whatever this user writes, from now on and for good."""
+        """Store whatever this user writes, from now on and for good."""
         self._accounts.allow(user)
         if self._unknown is not None:
             self._unknown.lift(user)
@@ -241,19 +245,19 @@ class Quota:
         self._update_must_check()
 
     def take_over(self, former: Quota) -> None:
-        """Lift what was lifted before storage failed."""
+        """Take over the limits lifted before storage failed."""
         self._accounts.take_over(former._accounts)
 
     def is_allowed(self, user: UserId) -> bool:
         return self._accounts.is_allowed(user)
 
     def on_proved(self, user: UserId) -> None:
-        """A user proved itself on a link: it is no stranger any more."""
+        """Note that a user proved itself on a link, so it is not unknown any more."""
         if self._unknown is not None:
             self._unknown.on_proved(user)
 
     def on_write(self, members: frozenset[UserId]) -> bool:
-        """A hosted user wrote in a conversation of these; True when there is room now for what was refused."""
+        """Note that a hosted user wrote to these members. Return True if there is room now for refused entries."""
         return self._unknown is not None and self._unknown.on_write(members - self._hosted.keys())
 
 
@@ -262,22 +266,20 @@ def _mib(size: int) -> str:
 
 
 # ---- accounts
-#
-# What is remembered of a user for the sake of quotas: that limits were lifted, and in an open network who is known.
-#
-# One short line a user, in `meta`, written with the commit that changes it: `allowed`, `proven`, and for those who were
-# never met the bytes each peer has brought of them. In a network with a key there are lines of allowed users only.
 
 
 PREFIX = "quota:"  # in meta, before the user id
 ALLOWED = "allowed"
 PROVEN = "proven"
-BY_FILE = "file"  # who brought what no peer did
+BY_FILE = "file"  # payer of entries from files
 
 
 @dataclass(slots=True)
 class QuotaAccount:
-    """One user. `charges`: peer (or BY_FILE) -> bytes it brought while the user had proved itself on no link here."""
+    """What is remembered of one user: `allowed` (limits lifted), `proven` (met on a link), and charges.
+
+    `charges`: peer (or BY_FILE) -> bytes it brought before the user proved itself on a link here.
+    """
 
     allowed: bool = False
     proven: bool = False
@@ -301,7 +303,11 @@ class QuotaAccount:
 
 
 class QuotaAccounts:
-    """The accounts of all users of whom there is something to remember."""
+    """The accounts of all users with something to remember.
+
+    Each is one short line in `meta`, written with the commit that changes it. In a network with a key only allowed
+    users have one.
+    """
 
     def __init__(self, ctx: Context, meta: dict[str, str]) -> None:
         self._ctx = ctx
@@ -318,7 +324,7 @@ class QuotaAccounts:
         self.save(user)
 
     def take_over(self, former: QuotaAccounts) -> None:
-        """Allow whom another allowed: it may have been said while storage did not work."""
+        """Take over limits that were lifted while storage did not work."""
         for user, account in former.by_user.items():
             if account.allowed and not self.is_allowed(user):
                 self.allow(user)
@@ -328,28 +334,26 @@ class QuotaAccounts:
         return self.by_user.setdefault(user, QuotaAccount())
 
     def save(self, user: UserId) -> None:
-        """Have it stored with the change of this step."""
+        """Store the account with the change of this step."""
         self._ctx.change.meta[PREFIX + user] = str(self.by_user[user])
 
 
-# ---- strangers
-#
-# What an open network adds to quotas: whoever can connect is a member there, and may be anybody, many times over.
-#
-# Two limits keep those whom nobody here knows from filling the disk. To a user whom nobody here ever wrote to, 16
-# direct conversations of 1 MiB each are open, and all such users have 256 MiB together. And the logs of users who never
-# proved themselves on a link here have 4 GiB together; they are charged to the peer that brought them, and one peer's
-# charges have the quota of a user. Writing to a user lifts the first, meeting it the second, `allow` both.
-#
-# How much is stored in such conversations is asked of storage when the first entry of one comes; the charges are stored
-# with the entries (quota.py).
+# ---- unknown users
 
 
 MAX_MET = 100_000  # users met of whom nothing is stored; a guess: 10 MiB
 
 
 class UnknownUserQuota:
-    """Counts what those wrote whom nobody here knows."""
+    """Limits on unknown users in an open network, where anyone can connect under many names.
+
+    A user to whom no hosted user ever wrote may have 16 direct conversations of 1 MiB each here, and all such users
+    together 256 MiB. The logs of users who never proved themselves on a link here have 4 GiB together; they are charged
+    to the peer that brought them, and one peer's charges have the quota of a user. Writing to a user lifts the first
+    limit, meeting it the second, `lift` both.
+
+    Storage is asked for the bytes of such conversations at the start. The charges are stored with the entries.
+    """
 
     def __init__(
         self,
@@ -358,34 +362,34 @@ class UnknownUserQuota:
         hosted: Iterable[UserId],
         is_here: Callable[[UserId], bool],
     ) -> None:
-        """`is_here`: whether a link is up to a peer that hosts this user."""
+        """Begin empty. `is_here` returns whether a link is up to a peer that hosts this user."""
         self._ctx = ctx
         self._conversations = conversations
         self._hosted = hosted
         self._is_here = is_here
         self._accounts: QuotaAccounts
         self._met: set[UserId] = set()
-        # unanswered direct conversations
-        self._written_to: set[UserId] | None = None  # None: not looked at yet
+        # Direct conversations without an answer.
+        self._written_to: set[UserId] | None = None  # None: not computed yet
         self._talks: dict[UserId, dict[ConversationId, int]] = {}  # bytes
         self._talks_bytes = 0
         self._full_talks: set[Key] = set()
         self._talks_full = False
-        # users never met
+        # Users who were never met.
         self._charged: dict[PeerId, int] = {}
         self._charged_bytes = 0
         self._full_payers: set[PeerId] = set()
         self._unmet_full = False
 
     def load(self, accounts: QuotaAccounts) -> None:
-        """Begin with what is remembered."""
+        """Begin with the stored accounts."""
         self._accounts = accounts
         for account in accounts.by_user.values():
             if not account.allowed:
                 for peer, size in account.charges.items():
                     self._charge(peer, size)
 
-    # ---- asking
+    # ---- checking
 
     def refuses(self, payer: PeerId, key: Key) -> bool:
         """Return whether there was no room for one of these, and nothing has changed since."""
@@ -396,7 +400,7 @@ class UnknownUserQuota:
         return False
 
     def charge(self, payer: PeerId, key: Key, size: int) -> str:
-        """Count a batch, if there is room for it: ""; else which of the two limits there is: "talk", "unmet"."""
+        """Charge a batch if there is room for it. Return "", or which limit was reached: "talk" or "unmet"."""
         unanswered = self.is_unanswered(key)
         if unanswered and not self._has_room(key, size):
             return "talk"
@@ -408,10 +412,10 @@ class UnknownUserQuota:
             self._talks_bytes += size
         return ""
 
-    # ---- conversations nobody here wrote in
+    # ---- direct conversations without an answer
 
     def is_unanswered(self, key: Key) -> bool:
-        """Return whether this is a direct conversation with a user whom nobody here ever wrote to."""
+        """Return whether this is a direct conversation with a user to whom no hosted user ever wrote."""
         conversation = self._conversations.by_id.get(key[0])
         return conversation is not None and conversation.members is not None and key[1] not in self._known()
 
@@ -425,7 +429,7 @@ class UnknownUserQuota:
         return self._written_to
 
     def unanswered(self) -> list[Key]:
-        """Return the direct conversations of which something is stored and in which nobody here wrote."""
+        """Return the direct conversations with entries in which no hosted user wrote."""
         hosted = set(self._hosted)
         return [
             (conversation.id, user)
@@ -436,7 +440,7 @@ class UnknownUserQuota:
         ]
 
     def on_size(self, key: Key, size: int) -> None:
-        """So much of one of these is stored."""
+        """Take the bytes stored of one of these."""
         if size and self.is_unanswered(key):
             self._talks.setdefault(key[1], {})[key[0]] = size
             self._talks_bytes += size
@@ -455,7 +459,7 @@ class UnknownUserQuota:
         return True
 
     def on_write(self, users: Iterable[UserId]) -> bool:
-        """Somebody here wrote to these; True when there is room now where there was none."""
+        """Note that a hosted user wrote to these users. Return True if there is room now where there was none."""
         made_room = False
         for user in users:
             if user not in self._known():
@@ -471,7 +475,7 @@ class UnknownUserQuota:
         self._talks_full = False
         return refused
 
-    # ---- users nobody here has met
+    # ---- users who were never met
 
     def _is_met(self, user: UserId) -> bool:
         account = self._accounts.by_user.get(user)
@@ -502,7 +506,7 @@ class UnknownUserQuota:
         self._charged_bytes += size
 
     def on_proved(self, user: UserId) -> None:
-        """A user proved itself on a link: nobody pays for it any more."""
+        """Release the charges of a user who proved itself on a link."""
         if len(self._met) < MAX_MET:
             self._met.add(user)
         account = self._accounts.by_user.get(user)
@@ -520,6 +524,6 @@ class UnknownUserQuota:
         self._accounts.save(user)
 
     def lift(self, user: UserId) -> None:
-        """Both limits are lifted for a user."""
+        """Lift both limits for a user."""
         self._on_answered(user)
         self._release(user)

@@ -1,10 +1,12 @@
-"""Read marks: setting them, telling them to whom they concern, and comparing what was told by a sum.
+"""Read receipts: positions of hosted readers, announced to the peers concerned and compared by a sum.
 
-A program says that a user has read everything up to a message: that becomes one mark on the newest log read of each
-writer (read_receipts.py). Marks go to peers hosting the writer and to the reader's other peers, at once, and again at
-most every read_told_every to each; what a link cannot take waits here, each mark once. With each digest goes the sum of
-what that link is to know; who has heard something else asks, and gets all of it. What others tell goes to
-read_receipts.py.
+When a program marks a message as read, each writer gets one mark on the newest of its logs that was read. Marks are
+sent to the writer's peers and the reader's other peers: at once, then at most every read_told_every to each. A link
+that accepts no marks keeps them here, each once. Each digest is accompanied by the sum of all marks for that link. A
+peer that has received other marks asks, and is sent all of them.
+
+A read mark that another peer announces counts only as far as the message is known to be delivered. A user may turn read
+receipts off, in both directions.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
@@ -31,27 +33,27 @@ from p2pchat.protocol import ConversationId, Mark, PeerId, ReadFrame, RunId, Use
 
 ReadItem = tuple[ConversationId, UserId, str, int]  # conversation, reader, reference key of a log, last seq read
 
-MAX_ABSENT_PEERS = 1024  # peers whose word is remembered though they are gone, and marks of each: 20 MiB
+MAX_ABSENT_PEERS = 1024  # absent peers whose marks are remembered, and (next) marks of each: 20 MiB
 MAX_ANNOUNCED_BY_ABSENT = 100
 
 
 @dataclass(slots=True)
 class PendingReads:
-    """What one link is to be told."""
+    """The read marks that are due to one link."""
 
     marks: set[tuple[LogId, UserId]] = field(default_factory=set)
-    all: bool = False  # that is, everything
+    all: bool = False  # send every mark, not only these
     sent_at: float = float("-inf")  # monotonic
     throttled: bool = False  # a timer runs
 
     @property
     def has_any(self) -> bool:
-        """Return whether there is something to tell; marks may have gone where none rose."""
+        """Return whether anything is due. Marks may have been removed although none advanced."""
         return self.all or bool(self.marks)
 
 
 class ReadReceipts:
-    """Read marks of users hosted here, and of others about them."""
+    """The read marks of hosted users, and the marks of others about their messages."""
 
     def __init__(
         self, sync: SyncContext, stored: list[ReadMark], meta: Mapping[str, str], receipts: DeliveryReceipts
@@ -63,27 +65,26 @@ class ReadReceipts:
         self._positions = ReadPositions(item for item in stored if item.reader in sync.hosted)
         self._announced: dict[PeerId, AnnouncedReads] = {}
         self._pending: dict[int, PendingReads] = {}  # by link
-        self._owed = False  # some link is to be told something
-        self._deferred: dict[
-            ReaderKey, MarkedRead | None
-        ] = {}  # marked just now, or storage is asked; the highest mark since
+        self._owed = False  # some link has marks due
+        # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
+        self._deferred: dict[ReaderKey, MarkedRead | None] = {}
         self._save_scheduled = False
 
-    # ---- what is kept
+    # ---- storage
 
     def take_unsaved(self) -> list[ReadMark]:
-        """Return what the next commit shall keep."""
+        """Return what the next commit shall save."""
         if not (self._positions.unsaved or self.tracker.unsaved):
             return []
         return [*self._positions.take_unsaved(), *self.tracker.take_unsaved()]
 
     def save(self) -> None:
-        """Have what was read saved now: nobody tells it again."""
+        """Save the positions of hosted readers now, since no peer will repeat them."""
         self._save_scheduled = False
         self._ctx.change.reads.extend(self._positions.take_unsaved())
 
     def take_over(self, former: ReadReceipts) -> None:
-        """Storage failed and was loaded anew: what was told and read before stays so."""
+        """Take over what was announced and read before storage failed."""
         self.tracker.take_over(former.tracker)
         self._positions.take_over(former._positions)
         self.privacy.take_over(former.privacy)
@@ -98,22 +99,22 @@ class ReadReceipts:
             self._sync.after(self._ctx.settings.consumer_saved_after, self.save)
 
     def on_user_hosted(self, user: UserId, stored: Iterable[ReadMark]) -> None:
-        """This peer speaks for one more user: go on with what is stored of it."""
+        """Host one more user with these stored marks."""
         known = list(stored)
         self.tracker.add_known((item.log, item.reader, item.seq) for item in known if item.log.user == user)
         self._positions.load(item for item in known if item.reader == user)
 
     def on_user_unhosted(self, user: UserId) -> None:
-        """This peer speaks for a user no more: nothing is told of what it has read."""
+        """Stop announcing what a user has read."""
         self.save()
         self._positions.forget(user)
         for due in self._pending.values():
             due.marks = {mark for mark in due.marks if mark[1] != user}
 
-    # ---- what programs say
+    # ---- programs
 
     def on_marked_read(self, mark: MarkedRead) -> None:
-        """A hosted user has read everything in a conversation up to a place."""
+        """Take that a hosted user has read everything in a conversation up to a place."""
         conversation = self._sync.conversations.by_id.get(mark.log.conversation)
         if conversation is None or mark.user not in self._sync.hosted:
             return
@@ -131,7 +132,7 @@ class ReadReceipts:
             self._sync.lookups.shown_at(key, partial(self._mark_shown, conversation, mark))
 
     def _defer(self, pair: ReaderKey) -> None:
-        """Whoever marks each of a thousand messages costs no look at all writers for each: the next after a while."""
+        """Wait before the next mark of a reader: marking 1,000 messages must not scan all writers 1,000 times."""
         self._sync.after(self._ctx.settings.read_told_every, partial(self._on_deferred, pair))
 
     def _on_deferred(self, pair: ReaderKey) -> None:
@@ -140,13 +141,14 @@ class ReadReceipts:
             self.on_marked_read(later)
 
     def read_to(self, conversation: ConversationId, reader: UserId) -> tuple[Mapping[LogId, int], int]:
-        """Return how far a reader hosted here has read: which logs, and the place of what was marked just now, if it
-        has still to be looked up; 0 for none."""
+        """Return the positions of a hosted reader, and the place of a recent mark that was not looked up yet, 0 for
+        none.
+        """
         later = self._deferred.get((conversation, reader))
         return self._positions.positions(conversation, reader), 0 if later is None else later.place
 
     def on_privacy_chosen(self, choice: ReceiptsChosen) -> None:
-        """A hosted user wants receipts of reading, or none; what was told of it meanwhile comes with the next mark."""
+        """Set a hosted user's choice. Marks of the meantime go with the next mark."""
         if self.privacy.choose(choice.user, choice.on, choice.other):
             self._ctx.change.meta[RECEIPTS_CHOSEN] = self.privacy.text
 
@@ -159,7 +161,7 @@ class ReadReceipts:
         return writer != mark.user and writer not in mark.except_writers and self.privacy.wants(mark.user, writer)
 
     def _mark_all_shown(self, conversation: ConversationState, mark: MarkedRead) -> None:
-        """Everything that was shown there is read."""
+        """Mark everything that was shown in the conversation."""
         reader = mark.user
         for user, writer in conversation.writers.items():
             if not self._may_tell(mark, user):
@@ -172,7 +174,7 @@ class ReadReceipts:
                 self._queue_all(conversation, user, reader)
 
     def _mark_shown(self, conversation: ConversationState, mark: MarkedRead, shown: list[tuple[LogId, int]]) -> None:
-        """Storage says how far logs had been shown when that message was."""
+        """Mark the logs that storage says had been shown when the message was."""
         for log, seq in [*shown, (mark.log, mark.seq)]:
             if self._may_tell(mark, log.user):
                 self._advance(log, mark.user, seq)
@@ -186,19 +188,19 @@ class ReadReceipts:
             self.tracker.on_local_read(log, reader, seq)
         self._queue_mark(log, reader)
 
-    # ---- telling
+    # ---- sending
 
     def _queue_mark(self, log: LogId, reader: UserId) -> None:
         for due in self._pending_for(self._of(log.conversation), log.user, reader):
             due.marks.add((log, reader))
 
     def _queue_all(self, conversation: ConversationState, writer: UserId, reader: UserId) -> None:
-        """Marks went: who is to be told of them now is told all there is, or would find out and ask."""
+        """Marks were removed: resend the full set; otherwise the peer sees a different sum and requests it."""
         for due in self._pending_for(conversation, writer, reader):
             due.all = True
 
     def _pending_for(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingReads]:
-        """Yield what is due to each link that is to know of such marks; something will be."""
+        """Yield the PendingReads of each link concerned; the caller adds something to each."""
         for link in sorted(self._sync.presence.hosts(writer) | self._sync.presence.hosts(reader)):
             remote = self._sync.remotes.get(link)
             if remote is not None and remote.comparing and self._sync.shares(remote, conversation):
@@ -207,12 +209,12 @@ class ReadReceipts:
 
     @property
     def has_unsent(self) -> bool:
-        """Return whether some link that takes it has to be told something yet."""
+        """Return whether some link will be sent something."""
         owed = any(due.has_any and link in self._sync.remotes for link, due in self._pending.items())
         return owed or any(mark is not None for mark in self._deferred.values())
 
     def on_stop(self) -> None:
-        """This peer stops: tell and save what it still can."""
+        """Send and save what is due, since this peer stops."""
         for later in self._deferred.values():
             conversation = self._of(later.log.conversation) if later is not None else None
             if later is not None and conversation is not None and _is_newest(conversation, later):
@@ -224,7 +226,7 @@ class ReadReceipts:
                 self._send(remote, due)
 
     def send_pending(self) -> None:
-        """Tell what is due to links that take it, not too often."""
+        """Send what is due, not too often."""
         if not self._owed:
             return
         self._owed = False
@@ -239,7 +241,7 @@ class ReadReceipts:
             elif remote.accepts_marks:
                 self._send(remote, due)
             else:
-                self._owed = True  # until it drains
+                self._owed = True  # until the link drains
 
     def _on_throttle_end(self, due: PendingReads) -> None:
         due.throttled = False
@@ -266,7 +268,7 @@ class ReadReceipts:
         return self._sync.conversations.by_id[conversation]
 
     def _pages(self, items: list[ReadItem]) -> Iterator[tuple[dict[str, dict[str, list[tuple[str, int]]]], bool]]:
-        """Yield at least one page of marks, and whether it is the last; `items` in order of conversations."""
+        """Yield pages of marks, at least one, and whether it is the last. `items` are in order of conversations."""
         most = self._ctx.settings.page_items
         for start in range(0, max(1, len(items)), most):
             page: dict[str, dict[str, list[tuple[str, int]]]] = {}
@@ -277,30 +279,30 @@ class ReadReceipts:
     # ---- comparing
 
     def on_link_down(self, remote: RemoteState) -> None:
-        """A link ends. What its peer told is remembered where that is little: what storage knows is most of it."""
+        """Forget the state of a link. The marks of its peer are kept if they are few; storage knows most of them."""
         self._pending.pop(remote.link.id, None)
         self.tracker.on_link_down(remote)
         peer = remote.link.peer
-        told = self._announced.get(peer)
-        if told is not None and (told.count > MAX_ANNOUNCED_BY_ABSENT or len(self._announced) > MAX_ABSENT_PEERS):
+        known = self._announced.get(peer)
+        if known is not None and (known.count > MAX_ANNOUNCED_BY_ABSENT or len(self._announced) > MAX_ABSENT_PEERS):
             del self._announced[peer]
 
     def send_sum(self, remote: RemoteState) -> None:
-        """Tell the sum of what this link is to know; called with each digest."""
+        """Send the sum of all marks for this link. Called before each digest."""
         due = self._pending.get(remote.link.id)
         if due is not None and due.has_any:
-            self._send(remote, due)  # else the far end would hear of them by a sum that is another, and ask for all
+            self._send(remote, due)  # otherwise the remote would see another sum and ask for everything
         total = self.sum_for(remote)
         if total:
             self._ctx.emit(Send(ReadFrame({}, sum=total), [remote.link.id]))
 
     def sum_for(self, remote: RemoteState) -> str:
-        """Return the sum of what this link is to know; "" where there is nothing."""
+        """Return the sum of all marks for this link; "" if there are none."""
         marks = self._marks_for(remote)
         return read_sum(marks) if marks else ""
 
     def announced_sum(self, peer: PeerId) -> str:
-        """Return the sum of what a peer has told; "" when nothing is known of it."""
+        """Return the sum of the marks that a peer announced; "" when nothing is known of it."""
         return self._announced[peer].sum if peer in self._announced else ""
 
     def _marks_for(self, remote: RemoteState) -> Mapping[ReaderKey, Mapping[str, int]]:
@@ -309,7 +311,7 @@ class ReadReceipts:
         return self._positions.marks_for(users, lambda id: id in every and self._sync.shares(remote, every[id]))
 
     def _send_all(self, remote: RemoteState) -> None:
-        """Tell everything, in pages that together cover all conversations."""
+        """Send all marks, in pages that together cover all conversations."""
         self._sync.presence.introduce()
         toward = sorted(self._marks_for(remote).items())
         items = [(*pair, ref, seq) for pair, refs in toward for ref, seq in refs.items()]
@@ -317,23 +319,23 @@ class ReadReceipts:
         for page, is_last in self._pages(items):
             end = LAST_ID if is_last else max(page)
             self._sync.send(ReadFrame(page, span=(start, end)), remote, *page)
-            start = end  # a conversation may go on with the next page
+            start = end  # the next page may continue a conversation
 
-    # ---- hearing
+    # ---- receiving
 
     def on_read(self, remote: RemoteState, frame: ReadFrame) -> LogError | None:
-        """Take what a peer tells of its users; returns the fault that must end the link."""
+        """Take the read marks of a peer's users. Return the fault that must end the link, if any."""
         self._sync.learn_namings(remote, frame.names)
         hosted = self._sync.presence.users_of(remote.link.id)
         if any(reader not in hosted for readers in frame.marks.values() for reader in readers):
             return LogError("read: a user not hosted there", code="host")
-        told = self._announced_by(remote)
-        if frame.ask and remote.accepts_marks:  # if not: the sum will be told again
+        announced = self._announced_by(remote)
+        if frame.ask and remote.accepts_marks:  # otherwise the sum is repeated
             self._send_all(remote)
-        if frame.sum is not None and frame.sum != told.sum and remote.accepts_marks:
+        if frame.sum is not None and frame.sum != announced.sum and remote.accepts_marks:
             self._ctx.emit(Counted("read_sum_differs"))
             self._ctx.emit(Send(ReadFrame({}, ask=True), [remote.link.id]))
-        self._take_marks(remote, told, frame)
+        self._take_marks(remote, announced, frame)
         return None
 
     def _announced_by(self, remote: RemoteState) -> AnnouncedReads:
@@ -342,7 +344,7 @@ class ReadReceipts:
             self._announced[peer] = AnnouncedReads(self.tracker.marks_of(self._sync.presence.users_of(remote.link.id)))
         return self._announced[peer]
 
-    def _take_marks(self, remote: RemoteState, told: AnnouncedReads, frame: ReadFrame) -> None:
+    def _take_marks(self, remote: RemoteState, announced: AnnouncedReads, frame: ReadFrame) -> None:
         hosted = self._sync.hosted
         pairs = {
             (id, reader): [ref for ref in refs if reader in hosted or hosted.with_prefix(ref[0][:16])]
@@ -351,16 +353,16 @@ class ReadReceipts:
             for reader, refs in readers.items()
         }
         if frame.span is not None:
-            told.on_page(frame.span, pairs)
+            announced.on_page(frame.span, pairs)
         for pair, refs in pairs.items():
-            if frame.span is None and not told.update(pair, refs):
+            if frame.span is None and not announced.update(pair, refs):
                 self._ctx.emit(Counted("marks_ignored"))
             for ref, seq in refs:
                 self._on_mark(remote, pair, ref, seq)
 
     def _on_mark(self, remote: RemoteState, pair: ReaderKey, ref: str, seq: int) -> None:
         conversation, reader = self._of(pair[0]), pair[1]
-        if reader in self._sync.hosted:  # on another peer of theirs
+        if reader in self._sync.hosted:  # on another peer of that user
             self._adopt_mark(remote, conversation, reader, ref, seq)
         for user in self._sync.hosted.with_prefix(ref[:16]):
             if conversation.may_write(user):
@@ -383,25 +385,18 @@ class ReadReceipts:
 
 
 def _is_newest(conversation: ConversationState, mark: MarkedRead) -> bool:
-    """Return whether nothing was shown there since what is marked."""
+    """Return whether nothing was shown there after the marked entry."""
     return bool(conversation.recently_shown) and mark.place >= conversation.recently_shown[-1][0]
 
 
-# ---- bookmarks
-#
-# How far the users hosted here have read: one mark for each reader and newest log read of each writer.
-#
-# A mark on a log stands for all that the log builds on, so the mark below goes when one above is set. The books know
-# who is to be told of which mark and what all of that sums up to; when it is told is decided in read_receipts.py.
-#
-# Source: docs/protocol.md, "Receipts and presence".
+# ---- positions of hosted readers
 
 
 READ_TAG = b"p2pchat/read/1\0"
-HASHES_CACHED = 1 << 15  # as many marks as two peers may have between them, and 4 MiB
+HASHES_CACHED = 1 << 15  # as many marks as two peers may share, and 4 MiB
 
 ReaderKey = tuple[ConversationId, UserId]  # conversation and reader
-MarksByReader = Mapping[ReaderKey, Mapping[str, int]]  # pair -> reference key of a log -> last seq read
+MarksByReader = Mapping[ReaderKey, Mapping[str, int]]  # reader -> reference key of a log -> last seq read
 
 
 @lru_cache(HASHES_CACHED)
@@ -411,13 +406,16 @@ def _read_hash(conversation: ConversationId, reader: UserId, ref: str, seq: int)
 
 
 def read_sum(marks: MarksByReader) -> str:
-    """Return the sum over read marks as a `read` frame tells it."""
+    """Return the sum of read marks as a `read` frame carries it."""
     hashes = (_read_hash(*pair, ref, seq) for pair, refs in marks.items() for ref, seq in refs.items())
     return f"{sum(hashes) % SUM_MODULUS:064x}"
 
 
 class ReadPositions:
-    """The marks of readers hosted here."""
+    """The positions of hosted readers: one mark for each reader and the newest log read of each writer.
+
+    A mark on a log stands for all logs that it builds on, so it replaces marks below.
+    """
 
     def __init__(self, stored: Iterable[ReadMark]) -> None:
         self._marks: dict[ReaderKey, dict[LogId, int]] = {}
@@ -427,29 +425,29 @@ class ReadPositions:
         self.load(stored)
 
     def load(self, stored: Iterable[ReadMark]) -> None:
-        """Take what is stored of readers hosted here."""
+        """Add stored marks of readers hosted here."""
         for item in stored:
             self._put(item.log, item.reader, item.seq)
 
     def forget(self, reader: UserId) -> None:
-        """A reader is hosted here no more."""
+        """Forget a reader who is not hosted any more."""
         for pair in self._of.pop(reader, ()):
             for writer in {log.user for log in self._marks.pop(pair)}:
                 self._about[writer].discard(pair)
 
     def take_unsaved(self) -> list[ReadMark]:
-        """Return what the next commit shall keep."""
+        """Return what the next commit shall save."""
         taken, self.unsaved = self.unsaved, {}
         return [ReadMark(log, reader, seq) for (log, reader), seq in taken.items()]
 
     def take_over(self, former: ReadPositions) -> None:
-        """Take over what was read before storage failed: it may not have been saved."""
+        """Take over what was read before storage failed. It may not have been saved."""
         for pair, marks in former._marks.items():
             for log, seq in marks.items():
                 self.advance_to(log, pair[1], seq)
 
     def advance_to(self, log: LogId, reader: UserId, seq: int) -> bool:
-        """Set a mark; False when it stood there already or higher."""
+        """Set a mark. Return False if it was there already, or higher."""
         if seq <= self._marks.get((log.conversation, reader), {}).get(log, 0):
             return False
         self._put(log, reader, seq)
@@ -457,7 +455,7 @@ class ReadPositions:
         return True
 
     def keep_only(self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]) -> bool:
-        """Of this writer's logs there only these are needed: they stand for the others; True if there were others."""
+        """Keep the marks on these logs of a writer, which stand for its others. Return True if others were removed."""
         marks = self._marks.get((conversation, reader), {})
         others = [log for log in marks if log.user == writer and log.run not in runs]
         for log in others:
@@ -472,10 +470,10 @@ class ReadPositions:
         self._of.setdefault(reader, set()).add(pair)
 
     def marks_for(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> MarksByReader:
-        """Return what a peer hosting these users is told: what was read of theirs, and all that they have read."""
+        """Return the marks for a peer hosting these users: marks on their logs, and all marks by them."""
         there = users
         pairs = {pair for books in (self._about, self._of) for user in books.keys() & there for pair in books[user]}
-        told: dict[ReaderKey, dict[str, int]] = {}
+        marks: dict[ReaderKey, dict[str, int]] = {}
         for pair in pairs:
             if not is_shared(pair[0]):
                 continue
@@ -486,32 +484,31 @@ class ReadPositions:
                 if of_theirs or log.user in there
             }
             if refs:
-                told[pair] = refs
-        return told
+                marks[pair] = refs
+        return marks
 
     def positions(self, conversation: ConversationId, reader: UserId) -> Mapping[LogId, int]:
-        """Return how far a reader has read which logs of a conversation: a mark on one stands for all it builds on."""
+        """Return a reader's positions in a conversation, by log. Each stands for all that the log builds on."""
         return self._marks.get((conversation, reader), {})
 
     def position(self, log: LogId, reader: UserId) -> int:
-        """Return how far a reader has read a log; 0: nothing, or all of it by a mark above."""
+        """Return a reader's position in a log; 0 for none, or if a mark on a later log stands for it."""
         return self._marks.get((log.conversation, reader), {}).get(log, 0)
 
 
-# ---- readers
-#
-# Who has read what a hosted user wrote, by the read marks that the readers' peers tell.
-#
-# A read mark counts as far as its reader is known to have the log: so a message is never read before it is delivered,
-# and a mark of what a copy of this machine wrote is none of ours. The rest of it counts when that receipt comes. Of a
-# log in storage only receipts are not in memory: who has something of every tip that may build on it has all of it.
+# ---- marks by readers elsewhere
 
 
-WantsReceipts = Callable[[UserId, UserId], bool]  # a hosted user and another: whether they hear of each other's reading
+WantsReceipts = Callable[[UserId, UserId], bool]  # whether a hosted user and another exchange read receipts
 
 
 class ReadTracker(AckTracker):
-    """What is read: the highest read mark that counts, per log of a hosted user and reader."""
+    """The highest read mark that counts, per log of a hosted user and reader.
+
+    A read mark counts as far as its reader is known to have the log, so no message is read before it is delivered, and
+    a mark on entries of a copy of this machine does not count. The rest counts when the delivery receipt comes. For a
+    log in storage, a reader who has something of every tip that may build on it has all of it.
+    """
 
     def __init__(
         self, sync: SyncContext, stored: Iterable[ReadMark], receipts: DeliveryReceipts, wants: WantsReceipts
@@ -520,39 +517,39 @@ class ReadTracker(AckTracker):
         super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine))
         self._receipts = receipts
         self._wants = wants
-        self._early: dict[AckKey, tuple[RemoteState, int]] = {}  # told, and not known to be delivered that far
+        self._early: dict[AckKey, tuple[RemoteState, int]] = {}  # announced, but not known to be delivered that far
 
     def take_unsaved(self) -> list[ReadMark]:
-        """Return what the next commit shall keep."""
+        """Return what the next commit shall save."""
         taken, self.unsaved = self.unsaved, {}
         return [ReadMark(log, member, seq) for (log, member), seq in taken.items()]
 
     def marks_of(self, readers: Iterable[UserId]) -> list[ReadMark]:
-        """Return what is known of these readers."""
+        """Return the known marks of these readers."""
         wanted = set(readers)
         return [ReadMark(log, member, seq) for (log, member), seq in self._positions.items() if member in wanted]
 
     def on_read_mark(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, reader: UserId, run: str, seq: int
     ) -> None:
-        """Take a read mark told of a hosted user's log."""
+        """Take a read mark announced for a hosted user's log."""
         if reader != user and conversation.may_write(reader) and self._wants(user, reader):
             self.on_mark(remote, conversation, user, reader, Mark(run, seq, ""), nothing)
 
     def on_local_read(self, log: LogId, reader: UserId, seq: int) -> None:
-        """Two users of this peer: one has read what the other wrote."""
+        """Take the mark of one user of this peer on the log of another."""
         if seq > self.position(log, reader) and self._wants(log.user, reader):
             self._set_position((log, reader), seq)
 
     def on_delivered(self, log: LogId, first: int, member: UserId) -> None:
-        """A member is known to have more of a log: what was told too early counts as far as that goes."""
+        """Recount a mark that came before its delivery."""
         self._recount(log, member)
         if first == 1:
             for earlier, reader in [each for each in self._early if each[1] == member and each[0].key == log.key]:
-                self._recount(earlier, reader)  # perhaps it has something of every tip now
+                self._recount(earlier, reader)  # it may have something of every tip now
 
     def on_fork(self, log: LogId) -> None:
-        """A log of a hosted user's forked: no receipt of it will come."""
+        """Recount the marks of a writer one of whose logs forked: it will get no receipts."""
         for earlier, reader in [each for each in self._early if each[0].key == log.key]:
             self._recount(earlier, reader)
 
@@ -563,7 +560,7 @@ class ReadTracker(AckTracker):
                 early[0], self._sync.conversations.by_id[log.conversation], log.user, member, log.run, early[1]
             )
 
-    # ---- as levels ask
+    # ---- hooks of AckTracker
 
     def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
         if log.forked:
@@ -579,17 +576,17 @@ class ReadTracker(AckTracker):
         self._early[log, member] = remote, seq
 
     def _make_room(self) -> None:
-        """Whoever told most loses half of it: one who tells without end crowds out nobody else."""
+        """Drop half the marks of the peer that announced most, so that a flood displaces only its own."""
         most, count = Counter(remote.link.peer for remote, _ in self._early.values()).most_common(1)[0]
         its = [level for level, (remote, _) in self._early.items() if remote.link.peer == most]
         for level in its[: (count + 1) // 2]:
             del self._early[level]
 
     def on_link_down(self, remote: RemoteState) -> None:
-        """A link ends: what was told on it is kept, and nothing else that is known of its far end."""
-        if any(told is remote for told, _ in self._early.values()):
+        """Keep the marks announced on a link, without the rest of its state."""
+        if any(by is remote for by, _ in self._early.values()):
             bare = RemoteState(remote.link)
-            self._early = {level: (bare if told is remote else told, seq) for level, (told, seq) in self._early.items()}
+            self._early = {key: (bare if by is remote else by, seq) for key, (by, seq) in self._early.items()}
 
     def _look_up(
         self,
@@ -602,11 +599,11 @@ class ReadTracker(AckTracker):
     ) -> None:
         log = LogId(conversation.id, user, mark.run)
         if self.position(log, member) < mark.seq:
-            self._keep_early(remote, log, member, mark.seq)  # a disk from an older copy: the log may come back
+            self._keep_early(remote, log, member, mark.seq)  # after a restore from an older disk, the log may come back
         super()._look_up(remote, conversation, user, member, mark, then)
 
     def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
-        return False  # a read mark tells no chain
+        return False  # a read mark has no chain
 
     def _on_mark_below(
         self,
@@ -617,7 +614,7 @@ class ReadTracker(AckTracker):
         mark: Mark,
         then: Continuation,
     ) -> None:
-        """Whoever has a log has all that it builds on: that was told before."""
+        """Take a mark below. A reader who has a log has all that it builds on."""
         log = conversation.log(user, mark.run)
         if log is not None and not log.forked:
             self.advance_to(remote, conversation, log.id, member, min(mark.seq, log.durable_seq), log.before, then)
@@ -653,7 +650,7 @@ class ReadTracker(AckTracker):
         facts: LogFacts,
         then: Continuation,
     ) -> None:
-        """Storage has the log: it is an earlier one. Of those it is known in this run who has what is built on them."""
+        """Advance in a log that storage found. It is an earlier one; this run knows who has what builds on it."""
         had = self._receipts.position(facts.log, member)
         writer = conversation.writers.get(facts.log.user)
         if had < seq and writer is not None and facts.covered:
@@ -661,7 +658,7 @@ class ReadTracker(AckTracker):
             if above and all(self._receipts.position(tip.id, member) for tip in above):
                 had = facts.seq
         early = self._early.get((facts.log, member))
-        if early is not None and early[1] <= min(seq, had):  # else more of it counts later
+        if early is not None and early[1] <= min(seq, had):  # otherwise more of it counts later
             del self._early[facts.log, member]
         self.advance_to(remote, conversation, facts.log, member, min(seq, had), facts.before, then)
 
@@ -669,25 +666,24 @@ class ReadTracker(AckTracker):
         self._sync.ctx.emit(ReadReceipt(log, first, last, member))
 
 
-# ---- told
-#
-# What one peer has told of how far its users have read: kept as it was told, whatever counts of it here.
-#
-# So two peers can compare by a sum: each knows what *that* peer said, though another of the same reader says more.
-# Pages that tell all come in order, and replace what was known when the last of them has come.
+# ---- marks as announced
 
 
-MAX_ANNOUNCED = 10_000  # marks of one peer: as many as users it may host; a few MiB
+MAX_ANNOUNCED = 10_000  # marks of one peer, as many as users it may host; a few MiB
 
 
 class AnnouncedReads:
-    """One peer's word."""
+    """The marks that one peer announced for its users, whatever counts of them here.
+
+    Two peers can so compare by a sum: each knows what this peer sent, even if another peer of the same reader sent
+    more. Pages of all marks come in order, and replace the known marks when the last has come.
+    """
 
     def __init__(self, known: Iterable[ReadMark]) -> None:
-        """Begin with what is known of this peer's users: told in an earlier run, and nothing else, most likely."""
+        """Begin with the known marks of this peer's users. Most likely it announced these in an earlier run."""
         self._marks: dict[ReaderKey, dict[str, int]] = {}
         self._count = 0
-        self._pages: dict[ReaderKey, dict[str, int]] | None = None  # told so far of all
+        self._pages: dict[ReaderKey, dict[str, int]] | None = None  # pages received so far
         self._pages_count = 0
         self._pages_to: ConversationId = ""
         for item in known:
@@ -695,7 +691,7 @@ class AnnouncedReads:
 
     @property
     def count(self) -> int:
-        """How many marks."""
+        """The number of marks."""
         return self._count
 
     @property
@@ -703,7 +699,7 @@ class AnnouncedReads:
         return read_sum(self._marks)
 
     def update(self, pair: ReaderKey, refs: Sequence[tuple[str, int]]) -> bool:
-        """Take what is told of a reader in a conversation; False when that would be too much."""
+        """Update marks of a reader in a conversation. Return False if there would be too many."""
         known = self._marks.get(pair, {})
         more = len({ref for ref, _ in refs} - known.keys())
         if self._count + more > MAX_ANNOUNCED:
@@ -715,16 +711,16 @@ class AnnouncedReads:
         return True
 
     def on_page(
-        self, span: tuple[ConversationId, ConversationId], told: dict[ReaderKey, list[tuple[str, int]]]
+        self, span: tuple[ConversationId, ConversationId], announced: dict[ReaderKey, list[tuple[str, int]]]
     ) -> None:
-        """Take a page of all it has to tell; one that does not follow the page before is nothing."""
+        """Take a page of all marks. A page that does not follow the previous one ends the sequence."""
         if span[0] == FIRST_ID:
             self._pages, self._pages_count = {}, 0
         elif self._pages is None or not self._pages_to <= span[0] <= next_id(self._pages_to):
             self._pages = None
             return
         self._pages_to = span[1]
-        for pair, refs in told.items():
+        for pair, refs in announced.items():
             if refs:
                 page = self._pages.setdefault(pair, {})
                 self._pages_count += len({ref for ref, _ in refs} - page.keys())
@@ -735,20 +731,19 @@ class AnnouncedReads:
             self._marks, self._count, self._pages = self._pages, self._pages_count, None
 
 
-# ---- consent
-#
-# Who tells others what they have read, and hears it of them: everybody, but for those who chose otherwise.
-#
-# It is one choice for both directions, in general and for single others, and kept by storage, so that nothing slips out
-# between a start and the moment a program says it again.
+# ---- privacy
 
 
-RECEIPTS_CHOSEN = "receipts_chosen"  # in meta: "user other on|off" with blanks between, other "-" for all, by commas
+RECEIPTS_CHOSEN = "receipts_chosen"  # in meta: "user other on|off" joined by commas; "-" for all others
 _ALL = "-"
 
 
 class ReceiptPrivacy:
-    """What hosted users chose."""
+    """Whether hosted users exchange read receipts with others. Everyone does by default.
+
+    One choice holds for both directions, in general or for a single other user. It is stored, so that nothing is
+    revealed between a start and the moment a program repeats it.
+    """
 
     def __init__(self, meta: Mapping[str, str]) -> None:
         self._chosen: dict[tuple[UserId, str], bool] = {}
@@ -757,7 +752,9 @@ class ReceiptPrivacy:
             self._chosen[user, other] = on == "on"
 
     def choose(self, user: UserId, on: bool | None, other: UserId) -> bool:
-        """Take a choice, `other` "" for all who have none of their own, None to end it; False when it was so."""
+        """Set a choice: `other` "" for everyone without a choice of their own, `on` None to remove it. Return whether
+        it changed.
+        """
         key = (user, other or _ALL)
         if self._chosen.get(key) == on:
             return False
@@ -768,12 +765,12 @@ class ReceiptPrivacy:
         return True
 
     def wants(self, user: UserId, other: UserId) -> bool:
-        """Return whether a hosted user and another hear of each other's reading, as far as the first is asked."""
+        """Return whether a hosted user exchanges read receipts with another."""
         found = self._chosen.get((user, other))
         return self.default(user) if found is None else found
 
     def default(self, user: UserId) -> bool:
-        """Say what holds for everyone without a choice of their own."""
+        """Return the choice for everyone without one of their own."""
         return self._chosen.get((user, _ALL), True)
 
     def exceptions(self, user: UserId) -> dict[UserId, bool]:
@@ -781,10 +778,10 @@ class ReceiptPrivacy:
         return {other: on for (one, other), on in self._chosen.items() if one == user and other != _ALL}
 
     def take_over(self, former: ReceiptPrivacy) -> None:
-        """Take over what was chosen before storage failed."""
+        """Take over the choices made before storage failed."""
         self._chosen = former._chosen
 
     @property
     def text(self) -> str:
-        """What is kept."""
+        """The choices as stored."""
         return ",".join(f"{user} {other} {'on' if on else 'off'}" for (user, other), on in self._chosen.items())

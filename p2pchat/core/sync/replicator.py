@@ -1,18 +1,22 @@
-"""What is kept and how it spreads: the machines of synchronisation, put together.
+"""The replicator: all machines of synchronisation together.
 
-One Sync is built from what storage holds; when storage fails it is thrown away and built anew (node.py). It takes
-frames of links that are up, what hosted users say, and the answers of storage; what to do about them is decided in
+A Replicator is built from what storage holds, and replaced when storage fails (node.py). It takes the frames of links,
+the writes of hosted users and the answers of storage, calls the machines in order, and carries out what follows a
+commit:
 
-    ingest.py   entries of others        append.py  entries of hosted users     causal_order.py     when they are shown
-    anti_entropy.py  digests and marks        fetch.py     fetching what is missing    serve.py     giving it
-    delivery_receipts.py who has what             forks.py    authors who said two things under one number
-    typing.py   who writes just now
-    read_receipts.py    who has read what, with read_receipts.py, read_receipts.py, read_receipts.py and
-    read_receipts.py groups.py    groups and their talk    append.py what is done to groups      replicator.py   what a
-    start takes in import_file.py entries that came in a file                                     quota.py     how much
-    is stored of whom
-
-This file knows the order in which they are asked, and what follows a commit.
+    ingest.py             entries of others
+    validation.py         checks of entries and of new logs
+    append.py             entries and group operations of hosted users
+    causal_order.py       when entries are shown
+    anti_entropy.py       comparison by digests and marks
+    fetch.py, serve.py    requesting and sending entries
+    delivery_receipts.py  receipts, from marks
+    read_receipts.py      read marks
+    forks.py              authors who signed two entries under one number
+    groups.py             replication of groups
+    import_file.py        entries from export files
+    quota.py              limits on what is stored
+    typing.py             typing indicators
 
 Source: docs/protocol.md, "Synchronisation".
 """
@@ -61,7 +65,7 @@ class PendingCommit:
 
 
 class Replicator:
-    """Logs, marks and everything that keeps peers alike."""
+    """Replicates logs: keeps the entries of all peers alike."""
 
     def __init__(
         self, ctx: Context, network: str, presence: PresenceTracker, hosted: HostedIdentities, stored: Stored,
@@ -102,10 +106,10 @@ class Replicator:
         self._loader.load(stored)
         self._mark_newcomer()
 
-    # ---- starting
+    # ---- start
 
     def start(self) -> None:
-        """Begin with what depends on the present moment."""
+        """Begin everything that depends on the present time."""
         stored, self._stored = self._stored, Stored()
         self._loader.start(stored)
         self.group_editor.start()
@@ -113,7 +117,7 @@ class Replicator:
 
     def _mark_newcomer(self) -> None:
         room = self.conversations.by_id.get(self.conversations.room)
-        if room is not None:  # who only wrote here, or had a file, has heard nothing yet
+        if room is not None:  # a peer that only wrote here or imported a file has received nothing yet
             room.is_newcomer = self._compared_room != room.id
 
     def on_network_found(self, network: str) -> None:
@@ -122,7 +126,7 @@ class Replicator:
         self._mark_newcomer()
 
     def pause(self, on: bool) -> None:
-        """Nothing can be kept for a while, or again: ask for nothing then, and write nothing that nobody asked for."""
+        """Fetch nothing and write nothing unasked while nothing can be stored, or resume."""
         self.fetcher.pause(on)
         self.group_editor.pause(on)
 
@@ -141,15 +145,17 @@ class Replicator:
             self.context.sweep_conversations()
 
     def is_unknown(self, user: UserId) -> bool:
-        """Whether nothing is known of a user, and no conversation with it: nothing here is shared because of it."""
+        """Return whether nothing is known of a user and there is no conversation with it, so that nothing is shared
+        because of it.
+        """
         return user not in self.people.names and not self.conversations.has_any_of(user)
 
     def on_users_announced(
         self, link: PeerLink, users: Sequence[UserId], gone: Iterable[UserId], *, fresh: bool
     ) -> None:
-        """The far end has told all users it hosts, or these anew: now everything is compared. Who comes back as well.
+        """Compare when a remote has announced all its users, or new or returning ones.
 
-        fresh: nobody has ever heard of these. So who hosts thousands, one after the other, costs no comparison each.
+        fresh: they are unknown here. So hosting thousands of new users costs no comparison for each.
         """
         remote = self.context.remotes.get(link.id)
         if remote is None or not self.context.presence.complete(link.id):
@@ -174,14 +180,14 @@ class Replicator:
             self.sender.on_drained(remote)
 
     def _send_digest(self, remote: RemoteState) -> None:
-        """A group is another: whoever may know of it is told; who hears nothing now is compared with later."""
+        """Send a digest because a group changed. Links that accept no marks now are compared later."""
         if remote.accepts_marks:
             self.anti_entropy.send_digest(remote)
 
     def send_random_digest(self) -> None:
-        """Tell one link the sum of what is held: each once, in an order left to chance, before any comes again.
+        """Send a digest to one link: each once, in random order, before any is repeated.
 
-        Chance alone may pass over a link for minutes, and what went wrong there is not found so long.
+        Pure chance may skip a link for minutes, and leave an error there undetected.
         """
         ready = [remote for remote in self.context.remotes.values() if remote.comparing and remote.accepts_marks]
         if ready and all(remote.had_random_digest for remote in ready):
@@ -194,7 +200,7 @@ class Replicator:
             self.anti_entropy.send_digest(chosen)
 
     def take_over(self, former: Replicator) -> None:
-        """Storage failed and was loaded anew: receipts told stay told, opened conversations open, users allowed."""
+        """Take over what survives a failure of storage: receipts, open conversations and lifted limits."""
         self.delivery_receipts.take_over(former.delivery_receipts)
         self.read_receipts.take_over(former.read_receipts)
         self.quota.take_over(former.quota)
@@ -206,7 +212,7 @@ class Replicator:
     # ---- frames
 
     def on_frames(self, link: PeerLink, frames: list[Frame]) -> LogError | None:
-        """Take frames of one read; returns the fault that must end the link."""
+        """Take the frames of one read. Return the fault that must end the link, if any."""
         remote = self.context.remotes.get(link.id)
         if remote is None:
             return None
@@ -221,7 +227,7 @@ class Replicator:
         return self.ingest.on_frames(remote, entries)
 
     def on_frames_while_disk_low(self, link: PeerLink, frames: list[Frame]) -> None:
-        """Take from frames only what is never told again: what conversation ids stand for, and that a want is over."""
+        """Take only what is never repeated: what conversation ids stand for, and the end of a want."""
         remote = self.context.remotes.get(link.id)
         for frame in frames:
             if remote is not None and isinstance(frame, (Digest, Have, Want, Entries, ReadFrame, TypingFrame)):
@@ -260,36 +266,36 @@ class Replicator:
             self.compare_all()
 
     def on_user_hosted(self, user: UserId, heard: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
-        """This peer speaks for one more user: go on with what is known of it; nothing of a new key is."""
+        """Host one more user with what is stored of it."""
         if not self.is_unknown(user):
             for remote in self.context.remotes.values():
-                remote.named.clear()  # who was told that it is hosted no more has forgotten what nothing had come of
+                remote.named.clear()  # a remote that forgot its names needs them again
         self.delivery_receipts.add_known((item.log, item.member, item.seq) for item in heard)
         self.read_receipts.on_user_hosted(user, reads)
-        if user in self.people.names:  # it may have written
+        if user in self.people.names:  # it may have written before
             self.appender.on_user_hosted(user)
         self.groups.on_hosts_changed(user)
         self.conversations.update_concern(user, self.context.hosted)
 
     def before_user_unhosted(self, user: UserId) -> None:
-        """This peer is about to speak for this user no more: nothing more is said of it, or for it."""
+        """Stop speaking for a user, before it is removed from the hosted users."""
         self.typing.on_user_unhosted(user)
         self.read_receipts.on_user_unhosted(user)
 
     def on_user_unhosted(self, user: UserId) -> None:
-        """This peer speaks for this user no more: what concerned nobody else here is told to nobody."""
+        """Update what concerned only this user, after it was removed from the hosted users."""
         self.groups.on_hosts_changed()
         self.conversations.update_concern(user, self.context.hosted)
 
     def lift_quota(self, user: UserId) -> None:
-        """A limit is lifted: what was refused comes with the next comparison."""
+        """Lift a user's limits. Refused entries come with the next comparison."""
         self.quota.lift(user)
         for remote in self.context.remotes.values():
             remote.full_sent_at = {key: at for key, at in remote.full_sent_at.items() if key[1] != user}
         self.compare_all()
 
     def _on_user_full(self, user: UserId) -> None:
-        """No more of a user is taken: nothing is wanted of it, or waited for."""
+        """Fetch and await nothing of a user whose quota is full."""
         for remote in self.context.remotes.values():
             for key in [key for key in remote.ahead if key[1] == user]:
                 remote.set_ahead(key, {})
@@ -304,7 +310,7 @@ class Replicator:
     # ---- storage
 
     def on_commit_ordered(self, ticket: int, change: Change, transaction: Transaction) -> None:
-        """A commit was ordered."""
+        """Remember a commit in flight."""
         self._pending_commits[ticket] = PendingCommit(change, transaction)
         for load in transaction.imports.values():
             load.commits += 1
@@ -313,7 +319,7 @@ class Replicator:
         return next(reversed(self._pending_commits.values())).transaction if self._pending_commits else None
 
     def on_committed(self, tickets: list[int]) -> None:
-        """These are durable: tell their writers, everyone they are for, and this peer's own programs."""
+        """Take durable commits: answer writers, acknowledge entries, and release them to programs."""
         for ticket in tickets:
             done = self._pending_commits.pop(ticket, None)
             if done is not None:
@@ -328,7 +334,7 @@ class Replicator:
             members, here = self._receipt_members(said_in.conversation, said_in.user)
             self._ctx.emit(WriteAccepted(ticket, said_in, first, count, members, kind, here))
             is_open = self.conversations.by_id[said_in.conversation].is_operations
-            if members == (said_in.user,) and not is_open:  # a note to oneself is where it has to be
+            if members == (said_in.user,) and not is_open:  # a note to oneself is delivered already
                 self._ctx.emit(DeliveryReceipt(said_in, first, first + count - 1, said_in.user))
         self._acknowledge(done.transaction)
         self.file_import.on_durable(done.transaction.imports.values())
@@ -355,7 +361,7 @@ class Replicator:
                 self.causal_order.on_log_dropped(conversation, log)
 
     def _apply(self, change: Change) -> list[tuple[ConversationState, Log]]:
-        """Bring what is told to others up to what is durable; return the logs that changed."""
+        """Update logs to what is durable. Return those that changed."""
         touched: dict[object, tuple[ConversationState, Log]] = {}
 
         def find(id: tuple[str, str, str]) -> Log | None:
@@ -383,8 +389,10 @@ class Replicator:
         return list(touched.values())
 
     def _receipt_members(self, conversation_id: str, user: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
-        """Return whom a receipt counts, and who of them is hosted here: the other of two (or oneself), in the room
-        everyone who is online now."""
+        """Return the members a receipt waits for, and those of them hosted here.
+
+        In a direct conversation that is the other user (or oneself), in the room everyone who is online now.
+        """
         conversation, hosted = self.conversations.by_id[conversation_id], self.context.hosted
         if conversation.group is not None and conversation.group.state is not None:
             members = tuple(sorted(conversation.group.state.present - {user})) or (user,)
@@ -406,14 +414,14 @@ class Replicator:
                 self._schedule_gossip(key)
 
     def _recount_acks(self, conversation: ConversationState, user: UserId) -> None:
-        """Own entries came back from others: marks heard before count now."""
+        """Recount earlier marks for own entries that came back from others."""
         for remote in self.context.remotes.values():
             marks = remote.acked.get((conversation.id, user))
             if marks:
                 self.delivery_receipts.on_marks(remote, conversation, user, list(marks.values()))
 
     def _count_early_acks(self, conversation: ConversationState, batch: Batch) -> None:
-        """Who was served from storage before this node heard of its own commit may have said so already."""
+        """Recount marks of remotes that were served from storage before this commit returned."""
         for remote in self.context.remotes.values():
             mark = remote.acked.get(batch.log.key, {}).get(batch.log.run)
             if mark is not None and mark.seq >= batch.first:
@@ -428,7 +436,7 @@ class Replicator:
         self._gossip.add(key)
 
     def _send_gossip(self) -> None:
-        """Tell marks to links that may not hear them from the writer's own peers."""
+        """Send marks to links that may not hear them from the writer's own peers."""
         keys, self._gossip = sorted(self._gossip), set()
         for key in keys:
             conversation = self.conversations.by_id[key[0]]
@@ -450,7 +458,7 @@ class Replicator:
         self.causal_order.on_lookups_answered()
 
     def fail_all(self, reason: str) -> dict[str, int]:
-        """Storage failed: nothing that is on its way was kept. Returns the places of consumers that were among it."""
+        """Refuse everything in flight, since storage failed. Return the consumers' positions in it."""
         places: dict[str, int] = {}
         for flight in self._pending_commits.values():
             places.update(flight.change.consumers)
@@ -465,15 +473,14 @@ class Replicator:
 
 
 # ---- loading
-#
-# What a starting node takes into memory of what is stored: tips, what waits, what was old, and what was shown last.
-#
-# First what is there (load), then what depends on the present moment (start): how far logs of talks are visible, what
-# may be shown now, whose clock counts.
 
 
 class StateLoader:
-    """Begins with what is stored."""
+    """Loads what is stored into a new Replicator.
+
+    `load` takes what does not depend on time; `start` does the rest: how much of each talk is visible, what may be
+    shown now, and which clocks count.
+    """
 
     def __init__(self, sync: SyncContext, order: CausalOrder, writing: Appender, talks: GroupSync) -> None:
         self._sync = sync
@@ -484,12 +491,12 @@ class StateLoader:
         self._talks = talks
 
     def load(self, stored: Stored) -> None:
-        """Take what is there, whatever the time is."""
+        """Load what does not depend on the present time."""
         for talk in stored.conversations:
             conversation = self._conversations.open(talk.naming)
             if conversation is not None:
                 conversation.is_stored = True
-                if talk.naming.dm:  # of a user who was hosted once
+                if talk.naming.dm:  # perhaps of a user who was hosted once
                     conversation.concerns_us = not self._sync.hosted.keys().isdisjoint(talk.naming.dm)
         self._talks.load(stored.group_entries, stored.forked)
         for facts in [*stored.tips, *stored.unreleased]:
@@ -500,7 +507,7 @@ class StateLoader:
             self._load_recent(log, seq, stored.next_place - 1 - back)
 
     def start(self, stored: Stored) -> None:
-        """Go on with what depends on the present moment."""
+        """Load what depends on the present time."""
         for facts in stored.tips:  # what they build on is older, unless its writer's clock was wrong
             conversation = self._conversations.by_id.get(facts.log.conversation)
             if conversation is not None and is_plausible(
@@ -508,12 +515,12 @@ class StateLoader:
             ):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self._load_boundaries(stored)
-        self._load_waiting(stored)  # before what of a talk may be shown is known, and shown
+        self._load_waiting(stored)  # before the visible part of a talk is known and shown
         self._talks.start(stored.meta)
         self._resume_waiting(stored)
 
     def _load_boundaries(self, stored: Stored) -> None:
-        """Go on with a first fetch: what was old before the restart is, but for what was shown of it."""
+        """Resume a first sync: entries that were old before the restart stay old, except those shown."""
         for name, text in stored.meta.items():
             word, _, id = name.partition(":")
             there = self._conversations.by_id.get(id or stored.meta.get(COMPARED_ROOM, ""))
@@ -539,12 +546,12 @@ class StateLoader:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
 
     def _load_forked(self, id: LogId) -> None:
-        """Nothing more of a forked log is fetched or taken: that must be known after a restart too."""
+        """Load a forked log, so that no more of it is fetched or accepted."""
         conversation = self._conversations.by_id.get(id.conversation)
         if conversation is not None:
             log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
             log.forked = True
-            conversation.writer(id.user).may_have_stored = True  # it may have: storage is asked
+            conversation.writer(id.user).may_have_stored = True  # perhaps: storage is asked
 
     def _load_waiting(self, stored: Stored) -> None:
         for item in stored.waiting:
@@ -560,7 +567,7 @@ class StateLoader:
                 self._order.resume(self._conversations.by_id[id])
 
     def _load_recent(self, log: LogId, seq: int, place: int) -> None:
-        """Take one of the newest stretches; they come newest first."""
+        """Load one of the newest stretches; they come newest first."""
         conversation = self._conversations.by_id.get(log.conversation)
         if conversation is None:
             return

@@ -99,9 +99,9 @@ class Sender:
         for log in logs.values():
             if log.own:
                 remote.cursors.pop(log.id, None)
-                told = next((mark.seq for mark in tips if mark.run == log.id.run), 0)
+                held = next((mark.seq for mark in tips if mark.run == log.id.run), 0)
                 if log.durable_seq or not any(_is_on_its_way(logs.get(mark.run), mark) for mark in log.before):
-                    remote.cursors[log.id] = TailCursor(min(told, log.durable_seq))
+                    remote.cursors[log.id] = TailCursor(min(held, log.durable_seq))
 
     def _read_more(self, remote: RemoteState, served: ServedWant) -> None:
         if not served.reading and not remote.link.full:
