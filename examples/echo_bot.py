@@ -1,4 +1,4 @@
-"""A bot that answers every direct message with what it says, and misses none, even while it is down.
+"""A bot that echoes every direct message, and misses none, even while it is down.
 
 python examples/echo_bot.py 8081 localhost:8080
 """
@@ -13,7 +13,7 @@ from p2pchat import Message, TCPPeer
 async def main(port: int, *endpoints: str) -> None:
     async with TCPPeer(port, *endpoints, name="echo") as peer:
         print(f"echo listens on {peer.endpoint}", flush=True)
-        async for message in peer.events(Message):  # asking for the next one acknowledges the one before
+        async for message in peer.events(Message):  # asking for the next event acknowledges this one
             if message.conversation.kind == "dm" and not message.old and not message.deleted:
                 await message.reply(message.text)
 

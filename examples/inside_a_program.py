@@ -12,7 +12,7 @@ from p2pchat import Joined, Left, TCPPeer
 
 async def work(name: str, peer: TCPPeer) -> None:
     for step in range(1, 4):
-        await asyncio.sleep(0.01)  # whatever the program is really for
+        await asyncio.sleep(0.01)  # the real work of the program
         await peer.broadcast(f"{name}: step {step} of 3")
 
 

@@ -1,4 +1,4 @@
-"""Cut a network in two, write on both sides, heal it: everybody ends up with the same history.
+"""Cut a network in two, write on both sides, heal it: everyone ends up with the same history.
 
 python examples/partition_and_heal.py
 """

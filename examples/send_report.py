@@ -1,4 +1,4 @@
-"""Send one message from a script and know whether it has arrived.
+"""Send one message from a script and know whether it was delivered.
 
 python examples/send_report.py 8082 localhost:8080 ada "the backup is done"
 """

@@ -1,4 +1,4 @@
-"""Two revisions beside each other, in a small repository of its own. No time is ever asserted."""
+"""Comparison of two revisions, in a small repository. No time is ever asserted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.compare import Figure
 if shutil.which("git") is None:
     pytest.skip("git is not installed here", allow_module_level=True)
 
-STARTS = {"__init__.py": "TCPPeer = None\n", "__main__.py": ""}  # all that the work `startup` asks for
+STARTS = {"__init__.py": "TCPPeer = None\n", "__main__.py": ""}  # everything that the work `startup` needs
 
 
 def _git(repository: Path, *words: str) -> str:
@@ -32,7 +32,7 @@ def _write(repository: Path, files: dict[str, str]) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A directory on a disk; where pytest's own is memory there is nothing durable to run."""
+    """Return a directory on a disk. Skip if pytest's own is in memory: nothing durable can run there."""
     if disk.file_system(tmp_path) in disk.IN_MEMORY:
         pytest.skip(f"{tmp_path} is in memory: give --basetemp on a disk")
     (tmp_path / "works").mkdir()
@@ -41,7 +41,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def repository(place: Path) -> Path:
-    """One commit of a package that starts, and nothing more."""
+    """Create one commit of a package that starts, and does nothing more."""
     repository = place / "repository"
     _write(repository, STARTS)
     _git(repository, "init")
@@ -50,7 +50,7 @@ def repository(place: Path) -> Path:
     return repository
 
 
-def test_each_figure_of_both_is_shown_and_what_the_older_one_cannot_do_is_left_out_with_the_reason(
+def test_figures_of_both_are_shown_and_missing_works_left_out_with_the_reason(
     place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _write(repository, {"__init__.py": "TCPPeer = None  # not committed\n"})
@@ -74,7 +74,7 @@ def test_each_figure_of_both_is_shown_and_what_the_older_one_cannot_do_is_left_o
     assert len(_git(repository, "worktree", "list").splitlines()) == 1
 
 
-def test_a_working_tree_that_cannot_do_it_is_a_failure_that_says_why(
+def test_a_broken_working_tree_is_a_failure_with_its_reason(
     place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _write(repository, {"__init__.py": "raise RuntimeError('half a change')\n"})
@@ -83,7 +83,7 @@ def test_a_working_tree_that_cannot_do_it_is_a_failure_that_says_why(
     assert list((place / "works").iterdir()) == []
 
 
-def test_a_revision_that_cannot_be_had_is_one_sentence(
+def test_an_unavailable_revision_is_one_sentence(
     place: Path, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def complaint(revision: str, where: Path) -> str:
@@ -111,13 +111,11 @@ def test_a_revision_that_cannot_be_had_is_one_sentence(
         ("us", [100, 110], [211, 220], ""),
     ],
 )
-def test_worse_is_what_lies_beyond_every_round_of_the_other(
-    unit: str, base: list[float], now: list[float], mark: str
-) -> None:
+def test_worse_means_beyond_every_round_of_the_other(unit: str, base: list[float], now: list[float], mark: str) -> None:
     assert Figure("a work", unit, base, now).mark == mark
 
 
-def test_the_first_of_several_tracebacks_says_what_went_wrong() -> None:
+def test_the_first_of_several_tracebacks_is_the_cause() -> None:
     first = 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    b()\nKeyError: 1\n'
     second = "Traceback (most recent call last):\n  ...\nWorkFailed: ended with 1\n"
     assert trees.cause(f"a warning\n{first}{second}") == "KeyError: 1"
@@ -126,7 +124,7 @@ def test_the_first_of_several_tracebacks_says_what_went_wrong() -> None:
 
 
 @pytest.mark.parametrize("given", [[], ["HEAD", "nothing"], ["HEAD", "--rounds=0"], ["HEAD", "--peers=1"]])
-def test_what_cannot_be_meant_ends_with_code_2(given: list[str]) -> None:
+def test_invalid_arguments_exit_with_code_2(given: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         compare.arguments(given)
     assert ended.value.code == 2

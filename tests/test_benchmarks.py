@@ -1,4 +1,4 @@
-"""The benchmarks run: every work at a tiny size. No time is ever asserted."""
+"""Every benchmark runs at a tiny size. No time is ever asserted."""
 
 from __future__ import annotations
 
@@ -26,15 +26,13 @@ TINY = ["--messages=60", "--rounds=1", "--singles=1", "--entries=600", "--peers=
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A directory on a disk; where pytest's own is memory there is nothing durable to run."""
+    """Return a directory on a disk. Skip if pytest's own is in memory: nothing durable can run there."""
     if disk.file_system(tmp_path) in disk.IN_MEMORY:
         pytest.skip(f"{tmp_path} is in memory: give --basetemp on a disk")
     return tmp_path
 
 
-def test_every_work_gives_its_rows_and_the_table_and_the_file_hold_them(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_work_adds_rows_to_the_table_and_the_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = place / "found.json"
     assert bench.main([*TINY, f"--dir={place}", f"--json={found}"]) == 0
     said, told = capsys.readouterr().out, json.loads(found.read_text("utf-8"))
@@ -54,7 +52,7 @@ BESIDE = ["--messages=40", "--rounds=1", "--seconds=0.01", "--warm-up=0", "--bac
 BESIDE += ["--links=1", "--stored=300", "--idle=0.01", "--takers=2"]
 
 
-def test_p2pchat_stands_beside_what_is_installed_and_the_rest_is_left_out_with_the_reason(
+def test_installed_systems_are_compared_and_others_left_out_with_the_reason(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = place / "found.json"
@@ -70,7 +68,7 @@ def test_p2pchat_stands_beside_what_is_installed_and_the_rest_is_left_out_with_t
 
 
 @pytest.mark.timeout(300)  # it starts some thirty processes
-def test_every_work_beside_others_is_done_and_the_document_and_its_plot_are_made_of_the_file(place: Path) -> None:
+def test_every_comparison_runs_and_the_report_writes_document_and_plot(place: Path) -> None:
     found = place / "found.json"
     assert against.main([*BESIDE, "--beside", "streams_json", f"--dir={place}", f"--json={found}"]) == 0
     told = json.loads(found.read_text("utf-8"))
@@ -85,7 +83,7 @@ def test_every_work_beside_others_is_done_and_the_document_and_its_plot_are_made
         assert (place / "compared.svg").read_text("utf-8").rstrip().endswith("</svg>")
 
 
-def test_who_keeps_nothing_is_compared_with_what_of_ours_keeps_nothing_and_is_drawn_so() -> None:
+def test_systems_without_storage_are_compared_with_p2pchat_in_memory() -> None:
     stored, plain = Figures("stored", [20.0], ours=True), Figures("in memory", [60.0, 90.0, 120.0], ours=True)
     server, socket = Figures("server", [10.0]), Figures("socket", [30.0], alike=("frames", "in memory"))
     found = Found("seven", "one to seven", "/s", [stored, plain, server, socket])
@@ -98,16 +96,14 @@ def test_who_keeps_nothing_is_compared_with_what_of_ours_keeps_nothing_and_is_dr
     ]
 
 
-def test_a_time_is_drawn_as_better_where_it_is_shorter() -> None:
+def test_a_shorter_time_is_drawn_as_better() -> None:
     found = Found("backlog", "a backlog", "ms", [Figures("ours", [2.0, 4.0], ours=True), Figures("theirs", [6.0])])
     (bar,) = report._bars({"works": [found.to_json()]})
     assert (bar.better, bar.least, bar.most) == (2.0, 1.5, 3.0)
 
 
 @pytest.mark.timeout(300)  # it starts eighteen processes
-def test_each_driver_of_growth_gives_curves_and_the_file_holds_them(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_driver_of_growth_writes_curves_to_the_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = place / "found.json"
     drivers = [driver for driver in growth.DRIVERS if driver != "conversations"]  # its works are those of `crowded`
     sizes = ["--peers=2", "--history=8", "--runs=2", "--sizes=16,64", "--readers=0,1"]
@@ -128,7 +124,7 @@ def test_each_driver_of_growth_gives_curves_and_the_file_holds_them(
     )
 
 
-def test_figures_of_growth_measured_later_take_the_place_of_those_of_the_same_size_in_the_table() -> None:
+def test_later_figures_of_growth_replace_those_of_the_same_size() -> None:
     def cost(name: str, *points: tuple[float, float]) -> dict[str, Any]:
         return Curve(name, "ms", list(points)).to_json()
 
@@ -159,11 +155,11 @@ def test_figures_of_growth_measured_later_take_the_place_of_those_of_the_same_si
         ([(0, 5.0), (1, 0.0)], ""),
     ],
 )
-def test_a_curve_says_in_a_word_how_it_grows(points: list[tuple[float, float]], growth: str) -> None:
+def test_a_curve_names_its_growth(points: list[tuple[float, float]], growth: str) -> None:
     assert Curve("a cost", "s", points).growth == growth
 
 
-def test_durable_work_is_refused_where_nothing_is_durable(
+def test_durable_work_is_refused_on_a_file_system_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(disk, "file_system", lambda path: "tmpfs")
@@ -172,7 +168,7 @@ def test_durable_work_is_refused_where_nothing_is_durable(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_gateway_is_measured_beside_plain_servers_where_it_is_named(place: Path) -> None:
+def test_the_gateway_is_compared_with_plain_servers_if_named(place: Path) -> None:
     found = place / "found.json"
     assert bench.main(["web", "--users=3", "--rounds=1", f"--dir={place}", f"--json={found}"]) == 0
     works = [row["work"] for row in json.loads(found.read_text("utf-8"))["rows"]]
@@ -185,19 +181,19 @@ def test_the_gateway_is_measured_beside_plain_servers_where_it_is_named(place: P
 
 
 @pytest.mark.parametrize("given", [["nothing"], ["--entries=0"], ["--peers=1"], ["--rounds=x"]])
-def test_what_cannot_be_meant_ends_with_code_2(given: list[str]) -> None:
+def test_invalid_arguments_exit_with_code_2(given: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         bench.arguments(given)
     assert ended.value.code == 2
 
 
-def test_texts_have_the_size_of_the_goals_and_figures_three_digits() -> None:
+def test_texts_have_the_goal_size_and_figures_three_digits() -> None:
     assert len(text(0)) == len(text(99_999_999)) == TEXT_BYTES
     assert [shown(value) for value in (123_456, 1234, 12.345, 0.01234)] == ["123,000", "1,230", "12.3", "0.0123"]
 
 
-def test_a_history_written_one_by_one_is_what_signing_every_entry_leaves(tmp_path: Path) -> None:
-    """The heads of each of its writers verify, and a fetch gives everything in whole batches."""
+def test_a_history_written_one_by_one_has_valid_heads(tmp_path: Path) -> None:
+    """The heads of each of its writers verify, and a fetch returns everything in whole batches."""
     from p2pchat.core.log import extend_chain, first_chain, head_message, verify
     from p2pchat.core.records import WantStart
     from p2pchat.identity.keys import Identity

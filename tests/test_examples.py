@@ -1,4 +1,4 @@
-"""The examples run as written, in processes of their own, beside a peer of the test."""
+"""The examples run as written, in their own processes, with a peer of the test."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_an_example_fits_on_a_screen_and_uses_public_names(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["echo_bot.py", "inside_a_program.py", "send_report.py"])
-async def test_an_example_without_its_arguments_says_which_it_takes(name: str) -> None:
+async def test_an_example_without_arguments_prints_its_usage(name: str) -> None:
     code, out, err = await output(name)
     assert (code, out) == (1, "")
     assert err.startswith(f"usage: python examples/{name} PORT ")
@@ -87,7 +87,7 @@ async def test_the_echo_bot_answers() -> None:
             assert (answer.text, answer.sender.name, answer.reply_to) == ("hello, wall", "echo", sent.id)
 
 
-async def test_the_report_arrives_and_the_script_knows() -> None:
+async def test_the_script_reports_the_delivery() -> None:
     async with TCPPeer(temporary=True, name="ada") as ada:
         reports = ada.events(Message)
         code, out, err = await output("send_report.py", "0", ada.endpoint, "ada", "the backup is done")

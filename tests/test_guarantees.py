@@ -1,4 +1,4 @@
-"""docs/guarantees.md names tests: for each rule and each fault one, and each is there. What they prove they prove."""
+"""docs/guarantees.md names an existing test for each rule and each fault."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 
 
 def rows(heading: str) -> list[tuple[str, str]]:
-    """(first cell, last cell) of each row of the table under a heading."""
+    """Return (first cell, last cell) of each row of the table under a heading."""
     section = re.split(r"^##", PAGE.partition(f"### {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     lines = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("|")][2:]
     return [(cells[0].strip(), cells[-1].strip()) for cells in lines]
@@ -24,7 +24,7 @@ FAULTS = rows("Faults found and fixed")
 
 
 @pytest.mark.parametrize(("what", "held_by"), RULES + FAULTS, ids=[what for what, _ in RULES + FAULTS])
-def test_each_rule_and_each_fault_names_tests_that_are_there(what: str, held_by: str) -> None:
+def test_each_rule_and_each_fault_names_existing_tests(what: str, held_by: str) -> None:
     named = NAMED.findall(held_by)
     assert bool(named) != (held_by == NOT_BUILT)
     for path, name in named:
@@ -33,11 +33,11 @@ def test_each_rule_and_each_fault_names_tests_that_are_there(what: str, held_by:
 
 
 def test_no_rule_is_left_out() -> None:
-    """Twenty-eight lessons were written down; none may get lost when the page is rewritten."""
+    """The page has twenty-eight lessons; none may be lost when it is rewritten."""
     assert len(RULES) == 28
     assert len({what for what, _ in RULES + FAULTS}) == len(RULES + FAULTS)
 
 
-def test_each_page_names_only_tests_that_are_there() -> None:
+def test_the_page_names_existing_tests_only() -> None:
     for path, name in NAMED.findall(PAGE):
         assert name in {"", *names_defined(ROOT / path)}, f"{path} has no {name}"

@@ -1,6 +1,6 @@
-"""The documents say what is true: commands stand where tools look for them, links lead somewhere, examples run.
+"""Tests of the documents: commands are where tools look for them, links work, examples run.
 
-The promises table is read here too: each row names tests that exist, or says that it is not built yet.
+Each row of the README's promises table must name tests that exist, or say that it is not built yet.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ NOT_BUILT = "not built yet"
 
 
 def on_windows(command: str) -> str:
-    """The same command for cmd.exe."""
+    """Return the same command for cmd.exe."""
     return command.replace("python3 ", "py ", 1).replace(".venv/bin/", ".venv\\Scripts\\")
 
 
 def blocks(language: str) -> list[str]:
-    """The README's fenced blocks in one language, without the fences."""
+    """Return the README's fenced blocks in one language, without the fences."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 def promises() -> list[tuple[str, str]]:
-    """(when, tested by) of each row of the table of promises."""
+    """Return (when, tested by) of each row of the promises table."""
     section = README.partition("## What is promised\n")[2].partition("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if "|" in line]
     return [(row[0], row[-1]) for row in rows[2:]]
@@ -50,7 +50,7 @@ def names_defined(path: Path) -> set[str]:
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that headings get on the usual forges: lower case, blanks to hyphens, other signs dropped."""
+    """Return the anchors of the headings: lower case, blanks to hyphens, other characters dropped."""
     headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -59,11 +59,11 @@ def test_the_first_commands_are_the_demo_and_the_tests() -> None:
     assert blocks("sh")[:2] == [DEMO + "\n", TEST + "\n"]
 
 
-def test_their_windows_twins_stand_below() -> None:
+def test_the_windows_commands_follow() -> None:
     assert blocks("bat") == [on_windows(DEMO) + "\n", on_windows(TEST) + "\n"]
 
 
-def test_continuous_integration_runs_the_readme_s_commands() -> None:
+def test_continuous_integration_runs_the_commands_of_the_readme() -> None:
     workflow = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
     assert "run: .ci/run\n" in workflow
     assert on_windows(TEST).replace("py -m", "python -m", 1) in workflow
@@ -95,7 +95,7 @@ def test_the_table_has_all_thirteen_promises() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
+def test_links_inside_the_repository_work(document: Path) -> None:
     missing = []
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8")):
         if re.match(r"https?:|mailto:", target):
@@ -107,7 +107,7 @@ def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
     assert missing == []
 
 
-def test_nobody_is_told_to_install_somebody_else_s_package() -> None:
+def test_no_document_names_the_foreign_package_p2pchat() -> None:
     """`p2pchat` on the package index is another project; this one is `p2pchat-mesh` there."""
     foreign = re.compile(r"\binstall(\s+-[\w-]+)*\s+[\"']?p2pchat(?![\w-])", re.IGNORECASE)
     folders = ("p2pchat", "examples", "benchmarks")
@@ -117,7 +117,7 @@ def test_nobody_is_told_to_install_somebody_else_s_package() -> None:
     assert [path.name for path in texts if foreign.search(path.read_text("utf-8"))] == []
 
 
-def test_the_project_is_named_as_its_documents_say() -> None:
+def test_the_project_has_the_documented_name() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     assert project["project"]["name"] == "p2pchat-mesh"
     assert project["project"]["scripts"] == {"p2pchat": "p2pchat.cli.main:main"}
@@ -130,7 +130,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 
 async def test_the_library_example_answers_a_ping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's program as written, in a process of its own; only its two ports are exchanged for free ones."""
+    """Run the README's program as written, in its own process; only its two ports are replaced by free ones."""
     (example,) = blocks("python")
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     async with asyncio.timeout(60), TCPPeer(0, name="ada", temporary=True) as ada:

@@ -1,4 +1,4 @@
-"""Whether a program showed what the page says: what counts, and what may differ from run to run."""
+"""Comparison of output with a page: which parts must be equal, and which may differ from run to run."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _DIFFERS = {
     "port": (_PORT.pattern, ""),
 }
 _TOKEN = re.compile("|".join(f"(?P<{name}>{page})" for name, (page, _) in _DIFFERS.items()))
-_LOWEST, _HIGHEST = 20_000, 30_000  # below what systems hand out to those who dial
+_LOWEST, _HIGHEST = 20_000, 30_000  # below the ports of outgoing connections
 
 
 class Ports:
-    """Which port stands for which of the page, in one scene, and which invite was shown last."""
+    """The real port for each port of the page, in one scene, and the invite shown last."""
 
     def __init__(self) -> None:
         self._real: dict[str, str] = {}
         self._invite = ""
 
     def put(self, command: str) -> str:
-        """Return a command with its ports and its invite exchanged."""
+        """Return a command with its ports and its invite replaced."""
         if self._invite:
             command = _INVITE.sub(f"{self._invite}@", command)
         return _PORT.sub(lambda match: self._real.setdefault(match[0], _free_port(self._real.values())), command)
 
     def pattern(self, port: str) -> str:
-        """Return a pattern for a port that is shown; one that nobody named yet is learned by `learn`."""
+        """Return a pattern for a port in the output. A port not used before is learned by `learn`."""
         return self._real.get(port) or rf"(?P<port_{port}>\d{{2,5}})"
 
     def learn(self, match: re.Match[str]) -> None:
@@ -49,7 +49,7 @@ class Ports:
 
 
 def pattern(shown: list[str], ports: Ports) -> str:
-    """Return the regular expression (DOTALL) for lines of a page, to be compared with `squeezed` output."""
+    """Return the regular expression (DOTALL) for lines of a page, to be matched with `squeezed` output."""
     text, made, last, seen = "\n".join(shown), "", 0, set[str]()
     for token in _TOKEN.finditer(text):
         made += re.escape(squeezed(text[last : token.start()]))
@@ -64,7 +64,7 @@ def pattern(shown: list[str], ports: Ports) -> str:
 
 
 def squeezed(text: str) -> str:
-    """Return a text without blanks and line ends: a terminal folds where it likes."""
+    """Return a text without blanks and line ends, because terminals fold lines."""
     return _BLANK.sub("", text)
 
 

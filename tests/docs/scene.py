@@ -1,7 +1,7 @@
-"""One scene of a page: its directory, its shell, its terminals, its ports; does what the blocks say.
+"""A scene of a page: its directory, shells, terminals and ports, and the runner of its blocks.
 
-A shell is bash that reads commands from a pipe of its own, so that what it runs has no input, as under cron. A terminal
-is the pseudo-terminal of tests/terminal/, with one program at a time.
+A shell is bash that reads commands from a separate pipe, so that programs have no input, as under cron. A terminal is
+the pseudo-terminal of tests/terminal/, with one program at a time.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tests.processes.machines import SYSTEM, TOOLS, Held, Lan, Machine, NoNamesp
 from tests.terminal.pty import Terminal, key_bytes
 
 T = TypeVar("T")
-TIMEOUT = 25.0  # seconds until something that is to be shown counts as missing
+TIMEOUT = 25.0  # seconds until expected output counts as missing
 
-# Commands end with a byte 0, and so does the exit code that is written after each; the next one finds it in `$?`.
+# Commands end with a byte 0, and so does the exit code written after each; the next command finds it in `$?`.
 _SHELL = """\
 while IFS= read -r -d "" _command <&"$0"; do
     (exit "${_code:-0}"); eval "$_command"; _code=$?
@@ -40,7 +40,7 @@ _KEYS = re.compile(r"(?:\^[A-Z]|M-\w)+")
 
 
 class Shell:
-    """Runs commands one after the other; `text` is what they wrote since the last one was taken."""
+    """A shell that runs commands one after the other; `text` is the output since it was last taken."""
 
     def __init__(self, directory: Path, environment: dict[str, str], command: Sequence[str] = ("bash",)) -> None:
         self._directory = directory
@@ -73,7 +73,7 @@ class Shell:
             self._news.set()
 
     async def run(self, command: str) -> tuple[str, int]:
-        """Run a command to its end; return what it showed, and its exit code."""
+        """Run a command to its end. Return its output and its exit code."""
         os.write(self._orders, command.encode() + b"\0")
         ended = await self._until(lambda: _ENDED.search(self._seen), command)
         shown, code = self._seen[: ended.start()].decode(), int(ended[1])
@@ -81,7 +81,7 @@ class Shell:
         return shown, code
 
     async def shows(self, shown: str, before: str, what: str) -> re.Match[str]:
-        """Wait until something that runs behind has shown this (a pattern); `before` was read already."""
+        """Wait until a background program has printed this pattern; `before` was read already."""
         found = await self._until(lambda: re.match(shown, squeezed(before + self._seen.decode()), re.DOTALL), what)
         self._seen.clear()
         return found
@@ -94,7 +94,7 @@ class Shell:
                     await self._news.wait()
         except TimeoutError:
             shown = self._seen.decode()
-            raise AssertionError(f"{what}\ndoes not end, or not show what it should:\n{shown}") from None
+            raise AssertionError(f"{what}\ndoes not end, or does not print this:\n{shown}") from None
         return found
 
     async def close(self) -> None:
@@ -106,7 +106,7 @@ class Shell:
 
 
 class Window:
-    """A terminal of the page: what runs in it now, and how far of its text was looked at."""
+    """A terminal of the page: the program that runs in it, and the position up to which its text was checked."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
@@ -117,7 +117,7 @@ class Window:
         return squeezed(self.terminal.text)
 
     async def shows(self, line: str, ports: Ports) -> None:
-        """Wait for one line of the page, behind those that were seen already."""
+        """Wait for one line of the page, after those that were found already."""
         wanted = re.compile(pattern([line], ports), re.DOTALL)
         await self.terminal.until(lambda: wanted.search(self.text, self.looked), f"{line!r}", TIMEOUT)
         found = wanted.search(self.text, self.looked)
@@ -126,7 +126,7 @@ class Window:
         self.looked = found.end()
 
     async def prompts(self, prompt: str) -> None:
-        """Wait until what is typed stands behind this prompt; what is unread may stand before it."""
+        """Wait until the cursor is after this prompt; unread counts may come before it."""
         row = re.compile(rf"(\[.*\] )?{re.escape(prompt)}")
         await self.terminal.until(lambda: row.match(self.terminal.prompt), f"the prompt {prompt}", TIMEOUT)
 
@@ -142,16 +142,16 @@ class Scene:
         self._ports = Ports()
         self._shells: dict[str, Shell] = {}
         self._windows: dict[str, Window] = {}
-        self._opened: dict[str, Block] = {}  # the first of each window, which says whose it is and where
+        self._opened: dict[str, Block] = {}  # the first block of each window, with its login and machine
         self._alone: Held | None = None
         self._lan: Lan | None = None
         self._machines: dict[str, Machine] = {}
 
     async def play(self, block: Block) -> None:
-        """Do what a block says.
+        """Run a block.
 
         Raises:
-            AssertionError: It did not come as the page says.
+            AssertionError: The output differs from the page.
         """
         if block.language == "!new scene":
             self._alone = _namespace() if block.text == "alone" else None
@@ -228,7 +228,7 @@ class Scene:
         return self._shells[whose]
 
     def _bash(self, block: Block) -> list[str]:
-        """Return the words that run bash where this block wants it."""
+        """Return the command that runs bash on the machine of this block."""
         address = block.attributes.get("machine")
         if address is None:
             return self._alone.under("bash") if self._alone is not None else ["bash"]
@@ -251,7 +251,7 @@ class Scene:
         return {**kept, **own, "LANG": "C.UTF-8", "TZ": "UTC", "TERM": "xterm-256color"}
 
     async def close(self) -> None:
-        """Leave nothing running."""
+        """End everything that runs."""
         for window in self._windows.values():
             await window.terminal.close()
         for shell in self._shells.values():
@@ -263,7 +263,7 @@ class Scene:
 
 
 def _namespace() -> Held | None:
-    """Return a network in which nobody else listens; None where this system gives none."""
+    """Return a network in which nobody else listens; None if the system has none."""
     if SYSTEM != "linux" or any(shutil.which(tool) is None for tool in TOOLS):
         return None
     try:
@@ -275,12 +275,12 @@ def _namespace() -> Held | None:
 
 
 def _whose(block: Block) -> str:
-    """Return a word for the login, on its machine."""
+    """Return a key for the login, on its machine."""
     return "-".join(block.attributes[name] for name in ("login", "machine") if name in block.attributes)
 
 
 def _programs(directory: Path) -> Path:
-    """Make a directory with `p2pchat` and `python` as those that run the tests."""
+    """Create a directory with `p2pchat` and `python` of the environment that runs the tests."""
     directory.mkdir(parents=True)
     for name, words in (("p2pchat", "-m p2pchat "), ("python", ""), ("python3", "")):
         script = directory / name
@@ -290,14 +290,14 @@ def _programs(directory: Path) -> Path:
 
 
 def _signal_group(pid: int, name: str) -> None:
-    """Send a signal to a program and to what it started."""
+    """Send a signal to a program and to the processes it started."""
     if sys.platform == "win32":
         raise NotImplementedError
     os.killpg(pid, signal.Signals[name])
 
 
 def _keys(text: str) -> str:
-    """Return what is typed for `^D` or `M-a`; "" when the text is no keys."""
+    """Return the characters for `^D` or `M-a`; "" if the text is not a key."""
     if not _KEYS.fullmatch(text):
         return ""
     return "".join(

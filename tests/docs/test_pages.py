@@ -1,4 +1,4 @@
-"""The examples of the pages in docs/ run as they stand there. How a page is written for that: tests/docs/pages.py."""
+"""Run the examples of the pages in docs/ as written. tests/docs/pages.py has the syntax of a page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ posix = pytest.mark.skipif(
 
 
 def scenes(page: Path) -> list[list[Block]]:
-    """The blocks of a page that run, scene by scene."""
+    """Return the blocks of a page that run, scene by scene."""
     found: list[list[Block]] = [[]]
     for block in blocks(page.read_text("utf-8")):
         if block.language == "!new scene":

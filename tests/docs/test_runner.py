@@ -1,4 +1,4 @@
-"""The runner of the pages: what it reads, what it compares, and that a page which is not true fails."""
+"""Tests of the page runner: parsing, comparison, and failures for wrong pages."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fits(page: str, output: str) -> bool:
     return re.fullmatch(pattern(page.splitlines(), Ports()), squeezed(output), re.DOTALL) is not None
 
 
-def test_a_page_is_read_as_it_stands() -> None:
+def test_a_page_is_parsed_into_blocks_and_steps() -> None:
     first, second, third = blocks(PAGE)
     assert [(step.kind, step.text, step.shown) for step in steps(first)] == [
         ("command", "echo one; echo two", ["one", "two"]),
@@ -75,19 +75,19 @@ def test_a_page_is_read_as_it_stands() -> None:
     ]
 
 
-def test_a_block_that_nobody_can_run_is_not_understood() -> None:
+def test_a_block_that_cannot_run_is_not_understood() -> None:
     (block,) = blocks("```powershell\nGet-Process\n```\n")
     assert not block.understood
 
 
-def test_a_reason_without_a_block_and_a_block_without_an_end_are_errors() -> None:
-    with pytest.raises(ValueError, match="right above"):
+def test_a_note_without_a_block_and_an_unclosed_block_are_errors() -> None:
+    with pytest.raises(ValueError, match="directly above"):
         blocks("<!-- not run: no -->\n\n```sh\n```\n")
-    with pytest.raises(ValueError, match="does not end"):
+    with pytest.raises(ValueError, match="has no end"):
         blocks("```sh\n")
 
 
-def test_times_ids_and_folded_lines_may_differ_and_words_may_not() -> None:
+def test_times_ids_and_folding_may_differ_but_words_may_not() -> None:
     assert fits("11:40 bob: hi there", "23:59 bob: hi\n  there\n")
     assert fits("bob#K7QF2M3P ... today", "bob#AAAA2222 is here\nand away today")
     assert not fits("11:40 bob: hi", "11:40 bob: ho")
@@ -95,7 +95,7 @@ def test_times_ids_and_folded_lines_may_differ_and_words_may_not() -> None:
     assert not fits("", "something")
 
 
-def test_a_port_that_a_program_chose_is_the_same_from_then_on() -> None:
+def test_a_port_chosen_by_a_program_is_used_from_then_on() -> None:
     ports = Ports()
     found = re.fullmatch(
         pattern(["listens on 127.0.0.1:8080, p2pchat 8080"], ports), "listenson127.0.0.1:4711,p2pchat4711"
@@ -108,7 +108,7 @@ def test_a_port_that_a_program_chose_is_the_same_from_then_on() -> None:
 
 
 @posix
-async def test_what_is_not_true_fails(tmp_path: Path) -> None:
+async def test_a_wrong_page_fails(tmp_path: Path) -> None:
     here = Scene(tmp_path)
     try:
         for page in ("$ echo one\ntwo", "$ false", "$ true\n$ echo $?\n1", "$ echo unexpected"):
@@ -123,7 +123,7 @@ async def test_what_is_not_true_fails(tmp_path: Path) -> None:
 
 
 @posix
-async def test_what_is_true_passes(tmp_path: Path) -> None:
+async def test_a_correct_page_passes(tmp_path: Path) -> None:
     here = Scene(tmp_path)
     try:
         for block in blocks(PAGE):
@@ -138,7 +138,7 @@ async def test_what_is_true_passes(tmp_path: Path) -> None:
 
 
 @posix
-async def test_machines_reach_each_other_and_an_invite_is_carried_from_one_to_the_other(tmp_path: Path) -> None:
+async def test_machines_reach_each_other_and_share_an_invite(tmp_path: Path) -> None:
     here = Scene(tmp_path)
     try:
         for block in blocks(MACHINES):

@@ -1,4 +1,4 @@
-"""docs/scripts.md shows every event line and exit code there is, as the code has them."""
+"""docs/scripts.md shows every event line and exit code, with the fields of the code."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def example(event: str) -> dict[str, Any]:
 
 
 def first_cells(heading: str) -> list[str]:
-    """The first cells of the table under a heading row."""
+    """Return the first cells of the table under a heading row."""
     rows = PAGE.partition(f"\n| {heading} |")[2].split("\n")[2:]
     return [row.split(" | ")[0].strip("| ") for row in rows[: rows.index("")]]
 
 
-async def test_the_lines_of_messages_have_the_fields_that_are_shown() -> None:
+async def test_message_lines_have_the_documented_fields() -> None:
     async with mesh("ada", "bob") as peers:
         ada, bob = peers.peers
         said, heard = ada.events(Sent), bob.events(Message)
@@ -46,7 +46,7 @@ async def test_the_lines_of_messages_have_the_fields_that_are_shown() -> None:
         assert list(example("message")) == list(message.to_json())
 
 
-async def test_the_line_of_an_edit_has_the_fields_that_are_shown() -> None:
+async def test_an_edit_line_has_the_documented_fields() -> None:
     async with mesh("ada", "bob") as peers:
         ada, bob = peers.peers
         heard = bob.events(Edited)
@@ -55,7 +55,7 @@ async def test_the_line_of_an_edit_has_the_fields_that_are_shown() -> None:
 
 
 @pytest.mark.parametrize("kind", LIVE, ids=lambda kind: kind.event)
-async def test_a_live_event_has_the_fields_that_are_shown(kind: type[events.Event]) -> None:
+async def test_a_live_event_has_the_documented_fields(kind: type[events.Event]) -> None:
     async with mesh("ada") as peers:
         ada = peers.peers[0]
         heard = ada.events(Sent)
@@ -78,7 +78,7 @@ async def test_a_live_event_has_the_fields_that_are_shown(kind: type[events.Even
         assert list(example(kind.event)) == list(made.to_json())
 
 
-def test_no_other_event_is_shown_and_an_answer_is() -> None:
+def test_the_page_shows_all_events_and_an_answer() -> None:
     there = {kind.event for kind in LIVE} | {"sent", "message", "edited", "answer"}
     assert sorted(line["event"] for line in EXAMPLES) == sorted(there)
 
@@ -88,7 +88,7 @@ def test_every_exit_code_is_explained() -> None:
     assert first_cells("code | when | what a script does") == codes
 
 
-def test_every_code_of_a_warning_is_explained() -> None:
+def test_every_warning_code_is_explained() -> None:
     made = re.compile(r"(?:Warned\(|WarningIssued\(|_warn\()\s*(?:code=)?\"(\w+)\"")
     used = {code for path in Path(ROOT / "p2pchat").rglob("*.py") for code in made.findall(path.read_text("utf-8"))}
     listed = {code for cell in first_cells("code of a warning | meaning") for code in re.findall(r"`(\w+)`", cell)}
