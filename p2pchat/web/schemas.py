@@ -1,9 +1,9 @@
-"""What REST takes and answers, as OpenAPI describes it: field by field, with examples."""
+"""Request and response bodies of REST, as OpenAPI describes them, and the addresses of conversations."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,29 +17,29 @@ _CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"
 _USER_ID = "5CC3RP56PBODOGKOETVO5FETNDVQKRWLLQO7CH5U5KYGL4TV4UXQ"
 _TIME = "2026-11-20T11:42:10.241117Z"
 MESSAGE_ID = r"^[A-Za-z2-7]{39}\.[1-9][0-9]{0,14}$"
-MOST_CHARACTERS = 32 * 1024  # of a text: each is a byte of UTF-8 or more, and 32 KiB is what a text may have
-MOST_REACTION = 8
+MAX_CHARACTERS = 32 * 1024  # of a text of 32 KiB, as each takes at least one byte of UTF-8
+MAX_REACTION_CHARACTERS = 8
 
-Content = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS, description="At most 32 KiB of UTF-8.")]
+Content = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS, description="At most 32 KiB of UTF-8.")]
 Address = Annotated[
     str,
     Field(
         min_length=1,
         max_length=64,
-        description="A name as shown (`bob`, `bob#K7QF2M3P`) or an id. A name that nobody has is reserved: what is "
-        "written to it waits for whoever registers it.",
+        description="A name as shown (`bob`, `bob#K7QF2M3P`) or an id. A free name is reserved: messages to it wait "
+        "until it is registered.",
         examples=["bob"],
     ),
 ]
 GroupName = Annotated[
     str,
-    Field(min_length=1, max_length=64, description="Its name, or its name with its id: `ops#K7QF2M3P`."),
+    Field(min_length=1, max_length=64, description="The name of a group, or its name with its id: `ops#K7QF2M3P`."),
 ]
 Status = Literal["online", "idle", "offline", "unknown"]
 
 
 class ErrorOut(BaseModel):
-    """Why something was not done: `code` is a stable word, `text` for people."""
+    """Why a request failed: `code` is a stable word, `text` is for people."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -52,7 +52,7 @@ class ErrorOut(BaseModel):
 
 
 class MessageOut(BaseModel):
-    """One message. In the room it has neither `to` nor `group`."""
+    """A message. In the room it has neither `to` nor `group`."""
 
     model_config = ConfigDict(
         populate_by_name=True,
@@ -60,17 +60,17 @@ class MessageOut(BaseModel):
             "examples": [{"from": "A", "to": "B", "content": "Hello, B!", "timestamp": _TIME, "id": _ID}]
         },
     )
-    from_: str = Field(alias="from", description="Who wrote it, as shown.")
-    to: str | None = Field(None, description="To whom alone.")
-    group: str | None = Field(None, description="To which group.")
-    content: str = Field(description='What it says now; "" once deleted.')
-    timestamp: str = Field(description="When it was written, UTC, set once and never changed.")
-    id: str = Field(description="The same on every peer, for ever.")
+    from_: str = Field(alias="from", description="The writer, as shown.")
+    to: str | None = Field(None, description="The receiver of a direct message.")
+    group: str | None = Field(None, description="The group it was written to.")
+    content: str = Field(description='The current text; "" once deleted.')
+    timestamp: str = Field(description="When it was written, in UTC; it never changes.")
+    id: str = Field(description="The same on every peer; it never changes.")
     reply_to: str | None = Field(None, description="The id of the message this answers.")
-    action: bool | None = Field(None, description="It says what the writer does.")
+    action: bool | None = Field(None, description="The text describes an action of the writer.")
     edited: bool | None = None
     deleted: bool | None = None
-    reactions: dict[str, list[str]] | None = Field(None, description="Who reacted how.", examples=[{"👍": ["bob"]}])
+    reactions: dict[str, list[str]] | None = Field(None, description="Users by reaction.", examples=[{"👍": ["bob"]}])
 
     @classmethod
     def of(cls, post: Message | Sent) -> MessageOut:
@@ -80,19 +80,19 @@ class MessageOut(BaseModel):
 
 class _NewMessage(BaseModel):
     content: Content
-    ref: str | int | None = Field(None, description="A word of yours, given back with the answer.")
-    reply_to: str | None = Field(None, pattern=MESSAGE_ID, description="The message there that this answers.")
+    ref: str | int | None = Field(None, description="A word of yours, returned with the answer.")
+    reply_to: str | None = Field(None, pattern=MESSAGE_ID, description="The message this answers, by its id.")
 
 
 class ToUser(_NewMessage):
-    """A message to be written to one user, or to `room`."""
+    """A message to one user, or to `room`."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"to": "bob", "content": "lunch?"}]})
     to: Address
 
 
 class ToGroup(_NewMessage):
-    """A message to be written to a group."""
+    """A message to a group."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"group": "ops", "content": "done"}]})
     group: GroupName
@@ -102,7 +102,7 @@ NewMessage = ToUser | ToGroup
 
 
 class MessageAccepted(BaseModel):
-    """It is kept: on this gateway's disk, safe from a crash."""
+    """The message is stored on this gateway's disk, safe from a crash."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok", "id": _ID, "timestamp": _TIME}]})
     status: Literal["ok"] = "ok"
@@ -112,27 +112,27 @@ class MessageAccepted(BaseModel):
 
 
 class Done(BaseModel):
-    """It is done."""
+    """The request was carried out."""
 
     status: Literal["ok"] = "ok"
 
 
 class NewContent(BaseModel):
-    """What a message is to say from now on."""
+    """The new text of a message."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"content": "lunch at one?"}]})
     content: Content
 
 
 class NewReaction(BaseModel):
-    """A reaction, in place of one's former one; "" takes it back."""
+    """A reaction, which replaces the caller's previous one; "" removes it."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reaction": "👍"}]})
-    reaction: str = Field(max_length=MOST_REACTION)
+    reaction: str = Field(max_length=MAX_REACTION_CHARACTERS)
 
 
 class ReceiptStatus(BaseModel):
-    """What became of a message of one's own."""
+    """Delivery of a message of the caller."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -140,10 +140,10 @@ class ReceiptStatus(BaseModel):
         }
     )
     id: str
-    status: Literal["accepted", "delivered", "read"] = Field(description="What is true of all it is for.")
-    delivered_to: list[str] = Field(description="Whose peers have it on disk.")
+    status: Literal["accepted", "delivered", "read"] = Field(description="The step that all receivers have reached.")
+    delivered_to: list[str] = Field(description="Receivers whose peers have it on disk.")
     read_by: list[str]
-    missing: list[str] = Field(description="Who is not known to have it yet.")
+    missing: list[str] = Field(description="Receivers not known to have it yet.")
 
     @classmethod
     def of(cls, receipt: Receipt) -> ReceiptStatus:
@@ -157,12 +157,12 @@ class ReceiptStatus(BaseModel):
 
 
 class UserOut(BaseModel):
-    """Somebody of the mesh, on this gateway or elsewhere."""
+    """A user of the mesh, on this gateway or elsewhere."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"user": "bob", "name": "bob", "id": _USER_ID, "status": "online"}]}
     )
-    user: str = Field(description="As shown: the name, with the beginning of the id where others are called so too.")
+    user: str = Field(description="As shown: the name, with the beginning of the id if others have the same name.")
     name: str
     id: str
     status: Status
@@ -170,11 +170,11 @@ class UserOut(BaseModel):
 
     @classmethod
     def of(cls, user: User) -> UserOut:
-        return cls(user=user.label, name=user.name, id=user.id, status=status_of(user), me=user.is_me or None)
+        return cls(user=user.label, name=user.name, id=user.id, status=cast(Status, user.status), me=user.is_me or None)
 
 
 class PresenceOut(BaseModel):
-    """How somebody is now."""
+    """Current presence of a user."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"user": "bob", "status": "idle", "text": "lunch"}]})
     user: str
@@ -185,18 +185,18 @@ class PresenceOut(BaseModel):
     @classmethod
     def of(cls, user: User) -> PresenceOut:
         since = None if user.since is None else iso(user.since)
-        return cls(user=user.label, status=status_of(user), text=user.status_text or None, since=since)
+        return cls(user=user.label, status=cast(Status, user.status), text=user.status_text or None, since=since)
 
 
 class ConversationOut(BaseModel):
-    """A conversation one takes part in."""
+    """A conversation of the caller."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"id": _CONVERSATION_ID, "kind": "room", "name": "room"}]}
     )
     id: str
     kind: Literal["room", "dm", "group"]
-    name: str = Field(description="`room`, the other user, or what the group is called.")
+    name: str = Field(description="`room`, the other user, or the name of the group.")
 
     @classmethod
     def of(cls, talk: Conversation) -> ConversationOut:
@@ -204,7 +204,7 @@ class ConversationOut(BaseModel):
 
 
 class NewGroup(BaseModel):
-    """A group to be made; whoever makes it is its owner and a member."""
+    """A new group; the caller becomes its owner and a member."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"name": "ops", "members": ["bob", "carol"]}]}
@@ -214,14 +214,14 @@ class NewGroup(BaseModel):
 
 
 class NewMembers(BaseModel):
-    """Who is to belong to a group as well; they get everything that was said in it before."""
+    """New members of a group; they get all its earlier messages."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"members": ["dave"]}]})
     members: list[Address] = Field(min_length=1, max_length=255)
 
 
 class GroupChange(BaseModel):
-    """What a group is called from now on, or who is its owner."""
+    """A new name or a new owner of a group."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "operations"}]})
     name: str | None = Field(None, min_length=1, max_length=32)
@@ -229,7 +229,7 @@ class GroupChange(BaseModel):
 
 
 class GroupOut(BaseModel):
-    """A group as it is now."""
+    """A group."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -249,53 +249,62 @@ class GroupOut(BaseModel):
         )
 
 
+class HealthOut(BaseModel):
+    """The gateway is healthy, or ready."""
+
+    status: str = "ok"
+
+
+class SignUp(BaseModel):
+    """A name to register, of 1 to 32 visible characters."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+
+
+class NewAccount(BaseModel):
+    """An account and its token, which cannot be shown again."""
+
+    name: str
+    token: str
+
+
 def labels(users: list[User]) -> list[str]:
     return [user.label for user in users]
 
 
-def status_of(user: User) -> Any:
-    return user.status
-
-
-# ---- wording
-#
-# Messages as clients of `/chat` and REST know them: `{"id","from","to"|"group"?,"content","timestamp"}`.
-
-
 def iso(moment: datetime) -> str:
-    """Return an aware time in UTC, as all of p2pchat writes it."""
+    """Return an aware time as text in UTC, with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def message_json(post: Message | Sent) -> dict[str, Any]:
-    """Return a message as an object; the same whoever reads it. Without `to` and `group` it stands in the room."""
+    """Return a message as /chat and REST write it, the same for all readers: in the room without `to` and `group`."""
     conversation = post.conversation
-    told: dict[str, Any] = {"id": post.id, "from": post.sender.label}
+    found: dict[str, Any] = {"id": post.id, "from": post.sender.label}
     if conversation.kind == "dm" and conversation.user is not None:
-        told["to"] = (
+        found["to"] = (
             conversation.user.label if isinstance(post, Sent) else post.viewer.people.label(post.viewer.people.me)
         )
     elif conversation.kind == "group":
-        told["group"] = conversation.name
-    told |= {"content": post.text, "timestamp": iso(post.sent_at)}
+        found["group"] = conversation.name
+    found |= {"content": post.text, "timestamp": iso(post.sent_at)}
     if post.reply_to is not None:
-        told["reply_to"] = post.reply_to
-    return told | {word: True for word in ("action", "edited", "deleted") if getattr(post, word)}
+        found["reply_to"] = post.reply_to
+    return found | {word: True for word in ("action", "edited", "deleted") if getattr(post, word)}
 
 
-# ---- addressing
-#
-# Where a message goes: a name as people type it, made a conversation of one account.
-#
-# A name nobody known carries is reserved: what is written to it waits until somebody registers it here.
+# ---- addresses
 
 
 async def resolve_conversation(gateway: Gateway, account: Account, to: str) -> Conversation:
-    """Return the conversation an address names: `room`, `bob`, `bob#K7QF2M3P`, `#ops`, an id.
+    """Return the conversation of an address: `room`, `bob`, `bob#K7QF2M3P`, `#ops`, an id.
+
+    A free name is reserved: messages to it wait until it is registered here.
 
     Raises:
-        UnknownName, AmbiguousName: It is nobody and can be nobody, or several. Forbidden: This account has reserved
-            as many names as one may.
+        UnknownName: The address is unknown and no valid name. AmbiguousName: Several users match.
+        Forbidden: This account has reserved too many names.
     """
     found = find_conversation(gateway, account, to)
     if found is not None:
@@ -308,7 +317,7 @@ async def resolve_conversation(gateway: Gateway, account: Account, to: str) -> C
 
 
 def find_conversation(gateway: Gateway, account: Account, to: str) -> Conversation | None:
-    """Return the conversation an address names; None when nobody is called so. Raises AmbiguousName."""
+    """Return the conversation of an address, or None if it is unknown. Raises AmbiguousName."""
     try:
         return account.user.find(to)
     except UnknownName:
@@ -317,7 +326,7 @@ def find_conversation(gateway: Gateway, account: Account, to: str) -> Conversati
 
 
 def group_of(account: Account, name: str) -> Group:
-    """Return a group this account belongs to. Raises UnknownName, AmbiguousName, Forbidden."""
+    """Return a group of which this account is a member. Raises UnknownName, AmbiguousName, Forbidden."""
     group = account.user.group(name)
     if not group.is_member:
         raise Forbidden("you are not a member of this group")
@@ -325,6 +334,6 @@ def group_of(account: Account, name: str) -> Group:
 
 
 def is_me(account: Account, name: str) -> bool:
-    """Whether somebody means this account by a name."""
+    """Return whether a name means this account."""
     me = account.user.me
     return name.casefold() == account.name.casefold() or name in (me.label, me.id)
