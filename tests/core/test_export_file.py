@@ -44,7 +44,7 @@ def test_the_golden_file_is_read() -> None:
     assert (unpacking.problem, len(frames)) == ("", 2)
 
 
-def test_what_is_handed_on_together_names_each_conversation_once() -> None:
+def test_frames_taken_together_name_each_conversation_once() -> None:
     unpacking = ExportReader(ROOM)
     unpacking.feed(WHOLE)
     named = [[len(frame.names) for frame in unpacking.take(most)] for most in (1, 2, 9)]
@@ -53,14 +53,14 @@ def test_what_is_handed_on_together_names_each_conversation_once() -> None:
 
 
 @pytest.mark.parametrize("at", range(len(PARTS[0]), len(WHOLE), 37))
-def test_of_a_file_that_was_cut_off_all_that_came_whole_is_read(at: int) -> None:
+def test_all_whole_frames_of_a_cut_off_file_are_read(at: int) -> None:
     frames, unpacking = read(WHOLE[:at])
     whole = sum(len(b"".join(PARTS[: n + 1])) <= at for n in range(1, 4))
     assert len(frames) == whole
     assert unpacking.problem == "it is cut off: the end is missing"
 
 
-def test_a_frame_that_cannot_be_read_costs_no_other() -> None:
+def test_an_unreadable_frame_affects_no_other() -> None:
     bad = bytearray(PARTS[2])
     bad[10] ^= 0x80
     frames, unpacking = read(b"".join([*PARTS[:2], bytes(bad), *PARTS[3:]]))
@@ -70,7 +70,7 @@ def test_a_frame_that_cannot_be_read_costs_no_other() -> None:
 
 
 @pytest.mark.parametrize("length", [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\4\0\1"])
-def test_behind_a_length_that_cannot_be_nothing_is_read_and_nothing_is_kept_in_memory(length: bytes) -> None:
+def test_nothing_is_read_after_an_impossible_length(length: bytes) -> None:
     unpacking = ExportReader(ROOM)
     unpacking.feed(b"".join([*PARTS[:2], length, *PARTS[2:]]))
     unpacking.finish()
@@ -79,7 +79,7 @@ def test_behind_a_length_that_cannot_be_nothing_is_read_and_nothing_is_kept_in_m
     assert unpacking.ended
 
 
-def test_frames_that_say_nothing_here_and_of_later_kinds_are_passed_over() -> None:
+def test_frames_of_other_and_later_kinds_are_skipped() -> None:
     later = b'{"t":"later"}'
     frames, unpacking = read(b"".join([PARTS[0], encode(Ping()), len(later).to_bytes(4, "big") + later, *PARTS[1:]]))
     assert (len(frames), unpacking.problem) == (3, "")
@@ -89,7 +89,7 @@ def test_frames_that_say_nothing_here_and_of_later_kinds_are_passed_over() -> No
     "data",
     [b"", b"\0", b"hello, this is a letter", b"\0\0\0\2{}", WHOLE[:20], PARTS[1], encode(Ping()), b"\x1f\x8b" * 99],
 )
-def test_what_is_no_such_file_is_refused(data: bytes) -> None:
+def test_a_file_that_is_no_export_is_refused(data: bytes) -> None:
     with pytest.raises(ImportRefused, match="no file that"):
         read(data)
 

@@ -59,7 +59,7 @@ def opened(peer: Peer, one: str, other: str) -> str:
 # ---- speaking for more, and for fewer
 
 
-def test_who_is_hosted_from_now_on_writes_from_now_on() -> None:
+def test_a_newly_hosted_user_can_write() -> None:
     _, gate = gateway()
     assert says(gate, "cyd", "hello") == ["refused user"]
     host(gate, "cyd")
@@ -67,7 +67,7 @@ def test_who_is_hosted_from_now_on_writes_from_now_on() -> None:
     assert gate.texts() == ["hello"]
 
 
-def test_who_has_a_log_of_this_run_elsewhere_writes_here_in_another_run() -> None:
+def test_a_user_with_a_log_of_this_run_elsewhere_writes_in_another_run() -> None:
     """Somebody holds what cyd wrote here before this machine went back to a snapshot; it has not come yet."""
     _, gate = gateway()
     before = Author("cyd", "a1")
@@ -78,7 +78,7 @@ def test_who_has_a_log_of_this_run_elsewhere_writes_here_in_another_run() -> Non
     assert says(gate, "cyd", "two")[0] == "commit a2:1..2, show a2:1..2"
 
 
-def test_others_are_told_who_is_hosted_and_who_no_longer() -> None:
+def test_hosting_and_unhosting_are_announced() -> None:
     _, gate = gateway()
     bob = gate.far("bob")
     bob.heard.clear()
@@ -95,14 +95,14 @@ def test_others_are_told_who_is_hosted_and_who_no_longer() -> None:
     assert gate.id in gate.node.hosted  # its own user it always speaks for
 
 
-def test_no_more_are_hosted_than_may_be() -> None:
+def test_hosted_users_are_limited() -> None:
     gate = World().peer("ada", max_hosted_users=2)
     host(gate, "cyd")
     host(gate, "dan")
     assert set(gate.node.hosted) == {IDS["ada"], IDS["cyd"]}
 
 
-def test_a_user_is_found_by_how_its_id_begins() -> None:
+def test_a_hosted_user_is_found_by_the_beginning_of_its_id() -> None:
     users = HostedIdentities([HostedIdentity(IDS[name], name, IDENTITIES[name].sign) for name in ("ada", "bob")])
     assert list(users.with_prefix(IDS["bob"][:16])) == [IDS["bob"]]
     users.remove(IDS["bob"])
@@ -112,7 +112,7 @@ def test_a_user_is_found_by_how_its_id_begins() -> None:
     assert list(users.with_prefix(IDS["cyd"][:16])) == [IDS["cyd"]] and users[IDS["cyd"]].name == "cyd again"
 
 
-def test_what_was_known_of_a_user_is_known_when_it_is_hosted_again() -> None:
+def test_known_facts_of_a_user_return_when_it_is_hosted_again() -> None:
     _, gate = gateway("cyd")
     bob = gate.far("bob")
     assert says(gate, "cyd", "hello")
@@ -129,14 +129,14 @@ def test_what_was_known_of_a_user_is_known_when_it_is_hosted_again() -> None:
 # ---- what is between two of them
 
 
-def test_what_one_writes_to_another_is_there_when_it_is_kept() -> None:
+def test_a_message_between_hosted_users_is_delivered_when_stored() -> None:
     _, gate = gateway("cyd", "dan")
     there = opened(gate, "cyd", "dan")
     assert says(gate, "cyd", "psst", there) == ["commit a1:1..1, show a1:1..1", "kept a1:1..1 of dan"]
     assert [effect.here for effect in gate.effects if isinstance(effect, WriteAccepted)] == [(IDS["dan"],)]
 
 
-def test_reading_among_them_is_told_at_once() -> None:
+def test_reading_among_hosted_users_is_reported_at_once() -> None:
     _, gate = gateway("cyd", "dan")
     there = opened(gate, "cyd", "dan")
     says(gate, "cyd", "psst", there)
@@ -145,7 +145,7 @@ def test_reading_among_them_is_told_at_once() -> None:
     assert gate.take() == ["read a1:1..1 by dan"]
 
 
-def test_typing_among_them_is_told_and_over_by_itself() -> None:
+def test_typing_among_hosted_users_is_reported_and_expires() -> None:
     world, gate = gateway("cyd", "dan")
     there = opened(gate, "cyd", "dan")
     gate.put(Types(IDS["cyd"], there, True))
@@ -158,7 +158,7 @@ def test_typing_among_them_is_told_and_over_by_itself() -> None:
     assert gate.take() == ["cyd types in dm no more"]
 
 
-def test_who_is_gone_leaves_no_read_marks_to_tell() -> None:
+def test_an_unhosted_user_s_read_marks_are_not_sent() -> None:
     """Marks of who is not hosted here would be a fault of ours."""
     world, gate = gateway("cyd")
     bob = gate.far("bob")
@@ -192,7 +192,7 @@ def test_a_group_is_known_as_long_as_a_member_is_hosted() -> None:
     assert talk.concerns_us
 
 
-def test_what_concerns_nobody_here_any_more_is_asked_for_no_more() -> None:
+def test_nothing_is_fetched_that_concerns_no_hosted_user() -> None:
     world, gate = gateway("cyd")
     bob = gate.far("bob")
     there = opened(gate, "cyd", "bob")
@@ -207,7 +207,7 @@ def test_what_concerns_nobody_here_any_more_is_asked_for_no_more() -> None:
     assert not [frame for frame in bob.heard if isinstance(frame, Want)]
 
 
-def test_where_somebody_is_hosted_again_conversations_are_named_again() -> None:
+def test_conversations_are_named_again_when_a_user_is_hosted_again() -> None:
     """Who hosts nobody of a conversation takes no name of it, or forgets it."""
     _, gate = gateway()
     bob = gate.far("bob")
@@ -227,7 +227,7 @@ def test_where_somebody_is_hosted_again_conversations_are_named_again() -> None:
 # ---- receipts
 
 
-def test_of_a_message_to_everybody_there_is_one_list_however_many_write() -> None:
+def test_a_message_to_the_room_shares_one_list_of_members() -> None:
     _, gate = gateway("cyd", "dan")
     for name in ("cyd", "dan"):
         gate.put(PresenceSet(IDS[name], "online"))
@@ -237,7 +237,7 @@ def test_of_a_message_to_everybody_there_is_one_list_however_many_write() -> Non
     assert set(one[0]) == set(one[1]) == {IDS["ada"], IDS["cyd"], IDS["dan"]}
 
 
-def test_all_users_of_a_far_gateway_have_it_at_one_moment() -> None:
+def test_all_users_of_a_gateway_get_a_message_at_one_moment() -> None:
     _, ada = gateway()
     bob = ada.far("bob")
     certs = {name: make_cert(IDS[name], IDENTITIES[name].sign, IDS["bob"], START // 1000) for name in ("cyd", "dan")}
@@ -289,7 +289,7 @@ def said_and_left(peer: SimPeer, name: str) -> list[str]:
     return [line["event"] for line in peer.lines if line["event"] in ("joined", "left") and line["user"] == name]
 
 
-def test_a_guest_writes_and_is_written_to_like_anybody(sim: Simulation) -> None:
+def test_a_hosted_user_writes_and_receives_like_any_other(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     zoe = hosted(sim, ada)
     ada.say_as(HostedMessage(zoe, ada, None), "hello")
@@ -300,7 +300,7 @@ def test_a_guest_writes_and_is_written_to_like_anybody(sim: Simulation) -> None:
     ends_well(sim)
 
 
-def test_what_concerns_nobody_hosted_here_any_more_is_compared_with_nobody(sim: Simulation) -> None:
+def test_nothing_is_compared_that_concerns_no_hosted_user(sim: Simulation) -> None:
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     bob.say_to_guest(zoe, "are you there?")
@@ -314,7 +314,7 @@ def test_what_concerns_nobody_hosted_here_any_more_is_compared_with_nobody(sim: 
     ends_well(sim)
 
 
-def test_who_is_hosted_again_on_a_link_gets_at_once_what_it_missed(sim: Simulation) -> None:
+def test_a_user_hosted_again_gets_what_it_missed_at_once(sim: Simulation) -> None:
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     ada.unhost_guest(zoe)
@@ -328,7 +328,7 @@ def test_who_is_hosted_again_on_a_link_gets_at_once_what_it_missed(sim: Simulati
     ends_well(sim)
 
 
-def test_what_a_guest_writes_when_it_is_back_is_named_to_who_forgot_it(sim: Simulation) -> None:
+def test_entries_of_a_returned_user_are_named_to_peers_that_forgot_it(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     zoe = hosted(sim, ada)
     types(ada, zoe, bob)  # which says what the conversation is, and nothing to be kept of it
@@ -361,7 +361,7 @@ def test_one_user_on_two_peers_is_one_person(sim: Simulation) -> None:
     ends_well(sim)
 
 
-def test_who_is_hosted_here_while_its_return_elsewhere_is_awaited_left_and_joined(sim: Simulation) -> None:
+def test_a_user_hosted_here_while_awaited_elsewhere_left_and_joined(sim: Simulation) -> None:
     ada, bob = sim.peers(2)
     zoe = hosted(sim, bob)
     bob.crash()
@@ -373,7 +373,7 @@ def test_who_is_hosted_here_while_its_return_elsewhere_is_awaited_left_and_joine
     ends_well(sim)
 
 
-def test_what_a_guest_said_as_it_left_is_told_when_it_is_back(sim: Simulation) -> None:
+def test_entries_written_while_leaving_are_announced_on_return(sim: Simulation) -> None:
     """Until then it concerns nobody where it is kept: the judge does not expect it to be told."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
@@ -387,7 +387,7 @@ def test_what_a_guest_said_as_it_left_is_told_when_it_is_back(sim: Simulation) -
     ends_well(sim)
 
 
-def test_a_guest_that_is_back_on_a_machine_gone_back_in_time_begins_no_log_again(sim: Simulation) -> None:
+def test_a_user_back_on_a_restored_machine_begins_no_known_log_again(sim: Simulation) -> None:
     """What the guest wrote there, in the run that the machine is in again, was covered when that came back."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
@@ -408,7 +408,7 @@ def test_a_guest_that_is_back_on_a_machine_gone_back_in_time_begins_no_log_again
     ends_well(sim)
 
 
-def test_the_judge_misses_what_a_guest_was_not_told(sim: Simulation) -> None:
+def test_the_invariants_miss_what_a_hosted_user_was_not_sent(sim: Simulation) -> None:
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     ada.say_as(HostedMessage(zoe, ada, None), "hello")
@@ -421,7 +421,7 @@ def test_the_judge_misses_what_a_guest_was_not_told(sim: Simulation) -> None:
     assert [fault.rule for fault in sim.judge.guests.faults(ada)] == ["word"]
 
 
-def test_the_judge_takes_what_a_guest_wrote_apart_from_its_other_logs_for_old(sim: Simulation) -> None:
+def test_the_invariants_accept_a_separate_log_as_old(sim: Simulation) -> None:
     """As a peer does that has heard of those: nothing says what was first."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)

@@ -63,7 +63,7 @@ def test_an_entry_written_here_has_the_golden_bytes(text: str) -> None:
     assert encode_entry(decode_entry(text)) == text
 
 
-def test_what_an_unknown_key_holds_is_ignored() -> None:
+def test_an_unknown_key_is_ignored() -> None:
     (by_hand,) = LOGS["room_cyd_1"]["entries"]
     assert decode_entry(by_hand["text"]) == Entry("text", 1767225600000000, 1767225600000000, b="by hand")
 
@@ -146,7 +146,7 @@ def test_entries_that_break_the_rules_of_frames_are_refused(fields: str) -> None
     assert caught.value.code == "malformed"
 
 
-def test_nothing_shows_what_somebody_wrote() -> None:
+def test_no_repr_shows_a_text() -> None:
     author = Author("bob", "b1")
     frame = author.say("a secret")
     batch = Batch(author.log, 1, frame.e, [decode_entry(frame.e[0])], b"", author.chain, b"")

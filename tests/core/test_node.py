@@ -38,7 +38,7 @@ def test_every_input_has_a_handler() -> None:
     } == set(get_args(Input))
 
 
-def test_a_node_alone_keeps_what_is_said() -> None:
+def test_a_node_alone_stores_a_message() -> None:
     ada = World().peer("ada")
     assert ada.say("hello") == ["commit a1:1..2, show a1:1..2", "kept a1:2..2 of"]
     assert ada.texts() == ["hello"]
@@ -56,7 +56,7 @@ def two() -> tuple[World, Peer, Peer]:
     return world, ada, bob
 
 
-def test_a_message_goes_over_and_its_receipt_comes_back() -> None:
+def test_a_message_is_delivered_and_its_receipt_returns() -> None:
     _, ada, bob = two()
     ada.say("warm up")
     bob.take()
@@ -70,7 +70,7 @@ def test_a_message_goes_over_and_its_receipt_comes_back() -> None:
     assert bob.texts() == ["warm up", "hello"]
 
 
-def test_a_note_to_oneself_is_delivered_when_it_is_kept() -> None:
+def test_a_note_to_oneself_is_delivered_when_stored() -> None:
     world = World()
     ada = world.peer("ada")
     notes = ada.open("ada")
@@ -82,7 +82,7 @@ def test_a_note_to_oneself_is_delivered_when_it_is_kept() -> None:
     ]
 
 
-def test_who_was_away_gets_everything_in_order_with_the_time_it_was_written() -> None:
+def test_an_absent_peer_gets_everything_in_order_with_original_times() -> None:
     world, ada, bob = two()
     bob.crash()
     for text in ("one", "two", "three"):
@@ -109,7 +109,7 @@ def test_a_crash_before_the_commit_loses_nothing_and_doubles_nothing() -> None:
     assert [line for line in ada.take() if line.startswith("delivered")] == ["delivered a1:3..3 to bob"]
 
 
-def test_a_crash_after_the_commit_and_before_the_acknowledgement_is_made_good() -> None:
+def test_a_crash_between_commit_and_acknowledgement_does_no_harm() -> None:
     world, ada, bob = two()
     ada.say("one")
     bob.holding = True
@@ -124,7 +124,7 @@ def test_a_crash_after_the_commit_and_before_the_acknowledgement_is_made_good() 
     assert bob.texts() == ["one", "two"]
 
 
-def test_what_was_said_goes_on_in_a_new_log_after_a_restart() -> None:
+def test_writing_continues_in_a_new_log_after_a_restart() -> None:
     world, ada, bob = two()
     ada.say("one")
     ada.crash()
@@ -139,7 +139,7 @@ def test_what_was_said_goes_on_in_a_new_log_after_a_restart() -> None:
     assert len(bob.storage.load([bob.id]).tips) == 1
 
 
-def test_a_lost_database_comes_back_by_itself_and_nothing_is_written_over() -> None:
+def test_a_lost_database_is_restored_and_nothing_is_overwritten() -> None:
     world, ada, bob = two()
     ada.say("one", "two")
     bob.say("three")
@@ -152,7 +152,7 @@ def test_a_lost_database_comes_back_by_itself_and_nothing_is_written_over() -> N
     assert ada.storage.load([]).tips[0].log in {facts.log for facts in bob.storage.load([]).tips}
 
 
-def test_direct_messages_go_to_nobody_else() -> None:
+def test_direct_messages_go_only_to_their_recipient() -> None:
     world, ada, bob = two()
     cyd = world.peer("cyd")
     world.link(cyd, ada)
@@ -170,7 +170,7 @@ def test_a_third_gets_from_one_what_another_wrote_who_is_gone() -> None:
     assert cyd.texts() == ["*one"]
 
 
-def test_who_wrote_alone_before_a_restart_is_as_new_as_ever() -> None:
+def test_a_peer_that_only_wrote_before_a_restart_is_still_a_newcomer() -> None:
     world, ada, bob = two()
     ada.say("one")
     cyd = world.peer("cyd")
@@ -181,7 +181,7 @@ def test_who_wrote_alone_before_a_restart_is_as_new_as_ever() -> None:
     assert cyd.texts() == ["is anybody there?", "*one"]
 
 
-def test_when_all_is_told_nobody_says_more() -> None:
+def test_peers_in_sync_send_nothing() -> None:
     world, ada, bob = two()
     ada.say("one")
     bob.say("two")
@@ -193,7 +193,7 @@ def test_when_all_is_told_nobody_says_more() -> None:
 # ---- storage
 
 
-def test_storage_that_fails_refuses_takes_nothing_in_and_begins_anew() -> None:
+def test_when_storage_fails_everything_is_refused_and_reloaded() -> None:
     world, ada, bob = two()
     bob.say("before")
     ada.holding = True
@@ -213,7 +213,7 @@ def test_storage_that_fails_refuses_takes_nothing_in_and_begins_anew() -> None:
     assert bob.texts() == ["before", "while it fails", "again"]
 
 
-def test_what_was_committed_before_storage_failed_stays_and_late_answers_are_nothing() -> None:
+def test_earlier_commits_survive_a_failure_and_late_answers_are_ignored() -> None:
     _, ada, _ = two()
     ada.say("kept")
     ada.put(CommitFailed(0, "disk full"))
@@ -225,7 +225,7 @@ def test_what_was_committed_before_storage_failed_stays_and_late_answers_are_not
     assert ada.texts() == ["kept", "again"]
 
 
-def test_conversations_stay_open_when_storage_failed() -> None:
+def test_open_conversations_survive_a_failure_of_storage() -> None:
     ada = World().peer("ada")
     talk = ada.open("bob")
     ada.put(CommitFailed(0, "disk full"))
@@ -247,7 +247,7 @@ def test_a_disk_nearly_full_takes_nothing_until_there_is_room() -> None:
     assert far.say(page(bob)) == ["to bob: want 1 room bob from nothing"]
 
 
-def test_a_disk_nearly_full_asks_for_nothing_and_a_want_that_ends_then_is_over() -> None:
+def test_with_a_disk_nearly_full_nothing_is_fetched_and_wants_end() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     bob.say("one"), cyd.say("two")
     ada = world.peer("ada", max_wants=1)
@@ -262,7 +262,7 @@ def test_a_disk_nearly_full_asks_for_nothing_and_a_want_that_ends_then_is_over()
     assert far.say(page(cyd)) == ["to bob: want 2 room cyd from nothing"]
 
 
-def test_what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_commit() -> None:
+def test_a_consumer_s_place_is_saved_within_a_second_or_with_a_commit() -> None:
     world = World()
     ada = world.peer("ada")
     ada.put(ConsumerAcked("bot", 3))
@@ -273,7 +273,7 @@ def test_what_a_program_was_handed_is_saved_within_a_second_or_with_the_next_com
     assert ada.storage.load([]).consumers == {"bot": 4}
 
 
-def test_who_is_handed_much_costs_one_commit_a_second_beside_those_of_what_comes() -> None:
+def test_a_busy_consumer_costs_one_extra_commit_a_second() -> None:
     world = World()
     ada = world.peer("ada")
     took: list[str] = []
@@ -285,7 +285,7 @@ def test_who_is_handed_much_costs_one_commit_a_second_beside_those_of_what_comes
     assert len([told for told in took if told == "commit small things"]) in (3, 4)
 
 
-def test_what_a_program_was_handed_is_saved_when_storage_works_again() -> None:
+def test_a_consumer_s_place_is_saved_when_storage_works_again() -> None:
     ada = World().peer("ada")
     ada.put(ConsumerAcked("bot", 3))
     ada.holding = True
@@ -298,7 +298,7 @@ def test_what_a_program_was_handed_is_saved_when_storage_works_again() -> None:
     assert ada.storage.load([]).consumers == {"bot": 3, "web": 2}
 
 
-def test_what_a_program_was_handed_is_saved_at_an_orderly_end() -> None:
+def test_a_consumer_s_place_is_saved_at_stop() -> None:
     ada = World().peer("ada")
     ada.put(ConsumerAcked("bot", 3))
     ada.put(Stop())
@@ -321,7 +321,7 @@ def names_kept(ada: Peer) -> set[str]:
     return {user.name for user in ada.storage.load([]).users}
 
 
-def test_names_and_addresses_are_kept_at_once_and_of_many_once_a_second() -> None:
+def test_names_and_addresses_are_stored_at_once_then_once_a_second() -> None:
     world = World()
     ada = world.peer("ada", knowing_a_few())
     ada.far("bob")
@@ -337,7 +337,7 @@ def test_names_and_addresses_are_kept_at_once_and_of_many_once_a_second() -> Non
     assert names_kept(ada) == {"bob", "cyd", "dan"}
 
 
-def test_names_and_addresses_are_kept_with_what_is_said_and_at_an_orderly_end() -> None:
+def test_names_and_addresses_are_stored_with_entries_and_at_stop() -> None:
     ada = World().peer("ada", knowing_a_few())
     ada.far("bob")
     ada.far("cyd")
@@ -349,7 +349,7 @@ def test_names_and_addresses_are_kept_with_what_is_said_and_at_an_orderly_end() 
     assert names_kept(ada) == {"ada", "bob", "cyd", "dan"}
 
 
-def test_what_a_user_has_forgotten_is_so_on_disk_at_once() -> None:
+def test_forgotten_addresses_are_removed_from_disk_at_once() -> None:
     ada = World().peer("ada", knowing_a_few())
     ada.far("bob")
     known = ada.storage.load([]).addresses
@@ -369,7 +369,7 @@ def test_the_last_acknowledgement_before_a_goodbye_counts() -> None:
     assert far.say(have(mine), Bye("left")) == ["delivered a1:1..2 to bob", "close bob: at once"]
 
 
-def test_who_speaks_for_a_user_it_does_not_host_is_sent_away() -> None:
+def test_a_here_frame_for_a_user_not_hosted_there_ends_the_link() -> None:
     ada = World().peer("ada")
     far = ada.far("eve")
     assert far.say(HereFrame([Hosted(IDS["bob"], "bob", "online")])) == ["close eve: host"]
@@ -383,7 +383,7 @@ def test_a_node_that_stops_says_goodbye() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 500])
-def test_what_is_said_at_once_is_one_commit_and_one_answer(count: int) -> None:
+def test_texts_written_together_are_one_commit_and_one_answer(count: int) -> None:
     ada = World().peer("ada")
     ada.put(WriteRequest(9, ada.id, ROOM, "text", ["word"] * count))
     assert [line.split()[0] for line in ada.take()] == ["commit", "kept"]
@@ -408,7 +408,7 @@ def stalled() -> tuple[World, Peer, Far]:
     return world, ada, far
 
 
-def test_a_commit_that_does_not_come_back_is_told_once_and_its_return_once() -> None:
+def test_a_slow_commit_causes_one_warning_and_its_return_another() -> None:
     world, ada, _ = stalled()
     ada.say("hello")
     world.pass_time(4.9)
@@ -423,7 +423,7 @@ def test_a_commit_that_does_not_come_back_is_told_once_and_its_return_once() -> 
     assert warnings(ada) == []
 
 
-def test_it_stalls_again_and_is_told_again() -> None:
+def test_a_second_stall_is_reported_too() -> None:
     world, ada, _ = stalled()
     for text in ("one", "two"):
         ada.say(text)
@@ -432,7 +432,7 @@ def test_it_stalls_again_and_is_told_again() -> None:
         assert WORKS in ada.commit()
 
 
-def test_a_busy_disk_that_answers_is_no_news() -> None:
+def test_a_busy_disk_that_answers_causes_no_warning() -> None:
     world, ada, _ = stalled()
     for text in ("one", "two", "three"):
         ada.say(text)
@@ -442,7 +442,7 @@ def test_a_busy_disk_that_answers_is_no_news() -> None:
     assert warnings(ada) == []
 
 
-def test_what_is_ordered_while_others_are_overdue_is_watched_too() -> None:
+def test_commits_ordered_during_a_stall_are_watched_too() -> None:
     world, ada, _ = stalled()
     ada.say("one")
     world.pass_time(4.0)
@@ -468,7 +468,7 @@ def test_while_it_stalls_nothing_is_acknowledged_and_pings_are_answered() -> Non
     assert "to bob: have room bob b1:1" in ada.commit()
 
 
-def test_a_process_that_stood_still_itself_blames_no_disk() -> None:
+def test_a_suspended_process_does_not_blame_the_disk() -> None:
     world, ada, _ = stalled()
     ada.say("hello")
     world.seconds += 40.0
@@ -480,7 +480,7 @@ def test_a_process_that_stood_still_itself_blames_no_disk() -> None:
     assert warnings(ada) == [SLOW]
 
 
-def test_a_stall_that_ends_in_a_failure_is_told_as_one() -> None:
+def test_a_stall_that_ends_in_a_failure_is_reported_as_failure() -> None:
     world, ada, _ = stalled()
     ada.say("hello")
     world.pass_time(6.0)
@@ -505,7 +505,7 @@ def context() -> Context:
     return Context(Settings(), "0b" * 32, bytes)
 
 
-def test_it_waits_until_a_second_has_passed_and_is_woken_then_once() -> None:
+def test_gossip_waits_a_second_and_wakes_once() -> None:
     ctx = context()
     hearsay = LazyCommit(ctx, MANY)
     ctx.now = Now(5.0, 0)
@@ -522,7 +522,7 @@ def test_it_waits_until_a_second_has_passed_and_is_woken_then_once() -> None:
     assert ctx.out == [WakeAt(6.0)]
 
 
-def test_until_a_few_peers_are_written_down_nothing_waits() -> None:
+def test_until_a_few_peers_are_stored_nothing_waits() -> None:
     book: list[int] = []
     hearsay = LazyCommit(context(), book)
     for peer in range(FEW_PEERS + 1):
@@ -531,14 +531,14 @@ def test_until_a_few_peers_are_written_down_nothing_waits() -> None:
     assert hearsay.may_defer(HEARD)
 
 
-def test_what_nobody_tells_again_never_waits() -> None:
+def test_changes_that_peers_do_not_repeat_never_wait() -> None:
     ctx = context()
     hearsay = LazyCommit(ctx, MANY)
     assert not hearsay.may_defer(HEARD)
     assert not hearsay.may_defer(Change(addresses=HEARD.addresses, meta={"network": "x"}))
 
 
-def test_nothing_waits_at_the_end_or_when_it_is_wanted_once() -> None:
+def test_nothing_waits_at_stop_or_when_forced() -> None:
     hearsay = LazyCommit(context(), MANY)
     assert not hearsay.may_defer(HEARD)
     hearsay.force()

@@ -44,7 +44,7 @@ def test_the_newest_edit_of_the_writer_is_shown_and_the_first_text_stays() -> No
     assert view(ada) == [("helo", "hello!", [])]
 
 
-def test_what_is_deleted_says_nothing_until_it_is_edited_again() -> None:
+def test_a_deleted_message_is_empty_until_edited_again() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(bob.say("secret"), delete(bob, bob.ref(1)))
@@ -53,7 +53,7 @@ def test_what_is_deleted_says_nothing_until_it_is_edited_again() -> None:
     assert view(ada) == [("secret", "no secret", [])]
 
 
-def test_what_others_edit_and_delete_is_stored_and_does_nothing() -> None:
+def test_edits_and_deletions_by_others_are_stored_without_effect() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     ada.far("bob").say(bob.say("mine"), cyd.say("yours", re=bob.ref(1), kind="edit"), delete(cyd, bob.ref(1)))
     assert view(ada) == [("mine", "mine", [])]
@@ -61,7 +61,7 @@ def test_what_others_edit_and_delete_is_stored_and_does_nothing() -> None:
     assert ada.counted["mends_nothing"] == 2
 
 
-def test_everybody_has_one_reaction_and_an_empty_one_takes_it_back() -> None:
+def test_each_user_has_one_reaction_and_an_empty_one_removes_it() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
     far.say(bob.say("lunch?"), cyd.say("👍", re=bob.ref(1), kind="reaction"))
@@ -83,7 +83,7 @@ def test_everybody_has_one_reaction_and_an_empty_one_takes_it_back() -> None:
     ],
     ids=["edit of nothing", "delete of nothing", "delete that says something", "reaction of nine characters"],
 )
-def test_what_is_malformed_is_kept_for_others_and_does_nothing(entry: Entry) -> None:
+def test_a_malformed_edit_is_stored_without_effect(entry: Entry) -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.far("bob").say(bob.say("hello"), bob.write(encode_entry(entry)))
     assert view(ada) == [("hello", "hello", [])]
@@ -96,7 +96,7 @@ def test_eight_characters_are_no_reaction_too_long() -> None:
     assert view(ada) == [("hello", "hello", [("bob", "8 chars!")])]
 
 
-def test_what_waits_changes_nothing_until_it_is_shown() -> None:
+def test_a_waiting_edit_changes_nothing_until_it_is_shown() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada")
     far = ada.far("bob")
@@ -110,7 +110,7 @@ def test_what_waits_changes_nothing_until_it_is_shown() -> None:
     assert view(ada) == [("why?", "why?", []), ("first", "third", [])]
 
 
-def test_what_is_shown_with_a_gap_counts_for_what_comes_after_it() -> None:
+def test_an_edit_shown_with_a_gap_counts_for_later_messages() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada")
     late = bob.say("late")
@@ -142,7 +142,7 @@ def test_a_user_edits_deletes_and_reacts() -> None:
     assert newest is not None and '"b"' not in newest.raw  # a deletion has no body
 
 
-def test_what_cannot_be_is_refused_with_a_reason() -> None:
+def test_an_impossible_edit_is_refused_with_a_reason() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.far("bob").say(bob.say("lunch?"))
     assert refused(ada, "edit", "no lunch", bob.ref(1)) == "refused foreign"

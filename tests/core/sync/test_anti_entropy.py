@@ -31,14 +31,14 @@ def test_equal_digests_are_not_answered_and_acknowledge_everything() -> None:
     assert ada.far("bob").say(digest(mine)) == ["delivered a1:1..2 to bob"]
 
 
-def test_an_equal_digest_that_asks_is_answered_with_ones_own_which_does_not() -> None:
+def test_an_equal_digest_that_asks_is_answered_with_our_digest() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(bob.say("hi"))
     assert far.say(digest(bob, ask=True)) == ["to bob: digest"]
 
 
-def test_a_digest_that_differs_is_answered_with_sums_and_those_with_marks() -> None:
+def test_a_different_digest_is_answered_with_sums_and_different_sums_with_marks() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.say("hello")
     far = ada.far("bob")
@@ -57,7 +57,7 @@ def test_an_equal_sum_among_others_acknowledges_its_conversation() -> None:
     assert "delivered a1:1..2 to bob" in ada.far("bob").say(sums(mine))
 
 
-def test_who_lists_a_writer_no_more_holds_nothing_of_it() -> None:
+def test_a_peer_that_no_longer_lists_a_writer_holds_nothing_of_it() -> None:
     ada = World().peer("ada")
     ada.say("hello")
     mine = Author("ada", "a1")
@@ -76,7 +76,7 @@ def test_a_page_that_asks_is_answered_with_the_same_span() -> None:
     assert far.say(page(ask=True)) == ["to bob: have room ada a1:2 all"]
 
 
-def test_until_everything_is_compared_the_digest_is_told_again_and_again() -> None:
+def test_the_digest_is_repeated_until_everything_is_compared() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada", digest_every=1000.0)
     bob.say("hi")
@@ -89,7 +89,7 @@ def test_until_everything_is_compared_the_digest_is_told_again_and_again() -> No
     assert ada.take() == []
 
 
-def test_who_held_less_when_it_told_its_sum_and_all_when_it_heard_this_ones_is_asked_for_it() -> None:
+def test_a_peer_that_caught_up_after_its_digest_is_asked_for_a_new_one() -> None:
     world, mine = World(), Author("ada", "a1")
     ada = world.peer("ada", digest_every=1000.0)
     ada.say("hello")
@@ -103,7 +103,7 @@ def test_who_held_less_when_it_told_its_sum_and_all_when_it_heard_this_ones_is_a
     assert ada.take() == []
 
 
-def test_telling_new_users_again_and_again_keeps_one_reminder() -> None:
+def test_announcing_users_repeatedly_keeps_one_digest_timer() -> None:
     world = World()
     ada = world.peer("ada", digest_every=1000.0)
     ada.far("bob")
@@ -113,7 +113,7 @@ def test_telling_new_users_again_and_again_keeps_one_reminder() -> None:
     assert ada.take() == ["to bob: digest ask"]
 
 
-def test_each_link_gets_the_digest_once_before_any_gets_it_again() -> None:
+def test_each_link_gets_a_random_digest_before_any_gets_a_second() -> None:
     world = World()
     ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
     for name in ("bob", "cyd", "dan"):
@@ -158,7 +158,7 @@ def test_pages_out_of_order_or_of_nothing_shared_do_no_harm(frame: Digest | Have
     assert ada.say("hello")[-1] == "to bob: entries room a1:1..2"
 
 
-def test_a_link_that_takes_nothing_is_asked_and_answered_nothing() -> None:
+def test_a_full_link_is_sent_no_digest_and_no_answer() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.say("hello")
     far = ada.far("bob")
@@ -178,7 +178,7 @@ def test_what_is_announced_is_wanted_after_a_second_unless_it_has_come() -> None
     assert [line for line in ada.take() if "want" in line] == ["to bob: want 1 room cyd from nothing"]
 
 
-def test_marks_that_lead_nowhere_are_remembered_in_limited_number() -> None:
+def test_marks_of_missing_entries_are_limited() -> None:
     ada = World().peer("ada")
     far = ada.far("eve")
     for n in range(0, 2 * MAX_REMEMBERED, 500):
@@ -190,7 +190,7 @@ def test_marks_that_lead_nowhere_are_remembered_in_limited_number() -> None:
     assert [side.ahead_count, len(side.ahead), len(side.acked)] == [0, 0, 0]
 
 
-def test_what_storage_is_asked_about_marks_is_limited_too() -> None:
+def test_lookups_of_marks_are_limited() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("eve")
     far.say(bob.say("one"))
@@ -213,7 +213,7 @@ def test_a_mark_of_a_covered_log_is_not_wanted() -> None:
     assert far.say(page(bob)) == ["look up b1"]
 
 
-def test_conversations_that_only_a_link_names_go_with_it_and_opened_ones_stay() -> None:
+def test_conversations_named_by_a_link_end_with_it_and_opened_ones_stay() -> None:
     ada = World().peer("ada")
     opened, named = ada.open("bob"), dm("ada", "cyd")
     far = ada.far("cyd")
@@ -250,7 +250,7 @@ def test_nothing_is_pushed_before_the_first_comparison_is_over() -> None:
     assert ada.say("now")[-1] == "to bob: entries room a1:4..4"
 
 
-def test_a_room_that_is_empty_on_both_sides_is_compared_and_what_comes_then_is_news() -> None:
+def test_after_comparing_an_empty_room_later_entries_are_news() -> None:
     ada, cyd = World().peer("ada"), Author("cyd", "c1")
     far = ada.far("bob", compared=False)
     far.say(Digest(sums={}, span=ALL))  # the totals differ, by a conversation that is not shared yet

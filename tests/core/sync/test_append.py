@@ -18,7 +18,7 @@ def written(far: Far) -> list[Entry]:
     return [decode_entry(raw) for frame in frames if isinstance(frame, Entries) for raw in frame.e]
 
 
-def test_in_the_room_a_log_begins_with_who_writes_it() -> None:
+def test_in_the_room_a_log_begins_with_a_profile() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     assert ada.say("hello", "again") == [
@@ -45,7 +45,7 @@ def test_one_head_proves_256_entries_and_96_kib() -> None:
     assert ada.say(*["x" * 30_000] * 4, to=talk)[0].startswith("commit a1:301..303, a1:304..304")
 
 
-def test_an_entry_names_the_newest_two_that_its_writer_was_shown_since_its_last() -> None:
+def test_an_entry_follows_the_newest_two_shown_since_the_writer_s_last() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
     far.say(bob.say("one"), cyd.say("two"), bob.say("three"))
@@ -57,7 +57,7 @@ def test_an_entry_names_the_newest_two_that_its_writer_was_shown_since_its_last(
         (), (cyd.ref(1), bob.ref(2)), (), (cyd.ref(2),)]  # fmt: skip
 
 
-def test_a_profile_follows_nothing_so_that_a_gap_is_always_before_words() -> None:
+def test_a_profile_follows_nothing_so_a_gap_precedes_a_message() -> None:
     ada, cyd = World().peer("ada"), Author("cyd", "c1")
     far = ada.far("cyd")
     ada.say("first")
@@ -68,7 +68,7 @@ def test_a_profile_follows_nothing_so_that_a_gap_is_always_before_words() -> Non
     assert (renamed.k, renamed.after, second.after) == ("profile", (), (cyd.ref(1),))
 
 
-def test_what_waited_for_an_entry_is_shown_after_it_and_named_by_the_next() -> None:
+def test_a_waiting_entry_is_shown_after_its_cause_and_followed_by_the_next() -> None:
     ada, cyd = World().peer("ada"), Author("cyd", "c1")
     far = ada.far("cyd")
     far.say(cyd.say("you will say it", re=Author("ada", "a1").ref(2)))
@@ -79,7 +79,7 @@ def test_what_waited_for_an_entry_is_shown_after_it_and_named_by_the_next() -> N
     assert written(far)[-1].after == (cyd.ref(1),)
 
 
-def test_what_was_shown_last_is_known_after_a_restart() -> None:
+def test_the_entries_shown_last_are_known_after_a_restart() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
     far.say(bob.say("one"))
@@ -92,7 +92,7 @@ def test_what_was_shown_last_is_known_after_a_restart() -> None:
     assert (profile.k, profile.after, again.after) == ("profile", (), (cyd.ref(1),))
 
 
-def test_each_process_writes_a_log_of_its_own_that_names_the_last() -> None:
+def test_each_process_writes_its_own_log_that_builds_on_the_last() -> None:
     ada = World().peer("ada")
     ada.say("one")
     ada.start()
@@ -101,7 +101,7 @@ def test_each_process_writes_a_log_of_its_own_that_names_the_last() -> None:
     assert [(mark.run[:2], mark.seq) for mark in decode_entry(first.raw).before] == [("a1", 2)]
 
 
-def test_the_clock_of_an_entry_is_past_all_it_can_follow_but_no_clock_that_is_wrong() -> None:
+def test_an_entry_s_clock_exceeds_all_it_follows_but_no_wrong_clock() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada")
     far = ada.far("bob")
@@ -134,13 +134,13 @@ def test_the_clock_is_never_behind_the_log_nor_the_time() -> None:
         (WriteRequest(1, IDS["ada"], ROOM, "text", ["hello", "again"], None, {1: 2**53}), "claim"),
     ],
 )
-def test_what_may_not_be_said_is_refused_as_a_whole(said: WriteRequest, code: str) -> None:
+def test_an_invalid_write_is_refused_as_a_whole(said: WriteRequest, code: str) -> None:
     ada = World().peer("ada")
     ada.put(said)
     assert ada.take() == [f"refused {code}"]
 
 
-def test_what_a_program_claims_of_the_time_is_kept_beside_the_time_and_sorts_nothing() -> None:
+def test_a_claimed_time_is_stored_and_does_not_affect_order() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.put(WriteRequest(1, IDS["ada"], ROOM, "text", ["then", "now", "at last"], None, {0: 5, 2: 2**53 - 1}))
@@ -166,7 +166,7 @@ def names(peer: Peer) -> list[str]:
     return [entry.b["name"] for entry in entries if entry.k == "profile"]
 
 
-def test_a_new_name_is_written_for_those_who_come_later_also_where_nothing_was_said_yet() -> None:
+def test_a_new_name_is_written_even_in_an_empty_room() -> None:
     ada = World().peer("ada")
     ada.put(UserRenamed(ada.id, "countess"))
     ada.take()

@@ -32,7 +32,7 @@ def test_later_entries_wait_behind_and_those_before_do_not() -> None:
     assert ada.texts() == ["hello", "why?", "because", "bye"]
 
 
-def test_what_nobody_has_is_waited_for_half_a_minute_and_shown_with_a_gap() -> None:
+def test_an_unavailable_entry_is_awaited_for_30_s_then_a_gap_is_shown() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada")
     bob.say("lost")
@@ -46,7 +46,7 @@ def test_what_nobody_has_is_waited_for_half_a_minute_and_shown_with_a_gap() -> N
     assert ada.texts() == ["?because", "bye"]
 
 
-def test_what_is_on_its_way_is_waited_for_five_minutes() -> None:
+def test_an_entry_on_its_way_is_awaited_for_five_minutes() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
     bob.say("slow")
@@ -58,7 +58,7 @@ def test_what_is_on_its_way_is_waited_for_five_minutes() -> None:
     assert ada.texts() == ["?because"]
 
 
-def test_a_restart_begins_the_wait_anew_and_loses_nothing() -> None:
+def test_a_restart_restarts_the_wait_and_loses_nothing() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada")
     question = bob.say("why?")
@@ -83,7 +83,7 @@ def test_a_new_log_waits_for_the_logs_it_builds_on() -> None:
     assert ada.texts() == ["why?", "because", "still because"]
 
 
-def test_what_is_followed_may_be_in_storage_only() -> None:
+def test_a_followed_entry_may_be_in_storage_only() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("cyd")
     far.say(bob.say("why?"))
@@ -98,7 +98,7 @@ def test_what_is_followed_may_be_in_storage_only() -> None:
     ]
 
 
-def test_a_number_that_a_stored_log_never_had_is_asked_for_once() -> None:
+def test_an_entry_that_a_stored_log_lacks_is_looked_up_once() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada")
     far = ada.far("cyd")
@@ -112,7 +112,7 @@ def test_a_number_that_a_stored_log_never_had_is_asked_for_once() -> None:
     assert ada.texts() == ["why?", "hm", "?because"]
 
 
-def test_two_that_wait_for_each_other_are_shown_in_the_end() -> None:
+def test_two_entries_that_wait_for_each_other_are_shown_in_the_end() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
     ada.far("cyd").say(cyd.say("you first", re=bob.ref(1)), bob.say("no, you", re=cyd.ref(1)))
@@ -120,7 +120,7 @@ def test_two_that_wait_for_each_other_are_shown_in_the_end() -> None:
     assert len(ada.texts()) == 2
 
 
-def test_what_was_there_before_a_newcomer_is_old_and_what_follows_is_not() -> None:
+def test_entries_before_a_newcomer_are_old_and_later_ones_are_news() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     history = bob.say("long", "ago")
     far = ada.far("bob", bob)
@@ -130,7 +130,7 @@ def test_what_was_there_before_a_newcomer_is_old_and_what_follows_is_not() -> No
     assert ada.texts() == ["*long", "*ago", "now", "and later"]
 
 
-def test_all_that_an_old_log_builds_on_is_old() -> None:
+def test_logs_that_an_old_log_builds_on_are_old() -> None:
     ada, first = World().peer("ada"), Author("bob", "b1")
     history = [first.say("long ago")]
     second = Author("bob", "b2", before=[first.mark])
@@ -140,7 +140,7 @@ def test_all_that_an_old_log_builds_on_is_old() -> None:
     assert ada.texts() == ["*long ago", "*yesterday", "now"]
 
 
-def test_a_lie_about_what_was_there_does_not_make_news_old() -> None:
+def test_a_false_mark_does_not_make_news_old() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     history, lie = bob.say("long ago"), Author("bob", "ee")
     lie.say("never was")
@@ -150,7 +150,7 @@ def test_a_lie_about_what_was_there_does_not_make_news_old() -> None:
     assert ada.texts() == ["*long ago", "now", "later"]
 
 
-def test_a_gap_says_with_whom_the_missing_entry_was_last_seen() -> None:
+def test_a_gap_names_the_last_holder_of_the_missing_entry() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     bob.say("never came")
     ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
@@ -161,7 +161,7 @@ def test_a_gap_says_with_whom_the_missing_entry_was_last_seen() -> None:
 
 
 @pytest.mark.parametrize("covered", [False, True])
-def test_what_was_there_before_a_newcomer_stays_old_over_a_restart(covered: bool) -> None:
+def test_old_entries_stay_old_after_a_newcomer_restarts(covered: bool) -> None:
     """It was killed in the middle of its first fetch."""
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     first, second, history = bob.say("one"), bob.say("two"), cyd.say("three")
@@ -179,7 +179,7 @@ def test_what_was_there_before_a_newcomer_stays_old_over_a_restart(covered: bool
     assert ada.storage.load([]).meta["old_marks"] == ""
 
 
-def test_news_are_no_less_news_after_a_restart_when_something_old_never_comes() -> None:
+def test_news_stays_news_after_a_restart_while_old_entries_are_missing() -> None:
     ada, bob, lie = World().peer("ada"), Author("bob", "b1"), Author("bob", "ee")
     history = bob.say("long ago")
     lie.say("never was")
@@ -191,7 +191,7 @@ def test_news_are_no_less_news_after_a_restart_when_something_old_never_comes() 
     assert ada.texts() == ["*long ago", "now", "later"]
 
 
-def test_places_go_on_after_a_restart() -> None:
+def test_places_continue_after_a_restart() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     ada.far("bob").say(bob.say("one", "two"))
@@ -200,7 +200,7 @@ def test_places_go_on_after_a_restart() -> None:
     assert [shown.place for shown in ada.storage.places(0, 10)] == [1, 2, 3]
 
 
-def test_an_own_earlier_log_that_came_back_and_waits_is_shown_before_what_its_writer_says_next() -> None:
+def test_a_returned_earlier_log_is_shown_before_its_writer_s_next_entry() -> None:
     ada, mine, lost = World().peer("ada"), Author("ada", "99"), Author("cyd", "c1")
     lost.say("nobody has this any more")
     ada.far("bob").say(mine.say("earlier", after=[lost.ref(1)]))
@@ -210,7 +210,7 @@ def test_an_own_earlier_log_that_came_back_and_waits_is_shown_before_what_its_wr
 
 
 @pytest.mark.parametrize("runs", [("b1", "b1"), ("b1", "b2")])
-def test_what_files_bring_is_old_however_few_logs_of_a_writer_are_remembered(runs: tuple[str, str]) -> None:
+def test_imported_entries_are_old_even_if_few_logs_are_remembered(runs: tuple[str, str]) -> None:
     """What waits for an answer is shown only when this peer is no newcomer any more."""
     ada, first, cyd = World().peer("ada", max_tips=1), Author("bob", "b1"), Author("cyd", "c1")
     far, question = ada.far("eve", compared=False), cyd.say("why?")
@@ -227,7 +227,7 @@ def test_what_files_bring_is_old_however_few_logs_of_a_writer_are_remembered(run
 
 
 @pytest.mark.parametrize("max_tips", [1, 64])
-def test_the_rest_of_a_log_that_a_file_brought_in_part_is_old_and_so_is_what_builds_on_it(max_tips: int) -> None:
+def test_the_rest_of_a_partly_imported_log_and_logs_on_it_are_old(max_tips: int) -> None:
     """What the file brought waits for an answer, so its mark is remembered when the first marks are heard."""
     ada, first, cyd = World().peer("ada", max_tips=max_tips), Author("bob", "b1"), Author("cyd", "c1")
     question = cyd.say("why?")
@@ -239,7 +239,7 @@ def test_the_rest_of_a_log_that_a_file_brought_in_part_is_old_and_so_is_what_bui
     assert ada.texts() == ["*why?", "*because", "*still because", "*at last", "now"]
 
 
-def test_a_log_begun_before_all_first_marks_were_told_is_old_though_what_it_builds_on_was_told_of() -> None:
+def test_a_log_begun_before_all_first_marks_arrived_is_old() -> None:
     """The first link broke before it told all; meanwhile bob was started again."""
     ada, first = World().peer("ada", max_tips=1), Author("bob", "b1")
     history = [first.say("one")]
@@ -253,7 +253,7 @@ def test_a_log_begun_before_all_first_marks_were_told_is_old_though_what_it_buil
     assert ada.texts() == ["*one", "*two", "now"]
 
 
-def test_of_what_a_file_brought_and_was_shown_nothing_is_old_any_more() -> None:
+def test_an_imported_log_that_was_shown_has_no_old_entries_left() -> None:
     """Who tells the first marks has only the first of bob's logs, which is here in storage only."""
     ada, first = World().peer("ada"), Author("bob", "b1")
     ada.carry(first.say("one"))
@@ -265,7 +265,7 @@ def test_of_what_a_file_brought_and_was_shown_nothing_is_old_any_more() -> None:
     assert ada.texts() == ["*one", "*two", "now"]
 
 
-def test_what_builds_on_what_was_told_of_is_news_though_its_writer_sends_only_the_end_of_it() -> None:
+def test_a_log_on_an_announced_one_is_news_if_only_its_end_is_pushed() -> None:
     """The beginning came from another; and what it builds on waits, so it does as well."""
     ada, first, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     question = cyd.say("why?")
@@ -279,7 +279,7 @@ def test_what_builds_on_what_was_told_of_is_news_though_its_writer_sends_only_th
     assert ada.texts() == ["why?", "*because", "now", "later"]
 
 
-def test_what_its_writer_begins_now_is_news_though_a_log_was_told_of_that_never_was() -> None:
+def test_a_new_log_is_news_even_after_a_mark_of_an_invented_log() -> None:
     ada, bob, lie = World().peer("ada"), Author("bob", "b1"), Author("bob", "ee")
     lie.say("never was")
     ada.far("eve", lie)

@@ -26,7 +26,7 @@ def test_a_mark_is_the_acknowledgement_of_everything_up_to_it_and_counts_once() 
         ["delivered a1:1..2 to bob"], ["delivered a1:3..3 to bob"], [], []]  # fmt: skip
 
 
-def test_what_was_heard_is_saved_with_the_next_commit_and_not_told_again() -> None:
+def test_receipts_are_saved_with_the_next_commit_and_not_repeated() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
@@ -37,7 +37,7 @@ def test_what_was_heard_is_saved_with_the_next_commit_and_not_told_again() -> No
     assert [told(far, own(ada, 2)), told(far, own(ada, 3))] == [[], ["delivered a1:3..3 to bob"]]
 
 
-def test_who_holds_a_log_holds_all_that_it_builds_on() -> None:
+def test_a_receipt_of_a_log_covers_all_it_builds_on() -> None:
     ada = World().peer("ada")
     for text in ("one", "two", "three"):
         ada.say(text)
@@ -49,7 +49,7 @@ def test_who_holds_a_log_holds_all_that_it_builds_on() -> None:
     assert delivered(told(far, last.mark)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3, 4)]
 
 
-def test_what_builds_on_a_log_waits_while_that_waits_for_what_is_below_it() -> None:
+def test_a_receipt_waits_while_a_log_below_it_is_looked_up() -> None:
     """Else it would count without the two, and who had read it would have read what was never delivered."""
     ada = World().peer("ada")
     for text in ("one", "two"):
@@ -138,7 +138,7 @@ def covered_and_copied(ada: Peer) -> tuple[Author, Entries, Entries]:
     return second, msgspec.structs.replace(one, fork=True), msgspec.structs.replace(other, fork=True)
 
 
-def test_who_has_what_a_copy_wrote_gives_no_receipt_for_what_it_never_had() -> None:
+def test_a_mark_of_a_copy_s_entries_is_no_receipt() -> None:
     """Bob takes ada's second log over the copy's version of the first: that builds on a log that forked."""
     world = World()
     ada, bob = world.peer("ada"), world.peer("bob")
@@ -153,7 +153,7 @@ def test_who_has_what_a_copy_wrote_gives_no_receipt_for_what_it_never_had() -> N
 
 
 @pytest.mark.parametrize("mark_first", [False, True])
-def test_what_is_proven_forked_while_storage_is_asked_is_not_receipted(mark_first: bool) -> None:
+def test_a_log_proven_forked_during_a_lookup_gets_no_receipt(mark_first: bool) -> None:
     ada = World().peer("ada")
     second, *evidence = covered_and_copied(ada)
     far = ada.far("bob")
@@ -165,7 +165,7 @@ def test_what_is_proven_forked_while_storage_is_asked_is_not_receipted(mark_firs
     assert delivered(lines) == ["delivered a2:1..2 to bob"]
 
 
-def test_a_mark_heard_before_the_own_commit_was_told_counts_once_it_is() -> None:
+def test_a_mark_before_the_own_commit_returns_counts_afterwards() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.holding = True
@@ -176,7 +176,7 @@ def test_a_mark_heard_before_the_own_commit_was_told_counts_once_it_is() -> None
     assert delivered(ada.commit()) == ["delivered a1:1..2 to bob"]
 
 
-def test_a_claim_to_hold_more_than_was_written_is_a_copy_s_or_a_lie_and_no_receipt() -> None:
+def test_a_mark_beyond_what_was_written_is_no_receipt() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
@@ -202,7 +202,7 @@ def test_the_users_own_other_peer_gives_no_receipt() -> None:
     assert all(member != ada.id for _, member in ada.node.sync.delivery_receipts.unsaved)
 
 
-def test_a_mark_of_what_is_not_here_yet_counts_once_it_is() -> None:
+def test_a_mark_of_missing_own_entries_counts_when_they_arrive() -> None:
     """Ada's database is an old copy: bob tells of more than she holds, then brings it back."""
     world = World()
     ada = world.peer("ada")
@@ -221,7 +221,7 @@ def test_a_mark_of_what_is_not_here_yet_counts_once_it_is() -> None:
     assert delivered(far.say(back)) == ["delivered a1:3..3 to bob"]
 
 
-def test_a_mark_of_what_storage_holds_and_has_not_said_yet_counts_once_it_has() -> None:
+def test_a_mark_counts_once_storage_has_found_its_log() -> None:
     """ada has lost her disk. Storage is asked for the log that bob tells a mark of, and finds it: it just came."""
     ada = World().peer("ada")
     ada.say("one")
@@ -242,7 +242,7 @@ def test_a_mark_of_what_storage_holds_and_has_not_said_yet_counts_once_it_has() 
     assert delivered(ada.take()) == ["delivered a1:1..2 to bob", "delivered a2:1..2 to bob"]
 
 
-def test_receipts_told_stay_told_when_storage_fails() -> None:
+def test_receipts_survive_a_failure_of_storage() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")

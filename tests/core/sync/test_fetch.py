@@ -18,7 +18,7 @@ def end(n: int, *authors: Author) -> Have:
     return Have(marks, end=n)
 
 
-def test_what_a_comparison_shows_to_be_missing_is_wanted_at_once_and_only_once() -> None:
+def test_a_difference_is_wanted_at_once_and_only_once() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     cyd, dan = ada.far("cyd"), ada.far("dan")
     bob.say("one")
@@ -36,7 +36,7 @@ def test_a_want_says_what_is_held() -> None:
     assert far.say(page(second)) == ["look up older bob", "to cyd: want 1 room bob from b2:1, older b2:1 b1:1"]
 
 
-def test_who_hosts_the_writer_is_asked_first() -> None:
+def test_the_writer_s_peer_is_asked_first() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     far, host = ada.far("cyd"), ada.far("bob")
@@ -63,7 +63,7 @@ def test_after_ten_seconds_without_progress_the_next_is_asked() -> None:
     assert wants(ada.take()) == ["to dan: want 1 room bob from b1:1"]
 
 
-def test_when_a_link_is_gone_the_next_is_asked_at_once() -> None:
+def test_when_a_link_ends_the_next_is_asked_at_once() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     cyd, dan = ada.far("cyd"), ada.far("dan")
     bob.say("one")
@@ -72,7 +72,7 @@ def test_when_a_link_is_gone_the_next_is_asked_at_once() -> None:
     assert wants(ada.drop(cyd)) == ["to dan: want 1 room bob from nothing"]
 
 
-def test_who_ends_a_want_without_giving_is_passed_over() -> None:
+def test_a_peer_that_ends_a_want_without_entries_is_skipped() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     cyd, dan = ada.far("cyd"), ada.far("dan")
     bob.say("one")
@@ -82,7 +82,7 @@ def test_who_ends_a_want_without_giving_is_passed_over() -> None:
     assert dan.say(end(1)) == []
 
 
-def test_who_holds_no_more_is_not_asked_again() -> None:
+def test_a_peer_that_holds_no_more_is_not_asked_again() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     far = ada.far("cyd")
@@ -93,7 +93,7 @@ def test_who_holds_no_more_is_not_asked_again() -> None:
     assert wants(ada.take()) == []
 
 
-def test_who_is_ahead_and_gives_nothing_is_asked_more_and_more_rarely() -> None:
+def test_a_peer_that_is_ahead_but_gives_nothing_is_asked_less_often() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
     far = ada.far("eve")
@@ -109,7 +109,7 @@ def test_who_is_ahead_and_gives_nothing_is_asked_more_and_more_rarely() -> None:
     assert waits == [1, 2, 4, 8, 16, 32, 32, 32]
 
 
-def test_progress_makes_up_for_fruitless_asking() -> None:
+def test_progress_resets_the_wait_after_fruitless_wants() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     far = ada.far("bob")
@@ -148,7 +148,7 @@ def test_a_want_given_up_counts_as_open_until_it_is_closed() -> None:
     assert len(side.wants) == 2
 
 
-def test_a_want_given_up_that_is_answered_after_all_is_not_repeated() -> None:
+def test_a_late_answer_keeps_a_want_from_being_repeated() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     cyd = ada.far("cyd")
@@ -162,7 +162,7 @@ def test_a_want_given_up_that_is_answered_after_all_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize("others", [(), ("dan",)])
-def test_a_want_given_up_that_is_answered_while_storage_is_asked_for_the_next_is_not_repeated(
+def test_a_late_answer_during_a_lookup_keeps_a_want_from_being_repeated(
     others: tuple[str, ...],
 ) -> None:
     """The next goes to the same far end when there is no other."""
@@ -192,7 +192,7 @@ def test_a_want_given_up_that_is_answered_while_storage_is_asked_for_the_next_is
     )
 
 
-def test_however_long_storage_takes_to_say_what_is_held_the_want_is_sent() -> None:
+def test_a_want_is_sent_however_long_the_lookup_takes() -> None:
     world = World()
     ada = world.peer("ada", dead_after=1e6, ping_after=1e5)
     first = Author("bob", "b1")

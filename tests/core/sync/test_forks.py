@@ -40,7 +40,7 @@ def test_two_entries_under_one_number_are_a_fork_that_stays_one_over_a_restart()
     assert ada.texts() == ["yes"]
 
 
-def test_later_logs_of_a_writer_who_forked_are_taken() -> None:
+def test_later_logs_of_a_forked_writer_are_accepted() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     bob, yes, no = twins()
@@ -49,7 +49,7 @@ def test_later_logs_of_a_writer_who_forked_are_taken() -> None:
     assert ada.texts() == ["yes", "again"]
 
 
-def test_a_mark_of_another_chain_is_looked_into_and_the_fork_is_found() -> None:
+def test_a_mark_of_another_chain_leads_to_the_fork() -> None:
     ada = World().peer("ada")
     far = ada.far("eve")
     other = Author("bob", "b1")
@@ -60,7 +60,7 @@ def test_a_mark_of_another_chain_is_looked_into_and_the_fork_is_found() -> None:
     assert far.say(msgspec.structs.replace(no, n=1), have(other, end=1))[0] == "warn fork"
 
 
-def test_a_mark_that_lies_forks_nothing() -> None:
+def test_a_false_mark_forks_nothing() -> None:
     world = World()
     ada = world.peer("ada")
     far = ada.far("eve")
@@ -74,7 +74,7 @@ def test_a_mark_that_lies_forks_nothing() -> None:
     assert ada.far("bob").say(bob.say("more"))[0] == "commit b1:2..2, show b1:2..2"
 
 
-def test_a_covered_log_of_which_there_are_two_versions_is_found_when_something_builds_on_the_other() -> None:
+def test_two_versions_of_a_covered_log_are_found_by_a_log_on_the_other() -> None:
     world = World()
     ada, cyd = world.peer("ada"), world.peer("cyd")
     for peer, text in ((ada, "yes"), (cyd, "no")):
@@ -91,7 +91,7 @@ def test_a_covered_log_of_which_there_are_two_versions_is_found_when_something_b
         ["after no", "after yes", "yes"], ["after no", "after yes", "no"]]  # fmt: skip
 
 
-def test_what_waits_for_an_entry_of_a_log_that_forked_is_shown() -> None:
+def test_an_entry_that_waits_for_a_forked_log_is_shown() -> None:
     ada, cyd = World().peer("ada"), Author("cyd", "c1")
     far = ada.far("eve")
     bob, yes, no = twins()
@@ -126,7 +126,7 @@ def test_a_mark_of_a_forked_log_is_answered_with_the_evidence_also_after_a_resta
     assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
 
 
-def test_who_wants_what_builds_on_a_forked_log_gets_the_evidence_before() -> None:
+def test_a_want_for_logs_on_a_forked_one_gets_the_evidence_first() -> None:
     """A forked log is not served, and without the evidence nobody takes what builds on it."""
     world = World()
     ada = world.peer("ada")
@@ -140,7 +140,7 @@ def test_who_wants_what_builds_on_a_forked_log_gets_the_evidence_before() -> Non
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_who_hosts_the_writer_hears_of_the_fork_before_any_mark_or_sum(linked: bool) -> None:
+def test_the_writer_s_peer_gets_the_evidence_before_any_mark_or_sum(linked: bool) -> None:
     """A mark of what builds on a forked log would be a receipt for the version that is not here."""
     world = World()
     ada = world.peer("ada")
@@ -159,7 +159,7 @@ def test_who_hosts_the_writer_hears_of_the_fork_before_any_mark_or_sum(linked: b
     assert heard_evidence(far) == said[:2] != said
 
 
-def test_who_had_to_hear_of_a_fork_first_hears_the_sum_though_its_own_was_equal() -> None:
+def test_after_the_evidence_the_sum_is_sent_even_if_equal() -> None:
     """Its receipts are in it."""
     world = World()
     ada = world.peer("ada")
@@ -174,7 +174,7 @@ def test_who_had_to_hear_of_a_fork_first_hears_the_sum_though_its_own_was_equal(
     assert [frame.sum for frame in far.heard if isinstance(frame, Digest)] == ["0" * 64]
 
 
-def test_who_covered_the_log_and_never_heard_of_the_fork_is_told_when_tips_differ() -> None:
+def test_a_peer_that_covered_a_forked_log_gets_the_evidence_when_tips_differ() -> None:
     world = World()
     ada, cyd = world.peer("ada"), world.peer("cyd")
     first = Author("bob", "b0")
@@ -196,7 +196,7 @@ def test_who_covered_the_log_and_never_heard_of_the_fork_is_told_when_tips_diffe
     assert cyd.texts() == ["zero", "yes", "after"]
 
 
-def test_what_only_a_forked_log_covered_is_told_again() -> None:
+def test_a_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     """Who has only the evidence cannot know what it covers: everybody's sums shall be equal."""
     ada = World().peer("ada")
     far = ada.far("bob")
@@ -277,7 +277,7 @@ def test_evidence_that_proves_nothing_ends_the_link(one: Entries, other: Entries
     assert ada.far("bob").say(Author("bob", "b1").say("yes"))[0] == "commit b1:1..1, show b1:1..1"
 
 
-def test_of_one_writer_so_many_forks_are_kept_as_it_may_have_tips() -> None:
+def test_forks_of_one_writer_are_limited_like_tips() -> None:
     ada = World().peer("ada", max_tips=2)
     far = ada.far("eve")
     for run in ("b1", "b2", "b3"):
@@ -318,7 +318,7 @@ def test_a_machine_resumed_from_a_snapshot_leaves_all_peers_alike_and_loses_noth
         assert {"hello from bob", "before", "and on"} <= {*texts}
 
 
-def test_what_is_written_next_names_nothing_of_a_forked_log() -> None:
+def test_the_next_entry_follows_nothing_of_a_forked_log() -> None:
     """Who has heard nothing of that log would wait for what nobody gives."""
     ada, cyd, dan = World().peer("ada"), Author("cyd", "c1"), Author("dan", "d1")
     _, yes, no = twins()

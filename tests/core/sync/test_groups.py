@@ -97,7 +97,7 @@ def sim() -> Simulation:
     return Simulation(seed=5)
 
 
-def test_a_group_is_its_members_and_nobody_elses(sim: Simulation) -> None:
+def test_only_members_see_a_group(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
     club = Club(sim, bob)
@@ -141,7 +141,7 @@ def test_a_newcomer_gets_the_whole_history(sim: Simulation) -> None:
     club.ends_well()
 
 
-def test_who_is_removed_while_apart_and_writing_is_told_what_nobody_got(sim: Simulation) -> None:
+def test_a_member_removed_while_apart_learns_what_was_not_delivered(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
     club = Club(sim, bob, cyd)
@@ -162,7 +162,7 @@ def test_who_is_removed_while_apart_and_writing_is_told_what_nobody_got(sim: Sim
     club.ends_well()
 
 
-def test_what_was_shown_before_its_cut_was_known_is_shown_no_more(sim: Simulation) -> None:
+def test_entries_shown_before_their_cut_are_hidden_afterwards(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
     club = Club(sim, bob, cyd)
@@ -182,7 +182,7 @@ def test_what_was_shown_before_its_cut_was_known_is_shown_no_more(sim: Simulatio
     club.ends_well()
 
 
-def test_what_was_cut_off_is_given_to_nobody(sim: Simulation) -> None:
+def test_entries_that_were_cut_off_are_not_served(sim: Simulation) -> None:
     ada, bob, cyd, dan = sim.peers(4)
     sim.run(3)
     club = Club(sim, bob, cyd)
@@ -203,7 +203,7 @@ def test_what_was_cut_off_is_given_to_nobody(sim: Simulation) -> None:
     club.ends_well()
 
 
-def test_who_was_removed_and_added_again_unnoticed_writes_in_a_new_run(sim: Simulation) -> None:
+def test_a_member_removed_and_added_again_writes_in_a_new_run(sim: Simulation) -> None:
     ada, bob, _ = sim.peers(3)
     sim.run(3)
     club = Club(sim, bob)
@@ -222,7 +222,7 @@ def test_who_was_removed_and_added_again_unnoticed_writes_in_a_new_run(sim: Simu
     club.ends_well()
 
 
-def test_who_leaves_needs_nobody_and_what_it_wrote_stays(sim: Simulation) -> None:
+def test_a_member_leaves_without_the_owner_and_its_entries_stay(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
     club = Club(sim, bob, cyd)
@@ -255,7 +255,7 @@ def test_the_owner_hands_over_before_it_leaves(sim: Simulation) -> None:
     club.ends_well()
 
 
-def test_a_restored_owner_makes_again_what_it_lost(sim: Simulation) -> None:
+def test_a_restored_owner_repeats_its_lost_operations(sim: Simulation) -> None:
     ada, bob, cyd, dan = sim.peers(4)
     sim.run(3)
     club = Club(sim, bob)
@@ -272,7 +272,7 @@ def test_a_restored_owner_makes_again_what_it_lost(sim: Simulation) -> None:
     club.ends_well()
 
 
-def test_with_a_disk_nearly_full_nothing_is_made_again_before_there_is_room(sim: Simulation) -> None:
+def test_with_a_disk_nearly_full_lost_operations_are_repeated_later(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
     club = Club(sim, bob)
@@ -294,7 +294,7 @@ def test_with_a_disk_nearly_full_nothing_is_made_again_before_there_is_room(sim:
     club.ends_well()
 
 
-def test_what_an_owner_did_whose_log_forked_is_made_again_and_all_know_the_same(sim: Simulation) -> None:
+def test_operations_of_a_forked_log_are_repeated_and_all_agree(sim: Simulation) -> None:
     """Ada's machine goes back to a snapshot and writes on. What it wrote before, ada and dan are never given."""
     ada, bob, cyd, dan = peers = sim.peers(4)
     sim.run(3)
@@ -327,7 +327,7 @@ def test_what_an_owner_did_whose_log_forked_is_made_again_and_all_know_the_same(
 
 
 @pytest.mark.parametrize("away", [False, True])
-def test_whom_only_an_operation_named_that_was_made_again_is_compared_with_nobody(sim: Simulation, away: bool) -> None:
+def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulation, away: bool) -> None:
     """Ada added dan, forgot it with her machine's snapshot, and never hears of it: her forked log is given to nobody.
 
     Dan hears from bob that the operation counts no more, also when bob knew that before dan came back.
@@ -393,7 +393,7 @@ def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
         ("ops", tuple(f"{n:064x}" for n in range(256)), "members"),
     ],
 )
-def test_what_is_no_group_is_refused(sim: Simulation, name: str, members: tuple[str, ...], code: str) -> None:
+def test_an_invalid_group_is_refused(sim: Simulation, name: str, members: tuple[str, ...], code: str) -> None:
     (ada,) = sim.peers(1)
     club = Club(sim)
     club.ask(ada, inputs.GroupCreateRequest, name, members)
@@ -406,7 +406,7 @@ def test_what_is_no_group_is_refused(sim: Simulation, name: str, members: tuple[
 # ---- edits in a talk
 
 
-def test_an_edit_beyond_a_cut_is_undone_where_it_was_seen(sim: Simulation) -> None:
+def test_an_edit_beyond_a_cut_is_undone(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
     club = Club(sim, bob, cyd)

@@ -41,7 +41,7 @@ def test_nothing_of_a_group_is_stored_before_its_first_operation() -> None:
     assert away.ada.node.groups == {} and away.ada.storage.load([]).conversations == []
 
 
-def test_what_cites_an_operation_that_is_not_here_is_neither_kept_nor_acknowledged() -> None:
+def test_an_entry_citing_a_missing_operation_is_not_kept() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first))
     heard = len(away.bob.heard)
@@ -52,13 +52,13 @@ def test_what_cites_an_operation_that_is_not_here_is_neither_kept_nor_acknowledg
     assert away.shown() == ["now"]
 
 
-def test_a_group_and_what_is_said_there_may_come_in_one_read() -> None:
+def test_a_group_and_its_talk_may_come_in_one_read() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:16])))
     assert away.shown() == ["now"]
 
 
-def test_who_is_no_member_is_told_nothing_of_the_talk() -> None:
+def test_a_nonmember_hears_nothing_of_the_talk() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:16])))
     cyd: Far = away.ada.far("cyd")
@@ -69,7 +69,7 @@ def test_who_is_no_member_is_told_nothing_of_the_talk() -> None:
     assert cyd.say(away.talk("c1", "me too", cite=(1, away.id[:16]), name="cyd")) == [] and away.shown() == ["now"]
 
 
-def test_what_waits_in_a_talk_waits_after_a_restart_too() -> None:
+def test_waiting_entries_of_a_talk_wait_after_a_restart_too() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first))
     cite, unknown = (1, away.id[:16]), Author("ada", "a7", talk_id(away.id)).ref(3)
@@ -82,7 +82,7 @@ def test_what_waits_in_a_talk_waits_after_a_restart_too() -> None:
     assert away.shown() == ["answer", "more"]
 
 
-def test_what_only_a_forked_log_of_a_talk_covered_is_told_again() -> None:
+def test_a_talk_s_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     """It comes back from storage: that all of it is visible was found out before it left memory (seed 712251)."""
     away = Away()
     cite, talk = (1, away.id[:16]), talk_id(away.id)
@@ -99,7 +99,7 @@ def test_what_only_a_forked_log_of_a_talk_covered_is_told_again() -> None:
     assert sorted(mark.run for mark in told.marks[talk][IDS["bob"]]) == ["b1" * 8, "b3" * 8]
 
 
-def test_what_may_lie_below_a_cut_that_has_not_come_is_waited_for() -> None:
+def test_an_entry_that_may_lie_below_a_missing_cut_is_awaited() -> None:
     """Bob removed cyd up to its second log: that the first lies below it is known when the second is here."""
     away = Away(IDS["cyd"])
     body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {IDS["cyd"]: ()})
@@ -120,7 +120,7 @@ def test_what_may_lie_below_a_cut_that_has_not_come_is_waited_for() -> None:
     assert not any(one.gap for one in away.ada.storage.places(0, 99))
 
 
-def test_who_is_killed_before_it_tells_what_was_cut_off_tells_it_when_it_starts(
+def test_a_process_killed_before_reporting_a_cut_reports_it_at_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     away = Away()
@@ -149,7 +149,7 @@ def test_who_is_killed_before_it_tells_what_was_cut_off_tells_it_when_it_starts(
 
 
 @pytest.mark.parametrize("starts", [0, 2])
-def test_what_is_cut_off_is_hidden_in_the_commit_of_what_cuts_it_off(starts: int) -> None:
+def test_entries_are_hidden_in_the_commit_of_their_cut(starts: int) -> None:
     """Whoever is killed behind it shows nothing of it; of logs that are found in storage only as of others."""
     away = Away()
     ada = away.ada
@@ -170,7 +170,7 @@ def test_what_is_cut_off_is_hidden_in_the_commit_of_what_cuts_it_off(starts: int
     assert away.shown() == []
 
 
-def test_operations_that_come_again_while_logs_are_fetched_are_known_to_be_stored() -> None:
+def test_operations_repeated_while_logs_are_loaded_are_known() -> None:
     """They lie in a log that is in storage only, and cyd's logs in the talk are looked up before they are taken."""
     away = Away()
     first = away.operations.write(away.first)
@@ -237,7 +237,7 @@ class Cut:
         return ["?" * one.gap + decode_entry(one.raw).b for one in shown]
 
 
-def test_what_a_cut_turns_out_not_to_cover_is_waited_for_no_longer() -> None:
+def test_an_entry_that_a_cut_hides_is_not_awaited_any_more() -> None:
     cut = Cut(beyond=True)
     assert cut.come(cut.first) == ["dan 1"]
     assert cut.come(cut.removed, cut.more, cut.follows) == []  # nor what was shown, until its cut is understood
@@ -246,7 +246,7 @@ def test_what_a_cut_turns_out_not_to_cover_is_waited_for_no_longer() -> None:
     assert cut.come() == ["dan 1", "cyd", "?dan 3"]
 
 
-def test_what_a_cut_names_and_nobody_has_makes_nobody_wait_for_long() -> None:
+def test_a_missing_log_named_by_a_cut_is_not_awaited_for_long() -> None:
     cut = Cut(beyond=False)
     assert cut.come(cut.follows, cut.removed, cut.first) == []
     cut.away.ada.world.pass_time(31)
@@ -256,7 +256,7 @@ def test_what_a_cut_names_and_nobody_has_makes_nobody_wait_for_long() -> None:
 # ---- edits in a talk
 
 
-def test_what_waits_in_a_talk_waits_on_after_a_restart() -> None:
+def test_waiting_entries_of_a_talk_keep_waiting_after_a_restart() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first))
     cite = (1, away.id[:16])
@@ -288,7 +288,7 @@ def made_group(by: str, number: int) -> Entries:
     return Author(by, "b0", group).write(first)
 
 
-def test_of_one_user_a_peer_takes_so_many_groups_and_no_more() -> None:
+def test_groups_made_by_one_user_are_limited() -> None:
     ada = World().peer("ada", max_conversations_a_user=3)
     bob, cyd = ada.far("bob"), ada.far("cyd")
     for number in range(5):
@@ -302,7 +302,7 @@ def test_of_one_user_a_peer_takes_so_many_groups_and_no_more() -> None:
     assert len(ada.node.groups) == 4 and ada.counted["group_refused"] == 3
 
 
-def test_who_names_groups_that_never_come_keeps_nobody_else_s_from_coming() -> None:
+def test_groups_that_never_arrive_do_not_crowd_out_others() -> None:
     ada = World().peer("ada")
     bob, eve = ada.far("bob"), ada.far("eve")
     for start in range(0, 4 * MAX_UNKNOWN, 500):

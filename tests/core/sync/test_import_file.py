@@ -9,7 +9,7 @@ from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded
 from tests.core.world import START, Author, World, dm
 
 
-def test_what_a_file_brings_is_kept_then_counted_and_shown() -> None:
+def test_imported_entries_are_stored_then_counted_and_shown() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.holding = True
     assert ada.carry(bob.say("one"), bob.say("two", "three")) == ["commit b1:1..1, b1:2..3, show b1:1..3 old"]
@@ -27,7 +27,7 @@ def test_nothing_comes_twice() -> None:
     assert ada.texts() == ["one", "two"]
 
 
-def test_what_is_here_but_not_on_disk_yet_is_not_said_to_be_here() -> None:
+def test_entries_not_on_disk_yet_are_not_reported_as_known() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     said = bob.say("one")
     ada.holding = True
@@ -37,7 +37,7 @@ def test_what_is_here_but_not_on_disk_yet_is_not_said_to_be_here() -> None:
 
 
 @pytest.mark.parametrize("field", ["head", "e", "prev"])
-def test_a_bad_frame_costs_nothing_but_itself_and_what_builds_on_it(field: str) -> None:
+def test_a_bad_frame_affects_only_what_builds_on_it(field: str) -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     good, bad, later = bob.say("one"), bob.say("two"), bob.say("three")
     wrong = {"head": good.head, "e": good.e, "prev": "00" * 32}[field]
@@ -46,7 +46,7 @@ def test_a_bad_frame_costs_nothing_but_itself_and_what_builds_on_it(field: str) 
     assert ada.texts() == ["*one", "*mine"]
 
 
-def test_a_batch_whose_beginning_is_missing_is_not_kept_and_nobody_is_asked_for_it() -> None:
+def test_an_imported_batch_behind_a_gap_is_not_kept_or_fetched() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     ada.far("cyd")
@@ -64,7 +64,7 @@ def test_entries_over_a_limit_are_refused(entry: str, code: str) -> None:
     assert ada.carry(Author("bob", "b1").write(entry)) == [f"imported 1 {code}"]
 
 
-def test_direct_conversations_of_others_are_none_of_ours() -> None:
+def test_direct_conversations_of_others_are_foreign() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1", dm("ada", "bob")), Author("cyd", "c1", dm("cyd", "bob"))
     assert ada.carry(bob.say("psst"), cyd.say("not for ada")) == [
         "commit b1:1..1, show b1:1..1", "imported 1 new 1 foreign"]  # fmt: skip
@@ -89,13 +89,13 @@ def test_logs_of_earlier_runs_are_found_in_storage() -> None:
     assert ada.texts() == ["*one", "*two", "*three"]
 
 
-def test_a_log_with_too_many_beside_it_is_refused() -> None:
+def test_an_imported_log_beyond_the_tips_limit_is_refused() -> None:
     ada = World().peer("ada", max_tips=2)
     logs = [Author("bob", f"b{n}") for n in range(3)]
     assert ada.carry(*(log.say("word") for log in logs))[-1] == "imported 2 new 1 full"
 
 
-def test_two_stories_under_one_number_are_a_fork_and_its_evidence_lets_later_logs_in() -> None:
+def test_a_fork_in_a_file_is_found_and_later_logs_are_accepted() -> None:
     ada, bob, twin = World().peer("ada"), Author("bob", "b1"), Author("bob", "b1")
     assert "warn fork" in ada.carry(bob.say("one"), twin.say("another"))
     cyd = World().peer("cyd")
@@ -114,7 +114,7 @@ def test_marks_go_to_links_as_after_any_commit() -> None:
     assert "to cyd: have room bob b1:1" in ada.take()
 
 
-def test_own_entries_that_a_lost_disk_held_come_back() -> None:
+def test_own_entries_of_a_lost_disk_come_back_from_a_file() -> None:
     ada, before = World().peer("ada"), Author("ada", "0f")
     ada.carry(before.say("remember"))
     assert ada.texts() == ["remember"]
@@ -122,7 +122,7 @@ def test_own_entries_that_a_lost_disk_held_come_back() -> None:
     assert ada.texts() == ["remember", "I do"]
 
 
-def test_what_waits_for_something_else_is_kept_and_shown_later() -> None:
+def test_imported_entries_that_wait_are_stored_and_shown_later() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada")
     question = cyd.say("why?")
@@ -132,7 +132,7 @@ def test_what_waits_for_something_else_is_kept_and_shown_later() -> None:
     assert ada.texts() == ["*why?", "*because"]
 
 
-def test_nothing_is_taken_while_the_disk_is_nearly_full_or_does_not_work() -> None:
+def test_nothing_is_imported_while_nothing_can_be_stored() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.put(DiskLow(True))
     ada.take()
@@ -153,7 +153,7 @@ def test_nothing_is_taken_while_the_disk_is_nearly_full_or_does_not_work() -> No
     assert ada.carry(Author("bob", "b1").say("one", at=START))[-1] == "imported 1 new"
 
 
-def test_what_waited_with_a_link_s_is_said_to_be_here_only_when_that_is_durable() -> None:
+def test_entries_that_a_link_brought_count_as_known_when_durable() -> None:
     first = Author("bob", "b1")
     ada = World().peer("ada")
     far = ada.far("bob")

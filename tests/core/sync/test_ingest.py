@@ -27,7 +27,7 @@ def test_batches_of_one_read_are_one_commit_and_one_mark() -> None:
     ]
 
 
-def test_what_is_joined_is_never_more_than_a_batch_may_hold() -> None:
+def test_joined_frames_stay_within_the_limits_of_a_batch() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     assert far.say(*(bob.say("\u65e5" * 10_000) for _ in range(5)))[0].startswith("commit b1:1..3, b1:4..5,")
@@ -44,7 +44,7 @@ def test_nothing_comes_twice() -> None:
         [], ["commit b1:2..2, show b1:2..2", "to bob: have room bob b1:2"], ["one", "two"]]  # fmt: skip
 
 
-def test_a_batch_that_leaves_a_gap_is_dropped_and_what_lies_between_is_wanted() -> None:
+def test_a_batch_that_leaves_a_gap_is_dropped_and_the_gap_is_wanted() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     far = ada.far("bob")
@@ -66,7 +66,7 @@ def test_a_gap_of_one_entry_is_a_gap() -> None:
 
 
 @pytest.mark.parametrize("field", ["head", "e", "prev"])
-def test_a_batch_with_a_wrong_head_ends_the_link_and_what_came_before_it_counts(field: str) -> None:
+def test_a_wrong_head_ends_the_link_and_batches_before_it_count(field: str) -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     good, bad = bob.say("one"), bob.say("two")
@@ -76,7 +76,7 @@ def test_a_batch_with_a_wrong_head_ends_the_link_and_what_came_before_it_counts(
     assert ada.texts() == ["one"]
 
 
-def test_after_a_wrong_head_a_peer_is_believed_only_what_its_own_users_write_for_an_hour() -> None:
+def test_after_a_wrong_head_only_the_peer_s_own_users_are_believed() -> None:
     world, dan, eve = World(), Author("dan", "d1"), Author("eve", "e1")
     ada = world.peer("ada")
     lie = msgspec.structs.replace(dan.say("lie"), head="00" * 64)
@@ -89,7 +89,7 @@ def test_after_a_wrong_head_a_peer_is_believed_only_what_its_own_users_write_for
     assert ada.texts() == ["mine", "true"]
 
 
-def test_a_lie_before_a_true_batch_does_not_make_its_author_a_forger() -> None:
+def test_a_false_batch_before_a_true_one_is_no_fork() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     true = [bob.say("one"), bob.say("two")]
     lie = msgspec.structs.replace(Author("bob", "b1").say("a lie"), head="00" * 64)
@@ -152,7 +152,7 @@ def test_a_conversation_that_is_not_shared_is_ignored() -> None:
 # ---- logs that build on others
 
 
-def test_a_log_is_accepted_when_what_it_names_is_held() -> None:
+def test_a_log_is_accepted_when_the_logs_it_names_are_held() -> None:
     world, first = World(), Author("bob", "b1")
     ada = world.peer("ada")
     far = ada.far("bob")
@@ -173,7 +173,7 @@ def test_a_log_that_names_another_chain_is_not_accepted() -> None:
     assert ada.texts() == ["one"]
 
 
-def test_what_builds_on_a_log_that_left_memory_is_looked_up_and_what_is_behind_it_waits() -> None:
+def test_a_log_on_one_that_left_memory_waits_for_a_lookup() -> None:
     first = Author("bob", "b1")
     ada = World().peer("ada")
     far = ada.far("bob")
@@ -189,7 +189,7 @@ def test_what_builds_on_a_log_that_left_memory_is_looked_up_and_what_is_behind_i
     ]
 
 
-def test_a_covered_log_that_goes_on_is_a_tip_again() -> None:
+def test_a_covered_log_that_is_extended_is_a_tip_again() -> None:
     first = Author("bob", "b1")
     ada = World().peer("ada")
     far = ada.far("bob")
@@ -200,7 +200,7 @@ def test_a_covered_log_that_goes_on_is_a_tip_again() -> None:
     assert ada.texts() == ["one", "two", "one more"]
 
 
-def test_a_covered_log_that_goes_on_and_is_covered_again_in_one_commit_stays_covered() -> None:
+def test_a_log_extended_and_covered_in_one_commit_stays_covered() -> None:
     """Or what is stored calls it a tip, and after a restart no sum agrees (seed 1077)."""
     first = Author("bob", "b1")
     ada = World().peer("ada")
@@ -214,7 +214,7 @@ def test_a_covered_log_that_goes_on_and_is_covered_again_in_one_commit_stays_cov
     assert [tip.log.run for tip in ada.storage.load([ada.id]).tips] == [third.mark.run]
 
 
-def test_a_lie_about_a_log_that_is_looked_up_ends_the_link_it_came_by_and_no_other() -> None:
+def test_a_false_frame_found_after_a_lookup_ends_only_its_own_link() -> None:
     world, first = World(), Author("bob", "b1")
     ada = world.peer("ada")
     bob, eve = ada.far("bob"), ada.far("eve")
@@ -233,7 +233,7 @@ def test_a_lie_about_a_log_that_is_looked_up_ends_the_link_it_came_by_and_no_oth
     assert ada.texts() == ["one", "two", "three", "four"]
 
 
-def test_a_log_that_builds_on_a_tip_is_new_and_asks_storage_for_nothing() -> None:
+def test_a_log_on_a_tip_is_new_and_needs_no_lookup() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     author = Author("bob", "b1")
@@ -243,7 +243,7 @@ def test_a_log_that_builds_on_a_tip_is_new_and_asks_storage_for_nothing() -> Non
         assert far.say(author.say(run))[0] == f"commit {run}:1..1, show {run}:1..1"
 
 
-def test_a_log_that_was_covered_and_left_memory_is_known_again_though_it_named_a_tip_when_it_came() -> None:
+def test_a_covered_log_that_left_memory_is_recognized() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     first = Author("bob", "b1")
@@ -283,7 +283,7 @@ def test_a_log_that_begins_with_another_chain_is_no_fork() -> None:
     assert far.say(bob.say("odd")) == ["close bob: head"]
 
 
-def test_who_finds_the_own_running_log_gone_on_elsewhere_begins_another() -> None:
+def test_a_running_log_continued_by_a_copy_is_replaced() -> None:
     """A machine resumed twice from one snapshot: the copy wrote first."""
     ada = World().peer("ada")
     far = ada.far("bob")
@@ -296,7 +296,7 @@ def test_who_finds_the_own_running_log_gone_on_elsewhere_begins_another() -> Non
     assert ada.texts() == ["mine", "the copy's", "mine again"]
 
 
-def test_frames_wait_for_storage_in_limited_number() -> None:
+def test_frames_waiting_for_storage_are_limited() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     first = Author("bob", "b1")

@@ -22,7 +22,7 @@ def durable(conversation: ConversationState, author: Author) -> Log:
     return log
 
 
-def test_only_what_is_durable_is_told() -> None:
+def test_only_durable_entries_are_announced() -> None:
     here, bob = room(), Author("bob", "b1")
     log = here.add(Log(bob.log))
     bob.say("one", "two")
@@ -42,7 +42,7 @@ def test_the_sum_follows_every_change() -> None:
     assert here.sum == (mark_hash(bob.log, 3, bob.chain) + mark_hash(ada.log, 2, ada.chain)) % 2**256
 
 
-def test_a_covered_log_is_no_tip_and_leaves_memory_once_it_is_shown() -> None:
+def test_a_covered_log_is_no_tip_and_leaves_memory_when_shown() -> None:
     here, first = room(), Author("bob", "b1")
     first.say("one")
     log = durable(here, first)
@@ -66,7 +66,7 @@ def test_the_running_log_never_leaves_memory() -> None:
     assert not here.drop_if_settled(log)
 
 
-def test_a_forked_log_counts_no_more() -> None:
+def test_a_forked_log_is_not_counted() -> None:
     here, bob = room(), Author("bob", "b1")
     bob.say("one")
     log = durable(here, bob)

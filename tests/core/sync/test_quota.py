@@ -67,7 +67,7 @@ def test_up_to_the_last_byte_everything_is_kept_and_one_above_it_is_refused() ->
         assert last in far.say(frames[2])
 
 
-def test_two_stories_of_what_there_is_no_room_for_are_no_fork_here() -> None:
+def test_two_versions_of_an_entry_beyond_the_quota_are_no_fork() -> None:
     """They come in one read: what is refused is not held, so there is nothing that the other contradicts."""
     ada, one, twin = World().peer("ada", user_quota_bytes=300), Author("bob", "b1"), Author("bob", "b1")
     far = ada.far("bob")
@@ -85,7 +85,7 @@ def test_a_warning_comes_with_the_batch_that_passes_80_percent_once() -> None:
     assert [n for n, said in enumerate(told, 1) if "warn quota" in said] == [9]
 
 
-def test_what_is_refused_is_told_as_full_and_never_acknowledged() -> None:
+def test_a_refused_entry_is_answered_with_full_and_never_acknowledged() -> None:
     world = World()
     ada = world.peer("ada", user_quota_bytes=1000)
     bob = Author("bob", "b1")
@@ -110,7 +110,7 @@ def test_a_batch_with_a_wrong_head_costs_its_writer_nothing() -> None:
     assert kept(ada.far("bob").say(Author("bob", "b1").say("x" * 800)))
 
 
-def test_nobody_is_asked_for_a_writer_who_is_full_and_nothing_waits_for_it() -> None:
+def test_nothing_of_a_full_writer_is_fetched_or_awaited() -> None:
     world = World()
     ada = world.peer("ada", user_quota_bytes=1000)
     bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
@@ -128,7 +128,7 @@ def test_nobody_is_asked_for_a_writer_who_is_full_and_nothing_waits_for_it() -> 
     assert wants(ada.take()) == []
 
 
-def test_others_are_not_touched_by_somebody_who_is_full() -> None:
+def test_a_full_user_does_not_affect_others() -> None:
     ada = World().peer("ada", user_quota_bytes=1000)
     bob, cyd = Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("bob")
@@ -136,7 +136,7 @@ def test_others_are_not_touched_by_somebody_who_is_full() -> None:
     assert kept(ada.far("cyd").say(cyd.say("hi"))) == ["commit c1:1..1, show c1:1..1"]
 
 
-def test_allow_lifts_it_for_good_and_what_was_refused_comes() -> None:
+def test_lifting_a_quota_is_permanent_and_refused_entries_arrive() -> None:
     world = World()
     ada, bob = world.peer("ada", user_quota_bytes=1000), world.peer("bob")
     world.link(ada, bob)
@@ -158,7 +158,7 @@ def test_allow_lifts_it_for_good_and_what_was_refused_comes() -> None:
     assert ada.texts()[-1] == "after a restart"
 
 
-def test_traffic_grows_quiet_while_somebody_is_full() -> None:
+def test_traffic_becomes_quiet_while_a_user_is_full() -> None:
     world = World()
     ada, bob = world.peer("ada", user_quota_bytes=1000), world.peer("bob")
     world.link(ada, bob)
@@ -172,7 +172,7 @@ def test_traffic_grows_quiet_while_somebody_is_full() -> None:
     assert len(told) < 60  # digests, sums and marks, every 10 s
 
 
-def test_who_gives_much_stops_when_told_full() -> None:
+def test_a_sender_stops_when_told_full() -> None:
     ada = World().peer("ada", max_batch_entries=1, fetch_batches=1)
     far = ada.far("bob")
     for n in range(20):
@@ -191,7 +191,7 @@ def test_hosted_users_have_no_limit_at_home_and_their_own_past_comes_back() -> N
     assert len([frame for frame in lines(past, 20) if kept(ada.far("bob").say(frame))]) == 20
 
 
-def test_what_comes_in_a_file_counts_and_is_refused_as_full() -> None:
+def test_imported_entries_count_and_are_refused_as_full() -> None:
     ada = World().peer("ada", user_quota_bytes=1000)
     bob = Author("bob", "b1")
     fits, refused = beyond(1000, bob)
@@ -211,7 +211,7 @@ def stored_of_bob(count: int) -> tuple[MemoryStorage, Author]:
     return ada.storage, bob
 
 
-def test_after_a_restart_what_was_stored_counts_exactly() -> None:
+def test_after_a_restart_stored_bytes_count_exactly() -> None:
     storage, bob = stored_of_bob(5)
     quota = storage.size_bytes(IDS["bob"]) + sized(one := bob.say("x" * 100))
     ada = World().peer("ada", storage, user_quota_bytes=quota)
@@ -220,7 +220,7 @@ def test_after_a_restart_what_was_stored_counts_exactly() -> None:
     assert "warn full" in far.say(bob.say("x"))
 
 
-def test_while_all_that_is_stored_leaves_room_nobody_s_sum_is_asked() -> None:
+def test_no_sum_is_requested_while_everything_stored_leaves_room() -> None:
     storage, bob = stored_of_bob(5)
     asked = []
     storage.size_bytes = lambda *whose: asked.append(whose) or 0  # type: ignore[method-assign, func-returns-value]
@@ -229,7 +229,7 @@ def test_while_all_that_is_stored_leaves_room_nobody_s_sum_is_asked() -> None:
     assert asked == [] and len(ada.texts()) == 10
 
 
-def test_while_a_sum_is_asked_what_comes_waits_and_nothing_passes_the_limit() -> None:
+def test_entries_wait_for_a_sum_and_never_exceed_the_limit() -> None:
     storage, bob = stored_of_bob(5)
     there = storage.size_bytes(IDS["bob"])
     first, second, third = lines(bob, 3)
@@ -244,7 +244,7 @@ def test_while_a_sum_is_asked_what_comes_waits_and_nothing_passes_the_limit() ->
     assert "warn full" in far.say(third)
 
 
-def test_a_sum_is_asked_when_nothing_of_that_user_is_on_its_way() -> None:
+def test_a_sum_is_requested_when_none_of_the_user_s_entries_is_in_flight() -> None:
     storage, bob = stored_of_bob(5)
     ada = World().peer("ada", storage, user_quota_bytes=storage.size_bytes(IDS["bob"]) + 400)
     far = ada.far("bob")
@@ -258,7 +258,7 @@ def test_a_sum_is_asked_when_nothing_of_that_user_is_on_its_way() -> None:
     assert ada.texts()[-1] == "y"
 
 
-def test_a_storage_that_failed_and_works_again_is_counted_anew() -> None:
+def test_bytes_are_counted_again_after_a_failure_of_storage() -> None:
     ada, bob = World().peer("ada", user_quota_bytes=1000), Author("bob", "b1")
     ada.holding = True
     fits, refused = beyond(1000, bob)
@@ -273,7 +273,7 @@ def test_a_storage_that_failed_and_works_again_is_counted_anew() -> None:
     assert FULL in far.say(refused)
 
 
-def test_who_is_allowed_while_storage_does_not_work_stays_allowed() -> None:
+def test_a_quota_lifted_while_storage_fails_stays_lifted() -> None:
     ada, bob = World().peer("ada", user_quota_bytes=1000), Author("bob", "b1")
     fits, refused = beyond(1000, bob)
     far = ada.far("bob")
@@ -314,7 +314,7 @@ def test_answering_a_stranger_compares_again() -> None:
     assert "to eve: digest" in ada.say("who are you?", to=dm("ada", "eve"))
 
 
-def test_all_strangers_together_have_a_limit() -> None:
+def test_all_unknown_users_together_have_a_limit() -> None:
     ada = World().peer("ada", **TALK)
     for name, counts in (("bob", True), ("cyd", True), ("dan", False)):
         author = Author(name, name[0] + "1", dm("ada", name))
@@ -324,7 +324,7 @@ def test_all_strangers_together_have_a_limit() -> None:
     assert kept(ada.far("dan").say(dan.say("x" * 300)))
 
 
-def test_a_restart_knows_what_strangers_have_stored() -> None:
+def test_bytes_of_unknown_users_are_known_after_a_restart() -> None:
     first = World().peer("ada", **TALK)
     eve = Author("eve", "e1", dm("ada", "eve"))
     fits, refused = beyond(600, eve)
@@ -333,7 +333,7 @@ def test_a_restart_knows_what_strangers_have_stored() -> None:
     assert "to eve: have nothing full" in ada.far("eve").say(refused)
 
 
-def test_until_that_is_known_what_strangers_write_waits() -> None:
+def test_entries_of_unknown_users_wait_until_their_bytes_are_known() -> None:
     first = World().peer("ada", **TALK)
     eve = Author("eve", "e1", dm("ada", "eve"))
     fits, refused = beyond(600, eve)
@@ -348,7 +348,7 @@ def test_until_that_is_known_what_strangers_write_waits() -> None:
     assert "to eve: have nothing full" in far.say(refused)
 
 
-def test_in_a_network_with_a_key_strangers_are_members_like_others() -> None:
+def test_in_a_network_with_a_key_unknown_users_have_no_special_limits() -> None:
     peer = World().peer("ada", **TALK)
     node = Node(
         settings=peer.settings, peer=peer.id, sign=IDENTITIES["ada"].sign,
@@ -377,7 +377,7 @@ def test_one_peer_s_users_never_met_have_the_quota_of_a_user() -> None:
     assert kept(ada.far("dan").say(unmet(2).say("x" * 300)))  # who brings his own is charged for nobody
 
 
-def test_all_users_never_met_have_a_limit_together_and_who_proves_itself_makes_room() -> None:
+def test_users_never_met_share_a_limit_and_meeting_one_makes_room() -> None:
     ada = World().peer("ada", user_quota_bytes=5_000, unmet_users_bytes=1_500)
     eve = ada.far("eve")
     assert kept(eve.say(unmet(0).say("x" * 800)))
@@ -387,7 +387,7 @@ def test_all_users_never_met_have_a_limit_together_and_who_proves_itself_makes_r
     assert kept(eve.say(big))
 
 
-def test_who_was_met_before_a_restart_is_no_stranger_after_it() -> None:
+def test_a_user_met_before_a_restart_is_known_afterwards() -> None:
     first = World().peer("ada", **UNMET)
     bob = Author("bob", "b1")
     first.far("bob").say(bob.say("x"))
@@ -398,14 +398,14 @@ def test_who_was_met_before_a_restart_is_no_stranger_after_it() -> None:
     assert kept(eve.say(unmet(1).say("x" * 700)))  # nothing was charged for bob
 
 
-def test_charges_outlive_a_restart() -> None:
+def test_charges_survive_a_restart() -> None:
     first = World().peer("ada", **UNMET)
     first.far("eve").say(unmet(0).say("x" * 700))
     ada = World().peer("ada", first.storage, user_quota_bytes=10_000, unmet_users_bytes=1_000)
     assert "to eve: have nothing full" in ada.far("eve").say(unmet(1).say("x" * 700))
 
 
-def test_allow_lifts_all_of_it() -> None:
+def test_lifting_a_quota_lifts_every_limit() -> None:
     ada = World().peer("ada", **UNMET)
     eve = ada.far("eve")
     allow(ada, "bob")
@@ -414,7 +414,7 @@ def test_allow_lifts_all_of_it() -> None:
     assert kept(eve.say(unmet(1).say("x" * 700)))
 
 
-def test_who_makes_up_users_does_not_flood_the_screen() -> None:
+def test_made_up_users_do_not_flood_the_screen() -> None:
     ada = World().peer("ada", unmet_users_bytes=1)
     far = ada.far("eve")
     told = [line for name in ("bob", "cyd", "dan") for line in far.say(Author(name, "f1").say("x"))]
@@ -430,7 +430,7 @@ def test_accounts_are_read_as_they_were_written(line: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_no_history_passes_a_quota_and_when_it_is_lifted_everything_comes(seed: int) -> None:
+def test_no_history_exceeds_a_quota_and_lifting_it_brings_everything(seed: int) -> None:
     """Crashes and partitions with tiny quotas; then all is allowed, and all promises hold."""
     chance = Random(seed)
     quota = chance.choice((1_000, 2_000, 4_000))

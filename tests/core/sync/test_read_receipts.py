@@ -44,7 +44,7 @@ def marked(reader: str, run: str, seq: int, *, writer: str = "ada") -> ReadFrame
     return ReadFrame(marks, names=[Naming(room=True)])
 
 
-def test_what_somebody_has_read_the_writer_hears_at_once_and_nobody_else() -> None:
+def test_a_read_mark_goes_to_the_writer_at_once_and_to_nobody_else() -> None:
     ada, bob, cyd = pair("ada", "bob", "cyd")
     assert of_reading(ada.say("one", "two")) == ["delivered a1:1..3 to bob", "delivered a1:1..3 to cyd"]
     assert of_reading(bob.read()) == ["to ada: read room by bob a1:3"]
@@ -52,7 +52,7 @@ def test_what_somebody_has_read_the_writer_hears_at_once_and_nobody_else() -> No
     assert of_reading(cyd.take()) == []
 
 
-def test_reading_is_told_once_and_rises_only() -> None:
+def test_read_marks_are_sent_once_and_only_advance() -> None:
     ada, bob = pair("ada", "bob")
     ada.say("one", "two")
     ada.world.pass_time(1.0)
@@ -79,7 +79,7 @@ def test_many_marks_in_a_moment_are_few_frames() -> None:
     assert told_by_bob[-1] == "to ada: read room by bob a1:50"
 
 
-def test_what_was_shown_up_to_a_message_is_read_whoever_wrote_it() -> None:
+def test_marking_a_message_marks_everything_shown_before_it() -> None:
     ada, bob, cyd = pair("ada", "bob", "cyd")
     ada.say("one")
     cyd.say("two")
@@ -92,7 +92,7 @@ def test_what_was_shown_up_to_a_message_is_read_whoever_wrote_it() -> None:
     bob.take()
 
 
-def test_a_receipt_of_reading_survives_the_writer_and_is_not_told_again() -> None:
+def test_a_read_receipt_survives_a_restart_and_is_not_repeated() -> None:
     ada, bob = pair("ada", "bob")
     ada.say("one")
     ada.world.pass_time(1.0)
@@ -108,7 +108,7 @@ def test_a_receipt_of_reading_survives_the_writer_and_is_not_told_again() -> Non
     assert of_reading(ada.take()) == ["read a1:3..3 by bob"]
 
 
-def test_what_was_read_while_the_writer_was_gone_is_told_when_they_meet_again() -> None:
+def test_reads_while_the_writer_was_away_are_sent_when_they_meet() -> None:
     ada, bob = pair("ada", "bob")
     ada.say("one", "two")
     ada.world.pass_time(1.0)
@@ -123,7 +123,7 @@ def test_what_was_read_while_the_writer_was_gone_is_told_when_they_meet_again() 
     assert of_reading(ada.take())[-1:] == ["read a1:1..3 by bob"]
 
 
-def test_who_stands_in_the_newest_log_has_read_all_before_it() -> None:
+def test_a_mark_on_the_newest_log_covers_all_earlier_ones() -> None:
     ada = World().peer("ada")
     for text in ("one", "two"):
         ada.say(text)
@@ -152,7 +152,7 @@ def test_a_mark_of_an_earlier_log_counts_too() -> None:
     assert of_reading(far.say(marked("bob", "a1", 1))) == ["read a1:1..1 by bob"]
 
 
-def test_what_is_read_of_an_earlier_log_waits_for_its_receipt() -> None:
+def test_a_mark_on_an_earlier_log_waits_for_its_delivery() -> None:
     """The receipt itself waits for what that log builds on, which is looked up."""
     ada = World().peer("ada")
     for text in ("one", "two", "three"):
@@ -170,7 +170,7 @@ def test_what_is_read_of_an_earlier_log_waits_for_its_receipt() -> None:
         "read a1:1..2 by bob", "read a2:1..2 by bob"]  # fmt: skip
 
 
-def test_who_has_another_log_of_the_same_user_has_read_nothing_of_an_earlier_one_before_it_has_that() -> None:
+def test_a_delivery_of_one_log_counts_no_mark_on_an_earlier_one() -> None:
     """Ada wrote on two devices; bob has what she wrote on the other one, and that builds on nothing."""
     ada = World().peer("ada")
     ada.say("one")
@@ -209,7 +209,7 @@ def lost_and_found() -> Peer:
     return ada
 
 
-def test_who_has_one_tip_of_several_need_not_have_what_another_builds_on() -> None:
+def test_one_of_several_tips_does_not_deliver_what_another_builds_on() -> None:
     """Of the first log, in storage only, it is not in memory who has it, nor that the last does not build on it."""
     ada = lost_and_found()
     (_, second), (_, last) = log_of(ada, "a2"), log_of(ada, "a5")
@@ -231,7 +231,7 @@ def lost_and_found_again() -> tuple[Peer, Far]:
     return ada, ada.far("bob")
 
 
-def test_what_was_read_of_an_earlier_log_counts_when_every_tip_is_delivered() -> None:
+def test_a_mark_on_an_earlier_log_counts_when_every_tip_is_delivered() -> None:
     ada, far = lost_and_found_again()
     assert of_reading(far.say(marked("bob", "a1", 1))) == []
     (_, last) = log_of(ada, "a5")
@@ -239,13 +239,13 @@ def test_what_was_read_of_an_earlier_log_counts_when_every_tip_is_delivered() ->
         "delivered a4:1..2 to bob", "delivered a5:1..3 to bob", "read a1:1..1 by bob"]  # fmt: skip
 
 
-def test_what_was_read_of_an_earlier_log_counts_when_the_tip_that_is_not_delivered_forked() -> None:
+def test_a_mark_on_an_earlier_log_counts_when_the_missing_tip_forks() -> None:
     _, far = lost_and_found_again()
     assert of_reading(far.say(marked("bob", "a1", 1))) == []
     assert of_reading(far.say(Author("ada", "a5").say("the", "other", "ada"))) == ["read a1:1..1 by bob"]
 
 
-def test_nothing_is_read_that_is_not_delivered() -> None:
+def test_no_message_is_read_before_it_is_delivered() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one", "two")
@@ -254,7 +254,7 @@ def test_nothing_is_read_that_is_not_delivered() -> None:
     assert of_reading(told(far, own(ada, 3))) == ["delivered a1:3..3 to bob", "read a1:3..3 by bob"]
 
 
-def test_marks_told_without_end_crowd_out_nobody_else_s() -> None:
+def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
     ada = World().peer("ada")
     far, liar = ada.far("bob"), ada.far("eve")
     ada.say("one", "two")
@@ -270,7 +270,7 @@ def test_marks_told_without_end_crowd_out_nobody_else_s() -> None:
     assert of_reading(told(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
-def test_a_mark_of_what_a_copy_wrote_is_none_of_ours() -> None:
+def test_a_read_mark_on_a_copy_s_entries_does_not_count() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
@@ -279,7 +279,7 @@ def test_a_mark_of_what_a_copy_wrote_is_none_of_ours() -> None:
 
 
 @pytest.mark.parametrize(("kept", "lost"), [((), "1..2"), (("one",), "3..3")])
-def test_a_mark_of_what_a_disk_has_lost_counts_when_that_comes_back(kept: tuple[str, ...], lost: str) -> None:
+def test_a_read_mark_on_lost_entries_counts_when_they_come_back(kept: tuple[str, ...], lost: str) -> None:
     """An older copy of ada's disk lacks a part of her log, or all of it: bob has it, and has read it."""
     ada, bob = pair("ada", "bob")
     for text in kept:
@@ -296,14 +296,14 @@ def test_a_mark_of_what_a_disk_has_lost_counts_when_that_comes_back(kept: tuple[
     assert f"read a1:{lost} by bob" in of_reading(ada.take())
 
 
-def test_a_mark_of_somebody_not_hosted_there_ends_the_link() -> None:
+def test_a_read_mark_for_a_user_not_hosted_there_ends_the_link() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
     assert of_reading(far.say(marked("cyd", "a1", 1))) == ["close bob: host"]
 
 
-def test_a_mark_in_a_conversation_not_shared_is_ignored() -> None:
+def test_a_read_mark_in_a_conversation_not_shared_is_ignored() -> None:
     ada = World().peer("ada")
     talk = ada.open("bob")
     ada.say("psst", to=talk)
@@ -313,7 +313,7 @@ def test_a_mark_in_a_conversation_not_shared_is_ignored() -> None:
     assert ada.counted["conversation_ignored"] == 1
 
 
-def test_a_link_that_takes_nothing_hears_of_it_when_it_drains() -> None:
+def test_a_full_link_is_sent_read_marks_when_it_drains() -> None:
     ada, writer = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(writer.say("one"))
@@ -330,7 +330,7 @@ def test_the_golden_sum() -> None:
     assert read_sum({(conversation, reader): {ref: seq}}) == frames["read_sum"]["sum"]
 
 
-def test_equal_sums_say_nothing_and_others_are_asked_for_all() -> None:
+def test_equal_read_sums_need_no_answer_and_different_ones_ask_for_all() -> None:
     ada, bob = pair("ada", "bob")
     ada.say("one")
     ada.world.pass_time(1.0)
@@ -342,7 +342,7 @@ def test_equal_sums_say_nothing_and_others_are_asked_for_all() -> None:
     assert of_reading(eve.say(ReadFrame({}, sum="00" * 31 + "01"))) == ["to eve: read ask"]
 
 
-def test_who_is_asked_tells_all_in_pages() -> None:
+def test_a_peer_asked_for_read_marks_sends_all_in_pages() -> None:
     ada = World().peer("ada", page_items=2)
     far = ada.far("bob")
     for n in range(5):
@@ -357,7 +357,7 @@ def test_who_is_asked_tells_all_in_pages() -> None:
     assert sorted(told_of) == [(ref_key(IDS["bob"], f"b{n}" * 8), 1) for n in range(5)]
 
 
-def test_a_reader_whose_disk_is_older_now_tells_less_and_the_writer_keeps_what_it_knew() -> None:
+def test_a_restored_reader_announces_less_and_the_writer_keeps_more() -> None:
     ada, bob = pair("ada", "bob")
     ada.say("one")
     ada.world.pass_time(1.0)
@@ -376,7 +376,7 @@ def test_a_reader_whose_disk_is_older_now_tells_less_and_the_writer_keeps_what_i
     assert of_reading([*ada.take(), *bob.take()]) == []
 
 
-def test_what_was_read_is_saved_within_a_second_or_when_the_peer_stops() -> None:
+def test_read_positions_are_saved_within_a_second_or_at_stop() -> None:
     ada, writer = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(writer.say("one"))
@@ -391,7 +391,7 @@ def test_what_was_read_is_saved_within_a_second_or_when_the_peer_stops() -> None
     assert [mark.seq for mark in ada.storage.load([ada.id]).reads] == [2]
 
 
-def test_storage_that_fails_takes_nothing_away_that_was_read() -> None:
+def test_a_failure_of_storage_loses_no_read_positions() -> None:
     ada, writer = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(writer.say("one"))
@@ -403,7 +403,7 @@ def test_storage_that_fails_takes_nothing_away_that_was_read() -> None:
     ada.take()
 
 
-def test_marks_of_earlier_logs_go_when_a_later_one_is_read() -> None:
+def test_marks_on_earlier_logs_are_removed_when_a_later_one_is_read() -> None:
     ada, first = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(first.say("one"))
@@ -415,7 +415,7 @@ def test_marks_of_earlier_logs_go_when_a_later_one_is_read() -> None:
     assert [mark.log.run[:2] for mark in ada.storage.load([ada.id]).reads] == ["b2"]
 
 
-def test_when_marks_go_and_none_rises_all_are_told_and_nobody_has_to_ask() -> None:
+def test_when_marks_are_only_removed_the_full_set_is_sent() -> None:
     ada, first = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(first.say("one"))
@@ -429,7 +429,7 @@ def test_when_marks_go_and_none_rises_all_are_told_and_nobody_has_to_ask() -> No
     assert of_reading(ada.read()) == ["to bob: read room by ada b2:1 all"]
 
 
-def test_one_user_on_two_peers_has_read_on_both_what_was_read_on_one() -> None:
+def test_a_message_read_on_one_peer_of_a_user_is_read_on_the_other() -> None:
     ada = World().peer("ada")
     ada.node.presence.host(HostedIdentity(IDS["eve"], "eve", IDENTITIES["eve"].sign))
     ada.node.hosted[IDS["eve"]] = HostedIdentity(IDS["eve"], "eve", IDENTITIES["eve"].sign)
@@ -448,7 +448,7 @@ def off(peer: Peer, other: str = "", on: bool = False) -> None:
 
 
 @pytest.mark.parametrize("other", ["", "ada"])
-def test_switched_off_nothing_goes_out(other: str) -> None:
+def test_with_receipts_off_no_marks_are_sent(other: str) -> None:
     ada, bob = pair("ada", "bob")
     off(bob, other)
     ada.say("one")
@@ -465,7 +465,7 @@ def test_switched_off_nothing_goes_out(other: str) -> None:
 
 
 @pytest.mark.parametrize("other", ["", "bob"])
-def test_switched_off_nothing_comes_in(other: str) -> None:
+def test_with_receipts_off_no_marks_are_accepted(other: str) -> None:
     ada, bob = pair("ada", "bob")
     off(ada, other)
     ada.say("one")
@@ -475,7 +475,7 @@ def test_switched_off_nothing_comes_in(other: str) -> None:
     assert [line for line in of_reading(ada.take()) if "read" in line] == []
 
 
-def test_one_may_be_an_exception_to_what_holds_for_all() -> None:
+def test_a_choice_for_one_user_overrides_the_general_one() -> None:
     ada, bob, cyd = pair("ada", "bob", "cyd")
     off(ada)
     off(ada, "cyd", on=True)
@@ -496,13 +496,13 @@ def ref(number: int) -> str:
     return f"{number:032x}"
 
 
-def test_news_replaces_what_was_told_of_a_log() -> None:
+def test_a_newer_mark_replaces_the_announced_one() -> None:
     told = AnnouncedReads([ReadMark(LogId(HALL, "ab" * 32, "01" * 8), READER, 3)])
     assert told.update((HALL, READER), [("ab" * 8 + "01" * 8, 5), (ref(1), 1)])
     assert told.sum == read_sum({(HALL, READER): {"ab" * 8 + "01" * 8: 5, ref(1): 1}})
 
 
-def test_pages_replace_everything_once_the_last_has_come() -> None:
+def test_pages_replace_everything_with_the_last_one() -> None:
     told = AnnouncedReads([])
     told.update((HALL, READER), [(ref(1), 1)])
     before = told.sum
@@ -512,7 +512,7 @@ def test_pages_replace_everything_once_the_last_has_come() -> None:
     assert told.sum == read_sum({(OTHER, READER): {ref(2): 2, ref(3): 3}})
 
 
-def test_a_page_that_does_not_follow_is_nothing() -> None:
+def test_a_page_out_of_order_is_ignored() -> None:
     told = AnnouncedReads([])
     told.on_page((FIRST, HALL), {(HALL, READER): [(ref(1), 1)]})
     told.on_page((LAST, LAST), {})
@@ -520,7 +520,7 @@ def test_a_page_that_does_not_follow_is_nothing() -> None:
     assert told.sum == read_sum({})
 
 
-def test_so_many_marks_of_one_peer_are_remembered_and_no_more() -> None:
+def test_announced_marks_of_one_peer_are_limited() -> None:
     told = AnnouncedReads([])
     most = [(ref(number), 1) for number in range(1, MAX_ANNOUNCED + 1)]
     assert told.update((HALL, READER), most)
@@ -533,7 +533,7 @@ def test_so_many_marks_of_one_peer_are_remembered_and_no_more() -> None:
     assert told.sum == read_sum({(HALL, READER): dict([*most[1:], (ref(0), 1)])})
 
 
-def test_pages_without_end_and_pairs_without_marks_cost_nothing() -> None:
+def test_endless_pages_and_empty_pairs_use_no_memory() -> None:
     told = AnnouncedReads([])
     told.on_page((FIRST, HALL), {})
     for number in range(50):

@@ -35,7 +35,7 @@ def test_a_want_is_answered_with_everything_from_there_and_closed_with_marks() -
     ]
 
 
-def test_who_holds_the_later_log_is_given_the_end_of_the_earlier_though_a_third_covered_it_at_once() -> None:
+def test_a_holder_of_a_later_log_is_sent_the_end_of_the_earlier_one() -> None:
     """A writer's disk came back old: the log begun then builds on less of its earlier one than others hold."""
     ada, first = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
@@ -91,7 +91,7 @@ def test_more_than_64_open_wants_are_a_fault() -> None:
     assert far.say(want(3, "ada")) == ["close bob: limit"]
 
 
-def test_what_is_written_goes_to_who_stands_right_before_it() -> None:
+def test_a_new_batch_goes_to_links_right_before_it() -> None:
     ada = World().peer("ada")
     ada.far("bob")
     ada.far("cyd")
@@ -99,7 +99,7 @@ def test_what_is_written_goes_to_who_stands_right_before_it() -> None:
     assert ada.say("two")[-1] == "to bob cyd: entries room a1:3..3"
 
 
-def test_who_lacks_what_a_log_builds_on_is_told_the_mark() -> None:
+def test_a_peer_that_lacks_what_a_log_builds_on_is_sent_its_mark() -> None:
     ada = World().peer("ada")
     ada.say("one")
     first = own(ada, 2)
@@ -115,7 +115,7 @@ def test_who_lacks_what_a_log_builds_on_is_told_the_mark() -> None:
     assert ada.say("three")[-1] == "to bob cyd: entries room a2:3..3"
 
 
-def test_a_link_that_takes_nothing_costs_no_memory_and_is_served_from_storage_later() -> None:
+def test_a_full_link_uses_no_memory_and_is_served_from_storage_later() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
@@ -127,7 +127,7 @@ def test_a_link_that_takes_nothing_costs_no_memory_and_is_served_from_storage_la
     assert ada.say("five")[-1] == "to bob: entries room a1:6..6"
 
 
-def test_one_step_gives_a_link_no_more_than_its_buffer_holds_and_the_rest_is_served_from_storage() -> None:
+def test_one_step_sends_a_link_at_most_its_buffer_limit() -> None:
     """The link cannot be known to be full within a step, however much was said at once."""
     ada = World().peer("ada", buffer_limit_bytes=64 * 1024)
     ada.far("bob")
@@ -141,7 +141,7 @@ def test_one_step_gives_a_link_no_more_than_its_buffer_holds_and_the_rest_is_ser
     assert ada.say("two")[-1] == "to bob: entries room a1:12..12"
 
 
-def test_acknowledgements_wait_for_a_link_that_takes_nothing_each_mark_once() -> None:
+def test_acknowledgements_wait_for_a_full_link_each_mark_once() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     ada.put(LinkFilled(far.link))
@@ -151,7 +151,7 @@ def test_acknowledgements_wait_for_a_link_that_takes_nothing_each_mark_once() ->
     assert ada.take() == ["to bob: have room bob b1:3"]
 
 
-def test_what_is_written_while_a_want_is_served_comes_after_it() -> None:
+def test_entries_written_during_a_want_are_sent_after_it() -> None:
     world = World()
     ada = world.peer("ada")
     ada.say("one")
@@ -162,7 +162,7 @@ def test_what_is_written_while_a_want_is_served_comes_after_it() -> None:
     assert numbers == [(1, 2), (3, 1)]
 
 
-def test_what_is_written_while_storage_is_read_for_a_want_is_read_next() -> None:
+def test_entries_written_during_a_read_for_a_want_are_read_next() -> None:
     ada = World().peer("ada")
     ada.say("one")
     far = ada.far("bob")
@@ -174,7 +174,7 @@ def test_what_is_written_while_storage_is_read_for_a_want_is_read_next() -> None
     assert numbers == [(1, 2, 1), (3, 1, None)]
 
 
-def test_what_builds_on_a_log_that_was_not_durable_when_a_want_was_served_is_not_pushed_behind_it() -> None:
+def test_a_log_on_entries_not_durable_during_a_want_is_not_pushed() -> None:
     """A file brings back an own earlier log; both are still on their way to the disk (seed 846427)."""
     ada = World().peer("ada")
     earlier = Author("ada", "dd")
@@ -190,7 +190,7 @@ def test_what_builds_on_a_log_that_was_not_durable_when_a_want_was_served_is_not
     assert ada.say("more")[-1] == "to bob: entries room a1:3..3"
 
 
-def test_who_covers_the_running_log_gets_it_only_once() -> None:
+def test_a_peer_that_covers_the_running_log_gets_it_only_once() -> None:
     """The writer's other device builds on this run; a far end that holds that one holds this one too."""
     world = World()
     ada = world.peer("ada")
@@ -203,7 +203,7 @@ def test_who_covers_the_running_log_gets_it_only_once() -> None:
     assert ada.say("two")[-1] == "to bob: entries room a1:3..3"
 
 
-def test_what_others_write_is_served_when_they_are_gone_but_never_pushed() -> None:
+def test_entries_of_others_are_served_but_never_pushed() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     host, far = ada.far("bob"), ada.far("cyd")
@@ -214,7 +214,7 @@ def test_what_others_write_is_served_when_they_are_gone_but_never_pushed() -> No
     assert far.say(want(1, "bob"))[1] == "to cyd: entries room b1:1..1, for want 1"
 
 
-def test_a_peer_is_told_only_of_conversations_of_its_users() -> None:
+def test_a_peer_hears_only_of_its_users_conversations() -> None:
     ada = World().peer("ada")
     ada.far("eve")
     bob = ada.far("bob")
@@ -224,7 +224,7 @@ def test_a_peer_is_told_only_of_conversations_of_its_users() -> None:
     assert frame.names == [dm_naming(IDS["ada"], IDS["bob"])]
 
 
-def test_who_no_longer_hosts_a_member_is_given_no_more() -> None:
+def test_a_peer_that_no_longer_hosts_a_member_is_sent_no_more() -> None:
     ada = World().peer("ada")
     talk = ada.open("bob")
     ada.say("psst", to=talk)
@@ -241,7 +241,7 @@ def takes_no_more(far: Far) -> list[str]:
     return far.say(Have({}, full={ROOM: [IDS["ada"]]}, names=[Naming(room=True)]))
 
 
-def test_who_takes_no_more_of_a_writer_is_told_no_more_of_it_until_its_marks_change() -> None:
+def test_a_peer_that_refuses_a_writer_hears_no_more_until_its_marks_change() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
@@ -254,7 +254,7 @@ def test_who_takes_no_more_of_a_writer_is_told_no_more_of_it_until_its_marks_cha
     assert ada.say("four")[2:] == ["fetch ada for bob", "to bob: entries room a1:3..5"]
 
 
-def test_who_takes_no_more_still_gets_what_it_wants_and_is_told_when_it_asks() -> None:
+def test_a_peer_that_refuses_a_writer_still_gets_what_it_wants() -> None:
     ada = World().peer("ada")
     ada.say("one")
     far = ada.far("bob")
@@ -263,7 +263,7 @@ def test_who_takes_no_more_still_gets_what_it_wants_and_is_told_when_it_asks() -
     assert "to bob: entries room a1:1..2, for want 1" in far.say(want(1, "ada"))
 
 
-def test_who_takes_no_more_in_the_middle_of_an_answer_is_not_sent_what_builds_on_the_rest_of_it() -> None:
+def test_a_refusal_during_a_want_stops_logs_that_build_on_the_rest() -> None:
     ada = World().peer("ada")
     ada.say("one", "two")
     former = own(ada, 1)
@@ -280,7 +280,7 @@ def test_who_takes_no_more_in_the_middle_of_an_answer_is_not_sent_what_builds_on
     assert [line for line in ada.say("news") if line.startswith("to bob")] == ["to bob: have room ada a2:3"]
 
 
-def test_others_of_the_same_conversation_are_told_on_and_a_new_link_takes_all_again() -> None:
+def test_a_refusal_concerns_one_writer_and_one_link() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("cyd")
     takes_no_more(far)

@@ -30,7 +30,7 @@ def word(name: str, on: bool = True, to: ConversationId = ROOM) -> TypingFrame:
 # ---- telling
 
 
-def test_a_frame_in_three_seconds_and_no_more_however_often_keys_are_hit() -> None:
+def test_at_most_one_typing_frame_is_sent_in_three_seconds() -> None:
     world = World()
     ada = world.peer("ada")
     ada.far("bob")
@@ -40,7 +40,7 @@ def test_a_frame_in_three_seconds_and_no_more_however_often_keys_are_hit() -> No
     assert frames == ["to bob: typing room on"] * 4
 
 
-def test_who_stops_within_three_seconds_is_told_to_have_stopped_when_they_are_over() -> None:
+def test_a_stop_within_three_seconds_is_sent_when_they_are_over() -> None:
     world = World()
     ada = world.peer("ada")
     ada.far("bob")
@@ -53,7 +53,7 @@ def test_who_stops_within_three_seconds_is_told_to_have_stopped_when_they_are_ov
     assert after(world, 3.0, ada) == ["to bob: typing room on"]
 
 
-def test_who_stops_and_goes_on_within_three_seconds_is_told_nothing() -> None:
+def test_a_stop_and_restart_within_three_seconds_sends_nothing() -> None:
     world = World()
     ada = world.peer("ada")
     ada.far("bob")
@@ -62,7 +62,7 @@ def test_who_stops_and_goes_on_within_three_seconds_is_told_nothing() -> None:
     assert after(world, 5.0, ada) == []
 
 
-def test_what_is_over_for_the_others_is_not_told_to_be() -> None:
+def test_an_indicator_that_expired_elsewhere_needs_no_frame() -> None:
     world = World()
     ada = world.peer("ada")
     ada.far("bob")
@@ -72,7 +72,7 @@ def test_what_is_over_for_the_others_is_not_told_to_be() -> None:
     assert types(ada) == ["to bob: typing room on"]
 
 
-def test_a_message_ends_it_without_a_frame_of_its_own() -> None:
+def test_a_message_ends_typing_without_a_frame() -> None:
     world = World()
     ada, bob = world.peer("ada"), world.peer("bob")
     world.link(ada, bob)
@@ -84,7 +84,7 @@ def test_a_message_ends_it_without_a_frame_of_its_own() -> None:
     assert types(ada, on=False) == after(world, 10.0, ada) == []
 
 
-def test_the_next_message_is_told_to_be_written_when_three_seconds_are_over() -> None:
+def test_typing_the_next_message_is_sent_after_three_seconds() -> None:
     world = World()
     ada = world.peer("ada")
     ada.far("bob")
@@ -94,7 +94,7 @@ def test_the_next_message_is_told_to_be_written_when_three_seconds_are_over() ->
     assert after(world, 3.0, ada) == ["to bob: typing room on"]
 
 
-def test_only_peers_of_members_hear_of_it() -> None:
+def test_only_peers_of_members_get_typing_frames() -> None:
     world = World()
     ada = world.peer("ada")
     ada.far("bob"), ada.far("cyd")
@@ -114,7 +114,7 @@ def test_a_conversation_is_named_once_on_each_link_and_then_one_frame_serves_all
         assert names == [Naming(room=True)]
 
 
-def test_a_link_that_is_full_hears_nothing_of_it_not_later_either() -> None:
+def test_a_full_link_gets_no_typing_frames_even_later() -> None:
     world = World()
     ada = world.peer("ada")
     bob = ada.far("bob")
@@ -125,7 +125,7 @@ def test_a_link_that_is_full_hears_nothing_of_it_not_later_either() -> None:
 
 
 @pytest.mark.parametrize("to", [dm("bob", "cyd"), "ab" * 32], ids=["of others", "unknown"])
-def test_nobody_types_where_nobody_here_may_write(to: ConversationId) -> None:
+def test_typing_needs_membership(to: ConversationId) -> None:
     ada = World().peer("ada")
     ada.far("bob")
     assert types(ada, to=to) == []
@@ -134,7 +134,7 @@ def test_nobody_types_where_nobody_here_may_write(to: ConversationId) -> None:
 # ---- hearing
 
 
-def test_who_types_is_told_once_and_expires_after_six_seconds() -> None:
+def test_a_typing_user_is_reported_once_and_expires_after_six_seconds() -> None:
     world = World()
     ada = world.peer("ada")
     bob = ada.far("bob")
@@ -163,14 +163,14 @@ def test_the_latest_word_wins() -> None:
         ["bob types in room"], ["bob types in room no more"], [], ["bob types in room"]]  # fmt: skip
 
 
-def test_a_link_that_is_gone_ends_what_it_said() -> None:
+def test_the_end_of_a_link_ends_its_indicators() -> None:
     ada = World().peer("ada")
     bob, cyd = ada.far("bob"), ada.far("cyd")
     bob.say(word("bob")), cyd.say(word("cyd"))
     assert [line for line in ada.drop(bob) if "typ" in line] == ["bob types in room no more"]
 
 
-def test_whoever_speaks_for_a_user_it_does_not_host_is_sent_away() -> None:
+def test_a_typing_frame_for_a_user_not_hosted_there_ends_the_link() -> None:
     ada = World().peer("ada")
     bob = ada.far("bob")
     ada.far("cyd")
@@ -187,7 +187,7 @@ def test_a_conversation_that_is_not_shared_is_ignored(to: ConversationId) -> Non
     assert ada.counted["conversation_ignored"] == 1
 
 
-def test_what_somebody_wrote_earlier_and_comes_only_now_does_no_harm() -> None:
+def test_an_earlier_message_that_arrives_late_does_no_harm() -> None:
     world = World()
     ada = world.peer("ada")
     log = Author("bob", "b1")
@@ -199,7 +199,7 @@ def test_what_somebody_wrote_earlier_and_comes_only_now_does_no_harm() -> None:
     assert bob.say(word("bob")) == ["bob types in room"]
 
 
-def test_nobody_types_for_ever_when_storage_fails() -> None:
+def test_typing_ends_when_storage_fails() -> None:
     ada = World().peer("ada")
     bob = ada.far("bob")
     bob.say(word("bob"))
