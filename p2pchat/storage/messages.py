@@ -1,4 +1,8 @@
-"""What programs read: released entries by place, by clock, or one by its name; with what became of them."""
+"""Queries for messages: released entries by place, by clock or by name, with their edits and reactions.
+
+An entry that was not released has no place and is never returned. `upto` in the table `seen` hides later entries of a
+log from programs.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +20,15 @@ from p2pchat.storage.read import LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
 COLUMNS = "p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags"
-MAY_BE_READ = f"(id) & {SEQS - 1} <= coalesce((select upto from seen where log = (id) >> {SEQ_BITS}), {SEQS})"
-SEEN = MAY_BE_READ.replace("(id)", "e.id")
-ANY_UNSEEN = "select 1 from seen limit 1"
+IS_VISIBLE = f"(id) & {SEQS - 1} <= coalesce((select upto from seen where log = (id) >> {SEQ_BITS}), {SEQS})"
+VISIBLE = IS_VISIBLE.replace("(id)", "e.id")
+ANY_HIDDEN = "select 1 from seen limit 1"
 BY_PLACE = f"""
 select {COLUMNS} from places p join entries e on e.id >= p.start and e.id < p.start + p.entries
 where p.first_place >= coalesce((select max(first_place) from places where first_place <= ?), 0)
 and p.first_place + (e.id - p.start) > ?
 """
-IN_THESE = f"and (select conversation from logs where number = p.start >> {SEQ_BITS}) in "  # asked once a stretch
+IN_THESE = f"and (select conversation from logs where number = p.start >> {SEQ_BITS}) in "  # evaluated once a stretch
 IN_PLACE = "order by p.first_place, e.id limit ?"
 PLACED = "places p on p.start = (select max(start) from places where start <= e.id) and e.id < p.start + p.entries"
 BY_NAME = f"""
@@ -39,21 +43,21 @@ join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
 LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
 FIRST_LOG = "select min(number) from logs where writer = ?"
-FIRST_HEARD = "select received_at from places where start = ?"  # what is released of a log begins with its first entry
+FIRST_RECEIVED = "select received_at from places where start = ?"  # a log is released from its first entry on
 ALL = 1 << 62  # rows
 Condition = tuple[str, tuple[object, ...]]  # a part of a where clause, and its values
-ANY_MENDING = "select 1 from mendings where conversation = ? limit 1"
-# one message and one person after the other: not one row for each of a thousand edits
-NEXT_MENDED = "select min(seq) from mendings where conversation = ? and run = ? and seq > ? and seq <= ?"
-NEXT_MENDER = """
+ANY_RELATION = "select 1 from mendings where conversation = ? limit 1"
+# One message and one person after the other, instead of a row for each of a thousand edits.
+NEXT_RELATED = "select min(seq) from mendings where conversation = ? and run = ? and seq > ? and seq <= ?"
+NEXT_AUTHOR = """
 select min(author) from mendings where conversation = ? and run = ? and seq = ? and writer = ? and author > ?
 """
-NEWEST_MENDING = f"""
+NEWEST_RELATION = f"""
 select m.id, m.c, e.body from mendings m join entries e on e.id = m.id join logs l on l.number = m.id >> {SEQ_BITS}
 where m.conversation = ? and m.run = ? and m.seq = ? and m.writer = ? and m.author = ? and m.reaction = ?
-and {MAY_BE_READ.replace("(id)", "m.id")}
+and {IS_VISIBLE.replace("(id)", "m.id")}
 order by m.c desc, l.run desc, m.id desc limit 1
-"""  # who has edited one message a million times costs a look at the index, not a million entries
+"""  # a million edits of one message cost one look at the index, not a million entries
 
 
 class Bounds(NamedTuple):
@@ -64,7 +68,7 @@ class Bounds(NamedTuple):
 
 
 class MessageQueries:
-    """Reads released entries; those that wait have no place and are nowhere here."""
+    """Queries on one connection; the caller begins and ends transactions."""
 
     def __init__(self, reader: LogQueries) -> None:
         self._reader = reader
@@ -72,39 +76,39 @@ class MessageQueries:
     def places(
         self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None, *, hidden: bool = False
     ) -> list[ReleasedEntry]:
-        """Return released entries with place > after; with `hidden` also those that may not be read any more."""
-        return self._all_shown(self._placed(after, limit, conversations, not hidden and self._hides))
+        """Return released entries with place > after; with `hidden` also those that programs may not read."""
+        return self._with_edits(self._rows_by_place(after, limit, conversations, not hidden and self._hides))
 
-    def _placed(
-        self, after: int, limit: int, conversations: Sequence[ConversationId] | None, only_seen: bool
+    def _rows_by_place(
+        self, after: int, limit: int, conversations: Sequence[ConversationId] | None, only_visible: bool
     ) -> Sequence[Any]:
         """Return rows of BY_PLACE."""
-        seen = f"and {SEEN}" if only_seen else ""
+        seen = f"and {VISIBLE}" if only_visible else ""
         these = "" if conversations is None else IN_THESE + self._numbers(conversations)
         return self._reader.all(f"{BY_PLACE} {these} {seen} {IN_PLACE}", after + 1, after, limit)
 
     def _numbers(self, conversations: Sequence[ConversationId]) -> str:
-        """Return the numbers of these as a list of SQL; 0, which none has, for what nobody wrote in yet."""
+        """Return the numbers of these conversations as a list of SQL; 0, which none has, for those not stored."""
         numbers = {self._reader.number("conversations", each) for each in conversations}
         return f"({', '.join(map(str, sorted(numbers))) or 0})"
 
     def first_received_at(self, user: UserId) -> int:
-        """Return when something of a user came first, UTC microseconds; 0 when nothing ever did."""
+        """Return when something of a user was first received, in UTC microseconds; 0 for never."""
         number = self._reader.first(FIRST_LOG, self._reader.number("users", user))[0]
-        row = self._reader.first(FIRST_HEARD, number * SEQS + 1) if number else None
+        row = self._reader.first(FIRST_RECEIVED, number * SEQS + 1) if number else None
         return int(row[0]) if row else 0
 
     def last_place(self) -> int:
-        """Return the newest place, 0 when nothing was released."""
+        """Return the newest place; 0 if nothing was released."""
         row = self._reader.first(LAST_PLACE)
         return int(row[0]) if row else 0
 
     def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> ReleasedEntry | None:
         number = self._reader.log_number(log)
-        statement = BY_NAME if hidden else f"{BY_NAME} and {SEEN}"
+        statement = BY_NAME if hidden else f"{BY_NAME} and {VISIBLE}"
         id = number * SEQS + seq
         row = self._reader.first(statement, id, id) if 0 < seq < SEQS else None
-        return self._all_shown([row])[0] if row else None
+        return self._with_edits([row])[0] if row else None
 
     def history(
         self,
@@ -122,25 +126,25 @@ class MessageQueries:
             rows = self._merged(bounds, newest_first, limit)
         else:
             rows = self._sorted([("1 = 1", ())], bounds, newest_first, limit)
-        return self._all_shown([row[:5] for row in (reversed(rows) if newest_first else rows)])
+        return self._with_edits([row[:5] for row in (reversed(rows) if newest_first else rows)])
 
     @property
     def _hides(self) -> bool:
-        """Whether anything that has a place may not be read any more: what was removed from a group's talk."""
-        return self._reader.first(ANY_UNSEEN) is not None
+        """Return whether any released entry is hidden, as entries removed from the talk of a group are."""
+        return self._reader.first(ANY_HIDDEN) is not None
 
     def _sorted(self, of: list[Condition], bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
-        """Return rows of BY_CLOCK, newest or oldest first; limit 0 means all."""
-        unseen = [(SEEN, ())] if self._hides else []
-        where, values = joined([*of, *bounds.clock, *bounds.exact, *unseen])
+        """Return rows of SHOWN_BY_CLOCK, newest or oldest first; limit 0 means all."""
+        hidden = [(VISIBLE, ())] if self._hides else []
+        where, values = joined([*of, *bounds.clock, *bounds.exact, *hidden])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
         return self._reader.all(f"{SHOWN_BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
 
     def _merged(self, bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
-        """Return rows of BY_CLOCK of all conversations, from no more of them than can matter.
+        """Return rows of SHOWN_BY_CLOCK of all conversations.
 
-        There is no index on the clock alone. So the conversations are taken in the order of their newest (oldest)
-        entry within the bounds, until that one lies beyond what is full already.
+        There is no index on the clock alone. So conversations are read in the order of their newest (oldest) entry
+        within the bounds, until the page is full and that entry lies beyond its end.
         """
         where, values = joined([("e.conversation = c.number", ()), *bounds.clock])
         order = "desc" if newest_first else "asc"
@@ -157,59 +161,60 @@ class MessageQueries:
             rows = sorted(rows, key=_sort_key, reverse=newest_first)[:limit]
         return rows
 
-    def _all_shown(self, rows: Iterable[Any]) -> list[ReleasedEntry]:
-        page = [self._shown(row) for row in rows]
+    def _with_edits(self, rows: Iterable[Any]) -> list[ReleasedEntry]:
+        """Return the entries in these rows, with what became of them."""
+        page = [self._entry(row) for row in rows]
         by_log: dict[LogId, list[int]] = {}
         for at, one in enumerate(page):
             by_log.setdefault(one.log, []).append(at)
-        any_there = {id: self._is_mended(id) for id in {log.conversation for log in by_log}}
+        has_relations = {id: self._has_relations(id) for id in {log.conversation for log in by_log}}
         for log, places in by_log.items():
-            if any_there[log.conversation]:
+            if has_relations[log.conversation]:
                 edits = self.edits(log, min(page[at].seq for at in places), max(page[at].seq for at in places))
                 for at in places:
                     if page[at].seq in edits:
                         page[at] = replace(page[at], edits=edits[page[at].seq])
         return page
 
-    def _is_mended(self, conversation: ConversationId) -> bool:
-        """Say whether anything at all was edited, deleted or reacted to there; mostly there is no more to ask."""
-        return self._reader.first(ANY_MENDING, self._reader.number("conversations", conversation)) is not None
+    def _has_relations(self, conversation: ConversationId) -> bool:
+        """Return whether anything in a conversation was edited, deleted or reacted to; mostly nothing was."""
+        return self._reader.first(ANY_RELATION, self._reader.number("conversations", conversation)) is not None
 
     def edits(self, log: LogId, first: int, last: int) -> dict[int, Edits]:
-        """Return what became of entries first..last of a log, where something did, by seq."""
+        """Return what became of entries first..last of a log, by seq; entries without changes are left out."""
         number = self._reader.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
         candidates: dict[int, list[Candidate]] = {}
-        for seq, author, reaction in self._menders(log, number, first, last):
-            row = self._reader.first(NEWEST_MENDING, number, run, seq, writer, author, int(reaction))
+        for seq, author, reaction in self._authors(log, number, first, last):
+            row = self._reader.first(NEWEST_RELATION, number, run, seq, writer, author, int(reaction))
             if row is None:
-                continue  # there is none, or what there is may not be read
-            decode_entry(row[2])  # as in _shown
+                continue  # there is none, or it is hidden
+            decode_entry(row[2])  # as in _entry
             by = self._reader.log_id(row[0] >> SEQ_BITS)
-            mending = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
-            candidates.setdefault(seq, []).append((mending, row[2]))
+            relation = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
+            candidates.setdefault(seq, []).append((relation, row[2]))
         found = {seq: edits_of(log.user, some) for seq, some in candidates.items()}
         return {seq: edits for seq, edits in found.items() if edits is not None}
 
-    def _menders(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
-        """Yield who did something to entries first..last of a log: seq, the person's number, by a reaction or not."""
+    def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
+        """Yield who changed or reacted to entries first..last of a log: seq, number of the user, whether a reaction."""
         run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self._reader.number("users", log.user)
         seq = first - 1
-        while seq := self._least(NEXT_MENDED, conversation, run, seq, last):
+        while seq := self._least(NEXT_RELATED, conversation, run, seq, last):
             author = 0
-            while author := self._least(NEXT_MENDER, conversation, run, seq, writer, author):
+            while author := self._least(NEXT_AUTHOR, conversation, run, seq, writer, author):
                 yield seq, author, True
-                if author == own:  # nobody else edits it
+                if author == own:  # only its writer can edit a message
                     yield seq, author, False
 
     def _least(self, statement: str, *parameters: object) -> int:
-        """Return the one number a statement asks for, 0 for none."""
+        """Return the number a statement asks for; 0 for none."""
         return int(self._reader.first(statement, *parameters)[0] or 0)
 
-    def _shown(self, row: Any) -> ReleasedEntry:
+    def _entry(self, row: Any) -> ReleasedEntry:
         place, id, body, received_at, flags = row
         log = self._reader.log_id(id >> SEQ_BITS)
-        decode_entry(body)  # LogError for what can be none: the disk's doing, and said as such (errors.py)
+        decode_entry(body)  # LogError for what is no entry: the disk is damaged (errors.py)
         return ReleasedEntry(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
 
 
@@ -243,14 +248,11 @@ def _columns(key: SortKey) -> tuple[object, ...]:
     return (c, bytes.fromhex(user), bytes.fromhex(run), seq)
 
 
-# ---- stepwise
+# ---- MySQL and MariaDB
 #
-# Showing, for a database that sorts everything before it gives the first row, and looks up no greatest value for a row
-# that it has just read: MySQL and MariaDB.
-#
-# The same questions are asked in steps there, each within bounds that stand in the statement: first how far back a page
-# can reach, then its entries, then the stretches these were released in. What a step leaves too short goes on farther.
-
+# They sort everything before they give the first row, and cannot look up a greatest value for a row they have just
+# read. So the same questions are asked in steps, each within bounds in the statement: how far back a page can reach,
+# then its entries, then the stretches these were released in. If the page is too short, the bounds grow.
 
 STEPS_BY_CLOCK = f"""
 select e.id, e.body, e.c, u.id, l.run from entries e
@@ -265,13 +267,13 @@ WIDER = 4  # times as much in the next step
 
 
 class BoundedMessageQueries(MessageQueries):
-    """As Showing, in steps."""
+    """The same queries in steps."""
 
-    def _placed(
-        self, after: int, limit: int, conversations: Sequence[ConversationId] | None, only_seen: bool
+    def _rows_by_place(
+        self, after: int, limit: int, conversations: Sequence[ConversationId] | None, only_visible: bool
     ) -> list[Any]:
-        """Places are numbered without a gap: so many of them are at most so many entries."""
-        seen = f"and {SEEN}" if only_seen else ""
+        """Return rows of BY_PLACE. Places have no gaps, so a range of places has at most as many entries."""
+        seen = f"and {VISIBLE}" if only_visible else ""
         these = "" if conversations is None else IN_THESE + self._numbers(conversations)
         statement = f"{BY_PLACE} and p.first_place <= ? {these} {seen} {IN_PLACE}"
         rows: list[Any] = []
@@ -280,7 +282,7 @@ class BoundedMessageQueries(MessageQueries):
             until = after + width
             found = self._reader.all(statement, after + 1, after, until, limit - len(rows))
             rows += found
-            # A stretch that begins within the bounds may end beyond them: nothing of it comes twice.
+            # A stretch that begins within the bounds may end beyond them; it must not come twice.
             after = max(until, found[-1][0]) if found else until
             width *= WIDER
         return rows
@@ -296,7 +298,7 @@ class BoundedMessageQueries(MessageQueries):
             width *= WIDER
 
     def _edge(self, conditions: list[Condition], newest_first: bool, width: int) -> int | None:
-        """Return the clock of the entry so many before (or behind) the first, None where there are fewer."""
+        """Return the clock of the entry `width` places from the first; None if there are fewer."""
         where, values = joined(conditions)
         order = "desc" if newest_first else "asc"
         row = self._reader.first(
@@ -305,10 +307,10 @@ class BoundedMessageQueries(MessageQueries):
         return None if row is None else int(row[0])
 
     def _within(self, of: list[Condition], bounds: Bounds, newest_first: bool, edge: int | None) -> list[Any]:
-        """Return the rows of a page as Showing has them, all from the edge on."""
+        """Return rows of SHOWN_BY_CLOCK up to the edge."""
         until: list[Condition] = [] if edge is None else [(f"e.c {'>=' if newest_first else '<='} ?", (edge,))]
-        unseen: list[Condition] = [(SEEN, ())] if self._hides else []
-        where, values = joined([*of, *bounds.clock, *bounds.exact, *until, *unseen])
+        hidden: list[Condition] = [(VISIBLE, ())] if self._hides else []
+        where, values = joined([*of, *bounds.clock, *bounds.exact, *until, *hidden])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
         found = self._reader.all(f"{STEPS_BY_CLOCK} {where} order by {order}", *values)
         stretches = self._stretches([row[0] for row in found])
@@ -317,20 +319,20 @@ class BoundedMessageQueries(MessageQueries):
         for id, body, *key in found:
             at = bisect_right(starts, id) - 1
             first_place, start, entries, received_at, flags = stretches[at] if at >= 0 else (0, 0, 0, 0, 0)
-            if start <= id < start + entries:  # else it waits
+            if start <= id < start + entries:  # otherwise it is not released yet
                 rows.append((first_place + id - start, id, body, received_at, flags, *key))
         return rows
 
     def _stretches(self, ids: Sequence[int]) -> list[Any]:
-        """Return the rows of places that these entries can be in, by their start."""
+        """Return the rows of `places` that these entries can be in, sorted by start."""
         ends: dict[int, tuple[int, int]] = {}  # the first and last of each log
         for id in ids:
             low, high = ends.get(id >> SEQ_BITS, (id, id))
             ends[id >> SEQ_BITS] = (min(low, id), max(high, id))
-        found = chain.from_iterable(self._of_ranges(part) for part in _parts(list(ends.values())))
+        found = chain.from_iterable(self._stretches_of(part) for part in _parts(list(ends.values())))
         return sorted(set(map(tuple, found)), key=lambda row: row[1])
 
-    def _of_ranges(self, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
+    def _stretches_of(self, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
         return self._reader.all(" union all ".join([STRETCHES] * len(ranges)), *chain.from_iterable(ranges))
 
 

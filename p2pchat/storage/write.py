@@ -1,9 +1,14 @@
 """Commits: changes become rows, in one transaction.
 
-What is remembered between commits is only what saves questions: of each log written lately its number, its last
-two heads and how far it was released. After a failure all of it is forgotten and read again.
+Between commits, of each log written lately its number, its last two heads and how far it was released are kept in
+memory, to save queries. After a failure all of that is dropped and read again.
 
 A message written alone costs one row in entries, one in places and one replaced in heads.
+
+Where a database lies on a server, others can reach it too. The lock of the one writer ends with its connection, and
+may end unnoticed anywhere between here and the server. So each commit also advances a row of `meta` (WriterFence),
+from what this process wrote there last to the next number. If another peer has committed in between, ours fails. After
+a lost connection, the same row says whether the commit that was under way is stored.
 """
 
 from __future__ import annotations
@@ -16,12 +21,9 @@ from p2pchat.config import Settings
 from p2pchat.core.log import Batch, LogId, first_chain
 from p2pchat.core.records import (
     EVERYTHING,
-    Address,
     Change,
     DeliveredMark,
     Fork,
-    KnownConversation,
-    KnownUser,
     NewLog,
     ReadMark,
     Relation,
@@ -38,7 +40,7 @@ from p2pchat.storage.database import (
     naming_to_text,
     relation_row,
 )
-from p2pchat.storage.dialects.dialect import Conflict
+from p2pchat.storage.dialects.dialect import Conflict, flat
 from p2pchat.storage.read import BODIES
 from p2pchat.storage.schema import (
     COVERED,
@@ -72,7 +74,7 @@ from p2pchat.storage.schema import (
     waiting,
 )
 
-MOST_LOGS = 20_000  # remembered; about 10 MiB
+MOST_LOGS = 20_000  # kept in memory; about 10 MiB
 NOTHING = Head(0, 0, 0, b"", b"")
 NUMBER = "select number from logs where conversation = ? and run = ? and writer = ?"
 LAST_HEADS = "select id, size, c, chain, sig from heads where id > ? and id < ? order by id desc limit 2"
@@ -87,7 +89,7 @@ NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and
 
 @dataclass(slots=True)
 class OpenLog:
-    """A log as its next batch needs it."""
+    """What the next batch of a log needs to know of it."""
 
     number: int
     conversation: int
@@ -96,11 +98,11 @@ class OpenLog:
     anchor: Head = NOTHING  # the newest head but one
     newest: Head = NOTHING
     released: int = 0
-    waiting: int | None = None  # what the row in `waiting` says, None without one
+    waiting: int | None = None  # the row in `waiting`; None if there is none
 
 
 class CommitWriter:
-    """Carries out commits on one connection."""
+    """Commits on one connection."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._db = database
@@ -109,34 +111,38 @@ class CommitWriter:
         self._forget()
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """Make all of it durable or nothing; whatever happens, the next commit begins from what is stored."""
+        """Make all of it durable or nothing. The next commit begins from what is stored, whatever happens."""
         try:
             self._db.begin()
             if self.fence is not None:
-                self.fence.turn()
+                self.fence.advance()
             rows = RowBuffer(self, self._db, self._settings)
             for change in changes:
                 rows.add(change)
             rows.write()
             if self.fence is not None:
-                self.fence.committing()
+                self.fence.on_committing()
             self._db.commit()
         except BaseException:
             self._forget()
             self._db.rollback()  # also after a commit that failed, as on a full disk
             raise
         if self.fence is not None:
-            self.fence.committed()
+            self.fence.on_committed()
         if len(self.logs) > MOST_LOGS:
             self.logs.clear()
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a commit failed that may be kept all the same: the answer to it was lost."""
+        """Whether a commit may be stored although it failed, since the answer was lost."""
         return self.fence is not None and self.fence.is_under_way
 
     def was_kept(self) -> bool:
-        """After a lost connection: whether the commit under way was. Raises StorageError when others have written."""
+        """Return whether the commit under way is stored, after a lost connection.
+
+        Raises:
+            StorageError: Another peer has written meanwhile.
+        """
         return self.fence is not None and self.fence.was_kept()
 
     def _forget(self) -> None:
@@ -155,7 +161,7 @@ class CommitWriter:
         return number
 
     def number_of(self, table: Table, name: str) -> int:
-        """Return the number of a conversation or user, a new one when it was never named before."""
+        """Return the number of a conversation or user; a new one if it has none yet."""
         found = self._known_number(table, name)
         if found is None:
             found = self._numbers[table.name, name] = self.next_number(table)
@@ -173,7 +179,7 @@ class CommitWriter:
     # ---- logs
 
     def log(self, log: LogId) -> OpenLog:
-        """Return a stored log; ValueError when there is none."""
+        """Return a stored log; ValueError if there is none."""
         found = self.find(log)
         if found is None:
             raise ValueError(f"no such log: {log.run}")
@@ -216,7 +222,7 @@ class CommitWriter:
 
 
 class RowBuffer:
-    """The rows of one transaction, gathered so that each table is written once."""
+    """The rows of one transaction, collected so that each table is written once."""
 
     def __init__(self, writer: CommitWriter, database: Database, settings: Settings) -> None:
         self._writer = writer
@@ -225,14 +231,14 @@ class RowBuffer:
         self._entries: list[object] = []
         self._places: list[object] = []
         self._heads: dict[int, Head] = {}
-        self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one takes the place of
+        self._superseded: dict[int, int] = {}  # by log, the id of a stored head that a new one replaces
         self._touched: dict[int, OpenLog] = {}
-        self._mendings: list[object] = []
-        self._heard: dict[tuple[int, int], int] = {}
+        self._relations: list[object] = []
+        self._delivered: dict[tuple[int, int], int] = {}
         self._forks: list[Fork] = []
 
     def add(self, change: Change) -> None:
-        """Take one change; what is rare is written at once."""
+        """Collect the rows of one change; rare rows are written at once."""
         for new in change.logs:
             self._writer.begin(new)
         for batch in change.batches:
@@ -240,38 +246,35 @@ class RowBuffer:
         for uncovered in change.uncovered:
             self._uncover(self._writer.log(uncovered))
         for covered in change.covered:
-            self._run(COVER, self._writer.log(covered).number)
+            self._db.run(COVER, self._writer.log(covered).number)
         self._forks += change.forks
         for id, cite in change.cites:
             row = (self._writer.log(id).number, cite.first, cite.gen, bytes.fromhex(cite.chain8))
             self._db.insert(cites, row)
         for id, upto in change.visible.items():
-            self._see(self._writer.log(id).number, upto)
+            self._limit(self._writer.log(id).number, upto)
         for stretch in change.stretches:
             self._add_stretch(stretch)
-        for mending in change.relations:
-            self._add_mending(mending)
-        for told in change.delivered:
-            self._add_heard(told)
-        for mark in change.reads:
-            self._add_read(mark)
+        for relation in change.relations:
+            self._add_relation(relation)
+        for mark in change.delivered:
+            self._add_delivered(mark)
+        for read in change.reads:
+            self._add_read(read)
         self._add_rest(change)
 
     def write(self) -> None:
-        """Write what was gathered."""
+        """Write what was collected."""
         self._db.insert(entries, self._entries)
         self._write_heads()
         self._db.insert(places, self._places)
-        self._db.insert(mendings, self._mendings)
+        self._db.insert(mendings, self._relations)
         for log in self._touched.values():
             self._write_waiting(log)
-        told = [value for key, seq in self._heard.items() for value in (*key, seq)]
-        self._db.insert(heard, told, Conflict.HIGHER)
+        delivered = [value for key, seq in self._delivered.items() for value in (*key, seq)]
+        self._db.insert(heard, delivered, Conflict.HIGHER)
         for fork in self._forks:
             self._add_fork(fork)
-
-    def _run(self, statement: str, *parameters: object) -> None:
-        self._db.run(statement, *parameters)
 
     # ---- entries and heads
 
@@ -291,7 +294,7 @@ class RowBuffer:
         self._add_head(log, Head(batch.last, log.newest.size + added, cs[-1], batch.chain, batch.head))
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
-        """Keep this head, in place of the newest one where the one before that is near enough."""
+        """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
         if log.newest.seq and fits(log.anchor.seq, log.anchor.size, head, self._settings):
             superseded = log.number * SEQS + log.newest.seq
             if self._heads.pop(superseded, None) is None:
@@ -302,19 +305,19 @@ class RowBuffer:
         self._heads[log.number * SEQS + head.seq] = head
 
     def _write_heads(self) -> None:
-        """Of a log that had a head superseded there is at least one new one, the first of which takes its place."""
+        """Write the new heads; the first new one of a log replaces its superseded one."""
         added: list[object] = []
         for id, head in self._heads.items():
             stored = self._superseded.pop(id >> SEQ_BITS, None)
             if stored is None:
                 added += (id, *head[1:])
             else:
-                self._run(MOVE_HEAD, id, *head[1:], stored)
+                self._db.run(MOVE_HEAD, id, *head[1:], stored)
         self._db.insert(heads, added)
 
-    def _see(self, log: int, upto: int) -> None:
+    def _limit(self, log: int, upto: int) -> None:
         if upto == EVERYTHING:
-            self._run("delete from seen where log = ?", log)
+            self._db.run("delete from seen where log = ?", log)
         else:
             self._db.insert(seen, (log, upto), Conflict.REPLACE)
 
@@ -328,17 +331,17 @@ class RowBuffer:
         log.released = max(log.released, stretch.first + stretch.count - 1)
         self._touched[log.number] = log
 
-    def _add_mending(self, mending: Relation) -> None:
-        log = self._writer.log(mending.log)
-        self._mendings += relation_row(mending, log.number * SEQS + mending.seq, log.conversation, log.writer)
+    def _add_relation(self, relation: Relation) -> None:
+        log = self._writer.log(relation.log)
+        self._relations += relation_row(relation, log.number * SEQS + relation.seq, log.conversation, log.writer)
 
     def _write_waiting(self, log: OpenLog) -> None:
-        """Say in `waiting` how far a log is released, when that is not to its end."""
+        """Write to `waiting` how far a log is released, unless it is released to its end."""
         wanted = log.released if log.released < log.newest.seq else None
         if wanted == log.waiting:
             return
         if wanted is None:
-            self._run("delete from waiting where log = ?", log.number)
+            self._db.run("delete from waiting where log = ?", log.number)
         else:
             self._db.insert(waiting, (log.number, wanted), Conflict.REPLACE)
         log.waiting = wanted
@@ -346,13 +349,13 @@ class RowBuffer:
     # ---- states
 
     def _uncover(self, log: OpenLog) -> None:
-        """Make a tip of it again: no later log of its user builds on everything below itself any more."""
-        self._run(UNCOVER, log.number)
-        self._run(NOT_WHOLE, log.writer, log.conversation, log.number)
+        """Make a log a tip again: no later log of its user builds on everything before it any more."""
+        self._db.run(UNCOVER, log.number)
+        self._db.run(NOT_WHOLE, log.writer, log.conversation, log.number)
 
     def _add_fork(self, fork: Fork) -> None:
         log = self._writer.find(fork.log) or self._writer.begin(NewLog(fork.log, (), False))
-        self._run(FORK, log.number)
+        self._db.run(FORK, log.number)
         one = fork.one or self._newest_batch(fork.log, log)
         self._db.insert(forks, (log.number, batch_to_text(one), batch_to_text(fork.other)), Conflict.REPLACE)
         self._uncover_below(fork.log, log)
@@ -365,7 +368,10 @@ class RowBuffer:
         return Batch(id, at.seq + 1, raws, None, at.chain or first_chain(id), end.chain, end.sig)
 
     def _uncover_below(self, id: LogId, forked: OpenLog) -> None:
-        """Make tips again of what a forked log covered and no other log does: who has only heard of it agrees."""
+        """Make the logs that only a forked log covered tips again.
+
+        A peer that only has the evidence of the fork then has the same tips.
+        """
         rows = self._db.all(LOGS_OF, forked.writer, forked.conversation)
         kept = {mark for *_, state, before in rows if not state & FORKED for mark in marks_of_bytes(before)}
         lost = {mark for number, *_, before in rows if number == forked.number for mark in marks_of_bytes(before)}
@@ -377,14 +383,14 @@ class RowBuffer:
 
     # ---- the rest
 
-    def _add_heard(self, told: DeliveredMark) -> None:
-        log = self._writer.find(told.log)
+    def _add_delivered(self, mark: DeliveredMark) -> None:
+        log = self._writer.find(mark.log)
         if log is not None:
-            key = (log.number, self._writer.number_of(users, told.member))
-            self._heard[key] = max(self._heard.get(key, 0), told.seq)
+            key = (log.number, self._writer.number_of(users, mark.member))
+            self._delivered[key] = max(self._delivered.get(key, 0), mark.seq)
 
     def _add_read(self, mark: ReadMark) -> None:
-        """Set a read mark, or take one away for which another stands; there are few: each is written at once."""
+        """Write a read mark, or delete one that another replaces; they are few, so each is written at once."""
         log = self._writer.find(mark.log)
         if log is None:
             return
@@ -392,79 +398,52 @@ class RowBuffer:
         if mark.seq:
             self._db.insert(read_marks, (log.number, reader, mark.seq), Conflict.HIGHER)
         else:
-            self._run("delete from read_marks where log = ? and reader = ?", log.number, reader)
+            self._db.run("delete from read_marks where log = ? and reader = ?", log.number, reader)
 
     def _add_rest(self, change: Change) -> None:
-        for talk in change.conversations:
-            self._name_talk(talk)
+        insert, run, number_of = self._db.insert, self._db.run, self._writer.number_of
+        for known in change.conversations:
+            number = number_of(conversations, known.id)
+            run("update conversations set naming = ? where number = ?", naming_to_text(known.naming), number)
         for user in change.users:
-            self._name_user(user)
+            run(NAME_USER, user.name, user.named_c, user.about, number_of(users, user.id))
         for one in change.former_names:
-            owner = self._writer.number_of(users, one.user)
-            self._db.insert(former_names, (owner, one.name.encode(), one.c), Conflict.HIGHER)
+            insert(former_names, (number_of(users, one.user), one.name.encode(), one.c), Conflict.HIGHER)
         for address in change.addresses:
-            self._db.insert(addresses, _address_row(address), Conflict.REPLACE)
-        for peer, endpoint in change.forgotten:
-            self._run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(peer), endpoint)
-        if change.consumers:
-            self._db.insert(consumers, _flat(change.consumers), Conflict.REPLACE)
-        if change.meta:
-            self._add_meta(change.meta)
-        self._add_hosted(change)
-
-    def _add_meta(self, values: dict[str, str]) -> None:
+            peer, teller = bytes.fromhex(address.peer), bytes.fromhex(address.teller)
+            row = (peer, address.endpoint, address.verified_at, address.failing_since, teller)
+            insert(addresses, row, Conflict.REPLACE)
+        for id, endpoint in change.forgotten:
+            run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(id), endpoint)
+        insert(consumers, flat(change.consumers.items()), Conflict.REPLACE)
         for own in OWN_KEYS:
-            if own in values:
+            if own in change.meta:
                 raise ValueError(f"{own!r} is the storage's own")
-        self._db.insert(meta, _flat(values), Conflict.REPLACE)
+        insert(meta, flat(change.meta.items()), Conflict.REPLACE)
+        self._add_hosted(change)
 
     def _add_hosted(self, change: Change) -> None:
         for user in change.hosted:
             row = (bytes.fromhex(user.id), user.secret, user.name.encode(), user.created_at)
             self._db.insert(hosted, row, Conflict.REPLACE)
         for id in change.unhosted:
-            self._run("delete from tokens where owner = ?", bytes.fromhex(id))
-            self._run("delete from hosted where id = ?", bytes.fromhex(id))
+            self._db.run("delete from tokens where owner = ?", bytes.fromhex(id))
+            self._db.run("delete from hosted where id = ?", bytes.fromhex(id))
         for token in change.tokens:
             made = (token.hash, bytes.fromhex(token.user), token.created_at, token.label)
             self._db.insert(tokens, made, Conflict.REPLACE)
         for hash in change.revoked:
-            self._run("delete from tokens where hash = ?", hash)
-
-    def _name_talk(self, talk: KnownConversation) -> None:
-        number = self._writer.number_of(conversations, talk.id)
-        self._run("update conversations set naming = ? where number = ?", naming_to_text(talk.naming), number)
-
-    def _name_user(self, user: KnownUser) -> None:
-        number = self._writer.number_of(users, user.id)
-        self._run(NAME_USER, user.name, user.named_c, user.about, number)
+            self._db.run("delete from tokens where hash = ?", hash)
 
 
-def _address_row(address: Address) -> tuple[object, ...]:
-    peer, teller = bytes.fromhex(address.peer), bytes.fromhex(address.teller)
-    return (peer, address.endpoint, address.verified_at, address.failing_since, teller)
+# ---- the fence
 
-
-def _flat(pairs: dict[str, int] | dict[str, str]) -> list[object]:
-    return [value for pair in pairs.items() for value in pair]
-
-
-# ---- fence
-#
-# Who wrote last, where a database lies on a server that others can reach too.
-#
-# The lock that the one writer holds there ends with its connection, and somewhere between here and the server it may
-# end unnoticed. So each commit turns on a row of `meta`: from what this process wrote there last to the next number. A
-# commit of somebody else in between makes ours fail, and after a lost connection that row says whether the commit that
-# was under way is kept.
-
-
-TURN = f"update meta set value = ? where name = '{WRITER_KEY}' and value = ?"
+ADVANCE = f"update meta set value = ? where name = '{WRITER_KEY}' and value = ?"
 LAST = f"select value from meta where name = '{WRITER_KEY}'"
 
 
 class WriterFence:
-    """The one who writes; made once the lock is held."""
+    """Proof that this process wrote last; made once it holds the lock of the server."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -477,28 +456,32 @@ class WriterFence:
     def _stamp(self, count: int) -> str:
         return f"{self._name} {count}"
 
-    def turn(self) -> None:
-        """The first statement of a commit. Raises StorageError when somebody else has written."""
-        if self._db.run(TURN, self._stamp(self._count + 1), self._stamp(self._count)) != 1:
+    def advance(self) -> None:
+        """Run the first statement of a commit. Raises StorageError if another peer has written."""
+        if self._db.run(ADVANCE, self._stamp(self._count + 1), self._stamp(self._count)) != 1:
             raise self._broken()
 
-    def committing(self) -> None:
-        """From here on it may be kept."""
+    def on_committing(self) -> None:
+        """Remember that the commit may be stored from here on."""
         self.is_under_way = True
 
-    def committed(self) -> None:
+    def on_committed(self) -> None:
         self._count += 1
         self.is_under_way = False
 
     def was_kept(self) -> bool:
-        """On a new connection: whether the commit under way was. Raises StorageError when somebody else has written."""
+        """Return on a new connection whether the commit under way is stored.
+
+        Raises:
+            StorageError: Another peer has written.
+        """
         with self._db.transaction():
             last = self._db.value(LAST)
         if last == self._stamp(self._count):
             self.is_under_way = False
             return False
         if self.is_under_way and last == self._stamp(self._count + 1):
-            self.committed()
+            self.on_committed()
             return True
         raise self._broken()
 

@@ -8,16 +8,37 @@ sorts the whole table first: questions for the newest few rows are asked within 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.storage.schema import TABLES, Table, Types, create_statements
+from p2pchat.storage.schema import (
+    BIGINT,
+    LONG_TEXT,
+    NAME,
+    NUMBER,
+    SMALLINT,
+    TABLES,
+    TEXT,
+    Table,
+    Types,
+    create_statements,
+)
 
 if TYPE_CHECKING:
     from p2pchat.storage.database import Database
+
+
+COMMON_TYPES = {
+    NUMBER: "BIGINT",
+    BIGINT: "BIGINT",
+    SMALLINT: "SMALLINT",
+    NAME: "VARCHAR(190)",
+    TEXT: "TEXT",
+    LONG_TEXT: "TEXT",
+}
 
 
 class Conflict(Enum):
@@ -38,6 +59,7 @@ class Dialect(ABC):
         path: Its file; None if a server keeps it.
         errors: The exceptions of its driver.
         types: Its words for the types of schema.py.
+        table_names_query: The query for the names of all tables.
         begins_write, begins_read: The statement that begins a transaction; "" if any statement begins one.
         sorts_whole_tables: Whether it sorts a whole table to give the newest few rows.
         commits_tables: Whether making or changing a table commits at once, whatever becomes of the transaction.
@@ -49,7 +71,8 @@ class Dialect(ABC):
     where: str
     path: Path | None = None
     errors: tuple[type[BaseException], ...]
-    types: Types
+    types: Types = COMMON_TYPES
+    table_names_query: str
     begins_write = ""
     begins_read = ""
     sorts_whole_tables = False
@@ -101,9 +124,9 @@ class Dialect(ABC):
 
     # ---- tables
 
-    @abstractmethod
     def table_names(self, database: Database) -> set[str]:
         """Return the names of all tables."""
+        return {name for (name,) in database.all(self.table_names_query)}
 
     def make_tables(self, database: Database) -> None:
         """Make the tables that are missing."""
@@ -179,6 +202,6 @@ def placeholders(width: int, rows: int) -> str:
     return ", ".join([row] * rows)
 
 
-def flat(rows: Sequence[Sequence[object]]) -> list[object]:
+def flat(rows: Iterable[Iterable[object]]) -> list[object]:
     """Return the values of all rows in one list."""
     return [value for row in rows for value in row]

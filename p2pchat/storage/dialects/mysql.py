@@ -15,7 +15,7 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import Conflict
+from p2pchat.storage.dialects.dialect import COMMON_TYPES, Conflict
 from p2pchat.storage.dialects.server import (
     AWAY,
     BUSY,
@@ -32,15 +32,10 @@ from p2pchat.storage.dialects.server import (
 )
 from p2pchat.storage.dialects.url import DatabaseURL
 from p2pchat.storage.schema import (
-    BIGINT,
     BYTES,
     LONG_TEXT,
-    NAME,
     NEWEST_HEAD,
     NEWEST_HEAD_GROUPED,
-    NUMBER,
-    SMALLINT,
-    TEXT,
     THEN_ENTRIES,
     THEN_ENTRIES_STRAIGHT,
     Table,
@@ -60,15 +55,6 @@ select table_name from information_schema.tables where table_schema = database()
 TOO_LARGE = "{where} takes no message this large: raise max_allowed_packet of the server to 16 MiB"
 OTHERWISE = {NEWEST_HEAD: NEWEST_HEAD_GROUPED, THEN_ENTRIES: THEN_ENTRIES_STRAIGHT}
 SHOWN = ("version", "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_buffer_pool_size", "sync_binlog")
-TYPES = {
-    NUMBER: "BIGINT",
-    BIGINT: "BIGINT",
-    SMALLINT: "SMALLINT",
-    NAME: "VARCHAR(190)",
-    TEXT: "TEXT",
-    LONG_TEXT: "TEXT(16777215)",
-    BYTES: "VARBINARY({})",
-}
 # Options of a URL that are no text. Those that begin with ssl_ are for the TLS context.
 NUMBERS = ("port", "connect_timeout", "read_timeout", "write_timeout", "client_flag", "max_allowed_packet")
 FLAGS = ("compress", "local_infile", "use_unicode")
@@ -81,7 +67,8 @@ class MySQLDialect(ServerDialect):
 
     name = "MySQL"
     driver = "pymysql"
-    types = TYPES
+    types = COMMON_TYPES | {LONG_TEXT: "TEXT(16777215)", BYTES: "VARBINARY({})"}
+    table_names_query = TABLE_NAMES
     commits_tables = True
     sorts_whole_tables = True
     max_statement_bytes = STATEMENT_BYTES
@@ -206,13 +193,10 @@ class MySQLDialect(ServerDialect):
 
     # ---- tables and care
 
-    def table_names(self, database: Database) -> set[str]:
-        return {name for (name,) in database.all(TABLE_NAMES)}
-
     def create_statements(self, database: Database, table: Table) -> list[str]:
         collation = "utf8mb4_nopad_bin" if _is_mariadb(database.driver) else "utf8mb4_0900_bin"
         options = f" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={collation}"
-        return create_statements(table, TYPES, options, quote="`")
+        return create_statements(table, self.types, options, quote="`")
 
     def size_on_disk(self, database: Database) -> int:
         return int(database.value(SIZE))

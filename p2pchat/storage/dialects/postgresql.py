@@ -7,6 +7,7 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
+from p2pchat.storage.dialects.dialect import COMMON_TYPES
 from p2pchat.storage.dialects.server import (
     AWAY,
     BUSY,
@@ -20,7 +21,7 @@ from p2pchat.storage.dialects.server import (
     execute,
     value,
 )
-from p2pchat.storage.schema import BIGINT, BYTES, LONG_TEXT, NAME, NUMBER, SMALLINT, TEXT
+from p2pchat.storage.schema import BYTES
 
 LOCK = 0x70327063686174  # "p2pchat": advisory locks are numbers; the schema is the other half
 ALIVE = {  # a dead network is noticed within a minute and not after hours
@@ -35,15 +36,6 @@ TABLE_NAMES = "select tablename from pg_tables where schemaname = current_schema
 REFUSED = ("password authentication failed", "no password supplied", "role ", "pg_hba")
 _HOST = re.compile(r"(?P<name>[\w.-]*)(?::(?P<port>\d*))?")
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "server_encoding")
-TYPES = {
-    NUMBER: "BIGINT",
-    BIGINT: "BIGINT",
-    SMALLINT: "SMALLINT",
-    NAME: "VARCHAR(190)",
-    TEXT: "TEXT",
-    LONG_TEXT: "TEXT",
-    BYTES: "BYTEA",
-}
 
 
 class PostgreSQLDialect(ServerDialect):
@@ -51,7 +43,8 @@ class PostgreSQLDialect(ServerDialect):
 
     name = "PostgreSQL"
     driver = "psycopg"
-    types = TYPES
+    types = COMMON_TYPES | {BYTES: "BYTEA"}
+    table_names_query = TABLE_NAMES
     sentences = {
         "53100": FULL,
         "55P03": BUSY,
@@ -152,9 +145,6 @@ class PostgreSQLDialect(ServerDialect):
         return driver.cursor("rows")
 
     # ---- tables and care
-
-    def table_names(self, database: Database) -> set[str]:
-        return {name for (name,) in database.all(TABLE_NAMES)}
 
     def size_on_disk(self, database: Database) -> int:
         return int(database.value(SIZE))

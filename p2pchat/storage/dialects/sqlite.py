@@ -15,10 +15,10 @@ from pathlib import Path
 from p2pchat.errors import StorageError
 from p2pchat.storage import migrations
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import Dialect
+from p2pchat.storage.dialects.dialect import COMMON_TYPES, Dialect
 from p2pchat.storage.dialects.url import DatabaseURL
 from p2pchat.storage.errors import DAMAGED, explain_sqlite
-from p2pchat.storage.schema import BIGINT, BYTES, LONG_TEXT, NAME, NUMBER, SMALLINT, TEXT
+from p2pchat.storage.schema import BYTES, NUMBER
 from p2pchat.storage.verify import verify_logs, wrong_types
 
 PRAGMAS = {
@@ -31,22 +31,14 @@ PRAGMAS = {
 PAGES_COPIED = 2000  # at once: 8 MiB, some 20 ms
 SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size")
 TABLE_NAMES = "select name from sqlite_master where type = 'table' and name not like 'sqlite!_%' escape '!'"
-TYPES = {
-    NUMBER: "INTEGER",  # INTEGER PRIMARY KEY is SQLite's row id
-    BIGINT: "BIGINT",
-    SMALLINT: "SMALLINT",
-    NAME: "VARCHAR(190)",
-    TEXT: "TEXT",
-    LONG_TEXT: "TEXT",
-    BYTES: "BLOB",
-}
 
 
 class SQLiteDialect(Dialect):
     """A database in a file."""
 
     errors = (sqlite3.Error,)
-    types = TYPES
+    types = COMMON_TYPES | {NUMBER: "INTEGER", BYTES: "BLOB"}  # INTEGER PRIMARY KEY is the row id
+    table_names_query = TABLE_NAMES
     begins_write = "begin immediate"
     begins_read = "begin"
     path: Path
@@ -83,9 +75,6 @@ class SQLiteDialect(Dialect):
         return explain_sqlite(error, self.where)
 
     # ---- tables
-
-    def table_names(self, database: Database) -> set[str]:
-        return {name for (name,) in database.all(TABLE_NAMES)}
 
     def upgraded_copy(self, database: Database) -> Database | None:
         """A reader may not write: it reads a migrated copy, which lies where SQLite puts what does not fit in memory.
