@@ -33,7 +33,7 @@ async def search(channel: Channel, data: str, entries: int) -> None:
     async with TCPPeer(data=data, settings=Settings(start_timeout=0.0)) as peer:
         await peer.send_many("room", texts(entries))
     async with open_history(data) as history:
-        indexing = history._search_indexer
+        indexing = history._indexer
         assert indexing is not None
         begun = time.perf_counter()
         usable = await indexing.catch_up()
@@ -42,7 +42,7 @@ async def search(channel: Channel, data: str, entries: int) -> None:
         with_index = [await _took(history, asked) for asked in ASKED]
     (Path(data) / "search.db").unlink()
     async with open_history(data) as history:
-        history._search_indexer = None
+        history._indexer = None
         without = [await _took(history, asked) for asked in ASKED]
     channel.tell(indexed=indexed, found=[[took for took, _ in one] for one in (with_index, without)],
                  same=[ids for _, ids in with_index] == [ids for _, ids in without])  # fmt: skip

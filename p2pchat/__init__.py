@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from p2pchat.identity.profile import inspect_profile as inspect_profile
     from p2pchat.identity.profile import known_profiles as known_profiles
     from p2pchat.identity.profile import profile_directory as profile_directory
-    from p2pchat.lifecycle import Forgotten as Forgotten
+    from p2pchat.messaging.conversations import Conversation as Conversation
+    from p2pchat.messaging.conversations import Group as Group
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
     from p2pchat.messaging.events import Failed as Failed
@@ -53,11 +54,9 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Stopped as Stopped
     from p2pchat.messaging.events import Typing as Typing
     from p2pchat.messaging.events import Warned as Warned
-    from p2pchat.messaging.groups import Group as Group
     from p2pchat.messaging.groups import GroupChanged as GroupChanged
     from p2pchat.messaging.groups import Undelivered as Undelivered
     from p2pchat.messaging.hosted_user import HostedUser as HostedUser
-    from p2pchat.messaging.messages import Conversation as Conversation
     from p2pchat.messaging.messages import Deleted as Deleted
     from p2pchat.messaging.messages import Edited as Edited
     from p2pchat.messaging.messages import Message as Message
@@ -75,6 +74,7 @@ if TYPE_CHECKING:
     from p2pchat.offline import import_into as import_into
     from p2pchat.offline import open_alone as open_alone
     from p2pchat.offline import open_history as open_history
+    from p2pchat.peer import Forgotten as Forgotten
     from p2pchat.peer import TCPPeer as TCPPeer
     from p2pchat.reachability import Probed as Probed
     from p2pchat.reachability import probe as probe
@@ -90,7 +90,8 @@ _HOMES = {
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "transfer": ("Exported", "Imported"),
-    "messaging.messages": ("Conversation", "Message", "Sent", "Deleted", "Edited", "Reaction"),
+    "messaging.conversations": ("Conversation", "Group"),
+    "messaging.messages": ("Message", "Sent", "Deleted", "Edited", "Reaction"),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),
         *("NameTaken", "P2PChatError", "PeerClosed", "PortInUse", "StorageError", "TooLong", "UnknownName"),
@@ -99,14 +100,13 @@ _HOMES = {
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Presence", "Read"),
         *("Renamed", "Stopped", "Typing", "Warned"),
     ),
-    "lifecycle": ("Forgotten",),
-    "messaging.groups": ("Group", "GroupChanged", "Undelivered"),
+    "messaging.groups": ("GroupChanged", "Undelivered"),
     "identity.addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.network": ("Invite", "parse_invite"),
     "identity.names": ("validate_name",),
     "messaging.hosted_user": ("HostedUser",),
-    "peer": ("TCPPeer",),
+    "peer": ("Forgotten", "TCPPeer"),
     "messaging.users": ("User", "HostPeer", "Whois"),
     "reachability": ("Probed", "probe"),
     "messaging.subscription": ("Events",),

@@ -1,4 +1,4 @@
-"""TCPPeer: what a program holds in its hand.
+"""TCPPeer: a running peer, with one user of its own and as many more as it hosts.
 
     async with TCPPeer(8081, "localhost:8080", name="alice") as peer:
         await peer.broadcast("hello, mesh")
@@ -7,263 +7,73 @@
         async for event in peer.events():
             ...
 
-It is two things in one. As a peer it begins and ends (lifecycle.py), stands among others (lifecycle.py) and hosts users
-(hosting.py); as the peer's own user it is somebody (local_user.py), has conversations (places.py) and writes and reads
-there (local_user.py). It takes no signals, sets up no logging and keeps no global state: many live in one process and
-one loop.
+All that its own user does is in messaging/local_user.py: send, events, history, groups and more. Start and stop are in
+lifecycle.py, hosted users in messaging/hosted_user.py. A peer handles no signals, configures no logging and keeps no
+global state: many can run in one process and one event loop.
 """
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
+from p2pchat import __version__
 from p2pchat.config import Settings
-from p2pchat.core.context import HostedIdentity as CoreUser
-from p2pchat.core.inputs import UserHosted as HostingInput
-from p2pchat.core.inputs import UserUnhosted
-from p2pchat.core.records import META_ABOUT, META_IGNORED, META_NAME, Change, Stored, StoredUser, Token
-from p2pchat.errors import NameTaken, P2PChatError, PeerClosed
-from p2pchat.identity.keys import Identity
-from p2pchat.identity.names import skeleton, validate_name
-from p2pchat.identity.network import LOOPBACK, normal
-from p2pchat.lifecycle import Standing
-from p2pchat.messaging.access import AllUsersPolicy, audience_of
-from p2pchat.messaging.hosted_user import (
-    AllUsersStream,
-    AllUsersSubscription,
-    AllUsersViewer,
-    HostedUser,
-    consumer_of,
-    core_user,
-)
-from p2pchat.messaging.local_user import Messaging, To, run_to_completion
-from p2pchat.messaging.messages import Viewer
-from p2pchat.messaging.timestamps import now_micros
-from p2pchat.messaging.users import User, load_ignored
-from p2pchat.protocol import UserId
+from p2pchat.core.inputs import Connect, Forget, QuotaLifted
+from p2pchat.core.mesh.addressbook import join_endpoint
+from p2pchat.core.node import Node
+from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change
+from p2pchat.errors import InviteError, P2PChatError, StorageError, UnknownName
+from p2pchat.identity.addresses import own_endpoints
+from p2pchat.identity.names import base32
+from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, normal
+from p2pchat.lifecycle import PeerLifecycle
+from p2pchat.messaging.access import audience_of
+from p2pchat.messaging.events import Listening, now_micros
+from p2pchat.messaging.hosted_user import AllUsersStream, HostedUser
+from p2pchat.messaging.local_user import LocalUser, To
+from p2pchat.messaging.users import FULL_ID_CHARACTERS, User, UserDirectory, resolve_user
+from p2pchat.protocol import PeerId, UserId
 from p2pchat.resources import Options, PathLike
 from p2pchat.transfer import Exported, Imported, Place, read_file, write_file
 
-# ---- hosting
-#
-# The users a peer hosts beside its own: what makes it a gateway. TCPPeer has this part too.
-#
-# Each has a key, which is kept in the database, so that it is hosted again at every start: offline, until somebody says
-# otherwise. Names are told apart by how they look: one of a gateway's users is never taken for another.
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The result of TCPPeer.forget.
+
+    Attributes:
+        endpoints: The endpoints that are not dialled any more; () for a peer that always dialled here.
+        linked: A link to that peer is up; it stays until it ends.
+    """
+
+    endpoints: tuple[str, ...]
+    linked: bool
 
 
-class Hosting(Standing):
-    """The hosted users of TCPPeer."""
-
-    # ------------------------------------------------------------------ hosting
-
-    @property
-    def hosted(self) -> list[HostedUser]:
-        """The users hosted here beside the peer's own, those first who came first."""
-        return list(self._hosted.values())
-
-    async def host(
-        self, name: str, *, key: bytes | None = None, tokens: Mapping[bytes, str] | None = None
-    ) -> HostedUser:
-        """Speak for one more user, from now on and after every start; returns when that is on disk.
-
-        It is offline until it says otherwise (`set_presence`). Who is hosted under this name is returned, the same
-        object each time.
-
-        Args:
-            name: At most 32 characters; no other user of this peer may have one that looks like it.
-            key: The secret of a user who is hosted elsewhere too (HostedUser.secret): one person on two gateways.
-            tokens: As set_tokens; kept with a new user at once, so that nothing is half there after a crash.
-        Raises:
-            ValueError: That is no name, or no key. NameTaken: It is that of another user of this peer.
-            P2PChatError: There are too many users, or the one with this key has another name here.
-            StorageError: It could not be kept. PeerClosed: Not running.
-        """
-        return await run_to_completion(self._host_one(validate_name(name), key, tokens))
-
-    async def _host_one(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
-        async with self._hosting_lock:
-            driver, found = self._running, self._hosted_as(name)
-            if found is not None and (key is None or key == found.secret) and found.name.casefold() == name.casefold():
-                if tokens is not None:
-                    await self._set_tokens(found, tokens)
-                return found
-            self._check_free(name, "")
-            kept, stored = self._new_user(name, key), Stored()
-            if key is not None:
-                stored = await driver.disk.read(lambda: driver.disk.storage.load_users([kept.id]))
-            place = {consumer_of(kept.id, ""): self._feed.recent.newest}
-            await driver.disk.write(Change(hosted=[kept], consumers=place, tokens=_tokens_of(kept.id, tokens or {})))
-            self._feed.note(place)
-            self._had_guests = True
-            user = self._take_in(kept)
-            core = core_user(kept, self.people.abouts.get(kept.id, ""))
-            driver.put(HostingInput(core, tuple(stored.delivered), tuple(stored.reads)))
-            await driver.wait_handled()
-            if key is not None:
-                self._tracker.hosted(kept.id)
-            return user
-
-    async def unhost(self, user: HostedUser) -> None:
-        """Speak for a user no more, and forget its key; what it wrote stays. Nothing happens when it is not hosted.
-
-        Raises:
-            StorageError: It could not be taken from the disk: it is hosted again at the next start.
-        """
-        await run_to_completion(self._unhost_one(user))
-
-    async def _unhost_one(self, user: HostedUser) -> None:
-        async with self._hosting_lock:
-            if self._hosted.get(user.key) is not user:
-                return
-            driver = self._running
-            self._tracker.unhosted(user.key)
-            del self._hosted[user.key], self._hosted_names[skeleton(user.name)]
-            driver.put(UserUnhosted(user.key))
-            for reader in list(self._dispatcher.readers):
-                if reader.viewer is user:
-                    reader.end()
-            user._gone()
-            self._dispatcher.wake_waiters()
-            await driver.disk.write(Change(unhosted=[user.key]))
-
-    async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
-        """Keep what lets programs act for a hosted user, in place of what did before; returns when that is on disk.
-
-        Args:
-            tokens: Hashes of secrets (32 bytes each, never the secrets), each with a label of the program's own.
-        Raises:
-            ValueError: That is no hash. StorageError. PeerClosed: Not running, or the user is hosted no more.
-        """
-        async with self._hosting_lock:  # or of two at once each would let those of the other stand
-            await self._set_tokens(user, tokens)
-
-    async def _set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
-        disk = user._running.disk
-        former = await disk.read(lambda: disk.storage.tokens(user.key))
-        revoked = [token.hash for token in former if token.hash not in tokens]
-        await disk.write(Change(tokens=_tokens_of(user.key, tokens), revoked=revoked))
-
-    async def tokens(self) -> dict[UserId, dict[bytes, str]]:
-        """Return the hashes kept for hosted users, with their labels, by the ids (hex) of the users who have any."""
-        disk = self._running.disk
-        found: dict[UserId, dict[bytes, str]] = {}
-        for token in await disk.read(disk.storage.tokens):
-            if token.user in self._hosted:
-                found.setdefault(token.user, {})[token.hash] = token.label
-        return found
-
-    def acquainted(self, user: User) -> list[User]:
-        """Return those who have a direct conversation or a group with somebody, as far as this peer knows, in no order.
-
-        Among thousands it is they whom a user's presence concerns. Raises PeerClosed.
-        """
-        node, found = self._started_driver.node, set[UserId]()
-        for conversation in node.sync.conversations.of_user(user.key):
-            audience = audience_of(node, conversation) or ()
-            if user.key in audience:
-                found.update(audience)
-        return [self.people.user(key) for key in found - {user.key}]
-
-    def everybody(self, *types: type[Any]) -> AllUsersStream:
-        """Return an iterator over what concerns any hosted user: `(event, users)`, each event once for all of them.
-
-        Live only, from now on. `users` are the ids (hex) of the hosted users whom it concerns, None for all of them;
-        of presence and typing the one it is about may be among them. A message that a hosted user wrote is Sent, its
-        writer is among `users`; HostedUser.post returns it as one of them sees it. What concerns none of them, as what
-        the peer's own user writes to others, is not told. Of a message to the room Delivered and Read are told once:
-        when they are true of everybody.
-
-        Args:
-            types: Only these classes of events; none means all.
-        Raises PeerClosed.
-        """
-        if self._closed:
-            raise PeerClosed("the peer was closed")
-        access = AllUsersPolicy(lambda: self._core, self._hosted)
-        reader = AllUsersSubscription(self._feed, AllUsersViewer(self, access), types, access, lambda: self._core)
-        self._dispatcher.add_reader(reader)
-        if self._driver is not None:
-            self._feed.begin(reader)
-        return AllUsersStream(reader)
-
-    # ---- inside
-
-    def _new_user(self, name: str, key: bytes | None) -> StoredUser:
-        if key is not None and (not isinstance(key, bytes) or len(key) != 32):
-            raise ValueError("the key of a user is 32 bytes")
-        secret = secrets.token_bytes(32) if key is None else key
-        id, most = Identity.from_seed(secret).peer_id, self._options.settings.max_hosted_users
-        if id == self.people.me or id in self._hosted:
-            raise P2PChatError("the user with this key has another name here")
-        if len(self._hosted) + 2 > most:
-            raise P2PChatError(f"this peer hosts {most} users with its own, and no more (Settings.max_hosted_users)")
-        return StoredUser(id, secret, name, now_micros())
-
-    def _hosted_as(self, name: str) -> HostedUser | None:
-        return self._hosted_names.get(skeleton(name))
-
-    def _check_free(self, name: str, user: UserId) -> None:
-        """Raise NameTaken when another user of this peer than this one is called so, or nearly so."""
-        looks, me = skeleton(name), self.people.me
-        found = self._hosted_as(name)
-        other = found.name if found is not None and found.key != user else ""
-        if user != me and skeleton(self._name) == looks:
-            other = self._name
-        if other:
-            raise NameTaken(name, other)
-
-    def _renamed(self, user: HostedUser, former: str) -> None:
-        del self._hosted_names[skeleton(former)]
-        self._hosted_names[skeleton(user.name)] = user
-
-    def _take_in(self, kept: StoredUser) -> HostedUser:
-        user = HostedUser(self, kept)
-        self._hosted[kept.id] = self._hosted_names[skeleton(kept.name)] = user
-        self.people.learn([(kept.id, kept.name)])
-        return user
-
-    def _hosted_again(self, kept: list[StoredUser], stored: Stored) -> list[CoreUser]:
-        """Take in the users that storage keeps, and return them as the core speaks for them."""
-        for one in kept:
-            user = self._take_in(one)
-            load_ignored(user.people, stored.meta, user._ignored_in)
-        return [core_user(one, self.people.abouts.get(one.id, "")) for one in kept]
-
-
-def _tokens_of(user: UserId, tokens: Mapping[bytes, str]) -> list[Token]:
-    if any(not isinstance(hash, bytes) or len(hash) != 32 for hash in tokens):
-        raise ValueError("the hash of a token is 32 bytes")
-    now = now_micros()
-    return [Token(hash, user, now, label) for hash, label in tokens.items()]
-
-
-# ---- peer
-
-
-class TCPPeer(Hosting, Messaging):
+class TCPPeer(LocalUser):
     """A running peer, with one user of its own, and as many others as it hosts.
 
     Args:
-        port: Where to listen; 0 takes any free port, and a temporary profile unless `data` names one.
-        endpoints: "host:port" of peers to link with; one is enough to join a whole mesh. A bare port is this machine.
-        name: What the user is called; without it the name it had before, or the login's with the port.
-        host: The address to listen on; beyond loopback others can reach it.
-        data: The directory of identity and history; without it one for each port.
-        temporary: Identity and history go when the peer closes.
-        key: An identity kept elsewhere.
-        db: Another database, as URL; "memory://" keeps nothing.
+        port: The port to listen on; 0 for any free port, and a temporary profile unless `data` names one.
+        endpoints: "host:port" of peers to link with; one is enough to join a whole mesh. A bare port is on this
+            machine.
+        name: The name of the user; without it the name used before, or that of the login with the port.
+        host: The address to listen on; peers on other machines need one beyond loopback.
+        data: The directory of identity and history; without it there is one for each port.
+        temporary: Delete identity and history when the peer closes.
+        key: A file with an identity kept elsewhere.
+        db: The URL of another database; "memory://" stores nothing.
         invite: Join the network of this invite.
-        open: A network without a key: whoever can connect is a member.
-        advertise: The endpoint to tell others, when it is not the one listened on.
+        open: Use a network without a key: everyone who can connect is a member.
+        advertise: The endpoint to tell others, if it is not the one listened on.
         discover: Find members on the local network, and be found by them when listening beyond loopback (extra
             `discovery`). An invite is still needed to join.
         settings: Limits and times.
     Raises:
-        TypeError, ValueError: An argument that cannot be meant.
+        TypeError, ValueError: An argument is invalid.
     """
 
     def __init__(
@@ -284,80 +94,338 @@ class TCPPeer(Hosting, Messaging):
     ) -> None:
         limits = settings or Settings()
         options = Options(port, name, host, data, temporary, key, db, invite, open, advertise, discover, limits)
-        super().__init__(options, [normal(endpoint) for endpoint in endpoints])
-        self._conversations = {}
+        lifecycle = PeerLifecycle(options, [normal(endpoint) for endpoint in endpoints])
+        super().__init__(lifecycle, lifecycle.people, lifecycle.access)
 
-    # ------------------------------------------------------------------ carrying
+    # ---- start and stop
+
+    async def start(self) -> None:
+        """Listen, and link with the endpoints.
+
+        Returns when it listens, and each endpoint is linked and has told who is online, or has failed once; after 3 s
+        (Settings.start_timeout) at most. An endpoint that does not answer causes an event Link and is dialled again,
+        for ever.
+
+        Raises:
+            PortInUse, DataLocked, InviteError, StorageError, P2PChatError: It cannot run; the text says what to do.
+            PeerClosed: It was started or closed before.
+        """
+        await self._lifecycle.start()
+
+    async def aclose(self, reason: str = "closed") -> None:
+        """Leave in good order: messages written are stored, every peer gets a goodbye, nothing stays open.
+
+        A second call waits for the first. `reason` is that of the event Stopped. Iterators of events keep their
+        places: an event that was acknowledged by asking for the next one is not repeated at the next start. Other
+        tasks have 0.5 s to acknowledge the event they handle. The event that the caller itself handles is repeated,
+        unless `await events.ack()` was called before.
+        """
+        await self._lifecycle.aclose(reason)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # ---- addresses
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; before start() the one asked for."""
+        return self._lifecycle.port or self._lifecycle.options.port
+
+    @property
+    def address(self) -> str:
+        """The address it listens on."""
+        return self._lifecycle.host
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint "host:port" by which others on this machine or network reach it."""
+        told = self._lifecycle.told_endpoints
+        return told[0] if told else join_endpoint(LOOPBACK, self.port)
+
+    @property
+    def invite(self) -> str:
+        """One line that admits others to this network and says where this peer is. Its holders can invite, too.
+
+        A peer that listens on all addresses names every one by which this machine can be reached now.
+        """
+        lifecycle = self._lifecycle
+        resources = lifecycle.require_resources()
+        network = lifecycle.network or resources.network
+        if not network.id:
+            raise InviteError("this open network is known when the first peer has been met")
+        own = own_endpoints(lifecycle.host, lifecycle.port)[:MAX_ENDPOINTS]
+        return encode_invite(resources.identity.peer_id, network, lifecycle.told_endpoints or own or [self.endpoint])
+
+    @property
+    def data(self) -> Path | None:
+        """The data directory; None when everything is in memory."""
+        return self._lifecycle.require_resources().directory
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the network has no key."""
+        return self._lifecycle.require_resources().network.is_open
+
+    @property
+    def listening(self) -> Listening:
+        """The first event of this run."""
+        lifecycle = self._lifecycle
+        resources = lifecycle.require_resources()
+        return Listening(
+            at=lifecycle.listening_at,
+            version=__version__,
+            host=lifecycle.host,
+            port=lifecycle.port,
+            peer_id=base32(resources.identity.peer_id),
+            user=self.people.user(self.people.me),
+            data="" if resources.directory is None else str(resources.directory),
+            network="open" if resources.network.is_open else "keyed",
+        )
+
+    # ---- links
+
+    def links(self) -> list[str]:
+        """Return the ids (base32) of the peers that are linked now."""
+        return [] if self._is_closed else [base32(peer) for peer in self._driver.node.links.by_peer]
+
+    async def connect(self, endpoint: str | int, *, timeout: float | None = None) -> bool:
+        """Link with a peer, which is dialled until it answers. Returns whether the first attempt succeeded.
+
+        Args:
+            timeout: Seconds to wait for the first attempt; None for Settings.start_timeout.
+        Raises:
+            ValueError: The endpoint is invalid.
+        """
+        driver, there, dispatcher = self._require_running(), normal(endpoint), self._lifecycle.dispatcher
+        states = dispatcher.endpoints
+        states.pop(there, None)
+        driver.put(Connect(there))
+        try:
+            await dispatcher.wait_until(lambda: there in states, timeout or self._lifecycle.settings.start_timeout)
+        except TimeoutError:
+            return False
+        return states.get(there) == "up"
+
+    async def forget(self, who: User | str | int) -> Forgotten:
+        """Forget where a peer is. It is not dialled, now or after a restart, until it is named or reported again.
+
+        A link that is up stays until it ends, and other peers may still report the address.
+
+        Args:
+            who: A user, a name as typed (see find), a peer id (base32), or an endpoint, also one given to `connect`
+                that never answered.
+        Raises:
+            UnknownName, AmbiguousName: No user has this name, or several have; or the endpoint is not known.
+            ValueError: It is this peer itself, or no endpoint. StorageError: It could not be stored.
+        """
+        driver = self._require_running()
+        forgotten, inputs = _plan_forget(driver.node, self.people, who)
+        for input in inputs:
+            driver.put(input)
+        await driver.settle()
+        for endpoint in forgotten.endpoints:
+            self._lifecycle.dispatcher.endpoints.pop(endpoint, None)
+        return forgotten
+
+    async def allow(self, who: User | str) -> User:
+        """Store everything this user writes, without a limit, from now on; messages refused before arrive too.
+
+        The limit for other users is Settings.user_quota_bytes. An event Warned with code "quota" comes before it is
+        reached, one with code "full" when something was refused.
+
+        Args:
+            who: A user, a name as typed (see find), or the full id of any user.
+        Returns:
+            That user.
+        Raises:
+            UnknownName, AmbiguousName: No user has this name, or several have. StorageError: It could not be stored.
+        """
+        driver, user = self._require_running(), resolve_user(self.people, who)
+        driver.put(QuotaLifted(user.key))
+        await driver.settle()
+        return user
+
+    # ---- diagnostics
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """The counters of the core in this run, for tests and diagnostics."""
+        return dict(self._driver.counted)
+
+    async def round_trip(self) -> None:
+        """Pass once through the core and the disk; returns when both have answered.
+
+        Raises:
+            StorageError: Nothing could be accepted now; the text says why. PeerClosed: The peer is not running.
+            P2PChatError: The core has failed.
+        """
+        driver = self._require_running()
+        if driver.broken is not None:
+            raise P2PChatError("p2pchat has failed inside: restart it")
+        if not driver.node.accepts_writes:
+            raise StorageError("the disk is nearly full" if driver.node.storage_works else "storage does not work")
+        await driver.settle()
+        await driver.disk.write(Change(meta={META_TRIED: str(now_micros())}))
+
+    # ---- hosted users
+
+    @property
+    def hosted(self) -> list[HostedUser]:
+        """The users hosted beside the peer's own, in the order in which they were hosted."""
+        return list(self._lifecycle.hosted.by_id.values())
+
+    async def host(
+        self, name: str, *, key: bytes | None = None, tokens: Mapping[bytes, str] | None = None
+    ) -> HostedUser:
+        """Host one more user, now and after every start; returns when that is stored.
+
+        The user is offline until `HostedUser.set_presence` is called. A user already hosted under this name is
+        returned, as the same object each time.
+
+        Args:
+            name: At most 32 characters, unlike the names of all other users of this peer.
+            key: The secret of a user who is hosted elsewhere too (HostedUser.secret): one person on two gateways.
+            tokens: As set_tokens; stored together with a new user.
+        Raises:
+            ValueError: The name or key is invalid. NameTaken: Another user of this peer has the name.
+            P2PChatError: There are too many users, or the user with this key has another name here.
+            StorageError: It could not be stored. PeerClosed: The peer is not running.
+        """
+        return await self._lifecycle.hosted.host(name, key, tokens)
+
+    async def unhost(self, user: HostedUser) -> None:
+        """Stop hosting a user and delete its key. Its messages stay. Nothing happens if it is not hosted.
+
+        Raises:
+            StorageError: It could not be removed from the disk, and is hosted again at the next start.
+        """
+        await self._lifecycle.hosted.unhost(user)
+
+    async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
+        """Store the tokens by which programs may act for a hosted user, in place of the former ones.
+
+        Args:
+            tokens: Hashes of secrets (32 bytes each, never the secrets), each with a label of the program's choice.
+        Raises:
+            ValueError: A hash is invalid. StorageError. PeerClosed: The peer is not running, or the user not hosted.
+        """
+        await self._lifecycle.hosted.set_tokens(user, tokens)
+
+    async def tokens(self) -> dict[UserId, dict[bytes, str]]:
+        """Return the hashes of tokens with their labels, by the ids (hex) of the hosted users that have any."""
+        return await self._lifecycle.hosted.tokens()
+
+    def acquainted(self, user: User) -> list[User]:
+        """Return the users who share a direct conversation or a group with a user, as far as known here, in no order.
+
+        They are the ones to tell of that user's presence, among thousands. Raises PeerClosed.
+        """
+        node, found = self._driver.node, set[UserId]()
+        for conversation in node.sync.conversations.of_user(user.key):
+            audience = audience_of(node, conversation) or ()
+            if user.key in audience:
+                found.update(audience)
+        return [self.people.user(key) for key in found - {user.key}]
+
+    def everybody(self, *types: type[Any]) -> AllUsersStream:
+        """Return an iterator over the events of all hosted users: `(event, users)`, each event once for all of them.
+
+        It is live: it begins now. `users` are the ids (hex) of the hosted users concerned, None for all of them. Those
+        of presence and typing may include the user that the event is about. A message of a hosted user is Sent, and
+        its writer is among `users`; HostedUser.post returns it as one of them sees it. Events that concern no hosted
+        user are left out. Delivered and Read of a message to the room come once, when they are true of all members.
+
+        Args:
+            types: The classes of events to return; none for all.
+        Raises PeerClosed.
+        """
+        return self._lifecycle.hosted.stream(types)
+
+    # ---- files
 
     async def export(
         self, to: Place, conversation: To | None = None, *, progress: Callable[[int], None] | None = None
     ) -> Exported:
-        """Write what is stored here into a file that another peer of this network can import.
+        """Write what is stored into a file that another peer of this network can import.
 
-        It is readable text: whoever has the file can read it. Written aside and put there when whole, for its owner
-        only; it holds what is accepted when it is read, also of others and of direct conversations.
+        The file is readable text, for its owner only, and also contains direct conversations. It appears under its
+        name when it is complete.
 
         Args:
             to: A path, or a binary file to write to.
             conversation: A conversation, user or address; None for all.
-            progress: Told now and then how many entries are written.
+            progress: Called now and then with the number of entries written.
         Raises:
-            UnknownName, AmbiguousName: `conversation` is nobody, or several; or this open network is not known yet.
+            UnknownName, AmbiguousName: `conversation` names nobody, or several; or this open network is not known yet.
             P2PChatError: It cannot be written. StorageError, PeerClosed.
         """
-        driver, only = self._running, None if conversation is None else self.find(conversation).key
-        disk = driver.disk
+        disk, only = self._require_running().disk, None if conversation is None else self.find(conversation).key
         return await write_file(disk.storage, disk.read, to, room=self.room.key, only=only, progress=progress)
 
     async def import_from(self, source: Place, *, progress: Callable[[int], None] | None = None) -> Imported:
-        """Take in a file that `export` made, here or elsewhere: every entry is checked as if it came over a link.
+        """Import a file that `export` wrote. Every entry is checked as if it came over a link.
 
-        What is new is on disk when this returns, is told by events like every message, and is passed on to others.
-        What a damaged file holds besides is counted; it costs nothing else.
+        New entries are stored when this returns; they cause events like all messages and are passed on to other peers.
+        Damaged parts of the file are counted and skipped.
 
         Args:
             source: A path, or a binary file to read from.
-            progress: Told now and then how many entries are dealt with.
+            progress: Called now and then with the number of entries processed.
         Raises:
-            ImportRefused: It is no such file, or one of another network; nothing of it was taken.
+            ImportRefused: It is no export, or one of another network; nothing was imported.
             UnknownName: This open network is not known yet.
-            P2PChatError: It cannot be read. StorageError, PeerClosed: What was imported before that stays.
+            P2PChatError: It cannot be read. StorageError, PeerClosed: What was imported before stays.
         """
-        driver, settings = self._running, self._options.settings
+        driver, settings = self._require_running(), self._lifecycle.settings
         return await read_file(driver, source, room=self.room.key, settings=settings, progress=progress)
 
-    # ---- as the part of the user asks
+    # ---- inside
 
-    @property
-    def _viewer(self) -> Viewer:
-        return self
-
-    @property
-    def _names_lock(self) -> asyncio.Lock:
-        return self._hosting_lock
-
-    def _check_name(self, name: str) -> None:
-        self._check_free(name, self.people.me)
-
-    def _called(self, name: str, about: str | None) -> Change:
-        self._name = name
+    def _take_name(self, name: str, about: str | None) -> Change:
+        self._lifecycle.name = name
         return Change(meta={META_NAME: name, **({} if about is None else {META_ABOUT: about})})
 
-    @property
-    def _ignored_in(self) -> str:
-        return META_IGNORED
-
-    def _consumer(self, name: str) -> str:
-        return name
-
-    @property
-    def _first_place(self) -> int:
-        return self._feed.start
-
-    @property
-    def _came_at(self) -> int:
-        return 0
-
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "new" if self._driver is None else self.endpoint
-        return f"<TCPPeer {self._name!a} {state}>"
+        lifecycle = self._lifecycle
+        state = "closed" if lifecycle.closed else "new" if lifecycle.driver is None else self.endpoint
+        return f"<TCPPeer {lifecycle.name!a} {state}>"
+
+
+# ---- forget
+
+
+def _plan_forget(node: Node, people: UserDirectory, who: User | str | int) -> tuple[Forgotten, list[Forget]]:
+    """Return what will be forgotten, and the inputs that do it; raises as TCPPeer.forget."""
+    text = who if isinstance(who, str) else str(who)
+    if not isinstance(who, User) and (isinstance(who, int) or ":" in text or text.strip().isdecimal()):
+        return _forget_endpoint(node, normal(who))
+    peers = _peers_of(node, people, who)
+    endpoints = dict.fromkeys(endpoint for peer in peers for endpoint in node.links.endpoints(peer))
+    linked = any(peer in node.links.by_peer for peer in peers)
+    return Forgotten(tuple(endpoints), linked), [Forget(peer) for peer in peers]
+
+
+def _forget_endpoint(node: Node, endpoint: str) -> tuple[Forgotten, list[Forget]]:
+    if not node.links.is_dialled(endpoint):
+        raise UnknownName(endpoint, text=f"{endpoint} is not dialled, and no peer is known there")
+    linked = any(endpoint in node.links.endpoints(peer) for peer in node.links.by_peer)
+    return Forgotten((endpoint,), linked), [Forget(endpoint=endpoint)]
+
+
+def _peers_of(node: Node, people: UserDirectory, who: User | str) -> list[PeerId]:
+    """Return the peer with this id, or the user's own peer and those that host the user."""
+    known = {*node.links.book, *node.links.by_peer}
+    if isinstance(who, str) and len(who.strip()) == FULL_ID_CHARACTERS:
+        named = [peer for peer in known if base32(peer) == who.strip().upper()]
+        if named:
+            return named
+    user = who if isinstance(who, User) else people.find(who)
+    if user.key == node.peer:
+        raise ValueError("that is this peer itself: it does not dial itself")
+    hosting = {node.links.up[link].peer for link in node.presence.hosts(user.key) if link in node.links.up}
+    return sorted({user.key, *hosting})

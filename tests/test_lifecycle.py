@@ -155,7 +155,7 @@ async def test_a_defect_inside_keeps_no_peer_from_closing(home: Path) -> None:
     events = peer.events(Warned, Stopped)
     await peer.start()
     assert peer._driver is not None
-    while not peer._idle:
+    while not peer._lifecycle.idle:
         await asyncio.sleep(0)
     peer._driver.node.links = None  # type: ignore[assignment]  # whatever the core does with a link is a defect now
     reported: list[dict[str, object]] = []

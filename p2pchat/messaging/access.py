@@ -1,7 +1,8 @@
-"""Who of a peer's users sees what: conversations one belongs to, and of a group one left what was said before.
+"""Access of local users to conversations, entries and events.
 
-A peer that never hosted anybody else keeps only what its own user may see, so that everything is seen there. Where
-several users are hosted, or were, what is kept for one is not for the others, the peer's own user among them.
+A peer that never hosted another user stores only what its own user may see, so that everything is visible. Where
+several users are hosted, or were, each sees the conversations it belongs to, and of a group it has left, or was removed
+from, what was written by those who did not know that yet.
 """
 
 from __future__ import annotations
@@ -17,63 +18,66 @@ from p2pchat.protocol import ConversationId, Naming, UserId
 if TYPE_CHECKING:
     from p2pchat.core.node import Node
 
-Audience = Collection[UserId] | None  # whom something concerns; None: everybody
+Audience = Collection[UserId] | None  # the ids of the users concerned; None for everyone
 
 
 class AccessPolicy:
-    """What one user sees.
+    """What one user may see.
 
     Args:
-        node: Returns the core; None before it runs.
-        me: Returns the user: the peer's own is known when its key is read.
-        had_guests: Whether anybody else was ever hosted: what concerned them stays.
+        node: Returns the core; None before state is one.
+        me: Returns the id (hex) of the user; that of the peer's own user is known when its key was read.
+        hosted_others: Returns whether other users are hosted, or were: their entries stay in storage.
     """
 
-    __slots__ = ("_had_guests", "_me", "_node")
+    __slots__ = ("_hosted_others", "_me", "_node")
 
     def __init__(
-        self, node: Callable[[], Node | None], me: Callable[[], UserId], had_guests: Callable[[], bool] = lambda: True
+        self,
+        node: Callable[[], Node | None],
+        me: Callable[[], UserId],
+        hosted_others: Callable[[], bool] = lambda: True,
     ) -> None:
         self._node = node
         self._me = me
-        self._had_guests = had_guests
+        self._hosted_others = hosted_others
 
     @property
     def is_all(self) -> bool:
-        """Whether nobody else is hosted, nor was: then everything that is here is seen."""
-        return self._node() is None or not self._had_guests()
+        """Whether everything stored is visible, since no other user is hosted, or was."""
+        return self._node() is None or not self._hosted_others()
 
     @property
     def mine(self) -> Collection[UserId]:
-        """Whose messages are one's own."""
+        """The ids of the users whose messages are Sent rather than Message."""
         return (self._me(),)
 
     def knows(self, conversation: ConversationId) -> bool:
-        """Whether a conversation is one's own: also a group that one was removed from, or has left."""
+        """Return whether the user belongs to a conversation, or did: also a group it has left or was removed from."""
         node, me = self._node(), self._me()
-        there = None if node is None else node.sync.conversations.by_id.get(conversation)
-        if there is None:
+        state = None if node is None else node.sync.conversations.by_id.get(conversation)
+        if state is None:
             return self.is_all
-        if there.group is not None:
-            return self.is_all or me in there.group.named
-        return there.members is None or me in there.members
+        if state.group is not None:
+            return self.is_all or me in state.group.named
+        return state.members is None or me in state.members
 
     def sees(self, log: LogId, entry: Entry) -> bool:
-        """Whether an entry may be read."""
+        """Return whether the user may read an entry."""
         node, me = self._node(), self._me()
-        there = None if node is None else node.sync.conversations.by_id.get(log.conversation)
-        return self.is_all or (there is not None and may_read(there, me, entry))
+        state = None if node is None else node.sync.conversations.by_id.get(log.conversation)
+        return self.is_all or (state is not None and may_read(state, me, entry))
 
     def hears(self, audience: Audience) -> bool:
-        """Whether something that concerns these is for this user."""
+        """Return whether an event for these users is for this user."""
         return audience is None or self._me() in audience or self.is_all
 
 
 class AllUsersPolicy(AccessPolicy):
-    """What all hosted users see together: a gateway reads everything once, for all of them.
+    """What the hosted users see together; a gateway reads every event once for all of them.
 
     Attributes:
-        hosted: The users of this gateway, without the peer's own; a live view.
+        hosted: The ids of the hosted users, without the peer's own; a live view.
     """
 
     __slots__ = ("hosted",)
@@ -92,10 +96,10 @@ class AllUsersPolicy(AccessPolicy):
 
     def knows(self, conversation: ConversationId) -> bool:
         node = self._node()
-        there = None if node is None else node.sync.conversations.by_id.get(conversation)
-        if there is None:
+        state = None if node is None else node.sync.conversations.by_id.get(conversation)
+        if state is None:
             return False
-        belonging = there.members if there.group is None else there.group.named
+        belonging = state.members if state.group is None else state.group.named
         return self.users_of(belonging) != ()
 
     def sees(self, log: LogId, entry: Entry) -> bool:
@@ -105,19 +109,19 @@ class AllUsersPolicy(AccessPolicy):
         return self.users_of(audience) != ()
 
     def users_of(self, audience: Audience) -> tuple[UserId, ...] | None:
-        """Return the hosted users among these, sorted; None for everybody."""
+        """Return the hosted users among these, sorted; None for everyone."""
         if audience is None:
             return None
         return tuple(sorted({user for user in audience if user in self.hosted}))
 
 
 class OfflineAccessPolicy(AccessPolicy):
-    """What the own user sees of what a peer has stored, while the peer need not run.
+    """What the own user may see in the storage of a peer that need not run.
 
     Args:
         talks: What each conversation is.
-        groups: Everything known of groups, by id.
-        has_guests: Others are hosted there.
+        groups: The stored groups, by id.
+        hosts_others: Other users are hosted state.
     """
 
     __slots__ = ("_all", "_groups", "_talks")
@@ -127,12 +131,12 @@ class OfflineAccessPolicy(AccessPolicy):
         me: UserId,
         talks: Mapping[ConversationId, Naming],
         groups: Mapping[ConversationId, GroupReplica],
-        has_guests: bool,
+        hosts_others: bool,
     ) -> None:
         super().__init__(lambda: None, lambda: me)
         self._talks = talks
         self._groups = groups
-        self._all = not has_guests and not any(is_of_others(me, *self._find(key)) for key in talks)
+        self._all = not hosts_others and not any(is_of_others(me, *self._find(key)) for key in talks)
 
     @property
     def is_all(self) -> bool:
@@ -158,7 +162,7 @@ class OfflineAccessPolicy(AccessPolicy):
 
 
 def has_others(node: Node, me: UserId) -> bool:
-    """Whether a conversation that is stored is not this user's: others were hosted here once."""
+    """Return whether a conversation of another user is stored: others are hosted here, or were."""
     return any(is_of_others(me, one.naming, one.group) for one in node.sync.conversations.by_id.values())
 
 
@@ -169,23 +173,25 @@ def is_of_others(me: UserId, naming: Naming | None, group: GroupReplica | None) 
 
 
 def audience_of(node: Node | None, conversation: ConversationId) -> Audience:
-    """Return who belongs to a conversation now; None for the room, () for one that is not known."""
-    there = None if node is None else node.sync.conversations.by_id.get(conversation)
-    if there is None:
+    """Return the present members of a conversation; None for the room, () for one that is not known."""
+    state = None if node is None else node.sync.conversations.by_id.get(conversation)
+    if state is None:
         return ()
-    if there.group is not None:
-        return there.group.state.present if there.group.state is not None else ()
-    return there.members
+    if state.group is not None:
+        return state.group.state.present if state.group.state is not None else ()
+    return state.members
 
 
-def may_read(there: ConversationState, me: UserId, entry: Entry) -> bool:
-    """Say whether a user may read an entry of a conversation: of a group that it was removed from, or has left, what
-    was written by those who did not know of that."""
-    if there.group is None:
-        return there.members is None or me in there.members
-    if not there.is_talk:
-        return me in there.group.named
-    return there.group.is_present(me) or _was_there(there.group, me, entry)
+def may_read(state: ConversationState, me: UserId, entry: Entry) -> bool:
+    """Return whether a user may read an entry of a conversation.
+
+    A user who left a group, or was removed, may read what was written by those who did not know that yet.
+    """
+    if state.group is None:
+        return state.members is None or me in state.members
+    if not state.is_talk:
+        return me in state.group.named
+    return state.group.is_present(me) or _was_there(state.group, me, entry)
 
 
 def _was_there(group: GroupReplica, me: UserId, entry: Entry) -> bool:

@@ -1,7 +1,9 @@
-"""The herald: makes events of what the core tells, and gives them to whoever reads or waits.
+"""Dispatching of events: effects of the core become events for the programs that read or wait.
 
-It knows the open readers, the ledger of receipts, the names, and how each endpoint fared. It decides nothing: what
-is worth telling, the core has decided.
+What is worth an event is decided by the core. EventDispatcher gives live events to the open subscriptions and wakes
+calls that wait for users or links. Feed gives subscriptions the messages: from memory at the newest place, from storage
+behind it. It also keeps the place of every consumer, which is stored soon after it changes, at the latest when the peer
+closes in good order.
 """
 
 from __future__ import annotations
@@ -20,29 +22,29 @@ from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.identity.names import base32
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience
-from p2pchat.messaging.events import Read, ReceiptEvent
-from p2pchat.messaging.groups import Group, GroupDirectory, Undelivered, changed, expected_recipients
-from p2pchat.messaging.messages import NOT_SHOWN, Viewer, who_had
+from p2pchat.messaging.conversations import Group, Viewer
+from p2pchat.messaging.events import Read, ReceiptEvent, aware
+from p2pchat.messaging.groups import GroupDirectory, Undelivered, expected_recipients, group_changed
+from p2pchat.messaging.messages import NOT_SHOWN, users_with
 from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import Subscription
-from p2pchat.messaging.timestamps import aware
 from p2pchat.messaging.users import UserDirectory
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.recent import RecentEntries
 from p2pchat.storage.base import ReleasedEntry, Storage
 
-HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; else it comes again
+HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
+COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
 FOR_ALL_USERS = frozenset({"name", "storage_works", "disk_low", "disk_enough"})  # warnings that hosted users get too
-TOLD_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is not told
 
 
 class EventDispatcher:
-    """Tells programs what happened.
+    """Turns effects into events and gives them to subscriptions.
 
     Attributes:
-        readers: The open ones; a reader that nobody holds any more reads no more.
-        endpoints: How the newest attempt to link went, by endpoint: up, down, trying, refused.
+        readers: The open subscriptions; one that the program dropped disappears.
+        endpoints: The state of the newest attempt to link, by endpoint: up, down, trying, refused.
     """
 
     def __init__(
@@ -56,76 +58,80 @@ class EventDispatcher:
         self.audience_of = audience_of
         self.readers: WeakSet[Subscription] = WeakSet()
         self.endpoints: dict[str, str] = {}
-        self._addresses: dict[PeerId, str] = {}  # of the peers linked now; a user's own peer has the user's id
-        self._waiting: dict[asyncio.Future[None], None] = {}  # for a change among people or links, in order
+        self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
+        self._waiting: dict[asyncio.Future[None], None] = {}  # calls of wait_until, in order
         self._subjects = 0
         self._closed = False
-        self._tell: dict[type, Callable[[Any], None]] = {
-            fx.WriteAccepted: self._kept, fx.Released: self._released, fx.DeliveryReceipt: self._delivered,
-            fx.ReadReceipt: self._was_read,
-            fx.LinkChanged: self._link, fx.UserJoined: self._joined, fx.UserLeft: self._left,
-            fx.PresenceChanged: self._presence, fx.TypingChanged: self._typing, fx.UserNamed: self._named,
-            fx.GapShown: self._gap, fx.WarningIssued: self._warned, fx.WriteRefused: self._refused,
-            fx.GroupUpdate: self._group, fx.DeliveryRevoked: self._undelivered,
-        }  # fmt: skip
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            fx.WriteAccepted: self._on_accepted,
+            fx.Released: self._on_released,
+            fx.DeliveryReceipt: self._on_delivered,
+            fx.ReadReceipt: self._on_read,
+            fx.LinkChanged: self._on_link_changed,
+            fx.UserJoined: self._on_joined,
+            fx.UserLeft: self._on_left,
+            fx.PresenceChanged: self._on_presence,
+            fx.TypingChanged: self._on_typing,
+            fx.UserNamed: self._on_named,
+            fx.GapShown: self._on_gap,
+            fx.WarningIssued: self._on_warning,
+            fx.WriteRefused: self._on_refused,
+            fx.GroupUpdate: self._on_group,
+            fx.DeliveryRevoked: self._on_revoked,
+        }
 
-    # Readers
+    # ---- subscriptions
 
     def add_reader(self, reader: Subscription) -> None:
-        """Take a new reader; ConsumerBusy when another reads for the same consumer."""
+        """Add a subscription; ConsumerBusy if another one reads for the same consumer."""
         if reader.consumer is not None and reader.consumer in self.consumers():
             raise ConsumerBusy(reader.consumer)
         self.readers.add(reader)
 
     def consumers(self) -> set[str]:
-        """Return the consumers that have an open reader."""
+        """Return the consumers that have an open subscription."""
         return {reader.consumer for reader in self.readers if reader.consumer is not None and not reader.closed}
 
     def is_reading_messages(self) -> bool:
-        """Whether somebody reads messages now."""
+        """Return whether any subscription reads messages."""
         return any(reader.reads_messages for reader in self.readers)
 
     async def drain(self, closer: asyncio.Task[Any] | None) -> None:
-        """Have readers hand out no more messages; those being handled get a moment to be acknowledged.
+        """Return no more messages, and give programs a moment to acknowledge those they handle.
 
         Args:
             closer: The task that waits for the peer to close.
         """
         readers = list(self.readers)
         for reader in readers:
-            reader.drain()
+            reader.stop_messages()
         with suppress(TimeoutError):
             async with asyncio.timeout(HANDLED_WITHIN):
                 for reader in readers:
                     await reader.handled(closer)
 
     async def complete_receipts(self) -> None:
-        """Have readers find out what the receipts that wait there lack, TOLD_WITHIN at most: storage closes next."""
+        """Look up what waiting receipts lack, within COMPLETED_WITHIN, before storage is closed."""
         with suppress(TimeoutError, StorageError, PeerClosed):
-            async with asyncio.timeout(TOLD_WITHIN):
+            async with asyncio.timeout(COMPLETED_WITHIN):
                 for reader in list(self.readers):
                     await reader.complete_receipts()
 
     def close(self, last: ev.Event | None) -> None:
-        """Give everybody a last event, then an end; whoever waits for something gets PeerClosed."""
+        """End every subscription, after a last event if there is one; waiting calls raise PeerClosed."""
         self._end_waits()
         for reader in list(self.readers):
             if last is not None:
-                reader.tell("stopped", last)
+                reader.push("stopped", last)
             reader.end()
 
-    # Waiting
-
-    def _end_waits(self) -> None:
-        self._closed = True
-        self._tracker.close()
-        self._wake_all()
+    # ---- waiting calls
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float | None) -> None:
-        """Wait until a condition on people or links holds.
+        """Wait until a condition on users or links holds.
 
         Raises:
-            TimeoutError: Not within `timeout` seconds. PeerClosed: The peer was closed meanwhile.
+            TimeoutError: Not within `timeout` seconds. PeerClosed: The peer was closed.
         """
         async with asyncio.timeout(timeout):
             while not condition():
@@ -136,51 +142,55 @@ class EventDispatcher:
                 try:
                     await waiting
                 finally:
-                    self._waiting.pop(waiting, None)  # also when it is given up
+                    self._waiting.pop(waiting, None)  # also when the wait is cancelled
 
     def wake_waiters(self) -> None:
-        """What somebody waits for may hold now, or never will."""
-        self._wake_all()
-
-    def _wake_all(self) -> None:
+        """Have waiting calls check their conditions again."""
         waiting, self._waiting = self._waiting, {}
         for future in waiting:
             if not future.done():
                 future.set_result(None)
 
-    # What the core tells
+    def _end_waits(self) -> None:
+        self._closed = True
+        self._tracker.close()
+        self.wake_waiters()
+
+    # ---- effects
 
     def dispatch(self, effect: fx.Effect) -> None:
-        """Take an effect that is for programs; others are nothing here."""
-        tell = self._tell.get(type(effect))
-        if tell is not None:
-            tell(effect)
+        """Handle an effect; those that concern no program are ignored."""
+        handler = self._handlers.get(type(effect))
+        if handler is not None:
+            handler(effect)
 
-    def _kept(self, effect: fx.WriteAccepted) -> None:
-        is_message = effect.kind not in NOT_SHOWN  # receipts of edits and the like go to who asks for them
-        of, here = effect.members, effect.here
-        for rise in self._tracker.kept(effect.log, effect.first, effect.count, of, here, is_message=is_message):
-            self._push_receipts(rise)
+    def _on_accepted(self, effect: fx.WriteAccepted) -> None:
+        is_message = effect.kind not in NOT_SHOWN  # receipts of edits and the like cause no events
+        updates = self._tracker.add(
+            effect.log, effect.first, effect.count, effect.members, effect.here, is_message=is_message
+        )
+        self._push_receipts(updates)
 
-    def _released(self, effect: fx.Released) -> None:
+    def _on_released(self, effect: fx.Released) -> None:
         for reader in self.readers:
             reader.wake()
 
-    def _delivered(self, effect: fx.DeliveryReceipt) -> None:
-        for rise in self._tracker.delivered(effect.log, effect.first, effect.last, effect.member, effect.others):
-            self._push_receipts(rise)
+    def _on_delivered(self, effect: fx.DeliveryReceipt) -> None:
+        self._push_receipts(
+            self._tracker.delivered(effect.log, effect.first, effect.last, effect.member, effect.others)
+        )
 
-    def _was_read(self, effect: fx.ReadReceipt) -> None:
-        for rise in self._tracker.read(effect.log, effect.first, effect.last, effect.member):
-            self._push_receipts(rise)
+    def _on_read(self, effect: fx.ReadReceipt) -> None:
+        self._push_receipts(self._tracker.read(effect.log, effect.first, effect.last, effect.member))
 
-    def _push_receipts(self, rise: ReceiptUpdate) -> None:
-        writer = (rise.log.user,)
-        for reader in self.readers:
-            if reader.access.hears(writer):
-                reader.push_receipts(rise)
+    def _push_receipts(self, updates: list[ReceiptUpdate]) -> None:
+        for update in updates:
+            writer = (update.log.user,)
+            for reader in self.readers:
+                if reader.access.hears(writer):
+                    reader.push_receipts(update)
 
-    def _link(self, effect: fx.LinkChanged) -> None:
+    def _on_link_changed(self, effect: fx.LinkChanged) -> None:
         if effect.endpoint:
             self.endpoints[effect.endpoint] = effect.state
         if effect.host:
@@ -196,77 +206,77 @@ class EventDispatcher:
             code=effect.code,
             address=effect.host,
         )
-        self._event(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
-        self._wake_all()
+        self._emit(("link", effect.peer or effect.endpoint), lambda viewer: link, (self._people.me,))
+        self.wake_waiters()
 
-    def _joined(self, effect: fx.UserJoined) -> None:
+    def _on_joined(self, effect: fx.UserJoined) -> None:
         user, address = effect.user, self._addresses.get(effect.user, "")
         first = not self._people.name(user)
 
         def joined(viewer: Viewer) -> ev.Event:
-            seen = address if viewer.people is self._people else ""  # where others are is for who runs this peer
-            return ev.Joined(user=viewer.people.user(user), first=first, address=seen)
+            shown = address if viewer.people is self._people else ""  # addresses are for the operator of this peer
+            return ev.Joined(user=viewer.people.user(user), first=first, address=shown)
 
-        self._event(None, joined, but=user)
-        self._wake_all()
+        self._emit(None, joined, but=user)
+        self.wake_waiters()
 
-    def _left(self, effect: fx.UserLeft) -> None:
+    def _on_left(self, effect: fx.UserLeft) -> None:
         user, reason = effect.user, effect.reason
-        self._event(None, lambda viewer: ev.Left(user=viewer.people.user(user), reason=reason), but=user)
-        self._wake_all()
+        self._emit(None, lambda viewer: ev.Left(user=viewer.people.user(user), reason=reason), but=user)
+        self.wake_waiters()
 
-    def _presence(self, effect: fx.PresenceChanged) -> None:
+    def _on_presence(self, effect: fx.PresenceChanged) -> None:
         since = aware(effect.since) if effect.since else None
 
-        def make(viewer: Viewer) -> ev.Event:
+        def presence(viewer: Viewer) -> ev.Event:
             user = viewer.people.user(effect.user)
             return ev.Presence(user=user, status=effect.status, text=effect.text, since=since)
 
-        self._event(("presence", effect.user), make)
-        self._wake_all()
+        self._emit(("presence", effect.user), presence)
+        self.wake_waiters()
 
-    def _typing(self, effect: fx.TypingChanged) -> None:
+    def _on_typing(self, effect: fx.TypingChanged) -> None:
         key, user = effect.conversation, effect.user
 
-        def make(viewer: Viewer) -> ev.Event:
+        def typing(viewer: Viewer) -> ev.Event:
             return ev.Typing(user=viewer.people.user(user), conversation=viewer.conversation(key), typing=effect.on)
 
-        self._event(("typing", key, user), make, self.audience_of(key), but=user)
+        self._emit(("typing", key, user), typing, self.audience_of(key), but=user)
 
-    def _named(self, effect: fx.UserNamed) -> None:
+    def _on_named(self, effect: fx.UserNamed) -> None:
         id, name = effect.user, effect.name
         before = self._people.name(id)
         self._people.learn([(id, name)])
-        self._people.tell_about(id, effect.about)
+        self._people.set_about(id, effect.about)
         if before and before != name and not effect.old:
 
             def renamed(viewer: Viewer) -> ev.Event:
                 return ev.Renamed(user=viewer.people.user(id), name=name, before=before)
 
-            self._event(("renamed", id), renamed, but=id)
-        self._wake_all()
+            self._emit(("renamed", id), renamed, but=id)
+        self.wake_waiters()
 
-    def _gap(self, effect: fx.GapShown) -> None:
-        about = message_id(effect.log, effect.seq)
+    def _on_gap(self, effect: fx.GapShown) -> None:
+        log = effect.log
         refs = [_ref(text) for text in effect.missing]
-        missing = tuple(referred_id(effect.log.conversation, ref) for ref in refs)
+        missing = tuple(referred_id(log.conversation, ref) for ref in refs)
 
         def gap(viewer: Viewer) -> ev.Event:
-            seen = who_had(viewer.people, effect.log.user, refs, effect.last_seen_with)
-            return ev.Gap(about=about, missing=missing, last_seen_with=seen)
+            labels = users_with(viewer.people, log.user, refs, effect.last_seen_with)
+            return ev.Gap(about=message_id(log, effect.seq), missing=missing, last_seen_with=labels)
 
-        self._event(None, gap, self.audience_of(effect.log.conversation))
+        self._emit(None, gap, self.audience_of(log.conversation))
 
-    def _group(self, effect: fx.GroupUpdate) -> None:
+    def _on_group(self, effect: fx.GroupUpdate) -> None:
         former = self._groups.name(effect.talk)
         self._groups.learn(effect.talk, effect.name)
         if effect.change in ("removed", "left"):
-            self._tracker.gone(effect.talk, effect.target)
+            self._tracker.remove_member(effect.talk, effect.target)
         audience = (*effect.members, effect.by, effect.target)
-        self._event(None, lambda viewer: changed(viewer.people, viewer.conversation, effect, former), audience)
-        self._wake_all()
+        self._emit(None, lambda viewer: group_changed(viewer, effect, former), audience)
+        self.wake_waiters()
 
-    def _undelivered(self, effect: fx.DeliveryRevoked) -> None:
+    def _on_revoked(self, effect: fx.DeliveryRevoked) -> None:
         ids = tuple(message_id(effect.log, seq) for seq in range(effect.first, effect.last + 1))
 
         def undelivered(viewer: Viewer) -> ev.Event:
@@ -274,25 +284,27 @@ class EventDispatcher:
             assert isinstance(group, Group)
             return Undelivered(group=group, ids=ids)
 
-        self._event(None, undelivered, (effect.log.user,))
+        self._emit(None, undelivered, (effect.log.user,))
 
-    def _warned(self, effect: fx.WarningIssued) -> None:
-        whose = None if effect.code in FOR_ALL_USERS else (self._people.me,)
+    def _on_warning(self, effect: fx.WarningIssued) -> None:
+        audience = None if effect.code in FOR_ALL_USERS else (self._people.me,)
         warned = ev.Warned(code=effect.code, text=effect.text, about=base32(effect.about))
-        self._event(None, lambda viewer: warned, whose)
-        if effect.code == "internal":  # the core has failed: nothing that anybody waits for will come
+        self._emit(None, lambda viewer: warned, audience)
+        if effect.code == "internal":  # the core has failed: no call that waits would ever return
             self._end_waits()
 
-    def _refused(self, effect: fx.WriteRefused) -> None:
+    def _on_refused(self, effect: fx.WriteRefused) -> None:
         failed = ev.Failed(code=effect.code, text=effect.text)
-        self._event(None, lambda viewer: failed, (self._people.me,))
+        self._emit(None, lambda viewer: failed, (self._people.me,))
 
-    def _event(
+    def _emit(
         self, subject: object, make: Callable[[Viewer], ev.Event], audience: Audience = None, *, but: UserId = ""
     ) -> None:
-        """Give a live event to everybody who reads and whom it concerns; without a subject it replaces nothing.
+        """Give a live event to the subscriptions of the users it concerns. It is made once for each user.
 
-        It is made once for each of the peer's users who read. `but`: this one knows already.
+        Args:
+            subject: The event replaces an unread one of the same subject; None replaces nothing.
+            but: This user is not told.
         """
         if subject is None:
             self._subjects += 1
@@ -303,7 +315,7 @@ class EventDispatcher:
             if reader.access.hears(audience) and not (me == but and me in reader.access.mine):
                 if me not in made:
                     made[me] = make(reader.viewer)
-                reader.tell(subject, made[me], audience)
+                reader.push(subject, made[me], audience)
 
 
 def _ref(text: str) -> Ref:
@@ -311,99 +323,100 @@ def _ref(text: str) -> Ref:
     return Ref(log, int(seq))
 
 
-# ---- feed
-#
-# The feed: what the readers of a peer are given, and where each named one stands.
-#
-# Messages come from memory at the tip and from storage behind it; receipts of earlier runs are completed from storage.
-# The place of a consumer is known here from when it was first asked for, and on disk soon after, at the latest when the
-# peer closes in good order.
-
-
-Marks = list[tuple[UserId, int]]  # who has, or has read, how much of one log
+Positions = list[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
 
 
 class Feed:
-    """Source of all readers of one peer.
+    """The source of all subscriptions of one peer.
 
     Attributes:
         recent: The newest messages, in memory.
+        start: The newest place when the peer started.
     """
 
     def __init__(self, tracker: ReceiptTracker) -> None:
         self.recent = RecentEntries(0)
+        self.start = 0
         self._tracker = tracker
         self._driver: Driver | None = None
-        self._places: dict[str, int] = {}  # the last place each consumer has taken
-        self._start = 0  # the newest place when the peer started
+        self._offsets: dict[str, int] = {}  # the last place that each consumer acknowledged
 
-    def load(self, stored: Stored, wanted: Callable[[], bool]) -> None:
-        """Take over what is stored; `wanted` says whether anybody reads messages now."""
-        self._start = stored.next_place - 1
-        self.recent = RecentEntries(self._start, wanted)
-        self._places = dict(stored.consumers)
+    def load(self, stored: Stored, is_reading: Callable[[], bool]) -> None:
+        """Load the places of consumers; `is_reading` returns whether messages need to be kept in memory."""
+        self.start = stored.next_place - 1
+        self.recent = RecentEntries(self.start, is_reading)
+        self._offsets = dict(stored.consumers)
 
     def open(self, driver: Driver, readers: Iterable[Subscription]) -> None:
-        """The peer runs; these were opened before, and where they begin is saved soon as well."""
+        """Begin the subscriptions opened before the peer ran."""
         self._driver = driver
         for reader in readers:
             self.begin(reader)
 
     def begin(self, reader: Subscription, first: int | None = None) -> None:
-        """Tell a reader where it begins: behind what counts as read for its consumer.
+        """Set the place where a subscription begins: behind the last one that its consumer acknowledged.
 
-        `first`: for one never asked for, where this user began; None: where this peer did.
+        Args:
+            first: The place of a new consumer of this user; None for the place where the peer started.
         """
         consumer = reader.consumer
-        place = None if consumer is None else self._places.get(consumer)
+        place = None if consumer is None else self._offsets.get(consumer)
         if place is None:
-            newest = self.recent.newest if consumer is None else self._start if first is None else first
+            newest = self.recent.newest if consumer is None else self.start if first is None else first
             place = 0 if reader.start == "beginning" else newest
             if consumer is not None:
                 self.commit_offset(consumer, place)
         reader.begin(place)
 
-    def place_of(self, consumer: str, first: int | None = None) -> int:
-        """Return the last place a consumer has taken; for one never asked for `first`, or (None) the newest when the
-        peer started."""
-        return self._places.get(consumer, self._start if first is None else first)
+    # ---- places of consumers
 
-    def note(self, places: Mapping[str, int]) -> None:
-        """These are kept already."""
-        self._places.update(places)
+    def place_of(self, consumer: str, first: int | None = None) -> int:
+        """Return the last place that a consumer acknowledged; for a new one `first`, or the newest at the start."""
+        return self._offsets.get(consumer, self.start if first is None else first)
+
+    def load_offsets(self, places: Mapping[str, int]) -> None:
+        """Take places that are already stored."""
+        self._offsets.update(places)
+
+    def commit_offset(self, consumer: str, place: int) -> None:
+        """Set the place of a consumer; stored soon."""
+        self._offsets[consumer] = place
+        if self._driver is not None:
+            self._driver.ack(consumer, place)
+
+    async def commit_offset_now(self, consumer: str, place: int) -> None:
+        """Set the place of a consumer; returns when it is on disk."""
+        self._offsets[consumer] = place
+        if self._driver is not None:
+            await self._driver.ack_durably(consumer, place)
 
     def recommit_offsets(self, consumers: set[str]) -> None:
-        """Have the places of these saved, whatever became of them before: storage may have failed meanwhile."""
-        for consumer in consumers & self._places.keys():
-            self.commit_offset(consumer, self._places[consumer])
+        """Store the places of these consumers once more, since storage may have failed meanwhile."""
+        for consumer in consumers & self._offsets.keys():
+            self.commit_offset(consumer, self._offsets[consumer])
 
-    # What readers ask
+    # ---- reading storage; PeerClosed before the peer runs, and when its storage is closed
+
+    def _running(self) -> Driver:
+        if self._driver is None:
+            raise PeerClosed("the peer has not been started")
+        return self._driver
 
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
-        """Read stored entries in the order they were released; PeerClosed when that is over."""
-        if self._driver is None:
-            raise PeerClosed("the peer has not been started")
-        return await self._driver.places(after, limit)
-
-    @property
-    def start(self) -> int:
-        """The newest place of earlier runs."""
-        return self._start
+        """Return stored entries in the order in which they were released."""
+        return await self._running().places(after, limit)
 
     async def written(self, group: ConversationId) -> list[ReleasedEntry]:
-        """Read everything released of one conversation; PeerClosed when that is over."""
-        if self._driver is None:
-            raise PeerClosed("the peer has not been started")
-        storage = self._driver.disk.storage
-        return await self._driver.disk.read(lambda: storage.history(group, limit=0))
+        """Return every released entry of one conversation."""
+        disk = self._running().disk
+        return await disk.read(lambda: disk.storage.history(group, limit=0))
 
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
-        """Return these released entries with what became of them; PeerClosed when that is over."""
-        if self._driver is None:
-            raise PeerClosed("the peer has not been started")
-        storage = self._driver.disk.storage
+        """Return these entries with their edits; None for one that is not released here."""
+        disk = self._running().disk
+        storage = disk.storage
 
-        def look() -> list[ReleasedEntry | None]:
+        def look_up() -> list[ReleasedEntry | None]:
             keys = [LogKey(conversation, ref.log) for conversation, ref in named]
             held = storage.lookup(list(dict.fromkeys(keys)), [])[0]
             return [
@@ -411,29 +424,30 @@ class Feed:
                 for key, (_, ref) in zip(keys, named, strict=True)
             ]
 
-        return await self._driver.disk.read(look)
+        return await disk.read(look_up)
+
+    # ---- receipts of earlier runs
 
     async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
-        """Return what to tell of own entries; None for what is no message, or when nobody can say whether it is.
+        """Return receipts with their counts; None for one that belongs to no message, or cannot be looked up.
 
-        Of messages of this run all is known. Of earlier ones storage knows which are messages and who has them; for
-        whom a room message waited then is forgotten. Storage that is closed cannot say: so who has receipts to tell
-        asks before (Reader.look_up).
+        Messages of this run are known. For earlier ones storage knows which entries are messages and who has them;
+        whom a message to the room waited for is not known any more.
         """
-        driver, wrote = self._driver, self._tracker.wrote
-        former = [event for event in events if not wrote(event.log)]
+        driver, is_known = self._driver, self._tracker.wrote
+        former = [event for event in events if not is_known(event.log)]
         if driver is None or not former:
             return list(events)
         storage = driver.disk.storage
         try:
-            found = await driver.disk.read(lambda: [_looked_up(storage, one) for one in former])
+            found = await driver.disk.read(lambda: [_look_up(storage, event) for event in former])
         except PeerClosed:
             found = [(None, [], [])] * len(former)
-        known = iter(found)
-        return [event if wrote(event.log) else self._completed(event, *next(known)) for event in events]
+        looked_up = iter(found)
+        return [event if is_known(event.log) else self._completed(event, *next(looked_up)) for event in events]
 
     def _completed(
-        self, event: ReceiptEvent, shown: ReleasedEntry | None, marks: Marks, read: Marks
+        self, event: ReceiptEvent, shown: ReleasedEntry | None, marks: Positions, read: Positions
     ) -> ReceiptEvent | None:
         log, seq = event.log, event.seq
         if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
@@ -441,23 +455,11 @@ class Feed:
         holders = {member for member, mark in marks if mark >= seq} | set(self._tracker.holders(log, seq))
         readers = {member for member, mark in read if mark >= seq} | set(self._tracker.holders(log, seq, "read"))
         counted = readers if isinstance(event, Read) else holders
-        assert self._driver is not None
-        of = set(expected_recipients(self._driver.node, log, decode_entry(shown.raw), holders)) or holders | readers
+        entry, node = decode_entry(shown.raw), self._running().node
+        of = set(expected_recipients(node, log, entry, holders)) or holders | readers
         return replace(event, count=len(counted & of), of=len(of))
 
-    def commit_offset(self, consumer: str, place: int) -> None:
-        """A consumer has taken everything up to there; saved soon."""
-        self._places[consumer] = place
-        if self._driver is not None:
-            self._driver.ack(consumer, place)
 
-    async def commit_offset_now(self, consumer: str, place: int) -> None:
-        """The same; returns when it is on disk."""
-        self._places[consumer] = place
-        if self._driver is not None:
-            await self._driver.ack_durably(consumer, place)
-
-
-def _looked_up(storage: Storage, event: ReceiptEvent) -> tuple[ReleasedEntry | None, Marks, Marks]:
+def _look_up(storage: Storage, event: ReceiptEvent) -> tuple[ReleasedEntry | None, Positions, Positions]:
     log, seq = event.log, event.seq
     return storage.entry(log, seq), storage.delivered_to(log, seq), storage.readers(log, seq)

@@ -1,34 +1,67 @@
-"""What a program is told beside messages: one class an event, read-only, each with `to_json()`, the event line of
-docs/cli.md.
+"""Live events and their times: one read-only class for each event, with `to_json()` for its event line (docs/cli.md).
 
-All of these are live: they go to the readers that are open when they happen. What somebody wrote is in messages.py.
-Times are aware datetimes in UTC; ids are base32.
+Live events go to the iterators that are open when they happen. Messages and what happens to them are in messages.py,
+changes of groups in groups.py. Times are aware datetimes in UTC; ids are base32.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.core.log import LogId, message_id
 from p2pchat.identity.names import base32
-from p2pchat.messaging.timestamps import aware, iso, micros_of, now_micros
-from p2pchat.protocol import PeerId
+from p2pchat.protocol import MAX_INT, PeerId
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.messages import Conversation
+    from p2pchat.messaging.conversations import Conversation
     from p2pchat.messaging.users import User
 
 SCHEMA = 1  # of event lines: within it fields and events are only ever added
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-# ---- the base
+# ---- times
+
+
+def now_micros() -> int:
+    """Return the present time in UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+def aware(micros: int) -> datetime:
+    """Return UTC microseconds as an aware datetime. The wire allows none beyond 2^53, in the year 2255."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+def micros_of(moment: datetime) -> int:
+    """Return an aware datetime as UTC microseconds; ValueError if it has no time zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a time needs a zone: use datetime.now(UTC) or .replace(tzinfo=...)")
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def claim_of(moment: datetime) -> int:
+    """Return the time claimed for a message as UTC microseconds; ValueError if the wire does not allow it."""
+    micros = micros_of(moment)
+    if not 0 <= micros <= MAX_INT:
+        raise ValueError("a message can be claimed to be from 1970 to 2255")
+    return micros
+
+
+def iso(micros: int) -> str:
+    """Return UTC microseconds in ISO 8601 with microseconds and Z, as in every event line."""
+    return aware(micros).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+# ---- events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Base of all live events. `at`: when this peer saw it."""
+    """Base of all live events; `at` is when this peer noticed it."""
 
     event: ClassVar[str] = ""
     at: datetime = field(default_factory=lambda: aware(now_micros()))
@@ -41,12 +74,9 @@ class Event:
         return {}
 
 
-# ---- live events
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening(Event):
-    """The peer takes connections: the first line of every run."""
+    """The peer accepts connections: the first event of every run."""
 
     event: ClassVar[str] = "listening"
     version: str
@@ -66,7 +96,7 @@ class Listening(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped(Event):
-    """The peer has left in good order: the last line of a run."""
+    """The peer was closed in good order: the last event of a run."""
 
     event: ClassVar[str] = "stopped"
     reason: str
@@ -77,14 +107,16 @@ class Stopped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link(Event):
-    """A connection to a peer: up, down, trying, refused. What is unknown is "".
+    """The state of a link to a peer changed. Fields that are unknown are "".
 
     Attributes:
-        endpoint: What was dialled; "" when the peer called us.
-        reason: Why not, for people; `code` a stable word for it: nobody (listens there), no_answer, no_name, no_way,
-            no_peer (something else does), network, identity, version, busy, self, endpoint, full, failed; "" for a
-            link that is up or down.
-        address: Where the other end of a link that came up is, without its port.
+        endpoint: The endpoint dialled; "" if the peer dialled.
+        state: up, down, trying, refused.
+        reason: Why there is no link, for people.
+        code: A stable word for the reason: nobody (listens there), no_answer, no_name, no_way, no_peer (another
+            program listens there), network, identity, version, busy, self, endpoint, full, failed; "" for a link that
+            is up or down.
+        address: The address of the other end of a link that came up, without its port.
     """
 
     event: ClassVar[str] = "link"
@@ -104,11 +136,11 @@ class Link(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined(Event):
-    """A user can be reached who could not be before.
+    """A user came online.
 
     Attributes:
-        first: This peer has never met this user, nor read anything of theirs.
-        address: From where their own peer is linked, without its port; "" for who is hosted by another's.
+        first: This peer has never met the user, nor received anything they wrote.
+        address: The address from which the user's own peer is linked, without its port; "" for a hosted user.
     """
 
     event: ClassVar[str] = "joined"
@@ -122,7 +154,7 @@ class Joined(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left(Event):
-    """The last link to a user is gone: `left` said goodbye, `lost` broke, `timeout` was silent too long."""
+    """The last link to a user is gone; `reason` is left (with a goodbye), lost (it broke) or timeout (long silence)."""
 
     event: ClassVar[str] = "left"
     user: User
@@ -134,7 +166,7 @@ class Left(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renamed(Event):
-    """Somebody is called otherwise now: `name` instead of `before`. `user.label` is how to tell them from others."""
+    """A user took another `name`; `before` is the former one. `user.label` tells users with the same name apart."""
 
     event: ClassVar[str] = "renamed"
     user: User
@@ -147,7 +179,7 @@ class Renamed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence(Event):
-    """What a user tells of itself: online, idle, offline or unknown, a text, and since when (None: not told)."""
+    """The presence of a user changed: online, idle, offline or unknown, with a text; `since` is None if unknown."""
 
     event: ClassVar[str] = "presence"
     user: User
@@ -164,7 +196,7 @@ class Presence(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typing(Event):
-    """A user writes in a conversation just now (`typing`), or does not any more: sent it, stopped, or fell silent."""
+    """A user is typing in a conversation, or (`typing` False) sent the message, stopped, or was silent for 6 s."""
 
     event: ClassVar[str] = "typing"
     user: User
@@ -180,7 +212,7 @@ class Typing(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptEvent(Event):
-    """Base of Delivered and Read: what became of a message of ours for `user` makes `count` of `of` members."""
+    """Base of Delivered and Read: a receipt of `user` for one's own message; `count` of `of` members have sent one."""
 
     log: LogId
     seq: int
@@ -202,23 +234,26 @@ class ReceiptEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(ReceiptEvent):
-    """A message of ours is safe on the disk of a peer of `user`: `count` of `of` members have it."""
+    """One's own message is on the disk of a peer of `user`; `count` of `of` members have it."""
 
     event: ClassVar[str] = "delivered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read(ReceiptEvent):
-    """The application of `user` said that a message of ours is read: by `count` of `of` members."""
+    """One's own message was marked as read by `user`; `count` of `of` members have read it."""
 
     event: ClassVar[str] = "read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap(Event):
-    """Message `about` is shown although something it follows is missing; `missing` are ids.
+    """A message was shown although entries it follows are missing.
 
-    `last_seen_with`: the labels of users who may have it, () when nobody knows.
+    Attributes:
+        about: The id of the message.
+        missing: The ids of the missing entries.
+        last_seen_with: The labels of users who may have them; () if unknown.
     """
 
     event: ClassVar[str] = "gap"
@@ -228,7 +263,7 @@ class Gap(Event):
 
     @property
     def text(self) -> str:
-        """The gap in a sentence, without who may have what is missing."""
+        """The gap as a sentence, without `last_seen_with`."""
         one = len(self.missing) == 1
         return f"{len(self.missing)} earlier {'message is' if one else 'messages are'} missing here"
 
@@ -241,7 +276,7 @@ class Gap(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned(Event):
-    """Something a person should know. `code` is a stable word, `text` for people, `about` an id or ""."""
+    """A warning: `code` is a stable word, `text` a sentence for people, `about` an id or ""."""
 
     event: ClassVar[str] = "warning"
     code: str
@@ -254,7 +289,7 @@ class Warned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
-    """Something asked for was not done. `ref` is the asker's own word for it, None when none was given."""
+    """A request failed. `ref` is the word that the request gave, None without one."""
 
     event: ClassVar[str] = "error"
     code: str

@@ -1,6 +1,7 @@
-"""Messages read back from storage, in the one order that is the same on every peer: (clock, user, run, seq).
+"""Stored messages, read page by page.
 
-By when they were written, or one by its id; by the words in them: search.py.
+Histories have one order, the same on every peer: (clock, user, run, seq). Search is in search.py; messages as they are
+shown, with a durable cursor, are in subscription.py.
 """
 
 from __future__ import annotations
@@ -8,194 +9,189 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any, NamedTuple
 
-from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.log import LogId, Ref, decode_entry, referred_id
 from p2pchat.core.records import LogKey
 from p2pchat.errors import UnknownName
 from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.messages import NOT_SHOWN, Message, Post, Sent, Viewer, parse_message_id
-from p2pchat.messaging.timestamps import micros_of
+from p2pchat.messaging.conversations import Viewer
+from p2pchat.messaging.events import Gap, micros_of
+from p2pchat.messaging.messages import NOT_SHOWN, Message, Post, Sent, parse_message_id, post_of, users_with
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
 
-Read = Callable[[Callable[[], list[ReleasedEntry]]], Awaitable[list[ReleasedEntry]]]
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
 
 
 def sort_key(where: Post | datetime) -> SortKey:
-    """Return the place in history of a message, or of a moment."""
+    """Return the position in history of a message, or of a moment."""
     return where.sort_key if isinstance(where, Post) else (micros_of(where), "", "", 0)
 
 
-async def read_posts(
-    viewer: Viewer,
-    storage: Storage,
-    read: Read,
-    conversation: ConversationId | Sequence[ConversationId] | None,
-    *,
-    before: Post | datetime | None,
-    after: Post | datetime | None,
-    since: datetime | None,
-    limit: int,
-    access: AccessPolicy | None = None,
-) -> list[Message | Sent]:
-    """Return messages, oldest first; entries that are none do not count.
-
-    Args:
-        conversation: One or several; None for all. Several are read in one order.
-        before, after: The newest ones before (nothing: before the end), or the oldest ones after; both: between.
-        since: Nothing written before this moment.
-        limit: Most messages; 0 for all.
-        sight: What of them may be read; None: everything.
-    """
-    if limit < 0:
-        raise ValueError("a limit is 0 (none) or more")
-    low, high = (None if where is None else sort_key(where) for where in (after, before))
-    since_c = None if since is None else micros_of(since)
-    found: list[ReleasedEntry] = []
-    while True:
-        asked = min(limit - len(found), ALL_AT_ONCE) if limit else ALL_AT_ONCE
-        here = (low, None) if after is not None else (None, high)
-        page = await read(_page(storage, conversation, here, since_c, asked))
-        if high is not None:
-            page_below = [shown for shown in page if _key(shown) < high]
-        else:
-            page_below = page
-        shown = [one for one in page_below if _is_shown(one, access)]
-        found = [*found, *shown] if after is not None else [*shown, *found]
-        if len(page) < asked or len(page_below) < len(page) or (limit and len(found) >= limit):
-            break
-        if after is not None:
-            low = _key(page[-1])
-        else:
-            high = _key(page[0])
-    return [post_of(viewer, one) for one in found]
-
-
-def _is_shown(shown: ReleasedEntry, access: AccessPolicy | None) -> bool:
-    entry = decode_entry(shown.raw)
-    return entry.k not in NOT_SHOWN and (access is None or access.is_all or access.sees(shown.log, entry))
-
-
-def _page(
-    storage: Storage,
-    conversation: ConversationId | Sequence[ConversationId] | None,
-    here: tuple[SortKey | None, SortKey | None],
-    since: int | None,
-    limit: int,
-) -> Callable[[], list[ReleasedEntry]]:
-    after, before = here
-    if conversation is None or isinstance(conversation, str):
-        return lambda: storage.history(conversation, after=after, before=before, since=since, limit=limit)
-
-    def merged() -> list[ReleasedEntry]:
-        """The page of each of them has all that the page of all may have."""
-        pages = [storage.history(key, after=after, before=before, since=since, limit=limit) for key in conversation]
-        found = sorted((one for page in pages for one in page), key=_key)
-        return found[:limit] if after is not None else found[-limit:]
-
-    return merged
-
-
-def _key(shown: ReleasedEntry) -> SortKey:
+def key_of(shown: ReleasedEntry) -> SortKey:
+    """Return the position in history of a stored entry."""
     return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
 
 
-def post_of(viewer: Viewer, shown: ReleasedEntry) -> Message | Sent:
-    """Return a stored entry as programs see it."""
-    kind = Sent if shown.log.user == viewer.people.me else Message
-    entry = decode_entry(shown.raw)
-    return kind(viewer, shown.log, shown.seq, entry, shown.place, shown.received_at, shown.old, shown.gap, shown.edits)
+class StoredMessages(NamedTuple):
+    """The messages in one storage that one user may read.
 
-
-async def find_post(
-    viewer: Viewer,
-    storage: Storage,
-    read: Callable[[Callable[[], ReleasedEntry | None]], Awaitable[ReleasedEntry | None]],
-    talks: Iterable[ConversationId],
-    message_id: str,
-    access: AccessPolicy | None = None,
-) -> Message | Sent:
-    """Return one message of one of these conversations.
-
-    Raises:
-        ValueError: That is no message id. UnknownName: No message here has it.
+    Attributes:
+        viewer: Given to the messages returned.
+        storage: Where they are.
+        read: Runs a function in the thread that reads this storage, and returns its result.
+        access: What the user may read.
     """
-    prefix, ref = parse_message_id(message_id)
-    keys = [LogKey(key, ref.log) for key in talks if key.startswith(prefix)]
 
-    def look() -> ReleasedEntry | None:
-        for facts in storage.lookup(keys, [])[0].values():
-            shown = storage.entry(facts.log, ref.seq)
-            if shown is not None and _is_shown(shown, access):
-                return shown
-        return None
+    viewer: Viewer
+    storage: Storage
+    read: Callable[[Callable[[], Any]], Awaitable[Any]]
+    access: AccessPolicy
 
-    shown = await read(look)
-    if shown is None:
-        raise UnknownName(message_id, text="there is no message with this id here")
-    return post_of(viewer, shown)
+    def _is_shown(self, shown: ReleasedEntry) -> bool:
+        entry = decode_entry(shown.raw)
+        return entry.k not in NOT_SHOWN and (self.access.is_all or self.access.sees(shown.log, entry))
 
+    def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
+        return [post_of(self.viewer, one) for one in entries]
 
-# ---- released
-#
-# What came since: messages in the order they were shown here, behind one that somebody has already.
-#
-# A reader with a cursor (subscription.py) goes through all of a peer; this asks for pages of chosen conversations only.
-# So a thousand users of one gateway, each with a few direct messages, cost no walk through the room for each of them.
+    async def history(
+        self,
+        conversation: ConversationId | Sequence[ConversationId] | None,
+        *,
+        before: Post | datetime | None,
+        after: Post | datetime | None,
+        since: datetime | None,
+        limit: int,
+    ) -> list[Message | Sent]:
+        """Return messages, oldest first; entries that are no messages do not count.
 
+        Args:
+            conversation: One, or several, which are read in one order; None for all.
+            before, after: Without `after` the newest messages before `before`, or before the end; with `after` the
+                oldest ones after it, up to `before` if that is given.
+            since: Skip messages written before this moment.
+            limit: The maximum number of messages; 0 for no limit.
+        """
+        if limit < 0:
+            raise ValueError("a limit is 0 (none) or more")
+        low, high = (None if where is None else sort_key(where) for where in (after, before))
+        since_c = None if since is None else micros_of(since)
+        found: list[ReleasedEntry] = []
+        while True:
+            asked = min(limit - len(found), ALL_AT_ONCE) if limit else ALL_AT_ONCE
+            first, last = (low, None) if after is not None else (None, high)
+            page: list[ReleasedEntry] = await self.read(partial(self._page, conversation, first, last, since_c, asked))
+            below = page if high is None else [shown for shown in page if key_of(shown) < high]
+            shown = list(filter(self._is_shown, below))
+            found = [*found, *shown] if after is not None else [*shown, *found]
+            if len(page) < asked or len(below) < len(page) or (limit and len(found) >= limit):
+                return self._posts(found)
+            if after is not None:
+                low = key_of(page[-1])
+            else:
+                high = key_of(page[0])
 
-async def read_released(
-    viewer: Viewer, storage: Storage, read: Read, conversations: Sequence[ConversationId], after: int, limit: int,
-    access: AccessPolicy | None = None,
-) -> list[Message | Sent]:  # fmt: skip
-    """Return messages of these conversations with place > after, in order of place; [] when there are none.
+    def _page(
+        self,
+        conversation: ConversationId | Sequence[ConversationId] | None,
+        after: SortKey | None,
+        before: SortKey | None,
+        since: int | None,
+        limit: int,
+    ) -> list[ReleasedEntry]:
+        read = partial(self.storage.history, after=after, before=before, since=since, limit=limit)
+        if conversation is None or isinstance(conversation, str):
+            return read(conversation)
+        found = sorted((one for key in conversation for one in read(key)), key=key_of)
+        return found[:limit] if after is not None else found[-limit:]
 
-    Args:
-        limit: Most entries, 1 or more. There may be fewer messages among them, but at least one when there is any.
-        sight: What of them may be read; None: everything.
-    """
-    if limit < 1:
-        raise ValueError("a page has 1 message or more")
-    while True:
-        page = await read(partial(storage.places, after, limit, conversations))
-        entries = ((one, decode_entry(one.raw)) for one in page)
-        found = [
-            post_of(viewer, one)
-            for one, entry in entries
-            if entry.k not in NOT_SHOWN and (access is None or access.is_all or access.sees(one.log, entry))
-        ]
-        if found or len(page) < limit:
-            return found
-        after = page[-1].place
+    async def find(self, conversations: Iterable[ConversationId], message_id: str) -> Message | Sent:
+        """Return one message of one of these conversations.
 
+        Raises:
+            ValueError: That is no message id. UnknownName: No message here has it.
+        """
+        prefix, ref = parse_message_id(message_id)
+        keys = [LogKey(key, ref.log) for key in conversations if key.startswith(prefix)]
 
-# ---- unread
-#
-# What a user has not read yet of a conversation, by the read marks that its programs have set, in this run or before.
-#
-# A mark on a log stands for all that its writer wrote before, so of each writer the newest entry marked says what is
-# read: whatever has no later clock. Looked for are only the newest messages; who has more unread has enough to read.
+        def look_up() -> ReleasedEntry | None:
+            for facts in self.storage.lookup(keys, [])[0].values():
+                shown = self.storage.entry(facts.log, ref.seq)
+                if shown is not None and self._is_shown(shown):
+                    return shown
+            return None
 
+        shown = await self.read(look_up)
+        if shown is None:
+            raise UnknownName(message_id, text="there is no message with this id here")
+        return post_of(self.viewer, shown)
 
-async def unread_among(
-    posts: Sequence[Message | Sent], marks: Mapping[LogId, int], place: int, storage: Storage, read: Read
-) -> list[Message]:
-    """Return those of these messages that are not read.
+    async def released(self, conversations: Sequence[ConversationId], after: int, limit: int) -> list[Message | Sent]:
+        """Return the messages of these conversations with place > after, in order of place; [] if there are none.
 
-    Args:
-        posts: The newest of one conversation, oldest first.
-        marks: How far logs there are marked as read.
-        place: All shown up to there is read, whatever the marks say; 0 for nothing.
-    """
-    came = [post for post in posts if isinstance(post, Message) and not (post.old or post.place <= place)]
-    writers = {post.log.user for post in came}
-    marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
+        Only these conversations are read. A thousand users of one gateway, each with a few direct messages, cost no
+        walk through the room for each of them.
 
-    def look() -> list[ReleasedEntry]:
-        return [shown for log, seq in marked if (shown := storage.entry(log, seq)) is not None]
+        Args:
+            limit: The maximum number of entries, 1 or more. There may be fewer messages among them, but at least one
+                if there is any.
+        """
+        if limit < 1:
+            raise ValueError("a page has 1 message or more")
+        while True:
+            page = await self.read(partial(self.storage.places, after, limit, conversations))
+            found = list(filter(self._is_shown, page))
+            if found or len(page) < limit:
+                return self._posts(found)
+            after = page[-1].place
 
-    read_to: dict[UserId, int] = {}
-    for shown in await read(look) if marked else ():
-        read_to[shown.log.user] = max(read_to.get(shown.log.user, 0), decode_entry(shown.raw).c)
-    return [post for post in came if post.sort_key[0] > read_to.get(post.log.user, 0)]
+    async def unread_among(
+        self, posts: Sequence[Message | Sent], marks: Mapping[LogId, int], place: int
+    ) -> list[Message]:
+        """Return those of these messages that are not marked as read.
+
+        A mark on a log covers everything its writer wrote before, in other logs too: what counts is the clock of the
+        newest marked entry of each writer.
+
+        Args:
+            posts: The newest messages of one conversation, oldest first.
+            marks: The number up to which each log there is marked.
+            place: Every message up to this place counts as read, whatever the marks say; 0 for none.
+        """
+        came = [post for post in posts if isinstance(post, Message) and not (post.old or post.place <= place)]
+        writers = {post.log.user for post in came}
+        marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
+
+        def look_up() -> list[ReleasedEntry]:
+            return [shown for log, seq in marked if (shown := self.storage.entry(log, seq)) is not None]
+
+        read_to: dict[UserId, int] = {}
+        for shown in await self.read(look_up) if marked else ():
+            read_to[shown.log.user] = max(read_to.get(shown.log.user, 0), decode_entry(shown.raw).c)
+        return [post for post in came if post.sort_key[0] > read_to.get(post.log.user, 0)]
+
+    async def missing(self, post: Post) -> Gap | None:
+        """Return which entries that a message follows are not here; None if none is missing, or not any more.
+
+        A message names the entries that its writer had seen. Whether they are still missing is looked up now.
+        """
+        if not post.gap:
+            return None
+        keys = {ref: LogKey(post.log.conversation, ref.log) for ref in post.follows}
+
+        def look_up() -> list[Ref]:
+            held = self.storage.lookup(list(keys.values()), [])[0]
+            return [
+                ref
+                for ref, key in keys.items()
+                if key not in held or (held[key].released < ref.seq and not held[key].forked)
+            ]
+
+        missing = await self.read(look_up)
+        if not missing:
+            return None
+        ids = tuple(referred_id(post.log.conversation, ref) for ref in missing)
+        labels = users_with(self.viewer.people, post.log.user, missing)
+        return Gap(at=post.received_at, about=post.id, missing=ids, last_seen_with=labels)

@@ -1,4 +1,4 @@
-"""HostedUser: a user that a peer speaks for beside its own, with a key, a name and messages of its own.
+"""Hosted users: users that a peer acts for beside its own, each with a key, a name and messages.
 
     zoe = await peer.host("zoe")
     zoe.set_presence("online")
@@ -6,96 +6,78 @@
     async for event in zoe.events():
         ...
 
-It has the user's part of TCPPeer, under the same names. It sees the conversations it belongs to, and nothing of what
-others of this peer have between them. What a thousand of them need is the peer's once: links, storage, names.
+A hosted user sees the conversations it belongs to, and none of those that other users of the peer have among them.
+Links, storage and names exist once for a peer, however many users it hosts. Keys are stored in the database, so users
+are hosted again after every start.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable
+import secrets
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from p2pchat.core.context import HostedIdentity as CoreUser
+from p2pchat.core.context import HostedIdentity
+from p2pchat.core.inputs import UserHosted, UserUnhosted
 from p2pchat.core.log import LogId
-from p2pchat.core.node import Node
-from p2pchat.core.records import Change, StoredUser
-from p2pchat.errors import PeerClosed
+from p2pchat.core.records import Change, Stored, StoredUser, Token
+from p2pchat.errors import NameTaken, P2PChatError, PeerClosed
 from p2pchat.identity.keys import Identity
+from p2pchat.identity.names import skeleton, validate_name
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
-from p2pchat.messaging.events import Event, ReceiptEvent
-from p2pchat.messaging.local_user import Messaging
-from p2pchat.messaging.messages import (
-    MESSAGE_CHANGES,
-    Conversation,
-    Deleted,
-    Edited,
-    Message,
-    Post,
-    Reaction,
-    Sent,
-    Viewer,
-)
+from p2pchat.messaging.conversations import Conversation
+from p2pchat.messaging.events import Event, ReceiptEvent, now_micros
+from p2pchat.messaging.local_user import LocalUser, run_to_completion
+from p2pchat.messaging.messages import MESSAGE_CHANGES, Deleted, Edited, Message, Post, Reaction, Sent
 from p2pchat.messaging.receipts import ReceiptUpdate
-from p2pchat.messaging.search import SearchIndexer
-from p2pchat.messaging.subscription import AnyEvent, Source, Subscription
-from p2pchat.messaging.users import User, ignored_of
-from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.driver import Driver
+from p2pchat.messaging.subscription import AnyEvent, Subscription
+from p2pchat.messaging.users import User, load_ignored
+from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:
-    from p2pchat.peer import Hosting
-
+    from p2pchat.lifecycle import PeerLifecycle
 
 T = TypeVar("T")
 
 
-class HostedUser(Messaging):
-    """One user of a gateway; made by TCPPeer.host. The same object for the same user as long as the peer runs."""
+class HostedUser(LocalUser):
+    """One user of a gateway, made by TCPPeer.host. A running peer has one object for each of its users."""
 
-    __slots__ = (
-        *("__weakref__", "_conversations", "_feed", "_groups", "_dispatcher", "_is_gone", "_kept", "_tracker"),
-        *("_options", "_peer", "_access", "people"),
-    )
+    __slots__ = ("_stored",)
 
-    def __init__(self, peer: Hosting, kept: StoredUser) -> None:
-        me = kept.id
-        self._peer = peer
-        self._kept = kept
-        self._is_gone = False
-        self._conversations: dict[ConversationId, Conversation] = {}
-        self.people = peer.people.seen_by(me)
-        self._access = AccessPolicy(lambda: peer._core, lambda: me)
-        self._groups = peer._groups.seen_by(self._access.knows)
-        self._tracker = peer._tracker.seen_by(self.people)
-        self._feed, self._dispatcher, self._options = peer._feed, peer._dispatcher, peer._options
+    def __init__(self, lifecycle: PeerLifecycle, stored: StoredUser) -> None:
+        self._stored = stored
+        id = stored.id
+        access = AccessPolicy(lambda: lifecycle.node, lambda: id)
+        super().__init__(lifecycle, lifecycle.people.seen_by(id), access, consumer_name(id, ""))
 
     @property
     def key(self) -> UserId:
-        """The id as it is inside and on the wire, hex."""
-        return self._kept.id
+        """The id in hex, as inside and on the wire."""
+        return self._stored.id
 
     @property
     def name(self) -> str:
-        """What it is called."""
-        return self._kept.name
+        """The name of the user."""
+        return self._stored.name
 
     @property
     def secret(self) -> bytes:
-        """The 32 bytes its key is made of: whoever has them is this user. For hosting it on another gateway too."""
-        return self._kept.secret
+        """The 32 bytes of its private key, for hosting it on another gateway too. Whoever has them is this user."""
+        return self._stored.secret
 
     @property
     def is_hosted(self) -> bool:
-        """Whether the peer speaks for it still; not after TCPPeer.unhost."""
-        return not self._is_gone
+        """Whether the peer still hosts the user; false after TCPPeer.unhost."""
+        return not self._gone
 
     def post(self, event: T) -> T | Message | Sent:
         """Return an event of TCPPeer.everybody as this user sees it.
 
-        A message of its own is Sent, another's a Message, with this user as desk. In other events users, conversations
-        and messages are this user's: `is_me` and names of conversations are as they are for it.
+        The user's own message becomes Sent, that of another user Message. Users, conversations and messages in the
+        event become this user's own objects, with its view of `is_me` and of conversation names.
         """
         if isinstance(event, Post):
             return event.seen_by(self)
@@ -117,95 +99,164 @@ class HostedUser(Messaging):
             return tuple(map(self._seen, value))
         return value
 
-    # ---- as UserPart asks
-
-    @property
-    def _viewer(self) -> Viewer:
-        return self
-
-    @property
-    def _running(self) -> Driver:
-        if self._is_gone:
-            raise PeerClosed("this user is hosted here no more")
-        return self._peer._running
-
-    @property
-    def _started_driver(self) -> Driver:
-        return self._peer._started_driver
-
-    @property
-    def _core(self) -> Node | None:
-        return self._peer._core
-
-    @property
-    def _is_closed(self) -> bool:
-        return self._is_gone or self._peer._is_closed
-
-    @property
-    def _index(self) -> SearchIndexer | None:
-        return self._peer._index
-
-    def _started(self) -> object:
-        return self._peer._started()
-
-    @property
-    def _names_lock(self) -> asyncio.Lock:
-        return self._peer._hosting_lock
-
-    def _check_name(self, name: str) -> None:
-        self._peer._check_free(name, self.key)
-
-    def _called(self, name: str, about: str | None) -> Change:
-        former, self._kept = self._kept, replace(self._kept, name=name)
-        self._peer._renamed(self, former.name)
-        return Change(hosted=[self._kept])
-
-    @property
-    def _ignored_in(self) -> str:
-        return ignored_of(self.key)
-
-    def _consumer(self, name: str) -> str:
-        return consumer_of(self.key, name)
-
-    @property
-    def _first_place(self) -> int:
-        return self._feed.place_of(self._consumer(""))
-
-    @property
-    def _came_at(self) -> int:
-        return self._first_place
-
-    def _gone(self) -> None:
-        """It is hosted no more."""
-        self._is_gone = True
+    def _take_name(self, name: str, about: str | None) -> Change:
+        former, self._stored = self._stored, replace(self._stored, name=name)
+        self._lifecycle.hosted.renamed(self, former.name)
+        return Change(hosted=[self._stored])
 
     def __repr__(self) -> str:
         return f"<HostedUser {self.name!a}>"
 
 
-class AllUsersViewer(HostedUser):
-    """All users of a gateway at once, and none of them: whose desk the events of TCPPeer.everybody have."""
-
-    __slots__ = ()
-
-    def __init__(self, peer: Hosting, access: AccessPolicy) -> None:
-        super().__init__(peer, StoredUser("", b"", "", 0))
-        self._access = access
-        self._groups = peer._groups.seen_by(access.knows)
-
-
-def consumer_of(user: UserId, name: str) -> str:
-    """Return under which name the place of a consumer of a hosted user is kept; "": where it was hosted first."""
+def consumer_name(user: UserId, name: str) -> str:
+    """Return the stored name of a hosted user's consumer; that of "" holds the place where the user was hosted."""
     return f"{user}:{name}"
 
 
-def core_user(kept: StoredUser, about: str) -> CoreUser:
-    """Return a kept user as the core speaks for it: offline, until it is said to be there."""
-    return CoreUser(kept.id, kept.name, _signer(kept.secret), about=about, status="offline")
+class HostedUsers:
+    """The users that one peer hosts beside its own.
+
+    Names that look alike count as equal: no user of a gateway can be taken for another.
+
+    Attributes:
+        by_id: The hosted users, in the order in which they were hosted.
+        any_ever: Users are hosted, or were: not everything stored belongs to the peer's own user.
+        lock: Held while users come, go, or change their names or tokens.
+    """
+
+    def __init__(self, lifecycle: PeerLifecycle) -> None:
+        self.by_id: dict[UserId, HostedUser] = {}
+        self.any_ever = False
+        self.lock = asyncio.Lock()
+        self._lifecycle = lifecycle
+        self._by_look: dict[str, HostedUser] = {}  # by the skeleton of each name
+
+    def load(self, users: Sequence[StoredUser], stored: Stored) -> list[HostedIdentity]:
+        """Host the users that storage keeps; return them for the core."""
+        for one in users:
+            user = self._add(one)
+            load_ignored(user.people, stored.meta, user._ignored_key)
+        return [self._identity(one) for one in users]
+
+    async def host(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
+        """Host one more user; see TCPPeer.host."""
+        return await run_to_completion(self._host(validate_name(name), key, tokens))
+
+    async def _host(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
+        lifecycle, feed = self._lifecycle, self._lifecycle.feed
+        async with self.lock:
+            driver, found = lifecycle.require_running(), self._by_look.get(skeleton(name))
+            if found is not None and key in (None, found.secret) and found.name.casefold() == name.casefold():
+                if tokens is not None:
+                    await self._store_tokens(found, tokens)
+                return found
+            self.check_free(name, "")
+            new, stored = self._new_user(name, key), Stored()
+            if key is not None:
+                stored = await driver.disk.read(lambda: driver.disk.storage.load_users([new.id]))
+            place = {consumer_name(new.id, ""): feed.recent.newest}
+            await driver.disk.write(Change(hosted=[new], consumers=place, tokens=_tokens_of(new.id, tokens or {})))
+            feed.load_offsets(place)
+            self.any_ever = True
+            user = self._add(new)
+            driver.put(UserHosted(self._identity(new), tuple(stored.delivered), tuple(stored.reads)))
+            await driver.wait_handled()
+            if key is not None:
+                lifecycle.tracker.hosted(new.id)
+            return user
+
+    async def unhost(self, user: HostedUser) -> None:
+        """Host a user no more; see TCPPeer.unhost."""
+        await run_to_completion(self._unhost(user))
+
+    async def _unhost(self, user: HostedUser) -> None:
+        lifecycle, dispatcher = self._lifecycle, self._lifecycle.dispatcher
+        async with self.lock:
+            if self.by_id.get(user.key) is not user:
+                return
+            driver = lifecycle.require_running()
+            lifecycle.tracker.unhosted(user.key)
+            del self.by_id[user.key], self._by_look[skeleton(user.name)]
+            driver.put(UserUnhosted(user.key))
+            for reader in list(dispatcher.readers):
+                if reader.viewer is user:
+                    reader.end()
+            user._gone = True
+            dispatcher.wake_waiters()
+            await driver.disk.write(Change(unhosted=[user.key]))
+
+    async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
+        """Replace the tokens of a user; see TCPPeer.set_tokens."""
+        async with self.lock:  # two calls at once would each keep the tokens of the other
+            await self._store_tokens(user, tokens)
+
+    async def _store_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
+        disk = user._require_running().disk
+        former = await disk.read(lambda: disk.storage.tokens(user.key))
+        revoked = [token.hash for token in former if token.hash not in tokens]
+        await disk.write(Change(tokens=_tokens_of(user.key, tokens), revoked=revoked))
+
+    async def tokens(self) -> dict[UserId, dict[bytes, str]]:
+        """Return all tokens; see TCPPeer.tokens."""
+        disk = self._lifecycle.require_running().disk
+        found: dict[UserId, dict[bytes, str]] = {}
+        for token in await disk.read(disk.storage.tokens):
+            if token.user in self.by_id:
+                found.setdefault(token.user, {})[token.hash] = token.label
+        return found
+
+    def stream(self, types: tuple[type[Any], ...]) -> AllUsersStream:
+        """Return an iterator over the events of all hosted users; see TCPPeer.everybody."""
+        lifecycle = self._lifecycle
+        if lifecycle.closed:
+            raise PeerClosed("the peer was closed")
+        access = AllUsersPolicy(lambda: lifecycle.node, self.by_id)
+        reader = AllUsersSubscription(LocalUser(lifecycle, lifecycle.people.seen_by(""), access), types, access)
+        lifecycle.dispatcher.add_reader(reader)
+        if lifecycle.driver is not None:
+            lifecycle.feed.begin(reader)
+        return AllUsersStream(reader)
+
+    def check_free(self, name: str, user: UserId) -> None:
+        """Raise NameTaken if another user of this peer has this name, or one that looks like it."""
+        look, lifecycle = skeleton(name), self._lifecycle
+        found = self._by_look.get(look)
+        other = found.name if found is not None and found.key != user else ""
+        if user != lifecycle.people.me and skeleton(lifecycle.name) == look:
+            other = lifecycle.name
+        if other:
+            raise NameTaken(name, other)
+
+    def renamed(self, user: HostedUser, former: str) -> None:
+        """Update the names after a user took another one."""
+        del self._by_look[skeleton(former)]
+        self._by_look[skeleton(user.name)] = user
+
+    def _new_user(self, name: str, key: bytes | None) -> StoredUser:
+        if key is not None and (not isinstance(key, bytes) or len(key) != 32):
+            raise ValueError("the key of a user is 32 bytes")
+        secret = secrets.token_bytes(32) if key is None else key
+        id, most = Identity.from_seed(secret).peer_id, self._lifecycle.settings.max_hosted_users
+        if id == self._lifecycle.people.me or id in self.by_id:
+            raise P2PChatError("the user with this key has another name here")
+        if len(self.by_id) + 2 > most:
+            raise P2PChatError(f"this peer hosts {most} users with its own, and no more (Settings.max_hosted_users)")
+        return StoredUser(id, secret, name, now_micros())
+
+    def _add(self, stored: StoredUser) -> HostedUser:
+        user = HostedUser(self._lifecycle, stored)
+        self.by_id[stored.id] = self._by_look[skeleton(stored.name)] = user
+        self._lifecycle.people.learn([(stored.id, stored.name)])
+        return user
+
+    def _identity(self, stored: StoredUser) -> HostedIdentity:
+        """Return a user for the core: offline until it sets its presence."""
+        about = self._lifecycle.people.abouts.get(stored.id, "")
+        return HostedIdentity(stored.id, stored.name, _signer(stored.secret), about=about, status="offline")
 
 
 def _signer(secret: bytes) -> Callable[[bytes], bytes]:
-    """Return what signs with this key, which is made when it is first needed: of ten thousand few write today."""
+    """Return a function that signs with a key made at its first use: of ten thousand users few write on one day."""
     identity: list[Identity] = []
 
     def sign(data: bytes) -> bytes:
@@ -216,9 +267,14 @@ def _signer(secret: bytes) -> Callable[[bytes], bytes]:
     return sign
 
 
-# ---- everybody
-#
-# What concerns any user of a gateway, read once for all of them, and with each event for whom it is.
+def _tokens_of(user: UserId, tokens: Mapping[bytes, str]) -> list[Token]:
+    if any(not isinstance(hash, bytes) or len(hash) != 32 for hash in tokens):
+        raise ValueError("the hash of a token is 32 bytes")
+    now = now_micros()
+    return [Token(hash, user, now, label) for hash, label in tokens.items()]
+
+
+# ---- the events of all hosted users, each read once
 
 
 Users = tuple[UserId, ...] | None
@@ -226,39 +282,32 @@ Users = tuple[UserId, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class AddressedEvent(Event):
-    """A live event, and whom it concerned when it happened."""
+    """A live event, and the hosted users it concerned when it happened."""
 
     inner: Event
     users: Users
 
 
 class AllUsersSubscription(Subscription):
-    """The cursor behind Everybody."""
+    """The cursor behind AllUsersStream."""
 
-    def __init__(
-        self,
-        source: Source,
-        viewer: Viewer,
-        types: tuple[type, ...],
-        access: AllUsersPolicy,
-        node: Callable[[], Node | None],
-    ) -> None:
-        self._everyone = access
-        self._node = node
-        super().__init__(source, viewer, types, None, "now", access)
+    def __init__(self, viewer: LocalUser, types: tuple[type, ...], access: AllUsersPolicy) -> None:
+        self._lifecycle = viewer._lifecycle
+        self._users = access
+        super().__init__(self._lifecycle.feed, viewer, types, None, "now", access)
 
-    def tell(self, subject: Hashable, event: Event, audience: Audience = None) -> None:
+    def push(self, subject: Hashable, event: Event, audience: Audience = None) -> None:
         if not self.closed and self._wants(type(event)):
-            self._push(subject, AddressedEvent(event, self._everyone.users_of(audience)))
+            self._push(subject, AddressedEvent(event, self._users.users_of(audience)))
 
-    def push_receipts(self, rise: ReceiptUpdate) -> None:
-        """Take receipts; of a message to the room, which a thousand of one gateway get, only that all have it."""
-        if rise.having < rise.of and audience_of(self._node(), rise.log.conversation) is None:
+    def push_receipts(self, update: ReceiptUpdate) -> None:
+        """Take receipts; of a message to the room, which a thousand users may get, only that all members have it."""
+        if update.having < update.of and audience_of(self._lifecycle.node, update.log.conversation) is None:
             return
-        super().push_receipts(rise)
+        super().push_receipts(update)
 
     async def next_addressed(self) -> tuple[AnyEvent, Users]:
-        """Return the next event and whom it concerns."""
+        """Return the next event and the users it concerns."""
         event: AnyEvent = await self.next()
         if isinstance(event, AddressedEvent):
             return event.inner, event.users
@@ -268,12 +317,12 @@ class AllUsersSubscription(Subscription):
         return event, self._users_of(event.log)
 
     def _users_of(self, log: LogId) -> Users:
-        audience = audience_of(self._node(), log.conversation)
-        return self._everyone.users_of(None if audience is None else {*audience, log.user})
+        audience = audience_of(self._lifecycle.node, log.conversation)
+        return self._users.users_of(None if audience is None else {*audience, log.user})
 
 
 class AllUsersStream(AsyncIterator[tuple[AnyEvent, Users]]):
-    """An iterator over `(event, users)`: see TCPPeer.everybody."""
+    """An iterator over `(event, users)`; see TCPPeer.everybody."""
 
     def __init__(self, reader: AllUsersSubscription) -> None:
         self._reader = reader
@@ -285,11 +334,11 @@ class AllUsersStream(AsyncIterator[tuple[AnyEvent, Users]]):
         return await self._reader.next_addressed()
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._reader.close()
 
     async def aclose(self) -> None:
-        """As close."""
+        """Stop reading; see close."""
         self._reader.close()
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,10 @@
-"""What became of what was sent: receipts. Each asks the ledger (receipts.py) whenever it is asked."""
+"""Delivery and read receipts of one's own messages.
+
+A Receipt holds no state: it asks the ReceiptTracker whenever it is asked. The tracker keeps, for each log of one's own,
+the number up to which each member has it and has read it. Nothing is kept for a single message; a future exists only
+while a call waits for something that is not known yet. Positions only advance: what a member once had or read counts
+for ever.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import count as counting
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from p2pchat.core.log import LogId, message_id
@@ -19,9 +24,12 @@ from p2pchat.protocol import ConversationId, UserId
 if TYPE_CHECKING:
     from p2pchat.messaging.users import User, UserDirectory
 
+Kind = Literal["delivered", "read"]
+MAX_COUNTED = 8  # messages of one log whose counts are kept: what a thousand members read at once; a guess
+
 
 class Receipt:
-    """What became of one message. It was accepted when you got this: it is on this disk."""
+    """The receipt of one message, which is accepted: stored on this disk."""
 
     __slots__ = ("_tracker", "log", "seq")
 
@@ -32,70 +40,80 @@ class Receipt:
 
     @property
     def id(self) -> str:
-        """The message id, the same on every peer."""
+        """The id of the message, the same on every peer."""
         return message_id(self.log, self.seq)
 
     @property
     def of(self) -> list[User]:
-        """Whom it is for: the other user, in the room all who were online when it was accepted; [] for nobody."""
-        return [self._tracker.people.user(member) for member in self._tracker.members(self.log, self.seq)]
+        """The members it is for: the other user; in the room all who were online when it was accepted; [] for none."""
+        return self._users(self._members)
 
     @property
     def delivered_to(self) -> list[User]:
-        """Whose peers are known to have it on disk."""
-        return [self._tracker.people.user(member) for member in self._tracker.holders(self.log, self.seq)]
+        """The users whose peers are known to have it on disk."""
+        return self._users(self._holders("delivered"))
 
     @property
     def missing(self) -> list[User]:
-        """Who in `of` is not known to have it yet; [] too when it is for nobody yet."""
-        of, having = self._tracker.members(self.log, self.seq), self._tracker.holders(self.log, self.seq)
-        return [self._tracker.people.user(member) for member in of if member not in having]
+        """The members in `of` who are not known to have it yet."""
+        holders = self._holders("delivered")
+        return self._users(member for member in self._members if member not in holders)
 
     @property
     def read_by(self) -> list[User]:
-        """Whose application said that they have read it; nobody is known to who wants no receipts of reading."""
-        return [self._tracker.people.user(member) for member in self._tracker.holders(self.log, self.seq, "read")]
+        """The users who are known to have read it. Users who turned read receipts off are never among them."""
+        return self._users(self._holders("read"))
 
     @property
     def status(self) -> str:
-        """`read` or `delivered` when that is true of everybody in `of` (when `of` is empty: of anybody), else
+        """`read` or `delivered` if that is true of all members in `of` (of any user if `of` is empty), else
         `accepted`."""
-        return self._all("read") or self._all("delivered") or "accepted"
-
-    def _all(self, kind: Kind) -> str:
-        of, having = self._tracker.members(self.log, self.seq), self._tracker.holders(self.log, self.seq, kind)
-        return kind if having and set(of) <= set(having) else ""
+        for kind in ("read", "delivered"):
+            holders = self._holders(kind)
+            if holders and set(self._members) <= set(holders):
+                return kind
+        return "accepted"
 
     @property
     def by_member(self) -> dict[User, str]:
-        """What it is for each: `accepted`, `delivered` or `read`, for everybody in `of` and whoever else has it."""
-        people, log, seq = self._tracker.people, self.log, self.seq
-        found: dict[UserId, str] = dict.fromkeys(self._tracker.members(log, seq), "accepted")
+        """The status for each user: `accepted`, `delivered` or `read`, of all in `of` and all others who have it."""
+        found: dict[UserId, str] = dict.fromkeys(self._members, "accepted")
         for kind in ("delivered", "read"):
-            found.update(dict.fromkeys(self._tracker.holders(log, seq, kind), kind))
-        return {people.user(member): status for member, status in found.items()}
+            found.update(dict.fromkeys(self._holders(kind), kind))
+        return {self._tracker.people.user(member): status for member, status in found.items()}
+
+    @property
+    def _members(self) -> tuple[UserId, ...]:
+        return self._tracker.members(self.log, self.seq)
+
+    def _holders(self, kind: Kind) -> list[UserId]:
+        return self._tracker.holders(self.log, self.seq, kind)
+
+    def _users(self, ids: Iterable[UserId]) -> list[User]:
+        return [self._tracker.people.user(id) for id in ids]
 
     async def delivered(
         self, *, by: User | str | None = None, count: int | None = None, timeout: float | None = None
     ) -> None:
-        """Wait until it is safe on the disks of others.
+        """Wait until the message is stored on the disks of others.
+
+        Without `by` and `count` it waits for all members in `of`; if there are none, for the first user who gets it.
 
         Args:
-            by: One member, by name or as User.
-            count: So many members, whoever they are.
-            timeout: Seconds; None waits for ever.
-        Without `by` and `count`: all of `of`; when that is empty, the first who comes.
+            by: Wait for one member, given by name or as User.
+            count: Wait for this many members.
+            timeout: Seconds; None to wait for ever.
         Raises:
-            DeliveryTimeout: Not in time; `.missing` are the labels of those who lack it. It is kept and will arrive.
-            PeerClosed: The peer was closed meanwhile.
-            UnknownName, AmbiguousName: `by` is no user, or several.
+            DeliveryTimeout: Not in time; `.missing` has the labels of those who lack it. It will still arrive.
+            PeerClosed: The peer was closed.
+            UnknownName, AmbiguousName: `by` names no user, or several.
         """
         await self._wait("delivered", by, count, timeout)
 
     async def read(
         self, *, by: User | str | None = None, count: int | None = None, timeout: float | None = None
     ) -> None:
-        """Wait until it is read: until the application of each says so. Arguments and errors as `delivered`."""
+        """Wait until the message is marked as read. Arguments and errors are those of `delivered`."""
         await self._wait("read", by, count, timeout)
 
     async def _wait(self, kind: Kind, by: User | str | None, count: int | None, timeout: float | None) -> None:
@@ -110,8 +128,7 @@ class Receipt:
         if not isinstance(by, str):
             return by.key
         user = self._tracker.people.find(by)
-        of = self._tracker.members(self.log, self.seq)
-        if of and user.key not in of and user.key not in self._tracker.holders(self.log, self.seq):
+        if self._members and user.key not in self._members and user.key not in self._holders("delivered"):
             raise UnknownName(by, "the message was not for that user")
         return user.key
 
@@ -128,15 +145,15 @@ class AcceptedBatch(NamedTuple):
 
 
 class Receipts(Sequence[Receipt]):
-    """The receipts of send_many, in the order of the texts; made when looked at."""
+    """The receipts of send_many, in the order of the texts; each is made when it is asked for."""
 
-    def __init__(self, tracker: ReceiptTracker, pieces: list[AcceptedBatch]) -> None:
+    def __init__(self, tracker: ReceiptTracker, batches: list[AcceptedBatch]) -> None:
         self._tracker = tracker
-        self._pieces = pieces
+        self._batches = batches
         self._ends: list[int] = []
         end = 0
-        for piece in pieces:
-            end += piece.size
+        for batch in batches:
+            end += batch.size
             self._ends.append(end)
 
     def __len__(self) -> int:
@@ -154,44 +171,34 @@ class Receipts(Sequence[Receipt]):
         if not 0 <= index < len(self):
             raise IndexError("no such receipt")
         i = bisect_right(self._ends, index)
-        piece = self._pieces[i]
-        return Receipt(self._tracker, piece.log, piece.first + piece.size - (self._ends[i] - index))
+        batch = self._batches[i]
+        return Receipt(self._tracker, batch.log, batch.first + batch.size - (self._ends[i] - index))
 
     async def delivered(self, *, timeout: float | None = None) -> None:
-        """Wait until every one is delivered; as Receipt.delivered."""
+        """Wait until every message is delivered; see Receipt.delivered."""
         await self._wait("delivered", timeout)
 
     async def read(self, *, timeout: float | None = None) -> None:
-        """Wait until every one is read; as Receipt.read."""
+        """Wait until every message is read; see Receipt.read."""
         await self._wait("read", timeout)
 
     async def _wait(self, kind: Kind, timeout: float | None) -> None:
         clock = asyncio.get_running_loop().time
         deadline = None if timeout is None else clock() + timeout
-        for piece in self._pieces:
+        for batch in self._batches:
             left = None if deadline is None else max(0.0, deadline - clock())
-            last = piece.first + piece.size - 1  # a mark says "everything up to here"
-            await self._tracker.wait(piece.log, last, by=None, count=None, timeout=left, kind=kind)
+            last = batch.first + batch.size - 1  # a mark covers every message up to it
+            await self._tracker.wait(batch.log, last, by=None, count=None, timeout=left, kind=kind)
 
     def __repr__(self) -> str:
         return f"<Receipts of {len(self)} messages>"
 
 
-# ---- ledger
-#
-# The ledger: who has which of our messages, who has read them, who waits for that, and what is told of it.
-#
-# A receipt is two numbers and a reference. Nothing is kept or woken for a message nobody asks about: the ledger holds,
-# for each own log, who stands where; a future exists only while somebody waits for something not known yet. Levels only
-# rise: what a member once had or read counts for ever.
-
-
-Kind = Literal["delivered", "read"]
-MOST_ASKED = 8  # messages of one log whose counts are kept up: what a thousand read at once; a guess
+# ---- the positions of members in one log
 
 
 class ReceiptUpdate(NamedTuple):
-    """These messages of one log came to `member`, or were read there, which makes it `having` of `of` for each."""
+    """Messages of one log that `member` got, or read; `having` of `of` members now have each of them."""
 
     log: LogId
     first: int
@@ -204,18 +211,23 @@ class ReceiptUpdate(NamedTuple):
 
 @dataclass(slots=True)
 class _Waiter:
-    """Somebody waits until `missing` is empty, or `needed` members have message `seq`."""
+    """A call that waits until `missing` is empty, or `needed` members have message `seq`."""
 
     seq: int
     missing: set[UserId]
     needed: int  # 0: all of `missing`
     done: asyncio.Future[None]
-    one: bool = False  # for one member, whether it belongs there or not
+    one: bool = False  # it waits for one member, who need not belong to the conversation any more
+
+    def remove(self, member: UserId) -> None:
+        self.missing.discard(member)
+        if not self.missing and not self.done.done():
+            self.done.set_result(None)
 
 
 @dataclass(slots=True)
 class _MemberCount:
-    """How many of these have a message; they are sorted."""
+    """The number of these members, which are sorted, who have a message."""
 
     of: tuple[UserId, ...]
     count: int
@@ -226,218 +238,230 @@ def _is_among(member: UserId, of: tuple[UserId, ...]) -> bool:
     return at < len(of) and of[at] == member
 
 
+def _count_without(writer: UserId, of: tuple[UserId, ...]) -> int:
+    """Return how many members, which are sorted, a message of this writer waits for."""
+    return len(of) - (len(of) > 1 and _is_among(writer, of))
+
+
 @dataclass(slots=True)
 class _Positions:
-    """How high each member stands in one own log, and who waits for more: of what is delivered, or of what is read."""
+    """The position of each member in one log of one's own, of deliveries or of reads, and the calls that wait."""
 
     marks: dict[UserId, int] = field(default_factory=dict)
-    standing: dict[int, int] = field(default_factory=dict)  # how many stand at each number where somebody does
-    asked: dict[int, _MemberCount] = field(default_factory=dict)  # by message: the last few, kept up as members rise
+    members_at: dict[int, int] = field(default_factory=dict)  # the number of members at each position
+    counted: dict[int, _MemberCount] = field(default_factory=dict)  # of the last few messages asked for
     heaps: dict[UserId, list[tuple[int, int, _Waiter]]] = field(default_factory=dict)
     counting: list[_Waiter] = field(default_factory=list)
-    given_up: int = 0  # waits in heaps and counting that nobody waits for any more, at most
+    abandoned: int = 0  # waiters in heaps and counting whose calls were cancelled, at most
 
     def holding(self, seq: int) -> int:
-        """Return how many stand at it or above, whoever they are."""
-        return sum(count for mark, count in self.standing.items() if mark >= seq)
+        """Return how many members are at a message or beyond it."""
+        return sum(number for mark, number in self.members_at.items() if mark >= seq)
 
     def having(self, seq: int, of: tuple[UserId, ...]) -> int:
-        """Return how many of those who count do: all who do where nobody is known to be waited for.
+        """Return how many of these members are at a message or beyond it; without members, how many of all.
 
-        It is asked with each of a room's thousands who rises, about the same message: they are counted once.
+        It is called with each of a room's thousands of members about the same message, and counts them once.
         """
         if not of:
             return self.holding(seq)
-        asked = self.asked.get(seq)
-        if asked is None or (asked.of is not of and asked.of != of):
-            if len(self.asked) >= MOST_ASKED:
-                del self.asked[next(iter(self.asked))]
-            asked = self.asked[seq] = _MemberCount(of, self._counted_anew(seq, of))
-        return asked.count
+        counted = self.counted.get(seq)
+        if counted is None or (counted.of is not of and counted.of != of):
+            if len(self.counted) >= MAX_COUNTED:
+                del self.counted[next(iter(self.counted))]
+            counted = self.counted[seq] = _MemberCount(of, self._count(seq, of))
+        return counted.count
 
-    def _counted_anew(self, seq: int, of: tuple[UserId, ...]) -> int:
-        if len(self.marks) * 8 < len(of):  # hardly anybody has heard: of a gateway's thousands
+    def _count(self, seq: int, of: tuple[UserId, ...]) -> int:
+        if len(self.marks) * 8 < len(of):  # hardly any of a gateway's thousands of users has it yet
             return sum(mark >= seq and _is_among(member, of) for member, mark in self.marks.items())
         return sum(self.marks.get(member, 0) >= seq for member in of)
 
     def set(self, member: UserId, last: int) -> None:
-        """Note how high a member stands."""
+        """Set the position of a member."""
         former, self.marks[member] = self.marks.get(member, 0), last
-        self.standing[last] = self.standing.get(last, 0) + 1
+        self.members_at[last] = self.members_at.get(last, 0) + 1
         if former:
-            self.standing[former] -= 1
-            if not self.standing[former]:
-                del self.standing[former]
-        for seq, asked in self.asked.items():
-            if former < seq <= last and _is_among(member, asked.of):
-                asked.count += 1
+            self.members_at[former] -= 1
+            if not self.members_at[former]:
+                del self.members_at[former]
+        for seq, counted in self.counted.items():
+            if former < seq <= last and _is_among(member, counted.of):
+                counted.count += 1
 
-    def rise(self, member: UserId, last: int) -> None:
-        """A member stands higher: wake who waited for that."""
+    def advance_to(self, member: UserId, last: int) -> None:
+        """Advance a member, and wake the calls that waited for it."""
         self.set(member, last)
         heap = self.heaps.get(member)
         while heap and heap[0][0] <= last:
-            _came(heapq.heappop(heap)[2], member)
+            heapq.heappop(heap)[2].remove(member)
         if self.counting:
-            self.counting = [wait for wait in self.counting if not self._counted(wait)]
+            self.counting = [waiter for waiter in self.counting if not self._is_done(waiter)]
 
-    def _counted(self, wait: _Waiter) -> bool:
-        if not wait.done.done() and self.holding(wait.seq) >= wait.needed:
-            wait.done.set_result(None)
-        return wait.done.done()
+    def _is_done(self, waiter: _Waiter) -> bool:
+        if not waiter.done.done() and self.holding(waiter.seq) >= waiter.needed:
+            waiter.done.set_result(None)
+        return waiter.done.done()
 
-    def register(self, wait: _Waiter, number: int) -> None:
-        """Wake this one in time; `number` is greater than any before."""
-        if wait.needed:
-            self.counting.append(wait)
-        for member in wait.missing:
-            heapq.heappush(self.heaps.setdefault(member, []), (wait.seq, number, wait))
+    def register(self, waiter: _Waiter, number: int) -> None:
+        """Add a waiter; `number` is greater than those before, and breaks ties in heaps."""
+        if waiter.needed:
+            self.counting.append(waiter)
+        for member in waiter.missing:
+            heapq.heappush(self.heaps.setdefault(member, []), (waiter.seq, number, waiter))
 
-    def without(self, member: UserId, had: int) -> None:
-        """A member is gone: who waits for all, waits for this one no more where they do not have the message."""
-        for seq, _, wait in self.heaps.get(member, ()):
-            if seq > had and not wait.one:
-                _came(wait, member)
+    def remove_member(self, member: UserId, had: int) -> None:
+        """Wait no more for a member who left, for messages after `had`; calls for that one member go on waiting."""
+        for seq, _, waiter in self.heaps.get(member, ()):
+            if seq > had and not waiter.one:
+                waiter.remove(member)
 
-    def give_up(self, wait: _Waiter) -> None:
-        """Whoever asks again and again for what does not come costs no memory: half of what is kept is waited for."""
-        self.given_up += len(wait.missing) or 1
-        if self.given_up * 2 <= len(self.counting) + sum(map(len, self.heaps.values())):
+    def abandon(self, waiter: _Waiter) -> None:
+        """Count a cancelled call; at most half of the waiters kept are cancelled ones, so memory is bounded."""
+        self.abandoned += len(waiter.missing) or 1
+        if self.abandoned * 2 <= len(self.counting) + sum(map(len, self.heaps.values())):
             return
-        self.given_up = 0
-        self.counting = [wait for wait in self.counting if not wait.done.done()]
+        self.abandoned = 0
+        self.counting = [waiter for waiter in self.counting if not waiter.done.done()]
         for member, heap in self.heaps.items():
             self.heaps[member] = [entry for entry in heap if not entry[2].done.done()]
             heapq.heapify(self.heaps[member])
 
     def close(self) -> None:
-        waits = [*self.counting, *(entry[2] for heap in self.heaps.values() for entry in heap)]
-        for wait in waits:
-            if not wait.done.done():
-                wait.done.set_exception(PeerClosed("the peer was closed"))
+        for waiter in [*self.counting, *(entry[2] for heap in self.heaps.values() for entry in heap)]:
+            if not waiter.done.done():
+                waiter.done.set_exception(PeerClosed("the peer was closed"))
         self.counting.clear()
         self.heaps.clear()
 
 
-def _came(wait: _Waiter, member: UserId) -> None:
-    wait.missing.discard(member)
-    if not wait.missing and not wait.done.done():
-        wait.done.set_result(None)
+class _Stretch(NamedTuple):
+    """Consecutive entries of one log that wait for the same members.
+
+    Attributes:
+        of: The members, sorted. The writer may be among them and does not count where there are others: one tuple
+            serves all who write in a room.
+        here: How many of them are users of this peer, who have what another of them wrote.
+        is_message: Receipts cause events.
+    """
+
+    first: int
+    last: int
+    of: tuple[UserId, ...]
+    here: int
+    is_message: bool
 
 
 @dataclass(slots=True)
 class _LogReceipts:
-    """One own log. Stretch i of what was said in it, starts[i] .. ends[i], waits for members[i], and programs hear of
-    that when told[i]; between them are entries nobody said. Of a log of an earlier run no stretch is known.
-
-    Among members[i], sorted, may be the writer, who does not count where there are others: one list serves all who
-    write in a room. here[i] of them are users of this peer, who have what another of them wrote.
-    """
+    """The receipts of one log of one's own. Stretches are known of this run; entries between them are not writes."""
 
     user: UserId
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    members: list[tuple[UserId, ...]] = field(default_factory=list)
-    here: list[int] = field(default_factory=list)
-    is_message: list[bool] = field(default_factory=list)
+    firsts: list[int] = field(default_factory=list)
+    stretches: list[_Stretch] = field(default_factory=list)
     delivered: _Positions = field(default_factory=_Positions)
     read: _Positions = field(default_factory=_Positions)
-    earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # whom messages of an earlier run wait for
+    earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # members, by message of an earlier run
 
-    def level(self, kind: Kind) -> _Positions:
+    def positions(self, kind: Kind) -> _Positions:
         return self.read if kind == "read" else self.delivered
 
-    def keep(self, first: int, count: int, of: tuple[UserId, ...], here: int, is_message: bool) -> None:
-        """So many entries from `first` on wait for these members."""
-        if self.members and self.ends[-1] == first - 1 and (self.is_message[-1], self.here[-1]) == (is_message, here):
-            if self.members[-1] is of or self.members[-1] == of:
-                self.ends[-1] += count
-                return
-        self.starts.append(first)
-        self.ends.append(first + count - 1)
-        self.members.append(of)
-        self.here.append(here)
-        self.is_message.append(is_message)
+    def add(self, first: int, count: int, of: tuple[UserId, ...], here: int, is_message: bool) -> None:
+        """Add entries that wait for these members."""
+        if self.stretches:
+            end = self.stretches[-1]
+            if end.last == first - 1 and end.is_message == is_message and end.here == here:
+                if end.of is of or end.of == of:
+                    self.stretches[-1] = _Stretch(end.first, end.last + count, end.of, here, is_message)
+                    return
+        self.firsts.append(first)
+        self.stretches.append(_Stretch(first, first + count - 1, of, here, is_message))
 
-    def of(self, seq: int) -> tuple[UserId, ...]:
-        """Return whom a message waits for, without the writer."""
-        of = self._of(seq)
-        if _counted(of, self.user) == len(of):
+    def _find(self, seq: int) -> _Stretch | None:
+        i = bisect_right(self.firsts, seq) - 1
+        return self.stretches[i] if i >= 0 else None
+
+    def members(self, seq: int) -> tuple[UserId, ...]:
+        """Return the members that a message waits for, without the writer."""
+        of = self._members(seq)
+        if _count_without(self.user, of) == len(of):
             return of
         return tuple(member for member in of if member != self.user)
 
-    def _of(self, seq: int) -> tuple[UserId, ...]:
-        i = bisect_right(self.starts, seq) - 1
-        return self.members[i] if i >= 0 else self.earlier.get(seq, ())
+    def _members(self, seq: int) -> tuple[UserId, ...]:
+        stretch = self._find(seq)
+        return self.earlier.get(seq, ()) if stretch is None else stretch.of
 
     def count(self, seq: int, kind: Kind) -> tuple[int, int]:
-        """Return how many of those who count stand at this message or above, and how many count."""
-        of, level = self._of(seq), self.level(kind)
-        having = level.having(seq, of)
-        if kind == "delivered" and (i := bisect_right(self.starts, seq) - 1) >= 0:
-            having += self.here[i]
-        return having, _counted(of, self.user)
+        """Return how many members have a message, and how many it waits for."""
+        of = self._members(seq)
+        having = self.positions(kind).having(seq, of)
+        if kind == "delivered" and (stretch := self._find(seq)) is not None:
+            having += stretch.here
+        return having, _count_without(self.user, of)
 
-    def without(self, member: UserId) -> None:
-        """A member is gone: what they do not have waits for them no more."""
+    def remove_member(self, member: UserId) -> None:
+        """Wait no more for a member who left, where they do not have the message."""
         had = self.delivered.marks.get(member, 0)
-        parts = list(zip(self.starts, self.ends, self.members, self.here, self.is_message, strict=True))
-        for i in range(len(parts) - 1, -1, -1):
-            start, end, of, here, is_message = parts[i]
-            if member not in of or end <= had:
+        stretches: list[_Stretch] = []
+        for stretch in self.stretches:
+            if member not in stretch.of or stretch.last <= had:
+                stretches.append(stretch)
                 continue
-            rest = tuple(user for user in of if user != member)
-            cut = [(start, had, of, here, is_message)] if start <= had else []
-            parts[i : i + 1] = [*cut, (max(start, had + 1), end, rest, here, is_message)]
-        self.starts, self.ends = [part[0] for part in parts], [part[1] for part in parts]
-        self.members, self.here = [part[2] for part in parts], [part[3] for part in parts]
-        self.is_message = [part[4] for part in parts]
+            if stretch.first <= had:
+                stretches.append(stretch._replace(last=had))
+            rest = tuple(user for user in stretch.of if user != member)
+            stretches.append(stretch._replace(first=max(stretch.first, had + 1), of=rest))
+        self.stretches, self.firsts = stretches, [stretch.first for stretch in stretches]
         for seq, of in self.earlier.items():
             if seq > had:
                 self.earlier[seq] = tuple(user for user in of if user != member)
-        self.delivered.without(member, had)
-        self.read.without(member, had)
+        self.delivered.remove_member(member, had)
+        self.read.remove_member(member, had)
 
-    def is_here(self, user: UserId, *, was: bool = False) -> None:
-        """What waits for this user it has, being one of this peer's; `was`: it counts in `here` until now."""
+    def deliver_here(self, user: UserId, *, was_hosted: bool = False) -> None:
+        """Count everything that waits for a user as delivered; `was_hosted`: it is counted in `here` until now."""
         had = self.delivered.marks.get(user, 0)
-        waiting = [i for i, of in enumerate(self.members) if self.ends[i] > had and _is_among(user, of)]
+        waiting = [i for i, stretch in enumerate(self.stretches) if stretch.last > had and _is_among(user, stretch.of)]
         if not waiting or user == self.user:
             return
-        for i in waiting if was else ():
-            self.here[i] -= 1
-        self.delivered.rise(user, self.ends[waiting[-1]])
+        for i in waiting if was_hosted else ():
+            self.stretches[i] = self.stretches[i]._replace(here=self.stretches[i].here - 1)
+        self.delivered.advance_to(user, self.stretches[waiting[-1]].last)
 
-    def stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """Yield the messages among first..last."""
-        if not self.starts:
+    def messages(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Yield the ranges of messages among first..last."""
+        if not self.firsts:
             yield first, last
-        for i in range(max(0, bisect_right(self.starts, first) - 1), len(self.starts)):
-            if self.starts[i] > last:
+        for i in range(max(0, bisect_right(self.firsts, first) - 1), len(self.firsts)):
+            stretch = self.stretches[i]
+            if stretch.first > last:
                 break
-            if self.ends[i] >= first and self.is_message[i]:
-                yield max(first, self.starts[i]), min(last, self.ends[i])
+            if stretch.last >= first and stretch.is_message:
+                yield max(first, stretch.first), min(last, stretch.last)
 
 
-def _counted(of: tuple[UserId, ...], writer: UserId) -> int:
-    """Return how many of these a message of this writer waits for; they are sorted."""
-    return len(of) - (len(of) > 1 and _is_among(writer, of))
+# ---- all logs
 
 
 @dataclass(slots=True)
 class _SharedReceipts:
-    """What all users of a peer share of a ledger."""
+    """What the trackers of one peer's users share."""
 
     logs: dict[LogId, _LogReceipts] = field(default_factory=dict)
-    numbers: Iterator[int] = field(default_factory=lambda: counting(1))  # break ties in heaps
-    hosted: AbstractSet[UserId] = frozenset()  # users of this peer, where there are several: what is here they have
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))  # break ties in heaps
+    hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
     closed: bool = False
 
 
 class ReceiptTracker:
-    """Who has which of our messages, and who has read them, by log, member and highest number."""
+    """Which members have which of one's own messages, and which have read them.
 
-    __slots__ = ("_shared", "_logs", "people")
+    Attributes:
+        people: The users, as the one who asks sees them.
+    """
+
+    __slots__ = ("_logs", "_shared", "people")
 
     def __init__(self, people: UserDirectory) -> None:
         self.people = people
@@ -445,57 +469,58 @@ class ReceiptTracker:
         self._logs = self._shared.logs
 
     def seen_by(self, people: UserDirectory) -> ReceiptTracker:
-        """Return the same ledger, which speaks of people as another user of this peer sees them."""
+        """Return the same tracker with the users as another user of this peer sees them."""
         other = ReceiptTracker(people)
         other._shared, other._logs = self._shared, self._logs
         return other
 
+    # ---- users of this peer
+
     def share(self, hosted: AbstractSet[UserId]) -> None:
-        """These are the users of this peer, a live view: each has what another of them has written."""
+        """Set the users of this peer, a live view: each has what another of them writes."""
         self._shared.hosted = hosted
 
     def hosted(self, user: UserId) -> None:
-        """A user is one of this peer from now on: what was written here to it, it has, for ever."""
-        for own in self._logs.values():
-            own.is_here(user)
+        """Count messages already written here as delivered to a user who is hosted from now on."""
+        for log in self._logs.values():
+            log.deliver_here(user)
 
     def unhosted(self, user: UserId) -> None:
-        """A user is one of this peer no longer: what it had as one of them, it has."""
-        for own in self._logs.values():
-            own.is_here(user, was=True)
+        """Keep messages as delivered to a user who is hosted no more."""
+        for log in self._logs.values():
+            log.deliver_here(user, was_hosted=True)
 
     def _is_here(self, log: LogId, member: UserId) -> bool:
         return member in self._shared.hosted and member != log.user
 
-    def kept(
+    # ---- what happens
+
+    def add(
         self, log: LogId, first: int, count: int, of: tuple[UserId, ...], here: tuple[UserId, ...] = (), *,
         is_message: bool = True,
     ) -> list[ReceiptUpdate]:  # fmt: skip
-        """So many entries from `first` on are accepted and wait for these members; `is_message`: they are messages.
+        """Add accepted entries that wait for members.
 
         Args:
-            here: Those of them who have it already: users of this peer. Of `of` and `here` the writer does not count.
+            of: The members; the writer does not count, here and in `here`.
+            here: The members who have the entries already, as users of this peer.
+            is_message: The entries are messages, whose receipts cause events.
         Returns:
-            What to tell of those: one for all of them, in the name of the last, so that a thousand cost what one does.
+            The updates to report: one for all members in `here`, naming the last of them, so that a thousand users
+            cost no more than one.
         """
-        own = self._own(log)
+        receipts = self._of(log)
         if not here:
-            own.keep(first, count, of, 0, is_message)
+            receipts.add(first, count, of, 0, is_message)
             return []
-        having = _counted(here, log.user) if len(here) > 1 or here[0] != log.user else 0
-        own.keep(first, count, of, having, is_message)
+        having = _count_without(log.user, here) if len(here) > 1 or here[0] != log.user else 0
+        receipts.add(first, count, of, having, is_message)
         if not having or not is_message:
             return []
         member = here[-1] if here[-1] != log.user else here[-2]
-        return [ReceiptUpdate(log, first, first + count - 1, member, having, _counted(of, log.user))]
+        return [ReceiptUpdate(log, first, first + count - 1, member, having, _count_without(log.user, of))]
 
-    def _own(self, log: LogId) -> _LogReceipts:
-        own = self._logs.get(log)
-        if own is None:
-            own = self._logs[log] = _LogReceipts(log.user)
-        return own
-
-    def heard(
+    def load(
         self,
         log: LogId,
         marks: Iterable[tuple[UserId, int]],
@@ -504,123 +529,127 @@ class ReceiptTracker:
         *,
         seq: int,
     ) -> None:
-        """Take what storage knows of message `seq` of a log of an earlier run."""
-        own = self._own(log)
-        own.earlier[seq] = of
-        for level, heard in ((own.delivered, marks), (own.read, read)):
-            for member, highest in heard:
-                level.set(member, max(highest, level.marks.get(member, 0)))
-
-    def said(self, log: LogId, seq: int) -> bool:
-        """Whether this was accepted in this run, so that all is known of it."""
-        return self.wrote(log) and self._logs[log].starts[0] <= seq <= self._logs[log].ends[-1]
-
-    def wrote(self, log: LogId) -> bool:
-        """Whether this is a log of this run, so that all its messages are known."""
-        return log in self._logs and bool(self._logs[log].starts)
+        """Take from storage the members of one message of an earlier run, and the positions in its log."""
+        receipts = self._of(log)
+        receipts.earlier[seq] = of
+        for positions, stored in ((receipts.delivered, marks), (receipts.read, read)):
+            for member, highest in stored:
+                positions.set(member, max(highest, positions.marks.get(member, 0)))
 
     def delivered(
         self, log: LogId, first: int, last: int, member: UserId, others: tuple[UserId, ...] = ()
     ) -> list[ReceiptUpdate]:
-        """`member` has entries first..last now, and so have others of the same peer; wake who waited.
+        """Note that `member` and `others`, users of one peer, have entries first..last; wake the calls that wait.
 
-        Returns what to tell: of all of them in the name of `member`.
+        Returns:
+            The updates to report, all naming one of these users.
         """
         if not others:
-            return self._rise(log, first, last, member, "delivered")
-        level = self._own(log).delivered
-        risen = [one for one in others if level.marks.get(one, 0) < last and not self._is_here(log, one)]
-        for one in risen:
-            level.rise(one, last)
-        updates = self._rise(log, first, last, member, "delivered")
-        return updates or (self._told(log, first, last, risen[-1], "delivered") if risen else [])
+            return self._advance(log, first, last, member, "delivered")
+        positions = self._of(log).delivered
+        advanced = [one for one in others if positions.marks.get(one, 0) < last and not self._is_here(log, one)]
+        for one in advanced:
+            positions.advance_to(one, last)
+        updates = self._advance(log, first, last, member, "delivered")
+        return updates or (self._updates(log, first, last, advanced[-1], "delivered") if advanced else [])
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
-        """`member` has read entries first..last now; wake who waited, return what to tell."""
-        return self._rise(log, first, last, member, "read")
+        """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""
+        return self._advance(log, first, last, member, "read")
 
-    def _rise(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
-        own = self._own(log)
-        level = own.level(kind)
-        if last <= level.marks.get(member, 0) or (kind == "delivered" and self._is_here(log, member)):
-            return []
-        level.rise(member, last)
-        return self._told(log, first, last, member, kind)
-
-    def _told(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
-        own = self._own(log)
-        parts = own.stretches(first, last)
-        return [rise for part in parts for rise in self._rises(own, log, part[0], part[1], member, kind)]
-
-    def _rises(
-        self, own: _LogReceipts, log: LogId, first: int, last: int, member: UserId, kind: Kind
-    ) -> Iterator[ReceiptUpdate]:
-        """Cut first..last, which lie in one stretch, where the count changes."""
-        level = own.level(kind)
-        cuts = {mark + 1 for mark in level.standing if first <= mark < last}
-        edges = [first, *sorted(cuts), last + 1]
-        for start, end in pairwise(edges):
-            having, of = own.count(start, kind)
-            yield ReceiptUpdate(
-                log, start, end - 1, member, having, of or max(having, own.delivered.holding(start)), kind
-            )
-
-    def gone(self, conversation: ConversationId, member: UserId) -> None:
-        """Somebody is no member any more: what they do not have waits for them no more."""
-        for log, own in self._logs.items():
+    def remove_member(self, conversation: ConversationId, member: UserId) -> None:
+        """Wait no more for a member who left, or was removed, where they do not have the message."""
+        for log, receipts in self._logs.items():
             if log.conversation == conversation:
-                own.without(member)
+                receipts.remove_member(member)
+
+    def close(self) -> None:
+        """Have every call that waits raise PeerClosed."""
+        self._shared.closed = True
+        for receipts in self._logs.values():
+            receipts.delivered.close()
+            receipts.read.close()
+
+    def _of(self, log: LogId) -> _LogReceipts:
+        receipts = self._logs.get(log)
+        if receipts is None:
+            receipts = self._logs[log] = _LogReceipts(log.user)
+        return receipts
+
+    def _advance(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
+        positions = self._of(log).positions(kind)
+        if last <= positions.marks.get(member, 0) or (kind == "delivered" and self._is_here(log, member)):
+            return []
+        positions.advance_to(member, last)
+        return self._updates(log, first, last, member, kind)
+
+    def _updates(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
+        """Return the updates of first..last, split where the number of members who have them changes."""
+        receipts, found = self._of(log), list[ReceiptUpdate]()
+        positions = receipts.positions(kind)
+        for low, high in receipts.messages(first, last):
+            cuts = {mark + 1 for mark in positions.members_at if low <= mark < high}
+            for start, end in pairwise([low, *sorted(cuts), high + 1]):
+                having, of = receipts.count(start, kind)
+                of = of or max(having, receipts.delivered.holding(start))
+                found.append(ReceiptUpdate(log, start, end - 1, member, having, of, kind))
+        return found
+
+    # ---- questions
+
+    def is_accepted(self, log: LogId, seq: int) -> bool:
+        """Return whether an entry was accepted in this run, so that its receipt is known."""
+        return self.wrote(log) and self._logs[log].firsts[0] <= seq <= self._logs[log].stretches[-1].last
+
+    def wrote(self, log: LogId) -> bool:
+        """Return whether a log is of this run, so that the receipts of its messages are known."""
+        return log in self._logs and bool(self._logs[log].firsts)
 
     def members(self, log: LogId, seq: int) -> tuple[UserId, ...]:
-        """Return whom the receipt of this message waits for; () when nobody is known."""
-        own = self._logs.get(log)
-        return own.of(seq) if own else ()
+        """Return the members that a message waits for; () if none is known."""
+        receipts = self._logs.get(log)
+        return receipts.members(seq) if receipts else ()
 
     def holders(self, log: LogId, seq: int, kind: Kind = "delivered") -> list[UserId]:
-        """Return every member known to have it, or to have read it."""
-        own = self._logs.get(log)
-        if own is None:
+        """Return every member known to have a message, or to have read it."""
+        receipts = self._logs.get(log)
+        if receipts is None:
             return []
-        known = [member for member, mark in own.level(kind).marks.items() if mark >= seq]
+        known = [member for member, mark in receipts.positions(kind).marks.items() if mark >= seq]
         if kind == "delivered" and len(self._shared.hosted) > 1:
-            known += [member for member in own.of(seq) if self._is_here(log, member) and member not in known]
+            known += [one for one in receipts.members(seq) if self._is_here(log, one) and one not in known]
         return known
 
     async def wait(
         self, log: LogId, seq: int, *, by: UserId | None, count: int | None, timeout: float | None,
         kind: Kind = "delivered",
     ) -> None:  # fmt: skip
-        """Wait for one member, or so many, or all."""
-        own = self._own(log)
-        if own.ends and seq > own.ends[-1]:
-            await asyncio.sleep(0)  # it is promised only: the core takes it in this turn of the loop
-        level = own.level(kind)
-        wanted = (by,) if by is not None else own.of(seq)
+        """Wait for one member, for a number of members, or for all."""
+        receipts = self._of(log)
+        if receipts.stretches and seq > receipts.stretches[-1].last:
+            await asyncio.sleep(0)  # the write was promised: the core takes it in this turn of the loop
+        positions = receipts.positions(kind)
+        wanted = (by,) if by is not None else receipts.members(seq)
         if count is None and not wanted:
-            count = 1  # nobody was there: the first who comes
+            count = 1  # nobody was online: wait for the first member who gets it
         here = {member for member in wanted if kind == "delivered" and self._is_here(log, member)}
-        missing = {member for member in wanted if level.marks.get(member, 0) < seq} - here if count is None else set()
-        count = None if count is None else count - len(here)
-        if not missing and (count is None or level.holding(seq) >= count):
+        missing = {member for member in wanted if positions.marks.get(member, 0) < seq} - here
+        if count is not None:
+            missing, count = set(), count - len(here)
+        if not missing and (count is None or positions.holding(seq) >= count):
             return
         if self._shared.closed:
             raise PeerClosed("the peer was closed")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        wait = _Waiter(seq, missing, count or 0, future, one=by is not None)
-        level.register(wait, next(self._shared.numbers))
+        waiter = _Waiter(seq, missing, count or 0, future, one=by is not None)
+        positions.register(waiter, next(self._shared.numbers))
         try:
-            await asyncio.wait_for(wait.done, timeout)
+            await asyncio.wait_for(waiter.done, timeout)
         except TimeoutError:
-            lacking = wait.missing or {member for member in own.of(seq) if level.marks.get(member, 0) < seq} - here
+            members = {member for member in receipts.members(seq) if positions.marks.get(member, 0) < seq}
+            lacking = waiter.missing or members - here
             labels = sorted(self.people.label(member) for member in lacking)
             raise DeliveryTimeout(message_id(log, seq), labels) from None
         finally:
-            if wait.done.cancelled():
-                level.give_up(wait)
-
-    def close(self) -> None:
-        """Nothing more will be heard: whoever waits gets PeerClosed."""
-        self._shared.closed = True
-        for own in self._logs.values():
-            own.delivered.close()
-            own.read.close()
+            if waiter.done.cancelled():
+                positions.abandon(waiter)

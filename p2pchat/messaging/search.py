@@ -1,7 +1,11 @@
-"""Messages found by their words: the newest looked through one by one, what is behind them with the index.
+"""Search for messages by their words: the newest are scanned one by one, older ones found with an index.
 
-Most of what people look for is not long ago, and most histories are short: neither needs an index. Whatever way a
-message is found, it is storage/search.py that says whether it fits, so that all ways find the same.
+Most searches concern recent messages, and most histories are short; neither needs an index. Every match is checked by
+storage/search.py, so both ways find the same messages.
+
+The index of a database is built when a search first reaches far back, in a thread of its own. It is brought up to date
+by searches, and between them while the peer is idle, in chunks that keep nobody waiting for the interpreter. Where it
+cannot be used, for lack of space, permission or FTS5, searches scan the database.
 """
 
 from __future__ import annotations
@@ -10,20 +14,21 @@ import asyncio
 import logging
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.log import decode_entry
 from p2pchat.errors import P2PChatError
 from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.history import post_of, sort_key
-from p2pchat.messaging.messages import Message, Post, Sent, Viewer
-from p2pchat.messaging.timestamps import micros_of
+from p2pchat.messaging.events import micros_of
+from p2pchat.messaging.history import StoredMessages, key_of, sort_key
+from p2pchat.messaging.messages import Message, Post, Sent, post_of
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
@@ -33,19 +38,31 @@ if TYPE_CHECKING:
     from p2pchat.storage.search import IndexHit, SearchIndex
     from p2pchat.storage.sql import SqlStorage
 
+T = TypeVar("T")
+Progress = Callable[[int, int], None]  # called with the number of entries indexed, and of all
 
-LOOKED_THROUGH = 1000  # entries looked through at once: some 10 ms, then others who read get their turn
-WITHOUT_INDEX = 10  # times so many before an index is asked for: a tenth of a second, as long as nobody minds
-FOUND_AT_ONCE = (20, 200)  # in the index, at least and at most: each is looked up one by one
+SCANNED_AT_ONCE = 1000  # entries scanned at once: some 10 ms, then other readers get their turn
+PAGES_WITHOUT_INDEX = 10  # scanned before an index is built: a tenth of a second, which nobody minds
+FOUND_AT_ONCE = (20, 200)  # hits asked of the index, at least and at most: each is looked up one by one
+UPDATE_INTERVAL = 5.0  # seconds between updates of the index while a peer runs; a guess
+CHUNK_PAUSE = 0.2  # seconds between two chunks that nobody waits for: a tenth of one processor
+MAX_BEHIND = 2000  # entries an index may lack and still be the quicker way
+USUAL_DATABASE = "history.db"
 _LAST_ID = (1 << 63) - 1
-
-Read = Callable[[Callable[[], Any]], Awaitable[Any]]
+_log = logging.getLogger("p2pchat.search")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What is looked for, and where: in one conversation or (None) all, of one writer or all, below `high`, and not
-    before the clock `since`; and what of it may be read (None: everything)."""
+    """One search.
+
+    Attributes:
+        conversation: Search this one; None for all.
+        writer: Search messages of this user; None for all.
+        high, since: Search below this position, and from this clock on; None for no limit.
+        limit: The maximum number of messages.
+        access: What may be read; None for everything.
+    """
 
     query: Query
     conversation: ConversationId | None
@@ -53,9 +70,9 @@ class SearchRequest:
     high: SortKey | None
     since: int | None
     limit: int
-    access: AccessPolicy | None = None
+    access: AccessPolicy | None
 
-    def fits(self, shown: ReleasedEntry) -> bool:
+    def matches(self, shown: ReleasedEntry) -> bool:
         entry = decode_entry(shown.raw)
         if self.writer not in (None, shown.log.user):
             return False
@@ -66,7 +83,7 @@ class SearchRequest:
 
 
 class _Page(NamedTuple):
-    """What was found, newest first, and where the next page ends; None: there is none."""
+    """Matches, newest first, and the position where the next page ends; None after the last page."""
 
     found: list[ReleasedEntry]
     high: SortKey | None
@@ -81,12 +98,12 @@ def search_request(
     before: Post | datetime | None,
     since: datetime | None,
     limit: int,
-    access: AccessPolicy | None = None,
+    access: AccessPolicy,
 ) -> SearchRequest | None:
-    """Return what is meant by the words of a search; None when nothing can be that.
+    """Return the search that these words ask for; None for one that no message can match.
 
     Raises:
-        ValueError: There is no word, or no limit above 0. UnknownName, AmbiguousName: Whom it is to be from.
+        ValueError: There are no words, or the limit is below 1. UnknownName, AmbiguousName: As to the sender.
     """
     query = parse_query(words)
     if limit < 1:
@@ -96,62 +113,51 @@ def search_request(
         return None
     high = None if before is None else sort_key(before)
     since_c = None if since is None else micros_of(since)
-    seen = None if access is None or access.is_all else access
-    return SearchRequest(query, conversation, next(iter(senders), None), high, since_c, limit, seen)
+    writer = next(iter(senders), None)
+    return SearchRequest(query, conversation, writer, high, since_c, limit, None if access.is_all else access)
 
 
-async def search_posts(
-    viewer: Viewer,
-    storage: Storage,
-    read: Read,
+async def search_messages(
+    messages: StoredMessages,
     request: SearchRequest | None,
     indexer: SearchIndexer | None,
     progress: Progress | None = None,
 ) -> list[Message | Sent]:
-    """Return the newest messages that fit, oldest first.
+    """Return the newest messages that match, oldest first.
 
     Args:
-        read: Runs something in the thread that reads this storage.
-        progress: Told how many entries are indexed, and of how many, while that is waited for.
+        progress: Called with the number of entries indexed, and of all, while the search waits for the index.
     """
     if request is None:
         return []
-    found, high = [], request.high
+    found: list[ReleasedEntry] = []
+    high, pages = request.high, 0
     indexed = indexer is not None and await indexer.is_near() and await indexer.catch_up()
-    pages = 0
     while not indexed:
-        page = await read(_scan_page(storage, request, high))
+        page: _Page = await messages.read(partial(_scan_page, messages.storage, request, high))
         found += page.found
         if page.high is None or len(found) >= request.limit:
-            return [post_of(viewer, one) for one in reversed(found[: request.limit])]
+            return [post_of(messages.viewer, one) for one in reversed(found[: request.limit])]
         high, pages = page.high, pages + 1
-        if indexer is not None and pages == WITHOUT_INDEX:
+        if indexer is not None and pages == PAGES_WITHOUT_INDEX:
             indexed = await indexer.catch_up(progress)
     assert indexer is not None
-    behind = await _search_index(storage, read, request, indexer, high, request.limit - len(found))
-    if behind is None:  # spoiled, or another process keeps it: without it then
-        return await search_posts(viewer, storage, read, request, None)
-    return [post_of(viewer, one) for one in reversed([*found, *behind])]
+    older = await _search_index(messages, request, indexer, high, request.limit - len(found))
+    if older is None:  # the index is damaged, or another process holds it
+        return await search_messages(messages, request, None)
+    return [post_of(messages.viewer, one) for one in reversed([*found, *older])]
 
 
-def _scan_page(storage: Storage, request: SearchRequest, high: SortKey | None) -> Callable[[], _Page]:
-    def look() -> _Page:
-        page = storage.history(request.conversation, before=high, since=request.since, limit=LOOKED_THROUGH)
-        found = [one for one in reversed(page) if request.fits(one)]
-        return _Page(found, key_of(page[0]) if len(page) == LOOKED_THROUGH else None)
-
-    return look
-
-
-def key_of(shown: ReleasedEntry) -> SortKey:
-    """Return the place in history of a stored entry."""
-    return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
+def _scan_page(storage: Storage, request: SearchRequest, high: SortKey | None) -> _Page:
+    page = storage.history(request.conversation, before=high, since=request.since, limit=SCANNED_AT_ONCE)
+    found = [one for one in reversed(page) if request.matches(one)]
+    return _Page(found, key_of(page[0]) if len(page) == SCANNED_AT_ONCE else None)
 
 
 async def _search_index(
-    storage: Storage, read: Read, request: SearchRequest, indexer: SearchIndexer, high: SortKey | None, limit: int
+    messages: StoredMessages, request: SearchRequest, indexer: SearchIndexer, high: SortKey | None, limit: int
 ) -> list[ReleasedEntry] | None:
-    """Return the newest entries below `high` that fit, newest first; None when the index cannot be used."""
+    """Return the newest entries below `high` that match, newest first; None when the index cannot be used."""
     from p2pchat.storage.search import clock_of, first_id
 
     at_once = min(max(limit, FOUND_AT_ONCE[0]), FOUND_AT_ONCE[1])
@@ -161,15 +167,15 @@ async def _search_index(
     found: dict[tuple[SortKey, ConversationId], ReleasedEntry] = {}
     while True:
 
-        def look(index: SearchIndex, below: int = below) -> list[IndexHit]:
+        def find_hits(index: SearchIndex, below: int = below) -> list[IndexHit]:
             return index.find(request.query, request.conversation, request.writer, below, above, at_once)
 
-        hits = await indexer.find(look)
+        hits = await indexer.find(find_hits)
         if hits is None:
             return None
-        for one in await read(_shown(storage, hits)):
+        for one in await messages.read(partial(_entries_of, messages.storage, hits)):
             key = key_of(one)
-            if (high is None or key < high) and request.fits(one):
+            if (high is None or key < high) and request.matches(one):
                 found[key, one.log.conversation] = one
         newest = sorted(found, reverse=True)[:limit]
         if len(hits) < at_once or (len(newest) == limit and clock_of(hits[-1].id) < newest[-1][0][0]):
@@ -177,34 +183,15 @@ async def _search_index(
         below = hits[-1].id
 
 
-def _shown(storage: Storage, hits: Sequence[Any]) -> Callable[[], list[ReleasedEntry]]:
-    return lambda: [one for hit in hits if (one := storage.entry(hit.log, hit.seq)) is not None]
-
-
-# ---- indexing
-#
-# The index of one database, kept in a thread of its own: made when somebody searches far, and kept up from then on.
-#
-# Who never searches has none. Who does, has it brought up to date when searching, and between searches in what time the
-# peer leaves: a chunk at a time, so that nobody waits long for the interpreter. An index that cannot be used, for want
-# of room, rights or FTS5, is none: searches look through the database itself then, and find the same.
-
-
-LOOKED_EVERY = 5.0  # seconds between looks for something new, while a peer runs; a guess
-REST = 0.2  # seconds between two chunks that nobody waits for: a tenth of one processor
-FAR = 2000  # entries an index may be behind and still be the quicker way
-USUAL_DATABASE = "history.db"
-
-T = TypeVar("T")
-Progress = Callable[[int, int], None]  # entries indexed, of how many
-_log = logging.getLogger("p2pchat.search")
+def _entries_of(storage: Storage, hits: Sequence[IndexHit]) -> list[ReleasedEntry]:
+    return [one for hit in hits if (one := storage.entry(hit.log, hit.seq)) is not None]
 
 
 def open_indexer(storage: Storage, settings: Settings, directory: Path | None) -> SearchIndexer | None:
-    """Return what indexes this storage; None where it is only memory: all of that is looked through at once.
+    """Return the indexer of a storage; None for storage in memory, which is scanned as a whole.
 
     Args:
-        directory: The peer's data directory, None without one.
+        directory: The peer's data directory; None without one.
     """
     if not storage.durable:
         return None
@@ -217,9 +204,9 @@ def open_indexer(storage: Storage, settings: Settings, directory: Path | None) -
 
 
 def index_path(database: Path | None, directory: Path | None = None) -> Path | None:
-    """Return where the index of a database is: search.db beside history.db, beside others with their name before.
+    """Return the path of a database's index: search.db beside history.db, NAME.search.db beside a database NAME.
 
-    That of a server's database is in the data directory; without one (None) there is none.
+    The index of a server's database (None) is in the data directory; None without one.
     """
     from p2pchat.storage.search import FILE_NAME
 
@@ -229,7 +216,7 @@ def index_path(database: Path | None, directory: Path | None = None) -> Path | N
 
 
 class SearchIndexer:
-    """The index of one database. Whatever becomes of it raises nothing: it cannot be used then."""
+    """Builds and queries the index of one database. Never raises: an index that fails cannot be used."""
 
     def __init__(self, storage: SqlStorage, settings: Settings, path: Path) -> None:
         self._storage = storage
@@ -241,23 +228,23 @@ class SearchIndexer:
         self._unusable = False
         self._upkeep: asyncio.Task[None] | None = None
         self._quiet: Callable[[], bool] | None = None
-        self._used = False  # its thread has run
+        self._used = False  # its thread was started
         self._closed = False
 
-    # ---- in the loop
+    # ---- in the event loop
 
     def keep_up(self, quiet: Callable[[], bool]) -> None:
-        """Take what comes from now on, as long as there is an index, in moments when `quiet` says so."""
+        """Index new entries from now on, whenever `quiet` returns True, as long as there is an index."""
         self._quiet = quiet
         if self._path.exists():
             self._begin_upkeep()
 
     async def is_near(self) -> bool:
-        """Whether there is an index and it lacks so little that it is the quicker way."""
-        return self._path.exists() and (await self._run(self._behind, FAR + 1)) <= FAR
+        """Return whether there is an index that lacks few enough entries to be the quicker way."""
+        return self._path.exists() and (await self._run(self._behind, MAX_BEHIND + 1)) <= MAX_BEHIND
 
     async def catch_up(self, progress: Progress | None = None) -> bool:
-        """Bring the index up to date, made if need be; return whether it can be used."""
+        """Build the index, or bring it up to date; return whether it can be used."""
         done, behind = 0, await self._run(self._behind, -1)
         while behind >= 0:
             taken = await self._run(self._feed, -1)
@@ -270,12 +257,12 @@ class SearchIndexer:
         self._begin_upkeep()
         return behind == 0
 
-    async def find(self, look: Callable[[SearchIndex], list[IndexHit]]) -> list[IndexHit] | None:
-        """Return what `look` finds in the index; None when it cannot be used."""
-        return await self._run(lambda: look(self._opened()[0]), None)
+    async def find(self, query: Callable[[SearchIndex], list[IndexHit]]) -> list[IndexHit] | None:
+        """Run a query in the index's thread and return its hits; None when the index cannot be used."""
+        return await self._run(lambda: query(self._opened()[0]), None)
 
     async def aclose(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._closed = True
         if self._upkeep is not None:
             self._upkeep.cancel()
@@ -290,12 +277,12 @@ class SearchIndexer:
 
     async def _keep_up(self, quiet: Callable[[], bool]) -> None:
         while not self._unusable:
-            await asyncio.sleep(LOOKED_EVERY)
+            await asyncio.sleep(UPDATE_INTERVAL)
             while quiet() and (await self._run(self._feed, -1)) > 0:
-                await asyncio.sleep(REST)
+                await asyncio.sleep(CHUNK_PAUSE)
 
     async def _run(self, work: Callable[[], T], otherwise: T) -> T:
-        """Return what `work` returns in the index's thread; `otherwise` when the index cannot be used."""
+        """Run `work` in the index's thread and return its result; `otherwise` when the index cannot be used."""
         if self._closed or self._unusable:
             return otherwise
         self._used = True
@@ -303,13 +290,13 @@ class SearchIndexer:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._guarded, work)
         except (sqlite3.Error, OSError, P2PChatError) as error:
             _log.info("the search index cannot be used: %s", ascii(str(error))[:200])
-            self._unusable = "no such module" in str(error)  # all else may be over the next time
+            self._unusable = "no such module" in str(error)  # other failures may pass
             return otherwise
 
-    # ---- in its thread
+    # ---- in the index's thread
 
     def _guarded(self, work: Callable[[], T]) -> T:
-        """Do some work; once more with a new index when the file turns out to be spoiled."""
+        """Run `work`; if the file is damaged, delete it and run `work` again."""
         try:
             return work()
         except sqlite3.DatabaseError as error:
@@ -339,7 +326,7 @@ class SearchIndexer:
         return max(0, reader.last_place() - index.taken().place)
 
     def _feed(self) -> int:
-        """Take a chunk; return how many entries that were, 0 when it is up to date."""
+        """Index one chunk; return its number of entries, 0 when the index is up to date."""
         from p2pchat.storage.search import documents_of
 
         if shutil.disk_usage(self._path.parent).free < self._settings.min_free_disk_bytes:

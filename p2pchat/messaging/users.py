@@ -1,7 +1,7 @@
-"""Who is who: users as programs hold them, the labels people see, and what a typed name means.
+"""Users as programs hold them: their labels, what a typed name means, and who is ignored.
 
-A name is only a label somebody chose; the key is the person. So two users whose names are equal, or look alike, are
-both shown with the beginning of their id, and an address that fits both is refused with the two to choose from.
+A name is a label that somebody chose; the key identifies the user. Two users whose names are equal, or look alike, are
+both shown with the beginning of their id. An address that fits both is refused, with the labels to choose from.
 """
 
 from __future__ import annotations
@@ -19,22 +19,19 @@ from typing import Any
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_IGNORED
 from p2pchat.errors import AmbiguousName, UnknownName
-from p2pchat.identity.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
-from p2pchat.messaging.timestamps import aware
+from p2pchat.identity.names import ROOM_SKELETON, base32, full_label, skeleton, split_label
+from p2pchat.messaging.events import aware
 from p2pchat.protocol import PeerId, UserId
 
-__all__ = ["UserDirectory", "User", "base32", "by_label", "id_of", "somebody", "suffix"]
-
-
-Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: not told)
+Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
 
 
 class User:
-    """Somebody who writes. Equal by id; name, label and status are those of this moment.
+    """A user. Two with the same id are equal; name, label and status are those of the present moment.
 
     Attributes:
-        key: The id as it is inside and on the wire, hex.
+        key: The id in hex, as inside and on the wire.
     """
 
     __slots__ = ("_id", "_people", "key")
@@ -52,41 +49,42 @@ class User:
 
     @property
     def name(self) -> str:
-        """The name by the newest profile; "" when nobody told one."""
+        """The name in the newest profile; "" while it is unknown."""
         return self._people.name(self.key)
 
     @property
     def about(self) -> str:
-        """What this user tells of itself by the newest profile; "" for nothing."""
+        """What the user tells about itself in the newest profile; "" for nothing."""
         return self._people.abouts.get(self.key, "")
 
     @property
     def label(self) -> str:
-        """The name to show: with the beginning of the id where the name alone could be taken for another's."""
+        """The name to show, with the beginning of the id if another user's name looks like it."""
         return self._people.label(self.key)
 
     @property
     def is_me(self) -> bool:
+        """Whether this is the own user."""
         return self.key == self._people.me
 
     @property
     def ignored(self) -> bool:
-        """Whether the own user does not want to hear of this one (TCPPeer.ignore)."""
+        """Whether the own user ignores this one (TCPPeer.ignore)."""
         return self.key in self._people.ignored
 
     @property
     def status(self) -> str:
-        """online, idle, offline, or unknown (never heard of since this peer started)."""
+        """online, idle, offline, or unknown if nothing was heard of the user since this peer started."""
         return self._people.status(self.key)[0]
 
     @property
     def status_text(self) -> str:
-        """What the user tells with the status; "" for nothing."""
+        """The text shown with the status; "" for none."""
         return self._people.status(self.key)[1]
 
     @property
     def since(self) -> datetime | None:
-        """Since when the status holds, by the user's own clock; None when not told."""
+        """Since when the status holds, by the user's own clock; None while that is unknown."""
         micros = self._people.status(self.key)[2]
         return aware(micros) if micros else None
 
@@ -103,55 +101,72 @@ class User:
         return f"<User {self.label!a}>"
 
 
-class UserDirectory:
-    """All users known to one peer, as one of its own sees them.
+class NameIndex:
+    """Names by id, and which of them look alike.
 
-    Args:
-        me: The own user.
-        status: Tells presence; the peer's core does, for a history that is only read nobody does.
     Attributes:
-        ignored: Whom the own user does not want to hear of.
-        abouts: What users tell of themselves.
+        names: The name of each id.
+        looks: The skeleton of each name, computed once, since labels are asked for with every line.
+        alike: The ids by skeleton.
     """
 
-    __slots__ = ("_alike", "_looks", "_names", "_users", "abouts", "ignored", "me", "status")
+    __slots__ = ("alike", "looks", "names")
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self.looks: dict[str, str] = {}
+        self.alike: dict[str, set[str]] = {}
+
+    def learn(self, id: str, name: str) -> None:
+        """Set the name of an id. A former name leaves nothing behind."""
+        former = self.looks.get(id)
+        if former is not None:
+            self.alike[former].discard(id)
+            if not self.alike[former]:
+                del self.alike[former]
+        self.names[id] = name
+        self.looks[id] = look = skeleton(name)
+        self.alike.setdefault(look, set()).add(id)
+
+
+class UserDirectory:
+    """All users known to one peer, as one of its own users sees them.
+
+    Args:
+        me: The id (hex) of the own user.
+        status: Returns the presence of a user.
+    Attributes:
+        ignored: The ids of the users that the own user ignores.
+        abouts: What users tell about themselves.
+    """
+
+    __slots__ = ("_index", "_users", "abouts", "ignored", "me", "status")
 
     def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
         self.me = me
         self.status = status
         self.ignored: set[UserId] = set()
         self.abouts: dict[UserId, str] = {}
-        self._names: dict[UserId, str] = {}
-        self._looks: dict[UserId, str] = {}  # the skeleton of each name: a label is asked for with every line
-        self._alike: dict[str, set[UserId]] = {}  # by skeleton
+        self._index = NameIndex()
         self._users: dict[UserId, User] = {}
 
     def seen_by(self, me: UserId) -> UserDirectory:
-        """Return the same people as another user of this peer sees them: what they are called is known once."""
+        """Return the same users as another user of this peer sees them; names are shared."""
         other = UserDirectory(me, self.status)
-        other.abouts, other._names, other._looks, other._alike = self.abouts, self._names, self._looks, self._alike
+        other.abouts, other._index = self.abouts, self._index
         return other
 
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
-        """Take (new) names."""
+        """Set the names of users."""
         for id, name in names:
-            if id in self._names:
-                self._unlearn(id, self._looks[id])
-            self._names[id] = name
-            self._looks[id] = skeleton(name)
-            self._alike.setdefault(self._looks[id], set()).add(id)
+            self._index.learn(id, name)
 
-    def tell_about(self, id: UserId, about: str) -> None:
-        """Take what a user tells of itself now."""
+    def set_about(self, id: UserId, about: str) -> None:
+        """Set what a user tells about itself; "" for nothing."""
         if about:
             self.abouts[id] = about
         else:
             self.abouts.pop(id, None)
-
-    def _unlearn(self, id: UserId, looks: str) -> None:
-        self._alike[looks].discard(id)
-        if not self._alike[looks]:
-            del self._alike[looks]  # who takes one name after the other leaves nothing behind
 
     def user(self, id: UserId) -> User:
         """Return the one User object of an id, known or not."""
@@ -161,33 +176,40 @@ class UserDirectory:
         return user
 
     def all(self) -> list[User]:
-        """Return every user with a name, by label."""
-        return sorted((self.user(id) for id in self._names), key=lambda user: user.label.casefold())
+        """Return every user with a name, sorted by label."""
+        return sorted((self.user(id) for id in self._index.names), key=lambda user: user.label.casefold())
 
     @property
     def known(self) -> AbstractSet[UserId]:
         """The ids of all users with a name; a live view."""
-        return self._names.keys()
+        return self._index.names.keys()
 
     def alike(self, name: str) -> AbstractSet[UserId]:
-        """Return those whose names could be taken for this one; a live view."""
-        return self._alike.get(skeleton(name), set())
+        """Return the ids of the users whose names look like this one; a live view."""
+        return self._index.alike.get(skeleton(name), set())
 
     def name(self, id: UserId) -> str:
-        return self._names.get(id, "")
+        """Return the name of a user; "" while it is unknown."""
+        return self._index.names.get(id, "")
 
     def label(self, id: UserId) -> str:
-        name = self._names.get(id)
-        if not name or (looks := self._looks[id]) == ROOM_SKELETON or len(self._alike[looks]) > 1:
+        """Return the label of a user; see User.label."""
+        index = self._index
+        name = index.names.get(id)
+        if not name or (look := index.looks[id]) == ROOM_SKELETON or len(index.alike[look]) > 1:
             return full_label(name, id)
         return name
 
+    def ignores(self, id: str) -> bool:
+        """Return whether the user with this id, as in event lines, is ignored."""
+        return bool(self.ignored) and id_of(id) in self.ignored
+
     def find(self, text: str) -> User:
-        """Return the user whom an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id.
+        """Return the user that an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id.
 
         Raises:
-            UnknownName: Nobody is called so.
-            AmbiguousName: Several are, or look as if; candidates are their labels.
+            UnknownName: No user has this name.
+            AmbiguousName: Several have, or have names that look like it; `.candidates` are their labels.
         """
         name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("@"))
         if not tail:
@@ -198,75 +220,69 @@ class UserDirectory:
         if not fitting:
             raise UnknownName(text, self._hint())
         if len(fitting) > 1:
-            raise AmbiguousName(text, sorted(full_label(self._names.get(id), id) for id in fitting))
+            raise AmbiguousName(text, sorted(full_label(self._index.names.get(id), id) for id in fitting))
         return self.user(fitting[0])
-
-    def someone(self, text: str) -> User:
-        """Return the user whom an address names, as find; also one of a full id that nobody here has met."""
-        key = id_of(text.strip().removeprefix("@"))
-        return self.user(key) if key else self.find(text)
 
     def _by_id(self, text: str) -> User | None:
         if len(text) != FULL_ID_CHARACTERS:
             return None
         key = id_of(text)
-        return self.user(key) if key in self._names or key in self._users else None
+        return self.user(key) if key in self._index.names or key in self._users else None
 
     def _by_tail(self, name: str, tail: str) -> list[UserId]:
-        known = self._names.keys() | self._users.keys()
-        wanted = tail if len(tail) >= 8 else tail.ljust(8, "?")  # a shorter one is no address
-        return [id for id in known if base32(id).startswith(wanted) and self._called(id, name)]
-
-    def _called(self, id: UserId, name: str) -> bool:
-        return skeleton(self._names.get(id) or "user") == skeleton(name)
+        names = self._index.names
+        beginning = tail if len(tail) >= 8 else tail.ljust(8, "?")  # a shorter one is no address
+        fitting = [id for id in names.keys() | self._users.keys() if base32(id).startswith(beginning)]
+        return [id for id in fitting if skeleton(names.get(id) or "user") == skeleton(name)]
 
     def _by_name(self, name: str) -> list[UserId]:
-        alike = list(self._alike.get(skeleton(name), ()))
-        if len(alike) == 1 and self._names[alike[0]].casefold() != name.casefold():
-            return []  # looks like somebody, but is spelled otherwise
+        alike = list(self.alike(name))
+        if len(alike) == 1 and self._index.names[alike[0]].casefold() != name.casefold():
+            return []  # it looks like a user's name, but is spelled differently
         return alike
 
     def _hint(self) -> str:
-        others = ((name.casefold(), id) for id, name in self._names.items() if id != self.me)
-        labels = [self.label(id) for _, id in nsmallest(8, others)]  # as quick as may be: names are waited for
+        others = ((name.casefold(), id) for id, name in self._index.names.items() if id != self.me)
+        labels = [self.label(id) for _, id in nsmallest(8, others)]  # the quickest way: names are waited for
         return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
 
 
-def somebody(people: UserDirectory, who: User | str) -> User:
-    """Return who is meant by a user, a name as typed, or a full id, known or not; raises as People.find."""
-    return people.user(who.key) if isinstance(who, User) else people.someone(who)
+def resolve_user(people: UserDirectory, who: User | str) -> User:
+    """Return a user, given as such, by a name as typed, or by any full id; raises as UserDirectory.find."""
+    if isinstance(who, User):
+        return people.user(who.key)
+    key = id_of(who.strip().removeprefix("@"))
+    return people.user(key) if key else people.find(who)
 
 
 def id_of(text: str) -> UserId:
-    """Return the id (hex) that people see as `text`, 52 characters of base32; "" when that is none."""
+    """Return the id in hex that people see as `text`, 52 characters of base32; "" for other text."""
     if len(text) != FULL_ID_CHARACTERS:
         return ""
     try:
         id = base64.b32decode(text.upper() + "=" * (-len(text) % 8)).hex()
-    except ValueError:  # another letter than of base32, or of ASCII
+    except ValueError:  # a character outside of base32, or of ASCII
         return ""
-    return id if base32(id) == text.upper() else ""  # bits beyond its 32 bytes
+    return id if base32(id) == text.upper() else ""  # not equal: bits are set beyond the 32 bytes
 
 
 def by_label(users: Iterable[User]) -> tuple[User, ...]:
-    """Return users in the order of their labels, the same at every call."""
+    """Return users sorted by label, in the same order at every call."""
     return tuple(sorted(users, key=lambda user: (user.label.casefold(), user.key)))
 
 
 # ---- whois
-#
-# What is known of one user: names before, since when, and which peers speak for it.
 
 
 @dataclass(frozen=True, slots=True)
 class HostPeer:
-    """A peer that speaks for a user.
+    """A peer that acts for a user.
 
     Attributes:
-        id: Its id as people see it.
+        id: The id of the peer as people see it.
         linked: Whether a link to it is up.
-        address: From where that link comes, without a port; "" without a link.
-        endpoints: Where it is known to listen, "host:port", the place where it answered last first.
+        address: The address from which it is linked, without a port; "" without a link.
+        endpoints: Where it is known to listen, "host:port", the one that answered last first.
     """
 
     id: str
@@ -280,10 +296,10 @@ class Whois:
     """What is known of one user.
 
     Attributes:
-        names_before: Other names it had, by the profiles in the room, the newest first.
-        known_since: When something it wrote came here first; None when nothing ever did.
-        allowed: All it writes is stored here, without a limit (TCPPeer.allow).
-        hosts: The peers that speak for it now, and its own peer where an address of that is known.
+        names_before: Former names, by the profiles in the room, the newest first.
+        known_since: When the first entry of the user arrived here; None if none did.
+        allowed: Everything the user writes is stored here, without a limit (TCPPeer.allow).
+        hosts: The peers that act for the user now, and the user's own peer if an address of it is known.
     """
 
     user: User
@@ -293,20 +309,20 @@ class Whois:
     hosts: tuple[HostPeer, ...]
 
 
-def known_of(node: Node, user: User, first_heard: int) -> Whois:
-    """Return what a node knows; `first_heard` is UTC microseconds, 0 for never."""
-    hosts = tuple(_host(node, peer) for peer in _hosts(node, user.key))
+def whois(node: Node, user: User, first_heard: int) -> Whois:
+    """Return what a node knows of a user; `first_heard` is in UTC microseconds, 0 for never."""
+    hosts = tuple(_host_peer(node, peer) for peer in _host_peers(node, user.key))
     since = aware(first_heard) if first_heard else None
-    return Whois(user, names_before(node, user), since, node.sync.quota.is_allowed(user.key), hosts)
+    return Whois(user, former_names(node, user), since, node.sync.quota.is_allowed(user.key), hosts)
 
 
-def names_before(node: Node, user: User) -> tuple[str, ...]:
-    """Return other names a user had, the newest first."""
+def former_names(node: Node, user: User) -> tuple[str, ...]:
+    """Return the former names of a user, the newest first."""
     former = node.sync.people.former.get(user.key, {})
     return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != user.name)
 
 
-def _hosts(node: Node, user: UserId) -> list[PeerId]:
+def _host_peers(node: Node, user: UserId) -> list[PeerId]:
     links = (node.links.up.get(id) for id in sorted(node.presence.hosts(user)))
     peers = dict.fromkeys(link.peer for link in links if link is not None)
     if user == node.peer or user in node.links.book:
@@ -314,46 +330,36 @@ def _hosts(node: Node, user: UserId) -> list[PeerId]:
     return list(peers)
 
 
-def _host(node: Node, peer: PeerId) -> HostPeer:
+def _host_peer(node: Node, peer: PeerId) -> HostPeer:
     known = sorted(node.links.book.addresses(peer), key=lambda address: -address.verified_at)
     link = node.links.by_peer.get(peer)
-    return HostPeer(
-        base32(peer), link is not None, "" if link is None else link.host, tuple(address.endpoint for address in known)
-    )
+    address = "" if link is None else link.host
+    return HostPeer(base32(peer), link is not None, address, tuple(one.endpoint for one in known))
 
 
-# ---- ignoring
+# ---- ignored users
 #
-# Whom the own user does not want to hear of: remembered by key, in the database, whatever they are called.
-#
-# Nothing is stored, passed on or acknowledged otherwise for it: it is only about what is shown. A program is told
-# everything unless it asks not to be (`events(ignored=False)`), and finds `ignored` on every user.
+# Ignoring affects only what programs show: entries of ignored users are stored, passed on and acknowledged as all
+# others. The ids are stored in the database, so that another name makes no difference.
 
 
-OF_ONES_OWN = ("delivered", "read")  # what became of one's own messages, whoever has them
+def load_ignored(people: UserDirectory, meta: Mapping[str, str], key: str = META_IGNORED) -> None:
+    """Load the ids of ignored users from what storage keeps under `key`."""
+    people.ignored = set(json.loads(meta.get(key, "[]")))
 
 
-def ignored_of(user: UserId) -> str:
-    """Return under which name it is kept whom a hosted user ignores."""
-    return f"{META_IGNORED}:{user}"
-
-
-def load_ignored(people: UserDirectory, meta: Mapping[str, str], name: str = META_IGNORED) -> None:
-    """Take over who is ignored."""
-    people.ignored = set(json.loads(meta.get(name, "[]")))
-
-
-def ignored_meta(people: UserDirectory, name: str = META_IGNORED) -> dict[str, str]:
-    """Return it as it is kept."""
-    return {name: json.dumps(sorted(people.ignored))}
+def ignored_meta(people: UserDirectory, key: str) -> dict[str, str]:
+    """Return what to store for load_ignored."""
+    return {key: json.dumps(sorted(people.ignored))}
 
 
 def is_of_ignored(event: Any) -> bool:
-    """Whether an event is of somebody who is ignored: what they wrote or did, and how they are.
+    """Return whether an event shows what an ignored user wrote or did, or their presence.
 
-    What they make of a group is everybody's; only that they themselves come or go is theirs.
+    Receipts of one's own messages do not count, whoever they are from. Of changes of a group only those count that
+    concern the ignored user alone: as a new or leaving member.
     """
-    if event.event in OF_ONES_OWN:
+    if event.event in ("delivered", "read"):
         return False
     for name in ("target",) if event.event == "group" else ("sender", "by", "user"):
         who = getattr(event, name, None)

@@ -93,7 +93,7 @@ class Mesh:
 
     async def _start(self, host: _Host, endpoints: Sequence[str]) -> TCPPeer:
         peer = TCPPeer(host.port, *endpoints, name=host.name, settings=self._settings)
-        peer._run_in(lambda: self._home(host), self.network.transport(host.name))
+        peer._lifecycle.run_in(lambda: self._home(host), self.network.transport(host.name))
         await peer.start()
         host.port = peer.port
         return peer
@@ -115,7 +115,7 @@ class Mesh:
     async def crash(self, peer: TCPPeer) -> None:
         """Stop a peer at once, without a goodbye. What was not on its disk is lost."""
         host = self._host(peer)
-        await peer._kill()
+        await peer._lifecycle.kill()
         self.network.cut(host.name)
 
     async def restart(self, peer: TCPPeer) -> TCPPeer:
@@ -152,20 +152,29 @@ class Mesh:
     def _unsettled(self) -> Iterator[str]:
         """Yield what is not settled yet."""
         running = [
-            (host.name, peer) for host, peer in zip(self._hosts, self.peers, strict=True) if peer._node is not None
+            (host.name, peer)
+            for host, peer in zip(self._hosts, self.peers, strict=True)
+            if peer._lifecycle.running_node is not None
         ]
         for name, peer in running:
-            if not peer._idle:
+            if not peer._lifecycle.idle:
                 yield f"{name} is busy"
-            if peer._node is not None and peer._node.sync.read_receipts.has_unsent:
+            if peer._lifecycle.running_node is not None and peer._lifecycle.running_node.sync.read_receipts.has_unsent:
                 yield f"{name} has unsent read marks"
         if not self.network.quiet:
             yield "bytes are in flight"
         for (one, here), (other, there) in combinations(running, 2):
-            if self.network.reaches(one, other) and here._node is not None and there._node is not None:
-                for difference in _differences(here._node, there._node):
+            if (
+                self.network.reaches(one, other)
+                and here._lifecycle.running_node is not None
+                and there._lifecycle.running_node is not None
+            ):
+                for difference in _differences(here._lifecycle.running_node, there._lifecycle.running_node):
                     yield f"{one} and {other} {difference}"
-                for unsure in (*_unsure(here, there._node), *_unsure(there, here._node)):
+                for unsure in (
+                    *_unsure(here, there._lifecycle.running_node),
+                    *_unsure(there, here._lifecycle.running_node),
+                ):
                     yield f"{one} and {other}: {unsure}"
 
 
@@ -189,7 +198,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
 
 def _unsure(writer: TCPPeer, reader: Node) -> Iterator[str]:
     """Yield each log whose delivery to the reader the writer does not know of yet."""
-    node = writer._node
+    node = writer._lifecycle.running_node
     if node is None:
         return
     for conversation in node.sync.conversations.by_id.values():

@@ -68,7 +68,7 @@ async def main():
         await peer.start()
         for _ in range(turns):
             await asyncio.sleep(0)
-        await (peer._kill() if turns == 3 else peer.aclose())
+        await (peer._lifecycle.kill() if turns == 3 else peer.aclose())
     for turns in (1, 10, 100, 1000):
         peer = TCPPeer(host="0.0.0.0", discover=True)
         starting = asyncio.create_task(peer.start())

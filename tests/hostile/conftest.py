@@ -77,7 +77,11 @@ async def meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
             bob = await stack.enter_async_context(
                 TCPPeer(0, ada.endpoint, name="bob", db="memory://", open=open, settings=QUICK)
             )
-            network = ada._home.network if open and ada._home else load_network(tmp_path / "home" / "network")
+            network = (
+                ada._lifecycle.resources.network
+                if open and ada._lifecycle.resources
+                else load_network(tmp_path / "home" / "network")
+            )
             assert network is not None
             honest = Honest(ada, bob, network)
 

@@ -65,8 +65,8 @@ async def test_who_was_removed_can_neither_write_nor_break_the_group(meet: Meet)
     liar = await honest.liar()
     group = await honest.ada.create_group("ops", ["bob", honest.ada.people.user(liar.id)])
     await group.remove(honest.ada.people.user(liar.id))
-    [id] = honest.ada._started_driver.node.groups
-    naming = honest.ada._started_driver.node.namings[id]
+    [id] = honest.ada._driver.node.groups
+    naming = honest.ada._driver.node.namings[id]
     writes, ada, bob = Writes(liar, id, naming), key(honest.ada), key(honest.bob)
     crowd = [f"{n:064x}" for n in range(MAX_MEMBERS + 1)]
     writes.put(
@@ -82,9 +82,9 @@ async def test_who_was_removed_can_neither_write_nor_break_the_group(meet: Meet)
         Writes(liar, talk_id(id), *talk.names).put(entry("text", "let me in", g=cite))
     await honest.while_chatting(lives_on(liar))
     await group.rename("dev")
-    [view] = honest.ada._started_driver.node.groups.values()
+    [view] = honest.ada._driver.node.groups.values()
     assert (view.name, view.gen, {*view.members}) == ("dev", 3, {ada, bob})
-    assert liar.id in honest.ada._started_driver.node.sync.conversations.by_id[id].writers  # it is stored, and told on
+    assert liar.id in honest.ada._driver.node.sync.conversations.by_id[id].writers  # it is stored, and told on
     assert "let me in" not in [getattr(post, "text", "") for post in await honest.ada.history(group, limit=0)]
 
 
@@ -105,7 +105,7 @@ async def test_an_owner_who_changes_a_group_without_end_costs_others_nothing(mee
 
 def _is_so_far(honest: Honest, group: str, liar: Liar) -> bool:
     """Whether bob, who hears of it from ada, has heard all of it."""
-    view = honest.bob._started_driver.node.groups.get(group)
+    view = honest.bob._driver.node.groups.get(group)
     return view is not None and view.gen == MANY and liar.id in view.left
 
 
@@ -114,7 +114,7 @@ async def test_edits_and_reactions_without_end_change_what_they_may_and_no_more(
     liar = await honest.liar()
     receipt = await honest.ada.send("room", "as ada wrote it")
     await honest.ada.message(receipt.id)  # the core has it
-    _, _, log, seq = honest.ada._started_driver.node.sync.conversations.by_id[liar.room].recently_shown[-1]
+    _, _, log, seq = honest.ada._driver.node.sync.conversations.by_id[liar.room].recently_shown[-1]
     of_ada = Ref(log, seq)
     writes = Writes(liar, liar.room, ROOM)
     writes.put(entry("text", "mine"))
@@ -137,7 +137,7 @@ async def test_edits_and_reactions_without_end_change_what_they_may_and_no_more(
 async def test_reading_that_cannot_be_is_nobodys_receipt(meet: Meet) -> None:
     honest = await meet()
     liar = await honest.liar()
-    refs = [ref for ref, log in honest.ada._started_driver.node.sync.conversations.by_id[liar.room].by_ref.items()
+    refs = [ref for ref, log in honest.ada._driver.node.sync.conversations.by_id[liar.room].by_ref.items()
             if log.id.user == key(honest.ada)]  # fmt: skip
     for start in range(0, 20_000, 250):
         made_up = [(key(honest.ada)[:16] + f"{n:016x}", MAX_INT) for n in range(start, start + 250)]
@@ -145,6 +145,6 @@ async def test_reading_that_cannot_be_is_nobodys_receipt(meet: Meet) -> None:
     liar.say(ReadFrame({liar.room: {liar.id: [(ref, MAX_INT) for ref in refs]}}))
     liar.say(*(ReadFrame({f"{n:064x}": {liar.id: [(refs[0], 1)]}}) for n in range(250)))
     await honest.while_chatting(lives_on(liar))
-    readers = honest.ada._started_driver.node.sync.read_receipts.tracker
+    readers = honest.ada._driver.node.sync.read_receipts.tracker
     assert not [member for _, member in readers._positions if member == liar.id]
     assert len(readers._early) <= 10_000

@@ -244,7 +244,7 @@ async def test_clocks_from_the_future_drag_nobody_along(meet: Meet) -> None:
     await honest.chat()
     posts = await honest.ada.history("room", limit=0)
     assert [post.text for post in posts][-2:] == ["from the year 2255", "the end"]  # a page of their own, at the end
-    clocks = [log.last_c for log in honest.ada._started_driver.node.sync.conversations.by_id[liar.room].by_ref.values()
+    clocks = [log.last_c for log in honest.ada._driver.node.sync.conversations.by_id[liar.room].by_ref.values()
               if log.id.user != liar.id]  # fmt: skip
     assert max(clocks) < NOW + 10 * 365 * 24 * 3600 * 10**6
 
@@ -258,10 +258,10 @@ async def test_addresses_are_believed_64_from_one_teller(meet: Meet) -> None:
     liar.say(*(Peers(0, [], linked=peers[start : start + 250]) for start in range(0, len(peers), 250)))
     liar.say(Peers(0, ["224.0.0.1:80", "169.254.1.1:80", "10.0.0.1:0", "nonsense"]))
     await honest.while_chatting(lives_on(liar))
-    book = honest.ada._started_driver.node.links.book
+    book = honest.ada._driver.node.links.book
     told = [address for peer in book for address in book.addresses(peer) if address.teller == liar.id]
     assert 0 < len(told) <= 64
-    assert len(honest.ada._started_driver.node.links.by_peer) == 2
+    assert len(honest.ada._driver.node.links.by_peer) == 2
 
 
 async def test_frames_about_what_is_not_theirs_are_ignored(meet: Meet) -> None:
@@ -269,7 +269,7 @@ async def test_frames_about_what_is_not_theirs_are_ignored(meet: Meet) -> None:
     liar = await honest.liar()
     secret = Naming(dm=tuple(sorted((key(honest.ada), key(honest.bob)))))  # type: ignore[arg-type]
     await (await honest.bob.send("ada", "between the two of us")).delivered(timeout=5)
-    dm = next(id for id, naming in honest.ada._started_driver.node.namings.items() if naming.dm)
+    dm = next(id for id, naming in honest.ada._driver.node.namings.items() if naming.dm)
     liar.say(
         Want(1, dm, key(honest.bob), [], names=[secret]),
         Have({dm: {key(honest.bob): []}}, names=[secret], ask=True, span=ALL),
@@ -280,7 +280,7 @@ async def test_frames_about_what_is_not_theirs_are_ignored(meet: Meet) -> None:
         msgspec.structs.replace(Pen(liar.identity, dm).say("let me in"), names=[secret]),
     )
     await honest.while_chatting(lives_on(liar))
-    await honest.ada._started_driver.settle()
+    await honest.ada._driver.settle()
     told = b"".join(encode(frame) for frame in liar.frames if isinstance(frame, Frame))
     assert dm.encode() not in told and b"between the two" not in told
     assert honest.ada.counted["conversation_ignored"] >= 5
@@ -354,7 +354,7 @@ async def test_marks_about_nothing_are_wanted_of_their_teller_alone(meet: Meet) 
     await honest.while_chatting(lives_on(liar))
     wants = [frame for frame in liar.frames if isinstance(frame, Want)]
     assert 0 < len(wants) <= 64
-    sync = honest.ada._started_driver.node.sync
+    sync = honest.ada._driver.node.sync
     assert max(side.ahead_count for side in sync.context.remotes.values()) <= 10_000
 
 
@@ -369,7 +369,7 @@ async def test_conversations_about_nothing_are_bounded(meet: Meet) -> None:
     own = [Naming(dm=tuple(sorted((ada, liar.id))))] * 500  # type: ignore[arg-type]
     liar.say(Have({}, names=own))
     await honest.while_chatting(lives_on(liar))
-    assert len(honest.ada._started_driver.node.namings) <= 4
+    assert len(honest.ada._driver.node.namings) <= 4
 
 
 async def test_a_writer_with_5_000_logs_has_64_tips(meet: Meet) -> None:
@@ -383,7 +383,7 @@ async def test_a_writer_with_5_000_logs_has_64_tips(meet: Meet) -> None:
         await lives_on(liar)
 
     await honest.while_chatting(scribble())
-    writer = honest.ada._started_driver.node.sync.conversations.by_id[liar.room].writers[liar.id]
+    writer = honest.ada._driver.node.sync.conversations.by_id[liar.room].writers[liar.id]
     assert len(writer.logs) == 64
     assert len([frame for frame in liar.frames if isinstance(frame, Have) and frame.full]) < 100
 
@@ -402,7 +402,7 @@ async def test_a_writer_whose_500_logs_build_on_each_other_stands_in_memory_once
         return pen
 
     await honest.while_chatting(scribble())
-    writer = honest.ada._started_driver.node.sync.conversations.by_id[liar.room].writers[liar.id]
+    writer = honest.ada._driver.node.sync.conversations.by_id[liar.room].writers[liar.id]
     assert len(writer.logs) == 1
 
 
@@ -466,8 +466,8 @@ async def test_who_wants_all_and_reads_nothing_is_cut_off_as_slow(meet: Meet) ->
     liar = await honest.liar()
     liar.read_nothing()
     liar.say(Want(1, liar.room, key(honest.ada), [], names=[ROOM]))
-    links = honest.ada._started_driver.node.links.by_peer
-    clients = honest.ada._started_driver.connections._clients
+    links = honest.ada._driver.node.links.by_peer
+    clients = honest.ada._driver.connections._clients
 
     async def cut() -> int:
         most = 0

@@ -160,7 +160,7 @@ async def test_a_server_without_the_key_is_refused_and_told_nothing_more(
                 await over.wait()
             assert [type(frame) for frame in said][:2] == [Hello, Bye]
             assert said[1].code == "network"  # type: ignore[union-attr]
-            assert cyd.links() == [] and "10.1.1.1" not in repr([*cyd._started_driver.node.links.book])
+            assert cyd.links() == [] and "10.1.1.1" not in repr([*cyd._driver.node.links.book])
             network = load_network(tmp_path / "network")
             assert network is not None and network.id not in repr(said)
 

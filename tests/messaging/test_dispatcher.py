@@ -66,7 +66,7 @@ def test_what_a_dial_raises_has_a_word(error: Exception, code: str) -> None:
 async def told(peer: TCPPeer, log: LogId, *seqs: int) -> list[int]:
     """Return of which of these entries a receipt is told."""
     events = [Delivered(log=log, seq=seq, user=peer.me, count=1, of=1) for seq in seqs]
-    return [event.seq for event in await peer._feed.complete(events) if event is not None]
+    return [event.seq for event in await peer._lifecycle.feed.complete(events) if event is not None]
 
 
 async def test_of_an_earlier_run_only_messages_are_told_as_delivered_also_while_the_peer_closes(home: Path) -> None:
@@ -105,7 +105,7 @@ async def first_sent(peer: TCPPeer, text: str = "") -> str:
 async def test_a_new_consumer_that_crashes_over_its_first_message_gets_it_again(home: Path) -> None:
     peer = TCPPeer(data=home / "ada")
     assert await first_sent(peer, "hello") == "hello"
-    await peer._kill()
+    await peer._lifecycle.kill()
     peer = TCPPeer(data=home / "ada")
     try:
         assert await first_sent(peer) == "hello"

@@ -10,7 +10,9 @@ import pytest
 from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.inputs import PresenceSet, WriteRequest
 from p2pchat.core.log import Entry, LogId, Ref, message_id, referred_id
+from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import (
+    EPOCH,
     Delivered,
     Event,
     Failed,
@@ -23,9 +25,11 @@ from p2pchat.messaging.events import (
     Stopped,
     Typing,
     Warned,
+    aware,
+    iso,
+    micros_of,
 )
-from p2pchat.messaging.messages import Conversation, Message, Sent, parse_message_id
-from p2pchat.messaging.timestamps import EPOCH, aware, iso, micros_of
+from p2pchat.messaging.messages import Message, Sent, parse_message_id
 from p2pchat.messaging.users import User, UserDirectory
 from p2pchat.offline import History
 from p2pchat.protocol import Naming
@@ -47,18 +51,15 @@ class Viewer(History):
         super().__init__("nowhere")
         self.people.me = ADA
         self.people.learn([(ADA, "ada"), (BOB, "bob")])
-        self._conversations = {
-            ROOM: Conversation(self, ROOM, Naming(room=True)),
-            DM: Conversation(self, DM, Naming(dm=(ADA, BOB))),
-        }
+        self._namings = {ROOM: Naming(room=True), DM: Naming(dm=(ADA, BOB))}
 
 
-DESK = Viewer()
+VIEWER = Viewer()
 
 
 def post(kind: type[Message] | type[Sent], conversation: str, entry: Entry, *, old: bool = False) -> Message | Sent:
     user = ADA if kind is Sent else BOB
-    return kind(DESK, LogId(conversation, user, RUN), 7, entry, 3, micros_of(AT), old, False)
+    return kind(VIEWER, LogId(conversation, user, RUN), 7, entry, 3, micros_of(AT), old, False)
 
 
 def test_a_message_id_is_39_characters_a_dot_and_the_number() -> None:
@@ -123,7 +124,7 @@ def test_a_kind_of_a_later_version_is_shown_as_unsupported() -> None:
 
 def test_a_repr_shows_who_and_never_what() -> None:
     secret = "the password is swordfish"
-    user = DESK.people.user(BOB)
+    user = VIEWER.people.user(BOB)
     shown = [
         repr(post(Message, ROOM, Entry("text", 1, 1, b=secret))),
         repr(Presence(user=user, status="idle", text=secret, since=None)),
@@ -140,7 +141,7 @@ def test_a_repr_shows_who_and_never_what() -> None:
     [
         (
             Listening(
-                at=AT, version="0.1.0", host="h", port=1, peer_id="P", user=DESK.people.user(BOB), data="d",
+                at=AT, version="0.1.0", host="h", port=1, peer_id="P", user=VIEWER.people.user(BOB), data="d",
                 network="open",
             ),
             {
@@ -157,26 +158,26 @@ def test_a_repr_shows_who_and_never_what() -> None:
             },
         ),
         (
-            Joined(at=AT, user=DESK.people.user(BOB), first=True, address="192.0.2.7"),
+            Joined(at=AT, user=VIEWER.people.user(BOB), first=True, address="192.0.2.7"),
             {"event": "joined", "user": "bob", "user_id": BOB_ID, "first": True, "address": "192.0.2.7"},
         ),
         (
-            Left(at=AT, user=DESK.people.user(BOB), reason="lost"),
+            Left(at=AT, user=VIEWER.people.user(BOB), reason="lost"),
             {"event": "left", "user": "bob", "user_id": BOB_ID, "reason": "lost"},
         ),
         (
-            Presence(at=AT, user=DESK.people.user(BOB), status="idle", text="tea", since=AT),
+            Presence(at=AT, user=VIEWER.people.user(BOB), status="idle", text="tea", since=AT),
             {"event": "presence", "user": "bob", "user_id": BOB_ID, "status": "idle", "text": "tea", "since": AT_JSON},
         ),
         (
-            Typing(at=AT, user=DESK.people.user(BOB), conversation=DESK.conversation(DM), typing=True),
+            Typing(at=AT, user=VIEWER.people.user(BOB), conversation=VIEWER.conversation(DM), typing=True),
             {
-                "event": "typing", "user": "bob", "user_id": BOB_ID, "conversation_id": DESK.conversation(DM).id,
+                "event": "typing", "user": "bob", "user_id": BOB_ID, "conversation_id": VIEWER.conversation(DM).id,
                 "typing": True,
             },
         ),
         (
-            Delivered(at=AT, log=LogId(ROOM, ADA, RUN), seq=2, user=DESK.people.user(BOB), count=1, of=3),
+            Delivered(at=AT, log=LogId(ROOM, ADA, RUN), seq=2, user=VIEWER.people.user(BOB), count=1, of=3),
             {
                 "event": "delivered", "id": message_id(LogId(ROOM, ADA, RUN), 2), "conversation_id": ROOM_ID,
                 "user": "bob", "user_id": BOB_ID, "count": 1, "of": 3,
@@ -213,11 +214,11 @@ def test_users_and_conversations_are_equal_by_id() -> None:
     people = UserDirectory(ADA, lambda user: ("idle", "tea", 1_000_000))
     people.learn([(BOB, "robert")])
     bob = people.user(BOB)
-    assert bob == DESK.people.user(BOB)
-    assert len({bob, DESK.people.user(BOB), DESK.people.user(ADA)}) == 2
+    assert bob == VIEWER.people.user(BOB)
+    assert len({bob, VIEWER.people.user(BOB), VIEWER.people.user(ADA)}) == 2
     assert (bob.status, bob.status_text, bob.since) == ("idle", "tea", aware(1_000_000))
     assert people.user(ADA).label == f"user#{people.user(ADA).id[:8]}"
-    assert DESK.conversation(DM) == Conversation(Viewer(), DM, None)
+    assert VIEWER.conversation(DM) == Conversation(Viewer(), DM, None)
 
 
 def test_times_are_utc_with_microseconds() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from p2pchat import Deleted, Delivered, Edited, Gap, Joined, Message, Reaction, Sent, TCPPeer, TooLong, UnknownName
 from p2pchat.core.log import Ref
-from p2pchat.messaging.messages import who_had
+from p2pchat.messaging.messages import users_with
 from p2pchat.testing import Log, Mesh, check, mesh
 from p2pchat.testing.meshes import QUICK
 
@@ -327,12 +327,12 @@ async def test_an_answer_without_its_question_and_then_with_it(tmp_path: Path) -
         assert await cyd.missing(first) is None and await bob.missing(await bob.message(answer.id)) is None
 
 
-async def test_who_had_something_is_told_once_and_never_oneself() -> None:
+async def test_users_with_something_is_told_once_and_never_oneself() -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, bob, cyd = net.peers
         await net.settle()
         of = {peer.me.name: peer.me.key for peer in net.peers}
         refs = [Ref(of[name][:16] + "01" * 8, 1) for name in ("ada", "bob")]
-        assert who_had(cyd.people, of["bob"], refs, [of["bob"]]) == ("ada", "bob")
-        assert who_had(ada.people, of["bob"], refs[:1]) == ("bob",)
-        assert who_had(bob.people, of["ada"], [Ref("77" * 16, 1)]) == ("ada",)  # a writer nobody here knows
+        assert users_with(cyd.people, of["bob"], refs, [of["bob"]]) == ("ada", "bob")
+        assert users_with(ada.people, of["bob"], refs[:1]) == ("bob",)
+        assert users_with(bob.people, of["ada"], [Ref("77" * 16, 1)]) == ("ada",)  # a writer nobody here knows

@@ -101,8 +101,8 @@ def add(storage: SqlStorage, count: int, *, run: int, place: int) -> None:
 @asynccontextmanager
 async def indexed(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[History]:
     """Open a history that uses its index for everything but the newest few."""
-    monkeypatch.setattr(search, "LOOKED_THROUGH", 3)
-    monkeypatch.setattr(search, "WITHOUT_INDEX", 2)
+    monkeypatch.setattr(search, "SCANNED_AT_ONCE", 3)
+    monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 2)
     async with open_history(data) as history:
         yield history
 
@@ -184,8 +184,8 @@ async def test_how_far_an_index_is_is_told_while_it_is_waited_for(
 
 
 async def test_a_running_peer_keeps_up_an_index_somebody_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "LOOKED_THROUGH", 3)
-    monkeypatch.setattr(search, "WITHOUT_INDEX", 1)
+    monkeypatch.setattr(search, "SCANNED_AT_ONCE", 3)
+    monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 1)
     async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
         for number in range(10):
             await ada.broadcast(f"tea number {number}")
@@ -199,8 +199,8 @@ async def test_a_running_peer_keeps_up_an_index_somebody_uses(tmp_path: Path, mo
 async def test_what_is_shown_is_what_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_index: int
 ) -> None:
-    monkeypatch.setattr(search, "LOOKED_THROUGH", 2)
-    monkeypatch.setattr(search, "WITHOUT_INDEX", without_index)
+    monkeypatch.setattr(search, "SCANNED_AT_ONCE", 2)
+    monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", without_index)
     async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
         tea, milk = await ada.broadcast("tea at four"), await ada.broadcast("milk")
         for number in range(5):
@@ -214,9 +214,9 @@ async def test_what_is_shown_is_what_is_found(
 
 
 async def test_an_index_in_use_is_kept_up_in_quiet_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "LOOKED_THROUGH", 1)
-    monkeypatch.setattr(search, "WITHOUT_INDEX", 1)
-    monkeypatch.setattr(indexing, "LOOKED_EVERY", 0.01)
+    monkeypatch.setattr(search, "SCANNED_AT_ONCE", 1)
+    monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 1)
+    monkeypatch.setattr(indexing, "UPDATE_INTERVAL", 0.01)
     async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
         await ada.send_many("room", ["tea", "milk"])
         assert len(await ada.search("tea")) == 1

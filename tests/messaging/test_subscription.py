@@ -278,7 +278,7 @@ async def test_live_events_stand_where_they_happened(net: Mesh) -> None:
 async def test_events_end_with_the_peer_and_may_be_opened_before_it_starts() -> None:
     async with mesh("ada") as net:
         peer = TCPPeer(0, net.peers[0].endpoint, temporary=True, name="bob")
-        peer._run_in(lambda: net._home(net._hosts[0]), net.network.transport("elsewhere"))
+        peer._lifecycle.run_in(lambda: net._home(net._hosts[0]), net.network.transport("elsewhere"))
         events = peer.events()
         await peer.start()  # one key in two processes: a self-dial, refused; never an exception
         await peer.aclose("done")
@@ -293,7 +293,7 @@ async def test_waiting_for_somebody_again_and_again_leaves_nothing_behind(net: M
     for _ in range(20):
         with pytest.raises(TimeoutError):
             await ada.wait_user("zoe", timeout=0.001)
-    assert not ada._dispatcher._waiting
+    assert not ada._lifecycle.dispatcher._waiting
 
 
 async def test_whoever_waits_when_the_peer_closes_is_told(net: Mesh) -> None:
@@ -347,6 +347,7 @@ class Source(Viewer):
         super().__init__()
         self.recent = RecentEntries(0)
         self.handed = 0
+        self.start = 0
 
     def release(self, *texts: str, log: LogId = THEIRS) -> None:
         entries = [Entry(k="text", at=1, c=1, b=text) for text in texts]
@@ -357,10 +358,6 @@ class Source(Viewer):
 
     async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]:
         raise AssertionError("nothing was edited")
-
-    @property
-    def start(self) -> int:
-        return 0
 
     async def written(self, group: ConversationId) -> list[ReleasedEntry]:
         raise AssertionError("there are no groups")

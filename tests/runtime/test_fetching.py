@@ -68,15 +68,15 @@ def test_what_is_not_read_for_a_link_that_has_ended_is_said() -> None:
 
 def stop_reading(peer: TCPPeer) -> None:
     """Read no link, whatever comes."""
-    assert peer._started_driver is not None
-    for client in peer._started_driver.connections._clients.values():
+    assert peer._driver is not None
+    for client in peer._driver.connections._clients.values():
         client._transport.pause_reading()
 
 
 def buffered(peer: TCPPeer) -> int:
     """What the one link of a peer holds in memory."""
-    assert peer._started_driver is not None
-    (client,) = peer._started_driver.connections._clients.values()
+    assert peer._driver is not None
+    (client,) = peer._driver.connections._clients.values()
     return client.buffered
 
 
@@ -106,7 +106,7 @@ async def test_whoever_wants_many_logs_and_reads_nothing_is_read_one_page_beyond
             await user.send_many("room", ["x" * 30_000] * 60)
         await net.settle()
         stop_reading(bob)
-        owner = ada._started_driver
+        owner = ada._driver
         assert owner is not None
         (link,) = owner.node.links.up
         room = owner.node.room
@@ -123,7 +123,7 @@ async def test_a_link_that_is_full_again_before_the_core_heard_it_had_drained_st
         stop_reading(bob)
         await ada.send_many("room", ["x" * 30_000] * 30)
         await turns(10)
-        owner = ada._started_driver
+        owner = ada._driver
         assert owner is not None
         (link,) = owner.node.links.up.values()
         owner.put(LinkDrained(link.id))  # told when that was so, handled when it is not any more

@@ -121,7 +121,7 @@ async def join(net: Mesh, name: str, storage: MemoryStorage, settings: Settings 
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name=name, settings=settings)
     home = PeerResources(identity, net.membership, storage, *contexts(identity))
-    peer._run_in(lambda: home, net.network.transport(name))
+    peer._lifecycle.run_in(lambda: home, net.network.transport(name))
     await peer.start()
     return peer
 
@@ -141,7 +141,7 @@ def storage() -> GatedStorage:
 async def bob(net: Mesh, storage: GatedStorage) -> AsyncIterator[TCPPeer]:
     peer = await join(net, "bob", storage, Settings(max_uncommitted_entries=100))
     await peer.broadcast("first")  # begins the log, so that later commits hold texts only
-    await until(lambda: peer._idle)
+    await until(lambda: peer._lifecycle.idle)
     storage.commits.clear()
     yield peer
     storage.failing = None
@@ -168,8 +168,8 @@ async def test_texts_said_while_a_commit_is_under_way_go_in_together(bob: TCPPee
 
 def written(peer: TCPPeer) -> int:
     """Return how many bytes a peer's one link was given."""
-    assert peer._started_driver is not None
-    (client,) = peer._started_driver.connections._clients.values()
+    assert peer._driver is not None
+    (client,) = peer._driver.connections._clients.values()
     return client._written_bytes
 
 
@@ -231,10 +231,10 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
     storage.gate.clear()
     said = [f"{number} " + "x" * 2000 for number in range(3000)]  # 6 MB: far more than a link holds
     receipts = await ada.send_many("bob", said)
-    await until(lambda: bob._reading_paused)
+    await until(lambda: bob._lifecycle.reading_paused)
     storage.gate.set()
     await receipts.delivered(timeout=20)
-    assert not bob._reading_paused
+    assert not bob._lifecycle.reading_paused
     assert [(await anext(events)).text for _ in said] == said
 
 
@@ -246,7 +246,7 @@ async def two_messages(net: Mesh, bob: TCPPeer) -> Events[Message]:
     events = bob.events(Message, consumer="bot")
     await (await net.peers[0].send_many("bob", ["one", "two"])).delivered(timeout=5)
     assert [(await anext(events)).text for _ in range(2)] == ["one", "two"]
-    await until(lambda: bob._idle)
+    await until(lambda: bob._lifecycle.idle)
     return events
 
 
@@ -255,7 +255,7 @@ async def test_what_is_acknowledged_on_disk_is_not_put_back_by_a_commit_of_that_
 ) -> None:
     events = await two_messages(net, bob)
     await asyncio.gather(bob.rename("robert"), events.ack())  # the new name is an entry, with a commit of its own
-    await until(lambda: bob._idle)
+    await until(lambda: bob._lifecycle.idle)
     told = [change.consumers["bot"] for changes in storage.commits for change in changes if "bot" in change.consumers]
     assert told == sorted(told)
     assert told[-1] == storage.load([bob.me.key]).consumers["bot"]
@@ -291,7 +291,7 @@ async def test_an_address_is_dialled_again_whatever_ended_the_dial(net: Mesh) ->
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=QUICK)
     home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
-    peer._run_in(lambda: home, Stumbling(net.network.transport("bob"), 2))
+    peer._lifecycle.run_in(lambda: home, Stumbling(net.network.transport("bob"), 2))
     async with peer:
         await peer.wait_user("ada", timeout=5)
 
@@ -300,7 +300,7 @@ async def test_a_peer_that_closes_does_not_wait_for_a_dial_without_answer(net: M
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=Settings(start_timeout=0.01, bye_timeout=60.0))
     home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
-    peer._run_in(lambda: home, Hanging(net.network.transport("bob")))
+    peer._lifecycle.run_in(lambda: home, Hanging(net.network.transport("bob")))
     await peer.start()
     async with asyncio.timeout(5):
         await peer.aclose()
@@ -403,7 +403,7 @@ async def test_too_little_free_disk_refuses_before_anything_is_written(tmp_path:
     storage, identity = GatedStorage(), Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=settings)
     home = PeerResources(identity, net.membership, storage, *contexts(identity), directory=tmp_path)
-    peer._run_in(lambda: home, net.network.transport("bob"))
+    peer._lifecycle.run_in(lambda: home, net.network.transport("bob"))
     warnings = peer.events(Warned)
     async with peer:
         warning = await asyncio.wait_for(anext(warnings), 5)
@@ -436,8 +436,8 @@ async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its
     await peer.broadcast("accepted")
     warnings = peer.events(Warned)
     let_go = threading.Event()
-    assert peer._home is not None
-    peer._home.close = let_go.set
+    assert peer._lifecycle.resources is not None
+    peer._lifecycle.resources.close = let_go.set
     storage.gate.clear()
     saying = asyncio.create_task(peer.broadcast("on its way"))
     await asyncio.sleep(0)
@@ -484,7 +484,7 @@ async def test_a_crash_leaves_no_thread_behind_and_tells_whoever_waits(net: Mesh
     storage.waiting.clear()
     saying = asyncio.create_task(peer.broadcast("lost"))
     await until(storage.waiting.is_set)
-    killing = asyncio.create_task(peer._kill())
+    killing = asyncio.create_task(peer._lifecycle.kill())
     with pytest.raises(PeerClosed):
         await saying
     storage.gate.set()
