@@ -6,16 +6,16 @@ a link that has closed itself; both then do nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from p2pchat.core.log import LogId
-from p2pchat.core.records import Change, LogKey, ShownKey, Start, Stretch
+from p2pchat.core.records import Change, LogKey, ShownKey, Start, Stretch, record
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 # ---- links
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Send:
     """Write one frame to these links; it is encoded once."""
 
@@ -23,7 +23,7 @@ class Send:
     links: list[int]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Close:
     """End a connection: with a last frame after what is unsent, or at once when `bye` is None."""
 
@@ -31,7 +31,7 @@ class Close:
     bye: Bye | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Dial:
     """Connect there and set up TLS. Answered by LinkDialled or DialFailed with this number."""
 
@@ -39,14 +39,14 @@ class Dial:
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Established:
     """The link belongs to a member: it no longer counts as a stranger and accepts frames of full size."""
 
     link: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PauseReading:
     """Stop reading this link for so many seconds, because it floods. Report Paused(link, True) now and False at the
     end.
@@ -56,7 +56,7 @@ class PauseReading:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WakeAt:
     """Report Woke at this monotonic time. Replaces the previous WakeAt."""
 
@@ -66,7 +66,7 @@ class WakeAt:
 # ---- storage
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Commit:
     """Make this durable, after all commits before it. Answered by Committed. `own`: it holds entries of hosted users.
 
@@ -79,12 +79,12 @@ class Commit:
     change: Change
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reload:
     """Load what storage holds as soon as it works again after a failure. Answered by Loaded."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lookup:
     """Look up facts in storage. Answered by LookupResult.
 
@@ -104,7 +104,7 @@ class Lookup:
     all_logs: list[tuple[ConversationId, UserId]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fetch:
     """Read what this user wrote there from `start` on, at most settings.fetch_batches. Answered by FetchResult."""
 
@@ -118,7 +118,7 @@ class Fetch:
 # ---- answers to programs
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WriteAccepted:
     """A write request is durable (accepted).
 
@@ -139,7 +139,7 @@ class WriteAccepted:
     here: tuple[UserId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WriteRefused:
     """A request was rejected. `code` is a stable word; `text` says why and what to do."""
 
@@ -148,7 +148,7 @@ class WriteRefused:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImportResult:
     """The result of an ImportRequest. New entries are durable.
 
@@ -166,14 +166,14 @@ class ImportResult:
     failed: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Released:
     """These entries have places now, durably. Consumers may read them."""
 
     stretches: list[Stretch]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeliveryReceipt:
     """The peer of `member` holds entries first..last of this log of a hosted user, durably. Emitted once.
 
@@ -187,7 +187,7 @@ class DeliveryReceipt:
     others: tuple[UserId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReadReceipt:
     """`member` has read entries first..last of this log of a hosted user. Emitted once, after their DeliveryReceipt."""
 
@@ -197,7 +197,7 @@ class ReadReceipt:
     member: UserId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GroupUpdate:
     """A group has changed. Emitted once for each difference, after its entry is durable.
 
@@ -219,7 +219,7 @@ class GroupUpdate:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeliveryRevoked:
     """Entries first..last of this log of a hosted user, in a group's talk, lie beyond a cut.
 
@@ -232,7 +232,7 @@ class DeliveryRevoked:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkChanged:
     """The state of a link to a peer changed: up, down, trying, refused.
 
@@ -249,14 +249,14 @@ class LinkChanged:
     host: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserJoined:
     """A user has become reachable."""
 
     user: UserId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserLeft:
     """The last link to a user is gone: left, lost or timeout."""
 
@@ -264,7 +264,7 @@ class UserLeft:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PresenceChanged:
     """A user's status changed: online, idle, offline, unknown. `since` is in UTC microseconds, 0 when not announced."""
 
@@ -274,7 +274,7 @@ class PresenceChanged:
     since: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TypingChanged:
     """A user on another peer started or stopped typing in a conversation."""
 
@@ -283,7 +283,7 @@ class TypingChanged:
     on: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserNamed:
     """A user has a (new) name or a new `about` text (not shown in a repr).
 
@@ -296,7 +296,7 @@ class UserNamed:
     old: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GapShown:
     """An entry was shown although an entry it follows is missing."""
 
@@ -306,7 +306,7 @@ class GapShown:
     last_seen_with: tuple[UserId, ...] = ()  # users whose peers claimed to hold some of it; () for none
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WarningIssued:
     """A person should know this. `code` is a stable word, `text` is for people, `about` is an id or ""."""
 
@@ -315,7 +315,7 @@ class WarningIssued:
     about: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Counted:
     """Something happened that tests and diagnostics count. `what` is a stable word."""
 
@@ -323,7 +323,7 @@ class Counted:
     n: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NodeStopped:
     """All byes are sent; the owner closes what is left."""
 

@@ -7,17 +7,17 @@ reused in a process. Tickets are numbers that the core issued in an effect.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.log import Batch, LogId, Ref
-from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Position, ReadMark, ShownKey, Stored
+from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Position, ReadMark, ShownKey, Stored, record
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
 
 # ---- links
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkAccepted:
     """A stranger connected and TLS is up. `host` is the remote address, `took` the seconds that TLS took."""
 
@@ -26,7 +26,7 @@ class LinkAccepted:
     took: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkDialled:
     """Our dial succeeded and TLS is up. `server` is the key of the remote certificate, `host` the address reached."""
 
@@ -36,7 +36,7 @@ class LinkDialled:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DialFailed:
     """A dial failed. `reason` is for people. `code` is a stable word: nobody (listens there), no_answer, no_name,
     no_way, no_peer, failed.
@@ -47,7 +47,7 @@ class DialFailed:
     code: str = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Got:
     """The frames of one read, in order; [] when bytes came but no whole frame (any byte is a sign of life)."""
 
@@ -55,7 +55,7 @@ class Got:
     frames: list[Frame | Unknown]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Faulted:
     """The bytes of a link are no frames, or break a limit. `code` goes into the bye."""
 
@@ -64,7 +64,7 @@ class Faulted:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkDown:
     """A connection ended: "closed" (in order), "lost" (broke), "timeout" or "slow"."""
 
@@ -72,21 +72,21 @@ class LinkDown:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkFilled:
     """A link's unsent bytes passed the buffer limit. Nothing more is written to it until LinkDrained."""
 
     link: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkDrained:
     """A link that was full accepts frames again."""
 
     link: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Paused:
     """This side stopped (on=True) or resumed reading a link. A link that is not read cannot be called silent."""
 
@@ -94,7 +94,7 @@ class Paused:
     on: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ListeningAt:
     """The endpoints under which this peer can be reached: its port, 0 when it does not listen, and endpoints to
     announce.
@@ -104,7 +104,7 @@ class ListeningAt:
     at: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Connect:
     """A user or program asks for a link to an endpoint. `pin` is the key that must answer, "" for any."""
 
@@ -112,7 +112,7 @@ class Connect:
     pin: PeerId = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PeerSighted:
     """Discovery announced a member on the local network, at exactly these endpoints; () when it is gone."""
 
@@ -120,7 +120,7 @@ class PeerSighted:
     at: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Forget:
     """A user asks to forget addresses: all of a peer (`endpoint` ""), or one endpoint of any peer (`peer` "")."""
 
@@ -128,7 +128,7 @@ class Forget:
     endpoint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stop:
     """Shut down: send a bye on every link. Nothing is dialled or accepted any more."""
 
@@ -136,14 +136,14 @@ class Stop:
 # ---- storage
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Committed:
     """These commits are durable; tickets in the order of their commits."""
 
     tickets: list[int]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CommitFailed:
     """Storage kept nothing of this commit epoch from now on. Every commit in flight is void."""
 
@@ -151,14 +151,14 @@ class CommitFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Loaded:
     """The answer to a Reload: storage works again and holds this."""
 
     stored: Stored
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LookupResult:
     """The answer to a Lookup, field by field."""
 
@@ -170,7 +170,7 @@ class LookupResult:
     all_logs: dict[tuple[ConversationId, UserId], list[LogFacts]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FetchResult:
     """Batches read for a link. `more` is where to continue, None at the end."""
 
@@ -180,7 +180,7 @@ class FetchResult:
     more: Position | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DiskLow:
     """Free disk space fell below the limit (on=True), or suffices again."""
 
@@ -190,14 +190,14 @@ class DiskLow:
 # ---- users and programs
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConversationOpened:
     """A program wants to write in a conversation that may not exist here yet."""
 
     naming: Naming
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WriteRequest:
     """A hosted user writes consecutive entries of one kind in one conversation. Answered by WriteAccepted or
     WriteRefused.
@@ -218,7 +218,7 @@ class WriteRequest:
     claims: Mapping[int, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GroupCreateRequest:
     """A hosted user creates a group and becomes its owner. `members` are the others.
 
@@ -232,7 +232,7 @@ class GroupCreateRequest:
     members: tuple[UserId, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GroupChangeRequest:
     """The owner of a group changes it. None and () leave a field as it is. `owner` hands the group over to a member.
 
@@ -249,7 +249,7 @@ class GroupChangeRequest:
     owner: UserId | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GroupLeaveRequest:
     """A member leaves a group.
 
@@ -261,7 +261,7 @@ class GroupLeaveRequest:
     group: ConversationId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImportRequest:
     """Frames of an export file, in its order. Answered by ImportResult.
 
@@ -273,7 +273,7 @@ class ImportRequest:
     frames: list[Entries]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserRenamed:
     """A hosted user takes another name or another `about` text (None: unchanged)."""
 
@@ -282,14 +282,14 @@ class UserRenamed:
     about: str | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class QuotaLifted:
     """Everything this user writes is stored, whatever its size, from now on and for good."""
 
     user: UserId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserHosted:
     """This peer hosts one more user from now on. A user who is hosted already only gets this name.
 
@@ -301,14 +301,14 @@ class UserHosted:
     reads: tuple[ReadMark, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UserUnhosted:
     """This peer no longer hosts that user. The user's entries stay."""
 
     user: UserId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PresenceSet:
     """A hosted user set its status (online, idle or offline) and a text."""
 
@@ -317,7 +317,7 @@ class PresenceSet:
     text: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TypingSet:
     """A hosted user types in a conversation, or has stopped. Repeated every few seconds while it goes on."""
 
@@ -326,7 +326,7 @@ class TypingSet:
     on: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MarkedRead:
     """A hosted user has read everything in the conversation of this log up to a place, entry `seq` included.
 
@@ -340,7 +340,7 @@ class MarkedRead:
     except_writers: frozenset[UserId] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReceiptsChosen:
     """A hosted user turned read receipts on or off, in both directions. `other` is one user, or "" for all others."""
 
@@ -349,7 +349,7 @@ class ReceiptsChosen:
     other: UserId = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConsumerAcked:
     """A consumer has taken everything up to this place. Saved with the next commit, or soon."""
 
@@ -357,7 +357,7 @@ class ConsumerAcked:
     place: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Woke:
     """The time of the last WakeAt has come."""
 

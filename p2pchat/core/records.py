@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 
 from p2pchat.core.log import Batch, Entry, LogId, Ref
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, ConversationId, Mark, Naming, PeerId, RunId, UserId
@@ -46,13 +46,27 @@ __all__ = [
     "Token",
     "WantStart",
     "UnreleasedEntry",
+    "record",
 ]
+
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def record(cls: type[T]) -> type[T]:
+    """Make a dataclass with slots that is frozen for type checkers and not at run time.
+
+    The core makes several records for each entry. A frozen one takes twice as long to make, and the class itself takes
+    0.6 ms of every start instead of 0.3 ms.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 EVERYTHING = -1  # in Change.visible: all of a log may be read
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stretch:
     """Consecutive entries of one log that were released together. Entry first+i has the place first_place+i."""
 
@@ -65,7 +79,7 @@ class Stretch:
     gap: bool = False  # shown although an entry it follows is missing
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewLog:
     """A log this change begins. `whole`: it builds on everything stored so far of its user here."""
 
@@ -74,7 +88,7 @@ class NewLog:
     whole: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DeliveredMark:
     """A peer hosting `member` said that it holds `log` up to `seq`. Storage keeps the highest."""
 
@@ -83,7 +97,7 @@ class DeliveredMark:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReadMark:
     """`reader` has read `log` up to `seq` and all that it builds on. 0: a mark on a later log replaces this one."""
 
@@ -92,7 +106,7 @@ class ReadMark:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KnownConversation:
     """A known conversation: its id and what the id stands for."""
 
@@ -100,7 +114,7 @@ class KnownConversation:
     naming: Naming
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KnownUser:
     """A user's name from the newest profile entry. `named_c` is that entry's clock."""
 
@@ -110,7 +124,7 @@ class KnownUser:
     about: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FormerName:
     """An earlier name of a user, and the clock of its profile entry."""
 
@@ -119,7 +133,7 @@ class FormerName:
     c: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Address:
     """An endpoint of a peer. Times are UTC microseconds, 0 for never."""
 
@@ -130,7 +144,7 @@ class Address:
     teller: PeerId = ""  # who announced it; "" for a user here, or the peer itself
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Relation:
     """A released entry that edits, deletes or reacts to another (`re`, of the same conversation).
 
@@ -160,7 +174,7 @@ class GroupEntry(NamedTuple):
     raw: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fork:
     """Evidence against an author: two verified batches of one log that give one seq two chains.
 
@@ -172,7 +186,7 @@ class Fork:
     other: Batch
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StoredUser:
     """A user hosted here, hosted again at every start. `secret` is the seed of its key, 32 bytes."""
 
@@ -182,7 +196,7 @@ class StoredUser:
     created_at: int  # UTC microseconds
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Token:
     """The hash (32 bytes) of a secret that lets a program act for a hosted user. The secret itself is never stored."""
 
@@ -233,7 +247,7 @@ _all_of = attrgetter(*Change.__slots__)  # asked at every step of a node
 _all_but_gossip_of = attrgetter(*(name for name in Change.__slots__ if name not in GOSSIP))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LogFacts:
     """What storage knows of one log."""
 
@@ -250,7 +264,7 @@ class LogFacts:
     chain_at: bytes | None = None  # at the seq that was asked for; None when that is not held
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UnreleasedEntry:
     """A stored entry without a place: it waits for an entry that it follows."""
 
@@ -282,7 +296,7 @@ class Stored:
     most_bytes: int = field(default=0, compare=False)  # at least as many as all stored entries have together
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LogKey:
     """The key of one log in storage: conversation and reference key (see log.ref_key). seq 0 asks for no chain."""
 
@@ -298,7 +312,7 @@ class ShownKey(NamedTuple):
     logs: tuple[LogId, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WantStart:
     """Start of serving a want: what the asker holds (docs/protocol.md, "Pull")."""
 
@@ -306,7 +320,7 @@ class WantStart:
     older: tuple[Mark, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TailStart:
     """Serve one log from after this seq."""
 
@@ -314,14 +328,14 @@ class TailStart:
     after_seq: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ForkStart:
     """Serve the two batches that prove that this log forked; nothing for a log that did not."""
 
     run: RunId
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Position:
     """Position of serving, opaque to the core: storage makes it and takes it back.
 
