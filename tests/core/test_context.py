@@ -1,4 +1,4 @@
-"""Deadlines of a node: in order, cancelled ones forgotten long before their time."""
+"""Deadlines of a node: called in order, and cancelled ones forgotten early."""
 
 from __future__ import annotations
 

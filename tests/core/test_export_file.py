@@ -1,4 +1,4 @@
-"""Files of entries: what is read of a whole one, a cut one, a damaged one, and one that is none."""
+"""Export files: whole, cut off, damaged, and other files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_te
 
 
 def read(data: bytes, room: str = ROOM, piece: int = 1 << 20) -> tuple[list[Entries], ExportReader]:
-    """Read a file that comes in pieces of this size."""
+    """Read a file in pieces of this size."""
     unpacking = ExportReader(room)
     for at in range(0, len(data), piece):
         unpacking.feed(data[at : at + piece])

@@ -1,9 +1,9 @@
-"""A thousand random histories: peers write while others crash, disks come back old, links break. Every promise holds.
+"""A thousand random histories: peers write while others crash, restore old disks and lose links. Every promise holds.
 
-Each seed is one history of whole nodes on virtual time (p2pchat/testing/simulation/); p2pchat/testing/invariants/
-judges it. A failing seed prints the one command that replays it with everything that happens, and for the first of them
-the one that plays only the steps that matter. What must have happened often in the whole run, for otherwise it would
-prove little, is checked at the end: every accident, every goodbye and every path of synchronisation.
+Each seed is one history of whole nodes on virtual time (p2pchat/testing/simulation/), judged by
+p2pchat/testing/invariants/. A failing seed prints the command that replays it in detail, and for the first of them the
+command that plays only the steps that matter. At the end the test checks that every accident, every goodbye and every
+path of synchronisation occurred often enough for the run to prove something.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ JOBS = 2
 OFTEN = 100
 BEGAN = time.monotonic()
 
-# Accidents, what the cores count of themselves, and why they said goodbye. Each of these is a way in which a mesh that
-# is tested gently never goes wrong.
+# Accidents, counts of the cores, and codes of goodbyes. Each is a way in which a gently tested mesh never goes wrong.
 MUST_HAPPEN = (
     "cut",
     "restore",
@@ -90,9 +89,9 @@ MUST_HAPPEN = (
     "warned_two_processes",
 )
 
-# What a simulation reaches too, but not every tenth history: how often at least, and who looks closely. A change of the
-# core plays every history otherwise from there on: each number is less than half of what there is, and where a few
-# histories give most of it, a third or less, so that none falls short by chance.
+# Rare events that a simulation reaches too: the least number, and the test that examines each. A change of the core
+# plays every history differently from there on. So each number is less than half of the usual one, or a third where a
+# few histories give most of it, so that none falls short by chance.
 LESS_OFTEN = {
     "handshake_identity": 50,  # these three: tests/core/test_handshake.py, test_links.py
     "bye_identity": 50,
@@ -120,7 +119,7 @@ LESS_OFTEN = {
 
 @pytest.fixture(scope="module")
 def all_played() -> PlayResult:
-    """What happened so far in this run."""
+    """Return what happened so far in this run."""
     return PlayResult()
 
 

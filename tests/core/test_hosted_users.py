@@ -1,4 +1,4 @@
-"""A node speaks for more users while it runs, and for fewer again; what is between two of them it needs no link for."""
+"""Users hosted and unhosted while a node runs, and communication between hosted users without a link."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, 
 
 
 def host(peer: Peer, name: str) -> list[str]:
-    """Have a peer speak for this user too, with what its storage knows of it."""
+    """Let a peer host this user too, with what its storage knows of it."""
     known = peer.storage.load_users([IDS[name]])
     user = HostedIdentity(IDS[name], name, IDENTITIES[name].sign, status="offline")
     peer.put(UserHosted(user, tuple(known.delivered), tuple(known.reads)))
@@ -56,7 +56,7 @@ def opened(peer: Peer, one: str, other: str) -> str:
     return dm(one, other)
 
 
-# ---- speaking for more, and for fewer
+# ---- hosting and unhosting
 
 
 def test_a_newly_hosted_user_can_write() -> None:
@@ -68,7 +68,7 @@ def test_a_newly_hosted_user_can_write() -> None:
 
 
 def test_a_user_with_a_log_of_this_run_elsewhere_writes_in_another_run() -> None:
-    """Somebody holds what cyd wrote here before this machine went back to a snapshot; it has not come yet."""
+    """A remote holds what cyd wrote here before this machine went back to a snapshot; it has not come yet."""
     _, gate = gateway()
     before = Author("cyd", "a1")
     before.say("one")
@@ -92,7 +92,7 @@ def test_hosting_and_unhosting_are_announced() -> None:
     assert told[0].users[0].cert is not None and told[0].users[0].status == "offline"
     assert says(gate, "cyd", "hello") == ["refused user"]
     gate.put(UserUnhosted(gate.id))
-    assert gate.id in gate.node.hosted  # its own user it always speaks for
+    assert gate.id in gate.node.hosted  # the peer's own user is always hosted
 
 
 def test_hosted_users_are_limited() -> None:
@@ -126,7 +126,7 @@ def test_known_facts_of_a_user_return_when_it_is_hosted_again() -> None:
     assert [line for line in gate.far("bob").say(have(log)) if "delivered a1" in line] == []  # it was told
 
 
-# ---- what is between two of them
+# ---- between hosted users
 
 
 def test_a_message_between_hosted_users_is_delivered_when_stored() -> None:
@@ -159,7 +159,7 @@ def test_typing_among_hosted_users_is_reported_and_expires() -> None:
 
 
 def test_an_unhosted_user_s_read_marks_are_not_sent() -> None:
-    """Marks of who is not hosted here would be a fault of ours."""
+    """Marks of a user who is not hosted here would be our fault."""
     world, gate = gateway("cyd")
     bob = gate.far("bob")
     log = Author("bob", "f0")
@@ -202,13 +202,13 @@ def test_nothing_is_fetched_that_concerns_no_hosted_user() -> None:
     assert [frame.c for frame in bob.heard if isinstance(frame, Want)] == [there]
     gate.put(UserUnhosted(IDS["cyd"]))
     bob.heard.clear()
-    bob.say(Have({}, end=1))  # bob gives it to nobody who does not host her
+    bob.say(Have({}, end=1))  # bob serves it only to peers that host her
     world.pass_time(100.0)
     assert not [frame for frame in bob.heard if isinstance(frame, Want)]
 
 
 def test_conversations_are_named_again_when_a_user_is_hosted_again() -> None:
-    """Who hosts nobody of a conversation takes no name of it, or forgets it."""
+    """A peer that hosts no member of a conversation ignores its name, or forgets it."""
     _, gate = gateway()
     bob = gate.far("bob")
     cert = make_cert(IDS["dan"], IDENTITIES["dan"].sign, IDS["bob"], START // 1000)
@@ -274,13 +274,13 @@ def hosted(sim: Simulation, peer: SimPeer) -> SimHostedUser:
 
 
 def texts(peer: SimPeer, guest: SimHostedUser, other: SimPeer) -> int:
-    """How much a peer holds of what one of its users and another have between them."""
+    """Return how many texts a peer holds of a conversation of two users."""
     conversation = other.sim.direct(guest.user, other.user)
     return sum(len(raws) for log, raws in peer.disk.logs.items() if log.conversation == conversation)
 
 
 def types(peer: SimPeer, guest: SimHostedUser, to: SimPeer) -> None:
-    """A guest of this peer begins to type to another's user."""
+    """A hosted user of this peer begins to type to another's user."""
     peer.put(ConversationOpened(dm_naming(guest.user, to.user)))
     peer.put(TypingSet(guest.user, peer.sim.direct(guest.user, to.user), True))
 
@@ -331,11 +331,11 @@ def test_a_user_hosted_again_gets_what_it_missed_at_once(sim: Simulation) -> Non
 def test_entries_of_a_returned_user_are_named_to_peers_that_forgot_it(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     zoe = hosted(sim, ada)
-    types(ada, zoe, bob)  # which says what the conversation is, and nothing to be kept of it
+    types(ada, zoe, bob)  # this names the conversation, and stores nothing
     sim.run(1)
     ada.unhost_guest(zoe)
     sim.run(1)
-    cyd.crash()  # bob forgets conversations that nobody may speak of when a link ends
+    cyd.crash()  # bob forgets conversations that no link may mention when a link ends
     sim.run(1)
     ada.host_guest(zoe)
     sim.run(1)
@@ -374,7 +374,7 @@ def test_a_user_hosted_here_while_awaited_elsewhere_left_and_joined(sim: Simulat
 
 
 def test_entries_written_while_leaving_are_announced_on_return(sim: Simulation) -> None:
-    """Until then it concerns nobody where it is kept: the judge does not expect it to be told."""
+    """Until then it concerns nobody where it is stored, so the invariants do not expect it to be announced."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     ada.say_as(HostedMessage(zoe, ada, bob), "goodbye")
@@ -388,7 +388,7 @@ def test_entries_written_while_leaving_are_announced_on_return(sim: Simulation) 
 
 
 def test_a_user_back_on_a_restored_machine_begins_no_known_log_again(sim: Simulation) -> None:
-    """What the guest wrote there, in the run that the machine is in again, was covered when that came back."""
+    """What the user wrote there, in the run that the machine repeats, was covered when that log came back."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     ada.say_as(HostedMessage(zoe, ada, None), "one")
@@ -422,7 +422,7 @@ def test_the_invariants_miss_what_a_hosted_user_was_not_sent(sim: Simulation) ->
 
 
 def test_the_invariants_accept_a_separate_log_as_old(sim: Simulation) -> None:
-    """As a peer does that has heard of those: nothing says what was first."""
+    """A peer that has received those accepts it too: nothing says what was first."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     ada.say_as(HostedMessage(zoe, ada, None), "hello")

@@ -1,4 +1,4 @@
-"""Entries, chains, heads and digests against the golden bytes; what may stand inside an entry."""
+"""Entries, chains, heads and digests against the golden bytes, and the limits of an entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The meeting point: every input has its place, storage may fail, and two nodes back to back keep each promise."""
+"""The node: every input has a handler, storage may fail, and two nodes back to back keep each promise."""
 
 from __future__ import annotations
 
@@ -305,11 +305,11 @@ def test_a_consumer_s_place_is_saved_at_stop() -> None:
     assert ada.storage.load([]).consumers == {"bot": 3}
 
 
-# ---- what others will tell again
+# ---- gossip
 
 
 def knowing_a_few() -> MemoryStorage:
-    """A disk on which so many peers are written down that of more a second may be lost."""
+    """Return a storage with so many known peers that gossip is committed lazily."""
     storage = MemoryStorage()
     storage.commit(
         [Change(addresses=[Address(f"{peer:064x}", f"10.0.1.{peer}:1") for peer in range(1, FEW_PEERS + 1)])]

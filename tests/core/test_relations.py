@@ -1,4 +1,4 @@
-"""Edits, deletions and reactions: the newest counts, only the writer's own, whatever order they come in."""
+"""Edits, deletions and reactions: the newest counts, and only the writer's own, in whatever order they arrive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ View = list[tuple[str, Any, list[tuple[str, str]]]]
 
 
 def view(peer: Peer) -> View:
-    """Return what a peer shows: each message's first text, what it says now, who reacts how."""
+    """Return what a peer shows: the first text of each message, its current text, and its reactions."""
     found: View = []
     for one in peer.storage.history(ROOM, limit=0):
         entry = decode_entry(one.raw)
@@ -152,19 +152,19 @@ def test_an_impossible_edit_is_refused_with_a_reason() -> None:
     assert refused(ada, "reaction", "\0", bob.ref(1)) == "refused text"
 
 
-# ---- whatever order they come in
+# ---- any order of arrival
 
 whats = st.sampled_from(["edit", "edit", "delete", "reaction", "reaction", "take back"])
 scripts = st.lists(st.tuples(st.sampled_from(["bob", "cyd"]), whats, st.integers(0, 3)), min_size=1, max_size=4)
 
 
 def frames_of(script: list[tuple[str, str, int]]) -> list[Entries]:
-    """Return a message of bob's, and what he on two devices, and cyd, make of it; each in a log of its own."""
+    """Return a message of bob, with edits by him on two devices and by cyd; each in a log of its own."""
     first = Author("bob", "b0")
     frames = [first.say("first")]
     for number, (name, what, late) in enumerate(script, 1):
         author = Author(name, f"{name[0]}{number}")
-        at = START + 10 * late  # clocks that are equal too
+        at = START + 10 * late  # including equal clocks
         if what == "delete":
             frames.append(delete(author, first.ref(1), at))
         elif what == "take back":

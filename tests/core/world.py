@@ -1,12 +1,12 @@
-"""What the tests of the core share: whole nodes with real storage in memory, and far ends told word by word.
+"""Helpers for tests of the core: whole nodes with real storage in memory, and far ends scripted frame by frame.
 
-A Peer is a node that carries its own orders out. A Far is only a key: tests put frames into its mouth. What a node
-does is noted as short lines, so that one comparison of lists says what happened:
+A Peer is a node that carries out its own effects. A Far is only a key; tests decide which frames it sends. What a node
+does is noted in short lines, so that one comparison of lists shows everything:
 
     to bob: entries room b1:1..2        marks and entries are run:number; a run is named by its first two digits,
-    commit b1:1..2, places 1..2         and those of ada's node begin with a, of bob's with b
+    commit b1:1..2, places 1..2         and runs of ada's node begin with a, of bob's with b
 
-Time stands still unless a test moves it; what storage is asked is answered at once unless `holding`.
+Time stands still unless a test moves it. Lookups are answered at once unless `holding`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ ALL = ("0" * 64, "f" * 64)
 IDENTITIES = {name: Identity.from_seed(sha256(name.encode()).digest()) for name in ("ada", "bob", "cyd", "dan", "eve")}
 IDS = {name: identity.peer_id for name, identity in IDENTITIES.items()}
 NAMES = {id: name for name, id in IDS.items()}
-QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that say nothing of entries
+QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that do not concern entries
 TOLD = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.WriteRefused, out.DeliveryReceipt,
 out.ReadReceipt, out.GapShown,
         out.WarningIssued, out.Close, out.Reload, out.ImportResult, out.TypingChanged)  # fmt: skip
@@ -98,7 +98,7 @@ def dm(one: str, other: str) -> str:
 class Author:
     """Writes one log of a user as its peer would: entries, chains, heads.
 
-    Each `say` returns the frame with what was said; `mark` is that of all said so far.
+    Each `say` returns the frame with its entries. `mark` covers everything said so far.
     """
 
     def __init__(self, name: str, run: str, conversation: str = ROOM, before: Iterable[Mark] = ()) -> None:
@@ -120,7 +120,7 @@ class Author:
         return self.write(*map(encode_entry, entries))
 
     def write(self, *raws: str) -> Entries:
-        """Take entries as they stand, and sign them."""
+        """Sign entries as they are."""
         first, prev = self.seq + 1, self.chain
         self.seq += len(raws)
         self.chain = extend_chain(prev, raws)
@@ -150,19 +150,19 @@ def have(*authors: Author, **fields: object) -> Have:
 
 
 def page(*authors: Author, ask: bool = False) -> Have:
-    """Return a page of marks that tells everything of the room."""
+    """Return a page of marks that covers the whole room."""
     marks = have(*authors).marks or {ROOM: {}}
     return Have(marks, span=ALL, ask=ask, names=[Naming(room=True)])
 
 
 def sums(*authors: Author) -> Digest:
-    """Return a page of sums that tells everything of the room."""
+    """Return a page of sums that covers the whole room."""
     total = sum(mark_hash(author.log, author.seq, author.chain) for author in authors) % SUM_MODULUS
     return Digest(sums={ROOM: f"{total:064x}"}, span=ALL, names=[Naming(room=True)])
 
 
 def told(frame: Frame) -> str:
-    """Return what a frame says, shortly."""
+    """Return a frame as a short text."""
     if isinstance(frame, Entries):
         number = f", for want {frame.n}" if frame.n is not None else ""
         evidence = ", as evidence" if frame.fork else ""
@@ -211,7 +211,7 @@ def committed(change: Change) -> str:
 
 
 class Far:
-    """The other end of a link of a node: a peer that says what the test says."""
+    """The other end of a node's link: a peer that sends what the test says."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -220,13 +220,13 @@ class Far:
         self.heard: list[Frame | Unknown] = []
 
     def say(self, *frames: Frame) -> list[str]:
-        """Say these in one write; returns what the node did."""
+        """Send these frames in one write. Return what the node did."""
         self.peer.put(Got(self.link, passed(*frames)))
         return self.peer.take()
 
 
 def passed(*frames: Frame) -> list[Frame | Unknown]:
-    """Return frames as they come out of the wire."""
+    """Return frames as they arrive over the wire."""
     decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
     got = decoder.feed(b"".join(map(encode, frames)))
     assert decoder.fault is None, decoder.fault
@@ -234,7 +234,7 @@ def passed(*frames: Frame) -> list[Frame | Unknown]:
 
 
 class World:
-    """Peers, the time they share, and what is under way between them."""
+    """Peers, the time they share, and frames between them."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -257,7 +257,7 @@ class World:
             peer.put(input)
 
     def pass_time(self, seconds: float) -> None:
-        """Let time pass, waking whoever wants it."""
+        """Let time pass, and wake the nodes whose deadlines are due."""
         end = self.seconds + seconds
         self.settle()
         while (due := min((peer.wake_at for peer in self.peers), default=1e9) - 1000.0) <= end:
@@ -270,13 +270,13 @@ class World:
         self.seconds = end
 
     def link(self, one: Peer, other: Peer) -> None:
-        """Link two nodes, handshake and first comparison included."""
+        """Link two nodes, including handshake and first comparison."""
         one.connect_to(other)
         self.settle()
 
 
 class Peer:
-    """A node whose orders are carried out at once."""
+    """A node whose effects are carried out at once."""
 
     def __init__(self, world: World, name: str, storage: MemoryStorage, settings: Settings) -> None:
         self.world = world
@@ -292,7 +292,7 @@ class Peer:
         self._lookups: list[out.Lookup | FetchResult] = []
         self.held: list[out.Commit] = []
         self.shown: list[str] = []
-        self.effects: list[out.Effect] = []  # what the lines say, as it was told
+        self.effects: list[out.Effect] = []  # the effects behind the lines
         self.links: dict[int, Far | tuple[Peer, int]] = {}
         self.wake_at = 1e9
         self._runs = 0
@@ -318,7 +318,7 @@ class Peer:
         self._draws += 1
         return shake_256(f"{self.name} {self._draws}".encode()).digest(n)
 
-    # ---- what happens
+    # ---- inputs
 
     def put(self, input: Input) -> None:
         if self.up and not (isinstance(input, Got) and input.link not in self.links):
@@ -340,7 +340,7 @@ class Peer:
         return self.take()
 
     def read(self, place: int = 0) -> list[str]:
-        """Let the own user have read everything shown up to a place, 0 for the newest, in that one's conversation."""
+        """Let the own user read everything shown up to a place, 0 for the newest, in the conversation of that entry."""
         shown = self.storage.places(place - 1, 1)[0] if place else self.storage.places(0, 10_000)[-1]
         self.put(MarkedRead(self.id, shown.log, shown.seq, shown.place))
         return self.take()
@@ -351,13 +351,13 @@ class Peer:
         return self.take()
 
     def texts(self) -> list[str]:
-        """Return everything this peer's programs were shown, in order, except names; * was there before it came."""
+        """Return everything this peer's programs were shown, in order, except names; * marks old entries."""
         shown = self.storage.places(0, 10_000)
         said = [("*" * one.old + "?" * one.gap, one.raw) for one in shown if '"profile"' not in one.raw[:16]]
         return [flags + raw.split('"b":"')[1][:-2] for flags, raw in said]
 
     def crash(self) -> None:
-        """End the process; what was not committed is gone."""
+        """End the process. Uncommitted changes are lost."""
         self.up = False
         for other in list(self.links.values()):
             if isinstance(other, tuple):
@@ -367,14 +367,14 @@ class Peer:
         self.world.under_way = deque(each for each in self.world.under_way if each[0] is not self)
 
     def commit(self) -> list[str]:
-        """Carry out the commits that were held."""
+        """Carry out the held commits."""
         held, self.held = self.held, []
         self.storage.commit([each.change for each in held])
         self.put(Committed([each.ticket for each in held]))
         return self.take()
 
     def answer_lookups(self, *, last_first: bool = False) -> list[str]:
-        """Let storage look up what it was asked for, and give what it had fetched when it was held back."""
+        """Answer held lookups and fetches."""
         self.hold_lookups = False
         lookups, self._lookups = self._lookups, []
         for asked in reversed(lookups) if last_first else lookups:
@@ -387,7 +387,7 @@ class Peer:
         self.put(Connect(f"10.0.0.1:{1 + self.world.peers.index(other)}", other.id))
 
     def far(self, name: str, *authors: Author, compared: bool = True) -> Far:
-        """Link with a far end that holds these logs and, if `compared`, has told so."""
+        """Link with a far end that holds these logs and, if `compared`, has announced them."""
         far = Far(name)
         far.peer, far.link = self, self._next
         self._next += 1
@@ -407,16 +407,16 @@ class Peer:
         return far
 
     def put_frames(self, far: Far, *frames: Frame) -> None:
-        """Let a far end say these, without waiting for what comes of it."""
+        """Take frames from a far end without waiting for what follows."""
         self.put(Got(far.link, passed(*frames)))
 
     def drop(self, far: Far) -> list[str]:
-        """Let a far end be gone."""
+        """End the link of a far end."""
         del self.links[far.link]
         self.put(LinkDown(far.link, "lost"))
         return self.take()
 
-    # ---- carrying out
+    # ---- effects
 
     def _carry_out(self, effects: list[out.Effect]) -> None:
         for effect in effects:

@@ -1,4 +1,4 @@
-"""Comparing what two peers hold: digest, sums, marks; what it acknowledges, and what a hostile end makes of it."""
+"""Anti-entropy: digests, sums and marks, what they acknowledge, and hostile peers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def digest(*authors: Author, ask: bool = False) -> Digest:
 
 
 def begin_again(peer: Peer) -> list[str]:
-    """Let a peer compare with all its links anew."""
+    """Let a peer start a comparison with all its links."""
     peer.put(DiskLow(True))
     peer.put(DiskLow(False))
     return peer.take()[2:]
@@ -96,7 +96,7 @@ def test_a_peer_that_caught_up_after_its_digest_is_asked_for_a_new_one() -> None
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
     far = ada.far("bob", compared=False)
     assert far.say(digest()) == ["to bob: sums of 1"]
-    world.pass_time(1.1)  # meanwhile it came there from a third, and the sums are equal: there is nothing to answer
+    world.pass_time(1.1)  # it came from a third peer in between, and the sums are equal: no answer
     assert ada.take() == ["to bob: digest ask"]
     assert "delivered a1:1..2 to bob" in far.say(digest(mine))
     world.pass_time(20.0)
@@ -123,7 +123,7 @@ def test_each_link_gets_a_random_digest_before_any_gets_a_second() -> None:
     rounds = [told[start : start + 3] for start in range(0, len(told) - 2, 3)]
     assert len(rounds) > 5
     assert all(sorted(told) == ["to bob: digest", "to cyd: digest", "to dan: digest"] for told in rounds)
-    assert len({tuple(told) for told in rounds}) > 1  # by chance, or all peers would go the same way round
+    assert len({tuple(told) for told in rounds}) > 1  # random, otherwise all peers would use the same order
 
 
 def test_marks_come_in_pages_that_together_cover_all_users() -> None:

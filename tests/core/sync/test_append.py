@@ -1,4 +1,4 @@
-"""What hosted users write: stamped, chained, signed, naming what they follow, in a log of this process alone."""
+"""Entries of hosted users: stamped, chained, signed, and appended to a log of this process alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.core.world import IDS, ROOM, START, Author, Far, Peer, World
 
 
 def written(far: Far) -> list[Entry]:
-    """Return the entries a far end was given, and forget them."""
+    """Return the entries that a far end received, and forget them."""
     frames, far.heard = far.heard, []
     return [decode_entry(raw) for frame in frames if isinstance(frame, Entries) for raw in frame.e]
 

@@ -1,4 +1,4 @@
-"""When an entry is shown: never before what it follows, not for ever after, and with a place of its own."""
+"""Causal delivery: no entry is shown before the entries it follows, or waits forever, and each gets a place."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_gap_names_the_last_holder_of_the_missing_entry() -> None:
 
 @pytest.mark.parametrize("covered", [False, True])
 def test_old_entries_stay_old_after_a_newcomer_restarts(covered: bool) -> None:
-    """It was killed in the middle of its first fetch."""
+    """The peer is killed during its first sync."""
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     first, second, history = bob.say("one"), bob.say("two"), cyd.say("three")
     far = ada.far("bob", bob, cyd)
@@ -211,7 +211,7 @@ def test_a_returned_earlier_log_is_shown_before_its_writer_s_next_entry() -> Non
 
 @pytest.mark.parametrize("runs", [("b1", "b1"), ("b1", "b2")])
 def test_imported_entries_are_old_even_if_few_logs_are_remembered(runs: tuple[str, str]) -> None:
-    """What waits for an answer is shown only when this peer is no newcomer any more."""
+    """The entries that wait are shown only when this peer is no newcomer any more."""
     ada, first, cyd = World().peer("ada", max_tips=1), Author("bob", "b1"), Author("cyd", "c1")
     far, question = ada.far("eve", compared=False), cyd.say("why?")
     for run in ("e1", "e2", "e3"):
@@ -228,7 +228,7 @@ def test_imported_entries_are_old_even_if_few_logs_are_remembered(runs: tuple[st
 
 @pytest.mark.parametrize("max_tips", [1, 64])
 def test_the_rest_of_a_partly_imported_log_and_logs_on_it_are_old(max_tips: int) -> None:
-    """What the file brought waits for an answer, so its mark is remembered when the first marks are heard."""
+    """The imported entry waits, so its mark is remembered when the first marks arrive."""
     ada, first, cyd = World().peer("ada", max_tips=max_tips), Author("bob", "b1"), Author("cyd", "c1")
     question = cyd.say("why?")
     ada.carry(first.say("because", re=cyd.ref(1)))
@@ -240,7 +240,7 @@ def test_the_rest_of_a_partly_imported_log_and_logs_on_it_are_old(max_tips: int)
 
 
 def test_a_log_begun_before_all_first_marks_arrived_is_old() -> None:
-    """The first link broke before it told all; meanwhile bob was started again."""
+    """The first link broke before all marks arrived; meanwhile bob restarted."""
     ada, first = World().peer("ada", max_tips=1), Author("bob", "b1")
     history = [first.say("one")]
     far = ada.far("bob", compared=False)
@@ -254,7 +254,7 @@ def test_a_log_begun_before_all_first_marks_arrived_is_old() -> None:
 
 
 def test_an_imported_log_that_was_shown_has_no_old_entries_left() -> None:
-    """Who tells the first marks has only the first of bob's logs, which is here in storage only."""
+    """The first marks name only the first of bob's logs, which is in storage only."""
     ada, first = World().peer("ada"), Author("bob", "b1")
     ada.carry(first.say("one"))
     second = Author("bob", "b2", before=[first.mark])
@@ -266,7 +266,7 @@ def test_an_imported_log_that_was_shown_has_no_old_entries_left() -> None:
 
 
 def test_a_log_on_an_announced_one_is_news_if_only_its_end_is_pushed() -> None:
-    """The beginning came from another; and what it builds on waits, so it does as well."""
+    """The beginning came from another peer; the log it builds on waits, so it waits too."""
     ada, first, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     question = cyd.say("why?")
     because = first.say("because", re=cyd.ref(1))

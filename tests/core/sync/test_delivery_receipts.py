@@ -1,4 +1,4 @@
-"""Who has what was written here: derived from marks, told once, kept over restarts."""
+"""Delivery receipts: derived from marks, emitted once, kept over restarts."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_a_receipt_of_a_log_covers_all_it_builds_on() -> None:
 
 
 def test_a_receipt_waits_while_a_log_below_it_is_looked_up() -> None:
-    """Else it would count without the two, and who had read it would have read what was never delivered."""
+    """Otherwise it would count without the two logs below, and a reader would have read undelivered entries."""
     ada = World().peer("ada")
     for text in ("one", "two"):
         ada.say(text)
-        ada.start()  # at last the first log is found in storage only
+        ada.start()  # the first log is found in storage only
     far = ada.far("bob")
     second, third = Author("ada", "a2"), Author("ada", "a3")
     second.write(*(shown.raw for shown in ada.storage.places(2, 9)))
@@ -120,10 +120,7 @@ def test_a_shorter_mark_with_another_chain_is_no_receipt(restarted: bool) -> Non
 
 
 def covered_and_copied(ada: Peer) -> tuple[Author, Entries, Entries]:
-    """Ada's first log is covered by her second, and a copy of her machine wrote in the first too.
-
-    Returns the second log, and the evidence of both versions of the first.
-    """
+    """Return ada's second log, which covers her first, and the evidence that a copy of her machine forked the first."""
     ada.say("one")
     ada.crash()
     ada.start()
@@ -139,7 +136,7 @@ def covered_and_copied(ada: Peer) -> tuple[Author, Entries, Entries]:
 
 
 def test_a_mark_of_a_copy_s_entries_is_no_receipt() -> None:
-    """Bob takes ada's second log over the copy's version of the first: that builds on a log that forked."""
+    """Bob accepted ada's second log over the copy's version of the first one."""
     world = World()
     ada, bob = world.peer("ada"), world.peer("bob")
     _, _, others = covered_and_copied(ada)
@@ -172,7 +169,7 @@ def test_a_mark_before_the_own_commit_returns_counts_afterwards() -> None:
     ada.say("one")
     mine = Author("ada", "a1")
     mine.write(*ada.held[0].change.batches[0].raws)
-    assert delivered(told(far, mine.mark)) == []  # bob was served from storage, which is ahead of what ada was told
+    assert delivered(told(far, mine.mark)) == []  # bob was served from storage, which is ahead of what ada knows
     assert delivered(ada.commit()) == ["delivered a1:1..2 to bob"]
 
 
@@ -203,7 +200,7 @@ def test_the_users_own_other_peer_gives_no_receipt() -> None:
 
 
 def test_a_mark_of_missing_own_entries_counts_when_they_arrive() -> None:
-    """Ada's database is an old copy: bob tells of more than she holds, then brings it back."""
+    """Ada's database is an old copy. Bob announces more than she holds, then sends it."""
     world = World()
     ada = world.peer("ada")
     ada.say("one")
@@ -222,7 +219,7 @@ def test_a_mark_of_missing_own_entries_counts_when_they_arrive() -> None:
 
 
 def test_a_mark_counts_once_storage_has_found_its_log() -> None:
-    """ada has lost her disk. Storage is asked for the log that bob tells a mark of, and finds it: it just came."""
+    """Ada lost her disk. Storage finds the log of bob's mark, which has just arrived."""
     ada = World().peer("ada")
     ada.say("one")
     ada.start()

@@ -1,4 +1,4 @@
-"""Fetching what others have: whom to ask, for how long, and whom next."""
+"""Fetching: which link is asked, for how long, and which one next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def wants(lines: list[str]) -> list[str]:
 
 
 def end(n: int, *authors: Author) -> Have:
-    """Return the `have` that closes want n with these marks."""
+    """Return the `have` that ends want n with these marks."""
     marks = have(*authors).marks or {ROOM: {}}
     return Have(marks, end=n)
 
@@ -154,7 +154,7 @@ def test_a_late_answer_keeps_a_want_from_being_repeated() -> None:
     cyd = ada.far("cyd")
     one, _, _ = bob.say("one"), bob.say("two"), bob.say("three")
     assert cyd.say(page(bob)) == ["to cyd: want 1 room bob from nothing"]
-    world.pass_time(10.5)  # given up; there is nobody else to ask, so cyd is, a little later
+    world.pass_time(10.5)  # given up; no other link is left, so cyd is asked again a little later
     ada.take()
     cyd.say(one)
     world.pass_time(5.0)
@@ -165,26 +165,26 @@ def test_a_late_answer_keeps_a_want_from_being_repeated() -> None:
 def test_a_late_answer_during_a_lookup_keeps_a_want_from_being_repeated(
     others: tuple[str, ...],
 ) -> None:
-    """The next goes to the same far end when there is no other."""
+    """The next want goes to the same peer when there is no other."""
     world = World()
     ada = world.peer("ada", want_progress_timeout=20, dead_after=1e6, ping_after=1e5)
     first = Author("bob", "b1")
     cyd = ada.far("cyd")
     cyd.say(first.say("one"))
     second = Author("bob", "b2", before=[first.mark])
-    cyd.say(second.say("two"))  # now there may be logs in storage only, and each want says what is held of them
+    cyd.say(second.say("two"))  # now some logs may be in storage only, so each want needs a lookup
     three, _ = second.say("three"), second.say("four")
     cyd.say(page(second))
     for name in others:
         ada.far(name).say(page(second))
     ada.hold_lookups = True
-    world.pass_time(22)  # given up, and to be asked for anew: that waits for storage
+    world.pass_time(22)  # given up; the next want waits for storage
     ada.take()
     cyd.say(three)
     assert wants(ada.answer_lookups()) == []
     world.pass_time(19)
     assert wants(ada.take()) == []
-    world.pass_time(3)  # the rest of it never came
+    world.pass_time(3)  # the rest never came
     (asked,) = wants(ada.take())
     assert asked.endswith("room bob from b2:2, older b2:2 b1:1")
     assert sorted(n for side in ada.node.sync.context.remotes.values() for n in side.wants) == (

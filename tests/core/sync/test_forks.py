@@ -1,4 +1,4 @@
-"""Two different entries under one number: how it is proven, told and heard, and that a claim alone does nothing."""
+"""Forks: how they are proven, announced and received, and that a claim alone does nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def heard_evidence(far: Far) -> list[Entries]:
     return [frame for frame in far.heard if isinstance(frame, Entries) and frame.fork]
 
 
-# ---- finding
+# ---- detection
 
 
 def test_two_entries_under_one_number_are_a_fork_that_stays_one_over_a_restart() -> None:
@@ -102,7 +102,7 @@ def test_an_entry_that_waits_for_a_forked_log_is_shown() -> None:
     assert ada.texts() == ["yes", "about more"]
 
 
-# ---- telling
+# ---- sending
 
 
 def test_a_batch_of_a_forked_log_is_answered_with_the_evidence_once() -> None:
@@ -127,7 +127,7 @@ def test_a_mark_of_a_forked_log_is_answered_with_the_evidence_also_after_a_resta
 
 
 def test_a_want_for_logs_on_a_forked_one_gets_the_evidence_first() -> None:
-    """A forked log is not served, and without the evidence nobody takes what builds on it."""
+    """A forked log is not served, and without the evidence no peer accepts logs that build on it."""
     world = World()
     ada = world.peer("ada")
     far = ada.far("eve")
@@ -141,7 +141,7 @@ def test_a_want_for_logs_on_a_forked_one_gets_the_evidence_first() -> None:
 
 @pytest.mark.parametrize("linked", [False, True])
 def test_the_writer_s_peer_gets_the_evidence_before_any_mark_or_sum(linked: bool) -> None:
-    """A mark of what builds on a forked log would be a receipt for the version that is not here."""
+    """A mark of a log on a forked one would be a receipt for the version that is not here."""
     world = World()
     ada = world.peer("ada")
     bob, yes, no = twins()
@@ -160,7 +160,7 @@ def test_the_writer_s_peer_gets_the_evidence_before_any_mark_or_sum(linked: bool
 
 
 def test_after_the_evidence_the_sum_is_sent_even_if_equal() -> None:
-    """Its receipts are in it."""
+    """The sum acknowledges its entries."""
     world = World()
     ada = world.peer("ada")
     _, yes, no = twins()
@@ -197,7 +197,7 @@ def test_a_peer_that_covered_a_forked_log_gets_the_evidence_when_tips_differ() -
 
 
 def test_a_log_covered_only_by_a_forked_one_is_announced_again() -> None:
-    """Who has only the evidence cannot know what it covers: everybody's sums shall be equal."""
+    """A peer with only the evidence cannot know what the log covers, and all sums must be equal."""
     ada = World().peer("ada")
     far = ada.far("bob")
     first = Author("bob", "b1")
@@ -211,7 +211,7 @@ def test_a_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     assert ada.far("bob").say(page(ask=True))[0] == "to bob: have room bob b1:1 b3:1 all"
 
 
-# ---- hearing
+# ---- receiving
 
 
 def test_evidence_makes_a_log_forked_that_was_not_held() -> None:
@@ -290,7 +290,7 @@ def test_forks_of_one_writer_are_limited_like_tips() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_machine_resumed_from_a_snapshot_leaves_all_peers_alike_and_loses_nothing_else(seed: int) -> None:
-    """What the first process wrote reached bob, what the second writes reaches cyd, then all meet."""
+    """Bob received the first process's entries, cyd those of the second; then all meet."""
     sim = Simulation(seed)
     ada, bob, cyd = sim.peers(3)
     bob.say("hello from bob")
@@ -319,7 +319,7 @@ def test_a_machine_resumed_from_a_snapshot_leaves_all_peers_alike_and_loses_noth
 
 
 def test_the_next_entry_follows_nothing_of_a_forked_log() -> None:
-    """Who has heard nothing of that log would wait for what nobody gives."""
+    """A peer that knows nothing of that log would wait for entries that are not served."""
     ada, cyd, dan = World().peer("ada"), Author("cyd", "c1"), Author("dan", "d1")
     _, yes, no = twins()
     ada.far("cyd").say(cyd.say("before"))

@@ -1,4 +1,4 @@
-"""Groups in whole cores: the talk reaches its members and nobody else, through everything that may happen."""
+"""Groups in whole nodes: the talk reaches its members and nobody else, whatever happens."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from p2pchat.core.log import Ref, decode_entry, ref_key
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.peer import SimPeer
 
-APART = 40.0  # seconds after which two who are apart know it
+APART = 40.0  # seconds after which two separated peers have noticed it
 
 
 class Club:
-    """A simulated mesh and one group in it, which ada made; what everybody was told of it."""
+    """A simulated mesh with one group made by ada, and what each peer's program received."""
 
     def __init__(self, sim: Simulation, *members: SimPeer) -> None:
         self.sim = sim
@@ -39,7 +39,7 @@ class Club:
         self.talk = talk_id(self.id)
 
     def listen(self, peer: SimPeer) -> None:
-        """Note what a peer's program is told of groups."""
+        """Note what a peer's program receives about groups."""
         listens: dict[type, Callable[[Any], None]] = {
             out.GroupUpdate: lambda news: self._changed(peer, news),
             out.DeliveryRevoked: lambda news: self.lost.setdefault(peer.name, []).extend(
@@ -79,7 +79,7 @@ class Club:
         return sorted(self.sim.by_user[user].name for user in self.view(peer).members)
 
     def texts(self, peer: SimPeer) -> list[str]:
-        """What a peer shows of the talk."""
+        """Return the texts of the talk that a peer shows."""
         return [decode_entry(one.raw).b for one in peer.disk.storage.history(self.talk, limit=0)]
 
     def ends_well(self) -> None:
@@ -194,11 +194,11 @@ def test_entries_that_were_cut_off_are_not_served(sim: Simulation) -> None:
     club.change(remove=(bob.user,))
     sim.heal()
     sim.run(30)
-    sim.partition([dan], [ada, bob])  # so that dan can have it from cyd only, who holds all of it
+    sim.partition([dan], [ada, bob])  # so dan can get it only from cyd, who holds all of it
     club.change(add=(dan.user,))
     sim.run(APART)
     held = [len(raws) for log, raws in dan.disk.logs.items() if log.conversation == club.talk]
-    assert held and sum(held) <= sim.settings.max_batch_entries  # a batch that reaches the cut runs on to the next head
+    assert held and sum(held) <= sim.settings.max_batch_entries  # a batch that reaches the cut is sent up to its head
     assert club.texts(dan) == ["before"] and not sim.counts["cut_off"]
     club.ends_well()
 
@@ -295,7 +295,7 @@ def test_with_a_disk_nearly_full_lost_operations_are_repeated_later(sim: Simulat
 
 
 def test_operations_of_a_forked_log_are_repeated_and_all_agree(sim: Simulation) -> None:
-    """Ada's machine goes back to a snapshot and writes on. What it wrote before, ada and dan are never given."""
+    """Ada's machine goes back to a snapshot and continues. Ada and dan never receive what it wrote before."""
     ada, bob, cyd, dan = peers = sim.peers(4)
     sim.run(3)
     club = Club(sim, bob, cyd, dan)
@@ -304,7 +304,7 @@ def test_operations_of_a_forked_log_are_repeated_and_all_agree(sim: Simulation) 
     sim.run(10)
     dan.crash()
     club.change(name="before")
-    club.say(bob, "one")  # cites what dan will never know
+    club.say(bob, "one")  # cites an operation that dan will never know
     club.change(remove=(cyd.user,))
     sim.partition([ada, dan], [bob, cyd])
     ada.resume()
@@ -328,9 +328,8 @@ def test_operations_of_a_forked_log_are_repeated_and_all_agree(sim: Simulation) 
 
 @pytest.mark.parametrize("away", [False, True])
 def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulation, away: bool) -> None:
-    """Ada added dan, forgot it with her machine's snapshot, and never hears of it: her forked log is given to nobody.
-
-    Dan hears from bob that the operation counts no more, also when bob knew that before dan came back.
+    """Ada added dan and forgot it with her machine's snapshot. Her forked log is served to nobody. Bob tells dan that
+    the operation is void, even if bob knew that before dan came back.
     """
     ada, bob, _, dan = peers = sim.peers(4)
     sim.run(3)
@@ -433,7 +432,7 @@ def test_an_edit_beyond_a_cut_is_undone(sim: Simulation) -> None:
 
 
 def mended_to(peer: SimPeer, talk: str) -> list[str]:
-    """What a peer shows of the first message: what it says now, and the reactions."""
+    """Return what a peer shows of the first message: its current text and its reactions."""
     edits = peer.disk.storage.history(talk, limit=0)[0].edits
     assert edits is not None and edits.newest is not None
     return [decode_entry(each.raw).b for each in (edits.newest, *edits.reactions)]

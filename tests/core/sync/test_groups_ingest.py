@@ -1,4 +1,4 @@
-"""Groups as one node takes them from far ends: in whatever order things come, and what should not come at all."""
+"""Groups as one node receives them: in any order, and from hostile peers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.core.world import IDS, NAMINGS, Author, Far, World
 
 
 class Away:
-    """A node of ada's, and bob far away, who made a group of both as his peer would; the node knows it."""
+    """Ada's node, and a remote bob, who made a group of both that the node knows."""
 
     def __init__(self, *others: str) -> None:
         self.ada = World().peer("ada")
@@ -83,7 +83,7 @@ def test_waiting_entries_of_a_talk_wait_after_a_restart_too() -> None:
 
 
 def test_a_talk_s_log_covered_only_by_a_forked_one_is_announced_again() -> None:
-    """It comes back from storage: that all of it is visible was found out before it left memory (seed 712251)."""
+    """It comes back from storage, where it was stored as fully visible (seed 712251)."""
     away = Away()
     cite, talk = (1, away.id[:16]), talk_id(away.id)
     first = Author("bob", "b1", talk)
@@ -100,7 +100,7 @@ def test_a_talk_s_log_covered_only_by_a_forked_one_is_announced_again() -> None:
 
 
 def test_an_entry_that_may_lie_below_a_missing_cut_is_awaited() -> None:
-    """Bob removed cyd up to its second log: that the first lies below it is known when the second is here."""
+    """Bob removed cyd up to its second log. The first is known to lie below the cut when the second is here."""
     away = Away(IDS["cyd"])
     body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1}, {IDS["cyd"]: ()})
     cite, talk = (1, away.id[:16]), talk_id(away.id)
@@ -113,7 +113,7 @@ def test_an_entry_that_may_lie_below_a_missing_cut_is_awaited() -> None:
     answer = encode_entry(Entry("text", 4, 4, re=question.ref(1), g=cite, b="because"))
     away.bob.say(removal, Author("bob", "b1", talk).write(answer))
     away.bob.say(asked)
-    away.bob.say(away.talk("b2", "hello", cite=cite))  # whatever may be shown is shown then
+    away.bob.say(away.talk("b2", "hello", cite=cite))  # everything that may be shown is shown then
     assert away.shown() == ["hello"]
     away.bob.say(more)
     assert away.shown() == ["why?", "hello", "please", "because"]
@@ -130,7 +130,7 @@ def test_a_process_killed_before_reporting_a_cut_reports_it_at_start(
     ada.holding = True
     body = group_body(2, "ops", IDS["bob"], {IDS["bob"]: 1}, {})
     away.bob.say(away.operations.write(encode_entry(Entry("group", 2, 2, b=body))))
-    ada.storage.commit([order.change for order in ada.held])  # it is on disk, and the node never hears so
+    ada.storage.commit([order.change for order in ada.held])  # it is on disk, but the node never learns it
     ada.crash()
     ada.holding = False
     carry_out = ada._carry_out
@@ -150,7 +150,7 @@ def test_a_process_killed_before_reporting_a_cut_reports_it_at_start(
 
 @pytest.mark.parametrize("starts", [0, 2])
 def test_entries_are_hidden_in_the_commit_of_their_cut(starts: int) -> None:
-    """Whoever is killed behind it shows nothing of it; of logs that are found in storage only as of others."""
+    """A process killed after the commit shows none of them, also of logs that are in storage only."""
     away = Away()
     ada = away.ada
     away.bob.say(away.operations.write(away.first))
@@ -171,7 +171,7 @@ def test_entries_are_hidden_in_the_commit_of_their_cut(starts: int) -> None:
 
 
 def test_operations_repeated_while_logs_are_loaded_are_known() -> None:
-    """They lie in a log that is in storage only, and cyd's logs in the talk are looked up before they are taken."""
+    """They are in a log that is in storage only, and cyd's logs in the talk are loaded before they are taken."""
     away = Away()
     first = away.operations.write(away.first)
     body = group_body(2, "ops", IDS["bob"], {IDS["ada"]: 1, IDS["bob"]: 1, IDS["cyd"]: 2}, {})
@@ -207,13 +207,12 @@ def test_a_group_of_others_in_a_file_is_foreign() -> None:
 
 
 class Cut:
-    """A talk in which dan wrote two logs; cyd follows what dan said in the first. Then bob removed dan, at the second.
-
-    All of it comes to ada from bob, in this order or another.
+    """A talk in which dan wrote two logs, and cyd follows the first. Then bob removed dan, at the second log. Ada
+    receives all of it from bob, in varying order.
     """
 
     def __init__(self, *, beyond: bool) -> None:
-        """`beyond`: cyd follows what dan said after all that the second log builds on: it is cut off."""
+        """`beyond`: cyd follows an entry after everything that the second log builds on, so it is cut off."""
         away = self.away = Away(IDS["cyd"], IDS["dan"])
         talk, cite = talk_id(away.id), (1, away.id[:16])
         away.bob.say(away.operations.write(away.first))
@@ -230,7 +229,7 @@ class Cut:
         self.removed = away.operations.write(encode_entry(Entry("group", 2, 2, b=body)))
 
     def come(self, *frames: Entries) -> list[str]:
-        """Return what ada's program was given of the talk when these had come, in order; ? with a gap."""
+        """Return what ada's program received of the talk after these frames; ? marks a gap."""
         for frame in frames:
             self.away.bob.say(frame)
         shown = [one for one in self.away.ada.storage.places(0, 99) if one.log.conversation == talk_id(self.away.id)]
@@ -240,7 +239,7 @@ class Cut:
 def test_an_entry_that_a_cut_hides_is_not_awaited_any_more() -> None:
     cut = Cut(beyond=True)
     assert cut.come(cut.first) == ["dan 1"]
-    assert cut.come(cut.removed, cut.more, cut.follows) == []  # nor what was shown, until its cut is understood
+    assert cut.come(cut.removed, cut.more, cut.follows) == []  # not even what was shown, until its cut is known
     assert cut.come(cut.second) == ["dan 1", "cyd"]
     cut.away.ada.world.pass_time(31)
     assert cut.come() == ["dan 1", "cyd", "?dan 3"]
@@ -280,7 +279,7 @@ def test_waiting_entries_of_a_talk_keep_waiting_after_a_restart() -> None:
 
 
 def made_group(by: str, number: int) -> Entries:
-    """The first operation of a group made by somebody, with ada in it."""
+    """Return the first operation of a group that includes ada."""
     body = group_body(1, "ops", IDS[by], {IDS["ada"]: 1, IDS[by]: 1}, {}, salt=f"{number:032x}")
     first = encode_entry(Entry("group", 1, 1, b=body))
     group = operation_hash(first)

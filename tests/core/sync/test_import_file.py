@@ -1,4 +1,4 @@
-"""Entries that came in a file: checked as on a link, counted instead of answered, told on like everything else."""
+"""Import of files: entries are checked as on a link, counted instead of answered, and announced like all others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_imported_entries_are_stored_then_counted_and_shown() -> None:
     ada.holding = True
     assert ada.carry(bob.say("one"), bob.say("two", "three")) == ["commit b1:1..1, b1:2..3, show b1:1..3 old"]
     assert ada.commit() == ["imported 3 new"]
-    assert ada.texts() == ["*one", "*two", "*three"]  # nobody has told yet what there is: it was there before
+    assert ada.texts() == ["*one", "*two", "*three"]  # no peer has announced what there is, so they are old
 
 
 def test_nothing_comes_twice() -> None:
@@ -74,7 +74,7 @@ def test_direct_conversations_of_others_are_foreign() -> None:
 def test_a_writer_who_does_not_belong_there_is_refused() -> None:
     ada, eve = World().peer("ada"), Author("eve", "e1", dm("ada", "bob"))
     assert ada.carry(eve.say("let me in")) == ["imported 1 member"]
-    assert dm("ada", "bob") not in ada.node.namings  # of what it named there is nothing
+    assert dm("ada", "bob") not in ada.node.namings  # nothing of what it named is here
 
 
 def test_logs_of_earlier_runs_are_found_in_storage() -> None:

@@ -1,4 +1,4 @@
-"""Entries of others: what a batch must prove before it is kept, and what becomes of one that does not."""
+"""Ingest: what a batch must prove before it is stored, and what happens otherwise."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_a_covered_log_that_is_extended_is_a_tip_again() -> None:
 
 
 def test_a_log_extended_and_covered_in_one_commit_stays_covered() -> None:
-    """Or what is stored calls it a tip, and after a restart no sum agrees (seed 1077)."""
+    """Otherwise storage would call it a tip, and no sum would agree after a restart (seed 1077)."""
     first = Author("bob", "b1")
     ada = World().peer("ada")
     far = ada.far("bob")
@@ -252,7 +252,7 @@ def test_a_covered_log_that_left_memory_is_recognized() -> None:
     again = second.say("two")
     far.say(again)
     far.say(Author("bob", "b3", before=[second.mark]).say("three"))
-    far.say(first.say("one, gone on with"))  # a tip again, and not as it was named
+    far.say(first.say("one, gone on with"))  # a tip again, but longer than it was named
     assert not any(line.startswith("commit") for line in far.say(again))
     assert ada.counted["repeated_batch"] == 1
 
@@ -267,12 +267,12 @@ def test_a_writer_has_at_most_64_tips() -> None:
     joined = Author("bob", "b1", before=[author.mark for author in authors[:8]])
     assert far.say(joined.say("together"))[0].startswith("commit b1:1..1")
     assert "commit 00:2..2, show 00:2..2" in far.say(authors[0].say("and on"))
-    for author in authors[1:8]:  # covered, they would be tips again
+    for author in authors[1:8]:  # if these were covered, they would be tips again
         far.say(author.say("and on"))
     assert ada.counted["too_many_tips"] == 2
 
 
-# ---- what is odd
+# ---- unusual cases
 
 
 def test_a_log_that_begins_with_another_chain_is_no_fork() -> None:
@@ -284,7 +284,7 @@ def test_a_log_that_begins_with_another_chain_is_no_fork() -> None:
 
 
 def test_a_running_log_continued_by_a_copy_is_replaced() -> None:
-    """A machine resumed twice from one snapshot: the copy wrote first."""
+    """A machine was resumed twice from one snapshot, and the copy wrote first."""
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("mine")

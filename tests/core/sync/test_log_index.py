@@ -1,4 +1,4 @@
-"""Tips, marks and sums: what is durable is told, what is covered leaves memory, what is forked counts no more."""
+"""Tips, marks and sums: durable logs are announced, covered ones leave memory, forked ones do not count."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def room() -> ConversationState:
 
 
 def durable(conversation: ConversationState, author: Author) -> Log:
-    """Let everything of an author be stored and shown."""
+    """Make everything of an author durable and shown."""
     log = conversation.log(author.log.user, author.log.run) or conversation.add(Log(author.log))
     log.before = author.before
     log.extend(author.seq, author.chain, author.seq)

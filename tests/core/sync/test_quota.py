@@ -1,4 +1,4 @@
-"""How much is stored of whom: each limit from both sides, what is told, and how what was refused comes after all."""
+"""Quotas: each limit from both sides, what is announced, and how refused entries arrive later."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def allow(peer: Peer, name: str) -> list[str]:
 
 
 def beyond(quota: int, author: Author) -> tuple[list[Entries], Entries]:
-    """Return what of a long log still fits into a quota, and the first frame that does not."""
+    """Return the part of a long log that fits into a quota, and the first frame that does not."""
     fits, total = [], 0
     while total + sized(frame := author.say("x" * 100)) <= quota:
         fits.append(frame)
@@ -68,7 +68,7 @@ def test_up_to_the_last_byte_everything_is_kept_and_one_above_it_is_refused() ->
 
 
 def test_two_versions_of_an_entry_beyond_the_quota_are_no_fork() -> None:
-    """They come in one read: what is refused is not held, so there is nothing that the other contradicts."""
+    """They come in one read. Refused entries are not held, so nothing is contradicted."""
     ada, one, twin = World().peer("ada", user_quota_bytes=300), Author("bob", "b1"), Author("bob", "b1")
     far = ada.far("bob")
     told = far.say(one.say("x" * 300), twin.say("y" * 300))
@@ -122,7 +122,7 @@ def test_nothing_of_a_full_writer_is_fetched_or_awaited() -> None:
         assert wants(ada.far(name, bob).say(have(bob), page(bob))) == []
     answer = cyd.say("an answer", re=bob.ref(bob.seq))
     ada.far("cyd").say(answer)
-    world.pass_time(31.0)  # not on its way: 30 s, not 300
+    world.pass_time(31.0)  # it is not on its way: 30 s, not 300
     assert ada.texts()[-1] == "?an answer"
     world.pass_time(60.0)
     assert wants(ada.take()) == []
@@ -177,11 +177,11 @@ def test_a_sender_stops_when_told_full() -> None:
     far = ada.far("bob")
     for n in range(20):
         ada.say(f"{n}")
-    ada.put_frames(far, want(7, "ada"))  # and takes no more before it has all
+    ada.put_frames(far, want(7, "ada"))  # and accepts no more before it has everything
     told = takes_no_more(far)
     assert any(line == "to bob: have nothing end 7" for line in told)
     assert sum(": entries " in line for line in told) <= 2
-    assert any(": entries " in line for line in far.say(want(8, "ada")))  # whoever wants takes more again
+    assert any(": entries " in line for line in far.say(want(8, "ada")))  # a want means that it accepts more again
 
 
 def test_hosted_users_have_no_limit_at_home_and_their_own_past_comes_back() -> None:
@@ -201,11 +201,11 @@ def test_imported_entries_count_and_are_refused_as_full() -> None:
     assert ada.far("bob").say(bob.say("by link")) == [FULL]
 
 
-# ---- what was stored before
+# ---- entries stored before
 
 
 def stored_of_bob(count: int) -> tuple[MemoryStorage, Author]:
-    """Return a storage with so many entries of bob's, and his log."""
+    """Return a storage with so many entries of bob, and his log."""
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.far("bob").say(*lines(bob, count))
     return ada.storage, bob
@@ -287,7 +287,7 @@ def test_a_quota_lifted_while_storage_fails_stays_lifted() -> None:
     assert "allowed" in ada.storage.load([]).meta[f"quota:{IDS['bob']}"]
 
 
-# ---- an open network: whom nobody here wrote to
+# ---- an open network: users without an answer
 
 TALK: dict[str, Any] = {"unanswered_talk_bytes": 600, "max_unanswered": 2, "unanswered_bytes": 1_000}
 
@@ -338,7 +338,7 @@ def test_entries_of_unknown_users_wait_until_their_bytes_are_known() -> None:
     eve = Author("eve", "e1", dm("ada", "eve"))
     fits, refused = beyond(600, eve)
     first.far("eve").say(*fits[:-1])
-    ada = World().peer("ada", first.storage, **TALK)  # asks at its start; the answer is under way
+    ada = World().peer("ada", first.storage, **TALK)  # it asks at its start; the answer is in flight
     ada.hold_lookups = True
     answer = ada.world.under_way.popleft()
     far = ada.far("eve")
@@ -364,7 +364,7 @@ UNMET: dict[str, Any] = {"user_quota_bytes": 1_000, "unmet_users_bytes": 1_500}
 
 
 def unmet(number: int) -> Author:
-    """A user who is on no link, by a name of the fixed ones."""
+    """Return the author of an unknown user, who is on no link."""
     return Author(("bob", "cyd", "dan")[number], f"{number}a")
 
 
@@ -374,7 +374,7 @@ def test_one_peer_s_users_never_met_have_the_quota_of_a_user() -> None:
     assert kept(eve.say(unmet(0).say("x" * 500)))
     assert kept(eve.say(unmet(1).say("x" * 300)))
     assert "to eve: have nothing full" in eve.say(unmet(2).say("x" * 300))
-    assert kept(ada.far("dan").say(unmet(2).say("x" * 300)))  # who brings his own is charged for nobody
+    assert kept(ada.far("dan").say(unmet(2).say("x" * 300)))  # a peer is not charged for its own users
 
 
 def test_users_never_met_share_a_limit_and_meeting_one_makes_room() -> None:
@@ -431,7 +431,7 @@ def test_accounts_are_read_as_they_were_written(line: str) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_no_history_exceeds_a_quota_and_lifting_it_brings_everything(seed: int) -> None:
-    """Crashes and partitions with tiny quotas; then all is allowed, and all promises hold."""
+    """Run crashes and partitions with tiny quotas; then lift all quotas, and all promises hold."""
     chance = Random(seed)
     quota = chance.choice((1_000, 2_000, 4_000))
     sim = Simulation(seed, settings=replace(SMALL, user_quota_bytes=quota))

@@ -1,4 +1,4 @@
-"""Read marks between nodes: who hears of them, when they count, and that they are never lost for good."""
+"""Read marks between nodes: who receives them, when they count, and that none is lost for good."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_te
 
 
 def of_reading(lines: list[str]) -> list[str]:
-    """Keep only what was said and told of reading and delivering."""
+    """Keep only lines about read marks and deliveries."""
     return [line for line in lines if line.startswith(("read", "delivered", "close")) or ": read" in line]
 
 
 def pair(*names: str) -> list[Peer]:
-    """Peers linked with the first of them, by a world that has come to rest."""
+    """Return peers linked with the first of them, in a world at rest."""
     world = World()
     peers = [world.peer(name) for name in names]
     for other in peers[1:]:
@@ -39,7 +39,7 @@ def pair(*names: str) -> list[Peer]:
 
 
 def marked(reader: str, run: str, seq: int, *, writer: str = "ada") -> ReadFrame:
-    """A read mark of a run's log in the room, as a far end tells it."""
+    """Return a read mark of a run's log in the room, as a far end sends it."""
     marks = {ROOM: {IDS[reader]: [(ref_key(IDS[writer], run * 8), seq)]}}
     return ReadFrame(marks, names=[Naming(room=True)])
 
@@ -97,7 +97,7 @@ def test_a_read_receipt_survives_a_restart_and_is_not_repeated() -> None:
     ada.say("one")
     ada.world.pass_time(1.0)
     bob.read()
-    ada.say("two")  # the next commit saves what was heard
+    ada.say("two")  # the next commit saves the mark
     ada.crash()
     ada.start()
     ada.take()
@@ -153,7 +153,7 @@ def test_a_mark_of_an_earlier_log_counts_too() -> None:
 
 
 def test_a_mark_on_an_earlier_log_waits_for_its_delivery() -> None:
-    """The receipt itself waits for what that log builds on, which is looked up."""
+    """The receipt itself waits for a lookup of what that log builds on."""
     ada = World().peer("ada")
     for text in ("one", "two", "three"):
         ada.say(text)
@@ -171,7 +171,7 @@ def test_a_mark_on_an_earlier_log_waits_for_its_delivery() -> None:
 
 
 def test_a_delivery_of_one_log_counts_no_mark_on_an_earlier_one() -> None:
-    """Ada wrote on two devices; bob has what she wrote on the other one, and that builds on nothing."""
+    """Ada wrote on two devices. Bob has the entries of the other one, which build on nothing."""
     ada = World().peer("ada")
     ada.say("one")
     mark = own(ada, 2)
@@ -186,13 +186,13 @@ def test_a_delivery_of_one_log_counts_no_mark_on_an_earlier_one() -> None:
 
 
 def log_of(peer: Peer, run: str) -> tuple[Entries, Mark]:
-    """What a peer's own user wrote in the room in one run, as a frame, and its mark."""
+    """Return what a peer's own user wrote in the room in one run, as a frame, and its mark."""
     log = Author(peer.name, run)
     return log.write(*(one.raw for one in peer.storage.places(0, 99) if one.log == log.log)), log.mark
 
 
 def lost_and_found() -> Peer:
-    """ada, who had written two logs when she lost her disk, wrote two others, and got back the first: two tips."""
+    """Return ada, who lost her disk with two logs, wrote two others, and got back the first: two tips."""
     ada = World().peer("ada")
     for text in ("one", "two"):
         ada.say(text)
@@ -210,7 +210,7 @@ def lost_and_found() -> Peer:
 
 
 def test_one_of_several_tips_does_not_deliver_what_another_builds_on() -> None:
-    """Of the first log, in storage only, it is not in memory who has it, nor that the last does not build on it."""
+    """The first log is in storage only: memory knows neither who has it nor that the last does not build on it."""
     ada = lost_and_found()
     (_, second), (_, last) = log_of(ada, "a2"), log_of(ada, "a5")
     far = ada.far("bob")
@@ -221,11 +221,11 @@ def test_one_of_several_tips_does_not_deliver_what_another_builds_on() -> None:
 
 
 def lost_and_found_again() -> tuple[Peer, Far]:
-    """The same after a restart: bob has the first two logs, and nothing is known of the others."""
+    """Return the same after a restart: bob has the first two logs, and nothing is known of the others."""
     ada = lost_and_found()
     (_, second) = log_of(ada, "a2")
     told(ada.far("bob"), second)
-    ada.say("more")  # what was told is saved with it
+    ada.say("more")  # known receipts are saved with it
     ada.crash()
     ada.start()
     return ada, ada.far("bob")
@@ -266,7 +266,9 @@ def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
     assert len(early) <= MAX_REMEMBERED
     [known] = {side for side, _ in early.values()} - {ada.node.sync.context.remotes[far.link]}
     ada.drop(liar)
-    assert known not in {side for side, _ in ada.node.sync.read_receipts.tracker._early.values()}  # nor all it has told
+    assert known not in {
+        side for side, _ in ada.node.sync.read_receipts.tracker._early.values()
+    }  # and not everything else it announced
     assert of_reading(told(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
@@ -280,7 +282,7 @@ def test_a_read_mark_on_a_copy_s_entries_does_not_count() -> None:
 
 @pytest.mark.parametrize(("kept", "lost"), [((), "1..2"), (("one",), "3..3")])
 def test_a_read_mark_on_lost_entries_counts_when_they_come_back(kept: tuple[str, ...], lost: str) -> None:
-    """An older copy of ada's disk lacks a part of her log, or all of it: bob has it, and has read it."""
+    """An older copy of ada's disk lacks her log or a part of it, which bob has read."""
     ada, bob = pair("ada", "bob")
     for text in kept:
         ada.say(text)
@@ -372,7 +374,7 @@ def test_a_restored_reader_announces_less_and_the_writer_keeps_more() -> None:
     ada.world.pass_time(60.0)
     ada.take()
     bob.take()
-    ada.world.pass_time(60.0)  # and both have come to rest: what bob tells now is known to ada as his word
+    ada.world.pass_time(60.0)  # both are at rest: bob's marks are known to ada as announced by him
     assert of_reading([*ada.take(), *bob.take()]) == []
 
 
@@ -508,7 +510,7 @@ def test_pages_replace_everything_with_the_last_one() -> None:
     before = told.sum
     told.on_page((FIRST, OTHER), {(OTHER, READER): [(ref(2), 2)]})
     assert told.sum == before
-    told.on_page((OTHER, LAST), {(OTHER, READER): [(ref(3), 3)]})  # a conversation may go on with the next page
+    told.on_page((OTHER, LAST), {(OTHER, READER): [(ref(3), 3)]})  # the next page may continue a conversation
     assert told.sum == read_sum({(OTHER, READER): {ref(2): 2, ref(3): 3}})
 
 
@@ -524,7 +526,7 @@ def test_announced_marks_of_one_peer_are_limited() -> None:
     told = AnnouncedReads([])
     most = [(ref(number), 1) for number in range(1, MAX_ANNOUNCED + 1)]
     assert told.update((HALL, READER), most)
-    assert told.update((HALL, READER), most[:5])  # told again: it counts once
+    assert told.update((HALL, READER), most[:5])  # repeated marks count once
     full = told.sum
     assert not told.update((HALL, READER), [(ref(0), 1)])
     told.on_page((FIRST, LAST), {(HALL, READER): [(ref(0), 1), *most]})

@@ -1,4 +1,4 @@
-"""Giving others what they lack: wants, and what is written here to whoever stands right before it."""
+"""Serving: answering wants, and pushing new entries to links right before them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def own(peer: Peer, seq: int) -> Mark:
 
 
 def told(far: Far, *marks: Mark) -> list[str]:
-    """Let a far end tell that it holds these of ada's; returns what comes of it."""
+    """Let a far end announce that it holds these entries of ada. Return what the node did."""
     return far.say(Have({ROOM: {IDS["ada"]: list(marks)}}, names=[Naming(room=True)]))
 
 
@@ -36,7 +36,7 @@ def test_a_want_is_answered_with_everything_from_there_and_closed_with_marks() -
 
 
 def test_a_holder_of_a_later_log_is_sent_the_end_of_the_earlier_one() -> None:
-    """A writer's disk came back old: the log begun then builds on less of its earlier one than others hold."""
+    """A writer's disk came back old: its new log builds on less of an earlier one than others hold."""
     ada, first = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(first.say("one"))
@@ -128,12 +128,12 @@ def test_a_full_link_uses_no_memory_and_is_served_from_storage_later() -> None:
 
 
 def test_one_step_sends_a_link_at_most_its_buffer_limit() -> None:
-    """The link cannot be known to be full within a step, however much was said at once."""
+    """A link cannot report within a step that it is full, however much is written at once."""
     ada = World().peer("ada", buffer_limit_bytes=64 * 1024)
     ada.far("bob")
     ada.say("one")
     assert ada.say(*["x" * 30_000] * 9)[-4:] == [
-        "to bob: entries room a1:3..5",  # 90 kB: the batch that reaches the limit still goes
+        "to bob: entries room a1:3..5",  # 90 kB: the batch that reaches the limit is still sent
         "fetch ada for bob",
         "to bob: entries room a1:6..8",
         "to bob: entries room a1:9..11",
@@ -175,7 +175,7 @@ def test_entries_written_during_a_read_for_a_want_are_read_next() -> None:
 
 
 def test_a_log_on_entries_not_durable_during_a_want_is_not_pushed() -> None:
-    """A file brings back an own earlier log; both are still on their way to the disk (seed 846427)."""
+    """A file brings back an own earlier log; both are still in flight (seed 846427)."""
     ada = World().peer("ada")
     earlier = Author("ada", "dd")
     far = ada.far("bob")
@@ -191,7 +191,7 @@ def test_a_log_on_entries_not_durable_during_a_want_is_not_pushed() -> None:
 
 
 def test_a_peer_that_covers_the_running_log_gets_it_only_once() -> None:
-    """The writer's other device builds on this run; a far end that holds that one holds this one too."""
+    """The writer's other device builds on this run. A far end that holds that log holds this one too."""
     world = World()
     ada = world.peer("ada")
     ada.say("one")
@@ -233,11 +233,11 @@ def test_a_peer_that_no_longer_hosts_a_member_is_sent_no_more() -> None:
         "fetch ada for bob", "to bob: have nothing end 1"]  # fmt: skip
 
 
-# ---- who takes no more
+# ---- refusals
 
 
 def takes_no_more(far: Far) -> list[str]:
-    """Let a far end say that it takes no more of ada's; returns what comes of it."""
+    """Let a far end refuse more of ada's entries. Return what the node did."""
     return far.say(Have({}, full={ROOM: [IDS["ada"]]}, names=[Naming(room=True)]))
 
 

@@ -1,4 +1,4 @@
-"""Who writes just now: told to who can read it, seldom, by nobody but their own peer, and over by itself."""
+"""Typing indicators: limited in rate, sent only by a user's own peer to members' peers, and ended by time."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def types(peer: Peer, on: bool = True, to: ConversationId = ROOM) -> list[str]:
 
 
 def after(world: World, seconds: float, peer: Peer) -> list[str]:
-    """What a peer does in the next so many seconds, as far as it is about typing."""
+    """Return what a peer does about typing in the next so many seconds."""
     world.pass_time(seconds)
     return [line for line in peer.take() if "typ" in line]
 
 
 def word(name: str, on: bool = True, to: ConversationId = ROOM) -> TypingFrame:
-    """Return what somebody's peer says of its user."""
+    """Return the typing frame of a user's peer."""
     naming = Naming(room=True) if to == ROOM else dm_naming(IDS["ada"], IDS["bob"])
     return TypingFrame(c=to, u=IDS[name], on=on, names=[naming])
 
 
-# ---- telling
+# ---- sending
 
 
 def test_at_most_one_typing_frame_is_sent_in_three_seconds() -> None:
@@ -35,7 +35,7 @@ def test_at_most_one_typing_frame_is_sent_in_three_seconds() -> None:
     ada = world.peer("ada")
     ada.far("bob")
     frames = types(ada)
-    for _ in range(100):  # ten seconds of keys
+    for _ in range(100):  # ten seconds of typing
         frames += after(world, 0.1, ada) + types(ada)
     assert frames == ["to bob: typing room on"] * 4
 
@@ -131,7 +131,7 @@ def test_typing_needs_membership(to: ConversationId) -> None:
     assert types(ada, to=to) == []
 
 
-# ---- hearing
+# ---- receiving
 
 
 def test_a_typing_user_is_reported_once_and_expires_after_six_seconds() -> None:
