@@ -285,12 +285,22 @@ def profile_choice(ctx: click.Context) -> ProfileChoice:
     return ProfileChoice(data or "", -1 if port is None else port)
 
 
-data_option = click.option(
-    "--data",
-    envvar="P2PCHAT_DATA",
-    metavar="DIR",
-    shell_complete=complete_directory,
-    help="identity and history (default: a folder for each port)",
+def option(names: str, metavar: str, help: str, **attributes: Any) -> Callable[[Function], Function]:
+    """Return the decorator of an option, whose variable is P2PCHAT_ and its longest spelling.
+
+    Args:
+        names: Its spellings, and the name of the parameter where that is another: "--json as_json".
+        metavar: What it takes; "" for a switch.
+    """
+    declarations = names.split()
+    spelling = [name for name in declarations if name.startswith("-")][-1]
+    variable = f"P2PCHAT_{spelling.lstrip('-').upper().replace('-', '_')}"
+    kind: dict[str, Any] = {"metavar": metavar} if metavar else {"is_flag": True}
+    return click.option(*declarations, envvar=variable, help=help, **kind, **attributes)
+
+
+data_option = option(
+    "--data", "DIR", "identity and history (default: a folder for each port)", shell_complete=complete_directory
 )
 
 
@@ -298,14 +308,7 @@ def profile_options(function: Function) -> Function:
     """Add --data and --port, which the function gets as one `profile`."""
 
     @data_option
-    @click.option(
-        "--port",
-        envvar="P2PCHAT_PORT",
-        metavar="PORT",
-        type=PORT,
-        shell_complete=complete_port,
-        help="the peer of this port (default: the only one)",
-    )
+    @option("--port", "PORT", "the peer of this port (default: the only one)", type=PORT, shell_complete=complete_port)
     @click.pass_context
     @wraps(function)
     def with_profile(ctx: click.Context, /, data: str | None, port: int | None, **values: Any) -> Any:
@@ -340,27 +343,18 @@ def _check_db(ctx: click.Context, option: click.Parameter, value: str | None) ->
     return url
 
 
-db_option = click.option(
+db_option = option(
     "--db",
-    envvar="P2PCHAT_DB",
-    metavar="URL",
+    "URL",
+    "another database: sqlite:///FILE, mysql:// or postgresql://USER@HOST/NAME, memory://",
     callback=_check_db,
-    help="another database: sqlite:///FILE, mysql:// or postgresql://USER@HOST/NAME, memory://",
 )
-json_option = click.option(
-    "--json", "as_json", is_flag=True, envvar="P2PCHAT_JSON", help="one JSON object a line on stdout"
-)
-stay_option = click.option("--stay", is_flag=True, envvar="P2PCHAT_STAY", help="do not leave at the end of input")
-plain_option = click.option(
-    "--plain", is_flag=True, envvar="P2PCHAT_PLAIN", help="plain lines for people (default outside a terminal)"
-)
-verbose_option = click.option("-v", "--verbose", is_flag=True, envvar="P2PCHAT_VERBOSE", help="diagnostics on stderr")
-advertise_option = click.option(
-    "--advertise",
-    envvar="P2PCHAT_ADVERTISE",
-    metavar="HOST:PORT",
-    type=ENDPOINT,
-    help="the address others reach this peer at, behind NAT or in a container",
+json_option = option("--json as_json", "", "one JSON object a line on stdout")
+stay_option = option("--stay", "", "do not leave at the end of input")
+plain_option = option("--plain", "", "plain lines for people (default outside a terminal)")
+verbose_option = option("-v --verbose", "", "diagnostics on stderr")
+advertise_option = option(
+    "--advertise", "HOST:PORT", "the address others reach this peer at, behind NAT or in a container", type=ENDPOINT
 )
 
 
@@ -378,57 +372,32 @@ def _check_invite(ctx: click.Context, option: click.Parameter, value: str | None
 def peer_options(function: Function) -> Function:
     """Add the options of a peer that is to run: the fields of PeerOptions but its port and endpoints."""
     options = (
-        click.option("--name", envvar="P2PCHAT_NAME", metavar="NAME", help="my name (default: login name and port)"),
-        click.option(
-            "--host",
-            envvar="P2PCHAT_HOST",
-            metavar="ADDR",
-            help="listen address (default 127.0.0.1; 0.0.0.0 or :: for other machines)",
-        ),
+        option("--name", "NAME", "my name (default: login name and port)"),
+        option("--host", "ADDR", "listen address (default 127.0.0.1; 0.0.0.0 or :: for other machines)"),
         data_option,
-        click.option("--temp", is_flag=True, envvar="P2PCHAT_TEMP", help="a temporary profile, deleted at the end"),
+        option("--temp", "", "a temporary profile, deleted at the end"),
         db_option,
-        click.option(
-            "--key",
-            envvar="P2PCHAT_KEY",
-            metavar="FILE",
-            shell_complete=complete_file,
-            help="an identity kept elsewhere",
-        ),
-        click.option(
+        option("--key", "FILE", "an identity kept elsewhere", shell_complete=complete_file),
+        option(
             "--invite",
-            envvar="P2PCHAT_INVITE",
-            metavar="FILE",
+            "FILE",
+            "join its network; - asks for the invite without echo",
             callback=_check_invite,
             shell_complete=complete_file,
-            help="join its network; - asks for the invite without echo",
         ),
-        click.option(
-            "--open",
-            "open_network",
-            is_flag=True,
-            envvar="P2PCHAT_OPEN",
-            help="an open network: anyone who can connect is a member, and reads the room's history",
+        option(
+            "--open open_network",
+            "",
+            "an open network: anyone who can connect is a member, and reads the room's history",
         ),
         advertise_option,
-        click.option(
-            "--discover",
-            is_flag=True,
-            envvar="P2PCHAT_DISCOVER",
-            help="find this network's members on the local network, and be found (extra: discovery)",
-        ),
+        option("--discover", "", "find this network's members on the local network, and be found (extra: discovery)"),
         json_option,
         plain_option,
-        click.option(
-            "--log",
-            envvar="P2PCHAT_LOG",
-            metavar="FILE",
-            shell_complete=complete_file,
-            help="append every event to FILE as JSON lines",
-        ),
+        option("--log", "FILE", "append every event to FILE as JSON lines", shell_complete=complete_file),
     )
-    for option in reversed(options):
-        function = option(function)
+    for decorator in reversed(options):
+        function = decorator(function)
     return function
 
 

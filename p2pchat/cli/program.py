@@ -21,6 +21,7 @@ from p2pchat.cli.options import (
     Command,
     CommandGroup,
     complete_port,
+    option,
     peer_options,
     stay_option,
     verbose_option,
@@ -139,13 +140,7 @@ Exit codes:
 @click.argument("port", required=False, type=PORT_OR_ANY, shell_complete=complete_port)
 @click.argument("endpoints", nargs=-1, type=ENDPOINT, metavar="[HOST:PORT]...")
 @peer_options
-@click.option(
-    "--drain",
-    envvar="P2PCHAT_DRAIN",
-    metavar="SECONDS",
-    type=SECONDS,
-    help="how long to wait for deliveries at the end (default 5)",
-)
+@option("--drain", "SECONDS", "how long to wait for deliveries at the end (default 5)", type=SECONDS)
 @stay_option
 @verbose_option
 @click.version_option(__version__, message="%(prog)s %(version)s", prog_name="p2pchat", help="the version")

@@ -20,7 +20,17 @@ import click
 
 from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, probe, profile_invite
 from p2pchat.cli.control_client import run_until_signal
-from p2pchat.cli.options import CONTEXT, ENDPOINT, SECONDS, Command, ProfileChoice, json_option, number, profile_options
+from p2pchat.cli.options import (
+    CONTEXT,
+    ENDPOINT,
+    SECONDS,
+    Command,
+    ProfileChoice,
+    json_option,
+    number,
+    option,
+    profile_options,
+)
 from p2pchat.cli.profiles import find_profile, profile_exists
 from p2pchat.cli.progress import Progress
 from p2pchat.cli.subcommands.doctor_network import check_remote, user_label
@@ -56,21 +66,19 @@ class BenchOptions:
 @click.command("bench", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
 @click.argument("endpoint", metavar="HOST:PORT", type=ENDPOINT)
 @profile_options
-@click.option(
+@option(
     "--write",
-    envvar="P2PCHAT_WRITE",
-    metavar="N",
+    "N",
+    "send N real messages there too, up to 100,000 (default: none)",
     type=number(1, MAX_WRITE),
     default=0,
-    help="send N real messages there too, up to 100,000 (default: none)",
 )
-@click.option(
+@option(
     "--seconds",
-    envvar="P2PCHAT_SECONDS",
-    metavar="SECONDS",
+    "SECONDS",
+    "how long each part takes at most, roughly (default 2)",
     type=SECONDS,
     default=DEFAULT_SECONDS,
-    help="how long each part takes at most, roughly (default 2)",
 )
 @json_option
 def bench(**values: Any) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from p2pchat.cli.options import CONTEXT, Command, complete_file
+from p2pchat.cli.options import CONTEXT, Command, complete_file, option
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError
 from p2pchat.safe_text import safe_line
 
@@ -31,12 +31,7 @@ Exit codes: 0 every promise was kept; 1 one was broken.
 
 @click.command("check", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
 @click.argument("logs", nargs=-1, required=True, metavar="LOG...", shell_complete=complete_file)
-@click.option(
-    "--complete",
-    is_flag=True,
-    envvar="P2PCHAT_COMPLETE",
-    help="all peers were idle when the logs end: what is missing was lost",
-)
+@option("--complete", "", "all peers were idle when the logs end: what is missing was lost")
 def check(logs: tuple[str, ...], complete: bool) -> int:
     """Check event logs (--log FILE, or the output of --json) of peers that talked with each other against the promises.
 

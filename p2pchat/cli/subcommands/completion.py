@@ -119,6 +119,12 @@ complete -c p2pchat -e
 complete -c p2pchat -f -a '(__p2pchat)'
 """
 
+    def get_completion_args(self) -> tuple[list[str], str]:
+        words, incomplete = super().get_completion_args()
+        if os.environ["COMP_CWORD"] and not incomplete:  # quotes with nothing in them, which are among the words too
+            words.pop()
+        return words, incomplete
+
 
 SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
 

@@ -21,6 +21,7 @@ from p2pchat.cli.options import (
     db_option,
     json_option,
     number,
+    option,
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
@@ -69,31 +70,15 @@ def _parse_search(words: str) -> str:
 @click.argument("to", required=False, shell_complete=complete_conversation)
 @profile_options
 @db_option
-@click.option(
-    "--limit",
-    envvar="P2PCHAT_LIMIT",
-    metavar="N",
-    type=number(1),
-    default=0,
-    help="at most the newest N (default: all)",
-)
-@click.option(
-    "--since",
-    envvar="P2PCHAT_SINCE",
-    metavar="TIME",
-    type=TIME,
-    help="written at this time or later: 2026-11-20, 2026-11-20T08:30, 90m, 7d",
-)
-@click.option(
-    "--before", envvar="P2PCHAT_BEFORE", metavar="TIME", type=TIME, help="only what was written before this time"
-)
-@click.option(
+@option("--limit", "N", "at most the newest N (default: all)", type=number(1), default=0)
+@option("--since", "TIME", "written at this time or later: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=TIME)
+@option("--before", "TIME", "only what was written before this time", type=TIME)
+@option(
     "--search",
-    envvar="P2PCHAT_SEARCH",
-    metavar="WORDS",
+    "WORDS",
+    'only messages with all these words; "in a row", from:bob',
     type=ParsedType("words", _parse_search),
     default="",
-    help='only messages with all these words; "in a row", from:bob',
 )
 @json_option
 def history(**values: Any) -> int:

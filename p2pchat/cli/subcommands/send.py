@@ -26,6 +26,7 @@ from p2pchat.cli.options import (
     ProfileChoice,
     complete_conversation,
     db_option,
+    option,
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
@@ -79,28 +80,15 @@ class SendOptions:
 @click.argument("text", nargs=-1)
 @profile_options
 @db_option
-@click.option(
-    "--lines",
-    is_flag=True,
-    envvar="P2PCHAT_LINES",
-    help="each line of standard input is a message, sent as it comes",
-)
-@click.option(
+@option("--lines", "", "each line of standard input is a message, sent as it comes")
+@option(
     "--wait",
-    envvar="P2PCHAT_WAIT",
+    "WHAT",
+    "accepted: safe on this disk; delivered (default): on theirs; read: their programs say so",
     type=click.Choice(["accepted", "delivered", "read"]),
-    metavar="WHAT",
     default="delivered",
-    help="accepted: safe on this disk; delivered (default): on theirs; read: their programs say so",
 )
-@click.option(
-    "--timeout",
-    envvar="P2PCHAT_TIMEOUT",
-    metavar="SECONDS",
-    type=SECONDS,
-    default=DEFAULT_TIMEOUT,
-    help="how long to wait at most (default 5)",
-)
+@option("--timeout", "SECONDS", "how long to wait at most (default 5)", type=SECONDS, default=DEFAULT_TIMEOUT)
 def send(to: str, text: tuple[str, ...], **values: Any) -> int:
     """Send one message. TO is room, bob, or bob#K7QF2M3P.
 

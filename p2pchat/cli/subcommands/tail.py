@@ -24,6 +24,7 @@ from p2pchat.cli.options import (
     db_option,
     json_option,
     number,
+    option,
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
@@ -61,14 +62,8 @@ class TailOptions:
 @click.argument("to", required=False, shell_complete=complete_conversation)
 @profile_options
 @db_option
-@click.option(
-    "-n",
-    "--last",
-    envvar="P2PCHAT_LAST",
-    metavar="N",
-    type=number(0, MAX_LAST),
-    default=DEFAULT_LAST,
-    help="begin with the newest N messages (default 10)",
+@option(
+    "-n --last", "N", "begin with the newest N messages (default 10)", type=number(0, MAX_LAST), default=DEFAULT_LAST
 )
 @json_option
 def tail(**values: Any) -> int:

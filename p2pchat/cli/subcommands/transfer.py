@@ -30,6 +30,7 @@ from p2pchat.cli.options import (
     db_option,
     has_password,
     json_option,
+    option,
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
@@ -68,14 +69,7 @@ Examples:
 @click.argument("file", shell_complete=complete_file)
 @profile_options
 @db_option
-@click.option(
-    "--conversation",
-    "to",
-    envvar="P2PCHAT_CONVERSATION",
-    metavar="TO",
-    shell_complete=complete_conversation,
-    help="only this one: room, bob (default: all)",
-)
+@option("--conversation to", "TO", "only this one: room, bob (default: all)", shell_complete=complete_conversation)
 def export(profile: ProfileChoice, file: str, db: str, to: str | None) -> int:
     """Write what is stored here, the room and my direct conversations, into a file that other peers can import.
 

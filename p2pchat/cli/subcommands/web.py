@@ -26,6 +26,7 @@ from p2pchat.cli.options import (
     complete_port,
     db_option,
     json_option,
+    option,
     peer_options,
     profile_options,
     verbose_option,
@@ -86,55 +87,23 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 @click.command("serve", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
 @click.argument("http_port", type=ParsedType("port", lambda text: parse_port(text, "port for the page", lowest=0)))
 @click.argument("endpoints", nargs=-1, type=ENDPOINT, metavar="[HOST:PORT]...")
-@click.option(
-    "--http-host",
-    envvar="P2PCHAT_HTTP_HOST",
-    metavar="ADDR",
-    help="where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)",
+@option("--http-host", "ADDR", "where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)")
+@option(
+    "--sign-up", "WHO", "open: anyone may register; token: only `web token NAME`", type=click.Choice(["open", "token"])
 )
-@click.option(
-    "--sign-up",
-    envvar="P2PCHAT_SIGN_UP",
-    metavar="WHO",
-    type=click.Choice(["open", "token"]),
-    help="open: anyone may register; token: only `web token NAME`",
+@option("--trust-loopback", "", "callers on this machine that carry no token say who they are")
+@option(
+    "--origin origins", "URL", "where browsers find it, as https://chat.example.org; several with commas", type=LIST
 )
-@click.option(
-    "--trust-loopback",
-    is_flag=True,
-    envvar="P2PCHAT_TRUST_LOOPBACK",
-    help="callers on this machine that carry no token say who they are",
-)
-@click.option(
-    "--origin",
-    "origins",
-    envvar="P2PCHAT_ORIGIN",
-    metavar="URL",
-    type=LIST,
-    help="where browsers find it, as https://chat.example.org; several with commas",
-)
-@click.option(
-    "--trusted-proxy",
-    "trusted_proxies",
-    envvar="P2PCHAT_TRUSTED_PROXY",
-    metavar="ADDR",
-    type=LIST,
-    help="reverse proxies whose X-Forwarded-For is believed",
-)
-@click.option(
+@option("--trusted-proxy trusted_proxies", "ADDR", "reverse proxies whose X-Forwarded-For is believed", type=LIST)
+@option(
     "--root-path",
-    envvar="P2PCHAT_ROOT_PATH",
-    metavar="PATH",
+    "PATH",
+    "the path a reverse proxy has put in front of it, as /chat",
     type=ParsedType("path", _parse_path),
-    help="the path a reverse proxy has put in front of it, as /chat",
 )
-@click.option(
-    "--port",
-    envvar="P2PCHAT_PORT",
-    metavar="PORT",
-    type=PORT_OR_ANY,
-    shell_complete=complete_port,
-    help="the peer's own port (default: HTTP_PORT + 1)",
+@option(
+    "--port", "PORT", "the peer's own port (default: HTTP_PORT + 1)", type=PORT_OR_ANY, shell_complete=complete_port
 )
 @peer_options
 @verbose_option

@@ -21,6 +21,7 @@ from p2pchat.cli.options import (
     check_exclusive,
     complete_file,
     json_option,
+    option,
     plain_option,
     stay_option,
     typed,
@@ -86,30 +87,17 @@ class ClientOptions:
 
 @click.command("client", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
 @click.argument("url", metavar="ws://HOST:PORT/chat")
-@click.option("--user", envvar="P2PCHAT_USER", metavar="NAME", help="who I am, where this machine is trusted")
-@click.option(
-    "--recipient",
-    envvar="P2PCHAT_RECIPIENT",
-    metavar="TO",
-    help="whom to write to: bob, #ops (default: everyone)",
-)
-@click.option(
-    "--token",
-    envvar="P2PCHAT_TOKEN",
-    metavar="FILE",
-    callback=_check_token,
-    shell_complete=complete_file,
-    help="my token; - asks for it without echo",
-)
+@option("--user", "NAME", "who I am, where this machine is trusted")
+@option("--recipient", "TO", "whom to write to: bob, #ops (default: everyone)")
+@option("--token", "FILE", "my token; - asks for it without echo", callback=_check_token, shell_complete=complete_file)
 @plain_option
 @json_option
-@click.option(
+@option(
     "--drain",
-    envvar="P2PCHAT_DRAIN",
-    metavar="SECONDS",
+    "SECONDS",
+    "how long to wait for acknowledgements at the end of input (default 5)",
     type=SECONDS,
     default=DEFAULT_DRAIN,
-    help="how long to wait for acknowledgements at the end of input (default 5)",
 )
 @stay_option
 def client(**values: Any) -> int:
