@@ -27,12 +27,12 @@ async def hold(channel: Channel, data: str, last: str) -> None:
     async with TCPPeer(data=data) as peer:
         settle()
         before = resident_kib()
-        channel.tell(endpoint=peer.endpoint)
-        begun = await channel.heard()
+        channel.send(endpoint=peer.endpoint)
+        begun = await channel.receive()
         worked = time.process_time()
         if begun is not None:
             await (await peer.receipt(last)).delivered(count=1, timeout=110)
-            channel.tell(ended=time.time(), before=before, peak=peak_kib(), cpu=time.process_time() - worked)
+            channel.send(ended=time.time(), before=before, peak=peak_kib(), cpu=time.process_time() - worked)
         await channel.closed()
 
 
@@ -42,14 +42,14 @@ async def fetch(channel: Channel, data: str) -> None:
 
     async with TCPPeer(data=data, name="newcomer") as peer:
         settle()
-        channel.tell(ready=True)
-        asked = await channel.heard()
+        channel.send(ready=True)
+        asked = await channel.receive()
         assert asked is not None
         watching = asyncio.create_task(_watch())
         worked, begun = time.process_time(), time.time()
         await peer.connect(asked["endpoint"])
-        channel.tell(begun=begun)
-        asked = await channel.heard()
+        channel.send(begun=begun)
+        asked = await channel.receive()
         assert asked is not None
         assert peer._driver is not None
         while peer._driver.node.sync.causal_order.next_place <= asked["entries"]:
@@ -59,7 +59,7 @@ async def fetch(channel: Channel, data: str) -> None:
         worked = time.process_time() - worked
         watching.cancel()
         newest = (await peer.history(peer.room, limit=1))[0]
-        channel.tell(ended=ended, peak=peak_kib(), samples=SAMPLES, newest=newest.id, cpu=worked)
+        channel.send(ended=ended, peak=peak_kib(), samples=SAMPLES, newest=newest.id, cpu=worked)
         await channel.closed()
 
 
@@ -89,7 +89,7 @@ async def start(channel: Channel, data: str) -> None:
         storage.load([profile.identity.peer_id])
         opened = time.perf_counter() - begun
         storage.close()
-    channel.tell(ready=ready, opened=opened)
+    channel.send(ready=ready, opened=opened)
 
 
 # ---- the rows

@@ -183,8 +183,8 @@ def report(chosen: argparse.Namespace, home: Path, repository: Path) -> int:
         print(f"failed: {work}, which the working tree cannot do: {reason}", file=sys.stderr)
     if chosen.json:
         rows = [{"of": work, **figure.to_json()} for work, figures in found.items() for figure in figures]
-        told = {"about": about, "figures": rows, "left_out": left_out, "failed": failed}
-        chosen.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        reported = {"about": about, "figures": rows, "left_out": left_out, "failed": failed}
+        chosen.json.write_text(json.dumps(reported, indent=1) + "\n", "utf-8")
     return 1 if failed or not found else 0
 
 

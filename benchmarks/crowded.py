@@ -23,7 +23,7 @@ RUN = "0123456789abcdef"  # the time span in which all of them wrote
 TIMES = 9  # repetitions of a command; the median counts
 IN_STEP_FOR = 0.2  # seconds without a byte after everything is compared make a quiet link
 
-Took = tuple[float, float]  # elapsed seconds, and CPU seconds of this process
+Timing = tuple[float, float]  # elapsed seconds, and CPU seconds of this process
 
 
 class _Writer(NamedTuple):
@@ -79,7 +79,7 @@ async def make(
         crowd = _Crowd(owner, others.identity.peer_id, users, conversations // 2, members)
         for profile in (own, others):
             _fill(profile, crowd, addresses, conversations // 2)
-    channel.tell(made=True)
+    channel.send(made=True)
 
 
 def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
@@ -138,7 +138,7 @@ async def hold(channel: Channel, data: str) -> None:
     from p2pchat import TCPPeer
 
     async with TCPPeer(data=data) as peer:
-        channel.tell(endpoint=peer.endpoint)
+        channel.send(endpoint=peer.endpoint)
         await channel.closed()
 
 
@@ -183,7 +183,7 @@ async def use(channel: Channel, data: str, endpoint: str) -> None:
         found["adding"] = await _middle_of(lambda: _add_and_remove(crowd))
         for name in ("who", "list"):
             found[name] = await _middle_of(_command(peer, f"/{name}"))
-        channel.tell(members=len(crowd.members) + 1, **found)
+        channel.send(members=len(crowd.members) + 1, **found)
 
 
 @asynccontextmanager
@@ -208,11 +208,11 @@ async def started_and_linked(data: str, endpoint: str) -> AsyncIterator[tuple[An
         yield peer, found
 
 
-def _now() -> Took:
+def _now() -> Timing:
     return time.perf_counter(), time.process_time()
 
 
-def _since(begun: Took) -> Took:
+def _since(begun: Timing) -> Timing:
     return time.perf_counter() - begun[0], time.process_time() - begun[1]
 
 
@@ -226,12 +226,12 @@ async def _quiet(peer: Any, relay: _Relay) -> None:
         await asyncio.sleep(0.005)
 
 
-async def _middle_of(measure: Callable[[], Awaitable[Took]]) -> Took:
+async def _middle_of(measure: Callable[[], Awaitable[Timing]]) -> Timing:
     took = [await measure() for _ in range(TIMES)]
     return middle([wall for wall, _ in took]), middle([processor for _, processor in took])
 
 
-async def _add_and_remove(group: Any) -> Took:
+async def _add_and_remove(group: Any) -> Timing:
     """Return how long it took to add a member, and remove the member again."""
     from p2pchat.identity.names import base32
 
@@ -243,15 +243,15 @@ async def _add_and_remove(group: Any) -> Took:
     return took
 
 
-def _command(peer: Any, line: str) -> Callable[[], Awaitable[Took]]:
+def _command(peer: Any, line: str) -> Callable[[], Awaitable[Timing]]:
     """Return a function that runs a typed command and measures until its answer is written."""
     from p2pchat.commands.display import Display
     from p2pchat.commands.session import Session
 
-    show = Display(_Nowhere(), None, as_json=False, echo=False)
+    show = Display(NullOutput(), None, as_json=False, echo=False)
     session = Session(peer, show, interactive=False, as_json=False)
 
-    async def give() -> Took:
+    async def give() -> Timing:
         begun = _now()
         await session.take([line.encode()])
         return _since(begun)
@@ -259,7 +259,7 @@ def _command(peer: Any, line: str) -> Callable[[], Awaitable[Took]]:
     return give
 
 
-class _Nowhere:
+class NullOutput:
     """Output that discards its lines."""
 
     async def write(self, text: str) -> None:
@@ -293,7 +293,7 @@ def run(setting: Setting) -> list[Row]:
     ]
 
 
-def _row(work: str, took: Took, unit: str, goal: str, note: str = "") -> Row:
+def _row(work: str, took: Timing, unit: str, goal: str, note: str = "") -> Row:
     """Return a time, with the share in which this process had a core; the rest is waiting for others or the disk."""
     wall, processor = (seconds * (1000 if unit == "ms" else 1) for seconds in took)
     return Row(work, wall, unit, goal, f"processor {shown(processor)} {unit}", note)

@@ -39,7 +39,7 @@ async def write(channel: Channel, data: str, db: str, messages: int, singles: in
             begun = time.perf_counter()
             await peer.broadcast(text(number))
             alone.append(time.perf_counter() - begun)
-    channel.tell(many=many, alone=alone)
+    channel.send(many=many, alone=alone)
 
 
 @contextmanager

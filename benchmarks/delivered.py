@@ -45,7 +45,7 @@ async def write(channel: Channel, data: str, endpoint: str, directory: str, port
             worked += time.process_time()
     commits.close()
     trips.close()
-    channel.tell(cpu=worked, commit=committed, trip=tripped, accepted=accepted, delivered=delivered)
+    channel.send(cpu=worked, commit=committed, trip=tripped, accepted=accepted, delivered=delivered)
     await channel.closed()
 
 
@@ -62,10 +62,10 @@ def run(setting: Setting) -> list[Row]:
         with Worker("delivered.write", home=home, endpoint=endpoint, port=port, **common) as near:
             far.put({"messages": 1})
             worked = -far.get()["cpu"]
-            told = near.get()
-            far.put({"messages": 1 + len(told["delivered"])})
-            worked += far.get()["cpu"] + told.pop("cpu")
-            found = {name: [value * 1e6 for value in values] for name, values in told.items()}
+            reported = near.get()
+            far.put({"messages": 1 + len(reported["delivered"])})
+            worked += far.get()["cpu"] + reported.pop("cpu")
+            found = {name: [value * 1e6 for value in values] for name, values in reported.items()}
     commit, trip, took = middle(found["commit"]), middle(found["trip"]), middle(found["delivered"])
     floor = 2 * commit + trip
     cpu = 1e6 * worked / len(found["delivered"])

@@ -15,7 +15,7 @@ from benchmarks.results import TEXT_BYTES, Row, Setting, middle, shown, spread, 
 from benchmarks.workers import Channel, Worker, WorkFailed, settle
 
 
-class Took(NamedTuple):
+class Timing(NamedTuple):
     """One round, in seconds."""
 
     seconds: float
@@ -39,12 +39,12 @@ async def read(channel: Channel, data: str) -> None:
                 news.set()
 
         taking = asyncio.create_task(take())
-        channel.tell(endpoint=peer.endpoint)
-        while (asked := await channel.heard()) is not None:
+        channel.send(endpoint=peer.endpoint)
+        while (asked := await channel.receive()) is not None:
             while handed < asked["messages"]:
                 news.clear()
                 await news.wait()
-            channel.tell(handed=handed, cpu=time.process_time())
+            channel.send(handed=handed, cpu=time.process_time())
         taking.cancel()
 
 
@@ -56,12 +56,12 @@ async def write(channel: Channel, data: str, endpoint: str) -> None:
         reader = await peer.wait_user("reader", timeout=10)
         await (await peer.send(reader, "first")).delivered(timeout=10)
         settle()
-        while (asked := await channel.heard()) is not None:
+        while (asked := await channel.receive()) is not None:
             texts = [text(i, asked.get("bytes", TEXT_BYTES)) for i in range(asked["messages"])]
             worked, begun = time.process_time(), time.perf_counter()
             receipt = await ways.WAYS[asked["way"]](peer, reader, texts, asked["at_once"])
             await receipt.delivered()
-            channel.tell(seconds=time.perf_counter() - begun, cpu=time.process_time() - worked)
+            channel.send(seconds=time.perf_counter() - begun, cpu=time.process_time() - worked)
 
 
 def run(setting: Setting) -> list[Row]:
@@ -74,7 +74,7 @@ def run(setting: Setting) -> list[Row]:
             handed = 1
             far.put({"messages": handed})
             read_cpu = far.get()["cpu"]
-            took: dict[str, list[Took]] = {"many": [], "gather": []}
+            took: dict[str, list[Timing]] = {"many": [], "gather": []}
             for _ in range(setting.rounds):
                 for way, at_once in (("many", ways.AT_ONCE), ("gather", setting.gathered)):
                     near.put({"way": way, "messages": setting.messages, "at_once": at_once})
@@ -84,12 +84,12 @@ def run(setting: Setting) -> list[Row]:
                     read = far.get()
                     if read["handed"] != handed:
                         raise WorkFailed("durable.read got more messages than were written")
-                    took[way].append(Took(wrote["seconds"], wrote["cpu"], read["cpu"] - read_cpu))
+                    took[way].append(Timing(wrote["seconds"], wrote["cpu"], read["cpu"] - read_cpu))
                     read_cpu = read["cpu"]
     return _rows(setting, took)
 
 
-def _rows(setting: Setting, took: dict[str, list[Took]]) -> list[Row]:
+def _rows(setting: Setting, took: dict[str, list[Timing]]) -> list[Row]:
     rows = []
     for way, what, goal in (
         ("many", f"durable and acknowledged, send_many of {ways.AT_ONCE:,}, two out", "over 150,000/s"),

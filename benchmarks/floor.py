@@ -85,7 +85,7 @@ async def serve_tls(channel: Channel, directory: str) -> None:
 
     context = server_context(Identity.generate(), Path(directory))
     listening = socket.create_server(("127.0.0.1", 0))
-    channel.tell(port=listening.getsockname()[1])
+    channel.send(port=listening.getsockname()[1])
     threading.Thread(target=_serve, args=(context, listening), daemon=True).start()
     await channel.closed()
 
@@ -163,7 +163,7 @@ async def measure(channel: Channel, directory: str, port: int, small: bool) -> N
     home = Path(directory)
     commits, trips = Commits(home / "commits.db"), RoundTrips(port)
     times = 50 if small else 500
-    channel.tell(
+    channel.send(
         commit=middle(commits.measure(times)),
         trip=middle(trips.measure(times)),
         rows=row_rate(home / "rows.db", 2_000 if small else 200_000),

@@ -88,12 +88,12 @@ async def take(channel: Channel, directory: str, messages: int, rounds: int) -> 
         for number in range(1, rounds + 1):
             await end.wait(number * messages)
             end.client.send(encode(Ping()))
-        channel.tell(cpu=time.process_time() - worked)
+        channel.send(cpu=time.process_time() - worked)
         await end.wait(rounds * messages + 1)
         done.set()
 
     async with await asyncio.start_server(accepted, "127.0.0.1", 0) as server:
-        channel.tell(port=server.sockets[0].getsockname()[1])
+        channel.send(port=server.sockets[0].getsockname()[1])
         await done.wait()
 
 
@@ -119,7 +119,7 @@ async def give(channel: Channel, directory: str, port: int, messages: int, round
                     end.drained.clear()
                     await end.drained.wait()
         await end.wait(number)
-        channel.tell(seconds=time.perf_counter() - begun, cpu=time.process_time() - worked)
+        channel.send(seconds=time.perf_counter() - begun, cpu=time.process_time() - worked)
     send(encode(Bye("left")))
     await channel.closed()
 
@@ -140,12 +140,12 @@ async def take_websockets(channel: Channel, directory: str, messages: int, round
             for _ in range(messages):
                 await socket.recv()
             await socket.send("!")
-        channel.tell(cpu=time.process_time() - worked)
+        channel.send(cpu=time.process_time() - worked)
         done.set()
 
     context = _contexts(directory)[0]
     async with serve(accepted, "127.0.0.1", 0, ssl=context, compression=None) as server:
-        channel.tell(port=next(iter(server.sockets)).getsockname()[1])
+        channel.send(port=next(iter(server.sockets)).getsockname()[1])
         await done.wait()
 
 
@@ -168,7 +168,7 @@ async def give_websockets(channel: Channel, directory: str, port: int, messages:
                 await asyncio.gather(*map(socket.send, texts[first : first + GATHERED]))
             await socket.recv()
             gather = time.perf_counter() - begun
-            channel.tell(plain=plain, gather=gather, cpu=time.process_time() - worked)
+            channel.send(plain=plain, gather=gather, cpu=time.process_time() - worked)
     await channel.closed()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.against import systems as s
 from benchmarks.results import shown
 
-Told = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,14 @@ class Goal:
 
     work: str
     words: str
-    find: Callable[[Told], float | None]
+    find: Callable[[JsonObject], float | None]
     unit: str
     least: float | None = None
     most: float | None = None
 
-    def row(self, told: Told) -> tuple[str, str, str, str]:
+    def row(self, results: JsonObject) -> tuple[str, str, str, str]:
         """Return work, goal, measured, and whether that is met or by how much it is missed."""
-        value = self.find(told)
+        value = self.find(results)
         if value is None:
             return self.work, self.words, "not in this run", ""
         bound = self.least if self.least is not None else self.most
@@ -41,69 +41,69 @@ class Goal:
         )
 
 
-def _system(told: Told, work: str, name: str) -> Told | None:
-    systems = [each for found in told["works"] if found["work"] == work for each in found["systems"]]
+def _system(results: JsonObject, work: str, name: str) -> JsonObject | None:
+    systems = [each for found in results["works"] if found["work"] == work for each in found["systems"]]
     return next((each for each in systems if each["name"] == name), None)
 
 
-def _ratio(work: str, ours: s.System, other: s.System) -> Callable[[Told], float | None]:
-    def find(told: Told) -> float | None:
-        mine, theirs = _system(told, work, ours.name), _system(told, work, other.name)
+def _ratio(work: str, ours: s.System, other: s.System) -> Callable[[JsonObject], float | None]:
+    def find(results: JsonObject) -> float | None:
+        mine, theirs = _system(results, work, ours.name), _system(results, work, other.name)
         return mine["median"] / theirs["median"] if mine and theirs and theirs["median"] else None
 
     return find
 
 
-def _median(work: str, system: s.System | str) -> Callable[[Told], float | None]:
-    def find(told: Told) -> float | None:
-        found = _system(told, work, system if isinstance(system, str) else system.name)
+def _median(work: str, system: s.System | str) -> Callable[[JsonObject], float | None]:
+    def find(results: JsonObject) -> float | None:
+        found = _system(results, work, system if isinstance(system, str) else system.name)
         return found["median"] if found else None
 
     return find
 
 
-def _more(work: str, system: s.System, *words: str) -> Callable[[Told], float | None]:
+def _more(work: str, system: s.System, *words: str) -> Callable[[JsonObject], float | None]:
     """The largest of some further figures."""
 
-    def find(told: Told) -> float | None:
-        found = _system(told, work, system.name)
+    def find(results: JsonObject) -> float | None:
+        found = _system(results, work, system.name)
         values = [found["more"][each] for each in words if each in found["more"]] if found else []
         return max(values) if values else None
 
     return find
 
 
-def _row(begin: str) -> Callable[[Told], float | None]:
-    def find(told: Told) -> float | None:
-        return next((row["value"] for row in told.get("rows", []) if row["work"].startswith(begin)), None)
+def _row(begin: str) -> Callable[[JsonObject], float | None]:
+    def find(results: JsonObject) -> float | None:
+        return next((row["value"] for row in results.get("rows", []) if row["work"].startswith(begin)), None)
 
     return find
 
 
-def _floor(begin: str) -> Callable[[Told], float | None]:
+def _floor(begin: str) -> Callable[[JsonObject], float | None]:
     """How many times its floor a row is: its words begin with that."""
 
-    def find(told: Told) -> float | None:
-        words = next((row["floor"] for row in told.get("rows", []) if row["work"].startswith(begin)), "")
+    def find(results: JsonObject) -> float | None:
+        words = next((row["floor"] for row in results.get("rows", []) if row["work"].startswith(begin)), "")
         found = re.match(r"([\d.]+) x", words)
         return float(found[1]) if found else None
 
     return find
 
 
-def _curve(driver: str, cost: str, size: float) -> Callable[[Told], float | None]:
+def _curve(driver: str, cost: str, size: float) -> Callable[[JsonObject], float | None]:
     """The value of a curve of benchmarks.growth at one size of its driver."""
 
-    def find(told: Told) -> float | None:
-        curves = [each for each in told.get("growth", {}).get(driver, []) if each["cost"].startswith(cost)]
+    def find(results: JsonObject) -> float | None:
+        curves = [each for each in results.get("growth", {}).get(driver, []) if each["cost"].startswith(cost)]
         return next((value for each in curves for at, value in each["points"] if at == size), None)
 
     return find
 
 
-def _lost(told: Told) -> float | None:
+def _lost(results: JsonObject) -> float | None:
     """What six get less, in percent, beside a seventh who is stopped than where there are six only."""
-    beside, alone = (_curve("readers", cost, 1)(told) for cost in ("stopped: rate of each", "six only"))
+    beside, alone = (_curve("readers", cost, 1)(results) for cost in ("stopped: rate of each", "six only"))
     return max(0.0, 100 * (1 - beside / alone)) if beside and alone else None
 
 

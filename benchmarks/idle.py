@@ -29,19 +29,19 @@ async def take(channel: Channel, directory: str, links: int) -> None:
             complete.set()
 
     async with await asyncio.start_server(accepted, "127.0.0.1", 0, backlog=512) as server:
-        channel.tell(port=server.sockets[0].getsockname()[1])
-        await channel.heard()  # one link is up: what the first one loads is not a link's
+        channel.send(port=server.sockets[0].getsockname()[1])
+        await channel.receive()  # one link is up: what the first one loads is not a link's
         gc.collect()
         before = resident_kib()
-        channel.tell(go=True)
+        channel.send(go=True)
         await complete.wait()
         gc.collect()
-        channel.tell(fresh=(resident_kib() - before) / links)
-        told = asyncio.create_task(channel.heard())
+        channel.send(fresh=(resident_kib() - before) / links)
+        reported = asyncio.create_task(channel.receive())
         answering = [asyncio.create_task(_answer(end)) for end in ends]
-        await asyncio.gather(told, *answering)
+        await asyncio.gather(reported, *answering)
         gc.collect()
-        channel.tell(used=(resident_kib() - before) / links)
+        channel.send(used=(resident_kib() - before) / links)
         await channel.closed()
 
 
@@ -69,17 +69,17 @@ async def give(channel: Channel, directory: str, port: int, links: int) -> None:
         return end
 
     ends = [await one()]
-    channel.tell(first=True)
-    await channel.heard()
+    channel.send(first=True)
+    await channel.receive()
     for _ in range(links):
         ends.append(await one())
-    await channel.heard()
+    await channel.receive()
     burst = encode(Bye("left", "x" * BURST_BYTES))
     for number in range(1, BURSTS + 1):
         for end in ends:  # one link at a time: what is under way on others is not an idle link's memory
             end.client.send(burst)
             await end.wait(number if number < BURSTS else BURSTS - 1 + BURST_PINGS)
-    channel.tell(answered=True)
+    channel.send(answered=True)
     await channel.closed()
 
 

@@ -24,7 +24,7 @@ async def form(channel: Channel, data: str, peers: int) -> None:
 
     worked = time.process_time()
     async with meshed(data, peers) as (_, started, formed):
-        channel.tell(started=started, formed=formed, cpu=time.process_time() - worked, peak=peak_kib())
+        channel.send(started=started, formed=formed, cpu=time.process_time() - worked, peak=peak_kib())
 
 
 @asynccontextmanager

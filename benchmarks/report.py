@@ -27,42 +27,42 @@ DOCUMENT, PLOT = "compared.md", "compared.svg"
 PLOTTED = ("pair", "frames", "memory", "seven", "all", "latency", "half", "backlog")
 ROW_INCHES, WIDTH_INCHES, BETWEEN_WORKS = 0.22, 9.0, 0.6
 BETTER, WORSE = "#1f6fb2", "#d9822b"  # distinguishable for colour-blind readers
-Told = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-def joined(files: list[Path]) -> Told:
+def joined(files: list[Path]) -> JsonObject:
     """Return the contents of all files as one."""
-    told: Told = {"machine": {}, "works": [], "rows": [], "growth": {}}
+    results: JsonObject = {"machine": {}, "works": [], "rows": [], "growth": {}}
     for file in files:
         more = json.loads(file.read_text("utf-8"))
-        told["machine"] = told["machine"] or more["machine"]
-        works = {work["work"]: work for work in [*told["works"], *more.get("works", [])]}
-        rows = {row["work"]: row for row in [*told["rows"], *more.get("rows", [])]}
-        told |= {"works": list(works.values()), "rows": list(rows.values())}
-        told["growth"] = document.merged(told["growth"], more.get("growth", {}))
-    return told
+        results["machine"] = results["machine"] or more["machine"]
+        works = {work["work"]: work for work in [*results["works"], *more.get("works", [])]}
+        rows = {row["work"]: row for row in [*results["rows"], *more.get("rows", [])]}
+        results |= {"works": list(works.values()), "rows": list(rows.values())}
+        results["growth"] = document.merged(results["growth"], more.get("growth", {}))
+    return results
 
 
-def written(told: Told) -> str:
+def written(results: JsonObject) -> str:
     """Return all figures as Markdown."""
-    return "\n".join([*_machine(told), *_goals(told), *_works(told), *_alone(told)])
+    return "\n".join([*_machine(results), *_goals(results), *_works(results), *_alone(results)])
 
 
-def _machine(told: Told) -> Iterator[str]:
-    about = told["machine"]
+def _machine(results: JsonObject) -> Iterator[str]:
+    about = results["machine"]
     order = ("processor", "system", "python", "libraries", "file system", "an fsync", "synchronous", "beside")
     yield "Measured on: " + "; ".join(f"{name} {about[name]}" for name in order if name in about) + "."
 
 
-def _goals(told: Told) -> Iterator[str]:
+def _goals(results: JsonObject) -> Iterator[str]:
     yield "\n### Goals\n"
     yield "| work | goal | measured | |\n|---|---|---|---|"
     for goal in GOALS:
-        yield "| " + " | ".join(goal.row(told)) + " |"
+        yield "| " + " | ".join(goal.row(results)) + " |"
 
 
-def _works(told: Told) -> Iterator[str]:
-    for work in told["works"]:
+def _works(results: JsonObject) -> Iterator[str]:
+    for work in results["works"]:
         better = "less" if work["less"] else "more"
         yield f"\n### {_sentence(work['words'])}\n"
         yield f"`{work['work']}`; {better} is better; {_rounds(work)}. Compared with the first line or the one named."
@@ -73,7 +73,7 @@ def _works(told: Told) -> Iterator[str]:
         yield from (f"\nLeft out: {reason}." for reason in work["left_out"])
 
 
-def _rounds(work: Told) -> str:
+def _rounds(work: JsonObject) -> str:
     """Return the number of values behind a median, in words."""
     counts = [system["rounds"] for system in work["systems"]]
     counted = f"{min(counts):,}" + (f" to {max(counts):,}" if max(counts) > min(counts) else "")
@@ -84,7 +84,7 @@ def _sentence(words: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def _line(work: Told, system: Told) -> str:
+def _line(work: JsonObject, system: JsonObject) -> str:
     edge = shown(system["p99"]) if work["singly"] else f"{shown(system['low'])} to {shown(system['high'])}"
     more = "; ".join(f"{words} {shown(value)}" for words, value in system["more"].items())
     name = f"**{system['name']}**" if system["ours"] else system["name"]
@@ -93,10 +93,10 @@ def _line(work: Told, system: Told) -> str:
     return f"| {name} | {shown(system['ratio'])}{beside} | {shown(system['median'])} {work['unit']} | {edge} | {more} |"
 
 
-def _alone(told: Told) -> Iterator[str]:
-    if told["rows"]:
+def _alone(results: JsonObject) -> Iterator[str]:
+    if results["rows"]:
         yield "\n### p2pchat compared with the machine\n\n| work | result | goal | compared with |\n|---|---|---|---|"
-    for row in told["rows"]:
+    for row in results["rows"]:
         beside = "; ".join(words for words in (row["floor"], row["note"]) if words)
         yield f"| {row['work']} | {shown(row['value'])} {row['unit']} | {row['goal']} | {beside} |"
 
@@ -110,12 +110,12 @@ def put_into(document: Path, figures: str) -> None:
     document.write_text(f"{before}{BEGIN}\n{figures}\n{END}{after}", "utf-8")
 
 
-def plot(told: Told, file: Path) -> None:
+def plot(results: JsonObject, file: Path) -> None:
     """Draw how many times better p2pchat is than each system: bars from 1, on a logarithmic scale."""
     matplotlib, pyplot = import_module("matplotlib"), import_module("matplotlib.pyplot")
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "p2pchat", "svg.fonttype": "none", "font.size": 8})
-    bars = list(_bars(told))
+    bars = list(_bars(results))
     rows = [bar.row for bar in bars]
     figure, axes = pyplot.subplots(figsize=(WIDTH_INCHES, ROW_INCHES * max(rows) + 0.8), layout="constrained")
     axes.barh(
@@ -149,9 +149,9 @@ class Bar(NamedTuple):
     most: float
 
 
-def _bars(told: Told) -> Iterator[Bar]:
+def _bars(results: JsonObject) -> Iterator[Bar]:
     row = 0.0
-    for work in told["works"]:
+    for work in results["works"]:
         if work["work"] not in PLOTTED:
             continue
         row += BETWEEN_WORKS
@@ -162,7 +162,7 @@ def _bars(told: Told) -> Iterator[Bar]:
                 yield _bar(row, work, system, of_ours[system["beside"]])
 
 
-def _bar(row: float, work: Told, system: Told, ours: Told) -> Bar:
+def _bar(row: float, work: JsonObject, system: JsonObject, ours: JsonObject) -> Bar:
     if work["singly"]:  # values of single messages are not rounds
         edges = [system["ratio"]]
     else:
@@ -180,21 +180,21 @@ def main(given: list[str] | None = None) -> int:
     )
     chosen = parser.parse_args(given)
     try:
-        told = joined(chosen.found)
-        if told["works"] or told["rows"]:
-            put_into(chosen.docs / DOCUMENT, written(told))
-        if told["growth"]:
+        results = joined(chosen.found)
+        if results["works"] or results["rows"]:
+            put_into(chosen.docs / DOCUMENT, written(results))
+        if results["growth"]:
             growth = chosen.docs / document.DOCUMENT
-            growth.write_text(document.put_into(growth.read_text("utf-8"), told["growth"]), "utf-8")
+            growth.write_text(document.put_into(growth.read_text("utf-8"), results["growth"]), "utf-8")
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    if not told["works"]:
+    if not results["works"]:
         return 0
     if find_spec("matplotlib") is None:
         print(f"{PLOT} was not changed: matplotlib is not installed (extra `bench`)", file=sys.stderr)
         return 0
-    plot(told, chosen.docs / PLOT)
+    plot(results, chosen.docs / PLOT)
     return 0
 
 

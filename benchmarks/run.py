@@ -53,8 +53,8 @@ def end(chosen: argparse.Namespace, found: dict[str, Any], failed: Sequence[str]
     for sentence in failed:
         print(f"failed: {sentence}", file=sys.stderr)
     if chosen.json:
-        told = {**found, "failed": list(failed), "seconds": round(took, 1)}
-        chosen.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+        reported = {**found, "failed": list(failed), "seconds": round(took, 1)}
+        chosen.json.write_text(json.dumps(reported, indent=1) + "\n", "utf-8")
     return 1 if failed else 0
 
 

@@ -44,7 +44,7 @@ async def search(channel: Channel, data: str, entries: int) -> None:
     async with open_history(data) as history:
         history._indexer = None
         without = [await _took(history, asked) for asked in ASKED]
-    channel.tell(indexed=indexed, found=[[took for took, _ in one] for one in (with_index, without)],
+    channel.send(indexed=indexed, found=[[took for took, _ in one] for one in (with_index, without)],
                  same=[ids for _, ids in with_index] == [ids for _, ids in without])  # fmt: skip
 
 

@@ -40,29 +40,29 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
     with Profile.open(data=data) as profile:
         room = room_id(profile.network.id)
         a_batch = 1 if one_by_one else 256
-        taking_turns = [Writing(room, Identity.generate(), number) for number in range(1, writers)]
-        own = Writing(room, profile.identity, 0)
+        taking_turns = [LogWriter(room, Identity.generate(), number) for number in range(1, writers)]
+        own = LogWriter(room, profile.identity, 0)
         taking_turns.insert((math.ceil(entries / a_batch) - 1) % writers, own)
         storage = SqlStorage(sqlite_url(profile.database))
         for number, changes in enumerate(transactions(taking_turns, entries, a_batch), 1):
             storage.commit(changes)
             if number % TOLD_AFTER == 0:
-                channel.tell(written=number * IN_A_TRANSACTION, of=entries)
+                channel.send(written=number * IN_A_TRANSACTION, of=entries)
         storage.close()
         if one_by_one:
             sign_what_was_kept(profile.database, taking_turns)
-    channel.tell(last=message_id(own.log, own.seq), seconds=time.perf_counter() - begun)
+    channel.send(last=message_id(own.log, own.seq), seconds=time.perf_counter() - begun)
 
 
 def last_of(writing: Worker, say: Callable[[str], None] = lambda words: None) -> str:
     """Wait for a worker that writes, and report its progress. Return the id of the last entry."""
-    while "last" not in (told := writing.get()):
-        say(f"{told['written']:,} of {told['of']:,} entries are written")
-    last: str = told["last"]
+    while "last" not in (reported := writing.get()):
+        say(f"{reported['written']:,} of {reported['of']:,} entries are written")
+    last: str = reported["last"]
     return last
 
 
-class Writing:
+class LogWriter:
     """The log of one user in the room, as far as it is written."""
 
     def __init__(self, room: str, identity: Any, number: int) -> None:
@@ -98,7 +98,7 @@ class Writing:
         return change
 
 
-def transactions(writers: list[Writing], count: int, a_batch: int) -> Iterator[list[Any]]:
+def transactions(writers: list[LogWriter], count: int, a_batch: int) -> Iterator[list[Any]]:
     """Yield the changes of each commit: each is what a user who writes `a_batch` texts at once creates."""
     changes: list[Any] = []
     gathered = 0
@@ -114,7 +114,7 @@ def transactions(writers: list[Writing], count: int, a_batch: int) -> Iterator[l
         yield changes
 
 
-def sign_what_was_kept(database: Path, writers: list[Writing]) -> None:
+def sign_what_was_kept(database: Path, writers: list[LogWriter]) -> None:
     """Sign the remaining heads of a history written one by one."""
     from p2pchat.core.log import head_message
     from p2pchat.storage.schema import SEQS

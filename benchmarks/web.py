@@ -25,7 +25,7 @@ KINDS = (
 
 
 @dataclass(slots=True)
-class Served:
+class ServedCrowd:
     """A server with its users, and its measurements; memory in KiB per user."""
 
     server: Worker
@@ -57,15 +57,15 @@ def _worked(said: dict[str, Any]) -> dict[str, Any]:
     return said
 
 
-def _start(stack: ExitStack, kind: str, server: str, directory: Path, users: int) -> Served:
+def _start(stack: ExitStack, kind: str, server: str, directory: Path, users: int) -> ServedCrowd:
     """Start a server, and connect its users."""
     directory.mkdir()
     words: dict[str, Any] = {"directory": str(directory), "users": users} if server == "gateway" else {}
     running = stack.enter_context(Worker(f"webservers.{server}", home=directory, **words))
-    told = running.get()
-    there = {"kind": kind, "port": told["port"], "users": users, "tokens": told.get("tokens", "")}
+    reported = running.get()
+    there = {"kind": kind, "port": reported["port"], "users": users, "tokens": reported.get("tokens", "")}
     crowd = stack.enter_context(Worker("webcrowd.crowd", home=directory, **there))
-    served = Served(running, crowd, users, told["before"])
+    served = ServedCrowd(running, crowd, users, reported["before"])
     _worked(crowd.get())
     served.fresh = served.memory()
     return served
@@ -91,7 +91,7 @@ def run(setting: Setting) -> list[Row]:
     return rows
 
 
-def _rows(name: str, library: str, ours: Served, theirs: Served, users: int) -> list[Row]:
+def _rows(name: str, library: str, ours: ServedCrowd, theirs: ServedCrowd, users: int) -> list[Row]:
     many = f"{users:,} users, {EACH} messages to each a round, {WINDOW} under way"
     rate, plain = middle(ours.rates), middle(theirs.rates)
     slow, plain_slow = middle(ours.p99), middle(theirs.p99)

@@ -219,13 +219,13 @@ async def crowd(channel: Channel, kind: str, port: int, users: int, tokens: str)
     here = Crowd(kind, port, found)
     try:
         await here.connect(users)
-        channel.tell(connected=users)
+        channel.send(connected=users)
         settle()
         gc.disable()
-        while asked := await channel.heard():
-            channel.tell(**await _answer(here, asked))
+        while asked := await channel.receive():
+            channel.send(**await _answer(here, asked))
     except ConnectionError as error:
-        channel.tell(failed=str(error))
+        channel.send(failed=str(error))
     os._exit(0)  # as the servers do
 
 

@@ -32,10 +32,10 @@ async def serve(channel: Channel, app: Any, **more: Any) -> None:
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     settle()
-    channel.tell(port=listening.getsockname()[1], **more)
-    while await channel.heard():
+    channel.send(port=listening.getsockname()[1], **more)
+    while await channel.receive():
         gc.collect()
-        channel.tell(kib=resident_kib())
+        channel.send(kib=resident_kib())
     os._exit(0)  # the measurement is over, and a goodbye to thousands takes long
 
 

@@ -83,19 +83,19 @@ class Worker:
 class Channel:
     """The worker's side."""
 
-    def tell(self, **said: Any) -> None:
+    def send(self, **said: Any) -> None:
         """Send an object to the starting side."""
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
 
-    async def heard(self) -> dict[str, Any] | None:
+    async def receive(self) -> dict[str, Any] | None:
         """Return the next object from the starting side; None at the end."""
         line = await asyncio.to_thread(sys.stdin.readline)
         return json.loads(line) if line else None
 
     async def closed(self) -> None:
         """Wait until the input ends."""
-        while await self.heard() is not None:
+        while await self.receive() is not None:
             pass
 
 

@@ -14,7 +14,7 @@ from benchmarks import __main__ as bench
 from benchmarks import disk, report, stored
 from benchmarks.against import __main__ as against
 from benchmarks.against import works
-from benchmarks.against.found import Figures, Found
+from benchmarks.against.work_result import SystemResult, WorkResult
 from benchmarks.growth import __main__ as growth
 from benchmarks.growth import document
 from benchmarks.growth.curves import Curve
@@ -84,9 +84,9 @@ def test_every_comparison_runs_and_the_report_writes_document_and_plot(place: Pa
 
 
 def test_systems_without_storage_are_compared_with_p2pchat_in_memory() -> None:
-    stored, plain = Figures("stored", [20.0], ours=True), Figures("in memory", [60.0, 90.0, 120.0], ours=True)
-    server, socket = Figures("server", [10.0]), Figures("socket", [30.0], alike=("frames", "in memory"))
-    found = Found("seven", "one to seven", "/s", [stored, plain, server, socket])
+    stored, plain = SystemResult("stored", [20.0], ours=True), SystemResult("in memory", [60.0, 90.0, 120.0], ours=True)
+    server, socket = SystemResult("server", [10.0]), SystemResult("socket", [30.0], alike=("frames", "in memory"))
+    found = WorkResult("seven", "one to seven", "/s", [stored, plain, server, socket])
     assert [found.beside(each).name for each in (server, socket)] == ["stored", "in memory"]
     assert [found.ratio(each) for each in (server, socket)] == [2.0, 3.0]
     bars = list(report._bars({"works": [found.to_json()]}))
@@ -97,7 +97,9 @@ def test_systems_without_storage_are_compared_with_p2pchat_in_memory() -> None:
 
 
 def test_a_shorter_time_is_drawn_as_better() -> None:
-    found = Found("backlog", "a backlog", "ms", [Figures("ours", [2.0, 4.0], ours=True), Figures("theirs", [6.0])])
+    found = WorkResult(
+        "backlog", "a backlog", "ms", [SystemResult("ours", [2.0, 4.0], ours=True), SystemResult("theirs", [6.0])]
+    )
     (bar,) = report._bars({"works": [found.to_json()]})
     assert (bar.better, bar.least, bar.most) == (2.0, 1.5, 3.0)
 
@@ -199,7 +201,7 @@ def test_a_history_written_one_by_one_has_valid_heads(tmp_path: Path) -> None:
     from p2pchat.identity.keys import Identity
     from p2pchat.storage.sql import SqlStorage
 
-    writers = [stored.Writing("ab" * 32, Identity.generate(), number) for number in (1, 2)]
+    writers = [stored.LogWriter("ab" * 32, Identity.generate(), number) for number in (1, 2)]
     storage = SqlStorage(f"sqlite:///{tmp_path}/history.db")
     for changes in stored.transactions(writers, 1200, 1):
         storage.commit(changes)

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import others
-from benchmarks.against import kept, returning, standing, works
-from benchmarks.against.found import Found
+from benchmarks.against import backlog, footprint, restart, works
+from benchmarks.against.work_result import WorkResult
 from benchmarks.against.works import Size
 from benchmarks.floor import Commits
 from benchmarks.others import servers
@@ -34,7 +34,7 @@ from benchmarks.run import common_arguments, end, machine, progress, run_in_plac
 from benchmarks.table import print_rows
 from benchmarks.workers import WorkFailed
 
-Run = Callable[[Path, Size, works.Say], Found | list[Found]]
+Run = Callable[[Path, Size, works.Say], WorkResult | list[WorkResult]]
 WORKS: dict[str, Run] = {
     "pair": works.pair,
     "frames": works.frames,
@@ -43,11 +43,11 @@ WORKS: dict[str, Run] = {
     "all": works.all_to_all,
     "latency": works.latency,
     "half": works.half,
-    "backlog": returning.backlog,
-    "kept": kept.kept,
-    "mesh": standing.meshes,
-    "links": standing.links,
-    "start": standing.starts,
+    "backlog": backlog.backlog,
+    "kept": restart.kept,
+    "mesh": footprint.meshes,
+    "links": footprint.links,
+    "start": footprint.starts,
 }
 ALONE = ("delivered", "idle", "restart")  # works whose goals depend on the machine only
 COMMITS = 200
@@ -134,11 +134,11 @@ def _version_of(server: str) -> list[str]:
     return [f"{server} {number[0]}"] if number else []
 
 
-def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[Found], list[Row], list[str]]:
+def measure(chosen: argparse.Namespace, directory: Path) -> tuple[list[WorkResult], list[Row], list[str]]:
     """Run the works in order, and print each when it is done. Return the data for the result file."""
     names = Size.__dataclass_fields__
     size = Size(**{name: value for name, value in vars(chosen).items() if name in names})
-    found: list[Found] = []
+    found: list[WorkResult] = []
     rows: list[Row] = []
     failed: list[str] = []
     for name in (name for name in (*WORKS, *ALONE) if not chosen.work or name in chosen.work):
@@ -175,8 +175,8 @@ def report(chosen: argparse.Namespace, directory: Path) -> int:
     found, rows, failed = measure(chosen, directory)
     if rows:
         print_rows(rows)
-    told: dict[str, Any] = {"machine": about, "works": [each.to_json() for each in found]}
-    return end(chosen, {**told, "rows": [row.to_json() for row in rows]}, failed)
+    reported: dict[str, Any] = {"machine": about, "works": [each.to_json() for each in found]}
+    return end(chosen, {**reported, "rows": [row.to_json() for row in rows]}, failed)
 
 
 def main(given: list[str] | None = None) -> int:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.against import systems as s
-from benchmarks.against.contest import PAIR as ONE_PAIR
-from benchmarks.against.contest import Contest, Shape, ready
-from benchmarks.against.found import Figures, Found, figures_of
+from benchmarks.against.deployment import PAIR as ONE_PAIR
+from benchmarks.against.deployment import Deployment, Shape, ready
 from benchmarks.against.usage import bytes_in
+from benchmarks.against.work_result import SystemResult, WorkResult, figures_of
 from benchmarks.results import middle
 
 PACE = 0.002  # seconds between two single messages
 SINGLES = 200  # a round
-CALIBRATING = 3  # rounds at full speed; half their median is the load
+CALIBRATION_ROUNDS = 3  # rounds at full speed; half their median is the load
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,101 +71,105 @@ SINGLE = (s.MANY, s.JETSTREAM, s.JETSTREAM_SYNC, s.REDIS)
 
 def throughput(
     work: str, words: str, compared: tuple[s.System, ...], shape: Shape, home: Path, size: Size, say: Say
-) -> Found:
+) -> WorkResult:
     """Measure messages received per second; and per message, CPU of all processes and disk space."""
     left_out: list[str] = []
-    with ready(size.chosen(compared), home, shape, left_out, say) as contests:
-        found = figures_of([contest.system for contest in contests])
-        before = [_kept(contest) for contest in contests]
-        _warm_up(contests, size, say)
-        for contest, figures in _rounds(contests, found, size, say):
-            count = contest.count(size.seconds, size.messages)
-            seconds = contest.round(count)["seconds"]
-            figures.values.append(count * contest.shape.givers * shape.takers / seconds)
-        for contest, figures, was in zip(contests, found, before, strict=True):
-            figures.more["CPU us/message"] = contest.cpu_a_message
-            if contest.system in PAIR:
-                _keeping(contest, figures, was)
-    return Found(work, words, "/s", found, left_out)
+    with ready(size.chosen(compared), home, shape, left_out, say) as deployments:
+        found = figures_of([deployment.system for deployment in deployments])
+        before = [_kept(deployment) for deployment in deployments]
+        _warm_up(deployments, size, say)
+        for deployment, figures in _rounds(deployments, found, size, say):
+            count = deployment.count(size.seconds, size.messages)
+            seconds = deployment.round(count)["seconds"]
+            figures.values.append(count * deployment.shape.givers * shape.takers / seconds)
+        for deployment, figures, was in zip(deployments, found, before, strict=True):
+            figures.more["CPU us/message"] = deployment.cpu_a_message
+            if deployment.system in PAIR:
+                _keeping(deployment, figures, was)
+    return WorkResult(work, words, "/s", found, left_out)
 
 
-def _warm_up(contests: Sequence[Contest], size: Size, say: Say) -> None:
-    for contest in contests:
-        say(f"{contest.system.name} warms up")
-        contest.warm_up(size.warm_up, size.messages)
+def _warm_up(deployments: Sequence[Deployment], size: Size, say: Say) -> None:
+    for deployment in deployments:
+        say(f"{deployment.system.name} warms up")
+        deployment.warm_up(size.warm_up, size.messages)
 
 
 def _rounds(
-    contests: Sequence[Contest], found: Sequence[Figures], size: Size, say: Say
-) -> Iterator[tuple[Contest, Figures]]:
+    deployments: Sequence[Deployment], found: Sequence[SystemResult], size: Size, say: Say
+) -> Iterator[tuple[Deployment, SystemResult]]:
     """Yield each system with its figures, in turn, once per round."""
     for number in range(size.rounds):
-        for contest, figures in zip(contests, found, strict=True):
-            say(f"round {number + 1} of {size.rounds}, {contest.system.name}")
-            yield contest, figures
+        for deployment, figures in zip(deployments, found, strict=True):
+            say(f"round {number + 1} of {size.rounds}, {deployment.system.name}")
+            yield deployment, figures
 
 
-def _kept(contest: Contest) -> tuple[int, int, int]:
+def _kept(deployment: Deployment) -> tuple[int, int, int]:
     """Return the messages so far, the bytes stored for them, and KiB of memory of all processes."""
-    return contest.messages * contest.shape.givers, bytes_in(contest.place), sum(contest.resident())
+    return deployment.messages * deployment.shape.givers, bytes_in(deployment.place), sum(deployment.resident())
 
 
-def _keeping(contest: Contest, figures: Figures, was: tuple[int, int, int]) -> None:
-    messages, stored, kib = (now - before for now, before in zip(_kept(contest), was, strict=True))
+def _keeping(deployment: Deployment, figures: SystemResult, was: tuple[int, int, int]) -> None:
+    messages, stored, kib = (now - before for now, before in zip(_kept(deployment), was, strict=True))
     figures.more["disk bytes/message, all ends"] = stored / messages
     figures.more["memory bytes/message, all ends"] = max(0, kib) * 1024 / messages
 
 
-def pair(home: Path, size: Size, say: Say) -> Found:
+def pair(home: Path, size: Size, say: Say) -> WorkResult:
     return throughput("pair", "durable and acknowledged, one pair", PAIR, ONE_PAIR, home, size, say)
 
 
-def frames(home: Path, size: Size, say: Say) -> Found:
+def frames(home: Path, size: Size, say: Say) -> WorkResult:
     words = "frames only, nothing stored, one pair"
     return throughput("frames", words, FRAMES, ONE_PAIR, home, size, say)
 
 
-def memory(home: Path, size: Size, say: Say) -> Found:
+def memory(home: Path, size: Size, say: Say) -> WorkResult:
     words = "the whole library on memory, a plain loop of `await send`, one pair"
     return throughput("memory", words, MEMORY, ONE_PAIR, home, size, say)
 
 
-def seven(home: Path, size: Size, say: Say) -> Found:
+def seven(home: Path, size: Size, say: Say) -> WorkResult:
     return throughput("seven", f"one to {size.takers}, deliveries", SEVEN, Shape(size.takers), home, size, say)
 
 
-def all_to_all(home: Path, size: Size, say: Say) -> Found:
+def all_to_all(home: Path, size: Size, say: Say) -> WorkResult:
     words, shape = f"{size.takers + 1}, each to all others, deliveries", Shape(size.takers, all_give=True)
     return throughput("all", words, ALL, shape, home, size, say)
 
 
-def latency(home: Path, size: Size, say: Say) -> Found:
+def latency(home: Path, size: Size, say: Say) -> WorkResult:
     """Measure one message at a time."""
     left_out: list[str] = []
-    with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as contests:
-        found = figures_of([contest.system for contest in contests])
-        _warm_up(contests, size, say)
-        for contest, figures in _rounds(contests, found, size, say):
-            figures.values += contest.round(min(SINGLES, size.messages), pace=PACE)["each"]
-            figures.more["CPU us/message"] = contest.cpu_a_message
-    return Found("latency", "one at a time, durable and acknowledged", "ms", found, left_out, singly=True)
+    with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as deployments:
+        found = figures_of([deployment.system for deployment in deployments])
+        _warm_up(deployments, size, say)
+        for deployment, figures in _rounds(deployments, found, size, say):
+            figures.values += deployment.round(min(SINGLES, size.messages), pace=PACE)["each"]
+            figures.more["CPU us/message"] = deployment.cpu_a_message
+    return WorkResult("latency", "one at a time, durable and acknowledged", "ms", found, left_out, singly=True)
 
 
-def half(home: Path, size: Size, say: Say) -> Found:
+def half(home: Path, size: Size, say: Say) -> WorkResult:
     """Measure at half of the rate that each of them reached just before."""
     left_out: list[str] = []
-    with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as contests:
-        found = figures_of([contest.system for contest in contests])
-        rates: dict[Contest, float] = {}
-        for contest in contests:
-            say(f"{contest.system.name} shows what it can do")
-            contest.warm_up(size.warm_up, size.messages)
-            count = contest.count(size.seconds, size.messages)
-            rates[contest] = middle([count / contest.round(count)["seconds"] for _ in range(CALIBRATING)]) / 2
-            contest.forget_cpu()
-        for contest, figures in _rounds(contests, found, size, say):
-            rate = rates[contest]
+    with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as deployments:
+        found = figures_of([deployment.system for deployment in deployments])
+        rates: dict[Deployment, float] = {}
+        for deployment in deployments:
+            say(f"{deployment.system.name}: measuring its maximum rate")
+            deployment.warm_up(size.warm_up, size.messages)
+            count = deployment.count(size.seconds, size.messages)
+            rates[deployment] = (
+                middle([count / deployment.round(count)["seconds"] for _ in range(CALIBRATION_ROUNDS)]) / 2
+            )
+            deployment.forget_cpu()
+        for deployment, figures in _rounds(deployments, found, size, say):
+            rate = rates[deployment]
             count = max(1, min(size.messages, int(rate * size.seconds)))
-            figures.values += contest.round(count, rate=rate)["each"]
-            figures.more |= {"load/s": rate, "CPU us/message": contest.cpu_a_message}
-    return Found("half", "at half of the maximum rate, durable and acknowledged", "ms", found, left_out, singly=True)
+            figures.values += deployment.round(count, rate=rate)["each"]
+            figures.more |= {"load/s": rate, "CPU us/message": deployment.cpu_a_message}
+    return WorkResult(
+        "half", "at half of the maximum rate, durable and acknowledged", "ms", found, left_out, singly=True
+    )

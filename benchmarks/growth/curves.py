@@ -70,7 +70,7 @@ def print_curves(driver: str, curves: list[Curve]) -> None:
         at = dict(curve.points)
         cells = "".join(f"{shown(at[size]) if size in at else '':>{CELL_WIDTH}}" for size in sizes)
         slope = curve.exponent
-        told = "" if slope is None else f"{slope:+11.2f}  {curve.growth}"
-        print(f"{f'{curve.cost}, {curve.unit}':<{COST_WIDTH}}{cells}{told}")
+        slope_text = "" if slope is None else f"{slope:+11.2f}  {curve.growth}"
+        print(f"{f'{curve.cost}, {curve.unit}':<{COST_WIDTH}}{cells}{slope_text}")
     for note in dict.fromkeys(curve.note for curve in curves if curve.note):
         print(f"      {note}")

@@ -9,8 +9,8 @@ from benchmarks.growth.curves import Curve
 from benchmarks.results import shown
 
 DOCUMENT = "growth.md"
-Told = dict[str, Any]
-Growth = dict[str, list[Told]]  # curves as JSON, by driver
+JsonObject = dict[str, Any]
+Growth = dict[str, list[JsonObject]]  # curves as JSON, by driver
 
 
 def merged(growth: Growth, more: Growth) -> Growth:
@@ -19,7 +19,7 @@ def merged(growth: Growth, more: Growth) -> Growth:
     return {name: _of_one(growth.get(name, []), more.get(name, [])) for name in drivers}
 
 
-def _of_one(curves: list[Told], more: list[Told]) -> list[Told]:
+def _of_one(curves: list[JsonObject], more: list[JsonObject]) -> list[JsonObject]:
     found = [dict(curve, points=list(curve["points"])) for curve in curves]
     for number, curve in enumerate(more):  # by position: two costs of a driver may have the same words
         if number == len(found):
@@ -40,12 +40,12 @@ def put_into(text: str, growth: Growth) -> str:
     return text
 
 
-def _table(curves: list[Told]) -> Iterator[str]:
+def _table(curves: list[JsonObject]) -> Iterator[str]:
     sizes = sorted({size for curve in curves for size, _ in curve["points"]})
     yield "| | " + " | ".join(_size(size) for size in sizes) + " | exponent |"
     yield "|---" * (len(sizes) + 2) + "|"
-    for told in curves:
-        curve, at = Curve(told["cost"], told["unit"], told["points"]), dict(told["points"])
+    for item in curves:
+        curve, at = Curve(item["cost"], item["unit"], item["points"]), dict(item["points"])
         cells = [shown(at[size]) if size in at else "" for size in sizes]
         slope = "" if curve.exponent is None else f"{curve.exponent + 0.0:.1f}".replace("-0.0", "0.0")
         yield f"| {curve.cost}, {curve.unit} | " + " | ".join(cells) + f" | {slope} |"

@@ -47,7 +47,7 @@ async def use(channel: Channel, data: str, entries: int) -> None:
             found["rare"] = await _middle_of(lambda: peer.search(RARE))
             found["frequent"] = await _middle_of(lambda: peer.search("fox"))
         found["after"] = resident_kib() - before
-        channel.tell(**found)
+        channel.send(**found)
 
 
 RARE = "00000007"  # the number each of the four texts that come seventh begins with: among the oldest there are

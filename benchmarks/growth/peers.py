@@ -41,7 +41,7 @@ async def mesh(channel: Channel, data: str, peers: int, idle: float) -> None:
         await (await them[-1].send_many("room", [text(i) for i in range(TOGETHER)])).delivered()
         found["together"] = (time.process_time() - worked) / TOGETHER / (peers - 1)
         found["used"] = (resident_kib() - before) / peers
-        channel.tell(**found)
+        channel.send(**found)
 
 
 async def _alone(peers: list[Any], idle: float, after: float) -> float:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.growth.curves import Curve
-from benchmarks.others.ends import Taken, now
+from benchmarks.others.ends import ReceivedCount, now
 from benchmarks.results import middle, text
 from benchmarks.ways import many
 from benchmarks.workers import Channel, Worker, resident_kib, settle
@@ -31,7 +31,7 @@ async def take(channel: Channel, data: str, name: str, endpoint: str) -> None:
     """Run as a worker: a reader. Report how many messages it got in total; take none after {"takes": false}."""
     from p2pchat import Message, TCPPeer
 
-    taken, taking = Taken(), asyncio.Event()
+    taken, taking = ReceivedCount(), asyncio.Event()
     taking.set()
     async with TCPPeer(0, endpoint, data=data, name=name) as peer:
 
@@ -42,14 +42,14 @@ async def take(channel: Channel, data: str, name: str, endpoint: str) -> None:
                     await taking.wait()
 
         reading = asyncio.create_task(read())
-        channel.tell(ready=True)
+        channel.send(ready=True)
         settle()
-        while (asked := await channel.heard()) is not None:
+        while (asked := await channel.receive()) is not None:
             if "takes" in asked:
                 (taking.set if asked["takes"] else taking.clear)()
-                channel.tell(done=True)
+                channel.send(done=True)
             else:
-                channel.tell(at=await taken.reach(asked["taken"]), taken=taken.count)
+                channel.send(at=await taken.reach(asked["taken"]), taken=taken.count)
         reading.cancel()
 
 
@@ -58,22 +58,22 @@ async def give(channel: Channel, data: str) -> None:
     from p2pchat import TCPPeer
 
     async with TCPPeer(data=data, name="writer") as peer:
-        channel.tell(endpoint=peer.endpoint)
-        asked = await channel.heard()
+        channel.send(endpoint=peer.endpoint)
+        asked = await channel.receive()
         for number in range(asked["readers"] if asked else 0):
             await peer.wait_user(f"reader-{number}", timeout=30)
         settle()
-        channel.tell(ready=True)
-        while (asked := await channel.heard()) is not None:
+        channel.send(ready=True)
+        while (asked := await channel.receive()) is not None:
             texts = [text(i) for i in range(asked["messages"])]
-            watching, begun = _Watching(), now()
+            watching, begun = MemoryMonitor(), now()
             await many(peer, "room", texts)
-            channel.tell(begun=begun, accepted=now())
-            await channel.heard()  # the others have everything too
-            channel.tell(kib=watching.most - watching.before, cpu=watching.stop())
+            channel.send(begun=begun, accepted=now())
+            await channel.receive()  # the others have everything too
+            channel.send(kib=watching.most - watching.before, cpu=watching.stop())
 
 
-class _Watching:
+class MemoryMonitor:
     """A periodic reading of the memory of this process."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class _Watching:
         return time.process_time() - self._worked
 
 
-class Found:
+class RoundResult:
     """The figures of one round."""
 
     def __init__(self, seconds: float, kib: int, cpu: float) -> None:
@@ -119,7 +119,7 @@ class Crowd:
         self._writer.get()
         self._total = 0
 
-    def round(self, messages: int, *, stopped: int = 0, taking_nothing: int = 0) -> Found:
+    def round(self, messages: int, *, stopped: int = 0, taking_nothing: int = 0) -> RoundResult:
         """Write the messages of a round while some are slow; return when all have caught up."""
         slow, others = self._readers[: stopped + taking_nothing], self._readers[stopped + taking_nothing :]
         self._total += messages
@@ -131,7 +131,7 @@ class Crowd:
             self._writer.put({"grown": True})
             grown = self._writer.get()
         self._reached(slow)
-        return Found(max(ended) - wrote["begun"], grown["kib"], grown["cpu"])
+        return RoundResult(max(ended) - wrote["begun"], grown["kib"], grown["cpu"])
 
     def _reached(self, readers: list[Worker]) -> list[float]:
         for reader in readers:
@@ -159,7 +159,7 @@ def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool =
         return [Curve("a process cannot be stopped on this system", "")]
     messages, rounds, readers = (200, 1, 2) if quick else (MESSAGES, ROUNDS, READERS)
     steps = [step for step in steps if step <= readers]
-    found: dict[str, list[Found]] = {}
+    found: dict[str, list[RoundResult]] = {}
     with ExitStack() as stack:
         crowd, six = Crowd(stack, place / "seven", readers), Crowd(stack, place / "six", readers - 1)
         for each in (crowd, six):
@@ -176,7 +176,7 @@ def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool =
 PROGRAM, SIX = "program", "six"
 
 
-def _curves(steps: list[int], messages: int, found: dict[str, list[Found]]) -> list[Curve]:
+def _curves(steps: list[int], messages: int, found: dict[str, list[RoundResult]]) -> list[Curve]:
     rate = Curve("stopped: rate of each other reader", "/s", falls=True)
     grown, cpu = (
         Curve("stopped: growth of the writer, at most", "MiB"),

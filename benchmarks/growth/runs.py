@@ -47,7 +47,7 @@ async def make(channel: Channel, ada: str, bob: str, runs: int) -> None:
             storage.commit(changes)
             storage.close()
     last = written[-1].log if written else tip.log
-    channel.tell(last=message_id(last, 2))
+    channel.send(last=message_id(last, 2))
 
 
 def _further_runs(sign: Callable[[bytes], bytes], tip: Any, runs: int) -> Iterator[Any]:
@@ -84,7 +84,7 @@ async def use(channel: Channel, data: str, endpoint: str) -> None:
     async with started_and_linked(data, endpoint) as (peer, found):
         begun = time.perf_counter()
         await (await peer.broadcast("here I am again")).delivered()
-        channel.tell(**found, delivered=time.perf_counter() - begun)
+        channel.send(**found, delivered=time.perf_counter() - begun)
 
 
 def run(place: Path, steps: list[int], say: Callable[[str], None], quick: bool = False) -> list[Curve]:

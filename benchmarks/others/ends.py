@@ -31,10 +31,10 @@ now = time.perf_counter
 DIFFERENT = 50_000  # texts; longer rounds repeat them
 PATIENCE = 240.0  # seconds until all have met
 TICK = 0.001  # seconds: at a rate, messages due within this time are sent together
-Told = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-class Taken:
+class ReceivedCount:
     """The messages received by one end. `add` may be called by another thread."""
 
     def __init__(self) -> None:
@@ -70,14 +70,14 @@ class End:
     one_way = False  # True: a dialled connection only sends, so each end dials the other
     loads: tuple[str, ...] = ()  # modules imported on first use; loaded before any clock runs
 
-    def __init__(self, number: int, taken: Taken) -> None:
+    def __init__(self, number: int, taken: ReceivedCount) -> None:
         self.number, self.taken = number, taken
 
-    async def open(self) -> Told:
+    async def open(self) -> JsonObject:
         """Listen; return what others need to dial. A second end with the same number continues as the first."""
         return {}
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         """Dial those, and wait until linked with all of these, whoever dialled. May be called again, with more."""
 
     async def give(self, texts: list[str]) -> None:
@@ -107,30 +107,30 @@ async def hold(channel: Channel, system: str, numbers: list[int], address: dict[
     held = _Held(system, numbers, address)
     begun = now()
     held.worked = time.process_time()
-    channel.tell(ends=await held.open(), begun=begun, kib=resident_kib())
-    while (asked := await channel.heard()) is not None:
-        channel.tell(**await getattr(held, asked.pop("do"))(**asked))
+    channel.send(ends=await held.open(), begun=begun, kib=resident_kib())
+    while (asked := await channel.receive()) is not None:
+        channel.send(**await getattr(held, asked.pop("do"))(**asked))
     await held.leave()
 
 
 class _Held:
     def __init__(self, system: str, numbers: list[int], address: dict[str, Any]) -> None:
-        self._make, self._address = import_module(f"benchmarks.others.{system}").Part, address
+        self._make, self._address = import_module(f"benchmarks.others.{system}").Participant, address
         for name in self._make.loads:
             import_module(name)
         self.worked = 0.0
-        self._taken = {number: Taken() for number in numbers}
+        self._taken = {number: ReceivedCount() for number in numbers}
         self._ends: list[End] = []
 
-    async def open(self) -> list[Told]:
+    async def open(self) -> list[JsonObject]:
         self._ends = [self._make(number, taken, **self._address) for number, taken in self._taken.items()]
         first = await self._ends[0].open()
         return [first, *await asyncio.gather(*(end.open() for end in self._ends[1:]))]
 
-    async def meet(self, dial: list[list[Told]], links: list[list[int]], in_turn: bool = False) -> Told:
+    async def meet(self, dial: list[list[JsonObject]], links: list[list[int]], in_turn: bool = False) -> JsonObject:
         at_once = asyncio.Semaphore(1 if in_turn else len(self._ends))
 
-        async def meet(end: End, dial: list[Told], links: list[int]) -> None:
+        async def meet(end: End, dial: list[JsonObject], links: list[int]) -> None:
             async with at_once:
                 await end.meet(dial, links)
 
@@ -145,7 +145,7 @@ class _Held:
         settle()
         return {"met": met, "cpu": worked - self.worked, "kib": resident_kib()}
 
-    async def round(self, messages: int = 0, taken: int = 0, pace: float = 0, rate: float = 0) -> Told:
+    async def round(self, messages: int = 0, taken: int = 0, pace: float = 0, rate: float = 0) -> JsonObject:
         texts = [text(i) for i in range(min(messages, DIFFERENT))]
         texts = (texts * (messages // len(texts) + 1))[:messages] if texts else []
         for each in self._taken.values():
@@ -156,34 +156,39 @@ class _Held:
         each = [one for gave in giving for one in await gave]
         done = now()
         at = [await reached for reached in reaching]
-        told: Told = {"begun": begun, "done": done if giving else begun, "at": max([begun, *at]), "each": each}
+        reported: JsonObject = {
+            "begun": begun,
+            "done": done if giving else begun,
+            "at": max([begun, *at]),
+            "each": each,
+        }
         first = next(iter(self._taken.values()))
-        told |= {"cpu": time.process_time() - worked, "kib": resident_kib(), "times": first.times or []}
-        return told | {"taken": [each.count for each in self._taken.values()]}
+        reported |= {"cpu": time.process_time() - worked, "kib": resident_kib(), "times": first.times or []}
+        return reported | {"taken": [each.count for each in self._taken.values()]}
 
-    async def keep(self, messages: int) -> Told:
+    async def keep(self, messages: int) -> JsonObject:
         texts = [text(i) for i in range(messages)]
         await asyncio.gather(*(end.keep(texts) for end in self._ends))
         return {}
 
-    async def kept_is_taken(self) -> Told:
+    async def kept_is_taken(self) -> JsonObject:
         await asyncio.gather(*(end.kept_is_taken() for end in self._ends))
         return {"at": now()}
 
-    async def newest(self) -> Told:
+    async def newest(self) -> JsonObject:
         await asyncio.gather(*(end.newest() for end in self._ends))
         return {"at": now()}
 
-    async def leave(self) -> Told:
+    async def leave(self) -> JsonObject:
         await asyncio.gather(*(end.close() for end in self._ends))
         self._ends.clear()
         return {}
 
-    async def back(self) -> Told:
+    async def back(self) -> JsonObject:
         ends = await self.open()
         return {"ends": ends, "begun": now()}
 
-    async def idle(self, rest: float, seconds: float) -> Told:
+    async def idle(self, rest: float, seconds: float) -> JsonObject:
         await asyncio.sleep(rest)  # work left from forming is not idling
         worked = time.process_time()
         await asyncio.sleep(seconds)

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.frames import TOGETHER, _contexts
 from benchmarks.frames import End as Link
-from benchmarks.others.ends import End, Taken, Told
+from benchmarks.others.ends import End, JsonObject, ReceivedCount
 
 
 def absent() -> str:
@@ -29,19 +29,19 @@ def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
     yield {"directory": str(directory), "way": way}
 
 
-class Part(End):
+class Participant(End):
     """A participant that listens, dials, and counts messages in frames."""
 
     loads = ("p2pchat.client", "p2pchat.identity.tls", "cryptography.x509")
 
-    def __init__(self, number: int, taken: Taken, directory: str, way: str) -> None:
+    def __init__(self, number: int, taken: ReceivedCount, directory: str, way: str) -> None:
         super().__init__(number, taken)
         self._contexts = _contexts(directory)
         self._entries = way == "entries"
         self._links: list[Link] = []
         self._news = asyncio.Event()
 
-    async def open(self) -> Told:
+    async def open(self) -> JsonObject:
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, backlog=512)
         return {"port": self._server.sockets[0].getsockname()[1]}
 
@@ -62,7 +62,7 @@ class Part(End):
     def _count_entries(self, frames: list[Any]) -> None:
         self.taken.add(sum(len(frame.e) for frame in frames))
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         from p2pchat.client import dial as dialled
 
         for other in dial:

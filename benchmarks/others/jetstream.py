@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import End, Taken, Told
+from benchmarks.others.ends import End, JsonObject, ReceivedCount
 from benchmarks.others.servers import found, free_port, running
 
 ACKNOWLEDGED = 256  # messages per acknowledgement, if that many wait
@@ -52,17 +52,17 @@ async def newest(address: dict[str, Any]) -> None:
     await client.close()
 
 
-class Part(End):
+class Participant(End):
     """A client that publishes to its subject, and has a durable consumer for the others."""
 
     loads = ("nats",)
 
-    def __init__(self, number: int, taken: Taken, url: str) -> None:
+    def __init__(self, number: int, taken: ReceivedCount, url: str) -> None:
         super().__init__(number, taken)
         self._url = url
         self._unacknowledged = 0
 
-    async def open(self) -> Told:
+    async def open(self) -> JsonObject:
         import nats
         from nats.js.errors import BadRequestError
 
@@ -72,7 +72,7 @@ class Part(End):
             await self._stream.add_stream(name="talk", subjects=["talk.*"])
         return {}
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         from nats.js.api import AckPolicy, ConsumerConfig
 
         subjects = [f"talk.{number}" for number in links]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ways
-from benchmarks.others.ends import End, Taken, Told
+from benchmarks.others.ends import End, JsonObject, ReceivedCount
 
 
 def absent() -> str:
@@ -23,12 +23,12 @@ def server(directory: Path, *, way: str = "many", db: str = "") -> Iterator[dict
     yield {"directory": str(directory), "way": way, "db": db}
 
 
-class Part(End):
+class Participant(End):
     """A peer whose program takes every message, and writes to the one other peer, or to the room."""
 
     loads = ("p2pchat.peer", "p2pchat.storage.sql", "cryptography.x509")
 
-    def __init__(self, number: int, taken: Taken, directory: str, way: str, db: str) -> None:
+    def __init__(self, number: int, taken: ReceivedCount, directory: str, way: str, db: str) -> None:
         from p2pchat import Joined, TCPPeer
 
         super().__init__(number, taken)
@@ -40,7 +40,7 @@ class Part(End):
         self._reading: asyncio.Task[None] | None = None
         self._kept: Any = None
 
-    async def open(self) -> Told:
+    async def open(self) -> JsonObject:
         await self._peer.start()
         self._reading = asyncio.create_task(self._read())
         return {"endpoint": self._peer.endpoint}
@@ -51,7 +51,7 @@ class Part(End):
         async for _ in self._peer.events(Message):
             self.taken.add(1)
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         for other in dial:
             await self._peer.connect(other["endpoint"])
         wanted = {f"part-{number}" for number in links}

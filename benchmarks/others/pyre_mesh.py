@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import End, Taken, Told
+from benchmarks.others.ends import End, JsonObject, ReceivedCount
 
 WAIT = 0.01  # seconds between two checks for peers
 
@@ -48,16 +48,16 @@ def _node(name: str) -> Any:
     return Pyre(name)
 
 
-class Part(End):
+class Participant(End):
     """A peer in the group: it finds the others by itself, and shouts."""
 
     loads = ("pyre",)
 
-    def __init__(self, number: int, taken: Taken, group: str) -> None:
+    def __init__(self, number: int, taken: ReceivedCount, group: str) -> None:
         super().__init__(number, taken)
         self._group, self._over = group, False
 
-    async def open(self) -> Told:
+    async def open(self) -> JsonObject:
         self._node = _node(f"part-{self.number}")
         self._node.join(self._group)
         await asyncio.to_thread(self._node.start)
@@ -70,7 +70,7 @@ class Part(End):
             if self._node.socket().poll(200) and self._node.recv()[0] == b"SHOUT":
                 self.taken.add(1)
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         while len(self._node.peers_by_group(self._group)) < len(links):
             await asyncio.sleep(WAIT)
 

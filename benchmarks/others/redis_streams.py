@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import End, Taken, Told
+from benchmarks.others.ends import End, JsonObject, ReceivedCount
 from benchmarks.others.servers import found, free_port, running
 
 PIPED = 1_000  # XADD in one pipeline; the documents speak of batches "of a reasonable number, for instance 10k"
@@ -53,12 +53,12 @@ async def newest(address: dict[str, Any]) -> None:
                 await asyncio.sleep(WAIT)
 
 
-class Part(End):
+class Participant(End):
     """A client that adds, or a consumer in its own group: one end sends, and reads nothing."""
 
     loads = ("redis.asyncio",)
 
-    def __init__(self, number: int, taken: Taken, port: int) -> None:
+    def __init__(self, number: int, taken: ReceivedCount, port: int) -> None:
         from redis.asyncio import Redis
 
         super().__init__(number, taken)
@@ -66,7 +66,7 @@ class Part(End):
         self._group = f"group-{number}"
         self._reading: asyncio.Task[None] | None = None
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         from redis.exceptions import ResponseError
 
         if max(links) < self.number:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import End, Taken, Told
+from benchmarks.others.ends import End, JsonObject, ReceivedCount
 
 
 def absent() -> str:
@@ -23,16 +23,16 @@ def server(directory: Path) -> Iterator[dict[str, Any]]:
     yield {}
 
 
-class Part(End):
+class Participant(End):
     """A participant that listens, dials, and reads every connection."""
 
-    def __init__(self, number: int, taken: Taken) -> None:
+    def __init__(self, number: int, taken: ReceivedCount) -> None:
         super().__init__(number, taken)
         self._writers: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
 
-    async def open(self) -> Told:
+    async def open(self) -> JsonObject:
         self._server = await asyncio.start_server(self._read, "127.0.0.1", 0, backlog=512)
         return {"port": self._server.sockets[0].getsockname()[1]}
 
@@ -43,7 +43,7 @@ class Part(End):
             json.loads(line)
             self.taken.add(1)
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         for other in dial:
             streams = await asyncio.open_connection("127.0.0.1", other["port"])
             self._tasks.append(asyncio.create_task(self._read(*streams)))

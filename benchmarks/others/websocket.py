@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import End, Taken, Told
+from benchmarks.others.ends import End, JsonObject, ReceivedCount
 
 TOGETHER = 256
 OPTIONS: dict[str, Any] = {"compression": None, "open_timeout": None}  # a busy machine takes more than 10 s
@@ -32,19 +32,19 @@ def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
     yield {"directory": str(directory), "way": way}
 
 
-class Part(End):
+class Participant(End):
     """A participant that listens, dials, and reads every connection."""
 
     loads = ("websockets.asyncio.client", "websockets.asyncio.server", "p2pchat.identity.tls")
 
-    def __init__(self, number: int, taken: Taken, directory: str, way: str) -> None:
+    def __init__(self, number: int, taken: ReceivedCount, directory: str, way: str) -> None:
         super().__init__(number, taken)
         self._directory, self._joined = directory, way == "json"
         self._sockets: list[Any] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
 
-    async def open(self) -> Told:
+    async def open(self) -> JsonObject:
         from websockets.asyncio.server import serve
 
         from p2pchat.identity.keys import Identity
@@ -60,7 +60,7 @@ class Part(End):
         async for said in socket:
             self.taken.add(len(json.loads(said)) if self._joined else 1)
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         from websockets.asyncio.client import connect
 
         from p2pchat.identity.tls import client_context

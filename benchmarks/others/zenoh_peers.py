@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import End, Taken, Told, now
+from benchmarks.others.ends import End, JsonObject, ReceivedCount, now
 from benchmarks.others.servers import free_port
 
 TOGETHER = 256
@@ -37,28 +37,28 @@ def server(directory: Path, *, way: str = "one", gossip: str = "") -> Iterator[d
     yield {"way": way, "gossip": bool(gossip)}
 
 
-class Part(End):
+class Participant(End):
     """A peer that subscribes to the messages of the others."""
 
     loads = ("zenoh",)
 
-    def __init__(self, number: int, taken: Taken, way: str, gossip: bool) -> None:
+    def __init__(self, number: int, taken: ReceivedCount, way: str, gossip: bool) -> None:
         super().__init__(number, taken)
         self._list, self._gossip, self._port = way == "list", gossip, free_port()
         self._session: Any = None
 
-    async def open(self) -> Told:
+    async def open(self) -> JsonObject:
         """Do nothing yet: zenoh connects when it opens, so it opens when the endpoints are known."""
         return {"port": self._port}
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         if self._session is None:
             await asyncio.to_thread(self._open, dial, links)
         while len(self._session.info.peers_zid()) < len(links):
             await asyncio.sleep(WAIT)
         self._declared_at = now() + DECLARED
 
-    def _open(self, dial: list[Told], links: list[int]) -> None:
+    def _open(self, dial: list[JsonObject], links: list[int]) -> None:
         import zenoh
 
         config = zenoh.Config()

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.others.ends import End, Taken, Told
+from benchmarks.others.ends import End, JsonObject, ReceivedCount
 
 TOGETHER = 256
 
@@ -33,13 +33,13 @@ def server(directory: Path, *, way: str = "one") -> Iterator[dict[str, Any]]:
     yield {"way": way}
 
 
-class Part(End):
+class Participant(End):
     """A participant that receives what the others push or publish."""
 
     loads = ("zmq",)
     one_way = True
 
-    def __init__(self, number: int, taken: Taken, way: str) -> None:
+    def __init__(self, number: int, taken: ReceivedCount, way: str) -> None:
         import zmq
 
         super().__init__(number, taken)
@@ -47,7 +47,7 @@ class Part(End):
         self._context = zmq.Context()
         self._pushing: list[Any] = []
 
-    async def open(self) -> Told:
+    async def open(self) -> JsonObject:
         import zmq
 
         socket = self._context.socket(zmq.SUB if self._publish else zmq.PULL)
@@ -73,7 +73,7 @@ class Part(End):
                 socket.close(linger=0)
                 return
 
-    async def meet(self, dial: list[Told], links: list[int]) -> None:
+    async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
         import zmq
 
         if self._publish and dial:
@@ -84,7 +84,7 @@ class Part(End):
             socket.connect(f"tcp://127.0.0.1:{other['port']}")
             self._pushing.append(socket)
 
-    def _meet_subscribers(self, dial: list[Told]) -> None:
+    def _meet_subscribers(self, dial: list[JsonObject]) -> None:
         """Wait for all subscribers: a PUB drops messages without one, and an XPUB reports each subscription."""
         import zmq
 

@@ -15,9 +15,9 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.against import systems as s
-from benchmarks.against.contest import PAIR, Contest
-from benchmarks.against.found import Figures, Found, figures_of
+from benchmarks.against.deployment import PAIR, Deployment
 from benchmarks.against.usage import bytes_in, cpu_of, resident_of
+from benchmarks.against.work_result import SystemResult, WorkResult, figures_of
 from benchmarks.against.works import Say, Size
 from benchmarks.results import middle
 from benchmarks.workers import Worker
@@ -36,7 +36,7 @@ class Start:
     cpu: float
 
 
-def kept(home: Path, size: Size, say: Say) -> Found:
+def kept(home: Path, size: Size, say: Say) -> WorkResult:
     """Start each system with everything stored, and with nothing, in turn."""
     entries = min(size.stored, MOST)
     left_out = [f"{each.name}: {reason}" for each in size.chosen(COMPARED) if (reason := each.code.absent())]
@@ -55,24 +55,24 @@ def kept(home: Path, size: Size, say: Say) -> Found:
             those.append((_start(system, _kept_in(place)), _start(system, empty)))
     for figures, place, those in zip(found, places, starts, strict=True):
         _tell(figures, those, bytes_in(_kept_in(place) / "1" if figures.ours else _kept_in(place)), entries)
-    return Found("kept", f"start with {entries:,} entries stored, until it answers", "ms", found, left_out)
+    return WorkResult("kept", f"start with {entries:,} entries stored, until it answers", "ms", found, left_out)
 
 
 def _fill(system: s.System, place: Path, entries: int) -> None:
     with ExitStack() as stack:
-        contest = Contest(stack, system, place, PAIR)
-        while contest.messages < entries:
-            contest.round(min(A_ROUND, entries - contest.messages))
+        deployment = Deployment(stack, system, place, PAIR)
+        while deployment.messages < entries:
+            deployment.round(min(A_ROUND, entries - deployment.messages))
 
 
 def _kept_in(place: Path) -> Path:
-    """Return the one directory that a contest created there."""
+    """Return the one directory that a deployment created there."""
     (made,) = place.iterdir()
     return made
 
 
 def _start(system: s.System, place: Path) -> Start:
-    for name in system.code.Part.loads:
+    for name in system.code.Participant.loads:
         import_module(name)  # the client of the server has everything it needs
     begun = time.perf_counter()
     with system.code.server(place, **system.variant) as address:
@@ -87,7 +87,7 @@ def _start(system: s.System, place: Path) -> Start:
             return Start(1e3 * (time.perf_counter() - begun), resident_of(worker.pid), cpu_of(worker.pid))
 
 
-def _tell(figures: Figures, starts: list[tuple[Start, Start]], stored: int, entries: int) -> None:
+def _tell(figures: SystemResult, starts: list[tuple[Start, Start]], stored: int, entries: int) -> None:
     figures.values += [full.ms for full, _ in starts]
     figures.more["with nothing ms"] = middle([empty.ms for _, empty in starts])
     figures.more["disk bytes/entry"] = stored / entries

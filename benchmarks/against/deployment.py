@@ -59,7 +59,7 @@ class Shape:
 PAIR = Shape(1)
 
 
-class Contest:
+class Deployment:
     """A system that is ready, with its ends linked."""
 
     def __init__(self, stack: ExitStack, system: System, home: Path, shape: Shape) -> None:
@@ -74,7 +74,7 @@ class Contest:
             )
             for number in shape.numbers
         ]
-        self.told = [told for worker in self.workers for told in worker.get()["ends"]]
+        self.reported = [reported for worker in self.workers for reported in worker.get()["ends"]]
         self._meet()
         self.messages = 0  # sent by each sender so far
         self.rate = 0.0  # rate of the last warm-up round
@@ -83,9 +83,9 @@ class Contest:
 
     def _meet(self) -> None:
         """Link all ends with those they belong to."""
-        shape, one_way = self.shape, self.system.code.Part.one_way
+        shape, one_way = self.shape, self.system.code.Participant.one_way
         for number, worker in enumerate(self.workers):
-            dial = [self.told[other] for other in shape.dials(number, one_way)]
+            dial = [self.reported[other] for other in shape.dials(number, one_way)]
             worker.put({"do": "meet", "dial": [dial], "links": [shape.links(number)]})
         for worker in self.workers:
             worker.get()
@@ -162,14 +162,14 @@ class Contest:
 @contextmanager
 def ready(
     systems: Sequence[System], home: Path, shape: Shape, left_out: list[str], say: Any = lambda words: None
-) -> Iterator[list[Contest]]:
+) -> Iterator[list[Deployment]]:
     """Start the installed systems, and record in `left_out` why others were not started."""
     with ExitStack() as stack:
-        contests = []
+        deployments = []
         for system in systems:
             if reason := system.code.absent():
                 left_out.append(f"{system.name}: {reason}")
                 continue
             say(f"{system.name} starts")
-            contests.append(Contest(stack, system, home, shape))
-        yield contests
+            deployments.append(Deployment(stack, system, home, shape))
+        yield deployments

@@ -10,7 +10,7 @@ from benchmarks.results import middle, percentile, shown
 
 
 @dataclass(slots=True)
-class Figures:
+class SystemResult:
     """The figures of one system, one per round; `more` holds further figures, in words and with their units."""
 
     name: str
@@ -28,13 +28,13 @@ class Figures:
 
 
 @dataclass(slots=True)
-class Found:
+class WorkResult:
     """The results of one work; less is better if the unit is a time or a size."""
 
     work: str
     words: str
     unit: str
-    systems: list[Figures]
+    systems: list[SystemResult]
     left_out: list[str] = field(default_factory=list)
     singly: bool = False  # values are of single messages: show the 99th percentile, not the extremes
 
@@ -42,12 +42,12 @@ class Found:
     def less(self) -> bool:
         return not self.unit.endswith("/s")
 
-    def beside(self, figures: Figures) -> Figures:
+    def beside(self, figures: SystemResult) -> SystemResult:
         """Return the p2pchat variant that this system is compared with."""
         here = {each.name: each for each in self.systems}
         return next((here[name] for name in figures.alike if name in here), self.systems[0])
 
-    def ratio(self, figures: Figures) -> float:
+    def ratio(self, figures: SystemResult) -> float:
         """Return p2pchat's median divided by this one's; 0 if that has no meaning."""
         other = middle(figures.values)
         return middle(self.beside(figures).values) / other if other else 0.0
@@ -78,6 +78,6 @@ class Found:
         return {**said, "less": self.less, "systems": systems, "left_out": self.left_out}
 
 
-def figures_of(systems: Sequence[Any]) -> list[Figures]:
+def figures_of(systems: Sequence[Any]) -> list[SystemResult]:
     """Return empty figures, one for each system."""
-    return [Figures(system.name, alike=system.alike, ours=system.ours) for system in systems]
+    return [SystemResult(system.name, alike=system.alike, ours=system.ours) for system in systems]

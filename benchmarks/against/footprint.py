@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.against import systems as s
-from benchmarks.against.found import Figures, Found, figures_of
 from benchmarks.against.usage import resident_of
+from benchmarks.against.work_result import SystemResult, WorkResult, figures_of
 from benchmarks.against.works import Say, Size
 from benchmarks.meshing import CALM_AFTER
 from benchmarks.workers import ROOT, Worker, WorkFailed
@@ -34,12 +34,12 @@ asyncio.run(main())
 LIBRARIES = ("websockets", "zmq", "zenoh", "nats", "redis", "pyre")
 
 
-def meshes(home: Path, size: Size, say: Say) -> list[Found]:
+def meshes(home: Path, size: Size, say: Say) -> list[WorkResult]:
     """Measure one process with all peers, each given one address, and the cost of the idle mesh."""
     return [_mesh(home / str(peers), peers, size, say) for peers in size.peers]
 
 
-def _mesh(home: Path, peers: int, size: Size, say: Say) -> Found:
+def _mesh(home: Path, peers: int, size: Size, say: Say) -> WorkResult:
     home.mkdir(parents=True)
     left_out = [f"{each.name}: {reason}" for each in size.chosen(MESHES) if (reason := _not_in_mesh(each, peers))]
     systems = [each for each in size.chosen(MESHES) if not _not_in_mesh(each, peers)]
@@ -52,7 +52,9 @@ def _mesh(home: Path, peers: int, size: Size, say: Say) -> Found:
                 _form(home / f"{system.module}{number}", system, peers, idle, figures)
             except WorkFailed as error:
                 left_out.append(f"{system.name}: {error}")
-    return Found(f"mesh {peers}", f"a mesh of {peers} forms, all in one process", "s", _with_values(found), left_out)
+    return WorkResult(
+        f"mesh {peers}", f"a mesh of {peers} forms, all in one process", "s", _with_values(found), left_out
+    )
 
 
 def _not_in_mesh(system: s.System, peers: int) -> str:
@@ -61,11 +63,11 @@ def _not_in_mesh(system: s.System, peers: int) -> str:
     return str(system.code.absent())
 
 
-def _with_values(found: list[Figures]) -> list[Figures]:
+def _with_values(found: list[SystemResult]) -> list[SystemResult]:
     return [figures for figures in found if figures.values]
 
 
-def _form(place: Path, system: s.System, peers: int, idle: float, figures: Figures) -> None:
+def _form(place: Path, system: s.System, peers: int, idle: float, figures: SystemResult) -> None:
     place.mkdir()
     numbers = list(range(peers))
     with ExitStack() as stack:
@@ -87,7 +89,7 @@ def _form(place: Path, system: s.System, peers: int, idle: float, figures: Figur
             figures.more |= {"idle % of a core": cpu, "idle % per 1,000 links": cpu / links_in_all * 1000}
 
 
-def links(home: Path, size: Size, say: Say) -> Found:
+def links(home: Path, size: Size, say: Say) -> WorkResult:
     """Measure memory and CPU of one end per link.
 
     Both of the whole library, and of links alone.
@@ -102,7 +104,7 @@ def links(home: Path, size: Size, say: Say) -> Found:
             kib, cpu = _link(home / f"{system.module}{number}", system, count)
             figures.values.append(kib)
             figures.more["CPU ms/link"] = min(cpu, figures.more.get("CPU ms/link", cpu))
-    return Found("links", "memory of an idle link, one end", "KiB", found, left_out)
+    return WorkResult("links", "memory of an idle link, one end", "KiB", found, left_out)
 
 
 def _link(place: Path, system: s.System, count: int) -> tuple[float, float]:
@@ -115,19 +117,19 @@ def _link(place: Path, system: s.System, count: int) -> tuple[float, float]:
         hub, first, rest = (
             stack.enter_context(Worker("others.ends.hold", home=place, numbers=numbers, **common)) for numbers in parts
         )
-        told = [each for worker in (hub, first, rest) for each in worker.get()["ends"]]
+        reported = [each for worker in (hub, first, rest) for each in worker.get()["ends"]]
         hub.put({"do": "meet", "dial": [[]], "links": [[1]]})
-        first.put({"do": "meet", "dial": [[told[0]]], "links": [[0]]})
+        first.put({"do": "meet", "dial": [[reported[0]]], "links": [[0]]})
         worked, _ = hub.get()["cpu"], first.get()
         before = resident_of(hub.pid)
         hub.put({"do": "meet", "dial": [[]], "links": [[1, *parts[2]]]})
         # One after the other: many simultaneous handshakes leave memory behind that no link uses.
-        rest.put({"do": "meet", "dial": [[told[0]]] * count, "links": [[0]] * count, "in_turn": True})
+        rest.put({"do": "meet", "dial": [[reported[0]]] * count, "links": [[0]] * count, "in_turn": True})
         worked, _ = hub.get()["cpu"] - worked, rest.get()
         return max(0, resident_of(hub.pid) - before) / count, 1e3 * worked / count
 
 
-def starts(home: Path, size: Size, say: Say) -> Found:
+def starts(home: Path, size: Size, say: Say) -> WorkResult:
     """Measure whole processes from start to ready, with an empty Python for comparison."""
     home.mkdir(parents=True, exist_ok=True)
     ways: dict[str, Callable[[int], None]] = {
@@ -143,7 +145,7 @@ def starts(home: Path, size: Size, say: Say) -> Found:
             left_out.append(f"{system.name}: {reason}")
         else:
             ways[f"{system.name}: its server listens, and ends"] = _serving(system, home)
-    found = [Figures(name, ours="p2pchat" in name) for name in ways]
+    found = [SystemResult(name, ours="p2pchat" in name) for name in ways]
     for number in range(-1, min(STARTS, size.rounds + 2)):
         for figures, way in zip(found, ways.values(), strict=True):
             say(f"start: {figures.name}")
@@ -151,7 +153,7 @@ def starts(home: Path, size: Size, say: Say) -> Found:
             way(number)
             if number >= 0:  # the first run may compile modules
                 figures.values.append(1e3 * (time.perf_counter() - begun))
-    return Found("start", "start, whole processes", "ms", found, left_out)
+    return WorkResult("start", "start, whole processes", "ms", found, left_out)
 
 
 def _importing(name: str) -> Callable[[int], None]:
