@@ -1,8 +1,8 @@
-"""A simulated disk: what is committed stays, what was on its way at a crash is lost or just made it.
+"""A simulated disk: committed changes stay; a commit in flight at a crash is lost or durable, by chance.
 
-A Disk carries out commits as the runtime does: strictly in order, all that wait as one transaction, told to the node
-a moment after they are durable. It also keeps its own plain record of what was made durable (`logs`), so that what
-the storage says can be judged, and every change in order, so that an older state can be restored.
+A SimDisk carries out commits as the runtime does: in order, all waiting ones as one transaction, and the node hears of
+them a moment after they are durable. It also keeps its own record of all durable entries (`logs`), against which the
+storage is checked, and every change in order, so that an older state can be restored.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Answer = Callable[[Committed | CommitFailed], None]
 
 
 class SimDisk:
-    """The disk of one peer; it outlives the peer's process.
+    """The disk of one peer. It outlives the peer's process.
 
     Attributes:
-        storage: What a node starts from and owners read.
-        logs: Each log's entries as committed, the first has number 1.
-        ever: The highest number of each log that was durable here, even if an older copy was restored since.
-        quick, slow: A transaction takes a time drawn between these, in seconds.
-        broken: While True every commit fails.
-        failed: Some commit of this process failed.
-        on_batch: Told of every batch as it becomes durable.
+        storage: The storage that a node loads and its owner reads.
+        logs: The committed entries of each log. The first has number 1.
+        ever: The highest number of each log that was ever durable here, even before a restore.
+        quick, slow: The bounds of the drawn time of a transaction, in seconds.
+        broken: While True, every commit fails.
+        failed: Whether a commit of this process failed.
+        on_batch: Called with every batch when it becomes durable.
     """
 
     def __init__(
@@ -56,37 +56,37 @@ class SimDisk:
         self._answer: Answer | None = None
         self._waiting: list[Commit] = []
         self._writing: list[Commit] = []  # not durable yet
-        self._untold: list[Commit] = []  # durable, and the node does not know
+        self._unreported: list[Commit] = []  # durable, and not reported to the node
         self._event: Timer | None = None
         self._void = -1  # commits of this epoch and older are void
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self._writing or self._untold)
+        return bool(self._waiting or self._writing or self._unreported)
 
     @property
     def owes_a_mark(self) -> bool:
-        """Whether entries of others are durable, and the node does not know yet."""
-        return any(not order.own and order.change.batches for order in self._untold)
+        """Whether entries of others are durable and not yet reported to the node."""
+        return any(not order.own and order.change.batches for order in self._unreported)
 
     def __len__(self) -> int:
-        """How many changes are durable: what restore() counts in."""
+        """Return the number of durable changes, the unit of restore()."""
         return len(self._changes)
 
     def open(self, answer: Answer) -> None:
-        """A process begins to use this disk; it is answered through `answer`."""
+        """Start to serve a process, which is answered through `answer`."""
         self._answer = answer
         self._void = -1
         self.failed = False
 
     def commit(self, order: Commit) -> None:
-        """Take an order; answered by Committed, in order, or by CommitFailed."""
+        """Queue a commit. Committed answers it, in order, or CommitFailed."""
         if order.epoch > self._void:
             self._waiting.append(order)
-            self._go_on()
+            self._write_next()
 
     def crash(self, written: bool | None = None) -> None:
-        """The process is gone: what waits is lost, what is being written may have made it (`written`; None: drawn)."""
+        """End the process. Waiting commits are lost; the one being written is durable if `written` (None draws it)."""
         if self._writing:
             self._counts["crash_with_commit_in_flight"] += 1
             if self._chance.random() < 0.5 if written is None else written:
@@ -96,12 +96,12 @@ class SimDisk:
         self._forget()
 
     def finish(self) -> None:
-        """The process ends in good order: what waits is written first."""
-        while self._writing or self._waiting or self._untold:
+        """End the process in good order, after writing all waiting commits."""
+        while self._writing or self._waiting or self._unreported:
             if self._event is not None:
                 self._event.cancel()
-            if self._untold:
-                self._tell()
+            if self._unreported:
+                self._report()
                 continue
             if not self._writing:
                 self._writing, self._waiting = self._waiting, []
@@ -109,7 +109,7 @@ class SimDisk:
         self._forget()
 
     def restore(self, length: int) -> None:
-        """Go back to an older copy: the first `length` changes. Only while no process uses this disk."""
+        """Restore the first `length` changes. Only while no process uses this disk."""
         self._changes = self._changes[:length]
         self.storage = MemoryStorage(self._settings)
         self.storage.commit(self._changes)
@@ -120,7 +120,7 @@ class SimDisk:
 
     # ---- the writer
 
-    def _go_on(self) -> None:
+    def _write_next(self) -> None:
         if self._event is None and self._waiting:
             self._writing, self._waiting = self._waiting, []
             self._event = self._schedule.after(self._chance.uniform(self.quick, self.slow), self._written)
@@ -131,7 +131,7 @@ class SimDisk:
             return
         self._make_durable()
         pause = self._chance.uniform(0, self.slow) if self._chance.random() < 0.6 else 0.0
-        self._event = self._schedule.after(pause, self._tell)
+        self._event = self._schedule.after(pause, self._report)
 
     def _make_durable(self) -> None:
         changes = [order.change for order in self._writing]
@@ -142,19 +142,19 @@ class SimDisk:
                 self.logs.setdefault(batch.log, []).extend(batch.raws)
                 self.ever[batch.log] = max(self.ever.get(batch.log, 0), batch.last)
         self._changes += changes
-        self._untold, self._writing = self._writing, []
+        self._unreported, self._writing = self._writing, []
 
-    def _tell(self) -> None:
-        tickets = [order.ticket for order in self._untold]
-        self._untold, self._event = [], None
-        self._go_on()
+    def _report(self) -> None:
+        tickets = [order.ticket for order in self._unreported]
+        self._unreported, self._event = [], None
+        self._write_next()
         if self._answer is not None:
             self._answer(Committed(tickets))
 
     def _forget(self) -> None:
         if self._event is not None:
             self._event.cancel()
-        self._waiting, self._writing, self._untold, self._event, self._answer = [], [], [], None, None
+        self._waiting, self._writing, self._unreported, self._event, self._answer = [], [], [], None, None
 
     def _fail(self) -> None:
         self._counts["commit_failed"] += 1
@@ -162,6 +162,6 @@ class SimDisk:
         self._void = max(order.epoch for order in self._writing)
         self._writing, self._event = [], None
         self._waiting = [order for order in self._waiting if order.epoch > self._void]
-        self._go_on()
+        self._write_next()
         if self._answer is not None:
             self._answer(CommitFailed(self._void, "the simulated disk is full"))

@@ -1,8 +1,8 @@
-"""Virtual time: what happens next, and when. Plain calls; nothing here waits or reads a clock.
+"""The environment of a simulation: virtual time, local clocks, cached signatures and drawn settings.
 
-A Schedule is a heap of callbacks. Equal times run in the order they were put in, so a simulation that draws all
-its chance from one seeded Random replays exactly. A LocalClock is what one machine believes the time to be: it
-may run a little fast or slow, and its UTC may jump.
+Nothing here waits or reads a clock. A Schedule is a heap of callbacks. Equal times run in the order they were added, so
+a simulation that draws from one seeded Random replays exactly. A LocalClock is the clock of one machine: it may run a
+little fast or slow, and its UTC may jump.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from p2pchat.core import log
 from p2pchat.core.context import Now, Timer
 from p2pchat.identity.keys import Identity
 
-EPOCH_UTC = 1_750_000_000_000_000  # UTC microseconds when a simulation begins: some day in June 2025
+EPOCH_UTC = 1_750_000_000_000_000  # UTC microseconds at the start of a simulation: a day in June 2025
 
 
 class Schedule:
-    """What is to come, by virtual time in seconds from 0. `steps` counts what has happened."""
+    """Future callbacks by virtual time in seconds from 0. `steps` counts those that ran."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -34,7 +34,7 @@ class Schedule:
         self._count = 0
 
     def at(self, when: float, call: Callable[[], None]) -> Timer:
-        """Call at this time, or now when it has passed."""
+        """Call at this time, or now if it has passed."""
         timer = Timer(max(when, self.now), call)
         self._count += 1
         heapq.heappush(self._heap, (timer.at, self._count, timer))
@@ -44,7 +44,7 @@ class Schedule:
         return self.at(self.now + seconds, call)
 
     def run_until(self, when: float) -> None:
-        """Let everything happen that is due up to this time; what that leads to as well."""
+        """Run every callback due up to this time, including those that they add."""
         while self._heap and self._heap[0][0] <= when:
             at, _, timer = heapq.heappop(self._heap)
             call, timer.call = timer.call, None
@@ -59,8 +59,8 @@ class LocalClock:
     """The clocks of one machine.
 
     Attributes:
-        rate: Local seconds in a true second: 1.001 gains 86 seconds a day.
-        ahead: How far UTC is ahead of the truth, in seconds; set it to make the clock jump.
+        rate: Local seconds per true second. 1.001 gains 86 seconds a day.
+        ahead: Seconds by which UTC is ahead of the true time. Setting it makes the clock jump.
     """
 
     def __init__(self, schedule: Schedule, rate: float = 1.0, ahead: float = 0.0) -> None:
@@ -69,12 +69,12 @@ class LocalClock:
         self.ahead = ahead
 
     def now(self) -> Now:
-        """Return what this machine reads off its clocks."""
+        """Return the present moment by this machine's clocks."""
         local = self._schedule.now * self.rate
         return Now(local, EPOCH_UTC + round((local + self.ahead) * 1_000_000))
 
     def true_time(self, mono: float) -> float:
-        """Return when the monotonic clock of this machine will show `mono`; never a hair early."""
+        """Return the true time at which this machine's monotonic clock shows `mono`, never earlier."""
         when = mono / self.rate
         while when * self.rate < mono:
             when += 1e-9
@@ -83,27 +83,25 @@ class LocalClock:
 
 # ---- signatures
 #
-# Each signature of a history is made and checked once: what the cryptography takes would be a tenth of the whole run.
-#
-# Whether a signature is a key's over some bytes never changes, so what was answered once may be remembered, and what
-# this process signed itself need not be checked. Everything else goes to the real library: what a liar forged, too.
+# Each signature of a history is made and checked once. Checking it everywhere would take a tenth of the run. Whether a
+# signature is valid never changes, so answers are cached, and signatures made by this process are valid. All others,
+# forged ones included, go to the real library.
+
+_known: dict[tuple[bytes, bytes, bytes], bool] | None = None  # (key, message, signature) -> whether it is valid
 
 
-_known: dict[tuple[bytes, bytes, bytes], bool] | None = None  # (key, message, signature) -> whether it is one
-
-
-class _RememberingKey:
-    """A public key as the core uses it."""
+class _CachingKey:
+    """A public key with the interface that the core uses, and a cache of answers."""
 
     def __init__(self, public: bytes) -> None:
         self._public = public
 
     @classmethod
-    def from_public_bytes(cls, public: bytes) -> _RememberingKey:
+    def from_public_bytes(cls, public: bytes) -> _CachingKey:
         return cls(public)
 
     def verify(self, signature: bytes, message: bytes) -> None:
-        """Return when it is this key's; raise InvalidSignature or ValueError when it is not."""
+        """Check a signature. Raises InvalidSignature if it is not valid."""
         asked = (self._public, message, signature)
         if _known is None or (answer := _known.get(asked)) is None:
             answer = _is_signed(*asked)
@@ -122,11 +120,11 @@ def _is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
 
 
 @contextmanager
-def remembered() -> Iterator[None]:
-    """Remember signatures, in this process, for so long."""
+def cached_signatures() -> Iterator[None]:
+    """Cache the results of signature checks in this process while the block runs."""
     global _known
     _known = {}
-    vars(log)["Ed25519PublicKey"] = _RememberingKey
+    vars(log)["Ed25519PublicKey"] = _CachingKey
     try:
         yield
     finally:
@@ -135,7 +133,7 @@ def remembered() -> Iterator[None]:
 
 
 def signer(identity: Identity) -> Callable[[bytes], bytes]:
-    """Return what signs for an identity; what it signs is known to be its own."""
+    """Return a function that signs for an identity and caches that its signatures are valid."""
     public = bytes.fromhex(identity.peer_id)
 
     def sign(message: bytes) -> bytes:
@@ -147,13 +145,11 @@ def signer(identity: Identity) -> Callable[[bytes], bytes]:
     return sign
 
 
-# ---- small
+# ---- settings
 #
-# Settings for simulations: small, so that a few messages cross every boundary and a history is short.
-#
-# Each history draws its own, so that no rule holds only because two numbers fit each other. Harsh ones let limits bite:
-# who is refused something for good cannot end with all others alike, so only what must never happen is judged then.
-
+# Small limits, so that a few messages cross every boundary and a history is short. Each history draws its own, so that
+# no rule holds only because two numbers fit. Harsh settings make limits take effect. A peer that is refused something
+# for good cannot end like the others, so then only what must never happen is checked.
 
 SMALL = Settings(
     max_batch_entries=4, page_items=3, page_marks=3, fetch_batches=2, max_endpoints_a_peer=3, buffer_limit_bytes=KIB,
@@ -162,11 +158,11 @@ SMALL = Settings(
 )  # fmt: skip
 
 
-QUOTA_BATCH = 2 * KIB  # bytes of a batch where quotas are small: a long text of a history fits
+QUOTA_BATCH = 2 * KIB  # bytes of a batch with small quotas: a long text of a history fits
 
 
 def draw_settings(chance: Random, *, harsh: bool) -> Settings:
-    """Return settings of one history."""
+    """Return the settings of one history."""
     pick = chance.choice
     drawn = replace(
         SMALL,
@@ -203,7 +199,7 @@ def draw_settings(chance: Random, *, harsh: bool) -> Settings:
 
 
 def with_quota(drawn: Settings, chance: Random) -> Settings:
-    """Return the same settings with little room for what each user writes: two batches or a few more."""
+    """Return the settings with a quota of a few batches for each user."""
     quota = chance.choice((2, 2, 3, 4)) * QUOTA_BATCH
     return replace(drawn, max_batch_bytes=QUOTA_BATCH, user_quota_bytes=quota)
 

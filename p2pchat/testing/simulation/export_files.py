@@ -1,7 +1,7 @@
-"""Sticks: files of entries that somebody carries from one simulated peer to another, whole, old, cut or damaged.
+"""Export files carried from one simulated peer to another: whole, old, cut or damaged.
 
-What one peer holds is written as `p2pchat export` does it, and read as `p2pchat import` does: a few frames at a time,
-the next when what they brought is durable. A process that ends meanwhile forgets about it.
+They are written as `p2pchat export` does and read as `p2pchat import` does: a few frames at a time, the next ones when
+those are durable. A process that ends in between forgets the import.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from p2pchat.storage.export import file_pages
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.peer import SimPeer
 
-AT_ONCE = 6  # entries handed in together: of small batches, so that a file takes several steps
+AT_ONCE = 6  # frames handed in together; few, so that a file takes several steps
 
 
 @dataclass(slots=True)
 class ExportFile:
-    """What one peer held at some time, as a file."""
+    """The entries that one peer held at some time, as a file."""
 
     maker: SimPeer
     made_at: float  # true seconds
@@ -32,8 +32,8 @@ class ExportFile:
     uses: int = 0
 
 
-def make_stick(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) -> ExportFile:
-    """Write what is on a peer's disk, whether it runs or not; a liar writes what it pleases to `to`."""
+def make_export(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) -> ExportFile:
+    """Export a peer's disk, whether the peer runs or not. A byzantine peer writes what it wants for `to`."""
     sim = maker.sim
     data = b""
     for page in file_pages(maker.disk.storage, sim.judge.room, only):
@@ -50,7 +50,7 @@ class OpenedExport:
 
     def __init__(self, peer: SimPeer, data: bytes) -> None:
         self._peer = peer
-        self._unpacking = ExportReader(peer.sim.judge.room, peer.sim.settings)
+        self._reader = ExportReader(peer.sim.judge.room, peer.sim.settings)
         self._data = data
         self._asked: dict[int, list[Entries]] = {}
 
@@ -59,24 +59,24 @@ class OpenedExport:
         counts = self._peer.sim.counts
         counts["stick_carried"] += 1
         try:
-            self._unpacking.feed(self._data)
-            self._unpacking.finish()
+            self._reader.feed(self._data)
+            self._reader.finish()
         except ImportRefused:
             counts["stick_no_file"] += 1
             return
-        if self._unpacking.problem:
+        if self._reader.problem:
             counts["stick_damaged"] += 1
         self._hand_in()
 
     def _hand_in(self) -> None:
-        frames = self._unpacking.take(AT_ONCE)
+        frames = self._reader.take(AT_ONCE)
         if frames:
             ticket = self._peer.program.next_carry(self)
             self._asked[ticket] = frames
             self._peer.put(inputs.ImportRequest(ticket, frames))
 
     def imported(self, news: out.ImportResult) -> None:
-        """What was handed in is dealt with."""
+        """Handle the result of the frames handed in, and go on with the next."""
         frames = self._asked.pop(news.ticket)
         sim = self._peer.sim
         sim.judge.imported(self._peer, frames, news)

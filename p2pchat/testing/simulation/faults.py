@@ -17,7 +17,7 @@ from p2pchat.core.mesh.link import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
 from p2pchat.testing.invariants.display import mend_something
 from p2pchat.testing.simulation.byzantine import ByzantinePeer
-from p2pchat.testing.simulation.export_files import ExportFile, make_stick
+from p2pchat.testing.simulation.export_files import ExportFile, make_export
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
@@ -122,7 +122,7 @@ class OpeningFaults:
         self._await(lambda: bool(len(maker.disk)) and not maker.disk.busy)
         self.sim.note(f"{reader.name} gets a file of {maker.name}'s, and its disk is full")
         reader.disk.broken = True
-        reader.plug_in(make_stick(maker, reader).data)
+        reader.plug_in(make_export(maker, reader).data)
         self._await(lambda: reader.fails)
         reader.disk.broken = False
         self.sim.heal()
@@ -501,7 +501,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
         to = self.chance.choice(apart or self.sim.up)
         if not self._sticks or self.chance.random() < 0.7:
             only = self.sim.judge.room if self.chance.random() < 0.2 else None
-            self._sticks = [*self._sticks[-STICKS_KEPT:], make_stick(maker, to, only)]
+            self._sticks = [*self._sticks[-STICKS_KEPT:], make_export(maker, to, only)]
             stick = self._sticks[-1]
         else:
             stick = self.chance.choice(self._sticks)

@@ -16,7 +16,7 @@ from random import Random
 
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.invariants.receipts import Chatter
-from p2pchat.testing.simulation.environment import draw_settings, remembered, with_quota
+from p2pchat.testing.simulation.environment import cached_signatures, draw_settings, with_quota
 from p2pchat.testing.simulation.faults import WEIGHTS, FaultInjector, draw_openings, draw_steps
 from p2pchat.testing.simulation.hosted_users import HostedUsers
 from p2pchat.testing.simulation.peer import SimPeer
@@ -31,7 +31,7 @@ SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # honest peers at most
 
 def play(seed: int, tell: Tell | None = None, steps: Steps | None = None) -> tuple[Simulation, list[Fault]]:
     """Play the history of this seed to its end, or only these steps of it; return it and every promise broken."""
-    with remembered():
+    with cached_signatures():
         history = Scenario(seed, tell)
         history.play(steps)
         return history.sim, history.sim.check()

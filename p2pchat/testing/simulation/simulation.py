@@ -252,7 +252,7 @@ class Simulation:
         self.heal()
         for peer in self.up:
             for end in peer.ends:
-                end.read_on()  # or what comes to it waits for the middle of the quiet minute (seed 5954)
+                end.resume_reading()  # or what comes to it waits for the middle of the quiet minute (seed 5954)
                 if end.stalled:  # the same of what it holds back (seed 658)
                     end.stall(False)
         deadline = self.now + within + SETTLE_MORE * max(0, len(self.up) - 5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from p2pchat.core.log import verify
 from p2pchat.identity.keys import Identity
-from p2pchat.testing.simulation.environment import remembered, signer
+from p2pchat.testing.simulation.environment import cached_signatures, signer
 from p2pchat.testing.simulation.scenario import Scenario
 
 ADA, BOB = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))
@@ -12,7 +12,7 @@ ADA, BOB = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))
 
 def test_what_is_remembered_is_what_is_true() -> None:
     signature = signer(ADA)(b"signed before")
-    with remembered():
+    with cached_signatures():
         signed_now = signer(ADA)(b"signed now")
         for _ in range(2):  # asked of the library, and remembered
             assert verify(ADA.peer_id, signature, b"signed before")
@@ -28,7 +28,7 @@ def test_a_history_is_the_same_whether_signatures_are_remembered_or_not() -> Non
     for _ in range(2):
         history = Scenario(7)
         if prints:
-            with remembered():
+            with cached_signatures():
                 history.play()
         else:
             history.play()
