@@ -42,7 +42,7 @@ class End:
             on_frames=self._frames, on_fault=self._fault, on_down=self._down,
             on_full=lambda link: self.drained.clear(), on_drained=lambda link: self.drained.set(),
         )  # fmt: skip
-        self.client.allow_full_frames()
+        self.client.raise_limit()
 
     def _frames(self, link: int, frames: list[Any]) -> None:
         self.frames += len(frames)

@@ -351,7 +351,7 @@ class Client(_BaseProtocol):
             self._transport.resume_reading()
         self._heard_at = self._loop.time()  # silence during the pause does not count
 
-    def allow_full_frames(self) -> None:
+    def raise_limit(self) -> None:
         """Accept frames of the full size: this link has its `go`."""
         self._decoder.max_frame_bytes = self._settings.max_frame_bytes
 

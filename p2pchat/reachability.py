@@ -247,7 +247,7 @@ class _Probe:
 
     def _step(self, side: ClientSide, frame: AnyFrame) -> Hello | None:
         try:
-            return side.got(frame)
+            return side.on_frame(frame)
         except HandshakeError as error:
             verdict = _BYES.get(error.code, "turned_away")
             raise _Ended(verdict, _TEXTS.get(verdict, f"the handshake fails: {error}")) from None

@@ -75,7 +75,7 @@ async def test_bytes_are_exact_both_ways_through_any_cutting(cuts: Callable[[], 
     frames = [frame_of(size, chr(97 + n % 26)) for n, size in enumerate(sizes)]
     async with linked(through=Relay(cuts)) as link:
         for end in (link.ada, link.bob):
-            end.allow_full_frames()
+            end.raise_limit()
             for frame in frames:
                 end.send(frame)
         for told in (link.to_ada, link.to_bob):
@@ -106,7 +106,7 @@ async def test_large_frames_are_for_members() -> None:
     async with linked() as link:
         link.bob.send(frame_of(most))
         await link.to_ada.until(lambda: len(link.to_ada.frames) == 1)
-        link.ada.allow_full_frames()
+        link.ada.raise_limit()
         link.bob.send(frame_of(most + 1))
         await link.to_ada.until(lambda: len(link.to_ada.frames) == 2)
         link.ada.send(frame_of(most + 1))
@@ -125,7 +125,7 @@ async def test_small_frames_are_sent_at_once() -> None:
 
 async def test_an_idle_link_keeps_nothing_of_its_last_burst() -> None:
     async with linked() as link:
-        link.ada.allow_full_frames()
+        link.ada.raise_limit()
         link.bob.send(frame_of(500))
         await link.to_ada.until(lambda: len(link.to_ada.frames) == 1)
         link.to_ada.reads.clear()
@@ -146,7 +146,7 @@ async def test_links_that_read_into_one_buffer_keep_what_each_has_read() -> None
     """Half a frame of one link waits for the rest while the other link's bytes come in."""
     async with linked() as one, linked() as other:
         for link in (one, other):
-            link.ada.allow_full_frames()
+            link.ada.raise_limit()
         frames = [encode(Bye("left", letter * 100_000)) for letter in "ab"]
         for start in range(0, len(frames[0]), 30_000):
             for link, frame in zip((one, other), frames, strict=True):
@@ -165,7 +165,7 @@ async def test_links_that_read_into_one_buffer_keep_what_each_has_read() -> None
 async def test_a_paused_link_stops_its_sender_and_loses_nothing() -> None:
     settings = replace(SETTINGS, buffer_limit_bytes=64 * 1024)
     async with linked(bob_settings=settings) as link:
-        link.ada.allow_full_frames()
+        link.ada.raise_limit()
         link.ada.pause_reading()
         sent = 0
         while not link.bob.full:  # as much as the system takes, and then the limit
@@ -184,7 +184,7 @@ async def test_a_paused_link_stops_its_sender_and_loses_nothing() -> None:
 
 async def test_below_the_limit_a_link_is_never_full() -> None:
     async with linked() as link:
-        link.ada.allow_full_frames()
+        link.ada.raise_limit()
         link.bob.send(frame_of(SETTINGS.max_frame_bytes))
         await link.to_ada.until(lambda: len(link.to_ada.frames) == 1)
         assert (link.to_bob.filled, link.to_bob.drained, link.bob.full) == (0, 0, False)
@@ -250,7 +250,7 @@ def test_a_far_end_that_takes_nothing_but_talks_is_not_slow() -> None:
 def test_a_far_end_that_takes_a_little_is_not_slow() -> None:
     async def story(loop: SkippingLoop) -> None:
         async with linked() as link:
-            link.ada.allow_full_frames()
+            link.ada.raise_limit()
             link.ada.pause_reading()
             await fill(link.bob)
             for _ in range(4):
@@ -298,7 +298,7 @@ async def test_a_goodbye_arrives_though_the_far_end_is_still_talking() -> None:
     """Closing a socket with unread bytes resets the connection, and the reset overtakes what was written."""
     async with linked() as link:
         for end in (link.ada, link.bob):
-            end.allow_full_frames()
+            end.raise_limit()
             end.pause_reading()
         await fill(link.ada)
         closing = asyncio.create_task(link.bob.close(LEFT, drain_timeout=10))

@@ -217,7 +217,7 @@ def test_as_many_superseded_runs_are_remembered_as_the_setting_says(runs: int, r
     standing, link = FollowerState(), 0
     most = Settings().superseded_runs
     for link in range(1, runs + 2):
-        standing = follower_take_go(standing, link, link, f"{link:016x}", 1, most).standing
+        standing = follower_take_go(standing, link, link, f"{link:016x}", 1, most).state
     verdict = follower_take_go(standing, link + 1, link + 1, f"{1:016x}", 9, most)
     assert (verdict.closes == link + 1) == refused
 

@@ -217,7 +217,7 @@ class Node:
         self.links.handle(input)
 
     def _on_frames(self, got: Got) -> None:
-        frames = self.links.got(got.link, got.frames)
+        frames = self.links.on_frames(got.link, got.frames)
         link = self.links.up.get(got.link)
         if link is None or not frames:
             return

@@ -210,7 +210,7 @@ class ConnectionManager:
         """Treat a link as a member's from now on."""
         client = self._clients.get(link)
         if client is not None:
-            client.allow_full_frames()
+            client.raise_limit()
         writer = self._accepted_writers.get(link)
         if writer is not None:
             self._server.on_established(writer)

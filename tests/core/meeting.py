@@ -102,7 +102,7 @@ class Post:
         return self._collect()
 
     def got(self, link: int, *frames: Frame) -> list[Effect]:
-        self.links.got(link, list(frames))
+        self.links.on_frames(link, list(frames))
         self.links.settle(link)
         return self._collect()
 

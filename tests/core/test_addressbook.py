@@ -8,7 +8,7 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import Close, Counted, Dial, Effect, Send
 from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkDialled, LinkDown, ListeningAt
-from p2pchat.core.mesh.addressbook import AddressBook, join_endpoint, may_be_told, split_endpoint
+from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint
 from p2pchat.core.records import Address
 from p2pchat.protocol import Peers
 from tests.core.meeting import HOST, START, Draws, Key, Meeting, Post, peers_in_order, told
@@ -96,8 +96,8 @@ def test_a_seen_host_becomes_an_endpoint() -> None:
 )
 def test_what_may_be_told(endpoint: str, far: bool, near: bool) -> None:
     settings = Settings()
-    assert may_be_told(endpoint, from_loopback=False, settings=settings) is far
-    assert may_be_told(endpoint, from_loopback=True, settings=settings) is near
+    assert is_shareable(endpoint, from_loopback=False, settings=settings) is far
+    assert is_shareable(endpoint, from_loopback=True, settings=settings) is near
 
 
 # ---- the book
@@ -112,43 +112,43 @@ def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBoo
 def test_a_peer_that_is_back_wipes_out_what_failed_and_another_s_word_does_not() -> None:
     """Or who is linked with it would never tell the others where it is (seed 90467)."""
     known, _ = book()
-    known.tell(BOB.id, "10.0.0.1:80", CYD.id)
-    known.failed(BOB.id, "10.0.0.1:80")
-    assert not known.tell(BOB.id, "10.0.0.1:80", CYD.id)
-    assert known.tell(BOB.id, "10.0.0.1:80", BOB.id)
+    known.learn(BOB.id, "10.0.0.1:80", CYD.id)
+    known.on_failed(BOB.id, "10.0.0.1:80")
+    assert not known.learn(BOB.id, "10.0.0.1:80", CYD.id)
+    assert known.learn(BOB.id, "10.0.0.1:80", BOB.id)
     assert known.addresses(BOB.id) == [Address(BOB.id, "10.0.0.1:80", teller=BOB.id)]
-    assert not known.tell(BOB.id, "10.0.0.1:80", BOB.id)
+    assert not known.learn(BOB.id, "10.0.0.1:80", BOB.id)
 
 
 def test_what_a_third_told_is_a_peer_s_own_word_once_it_says_so_itself() -> None:
     known, ctx = book()
-    known.tell(BOB.id, "10.0.0.1:80", CYD.id)
-    assert known.tell(BOB.id, "10.0.0.1:80", BOB.id)
+    known.learn(BOB.id, "10.0.0.1:80", CYD.id)
+    assert known.learn(BOB.id, "10.0.0.1:80", BOB.id)
     assert known.addresses(BOB.id) == [Address(BOB.id, "10.0.0.1:80", teller=BOB.id)]
-    assert not known.tell(BOB.id, "10.0.0.1:80", BOB.id)
-    assert not known.tell(BOB.id, "10.0.0.1:80", CYD.id)
-    known.verified(BOB.id, "10.0.0.1:80")
-    assert not known.tell(BOB.id, "10.0.0.1:80", BOB.id)
+    assert not known.learn(BOB.id, "10.0.0.1:80", BOB.id)
+    assert not known.learn(BOB.id, "10.0.0.1:80", CYD.id)
+    known.on_verified(BOB.id, "10.0.0.1:80")
+    assert not known.learn(BOB.id, "10.0.0.1:80", BOB.id)
     assert len(ctx.change.addresses) == 3
 
 
 def test_only_what_is_worth_it_is_written() -> None:
     kept, ctx = book()
-    kept.verified(BOB.id, "10.0.0.1:80")
-    kept.verified(BOB.id, "10.0.0.1:80")
+    kept.on_verified(BOB.id, "10.0.0.1:80")
+    kept.on_verified(BOB.id, "10.0.0.1:80")
     assert ctx.change.addresses == [Address(BOB.id, "10.0.0.1:80", verified_at=START)]
-    kept.failed(BOB.id, "10.0.0.1:80")
-    kept.failed(BOB.id, "10.0.0.1:80")
+    kept.on_failed(BOB.id, "10.0.0.1:80")
+    kept.on_failed(BOB.id, "10.0.0.1:80")
     assert ctx.change.addresses[1:] == [Address(BOB.id, "10.0.0.1:80", START, failing_since=START)]
 
 
 def test_an_address_is_forgotten_after_seven_days_of_failure() -> None:
     kept, ctx = book(Address(BOB.id, "10.0.0.1:80", verified_at=START))
-    assert not kept.failed(BOB.id, "10.0.0.1:80")
+    assert not kept.on_failed(BOB.id, "10.0.0.1:80")
     ctx.now = Now(0.0, START + 7 * DAY * 1_000_000)
-    assert not kept.failed(BOB.id, "10.0.0.1:80")
+    assert not kept.on_failed(BOB.id, "10.0.0.1:80")
     ctx.now = Now(0.0, START + 7 * DAY * 1_000_000 + 1)
-    assert kept.failed(BOB.id, "10.0.0.1:80")
+    assert kept.on_failed(BOB.id, "10.0.0.1:80")
     assert ctx.change.forgotten == [(BOB.id, "10.0.0.1:80")]
     assert ctx.change.addresses == []
     assert BOB.id not in kept
@@ -156,17 +156,17 @@ def test_an_address_is_forgotten_after_seven_days_of_failure() -> None:
 
 def test_one_teller_may_tell_64_unverified_addresses() -> None:
     kept, _ = book()
-    assert [kept.tell(an_id(i), f"10.0.0.1:{i}", BOB.id) for i in range(1, 66)] == [True] * 64 + [False]
-    assert kept.tell(an_id(65), "10.0.0.1:65", CYD.id)
-    kept.verified(an_id(1), "10.0.0.1:1")
-    assert kept.tell(an_id(66), "10.0.0.1:66", BOB.id)
+    assert [kept.learn(an_id(i), f"10.0.0.1:{i}", BOB.id) for i in range(1, 66)] == [True] * 64 + [False]
+    assert kept.learn(an_id(65), "10.0.0.1:65", CYD.id)
+    kept.on_verified(an_id(1), "10.0.0.1:1")
+    assert kept.learn(an_id(66), "10.0.0.1:66", BOB.id)
 
 
 def test_a_peer_has_eight_endpoints_and_its_own_word_finds_room() -> None:
     kept, _ = book()
-    assert [kept.tell(BOB.id, f"10.0.0.1:{i}", CYD.id) for i in range(1, 10)] == [True] * 8 + [False]
-    assert kept.tell(BOB.id, "10.0.0.2:1", BOB.id)
-    kept.verified(BOB.id, "10.0.0.3:1")
+    assert [kept.learn(BOB.id, f"10.0.0.1:{i}", CYD.id) for i in range(1, 10)] == [True] * 8 + [False]
+    assert kept.learn(BOB.id, "10.0.0.2:1", BOB.id)
+    kept.on_verified(BOB.id, "10.0.0.3:1")
     endpoints = [address.endpoint for address in kept.addresses(BOB.id)]
     assert len(endpoints) == 8
     assert "10.0.0.3:1" in endpoints
@@ -175,8 +175,8 @@ def test_a_peer_has_eight_endpoints_and_its_own_word_finds_room() -> None:
 def test_a_full_book_takes_no_told_peer_and_gives_up_a_failing_one_for_a_reached_one() -> None:
     failing = Address(BOB.id, "10.0.0.1:1", verified_at=START, failing_since=START)
     kept, _ = book(failing, Address(CYD.id, "10.0.0.2:1", verified_at=START), settings=Settings(max_addresses=2))
-    assert not kept.tell(an_id(9), "10.0.0.9:1", CYD.id)
-    kept.verified(an_id(9), "10.0.0.9:1")
+    assert not kept.learn(an_id(9), "10.0.0.9:1", CYD.id)
+    kept.on_verified(an_id(9), "10.0.0.9:1")
     assert list(kept) == [CYD.id, an_id(9)]
 
 
@@ -276,7 +276,7 @@ def test_a_link_that_takes_the_place_of_another_is_no_news() -> None:
     link = met.connect(met.b)
     ada.wake(1.0)
     waiting = len(ada.ctx._heap)
-    ada.links._exchange.link_down(ada.links.up[link])  # as when another link of his is up already
+    ada.links._exchange.on_link_down(ada.links.up[link])  # as when another link of his is up already
     assert len(ada.ctx._heap) == waiting
 
 

@@ -130,19 +130,19 @@ def d_numbers_it(world: World, connection: Connection) -> World:
 
 def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> World:
     verdict = link.follower_take_go(world.standing, connection.id, connection.id, f"{run:016x}", n, MAX_SUPERSEDED)
-    world = world._replace(standing=verdict.standing)
+    world = world._replace(standing=verdict.state)
     if verdict.closes != connection.id:
         world = world.replace(connection.with_phase("F", UP))
-    return close(world, "F", verdict.closes)._replace(standing=verdict.standing)
+    return close(world, "F", verdict.closes)._replace(standing=verdict.state)
 
 
 def f_forgets_when_links_began(world: World, connection: Connection, run: int, n: int) -> World:
     """Superseded runs are all that is remembered."""
     verdict = link.follower_take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
-    world = world._replace(standing=verdict.standing)
+    world = world._replace(standing=verdict.state)
     if verdict.closes != connection.id:
         world = world.replace(connection.with_phase("F", UP))
-    return close(world, "F", verdict.closes)._replace(standing=verdict.standing)
+    return close(world, "F", verdict.closes)._replace(standing=verdict.state)
 
 
 def newest_at_f(world: World, connection: Connection, run: int, n: int) -> World:

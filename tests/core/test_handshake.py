@@ -30,36 +30,36 @@ def client(
 
 
 def hello_to(side: ServerSide, by: ClientSide) -> Hello:
-    hello = by.got(side.opening())
+    hello = by.on_frame(side.opening())
     assert hello is not None
     return hello
 
 
 def refused(side: ServerSide | ClientSide, frame: Frame | Unknown) -> str:
     with pytest.raises(HandshakeError) as caught:
-        side.got(frame)
+        side.on_frame(frame)
     assert side.peer == ""
     return caught.value.code
 
 
 def test_two_members_prove_themselves_to_each_other() -> None:
     a, b = server(), client(pin=ADA.id)
-    welcome = a.got(hello_to(a, b))
-    assert b.got(welcome) is None
+    welcome = a.on_frame(hello_to(a, b))
+    assert b.on_frame(welcome) is None
     assert (a.peer, b.peer, welcome.net) == (BOB.id, ADA.id, None)
 
 
 def test_an_open_network_asks_for_no_proof_and_names_itself() -> None:
     a, b = server(network=OPEN), client(network=OPEN)
     hello = hello_to(a, b)
-    welcome = a.got(hello)
-    b.got(welcome)
+    welcome = a.on_frame(hello)
+    b.on_frame(welcome)
     assert (hello.proof, welcome, a.peer, b.peer, b.found) == (None, Welcome(net=N), BOB.id, ADA.id, "")
 
 
 def test_a_peer_without_a_network_takes_the_open_one_it_meets() -> None:
     a, b = server(network=OPEN), client(network=NetworkCredentials(""))
-    b.got(a.got(hello_to(a, b)))
+    b.on_frame(a.on_frame(hello_to(a, b)))
     assert b.found == N
 
 
@@ -73,7 +73,7 @@ def test_golden_bytes(kind: str) -> None:
     network = NetworkCredentials(GOLDEN["network"]["n"], key if kind == "keyed" else None)
     side = ServerSide(ids[0], network, bytes.fromhex(golden["server_nonce"]))
     given = golden.get("client_proof")
-    welcome = side.got(Hello(v=1, id=ids[1], nonce=golden["client_nonce"], sig=golden["sig"], proof=given))
+    welcome = side.on_frame(Hello(v=1, id=ids[1], nonce=golden["client_nonce"], sig=golden["sig"], proof=given))
     assert side.peer == ids[1]
     assert welcome.proof == golden.get("server_proof")
     if given:
@@ -135,7 +135,7 @@ def test_a_welcome_stripped_of_its_proof_is_refused() -> None:
 
 def test_an_open_peer_refuses_another_open_network() -> None:
     a, b = server(network=OPEN), client(network=NetworkCredentials("0e" * 16))
-    assert refused(b, a.got(hello_to(a, b))) == "network"
+    assert refused(b, a.on_frame(hello_to(a, b))) == "network"
 
 
 def test_two_peers_without_a_network_have_none() -> None:
@@ -165,7 +165,7 @@ def test_unknown_versions() -> None:
     hello.v = 2
     assert refused(a, hello) == "version"
     assert refused(client(), Hello(v=[2, 3], nonce="00" * 32)) == "version"
-    assert client().got(Hello(v=[7, 1], nonce="00" * 32)) is not None
+    assert client().on_frame(Hello(v=[7, 1], nonce="00" * 32)) is not None
 
 
 @pytest.mark.parametrize("frame", [Ping(), Unknown("later"), Bye("left")], ids=lambda frame: type(frame).__name__)
@@ -179,9 +179,9 @@ def test_each_step_comes_once_and_in_order() -> None:
     assert refused(b, Welcome()) == "order"
     hello = hello_to(a, b)
     assert refused(b, a.opening()) == "order"
-    a.got(hello)
+    a.on_frame(hello)
     with pytest.raises(HandshakeError):
-        a.got(hello)
+        a.on_frame(hello)
 
 
 def test_a_hello_of_the_wrong_side_is_malformed() -> None:

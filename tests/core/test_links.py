@@ -81,7 +81,7 @@ def test_f_says_nothing_on_a_new_link_before_go() -> None:
 def test_frames_behind_go_in_one_read_are_handed_back_in_order() -> None:
     met, link = linked()
     typing = TypingFrame(c="00" * 32, u=F.id, on=True)
-    assert met.a.links.got(link, [typing, Ping(), Unknown("later"), typing]) == [typing, typing]
+    assert met.a.links.on_frames(link, [typing, Ping(), Unknown("later"), typing]) == [typing, typing]
     met.a.links.settle(link)
     assert met.a.ctx.out == [Send(Pong(), [link]), Counted("unknown_frame")]
 
@@ -331,7 +331,7 @@ def test_a_goodbye_is_an_orderly_departure() -> None:
 def test_what_came_before_a_goodbye_in_the_same_read_is_dealt_with_first() -> None:
     met, link = linked()
     have = Have({})
-    assert met.a.links.got(link, [have, Bye("left"), have]) == [have]
+    assert met.a.links.on_frames(link, [have, Bye("left"), have]) == [have]
     assert link in met.a.links.up
     met.a.links.settle(link)
     assert link not in met.a.links.up
@@ -375,8 +375,8 @@ def test_what_a_peer_writes_in_its_bye_reaches_people_only_quoted() -> None:
 def test_frames_of_a_link_that_is_gone_are_nothing() -> None:
     met, link = linked()
     met.a.links.close(link, "head", "a wrong head")
-    assert met.a.links.got(link, [Have({})]) == []
-    assert met.a.links.got(77, [Have({})]) == []
+    assert met.a.links.on_frames(link, [Have({})]) == []
+    assert met.a.links.on_frames(77, [Have({})]) == []
 
 
 # ---- two processes with one key

@@ -30,7 +30,7 @@ def test_who_is_seen_is_dialled_soon_and_its_key_must_answer_there() -> None:
     ada.handle(PeerSighted(BOB.id, (HERE,)))
     first = dial(ada, 1.0)
     assert first.endpoint == HERE
-    target = ada.links._dialing.target_of(first.dial)
+    target = ada.links._dialer.address_of(first.dial)
     assert target is not None and target.pin == BOB.id
 
 

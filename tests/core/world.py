@@ -396,7 +396,7 @@ class Peer:
         client = ClientSide(
             IDS[name], IDENTITIES[name].sign, NetworkCredentials(N), server=self.id, pin="", nonce=b"1" * 32
         )
-        hello = client.got(far.heard.pop())
+        hello = client.on_frame(far.heard.pop())
         assert hello is not None
         self.put(Got(far.link, passed(hello)))
         if self.id > IDS[name]:

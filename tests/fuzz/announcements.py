@@ -7,7 +7,7 @@ from functools import cache
 from ipaddress import ip_address
 
 from p2pchat.config import Settings
-from p2pchat.core.mesh.addressbook import may_be_told
+from p2pchat.core.mesh.addressbook import is_shareable
 from p2pchat.discovery import discovery_key, identify, txt_record
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold
@@ -28,7 +28,7 @@ def announced(data: bytes) -> None:
     if peer is not None:
         hold(is_true(key, txt, port, addresses, peer), "somebody was recognised who did not say so")
     text = supply.rest().decode("utf-8", "replace")
-    may_be_told(text, from_loopback=supply.yes(), settings=Settings())
+    is_shareable(text, from_loopback=supply.yes(), settings=Settings())
 
 
 def made(supply: Supply, key: bytes, port: int, addresses: list[str]) -> Txt:

@@ -148,7 +148,7 @@ def as_server(supply: Supply, network: NetworkCredentials) -> None:
         if frame is None:
             continue
         try:
-            welcome = server.got(frame)
+            welcome = server.on_frame(frame)
         except HandshakeError:
             continue
         hold(isinstance(frame, Hello) and server.peer == frame.id, "somebody else was let in")
@@ -178,7 +178,7 @@ def as_client(supply: Supply, network: NetworkCredentials) -> None:
         if frame is None:
             continue
         try:
-            client.got(frame)
+            client.on_frame(frame)
         except HandshakeError:
             continue
         if isinstance(frame, Hello):

@@ -122,7 +122,7 @@ class Liar:
             nonce=token_bytes(32),
         )  # fmt: skip
         offer = await self.next(Hello)
-        hello = side.got(offer)
+        hello = side.on_frame(offer)
         assert hello is not None
         self.say(hello)
         await self.next(Welcome)

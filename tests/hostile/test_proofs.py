@@ -75,7 +75,7 @@ async def claim(honest: Honest, change: Change) -> Liar:
         nonce=token_bytes(32),
     )  # fmt: skip
     offer = await liar.next(Hello)
-    hello = side.got(offer)
+    hello = side.on_frame(offer)
     assert hello is not None
     liar.say(change(liar, offer, hello))
     return liar

@@ -354,7 +354,7 @@ async def test_a_hello_holds_once(stage: Stage) -> None:
     )
     offer = await first.next()
     assert isinstance(offer, Hello)
-    hello = side.got(offer)
+    hello = side.on_frame(offer)
     assert hello is not None
     first.say(hello)
     assert isinstance(await first.next(), Welcome)

@@ -1,8 +1,9 @@
-"""Which endpoints are known of which peer: what is kept, how much of it, and when it is forgotten.
+"""Address book: the known endpoints of each peer, and endpoints as text ("host:port", "[v6]:port").
 
-An address is *verified* once that peer's key answered there. What others tell is unverified until then, and bounded:
-so many from one teller, so many endpoints a peer, so many peers. When it is dialled is dialer.py's matter; here
-records go in and the changes worth keeping come out through ctx.change.
+An address is *verified* once that peer's key answered there. Addresses learned from other peers are unverified until
+then, and bounded: per peer that told them, per peer they belong to, and in the number of peers. When an address is
+dialled is decided in dialer.py. Changes worth storing go to ctx.change. Names are not resolved here: whoever resolves
+one learns only then what it stands for.
 """
 
 from __future__ import annotations
@@ -18,21 +19,22 @@ from p2pchat.core.context import Context
 from p2pchat.core.records import Address
 from p2pchat.protocol import PeerId
 
-VERIFIED_AGAIN = 24 * 3600 * 1_000_000  # microseconds: an address that goes on working is written once a day
+REVERIFY_AFTER = 24 * 3600 * 1_000_000  # microseconds: an address that keeps working is stored once a day
+CACHE_SIZE = 4096  # endpoints; while a mesh forms, each peer checks the same few addresses once for every other one
 
 
 class AddressBook:
-    """All addresses of one peer's mesh; `addresses(peer)` in the order they became known.
+    """All known addresses. `addresses(peer)` returns them in the order in which they became known.
 
     Attributes:
-        touched: Peers of whom something is another; whoever tells others of it empties this.
+        touched: Peers whose entries changed. PeerExchange, which sends the changes, empties it.
     """
 
     def __init__(self, ctx: Context, stored: Iterable[Address]) -> None:
         self._ctx = ctx
         self._book: dict[PeerId, dict[str, Address]] = {}
         self.touched: set[PeerId] = set()
-        self._told: Counter[PeerId] = Counter()  # unverified addresses by teller
+        self._unverified: Counter[PeerId] = Counter()  # addresses by teller
         for address in stored:
             self._put(address)
 
@@ -52,11 +54,11 @@ class AddressBook:
         return self._book.get(peer, {}).get(endpoint)
 
     def worth(self, peer: PeerId) -> tuple[bool, bool, int]:
-        """Return what sorts peers of the book: one that answered last, and still did then, is worth most."""
+        """Return a sort key of peers: one that answered last, and still did then, is worth most."""
         return max(map(_worth, self._book[peer].values()))
 
     def owner(self, endpoint: str) -> PeerId:
-        """Return the peer whose key last answered at this endpoint, "" when none did."""
+        """Return the peer whose key last answered at this endpoint, "" for none."""
         verified = [
             (book[endpoint].verified_at, peer)
             for peer, book in self._book.items()
@@ -64,14 +66,15 @@ class AddressBook:
         ]
         return max(verified)[1] if verified else ""
 
-    # ---- what becomes known
+    # Changes
 
-    def tell(self, peer: PeerId, endpoint: str, teller: PeerId) -> bool:
-        """Keep what a teller says, if there is room; True when it is new here. The caller has checked the form.
+    def learn(self, peer: PeerId, endpoint: str, teller: PeerId) -> bool:
+        """Store an endpoint that `teller` says is this peer's, if there is room. Return whether it is news.
 
-        What a peer says of itself, and what this one saw announced, takes the place of its least useful address: it
-        may be on a new port every day. And it wipes out what failed there before: the peer is back, and others have
-        to hear where. Nor do they hear what nobody but a third has said: its own word counts from when it says so too.
+        The caller has checked the form. Two tellers count for more than others: the peer itself, and this node, which
+        saw the peer announced. Their word replaces the least useful address, since the peer may use a new port every
+        day. It also clears failures at a known address: the peer is back, and other peers have to hear where. An
+        address that only a third peer has told is not shared, so it is news again when the peer itself tells it.
         """
         is_there = teller in (peer, self._ctx.me)
         known = self.get(peer, endpoint)
@@ -83,30 +86,30 @@ class AddressBook:
             self._keep(now)
             return True
         if is_there and peer in self._book:
-            self._make_room_for(peer)
-        if self._told[teller] >= self._ctx.settings.max_told_unverified or not self._room_for(peer):
+            self._make_room(peer)
+        if self._unverified[teller] >= self._ctx.settings.max_told_unverified or not self._has_room(peer):
             return False
         self._keep(Address(peer, endpoint, teller=teller))
         return True
 
     def add(self, peer: PeerId, endpoint: str) -> None:
-        """Keep what a user named with this peer's id, whatever else must go."""
+        """Store an endpoint that a user named with this peer's id, whatever else must go."""
         if self.get(peer, endpoint) is None:
-            self._make_room_for(peer)
+            self._make_room(peer)
             self._keep(Address(peer, endpoint))
 
-    def verified(self, peer: PeerId, endpoint: str) -> None:
-        """That peer's key answered there."""
+    def on_verified(self, peer: PeerId, endpoint: str) -> None:
+        """Note that this peer's key answered there."""
         now = self._ctx.now.utc
         known = self.get(peer, endpoint)
         if known is None:
-            self._make_room_for(peer)
-        elif known.verified_at and not known.failing_since and now - known.verified_at < VERIFIED_AGAIN:
+            self._make_room(peer)
+        elif known.verified_at and not known.failing_since and now - known.verified_at < REVERIFY_AFTER:
             return
         self._keep(Address(peer, endpoint, verified_at=max(now, 1)))
 
-    def failed(self, peer: PeerId, endpoint: str) -> bool:
-        """A dial there came to nothing; True when it has failed for so long that it is forgotten now."""
+    def on_failed(self, peer: PeerId, endpoint: str) -> bool:
+        """Note that a dial there failed. Return whether it failed for so long that it is forgotten now."""
         known = self.get(peer, endpoint)
         if known is None:
             return False
@@ -130,7 +133,7 @@ class AddressBook:
         changed[:] = [address for address in changed if (address.peer, address.endpoint) != (peer, endpoint)]
         self._ctx.change.forgotten.append((peer, endpoint))
 
-    # ---- inside
+    # Internals
 
     def _keep(self, address: Address) -> None:
         self._put(address)
@@ -149,19 +152,19 @@ class AddressBook:
 
     def _count(self, address: Address, by: int) -> None:
         if address.teller and not address.verified_at:
-            self._told[address.teller] += by
-            if not self._told[address.teller]:
-                del self._told[address.teller]
+            self._unverified[address.teller] += by
+            if not self._unverified[address.teller]:
+                del self._unverified[address.teller]
 
-    def _room_for(self, peer: PeerId) -> bool:
+    def _has_room(self, peer: PeerId) -> bool:
         settings = self._ctx.settings
         if peer in self._book:
             return len(self._book[peer]) < settings.max_endpoints_a_peer
         return len(self._book) < settings.max_addresses
 
-    def _make_room_for(self, peer: PeerId) -> None:
-        """Forget the least useful address of this peer, or of another, when there is no room."""
-        if self._room_for(peer):
+    def _make_room(self, peer: PeerId) -> None:
+        """Without room, forget the least useful address of this peer, or all addresses of the least useful peer."""
+        if self._has_room(peer):
             return
         if peer in self._book:
             worst = min(self.addresses(peer), key=_worth)
@@ -173,25 +176,15 @@ class AddressBook:
 
 
 def _worth(address: Address) -> tuple[bool, bool, int]:
-    """Sort addresses: working before failing, verified before told, then by when they last answered."""
+    """Return a sort key: verified before told, working before failing, then by when it last answered."""
     return (bool(address.verified_at), not address.failing_since, address.verified_at)
 
 
-# ---- endpoints
-#
-# Endpoints as text, "host:port" and "[v6]:port": reading, writing, and which of those told by others may be dialled.
-#
-# Nothing is looked up here: whoever resolves a name learns only then what it stands for.
-
-
-CACHED = 4096  # answers remembered; while a mesh forms, every peer looks at the same few addresses for each other one
-
-
 def split_endpoint(endpoint: str) -> tuple[str, int]:
-    """Return host and port; an IPv6 host without its brackets.
+    """Return host and port, an IPv6 host without its brackets.
 
     Raises:
-        ValueError: Not "host:port" or "[v6]:port", or a port that is none; a sentence for people.
+        ValueError: Not "host:port" or "[v6]:port", or no such port; the text is for people.
     """
     host, colon, port = endpoint.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -207,18 +200,18 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     return host, int(port)
 
 
-@lru_cache(CACHED)
+@lru_cache(CACHE_SIZE)
 def join_endpoint(host: str, port: int) -> str:
-    """Return the endpoint of a host as connections report it; mapped IPv4 addresses become plain ones."""
+    """Return the endpoint of a host as connections report it. A mapped IPv4 address becomes a plain one."""
     address = _address(host)
     if address is not None:
         host = str(_unmapped(address))
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-@lru_cache(CACHED)
+@lru_cache(CACHE_SIZE)
 def is_loopback(host: str) -> bool:
-    """Whether this host, an address or a name, is this machine by its form."""
+    """Return whether a host, an address or a name, is this machine, judged by its form."""
     address = _address(host)
     if address is not None:
         return _unmapped(address).is_loopback
@@ -226,19 +219,19 @@ def is_loopback(host: str) -> bool:
     return name == "localhost" or name.endswith(".localhost")
 
 
-def may_be_told(endpoint: str, *, from_loopback: bool, settings: Settings) -> bool:
-    """Whether an endpoint that another peer tells may be kept and dialled.
+def is_shareable(endpoint: str, *, from_loopback: bool, settings: Settings) -> bool:
+    """Return whether an endpoint learned from another peer may be stored, dialled and shared.
 
-    Never multicast, broadcast, unspecified or link-local ones; loopback only from a peer that is on loopback itself.
+    Multicast, broadcast, unspecified and link-local addresses never are; loopback only with a peer on loopback.
     """
     if len(endpoint.encode()) > settings.max_endpoint_bytes:
         return False
     return _is_for(endpoint, from_loopback)
 
 
-@lru_cache(CACHED)
+@lru_cache(CACHE_SIZE)
 def _is_for(endpoint: str, from_loopback: bool) -> bool:
-    """Say by the form of an endpoint alone; only short ones come here and are remembered."""
+    """Judge the form of an endpoint. Only short endpoints come here and are cached."""
     try:
         host, _ = split_endpoint(endpoint)
     except ValueError:
@@ -247,7 +240,7 @@ def _is_for(endpoint: str, from_loopback: bool) -> bool:
         return from_loopback
     address = _address(host)
     if address is None:
-        return not host.replace(".", "").isdecimal()  # "127.1" is no name; resolvers take it for an address
+        return not host.replace(".", "").isdecimal()  # "127.1" is not a name: resolvers take it for an address
     address = _unmapped(address)
     return not (address.is_multicast or address.is_unspecified or address.is_link_local or address.is_reserved)
 

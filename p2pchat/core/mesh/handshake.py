@@ -66,7 +66,7 @@ class ServerSide:
         """Return the first frame on the connection."""
         return Hello(v=[PROTOCOL_VERSION], nonce=self._nonce)
 
-    def got(self, frame: Frame | Unknown) -> Welcome:
+    def on_frame(self, frame: Frame | Unknown) -> Welcome:
         """Take the client's hello and return the answer; `peer` is set then.
 
         Raises:
@@ -129,7 +129,7 @@ class ClientSide:
         self._nonce = nonce.hex()
         self._t = b""  # b"" until the server's hello
 
-    def got(self, frame: Frame | Unknown) -> Hello | None:
+    def on_frame(self, frame: Frame | Unknown) -> Hello | None:
         """Take the next frame; return what to answer, None after the welcome, when `peer` is set.
 
         Raises:

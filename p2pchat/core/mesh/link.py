@@ -1,7 +1,8 @@
-"""One connection, dialled or accepted, and what the machines that know who is there remember of it.
+"""Links: the state of a connection, the election of one link per pair of peers, and keepalive.
 
-It goes PROVING -> (WAITING at the end that does not decide) -> UP -> GONE, or to GONE from anywhere. links.py alone
-moves it; link.py, peer_exchange.py and dialer.py keep their facts of it here, so that all of them die with it.
+A link goes PROVING -> (WAITING at the end that does not decide) -> UP -> GONE, and to GONE from any phase. Only
+links.py changes the phase. Other files of core/mesh keep their facts about a link in it, so that all of them end with
+it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from p2pchat.core.effects import Counted, PauseReading, Send
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.protocol import Bye, Entries, Frame, Have, PeerId, Ping, RunId, Unknown
 
+PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
+_SLACK = 0.001  # seconds: deadlines are sums of floats
+
 
 class Phase(Enum):
-    """Where a connection stands."""
+    """Phase of a connection."""
 
-    PROVING = auto()  # the handshake's frames are under way
-    WAITING = auto()  # both proved; the deciding peer's `go` is to come
+    PROVING = auto()  # exchanging the frames of the handshake
+    WAITING = auto()  # both sides proved; waiting for the decider's `go`
     UP = auto()
     GONE = auto()
 
@@ -31,15 +35,15 @@ class PeerLink:
     """One connection.
 
     Attributes:
-        id: The owner's number for it.
-        host: The address of the other end as the owner sees it.
-        endpoint: What was dialled, "" when accepted.
+        id: The number that the driver gave it.
+        host: The address of the other end as the driver sees it.
+        endpoint: The dialled endpoint, "" when accepted.
         dial: The number of our dial, 0 when accepted.
-        peer: Who is there; "" until proved.
-        full: Its unsent bytes passed the buffer limit (Filled, not yet Drained).
-        linked: The peers that the other end told it is linked with.
-        begun: The how-manieth connection of this process it is.
-        run, n: Of the `go` that brought it up.
+        peer: The peer at the other end; "" until it has proved itself.
+        full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
+        linked: The peers that the other end says it is linked with.
+        begun: Position in the order in which connections of this process began, from 1.
+        run, n: From the `go` that brought it up.
         up_at: When it came up, monotonic seconds.
     """
 
@@ -56,16 +60,16 @@ class PeerLink:
     run: RunId = ""
     n: int = 0
     up_at: float = 0.0
-    timer: Timer | None = None  # links.py: the next step must be done by then
-    # link.py
-    reads: bool = True  # False while Paused
+    timer: Timer | None = None  # of HandshakeRunner: the next step must be done by then
+    # Keepalive
+    reads: bool = True  # False while reading is paused
     heard_at: float = 0.0
     tokens: float = 0.0
-    filled_at: float = 0.0  # when `tokens` was last brought up to date
-    look_at: float = 0.0  # when its silence is to be measured next
-    # peer_exchange.py
-    told: int = 0  # the last change of the roster that this link was told of
-    told_self: tuple[int, tuple[str, ...]] | None = None  # (port, at) as told on this link
+    tokens_at: float = 0.0  # when `tokens` was last updated
+    check_at: float = 0.0  # when its silence is measured next
+    # PeerExchange
+    sent_change: int = 0  # the last change of PeerChanges sent on this link
+    sent_own: tuple[int, tuple[str, ...]] | None = None  # our (port, at) as sent on this link
 
     @property
     def dialled(self) -> bool:
@@ -84,20 +88,20 @@ class PeerLink:
 
 
 class LinkListener(Protocol):
-    """What links tell their node. Reasons of link_down: left, lost, timeout, replaced (a newer link to that peer is up:
-    no departure)."""
+    """What links call in their node. Reasons of link_down are left, lost, timeout, and replaced, which is no departure:
+    a newer link to that peer is up."""
 
     def link_up(self, link: PeerLink) -> None:
-        """`go` was sent or taken; frames may be sent. The link is in `by_peer` already."""
+        """`go` was sent or received, so frames may be sent. The link is in `by_peer` already."""
 
     def link_down(self, link: PeerLink, reason: str) -> None:
-        """An up link is gone; it is in neither `up` nor `by_peer` any more."""
+        """A link that was up has ended. It is in neither `up` nor `by_peer` any more."""
 
     def name_of(self, peer: PeerId) -> str:
-        """Return what people call a peer's own user; "" when nobody named it."""
+        """Return the name of a peer's own user, "" when it has none."""
 
     def network_found(self, n: str) -> None:
-        """An open network's id was learned; the Network object has it. Comes before the link_up it came with."""
+        """The id of the open network was learned and stored in the credentials. Called before the link_up."""
 
 
 REFUSALS = {
@@ -112,7 +116,7 @@ NOT_THE_ONE_KNOWN = "another peer answers there than the one known at this addre
 
 
 def farewell(bye: Bye) -> str:
-    """Return for people why a peer said goodbye; what it wrote itself is quoted as ASCII."""
+    """Return for people why a peer said goodbye. Text from the peer is quoted as ASCII."""
     if bye.code in REFUSALS:
         return REFUSALS[bye.code]
     if bye.code == "left":
@@ -122,176 +126,174 @@ def farewell(bye: Bye) -> str:
 
 
 def quoted(remote: str) -> str:
-    """Return what another peer wrote, safe to show in a diagnostic."""
+    """Return text from another peer, safe to show in a diagnostic."""
     return ascii(remote)[1:-1][:200]
 
 
-# ---- election
+# Election of one link per pair of peers: pure functions.
 #
-# Which of several links between two peers stays: one decider, pure functions, and nothing else.
+# The decider D is the peer with the smaller id, the follower F the other one. At D a link is current from the moment
+# its handshake is done. D numbers its links to F and sends `go{run, n}` on each. F takes the go with the larger n of
+# one run, and of two runs the newer one. Both ends close what they replace.
 #
-# D is the peer with the smaller id, F the other. At D a link is current from the moment its handshake is done; D
-# numbers its links to F and says `go{run, n}` on each. F takes the go with the larger n of one run, and of two runs the
-# newer. Both ends close what they replace.
+# F sees from its own links which run is newer. D's process made the connection and answered on it, so it was alive when
+# the link began here, and a process lives once. A go of another run on a link that began earlier belongs to an older
+# process, however late it arrives. (Without that rule a go that was delayed for long makes a fresh F take the dead run
+# for the new one, and reject redials of the living one as superseded until the dead link is noticed. The model found
+# this case.)
 #
-# Which run is newer F sees from its own links: D's process made the connection and answered on it, so it was alive when
-# the link began here; and a process lives once. A go of another run on a link that began earlier is of an older
-# process, however late it comes. (Without that, a go that was long under way makes a fresh F take the dead run for the
-# new one, and refuse the living one's redials as superseded until the dead link is noticed: the model found it.)
-#
-# Rules that need no decider fail: "keep the one the lower id dialled" lets a dead link block every redial after a
-# half-open failure, and "newest wins at both ends" can close both, again and again. tests/core/test_go_model.py walks
-# every state of two peers with these very functions, and with those two rules to see them fail.
+# Rules without a decider fail. "Keep the link that the lower id dialled" lets a dead link block every redial after a
+# half-open failure. "The newest wins at both ends" can close both links, again and again. tests/core/mesh/
+# test_go_model.py walks all states of two peers with these functions, and with those two rules to see them fail.
 
 
 def is_decider(me: PeerId, other: PeerId) -> bool:
-    """Whether `me` is D of this pair."""
+    """Return whether `me` is the decider of this pair."""
     return me < other
 
 
 class DeciderState(NamedTuple):
-    """What D knows of its links to one F: how many it numbered in this run, and the current one, None for none."""
+    """D's knowledge of its links to one F: how many it numbered in this run, and the current one or None."""
 
     n: int = 0
     link: int | None = None
 
 
 class FollowerState(NamedTuple):
-    """What F knows of its links to one D: the current one, None for none, and the runs it has seen."""
+    """F's knowledge of its links to one D: the current one or None, and the runs it has seen."""
 
     link: int | None = None
-    run: RunId = ""  # of the last go taken, "" before the first
+    run: RunId = ""  # of the last go that was taken, "" before the first
     n: int = 0
-    begun: int = 0  # when the newest link of that run began: a number that rises with each link
-    superseded: tuple[RunId, ...] = ()  # runs another one took the place of, newest last
+    begun: int = 0  # PeerLink.begun of the newest link of that run
+    superseded: tuple[RunId, ...] = ()  # runs that were replaced by another one, newest last
 
 
 class GoVerdict(NamedTuple):
-    """F's answer to a go: what it knows now, the link to close (this one, the former, or None), and why."""
+    """F's answer to a go: its new state, the link to close (this one, the former one, or None), and whether a
+    superseded run is alive, which means that two processes use one key."""
 
-    standing: FollowerState
+    state: FollowerState
     closes: int | None
-    returned: bool = False  # a superseded run is alive: two processes with one key
+    returned: bool = False
 
 
-def decider_link_proved(decided: DeciderState, link: int) -> DeciderState:
-    """D: this link's handshake is done. It is current now, with the next number; the former is to be closed."""
-    return DeciderState(decided.n + 1, link)
+def decider_link_proved(state: DeciderState, link: int) -> DeciderState:
+    """Make a link whose handshake is done the current one, with the next number. D closes the former one."""
+    return DeciderState(state.n + 1, link)
 
 
 def follower_take_go(
-    standing: FollowerState, link: int, begun: int, run: RunId, n: int, remembered: int = 8
+    state: FollowerState, link: int, begun: int, run: RunId, n: int, max_superseded: int = 8
 ) -> GoVerdict:
-    """F: a go came on `link`, which was the `begun`-th to begin. `remembered` is how many superseded runs are kept."""
-    if standing.run not in ("", run) and begun < standing.begun:
-        return GoVerdict(standing, link)
-    returned = run in standing.superseded
-    if standing.link is not None and (returned or (standing.run == run and standing.n > n)):
-        return GoVerdict(standing, link, returned)
-    superseded = tuple(former for former in standing.superseded if former != run)
-    if standing.run not in ("", run):
-        superseded = (*superseded, standing.run)[-remembered:]
-    return GoVerdict(FollowerState(link, run, n, max(begun, standing.begun), superseded), standing.link, returned)
+    """Judge a go that arrived on `link`, the `begun`-th connection to begin."""
+    if state.run not in ("", run) and begun < state.begun:
+        return GoVerdict(state, link)
+    returned = run in state.superseded
+    if state.link is not None and (returned or (state.run == run and state.n > n)):
+        return GoVerdict(state, link, returned)
+    superseded = tuple(former for former in state.superseded if former != run)
+    if state.run not in ("", run):
+        superseded = (*superseded, state.run)[-max_superseded:]
+    return GoVerdict(FollowerState(link, run, n, max(begun, state.begun), superseded), state.link, returned)
 
 
-def follower_link_down(known: FollowerState, link: int) -> FollowerState:
-    """F: this link is gone. What was current stays so unless it was this one."""
-    return known._replace(link=None) if known.link == link else known
+def follower_link_down(state: FollowerState, link: int) -> FollowerState:
+    """Forget a link that is gone, if it was F's current one."""
+    return state._replace(link=None) if state.link == link else state
 
 
-def decider_link_down(known: DeciderState, link: int) -> DeciderState:
-    """D: this link is gone."""
-    return known._replace(link=None) if known.link == link else known
-
-
-# ---- liveness
-#
-# Whether the other end is still there, and whether it says too much.
-#
-# Any byte is a sign of life. After ten seconds of silence a ping asks for one, after thirty the link is dead. While
-# this side does not read, silence means nothing: then it pings every ten seconds, so that the other end does not give
-# up. Links are looked at on whole seconds of the clock, by the smaller id of two on the one before the time and by the
-# other on the one after: so one of them pings, and a peer with many idle links wakes once a second and not for each of
-# them, together with the others on its machine.
-#
-# Frames other than entries and have (which storage paces) are counted in a token bucket; above it reading pauses.
-
-
-EARLY = 0.1  # of the time to a ping: so much sooner it may come
-_SLACK = 0.001  # seconds: deadlines are sums of floats
+def decider_link_down(state: DeciderState, link: int) -> DeciderState:
+    """Forget a link that is gone, if it was D's current one."""
+    return state._replace(link=None) if state.link == link else state
 
 
 class Keepalive:
-    """Watches the links that are up; `dead` is called for one that has been silent for too long."""
+    """Keepalive and flood control of the links that are up.
 
-    def __init__(self, ctx: Context, up: Mapping[int, PeerLink], dead: Callable[[PeerLink], None]) -> None:
+    Any byte is a sign of life. After ten seconds of silence a ping asks for one; after thirty the link is dead. While
+    this side does not read, silence means nothing; it then pings every ten seconds, so that the other end does not give
+    up. The decider checks a link early, on a whole tick of the clock, and the follower on the tick after. So only one
+    of them pings, and a peer with many idle links wakes once for all of them, together with the other peers of its
+    machine.
+
+    Frames other than entries and have, which storage slows down, take tokens from a bucket. When it is overdrawn,
+    reading pauses.
+
+    Args:
+        up: The links that are up.
+        on_dead: Called with a link that was silent for too long.
+    """
+
+    def __init__(self, ctx: Context, up: Mapping[int, PeerLink], on_dead: Callable[[PeerLink], None]) -> None:
         self._ctx = ctx
         self._up = up
-        self._dead = dead
-        self._timer: Timer | None = None  # for the link that is to be looked at first
+        self._on_dead = on_dead
+        self._timer: Timer | None = None  # for the next check of any link
 
     def watch(self, link: PeerLink) -> None:
-        """Begin; the link has just come up."""
+        """Start with a link that has just come up."""
         now, settings = self._ctx.now.mono, self._ctx.settings
-        link.heard_at = link.filled_at = now
+        link.heard_at = link.tokens_at = now
         link.tokens = float(settings.flood_burst)
-        self._look_by(link, now + settings.ping_after)
-        self._wake()
+        self._check_by(link, now + settings.ping_after)
+        self._schedule()
 
-    def paused(self, link: PeerLink, on: bool) -> None:
-        """Reading stopped or goes on; the clock of silence begins anew then."""
+    def on_paused(self, link: PeerLink, on: bool) -> None:
+        """Reading was paused or resumed. The clock of silence starts again."""
         link.reads = not on
         link.heard_at = self._ctx.now.mono
 
     def charge(self, link: PeerLink, frames: Sequence[Frame | Unknown]) -> None:
-        """Count what came; when it is too much, order a pause after which the average is within the limit again."""
+        """Charge for received frames. Above the limit, order a pause that brings the average below it."""
         charged = sum(not isinstance(frame, (Entries, Have)) for frame in frames)
         if not charged:
             return
         settings, now = self._ctx.settings, self._ctx.now.mono
-        earned = (now - link.filled_at) * settings.flood_a_second
+        earned = (now - link.tokens_at) * settings.flood_a_second
         link.tokens = min(link.tokens + earned, float(settings.flood_burst)) - charged
-        link.filled_at = now
+        link.tokens_at = now
         if link.tokens < 0:
             self._ctx.emit(Counted("flood"))
             self._ctx.emit(PauseReading(link.id, -link.tokens / settings.flood_a_second))
 
-    def _look_by(self, link: PeerLink, due: float) -> None:
-        step = EARLY * self._ctx.settings.ping_after
-        before = due - due % step
+    def _check_by(self, link: PeerLink, due: float) -> None:
+        """Set the time of the next check: the tick before `due` for the decider, the one after for the follower."""
+        tick = PING_EARLY_PART * self._ctx.settings.ping_after
+        before = due - due % tick
         if not is_decider(self._ctx.me, link.peer):
-            link.look_at = before + step if before < due else due
+            link.check_at = before + tick if before < due else due
         else:
-            link.look_at = before if before > self._ctx.now.mono else due
+            link.check_at = before if before > self._ctx.now.mono else due
 
-    def _wake(self) -> None:
-        """Wake for the link that is to be looked at first."""
-        at = min((link.look_at for link in self._up.values()), default=None)
+    def _schedule(self) -> None:
+        """Set the timer for the link whose check is due first."""
+        at = min((link.check_at for link in self._up.values()), default=None)
         if at is not None and (self._timer is None or self._timer.at > at):
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._ctx.after(at - self._ctx.now.mono, self._look_round)
+            self._timer = self._ctx.after(at - self._ctx.now.mono, self._check_due)
 
-    def _look_round(self) -> None:
-        """Look at every link whose time has come."""
+    def _check_due(self) -> None:
+        """Check every link that is due."""
         self._timer = None
         now = self._ctx.now.mono + _SLACK
-        pinged = [link.id for link in list(self._up.values()) if link.look_at <= now and self._look(link)]
+        pinged = [link.id for link in list(self._up.values()) if link.check_at <= now and self._check(link)]
         if pinged:
             self._ctx.emit(Send(Ping(), pinged))
-        self._wake()
+        self._schedule()
 
-    def _look(self, link: PeerLink) -> bool:
-        """End a link that is dead, and say whether one that is not shall be pinged."""
+    def _check(self, link: PeerLink) -> bool:
+        """End a link that is dead. Return whether to ping one that is not."""
         settings, now = self._ctx.settings, self._ctx.now.mono
         silence = now - link.heard_at if link.reads else 0.0
         if silence >= settings.dead_after - _SLACK:
-            self._dead(link)
+            self._on_dead(link)
             return False
-        early = EARLY * settings.ping_after if is_decider(self._ctx.me, link.peer) else 0.0
+        early = PING_EARLY_PART * settings.ping_after if is_decider(self._ctx.me, link.peer) else 0.0
         if link.reads and silence < settings.ping_after - early - _SLACK:
-            self._look_by(link, link.heard_at + settings.ping_after)
+            self._check_by(link, link.heard_at + settings.ping_after)
             return False
         left = settings.dead_after - silence if link.reads else settings.ping_after
-        self._look_by(link, now + min(settings.ping_after, left))
+        self._check_by(link, now + min(settings.ping_after, left))
         return True

@@ -1,13 +1,13 @@
-"""Peers tell each other where they listen and whom they are linked with, so that one endpoint joins the whole mesh.
+"""Peer exchange: peers share where they listen and whom they are linked with, so one endpoint joins the whole mesh.
 
-The first `peers` on a link tells all, later ones what changed; changes within 0.1 s are joined, and a link that does
-not drain gets its share when it does. In a large mesh whom others tell of as well can wait until no more links come
-up: while it forms, everybody links with everybody, and would tell everybody of it, again and again. What is heard goes
-to the address book after a look at its form, and from there to the dialler with that peer's id as the pin. Only what a
-peer says of itself, and what answered, is told on.
+The first `peers` frame on a link says everything, later ones what changed. Changes within 0.1 s are joined, and a link
+that does not drain gets its share when it does. In a large mesh, news that other peers spread as well waits until no
+more links come up: while a mesh forms, everyone links with everyone, and would tell everyone about it again and again.
+A received endpoint goes to the address book after a check of its form, and from there to the dialer with that peer's id
+as the pin. Only endpoints that a peer says of itself, and verified ones, are passed on.
 
-Nobody is told of itself, with one exception: who names the receiver among those it is linked with has met another
-process with the receiver's key.
+No peer is told about itself, with one exception: a peer that names the receiver among those it is linked with has met
+another process with the receiver's key.
 """
 
 from __future__ import annotations
@@ -16,245 +16,243 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from p2pchat.core.context import Context, Timer
 from p2pchat.core.effects import Counted, Send
-from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, join_endpoint, may_be_told
+from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, is_shareable, join_endpoint
 from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.protocol import PeerId, Peers
 
-FEW = 8  # links that are all told within peers_told_after; of more none is told again before proportionally longer
-STILL = 4  # as often as that, when no link has come up for so long: a mesh has formed; a guess
-KNOWN_AFTER = 30.0  # seconds at most until all are told of a link with whom others tell of too; a guess
+FEW_LINKS = 8  # so many links are told within peers_told_after; with more of them the pause grows in proportion
+QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
+MAX_DELAY = 30.0  # seconds until all links hear news that other peers spread as well; a guess
 _SLACK = 0.001  # seconds: deadlines are sums of floats
+
+Endpoints = tuple[str, ...]
 
 
 class PeerExchange:
-    """What is told and heard in `peers` frames.
+    """`peers` frames, sent and received.
 
     Args:
-        up, by_peer: Links' own tables.
-        copied: Called when one names us.
+        up, by_peer: The tables of Links.
+        on_copy: Called when a peer says that it is linked with us.
     """
 
     def __init__(
         self,
         ctx: Context,
         book: AddressBook,
-        dialing: Dialer,
+        dialer: Dialer,
         up: Mapping[int, PeerLink],
         by_peer: Mapping[PeerId, PeerLink],
-        copied: Callable[[], None],
+        on_copy: Callable[[], None],
     ) -> None:
         self._ctx = ctx
         self._book = book
-        self._dialing = dialing
+        self._dialer = dialer
         self._up = up
         self._by_peer = by_peer
-        self._copied = copied
-        self._own: dict[bool, tuple[int, At]] = {True: (0, ()), False: (0, ())}  # for links on loopback, and for others
+        self._on_copy = on_copy
+        # By whether the link is on loopback: what may be shared differs.
+        self._own: dict[bool, tuple[int, Endpoints]] = {True: (0, ()), False: (0, ())}
+        self._changes = {True: PeerChanges(), False: PeerChanges()}
         self._timer: Timer | None = None
-        self._told_at = float("-inf")  # when all were last told
-        self._came_up_at = float("-inf")  # when a link last did
-        self._linked_now: set[PeerId] = set()  # since then, or has another address; others may tell of them too
-        self._news = False  # something else is to be told
-        self._rosters = {True: PeerChanges(), False: PeerChanges()}  # for links on loopback, and for others
+        self._sent_at = float("-inf")  # when all links were last told
+        self._came_up_at = float("-inf")  # when a link last came up
+        self._linked_since: set[PeerId] = set()  # linked since then, or with another address; others may spread it too
+        self._has_news = False  # something that others do not spread
 
-    # ---- telling
+    # Sending
 
-    def listening(self, port: int, at: At) -> None:
-        """This peer can be reached there; port 0: it does not listen."""
-        self._own = {near: (port, tuple(each for each in at if self._is_for(each, near))) for near in (True, False)}
-        self.changed()
+    def on_listening(self, port: int, at: Endpoints) -> None:
+        """This peer can be reached at these endpoints. Port 0 means that it does not listen."""
+        self._own = {
+            near: (port, tuple(each for each in at if self._is_shareable(each, near))) for near in (True, False)
+        }
+        self._on_news()
 
-    def link_up(self, link: PeerLink) -> None:
-        """Tell a new link all; the others hear of it soon."""
+    def on_link_up(self, link: PeerLink) -> None:
+        """Tell a new link everything, and the other links soon."""
         self._book.touched.add(link.peer)
-        self._tell(link)
+        self._send_to(link)
         self._came_up_at = self._ctx.now.mono
-        self._tell_of(link.peer)
+        self._on_linked(link.peer)
 
-    def link_down(self, link: PeerLink) -> None:
-        """Tell the others soon, if no other link took its place."""
+    def on_link_down(self, link: PeerLink) -> None:
+        """Tell the other links soon, unless another link to that peer is up."""
         self._book.touched.add(link.peer)
         if link.peer not in self._by_peer:
-            self.changed()
+            self._on_news()
 
-    def _tell_of(self, peer: PeerId) -> None:
-        """This peer is linked now, or has another address: who waits to be told of others can wait for that too."""
-        self._linked_now.add(peer)
-        if self._timer is None or not self._others_tell_of(peer):
-            self._tell_soon()
+    def _on_linked(self, peer: PeerId) -> None:
+        """A peer is linked now, or has another address. Others may spread that too, so it can wait."""
+        self._linked_since.add(peer)
+        if self._timer is None or not self._is_spread_by_others(peer):
+            self._schedule()
 
-    def changed(self) -> None:
-        """Tell everyone soon what is another."""
-        self._news = True
-        self._tell_soon()
+    def _on_news(self) -> None:
+        self._has_news = True
+        self._schedule()
 
-    def _tell_soon(self) -> None:
-        """See who can be told, a while after they were told last; sooner, if that was meant already."""
+    def _schedule(self) -> None:
+        """Set the timer for the next frames, or bring it forward."""
         if not self._up:
             return
         now = self._ctx.now.mono
-        wait = max(self._ctx.settings.peers_told_after, self._told_at + self._pause() - now)
+        wait = max(self._ctx.settings.peers_told_after, self._sent_at + self._pause() - now)
         if self._timer is None or self._timer.at > now + wait:
             self.stop()
-            self._timer = self._ctx.after(wait, self._tell_due)
+            self._timer = self._ctx.after(wait, self._on_timer)
 
     def _pause(self) -> float:
-        """Return how long all are left alone once they were told: longer in a large mesh, for that is all to all."""
-        return self._ctx.settings.peers_told_after * len(self._up) / FEW
+        """Return the pause between frames to all links: longer in a large mesh, where they go from all to all."""
+        return self._ctx.settings.peers_told_after * len(self._up) / FEW_LINKS
 
-    def _tell_due(self) -> None:
-        """All can be told; unless everything is known to them from others, so that it can wait until links stand."""
+    def _on_timer(self) -> None:
+        """Send to all links, unless others spread all of it and links still come up."""
         self._timer = None
         now = self._ctx.now.mono
-        until = min(self._came_up_at + STILL * self._pause(), self._told_at + KNOWN_AFTER)
-        can_wait = len(self._up) > FEW and now < until - _SLACK and not self._news
-        if can_wait and all(self._others_tell_of(peer) for peer in self._linked_now):
-            self._timer = self._ctx.after(until - now, self._tell_due)
+        until = min(self._came_up_at + QUIET_PAUSES * self._pause(), self._sent_at + MAX_DELAY)
+        can_wait = len(self._up) > FEW_LINKS and now < until - _SLACK and not self._has_news
+        if can_wait and all(self._is_spread_by_others(peer) for peer in self._linked_since):
+            self._timer = self._ctx.after(until - now, self._on_timer)
         else:
-            self._tell_all()
+            self._send_to_all()
 
-    def _others_tell_of(self, peer: PeerId) -> bool:
+    def _is_spread_by_others(self, peer: PeerId) -> bool:
         return any(peer in link.linked for link in self._up.values())
 
-    def drained(self, link: PeerLink) -> None:
-        self._tell(link)
+    def on_drained(self, link: PeerLink) -> None:
+        self._send_to(link)
 
-    def tell_of_copy(self, link: PeerLink) -> None:
-        """Tell one of two processes with one key that there is the other."""
-        own = self._own[is_loopback(link.host)]
-        self._ctx.emit(Send(Peers(port=own[0], at=list(own[1]), linked=[(link.peer, ())]), [link.id]))
+    def send_copy_notice(self, link: PeerLink) -> None:
+        """Tell one of two processes with one key that the other exists."""
+        port, at = self._own[is_loopback(link.host)]
+        self._ctx.emit(Send(Peers(port=port, at=list(at), linked=[(link.peer, ())]), [link.id]))
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _tell_all(self) -> None:
-        self._linked_now, self._news = set(), False
-        self._told_at = self._ctx.now.mono
+    def _send_to_all(self) -> None:
+        self._linked_since, self._has_news = set(), False
+        self._sent_at = self._ctx.now.mono
         behind = False
         for link in list(self._up.values()):
             if link.full:
                 behind = True
             else:
-                self._tell(link)
+                self._send_to(link)
         if not behind:
-            for roster in self._rosters.values():
-                roster.forget_gone()
+            for changes in self._changes.values():
+                changes.forget_gone()
 
-    def _tell(self, link: PeerLink) -> None:
-        """Tell one link what is another."""
-        self._bring_up_to_date()
-        roster = self._rosters[is_loopback(link.host)]
-        news = roster.since(link.told)
+    def _send_to(self, link: PeerLink) -> None:
+        """Send one link what changed since it was last told."""
+        self._update_changes()
+        changes = self._changes[is_loopback(link.host)]
+        news = changes.since(link.sent_change)
         news.pop(link.peer, None)
         own = self._own[is_loopback(link.host)]
-        link.told = roster.change
-        if not news and link.told_self == own:
+        link.sent_change = changes.last
+        if not news and link.sent_own == own:
             return
-        link.told_self = own
-        there = [(peer, at) for peer, at in sorted(news.items()) if at is not None]
+        link.sent_own = own
+        linked = [(peer, at) for peer, at in sorted(news.items()) if at is not None]
         gone = sorted(peer for peer, at in news.items() if at is None)
-        for frame in self._pages(own, there, gone):
+        for frame in self._pages(own, linked, gone):
             self._ctx.emit(Send(frame, [link.id]))
 
-    def _bring_up_to_date(self) -> None:
+    def _update_changes(self) -> None:
         touched, self._book.touched = self._book.touched, set()
         for peer in sorted(touched):
-            for near, roster in self._rosters.items():
-                roster.put(peer, self._endpoints(peer, near) if peer in self._by_peer else None)
+            for near, changes in self._changes.items():
+                changes.put(peer, self._shareable(peer, near) if peer in self._by_peer else None)
 
-    def _pages(self, own: tuple[int, At], news: list[tuple[PeerId, At]], gone: list[PeerId]) -> Iterator[Peers]:
+    def _pages(
+        self, own: tuple[int, Endpoints], linked: list[tuple[PeerId, Endpoints]], gone: list[PeerId]
+    ) -> Iterator[Peers]:
         most = self._ctx.settings.page_items
-        pages = max(1, -(-len(news) // most), -(-len(gone) // most))
+        pages = max(1, -(-len(linked) // most), -(-len(gone) // most))
         for page in range(pages):
             part = slice(page * most, (page + 1) * most)
-            yield Peers(port=own[0], at=list(own[1]), linked=news[part], gone=gone[part])
+            yield Peers(port=own[0], at=list(own[1]), linked=linked[part], gone=gone[part])
 
-    def _endpoints(self, peer: PeerId, near: bool) -> At:
-        """Return what links on loopback (`near`), or others, may hear about where a peer is."""
+    def _shareable(self, peer: PeerId, near: bool) -> Endpoints:
+        """Return a peer's endpoints that links on loopback (`near`), or other links, may hear of."""
         return tuple(
             address.endpoint
             for address in self._book.addresses(peer)
             if (address.verified_at or address.teller == peer)
             and not address.failing_since
-            and self._is_for(address.endpoint, near)
+            and self._is_shareable(address.endpoint, near)
         )
 
-    def _is_for(self, endpoint: str, near: bool) -> bool:
-        return may_be_told(endpoint, from_loopback=near, settings=self._ctx.settings)
+    def _is_shareable(self, endpoint: str, near: bool) -> bool:
+        return is_shareable(endpoint, from_loopback=near, settings=self._ctx.settings)
 
-    # ---- hearing
+    # Receiving
 
-    def got(self, link: PeerLink, frame: Peers) -> None:
-        """Take what a link tells."""
+    def on_peers(self, link: PeerLink, frame: Peers) -> None:
+        """Take a `peers` frame."""
         near = is_loopback(link.host)
-        seen = [join_endpoint(link.host, frame.port)] if frame.port else []
-        for endpoint in (*seen, *frame.at):
+        observed = [join_endpoint(link.host, frame.port)] if frame.port else []
+        for endpoint in (*observed, *frame.at):
             self._learn(link, link.peer, endpoint, near)
         for peer, endpoints in frame.linked:
-            self._heard_of(link, peer, endpoints, near)
+            self._on_linked_there(link, peer, endpoints, near)
         for peer in frame.gone:
             link.linked.pop(peer, None)
 
-    def _heard_of(self, link: PeerLink, peer: PeerId, endpoints: Sequence[str], near: bool) -> None:
+    def _on_linked_there(self, link: PeerLink, peer: PeerId, endpoints: Sequence[str], near: bool) -> None:
+        """Take the news that the far end of `link` is linked with `peer`."""
         if peer == self._ctx.me:
-            self._copied()
+            self._on_copy()
         elif len(link.linked) < self._ctx.settings.max_addresses:
-            there = self._by_peer.get(peer)
-            if there is not None:  # who is linked speaks for itself; and its id is kept once: all links tell of it
-                link.linked[there.peer] = None
+            current = self._by_peer.get(peer)
+            if current is not None:  # a linked peer tells its addresses itself; its id is shared by all links' tables
+                link.linked[current.peer] = None
                 return
             link.linked[peer] = None
             for endpoint in endpoints:
-                if self._book.get(peer, endpoint) is None:  # what it knows it has heard of all others: that is no news
+                if self._book.get(peer, endpoint) is None:  # a known address is no news from a third peer
                     self._learn(link, peer, endpoint, near)
 
     def _learn(self, link: PeerLink, peer: PeerId, endpoint: str, near: bool) -> None:
-        if not self._is_for(endpoint, near):
+        if not self._is_shareable(endpoint, near):
             self._ctx.emit(Counted("address_refused"))
-        elif self._book.tell(peer, endpoint, link.peer):
+        elif self._book.learn(peer, endpoint, link.peer):
             address = self._book.get(peer, endpoint)
             if address is not None:
-                self._dialing.learned(address)
+                self._dialer.on_learned(address)
                 if peer == link.peer:
-                    self._tell_of(peer)
-
-
-# ---- roster
-#
-# What links may hear of the peers linked here, in the order in which it changed.
-#
-# A link that was told everything up to one change gets what came after it, and nobody compares all that each of them
-# knows: in a mesh of n peers that forms, that would be n x n x n steps. What may be told differs for links on loopback
-# and others, so there is one Roster for each of the two.
-
-
-At = tuple[str, ...]  # the endpoints told of a peer
+                    self._on_linked(peer)
 
 
 class PeerChanges:
-    """Linked peers with the endpoints that may be told; what changed last is last.
+    """Change log of the linked peers and their shareable endpoints; the last change is last.
+
+    A link that was told up to one change gets those after it. Nobody compares all that each link knows: in a forming
+    mesh of n peers that would be n x n x n steps.
 
     Attributes:
-        change: The number of the last change; 0 before the first.
+        last: The number of the last change; 0 before the first.
     """
 
     def __init__(self) -> None:
-        self.change = 0
-        self._known: dict[PeerId, tuple[int, At | None]] = {}  # the change it came with; None: not linked any more
+        self.last = 0
+        self._known: dict[PeerId, tuple[int, Endpoints | None]] = {}  # (change, endpoints or None: not linked any more)
 
-    def put(self, peer: PeerId, at: At | None) -> None:
-        """Note where a peer is now; None when it is not linked."""
+    def put(self, peer: PeerId, at: Endpoints | None) -> None:
+        """Store a peer's endpoints; None when it is not linked."""
         known = self._known.get(peer, (0, None))[1]
         if known != at:
-            self.change += 1
-            self._known.pop(peer, None)  # or it would keep its place
-            self._known[peer] = self.change, at
+            self.last += 1
+            self._known.pop(peer, None)  # so that it moves to the end
+            self._known[peer] = self.last, at
 
-    def since(self, change: int) -> dict[PeerId, At | None]:
-        """Return what is another than after that change; after none (0) nobody is gone."""
-        news: dict[PeerId, At | None] = {}
+    def since(self, change: int) -> dict[PeerId, Endpoints | None]:
+        """Return what changed after this change. After none (0), peers that are gone are left out."""
+        news: dict[PeerId, Endpoints | None] = {}
         for peer, (number, at) in reversed(self._known.items()):
             if number <= change:
                 break
@@ -263,5 +261,5 @@ class PeerChanges:
         return news
 
     def forget_gone(self) -> None:
-        """All links have been told: who is gone needs no mention any more."""
+        """Forget peers that are gone: all links have been told."""
         self._known = {peer: known for peer, known in self._known.items() if known[1] is not None}
