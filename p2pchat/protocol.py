@@ -363,7 +363,7 @@ class Decoder:
 
     def _check_hello(self, frame: Hello, size: int) -> None:
         if frame.v == PROTOCOL_VERSION and (frame.id is None or frame.sig is None):
-            raise FrameError("hello: a client's hello needs id and sig")
+            raise FrameError("hello: a client's has id and sig")
 
     def _check_go(self, frame: Go, size: int) -> None:
         self.max_frame_bytes = max(self.max_frame_bytes, self._settings.max_frame_bytes)
@@ -393,7 +393,7 @@ class Decoder:
 
     def _check_have(self, frame: Have, size: int) -> None:
         if frame.span is not None and len(frame.marks) != 1:
-            raise FrameError("have: a span needs exactly one conversation")
+            raise FrameError("have: a span wants exactly one conversation")
         self._check_marks("have", frame.marks, self._settings.page_marks)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
@@ -486,14 +486,14 @@ def _at_most(most: int, kind: str, field: str, items: Sequence[object] | Mapping
 
 def _in_order(kind: str, span: tuple[str, str] | None) -> None:
     if span is not None and span[0] > span[1]:
-        raise FrameError(f"{kind}: the first end of a span is the lower one")
+        raise FrameError(f"{kind}: a span goes upwards")
 
 
 def _is_known(naming: Naming) -> bool:
     """Return whether this version knows the kind of a Naming. More than one kind is a fault."""
     said = naming.room + sum(part is not None for part in (naming.dm, naming.group, naming.talk))
     if said > 1:
-        raise FrameError("names: each has exactly one kind")
+        raise FrameError("names: one kind each")
     if naming.dm is not None and naming.dm[0] > naming.dm[1]:
         raise FrameError("names: the users of a dm are sorted")
     return said == 1
@@ -513,7 +513,7 @@ def _read_by_rules(payload: memoryview) -> AnyFrame:
         said = _read_any(payload)
         check_values(said)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise FrameError(f"not valid JSON: {_short(error)}") from None
+        raise FrameError(f"not JSON as agreed: {_short(error)}") from None
     kind = said.get("t") if isinstance(said, dict) else None
     if not isinstance(said, dict) or not isinstance(kind, str):
         raise FrameError('not a JSON object with a string "t"')
