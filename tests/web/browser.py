@@ -1,4 +1,4 @@
-"""A gateway, a terminal and browsers as people have them: processes of their own, on one machine, in one mesh."""
+"""A gateway, a terminal and browsers of one mesh, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, async_playwright
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", shutil.which("chromium") or "") if Path(path).is_file()), "")
-PATIENCE = 45.0  # seconds for anything at all: the machine may be very busy
+PATIENCE = 45.0  # seconds for anything; the machine may be very busy
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 async def started(home: Path, *words: str) -> asyncio.subprocess.Process:
-    """Start `python -m p2pchat` with these words."""
+    """Start `python -m p2pchat` with these arguments."""
     environment = {**os.environ, "P2PCHAT_HOME": str(home), "PYTHONPATH": str(ROOT)}
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
@@ -37,7 +37,7 @@ async def started(home: Path, *words: str) -> asyncio.subprocess.Process:
 
 
 class GatewayProcess:
-    """`p2pchat web`, which can be killed and started again at the same place."""
+    """`p2pchat web`, which can be killed and started again on the same ports."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -54,7 +54,7 @@ class GatewayProcess:
             while (line := await process.stdout.readline()) and json.loads(line)["event"] != "serving":
                 pass
         assert line, "the gateway has ended"
-        self._reading = asyncio.create_task(process.stdout.read())  # a pipe that nobody reads gets full
+        self._reading = asyncio.create_task(process.stdout.read())  # an unread pipe would fill up
 
     async def kill(self) -> None:
         """As kill -9 does."""
@@ -74,7 +74,7 @@ class GatewayProcess:
 
 
 class Terminal:
-    """`p2pchat PORT GATEWAY --json`: somebody who has no browser."""
+    """`p2pchat PORT GATEWAY --json`: a user without a browser."""
 
     def __init__(self, home: Path, *words: str) -> None:
         self._home = home
@@ -84,7 +84,7 @@ class Terminal:
         self._reading: asyncio.Task[None]
 
     async def start(self) -> None:
-        """Start it, for the first time or once more; what its former life told and nobody took is gone."""
+        """Start or restart it; lines of an earlier run that were not read are dropped."""
         self._lines = asyncio.Queue()
         self._process = await started(self._home, *self._words)
         self._reading = asyncio.create_task(self._read())
@@ -113,7 +113,7 @@ class Terminal:
                     return line
 
     async def send(self, text: str, to: str = "room", **more: Any) -> dict[str, Any]:
-        """Write something; returns its line once it is kept."""
+        """Write a message; return its line once it is stored."""
         self.say(do="send", to=to, text=text, ref=text, **more)
         return await self.next("sent", ref=text)
 
@@ -125,7 +125,7 @@ class Terminal:
 
 
 class Visitor:
-    """Somebody with a browser window.
+    """A user with a browser window.
 
     Attributes:
         troubles: What a page must never have: errors, and what its policy forbids.
@@ -148,7 +148,7 @@ class Visitor:
             self.troubles.append(message.text)
 
     async def sign_up(self, name: str) -> None:
-        """Come here for the first time."""
+        """Open the page for the first time and register."""
         page = self.page
         await page.goto(self.url)
         await page.get_by_label("Choose a name").fill(name)
@@ -158,7 +158,7 @@ class Visitor:
         await self.row("Room").wait_for()
 
     def row(self, name: str) -> Locator:
-        """The place of a conversation, or of somebody, in the list."""
+        """The row of a conversation or a user in the list."""
         return self.page.locator("button.side-row").filter(has=self.page.get_by_text(name, exact=True))
 
     async def go(self, name: str) -> None:
@@ -170,7 +170,7 @@ class Visitor:
         await self.page.locator("#compose").press("Enter")
 
     def message(self, text: str) -> Locator:
-        """The message that says just this."""
+        """The message with exactly this text."""
         return self.page.locator("li.message").filter(has=self.page.locator(".text").get_by_text(text, exact=True))
 
     async def sees(self, text: str) -> Locator:
@@ -180,7 +180,7 @@ class Visitor:
         return found.first
 
     async def until(self, condition: str) -> None:
-        """Wait until something in the page is true; its policy does not allow that the page itself waits."""
+        """Wait until a JavaScript expression is true; the Content-Security-Policy forbids waiting inside the page."""
         async with asyncio.timeout(PATIENCE):
             while not await self.page.evaluate(condition):
                 await asyncio.sleep(0.02)
@@ -189,13 +189,13 @@ class Visitor:
         return await self.page.locator("li.message .text").all_inner_texts()
 
     async def do(self, text: str, label: str) -> None:
-        """Press one of the buttons beside a message."""
+        """Press a button next to a message."""
         message = await self.sees(text)
         await message.hover()
         await message.get_by_role("button", name=label, exact=True).click()
 
     async def shot(self, name: str) -> None:
-        """Keep a picture of the window."""
+        """Save a screenshot."""
         await self.page.screenshot(path=self._shots / f"{name}.png")
 
 
@@ -210,7 +210,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 async def visitor(browser: Browser, url: str, shots: Path, **window: Any) -> Visitor:
-    """Open a window in a browser profile of its own."""
+    """Open a window in a new browser profile."""
     context = await browser.new_context(
         locale="en-GB", reduced_motion="reduce", **{"viewport": {"width": 1200, "height": 800}, **window}
     )

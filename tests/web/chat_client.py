@@ -1,4 +1,4 @@
-"""Clients of `/chat` for tests: real WebSockets, which wait for what they are told and never for time to pass."""
+"""Clients of `/chat` for tests: real WebSockets that wait for frames, never for time to pass."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tests.web.conftest import Served
 
-WITHIN = 40.0  # seconds for anything that has to come
+WITHIN = 40.0  # seconds for any expected frame
 
 
 class Chatter:
-    """One open socket. Frames are sorted by what they are, each sort in order."""
+    """One open socket. Frames are kept by type, each type in order."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
@@ -40,7 +40,7 @@ class Chatter:
         return await self.next("message")
 
     async def accepted(self, what: str | dict[str, Any]) -> str:
-        """Say something and return its id once it is accepted."""
+        """Write a message and return its id once it is accepted."""
         await self.say(what)
         answer = await self.answer()
         assert answer["status"] == "ok", answer
@@ -48,12 +48,12 @@ class Chatter:
         return id
 
     def waiting(self, kind: str) -> list[dict[str, Any]]:
-        """Return what came and was not asked for yet."""
+        """Return frames that came and were not read yet."""
         return self._kept.get(kind, [])
 
 
 async def opened(served: Served, name: str, query: str = "", **options: Any) -> Chatter:
-    """Open a socket as `name`, which is registered before when it is not, with its token."""
+    """Open a socket as `name`, which is registered first if necessary."""
     if name not in served.tokens:
         await served.register(name)
     headers = {"Authorization": f"Bearer {served.tokens[name]}"}
@@ -62,20 +62,20 @@ async def opened(served: Served, name: str, query: str = "", **options: Any) -> 
 
 @asynccontextmanager
 async def chatting(served: Served, name: str, query: str = "") -> AsyncIterator[Chatter]:
-    """The same, closed in good order at the end."""
+    """As opened(), closed in an orderly way at the end."""
     chatter = await opened(served, name, query)
     async with chatter.socket:
         yield chatter
 
 
 async def drop(chatter: Chatter) -> None:
-    """End a client as a machine does that loses its power: no goodbye."""
+    """Break a client's connection without a goodbye, as a power failure does."""
     chatter.socket.transport.abort()
     await chatter.socket.wait_closed()
 
 
 async def until(served: Served, name: str, path: str, where: Callable[[Any], bool]) -> Any:
-    """Ask until the answer is as wanted; returns it."""
+    """Repeat a request until its answer is as wanted; return it."""
     async with served.client(name) as http, asyncio.timeout(WITHIN):
         while not where(answer := (await http.get(path)).json()):
             pass

@@ -1,4 +1,4 @@
-"""A running gateway: a real peer, its application, a real server on a free port of loopback, all in the test's loop."""
+"""A running gateway: a real peer, its application and a real server on loopback, all in the test's loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from p2pchat.web import Gateway, WebSettings, create_app
 
 @dataclass
 class Served:
-    """A gateway that answers. `url` is "http://127.0.0.1:PORT", without a slash at its end."""
+    """A running gateway. `url` is "http://127.0.0.1:PORT", without a trailing slash."""
 
     peer: TCPPeer
     app: FastAPI
@@ -42,7 +42,7 @@ class Served:
         return gateway
 
     async def register(self, name: str) -> str:
-        """Register a name and return its token, by the way everybody has."""
+        """Register a name over HTTP and return its token."""
         async with self.client() as http:
             answer = await http.post("/accounts", json={"name": name})
         assert answer.status_code == 201, answer.text
@@ -58,7 +58,7 @@ class Served:
 
 @asynccontextmanager
 async def listening(app: FastAPI) -> AsyncIterator[int]:
-    """Serve an application on a free port of loopback; yields the port."""
+    """Serve an application on a free loopback port; yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
             app, log_level="error", lifespan="off", proxy_headers=False, server_header=False, ws="websockets-sansio"
@@ -82,7 +82,7 @@ async def serving(
     name: str = "gate",
     prepare: Callable[[FastAPI], object] = bool,
 ) -> AsyncIterator[Served]:
-    """Run a gateway whose peer keeps everything in memory; `prepare` may add to the application."""
+    """Run a gateway with storage in memory; `prepare` may add to the application."""
     async with TCPPeer(0, *endpoints, name=name, db="memory://") as peer:
         app = create_app(peer, settings)
         prepare(app)
@@ -96,7 +96,7 @@ async def serving(
 
 @pytest.fixture(autouse=True, scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home that is nobody's; one for all tests of a file, so that they may share a server."""
+    """An empty home directory, shared by all tests of a file so that they can share a server."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("P2PCHAT_HOME", str(home))
@@ -111,7 +111,7 @@ async def served() -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[..., Any]]:
-    """Return what runs a gateway with other settings: `await serve(WebSettings(trust_loopback=True))`."""
+    """Return a function that runs a gateway with other settings: `await serve(WebSettings(trust_loopback=True))`."""
     async with AsyncExitStack() as stack:
 
         async def run(settings: WebSettings | None = None, *endpoints: int, name: str = "gate") -> Served:

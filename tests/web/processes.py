@@ -1,4 +1,4 @@
-"""Programs of tests that are processes: a gateway, a client, a peer of somebody in a terminal, anything with lines."""
+"""Processes of tests, driven and read by line: a gateway, a client, a peer in a terminal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN = 60.0  # seconds for anything that has to be shown
+WITHIN = 60.0  # seconds for any expected line
 LINE_BYTES = 1 << 20
 
 
 class Program:
-    """A running process, read by line. Attributes: `shown`, all lines so far, of stdout and stderr."""
+    """A running process, read by line. Attributes: `shown`, all lines of stdout and stderr so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -24,7 +24,7 @@ class Program:
         self._looked_at = 0
 
     async def until(self, text: str) -> str:
-        """Wait for a line with this text in it, behind the last one waited for; returns it."""
+        """Wait for a line that contains this text, after the last one waited for; return it."""
         while True:
             while self._looked_at < len(self.shown):
                 self._looked_at += 1
@@ -33,7 +33,7 @@ class Program:
             assert await self._read(), f"it ended without {text!r}: {self.shown}"
 
     async def until_all(self, *texts: str) -> None:
-        """Wait until each of these was shown, in whatever order, since the last line waited for."""
+        """Wait until all of these were shown, in any order, after the last line waited for."""
         missing = set(texts)
         while missing:
             line = await self.until("")
@@ -64,7 +64,7 @@ class Program:
         self._process.send_signal(signal.SIGTERM)
 
     async def end(self) -> int:
-        """End its input, wait for its end and read what is left; returns the exit code."""
+        """Close its input, read what is left until it ends, and return the exit code."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         while await self._read():
@@ -74,7 +74,7 @@ class Program:
 
 @asynccontextmanager
 async def running(*words: str, home: Path) -> AsyncIterator[Program]:
-    """Run a command line until the block ends; what runs then is killed."""
+    """Run a command line; kill it at the end of the block."""
     environment = {**os.environ, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
     process = await asyncio.create_subprocess_exec(
         *words, env=environment, cwd=ROOT, limit=LINE_BYTES,
@@ -90,5 +90,5 @@ async def running(*words: str, home: Path) -> AsyncIterator[Program]:
 
 
 def p2pchat(*words: str) -> list[str]:
-    """Return the words that run a command of p2pchat."""
+    """Return the command line of a p2pchat command."""
     return [sys.executable, "-m", "p2pchat", *words]

@@ -1,4 +1,4 @@
-"""Requests byte by byte, for what no honest client can be made to send."""
+"""Raw HTTP requests, for bytes that no HTTP client would send."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Answer:
-    """What came back; status 0: the connection ended without an answer."""
+    """An answer; status 0: the connection ended without one."""
 
     status: int
     headers: dict[str, str]

@@ -1,4 +1,4 @@
-"""A user of Socket.IO as the tests drive it, with python-socketio's client: what it was told is kept in order."""
+"""A Socket.IO user for tests, with the client of python-socketio. It keeps the events it received in order."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class SocketUser:
         self.gone.set()
 
     async def say(self, event: str, payload: Any) -> Any:
-        """Emit an event, and return what its acknowledgement brings."""
+        """Emit an event and return the payload of its acknowledgement."""
         return await self.io.call(event, payload, timeout=PATIENCE)
 
     async def hear(self, event: str, where: Callable[[Any], bool] = lambda payload: True) -> Any:
-        """Wait for an event, and return its payload; what was told before counts, and is taken out."""
+        """Wait for an event, remove it and return its payload; earlier events count too."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 for number, (name, payload) in enumerate(self.told):
@@ -56,7 +56,7 @@ class SocketUser:
 @asynccontextmanager
 async def socket(url: str, name: str = "", token: str = "", *, transports: list[str] | None = None,
                  path: str = "socket.io", **words: Any) -> AsyncIterator[SocketUser]:  # fmt: skip
-    """Connect a socket, and register it when a name is given."""
+    """Connect a socket, and register it if a name is given."""
     async with aiohttp.ClientSession() as http:
         user = SocketUser(http)
         await user.io.connect(url, transports=transports or ["websocket"], socketio_path=path, **words)
@@ -72,7 +72,7 @@ async def socket(url: str, name: str = "", token: str = "", *, transports: list[
 
 
 def _drop_unread_answers() -> None:
-    """The library's client reads no answer to what it posts, which aiohttp warns of when they are collected."""
+    """Suppress aiohttp's warnings: the library's client does not read the answers to its POST requests."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

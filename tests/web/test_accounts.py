@@ -1,4 +1,4 @@
-"""Accounts: signing up, tokens, reserved names; what is kept of them and what is not."""
+"""Accounts: registration, tokens, reserved names, and what of them is stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from p2pchat.web.errors import Forbidden, WebError
 from tests.web.conftest import Served, serving
 
 
-async def test_a_name_is_registered_once_and_its_token_is_it(served: Served) -> None:
+async def test_a_name_is_registered_once_and_proved_by_its_token(served: Served) -> None:
     token = await served.register("zoe")
     account = await served.gateway.accounts.by_token(token)
     assert account is not None and account.name == "zoe" and account.state == "registered"
@@ -31,7 +31,7 @@ async def test_a_name_is_registered_once_and_its_token_is_it(served: Served) -> 
     assert await served.gateway.accounts.by_token("") is None
 
 
-async def test_of_many_who_want_one_name_at_once_one_gets_it(served: Served) -> None:
+async def test_one_of_many_concurrent_registrations_gets_the_name(served: Served) -> None:
     async def sign_up() -> int:
         async with served.client() as http:
             return (await http.post("/accounts", json={"name": "zoe"})).status_code
@@ -40,7 +40,7 @@ async def test_of_many_who_want_one_name_at_once_one_gets_it(served: Served) -> 
     assert sorted(statuses) == [201, 409, 409, 409, 409]
 
 
-async def test_a_name_that_somebody_elsewhere_has_is_taken() -> None:
+async def test_a_name_in_use_elsewhere_in_the_mesh_is_taken() -> None:
     async with mesh("gate", "ada") as net:
         accounts = Accounts(net.peers[0], WebSettings())
         with pytest.raises(AccountNameTaken):
@@ -49,18 +49,18 @@ async def test_a_name_that_somebody_elsewhere_has_is_taken() -> None:
             await accounts.reserve("Ada")
 
 
-async def test_what_a_program_hosts_is_nobodys_to_claim() -> None:
+async def test_a_user_that_a_program_hosts_cannot_be_registered() -> None:
     async with TCPPeer(db="memory://", name="gate") as peer:
         await peer.host("bot")
         accounts = Accounts(peer, WebSettings())
         for claim in (accounts.register, accounts.reserve, accounts.trusted):
             with pytest.raises(AccountNameTaken):
                 await claim("bot")
-        account, token = await accounts.new_token("bot")  # whoever has the peer's directory may
+        account, token = await accounts.new_token("bot")  # access to the peer's directory allows it
         assert await accounts.by_token(token) is account
 
 
-async def test_a_reserved_name_is_claimed_with_what_waits_for_it() -> None:
+async def test_registering_a_reserved_name_gets_its_waiting_messages() -> None:
     async with TCPPeer(db="memory://", name="gate") as peer:
         accounts = Accounts(peer, WebSettings(max_reserved_by_account=1))
         ada, _ = await accounts.register("ada")
@@ -72,10 +72,10 @@ async def test_a_reserved_name_is_claimed_with_what_waits_for_it() -> None:
         bob, token = await accounts.register("bob")
         assert bob is yet and bob.state == "registered" and await accounts.by_token(token) is bob
         assert [post.text for post in await bob.user.history("ada")] == ["for when you come"]
-        await accounts.reserve("cyd", ada)  # the one before is no burden any more
+        await accounts.reserve("cyd", ada)  # the earlier one was registered, so it no longer counts
 
 
-async def test_accounts_are_there_again_after_a_restart_and_no_token_is_on_the_disk(tmp_path: Path) -> None:
+async def test_accounts_survive_a_restart_and_no_token_is_on_disk(tmp_path: Path) -> None:
     async with TCPPeer(data=tmp_path, name="gate") as peer:
         accounts = await open_accounts(peer)
         zoe, token = await accounts.register("zoe")
@@ -103,7 +103,7 @@ async def test_accounts_are_there_again_after_a_restart_and_no_token_is_on_the_d
     assert token.encode() not in stored and former.encode() not in stored
 
 
-async def test_another_token_ends_the_former_and_what_is_open_with_it(served: Served) -> None:
+async def test_a_new_token_revokes_the_old_one_and_ends_its_sessions(served: Served) -> None:
     accounts, hub = served.gateway.accounts, served.gateway.hub
     zoe, token = await accounts.register("zoe")
     ended: list[str] = []
@@ -113,7 +113,7 @@ async def test_another_token_ends_the_former_and_what_is_open_with_it(served: Se
     assert ended == ["revoked"] and zoe.sessions == 0
 
 
-async def test_who_took_another_name_is_found_by_it(served: Served) -> None:
+async def test_a_renamed_account_is_found_by_its_new_name(served: Served) -> None:
     zoe, token = await served.gateway.accounts.register("zoe")
     heard = asyncio.Event()
     served.gateway.hub.open(zoe, lambda told: heard.set(), "chat", wants=[Renamed])
@@ -125,8 +125,8 @@ async def test_who_took_another_name_is_found_by_it(served: Served) -> None:
     assert served.gateway.accounts.find("zoe") is other and served.gateway.accounts.find("zora") is zoe
 
 
-async def test_former_names_are_not_kept(served: Served) -> None:
-    """Or who renames itself all day fills the memory."""
+async def test_old_names_are_not_indexed(served: Served) -> None:
+    """Otherwise a user who renames itself all day would fill the memory."""
     zoe, _ = await served.gateway.accounts.register("zoe")
     names: asyncio.Queue[str] = asyncio.Queue()
     served.gateway.hub.open(zoe, lambda told: names.put_nowait(told.event.name), "chat", wants=[Renamed])
@@ -136,7 +136,7 @@ async def test_former_names_are_not_kept(served: Served) -> None:
     assert [*served.gateway.accounts._by_name] == ["zoe4"]
 
 
-async def test_there_are_only_so_many_accounts() -> None:
+async def test_the_number_of_accounts_is_limited() -> None:
     async with TCPPeer(db="memory://", name="gate") as peer:
         accounts = Accounts(peer, WebSettings(max_accounts=1))
         await accounts.register("ada")
@@ -145,7 +145,7 @@ async def test_there_are_only_so_many_accounts() -> None:
         assert (full.value.status, full.value.code) == (503, "full")
 
 
-async def test_a_peer_that_hosts_no_more_is_full_and_the_name_is_not_called_taken() -> None:
+async def test_a_peer_without_room_is_reported_as_full_not_as_name_taken() -> None:
     async with TCPPeer(db="memory://", name="gate", settings=Settings(max_hosted_users=2)) as peer:
         accounts = Accounts(peer, WebSettings())
         await accounts.register("ada")
@@ -155,7 +155,7 @@ async def test_a_peer_that_hosts_no_more_is_full_and_the_name_is_not_called_take
 
 
 @pytest.mark.parametrize(("way", "status"), [("open", 201), ("auto", 403), ("token", 403)])
-async def test_from_elsewhere_sign_up_is_as_whoever_runs_it_says(way: str, status: int) -> None:
+async def test_sign_up_from_elsewhere_follows_the_setting(way: str, status: int) -> None:
     async with serving(WebSettings(sign_up=way)) as served, served.client() as http:  # type: ignore[arg-type]
         answer = await http.post("/accounts", json={"name": "eve"}, headers={"X-Forwarded-For": "203.0.113.9"})
         assert answer.status_code == status
@@ -163,8 +163,8 @@ async def test_from_elsewhere_sign_up_is_as_whoever_runs_it_says(way: str, statu
             assert answer.json()["code"] == "sign_up_closed"
 
 
-def test_the_tables_of_a_database_name_what_they_hold(tmp_path: Path) -> None:
-    """A hash is 32 bytes and nothing else is kept beside it: looked at in the file itself."""
+def test_database_tables_have_telling_names(tmp_path: Path) -> None:
+    """Only a hash of 32 bytes is stored, as the database file itself shows."""
 
     async def run() -> None:
         async with TCPPeer(data=tmp_path, name="gate") as peer:

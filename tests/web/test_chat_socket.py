@@ -1,4 +1,4 @@
-"""`ws /chat`: what clients say and are told, with real sockets."""
+"""`ws /chat`, with real sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.web.chat_client import WITHIN, chatting, drop, opened, until
 from tests.web.conftest import Served
 
 
-async def test_a_text_frame_goes_to_everybody_and_is_answered_when_it_is_kept(served: Served) -> None:
+async def test_a_text_frame_goes_to_everyone_and_is_answered_when_stored(served: Served) -> None:
     async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
         await ada.say("hello, everybody")
         answer = await ada.answer()
@@ -28,7 +28,7 @@ async def test_a_text_frame_goes_to_everybody_and_is_answered_when_it_is_kept(se
         assert "to" not in heard and heard["timestamp"].endswith("Z")
 
 
-async def test_every_answer_has_the_ref_of_what_it_answers(served: Served) -> None:
+async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
     async with chatting(served, "ada") as ada:
         frames: list[tuple[dict[str, Any], tuple[str, str | None, str | int]]] = [
             ({"text": "hi", "ref": "7"}, ("ok", None, "7")),
@@ -50,10 +50,10 @@ async def test_every_answer_has_the_ref_of_what_it_answers(served: Served) -> No
         await ada.socket.send(b"bytes")
         assert (await ada.answer())["code"] == "malformed"
         await ada.say('{"no json')
-        assert (await ada.answer())["code"] == "malformed"  # perhaps meant for one person: nobody else reads it
+        assert (await ada.answer())["code"] == "malformed"  # perhaps meant for one person, so it is not sent
 
 
-async def test_a_direct_message_is_for_one(served: Served) -> None:
+async def test_a_direct_message_goes_to_one_user(served: Served) -> None:
     async with chatting(served, "ada") as ada, chatting(served, "Bob B") as bob, chatting(served, "cyd") as cyd:
         await ada.say('/dm "Bob B" psst')
         heard = await bob.message()
@@ -62,7 +62,7 @@ async def test_a_direct_message_is_for_one(served: Served) -> None:
         assert (await cyd.message())["content"] == "/not a command"
 
 
-async def test_messages_to_who_is_away_come_first_in_order_and_as_old_as_they_are(served: Served) -> None:
+async def test_waiting_messages_come_first_in_order_with_their_original_times(served: Served) -> None:
     await served.register("bob")
     async with chatting(served, "ada") as ada:
         sent = [await ada.accepted(f"/dm bob {number}") for number in range(5)]
@@ -80,7 +80,7 @@ async def test_messages_to_who_is_away_come_first_in_order_and_as_old_as_they_ar
         assert bob.waiting("message") == []
 
 
-async def test_what_a_client_that_died_may_not_have_got_comes_again(served: Served) -> None:
+async def test_messages_a_broken_client_may_have_missed_are_sent_again(served: Served) -> None:
     await served.register("bob")
     async with chatting(served, "ada") as ada:
         id = await ada.accepted("/dm bob still there?")
@@ -91,7 +91,7 @@ async def test_what_a_client_that_died_may_not_have_got_comes_again(served: Serv
         assert (await bob.message())["id"] == id
 
 
-async def test_who_comes_back_behind_a_message_misses_nothing_and_gets_nothing_twice(served: Served) -> None:
+async def test_a_client_back_with_since_misses_nothing_and_gets_nothing_twice(served: Served) -> None:
     async with chatting(served, "ada") as ada:
         async with chatting(served, "bob") as bob:
             await ada.accepted("seen")
@@ -110,7 +110,7 @@ async def test_who_comes_back_behind_a_message_misses_nothing_and_gets_nothing_t
         assert heard == ids
 
 
-async def test_a_client_may_ask_where_it_stands(served: Served) -> None:
+async def test_a_client_can_ask_for_the_newest_id(served: Served) -> None:
     async with chatting(served, "ada", "?since=") as ada:
         assert "last" not in await ada.next("resumed")
         id = await ada.accepted("hi")
@@ -121,7 +121,7 @@ async def test_a_client_may_ask_where_it_stands(served: Served) -> None:
         assert (await ada.next("resumed"))["count"] == 0
 
 
-async def test_all_sockets_of_an_account_get_everything_but_what_they_said_themselves(served: Served) -> None:
+async def test_sockets_of_an_account_get_everything_but_their_own_messages(served: Served) -> None:
     async with chatting(served, "ada") as one, chatting(served, "ada") as other, served.client("ada") as http:
         id = await one.accepted("/dm bob from one of two")
         heard = await other.message()
@@ -130,7 +130,7 @@ async def test_all_sockets_of_an_account_get_everything_but_what_they_said_thems
         assert [(await socket.message())["id"] for socket in (one, other)] == [written, written]
 
 
-async def test_a_message_said_again_with_its_key_is_written_once(served: Served) -> None:
+async def test_a_message_repeated_with_its_key_is_written_once(served: Served) -> None:
     async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
         first = await ada.accepted({"text": "once", "key": "k"})
         async with chatting(served, "ada") as again:
@@ -141,7 +141,7 @@ async def test_a_message_said_again_with_its_key_is_written_once(served: Served)
         assert [(await bob.message())["content"] for _ in range(2)] == ["once", "last"]
 
 
-async def test_groups_come_with_their_name_and_are_written_to_by_it(served: Served) -> None:
+async def test_group_messages_carry_the_name_and_are_sent_by_it(served: Served) -> None:
     for name in ("ada", "bob"):
         await served.register(name)
     await until(served, "ada", "/users", lambda users: {"bob"} <= {one["user"] for one in users})
@@ -152,11 +152,11 @@ async def test_groups_come_with_their_name_and_are_written_to_by_it(served: Serv
         assert (heard["from"], heard["group"], heard["content"]) == ("ada", "ops", "deploying")
         await bob.accepted({"text": "good luck", "group": "ops", "reply_to": heard["id"]})
     async with chatting(served, "ada") as ada:
-        answer = await ada.message()  # a group waits for who is away, too
+        answer = await ada.message()  # group messages wait for absent members too
         assert (answer["content"], answer["reply_to"], answer["group"]) == ("good luck", heard["id"], "ops")
 
 
-async def test_receipts_presence_typing_and_changes_come_to_who_asks_for_them(served: Served) -> None:
+async def test_receipts_presence_typing_and_changes_come_on_request(served: Served) -> None:
     async with chatting(served, "ada", "?events=all") as ada:
         async with chatting(served, "bob") as bob:
             while (told := await ada.next("presence"))["user"] != "bob":
@@ -190,7 +190,7 @@ async def test_a_browser_sends_its_token_first(served: Served) -> None:
 
 
 @pytest.mark.parametrize("first", ['{"token": "nobody\'s"}', "ada", '{"user": "ada"}', "[]"])
-async def test_nobody_comes_in_without_a_token(served: Served, first: str) -> None:
+async def test_a_socket_without_a_token_is_refused(served: Served, first: str) -> None:
     await served.register("ada")
     async with connect(f"{served.ws_url}/chat?user=ada", proxy=None) as socket:
         await socket.send(first)
@@ -201,13 +201,13 @@ async def test_nobody_comes_in_without_a_token(served: Served, first: str) -> No
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
 
 
-async def test_who_says_nothing_in_time_is_sent_away(serve: Callable[..., Any]) -> None:
+async def test_a_socket_that_does_not_authenticate_in_time_is_closed(serve: Callable[..., Any]) -> None:
     served = await serve(WebSettings(token_timeout=0.05))
     async with connect(f"{served.ws_url}/chat", proxy=None) as socket:
         assert json.loads(await socket.recv())["code"] == "unauthorized"
 
 
-async def test_a_wrong_token_in_the_header_is_refused_before_anything_opens(served: Served) -> None:
+async def test_a_wrong_token_in_the_header_is_refused_before_the_upgrade(served: Served) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await connect(f"{served.ws_url}/chat", additional_headers={"Authorization": "Bearer x"}, proxy=None)
     assert refused.value.response.status_code == 401
@@ -217,9 +217,7 @@ async def test_a_wrong_token_in_the_header_is_refused_before_anything_opens(serv
 @pytest.mark.parametrize(
     ("query", "first"), [("?user=A", ""), ("?username=A", ""), ("?name=A", ""), ("", "A"), ("", '{"username": "A"}')]
 )
-async def test_where_this_machine_is_trusted_a_name_is_enough(
-    serve: Callable[..., Any], query: str, first: str
-) -> None:
+async def test_a_name_is_enough_on_a_trusted_machine(serve: Callable[..., Any], query: str, first: str) -> None:
     served = await serve(WebSettings(trust_loopback=True))
     async with connect(f"{served.ws_url}/chat{query}", proxy=None) as socket:
         if first:
@@ -229,7 +227,7 @@ async def test_where_this_machine_is_trusted_a_name_is_enough(
     assert served.gateway.accounts.find("A") is not None
 
 
-async def test_a_token_is_its_own_account_whatever_name_stands_beside_it(serve: Callable[..., Any]) -> None:
+async def test_a_token_beats_a_name_given_with_it(serve: Callable[..., Any]) -> None:
     served = await serve(WebSettings(trust_loopback=True))
     await served.register("eve")
     async with chatting(served, "bob") as bob, chatting(served, "eve", "?user=ada") as eve:
@@ -240,7 +238,7 @@ async def test_a_token_is_its_own_account_whatever_name_stands_beside_it(serve: 
 # ---- too much
 
 
-async def test_a_flood_is_read_slowly_and_costs_the_others_nothing(serve: Callable[..., Any]) -> None:
+async def test_a_flood_is_read_slowly_and_others_are_served(serve: Callable[..., Any]) -> None:
     served = await serve(WebSettings(messages=Pace(50.0, 5)))
     async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
         began = asyncio.get_running_loop().time()
@@ -252,7 +250,7 @@ async def test_a_flood_is_read_slowly_and_costs_the_others_nothing(serve: Callab
         assert asyncio.get_running_loop().time() - began > 0.15  # ten beyond the burst, 50 a second
 
 
-async def test_a_client_that_does_not_read_is_closed_and_comes_back_for_what_it_missed(
+async def test_a_client_that_does_not_read_is_closed_and_catches_up_later(
     serve: Callable[..., Any],
 ) -> None:
     served = await serve(WebSettings(outbox_frames=50, outbox_bytes=64 * 1024, messages=Pace(1e6, 10**6)))
@@ -266,11 +264,11 @@ async def test_a_client_that_does_not_read_is_closed_and_comes_back_for_what_it_
                 await ada.accepted(secrets.token_urlsafe(20_000))
                 count += 1
         bob.socket.transport.abort()
-        async with chatting(served, "bob", f"?since={first}") as again:  # more than its outbox may hold
+        async with chatting(served, "bob", f"?since={first}") as again:  # more than its send queue may hold
             assert (await again.next("resumed"))["count"] == count == len(again.waiting("message"))
 
 
-async def test_more_people_than_an_outbox_holds_are_told_who_wants_presence(serve: Callable[..., Any]) -> None:
+async def test_presence_of_more_users_than_the_send_queue_holds_is_sent(serve: Callable[..., Any]) -> None:
     served = await serve(WebSettings(outbox_frames=8))
     for number in range(12):
         (await served.peer.host(f"user{number}")).set_presence("online")

@@ -1,4 +1,4 @@
-"""`ws /lines`: a script on a WebSocket says and hears what a script on the pipes of a terminal does."""
+"""`ws /lines`: the event lines and commands of a terminal under --json, over a WebSocket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.web.conftest import Served
 
 
 class Lines:
-    """One caller: says orders, and waits for the lines it needs."""
+    """One client: sends commands and waits for lines."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
@@ -55,7 +55,7 @@ async def calling(served: Served, name: str, since: str = "") -> AsyncIterator[L
         yield lines
 
 
-async def test_two_callers_talk_and_hear_what_became_of_it(served: Served) -> None:
+async def test_two_clients_talk_and_get_receipts(served: Served) -> None:
     await served.register("zoe")
     await served.register("yan")
     async with calling(served, "zoe") as zoe, calling(served, "yan") as yan:
@@ -81,7 +81,7 @@ async def test_two_callers_talk_and_hear_what_became_of_it(served: Served) -> No
         assert place["conversation_id"] == places["zoe"]["conversation_id"]
 
 
-async def test_who_comes_back_is_told_what_came_meanwhile_once_and_in_order(served: Served) -> None:
+async def test_a_client_that_comes_back_gets_missed_messages_once_in_order(served: Served) -> None:
     await served.register("zoe")
     await served.register("yan")
     async with calling(served, "zoe") as zoe:
@@ -96,7 +96,7 @@ async def test_who_comes_back_is_told_what_came_meanwhile_once_and_in_order(serv
             assert told == ["missed 0", "missed 1", "missed 2", "and now"]
 
 
-async def test_what_is_sent_again_is_written_once(served: Served) -> None:
+async def test_a_repeated_message_is_written_once(served: Served) -> None:
     await served.register("zoe")
     claimed = "2026-11-20T11:42:31.689337Z"
     async with calling(served, "zoe") as zoe:
@@ -109,7 +109,7 @@ async def test_what_is_sent_again_is_written_once(served: Served) -> None:
         assert [row["id"] for row in await zoe.ask(do="history", to="room", before=other["id"])] == [first["id"]]
 
 
-async def test_the_words_of_one_caller_are_nothing_to_another_of_the_same_account(served: Served) -> None:
+async def test_refs_of_one_connection_are_not_shown_to_another(served: Served) -> None:
     await served.register("zoe")
     async with calling(served, "zoe") as here, calling(served, "zoe") as there:
         await here.send("7")
@@ -127,7 +127,7 @@ async def test_the_words_of_one_caller_are_nothing_to_another_of_the_same_accoun
         ('{"do":"find","to":"nobody","ref":"q"}', "unknown_name"),
     ],
 )
-async def test_what_cannot_be_done_is_told_and_the_rest_goes_on(served: Served, order: str, code: str) -> None:
+async def test_an_error_is_reported_and_the_session_goes_on(served: Served, order: str, code: str) -> None:
     await served.register("zoe")
     async with calling(served, "zoe") as zoe:
         await zoe._socket.send(order)
@@ -135,7 +135,7 @@ async def test_what_cannot_be_done_is_told_and_the_rest_goes_on(served: Served, 
         await zoe.send("still here")
 
 
-async def test_a_name_that_somebody_here_has_is_refused_with_a_word(served: Served) -> None:
+async def test_a_taken_name_is_refused_with_a_code(served: Served) -> None:
     await served.register("zoe")
     await served.register("yan")
     async with calling(served, "zoe") as zoe:
@@ -145,7 +145,7 @@ async def test_a_name_that_somebody_here_has_is_refused_with_a_word(served: Serv
         await zoe.ask(do="nick", name="zora")
 
 
-async def test_without_a_token_nothing_is_told(serve: Any) -> None:
+async def test_nothing_is_sent_without_a_token(serve: Any) -> None:
     served = await serve(WebSettings(token_timeout=0.2))
     for hello in ('{"token":"guess"}', "not even JSON", '{"name":"zoe"}', None):
         async with connect(f"{served.ws_url}/lines") as socket:
@@ -157,7 +157,7 @@ async def test_without_a_token_nothing_is_told(serve: Any) -> None:
             assert socket.close_code == 1008
 
 
-async def test_what_is_unread_is_known_to_whoever_comes_from_elsewhere(served: Served) -> None:
+async def test_unread_counts_include_reads_on_other_connections(served: Served) -> None:
     await served.register("zoe")
     await served.register("yan")
     async with calling(served, "zoe") as zoe:
@@ -172,7 +172,7 @@ async def test_what_is_unread_is_known_to_whoever_comes_from_elsewhere(served: S
             assert {row["unread"] for row in await yan.ask(do="list")} == {0}
 
 
-async def test_who_says_to_be_away_is_away_whatever_other_windows_there_are(served: Served) -> None:
+async def test_a_user_who_is_away_stays_away_with_other_windows_open(served: Served) -> None:
     await served.register("zoe")
     await served.register("yan")
     async with calling(served, "yan") as yan, calling(served, "zoe") as zoe, calling(served, "zoe"):

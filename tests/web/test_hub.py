@@ -1,4 +1,4 @@
-"""The hub: each event once, to those it concerns; presence follows from the sessions; a slow one ends alone."""
+"""The hub: delivery of events, presence, and the end of sessions."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ async def gateway(*names: str, settings: WebSettings | None = None) -> AsyncIter
             await gate.aclose()
 
 
-class Ear:
-    """A sink that keeps what it hears, and can be waited on."""
+class Receiver:
+    """A receiver that keeps its messages and can be waited for."""
 
     def __init__(self, account: Account) -> None:
         self.account = account
@@ -49,17 +49,17 @@ class Ear:
                 await self.news.wait()
 
 
-async def test_each_hears_what_concerns_it_as_its_own_or_anothers() -> None:
+async def test_each_session_gets_its_events_as_own_or_others() -> None:
     async with gateway("ada", "bob", "cyd") as (gate, accounts):
-        ears = [Ear(account) for account in accounts]
-        for ear in ears:
-            gate.hub.open(ear.account, ear, "chat")
-        ada, bob, cyd = ears
+        receivers = [Receiver(account) for account in accounts]
+        for receiver in receivers:
+            gate.hub.open(receiver.account, receiver, "chat")
+        ada, bob, cyd = receivers
         await accounts[0].user.send("room", "to all")
         await accounts[0].user.send("bob", "to bob")
         await accounts[0].user.send("room", "the end")
-        for ear in ears:
-            await ear.heard(lambda ear=ear: bool(ear.posts) and ear.posts[-1].text == "the end")  # type: ignore[misc]
+        for one in receivers:
+            await one.heard(lambda one=one: bool(one.posts) and one.posts[-1].text == "the end")  # type: ignore[misc]
         assert [(type(post), post.text) for post in ada.posts] == [
             (Sent, "to all"),
             (Sent, "to bob"),
@@ -71,7 +71,7 @@ async def test_each_hears_what_concerns_it_as_its_own_or_anothers() -> None:
         assert [post.text for post in cyd.posts] == ["to all", "the end"]
 
 
-async def test_one_encoding_serves_all_who_read_the_same() -> None:
+async def test_an_event_is_encoded_once_for_all_receivers() -> None:
     made: list[str] = []
     async with gateway("ada", *(f"user{n}" for n in range(20))) as (gate, accounts):
         done = asyncio.Event()
@@ -92,10 +92,10 @@ async def test_one_encoding_serves_all_who_read_the_same() -> None:
         assert made == ["once"]
 
 
-async def test_a_session_is_told_only_what_it_wants() -> None:
+async def test_a_session_gets_only_the_events_it_wants() -> None:
     async with gateway("ada", "bob") as (gate, [ada, bob]):
         told: list[tuple[str, str]] = []
-        ear = Ear(bob)
+        receiver = Receiver(bob)
 
         def only(name: str) -> Callable[[Envelope], None]:
             return lambda what: told.append((name, what.event.event))
@@ -103,13 +103,13 @@ async def test_a_session_is_told_only_what_it_wants() -> None:
         gate.hub.open(bob, only("receipts"), "chat", wants=[Delivered])
         seat = gate.hub.open(bob, only("messages"), "chat", wants=[Message, Sent])
         gate.hub.open(ada, only("presence"), "chat", wants=[Presence])
-        gate.hub.open(bob, ear, "chat")
+        gate.hub.open(bob, receiver, "chat")
         await ada.user.send("room", "one")
         await ada.user.send("bob", "two")
-        await ear.heard(lambda: len(ear.posts) == 2)
+        await receiver.heard(lambda: len(receiver.posts) == 2)
         gate.hub.close(seat)
         await ada.user.send("room", "three")
-        await ear.heard(lambda: len(ear.posts) == 3)
+        await receiver.heard(lambda: len(receiver.posts) == 3)
         assert [what for what in told if what[0] == "messages"] == [("messages", "sent")] * 2
         assert {what for what in told if what[0] != "messages"} == {("presence", "presence")}
 
@@ -117,7 +117,7 @@ async def test_a_session_is_told_only_what_it_wants() -> None:
 async def test_a_slow_session_and_a_broken_one_end_alone() -> None:
     async with gateway("ada", "bob") as (gate, [ada, bob]):
         ended: list[str] = []
-        ear = Ear(bob)
+        receiver = Receiver(bob)
 
         def slow(told: Envelope) -> None:
             raise QueueFull
@@ -127,9 +127,9 @@ async def test_a_slow_session_and_a_broken_one_end_alone() -> None:
 
         gate.hub.open(bob, slow, "chat", ended.append)
         gate.hub.open(bob, broken, "socketio", ended.append)
-        gate.hub.open(bob, ear, "lines")
+        gate.hub.open(bob, receiver, "lines")
         await ada.user.send("bob", "hello")
-        await ear.heard(lambda: bool(ear.posts))
+        await receiver.heard(lambda: bool(receiver.posts))
         assert sorted(ended) == ["failed", "slow"] and bob.sessions == 1
         assert gate.hub.ended_by_reason() == {"slow": 1, "failed": 1}
 
@@ -137,9 +137,9 @@ async def test_a_slow_session_and_a_broken_one_end_alone() -> None:
 async def test_a_session_is_ended_once() -> None:
     async with gateway("bob") as (gate, [bob]):
         ended: list[str] = []
-        session = gate.hub.open(bob, Ear(bob), "chat", ended.append)
+        session = gate.hub.open(bob, Receiver(bob), "chat", ended.append)
         gate.hub.end(session, "slow")
-        gate.hub.end(session, "slow")  # a way of talking found it slow once more before it was told
+        gate.hub.end(session, "slow")  # an interface may report the same session twice
         assert ended == ["slow"] and gate.hub.ended_by_reason() == {"slow": 1}
 
 
@@ -152,9 +152,9 @@ async def test_presence_follows_from_the_sessions() -> None:
                     await asyncio.sleep(0)
 
         await is_now("offline")
-        one = gate.hub.open(bob, Ear(bob), "chat")
+        one = gate.hub.open(bob, Receiver(bob), "chat")
         await is_now("online")
-        two = gate.hub.open(bob, Ear(bob), "lines")
+        two = gate.hub.open(bob, Receiver(bob), "lines")
         one.set_active(False)
         await is_now("online")
         two.set_active(False)
@@ -168,25 +168,25 @@ async def test_presence_follows_from_the_sessions() -> None:
         gate.hub.close(two)
         one.set_active(True)
         await is_now("online")
-        three = gate.hub.open(bob, Ear(bob), "lines")
+        three = gate.hub.open(bob, Receiver(bob), "lines")
         three.set_active(False)
         gate.hub.set_presence(bob, "idle", "tea")
         await is_now("idle", "tea")
-        gate.hub.close(three)  # where it was said: the other looks
+        gate.hub.close(three)  # the presence was set on this one; the other is active
         await is_now("online")
         gate.hub.close(one)
         gate.hub.close(one)
         await is_now("offline")
 
 
-async def test_in_a_crowd_presence_is_told_to_those_it_has_to_do_with(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_in_a_crowd_presence_goes_to_acquaintances_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.web.hub.CROWD", 2)
     async with gateway("ada", "bob", "cyd", "dan") as (gate, [ada, bob, cyd, dan]):
         told: list[tuple[str, str]] = []
         at_end: set[str] = set()
         all_there = asyncio.Event()
 
-        def ear(name: str) -> Callable[[Envelope], None]:
+        def receiver(name: str) -> Callable[[Envelope], None]:
             def sink(what: Envelope) -> None:
                 if isinstance(what.event, Presence) and what.event.user.key == bob.key:
                     told.append((name, what.event.status))
@@ -200,42 +200,42 @@ async def test_in_a_crowd_presence_is_told_to_those_it_has_to_do_with(monkeypatc
         await ada.user.send("bob", "psst")
         await cyd.user.create_group("ops", ["bob"])
         for account in (ada, cyd, dan):
-            gate.hub.open(account, ear(account.name), "lines")
-        gate.hub.open(bob, ear("bob"), "lines").set_active(False)
+            gate.hub.open(account, receiver(account.name), "lines")
+        gate.hub.open(bob, receiver("bob"), "lines").set_active(False)
         await ada.user.send("room", "the end")
         await asyncio.wait_for(all_there.wait(), 10)
         assert {name for name, status in told if status == "idle"} == {"ada", "bob", "cyd"}
 
 
-async def test_there_are_only_so_many_sessions_and_none_while_it_stops() -> None:
+async def test_sessions_are_limited_and_refused_while_stopping() -> None:
     settings = WebSettings(max_sessions=3, max_sessions_of_account=2)
     async with gateway("ada", "bob", settings=settings) as (gate, [ada, bob]):
         ended: list[str] = []
-        first = gate.hub.open(ada, Ear(ada), "chat", ended.append)
-        gate.hub.open(ada, Ear(ada), "chat", ended.append)
+        first = gate.hub.open(ada, Receiver(ada), "chat", ended.append)
+        gate.hub.open(ada, Receiver(ada), "chat", ended.append)
         with pytest.raises(WebError) as full:
-            gate.hub.open(ada, Ear(ada), "chat")
+            gate.hub.open(ada, Receiver(ada), "chat")
         assert full.value.code == "full"
-        gate.hub.open(bob, Ear(bob), "chat", ended.append)
+        gate.hub.open(bob, Receiver(bob), "chat", ended.append)
         with pytest.raises(WebError):
-            gate.hub.open(bob, Ear(bob), "chat")
+            gate.hub.open(bob, Receiver(bob), "chat")
         gate.hub.close(first)
         await gate.aclose()
         assert ended == ["stopping", "stopping"] and gate.hub.count == 0
         with pytest.raises(WebError) as stopping:
-            gate.hub.open(ada, Ear(ada), "chat")
+            gate.hub.open(ada, Receiver(ada), "chat")
         assert stopping.value.code == "stopping"
 
 
 async def test_sessions_end_when_the_peer_does() -> None:
     ended = asyncio.Event()
     async with gateway("ada") as (gate, [ada]):
-        gate.hub.open(ada, Ear(ada), "chat", lambda why: ended.set())
+        gate.hub.open(ada, Receiver(ada), "chat", lambda why: ended.set())
         await gate.peer.aclose()
         await asyncio.wait_for(ended.wait(), 10)
 
 
-async def test_who_waits_goes_on_when_it_is_up_and_who_gave_up_is_not_missed() -> None:
+async def test_a_light_event_wakes_its_waiters_and_ignores_cancelled_ones() -> None:
     flag = LightEvent()
     waiting = [asyncio.create_task(flag.wait()) for _ in range(3)]
     await asyncio.sleep(0)

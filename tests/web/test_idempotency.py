@@ -1,4 +1,4 @@
-"""Said twice with one key, written once; and what one account says costs no other its keys."""
+"""Idempotency keys: one result for each key, and bounded memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from p2pchat.web import idempotency
 from p2pchat.web.idempotency import IdempotencyCache, KeyReused
 
 
-class Writing:
-    """Writes when it may; counts how often it was asked to."""
+class FakeWrite:
+    """A write that waits for permission and counts its calls."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -31,8 +31,8 @@ class Writing:
         return self.times
 
 
-async def test_the_same_key_is_the_same_answer_and_another_request_is_refused() -> None:
-    keys, write = IdempotencyCache(), Writing()
+async def test_a_key_returns_the_first_result_and_refuses_another_request() -> None:
+    keys, write = IdempotencyCache(), FakeWrite()
     write.may.set()
     assert [await keys.run_detached("ada", "k", "hello", write) for _ in range(2)] == [1, 1]
     assert await keys.run_detached("bob", "k", "hello", write) == 2
@@ -40,8 +40,8 @@ async def test_the_same_key_is_the_same_answer_and_another_request_is_refused() 
         await keys.run_detached("ada", "k", "bye", write)
 
 
-async def test_who_asks_meanwhile_hears_that_it_failed_and_may_ask_again() -> None:
-    keys, write = IdempotencyCache(), Writing()
+async def test_concurrent_requests_share_a_failure_and_may_retry() -> None:
+    keys, write = IdempotencyCache(), FakeWrite()
     write.fails = True
     both = [asyncio.ensure_future(keys.run_detached("ada", "k", "hello", write)) for _ in range(2)]
     await write.begun.wait()
@@ -52,9 +52,9 @@ async def test_who_asks_meanwhile_hears_that_it_failed_and_may_ask_again() -> No
     assert await keys.run_detached("ada", "k", "hello", write) == 2
 
 
-async def test_who_goes_away_takes_the_answer_from_nobody_and_it_is_written_once() -> None:
-    """What is written is kept, whoever goes away: to begin again would write it twice."""
-    keys, write = IdempotencyCache(), Writing()
+async def test_a_cancelled_request_still_completes_once_for_the_others() -> None:
+    """A write that has started must complete: starting again would write the message twice."""
+    keys, write = IdempotencyCache(), FakeWrite()
     first, second = (asyncio.ensure_future(keys.run_detached("ada", "k", "hello", write)) for _ in range(2))
     await write.begun.wait()
     first.cancel()
@@ -65,8 +65,8 @@ async def test_who_goes_away_takes_the_answer_from_nobody_and_it_is_written_once
     assert first.cancelled() and write.times == 1
 
 
-async def test_what_fails_when_who_asked_has_gone_troubles_nobody() -> None:
-    keys, write, troubles = IdempotencyCache(), Writing(), list[object]()
+async def test_a_failure_without_a_waiting_caller_is_not_logged() -> None:
+    keys, write, troubles = IdempotencyCache(), FakeWrite(), list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context))
     write.fails = True
     asking = asyncio.ensure_future(keys.run_detached("ada", "k", "hello", write))
@@ -80,8 +80,8 @@ async def test_what_fails_when_who_asked_has_gone_troubles_nobody() -> None:
     assert troubles == []
 
 
-async def test_what_ends_with_the_gateway_is_told_to_who_waits_for_it() -> None:
-    keys, write = IdempotencyCache(), Writing()
+async def test_callers_waiting_for_a_cancelled_request_get_peer_closed() -> None:
+    keys, write = IdempotencyCache(), FakeWrite()
     first, second = (asyncio.ensure_future(keys.run("ada", "k", "hello", write)) for _ in range(2))
     await write.begun.wait()
     first.cancel()
@@ -89,7 +89,7 @@ async def test_what_ends_with_the_gateway_is_told_to_who_waits_for_it() -> None:
         await second
 
 
-async def test_what_has_a_key_and_what_has_none_begin_in_their_order() -> None:
+async def test_requests_with_and_without_key_start_in_order() -> None:
     keys = IdempotencyCache()
     begun: list[str] = []
 
@@ -100,8 +100,8 @@ async def test_what_has_a_key_and_what_has_none_begin_in_their_order() -> None:
     assert begun == ["k", "", "l"]
 
 
-async def test_who_says_much_has_nobody_else_write_twice() -> None:
-    keys, write = IdempotencyCache(), Writing()
+async def test_a_busy_account_does_not_evict_the_keys_of_others() -> None:
+    keys, write = IdempotencyCache(), FakeWrite()
     write.may.set()
     assert await keys.run_detached("ada", "k", "hello", write) == 1
     for number in range(idempotency._MAX_KEYS + 1):
@@ -111,14 +111,14 @@ async def test_who_says_much_has_nobody_else_write_twice() -> None:
     assert write.times == before
 
 
-async def test_what_is_kept_is_bounded_and_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_are_bounded_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idempotency, "_MAX_KEYS", 3)
     now = 0.0
-    keys, write = IdempotencyCache(lambda: now), Writing()
+    keys, write = IdempotencyCache(lambda: now), FakeWrite()
     write.may.set()
     for account in ("ada", "bob", "cyd", "dan"):
         await keys.run_detached(account, "k", "hello", write)
     assert await keys.run_detached("dan", "k", "hello", write) == 4
-    assert await keys.run_detached("ada", "k", "hello", write) == 5  # the one that asked longest ago
+    assert await keys.run_detached("ada", "k", "hello", write) == 5  # the key used longest ago was evicted
     now = idempotency._KEPT_FOR + 1
     assert await keys.run_detached("ada", "k", "hello", write) == 6

@@ -1,4 +1,4 @@
-"""For whoever operates it: health says whether core and storage work, numbers and log lines say what happens."""
+"""Health, metrics and the audit log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_it_is_healthy_and_ready_until_it_stops(served: Served) -> None:
         assert (answer.status_code, answer.json()["code"]) == (503, "stopping")
 
 
-async def test_it_is_not_ready_any_more_when_its_peer_has_gone(served: Served) -> None:
+async def test_it_is_not_ready_once_its_peer_has_stopped(served: Served) -> None:
     account, _ = await served.gateway.accounts.register("zoe")
     ended = asyncio.Event()
     served.gateway.hub.open(account, lambda told: None, "chat", lambda why: ended.set())
@@ -36,12 +36,12 @@ async def test_it_is_not_ready_any_more_when_its_peer_has_gone(served: Served) -
         assert (await http.get("/readyz")).status_code == 503
 
 
-def test_an_application_wants_a_started_peer() -> None:
+def test_an_application_needs_a_started_peer() -> None:
     with pytest.raises(PeerClosed):
         create_app(TCPPeer(db="memory://"))
 
 
-async def test_a_disk_that_fails_is_no_health_and_one_that_works_again_is(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_disk_is_unhealthy_until_it_works_again(monkeypatch: pytest.MonkeyPatch) -> None:
     works = True
     commit = MemoryStorage.commit
 
@@ -50,7 +50,7 @@ async def test_a_disk_that_fails_is_no_health_and_one_that_works_again_is(monkey
             raise StorageError("the disk is gone")
         commit(self, changes)
 
-    monkeypatch.setattr(MemoryStorage, "commit", commit_or_not)  # a disk that fails, not code of ours
+    monkeypatch.setattr(MemoryStorage, "commit", commit_or_not)  # simulates a failing disk
     now = 100.0
     async with TCPPeer(db="memory://", name="gate") as peer:
         health = HealthCheck(peer, WebSettings(), lambda: now)
@@ -60,7 +60,7 @@ async def test_a_disk_that_fails_is_no_health_and_one_that_works_again_is(monkey
         assert await health.check() == "the disk is gone"
         works = True
         now += 1.0
-        assert await health.check() == "the disk is gone"  # asked again only after a while
+        assert await health.check() == "the disk is gone"  # checked again only after some time
         now += 2.0
         assert await health.check() == ""
         await peer.aclose()
@@ -69,7 +69,7 @@ async def test_a_disk_that_fails_is_no_health_and_one_that_works_again_is(monkey
         await health.aclose()
 
 
-async def test_a_disk_that_does_not_answer_is_no_health_after_5_s() -> None:
+async def test_a_disk_that_does_not_answer_is_unhealthy_after_5_s() -> None:
     class Stuck(TCPPeer):
         answers = True
 
@@ -91,7 +91,7 @@ async def test_a_disk_that_does_not_answer_is_no_health_after_5_s() -> None:
 
 
 def numbers(text: str) -> dict[str, float]:
-    """The samples of an answer of /metrics, by name and labels."""
+    """Return the samples of an answer of /metrics, by name and labels."""
     return {
         sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
@@ -99,7 +99,7 @@ def numbers(text: str) -> dict[str, float]:
     }
 
 
-async def test_numbers_are_prometheus_and_hold_no_names() -> None:
+async def test_metrics_are_prometheus_text_without_names() -> None:
     async with serving(WebSettings(calls=Pace(0.001, 2))) as served:
         await served.register("zoe")
         account = served.gateway.accounts.find("zoe")
@@ -120,7 +120,7 @@ async def test_numbers_are_prometheus_and_hold_no_names() -> None:
         assert found["p2pchat_web_request_seconds_count POST /accounts 2xx"] == 1
         assert found["p2pchat_storage_works"] == 1 and "p2pchat_peer_links" in found
         assert "zoe" not in text and "yan" not in text
-        async with served.client() as http:  # from elsewhere only for accounts
+        async with served.client() as http:  # from elsewhere it needs an account
             assert (await http.get("/metrics", headers={"X-Real-IP": "203.0.113.9"})).status_code == 401
 
 
@@ -131,7 +131,7 @@ async def test_two_gateways_in_one_process_count_apart() -> None:
             assert numbers((await http.get("/metrics")).text)["p2pchat_web_users registered"] == 0
 
 
-async def test_the_log_tells_who_did_what_and_never_a_token_or_text(served: Served) -> None:
+async def test_the_audit_log_contains_no_token_and_no_text(served: Served) -> None:
     lines: list[dict[str, Any]] = []
     served.gateway.audit_log.write = lines.append
     token = await served.register("zoe")

@@ -1,4 +1,4 @@
-"""Whoever comes to the door with something no honest client sends does not get in, and gets told so in one shape."""
+"""Requests that no honest client sends are refused, all with the same form of error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def door() -> AsyncIterator[Served]:
 
 
 def asks_who(app: FastAPI) -> None:
-    """Give an application calls that are somebody's, whatever else it has."""
+    """Add calls that need an account to an application."""
 
     async def whoami(account: CurrentAccount) -> str:
         return account.name
@@ -80,14 +80,14 @@ async def signs_up(served: Served, name: str, *headers: str, **words: Any) -> An
         "/%zz", "*", "healthz", "http://evil.example/healthz", "https://127.0.0.1/healthz",
     ],
 )  # fmt: skip
-async def test_a_path_that_could_mean_two_things_means_nothing(door: Served, target: str) -> None:
+async def test_an_ambiguous_path_is_refused(door: Served, target: str) -> None:
     answer = await sent(door, target)
     assert answer.status == 400
-    if answer.headers.get("content-type") == "application/json":  # else the server itself refused it
+    if answer.headers.get("content-type") == "application/json":  # otherwise the server itself refused it
         assert answer.code == "path"
 
 
-async def test_a_path_with_a_percent_sign_of_its_own_is_one(door: Served) -> None:
+async def test_an_encoded_percent_sign_is_a_valid_path(door: Served) -> None:
     assert (await sent(door, "/nothing/100%25")).status == 404
 
 
@@ -104,8 +104,8 @@ async def test_a_path_with_a_percent_sign_of_its_own_is_one(door: Served) -> Non
         "0.0.0.0:PORT",
     ],
 )  # fmt: skip
-async def test_a_name_that_resolves_to_us_is_not_ours(door: Served, host: str) -> None:
-    """DNS rebinding: the browser comes with the other site's name, whatever address it stands for by now."""
+async def test_a_foreign_host_name_that_resolves_here_is_refused(door: Served, host: str) -> None:
+    """DNS rebinding: the browser sends the other site's name, whatever address that resolves to now."""
     answer = await sent(door, "/healthz", host=host.replace("PORT", str(door.port)))
     assert answer.status in (400, 421)
     if answer.headers.get("content-type") == "application/json":
@@ -120,7 +120,7 @@ async def test_two_hosts_or_none_are_refused(door: Served) -> None:
     assert (old.status, old.code) == (400, "host")
 
 
-async def test_the_address_itself_and_localhost_are_ours(door: Served) -> None:
+async def test_the_address_itself_and_localhost_are_allowed(door: Served) -> None:
     for host in (f"127.0.0.1:{door.port}", f"localhost:{door.port}", f"LocalHost:{door.port}"):
         assert (await sent(door, "/healthz", host=host)).status == 200
 
@@ -136,7 +136,7 @@ async def test_the_address_itself_and_localhost_are_ours(door: Served) -> None:
         "http://127.0.0.1:PORT http://evil.example",
     ],
 )  # fmt: skip
-async def test_a_page_of_another_site_changes_nothing_and_opens_no_socket(door: Served, origin: str) -> None:
+async def test_a_page_of_another_site_can_change_nothing_and_open_no_socket(door: Served, origin: str) -> None:
     header = f"Origin: {origin}".replace("PORT", str(door.port))
     assert (await signs_up(door, "eve", header)).code == "origin"
     assert (await sent(door, "/messages", header)).code == "origin"
@@ -150,7 +150,7 @@ async def test_two_origins_are_refused(door: Served) -> None:
     assert (await signs_up(door, "eve", mine, "Origin: http://evil.example")).code == "headers"
 
 
-async def test_a_browser_that_says_another_site_asks_is_believed_without_an_origin(door: Served) -> None:
+async def test_a_cross_site_request_without_an_origin_is_refused(door: Served) -> None:
     for site in ("cross-site", "same-site", "anything"):
         for mode in ("Sec-Fetch-Mode: no-cors", "Sec-Fetch-Mode: navigate"):
             image = await sent(door, "/readyz?as=eve", f"Sec-Fetch-Site: {site}", mode, "Sec-Fetch-Dest: image")
@@ -159,10 +159,10 @@ async def test_a_browser_that_says_another_site_asks_is_believed_without_an_orig
     link = await sent(
         door, "/readyz", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"
     )
-    assert link.status == 200  # somebody followed a link
+    assert link.status == 200  # the user followed a link
 
 
-async def test_the_own_page_may_sign_up(door: Served) -> None:
+async def test_the_gateways_own_page_may_sign_up(door: Served) -> None:
     answer = await signs_up(door, "page", f"Origin: http://127.0.0.1:{door.port}", "Sec-Fetch-Site: same-origin")
     assert answer.status == 201
 
@@ -170,7 +170,7 @@ async def test_the_own_page_may_sign_up(door: Served) -> None:
 # ---- headers and bodies
 
 
-async def test_two_of_a_header_there_is_one_of_are_refused(door: Served) -> None:
+async def test_repeated_headers_are_refused(door: Served) -> None:
     for header in ("Authorization: Bearer a", "Content-Type: text/plain"):
         assert (await sent(door, "/healthz", header, header)).code == "headers"
     smuggled = await sent(door, "/accounts", "Content-Length: 3", "Content-Length: 30", method="POST")
@@ -188,19 +188,19 @@ async def test_headers_and_bodies_above_the_limit_are_refused_before_they_are_re
     assert fits.status == 422
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(door: Served) -> None:
+async def test_a_slow_body_is_refused(door: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(request("/accounts", "Content-Length: 100", method="POST", host=f"127.0.0.1:{door.port}") + b"{")
     answer = await read_answer(reader)
     assert (answer.status, answer.code) == (408, "slow")
-    assert await reader.read() == b""  # and the connection is over
+    assert await reader.read() == b""  # the connection was closed
     writer.close()
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b'{"name": 1}', b'{"name": "a", "token": "b"}', b"\xff", b"[" * 1500]
 )
-async def test_a_body_that_is_no_sign_up_is_refused_in_one_shape(door: Served, body: bytes) -> None:
+async def test_malformed_sign_up_bodies_get_the_same_error_form(door: Served, body: bytes) -> None:
     head = request(
         "/accounts", "Content-Type: application/json", f"Content-Length: {len(body)}",
         method="POST", host=f"127.0.0.1:{door.port}",
@@ -211,7 +211,7 @@ async def test_a_body_that_is_no_sign_up_is_refused_in_one_shape(door: Served, b
 
 @asynccontextmanager
 async def by_the_command() -> AsyncIterator[int]:
-    """Serve a gateway as the command does it; yields the port."""
+    """Serve a gateway as the command does; yield the port."""
     async with TCPPeer(0, name="gate", db="memory://") as peer:
         settings = WebSettings(trust_loopback=True)
         app = create_app(peer, settings)
@@ -227,7 +227,7 @@ async def by_the_command() -> AsyncIterator[int]:
                 await task
 
 
-async def test_a_head_that_does_not_come_is_not_waited_for_either(door: Served) -> None:
+async def test_a_slow_request_head_is_refused(door: Served) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = make_server(door.app, QUICK)
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -238,24 +238,24 @@ async def test_a_head_that_does_not_come_is_not_waited_for_either(door: Served) 
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(begun)
             with suppress(ConnectionError):
-                async with asyncio.timeout(4):  # less than an idle connection is kept
+                async with asyncio.timeout(4):  # shorter than the timeout of an idle connection
                     await reader.read()  # its end
             writer.close()
-        assert (await ask(port, whole)).status == 200  # who is in time is served
+        assert (await ask(port, whole)).status == 200  # a request in time is served
         server.should_exit = True
         await task
 
 
-async def test_fragments_without_end_end_the_socket() -> None:
+async def test_endless_fragments_close_the_socket() -> None:
     async with by_the_command() as port:
         async with connect(f"ws://127.0.0.1:{port}/chat?user=eve", proxy=None) as socket:
-            socket.transport.write(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 3000)  # a text, and nothing more of it
+            socket.transport.write(b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 3000)  # a text without an end
             async with asyncio.timeout(10):
                 await socket.wait_closed()
             assert socket.close_code == 1009
 
 
-async def test_who_takes_nothing_of_what_it_asked_for_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_does_not_read_its_answer_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WriteTimeout, "drain_timeout", 0.2)
     async with by_the_command() as port:
         for upgrade, flood in (
@@ -278,7 +278,7 @@ async def write_on(writer: asyncio.StreamWriter, data: bytes) -> None:
         await writer.drain()
 
 
-async def test_what_was_sent_is_not_in_what_is_answered(door: Served) -> None:
+async def test_error_answers_do_not_repeat_what_was_sent(door: Served) -> None:
     answer = await sent(door, "/accounts", method="POST", body={"name": {"secret": "swordfish"}})
     assert answer.status == 422 and b"swordfish" not in answer.body
 
@@ -287,20 +287,20 @@ async def test_what_was_sent_is_not_in_what_is_answered(door: Served) -> None:
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Basic YTpi", "bearer\tx", "Token x", "Bearer " + "x" * 500])
-async def test_what_is_no_token_here_is_nobody_also_where_names_are_believed(asked: Served, header: str) -> None:
+async def test_a_wrong_token_is_refused_even_where_names_are_trusted(asked: Served, header: str) -> None:
     answer = await sent(asked, "/whoami?as=zoe", f"Authorization: {header}")
     assert (answer.status, answer.code) == (401, "unauthorized")
     assert asked.gateway.accounts.find("zoe") is None
 
 
-async def test_a_token_is_its_own_account_and_no_other(asked: Served) -> None:
+async def test_a_token_acts_for_its_own_account_only(asked: Served) -> None:
     token = await asked.register("ada")
     answer = await sent(asked, "/whoami?as=bob", f"Authorization: Bearer {token}")
     assert (answer.status, answer.body) == (200, b'"ada"')
     assert asked.gateway.accounts.find("bob") is None
 
 
-async def test_a_name_is_believed_on_this_machine_only_and_from_no_other_sites_page(asked: Served) -> None:
+async def test_a_name_is_trusted_only_locally_and_not_from_other_sites(asked: Served) -> None:
     assert (await sent(asked, "/whoami?as=cyd")).body == b'"cyd"'
     for header in (
         "X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "X-Real-IP: ::1", "Sec-Fetch-Site: bad",
@@ -310,7 +310,7 @@ async def test_a_name_is_believed_on_this_machine_only_and_from_no_other_sites_p
     assert asked.gateway.accounts.find("dan") is None
 
 
-async def test_a_proxy_that_is_not_named_is_not_believed() -> None:
+async def test_an_unknown_proxy_is_not_trusted() -> None:
     for settings, believed in (
         (WebSettings(trust_loopback=True), False),
         (WebSettings(trust_loopback=True, trusted_proxies=("10.0.0.1",)), False),
@@ -322,24 +322,24 @@ async def test_a_proxy_that_is_not_named_is_not_believed() -> None:
             assert (await sent(served, "/whoami?as=zoe", "X-Forwarded-For: 203.0.113.9")).status == 401
 
 
-async def test_docs_operations_says_how_a_proxy_shows_that_passes_no_headers_on(door: Served) -> None:
+async def test_docs_operations_shows_how_to_detect_a_proxy_without_headers(door: Served) -> None:
     def probe(*headers: str) -> bytes:
         return request("/accounts", *headers, method="POST", body={"name": ""}, host=f"127.0.0.1:{door.port}")
 
-    assert (await ask(door.port, probe())).code == "malformed"  # it might have signed up
+    assert (await ask(door.port, probe())).code == "malformed"  # it could have signed up
     assert (await ask(door.port, probe("X-Forwarded-For: 203.0.113.9"))).code == "sign_up_closed"
 
 
-async def test_who_guesses_tokens_is_told_to_wait() -> None:
+async def test_guessing_tokens_is_rate_limited() -> None:
     async with serving(QUICK, prepare=asks_who) as served:
         answers = [await sent(served, "/whoami", f"Authorization: Bearer {n}") for n in range(7)]
         assert [answer.status for answer in answers] == [401] * 5 + [429] * 2
         assert int(answers[-1].headers["retry-after"]) > 100
-        token = await served.register("ada")  # whoever has one is let in all the same
+        token = await served.register("ada")  # a valid token works all the same
         assert (await sent(served, "/whoami", f"Authorization: Bearer {token}")).status == 200
 
 
-async def test_a_flood_by_one_account_is_refused_and_the_others_are_not() -> None:
+async def test_a_flood_by_one_account_is_refused_and_others_are_served() -> None:
     async with serving(WebSettings(calls=Pace(0.001, 10)), prepare=asks_who) as served:
         loud, quiet = await served.register("loud"), await served.register("quiet")
         statuses = [(await sent(served, "/whoami", f"Authorization: Bearer {loud}")).status for _ in range(15)]
@@ -347,7 +347,7 @@ async def test_a_flood_by_one_account_is_refused_and_the_others_are_not() -> Non
         assert (await sent(served, "/whoami", f"Authorization: Bearer {quiet}")).status == 200
 
 
-async def test_a_flood_on_a_socket_waits_at_its_own_end_and_the_others_are_served() -> None:
+async def test_a_flood_on_a_socket_is_read_slowly_and_others_are_served() -> None:
     async with serving(WebSettings(messages=Pace(0.001, 10), outbox_frames=1000)) as served:
         loud, quiet = await served.register("loud"), await served.register("quiet")
         url = f"{served.ws_url}/chat"
@@ -370,7 +370,7 @@ async def test_a_flood_on_a_socket_waits_at_its_own_end_and_the_others_are_serve
 
 
 async def test_many_rows_count_as_many_calls() -> None:
-    """Who asks for everybody or a long history keeps the loop for as long as many calls take."""
+    """A request for all users or a long history occupies the loop as long as many calls do."""
     async with serving(WebSettings(calls=Pace(0.001, 8))) as served:
         for number in range(100):
             await served.gateway.accounts.reserve(f"user{number}")
@@ -382,7 +382,7 @@ async def test_many_rows_count_as_many_calls() -> None:
         assert (await sent(served, "/users", f"Authorization: Bearer {quiet}")).status == 200
 
 
-async def test_of_names_written_to_at_once_no_more_are_reserved_than_one_account_may() -> None:
+async def test_concurrent_writes_reserve_no_more_names_than_allowed() -> None:
     async with serving(WebSettings(max_reserved_by_account=3)) as served:
         await served.register("loud")
         async with served.client("loud") as http:
@@ -392,7 +392,7 @@ async def test_of_names_written_to_at_once_no_more_are_reserved_than_one_account
         assert sum(account.reserved for account in served.gateway.accounts.list()) == 3
 
 
-async def test_who_is_revoked_between_signing_in_and_coming_in_does_not_come_in() -> None:
+async def test_an_account_revoked_during_sign_in_gets_no_session() -> None:
     async with serving() as served:
         await served.register("eve")
         account = await served.gateway.accounts.revoke("eve")
@@ -402,8 +402,8 @@ async def test_who_is_revoked_between_signing_in_and_coming_in_does_not_come_in(
 
 
 @pytest.mark.parametrize("path", ["/chat", "/lines"])
-async def test_half_a_character_as_a_ref_is_refused_and_the_socket_lives_on(path: str) -> None:
-    """JSON may name it, and no frame can carry it back."""
+async def test_a_lone_surrogate_as_ref_is_refused_and_the_socket_lives_on(path: str) -> None:
+    """JSON can contain it, but no frame can carry it back."""
     async with serving() as served:
         headers = {"Authorization": f"Bearer {await served.register('ada')}"}
         async with connect(f"{served.ws_url}{path}", additional_headers=headers) as socket, asyncio.timeout(10):
@@ -415,7 +415,7 @@ async def test_half_a_character_as_a_ref_is_refused_and_the_socket_lives_on(path
                 pass
 
 
-async def test_a_flood_of_orders_is_read_no_faster_than_they_may_come() -> None:
+async def test_a_flood_of_commands_is_read_at_the_allowed_rate() -> None:
     async with serving(WebSettings(calls=Pace(0.001, 10))) as served:
         headers = {"Authorization": f"Bearer {await served.register('loud')}"}
         async with connect(f"{served.ws_url}/lines", additional_headers=headers, close_timeout=0.1) as flood:
@@ -432,7 +432,7 @@ async def test_a_flood_of_orders_is_read_no_faster_than_they_may_come() -> None:
         assert sum(line["event"] == "error" for line in lines) <= 10
 
 
-async def test_who_opens_socket_after_socket_takes_the_places_of_its_own_address_only(
+async def test_unregistered_sockets_of_one_address_do_not_block_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("p2pchat.web.socketio.server.MOST_STRANGERS_OF_ADDRESS", 2)
@@ -459,7 +459,7 @@ async def test_every_answer_has_the_security_headers(asked: Served) -> None:
     assert upgrade.headers["content-security-policy"]
 
 
-async def test_an_error_of_our_own_is_told_without_what_it_says(asked: Served) -> None:
+async def test_an_internal_error_is_answered_without_its_text(asked: Served) -> None:
     answer = await sent(asked, "/broken")
     assert answer.code == "failed" and b"swordfish" not in answer.body
 
@@ -467,7 +467,7 @@ async def test_an_error_of_our_own_is_told_without_what_it_says(asked: Served) -
 # ---- elsewhere than at the root of a loopback port
 
 
-async def test_an_application_mounted_below_a_path_has_the_same_door() -> None:
+async def test_an_application_mounted_under_a_path_has_the_same_checks() -> None:
     outer = FastAPI()
     async with TCPPeer(0, name="gate", db="memory://") as peer:
         inner = create_app(peer)

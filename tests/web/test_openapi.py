@@ -1,4 +1,4 @@
-"""What `/openapi.json` says of REST is true: schemathesis sends what it allows, and what it does not, and compares."""
+"""REST behaves as `/openapi.json` describes: schemathesis sends valid and invalid requests and compares."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from p2pchat.web import WebSettings
 from p2pchat.web.settings import Pace
 from tests.web.conftest import Served
 
-EXAMPLES = 5  # requests for each call and way of making them
+EXAMPLES = 5  # requests for each call and each way to generate them
 # What is refused here although its shape is right, for a reason that a shape cannot give: what a name is, and what a
 # path may hold, that two parameters belong together, that a search needs a letter.
 NOT_ALL_SAID = ("/accounts", "GET /messages", "/search", "/groups", "/users/", "POST /messages", "PATCH /messages")
@@ -39,7 +39,7 @@ async def test_every_call_answers_as_described(described: Served) -> None:
 
 
 def compare_all(url: str, token: str) -> set[str]:
-    """Try every call that the description has; returns them."""
+    """Try every call in the description; return them."""
     tried = set()
     with requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {token}"
@@ -51,7 +51,7 @@ def compare_all(url: str, token: str) -> set[str]:
 
 
 def compare(operation: APIOperation, session: requests.Session) -> None:  # type: ignore[type-arg]
-    """Try one call with what it allows and what it does not."""
+    """Try one call with valid and invalid requests."""
     unsaid: list[Any] = [positive_data_acceptance] if any(part in operation.label for part in NOT_ALL_SAID) else []
 
     @settings(

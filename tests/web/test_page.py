@@ -1,4 +1,4 @@
-"""The page as people use it: two of them with browsers, one in a terminal, in one mesh, over a gateway that may die.
+"""The page in use: two people with browsers and one in a terminal, over a gateway that may be killed.
 
 Real processes and Debian's Chromium. Pictures of the windows are kept in the folder of the test run, `page-pictures`.
 """
@@ -28,7 +28,7 @@ pytestmark = [
 
 @dataclass
 class Scene:
-    """Who is there: zoe and yan with browsers, terry in a terminal."""
+    """The users: zoe and yan with browsers, terry in a terminal."""
 
     gateway: GatewayProcess
     zoe: Visitor
@@ -61,7 +61,7 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
 
 async def test_room_messages_go_both_ways_with_ticks(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
-    await zoe.page.keyboard.type("at once")  # where one writes has the focus from the beginning
+    await zoe.page.keyboard.type("at once")  # the editor has the focus at the start
     await zoe.page.keyboard.press("Enter")
     await yan.sees("at once")
     await zoe.write("hello everybody\nin two lines")
@@ -76,7 +76,7 @@ async def test_room_messages_go_both_ways_with_ticks(scene: Scene) -> None:
     await zoe.page.keyboard.press("Escape")
 
 
-async def test_a_direct_message_is_found_by_its_unread_count_and_answered(scene: Scene) -> None:
+async def test_a_direct_message_shows_an_unread_count_and_is_answered(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     for number in range(2):
         sent = await terry.send(f"psst {number}", to="zoe")
@@ -97,7 +97,7 @@ async def test_a_direct_message_is_found_by_its_unread_count_and_answered(scene:
     await zoe.message("yes?").locator(".ticks[data-level=read]").wait_for()
 
 
-async def test_who_types_and_how_somebody_is_is_seen(scene: Scene) -> None:
+async def test_typing_and_presence_are_shown(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("terry")
     terry.say(do="typing", to="zoe")
@@ -111,7 +111,7 @@ async def test_who_types_and_how_somebody_is_is_seen(scene: Scene) -> None:
     await zoe.row("terry").get_by_text("online").wait_for()
 
 
-async def test_what_was_said_can_be_edited_taken_back_and_reacted_to(scene: Scene) -> None:
+async def test_messages_can_be_edited_deleted_and_reacted_to(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     await zoe.go("Room")
     await zoe.write("at ten")
@@ -130,7 +130,7 @@ async def test_what_was_said_can_be_edited_taken_back_and_reacted_to(scene: Scen
     assert await yan.message("never mind").count() == 0
 
 
-async def test_a_group_is_made_and_talked_in(scene: Scene) -> None:
+async def test_a_group_is_created_and_used(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     await zoe.page.get_by_role("button", name="New group").click()
     await zoe.page.get_by_label("Name", exact=True).fill("ops")
@@ -147,7 +147,7 @@ async def test_a_group_is_made_and_talked_in(scene: Scene) -> None:
     await yan.shot("group-dark")
 
 
-async def test_what_is_written_while_the_gateway_is_dead_waits_and_arrives_once(scene: Scene) -> None:
+async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Scene) -> None:
     zoe, yan, terry, gateway = scene.zoe, scene.yan, scene.terry, scene.gateway
     await asyncio.gather(zoe.go("Room"), yan.go("Room"))
     await zoe.write("before the end")
@@ -172,7 +172,7 @@ async def test_what_is_written_while_the_gateway_is_dead_waits_and_arrives_once(
     assert await zoe.page.get_by_text("waiting to be sent").count() == 0
 
 
-async def test_what_is_written_while_a_terminal_is_dead_waits_for_it_and_it_is_heard_again(scene: Scene) -> None:
+async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")
     await terry.kill()
@@ -187,14 +187,14 @@ async def test_what_is_written_while_a_terminal_is_dead_waits_for_it_and_it_is_h
     await terry.next("message", text="welcome back")
 
 
-async def test_history_comes_when_one_scrolls_back_and_stays_where_one_looks(scene: Scene) -> None:
+async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene) -> None:
     yan, terry = scene.yan, scene.terry
     for number in range(120):
         terry.say(do="send", to="yan", text=f"line {number}")
     terry.say(do="send", to="yan", text="the needle in it", ref="needle")
     await terry.next("sent", ref="needle")
     await yan.row("terry").get_by_text("99+ unread").wait_for()
-    await yan.page.reload()  # the token is kept for this tab; what was told is not
+    await yan.page.reload()  # the token is stored for this tab; messages are not
     await yan.row("terry").get_by_text("99+ unread").wait_for()
     await yan.go("terry")
     await yan.sees("the needle in it")
@@ -212,7 +212,7 @@ async def test_history_comes_when_one_scrolls_back_and_stays_where_one_looks(sce
     assert (await yan.texts())[:2] == ["line 0", "line 1"]
 
 
-async def test_search_finds_marks_and_goes_there(scene: Scene) -> None:
+async def test_search_finds_highlights_and_opens_a_message(scene: Scene) -> None:
     yan = scene.yan
     await yan.page.keyboard.press("Control+k")
     await yan.page.keyboard.type("needle")
@@ -225,7 +225,7 @@ async def test_search_finds_marks_and_goes_there(scene: Scene) -> None:
     await yan.page.get_by_role("button", name="Close search").click()
 
 
-async def test_people_are_invited_by_address_or_by_code(scene: Scene) -> None:
+async def test_people_are_invited_by_address_or_qr_code(scene: Scene) -> None:
     zoe = scene.zoe
     await zoe.page.get_by_role("button", name="Invite people").click()
     dialog = zoe.page.get_by_role("dialog", name="Invite people")
@@ -240,7 +240,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 DISGUISED = ["bob\u202egnp", "a\u200bb", "x\u0300\u0301\u0302\u0303\u0304\u0305", "tab\there", "\u2066y", "é ü 漢 🎉"]
 
 
-async def test_nothing_that_others_write_is_ever_markup_or_hides(scene: Scene) -> None:
+async def test_text_of_others_is_never_markup_and_never_hides(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")
     terry.say(do="nick", name='terry"><b>')
@@ -257,22 +257,22 @@ async def test_nothing_that_others_write_is_ever_markup_or_hides(scene: Scene) -
     await zoe.row("terry").wait_for()
 
 
-async def test_everything_can_be_done_with_keys_alone(scene: Scene) -> None:
+async def test_everything_works_with_the_keyboard_alone(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     keys = zoe.page.keyboard
     await zoe.go("Room")
     await zoe.page.locator("body").evaluate("() => document.activeElement.blur()")
-    await keys.type("by keys")  # goes to where one writes, wherever one looked
+    await keys.type("by keys")  # goes to the editor from anywhere
     await keys.press("Enter")
     await yan.go("Room")
     await yan.sees("by keys")
-    await keys.press("ArrowUp")  # edits what was written last
+    await keys.press("ArrowUp")  # edits the last message
     await keys.type(" alone")
     await keys.press("Enter")
     await yan.sees("by keys alone")
     await keys.press("Control+m")  # to the newest message
     await keys.press("+")
-    await keys.press("Enter")  # the first of what is offered
+    await keys.press("Enter")  # the first reaction offered
     await (await yan.sees("by keys alone")).get_by_role("button", name="👍 1").wait_for()
     await keys.press("Escape")
     assert await zoe.page.evaluate("document.activeElement.id") == "compose"
@@ -299,7 +299,7 @@ async def test_everything_can_be_done_with_keys_alone(scene: Scene) -> None:
     assert {"Help and keyboard shortcuts", "Find people, groups and messages", "New group", "Send"} <= stops
 
 
-async def test_new_lines_of_others_are_announced_and_nothing_else(scene: Scene) -> None:
+async def test_new_messages_of_others_are_announced_and_nothing_else(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("Room")
     region = zoe.page.locator("[aria-live=polite]")
@@ -319,7 +319,7 @@ async def violations(one: Visitor) -> Any:
     return await one.page.evaluate(AXE)
 
 
-async def test_no_rule_of_accessibility_is_broken_and_the_smallest_screen_is_wide_enough(scene: Scene) -> None:
+async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(scene: Scene) -> None:
     zoe, yan = scene.zoe, scene.yan
     axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
     script = (importlib.resources.files(axe) / "axe.min.js").read_text("utf-8")
@@ -345,7 +345,7 @@ async def test_no_rule_of_accessibility_is_broken_and_the_smallest_screen_is_wid
     await zoe.shot("room-wide-light")
 
 
-async def test_a_token_leads_back_to_the_same_person_and_is_gone_after_signing_out(scene: Scene) -> None:
+async def test_a_token_restores_the_account_and_is_removed_by_signing_out(scene: Scene) -> None:
     yan = scene.yan
     page = yan.page
     await page.set_viewport_size({"width": 1200, "height": 800})
@@ -365,4 +365,4 @@ async def test_a_token_leads_back_to_the_same_person_and_is_gone_after_signing_o
     await page.get_by_role("button", name="Sign in").click()
     await yan.row("Room").wait_for()
     await yan.sees("at once")
-    yan.troubles[:] = [trouble for trouble in yan.troubles if "409" not in trouble]  # Chromium tells of each refusal
+    yan.troubles[:] = [trouble for trouble in yan.troubles if "409" not in trouble]  # Chromium logs each refusal

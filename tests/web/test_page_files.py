@@ -1,4 +1,4 @@
-"""The files of the page: what the gateway serves, and that each of them can be had from a wheel."""
+"""The files of the page, as the gateway serves them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = Path(page.__file__).parent
 MODULES = {path.name: path.read_text("utf-8") for path in FOLDER.glob("*.js")}
 
 
-async def test_each_file_has_its_kind_and_is_asked_for_again_only_when_it_is_another(served: Served) -> None:
+async def test_each_file_has_its_media_type_and_an_etag(served: Served) -> None:
     async with served.client() as http:
         first = await http.get("/")
         assert (first.status_code, first.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -32,7 +32,7 @@ async def test_each_file_has_its_kind_and_is_asked_for_again_only_when_it_is_ano
             assert (await http.get(f"/{name}")).status_code == 404
 
 
-async def test_a_qr_code_is_for_who_has_a_token_and_for_what_fits(served: Served) -> None:
+async def test_a_qr_code_needs_a_token_and_a_text_that_fits(served: Served) -> None:
     await served.register("zoe")
     async with served.client("zoe") as zoe, served.client() as nobody:
         drawn = await zoe.post("/qr", json={"text": "p2pchat:AHJEE@127.0.0.1:8000"})
@@ -42,7 +42,7 @@ async def test_a_qr_code_is_for_who_has_a_token_and_for_what_fits(served: Served
         assert (await zoe.post("/qr", json={"text": "漢" * 2048})).status_code == 413
 
 
-def test_the_page_asks_nobody_else_for_anything() -> None:
+def test_the_page_loads_nothing_from_elsewhere() -> None:
     names = re.compile(r"""(?:from|import\()\s*["']([^"']+)["']""")
     for name, code in MODULES.items():
         assert {found for found in names.findall(code) if not found.startswith("./")} == set(), name
@@ -50,16 +50,16 @@ def test_the_page_asks_nobody_else_for_anything() -> None:
     every = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir() if path.suffix in page.KINDS}
     for name, text in every.items():
         elsewhere = set(re.findall(r"https?://[\w.-]+", text))
-        assert elsewhere <= {"http://www.w3.org"}, name  # names of the kinds of elements, which nobody asks for
+        assert elsewhere <= {"http://www.w3.org"}, name  # XML namespaces, which are not loaded
     assert not re.search(r"""(?:src|href)="/|<script>|<style|\son\w+=|style=""", every["index.html"])
 
 
-def test_nothing_of_others_is_ever_given_to_a_parser() -> None:
+def test_text_of_others_never_reaches_an_html_parser() -> None:
     sinks = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|\beval\(|new Function|srcdoc")
     assert [name for name, code in MODULES.items() if sinks.search(code)] == []
 
 
-async def test_the_page_works_below_any_mount() -> None:
+async def test_the_page_works_under_any_mount_path() -> None:
     async with TCPPeer(0, name="gate", db="memory://") as peer:
         own = FastAPI()
         own.mount("/deep/chat", create_app(peer))

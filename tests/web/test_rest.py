@@ -1,4 +1,4 @@
-"""REST: what scripts ask for and write, with a real client against a real server."""
+"""REST, with a real client and a real server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def people(served: Served) -> Served:
 
 
 async def write(http: httpx.AsyncClient, **said: object) -> str:
-    """Write a message; returns its id."""
+    """Write a message; return its id."""
     answer = await http.post("/messages", json=said)
     assert answer.status_code == 201, answer.text
     assert answer.json()["status"] == "ok"
@@ -32,13 +32,13 @@ async def write(http: httpx.AsyncClient, **said: object) -> str:
 
 
 def refused(answer: httpx.Response) -> tuple[int, str]:
-    """Status and code of a refusal, whose shape is that of all of them."""
+    """Return status and code of an error, and check its form."""
     told = answer.json()
     assert told.keys() == {"status", "code", "text"} and told["status"] == "error"
     return answer.status_code, told["code"]
 
 
-async def test_the_messages_of_two_users_in_order(people: Served) -> None:
+async def test_messages_of_two_users_come_in_order(people: Served) -> None:
     async with people.client("ada") as ada, people.client("bob") as bob:
         first = await write(ada, to="bob", content="Hello, Bob!")
         await write(bob, to="ada", content="Hey Ada!")
@@ -52,7 +52,7 @@ async def test_the_messages_of_two_users_in_order(people: Served) -> None:
         assert turned.json() == asked.json()
 
 
-async def test_nobody_reads_what_two_others_wrote(people: Served) -> None:
+async def test_messages_of_two_other_users_are_forbidden(people: Served) -> None:
     async with people.client("ada") as ada, people.client("cyd") as cyd, people.client() as nobody:
         id = await write(ada, to="bob", content="psst")
         between = {"user1": "ada", "user2": "bob"}
@@ -66,7 +66,7 @@ async def test_nobody_reads_what_two_others_wrote(people: Served) -> None:
         assert refused(await cyd.put(f"/messages/{id}/reaction", json={"reaction": "!"})) == (404, "unknown_name")
 
 
-async def test_history_goes_by_pages_of_ids_or_times(people: Served) -> None:
+async def test_history_is_paged_by_ids_or_times(people: Served) -> None:
     async with people.client("ada") as ada:
         ids = [await write(ada, to="room", content=str(number)) for number in range(5)]
         room = {"conversation": "room"}
@@ -83,7 +83,7 @@ async def test_history_goes_by_pages_of_ids_or_times(people: Served) -> None:
         assert refused(await ada.get("/messages", params={**room, "limit": "0"})) == (422, "malformed")
 
 
-async def test_a_message_asked_for_twice_with_one_key_is_written_once(people: Served) -> None:
+async def test_a_message_requested_twice_with_one_key_is_written_once(people: Served) -> None:
     async with people.client("ada") as ada, people.client("bob") as bob:
         key = {"Idempotency-Key": "4f1c"}
         answers = [await ada.post("/messages", json={"to": "bob", "content": "once"}, headers=key) for _ in range(2)]
@@ -95,7 +95,7 @@ async def test_a_message_asked_for_twice_with_one_key_is_written_once(people: Se
         assert [one["content"] for one in between.json()] == ["once", "mine"]
 
 
-async def test_a_message_for_nobody_yet_waits_for_whoever_registers(people: Served) -> None:
+async def test_a_message_to_a_free_name_waits_until_it_is_registered(people: Served) -> None:
     async with people.client("ada") as ada:
         await write(ada, to="dora", content="welcome", ref=7)
         await people.register("dora")
@@ -107,7 +107,7 @@ async def test_a_message_for_nobody_yet_waits_for_whoever_registers(people: Serv
         assert refused(await ada.post("/messages", json={"to": "bob", "content": "é" * 32_768})) == (413, "too_long")
 
 
-async def test_what_became_of_a_message(people: Served) -> None:
+async def test_the_receipt_of_a_message(people: Served) -> None:
     async with people.client("ada") as ada, people.client("bob") as bob:
         id = await write(ada, to="bob", content="done?")
         while (fate := (await ada.get(f"/messages/{id}/receipt")).json())["status"] == "accepted":
@@ -120,7 +120,7 @@ async def test_what_became_of_a_message(people: Served) -> None:
         assert refused(await bob.get(f"/messages/{id}/receipt")) == (404, "unknown_name")
 
 
-async def test_a_message_is_edited_reacted_to_and_deleted_by_those_who_may(people: Served) -> None:
+async def test_only_the_writer_can_edit_and_delete_a_message(people: Served) -> None:
     async with people.client("ada") as ada, people.client("bob") as bob:
         id = await write(ada, to="bob", content="lnuch?")
         while (await bob.get(f"/messages/{id}")).status_code == 404:
@@ -138,7 +138,7 @@ async def test_a_message_is_edited_reacted_to_and_deleted_by_those_who_may(peopl
         assert (gone["content"], gone["deleted"]) == ("", True)
 
 
-async def test_search_finds_words_in_what_one_may_read(people: Served) -> None:
+async def test_search_finds_words_in_visible_messages(people: Served) -> None:
     async with people.client("ada") as ada, people.client("cyd") as cyd:
         await write(ada, to="bob", content="the backup failed")
         await write(ada, to="room", content="no backup today")
@@ -149,7 +149,7 @@ async def test_search_finds_words_in_what_one_may_read(people: Served) -> None:
         assert all("to" not in one for one in (await cyd.get("/search", params={"q": "backup"})).json())
 
 
-async def test_a_group_is_for_its_members(people: Served) -> None:
+async def test_a_group_is_visible_to_its_members(people: Served) -> None:
     async with people.client("ada") as ada, people.client("bob") as bob, people.client("cyd") as cyd:
         made = await ada.post("/groups", json={"name": "ops", "members": ["bob"]})
         assert made.status_code == 201 and (made.json()["owner"], made.json()["members"]) == ("ada", ["ada", "bob"])
@@ -172,7 +172,7 @@ async def test_a_group_is_for_its_members(people: Served) -> None:
         assert (await ada.get("/groups/crew")).json()["members"] == ["ada", "bob"]
 
 
-async def test_who_is_there_and_how(people: Served) -> None:
+async def test_users_and_their_presence(people: Served) -> None:
     async with people.client("ada") as ada, chatting(people, "bob"):
         while "bob" not in [one["user"] for one in (await ada.get("/presence?status=online")).json()]:
             pass

@@ -1,4 +1,4 @@
-"""Real processes: a gateway, a peer in a terminal and a user of `/chat` in one room, whoever of them is killed."""
+"""Real processes in one room: a gateway, a peer in a terminal and a user of `/chat`, each of them killed in turn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def free_ports(count: int) -> list[str]:
 
 
 async def heard(terminal: Program, text: str) -> dict[str, Any]:
-    """Wait until a terminal shows a message that says this; returns its line."""
+    """Wait until a terminal shows a message with this text; return its line."""
     while True:
         line: dict[str, Any] = json.loads(await terminal.until(f'"text":"{text}"'))
         if line["event"] == "message":
@@ -39,14 +39,14 @@ async def told(chatter: Chatter, text: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def connected(office: Program, client: list[str], home: Path) -> AsyncIterator[Program]:
-    """Run a client once the gateway is there."""
+    """Run a client once the gateway is running."""
     await office.until("the page")
     async with running(*client, home=home) as program:
         await program.until("connected as")
         yield program
 
 
-async def test_a_terminal_and_a_chat_user_are_in_one_room_after_either_sides_restart(tmp_path: Path) -> None:
+async def test_a_terminal_and_a_chat_user_share_a_room_after_either_restarts(tmp_path: Path) -> None:
     http, own, other = free_ports(3)
     data = tmp_path / "data"
     gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--name", "office", "--data", str(data / "web"))
@@ -83,6 +83,6 @@ async def test_a_terminal_and_a_chat_user_are_in_one_room_after_either_sides_res
                 await zoe.accepted("/dm tina five")
                 await zoe.accepted("six")
                 async with running(*terminal, home=tmp_path) as tina_again:
-                    await tina_again.until_all('"text":"five"', '"text":"six"')  # of two conversations: either first
+                    await tina_again.until_all('"text":"five"', '"text":"six"')  # two conversations, so in any order
                     await tina_again.say("seven")
                     assert (await told(zoe, "seven"))["from"] == "tina"

@@ -1,4 +1,4 @@
-"""Socket.IO where clients are odd, hostile, several, slow or cut off; its plain use is in origins/."""
+"""Socket.IO with odd, hostile, several, slow or disconnected clients; normal use is tested in compat/."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def hand(served: Served, *names: str) -> None:
 
 
 async def closed(line: ClientConnection) -> None:
-    """Wait until the other side has closed a connection."""
+    """Wait until the other side closes a connection."""
     async with asyncio.timeout(10):
         async for _ in line:
             pass
@@ -44,7 +44,7 @@ async def closed(line: ClientConnection) -> None:
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
-async def test_every_transport_brings_messages_both_ways(served: Served, transports: list[str]) -> None:
+async def test_every_transport_carries_messages_both_ways(served: Served, transports: list[str]) -> None:
     await hand(served, "ada", "bob")
     async with (
         socket(served.url, "ada", served.tokens["ada"], transports=transports) as ada,
@@ -57,7 +57,7 @@ async def test_every_transport_brings_messages_both_ways(served: Served, transpo
         assert (await ada.hear("newMessage"))["from"] == "bob"
 
 
-async def test_a_socket_that_says_something_before_who_it_is_is_sent_away(served: Served) -> None:
+async def test_a_socket_that_sends_before_register_is_closed(served: Served) -> None:
     async with socket(served.url) as stranger:
         assert error_of(await stranger.say("privateMessage", {"to": "ada", "content": "hi"})) == "unauthorized"
         assert (await stranger.hear("error"))["code"] == "unauthorized"
@@ -65,7 +65,7 @@ async def test_a_socket_that_says_something_before_who_it_is_is_sent_away(served
     assert served.gateway.accounts.find("ada") is None, "nothing was done"
 
 
-async def test_a_socket_that_does_not_say_who_it_is_in_time_is_sent_away(serve: Any) -> None:
+async def test_a_socket_that_does_not_register_in_time_is_closed(serve: Any) -> None:
     served = await serve(WebSettings(token_timeout=0.05))
     for transport in ("websocket", "polling"):
         async with socket(served.url, transports=[transport]) as stranger:
@@ -90,7 +90,7 @@ async def test_nobody_registers_as_another(served: Served) -> None:
             await asyncio.wait_for(liar.gone.wait(), 10)
 
 
-async def test_a_socket_stays_whose_it_is(served: Served) -> None:
+async def test_a_socket_keeps_its_account(served: Served) -> None:
     await hand(served, "ada", "bob")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         again = await ada.say("register", {"userId": "ada", "authToken": served.tokens["ada"]})
@@ -100,7 +100,7 @@ async def test_a_socket_stays_whose_it_is(served: Served) -> None:
         await asyncio.wait_for(ada.gone.wait(), 10)
 
 
-async def test_on_a_trusted_machine_who_has_no_token_says_a_name_and_who_has_one_is_its_account(serve: Any) -> None:
+async def test_a_trusted_machine_accepts_names_but_a_token_is_its_account(serve: Any) -> None:
     served = await serve(WebSettings(trust_loopback=True))
     token = await served.register("ada")
     async with socket(served.url, "zoe") as zoe, socket(served.url, "ada", token):
@@ -135,7 +135,7 @@ WRONG: list[tuple[str, Any, str]] = [
 ]
 
 
-async def test_what_cannot_be_meant_is_answered_and_told_and_the_socket_lives(served: Served) -> None:
+async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Served) -> None:
     await hand(served, "ada", "bob")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         for event, payload, code in WRONG:
@@ -145,7 +145,7 @@ async def test_what_cannot_be_meant_is_answered_and_told_and_the_socket_lives(se
         assert (await ada.say("privateMessage", {"to": "bob", "content": "fine"}))["status"] == "ok"
 
 
-async def test_what_one_socket_emits_at_once_keeps_its_order_also_to_a_name_nobody_has_yet(served: Served) -> None:
+async def test_concurrent_messages_of_a_socket_keep_their_order(served: Served) -> None:
     await hand(served, "ada")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         for number in range(20):
@@ -157,7 +157,7 @@ async def test_what_one_socket_emits_at_once_keeps_its_order_also_to_a_name_nobo
     assert heard == [*map(str, range(20)), "last"]
 
 
-async def test_an_account_that_writes_too_much_is_told_so_and_others_are_not_held_up(serve: Any) -> None:
+async def test_an_account_that_writes_too_much_is_refused_and_others_are_served(serve: Any) -> None:
     served = await serve(WebSettings(messages=Pace(0.001, 3)))
     await hand(served, "ada", "bob")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
@@ -168,7 +168,7 @@ async def test_an_account_that_writes_too_much_is_told_so_and_others_are_not_hel
             assert (await bob.say("groupMessage", {"to": "room", "content": "y"}))["status"] == "ok"
 
 
-async def test_registering_twice_at_once_is_one_session_and_in_a_circle_it_is_slowed_down(serve: Any) -> None:
+async def test_concurrent_registers_make_one_session_and_repeated_ones_are_limited(serve: Any) -> None:
     served = await serve(WebSettings(calls=Pace(0.001, 20)))
     await hand(served, "ada")
     async with served.client("ada") as http:
@@ -186,7 +186,7 @@ async def test_registering_twice_at_once_is_one_session_and_in_a_circle_it_is_sl
 # ---- several sockets, and coming back
 
 
-async def test_every_socket_of_a_user_gets_what_others_and_its_other_sockets_write(served: Served) -> None:
+async def test_every_socket_gets_messages_of_others_and_of_its_other_sockets(served: Served) -> None:
     await hand(served, "ada", "bob")
     token = served.tokens["ada"]
     async with (
@@ -203,7 +203,7 @@ async def test_every_socket_of_a_user_gets_what_others_and_its_other_sockets_wri
         assert desk.said("newMessage") == [], "what a socket wrote does not come back to it"
 
 
-async def test_a_user_is_online_while_one_socket_looks_and_idle_while_none_does(served: Served) -> None:
+async def test_a_user_is_online_while_one_socket_is_active_and_idle_otherwise(served: Served) -> None:
     await hand(served, "ada", "bob")
     token = served.tokens["ada"]
 
@@ -221,8 +221,8 @@ async def test_a_user_is_online_while_one_socket_looks_and_idle_while_none_does(
         await bob.hear("presenceUpdate", of_ada("offline"))
 
 
-async def test_who_was_there_for_a_newcomer_is_news_for_the_others_all_the_same(served: Served) -> None:
-    """Somebody registers between another's coming and the moment in which that is told: only the newcomer knew."""
+async def test_a_snapshot_for_a_new_client_hides_no_update_from_the_others(served: Served) -> None:
+    """A client registers between another user's coming and its announcement: its snapshot must not suppress that."""
     await hand(served, "ada")
     user = await served.peer.host("cyd")
     user.set_presence("online")
@@ -231,14 +231,14 @@ async def test_who_was_there_for_a_newcomer_is_news_for_the_others_all_the_same(
             await asyncio.sleep(0)
     ada = served.gateway.accounts.find("ada")
     assert ada is not None
-    registry = ClientRegistry(served.gateway)  # one that has heard nothing yet
+    registry = ClientRegistry(served.gateway)  # one that has received nothing yet
     assert len(registry.presence.snapshot(ada)) >= 1
     came = Presence(user=served.peer.user("cyd"), status="online", text="", since=None)
     assert registry.presence.packet_of(Envelope(came, None)) is not None
     assert registry.presence.packet_of(Envelope(came, None)) is None, "and that once"
 
 
-async def test_more_people_than_an_outbox_holds_are_told_who_registers(serve: Any) -> None:
+async def test_presence_of_more_users_than_the_queue_holds_is_sent_on_register(serve: Any) -> None:
     served = await serve(WebSettings(outbox_frames=8))
     await hand(served, "ada")
     missing = {f"user{number}" for number in range(12)}
@@ -249,7 +249,7 @@ async def test_more_people_than_an_outbox_holds_are_told_who_registers(serve: An
             missing.discard((await ada.hear("presenceUpdate"))["userId"])
 
 
-async def test_what_was_written_to_somebody_who_never_comes_is_not_read_again_each_time(
+async def test_statuses_of_old_unread_messages_are_not_read_each_time(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pchat.web.socketio.clients.MOST_AGAIN", 2)
@@ -264,8 +264,8 @@ async def test_what_was_written_to_somebody_who_never_comes_is_not_read_again_ea
     assert [post.text for post in left] == ["3", "4"]
 
 
-async def test_what_may_not_have_arrived_when_a_connection_broke_comes_again(served: Served) -> None:
-    """A broken connection proves nothing of what was written to it last."""
+async def test_messages_without_proof_of_arrival_are_sent_again(served: Served) -> None:
+    """A broken connection does not prove that its last messages arrived."""
     await hand(served, "ada", "bob")
     async with socket(served.url, "bob", served.tokens["bob"]) as bob:
         async with socket(served.url, "ada", served.tokens["ada"]) as ada:
@@ -280,7 +280,7 @@ async def test_what_may_not_have_arrived_when_a_connection_broke_comes_again(ser
             assert (await ada.hear("newMessage"))["content"] == "two", "what was said goodbye to had arrived"
 
 
-async def test_who_comes_back_with_the_last_message_it_has_misses_nothing_of_the_room_either(served: Served) -> None:
+async def test_a_client_back_with_since_gets_room_messages_too(served: Served) -> None:
     await hand(served, "ada", "bob")
     async with socket(served.url, "bob", served.tokens["bob"]) as bob:
         async with socket(served.url, "ada", served.tokens["ada"]) as ada:
@@ -295,7 +295,7 @@ async def test_who_comes_back_with_the_last_message_it_has_misses_nothing_of_the
             assert [(await ada.hear("newMessage"))["content"] for _ in range(4)] == ["0", "1", "2", "psst"]
 
 
-async def test_who_takes_nothing_is_closed_alone_and_gets_everything_later(serve: Any) -> None:
+async def test_a_client_that_does_not_read_is_closed_alone_and_catches_up_later(serve: Any) -> None:
     served = await serve(WebSettings(outbox_frames=40))
     await hand(served, "ada", "bob", "cyd")
     headers = {"Content-Type": "text/plain"}
@@ -335,7 +335,7 @@ FRAMES: list[str | bytes] = [
 ]
 
 
-async def test_a_frame_that_is_no_packet_ends_its_connection_and_nothing_else(served: Served) -> None:
+async def test_a_malformed_frame_ends_only_its_connection(served: Served) -> None:
     for frame in FRAMES:
         async with connect(served.ws_url + ENGINE + "websocket") as line:
             await line.recv()
@@ -344,7 +344,7 @@ async def test_a_frame_that_is_no_packet_ends_its_connection_and_nothing_else(se
 
 
 @pytest.mark.parametrize("packet", ["2{}", "2[]", "2[7]", '2[["x"]]', "3{}", "51-[]", "61-[]", "4", "7", "x", "2[[["])
-def test_a_packet_of_another_shape_is_refused(packet: str) -> None:
+def test_a_malformed_packet_is_refused(packet: str) -> None:
     with pytest.raises(ValueError):
         StrictPacket(encoded_packet=packet)
 
@@ -355,7 +355,7 @@ def test_only_packets_come_in() -> None:
 
 
 async def test_a_connection_cannot_be_chosen_or_guessed(served: Served) -> None:
-    """Session fixation: the name of a connection is the server's, and of no use without being known."""
+    """Session fixation: the server chooses the id of a connection, and only its client knows it."""
     async with served.client() as http:
         opened = [(await http.get(ENGINE + "polling")).text.split('"sid":"')[1].split('"')[0] for _ in range(2)]
         assert opened[0] != opened[1] and all(len(sid) >= 20 for sid in opened)
@@ -371,7 +371,7 @@ async def test_a_polled_payload_is_bounded(serve: Any) -> None:
         assert (await http.post(f"{ENGINE}polling&sid={sid}", content="40" + "x" * 3000)).status_code >= 400
 
 
-async def test_a_stranger_says_a_few_words_and_no_more(served: Served) -> None:
+async def test_an_unregistered_socket_may_send_few_packets(served: Served) -> None:
     async with connect(served.ws_url + ENGINE + "websocket") as line:
         await line.recv()
         for _ in range(20):
@@ -379,7 +379,7 @@ async def test_a_stranger_says_a_few_words_and_no_more(served: Served) -> None:
         await closed(line)
 
 
-async def test_below_a_prefix_it_answers_too_and_only_at_its_own_place(served: Served) -> None:
+async def test_it_answers_under_a_prefix_and_only_at_its_own_path(served: Served) -> None:
     outer = FastAPI()
     outer.mount("/talk", served.app)
     await hand(served, "ada", "bob")
@@ -393,7 +393,7 @@ async def test_below_a_prefix_it_answers_too_and_only_at_its_own_place(served: S
             assert (await http.get("/talk/socket.io/other/?EIO=4&transport=polling")).status_code == 404
 
 
-async def test_a_gateway_that_stops_says_goodbye_so_that_clients_come_back(served: Served) -> None:
+async def test_a_stopping_gateway_closes_so_that_clients_reconnect(served: Served) -> None:
     await hand(served, "ada")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         await served.gateway.aclose()

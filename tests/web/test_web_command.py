@@ -1,4 +1,4 @@
-"""`p2pchat web` as a process: starts, is looked after from beside, stops in good order, and has everything again."""
+"""`p2pchat web` as a process: start, account commands, clean stop and restart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")
 
 
 class Running:
-    """A gateway in a process of its own; its lines are read as they come."""
+    """A gateway in a process of its own, whose lines are read as they come."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -48,7 +48,7 @@ class Running:
 
 
 async def run(home: Path, *words: str) -> tuple[int, str, str]:
-    """Run a command to its end; returns exit code, stdout and stderr."""
+    """Run a command to its end; return exit code, stdout and stderr."""
     process = await start(home, *words)
     out, err = await process.communicate()
     assert process.returncode is not None
@@ -66,7 +66,7 @@ async def start(home: Path, *words: str) -> asyncio.subprocess.Process:
 
 @asynccontextmanager
 async def gateway(home: Path, *words: str) -> AsyncIterator[Running]:
-    """Run a gateway on free ports; it is stopped at the end."""
+    """Run a gateway on free ports; stop it at the end."""
     running = Running(await start(home, "web", "0", "--data", str(home / "gate"), "--json", *words))
     try:
         running.url = (await running.line("serving"))["url"].rstrip("/")
@@ -78,7 +78,7 @@ async def gateway(home: Path, *words: str) -> AsyncIterator[Running]:
 
 
 @posix
-async def test_it_is_looked_after_from_beside_stops_in_good_order_and_has_all_again(tmp_path: Path) -> None:
+async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything(tmp_path: Path) -> None:
     which = ("--data", str(tmp_path / "gate"))
     async with gateway(tmp_path, "--log", str(tmp_path / "log")) as gate:
         async with httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:
@@ -120,14 +120,14 @@ async def test_it_is_looked_after_from_beside_stops_in_good_order_and_has_all_ag
         assert await gate.process.wait() == 130
 
 
-def test_a_port_that_is_taken_is_told_in_one_line() -> None:
+def test_a_taken_port_is_reported_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(CommandError) as error:
             listen("127.0.0.1", taken.getsockname()[1])
     assert "choose another HTTP_PORT" in str(error.value)
 
 
-def test_what_is_told_of_accounts_and_how_it_ends(
+def test_account_commands_print_results_and_exit_codes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = {"user": "zoe", "user_id": "Z", "state": "registered", "sessions": 2, "token": "T0K3N"}
@@ -143,7 +143,7 @@ def parsed(line: str) -> WebOptions:
     return web_options(values)
 
 
-def test_the_peer_has_the_port_behind_the_pages_unless_it_is_named() -> None:
+def test_the_peers_port_is_the_pages_plus_one_unless_given() -> None:
     options = parsed("8000 127.0.0.1:9000 9001 --origin https://a.example,https://b.example --root-path /chat/")
     assert (options.http_port, options.port, options.endpoints) == (8000, 8001, ("127.0.0.1:9000", "127.0.0.1:9001"))
     assert options.origins == ("https://a.example", "https://b.example") and options.root_path == "/chat"
@@ -163,13 +163,13 @@ def test_the_peer_has_the_port_behind_the_pages_unless_it_is_named() -> None:
         ("8000 nonsense", "no endpoint"),
     ],
 )
-def test_what_cannot_be_meant(line: str, told: str) -> None:
+def test_usage_errors(line: str, told: str) -> None:
     with pytest.raises(UsageError) as error:
         parsed(line)
     assert told in str(error.value)
 
 
-def test_a_page_for_others_without_tls_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_for_others_without_tls_prints_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     parsed("8000 --http-host 0.0.0.0")
     assert "no TLS" in capsys.readouterr().err
     parsed("8000 --http-host 0.0.0.0 --origin https://chat.example.org")
@@ -177,20 +177,20 @@ def test_a_page_for_others_without_tls_is_warned_of(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == ""
 
 
-def test_a_password_of_the_database_is_warned_of_and_in_no_repr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_database_password_prints_a_warning_and_is_in_no_repr(capsys: pytest.CaptureFixture[str]) -> None:
     for url in ("postgresql://ada:s3cret@db/chat", "mysql://db/chat?user=ada&password=s3cret"):
         options = parsed(f"8000 --db {url}")
         assert "others on this machine can see the password" in capsys.readouterr().err
         assert "s3cret" not in repr(options)
 
 
-def test_a_missing_library_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from p2pchat.cli.subcommands import web
 
     def find(name: str) -> object:
         return None if name == "uvicorn" else object()
 
-    monkeypatch.setattr(web, "find_spec", find)  # what is installed here is nothing of ours
+    monkeypatch.setattr(web, "find_spec", find)  # independent of what is installed here
     with pytest.raises(CommandError) as error:
         web.require_extra()
     assert str(error.value).startswith("the web gateway needs uvicorn") and "p2pchat-mesh[web]" in str(error.value)

@@ -1,4 +1,4 @@
-"""Gateways for clients that know nothing of accounts: whoever calls from this machine says who it is."""
+"""Gateways for clients without accounts: callers on this machine give their names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def trusting() -> AsyncIterator[Served]:
 
 @pytest.fixture
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -15,13 +15,13 @@ import pytest
 from filelock import FileLock
 
 PACKAGE = "socket.io-client"
-VERSION = "4.8"  # of the library as its users have it
-PATIENCE = 20.0  # seconds for anything that has to come
+VERSION = "4.8"  # the version most users have
+PATIENCE = 20.0  # seconds for any expected event
 INSTALL_WITHIN = 120.0
 
 
 def client_directory() -> Path:
-    """Return a directory with the client in its node_modules; skips the test, with the reason, where that cannot be."""
+    """Return a directory with the client in its node_modules; skip the test if it cannot be installed."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip(f"{PACKAGE} needs node and npm, and they are not installed")
@@ -82,7 +82,7 @@ class JavaScript:
     def hear(
         self, who: str, event: str, where: Callable[[Any], bool] = lambda data: True, *, ref: str | None = None
     ) -> Any:
-        """Wait for an event of one socket, take it out, and return what it carries; what came before counts."""
+        """Wait for an event of one socket, remove it and return its payload; earlier events count too."""
         with self._news:
             while True:
                 heard = self._told.setdefault(who, [])
@@ -93,12 +93,12 @@ class JavaScript:
                 assert self._news.wait(PATIENCE), f"{who!r} has heard no {event}, but {heard}"
 
     def heard(self, who: str, event: str) -> list[Any]:
-        """Return what came and was not taken out."""
+        """Return the events that were not read."""
         with self._news:
             return [data for name, data, _ in self._told.get(who, []) if name == event]
 
     def forget(self, who: str) -> None:
-        """Drop what a socket was told."""
+        """Drop the events of a socket."""
         with self._news:
             self._told.pop(who, None)
 

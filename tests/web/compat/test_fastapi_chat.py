@@ -1,4 +1,4 @@
-"""A real-time chat server on FastAPI WebSockets (origin 001): each test is what its page shows, in its words.
+"""A real-time chat server on FastAPI WebSockets (origin 001): each test is a feature of its page.
 
 Its clients connect to ws://localhost:8000/chat, say their name first, and type lines: `/dm <username> <message>` is a
 direct message, everything else is for all.
@@ -46,7 +46,7 @@ asyncio.run(main())
 
 
 class User:
-    """A user with a client: says its name first, then whatever."""
+    """A user with a client, which sends its name first."""
 
     def __init__(self, socket: Any) -> None:
         self._socket = socket
@@ -74,7 +74,7 @@ async def user(served: Served, name: str) -> AsyncIterator[User]:
         yield User(socket)
 
 
-async def test_public_chat_all_connected_users_get_what_one_sends(trusting: Served) -> None:
+async def test_public_chat_messages_reach_all_connected_users(trusting: Served) -> None:
     async with user(trusting, "ada") as ada, user(trusting, "bob") as bob, user(trusting, "cyd") as cyd:
         await ada.send("hello, everybody")
         for one in (bob, cyd):
@@ -82,7 +82,7 @@ async def test_public_chat_all_connected_users_get_what_one_sends(trusting: Serv
             assert (heard["from"], heard["content"]) == ("ada", "hello, everybody")
 
 
-async def test_private_messaging_dm_username_message_is_routed_by_the_server_to_one(trusting: Served) -> None:
+async def test_a_dm_command_is_routed_to_one_user(trusting: Served) -> None:
     async with user(trusting, "ada") as ada, user(trusting, "bob") as bob, user(trusting, "cyd") as cyd:
         await ada.send("/dm bob for you alone")
         heard = await bob.receive()
@@ -107,7 +107,7 @@ async def test_offline_messages_are_delivered_in_fifo_order_with_their_original_
         assert stamps == sorted(stamps) and stamps[-1] < queued_until
 
 
-async def test_timestamps_are_made_once_by_the_server_in_utc(trusting: Served) -> None:
+async def test_timestamps_are_set_once_by_the_server_in_utc(trusting: Served) -> None:
     async with user(trusting, "ada") as ada, user(trusting, "bob") as bob, user(trusting, "cyd") as cyd:
         before = datetime.now(UTC)
         await ada.send("when?")
@@ -116,7 +116,7 @@ async def test_timestamps_are_made_once_by_the_server_in_utc(trusting: Served) -
         assert stamp.utcoffset() == timedelta(0) and before <= stamp <= datetime.now(UTC)
 
 
-async def test_asynchronous_concurrency_many_connections_at_once_wait_for_nobody(trusting: Served) -> None:
+async def test_many_concurrent_connections_do_not_wait_for_each_other(trusting: Served) -> None:
     async def talks(name: str) -> None:
         async with user(trusting, name) as one:
             for number in range(5):
@@ -128,8 +128,8 @@ async def test_asynchronous_concurrency_many_connections_at_once_wait_for_nobody
         await asyncio.gather(*(talks(f"user {number}".replace(" ", "-")) for number in range(25)))
 
 
-async def test_multiple_terminals_and_what_its_limitations_were(home: Path, free_port: int) -> None:
-    """Start the server, open terminals; "messages are lost if the server restarts" is true no more."""
+async def test_multiple_terminals_and_its_former_limitations(home: Path, free_port: int) -> None:
+    """Start the server, open terminals. "Messages are lost if the server restarts" no longer holds."""
     client = home.parent / "client.py"
     client.write_text(CLIENT, "utf-8")
     url = f"ws://localhost:{free_port}/chat"
@@ -139,7 +139,7 @@ async def test_multiple_terminals_and_what_its_limitations_were(home: Path, free
         async with running(sys.executable, str(client), url, "ada", home=home) as ada:
             async with running(sys.executable, str(client), url, "bob", home=home) as bob:
                 await ada.say("anybody here?")
-                await ada.until("ok")  # so she is there herself: who comes later is told nothing of the room
+                await ada.until("ok")  # so she is connected: room messages do not wait for later clients
                 await bob.say("here I am")
                 await bob.until("ok")
                 await ada.until("bob: here I am")

@@ -20,9 +20,7 @@ def client(served: Served, user: str, recipient: str) -> list[str]:
     return p2pchat("client", f"ws://localhost:{served.port}/chat", "--user", user, "--recipient", recipient)
 
 
-async def test_two_command_line_clients_write_to_each_other_and_curl_asks_for_their_history(
-    trusting: Served, home: Path
-) -> None:
+async def test_two_command_line_clients_write_and_curl_reads_their_history(trusting: Served, home: Path) -> None:
     async with (
         running(*client(trusting, "A", "B"), home=home) as a,
         running(*client(trusting, "B", "A"), home=home) as b,
@@ -95,7 +93,7 @@ async def test_every_sent_message_receives_an_acknowledgment(trusting: Served) -
         assert [(answer["status"], answer["ref"]) for answer in answers] == [("ok", ref) for ref in range(20)]
 
 
-async def test_messages_are_in_the_order_they_were_received_whoever_reads_and_writes_at_once(trusting: Served) -> None:
+async def test_messages_keep_their_order_under_concurrent_reads_and_writes(trusting: Served) -> None:
     async def write(name: str) -> None:
         async with socket(trusting, name) as one:
             for number in range(20):

@@ -1,4 +1,4 @@
-"""The real time chat that asked for Socket.IO and MySQL: each of its events, with the official JavaScript client.
+"""The real-time chat that uses Socket.IO and MySQL: each of its events, with the official JavaScript client.
 
 The gateway is a process of its own and keeps everything in a real MariaDB.
 """
@@ -29,7 +29,7 @@ _numbers = count(1)
 
 
 class Gateway:
-    """`p2pchat web` in a process of its own, to be stopped, killed and started again."""
+    """`p2pchat web` in a process of its own, which can be stopped, killed and started again."""
 
     def __init__(self, data: Path, db: str) -> None:
         self._words = ["--port", "0", "--json", "--data", str(data / "gateway")]
@@ -38,7 +38,7 @@ class Gateway:
         self.start()
 
     def start(self) -> None:
-        """Start it, on the port it had before."""
+        """Start it on the same port."""
         command = [sys.executable, "-m", "p2pchat", "web", str(self.port), *self._words]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=self._environment
@@ -88,7 +88,7 @@ def gateway(database: str, javascript: JavaScript, tmp_path_factory: pytest.Temp
 
 
 class Person:
-    """Somebody with an account and a Socket.IO client."""
+    """A user with an account and a Socket.IO client."""
 
     def __init__(self, javascript: JavaScript, gateway: Gateway, name: str, token: str) -> None:
         self.name = name
@@ -108,11 +108,11 @@ class Person:
         self._javascript.order(do, **{"as": self.name, **words})
 
     def emit(self, event: str, **payload: Any) -> Any:
-        """Emit an event, and return what the acknowledgement callback is given."""
+        """Emit an event and return the payload of its acknowledgement."""
         return self.emit_dated(None, event, **payload)
 
     def emit_dated(self, dated: str | None, event: str, **payload: Any) -> Any:
-        """The same with `timestamp`: a Date of JavaScript."""
+        """As emit, with a JavaScript Date as `timestamp`."""
         ref = self._javascript.ref()
         self.order("emit", event=event, payload=payload, dated=dated, ref=ref)
         return self._javascript.hear(self.name, "answer", ref=ref)
@@ -139,7 +139,7 @@ class Person:
         self.hear("messageStatus", lambda told: told == {"messageId": message_id, "status": status})
 
     def has_no_status(self, message_id: str, status: str) -> None:
-        """Nothing was said of it up to now: asked for after something that would have come later."""
+        """Check that an event has not come, after waiting for one that would come later."""
         assert {"messageId": message_id, "status": status} not in self.heard("messageStatus")
 
     def sees(self, other: Person, status: str) -> None:
@@ -151,13 +151,13 @@ Two = tuple[Person, Person]
 
 @pytest.fixture(scope="module")
 def everybody() -> list[Two]:
-    """Return the pairs that have registered; some serve two tests, for one address may register only so many."""
+    """Return registered pairs; some serve two tests, since registrations of one address are limited."""
     return []
 
 
 @pytest.fixture
 def people(javascript: JavaScript, gateway: Gateway, everybody: list[Two]) -> Iterator[Two]:
-    """Two people who have registered here and are not here now."""
+    """Two users who are registered and not connected."""
     number = next(_numbers)
     if number > MOST_PAIRS:
         found = everybody[number - MOST_PAIRS - 1]
@@ -184,8 +184,8 @@ def test_register_links_a_socket_to_its_user_and_a_wrong_token_does_not(
     assert liar.hear("disconnect") == "io server disconnect", "so it does not try for ever"
 
 
-def test_offline_is_stored_and_delivered_in_order_on_return_also_over_a_restart(people: Two, gateway: Gateway) -> None:
-    """Nothing is lost by a gateway that is killed, and the writer hears when the receiver has it."""
+def test_messages_to_an_offline_user_survive_a_restart_in_order(people: Two, gateway: Gateway) -> None:
+    """A killed gateway loses nothing, and the writer gets the status once the receiver has the message."""
     ada, bob = people
     bob.come().leave()
     ada.come()
@@ -212,7 +212,7 @@ def test_offline_is_stored_and_delivered_in_order_on_return_also_over_a_restart(
     assert bob.hear("newMessage")["id"] == last, "what was taken does not come again"
 
 
-def test_offline_too_is_the_writer_who_hears_on_return_what_became_of_it(people: Two) -> None:
+def test_an_offline_writer_gets_message_statuses_on_return(people: Two) -> None:
     ada, bob = people
     ada.come()
     message_id = ada.write(bob, "for later")
@@ -225,7 +225,7 @@ def test_offline_too_is_the_writer_who_hears_on_return_what_became_of_it(people:
     ada.hears_status(message_id, "read")
 
 
-def test_private_message_is_delivered_with_its_own_time_and_the_clients_time_as_a_claim(people: Two) -> None:
+def test_a_private_message_has_the_gateways_time_and_the_clients_claim(people: Two) -> None:
     ada, bob = (person.come() for person in people)
     before = datetime.now(UTC)
     answer = ada.emit_dated(LONG_AGO, "privateMessage", to=bob.name, content="hello <b>bob</b>")
@@ -239,7 +239,7 @@ def test_private_message_is_delivered_with_its_own_time_and_the_clients_time_as_
     assert back["conversationId"] == message["conversationId"] and "clientTimestamp" not in back
 
 
-def test_group_message_reaches_everybody_in_the_room_and_not_the_writers_own_socket(people: Two) -> None:
+def test_a_room_message_reaches_everyone_but_the_writers_socket(people: Two) -> None:
     ada, bob = (person.come(transports=["polling"]) for person in people)
     said = ada.emit("groupMessage", to="room", content="hello, everybody")
     heard = bob.hear("newMessage", lambda message: message["from"] == ada.name)
@@ -269,7 +269,7 @@ def test_online_but_inactive_is_delivered_and_read_on_becoming_active(people: Tw
     ada.sees(bob, "online")
 
 
-def test_message_ack_says_that_a_message_is_read_also_while_inactive(people: Two) -> None:
+def test_message_ack_marks_a_message_read_even_while_inactive(people: Two) -> None:
     ada, bob = (person.come() for person in people)
     bob.emit("activityChange", isActive=False)
     message_id = ada.write(bob, "one")
@@ -277,7 +277,7 @@ def test_message_ack_says_that_a_message_is_read_also_while_inactive(people: Two
     ada.hears_status(message_id, "read")
 
 
-def test_typing_is_indicated_while_it_lasts(people: Two) -> None:
+def test_typing_is_indicated_until_it_stops(people: Two) -> None:
     ada, bob = (person.come() for person in people)
     ada.write(bob, "hi")
     talk = bob.hear("newMessage")["conversationId"]
@@ -289,7 +289,7 @@ def test_typing_is_indicated_while_it_lasts(people: Two) -> None:
     assert bob.hear("typingIndicator")["isTyping"], "a user's name is the conversation with that user"
 
 
-def test_disconnect_and_coming_are_told_to_others_as_presence(people: Two) -> None:
+def test_connecting_and_disconnecting_change_presence(people: Two) -> None:
     ada, bob = people
     ada.come()
     bob.come()
@@ -300,7 +300,7 @@ def test_disconnect_and_coming_are_told_to_others_as_presence(people: Two) -> No
     bob.sees(ada, "online")
 
 
-def test_a_connection_that_breaks_is_made_again_by_the_client_and_misses_nothing(people: Two) -> None:
+def test_a_client_reconnects_after_a_break_and_misses_nothing(people: Two) -> None:
     ada, bob = (person.come() for person in people)
     bob.order("drop")
     bob.hear("disconnect")
@@ -309,7 +309,7 @@ def test_a_connection_that_breaks_is_made_again_by_the_client_and_misses_nothing
     assert [bob.hear("newMessage")["id"] for _ in written] == written
 
 
-def test_what_cannot_be_done_is_told_by_the_error_event_and_by_the_acknowledgement(people: Two) -> None:
+def test_errors_come_as_event_and_as_acknowledgement(people: Two) -> None:
     ada, _ = people
     ada.come()
     answer = ada.emit("privateMessage", to="x" * 100, content="to nobody")

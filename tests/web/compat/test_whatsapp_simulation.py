@@ -6,12 +6,12 @@ from tests.web.chat_client import chatting, until
 from tests.web.conftest import Served
 
 
-async def test_the_acknowledgment_of_bob_comes_back_to_alice_through_the_server(served: Served) -> None:
+async def test_bobs_acknowledgment_reaches_alice_through_the_server(served: Served) -> None:
     async with chatting(served, "Bob") as bob, chatting(served, "Alice", "?events=receipts") as alice:
         id = await alice.accepted({"to": "Bob", "text": "hi Bob"})  # 1. Alice sends a message
         heard = await bob.message()  # 2. the server delivers it, 3. Bob receives it
         assert (heard["id"], heard["from"], heard["content"]) == (id, "Alice", "hi Bob")
-        await bob.say({"type": "ack", "id": heard["id"]})  # 4. Bob's client acknowledges it by itself
+        await bob.say({"type": "ack", "id": heard["id"]})  # 4. Bob's client acknowledges it
         told = [await alice.next("status") for _ in range(2)]  # 5. the server forwards it, 6. Alice receives it
         assert [(one["id"], one["status"], one["by"]) for one in told] == [
             (id, "delivered", "Bob"),
@@ -19,7 +19,7 @@ async def test_the_acknowledgment_of_bob_comes_back_to_alice_through_the_server(
         ]
 
 
-async def test_a_group_is_made_of_a_name_and_a_list_of_members_who_get_its_messages_with_their_context(
+async def test_group_members_get_messages_with_the_group_name(
     served: Served,
 ) -> None:
     for name in ("Alice", "Bob", "Carol", "Dan"):
@@ -35,15 +35,15 @@ async def test_a_group_is_made_of_a_name_and_a_list_of_members_who_get_its_messa
                 assert (heard["id"], heard["from"], heard["group"]) == (id, "Alice", "friends")
                 await one.say({"type": "ack", "id": heard["id"]})
         readers: set[str] = set()
-        while len(readers) < 2:  # acknowledgements of a group go to the sender, too
+        while len(readers) < 2:  # the sender gets acknowledgements of groups too
             told = await alice.next("status")
             readers |= {told["by"]} if told["status"] == "read" else set()
         assert readers == {"Bob", "Carol"} and not alice.waiting("message")
-    async with chatting(served, "Dan") as dan:  # who was offline gets it when coming online
+    async with chatting(served, "Dan") as dan:  # an offline member gets it when coming online
         assert (await dan.message())["id"] == id
 
 
-async def test_presence_who_is_online_is_known_and_every_change_is_broadcast(served: Served) -> None:
+async def test_presence_changes_are_broadcast(served: Served) -> None:
     async with (
         chatting(served, "Alice", "?events=presence") as alice,
         chatting(served, "Carol", "?events=all") as carol,
