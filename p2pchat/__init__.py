@@ -1,6 +1,6 @@
-"""Peer-to-peer chat for people and programs: every peer listens, dials and keeps; there is no server.
+"""Peer-to-peer chat for people and programs. Every peer listens, dials and stores; there is no server.
 
-The public names, each loaded when it is first used, so that `import p2pchat` stays quick.
+The public names. Each is loaded when it is first used, so that `import p2pchat` stays fast.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from p2pchat.transfer import Exported as Exported
     from p2pchat.transfer import Imported as Imported
 
-_HOMES = {
+_MODULES = {
     "offline": ("open_alone", "Checked", "History", "KnownAddress", "open_history", "import_into"),
     "resources": ("login_name", "profile_invite"),
     "config": ("Settings",),
@@ -113,13 +113,13 @@ _HOMES = {
     "messaging.receipts": ("Receipt", "Receipts"),
     "storage.search": ("where_found",),
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = ["__version__", *sorted(_MODULE_OF)]
 
 
 def __getattr__(name: str) -> object:
-    module = _HOME.get(name)
+    module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'p2pchat' has no attribute {name!r}")
     value = getattr(import_module(f"p2pchat.{module}"), name)
@@ -128,4 +128,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *_MODULE_OF})

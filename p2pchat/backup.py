@@ -1,7 +1,8 @@
-"""A copy of a whole profile: key, network and database, as one directory that a peer can run on.
+"""Copies of a profile and of its database.
 
-It may be made beside the running peer: the database is copied as it was at one moment. The directory is there whole
-or not at all. It holds the key and the network's key: whoever has it can be this user, so it is for the owner only.
+A backup has key, network and database in one directory, on which a peer can run. The peer may be running meanwhile: the
+database is copied as it was at one moment. The directory appears when it is complete. Whoever has it can act as the
+user, so it is readable by the owner only.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ from p2pchat.resources import MEMORY_URL, PathLike
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
 
-KEPT_OUT = ("lock", "control.", "search.db")  # beginnings of names: what belongs to a process, or is made again
+LEFT_OUT = ("lock", "control.", "search.db")  # beginnings of names: files of a process, or made again
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A copy that was made.
+    """The result of backup_profile.
 
     Attributes:
-        directory: Where it is: `p2pchat PORT --data DIRECTORY` runs it.
-        size_bytes: All its files together.
+        directory: The copy; `p2pchat PORT --data DIRECTORY` runs it.
+        size_bytes: The size of all its files.
     """
 
     directory: Path
@@ -54,13 +55,13 @@ async def backup_profile(
     db: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Backup:
-    """Copy a profile: key, network (also when it is the login's) and database, also while its peer runs.
+    """Copy key, network (also that of the login) and database of a profile, whose peer may be running.
 
     Args:
         data: The peer's data directory, or its port.
-        to: A directory that does not exist or is empty; made for its owner only.
-        db: The database, when that is elsewhere; the copy has it at its usual place.
-        progress: Told now and then how many bytes of the database are copied, of how many; called in a thread.
+        to: A directory that does not exist or is empty; only its owner may read it.
+        db: The URL of the database, if that is elsewhere; the copy has it at its usual place.
+        progress: Called in a thread, now and then, with the number of bytes of the database copied, and of all.
     Raises:
         P2PChatError: There is no peer, or the copy cannot be made. StorageError: The database cannot be read.
     """
@@ -69,8 +70,8 @@ async def backup_profile(
         raise P2PChatError("what is kept in memory cannot be copied: export it from the running peer")
     if db is not None and not db.startswith("sqlite"):
         raise P2PChatError("that database has its own tools for copies: use them, and copy the data directory beside")
-    told = progress or (lambda done, total: None)
-    return await asyncio.to_thread(_backup, directory, Path(to).expanduser().absolute(), db, told)
+    report = progress or (lambda done, total: None)
+    return await asyncio.to_thread(_backup, directory, Path(to).expanduser().absolute(), db, report)
 
 
 def _backup(directory: Path, to: Path, db: str | None, progress: Callable[[int, int], None]) -> Backup:
@@ -86,7 +87,7 @@ def _backup(directory: Path, to: Path, db: str | None, progress: Callable[[int, 
         make_private_directory(aside)
         _copy(directory, aside, db, progress)
         if to.exists():
-            to.rmdir()  # empty: not every system renames onto one
+            to.rmdir()  # it is empty; not every system renames onto an empty directory
         os.replace(aside, to)
         sync_directory(to.parent)
     except OSError as error:
@@ -97,7 +98,7 @@ def _backup(directory: Path, to: Path, db: str | None, progress: Callable[[int, 
 
 
 def _copy(directory: Path, to: Path, db: str | None, progress: Callable[[int, int], None]) -> None:
-    """The database first: what takes long, and may fail."""
+    # The database first: it takes longest, and may fail.
     storage = SqlStorage(db or sqlite_url(directory / DATABASE_NAME), read_only=True)
     try:
         storage.copy_to(to / DATABASE_NAME, progress)
@@ -105,25 +106,23 @@ def _copy(directory: Path, to: Path, db: str | None, progress: Callable[[int, in
         storage.close()
     network = load_network(directory / NETWORK_NAME) or login_network(home_directory())
     for path in sorted(directory.iterdir()):
-        if _goes_along(path):
+        if _is_copied(path):
             write_private(to / path.name, path.read_bytes())
     save_network(to / NETWORK_NAME, network)
 
 
-def _goes_along(path: Path) -> bool:
-    """Whether a file belongs to the peer: its key, and what the terminal remembers of it."""
-    own = not path.name.startswith((DATABASE_NAME, *KEPT_OUT, "."))
+def _is_copied(path: Path) -> bool:
+    """Return whether a file belongs to the profile: its key, and settings of the terminal."""
+    own = not path.name.startswith((DATABASE_NAME, *LEFT_OUT, "."))
     return own and path.is_file() and not path.is_symlink() and path.stat().st_size <= 16 * MAX_PRIVATE_BYTES
 
 
-# ---- copying
-#
-# A peer's data into another database: from SQLite to a server, back, or from one server to the other.
+# ---- copying a database into another: from SQLite to a server, back, or from one server to another
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What was copied: rows of all tables, the messages and other entries among them, and the logs they are in."""
+    """The result of copy_database: the rows of all tables, and how many of them are entries and logs."""
 
     rows: int
     entries: int
@@ -133,35 +132,35 @@ class Copied:
 async def copy_database(
     source: PathLike, target: PathLike, *, progress: Callable[[int, int], None] | None = None
 ) -> Copied:
-    """Copy everything stored from one database into another one, which must be empty; neither may be in use.
+    """Copy one database into another one, which must be empty; neither may be in use.
 
-    Key and network stay where they are: in the data directory.
+    Key and network stay in the data directory.
 
     Args:
-        source: A database URL, or a data directory, whose own database is meant.
-        target: The same; what is not there is made, but for a database on a server.
-        progress: Told now and then how many rows are copied, of how many; called in a thread.
+        source: The URL of a database, or a data directory for the database in it.
+        target: The same. It is created if it does not exist, except on a database server.
+        progress: Called in a thread, now and then, with the number of rows copied, and of all.
     Raises:
-        DataLocked: A peer runs with one of them. P2PChatError: There is nothing to copy.
+        DataLocked: A peer is running with one of them. P2PChatError: There is nothing to copy.
         StorageError: One of them cannot be used; nothing was copied.
     """
-    told = progress or (lambda done, total: None)
-    return await asyncio.to_thread(_copy_copying, str(source), str(target), told)
+    report = progress or (lambda done, total: None)
+    return await asyncio.to_thread(_copy_database, str(source), str(target), report)
 
 
-def _copy_copying(source: str, target: str, progress: Callable[[int, int], None]) -> Copied:
+def _copy_database(source: str, target: str, progress: Callable[[int, int], None]) -> Copied:
     from p2pchat.storage.copy import copy_rows
 
     with ExitStack() as locks:
-        read, write = _opened(source, locks, make=False), _opened(target, locks, make=True)
+        read, write = _lock(source, locks, create=False), _lock(target, locks, create=True)
         if read == write:
             raise P2PChatError("from and to are the same database: name two")
         done = copy_rows(read, write, progress)
     return Copied(done.rows, done.entries, done.logs)
 
 
-def _opened(place: str, locks: ExitStack, *, make: bool) -> str:
-    """Return the URL of a place, after making sure that no peer uses it."""
+def _lock(place: str, locks: ExitStack, *, create: bool) -> str:
+    """Return the URL of a database, and hold the lock of its profile."""
     if place.startswith(MEMORY_URL):
         raise P2PChatError("what is kept in memory cannot be copied: export it from the running peer")
     if "://" in place:
@@ -170,7 +169,7 @@ def _opened(place: str, locks: ExitStack, *, make: bool) -> str:
     else:
         directory = Path(place).expanduser().absolute()
         place = sqlite_url(directory / DATABASE_NAME)
-        if make:
+        if create:
             make_private_directory(directory)
         elif not directory.is_dir():
             raise P2PChatError(f"there is no peer in {directory}: name the data directory of one")

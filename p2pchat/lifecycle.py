@@ -85,7 +85,6 @@ class PeerLifecycle:
         self._transport: Transport = TCPTransport()
         self._clock: Callable[[], Now] | None = None
         self._offline = False  # neither listens nor dials
-        self._early: list[Input] = []  # what connections report before there is a driver
         self._starting = False  # start() was called
         self._closing: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[None] | None = None  # stores the network learnt
@@ -200,12 +199,13 @@ class PeerLifecycle:
 
     async def _begin(self, resources: PeerResources) -> None:
         """Listen first, since the port may be taken; then load storage, then make the core."""
+        early: list[Input] = []  # what connections report before there is a driver
         connections = ConnectionManager(
             self._transport,
             self.settings,
             server_context=resources.server_context,
             client_context=resources.client_context,
-            put=self._put,
+            put=early.append,
         )
         if not self._offline:
             self.host, self.port = await connections.listen(self.options.host, self.options.port)
@@ -229,9 +229,9 @@ class PeerLifecycle:
         except BaseException:
             await connections.cut_all()
             raise
-        for input in self._early:
+        connections.put = driver.put
+        for input in early:
             driver.put(input)
-        self._early.clear()
         if self._offline:
             return
         driver.put(ListeningAt(self.port, tuple(self.told_endpoints)))
@@ -305,18 +305,12 @@ class PeerLifecycle:
         except TimeoutError:
             pass  # they are still dialled; events report the outcome
 
-    def _put(self, input: Input) -> None:
-        if self.driver is None:
-            self._early.append(input)
-        else:
-            self.driver.put(input)
-
     def _start_discovery(self) -> None:
         """Search the local network for members, if that is wanted and the network is known."""
-        resources, network = self.resources, self.network
+        resources, network, driver = self.resources, self.network, self.driver
         if not self.options.discover or self._discovery or self.closed:
             return
-        if resources is None or network is None or not network.id:
+        if resources is None or driver is None or network is None or not network.id:
             return
         from p2pchat.discovery import Discovery, discovery_key
 
@@ -326,7 +320,7 @@ class PeerLifecycle:
             host=self.host,
             port=self.port,
             advertise=self.advertise[0] if self.advertise else None,
-            sighted=lambda peer, at: self._put(PeerSighted(peer, at)),
+            sighted=lambda peer, at: driver.put(PeerSighted(peer, at)),
             warn=lambda text: self.dispatcher.dispatch(WarningIssued("discovery", text)),
         )
 

@@ -1,8 +1,8 @@
-"""Who answers at an endpoint, found out stage by stage: name, connection, TLS, version, network.
+"""Reachability of an endpoint, probed stage by stage: name, connection, TLS, version, network.
 
-It is the beginning of a real link and nothing after it: the dialling side's handshake, a goodbye, the end. The far
-end is shown an identity that lives for this one question, so that nobody's link is replaced and nobody hears of a
-peer that comes and goes; and one that leaves the `go` to the asking side (core/mesh/link.py), which never says it.
+A probe is the beginning of a real link: it dials, does the handshake, says goodbye and closes. It uses an identity made
+for this one probe, so that no existing link is replaced. The identity is chosen so that the far end waits for the
+probe's `go` (core/mesh/link.py), which it never sends; so no peer is reported as joining and leaving.
 """
 
 from __future__ import annotations
@@ -35,38 +35,38 @@ from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, encode
 Verdict = Literal[
     "reached",  # a peer of the same network
     "self",  # the peer whose data directory was named
-    "no_such_host",  # the name stands for no address
-    "refused",  # the machine is there, nobody listens
-    "no_answer",  # nothing comes back: switched off, a firewall, another address
-    "unreachable",  # there is no way to that address from here
-    "cut",  # the connection is ended before TLS is up
-    "silent",  # connected, and nothing is said
-    "other_program",  # something answers that is no p2pchat
-    "other_version",  # p2pchat, of a version this one does not speak with
-    "other_network",  # p2pchat, and the two are not of one network
-    "busy",  # a member that has no room for more links
-    "turned_away",  # p2pchat, which ends the talk for another reason
+    "no_such_host",  # the name has no address
+    "refused",  # the machine answers, and no program listens
+    "no_answer",  # nothing comes back: it is switched off, behind a firewall, or has another address
+    "unreachable",  # there is no route to the address
+    "cut",  # the connection is closed before TLS is up
+    "silent",  # the far end accepts the connection and sends nothing
+    "other_program",  # the program there is no p2pchat peer
+    "other_version",  # a p2pchat peer of an incompatible version
+    "other_network",  # a p2pchat peer of another network
+    "busy",  # a peer of this network that accepts no more links
+    "turned_away",  # a p2pchat peer that closes the link for another reason
 ]
 
-TIMEOUT = 5.0  # seconds for each stage: a lost SYN is sent again after 1 and after 3
-MOST_DRAWN = 4096  # identities, to find one that leaves the `go` to us: 2 on average, 0.1 s where none is found
-_BYES: dict[str, Verdict] = {"version": "other_version", "network": "other_network", "busy": "busy", "self": "self"}
-_NO_WAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL}
+TIMEOUT = 5.0  # seconds for each stage: a lost SYN is repeated after 1 and after 3
+MAX_IDENTITIES = 4096  # generated to find one below the far end's: 2 on average, 0.1 s if none is found
+_VERDICTS: dict[str, Verdict] = {"version": "other_version", "network": "other_network", "busy": "busy", "self": "self"}
+_NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL}
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What is at an endpoint.
+    """The result of a probe.
 
     Attributes:
-        endpoint: As asked for.
-        verdict: One stable word, see Verdict.
-        text: The same for people, without an end mark; nothing in it but what is safe to show.
-        address: The address that was connected to, "" when none was.
-        peer_id: Whose key answered (base32), "" when no p2pchat peer showed one.
-        seconds: How long the far end took to answer the proof, there and back; 0.0 unless reached.
-        connect_seconds: How long the connection took, one way there and back; 0.0 when there was none.
-        tls_seconds: How long the TLS handshake took behind that; 0.0 when none came about.
+        endpoint: The endpoint probed.
+        verdict: A stable word, see Verdict.
+        text: The verdict as a sentence without a full stop, safe to show.
+        address: The address connected to; "" for none.
+        peer_id: The id (base32) of the peer that answered; "" if no p2pchat peer did.
+        seconds: The time the far end took to answer the proof, a round trip; 0.0 unless reached.
+        connect_seconds: The time the connection took, a round trip; 0.0 if there was none.
+        tls_seconds: The time the TLS handshake took after that; 0.0 if it failed.
     """
 
     endpoint: str
@@ -82,24 +82,24 @@ class Probed:
 async def probe(
     endpoint: str | int, *, data: str | os.PathLike[str] | int | None = None, timeout: float = TIMEOUT
 ) -> Probed:
-    """Find out who answers at an endpoint and whether a peer from here could link with it; nothing is kept of it.
+    """Return who answers at an endpoint, and whether a peer from here could link with it. Nothing is stored.
 
     Args:
         endpoint: "host:port"; a bare port is on this machine.
-        data: The data directory (or port) of the peer that wants to go there: its network is asked for, and it is
-            recognised when it answers itself. None: the network of this login.
+        data: The data directory (or port) of the peer that would dial: its network is probed for, and the peer is
+            recognised if it answers itself. None for the network of this login.
         timeout: Seconds for each stage.
     Raises:
-        ValueError: That is no endpoint.
+        ValueError: The endpoint is invalid.
         P2PChatError: The key or network file cannot be used.
     """
     there = normal(endpoint)
-    me, network = await asyncio.to_thread(_belongs, data)
+    me, network = await asyncio.to_thread(_identity_and_network, data)
     return await _Probe(there, me, network, timeout).run()
 
 
-def _belongs(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, NetworkCredentials]:
-    """Return the peer id ("" when there is none) and the network; an unknown open one when there is no network."""
+def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, NetworkCredentials]:
+    """Return the peer id ("" without one) and the network; without one, an open network of unknown id."""
     directory = profile_directory(data) if isinstance(data, int) else None if data is None else Path(data)
     me = ""
     found = None
@@ -107,14 +107,14 @@ def _belongs(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, Network
         try:
             me = load_identity(directory / KEY_NAME).peer_id
         except FileNotFoundError:
-            pass  # a profile to be: nobody there can be this peer itself
+            pass  # the profile does not exist yet, so the probe cannot reach its peer
         found = load_network(directory / NETWORK_NAME)
     found = found or load_network(home_directory() / NETWORK_NAME)
     return me, NetworkCredentials("", None) if found is None else NetworkCredentials(found.id, found.key)
 
 
-class _Ended(Exception):
-    """The question is answered."""
+class _ProbeEnded(Exception):
+    """The probe has a verdict other than reached."""
 
     def __init__(self, verdict: Verdict, text: str) -> None:
         super().__init__(text)
@@ -130,31 +130,31 @@ class _Probe:
         self._timeout = timeout
         self._address = ""
         self._server: PeerId = ""
-        self._heard: asyncio.Queue[AnyFrame | None] = asyncio.Queue()  # None: no more will come
+        self._frames: asyncio.Queue[AnyFrame | None] = asyncio.Queue()  # None: no more will come
         self._fault = ""
         self._connected = self._secured = 0.0
 
     async def run(self) -> Probed:
         seconds = 0.0
         try:
-            seconds = await self._talk(await self._connect())
+            seconds = await self._handshake(await self._connect())
             verdict: Verdict = "reached"
             text = "a peer of this network answers"
-        except _Ended as ended:
+        except _ProbeEnded as ended:
             verdict, text = ended.verdict, str(ended)
         peer_id = base32(self._server) if self._server else ""
         return Probed(self._endpoint, verdict, text, self._address, peer_id, seconds, self._connected, self._secured)
 
     async def _connect(self) -> Client:
-        """Look the name up, connect, do the TLS handshake."""
+        """Resolve the name, connect, and do the TLS handshake."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
                 await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except TimeoutError:
-            raise _Ended("no_such_host", f"no name server says in time what {self._host} stands for") from None
+            raise _ProbeEnded("no_such_host", f"no name server says in time what {self._host} stands for") from None
         except (OSError, UnicodeError):
-            raise _Ended("no_such_host", f"{self._host} stands for no address") from None
+            raise _ProbeEnded("no_such_host", f"{self._host} stands for no address") from None
         dialled_at = perf_counter()  # the clocks of some loops have whole milliseconds
         try:
             reader, writer = await dial(self._host, self._port, timeout=self._timeout)
@@ -168,11 +168,11 @@ class _Probe:
         try:
             self._server = await client.handshake(self._timeout)
         except HandshakeError:
-            raise _Ended("other_program", "something answers there that is no p2pchat peer") from None
+            raise _ProbeEnded("other_program", "something answers there that is no p2pchat peer") from None
         except TimeoutError:
-            raise _Ended("silent", "something takes the connection and says nothing") from None
+            raise _ProbeEnded("silent", "something takes the connection and says nothing") from None
         except OSError:
-            raise _Ended("cut", "the connection is taken and ended at once") from None
+            raise _ProbeEnded("cut", "the connection is taken and ended at once") from None
         self._secured = perf_counter() - connected_at
         return client
 
@@ -184,27 +184,27 @@ class _Probe:
             tls_context=client_context(),
             server_side=False,
             settings=Settings(),
-            on_frames=self._got,
-            on_fault=self._faulted,
-            on_down=lambda link, reason: self._heard.put_nowait(None),
+            on_frames=self._on_frames,
+            on_fault=self._on_fault,
+            on_down=lambda link, reason: self._frames.put_nowait(None),
             on_full=lambda link: None,
             on_drained=lambda link: None,
         )
 
-    def _got(self, link: int, frames: list[AnyFrame]) -> None:
+    def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:
         for frame in frames:
-            self._heard.put_nowait(frame)
+            self._frames.put_nowait(frame)
 
-    def _faulted(self, link: int, code: str, text: str) -> None:
+    def _on_fault(self, link: int, code: str, text: str) -> None:
         self._fault = code
-        self._heard.put_nowait(None)
+        self._frames.put_nowait(None)
 
-    async def _talk(self, client: Client) -> float:
-        """Prove to be a member, and have the far end prove it; return the seconds of that one round trip."""
+    async def _handshake(self, client: Client) -> float:
+        """Do the handshake of both sides; return the seconds of its round trip."""
         try:
             if self._server == self._me:
-                raise _Ended("self", "this peer itself answers")
-            identity = self._passing_identity()
+                raise _ProbeEnded("self", "this peer itself answers")
+            identity = self._temporary_identity()
             side = ClientSide(
                 identity.peer_id,
                 identity.sign,
@@ -215,7 +215,7 @@ class _Probe:
             )
             client.start()
             answer = self._step(side, await self._next())
-            assert answer is not None  # ClientSide answers the first frame, or raises
+            assert answer is not None  # ClientSide answers the first frame, or raises an error
             asked_at = perf_counter()
             client.send(encode(answer))
             self._step(side, await self._next())
@@ -223,9 +223,9 @@ class _Probe:
         finally:
             await client.close(encode(Bye("left")))
 
-    def _passing_identity(self) -> Identity:
-        """Return a fresh identity, the smaller of the two if that can be had: then the far end waits for our `go`."""
-        for _ in range(MOST_DRAWN):
+    def _temporary_identity(self) -> Identity:
+        """Return a new identity, if possible with an id below the far end's, which then waits for our `go`."""
+        for _ in range(MAX_IDENTITIES):
             identity = Identity.generate()
             if identity.peer_id < self._server:
                 break
@@ -234,23 +234,23 @@ class _Probe:
     async def _next(self) -> AnyFrame:
         try:
             async with asyncio.timeout(self._timeout):
-                frame = await self._heard.get()
+                frame = await self._frames.get()
         except TimeoutError:
-            raise _Ended("silent", "TLS is up there, and then nothing is said") from None
+            raise _ProbeEnded("silent", "TLS is up there, and then nothing is said") from None
         if isinstance(frame, Bye):
-            raise _told_off(frame)
+            raise _rejected(frame)
         if frame is None and self._fault:
-            raise _Ended("other_program", "something answers there that does not speak p2pchat's protocol")
+            raise _ProbeEnded("other_program", "something answers there that does not speak p2pchat's protocol")
         if frame is None:
-            raise _Ended("cut", "the connection is ended before anything was said")
+            raise _ProbeEnded("cut", "the connection is ended before anything was said")
         return frame
 
     def _step(self, side: ClientSide, frame: AnyFrame) -> Hello | None:
         try:
             return side.on_frame(frame)
         except HandshakeError as error:
-            verdict = _BYES.get(error.code, "turned_away")
-            raise _Ended(verdict, _TEXTS.get(verdict, f"the handshake fails: {error}")) from None
+            verdict = _VERDICTS.get(error.code, "turned_away")
+            raise _ProbeEnded(verdict, _TEXTS.get(verdict, f"the handshake fails: {error}")) from None
 
 
 _TEXTS: dict[str, str] = {
@@ -261,17 +261,17 @@ _TEXTS: dict[str, str] = {
 }
 
 
-def _told_off(bye: Bye) -> _Ended:
-    verdict = _BYES.get(bye.code, "turned_away")
-    return _Ended(verdict, _TEXTS.get(verdict, f"a p2pchat peer answers and ends the talk ({quoted(bye.code)})"))
+def _rejected(bye: Bye) -> _ProbeEnded:
+    verdict = _VERDICTS.get(bye.code, "turned_away")
+    return _ProbeEnded(verdict, _TEXTS.get(verdict, f"a p2pchat peer answers and ends the talk ({quoted(bye.code)})"))
 
 
-def _not_connected(error: OSError) -> _Ended:
-    """Say why there is no connection."""
+def _not_connected(error: OSError) -> _ProbeEnded:
+    """Return the verdict on a failed connection."""
     if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
-        return _Ended("no_answer", "nothing comes back from there")
+        return _ProbeEnded("no_answer", "nothing comes back from there")
     if isinstance(error, ConnectionRefusedError):
-        return _Ended("refused", "the machine answers, and nobody listens on that port")
-    if error.errno in _NO_WAY:
-        return _Ended("unreachable", "there is no way to that address from here")
-    return _Ended("unreachable", f"it cannot be connected to: {error.strerror or type(error).__name__}")
+        return _ProbeEnded("refused", "the machine answers, and nobody listens on that port")
+    if error.errno in _NO_ROUTE:
+        return _ProbeEnded("unreachable", "there is no way to that address from here")
+    return _ProbeEnded("unreachable", f"it cannot be connected to: {error.strerror or type(error).__name__}")

@@ -1,7 +1,6 @@
-"""What a peer is made of before it runs: identity, network, database and TLS, found or made as its options say.
+"""Resources of a peer: identity, network, database and TLS, opened or created as its options say.
 
-Everything here may wait for the disk, so it runs in a thread. Home is the result, the same for a peer from the
-command line and for one a test puts together in memory.
+Everything here may wait for the disk, so it runs in a thread. Tests put PeerResources together in memory.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The words of TCPPeer and of the command line."""
+    """The arguments of TCPPeer, which are also options of the command line."""
 
     port: int = 0
     name: str | None = None
@@ -40,7 +39,7 @@ class Options:
     data: PathLike | None = None
     temporary: bool = False
     key: PathLike | None = None
-    db: str | None = field(default=None, repr=False)  # it may have a password
+    db: str | None = field(default=None, repr=False)  # it may contain a password
     invite: str | None = field(default=None, repr=False)
     open: bool = False
     advertise: str | None = None
@@ -48,7 +47,7 @@ class Options:
     settings: Settings = field(default_factory=Settings)
 
     def check(self) -> None:
-        """Raise TypeError or ValueError for what can be seen to be wrong at once."""
+        """Raise TypeError or ValueError for options that are invalid by themselves."""
         if isinstance(self.port, bool) or not isinstance(self.port, int):
             raise TypeError(f"a port is an int, not {type(self.port).__name__}")
         if not 0 <= self.port <= 65535:
@@ -61,16 +60,24 @@ class Options:
 
 @dataclass(slots=True)
 class PeerResources:
-    """What a peer is made of. `pins` are the endpoints an invite brought, with the key that must answer there."""
+    """What a peer has opened.
+
+    Attributes:
+        network: Its id is "" in an open network, until the first peer met tells it.
+        directory: The data directory; None for a peer in memory.
+        pins: The endpoints in an invite, each with the key that must answer there.
+        join: Stores a network learnt later.
+        close: Releases files and locks.
+    """
 
     identity: Identity
-    network: Network  # its id is "" in an open network whose first peer has yet to tell it
+    network: Network
     storage: Storage
     server_context: ssl.SSLContext = field(repr=False)
     client_context: ssl.SSLContext = field(repr=False)
-    directory: Path | None = None  # where the data is; None for what is in memory only
+    directory: Path | None = None
     pins: list[tuple[str, str]] = field(default_factory=list)
-    join: Callable[[Network], None] = lambda network: None  # remember a network learnt later
+    join: Callable[[Network], None] = lambda network: None
     close: Callable[[], None] = lambda: None
 
 
@@ -78,7 +85,7 @@ def open_resources(options: Options, *, has_endpoints: bool) -> PeerResources:
     """Open everything a peer on this machine needs.
 
     Raises:
-        P2PChatError: DataLocked, InviteError, StorageError, or a file that cannot be used; nothing stays open.
+        DataLocked, InviteError, StorageError, P2PChatError: A file cannot be used. Nothing stays open.
     """
     if options.discover:
         from p2pchat.discovery import require
@@ -111,7 +118,7 @@ def open_resources(options: Options, *, has_endpoints: bool) -> PeerResources:
 
 
 def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Return the TLS contexts of the listening and of the dialling side."""
+    """Return the TLS contexts of the listening side and of the dialling side."""
     try:
         return server_context(identity, directory), client_context()
     except OSError as error:
@@ -121,14 +128,14 @@ def contexts(identity: Identity, directory: Path | None = None) -> tuple[ssl.SSL
 def _network(
     profile: Profile, options: Options, invite: Invite | None, has_endpoints: bool, storage: Storage
 ) -> Network:
-    """Return the network to belong to, remembered in the profile when it is not the login's.
+    """Return the network of a profile, and store it there unless it is the login's.
 
-    A profile that joined a network, or holds messages of one, stays there: what it holds belongs to nobody elsewhere.
+    A profile that joined a network, or holds messages of one, stays in it.
     """
     settled = profile.joined or bool(storage.places(0, 1))
     if settled and not profile.joined:
         learnt = storage.meta().get(META_NETWORK)
-        if learnt:  # killed, or out of disk, before the open network it had met was written down
+        if learnt:  # the process ended before the open network it had met was stored
             profile.join(Network(learnt, None))
     if invite is not None:
         if settled and not _same(profile.network, invite.network):
@@ -150,19 +157,19 @@ def _network(
             )
         return profile.network
     if has_endpoints:
-        return Network("", None)  # the first peer met tells its id
+        return Network("", None)  # the first peer met tells the id
     network = Network.fresh(open=True)
     profile.join(network)
     return network
 
 
 def _same(one: Network, other: Network) -> bool:
-    """Whether these are one network; its key may have changed."""
+    """Return whether these are one network, whose key may have changed."""
     return (one.id, one.is_open) == (other.id, other.is_open)
 
 
 def open_storage(profile: Profile, options: Options) -> Storage:
-    """Open the database of a profile, or the one named, or memory."""
+    """Open the database of a profile, another one that the options name, or memory."""
     if options.db == MEMORY_URL:
         from p2pchat.storage.memory import MemoryStorage
 
@@ -174,9 +181,9 @@ def open_storage(profile: Profile, options: Options) -> Storage:
 
 
 def login_name(port: int = 0) -> str:
-    """Return the name of a user who chose none: the login's, with the port; 0: without one."""
+    """Return the name of a user who chose none: that of the login, with the port unless it is 0."""
     login = ""
-    with suppress(OSError, KeyError, ImportError):  # no such login in the password database: a bare container
+    with suppress(OSError, KeyError, ImportError):  # a container without an entry in the password database
         login = getpass.getuser()
     return default_name(login, port)
 
@@ -185,11 +192,11 @@ def profile_invite(data: PathLike, endpoints: Sequence[str], *, to: str = "") ->
     """Return an invite into the network of a peer that need not run, from its data directory.
 
     Args:
-        endpoints: "host:port" where others reach it, at least one.
-        to: The id (base32, as of `Probed`) of another peer that answers there; "": it is that peer itself.
+        endpoints: Where others reach the peer, "host:port", at least one.
+        to: The id (base32, as in `Probed`) of another peer that answers there; "" for the peer itself.
     Raises:
         P2PChatError: There is no identity, or its files cannot be read.
-        ValueError: An endpoint is none, or there is none; that is no id.
+        ValueError: An endpoint or the id is invalid, or there are no endpoints.
     """
     directory = Path(data)
     try:

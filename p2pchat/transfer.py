@@ -1,11 +1,11 @@
-"""Entries carried in a file: written from what a peer holds, and taken in by another, which may be far away or off.
+"""Export of entries into a file, and import of such a file.
 
-A file is readable text and signed by those who wrote in it: whoever finds it can read it, nobody can change it. Both
-ways go a piece at a time, so that a history of any length takes no memory and nobody waits for long; the core is given
-the next frames when those before are on disk.
+A file is readable text, and its entries are signed by their writers: anyone can read it, nobody can change it. Both
+directions go piece by piece, so that a history of any length takes little memory; the core gets the next frames when
+those before are on disk.
 
-A file may be a pipe at whose other end nobody is. So whatever may wait for ever does so in a thread that nobody waits
-for, neither who gives up nor the end of the process.
+A file may be a pipe with nobody at its other end. Calls that may wait for ever therefore run in a daemon thread, which
+neither a cancelled caller nor the end of the process waits for.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from p2pchat.storage.export import file_pages
 
 T = TypeVar("T")
 Place = str | os.PathLike[str] | BinaryIO
-Progress = Callable[[int], None]  # told how many entries are done
-Read = Callable[[Callable[[], list[Frame]]], Awaitable[list[Frame]]]  # runs it where storage is read
+Progress = Callable[[int], None]  # called with the number of entries processed
+Read = Callable[[Callable[[], list[Frame]]], Awaitable[list[Frame]]]  # runs a function in the thread that reads
 
 READ_BYTES = 256 * KIB
-LOOKED_AT_BYTES = 16 * KIB  # between two turns of the loop: of the smallest frames these take 30 ms
-WRITE_BYTES = MIB  # gathered before they are written
-HANDED_IN = 2048  # entries at once: with two under way half of what makes links wait (max_uncommitted_entries)
-UNDER_WAY = 2  # one is committed while the next is read
-_BEGIN = b'{"t":"file",'  # behind its length, what stands first in every file
+BYTES_PER_TURN = 16 * KIB  # decoded in one turn of the loop: 30 ms for the smallest frames
+WRITE_BYTES = MIB  # collected before they are written
+ENTRIES_AT_ONCE = 2048  # two of these are half of max_uncommitted_entries, which makes links wait
+PARTS_AT_ONCE = 2  # one is committed while the next is read
+_BEGIN = b'{"t":"file",'  # the beginning of every file, after its length
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a file holds.
+    """The result of an export.
 
     Attributes:
-        entries: Messages, and what else is an entry: names, for one.
-        conversations: Of how many conversations.
+        entries: The number of entries: messages, names and others.
+        conversations: The number of their conversations.
         size_bytes: The length of the file.
     """
 
@@ -60,17 +60,17 @@ class Exported:
 
 @dataclass(slots=True)
 class Imported:
-    """What became of the entries of a file.
+    """The result of an import, in numbers of entries.
 
     Attributes:
-        new: They were not here, and are now, on disk.
-        known: They were here already.
-        foreign: They are of conversations that this peer's user does not belong to.
-        refused: How many others, by why: gap (what comes before is neither here nor in the file), head (not as
-            their writer signed it), malformed, limit, full (too many logs of one writer), fork (their writer said
-            two things under one number), member (their writer does not belong there).
-        unreadable: Parts of the file that are damaged; how many entries they held nobody knows.
-        problem: What is wrong with the file, as a sentence; "" when it is whole.
+        new: Entries that were not here, and are stored now.
+        known: Entries that were here already.
+        foreign: Entries of conversations that this peer's user does not belong to.
+        refused: Others, by reason: gap (the entries before are neither here nor in the file), head (the signature
+            does not fit), malformed, limit, full (too many logs of one writer), fork (the writer signed two entries
+            with one number), member (the writer does not belong to the conversation).
+        unreadable: The number of damaged parts of the file, with an unknown number of entries.
+        problem: The fault of the file as a sentence; "" for an undamaged one.
     """
 
     new: int = 0
@@ -82,7 +82,7 @@ class Imported:
 
     @property
     def entries(self) -> int:
-        """How many entries were read from the file."""
+        """The number of entries read from the file."""
         return self.new + self.known + self.foreign + sum(self.refused.values())
 
     def _count(self, answer: fx.ImportResult) -> None:
@@ -92,7 +92,7 @@ class Imported:
         self.refused = dict(Counter(self.refused) + Counter(answer.refused))
 
 
-# ---- out
+# ---- export
 
 
 async def write_file(
@@ -104,30 +104,30 @@ async def write_file(
     only: ConversationId | None,
     progress: Progress | None,
 ) -> Exported:
-    """Write everything a storage holds, or one conversation.
+    """Write what a storage holds into a file.
 
     Args:
-        read: Runs what reads the storage.
-        room: The room of the network.
-        only: One conversation; None for all.
-        to: A path: written beside it and put there when whole, for its owner only, also in the place of a former
-            export; or a binary file to write to.
+        read: Runs a function in the thread that reads the storage.
+        room: The id of the network's room.
+        only: Write one conversation; None for all.
+        to: A path, where the file appears when it is complete, for its owner only, and may replace a former export; or
+            a binary file to write to.
     Raises:
         P2PChatError: It cannot be written. StorageError: The storage cannot be read.
     """
-    writing = _Writing(to)
+    target = _ExportTarget(to)
     try:
-        await _apart(writing.open)
+        await _in_daemon_thread(target.open)
         try:
-            return await _write_pages(file_pages(storage, room, only), read, writing, progress)
+            return await _write_pages(file_pages(storage, room, only), read, target, progress)
         finally:
-            await asyncio.to_thread(writing.close)
+            await asyncio.to_thread(target.close)
     except OSError as error:
-        raise P2PChatError(f"cannot write {writing.name}: {error.strerror or error}") from error
+        raise P2PChatError(f"cannot write {target.name}: {error.strerror or error}") from error
 
 
 async def _write_pages(
-    pages: Iterator[list[Frame]], read: Read, writing: _Writing, progress: Progress | None
+    pages: Iterator[list[Frame]], read: Read, target: _ExportTarget, progress: Progress | None
 ) -> Exported:
     entries = size = 0
     conversations: set[ConversationId] = set()
@@ -143,18 +143,18 @@ async def _write_pages(
                 entries += 0 if frame.fork else len(frame.e)
         if not page or gathered_bytes >= WRITE_BYTES:
             data = b"".join(gathered)
-            await _apart(lambda: writing.write(data))  # noqa: B023 - it is called before the next turn
+            await _in_daemon_thread(lambda: target.write(data))  # noqa: B023 - it is called before the next turn
             size += gathered_bytes
             gathered, gathered_bytes = [], 0
             if progress is not None:
                 progress(entries)
         if not page:
-            await _apart(writing.keep)
+            await _in_daemon_thread(target.keep)
             return Exported(entries, len(conversations), size)
 
 
-class _Writing:
-    """Where a file goes: to its path when it is whole, or straight into what cannot be replaced."""
+class _ExportTarget:
+    """The file written: put at its path when complete, or written directly to what cannot be replaced, as a pipe."""
 
     def __init__(self, to: Place) -> None:
         self._path = Path(to) if isinstance(to, (str, os.PathLike)) else None
@@ -170,7 +170,7 @@ class _Writing:
         if self._path.is_file() and not _may_be_replaced(self._path):
             raise P2PChatError(f"{self._path} is there already, and no file of an export: name another one")
         if self._path.exists() and not self._path.is_file():  # a pipe, a device
-            # Without a buffer, whose lock a write that waits would hold. Closed by close().
+            # Without a buffer, since a write that waits would hold its lock. Closed by close().
             self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115
         else:
             self._aside = Aside(self._path)
@@ -180,7 +180,7 @@ class _Writing:
         assert self._file is not None
         view = memoryview(data)
         while view:
-            view = view[self._file.write(view) or 0 :]  # what has no buffer takes what it has room for
+            view = view[self._file.write(view) or 0 :]  # a file without a buffer may write less than asked
 
     def keep(self) -> None:
         assert self._file is not None
@@ -197,39 +197,39 @@ class _Writing:
 
 
 def _may_be_replaced(path: Path) -> bool:
-    """Whether a file is empty, or one of ours: whoever mistypes a name shall not lose what has that name."""
+    """Return whether a file is empty or an export: a mistyped name must not cost the user another file."""
     with open(path, "rb") as file:
         begins = file.read(LENGTH.size + len(_BEGIN))
     return not begins or begins[LENGTH.size :] == _BEGIN
 
 
-# ---- in
+# ---- import
 
 
 async def read_file(
     driver: Driver, source: Place, *, room: ConversationId, settings: Settings, progress: Progress | None
 ) -> Imported:
-    """Take in a file, as far as it can be read.
+    """Import a file as far as it can be read.
 
     Raises:
-        ImportRefused: It is no such file, or one of another network; nothing of it was taken.
-        P2PChatError: It cannot be read. StorageError: It cannot be stored; PeerClosed: The peer was closed. What came
-            before that stays.
+        ImportRefused: It is no export, or one of another network; nothing was imported.
+        P2PChatError: It cannot be read. StorageError: It cannot be stored. PeerClosed: The peer was closed. What was
+            imported before stays.
     """
     name = str(source) if isinstance(source, (str, os.PathLike)) else "the file"
     unpacking, done = ExportReader(room, settings), Imported()
     under_way: deque[asyncio.Future[fx.ImportResult]] = deque()
     file: BinaryIO | None = None
     try:
-        opened = file = await _apart(lambda: _open(source))
-        while not unpacking.ended and (data := await _apart(lambda: _read_some(opened))):
-            for at in range(0, len(data), LOOKED_AT_BYTES):
-                unpacking.feed(data[at : at + LOOKED_AT_BYTES])
+        opened = file = await _in_daemon_thread(lambda: _open(source))
+        while not unpacking.ended and (data := await _in_daemon_thread(lambda: _read_some(opened))):
+            for at in range(0, len(data), BYTES_PER_TURN):
+                unpacking.feed(data[at : at + BYTES_PER_TURN])
                 await asyncio.sleep(0)
             while unpacking.waiting:
-                if len(under_way) >= UNDER_WAY:
+                if len(under_way) >= PARTS_AT_ONCE:
                     await _next_answer(under_way, done, progress)
-                under_way.append(driver.requests.import_frames(unpacking.take(HANDED_IN)))
+                under_way.append(driver.requests.import_frames(unpacking.take(ENTRIES_AT_ONCE)))
         unpacking.finish()
     except OSError as error:
         raise P2PChatError(f"cannot read {name}: {error.strerror or error}") from error
@@ -254,23 +254,23 @@ async def _next_answer(
 
 
 def _open(source: Place) -> BinaryIO:
-    """Open a path without a buffer, whose lock a read that waits would hold."""
+    """Open a path without a buffer, since a read that waits would hold its lock."""
     if not isinstance(source, (str, os.PathLike)):
         return source
     return open(source, "rb", buffering=0)
 
 
 def _read_some(file: BinaryIO) -> bytes:
-    read: Callable[[int], bytes] = getattr(file, "read1", file.read)  # a pipe: what is there, not all that comes
+    read: Callable[[int], bytes] = getattr(file, "read1", file.read)  # of a pipe read what is there
     return read(READ_BYTES)
 
 
-async def _apart(what: Callable[[], T]) -> T:
-    """Run what may wait for ever in a thread of its own."""
+async def _in_daemon_thread(work: Callable[[], T]) -> T:
+    """Run a function that may wait for ever in a daemon thread of its own, and return its result."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
+    def resolve(result: T | None, error: BaseException | None) -> None:
         if done.cancelled():
             return
         if error is None:
@@ -281,11 +281,11 @@ async def _apart(what: Callable[[], T]) -> T:
     def run() -> None:
         result, error = None, None
         try:
-            result = what()
-        except BaseException as caught:  # whatever it is, who asked is told
+            result = work()
+        except BaseException as caught:  # raised to the caller, whatever it is
             error = caught
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(settle, result, error)
+        with suppress(RuntimeError):  # the loop is closed: no caller is left
+            loop.call_soon_threadsafe(resolve, result, error)
 
     threading.Thread(target=run, name="file", daemon=True).start()
     return await done

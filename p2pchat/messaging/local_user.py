@@ -111,6 +111,11 @@ class LocalUser:
         """The driver, also while the peer closes and after it; raises PeerClosed before start()."""
         return self._lifecycle.started_driver
 
+    def _require_known(self) -> None:
+        """Raise PeerClosed before the ids of the peer's users are known."""
+        if not self.people.me:
+            raise self._lifecycle.closed_error()
+
     @property
     def _is_closed(self) -> bool:
         return self._gone or self._lifecycle.closed
@@ -132,12 +137,12 @@ class LocalUser:
     @property
     def me(self) -> User:
         """The own user."""
-        self._lifecycle.require_resources()
+        self._require_known()
         return self.people.user(self.people.me)
 
     def users(self) -> list[User]:
         """Return all users with a name, sorted by label; the own user too."""
-        self._lifecycle.require_resources()
+        self._require_known()
         return self.people.all()
 
     def here(self) -> list[User]:
@@ -154,7 +159,7 @@ class LocalUser:
         Raises:
             UnknownName, AmbiguousName: No user has this name, or several have.
         """
-        self._lifecycle.require_resources()
+        self._require_known()
         return self.people.find(address)
 
     async def ignore(self, who: User | str) -> User:
@@ -191,7 +196,7 @@ class LocalUser:
 
     def ignored(self) -> list[User]:
         """Return the ignored users, sorted by label."""
-        self._lifecycle.require_resources()
+        self._require_known()
         users = map(self.people.user, self.people.ignored)
         return sorted(users, key=lambda user: (user.label.casefold(), user.key))
 
@@ -200,7 +205,7 @@ class LocalUser:
         return self.people.ignores(id)
 
     def _resolve(self, who: User | str) -> User:
-        self._lifecycle.require_resources()
+        self._require_known()
         return resolve_user(self.people, who)
 
     async def rename(self, name: str, about: str | None = None) -> None:
@@ -328,7 +333,7 @@ class LocalUser:
         """
         if type(to) is Conversation and to.viewer is self:
             return to
-        self._lifecycle.require_resources()
+        self._require_known()
         return self._directory.find(to)
 
     def _naming(self, key: ConversationId) -> Naming | None:
@@ -373,7 +378,7 @@ class LocalUser:
         Raises:
             UnknownName, AmbiguousName: No group has this name, or several have.
         """
-        self._lifecycle.require_resources()
+        self._require_known()
         return self._directory.group(self._groups.find(address))
 
     def group_view(self, group: ConversationId) -> GroupView | None:

@@ -60,7 +60,11 @@ class TCPTransport:
 
 
 class ConnectionManager:
-    """All connections of one peer, by number. Effects on a link that is gone do nothing."""
+    """All connections of one peer, by number. Effects on a link that is gone do nothing.
+
+    Attributes:
+        put: Called with each input for the core; replaced once there is a driver.
+    """
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class ConnectionManager:
         self._settings = settings
         self._server_context = server_context
         self._client_context = client_context
-        self._put = put
+        self.put = put
         self._server = Server(settings, self._on_accepted)
         # Made once: each use of a bound method makes an object, and a mesh has thousands of links.
         self._new_client = partial(
@@ -115,7 +119,7 @@ class ConnectionManager:
             client = self._make_client(reader, writer, server_side=False)
             server_key = await client.handshake(timeout)
         except Exception as error:  # any error: an address whose dial never ended would never be dialled again
-            self._put(DialFailed(dial, *_dial_failure(error)))
+            self.put(DialFailed(dial, *_dial_failure(error)))
             return
         peername = writer.get_extra_info("peername")
         reached = str(peername[0]) if isinstance(peername, tuple) and peername else host
@@ -155,23 +159,23 @@ class ConnectionManager:
     def _start(self, client: Client, input: Input) -> None:
         self._clients[client.link_id] = client
         link_ends.add()
-        self._put(input)
+        self.put(input)
         if self._all_paused:
             client.pause_reading()
-            self._put(Paused(client.link_id, True))
+            self.put(Paused(client.link_id, True))
         client.start()
 
     def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:
-        self._put(Got(link, frames))  # type: ignore[arg-type]  # the same frames; mypy does not accept the union's list
+        self.put(Got(link, frames))  # type: ignore[arg-type]  # the same frames; mypy does not accept the union's list
 
     def _on_fault(self, link: int, code: str, text: str) -> None:
-        self._put(Faulted(link, code, text))
+        self.put(Faulted(link, code, text))
 
     def _on_full(self, link: int) -> None:
-        self._put(LinkFilled(link))
+        self.put(LinkFilled(link))
 
     def _on_drained(self, link: int) -> None:
-        self._put(LinkDrained(link))
+        self.put(LinkDrained(link))
 
     def _on_down(self, link: int, reason: str) -> None:
         if self._clients.pop(link, None) is not None:
@@ -180,7 +184,7 @@ class ConnectionManager:
         writer = self._accepted_writers.pop(link, None)
         if writer is not None:
             self._server.on_closed(writer)
-        self._put(LinkDown(link, "closed" if reason == "local" else reason))
+        self.put(LinkDown(link, "closed" if reason == "local" else reason))
 
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -248,7 +252,7 @@ class ConnectionManager:
             client.pause_reading()
         else:
             client.resume_reading()
-        self._put(Paused(link, on))
+        self.put(Paused(link, on))
 
     # End
 
