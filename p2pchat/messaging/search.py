@@ -79,7 +79,7 @@ class SearchRequest:
         if self.access is not None and not self.access.sees(shown.log, entry):
             return False
         text = searchable_text(shown, entry)
-        return bool(text) and self.query.fits(text)
+        return bool(text) and self.query.matches(text)
 
 
 class _Page(NamedTuple):

@@ -1,20 +1,20 @@
-"""Full text in a file of its own beside the database: `search.db`, an index of SQLite's FTS5.
+"""Full-text search: the index beside the database, queries, and what a word is.
 
-All of it is derived: it may be deleted at any time, and is made again. It is fed from what is released, in order of
-place, some thousand entries a transaction, and remembers the last one it took. Where the database has another entry at
-that place (it was restored, or is another one) the index belongs to a past that is no more, and is begun anew. Any
-process may feed it, several at once too: each transaction begins where the last one ended, whoever made that.
+The index is SQLite's FTS5 in a file of its own, `search.db`. It may be deleted at any time and is made again. It takes
+released entries in order of place, about a thousand per transaction, and remembers the last one. If the database has
+another entry at that place, because it was restored or replaced, the index is cleared. Several processes may feed the
+index at once: each transaction begins where the last one ended.
 
-It keeps no texts, only which words stand where; what it finds are entries that once had these words. Whether what is
-shown of them now has them, is looked up and decided by search.py, so that index and plain search give the same answers.
+The index stores no texts, only which words stand where. It finds entries that once had the words; whether the current
+text has them is decided by `Query.matches`, so that the index and a plain search give the same answers.
 
-    docs      one row for each text: its id, and its log and seq in a number each. The id is the clock of its message
-              and a few bits to tell equal clocks apart, so that the newest found come first without sorting
-    text      what FTS5 makes of the words, and of two marks for each: of its conversation and of its writer
+    docs      one row for each text: its id, and its log and seq in one number. The id is the clock of the message and
+              a few bits to tell equal clocks apart, so that hits come newest first without sorting
+    text      what FTS5 makes of the words, and of two marks for each text: its conversation and its writer
 
-Not synchronous=FULL: a commit here promises nothing to anybody. Nor OFF, though nobody would miss what is lost: pages
-lost here and there by a power cut leave an index that opens and misses messages. In WAL mode NORMAL costs one fsync in
-a thousand pages, and what is there after a power cut is whole, only older.
+Commits here promise nothing, so synchronous=FULL is not needed. OFF would be wrong: a power cut could lose single
+pages, and the index would open and miss messages. In WAL mode NORMAL costs one fsync in a thousand pages, and after a
+power cut the index is whole, only older.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ __all__ = ["TextWord", "Query", "Term", "fold", "parse_query"]
 
 
 FILE_NAME = "search.db"
-VERSION = 1  # of the tables and of what a word is: another one is made anew
+VERSION = 1  # of the tables and of what a word is; an index of another version is made again
 CHUNK = 1000  # entries read and indexed in one transaction: some 20 ms
 TIE_BITS = 9  # texts of one microsecond that are told apart; clocks are below 2**53
 TIES = 1 << TIE_BITS
-SEQ_BITS = 40  # as in memory.py
+SEQ_BITS = 40  # as in schema.py
 BUSY_TIMEOUT = 4.0  # seconds for another process that feeds the same index
 
 SCHEMA = """
@@ -62,7 +62,7 @@ where text match ? and t.rowid < ? and t.rowid >= ? order by t.rowid desc limit 
 
 
 class IndexPlace(NamedTuple):
-    """The last entry an index took: enough to know that a database still has the same past."""
+    """The last entry an index took; it tells whether a database still has the same past."""
 
     place: int
     log: LogId
@@ -74,7 +74,7 @@ NOWHERE = IndexPlace(0, LogId("", "", ""), 0, 0)
 
 
 class IndexHit(NamedTuple):
-    """An entry that once had the words. `id`: where to go on below."""
+    """An entry that once had the words; a later search may continue below `id`."""
 
     id: int
     log: LogId
@@ -82,7 +82,7 @@ class IndexHit(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A text to be indexed: of which message, the clock that message is sorted by, and what it says now."""
+    """A text to be indexed: its message, the clock that sorts the message, and the text."""
 
     log: LogId
     seq: int
@@ -91,23 +91,23 @@ class Document(NamedTuple):
 
 
 class IndexSource(Protocol):
-    """Where an index takes entries from: a storage in a database (sql.py)."""
+    """What an index is fed from: a storage in a database (sql.py)."""
 
     def placed(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Return all entries with place > after, in order of place."""
 
     def placed_entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
-        """Return one entry that has a place, None when it has none."""
+        """Return one entry that has a place; None if it has none."""
 
 
 DocumentsOf = Callable[[IndexSource, ReleasedEntry, Entry], list[Document]]
 
 
 class SearchIndex:
-    """One index. Used from one thread at a time; raises sqlite3.Error where the file cannot be used."""
+    """One index, used from one thread at a time; its methods raise sqlite3.Error if the file cannot be used."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make it.
+        """Open the index, or make it.
 
         Raises:
             sqlite3.Error, OSError, StorageError: It cannot be made or opened, or this SQLite has no FTS5.
@@ -119,13 +119,13 @@ class SearchIndex:
 
     def _open(self) -> sqlite3.Connection:
         if self._path.is_symlink():
-            delete(self._path)  # what it leads to is no index of ours
+            delete(self._path)  # it leads to no index of ours
         try:
             return self._opened()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
-                raise  # busy, full, no FTS5: another time, or never
-            delete(self._path)  # no database, or a spoiled one
+                raise  # busy, full or no FTS5: deleting would not help
+            delete(self._path)  # no database, or a damaged one
             return self._opened()
 
     def _opened(self) -> sqlite3.Connection:
@@ -146,9 +146,9 @@ class SearchIndex:
     def _make(self, db: sqlite3.Connection) -> None:
         db.execute("begin immediate")
         try:
-            if db.execute("pragma user_version").fetchone()[0] != VERSION:  # nobody else was quicker
+            if db.execute("pragma user_version").fetchone()[0] != VERSION:  # no other process was quicker
                 for (name,) in db.execute("select name from sqlite_master where type = 'table'").fetchall():
-                    with suppress(sqlite3.OperationalError):  # tables of FTS5 go with theirs
+                    with suppress(sqlite3.OperationalError):  # FTS5 drops its own tables with `text`
                         db.execute(f'drop table if exists "{name}"')
                 for statement in SCHEMA.split(";")[:-1]:
                     db.execute(statement)
@@ -160,13 +160,13 @@ class SearchIndex:
             raise
 
     def close(self) -> None:
-        """Let the file go; idempotent."""
+        """Close the file; idempotent."""
         self._db.close()
 
     # ---- feeding
 
     def taken(self) -> IndexPlace:
-        """Return the last entry it took, NOWHERE for an empty index."""
+        """Return the last entry the index took; NOWHERE if it is empty."""
         row = self._db.execute("select value from state where name = 'taken'").fetchone()
         if row is None:
             return NOWHERE
@@ -174,15 +174,15 @@ class SearchIndex:
             place, log, seq, received_at = json.loads(row[0])
             return IndexPlace(int(place), LogId(*log), int(seq), int(received_at))
         except (ValueError, TypeError):
-            raise sqlite3.DatabaseError("an index that says nonsense") from None
+            raise sqlite3.DatabaseError("an index with a place that cannot be read") from None
 
     def belongs_to(self, source: IndexSource) -> bool:
-        """Whether what it took is still at its place there: entries before it are then those it took before."""
+        """Return whether the last entry it took is still at its place there; then all entries before are the same."""
         taken = self.taken()
         return taken == NOWHERE or next(map(place_of, source.placed(taken.place - 1, 1)), NOWHERE) == taken
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Clear the index."""
         self._db.execute("begin immediate")
         self._db.execute("pragma user_version = 0")
         self._db.execute("commit")
@@ -191,10 +191,10 @@ class SearchIndex:
         self._make(self._db)
 
     def feed(self, source: IndexSource, documents_of: DocumentsOf, most: int = CHUNK) -> int:
-        """Take the next entries, at most so many, in one transaction; return how many there were, 0 at the end.
+        """Take at most so many more entries in one transaction; return how many there were, 0 at the end.
 
         Args:
-            docs_of: Returns what is to be found of an entry.
+            documents_of: Returns the texts of an entry to be indexed.
         """
         self._db.execute("begin immediate")
         try:
@@ -215,7 +215,7 @@ class SearchIndex:
         rows: list[tuple[int, str, str]] = []
         entries: list[tuple[int, int]] = []
         taken = self._ids_near(docs)
-        for doc in sorted(docs, key=lambda doc: doc.c):  # FTS5 writes out what it has whenever ids go down
+        for doc in sorted(docs, key=lambda doc: doc.c):  # FTS5 flushes whenever ids go down
             id = doc.c << TIE_BITS
             while id in taken:
                 id += 1
@@ -227,7 +227,7 @@ class SearchIndex:
         self._db.executemany("insert into text (rowid, said, whose) values (?, ?, ?)", rows)
 
     def _ids_near(self, docs: Iterable[Document]) -> set[int]:
-        """Return the ids that are taken already among those of these clocks."""
+        """Return the ids in use among those of these clocks."""
         found: set[int] = set()
         for doc in docs:
             near = (doc.c << TIE_BITS, doc.c + 1 << TIE_BITS)
@@ -238,7 +238,7 @@ class SearchIndex:
         return f"c{self._number(conversation)} u{self._number(writer)}"
 
     def _number(self, name: str) -> int:
-        """Return the number of a log, conversation or user here, a new one when there is none."""
+        """Return the number of a log, conversation or user in this index; a new one if it has none."""
         number = self._names.get(name)
         if number is None:
             number = self._known_number(name)
@@ -262,11 +262,11 @@ class SearchIndex:
         above: int,
         limit: int,
     ) -> list[IndexHit]:
-        """Return entries that once had all of a query, the newest first.
+        """Return entries that once matched a query, newest first.
 
         Args:
-            conversation, writer: Only there, only of this one; None: wherever, whoever.
-            below, above: ids (see first_id): those found are below the one, and not below the other.
+            conversation, writer: Search only there, only what this user wrote; None for all.
+            below, above: Ids (see first_id): hits are below the first and not below the second.
         """
         of = {"c": conversation, "u": writer}
         marks = [f"{kind}{self._known_number(name) or 0}" for kind, name in of.items() if name]
@@ -279,7 +279,7 @@ class SearchIndex:
             try:
                 self._logs[number] = LogId(*json.loads(row[0]))
             except (ValueError, TypeError):
-                raise sqlite3.DatabaseError("an index that names no log") from None
+                raise sqlite3.DatabaseError("an index with a log that cannot be read") from None
         return self._logs[number]
 
 
@@ -291,12 +291,12 @@ def _own_schema() -> list[tuple[str, str]]:
 
 
 def _schema(db: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Return what tables there are, and how they were made."""
+    """Return the tables, and the statements that made them."""
     return db.execute("select name, sql from sqlite_master where type = 'table' order by name").fetchall()
 
 
 def first_id(c: int) -> int:
-    """Return the lowest id a message of this clock can have."""
+    """Return the lowest id for a message of this clock."""
     return c << TIE_BITS
 
 
@@ -306,7 +306,7 @@ def clock_of(id: int) -> int:
 
 
 def delete(path: Path) -> None:
-    """Throw an index away."""
+    """Delete an index."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
@@ -316,7 +316,7 @@ def place_of(shown: ReleasedEntry) -> IndexPlace:
 
 
 def _expression(query: Query, marks: Sequence[str]) -> str:
-    """Return a query as FTS5 reads it. Words have letters and digits only, so that quotes are enough."""
+    """Return a query in the language of FTS5. Words have only letters and digits, so quotes are enough."""
     terms = " AND ".join(_phrase(term) for term in query.terms)
     parts = [f"said : ({terms})"] if terms else []
     return " AND ".join([*parts, *(f'whose : "{mark}"' for mark in marks)])
@@ -326,17 +326,14 @@ def _phrase(term: Term) -> str:
     return f'"{" ".join(term.words)}"{" *" if term.is_prefix else ""}'
 
 
-# ---- query
+# ---- queries
 #
-# What somebody looks for, and whether a text has it. The index only narrows down; here is the last word.
-#
-# backup failed      both words, anywhere; a word of two characters or more also finds what begins with it
-# "backup failed"    exactly these words, one behind the other
-# "backup fail"*     the same, and the last one may go on
-# from:bob           only what bob wrote; who that is, others know
+# backup failed      both words, anywhere; a word of two characters or more also finds longer words that begin with it
+# "backup failed"    exactly these words, in this order
+# "backup fail"*     the same, and the last word may be longer
+# from:bob           only what bob wrote; the caller resolves the name
 
-
-MOST_WORDS = 64  # of one search; nobody types more, and an expression of the index has an end
+MOST_WORDS = 64  # of one search; nobody types more, and expressions of FTS5 are limited
 _PART = re.compile(
     r'from:(?P<from>@?"[^"]*"(?:#\w+)?|[^\s"]+)'
     r'|"(?P<phrase>[^"]*)(?:"(?P<open>\*)?|$)'
@@ -346,13 +343,13 @@ _PART = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Words that stand one behind the other; `is_prefix`: the last one may be the beginning of a longer word."""
+    """Consecutive words; `is_prefix` says the last one may be the beginning of a longer word."""
 
     words: tuple[str, ...]
     is_prefix: bool
 
-    def at(self, text: list[str], begin: int) -> bool:
-        """Whether it stands in these words at `begin`."""
+    def is_at(self, text: list[str], begin: int) -> bool:
+        """Return whether the term is in these words at `begin`."""
         last = begin + len(self.words) - 1
         if last >= len(text) or tuple(text[begin:last]) != self.words[:-1]:
             return False
@@ -361,37 +358,37 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for: all of the terms. `sender` is a name as typed, "" for anybody."""
+    """A search for all of these terms; `sender` is a name as typed, "" for anyone."""
 
     terms: tuple[Term, ...]
     sender: str = ""
 
-    def fits(self, text: str) -> bool:
-        """Whether a text has all of it."""
-        if text.isascii() and not self._may_fit(text.lower()):
+    def matches(self, text: str) -> bool:
+        """Return whether a text has all terms."""
+        if text.isascii() and not self._may_match(text.lower()):
             return False
-        said = words(text)
-        return all(any(term.at(said, begin) for begin in range(len(said))) for term in self.terms)
+        text_words = words(text)
+        return all(any(term.is_at(text_words, begin) for begin in range(len(text_words))) for term in self.terms)
 
-    def _may_fit(self, lower: str) -> bool:
-        """Whether an ASCII text has the letters at all: ten times as quick as cutting it."""
+    def _may_match(self, lower: str) -> bool:
+        """Return whether an ASCII text has the letters of all words: ten times as quick as splitting it."""
         return all(word in lower for term in self.terms for word in term.words)
 
-    def marks(self, text: str) -> list[tuple[int, int]]:
-        """Return where in a text it stands, as (start, end), in order and apart from each other."""
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where the terms are in a text, as (start, end), in order and without overlaps."""
         found = words_in_place(text)
-        said = [one.word for one in found]
+        text_words = [one.word for one in found]
         hits = [
             found[begin : begin + len(term.words)]
             for term in self.terms
-            for begin in range(len(said))
-            if term.at(said, begin)
+            for begin in range(len(text_words))
+            if term.is_at(text_words, begin)
         ]
-        return _joined(sorted((hit[0].start, hit[-1].end) for hit in hits))
+        return _merged(sorted((hit[0].start, hit[-1].end) for hit in hits))
 
 
 def parse_query(text: str) -> Query:
-    """Return what is meant by words as typed.
+    """Return the query for a search as typed.
 
     Raises:
         ValueError: There is no word, or there are more than MOST_WORDS.
@@ -403,15 +400,10 @@ def parse_query(text: str) -> Query:
             sender = part["from"].replace('"', "")
             continue
         phrase = part["phrase"]
-        said = tuple(words(part["word"] if phrase is None else phrase))
-        if said:
-            may_go_on = phrase is None or part["open"] is not None
-            terms[
-                Term(
-                    said,
-                    may_go_on and (len(said[-1]) > 1 or phrase is not None) and not is_alone(said[-1]),
-                )
-            ] = None
+        term_words = tuple(words(part["word"] if phrase is None else phrase))
+        if term_words:
+            may_be_prefix = len(term_words[-1]) > 1 if phrase is None else part["open"] is not None
+            terms[Term(term_words, may_be_prefix and not is_alone(term_words[-1]))] = None
     if not terms and not sender:
         raise ValueError("a search needs a word")
     if sum(len(term.words) for term in terms) > MOST_WORDS:
@@ -419,44 +411,43 @@ def parse_query(text: str) -> Query:
     return Query(tuple(terms), sender)
 
 
-def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
     for start, end in spans:
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
-            joined.append((start, end))
-    return joined
+            merged.append((start, end))
+    return merged
 
 
 def where_found(words: str, text: str) -> list[tuple[int, int]]:
-    """Return where in a text the words of a search stand, as (start, end): in order and apart from each other.
+    """Return where the words of a search are in a text, as (start, end), in order and without overlaps.
 
     Raises:
         ValueError: There is no word, or there are more than MOST_WORDS.
     """
-    return parse_query(words).marks(text)
+    return parse_query(words).spans(text)
 
 
 # ---- texts
 #
-# What is to be found of an entry: the text that is shown of it now, where it is shown.
-#
-# An index takes every text a message ever had, also of what may not be read now: which of them counts can change in
-# either direction, by an edit that comes late or by a group that is another than was thought.
-
+# A search finds the text an entry has now. The index takes every text a message ever had, hidden ones too: which of
+# them counts may still change, by an edit that comes late or by new operations of a group.
 
 TEXT_KINDS = ("text", "action")
 
 
 def searchable_text(shown: ReleasedEntry, entry: Entry) -> str:
-    """Return what is shown of an entry as a message; "" when it is none, has no text, or was deleted."""
+    """Return the current text of a message; "" if the entry is no message, has no text, or was deleted."""
     return _text(current_body(shown, entry)) if entry.k in TEXT_KINDS else ""
 
 
 def documents_of(source: IndexSource, shown: ReleasedEntry, entry: Entry) -> list[Document]:
-    """Return what an index takes of an entry as it comes. The text of an edit is to be found where the message is that
-    it mends; one whose message is not here yet comes with that."""
+    """Return the texts of a new entry for the index.
+
+    The text of an edit belongs to the message it edits. If that message is not here yet, the text comes with it.
+    """
     if entry.k in TEXT_KINDS:
         texts = dict.fromkeys((_text(entry.b), searchable_text(shown, entry)))
         return [Document(shown.log, shown.seq, entry.c, text) for text in texts if text]
@@ -472,7 +463,7 @@ def _text(body: Any) -> str:
 
 
 def _edited_message(source: IndexSource, shown: ReleasedEntry, entry: Entry) -> ReleasedEntry | None:
-    """Return the message that an edit mends: only its writer's own, whatever the reference says."""
+    """Return the message that an edit changes; None if it is another writer's, or not here."""
     if entry.re is None or entry.re.log[:16] != shown.log.user[:16]:
         return None
     return source.placed_entry(LogId(shown.log.conversation, shown.log.user, entry.re.log[16:]), entry.re.seq)
@@ -480,28 +471,25 @@ def _edited_message(source: IndexSource, shown: ReleasedEntry, entry: Entry) -> 
 
 # ---- words
 #
-# What a word is, in whatever writing: the one place that the index and the plain search cut texts by.
-#
-# A word is a run of letters, digits and the marks on them. Words are compared folded: without difference between ADA
-# and ada, é and e, ｶﾞ and ガ. Writings that put no blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese)
-# are cut into single characters, and so are emoji: what is looked for there is a row of characters, wherever it stands.
-# What has no letter (punctuation, blanks, underscores) only ends words.
+# A word is a run of letters, digits and the marks on them. Words are compared folded: ADA equals ada, é equals e, ｶﾞ
+# equals ガ. Scripts without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are split into single
+# characters, and so are emoji; a search finds any row of characters there. Punctuation, blanks and underscores end
+# words. The index and the plain search both split texts by these functions.
 
-
-MOST_CHARACTERS = 64  # of a word that count; longer ones are keys and base64, told apart by so many
+MOST_CHARACTERS = 64  # of a word that count; longer words are keys and base64, which differ earlier
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _PIECE = re.compile(r"\S+")
-# Left out before anything is compared: accents and other general marks, the points of Hebrew and Arabic, the stretch
-# of Arabic, selectors of variants and skin colours, and what is never seen (soft hyphens, joiners, directions).
-_LEFT_OUT = re.compile(
+# Removed before a comparison: accents and other general marks, the points of Hebrew and Arabic, the stretch of Arabic,
+# selectors of variants and skin colours, and invisible characters (soft hyphens, joiners, directions).
+_REMOVED = re.compile(
     "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
     "\ufe00-\ufe0f\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff"
     "\u00ad\u061c\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 )
 _STROKES = str.maketrans({"ø": "o", "đ": "d", "ł": "l", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
-_WITHOUT_BLANKS = (
+_SCRIPTS_WITHOUT_BLANKS = (
     *((0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)),
     *((0x20000, 0x323AF),),  # Han
     *((0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3100, 0x312F)),  # kana, bopomofo
@@ -513,7 +501,7 @@ _BETWEEN, _LETTER, _ALONE = 0, 1, 2
 
 
 class TextWord(NamedTuple):
-    """One word of a text, folded, and where it stands there: text[start:end]."""
+    """One word of a text, folded, and its place: text[start:end]."""
 
     word: str
     start: int
@@ -521,15 +509,17 @@ class TextWord(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in their order, folded."""
+    """Return the words of a text in order, folded."""
     if text.isascii():
         return [word[:MOST_CHARACTERS] for word in _ASCII_WORD.findall(text.lower())]
     return [found.word for found in _cut(fold(text))]
 
 
 def words_in_place(text: str) -> list[TextWord]:
-    """Return the same words with where each stands. Where marks stand apart from their letters (ｶﾞ) a word is given
-    the whole run without blanks that it stands in."""
+    """Return the same words with their places.
+
+    If marks are apart from their letters (ｶﾞ), the place of a word is the whole run without blanks around it.
+    """
     found: list[TextWord] = []
     for piece in _PIECE.finditer(text):
         plain, sources = fold(piece[0]), _sources(piece[0])
@@ -542,20 +532,20 @@ def words_in_place(text: str) -> list[TextWord]:
 
 
 def _sources(piece: str) -> list[int]:
-    """Return for each character of the folded text which one it came from; fewer or more where they act together."""
+    """Return for each folded character the index of its source. The length differs where characters combine."""
     return [at for at, character in enumerate(piece) for _ in fold(character)]
 
 
 def fold(text: str) -> str:
-    """Return a text as it is compared."""
+    """Return a text in the form in which texts are compared."""
     if text.isascii():
         return text.lower()
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return unicodedata.normalize("NFC", _LEFT_OUT.sub("", plain)).translate(_STROKES)
+    return unicodedata.normalize("NFC", _REMOVED.sub("", plain)).translate(_STROKES)
 
 
 def is_alone(word: str) -> bool:
-    """Whether this is a character of a writing without blanks, or an emoji: a word of its own wherever it stands."""
+    """Return whether this is a character of a script without blanks, or an emoji: always a word of its own."""
     return len(word) == 1 and _kind(word) == _ALONE
 
 
@@ -578,4 +568,4 @@ def _kind(character: str) -> int:
     if category[0] not in "LNM":
         return _BETWEEN
     code = ord(character)
-    return _ALONE if any(first <= code <= last for first, last in _WITHOUT_BLANKS) else _LETTER
+    return _ALONE if any(first <= code <= last for first, last in _SCRIPTS_WITHOUT_BLANKS) else _LETTER

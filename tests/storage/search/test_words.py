@@ -54,13 +54,13 @@ def test_a_text_is_cut_into_words_and_each_stands_where_it_is_said_to(text: str)
 )
 def test_what_fits(asked: str, text: str, found: bool) -> None:
     query = parse_query(asked)
-    assert query.fits(text) == found
-    assert bool(query.marks(text)) == found or len(query.terms) > 1
+    assert query.matches(text) == found
+    assert bool(query.spans(text)) == found or len(query.terms) > 1
 
 
 def test_what_is_found_is_marked_where_it_stands() -> None:
     text = "the Straße to the café: fail, Failed"
-    marks = parse_query('strasse "the café" fail').marks(text)
+    marks = parse_query('strasse "the café" fail').spans(text)
     assert [text[start:end] for start, end in marks] == ["Straße", "the café", "fail", "Failed"]
 
 
