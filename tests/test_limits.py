@@ -103,7 +103,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "max_uncommitted_entries": ("runtime/owner: reading_pauses_while_storage_is_behind",),
     "buffer_limit_bytes": ("client: below_the_limit_a_link_is_never_full",
                            "hostile/memory: who_wants_all_and_reads_nothing_costs_no_more_than_the_buffer"),
-    "fetch_batches": ("storage/serving: a_page_holds_no_more_batches_than_asked_and_the_end_is_told_with_the_last",),
+    "fetch_batches": ("storage/fetch: a_page_has_at_most_the_batches_asked_for_and_the_last_one_says_so",),
     # storage
     "user_quota_bytes": ("core/sync/quota: up_to_the_last_byte_everything_is_kept_and_one_above_it_is_refused",
                          "core/sync/quota: a_warning_comes_with_the_batch_that_passes_80_percent_once",

@@ -11,7 +11,7 @@ from tests.storage.conftest import SMALL
 from tests.storage.writers import ROOM, Author, released, user
 
 
-def test_a_disk_restored_from_an_older_copy_holds_what_was_there_then() -> None:
+def test_restore_returns_to_the_state_of_the_snapshot() -> None:
     storage, ada = MemoryStorage(SMALL), Author("ada", 1)
     assert not storage.durable
     storage.commit([released(ada.begins("1", "2"), 1)])
@@ -30,7 +30,7 @@ def test_a_disk_restored_from_an_older_copy_holds_what_was_there_then() -> None:
         assert [batch.log for batch in served] == [ada.log, other.log]
 
 
-def test_a_copy_can_be_put_into_another_storage() -> None:
+def test_a_snapshot_can_be_restored_into_another_storage() -> None:
     storage, twin, ada = MemoryStorage(SMALL), MemoryStorage(SMALL), Author("ada", 1)
     storage.commit([ada.begins("1")])
     twin.restore(storage.snapshot())
@@ -41,6 +41,6 @@ def test_a_copy_can_be_put_into_another_storage() -> None:
     assert twin.load([]) == storage.load([])
 
 
-def test_it_loads_no_database() -> None:
+def test_memory_storage_imports_no_database() -> None:
     check = "import sys, p2pchat.storage.memory; sys.exit('sqlite3' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0

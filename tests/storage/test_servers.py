@@ -64,7 +64,7 @@ def end_connections(server: Server, url: str) -> None:
 # ---- who may write
 
 
-def test_two_peers_with_one_database_are_refused(url: str) -> None:
+def test_a_second_peer_with_the_same_database_is_refused(url: str) -> None:
     ada = Author("ada", 1)
     with closing(opened(url)) as storage:
         with pytest.raises(StorageError, match="is in use by another peer: stop that one, or give each peer"):
@@ -79,7 +79,7 @@ def test_two_peers_with_one_database_are_refused(url: str) -> None:
         assert everything(storage, "ada") == ada.raws
 
 
-def test_a_lost_connection_is_nothing_anybody_notices(kind: str, url: str, server_of: ServerOf) -> None:
+def test_a_lost_connection_is_replaced_without_an_error(kind: str, url: str, server_of: ServerOf) -> None:
     ada = Author("ada", 1)
     with closing(opened(url)) as storage:
         storage.commit([ada.begins("1")])
@@ -91,7 +91,7 @@ def test_a_lost_connection_is_nothing_anybody_notices(kind: str, url: str, serve
         assert everything(storage, "ada") == ada.raws
 
 
-def test_whoever_was_shut_out_while_another_peer_wrote_does_not_go_on(kind: str, url: str, server_of: ServerOf) -> None:
+def test_a_peer_stops_after_another_one_wrote_to_its_database(kind: str, url: str, server_of: ServerOf) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     with closing(opened(url)) as storage:
         storage.commit([ada.begins("1")])
@@ -111,7 +111,7 @@ def test_whoever_was_shut_out_while_another_peer_wrote_does_not_go_on(kind: str,
 # ---- the server ends
 
 
-def test_while_the_server_is_away_nothing_is_kept_and_afterwards_it_goes_on(own_server: Server) -> None:
+def test_commits_fail_while_the_server_is_away_and_work_again_afterwards(own_server: Server) -> None:
     ada = Author("ada", 1)
     with closing(opened(own_server.create("away"))) as storage:
         storage.commit([ada.begins("1")])
@@ -133,7 +133,7 @@ def test_while_the_server_is_away_nothing_is_kept_and_afterwards_it_goes_on(own_
         assert everything(storage, "ada") == ada.raws
 
 
-def test_a_server_killed_by_force_has_everything_that_was_called_durable(own_server: Server) -> None:
+def test_a_killed_server_has_every_commit_that_returned(own_server: Server) -> None:
     """In the middle of commits, three times; and what it was not asked to keep it has not, or one commit of it."""
     ada, durable, place = Author("ada", 1), 0, 1
     storage = opened(own_server.create("killed"))
@@ -160,7 +160,7 @@ def test_a_server_killed_by_force_has_everything_that_was_called_durable(own_ser
         assert [shown.place for shown in storage.places(0, 10**6)] == list(range(1, durable + 1))
 
 
-def test_a_server_that_starts_takes_nothing_from_one_that_runs(new_database: NewDatabase) -> None:
+def test_a_server_that_starts_leaves_the_files_of_another_alone(new_database: NewDatabase) -> None:
     """MariaDB removes all temporary tables where it keeps its own; most questions of ours make one for a moment."""
     with closing(opened(new_database("mariadb"))) as storage:
         storage._write.run("create temporary table held (body text) engine=aria")
@@ -188,7 +188,7 @@ def test_a_server_that_starts_takes_nothing_from_one_that_runs(new_database: New
     ],
     ids=["password", "database", "server", "nothing", "option", "driver"],
 )
-def test_what_is_wrong_is_said_in_one_sentence_without_the_password(
+def test_errors_are_one_sentence_without_the_password(
     url: str, wrong: Callable[[DatabaseURL], DatabaseURL], says: str
 ) -> None:
     given = wrong(parse_url(url))
@@ -197,7 +197,7 @@ def test_what_is_wrong_is_said_in_one_sentence_without_the_password(
     assert "sesame" not in str(told.value) and "\n" not in str(told.value)
 
 
-def test_without_its_driver_the_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_names_its_extra(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, {"mariadb": "pymysql", "postgresql": "psycopg"}[kind], None)
     extra = {"mariadb": "mysql", "postgresql": "postgresql"}[kind]
     with pytest.raises(StorageError, match=rf"install the extra `{extra}`, p2pchat-mesh\[{extra}\]"):
@@ -215,7 +215,7 @@ def test_a_database_of_a_newer_version_is_left_alone(url: str) -> None:
         opened(url, read_only=True)
 
 
-def test_a_server_s_database_is_checked_like_a_file(url: str) -> None:
+def test_a_database_on_a_server_is_verified_like_a_file(url: str) -> None:
     with closing(opened(url)) as storage:
         storage.commit([released(Author("ada", 1).begins("one", "two"), 1), Author("bob", 2).begins("three")])
         assert storage.faults(9) == [] and storage.size_on_disk() > 0 and storage.path is None

@@ -48,7 +48,7 @@ def everything(storage: SqlStorage, name: str) -> list[str]:
 # ---- opening
 
 
-def test_a_database_is_private_durable_and_there_again(path: Path) -> None:
+def test_a_database_is_private_and_durable(path: Path) -> None:
     ada = Author("ada", 1)
     with closing(opened(path, settings=Settings())) as storage:
         assert storage.durable
@@ -62,7 +62,7 @@ def test_a_database_is_private_durable_and_there_again(path: Path) -> None:
         assert storage.load([]).next_place == 3
 
 
-def test_warmed_the_write_ahead_log_has_its_size(path: Path) -> None:
+def test_warm_gives_the_write_ahead_log_its_size(path: Path) -> None:
     with closing(opened(path, settings=Settings(wal_warm_bytes=1 << 20))) as storage:
         storage.warm()
         log = path.with_name("chat.db-wal")
@@ -72,7 +72,7 @@ def test_warmed_the_write_ahead_log_has_its_size(path: Path) -> None:
         assert log.stat().st_size == size
 
 
-def test_tidied_the_write_ahead_log_never_comes_to_the_size_at_which_a_commit_empties_it(path: Path) -> None:
+def test_tidy_keeps_the_write_ahead_log_small(path: Path) -> None:
     with closing(opened(path)) as storage:
         ada = Author("ada", 1)
         storage.commit([released(ada.begins("0"), 1)])
@@ -83,7 +83,7 @@ def test_tidied_the_write_ahead_log_never_comes_to_the_size_at_which_a_commit_em
         assert storage.last_place() == 251
 
 
-def test_closing_twice_is_fine_and_afterwards_everything_says_so(path: Path) -> None:
+def test_close_is_idempotent_and_later_calls_fail(path: Path) -> None:
     storage = opened(path)
     storage.close()
     storage.close()
@@ -102,12 +102,12 @@ def test_closing_twice_is_fine_and_afterwards_everything_says_so(path: Path) -> 
         ("sqlite:////no/such/directory/chat.db", "cannot be created: No such file"),
     ],
 )
-def test_what_cannot_be_opened_is_said_in_one_sentence(url: str, says: str) -> None:
+def test_a_wrong_url_is_explained_in_one_sentence(url: str, says: str) -> None:
     with pytest.raises(StorageError, match=says):
         SqlStorage(url, SMALL)
 
 
-def test_no_question_passes_over_a_whole_table_that_grows(path: Path) -> None:
+def test_no_query_scans_a_growing_table(path: Path) -> None:
     """SQLite is asked how it would answer each statement of each call: "SCAN" means row by row."""
     ada, asked = Author("ada", 1), list[str]()
     with closing(opened(path)) as storage:
@@ -138,7 +138,7 @@ GROWING = {"e", "entries", "h", "heads", "l", "logs"}  # places are passed over 
 # ---- reading only
 
 
-def test_a_reader_works_beside_a_running_peer_and_writes_nothing(path: Path) -> None:
+def test_a_read_only_storage_works_beside_a_writer_and_writes_nothing(path: Path) -> None:
     ada = Author("ada", 1)
     with closing(opened(path)) as storage:
         storage.commit([released(ada.begins("1"), 1)])
@@ -150,7 +150,7 @@ def test_a_reader_works_beside_a_running_peer_and_writes_nothing(path: Path) -> 
                 reader.commit([ada.goes_on("3")])
 
 
-def test_a_reader_makes_no_database(path: Path) -> None:
+def test_a_read_only_storage_makes_no_file(path: Path) -> None:
     with pytest.raises(StorageError, match="nothing is stored at"):
         opened(path, read_only=True)
     assert not path.exists()
@@ -159,7 +159,7 @@ def test_a_reader_makes_no_database(path: Path) -> None:
 # ---- heads
 
 
-def test_a_log_written_one_by_one_keeps_few_heads_across_restarts(path: Path) -> None:
+def test_a_log_written_entry_by_entry_keeps_few_heads_across_restarts(path: Path) -> None:
     """Of 40 entries, at most 4 to a batch, 10 heads; a restart in the middle of a block makes no difference."""
     ada = Author("ada", 1)
     changes = [ada.begins("1")] + [ada.goes_on(str(n)) for n in range(2, 41)]
@@ -172,7 +172,7 @@ def test_a_log_written_one_by_one_keeps_few_heads_across_restarts(path: Path) ->
     assert heads == list(range(4, 41, 4))
 
 
-def test_heads_kept_under_smaller_limits_are_served_to_the_last(path: Path) -> None:
+def test_heads_stored_under_smaller_limits_are_all_served(path: Path) -> None:
     ada = Author("ada", 1)
     with closing(opened(path, settings=Settings(max_batch_entries=1, wal_warm_bytes=0))) as storage:
         storage.commit([ada.begins("1")] + [ada.goes_on(str(n)) for n in range(2, 41)])
@@ -272,7 +272,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path) -> Non
     assert path.read_bytes() == b"my holiday photographs, " * 100
 
 
-def test_a_damaged_database_says_so(path: Path) -> None:
+def test_a_damaged_database_is_reported(path: Path) -> None:
     with closing(opened(path)) as storage:
         storage.commit([Author("ada", 1).begins(*many(50, 500))])
     data = path.read_bytes()
@@ -292,7 +292,7 @@ def test_a_damaged_database_says_so(path: Path) -> None:
         "update users set id = 7",
     ],
 )
-def test_rows_of_the_wrong_kind_are_damage_and_said_so(path: Path, damage: str) -> None:
+def test_rows_of_a_wrong_type_are_reported_as_damage(path: Path, damage: str) -> None:
     with closing(opened(path)) as storage:
         storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
     with closing(sqlite3.connect(path)) as database, database:
@@ -316,7 +316,7 @@ def test_rows_of_the_wrong_kind_are_damage_and_said_so(path: Path, damage: str) 
         assert refused(lambda: storage.faults(3)) or storage.faults(3)
 
 
-def test_a_bit_turned_in_a_text_is_not_passed_on_and_the_check_finds_it(path: Path) -> None:
+def test_a_text_with_a_flipped_bit_is_not_served_and_verification_finds_it(path: Path) -> None:
     """Who got it would find the head wrong, and take this peer for a forger."""
     with closing(opened(path)) as storage:
         ada, bob = Author("ada", 1), Author("bob", 2)
@@ -331,7 +331,7 @@ def test_a_bit_turned_in_a_text_is_not_passed_on_and_the_check_finds_it(path: Pa
         assert storage.faults(9) == ["log 1 is not what its writer signed (entries up to 2)"]
 
 
-def test_what_the_check_finds_in_a_log(path: Path) -> None:
+def test_faults_that_verification_finds_in_a_log(path: Path) -> None:
     def after(damage: str) -> list[str]:
         with closing(sqlite3.connect(path)) as database, database:
             database.execute(damage)
@@ -355,7 +355,7 @@ def test_what_the_check_finds_in_a_log(path: Path) -> None:
     assert after("delete from heads") == ["3 entries belong to no log"]
 
 
-def test_a_database_locked_by_another_program_says_so_and_works_when_that_is_gone(path: Path) -> None:
+def test_a_lock_of_another_program_is_reported_and_commits_work_after_it(path: Path) -> None:
     ada = Author("ada", 1)
     begins = ada.begins("1")
     with closing(opened(path)) as storage, closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -369,7 +369,7 @@ def test_a_database_locked_by_another_program_says_so_and_works_when_that_is_gon
         assert everything(storage, "ada") == ada.raws
 
 
-def test_a_database_that_may_not_be_written_says_so(path: Path) -> None:
+def test_a_database_without_write_permission_is_explained(path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
         with pytest.raises(sqlite3.OperationalError) as told:
@@ -377,7 +377,7 @@ def test_a_database_that_may_not_be_written_says_so(path: Path) -> None:
     assert explain_sqlite(told.value, "chat.db") == "chat.db cannot be written: check its owner and its permissions"
 
 
-def test_a_full_database_keeps_nothing_of_a_commit_and_goes_on_when_there_is_room(path: Path) -> None:
+def test_a_commit_to_a_full_database_is_undone_and_works_once_there_is_space(path: Path) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
@@ -437,7 +437,7 @@ def may_mount() -> None:
         pytest.skip("this user may not mount a small disk here")
 
 
-def test_tried_out_it_says_what_a_commit_would_and_nothing_is_left_of_that(path: Path) -> None:
+def test_check_writable_fails_like_a_commit_and_leaves_nothing_behind(path: Path) -> None:
     ada = Author("ada", 1)
     with closing(opened(path)) as storage, closing(sqlite3.connect(path, isolation_level=None)) as other:
         storage.commit([ada.begins("1")])
@@ -459,7 +459,7 @@ def test_tried_out_it_says_what_a_commit_would_and_nothing_is_left_of_that(path:
 
 
 @pytest.mark.usefixtures("may_mount")
-def test_a_really_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path: Path) -> None:
     """On a disk of 4 MiB: what was committed before stays, the next commit works once there is space."""
     mounted = 'mount -t tmpfs -o size=4m none "$1" && exec "$2" -c "$3" "$1"'
     command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mounted, "sh", str(tmp_path), sys.executable, FILL]
@@ -472,7 +472,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
 # ---- two threads, and dying in the middle
 
 
-def test_one_thread_reads_while_another_writes(path: Path) -> None:
+def test_one_thread_can_read_while_another_writes(path: Path) -> None:
     ada = Author("ada", 1)
     changes = [released(ada.begins("1"), 1)] + [released(ada.goes_on(str(n)), n) for n in range(2, 301)]
     with closing(opened(path)) as storage:
@@ -528,7 +528,7 @@ def spans_of(storage: SqlStorage) -> Iterator[tuple[int, int]]:
         yield int(tip.log.run, 16), tip.seq
 
 
-def test_killed_by_force_nothing_told_durable_is_lost_and_nothing_is_half_written(path: Path) -> None:
+def test_a_killed_process_loses_no_commit_that_returned_and_leaves_none_in_part(path: Path) -> None:
     durable = {run: kill_while_writing(path, run, commits) for run, commits in ((1, 1), (2, 40), (3, 90))}
     with closing(opened(path)) as storage:
         found = dict(spans_of(storage))
@@ -544,7 +544,7 @@ def test_killed_by_force_nothing_told_durable_is_lost_and_nothing_is_half_writte
         assert [shown.place for shown in storage.places(0, 10**6)] == list(range(1, sum(found.values()) + 1))
 
 
-def test_a_defect_of_ours_is_not_told_as_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_not_reported_as_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same error, out of the same call: the database decides whose fault it is."""
     with closing(opened(path)) as storage:
         storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
@@ -557,7 +557,7 @@ def test_a_defect_of_ours_is_not_told_as_damage(path: Path, monkeypatch: pytest.
             storage.places(0, 9)
 
 
-def test_a_commit_that_does_not_follow_is_the_caller_s_also_in_a_damaged_database(path: Path) -> None:
+def test_a_batch_that_does_not_follow_raises_value_error_even_in_a_damaged_database(path: Path) -> None:
     with closing(opened(path)) as storage:
         ada = Author("ada", 1)
         storage.commit([ada.begins("one", "two")])

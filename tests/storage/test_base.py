@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -17,8 +19,12 @@ from p2pchat.core.records import (
     KnownUser,
     LogKey,
     NewLog,
+    ReadMark,
+    ShownKey,
     Stored,
+    StoredUser,
     Stretch,
+    Token,
     UnreleasedEntry,
 )
 from p2pchat.protocol import Naming
@@ -38,7 +44,7 @@ def test_a_new_storage_is_empty(storage: Storage) -> None:
 # ---- logs
 
 
-def test_a_start_finds_tips_and_never_covered_logs(storage: Storage) -> None:
+def test_load_returns_tips_and_no_covered_logs(storage: Storage) -> None:
     first = Author("ada", 1)
     storage.commit([released(first.begins("1", "2"), 1)])
     second = Author("ada", 2, before=[first.mark])
@@ -51,7 +57,7 @@ def test_a_start_finds_tips_and_never_covered_logs(storage: Storage) -> None:
     assert storage.load([]).next_place == 4
 
 
-def test_logs_are_found_by_reference_with_the_chain_at_any_seq(storage: Storage) -> None:
+def test_lookup_finds_logs_by_reference_with_the_chain_at_any_seq(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([Author("bob", 1).begins("the same run")])
     storage.commit([ada.begins("1")] + [ada.goes_on(str(number)) for number in range(2, 8)])
@@ -63,7 +69,7 @@ def test_logs_are_found_by_reference_with_the_chain_at_any_seq(storage: Storage)
     assert [found[key].chain_at for key in asked] == [chains[7], None, chains[1], chains[3], chains[4], chains[6], None]
 
 
-def test_a_covered_log_is_found_too_and_says_so(storage: Storage) -> None:
+def test_lookup_finds_a_covered_log_marked_as_covered(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins("1"), Change(covered=[ada.log])])
     found, _ = storage.lookup([ada.lookup], [])
@@ -73,7 +79,7 @@ def test_a_covered_log_is_found_too_and_says_so(storage: Storage) -> None:
     assert not found[ada.lookup].covered
 
 
-def test_older_marks_are_of_the_first_second_fourth_newest_log(storage: Storage) -> None:
+def test_older_marks_are_those_of_the_1st_2nd_and_4th_newest_log(storage: Storage) -> None:
     runs = [Author("ada", run) for run in range(1, 7)]
     storage.commit([run.begins("hello") for run in runs])
     whose = (ROOM, user("ada"))
@@ -81,7 +87,7 @@ def test_older_marks_are_of_the_first_second_fourth_newest_log(storage: Storage)
     assert older == {whose: [runs[5].mark, runs[4].mark, runs[2].mark], (DM, user("ada")): []}
 
 
-def test_a_batch_that_does_not_follow_is_refused_and_nothing_of_its_commit_is_kept(storage: Storage) -> None:
+def test_a_batch_that_does_not_follow_fails_the_whole_commit(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([ada.begins("1")])
     ada.write("never given")
@@ -93,7 +99,7 @@ def test_a_batch_that_does_not_follow_is_refused_and_nothing_of_its_commit_is_ke
     assert len(storage.load([]).tips) == 2
 
 
-def test_batches_of_one_commit_follow_each_other(storage: Storage) -> None:
+def test_batches_of_one_commit_may_follow_each_other(storage: Storage) -> None:
     ada = Author("ada", 1)
     begins = ada.begins("1")
     begins.batches += [ada.write("2", "3"), ada.write("4")]
@@ -113,7 +119,7 @@ def without_entries(*batches: Batch) -> list[Batch]:
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_fork_keeps_both_sides_as_evidence_and_is_a_tip_no_more(storage: Storage, together: bool) -> None:
+def test_a_forked_log_keeps_both_sides_as_evidence_and_is_no_tip(storage: Storage, together: bool) -> None:
     """Our own side is the newest batch stored, even when it is stored by the same commit."""
     ada, twin = Author("ada", 1), Author("ada", 1)
     begins = released(ada.begins(*many(256)), 1)
@@ -127,7 +133,7 @@ def test_a_fork_keeps_both_sides_as_evidence_and_is_a_tip_no_more(storage: Stora
     assert storage.lookup([ada.lookup], [])[0][ada.lookup].forked
 
 
-def test_a_fork_of_a_log_never_held_is_remembered(storage: Storage) -> None:
+def test_a_fork_of_an_unknown_log_is_stored(storage: Storage) -> None:
     one, other = Author("ada", 1), Author("ada", 1)
     batches = one.write("one"), other.write("other")
     storage.commit([Change(forks=[Fork(one.log, *batches)])])
@@ -137,7 +143,7 @@ def test_a_fork_of_a_log_never_held_is_remembered(storage: Storage) -> None:
     assert storage.load([]).forked == [one.log] and storage.load([]).tips == []
 
 
-def test_what_only_a_forked_log_covered_is_a_tip_again(storage: Storage) -> None:
+def test_a_log_covered_only_by_a_forked_log_is_a_tip_again(storage: Storage) -> None:
     """Whoever has heard of the fork and never held the log knows nothing of what it covers."""
     first, second = Author("ada", 1), Author("ada", 2)
     storage.commit([first.begins("one"), second.begins("two", whole=False)])
@@ -152,7 +158,7 @@ def test_what_only_a_forked_log_covered_is_a_tip_again(storage: Storage) -> None
 # ---- what waits
 
 
-def test_what_is_in_no_stretch_waits_and_is_nowhere_to_be_read(storage: Storage) -> None:
+def test_entries_without_a_stretch_wait_and_cannot_be_read(storage: Storage) -> None:
     ada = Author("ada", 1)
     batch = released(ada.begins("1"), 1)
     waits = ada.goes_on("2", "3")
@@ -165,7 +171,7 @@ def test_what_is_in_no_stretch_waits_and_is_nowhere_to_be_read(storage: Storage)
     assert storage.entry(ada.log, 2) is None and len(storage.places(0, 9)) == 1
 
 
-def test_what_waited_is_released_bit_by_bit(storage: Storage) -> None:
+def test_waiting_entries_can_be_released_in_parts(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins("1", "2", "3")])
     storage.commit([Change(stretches=[Stretch(1, ada.log, 1, 1, MORNING)])])
@@ -180,7 +186,7 @@ def test_what_waited_is_released_bit_by_bit(storage: Storage) -> None:
     ]
 
 
-def test_a_covered_log_may_still_have_entries_that_wait(storage: Storage) -> None:
+def test_a_covered_log_may_have_waiting_entries(storage: Storage) -> None:
     first = Author("ada", 1)
     storage.commit([first.begins("1")])
     begins = Author("ada", 2, before=[first.mark]).begins("2")
@@ -192,7 +198,7 @@ def test_a_covered_log_may_still_have_entries_that_wait(storage: Storage) -> Non
 # ---- places
 
 
-def test_places_are_read_in_order_from_any_of_them_on(storage: Storage) -> None:
+def test_places_are_read_in_order_from_any_place(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("1", "2", "3"), 1), released(bob.begins("4", "5"), 4, old=True)])
     storage.commit([released(ada.goes_on("6"), 6)])
@@ -210,7 +216,7 @@ def test_places_are_read_in_order_from_any_of_them_on(storage: Storage) -> None:
         assert storage.places(after, 2) == shown[after : after + 2]
 
 
-def test_places_of_some_conversations_pass_over_the_others(storage: Storage) -> None:
+def test_places_of_some_conversations_skip_the_others(storage: Storage) -> None:
     ada, bob, cyd = Author("ada", 1), Author("bob", 1, DM), Author("cyd", 1)
     storage.commit([released(ada.begins("1", "2"), 1), released(bob.begins("3", "4"), 3), released(cyd.begins("5"), 5)])
     storage.commit([released(bob.goes_on("6"), 6)])
@@ -220,7 +226,7 @@ def test_places_of_some_conversations_pass_over_the_others(storage: Storage) -> 
     assert storage.places(0, 100, []) == [] and storage.places(0, 100, ["ee" * 32]) == []
 
 
-def test_a_start_learns_the_newest_stretches_oldest_first(storage: Storage) -> None:
+def test_load_returns_the_newest_stretches_oldest_first(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("1"), 1), released(bob.begins("2", "3", "4"), 2)])
     storage.commit([released(ada.goes_on("5"), 5), released(bob.goes_on("6"), 6)])
@@ -247,7 +253,7 @@ def key_of(log: LogId, c: int, seq: int) -> tuple[int, str, str, int]:
     return (c, log.user, log.run, seq)
 
 
-def test_history_is_read_page_by_page_in_both_directions(storage: Storage) -> None:
+def test_history_can_be_paged_in_both_directions(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins(*many(9), c=100), 1), released(bob.begins(*many(9), c=100), 10)])
     everything = storage.history(ROOM, limit=0)
@@ -263,7 +269,7 @@ def test_history_is_read_page_by_page_in_both_directions(storage: Storage) -> No
     assert storage.history(ROOM, before=(10**16, "", "", 0), limit=1) == everything[-1:]
 
 
-def test_history_of_everything_interleaves_conversations(storage: Storage) -> None:
+def test_history_of_all_conversations_is_sorted_as_one(storage: Storage) -> None:
     room, dm, quiet = Author("ada", 1), Author("ada", 2, DM), Author("ada", 3, "ab" * 32)
     storage.commit([released(quiet.begins("x", c=11), 1)])
     for turn in range(6):
@@ -280,7 +286,7 @@ def test_history_of_everything_interleaves_conversations(storage: Storage) -> No
     assert [(shown.log, shown.seq) for shown in before] == order[1:4]
 
 
-def test_one_entry_by_its_name(storage: Storage) -> None:
+def test_one_entry_is_read_by_log_and_seq(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins("1", "2"), 7, gap=True)])
     shown = storage.entry(ada.log, 2)
@@ -292,7 +298,7 @@ def test_one_entry_by_its_name(storage: Storage) -> None:
 # ---- receipts
 
 
-def test_marks_heard_only_rise_and_are_told_at_the_next_start(storage: Storage) -> None:
+def test_delivered_marks_only_rise_and_are_loaded(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([ada.begins("1", "2", "3"), bob.begins("1")])
     storage.commit([Change(delivered=[DeliveredMark(ada.log, user("eve"), 2), DeliveredMark(ada.log, user("bob"), 3)])])
@@ -308,7 +314,7 @@ def test_marks_heard_only_rise_and_are_told_at_the_next_start(storage: Storage) 
     assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
 
 
-def test_a_mark_on_a_later_log_says_that_what_it_builds_on_is_held(storage: Storage) -> None:
+def test_a_mark_on_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage) -> None:
     first = Author("ada", 1)
     storage.commit([first.begins("1", "2", "3")])
     part = Author("ada", 2, before=[first.mark._replace(seq=2)])
@@ -325,7 +331,7 @@ def test_a_mark_on_a_later_log_says_that_what_it_builds_on_is_held(storage: Stor
 # ---- small things
 
 
-def test_small_things_are_kept_and_the_newest_word_counts(storage: Storage) -> None:
+def test_names_addresses_consumers_and_meta_keep_the_newest_value(storage: Storage) -> None:
     group = Naming(group=(ROOM, user("ada"), "01" * 8))
     talks = [
         KnownConversation(ROOM, Naming(room=True)),
@@ -363,7 +369,7 @@ def test_small_things_are_kept_and_the_newest_word_counts(storage: Storage) -> N
     assert storage.meta() == stored.meta
 
 
-def test_names_before_are_kept_once_each_by_the_newest_clock(storage: Storage) -> None:
+def test_a_former_name_is_stored_once_with_the_newest_clock(storage: Storage) -> None:
     ada = user("ada")
     storage.commit(
         [Change(former_names=[FormerName(ada, "Ada", 5), FormerName(ada, "ada", 7), FormerName(ada, "Ada", 3)])]
@@ -373,7 +379,7 @@ def test_names_before_are_kept_once_each_by_the_newest_clock(storage: Storage) -
     assert kept == [FormerName(ada, "ada", 7), FormerName(ada, "Ada", 9)]
 
 
-def test_somebody_is_first_heard_when_something_of_theirs_is_shown_first(storage: Storage) -> None:
+def test_first_received_at_is_the_time_of_the_first_released_entry(storage: Storage) -> None:
     ada, later = Author("ada", 1, DM), Author("ada", 2)
     storage.commit([ada.begins("1")])
     assert [storage.first_received_at(user(name)) for name in ("ada", "bob")] == [0, 0]  # it waits
@@ -384,13 +390,13 @@ def test_somebody_is_first_heard_when_something_of_theirs_is_shown_first(storage
     assert [storage.first_received_at(user(name)) for name in ("ada", "bob")] == [MORNING, 0]
 
 
-def test_the_newest_clock_of_each_conversation(storage: Storage) -> None:
+def test_load_returns_the_newest_clock_of_each_conversation(storage: Storage) -> None:
     ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 1, DM)
     storage.commit([ada.begins("1", c=90), bob.begins("1", "2", c=20), dm.begins("1", c=7), ada.goes_on("2", c=95)])
     assert storage.load([]).newest_c == {ROOM: 95, DM: 7}
 
 
-def test_the_bytes_of_a_user_are_those_of_all_entries(storage: Storage) -> None:
+def test_size_bytes_counts_all_entries_of_a_user(storage: Storage) -> None:
     ada, dm = Author("ada", 1), Author("ada", 1, DM)
     storage.commit([ada.begins("é" * 10), dm.begins("2"), Author("bob", 1).begins(*many(20, 50))])
     assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
@@ -401,7 +407,7 @@ def test_the_bytes_of_a_user_are_those_of_all_entries(storage: Storage) -> None:
     assert storage.load([]).most_bytes >= storage.size_bytes(user("ada")) + storage.size_bytes(user("bob"))
 
 
-def test_a_change_may_hold_nothing_but_a_log(storage: Storage) -> None:
+def test_a_change_may_consist_of_a_new_log(storage: Storage) -> None:
     storage.commit([])
     storage.commit([Change(), Change(logs=[NewLog(Author("ada", 1).log, (), True)])])
     assert storage.load([]).tips == []
@@ -409,7 +415,7 @@ def test_a_change_may_hold_nothing_but_a_log(storage: Storage) -> None:
     assert len(storage.load([]).tips) == 1
 
 
-def test_names_differ_by_every_bit(storage: Storage) -> None:
+def test_texts_are_compared_by_every_bit(storage: Storage) -> None:
     """What a server would take for the same by its habits: upper and lower case, accents, blanks at the end."""
     names = ["main", "Main", "main ", "máin", "ma\u0301in", "😀", "ß", "ss"]
     for number, name in enumerate(names):
@@ -421,10 +427,126 @@ def test_names_differ_by_every_bit(storage: Storage) -> None:
     assert [one.name for one in stored.former_names] == names and stored.meta == {"any text": texts}
 
 
-def test_what_is_large_comes_back_as_it_went_in(storage: Storage) -> None:
+def test_large_entries_are_stored_unchanged(storage: Storage) -> None:
     """More than a server takes in one statement, and what needs two signs for one there."""
     ada = Author("ada", 1)
     texts = ['\\"' * 15_000] * 200
     storage.commit([released(ada.begins(*texts), 1)])
     assert [shown.raw for shown in storage.history(ROOM, limit=0)] == ada.raws
     assert storage.size_bytes(user("ada")) == sum(map(len, ada.raws)) <= storage.load([]).most_bytes
+
+
+# ---- read marks in every kind of storage, and how far logs had been shown when a place was given
+
+
+def test_read_marks_only_rise_and_are_loaded_for_readers_and_writers(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 1)
+    storage.commit([ada.begins("1", "2", "3"), bob.begins("1")])
+    storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 2), ReadMark(bob.log, user("ada"), 1)])])
+    storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 1), ReadMark(ada.log, user("eve"), 3)])])
+    storage.commit([Change(reads=[ReadMark(Author("ada", 9).log, user("eve"), 1)])])  # not held here: nothing
+    everything = [
+        ReadMark(bob.log, user("ada"), 1),
+        ReadMark(ada.log, user("bob"), 2),
+        ReadMark(ada.log, user("eve"), 3),
+    ]
+    assert sorted(storage.load([user("ada")]).reads, key=lambda mark: mark.seq) == everything
+    assert storage.load([user("eve")]).reads == everything[2:]
+    assert storage.load([]).reads == []
+    assert storage.readers(ada.log, 2) == sorted([(user("bob"), 2), (user("eve"), 3)])
+    assert storage.readers(ada.log, 3) == [(user("eve"), 3)]
+
+
+def test_read_marks_on_covered_logs_are_loaded_for_the_reader_only(storage: Storage) -> None:
+    first = Author("ada", 1)
+    storage.commit([first.begins("1", "2"), Change(reads=[ReadMark(first.log, user("bob"), 2)])])
+    second = Author("ada", 2, before=[first.mark])
+    begins = second.begins("3")
+    begins.covered = [first.log]
+    storage.commit([begins])
+    assert storage.load([user("ada")]).reads == []
+    assert storage.load([user("bob")]).reads == [ReadMark(first.log, user("bob"), 2)]
+
+
+def test_a_read_mark_can_be_removed(storage: Storage) -> None:
+    ada = Author("ada", 1)
+    storage.commit([ada.begins("1"), Change(reads=[ReadMark(ada.log, user("bob"), 1)])])
+    storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 0), ReadMark(ada.log, user("eve"), 0)])])
+    assert storage.load([user("bob")]).reads == []
+
+
+def test_reading_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage) -> None:
+    first = Author("ada", 1)
+    storage.commit([first.begins("1", "2", "3")])
+    later = Author("ada", 2, before=[first.mark_at(2)])
+    storage.commit([later.begins("4", whole=False), Change(reads=[ReadMark(later.log, user("bob"), 1)])])
+    assert storage.readers(first.log, 2) == [(user("bob"), 2)]
+    assert storage.readers(first.log, 3) == []
+
+
+def test_shown_by_returns_how_far_logs_were_released_at_a_place(storage: Storage) -> None:
+    ada, bob, letter = Author("ada", 1), Author("bob", 1), Author("ada", 1, DM)
+    storage.commit([released(ada.begins("1", "2", "3"), 1), released(bob.begins("1"), 4)])
+    storage.commit([released(ada.goes_on("4", "5"), 5), released(letter.begins("1"), 7)])
+    logs = (ada.log, bob.log)
+
+    def shown_by(place: int) -> list[tuple[str, int]]:
+        return sorted((log.user, seq) for log, seq in storage.shown_by(ShownKey(place, logs)))
+
+    def both(by_ada: int, by_bob: int = 0) -> list[tuple[str, int]]:
+        return sorted((user(name), seq) for name, seq in (("ada", by_ada), ("bob", by_bob)) if seq)
+
+    assert [shown_by(place) for place in (1, 3, 4, 5, 6, 7, 99)] == [
+        both(1), both(3), both(3, 1), both(4, 1), both(5, 1), both(5, 1), both(5, 1)]  # fmt: skip
+
+
+def test_shown_by_replaces_a_log_not_released_yet_by_those_it_builds_on(storage: Storage) -> None:
+    first = Author("ada", 1)
+    storage.commit([released(first.begins("1", "2"), 1)])
+    second = Author("ada", 2, before=[first.mark])
+    storage.commit([released(second.begins("3"), 3)])
+    third = Author("ada", 3, before=[second.mark])
+    storage.commit([released(third.begins("4"), 4)])
+    tips = (third.log,)
+    assert [storage.shown_by(ShownKey(place, tips)) for place in (0, 1, 2, 3, 4)] == [
+        [], [(first.log, 1)], [(first.log, 2)], [(second.log, 1)], [(third.log, 1)]]  # fmt: skip
+
+
+# ---- users a gateway hosts, and what lets programs act for them
+
+
+def test_hosted_users_are_stored_in_order_until_removed(storage: Storage) -> None:
+    zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((2, "zoë"), (1, "yan")))
+    storage.commit([Change(hosted=[zoe, yan])])
+    assert storage.hosted() == [yan, zoe]
+    renamed = replace(zoe, name="zoe")
+    storage.commit([Change(hosted=[renamed])])
+    assert storage.hosted() == [yan, renamed]
+    storage.commit([Change(unhosted=[yan.id])])
+    assert storage.hosted() == [renamed]
+    assert "02" * 32 not in repr(renamed) and "\\x02" not in repr(renamed)
+
+
+def test_tokens_are_found_by_hash_and_removed_with_their_user(storage: Storage) -> None:
+    zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((1, "zoe"), (2, "yan")))
+    tokens = [Token(bytes([9 - n]) * 32, whose.id, n, f"label {n}") for n, whose in enumerate((zoe, yan, zoe))]
+    storage.commit([Change(hosted=[zoe, yan], tokens=tokens)])
+    assert storage.token(tokens[0].hash) == tokens[0] and storage.token(b"?" * 32) is None
+    assert storage.tokens() == tokens and storage.tokens(zoe.id) == [tokens[0], tokens[2]]
+    storage.commit([Change(revoked=[tokens[0].hash], tokens=[replace(tokens[2], label="another")])])
+    assert [token.label for token in storage.tokens(zoe.id)] == ["another"]
+    storage.commit([Change(unhosted=[zoe.id])])
+    assert storage.tokens() == [tokens[1]] and storage.token(tokens[2].hash) is None
+
+
+def test_load_users_agrees_with_load(storage: Storage) -> None:
+    ada, bob = Author("ada", 1), Author("bob", 2)
+    change = Change()
+    change.delivered.append(DeliveredMark(ada.log, user("bob"), 2))
+    change.reads += [ReadMark(bob.log, user("ada"), 1), ReadMark(ada.log, user("bob"), 1)]
+    storage.commit([ada.begins("one", "two"), bob.begins("three"), change])
+    known, every = storage.load_users([user("ada")]), storage.load([user("ada")])
+    assert known.delivered == every.delivered == [DeliveredMark(ada.log, user("bob"), 2)]
+    assert sorted(known.reads, key=str) == sorted(every.reads, key=str) and len(known.reads) == 2
+    many = [f"{n:064x}" for n in range(1200)]
+    assert storage.load_users([*many, user("bob"), *many]).reads != []

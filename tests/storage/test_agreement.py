@@ -142,7 +142,7 @@ def serve(storage: Storage, talk: str, name: str, start: Start) -> list[Any]:
 
 @settings(max_examples=40, deadline=None)
 @given(steps, st.lists(st.integers(0, 9), max_size=6), st.integers(1, 3))
-def test_the_database_answers_as_the_plain_dicts_do(
+def test_a_database_gives_the_same_answers_as_memory(
     script: list[tuple[str, int, int]], seqs: list[int], together: int
 ) -> None:
     story, memory = Story(), MemoryStorage(SMALL)

@@ -19,7 +19,7 @@ from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
-from tests.storage.test_same_answers import GROUP, KINDS, Story, everything_read
+from tests.storage.test_agreement import GROUP, KINDS, Story, everything_read
 from tests.storage.writers import ROOM, Author, many, released, user
 
 NewDatabase = Callable[[str], str]
@@ -55,7 +55,7 @@ def read(url: str, story: Story) -> list[object]:
         return everything_read(storage, story, [1, 2, 3])
 
 
-def test_from_each_kind_to_each_other_nothing_is_lost_or_altered(made: NewDatabase) -> None:
+def test_a_copy_from_any_kind_to_any_other_is_complete_and_equal(made: NewDatabase) -> None:
     story, memory = Story(), MemoryStorage(SMALL)
     way = ["sqlite", "mariadb", "postgresql", "sqlite", "postgresql", "mariadb", "sqlite"]
     urls = [made(way[0])]
@@ -74,7 +74,7 @@ def test_from_each_kind_to_each_other_nothing_is_lost_or_altered(made: NewDataba
         assert read(target, story) == wanted
 
 
-def test_a_target_that_holds_something_is_left_as_it_is(made: NewDatabase) -> None:
+def test_a_target_that_is_not_empty_is_left_unchanged(made: NewDatabase) -> None:
     source, target = made("sqlite"), made("sqlite")
     bob = Author("bob", 1)
     with closing(SqlStorage(source, SMALL)) as storage:
@@ -88,7 +88,7 @@ def test_a_target_that_holds_something_is_left_as_it_is(made: NewDatabase) -> No
 
 
 @pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
-def test_beside_a_peer_that_writes_nothing_is_copied(made: NewDatabase, kind: str) -> None:
+def test_a_database_in_use_by_a_peer_is_not_copied(made: NewDatabase, kind: str) -> None:
     there, here = made(kind), made("sqlite")
     with closing(SqlStorage(there, SMALL)):
         with pytest.raises(StorageError, match="in use by another peer"):
@@ -100,7 +100,7 @@ def test_beside_a_peer_that_writes_nothing_is_copied(made: NewDatabase, kind: st
     assert copy_rows(there, made("sqlite")).rows == 0
 
 
-def test_what_cannot_be_kept_there_leaves_nothing_there(made: NewDatabase, tmp_path: Path) -> None:
+def test_a_value_the_target_cannot_take_leaves_it_empty(made: NewDatabase, tmp_path: Path) -> None:
     """A value that no peer writes, and that PostgreSQL does not take."""
     source, target = sqlite_url(tmp_path / "ada.db"), made("postgresql")
     with closing(SqlStorage(source, SMALL)) as storage:
@@ -116,7 +116,7 @@ def test_what_cannot_be_kept_there_leaves_nothing_there(made: NewDatabase, tmp_p
     assert copy_rows(source, target).entries == 2000
 
 
-def test_a_copy_that_lacks_something_is_not_kept(made: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_copy_is_undone(made: NewDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = made("sqlite"), made("sqlite")
     with closing(SqlStorage(source, SMALL)) as storage:
         storage.commit([Author("ada", 1).begins("1")])

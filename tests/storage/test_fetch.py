@@ -39,32 +39,32 @@ def test_a_newcomer_gets_a_log_written_one_by_one_in_full_batches(storage: Stora
     assert [raw for page in pages(storage, NOTHING) for batch in page for raw in batch.raws] == ada.raws
 
 
-def test_the_same_when_all_was_one_commit(storage: Storage) -> None:
+def test_a_log_written_in_one_commit_is_served_in_full_batches(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins("1")] + [ada.goes_on(str(number)) for number in range(2, 11)])
     assert served(storage, NOTHING) == [(1, 1, 4), (1, 5, 8), (1, 9, 10)]
 
 
-def test_a_page_holds_no_more_batches_than_asked_and_the_end_is_told_with_the_last(storage: Storage) -> None:
+def test_a_page_has_at_most_the_batches_asked_for_and_the_last_one_says_so(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins(*many(4)), ada.goes_on(*many(4)), ada.goes_on(*many(4))])
     assert [len(page) for page in pages(storage, NOTHING, batches=2)] == [2, 1]
     assert [len(page) for page in pages(storage, NOTHING, batches=3)] == [3]
 
 
-def test_batches_end_before_their_bytes_pass_the_limit(storage: Storage) -> None:
+def test_batches_stay_within_the_byte_limit(storage: Storage) -> None:
     ada = Author("ada", 1)  # an entry of 800 is some 880 bytes: two fit into 2,000
     storage.commit([ada.begins("a" * 800)] + [ada.goes_on("é" * 400) for _ in range(4)])
     assert served(storage, NOTHING) == [(1, 1, 2), (1, 3, 4), (1, 5, 5)]
 
 
-def test_a_batch_that_came_longer_than_the_limit_goes_out_whole_because_it_has_one_head(storage: Storage) -> None:
+def test_a_batch_longer_than_the_limit_is_served_whole_since_it_has_one_head(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins(*many(6)), ada.goes_on("7")])
     assert served(storage, NOTHING) == [(1, 1, 6), (1, 7, 7)]
 
 
-def test_who_holds_a_part_gets_the_rest_from_the_middle_of_a_block(storage: Storage) -> None:
+def test_a_peer_with_a_part_gets_the_rest(storage: Storage) -> None:
     ada = Author("ada", 1)
     marks = []
     storage.commit([ada.begins("1")])
@@ -76,7 +76,7 @@ def test_who_holds_a_part_gets_the_rest_from_the_middle_of_a_block(storage: Stor
     assert served(storage, WantStart(tips=(ada.mark,))) == []
 
 
-def test_of_two_marks_of_one_log_the_higher_counts(storage: Storage) -> None:
+def test_the_higher_of_two_marks_on_one_log_counts(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins("1", "2"), ada.goes_on("3")])
     low, high = ada.mark_at(1), ada.mark_at(2)
@@ -96,13 +96,13 @@ def three_runs(storage: Storage) -> list[Author]:
     return runs
 
 
-def test_logs_come_in_the_order_they_were_stored_covered_ones_too(storage: Storage) -> None:
+def test_logs_are_served_in_stored_order_including_covered_ones(storage: Storage) -> None:
     three_runs(storage)
     assert served(storage, NOTHING) == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
     assert served(storage, NOTHING, batches=1) == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
 
 
-def test_a_known_tip_says_that_all_it_builds_on_is_held(storage: Storage) -> None:
+def test_a_known_tip_implies_everything_it_builds_on(storage: Storage) -> None:
     first, second, third = three_runs(storage)
     assert served(storage, WantStart(tips=(third.mark,))) == []
     assert served(storage, WantStart(tips=(second.mark,))) == [(3, 1, 2)]
@@ -110,19 +110,19 @@ def test_a_known_tip_says_that_all_it_builds_on_is_held(storage: Storage) -> Non
     assert served(storage, WantStart(tips=(second.mark_at(1),))) == [(2, 2, 2), (3, 1, 2)]
 
 
-def test_tips_unknown_here_are_ignored_and_older_marks_find_common_ground(storage: Storage) -> None:
+def test_unknown_tips_are_ignored_and_older_marks_count(storage: Storage) -> None:
     _, second, _ = three_runs(storage)
     lost = Mark("ee" * 8, 9, "aa" * 8)
     assert served(storage, WantStart(tips=(lost,))) == [(1, 1, 2), (2, 1, 2), (3, 1, 2)]
     assert served(storage, WantStart(tips=(lost,), older=(lost, second.mark))) == [(3, 1, 2)]
 
 
-def test_a_mark_beyond_what_is_here_holds_all_of_that_log(storage: Storage) -> None:
+def test_a_mark_above_the_stored_end_covers_the_whole_log(storage: Storage) -> None:
     _, second, _ = three_runs(storage)
     assert served(storage, WantStart(tips=(second.mark_at(50),))) == [(3, 1, 2)]
 
 
-def test_two_devices_a_tip_of_one_says_nothing_of_the_other(storage: Storage) -> None:
+def test_a_tip_of_one_device_implies_nothing_about_the_other(storage: Storage) -> None:
     desk, phone = Author("ada", 1), Author("ada", 2)
     storage.commit([desk.begins("desk"), phone.begins("phone", whole=False)])
     later = Author("ada", 3, before=[phone.mark])
@@ -134,7 +134,7 @@ def test_two_devices_a_tip_of_one_says_nothing_of_the_other(storage: Storage) ->
     assert served(storage, WantStart(tips=(both.mark,))) == []
 
 
-def test_a_covered_log_that_grew_is_served_to_who_holds_only_the_later_one(storage: Storage) -> None:
+def test_a_covered_log_that_grew_is_served_to_a_holder_of_the_later_one(storage: Storage) -> None:
     first, second, third = three_runs(storage)
     grown = first.goes_on("from the other device")
     grown.uncovered = [first.log]
@@ -144,7 +144,7 @@ def test_a_covered_log_that_grew_is_served_to_who_holds_only_the_later_one(stora
     assert [tip.log for tip in storage.load([]).tips] == [first.log, third.log]
 
 
-def test_a_log_that_grew_and_was_covered_again_at_once_is_no_tip_and_is_served_like_one(storage: Storage) -> None:
+def test_a_log_that_grew_and_was_covered_in_one_step_is_served_like_a_tip(storage: Storage) -> None:
     first, second, third = three_runs(storage)
     grown = first.goes_on("from the other device")
     grown.uncovered = grown.covered = [first.log]
@@ -154,7 +154,7 @@ def test_a_log_that_grew_and_was_covered_again_at_once_is_no_tip_and_is_served_l
     assert [tip.log for tip in storage.load([]).tips] == [third.log]
 
 
-def test_a_tail_is_one_log_and_then_nothing(storage: Storage) -> None:
+def test_a_tail_start_serves_one_log_only(storage: Storage) -> None:
     first, _, _ = three_runs(storage)
     storage.commit([first.goes_on(*many(4)), first.goes_on(*many(4))])
     assert served(storage, TailStart(first.log.run, 1), batches=1) == [(1, 2, 2), (1, 3, 6), (1, 7, 10)]
@@ -162,7 +162,7 @@ def test_a_tail_is_one_log_and_then_nothing(storage: Storage) -> None:
     assert served(storage, TailStart("ee" * 8, 0)) == []
 
 
-def test_what_is_written_while_it_is_served_is_served_too(storage: Storage) -> None:
+def test_entries_written_during_a_fetch_are_served_too(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([ada.begins(*many(4)), ada.goes_on(*many(2))])
     batches, more = storage.fetch(ROOM, user("ada"), NOTHING, batches=1)
@@ -180,7 +180,7 @@ def test_forked_logs_are_left_out(storage: Storage) -> None:
     assert served(storage, WantStart(tips=(first.mark,))) == [(3, 1, 2)]
 
 
-def test_what_a_forked_log_built_on_is_given_to_who_holds_only_what_builds_on_the_fork(storage: Storage) -> None:
+def test_a_log_below_a_forked_one_is_served_to_a_holder_of_logs_above_the_fork(storage: Storage) -> None:
     """It took that without the forked log, and perhaps without what is below: its disk was lost (seed 716432)."""
     first, second, third = three_runs(storage)
     assert served(storage, WantStart(tips=(third.mark,))) == []
@@ -190,7 +190,7 @@ def test_what_a_forked_log_built_on_is_given_to_who_holds_only_what_builds_on_th
     assert served(storage, WantStart(tips=(third.mark, first.mark))) == []
 
 
-def test_whoever_holds_another_chain_under_the_same_number_is_served_the_whole_log(storage: Storage) -> None:
+def test_a_mark_with_another_chain_gets_the_whole_log(storage: Storage) -> None:
     """So that it finds the fork: it only has to compare what it holds with what it gets."""
     first = three_runs(storage)[0]
     twin = Author("ada", 2, before=[first.mark])
@@ -201,7 +201,7 @@ def test_whoever_holds_another_chain_under_the_same_number_is_served_the_whole_l
 
 
 @pytest.mark.parametrize("whose", ["ada", "bob"])
-def test_of_an_unknown_user_or_conversation_there_is_nothing(storage: Storage, whose: str) -> None:
+def test_an_unknown_user_or_conversation_gets_nothing(storage: Storage, whose: str) -> None:
     storage.commit([Author("ada", 1, DM).begins("secret")])
     assert storage.fetch(ROOM, user(whose), NOTHING, batches=8) == ([], None)
     assert storage.fetch("ab" * 32, user(whose), TailStart("01" * 8, 0), batches=8) == ([], None)

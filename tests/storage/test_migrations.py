@@ -49,7 +49,7 @@ def shown(history: Sequence[ReleasedEntry]) -> list[tuple[str, str, list[str]]]:
     return found
 
 
-def test_what_was_edited_deleted_and_reacted_to_is_shown_so_after_the_migration(path: Path) -> None:
+def test_edits_deletions_and_reactions_of_version_1_count_after_the_migration(path: Path) -> None:
     with closing(SqlStorage(sqlite_url(path), SMALL)) as storage:
         assert shown(storage.history(ROOM, limit=0)) == [
             ("hello", "", ["👍"]),  # and not what bob would have it say
@@ -61,7 +61,7 @@ def test_what_was_edited_deleted_and_reacted_to_is_shown_so_after_the_migration(
         assert storage.load([user("ada")]).consumers == {"main": 8}
 
 
-def test_what_still_waits_counts_once_it_is_shown(path: Path) -> None:
+def test_a_waiting_reaction_counts_once_it_is_released(path: Path) -> None:
     bob, ada = LogId(ROOM, user("bob"), f"{2:016x}"), LogId(ROOM, user("ada"), f"{1:016x}")
     with closing(SqlStorage(sqlite_url(path), SMALL)) as storage:
         named = Ref(ref_key(ada.user, ada.run), 1)
@@ -71,7 +71,7 @@ def test_what_still_waits_counts_once_it_is_shown(path: Path) -> None:
         assert shown(storage.history(ROOM, limit=0))[0] == ("hello", "", ["❤"])
 
 
-def test_the_former_file_is_kept_beside_it_as_it_was(path: Path) -> None:
+def test_the_old_file_is_kept_unchanged_beside_the_new_one(path: Path) -> None:
     SqlStorage(sqlite_url(path), SMALL).close()
     SqlStorage(sqlite_url(path), SMALL).close()  # the second time there is nothing to do
     with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(f"{path}.version-1")) as former:
@@ -81,7 +81,7 @@ def test_the_former_file_is_kept_beside_it_as_it_was(path: Path) -> None:
         assert "\n".join(former.iterdump()) == FIRST_VERSION.read_text("utf-8").rstrip("\n")
 
 
-def test_who_only_reads_sees_it_as_it_will_be_and_leaves_it_as_it_is(path: Path) -> None:
+def test_a_read_only_storage_shows_the_migrated_state_and_changes_nothing(path: Path) -> None:
     """So a profile of the former version is found again by its name, and its history read, before its peer starts."""
     before = path.read_bytes()
     with closing(SqlStorage(sqlite_url(path), SMALL, read_only=True)) as storage:

@@ -12,7 +12,17 @@ import pytest
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.records import EVERYTHING, Change
 from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.search import NOWHERE, IndexHit, SearchIndex, clock_of, documents_of, parse_query
+from p2pchat.storage.search import (
+    NOWHERE,
+    IndexHit,
+    SearchIndex,
+    clock_of,
+    documents_of,
+    fold,
+    parse_query,
+    words,
+    words_in_place,
+)
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user
 
@@ -44,9 +54,7 @@ def _name(hit: IndexHit) -> str:
     return f"{name}{int(hit.log.run, 16)}.{hit.seq}"
 
 
-def test_it_goes_on_where_it_was_and_finds_the_newest_first_whatever_came_first(
-    storage: SqlStorage, index: SearchIndex
-) -> None:
+def test_feeding_continues_where_it_ended_and_hits_come_newest_first(storage: SqlStorage, index: SearchIndex) -> None:
     ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 2, DM)
     storage.commit([released(ada.begins("tea", "more tea", c=MORNING + 10), 1)])
     assert index.taken() == NOWHERE and index.belongs_to(storage)
@@ -61,7 +69,7 @@ def test_it_goes_on_where_it_was_and_finds_the_newest_first_whatever_came_first(
     assert index.taken() == NOWHERE and found(index, "tea") == []
 
 
-def test_what_may_not_be_read_now_is_taken_too_for_that_may_change(storage: SqlStorage, index: SearchIndex) -> None:
+def test_hidden_entries_are_indexed_since_they_may_become_visible(storage: SqlStorage, index: SearchIndex) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins("one", "two"), 1), Change(visible={ada.log: 1})])
     index.feed(storage, documents_of)
@@ -70,9 +78,7 @@ def test_what_may_not_be_read_now_is_taken_too_for_that_may_change(storage: SqlS
     assert found(index, "two") == ["ada1.2"]
 
 
-def test_an_edit_is_found_where_its_message_is_if_that_is_its_writers_own(
-    storage: SqlStorage, index: SearchIndex
-) -> None:
+def test_an_edit_is_found_at_its_message_if_both_have_the_same_writer(storage: SqlStorage, index: SearchIndex) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("tea", c=MORNING), 1), released(bob.begins("milk", c=MORNING + 5), 2)])
     index.feed(storage, documents_of)
@@ -85,9 +91,7 @@ def test_an_edit_is_found_where_its_message_is_if_that_is_its_writers_own(
 
 
 @pytest.mark.parametrize("version", [0, 1, 7])
-def test_what_lies_in_its_place_is_replaced_and_what_a_link_leads_to_is_left_alone(
-    tmp_path: Path, version: int
-) -> None:
+def test_another_file_in_its_place_is_replaced_and_the_target_of_a_link_is_not(tmp_path: Path, version: int) -> None:
     path, other = tmp_path / "search.db", tmp_path / "diary.db"
     for place in (path, other):
         with closing(sqlite3.connect(place)) as db:
@@ -110,7 +114,7 @@ def test_what_lies_in_its_place_is_replaced_and_what_a_link_leads_to_is_left_alo
 
 
 @pytest.mark.parametrize("value", ["", "7", "[1]", '["x", ["", "", ""], 0, 0]', '[1, "x", 2, 3]', "{}"])
-def test_an_index_that_says_nonsense_is_a_spoiled_one(tmp_path: Path, index: SearchIndex, value: str) -> None:
+def test_an_index_with_unreadable_values_raises_an_error(tmp_path: Path, index: SearchIndex, value: str) -> None:
     with closing(sqlite3.connect(tmp_path / "search.db")) as db, db:
         db.execute("insert into state values ('taken', ?)", (value,))
         db.execute("insert into docs values (7, 1)")
@@ -119,3 +123,76 @@ def test_an_index_that_says_nonsense_is_a_spoiled_one(tmp_path: Path, index: Sea
     for look in (index.taken, lambda: found(index, "tea")):
         with pytest.raises(sqlite3.DatabaseError):  # then it is thrown away, and made anew
             look()
+
+
+# ---- what a word is
+
+
+CUT = {
+    "Don't PANIC, foo_bar.baz!": ["don", "t", "panic", "foo", "bar", "baz"],
+    "Ünïcödé, łódź and Ærø": ["unicode", "lodz", "and", "aero"],
+    "e\u0301te\u0301 \ufb01n Straße ΣΊΣΥΦΟΣ": ["ete", "fin", "strasse", "σισυφοσ"],
+    "東京タワーへ": ["東", "京", "タ", "ワ", "ー", "へ"],
+    "ｶﾞｽ ガス": ["ガ", "ス", "ガ", "ス"],
+    "iPhone手机": ["iphone", "手", "机"],
+    "ไทย ok": ["ไ", "ท", "ย", "ok"],
+    "हिन्दी में": ["हिन्दी", "में"],
+    "한국어 검색": ["한국어", "검색"],
+    "שָׁלוֹם مُحَمَّد": ["שלום", "محمد"],
+    "👍🏽ok👨\u200d👩": ["👍", "ok", "👨", "👩"],
+    "- _ ... \u200b": [],
+}
+
+
+@pytest.mark.parametrize("text", CUT)
+def test_words_and_their_places_in_a_text(text: str) -> None:
+    assert words(text) == CUT[text]
+    found = words_in_place(text)
+    assert [one.word for one in found] == CUT[text]
+    assert all(one.word in fold(text[one.start : one.end]) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "found"),
+    [
+        ("fail", "it Failed, and fails", True),
+        ("ailed", "it failed", False),
+        ('"fail"', "it failed", False),
+        ("backup failed", "failed: the last backup", True),
+        ('"backup failed"', "failed: the last backup", False),
+        ('"Backup failed"', "the BACKUP\n failed again", True),
+        ('"backup fai"*', "the backup failed", True),
+        ('"backup fai', "the backup failed", False),
+        ("a", "all of it", False),
+        ("cafe", "un Café noir", True),
+        ("café", "un cafe noir", True),
+        ("京タ", "東京タワー", True),
+        ("京ワ", "東京タワー", False),
+        ("C++", "c is enough", True),
+        ("example.com", "see https://example.com/x", True),
+        ("example.com", "com, for example", False),
+        ("naïve x", "naive", False),
+    ],
+)
+def test_which_texts_match_a_query(asked: str, text: str, found: bool) -> None:
+    query = parse_query(asked)
+    assert query.matches(text) == found
+    assert bool(query.spans(text)) == found or len(query.terms) > 1
+
+
+def test_matches_are_marked_at_their_places() -> None:
+    text = "the Straße to the café: fail, Failed"
+    marks = parse_query('strasse "the café" fail').spans(text)
+    assert [text[start:end] for start, end in marks] == ["Straße", "the café", "fail", "Failed"]
+
+
+def test_a_search_may_name_a_sender() -> None:
+    assert parse_query('from:bob#K7QF2M3P tea "for two"').sender == "bob#K7QF2M3P"
+    assert parse_query('from:"Anna Maria"#K7QF2M3P').sender == "Anna Maria#K7QF2M3P"
+    assert parse_query('"from:bob"').sender == ""
+
+
+@pytest.mark.parametrize("asked", ["", " ", "?!", '""', " ".join(map(str, range(65)))])
+def test_a_search_with_no_word_or_too_many_is_refused(asked: str) -> None:
+    with pytest.raises(ValueError, match="word"):
+        parse_query(asked)
