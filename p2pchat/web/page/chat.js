@@ -4,14 +4,14 @@
  */
 
 import { Attention } from "./attention.js";
-import { preferences } from "./storage.js";
 import { Lines } from "./lines.js";
 import { Model } from "./model.js";
 import { Outbox } from "./outbox.js";
+import { preferences } from "./storage.js";
 import { Wire, WireError } from "./wire.js";
 
 export const PAGE = 50; // messages in one page of history
-const MOST_BEHIND = 2000; // messages loaded behind a search result
+const MAX_BEHIND = 2000; // messages loaded behind a search result
 const SOON = 80; // milliseconds in which several requests of one kind are joined
 const ASK_AGAIN = [700, 2000, 6000, 20000, 60000]; // milliseconds after writing to several people at which receipts are requested
 const COUNTED_FOR = 15000; // milliseconds before unread counts are requested again, as another client may have read messages
@@ -212,9 +212,9 @@ export class Chat {
     if (talk.byId.has(id)) return true;
     const [before, behind] = await Promise.all([
       this.wire.request({ do: "history", to: talk.id, before: id, limit: 10 }),
-      this.wire.request({ do: "history", to: talk.id, after: id, limit: MOST_BEHIND }),
+      this.wire.request({ do: "history", to: talk.id, after: id, limit: MAX_BEHIND }),
     ]);
-    if (behind.length >= MOST_BEHIND) return false;
+    if (behind.length >= MAX_BEHIND) return false;
     const [first] = behind.length ? await this.wire.request({ do: "history", to: talk.id, before: behind[0].id, limit: 1 }) : [];
     const rows = [...before, ...(first ? [first] : []), ...behind];
     if (!rows.some((row) => row.id === id)) return false;

@@ -3,7 +3,7 @@
 import { fill, h, icon, iconButton } from "./dom.js";
 import { beginning, safeLine } from "./safe.js";
 
-const MOST_BYTES = 32 * 1024; // of one message
+const MAX_BYTES = 32 * 1024; // of one message
 const ENCODER = new TextEncoder();
 
 /** @typedef {import("./model.js").Message} Message */
@@ -164,7 +164,7 @@ export class Compose {
 export function parseText(text) {
   const of = (/** @type {string} */ said, action = false, trouble = "") => ({ text: said, action, trouble });
   const size = ENCODER.encode(text).length;
-  if (size > MOST_BYTES) return of(text, false, `Too long: ${Math.ceil(size / 1024)} KiB, at most 32 KiB. Split it into several messages.`);
+  if (size > MAX_BYTES) return of(text, false, `Too long: ${Math.ceil(size / 1024)} KiB, at most 32 KiB. Split it into several messages.`);
   if (text.startsWith("//")) return of(text.slice(1));
   const command = /^\/([a-z]+)(?:\s+|$)/iu.exec(text);
   if (!command) return of(text);

@@ -2,8 +2,7 @@
 
 import { fill, h, iconButton } from "./dom.js";
 import { showGroup } from "./groups.js";
-import { disc, statusText } from "./people.js";
-import { showPerson } from "./person.js";
+import { disc, showPerson, statusText } from "./people.js";
 import { safeLine } from "./safe.js";
 
 export class Head {

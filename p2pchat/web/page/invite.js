@@ -1,9 +1,8 @@
 /** The invite dialog: the address of this page for browsers, the network's invite for peers. */
 
-import { pageAddress, urlOf } from "./base.js";
-import { copyButton } from "./clipboard.js";
 import { dialog } from "./dialog.js";
-import { h } from "./dom.js";
+import { copyButton, h } from "./dom.js";
+import { pageAddress, urlOf } from "./http.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 

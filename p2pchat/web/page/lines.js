@@ -3,7 +3,7 @@
 import { Talk, mentions, messageOf } from "./model.js";
 
 const TYPING_FOR = 6500; // milliseconds; the gateway ends it after 6 s by itself
-const MOST_TAIL = 400; // messages kept of a conversation that was never opened
+const MAX_TAIL = 400; // messages kept of a conversation that was never opened
 
 /** @typedef {import("./model.js").Model} Model */
 
@@ -141,7 +141,7 @@ export class Lines {
     const model = this._model;
     talk.messages.push(message);
     talk.byId.set(message.id, message);
-    if (!talk.loaded && talk.messages.length > MOST_TAIL) talk.byId.delete(talk.messages.shift()?.id ?? "");
+    if (!talk.loaded && talk.messages.length > MAX_TAIL) talk.byId.delete(talk.messages.shift()?.id ?? "");
     this._updateLastAt(talk);
     if (message.mine || old || model.ignores(message.senderId)) return;
     talk.unread += 1;

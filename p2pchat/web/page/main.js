@@ -1,11 +1,11 @@
 /** Entry point. Opens the chat with the stored token, or shows the sign-in form. */
 
-import { Announcer } from "./announcer.js";
 import { Chat } from "./chat.js";
 import { fill } from "./dom.js";
-import { deleteToken, loadToken, saveToken } from "./storage.js";
 import { Shell } from "./shell.js";
 import { signIn } from "./signin.js";
+import { Announcer } from "./status.js";
+import { deleteToken, loadToken, saveToken } from "./storage.js";
 
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const region = /** @type {HTMLElement} */ (document.getElementById("announcer"));

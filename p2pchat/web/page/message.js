@@ -1,12 +1,14 @@
-/** One message as an element: sender, time, text, the quoted message, delivery ticks, reactions and actions. */
+/** One message as an element: sender, time, text, quote, reactions, delivery ticks, actions, and the dialogs for them. */
 
+import { dialog } from "./dialog.js";
 import { h, iconButton } from "./dom.js";
-import { linkify } from "./links.js";
 import { mentions } from "./model.js";
 import { disc } from "./people.js";
-import { beginning, safeLine, safeText } from "./safe.js";
-import { ticksOf } from "./ticks.js";
+import { beginning, linkify, safeLine, safeText } from "./safe.js";
 import { clock, whole } from "./times.js";
+
+const COMMON_REACTIONS = ["👍", "❤️", "😄", "🎉", "😮", "😢", "🙏", "✅", "👀", "🚀", "+1", "-1"];
+const MAX_REACTION_CHARACTERS = 8;
 
 /**
  * @typedef {import("./model.js").Message} Message
@@ -117,4 +119,51 @@ function actionButtons(message, actions) {
 function gapText({ missing, lastSeenWith }) {
   const what = missing.length === 1 ? "1 earlier message is missing" : `${missing.length} earlier messages are missing`;
   return lastSeenWith.length ? `${what}; last seen with ${lastSeenWith.map(safeLine).join(", ")}` : what;
+}
+
+/** @param {Message} message @param {boolean} direct @returns {{mark: string, said: string}} */
+export function ticksOf(message, direct) {
+  const { count, read, of } = message.ticks;
+  if (read) return { mark: direct ? "✓✓" : `✓✓ ${read}/${of}`, said: direct ? "read" : `read by ${read} of ${of}` };
+  if (count) return { mark: direct ? "✓" : `✓ ${count}/${of}`, said: direct ? "delivered" : `delivered to ${count} of ${of}` };
+  return { mark: "·", said: "saved here, not delivered yet" };
+}
+
+/**
+ * Show who has received a message and who has read it.
+ * @param {import("./chat.js").Chat} chat @param {Message} message
+ */
+export async function showReceipts(chat, message) {
+  const [row] = await chat.ask({ do: "receipts", id: message.id });
+  const people = (/** @type {string} */ title, /** @type {string[]} */ names, /** @type {string[]} */ ids) =>
+    names.length > 0 && h("section", {}, h("h3", {}, title), h("ul", { class: "plain" },
+      names.map((name, index) => h("li", { class: "person-row" }, disc(ids[index], name), h("bdi", {}, safeLine(name))))));
+  const [has, hasIds] = namesExcept(row.delivered_to, row.delivered_to_ids, row.read_by_ids);
+  dialog("Delivery status", [
+    people("✓✓ Read by", row.read_by, row.read_by_ids),
+    people("✓ Delivered to", has, hasIds),
+    people("Not delivered yet", row.missing, row.missing_ids),
+    !row.read_by.length && !has.length && !row.missing.length && h("p", {}, "Saved here. It is delivered when someone connects."),
+  ]);
+}
+
+/** @param {string[]} names @param {string[]} ids @param {string[]} others */
+function namesExcept(names, ids, others) {
+  const left = ids.map((id, index) => [names[index], id]).filter(([, id]) => !others.includes(id));
+  return [left.map(([name]) => name), left.map(([, id]) => id)];
+}
+
+/** @param {(reaction: string) => void} picked */
+export function pickReaction(picked) {
+  const choose = (/** @type {string} */ reaction) => {
+    shown.close();
+    picked(reaction);
+  };
+  const own = h("input", { maxlength: MAX_REACTION_CHARACTERS, id: "own-reaction", autocomplete: "off" });
+  const shown = dialog("React", [
+    h("div", { class: "picks" }, COMMON_REACTIONS.map((one) => h("button", { type: "button", class: "pick", onclick: () => choose(one) }, one))),
+    h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), own.value.trim() && choose(own.value.trim())) },
+      h("label", { for: "own-reaction" }, "Or type your own (up to 8 characters)"),
+      h("div", { class: "row" }, own, h("button", {}, "React"))),
+  ], { class: "small" });
 }

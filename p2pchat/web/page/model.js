@@ -6,8 +6,6 @@
  * conversation was opened), "new" (a message of another arrived), "state" (of the connection), "notice" (a sentence to show).
  */
 
-import { Bus } from "./bus.js";
-
 /**
  * @typedef {object} Person
  * @property {string} id @property {string} label @property {string} name
@@ -162,4 +160,37 @@ export function mentions(text, name) {
   if (!name) return false;
   const escaped = name.toLowerCase().replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   return new RegExp(`(?<![\\p{L}\\p{N}_])${escaped}(?![\\p{L}\\p{N}_])`, "u").test(text.toLowerCase());
+}
+
+export class Bus {
+  constructor() {
+    /** @type {Map<string, Set<(detail: any) => void>>} */
+    this._listeners = new Map();
+    /** @type {Set<string>} */
+    this._changed = new Set();
+  }
+
+  /** @param {string} topic @param {(detail: any) => void} listener */
+  on(topic, listener) {
+    const listeners = this._listeners.get(topic) ?? new Set();
+    listeners.add(listener);
+    this._listeners.set(topic, listeners);
+  }
+
+  /** Call the listeners of a topic now. @param {string} topic @param {any} [detail] */
+  emit(topic, detail) {
+    for (const listener of this._listeners.get(topic) ?? []) listener(detail);
+  }
+
+  /** Call the listeners of a topic once, before the next frame is drawn. @param {string} topic */
+  changed(topic) {
+    if (!this._changed.size) queueMicrotask(() => this._emitChanged());
+    this._changed.add(topic);
+  }
+
+  _emitChanged() {
+    const topics = [...this._changed];
+    this._changed.clear();
+    for (const topic of topics) this.emit(topic);
+  }
 }

@@ -1,9 +1,13 @@
-/** People: an avatar with a letter, a status dot, and the status in words. */
+/** People: avatars, status in words, the dialog about one person, and the own profile. */
 
+import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
-import { safeLine } from "./safe.js";
+import { safeLine, safeText } from "./safe.js";
+import { preferences, setPreference } from "./storage.js";
+import { when } from "./times.js";
 
 const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
+const RANK = { online: 0, idle: 1, offline: 2, unknown: 3 };
 
 /** @typedef {import("./model.js").Person} Person */
 
@@ -26,10 +30,84 @@ export function statusText(person) {
   return person.text ? `${word}: ${safeLine(person.text)}` : word;
 }
 
-const RANK = { online: 0, idle: 1, offline: 2, unknown: 3 };
-
 /** Compare by presence, then by name. @param {Person} one @param {Person} other */
 export function byPresence(one, other) {
   const rank = (/** @type {any} */ person) => RANK[/** @type {"online"} */ (person.status)] ?? 3;
   return rank(one) - rank(other) || one.label.localeCompare(other.label);
+}
+
+/** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell @param {string} id */
+export async function showPerson(chat, shell, id) {
+  const [row] = await chat.ask({ do: "whois", user: id });
+  const facts = [
+    ["Status", statusText(row)],
+    ["About", safeText(row.about)],
+    ["First seen", row.known_since ? when(row.known_since) : ""],
+    ["Earlier names", row.names_before.map(safeLine).join(", ")],
+    ["Key", `${row.user_id.slice(0, 8)}…`],
+  ];
+  const toggle = async () => {
+    shown.close();
+    await shell.notifyFailure(chat.ask({ do: row.ignored ? "unignore" : "ignore", user: id }));
+    await shell.notifyFailure(chat.ask({ do: "who" }).then((rows) => chat.lines.setPeople(rows)));
+  };
+  const shown = dialog(safeLine(row.user), [
+    h("div", { class: "person-head" }, disc(row.user_id, row.user, row.status)),
+    h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", { dir: "auto" }, value)])),
+    !row.me && h("div", { class: "row end" },
+      h("button", { type: "button", onclick: toggle }, row.ignored ? "Stop ignoring" : "Ignore"),
+      h("button", { type: "button", class: "primary", onclick: () => (shown.close(), shell.openWith(id)) }, "Write privately")),
+  ], { class: "small" });
+}
+
+/** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell @param {() => void} signOut */
+export async function showProfile(chat, shell, signOut) {
+  const { model } = chat;
+  const person = model.people.get(model.me.id);
+  const name = h("input", { id: "my-name", value: model.me.name, maxlength: 32, autocomplete: "off", required: true });
+  const about = h("input", { id: "my-about", value: person?.about ?? "", maxlength: 512, autocomplete: "off" });
+  const away = h("input", { id: "my-away", value: person?.status === "idle" ? person.text : "", maxlength: 512, autocomplete: "off", placeholder: "for example lunch" });
+  const rows = (await shell.notifyFailure(chat.ask({ do: "set", name: "receipts" }))) ?? [{ value: "on" }];
+  const receipts = h("input", { type: "checkbox", id: "my-receipts", checked: rows[0].value === "on" });
+  const typing = h("input", { type: "checkbox", id: "my-typing", checked: preferences().typing !== "off" });
+  const said = h("p", { class: "trouble", role: "alert" });
+  const refresh = () => chat.ask({ do: "who" }).then((found) => chat.lines.setPeople(found));
+  const done = async (/** @type {any} */ order) => {
+    try {
+      await chat.ask(order);
+      await refresh();
+      said.textContent = "";
+    } catch (error) {
+      said.textContent = /** @type {Error} */ (error).message;
+    }
+  };
+  const save = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (name.value.trim() !== model.me.name) await done({ do: "nick", name: name.value.trim() });
+    if (!said.textContent && about.value !== (person?.about ?? "")) await done({ do: "about", text: about.value });
+    if (!said.textContent) shown.close();
+  };
+  const setStatus = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    return done(away.value.trim() ? { do: "away", text: away.value.trim() } : { do: "back" });
+  };
+  const shown = dialog("You", [
+    h("form", { onsubmit: save },
+      h("label", { for: "my-name" }, "Name"), name,
+      h("label", { for: "my-about" }, "About me"), about,
+      h("div", { class: "row end" }, h("button", { class: "primary" }, "Save"))),
+    h("form", { onsubmit: setStatus },
+      h("label", { for: "my-away" }, "Status message (leave empty when you're back)"),
+      h("div", { class: "row" }, away, h("button", {}, "Set status"))),
+    said,
+    h("label", { class: "check" }, receipts, " Send and receive read receipts"),
+    h("label", { class: "check" }, typing, " Show when I'm typing"),
+    h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name; don't sign out unless you have saved it."),
+    h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => (shown.close(), chat.outbox.forget(), signOut()) }, "Sign out")),
+  ]);
+  receipts.onchange = () => done({ do: "set", name: "receipts", value: receipts.checked ? "on" : "off" });
+  typing.onchange = () => {
+    setPreference("typing", typing.checked ? "on" : "off");
+    done({ do: "set", name: "typing", value: typing.checked ? "on" : "off" });
+  };
 }

@@ -6,7 +6,9 @@
  * emoji.
  */
 
-const MOST_MARKS = 4; // on one letter; no script needs more (UTS 39, section 5.4)
+import { h } from "./dom.js";
+
+const MAX_MARKS = 4; // on one letter; no script needs more (UTS 39, section 5.4)
 
 const HARMFUL =
   "\\u0000-\\u0009\\u000b-\\u001f\\u007f-\\u009f" + // C0 but newline, DEL, C1
@@ -22,7 +24,7 @@ const IN_A_LINE = new RegExp(`[\\n${HARMFUL}]`, "gu");
 const IN_A_TEXT = new RegExp(`[${HARMFUL}]`, "gu");
 const JOINERS = "\u200c\u200d"; // harmless between non-ASCII letters or emoji
 const MARK = /[\p{Mn}\p{Me}\u1160-\u11ff\ud7b0-\ud7ff]/u;
-const TOO_MANY_MARKS = new RegExp(`(?:${MARK.source}){${MOST_MARKS + 1},}`, "gu");
+const TOO_MANY_MARKS = new RegExp(`(?:${MARK.source}){${MAX_MARKS + 1},}`, "gu");
 
 /** @param {string} character @returns {string} */
 function escaped(character) {
@@ -31,7 +33,7 @@ function escaped(character) {
 
 /** @param {string} marks on one letter @returns {string} */
 function fewMarks(marks) {
-  return Array.from(marks, (mark, index) => (index < MOST_MARKS ? mark : escaped(mark))).join("");
+  return Array.from(marks, (mark, index) => (index < MAX_MARKS ? mark : escaped(mark))).join("");
 }
 
 /**
@@ -64,4 +66,38 @@ function joins(text, found, at) {
 export function beginning(text, most = 80) {
   const line = Array.from(text.replace(/\s+/gu, " ").trim());
   return safeLine(line.length > most ? line.slice(0, most - 1).join("") + "…" : line.join(""));
+}
+
+const ADDRESS = /\bhttps?:\/\/[^\s<>"'`\\]{3,2000}/giu;
+const BEHIND = /[.,:;!?)\]}]+$/u; // punctuation that ends a sentence, not the address
+
+/** @param {string} text @returns {(string|HTMLElement)[]} */
+export function linkify(text) {
+  const parts = [];
+  let at = 0;
+  for (const match of text.matchAll(ADDRESS)) {
+    const address = match[0].replace(BEHIND, "");
+    if (safeText(address) !== address || !URL.canParse(address)) continue;
+    parts.push(safeText(text.slice(at, match.index)));
+    parts.push(h("a", { href: address, target: "_blank", rel: "noopener noreferrer nofollow" }, address));
+    at = match.index + address.length;
+  }
+  return [...parts, safeText(text.slice(at))];
+}
+
+/**
+ * Return a text with its search matches highlighted.
+ * @param {string} text @param {[number, number][]} places start and end, in characters
+ * @returns {(string|HTMLElement)[]}
+ */
+export function highlight(text, places) {
+  const characters = Array.from(text);
+  const cut = (/** @type {number} */ from, /** @type {number} */ to) => safeText(characters.slice(from, to).join(""));
+  const parts = [];
+  let at = 0;
+  for (const [from, to] of places) {
+    parts.push(cut(at, from), h("mark", {}, cut(from, to)));
+    at = to;
+  }
+  return [...parts, cut(at, characters.length)];
 }

@@ -1,8 +1,7 @@
 /** Message search, in the open conversation or in all of them. Selecting a result shows it in its conversation. */
 
 import { fill, h, iconButton } from "./dom.js";
-import { highlight } from "./links.js";
-import { safeLine } from "./safe.js";
+import { highlight, safeLine } from "./safe.js";
 import { when } from "./times.js";
 
 const WAIT = 250; // milliseconds after the last key

@@ -1,17 +1,13 @@
 /** The layout of the chat: the sidebar, the open conversation, and notices above them. */
 
 import { Compose } from "./compose.js";
-import { showHelp } from "./help.js";
 import { h } from "./dom.js";
 import { Head } from "./head.js";
-import { installKeys } from "./keys.js";
-import { Notices } from "./notices.js";
+import { installKeys, showHelp } from "./keys.js";
 import { SearchPanel } from "./search.js";
 import { Sidebar } from "./sidebar.js";
+import { ConnectionBar, Notices, TypingLine, showTitle } from "./status.js";
 import { Timeline } from "./timeline.js";
-import { TypingLine } from "./typing.js";
-import { showTitle } from "./title.js";
-import { ConnectionBar } from "./connection.js";
 
 export class Shell {
   /** @param {import("./chat.js").Chat} chat @param {() => void} signOut */

@@ -4,11 +4,10 @@ import { fill, h, icon, iconButton } from "./dom.js";
 import { newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
 import { Keyed } from "./keyed.js";
-import { byPresence, disc, statusText } from "./people.js";
-import { showProfile } from "./profile.js";
+import { byPresence, disc, showProfile, statusText } from "./people.js";
 import { safeLine } from "./safe.js";
 
-const MOST_PEOPLE = 60; // shown at once; the search field finds the others
+const MAX_PEOPLE = 60; // shown at once; the search field finds the others
 
 export class Sidebar {
   /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell @param {() => void} signOut */
@@ -98,10 +97,10 @@ export class Sidebar {
     this._searchRow.lastElementChild.textContent = `Search messages for “${safeLine(this.find.value.trim())}”`;
     this._room.draw(model.room && fits("room") ? [this._row(model.room)] : []);
     this._groups.draw(groups.map((talk) => this._row(talk)));
-    this._people.draw(people.slice(0, MOST_PEOPLE).map((person) => this._person(person)));
+    this._people.draw(people.slice(0, MAX_PEOPLE).map((person) => this._person(person)));
     this._noGroups.textContent = groups.length || words ? "" : "Chat with a few people at once";
     this._noPeople.textContent = words ? (people.length ? "" : "No matches") : people.length ? "Choose someone to write privately" : "No one else is here yet. Invite someone.";
-    const more = people.length - MOST_PEOPLE;
+    const more = people.length - MAX_PEOPLE;
     this._more.textContent = more > 0 ? `${more} more; search by name above` : "";
     for (const hint of [this._noGroups, this._noPeople, this._more]) hint.hidden = !hint.textContent;
     this._drawMe();

@@ -1,8 +1,7 @@
 /** Sign-in form: register a name and get a token, or sign in with an existing token. */
 
-import { signUp } from "./accounts.js";
-import { fill, h } from "./dom.js";
-import { copyButton } from "./clipboard.js";
+import { copyButton, fill, h } from "./dom.js";
+import { signUp } from "./http.js";
 
 /**
  * @param {object} with_

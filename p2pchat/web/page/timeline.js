@@ -5,14 +5,12 @@
  * Tab reaches one message at a time, followed by its action buttons. Arrow keys move between messages.
  */
 
+import { confirm } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
 import { Keyed } from "./keyed.js";
-import { drawMessage } from "./message.js";
-import { showPerson } from "./person.js";
-import { pickReaction } from "./reactions.js";
+import { drawMessage, pickReaction, showReceipts } from "./message.js";
+import { showPerson } from "./people.js";
 import { safeLine } from "./safe.js";
-import { confirm } from "./dialog.js";
-import { showReceipts } from "./ticks.js";
 import { day, dayKey } from "./times.js";
 
 const NEAR = 60; // pixels from the end that still count as the end

@@ -6,7 +6,7 @@
  * received, so that the gateway replays what was missed.
  */
 
-import { socketUrl } from "./base.js";
+import { socketUrl } from "./http.js";
 
 const FIRST_WAIT = 400; // milliseconds
 const LONGEST_WAIT = 15000;

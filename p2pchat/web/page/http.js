@@ -1,6 +1,23 @@
-/** Registration of a name, over HTTP. */
+/** URLs of the gateway and its HTTP calls. URLs are relative to this file, so the page works under any mount path. */
 
-import { urlOf } from "./base.js";
+const HERE = new URL(".", import.meta.url);
+
+/** @param {string} path relative, without a leading slash @returns {URL} */
+export function urlOf(path) {
+  return new URL(path, HERE);
+}
+
+/** @param {string} path @returns {URL} its WebSocket URL */
+export function socketUrl(path) {
+  const url = urlOf(path);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url;
+}
+
+/** @returns {string} the address of this page, to give to others */
+export function pageAddress() {
+  return HERE.href;
+}
 
 /** An error answer of the gateway; its message can be shown. */
 export class Refused extends Error {

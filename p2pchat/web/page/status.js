@@ -1,0 +1,121 @@
+/**
+ * Small status views: the title of the window, announcements for screen readers, notices, the typing line and the
+ * connection bar.
+ */
+
+import { fill, h, iconButton } from "./dom.js";
+import { beginning, safeLine } from "./safe.js";
+
+const MAX_ANNOUNCED = 5; // sentences kept in the region
+const NOTICE_FOR = 8000; // milliseconds
+const MAX_NAMED = 3;
+const BAR_AFTER = 700; // milliseconds; shorter interruptions are not shown
+
+/** @param {import("./model.js").Model} model */
+export function showTitle(model) {
+  const draw = () => {
+    const unread = model.unread;
+    const front = model.front;
+    const where = front ? (front.kind === "room" ? "Room" : front.kind === "group" ? `#${front.name}` : front.name) : "";
+    document.title = `${unread ? `(${unread}) ` : ""}${where ? `${where} – ` : ""}p2pchat`;
+  };
+  for (const topic of ["talks", "front", "state"]) model.bus.on(topic, draw);
+}
+
+export class Announcer {
+  /** @param {HTMLElement} region the only live region of the page @param {import("./model.js").Model} model */
+  constructor(region, model) {
+    this._region = region;
+    this._model = model;
+    model.bus.on("new", (detail) => this._announce(detail));
+  }
+
+  /** @param {{talk: import("./model.js").Talk, message: import("./model.js").Message}} detail */
+  _announce({ talk, message }) {
+    const who = safeLine(message.sender);
+    const where = talk.id === this._model.frontId ? "" : talk.kind === "dm" ? " to you" : ` in ${safeLine(talk.name)}`;
+    const sentence = document.createElement("p");
+    sentence.textContent = message.action ? `${who} ${beginning(message.text, 300)}` : `${who}${where}: ${beginning(message.text, 300)}`;
+    this._region.append(sentence);
+    while (this._region.childElementCount > MAX_ANNOUNCED) this._region.firstElementChild?.remove();
+  }
+}
+
+export class Notices {
+  /** @param {import("./model.js").Model} model */
+  constructor(model) {
+    this.element = h("div", { class: "notices", role: "alert" });
+    this._timer = 0;
+    model.bus.on("notice", (text) => this.show(text));
+  }
+
+  /** @param {string} text */
+  show(text) {
+    clearTimeout(this._timer);
+    fill(this.element, h("div", { class: "notice" }, h("span", {}, safeLine(text)), iconButton("close", "Close this notice", () => this.clear())));
+    this._timer = setTimeout(() => this.clear(), NOTICE_FOR);
+  }
+
+  clear() {
+    fill(this.element);
+  }
+}
+
+export class TypingLine {
+  /** @param {import("./model.js").Model} model */
+  constructor(model) {
+    this._model = model;
+    this.element = h("p", { class: "typing" });
+    for (const topic of ["typing", "front", "talk"]) model.bus.on(topic, () => this._draw());
+    setInterval(() => this._draw(), 1000);
+  }
+
+  _draw() {
+    const typing = this._model.front?.typing ?? new Map();
+    for (const [id, { until }] of typing) if (until < Date.now()) typing.delete(id);
+    const names = [...typing].filter(([id]) => !this._model.ignores(id)).map(([, { label }]) => safeLine(label));
+    const said = names.length > MAX_NAMED ? "Several people are typing…" : names.length ? `${names.join(", ")} ${names.length > 1 ? "are" : "is"} typing…` : "";
+    if (this.element.textContent !== said) this.element.textContent = said;
+  }
+}
+
+export class ConnectionBar {
+  /** @param {import("./chat.js").Chat} chat */
+  constructor(chat) {
+    this._chat = chat;
+    this._timer = 0;
+    this.element = h("div", { class: "connection", hidden: true });
+    chat.model.bus.on("state", () => this._draw());
+    setInterval(() => this._shown() && this._draw(), 1000);
+  }
+
+  _shown() {
+    return !this.element.hidden;
+  }
+
+  _draw() {
+    const state = this._chat.model.state;
+    clearTimeout(this._timer);
+    if (state === "open" || state === "closed") {
+      this.element.hidden = true;
+      return;
+    }
+    if (!this._shown()) {
+      this._timer = setTimeout(() => this._show(), BAR_AFTER);
+      return;
+    }
+    this._show();
+  }
+
+  _show() {
+    const { wire } = this._chat;
+    if (wire.state === "open" || wire.state === "closed") return;
+    const seconds = Math.max(0, Math.ceil((wire.retryAt - Date.now()) / 1000));
+    const said = wire.state === "connecting" ? "Connecting… Messages you write are sent then." : `Offline. Reconnecting ${seconds > 1 ? `in ${seconds} s` : "now"}; messages you write are sent then.`;
+    this.element.hidden = false;
+    fill(this.element,
+      h("span", {}, said),
+      wire.state === "waiting" && h("button", { type: "button", onclick: () => wire.retry() }, "Try now"),
+    );
+  }
+}
