@@ -253,7 +253,7 @@ def _command(peer: Any, line: str) -> Callable[[], Awaitable[Timing]]:
 
     async def give() -> Timing:
         begun = _now()
-        await session.take([line.encode()])
+        await session.execute([line.encode()])
         return _since(begun)
 
     return give

@@ -1,9 +1,9 @@
-"""Text of others, made safe to show: nothing anyone writes can move a cursor, hide, or pass for another speaker.
+"""Safe display of text from others: it cannot move the cursor, hide, or pass for another speaker.
 
-Shown as `\\u{..}` instead of acted upon: controls (C0 but newline, DEL, C1), bidi controls, zero-width characters,
-tags, and what else breaks a line or a display; and of many marks heaped on one letter, which are drawn across the
-lines above and below, all but the first. The store keeps what was sent; only showing changes it. A text of several
-lines gets a mark before each further line, so that no line of it looks like a line of the program.
+Harmful characters are shown as `\\u{..}`: controls (C0 except newline, DEL, C1), bidi controls, zero-width characters,
+tags, and others that break lines or displays; also all but the first few marks on one letter, which would be drawn over
+neighbouring lines. Storage keeps the original. Each further line of a text begins with CONTINUED, so that no line looks
+like one of the program.
 Source: Unicode Technical Report 36, Unicode Technical Standard 39, and the "Trojan Source" attack (CVE-2021-42574).
 """
 
@@ -13,24 +13,24 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-CONTINUED = "    | "  # before each further line of one text; no line of the program begins so
-MOST_MARKS = 4  # on one letter: no writing has more (UTS 39, section 5.4)
+CONTINUED = "    | "  # before each further line of a text; no line of the program begins so
+MAX_MARKS = 4  # on one letter: no script has more (UTS 39, section 5.4)
 
 _HARMFUL = (
-    r"\x00-\x09\x0b-\x1f\x7f-\x9f"  # C0 but newline, DEL, C1
-    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u206a-\u206f"  # bidi controls, and the deprecated ones beside them
-    r"\u00ad\u034f\u180b-\u180f\u200b-\u200d\u2060-\u2065\ufeff"  # zero-width; the soft hyphen
-    r"\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # letters that are blank, of no width or of two
+    r"\x00-\x09\x0b-\x1f\x7f-\x9f"  # C0 except newline, DEL, C1
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u206a-\u206f"  # bidi controls, also deprecated ones
+    r"\u00ad\u034f\u180b-\u180f\u200b-\u200d\u2060-\u2065\ufeff"  # zero-width characters, soft hyphen
+    r"\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # letters without a glyph
     r"\u2028\u2029\ufff0-\ufffb"  # line and paragraph separators, interlinear annotation
-    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # controls of shorthand and music
-    r"\ud800-\udfff"  # lone surrogates: no terminal takes them
-    r"\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"  # tags, and what is not to be seen either
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"  # shorthand and music controls
+    r"\ud800-\udfff"  # lone surrogates have no UTF-8
+    r"\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"  # tags and other invisible characters
 )
 _UNSAFE = re.compile(f"[{_HARMFUL}]")
 _UNSAFE_IN_A_LINE = re.compile(f"[\n{_HARMFUL}]")
-_JAMO = r"\u1160-\u11ff\ud7b0-\ud7ff"  # parts of a Korean syllable that share the column of the first, as marks do
+_JAMO = r"\u1160-\u11ff\ud7b0-\ud7ff"  # Korean letters that join the column of the first, as marks do
 _IS_JAMO = re.compile(f"[{_JAMO}]")
-_MAYBE_MARKS = re.compile(rf"(?:[^\w\x00-\x7f]|[{_JAMO}]){{{MOST_MARKS + 1},}}")  # every heap is in such a run
+_MAYBE_MARKS = re.compile(rf"(?:[^\w\x00-\x7f]|[{_JAMO}]){{{MAX_MARKS + 1},}}")  # contains every excess of marks
 
 
 def _safe(text: str, unsafe: re.Pattern[str], shown: Callable[[str], str]) -> str:
@@ -43,7 +43,7 @@ def _few_marks(run: str, shown: Callable[[str], str]) -> str:
     for character in run:
         is_mark = unicodedata.category(character) in ("Mn", "Me") or _IS_JAMO.match(character)
         count = count + 1 if is_mark else 0
-        parts.append(character if count <= MOST_MARKS else shown(character))
+        parts.append(character if count <= MAX_MARKS else shown(character))
     return "".join(parts)
 
 
@@ -52,17 +52,17 @@ def _shown(character: str) -> str:
 
 
 def safe_text(text: str) -> str:
-    """Return `text` fit to be shown, each line after the first marked with CONTINUED."""
+    """Return a text safe to show, with CONTINUED before each line after the first."""
     return _safe(text, _UNSAFE, _shown).replace("\n", "\n" + CONTINUED)
 
 
 def safe_line(text: str) -> str:
-    """Return `text` as one line: names, reasons, whatever belongs into a sentence of the program."""
+    """Return a text as one safe line: a name, a reason, or other parts of a sentence."""
     return _safe(text, _UNSAFE_IN_A_LINE, _shown)
 
 
 def safe_json(line: str) -> str:
-    """Return a JSON document on one line with the same characters as \\uXXXX inside its strings; it means the same."""
+    """Return a line of JSON with harmful characters escaped as \\uXXXX, which does not change its meaning."""
     return _safe(line, _UNSAFE, _json_escape)
 
 

@@ -55,14 +55,14 @@ class ControlServer:
     """What answers commands for a peer that runs; nothing where that has no directory.
 
     Attributes:
-        attention: Whether somebody looks at the chat of this peer, so that an /away from outside is one of it too; None
+        activity: Whether somebody looks at the chat of this peer, so that an /away from outside is one of it too; None
             where there is no chat.
         accounts: Of the gateway that runs here; None where there is none.
     """
 
     def __init__(self, peer: TCPPeer) -> None:
         self._peer = peer
-        self.attention: ActivityTracker | None = None
+        self.activity: ActivityTracker | None = None
         self.accounts: Accounts | None = None
         self._directory: Path | None = None
         self._server: asyncio.Server | None = None
@@ -156,7 +156,7 @@ class ControlServer:
         else:
             fresh = asyncio.get_running_loop().time() < self._started_at + NAME_GRACE
             connection = ControlConnection(
-                self._peer, reader, writer, fresh=fresh, attention=self.attention, accounts=self.accounts
+                self._peer, reader, writer, fresh=fresh, activity=self.activity, accounts=self.accounts
             )
             task = asyncio.create_task(connection.serve())
             self._connections[task] = connection
@@ -249,7 +249,7 @@ class ControlConnection:
 
     Args:
         fresh: The peer has only just started: names it does not know are waited for a moment.
-        attention: Whether somebody looks at the chat it comes in beside; None where there is none.
+        activity: Whether somebody looks at the chat it comes in beside; None where there is none.
         accounts: Of the gateway that runs here; None where none does.
     Attributes:
         follows: It has a tail, which ends with the peer.
@@ -257,18 +257,18 @@ class ControlConnection:
 
     def __init__(
         self, peer: TCPPeer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, fresh: bool,
-        attention: ActivityTracker | None = None, accounts: Accounts | None = None,
+        activity: ActivityTracker | None = None, accounts: Accounts | None = None,
     ) -> None:  # fmt: skip
         self._peer = peer
         self._accounts = accounts
         self._reader = reader
         self._writer = writer
         self._output = ControlOutput(writer)
-        self._show = Display(self._output, None, as_json=True, echo=True)
-        self._show.me = peer.me.label
-        self._session = Session(peer, self._show, interactive=False, as_json=True, attention=attention)
+        self._display = Display(self._output, None, as_json=True, echo=True)
+        self._display.me = peer.me.label
+        self._session = Session(peer, self._display, interactive=False, as_json=True, activity=activity)
         if not fresh:
-            self._session.names_are_known()
+            self._session.stop_waiting_for_names()
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
         self._tail: asyncio.Task[None] | None = None
         self.follows = False
@@ -279,7 +279,7 @@ class ControlConnection:
         try:
             async with asyncio.timeout(None) as limit:
                 reading = asyncio.create_task(self._read(limit))
-                await self._show.event(self._peer.listening.to_json())
+                await self._display.show_event(self._peer.listening.to_json())
                 while batch := await self._batches.get():
                     if not await self._handle_lines(batch):
                         break
@@ -311,7 +311,7 @@ class ControlConnection:
             self._tail.cancel()
             await asyncio.gather(self._tail, return_exceptions=True)
         self._output.closed.set()
-        self._show.close()
+        self._display.close()
         self._writer.close()
 
     async def end(self, reason: str) -> None:
@@ -320,7 +320,7 @@ class ControlConnection:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 if self._tail is not None:
                     await asyncio.wait([self._tail])
-                await self._show.event(Stopped(reason=reason).to_json())
+                await self._display.show_event(Stopped(reason=reason).to_json())
         except TimeoutError:  # it does not read
             self._writer.transport.abort()
         self._writer.close()
@@ -336,19 +336,19 @@ class ControlConnection:
             try:
                 order = None if line is None else parse_request(line)
             except UsageError as error:
-                if not await self._session.take(for_session):
+                if not await self._session.execute(for_session):
                     return False
                 for_session.clear()
-                await self._session.fail(error, getattr(error, "ref", None))
+                await self._session.report_error(error, getattr(error, "ref", None))
                 continue
             if order is None:
                 for_session.append(line and line.strip())
                 continue
-            if not await self._session.take(for_session):
+            if not await self._session.execute(for_session):
                 return False
             for_session.clear()
             await self._handle_request(order)
-        return await self._session.take(for_session)
+        return await self._session.execute(for_session)
 
     async def _handle_request(self, order: JsonCommand) -> None:
         try:
@@ -369,10 +369,10 @@ class ControlConnection:
             else:
                 await self._answer("import", asdict(await self._peer.import_from(order.fields["path"])), order.ref)
         except (P2PChatError, UsageError, ValueError) as error:
-            await self._session.fail(error, order.ref)
+            await self._session.report_error(error, order.ref)
 
     async def _answer(self, do: str, row: EventLine, ref: str | None) -> None:
-        await self._show.answer(do, [row], [], ref)
+        await self._display.show_answer(do, [row], [], ref)
 
     async def _find(self, address: str, ref: str | None) -> None:
         found = await self._session.resolve(address)
@@ -381,7 +381,7 @@ class ControlConnection:
 
     async def _wait(self, seconds: float, read: bool, ref: str | None) -> None:
         missing = await self._session.drain(seconds, read=read)
-        delivered = not self._session.undelivered() and (read or not missing)
+        delivered = not self._session.has_undelivered() and (read or not missing)
         status = "read" if read and delivered and not missing else "delivered" if delivered else "accepted"
         row = {"status": status, "missing": [label for label in missing if label]}
         await self._answer("wait", row, ref)
@@ -396,7 +396,7 @@ class ControlConnection:
 
             self._accounts = await open_accounts(self._peer)
         rows = await ACCOUNT_REQUESTS[order.do](self._accounts, order.fields.get("name", ""))
-        await self._show.answer(order.do, rows, [], order.ref)
+        await self._display.show_answer(order.do, rows, [], order.ref)
 
     # Following
 
@@ -416,18 +416,18 @@ class ControlConnection:
                 posts = await self._newest(to, last, ignored)
                 shown = {post.id for post in posts}
                 for post in posts:
-                    await self._show.event(post.to_json())
+                    await self._display.show_event(post.to_json())
                 await self._answer("tail", {"last": len(posts)}, ref)
                 async for event in events:
                     if isinstance(event, Stopped) or (isinstance(event, (Message, Sent)) and event.id in shown):
                         continue
                     line = event.to_json()
-                    if self._session.is_unwanted(line):
+                    if self._session.is_disabled(line):
                         continue
                     if to is None or line.get("conversation_id") == to.id:
-                        await self._show.event(line)
+                        await self._display.show_event(line)
         except P2PChatError as error:
-            await self._session.fail(error, ref)
+            await self._session.report_error(error, ref)
 
     async def _newest(self, to: Conversation | None, most: int, ignored: bool) -> list[Message | Sent]:
         """Return the newest messages, oldest first; with `ignored` also of those who are."""
@@ -513,7 +513,7 @@ def _check(do: str, fields: Mapping[str, Any], ref: str | None) -> None:
     shape = _FIELDS[do]
     for name, value in fields.items():
         if name not in shape:
-            raise BadCommand(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
+            raise BadCommand(f"{do!r} has no field {name!a}; its fields are {', '.join((*shape, 'ref'))}", ref)
         if type(value) not in shape[name]:
             raise BadCommand(f"`{name}` is {_TYPE_NAMES.get(shape[name], 'a number')}", ref)
     if do in _REQUIRED and _REQUIRED[do] not in fields:

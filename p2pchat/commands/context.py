@@ -1,4 +1,4 @@
-"""What commands act on: the peer, its settings, where texts go, what is unread, what was shown last."""
+"""The context of a command: the peer, its settings, the current conversation, and what was shown."""
 
 from __future__ import annotations
 
@@ -27,169 +27,168 @@ from p2pchat.commands.read_tracking import ActivityTracker, UnreadCounter
 from p2pchat.commands.render import EDIT_EVENTS, format_gap, format_message, with_gap
 from p2pchat.commands.settings import ChatSettings, is_ignored, without_ignored
 
-NAME_GRACE = 3.0  # seconds in which piped input waits for a name: who is linked through others comes a moment later
+NAME_GRACE = 3.0  # seconds piped input waits for a name: users behind other peers become known a moment after the link
 T = TypeVar("T")
 
 
 class CommandResult(NamedTuple):
-    """What a command says: `rows` for programs, `lines` for people."""
+    """The answer to a command: `rows` for programs, `lines` for people."""
 
     rows: Sequence[EventLine] = ()
     lines: Sequence[str] = ()
 
 
 class CommandContext:
-    """One session's surroundings.
+    """The surroundings of one session.
 
     Attributes:
-        peer: Whose session it is: a peer's own user, or one that a peer hosts.
-        interactive: Somebody types, and sees what is said.
-        for_people: What is shown is lines, and leaves out whom they ignore.
-        calls: Takes an endpoint that is about to be called, so that what becomes of it is told.
-        elsewhere: Where texts go; None: the room, whose id may not be known yet.
-        attention: Whether somebody looks, and where.
-        kept: Takes what became of something else than a text that was said: an edit, for one.
+        peer: Whose session it is: a peer's own user, or a user it hosts.
+        interactive: A person types and sees errors.
+        for_people: Output is lines for people, without those of ignored users.
+        target: Where texts go; None: the room, whose id may not be known yet.
+        activity: Whether the user is active, and which conversation is open.
+        on_dial: Called with an endpoint before /connect dials it.
+        on_accepted: Called when something other than a text was accepted, such as an edit.
     """
 
     def __init__(
-        self, peer: TCPPeer | HostedUser, show: Display, settings: ChatSettings, *, interactive: bool, for_people: bool,
-        attention: ActivityTracker | None = None,
+        self, peer: TCPPeer | HostedUser, display: Display, settings: ChatSettings, *, interactive: bool,
+        for_people: bool, activity: ActivityTracker | None = None,
     ) -> None:  # fmt: skip
         self.peer = peer
-        self.show = show
+        self.display = display
         self.settings = settings
         self.interactive = interactive
         self.for_people = for_people
-        self.calls: Callable[[str], None] = lambda endpoint: None
-        self.kept: Callable[[Conversation, Receipt], None] = lambda to, receipt: None
-        self.elsewhere: Conversation | None = None
+        self.on_dial: Callable[[str], None] = lambda endpoint: None
+        self.on_accepted: Callable[[Conversation, Receipt], None] = lambda to, receipt: None
+        self.target: Conversation | None = None
         self.unread = UnreadCounter(peer.me.name, peer.me.id)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
-        self.attention = attention or ActivityTracker(peer.set_presence, self._current_id, idle_after=idle_after)
-        self._newest: dict[str, str] = {}  # message shown last of another, by conversation id
-        self._names_by = asyncio.get_running_loop().time() + NAME_GRACE
+        self.activity = activity or ActivityTracker(peer.set_presence, self._current_id, idle_after=idle_after)
+        self._last_received: dict[str, str] = {}  # id of the newest message of others shown, by conversation id
+        self._names_deadline = asyncio.get_running_loop().time() + NAME_GRACE
 
     @property
-    def whole_peer(self) -> TCPPeer:
-        """The peer itself, for what concerns all of its users.
+    def tcp_peer(self) -> TCPPeer:
+        """The peer itself, for commands that concern all of its users.
 
         Raises:
-            Usage: This is a user whom it hosts beside others.
+            UsageError: This session is of a hosted user.
         """
         if isinstance(self.peer, HostedUser):
-            raise UsageError("that is for whoever runs the peer")
+            raise UsageError("only the operator of this peer can do that")
         return self.peer
 
     @property
     def current(self) -> Conversation:
-        """Where a text goes. UnknownName in an open network that has met nobody yet."""
-        return self.elsewhere or self.peer.room
+        """The current conversation. Raises UnknownName in an open network before the first peer was met."""
+        return self.target or self.peer.room
 
     def _current_id(self) -> str:
         try:
             return self.current.id
-        except P2PChatError:  # an open network that has met nobody yet, or a peer that is closed
+        except P2PChatError:  # an open network before the first peer was met, or a closed peer
             return ""
 
     def is_current(self, conversation: Conversation) -> bool:
-        return conversation == self.elsewhere or (self.elsewhere is None and conversation.kind == "room")
+        return conversation == self.target or (self.target is None and conversation.kind == "room")
 
     def hides(self, line: EventLine) -> bool:
-        """Whether this event line is of somebody people do not want to read."""
+        """Return whether an event line is hidden because its user is ignored."""
         return self.for_people and is_ignored(self.peer, line)
 
-    async def go(self, conversation: Conversation) -> None:
-        """Send what follows there; nothing of it is unread."""
-        self.elsewhere = None if conversation.kind == "room" else conversation
-        self.show.numbers.clear()
-        self.unread.seen(conversation.id)
-        await self.show.went(conversation)
-        self.attention.moved()
+    async def switch_to(self, conversation: Conversation) -> None:
+        """Make this the current conversation and mark its messages read."""
+        self.target = None if conversation.kind == "room" else conversation
+        self.display.numbers.clear()
+        self.unread.clear(conversation.id)
+        await self.display.on_switch(conversation)
+        self.activity.on_switch()
 
     # What was shown
 
-    def noticed(self, line: EventLine) -> None:
-        """Take an event line before it is shown: it may be unread, and an answer may be to it."""
+    def on_event(self, line: EventLine) -> None:
+        """Count an event line as unread if it belongs elsewhere, and remember the newest message for /reply."""
         if line["event"] != "message" or self.hides(line):
             return
-        self.show.me = self.peer.me.label  # renamed elsewhere, or another took the same name
+        self.display.me = self.peer.me.label  # /nick elsewhere, or another user took the name
         self.unread.name = self.peer.me.name
-        self.unread.noticed(line, self.elsewhere.id if self.elsewhere else None)  # asks nothing of a closed peer
-        if not line["old"]:  # which is only counted, and comes in no order that anybody has seen
-            self._newest[line["conversation_id"]] = line["id"]
+        self.unread.on_event(line, self.target.id if self.target else None)  # works on a closed peer too
+        if not line["old"]:  # old messages are only counted, in an order nobody sees
+            self._last_received[line["conversation_id"]] = line["id"]
 
-    def newest_shown(self, conversation: Conversation) -> str | None:
-        """Return the id of the message of another that was shown last there in this run."""
-        return self._newest.get(conversation.id)
+    def last_received(self, conversation: Conversation) -> str | None:
+        """Return the id of the last message of another user shown there in this run."""
+        return self._last_received.get(conversation.id)
 
-    def number(self, rows: Sequence[EventLine]) -> None:
-        """Give the lines of an answer numbers by which they can be named: 1 is the newest."""
-        self.show.numbers = {row["id"]: number for number, row in enumerate(reversed(rows), 1)}
+    def assign_numbers(self, rows: Sequence[EventLine]) -> None:
+        """Number the rows of an answer for /reply N and the like: 1 is the newest."""
+        self.display.numbers = {row["id"]: number for number, row in enumerate(reversed(rows), 1)}
 
-    def numbered(self, number: str) -> str:
-        """Return the id of the line that has this number now, "" for what is none."""
-        return next((id for id, one in self.show.numbers.items() if str(one) == number), "")
+    def numbered_message(self, number: str) -> str:
+        """Return the id of the message with this number; "" if there is none."""
+        return next((id for id, one in self.display.numbers.items() if str(one) == number), "")
 
-    async def answered(self, line: EventLine) -> EventLine | None:
-        """Return the line of the message this one answers, edits, deletes or reacts to; None when it is not here, or
-        not to be shown."""
+    async def related_message(self, line: EventLine) -> EventLine | None:
+        """Return the message that an event line replies to, edits, deletes or reacts to; None if missing or hidden."""
         named = line["id"] if line["event"] in EDIT_EVENTS else line.get("reply_to")
         if not named:
             return None
         try:
             found = (await self.peer.message(named)).to_json()
-        except (P2PChatError, ValueError):  # not here (yet), or of a later kind
+        except (P2PChatError, ValueError):  # not here (yet), or of a later version
             return None
         return None if self.hides(found) else found
 
-    async def rows_of(self, posts: Sequence[Message | Sent]) -> list[EventLine]:
-        """Return messages as programs read them."""
-        return [await with_gap(self.peer, post) for post in posts]
+    async def to_rows(self, messages: Sequence[Message | Sent]) -> list[EventLine]:
+        """Return messages as rows for programs."""
+        return [await with_gap(self.peer, message) for message in messages]
 
-    async def lines_of(self, rows: Sequence[EventLine]) -> list[str]:
-        """Return rows of messages as people read them, with the numbers they have from now on; [] for programs."""
+    async def to_lines(self, rows: Sequence[EventLine]) -> list[str]:
+        """Return rows as numbered lines for people; [] for programs."""
         if not self.for_people:
             return []
         now = datetime.now().astimezone()
         lines: list[str] = []
         shown = [without_ignored(self.peer, row) for row in rows if not self.hides(row)]
-        self.number(shown)
+        self.assign_numbers(shown)
         width = len(str(len(shown)))
         for row in shown:
             gap = format_gap(row)
             lines += [gap] if gap else []
-            number = f"{self.show.numbers[row['id']]:>{width}}"
-            lines.append(f"{number} {format_message(row, self.show.me, now, await self.answered(row))}")
+            number = f"{self.display.numbers[row['id']]:>{width}}"
+            lines.append(f"{number} {format_message(row, self.display.me, now, await self.related_message(row))}")
         return lines
 
     # Names
 
-    def names_are_known(self) -> None:
-        """Wait for no name any more."""
-        self._names_by = 0.0
+    def stop_waiting_for_names(self) -> None:
+        """Fail at once on unknown names from now on."""
+        self._names_deadline = 0.0
 
     async def resolve(self, address: str) -> Conversation:
-        """Return the conversation an address names; piped input waits a moment for a name nobody told yet."""
-        return await self.waiting_for(address, lambda: self.peer.find(address))
+        """Return the conversation of an address; piped input waits a moment for an unknown name."""
+        return await self.wait_for_name(address, lambda: self.peer.find(address))
 
-    async def user(self, address: str) -> User:
-        """Return the user an address names; waits as resolve."""
-        return await self.waiting_for(address, lambda: self.peer.user(address))
+    async def resolve_user(self, address: str) -> User:
+        """Return the user of an address; waits like resolve."""
+        return await self.wait_for_name(address, lambda: self.peer.user(address))
 
-    async def waiting_for(self, address: str, find: Callable[[], T]) -> T:
-        """Return what `find` finds for this address; raises what it raises, waits as resolve."""
+    async def wait_for_name(self, address: str, find: Callable[[], T]) -> T:
+        """Return what `find` returns for this address; raises what it raises, waits like resolve."""
         while True:
             try:
                 return find()
             except UnknownName:
-                left = self._names_by - asyncio.get_running_loop().time()
+                left = self._names_deadline - asyncio.get_running_loop().time()
                 if self.interactive or left <= 0:
                     raise
-                if not await self._news_of(address.removeprefix("@"), left):
-                    self.names_are_known()
+                if not await self._wait_for_arrival(address.removeprefix("@"), left):
+                    self.stop_waiting_for_names()
 
-    async def _news_of(self, name: str, timeout: float) -> bool:
-        """Wait until this user comes, or any group does; False when neither did in time."""
+    async def _wait_for_arrival(self, name: str, timeout: float) -> bool:
+        """Wait until this user or any group appears; False after `timeout` seconds."""
         group = asyncio.ensure_future(self.peer.wait_for(GroupChanged))
         user = asyncio.ensure_future(self.peer.wait_user(name))
         try:

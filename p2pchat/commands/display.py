@@ -1,7 +1,7 @@
-"""What a chat shows: events and answers, as JSON lines or as lines for people, and all of it into the log.
+"""The output of a chat: events and answers as JSON lines or as lines for people, and all of them into the log.
 
-stdout carries chat or JSON only. Warnings, errors and gaps are events: under --json they go where events go,
-otherwise to stderr. People are not shown what they know: what they typed on a terminal, and what is older than they.
+Standard output carries chat or JSON only. Under --json, warnings, errors and gaps are events like any other; for people
+they go to stderr. People are not shown what they know already: what they typed on a terminal, and older messages.
 """
 
 from __future__ import annotations
@@ -18,24 +18,22 @@ from p2pchat.commands.render import EDIT_EVENTS, format_event, format_notice, qu
 
 
 class LineWriter(Protocol):
-    """What takes lines."""
-
     async def write(self, text: str) -> None:
-        """Take one or several lines; returns when they are out, or surely will be."""
+        """Write one or several lines; return when they are out, or surely will be."""
 
 
 class Display:
-    """One chat's output.
+    """The output of one chat.
 
     Args:
-        echo: Whether own messages are shown: not on a terminal, where they were typed.
+        echo: Whether own messages are shown; they are not on a plain terminal, where they were typed.
     Attributes:
         me: The own label.
-        asides: What people are told beside the chat; nothing of it under --json.
-        arriving: We have just come to others: nobody found now comes for the first time.
-        hides: Whether people do not want to see an event: it is of somebody they ignore.
-        answered: Finds the message that one answers, edits, deletes or reacts to; None where nobody can.
-        numbers: Of the lines that were listed last, by message id.
+        notifier: Status notices for people; unused under --json.
+        joining: The peer is just joining: users who appear now are not announced as new.
+        hides: Returns whether people should not see an event, because its user is ignored.
+        find_related: Finds the message that an event replies to, edits, deletes or reacts to; None: not available.
+        numbers: Numbers of the messages listed last, by message id.
     """
 
     def __init__(self, output: LineWriter, log: EventLogFile | None, *, as_json: bool, echo: bool) -> None:
@@ -44,16 +42,19 @@ class Display:
         self._as_json = as_json
         self._echo = echo
         self.me = ""
-        self.asides = Notifier()
-        self.arriving = False
+        self.notifier = Notifier()
+        self.joining = False
         self.hides: Callable[[EventLine], bool] = lambda line: False
-        self.answered: Callable[[EventLine], Awaitable[EventLine | None]] | None = None
+        self.find_related: Callable[[EventLine], Awaitable[EventLine | None]] | None = None
         self.numbers: dict[str, int] = {}
         self._edits = ShownEdits()
 
-    async def event(self, event: EventLine, *, older: bool = False) -> None:
-        """Show one event; returns when it is out. People only hear how many are `older`: written before this run
-        by themselves, or before they came by others."""
+    async def show_event(self, event: EventLine, *, older: bool = False) -> None:
+        """Show one event; return when it is out.
+
+        Args:
+            older: Written before this run by oneself, or before the join by others; people only see a count of these.
+        """
         line = json_line(event) if self._as_json or self._log is not None else ""
         if self._log is not None:
             self._log.write(line)
@@ -64,91 +65,90 @@ class Display:
         elif self.hides(event):
             pass
         elif event["event"] in EDIT_EVENTS:
-            if not older and not self._edits.is_known(event):
-                await self._for_people(event)
+            if not older and not self._edits.includes(event):
+                await self._show_for_people(event)
         elif older:
-            self.asides.older()
+            self.notifier.count_older()
         else:
-            self._edits.shown(event)
-            await self._for_people(event)
+            self._edits.add(event)
+            await self._show_for_people(event)
 
-    async def _for_people(self, event: EventLine) -> None:
+    async def _show_for_people(self, event: EventLine) -> None:
         kind = event["event"]
         if event.get("kind") == "room":
-            self.asides.rooms.add(event["conversation_id"])  # of an open network it is known only now
+            self.notifier.rooms.add(event["conversation_id"])  # unknown before in an open network
         if kind == "delivered":
-            self.asides.delivered(event)
+            self.notifier.on_delivered(event)
         elif kind == "joined":
-            self.asides.joined(event["user_id"])
-            event = {**event, "first": event["first"] and not self.arriving}
+            self.notifier.on_joined(event["user_id"])
+            event = {**event, "first": event["first"] and not self.joining}
         elif kind == "sent":
-            self.asides.sent(event)
+            self.notifier.on_sent(event)
             if not self._echo:
                 return
-        answered = await self.answered(event) if self.answered is not None else None
-        text = format_event(event, self.me, datetime.now().astimezone(), answered)
+        text = format_event(event, self.me, datetime.now().astimezone(), await self._related(event))
         if text is not None:
             await self._output.write(text)
 
-    def kept(self, to: Conversation, receipt: Receipt | Receipts) -> None:
-        """Something was accepted: people hear when nobody is there for it."""
-        if not self._as_json:
-            self.asides.kept(to, receipt)
+    async def _related(self, event: EventLine) -> EventLine | None:
+        return await self.find_related(event) if self.find_related is not None else None
 
-    async def answer(
+    def on_accepted(self, to: Conversation, receipt: Receipt | Receipts) -> None:
+        """Handle an accepted message: people are told if no recipient is online."""
+        if not self._as_json:
+            self.notifier.on_accepted(to, receipt)
+
+    async def show_answer(
         self, command: str, rows: Sequence[EventLine], lines: Sequence[str], ref: str | None = None
     ) -> None:
-        """Show what a command says: `rows` for programs, `lines` for people, made safe by whoever made them."""
+        """Show the answer to a command: `rows` for programs, `lines` for people. The caller made `lines` safe."""
         if self._as_json:
             line = {"event": "answer", "at": iso(datetime.now(UTC)), "command": command, "rows": list(rows)}
-            await self.event(line if ref is None else {**line, "ref": ref})
+            await self.show_event(line if ref is None else {**line, "ref": ref})
         elif lines:
             await self._output.write("\n".join(lines))
 
-    async def went(self, conversation: Conversation) -> None:
-        """What is typed goes there from now on; programs have the answer to their command."""
+    async def on_switch(self, conversation: Conversation) -> None:
+        """Say which conversation is open now; programs get the answer to their command."""
         if not self._as_json:
             is_room = conversation.kind == "room"
             where = "the room" if is_room else quote_conversation(conversation.name, conversation.kind)
-            await self._output.write(f"-- what you type goes to {where}")
+            await self._output.write(f"-- now in {where}: what you type goes there")
 
     async def clear(self) -> bool:
-        """Empty the screen; False where there is none."""
+        """Empty the screen; return False if there is none."""
         return False
 
     def close(self) -> None:
-        """Show what was kept for a moment, and let the log go."""
-        self.asides.close()
+        """Print delayed notices and close the log."""
+        self.notifier.close()
         if self._log is not None:
             self._log.close()
 
 
-# ---- mended
-#
-# What people have seen of an edit or a deletion: a message comes as it is by then, what made it so comes behind it.
-#
-# Who comes back after others have edited sees each message once, as it is, and not all that led there.
-
-
-MAX_SHOWN_EDITS = 1000  # messages that came edited or deleted; what mended them follows soon
+MAX_SHOWN_EDITS = 1000  # messages; the events of their edits follow soon
 
 
 class ShownEdits:
-    """The messages that were shown edited, deleted, or with reactions."""
+    """Suppresses edit events that a message already reflects.
+
+    Messages arrive in their latest state, followed by the events that led to it. A user who was away sees each message
+    once, as it is now.
+    """
 
     def __init__(self) -> None:
-        self._shown: dict[str, tuple[str, set[tuple[str, str]]]] = {}  # id -> when mended, who reacted how
+        self._shown: dict[str, tuple[str, set[tuple[str, str]]]] = {}  # id -> time of edit, (user, reaction) pairs
 
-    def shown(self, line: Mapping[str, Any]) -> None:
-        """Take a line that is shown, if it is such a message."""
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Remember a message that is shown edited, deleted or with reactions."""
         if line["event"] in ("message", "sent") and ("mended_at" in line or "reactions" in line):
             reactions = {(one["by_id"], one["reaction"]) for one in line.get("reactions", ())}
             self._shown[line["id"]] = line.get("mended_at", ""), reactions
             if len(self._shown) > MAX_SHOWN_EDITS:
                 del self._shown[next(iter(self._shown))]
 
-    def is_known(self, line: Mapping[str, Any]) -> bool:
-        """Whether what an `edited`, `deleted` or `reaction` line tells was to be seen in the message."""
+    def includes(self, line: Mapping[str, Any]) -> bool:
+        """Return whether the message already showed what this `edited`, `deleted` or `reaction` line says."""
         mended_at, reactions = self._shown.get(line["id"], ("", set()))
         if line["event"] == "reaction":
             return (line["by_id"], line["reaction"]) in reactions

@@ -1,4 +1,4 @@
-"""Endpoints as people type them: HOST:PORT, [::1]:8080, or a bare port, which means this machine."""
+"""Endpoints as typed: HOST:PORT, [::1]:8080, or a bare port, which means this machine. And command lines to paste."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
 def parse_port(text: str, what: str, lowest: int = 1) -> int:
-    """Return the port; `lowest` is 0 where 0 means "any that is free".
+    """Parse a port; `lowest` is 0 where 0 means any free port.
 
     Raises:
-        Usage: It is none.
+        UsageError: It is invalid.
     """
     if text.isascii() and text.isdecimal() and len(text) <= 5 and lowest <= int(text) <= 65535:
         return int(text)
-    raise UsageError(f"{text!a} is no {what}: a port is a number from {lowest} to 65535")
+    raise UsageError(f"{text!a} is not a valid {what}: a port is a number from {lowest} to 65535")
 
 
 def parse_endpoint(text: str) -> str:
-    """Return `text` as HOST:PORT, in the one way the library writes it; the host of a bare port is loopback.
+    """Parse an endpoint into the HOST:PORT form of the library; a bare port is one of loopback.
 
     Raises:
-        Usage: It is no endpoint; says what is wrong with it.
+        UsageError: It is invalid; the text says why.
     """
     if text.isascii() and text.isdecimal():
         return f"{LOOPBACK}:{parse_port(text, 'endpoint')}"
     scheme, slashes, place = text.partition("://")
     if slashes:
         example = place.partition("/")[0] or "localhost:8080"
-        raise UsageError(f"{text!a} is no endpoint: leave {scheme}:// out, as in {example}")
+        raise UsageError(f"{text!a} is not an endpoint: leave out {scheme}://, as in {example}")
     host, colon, port = text.rpartition(":")
     if not colon or not host:
-        raise UsageError(f"{text!a} is no endpoint: write HOST:PORT, for example localhost:8080")
+        raise UsageError(f"{text!a} is not an endpoint: write HOST:PORT, for example localhost:8080")
     if host.startswith("[") and host.endswith("]"):
         if not _is_ipv6(host[1:-1]):
-            raise UsageError(f"{text!a} is no endpoint: there is no IPv6 address between its brackets")
+            raise UsageError(f"{text!a} is not an endpoint: no IPv6 address between the brackets")
         host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
     elif ":" in host:
         hint = f"[{host}]:{port}" if _is_ipv6(host) else "[::1]:8080"
-        raise UsageError(f"{text!a} is no endpoint: an IPv6 address stands in brackets, as in {hint}")
+        raise UsageError(f"{text!a} is not an endpoint: put the IPv6 address in brackets, as in {hint}")
     elif not _HOST.fullmatch(host):
-        raise UsageError(f"{text!a} is no endpoint: {host!a} is no host name or address")
+        raise UsageError(f"{text!a} is not an endpoint: {host!a} is not a host name or address")
     return f"{host.lower()}:{parse_port(port, 'port of an endpoint')}"
 
 
 def host_port(host: str, port: int) -> str:
-    """Return HOST:PORT, an IPv6 address in brackets."""
+    """Return HOST:PORT, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -69,7 +69,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens on `host`; a name other than localhost is not resolved."""
+    """Return whether only this machine can reach `host`; names other than localhost are not resolved."""
     if host.lower() == "localhost":
         return True
     try:
@@ -78,21 +78,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-# ---- program
-#
-# How this program is typed here, for the commands it tells people to paste: what works in their terminal, and no more.
-#
-# Who has it on the path types `p2pchat`; who started it as `.venv/bin/python -m p2pchat` has to type that again.
+# ---- command lines to paste
 
 
 NAME = "p2pchat"
 
 
 def program(words: Sequence[str] | None = None) -> str:
-    """Return what stands before the words of a command, quoted for a shell.
+    """Return how this program is typed here, quoted for a shell: p2pchat, or the way this process was started.
 
     Args:
-        words: How this process was started; None: as it was.
+        words: The command line of this process; None: sys.orig_argv.
     """
     words = sys.orig_argv if words is None else words
     if shutil.which(NAME):
@@ -104,10 +100,10 @@ def program(words: Sequence[str] | None = None) -> str:
 
 
 def command(*words: str | int) -> str:
-    """Return a command of this program as one line to paste into a shell of this machine."""
+    """Return a command of this program to paste into a shell of this machine."""
     return " ".join([program(), *map(quoted, map(str, words))])
 
 
 def quoted(word: str) -> str:
-    """Return one word as it stands in a command to be pasted."""
+    """Return one word quoted for a shell."""
     return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)

@@ -1,6 +1,6 @@
-"""Exit codes, and how an error becomes one line and a code. Other programs rely on both.
+"""Exit codes, and the mapping from errors to exit codes and error lines. Other programs rely on both.
 
-A usage error is told where it is made (Usage); what the library raises is translated here, once.
+A usage error is worded where it is raised (UsageError). Errors of the library are translated here.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from p2pchat.safe_text import safe_line
 DONE = 0  # everything sent was delivered: a DM to its user, a room message to every member online, at least one
 FAILED = 1  # port, database, locked, refused by the network, a check found a fault
 USAGE = 2  # option, endpoint, invite, name
-KEPT = 3  # accepted but not so delivered: kept, and sent at the next start
-NO_SUCH_NAME = 4  # or several
+KEPT = 3  # accepted but not delivered: saved, and sent at the next start
+NO_SUCH_NAME = 4  # unknown or ambiguous
 INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT, as shells count
 
-_HANG = 2  # columns: what goes on in a further line passes for no line of its own
+_HANG = 2  # columns: a wrapped row is indented, so that it cannot pass for a line of its own
 _WORST_FIRST = (INTERRUPTED, FAILED, NO_SUCH_NAME, USAGE, KEPT, DONE)
 
 
 class UsageError(Exception):
-    """What was asked for cannot be meant: one sentence that says what is wrong and what to do."""
+    """The request makes no sense. The text is one sentence: what is wrong, and what to do."""
 
 
 class CommandError(Exception):
-    """It was meant and did not work: one sentence that says what is wrong and what to do."""
+    """The request was valid and failed. The text is one sentence: what is wrong, and what to do."""
 
     code = FAILED
 
 
 def worst_code(one: int, other: int) -> int:
-    """Return the code that says more, when two things went wrong."""
+    """Return the more serious of two exit codes."""
     return min(one, other, key=_WORST_FIRST.index)
 
 
 def print_error(text: str) -> None:
-    """Write what is wrong on stderr: one line, but on a terminal folded."""
+    """Print an error or a warning on stderr as one line, folded on a terminal."""
     print_notice(f"p2pchat: {safe_line(text)}")
 
 
@@ -46,15 +46,15 @@ _sink: Callable[[str], None] | None = None
 
 
 def redirect_notices(sink: Callable[[str], None] | None) -> None:
-    """Hand everything told from now on to `sink`, from whatever thread it comes; None: to stderr again."""
+    """Pass all further notices to `sink`, from whatever thread they come; None restores stderr."""
     global _sink
     _sink = sink
 
 
 def print_notice(text: str) -> None:
-    """Write lines of our own on stderr; nothing in them may come from others unless made safe before.
+    """Print lines of the program on stderr. Text of others in them must be made safe first.
 
-    A closed stderr is nobody listening.
+    A closed stderr is ignored.
     """
     if _sink is not None:
         _sink(text)
@@ -66,7 +66,7 @@ def print_notice(text: str) -> None:
 
 
 def exit_code(error: BaseException) -> int:
-    """Return the exit code for an error; raises it again when it is none of ours, which is a bug to be seen."""
+    """Return the exit code for an error; raise the error again if it is a bug."""
     if isinstance(error, UsageError):
         return USAGE
     if isinstance(error, CommandError):
@@ -85,7 +85,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def error_code(error: BaseException) -> str:
-    """Return the `code` of an error line: `UnknownName` is `unknown_name`; what has no name of its own is `error`."""
+    """Return the `code` of an error line: the class name in snake case, `error` for a plain P2PChatError."""
     from p2pchat import P2PChatError
 
     if isinstance(error, UsageError):

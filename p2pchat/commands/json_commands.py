@@ -1,26 +1,10 @@
-"""Command objects: an input line under --json that begins with `{`.
+"""JSON commands: input lines under --json that begin with `{`.
 
-    {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}     also "action":true, "reply_to":"ID", "claimed_at":TIME,
-                                                              "again":true
-    {"do":"edit","id":"ID","text":"at eleven"}     {"do":"delete","id":"ID"}
-    {"do":"react","id":"ID","reaction":"+1"}
-    {"do":"history","to":"bob","limit":20}     also "before":"ID", "after":"ID"
-    {"do":"search","words":"backup failed","to":"bob","limit":50}
-    {"do":"receipts","to":"bob","limit":5}     also "before":"ID"     {"do":"receipts","id":"ID"}
-    {"do":"read","id":"ID"}     {"do":"who"}     {"do":"whois","user":"bob"}     {"do":"list"}
-    {"do":"nick","name":"Ada"}     {"do":"about","text":"on call"}
-    {"do":"away","text":"lunch"}     {"do":"back"}     {"do":"typing","to":"bob"}     {"do":"invite"}
-    {"do":"connect","endpoint":"localhost:8080"}     {"do":"forget","peer":"bob"}     {"do":"allow","user":"bob"}
-    {"do":"ignore","user":"bob"}     {"do":"ignore"}     {"do":"unignore","user":"bob"}
-    {"do":"group","name":"ops","members":["bob","carol"]}     {"do":"members","to":"#ops"}
-    {"do":"add","to":"#ops","users":["dave"]}     {"do":"kick","to":"#ops","users":["mallory"]}
-    {"do":"rename","to":"#ops","name":"night"}     {"do":"owner","to":"#ops","user":"bob"}
-    {"do":"leave","to":"#ops"}     {"do":"set","name":"receipts","value":"off","to":"bob"}     {"do":"set"}
-    {"do":"quit"}
+    {"do":"send","to":"bob","text":"two\\nlines","ref":"7"}
 
-`to` is an address as typed; a text goes to the room without it, what is read is then read of everything. `ref` is any
-string, and comes back in `sent`, `answer` and `error`. Unknown fields are refused: a misspelt one would otherwise send
-to the wrong place.
+JSON_COMMANDS lists the commands and their fields; docs/scripts.md has an example of each. `to` is an address as typed.
+Without `to` a text goes to the room, and a query covers all conversations. `ref` is any string and comes back in
+`sent`, `answer` and `error`. Unknown fields are refused: a misspelt `to` would send a text to the wrong place.
 """
 
 from __future__ import annotations
@@ -32,9 +16,9 @@ from typing import Any
 
 from p2pchat.commands.errors import UsageError
 
-MAX_LINE_BYTES = 256 * 1024  # the longest text is 32 KiB, and JSON may write each byte of it with six
+MAX_LINE_BYTES = 256 * 1024  # the longest text is 32 KiB, and JSON may escape each byte of it with six
 
-CommandFields = Mapping[str, Mapping[str, tuple[type, bool]]]  # do -> field -> (type, needed)
+CommandFields = Mapping[str, Mapping[str, tuple[type, bool]]]  # do -> field -> (type, required)
 JSON_COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     "send": {
         "to": (str, False),
@@ -75,12 +59,12 @@ JSON_COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     "set": {"name": (str, False), "value": (str, False), "to": (str, False)},
     "quit": {},
 }
-_TYPE_NAMES = {str: "a string", int: "a whole number", bool: "true or false", list: "a list of strings"}
+_TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false", list: "a list of strings"}
 
 
 @dataclass(frozen=True, slots=True)
 class JsonCommand:
-    """One command object: what to do, its fields, and the word it is called by (None: none was given)."""
+    """One JSON command: its name `do`, its fields, and its `ref` (None: it has none)."""
 
     do: str
     fields: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -88,47 +72,47 @@ class JsonCommand:
 
 
 class BadCommand(UsageError):
-    """A command object that cannot be meant; `ref` as far as it could be read."""
+    """An invalid JSON command; `ref` is set if it could be read."""
 
     def __init__(self, text: str, ref: str | None = None) -> None:
         super().__init__(text)
         self.ref = ref
 
 
-def parse_json_command(line: str, shapes: CommandFields = JSON_COMMANDS) -> JsonCommand:
-    """Read one command object.
+def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> JsonCommand:
+    """Parse one JSON command.
 
     Args:
-        shapes: Which there are.
+        commands: The commands to accept.
     Raises:
-        BadCommand: It is no JSON object, or none of those.
+        BadCommand: The line is no JSON object, or none of these commands.
     """
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise BadCommand(f"this line is no JSON: {error}") from None
+        raise BadCommand(f"invalid JSON: {error}") from None
     if not isinstance(found, dict):
-        raise BadCommand("this line is no JSON object")
+        raise BadCommand("this line is not a JSON object")
     ref = found.pop("ref", None)
     if ref is not None and not (isinstance(ref, str) and is_unicode(ref)):
-        raise BadCommand("`ref` is a string")
+        raise BadCommand("`ref` must be a string")
     do = found.pop("do", None)
-    shape = shapes.get(do) if isinstance(do, str) else None
-    if shape is None or not isinstance(do, str):
-        raise BadCommand(f"`do` is one of {', '.join(shapes)}", ref)
+    fields = commands.get(do) if isinstance(do, str) else None
+    if fields is None or not isinstance(do, str):
+        raise BadCommand(f"`do` must be one of {', '.join(commands)}", ref)
     for name, value in found.items():
-        if name not in shape:
-            raise BadCommand(f"{do!r} has no field {name!a}; it has {', '.join((*shape, 'ref'))}", ref)
-        if type(value) is not shape[name][0] or (isinstance(value, list) and not _are_strings(value)):
-            raise BadCommand(f"`{name}` is {_TYPE_NAMES[shape[name][0]]}", ref)
-    missing = [name for name, (_, needed) in shape.items() if needed and name not in found]
+        if name not in fields:
+            raise BadCommand(f"{do!r} has no field {name!a}; its fields are {', '.join((*fields, 'ref'))}", ref)
+        if type(value) is not fields[name][0] or (isinstance(value, list) and not _are_strings(value)):
+            raise BadCommand(f"`{name}` must be {_TYPE_NAMES[fields[name][0]]}", ref)
+    missing = [name for name, (_, required) in fields.items() if required and name not in found]
     if missing:
         raise BadCommand(f"{do!r} needs `{missing[0]}`", ref)
     return JsonCommand(do, found, ref)
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text of a JSON object is Unicode: escapes can name half of a surrogate pair, which no output takes."""
+    """Return whether a text is valid Unicode: JSON escapes can name half of a surrogate pair, which has no UTF-8."""
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
@@ -137,7 +121,7 @@ def _are_strings(values: list[Any]) -> bool:
 
 
 def decode_line(line: bytes) -> tuple[str, bool]:
-    """Return a line as text, and whether it was UTF-8; what is none is shown as U+FFFD."""
+    """Return a line as text, and whether it was UTF-8; invalid bytes become U+FFFD."""
     try:
         return line.decode("utf-8"), True
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""Where lines go: standard output and the log file, each line whole and flushed, and never a wait on the loop.
+"""Output streams: standard output and the log file. Each line is written whole and flushed, without blocking the loop.
 
-A reader of ours that has gone (a closed pipe) is no error: `closed` is set, and whoever runs the chat leaves. A
-standard output that was closed from the start is nobody listening, and no reason to leave.
+A closed pipe is not an error: `closed` is set, and the chat shuts down. A standard output that was closed from the
+start is ignored.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from p2pchat.commands.errors import CommandError
-from p2pchat.commands.wrap import USUAL_WIDTH, fold_marked, terminal_width
+from p2pchat.commands.wrap import USUAL_WIDTH, as_escapes, fold_marked, fold_row, terminal_width
 from p2pchat.safe_text import safe_json
 
 _NEVER_BLOCKS_BYTES = 4096  # POSIX: a pipe that polls writable takes PIPE_BUF bytes, on Linux 4096
-
 
 EventLine = dict[str, Any]  # an event line
 
@@ -37,7 +36,7 @@ def iso(moment: datetime) -> str:
 
 
 class RawStream(Protocol):
-    """What is written to: unbuffered, so that a line is out when write() returned."""
+    """An unbuffered stream: a line is out when write() returned."""
 
     def write(self, data: bytes, /) -> int | None: ...
     def fileno(self) -> int: ...
@@ -45,7 +44,7 @@ class RawStream(Protocol):
 
 
 def raw_stdout() -> RawStream | None:
-    """Return standard output without a buffer, None when it is closed; on a Windows console it takes UTF-8."""
+    """Return standard output without a buffer; None if it is closed. A Windows console takes UTF-8 there."""
     if sys.stdout is None:
         return None
     try:
@@ -58,12 +57,12 @@ def raw_stdout() -> RawStream | None:
 
 
 class StdoutWriter:
-    """Lines onto standard output.
+    """Writes lines to standard output.
 
     Args:
-        for_people: On a terminal they are folded, so that no row of one passes for a line.
+        for_people: Fold lines on a terminal, so that no wrapped row passes for a line.
     Attributes:
-        closed: Set when the reader has gone; lines are dropped from then on.
+        closed: Set when the reader has gone; further lines are dropped.
     """
 
     def __init__(self, raw: RawStream | None, *, for_people: bool = False) -> None:
@@ -73,10 +72,10 @@ class StdoutWriter:
         self.closed = asyncio.Event()
 
     async def write(self, text: str) -> None:
-        """Write one or several lines; returns when the system has them.
+        """Write one or several lines; return when the system has them.
 
         Raises:
-            Failure: They cannot be written, and not because the reader went away.
+            CommandError: They cannot be written, for another reason than a closed pipe.
         """
         if self._raw is None or self.closed.is_set():
             return
@@ -84,13 +83,11 @@ class StdoutWriter:
             text = fold_marked(text, terminal_width(self._raw))
         await self._put(text)
 
-    async def write_marked(self, line: Sequence[tuple[str, str]]) -> None:
-        """Write one line of which some fragments have a style, which is shown on a terminal only; as write."""
+    async def write_fragments(self, line: Sequence[tuple[str, str]]) -> None:
+        """Write one line of styled fragments, like write(); styles appear on a terminal only."""
         if not self._folds:
             await self.write("".join(text for _, text in line))
             return
-        from p2pchat.commands.columns import as_escapes, fold_row
-
         await self._put("\n".join(as_escapes(row) for row in fold_row(line, terminal_width(self._raw) or USUAL_WIDTH)))
 
     async def _put(self, text: str) -> None:
@@ -119,22 +116,22 @@ def _write_all(raw: RawStream, data: bytes) -> None:
     while view:
         try:
             view = view[raw.write(bytes(view)) or 0 :]
-        except BlockingIOError:  # somebody made the descriptor non-blocking, as shared terminals sometimes are
+        except BlockingIOError:  # another program made the shared terminal non-blocking
             select.select([], [raw.fileno()], [])
 
 
 class EventLogFile:
-    """The file of --log: every event appended as it happened. What cannot be written is told once."""
+    """The file of --log: every event, as it happened. A write error is reported once, to `on_error`."""
 
-    def __init__(self, path: str, trouble: Callable[[str], None]) -> None:
-        """Open `path` for appending, readable by its owner only when it is made here.
+    def __init__(self, path: str, on_error: Callable[[str], None]) -> None:
+        """Open `path` for appending; a new file is readable by its owner only.
 
-        Half a line at its end, of a process that was killed in it, stays a line of its own.
+        A partial line at its end, of a process that was killed, becomes a line of its own.
         Raises:
             OSError: It cannot be opened.
         """
         self._path = path
-        self._trouble = trouble
+        self._on_error = on_error
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)  # noqa: SIM115
         self.failed = False
@@ -142,21 +139,21 @@ class EventLogFile:
             self._file.write(b"\n")
 
     def write(self, line: str) -> None:
-        """Append one line in one write, so that several processes may share a file."""
+        """Append one line with one write, so that several processes may share the file."""
         if self.failed:
             return
         try:
             _write_all(self._file, (line + "\n").encode("utf-8", "backslashreplace"))
         except OSError as error:
             self.failed = True
-            self._trouble(f"cannot write the log {self._path}: {error.strerror}; nothing more is logged")
+            self._on_error(f"cannot write the log {self._path}: {error.strerror}; logging stops")
 
     def close(self) -> None:
         self._file.close()
 
 
 def _has_partial_last_line(path: str) -> bool:
-    """Whether the last line of a file has no end; False for what is no plain file, or may not be read."""
+    """Return whether the last line of a file is incomplete; False if it is no plain file, or not readable."""
     try:
         if not os.path.isfile(path) or not os.path.getsize(path):
             return False

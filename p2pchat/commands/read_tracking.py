@@ -1,9 +1,8 @@
-"""Whether somebody looks at this chat, and at which conversation: one small object that hears of keys, of the window
-and of /away, tells others `online` or `idle`, and answers what may count as read.
+"""Activity of the user, read marks, and unread counts.
 
-Somebody is there until nothing was typed for five minutes, until /away, or while the terminal tells that another window
-has the keyboard. The last says nothing to others: who reads in the window beside is still online. Input that is no
-keyboard tells nothing of anybody: a pipe counts as in use until /away.
+The user is active until nothing was typed for five minutes, until /away, or while the terminal reports that another
+window has the keyboard. Focus changes no presence: the user of another window is still online. Input that is no
+keyboard says nothing about the user: a pipe counts as active until /away.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
@@ -21,207 +20,188 @@ from p2pchat import Conversation, Deleted, Edited, HostedUser, Message, P2PChatE
 
 
 class ActivityTracker:
-    """One chat's attention.
+    """Tracks whether the user of one chat is active, and sets the presence accordingly.
 
     Args:
-        tell: Takes what others are told, when it is another: a status and its text.
-        current: Returns the id (base32) of the conversation of the moment; "" while it is not known.
-        idle_after: Seconds without a key until nobody is there; None: keys tell nothing, for there are none.
+        set_presence: Called with a status and its text when they change.
+        current: Returns the id (base32) of the current conversation; "" while it is unknown.
+        idle_after: Seconds without a key until the user is idle; None: there are no keys.
     Attributes:
-        looking: Called whenever more may be seen than before: somebody came back, or went to another conversation.
+        on_view: Called when the user may see more than before: after a return, or a switch of the conversation.
     """
 
     def __init__(
-        self, tell: Callable[[str, str], None], current: Callable[[], str], *, idle_after: float | None
+        self, set_presence: Callable[[str, str], None], current: Callable[[], str], *, idle_after: float | None
     ) -> None:
-        self.looking: list[Callable[[], None]] = []
-        self._tell = tell
+        self.on_view: list[Callable[[], None]] = []
+        self._set_presence = set_presence
         self._current = current
         self._idle_after = idle_after
         self._loop = asyncio.get_running_loop()
-        self._told = ("online", "")
-        self._away: str | None = None  # the text of an /away that holds
+        self._presence = ("online", "")
+        self._away: str | None = None  # the text of /away
         self._idle = False
-        self._focused = True  # also where the terminal does not tell
-        self._used_at = self._loop.time()
+        self._focused = True  # also if the terminal reports no focus
+        self._input_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
-        self._look_later()
-
-    # What may count as read
+        self._start_timer()
 
     @property
-    def in_use(self) -> bool:
-        """Whether somebody looks here."""
+    def is_active(self) -> bool:
         return self._focused and not self._idle and self._away is None
 
-    def sees(self, conversation_id: str) -> bool:
-        """Whether somebody looks at this conversation (its id as in event lines)."""
-        return self.in_use and self._current() == conversation_id
+    def is_viewing(self, conversation_id: str) -> bool:
+        """Return whether the user looks at this conversation (its id as in event lines)."""
+        return self.is_active and self._current() == conversation_id
 
-    # What happens
-
-    def used(self) -> None:
-        """Something was typed. After an /away that alone is no return: /back is."""
-        was = self.in_use
-        self._used_at = self._loop.time()
-        self._focused = True  # keys go to the window in front, whatever was told before
+    def on_input(self) -> None:
+        """Handle a key. It does not end /away; /back does."""
+        was = self.is_active
+        self._input_at = self._loop.time()
+        self._focused = True  # keys go to the focused window, whatever was reported before
         self._idle = False
         if self._timer is None:
-            self._look_later()
-        self._changed(was)
+            self._start_timer()
+        self._update(was)
 
-    def focus(self, on: bool) -> None:
-        """The terminal tells that this window got the keyboard, or lost it."""
-        if on:
-            self.used()
+    def on_focus(self, focused: bool) -> None:
+        """Handle a focus report of the terminal."""
+        if focused:
+            self.on_input()
         else:
             self._focused = False
 
     def away(self, text: str) -> None:
-        """Somebody says to be away, until back()."""
-        was, self._away = self.in_use, text
-        self._changed(was, anyhow=True)
+        """Be away until back()."""
+        was, self._away = self.is_active, text
+        self._update(was, always=True)
 
     def back(self) -> None:
-        """Somebody says to be back."""
-        was, self._away = self.in_use, None
-        self._changed(was, anyhow=True)
+        was, self._away = self.is_active, None
+        self._update(was, always=True)
 
-    def moved(self) -> None:
-        """Another conversation is the one of the moment."""
-        if self.in_use:
-            self._look()
+    def on_switch(self) -> None:
+        """Handle a switch of the conversation."""
+        if self.is_active:
+            self._notify_view()
 
     def close(self) -> None:
-        """Tell nothing any more."""
-        self.looking.clear()
+        self.on_view.clear()
         if self._timer is not None:
             self._timer.cancel()
 
-    # Inside
+    def _update(self, was_active: bool, *, always: bool = False) -> None:
+        """Set the presence if it changed (`always`: a command asked for it), and notify if the user is back."""
+        presence = ("online", "") if self._away is None and not self._idle else ("idle", self._away or "")
+        if always or presence != self._presence:
+            self._presence = presence
+            self._set_presence(*presence)
+        if self.is_active and not was_active:
+            self._notify_view()
 
-    def _changed(self, was: bool, *, anyhow: bool = False) -> None:
-        """Tell others what is another, or what somebody said (`anyhow`); and whoever waits for somebody to look."""
-        word = ("online", "") if self._away is None and not self._idle else ("idle", self._away or "")
-        if anyhow or word != self._told:
-            self._told = word
-            self._tell(*word)
-        if self.in_use and not was:
-            self._look()
-
-    def _look(self) -> None:
-        for call in list(self.looking):
+    def _notify_view(self) -> None:
+        for call in list(self.on_view):
             call()
 
-    def _look_later(self) -> None:
-        """See later whether something was typed meanwhile: a key costs no timer."""
+    def _start_timer(self) -> None:
+        """Check for idleness later. A key starts no timer: the one that runs checks when the last key was."""
         if self._idle_after is not None:
-            self._timer = self._loop.call_at(self._used_at + self._idle_after, self._see)
+            self._timer = self._loop.call_at(self._input_at + self._idle_after, self._check_idle)
 
-    def _see(self) -> None:
+    def _check_idle(self) -> None:
         assert self._idle_after is not None
         self._timer = None
-        if self._loop.time() < self._used_at + self._idle_after:
-            self._look_later()
+        if self._loop.time() < self._input_at + self._idle_after:
+            self._start_timer()
         else:
-            was, self._idle = self.in_use, True
-            self._changed(was)
+            was, self._idle = self.is_active, True
+            self._update(was)
 
 
-# ---- seen
-#
-# What somebody sees is read: messages of the conversation in front while somebody looks, the others at the moment one
-# comes back or goes there.
-#
-# Who looks is read_tracking.py's to say. It is one mark on the message shown last: it stands for all that came before
-# it.
+# ---- read marks
 
 
-MARK_DELAY = 0.02  # seconds: what comes within so long is one mark
-PAST_SHOWN = 20  # messages that are shown of the past; the one that came last of them is what was seen
+MARK_DELAY = 0.02  # seconds: messages within it share one mark
+PAST_SHOWN = 20  # older messages shown when a conversation is opened
 
 
 class ReadMarker:
-    """One chat's eyes.
+    """Marks messages read when they are displayed in the active conversation, or when the user returns to or opens it.
+
+    One mark on the newest message covers all before it.
 
     Args:
-        current: Returns where one is; raises P2PChatError while that is not known.
-        shows_past: The last messages of where one goes are shown there, also those of earlier runs.
+        current: Returns the current conversation; raises P2PChatError while it is unknown.
+        shows_past: Opening a conversation shows its last messages, those of earlier runs too.
     """
 
     def __init__(
         self,
         peer: TCPPeer | HostedUser,
-        attention: ActivityTracker,
+        activity: ActivityTracker,
         current: Callable[[], Conversation],
         *,
         shows_past: bool,
     ) -> None:
         self._peer = peer
-        self._attention = attention
+        self._activity = activity
         self._current = current
         self._shows_past = shows_past
-        self._unread: dict[str, Message | Edited | Deleted | Reaction] = {}  # the one shown last, by conversation id
-        self._soon: asyncio.TimerHandle | None = None
-        self._looked_back: set[str] = set()  # conversations whose past was shown in this run
-        self._looking: set[asyncio.Task[None]] = set()
-        attention.looking.append(self.look)
+        self._newest: dict[str, Message | Edited | Deleted | Reaction] = {}  # shown and unread, by conversation id
+        self._timer: asyncio.TimerHandle | None = None
+        self._past_marked: set[str] = set()  # conversations whose past was shown in this run
+        self._tasks: set[asyncio.Task[None]] = set()
+        activity.on_view.append(self.mark_seen)
 
-    def shown(self, event: object) -> None:
-        """Take an event that was shown just now, or counted."""
+    def on_shown(self, event: object) -> None:
+        """Handle an event that was shown just now, or counted."""
         if not isinstance(event, Message) and (not isinstance(event, (Edited, Deleted, Reaction)) or event.by.is_me):
             return
-        self._unread[event.conversation.id] = event
-        if self._soon is None and self._attention.sees(event.conversation.id):
-            self._soon = asyncio.get_running_loop().call_later(MARK_DELAY, self.look)
+        self._newest[event.conversation.id] = event
+        if self._timer is None and self._activity.is_viewing(event.conversation.id):
+            self._timer = asyncio.get_running_loop().call_later(MARK_DELAY, self.mark_seen)
 
-    def look(self) -> None:
-        """Somebody looks at the conversation of the moment: what was shown there is read."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-        if not self._attention.in_use:
+    def mark_seen(self) -> None:
+        """Mark the messages of the current conversation read, if the user is active."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._activity.is_active:
             return
         try:
             here = self._current()
-            if self._shows_past and here.id not in self._looked_back:
-                self._looked_back.add(here.id)
-                self._look_back(here)
-            newest = self._unread.pop(here.id, None)
+            if self._shows_past and here.id not in self._past_marked:
+                self._past_marked.add(here.id)
+                task = asyncio.ensure_future(self._mark_past(here))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            newest = self._newest.pop(here.id, None)
             if newest is not None:
                 newest.mark_read()
-        except P2PChatError:  # an open network that has met nobody yet, or a peer that is closed
+        except P2PChatError:  # an open network before the first peer was met, or a closed peer
             return
 
-    def _look_back(self, here: Conversation) -> None:
-        task = asyncio.ensure_future(self._read_past(here))
-        self._looking.add(task)
-        task.add_done_callback(self._looking.discard)
-
-    async def _read_past(self, here: Conversation) -> None:
-        """Mark what earlier runs have left unread, or was read elsewhere."""
+    async def _mark_past(self, here: Conversation) -> None:
+        """Mark messages that earlier runs left unread."""
         try:
-            posts = await here.history(limit=PAST_SHOWN)
-            came = [post for post in posts if isinstance(post, Message)]
-            if came and self._attention.sees(here.id):
-                max(came, key=lambda post: post.place).mark_read()
+            received = [one for one in await here.history(limit=PAST_SHOWN) if isinstance(one, Message)]
+            if received and self._activity.is_viewing(here.id):
+                max(received, key=lambda message: message.place).mark_read()
         except P2PChatError:  # closed meanwhile
             return
 
 
-# ---- unread
-#
-# What is unread in the conversations one is not in: how much, how often one is meant, and what came first.
-#
-# It counts lines, and knows nothing of who sees them. What was written before one came (`old`) is nobody's news.
+# ---- unread counts
 
 
-_SUFFIX = r"(?:#([a-z2-7]{8,52})(?!\w))?"  # of a label: the beginning of an id, in small letters as all is compared
+_SUFFIX = r"(?:#([a-z2-7]{8,52})(?!\w))?"  # of a label: the beginning of an id, in lower case
 
 
 def mentions(text: str, name: str, id: str = "") -> bool:
-    """Whether `name` stands in `text` as a word of its own, whatever the case: alone, or as a label of this id
-    (`ada#K7QF2M3P`) and not of another one of that name."""
+    """Return whether a text names this user: `name` as a word, in any case, without the suffix of another user's id.
+
+    `ada#K7QF2M3P` mentions only the ada with this id.
+    """
     if not name:
         return False
     found = re.finditer(rf"(?<!\w){re.escape(name.casefold())}(?!\w){_SUFFIX}", text.casefold())
@@ -229,94 +209,93 @@ def mentions(text: str, name: str, id: str = "") -> bool:
 
 
 def is_addressed_to(line: Mapping[str, Any], name: str, id: str) -> bool:
-    """Whether a message is for this user in particular: it goes to nobody else, or says the name."""
+    """Return whether a message is direct or mentions this user."""
     return line["kind"] == "dm" or mentions(line["text"], name, id)
 
 
 @dataclass(slots=True)
 class _UnreadLines:
-    """One conversation's unread lines, by who wrote them, and those of them in which one is meant."""
+    """Unread messages of one conversation, and mentions among them, by sender."""
 
     direct: bool
     by: Counter[str] = field(default_factory=Counter)
-    meant_by: Counter[str] = field(default_factory=Counter)
+    mentions_by: Counter[str] = field(default_factory=Counter)
 
     @property
     def rank(self) -> int:
-        """0 where one is meant, 1 what goes to oneself alone, 2 the rest."""
-        return 0 if self.meant_by.total() else 1 if self.direct else 2
+        """0 with mentions, 1 for a direct conversation, 2 for others."""
+        return 0 if self.mentions_by.total() else 1 if self.direct else 2
 
 
 class UnreadCounter:
-    """What is unread, by conversation id.
+    """Unread messages by conversation id. Messages from before the join (`old`) do not count.
 
     Attributes:
-        name, id: The own name and id, to know who is meant; "" knows nobody.
+        name, id: The own name and id, to recognize mentions; "" recognizes none.
     """
 
     def __init__(self, name: str = "", id: str = "") -> None:
         self.name = name
         self.id = id
-        self._waiting: dict[str, _UnreadLines] = {}  # in the order they became unread
+        self._unread: dict[str, _UnreadLines] = {}  # in the order they became unread
 
-    def noticed(self, line: Mapping[str, Any], here: str | None) -> bool:
-        """Count an event line, if it is a message that belongs elsewhere than `here`; return whether it was counted.
+    def on_event(self, line: Mapping[str, Any], here: str | None) -> bool:
+        """Count an event line if it is a message of another conversation; return whether it was counted.
 
         Args:
-            here: The id of the conversation of the moment; None: the room, which may not be known yet.
+            here: The id of the current conversation; None: the room, whose id may be unknown.
         """
         if line["event"] != "message" or line["old"] or is_here(line, here):
             return False
-        waiting = self._waiting.setdefault(line["conversation_id"], _UnreadLines(line["kind"] == "dm"))
-        waiting.by[line["sender_id"]] += 1
+        unread = self._unread.setdefault(line["conversation_id"], _UnreadLines(line["kind"] == "dm"))
+        unread.by[line["sender_id"]] += 1
         if mentions(line["text"], self.name, self.id):
-            waiting.meant_by[line["sender_id"]] += 1
+            unread.mentions_by[line["sender_id"]] += 1
         return True
 
     def count(self, id: str) -> int:
-        """Return how many lines are unread there."""
-        return self._waiting[id].by.total() if id in self._waiting else 0
+        """Return the number of unread messages in a conversation."""
+        return self._unread[id].by.total() if id in self._unread else 0
 
     def mentions(self, id: str) -> int:
-        """Return in how many of them one is meant."""
-        return self._waiting[id].meant_by.total() if id in self._waiting else 0
+        """Return the number of mentions among them."""
+        return self._unread[id].mentions_by.total() if id in self._unread else 0
 
     @property
     def ids(self) -> list[str]:
-        """Every conversation with something unread, in the order they became so."""
-        return list(self._waiting)
+        """Conversations with unread messages, in the order they became unread."""
+        return list(self._unread)
 
     @property
     def total(self) -> int:
-        return sum(waiting.by.total() for waiting in self._waiting.values())
+        return sum(unread.by.total() for unread in self._unread.values())
 
-    def next(self) -> str | None:
-        """Return the conversation to look at next: one where one is meant, then a direct one, then any; the longest
-        waiting of them. None: nothing is unread."""
-        return min(self._waiting, key=lambda id: self._waiting[id].rank, default=None)
+    def most_urgent(self) -> str | None:
+        """Return the conversation to look at next: mentions first, then direct ones, then others; None: none."""
+        return min(self._unread, key=lambda id: self._unread[id].rank, default=None)
 
     def first(self) -> str | None:
-        """Return the conversation of the first unread line; None: nothing is unread."""
-        return next(iter(self._waiting), None)
+        """Return the conversation that has been unread for longest; None: none."""
+        return next(iter(self._unread), None)
 
-    def forget(self, sender_id: str) -> None:
-        """Nothing of this user is to be read any more."""
-        for id, waiting in list(self._waiting.items()):
-            del waiting.by[sender_id], waiting.meant_by[sender_id]
-            if not waiting.by:
-                del self._waiting[id]
+    def forget_sender(self, sender_id: str) -> None:
+        """Drop the messages of a user who is ignored now."""
+        for id, unread in list(self._unread.items()):
+            del unread.by[sender_id], unread.mentions_by[sender_id]
+            if not unread.by:
+                del self._unread[id]
 
     def recount(self, id: str, lines: Iterable[Mapping[str, Any]]) -> None:
-        """These lines are what is unread there, and nothing else."""
-        self.seen(id)
+        """Replace the unread messages of a conversation by these."""
+        self.clear(id)
         for line in lines:
-            self.noticed(line, "")
+            self.on_event(line, "")
 
-    def seen(self, id: str) -> None:
-        """Somebody is there now: nothing of it is unread."""
-        self._waiting.pop(id, None)
+    def clear(self, id: str) -> None:
+        """Mark a conversation read."""
+        self._unread.pop(id, None)
 
 
 def is_here(line: Mapping[str, Any], here: str | None) -> bool:
-    """Whether a message belongs to the conversation `here` (None: the room)."""
+    """Return whether a message belongs to the conversation `here` (None: the room)."""
     return bool(line["conversation_id"] == here or (here is None and line["kind"] == "room"))

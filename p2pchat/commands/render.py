@@ -1,12 +1,11 @@
-"""Event lines as people read them. Works on the objects of --json, so that a log reads like a chat as well.
+"""Event lines as text for people. The input is the objects of --json, so that a log reads like a chat too.
 
-Every line of a text begins with its time, or with the mark of a continued text; a name that could be taken for more
-than a name, by what stands in it or by what that looks like, stands in quotes. So no line can pass for another
-speaker's.
+Every line of a message begins with its time, or with CONTINUED. A name that could be taken for more than a name, by its
+characters or by what they look like, is quoted. So no line can pass for another speaker's.
 
     12:04 bob: text     12:04 bob -> ada: text     12:04 * bob waves     12:04 bob (to ada: "are you th…"): text
-    12:04 [#ops] bob: text     12:05 -- ada took carol into #ops
-    12:05 bob (edited 12:04): text     12:06 -- bob deleted a message of 12:04     12:07 -- bob reacts 👍 to ada: "are…"
+    12:04 [#ops] bob: text     12:05 -- ada added carol to #ops     12:05 bob (edited; first sent 12:04): text
+    12:06 -- bob deleted a message sent 12:04     12:07 -- bob reacted 👍 to ada: "are…"
 """
 
 from __future__ import annotations
@@ -19,47 +18,47 @@ from datetime import datetime
 from typing import Any
 
 from p2pchat import History, HostedUser, Message, Sent, TCPPeer, where_found
-from p2pchat.commands.columns import FOUND, Fragment
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.output import EventLine
+from p2pchat.commands.wrap import FOUND, Fragment
 from p2pchat.safe_text import safe_line, safe_text
 
-_NOT_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of our own lines, and what begins like one
+_NOT_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of the program's lines, and their beginnings
 _NOT_A_NAME = re.compile(rf"{_NOT_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
-_NOT_A_PLACE = re.compile(rf"{_NOT_A_NAME.pattern}|[\[\]]")  # stands in these before a line
-# Letters and marks that look like a colon (Unicode's confusables.txt): modifiers, of Lisu, visargas of India and Burma.
+_NOT_A_PLACE = re.compile(rf"{_NOT_A_NAME.pattern}|[\[\]]")  # brackets enclose it before a line
+# Letters and marks that look like a colon (Unicode's confusables.txt): modifiers, Lisu, visargas of India and Burma.
 _LIKE_A_COLON = frozenset("\u02d0\u02d1\ua4fc\ua4fd\u0903\u0983\u0a03\u0a83\u0b03\u0c03\u0c83\u0d03\u1038")
 _END_OF_GREEK_AND_CYRILLIC = "\u0530"
 _EMOJI = ("\U0001f000", "\U0001faff")
 _IN_NAMES = "\u2019\u30fb"  # O’Brien, and the dot between the words of a foreign name in Japanese
-MAX_NAMES = 8  # people in one line; programs get them all
-EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # event lines about a message that is there
-DELETED = "[deleted]"  # instead of its text
-QUOTED_CHARACTERS = 24  # of the message an answer is to: enough to know which
+MAX_NAMES = 8  # in one line; programs get all
+EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # events about an earlier message
+DELETED = "[deleted]"  # shown instead of the text
+QUOTED_CHARACTERS = 24  # of the message a reply belongs to: enough to recognize it
 _REASONS = {
     "left": "left",
-    "lost": "left: the connection was lost",
-    "timeout": "left: no sign of life for too long",
+    "lost": "left: connection lost",
+    "timeout": "left: timed out",
 }
 
 
 def quote_name(label: str) -> str:
-    """Return a name fit to stand in a sentence of ours."""
+    """Return a name for use within a sentence of the program."""
     return _quote_if_ambiguous(label, _NOT_A_NAME)
 
 
 def quote_speaker(label: str) -> str:
-    """Return a name fit to stand where a line begins and before a colon, where blanks are part of it."""
+    """Return a name for use before a colon at the beginning of a line, where blanks are harmless."""
     return _quote_if_ambiguous(label, _NOT_A_SPEAKER)
 
 
 def quote_conversation(name: str, kind: str) -> str:
-    """Return the name of a conversation fit to stand in a sentence of ours: `room`, `bob`, `#ops`."""
+    """Return the name of a conversation for use within a sentence: `room`, `bob`, `#ops`."""
     return f"#{_quote_if_ambiguous(name, _NOT_A_PLACE)}" if kind == "group" else quote_name(name)
 
 
 def quote_names(names: Sequence[str]) -> str:
-    """Return names as part of a sentence, the first few of many."""
+    """Return names for use within a sentence: the first MAX_NAMES, and how many more."""
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return ", ".join(map(quote_name, names[:MAX_NAMES])) + more
 
@@ -71,9 +70,9 @@ def _quote_if_ambiguous(label: str, more: re.Pattern[str]) -> str:
 
 
 def _resembles_markup(name: str) -> bool:
-    """Whether something in a name could be taken for a mark of our own lines: another script's colon, dash or arrow.
+    """Return whether a name contains something like a colon, dash or arrow of another script.
 
-    What is no ASCII is a letter, a digit, an emoji, or a mark on a letter.
+    Other than ASCII, a name should have only letters, digits, emoji, and marks on letters.
     """
     return not name.isascii() and any(map(_resembles_mark, " " + name, name, name[1:] + "x"))
 
@@ -84,38 +83,37 @@ def _resembles_mark(before: str, character: str, after: str) -> bool:
     if character.isascii() or character.isalnum() or character in _IN_NAMES or _EMOJI[0] <= character <= _EMOJI[1]:
         return False
     is_mark = unicodedata.category(character).startswith("M")
-    return not is_mark or (before.isascii() and not before.isalnum())  # dots upon a blank are a colon
+    return not is_mark or (before.isascii() and not before.isalnum())  # dots above a blank look like a colon
 
 
 def excerpt(text: str, most: int = QUOTED_CHARACTERS) -> str:
-    """Return the beginning of a text in double quotes, on one line."""
+    """Return the beginning of a text, on one line in double quotes."""
     short = text if len(text) <= most else text[: most - 1].rstrip() + "…"
     return '"' + safe_line(short.replace("\n", " ")).replace('"', "'") + '"'
 
 
 def format_time(iso: str, now: datetime | None) -> str:
-    """Return a time as it is called in the zone of `now`: HH:MM today, else with its date; in the local zone and
-    always with its date when `now` is None."""
+    """Return a time as HH:MM, with the date unless it is today; `now` gives zone and day, None: always with date."""
     moment = datetime.fromisoformat(iso).astimezone(now.tzinfo if now else None)
     return moment.strftime("%H:%M" if now and moment.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
 def format_message(
-    event: Mapping[str, Any], me: str, now: datetime | None, answered: Mapping[str, Any] | None = None
+    event: Mapping[str, Any], me: str, now: datetime | None, related: Mapping[str, Any] | None = None
 ) -> str:
     """Return a `message` or `sent` line as text.
 
     Args:
         me: The own label.
         now: As in format_time.
-        answered: The line of the message this one answers; None when it answers none, or when that is not known.
+        related: The line of the message this one replies to, if any and available.
     """
     show = quote_name if event["action"] else quote_speaker
     who = show(event["sender"])
     if event["kind"] == "dm":
         who = f"{who} -> {show(event['to'] if event['event'] == 'sent' else me)}"
-    if answered is not None:
-        who = f"{who} (to {message_excerpt(answered)})"
+    if related is not None:
+        who = f"{who} (to {message_excerpt(related)})"
     time = format_time(event["sent_at"], now) + _in_group(event)
     text = message_text(event) + edit_marks(event)
     return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
@@ -126,7 +124,7 @@ def _in_group(event: Mapping[str, Any]) -> str:
 
 
 def message_text(event: Mapping[str, Any]) -> str:
-    """Return what a `message` or `sent` line says, made safe."""
+    """Return the text of a `message` or `sent` line, made safe."""
     if event.get("deleted"):
         return DELETED
     if event.get("unsupported"):
@@ -135,7 +133,7 @@ def message_text(event: Mapping[str, Any]) -> str:
 
 
 def edit_marks(event: Mapping[str, Any]) -> str:
-    """Return what stands behind the text of a message that was edited or reacted to: ` (edited) [👍 2, nice]`."""
+    """Return the marks behind the text of a message that was edited or reacted to: ` (edited) [👍 2, nice]`."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
     edited = " (edited)" if event.get("edited") else ""
@@ -143,36 +141,36 @@ def edit_marks(event: Mapping[str, Any]) -> str:
 
 
 def message_excerpt(event: Mapping[str, Any]) -> str:
-    """Return who wrote a message, and how it begins."""
-    said = DELETED if event.get("deleted") else excerpt(event["text"])
-    return f"{quote_name(event['sender'])}: {said}"
+    """Return the sender of a message and the beginning of its text."""
+    text = DELETED if event.get("deleted") else excerpt(event["text"])
+    return f"{quote_name(event['sender'])}: {text}"
 
 
 def format_edit(
-    event: Mapping[str, Any], me: str, now: datetime | None, mended: Mapping[str, Any] | None = None
+    event: Mapping[str, Any], me: str, now: datetime | None, message: Mapping[str, Any] | None = None
 ) -> str:
-    """Return an `edited`, `deleted` or `reaction` line as text; `mended` is the line of the message, where known."""
+    """Return an `edited`, `deleted` or `reaction` line as text; `message` is the line of the message, if available."""
     time, kind = format_time(event["sent_at"], now) + _in_group(event), event["event"]
-    when = "" if mended is None else format_time(mended["sent_at"], now)
+    when = "" if message is None else format_time(message["sent_at"], now)
     if kind == "edited":
-        action = mended is not None and mended["action"]
+        action = message is not None and message["action"]
         show = quote_name if action else quote_speaker
         who = show(event["by"])
         if event["kind"] == "dm":
             who = f"{who} -> {show(event['conversation'] if event['by'] == me else me)}"
-        edited, text = f"(edited {when})" if when else "(edited)", safe_text(event["text"])
+        edited, text = f"(edited; first sent {when})" if when else "(edited)", safe_text(event["text"])
         return f"{time} * {who} {edited} {text}" if action else f"{time} {who} {edited}: {text}"
     by = quote_name(event["by"])
     if kind == "deleted":
-        return f"{time} -- {by} deleted a message" + (f" of {when}" if when else "")
-    to = "" if mended is None else f" to {message_excerpt(mended)}"
+        return f"{time} -- {by} deleted a message" + (f" sent {when}" if when else "")
+    to = "" if message is None else f" to {message_excerpt(message)}"
     if not event["reaction"]:
-        return f"{time} -- {by} takes back a reaction{to}"
-    return f"{time} -- {by} reacts {quote_name(event['reaction'])}{to}"
+        return f"{time} -- {by} removed a reaction{to}"
+    return f"{time} -- {by} reacted {quote_name(event['reaction'])}{to}"
 
 
 def format_gap(event: Mapping[str, Any]) -> str | None:
-    """Return what is missing before a `message` or `sent` line of the history as text; None when nothing is."""
+    """Return a line about messages missing before a `message` or `sent` line of the history; None: none are."""
     if not event.get("missing"):
         return None
     one = len(event["missing"]) == 1
@@ -185,22 +183,22 @@ def _last_seen(event: Mapping[str, Any]) -> str:
 
 
 def format_event(
-    event: Mapping[str, Any], me: str, now: datetime, answered: Mapping[str, Any] | None = None
+    event: Mapping[str, Any], me: str, now: datetime, related: Mapping[str, Any] | None = None
 ) -> str | None:
-    """Return an event line as text for stdout; None for what is not chat. `answered` as in format_message."""
+    """Return an event line as text for stdout; None if it is not chat. `related` as in format_message."""
     kind = event["event"]
     if kind in ("message", "sent"):
-        return format_message(event, me, now, answered)
+        return format_message(event, me, now, related)
     if kind in EDIT_EVENTS:
-        return format_edit(event, me, now, answered)
+        return format_edit(event, me, now, related)
     time = format_time(event["at"], now)
     if kind == "group":
-        told = format_group_change(event, me)
-        return f"{time} -- {told}" if told else None
+        change = format_group_change(event, me)
+        return f"{time} -- {change}" if change else None
     if kind == "joined":
         return f"{time} -- {quote_name(event['user'])} is here{_first_time(event)}"
     if kind == "renamed":
-        return f"{time} -- {quote_name(event['before'])} is called {quote_name(event['user'])} now"
+        return f"{time} -- {quote_name(event['before'])} is now known as {quote_name(event['user'])}"
     if kind == "left":
         reason = _REASONS.get(event["reason"]) or f"left: {safe_line(event['reason'])}"
         return f"{time} -- {quote_name(event['user'])} {reason}"
@@ -208,25 +206,26 @@ def format_event(
 
 
 def format_group_change(event: Mapping[str, Any], me: str) -> str | None:
-    """Return what a `group` line says, as a sentence; None for what happens in a group that one is not in."""
+    """Return a `group` line as a sentence; None if the user is not in the group."""
     change, place = event["change"], quote_conversation(event["group"], "group")
     by, target = _name_or_you(event["by"], me), _name_or_you(event["target"] or "", me)
     if me not in (*event["members"], event["by"], event["target"]):
         return None
     if change == "created":
         others = [name for name in event["members"] if name not in (event["by"], me)]
-        with_ = f" with {quote_names(others)}" if others else ""
-        return f"{by} made {place}{with_}" if by == "you" else f"{by} took you into {place}{with_}"
+        if by == "you":
+            return f"you created {place}" + (f" with {quote_names(others)}" if others else "")
+        return f"{by} added you to {place}" + (f" (also there: {quote_names(others)})" if others else "")
     if change == "added":
-        return f"{by} took {target} into {place}"
+        return f"{by} added {target} to {place}"
     if change == "removed":
         return f"{by} removed {target} from {place}"
     if change == "left":
         return f"{target} left {place}"
     if change == "renamed":
-        former = quote_conversation(event["former"], "group") if event.get("former") else "this group"
-        return f"{by} renamed {former}: it is {place} now"
-    return f"{by} handed {place} over to {target}" if change == "owner" else None
+        former = quote_conversation(event["former"], "group") if event.get("former") else "the group"
+        return f"{by} renamed {former} to {place}"
+    return f"{by} made {target} the owner of {place}" if change == "owner" else None
 
 
 def _name_or_you(label: str, me: str) -> str:
@@ -236,7 +235,7 @@ def _name_or_you(label: str, me: str) -> str:
 
 
 def _first_time(event: Mapping[str, Any]) -> str:
-    """Say of somebody nobody here has met before from where they came, unless that is this machine."""
+    """Say that a user is here for the first time, and their address unless it is this machine."""
     if not event.get("first"):
         return ""
     address = event.get("address") or "127.0.0.1"
@@ -244,7 +243,7 @@ def _first_time(event: Mapping[str, Any]) -> str:
 
 
 def format_notice(event: Mapping[str, Any]) -> str | None:
-    """Return an event line as text for stderr; None for what needs no word there."""
+    """Return an event line as text for stderr; None if it does not belong there."""
     kind = event["event"]
     if kind in ("warning", "error", "gap"):
         who = _last_seen(event) if kind == "gap" else ""
@@ -263,22 +262,22 @@ def format_user(row: Mapping[str, Any], now: datetime | None = None) -> str:
 
 def format_whois(row: Mapping[str, Any], now: datetime) -> list[str]:
     """Return the lines of /whois."""
-    called = f"   called {quote_name(row['name'])}" if row["name"] else "   has told no name"
-    before = f"; before {quote_names(row['names_before'])}" if row["names_before"] else ""
-    about = [f"   says {excerpt(row['about'], len(row['about']))}"] if row["about"] else []
+    name = f"   name: {quote_name(row['name'])}" if row["name"] else "   no name"
+    before = f"; formerly {quote_names(row['names_before'])}" if row["names_before"] else ""
+    about = [f"   about: {excerpt(row['about'], len(row['about']))}"] if row["about"] else []
     since = row["known_since"]
-    known = f"   known since {format_time(since, now)}" if since else "   has written nothing here"
-    known += "; all of it is stored, without a limit" if row["allowed"] else ""
-    hosts = [_host(host, row) for host in row["hosts"]] or ["   no peer is known to speak for it now"]
-    return [format_user(row, now), f"{called}{before}", *about, known, *hosts, f"   id {row['user_id']}"]
+    known = f"   first seen {format_time(since, now)}" if since else "   no messages here"
+    known += "; stored without a limit" if row["allowed"] else ""
+    hosts = [_host(host, row) for host in row["hosts"]] or ["   no peer known"]
+    return [format_user(row, now), f"{name}{before}", *about, known, *hosts, f"   id {row['user_id']}"]
 
 
 def _host(host: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     at = f"; listens at {', '.join(map(safe_line, host['endpoints'][:MAX_NAMES]))}" if host["endpoints"] else ""
     if row["me"] and host["peer_id"] == row["user_id"]:
         return f"   this peer{at}"
-    whose = "its own peer" if host["peer_id"] == row["user_id"] else f"peer {host['peer_id'][:8]}"
-    state = f"a link is up, from {safe_line(host['address'])}" if host["linked"] else "no link"
+    whose = "own peer" if host["peer_id"] == row["user_id"] else f"peer {host['peer_id'][:8]}"
+    state = f"linked, from {safe_line(host['address'])}" if host["linked"] else "not linked"
     return f"   {whose}: {state}{at}"
 
 
@@ -290,35 +289,29 @@ def format_conversation(row: Mapping[str, Any]) -> str:
 
 
 def format_receipt(row: Mapping[str, Any], now: datetime) -> str:
-    """Return one row of /receipts: how far a message of one's own has come."""
+    """Return one row of /receipts: who has an own message."""
     has, lacks = row["delivered_to"], row["missing"]
     read = row["read_by"]
     has = [label for label in has if label not in read]
     having = len(has) + len(read)
     state = "delivered" if having else "accepted"
-    if having and row["of"]:  # else it is not known any more for how many it was
+    if having and row["of"]:  # otherwise the number of recipients is no longer known
         state += f" {having} of {having + len(lacks)}"
     if read:
         state += f", read {len(read)} of {having + len(lacks)}" if row["of"] else ", read"
     who = [f"{quote_names(read)} {'have' if len(read) > 1 else 'has'} read it"] if read else []
     who += [f"{quote_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
     who += [f"{quote_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
-    told = ", ".join(who) or "nobody else has it yet"
-    said = DELETED if row.get("deleted") else excerpt(row["text"])
-    return f"-- {format_time(row['sent_at'], now)} {said}: {state}; {told}"
+    text = DELETED if row.get("deleted") else excerpt(row["text"])
+    return f"-- {format_time(row['sent_at'], now)} {text}: {state}; {', '.join(who) or 'nobody else has it yet'}"
 
 
 def _marks(**given: bool) -> str:
     return "".join(f" ({name})" for name, yes in given.items() if yes)
 
 
-# ---- gaps
-#
-# The line of a message in a history, with what is known to be missing before it.
-
-
 async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> EventLine:
-    """Return the line of a message; `missing` (ids) and `last_seen_with` (labels) are in it where something is."""
+    """Return the line of a message; with `missing` (ids) and `last_seen_with` (labels) if messages before it are."""
     line = post.to_json()
     gap = await of.missing(post) if post.gap else None
     if gap is not None:
@@ -326,19 +319,17 @@ async def with_gap(of: History | TCPPeer | HostedUser, post: Message | Sent) -> 
     return line
 
 
-# ---- marking
-#
-# Texts with what was searched for marked in them: for programs as places, for people on a terminal in bold.
+# ---- search hits
 
 
 def found_line(post: Message | Sent, words: str) -> EventLine:
-    """Return the line of a message that a search found; `found`: where its words stand, in characters."""
+    """Return the line of a search hit; `found` has the positions of the words, in characters."""
     line = post.to_json()
     return {**line, "found": [list(place) for place in where_found(words, line["text"])]}
 
 
 def highlighted_text(event: Mapping[str, Any]) -> list[Fragment]:
-    """Return the text of a message, made safe, as fragments of which those that were found have a style."""
+    """Return the safe text of a message as fragments, the words found with a style."""
     text, places = event["text"], event.get("found") or ()
     fragments: list[Fragment] = []
     at = 0
@@ -349,7 +340,7 @@ def highlighted_text(event: Mapping[str, Any]) -> list[Fragment]:
 
 
 def highlighted_message(event: Mapping[str, Any], *args: Any) -> list[Fragment]:
-    """Return a whole message line (arguments as of format_message) with what was found in it marked."""
+    """Return a whole message line (arguments as of format_message) with the words found highlighted."""
     line, text = format_message(event, *args), safe_text(event["text"])
     if not event.get("found") or event.get("unsupported") or not line.endswith(text):
         return [("", line)]

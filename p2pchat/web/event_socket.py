@@ -21,11 +21,12 @@ from weakref import WeakKeyDictionary
 from fastapi import APIRouter, WebSocket
 
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
+from p2pchat.commands.conversation_commands import conversation_row
 from p2pchat.commands.display import Display
 from p2pchat.commands.errors import CommandError, UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
+from p2pchat.commands.network_commands import invite_row
 from p2pchat.commands.output import EventLine, StdoutWriter
-from p2pchat.commands.people_commands import invite_row, place_row
 from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
@@ -84,9 +85,9 @@ class EventSession(WebSocketSession):
             interactive=False,
             as_json=True,
             settings=ChatSettings(),
-            attention=ActivityTracker(self._on_presence, lambda: "", idle_after=None),
+            activity=ActivityTracker(self._on_presence, lambda: "", idle_after=None),
         )
-        self._commands.names_are_known()
+        self._commands.stop_waiting_for_names()
         self._away = False
 
     async def finish(self, *, orderly: bool) -> None:
@@ -100,13 +101,13 @@ class EventSession(WebSocketSession):
             self.catch_up.skip()
         me = self.user.me
         listening = self.gateway.peer.listening.to_json()
-        await self._display.event({**listening, "user": me.label, "user_id": me.id, "data": ""})
+        await self._display.show_event({**listening, "user": me.label, "user_id": me.id, "data": ""})
         if self._since:
             try:
                 await self.catch_up.since(await self.user.message(self._since))
             except (P2PChatError, ValueError) as error:
                 self.catch_up.skip()
-                await self._display.event(_error_line(Problem(404, "since", str(error))))
+                await self._display.show_event(_error_line(Problem(404, "since", str(error))))
 
     def send_missed(self, post: Post) -> None:
         self.queue.put(self._own_frame(post), bounded=False)
@@ -147,9 +148,9 @@ class EventSession(WebSocketSession):
             self._charge(command.do)
             await self._handle(JsonCommand(command.do, command.fields, None if ref is None else self.ref_prefix + ref))
         except BadCommand as error:
-            await self._display.event(_error_line(Problem(400, "usage", str(error)), error.ref))
+            await self._display.show_event(_error_line(Problem(400, "usage", str(error)), error.ref))
         except WebError as error:
-            await self._display.event(_error_line(self.gateway.metrics.problem(error), ref))
+            await self._display.show_event(_error_line(self.gateway.metrics.problem(error), ref))
 
     def _charge(self, do: str) -> None:
         """Count a command against the limits of the account. Raises TooMany."""
@@ -162,26 +163,26 @@ class EventSession(WebSocketSession):
         if command.do == "active":
             if not self._away:
                 self.hub_session.set_active(command.fields["on"])
-            await self._display.answer("active", [{"on": command.fields["on"]}], [], command.ref)
+            await self._display.show_answer("active", [{"on": command.fields["on"]}], [], command.ref)
         elif command.do == "find":
             await self._find(command)
         elif command.do == "invite":
-            await self._display.answer("invite", [invite_row(self.gateway.peer)], [], command.ref)
+            await self._display.show_answer("invite", [invite_row(self.gateway.peer)], [], command.ref)
         elif command.do == "list":
             await self._count_unread()
-            await self._commands.obey(command)
+            await self._commands.execute_command(command)
         elif command.do in WRITE_COMMANDS:
             with self.gateway.metrics.accepting("lines") if command.do == "send" else nullcontext():
                 await asyncio.shield(self._write(command))
         else:
-            await self._commands.obey(command)
+            await self._commands.execute_command(command)
 
     async def _find(self, command: JsonCommand) -> None:
         try:
-            row = place_row(await self._commands.resolve(command.fields["to"]))
-            await self._display.answer("find", [row], [], command.ref)
+            row = conversation_row(await self._commands.resolve(command.fields["to"]))
+            await self._display.show_answer("find", [row], [], command.ref)
         except (P2PChatError, UsageError, CommandError, ValueError) as error:
-            await self._commands.fail(error, command.ref)
+            await self._commands.report_error(error, command.ref)
 
     async def _count_unread(self) -> None:
         """Count unread messages from storage, since other connections mark messages as read too."""
@@ -193,7 +194,7 @@ class EventSession(WebSocketSession):
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""
         locks = _write_locks.setdefault(self.gateway, {})
         async with locks.setdefault(self.account.key, asyncio.Lock()):
-            await self._commands.obey(command)
+            await self._commands.execute_command(command)
 
     def _on_presence(self, status: str, text: str) -> None:
         """Take over a presence set by command; it counts whatever other connections the account has."""
@@ -211,7 +212,7 @@ class EventSocketDisplay(Display):
         self._ref_prefix = ref_prefix
         self._on_rows = on_rows
 
-    async def event(self, event: EventLine, *, older: bool = False) -> None:
+    async def show_event(self, event: EventLine, *, older: bool = False) -> None:
         frame = as_frame(self.with_own_ref(event))
         if event["event"] == "answer":
             self._on_rows(len(event["rows"]))

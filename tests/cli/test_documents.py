@@ -45,7 +45,7 @@ def rows(title: str, head: str) -> list[str]:
 
 def test_the_typed_lines_there_are_those_there_are() -> None:
     def row(command: TypedCommand) -> str:
-        names = ", ".join([f"`{command.usage}`", *(f"`/{other}`" for other in command.others)])
+        names = ", ".join([f"`{command.usage}`", *(f"`/{other}`" for other in command.aliases)])
         return f"| {names} | {command.summary} | `{command.example}` |"
 
     assert rows("Typed lines", "| line | does | example |") == [row(command) for command in COMMANDS]

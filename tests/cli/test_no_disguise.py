@@ -112,15 +112,15 @@ def test_what_becomes_of_a_message_is_told_of_who_did_it(
     at = "11:30" + (f" [{render.quote_conversation(me, 'group')}]" if kind == "group" else "")
     who = (render.quote_name if action else render.quote_speaker)(by)
     to = f" -> {(render.quote_name if action else render.quote_speaker)(me)}" if kind == "dm" else ""
-    edited = "(edited)" if of is None else "(edited 11:30)"
+    edited = "(edited)" if of is None else "(edited; first sent 11:30)"
     first, *others = lines_of(render.format_edit({**event, "event": "edited"}, me, NOW, of))
     assert first.startswith(f"{at} * {who}{to} {edited} " if action else f"{at} {who}{to} {edited}: ")
     assert all(line.startswith(CONTINUED) for line in others)
-    when = "" if of is None else " of 11:30"
+    when = "" if of is None else " sent 11:30"
     told = render.format_edit({**event, "event": "deleted"}, me, NOW, of)
     assert lines_of(told) == [f"{at} -- {render.quote_name(by)} deleted a message{when}"]
     [line] = lines_of(render.format_edit({**event, "event": "reaction"}, me, NOW, of))
-    what = f"reacts {render.quote_name(reaction[:8])}" if reaction[:8] else "takes back a reaction"
+    what = f"reacted {render.quote_name(reaction[:8])}" if reaction[:8] else "removed a reaction"
     whose = "" if mended is None else f" to {render.quote_name(mended[0])}: "
     assert line.startswith(f"{at} -- {render.quote_name(by)} {what}{whose}")
     if mended is not None:
@@ -158,7 +158,7 @@ def test_who_is_called_otherwise_is_told_in_one_line(user: str, before: str) -> 
     [line] = lines_of(
         render.format_event({"event": "renamed", "at": AT, "user": user, "before": before}, "me", NOW) or ""
     )
-    assert line == f"11:30 -- {render.quote_name(before)} is called {render.quote_name(user)} now"
+    assert line == f"11:30 -- {render.quote_name(before)} is now known as {render.quote_name(user)}"
 
 
 def other(name: str) -> str:
@@ -178,8 +178,8 @@ def test_what_becomes_of_a_group_is_told_in_one_line(by: str, target: str, name:
     assert line in {
         f"11:30 -- {who} {told}"
         for told in (
-            f"took you into {place}", f"made {place}", f"made {place} with {whom}", f"took {whom} into {place}",
-            f"removed {whom} from {place}", f"renamed {place}: it is {place} now", f"handed {place} over to {whom}",
+            f"added you to {place}", f"created {place}", f"created {place} with {whom}", f"added {whom} to {place}",
+            f"removed {whom} from {place}", f"renamed {place} to {place}", f"made {whom} the owner of {place}",
         )
     } | {f"11:30 -- {whom} left {place}"}  # fmt: skip
 

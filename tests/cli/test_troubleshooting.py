@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 DIFFERS = "…"
 
-# What is raised or told of trouble. Usage says itself what to write, ValueError and TypeError are a program's fault.
-TELLING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "Failure", "Warned", "complain"}
+# Calls whose text is an error. A UsageError says what to write, ValueError and TypeError are a bug of the caller.
+TELLING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "CommandError", "Warned", "print_error"}
 # A terminal's dialogue says itself what to do next.
 NOT_OF_TROUBLE = {"cli/chat/startup.py", "cli/subcommands/send.py", "cli/chat/run.py", "commands/errors.py"}
 

@@ -69,7 +69,7 @@ async def see(peer: TCPPeer, took: Session, text: str, consumer: str = "seen") -
     """Show everything that comes, until somebody has written `text`."""
     async for event in peer.events(Message, consumer=consumer, start="beginning"):
         line = event.to_json()
-        took.noticed(line)
-        await took._show.event(line)
+        took.on_event(line)
+        await took._display.show_event(line)
         if event.text == text:
             break

@@ -32,10 +32,10 @@ async def sent(aside: Notifier, peer: TCPPeer, to: Conversation, texts: Iterable
     """Send these texts as a session does."""
     for text in texts:
         receipt = await to.send(text)
-        aside.kept(to, receipt)
+        aside.on_accepted(to, receipt)
         [post] = await peer.history(to, limit=1)
         assert isinstance(post, Sent)
-        aside.sent(post.to_json())
+        aside.on_sent(post.to_json())
     return receipt
 
 
@@ -47,13 +47,13 @@ async def test_who_is_away_is_said_once_until_they_have_been_here_again(told: To
         await bob.aclose()
         await net.settle()
         await sent(aside, ada, to, ["one", "two"])
-        assert await told.next() == "-- bob is away: kept, sent on return"
+        assert await told.next() == "-- bob is offline; saved, and delivered when they are back"
         await sent(aside, ada, to, ["three"])
-        aside.older()  # what comes a moment later proves that nothing was said of the third
+        aside.count_older()  # what comes a moment later proves that nothing was said of the third
         assert await told.next() == "-- 1 older message: /history shows it"
-        aside.joined(bob.me.id)
+        aside.on_joined(bob.me.id)
         await sent(aside, ada, to, ["four"])
-        assert await told.next() == "-- bob is away: kept, sent on return"
+        assert await told.next() == "-- bob is offline; saved, and delivered when they are back"
 
 
 async def test_of_a_room_without_anybody_it_is_said_too(told: Told) -> None:
@@ -61,7 +61,7 @@ async def test_of_a_room_without_anybody_it_is_said_too(told: Told) -> None:
         [ada] = net.peers
         aside = told.aside
         await sent(aside, ada, ada.room, ["anybody?"])
-        assert await told.next() == "-- nobody is here: kept, sent to whoever comes"
+        assert await told.next() == "-- nobody is here yet; saved, and delivered when someone joins"
 
 
 async def test_nothing_is_said_of_those_who_are_here_nor_when_we_leave(told: Told) -> None:
@@ -73,10 +73,10 @@ async def test_nothing_is_said_of_those_who_are_here_nor_when_we_leave(told: Tol
             await receipt.delivered(timeout=20)
         await bob.aclose()
         await net.settle()
-        aside.older()
+        aside.count_older()
         assert await told.next() == "-- 1 older message: /history shows it"  # and nothing before it
         await sent(aside, ada, ada.find("bob"), ["too late"])
-        aside.leave()
+        aside.on_shutdown()
         aside.close()
         assert told.lines.empty()
 
@@ -84,18 +84,18 @@ async def test_nothing_is_said_of_those_who_are_here_nor_when_we_leave(told: Tol
 @pytest.mark.parametrize(
     ("sends", "arrives", "line"),
     [
-        (1, 1, "-- bob has your message"),
-        (3, 3, "-- bob has all 3 of your messages"),
-        (3, 2, "-- bob has 2 of your 3 messages"),
-        (0, 50, "-- bob has 50 of your messages"),  # of an earlier run
+        (1, 1, "-- delivered to bob: your message"),
+        (3, 3, "-- delivered to bob: all 3 messages"),
+        (3, 2, "-- delivered to bob: 2 of 3 messages"),
+        (0, 50, "-- delivered to bob: 50 waiting messages"),  # of an earlier run
     ],
 )
 async def test_a_receipt_says_which_messages(told: Told, sends: int, arrives: int, line: str) -> None:
     aside = told.aside
     for _ in range(sends):
-        aside.sent({"kind": "dm", "conversation_id": "C"})
+        aside.on_sent({"kind": "dm", "conversation_id": "C"})
     for _ in range(arrives):
-        aside.delivered({"user": "bob", "conversation_id": "C"})
+        aside.on_delivered({"user": "bob", "conversation_id": "C"})
     assert await told.next() == line
 
 
@@ -106,18 +106,18 @@ async def test_receipts_in_the_room_are_too_many_to_tell(told: Told) -> None:
         aside.rooms.add(ada.room.id)
         events = ada.events(Delivered, Message, consumer="test")
         await ada.room.send("hello")
-        aside.delivered((await anext(events)).to_json())
+        aside.on_delivered((await anext(events)).to_json())
         aside.close()
         assert told.lines.empty()
 
 
 async def test_older_messages_are_counted_until_no_more_come(told: Told) -> None:
     aside = told.aside
-    aside.history = "p2pchat history --port 8080"
+    aside.history_command = "p2pchat history --port 8080"
     for _ in range(1043):
-        aside.older()
+        aside.count_older()
     assert await told.next() == "-- 1,043 older messages: p2pchat history --port 8080 shows them"
-    aside.older()
+    aside.count_older()
     aside.close()  # nothing is left out because we leave
     assert await told.next() == "-- 1 older message: p2pchat history --port 8080 shows it"
     assert told.lines.empty()

@@ -14,10 +14,10 @@ class Watched:
         self.told: list[tuple[str, str]] = []
         self.looks = 0
         self.where = "ROOM"
-        self.attention = ActivityTracker(
+        self.activity = ActivityTracker(
             lambda status, text: self.told.append((status, text)), lambda: self.where, idle_after=idle_after
         )
-        self.attention.looking.append(self._look)
+        self.activity.on_view.append(self._look)
 
     def _look(self) -> None:
         self.looks += 1
@@ -25,36 +25,36 @@ class Watched:
 
 async def test_what_is_in_front_is_seen_and_nothing_else() -> None:
     watched = Watched()
-    assert [watched.attention.sees(id) for id in ("ROOM", "BOB", "")] == [True, False, False]
+    assert [watched.activity.is_viewing(id) for id in ("ROOM", "BOB", "")] == [True, False, False]
     watched.where = "BOB"
-    watched.attention.moved()
-    assert (watched.attention.sees("BOB"), watched.looks, watched.told) == (True, 1, [])
+    watched.activity.on_switch()
+    assert (watched.activity.is_viewing("BOB"), watched.looks, watched.told) == (True, 1, [])
 
 
 async def test_an_away_holds_until_back_whatever_is_typed() -> None:
     watched = Watched()
-    watched.attention.away("lunch")
-    watched.attention.used()
-    watched.attention.moved()
-    assert (watched.attention.sees("ROOM"), watched.looks) == (False, 0)
-    watched.attention.back()
-    assert (watched.attention.sees("ROOM"), watched.looks) == (True, 1)
+    watched.activity.away("lunch")
+    watched.activity.on_input()
+    watched.activity.on_switch()
+    assert (watched.activity.is_viewing("ROOM"), watched.looks) == (False, 0)
+    watched.activity.back()
+    assert (watched.activity.is_viewing("ROOM"), watched.looks) == (True, 1)
     assert watched.told == [("idle", "lunch"), ("online", "")]
 
 
 async def test_another_window_says_nothing_to_others() -> None:
     watched = Watched()
-    watched.attention.focus(False)
-    assert (watched.attention.sees("ROOM"), watched.told) == (False, [])
-    watched.attention.focus(True)
-    assert (watched.attention.sees("ROOM"), watched.looks, watched.told) == (True, 1, [])
+    watched.activity.on_focus(False)
+    assert (watched.activity.is_viewing("ROOM"), watched.told) == (False, [])
+    watched.activity.on_focus(True)
+    assert (watched.activity.is_viewing("ROOM"), watched.looks, watched.told) == (True, 1, [])
 
 
 async def test_keys_go_to_the_window_in_front() -> None:
     watched = Watched()
-    watched.attention.focus(False)  # and the terminal never told that it came back
-    watched.attention.used()
-    assert (watched.attention.in_use, watched.looks) == (True, 1)
+    watched.activity.on_focus(False)  # and the terminal never told that it came back
+    watched.activity.on_input()
+    assert (watched.activity.is_active, watched.looks) == (True, 1)
 
 
 async def idle(watched: Watched) -> None:
@@ -67,13 +67,13 @@ async def idle(watched: Watched) -> None:
 async def test_who_types_nothing_is_idle_and_back_with_the_next_key() -> None:
     watched = Watched(idle_after=0.02)
     await idle(watched)
-    assert not watched.attention.sees("ROOM")
-    watched.attention.used()
-    assert (watched.attention.in_use, watched.looks) == (True, 1)
+    assert not watched.activity.is_viewing("ROOM")
+    watched.activity.on_input()
+    assert (watched.activity.is_active, watched.looks) == (True, 1)
     assert watched.told == [("idle", ""), ("online", "")]
     watched.told.clear()
     await idle(watched)  # the next pause counts like the first
-    watched.attention.close()
+    watched.activity.close()
 
 
 async def test_a_key_in_time_puts_it_off() -> None:
@@ -81,13 +81,13 @@ async def test_a_key_in_time_puts_it_off() -> None:
     loop = asyncio.get_running_loop()
     until = loop.time() + 0.12
     while loop.time() < until:
-        watched.attention.used()
+        watched.activity.on_input()
         await asyncio.sleep(0)
     assert watched.told == []
-    watched.attention.close()
+    watched.activity.close()
 
 
 async def test_a_pipe_is_in_use_for_ever() -> None:
     watched = Watched(idle_after=None)
-    assert watched.attention._timer is None
-    assert watched.attention.in_use
+    assert watched.activity._timer is None
+    assert watched.activity.is_active

@@ -20,8 +20,8 @@ class Told:
         """Show so many events, and return the lines since the last call, without their times."""
         for _ in range(count):
             line = (await anext(self._events)).to_json()
-            self._took.noticed(line)
-            await self._took._show.event(line)
+            self._took.on_event(line)
+            await self._took._display.show_event(line)
         return [line if line.startswith("-- ") else line.partition(" ")[2] for line in self._shown.new]
 
 
@@ -30,24 +30,24 @@ async def test_who_makes_a_group_goes_there_and_everybody_in_it_hears(shown: Sho
         ada, bob, carol = net.peers
         took = session(ada, shown, as_json=False)
         told = Told(ada, took, shown)
-        await took.take([b"/group ops bob", b"anybody awake?"])
+        await took.execute([b"/group ops bob", b"anybody awake?"])
         ops = ada.group("ops")
         assert took.current == ops
-        assert await told.lines(1) == ["-- what you type goes to #ops", "-- you made #ops with bob"]
-        await took.take([b"/add carol"])
+        assert await told.lines(1) == ["-- now in #ops: what you type goes there", "-- you created #ops with bob"]
+        await took.execute([b"/add carol"])
         await net.settle()
         assert [post.text for post in await carol.history(carol.group("ops"))] == ["anybody awake?"]
         await carol.group("ops").send("I am")
-        assert await told.lines(2) == ["-- you took carol into #ops", "[#ops] carol: I am"]
-        await took.take([b"/members", b"/rename night shift", b"/kick carol", b"/owner bob", b"/leave"])
+        assert await told.lines(2) == ["-- you added carol to #ops", "[#ops] carol: I am"]
+        await took.execute([b"/members", b"/rename night shift", b"/kick carol", b"/owner bob", b"/leave"])
         members = ["-- ada: online (you) (owner)", "-- bob: online", "-- carol: online"]
         lines = await told.lines(4)
         assert [line.partition(" since")[0].replace(" since", "") for line in lines[1:3]] == members[1:]
         assert lines[3:] == [
-            "-- what you type goes to the room",
-            '-- you renamed #ops: it is #"night shift" now',
+            "-- now in the room: what you type goes there",
+            '-- you renamed #ops to #"night shift"',
             '-- you removed carol from #"night shift"',
-            '-- you handed #"night shift" over to bob',
+            '-- you made bob the owner of #"night shift"',
             '-- you left #"night shift"',
         ]
         await net.settle()
@@ -59,14 +59,14 @@ async def test_others_hear_what_was_done_to_them(shown: Shown) -> None:
         ada, bob = net.peers
         told = Told(bob, session(bob, shown, as_json=False), shown)
         ops = await ada.create_group("ops", ["bob"])
-        assert await told.lines(1) == ["-- ada took you into #ops"]
+        assert await told.lines(1) == ["-- ada added you to #ops"]
         await ops.hand_over("bob")
-        assert await told.lines(1) == ["-- ada handed #ops over to you"]
+        assert await told.lines(1) == ["-- ada made you the owner of #ops"]
         await net.settle()
         await bob.group("ops").hand_over("ada")
         await net.settle()
         await ops.remove("bob")
-        assert await told.lines(2) == ["-- you handed #ops over to ada", "-- ada removed you from #ops"]
+        assert await told.lines(2) == ["-- you made ada the owner of #ops", "-- ada removed you from #ops"]
         await ops.rename("secret")  # of this bob's peer knows, and he has no part in it
         assert await told.lines(1) == []
 
@@ -77,26 +77,28 @@ async def test_what_cannot_be_done_to_a_group_says_what_to_do(shown: Shown) -> N
         await ada.create_group("ops", ["bob"])
         await net.settle()
         mine, theirs = session(ada, shown), session(bob, shown)
-        await mine.take(
+        await mine.execute(
             [b"/go ops", b"/add bob", b"/kick carol", b"/kick ada", b"/owner carol", b"/owner ada", b"/rename ops"]
         )
-        await mine.take([b"/leave", b"/group ops"])
-        await theirs.take([b"/go #ops", b"/add carol", b"/rename mine", b"/leave", b"/leave", b"/go #ops", b"/leave"])
+        await mine.execute([b"/leave", b"/group ops"])
+        await theirs.execute(
+            [b"/go #ops", b"/add carol", b"/rename mine", b"/leave", b"/leave", b"/go #ops", b"/leave"]
+        )
         assert [line["text"] for line in shown.lines if line["event"] == "error"] == [
-            "bob is in #ops already",
-            "carol is not in #ops: /members says who is",
-            "to go yourself, hand the group over and leave it: /owner NAME, then /leave",
+            "bob is already in #ops",
+            "carol is not in #ops: /members lists the members",
+            "to leave yourself, hand the group over first: /owner NAME, then /leave",
             "carol is not in #ops: /add first",
-            "#ops is yours already",
-            "it is #ops already",
-            "#ops is yours: hand it over first, /owner NAME",
-            "there is a group of that name: /go #ops",
+            "you own #ops already",
+            "it is already called #ops",
+            "you own #ops: hand it over first, /owner NAME",
+            "this group exists already: /go #ops",
             "only ada, the owner of #ops, can do that",
             "only ada, the owner of #ops, can do that",
-            "/leave is for a group, and the room is none: /go #NAME first, or make one: /group NAME MEMBER",
-            "you are not in #ops any more: /go leads elsewhere",
+            "/leave works in a group: /go #NAME first, or create one: /group NAME MEMBER",
+            "you are no longer in #ops: /go switches to another conversation",
         ]
-        assert mine.code == theirs.code == USAGE
+        assert mine.exit_code == theirs.exit_code == USAGE
 
 
 async def test_a_bare_name_is_whichever_has_it_after_go_alone(shown: Shown) -> None:
@@ -104,25 +106,25 @@ async def test_a_bare_name_is_whichever_has_it_after_go_alone(shown: Shown) -> N
         ada = net.peers[0]
         ops, bob = await ada.create_group("ops"), await ada.create_group("night")
         took = session(ada, shown)
-        took.names_are_known()
-        await took.take([b"/go night"])
+        took.stop_waiting_for_names()
+        await took.execute([b"/go night"])
         assert took.current == bob
-        await took.take([b"/go ops"])
+        await took.execute([b"/go ops"])
         assert took.current == bob
         assert shown.lines[-1]["text"] == "'ops' could be @ops, #ops: use one of these"
-        await took.take([b"/go #ops"])
+        await took.execute([b"/go #ops"])
         assert took.current == ops
-        await took.take([b"/go @ops", b"/msg ops psst", b"/msg night psst"])
+        await took.execute([b"/go @ops", b"/msg ops psst", b"/msg night psst"])
         assert took.current.kind == "dm"
         assert shown.lines[-1]["text"] == "nobody here is called 'night'; the group is #night"
-        assert took.code == NO_SUCH_NAME
+        assert took.exit_code == NO_SUCH_NAME
         assert [post.to for post in await ada.history("ops")] == ["ops"]  # type: ignore[union-attr]
 
 
 async def test_programs_have_the_same_by_objects(shown: Shown) -> None:
     async with mesh("ada", "bob", "carol") as net:
         took = session(net.peers[0], shown)
-        await took.take(
+        await took.execute(
             [
                 b'{"do":"group","name":"ops","members":["bob"],"ref":"1"}',
                 b'{"do":"add","to":"#ops","users":["carol"]}',
@@ -144,8 +146,8 @@ async def test_programs_have_the_same_by_objects(shown: Shown) -> None:
         ] * 2 + [[["carol"]]]
         assert [(row["user"], row["owner"]) for row in dict(answers)["members"]] == [("ada", True), ("carol", False)]
         assert [line["text"] for line in lines if line["event"] == "error"] == [
-            "'carol' is no group: a group is #NAME",
-            "`users` is a list of strings",
+            "'carol' is not a group: write #NAME",
+            "`users` must be a list of strings",
         ]
 
 
@@ -157,13 +159,13 @@ async def test_what_nobody_gets_is_no_message_that_waits(shown: Shown) -> None:
         took = session(bob, shown)
         told = bob.events(Undelivered, consumer=None)
         net.partition([ada], [bob])
-        await took.take([b'{"do":"send","to":"#ops","text":"still there?"}'])
-        assert took.undelivered() and took.code == DONE
+        await took.execute([b'{"do":"send","to":"#ops","text":"still there?"}'])
+        assert took.has_undelivered() and took.exit_code == DONE
         await ops.remove("bob")
         net.heal()
-        took.noticed((await anext(told)).to_json())
-        assert not took.undelivered() and await took.drain(0) == []
-        assert took.code == FAILED
+        took.on_event((await anext(told)).to_json())
+        assert not took.has_undelivered() and await took.drain(0) == []
+        assert took.exit_code == FAILED
 
 
 async def test_a_group_has_a_message_when_all_who_are_here_have_it(shown: Shown) -> None:
@@ -174,9 +176,9 @@ async def test_a_group_has_a_message_when_all_who_are_here_have_it(shown: Shown)
         await carol.aclose()
         await net.settle()
         took = session(ada, shown)
-        await took.take([b"/go ops", b"hello"])
-        assert await took.drain(10) == [] and not took.undelivered()
+        await took.execute([b"/go ops", b"hello"])
+        assert await took.drain(10) == [] and not took.has_undelivered()
         await bob.aclose()
         await net.settle()
-        await took.take([b"anybody?"])
-        assert await took.drain(0) == ["bob", "carol"] and took.undelivered()
+        await took.execute([b"anybody?"])
+        assert await took.drain(0) == ["bob", "carol"] and took.has_undelivered()

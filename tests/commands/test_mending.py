@@ -23,8 +23,8 @@ async def see(took: Session, events: Any, count: int) -> None:
         while count:
             event = await anext(events)
             if isinstance(event, KINDS):
-                took.noticed(line := event.to_json())
-                await took._show.event(line)
+                took.on_event(line := event.to_json())
+                await took._display.show_event(line)
                 count -= 1
 
 
@@ -45,16 +45,16 @@ async def test_the_last_of_ones_own_and_of_another_are_meant_without_a_number(sh
         await ada.broadcast("tow")
         await bob.broadcast("lunch?")
         await net.settle()
-        await took.take([b"/edit two", b"/react +1", b"/reply yes"])
+        await took.execute([b"/edit two", b"/react +1", b"/reply yes"])
         await net.settle()
         assert await says(bob) == ["one", "two", "lunch?", "yes"]
         [_, _, lunch, yes] = await bob.history("room")
         assert (lunch.reactions, yes.reply_to) == ({"+1": [bob.user("ada")]}, lunch.id)
-        await took.take([b"/delete", b"/delete", b"/react"])
+        await took.execute([b"/delete", b"/delete", b"/react"])
         await net.settle()
         assert await says(bob) == ["one", "[deleted]", "lunch?", "[deleted]"]
         assert (await bob.history("room"))[2].reactions == {}
-        assert took.code == DONE
+        assert took.exit_code == DONE
 
 
 async def test_a_number_of_the_last_list_means_that_line(shown: Shown) -> None:
@@ -65,11 +65,11 @@ async def test_a_number_of_the_last_list_means_that_line(shown: Shown) -> None:
             await ada.broadcast(text)
             await bob.broadcast(f"{text}?")
             await net.settle()
-        await took.take([b"/history 4"])
+        await took.execute([b"/history 4"])
         assert [line.partition(" ")[0] for line in shown.new] == ["4", "3", "2", "1"]
         assert [line.split(" ", 2)[2] for line in shown.text.splitlines()] == [
             "ada: tow", "bob: tow?", "ada: three", "bob: three?"]  # fmt: skip
-        await took.take([b"/edit 4 two", b"/react 3 ok", b"/reply 3 indeed", b"/delete 2"])
+        await took.execute([b"/edit 4 two", b"/react 3 ok", b"/reply 3 indeed", b"/delete 2"])
         await net.settle()
         assert await says(bob) == ["one", "one?", "two", "tow?", "[deleted]", "three?", "indeed"]
         assert (await bob.history("room"))[3].reactions == {"ok": [bob.user("ada")]}
@@ -81,11 +81,11 @@ async def test_numbers_end_when_something_is_said_and_are_text_then(shown: Shown
         took = session(ada, shown, as_json=False)
         await bob.broadcast("lunch?")
         await net.settle()
-        await took.take([b"/edit 1 o'clock", b"/history", b"at noon", b"/edit 1 o'clock"])
-        await took.take([b"/history", b"/go bob", b"/go", b"/reply 1 it is"])
+        await took.execute([b"/edit 1 o'clock", b"/history", b"at noon", b"/edit 1 o'clock"])
+        await took.execute([b"/history", b"/go bob", b"/go", b"/reply 1 it is"])
         await net.settle()
         assert await says(bob) == ["lunch?", "1 o'clock", "1 it is"]
-        assert took.code == USAGE  # the first /edit: nothing of one's own was there
+        assert took.exit_code == USAGE  # the first /edit: nothing of one's own was there
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_what_cannot_be_is_told(shown: Shown, capsys: pytest.CaptureFixtur
         await net.settle()
         await ada.broadcast("yes")
         took = session(ada, shown, as_json=False)
-        await took.take([b"/history", line.encode()])
+        await took.execute([b"/history", line.encode()])
         assert told in capsys.readouterr().err
         await net.settle()
         assert await says(bob) == ["lunch?", "yes"]
@@ -130,10 +130,10 @@ async def test_people_see_a_new_line_and_history_the_newest(shown: Shown) -> Non
         await see(took, events, 1)
         assert words(shown.new) == [
             "TT:TT bob: lunch at ten?",
-            "TT:TT bob (edited TT:TT): lunch at noon?",
-            'TT:TT -- cyd reacts +1 to bob: "lunch at noon?"',
-            'TT:TT -- cyd takes back a reaction to bob: "lunch at noon?"',
-            "TT:TT -- bob deleted a message of TT:TT",
+            "TT:TT bob (edited; first sent TT:TT): lunch at noon?",
+            'TT:TT -- cyd reacted +1 to bob: "lunch at noon?"',
+            'TT:TT -- cyd removed a reaction to bob: "lunch at noon?"',
+            "TT:TT -- bob deleted a message sent TT:TT",
         ]
         await bob.edit(lunch.id, "dinner?")
         await see(took, events, 1)
@@ -141,7 +141,7 @@ async def test_people_see_a_new_line_and_history_the_newest(shown: Shown) -> Non
         for peer, reaction in ((ada, "ok"), (cyd, "ok"), (bob, "so: so")):
             await peer.react(lunch.id, reaction)
             await net.settle()
-        await took.take([b"/history"])
+        await took.execute([b"/history"])
         assert words(shown.new)[-1] == '1 TT:TT bob: dinner? (edited) [ok 2, "so: so"]'
 
 
@@ -164,13 +164,13 @@ async def test_nothing_of_it_is_unread_and_nobody_ignored_is_shown(shown: Shown)
         took, events = session(ada, shown, as_json=False), ada.events(consumer="chat")
         lunch = await bob.broadcast("lunch?")
         await see(took, events, 1)
-        await took.take([b"/go bob"])
+        await took.execute([b"/go bob"])
         assert took.unread.total == 0
         await bob.edit(lunch.id, "lunch, ada?")
         await bob.react(lunch.id, "+1")
         await see(took, events, 2)
         assert took.unread.total == 0
-        await took.take([b"/ignore bob"])
+        await took.execute([b"/ignore bob"])
         before = shown.text
         await bob.edit(lunch.id, "hello?")
         await see(took, events, 1)
@@ -183,7 +183,7 @@ async def test_programs_name_messages_by_id_and_get_their_word_back(shown: Shown
         took, events = session(ada, shown), ada.events(consumer="chat")
         lunch, mine = await bob.broadcast("lunch?"), await ada.broadcast("yse")
         await net.settle()
-        await took.take(
+        await took.execute(
             [
                 f'{{"do":"edit","id":"{mine.id}","text":"yes","ref":"1"}}'.encode(),
                 f'{{"do":"react","id":"{lunch.id}","reaction":"+1","ref":"2"}}'.encode(),
@@ -201,7 +201,7 @@ async def test_programs_name_messages_by_id_and_get_their_word_back(shown: Shown
         await see(took, events, 4)
         told = [(line["event"], line["id"], line["ref"], line["by"]) for line in shown.lines[-2:]]
         assert told == [("edited", mine.id, "1", "ada"), ("reaction", lunch.id, "2", "ada")]
-        assert await took.drain(10) == [] and not took.undelivered()
+        assert await took.drain(10) == [] and not took.has_undelivered()
 
 
 async def test_receipts_of_an_edited_message_say_who_has_it_so(shown: Shown) -> None:
@@ -212,9 +212,9 @@ async def test_receipts_of_an_edited_message_say_who_has_it_so(shown: Shown) -> 
         await net.settle()
         await net.crash(bob)
         edit = await ada.edit((await ada.history())[0], "hello")
-        await took.take([b'{"do":"receipts","to":"bob"}'])
+        await took.execute([b'{"do":"receipts","to":"bob"}'])
         assert [(row["text"], row["status"], row["missing"]) for row in shown.rows] == [("hello", "accepted", ["bob"])]
         await net.restart(bob)
         await edit.delivered(timeout=5)
-        await took.take([b'{"do":"receipts","to":"bob"}'])
+        await took.execute([b'{"do":"receipts","to":"bob"}'])
         assert [(row["status"], row["delivered_to"]) for row in shown.rows] == [("delivered", ["bob"])]

@@ -17,17 +17,17 @@ async def test_a_peer_is_forgotten_by_its_name_or_its_address(shown: Shown) -> N
     async with mesh("ada", "bob") as net:
         _, bob = net.peers
         took = session(bob, shown)
-        await took.take([b'{"do":"forget","peer":"ada"}', b"/forget 127.0.0.1:9"])
+        await took.execute([b'{"do":"forget","peer":"ada"}', b"/forget 127.0.0.1:9"])
         forgotten, error = shown.lines
         assert (len(forgotten["rows"][0]["endpoints"]), forgotten["rows"][0]["linked"]) == (1, True)
-        assert error["code"] == "unknown_name" and took.code == NO_SUCH_NAME
+        assert error["code"] == "unknown_name" and took.exit_code == NO_SUCH_NAME
 
 
 async def test_people_are_told_what_was_forgotten(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        await session(bob, shown, as_json=False).take([b"/forget ada"])
-        assert shown.new == [f"-- {ada.endpoint}: dialled no more; the link that is up stays until it ends"]
+        await session(bob, shown, as_json=False).execute([b"/forget ada"])
+        assert shown.new == [f"-- no longer dialling {ada.endpoint}; the current link stays until it ends"]
 
 
 async def test_the_invite_is_a_screen_and_says_when_nobody_else_can_come(
@@ -35,16 +35,16 @@ async def test_the_invite_is_a_screen_and_says_when_nobody_else_can_come(
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
     async with TCPPeer(0, name="ada", db="memory://", settings=Settings(start_timeout=0.0)) as ada:
-        await session(ada, shown, as_json=False).take([b"/invite"])
+        await session(ada, shown, as_json=False).execute([b"/invite"])
         lines = shown.new
         assert any("--invite -" in line for line in lines)
         assert any(line.strip().startswith("p2pchat:") for line in lines)
-        assert lines[-1].startswith("-- now only this machine reaches this peer")
-        await session(ada, shown).take([b'{"do":"invite","ref":"i"}'])
+        assert lines[-1].startswith("-- only this computer can reach you at the moment")
+        await session(ada, shown).execute([b'{"do":"invite","ref":"i"}'])
         row = json.loads(shown.new[-1])["rows"][0]
         assert row["invite"].startswith("p2pchat:") and row["only_this_machine"] is True
         assert (row["host"], row["port"]) == ("127.0.0.1", ada.port)
     where = {"host": "127.0.0.1", "advertise": "chat.example:8080"}
     async with TCPPeer(0, name="bob", db="memory://", settings=Settings(start_timeout=0.0), **where) as bob:  # type: ignore[arg-type]
-        await session(bob, shown, as_json=False).take([b"/invite"])
+        await session(bob, shown, as_json=False).execute([b"/invite"])
         assert not shown.new[-1].startswith("-- now only")  # somebody forwards it

@@ -34,7 +34,7 @@ async def test_no_answer_passes_for_something_else(shown: Shown, capsys: pytest.
         who = bob.me.id
         commands = ["who", "list", f"whois {who}", f"go {who}", "reply hi", "history", "search ada", "receipts"]
         commands += ["set", f"ignore {who}", f"unignore {who}", f"allow {who}", f"forget {who}"]
-        await took.take([f"/{command}".encode() for command in commands])
+        await took.execute([f"/{command}".encode() for command in commands])
         lines = lines_of(shown.text.rstrip("\n"))
         assert len(lines) > len(commands)
         label = ada.people.user(bob.me.key).label

@@ -35,22 +35,22 @@ def test_an_object_means(line: str, order: JsonCommand) -> None:
 @pytest.mark.parametrize(
     ("line", "told", "ref"),
     [
-        ('{"do":"send"', "this line is no JSON", None),
-        ("{" * 100_000, "this line is no JSON", None),
-        ('{"do":"fly","ref":"7"}', "`do` is one of send, edit", "7"),
-        ('{"text":"hi"}', "`do` is one of", None),
-        ('{"do":["send"]}', "`do` is one of", None),
+        ('{"do":"send"', "invalid JSON", None),
+        ("{" * 100_000, "invalid JSON", None),
+        ('{"do":"fly","ref":"7"}', "`do` must be one of send, edit", "7"),
+        ('{"text":"hi"}', "`do` must be one of", None),
+        ('{"do":["send"]}', "`do` must be one of", None),
         ('{"do":"send","ref":"7"}', "'send' needs `text`", "7"),
-        ('{"do":"send","text":5}', "`text` is a string", None),
+        ('{"do":"send","text":5}', "`text` must be a string", None),
         (
             '{"do":"send","text":"x","To":"bob"}',
-            "'send' has no field 'To'; it has to, text, action, reply_to, claimed_at, again, ref",
+            "'send' has no field 'To'; its fields are to, text, action, reply_to, claimed_at, again, ref",
             None,
         ),
-        ('{"do":"history","limit":true}', "`limit` is a whole number", None),
-        ('{"do":"fetch","user":"bob"}', "`do` is one of", None),
+        ('{"do":"history","limit":true}', "`limit` must be an integer", None),
+        ('{"do":"fetch","user":"bob"}', "`do` must be one of", None),
         ('{"do":"search"}', "'search' needs `words`", None),
-        ('{"do":"who","ref":7}', "`ref` is a string", None),
+        ('{"do":"who","ref":7}', "`ref` must be a string", None),
     ],
 )
 def test_what_cannot_be_meant_is_told_with_its_ref(line: str, told: str, ref: str | None) -> None:

@@ -77,7 +77,7 @@ def test_a_full_disk_under_the_log_is_told_once() -> None:
     log.write("one")
     log.write("two")
     log.close()
-    assert told == ["cannot write the log /dev/full: No space left on device; nothing more is logged"]
+    assert told == ["cannot write the log /dev/full: No space left on device; logging stops"]
 
 
 def test_what_is_logged_after_half_a_line_is_a_line_of_its_own(tmp_path: Path) -> None:

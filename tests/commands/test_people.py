@@ -34,43 +34,43 @@ async def test_who_tells_the_state_since_when_and_why(shown: Shown) -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, bob, cyd = net.peers
         took = session(ada, shown, as_json=False)
-        await session(bob, shown).take([b'/away lunch, back at "one"'])
+        await session(bob, shown).execute([b'/away lunch, back at "one"'])
         await cyd.aclose()
         await seen(ada, "bob", "idle")
         await seen(ada, "cyd", "offline")
         shown.new  # noqa: B018 (what bob was answered)
-        await took.take([b"/who"])
+        await took.execute([b"/who"])
         here, lunch, gone = shown.new
         now = datetime.now().astimezone()
         times = {now.strftime("%H:%M"), ada.people.find("bob").since.astimezone().strftime("%H:%M")}  # type: ignore[union-attr]
         assert TIMELESS.sub("", here) == "-- ada: online (you)"
         assert lunch in {f"-- bob: idle since {time} \"lunch, back at 'one'\"" for time in times}
         assert gone.startswith("-- cyd: offline since ")
-        await session(bob, shown).take([b"/back"])
+        await session(bob, shown).execute([b"/back"])
         await seen(ada, "bob", "online")
 
 
 async def test_away_alone_is_back(shown: Shown) -> None:
     async with mesh("ada") as net:
         took = session(net.peers[0], shown)
-        await took.take([b'{"do":"away","text":"lunch"}', b"/away", b"/back", b'{"do":"back","ref":"b"}'])
+        await took.execute([b'{"do":"away","text":"lunch"}', b"/away", b"/back", b'{"do":"back","ref":"b"}'])
         assert [(line["command"], line["rows"][0]["status"]) for line in shown.lines] == [
             ("away", "idle"),
             ("away", "online"),
             ("back", "online"),
             ("back", "online"),
         ]
-        await took.take([b"/away lunch", b"/who", b"/back", b"/who"])
+        await took.execute([b"/away lunch", b"/who", b"/back", b"/who"])
         assert [line["rows"][0]["status"] for line in shown.lines[4:]] == ["idle", "idle", "online", "online"]
-        await took.take([b"/away " + b"x" * 513])
-        assert took.code == USAGE
+        await took.execute([b"/away " + b"x" * 513])
+        assert took.exit_code == USAGE
 
 
 async def test_whois_tells_the_id_of_one(shown: Shown) -> None:
     async with mesh("ada", "Anna Maria") as net:
         ada, anna = net.peers
         took = session(ada, shown)
-        await took.take([b'/whois "Anna Maria"', b'{"do":"whois","user":"ada"}'])
+        await took.execute([b'/whois "Anna Maria"', b'{"do":"whois","user":"ada"}'])
         first, second = (line["rows"][0] for line in shown.lines)
         assert (first["user"], first["user_id"], first["linked"], first["me"]) == (
             "Anna Maria",
@@ -81,12 +81,12 @@ async def test_whois_tells_the_id_of_one(shown: Shown) -> None:
         assert (second["user_id"], second["me"]) == (ada.me.id, True)
         assert [conversation.name for conversation in ada.conversations()] == ["room"]  # asking opens none
         shown.new  # noqa: B018
-        await session(ada, shown, as_json=False).take([b"/whois Anna Maria"])
+        await session(ada, shown, as_json=False).execute([b"/whois Anna Maria"])
         assert [TIMELESS.sub("", line) for line in shown.new] == [
             '-- "Anna Maria": online',
-            '   called "Anna Maria"',
-            "   has written nothing here",
-            f"   its own peer: a link is up, from 127.0.0.1; listens at {anna.endpoint}",
+            '   name: "Anna Maria"',
+            "   no messages here",
+            f"   own peer: linked, from 127.0.0.1; listens at {anna.endpoint}",
             f"   id {anna.me.id}",
         ]
 
@@ -95,20 +95,20 @@ async def test_what_one_tells_about_oneself_is_seen_by_others_until_it_is_taken_
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         took = session(bob, shown, as_json=False)
-        await took.take([b"/about", b"/about on call", b"/nick robert"])
+        await took.execute([b"/about", b"/about on call", b"/nick robert"])
         await net.settle()
         shown.new  # noqa: B018
-        await session(ada, shown).take([b'{"do":"whois","user":"robert"}'])
+        await session(ada, shown).execute([b'{"do":"whois","user":"robert"}'])
         row = json.loads(shown.new[0])["rows"][0]
         assert (row["about"], row["names_before"], row["allowed"]) == ("on call", ["bob"], False)
         assert [(host["peer_id"], host["linked"]) for host in row["hosts"]] == [(bob.me.id, True)]
-        await session(ada, shown, as_json=False).take([b"/whois robert"])
+        await session(ada, shown, as_json=False).execute([b"/whois robert"])
         _first, called, about, known, host, id = shown.new
-        assert called == "   called robert; before bob" and about == '   says "on call"'
-        assert known.startswith("   known since ") and host.startswith("   its own peer: a link is up, from ")
+        assert called == "   name: robert; formerly bob" and about == '   about: "on call"'
+        assert known.startswith("   first seen ") and host.startswith("   own peer: linked, from ")
         assert id == f"   id {bob.me.id}"
-        await took.take([b"/about -"])
-        assert shown.new == ["-- you tell nothing about yourself"]
+        await took.execute([b"/about -"])
+        assert shown.new == ["-- your about text is empty"]
         await net.settle()
         assert ada.user("robert").about == ""
 
@@ -120,12 +120,12 @@ async def test_a_name_that_several_have_lists_them(shown: Shown, capsys: pytest.
         await net.settle()
         took = session(ada, shown)
         for command in ("/whois bob", "/msg bob hi", "/go bob", "/ignore @bob"):
-            await took.take([command.encode()])
+            await took.execute([command.encode()])
             assert shown.lines[-1]["code"] == "ambiguous_name"
             assert all(f"bob#{peer.me.id[:8]}" in shown.lines[-1]["text"] for peer in (bob, cyd))
-        await took.take([f"/whois bob#{cyd.me.id[:8]}".encode()])
+        await took.execute([f"/whois bob#{cyd.me.id[:8]}".encode()])
         assert shown.rows[0]["user_id"] == cyd.me.id
-        assert took.code == NO_SUCH_NAME
+        assert took.exit_code == NO_SUCH_NAME
 
 
 async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_path: Path) -> None:
@@ -136,15 +136,15 @@ async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_p
             shown,
             as_json=False,
         )
-        await took.take([b"/ignore mallory"])
+        await took.execute([b"/ignore mallory"])
         await mallory.rename("nice guy")  # it goes by id
         await mallory.broadcast("look at me")
         await net.settle()
-        await session(bob, shown).take([b"/reply do not feed it"])
+        await session(bob, shown).execute([b"/reply do not feed it"])
         await mallory.send("ada", "look at me!")
         await see(ada, took, "look at me!")
-        assert [line[5:] for line in shown.new] == ["-- nothing more is shown of mallory"[5:], " bob: do not feed it"]
-        await took.take([b"/list", b"/who", b"/history"])
+        assert [line[5:] for line in shown.new] == ["-- mallory is ignored from now on"[5:], " bob: do not feed it"]
+        await took.execute([b"/list", b"/who", b"/history"])
         text = shown.text
         assert "look at me" not in text and "unread" not in text
         assert '-- "nice guy": online (ignored)' in TIMELESS.sub("", text)
@@ -152,9 +152,9 @@ async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_p
 
         later = session(ada, shown, as_json=False)
         shown.new  # noqa: B018
-        await later.take([b"/reply are you still here?", b'/unignore "nice guy"', b"/history"])
+        await later.execute([b"/reply are you still here?", b'/unignore "nice guy"', b"/history"])
         told, theirs, answer, _ = shown.new
-        assert told == '-- what follows is shown of "nice guy"'
+        assert told == '-- "nice guy" is no longer ignored'
         assert theirs[7:] == " nice guy: look at me"  # behind its number and time
         assert answer[7:] == ' bob (to "nice guy": "look at me"): do not feed it'
         assert [post.text for post in await ada.history("room")][-1] == "are you still here?"
@@ -164,16 +164,17 @@ async def test_who_is_ignored_is_listed_and_what_they_wrote_is_unread_no_more(sh
     async with mesh("ada", "bob", "mallory") as net:
         ada, bob, mallory = net.peers
         took = session(ada, shown, as_json=False)
-        await took.take([b"/ignore", b"/go bob"])
+        await took.execute([b"/ignore", b"/go bob"])
         await mallory.broadcast("hey ada")
         await mallory.send("ada", "look at me")
         await bob.broadcast("hello")
         await see(ada, took, "hello")
-        await took.take([b"/list", b"/ignore mallory", b"/list", b"/ignore"])
+        await took.execute([b"/list", b"/ignore mallory", b"/list", b"/ignore"])
         assert [line for line in shown.new if "unread" in line or "ignored" in line] == [
             "-- nobody is ignored",
             "-- room: 2 unread, 1 with your name",
             "-- mallory: 1 unread",
+            "-- mallory is ignored from now on",
             "-- room: 1 unread",
             "-- mallory is ignored: /unignore shows them again",
         ]
@@ -211,13 +212,13 @@ async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown
     async with mesh("ada", "mallory") as net:
         ada, mallory = net.peers
         took = session(ada, shown)
-        await took.take([b"/ignore mallory"])
+        await took.execute([b"/ignore mallory"])
         await mallory.broadcast("look at me")
         await see(ada, took, "look at me")
         assert shown.lines[-1]["text"] == "look at me"
         people = session(ada, shown, as_json=False)
         log = EventLogFile(str(tmp_path / "log"), pytest.fail)
-        people._show._log = log
+        people._display._log = log
         shown.new  # noqa: B018
         await see(ada, people, "look at me", consumer="log")
         assert shown.new == []
@@ -238,8 +239,8 @@ async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown
 async def test_what_makes_no_sense_is_told(shown: Shown, line: str, told: str) -> None:
     async with mesh("ada", "bob") as net:
         took = session(net.peers[0], shown)
-        took.names_are_known()
-        await took.take([line.encode()])
+        took.stop_waiting_for_names()
+        await took.execute([line.encode()])
         assert shown.lines[-1]["text"].startswith(told)
 
 
@@ -255,7 +256,7 @@ async def test_who_has_reached_the_limit_is_allowed_more(shown: Shown) -> None:
             assert "/allow NAME" in (await full).text and "/allow" in (await refused).text
             assert receipt.status == "accepted"
             took = session(ada, shown)
-            await took.take([b'{"do":"allow","user":"bob"}', b'{"do":"allow","user":"ada"}'])
+            await took.execute([b'{"do":"allow","user":"bob"}', b'{"do":"allow","user":"ada"}'])
             answer, error = shown.lines
             assert answer["rows"] == [{"user": "bob", "user_id": bob.me.id, "allowed": True}]
             assert error["event"] == "error"
@@ -268,7 +269,7 @@ async def test_a_program_tells_that_it_types_but_where_that_is_switched_off(show
         ada, bob = net.peers
         took = session(ada, shown)
         async with bob.events(Typing, consumer=None) as events:
-            await took.take([b"/set typing off room", b'{"do":"typing"}', b'{"do":"typing","to":"bob"}'])
+            await took.execute([b"/set typing off room", b'{"do":"typing"}', b'{"do":"typing","to":"bob"}'])
             async with asyncio.timeout(20):
                 event = await anext(events)  # the first that is told
         assert (event.user.name, event.conversation.name, event.typing) == ("ada", "ada", True)

@@ -50,9 +50,9 @@ def test_a_message_shows_who_and_when(event: dict[str, Any], shown: str) -> None
     [
         ({"event": "joined", "user": "bob"}, "12:00 -- bob is here"),
         ({"event": "left", "user": "bob", "reason": "left"}, "12:00 -- bob left"),
-        ({"event": "renamed", "user": "rob", "before": "bob is"}, '12:00 -- "bob is" is called rob now'),
-        ({"event": "left", "user": "bob", "reason": "lost"}, "12:00 -- bob left: the connection was lost"),
-        ({"event": "left", "user": "bob", "reason": "timeout"}, "12:00 -- bob left: no sign of life for too long"),
+        ({"event": "renamed", "user": "rob", "before": "bob is"}, '12:00 -- "bob is" is now known as rob'),
+        ({"event": "left", "user": "bob", "reason": "lost"}, "12:00 -- bob left: connection lost"),
+        ({"event": "left", "user": "bob", "reason": "timeout"}, "12:00 -- bob left: timed out"),
         ({"event": "left", "user": "bob", "reason": "later\n"}, "12:00 -- bob left: later\\u{a}"),
         ({"event": "link", "state": "up"}, None),
         ({"event": "presence", "user": "bob"}, None),

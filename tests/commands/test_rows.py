@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.commands.columns import CONTINUED_NARROW, NARROW, fold_row, plain_text
+from p2pchat.commands.wrap import CONTINUED_NARROW, NARROW, fold_row, plain_text
 from p2pchat.safe_text import CONTINUED
 
 

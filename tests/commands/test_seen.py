@@ -15,8 +15,8 @@ from tests.commands.shown import Shown, session
 async def show_until(peer: TCPPeer, took: Session, text: str) -> None:
     """Show what comes as a chat does, until somebody has written `text`."""
     async for event in peer.events(consumer="shown", start="beginning"):
-        took.noticed(event.to_json())
-        took.shown(event)
+        took.on_event(event.to_json())
+        took.on_shown(event)
         if isinstance(event, Message) and event.text == text:
             return
 
@@ -25,13 +25,13 @@ async def test_what_is_shown_in_front_is_read_and_what_is_elsewhere_on_going_the
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         took = session(bob, shown)
-        took.sees(shows_past=False)
+        took.track_reads(shows_past=False)
         psst, hello = await ada.send("bob", "psst"), await ada.broadcast("hello")
         await show_until(bob, took, "hello")
         await hello.read(timeout=5)
         await net.settle()
         assert psst.status == "delivered"
-        await took.take([b"/go ada"])
+        await took.execute([b"/go ada"])
         await psst.read(timeout=5)
 
 
@@ -39,13 +39,13 @@ async def test_nothing_is_read_while_away_and_all_of_it_on_coming_back(shown: Sh
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         took = session(bob, shown)
-        took.sees(shows_past=False)
-        await took.take([b"/away lunch"])
+        took.track_reads(shows_past=False)
+        await took.execute([b"/away lunch"])
         receipts = [await ada.broadcast(text) for text in ("one", "two")]
         await show_until(bob, took, "two")
         await net.settle()
         assert [receipt.status for receipt in receipts] == ["delivered"] * 2
-        await took.take([b"/back"])
+        await took.execute([b"/back"])
         for receipt in receipts:
             await receipt.read(timeout=5)
 
@@ -58,7 +58,7 @@ async def test_who_only_takes_commands_reads_nothing_but_what_they_say(shown: Sh
         await show_until(bob, took, "two")
         await net.settle()
         assert one.status == "delivered"
-        await took.take([f'{{"do":"read","id":"{one.id}"}}'.encode()])
+        await took.execute([f'{{"do":"read","id":"{one.id}"}}'.encode()])
         await one.read(timeout=5)
         await net.settle()
         assert (two.status, shown.rows) == ("delivered", [{"id": one.id}])
@@ -70,8 +70,8 @@ async def test_a_terminal_shows_the_past_and_so_it_is_read(shown: Shown) -> None
         receipt = await ada.broadcast("of an earlier run")
         await receipt.delivered(timeout=5)
         took = session(bob, shown, interactive=True)
-        took.sees(shows_past=True)
-        took.look()
+        took.track_reads(shows_past=True)
+        took.mark_seen()
         await receipt.read(timeout=5)
 
 
@@ -80,14 +80,14 @@ async def test_who_wants_no_receipts_says_so_and_reads_in_silence(shown: Shown, 
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         took = session(bob, shown, as_json=False)
-        took.sees(shows_past=False)
-        await took.take([line.encode()])
+        took.track_reads(shows_past=False)
+        await took.execute([line.encode()])
         assert shown.new[-1].startswith(f"-- receipts{' with ada' * line.endswith('ada')} off (on|off): ")
         hello = await ada.broadcast("hello")
         await show_until(bob, took, "hello")
         await net.settle()
         assert hello.status == "delivered"
-        await took.take([b"/set receipts on", b"/set receipts usual ada"])
+        await took.execute([b"/set receipts on", b"/set receipts usual ada"])
         await _is_read_with_the_next(net.peers[0], bob, took, hello)
 
 
@@ -101,12 +101,12 @@ async def _is_read_with_the_next(ada: TCPPeer, bob: TCPPeer, took: Session, form
     ("line", "told"),
     [
         ("/set receipts loud", "receipts is on or off, not 'loud'"),
-        ("/set receipts off room", "receipts are on or off for everybody, or with one user"),
+        ("/set receipts off room", "receipts are on or off for everyone, or with one user"),
         ("/set receipts loud ada", "receipts is on or off or usual, not 'loud'"),
     ],
 )
 async def test_what_cannot_be_chosen_is_told(shown: Shown, line: str, told: str) -> None:
     async with mesh("ada", "bob") as net:
         took = session(net.peers[1], shown)
-        await took.take([line.encode()])
+        await took.execute([line.encode()])
         assert shown.lines[-1]["text"].startswith(told)

@@ -36,9 +36,9 @@ async def test_texts_keep_their_order_whatever_they_are(shown: Shown) -> None:
             b"/go",
             b'{"do":"send","text":"seven"}',
         ]
-        assert await took.take(lines)
+        assert await took.execute(lines)
         assert await took.drain(10) == []
-        assert took.code == DONE and not took.undelivered()
+        assert took.exit_code == DONE and not took.has_undelivered()
         assert await texts(bob, 7) == [
             ("room", "one", False),
             ("room", "two", False),
@@ -54,34 +54,34 @@ async def test_a_text_that_is_refused_takes_no_other_with_it(shown: Shown) -> No
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         took = session(ada, shown)
-        await took.take([b"before", b"x" * 40_000, b"after", None])
+        await took.execute([b"before", b"x" * 40_000, b"after", None])
         assert [line["code"] for line in shown.lines] == [
             "usage",
             "too_long",
         ]  # the line above any limit was seen first
         assert await texts(bob, 2) == [("room", "before", False), ("room", "after", False)]
-        assert took.code == USAGE
+        assert took.exit_code == USAGE
 
 
 async def test_nobody_is_written_to_by_mistake(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, _ = net.peers
         took = session(ada, shown)
-        took.names_are_known()
-        await took.take([b"/msg bbo psst", b"/go bbo", b'{"do":"send","to":"bbo","text":"psst","ref":"7"}'])
+        took.stop_waiting_for_names()
+        await took.execute([b"/msg bbo psst", b"/go bbo", b'{"do":"send","to":"bbo","text":"psst","ref":"7"}'])
         assert [(line["code"], line["ref"]) for line in shown.lines] == [("unknown_name", None)] * 2 + [
             ("unknown_name", "7")
         ]
-        assert took.code == NO_SUCH_NAME
+        assert took.exit_code == NO_SUCH_NAME
         assert await ada.history() == []
 
 
 async def test_on_a_terminal_a_mistake_is_seen_and_forgiven(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
     async with mesh("ada") as net:
         took = session(net.peers[0], shown, as_json=False, interactive=True)
-        await took.take([b"/msg bbo psst", b"/mgs bob psst"])
+        await took.execute([b"/msg bbo psst", b"/mgs bob psst"])
         assert "nobody here is called 'bbo'" in capsys.readouterr().err
-        assert took.code == DONE
+        assert took.exit_code == DONE
 
 
 async def test_what_others_write_elsewhere_is_unread_until_one_goes_there(shown: Shown) -> None:
@@ -92,11 +92,11 @@ async def test_what_others_write_elsewhere_is_unread_until_one_goes_there(shown:
         await bob.send(ada.me.label, "for ada")
         read = 0
         async for event in ada.events(Message, consumer="test", start="beginning"):
-            took.noticed(event.to_json())
+            took.on_event(event.to_json())
             read += 1
             if read == 2:
                 break
-        await took.take([b"/list", b"/go bob", b"/list"])
+        await took.execute([b"/list", b"/go bob", b"/list"])
         before, _, after = shown.lines
         assert [(row["conversation"], row["unread"], row["current"]) for row in before["rows"]] == [
             ("room", 0, True),
@@ -104,7 +104,7 @@ async def test_what_others_write_elsewhere_is_unread_until_one_goes_there(shown:
         ]
         assert [(row["unread"], row["current"]) for row in after["rows"]] == [(0, False), (0, True)]
         line = event.to_json()
-    took.noticed(line)  # the peer is closed: what still comes asks nothing of it
+    took.on_event(line)  # the peer is closed: what still comes asks nothing of it
 
 
 async def test_plain_answers_are_lines_for_people(shown: Shown) -> None:
@@ -113,25 +113,25 @@ async def test_plain_answers_are_lines_for_people(shown: Shown) -> None:
         took = session(ada, shown, as_json=False)
         await bob.rename("bob: x")
         await net.settle()
-        await took.take([b"/who", b"/nick Ada", b"/help quit"])
+        await took.execute([b"/who", b"/nick Ada", b"/help quit"])
         lines = shown.text.splitlines()
         assert lines[0].startswith("-- ada: online since ") and lines[0].endswith(" (you)")
         assert any(line.startswith('-- "bob: x": online since ') for line in lines)
-        assert lines[2:5] == ["-- you are Ada now", "/quit (also /exit)", "    say goodbye and leave"]
+        assert lines[2:5] == ["-- you are now Ada", "/quit (also /exit)", "    leave the chat"]
 
 
 async def test_quit_ends_the_lines(shown: Shown) -> None:
     async with mesh("ada") as net:
         took = session(net.peers[0], shown)
-        assert not await took.take([b"one", b"/quit", b"two"])
+        assert not await took.execute([b"one", b"/quit", b"two"])
         assert [post.text for post in await net.peers[0].history()] == ["one"]
 
 
 async def test_what_nobody_has_is_undelivered(shown: Shown) -> None:
     async with mesh("ada") as net:
         took = session(net.peers[0], shown)
-        await took.take([b"hello"])
-        assert took.undelivered()
+        await took.execute([b"hello"])
+        assert took.has_undelivered()
         assert await took.drain(0) == [""]
 
 
@@ -140,14 +140,18 @@ async def test_who_is_away_is_told_to_people(shown: Shown) -> None:
         ada = net.peers[0]
         show = Display(StdoutWriter(shown.raw), None, as_json=False, echo=True)
         told: asyncio.Queue[str] = asyncio.Queue()
-        show.asides = Notifier(told.put_nowait)
+        show.notifier = Notifier(told.put_nowait)
         took = Session(ada, show, interactive=True, as_json=False)
-        await took.take([b"anybody?"])
-        assert await asyncio.wait_for(told.get(), 20) == "-- nobody is here: kept, sent to whoever comes"
-        await took.take([b"one", b"two"])  # sent in one call
-        show.asides.joined("somebody")
-        await took.take([b"three", b"four"])
-        assert await asyncio.wait_for(told.get(), 20) == "-- nobody is here: kept, sent to whoever comes"
+        await took.execute([b"anybody?"])
+        assert (
+            await asyncio.wait_for(told.get(), 20) == "-- nobody is here yet; saved, and delivered when someone joins"
+        )
+        await took.execute([b"one", b"two"])  # sent in one call
+        show.notifier.on_joined("somebody")
+        await took.execute([b"three", b"four"])
+        assert (
+            await asyncio.wait_for(told.get(), 20) == "-- nobody is here yet; saved, and delivered when someone joins"
+        )
         assert told.empty()
 
 
@@ -158,7 +162,7 @@ async def test_who_is_away_is_told_to_people(shown: Shown) -> None:
         ("/go nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
         ("/mgs bob hi", USAGE, "did you mean /msg?"),
         ("/group ops nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
-        ("/kick bob", USAGE, "/kick is for a group, and the room is none: /go #NAME first"),
+        ("/kick bob", USAGE, "/kick works in a group: /go #NAME first"),
         ("x" * 40_000, USAGE, "the limit is 32768"),
     ],
     ids=["msg", "go", "typo", "member", "no-group", "long"],
@@ -166,9 +170,9 @@ async def test_who_is_away_is_told_to_people(shown: Shown) -> None:
 async def test_a_mistake_in_a_pipe_has_its_code(shown: Shown, line: str, code: int, told: str) -> None:
     async with mesh("ada") as net:
         took = session(net.peers[0], shown)
-        took.names_are_known()
-        await took.take([line.encode(), b"after it"])
-        assert took.code == code
+        took.stop_waiting_for_names()
+        await took.execute([line.encode(), b"after it"])
+        assert took.exit_code == code
         assert [told in error["text"] for error in shown.lines] == [True]
         assert [post.text for post in await net.peers[0].history()] == ["after it"]
 
@@ -181,10 +185,10 @@ async def test_answers_are_rows(shown: Shown) -> None:
         await bob.send("ada", "psst")
         await net.settle()
         async for event in ada.events(Message, consumer="test", start="beginning"):
-            took.noticed(event.to_json())
+            took.on_event(event.to_json())
             if event.text == "psst":
                 break
-        await took.take([b'{"do":"who","ref":"w"}', b'{"do":"list"}', b'{"do":"history","to":"bob"}', b"/history 5"])
+        await took.execute([b'{"do":"who","ref":"w"}', b'{"do":"list"}', b'{"do":"history","to":"bob"}', b"/history 5"])
         who, listed, with_bob, here = shown.lines
         assert (who["command"], who["ref"]) == ("who", "w")
         assert [(row["user"], row["status"], row["me"]) for row in who["rows"]] == [
@@ -202,10 +206,10 @@ async def test_answers_are_rows(shown: Shown) -> None:
 async def test_nick_is_heard_by_others(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        await session(ada, shown).take([b'{"do":"nick","name":"Ada Lovelace"}'])
+        await session(ada, shown).execute([b'{"do":"nick","name":"Ada Lovelace"}'])
         await net.settle()
         assert [line["command"] for line in shown.lines] == ["nick"]
-        await session(bob, shown).take([b'/msg "Ada Lovelace" hello'])
+        await session(bob, shown).execute([b'/msg "Ada Lovelace" hello'])
         async for event in ada.events(Message, consumer="test", start="beginning"):
             assert (event.conversation.name, event.text) == ("bob", "hello")
             break

@@ -15,10 +15,10 @@ from tests.commands.shown import Shown, session
 async def test_settings_are_shown_changed_and_kept(shown: Shown, tmp_path: Path) -> None:
     async with mesh("ada") as net:
         took = session(net.peers[0], shown, as_json=False, settings=ChatSettings.load(tmp_path))
-        await took.take([b"/set"])
+        await took.execute([b"/set"])
         usual = [f"-- {one.name} {one.values[0]}" for one in SETTINGS]
         assert [line.partition(" (")[0] for line in shown.new] == usual
-        await took.take([b"/set joins off", b"/set BELL Off", b"/set joins"])
+        await took.execute([b"/set joins off", b"/set BELL Off", b"/set joins"])
         assert [line.partition(" (")[0] for line in shown.new] == ["-- joins off", "-- bell off", "-- joins off"]
         kept = ChatSettings.load(tmp_path)
         assert (kept.joins, kept.bell) == ("off", False)
@@ -27,27 +27,27 @@ async def test_settings_are_shown_changed_and_kept(shown: Shown, tmp_path: Path)
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("/set colour", "there is no setting 'colour'; there are joins, notify, bell"),
+        ("/set colour", "there is no setting 'colour'; the settings are joins, notify, bell"),
         ("/set bell loud", "bell is on or off, not 'loud'"),
-        ("/set bell off room", "bell is the same everywhere"),
+        ("/set bell off room", "bell cannot be set for one conversation"),
         ("/set typing loud room", "typing is on or off or usual, not 'loud'"),
-        ("/clear", "/clear is for a terminal"),
+        ("/clear", "/clear needs a terminal"),
         ("/help xyzzy", "there is no command '/xyzzy'"),
     ],
 )
 async def test_what_cannot_be_set_is_told(shown: Shown, line: str, told: str) -> None:
     async with mesh("ada") as net:
         took = session(net.peers[0], shown)
-        await took.take([line.encode()])
+        await took.execute([line.encode()])
         assert shown.lines[-1]["text"].startswith(told)
-        assert took.code == USAGE
+        assert took.exit_code == USAGE
 
 
 async def test_one_conversation_may_be_an_exception(shown: Shown, tmp_path: Path) -> None:
     async with mesh("ada", "bob") as net:
         ada, _ = net.peers
         took = session(ada, shown, as_json=False, settings=ChatSettings.load(tmp_path))
-        await took.take([b"/set typing off bob", b"/set typing"])
+        await took.execute([b"/set typing off bob", b"/set typing"])
         bob = ada.find("bob").id
         assert [line.partition(" (")[0] for line in shown.new] == [
             "-- typing in bob off",
@@ -60,7 +60,7 @@ async def test_one_conversation_may_be_an_exception(shown: Shown, tmp_path: Path
             True,
             False,
         )
-        await took.take([b"/set typing usual bob", b"/set typing"])
+        await took.execute([b"/set typing usual bob", b"/set typing"])
         assert [line.partition(" (")[0] for line in shown.new] == ["-- typing in bob on", "-- typing on"]
         assert ChatSettings.load(tmp_path).by_conversation == {}
 
@@ -68,14 +68,14 @@ async def test_one_conversation_may_be_an_exception(shown: Shown, tmp_path: Path
 async def test_what_cannot_be_kept_holds_until_the_end(shown: Shown, tmp_path: Path) -> None:
     async with mesh("ada") as net:
         took = session(net.peers[0], shown, settings=ChatSettings.load(tmp_path / "gone"))
-        await took.take([b"/set bell off"])
-        assert "until the end of this run" in shown.lines[-1]["text"]
-        assert took.settings.bell is False and took.code == FAILED
+        await took.execute([b"/set bell off"])
+        assert "changed for this run only" in shown.lines[-1]["text"]
+        assert took.settings.bell is False and took.exit_code == FAILED
 
 
 async def test_programs_get_settings_and_help_as_rows(shown: Shown) -> None:
     async with mesh("ada") as net:
-        await session(net.peers[0], shown).take([b"/set bell", b"/help"])
+        await session(net.peers[0], shown).execute([b"/set bell", b"/help"])
         setting, help_ = shown.lines
         assert setting["rows"][0] | {"meaning": ""} == {
             "setting": "bell",

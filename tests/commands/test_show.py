@@ -26,7 +26,7 @@ async def shown(
     with open(path, "wb", buffering=0) as raw:
         show = Display(StdoutWriter(raw), log, as_json=as_json, echo=True)
         for event, older in events:
-            await show.event(event, older=older)
+            await show.show_event(event, older=older)
         show.close()
     return path.read_text("utf-8").splitlines()
 
@@ -50,4 +50,4 @@ async def test_a_receipt_for_people_stands_beside_the_chat(tmp_path: Path, capsy
     receipt = {"event": "delivered", "at": AT, "conversation_id": "D", "user": "bob", "user_id": "B"}
     [line] = await shown(tmp_path / "plain", [(sent, False), (receipt, False)], as_json=False)
     assert line.endswith("ada -> bob: hi")
-    assert capsys.readouterr().err == "-- bob has your message\n"
+    assert capsys.readouterr().err == "-- delivered to bob: your message\n"

@@ -107,13 +107,13 @@ def test_a_line_means(line: str, meant: TextInput | CommandInput | None) -> None
         ("/edit", "usage: /edit [N] TEXT, for example /edit at eleven, not at ten"),
         ("/123", "there is no command '/123': /help lists them. Nothing was sent"),
         ("/1", "there is no command '/1'"),
-        ("/ msg bob hi", "did you mean /msg?"),
+        ("/ msg bob hi", "Did you mean /msg? Commands must start at the beginning of the line."),
         ("/ 1", "there is no command '/'"),
-        ("  /msg bob hi", "did you mean /msg?"),
-        ("\ufeff/msg bob hi", "did you mean /msg?"),
-        ("\n/quit", "did you mean /quit?"),
-        ("\uff0fmsg bob hi", "did you mean /msg?"),
-        ("\u2215quit", "did you mean /quit?"),
+        ("  /msg bob hi", "Did you mean /msg? Commands must start at the beginning of the line."),
+        ("\ufeff/msg bob hi", "Did you mean /msg? Commands must start at the beginning of the line."),
+        ("\n/quit", "Did you mean /quit?"),
+        ("\uff0fmsg bob hi", "Did you mean /msg? Commands must start at the beginning of the line."),
+        ("\u2215quit", "Did you mean /quit?"),
         ("/MSGG bob hi", "there is no command '/MSGG': did you mean /msg?"),
         ("/\u043csg bob hi", "there is no command '/\\u043csg': did you mean /msg?"),
         ("/\uff4d\uff53\uff47 bob hi", "there is no command '/\\uff4d\\uff53\\uff47': did you mean /msg?"),
@@ -153,8 +153,8 @@ def test_help_fits_a_small_terminal_and_names_everything() -> None:
 def test_help_of_one_command_says_more() -> None:
     assert help_lines("/dm") == [
         "/msg NAME TEXT (also /dm)",
-        "    write to one user, who gets it also when away now",
-        '    a name with blanks stands in "": /msg "Anna Maria" hi',
+        "    message one person (delivered later if they're away)",
+        '    quote a name with blanks: /msg "Anna Maria" hi',
         "    for example: /msg bob see you at ten",
     ]
     with pytest.raises(UsageError):

@@ -18,11 +18,11 @@ def line(conversation: str, text: str = "hi", *, kind: str = "dm", old: bool = F
 def test_only_what_others_wrote_elsewhere_since_one_came_is_unread() -> None:
     unread = UnreadCounter("ada")
     counted = [
-        unread.noticed(line("BOB"), here=None),
-        unread.noticed(line("BOB", old=True), here=None),
-        unread.noticed(line("ROOM", kind="room"), here=None),
-        unread.noticed(line("ROOM", kind="room"), here="ROOM"),
-        unread.noticed({**line("BOB"), "event": "sent"}, here=None),
+        unread.on_event(line("BOB"), here=None),
+        unread.on_event(line("BOB", old=True), here=None),
+        unread.on_event(line("ROOM", kind="room"), here=None),
+        unread.on_event(line("ROOM", kind="room"), here="ROOM"),
+        unread.on_event({**line("BOB"), "event": "sent"}, here=None),
     ]
     assert counted == [True, False, False, False, False]
     assert (unread.count("BOB"), unread.count("ROOM"), unread.total) == (1, 0, 1)
@@ -30,17 +30,17 @@ def test_only_what_others_wrote_elsewhere_since_one_came_is_unread() -> None:
 
 def test_next_is_where_one_is_meant_and_first_is_what_came_first() -> None:
     unread = UnreadCounter("ada")
-    unread.noticed(line("OPS", kind="group"), here=None)
-    unread.noticed(line("BOB"), here=None)
-    unread.noticed(line("CYD"), here=None)
-    assert (unread.next(), unread.first()) == ("BOB", "OPS")
-    unread.noticed(line("OPS", "what does Ada say?", kind="group"), here=None)
-    assert (unread.next(), unread.mentions("OPS"), unread.count("OPS")) == ("OPS", 1, 2)
-    unread.seen("OPS")
-    assert (unread.next(), unread.ids) == ("BOB", ["BOB", "CYD"])
-    unread.seen("BOB")
-    unread.seen("CYD")
-    assert (unread.next(), unread.first(), unread.total) == (None, None, 0)
+    unread.on_event(line("OPS", kind="group"), here=None)
+    unread.on_event(line("BOB"), here=None)
+    unread.on_event(line("CYD"), here=None)
+    assert (unread.most_urgent(), unread.first()) == ("BOB", "OPS")
+    unread.on_event(line("OPS", "what does Ada say?", kind="group"), here=None)
+    assert (unread.most_urgent(), unread.mentions("OPS"), unread.count("OPS")) == ("OPS", 1, 2)
+    unread.clear("OPS")
+    assert (unread.most_urgent(), unread.ids) == ("BOB", ["BOB", "CYD"])
+    unread.clear("BOB")
+    unread.clear("CYD")
+    assert (unread.most_urgent(), unread.first(), unread.total) == (None, None, 0)
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,8 @@ class Stage:
             show = Display(StdoutWriter(kept), None, as_json=True, echo=True)
             show.me = peer.me.label
             session = Session(peer, show, interactive=False, as_json=as_json)
-            session.names_are_known()
-            await session.take(lines)
+            session.stop_waiting_for_names()
+            await session.execute(lines)
             kept.seek(0)
             return kept.read().decode()
 

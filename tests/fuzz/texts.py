@@ -11,7 +11,6 @@ from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.cli.control_server import parse_request
 from p2pchat.cli.control_socket import LineBuffer
-from p2pchat.commands.columns import CONTINUED_NARROW, NARROW, fold_row, plain_text
 from p2pchat.commands.errors import UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, parse_json_command
 from p2pchat.commands.typed_commands import (
@@ -23,6 +22,7 @@ from p2pchat.commands.typed_commands import (
     split_name,
     typed_name,
 )
+from p2pchat.commands.wrap import CONTINUED_NARROW, NARROW, fold_row, plain_text
 from p2pchat.core.names import RESERVED, is_visible
 from p2pchat.errors import InviteError
 from p2pchat.identity.names import (

@@ -38,7 +38,7 @@ class Watched(Peer):
         self.put(Loaded(self.storage.load([self.id])))
 
     def _dial(self, order: out.Dial) -> None:
-        hold(order.endpoint.isprintable(), "a dial to what is no endpoint")
+        hold(order.endpoint.isprintable(), "a dial to what is not an endpoint")
 
     def _one(self, effect: out.Effect) -> None:
         if isinstance(effect, out.Send):

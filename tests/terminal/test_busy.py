@@ -64,7 +64,7 @@ async def test_what_is_typed_before_there_is_a_prompt_is_not_lost(terminal: Open
     ada = await terminal("0", "--name", "ada")
     await ada.line("very early")
     await ada.type("and on")
-    await ada.shows("ada: very early  · kept")
+    await ada.shows("ada: very early  · saved")
     await ada.prompts("room> and on")
 
 

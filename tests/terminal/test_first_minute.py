@@ -57,7 +57,7 @@ async def test_a_question_can_be_left(key: str, code: int, terminal: OpenTermina
 async def test_a_second_terminal_is_a_second_person_in_the_same_chat(terminal: OpenTerminal) -> None:
     ada, port = await ada_and_her_port(terminal)
     bob = await terminal()
-    await bob.shows(f"ada runs on port {port} already: this is one more peer, linked with it")
+    await bob.shows(f"ada is already running on port {port}: starting another peer, linked with it")
     await bob.prompts("Your name [")
     await bob.line("bob")
     await bob.shows(f"-- 127.0.0.1:{port} reached")
@@ -76,7 +76,7 @@ async def test_of_several_one_is_chosen(terminal: OpenTerminal, home: Path) -> N
     await chooser.shows_line(r"^  2  28090 ada, used ")
     await chooser.prompts("Number, or n [1]:")
     await chooser.line("7")
-    await chooser.shows("is none of them: a number from 1 to 2, or n")
+    await chooser.shows("is not in the list: enter a number from 1 to 2")
     await chooser.line("2")
     await chooser.shows("-- ada listens on 127.0.0.1:")
 
@@ -104,7 +104,7 @@ async def test_the_screen_for_the_other_machine_stands_below_what_was_said_befor
         await before.send_many("room", [f"line {number}" for number in range(30)])
     ada = await terminal("0", "--data", str(home / "ada"), "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
     await ada.shows("──── now ────")
-    await ada.shows("send it in a way you trust.")
+    await ada.shows("send it over a channel you trust.")
     await ada.prompts("room>")
     assert "To join from another machine, run there:" in ada.lines
 
@@ -127,7 +127,7 @@ async def test_the_second_day_it_is_reached_as_on_the_first(terminal: OpenTermin
     await again.line("/quit")
     assert await again.ended() == 0
     fewer = await terminal("0", "--data", str(home / str(port)))
-    await fewer.shows("-- only this machine reaches it now; last time others did: --host 0.0.0.0")
+    await fewer.shows("-- only this computer can connect now; last time others could: --host 0.0.0.0")
 
 
 async def test_a_tall_terminal_shows_a_code_for_a_camera(terminal: OpenTerminal) -> None:
@@ -150,7 +150,7 @@ async def test_who_is_invited_pastes_and_is_told_what_it_joined(terminal: OpenTe
     await bob.shows("this is no invite: one begins with 'p2pchat:'")
     await bob.line(f"{invite[:70]}\r   {invite[70:]}")  # as a mail breaks it
     await bob.shows(f"-- 127.0.0.1:{port} reached")
-    await bob.shows(f"-- joined the network of ada at 127.0.0.1:{port}: 2 people, all here now")
+    await bob.shows(f"-- joined the network of ada at 127.0.0.1:{port}: 2 people, all online")
     await ada.shows_line(r"-- bob is here for the first time$")
     assert invite[70:100] not in bob.text
     await bob.line("made it")

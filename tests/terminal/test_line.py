@@ -18,7 +18,7 @@ from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
 
-OWN = r"^\d\d:\d\d ada: {}  (✓ delivered \d/\d|· kept)$"
+OWN = r"^\d\d:\d\d ada: {}  (✓ delivered \d/\d|· saved)$"
 
 
 def said(shown: Terminal, speaker: str) -> list[str]:

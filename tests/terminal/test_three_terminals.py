@@ -77,7 +77,7 @@ async def test_three_people_in_three_terminals(terminal: OpenTerminal, loop: str
         await shown.shows_line(r"-- bob left$")
     await ada.line("bob will read this later")
     await ada.line("/msg bob and this")
-    await ada.shows("-- bob is away: kept, sent on return")
+    await ada.shows("-- bob is offline; saved, and delivered when they are back")
 
     port = lives["bob"][0]
     again = await terminal(port)  # without any endpoint this time

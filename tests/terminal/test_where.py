@@ -102,7 +102,7 @@ async def test_who_comes_later_sees_the_end_of_what_was_said_before(terminal: Op
     await ada.shows("-- 30 older messages: ")
     await ada.shows("──── now ────")
     lines = without_times(ada)
-    before = lines.index("──── before you came ────")
+    before = lines.index("──── before you joined ────")
     assert lines[before + 1 : before + 22] == [*[f"bob: line {number}" for number in range(10, 30)], "──── now ────"]
     await ada.prompts("room>")
     await bob.broadcast("welcome")
@@ -193,7 +193,7 @@ async def test_who_comes_and_goes_is_told_until_there_are_many(terminal: OpenTer
     await people[0].broadcast("we are nine")
     await ada.shows("we are nine")
     assert "user8 is here" not in ada.text
-    await ada.shows("-- more than 8 are here: who comes and goes is not told (/set joins on)")
+    await ada.shows("-- more than 8 people are here: who comes and goes is no longer shown (/set")
     await ada.line("/set joins on")
     await ada.shows("-- joins on")
     await people[1].aclose()
@@ -213,11 +213,11 @@ async def test_own_lines_say_what_became_of_them(terminal: OpenTerminal, peer: S
     await bob.aclose()
     await ada.shows("bob left")
     await ada.line("/msg bob for later")
-    await ada.shows_line(r"ada -> bob: for later  · kept$")
-    await ada.shows("-- bob is away: kept, sent on return")
+    await ada.shows_line(r"ada -> bob: for later  · saved$")
+    await ada.shows("-- bob is offline; saved, and delivered when they are back")
     await everything_is_up(ada)
     await peer("bob", port)
-    await ada.shows("-- bob has your message")
+    await ada.shows("-- delivered to bob: your message")
     assert "for later" not in ada.text
 
 
@@ -227,11 +227,11 @@ async def test_a_line_waits_below_for_its_mark_and_what_comes_behind_it_is_seen(
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
     await ada.line("anybody?")
-    await ada.shows("anybody?  · kept")
-    await ada.shows("-- nobody is here: kept, sent to whoever comes")
+    await ada.shows("anybody?  · saved")
+    await ada.shows("-- nobody is here yet; saved, and delivered when someone joins")
     await everything_is_up(ada)
     bob = await peer("bob", port)
-    await ada.shows("-- bob has your message")
+    await ada.shows("-- delivered to bob: your message")
     await ada.line("again")
     await ada.shows("again  ✓ delivered 1/1")
     assert [post.text for post in await bob.history("room")] == ["anybody?", "again"]
@@ -260,7 +260,7 @@ async def test_clear_empties_the_screen_and_the_prompt_stays(terminal: OpenTermi
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")
     await ada.line("words")
-    await ada.shows("words  · kept")
+    await ada.shows("words  · saved")
     await ada.shows("-- nobody is here")
     await ada.line("/clear")
     await ada.until(lambda: ada.lines == ["room>"])
@@ -279,7 +279,7 @@ async def test_a_line_says_so_where_the_day_changes(terminal: OpenTerminal, peer
     await ada.shows("──── now ────")
     today, yesterday = midnight.date(), midnight.date() - timedelta(days=1)
     assert [line for line in without_times(ada) if "midnight" in line or "────" in line] == [
-        "──── before you came ────",
+        "──── before you joined ────",
         f"──── {yesterday:%A} {yesterday.day} {yesterday:%B %Y} ────",
         "bob: before midnight",
         f"──── {today:%A} {today.day} {today:%B %Y} ────",

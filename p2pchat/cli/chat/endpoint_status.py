@@ -1,8 +1,7 @@
-"""What became of the endpoints somebody named, on the command line, in an invite or by /connect: who answered, who
-refused, who is still called.
+"""Connection status of endpoints given on the command line, in an invite or by /connect.
 
-Each gets one line when it is known, and another when it changes. A line says what is wrong in plain words, and the
-first time also what to do about it.
+Each endpoint gets one line when its status is known, and another when that changes. The line says what is wrong and,
+the first time, what to do about it.
 """
 
 from __future__ import annotations
@@ -14,32 +13,33 @@ from p2pchat.commands.endpoints import program
 from p2pchat.commands.errors import print_notice
 from p2pchat.safe_text import safe_line
 
-ALONE_AFTER = 3.0  # seconds in which somebody known answers, where anybody does
-MAX_LISTED = 3  # of those who do not
+ALONE_AFTER = 3.0  # seconds in which a known peer answers, if any does
+MAX_LISTED = 3  # of the peers that do not
 
-_PROBLEMS = {  # by the `code` of a link event: what it means
+_PROBLEMS = {  # by the `code` of a link event
     "nobody": "nobody listens there",
-    "no_answer": "no answer",
-    "no_name": "there is no machine of that name",
-    "no_way": "there is no way there from this machine",
-    "no_peer": "what answers there is no p2pchat peer",
+    "no_answer": "does not answer",
+    "no_name": "cannot be found",
+    "no_way": "cannot be reached from this computer",
+    "no_peer": "is not a p2pchat peer",
     "network": "it belongs to another network",
     "version": "it speaks another version of p2pchat",
-    "self": "that is this peer itself",
-    "busy": "it has as many links as it takes",
-    "full": "this peer has as many links as it takes",
+    "self": "is this peer itself",
+    "busy": "it has no free link",
+    "full": "this peer has no free link",
 }
-_ADVICE = {  # and what to do; {port} is the endpoint's, {own} this peer's, {program} how it is typed
+_PREDICATES = frozenset(("no_answer", "no_name", "no_way", "no_peer", "self"))  # the others follow "refused:" and so on
+_ADVICE = {  # {port} is the endpoint's, {own} this peer's, {program} how it is typed
     "nobody": "is it running, and is {port} its port?",
     "no_answer": "is the address right, and does a firewall there let port {port} in?",
-    "no_name": "a typing error?",
+    "no_name": "a typo?",
     "no_way": "are both in one local network, or is the address one that others can reach?",
-    "no_peer": "is {port} its port?",
+    "no_peer": "wrong port?",
     "network": "ask there for an invite, which `p2pchat invite` shows, then run {program} {own} --invite -",
     "version": "update the older of the two",
-    "self": "leave it out, or name another one",
-    "busy": "it is tried on",
-    "full": "it is tried on",
+    "self": "leave it out, or name another peer",
+    "busy": "still trying",
+    "full": "still trying",
 }
 _INVITE_ADVICE = {
     "network": "its key was changed: ask there for a new invite, which `p2pchat invite` shows",
@@ -48,14 +48,14 @@ _INVITE_ADVICE = {
 
 
 class EndpointStatus:
-    """What became of the endpoints on the command line and in the invite.
+    """The status of all endpoints the user named.
 
     Args:
         endpoints: Of the command line.
-        invited: Those of the invite: all of one peer, so that one that answers answers for all.
-        port: The own one, for commands to copy.
+        invited: Of the invite: all of one peer, so one that answers answers for all.
+        port: The own port, for commands to copy.
     Attributes:
-        refused: Set when every one of them has refused us; those of /connect do not count.
+        refused: Set when all of these have refused us; endpoints of /connect do not count.
     """
 
     def __init__(
@@ -67,59 +67,61 @@ class EndpointStatus:
         notify: Callable[[str], None] = print_notice,
     ) -> None:
         self._states: dict[str, str] = dict.fromkeys([*endpoints, *invited], "")
-        self._first = frozenset(self._states)
+        self._initial = frozenset(self._states)
         self._invited = frozenset(invited)
         self._port = port
         self._notify = notify
-        self._advised: set[tuple[str, str]] = set()  # what was said once of an endpoint is not said again
-        self._of_the_book: dict[str, str] = {}  # endpoints nobody named in this run, and what is wrong there
-        self._known = asyncio.Event()
+        self._advised: set[tuple[str, str]] = set()  # (endpoint, code): advice is given once
+        self._remembered: dict[str, str] = {}  # problems of endpoints from the address book
+        self._all_known = asyncio.Event()
         self._linked = asyncio.Event()
         self.refused = asyncio.Event()
         if not self._states:
-            self._known.set()
+            self._all_known.set()
 
-    def call(self, endpoint: str) -> None:
-        """Somebody wants this one called now: what becomes of it is told from here on."""
+    def add(self, endpoint: str) -> None:
+        """Report on this endpoint from now on: /connect dials it."""
         self._states[endpoint] = ""
 
-    def heard(self, endpoint: str, state: str, reason: str, code: str = "") -> None:
-        """Take what a link event says."""
+    def on_link_event(self, endpoint: str, state: str, reason: str, code: str = "") -> None:
+        """Handle the fields of a Link event."""
         if state == "up":
             self._linked.set()
         former = self._states.get(endpoint)
         if former is None and state in ("refused", "trying"):
-            self._of_the_book[endpoint] = _PROBLEMS.get(code) or safe_line(reason)
+            self._remembered[endpoint] = _PROBLEMS.get(code) or safe_line(reason)
         if former is None or former == state or state not in ("up", "refused", "trying"):
             return
         self._states[endpoint] = state
         if state == "up" and endpoint in self._invited:
             self._states.update(dict.fromkeys(self._invited, "up"))
-        self._notify(f"-- {safe_line(endpoint)} {self._said(endpoint, state, reason, code)}")
-        first = {self._states[one] for one in self._first}
-        if all(first):
-            self._known.set()
-        if first == {"refused"}:
+        self._notify(f"-- {safe_line(endpoint)} {self._describe(endpoint, state, reason, code)}")
+        initial = {self._states[one] for one in self._initial}
+        if all(initial):
+            self._all_known.set()
+        if initial == {"refused"}:
             self.refused.set()
 
-    def tell_alone(self) -> None:
-        """Say that nobody answers of those who are known from before, where nobody does."""
-        if self._linked.is_set() or not self._of_the_book:
+    def report_alone(self) -> None:
+        """Report when none of the previously known peers can be reached."""
+        if self._linked.is_set() or not self._remembered:
             return
-        some = [f"{safe_line(endpoint)} ({wrong})" for endpoint, wrong in self._of_the_book.items()]
+        some = [f"{safe_line(endpoint)} ({problem})" for endpoint, problem in self._remembered.items()]
         more = f" and {len(some) - MAX_LISTED} more" if len(some) > MAX_LISTED else ""
-        self._notify(f"-- nobody you know answers yet: {', '.join(some[:MAX_LISTED])}{more}; trying on")
+        self._notify(f"-- no known peer answers yet: {', '.join(some[:MAX_LISTED])}{more}; still trying")
 
-    def _said(self, endpoint: str, state: str, reason: str, code: str) -> str:
+    def _describe(self, endpoint: str, state: str, reason: str, code: str) -> str:
         if state == "up":
             return "reached"
-        wrong = _PROBLEMS.get(code) or safe_line(reason)
-        to_do = self._to_do(endpoint, code)
-        text = f"{wrong} ({to_do})" if wrong and to_do else wrong or to_do
-        said = "refused" if state == "refused" else "does not answer"
-        return (f"{said}: {text}" if text else said) + ("; trying on" if state == "trying" else "")
+        text = _PROBLEMS.get(code) or safe_line(reason)
+        if code not in _PREDICATES:
+            status = "refused" if state == "refused" else "does not answer"
+            text = f"{status}: {text}" if text else status
+        advice = self._advice(endpoint, code)
+        text += f" ({advice})" if advice else ""
+        return text + ("; still trying" if state == "trying" else "")
 
-    def _to_do(self, endpoint: str, code: str) -> str:
+    def _advice(self, endpoint: str, code: str) -> str:
         if (endpoint, code) in self._advised:
             return ""
         self._advised.add((endpoint, code))
@@ -128,25 +130,25 @@ class EndpointStatus:
         return _ADVICE.get(code, "").format(port=endpoint.rpartition(":")[2], own=self._port or 8080, program=program())
 
     @property
-    def any(self) -> bool:
-        """Whether anybody is called at all."""
-        return bool(self._first)
+    def dials(self) -> bool:
+        """Whether this start dials any endpoint."""
+        return bool(self._initial)
 
     @property
-    def known(self) -> bool:
+    def all_known(self) -> bool:
         """Whether each endpoint has answered or failed once."""
-        return self._known.is_set()
+        return self._all_known.is_set()
 
-    async def answered(self, timeout: float) -> None:
-        """Wait until each endpoint has answered or failed once, at most so long."""
-        await _wait_within(self._known, timeout)
+    async def wait_known(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until each endpoint has answered or failed once."""
+        await _is_set_within(self._all_known, timeout)
 
     async def linked_within(self, timeout: float) -> bool:
-        """Whether there was a link to anybody, or is one in time."""
-        return await _wait_within(self._linked, timeout)
+        """Return whether there was a link to any peer, or is one in time."""
+        return await _is_set_within(self._linked, timeout)
 
 
-async def _wait_within(event: asyncio.Event, timeout: float) -> bool:
+async def _is_set_within(event: asyncio.Event, timeout: float) -> bool:
     if event.is_set():
         return True
     try:

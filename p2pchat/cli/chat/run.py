@@ -1,7 +1,10 @@
-"""`p2pchat PORT [HOST:PORT ...]`: one peer, the front end it has, and a good end.
+"""The chat: `p2pchat PORT [HOST:PORT ...]` runs one peer behind a front end until a shutdown is requested.
 
-Four things run side by side: events go out (and only then are acknowledged), input comes in, signals and closed pipes
-are watched for, and whoever decides first to leave ends it. The peer itself knows nothing of streams and signals.
+Three tasks run concurrently: one shows events and acknowledges them afterwards, one executes input, one watches for
+signals and closed pipes. The peer itself knows nothing of streams and signals.
+
+There are two front ends: StreamFrontEnd for pipes, programs and --plain, and TerminalFrontEnd (cli/terminal) for the
+interactive line, which alone imports prompt_toolkit.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ from p2pchat.safe_text import safe_line
 
 
 def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
-    """Run one peer until there is a reason to leave; return the exit code.
+    """Run one peer until a shutdown is requested; return the exit code.
 
     Args:
         others: The words of the command line without PORT.
@@ -72,18 +75,18 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
             options = run_setup_wizard(options, invite, ask)
     except InputEnded:
         return DONE
-    starting = StartupErrors(options, others)
+    errors = StartupErrors(options, others)
     while True:
         try:
             with make_runner() as runner:
                 return runner.run(Chat(options, kind, invite).run())
         except P2PChatError as error:
-            if not starting.goes_elsewhere(error):
-                raise starting.mended(error) from None
+            if not errors.try_next_port(error):
+                raise errors.explain(error) from None
 
 
 class Chat:
-    """One run. `kind` is what standard input is, `invite` the text of an invite."""
+    """One run of a chat. `kind` is what standard input is, `invite` the text of an invite."""
 
     def __init__(self, options: ChatOptions, kind: InputKind, invite: str | None) -> None:
         self._options = options
@@ -93,17 +96,17 @@ class Chat:
 
     async def run(self) -> int:
         """Return the exit code."""
-        self._leaving = Shutdown()
-        self._leaving.take_signals()
+        self._shutdown = Shutdown()
+        self._shutdown.install_handlers()
         log = self._open_log()
-        self._front = choose_front_end(self._options, self._kind, log, self._leaving)
-        self._show = self._front.show
+        self._front = choose_front_end(self._options, self._kind, log, self._shutdown)
+        self._display = self._front.display
         try:
-            code = await self._chat()
+            code = await self._run_peer()
             return worst_code(code, FAILED) if log is not None and log.failed else code
         finally:
             self._front.close()
-            self._leaving.give_signals_back()
+            self._shutdown.restore_handlers()
 
     def _open_log(self) -> EventLogFile | None:
         if not self._options.log:
@@ -113,72 +116,71 @@ class Chat:
         except OSError as error:
             raise CommandError(f"cannot write the log {self._options.log}: {error.strerror or error}") from None
 
-    async def _chat(self) -> int:
-        settings = Settings(start_timeout=0.0)  # how it goes with endpoints we tell as it happens
+    async def _run_peer(self) -> int:
+        settings = Settings(start_timeout=0.0)  # the chat reports on endpoints itself, as they answer
         peer = make_peer(self._options, self._invite, settings)
         invited = endpoints_of(self._invite or "")
         self._endpoints = EndpointStatus(self._options.endpoints, invited, port=self._options.port)
-        self._arrival = JoinSummary(self._invite or "", calls=bool(self._options.endpoints or invited))
+        self._join_summary = JoinSummary(self._invite or "", dials=bool(self._options.endpoints or invited))
         events = peer.events(consumer="main", start="beginning")
         await peer.start()
         control = await ControlServer(peer).start()
-        self._introduce(peer)
-        self._arrival.begin(peer)
+        self._init_display(peer)
+        self._join_summary.begin(peer)
         self._session = session = Session(
-            peer, self._show, interactive=self._front.interactive, as_json=self._options.as_json
+            peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json
         )
-        control.attention = session.attention
-        session.tells_of_calls(self._endpoints.call)
+        control.activity = session.activity
+        session.on_dial(self._endpoints.add)
         await migrate_ignored(peer, session.settings)
         if session.settings.trouble:
             print_error(f"warning: {session.settings.trouble}")
         if self._front.has_input:
             self._reader = asyncio.create_task(self._front.read(peer, session, self._endpoints))
         pump = asyncio.create_task(self._pump(peer, events))
-        mind = asyncio.create_task(self._mind_refusal())
-        alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.tell_alone)
+        refusal = asyncio.create_task(self._watch_refusal())
+        alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.report_alone)
         try:
-            return await self._talk(session)
+            return await self._run_session(session)
         finally:
-            mind.cancel()
+            refusal.cancel()
             alone.cancel()
-            session.attention.close()
-            self._arrival.close()
-            session.look()  # what was shown last is read as well
-            await control.shut_down(_STOP_REASONS[await self._leaving.wait()])
+            session.activity.close()
+            self._join_summary.close()
+            session.mark_seen()  # what was shown last is read too
+            await control.shut_down(_STOP_REASONS[await self._shutdown.wait()])
             await pump
 
-    def _introduce(self, peer: TCPPeer) -> None:
-        """Tell what shows events what they mean here."""
+    def _init_display(self, peer: TCPPeer) -> None:
         self._since = peer.listening.at
-        self._show.me = peer.me.label
-        self._show.asides.history = history_command(self._options, peer.listening.data)
-        with suppress(UnknownName):  # an open network whose first peer is still to be met
-            self._show.asides.rooms.add(peer.room.id)
+        self._display.me = peer.me.label
+        self._display.notifier.history_command = history_command(self._options, peer.listening.data)
+        with suppress(UnknownName):  # an open network before the first peer was met
+            self._display.notifier.rooms.add(peer.room.id)
 
-    # Side by side
+    # Events
 
     async def _pump(self, peer: TCPPeer, events: Events[Any]) -> None:
-        """Show events as they come; asking for the next one acknowledges the one before."""
+        """Show events as they arrive; asking for the next one acknowledges the one before."""
         try:
             await self._begin(peer)
             async for event in events:
                 line = event.to_json()
                 if isinstance(event, Link):
-                    self._heard(event)
-                self._arrival.noticed(event)
-                self._show.arriving = self._arrival.under_way
-                self._session.noticed(line)
-                if self._session.is_unwanted(line):
+                    self._on_link(event)
+                self._join_summary.on_event(event)
+                self._display.joining = self._join_summary.in_progress
+                self._session.on_event(line)
+                if self._session.is_disabled(line):
                     continue
-                await self._show.event(line, older=self._is_older(event))
-                self._session.shown(event)
-                if self._front.gone:
-                    events.hold()  # nobody had this one: it and all behind it come at the next start
+                await self._display.show_event(line, older=self._is_older(event))
+                self._session.on_shown(event)
+                if self._front.closed:
+                    events.hold()  # nobody read this one: it and all that follow come again at the next start
                     if not self._front.reads_to_the_end:
-                        self._leaving.because("output")
+                        self._shutdown.request("output")
         finally:
-            self._leaving.because("ended")
+            self._shutdown.request("ended")
 
     def _is_older(self, event: Any) -> bool:
         if isinstance(event, Sent):
@@ -187,96 +189,99 @@ class Chat:
             return event.old or event.at < self._since
         return isinstance(event, Message) and event.old
 
-    def _heard(self, link: Link) -> None:
-        self._endpoints.heard(link.endpoint, link.state, link.reason, link.code)
+    def _on_link(self, link: Link) -> None:
+        self._endpoints.on_link_event(link.endpoint, link.state, link.reason, link.code)
         if self._options.verbose:
-            words = (link.state, link.endpoint or "(it called)", link.to_json()["peer_id"][:8], link.reason)
+            words = (link.state, link.endpoint or "(incoming)", link.to_json()["peer_id"][:8], link.reason)
             print_notice(f"-- link {safe_line(' '.join(word for word in words if word))}")
 
     async def _begin(self, peer: TCPPeer) -> None:
-        """Say where we are, before anything else."""
+        """Say where this peer listens, before anything else."""
         first = peer.listening
         where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
         print_notice(f"-- {quote_name(peer.me.label)} listens on {where}")
-        await self._show.event(first.to_json())
+        await self._display.show_event(first.to_json())
         await self._front.begin(peer, self._session)
-        if self._front.has_input:  # else nobody is there
-            self._session.sees(shows_past=self._front.interactive)
-            self._session.look()
-        self._say_what_next(peer)
+        if self._front.has_input:  # without input no user is there to read
+            self._session.track_reads(shows_past=self._front.interactive)
+            self._session.mark_seen()
+        self._print_next_steps(peer)
 
-    def _say_what_next(self, peer: TCPPeer) -> None:
-        """Say how others come here and what to do now: below what was said before, which may fill the screen."""
+    def _print_next_steps(self, peer: TCPPeer) -> None:
+        """Say how others join and what to do now; below the history, which may fill the screen."""
         if not is_loopback(self._options.host):
-            with suppress(InviteError):  # an open network whose first peer is still to be met
+            with suppress(InviteError):  # an open network before the first peer was met
                 print_notice(welcome_screen(peer.invite, peer.port, qr=can_ask()))
-        self._tell_reach()
+        self._report_reach()
         if self._options.bare:
             names = [user.name for user in peer.users()]
-            print_notice(next_steps(peer.port, self._options.host, names, calls=self._endpoints.any))
+            print_notice(next_steps(peer.port, self._options.host, names, dials=self._endpoints.dials))
 
-    def _tell_reach(self) -> None:
-        """Say that fewer can reach this peer than last time, and remember how it is now."""
+    def _report_reach(self) -> None:
+        """Warn if fewer peers can connect than last time, and remember how it is now."""
         options, settings = self._options, self._session.settings
         if options.discover and is_loopback(options.host):
-            print_notice("-- --discover finds others; to be found by them, listen with --host 0.0.0.0")
+            print_notice("-- --discover finds others; to be found, start with --host 0.0.0.0")
         if options.is_temporary:
             return
-        fewer = settings.last_start.fewer_now(options.host)
-        if fewer:
-            print_notice(fewer)
-        settings.started(LastStart(options.host, options.advertise, options.discover))
+        warning = settings.last_start.reach_warning(options.host)
+        if warning:
+            print_notice(warning)
+        settings.remember_start(LastStart(options.host, options.advertise, options.discover))
 
-    async def _mind_refusal(self) -> None:
-        """Leave when everyone we were told of refuses us, and nobody else is found."""
+    async def _watch_refusal(self) -> None:
+        """Shut down when every given endpoint refuses us and no other peer is found."""
         await self._endpoints.refused.wait()
         if not await self._endpoints.linked_within(REFUSED_GRACE):
-            self._leaving.because("refused")
+            self._shutdown.request("refused")
 
     # The end
 
-    async def _talk(self, session: Session) -> int:
+    async def _run_session(self, session: Session) -> int:
         reader = self._reader
         if reader is not None:
-            reader.add_done_callback(self._reader_ended)
-        reason = await self._leaving.wait()
-        self._show.asides.leave()
+            reader.add_done_callback(self._on_reader_done)
+        reason = await self._shutdown.wait()
+        self._display.notifier.on_shutdown()
         if reader is not None and reason != "input":
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
         elif reader is not None:
             await reader
-        return await self._good_bye(session, reason)
+        return await self._finish(session, reason)
 
-    def _reader_ended(self, reader: asyncio.Task[None]) -> None:
+    def _on_reader_done(self, reader: asyncio.Task[None]) -> None:
         if not reader.cancelled() and reader.exception() is not None:
-            self._leaving.because("input")
+            self._shutdown.request("input")
 
-    async def _good_bye(self, session: Session, reason: str) -> int:
+    async def _finish(self, session: Session, reason: str) -> int:
+        """Wait for deliveries where that makes sense; return the exit code."""
         if reason == "interrupted":
             return INTERRUPTED
         if reason == "ended":
-            print_error("the peer stopped by itself: what was accepted is kept; start it again")
+            print_error("the peer stopped by itself; what it accepted is saved: start it again")
             return FAILED
         if reason == "refused":
             print_error("every endpoint refused us, for the reasons above; nothing was sent")
             return FAILED
         missing: list[str] = []
         if reason == "input":
-            missing = await session.drain(self._front.patience)
-        if missing or session.undelivered():
-            self._tell_kept([label for label in missing if label])
-            return worst_code(session.code, KEPT)
-        return session.code
+            missing = await session.drain(self._front.drain_timeout)
+        if missing or session.has_undelivered():
+            self._report_undelivered([label for label in missing if label])
+            return worst_code(session.exit_code, KEPT)
+        return session.exit_code
 
-    def _tell_kept(self, labels: list[str]) -> None:
+    def _report_undelivered(self, labels: list[str]) -> None:
         who = quote_names(labels)
         fate = (
-            "it went with the temporary profile, unless others have it"
+            "lost with the temporary profile, unless others have it"
             if self._options.is_temporary
-            else "it is kept, and sent at the next start"
+            else "saved, and sent at the next start"
         )
-        print_notice(f"p2pchat: {f'not everything sent reached {who}' if who else 'nobody has what was sent'}: {fate}")
+        print_notice(
+            f"p2pchat: {f'not everything was delivered to {who}' if who else 'nobody got your messages yet'}: {fate}"
+        )
 
 
 _STOP_REASONS = {
@@ -289,107 +294,97 @@ _STOP_REASONS = {
 }
 
 
-# ---- fronts
-#
-# What is in front of a running peer: where its events are shown, and where its input comes from.
-#
-# A chat knows no more of its front end than this. There are two: the standard streams, for pipes, programs and
-# `--plain`, and the interactive line of a terminal, which alone needs prompt_toolkit and is only imported there.
+# ---- front ends
 
 
 class FrontEnd(Protocol):
-    """One front end.
+    """Where the events of a running peer are shown, and where its input comes from.
 
     Attributes:
-        show: Takes what is to be shown.
-        interactive: Somebody sees the errors, so that they do not change the exit code.
-        patience: Seconds to wait for deliveries at the end of input.
+        display: Shows events.
+        interactive: A person sees the errors, so they do not change the exit code.
+        drain_timeout: Seconds to wait for deliveries at the end of input.
     """
 
-    show: Display
+    display: Display
     interactive: bool
-    patience: float
+    drain_timeout: float
 
     @property
     def has_input(self) -> bool:
         """Whether there is anything to read at all."""
 
     @property
-    def gone(self) -> bool:
-        """Whether nobody reads any more what is shown."""
+    def closed(self) -> bool:
+        """Whether nobody reads the output any more."""
 
     @property
     def reads_to_the_end(self) -> bool:
-        """Whether input is read to its end although nobody reads what is shown."""
+        """Whether input is read to its end even if nobody reads the output."""
 
     async def begin(self, peer: TCPPeer, session: Session) -> None:
-        """The peer runs: show where one is, before any event is shown."""
+        """Show the current conversation; called when the peer runs, before any event is shown."""
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
-        """Do what input says; at its end decide to leave. Cancelled when something else decides."""
+        """Execute input and request the shutdown at its end; cancelled on any other shutdown."""
 
     def close(self) -> None:
-        """Show what was kept for a moment, and leave the streams as they were."""
+        """Print delayed notices, and restore the streams."""
 
 
-def choose_front_end(options: ChatOptions, kind: InputKind, log: EventLogFile | None, leaving: Shutdown) -> FrontEnd:
-    """Return the front end that fits what standard input and output are, and what was asked for."""
+def choose_front_end(options: ChatOptions, kind: InputKind, log: EventLogFile | None, shutdown: Shutdown) -> FrontEnd:
+    """Return the front end that fits standard input and output, and the options."""
     if wants_terminal(options, kind):
         from p2pchat.cli.terminal.app import TerminalFrontEnd
 
-        return TerminalFrontEnd(options, log, leaving)
+        return TerminalFrontEnd(options, log, shutdown)
 
-    return StreamFrontEnd(options, kind, log, leaving)
+    return StreamFrontEnd(options, kind, log, shutdown)
 
 
 def wants_terminal(options: ChatOptions, kind: InputKind) -> bool:
-    """Whether somebody types at a terminal that can move its cursor, and wants to be treated so."""
-    if options.as_json or options.plain or kind is not InputKind.TERMINAL or not _is_terminal():
+    """Return whether a person types at a terminal that can move its cursor, and did not ask for less."""
+    if options.as_json or options.plain or kind is not InputKind.TERMINAL or not _stdout_is_terminal():
         return False
     return sys.platform == "win32" or os.environ.get("TERM", "dumb") not in ("", "dumb", "unknown")
 
 
-def _is_terminal() -> bool:
+def _stdout_is_terminal() -> bool:
     try:
         return sys.stdout is not None and sys.stdout.isatty()
     except ValueError:  # closed
         return False
 
 
-# ---- streams
-#
-# The front end of pipes and programs, and of `--plain`: lines in, lines out, nothing is ever drawn over.
-
-
 ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped input is read
 REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse
-TERMINAL_DRAIN = 1.0  # seconds somebody who typed /quit is kept waiting for those who are here
+TERMINAL_DRAIN = 1.0  # seconds /quit waits for those who are online
 
 
 class StreamFrontEnd:
-    """Standard input and output as they are; a Front."""
+    """Standard input and output: lines in, lines out, nothing is ever redrawn."""
 
-    def __init__(self, options: ChatOptions, kind: InputKind, log: EventLogFile | None, leaving: Shutdown) -> None:
+    def __init__(self, options: ChatOptions, kind: InputKind, log: EventLogFile | None, shutdown: Shutdown) -> None:
         self._options = options
         self._kind = kind
-        self._leaving = leaving
+        self._shutdown = shutdown
         self._output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
         self._read_all = False
         self.interactive = kind is InputKind.TERMINAL
-        self.patience = TERMINAL_DRAIN if self.interactive else options.drain
-        self.show = Display(self._output, log, as_json=options.as_json, echo=not self.interactive)
+        self.drain_timeout = TERMINAL_DRAIN if self.interactive else options.drain
+        self.display = Display(self._output, log, as_json=options.as_json, echo=not self.interactive)
 
     @property
     def has_input(self) -> bool:
         return self._kind is not InputKind.NONE
 
     @property
-    def gone(self) -> bool:
+    def closed(self) -> bool:
         return self._output.closed.is_set()
 
     @property
     def reads_to_the_end(self) -> bool:
-        return self._kind is InputKind.PIPED and not self._read_all  # whoever writes there may not see us leave
+        return self._kind is InputKind.PIPED and not self._read_all  # the writer may not see that we stop
 
     async def begin(self, peer: TCPPeer, session: Session) -> None:
         pass
@@ -397,22 +392,22 @@ class StreamFrontEnd:
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         try:
             if self._kind is InputKind.PIPED:
-                await endpoints.answered(ENDPOINTS_WAIT)
+                await endpoints.wait_known(ENDPOINTS_WAIT)
                 if endpoints.refused.is_set() and not await endpoints.linked_within(2 * REFUSED_GRACE):
-                    return  # nothing is taken from input that we could only keep
-            await self._read(session)
+                    return  # accept no input that we could not send
+            await self._read_lines(session)
         finally:
             self._read_all = True
 
-    async def _read(self, session: Session) -> None:
+    async def _read_lines(self, session: Session) -> None:
         lines = LineReader(raw_stdin(), asyncio.get_running_loop())
         lines.start()
         while batch := await lines.take():
-            if not await session.take(batch):
-                self._leaving.because("input")
+            if not await session.execute(batch):
+                self._shutdown.request("input")
                 return
-        if not self._options.stay or self.gone:
-            self._leaving.because("input")
+        if not self._options.stay or self.closed:
+            self._shutdown.request("input")
 
     def close(self) -> None:
-        self.show.close()
+        self.display.close()

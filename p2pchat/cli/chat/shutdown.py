@@ -1,8 +1,8 @@
-"""Reasons to leave: signals, the end of input, a reader that went away. The first one counts; a second signal is
-somebody in a hurry.
+"""Shutdown requests: signals, the end of input, a reader that went away. The first one decides the reason; a second
+signal ends the process at once.
 
-signal.signal serves on every system (Windows' loops know no add_signal_handler). What was ignored when we started
-stays ignored: `nohup` means SIGHUP, a shell's `&` means SIGINT.
+signal.signal works on every system (Windows' loops have no add_signal_handler). Signals that were ignored at the start
+stay ignored: `nohup` ignores SIGHUP, a shell's `&` ignores SIGINT.
 """
 
 from __future__ import annotations
@@ -24,58 +24,58 @@ SIGNALS = tuple(
 
 
 class Shutdown:
-    """The one decision to leave: `await wait()` returns why.
+    """The one shutdown of a process; wait() returns its reason.
 
     Reasons: `input` (its end, or /quit), `output` (the reader went away), `interrupted` (Ctrl-C), `terminated`
     (SIGTERM, SIGHUP), `refused` (every endpoint refused us), `ended` (the peer itself).
 
     Attributes:
-        before_exit: Called when somebody is in a hurry, before the process ends at once: restores the terminal.
+        before_exit: Called before a second signal ends the process, to restore the terminal.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._reason: asyncio.Future[str] = self._loop.create_future()
-        self._before: dict[int, Any] = {}
-        self._hurried = 0
-        self._deaf = False
+        self._handlers: dict[int, Any] = {}  # those before ours
+        self._signals = 0
+        self._ignores_interrupt = False
         self.before_exit: Callable[[], None] = lambda: None
 
-    def because(self, reason: str) -> None:
-        """Decide to leave, if nobody did before."""
+    def request(self, reason: str) -> None:
+        """Request the shutdown; the first reason counts."""
         if not self._reason.done():
             self._reason.set_result(reason)
 
     @property
-    def decided(self) -> bool:
+    def is_requested(self) -> bool:
         return self._reason.done()
 
     async def wait(self) -> str:
-        """Return the reason as soon as there is one."""
+        """Wait for the shutdown and return its reason."""
         return await asyncio.shield(self._reason)
 
-    def take_signals(self) -> None:
-        """Leave on signals from now on; only in the main thread."""
+    def install_handlers(self) -> None:
+        """Shut down on signals from now on; call in the main thread."""
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._came)
+                self._handlers[number] = signal.signal(number, self._on_signal)
 
-    def give_signals_back(self) -> None:
-        """Undo take_signals."""
-        for number, handler in self._before.items():
+    def restore_handlers(self) -> None:
+        """Undo install_handlers."""
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before.clear()
+        self._handlers.clear()
 
-    def deafen(self, deaf: bool) -> None:
-        """Take Ctrl-C for somebody else's: of an editor that has the terminal meanwhile."""
-        self._deaf = deaf
+    def ignore_interrupt(self, ignored: bool) -> None:
+        """Ignore Ctrl-C while an editor has the terminal."""
+        self._ignores_interrupt = ignored
 
-    def _came(self, number: int, frame: FrameType | None) -> None:
-        if self._deaf and number == signal.SIGINT:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._ignores_interrupt and number == signal.SIGINT:
             return
-        self._hurried += 1
-        if self._hurried > 1:
+        self._signals += 1
+        if self._signals > 1:
             self.before_exit()
-            os._exit(INTERRUPTED if number == signal.SIGINT else 128 + number)  # everything accepted is on the disk
+            os._exit(INTERRUPTED if number == signal.SIGINT else 128 + number)  # everything accepted is on disk
         reason = "interrupted" if number == signal.SIGINT else "terminated"
-        self._loop.call_soon_threadsafe(self.because, reason)
+        self._loop.call_soon_threadsafe(self.request, reason)

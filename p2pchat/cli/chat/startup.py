@@ -1,8 +1,9 @@
-"""`p2pchat` without a port, on a terminal: who one is, and on which port, is asked for or picked.
+"""The start of a chat: the setup wizard, startup errors, and the options of `p2pchat PORT [HOST:PORT ...]`.
 
-Nothing was ever started here: a name is asked for and a free port taken. One profile: it is started again. Several:
-which one. All of them run: one more peer, linked with one that runs, which is what somebody wants who opens a second
-terminal to try it. Only what is missing is asked for, and Enter is always an answer.
+`p2pchat` without a port, on a terminal, asks for what is missing. Without any profile it asks for a name and takes a
+free port. With one profile it starts that again, with several it asks which. If all of them run, it starts one more
+peer and links it with one of them: most likely the user opened a second terminal to try p2pchat. Enter accepts the
+default of every question.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from p2pchat.commands.invites import JOIN_COMMAND, looks_like_invite
 from p2pchat.commands.render import format_time, quote_name
 from p2pchat.commands.settings import ChatSettings
 
-EXAMPLES = ("bob", "carol", "dan", "erin", "frank")  # names for whoever joins next
-MOST_LISTED = 9  # profiles, the newest first
+EXAMPLES = ("bob", "carol", "dan", "erin", "frank")  # names to suggest for the next peer
+MAX_CHOICES = 9  # profiles, the newest first
 
 Ask = Callable[[str], str | None]
 
@@ -51,9 +52,9 @@ def run_setup_wizard(options: ChatOptions, invite: str | None, ask: Ask) -> Chat
     """Fill in what is missing: the port, the name, and which profile.
 
     Args:
-        invite: Read already; None when none was given.
+        invite: The text of the invite; None: none was given.
     Raises:
-        NothingSaid: A question was answered with the end of input. Failure: No port is free.
+        NothingSaid: A question was answered with the end of input. CommandError: No port is free.
     """
     known = _known_profiles(options)
     if options.name and any(one.name == options.name and one.holder is not None for one in known):
@@ -67,18 +68,15 @@ def run_setup_wizard(options: ChatOptions, invite: str | None, ask: Ask) -> Chat
     return _new_profile(options, known, ask)
 
 
-# ---- which profile
-
-
 def _known_profiles(options: ChatOptions) -> list[ProfileSummary]:
-    """Return the profiles it may be, as they are now."""
+    """Return the profiles to choose from."""
     return [] if options.data or options.temp or options.key else started_before()
 
 
 def _choose_profile(
     options: ChatOptions, known: Sequence[ProfileSummary], invite: str | None, ask: Ask
 ) -> ProfileSummary | None:
-    """Return the profile to start again; None for a new one."""
+    """Return the profile to start again; None: a new one."""
     idle = [one for one in known if one.holder is None]
     if options.name:
         idle = [one for one in idle if one.name == options.name]
@@ -91,15 +89,15 @@ def _choose_profile(
     if options.name or options.open_network or len(known) == 1:
         return max(idle, key=lambda one: one.used_at)
     running = [one for one in known if one.holder is not None]
-    return _ask_which([*_newest_first(idle), *_newest_first(running)][:MOST_LISTED], ask)
+    return _ask_which([*_newest_first(idle), *_newest_first(running)][:MAX_CHOICES], ask)
 
 
-def _newest_first(some: Sequence[ProfileSummary]) -> list[ProfileSummary]:
-    return sorted(some, key=lambda one: -one.used_at)
+def _newest_first(profiles: Sequence[ProfileSummary]) -> list[ProfileSummary]:
+    return sorted(profiles, key=lambda one: -one.used_at)
 
 
 def _of_this_network(idle: Sequence[ProfileSummary], invite: str) -> ProfileSummary | None:
-    """Return a profile that is in the invite's network, else the only one that can still go there."""
+    """Return a profile of the invite's network, else the only one that belongs to no network yet."""
     network = parse_invite(invite).network.id
     for one in idle:
         with suppress(P2PChatError):
@@ -110,14 +108,14 @@ def _of_this_network(idle: Sequence[ProfileSummary], invite: str) -> ProfileSumm
 
 
 def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | None:
-    """Let one be chosen; the first, the newest that does not run, by Enter."""
+    """Let the user choose; Enter takes the first, the newest that does not run."""
     now = datetime.now().astimezone()
-    print_notice("Which one? Each port has an identity and a history of its own:")
+    print_notice("Which profile? Each port has its own identity and history:")
     for number, one in enumerate(listed, 1):
         used = format_time(datetime.fromtimestamp(one.used_at, now.tzinfo).isoformat(), now)
-        state = f"used {used}" if one.holder is None else f"runs now, process {one.holder or '?'}"
+        state = f"used {used}" if one.holder is None else f"running, process {one.holder or '?'}"
         print_notice(f"  {number}  {one.port:<5} {one.label}, {state}")
-    print_notice("  n  a new one")
+    print_notice("  n  a new profile")
     while True:
         answer = _answer(ask, "Number, or n [1]: ").lower() or "1"
         if answer == "n":
@@ -126,7 +124,7 @@ def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | N
             (one for n, one in enumerate(listed, 1) if answer in (str(n), str(one.port), one.name.lower())), None
         )
         if chosen is None:
-            print_error(f"{answer!a} is none of them: a number from 1 to {len(listed)}, or n")
+            print_error(f"{answer!a} is not in the list: enter a number from 1 to {len(listed)}, or n")
         elif chosen.holder is not None:
             _hint_running(chosen)
         else:
@@ -134,19 +132,16 @@ def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | N
 
 
 def _hint_running(one: ProfileSummary) -> None:
-    print_error(f"{one.label} runs already, on port {one.port}: {commands_beside(one.port)}")
+    print_error(f"{one.label} is already running on port {one.port}: {commands_beside(one.port)}")
 
 
 def commands_beside(port: int) -> str:
-    """Return what one can do beside a running peer."""
+    """Return a hint on the commands that work beside a running peer."""
     return f"`{program()} send room TEXT --port {port}` and `{program()} tail --port {port}` work beside it"
 
 
-# ---- what follows
-
-
 def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) -> ChatOptions:
-    """A profile there is, where others found it last; on another port while somebody else has its own."""
+    """Start a profile where others found it last; on another port if its own is taken."""
     last = ChatSettings.load(profile.directory).last_start
     if not options.host_given:
         options.host, options.advertise = last.host, options.advertise or last.advertise
@@ -154,7 +149,7 @@ def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) ->
     options.port = profile.port
     if not is_free(options.host, profile.port):
         options.data, options.port = str(profile.directory), free_port(options.host, {profile.port})
-        print_notice(f"-- another program listens on port {profile.port}: on {options.port} this time")
+        print_notice(f"-- port {profile.port} is taken by another program: using {options.port} this time")
     print_notice(f"-- starting {profile.label} again (port {profile.port})")
     if not options.name and not profile.name:
         options.name = _ask_name(login_name(), ask)
@@ -162,7 +157,7 @@ def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) ->
 
 
 def _profile_in_data(options: ChatOptions, ask: Ask) -> ChatOptions:
-    """The profile of --data, on any port."""
+    """Start the profile of --data, on any port."""
     directory = Path(options.data).expanduser()
     found = summarize_profile(directory, 0) if (directory / "identity.pem").exists() else None
     options.port = free_port(options.host)
@@ -172,29 +167,29 @@ def _profile_in_data(options: ChatOptions, ask: Ask) -> ChatOptions:
 
 
 def _new_profile(options: ChatOptions, known: Sequence[ProfileSummary], ask: Ask) -> ChatOptions:
-    """A new peer; when others of this login run, linked with one of them."""
+    """Start a new peer, linked with a running one of this login if there is any."""
     _pick_port(options, known)
     if not options.name:
         usual = login_name()
         options.name = _ask_name(login_name(options.port) if usual in {one.name for one in known} else usual, ask)
-        _pick_port(options, _known_profiles(options))  # somebody may have started meanwhile in another terminal
+        _pick_port(options, _known_profiles(options))  # another one may have started meanwhile
     return options
 
 
 def _pick_port(options: ChatOptions, known: Sequence[ProfileSummary]) -> None:
-    """Take a free port, and a running peer of this login to link with."""
+    """Choose a free port, and a running peer of this login to link with."""
     options.port = free_port(options.host, {one.port for one in known})
     running = [one for one in known if one.holder is not None]
     if running and not options.endpoints and not options.invite and not options.open_network:
         first = running[0]
-        print_notice(f"-- {first.label} runs on port {first.port} already: this is one more peer, linked with it")
+        print_notice(f"-- {first.label} is already running on port {first.port}: starting another peer, linked with it")
         options.endpoints = (f"{LOOPBACK}:{first.port}",)
 
 
-def _ask_name(usual: str, ask: Ask) -> str:
+def _ask_name(default: str, ask: Ask) -> str:
     while True:
         try:
-            return validate_name(_answer(ask, f"Your name [{usual}]: ") or usual)
+            return validate_name(_answer(ask, f"Your name [{default}]: ") or default)
         except ValueError as error:
             print_error(str(error))
 
@@ -206,15 +201,15 @@ def _answer(ask: Ask, prompt: str) -> str:
     return answer
 
 
-def next_steps(port: int, host: str, names: Collection[str], *, calls: bool) -> str:
-    """Return the lines that say what to do next.
+def next_steps(port: int, host: str, names: Collection[str], *, dials: bool) -> str:
+    """Return lines that say what to do next.
 
     Args:
-        names: Those that are taken.
-        calls: Others are being called, so that nobody has to come here.
+        names: Names that are taken.
+        dials: This peer dials others, so nobody has to join it.
     """
-    typing = "-- Enter sends to everybody here; /help shows more, /quit leaves"
-    if calls:
+    typing = "-- Enter sends to everyone here; /help shows more, /quit leaves"
+    if dials:
         return typing
     name = next((name for name in EXAMPLES if name not in names), EXAMPLES[0])
     near = f"-- another terminal joins with: {program()} {next_port(port)} {port} --name {name}"
@@ -224,18 +219,16 @@ def next_steps(port: int, host: str, names: Collection[str], *, calls: bool) -> 
     return "\n".join([near, far, typing])
 
 
-# ---- starting
-#
-# What keeps a peer from starting, as one line that says what to do about it: mostly a command to copy.
+# ---- startup errors
 
 
-MAX_PORT_ATTEMPTS = 8  # ports picked and lost to others who start in the same moment
-_PROBE_TIMEOUT = 1.0  # seconds, for who it is that listens there
-_OTHERS = frozenset(("refused", "no_answer", "unreachable", "no_such_host", "cut", "silent", "other_program"))
+MAX_PORT_ATTEMPTS = 8  # free ports that other processes took in the same moment
+_PROBE_TIMEOUT = 1.0  # seconds
+_NO_PEER = frozenset(("refused", "no_answer", "unreachable", "no_such_host", "cut", "silent", "other_program"))
 
 
 class StartupErrors:
-    """One start: what was asked for, and whether the profile was there before.
+    """Advice for errors that keep a peer from starting: one line, mostly with a command to copy.
 
     Args:
         others: The words of the command line without PORT.
@@ -247,8 +240,8 @@ class StartupErrors:
         self._tried: set[int] = set()
         self._was_there = options.port > 0 and profile_directory(options.port) in known_profiles()
 
-    def goes_elsewhere(self, error: P2PChatError) -> bool:
-        """Pick the next port, when the one that was picked was taken in the same moment; False: that is not it."""
+    def try_next_port(self, error: P2PChatError) -> bool:
+        """Choose another port if the one chosen by the wizard was taken meanwhile; False: the error is another one."""
         is_picked = self._options.bare and not self._was_there and not self._options.data
         if not is_picked or not isinstance(error, (PortInUse, DataLocked)) or len(self._tried) >= MAX_PORT_ATTEMPTS:
             return False
@@ -256,7 +249,7 @@ class StartupErrors:
         self._options.port = free_port(self._options.host, self._tried)
         return True
 
-    def mended(self, error: P2PChatError) -> Exception:
+    def explain(self, error: P2PChatError) -> Exception:
         """Return the error to show instead of the library's, which knows no commands."""
         if isinstance(error, PortInUse):
             return self._port_taken(error)
@@ -273,7 +266,7 @@ class StartupErrors:
         return CommandError(f"port {error.port} on {error.host} is in use by {who}: try {instead}")
 
     def _with_port(self, port: int) -> str:
-        """Return the command line with another port, and still the same identity."""
+        """Return the command line with another port and the same identity."""
         rest = self._others
         if any(looks_like_invite(word) for word in rest):
             rest = ["--invite", "-"]
@@ -285,24 +278,22 @@ class StartupErrors:
         who = f"process {error.pid}" if error.pid else "another process"
         which = ["--data", error.path] if self._options.data else ["--port", str(self._options.port)]
         send, tail = command("send", "room", "TEXT", *which), command("tail", *which)
-        other = "one more peer needs another port and directory"
+        other = "another peer needs its own port and directory"
         if not self._options.data:
-            other = f"for one more peer: {command(next_port(self._options.port), self._options.port)}"
-        return CommandError(f"{error.path} is in use by {who}; beside it work `{send}` and `{tail}`; {other}")
+            other = f"for another peer: {command(next_port(self._options.port), self._options.port)}"
+        return CommandError(f"{error.path} is in use by {who}; use it with `{send}` and `{tail}`; {other}")
 
 
 def _who_listens(port: int) -> str:
-    """Ask who has taken a port of this machine."""
+    """Return what listens on a port of this machine."""
     try:
         verdict = asyncio.run(probe(port, timeout=_PROBE_TIMEOUT)).verdict
     except (P2PChatError, ValueError, OSError):
         return "another program"
-    return "another program" if verdict in _OTHERS else "another p2pchat peer"
+    return "another program" if verdict in _NO_PEER else "another p2pchat peer"
 
 
-# ---- known
-#
-# The peers that were started before on this machine, for whoever has to choose one of them.
+# ---- profiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,11 +301,11 @@ class ProfileSummary:
     """A profile that was started before.
 
     Attributes:
-        name: "" when none was ever chosen.
-        used_at: Seconds since 1970 of the last time something was stored.
-        holder: The pid that runs it, 0 when unknown; None: it does not run.
-        is_settled: It belongs to its network for good: it has joined it, or messages of it.
-        is_open: That network has no key.
+        name: "" if none was ever chosen.
+        used_at: When something was stored last, in seconds since 1970.
+        holder: The pid that runs it, 0 if unknown; None: it does not run.
+        is_settled: It belongs to its network for good: it joined it, or holds messages of it.
+        is_open: Its network has no key.
     """
 
     directory: Path
@@ -331,17 +322,16 @@ class ProfileSummary:
 
 
 def started_before() -> list[ProfileSummary]:
-    """Return the profiles of this login that are somebody, lowest port first.
+    """Return the profiles of this login that are in use, lowest port first.
 
-    One without a name, a network of its own and a message, as a start that found its port taken leaves behind, is
-    nobody yet: whoever starts there next may be.
+    A profile without a name, a network and messages is left out: a start that found its port taken leaves one behind.
     """
     found = [summarize_profile(directory, int(directory.name)) for directory in known_profiles()]
     return [one for one in found if one.name or one.is_settled or one.holder is not None]
 
 
 def summarize_profile(directory: Path, port: int) -> ProfileSummary:
-    """Return what can be seen of a profile; nothing but its place where it cannot be read: starting it says why."""
+    """Return the summary of a profile; of an unreadable one only its place: starting it reports the error."""
     name, has_messages = "", False
     with suppress(P2PChatError):
         name, has_messages = asyncio.run(_read(directory))
@@ -363,18 +353,17 @@ def _used_at(directory: Path) -> float:
     return max(times)
 
 
-# ---- descriptors
+# ---- file descriptors
 #
-# How many files and sockets this process may have open: macOS gives a terminal's programs 256, one mesh may need more.
-#
-# A peer has up to 256 links and 64 strangers (Settings), its database, and its standard streams.
+# A peer has up to 256 links and 64 strangers (Settings), its database and its standard streams; macOS allows a
+# terminal's programs 256 in all.
 
 
-WANTED = 1024  # also what Linux gives a process unless told otherwise
+WANTED = 1024  # the default of Linux
 
 
 def allow_descriptors(wanted: int = WANTED) -> None:
-    """Raise the own soft limit to `wanted`, as far as the system lets it. Windows has no such limit."""
+    """Raise the soft limit of open files to `wanted`, as far as the system allows. Windows has no such limit."""
     if sys.platform == "win32":
         return
     import resource
@@ -385,16 +374,14 @@ def allow_descriptors(wanted: int = WANTED) -> None:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (OSError, ValueError):  # macOS says so above its own maximum
+    except (OSError, ValueError):  # macOS refuses values above its own maximum
         pass
 
 
 # ---- options
-#
-# `p2pchat PORT [HOST:PORT ...]`: its words and options into one record.
 
 
-USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and nobody minds to wait so long once
+USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and short enough to wait for once
 
 
 @dataclass(slots=True)
@@ -408,7 +395,7 @@ class ChatOptions(PeerOptions):
     stay: bool = False
     verbose: bool = False
     host_given: bool = field(default=False, compare=False)  # by an option or a variable
-    bare: bool = False  # no PORT was given: what is missing is asked for, or picked (startup.py)
+    bare: bool = False  # no PORT was given: the wizard asks for what is missing
 
 
 def chat_options(ctx: click.Context, *, may_ask: bool = False) -> ChatOptions:

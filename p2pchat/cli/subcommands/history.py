@@ -103,7 +103,7 @@ async def _print(options: HistoryOptions, directory: str) -> int:
                 line = without_ignored(history, line)
                 if gap := format_gap(line):
                     await output.write(gap)
-                await output.write_marked(highlighted_message(line, me, None, await _answered(history, post)))
+                await output.write_fragments(highlighted_message(line, me, None, await _answered(history, post)))
             if output.closed.is_set():
                 break
     return DONE

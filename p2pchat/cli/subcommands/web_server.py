@@ -240,7 +240,7 @@ class GatewayRun:
     async def run(self) -> int:
         """Return the exit code."""
         self._leaving = Shutdown()
-        self._leaving.take_signals()
+        self._leaving.install_handlers()
         self._event_log = EventLogWriter(self._options)
         try:
             with listen(self._options.http_host, self._options.http_port) as listener:
@@ -248,7 +248,7 @@ class GatewayRun:
             return worst_code(code, FAILED) if self._event_log.failed else code
         finally:
             await self._event_log.aclose()
-            self._leaving.give_signals_back()
+            self._leaving.restore_handlers()
 
     async def _with_peer(self, listener: socket.socket) -> int:
         peer = make_peer(self._options, self._invite, Settings())
@@ -282,9 +282,9 @@ class GatewayRun:
         await control.start()
         server = make_server(app, self._settings)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="p2pchat web server")
-        task.add_done_callback(lambda task: self._leaving.because("ended"))
+        task.add_done_callback(lambda task: self._leaving.request("ended"))
         minding = asyncio.create_task(self._watch_refusals())
-        alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.tell_alone)
+        alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.report_alone)
         reason = "ended"
         try:
             await wait_until_started(server, task)
@@ -318,18 +318,18 @@ class GatewayRun:
         try:
             async for event in events:
                 if isinstance(event, Link):
-                    self._endpoints.heard(event.endpoint, event.state, event.reason, event.code)
+                    self._endpoints.on_link_event(event.endpoint, event.state, event.reason, event.code)
                 if isinstance(event, Warned | Failed):
                     print_error(f"warning: {event.text}")
                 self._event_log.write(event.to_json())
         finally:
-            self._leaving.because("ended")
+            self._leaving.request("ended")
 
     async def _watch_refusals(self) -> None:
         """Leave when everyone we were told of refuses us, and nobody else is found."""
         await self._endpoints.refused.wait()
         if not await self._endpoints.linked_within(REFUSED_GRACE):
-            self._leaving.because("refused")
+            self._leaving.request("refused")
 
     # What is said at the start
 

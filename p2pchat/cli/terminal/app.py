@@ -1,4 +1,8 @@
-"""The front end of a terminal: the line one types in, the lines above it, and what the keys do; a Front."""
+"""The terminal front end: connects the prompt, the screen above it, the display and the session.
+
+prompt_toolkit's patch_stdout is not used: it writes in the event loop, which a terminal that stands still would block,
+and it cannot hold back own lines until their delivery mark is settled. Screen does both.
+"""
 
 from __future__ import annotations
 
@@ -34,88 +38,86 @@ from p2pchat.cli.terminal.prompt import (
 )
 from p2pchat.cli.terminal.screen import PendingLine, Screen, TerminalStream, colour_depth
 from p2pchat.cli.terminal.view import TerminalDisplay, TypingNotifier, is_text
-from p2pchat.commands.columns import Row
+from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.display import Display
 from p2pchat.commands.errors import redirect_notices
 from p2pchat.commands.notifications import NoticeLogHandler
 from p2pchat.commands.output import EventLogFile
-from p2pchat.commands.people_commands import listed
 from p2pchat.commands.render import quote_name
 from p2pchat.commands.session import Session
+from p2pchat.commands.wrap import Row
 
-SETTLE = 1.0  # seconds a terminal that stands still may hold up the end, or a Ctrl-Z
-_USUAL = Size(rows=24, columns=80)
+STALL_TIMEOUT = 1.0  # seconds a terminal that stands still may delay the end, or Ctrl-Z
+_DEFAULT_SIZE = Size(rows=24, columns=80)
 
 
 class TerminalFrontEnd:
-    """One terminal, from the start of a chat to its end."""
+    """The front end of one terminal, from the start of a chat to its end."""
 
     interactive = True
-    patience = TERMINAL_DRAIN
+    drain_timeout = TERMINAL_DRAIN
     has_input = True
     reads_to_the_end = False
 
-    def __init__(self, options: ChatOptions, log: EventLogFile | None, leaving: Shutdown) -> None:
+    def __init__(self, options: ChatOptions, log: EventLogFile | None, shutdown: Shutdown) -> None:
         self._options = options
-        self._leaving = leaving
+        self._shutdown = shutdown
         loop = asyncio.get_running_loop()
         self._stream = None if sys.platform == "win32" else TerminalStream(sys.stdout.fileno(), loop)
-        self._output = _output(self._stream)
+        self._output = _create_output(self._stream)
         self._depth = colour_depth()
-        self._notices = TerminalAlerts(self._output, loop.time)
-        self._screen = Screen(self._output, self._stream, self._depth, self._went_up)
-        self._wishes: asyncio.Queue[PromptAction] = asyncio.Queue()
+        self._alerts = TerminalAlerts(self._output, loop.time)
+        self._screen = Screen(self._output, self._stream, self._depth, self._on_settled)
+        self._actions: asyncio.Queue[PromptAction] = asyncio.Queue()
         self._prompt: Prompt | None = None
         self._peer: TCPPeer | None = None
         self._session: Session | None = None
-        self._focus = FocusReporter(self._output if self._stream is not None else None, self._focused)
-        self._typist: TypingNotifier | None = None
-        self._shows = TerminalDisplay(self._screen, self._notices, log, self._changed)
-        self.show: Display = self._shows
+        self._focus = FocusReporter(self._output if self._stream is not None else None, self._on_focus)
+        self._typing: TypingNotifier | None = None
+        self._view = TerminalDisplay(self._screen, self._alerts, log, self._refresh)
+        self.display: Display = self._view
         if sys.stderr is not None and sys.stderr.isatty():
-            redirect_notices(self._screen.tell)
-        self._defects = NoticeLogHandler()  # asyncio's: otherwise they go to stderr, across the prompt
-        logging.getLogger("asyncio").addHandler(self._defects)
+            redirect_notices(self._screen.print_notice)
+        self._log_handler = NoticeLogHandler()  # without it asyncio logs to stderr, across the prompt
+        logging.getLogger("asyncio").addHandler(self._log_handler)
         self._modes = TerminalModes()
-        self._modes.hush()
-        leaving.before_exit = self._modes.give_back_at_once
+        self._modes.disable_echo()
+        shutdown.before_exit = self._modes.restore_at_once
 
-    def _went_up(self, own: PendingLine) -> None:
-        self._shows.went_up(own)
+    def _on_settled(self, own: PendingLine) -> None:
+        self._view.on_settled(own)
 
     @property
-    def gone(self) -> bool:
+    def closed(self) -> bool:
         return self._screen.closed.is_set()
-
-    # Life
 
     async def begin(self, peer: TCPPeer, session: Session) -> None:
         self._peer, self._session = peer, session
-        await self._shows.begin(peer, session)
+        await self._view.begin(peer, session)
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         self._peer, self._session = peer, session
-        self._typist = TypingNotifier(peer, session, asyncio.get_running_loop().time)
+        self._typing = TypingNotifier(peer, session, asyncio.get_running_loop().time)
         self._prompt = self._make_prompt(peer)
         running = asyncio.create_task(self._prompt.run())
         try:
-            while await self._fulfil(session, await self._some_wishes()):
+            while await self._perform(session, await self._next_actions()):
                 pass
         finally:
-            self._screen.let_all_in()
+            self._screen.stop_waiting()
             await self._prompt.close()
             await running
             self._prompt = None
 
     def close(self) -> None:
-        self.show.close()
+        self.display.close()
         self._screen.flush()
-        self._notices.close()
+        self._alerts.close()
         redirect_notices(None)
-        logging.getLogger("asyncio").removeHandler(self._defects)
+        logging.getLogger("asyncio").removeHandler(self._log_handler)
         if self._stream is not None:
-            self._stream.close(SETTLE)
-        self._modes.give_back()
+            self._stream.close(STALL_TIMEOUT)
+        self._modes.restore()
 
     def _make_prompt(self, peer: TCPPeer) -> Prompt:
         directory = None if self._options.is_temporary and not self._options.data else peer.data
@@ -126,86 +128,84 @@ class TerminalFrontEnd:
                 lambda: [user.label for user in peer.users() if not user.is_me],
                 lambda: [_typed_address(conversation) for conversation in peer.conversations()],
                 self._members,
-                self._shows.speakers,
+                self._view.speakers,
             ),
             history=ProfileHistory(Path(directory) if directory else None),
             output=self._output,
             depth=self._depth,
-            wish=self._wanted,
+            on_action=self._on_action,
             suspend=self._suspend,
-            editing=self._leaving.deafen,
+            on_editor=self._shutdown.ignore_interrupt,
             focus=self._focus,
-            typed=self._typed,
-            above=self._who_types,
+            on_change=self._on_change,
+            status_row=self._typing_row,
         )
 
-    # What somebody does there
+    # Events of the prompt
 
-    def _focused(self, on: bool) -> None:
+    def _on_focus(self, focused: bool) -> None:
         if self._session is not None:
-            self._session.attention.focus(on)
+            self._session.activity.on_focus(focused)
 
-    def _wanted(self, wish: PromptAction) -> None:
-        if isinstance(wish, LineEntered) and self._typist is not None and is_text(wish.text):
-            self._typist.sent()
-        self._wishes.put_nowait(wish)
+    def _on_action(self, action: PromptAction) -> None:
+        if isinstance(action, LineEntered) and self._typing is not None and is_text(action.text):
+            self._typing.on_sent()
+        self._actions.put_nowait(action)
 
-    def _typed(self, line: str) -> None:
-        if self._session is not None and self._typist is not None:
-            self._session.attention.used()
-            self._typist.line(line)
+    def _on_change(self, line: str) -> None:
+        if self._session is not None and self._typing is not None:
+            self._session.activity.on_input()
+            self._typing.on_line(line)
 
-    # What is wanted
+    async def _next_actions(self) -> Sequence[PromptAction]:
+        """Return all actions that wait, at least one."""
+        actions = [await self._actions.get()]
+        while not self._actions.empty():
+            actions.append(self._actions.get_nowait())
+        return actions
 
-    async def _some_wishes(self) -> Sequence[PromptAction]:
-        """Return everything that waits, at least one."""
-        wishes = [await self._wishes.get()]
-        while not self._wishes.empty():
-            wishes.append(self._wishes.get_nowait())
-        return wishes
-
-    async def _fulfil(self, session: Session, wishes: Sequence[PromptAction]) -> bool:
-        """Do what is wanted, in order; False when it is to leave."""
-        typed: list[bytes | None] = []
-        for wish in wishes:
-            session.attention.used()
-            if isinstance(wish, LineEntered):
-                typed.append(wish.text.encode("utf-8", "replace"))
+    async def _perform(self, session: Session, actions: Sequence[PromptAction]) -> bool:
+        """Perform actions in order; return False if one of them ends the chat."""
+        lines: list[bytes | None] = []  # consecutive lines are executed together
+        for action in [*actions, None]:
+            if isinstance(action, LineEntered):
+                session.activity.on_input()
+                lines.append(action.text.encode("utf-8", "replace"))
                 continue
-            if typed and not await session.take(typed):
-                self._leaving.because("input")
+            if lines and not await session.execute(lines):
+                self._shutdown.request("input")
                 return False
-            typed = []
-            if isinstance(wish, QuitRequest):
-                self._leaving.because(wish.reason)
+            lines = []
+            if action is not None:
+                session.activity.on_input()
+            if isinstance(action, QuitRequest):
+                self._shutdown.request(action.reason)
                 return False
-            await self._go(session, wish)
-        if typed and not await session.take(typed):
-            self._leaving.because("input")
-            return False
+            if isinstance(action, SwitchRequest):
+                await self._switch(session, action.where)
         return True
 
-    async def _go(self, session: Session, wish: SwitchRequest) -> None:
+    async def _switch(self, session: Session, where: str) -> None:
         assert self._peer is not None
-        there = self._where(self._peer, session, wish.where)
+        there = self._find(self._peer, session, where)
         if there is not None:
             try:
-                await session.go(there)
+                await session.switch_to(there)
             except P2PChatError as error:
-                await session.fail(error)
+                await session.report_error(error)
 
-    def _where(self, peer: TCPPeer, session: Session, where: str) -> Conversation | None:
+    def _find(self, peer: TCPPeer, session: Session, where: str) -> Conversation | None:
         if where.isdecimal():
             number, (shown, _) = int(where) - 1, listed(peer, session.unread)
             return shown[number] if number < len(shown) else None
-        wanted = session.unread.next() if where == "next" else session.unread.first()
-        return None if wanted is None else peer.find(wanted)
+        id = session.unread.most_urgent() if where == "next" else session.unread.first()
+        return None if id is None else peer.find(id)
 
-    # What stands before the input, and in the title
+    # Prompt and title
 
-    def _changed(self) -> None:
+    def _refresh(self) -> None:
         if self._session is not None:
-            self._notices.title(quote_name(self._here(self._session)), self._session.unread.total)
+            self._alerts.title(quote_name(self._current(self._session)), self._session.unread.total)
         if self._prompt is not None:
             self._prompt.redraw()
 
@@ -214,54 +214,52 @@ class TerminalFrontEnd:
         if session is None or peer is None:
             return prompt_label("room", [], columns)
         unread = session.unread
-        waiting = [
+        badges = [
             UnreadBadge(_typed_address(peer.find(id)), unread.count(id), unread.mentions(id)) for id in unread.ids
-        ]
-        return prompt_label(self._here(session), waiting, columns)
+        ]  # fmt: skip
+        return prompt_label(self._current(session), badges, columns)
 
-    def _who_types(self) -> Row | None:
+    def _typing_row(self) -> Row | None:
         session, peer = self._session, self._peer
-        if session is None or peer is None or not self._shows.typists:
+        if session is None or peer is None or not self._view.typing:
             return None
         try:
             here = session.current.id
         except P2PChatError:
             here = ""
-        return self._shows.typists.row(here, lambda id: peer.find(id).kind == "dm", session.settings, peer.ignores)
+        return self._view.typing.row(here, lambda id: peer.find(id).kind == "dm", session.settings, peer.ignores)
 
     def _members(self) -> list[str]:
-        """Return who can be removed from the group one is in."""
+        """Return the other members of the current group."""
         try:
             there = None if self._session is None else self._session.current
         except P2PChatError:
             return []
         return [user.label for user in there.members if not user.is_me] if isinstance(there, Group) else []
 
-    def _here(self, session: Session) -> str:
+    def _current(self, session: Session) -> str:
         try:
             return _typed_address(session.current)
-        except P2PChatError:  # an open network that has met nobody yet, or a peer that is closed
+        except P2PChatError:  # an open network before the first peer was met, or a closed peer
             return "room"
 
-    # Signals
-
     def _suspend(self) -> None:
-        """Stop, as Ctrl-Z does to others; the shell continues us with `fg`."""
+        """Stop the process, as Ctrl-Z does; the shell's `fg` continues it."""
         if sys.platform == "win32":
             return
 
         def stop() -> None:
             if self._stream is not None:
-                self._stream.settle(SETTLE)
+                self._stream.wait_drained_blocking(STALL_TIMEOUT)
             os.kill(0, signal.SIGTSTP)
 
         self._screen.hold()
-        self._focus.stop()
+        self._focus.disable()
         stopping = asyncio.ensure_future(run_in_terminal(stop))
-        stopping.add_done_callback(lambda _: self._continued())
+        stopping.add_done_callback(lambda _: self._on_continued())
 
-    def _continued(self) -> None:
-        self._focus.ask()
+    def _on_continued(self) -> None:
+        self._focus.enable()
         self._screen.release()
 
 
@@ -270,7 +268,7 @@ def _typed_address(conversation: Conversation) -> str:
     return f"#{conversation.name}" if conversation.kind == "group" else conversation.name
 
 
-def _output(stream: TerminalStream | None) -> Output:
+def _create_output(stream: TerminalStream | None) -> Output:
     if stream is None:
         return create_output(sys.stdout)
 
@@ -278,8 +276,8 @@ def _output(stream: TerminalStream | None) -> Output:
         try:
             found = os.get_terminal_size(stream.fileno())
         except OSError:
-            return _USUAL
-        return Size(rows=found.lines or _USUAL.rows, columns=found.columns or _USUAL.columns)
+            return _DEFAULT_SIZE
+        return Size(rows=found.lines or _DEFAULT_SIZE.rows, columns=found.columns or _DEFAULT_SIZE.columns)
 
-    # Without questions for the cursor's place: answers that come late would be taken for keys.
+    # Without cursor position requests: late answers would be taken for keys.
     return Vt100_Output(stream, size, term=os.environ.get("TERM"), enable_cpr=False)  # type: ignore[arg-type]

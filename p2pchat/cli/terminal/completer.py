@@ -1,7 +1,4 @@
-"""What Tab completes: commands, names and conversations, and who spoke last comes first.
-
-Made of typed.COMMANDS and of what the peer knows at the moment; nothing is kept here but the order of the speakers.
-"""
+"""Tab completion of commands, names and conversations; users who wrote last come first."""
 
 from __future__ import annotations
 
@@ -15,26 +12,26 @@ from p2pchat.commands.settings import SETTINGS
 from p2pchat.commands.typed_commands import BY_NAME, COMMANDS, TypedCommand, split_name, typed_name
 from p2pchat.safe_text import safe_line
 
-MOST_SPEAKERS = 200  # remembered; who spoke before comes in the order of the alphabet
-MOST_WORDS = 256  # of a command that takes many names: as many as a group has members
+MAX_SPEAKERS = 200  # remembered; others follow in alphabetical order
+MAX_ARGUMENTS = 256  # of a command that takes many names: a group has at most as many members
 _WORD = re.compile(r"\S*\Z")
 
 
 class RecentSpeakers:
-    """Labels of those who spoke, the last one first."""
+    """Labels of the users who wrote last."""
 
     def __init__(self) -> None:
         self._spoke: dict[str, None] = {}
 
-    def heard(self, label: str) -> None:
-        """Somebody wrote something."""
+    def add(self, label: str) -> None:
+        """Move a user to the front."""
         self._spoke.pop(label, None)
         self._spoke[label] = None
-        if len(self._spoke) > MOST_SPEAKERS:
+        if len(self._spoke) > MAX_SPEAKERS:
             del self._spoke[next(iter(self._spoke))]
 
     def sorted(self, labels: Iterable[str]) -> list[str]:
-        """Return the labels, who spoke last first, the silent behind by the alphabet."""
+        """Return the labels, the latest speaker first, silent users behind in alphabetical order."""
         place = {label: -number for number, label in enumerate(self._spoke, 1)}
         return sorted(labels, key=lambda label: (place.get(label, 1), label.casefold()))
 
@@ -43,10 +40,9 @@ class LineCompleter(Completer):
     """Completes a typed line.
 
     Args:
-        users: Returns the labels of everybody else.
-        conversations: Returns the names of all conversations, as they are typed.
-        members: Returns the labels of the others in the group one is in.
-        speakers: Knows who spoke last.
+        users: Returns the labels of all other users.
+        conversations: Returns the names of all conversations, as typed.
+        members: Returns the labels of the other members of the current group.
     """
 
     def __init__(
@@ -67,8 +63,6 @@ class LineCompleter(Completer):
             return self._of_command(before)
         return self._of_text(before, "")
 
-    # A command
-
     def _of_command(self, before: str) -> Iterable[Completion]:
         word, blank, rest = before[1:].partition(" ")
         if not blank:
@@ -79,10 +73,10 @@ class LineCompleter(Completer):
         return self._of_argument(command, rest.lstrip(" "))
 
     def _of_argument(self, command: TypedCommand, rest: str) -> Iterable[Completion]:
-        position, final = 0, MOST_WORDS if command.many else command.most - 1
+        position, final = 0, MAX_ARGUMENTS if command.many else command.most - 1
         while position < final and (split := split_name(rest))[1]:
             rest, position = split[1], position + 1
-        if position < final and rest.endswith(" ") and not _is_open(rest):
+        if position < final and rest.endswith(" ") and not _has_open_quote(rest):
             rest, position = "", position + 1
         kind = command.kinds[min(position, command.most - 1)] if command.kinds else ""
         last = position == final
@@ -109,7 +103,7 @@ class LineCompleter(Completer):
     # A text
 
     def _of_text(self, before: str, whole: str) -> Iterable[Completion]:
-        """Complete a name; `Name: ` where a line begins, which none does in a command's text."""
+        """Complete a name; at the beginning of a line, unless it belongs to a command, to `Name: `."""
         part = _WORD.search(before)
         typed = part[0] if part else ""
         if not typed:
@@ -123,24 +117,23 @@ class LineCompleter(Completer):
 
 
 def _starting(typed: str, candidates: Iterable[str], after: Callable[[str], str]) -> Iterable[Completion]:
-    """Yield the candidates that begin as typed, whatever the case, and whether or not the quote is typed."""
+    """Yield the candidates that begin with `typed`; case and an opening quote do not matter."""
     wanted = typed.removeprefix('"').casefold()
     for candidate in candidates:
         bare = candidate.removeprefix('"').casefold()
-        if bare.startswith(wanted) or bare.removeprefix("#").startswith(wanted):  # of #ops what is typed may be o
+        if bare.startswith(wanted) or bare.removeprefix("#").startswith(wanted):  # o completes to #ops
             yield Completion(candidate + after(candidate), start_position=-len(typed), display=safe_line(candidate))
 
 
 def _command_names() -> list[str]:
-    """Return the names of all commands, their other names behind."""
+    """Return the names of all commands, aliases behind."""
     first = [command.name for command in COMMANDS]
-    return [*first, *(other for command in COMMANDS for other in command.others)]
+    return [*first, *(other for command in COMMANDS for other in command.aliases)]
 
 
 def _blank_if_more(name: str) -> str:
     return " " if BY_NAME[name[1:]].most else ""
 
 
-def _is_open(text: str) -> bool:
-    """Whether a quote is open."""
+def _has_open_quote(text: str) -> bool:
     return text.count('"') % 2 == 1

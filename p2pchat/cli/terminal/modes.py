@@ -1,7 +1,7 @@
-"""The modes of a terminal: no echo until there is a prompt, and everything as it was at the end, however that comes.
+"""Terminal state outside of the text: echo, focus reports, and alerts (bell, desktop notification, window title).
 
-What is typed before the prompt is there stands in it then; echoed before, it would stand there twice. Windows has no
-such modes.
+Echo is off until there is a prompt: what was typed before appears in the prompt, and echoed it would appear twice. At
+the end, however it comes, everything is restored. Windows has no such modes.
 """
 
 from __future__ import annotations
@@ -18,19 +18,18 @@ from prompt_toolkit.output import Output
 
 from p2pchat.safe_text import safe_line
 
-# No marks around pastes, no word on the window (modes.py), wrapping, a cursor, no colours.
-_AS_USUAL = b"\x1b[?2004l\x1b[?1004l\x1b[?7h\x1b[?25h\x1b[0m\r\n"
-_LOCAL = 3  # which of tcgetattr's fields has the local modes
+# Bracketed paste and focus reports off; wrapping and cursor on; no colours.
+_DEFAULT_MODES = b"\x1b[?2004l\x1b[?1004l\x1b[?7h\x1b[?25h\x1b[0m\r\n"
+_LOCAL = 3  # index of the local modes in tcgetattr's list
 
 
 class TerminalModes:
-    """The modes of the terminal on standard input, as they are now."""
+    """The modes of the terminal on standard input, and those to restore."""
 
     def __init__(self) -> None:
         self._before = self._now()
 
-    def hush(self) -> None:
-        """Echo nothing from now on."""
+    def disable_echo(self) -> None:
         if sys.platform != "win32" and self._before is not None:
             import termios
 
@@ -38,17 +37,16 @@ class TerminalModes:
             modes[_LOCAL] &= ~termios.ECHO
             self._set(modes)
 
-    def give_back(self) -> None:
-        """Make them what they were."""
+    def restore(self) -> None:
         if self._before is not None:
             self._set(self._before)
 
-    def give_back_at_once(self) -> None:
-        """The same for an end that waits for nobody, with what a prompt changes otherwise."""
-        self.give_back()
+    def restore_at_once(self) -> None:
+        """Restore the modes, and those a prompt changes, before an immediate exit."""
+        self.restore()
         try:
-            os.write(sys.stdout.fileno(), _AS_USUAL)
-        except (OSError, ValueError):  # it has gone
+            os.write(sys.stdout.fileno(), _DEFAULT_MODES)
+        except (OSError, ValueError):  # the terminal is gone
             pass
 
     def _now(self) -> list[Any] | None:
@@ -68,53 +66,49 @@ class TerminalModes:
 
         try:
             termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, modes)
-        except (OSError, ValueError, termios.error):  # it has gone
+        except (OSError, ValueError, termios.error):  # the terminal is gone
             pass
 
 
-# ---- focus
+# ---- focus reports
 #
-# Which window has the keyboard, where the terminal tells: xterm's focus events, which most others have too.
-#
-# They are switched on while there is a prompt to take them for what they are, and off whenever another program or the
-# shell gets the terminal. A terminal that does not know them ignores both and never tells: its window counts as in
-# front.
+# xterm's FocusIn and FocusOut, which most terminals have. They are on only while there is a prompt to interpret them,
+# and off while another program or the shell has the terminal. A terminal without them ignores both requests, and its
+# window counts as focused.
 #
 # Source: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html, "FocusIn/FocusOut".
 
 
-SWITCH_OFF = "\x1b[?1004l"
-_SWITCH_ON = "\x1b[?1004h"
-# prompt_toolkit knows no such keys and would take their letters for typed ones: so they are two that no keyboard has.
-_CAME, _WENT = Keys.ControlF23, Keys.ControlF24
-_SEQUENCES = {"\x1b[I": _CAME, "\x1b[O": _WENT}
+FOCUS_OFF = "\x1b[?1004l"
+_FOCUS_ON = "\x1b[?1004h"
+# prompt_toolkit has no such keys and would take their letters for typed ones; these two exist on no keyboard.
+_FOCUS_IN, _FOCUS_OUT = Keys.ControlF23, Keys.ControlF24
+_SEQUENCES = {"\x1b[I": _FOCUS_IN, "\x1b[O": _FOCUS_OUT}
 
 
 class FocusReporter:
-    """One terminal's word on its window.
+    """Focus reports of one terminal.
 
     Args:
-        output: None where nothing is to be asked for: a Windows console might print it.
-        tell: Takes whether the window has the keyboard now.
+        output: None: never request reports; a Windows console might print the request.
+        on_focus: Called with whether the window has the keyboard.
     """
 
-    def __init__(self, output: Output | None, tell: Callable[[bool], None]) -> None:
+    def __init__(self, output: Output | None, on_focus: Callable[[bool], None]) -> None:
         self._output = output
-        self._tell = tell
+        self._on_focus = on_focus
         ANSI_SEQUENCES.update(_SEQUENCES)
 
     def bind(self, keys: KeyBindings) -> None:
-        """Take the events, whatever the prompt is doing."""
-        keys.add(_CAME)(lambda event: self._tell(True))
-        keys.add(_WENT)(lambda event: self._tell(False))
+        """Handle the reports in every state of the prompt."""
+        keys.add(_FOCUS_IN)(lambda event: self._on_focus(True))
+        keys.add(_FOCUS_OUT)(lambda event: self._on_focus(False))
 
-    def ask(self) -> None:
-        """Have the terminal tell from now on."""
-        self._write(_SWITCH_ON)
+    def enable(self) -> None:
+        self._write(_FOCUS_ON)
 
-    def stop(self) -> None:
-        """Have it tell nothing any more. What is not known counts as in front."""
-        self._write(SWITCH_OFF)
+    def disable(self) -> None:
+        self._write(FOCUS_OFF)
 
     def _write(self, sequence: str) -> None:
         if self._output is not None:
@@ -122,25 +116,19 @@ class FocusReporter:
             self._output.flush()
 
 
-# ---- notices
+# ---- alerts
 #
-# What reaches somebody who does not look: the bell, a notice on the desktop, the title of the window.
-#
-# All of it is text of others: on one line, made safe, and with words of ours in front, since some terminals take
-# orders where the text of a notice begins.
+# Text of others in an alert is one safe line behind words of ours: some terminals interpret the beginning of a
+# notification as a command.
 
 
-BELL_EVERY = 2.0  # seconds; more often it is noise
-MOST_CHARACTERS = 120  # of a notice: what desktops show of one
+BELL_EVERY = 2.0  # seconds
+MAX_CHARACTERS = 120  # of a notification: what desktops show of one
 _PUSH_TITLE, _POP_TITLE = "\x1b[22;0t", "\x1b[23;0t"  # xterm's; others ignore them
 
 
 class TerminalAlerts:
-    """One terminal's bell, notices and title.
-
-    Args:
-        clock: Seconds.
-    """
+    """Bell, desktop notifications and window title of one terminal. `clock` returns seconds."""
 
     def __init__(self, output: Output, clock: Callable[[], float]) -> None:
         self._output = output
@@ -149,7 +137,7 @@ class TerminalAlerts:
         self._title: str | None = None
 
     def ring(self, text: str, *, bell: bool, desktop: bool) -> None:
-        """Draw attention to a message, unless that was just done."""
+        """Ring the bell and show a desktop notification, at most once in BELL_EVERY seconds."""
         now = self._clock()
         if not (bell or desktop) or (self._rang_at is not None and now - self._rang_at < BELL_EVERY):
             return
@@ -161,7 +149,7 @@ class TerminalAlerts:
         self._output.flush()
 
     def title(self, where: str, unread: int) -> None:
-        """Name the window after the conversation, with how much is unread elsewhere."""
+        """Set the window title: the conversation, and the number of unread messages elsewhere."""
         title = _short((f"({unread}) " if unread else "") + f"{where} - p2pchat")
         if title == self._title:
             return
@@ -172,7 +160,7 @@ class TerminalAlerts:
         self._output.flush()
 
     def close(self) -> None:
-        """Leave the title as it was, or empty where the terminal cannot."""
+        """Restore the title; a terminal that cannot gets an empty one."""
         if self._title is not None:
             self._output.clear_title()
             self._output.write_raw(_POP_TITLE)
@@ -181,4 +169,4 @@ class TerminalAlerts:
 
 def _short(text: str) -> str:
     line = safe_line(text.replace("\n", " "))
-    return line if len(line) <= MOST_CHARACTERS else line[: MOST_CHARACTERS - 1] + "…"
+    return line if len(line) <= MAX_CHARACTERS else line[: MAX_CHARACTERS - 1] + "…"

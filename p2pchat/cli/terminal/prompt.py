@@ -1,6 +1,7 @@
-"""The line one types in: prompt_toolkit's, kept open all the time, so that no key is ever lost between two lines.
+"""The prompt: prompt_toolkit's, kept open all the time, so that no key is lost between two lines.
 
-What is typed leaves as things somebody wants (Wish), in the order they were typed, to whoever carries them out.
+What the user does leaves it as PromptActions, in order. The file also has what belongs to typing: pastes, the external
+editor, the input history, and the label before the input.
 """
 
 from __future__ import annotations
@@ -33,30 +34,30 @@ from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.cli.terminal.modes import FocusReporter
 from p2pchat.cli.terminal.screen import UNREAD, Screen
-from p2pchat.commands.columns import Row, fold_row
 from p2pchat.commands.render import quote_name
+from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import safe_line
 
-MENU_ROWS = 7  # for completions, below the line
+MENU_ROWS = 7  # of the completion menu
 
 
 @dataclass(frozen=True, slots=True)
 class LineEntered:
-    """A line, whole."""
+    """A complete line."""
 
     text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchRequest:
-    """To another conversation: `next` and `first` unread, or the number in /list."""
+    """Switch to a conversation: `next` or `first` unread, or its number in /list."""
 
     where: str
 
 
 @dataclass(frozen=True, slots=True)
 class QuitRequest:
-    """Away: `input` (Ctrl-D), or `interrupted` (Ctrl-C)."""
+    """End the chat: `input` (Ctrl-D), or `interrupted` (Ctrl-C)."""
 
     reason: str
 
@@ -68,13 +69,12 @@ class Prompt:
     """One prompt.
 
     Args:
-        label: Returns what stands before the input, in at most so many columns.
-        wish: Takes what is wanted.
-        suspend: Stops the program until somebody continues it.
-        editing: Called when an editor takes the terminal, and when it has given it back.
-        focus: Knows whether this window has the keyboard.
-        typed: Called with the line whenever it has changed, and whenever a key did something to it.
-        above: Returns what stands right above the line, None for nothing.
+        label: Returns the text before the input, for a number of columns.
+        on_action: Called with each action.
+        suspend: Stops the process until it is continued.
+        on_editor: Called with True when an editor takes the terminal, and with False when it returns it.
+        on_change: Called with the line after each change, and each move of the cursor.
+        status_row: Returns the row above the input; None: none.
     """
 
     def __init__(
@@ -86,27 +86,27 @@ class Prompt:
         history: History,
         output: Output,
         depth: ColorDepth,
-        wish: Callable[[PromptAction], None],
+        on_action: Callable[[PromptAction], None],
         suspend: Callable[[], None],
-        editing: Callable[[bool], None],
+        on_editor: Callable[[bool], None],
         focus: FocusReporter,
-        typed: Callable[[str], None],
-        above: Callable[[], Row | None],
+        on_change: Callable[[str], None],
+        status_row: Callable[[], Row | None],
     ) -> None:
         self._screen = screen
         self._label = label
         self._completer = completer
-        self._wish = wish
+        self._on_action = on_action
         self._suspend = suspend
-        self._editing = editing
+        self._on_editor = on_editor
         self._focus = focus
-        self._typed = typed
-        self._above = above
+        self._on_change = on_change
+        self._status_row = status_row
         self._output = output
         self._question: PasteQuestion | None = None
         self._editor: asyncio.Task[None] | None = None
         self._session: PromptSession[str] = PromptSession(
-            self._message,
+            self._render,
             completer=completer,
             complete_while_typing=False,
             enable_history_search=True,
@@ -122,7 +122,7 @@ class Prompt:
             output=output,
         )
         for changed in (self._buffer.on_text_changed, self._buffer.on_cursor_position_changed):
-            changed += lambda buffer: typed(buffer.text)
+            changed += lambda buffer: on_change(buffer.text)
 
     @property
     def app(self) -> Application[str]:
@@ -133,20 +133,20 @@ class Prompt:
         return self._session.default_buffer
 
     async def run(self) -> None:
-        """Take keys until close() or the terminal's end; the prompt is gone then."""
+        """Handle keys until close() or the terminal's end; the prompt is erased then."""
         self._screen.app = self.app
         try:
             await self._session.prompt_async(
-                set_exception_handler=False, handle_sigint=False, pre_run=self._focus.ask
+                set_exception_handler=False, handle_sigint=False, pre_run=self._focus.enable
             )  # fmt: skip
-        except EOFError:  # the terminal has gone
-            self._wish(QuitRequest("input"))
+        except EOFError:  # the terminal is gone
+            self._on_action(QuitRequest("input"))
         finally:
-            self._focus.stop()
+            self._focus.disable()
             self._screen.app = None
 
     async def close(self) -> None:
-        """End run(), and the editor if one is open."""
+        """End run(), and an open editor."""
         if self._editor is not None:
             self._editor.cancel()
             await asyncio.wait([self._editor])
@@ -154,45 +154,40 @@ class Prompt:
             self.app.exit(result="")
 
     def redraw(self) -> None:
-        """What stands before the input has changed."""
         self.app.invalidate()
 
-    # What is seen
-
-    def _message(self) -> StyleAndTextTuples:
+    def _render(self) -> StyleAndTextTuples:
         size = self._output.get_size()
         found: StyleAndTextTuples = []
         for row in self._screen.region(max(2, size.rows // 2)):
             found += [*row, ("", "\n")]
-        if (above := self._above()) is not None:
-            found += [*fold_row(above, size.columns)[0], ("", "\n")]
+        if (status := self._status_row()) is not None:
+            found += [*fold_row(status, size.columns)[0], ("", "\n")]
         if self._question is not None:
-            return [*found, ("bold", self._question.words)]
+            return [*found, ("bold", self._question.text_shown)]
         return [*found, *self._label(size.columns)]
-
-    # Keys
 
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
-        typing = has_focus(DEFAULT_BUFFER) & ~is_searching & Condition(lambda: self._question is None)
+        editing = has_focus(DEFAULT_BUFFER) & ~is_searching & Condition(lambda: self._question is None)
         asked = Condition(lambda: self._question is not None)
         self._focus.bind(keys)
         empty = Condition(lambda: not self._buffer.text)
 
-        keys.add("enter", filter=typing)(self._enter)
-        keys.add("escape", "enter", filter=typing)(lambda event: self._buffer.insert_text("\n"))
-        keys.add("tab", filter=typing)(self._tab)
+        keys.add("enter", filter=editing)(self._enter)
+        keys.add("escape", "enter", filter=editing)(lambda event: self._buffer.insert_text("\n"))
+        keys.add("tab", filter=editing)(self._tab)
         keys.add("c-c", filter=~is_searching)(self._ctrl_c)
-        keys.add("c-d", filter=typing & empty)(lambda event: self._wish(QuitRequest("input")))
+        keys.add("c-d", filter=editing & empty)(lambda event: self._on_action(QuitRequest("input")))
         keys.add("c-z")(lambda event: self._suspend())
         keys.add("c-l")(lambda event: self._screen.clear())
-        keys.add("c-x", "c-e", filter=typing)(self._edit)
-        keys.add("c-x", "e", filter=typing)(self._edit)
-        keys.add(Keys.BracketedPaste, filter=typing)(self._pasted)
-        keys.add("escape", "a", filter=typing)(lambda event: self._wish(SwitchRequest("next")))
-        keys.add("escape", "u", filter=typing)(lambda event: self._wish(SwitchRequest("first")))
+        keys.add("c-x", "c-e", filter=editing)(self._edit)
+        keys.add("c-x", "e", filter=editing)(self._edit)
+        keys.add(Keys.BracketedPaste, filter=editing)(self._on_paste)
+        keys.add("escape", "a", filter=editing)(lambda event: self._on_action(SwitchRequest("next")))
+        keys.add("escape", "u", filter=editing)(lambda event: self._on_action(SwitchRequest("first")))
         for number in "123456789":
-            keys.add("escape", number, filter=typing)(self._go_to(number))
+            keys.add("escape", number, filter=editing)(self._switch_to(number))
         for answers, send in (("yY", True), ("nN", False), (["escape"], False), ("eE", None)):
             for key in answers:
                 keys.add(key, filter=asked)(self._answering(send))
@@ -200,32 +195,32 @@ class Prompt:
             keys.add(other, filter=asked)(lambda event: None)
         return keys
 
-    def _go_to(self, number: str) -> Callable[[KeyPressEvent], None]:
-        return lambda event: self._wish(SwitchRequest(number))
+    def _switch_to(self, number: str) -> Callable[[KeyPressEvent], None]:
+        return lambda event: self._on_action(SwitchRequest(number))
 
     def _enter(self, event: KeyPressEvent) -> None:
         text = self._buffer.text
         if text.strip():
             self._buffer.append_to_history()
-            self._wish(LineEntered(text))
-        self._put()
+            self._on_action(LineEntered(text))
+        self._set_line()
 
-    def _put(self, text: str = "", cursor: int = 0) -> None:
-        """Make this the line, as if it had been typed."""
+    def _set_line(self, text: str = "", cursor: int = 0) -> None:
+        """Replace the line, as if this had been typed."""
         self._buffer.reset(Document(text, cursor))
         self._buffer.load_history_if_not_yet_loaded()
-        self._typed(text)
+        self._on_change(text)
 
     def _ctrl_c(self, event: KeyPressEvent) -> None:
         if self._question is not None:
             self._answer(send=False)
         elif self._buffer.text:
-            self._put()
+            self._set_line()
         else:
-            self._wish(QuitRequest("interrupted"))
+            self._on_action(QuitRequest("interrupted"))
 
     def _tab(self, event: KeyPressEvent) -> None:
-        """Complete: the first that fits, the next one with each further Tab."""
+        """Complete with the first candidate, with each further Tab with the next one."""
         buffer = self._buffer
         if buffer.complete_state:
             buffer.complete_next()
@@ -237,75 +232,71 @@ class Prompt:
             buffer.complete_state = CompletionState(original_document=buffer.document, completions=found)
             buffer.go_to_completion(0)
 
-    # Pasting
-
-    def _pasted(self, event: KeyPressEvent) -> None:
+    def _on_paste(self, event: KeyPressEvent) -> None:
         buffer = self._buffer
         before, cursor = buffer.text, buffer.cursor_position
         buffer.insert_text(pasted_text(event.data, buffer.document.text_before_cursor))
         if needs_question(buffer.text):
             self._question = PasteQuestion(buffer.text, buffer.cursor_position, before, cursor)
-            self._put()
+            self._set_line()
 
     def _answering(self, send: bool | None) -> Callable[[KeyPressEvent], None]:
         return lambda event: self._answer(send=send)
 
     def _answer(self, *, send: bool | None) -> None:
-        """Send, forget the paste (False), or let it be edited (None)."""
+        """Send the paste, discard it (False), or let the user edit it (None)."""
         question, self._question = self._question, None
         assert question is not None
         if send is None:
-            self._put(question.text, question.cursor)
+            self._set_line(question.text, question.cursor)
         elif send:
-            self._put(question.text)
+            self._set_line(question.text)
             self._buffer.append_to_history()
-            self._put()
-            self._wish(LineEntered(question.text))
+            self._set_line()
+            self._on_action(LineEntered(question.text))
         else:
-            self._put(question.text_before, question.cursor_before)
-
-    # The editor
+            self._set_line(question.text_before, question.cursor_before)
 
     def _edit(self, event: KeyPressEvent) -> None:
         self._screen.hold()
-        self._focus.stop()
-        self._editing(True)
-        self._editor = event.app.create_background_task(self._edited(self._buffer.text))
+        self._focus.disable()
+        self._on_editor(True)
+        self._editor = event.app.create_background_task(self._run_editor(self._buffer.text))
 
-    async def _edited(self, before: str) -> None:
+    async def _run_editor(self, before: str) -> None:
         try:
             text = await edit(before)
-            self._put(text, len(text))
+            self._set_line(text, len(text))
         except (OSError, ValueError) as error:
-            self._screen.tell(f"p2pchat: the editor did not work: {error}")
+            self._screen.print_notice(f"p2pchat: the editor failed: {error}")
         finally:
             self._editor = None
-            self._editing(False)
-            self._focus.ask()
+            self._on_editor(False)
+            self._focus.enable()
             self._screen.release()
 
 
-# ---- paste
+# ---- pastes
 #
-# What is pasted: one message, whatever is in it, and never a command.
-#
-# A terminal marks what it pastes (bracketed paste), so it can be told from what is typed.
+# A paste is one message, whatever it contains, and never a command. Terminals mark pastes (bracketed paste).
 
 
-ASK_ABOVE = 5  # lines
+ASK_ABOVE = 5  # lines; longer pastes are sent only after a question
 _SLASH = "/"
 
 
 def pasted_text(pasted: str, before: str) -> str:
-    """Return what a paste puts into the line behind `before`: its newlines as ours, none at its end; a slash where
-    the line begins is doubled, which anybody can see, and means: a text that begins with a slash."""
+    """Return what a paste adds to the line behind `before`: with \\n as newlines, and none at the end.
+
+    A slash at the beginning of the line is doubled, so that the line is a text and no command.
+    """
     text = pasted.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").replace("\t", "    ")
     return _SLASH + text if not before and text.startswith(_SLASH) else text
 
 
 @dataclass(frozen=True, slots=True)
 class PasteQuestion:
-    """Asked before many lines are sent: `text` and where the cursor is, as they are with the paste, and were before."""
+    """The question before many lines are sent, with line and cursor after the paste and before it."""
 
     text: str = field(repr=False)
     cursor: int
@@ -313,108 +304,108 @@ class PasteQuestion:
     cursor_before: int
 
     @property
-    def lines(self) -> int:
-        return self.text.count("\n") + 1
-
-    @property
-    def words(self) -> str:
-        return f"send {self.lines} lines as one message? y/n, e: edit "
+    def text_shown(self) -> str:
+        return f"send {_line_count(self.text)} lines as one message? y/n, e: edit "
 
 
 def needs_question(text: str) -> bool:
-    """Whether a line is so long that it is asked whether all of it is meant."""
-    return text.count("\n") + 1 > ASK_ABOVE
+    """Return whether a text has so many lines that the user is asked before it is sent."""
+    return _line_count(text) > ASK_ABOVE
 
 
-# ---- editor
+def _line_count(text: str) -> int:
+    return text.count("\n") + 1
+
+
+# ---- external editor
 #
-# The text being typed, in somebody's editor: what $VISUAL or $EDITOR names, or the first that is there.
-#
-# prompt_toolkit's own way runs the editor in a thread, which nobody can end: a chat told to leave (SIGTERM, a lost
-# session) would wait for the editor to be closed.
+# $VISUAL, $EDITOR, or the first editor found. prompt_toolkit's own editor support runs the editor in a thread that
+# cannot be ended: a chat that gets SIGTERM would wait until the user closes the editor.
 
 
-ANY_EDITOR = ("editor", "nano", "pico", "vi", "emacs", "notepad")  # prompt_toolkit's order; notepad for Windows
-PATIENCE = 1.0  # seconds an editor told to end has for its own affairs; a guess
+DEFAULT_EDITORS = ("editor", "nano", "pico", "vi", "emacs", "notepad")  # prompt_toolkit's order; notepad: Windows
+TERMINATE_TIMEOUT = 1.0  # seconds until a terminated editor is killed; a guess
 
 
 async def edit(text: str) -> str:
-    """Return what somebody makes of a text in an editor; the text itself when the editor gives up (not exit code 0).
+    """Return the text as the user edited it; unchanged if the editor's exit code is not 0.
 
-    Cancelled, it ends the editor first. Raises OSError when there is no editor, UnicodeDecodeError for no text.
+    Cancelling ends the editor first.
+
+    Raises:
+        OSError: There is no editor. UnicodeDecodeError: The file is no longer UTF-8.
     """
-    with _written(text) as path:
+    with _temporary_file(text) as path:
         async with in_terminal():
-            editor = await _start(path)
+            editor = await _start_editor(path)
             try:
                 done = await editor.wait() == 0
             except asyncio.CancelledError:
-                await _end(editor)
+                await _terminate(editor)
                 raise
         return path.read_text("utf-8").removesuffix("\n") if done else text
 
 
 @contextmanager
-def _written(text: str) -> Iterator[Path]:
-    """Hold a text in a file that only its owner can read, and that goes afterwards."""
+def _temporary_file(text: str) -> Iterator[Path]:
+    """Write the text into a file that only the owner can read, and delete the file afterwards."""
     descriptor, name = tempfile.mkstemp(".txt", "p2pchat-")
     try:
         with open(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
         yield Path(name)
     finally:
-        with suppress(OSError):  # the editor may have it still, on Windows, or have put it elsewhere
+        with suppress(OSError):  # the editor may have it open, on Windows, or have moved it
             os.unlink(name)
 
 
-async def _start(path: Path) -> asyncio.subprocess.Process:
+async def _start_editor(path: Path) -> asyncio.subprocess.Process:
     chosen = [words for variable in ("VISUAL", "EDITOR") if (words := os.environ.get(variable))]
-    for words in (*chosen, *ANY_EDITOR):
+    for words in (*chosen, *DEFAULT_EDITORS):
         with suppress(FileNotFoundError):
             return await asyncio.create_subprocess_exec(*shlex.split(words), str(path))
-    raise OSError("there is none: name one in the variable EDITOR")
+    raise OSError("no editor found: name one in the variable EDITOR")
 
 
-async def _end(editor: asyncio.subprocess.Process) -> None:
+async def _terminate(editor: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         editor.terminate()
         try:
-            await asyncio.wait_for(editor.wait(), PATIENCE)
+            await asyncio.wait_for(editor.wait(), TERMINATE_TIMEOUT)
         except TimeoutError:
             editor.kill()
             await editor.wait()
 
 
-# ---- history
+# ---- input history
 #
-# What was typed, kept for the next start: one JSON string a line in the profile's directory, oldest first.
-#
-# Secrets are not kept: invites, whatever command they stand in.
+# A file in the profile's directory: one JSON string per line, oldest first. prompt_toolkit's FileHistory would make it
+# readable for everyone, keep invites, grow without limit, and raise in a key handler when the disk is full.
 
 
 FILE_NAME = "input_history"
-MOST_LINES = 2000  # kept; twice as many are cut down at the next start
-_SECRET = re.compile(r"p2pchat:\w{8}", re.IGNORECASE)  # how an invite begins
+MAX_LINES = 2000  # twice as many are cut to this at the next start
+_INVITE = re.compile(r"p2pchat:\w{8}", re.IGNORECASE)  # its beginning
 
 
 def is_secret(line: str) -> bool:
-    """Whether a line is not to be kept."""
-    return _SECRET.search(line) is not None
+    """Return whether a line contains an invite, and must not be stored."""
+    return _INVITE.search(line) is not None
 
 
 class ProfileHistory(History):
-    """The lines typed in one profile; in memory only without a directory, or when the disk does not want them."""
+    """The lines typed in one profile; in memory if there is no directory, or it cannot be written."""
 
     def __init__(self, directory: Path | None) -> None:
         super().__init__()
         self._path = None if directory is None else directory / FILE_NAME
 
     def load_history_strings(self) -> Iterable[str]:
-        """Yield what was typed, the newest first."""
+        """Yield the lines, the newest first."""
         lines = self._read()
-        if len(lines) > 2 * MOST_LINES:
-            lines = lines[-MOST_LINES:]
-            self._cut(lines)
+        if len(lines) > 2 * MAX_LINES:
+            lines = lines[-MAX_LINES:]
+            self._write(os.O_TRUNC, lines)
         for line in reversed(lines):
             try:
                 text = json.loads(line)
@@ -439,51 +430,48 @@ class ProfileHistory(History):
         except OSError:
             return []
 
-    def _cut(self, lines: list[str]) -> None:
-        self._write(os.O_TRUNC, lines)
-
-    def _write(self, how: int, lines: list[str]) -> None:
+    def _write(self, mode: int, lines: list[str]) -> None:
         assert self._path is not None
-        flags = os.O_WRONLY | os.O_CREAT | how | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+        flags = os.O_WRONLY | os.O_CREAT | mode | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         try:
             with open(os.open(self._path, flags, 0o600), "wb") as file:
                 file.write("".join(line + "\n" for line in lines).encode())
-        except OSError:  # a full disk is told by whoever must write there; a line typed is no such thing
+        except OSError:  # a full disk: the line stays in memory
             pass
 
 
 # ---- label
 #
-# What stands before the input: where one is, and what is unread elsewhere: `[bob 2 · room 5 @1] room> `.
+# The current conversation and unread counts of others: `[bob 2 · room 5 @1] room> `.
 
 
-_PLAIN = re.compile(r"[\w#.'-]+\Z")  # anything else could be taken for more than a name here
-ROOM_TO_TYPE = 16  # columns left for the input, at least, where the terminal has them
+_PLAIN = re.compile(r"[\w#.'-]+\Z")  # other names are quoted: they could be mistaken for counts
+MIN_INPUT_COLUMNS = 16  # left for the input, if the terminal has them
 
 
 class UnreadBadge(NamedTuple):
-    """What is unread in one conversation."""
+    """Unread counts of one conversation."""
 
     name: str
     lines: int
     mentions: int
 
 
-def prompt_label(where: str, waiting: Sequence[UnreadBadge], columns: int) -> Row:
-    """Return what stands before the input, shorter where there is little room."""
+def prompt_label(where: str, badges: Sequence[UnreadBadge], columns: int) -> Row:
+    """Return the text before the input, shorter if there is little room."""
     end = [("bold", _name(where)), ("", "> ")]
-    longest = " · ".join(_words(each) for each in waiting)
-    total = UnreadBadge("", sum(each.lines for each in waiting), sum(each.mentions for each in waiting))
-    for words in (longest, _words(total)) if waiting else ("",):
+    longest = " · ".join(_badge_text(each) for each in badges)
+    total = UnreadBadge("", sum(each.lines for each in badges), sum(each.mentions for each in badges))
+    for words in (longest, _badge_text(total)) if badges else ("",):
         row = [("", "["), (UNREAD, words), ("", "] "), *end] if words else end
-        if sum(get_cwidth(text) for _, text in row) <= columns - ROOM_TO_TYPE:
+        if sum(get_cwidth(text) for _, text in row) <= columns - MIN_INPUT_COLUMNS:
             return row
-    return [("", "> ")] if not waiting or columns < ROOM_TO_TYPE else [(UNREAD, _words(total)), ("", "> ")]
+    return [("", "> ")] if not badges or columns < MIN_INPUT_COLUMNS else [(UNREAD, _badge_text(total)), ("", "> ")]
 
 
-def _words(waiting: UnreadBadge) -> str:
-    name = f"{_name(waiting.name)} " if waiting.name else ""
-    return f"{name}{waiting.lines}" + (f" @{waiting.mentions}" if waiting.mentions else "")
+def _badge_text(badge: UnreadBadge) -> str:
+    name = f"{_name(badge.name)} " if badge.name else ""
+    return f"{name}{badge.lines}" + (f" @{badge.mentions}" if badge.mentions else "")
 
 
 def _name(name: str) -> str:

@@ -1,11 +1,11 @@
-"""What is printed above the prompt, and when.
+"""The screen above the prompt: when lines are printed, and how.
 
-Everything goes through one list, in the order it happened, and up in batches: the prompt is taken away, all lines that
-wait are printed, the prompt is drawn again, and the terminal gets that in one piece. So nothing tears what somebody
-types, and a thousand lines cost a few dozen redraws.
+All lines pass through one queue, in order, and are printed in batches: the prompt is erased, all waiting lines are
+printed, the prompt is drawn again, and the terminal gets that in one write. So output never tears the line being typed,
+and a thousand lines cost a few dozen redraws.
 
-One's own lines stay below, in a region above the input, while it is open what becomes of them (screen.py); what comes
-behind them is shown in that region too, until they go up. The scrollback is the terminal's own.
+Own lines stay in a region above the input while their delivery mark may still change; lines behind them are shown in
+that region too, until the own line is printed. The scrollback is the terminal's own.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from prompt_toolkit.application import Application
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Attrs, Style
 
-from p2pchat.commands.columns import Fragment, Row, fold_row, lines_of
 from p2pchat.commands.invites import INDENT, row_of_code
+from p2pchat.commands.wrap import Fragment, Row, fold_row, split_rows
 
-BATCH_INTERVAL = 0.02  # seconds between two batches: faster than anybody reads
-MOST_AT_ONCE = 250  # lines printed in one turn of the loop, a few milliseconds
-MOST_CHARACTERS_AT_ONCE = 16 * 1024  # of them; what somebody made to be slow takes 50 ms
-MOST_WAITING = 1 << 20  # characters of lines not printed yet; then whoever has more waits
-MOST_BACKLOG = 64 * 1024  # bytes the terminal has not taken: then lines wait here instead
-_TO_BE_COPIED = re.compile(r" {4}(?!\| )\S")  # such a line of ours is wrapped by the terminal, and copied as one
-_HANG = "  "  # as exits.tell folds
+BATCH_INTERVAL = 0.02  # seconds: faster than anyone reads
+MAX_BATCH_LINES = 250  # a few milliseconds
+MAX_BATCH_CHARACTERS = 16 * 1024  # text made to be slow takes 50 ms
+MAX_QUEUED = 1 << 20  # characters; above it wait_for_room() waits
+MAX_BACKLOG = 64 * 1024  # bytes the terminal has not taken; above it lines stay queued
+_TO_BE_COPIED = re.compile(r" {4}(?!\| )\S")  # the terminal wraps such a line, so that it is copied as one
+_HANG = "  "  # as print_notice folds
 
 
 @dataclass(slots=True)
 class _QueuedLine:
-    """One line that waits. `fragments` as they are folded; `own` while its mark is open."""
+    """One line to print."""
 
     fragments: Sequence[Fragment] = ()
-    own: PendingLine | None = None
+    own: PendingLine | None = None  # an own line whose mark may change
     hang: str = ""  # as fold_row takes it
-    whole: bool = False  # left to the terminal to wrap
-    clear: bool = False
-    folded: tuple[int, str, list[Row]] | None = None  # the rows, and for which width and mark
+    whole: bool = False  # the terminal wraps it
+    clear: bool = False  # no line: empty the screen
+    folded: tuple[int, str, list[Row]] | None = None  # width, mark, and the rows for these
 
     @property
     def size(self) -> int:
-        """Characters."""
+        """The number of characters."""
         fragments = self.fragments if self.own is None else self.own.fragments
         return sum(len(text) for _, text in fragments)
 
 
-def _as_it_is(line: str) -> list[Fragment]:
-    """Return a line of ours that is not folded; a row of a QR code in the colours it must have."""
+def _whole_line(line: str) -> list[Fragment]:
+    """Return an unfolded line; a row of a QR code gets the colours it needs."""
     row = row_of_code(line)
     return [("", line)] if row is None else [("", INDENT), (BLACK_ON_WHITE, row)]
 
@@ -65,30 +65,34 @@ class Screen:
     """One terminal's screen, up to the prompt.
 
     Args:
-        went_up: Called with each own line that went up, with the mark it has.
+        on_settled: Called with each own line that is printed, with its final mark.
     Attributes:
-        closed: Set when the terminal has gone.
+        closed: Set when the terminal is gone.
         app: The prompt's application, while there is one.
     """
 
     def __init__(
-        self, output: Output, stream: TerminalStream | None, depth: ColorDepth, went_up: Callable[[PendingLine], None]
+        self,
+        output: Output,
+        stream: TerminalStream | None,
+        depth: ColorDepth,
+        on_settled: Callable[[PendingLine], None],
     ) -> None:
         self._output = output
         self._stream = stream
         self._depth = depth
-        self._went_up = went_up
+        self._on_settled = on_settled
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._lines: deque[_QueuedLine] = deque()
-        self._waiting = 0  # characters in them
-        self._all_in = False
-        self._room = asyncio.Event()
-        self._room.set()
+        self._queued = 0  # characters in them
+        self._unlimited = False
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._own: dict[str, PendingLine] = {}
         self._held = 0
-        self._next: asyncio.TimerHandle | None = None
-        self._next_at = 0.0  # when that comes, by the clock of the loop
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # on the loop's clock
         self._printed_at = 0.0
         self._drain: asyncio.Task[None] | None = None
         self._attrs: dict[str, Attrs] = {}
@@ -102,80 +106,78 @@ class Screen:
 
     @property
     def now(self) -> float:
-        """Seconds of the clock that own lines are timed by."""
+        """Seconds of the clock for own lines."""
         return self._loop.time()
 
-    # What there is to print
-
-    def line(self, fragments: Sequence[Fragment]) -> None:
-        """Print one line (of several rows, where it has newlines or is long)."""
+    def add_line(self, fragments: Sequence[Fragment]) -> None:
+        """Print one line, of several rows if it has newlines or is long."""
         part: list[Fragment] = []
         size = 0
-        for row in lines_of(fragments):  # in parts, so that no turn of the loop has to print all of a long one
-            if size > MOST_CHARACTERS_AT_ONCE or len(part) > MOST_AT_ONCE:
+        for row in split_rows(fragments):  # in parts: no batch may be too long
+            if size > MAX_BATCH_CHARACTERS or len(part) > MAX_BATCH_LINES:
                 self._add(_QueuedLine(part))
                 part, size = [], 0
             part += [*([("", "\n")] if part else []), *row]
             size += sum(len(text) for _, text in row)
         self._add(_QueuedLine(part))
 
-    async def room(self) -> None:
-        """Wait until so much is printed that there is room for more: a terminal may stand still for long."""
-        if self._room.is_set():
+    async def wait_for_room(self) -> None:
+        """Wait while too much is queued: a terminal may stand still for long."""
+        if self._has_room.is_set():
             return
-        waiting = [asyncio.ensure_future(event.wait()) for event in (self._room, self.closed)]
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._has_room, self.closed)]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waiting:
                 each.cancel()
 
-    def let_all_in(self) -> None:
-        """The end is near: nobody waits for room any more."""
-        self._all_in = True
-        self._room.set()
+    def stop_waiting(self) -> None:
+        """End all waiting for room: the chat ends."""
+        self._unlimited = True
+        self._has_room.set()
 
-    def own(self, line: PendingLine) -> None:
-        """Show a line of one's own, its mark still open."""
+    def add_pending(self, line: PendingLine) -> None:
+        """Show an own line whose delivery mark may change."""
         self._own[line.id] = line
         self._add(_QueuedLine(own=line))
 
-    def delivered(self, id: str, count: int, of: int) -> bool:
-        """An own line got a better mark; False when it is not below any more."""
+    def on_delivered(self, id: str, count: int, of: int) -> bool:
+        """Update the mark of an own line; return False if it is printed already."""
         own = self._own.get(id)
         if own is None:
             return False
-        own.delivered(count, of)
-        self._soon()
+        own.on_delivered(count, of)
+        self._update_soon()
         return True
 
-    def was_read(self, id: str, count: int, of: int) -> None:
-        """An own line was read by somebody; nothing when it is not below any more."""
+    def on_read(self, id: str, count: int, of: int) -> None:
+        """Update the mark of an own line, unless it is printed already."""
         own = self._own.get(id)
         if own is not None:
-            own.was_read(count, of)
-            self._soon()
+            own.on_read(count, of)
+            self._update_soon()
 
-    def tell(self, text: str) -> None:
-        """Print what the program says beside the chat; from any thread."""
+    def print_notice(self, text: str) -> None:
+        """Print a notice of the program; from any thread."""
         if threading.get_ident() != self._thread:
-            self._loop.call_soon_threadsafe(self.tell, text)
+            self._loop.call_soon_threadsafe(self.print_notice, text)
             return
         style = ERROR if text.startswith("p2pchat: ") and not text.startswith("p2pchat: warning: ") else DIM
         for line in text.split("\n"):
             if _TO_BE_COPIED.match(line):
-                self._add(_QueuedLine(_as_it_is(line), whole=True))
+                self._add(_QueuedLine(_whole_line(line), whole=True))
             else:
                 self._add(_QueuedLine([(style, line)], hang=_HANG))
 
     async def write(self, text: str) -> None:
-        """Print lines made for people, as a command answers; texts of others in them are marked as they should be."""
+        """Print the lines of an answer; texts of others in them are safe already."""
         for line in text.split("\n"):
             whole = _TO_BE_COPIED.match(line) is not None
-            self._add(_QueuedLine(_as_it_is(line) if whole else [("", line)], whole=whole))
+            self._add(_QueuedLine(_whole_line(line) if whole else [("", line)], whole=whole))
 
     def clear(self) -> None:
-        """Empty the screen, behind what is to be printed before."""
+        """Empty the screen once everything queued before is printed."""
         self._add(_QueuedLine(clear=True))
 
     def _add(self, line: _QueuedLine) -> None:
@@ -186,62 +188,59 @@ class Screen:
         if line.own is not None:
             line.own.overtaken_at = None
         self._lines.append(line)
-        self._waiting += line.size
-        self._see_room()
-        self._soon()
+        self._queued += line.size
+        self._update_room()
+        self._update_soon()
 
-    def _see_room(self) -> None:
-        if self._waiting <= MOST_WAITING or self._all_in:
-            self._room.set()
+    def _update_room(self) -> None:
+        if self._queued <= MAX_QUEUED or self._unlimited:
+            self._has_room.set()
         else:
-            self._room.clear()
-
-    # When
+            self._has_room.clear()
 
     def hold(self) -> None:
-        """Print nothing until release(): the terminal is another program's."""
+        """Print nothing until release(): another program has the terminal."""
         self._held += 1
 
     def release(self) -> None:
-        """Print what came meanwhile."""
         self._held -= 1
-        self._soon()
+        self._update_soon()
 
-    def _soon(self) -> None:
-        if self._next is not None and self._next_at > self._loop.time() + BATCH_INTERVAL:
-            self._next.cancel()
-            self._next = None
-        if self._next is None:
-            self._come_at(max(self._loop.time(), self._printed_at + BATCH_INTERVAL))
+    def _update_soon(self) -> None:
+        if self._timer is not None and self._timer_at > self._loop.time() + BATCH_INTERVAL:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._update_at(max(self._loop.time(), self._printed_at + BATCH_INTERVAL))
 
-    def _come_at(self, at: float) -> None:
-        self._next, self._next_at = self._loop.call_at(at, self._update), at  # not every loop's handle knows its time
+    def _update_at(self, at: float) -> None:
+        self._timer, self._timer_at = self._loop.call_at(at, self._update), at  # not every loop has TimerHandle.when()
 
     def _update(self) -> None:
-        """Print what is due, show the rest in the region, and come again when the next is due."""
-        self._next = None
+        """Print what is due, show the rest in the region, and schedule the next update."""
+        self._timer = None
         if self._held or self.closed.is_set():
             return
-        if self._stream is not None and self._stream.backlog > MOST_BACKLOG:
+        if self._stream is not None and self._stream.backlog > MAX_BACKLOG:
             if self._drain is None or self._drain.done():
-                self._drain = asyncio.ensure_future(self._when_drained(self._stream))
+                self._drain = asyncio.ensure_future(self._update_when_drained(self._stream))
             return
-        due = list(self._take_due(MOST_AT_ONCE, MOST_CHARACTERS_AT_ONCE))
-        self._see_room()
+        due = list(self._take_due(MAX_BATCH_LINES, MAX_BATCH_CHARACTERS))
+        self._update_room()
         if due:
             self._print(due)
         elif self.app is not None:
             self.app.invalidate()
         if self._lines:
             head = self._lines[0].own
-            self._come_at(head.due_at if head is not None else 0.0)
+            self._update_at(head.due_at if head is not None else 0.0)
 
-    async def _when_drained(self, stream: TerminalStream) -> None:
-        await stream.drained()
-        self._soon()
+    async def _update_when_drained(self, stream: TerminalStream) -> None:
+        await stream.wait_drained()
+        self._update_soon()
 
     def _take_due(self, most: int, most_characters: int) -> Iterator[_QueuedLine]:
-        """Take lines from the front, at least one that is due; about so many characters."""
+        """Remove due lines from the front of the queue, at least one if it is due; `most_characters` is approximate."""
         now = self._loop.time()
         while self._lines and most > 0 and most_characters > 0:
             own = self._lines[0].own
@@ -250,17 +249,17 @@ class Screen:
             most -= 1
             line = self._lines.popleft()
             most_characters -= line.size
-            self._waiting -= line.size
+            self._queued -= line.size
             if own is not None:
                 self._release(own)
             yield line
 
     def _release(self, own: PendingLine) -> None:
         del self._own[own.id]
-        self._went_up(own)
+        self._on_settled(own)
 
     def flush(self) -> None:
-        """Print everything, also what waits for a mark."""
+        """Print everything, own lines with the mark they have."""
         if self.closed.is_set():
             return
         for line in self._lines:
@@ -268,14 +267,12 @@ class Screen:
                 self._release(line.own)
         lines = list(self._lines)
         self._lines.clear()
-        self._waiting = 0
+        self._queued = 0
         if lines:
             self._print(lines)
 
-    # How
-
     def region(self, most: int) -> list[Row]:
-        """Return the rows that wait for a mark, at most so many."""
+        """Return the rows of own lines that wait for a mark, and of lines behind them, at most `most`."""
         rows: list[Row] = []
         for line in self._lines:
             if len(rows) >= most or line.clear:
@@ -299,7 +296,7 @@ class Screen:
         if self._stream is None:
             self._draw(app, lines)
             return
-        with self._stream.together():
+        with self._stream.batch():
             self._draw(app, lines)
 
     def _draw(self, app: Application[str] | None, lines: Sequence[_QueuedLine]) -> None:
@@ -308,7 +305,7 @@ class Screen:
             app.renderer.erase()
         else:
             output.write_raw("\r")
-            output.erase_end_of_line()  # what was typed before there was a prompt: it comes again in the prompt
+            output.erase_end_of_line()  # typed before there was a prompt, and shown in it again
         for line in lines:
             if line.clear:
                 output.erase_screen()
@@ -341,19 +338,16 @@ class Screen:
 
 
 # ---- stream
-#
-# The bytes to a terminal, written by a thread: a terminal that stands still (a stalled ssh, a paused window) holds up
-# what is shown, and never the peer.
-#
-# Looks like a text file to prompt_toolkit. What is written inside `together()` leaves in one piece, so that a prompt
-# that is taken away, lines above it, and the prompt again are one change of the screen.
 
 
 class TerminalStream:
-    """Writes to the terminal behind a file descriptor.
+    """A terminal as a text file for prompt_toolkit, written by a thread.
+
+    A terminal that stands still (a stalled ssh, a paused window) delays the output, and never the peer. Writes inside
+    batch() leave in one piece, so that erasing the prompt, printing lines and drawing the prompt are one change.
 
     Attributes:
-        closed: Set when the terminal has gone; what is written then is dropped.
+        closed: Set when the terminal is gone; output is dropped then.
     """
 
     encoding = "utf-8"
@@ -366,13 +360,11 @@ class TerminalStream:
         self._backlog = 0
         self._ended = False
         self._buffer: list[str] = []
-        self._corks = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._batches = 0
+        self._waiters: list[asyncio.Future[None]] = []
         self.closed = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
         self._thread.start()
-
-    # As a file
 
     def fileno(self) -> int:
         return self._fd
@@ -385,7 +377,7 @@ class TerminalStream:
         return len(text)
 
     def flush(self) -> None:
-        if self._corks or not self._buffer:
+        if self._batches or not self._buffer:
             return
         data = "".join(self._buffer).encode("utf-8", "backslashreplace")
         self._buffer.clear()
@@ -395,44 +387,40 @@ class TerminalStream:
             self._changed.notify_all()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Let what is written inside leave in one piece."""
-        self._corks += 1
+    def batch(self) -> Iterator[None]:
+        """Send all writes inside in one piece."""
+        self._batches += 1
         try:
             yield
         finally:
-            self._corks -= 1
+            self._batches -= 1
             self.flush()
-
-    # How far it is
 
     @property
     def backlog(self) -> int:
         """Bytes the terminal has not taken yet."""
         return self._backlog
 
-    async def drained(self) -> None:
-        """Return when the terminal has taken everything, or has gone."""
+    async def wait_drained(self) -> None:
+        """Wait until the terminal has taken everything, or is gone."""
         while self._backlog:
-            waiting = self._loop.create_future()
-            self._waiting.append(waiting)
-            if not self._backlog:  # the thread may have been quicker
-                self._wake()
-            await waiting
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            if not self._backlog:  # the thread may have been faster
+                self._wake_waiters()
+            await waiter
 
-    def settle(self, timeout: float) -> None:
-        """Wait for the same without the loop, at most so many seconds."""
+    def wait_drained_blocking(self, timeout: float) -> None:
+        """Wait for the same outside the loop, for up to `timeout` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: not self._backlog, timeout)
 
     def close(self, timeout: float = 1.0) -> None:
-        """Write what is left, at most so long; nothing may be written any more."""
-        self.settle(timeout)
+        """Write what is left, for up to `timeout` seconds; write nothing afterwards."""
+        self.wait_drained_blocking(timeout)
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-
-    # The thread
 
     def _run(self) -> None:
         while True:
@@ -447,14 +435,14 @@ class TerminalStream:
                 self._backlog -= len(data)
                 self._changed.notify_all()
             if not self._backlog:
-                self._call(self._wake)
+                self._call(self._wake_waiters)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
         while view and not self.closed.is_set():
             try:
                 view = view[os.write(self._fd, view) :]
-            except BlockingIOError:  # somebody made the terminal non-blocking
+            except BlockingIOError:  # another program made the terminal non-blocking
                 select.select([], [self._fd], [])
             except OSError:
                 self._call(self.closed.set)
@@ -463,21 +451,20 @@ class TerminalStream:
     def _call(self, what: object) -> None:
         try:
             self._loop.call_soon_threadsafe(what)  # type: ignore[arg-type]
-        except RuntimeError:  # the loop is closed: nobody waits any more
+        except RuntimeError:  # the loop is closed
             pass
 
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
+    def _wake_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for each in waiters:
             if not each.done():
                 each.set_result(None)
 
 
 # ---- colours
 #
-# Colours that can be read on light and on dark terminals: only those of the terminal's own sixteen that people set
-# so that they can, and never one that carries meaning alone. NO_COLOR (https://no-color.org) leaves weight and nothing
-# else.
+# Only colours of the terminal's own sixteen that are readable on light and dark backgrounds, and none that carries
+# meaning alone. With NO_COLOR (https://no-color.org) only bold and dim remain.
 
 
 # Not white, black, yellow or the greys: one of the backgrounds swallows them. Not blue: too dark on black.
@@ -486,45 +473,42 @@ DIM = "dim" if "dim" in Attrs._fields else ""  # prompt_toolkit knows it since 3
 ME = "bold"
 ERROR = "ansired"
 UNREAD = "bold"
-BLACK_ON_WHITE = "ansiblack bg:ansiwhite"  # a QR code, which says nothing by its colours but is only read in these
+BLACK_ON_WHITE = "ansiblack bg:ansiwhite"  # a QR code is readable in these only
 
 
 def name_style(user_id: str) -> str:
-    """Return the style of somebody's name: the same on every day and every peer."""
+    """Return the style of a user's name: the same on all days and all peers."""
     return _NAMES[zlib.crc32(user_id.encode()) % len(_NAMES)]
 
 
 def colour_depth(environment: Mapping[str, str] = os.environ) -> ColorDepth:
-    """Return what colours may be used."""
+    """Return the colour depth to use."""
     return ColorDepth.DEPTH_1_BIT if environment.get("NO_COLOR") else ColorDepth.DEPTH_4_BIT
 
 
-# ---- marks
+# ---- delivery marks
 #
-# One's own lines while it is still open what becomes of them: `· kept`, then `✓ delivered 2/3`, `✓✓ read 1/3`.
-#
-# A mark says what is known, never more: kept is accepted, safe on this disk; delivered is on the disks of so many of
-# those it is for; read is what so many of their programs have said. A line waits for its mark only for moments, and
-# goes up with the one it has then.
+# `· saved`: accepted, on this disk. `✓ delivered 2/3`: on the disks of so many recipients. `✓✓ read 1/3`: read by so
+# many. A mark never claims more than is known. A line waits for a better mark only for moments.
 
 
-SETTLED_AFTER = 5.0  # seconds: who has not answered by then is away
-OVERTAKEN_AFTER = 0.3  # seconds a line may keep those behind it from going up; a receipt takes some milliseconds
-SAVED = "· kept"
+SETTLED_AFTER = 5.0  # seconds: a recipient who has not answered by then is offline
+OVERTAKEN_AFTER = 0.3  # seconds an own line may delay those behind it; a receipt takes some milliseconds
+SAVED = "· saved"
 
 
 @dataclass(slots=True)
 class PendingLine:
-    """A line of one's own that is still below.
+    """An own line whose mark may change.
 
     Attributes:
         id: Of the message.
-        direct: It is for one user alone.
+        direct: Whether the conversation is direct.
         fragments: The line without its mark.
-        shown_at: When it was shown first, seconds of the loop's clock.
-        overtaken_at: When something came behind it; None: nothing did.
-        count, of: So many of so many have it; 0 of 0 until somebody has.
-        read: So many of them have read it.
+        shown_at: When it was shown first, in seconds of the loop's clock.
+        overtaken_at: When another line came behind it; None: none did.
+        count, of: Number of recipients who have it, and of all; 0 and 0 until the first receipt.
+        read: Number of recipients who have read it.
     """
 
     id: str
@@ -534,7 +518,7 @@ class PendingLine:
     overtaken_at: float | None = None
     count: int = 0
     of: int = 0
-    read: int = 0  # by so many of them
+    read: int = 0
 
     @property
     def mark(self) -> str:
@@ -546,19 +530,17 @@ class PendingLine:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing better can be said of it."""
+        """Whether the mark is final: everyone has read it."""
         return 0 < self.of <= self.read
 
     @property
     def due_at(self) -> float:
-        """When it goes up whatever its mark."""
+        """When it is printed whatever its mark."""
         by = self.shown_at + SETTLED_AFTER
         return by if self.overtaken_at is None else min(by, self.overtaken_at + OVERTAKEN_AFTER)
 
-    def delivered(self, count: int, of: int) -> None:
-        """So many have it now."""
+    def on_delivered(self, count: int, of: int) -> None:
         self.count, self.of = max(count, self.count), max(of, self.of)
 
-    def was_read(self, count: int, of: int) -> None:
-        """So many have read it now."""
+    def on_read(self, count: int, of: int) -> None:
         self.read, self.of = max(count, self.read), max(of, self.of)

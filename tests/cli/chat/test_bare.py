@@ -107,13 +107,13 @@ async def test_one_profile_is_started_again(home: Path, ports: list[int], capsys
 async def test_it_listens_where_it_did_last_unless_told_otherwise(home: Path, ports: list[int]) -> None:
     await started(home, ports[0], "ada")
     last = LastStart("0.0.0.0", "chat.example:80", True)
-    ChatSettings.load(home / str(ports[0])).started(last)
+    ChatSettings.load(home / str(ports[0])).remember_start(last)
     options = await off_loop(bare(), Person())
     assert (options.host, options.advertise, options.discover) == ("0.0.0.0", "chat.example:80", True)
     options = await off_loop(bare("--host", "127.0.0.1"), Person())
     assert (options.host, options.advertise) == ("127.0.0.1", "")
-    assert last.fewer_now("127.0.0.1").endswith("--host 0.0.0.0")
-    assert last.fewer_now("::") == LastStart().fewer_now("127.0.0.1") == ""
+    assert last.reach_warning("127.0.0.1").endswith("--host 0.0.0.0")
+    assert last.reach_warning("::") == LastStart().reach_warning("127.0.0.1") == ""
 
 
 async def test_one_that_is_nobody_yet_is_no_reason_to_ask_which(home: Path, ports: list[int]) -> None:
@@ -154,7 +154,7 @@ async def test_several_are_listed_and_enter_is_the_newest(
     assert [line.split(",")[0].split() for line in listed[1:4]] == [
         ["1", str(ports[0]), "ada"],
         ["2", str(ports[1]), "bob"],
-        ["n", "a", "new", "one"],
+        ["n", "a", "new", "profile"],
     ]
     assert (await off_loop(bare(), Person("9", "x", "2"))).port == ports[1]
     assert (await off_loop(bare(), Person("bob"))).port == ports[1]
@@ -169,7 +169,7 @@ async def test_one_that_runs_is_a_hint_and_no_error(
     async with TCPPeer(data=home / str(ports[0]), name="ada"):
         assert (await off_loop(bare(), Person("2", ""))).port == ports[1]
         assert (
-            f"ada runs already, on port {ports[0]}: `p2pchat send room TEXT --port {ports[0]}`"
+            f"ada is already running on port {ports[0]}: `p2pchat send room TEXT --port {ports[0]}`"
             in capsys.readouterr().err
         )
         assert (await off_loop(bare("--name", "ada"), Person("", ""))).port == ports[1]
@@ -234,10 +234,10 @@ async def test_an_invite_goes_to_a_profile_that_can_take_it(
 
 def test_what_to_do_next_is_three_short_lines() -> None:
     for host in ("127.0.0.1", "0.0.0.0"):
-        lines = next_steps(8080, host, ["ada"], calls=False).splitlines()
+        lines = next_steps(8080, host, ["ada"], dials=False).splitlines()
         assert len(lines) == 3 and all(len(line) < 80 for line in lines)
         assert " 8080 --name bob" in lines[0] and "/help" in lines[2]
-    assert next_steps(8080, "127.0.0.1", [], calls=False).splitlines()[1].endswith(" 8080 --host 0.0.0.0")
-    assert JOIN_COMMAND in next_steps(8080, "0.0.0.0", [], calls=False)
-    assert len(next_steps(8080, "127.0.0.1", [], calls=True).splitlines()) == 1
-    assert " --name carol" in next_steps(8080, "127.0.0.1", ["ada", "bob"], calls=False)  # a name nobody has
+    assert next_steps(8080, "127.0.0.1", [], dials=False).splitlines()[1].endswith(" 8080 --host 0.0.0.0")
+    assert JOIN_COMMAND in next_steps(8080, "0.0.0.0", [], dials=False)
+    assert len(next_steps(8080, "127.0.0.1", [], dials=True).splitlines()) == 1
+    assert " --name carol" in next_steps(8080, "127.0.0.1", ["ada", "bob"], dials=False)  # a name nobody has

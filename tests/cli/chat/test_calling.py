@@ -22,104 +22,104 @@ async def test_each_endpoint_gets_one_line_and_another_when_it_changes() -> None
         (ADA, "up", "", ""),
         (ADA, "trying", "nobody listens there", "nobody"),
     ]:
-        endpoints.heard(endpoint, state, reason, code)
+        endpoints.on_link_event(endpoint, state, reason, code)
     assert told == [
-        f"-- {ADA} does not answer: nobody listens there (is it running, and is 8080 its port?); trying on",
+        f"-- {ADA} does not answer: nobody listens there (is it running, and is 8080 its port?); still trying",
         f"-- {BOB} refused: another\\u{{a}}reason",
         f"-- {ADA} reached",
-        f"-- {ADA} does not answer: nobody listens there; trying on",  # what to do was said
+        f"-- {ADA} does not answer: nobody listens there; still trying",  # what to do was said
     ]
 
 
 @pytest.mark.parametrize(
     ("state", "code", "words"),
     [
-        ("trying", "no_answer", "does not answer: no answer (is the address right, and does a firewall"),
-        ("trying", "no_name", "there is no machine of that name (a typing error?)"),
-        ("trying", "no_way", "there is no way there from this machine ("),
-        ("trying", "no_peer", "what answers there is no p2pchat peer (is 8080 its port?); trying on"),
+        ("trying", "no_answer", "does not answer (is the address right, and does a firewall"),
+        ("trying", "no_name", "cannot be found (a typo?)"),
+        ("trying", "no_way", "cannot be reached from this computer ("),
+        ("trying", "no_peer", "is not a p2pchat peer (wrong port?); still trying"),
         (
             "refused",
             "network",
             "ask there for an invite, which `p2pchat invite` shows, then run p2pchat 8082 --invite -",
         ),
         ("refused", "version", "refused: it speaks another version of p2pchat (update the older of the two)"),
-        ("refused", "self", "refused: that is this peer itself (leave it out, or name another one)"),
-        ("refused", "busy", "refused: it has as many links as it takes (it is tried on)"),
-        ("trying", "failed", "does not answer: as the library says; trying on"),
+        ("refused", "self", "is this peer itself (leave it out, or name another peer)"),
+        ("refused", "busy", "refused: it has no free link (still trying)"),
+        ("trying", "failed", "does not answer: as the library says; still trying"),
     ],
 )
 async def test_a_line_says_what_is_wrong_and_what_to_do(state: str, code: str, words: str) -> None:
     told: list[str] = []
     endpoints = EndpointStatus([ADA], port=8082, notify=told.append)
-    endpoints.heard(ADA, state, "as the library says", code)
+    endpoints.on_link_event(ADA, state, "as the library says", code)
     assert len(told) == 1 and words in told[0]
 
 
 async def test_the_inviter_is_reached_at_one_of_its_endpoints() -> None:
     told: list[str] = []
     endpoints = EndpointStatus([], [ADA, BOB, "[::1]:1"], notify=told.append)
-    endpoints.heard(BOB, "trying", "", "no_answer")
-    assert not endpoints.known
-    endpoints.heard(ADA, "up", "")
-    assert endpoints.known  # nobody waits for the third
-    endpoints.heard(BOB, "up", "")  # the library tells it of each
+    endpoints.on_link_event(BOB, "trying", "", "no_answer")
+    assert not endpoints.all_known
+    endpoints.on_link_event(ADA, "up", "")
+    assert endpoints.all_known  # nobody waits for the third
+    endpoints.on_link_event(BOB, "up", "")  # the library tells it of each
     assert [line.partition(" ")[2][:25] for line in told] == [f"{BOB} does not answer"[:25], f"{ADA} reached"[:25]]
 
 
 @pytest.mark.parametrize("code", ["network", "identity"])
 async def test_who_refuses_an_invite_has_a_newer_one(code: str) -> None:
     told: list[str] = []
-    EndpointStatus([], [ADA], notify=told.append).heard(ADA, "refused", "", code)
+    EndpointStatus([], [ADA], notify=told.append).on_link_event(ADA, "refused", "", code)
     assert "ask " in told[0] and "for a new invite, which `p2pchat invite` shows" in told[0]
 
 
 async def test_input_waits_until_each_has_answered_or_failed() -> None:
     endpoints = EndpointStatus([ADA, BOB])
-    endpoints.heard(ADA, "up", "")
-    assert not endpoints.known
-    endpoints.heard(BOB, "trying", "")
-    assert endpoints.known
-    assert EndpointStatus([]).known and not EndpointStatus([]).any
+    endpoints.on_link_event(ADA, "up", "")
+    assert not endpoints.all_known
+    endpoints.on_link_event(BOB, "trying", "")
+    assert endpoints.all_known
+    assert EndpointStatus([]).all_known and not EndpointStatus([]).dials
 
 
 async def test_what_is_called_later_gets_its_line_and_decides_nothing() -> None:
     told: list[str] = []
     endpoints = EndpointStatus([ADA], notify=told.append)
-    endpoints.heard(BOB, "refused", "", "network")  # nobody named it
-    endpoints.call(BOB)
-    endpoints.heard(BOB, "refused", "", "version")
-    endpoints.heard(ADA, "up", "")
-    assert endpoints.known and not endpoints.refused.is_set()
+    endpoints.on_link_event(BOB, "refused", "", "network")  # nobody named it
+    endpoints.add(BOB)
+    endpoints.on_link_event(BOB, "refused", "", "version")
+    endpoints.on_link_event(ADA, "up", "")
+    assert endpoints.all_known and not endpoints.refused.is_set()
     assert [line.split()[1] for line in told] == [BOB, ADA]
     alone = EndpointStatus([], notify=told.append)
-    alone.call(BOB)
-    alone.heard(BOB, "refused", "", "network")
+    alone.add(BOB)
+    alone.on_link_event(BOB, "refused", "", "network")
     assert not alone.refused.is_set()  # nobody leaves because of it
 
 
 async def test_who_starts_alone_hears_who_does_not_answer() -> None:
     told: list[str] = []
     endpoints = EndpointStatus([], notify=told.append)
-    endpoints.tell_alone()
+    endpoints.report_alone()
     assert told == []  # nobody is known
     for number in range(1, 6):
-        endpoints.heard(f"10.0.0.{number}:8080", "trying", "nobody listens there", "nobody")
-    endpoints.tell_alone()
+        endpoints.on_link_event(f"10.0.0.{number}:8080", "trying", "nobody listens there", "nobody")
+    endpoints.report_alone()
     [line] = told
-    assert line.startswith("-- nobody you know answers yet: 10.0.0.1:8080 (nobody listens there), 10.0.0.2:8080 (")
-    assert line.endswith(" and 2 more; trying on")
-    endpoints.heard("", "up", "")
-    endpoints.tell_alone()
+    assert line.startswith("-- no known peer answers yet: 10.0.0.1:8080 (nobody listens there), 10.0.0.2:8080 (")
+    assert line.endswith(" and 2 more; still trying")
+    endpoints.on_link_event("", "up", "")
+    endpoints.report_alone()
     assert len(told) == 1
 
 
 async def test_refused_is_refused_by_all() -> None:
     endpoints = EndpointStatus([ADA, BOB])
-    endpoints.heard(ADA, "refused", "")
+    endpoints.on_link_event(ADA, "refused", "")
     assert not endpoints.refused.is_set()
-    endpoints.heard(BOB, "refused", "")
+    endpoints.on_link_event(BOB, "refused", "")
     assert endpoints.refused.is_set()
     assert not await endpoints.linked_within(0)
-    endpoints.heard("10.0.0.1:1", "up", "")
+    endpoints.on_link_event("10.0.0.1:1", "up", "")
     assert await endpoints.linked_within(0)

@@ -13,10 +13,10 @@ from p2pchat.cli.chat.shutdown import SIGNALS, Shutdown
 
 
 async def test_the_first_reason_counts() -> None:
-    leaving = Shutdown()
-    leaving.because("input")
-    leaving.because("ended")
-    assert await leaving.wait() == "input"
+    shutdown = Shutdown()
+    shutdown.request("input")
+    shutdown.request("ended")
+    assert await shutdown.wait() == "input"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot signal itself so there")
@@ -25,14 +25,14 @@ async def test_the_first_reason_counts() -> None:
 )
 async def test_a_signal_is_a_reason(number: signal.Signals, reason: str) -> None:
     before = {signal_number: signal.getsignal(signal_number) for signal_number in SIGNALS}
-    leaving = Shutdown()
-    leaving.take_signals()
+    shutdown = Shutdown()
+    shutdown.install_handlers()
     try:
         os.kill(os.getpid(), number)
         async with asyncio.timeout(10):
-            assert await leaving.wait() == reason
+            assert await shutdown.wait() == reason
     finally:
-        leaving.give_signals_back()
+        shutdown.restore_handlers()
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
@@ -40,14 +40,14 @@ async def test_what_nohup_ignores_stays_ignored() -> None:
     if sys.platform == "win32":
         pytest.skip("Windows has no SIGHUP")
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    leaving = Shutdown()
-    leaving.take_signals()
+    shutdown = Shutdown()
+    shutdown.install_handlers()
     try:
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         os.kill(os.getpid(), signal.SIGHUP)
         await asyncio.sleep(0)
-        leaving.because("input")
-        assert await leaving.wait() == "input"
+        shutdown.request("input")
+        assert await shutdown.wait() == "input"
     finally:
-        leaving.give_signals_back()
+        shutdown.restore_handlers()
         signal.signal(signal.SIGHUP, former)

@@ -115,7 +115,7 @@ async def test_a_port_that_another_program_has_is_no_obstacle(home: Path) -> Non
 async def test_it_listens_where_the_chat_did_if_it_still_can(home: Path) -> None:
     await a_profile(home / "ada")
     for host, listens in (("localhost", "localhost"), ("192.0.2.1", "127.0.0.1")):
-        ChatSettings.load(home / "ada").started(LastStart(host, "chat.example:1"))
+        ChatSettings.load(home / "ada").remember_start(LastStart(host, "chat.example:1"))
         async with connect_or_run(home / "ada") as control:
             assert control.listening["host"] == listens
 

@@ -182,12 +182,12 @@ async def test_where_texts_of_one_connection_go_is_nobody_elses_business(serve: 
 
 async def test_who_is_away_by_another_command_does_not_look_at_the_chat(serve: Serve, home: Path) -> None:
     ada, server = await serve("ada")
-    server.attention = attention = ActivityTracker(ada.set_presence, lambda: ada.room.id, idle_after=None)
+    server.activity = activity = ActivityTracker(ada.set_presence, lambda: ada.room.id, idle_after=None)
     async with talking(home / "ada") as control:
         await control.ask("away", text="lunch")
-        assert (attention.sees(ada.room.id), ada.me.status, ada.me.status_text) == (False, "idle", "lunch")
+        assert (activity.is_viewing(ada.room.id), ada.me.status, ada.me.status_text) == (False, "idle", "lunch")
         await control.ask("back")
-        assert (attention.sees(ada.room.id), ada.me.status) == (True, "online")
+        assert (activity.is_viewing(ada.room.id), ada.me.status) == (True, "online")
 
 
 async def test_mistakes_are_error_lines_and_cost_nothing_else(serve: Serve, home: Path) -> None:
@@ -519,7 +519,7 @@ def test_what_a_session_knows_is_left_to_it() -> None:
         (b'["do"]', "a line here is a command object"),
         (b'{"do":"find"}', "'find' needs `to`"),
         (b'{"do":"find","to":1}', "`to` is a string"),
-        (b'{"do":"find","to":"bob","last":1}', "'find' has no field 'last'; it has to, ref"),
+        (b'{"do":"find","to":"bob","last":1}', "'find' has no field 'last'; its fields are to, ref"),
         (b'{"do":"export","to":"bob"}', "'export' needs `path`"),
         (b'{"do":"import"}', "'import' needs `path`"),
         (b'{"do":"import","path":["x"]}', "`path` is a string"),

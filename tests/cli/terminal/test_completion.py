@@ -6,7 +6,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from p2pchat.cli.terminal.completer import MOST_SPEAKERS, LineCompleter, RecentSpeakers
+from p2pchat.cli.terminal.completer import MAX_SPEAKERS, LineCompleter, RecentSpeakers
 
 USERS = ["Anna Maria", "annabel", "bob", "bob#K7QF2M3P", "Cyd"]
 
@@ -15,7 +15,7 @@ def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
     """The whole lines that Tab leads to."""
     speakers = RecentSpeakers()
     for label in spoke:
-        speakers.heard(label)
+        speakers.add(label)
     completer = LineCompleter(lambda: USERS, lambda: ["room", "annabel", "bob", "#ops"], lambda: ["bob"], speakers)
     document = Document(line)
     found = completer.get_completions(document, CompleteEvent())
@@ -63,6 +63,6 @@ def test_who_spoke_last_comes_first() -> None:
 
 def test_the_order_of_many_speakers_is_forgotten() -> None:
     speakers = RecentSpeakers()
-    for number in range(MOST_SPEAKERS + 1):
-        speakers.heard(f"user{number:04}")
+    for number in range(MAX_SPEAKERS + 1):
+        speakers.add(f"user{number:04}")
     assert speakers.sorted(["user0000", "user0001", "a"]) == ["user0001", "a", "user0000"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.terminal.prompt import FILE_NAME, MOST_LINES, ProfileHistory
+from p2pchat.cli.terminal.prompt import FILE_NAME, MAX_LINES, ProfileHistory
 
 
 def kept(directory: Path) -> list[str]:
@@ -39,9 +39,9 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
 
 
 def test_it_is_cut_when_it_has_grown_long(tmp_path: Path) -> None:
-    (tmp_path / FILE_NAME).write_text("".join(f'"{number}"\n' for number in range(2 * MOST_LINES + 1)))
-    assert kept(tmp_path)[0] == str(MOST_LINES + 1)
-    assert len((tmp_path / FILE_NAME).read_text().splitlines()) == MOST_LINES
+    (tmp_path / FILE_NAME).write_text("".join(f'"{number}"\n' for number in range(2 * MAX_LINES + 1)))
+    assert kept(tmp_path)[0] == str(MAX_LINES + 1)
+    assert len((tmp_path / FILE_NAME).read_text().splitlines()) == MAX_LINES
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="a directory one may not write to")

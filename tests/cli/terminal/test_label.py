@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.cli.terminal.prompt import UnreadBadge, prompt_label
-from p2pchat.commands.columns import plain_text
+from p2pchat.commands.wrap import plain_text
 
 BOTH = [UnreadBadge("bob", 2, 0), UnreadBadge("room", 5, 1)]
 

@@ -13,13 +13,13 @@ def test_a_mark_says_what_is_known_and_never_goes_back() -> None:
     line = own()
     marks = [line.mark]
     for count, of in ((1, 3), (3, 3), (2, 3)):
-        line.delivered(count, of)
+        line.on_delivered(count, of)
         marks.append(line.mark)
-    assert marks == ["· kept", "✓ delivered 1/3", "✓ delivered 3/3", "✓ delivered 3/3"]
+    assert marks == ["· saved", "✓ delivered 1/3", "✓ delivered 3/3", "✓ delivered 3/3"]
     assert not line.complete
     marks = []
     for count, of in ((1, 3), (3, 3), (2, 3)):
-        line.was_read(count, of)
+        line.on_read(count, of)
         marks.append(line.mark)
     assert marks == ["✓✓ read 1/3", "✓✓ read 3/3", "✓✓ read 3/3"]
     assert line.complete
@@ -27,10 +27,10 @@ def test_a_mark_says_what_is_known_and_never_goes_back() -> None:
 
 def test_a_direct_one_is_delivered_or_not() -> None:
     line = own(direct=True)
-    assert (line.mark, line.complete) == ("· kept", False)
-    line.delivered(1, 1)
+    assert (line.mark, line.complete) == ("· saved", False)
+    line.on_delivered(1, 1)
     assert (line.mark, line.complete) == ("✓ delivered", False)
-    line.was_read(1, 1)
+    line.on_read(1, 1)
     assert (line.mark, line.complete) == ("✓✓ read", True)
 
 

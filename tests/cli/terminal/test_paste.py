@@ -31,4 +31,4 @@ def test_a_paste_behind_what_was_typed_stays_as_it_is() -> None:
 def test_more_than_five_lines_are_asked_about() -> None:
     assert not needs_question("1\n2\n3\n4\n5")
     assert needs_question("1\n2\n3\n4\n5\n6")
-    assert PasteQuestion("1\n2\n3\n4\n5\n6", 0, "", 0).words == "send 6 lines as one message? y/n, e: edit "
+    assert PasteQuestion("1\n2\n3\n4\n5\n6", 0, "", 0).text_shown == "send 6 lines as one message? y/n, e: edit "

@@ -8,11 +8,11 @@ import pytest
 
 from p2pchat import Conversation, TCPPeer, Typing, User
 from p2pchat.cli.terminal.view import TypingIndicators, TypingNotifier, is_text
-from p2pchat.commands.columns import plain_text
 from p2pchat.commands.display import Display
 from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
+from p2pchat.commands.wrap import plain_text
 from p2pchat.testing import mesh
 
 
@@ -43,20 +43,20 @@ async def test_others_hear_once_a_second_at_most_and_of_the_end(monkeypatch: pyt
     async with mesh("ada", "bob") as net:
         keys = Keys(net.peers[0], monkeypatch)
         for line in ("h", "he", "hel"):
-            keys.typist.line(line)
+            keys.typist.on_line(line)
         assert keys.take() == [("room", True)]
         keys.now += 1.0
-        keys.typist.line("hell")
+        keys.typist.on_line("hell")
         assert keys.take() == [("room", True)]
-        await keys.session.go(net.peers[0].find("bob"))
-        keys.typist.line("hello")
+        await keys.session.switch_to(net.peers[0].find("bob"))
+        keys.typist.on_line("hello")
         assert keys.take() == [("room", False), ("bob", True)]
-        keys.typist.line("")
-        keys.typist.line("")
+        keys.typist.on_line("")
+        keys.typist.on_line("")
         assert keys.take() == [("bob", False)]
-        keys.typist.line("bye")
-        keys.typist.sent()
-        keys.typist.line("")
+        keys.typist.on_line("bye")
+        keys.typist.on_sent()
+        keys.typist.on_line("")
         assert keys.take() == [("bob", True)]
 
 
@@ -66,13 +66,13 @@ async def test_a_room_of_many_hears_nothing_and_a_direct_one_does(monkeypatch: p
         keys = Keys(ada, monkeypatch)
         crowd: list[User] = [ada.user("bob")] * 9
         monkeypatch.setattr(ada, "here", lambda: crowd)
-        keys.typist.line("hello")
+        keys.typist.on_line("hello")
         assert keys.take() == []
-        await keys.session.go(ada.find("bob"))
-        keys.typist.line("hello")
+        await keys.session.switch_to(ada.find("bob"))
+        keys.typist.on_line("hello")
         assert keys.take() == [("bob", True)]
-        await keys.session.go(await ada.create_group("ops", ["bob"]))
-        keys.typist.line("hello")
+        await keys.session.switch_to(await ada.create_group("ops", ["bob"]))
+        keys.typist.on_line("hello")
         assert keys.take() == [("bob", False), ("ops", True)]
 
 
@@ -88,13 +88,13 @@ def test_those_in_front_are_named_and_who_types_to_oneself(tmp_path: Path) -> No
         return None if found is None else plain_text(found)
 
     assert (row(), bool(typists)) == (None, False)
-    typists.noticed(line("ROOM", "bob"))
-    typists.noticed(line("ELSEWHERE", "eve"))
+    typists.on_event(line("ROOM", "bob"))
+    typists.on_event(line("ELSEWHERE", "eve"))
     assert row() == "bob is typing …"
-    typists.noticed(line("ROOM", "x\x1b[2J"))
-    typists.noticed(line("DM", "cyd"))
+    typists.on_event(line("ROOM", "x\x1b[2J"))
+    typists.on_event(line("DM", "cyd"))
     assert row() == "bob, x\\u{1b}[2J are typing …   cyd is typing to you …"
-    typists.noticed(line("ROOM", "x\x1b[2J", on=False))
+    typists.on_event(line("ROOM", "x\x1b[2J", on=False))
     ignored.add("BOB")
     settings.change("typing", "off", "DM")
     assert row() is None

@@ -1,0 +1,258 @@
+"""Commands about conversations: /list, /go, and groups: /group, /add, /kick, /leave, /rename, /owner, /members.
+
+Typed group commands act on the current group; JSON commands name a group in `to`. People see the event of the change,
+whoever made it; programs get the group as it is then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from p2pchat import AmbiguousName, Conversation, Group, HostedUser, TCPPeer, UnknownName, User
+from p2pchat.commands.context import CommandContext, CommandResult
+from p2pchat.commands.errors import UsageError
+from p2pchat.commands.output import EventLine
+from p2pchat.commands.people_commands import MAX_LISTED, is_id, user_row
+from p2pchat.commands.read_tracking import UnreadCounter
+from p2pchat.commands.render import format_conversation, format_user, quote_conversation, quote_name
+
+UserOrId = User | str  # a user, or the full id of a user who may never have been met
+
+
+# ---- conversations
+
+
+async def go(ctx: CommandContext, to: str = "room") -> CommandResult:
+    """Switch to a conversation; the display shows people where they are."""
+    there = await ctx.wait_for_name(to, lambda: _find_user_or_group(ctx, to))
+    await ctx.switch_to(there)
+    return CommandResult([{"conversation": there.name, "conversation_id": there.id, "kind": there.kind}])
+
+
+def _find_user_or_group(ctx: CommandContext, to: str) -> Conversation:
+    """Return the conversation of an address; a bare name may be a user or a group.
+
+    Raises:
+        UnknownName: Neither has this name. AmbiguousName: Both have it, or several.
+    """
+    found: list[Conversation] = []
+    several: list[str] = []
+    try:
+        found.append(ctx.peer.find(to))
+    except AmbiguousName as error:
+        several += error.candidates
+    except UnknownName as error:
+        unknown = error
+    if to.lstrip()[:1] not in ("#", "@"):
+        try:
+            found.append(ctx.peer.group(to))
+        except AmbiguousName as error:
+            several += error.candidates
+        except UnknownName:
+            pass
+    if several or len(found) > 1:
+        raise AmbiguousName(to, [*(one.address for one in found), *several])
+    if not found:
+        raise unknown
+    return found[0]
+
+
+async def list_(ctx: CommandContext, which: str = "") -> CommandResult:
+    """List conversations: for people the most relevant, with `all` and for programs every one."""
+    if which not in ("", "all"):
+        raise UsageError("usage: /list [all]")
+    if ctx.for_people and not which:
+        shown, more = listed(ctx.peer, ctx.unread)
+    else:
+        shown, more = ctx.peer.conversations(), 0
+    rows = [_list_row(ctx, conversation) for conversation in shown]
+    others = [f"-- and {more} more: /list all shows them too"] if more else []
+    return CommandResult(rows, [*(format_conversation(row) for row in rows), *others])
+
+
+def listed(peer: TCPPeer | HostedUser, unread: UnreadCounter) -> tuple[list[Conversation], int]:
+    """Return the conversations to list for people, and how many more there are.
+
+    All of them, the room first, then by name. Above MAX_LISTED: the room, those with unread messages, and those with
+    the newest messages.
+    """
+    known = peer.recent_conversations()
+    if len(known) <= MAX_LISTED:
+        return peer.conversations(), 0
+    room = [one for one in known if one.kind == "room"]
+    chosen = dict.fromkeys([*room, *(peer.find(id) for id in unread.ids), *known[:MAX_LISTED]])
+    return list(chosen)[:MAX_LISTED], len(known) - MAX_LISTED
+
+
+def conversation_row(conversation: Conversation) -> EventLine:
+    """Return a conversation for programs: with the other user of a direct one, the members of a group."""
+    row: EventLine = {
+        "conversation": conversation.name, "conversation_id": conversation.id, "kind": conversation.kind,
+    }  # fmt: skip
+    if conversation.user is not None:
+        row |= {"user": conversation.user.label, "user_id": conversation.user.id}
+    if isinstance(conversation, Group):
+        row |= {"members": len(conversation.members), "member": conversation.is_member}
+    return row
+
+
+def _list_row(ctx: CommandContext, conversation: Conversation) -> EventLine:
+    return {
+        **conversation_row(conversation),
+        "unread": ctx.unread.count(conversation.id),
+        "mentions": ctx.unread.mentions(conversation.id),
+        "current": ctx.is_current(conversation),
+    }
+
+
+# ---- groups
+
+
+async def group_here(ctx: CommandContext, name: str, *members: str) -> CommandResult:
+    """/group: create a group and switch to it."""
+    if not members:
+        _refuse_known_name(ctx, name)
+    created = await _create(ctx, name, members)
+    await ctx.switch_to(created)
+    return _group_result(created)
+
+
+async def group(ctx: CommandContext, name: str, members: Sequence[str] = ()) -> CommandResult:
+    """JSON command `group`: create a group."""
+    return _group_result(await _create(ctx, name, members))
+
+
+async def add(
+    ctx: CommandContext, *names: str, to: str | None = None, users: Sequence[str] = ()
+) -> CommandResult:  # fmt: skip
+    """Add users: `names` as typed, `users` of a JSON command."""
+    there = await _group(ctx, "add", to)
+    added = [await _user_or_id(ctx, user) for user in names or users]
+    _require_owner(there)
+    if added and all(_is_member(there, one) for one in added):
+        raise UsageError(f"{_names_are(added)} already in {_shown(there)}")
+    await there.add(*added)
+    return _group_result(there)
+
+
+async def kick(
+    ctx: CommandContext, *names: str, to: str | None = None, users: Sequence[str] = ()
+) -> CommandResult:  # fmt: skip
+    """Remove users: `names` as typed, `users` of a JSON command."""
+    there = await _group(ctx, "kick", to)
+    removed = [await _user_or_id(ctx, user) for user in names or users]
+    _require_owner(there)
+    if ctx.peer.me in removed:
+        raise UsageError("to leave yourself, hand the group over first: /owner NAME, then /leave")
+    if strangers := [one for one in removed if not _is_member(there, one)]:
+        raise UsageError(f"{_names_are(strangers)} not in {_shown(there)}: /members lists the members")
+    await there.remove(*removed)
+    return _group_result(there)
+
+
+async def leave(ctx: CommandContext, to: str | None = None) -> CommandResult:
+    """Leave a group; when typed, switch to the room."""
+    there = await _group(ctx, "leave", to)
+    if not there.is_member:
+        raise UsageError(f"you are no longer in {_shown(there)}: /go switches to another conversation")
+    if _is_owner(there) and len(there.members) > 1:
+        raise UsageError(f"you own {_shown(there)}: hand it over first, /owner NAME")
+    await there.leave()
+    if to is None:
+        await ctx.switch_to(ctx.peer.room)
+    return _group_result(there)
+
+
+async def rename(ctx: CommandContext, name: str, to: str | None = None) -> CommandResult:
+    there = await _group(ctx, "rename", to)
+    _require_owner(there)
+    name = name.removeprefix("#")
+    if name == there.plain_name:
+        raise UsageError(f"it is already called {_shown(there)}")
+    await there.rename(name)
+    return _group_result(there)
+
+
+async def owner(ctx: CommandContext, user: str, to: str | None = None) -> CommandResult:
+    """Hand a group over to another member."""
+    there = await _group(ctx, "owner", to)
+    new_owner = await _user_or_id(ctx, user)
+    _require_owner(there)
+    if new_owner == there.owner:
+        raise UsageError(f"you own {_shown(there)} already")
+    if not _is_member(there, new_owner):
+        raise UsageError(f"{_names_are([new_owner])} not in {_shown(there)}: /add first")
+    await there.hand_over(new_owner)
+    return _group_result(there)
+
+
+async def members(ctx: CommandContext, to: str | None = None) -> CommandResult:
+    there = await _group(ctx, "members", to)
+    rows = [{**user_row(ctx, user), "owner": user == there.owner} for user in there.members]
+    now = datetime.now().astimezone()
+    return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(there)} has no members"])
+
+
+async def _create(ctx: CommandContext, name: str, members: Sequence[str]) -> Group:
+    return await ctx.peer.create_group(name.removeprefix("#"), [await _user_or_id(ctx, member) for member in members])
+
+
+def _refuse_known_name(ctx: CommandContext, name: str) -> None:
+    """Refuse the name of a group of the user: `/group ops` without members most likely means /go #ops."""
+    wanted = name.removeprefix("#").casefold()
+    if any(one.is_member and one.plain_name.casefold() == wanted for one in ctx.peer.groups()):
+        raise UsageError(f"this group exists already: /go {quote_conversation(name.removeprefix('#'), 'group')}")
+
+
+async def _group(ctx: CommandContext, command: str, to: str | None) -> Group:
+    """Return the group that `to` names; None: the current one."""
+    if to is not None:
+        found = await ctx.resolve(to)
+        if not isinstance(found, Group):
+            raise UsageError(f"{to!a} is not a group: write #NAME")
+        return found
+    if isinstance(ctx.current, Group):
+        return ctx.current
+    raise UsageError(f"/{command} works in a group: /go #NAME first, or create one: /group NAME MEMBER")
+
+
+async def _user_or_id(ctx: CommandContext, user: str) -> UserOrId:
+    """Return the user of an address; a full id stays an id, for users who were never met."""
+    return user.removeprefix("@").upper() if is_id(user) else await ctx.resolve_user(user)
+
+
+def _is_member(there: Group, one: UserOrId) -> bool:
+    return any(one in (user, user.id) for user in there.members)
+
+
+def _is_owner(there: Group) -> bool:
+    return there.owner is not None and there.owner.is_me
+
+
+def _require_owner(there: Group) -> None:
+    if not _is_owner(there):
+        owner = "" if there.owner is None else f"{quote_name(there.owner.label)}, "
+        raise UsageError(f"only {owner}the owner of {_shown(there)}, can do that")
+
+
+def _shown(there: Group) -> str:
+    return quote_conversation(there.name, "group")
+
+
+def _names_are(users: Sequence[UserOrId]) -> str:
+    names = [quote_name(one.label if isinstance(one, User) else one[:8]) for one in users]
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _group_result(there: Group) -> CommandResult:
+    owner = there.owner
+    row: EventLine = {
+        "group": there.name,
+        "conversation_id": there.id,
+        "owner": None if owner is None else owner.label,
+        "owner_id": None if owner is None else owner.id,
+        "members": [user.label for user in there.members],
+        "member_ids": [user.id for user in there.members],
+    }
+    return CommandResult([row])
