@@ -32,7 +32,7 @@ def frame_of(size: int, fill: str = "x") -> bytes:
 # Frames both ways
 
 
-async def test_the_dialling_side_learns_whose_link_it_is() -> None:
+async def test_the_dialling_side_learns_the_key_of_the_server() -> None:
     async with door() as entrance:
         dialled, accepted = await entrance.connect()
         ada = make_client(accepted, Told(), server_side=True)
@@ -54,7 +54,7 @@ async def test_what_one_turn_sends_arrives_in_order_and_in_one_read() -> None:
         await link.to_bob.until(lambda: link.to_bob.frames == [Pong()])
 
 
-async def test_what_came_with_the_end_of_the_handshake_is_not_lost() -> None:
+async def test_bytes_that_arrive_with_the_end_of_the_handshake_are_kept() -> None:
     async with door() as entrance:
         dialled, accepted = await entrance.connect()
         to_bob = Told()
@@ -91,7 +91,7 @@ async def test_half_a_frame_is_a_sign_of_life() -> None:
         await link.to_ada.until(lambda: link.to_ada.reads == [[], [Ping()]])
 
 
-async def test_frames_before_a_bad_one_count_and_nothing_after_it() -> None:
+async def test_frames_before_a_bad_one_count_and_later_ones_do_not() -> None:
     async with linked() as link:
         link.bob.send(PING + b"\0\0\0\4ping" + PING)
         await link.to_ada.until(lambda: bool(link.to_ada.faults))
@@ -101,7 +101,7 @@ async def test_frames_before_a_bad_one_count_and_nothing_after_it() -> None:
         assert link.to_ada.frames == [Ping()] and [code for code, _ in link.to_ada.faults] == ["malformed"]
 
 
-async def test_large_frames_are_for_members() -> None:
+async def test_large_frames_are_accepted_after_go() -> None:
     most = SETTINGS.max_early_frame_bytes + 4
     async with linked() as link:
         link.bob.send(frame_of(most))
@@ -220,7 +220,7 @@ async def fill(link_end: Client) -> None:
         await asyncio.sleep(0)
 
 
-def test_a_far_end_that_takes_nothing_and_says_nothing_is_slow() -> None:
+def test_a_far_end_that_reads_nothing_and_sends_nothing_is_slow() -> None:
     async def story(loop: SkippingLoop) -> None:
         async with linked() as link:
             link.ada.pause_reading()
@@ -233,7 +233,7 @@ def test_a_far_end_that_takes_nothing_and_says_nothing_is_slow() -> None:
     run_with_skipping(story)
 
 
-def test_a_far_end_that_takes_nothing_but_talks_is_not_slow() -> None:
+def test_a_far_end_that_reads_nothing_but_sends_is_not_slow() -> None:
     async def story(loop: SkippingLoop) -> None:
         async with linked() as link:
             link.ada.pause_reading()
@@ -247,7 +247,7 @@ def test_a_far_end_that_takes_nothing_but_talks_is_not_slow() -> None:
     run_with_skipping(story)
 
 
-def test_a_far_end_that_takes_a_little_is_not_slow() -> None:
+def test_a_far_end_that_reads_a_little_is_not_slow() -> None:
     async def story(loop: SkippingLoop) -> None:
         async with linked() as link:
             link.ada.raise_limit()
@@ -265,7 +265,7 @@ def test_a_far_end_that_takes_a_little_is_not_slow() -> None:
     run_with_skipping(story)
 
 
-def test_while_we_do_not_read_nobody_is_called_slow_for_saying_nothing() -> None:
+def test_silence_while_reading_is_paused_is_not_slow() -> None:
     async def story(loop: SkippingLoop) -> None:
         async with linked() as link:
             link.ada.pause_reading()
@@ -310,7 +310,7 @@ async def test_a_goodbye_arrives_though_the_far_end_is_still_talking() -> None:
         assert len(link.to_bob.reads) <= 1  # what ada still said is nobody's business any more
 
 
-async def test_closing_waits_no_longer_than_it_was_told() -> None:
+async def test_closing_waits_no_longer_than_its_timeout() -> None:
     async with linked() as link:
         link.ada.pause_reading()
         await fill(link.bob)
@@ -327,7 +327,7 @@ async def test_an_aborted_link_is_lost_for_the_far_end() -> None:
         await link.to_ada.until(lambda: link.to_ada.reason == "lost")
 
 
-async def test_an_end_nobody_announced_inside_tls_is_lost() -> None:
+async def test_an_end_without_close_notify_is_lost() -> None:
     between = Relay()
     async with linked(through=between) as link:
         link.bob.send(PING)
@@ -342,7 +342,7 @@ class GivenUpOnWindows(OSError):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ETIMEDOUT, "Connection timed out"), GivenUpOnWindows()])
-async def test_a_connection_the_system_gave_up_is_a_timeout(error: OSError) -> None:
+async def test_a_connection_that_timed_out_in_the_system_is_a_timeout(error: OSError) -> None:
     async with linked() as link:
         link.bob.connection_lost(error)
         await link.to_bob.until(lambda: link.to_bob.reason == "timeout")
@@ -360,7 +360,7 @@ async def test_noise_in_the_stream_is_a_lost_link() -> None:
         bob.abort()
 
 
-async def test_a_link_that_ended_before_it_was_started_says_so() -> None:
+async def test_a_link_that_ended_before_start_calls_on_down() -> None:
     async with door() as entrance:
         dialled, accepted = await entrance.connect()
         to_bob = Told()
@@ -371,7 +371,7 @@ async def test_a_link_that_ended_before_it_was_started_says_so() -> None:
         accepted[1].transport.abort()
 
 
-async def test_a_link_that_is_ended_over_its_first_frame_says_so_once() -> None:
+async def test_a_link_ended_by_its_first_frame_calls_on_down_once() -> None:
     class Ending(Told):
         def on_frames(self, link: int, frames: list[AnyFrame]) -> None:
             super().on_frames(link, frames)
@@ -447,13 +447,15 @@ async def speak_half_a_hello(streams: Streams) -> None:
 
 @pytest.mark.parametrize("server_side", [True, False])
 @pytest.mark.parametrize("far_end", [speak_http, speak_noise])
-async def test_who_speaks_no_tls_is_dropped(far_end: Callable[[Streams], Awaitable[object]], server_side: bool) -> None:
+async def test_a_far_end_without_tls_is_dropped(
+    far_end: Callable[[Streams], Awaitable[object]], server_side: bool
+) -> None:
     with pytest.raises(HandshakeError):
         await meet(far_end, server_side=server_side)
 
 
 @pytest.mark.parametrize("far_end, server_side", [(silence, True), (silence, False), (speak_half_a_hello, True)])
-async def test_who_is_silent_is_dropped_in_time(
+async def test_a_silent_far_end_is_dropped_in_time(
     far_end: Callable[[Streams], Awaitable[object]], server_side: bool
 ) -> None:
     with pytest.raises(TimeoutError):
@@ -461,7 +463,7 @@ async def test_who_is_silent_is_dropped_in_time(
 
 
 @pytest.mark.parametrize("server_side", [True, False])
-async def test_who_hangs_up_has_lost_the_connection(server_side: bool) -> None:
+async def test_a_far_end_that_hangs_up_loses_the_connection(server_side: bool) -> None:
     with pytest.raises(ConnectionError):
         await meet(hang_up, server_side=server_side)
 
@@ -471,7 +473,7 @@ def tls_1_2(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
-async def test_a_tls_1_2_client_is_refused_and_told() -> None:
+async def test_a_tls_1_2_client_gets_an_alert() -> None:
     async def dial_old(streams: Streams) -> None:
         pipe = TlsPipe(tls_1_2(client_context()), server_side=False)
         pipe.begin()
@@ -497,7 +499,7 @@ async def test_a_tls_1_2_server_is_refused() -> None:
 # A man in the middle
 
 
-async def test_who_passes_a_link_on_sees_nothing_he_can_use() -> None:
+async def test_a_relay_sees_nothing_it_can_use() -> None:
     between = Relay()
     secret = "the words between ada and bob"
     async with linked(through=between) as link:
@@ -513,7 +515,7 @@ async def test_who_passes_a_link_on_sees_nothing_he_can_use() -> None:
         await meet(play_the_tape, server_side=True)
 
 
-async def test_who_answers_for_another_shows_his_own_key() -> None:
+async def test_a_man_in_the_middle_shows_its_own_key() -> None:
     async with door() as entrance:
         dialled, accepted = await entrance.connect()
         bob = make_client(dialled, Told(), server_side=False)

@@ -68,7 +68,7 @@ def test_a_dial_that_is_cancelled_leaves_no_socket_open(
     assert len(list(after_each_step(scenario))) >= 5
 
 
-def test_a_connection_that_is_cut_while_others_are_given_up_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_cut_while_others_are_cancelled_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forwarders do that: they take a connection, and cut it when nobody is behind them. Loops other than asyncio's own
     let nobody ask anything of it then."""
     monkeypatch.setattr(client, "CONNECT_STAGGER", 0)
@@ -113,7 +113,7 @@ def test_the_next_address_is_tried_as_soon_as_one_has_failed(door: int, monkeypa
     run_stepped(scenario)
 
 
-def test_an_address_that_does_not_answer_is_not_waited_for(door: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_is_tried_without_waiting_for_an_answer(door: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "CONNECT_STAGGER", 0.01)
 
     async def scenario(loop: SteppedLoop) -> None:
@@ -124,7 +124,7 @@ def test_an_address_that_does_not_answer_is_not_waited_for(door: int, monkeypatc
 
 
 @pytest.mark.parametrize("errors, told", [([no_way(), refused()], refused()), ([no_way(), OSError("odd")], no_way())])
-def test_where_all_addresses_fail_the_most_telling_error_is_told(errors: list[OSError], told: OSError) -> None:
+def test_when_all_addresses_fail_the_most_telling_error_is_raised(errors: list[OSError], told: OSError) -> None:
     async def scenario(loop: SteppedLoop) -> None:
         loop.names, loop.errors = {"ada": ABROAD[:2]}, dict(zip(ABROAD, errors, strict=False))
         with pytest.raises(type(told)) as raised:
@@ -144,7 +144,7 @@ def test_both_families_are_tried_in_turn_and_each_address_once() -> None:
     run_stepped(scenario)
 
 
-def test_who_never_answers_is_given_up_in_time() -> None:
+def test_a_dial_without_an_answer_times_out() -> None:
     async def scenario(loop: SteppedLoop) -> None:
         loop.names, loop.slow = {"ada": [HERE, ALSO_HERE]}, dict.fromkeys([HERE, ALSO_HERE], 1_000_000_000)
         with pytest.raises(TimeoutError):

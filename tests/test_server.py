@@ -29,7 +29,7 @@ def admitted(strangers: StrangerLimiter, address: str, count: int, now: float) -
     return sum(strangers.admit(address, now) for _ in range(count))
 
 
-def test_one_address_gets_eight_places_and_others_still_come_in() -> None:
+def test_one_address_gets_eight_places() -> None:
     strangers = StrangerLimiter(SETTINGS)
     assert admitted(strangers, ABROAD, 20, now=0.0) == 8
     assert admitted(strangers, ELSEWHERE, 1, now=0.0) == 1
@@ -37,12 +37,12 @@ def test_one_address_gets_eight_places_and_others_still_come_in() -> None:
     assert admitted(strangers, ABROAD, 2, now=60.0) == 1
 
 
-def test_this_machine_gets_thirty_two() -> None:
+def test_loopback_gets_32_places() -> None:
     assert admitted(StrangerLimiter(SETTINGS), HOME, 100, now=0.0) == 32
     assert admitted(StrangerLimiter(SETTINGS), "::1", 100, now=0.0) == 32
 
 
-def test_all_together_get_sixty_four() -> None:
+def test_all_addresses_together_get_64_places() -> None:
     strangers = StrangerLimiter(SETTINGS)
     assert sum(admitted(strangers, f"192.0.2.{n}", 1, now=0.0) for n in range(100)) == strangers.count == 64
     strangers.release("192.0.2.0")
@@ -50,7 +50,7 @@ def test_all_together_get_sixty_four() -> None:
 
 
 @pytest.mark.parametrize("address, rate", [(ABROAD, 20), (HOME, 500)])
-def test_who_comes_and_goes_is_let_in_at_a_rate(address: str, rate: int) -> None:
+def test_new_connections_of_an_address_are_admitted_at_a_rate(address: str, rate: int) -> None:
     strangers = StrangerLimiter(SETTINGS)
 
     def visits(count: int, now: float) -> int:
@@ -66,7 +66,7 @@ def test_who_comes_and_goes_is_let_in_at_a_rate(address: str, rate: int) -> None
     assert visits(2 * rate, now=100.0) == rate  # and never more
 
 
-def test_addresses_are_forgotten_when_they_say_nothing_any_more() -> None:
+def test_idle_addresses_are_forgotten() -> None:
     strangers = StrangerLimiter(SETTINGS)
     for n in range(3 * SWEEP_ABOVE):
         address = f"10.{n >> 8}.{n & 255}.1"
@@ -89,7 +89,7 @@ def test_addresses_are_forgotten_when_they_say_nothing_any_more() -> None:
         ("pipe", "pipe"),
     ],
 )
-def test_an_address_is_what_one_party_commands(host: str, address: str) -> None:
+def test_an_address_is_what_one_party_controls(host: str, address: str) -> None:
     assert address_of(host) == address
 
 
@@ -106,14 +106,14 @@ both_systems = pytest.mark.usefixtures("system")
 
 
 @both_systems
-async def test_a_port_in_use_is_said_so() -> None:
+async def test_a_port_in_use_raises_port_in_use() -> None:
     async with door() as entrance:
         with pytest.raises(PortInUse, match=f"port {entrance.server.port} .* in use") as refused:
             await Server(SETTINGS, lambda *_: None).listen("127.0.0.1", entrance.server.port)
         assert refused.value.port == entrance.server.port
 
 
-async def test_an_address_that_is_not_ours_is_said_so() -> None:
+async def test_an_address_of_another_machine_is_refused() -> None:
     for host in ("192.0.2.7", "no such host"):
         with pytest.raises(P2PChatError, match="is no address of this machine"):
             await Server(SETTINGS, lambda *_: None).listen(host, 0)
@@ -127,9 +127,7 @@ async def test_an_address_that_is_not_ours_is_said_so() -> None:
         (OSError(errno.EADDRINUSE, "in use"), "is in use"),
     ],
 )
-async def test_whatever_the_system_says_becomes_one_line(
-    error: OSError, says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_errors_of_the_system_become_one_line(error: OSError, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(*_: object, **__: object) -> None:
         raise error
 
@@ -139,7 +137,7 @@ async def test_whatever_the_system_says_becomes_one_line(
 
 
 @both_systems
-async def test_any_port_is_the_same_on_all_addresses_of_a_host() -> None:
+async def test_port_0_is_the_same_port_on_all_addresses_of_a_host() -> None:
     server = Server(SETTINGS, lambda reader, writer, host: writer.transport.abort())
     await server.listen("localhost", 0)
     families = {info[0] for info in socket.getaddrinfo("localhost", server.port, type=socket.SOCK_STREAM)}
@@ -149,7 +147,7 @@ async def test_any_port_is_the_same_on_all_addresses_of_a_host() -> None:
     await server.close()
 
 
-async def test_only_the_loop_that_grows_deaf_is_told_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_loop_that_loses_its_listener_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     class Deaf(asyncio.SelectorEventLoop):
         pass
 
@@ -159,7 +157,7 @@ async def test_only_the_loop_that_grows_deaf_is_told_from_others(monkeypatch: py
         assert not loses_listener_on_error(other)  # also on Windows
 
 
-async def test_on_windows_an_accept_that_failed_closes_no_door(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_accept_does_not_end_listening_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own loop would: whoever resets a connection at once could make a peer deaf."""
     loop = asyncio.get_running_loop()
     accept, failures = loop.sock_accept, [OSError(64, "The specified network name is no longer available")] * 3
@@ -178,7 +176,7 @@ async def test_on_windows_an_accept_that_failed_closes_no_door(monkeypatch: pyte
 
 
 @both_systems
-async def test_after_closing_nobody_comes_in_and_who_is_in_stays() -> None:
+async def test_closing_refuses_new_connections_and_keeps_open_ones() -> None:
     async with door() as entrance:
         dialled, accepted = await entrance.connect()
         await entrance.server.close()
@@ -280,7 +278,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
-async def test_a_strangers_bytes_are_dropped_and_members_notice_nothing(words: bytes) -> None:
+async def test_bytes_of_strangers_do_not_disturb_members(words: bytes) -> None:
     host = Host(replace(SETTINGS, handshake_timeout=0.2))
     await host.server.listen("127.0.0.1", 0)
     client, told = await join(host)
@@ -294,7 +292,7 @@ async def test_a_strangers_bytes_are_dropped_and_members_notice_nothing(words: b
     await host.close()
 
 
-async def test_a_connection_that_the_system_forgot_ends_with_the_handshake_timeout() -> None:
+async def test_a_connection_the_kernel_forgot_ends_with_the_handshake_timeout() -> None:
     """Linux answers with SYN cookies when a listening queue is full. It keeps nothing of such a connection: unless the
     dialler sends something it is never accepted, and believes it is connected. A dialler here sends its hello first.
     """
@@ -312,7 +310,7 @@ async def test_a_connection_that_the_system_forgot_ends_with_the_handshake_timeo
 
 
 @both_systems
-async def test_a_thousand_connections_leave_members_alone_and_cost_a_bounded_amount() -> None:
+async def test_a_thousand_strangers_cost_a_bounded_amount() -> None:
     host = Host(replace(SETTINGS, handshake_timeout=1.0))
     await host.server.listen("127.0.0.1", 0)
     client, told = await join(host)
@@ -339,7 +337,7 @@ async def test_a_thousand_connections_leave_members_alone_and_cost_a_bounded_amo
     await host.close()
 
 
-async def test_who_is_a_member_frees_the_place_of_a_stranger() -> None:
+async def test_a_member_frees_its_place_as_a_stranger() -> None:
     host = Host(replace(SETTINGS, max_strangers_loopback=1))
     await host.server.listen("127.0.0.1", 0)
     joined = [await join(host) for _ in range(3)]

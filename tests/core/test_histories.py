@@ -93,7 +93,7 @@ MUST_HAPPEN = (
 # plays every history differently from there on. So each number is less than half of the usual one, or a third where a
 # few histories give most of it, so that none falls short by chance.
 LESS_OFTEN = {
-    "handshake_identity": 50,  # these three: tests/core/test_handshake.py, test_links.py
+    "handshake_identity": 50,  # these three: tests/core/mesh/test_handshake.py, test_links.py
     "bye_identity": 50,
     "bye_self": 50,
     "cursor_from_storage": 50,  # tests/core/sync/test_serve.py

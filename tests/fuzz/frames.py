@@ -27,7 +27,7 @@ from p2pchat.protocol import (
     Welcome,
     encode,
 )
-from tests.core.meeting import Key
+from tests.core.mesh.meeting import Key
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold
 

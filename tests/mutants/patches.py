@@ -4,7 +4,7 @@ A patch is a unified diff with one line of context under a head of two lines:
 
     Why: whoever relays a log can write in another's name
     Caught by: simulation of 60 seeds: invented        (the rule that is broken, within so many histories)
-    Caught by: tests/core/test_handshake.py::test_...  (or the one test that fails)
+    Caught by: tests/core/mesh/test_handshake.py::test_...  (or the one test that fails)
 
 Where a hunk stands in its file is found by its lines, not by its numbers: they must be there exactly once. So a patch
 outlives everything but a change of the very lines that it is about.

@@ -21,7 +21,7 @@ from p2pchat.core.effects import (
 from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
 from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN, FollowerState, GoVerdict, follower_take_go
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown
-from tests.core.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
+from tests.core.mesh.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
 
 D, F = peers_in_order("ada", "bob")
 ENDPOINT = "10.0.0.9:8080"
@@ -170,7 +170,7 @@ def test_an_endpoint_that_is_this_peer_itself_is_dialled_once() -> None:
     assert dials(post.wake(1000.0)) == []
 
 
-def test_one_peer_too_many_is_told_busy() -> None:
+def test_one_peer_too_many_is_refused_as_busy() -> None:
     small = Settings(max_links=1)
     d, f, g = peers_in_order("ada", "bob", "cyd")
     host = Post(d, settings=small)
@@ -470,7 +470,7 @@ def test_who_is_told_of_a_copy_by_everyone_says_so_once_a_minute() -> None:
 # ---- dialling
 
 
-def test_a_dial_that_fails_is_told_once_and_tried_for_ever_with_growing_pauses() -> None:
+def test_a_failed_dial_is_reported_once_and_retried_with_growing_pauses() -> None:
     post = Post(D)
     effects = post.handle(Connect(ENDPOINT))
     tries = 0

@@ -18,14 +18,15 @@ import pytest
 from p2pchat import Events, Message, PeerClosed, Sent, StorageError, TCPPeer, Warned
 from p2pchat.client import Streams
 from p2pchat.config import Settings
-from p2pchat.core.effects import Commit
+from p2pchat.core.effects import Commit, Send
 from p2pchat.core.inputs import CommitFailed, Committed, DiskLow, Input
 from p2pchat.core.log import Batch, Entry, LogId, encode_entry, extend_chain, first_chain
 from p2pchat.core.records import Change, Position, Start, Stretch
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import Bye, ConversationId, Ping, Pong, UserId, encode
 from p2pchat.resources import PeerResources, contexts
 from p2pchat.runtime.connections import Transport
+from p2pchat.runtime.driver import CommitsInFlight, OutgoingFrames
 from p2pchat.runtime.recent import MAX_BYTES, MAX_ENTRIES, EntrySpan, RecentEntries, spans_of
 from p2pchat.runtime.storage_worker import StorageWorker
 from p2pchat.server import Server
@@ -630,3 +631,73 @@ def test_a_stretch_is_cut_out_of_the_batches_just_committed() -> None:
     assert [(run.place, run.first, len(run.entries), run.old) for run in runs] == [(20, 2, 2, True), (22, 4, 2, True)]
     assert [entry.c for run in runs for entry in run.entries] == [2, 3, 4, 5]
     assert spans_of(Stretch(first_place=20, log=LOG, first=5, count=4, received_at=7), batches) is None
+
+
+FLIGHT_LOG = LogId("c0" * 32, "a1" * 32, "0123456789abcdef")
+
+
+def commit(ticket: int, entries: int, *, own: bool = False, epoch: int = 0) -> Commit:
+    batch = Batch(FLIGHT_LOG, 1, ["{}"] * entries, None, b"", b"", b"")
+    return Commit(ticket, epoch, own, Change(batches=[batch]))
+
+
+def test_reading_stops_above_the_limit_and_goes_on_when_half_of_it_is_durable() -> None:
+    said: list[bool] = []
+    book = CommitsInFlight(100, said.append)
+    for ticket, entries in enumerate((60, 40, 1, 30)):
+        book.add(commit(ticket, entries))
+        assert (book.paused, said) == ((False, []) if ticket < 2 else (True, [True]))
+    for ticket, (still, told) in enumerate([(True, [True]), (False, [True, False]), (False, [True, False])]):
+        assert len(book.remove(ticket).batches[0].raws) == (60, 40, 1)[ticket]
+        assert (book.paused, said) == (still, told)
+
+
+def test_what_is_said_here_never_stops_reading_and_is_own_until_it_is_durable() -> None:
+    said: list[bool] = []
+    book = CommitsInFlight(100, said.append)
+    book.add(commit(1, 1000, own=True))
+    book.add(commit(2, 1, own=True))
+    assert (book.own, book.paused) == (2, False)
+    book.remove(1)
+    assert (book.own, bool(book)) == (1, True)
+    book.remove(2)
+    assert (book.own, bool(book), said) == (0, False, [])
+
+
+def test_a_failure_takes_away_what_is_of_its_epoch_or_older_and_reading_goes_on() -> None:
+    said: list[bool] = []
+    book = CommitsInFlight(100, said.append)
+    for ticket, epoch in ((1, 0), (2, 1), (3, 2)):
+        book.add(commit(ticket, 50, epoch=epoch))
+    book.add(commit(4, 1, own=True, epoch=1))
+    book.fail(1)
+    assert (book.own, said, bool(book)) == (0, [True, False], True)
+    book.remove(3)
+    assert not book
+
+
+PING, PONG = encode(Ping()), encode(Pong())
+
+
+def flushed(outgoing: OutgoingFrames) -> list[tuple[int, bytes]]:
+    writes: list[tuple[int, bytes]] = []
+    outgoing.flush(lambda link, data: writes.append((link, data)))
+    return writes
+
+
+def test_each_link_gets_one_write_of_all_its_frames_in_their_order() -> None:
+    outgoing = OutgoingFrames()
+    outgoing.send(Send(Ping(), [1, 2]))
+    outgoing.send(Send(Pong(), [2]))
+    assert outgoing.size_bytes == len(PING) + len(PONG)
+    assert [outgoing.waiting_bytes(link) for link in (1, 2, 3)] == [len(PING), len(PING) + len(PONG), 0]
+    assert flushed(outgoing) == [(1, PING), (2, PING + PONG)]
+    assert (outgoing.size_bytes, outgoing.waiting_bytes(2), flushed(outgoing)) == (0, 0, [])
+
+
+def test_what_was_taken_for_a_link_that_ends_is_not_written_again() -> None:
+    outgoing = OutgoingFrames()
+    outgoing.send(Send(Bye("left"), [1, 2]))
+    assert outgoing.take(1) == encode(Bye("left"))
+    assert outgoing.take(1) == b""
+    assert [link for link, _ in flushed(outgoing)] == [2]

@@ -93,7 +93,7 @@ def test_the_first_operation_is_the_group() -> None:
 
 
 def test_ids_are_those_of_the_golden_bytes() -> None:
-    golden = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))["conversations"]
+    golden = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))["conversations"]
     raw, naming = golden["group"]["create_text"], golden["group"]["naming"]["group"]
     group = GroupReplica(golden["group"]["id"])
     assert operation_hash(raw) == group.id and group.talk == golden["talk"]["id"]

@@ -25,9 +25,9 @@ from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import name_fault
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
-from tests.core.meeting import START, Draws, Key, N
+from tests.core.mesh.meeting import START, Draws, Key, N
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
+GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))
 ADA, BOB, GATE, GUEST = Key("ada"), Key("bob"), Key("gate"), Key("guest")
 NOW_MS = START // 1000
 HOUR = 3600

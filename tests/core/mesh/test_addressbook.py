@@ -11,7 +11,7 @@ from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkD
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint
 from p2pchat.core.records import Address
 from p2pchat.protocol import Peers
-from tests.core.meeting import HOST, START, Draws, Key, Meeting, Post, peers_in_order, told
+from tests.core.mesh.meeting import HOST, START, Draws, Key, Meeting, Post, peers_in_order, told
 
 ADA, BOB, CYD = peers_in_order("ada", "bob", "cyd")
 DAY = 24 * 3600
@@ -154,7 +154,7 @@ def test_an_address_is_forgotten_after_seven_days_of_failure() -> None:
     assert BOB.id not in kept
 
 
-def test_one_teller_may_tell_64_unverified_addresses() -> None:
+def test_one_peer_may_tell_64_unverified_addresses() -> None:
     kept, _ = book()
     assert [kept.learn(an_id(i), f"10.0.0.1:{i}", BOB.id) for i in range(1, 66)] == [True] * 64 + [False]
     assert kept.learn(an_id(65), "10.0.0.1:65", CYD.id)
@@ -162,7 +162,7 @@ def test_one_teller_may_tell_64_unverified_addresses() -> None:
     assert kept.learn(an_id(66), "10.0.0.1:66", BOB.id)
 
 
-def test_a_peer_has_eight_endpoints_and_its_own_word_finds_room() -> None:
+def test_a_peer_has_eight_endpoints_and_may_replace_one_itself() -> None:
     kept, _ = book()
     assert [kept.learn(BOB.id, f"10.0.0.1:{i}", CYD.id) for i in range(1, 10)] == [True] * 8 + [False]
     assert kept.learn(BOB.id, "10.0.0.2:1", BOB.id)
@@ -172,7 +172,7 @@ def test_a_peer_has_eight_endpoints_and_its_own_word_finds_room() -> None:
     assert "10.0.0.3:1" in endpoints
 
 
-def test_a_full_book_takes_no_told_peer_and_gives_up_a_failing_one_for_a_reached_one() -> None:
+def test_a_full_book_drops_a_failing_peer_only_for_a_reached_one() -> None:
     failing = Address(BOB.id, "10.0.0.1:1", verified_at=START, failing_since=START)
     kept, _ = book(failing, Address(CYD.id, "10.0.0.2:1", verified_at=START), settings=Settings(max_addresses=2))
     assert not kept.learn(an_id(9), "10.0.0.9:1", CYD.id)
@@ -345,7 +345,7 @@ def test_bad_addresses_are_counted_and_nothing_else() -> None:
     assert met.a.links.book.addresses(BOB.id) == []
 
 
-def test_told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failures() -> None:
+def test_learned_addresses_are_dialled_8_at_once_and_slowly_after_16_failures() -> None:
     met, link = linked()
     many: list[tuple[str, tuple[str, ...]]] = [(an_id(i), (f"10.0.1.{i}:1",)) for i in range(1, 65)]
     effects = met.a.got(link, Peers(port=0, at=[], linked=many))
@@ -368,7 +368,7 @@ def test_told_addresses_are_dialled_eight_at_once_and_slowly_after_sixteen_failu
     assert 8 <= tried <= 12
 
 
-def test_of_two_who_hear_of_each_other_the_smaller_id_dials_at_once_and_the_other_a_second_later() -> None:
+def test_the_smaller_id_dials_at_once_and_the_other_a_second_later() -> None:
     met, link = linked()
     smaller, larger = "00" * 32, "ff" * 32
     met.a.got(link, Peers(port=0, at=[], linked=[(smaller, ("10.0.0.7:1",)), (larger, ("10.0.0.8:1",))]))

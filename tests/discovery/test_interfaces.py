@@ -1,10 +1,20 @@
-"""Where a peer says that it is: only where others reach it."""
+"""Addresses of this machine that are announced, and services seen on the network."""
 
 from __future__ import annotations
 
 import pytest
 
-from p2pchat.discovery import ANY_V4, ANY_V6, MAX_ADDRESSES, Advertisement, Interfaces, addresses_of, advertisement_for
+from p2pchat.discovery import (
+    ANY_V4,
+    ANY_V6,
+    MAX_ADDRESSES,
+    MAX_SERVICES,
+    Advertisement,
+    Interfaces,
+    SeenServices,
+    addresses_of,
+    advertisement_for,
+)
 
 OWN = ("192.168.1.5", "10.0.0.1", "2001:db8::5")
 
@@ -51,3 +61,50 @@ async def test_listening_on_a_name_is_listening_on_its_addresses() -> None:
     assert await addresses_of("0.0.0.0") == (ANY_V4,)
     assert set(await addresses_of("localhost")) & {"127.0.0.1", "::1"}
     assert await addresses_of("no-such-host.invalid") == ()
+
+
+ADA, BOB = "a" * 64, "b" * 64
+HERE, THERE = ("10.0.0.1:1",), ("10.0.0.2:1",)
+
+
+def test_who_is_seen_is_news_once() -> None:
+    sightings = SeenServices()
+    assert sightings.seen("one", ADA, HERE) == [(ADA, HERE)]
+    assert sightings.seen("one", ADA, HERE) == []
+    assert sightings.seen("one", ADA, THERE) == [(ADA, THERE)]
+
+
+def test_who_has_started_again_is_in_both_places_until_the_former_is_over() -> None:
+    sightings = SeenServices()
+    sightings.seen("one", ADA, HERE)
+    assert sightings.seen("two", ADA, THERE) == [(ADA, HERE + THERE)]
+    assert sightings.gone("one") == [(ADA, THERE)]
+    assert sightings.gone("two") == [(ADA, ())]
+    assert sightings.gone("two") == []
+
+
+def test_a_service_that_is_another_peer_now_is_told_for_both() -> None:
+    sightings = SeenServices()
+    sightings.seen("one", ADA, HERE)
+    assert sightings.seen("one", BOB, HERE) == [(ADA, ()), (BOB, HERE)]
+
+
+def test_a_stranger_s_service_is_no_news() -> None:
+    assert SeenServices().gone("stranger") == []
+
+
+def test_so_many_are_kept_and_no_more() -> None:
+    sightings = SeenServices()
+    for number in range(MAX_SERVICES):
+        assert sightings.seen(f"{number}", f"{number:064x}", HERE)
+    assert sightings.seen("one more", ADA, HERE) == []
+    assert sightings.seen("0", f"{0:064x}", THERE)  # who is kept may move
+    sightings.gone("1")
+    assert sightings.seen("one more", ADA, HERE) == [(ADA, HERE)]
+
+
+def test_after_a_change_of_the_network_everybody_is_news_again() -> None:
+    sightings = SeenServices()
+    sightings.seen("one", ADA, HERE)
+    sightings.clear()
+    assert sightings.seen("two", ADA, HERE) == [(ADA, HERE)]
