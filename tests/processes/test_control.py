@@ -201,10 +201,10 @@ async def test_how_it_ended_is_in_the_exit_code(desk: Desk) -> None:
     assert await bob.leave() == 0
     await ada.event("left", user="bob")
     code, _, err = await desk.command("ada", "send", "bob", "later", "--timeout", "0.1")
-    assert code == 3 and err == "p2pchat: not delivered yet to bob; it is kept, and sent as soon as that is possible\n"
+    assert code == 3 and err == "p2pchat: not delivered yet to bob; saved, and sent as soon as possible\n"
     assert await desk.command("ada", "send", "bob", "later", "--wait", "accepted") == (0, "", "")
     code, _, err = await desk.command("ada", "send", "room", "anybody?", "--timeout", "0")
-    assert code == 3 and "nobody was there" in err
+    assert code == 3 and "nobody is here yet" in err
 
 
 @posix
@@ -291,7 +291,7 @@ async def test_users_are_told_by_the_running_peer_or_read(desk: Desk) -> None:
     assert await desk.command("ada", "users") == (
         0,
         "ada (you)\nbob\n",
-        "-- this peer does not run: who is here is not known\n",
+        "-- this peer is not running, so who is here is not known\n",
     )
     code, out, _ = await desk.command("ada", "users", "--json")
     found = [json.loads(line) for line in out.splitlines()]
@@ -323,7 +323,7 @@ async def test_of_several_profiles_the_running_ones_are_marked(desk: Desk) -> No
     await other.leave()
     code, _, err = await desk.command("", "send", "room", "hi")
     marked = sorted(
-        [f"{first.listening['port']} runs", f"{other.listening['port']}"], key=lambda word: int(word.split()[0])
+        [f"{first.listening['port']} running", f"{other.listening['port']}"], key=lambda word: int(word.split()[0])
     )
     assert code == 2 and f"there are several profiles ({', '.join(marked)}): choose one with --port PORT" in err
     port = str(first.listening["port"])

@@ -57,7 +57,7 @@ async def test_from_one_machine_to_another_and_what_is_in_between(tmp_path: Path
         bob = await listening(there, tmp_path / "bob")
         assert await way() == (
             "the machine answers, and nobody listens on that port",
-            "start the peer there so that others reach it: p2pchat 8080 --host 0.0.0.0",
+            "start the peer there so that others can reach it: p2pchat 8080 --host 0.0.0.0",
         )
         found = await examined(tmp_path / "bob", "--data", str(tmp_path / "bob/bob"), on=there)
         assert found["reach"]["verdict"] == "warning" and "loopback only" in found["reach"]["seen"]

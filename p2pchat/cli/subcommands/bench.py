@@ -105,7 +105,7 @@ async def _measure(options: BenchOptions, directory: Path) -> int:
     if found.verdict != "reached":
         finding = check_remote(found, name)
         mend = f"; {finding.mend}" if finding.mend else ""
-        raise CommandError(f"cannot measure the way to {finding.what}: {finding.seen}{mend}")
+        raise CommandError(f"cannot measure the connection to {finding.what}: {finding.seen}{mend}")
     _print_peer(options, found, name)
     with Progress() as progress, tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as place:
         progress.tell(f"-- linking with {options.endpoint}")
@@ -139,12 +139,9 @@ def _print(options: BenchOptions, figures: Sequence[Figure]) -> None:
         print(json_line(asdict(figure)) if options.as_json else format_figure(figure), flush=True)
 
 
-# ---- figure
-#
-# What was measured: one figure, as people and programs read it.
+# ---- figures
 
-
-TEXT_BYTES = 180  # of a message: what the project's own benchmarks send
+TEXT_BYTES = 180  # of a message, as in the project's own benchmarks
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +150,11 @@ class Figure:
 
     Attributes:
         what: A stable word.
-        value: The median of all, in `unit`; a rate is one figure of all messages together.
+        value: The median in `unit`, or the rate of all messages together.
         unit: s for seconds, /s for messages a second.
-        p99: What 99 of 100 stay below; None for a rate.
+        p99: The 99th percentile; None for a rate.
         count: How many were measured.
-        text: What begins and ends it, for people.
+        text: What was measured, for people.
     """
 
     what: str
@@ -169,23 +166,23 @@ class Figure:
 
 
 def time_figure(what: str, seconds: Sequence[float], text: str) -> Figure:
-    """Return the figure of single times, at least one."""
+    """Return the figure of single times; there must be at least one."""
     ordered = sorted(seconds)
     return Figure(what, median(ordered), "s", ordered[int(0.99 * len(ordered))], len(ordered), text)
 
 
 def rate_figure(what: str, count: int, seconds: float, text: str) -> Figure:
-    """Return the figure of many together."""
+    """Return the figure of many messages together."""
     return Figure(what, count / max(seconds, 1e-9), "/s", None, count, text)
 
 
 def message_text(number: int) -> str:
-    """Return a text of TEXT_BYTES, different for each number."""
+    """Return a text of TEXT_BYTES that is different for each number."""
     return f"{number:08d} bench: ".ljust(TEXT_BYTES, ".")
 
 
 def format_figure(figure: Figure) -> str:
-    """Return a figure as a line."""
+    """Return a figure as a line for people."""
     most = "" if figure.p99 is None else f"99 %: {_time(figure.p99)}"
     value = f"{figure.value:,.0f} /s" if figure.unit == "/s" else _time(figure.value)
     return f"{figure.what.replace('_', ' '):<16}{value:>11}  {most:<15}  {figure.count:>7,}  {figure.text}"
@@ -196,19 +193,21 @@ def _time(seconds: float) -> str:
     return f"{milliseconds:.2f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
 
 
-# ---- own
-#
-# What this machine needs until a message is safe on its own disk: a peer that lives only now, and meets nobody.
+# ---- this disk
 
-
-MAX_DISK_SINGLES = 500  # at most
-WARM_UP = 20  # messages that do not count: the first ones load code and make the files
+MAX_DISK_SINGLES = 500
+WARM_UP = 20  # messages that do not count: the first ones load code and create the files
 BATCH = 1000  # texts of one send_many
-MAX_DISK_TEXTS = 20_000  # texts in all: 6 MB, gone at the end
+MAX_DISK_TEXTS = 20_000  # 6 MB, deleted at the end
 
 
 async def measure_disk(place: Path, seconds: float) -> list[Figure]:
-    """Write to an empty room for so long, in a directory on the disk that is meant."""
+    """Measure how soon a message is safe: a peer that links with no one writes to its room.
+
+    Args:
+        place: A directory on the disk to measure.
+        seconds: How long each of the two parts takes at most.
+    """
     async with TCPPeer(0, data=place, name="bench", open=True) as peer:
         for number in range(WARM_UP):
             await peer.send(peer.room, message_text(number))
@@ -229,17 +228,21 @@ async def measure_disk(place: Path, seconds: float) -> list[Figure]:
     ]
 
 
-# ---- way
-#
-# The way to a peer: links begun and never finished (p2pchat.probe), of which nobody there is told.
+# ---- connection
 
-
-MAX_LINKS = 30  # at most
-LINK_INTERVAL = 0.06  # seconds from one to the next: a peer lets 20 strangers a second in from one address
+MAX_LINKS = 30
+LINK_INTERVAL = 0.06  # seconds: a peer accepts 20 unauthenticated connections a second from one address
 
 
 async def measure_connection(first: Probed, directory: Path, seconds: float) -> list[Figure]:
-    """Go there again and again for so long; `first` has found the address. Raises Failure when it is not reached."""
+    """Probe the peer repeatedly: links that are begun and never finished, which no user there sees.
+
+    Args:
+        first: A probe that reached the peer.
+        seconds: How long to go on at most.
+    Raises:
+        CommandError: The peer is not reached any more.
+    """
     host = f"[{first.address}]" if ":" in first.address else first.address
     endpoint = f"{host}:{first.endpoint.rpartition(':')[2]}"
     until, found = perf_counter() + seconds, list[Probed]()
@@ -258,12 +261,9 @@ async def measure_connection(first: Probed, directory: Path, seconds: float) -> 
     ]
 
 
-# ---- writing
-#
-# Real messages to the user at an endpoint, from a passing user of the same network, until they are delivered.
+# ---- delivery
 
-
-MAX_WRITE_SINGLES = 200  # at most, and a fifth of all
+MAX_WRITE_SINGLES = 200  # and at most a fifth of all
 MEET_TIMEOUT = 10.0  # seconds
 DELIVERY_WITHIN = 30.0  # seconds for one delivery: far more than any network needs that people chat over
 
@@ -272,10 +272,7 @@ ShowProgress = Callable[[str], None]
 
 @asynccontextmanager
 async def temporary_peer(there: Probed, directory: Path, place: Path) -> AsyncIterator[tuple[TCPPeer, User]]:
-    """Run a peer of the profile's network with a key of its own, in a place that is removed afterwards.
-
-    Yields: the peer, and the user at the endpoint, who is online.
-    """
+    """Run a peer of the profile's network with its own key; yield it, and the user at the endpoint, who is online."""
     invite = profile_invite(directory, [there.endpoint], to=there.peer_id)
     async with TCPPeer(0, data=place, name="bench", invite=invite) as peer:
         try:
@@ -290,8 +287,8 @@ async def temporary_peer(there: Probed, directory: Path, place: Path) -> AsyncIt
 async def measure_delivery(
     peer: TCPPeer, to: User, count: int, seconds: float, show_progress: ShowProgress
 ) -> list[Figure]:
-    """Send so many messages in all: some one at a time, at most for so long, the others together."""
-    first = f"p2pchat bench: {count - 1:,} more messages follow, which only measure the way to you"
+    """Send `count` messages to a user: some one at a time for at most `seconds`, then the others in batches."""
+    first = f"p2pchat bench: {count - 1:,} more messages follow, which only measure the connection to you"
     await _wait_delivered(await peer.send(to, first))
     singly: list[float] = []
     until = perf_counter() + seconds

@@ -59,8 +59,8 @@ def read_logs(paths: Iterable[str | Path]) -> list[Log]:
     """Read event logs.
 
     Raises:
-        Failure: One cannot be read.
-        Usage: One holds no event at all, so it is some other file.
+        CommandError: A log cannot be read.
+        UsageError: A file holds no event at all.
     """
     from p2pchat.testing import Log
 
@@ -71,7 +71,7 @@ def read_logs(paths: Iterable[str | Path]) -> list[Log]:
         except OSError as error:
             raise CommandError(f"cannot read {path}: {error.strerror or error}") from None
         if log.bad and not log.lines:
-            raise UsageError(f"{path} is no event log: each line of one is a JSON object with `event`")
+            raise UsageError(f"{path} is not an event log: each line must be a JSON object with `event`")
         logs.append(log)
     return logs
 

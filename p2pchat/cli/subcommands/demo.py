@@ -1,7 +1,7 @@
-"""`p2pchat demo`: a tour with real peers on this machine, which says what it shows and checks it.
+"""The command `p2pchat demo`: a tour with real peers on this machine, which checks what it shows.
 
-Three processes on loopback, in a directory of their own that is gone afterwards; what they do is told step by step,
-and each step waits for what it claims. The first claim that does not come true ends the tour with exit code 1.
+Three processes on loopback use a directory of their own, which is removed afterwards. Each step waits for what it
+claims. The first claim that does not come true ends the tour with exit code 1.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def demo() -> int:
     exit code is 1 when a check fails.
     """
     started = time.monotonic()
-    # On Windows a file that somebody still has open cannot go; what is left there is the system's to clean.
+    # On Windows a file that is still open cannot be removed; the system cleans up what is left.
     with tempfile.TemporaryDirectory(prefix="p2pchat-demo-", ignore_cleanup_errors=True) as home:
         try:
             asyncio.run(Tour(Path(home)).give())
@@ -58,7 +58,7 @@ def demo() -> int:
 
 
 class _Claim(Exception):
-    """What was said did not come true."""
+    """A claim of the tour that did not come true."""
 
 
 def _say(text: str) -> None:
@@ -72,7 +72,7 @@ def _check(true: bool, what: str) -> None:
 
 
 class Tour:
-    """The steps, in order, and what is kept between them."""
+    """The steps of the tour in order, with the peers they share."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -85,7 +85,7 @@ class Tour:
         return child
 
     async def give(self) -> None:
-        """Do all steps; children are gone afterwards, whatever happened."""
+        """Do all steps. No child process is left afterwards, whatever happened."""
         try:
             await self._meet()
             await self._talk()
@@ -200,7 +200,7 @@ _LINE_BYTES = 1 << 20  # a text of 32 KiB, escaped, stays far below
 
 
 class ChildFailed(Exception):
-    """A child did not do in time what it was asked for, or ended."""
+    """A child process ended, or did not do in time what it was asked to do."""
 
 
 class Child:
@@ -208,8 +208,8 @@ class Child:
 
     Args:
         options: Everything after `--json`.
-        home: Becomes P2PCHAT_HOME.
-        under: Words that run what stands behind them somewhere else, in a container for example.
+        home: The value of P2PCHAT_HOME.
+        under: The words of a command that runs the process elsewhere, in a container for example.
     Attributes:
         lines: Every event line so far, in order.
     """
@@ -226,10 +226,10 @@ class Child:
         self.complaints: list[str] = []
 
     async def start(self, timeout: float = 15.0) -> None:
-        """Start the process; returns when it listens.
+        """Start the process and wait until it listens.
 
         Raises:
-            ChildFailed: It does not.
+            ChildFailed: It does not listen in time.
         """
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == loop.VARIABLE
@@ -251,19 +251,19 @@ class Child:
 
     @property
     def listening(self) -> Line:
-        """The first line."""
+        """The first event line, `listening`."""
         return self.lines[0]
 
     @property
     def endpoint(self) -> str:
-        """Where others reach it."""
+        """The address where others reach it."""
         return f"127.0.0.1:{self.listening['port']}"
 
     async def _read_lines(self) -> None:
         assert self.process.stdout is not None
         async for raw in self.process.stdout:
             if not raw.endswith(b"\n"):
-                break  # killed in the middle of it
+                break  # killed while it wrote a line
             async with self._news:
                 self.lines.append(json.loads(raw))
                 self._news.notify_all()
@@ -289,27 +289,27 @@ class Child:
         await self.process.stdin.drain()
 
     async def wait(self, wanted: Callable[[Line], bool], timeout: float = 15.0, *, count: int = 1) -> list[Line]:
-        """Return the first `count` lines that are wanted, waiting for them; lines that came before count too.
+        """Wait for `count` wanted lines and return them; lines that came before count too.
 
         Raises:
-            ChildFailed: Too late, or the process ended.
+            ChildFailed: They did not come in time, or the process ended.
         """
         found: list[Line] = []
-        looked = 0
+        checked = 0
         try:
             async with asyncio.timeout(timeout), self._news:
                 while len(found) < count:
-                    found += [line for line in self.lines[looked:] if wanted(line)]
-                    looked = len(self.lines)
+                    found += [line for line in self.lines[checked:] if wanted(line)]
+                    checked = len(self.lines)
                     if len(found) < count:
                         if self._ended:
-                            raise ChildFailed(self._told(f"ended after {len(found)} of {count} lines"))
+                            raise ChildFailed(self._failure(f"ended after {len(found)} of {count} lines"))
                         await self._news.wait()
         except TimeoutError:
-            raise ChildFailed(self._told(f"told {len(found)} of {count} lines in {timeout:g} s")) from None
+            raise ChildFailed(self._failure(f"wrote {len(found)} of {count} lines in {timeout:g} s")) from None
         return found[:count]
 
-    def _told(self, what: str) -> str:
+    def _failure(self, what: str) -> str:
         return "; ".join([f"{self.name} {what}", *self.complaints[-5:]])
 
     async def event(self, event: str, timeout: float = 15.0, **fields: Any) -> Line:
@@ -318,23 +318,23 @@ class Child:
         return line
 
     def count(self, event: str, **fields: Any) -> int:
-        """Return how many such lines came so far."""
+        """Return how many lines of this event with these fields came so far."""
         return sum(matches(line, event, fields) for line in self.lines)
 
     def kill(self) -> None:
-        """kill -9, or what Windows has for it."""
+        """Kill the process with SIGKILL, or its equivalent on Windows."""
         with suppress(ProcessLookupError):
             self.process.kill()
 
     async def close_input(self) -> None:
-        """End its input: it drains and leaves."""
+        """Close its standard input, which makes it wait for deliveries and leave."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         with suppress(OSError):
             await self.process.stdin.wait_closed()
 
     async def leave(self, timeout: float = 15.0) -> int:
-        """Have it leave in good order; return its exit code."""
+        """Make it leave in good order; return its exit code."""
         with suppress(OSError):
             await self.do(do="quit")
         return await self.ended(timeout)
@@ -346,11 +346,11 @@ class Child:
                 code = await self.process.wait()
                 await asyncio.gather(*self._tasks)
         except TimeoutError:
-            raise ChildFailed(self._told(f"did not end within {timeout:g} s")) from None
+            raise ChildFailed(self._failure(f"did not end within {timeout:g} s")) from None
         return code
 
     async def destroy(self) -> None:
-        """Make sure that nothing of it is left; for the end of a test or tour."""
+        """Kill the process if it still runs, and end the tasks that read its output."""
         if not hasattr(self, "process"):
             return
         if self.process.returncode is None:
@@ -362,5 +362,5 @@ class Child:
 
 
 def matches(line: Line, event: str, fields: Mapping[str, Any]) -> bool:
-    """Whether a line is of this event and has these fields."""
+    """Return whether a line is of this event and has these fields."""
     return line["event"] == event and all(line.get(name) == value for name, value in fields.items())

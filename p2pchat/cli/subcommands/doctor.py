@@ -1,7 +1,7 @@
-"""`p2pchat doctor`: looks at everything that can be wrong with a peer, and says how to mend it.
+"""The command `p2pchat doctor`: checks everything that can be wrong with a peer, and says how to fix it.
 
-What is looked at is in doctoring/, one subject a file; here it is asked in order and printed as it comes. Only looks:
-nothing is made, mended or kept open.
+The checks are in doctor_checks.py (this machine and the profile) and doctor_network.py. They only look: nothing is
+created, changed or kept open.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ from p2pchat.commands.output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import safe_line
 
-USUAL_PORT = 8080  # of the examples
-NEWEST = 1000  # messages whose times the clock is compared with
-_COLUMNS = (9, 10)  # of the verdict and of what was looked at
+USUAL_PORT = 8080  # as in the examples
+NEWEST = 1000  # messages that the clock is compared with
+_COLUMNS = (9, 10)  # widths of the verdict and of the subject
 
 
 EPILOG = """\
@@ -95,7 +95,7 @@ def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool)
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The peer that is looked at: its profile, and the port it has or will have, 0 when nobody says."""
+    """The peer that is checked: its profile, its database, and its port, 0 when that is not known."""
 
     state: ProfileState
     port: int
@@ -103,7 +103,7 @@ class Diagnosis:
 
     @property
     def is_readable(self) -> bool:
-        """Whether key and network can be used, so that one can knock at doors as this peer would."""
+        """Whether key and network can be used, so that other peers can be probed as this peer."""
         return not self.state.key_trouble and not self.state.network_trouble
 
 
@@ -125,7 +125,7 @@ async def _print(findings: AsyncIterator[Finding], as_json: bool, *, with_summar
 
 
 def shown(finding: Finding) -> str:
-    """Return a finding as people read it: one line, and how to mend it on one more."""
+    """Return a finding for people: one line, and a second one that says how to fix it."""
     verdict, what = _COLUMNS
     head = f"{finding.verdict:<{verdict}}{finding.what:<{what}}"
     lines = [fold(f"{head} {safe_line(finding.seen)}", terminal_width(sys.stdout), verdict + what + 1)]
@@ -135,24 +135,24 @@ def shown(finding: Finding) -> str:
 
 
 def summary(found: Sequence[Finding]) -> str:
-    """Return the last line."""
+    """Return the last line: how many things are wrong, and how many warnings there are."""
     wrongs, warnings = (sum(finding.verdict == verdict for finding in found) for verdict in ("wrong", "warning"))
     told = f"{wrongs} {'thing is' if wrongs == 1 else 'things are'} wrong" if wrongs else "nothing is wrong"
     return told + (f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else "")
 
 
 async def _check_endpoint(endpoint: str, directory: Path | None, db: str) -> AsyncIterator[Finding]:
-    """Look at the way to an endpoint."""
+    """Check the connection to an endpoint."""
     found = await probe(endpoint, data=directory)
     yield check_remote(found, await user_label(found.peer_id, directory, db))
 
 
 async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> AsyncIterator[Finding]:
-    """Look at everything about one profile; None looks at the machine only."""
+    """Check everything about one profile; without a profile (None) this machine only."""
     for finding in check_machine():
         yield finding
     if directory is None:
-        yield warning("profile", "there is none yet", f"start a peer, which makes one: {command(USUAL_PORT)}")
+        yield warning("profile", "there is none yet", f"start a peer, which creates one: {command(USUAL_PORT)}")
         yield check_clock(datetime.now(UTC), [])
         return
     state = await asyncio.to_thread(inspect_profile, directory)
@@ -160,7 +160,7 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
         yield finding
     running, trouble = await _running_port(directory)
     if trouble:
-        yield warning("commands", trouble, "end that process, and start the peer again")
+        yield warning("commands", trouble, "end that process, then start the peer again")
     diagnosis = Diagnosis(state, running or _usual_port(choice, directory), db)
     own = await asyncio.to_thread(own_addresses)
     async for finding in _check_ways_in(diagnosis, own):
@@ -172,7 +172,7 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
 
 
 async def _running_port(directory: Path) -> tuple[int, str]:
-    """Return where the running peer of a profile listens, 0 when none answers; and what is wrong with its answering."""
+    """Return the port of the running peer, 0 when none answers, and the error of one that does not answer well."""
     try:
         control = await connect(directory)
     except CommandError as failure:
@@ -184,17 +184,17 @@ async def _running_port(directory: Path) -> tuple[int, str]:
 
 
 def _usual_port(which: ProfileChoice, directory: Path) -> int:
-    """Return the port that was said, or that the directory is for."""
+    """Return the port from the command line, or the one that the directory is named after."""
     if which.port >= 0:
         return which.port
     return int(directory.name) if directory.name.isdecimal() and int(directory.name) <= 65535 else 0
 
 
 async def _check_ways_in(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterator[Finding]:
-    """Look at the port and at how others reach it."""
+    """Check the port, and how others can reach it."""
     number = diagnosis.port
     if not number:
-        yield ok("port", "which one this peer has is not known while it does not run", "say it with --port PORT")
+        yield ok("port", "the port of this peer is not known while it is not running", "add --port PORT")
         return
     found = {}
     if diagnosis.is_readable:
@@ -208,11 +208,11 @@ async def _check_ways_in(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncItera
 
 
 async def _check_stored(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterator[Finding]:
-    """Look at what is stored, and at what it says of the clock and of the network around."""
+    """Check the database, and what it says about the clock and the peers around."""
     state, posts = diagnosis.state, list[Message | Sent]()
     if not state.peer_id:
         if state.key_trouble:
-            yield ok("database", "not looked at before the key can be read")
+            yield ok("database", "not checked until the key can be read")
     elif diagnosis.db.startswith("memory:"):
         yield ok("database", "none: everything is in memory")
     elif not diagnosis.db and not state.database_path.exists():
@@ -220,7 +220,7 @@ async def _check_stored(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterat
     else:
         try:
             async with open_history(state.directory, db=diagnosis.db or None) as history:
-                yield await with_progress(f"looking through {state.database_path}", check_database(history))
+                yield await with_progress(f"reading {state.database_path}", check_database(history))
                 posts = await history.history(limit=NEWEST)
                 async for finding in _check_known_peers(diagnosis, own, history):
                     yield finding
@@ -230,7 +230,7 @@ async def _check_stored(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterat
 
 
 async def _check_known_peers(diagnosis: Diagnosis, own: Sequence[str], history: History) -> AsyncIterator[Finding]:
-    """Look at the peers that are known here."""
+    """Check the peers that are known here."""
     known = history.addresses()
     for finding in check_nat(diagnosis.port or USUAL_PORT, own, [address.endpoint for address in known]):
         yield finding

@@ -1,4 +1,7 @@
-"""What p2pchat runs on: Python, TLS, optional libraries, open files, the terminal."""
+"""Checks of this machine and of a profile, for `p2pchat doctor`.
+
+A check returns findings: one line each about one subject, with one way to fix it where something is wrong.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,53 @@ from p2pchat import Checked, History, Message, ProfileState, Sent, Settings, __v
 from p2pchat.commands.endpoints import command, quoted
 from p2pchat.safe_text import safe_line
 
+Verdict = Literal["ok", "warning", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `p2pchat doctor`.
+
+    Attributes:
+        what: The subject, one word.
+        verdict: `wrong` keeps p2pchat from working, `warning` may.
+        seen: What was found, a sentence without a full stop.
+        mend: A command to run or a thing to do; "" where there is nothing to do.
+    """
+
+    what: str
+    verdict: Verdict
+    seen: str
+    mend: str = ""
+
+
+def ok(what: str, seen: str, mend: str = "") -> Finding:
+    """Return a good finding; `mend` is what can be done to be sure."""
+    return Finding(what, "ok", seen, mend)
+
+
+def warning(what: str, seen: str, mend: str) -> Finding:
+    return Finding(what, "warning", seen, mend)
+
+
+def wrong(what: str, seen: str, mend: str) -> Finding:
+    return Finding(what, "wrong", seen, mend)
+
+
+def from_error(what: str, error: BaseException | str) -> Finding:
+    """Return a finding from an error of the library, whose text says what is wrong, a colon, and what to do."""
+    seen, colon, mend = str(error).partition(": ")
+    return wrong(what, seen, mend if colon else "start the peer: its error may say more")
+
+
+# ---- machine
+
 EXTRAS = {"segno": "QR codes of invites", "zeroconf": "--discover"}
-FEW_FILES = 512  # 256 links, 64 strangers, the database, and some
+FEW_FILES = 512  # 256 links, 64 unauthenticated connections, the database, and some
 
 
 def check_machine() -> Iterator[Finding]:
-    """Look at what is the same for every peer here."""
+    """Check what all peers of this machine share."""
     yield check_python(ssl.HAS_TLSv1_3, ssl.OPENSSL_VERSION)
     yield check_extras()
     if sys.platform != "win32":
@@ -51,7 +95,7 @@ def check_extras() -> Finding:
 
 
 def check_open_files(most: int, unlimited: int) -> Finding:
-    """`most` is the hard limit: a peer raises its own soft one up to it."""
+    """Check the hard limit of open files, up to which a peer raises its own soft limit."""
     if most == unlimited or most >= FEW_FILES:
         return ok("files", "as many open as a large mesh needs")
     text = f"this login may have {most} files and connections open; a peer takes up to 320 connections"
@@ -80,22 +124,19 @@ def utf8_mend() -> str:
 
 # ---- clock
 #
-# The clock: order and times of messages come from the clocks of those who wrote them, so a wrong one is seen.
-#
-# What a message's writer says and when it came here differ by the way it took and by the two clocks. A message that
-# came before it was written shows another clock ahead of this one. One that came late was perhaps only under way: a
-# machine that sleeps gets all at once, and each waited for another time. Messages of different moments that took the
-# same time did not wait, so what they took is the difference of the clocks. Two writers who agree outvote this machine.
-
+# The time a message was written and the time it came here differ by its delay and by the two clocks. A message that
+# came before it was written shows that its writer's clock is ahead. A message that came late may only have waited: a
+# machine that wakes up gets many at once, each with another delay. Messages written at different times with the same
+# delay did not wait, so their delay is the difference of the clocks. Two writers who agree outvote this machine.
 
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)  # before p2pchat
 TOLERATED = timedelta(minutes=1)
-OLDEST = timedelta(days=2)  # messages that came before say little of the clock as it is now
-SAME = timedelta(seconds=10)  # ways of about the same length; a guess
-APART = timedelta(minutes=1)  # moments that are not one burst
-ENOUGH_WRITERS = 2  # who agree: of one alone nobody knows whose clock is off
+OLDEST = timedelta(days=2)  # older messages say little about the clock as it is now
+SAME = timedelta(seconds=10)  # delays of about the same length; a guess
+APART = timedelta(minutes=1)  # times that are not one burst
+ENOUGH_WRITERS = 2  # who agree; with one alone it is not known whose clock is off
 
-SET = {
+SET_COMMANDS = {
     "linux": "sudo timedatectl set-ntp true",
     "darwin": "sudo sntp -sS time.apple.com",
     "win32": "w32tm /resync",
@@ -103,13 +144,13 @@ SET = {
 
 
 def check_clock(now: datetime, posts: Sequence[Message | Sent]) -> Finding:
-    """Compare the clock with what is stored here; `posts` are the newest messages."""
-    mend = f"set the clock: {SET.get(sys.platform, SET['linux'])}"
+    """Compare the clock with the times of the newest messages (`posts`)."""
+    mend = f"set the clock: {SET_COMMANDS.get(sys.platform, SET_COMMANDS['linux'])}"
     if now < EARLIEST:
-        return wrong("clock", f"it says {now:%Y-%m-%d}, which is long ago", mend)
+        return wrong("clock", f"it says {now:%Y-%m-%d}, which is in the past", mend)
     latest = max((post.received_at for post in posts), default=now)
     if latest > now + TOLERATED:
-        text = f"messages were received here {span(latest - now)} from now: the clock went back, or was ahead then"
+        text = f"messages were received here {span(latest - now)} from now: the clock went back, or was ahead before"
         return wrong("clock", text, mend)
     offsets = dict(_offsets(now, posts))
     ahead = [-offset for offset in offsets.values() if offset < -TOLERATED]  # others are
@@ -120,35 +161,35 @@ def check_clock(now: datetime, posts: Sequence[Message | Sent]) -> Finding:
         return wrong("clock", f"it is {span(min(behind))} or more ahead of those of {len(behind)} others", mend)
     for label, offset in offsets.items():
         if abs(offset) > TOLERATED:
-            text = f"it and that of {label} differ by {span(abs(offset))}; one of the two is off"
+            text = f"it and the clock of {label} differ by {span(abs(offset))}; one of the two is wrong"
             return warning("clock", text, mend)
     return ok("clock", f"{now.astimezone():%Y-%m-%d %H:%M:%S %z}" + (", as others have it" if offsets else ""))
 
 
 def _offsets(now: datetime, posts: Sequence[Message | Sent]) -> Iterator[tuple[str, timedelta]]:
-    """Yield for each other writer of recent live messages how far this clock is ahead of theirs, where that shows."""
+    """Yield (label, how far this clock is ahead) for each writer of recent messages whose clock can be compared."""
     of: dict[str, list[Message]] = defaultdict(list)
     for post in posts:
         if isinstance(post, Message) and not post.old and post.received_at > now - OLDEST:
             of[post.sender.id].append(post)
     for messages in of.values():
-        least = min(map(_took, messages))
+        least = min(map(_delay, messages))
         if least < TOLERATED or _did_not_wait(messages, least):
             yield messages[0].sender.label, least
 
 
-def _took(message: Message) -> timedelta:
+def _delay(message: Message) -> timedelta:
     return message.received_at - message.sent_at
 
 
 def _did_not_wait(messages: Sequence[Message], least: timedelta) -> bool:
-    """Whether the quickest of these, of different moments, took about the same time."""
-    moments = [message.sent_at for message in messages if _took(message) - least < SAME]
-    return max(moments) - min(moments) >= APART
+    """Return whether the fastest of these were written at different times and had about the same delay."""
+    written = [message.sent_at for message in messages if _delay(message) - least < SAME]
+    return max(written) - min(written) >= APART
 
 
 def span(length: timedelta) -> str:
-    """Return a length of time as people say it."""
+    """Return a length of time for people, as "3 hours"."""
     seconds = length.total_seconds()
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
@@ -157,31 +198,27 @@ def span(length: timedelta) -> str:
 
 
 # ---- database
-#
-# The database: does it open, is it of this version, is it whole?
 
-
-MEND = "stop the peer, move history.db away and start again: what others hold comes back; or put a backup in its place"
+RESTORE = (
+    "stop the peer, move history.db away and start again: what others hold comes back; or put a backup in its place"
+)
 
 
 async def check_database(history: History) -> Finding:
-    """Read all of an opened database. Raises StorageError when it cannot be read through."""
+    """Read all of an opened database. Raises StorageError when it cannot be read."""
     return from_check(await history.check())
 
 
 def from_check(found: Checked) -> Finding:
     if found.faults:
         more = f" and {len(found.faults) - 1} more" if len(found.faults) > 1 else ""
-        return wrong("database", f"it is damaged ({safe_line(found.faults[0])}{more})", MEND)
+        return wrong("database", f"it is damaged ({safe_line(found.faults[0])}{more})", RESTORE)
     return ok("database", f"whole, {size(found.size_bytes)}")
 
 
 # ---- disk
-#
-# Free space where the history is kept: the library accepts nothing below its limit.
 
-
-SOON = 4  # times the limit: tell before it is too late
+LOW_FACTOR = 4  # times the limit, below which the library accepts nothing: warn before that
 
 
 def free_bytes(directory: Path) -> int:
@@ -189,34 +226,31 @@ def free_bytes(directory: Path) -> int:
 
 
 def check_disk(directory: Path, free_bytes: Callable[[Path], int] = free_bytes) -> Finding:
-    """Look at the free space of an existing directory. Raises OSError when the system does not tell."""
+    """Check the free space of an existing directory. Raises OSError when the system does not say."""
     free, limit = free_bytes(directory), Settings().min_free_disk_bytes
     text = f"{size(free)} are free where {directory} is"
     if free < limit:
         return wrong("disk", f"{text}: below {size(limit)} nothing is accepted", "free some space on that disk")
-    if free < SOON * limit:
+    if free < LOW_FACTOR * limit:
         return warning("disk", f"{text}; below {size(limit)} nothing is accepted", "free some space on that disk")
     return ok("disk", text)
 
 
 def size(count: int) -> str:
-    """Return bytes as people read them."""
+    """Return a number of bytes for people."""
     for unit, bytes_ in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= bytes_:
             return f"{count / bytes_:.1f} {unit}" if count < 10 * bytes_ else f"{count / bytes_:.0f} {unit}"
     return f"{count} bytes"
 
 
-# ---- home
-#
-# The profile: its directory, key and network file, and who holds it.
-
+# ---- profile
 
 OTHERS_WRITE = 0o022
 
 
 def check_profile(state: ProfileState) -> Iterator[Finding]:
-    """Look at everything in a data directory but the database."""
+    """Check everything in a data directory except the database."""
     yield check_directory(state)
     if state.exists:
         yield check_key(state)
@@ -227,12 +261,12 @@ def check_profile(state: ProfileState) -> Iterator[Finding]:
 def check_directory(state: ProfileState) -> Finding:
     if not state.exists:
         start = command(state.directory.name if state.directory.name.isdecimal() else 8080)
-        return warning("profile", f"there is nothing at {state.directory}", f"start a peer, which makes it: {start}")
+        return warning("profile", f"there is nothing at {state.directory}", f"start a peer, which creates it: {start}")
     private = f"chmod 700 {quoted(str(state.directory))}"
     if state.others_mode & OTHERS_WRITE:
-        return wrong("profile", f"others may write in {state.directory}", private)
+        return wrong("profile", f"others may write to {state.directory}", private)
     if state.others_mode:
-        return warning("profile", f"others may look into {state.directory}", private)
+        return warning("profile", f"others may read {state.directory}", private)
     if not os.access(state.directory, os.R_OK | os.W_OK | os.X_OK):
         return wrong("profile", f"{state.directory} cannot be written", "run this as its owner, or give it back to you")
     return ok("profile", str(state.directory))
@@ -244,99 +278,52 @@ def check_key(state: ProfileState) -> Finding:
     if state.peer_id:
         return ok("key", f"{state.key_path.name} of peer {state.peer_id[:8]}")
     if state.database_path.exists():
-        mend = "put identity.pem back from a backup, or start with --key: without it the next start is a new user's"
-        return warning("key", f"there is a history in {state.directory}, and no key of who wrote it", mend)
-    return warning("key", f"no peer has been in {state.directory} yet", "start one there, or name another directory")
+        mend = "restore identity.pem from a backup, or start with --key; otherwise the next start makes a new user"
+        return warning("key", f"there is a history in {state.directory}, but not the key of its user", mend)
+    return warning("key", f"no peer has used {state.directory} yet", "start one there, or name another directory")
 
 
 def check_network(state: ProfileState) -> Finding:
     if state.network_trouble:
         return from_error("network", state.network_trouble)
     if not state.network:
-        return ok("network", "none yet: the first start makes one, or joins one with --invite")
+        return ok("network", "none yet: the first start creates one, or joins one with --invite")
     whose = "its own" if state.network_path.parent == state.directory else "this login's"
-    kind = "a network with a key" if state.network == "keyed" else "an open network: whoever can connect is a member"
+    kind = "a network with a key" if state.network == "keyed" else "an open network: anyone who can connect is a member"
     return ok("network", f"{whose}, {kind}")
 
 
 def check_lock(state: ProfileState) -> Finding:
     if state.holder is None:
-        return ok("lock", "no peer runs on this profile now")
+        return ok("lock", "no peer is using this profile now")
     return ok("lock", f"in use by {f'process {state.holder}' if state.holder else 'another process'}")
 
 
-# ---- finding
-#
-# What a check found: one line about one thing, with one way to mend it where there is trouble.
-
-
-Verdict = Literal["ok", "warning", "wrong"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of `p2pchat doctor`.
-
-    Attributes:
-        what: What was looked at, one word.
-        verdict: `wrong` keeps p2pchat from working, `warning` may.
-        seen: What was seen, a sentence without its end mark.
-        mend: A command to run or a thing to do; "" where there is nothing to do.
-    """
-
-    what: str
-    verdict: Verdict
-    seen: str
-    mend: str = ""
-
-
-def ok(what: str, seen: str, mend: str = "") -> Finding:
-    """`mend` is what else can be done to be sure."""
-    return Finding(what, "ok", seen, mend)
-
-
-def warning(what: str, seen: str, mend: str) -> Finding:
-    return Finding(what, "warning", seen, mend)
-
-
-def wrong(what: str, seen: str, mend: str) -> Finding:
-    return Finding(what, "wrong", seen, mend)
-
-
-def from_error(what: str, error: BaseException | str) -> Finding:
-    """Return what an error of the library says: what is wrong, a colon, what to do."""
-    seen, colon, mend = str(error).partition(": ")
-    return wrong(what, seen, mend if colon else "start the peer: its error may say more")
-
-
-# ---- waiting
-#
-# Something that may take long, told on a terminal while it does.
-
+# ---- progress
 
 T = TypeVar("T")
-SAID_AFTER = 1.0  # seconds; and again so often
+NOTICE_INTERVAL = 1.0  # seconds
 _CLEAR_LINE = "\r\x1b[K"
 
 
 async def with_progress(what: str, work: Coroutine[Any, Any, T]) -> T:
-    """Await `work`; while it takes long say on stderr, if that is a terminal, what is done and for how long."""
+    """Await `work`. While it takes long, show on stderr, if that is a terminal, what is done and for how long."""
     task = asyncio.ensure_future(work)
     seconds = 0.0
     try:
         while not task.done():
-            await asyncio.wait([task], timeout=SAID_AFTER)
-            seconds += SAID_AFTER
+            await asyncio.wait([task], timeout=NOTICE_INTERVAL)
+            seconds += NOTICE_INTERVAL
             if not task.done():
-                _say(f"\r{safe_line(what)} ... {seconds:.0f} s")
+                _show(f"\r{safe_line(what)} ... {seconds:.0f} s")
         return await task
     finally:
-        task.cancel()  # Ctrl-C: end what runs in a thread too
+        task.cancel()  # Ctrl-C: end work in a thread too
         await asyncio.gather(task, return_exceptions=True)
-        if seconds > SAID_AFTER:
-            _say(_CLEAR_LINE)
+        if seconds > NOTICE_INTERVAL:
+            _show(_CLEAR_LINE)
 
 
-def _say(text: str) -> None:
+def _show(text: str) -> None:
     if sys.stderr is not None and sys.stderr.isatty():
         print(text, end="", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""Can others get in? What can be seen of that from inside, and who has to look at the rest.
+"""Checks of the network, for `p2pchat doctor`: addresses, firewalls, the port, known peers, one endpoint.
 
-Whether a router or a firewall on the way lets a connection through can only be seen from its other side. So this
-never says that others reach the peer; it says what would keep them out, and what to run over there.
+Whether a router or a firewall lets a connection through can only be seen from its other side. So these checks never
+say that others can reach the peer. They say what would keep them out, and what to run on the other machine.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
 from p2pchat.commands.endpoints import command, host_port, is_loopback
 from p2pchat.commands.render import quote_name, quote_names
 
-MOST_NAMED = 4  # addresses in one line
+MAX_NAMED = 4  # addresses in one line
 LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localdomain")
 
 
 def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterator[Finding]:
-    """Look at how a peer that may run on `port` can be reached.
+    """Check how others can reach a peer that may run on `port`.
 
     Args:
-        own: This machine's addresses that others may reach, without loopback.
+        own: This machine's addresses, without loopback.
         found: What answered at those and at loopback.
     """
     yield check_addresses(own)
@@ -49,38 +49,38 @@ def check_reachability(port: int, own: Sequence[str], found: Answers) -> Iterato
         yield warning("reach", text, f"start it again with --host, for example: {command(port, '--host', '0.0.0.0')}")
     elif own:
         text = f"it does not answer on {host_port(own[0], port)}, not even to this machine"
-        yield warning("reach", text, "look at this machine's firewall, and at --host")
+        yield warning("reach", text, "check this machine's firewall, and --host")
 
 
 def is_only_loopback(own: Sequence[str], found: Answers) -> bool:
-    """Whether the peer runs and has no ear for other machines."""
+    """Return whether the peer runs and listens on loopback only."""
     here = any(found[address].verdict == "self" for address in LOOPBACKS if address in found)
     return here and bool(own) and all(found[address].verdict == "refused" for address in own if address in found)
 
 
 def check_addresses(own: Sequence[str]) -> Finding:
     if not own:
-        text = "this machine has no address but loopback: no other machine can reach it"
+        text = "this machine has no address except loopback: no other machine can reach it"
         return warning("address", text, "connect it to a network")
-    shown = ", ".join(f"{one} (private)" if is_private(one) else one for one in own[:MOST_NAMED])
+    shown = ", ".join(f"{one} (private)" if is_private(one) else one for one in own[:MAX_NAMED])
     return ok("address", shown)
 
 
 def check_nat(port: int, own: Sequence[str], known: Sequence[str]) -> Iterator[Finding]:
-    """Compare this machine's addresses with those where others are known to be (endpoints).
+    """Compare this machine's addresses with the known endpoints of others.
 
-    A machine with private addresses only sits behind a router; somebody at a public one cannot dial it.
+    A machine with only private addresses is behind a router, and a peer at a public address cannot dial it.
     """
     public = [endpoint for endpoint in known if is_public(endpoint)]
     if not public or not own or not all(is_private(address) for address in own):
         return
-    text = f"this machine has private addresses only, and others are out in the internet ({public[0]})"
-    mend = f"have the router forward port {port} to {own[0]}, and start with --advertise PUBLIC-ADDRESS:{port}"
+    text = f"this machine has private addresses only, and others are on the internet ({public[0]})"
+    mend = f"make the router forward port {port} to {own[0]}, and start with --advertise PUBLIC-ADDRESS:{port}"
     yield warning("router", text, mend)
 
 
 def is_private(address: str) -> bool:
-    """Whether an address holds only in its own network: RFC 1918, carrier NAT (RFC 6598), fc00::/7, link-local."""
+    """Return whether an address is private: RFC 1918, carrier NAT (RFC 6598), fc00::/7, link-local."""
     try:
         return not ipaddress.ip_address(address).is_global
     except ValueError:
@@ -88,7 +88,7 @@ def is_private(address: str) -> bool:
 
 
 def is_public(endpoint: str) -> bool:
-    """Whether an endpoint is out in the internet, by its form."""
+    """Return whether an endpoint looks like one on the internet."""
     host = endpoint.rpartition(":")[0].strip("[]").lower()
     try:
         return ipaddress.ip_address(host).is_global
@@ -96,15 +96,12 @@ def is_public(endpoint: str) -> bool:
         return "." in host and not host.endswith(LOCAL_NAMES)
 
 
-# ---- firewall
+# ---- firewalls
 #
-# Firewalls of this machine that can be seen without being root, and how each is told to let a port through.
-#
-# What rules they have is for root to read; that one is on is enough for a hint. Whatever cannot be asked is left out.
+# Only root can read their rules, so a firewall that is on is enough for a hint. What cannot be asked is left out.
 
-
-ASK_WITHIN = 3.0  # seconds for a command of the system
-SERVICES = {  # of systemd: what lets a port through
+COMMAND_TIMEOUT = 3.0  # seconds for a command of the system
+SERVICES = {  # of systemd, and the command that lets a port through
     "firewalld": "sudo firewall-cmd --permanent --add-port={port}/tcp && sudo firewall-cmd --reload",
     "nftables": "add to /etc/nftables.conf: tcp dport {port} accept",
     "iptables": "sudo iptables -I INPUT -p tcp --dport {port} -j ACCEPT",
@@ -115,10 +112,10 @@ MAC_RULE = f"sudo {MAC_TOOL} --add {{python}} && sudo {MAC_TOOL} --unblockapp {{
 
 
 def check_firewalls(port: int, root: Path = Path("/")) -> Iterator[Finding]:
-    """Return one finding for each firewall that is on, or that none is seen.
+    """Return a finding for each firewall that is on, or one that none is seen.
 
     Args:
-        root: Where the system's files are; tests have another.
+        root: The root of the system's files; tests use another.
     """
     active = list(_active(root))
     for name, mend in active:
@@ -152,13 +149,13 @@ def _ufw_is_on(config: Path) -> bool:
 
 
 def _ask(*command: str) -> str:
-    """Return what a command of the system says; "" when it is not there or does not answer."""
+    """Return the output of a system command; "" when it is missing or does not answer."""
     path = shutil.which(command[0])
     if path is None:
         return ""
     try:
         done = subprocess.run(
-            [path, *command[1:]], capture_output=True, text=True, errors="replace", timeout=ASK_WITHIN, check=False
+            [path, *command[1:]], capture_output=True, text=True, errors="replace", timeout=COMMAND_TIMEOUT, check=False
         )
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -166,7 +163,7 @@ def _ask(*command: str) -> str:
 
 
 def _windows_is_on() -> bool:
-    """Whether any profile of it is, as the registry says: the words of netsh are in the language of the system."""
+    """Return whether any profile of it is on, from the registry: the output of netsh is localized."""
     if sys.platform != "win32":
         return False
     import winreg
@@ -183,62 +180,59 @@ def _windows_is_on() -> bool:
 
 
 # ---- port
-#
-# The port of a peer: is it free, is it the peer that has it, or somebody else?
 
-
-NOBODY = {"refused", "no_answer", "unreachable", "no_such_host"}
+NO_LISTENER = {"refused", "no_answer", "unreachable", "no_such_host"}
 LOOPBACKS = ("127.0.0.1", "::1")
-OWN_PROBE_WITHIN = 2.0  # seconds: these are this machine's own addresses
+OWN_PROBE_TIMEOUT = 2.0  # seconds, for this machine's own addresses
 
 Answers = Mapping[str, Probed]  # by address of this machine
 
 
 async def probe_own_addresses(port: int, addresses: Sequence[str], data: str | None) -> dict[str, Probed]:
-    """Ask this machine's own addresses who listens on `port`, loopback first."""
+    """Probe `port` at this machine's own addresses."""
     places = [host_port(address, port) for address in addresses]
-    found = await asyncio.gather(*(probe(place, data=data, timeout=OWN_PROBE_WITHIN) for place in places))
+    found = await asyncio.gather(*(probe(place, data=data, timeout=OWN_PROBE_TIMEOUT) for place in places))
     return dict(zip(addresses, found, strict=True))
 
 
 def check_port(number: int, found: Answers, holder: int | None) -> Finding:
-    """Say who has the port.
+    """Check who has the port.
 
     Args:
-        found: What answered at this machine's addresses; {} when nobody was asked.
-        holder: The process that holds the profile, None for nobody.
+        found: What answered at this machine's addresses; {} when they were not probed.
+        holder: The process that holds the profile, or None.
     """
     if any(one.verdict == "self" for one in found.values()):
         return ok("port", f"{number} is this peer's, which answers")
-    somebody = next((one for one in found.values() if one.verdict not in NOBODY), None)
-    if somebody is not None and somebody.verdict == "silent" and holder:
-        text = f"{number} is taken by what says nothing, and process {holder} has this profile: it is stopped, or hangs"
+    other = next((one for one in found.values() if one.verdict not in NO_LISTENER), None)
+    if other is not None and other.verdict == "silent" and holder:
+        text = f"{number} is taken, but nothing answers, and process {holder} has this profile: it is stopped, or hangs"
         return wrong("port", text, f"fg in its terminal, or end it: {kill_command(holder)}")
-    if somebody is not None:
-        return wrong("port", f"{number} is taken by {describe(somebody)}", f"find it with: {find_command(number)}")
+    if other is not None:
+        return wrong("port", f"{number} is taken by {describe(other)}", f"find it with: {find_command(number)}")
     trouble = bind_error(number)
     if trouble in (errno.EACCES, errno.EPERM):
         return wrong("port", f"this login may not listen on port {number}", "choose a port above 1023")
     if trouble:
-        text = f"{number} is taken, by nobody who answers here" if found else f"{number} is taken"
+        text = f"{number} is taken by a program that does not answer" if found else f"{number} is taken"
         return wrong("port", text, f"find it with: {find_command(number)}")
     if holder is not None:
-        text = f"a peer runs on this profile and does not listen on port {number}"
-        return warning("port", text, "look again when it has started, or say its port with --port")
+        text = f"a peer is using this profile and does not listen on port {number}"
+        return warning("port", text, "check again when it has started, or add --port with its port")
     return ok("port", f"{number} is free")
 
 
 def describe(there: Probed) -> str:
     if there.peer_id:
         return f"another p2pchat peer ({there.peer_id[:8]})"
-    return "a program that takes connections and says nothing" if there.verdict == "silent" else "another program"
+    return "a program that accepts connections and sends nothing" if there.verdict == "silent" else "another program"
 
 
 def bind_error(number: int) -> int:
-    """Return why a peer could not listen there, as errno; 0 when it could."""
+    """Return the errno for which a peer could not listen there, 0 when it could."""
     for host in ("127.0.0.1", "0.0.0.0"):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trial:
-            if os.name == "posix":  # as asyncio does; on Windows it would mean to take the port from others
+            if os.name == "posix":  # as asyncio does; on Windows it would take the port from others
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 trial.bind((host, number))
@@ -253,26 +247,27 @@ def kill_command(process: int) -> str:
 
 
 def find_command(number: int) -> str:
-    """Return the command that says which program has a port."""
+    """Return the command that shows which program has a port."""
     if sys.platform == "win32":
         return f"netstat -ano | findstr :{number}"
     return f"lsof -nP -iTCP:{number} -sTCP:LISTEN" if sys.platform == "darwin" else f"ss -ltnp 'sport = :{number}'"
 
 
-# ---- peers
-#
-# The peers that are known here: does any of them answer? One is enough, it tells of all others.
+# ---- known peers
 
-
-MOST_ASKED = 8  # of those reached last
-PEERS_PROBE_WITHIN = 3.0  # seconds
+MAX_PROBED_PEERS = 8  # those reached last
+PEERS_PROBE_TIMEOUT = 3.0  # seconds
 
 
 async def check_peers(known: Sequence[KnownAddress], data: str) -> Iterator[Finding]:
-    """Ask those reached last, each at every address it has; `known` stands in that order."""
-    labels = list(dict.fromkeys(one.user.label for one in known))[:MOST_ASKED]
+    """Check whether any known peer answers; one is enough, it tells of all others.
+
+    Args:
+        known: The known addresses, those reached last first.
+    """
+    labels = list(dict.fromkeys(one.user.label for one in known))[:MAX_PROBED_PEERS]
     asked = [one for one in known if one.user.label in labels]
-    found = await asyncio.gather(*(probe(one.endpoint, data=data, timeout=PEERS_PROBE_WITHIN) for one in asked))
+    found = await asyncio.gather(*(probe(one.endpoint, data=data, timeout=PEERS_PROBE_TIMEOUT) for one in asked))
     best: dict[str, Probed] = {}
     for one, answer in zip(asked, found, strict=True):
         if one.user.label not in best or answer.verdict == "reached":
@@ -281,7 +276,7 @@ async def check_peers(known: Sequence[KnownAddress], data: str) -> Iterator[Find
 
 
 def from_answers(best: Mapping[str, Probed]) -> Iterator[Finding]:
-    """Say who answers, by label; nothing when nobody is known."""
+    """Return which users answer, from the best answer for each label; nothing when none is known."""
     here = [label for label, answer in best.items() if answer.verdict == "reached"]
     if here:
         yield ok("peers", f"{len(here)} of {len(best)} known here answer: {quote_names(here)}")
@@ -291,29 +286,31 @@ def from_answers(best: Mapping[str, Probed]) -> Iterator[Finding]:
         yield warning("peers", text, f"start one of them, or see why: p2pchat doctor {first.endpoint}")
 
 
-# ---- there
-#
-# `p2pchat doctor HOST:PORT`: from here to there, with one verdict.
+# ---- one endpoint
 
-
-MENDS = {
+REMEDIES = {
     "no_such_host": "check how the name is written, or use the address",
     "no_answer": "check the address and that the machine is on; there, let port {port} through firewall and router",
     "unreachable": "check the address, and that this machine is connected to that network",
-    "cut": "a port forwarder with nobody behind it, or too many connections: start the peer there, or try again later",
-    "silent": "check the port: a p2pchat peer greets at once; or the program there hangs",
-    "other_program": "check the port: that is some other service",
+    "cut": "a port forwarder with no peer behind it, or too many connections: start the peer there, or try again later",
+    "silent": "check the port: a p2pchat peer answers at once; or the program there hangs",
+    "other_program": "check the port: that is another service",
     "other_version": "update the older of the two",
     "other_network": "join its network: p2pchat invite there, p2pchat PORT --invite - here",
     "busy": "try again later, or link with another peer: one is enough",
-    "turned_away": "update both, and look at the events of the peer there",
+    "turned_away": "update both, and check the events of the peer there",
 }
-HERE = "start a peer on that port: {start}"
-THERE = "start the peer there so that others reach it: p2pchat {port} --host 0.0.0.0"
+START_HERE = "start a peer on that port: {start}"
+START_THERE = "start the peer there so that others can reach it: p2pchat {port} --host 0.0.0.0"
 
 
 def check_remote(found: Probed, name: str) -> Finding:
-    """Say what is at an endpoint; `name` is what its peer is called here, "" when it is not known."""
+    """Check what answers at an endpoint.
+
+    Args:
+        found: The result of a probe.
+        name: The name of the user there, "" when it is not known here.
+    """
     what, port = found.endpoint, found.endpoint.rpartition(":")[2]
     if found.verdict == "reached":
         who = quote_name(name) if name else f"peer {found.peer_id[:8]}"
@@ -321,15 +318,15 @@ def check_remote(found: Probed, name: str) -> Finding:
     if found.verdict == "self":
         return ok(what, "this peer itself answers: linking with it would do nothing")
     if found.verdict == "refused":
-        mend = HERE if is_loopback(what.rpartition(":")[0]) else THERE
+        mend = START_HERE if is_loopback(what.rpartition(":")[0]) else START_THERE
     else:
-        mend = MENDS[found.verdict]
+        mend = REMEDIES[found.verdict]
     at = f" ({found.address})" if found.address not in what else ""
     return wrong(what, found.text + at, mend.format(port=port, start=command(port)))
 
 
 async def user_label(peer_id: str, directory: Path | None, db: str = "") -> str:
-    """Return what the user of a peer is called in a profile, "" when nobody told."""
+    """Return the label of a peer's user as a profile knows it, "" when it does not."""
     if directory is None or not peer_id:
         return ""
     with contextlib.suppress(P2PChatError):

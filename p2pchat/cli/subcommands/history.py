@@ -110,7 +110,7 @@ async def _print(options: HistoryOptions, directory: str) -> int:
 
 
 async def _answered(history: History, post: Message | Sent) -> EventLine | None:
-    """Return the line of the message this one answers, when it is here."""
+    """Return the event line of the message this one answers, if it is stored here and not ignored."""
     try:
         line = (await history.message(post.reply_to)).to_json() if post.reply_to else None
         return None if line is None or is_ignored(history, line) else line
@@ -121,7 +121,7 @@ async def _answered(history: History, post: Message | Sent) -> EventLine | None:
 async def _wanted(
     history: History, where: Conversation | None, options: HistoryOptions
 ) -> AsyncIterator[Message | Sent]:
-    """Yield what was asked for, oldest first; read page by page, so that a long history takes no memory."""
+    """Yield the wanted messages, oldest first, read page by page: a long history is never in memory."""
     if options.search:
         for id in await _found(history, where, options):
             yield await history.message(id)
@@ -138,7 +138,7 @@ async def _wanted(
 
 
 async def _newest(history: History, where: Conversation | None, options: HistoryOptions) -> list[Message | Sent]:
-    """Return the newest `limit` that are shown."""
+    """Return the newest `limit` messages that are shown."""
     found: list[Message | Sent] = []
     before: Message | Sent | datetime | None = options.before
     while len(found) < options.limit:
@@ -152,12 +152,12 @@ async def _newest(history: History, where: Conversation | None, options: History
 
 
 def _is_shown(post: Message | Sent, options: HistoryOptions) -> bool:
-    """Programs are told everything, people nothing of those they ignore."""
+    """Return whether a message is shown: to programs all are, to people none of ignored users."""
     return options.as_json or not post.sender.ignored
 
 
 async def _found(history: History, where: Conversation | None, options: HistoryOptions) -> list[str]:
-    """Return the ids of what a search finds, oldest first: of many that is less than the messages are."""
+    """Return the ids of the messages a search finds, oldest first; ids take less memory than messages."""
     found: list[str] = []  # newest first
     before: Message | Sent | datetime | None = options.before
     with Progress() as progress:

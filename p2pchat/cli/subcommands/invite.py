@@ -44,14 +44,14 @@ def invite(profile: ProfileChoice, advertise: str | None) -> int:
     print(fold(screen, terminal_width(sys.stdout)))
     if row["only_this_machine"] and not advertise:
         start = command(row["port"] or "PORT", "--host", "0.0.0.0")
-        print(f"It works while the peer listens beyond this machine: {start}")
+        print(f"It works while the peer listens for other machines: {start}")
     return DONE
 
 
 def _stored(directory: Path, advertise: str) -> EventLine:
-    """Return the same of a peer that does not run: the port is the profile's, the addresses this machine's."""
+    """Return the same row for a peer that is not running, with the profile's port and this machine's addresses."""
     port = int(directory.name) if directory.name.isdecimal() else 0
     endpoints = [advertise] if advertise else own_endpoints(port) if port else []
     if not endpoints:
-        raise UsageError("at which address do others reach this peer? Say it with --advertise HOST:PORT")
+        raise UsageError("at which address do others reach this peer? Add --advertise HOST:PORT")
     return {"invite": profile_invite(directory, endpoints), "port": port, "only_this_machine": True}

@@ -17,7 +17,14 @@ from typing import Any
 import click
 
 from p2pchat import Settings
-from p2pchat.cli.control_client import ControlClient, PeerGone, connect, connect_or_run, exit_code, run_until_signal
+from p2pchat.cli.control_client import (
+    ControlClient,
+    PeerGone,
+    ask_running_peer,
+    connect_or_run,
+    exit_code,
+    run_until_signal,
+)
 from p2pchat.cli.control_server import DEFAULT_TIMEOUT
 from p2pchat.cli.options import (
     CONTEXT,
@@ -46,7 +53,7 @@ from p2pchat.commands.json_commands import decode_line
 from p2pchat.commands.render import quote_names
 
 READ_BYTES = 64 * 1024
-CHECK_AFTER = 1.0  # seconds of input after which is looked whether it can be sent at all
+CHECK_AFTER = 1.0  # seconds of input after which a warning says that it cannot be sent
 
 
 EPILOG = """\
@@ -110,14 +117,11 @@ def _from_shell(text: str) -> str:
     return decode_line(os.fsencode(text))[0] if sys.platform != "win32" else text
 
 
-# ---- one text
-
-
 def _read_stdin(options: SendOptions) -> str:
     """Return the text on standard input.
 
-    What is wrong otherwise is found before anybody types in vain; who waits for a build hears of it meanwhile. The
-    pipe is read all the same, and at its end it is tried.
+    A wrong recipient is an error before the user types anything, and a warning while a pipe is read. The pipe is read
+    all the same, and sending is tried at its end.
     """
     kind = stdin_kind()
     if kind is InputKind.NONE:
@@ -125,14 +129,14 @@ def _read_stdin(options: SendOptions) -> str:
     if kind is InputKind.TERMINAL:
         _check_recipient(options)
         print_notice("-- type the message; Ctrl-D on a line of its own ends it")
-    looking = Timer(CHECK_AFTER, _warn_if_unsendable, [options])
-    looking.daemon = True
+    check = Timer(CHECK_AFTER, _warn_if_unsendable, [options])
+    check.daemon = True
     if kind is InputKind.PIPED:
-        looking.start()
+        check.start()
     try:
         return _read_text(Settings().max_text_bytes)
     finally:
-        looking.cancel()
+        check.cancel()
 
 
 def _warn_if_unsendable(options: SendOptions) -> None:
@@ -143,25 +147,19 @@ def _warn_if_unsendable(options: SendOptions) -> None:
 
 
 def _check_recipient(options: SendOptions) -> None:
-    """Raise Usage or Failure for what would be wrong by now: no such peer, or the one that runs knows no such name."""
-    asyncio.run(_find(find_profile(options.profile), options.to))
+    """Ask the running peer for the recipient; without a running peer the recipient is checked later.
 
-
-async def _find(directory: Path, to: str) -> None:
-    """Ask the peer that runs whether it knows this address; without one it is seen later."""
-    control = await connect(directory.expanduser().absolute())
-    if control is not None:
-        try:
-            await control.ask("find", to=to)
-        finally:
-            await control.aclose()
+    Raises:
+        UsageError: There is no such profile. CommandError: The running peer knows no such name.
+    """
+    asyncio.run(ask_running_peer(find_profile(options.profile), "find", to=options.to))
 
 
 def _check_text(text: str) -> str:
     """Return the text.
 
     Raises:
-        Usage: There is nothing to send, or too much.
+        UsageError: The text is empty or too long.
     """
     limit = Settings().max_text_bytes
     if not text.strip():
@@ -175,33 +173,30 @@ def _check_text(text: str) -> str:
 def _too_long(what: str, limit: int) -> str:
     return (
         f"{what}, a message at most {limit:,}: nothing was sent. "
-        "Send each line as a message of its own (--lines), or put it into a file and send where it is"
+        "Send each line as a message of its own (--lines), or send a link or a path instead"
     )
 
 
 def _read_text(limit: int) -> str:
-    """Return all of standard input without the ends of lines at its end."""
+    """Return all of standard input without trailing line ends."""
     source, read, size = raw_stdin(), bytearray(), 0
     while chunk := source.read(READ_BYTES):
         size += len(chunk)
-        if len(read) <= limit:  # a little more may end in empty lines; what is far too long is not kept
+        if len(read) <= limit:  # what exceeds the limit may be line ends only; the rest is not kept
             read += chunk
     text, was_utf8 = decode_line(bytes(read).rstrip(b"\r\n"))
     if len(read) < size:
         raise UsageError(_too_long(f"standard input has {size:,} bytes", limit))
     if not was_utf8:
-        print_error("warning: the input was not UTF-8: what could not be read was replaced")
+        print_error("warning: the input was not UTF-8: invalid bytes were replaced")
     return text
-
-
-# ---- sending
 
 
 class SendRun:
     """One run of the command.
 
     Attributes:
-        said: Something was handed to the peer.
+        handed_over: The peer was given at least one text.
     """
 
     def __init__(self, options: SendOptions) -> None:
@@ -213,37 +208,37 @@ class SendRun:
         """Return the exit code."""
         options = self._options
         async with connect_or_run(directory, port=options.profile.port, db=options.db) as control:
-            trouble = asyncio.create_task(self._report_errors(control))
+            errors = asyncio.create_task(self._report_errors(control))
             try:
                 [to] = await control.ask("find", to=options.to)
-                await self._send_until_disconnected(trouble, control, to["conversation_id"])
+                await self._send_until_disconnected(errors, control, to["conversation_id"])
                 seconds = 0.0 if options.wait == "accepted" else options.timeout
                 what = "read" if options.wait == "read" else "delivered"
-                [fate] = await control.ask("wait", timeout=min(seconds, 86_400.0), what=what)
+                [outcome] = await control.ask("wait", timeout=min(seconds, 86_400.0), what=what)
             finally:
-                trouble.cancel()
-        if self.handed_over and options.wait != "accepted" and fate["status"] not in (options.wait, "read"):
-            self._report_undelivered(fate["status"], fate["missing"])
+                errors.cancel()
+        if self.handed_over and options.wait != "accepted" and outcome["status"] not in (options.wait, "read"):
+            self._report_undelivered(outcome["status"], outcome["missing"])
             self._code = worst_code(self._code, KEPT)
         return self._code
 
     async def _report_errors(self, control: ControlClient) -> None:
-        """Tell what was refused of the texts."""
+        """Print the errors of texts that the peer refused."""
         while (line := await control.next_line()) is not None:
             if line["event"] == "error":
                 print_error(str(line.get("text", "")))
                 self._code = worst_code(self._code, exit_code(line))
 
-    async def _send_until_disconnected(self, trouble: asyncio.Task[None], control: ControlClient, to: str) -> None:
-        """Say everything; PeerGone when the connection ends before, however long input has been silent."""
-        saying = asyncio.create_task(self._send_all(control, to))
+    async def _send_until_disconnected(self, errors: asyncio.Task[None], control: ControlClient, to: str) -> None:
+        """Send everything. Raises PeerGone when the connection ends before, even while input is silent."""
+        sending = asyncio.create_task(self._send_all(control, to))
         try:
-            await asyncio.wait([saying, trouble], return_when=asyncio.FIRST_COMPLETED)
-            if not saying.done():
+            await asyncio.wait([sending, errors], return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
                 raise PeerGone(control.reason)
-            saying.result()
+            sending.result()
         finally:
-            saying.cancel()
+            sending.cancel()
 
     async def _send_all(self, control: ControlClient, to: str) -> None:
         if self._options.text is not None:
@@ -265,9 +260,10 @@ class SendRun:
                     await control.say(do="send", to=to, text=text)
 
     def _report_undelivered(self, status: str, missing: list[str]) -> None:
+        names = quote_names(missing)
         if status == "delivered":
-            who = f"not read yet by {quote_names(missing)}" if missing else "not read yet"
-            print_notice(f"p2pchat: {who}; it is delivered")
-            return
-        who = f"not delivered yet to {quote_names(missing)}" if missing else "not delivered yet: nobody was there"
-        print_notice(f"p2pchat: {who}; it is kept, and sent as soon as that is possible")
+            print_notice(f"p2pchat: not read yet{f' by {names}' if missing else ''}; it is delivered")
+        elif missing:
+            print_notice(f"p2pchat: not delivered yet to {names}; saved, and sent as soon as possible")
+        else:
+            print_notice("p2pchat: nobody is here yet; saved, and delivered when someone joins")

@@ -97,7 +97,7 @@ async def _tail(options: TailOptions, directory: Path) -> int:
 
 
 class RecentMessages:
-    """The newest messages, by id: what an answer is to is shown with it."""
+    """The newest messages by id, so that a reply is shown with the message it answers."""
 
     def __init__(self) -> None:
         self._lines: dict[str, EventLine] = {}
@@ -109,8 +109,7 @@ class RecentMessages:
                 del self._lines[next(iter(self._lines))]
 
     def answered(self, line: EventLine) -> EventLine | None:
-        """Return the message this one answers, edits, deletes or reacts to; None when it does not, or to an older
-        one."""
+        """Return the message this line answers, edits, deletes or reacts to; None for none, or an older one."""
         return self._lines.get(line["id"] if line["event"] in EDIT_EVENTS else line.get("reply_to") or "")
 
 
@@ -118,12 +117,12 @@ async def _follow(options: TailOptions, control: ControlClient, output: StdoutWr
     fields = {"to": options.to} if options.to else {}
     await control.say(do="tail", last=options.last, ignored=options.as_json, **fields)
     recent = RecentMessages()
-    asked = True  # and not answered yet: an error is about that
+    waiting = True  # for the answer to `tail`; an error before it is about that
     while (line := await control.next_line()) is not None:
-        if asked and line["event"] == "error":
+        if waiting and line["event"] == "error":
             raise RequestRefused(line)
         if line["event"] == "answer":
-            asked = False
+            waiting = False
         elif options.as_json:
             await output.write(json_line(line))
         else:
@@ -146,12 +145,12 @@ async def _show(line: EventLine, control: ControlClient, output: StdoutWriter, r
 
 
 async def _closed(output: StdoutWriter) -> None:
-    """Return when nobody reads the output any more: at once where it is a pipe, else with the next line."""
+    """Return when the reader of the output has gone: at once where it is a pipe, else with the next line."""
     loop = asyncio.get_running_loop()
     fd = _pipe()
     if fd is not None:
         with suppress(OSError, NotImplementedError, ValueError):
-            loop.add_reader(fd, output.closed.set)  # a pipe one writes to is only ever "readable" when it is broken
+            loop.add_reader(fd, output.closed.set)  # the write end of a pipe is only "readable" when the pipe is broken
     try:
         await output.closed.wait()
     finally:
@@ -161,7 +160,7 @@ async def _closed(output: StdoutWriter) -> None:
 
 
 def _pipe() -> int | None:
-    """Return the descriptor of standard output when it is a pipe."""
+    """Return the descriptor of standard output if it is a pipe, else None."""
     try:
         fd = sys.stdout.fileno()
         return fd if sys.platform != "win32" and stat.S_ISFIFO(os.fstat(fd).st_mode) else None

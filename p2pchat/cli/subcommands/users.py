@@ -44,7 +44,7 @@ async def _print(directory: Path, db: str, as_json: bool) -> int:
         else:
             await output.write(quote_name(row["user"]) + (" (you)" if row["me"] else ""))
     if not runs:
-        print_notice("-- this peer does not run: who is here is not known")
+        print_notice("-- this peer is not running, so who is here is not known")
     return DONE
 
 

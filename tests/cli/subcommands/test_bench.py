@@ -54,7 +54,7 @@ def test_where_nobody_listens_nothing_can_be_measured_and_what_to_do_is_said(
     asyncio.run(_once(tmp_path / "8080"))
     assert main(["bench", str(port), "--port", "8080"]) == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert said.startswith(f"p2pchat: cannot measure the way to 127.0.0.1:{port}: ")
+    assert said.startswith(f"p2pchat: cannot measure the connection to 127.0.0.1:{port}: ")
     assert "; start a peer on that port: " in said
 
 

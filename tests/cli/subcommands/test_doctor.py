@@ -73,7 +73,7 @@ def test_people_get_columns_and_a_last_line(capfd: pytest.CaptureFixture[str], a
     at = next(index for index, line in enumerate(lines) if line.startswith("wrong    key        "))
     assert lines[at + 1].startswith("         -> run `chmod 600")
     assert lines[-1].startswith("1 thing is wrong")
-    assert any("not looked at before the key" in line for line in lines)
+    assert any("not checked until the key" in line for line in lines)
 
 
 def test_a_damaged_database(doctor: Doctor, ada: Path) -> None:
@@ -158,7 +158,7 @@ async def test_what_takes_long_is_told_on_a_terminal(monkeypatch: pytest.MonkeyP
             news.set()
             return super().write(text)
 
-    monkeypatch.setattr("p2pchat.cli.subcommands.doctor_checks.SAID_AFTER", 0.01)
+    monkeypatch.setattr("p2pchat.cli.subcommands.doctor_checks.NOTICE_INTERVAL", 0.01)
     monkeypatch.setattr(sys, "stderr", screen := Tty())
     done = asyncio.Event()
     waiting = asyncio.ensure_future(with_progress("looking", done.wait()))

@@ -77,7 +77,7 @@ async def test_clocks_that_agree_and_one_that_went_back(home: Path) -> None:
     assert verdict(posts)[0] == "ok" and verdict(posts)[1].endswith(", as others have it")
     assert verdict(posts, datetime.now(UTC) - timedelta(hours=5)) == (
         "wrong",
-        "messages were received here 5 hours from now: the clock went back, or was ahead then",
+        "messages were received here 5 hours from now: the clock went back, or was ahead before",
     )
 
 
@@ -105,7 +105,7 @@ async def test_one_against_one(home: Path) -> None:
     await talked(home, "bob")
     move(home, -10 * MINUTE)
     told, seen = verdict(await stored(home))
-    assert told == "warning" and "bob" in seen and "one of the two is off" in seen
+    assert told == "warning" and "bob" in seen and "one of the two is wrong" in seen
 
 
 async def test_what_came_long_ago_says_nothing(home: Path) -> None:
@@ -115,7 +115,7 @@ async def test_what_came_long_ago_says_nothing(home: Path) -> None:
 
 
 def test_a_clock_that_was_never_set() -> None:
-    assert verdict([], datetime(1970, 1, 1, 0, 5, tzinfo=UTC)) == ("wrong", "it says 1970-01-01, which is long ago")
+    assert verdict([], datetime(1970, 1, 1, 0, 5, tzinfo=UTC)) == ("wrong", "it says 1970-01-01, which is in the past")
     assert verdict([])[0] == "ok"
 
 
@@ -148,7 +148,7 @@ def test_all_is_well(data: Path) -> None:
     assert [(one.what, one.verdict, one.mend) for one in found.values()] == [
         (what, "ok", "") for what in ("profile", "key", "network", "lock")
     ]
-    assert str(data) in found["profile"].seen and "no peer runs" in found["lock"].seen
+    assert str(data) in found["profile"].seen and "no peer is using" in found["lock"].seen
 
 
 async def test_somebody_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +163,7 @@ def test_nothing_is_there(tmp_path: Path) -> None:
     [only] = check_profile(inspect_profile(tmp_path / "8081"))
     assert (only.what, only.verdict) == ("profile", "warning") and only.mend.endswith("p2pchat 8081")
     found = look(tmp_path)  # some directory
-    assert found["key"].verdict == "warning" and "no peer has been in" in found["key"].seen
+    assert found["key"].verdict == "warning" and "no peer has used" in found["key"].seen
 
 
 @posix
@@ -196,7 +196,7 @@ def test_a_history_whose_key_is_gone_and_a_key_that_is_none(data: Path) -> None:
     assert found.verdict == "wrong" and found.mend.startswith("restore it from a backup")
     (data / "identity.pem").unlink()
     found = look(data)["key"]
-    assert found.verdict == "warning" and "no key of who wrote it" in found.seen and "backup" in found.mend
+    assert found.verdict == "warning" and "not the key of its user" in found.seen and "backup" in found.mend
 
 
 def test_a_network_file_that_is_damaged_or_missing(data: Path) -> None:

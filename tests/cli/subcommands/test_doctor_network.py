@@ -96,10 +96,10 @@ async def test_another_peer_another_program_or_one_that_does_not_speak(home: Pat
 async def test_a_program_that_says_nothing_and_may_be_this_peer_stopped_by_ctrl_z(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("p2pchat.cli.subcommands.doctor_network.OWN_PROBE_WITHIN", 0.3)
+    monkeypatch.setattr("p2pchat.cli.subcommands.doctor_network.OWN_PROBE_TIMEOUT", 0.3)
     async with listener() as number:
         found = await look(number)
-        assert found.verdict == "wrong" and found.seen.endswith("takes connections and says nothing")
+        assert found.verdict == "wrong" and found.seen.endswith("accepts connections and sends nothing")
         found = await look(number, holder=4711)
     assert found.verdict == "wrong" and "process 4711" in found.seen and found.mend.startswith("fg ")
 
@@ -166,7 +166,7 @@ def test_private_here_and_public_there(own: list[str], known: list[str], hinted:
     assert bool(found) == hinted
     if found:
         assert found[0].verdict == "warning"
-        assert found[0].mend.startswith(f"have the router forward port 8080 to {own[0]}")
+        assert found[0].mend.startswith(f"make the router forward port 8080 to {own[0]}")
         assert "--advertise" in found[0].mend
 
 
