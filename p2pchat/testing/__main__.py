@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from itertools import count
 
-from p2pchat.testing.simulation.many import PlayResult, judge, minutes_are_over, play_many, shrink
+from p2pchat.testing.simulation.many import PlayResult, check_history, minutes_are_over, play_many, shrink
 from p2pchat.testing.simulation.scenario import Steps
 
 
@@ -65,7 +65,7 @@ def _one(options: argparse.Namespace) -> PlayResult:
     if options.shrink:
         steps = shrink(options.seed)
         print(f"these steps are enough: {replay(options.seed, steps)}", flush=True)
-    faults = judge(options.seed, counts, print if options.verbose else None, steps)
+    faults = check_history(options.seed, counts, print if options.verbose else None, steps)
     played = PlayResult(1, counts, {options.seed: [str(fault) for fault in faults]} if faults else {})
     _print_faults(played, 20)
     return played

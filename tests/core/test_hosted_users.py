@@ -413,12 +413,12 @@ def test_the_invariants_miss_what_a_hosted_user_was_not_sent(sim: Simulation) ->
     zoe = hosted(sim, ada)
     ada.say_as(HostedMessage(zoe, ada, None), "hello")
     assert sim.settle()
-    sim.judge._delivered = {told for told in sim.judge._delivered if told[0].user != zoe.user}
+    sim.invariants._delivered = {told for told in sim.invariants._delivered if told[0].user != zoe.user}
     newest = {log: len(raws) for log, raws in bob.disk.logs.items()}
-    assert [fault.rule for fault in sim.judge.guests.missing([ada, bob], newest)] == ["receipt"]
+    assert [fault.rule for fault in sim.invariants.hosted_users.missing([ada, bob], newest)] == ["receipt"]
     bob.node = None
     zoe.hosts.clear()
-    assert [fault.rule for fault in sim.judge.guests.faults(ada)] == ["word"]
+    assert [fault.rule for fault in sim.invariants.hosted_users.faults(ada)] == ["word"]
 
 
 def test_the_invariants_accept_a_separate_log_as_old(sim: Simulation) -> None:
@@ -428,7 +428,7 @@ def test_the_invariants_accept_a_separate_log_as_old(sim: Simulation) -> None:
     ada.say_as(HostedMessage(zoe, ada, None), "hello")
     sim.run(5)
     one = replace(next(one for one in bob.disk.storage.places(0, 99) if one.log.user == zoe.user), old=True)
-    other, showing = one.log._replace(run="f" * 16), sim.judge.showing
+    other, showing = one.log._replace(run="f" * 16), sim.invariants.display
     showing._known_at[bob.name], showing._first[bob.name] = 0.0, {other: (0, 3)}
     showing._is_of_its_age(bob, one)
     assert sim.check() == []

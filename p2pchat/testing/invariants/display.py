@@ -30,9 +30,9 @@ LAST = "f" * 64  # ends the span of the last page
 class DisplayInvariants:
     """Watches all programs of one simulation."""
 
-    def __init__(self, judge: Invariants) -> None:
-        self._judge = judge
-        self._sim = judge.sim
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
         self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # (peer, conversation): of others
         self._since: dict[str, int] = {}  # peer -> the first place its process gave
         self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> shown, and first mark
@@ -50,7 +50,7 @@ class DisplayInvariants:
 
     def is_new(self, peer: SimPeer) -> bool:
         """Say whether nobody has told this peer yet what there is in the room."""
-        room = peer.node.sync.conversations.by_id.get(self._judge.room) if peer.node else None
+        room = peer.node.sync.conversations.by_id.get(self._invariants.room) if peer.node else None
         return room is not None and room.is_newcomer
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
@@ -60,7 +60,7 @@ class DisplayInvariants:
         if peer.liar or peer.fails or peer.low or not self.is_new(peer):
             return
         if end.other.owner.liar:
-            tales = [frame.marks.get(self._judge.room, {}) for frame in frames if isinstance(frame, Have)]
+            tales = [frame.marks.get(self._invariants.room, {}) for frame in frames if isinstance(frame, Have)]
             self._lied_about.setdefault(peer.name, set()).update(*tales)
             return
         if peer.node is None or end.link not in peer.node.links.up:
@@ -68,14 +68,14 @@ class DisplayInvariants:
         for frame in frames:
             if isinstance(frame, Digest) and frame.sum and frame.sum == peer.digest_for(end.other.owner):
                 return  # it holds all that there is, and what follows is news
-            if isinstance(frame, Have) and self._judge.room in frame.marks:
-                users = frame.marks[self._judge.room]
+            if isinstance(frame, Have) and self._invariants.room in frame.marks:
+                users = frame.marks[self._invariants.room]
                 known = self._first.setdefault(peer.name, {})
                 for user, marks in users.items():
                     for mark in marks if len(marks) <= self._sim.settings.max_tips else ():
-                        log = peer.node.sync.conversations.by_id[self._judge.room].log(user, mark.run)
+                        log = peer.node.sync.conversations.by_id[self._invariants.room].log(user, mark.run)
                         span = (log.released if log else 0, mark.seq)  # what was shown before was pushed: news
-                        known.setdefault(LogId(self._judge.room, user, mark.run), span)
+                        known.setdefault(LogId(self._invariants.room, user, mark.run), span)
                 if frame.span is not None and frame.span[1] == LAST:
                     return  # it is no newcomer any more
 
@@ -86,38 +86,40 @@ class DisplayInvariants:
         if peer.liar:
             return
         is_liars = self._sim.person(log.user).liar
-        if not (peer.ever_spoke_for(log.user) or is_liars or self._judge.may_fork(log)):
+        if not (peer.ever_spoke_for(log.user) or is_liars or self._invariants.may_fork(log)):
             self._is_of_its_age(peer, one)
         if one.place < self._since.get(peer.name, 0):
             self._newest.pop(key, None)  # of an earlier life
-        elif self._judge.may_fork(log) or is_liars:
+        elif self._invariants.may_fork(log) or is_liars:
             self._newest.pop(key, None)  # of a forked log nothing is named
         elif log.user != peer.user:
             self._newest[key] = (log, one.seq)
         elif entry.k == "profile":
             pass  # nobody reads it, so it follows nothing: the words behind it do
-        elif self._judge.written_in.get(log) == (peer.name, peer.lives):
+        elif self._invariants.written_in.get(log) == (peer.name, peer.lives):
             shown, seq = self._newest.pop(key, (log, 0))
             newest = Ref(ref_key(shown.user, shown.run), seq)
-            forked = self._judge.may_fork(shown)  # since it was shown: nothing of it is named
+            forked = self._invariants.may_fork(shown)  # since it was shown: nothing of it is named
             if seq and not forked and (not entry.after or entry.after[-1] != newest):
                 named = [f"{ref.log[16:22]} {ref.seq}" for ref in entry.after]
                 text = f"{log_name(log)} {one.seq} names {named}, its writer was shown {newest.log[16:22]} {newest.seq}"
-                self._judge.blame("after", peer, text)
+                self._invariants.fail("after", peer, text)
         else:  # an own earlier one that came back: many of them push the others out of what is remembered
             self._newest.pop(key, None)
 
     def _is_of_its_age(self, peer: SimPeer, one: ReleasedEntry) -> None:
         shown, told = self._first.get(peer.name, {}).get(one.log, (0, 0))
         if shown < one.seq <= told and not one.old:
-            self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as news")
-        written = self._judge.written_at(one.log, one.seq)
+            self._invariants.fail(
+                "old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as news"
+            )
+        written = self._invariants.written_at(one.log, one.seq)
         known = self._known_at.get(peer.name)
         if one.log.user in self._lied_about.get(peer.name, ()):
             return  # a log that never was is not shown, and what does not build on it may be older
         is_late = one.old and known is not None and written > known
         if is_late and not (self._sim.person(one.log.user).restored or self._began_apart(peer, one.log)):
-            self._judge.blame("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
+            self._invariants.fail("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
 
     def _began_apart(self, peer: SimPeer, log: LogId) -> bool:
         """Say whether a guest wrote this where its logs of which this peer heard first were not: it builds on none."""
@@ -133,7 +135,9 @@ class DisplayInvariants:
     def told_left(self, peer: SimPeer, news: UserLeft) -> None:
         """A departure is told."""
         if news.reason != "left" and news.user in peer.here_before and not peer.liar:
-            self._judge.blame("grace", peer, f"told at once that {self._sim.person(news.user).name} is {news.reason}")
+            self._invariants.fail(
+                "grace", peer, f"told at once that {self._sim.person(news.user).name} is {news.reason}"
+            )
 
 
 # ---- mending

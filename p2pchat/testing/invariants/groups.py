@@ -140,9 +140,9 @@ def _covered(cuts: list[Any], user: UserId, logs: dict[LogId, list[str]]) -> dic
 class GroupInvariants:
     """Watches all groups of one simulation."""
 
-    def __init__(self, judge: Invariants) -> None:
-        self._judge = judge
-        self._sim = judge.sim
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
         self._kept: list[tuple[SimPeer, LogId, int]] = []  # texts that were accepted
         self._undelivered: set[tuple[UserId, LogId, int]] = set()
         self._told: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # by (peer, life, group): the newest
@@ -152,7 +152,9 @@ class GroupInvariants:
         """Something was accepted: a text, an operation, a leave."""
         for seq in range(answer.first, answer.first + answer.count):
             if seq > len(peer.disk.logs.get(answer.log, ())):
-                self._judge.blame("accepted", peer, f"accepted {log_name(answer.log)} {seq} without its being durable")
+                self._invariants.fail(
+                    "accepted", peer, f"accepted {log_name(answer.log)} {seq} without its being durable"
+                )
             self._kept.append((peer, answer.log, seq))
 
     def changed(self, peer: SimPeer, news: GroupUpdate) -> None:
@@ -160,7 +162,7 @@ class GroupInvariants:
         self._sim.counts[f"group_{news.change}"] += 1
         self._told[peer.name, peer.lives, news.group] = (news.name, news.owner, {*news.members})
         if news.seq > len(peer.disk.logs.get(news.log, ())):
-            self._judge.blame("group", peer, f"told of {log_name(news.log)} {news.seq}, which is not durable here")
+            self._invariants.fail("group", peer, f"told of {log_name(news.log)} {news.seq}, which is not durable here")
 
     def undelivered(self, peer: SimPeer, news: DeliveryRevoked) -> None:
         """A removed writer is told which of its entries were not delivered."""
@@ -204,7 +206,7 @@ class GroupInvariants:
     def _is_sound(self, id: ConversationId) -> bool:
         """Say whether no log of a group's can have forked: else each may know other operations."""
         logs = [log for peer in self._sim.all_peers for log in peer.disk.ever if log.conversation == id]
-        return not any(self._judge.may_fork(log) for log in logs)
+        return not any(self._invariants.may_fork(log) for log in logs)
 
     def _reached(self, peers: list[SimPeer]) -> Iterator[list[SimPeer]]:
         """Yield those of these peers that reach each other, through each other."""
@@ -274,7 +276,7 @@ class GroupInvariants:
         seen: dict[str, dict[LogId, int]] = {}
         for peer in members:
             upto = visible(group, self._logs(peer, talk))
-            seen[peer.name] = {log: n for log, n in upto.items() if n and not self._judge.may_fork(log)}
+            seen[peer.name] = {log: n for log, n in upto.items() if n and not self._invariants.may_fork(log)}
         most: dict[LogId, int] = {}
         for each in seen.values():
             for log, n in each.items():
@@ -291,7 +293,7 @@ class GroupInvariants:
             if log.conversation != talk or writer not in members or seq > most.get(log, 0):
                 continue
             for member in members:
-                told = self._judge.is_told(log, seq, member)
+                told = self._invariants.is_told(log, seq, member)
                 if member is not writer and not told and writer.end_to(member) is not None:
                     yield Fault("receipt", f"no receipt of {member.name} for {log_name(log)} {seq}", writer.name)
 
@@ -315,11 +317,13 @@ class GroupInvariants:
                 yield Fault("cut", f"shows {log_name(log)} {seq}, which is visible to {upto.get(log, 0)}", peer.name)
         for log, n in upto.items() if at_rest else ():
             hidden = n - len([1 for each, _ in shown if each == log])
-            if hidden > 0 and not self._judge.may_fork(log):
+            if hidden > 0 and not self._invariants.may_fork(log):
                 yield Fault("unshown", f"{hidden} visible entries of {log_name(log)} are not shown", peer.name)
         for log, n in upto.items() if peer.up else ():
             for seq in range(n + 1, len(peer.disk.logs[log]) + 1) if log.user == peer.user else ():
-                if (peer.user, log, seq) not in self._undelivered and not (peer.disk.busy or self._judge.may_fork(log)):
+                if (peer.user, log, seq) not in self._undelivered and not (
+                    peer.disk.busy or self._invariants.may_fork(log)
+                ):
                     yield Fault("undelivered", f"never told that {log_name(log)} {seq} was cut off", peer.name)
 
     def is_cut(self, peer: SimPeer, conversation: ConversationId, ref: Ref) -> bool:

@@ -58,18 +58,18 @@ class Invariants:
         self.at_rest = False
         self.written_in: dict[LogId, tuple[str, int]] = {}  # the peer and its life
         self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
-        self.telling = ProtocolInvariants(self)
-        self.reading = ReadInvariants(self)
-        self.showing = DisplayInvariants(self)
-        self.presences = PresenceInvariants(self)
-        self.grouping = GroupInvariants(self)
-        self.guests = HostedUserInvariants(self)
+        self.protocol = ProtocolInvariants(self)
+        self.receipts = ReadInvariants(self)
+        self.display = DisplayInvariants(self)
+        self.presence = PresenceInvariants(self)
+        self.groups = GroupInvariants(self)
+        self.hosted_users = HostedUserInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:
         return room_id(self._sim.network().id)
 
-    def blame(self, rule: str, where: SimPeer | str, text: str) -> None:
+    def fail(self, rule: str, where: SimPeer | str, text: str) -> None:
         name = where if isinstance(where, str) else where.name
         self._faults.append(Fault(rule, text, f"{name} at {self._sim.now:.3f}"))
 
@@ -83,7 +83,7 @@ class Invariants:
         if quota < Settings().user_quota_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
             size = peer.disk.storage.size_bytes(batch.log.user)
             if size > quota:
-                self.blame("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
+                self.fail("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
         if self.may_fork(batch.log):
             self._is_not_gone_on_with(peer, batch)
             return
@@ -91,7 +91,7 @@ class Invariants:
             self._begins_well(peer, batch)
         held = len(peer.disk.logs.get(batch.log, []))
         if batch.first != held + 1:
-            self.blame("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
+            self.fail("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
         is_own, writer = peer.ever_spoke_for(batch.log.user), self._sim.by_user.get(batch.log.user)
         own = is_own and len(self._authored.get(batch.log, [])) == batch.first - 1
         if own:
@@ -101,20 +101,20 @@ class Invariants:
         elif writer is None or not writer.liar:
             if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
                 rule = "reused" if is_own else "invented"
-                self.blame(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
-        self.telling.stored(peer, batch, own=own)
+                self.fail(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
+        self.protocol.stored(peer, batch, own=own)
 
     def _begins_well(self, peer: SimPeer, batch: Batch) -> None:
         """A log is accepted when all it builds on is held, or forked."""
         for mark in decode_entry(batch.raws[0]).before:
             below = batch.log._replace(run=mark.run)
             if len(peer.disk.logs.get(below, ())) < mark.seq and not self._lies(ref_key(below.user, below.run)):
-                self.blame("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
+                self.fail("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Frames arrive."""
-        self.telling.frames_got(peer, end, frames)
-        self.showing.frames_got(peer, end, frames)
+        self.protocol.frames_got(peer, end, frames)
+        self.display.frames_got(peer, end, frames)
         self.came(peer, frames)
 
     def came(self, peer: SimPeer, frames: Sequence[object]) -> None:
@@ -132,12 +132,12 @@ class Invariants:
         if self._came.get(key, set()).intersection(batch.raws):
             self._of_a_copy.add(key)
         elif key in self._of_a_copy:
-            self.blame("copied", peer, f"goes on with {log_name(batch.log)}, in which a copy of it wrote")
+            self.fail("copied", peer, f"goes on with {log_name(batch.log)}, in which a copy of it wrote")
 
     def began(self, peer: SimPeer, stored: Stored) -> None:
         """A process began with what its disk holds."""
-        self.showing.began(peer, stored.next_place)
-        self.reading.began(peer, stored)
+        self.display.began(peer, stored.next_place)
+        self.receipts.began(peer, stored)
         self._known[peer.name, peer.lives] = {(heard.log, heard.member): heard.seq for heard in stored.delivered}
 
     def hosting(self, peer: SimPeer, stored: Stored) -> None:
@@ -145,12 +145,12 @@ class Invariants:
         known = self._known.setdefault((peer.name, peer.lives), {})
         for heard in stored.delivered:
             known[heard.log, heard.member] = max(heard.seq, known.get((heard.log, heard.member), 0))
-        self.reading.hosting(peer, stored)
+        self.receipts.hosting(peer, stored)
 
     def accepted(self, peer: SimPeer, log: LogId, first: int, count: int, asked: int) -> None:
         """A writer is told that its texts are safe."""
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
-            self.blame("accepted", peer, f"accepted {log_name(log)} {first}+{count} without its being durable")
+            self.fail("accepted", peer, f"accepted {log_name(log)} {first}+{count} without its being durable")
 
     def imported(self, peer: SimPeer, frames: Sequence[Entries], news: ImportResult) -> None:
         """Somebody is told what became of the entries of a file."""
@@ -159,11 +159,11 @@ class Invariants:
         if news.failed or peer.liar:
             return
         if told != offered:
-            self.blame("imported", peer, f"told of {told} of {offered} entries of a file")
+            self.fail("imported", peer, f"told of {told} of {offered} entries of a file")
         for frame in frames if told == news.new + news.known else ():
             log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
             if not frame.fork and not self.may_fork(log) and len(peer.disk.logs.get(log, [])) < last:
-                self.blame("imported", peer, f"told that {log_name(log)} {last} is here, and it is not durable")
+                self.fail("imported", peer, f"told that {log_name(log)} {last} is here, and it is not durable")
 
     def delivered(self, peer: SimPeer, news: DeliveryReceipt) -> None:
         """A writer is told that a member has something."""
@@ -171,15 +171,15 @@ class Invariants:
         if peer.liar:
             return
         if not member.liar and not self.may_fork(news.log) and member.had(news.log) < news.last:
-            self.blame("delivered", peer, f"{member.name} never had {log_name(news.log)} {news.last}")
+            self.fail("delivered", peer, f"{member.name} never had {log_name(news.log)} {news.last}")
         if not member.liar and self.may_fork(news.log) and not member.restored and news.member in self._sim.by_user:
             self._has_the_same(peer, self._sim.by_user[news.member], news)
         if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
-            self.blame("receipt", peer, f"{member.name} has {log_name(news.log)} {news.first}: known since its start")
+            self.fail("receipt", peer, f"{member.name} has {log_name(news.log)} {news.first}: known since its start")
         for seq in range(news.first, news.last + 1):
             told = (peer.name, peer.lives, news.log, seq, news.member)
             if told in self._told:
-                self.blame("receipt", peer, f"{member.name} has {log_name(news.log)} {seq}: told twice")
+                self.fail("receipt", peer, f"{member.name} has {log_name(news.log)} {seq}: told twice")
             self._told.add(told)
             self._delivered.add((news.log, seq, news.member))
 
@@ -191,7 +191,7 @@ class Invariants:
         """Of a log that may fork: a mark of as many entries counts only when they are the same."""
         here, there = peer.disk.logs.get(news.log, []), member.disk.logs.get(news.log, [])
         if len(here) == len(there) == news.last and here != there:
-            self.blame("delivered", peer, f"{member.name} has another {log_name(news.log)} {news.last}")
+            self.fail("delivered", peer, f"{member.name} has another {log_name(news.log)} {news.last}")
 
     def written_at(self, log: LogId, seq: int) -> float:
         """Return when an entry became durable where it was written, in true seconds; 0 when nobody saw it."""
@@ -236,13 +236,13 @@ class Invariants:
                     held = len(peer.disk.logs.get(log, []))
                     yield Fault("lost", f"has {held} of {seq} entries of {self._name(log)}", peer.name)
             yield from self._unshown(peer)
-            if peer.linked and self.showing.is_new(peer):
+            if peer.linked and self.display.is_new(peer):
                 yield Fault("old", "takes itself for new in the room, though all is compared", peer.name)
         for written in self._sim.written.values():
             yield from self._unreceipted(written, newest)
-        yield from self.grouping.missing(honest)
-        yield from self.reading.missing(honest)
-        yield from self.guests.missing(honest, newest)
+        yield from self.groups.missing(honest)
+        yield from self.receipts.missing(honest)
+        yield from self.hosted_users.missing(honest, newest)
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
         for n, one in enumerate(honest):
@@ -287,11 +287,11 @@ class Invariants:
 
     def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
         own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
-        return own | self.guests.conversations(peer, by)
+        return own | self.hosted_users.conversations(peer, by)
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
         shown = len(peer.disk.storage.places(0, 1 << 30))
-        stored = sum(map(len, peer.disk.logs.values())) - self.grouping.unseen(peer)
+        stored = sum(map(len, peer.disk.logs.values())) - self.groups.unseen(peer)
         if shown < stored:
             yield Fault("unshown", f"{stored - shown} entries wait and are shown to nobody", peer.name)
 
@@ -314,19 +314,19 @@ class Invariants:
     def quiet_minute(self, frames: Counter[str]) -> None:
         """Judge the traffic of a minute in which nobody did anything."""
         if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._honest):
-            self.blame("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
+            self.fail("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
         if any(peer.liar for peer in self._sim.up):
             return  # what a liar is told again and again is its own fault
         loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
         if loud:
-            self.blame("quiet", "all", f"frames in a minute in which nobody did anything: {loud}")
+            self.fail("quiet", "all", f"frames in a minute in which nobody did anything: {loud}")
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
         others = sum(frames.values()) - frames["ReadFrame"]
         if others > QUIET_FRAMES_A_LINK * links:
-            self.blame("quiet", "all", f"{others} frames over {links} links in a quiet minute")
+            self.fail("quiet", "all", f"{others} frames over {links} links in a quiet minute")
         if frames["ReadFrame"] > frames["Digest"]:  # a sum of what was read goes with a digest, and nothing answers it
             text = f"{frames['ReadFrame']} frames of read marks beside {frames['Digest']} digests in a quiet minute"
-            self.blame("quiet", "all", text)
+            self.fail("quiet", "all", text)
 
     def faults(self) -> list[Fault]:
         """Return what was found so far and what the disks and the logs show now."""
@@ -336,9 +336,9 @@ class Invariants:
             found += self._order_faults(peer)
             found += view_faults(peer)
             found += self._presence_faults(peer)
-            found += self.presences.faults(peer) if self.at_rest else ()
-            found += self.guests.faults(peer) if self.at_rest else ()
-            found += self.grouping.faults(peer, at_rest=self.at_rest)
+            found += self.presence.faults(peer) if self.at_rest else ()
+            found += self.hosted_users.faults(peer) if self.at_rest else ()
+            found += self.groups.faults(peer, at_rest=self.at_rest)
         if self.at_rest:
             found += self._history_faults()
         found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.liar], timely=False)
@@ -402,12 +402,12 @@ class Invariants:
                 yield Fault("twice", f"{self._name(log)} {one.seq} is shown twice", peer.name)
             seen.add((log.conversation, key, one.seq))
             for ref, seq in self._strictly_before(one):
-                cut = self.grouping.is_cut(peer, log.conversation, Ref(ref, seq))
+                cut = self.groups.is_cut(peer, log.conversation, Ref(ref, seq))
                 if not self._lies(ref) and not cut and (log.conversation, ref, seq) not in seen:
                     yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {seq}", peer.name)
             entry = decode_entry(one.raw)
             named = [ref for ref in (*entry.after, entry.re) if ref and not self._lies(ref.log)]
-            named = [ref for ref in named if not self.grouping.is_cut(peer, log.conversation, ref)]
+            named = [ref for ref in named if not self.groups.is_cut(peer, log.conversation, ref)]
             if not one.gap and any((log.conversation, *ref) not in seen for ref in named):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before what it follows", peer.name)
 
@@ -454,7 +454,7 @@ class Invariants:
             everywhere = {
                 log.conversation
                 for log in peer.disk.logs
-                if self.concerns(peer, log) and not self.grouping.is_group(peer, log.conversation)
+                if self.concerns(peer, log) and not self.groups.is_group(peer, log.conversation)
             }
             for conversation in sorted(everywhere):
                 shown = [

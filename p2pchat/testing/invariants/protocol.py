@@ -41,9 +41,9 @@ class RequestedRange:
 class ProtocolInvariants:
     """Watches all links of one simulation."""
 
-    def __init__(self, judge: Invariants) -> None:
-        self._judge = judge
-        self._sim = judge.sim
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
         self._wants: dict[
             tuple[str, int, ConversationId, UserId], RequestedRange
         ] = {}  # (peer, life, conversation, user)
@@ -84,7 +84,7 @@ class ProtocolInvariants:
 
     def _durable(self, peer: SimPeer, log: LogId, seq: int) -> None:
         if seq > len(peer.disk.logs.get(log, ())):
-            self._judge.blame("uncommitted", peer, f"told of {log_name(log)} {seq}, which is not durable here")
+            self._invariants.fail("uncommitted", peer, f"told of {log_name(log)} {seq}, which is not durable here")
 
     def _entries(self, peer: SimPeer, frame: Entries, ends: list[WireEnd]) -> None:
         log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
@@ -92,7 +92,7 @@ class ProtocolInvariants:
         for end in ends:
             if frame.n is not None:
                 self._served_at[end, frame.c, frame.u] = self._sim.now
-            elif not end.other.owner.liar and not self._judge.may_fork(log):
+            elif not end.other.owner.liar and not self._invariants.may_fork(log):
                 self._can_append(peer, log, frame, end)
             self._given[end, log] = max(last, self._given.get((end, log), 0))
 
@@ -103,23 +103,23 @@ class ProtocolInvariants:
             needs = [(log._replace(run=mark.run), mark.seq) for mark in decode_entry(frame.e[0]).before]
         for below, seq in needs:
             held = max(self._given.get((end, below), 0), end.other.owner.disk.ever.get(below, 0))
-            if held < seq and not self._judge.may_fork(below):
+            if held < seq and not self._invariants.may_fork(below):
                 text = f"gave {end.other.owner.name} {log_name(log)} {frame.first}, which has {held} of {seq} before it"
-                self._judge.blame("push", peer, text)
+                self._invariants.fail("push", peer, text)
 
     def _wanted(self, peer: SimPeer, want: Want, end: WireEnd) -> None:
         other, now = end.other.owner, self._sim.now
         if (peer.fails or peer.low) and peer.handling is not LookupResult:
-            self._judge.blame("storage", peer, f"asked {other.name} for what it cannot keep")
+            self._invariants.fail("storage", peer, f"asked {other.name} for what it cannot keep")
         if want.u != other.user and now < self._banned.get((peer.name, peer.lives, other.user), 0.0):
-            self._judge.blame("banned", peer, f"asked {other.name}, which sent a wrong head, for what others wrote")
+            self._invariants.fail("banned", peer, f"asked {other.name}, which sent a wrong head, for what others wrote")
         key = (peer.name, peer.lives, want.c, want.u)
         former = self._wants.get(key)
         patience = self._sim.settings.want_progress_timeout - 0.5  # clocks drift
         # What a liar gives may leave a gap or prove nothing: it is an answer of which nothing is kept, so no progress.
         served = former and former.end.open and not former.end.closing and not former.end.other.owner.liar
         if former and served and now - former.progress_at < patience and not peer.disk.failed:
-            self._judge.blame("want", peer, f"asked again for {want.c[:6]}/{want.u[:6]} while it is being answered")
+            self._invariants.fail("want", peer, f"asked again for {want.c[:6]}/{want.u[:6]} while it is being answered")
         self._wants[key] = RequestedRange(end, want.n, now)
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
@@ -150,7 +150,7 @@ class ProtocolInvariants:
         late = peer.handling is LookupResult  # it came before, and waited for storage to say what is there
         if order.change.batches and (peer.fails or peer.low) and not (peer.liar or late):
             why = "its disk has no room" if peer.low else "its storage does not work"
-            self._judge.blame("storage", peer, f"takes entries in while {why}")
+            self._invariants.fail("storage", peer, f"takes entries in while {why}")
         for batch in order.change.batches:
             self._progress(peer, batch)
 
@@ -177,18 +177,18 @@ class ProtocolInvariants:
     def _is_compared(self, peer: SimPeer, life: int, end: WireEnd, since: float) -> None:
         quick = peer.disk.slow <= QUICK_DISK  # evidence of forks, read from the disk, comes first
         if quick and self._is_calm(peer, life, end, since) and end not in self._compared:
-            self._judge.blame("compare", peer, f"has told {end.other.owner.name} no digest since their link is up")
+            self._invariants.fail("compare", peer, f"has told {end.other.owner.name} no digest since their link is up")
 
     def link_replaced(self, peer: SimPeer, end: WireEnd) -> None:
         """A link is closed for a newer one: whose other end decides must have moved to that."""
         other = end.other.owner
         if peer.user < other.user or other.node is None or not end.other.open or peer.liar or other.liar:
             return
-        if (other.user, other.node.run) in self._judge.copied:
+        if (other.user, other.node.run) in self._invariants.copied:
             return  # its count of links began anew: the former must be found dead first
         current = other.node.links.by_peer.get(peer.user)
         if current is not None and current.id == end.other.link:
-            self._judge.blame("replaced", peer, f"closed the link that {other.name} decided for")
+            self._invariants.fail("replaced", peer, f"closed the link that {other.name} decided for")
 
     def _is_calm(self, peer: SimPeer, life: int, end: WireEnd, since: float) -> bool:
         """Say whether this link works, always did, and both its ends are honest and kept since then what they got."""
@@ -203,7 +203,7 @@ class ProtocolInvariants:
     def stored(self, peer: SimPeer, batch: Batch, *, own: bool) -> None:
         """Something is durable: whoever can use it hears of it soon."""
         slow = peer.disk.slow > QUICK_DISK or self._sim.settings.max_tips < UNLIMITED_TIPS
-        if peer.liar or peer.node is None or slow or self._judge.may_fork(batch.log):
+        if peer.liar or peer.node is None or slow or self._invariants.may_fork(batch.log):
             return
         writer = self._sim.by_user.get(batch.log.user)  # of guests only what their own peers tell is judged
         ends = [
@@ -211,7 +211,7 @@ class ProtocolInvariants:
             if end.link in peer.node.links.up and end.wire.calm
             and (own or (writer is not None and self._are_apart(end.other.owner, writer)))
         ]  # fmt: skip
-        if ends and (own or batch.log.conversation == self._judge.room):
+        if ends and (own or batch.log.conversation == self._invariants.room):
             within = TOLD_WITHIN if own else 2 * self._sim.settings.gossip_within + 2.0
             check = partial(self._is_told, peer, peer.lives, ends, batch.log, batch.last, self._sim.now)
             self._sim.schedule.after(within, check)
@@ -223,7 +223,7 @@ class ProtocolInvariants:
     def _is_told(self, peer: SimPeer, life: int, ends: list[WireEnd], log: LogId, seq: int, since: float) -> None:
         for end in ends:
             other = end.other.owner
-            both = all(self._judge.concerns(each, log, since) for each in (peer, other))  # all the while
+            both = all(self._invariants.concerns(each, log, since) for each in (peer, other))  # all the while
             if not both or not self._is_calm(peer, life, end, since):
                 continue
             user = (end, log.conversation, log.user)
@@ -231,7 +231,7 @@ class ProtocolInvariants:
             served = self._served_at.get(user, -TOLD_WITHIN) >= self._sim.now - TOLD_WITHIN
             held = max(self._given.get((end, log), 0), other.disk.ever.get(log, 0)) >= seq
             if not (marked or served or held or user in self._full):
-                self._judge.blame("untold", peer, f"has not told {other.name} of {log_name(log)} {seq}")
+                self._invariants.fail("untold", peer, f"has not told {other.name} of {log_name(log)} {seq}")
 
 
 def log_name(log: LogId) -> str:

@@ -38,9 +38,9 @@ EVERYTHING = 1 << 30
 class ReadInvariants:
     """Reads, and judges what is known of it."""
 
-    def __init__(self, judge: Invariants) -> None:
-        self._judge = judge
-        self._sim = judge.sim
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
         self._reads = Random(f"{self._sim.seed} reading").random() < READ_IN
         self._said: dict[tuple[UserId, LogId], int] = {}  # reader, log -> read so far, by what its program said
         self._told: set[tuple[str, int, LogId, int, str]] = set()  # (peer, life, log, seq, reader)
@@ -79,7 +79,7 @@ class ReadInvariants:
             peer.soon(seconds, seconds, lambda: self._read(peer, one))
 
     def _read(self, peer: SimPeer, one: ReleasedEntry) -> None:
-        if self._judge.at_rest:
+        if self._invariants.at_rest:
             return  # nobody does anything any more
         for each in peer.disk.storage.places(0, EVERYTHING):
             if each.place <= one.place and each.log.conversation == one.log.conversation:
@@ -96,19 +96,19 @@ class ReadInvariants:
         if peer.liar or reader.liar:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
-        if self._said.get((news.member, news.log), 0) < news.last and not self._judge.may_fork(news.log):
-            self._judge.blame("read", peer, f"{what}: nobody there said so")
+        if self._said.get((news.member, news.log), 0) < news.last and not self._invariants.may_fork(news.log):
+            self._invariants.fail("read", peer, f"{what}: nobody there said so")
         if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
-            self._judge.blame("read", peer, f"{what}: told though one of the two wants no receipts")
+            self._invariants.fail("read", peer, f"{what}: told though one of the two wants no receipts")
         if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
-            self._judge.blame("read", peer, f"{what}: known since its start")
+            self._invariants.fail("read", peer, f"{what}: known since its start")
         for seq in range(news.first, news.last + 1):
             told = (peer.name, peer.lives, news.log, seq, news.member)
             if told in self._told:
-                self._judge.blame("read", peer, f"{what}: {seq} is told twice")
+                self._invariants.fail("read", peer, f"{what}: {seq} is told twice")
             self._told.add(told)
-            if reader is not peer and not self._judge.is_delivered(news.log, seq, news.member):
-                self._judge.blame("read", peer, f"{what}: {seq} was never delivered")
+            if reader is not peer and not self._invariants.is_delivered(news.log, seq, news.member):
+                self._invariants.fail("read", peer, f"{what}: {seq} was never delivered")
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
         """Yield what somebody has read and the writer does not know, when all has settled."""
@@ -144,7 +144,7 @@ class ReadInvariants:
 
     def _knows(self, writer: SimPeer, mark: ReadMark) -> bool:
         reader = self._sim.by_user[mark.reader]
-        if writer.node is None or not self._sim.can_link(writer, reader) or self._judge.may_fork(mark.log):
+        if writer.node is None or not self._sim.can_link(writer, reader) or self._invariants.may_fork(mark.log):
             return True
         if self.wants_none(writer) or self.wants_none(reader):
             return True
@@ -206,9 +206,9 @@ class Chatter:
 class PresenceInvariants:
     """Watches what peers say of their users, and what they believe of others'."""
 
-    def __init__(self, judge: Invariants) -> None:
-        self._judge = judge
-        self._sim = judge.sim
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
         self._sent_at: dict[tuple[str, int, Spot], float] = {}  # the last frame, by (peer, loads, what it is about)
         self._typed: set[Spot] = set()  # where somebody said so once
 
@@ -219,7 +219,7 @@ class PresenceInvariants:
         if isinstance(input, inputs.TypingSet):
             self._typed.add((input.conversation, input.user))
         if any(isinstance(effect, Commit) for effect in effects):
-            self._judge.blame("stored", peer, f"stores something because of {type(input).__name__}")
+            self._invariants.fail("stored", peer, f"stores something because of {type(input).__name__}")
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
         """A frame leaves."""
@@ -228,12 +228,12 @@ class PresenceInvariants:
         key = peer.name, peer.loads, (frame.c, frame.u)
         since = (self._sim.now - self._sent_at.get(key, float("-inf"))) * peer.clock.rate
         if 0 < since < self._sim.settings.typing_every - CLOCKS_DIFFER:
-            self._judge.blame("typing", peer, f"told it again after {since:.3f} s")
+            self._invariants.fail("typing", peer, f"told it again after {since:.3f} s")
         self._sent_at[key] = self._sim.now
         for end in ends:
             other = end.other.owner.user
-            if frame.c not in (self._judge.room, dm_id(frame.u, other)):
-                self._judge.blame("leak", peer, f"told {end.other.owner.name} who types where only others may read")
+            if frame.c not in (self._invariants.room, dm_id(frame.u, other)):
+                self._invariants.fail("leak", peer, f"told {end.other.owner.name} who types where only others may read")
 
     def told(self, peer: SimPeer, news: TypingChanged) -> None:
         """A program is told who types."""
@@ -243,7 +243,7 @@ class PresenceInvariants:
             and (news.conversation, news.user) not in self._typed
             and not peer.liar
         ):
-            self._judge.blame("invented", peer, f"is told that {self._sim.person(news.user).name} types")
+            self._invariants.fail("invented", peer, f"is told that {self._sim.person(news.user).name} types")
 
     def faults(self, peer: SimPeer) -> Iterator[Fault]:
         """When all has come to rest: what this peer believes of the others, and what its program was told last."""

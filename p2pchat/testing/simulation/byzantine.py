@@ -1,8 +1,8 @@
-"""Members and strangers that lie, in every way a few lines can: what honest peers keep must stay what was written.
+"""Byzantine peers: members and strangers that break the protocol. Honest peers must store only what was written.
 
-A liar is a whole node whose words are changed on their way out. It forges what others wrote, tells different peers
-different versions of its own, keeps some of it to itself, says what no frame may say, claims to be others, or does
-not know the network's key. Nothing a liar keeps or wrote is judged; what it does to others is.
+A byzantine peer is a whole node whose frames are changed on their way out. It forges entries of others, sends different
+versions of its own to different peers, withholds entries, sends invalid frames, poses as others, or does not know the
+network's key. Nothing that it stores or wrote is checked, but its effect on others is.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.peer import SimPeer
 
 MOODS = ("forges", "withholds", "babbles", "poses")
-OUT_OF_THE_BLUE = 0.1  # how often a babbling one says something beside a frame
-RARE = 4  # what matters only where a limit is tiny, and few histories have that: so much oftener than the rest
-FORKS_AT_ONCE = 3  # more than a small mesh takes the evidence of: environment.py, max_tips
+BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame
+RARE = 4  # weight of actions that matter only with tiny limits, which few histories have
+FORKS_AT_ONCE = 3  # more than harsh settings take evidence of (max_tips)
 
 
 class ByzantinePeer:
-    """What one peer makes of its own frames.
+    """The changes that one peer makes to its own frames.
 
     Attributes:
-        moods: In which ways it lies.
+        moods: The ways in which it breaks the protocol.
     """
 
     def __init__(self, peer: SimPeer, chance: Random) -> None:
@@ -57,8 +57,8 @@ class ByzantinePeer:
             *RARE * (self._many_talks, self._many_forks),
         )  # fmt: skip
 
-    def says(self, frame: Frame, end: WireEnd) -> Iterator[bytes]:
-        """Yield the bytes that leave instead of a frame."""
+    def change(self, frame: Frame, end: WireEnd) -> Iterator[bytes]:
+        """Yield the bytes to send instead of a frame."""
         if isinstance(frame, Entries):
             if "withholds" in self.moods and self._chance.random() < 0.3:
                 return
@@ -67,11 +67,11 @@ class ByzantinePeer:
             yield encode(self._posing(frame, end.other.owner))
         else:
             yield encode(frame)
-        if "babbles" in self.moods and self._is_up(end) and self._chance.random() < OUT_OF_THE_BLUE:
+        if "babbles" in self.moods and self._is_up(end) and self._chance.random() < BABBLE_RATE:
             yield from self._chance.choice(self._babble)(end)
 
     def entries(self, frame: Entries, to: SimPeer) -> Entries:
-        """Return what is given, to this peer, for a batch."""
+        """Return the batch to send to this peer instead of `frame`."""
         if "forges" not in self.moods or self._chance.random() < 0.5:
             return frame
         *kept, last = frame.e
@@ -86,7 +86,7 @@ class ByzantinePeer:
         )
 
     def _sign(self, frame: Entries, forged: list[str]) -> str:
-        """Return a head over another version of an own log: its author can sign as many as it likes."""
+        """Return a head over another version of its own log, of which an author can sign any number."""
         chain = extend_chain(bytes.fromhex(frame.prev), forged)
         last = frame.first + len(forged) - 1
         return self._peer.identity.sign(head_message(LogId(frame.c, frame.u, frame.r), last, chain)).hex()
@@ -95,7 +95,7 @@ class ByzantinePeer:
         node = self._peer.node
         return node is not None and end.link in node.links.up
 
-    # ---- who it says it is
+    # ---- false identities
 
     def _posing(self, frame: Hello | Welcome, to: SimPeer) -> Frame:
         if isinstance(frame, Welcome):
@@ -113,7 +113,7 @@ class ByzantinePeer:
             Hello(1, frame.nonce),
         ))  # fmt: skip
 
-    # ---- what no frame may say
+    # ---- invalid frames
 
     def _garbage(self, _: WireEnd) -> Iterator[bytes]:
         yield self._chance.choice((b"\0\0\0\5hello", b'\0\0\0\x0c{"t":"ping",', b"\0\0\0\x02[]"))
@@ -137,7 +137,7 @@ class ByzantinePeer:
             yield encode(Want(n, self._room, peer.user, [], names=[Naming(room=True)]))
 
     def _no_evidence(self, end: WireEnd) -> Iterator[bytes]:
-        """Two batches of a log, said to contradict each other; one of them is forged at most."""
+        """Send two batches of a log as evidence of a fork, of which at least one is forged."""
         logs = sorted((log, raws) for log, raws in self._peer.disk.logs.items() if log.user != self._peer.user)
         if not logs or self._peer.node is None:
             return
@@ -147,7 +147,7 @@ class ByzantinePeer:
             yield encode(Entries(log.conversation, log.user, log.run, 1, prev.hex(), [raw], head, fork=True))
 
     def _many_forks(self, _: WireEnd) -> Iterator[bytes]:
-        """The evidence of logs that nobody holds: their author can sign as many as it likes."""
+        """Send evidence of forks of logs that no peer holds."""
         for run in [self._hex(8) for _ in range(FORKS_AT_ONCE)]:
             log = LogId(self._room, self._peer.user, run)
             for text in ("yes", "no"):
@@ -157,7 +157,7 @@ class ByzantinePeer:
                 yield encode(frame)
 
     def _empty_promise(self, _: WireEnd) -> Iterator[bytes]:
-        """Marks of what is not there."""
+        """Send marks of entries that do not exist."""
         run = self._hex(8)
         marks = {self._room: {self._someone().user: [Mark(run, self._chance.choice((1, 1000)), self._hex(8))]}}
         yield encode(Have(marks, names=[Naming(room=True)]))
@@ -171,16 +171,16 @@ class ByzantinePeer:
         yield encode(Have({self._room: {}}, span=span, ask=True))
 
     def _many_talks(self, end: WireEnd) -> Iterator[bytes]:
-        """Direct conversations of the far end's user with people who are not there."""
+        """Name direct conversations of the remote user with users that do not exist."""
         users = [sorted((end.other.owner.user, self._hex(32))) for _ in range(5)]
         users += [sorted((end.other.owner.user, self._peer.user))]
         yield encode(Digest(sum=self._hex(32), names=[Naming(dm=(one, other)) for one, other in users]))
 
-    # ---- what it draws on
+    # ---- helpers
 
     @property
     def _room(self) -> str:
-        return self._peer.sim.judge.room
+        return self._peer.sim.invariants.room
 
     def _someone(self, *but: SimPeer) -> SimPeer:
         others = [peer for peer in self._peer.sim.all_peers if peer is not self._peer and peer not in but]

@@ -36,7 +36,7 @@ def make_export(maker: SimPeer, to: SimPeer, only: ConversationId | None = None)
     """Export a peer's disk, whether the peer runs or not. A byzantine peer writes what it wants for `to`."""
     sim = maker.sim
     data = b""
-    for page in file_pages(maker.disk.storage, sim.judge.room, only):
+    for page in file_pages(maker.disk.storage, sim.invariants.room, only):
         for frame in page:
             if maker.lie is not None and isinstance(frame, Entries):
                 frame = maker.lie.entries(frame, to)
@@ -50,7 +50,7 @@ class OpenedExport:
 
     def __init__(self, peer: SimPeer, data: bytes) -> None:
         self._peer = peer
-        self._reader = ExportReader(peer.sim.judge.room, peer.sim.settings)
+        self._reader = ExportReader(peer.sim.invariants.room, peer.sim.settings)
         self._data = data
         self._asked: dict[int, list[Entries]] = {}
 
@@ -71,7 +71,7 @@ class OpenedExport:
     def _hand_in(self) -> None:
         frames = self._reader.take(AT_ONCE)
         if frames:
-            ticket = self._peer.program.next_carry(self)
+            ticket = self._peer.program.next_import(self)
             self._asked[ticket] = frames
             self._peer.put(inputs.ImportRequest(ticket, frames))
 
@@ -79,7 +79,7 @@ class OpenedExport:
         """Handle the result of the frames handed in, and go on with the next."""
         frames = self._asked.pop(news.ticket)
         sim = self._peer.sim
-        sim.judge.imported(self._peer, frames, news)
+        sim.invariants.imported(self._peer, frames, news)
         sim.counts["stick_brought"] += news.new
         sim.counts["stick_known"] += news.known
         sim.counts["stick_foreign"] += news.foreign

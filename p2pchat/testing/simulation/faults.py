@@ -1,7 +1,7 @@
-"""What can happen in a history: writing, and every accident that a network, a disk, a machine or a hand can have.
+"""The actions of a history: messages, and faults of networks, disks, machines and people.
 
-Each is one method without arguments; whom it meets is drawn from the chance of its step (scenario.py), and it does
-nothing where it cannot happen.
+Each is a method without arguments that draws its peers from the chance of its step (scenario.py). It does nothing where
+it cannot happen.
 """
 
 from __future__ import annotations
@@ -23,24 +23,21 @@ from p2pchat.testing.simulation.simulation import Simulation
 
 # ---- openings
 #
-# Openings: what seldom comes of chance alone, brought about on purpose in a part of the histories.
-#
-# Each is one method without arguments, played when all who come first have come and before anything else happens. What
-# becomes of it is left to chance like everything: links may be slow, disks too, and somebody may lie.
+# Situations that chance alone seldom produces, brought about on purpose at the start of some histories. Each is a
+# method without arguments, played when the first peers have started. Links, disks and peers may be faulty, as always.
 
-
-WITH_A_GAP = 0.7  # of the histories of three or more
+WITH_A_GAP = 0.7  # the part of histories with three or more peers
 WITH_COPIES = 0.15
 WITH_A_FAILED_IMPORT = 0.15
-CROWDED = 0.8  # of those with few conversations for each user
-FILLED = 0.9  # of those with quotas
-CLOSELY = 0.005  # seconds between two looks at what is awaited
+CROWDED = 0.8  # the part of those with few conversations for each user
+FILLED = 0.9  # the part of those with quotas
+CHECK_EVERY = 0.005  # seconds between two checks of a condition
 PATIENCE = 3.0
 COPIES = Settings().clone_replacements
 
 
 def draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> list[str]:
-    """Return what happens at first; [] for many. `beginning` is who comes before."""
+    """Return the openings of a history; [] for many. `beginning` holds the peers that start first."""
     drawn = ["leave_a_gap"] if len(beginning) > 2 and chance.random() < WITH_A_GAP else []
     if settings.max_conversations_a_user == 1 and len(beginning) > 2 and chance.random() < CROWDED:
         drawn.append("crowd_somebody")
@@ -54,7 +51,7 @@ def draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> l
 
 
 class OpeningFaults:
-    """What may happen at first."""
+    """The openings."""
 
     sim: Simulation
     chance: Random
@@ -67,11 +64,11 @@ class OpeningFaults:
         raise NotImplementedError
 
     def leave_a_gap(self) -> None:
-        """Somebody is cut off with an entry and without the one that it follows, and nobody comes for a while."""
+        """Cut off a peer that holds an entry and lacks the one it follows."""
         if len(self.honest) < 3:
             return
         writer, follower, reader = self.chance.sample(self.honest, 3)
-        self.sim.note(f"{reader.name} is kept from what {writer.name} writes, not from what {follower.name} says to it")
+        self.sim.note(f"{reader.name} does not get what {writer.name} writes, but what {follower.name} answers")
         for other in self.sim.all_peers:
             if other not in (follower, reader):
                 self.sim.separate(reader, other)
@@ -84,16 +81,16 @@ class OpeningFaults:
         self.sim.run(self.sim.settings.order_wait + 1.0)
 
     def crowd_somebody(self) -> None:
-        """Everybody writes to one alone, who has room for one conversation."""
+        """All peers write to one, which has room for one conversation."""
         one, *others = self.chance.sample(self.honest, len(self.honest))
-        self.sim.note(f"everybody writes to {one.name} alone")
+        self.sim.note(f"all write to {one.name} alone")
         for other in others:
             self._await(lambda other=other: one in other.linked)  # type: ignore[misc]
             if self.sim.can_link(one, other):
                 self.write(other, one)
 
     def fill_a_quota(self) -> None:
-        """Somebody writes more than others store of one user."""
+        """Write more than the others store for one user."""
         writer, *_ = self.chance.sample(self.honest, len(self.honest))
         self.sim.note(f"{writer.name} writes and writes")
         self._await(lambda: bool(writer.linked))
@@ -101,10 +98,10 @@ class OpeningFaults:
             self.write(writer, None)
 
     def meet_copies(self) -> None:
-        """A machine goes back to one snapshot again and again, and no link is told of its end."""
+        """Resume a machine from one snapshot several times, without ending its links."""
         one, other = self.chance.sample(self.honest, 2)
         if is_decider(one.user, other.user):
-            one, other = other, one  # whoever decides sees its links replaced, each by the next
+            one, other = other, one  # the decider sees each of its links replaced by the next
         for _ in range(COPIES):
             self._await(lambda: other in one.linked and one in other.linked)
             self.sim.run(SETTLED_AFTER + 0.1)
@@ -115,35 +112,31 @@ class OpeningFaults:
         self._await(lambda: other in one.linked)
 
     def import_on_a_full_disk(self) -> None:
-        """Somebody reads a file while its disk cannot be written; then it can."""
+        """Import a file while the disk cannot be written, until it can."""
         maker, reader = self.chance.sample(self.honest, 2)
         self.sim.partition([maker], [reader])
         self.write(maker, None)
         self._await(lambda: bool(len(maker.disk)) and not maker.disk.busy)
-        self.sim.note(f"{reader.name} gets a file of {maker.name}'s, and its disk is full")
+        self.sim.note(f"{reader.name} imports a file of {maker.name} on a full disk")
         reader.disk.broken = True
-        reader.plug_in(make_export(maker, reader).data)
+        reader.import_file(make_export(maker, reader).data)
         self._await(lambda: reader.fails)
         reader.disk.broken = False
         self.sim.heal()
 
     def _await(self, happened: Callable[[], bool]) -> bool:
-        """Let time pass in short steps, three seconds at most, until something has happened; say whether it has."""
+        """Let time pass in short steps until a condition holds, for three seconds at most. Return whether it holds."""
         until = self.sim.now + PATIENCE
         while not happened() and self.sim.now < until:
-            self.sim.run(CLOSELY)
+            self.sim.run(CHECK_EVERY)
         return happened()
 
 
-# ---- groupacts
+# ---- groups
 #
-# What people do with groups in a history: make and change them, say something there, leave, all through accidents.
-#
-# Each is one method without arguments, like those of faults.py, and does nothing where it cannot happen. What comes of
-# it is judged in grouping.py.
+# Peers make groups, change them, write there and leave, during all other faults. invariants/groups.py checks it.
 
-
-WITH_GROUPS = 0.35  # of the histories
+WITH_GROUPS = 0.35  # the part of histories
 MOST_GROUPS = 3
 STEPS = {
     "group_make": 2, "group_say": 10, "group_add": 3, "group_remove": 4, "group_leave": 1, "group_rename": 2,
@@ -152,21 +145,21 @@ STEPS = {
 
 
 def draw_steps(chance: Random) -> list[str]:
-    """Return what a history does with groups; [] for most."""
+    """Return the group actions of a history; [] for most."""
     if chance.random() >= WITH_GROUPS:
         return []
     return ["group_make", *chance.choices([*STEPS], [*STEPS.values()], k=chance.randint(6, 24))]
 
 
 class GroupFaults:
-    """What somebody at each peer does with groups. Tickets of groups are negative."""
+    """The actions on groups. Their tickets are negative."""
 
     sim: Simulation
     chance: Random
     _groups_asked = 0
 
     def ask(self, peer: SimPeer, kind: Callable[..., Input], *what: object, **fields: object) -> None:
-        """Have a peer do something, if it runs."""
+        """Hand a request to a peer, if it runs."""
         self._groups_asked += 1
         if peer.up:
             peer.put(kind(-self._groups_asked, peer.user, *what, **fields))
@@ -217,13 +210,13 @@ class GroupFaults:
             self.ask(peer, inputs.GroupLeaveRequest, view.group)
 
     def group_apart(self) -> None:
-        """A member who is apart from all others writes, is removed, writes on, and may be added again."""
+        """Disconnect a member that writes, is removed, writes again and may be added again."""
         for owner, view in self._some(_owns):
             apart = [peer for peer in self.sim.up if peer.user in view.members and peer is not owner]
             if not apart:
                 continue
             member = self.chance.choice(apart)
-            self.sim.note(f"{member.name} is apart, and {owner.name} removes it")
+            self.sim.note(f"{member.name} is disconnected, and {owner.name} removes it")
             self.sim.partition([member], [peer for peer in self.sim.all_peers if peer is not member])
             self._write(member, view)
             removed = (member.user,)
@@ -235,7 +228,7 @@ class GroupFaults:
                 self._write(member, view)
 
     def group_old(self) -> None:
-        """An owner's disk goes back, and it changes the group before it hears what it had done: two of one gen."""
+        """Restore an owner, which changes the group before it gets its own later changes: two operations of one gen."""
         for owner, view in self._some(_owns):
             length = len(owner.disk)
             for _ in range(self.chance.choice((1, 1, 2))):
@@ -251,7 +244,7 @@ class GroupFaults:
             change: dict[str, object] = {what: "old" if what == "name" else user}
             self.ask(owner, inputs.GroupChangeRequest, view.group, **change)
 
-    # ---- how
+    # ---- helpers
 
     def _write(self, peer: SimPeer, view: GroupView) -> None:
         texts = [f"{peer.name} apart {self._groups_asked} {n}" for n in range(self.chance.choice((0, 1, 3)))]
@@ -263,7 +256,7 @@ class GroupFaults:
         return dict(peer.node.groups) if peer.node is not None else {}
 
     def _some(self, suits: Callable[[SimPeer, GroupView], bool], count: int = 1) -> list[tuple[SimPeer, GroupView]]:
-        """Draw peers with a group of theirs that suits."""
+        """Draw peers, each with a group that matches."""
         found = [
             (peer, view) for peer in self.sim.up if not peer.liar
             for _, view in sorted(self._views(peer).items()) if suits(peer, view)
@@ -278,9 +271,9 @@ def _owns(peer: SimPeer, view: GroupView) -> bool:
 # ---- faults
 
 
-STICKS_KEPT = 4  # files that lie about and may be used again
+EXPORTS_KEPT = 4  # files that may be used again
 
-# How often each happens beside the others; the method of Accidents has the same name.
+# The relative frequency of each action. The method of FaultInjector has the same name.
 WEIGHTS = {
     "say": 10, "dm": 6, "crash": 4, "kill": 4, "start": 8, "cut": 3, "partition": 2, "one_way": 2, "heal": 3, "slow": 3,
     "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
@@ -289,10 +282,10 @@ WEIGHTS = {
 
 
 class FaultInjector(GroupFaults, OpeningFaults):
-    """What can happen to the peers of one simulation.
+    """The actions on the peers of one simulation.
 
     Attributes:
-        chance: What the present step draws from.
+        chance: The randomness of the present step.
     """
 
     def __init__(self, sim: Simulation, most_peers: int) -> None:
@@ -393,7 +386,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
         if self.sim.up:
             peer = self.chance.choice(self.sim.up)
             self.sim.note(f"{peer.name} reads nothing for a while")
-            peer.read_nothing(self.chance.choice((0.1, 2.0, 40.0)))
+            peer.pause_reading(self.chance.choice((0.1, 2.0, 40.0)))
 
     def restore(self) -> None:
         peer = self.chance.choice(self.sim.all_peers)
@@ -500,15 +493,15 @@ class FaultInjector(GroupFaults, OpeningFaults):
         apart = [peer for peer in self.sim.up if peer is not maker and maker not in peer.linked]
         to = self.chance.choice(apart or self.sim.up)
         if not self._sticks or self.chance.random() < 0.7:
-            only = self.sim.judge.room if self.chance.random() < 0.2 else None
-            self._sticks = [*self._sticks[-STICKS_KEPT:], make_export(maker, to, only)]
+            only = self.sim.invariants.room if self.chance.random() < 0.2 else None
+            self._sticks = [*self._sticks[-EXPORTS_KEPT:], make_export(maker, to, only)]
             stick = self._sticks[-1]
         else:
             stick = self.chance.choice(self._sticks)
         self.sim.note(f"{to.name} gets a file of {stick.maker.name}'s, made at {stick.made_at:.1f}")
         self.sim.counts["stick_again"] += bool(stick.uses)
         stick.uses += 1
-        to.plug_in(self._damaged(stick.data))
+        to.import_file(self._damaged(stick.data))
 
     def _damaged(self, data: bytes) -> bytes:
         """Return the file as it arrives: mostly whole, sometimes cut off or with a wrong bit."""
@@ -520,7 +513,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
             return data[:at] + bytes([data[at] ^ 1 << self.chance.randrange(8)]) + data[at + 1 :]
         return data
 
-    # ---- how
+    # ---- helpers
 
     @property
     def honest(self) -> list[SimPeer]:

@@ -180,16 +180,16 @@ class HostedUsers:
 class HostedUserInvariants:
     """Watches what becomes of guests."""
 
-    def __init__(self, judge: Invariants) -> None:
-        self._judge = judge
-        self._sim = judge.sim
+    def __init__(self, invariants: Invariants) -> None:
+        self._invariants = invariants
+        self._sim = invariants.sim
         self._words: list[HostedMessage] = []
 
     def kept(self, word: HostedMessage, answer: WriteAccepted) -> None:
         """What a guest wrote was accepted."""
-        self._judge.accepted(word.at, answer.log, answer.first, answer.count, 1)
+        self._invariants.accepted(word.at, answer.log, answer.first, answer.count, 1)
         if answer.log.user != word.guest.user:
-            self._judge.blame("guest", word.at, f"what {word.guest.name} said was written by another")
+            self._invariants.fail("guest", word.at, f"what {word.guest.name} said was written by another")
         word.log, word.seq = answer.log, answer.first
         self._words.append(word)
 
@@ -206,7 +206,7 @@ class HostedUserInvariants:
     def missing(self, honest: Sequence[SimPeer], newest: Mapping[LogId, int]) -> Iterator[Fault]:
         """What writers do not know of guests, and guests of readers; `newest`: how much of each log somebody holds."""
         for word in self._words:
-            if word.log is None or word.at not in word.guest.here() or self._judge.may_fork(word.log):
+            if word.log is None or word.at not in word.guest.here() or self._invariants.may_fork(word.log):
                 continue
             if newest.get(word.log, 0) < word.seq:
                 continue  # lost with a disk of which nobody had a copy
@@ -215,7 +215,7 @@ class HostedUserInvariants:
                     yield from self._unreceipted(word.at, word.log, word.seq, member.user, member.name)
         for written in self._sim.written.values():
             log, writer = written.log, written.writer
-            if log is None or written.to is not None or writer not in honest or self._judge.may_fork(log):
+            if log is None or written.to is not None or writer not in honest or self._invariants.may_fork(log):
                 continue
             if newest.get(log, 0) < written.seq:
                 continue
@@ -224,7 +224,7 @@ class HostedUserInvariants:
                     yield from self._unreceipted(writer, log, written.seq, guest.user, guest.name)
 
     def _unreceipted(self, writer: SimPeer, log: LogId, seq: int, member: UserId, name: str) -> Iterator[Fault]:
-        if not self._judge.is_delivered(log, seq, member):
+        if not self._invariants.is_delivered(log, seq, member):
             what = f"{self._sim.person(log.user).name}'s {log.conversation[:6]}/{log.run[:6]} {seq}"
             yield Fault("receipt", f"no receipt of {name} for {what}", writer.name)
 

@@ -43,7 +43,7 @@ class PlayResult:
         self.broken.update(other.broken)
 
 
-def judge(
+def check_history(
     seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None
 ) -> list[Fault]:
     """Play one history, or these steps of it, and add up what happened; an error in the core is a fault like others."""
@@ -65,7 +65,7 @@ def play_some(seeds: Iterable[int]) -> PlayResult:
     """Play these, one after the other."""
     played = PlayResult()
     for seed in seeds:
-        faults = judge(seed, played.counts)
+        faults = check_history(seed, played.counts)
         played.histories += 1
         if faults:
             played.broken[seed] = [str(fault) for fault in faults[:MOST_TOLD]]
@@ -142,13 +142,13 @@ def shrink(seed: int, seconds: float = SHRUNK_WITHIN) -> list[int]:
     All of its steps when it breaks nothing.
     """
     steps = [*range(len(Scenario(seed).program))]
-    faults = judge(seed)
+    faults = check_history(seed)
     if not faults:
         return steps
     rule, until = faults[0].rule, time.monotonic() + seconds
 
     def breaks(tried: Steps) -> bool:
-        return any(fault.rule == rule for fault in judge(seed, steps=tried))
+        return any(fault.rule == rule for fault in check_history(seed, steps=tried))
 
     return fewest(steps[2:], breaks, lambda: time.monotonic() >= until)
 

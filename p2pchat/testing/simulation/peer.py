@@ -1,7 +1,7 @@
-"""One simulated peer: a whole Node with a disk, a clock, links and somebody who writes. It crashes and comes back.
+"""A simulated peer: a whole Node with a disk, a clock, links and a program. It can crash and restart.
 
-SimPeer is the owner of its node, as the runtime is in a real process: it carries out every effect and feeds what
-that leads to. What is for programs its Program hears.
+SimPeer drives its node as the runtime does in a real process: it carries out every effect and hands in the inputs that
+follow. Effects for programs go to its SimProgram.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ if TYPE_CHECKING:
 
 
 class SimPeer:
-    """A peer of a Simulation; made by `Simulation.peers`.
+    """A peer of a Simulation, made by `Simulation.peers`.
 
     Attributes:
-        name, user: Its name, and its id: peer id and user id are the same key.
-        up: A process runs.
-        gone: It left for good.
-        restored: Its disk went back to an older copy once.
-        liar: It breaks the rules (faults.py); nothing it says or keeps is judged.
-        program: What is told all that is for programs; its lines are the peer's event log.
+        name: Its name.
+        user: Its id. The peer id and the user id are the same key.
+        up: Whether its process runs.
+        gone: Whether it left for good.
+        restored: Whether its disk ever went back to an older copy.
+        liar: Whether it breaks the rules (byzantine.py). Nothing it sends or stores is checked.
+        program: Receives the effects for programs. Its lines are the peer's event log.
         lives: How often it was started.
-        word: What its user said last of itself in this life: a status and a text.
+        word: The presence its user set last in this session: a status and a text.
     """
 
     def __init__(
@@ -60,33 +61,33 @@ class SimPeer:
         self.port = 7000 + number
         self.clock = LocalClock(sim.schedule)
         self.disk = SimDisk(sim.schedule, sim.chance, self.user, sim.counts, sim.settings)
-        self.disk.on_batch = lambda batch: sim.judge.batch_stored(self, batch)
+        self.disk.on_batch = lambda batch: sim.invariants.batch_stored(self, batch)
         self.node: Node | None = None
         self.gone = False
         self.restored = False
         self.liar = False
-        self.lie: ByzantinePeer | None = None  # what a liar makes of its frames; None for an honest one, and a stranger
-        self.fails = False  # storage failed and has not been loaded anew
-        self.allows = False  # whatever anybody writes, however much
-        self.low = False  # told that there is little room on its disk
-        self.kept_from = 0.0  # when it last began to keep what comes, after its storage failed or had no room
+        self.lie: ByzantinePeer | None = None  # changes the frames of a byzantine peer; None for other peers
+        self.fails = False  # storage failed and was not reloaded yet
+        self.allows = False  # its user lifted all quotas
+        self.low = False  # its disk is reported low
+        self.kept_from = 0.0  # when it last began to store again after a failed or low disk
         self.program = SimProgram(self)
         self.lives = 0
-        self.loads = 0  # how often its node began with what its disk holds
+        self.loads = 0  # how often its node loaded the disk
         self.word = ("online", "")
-        self._fuse: tuple[int, bool] | None = None  # effects until it is killed, and whether silently
-        self._begun_with = 0  # changes on its disk when its process began
-        self._run: RunId | None = None  # of that process
+        self._fuse: tuple[int, bool] | None = None  # (effects until it is killed, whether silently)
+        self._begun_with = 0  # changes on its disk at the start of its process
+        self._run: RunId | None = None  # the run of that process
         self.ever_linked = False
         self.handling: type[Input] = inputs.Woke
-        self.here_before: frozenset[UserId] = frozenset()  # whose links were up before this step, and said so
+        self.here_before: frozenset[UserId] = frozenset()  # users that were online before this step
         self.name_told = name
         self._links: dict[int, WireEnd] = {}
         self._next_link = 1
         self._wake: Timer | None = None
         self._carry: dict[type, Callable[[Any], None]] = {
             kind: getattr(self, f"_{name}") for kind, name in _EFFECTS.items()
-        } | self.program.hears
+        } | self.program.handlers
 
     def __repr__(self) -> str:
         return f"<SimPeer {self.name} {'up' if self.up else 'gone' if self.gone else 'down'}>"
@@ -97,7 +98,7 @@ class SimPeer:
 
     @property
     def lines(self) -> list[Line]:
-        """Its event log."""
+        """The event log."""
         return self.program.lines
 
     @property
@@ -106,21 +107,21 @@ class SimPeer:
 
     @property
     def linked(self) -> list[SimPeer]:
-        """The peers its node has a link with that is up."""
+        """The peers with which its node has a link that is up."""
         if self.node is None:
             return []
         return [peer for peer in self.sim.all_peers if peer.user in self.node.links.by_peer]
 
     def digest_for(self, other: SimPeer) -> str | None:
-        """The sum of what it shares with a linked peer; None while that peer has not told whom it hosts."""
+        """Return the sum of the logs it shares with a linked peer; None until that peer said whom it hosts."""
         if self.node is None or other.user not in self.node.links.by_peer:
             return None
-        shelf = self.node.sync.context
-        side = shelf.remotes.get(self.node.links.by_peer[other.user].id)
-        return sum_of(shelf.shared_conversations(side)) if side else None
+        context = self.node.sync.context
+        remote = context.remotes.get(self.node.links.by_peer[other.user].id)
+        return sum_of(context.shared_conversations(remote)) if remote else None
 
     def end_to(self, other: SimPeer) -> WireEnd | None:
-        """The end here of the one link with a peer; None while there is none that works, both ways."""
+        """Return its end of the link with a peer; None if no link works both ways."""
         if self.node is None or other.node is None:
             return None
         here, there = self.node.links.by_peer.get(other.user), other.node.links.by_peer.get(self.user)
@@ -129,17 +130,17 @@ class SimPeer:
             return None
         return None if end.wire.dead or end.wire.blocked else end
 
-    # ---- what somebody at this peer does
+    # ---- actions
 
     def start(self, *endpoints: str) -> None:
-        """Start a process on this disk; it links with these endpoints and with whom its address book knows."""
+        """Start a process on this disk. It dials these endpoints and those of its address book."""
         if not self.up and not self.gone:
             self._start(endpoints, self._draw)
 
     def resume(self, *endpoints: str) -> None:
-        """Its machine comes back from a snapshot of the moment its newest process began: disk and memory.
+        """Resume the machine from a snapshot of disk and memory, made when its newest process began.
 
-        What that process wrote since, others may have. It goes on as if it had not: it writes its logs anew.
+        Others may hold entries that the process wrote since. It knows nothing of them and writes its logs again.
         """
         self.crash()
         if self._run is None or self.gone:
@@ -147,7 +148,7 @@ class SimPeer:
         self.sim.counts["resume"] += 1
         self.restored = True
         self.disk.restore(self._begun_with)
-        self.sim.judge.copied.update((user, self._run) for user in (self.user, *self.sim.guests))
+        self.sim.invariants.copied.update((user, self._run) for user in (self.user, *self.sim.guests))
         drawn = [bytes.fromhex(self._run)]
         self._start(endpoints, lambda size: drawn.pop() if drawn else self._draw(size))
 
@@ -165,7 +166,7 @@ class SimPeer:
             settings=self.sim.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
             network=NetworkCredentials(self._network.id, self._network.key), draw=draw, stored=stored,
         )  # fmt: skip
-        self.sim.judge.began(self, stored)
+        self.sim.invariants.began(self, stored)
         self._begun_with, self._run = len(self.disk), self.node.run
         self.disk.open(self._later(self.put))
         self.program.log("listening", schema=1, host=self.host, port=self.port, peer_id=shown_id(self.user),
@@ -174,15 +175,15 @@ class SimPeer:
         if not self.up:
             return
         self.put(inputs.ListeningAt(self.port, (self.endpoint,)))
-        self.sim.judge.reading.started(self)
+        self.sim.invariants.receipts.started(self)
         for guest in self.guests:
             self.put(inputs.PresenceSet(guest.user, "online"))
         for endpoint in endpoints:
             self.put(inputs.Connect(endpoint))
-        self.program.hand_on()
+        self.program.take_released()
 
     def say(self, text: str, to: SimPeer | None = None) -> Written:
-        """Write to the room, or to one peer's user."""
+        """Write to the room, or to the user of one peer."""
         assert self.node is not None, f"{self.name} is not running"
         written = Written(self, self._opened(to), to, text)
         self.sim.written[text] = written
@@ -190,7 +191,7 @@ class SimPeer:
         return written
 
     def mend(self, kind: str, body: str, conversation: ConversationId, re: Ref) -> None:
-        """Edit, delete or react to what `re` names there."""
+        """Edit, delete or react to the entry `re` names."""
         self.program.mend(kind, body, conversation, re)
 
     def rename(self, name: str) -> None:
@@ -198,7 +199,7 @@ class SimPeer:
         self.put(inputs.UserRenamed(self.user, name))
 
     def _opened(self, to: SimPeer | None) -> ConversationId:
-        """Return the room, or the direct conversation with a peer's user, which may be new."""
+        """Return the room, or open the direct conversation with a peer's user."""
         assert self.node is not None
         return self.node.room if to is None else self._opened_dm(self.user, to.user)
 
@@ -208,48 +209,48 @@ class SimPeer:
         return dm_id(low, high)
 
     def had(self, log: LogId) -> int:
-        """Return how much of a log its disk ever held."""
+        """Return the highest number of a log that its disk ever held."""
         return self.disk.ever.get(log, 0)
 
     @property
     def guests(self) -> list[SimHostedUser]:
-        """The users it hosts beside its own."""
+        """The users it hosts besides its own."""
         return [guest for guest in self.sim.guests.values() if self in guest.hosts]
 
     @property
     def speaks_for(self) -> list[UserId]:
-        """The users it hosts, its own first."""
+        """The ids of its own user and of those it hosts, in this order."""
         return [self.user, *(guest.user for guest in self.guests)]
 
     def ever_spoke_for(self, user: UserId) -> bool:
-        """Say whether this is its own user, or was ever hosted here."""
+        """Return whether this is its own user, or one ever hosted here."""
         return user == self.user or (user in self.sim.guests and self in self.sim.guests[user].former)
 
     def host_guest(self, guest: SimHostedUser) -> None:
-        """Speak for one more user from now on, after every start too."""
+        """Host a user from now on, also after a restart."""
         guest.hosts.append(self)
         guest.since[self] = self.sim.now
         if self not in guest.former:
             guest.former.append(self)
         stored = self.disk.storage.load([guest.user])
-        self.sim.judge.hosting(self, stored)
+        self.sim.invariants.hosting(self, stored)
         self.put(inputs.UserHosted(_hosted(guest), tuple(stored.delivered), tuple(stored.reads)))
         self.put(inputs.PresenceSet(guest.user, "online"))
 
     def unhost_guest(self, guest: SimHostedUser) -> None:
-        """Speak for it no more."""
+        """Stop hosting a user."""
         guest.hosts.remove(self)
         self.put(inputs.UserUnhosted(guest.user))
 
     def say_as(self, word: HostedMessage, text: str) -> None:
-        """Have a guest write to the room, or to one peer's user."""
+        """Write to the room, or to a peer's user, as a hosted user."""
         if self.node is None:
-            return  # killed by the last one
+            return  # the previous message killed it
         room, guest = self.node.room, word.guest.user
         self.program.say_as(word, text, room if word.to is None else self._opened_dm(guest, word.to.user))
 
     def say_to_guest(self, guest: SimHostedUser, text: str) -> None:
-        """Write to a user whom some peer hosts, or did."""
+        """Write to a user that some peer hosts or hosted."""
         self.program.say_to_guest(text, self._opened_dm(self.user, guest.user))
 
     def set_presence(self, status: str, text: str = "") -> None:
@@ -257,33 +258,33 @@ class SimPeer:
         self.put(inputs.PresenceSet(self.user, status, text))
 
     def types(self, to: SimPeer | None = None, *, on: bool = True) -> None:
-        """Its user writes to the room or to one peer's user, or has stopped."""
+        """Start or stop typing to the room or to a peer's user."""
         assert self.node is not None, f"{self.name} is not running"
         self.put(inputs.TypingSet(self.user, self._opened(to), on))
 
     def connect(self, endpoint: str) -> None:
         self.put(inputs.Connect(endpoint))
 
-    def read_nothing(self, seconds: float) -> None:
-        """It is too busy to read from any link for so long: what back-pressure does."""
+    def pause_reading(self, seconds: float) -> None:
+        """Pause reading from all links for a time, as back-pressure does."""
         for end in list(self._links.values()):
             end.pause(seconds)
 
-    def plug_in(self, data: bytes) -> None:
-        """Import a file of entries."""
+    def import_file(self, data: bytes) -> None:
+        """Import an export file."""
         OpenedExport(self, data).begin()
 
     def disk_low(self, on: bool) -> None:
-        """There is little room left on its disk, or enough again."""
+        """Report that its disk has little room left, or enough again."""
         if self.low:
             self.kept_from = self.sim.now
         self.low = on
         if on:
-            self.sim.judge.telling.rests(self)
+            self.sim.invariants.protocol.rests(self)
         self.put(inputs.DiskLow(on))
 
     def allow_all(self) -> None:
-        """Somebody here lifts what limits there are, for everyone and for good."""
+        """Lift the quotas of all users for good."""
         self.allows = True
         for user in (*self.sim.by_user, *self.sim.guests):
             self.put(inputs.QuotaLifted(user))
@@ -293,11 +294,11 @@ class SimPeer:
         self.put(inputs.Stop())
 
     def crash(self, *, silent: bool = False, written: bool | None = None) -> None:
-        """The process is killed.
+        """Kill the process.
 
         Args:
-            silent: The machine too, so that no other is told by the network.
-            written: Whether the commit that is being written makes it; None: drawn.
+            silent: The machine fails too, so that no end of a connection is notified.
+            written: Whether the commit being written is durable; None draws it.
         """
         if not self.up:
             return
@@ -311,30 +312,30 @@ class SimPeer:
                 end.abort()
 
     def crash_within(self, effects: int, *, silent: bool = False) -> None:
-        """The process is killed once it has carried out so many effects more, in the middle of a step if need be."""
+        """Kill the process after so many more effects, also in the middle of a step."""
         self._fuse = effects, silent
 
     def crash_never(self) -> None:
-        """What would have killed it does not happen."""
+        """Cancel a kill that is set."""
         self._fuse = None
 
     def restore(self, length: int) -> None:
-        """Its disk goes back to an older copy: the first `length` changes of it. Only while it is down."""
+        """Restore the first `length` changes of its disk. Only while it is down."""
         self.sim.counts["restore"] += 1
         self.restored = True
         self.disk.restore(length)
 
-    # ---- the owner's loop
+    # ---- the driver's loop
 
     def put(self, input: Input) -> None:
-        """Something happened: the node decides, all it orders is carried out."""
+        """Hand an input to the node and carry out its effects."""
         if self.node is None:
             return
         self.sim.trace(self, input)
         if isinstance(input, inputs.Got) and input.link in self._links:
-            self.sim.judge.frames_got(self, self._links[input.link], input.frames)
+            self.sim.invariants.frames_got(self, self._links[input.link], input.frames)
         elif isinstance(input, inputs.ImportRequest):
-            self.sim.judge.came(self, input.frames)
+            self.sim.invariants.came(self, input.frames)
         if isinstance(input, inputs.Loaded):
             self.fails, self.kept_from = False, self.sim.now
             self.loads += 1
@@ -342,14 +343,14 @@ class SimPeer:
         self.handling = type(input)
         self.here_before = frozenset(filter(presence.hosts, self.node.links.by_peer))
         effects = self.node.handle(input, self.clock.now())
-        self.sim.judge.presences.handled(self, input, effects)
+        self.sim.invariants.presence.handled(self, input, effects)
         self._carry_out(effects)
 
     def dropped(self, link: int) -> None:
         self._links.pop(link, None)
 
     def attach(self, wire: SimWire) -> WireEnd:
-        """Take one end of a new wire."""
+        """Return its end of a new connection."""
         end = WireEnd(wire, self._next_link, self, self._later(self.put), self.sim.settings)
         self._links[self._next_link] = end
         self._next_link += 1
@@ -357,27 +358,27 @@ class SimPeer:
 
     @property
     def ends(self) -> list[WireEnd]:
-        """The ends here of all connections: links, and what is becoming or was one."""
+        """Its ends of all connections, with those that are not yet or no longer links."""
         return list(self._links.values())
 
     def wires_to(self, other: SimPeer) -> list[WireEnd]:
-        """The ends here of open wires to this peer."""
+        """Return its ends of the open connections to a peer."""
         return [end for end in self._links.values() if end.other.owner is other]
 
     def _carry_out(self, effects: list[out.Effect]) -> None:
         life = self.lives
         for done, effect in enumerate(effects):
-            if self._fuse is not None and self._burns_down():
+            if self._fuse is not None and self._is_killed_now():
                 self.sim.counts["crash_between_effects"] += bool(done)
                 return
             self._carry[type(effect)](effect)
             if not self.up or self.lives != life:
                 return
         if any(isinstance(effect, out.NodeStopped) for effect in effects):
-            self._leave()  # what was ordered with it is written as well
+            self._leave()  # commits of the same step are written first
 
-    def _burns_down(self) -> bool:
-        """Count one more effect; True when it is the one that is not carried out any more."""
+    def _is_killed_now(self) -> bool:
+        """Count one effect; kill the process and return True if it is the one not carried out."""
         assert self._fuse is not None
         left, silent = self._fuse
         self._fuse = left - 1, silent
@@ -387,12 +388,12 @@ class SimPeer:
         return True
 
     def _later(self, call: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return `call` that does nothing once this process has ended."""
+        """Return a function that calls `call` only while this process runs."""
         life = self.lives
         return lambda *args: call(*args) if self.up and self.lives == life else None
 
     def soon(self, least: float, most: float, call: Callable[[], None]) -> None:
-        """Call at a time drawn between these, if this process still runs then."""
+        """Call after a time drawn between these seconds, if this process still runs."""
         life = self.lives
         seconds = self.sim.chance.uniform(least, most)
         self.sim.schedule.after(seconds, lambda: call() if self.up and self.lives == life else None)
@@ -407,11 +408,11 @@ class SimPeer:
     def _send(self, order: out.Send) -> None:
         ends = [self._links[link] for link in order.links if link in self._links]
         self.sim.frames[type(order.frame).__name__] += len(ends)
-        self.sim.judge.telling.frame_sent(self, order.frame, ends)
-        self.sim.judge.presences.frame_sent(self, order.frame, ends)
+        self.sim.invariants.protocol.frame_sent(self, order.frame, ends)
+        self.sim.invariants.presence.frame_sent(self, order.frame, ends)
         if self.lie is not None:
             for end in ends:
-                for data in self.lie.says(order.frame, end):
+                for data in self.lie.change(order.frame, end):
                     end.write(data)
             return
         data = encode(order.frame)
@@ -424,10 +425,10 @@ class SimPeer:
             self.sim.counts[f"bye_{order.bye.code}"] += 1
         if end is not None:
             if order.bye is not None:
-                self.sim.judge.telling.said_bye(self, end, order.bye)
+                self.sim.invariants.protocol.said_bye(self, end, order.bye)
             if order.bye is not None and order.bye.code == "replaced":
                 self.sim.counts["link_replaced"] += 1
-                self.sim.judge.telling.link_replaced(self, end)
+                self.sim.invariants.protocol.link_replaced(self, end)
             end.close(encode(order.bye) if order.bye is not None else None)
 
     def _dial(self, order: out.Dial) -> None:
@@ -452,7 +453,7 @@ class SimPeer:
     # ---- carrying out: storage
 
     def _commit(self, order: out.Commit) -> None:
-        self.sim.judge.telling.ordered(self, order)
+        self.sim.invariants.protocol.ordered(self, order)
         self.disk.commit(order)
 
     def _reload(self, _: out.Reload) -> None:
@@ -464,7 +465,7 @@ class SimPeer:
             else:
                 stored = self.disk.storage.load(self.speaks_for)
                 self.put(inputs.Loaded(stored))
-                self.sim.judge.showing.began(self, stored.next_place)
+                self.sim.invariants.display.began(self, stored.next_place)
 
         self.soon(0.0, 1.0, load)
 
@@ -487,24 +488,24 @@ class SimPeer:
 
         self.soon(self.disk.quick, self.disk.slow, read)
 
-    # ---- carrying out: what is told
+    # ---- carrying out: notifications
 
     def _link_changed(self, news: out.LinkChanged) -> None:
         if news.state == "up" and self.node is not None:
             self.ever_linked = True
-            link = self.node.links.by_peer.get(news.peer)  # None: it went down in the same step
-            self.sim.judge.telling.link_up(self, self._links.get(link.id) if link else None)
+            link = self.node.links.by_peer.get(news.peer)  # None if it went down in the same step
+            self.sim.invariants.protocol.link_up(self, self._links.get(link.id) if link else None)
         self.program.log("link", peer_id=shown_id(news.peer) if news.peer else "", endpoint=news.endpoint,
                          state=news.state, reason=news.reason)  # fmt: skip
 
     def _stopped(self, _: out.NodeStopped) -> None:
-        """All byes are said."""
+        """Do nothing: all byes are sent, and _leave follows."""
 
     def _leave(self) -> None:
-        """The runtime waits for what is being written, closes what is left, and is done."""
+        """Finish as the runtime does: wait for commits, close what is open and end."""
         ends = list(self._links.values())
         self.disk.finish()
-        if not self.up:  # killed after all
+        if not self.up:  # killed while finishing
             return
         self.program.log("stopped", reason="left")
         self._end()
@@ -513,7 +514,7 @@ class SimPeer:
 
 
 def _hosted(guest: SimHostedUser) -> HostedIdentity:
-    return HostedIdentity(guest.user, guest.name, guest.sign, status="offline")  # until it says otherwise
+    return HostedIdentity(guest.user, guest.name, guest.sign, status="offline")  # until it sets a presence
 
 
 _EFFECTS: dict[type, str] = {

@@ -40,7 +40,7 @@ def test_a_step_that_is_left_out_changes_no_other() -> None:
 
 def test_a_failing_history_is_shrunk_to_the_steps_that_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(self: SimPeer) -> None:
-        self.sim.judge.blame("stopped", self, "stopped")
+        self.sim.invariants.fail("stopped", self, "stopped")
 
     monkeypatch.setattr(SimPeer, "stop", stop)  # so leaving in good order is what fails
     seed = next(seed for seed in range(100) if any(fault.rule == "stopped" for fault in play(seed)[1]))

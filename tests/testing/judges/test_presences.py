@@ -1,4 +1,4 @@
-"""What users say of themselves in a simulation, and that the judge sees when others see it otherwise."""
+"""What users say of themselves in a simulation, and the fault when others see it otherwise."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def test_a_frame_too_many_a_leak_an_invention_and_one_who_types_for_ever_are_fou
     ada, bob, cyd = sim.peers(3)
     sim.run(5)
     ada.types(bob)
-    room = sim.judge.room
-    judge, frame, end = sim.judge.presences, TypingFrame(c=room, u=ada.user, on=True), ada.end_to(cyd)
+    room = sim.invariants.room
+    invariants, frame, end = sim.invariants.presence, TypingFrame(c=room, u=ada.user, on=True), ada.end_to(cyd)
     assert end is not None
-    judge.frame_sent(ada, frame, [end])
+    invariants.frame_sent(ada, frame, [end])
     sim.run(1)
-    judge.frame_sent(ada, frame, [end])
+    invariants.frame_sent(ada, frame, [end])
     assert rules(sim) == {"typing"}
-    judge.frame_sent(ada, TypingFrame(c="ab" * 32, u=ada.user, on=True), [end])
+    invariants.frame_sent(ada, TypingFrame(c="ab" * 32, u=ada.user, on=True), [end])
     assert rules(sim) == {"typing", "leak"}
     sim.settle()
     cyd._carry[TypingChanged](TypingChanged(room, bob.user, on=True))

@@ -18,11 +18,11 @@ from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.simulation.environment import LocalClock, Schedule
-from p2pchat.testing.simulation.many import judge
+from p2pchat.testing.simulation.many import check_history
 from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.scenario import play
-from p2pchat.testing.simulation.simulation import LAST_WORDS, QUIET_FOR, Simulation
+from p2pchat.testing.simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
 
 FINGERPRINT = "from p2pchat.testing.simulation.scenario import play; print(play(7)[0].fingerprint())"
 
@@ -146,7 +146,7 @@ def test_a_failing_seed_prints_the_one_command_that_replays_it(capsys: pytest.Ca
 
 def test_an_error_in_the_core_is_a_fault_of_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SimPeer, "say", None)
-    (fault,) = judge(1, Counter())
+    (fault,) = check_history(1, Counter())
     assert (fault.rule, fault.where) == ("error", "seed 1")
 
 
@@ -199,10 +199,10 @@ def newest_of(ada: SimPeer) -> Mark:
 
 
 def rules_broken(sim: Simulation, ada: SimPeer, bob: SimPeer, read: list[Digest | Have]) -> list[str]:
-    """What the judge says when bob was told those frames in one read, and then what ada wrote."""
+    """The faults when bob was told those frames in one read, and then what ada wrote."""
     end = bob.end_to(ada)
     assert end is not None
-    sim.judge.frames_got(bob, end, read)
+    sim.invariants.frames_got(bob, end, read)
     sim.run(2)
     ada.say("hello")
     assert sim.settle()
@@ -212,14 +212,14 @@ def rules_broken(sim: Simulation, ada: SimPeer, bob: SimPeer, read: list[Digest 
 def test_what_follows_an_equal_sum_in_one_read_is_news_to_the_judge_too() -> None:
     """The room was empty when the two compared; what was written since is told in the same bytes as that sum."""
     sim, ada, bob = just_linked()
-    news = Have({sim.judge.room: {ada.user: [newest_of(ada)]}})
+    news = Have({sim.invariants.room: {ada.user: [newest_of(ada)]}})
     assert rules_broken(sim, ada, bob, [Digest(sum=bob.digest_for(ada)), news]) == []
 
 
-def test_every_page_of_the_first_marks_in_one_read_is_heard_by_the_judge() -> None:
+def test_every_page_of_the_first_marks_in_one_read_is_heard_by_the_invariants() -> None:
     """What the second page told of was there before the newcomer: shown as news it is blamed (seed 861630)."""
     sim, ada, bob = just_linked()
-    room = sim.judge.room
+    room = sim.invariants.room
     first = Have({room: {}}, span=("0" * 64, "0" * 64))
     second = Have({room: {ada.user: [newest_of(ada)]}}, span=("1" * 64, "f" * 64))
     assert rules_broken(sim, ada, bob, [first, second]) == ["old", "old"]
@@ -235,21 +235,21 @@ def answered_with_what_it_has() -> tuple[Simulation, SimPeer, WireEnd, Batch]:
     (log,) = [log for log in bob.disk.logs if log.user == ada.user]
     end, raws = bob.end_to(ada), bob.disk.logs[log]
     assert end is not None
-    sim.judge.telling.frame_sent(bob, Want(1, log.conversation, log.user, [], []), [end])
+    sim.invariants.protocol.frame_sent(bob, Want(1, log.conversation, log.user, [], []), [end])
     sim.run(sim.settings.want_progress_timeout - 1.0)
     answer = Entries(c=log.conversation, u=log.user, r=log.run, first=1, prev="", e=raws, head="", n=1)
-    sim.judge.telling.frames_got(bob, end, [answer])
+    sim.invariants.protocol.frames_got(bob, end, [answer])
     return sim, bob, end, Batch(log, 1, raws, None, b"", b"", b"")
 
 
 def faults_when_it_asks_on(sim: Simulation, bob: SimPeer, end: WireEnd, log: LogId) -> list[Fault]:
-    """What the judge says when bob asks for more of that log as soon as the first answer brought nothing in time."""
+    """The faults when bob asks for more of that log as soon as the first answer brought nothing in time."""
     sim.run(1.0)
-    sim.judge.telling.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
+    sim.invariants.protocol.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
     return sim.check()
 
 
-def test_an_answer_of_which_nothing_is_kept_is_none_to_the_judge() -> None:
+def test_an_answer_of_which_nothing_is_kept_is_none_to_the_invariants() -> None:
     """What was wanted came another way meanwhile, and the answer brings it once more: to ask for the rest is right."""
     sim, bob, end, brought = answered_with_what_it_has()
     assert faults_when_it_asks_on(sim, bob, end, brought.log) == []
@@ -259,7 +259,7 @@ def test_an_answer_that_was_dropped_is_none_though_a_file_brings_the_same() -> N
     """Of ada's log bob's storage was full when the answer came; what a file brings then ends no waiting for more."""
     sim, bob, end, brought = answered_with_what_it_has()
     bob.handling = ImportRequest
-    sim.judge.telling.ordered(bob, Commit(1, 0, own=False, change=Change(batches=[brought])))
+    sim.invariants.protocol.ordered(bob, Commit(1, 0, own=False, change=Change(batches=[brought])))
     assert faults_when_it_asks_on(sim, bob, end, brought.log) == []
 
 
@@ -285,7 +285,7 @@ def test_everybody_reads_when_a_mesh_comes_to_rest() -> None:
     sim = Simulation(seed=16)
     ada, bob = sim.peers(2)
     sim.run(2)
-    bob.read_nothing(1000.0)
+    bob.pause_reading(1000.0)
     ada.say("hello")
     assert sim.settle(within=5)
     assert texts(bob) == ["hello"]
@@ -295,7 +295,7 @@ def test_who_is_about_to_tell_what_it_has_read_is_not_at_rest() -> None:
     """The second mark of a moment waits a little: what follows from it shall not fall into the quiet minute."""
     sim = Simulation(seed=21)
     ada, bob = sim.peers(2)
-    reading = sim.judge.reading
+    reading = sim.invariants.receipts
     reading._reads = False
     sim.run(2)
     ada.say("one")
@@ -310,7 +310,7 @@ def test_who_is_about_to_tell_what_it_has_read_is_not_at_rest() -> None:
     while not readers.position(one.log, bob.user):
         sim.run(0.005)
     assert readers.position(one.log, bob.user) == one.seq
-    assert sim.judge.unsettled()
+    assert sim.invariants.unsettled()
     assert sim.settle()
     assert sim.check() == []
 
@@ -326,9 +326,9 @@ def test_what_a_liar_gives_at_last_is_waited_for() -> None:
     sim.run(5)
     bob.say("hello")
     cyd.liar = True
-    while sim.judge.unsettled():
+    while sim.invariants.unsettled():
         sim.run(1)
-    sim.schedule.after(LAST_WORDS + QUIET_FOR - 0.02, partial(_say, bob, "withheld"))
+    sim.schedule.after(DELAYED_FRAMES + QUIET_FOR - 0.02, partial(_say, bob, "withheld"))
     assert sim.settle()
     assert sim.check() == []
 
@@ -337,13 +337,13 @@ def test_a_connection_with_a_liar_that_is_no_link_keeps_nobody_from_rest() -> No
     """A liar that is refused and comes again at once is never a link of everybody's at one moment (seed 877539)."""
     sim = Simulation(seed=19)
     ada, bob, cyd = sim.peers(3)
-    while sim.judge.unsettled():
+    while sim.invariants.unsettled():
         sim.run(1)
     for end in ada.wires_to(cyd):
         end.wire.block()
-    assert sim.judge.unsettled()
+    assert sim.invariants.unsettled()
     cyd.liar = True
-    assert not sim.judge.unsettled()
+    assert not sim.invariants.unsettled()
     for end in ada.wires_to(bob):
         end.wire.block()
-    assert sim.judge.unsettled()
+    assert sim.invariants.unsettled()
