@@ -1,4 +1,4 @@
-"""Copies of a profile: whole, private, made beside a running peer, and a peer of their own when the first is gone."""
+"""Backups of a profile: complete, private, made beside a running peer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.messaging.conftest import home as home
 from tests.messaging.texts import texts
 
 
-async def test_a_copy_made_beside_the_running_peer_runs_when_that_is_gone(home: Path) -> None:
+async def test_a_backup_of_a_running_peer_can_replace_it(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         await ada.broadcast("before")
         done: list[tuple[int, int]] = []
@@ -30,9 +30,7 @@ async def test_a_copy_made_beside_the_running_peer_runs_when_that_is_gone(home: 
         await copy.broadcast("it goes on")
 
 
-async def test_a_copy_has_the_login_s_network_in_it_and_runs_on_another_machine(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_backup_contains_the_network_of_the_login(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         invite = ada.invite.partition("@")[0]
     await backup_profile(home / "ada", home / "copy")
@@ -41,7 +39,7 @@ async def test_a_copy_has_the_login_s_network_in_it_and_runs_on_another_machine(
         assert copy.invite.partition("@")[0] == invite
 
 
-async def test_while_much_is_written_a_copy_is_of_one_moment(home: Path) -> None:
+async def test_a_backup_during_writes_is_of_one_moment(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         await ada.send_many(ada.room, [f"{number:05} {'x' * 900}" for number in range(3000)])
         writing = asyncio.create_task(_write_on(ada))
@@ -62,7 +60,7 @@ async def _write_on(peer: TCPPeer) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
-async def test_a_copy_is_for_its_owner_only_and_holds_nothing_of_a_process(home: Path) -> None:
+async def test_a_backup_is_private_and_has_no_files_of_a_process(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada"):
         (home / "ada" / "input_history").write_text("what was typed")
         (home / "ada" / "settings").symlink_to("/etc/passwd")
@@ -72,7 +70,7 @@ async def test_a_copy_is_for_its_owner_only_and_holds_nothing_of_a_process(home:
         "identity.pem": 0o600, "network": 0o600, "history.db": 0o600, "input_history": 0o600}  # fmt: skip
 
 
-async def test_a_restored_old_copy_goes_on_and_others_bring_back_what_it_lacks(home: Path) -> None:
+async def test_a_restored_old_backup_gets_back_what_it_lacks(home: Path) -> None:
     async with TCPPeer(data=home / "bob", name="bob") as bob:
         async with TCPPeer(0, bob.port, data=home / "ada", name="ada") as ada:
             await (await ada.broadcast("kept")).delivered(timeout=5, count=1)
@@ -86,7 +84,7 @@ async def test_a_restored_old_copy_goes_on_and_others_bring_back_what_it_lacks(h
         assert await texts(bob, "room") == ["kept", "lost and found", "new"]
 
 
-async def test_what_is_there_is_never_overwritten_and_a_failure_leaves_nothing(home: Path) -> None:
+async def test_a_backup_overwrites_nothing_and_a_failed_one_leaves_nothing(home: Path) -> None:
     (home / "full").mkdir()
     (home / "full" / "letter").write_text("mine")
     (home / "file").write_text("mine")
@@ -107,7 +105,7 @@ async def test_what_is_there_is_never_overwritten_and_a_failure_leaves_nothing(h
     assert sorted(path.name for path in home.iterdir() if path.name != "home") == ["ada", "empty", "file", "full"]
 
 
-async def test_half_a_copy_of_who_was_killed_a_day_ago_goes_with_the_next_one(home: Path) -> None:
+async def test_an_incomplete_backup_is_removed_by_the_next_one(home: Path) -> None:
     for name, age in (("0123456789ab", 25 * 3600), ("ba9876543210", 0)):
         half = home / f".copy.{name}.new"
         half.mkdir(parents=True)

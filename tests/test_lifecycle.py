@@ -1,4 +1,4 @@
-"""Starting and ending, on a real disk and port: what keeps a peer from starting, and what it leaves behind."""
+"""Start and stop, on a real disk and port."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
 
 
-async def test_a_peer_is_the_same_after_a_restart_and_its_history_can_be_read_beside_it(home: Path) -> None:
+async def test_a_restarted_peer_is_the_same_and_its_history_is_readable_meanwhile(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         me = ada.me.id
         receipt = await ada.broadcast("written down")
@@ -53,7 +53,7 @@ async def test_two_peers_over_sockets_with_one_endpoint(home: Path) -> None:
             assert ada.links() == [bob.me.id]
 
 
-async def test_a_run_begins_once_whenever_it_is_asked_for_and_before_all_it_receives(home: Path) -> None:
+async def test_listening_is_constant_and_before_all_received(home: Path) -> None:
     async with TCPPeer(temporary=True, name="ada") as ada:
         began = ada.listening.at
         async with TCPPeer(0, ada.port, temporary=True, name="bob") as bob:
@@ -74,7 +74,7 @@ async def test_an_endpoint_that_does_not_answer_is_an_event(home: Path) -> None:
         assert await peer.connect(nobody) is False
 
 
-async def test_what_keeps_a_peer_from_starting_is_said_in_one_line(home: Path) -> None:
+async def test_a_failed_start_has_a_reason_of_one_line(home: Path) -> None:
     async with TCPPeer(data=home / "ada") as ada:
         with pytest.raises(DataLocked):
             await TCPPeer(data=home / "ada").start()
@@ -94,7 +94,7 @@ async def test_what_keeps_a_peer_from_starting_is_said_in_one_line(home: Path) -
         await TCPPeer(temporary=True, invite="p2pchat:nonsense").start()
     with pytest.raises(PeerClosed):
         await TCPPeer(temporary=True).broadcast("not started")
-    async with TCPPeer(data=home / "ada"):  # nothing of all that is still held
+    async with TCPPeer(data=home / "ada"):  # nothing is still locked
         pass
 
 
@@ -125,7 +125,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing_open(home: Path) -> None
 
 
 async def test_a_start_that_is_cancelled_twice_leaves_nothing_open_either(home: Path) -> None:
-    """Whoever loses patience twice does not wait for the files to be let go, but aclose() does."""
+    """A start cancelled twice does not wait until files are released; aclose() does."""
     for turns in range(1, 12):
         peer = TCPPeer(data=home / "ada")
         starting = asyncio.create_task(peer.start())
@@ -150,14 +150,14 @@ async def test_a_peer_starts_once(home: Path) -> None:
         await peer.start()
 
 
-async def test_a_defect_inside_keeps_no_peer_from_closing(home: Path) -> None:
+async def test_a_defect_in_the_core_keeps_no_peer_from_closing(home: Path) -> None:
     peer = TCPPeer(data=home / "ada")
     events = peer.events(Warned, Stopped)
     await peer.start()
     assert peer._driver is not None
     while not peer._lifecycle.idle:
         await asyncio.sleep(0)
-    peer._driver.node.links = None  # type: ignore[assignment]  # whatever the core does with a link is a defect now
+    peer._driver.node.links = None  # type: ignore[assignment]  # so that the core fails with the next link
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     await peer.aclose()
@@ -167,14 +167,14 @@ async def test_a_defect_inside_keeps_no_peer_from_closing(home: Path) -> None:
         pass
 
 
-async def test_an_invite_brings_a_stranger_in(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_invite_admits_a_stranger(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with TCPPeer(temporary=True, name="ada") as ada:
         monkeypatch.setenv("P2PCHAT_HOME", str(home / "another login"))
         async with TCPPeer(0, ada.endpoint, data=home / "eve", name="eve") as eve:
             assert eve.links() == []  # another login's network
         async with TCPPeer(data=home / "bob", name="bob", invite=ada.invite) as bob:
             await (await bob.send("ada", "hello")).delivered(timeout=5)
-        async with TCPPeer(data=home / "bob") as bob:  # neither invite nor endpoint: it remembers
+        async with TCPPeer(data=home / "bob") as bob:  # without invite and endpoint: it is stored
             await bob.wait_user("ada", timeout=5)
             with pytest.raises(InviteError):
                 await TCPPeer(data=home / "bob2", invite=bob.invite + "x").start()
@@ -184,7 +184,7 @@ async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypa
     async with TCPPeer(temporary=True, open=True) as other:
         async with TCPPeer(data=home / "ada", name="ada") as ada:
             pass
-        async with TCPPeer(data=home / "new") as new:  # started before, and never wrote or read a word
+        async with TCPPeer(data=home / "new") as new:  # started before, without any message
             own = new.invite
         async with TCPPeer(data=home / "new", invite=other.invite) as new:
             assert new.is_open
@@ -196,7 +196,7 @@ async def test_a_profile_that_was_used_stays_in_its_network(home: Path, monkeypa
             await TCPPeer(data=home / "ada", open=True).start()
         with pytest.raises(InviteError):
             await TCPPeer(data=home / "new", invite=own).start()
-        async with TCPPeer(data=home / "ada", invite=own) as ada:  # its own network's
+        async with TCPPeer(data=home / "ada", invite=own) as ada:  # of its own network
             assert [post.text for post in await ada.history()] == ["now it is used"]
 
 
@@ -212,12 +212,12 @@ async def test_an_open_network_is_learnt_from_the_first_peer_met(home: Path) -> 
             room = bob.room
         async with TCPPeer(0, ada.endpoint, data=home / "bob", open=True) as bob:
             assert bob.room == room
-    (home / "bob" / "network").unlink()  # as when killed before it was written down: the database knows it too
+    (home / "bob" / "network").unlink()  # as after a kill before it was stored; the database has it too
     async with TCPPeer(data=home / "bob", open=True) as bob:
         assert bob.room == room
 
 
-async def test_after_a_defect_inside_nobody_waits_for_ever(net: Mesh) -> None:
+async def test_waiting_calls_end_after_a_defect_in_the_core(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await net.crash(bob)
     receipt = await ada.send("bob", "are you there?")
@@ -234,12 +234,12 @@ async def test_after_a_defect_inside_nobody_waits_for_ever(net: Mesh) -> None:
     assert [type(end) for end in ends] == [PeerClosed] * 3
 
 
-async def test_a_network_that_cannot_be_written_down_is_told_and_nothing_stays_open(home: Path) -> None:
+async def test_a_network_that_cannot_be_stored_causes_a_warning(home: Path) -> None:
     async with TCPPeer(data=home / "ada", open=True) as ada:
-        bob = TCPPeer(0, "127.0.0.1:1", data=home / "bob", open=True)  # where nobody answers
+        bob = TCPPeer(0, "127.0.0.1:1", data=home / "bob", open=True)  # nobody answers there
         events = bob.events(Warned)
         await bob.start()
-        (home / "bob" / "network").mkdir()  # in the way of the file
+        (home / "bob" / "network").mkdir()  # in place of the file
         assert await bob.connect(ada.endpoint)
         assert (await anext(events)).code == "network"
         await bob.aclose()
@@ -248,7 +248,7 @@ async def test_a_network_that_cannot_be_written_down_is_told_and_nothing_stays_o
             pass
 
 
-async def test_an_open_network_has_no_room_until_somebody_is_met(home: Path) -> None:
+async def test_an_open_network_has_no_room_until_a_peer_is_met(home: Path) -> None:
     async with TCPPeer(temporary=True) as other:
         port = other.port
     async with TCPPeer(0, port, data=home / "bob", name="bob", open=True) as bob:

@@ -1,4 +1,4 @@
-"""A database that is damaged, or not: what History.check() says of it, and the addresses a history knows."""
+"""Checks of databases, and the addresses in a history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def written(data: Path) -> Path:
     return data / "history.db"
 
 
-async def test_a_whole_database_also_beside_its_running_peer(tmp_path: Path) -> None:
+async def test_check_finds_no_fault_beside_a_running_peer(tmp_path: Path) -> None:
     async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
         await ada.broadcast("hello")
         async with open_history(tmp_path / "ada") as history:
@@ -32,7 +32,7 @@ async def test_a_whole_database_also_beside_its_running_peer(tmp_path: Path) -> 
         await history.check()
 
 
-async def test_pages_that_are_not_what_they_should_be(tmp_path: Path) -> None:
+async def test_check_finds_damaged_pages(tmp_path: Path) -> None:
     database = await written(tmp_path / "ada")
     whole = database.read_bytes()
     assert not database.with_name("history.db-wal").exists() and len(whole) > 40 * PAGE_BYTES
@@ -53,7 +53,7 @@ async def faults_of(data: Path) -> list[str]:
         return [text for text in [str(error)] if "damaged" in text]
 
 
-async def test_a_damaged_text_is_told_when_a_newcomer_wants_it_and_comes_when_it_is_mended(tmp_path: Path) -> None:
+async def test_a_damaged_text_is_reported_and_served_after_repair(tmp_path: Path) -> None:
     async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
         await ada.send_many("room", ["one", "two", "three"])
 
@@ -75,7 +75,7 @@ async def test_a_damaged_text_is_told_when_a_newcomer_wants_it_and_comes_when_it
 
 
 async def test_a_check_can_be_cancelled(tmp_path: Path) -> None:
-    """It ends with the cancelling, not with the database: a query without an end stands in for a large one."""
+    """It ends when it is cancelled; an endless query stands for a large database."""
     await written(tmp_path / "ada")
     async with open_history(tmp_path / "ada") as history:
         storage = history._open_storage
@@ -97,7 +97,7 @@ async def test_a_check_can_be_cancelled(tmp_path: Path) -> None:
             await checking
 
 
-async def test_where_others_are_is_remembered(tmp_path: Path) -> None:
+async def test_known_addresses_are_stored(tmp_path: Path) -> None:
     async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
         async with TCPPeer(0, ada.endpoint, name="bob", data=tmp_path / "bob") as bob:
             await bob.wait_user("ada", timeout=20)

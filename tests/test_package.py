@@ -1,4 +1,4 @@
-"""The package as it is imported."""
+"""The package and its public names."""
 
 from __future__ import annotations
 

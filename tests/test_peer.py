@@ -1,4 +1,4 @@
-"""What forgetting a peer does, and what it leaves."""
+"""Forgetting peers, other event loops, and database servers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_a_forgotten_peer_is_not_dialled_again_and_its_link_stays(net: Mes
     assert (await ada.forget(cyd.me)).endpoints == (cyd.endpoint,)
 
 
-async def test_who_cannot_be_forgotten(net: Mesh) -> None:
+async def test_forget_refuses_the_own_peer_and_unknown_names(net: Mesh) -> None:
     ada, *_ = net.peers
     with pytest.raises(ValueError, match="itself"):
         await ada.forget("ada")
@@ -53,7 +53,7 @@ async def test_who_cannot_be_forgotten(net: Mesh) -> None:
         await ada.forget("no:endpoint")
 
 
-async def test_an_endpoint_typed_in_vain_is_forgotten_for_good(home: Path) -> None:
+async def test_an_endpoint_that_never_answered_can_be_forgotten(home: Path) -> None:
     async with TCPPeer(temporary=True) as other:
         nobody = other.port
     async with TCPPeer(data=home / "ada") as ada:
@@ -63,12 +63,12 @@ async def test_an_endpoint_typed_in_vain_is_forgotten_for_good(home: Path) -> No
             await ada.forget(f"127.0.0.1:{nobody}")
 
 
-async def test_what_was_forgotten_is_so_after_a_restart(home: Path) -> None:
+async def test_a_forgotten_peer_stays_forgotten_after_a_restart(home: Path) -> None:
     async with TCPPeer(temporary=True, name="bob") as bob:
         async with TCPPeer(data=home / "ada") as ada:
             assert await ada.connect(bob.port)
         async with TCPPeer(data=home / "ada") as ada:
-            await ada.wait_user("bob", timeout=5)  # it knew where
+            await ada.wait_user("bob", timeout=5)  # it knows the address
             assert (await ada.forget("bob")).endpoints
     async with TCPPeer(data=home / "ada") as ada:
         with pytest.raises(UnknownName, match="not dialled"):
@@ -95,8 +95,8 @@ def test_two_peers_in_uvloop_meet_talk_and_part(tmp_path: Path) -> None:
     assert (got, reason) == (said, "left")
 
 
-def test_what_a_probe_takes_is_told_to_less_than_a_millisecond_in_uvloop_too(tmp_path: Path) -> None:
-    """The clock of that loop has whole milliseconds, and on one machine a connection takes less."""
+def test_a_probe_measures_below_a_millisecond_in_uvloop_too(tmp_path: Path) -> None:
+    """The clock of uvloop has whole milliseconds; a connection on one machine takes less."""
     uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
 
     async def scenario() -> Probed:
@@ -166,7 +166,7 @@ async def test_a_peer_outlives_its_database_server(server: Server, home: Path) -
         await backup_profile(home / "ada", home / "copy", db=url)
 
 
-async def test_a_peer_moves_to_a_server_and_goes_on_there(server: Server, home: Path) -> None:
+async def test_a_peer_moves_to_a_database_server_and_goes_on_there(server: Server, home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         await ada.broadcast("in a file")
         with pytest.raises(DataLocked):

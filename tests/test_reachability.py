@@ -1,4 +1,4 @@
-"""Probing an endpoint: each thing that can be there, made for real on loopback, and found to be that."""
+"""Probes of everything that can be at an endpoint, on loopback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NONCE = "00" * 32
 
 @asynccontextmanager
 async def listening(talk: Talk, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A program that is no peer: it takes connections and does what `talk` says."""
+    """A program that is no peer: it accepts connections and runs `talk`."""
     talks: list[asyncio.Task[None]] = []
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +61,7 @@ async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 def over_tls(*words: bytes) -> Talk:
-    """What has a certificate as peers have, then says these words."""
+    """A server with a certificate as peers have, which then sends these bytes."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tls = TlsPipe(server_context(Identity.from_seed(b"s" * 32)), server_side=True)
@@ -75,7 +75,7 @@ def over_tls(*words: bytes) -> Talk:
     return talk
 
 
-async def test_a_peer_of_the_same_network_is_reached_and_nobody_hears_of_it(tmp_path: Path) -> None:
+async def test_a_peer_of_the_same_network_is_reached_without_events(tmp_path: Path) -> None:
     async with TCPPeer(0, name="ada", temporary=True) as ada, ada.events(consumer=None) as told:
         there = await probe(ada.endpoint)
         assert (there.verdict, there.address, there.peer_id) == ("reached", "127.0.0.1", ada.me.id)
@@ -85,10 +85,10 @@ async def test_a_peer_of_the_same_network_is_reached_and_nobody_hears_of_it(tmp_
         assert ada.counted.get("handshake_order", 0) == 0
     assert {event.to_json().get("endpoint", "") for event in first} == {""}
     assert all("bob" in str(event.to_json()) or event.to_json()["event"] == "link" for event in first)
-    assert len({event.to_json().get("peer_id") for event in first} - {None}) == 1  # bob's, and no other
+    assert len({event.to_json().get("peer_id") for event in first} - {None}) == 1  # only that of bob
 
 
-async def test_a_running_peer_is_known_by_its_key_and_keeps_its_links(tmp_path: Path) -> None:
+async def test_a_probe_of_the_own_peer_is_recognised_and_keeps_its_links(tmp_path: Path) -> None:
     async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
         async with TCPPeer(0, ada.endpoint, name="bob", data=tmp_path / "bob") as bob:
             assert (await probe(ada.endpoint, data=tmp_path / "ada")).verdict == "self"
@@ -96,27 +96,25 @@ async def test_a_running_peer_is_known_by_its_key_and_keeps_its_links(tmp_path: 
             assert len(ada.links()) == len(bob.links()) == 1
 
 
-async def test_a_peer_of_another_network_and_one_of_an_open_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_probes_of_another_network_and_of_an_open_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with TCPPeer(0, name="eve", temporary=True, open=True) as eve:
-        assert (await probe(eve.endpoint)).verdict == "other_network"  # this login's has a key
+        assert (await probe(eve.endpoint)).verdict == "other_network"  # the network of this login has a key
         async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
             async with TCPPeer(0, name="bob", data=tmp_path / "bob", open=True):
                 there = await probe(ada.endpoint, data=tmp_path / "bob")
         monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "nothing yet"))
-        assert (await probe(eve.endpoint)).verdict == "reached"  # who belongs nowhere may join
+        assert (await probe(eve.endpoint)).verdict == "reached"  # a peer without a network may join
     assert (there.verdict, there.peer_id) == ("other_network", ada.me.id)
     assert there.text == "a p2pchat peer of another network answers"
     assert not (tmp_path / "nothing yet").exists()
 
 
-async def test_a_peer_with_as_many_links_as_it_takes(tmp_path: Path) -> None:
+async def test_a_peer_without_room_for_links_is_busy(tmp_path: Path) -> None:
     async with TCPPeer(0, name="ada", temporary=True, settings=Settings(max_links=0)) as ada:
         assert (await probe(ada.endpoint)).verdict == "busy"
 
 
-async def test_nobody_listens_or_there_is_no_such_host() -> None:
+async def test_probes_of_closed_ports_and_unknown_hosts() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         there = await probe(free.getsockname()[1])
@@ -126,7 +124,7 @@ async def test_nobody_listens_or_there_is_no_such_host() -> None:
 
 
 async def test_a_listener_whose_queue_is_full_answers_nothing() -> None:
-    """As a firewall that drops: the SYN gets no answer. Linux keeps backlog + 1 connections nobody has accepted."""
+    """The SYN gets no answer, as behind a firewall that drops. Linux queues backlog + 1 connections."""
     with socket.socket() as full, socket.socket() as one, socket.socket() as two:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -134,7 +132,7 @@ async def test_a_listener_whose_queue_is_full_answers_nothing() -> None:
             guest.setblocking(False)
             guest.connect_ex(full.getsockname())
         there = await probe(full.getsockname()[1], timeout=0.3)
-    assert there.verdict in ("no_answer", "silent")  # what other systems make of a full queue differs
+    assert there.verdict in ("no_answer", "silent")  # systems differ with a full queue
 
 
 @pytest.mark.parametrize(
@@ -164,14 +162,14 @@ async def test_a_listener_whose_queue_is_full_answers_nothing() -> None:
         "out-of-turn",
     ],
 )
-async def test_other_things_that_answer(talk: Talk, verdict: str) -> None:
+async def test_probes_of_other_programs(talk: Talk, verdict: str) -> None:
     async with listening(talk) as endpoint:
         there = await probe(endpoint, timeout=0.5 if verdict == "silent" else 5)
     assert there.verdict == verdict
     assert there.text.isprintable() and there.address == "127.0.0.1"
 
 
-async def test_a_tls_server_with_a_key_of_another_kind(tmp_path: Path) -> None:
+async def test_a_probe_of_a_tls_server_with_another_kind_of_key(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(rsa_certificate(tmp_path))
     async with listening(say_nothing, context) as endpoint:
@@ -198,7 +196,7 @@ def rsa_certificate(directory: Path) -> Path:
     return path
 
 
-async def test_what_is_no_endpoint_and_what_cannot_be_read(tmp_path: Path) -> None:
+async def test_invalid_endpoints_and_unreadable_files_raise(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         await probe("somewhere")
     (tmp_path / "network").write_text("nonsense")

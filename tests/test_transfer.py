@@ -1,4 +1,4 @@
-"""Files from one peer to another that it is not linked with, and what a bad one costs: nothing but itself."""
+"""Files between peers without a link, also damaged ones."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tests.messaging.texts import texts
 
 
 def apart(net: Mesh) -> None:
-    """Nobody reaches anybody."""
+    """Cut all peers off from each other."""
     net.partition(*([peer] for peer in net.peers))
 
 
-async def test_a_stick_delivers_between_peers_that_never_meet(net: Mesh, tmp_path: Path) -> None:
+async def test_a_file_delivers_between_peers_that_never_meet(net: Mesh, tmp_path: Path) -> None:
     ada, bob, cyd = net.peers
     apart(net)
     await ada.broadcast("to all")
     await ada.send("bob", "to you")
     exported = await ada.export(tmp_path / "stick")
-    assert (exported.entries, exported.conversations) == (3, 2)  # her name is one
+    assert (exported.entries, exported.conversations) == (3, 2)  # her name is an entry, too
     assert exported.size_bytes == (tmp_path / "stick").stat().st_size
     imported = await bob.import_from(tmp_path / "stick")
     assert (imported.new, imported.known, imported.foreign, imported.refused) == (3, 0, 0, {})
@@ -46,7 +46,7 @@ async def test_a_stick_delivers_between_peers_that_never_meet(net: Mesh, tmp_pat
     assert (imported.new, imported.foreign) == (2, 1)
 
 
-async def test_what_a_stick_brought_is_an_event_and_goes_on_to_others(net: Mesh, tmp_path: Path) -> None:
+async def test_imported_messages_are_events_and_passed_on(net: Mesh, tmp_path: Path) -> None:
     ada, bob, cyd = net.peers
     net.partition([ada], [bob, cyd])
     receipt = await ada.broadcast("by hand")
@@ -57,10 +57,10 @@ async def test_what_a_stick_brought_is_an_event_and_goes_on_to_others(net: Mesh,
         message = await anext(events)
         assert (message.text, message.id, message.sender.name) == ("by hand", receipt.id, "ada")
     net.heal()
-    await receipt.delivered(timeout=10, count=2)  # the links say so when they are there again
+    await receipt.delivered(timeout=10, count=2)  # reported when the links are up again
 
 
-async def test_twice_is_once(net: Mesh, tmp_path: Path) -> None:
+async def test_a_second_import_brings_nothing_new(net: Mesh, tmp_path: Path) -> None:
     ada, bob, _ = net.peers
     apart(net)
     await ada.broadcast("once")
@@ -71,7 +71,7 @@ async def test_twice_is_once(net: Mesh, tmp_path: Path) -> None:
     assert await texts(bob, "room") == ["once"]
 
 
-async def test_one_conversation_alone(net: Mesh, tmp_path: Path) -> None:
+async def test_one_conversation_can_be_exported(net: Mesh, tmp_path: Path) -> None:
     ada, *_ = net.peers
     apart(net)
     await ada.broadcast("to all")
@@ -83,7 +83,7 @@ async def test_one_conversation_alone(net: Mesh, tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
-async def test_a_long_history_goes_through_pipes_and_tells_how_far_it_is(net: Mesh) -> None:
+async def test_a_long_history_goes_through_pipes_with_progress(net: Mesh) -> None:
     ada, bob, _ = net.peers
     apart(net)
     said = [f"line {number}" for number in range(6000)]
@@ -98,8 +98,8 @@ async def test_a_long_history_goes_through_pipes_and_tells_how_far_it_is(net: Me
     assert [post.text for post in await bob.history("ada", limit=0)] == said
 
 
-async def test_of_two_who_answer_each_other_nothing_waits_for_long(net: Mesh, tmp_path: Path) -> None:
-    """A file is in the order things were said: who reads it need not hold much back."""
+async def test_an_export_is_in_the_order_of_writing(net: Mesh, tmp_path: Path) -> None:
+    """A reader of the file need not hold much back."""
     ada, bob, cyd = net.peers
     net.partition([ada, bob], [cyd])
     for number in range(40):
@@ -125,7 +125,7 @@ async def stick(net: Mesh, tmp_path: Path) -> bytes:
     return (tmp_path / "stick").read_bytes()
 
 
-async def test_of_a_file_that_was_cut_off_what_came_whole_is_there(net: Mesh, stick: bytes) -> None:
+async def test_the_undamaged_part_of_a_truncated_file_is_imported(net: Mesh, stick: bytes) -> None:
     _, bob, _ = net.peers
     imported = await bob.import_from(io.BytesIO(stick[:-100]))
     assert "cut off" in imported.problem
@@ -135,7 +135,7 @@ async def test_of_a_file_that_was_cut_off_what_came_whole_is_there(net: Mesh, st
     assert await texts(bob, "ada") == ["line 0", "line 1", "line 2"]
 
 
-async def test_a_bit_that_flipped_costs_what_it_signed_and_no_more(net: Mesh, stick: bytes) -> None:
+async def test_a_flipped_bit_costs_its_batch_only(net: Mesh, stick: bytes) -> None:
     _, bob, _ = net.peers
     imported = await bob.import_from(io.BytesIO(stick.replace(b"line 1", b"lime 1")))
     assert (imported.new, imported.refused, imported.problem) == (4, {"head": 3}, "")
@@ -143,14 +143,14 @@ async def test_a_bit_that_flipped_costs_what_it_signed_and_no_more(net: Mesh, st
     assert await texts(bob, "ada") == []
 
 
-async def test_a_length_that_cannot_be_ends_the_reading_there(net: Mesh, stick: bytes) -> None:
+async def test_an_impossible_length_ends_the_import(net: Mesh, stick: bytes) -> None:
     _, bob, _ = net.peers
     end = 4 + int.from_bytes(stick[:4], "big")
     imported = await bob.import_from(io.BytesIO(stick[:end] + b"\x7f" + stick[end + 1 :]))
     assert (imported.new, imported.problem[:10]) == (0, "it is dama")
 
 
-async def test_what_is_no_file_of_this_network_is_refused(net: Mesh, stick: bytes, tmp_path: Path) -> None:
+async def test_a_file_of_another_network_or_kind_is_refused(net: Mesh, stick: bytes, tmp_path: Path) -> None:
     _, bob, _ = net.peers
     with pytest.raises(ImportRefused, match="no file that"):
         await bob.import_from(io.BytesIO(b"dear bob"))
@@ -163,7 +163,7 @@ async def test_what_is_no_file_of_this_network_is_refused(net: Mesh, stick: byte
             await bob.import_from(wrong)
 
 
-async def test_an_export_that_fails_leaves_what_was_there(net: Mesh, tmp_path: Path) -> None:
+async def test_a_failed_export_leaves_the_former_file(net: Mesh, tmp_path: Path) -> None:
     ada, *_ = net.peers
     with pytest.raises(P2PChatError, match="is a directory"):
         await ada.export(tmp_path)
@@ -184,10 +184,10 @@ async def test_an_export_that_fails_leaves_what_was_there(net: Mesh, tmp_path: P
     assert (tmp_path / "stick").read_bytes() == former
 
 
-# ---- profiles that nobody runs
+# ---- profiles that are not running
 
 
-async def test_a_profile_that_does_not_run_is_exported_and_imported_into(home: Path) -> None:
+async def test_an_offline_profile_can_be_exported_and_imported_into(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         async with TCPPeer(0, ada.port, data=home / "bob", name="bob") as bob:
             await bob.wait_user("ada", timeout=5)
@@ -211,13 +211,13 @@ async def test_a_profile_that_does_not_run_is_exported_and_imported_into(home: P
         assert caught.value.pid == os.getpid()
 
 
-async def test_importing_into_what_is_no_peer_makes_none(home: Path) -> None:
+async def test_importing_into_an_empty_directory_makes_no_peer(home: Path) -> None:
     with pytest.raises(P2PChatError, match="there is no peer"):
         await import_into(home / "nobody", home / "stick")
     assert not (home / "nobody").exists()
 
 
-async def test_a_profile_that_works_alone_dials_nobody_and_forgets_no_address(home: Path) -> None:
+async def test_open_alone_dials_nobody_and_forgets_no_address(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         async with TCPPeer(data=home / "bob", name="bob") as bob:
             assert await bob.connect(ada.port)

@@ -1,4 +1,4 @@
-"""Three linked peers in memory, and a home that is nobody's."""
+"""Fixtures: three linked peers in memory, and a home directory of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who came, from where, and whether for the first time; which endpoint was reached, and why another was not."""
+"""Events of users and links, and the places of consumers over restarts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2pchat.core.log import LogId
 from p2pchat.runtime.connections import _dial_failure
 
 
-async def test_who_comes_is_new_once_and_from_somewhere(home: Path) -> None:
+async def test_a_joining_user_is_new_once_and_has_an_address(home: Path) -> None:
     ada = TCPPeer(data=home / "ada", name="ada")
     joined, links = ada.events(Joined), ada.events(Link, consumer="links")
     async with ada:
@@ -27,15 +27,15 @@ async def test_who_comes_is_new_once_and_from_somewhere(home: Path) -> None:
     async with TCPPeer(data=home / "ada") as ada:
         joined = ada.events(Joined)
         async with TCPPeer(0, ada.port, data=home / "bob"):
-            assert not (await anext(joined)).first  # also after a restart
+            assert not (await anext(joined)).first  # not after a restart either
 
 
-async def test_an_endpoint_is_answered_for_when_its_peer_has_called_first(home: Path) -> None:
+async def test_connect_succeeds_when_the_peer_has_dialled_first(home: Path) -> None:
     async with TCPPeer(temporary=True) as ada, TCPPeer(0, ada.port, temporary=True) as bob:
-        assert await ada.connect(bob.endpoint, timeout=5)  # linked already, by the other
+        assert await ada.connect(bob.endpoint, timeout=5)  # the other peer has dialled
 
 
-async def test_why_nobody_was_reached_is_a_stable_word_too(home: Path) -> None:
+async def test_a_failed_link_has_a_stable_code(home: Path) -> None:
     async with TCPPeer(temporary=True) as other:
         nobody = other.endpoint
     peer = TCPPeer(0, nobody, temporary=True)
@@ -58,28 +58,28 @@ async def test_why_nobody_was_reached_is_a_stable_word_too(home: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
-def test_what_a_dial_raises_has_a_word(error: Exception, code: str) -> None:
+def test_errors_of_a_dial_have_codes(error: Exception, code: str) -> None:
     reason, word = _dial_failure(error)
     assert word == code and reason
 
 
 async def told(peer: TCPPeer, log: LogId, *seqs: int) -> list[int]:
-    """Return of which of these entries a receipt is told."""
+    """Return those of these entries that have a receipt event."""
     events = [Delivered(log=log, seq=seq, user=peer.me, count=1, of=1) for seq in seqs]
     return [event.seq for event in await peer._lifecycle.feed.complete(events) if event is not None]
 
 
-async def test_of_an_earlier_run_only_messages_are_told_as_delivered_also_while_the_peer_closes(home: Path) -> None:
+async def test_receipts_of_an_earlier_run_are_for_messages_only(home: Path) -> None:
     async with TCPPeer(data=home / "ada") as ada:
         receipt = await ada.broadcast("hello")
-        assert receipt.seq == 2  # entry 1 says who writes
+        assert receipt.seq == 2  # entry 1 is the profile
         assert await told(ada, receipt.log, 2) == [2]
     async with TCPPeer(data=home / "ada") as ada:
         assert await told(ada, receipt.log, 1, 2) == [2]
-    assert await told(ada, receipt.log, 1, 2) == []  # storage is closed: nobody knows which is a message
+    assert await told(ada, receipt.log, 1, 2) == []  # storage is closed: it is unknown which is a message
 
 
-async def test_receipts_of_an_earlier_run_that_wait_while_the_peer_leaves_are_still_told(home: Path) -> None:
+async def test_receipts_of_an_earlier_run_are_told_while_the_peer_closes(home: Path) -> None:
     async with TCPPeer(data=home / "bob", name="bob") as bob, TCPPeer(0, bob.port, data=home / "ada") as ada:
         await ada.wait_user("bob", timeout=5)
     async with TCPPeer(data=home / "ada") as ada:
@@ -87,7 +87,7 @@ async def test_receipts_of_an_earlier_run_that_wait_while_the_peer_leaves_are_st
     ada = TCPPeer(data=home / "ada")
     receipts = ada.events(Delivered)
     async with ada, TCPPeer(0, ada.port, data=home / "bob"):
-        await (await ada.receipt(ids[-1])).delivered(timeout=5)  # heard, and its reader has not looked
+        await (await ada.receipt(ids[-1])).delivered(timeout=5)  # it arrived, and its reader has not read it
     async with asyncio.timeout(5):
         assert [event.id async for event in receipts] == ids
 
@@ -102,7 +102,7 @@ async def first_sent(peer: TCPPeer, text: str = "") -> str:
         return (await anext(events)).text
 
 
-async def test_a_new_consumer_that_crashes_over_its_first_message_gets_it_again(home: Path) -> None:
+async def test_a_new_consumer_that_crashes_gets_its_first_message_again(home: Path) -> None:
     peer = TCPPeer(data=home / "ada")
     assert await first_sent(peer, "hello") == "hello"
     await peer._lifecycle.kill()

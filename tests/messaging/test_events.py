@@ -1,4 +1,4 @@
-"""What events say in JSON, and the ids people see."""
+"""Event lines in JSON, ids and times."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BOB_ID = User(UserDirectory(ADA, lambda user: ("", "", 0)), BOB).id
 
 
 class Viewer(History):
-    """A history that knows two users and two conversations, and nothing else."""
+    """A history with two users and two conversations."""
 
     def __init__(self) -> None:
         super().__init__("nowhere")
@@ -72,7 +72,7 @@ def test_a_message_id_is_39_characters_a_dot_and_the_number() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", ".1", "A" * 39, "A" * 39 + ".", "A" * 39 + ".0", "A" * 39 + ".x", "A.1"])
-def test_what_is_no_message_id_is_refused(text: str) -> None:
+def test_an_invalid_message_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_message_id(text)
 
@@ -99,7 +99,7 @@ def test_the_line_of_a_message() -> None:
     assert (message.sent_at, message.received_at, message.at) == (AT, AT, AT)
 
 
-def test_the_line_of_what_was_sent_says_where_it_went() -> None:
+def test_the_line_of_a_sent_message_names_its_conversation() -> None:
     sent = post(Sent, DM, Entry("action", micros_of(AT), 1, b="waves")).to_json()
     assert (sent["event"], sent["to"], sent["conversation"], sent["kind"], sent["ref"]) == (
         "sent", "bob", "bob", "dm", None,
@@ -107,7 +107,7 @@ def test_the_line_of_what_was_sent_says_where_it_went() -> None:
     assert (sent["action"], sent["text"], sent["sender"]) == (True, "waves", "ada")
 
 
-def test_when_something_is_claimed_to_be_written_is_told_beside_when_it_was() -> None:
+def test_a_claimed_time_is_shown_beside_the_time_of_writing() -> None:
     claimed = post(Message, ROOM, Entry("text", micros_of(AT), 1, b="hi", t=0))
     assert (claimed.claimed_at, claimed.sent_at) == (EPOCH, AT)
     line = claimed.to_json()
@@ -122,7 +122,7 @@ def test_a_kind_of_a_later_version_is_shown_as_unsupported() -> None:
     assert post(Message, ROOM, Entry("text", 1, 1, b={"no": "string"})).text == ""
 
 
-def test_a_repr_shows_who_and_never_what() -> None:
+def test_a_repr_shows_the_writer_and_never_the_text() -> None:
     secret = "the password is swordfish"
     user = VIEWER.people.user(BOB)
     shown = [

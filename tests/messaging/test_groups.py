@@ -1,4 +1,4 @@
-"""Groups as programs hold them: who belongs to them, who gets what, whoever is there."""
+"""Groups: members, events, names."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def said(posts: Sequence[Message | Sent]) -> list[str]:
 
 
 async def talk(*peers: TCPPeer) -> list[str]:
-    """Return what was said in #ops, which all of these have alike."""
+    """Return the texts in #ops, which must be the same for all of these."""
     told = [said(await peer.history("#ops")) for peer in peers]
     assert all(one == told[0] for one in told)
     return told[0]
 
 
-async def test_who_was_away_gets_everything_from_any_member_and_its_writer_hears_so() -> None:
+async def test_an_offline_member_gets_everything_from_any_member_and_the_writer_a_receipt() -> None:
     async with mesh("ada", "bob", "carol") as net:
         ada, bob, carol = net.peers
         await net.crash(carol)
@@ -66,7 +66,7 @@ async def test_who_was_away_gets_everything_from_any_member_and_its_writer_hears
         await again.read(by="carol", timeout=10)
 
 
-async def test_what_is_written_behind_a_cut_is_seen_by_nobody_and_its_writer_is_told() -> None:
+async def test_a_removed_member_is_told_that_its_messages_reach_nobody() -> None:
     async with mesh("ada", "bob", "carol") as net:
         ada, bob, carol = net.peers
         ops = await ada.create_group("ops", ["bob", "carol"])
@@ -93,7 +93,7 @@ async def test_what_is_written_behind_a_cut_is_seen_by_nobody_and_its_writer_is_
         assert {user.name for user in carol.group("ops").members} == {"ada", "bob", "carol"}
 
 
-async def test_who_goes_without_having_a_message_is_not_waited_for() -> None:
+async def test_receipts_do_not_wait_for_a_member_who_leaves_without_the_message() -> None:
     async with mesh("ada", "bob", "carol") as net:
         ada, _, carol = net.peers
         ops = await ada.create_group("ops", ["bob", "carol"])
@@ -107,7 +107,7 @@ async def test_who_goes_without_having_a_message_is_not_waited_for() -> None:
         assert (one.status, [user.name for user in two.of]) == ("delivered", ["bob"])
 
 
-async def test_a_message_says_to_which_group_it_belongs() -> None:
+async def test_a_message_names_its_group() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         ops = await ada.create_group("ops", ["bob"])
@@ -127,7 +127,7 @@ async def test_a_message_says_to_which_group_it_belongs() -> None:
         assert said(await bob.history("#deploys")) == ["ada: hello", "bob: hello yourself"]
 
 
-async def test_groups_of_one_name_are_told_apart_by_their_ids() -> None:
+async def test_groups_with_one_name_are_told_apart_by_their_ids() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         mine, other = await ada.create_group("ops"), await bob.create_group("ops", ["ada"])
@@ -140,7 +140,7 @@ async def test_groups_of_one_name_are_told_apart_by_their_ids() -> None:
         assert [group.name for group in bob.groups()] == ["ops"]
 
 
-async def test_nothing_of_a_group_but_what_was_said_is_a_message() -> None:
+async def test_operations_of_a_group_are_no_messages() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         ops = await ada.create_group("ops", ["bob"])
@@ -154,10 +154,10 @@ async def test_nothing_of_a_group_but_what_was_said_is_a_message() -> None:
             await bob.send("#ops", "one more")
 
 
-async def test_a_program_that_was_not_there_is_told_later_what_became_of_its_groups() -> None:
+async def test_a_program_that_was_down_gets_the_changes_of_its_groups_later() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        bob.events(consumer="bot").close()  # known from now on, and not there
+        bob.events(consumer="bot").close()  # its place is stored from now on
         ops = await ada.create_group("ops", ["bob"])
         await ops.send("hello")
         await ops.rename("deploys")
@@ -184,7 +184,7 @@ async def test_a_program_that_was_not_there_is_told_later_what_became_of_its_gro
             assert isinstance(event, Message) and event.text == "what follows"
 
 
-async def test_a_change_that_was_told_is_not_told_again_after_a_restart() -> None:
+async def test_a_change_already_reported_is_not_repeated_after_a_restart() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         told: list[object] = []
@@ -207,7 +207,7 @@ async def test_a_change_that_was_told_is_not_told_again_after_a_restart() -> Non
         assert [type(await anext(events)) for events in again] == [Sent, Message]
 
 
-async def test_a_group_is_carried_by_a_file_with_all_that_makes_it_one() -> None:
+async def test_an_export_of_a_group_contains_its_operations() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         net.partition([ada], [bob])
@@ -215,7 +215,7 @@ async def test_a_group_is_carried_by_a_file_with_all_that_makes_it_one() -> None
         await ops.send("by stick")
         await ada.broadcast("not of the group")
         stick = io.BytesIO()
-        assert (await ada.export(stick, "#ops")).conversations == 2  # what it is, and what is said in it
+        assert (await ada.export(stick, "#ops")).conversations == 2  # its operations and its messages
         stick.seek(0)
         assert (await bob.import_from(stick)).new == 2
         assert said(await bob.history()) == ["ada: by stick"]
@@ -244,7 +244,7 @@ ADA = "11" * 32
 
 
 def book(**names: str) -> GroupDirectory:
-    """A book of groups, by the id of their talks."""
+    """A directory of groups, by the id of their messages."""
     groups = {
         talk[::-1]: GroupView(talk[::-1], talk, name, ADA, 1, {ADA: 1}, frozenset()) for talk, name in names.items()
     }
@@ -258,7 +258,7 @@ def test_a_group_is_found_by_its_name_however_it_is_typed() -> None:
     assert [known.find(text) for text in ("#Ops", "ops", " #OPS ", f"#ops#{suffix(OPS)}")] == [OPS] * 4
 
 
-def test_two_groups_of_one_name_are_told_apart_by_their_ids() -> None:
+def test_a_name_of_two_groups_is_ambiguous_without_an_id() -> None:
     known = book(**{OPS: "ops", OTHER: "Ops"})
     with pytest.raises(AmbiguousName) as caught:
         known.find("#ops")
@@ -267,7 +267,7 @@ def test_two_groups_of_one_name_are_told_apart_by_their_ids() -> None:
     assert known.same_name(OPS) and known.same_name(OTHER)
 
 
-def test_what_only_looks_like_a_group_is_none() -> None:
+def test_a_name_that_only_looks_like_a_group_is_unknown() -> None:
     known = book(**{OPS: "ops"})
     with pytest.raises(UnknownName, match="groups here are #ops"):
         known.find("#0ps")
@@ -275,7 +275,7 @@ def test_what_only_looks_like_a_group_is_none() -> None:
         book().find("#ops")
 
 
-def test_a_group_that_is_renamed_is_found_by_its_new_name_alone() -> None:
+def test_a_renamed_group_is_found_by_its_new_name_only() -> None:
     known = book(**{OPS: "ops", OTHER: "Ops"})
     known.learn(OPS, "deploys")
     assert (known.find("deploys"), known.find("ops")) == (OPS, OTHER)
@@ -287,11 +287,11 @@ def test_a_group_that_is_renamed_is_found_by_its_new_name_alone() -> None:
     [
         ("A" * 52, "00" * 32),
         ("a" * 52, "00" * 32),
-        ("A" * 51 + "B", ""),  # bits beyond the 32 bytes
+        ("A" * 51 + "B", ""),  # bits are set beyond the 32 bytes
         ("A" * 51, ""),
         ("1" * 52, ""),
         ("\u00e4" * 52, ""),
     ],
 )
-def test_who_was_never_met_is_named_by_the_full_id(text: str, id: str) -> None:
+def test_a_user_never_met_is_named_by_the_full_id(text: str, id: str) -> None:
     assert id_of(text) == id

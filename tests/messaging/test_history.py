@@ -1,4 +1,4 @@
-"""Messages found again: by their words, by their id."""
+"""Stored messages: pages, search, single messages, released and unread ones."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def test_a_message_is_found_by_its_id(net: Mesh) -> None:
         await cyd.message("psst")
 
 
-async def test_a_history_nobody_runs_is_searched_too(tmp_path: Path) -> None:
+async def test_an_offline_history_can_be_searched(tmp_path: Path) -> None:
     async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
         receipt = await ada.broadcast("remember the milk")
         await ada.broadcast("and the bread")
@@ -107,7 +107,7 @@ async def test_history_of_all_conversations_is_one_order(net: Mesh) -> None:
     assert [post.text for post in await ada.history(limit=2)] == ["three", "four"]
 
 
-async def test_who_comes_back_gets_what_was_shown_since_and_nothing_else(net: Mesh) -> None:
+async def test_released_returns_what_was_shown_since_a_message(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await ada.send("bob", "before")
     await ada.broadcast("seen")
@@ -128,7 +128,7 @@ async def test_who_comes_back_gets_what_was_shown_since_and_nothing_else(net: Me
         await bob.released(limit=0)
 
 
-async def test_where_a_consumer_stands_is_kept_and_never_goes_back(net: Mesh) -> None:
+async def test_the_place_of_a_consumer_is_stored_and_never_goes_back(net: Mesh) -> None:
     ada, bob, _ = net.peers
     for text in ("one", "two", "three"):
         await ada.send("bob", text)
@@ -144,7 +144,7 @@ async def test_where_a_consumer_stands_is_kept_and_never_goes_back(net: Mesh) ->
     assert await bob.released(consumer="new", kinds=("dm",)) == []
 
 
-async def test_what_others_wrote_is_unread_until_it_is_marked_and_stays_so_over_restarts(net: Mesh) -> None:
+async def test_messages_of_others_are_unread_until_marked_over_restarts(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     for text in ("one", "two", "three"):
         await ada.send("bob", text)
@@ -169,7 +169,7 @@ async def test_what_others_wrote_is_unread_until_it_is_marked_and_stays_so_over_
     assert await bob.unread("ada") == [] == await cyd.unread("room")
 
 
-async def test_who_is_ignored_has_nothing_unread(net: Mesh) -> None:
+async def test_messages_of_ignored_users_are_not_unread(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await ada.broadcast("noise")
     await net.settle()
@@ -178,7 +178,7 @@ async def test_who_is_ignored_has_nothing_unread(net: Mesh) -> None:
     assert await bob.unread("room") == []
 
 
-async def test_what_was_said_before_a_user_was_hosted_is_nobodys_news(net: Mesh) -> None:
+async def test_messages_from_before_a_user_was_hosted_are_not_unread(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await ada.broadcast("before")
     await net.settle()

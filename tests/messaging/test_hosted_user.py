@@ -1,4 +1,4 @@
-"""A peer speaks for several users: each is somebody of its own to the others, and what is between two is theirs."""
+"""Hosted users: each is a user of its own, with conversations that the others do not see."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def two(gate: TCPPeer) -> tuple[HostedUser, HostedUser]:
     return await gate.host("zoe"), await gate.host("yan")
 
 
-async def test_a_hosted_user_is_somebody_of_its_own(net: Mesh) -> None:
+async def test_a_hosted_user_is_a_user_of_its_own(net: Mesh) -> None:
     gate, bob = net.peers
     zoe = await gate.host("zoe")
     assert (zoe.me.name, zoe.me.status, zoe.me.is_me, gate.user("zoe").is_me) == ("zoe", "offline", True, False)
@@ -62,12 +62,12 @@ async def test_a_hosted_user_is_somebody_of_its_own(net: Mesh) -> None:
     assert (answer.text, answer.conversation.address) == ("who is there?", "@bob")
 
 
-async def test_what_is_between_two_is_theirs_alone(net: Mesh) -> None:
+async def test_a_direct_conversation_is_hidden_from_other_hosted_users(net: Mesh) -> None:
     gate, _ = net.peers
     zoe, yan = await two(gate)
     mallory = await gate.host("mallory")
     receipt = await zoe.send("yan", "a secret word")
-    await receipt.delivered(timeout=SOON)  # on one disk: told at once
+    await receipt.delivered(timeout=SOON)  # on one disk: delivered at once
     assert [user.name for user in receipt.delivered_to] == ["yan"]
     await yan.send("bob", "another secret word")
     await zoe.broadcast("for all of you")
@@ -91,7 +91,7 @@ async def test_what_is_between_two_is_theirs_alone(net: Mesh) -> None:
     assert [post.text for post in await zoe.search("secret")] == ["a secret word"]
 
 
-async def test_each_reads_what_concerns_it(net: Mesh) -> None:
+async def test_each_hosted_user_reads_its_own_events(net: Mesh) -> None:
     gate, bob = net.peers
     zoe, yan = await two(gate)
     own, hers, his = gate.events(consumer=None), zoe.events(Message, Sent), yan.events(Message, Sent)
@@ -109,7 +109,7 @@ async def test_each_reads_what_concerns_it(net: Mesh) -> None:
         assert getattr(one, "text", "hello") == "hello" and one.event != "delivered"
 
 
-async def test_presence_typing_and_reading_among_users_of_one_peer(net: Mesh) -> None:
+async def test_users_of_one_peer_see_presence_typing_and_read_receipts(net: Mesh) -> None:
     gate, _ = net.peers
     zoe, yan = await two(gate)
     seen = yan.events(Joined, Left, Presence, Typing, consumer=None)
@@ -131,7 +131,7 @@ async def test_presence_typing_and_reading_among_users_of_one_peer(net: Mesh) ->
     assert isinstance(await anext(seen), Left)
 
 
-async def test_a_gateway_reads_everything_once_for_all_of_them(net: Mesh) -> None:
+async def test_a_gateway_reads_each_event_once_for_all_users(net: Mesh) -> None:
     gate, bob = net.peers
     zoe, yan = await two(gate)
     everybody = gate.everybody(Message, Sent)
@@ -169,12 +169,12 @@ async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net
     assert receipt.status == "delivered" and receipt.missing == []
     assert sorted(user.name for user in receipt.delivered_to) == ["bob", "gate", "xi", "yan"]
     counts = [(told.count, told.of) for told in [await asyncio.wait_for(anext(hers), SOON) for _ in range(2)]]
-    assert counts == [(3, 4), (4, 4)]  # those of this peer as one, and bob
+    assert counts == [(3, 4), (4, 4)]  # the users of this peer together, and bob
     his = bob.events(Delivered, consumer=None)
     theirs = await bob.broadcast("hello, all of you")
     await theirs.delivered(timeout=SOON)
     told = await asyncio.wait_for(anext(his), SOON)
-    assert (told.count, told.of) == (4, 4)  # they got it at one moment
+    assert (told.count, told.of) == (4, 4)  # they got it together
     note = await yan.send("yan", "to myself")
     await note.delivered(timeout=SOON)
     assert [user.name for user in note.of] == ["yan"]
@@ -198,7 +198,7 @@ async def test_names_of_one_gateway_are_told_apart(net: Mesh) -> None:
     assert (await gate.host("yan")) is not yan
 
 
-async def test_they_are_hosted_again_after_a_restart(net: Mesh) -> None:
+async def test_users_are_hosted_again_after_a_restart(net: Mesh) -> None:
     gate, _ = net.peers
     zoe, yan = await two(gate)
     zoe.set_presence("online")
@@ -217,7 +217,7 @@ async def test_they_are_hosted_again_after_a_restart(net: Mesh) -> None:
     assert [post.text for post in await yan_again.released(consumer="page")] == ["psst"]
 
 
-async def test_who_is_hosted_no_more_is_nobodys_here(net: Mesh) -> None:
+async def test_an_unhosted_user_is_closed(net: Mesh) -> None:
     gate, bob = net.peers
     zoe, yan = await two(gate)
     zoe.set_presence("online")
@@ -236,7 +236,7 @@ async def test_who_is_hosted_no_more_is_nobodys_here(net: Mesh) -> None:
     assert other.key != zoe.key
 
 
-async def test_tokens_are_kept_with_their_user_and_go_with_it(net: Mesh) -> None:
+async def test_tokens_are_stored_with_a_user_and_deleted_with_it(net: Mesh) -> None:
     gate, _ = net.peers
     zoe = await gate.host("zoe", tokens={b"1" * 32: "first"})
     yan = await gate.host("yan")
@@ -250,7 +250,7 @@ async def test_tokens_are_kept_with_their_user_and_go_with_it(net: Mesh) -> None
     assert [user.name for user in gate.hosted] == ["zoe"]
 
 
-async def test_of_two_who_set_tokens_at_once_one_has_the_last_word(net: Mesh) -> None:
+async def test_of_two_concurrent_set_tokens_one_wins(net: Mesh) -> None:
     gate, _ = net.peers
     zoe = await gate.host("zoe", tokens={b"1" * 32: ""})
     await asyncio.gather(gate.set_tokens(zoe, {b"2" * 32: ""}), gate.set_tokens(zoe, {b"3" * 32: ""}))
@@ -260,7 +260,7 @@ async def test_of_two_who_set_tokens_at_once_one_has_the_last_word(net: Mesh) ->
         await gate.set_tokens(zoe, {b"4" * 32: ""})
 
 
-async def test_of_two_who_take_one_name_at_once_one_is_refused(net: Mesh) -> None:
+async def test_of_two_concurrent_renames_to_one_name_one_is_refused(net: Mesh) -> None:
     gate, _ = net.peers
     yan = await gate.host("yan")
     hosting = asyncio.ensure_future(gate.host("zoe"))
@@ -271,7 +271,7 @@ async def test_of_two_who_take_one_name_at_once_one_is_refused(net: Mesh) -> Non
     assert gate.hosted == [yan, await hosting]
 
 
-async def test_who_is_unhosted_while_it_takes_another_name_stays_so(net: Mesh) -> None:
+async def test_a_user_unhosted_during_a_rename_stays_unhosted(net: Mesh) -> None:
     gate, _ = net.peers
     zoe = await gate.host("zoe")
     await asyncio.gather(zoe.rename("zoey"), gate.unhost(zoe))
@@ -279,7 +279,7 @@ async def test_who_is_unhosted_while_it_takes_another_name_stays_so(net: Mesh) -
     assert gate.hosted == []
 
 
-async def test_who_gives_up_waiting_stops_nothing_halfway(tmp_path: Path) -> None:
+async def test_a_cancelled_call_stops_no_change_halfway(tmp_path: Path) -> None:
     async with TCPPeer(0, data=tmp_path, name="gate") as gate:
         zoe = await gate.host("zoe")
         for doing in (gate.host("yan"), zoe.rename("zoey"), gate.unhost(await gate.host("xia"))):
@@ -288,13 +288,13 @@ async def test_who_gives_up_waiting_stops_nothing_halfway(tmp_path: Path) -> Non
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        await gate.host("yan")  # behind all that
+        await gate.host("yan")  # waits until that is done
         assert [user.name for user in gate.hosted] == ["zoey", "yan"]
     async with TCPPeer(0, data=tmp_path) as gate:
         assert [user.name for user in gate.hosted] == ["zoey", "yan"]
 
 
-async def test_what_guests_had_between_them_is_not_their_peers_when_they_are_gone(tmp_path: Path) -> None:
+async def test_conversations_of_former_hosted_users_stay_hidden_from_the_peer(tmp_path: Path) -> None:
     async with TCPPeer(0, data=tmp_path, name="gate") as gate:
         zoe, yan = await two(gate)
         group = await zoe.create_group("ours", [yan.me])
@@ -315,7 +315,7 @@ async def test_what_guests_had_between_them_is_not_their_peers_when_they_are_gon
         assert [post.text for post in await history.history()] == ["for all of you", "hello"]
 
 
-async def test_who_is_hosted_no_more_has_what_it_had_and_nothing_else(net: Mesh) -> None:
+async def test_an_unhosted_user_keeps_its_deliveries_and_gets_no_more(net: Mesh) -> None:
     gate, bob = net.peers
     zoe = await gate.host("zoe")
     zoe.set_presence("online")
@@ -334,7 +334,7 @@ async def test_who_is_hosted_no_more_has_what_it_had_and_nothing_else(net: Mesh)
     assert sorted(counts) == [("bob", 1, 1), ("bob", 2, 2), ("zoe", 1, 2)]
 
 
-async def test_who_is_hosted_no_more_waits_for_nothing(net: Mesh) -> None:
+async def test_waiting_calls_of_an_unhosted_user_end(net: Mesh) -> None:
     gate, _ = net.peers
     zoe, _ = await two(gate)
     waiting = [asyncio.ensure_future(zoe.wait_user("yan")), asyncio.ensure_future(zoe.wait_for(Message))]
@@ -347,14 +347,14 @@ async def test_who_is_hosted_no_more_waits_for_nothing(net: Mesh) -> None:
         zoe.events()
 
 
-async def test_what_a_closed_peers_users_are_told_is_not_waited_for(net: Mesh) -> None:
+async def test_waiting_calls_of_hosted_users_end_with_the_peer(net: Mesh) -> None:
     gate, _ = net.peers
     await gate.aclose()
     with pytest.raises(PeerClosed):
         gate.everybody()
 
 
-async def test_groups_of_hosted_users_are_theirs(net: Mesh) -> None:
+async def test_groups_of_hosted_users_are_hidden_from_others(net: Mesh) -> None:
     gate, bob = net.peers
     zoe, yan = await two(gate)
     mallory = await gate.host("mallory")
@@ -383,7 +383,7 @@ async def test_groups_of_hosted_users_are_theirs(net: Mesh) -> None:
     assert bob.groups() == []
 
 
-async def test_who_leaves_a_group_reads_what_was_said_before(net: Mesh) -> None:
+async def test_a_former_member_reads_what_was_written_before(net: Mesh) -> None:
     gate, _ = net.peers
     zoe, yan = await two(gate)
     ops = await zoe.create_group("ops", ["yan", "gate"])
@@ -396,7 +396,7 @@ async def test_who_leaves_a_group_reads_what_was_said_before(net: Mesh) -> None:
     assert [post.text for post in await yan.released(limit=9)] == ["for the three of us"]
 
 
-async def test_another_name_is_told_to_the_others_of_the_gateway(net: Mesh) -> None:
+async def test_a_rename_is_an_event_for_other_hosted_users(net: Mesh) -> None:
     gate, bob = net.peers
     zoe, yan = await two(gate)
     zoe.set_presence("online")
@@ -413,7 +413,7 @@ async def test_another_name_is_told_to_the_others_of_the_gateway(net: Mesh) -> N
     assert (zoe.name, gate.user("zoë").about) == ("zoë", "with dots")
 
 
-async def test_a_history_beside_a_gateway_is_its_own_users(tmp_path: Path) -> None:
+async def test_an_offline_history_of_a_gateway_is_that_of_its_own_user(tmp_path: Path) -> None:
     async with TCPPeer(data=tmp_path / "gate", name="gate") as gate:
         zoe, yan = await two(gate)
         ops = await zoe.create_group("ops", ["yan"])
@@ -431,7 +431,7 @@ async def test_a_history_beside_a_gateway_is_its_own_users(tmp_path: Path) -> No
         assert [post.text for post in await history.search("for")] == said[:2]
 
 
-async def test_one_person_on_two_gateways_is_one() -> None:
+async def test_a_user_hosted_on_two_gateways_is_one_user() -> None:
     async with mesh("east", "west", "bob") as net:
         east, west, bob = net.peers
         here = await east.host("zoe")
@@ -440,7 +440,7 @@ async def test_one_person_on_two_gateways_is_one() -> None:
         assert there.key == here.key and await west.host("zoe") is there
         await net.settle()
         mine, his = there.events(Sent, consumer=None, start="beginning"), bob.events(Message)
-        assert (await asyncio.wait_for(anext(mine), SOON)).text == "from the east"  # written on the other one
+        assert (await asyncio.wait_for(anext(mine), SOON)).text == "from the east"  # written on the other gateway
         await there.send("bob", "from the west")
         said = [(one.sender.key, one.text) for one in [await asyncio.wait_for(anext(his), SOON) for _ in range(2)]]
         assert said == [(here.key, "from the east"), (here.key, "from the west")]
@@ -456,10 +456,10 @@ async def test_one_person_on_two_gateways_is_one() -> None:
         await net.settle()
         await east.aclose()
         marks = net._hosts[0].storage.load_users([here.key]).reads
-        assert [mark.reader for mark in marks if mark.log.user == bob.me.key] == [here.key]  # read on both
+        assert [mark.reader for mark in marks if mark.log.user == bob.me.key] == [here.key]  # read on both gateways
 
 
-async def test_others_know_by_certificate_who_speaks_for_whom(net: Mesh) -> None:
+async def test_a_certificate_says_which_peer_hosts_a_user(net: Mesh) -> None:
     gate, bob = net.peers
     zoe = await gate.host("zoe")
     zoe.set_presence("idle", "at lunch")
@@ -507,7 +507,7 @@ async def closed(peer: TCPPeer) -> TCPPeer:
     return peer
 
 
-async def test_there_is_a_limit_to_how_many_are_hosted() -> None:
+async def test_the_number_of_hosted_users_is_limited() -> None:
     async with mesh("gate", settings=Settings(max_hosted_users=2)) as net:
         [gate] = net.peers
         await gate.host("zoe")
@@ -516,7 +516,7 @@ async def test_there_is_a_limit_to_how_many_are_hosted() -> None:
         assert await gate.host("zoe") is gate.hosted[0]
 
 
-async def test_who_has_to_do_with_somebody_here_and_elsewhere(net: Mesh) -> None:
+async def test_acquainted_returns_partners_here_and_elsewhere(net: Mesh) -> None:
     gate, bob = net.peers
     zoe, yan = await two(gate)
     mallory = await gate.host("mallory")

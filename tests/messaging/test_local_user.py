@@ -1,4 +1,4 @@
-"""Sending, and what a receipt says: real peers, over pipes in memory."""
+"""Sending, presence and typing, among real peers over pipes in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from p2pchat.testing.meshes import QUICK
 from tests.messaging.texts import texts
 
 
-async def test_a_room_message_reaches_everybody_and_the_receipt_says_so(net: Mesh) -> None:
+async def test_a_room_message_reaches_everyone_and_the_receipt_says_so(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     receipt = await ada.broadcast("hello, mesh")
     assert {user.name for user in receipt.of} == {"bob", "cyd"}
@@ -39,7 +39,7 @@ async def test_a_room_message_reaches_everybody_and_the_receipt_says_so(net: Mes
     assert await texts(bob) == await texts(cyd) == ["hello, mesh"]
 
 
-async def test_a_direct_message_reaches_one_and_nobody_else(net: Mesh) -> None:
+async def test_a_direct_message_reaches_one_user_only(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await (await ada.send("bob", "psst")).delivered(timeout=5)
     await net.settle()
@@ -47,15 +47,15 @@ async def test_a_direct_message_reaches_one_and_nobody_else(net: Mesh) -> None:
     assert [conversation.kind for conversation in cyd.conversations()] == ["room"]
 
 
-async def test_in_memory_a_loop_of_sends_never_waits_and_each_is_told_where_it_will_stand(net: Mesh) -> None:
-    """What is accepted there is held by this process: 256 share a signature, the next one waits for it."""
+async def test_in_memory_a_loop_of_sends_never_waits_and_returns_receipts(net: Mesh) -> None:
+    """Messages accepted in memory: 256 share a signature, the next one waits for it."""
     ada, bob, _ = net.peers
     receipts = [await ada.send("bob", "0")]
     for number in range(1, 5):
         with pytest.raises(StopIteration) as returned:
             ada.send("bob", str(number)).send(None)  # it has not suspended
         receipts.append(returned.value.value)
-    receipts.append(await ada.send("cyd", "elsewhere"))  # not begun yet: settled with the core, after those
+    receipts.append(await ada.send("cyd", "elsewhere"))  # a new log: it needs the core, after those
     receipts += [await ada.send("bob", str(number)) for number in range(5, 700)]
     await receipts[1].delivered(timeout=5)
     await receipts[-1].delivered(timeout=5)
@@ -65,7 +65,7 @@ async def test_in_memory_a_loop_of_sends_never_waits_and_each_is_told_where_it_w
     assert [receipt.id for receipt in receipts if receipt.id != receipts[5].id] == [post.id for post in wrote]
 
 
-async def test_in_memory_what_is_said_behind_an_edit_in_the_same_turn_stands_behind_it(net: Mesh) -> None:
+async def test_in_memory_a_message_after_an_edit_of_the_same_turn_keeps_its_place(net: Mesh) -> None:
     ada = net.peers[0]
     first = await ada.send("bob", "frist")
     post = await ada.message(first.id)
@@ -114,7 +114,7 @@ async def test_send_many_keeps_the_order_and_gives_a_receipt_for_each(net: Mesh)
 
 
 async def test_the_same_text_again_is_another_message(net: Mesh) -> None:
-    """Nothing is told apart by its text: who says ok three times has said three things."""
+    """Messages are never compared by text: three times ok are three messages."""
     ada, bob, _ = net.peers
     async with bob.events(Message) as events:
         receipts = [await ada.broadcast("ok"), await ada.broadcast("ok"), *await ada.send_many("room", ["ok", "ok"])]
@@ -124,7 +124,7 @@ async def test_the_same_text_again_is_another_message(net: Mesh) -> None:
     assert [message.text for message in await bob.history("room")] == ["ok"] * 4
 
 
-async def test_send_many_of_nothing_is_nothing(net: Mesh) -> None:
+async def test_send_many_of_no_texts_returns_no_receipts(net: Mesh) -> None:
     receipts = await net.peers[0].send_many("bob", [])
     await receipts.delivered(timeout=1)
     assert list(receipts) == []
@@ -138,7 +138,7 @@ async def test_many_tasks_may_send_at_once_and_each_gets_its_own_receipt(net: Me
     assert [by_id[receipt.id] for receipt in receipts] == [str(number) for number in range(300)]
 
 
-async def test_answers_and_texts_keep_their_order(net: Mesh) -> None:
+async def test_replies_and_texts_keep_their_order(net: Mesh) -> None:
     ada, bob, _ = net.peers
     first = await ada.send("bob", "first")
     said = [ada.send("bob", "a"), ada.send("bob", "b", reply_to=first.id), ada.send("bob", "c"), ada.send("room", "d")]
@@ -149,7 +149,7 @@ async def test_answers_and_texts_keep_their_order(net: Mesh) -> None:
     assert [message.reply_to for message in read] == [None, None, first.id, None]
 
 
-async def test_a_sender_that_is_cancelled_has_written_all_the_same(net: Mesh) -> None:
+async def test_a_cancelled_send_has_written_the_message(net: Mesh) -> None:
     ada, _, _ = net.peers
     task = asyncio.create_task(ada.broadcast("on its way"))
     await asyncio.sleep(0)  # the task has run up to where it waits
@@ -172,7 +172,7 @@ async def test_a_receipt_names_who_is_missing(net: Mesh) -> None:
     await receipt.delivered(timeout=5)
 
 
-async def test_waiting_for_two_is_over_when_two_have_it(net: Mesh) -> None:
+async def test_waiting_for_two_ends_when_two_have_it(net: Mesh) -> None:
     ada, bob, _ = net.peers
     net.partition([ada], [bob], [net.peers[2]])
     receipt = await ada.broadcast("hello?")
@@ -184,7 +184,7 @@ async def test_waiting_for_two_is_over_when_two_have_it(net: Mesh) -> None:
         await receipt.delivered(count=0)
 
 
-async def test_with_nobody_there_the_first_who_comes_counts() -> None:
+async def test_with_no_member_online_the_first_user_counts() -> None:
     async with mesh("ada") as net:
         receipt = await net.peers[0].broadcast("anybody?")
         assert receipt.of == []
@@ -194,7 +194,7 @@ async def test_with_nobody_there_the_first_who_comes_counts() -> None:
         assert [user.name for user in receipt.delivered_to] == ["bob"]
 
 
-async def test_a_receipt_can_be_had_again_by_its_id_also_after_a_restart(net: Mesh) -> None:
+async def test_a_receipt_is_found_by_message_id_after_a_restart_too(net: Mesh) -> None:
     ada, bob, _ = net.peers
     old = await ada.send(bob.me.id, "remember")
     await old.delivered(timeout=5)
@@ -215,10 +215,10 @@ async def test_a_receipt_can_be_had_again_by_its_id_also_after_a_restart(net: Me
         await ada.receipt(f"{new.id[:39]}.{new.seq + 1}")
 
 
-async def test_receipts_of_an_earlier_run_count_everybody_who_has_it(net: Mesh) -> None:
+async def test_receipts_of_an_earlier_run_count_all_who_have_the_message(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     net.partition([ada, cyd], [bob])
-    old = await ada.broadcast("bob is away")  # the profile before it is no message: nothing is told of that
+    old = await ada.broadcast("bob is away")  # the profile entry before it causes no event
     await old.delivered(by="cyd", timeout=5)
     await ada.broadcast("one more, whose commit saves what was heard")
     await net.settle()
@@ -231,7 +231,7 @@ async def test_receipts_of_an_earlier_run_count_everybody_who_has_it(net: Mesh) 
     assert told[old.id, "bob"] == (2, 2)
 
 
-async def test_a_program_may_claim_when_a_message_was_written_and_changes_no_order_by_it(net: Mesh) -> None:
+async def test_a_claimed_time_changes_no_order(net: Mesh) -> None:
     ada, bob, _ = net.peers
     long_ago, far_off = (
         datetime(1999, 12, 31, 23, 59, tzinfo=UTC),
@@ -248,7 +248,7 @@ async def test_a_program_may_claim_when_a_message_was_written_and_changes_no_ord
             await ada.send("bob", "never", claimed_at=claim)
 
 
-async def test_what_is_wrong_with_a_text_is_said_before_anything_is_written(net: Mesh) -> None:
+async def test_an_invalid_text_is_refused_before_anything_is_written(net: Mesh) -> None:
     ada = net.peers[0]
     with pytest.raises(TooLong) as caught:
         await ada.broadcast("é" * 20_000)
@@ -269,24 +269,24 @@ async def test_what_is_wrong_with_a_text_is_said_before_anything_is_written(net:
 
 
 @pytest.mark.parametrize("limit", [{"max_text_bytes": 100}, {"max_entry_bytes": 3000}])
-async def test_a_limit_below_the_usual_one_is_told_before_anything_is_accepted(limit: dict[str, int]) -> None:
+async def test_a_smaller_limit_is_enforced_before_anything_is_accepted(limit: dict[str, int]) -> None:
     async with mesh("ada", settings=replace(QUICK, **limit)) as net:
         ada = net.peers[0]
-        await ada.broadcast("first")  # from here on memory says at once where the next will stand
+        await ada.broadcast("first")  # from here on the number of the next one is known at once
         with pytest.raises(TooLong):
             await ada.broadcast("\x1b" * 500)
         await ada.broadcast("last")
         assert await texts(ada) == ["first", "last"]
 
 
-async def test_an_answer_belongs_to_the_conversation_it_answers_in(net: Mesh) -> None:
+async def test_a_reply_belongs_to_the_conversation_of_its_message(net: Mesh) -> None:
     ada = net.peers[0]
     receipt = await ada.broadcast("in the room")
     with pytest.raises(ValueError):
         await ada.send("bob", "elsewhere", reply_to=receipt.id)
 
 
-async def test_a_status_that_nobody_could_be_told_is_refused_and_ends_no_peer(net: Mesh) -> None:
+async def test_an_invalid_status_is_refused(net: Mesh) -> None:
     ada, bob, _ = net.peers
     for wrong in ("x" * 513, "nul \0 inside", "half \ud800"):
         with pytest.raises(ValueError):
@@ -297,10 +297,10 @@ async def test_a_status_that_nobody_could_be_told_is_refused_and_ends_no_peer(ne
     await ada.broadcast("still here")
 
 
-WITHIN = 1.0  # seconds in which a change is told; docs/protocol.md, "Receipts and presence"
+WITHIN = 1.0  # seconds within which a change arrives; docs/protocol.md, "Receipts and presence"
 
 
-async def test_a_change_is_told_to_all_within_a_second_with_its_text_and_since_when(net: Mesh) -> None:
+async def test_a_change_of_presence_reaches_all_within_a_second(net: Mesh) -> None:
     ada, *others = net.peers
     heard = [other.events(Presence, consumer=None) for other in others]
     loop = asyncio.get_running_loop()
@@ -314,7 +314,7 @@ async def test_a_change_is_told_to_all_within_a_second_with_its_text_and_since_w
     assert loop.time() - began < WITHIN
     assert ada.me.status == "idle"
     ada.set_presence("online")
-    ada.set_presence("idle", "gone home")  # the newest counts, and comes as soon
+    ada.set_presence("idle", "gone home")  # the newest one counts, and comes as soon
     for events in heard:
         async with asyncio.timeout(2 * WITHIN):
             async for event in events:
@@ -322,13 +322,13 @@ async def test_a_change_is_told_to_all_within_a_second_with_its_text_and_since_w
                     break
 
 
-async def test_everybody_is_online_since_they_started(net: Mesh) -> None:
+async def test_users_are_online_since_their_start(net: Mesh) -> None:
     ada, bob, _ = net.peers
     assert bob.me.since is not None and ada.user("bob").since == bob.me.since
     assert abs((bob.me.since - bob.listening.at).total_seconds()) < 10
 
 
-async def test_who_is_away_is_here_and_who_says_to_be_offline_is_not(net: Mesh) -> None:
+async def test_idle_users_are_here_and_offline_ones_are_not(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     assert {user.key for user in cyd.here()} == {peer.me.key for peer in net.peers}
     events = cyd.events(Presence, consumer=None)
@@ -345,7 +345,7 @@ async def typing(events: object) -> tuple[str, str, bool]:
     return event.user.name, event.conversation.name, event.typing
 
 
-async def test_who_types_is_told_to_those_who_can_read_it_and_ends_with_the_message(net: Mesh) -> None:
+async def test_typing_is_shown_to_readers_and_ends_with_the_message(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     to_bob, to_cyd = bob.events(Typing, consumer=None), cyd.events(Typing, consumer=None)
     ada.typing("bob")
@@ -355,10 +355,10 @@ async def test_who_types_is_told_to_those_who_can_read_it_and_ends_with_the_mess
     assert (await anext(heard)).text == "psst"
     assert await typing(to_bob) == ("ada", "ada", False)
     ada.room.typing()
-    assert await typing(to_cyd) == ("ada", "room", True)  # and nothing before: a direct one is nobody else's
+    assert await typing(to_cyd) == ("ada", "room", True)  # and nothing before: a direct conversation is hidden
 
 
-async def test_in_a_group_its_members_hear_who_types_and_who_was_removed_does_not(net: Mesh) -> None:
+async def test_typing_in_a_group_is_shown_to_its_members_only(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     ops = await ada.create_group("ops", ["bob", "cyd"])
     await (await ops.send("welcome")).delivered(timeout=20)
@@ -371,11 +371,11 @@ async def test_in_a_group_its_members_hear_who_types_and_who_was_removed_does_no
     bob.find("#ops").typing()
     bob.typing("cyd")
     while (heard := await typing(to_cyd)) == ("ada", "ops", False):
-        pass  # the end of what it heard as a member
+        pass  # the last event as a member
     assert heard == ("bob", "bob", True)  # and nothing before
 
 
-async def test_who_stops_is_told_to_have_stopped() -> None:
+async def test_the_end_of_typing_is_an_event() -> None:
     async with mesh("ada", "bob", settings=Settings(typing_every=0.1)) as net:
         ada, bob = net.peers
         events = bob.events(Typing, consumer=None)
@@ -385,7 +385,7 @@ async def test_who_stops_is_told_to_have_stopped() -> None:
         assert await typing(events) == ("ada", "ada", False)
 
 
-async def test_nobody_types_to_nobody_or_from_a_peer_that_is_closed(net: Mesh) -> None:
+async def test_typing_raises_for_unknown_names_and_closed_peers(net: Mesh) -> None:
     ada: TCPPeer = net.peers[0]
     with pytest.raises(UnknownName):
         ada.typing("nobody")
@@ -395,7 +395,7 @@ async def test_nobody_types_to_nobody_or_from_a_peer_that_is_closed(net: Mesh) -
 
 
 async def give_up(doing: Coroutine[object, object, None]) -> None:
-    """Begin to wait for it, and wait no more once it is under way."""
+    """Wait for it, and cancel the wait after the work has begun."""
     waiting = asyncio.create_task(run_to_completion(doing))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -404,7 +404,7 @@ async def give_up(doing: Coroutine[object, object, None]) -> None:
         await waiting
 
 
-async def test_it_goes_on_to_its_end_when_nobody_waits_any_more() -> None:
+async def test_a_change_runs_to_completion_when_its_caller_is_cancelled() -> None:
     gate, done = asyncio.Event(), list[str]()
 
     async def doing() -> None:
@@ -418,7 +418,7 @@ async def test_it_goes_on_to_its_end_when_nobody_waits_any_more() -> None:
     assert done == ["half", "all"]
 
 
-async def test_what_fails_when_nobody_waits_any_more_troubles_nobody() -> None:
+async def test_a_failure_without_a_caller_is_not_logged() -> None:
     gate, troubles = asyncio.Event(), list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: troubles.append(context))
 

@@ -1,4 +1,4 @@
-"""Editing, deleting and reacting: as a program does it, as programs hear of it, and as history has it."""
+"""Edits, deletions, reactions and gaps: in calls, events and history."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from p2pchat.messaging.messages import users_with
 from p2pchat.testing import Log, Mesh, check, mesh
 from p2pchat.testing.meshes import QUICK
 
-Told = tuple[str, str, str]  # what, by whom, what it says
+Told = tuple[str, str, str]  # event, user, text
 
 
 async def seen(peer: TCPPeer) -> list[tuple[str, bool, bool, dict[str, list[str]]]]:
-    """Return what a peer's history of the room says, edited, deleted, and who reacted how."""
+    """Return texts, edits, deletions and reactions in a peer's history of the room."""
     return [
         (post.text, post.edited, post.deleted, {what: [u.name for u in who] for what, who in post.reactions.items()})
         for post in await peer.history("room")
@@ -32,7 +32,7 @@ def told(event: Any) -> Told:
     return line["event"], line.get("by") or line.get("sender"), line.get("text", line.get("reaction", ""))
 
 
-async def test_what_one_says_of_a_message_all_see(net: Mesh) -> None:
+async def test_edits_deletions_and_reactions_reach_everyone(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await ada.broadcast("helo")
     await net.settle()
@@ -55,7 +55,7 @@ async def test_what_one_says_of_a_message_all_see(net: Mesh) -> None:
     assert [await seen(peer) for peer in net.peers] == [[("after all", True, False, {"👍": ["cyd"]})]] * 3
 
 
-async def test_programs_are_told_in_order_with_the_message_as_it_is(net: Mesh) -> None:
+async def test_changes_are_events_in_order_with_the_latest_message(net: Mesh) -> None:
     ada, bob, _ = net.peers
     theirs, mine = bob.events(Message, Edited), ada.events(consumer="mine")
     receipt = await ada.broadcast("helo")
@@ -80,10 +80,10 @@ async def _some(events: Any, kinds: tuple[type, ...], count: int) -> Any:
                 yield event
 
 
-async def test_what_became_of_a_message_while_nobody_read_comes_with_it(net: Mesh) -> None:
-    """A message is told as it is by then; of many edits the newest, and of what was taken back nothing."""
+async def test_a_message_arrives_in_its_latest_state(net: Mesh) -> None:
+    """A message comes in its latest state, of many edits the newest, and of a removed reaction nothing."""
     ada, bob, cyd = net.peers
-    bob.events(consumer="late").close()  # its place is remembered
+    bob.events(consumer="late").close()  # its place is stored
     secret, plan = await ada.broadcast("secret"), await ada.broadcast("at ten")
     await ada.delete(secret.id)
     for hour in ("eleven", "twelve"):
@@ -102,7 +102,7 @@ async def test_what_became_of_a_message_while_nobody_read_comes_with_it(net: Mes
     ]
 
 
-async def test_they_are_told_again_after_a_crash_and_only_to_who_asks(net: Mesh) -> None:
+async def test_changes_are_repeated_after_a_crash_and_only_if_asked_for(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = bob.events(Edited, Deleted, consumer="c")
     bob.events(Message, consumer="m").close()
@@ -134,7 +134,7 @@ async def test_a_late_comer_and_an_imported_file_show_the_same(net: Mesh) -> Non
     assert await seen(dan) == expected
     file = BytesIO()
     await ada.export(file)
-    assert b"helo" in file.getvalue()  # a log is carried as it was written, deletions and all
+    assert b"helo" in file.getvalue()  # a log is exported as it was written, with deletions
     erin = await net.add("erin")
     net.partition([ada, bob, net.peers[2], dan], [erin])
     file.seek(0)
@@ -142,7 +142,7 @@ async def test_a_late_comer_and_an_imported_file_show_the_same(net: Mesh) -> Non
     assert await seen(erin) == expected
 
 
-async def test_only_ones_own_is_edited_and_deleted(net: Mesh) -> None:
+async def test_only_ones_own_messages_can_be_edited_and_deleted(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.broadcast("mine")
     await net.settle()
@@ -165,7 +165,7 @@ async def test_only_ones_own_is_edited_and_deleted(net: Mesh) -> None:
         (7, TypeError, "a text is a str, not int"),
     ],
 )
-async def test_an_edit_is_a_text(net: Mesh, text: Any, error: type[Exception], says: str) -> None:
+async def test_an_edit_needs_a_valid_text(net: Mesh, text: Any, error: type[Exception], says: str) -> None:
     ada = net.peers[0]
     receipt = await ada.broadcast("mine")
     with pytest.raises(error, match=says):
@@ -197,7 +197,7 @@ async def test_an_edit_has_a_receipt_of_its_own_and_no_event(net: Mesh) -> None:
     assert (await bob.history("ada"))[0].text == "hello"
 
 
-async def test_an_edit_is_read_when_its_reader_says_so(net: Mesh) -> None:
+async def test_an_edit_can_be_marked_as_read(net: Mesh) -> None:
     ada, bob, _ = net.peers
     messages, edits = bob.events(Message, consumer="m"), bob.events(Edited, consumer="e")
     receipt = await ada.send("bob", "helo")
@@ -210,7 +210,7 @@ async def test_an_edit_is_read_when_its_reader_says_so(net: Mesh) -> None:
     await edit.read(by="bob", timeout=5)
 
 
-async def test_a_search_finds_what_is_shown(net: Mesh) -> None:
+async def test_a_search_finds_the_latest_text(net: Mesh) -> None:
     ada = net.peers[0]
     receipt = await ada.broadcast("helo world")
     await ada.edit(receipt.id, "hello world")
@@ -227,8 +227,8 @@ def log_until_now(peer: TCPPeer) -> list[dict[str, Any]]:
     return [event.to_json() for event in (peer.listening, *joined)]
 
 
-async def test_the_logs_of_all_of_it_keep_every_promise(net: Mesh) -> None:
-    """Edits while somebody is down, two at once, and one that overtakes: judged by what each peer tells."""
+async def test_event_logs_with_edits_keep_every_promise(net: Mesh) -> None:
+    """Edits while a peer is down, two at once, and one that overtakes: checked in the event logs of all peers."""
     logs = [(peer.events(consumer="log", start="beginning"), log_until_now(peer)) for peer in net.peers]
     ada, bob, cyd = net.peers
     ids = [(await peer.broadcast(f"by {peer.me.name}")).id for peer in net.peers]
@@ -253,7 +253,7 @@ async def test_the_logs_of_all_of_it_keep_every_promise(net: Mesh) -> None:
     assert any(line["event"] == "edited" for line in logs[2][1])
 
 
-async def test_history_says_what_became_of_a_message(net: Mesh) -> None:
+async def test_history_shows_edits_deletions_and_reactions(net: Mesh) -> None:
     ada = net.peers[0]
     receipt = await ada.broadcast("helo")
     assert not {"edited", "deleted", "mended_at", "reactions"} & (await ada.message(receipt.id)).to_json().keys()
@@ -267,7 +267,7 @@ async def test_history_says_what_became_of_a_message(net: Mesh) -> None:
     assert (line["text"], line["deleted"], "edited" in line, "reactions" in line) == ("", True, False, False)
 
 
-async def test_what_is_said_in_a_group_is_mended_there(net: Mesh) -> None:
+async def test_messages_of_a_group_can_be_edited(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     ops = await ada.create_group("ops", ["bob"])
     events = bob.events(Edited, Reaction, consumer="e")
@@ -287,7 +287,7 @@ SOON = replace(QUICK, order_wait=0.2)
 
 
 def frames(file: Path) -> list[bytes]:
-    """Return the frames of an export as they stand there, each with its length before it."""
+    """Return the frames of an export, each with its length."""
     data, found = file.read_bytes(), []
     while data:
         end = 4 + int.from_bytes(data[:4], "big")
@@ -296,8 +296,8 @@ def frames(file: Path) -> list[bytes]:
     return found
 
 
-async def test_an_answer_without_its_question_and_then_with_it(tmp_path: Path) -> None:
-    """Two sticks: on the one bob's words alone, for somebody cut ada's out of it; on the other everything."""
+async def test_a_reply_shown_before_its_message_has_a_gap_until_it_arrives(tmp_path: Path) -> None:
+    """Import two files: one with bob's messages only, one with everything."""
     async with mesh("ada", "bob", "cyd", settings=SOON) as net:
         ada, bob, cyd = net.peers
         await net.settle()
@@ -322,12 +322,12 @@ async def test_an_answer_without_its_question_and_then_with_it(tmp_path: Path) -
         await cyd.import_from(tmp_path / "whole")
         assert (await anext(messages)).text == "shall we?"
         [first, second] = await cyd.history("room")
-        assert [first.text, second.text] == ["shall we?", "yes"]  # it stands where it belongs
-        assert second.gap and await cyd.missing(second) is None  # as it was shown, and as it is now
+        assert [first.text, second.text] == ["shall we?", "yes"]  # it is in its place
+        assert second.gap and await cyd.missing(second) is None  # when it was shown, and now
         assert await cyd.missing(first) is None and await bob.missing(await bob.message(answer.id)) is None
 
 
-async def test_users_with_something_is_told_once_and_never_oneself() -> None:
+async def test_users_with_an_entry_are_named_once_without_oneself() -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, bob, cyd = net.peers
         await net.settle()
@@ -335,4 +335,4 @@ async def test_users_with_something_is_told_once_and_never_oneself() -> None:
         refs = [Ref(of[name][:16] + "01" * 8, 1) for name in ("ada", "bob")]
         assert users_with(cyd.people, of["bob"], refs, [of["bob"]]) == ("ada", "bob")
         assert users_with(ada.people, of["bob"], refs[:1]) == ("bob",)
-        assert users_with(bob.people, of["ada"], [Ref("77" * 16, 1)]) == ("ada",)  # a writer nobody here knows
+        assert users_with(bob.people, of["ada"], [Ref("77" * 16, 1)]) == ("ada",)  # a writer unknown here

@@ -1,4 +1,4 @@
-"""The ledger: who has which of our messages, who waits for that, and what is told."""
+"""Delivery and read receipts: the tracker alone, and among real peers."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_each_member_raises_the_count_of_each_message() -> None:
         ReceiptUpdate(ROOM, 7, 8, BOB, 2, 2),
         ReceiptUpdate(ROOM, 9, 10, BOB, 1, 2),
     ]
-    assert tracker.delivered(ROOM, 1, 6, BOB) == []  # levels only rise
+    assert tracker.delivered(ROOM, 1, 6, BOB) == []  # positions only advance
 
 
-def test_counts_that_are_kept_up_are_those_that_are_counted_anew() -> None:
+def test_cached_counts_equal_fresh_ones() -> None:
     chance = Random(7)
     members = tuple(f"{n:02}" for n in range(12))
     tracker, had = new_tracker(), dict.fromkeys([*members, "later"], 0)
@@ -57,17 +57,17 @@ def test_counts_that_are_kept_up_are_those_that_are_counted_anew() -> None:
                     assert rise.having == sum(had[one] >= seq for one in counted)
 
 
-def test_entries_that_are_no_messages_are_not_told() -> None:
+def test_entries_that_are_no_messages_cause_no_updates() -> None:
     tracker = new_tracker()
-    tracker.add(ROOM, 2, 2, (BOB,))  # 1 was the profile
-    tracker.add(ROOM, 5, 1, (BOB,))  # 4 another
+    tracker.add(ROOM, 2, 2, (BOB,))  # 1 is a profile
+    tracker.add(ROOM, 5, 1, (BOB,))  # 4 is another
     assert tracker.delivered(ROOM, 1, 5, BOB) == [
         ReceiptUpdate(ROOM, 2, 3, BOB, 1, 1),
         ReceiptUpdate(ROOM, 5, 5, BOB, 1, 1),
     ]
 
 
-def test_who_came_later_does_not_count_among_those_who_were_there() -> None:
+def test_a_later_member_does_not_count_among_the_first() -> None:
     tracker = new_tracker()
     tracker.add(ROOM, 1, 1, (BOB,))
     tracker.add(ROOM, 2, 1, ())
@@ -79,7 +79,7 @@ def test_who_came_later_does_not_count_among_those_who_were_there() -> None:
     assert Receipt(tracker, ROOM, 2).status == "delivered"
 
 
-def test_of_an_earlier_run_only_who_has_it_is_known() -> None:
+def test_of_an_earlier_run_only_holders_are_known() -> None:
     tracker = new_tracker()
     assert tracker.delivered(ROOM, 1, 3, BOB) == [ReceiptUpdate(ROOM, 1, 3, BOB, 1, 1)]
     assert not tracker.wrote(ROOM)
@@ -88,7 +88,7 @@ def test_of_an_earlier_run_only_who_has_it_is_known() -> None:
     assert tracker.members(ROOM, 2) == (BOB,)
 
 
-async def test_who_is_gone_is_waited_for_no_more_but_for_what_they_have() -> None:
+async def test_a_former_member_is_not_waited_for() -> None:
     tracker = new_tracker()
     tracker.add(ROOM, 1, 3, (BOB, CYD))
     tracker.delivered(ROOM, 1, 1, BOB)
@@ -127,7 +127,7 @@ async def test_waiting_costs_a_future_only_when_there_is_something_to_wait_for()
         await Receipt(tracker, ROOM, 3).delivered()
 
 
-async def test_a_wait_that_is_given_up_leaves_the_others_waiting() -> None:
+async def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
     tracker = new_tracker()
     tracker.add(ROOM, 1, 1, (BOB,))
     receipt = Receipt(tracker, ROOM, 1)
@@ -141,7 +141,7 @@ async def test_a_wait_that_is_given_up_leaves_the_others_waiting() -> None:
     await patient
 
 
-async def test_receipts_of_many_are_made_when_looked_at() -> None:
+async def test_receipts_of_many_are_made_when_asked_for() -> None:
     tracker = new_tracker()
     tracker.add(ROOM, 1, 5, (BOB,))
     receipts = Receipts(tracker, [AcceptedBatch(ROOM, 1, 3), AcceptedBatch(ROOM, 4, 2)])
@@ -156,7 +156,7 @@ async def test_receipts_of_many_are_made_when_looked_at() -> None:
     await receipts.delivered(timeout=0)
 
 
-async def test_asking_again_and_again_for_what_does_not_come_costs_no_memory() -> None:
+async def test_repeated_waits_that_time_out_cost_no_memory() -> None:
     tracker = new_tracker()
     tracker.add(ROOM, 1, 1, (BOB, CYD))
     receipt = Receipt(tracker, ROOM, 1)
@@ -173,30 +173,30 @@ async def test_asking_again_and_again_for_what_does_not_come_costs_no_memory() -
     await asyncio.gather(*patient)
 
 
-async def test_so_many_members_are_so_many_also_when_some_came_later() -> None:
+async def test_waiting_for_a_number_of_members_counts_later_ones() -> None:
     tracker = new_tracker()
     tracker.add(ROOM, 1, 1, (BOB,))
     receipt = Receipt(tracker, ROOM, 1)
     waiting = asyncio.create_task(receipt.delivered(count=2))
     await asyncio.sleep(0)
     tracker.delivered(ROOM, 1, 1, BOB)
-    tracker.delivered(ROOM, 1, 1, CYD)  # was not there when it was accepted
+    tracker.delivered(ROOM, 1, 1, CYD)  # was not online when it was accepted
     assert len(receipt.delivered_to) == 2
     await asyncio.wait_for(waiting, 5)
     await receipt.delivered(count=2, timeout=0)
 
 
 async def read_all(peer: TCPPeer, to: str) -> None:
-    """Have a peer's program mark the message that came last somewhere."""
+    """Mark the newest message of a conversation as read."""
     max(await peer.history(to), key=lambda post: post.place).mark_read()
 
 
 async def gone(peer: TCPPeer, name: str) -> None:
-    """Wait until the last link to somebody is gone: of each of several, for one event is told to all who wait."""
+    """Wait until the last links to all of these users are gone."""
     await peer.wait_for(Left, where=lambda event: event.user.name == name)
 
 
-async def test_a_message_is_read_when_the_program_of_the_other_says_so(net: Mesh) -> None:
+async def test_a_message_is_read_when_the_other_program_marks_it(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send("bob", "psst")
     await receipt.delivered(timeout=5)
@@ -221,7 +221,7 @@ async def test_marking_one_marks_everything_before_it(net: Mesh) -> None:
     await receipts.read(timeout=5)
 
 
-async def test_a_room_message_is_read_by_so_many_of_those_who_were_there(net: Mesh) -> None:
+async def test_a_room_message_counts_how_many_members_read_it(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     heard = ada.events(Delivered, Read, consumer=None)
     receipt = await ada.broadcast("hello")
@@ -239,7 +239,7 @@ async def test_a_room_message_is_read_by_so_many_of_those_who_were_there(net: Me
     assert told[-1].to_json()["id"] == receipt.id
 
 
-async def test_who_was_not_there_can_read_it_all_the_same(net: Mesh) -> None:
+async def test_a_later_user_can_read_a_room_message(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     net.partition([ada], [bob, cyd])
     await asyncio.gather(gone(ada, "bob"), gone(ada, "cyd"))
@@ -252,7 +252,7 @@ async def test_who_was_not_there_can_read_it_all_the_same(net: Mesh) -> None:
     assert [user.name for user in receipt.read_by] == ["bob"]
 
 
-async def test_receipts_of_reading_survive_everybodys_restart(net: Mesh) -> None:
+async def test_read_receipts_survive_restarts_of_all_peers(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send("bob", "psst")
     await receipt.delivered(timeout=5)
@@ -271,7 +271,7 @@ async def test_receipts_of_reading_survive_everybodys_restart(net: Mesh) -> None
     assert unread.status == "delivered"
 
 
-async def test_what_was_read_meanwhile_is_told_when_they_meet(net: Mesh) -> None:
+async def test_reads_while_apart_are_reported_when_peers_meet(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send("bob", "psst")
     await receipt.delivered(timeout=5)
@@ -283,7 +283,7 @@ async def test_what_was_read_meanwhile_is_told_when_they_meet(net: Mesh) -> None
     await receipt.read(timeout=10)
 
 
-async def test_off_means_neither_out_nor_in(net: Mesh) -> None:
+async def test_receipts_off_means_none_are_sent_or_received(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await bob.set_receipts(False)
     assert not bob.receipts()
@@ -299,7 +299,7 @@ async def test_off_means_neither_out_nor_in(net: Mesh) -> None:
     await mine.read(timeout=5)
 
 
-async def test_off_with_one_user_says_nothing_about_the_others(net: Mesh) -> None:
+async def test_receipts_off_for_one_user_leaves_the_others_on(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await bob.set_receipts(False, "ada")
     receipts = [await ada.broadcast("one"), await cyd.broadcast("two")]
@@ -312,7 +312,7 @@ async def test_off_with_one_user_says_nothing_about_the_others(net: Mesh) -> Non
     assert receipts[0].read_by == []
 
 
-async def test_it_is_for_members_only_and_counts_begin_at_one(net: Mesh) -> None:
+async def test_waiting_needs_a_member_and_counts_begin_at_one(net: Mesh) -> None:
     receipt = await net.peers[0].send("bob", "psst")
     with pytest.raises(UnknownName):
         await receipt.read(by="cyd")
@@ -349,7 +349,7 @@ async def test_a_group_message_waits_for_the_members_of_its_time_after_a_restart
     await again.read(timeout=5)
 
 
-async def test_who_is_removed_without_having_a_message_is_waited_for_no_more(net: Mesh) -> None:
+async def test_a_removed_member_without_the_message_is_not_waited_for(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     ops = await ada.create_group("ops", ["bob", "cyd"])
     await net.settle()
@@ -365,7 +365,7 @@ async def test_who_is_removed_without_having_a_message_is_waited_for_no_more(net
     await receipt.read(timeout=5)
 
 
-async def test_who_gives_up_waiting_for_a_choice_leaves_no_error_behind(net: Mesh) -> None:
+async def test_a_cancelled_set_receipts_logs_no_error(net: Mesh) -> None:
     ada = net.peers[0]
     errors: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))

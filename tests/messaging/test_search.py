@@ -1,4 +1,4 @@
-"""Messages found by their words: with an index and without one it is the same."""
+"""Search finds the same with an index and without."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ASKED = (
 
 
 def texts() -> Iterator[str]:
-    """Yield what people write, real where it is recorded, and other things between: from fixed seeds."""
+    """Yield texts, recorded ones if there are any, and made ones between them, from fixed seeds."""
     chance = random.Random(7)
     real = recorded()
     while True:
@@ -62,7 +62,7 @@ def recorded() -> list[str]:
 
 
 def write(data: Path, count: int) -> None:
-    """Make a profile with so many messages of several writers, in two conversations, with clocks that cross."""
+    """Make a profile with messages of several writers, in two conversations, with clocks that cross."""
     with Profile.open(data=data) as profile:
         me = profile.identity.peer_id
         storage = SqlStorage(sqlite_url(profile.database))
@@ -100,7 +100,7 @@ def add(storage: SqlStorage, count: int, *, run: int, place: int) -> None:
 
 @asynccontextmanager
 async def indexed(data: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[History]:
-    """Open a history that uses its index for everything but the newest few."""
+    """Open a history that uses its index for all but the newest few messages."""
     monkeypatch.setattr(search, "SCANNED_AT_ONCE", 3)
     monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 2)
     async with open_history(data) as history:
@@ -111,9 +111,7 @@ async def found(history: History, asked: str, **narrowed: object) -> list[str]:
     return [post.id for post in await history.search(asked, limit=40, **narrowed)]  # type: ignore[arg-type]
 
 
-async def test_an_index_finds_what_looking_through_everything_finds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_index_finds_what_a_scan_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "ada", 500)
     async with open_history(tmp_path / "ada") as plain:
         middle = (await plain.history(limit=200))[0]
@@ -128,9 +126,7 @@ async def test_an_index_finds_what_looking_through_everything_finds(
     assert got == wanted
 
 
-async def test_what_came_since_is_found_and_what_another_database_had_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_index_follows_its_database_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "ada"
     write(data, 100)
     old = (data / "history.db").read_bytes()
@@ -143,7 +139,7 @@ async def test_what_came_since_is_found_and_what_another_database_had_is_not(
     async with indexed(data, monkeypatch) as history:
         assert len(await found(history, "marzipan")) == 1
         assert await found(history, "marzipan", since=(await history.history(limit=1))[0].sent_at) == []
-    (data / "history.db").write_bytes(old)  # a backup is put back, and other things are written on top of it
+    (data / "history.db").write_bytes(old)  # a backup is restored, and other messages are written
     storage = SqlStorage(sqlite_url(data / "history.db"))
     add(storage, 60, run=3, place=101)
     storage.commit([released(Author("cyd", 9).begins("nougat"), 161)])
@@ -154,7 +150,7 @@ async def test_what_came_since_is_found_and_what_another_database_had_is_not(
 
 
 @pytest.mark.parametrize("spoiled", [b"", b"this is no database, but long enough to be one" * 100])
-async def test_a_spoiled_index_is_made_again_and_one_that_cannot_be_made_is_not_needed(
+async def test_a_damaged_index_is_rebuilt_and_an_impossible_one_not_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoiled: bytes
 ) -> None:
     data, index = tmp_path / "ada", tmp_path / "ada" / "search.db"
@@ -171,9 +167,7 @@ async def test_a_spoiled_index_is_made_again_and_one_that_cannot_be_made_is_not_
         assert await found(history, "fail") == wanted
 
 
-async def test_how_far_an_index_is_is_told_while_it_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_progress_of_the_index_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "ada", 3000)
     told: list[tuple[int, int]] = []
     async with indexed(tmp_path / "ada", monkeypatch) as history:
@@ -183,7 +177,7 @@ async def test_how_far_an_index_is_is_told_while_it_is_waited_for(
     assert len(told) == 3
 
 
-async def test_a_running_peer_keeps_up_an_index_somebody_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_peer_updates_an_index_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "SCANNED_AT_ONCE", 3)
     monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 1)
     async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
@@ -196,7 +190,7 @@ async def test_a_running_peer_keeps_up_an_index_somebody_uses(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("without_index", [1, 1000])
-async def test_what_is_shown_is_what_is_found(
+async def test_a_search_finds_the_text_that_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_index: int
 ) -> None:
     monkeypatch.setattr(search, "SCANNED_AT_ONCE", 2)
@@ -213,7 +207,9 @@ async def test_what_is_shown_is_what_is_found(
         assert [post.text for post in await ada.search("number", limit=1)] == ["number 4"]
 
 
-async def test_an_index_in_use_is_kept_up_in_quiet_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_index_in_use_is_updated_while_the_peer_is_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(search, "SCANNED_AT_ONCE", 1)
     monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 1)
     monkeypatch.setattr(indexing, "UPDATE_INTERVAL", 0.01)
@@ -223,13 +219,13 @@ async def test_an_index_in_use_is_kept_up_in_quiet_moments(tmp_path: Path, monke
         await ada.broadcast("more tea")
         index = SearchIndex(tmp_path / "ada" / "search.db")
         newest = (await ada.history(limit=1))[0].place
-        async with asyncio.timeout(20):  # its thread tells nobody: the file itself is looked at
+        async with asyncio.timeout(20):  # its thread reports nothing: watch the file
             while index.taken().place < newest:
                 await asyncio.sleep(0.01)
         index.close()
 
 
-async def test_whom_it_is_from_is_somebody(net: Mesh) -> None:
+async def test_a_search_needs_a_known_sender(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await ada.broadcast("tea?")
     await bob.broadcast("tea!")

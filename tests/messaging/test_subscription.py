@@ -1,4 +1,4 @@
-"""Reading events: consumers, cursors, what comes again and what does not."""
+"""Reading events: consumers, cursors, repeated events, fairness."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from p2pchat.testing import Mesh, mesh
 from tests.messaging.test_events import ADA, BOB, ROOM, Viewer
 
 
-async def test_events_tell_messages_of_others_and_what_was_sent(net: Mesh) -> None:
+async def test_events_return_messages_of_others_and_ones_own(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = ada.events()
     await ada.send("room", "mine", ref="7")
@@ -62,7 +62,7 @@ async def test_a_bot_answers(net: Mesh) -> None:
     running.cancel()
 
 
-async def test_only_the_types_asked_for_come(net: Mesh) -> None:
+async def test_only_the_types_asked_for_are_returned(net: Mesh) -> None:
     ada, _, cyd = net.peers
     events = ada.events(Left, Delivered)
     receipt = await ada.broadcast("hello")
@@ -74,7 +74,7 @@ async def test_only_the_types_asked_for_come(net: Mesh) -> None:
     assert (heard[2]["user"], heard[2]["reason"]) == ("cyd", "left")
 
 
-async def test_a_consumer_goes_on_where_it_stood_after_a_crash(net: Mesh) -> None:
+async def test_a_consumer_resumes_after_a_crash(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = bob.events(Message)
     for number in range(5):
@@ -89,12 +89,12 @@ async def test_a_consumer_goes_on_where_it_stood_after_a_crash(net: Mesh) -> Non
     assert first + rest == ["0", "1", "2", "3", "4", "5"]
 
 
-async def test_what_was_not_acknowledged_comes_again(net: Mesh) -> None:
+async def test_events_not_acknowledged_are_repeated(net: Mesh) -> None:
     ada, bob, _ = net.peers
     async with bob.events(Message, consumer="bot") as events:
         await ada.send("bob", "important")
         assert (await anext(events)).text == "important"
-    await ada.send("bob", "next")  # before anybody asks again: who had lost the first one is given this
+    await ada.send("bob", "next")  # written before the next read
     async with bob.events(Message, consumer="bot") as events:
         assert (await anext(events)).text == "important"
         await events.ack()
@@ -102,7 +102,7 @@ async def test_what_was_not_acknowledged_comes_again(net: Mesh) -> None:
         assert (await anext(events)).text == "next"
 
 
-async def test_a_reader_that_holds_its_place_reads_on_and_acknowledges_nothing(net: Mesh) -> None:
+async def test_a_held_reader_reads_on_and_acknowledges_nothing(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await ada.send_many("bob", ["shown", "lost", "seen"])
     events = bob.events(Message, start="beginning")
@@ -115,7 +115,7 @@ async def test_a_reader_that_holds_its_place_reads_on_and_acknowledges_nothing(n
     assert [(await anext(again)).text for _ in range(2)] == ["lost", "seen"]
 
 
-async def test_what_belongs_to_the_inside_of_a_peer_is_not_offered(net: Mesh) -> None:
+async def test_iterators_have_no_internal_methods(net: Mesh) -> None:
     ada = net.peers[0]
     offered = {name for name in (*dir(ada), *dir(ada.events())) if not name.startswith("_")}
     inside = {
@@ -146,10 +146,10 @@ async def test_a_new_consumer_begins_where_the_peer_started_or_at_the_beginning(
     await ada.broadcast("after")
     assert [(await anext(now)).text for _ in range(2)] == ["before anybody asked", "after"]
     assert [(await anext(all_)).text for _ in range(3)] == ["of the run before", "before anybody asked", "after"]
-    assert (await anext(passing)).text == "after"  # who keeps no place begins when it is opened
+    assert (await anext(passing)).text == "after"  # without a consumer it begins when it is opened
 
 
-async def test_one_reader_for_each_consumer(net: Mesh) -> None:
+async def test_a_consumer_has_one_reader(net: Mesh) -> None:
     ada = net.peers[0]
     events = ada.events()
     with pytest.raises(ConsumerBusy) as caught:
@@ -161,7 +161,7 @@ async def test_one_reader_for_each_consumer(net: Mesh) -> None:
     ada.events()
 
 
-async def test_a_reader_nobody_holds_is_free_again(net: Mesh) -> None:
+async def test_a_dropped_reader_releases_its_consumer(net: Mesh) -> None:
     ada = net.peers[0]
     await ada.broadcast("hello")
 
@@ -182,7 +182,7 @@ async def test_cancelling_a_wait_loses_nothing(net: Mesh) -> None:
     assert (await anext(events)).text == "still here"
 
 
-async def test_a_slow_reader_gets_everything_from_storage_and_in_order(net: Mesh) -> None:
+async def test_a_slow_reader_gets_everything_in_order(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = bob.events(Message)
     said = [f"{number}" for number in range(9000)]  # more than is kept in memory
@@ -209,7 +209,7 @@ async def test_closing_while_a_reader_is_behind_loses_nothing(net: Mesh) -> None
     assert list(heard) == said
 
 
-async def test_what_was_acknowledged_before_a_good_end_does_not_come_again(net: Mesh) -> None:
+async def test_acknowledged_events_are_not_repeated_after_a_regular_close(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = bob.events(Message, Sent)
     await bob.send("ada", "mine")
@@ -225,7 +225,7 @@ async def test_what_was_acknowledged_before_a_good_end_does_not_come_again(net: 
     assert sorted(heard) == sorted(["mine", *map(str, range(100))])
 
 
-async def test_a_reader_that_goes_on_while_the_peer_closes_gets_nothing_twice(net: Mesh) -> None:
+async def test_a_reader_going_on_while_the_peer_closes_gets_nothing_twice(net: Mesh) -> None:
     ada, bob, _ = net.peers
     events = bob.events(Message)
     said = [str(number) for number in range(1000)]
@@ -239,7 +239,7 @@ async def test_a_reader_that_goes_on_while_the_peer_closes_gets_nothing_twice(ne
             if message.text == said[-1]:
                 break
             if len(heard) % 10 == 0:
-                await asyncio.sleep(0)  # the peer closes step by step beside it
+                await asyncio.sleep(0)  # the peer closes meanwhile, step by step
 
     reading = asyncio.create_task(read(events))
     sending = asyncio.create_task(ada.send_many("bob", said))
@@ -253,18 +253,18 @@ async def test_a_reader_that_goes_on_while_the_peer_closes_gets_nothing_twice(ne
     assert heard == said
 
 
-async def test_what_is_being_handled_when_the_peer_closes_comes_again(net: Mesh) -> None:
+async def test_an_event_being_handled_when_the_peer_closes_is_repeated(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await ada.send_many("bob", ["done", "in work"])
     async for message in bob.events(Message, start="beginning"):
         if message.text == "in work":
-            async with asyncio.timeout(HANDLED_WITHIN):  # whoever handles it is not waited for by itself
+            async with asyncio.timeout(HANDLED_WITHIN):  # the task that closes the peer is not waited for
                 await bob.aclose()
     bob = await net.restart(bob)
     assert (await anext(bob.events(Message))).text == "in work"
 
 
-async def test_live_events_stand_where_they_happened(net: Mesh) -> None:
+async def test_live_events_keep_their_place_among_messages(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     events = ada.events(Message, Left)
     await cyd.broadcast("bye")
@@ -288,7 +288,7 @@ async def test_events_end_with_the_peer_and_may_be_opened_before_it_starts() -> 
         assert heard[-1].reason == "done"
 
 
-async def test_waiting_for_somebody_again_and_again_leaves_nothing_behind(net: Mesh) -> None:
+async def test_repeated_waits_for_a_user_leave_nothing_behind(net: Mesh) -> None:
     ada = net.peers[0]
     for _ in range(20):
         with pytest.raises(TimeoutError):
@@ -296,7 +296,7 @@ async def test_waiting_for_somebody_again_and_again_leaves_nothing_behind(net: M
     assert not ada._lifecycle.dispatcher._waiting
 
 
-async def test_whoever_waits_when_the_peer_closes_is_told(net: Mesh) -> None:
+async def test_waiting_calls_end_when_the_peer_closes(net: Mesh) -> None:
     ada, bob, _ = net.peers
     net.partition([ada], [bob])
     receipt = await ada.send("bob", "hello?")
@@ -307,7 +307,7 @@ async def test_whoever_waits_when_the_peer_closes_is_told(net: Mesh) -> None:
     ]
     await asyncio.sleep(0)
     await ada.aclose()
-    await ada.aclose()  # again: nothing
+    await ada.aclose()  # a second call does nothing
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [PeerClosed] * 3
     for use in (ada.broadcast("late"), ada.history(), ada.rename("x")):
@@ -317,7 +317,7 @@ async def test_whoever_waits_when_the_peer_closes_is_told(net: Mesh) -> None:
         ada.events()
 
 
-async def test_what_an_event_leads_to_can_be_looked_at_after_the_peer_has_closed(net: Mesh) -> None:
+async def test_objects_of_events_can_be_read_after_the_peer_closed(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await bob.send("ada", "the last word")
     message = await anext(ada.events(Message))
@@ -341,7 +341,7 @@ EARLIER, EARLIEST = LogId(ROOM, ADA, "02" * 8), LogId(ROOM, ADA, "03" * 8)
 
 
 class Source(Viewer):
-    """A peer whose first entry of each log is its writer's profile, as it is in the room."""
+    """A peer whose logs begin with the writer's profile, as in the room."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -372,8 +372,8 @@ class Source(Viewer):
     async def commit_offset_now(self, consumer: str, place: int) -> None: ...
 
 
-async def test_receipts_of_what_is_no_message_never_cost_a_message() -> None:
-    """After a restart receipts of earlier runs come again, those of profile entries too: nobody is told of these."""
+async def test_receipts_of_no_message_never_cost_a_message() -> None:
+    """After a restart receipts of earlier runs arrive again, those of profile entries too, which cause no events."""
     source = Source()
     reader = Subscription(source, source, (), None, "now")
     events: Events[Any] = Events(reader)
@@ -389,7 +389,7 @@ async def test_receipts_of_what_is_no_message_never_cost_a_message() -> None:
 async def turns_of_others(
     monkeypatch: pytest.MonkeyPatch, *, messages: int, each_takes: float, at_once: bool = True
 ) -> int:
-    """Take so many messages, each in so many seconds; return how often others had their turn meanwhile.
+    """Read messages, handling each for some seconds; return how often other tasks had their turn.
 
     at_once: All were released together; otherwise one after the other.
     """
@@ -423,15 +423,15 @@ async def test_messages_taken_quickly_are_taken_in_one_turn(monkeypatch: pytest.
     assert await turns_of_others(monkeypatch, messages=2000, each_takes=BREATH / 2001) <= 1
 
 
-async def test_whoever_is_slow_with_each_message_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_handler_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await turns_of_others(monkeypatch, messages=2000, each_takes=2 * BREATH) >= 2000 // LOOKS - 1
 
 
-async def test_so_does_whoever_takes_many_that_came_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_of_single_messages_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await turns_of_others(monkeypatch, messages=2000, each_takes=2 * BREATH, at_once=False) >= 1998
 
 
-async def test_so_does_whoever_passes_over_many_that_are_nothing_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_skipping_messages_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     source, looks = Source(), itertools.count()
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 2 * next(looks) * BREATH)
     reader = Subscription(source, source, (Sent,), None, "now")
@@ -449,7 +449,7 @@ async def test_so_does_whoever_passes_over_many_that_are_nothing_for_it(monkeypa
     assert turns >= 100
 
 
-async def test_wherever_a_program_pauses_all_but_what_it_has_in_hand_is_told_as_taken() -> None:
+async def test_all_but_the_last_event_are_committed_wherever_a_program_pauses() -> None:
     source = Source()
     reader = Subscription(source, source, (), "main", "now")
     events: Events[Any] = Events(reader)
@@ -465,7 +465,7 @@ async def test_wherever_a_program_pauses_all_but_what_it_has_in_hand_is_told_as_
         assert source.handed == taken - 1
 
 
-async def test_what_a_reader_does_not_want_of_ones_own_is_passed_over_and_counts_as_taken() -> None:
+async def test_skipped_messages_count_as_acknowledged() -> None:
     source = Source()
     reader = Subscription(source, source, (Message,), "main", "now")
     events: Events[Any] = Events(reader)

@@ -1,4 +1,4 @@
-"""Who is called what, and what a typed name means."""
+"""Names, labels, addresses and ignored users."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_names_as_typed(net: Mesh) -> None:
         ada.find(7)  # type: ignore[arg-type]
 
 
-async def test_a_user_is_found_without_beginning_a_conversation(net: Mesh) -> None:
+async def test_user_begins_no_conversation(net: Mesh) -> None:
     ada, bob, _ = net.peers
     for typed in ("@bob", "bob", f"bob#{bob.me.id[:8]}", bob.me.id):
         assert ada.user(typed) == bob.me
@@ -51,7 +51,7 @@ async def test_a_user_is_found_without_beginning_a_conversation(net: Mesh) -> No
         ada.user("room")
 
 
-async def test_two_users_of_one_name_are_told_apart_by_their_ids(net: Mesh) -> None:
+async def test_two_users_with_one_name_are_told_apart_by_their_ids(net: Mesh) -> None:
     ada, bob, _ = net.peers
     other = await net.add("B0b")  # looks like bob
     await net.settle()
@@ -63,20 +63,20 @@ async def test_two_users_of_one_name_are_told_apart_by_their_ids(net: Mesh) -> N
     assert await texts(other, "ada") == ["you"]
 
 
-async def test_nobody_is_taken_for_the_room(net: Mesh) -> None:
+async def test_a_user_called_room_is_shown_with_the_id(net: Mesh) -> None:
     ada, bob, _ = net.peers
     with pytest.raises(ValueError, match="everybody"):
         await bob.rename("Room")
     with pytest.raises(ValueError, match="everybody"):
         TCPPeer(0, name="r00m")
-    bob.people.learn([(ada.me.key, "room")])  # as told by a peer of another make
+    bob.people.learn([(ada.me.key, "room")])  # as a peer of another implementation may tell
     assert ada.me.label == "ada"
     assert bob.people.user(ada.me.key).label == f"room#{ada.me.id[:8]}"
     assert bob.find("room") == bob.room
     assert bob.find(f"room#{ada.me.id[:8]}").user == ada.me
 
 
-async def test_a_new_name_is_known_everywhere_and_kept(net: Mesh) -> None:
+async def test_a_new_name_is_known_everywhere_and_stored(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await bob.broadcast("hello")
     async with ada.events(Renamed, consumer=None) as events:
@@ -91,8 +91,8 @@ async def test_a_new_name_is_known_everywhere_and_kept(net: Mesh) -> None:
         await bob.rename("no#good")
 
 
-async def test_who_has_left_is_still_known_and_can_be_written_to(net: Mesh) -> None:
-    """Who is known and who is here are two things."""
+async def test_a_user_who_left_is_known_and_can_be_written_to(net: Mesh) -> None:
+    """A known user need not be online."""
     ada, bob, cyd = net.peers
     key = bob.me.id
     dm = ada.find("bob")
@@ -114,7 +114,7 @@ async def test_writing_to_oneself_is_a_conversation_too(net: Mesh) -> None:
     assert await texts(ada, "ada") == ["a note"]
 
 
-async def test_wait_user_waits_until_somebody_is_here(net: Mesh) -> None:
+async def test_wait_user_waits_until_the_user_is_online(net: Mesh) -> None:
     ada = net.peers[0]
     waiting = asyncio.create_task(ada.wait_user("dan", timeout=5))
     dan = await net.add("dan")
@@ -123,16 +123,16 @@ async def test_wait_user_waits_until_somebody_is_here(net: Mesh) -> None:
         await ada.wait_user("eve", timeout=0.02)
 
 
-async def test_who_takes_another_name_is_called_so_by_all_and_what_one_was_called_is_known(net: Mesh) -> None:
+async def test_a_renamed_user_has_the_new_name_everywhere_and_former_names(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await bob.broadcast("hello")
     await bob.rename("robert", about="on call")
     await net.settle()
-    bob = await restarted(net, bob)  # who starts as bob again
-    await bob.rename("rob")  # before anything is said in this run
+    bob = await restarted(net, bob)  # starts as bob again
+    await bob.rename("rob")  # before the first message of this run
     await net.settle()
     await bob.aclose()
-    dan = await net.add("dan")  # comes when the writer is gone
+    dan = await net.add("dan")  # comes after the writer left
     await net.settle()
     for peer in (ada, cyd, dan):
         assert [post.sender.label for post in await peer.history("room")] == ["rob"]
@@ -146,7 +146,7 @@ async def test_who_takes_another_name_is_called_so_by_all_and_what_one_was_calle
     assert cyd.user("rob").about == "on call"
 
 
-async def test_a_name_that_somebody_had_is_warned_of_when_another_takes_it(net: Mesh) -> None:
+async def test_taking_the_former_name_of_another_user_causes_a_warning(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await bob.broadcast("hello")
     await bob.rename("robert")
@@ -159,7 +159,7 @@ async def test_a_name_that_somebody_had_is_warned_of_when_another_takes_it(net: 
     assert (told.code, told.about) == ("name", cyd.me.id)
 
 
-async def test_what_is_known_of_oneself_and_of_somebody_never_met(net: Mesh) -> None:
+async def test_whois_of_oneself_and_of_a_user_never_met(net: Mesh) -> None:
     ada, bob, _ = net.peers
     me = await ada.whois(ada.me)
     assert (me.names_before, me.known_since, me.hosts[0].id) == ((), None, ada.me.id)
@@ -183,7 +183,7 @@ async def restarted(net: Mesh, peer: TCPPeer) -> TCPPeer:
 ADA, BOB = "a1" * 32, "b0" * 32
 
 
-def test_who_takes_one_name_after_the_other_leaves_nothing_behind() -> None:
+def test_former_names_leave_nothing_in_memory() -> None:
     people = UserDirectory(ADA, lambda user: ("unknown", "", 0))
     people.learn([(ADA, "ada"), (BOB, "bob")])
     tracemalloc.start()
@@ -200,7 +200,7 @@ def test_who_takes_one_name_after_the_other_leaves_nothing_behind() -> None:
     assert (people.label(ADA), people.find("bob").key) == ("ada", BOB)
 
 
-async def test_a_program_is_told_of_them_unless_it_asks_not_to_be(net: Mesh) -> None:
+async def test_events_of_ignored_users_are_returned_unless_skipped(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     await ada.ignore("bob")
     async with ada.events(consumer=None) as all_, ada.events(consumer=None, ignored=False) as shown:
@@ -208,7 +208,7 @@ async def test_a_program_is_told_of_them_unless_it_asks_not_to_be(net: Mesh) -> 
         await bob.send("ada", "look at me!")
         bob.set_presence("idle", "sulking")
         await cyd.broadcast("hello")
-        await receipt.delivered(timeout=20)  # kept, and acknowledged
+        await receipt.delivered(timeout=20)  # stored and acknowledged
         async with asyncio.timeout(20):
             while not isinstance(await anext(all_), Presence):
                 pass
@@ -220,7 +220,7 @@ async def test_a_program_is_told_of_them_unless_it_asks_not_to_be(net: Mesh) -> 
     ]
 
 
-async def test_it_goes_by_key_over_names_and_restarts_until_it_is_ended(tmp_path: Path) -> None:
+async def test_a_user_is_ignored_by_key_over_renames_and_restarts(tmp_path: Path) -> None:
     quick = Settings(start_timeout=0.0)
     async with TCPPeer(0, data=tmp_path / "bob", name="bob", settings=quick) as bob:
         stranger = bob.me.id
@@ -234,7 +234,7 @@ async def test_it_goes_by_key_over_names_and_restarts_until_it_is_ended(tmp_path
         async with TCPPeer(0, ada.endpoint, data=tmp_path / "bob", name="another", settings=quick) as bob:
             user = await ada.wait_user("another", timeout=20)
             assert user.ignored and ada.ignored() == [user] and ada.ignores(stranger) and not bob.ignores(ada.me.id)
-        await ada.ignore(user)  # twice is once
+        await ada.ignore(user)  # a second call changes nothing
         async with open_history(tmp_path / "ada") as history:
             assert history.ignores(stranger)
         await ada.unignore(user)

@@ -1,4 +1,4 @@
-"""What the tests of the library read back."""
+"""The texts of a conversation, for tests."""
 
 from __future__ import annotations
 
