@@ -1,14 +1,14 @@
-"""For all tests: `tell(text)`, for what one has found out and people want to read although it passed.
+"""Fixtures and settings for all tests.
 
-It is shown at the end of the run, and goes there with the report of the test, so that it comes through as well when
-several processes run the tests.
+`tell(text)` prints a result that people want to read although the test passed. It is shown at the end of the run and
+travels with the report of the test, so that it also works with several processes.
 
-Ctrl-C and hanging up mean the same in a run of `nohup` or of a shell's `&` as in any other: what is ignored where the
-tests were started would be ignored in every process that a test starts, and a chat ignores it on purpose.
+Ctrl-C and hangup have their default effect in a run of `nohup` or of a shell's `&` too. A signal that is ignored where
+the tests were started would be ignored in every process that a test starts, and a chat keeps such signals ignored.
 
-Bytecode is kept even where the environment says not to: a run starts a thousand processes of the same package, and
-each would compile it anew. What was collected, and whatever else is there before the first test, is put out of the
-garbage collector's sight, as the command line does after its start: it would be looked through again and again.
+Bytecode is written even if the environment says not to: a run starts a thousand processes of the same package, and each
+would compile it again. Objects that exist before the first test are excluded from garbage collection, as the command
+line does after its start.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from tests.processes.nursery import AVAILABLE, Nursery
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-os.environ["P2PCHAT_LOOP"] = "asyncio"  # what most people have; tests of other loops say so
+os.environ["P2PCHAT_LOOP"] = "asyncio"  # the default of most people; tests of other loops say so
 allow_descriptors()  # some tests hold hundreds of connections
 
 for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
     if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
-        signal.signal(_number, lambda *_: None)  # still nothing to us; a process we start has its default
+        signal.signal(_number, lambda *_: None)  # ignored here; a started process has its default
 
 Tell = Callable[[str], None]
 _TOLD = "told"
@@ -46,7 +46,7 @@ _KILLED = "killed"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    gc.disable()  # nothing of it is garbage
+    gc.disable()  # none of it is garbage
     try:
         return (yield)
     finally:
@@ -68,13 +68,13 @@ def tell(record_property: Callable[[str, object], None]) -> Tell:
 
 @pytest.fixture
 def killed(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
-    """Return what takes how many processes SIGKILL ended in a test; the end of the run tells how many in all."""
+    """Return a function that records how many processes SIGKILL ended; the end of the run prints the total."""
     return lambda count: record_property(_KILLED, count)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def nursery() -> AsyncIterator[Nursery | None]:
-    """Where all peers of a file are born, or None where there is none: then they start as usual, and slowly."""
+    """Return the nursery that starts all peers of a file, or None without one: then they start normally, and slowly."""
     if not AVAILABLE:
         yield None
         return

@@ -1,6 +1,6 @@
-"""An event loop in which a test ends something after its n-th step, for every n: what was begun must be undone.
+"""An event loop in which a test interrupts an operation after its n-th step, for every n: it must clean up.
 
-It has names of its own, knows the sockets that were to be connected, and lets connecting fail or last.
+The loop has its own names, records the sockets to be connected, and can make connecting fail or take long.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextvars import Context
 from typing import Any, TypeVarTuple, Unpack
 
-MOST_STEPS = 1000  # of one scenario: with more it turns in a circle
+MOST_STEPS = 1000  # of one scenario; more would be an endless loop
 Ts = TypeVarTuple("Ts")
 
 
 class SteppedLoop(asyncio.SelectorEventLoop):
-    """Calls what interrupt() was given after so many of its callbacks.
+    """Runs the function given to interrupt() after that many of its callbacks.
 
     Attributes:
         names: The addresses of each name.
-        errors: Why an address cannot be connected to.
-        slow: How many turns of the loop connecting to an address takes longer.
-        dialled: Each socket that was to be connected, with the address.
+        errors: Errors of connecting, by address.
+        slow: Extra turns of the loop that connecting takes, by address.
+        dialled: Each socket to be connected, with the address.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         return super().call_soon(step, context=context)
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> list[Any]:
-        """At once and in no thread: the same steps each time."""
+        """Resolve at once and without a thread, so that the steps are always the same."""
         return [info for address in self.names[host] for info in socket.getaddrinfo(address, port, **options)]
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
@@ -67,13 +67,13 @@ class SteppedLoop(asyncio.SelectorEventLoop):
 
 
 def open_sockets() -> set[int]:
-    """Return the descriptors of all TCP sockets of this process, those too that nobody holds any more."""
+    """Return the descriptors of all TCP sockets of this process, even of those that are not referenced."""
     found = [thing for thing in gc.get_objects() if type(thing) is socket.socket]
     return {sock.fileno() for sock in found if sock.fileno() != -1 and sock.family in (socket.AF_INET, socket.AF_INET6)}
 
 
 def run_stepped(scenario: Callable[[SteppedLoop], Coroutine[Any, Any, None]]) -> SteppedLoop:
-    """Run it in a loop of its own; return that loop, closed."""
+    """Run it in a separate loop; return that loop, closed."""
     with asyncio.Runner(loop_factory=SteppedLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, SteppedLoop)
@@ -82,7 +82,7 @@ def run_stepped(scenario: Callable[[SteppedLoop], Coroutine[Any, Any, None]]) ->
 
 
 def after_each_step(scenario: Callable[[SteppedLoop, int], Coroutine[Any, Any, bool]]) -> Iterator[int]:
-    """Run it with 1, 2, 3 .. as the step to interrupt, in a loop each, until it returns False: it was over before."""
+    """Run it with 1, 2, 3 ... as the step to interrupt, in a loop each, until it returns False: it ended before."""
     for step in range(1, MOST_STEPS):
         interrupted = True
 

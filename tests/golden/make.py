@@ -1,8 +1,8 @@
-"""Makes wire.json: what every peer of version 1, in any language, must compute and send, byte for byte.
+"""Generator of wire.json: what every peer of version 1, in any language, must compute and send, byte for byte.
 
-It knows docs/protocol.md and nothing of p2pchat's own code: only the standard library and `cryptography`. Run it with
-`python tests/golden/make.py`; `--check` says whether the file is what it would make. All binary values are lower-case
-hex; `_text` values are the exact text. The file holds:
+It follows docs/protocol.md and uses no code of p2pchat, only the standard library and `cryptography`. Run it with
+`python tests/golden/make.py`; `--check` compares the file with its output. All binary values are lower-case hex;
+`_text` values are the exact text. The file contains:
 
     users            name -> seed (the private key), id (the public key), base32, ref (first 8 bytes of the id)
     network          n, k: the 16-byte id and the 32-byte key
@@ -14,13 +14,14 @@ hex; `_text` values are the exact text. The file holds:
                      `tips` names the logs that count (a covered one does not)
     handshake        one for a network with a key (`keyed`), one for an open one (`open`): nonces, transcript, sig,
                      client_message, server_message and the proofs (absent when open)
-    host             a certificate: message, sig, and the object as it stands in `here`
-    invites          version_1, version_2 -> bytes, sum, endpoints, text; `same`: version 1 respelled, `broken`: none
+    host             a certificate: message, sig, and the object used in `here`
+    invites          version_1, version_2 -> bytes, sum, endpoints, text; `same`: other spellings of version 1;
+                     `broken`: invalid invites
     discovery        announcements of ada's, of a network with a key (`keyed`) and an open one (`open`): key, port,
                      addresses (in any order), salt, mask, message (what m is over), and txt, the TXT record
     frames           list of name, json, bytes (length and JSON), early (may come before `go`)
-    file             room, bytes: a whole file of entries as `p2pchat export` writes it
-    accepted         list of why, bytes, and `frame`: the name of the frame above it must be read as, or `unknown`
+    file             room, bytes: a whole file of entries, written as by `p2pchat export`
+    accepted         list of why, bytes, and `frame`: the name of the frame above that it must be read as, or `unknown`
     refused          list of why, bytes, code: the code of the `bye`; after: 4096 or 262144, the frame limit in force
 """
 
@@ -113,14 +114,14 @@ def conversations() -> dict[str, Any]:
 
 
 def entry(kind: str, at: int, body: object = None, **fields: object) -> str:
-    """An entry's JSON: k, at, c, re, after, before, g, b, without what is empty."""
+    """Return an entry's JSON: k, at, c, re, after, before, g, b, without empty values."""
     made: dict[str, object] = {"k": kind, "at": T0 + at, "c": T0 + fields.pop("clock", at)}  # type: ignore[operator]
     made |= {key: fields[key] for key in ("re", "after", "before", "g") if key in fields}
     return compact(made | ({} if body is None else {"b": body}))
 
 
 def log(conversation: str, user: str, run: str, texts: list[str]) -> dict[str, Any]:
-    """One log with everything there is to compute about it."""
+    """Return one log with everything that is computed from it."""
     id72 = CONVERSATIONS[conversation] + IDS[user] + RUNS[run]
     chain = chain_0 = blake(b"p2pchat/log/1\0", id72)
     prefix = b32(CONVERSATIONS[conversation][:8] + IDS[user][:8] + RUNS[run])
@@ -229,7 +230,7 @@ def digests() -> dict[str, Any]:
 
 
 def handshake(key: bytes | None) -> dict[str, Any]:
-    """bob dials ada."""
+    """Return the handshake of bob dialling ada."""
     server_nonce, client_nonce = blake(b"server nonce"), blake(b"client nonce")
     transcript = b"p2pchat/link/1\0" + b"\0\1" + IDS["ada"] + IDS["bob"] + server_nonce + client_nonce
     made: dict[str, Any] = {
@@ -257,7 +258,7 @@ def host() -> dict[str, Any]:
 
 
 def announcement(key: bytes) -> dict[str, Any]:
-    """ada says where she is on the local network."""
+    """Return ada's announcement on the local network."""
     salt, port, addresses = blake(b"discovery salt")[:16], 8080, ["2001:db8::7", "192.0.2.10", "192.0.2.7"]
     mask = hmac.digest(key, b"p2pchat/discover/1 peer\0" + salt, "sha256")
     hidden = bytes(a ^ b for a, b in zip(IDS["ada"], mask, strict=True))
@@ -328,7 +329,7 @@ def entries_frame(name: str, first: int, last: int, **more: object) -> dict[str,
 
 
 def read_sum(marks: list[tuple[bytes, bytes, str, int]]) -> str:
-    """The sum of read marks: conversation, reader, reference of the log, last entry read."""
+    """Return the sum of read marks: conversation, reader, reference of the log, last entry read."""
     hashes = [
         blake(b"p2pchat/read/1\0", conversation, reader, bytes.fromhex(ref), seq.to_bytes(8, "big"))
         for conversation, reader, ref, seq in marks
@@ -422,7 +423,7 @@ def frames() -> list[dict[str, Any]]:
 
 
 def carried() -> dict[str, Any]:
-    """A whole file: a log of the room and the first entry of one in a direct conversation."""
+    """Return a whole file: a log of the room and the first entry of one in a direct conversation."""
     log = LOGS["room_ada_1"]
     whole = entries_frame("room_ada_1", 1, len(log["entries"]), names=[NAMINGS["room"]])
     parts = [FRAMES["file"], whole, FRAMES["entries_named"], FRAMES["file_end"]]

@@ -1,4 +1,4 @@
-"""Two honest peers on real sockets, and members who lie to one of them."""
+"""Two honest peers on real sockets, and malicious members that attack one of them."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import pytest
 
 from p2pchat import Message, Settings, TCPPeer, Warned
 from p2pchat.identity.network import Network, load_network
-from tests.hostile.liar import Liar
+from tests.hostile.attacker import Attacker
 from tests.processes.conftest import stage, stage_directories
 
-CHAT_WITHIN = 5.0  # seconds for a line each way, on a busy machine too
+CHAT_WITHIN = 5.0  # seconds for a message each way, on a busy machine too
 QUICK = Settings(digest_every=1.0, redial_most=0.5, left_grace=0.2)
 
 
 @dataclass(slots=True)
 class Honest:
-    """Ada, to whom is lied, and bob, who talks with her meanwhile. `warned` are the codes ada's people were told."""
+    """Two honest peers: ada is attacked, and bob chats with her meanwhile. `warned` has the codes of ada's warnings."""
 
     ada: TCPPeer
     bob: TCPPeer
     network: Network
     warned: list[str] = field(default_factory=list)
-    liars: list[Liar] = field(default_factory=list)
+    attackers: list[Attacker] = field(default_factory=list)
     said: int = 0
 
-    async def liar(self, name: str = "eve", *, introduce: bool = True) -> Liar:
-        """Return a member who is linked with ada."""
-        liar = Liar(name, self.network)
-        self.liars.append(liar)
-        await liar.join(self.ada.port, introduce=introduce)
-        return liar
+    async def eve(self, name: str = "eve", *, introduce: bool = True) -> Attacker:
+        """Return a malicious member that is linked with ada."""
+        eve = Attacker(name, self.network)
+        self.attackers.append(eve)
+        await eve.join(self.ada.port, introduce=introduce)
+        return eve
 
     async def chat(self) -> None:
-        """A line each way, and both delivered, in no time to speak of."""
+        """Send a message each way, and wait until both are delivered in time."""
         for one, other in ((self.ada, self.bob), (self.bob, self.ada)):
             self.said += 1
             text = f"line {self.said} of {one.me.name}"
@@ -51,9 +51,9 @@ class Honest:
                 await receipt.delivered(by=other.me)
                 await came
 
-    async def while_chatting(self, lying: Awaitable[Any]) -> Any:
-        """Let somebody lie, with line after line between ada and bob meanwhile; return what came of the lie."""
-        task = asyncio.ensure_future(lying)
+    async def while_chatting(self, attack: Awaitable[Any]) -> Any:
+        """Run an attack while ada and bob exchange messages; return its result."""
+        task = asyncio.ensure_future(attack)
         try:
             while not task.done():
                 await self.chat()
@@ -68,7 +68,7 @@ Meet = Callable[..., Awaitable[Honest]]
 
 @pytest.fixture
 async def meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Meet]:
-    """Return a function that makes the two; its arguments are settings of ada's."""
+    """Return a function that starts the two peers; its arguments are settings of ada's."""
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
     async with AsyncExitStack() as stack:
 
@@ -105,8 +105,8 @@ def _says(text: str, post: Message) -> bool:
 
 
 async def _all_gone(honest: Honest) -> None:
-    for liar in honest.liars:
-        await liar.gone()
+    for eve in honest.attackers:
+        await eve.disconnect()
 
 
 __all__ = ["stage", "stage_directories"]

@@ -1,8 +1,8 @@
-"""What the worst member costs a peer in memory: a real process, one link, one flood of each kind after the other.
+"""Memory that the worst member costs a peer: a real process, one link, one flood of each kind after the other.
 
     pytest tests/hostile/test_memory.py
 
-says at its end by how much the peer grew, and with which flood. docs/guarantees.md states the bound.
+prints at its end by how much the peer grew, and with which flood. docs/guarantees.md states the bound.
 """
 
 from __future__ import annotations
@@ -24,140 +24,143 @@ from p2pchat.core.mesh.handshake import make_cert
 from p2pchat.identity.network import load_network
 from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted, Mark, Naming, Peers, ReadFrame, Want
 from tests.conftest import Tell
-from tests.hostile.liar import NOW, ROOM, Liar, Pen, somebody
+from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
 from tests.processes.stage import Stage
 from tests.processes.test_strangers import chat, memory, two_members
 
-BOUND = 64 * MIB  # of one link, whatever it says; docs/guarantees.md
-FLOOD = 40_000  # made-up users, conversations, addresses
+BOUND = 64 * MIB  # of one link, whatever it sends; docs/guarantees.md
+FLOOD = 40_000  # invented users, conversations, addresses
 
 
 def pages(size: int, count: int = FLOOD) -> Iterable[range]:
     return (range(start, start + size) for start in range(0, count, size))
 
 
-async def marks_of_nobody(liar: Liar) -> None:
-    """Marks far ahead of users nobody knows: each would have to be wanted."""
+async def marks_of_nobody(eve: Attacker) -> None:
+    """Send marks far ahead of unknown users: each would have to be wanted."""
 
     def frames() -> Iterable[Frame]:
         for page in pages(500):
             users = {f"{n:064x}": [Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in page}
-            yield Have({liar.room: users}, span=(f"{page[0]:064x}", f"{page[-1]:064x}"), names=[ROOM])
+            yield Have({eve.room: users}, span=(f"{page[0]:064x}", f"{page[-1]:064x}"), names=[ROOM])
 
-    await liar.pour(frames())
+    await eve.flood(frames())
 
 
-async def conversations_of_nobody(liar: Liar) -> None:
-    await liar.pour(
-        Have({}, names=[Naming(dm=tuple(sorted((f"{n:064x}", liar.server)))) for n in page])  # type: ignore[arg-type]
+async def conversations_of_nobody(eve: Attacker) -> None:
+    await eve.flood(
+        Have({}, names=[Naming(dm=tuple(sorted((f"{n:064x}", eve.server)))) for n in page])  # type: ignore[arg-type]
         for page in pages(500)
     )
 
 
-async def full_of_everybody(liar: Liar) -> None:
-    await liar.pour(Have({}, full={liar.room: [f"{n:064x}" for n in page]}, names=[ROOM]) for page in pages(500))
+async def full_of_everybody(eve: Attacker) -> None:
+    await eve.flood(Have({}, full={eve.room: [f"{n:064x}" for n in page]}, names=[ROOM]) for page in pages(500))
 
 
-async def addresses(liar: Liar) -> None:
-    await liar.pour(
+async def addresses(eve: Attacker) -> None:
+    await eve.flood(
         Peers(0, [], linked=[(f"{n:064x}", ("127.0.0.1:9", f"127.0.0.1:{1 + n % 1000}")) for n in page])
         for page in pages(250)
     )
 
 
-async def hosted_users(liar: Liar) -> None:
-    """2,000 users with certificates and names as long as they may be."""
-    users = [somebody(f"hosted {n}") for n in range(2_000)]
+async def hosted_users(eve: Attacker) -> None:
+    """Announce 2,000 users with certificates and names of the maximum length."""
+    users = [invented_identity(f"hosted {n}") for n in range(2_000)]
     now = time.time_ns() // 1_000_000
     for start in range(0, len(users), 100):
         page = [
             Hosted(user.peer_id, f"{n} " + "x" * 28, "online", "\u65e5" * 512, None,
-                   make_cert(user.peer_id, user.sign, liar.id, now))
+                   make_cert(user.peer_id, user.sign, eve.id, now))
             for n, user in enumerate(users[start : start + 100], start)
         ]  # fmt: skip
-        await liar.pour([Here(page)])
+        await eve.flood([Here(page)])
 
 
-async def logs_without_end(liar: Liar) -> None:
-    pens = [Pen(liar.identity, liar.room, token_hex(8)) for _ in range(5_000)]
-    await liar.pour(pen.say("x") for pen in pens)
+async def logs_without_end(eve: Attacker) -> None:
+    pens = [LogWriter(eve.identity, eve.room, token_hex(8)) for _ in range(5_000)]
+    await eve.flood(pen.say("x") for pen in pens)
 
 
-async def one_log_without_end(liar: Liar) -> None:
-    pen = Pen(liar.identity, liar.room)
-    await liar.pour(pen.say(*["x" * 300] * 256) for _ in range(20))
+async def one_log_without_end(eve: Attacker) -> None:
+    pen = LogWriter(eve.identity, eve.room)
+    await eve.flood(pen.say(*["x" * 300] * 256) for _ in range(20))
 
 
-async def gaps(liar: Liar) -> None:
-    """Batches that leave gaps: nothing of them is kept."""
-    pens = [Pen(somebody(f"gap {n}"), liar.room) for n in range(200)]
+async def gaps(eve: Attacker) -> None:
+    """Send batches that leave gaps: nothing of them is stored."""
+    pens = [LogWriter(invented_identity(f"gap {n}"), eve.room) for n in range(200)]
     for pen in pens:
         pen.say("missing")
-    await liar.pour(pen.say("x" * 30_000) for pen in pens)
+    await eve.flood(pen.say("x" * 30_000) for pen in pens)
 
 
-async def entries_that_wait(liar: Liar) -> None:
-    """Entries that answer what nobody has wait for 30 s."""
-    pen = Pen(liar.identity, liar.room)
+async def entries_that_wait(eve: Attacker) -> None:
+    """Send replies to entries that nobody has; they wait for 30 s."""
+    pen = LogWriter(eve.identity, eve.room)
     raw = '{"k":"text","at":%d,"c":%d,"re":["' + "ab" * 16 + '",%d],"b":"x"}'
     for start in range(0, 10_000, 100):
-        await liar.pour([pen.write(*(raw % (NOW, NOW + n, n + 1) for n in range(start, start + 100)))])
+        await eve.flood([pen.write(*(raw % (NOW, NOW + n, n + 1) for n in range(start, start + 100)))])
 
 
-async def digests(liar: Liar) -> None:
-    await liar.pour(
+async def digests(eve: Attacker) -> None:
+    await eve.flood(
         Digest(sums={f"{n:064x}": "ab" * 32 for n in page}, span=("0" * 64, "f" * 64)) for page in pages(500)
     )
 
 
-async def groups_of_nobody(liar: Liar) -> None:
-    """Groups of which nothing ever comes."""
-    await liar.pour(
-        Have({}, names=[Naming(group=(f"{n:064x}", liar.id, f"{n:016x}")) for n in page]) for page in pages(500)
+async def groups_of_nobody(eve: Attacker) -> None:
+    """Announce groups of which nothing ever comes."""
+    await eve.flood(
+        Have({}, names=[Naming(group=(f"{n:064x}", eve.id, f"{n:016x}")) for n in page]) for page in pages(500)
     )
 
 
-async def groups_without_end(liar: Liar) -> None:
-    members = {liar.id: 1, liar.server: 1}
+async def groups_without_end(eve: Attacker) -> None:
+    members = {eve.id: 1, eve.server: 1}
     for n in range(500):
-        writes = hand(liar, group_body(1, f"ops {n}", liar.id, members, {}, salt=f"{n:032x}"))
-        await liar.pour([writes[1]])
+        writes = hand(eve, group_body(1, f"ops {n}", eve.id, members, {}, salt=f"{n:032x}"))
+        await eve.flood([writes[1]])
 
 
-def hand(liar: Liar, body: dict[str, Any]) -> tuple[Pen, Entries]:
-    """Return the pen of a group and the frame with its first operation."""
+def hand(eve: Attacker, body: dict[str, Any]) -> tuple[LogWriter, Entries]:
+    """Return the writer of a group and the frame with its first operation."""
     raw = encode_entry(Entry("group", NOW, NOW, b=body))
-    pen = Pen(liar.identity, operation_hash(raw))
-    return pen, named(pen.write(raw), [Naming(group=(pen.log.conversation, liar.id, pen.log.run))])
+    pen = LogWriter(eve.identity, operation_hash(raw))
+    return pen, named(pen.write(raw), [Naming(group=(pen.log.conversation, eve.id, pen.log.run))])
 
 
 def named(frame: Entries, names: list[Naming]) -> Entries:
     return msgspec.structs.replace(frame, names=names)
 
 
-async def read_marks(liar: Liar) -> None:
-    """Of logs of ada that there are not."""
-    await liar.pour(
-        ReadFrame({liar.room: {liar.id: [(liar.server[:16] + f"{n:016x}", 2**53 - 1) for n in page]}}, names=[ROOM])
+async def read_marks(eve: Attacker) -> None:
+    """Send read marks of logs of ada that do not exist."""
+    await eve.flood(
+        ReadFrame(
+            {eve.room: {eve.id: [(eve.server[:16] + f"{n:016x}", 2**53 - 1) for n in page]}},
+            names=[ROOM],
+        )
         for page in pages(250)
     )
 
 
-async def reactions_and_edits(liar: Liar) -> None:
-    pen = Pen(liar.identity, liar.room)
-    await liar.pour([pen.say("x")])
-    ref = Ref(ref_key(liar.id, pen.log.run), 1)
+async def reactions_and_edits(eve: Attacker) -> None:
+    pen = LogWriter(eve.identity, eve.room)
+    await eve.flood([pen.say("x")])
+    ref = Ref(ref_key(eve.id, pen.log.run), 1)
     for start in range(0, 5_000, 200):
         kinds = [("edit" if n % 2 else "reaction", NOW + n + 2) for n in range(start, start + 200)]
-        await liar.pour([pen.write(*(encode_entry(Entry(kind, at, at, ref, b=f"{at % 10**7}")) for kind, at in kinds))])
+        await eve.flood([pen.write(*(encode_entry(Entry(kind, at, at, ref, b=f"{at % 10**7}")) for kind, at in kinds))])
 
 
-async def half_a_frame(liar: Liar) -> None:
-    liar.say(LENGTH.pack(256 * KIB) + b"{" + b" " * 250_000)
+async def half_a_frame(eve: Attacker) -> None:
+    eve.say(LENGTH.pack(256 * KIB) + b"{" + b" " * 250_000)
 
 
-TAKEN_IN_WITHIN = 30.0  # seconds for a flood to be dealt with, four tests at a time: here memory counts, not time
-FLOODS: list[Callable[[Liar], Awaitable[None]]] = [
+TAKEN_IN_WITHIN = 30.0  # seconds to handle a flood while four tests run; only memory is measured
+FLOODS: list[Callable[[Attacker], Awaitable[None]]] = [
     marks_of_nobody, conversations_of_nobody, full_of_everybody, addresses, hosted_users, logs_without_end,
     one_log_without_end, gaps, entries_that_wait, digests, half_a_frame, groups_of_nobody, groups_without_end,
     read_marks, reactions_and_edits,
@@ -173,22 +176,24 @@ async def test_the_worst_member_costs_a_bounded_amount_of_memory(stage: Stage, t
     began = before = memory(ada, "VmHWM")
     told = []
     for number, flood in enumerate(FLOODS):
-        liar = Liar(f"eve {number}", network)  # a new one for each: what one was banned for is not counted for the next
-        await liar.join(ada.listening["port"])
+        eve = Attacker(
+            f"eve {number}", network
+        )  # a new attacker for each flood, so that a ban of one does not affect the next
+        await eve.join(ada.listening["port"])
         async with asyncio.timeout(30):
-            await flood(liar)
+            await flood(eve)
         await chat(ada, bob, flood.__name__, TAKEN_IN_WITHIN)
         peak = memory(ada, "VmHWM")
         told.append(f"{flood.__name__} {(peak - before) / MIB:.1f}")
         before = peak
-        await liar.gone()
+        await eve.disconnect()
     grown = before - began
     tell(f"a member who floods: the peer grew by {grown / MIB:.0f} MiB at most; MiB by flood: {', '.join(told)}")
     assert grown < BOUND
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-async def test_who_wants_all_and_reads_nothing_costs_no_more_than_the_buffer(stage: Stage, tell: Tell) -> None:
+async def test_a_link_that_reads_nothing_costs_no_more_than_the_buffer(stage: Stage, tell: Tell) -> None:
     ada, bob = await two_members(stage)
     network = load_network(stage.home / "network")
     assert network is not None
@@ -197,15 +202,15 @@ async def test_who_wants_all_and_reads_nothing_costs_no_more_than_the_buffer(sta
     last = await ada.event("sent", ref="39")
     await ada.event("delivered", id=last["id"])
     before = memory(ada, "VmHWM")
-    liars = [Liar(f"eve {n}", network) for n in range(10)]
-    for liar in liars:
-        await liar.join(ada.listening["port"])
-        liar.read_nothing()
+    attackers = [Attacker(f"eve {n}", network) for n in range(10)]
+    for eve in attackers:
+        await eve.join(ada.listening["port"])
+        eve.read_nothing()
         for n in range(200):
-            liar.say(Want(n, liar.room, liar.server, [], names=[ROOM]))
+            eve.say(Want(n, eve.room, eve.server, [], names=[ROOM]))
     await chat(ada, bob, "while ten read nothing", TAKEN_IN_WITHIN)
     grown = memory(ada, "VmHWM") - before
     tell(f"ten members who want all and read nothing: the peer grew by {grown / MIB:.1f} MiB")
     assert grown < 10 * 4 * MIB
-    for liar in liars:
-        await liar.gone()
+    for eve in attackers:
+        await eve.disconnect()

@@ -1,7 +1,7 @@
-"""Claims of identity and membership that are not true, over real TLS: each ends with its code and tells nothing.
+"""False claims of identity and membership, over real TLS: each ends with its code and reveals nothing.
 
-A hello forwarded live, a hello replayed and floods of half-open connections are tried on real processes, in
-tests/processes/test_strangers.py; TLS 1.2 in tests/test_client.py.
+A hello forwarded live, a hello replayed and floods of half-open connections are tested on real processes, in
+tests/processes/test_strangers.py; TLS 1.2 is tested in tests/test_client.py.
 """
 
 from __future__ import annotations
@@ -22,85 +22,88 @@ from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcrip
 from p2pchat.identity.network import Network, encode_invite, load_network
 from p2pchat.identity.tls import server_context
 from p2pchat.protocol import AnyFrame, Bye, Decoder, Go, Hello, Peers, Welcome, encode
+from tests.hostile.attacker import Attacker, invented_identity
 from tests.hostile.conftest import QUICK, Honest, Meet
-from tests.hostile.liar import Liar, somebody
 
-EVE = somebody("eve")
-Change = Callable[[Liar, Hello, Hello], Hello]
-
-
-def signed_under_another_tag(liar: Liar, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(1, liar.server, liar.id, offer.nonce, hello.nonce)
-    return msgspec.structs.replace(hello, sig=liar.identity.sign(b"p2pchat/head/1\0" + t).hex())
+EVE = invented_identity("eve")
+Change = Callable[[Attacker, Hello, Hello], Hello]
 
 
-def made_for_another_server(liar: Liar, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(1, somebody("bob").peer_id, liar.id, offer.nonce, hello.nonce)
-    return msgspec.structs.replace(hello, sig=liar.identity.sign(t).hex())
+def signed_under_another_tag(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
+    t = transcript(1, eve.server, eve.id, offer.nonce, hello.nonce)
+    return msgspec.structs.replace(hello, sig=eve.identity.sign(b"p2pchat/head/1\0" + t).hex())
 
 
-def made_for_another_nonce(liar: Liar, offer: Hello, hello: Hello) -> Hello:
-    t = transcript(1, liar.server, liar.id, token_hex(32), hello.nonce)
-    return msgspec.structs.replace(hello, sig=liar.identity.sign(t).hex())
+def made_for_another_server(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
+    t = transcript(1, invented_identity("bob").peer_id, eve.id, offer.nonce, hello.nonce)
+    return msgspec.structs.replace(hello, sig=eve.identity.sign(t).hex())
 
 
-def the_servers_proof(liar: Liar, offer: Hello, hello: Hello) -> Hello:
-    """Made with the right key, and with the tag of the other side: what a reflection would bring."""
-    assert liar.network.key is not None
-    t = transcript(1, liar.server, liar.id, offer.nonce, hello.nonce)
-    return msgspec.structs.replace(hello, proof=proof(liar.network.key, "server", t))
+def made_for_another_nonce(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
+    t = transcript(1, eve.server, eve.id, token_hex(32), hello.nonce)
+    return msgspec.structs.replace(hello, sig=eve.identity.sign(t).hex())
+
+
+def the_servers_proof(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
+    """A proof with the right key and the tag of the other side, as in a reflection."""
+    assert eve.network.key is not None
+    t = transcript(1, eve.server, eve.id, offer.nonce, hello.nonce)
+    return msgspec.structs.replace(hello, proof=proof(eve.network.key, "server", t))
 
 
 FALSE: dict[str, tuple[str, Change]] = {
-    "another's id": ("identity", lambda liar, offer, hello: msgspec.structs.replace(hello, id=somebody("dan").peer_id)),
-    "the server's own id": ("self", lambda liar, offer, hello: msgspec.structs.replace(hello, id=liar.server)),
-    "no signature of ours": ("identity", lambda liar, offer, hello: msgspec.structs.replace(hello, sig="00" * 64)),
+    "another's id": (
+        "identity",
+        lambda eve, offer, hello: msgspec.structs.replace(hello, id=invented_identity("dan").peer_id),
+    ),
+    "the server's own id": ("self", lambda eve, offer, hello: msgspec.structs.replace(hello, id=eve.server)),
+    "no signature of ours": ("identity", lambda eve, offer, hello: msgspec.structs.replace(hello, sig="00" * 64)),
     "a signature under another tag": ("identity", signed_under_another_tag),
     "a hello for another server": ("identity", made_for_another_server),
     "a hello for another nonce": ("identity", made_for_another_nonce),
-    "no proof": ("network", lambda liar, offer, hello: msgspec.structs.replace(hello, proof=None)),
-    "a wrong proof": ("network", lambda liar, offer, hello: msgspec.structs.replace(hello, proof="0c" * 32)),
+    "no proof": ("network", lambda eve, offer, hello: msgspec.structs.replace(hello, proof=None)),
+    "a wrong proof": ("network", lambda eve, offer, hello: msgspec.structs.replace(hello, proof="0c" * 32)),
     "the server's proof": ("network", the_servers_proof),
-    "another version": ("version", lambda liar, offer, hello: msgspec.structs.replace(hello, v=2)),
+    "another version": ("version", lambda eve, offer, hello: msgspec.structs.replace(hello, v=2)),
 }
 
 
-async def claim(honest: Honest, change: Change) -> Liar:
-    """Say a changed hello; return who said it, when the connection is over."""
-    liar = Liar("eve", honest.network)
-    honest.liars.append(liar)
-    server = await liar.connect(honest.ada.port)
+async def claim(honest: Honest, change: Change) -> Attacker:
+    """Send a changed hello; return the attacker when the connection has ended."""
+    eve = Attacker("eve", honest.network)
+    honest.attackers.append(eve)
+    server = await eve.connect(honest.ada.port)
     side = ClientSide(
-        liar.id, liar.identity.sign, CoreNetwork(liar.network.id, liar.network.key), server=server, pin="",
+        eve.id, eve.identity.sign, CoreNetwork(eve.network.id, eve.network.key), server=server, pin="",
         nonce=token_bytes(32),
     )  # fmt: skip
-    offer = await liar.next(Hello)
+    offer = await eve.next(Hello)
     hello = side.on_frame(offer)
     assert hello is not None
-    liar.say(change(liar, offer, hello))
-    return liar
+    eve.say(change(eve, offer, hello))
+    return eve
 
 
 async def test_a_false_hello_ends_with_its_code_and_learns_nothing(meet: Meet) -> None:
     honest = await meet()
     before = len(honest.ada.users())
     for what, (code, change) in FALSE.items():
-        liar = await claim(honest, change)
-        assert await honest.while_chatting(liar.farewell()) == code, what
-        assert [type(frame) for frame in liar.frames] == [Hello, Bye], what
-        assert honest.network.id not in repr(liar.frames)
+        eve = await claim(honest, change)
+        assert await honest.while_chatting(eve.wait_closed()) == code, what
+        assert [type(frame) for frame in eve.frames] == [Hello, Bye], what
+        assert honest.network.id not in repr(eve.frames)
     assert len(honest.ada.users()) == before
     assert {honest.ada.people.user(EVE.peer_id).name} == {""}
 
 
-# ---- the listening side lies
+# Attacks by the listening side
 
 
 @asynccontextmanager
 async def listening(
     answer: Callable[[asyncio.StreamWriter, list[AnyFrame]], None],
 ) -> AsyncIterator[tuple[int, list[AnyFrame]]]:
-    """Listen as eve, with TLS and eve's key, give everybody an opening and then `answer`; yield port and what came."""
+    """Listen as eve, with TLS and eve's key; yield the port and the received frames."""
     said: list[AnyFrame] = []
     writers: list[asyncio.StreamWriter] = []
 
@@ -127,7 +130,7 @@ async def listening(
 
 
 async def refused(peer: TCPPeer, *endpoints: str) -> str:
-    """Start a peer and return the code its first attempt at an endpoint ended with."""
+    """Start a peer and return the code with which its first dial of an endpoint ended."""
     async with peer.events(Link, consumer=None) as links:
         async with asyncio.timeout(10):
             await peer.start()
@@ -138,7 +141,7 @@ async def refused(peer: TCPPeer, *endpoints: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["reflected", "wrong", "stripped"])
-async def test_a_server_without_the_key_is_refused_and_told_nothing_more(
+async def test_a_server_without_the_key_is_refused_and_learns_nothing(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
@@ -165,10 +168,10 @@ async def test_a_server_without_the_key_is_refused_and_told_nothing_more(
             assert network is not None and network.id not in repr(said)
 
 
-async def test_whoever_has_another_key_than_the_pin_gets_not_one_frame(
+async def test_a_server_with_another_key_than_the_pin_gets_no_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An invite names ada; eve answers at its address, and she even knows the network's key."""
+    """An invite names ada; eve answers at its address, and even knows the network's key."""
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     network = Network.fresh()
 
@@ -179,7 +182,7 @@ async def test_whoever_has_another_key_than_the_pin_gets_not_one_frame(
             )
 
     async with listening(answer) as (port, said):
-        invite = encode_invite(somebody("ada").peer_id, network, [f"127.0.0.1:{port}"])
+        invite = encode_invite(invented_identity("ada").peer_id, network, [f"127.0.0.1:{port}"])
         cyd = TCPPeer(0, name="cyd", invite=invite, db="memory://", settings=QUICK)
         try:
             assert await refused(cyd)

@@ -1,7 +1,7 @@
-"""Hunting mutants: each in a copy of the package, with what is meant to catch it.
+"""Hunting of mutants: each runs in a copy of the package, with the tests or histories that should catch it.
 
 `poe mutants` hunts all and prints a table; `poe mutants NAME...` some. A mutant is caught when the rule it names is
-broken within its seeds, or when the test it names fails (and does not merely fail to be collected).
+broken within its seeds, or when the test it names fails (and not merely its collection).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from pathlib import Path
 from tests.mutants.patches import ROOT, Mutant, PatchError, read_all
 
 COPIED = ("p2pchat", "tests", "pyproject.toml")
-LEFT_OUT = shutil.ignore_patterns(".*")  # bytecode comes along: a copied file is as old as the first one
-HUNTED_FOR = 300.0  # seconds: what hangs is not caught, for it says nothing
+LEFT_OUT = shutil.ignore_patterns(".*")  # including bytecode: a copied file has the same time
+HUNTED_FOR = 300.0  # seconds; a mutant that hangs is not caught
 FAILED_TESTS = 1  # pytest's exit code when tests ran and some failed
 
 
 @dataclass(frozen=True, slots=True)
 class Catch:
-    """What came of one hunt: how many histories it took (0 for a test), how long, and what was said."""
+    """The result of one hunt: the number of histories (0 for a test), the time, and the output."""
 
     mutant: Mutant
     caught: bool
@@ -38,7 +38,7 @@ class Catch:
 
 
 def hunt(mutant: Mutant) -> Catch:
-    """Hunt one mutant. PatchError when its patch fits no more."""
+    """Hunt one mutant. Raises PatchError if its patch does not fit."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -82,13 +82,13 @@ def _last(said: str) -> str:
 
 
 def hunt_all(mutants: Sequence[Mutant], jobs: int = 0) -> Iterator[Catch]:
-    """Hunt these, so many at once (0: one for each core); yields what came of each, in their order."""
+    """Hunt these, so many at once (0: one per core); yield the results in their order."""
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         yield from pool.map(hunt, mutants)
 
 
 def main(names: Sequence[str]) -> int:
-    """Hunt the named mutants, or all; print a table. 1 when one got away."""
+    """Hunt the named mutants, or all; print a table. Return 1 if one was not caught."""
     mutants = [mutant for mutant in read_all() if not names or mutant.name in names]
     if not mutants:
         raise PatchError(f"no such mutant: {', '.join(names)}")

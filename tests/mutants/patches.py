@@ -1,13 +1,13 @@
-"""Mutants as patches: tests/mutants/*.patch, each one deliberate fault, why it is one, and what catches it.
+"""Mutants as patches: each tests/mutants/*.patch is one deliberate fault, with its consequence and what catches it.
 
-A patch is a unified diff with one line of context under a head of two lines:
+A patch is a unified diff with one line of context, below a head of two lines:
 
-    Why: whoever relays a log can write in another's name
+    Why: a peer that relays a log can write in another's name
     Caught by: simulation of 60 seeds: invented        (the rule that is broken, within so many histories)
     Caught by: tests/core/mesh/test_handshake.py::test_...  (or the one test that fails)
 
-Where a hunk stands in its file is found by its lines, not by its numbers: they must be there exactly once. So a patch
-outlives everything but a change of the very lines that it is about.
+A hunk is located by its lines, not by its numbers: they must be in the file exactly once. So a patch only breaks when
+the very lines it changes are edited.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ _SIMULATION = re.compile(r"simulation of (\d+) seeds: (\w[\w-]*)")
 
 
 class PatchError(ValueError):
-    """A patch that does not fit, or says too little."""
+    """A patch that does not fit, or is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """In `file` (below the root of the project) the lines `old` become `new`."""
+    """Replace the lines `old` of `file` (below the root of the project) by `new`."""
 
     file: str
     old: tuple[str, ...]
     new: tuple[str, ...]
 
     def apply(self, text: str) -> str:
-        """Return the text with this change; PatchError when its lines are not there exactly once."""
+        """Return the text with this change. Raises PatchError if its lines are not there exactly once."""
         lines, size = text.split("\n"), len(self.old)
         places = [n for n in range(len(lines) - size + 1) if tuple(lines[n : n + size]) == self.old]
         if len(places) != 1:
-            raise PatchError(f"{self.file}: its lines stand there {len(places)} times")
+            raise PatchError(f"{self.file}: its lines are there {len(places)} times")
         return "\n".join([*lines[: places[0]], *self.new, *lines[places[0] + size :]])
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One deliberate fault. `rule` is broken within `seeds` histories, or `test` fails: the other is empty."""
+    """One deliberate fault. Either `rule` is broken within `seeds` histories, or `test` fails; the other is empty."""
 
     name: str
     why: str
@@ -59,14 +59,14 @@ class Mutant:
         return f"simulation: {self.rule}" if self.rule else self.test.removeprefix("tests/")
 
     def infect(self, root: Path) -> None:
-        """Apply it to the copy of the project below `root`."""
+        """Apply the mutant to the copy of the project below `root`."""
         for hunk in self.hunks:
             file = root / hunk.file
             file.write_text(hunk.apply(file.read_text("utf-8")), "utf-8")
 
 
 def read(path: Path) -> Mutant:
-    """Read a patch; PatchError when it is none."""
+    """Read a patch. Raises PatchError if it is not one."""
     text = path.read_text("utf-8")
     head = _HEAD.match(text)
     if head is None:

@@ -1,4 +1,4 @@
-"""Every mutant's patch fits the code as it is; those that fall quickly are caught here, the others by `poe mutants`."""
+"""Every mutant's patch fits the code. Those that are caught quickly are caught here, the others by `poe mutants`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.mutants.hunting import Catch, hunt
 from tests.mutants.patches import ROOT, Hunk, Mutant, PatchError, read, read_all
 
-# Each falls within a few histories; together they are the mistakes that a mesh would forgive least.
+# Each is caught within a few histories; together they are the worst mistakes for a mesh.
 QUICK = (
     "acknowledge-before-commit",
     "push-before-commit",
@@ -40,7 +40,7 @@ Caught by: simulation of 60 seeds: lost
 
 @pytest.fixture(scope="module")
 def hunts() -> Iterator[dict[str, Future[Catch]]]:
-    """All quick hunts, two at a time."""
+    """Start all quick hunts, two at a time."""
     with ThreadPoolExecutor(2) as pool:
         yield {name: pool.submit(hunt, MUTANTS[name]) for name in QUICK}
 
@@ -60,8 +60,8 @@ def test_its_lines_are_there(mutant: Mutant) -> None:
         assert not name or f"def {name}(" in (ROOT / file).read_text("utf-8")
 
 
-def test_the_page_says_of_each_what_it_does_and_what_notices_it() -> None:
-    """Whoever makes one adds its row to docs/guarantees.md; `poe mutants NAME` says after how many histories."""
+def test_the_page_has_a_row_for_each_mutant() -> None:
+    """A new mutant needs a row in docs/guarantees.md; `poe mutants NAME` prints the number of histories."""
     page = (ROOT / "docs" / "guarantees.md").read_text("utf-8").partition("### Deliberate faults\n")[2]
     rows = [line.strip("| ").split(" | ") for line in page.partition("\n## ")[0].splitlines() if line.startswith("| ")]
     said = {name: (why, by.strip("`").removeprefix("tests/")) for name, why, by, *_ in rows[1:]}
@@ -74,7 +74,7 @@ def test_a_mutant_is_caught(name: str, hunts: dict[str, Future[Catch]]) -> None:
     assert catch.caught, f"{name} was not caught: {catch.said[:500] or 'no promise was broken'}"
 
 
-def test_a_patch_is_found_by_its_lines_wherever_they_stand(tmp_path: Path) -> None:
+def test_a_patch_is_located_by_its_lines(tmp_path: Path) -> None:
     path = tmp_path / "it-lies.patch"
     path.write_text(PATCH, "utf-8")
     mutant = read(path)
@@ -84,7 +84,7 @@ def test_a_patch_is_found_by_its_lines_wherever_they_stand(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("text", ["one\ntwo\n", "one\ntwo\nfour\none\ntwo\nfour\n"])
-def test_a_patch_whose_lines_are_not_there_exactly_once_fits_no_more(text: str) -> None:
+def test_a_patch_whose_lines_are_not_there_exactly_once_does_not_fit(text: str) -> None:
     with pytest.raises(PatchError):
         Hunk("words.py", ("one", "two", "four"), ("one", "three", "four")).apply(text)
 

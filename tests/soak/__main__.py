@@ -1,8 +1,8 @@
-"""`poe soak --minutes N`: histories, kills, cuts and hostile inputs on all cores, for as long as asked.
+"""Command `poe soak --minutes N`: histories, kills, cuts and fuzzing on all cores, for N minutes.
 
-The parts (parts.py) take turns in slices of a few minutes, each with seeds of its own, one at a time on every core.
-At the end it says what was done; the exit code is 1 when anything was wrong, and what was wrong stands above with the
-command that shows it again. `--only histories` soaks one part.
+The parts (parts.py) take turns in slices of a few minutes, each with its own seeds, one at a time on every core. A
+summary is printed at the end. The exit code is 1 if anything failed; each failure is printed with the command that
+repeats it. `--only histories` runs one part.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.soak.parts import PARTS, Part
 
 ROOT = Path(__file__).resolve().parents[2]
 SLICE = 5.0  # minutes
-GRACE = 5 * 60.0  # seconds in which a slice ends after its time, before it counts as hung
+GRACE = 5 * 60.0  # seconds that a slice may take longer before it counts as hung
 COUNT = re.compile(r"^ +(\d+) (\S.*)$", re.MULTILINE)
 
 
 @dataclass(slots=True)
 class Soak:
-    """One soak: what is left to do, and what came of it. Its cores share it."""
+    """One soak: the remaining work, and the results. All cores share it."""
 
     parts: list[Part]
     until: float  # monotonic
@@ -42,7 +42,7 @@ class Soak:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next(self) -> tuple[Part, float, int] | None:
-        """Return what to do next: a part, for how many minutes, with which seed; None when it is over."""
+        """Return the next slice: a part, its minutes, its seed; None when the time is over."""
         with self.lock:
             left = (self.until - time.monotonic()) / 60
             if left <= 0.01:
@@ -55,7 +55,7 @@ class Soak:
             return part, minutes, self.seed
 
     def done(self, part: Part, said: str, command: str, code: int) -> None:
-        """Take in what came of a slice."""
+        """Add the result of a slice."""
         with self.lock:
             for number, what in COUNT.findall(said):
                 self.counts[f"{part.name}: {what}"] += int(number)
@@ -67,7 +67,7 @@ class Soak:
 
 
 def work(soak: Soak) -> None:
-    """Do slices until it is over: one core."""
+    """Run slices on one core until the time is over."""
     while (todo := soak.next()) is not None:
         part, minutes, seed = todo
         command = [sys.executable, "-m", *part.arguments(minutes, seed)]
@@ -101,7 +101,7 @@ def main() -> int:
 
 
 def _watch(soak: Soak, threads: list[threading.Thread]) -> None:
-    """Wait for all; on a terminal one line says how far it is."""
+    """Wait for all; show the progress on a terminal."""
     for thread in threads:
         while thread.is_alive():
             thread.join(1.0)

@@ -1,7 +1,7 @@
-"""What a soak is made of: commands that go on for as long as they are told, and exit with 1 when something is wrong.
+"""Parts of a soak: commands that run for a given time, and exit with 1 on a failure.
 
-To add one: a command that takes `--minutes N` and a seed, prints `  123 what it did` lines or one summary line at its
-end, and on a fault says with which command to see it again.
+To add one, write a command that takes `--minutes N` and a seed, prints `  123 what it did` lines or one summary line at
+its end, and on a failure prints the command that repeats it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-SEEDS_APART = 10_000_000  # more histories than one slice ever plays
+SEEDS_APART = 10_000_000  # more histories than one slice can run
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One kind of work. `share` of the time of all parts; `arguments` are those of python, given minutes and a seed."""
+    """One kind of work. `share` is its share of the time; `arguments` are those of python, given minutes and a seed."""
 
     name: str
     share: float

@@ -1,6 +1,6 @@
-"""A member who keeps no rule: real sockets, real TLS, a proven identity, and then whatever a test puts in its mouth.
+"""A malicious member: real sockets, real TLS, a proven identity, and whatever frames a test wants to send.
 
-It is built on the frames and keys of p2pchat and on nothing of its core, so that it says what no peer of ours would.
+It uses the frames and keys of p2pchat and nothing of its core, so it can send what no honest peer would.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from p2pchat.protocol import (
 )
 
 ROOM = Naming(room=True)
-NOW = 1_760_000_000_000_000  # UTC microseconds: in the past, so that it is nobody's future
+NOW = 1_760_000_000_000_000  # UTC microseconds, in the past
 ANSWERED_WITHIN = 10.0
 F = TypeVar("F", bound=Frame)
 
 
-def somebody(name: str) -> Identity:
-    """Return the identity of a made-up user, the same for the same name."""
+def invented_identity(name: str) -> Identity:
+    """Return the identity of an invented user, the same for the same name."""
     return Identity.from_seed(sha256(name.encode()).digest())
 
 
-class Pen:
-    """Writes one log as its author's peer would; the author may be made up."""
+class LogWriter:
+    """Writes one log as its author's peer would; the author may be invented."""
 
     def __init__(self, author: Identity, conversation: str, run: str = "", before: Iterable[Mark] = ()) -> None:
         self.author = author
@@ -61,7 +61,7 @@ class Pen:
         self.chain = first_chain(self.log)
 
     def say(self, *texts: str, c: int = NOW) -> Entries:
-        """Return a batch of these texts, signed."""
+        """Return a signed batch of these texts."""
         entries = [
             Entry("text", c + n, c + self.seq + n, None, (), self.before if self.seq + n == 1 else (), None, text)
             for n, text in enumerate(texts, 1)
@@ -69,7 +69,7 @@ class Pen:
         return self.write(*map(encode_entry, entries))
 
     def write(self, *raws: str) -> Entries:
-        """Return a batch of these entries as they stand, signed."""
+        """Return a signed batch of these entries, unchanged."""
         first, prev = self.seq + 1, self.chain
         self.seq += len(raws)
         self.chain = extend_chain(prev, raws)
@@ -81,18 +81,18 @@ class Pen:
         return Mark(self.log.run, self.seq, self.chain[:8].hex())
 
 
-class Liar:
+class Attacker:
     """One connection to a peer.
 
     Attributes:
-        name, identity: Whose it is.
-        frames: What the peer has said so far.
+        name, identity: The name and key of the member.
+        frames: The frames received so far.
         room: The room of the network.
     """
 
     def __init__(self, name: str, network: Network) -> None:
         self.name = name
-        self.identity = somebody(name)
+        self.identity = invented_identity(name)
         self.network = network
         self.room = room_id(network.id)
         self.frames: list[AnyFrame] = []
@@ -115,7 +115,7 @@ class Liar:
         return self.server
 
     async def join(self, port: int, *, introduce: bool = True) -> None:
-        """Become a member as everybody does; then say who is here, unless told not to."""
+        """Become a member with a valid handshake; then announce users, unless told not to."""
         server = await self.connect(port)
         side = ClientSide(
             self.id, self.identity.sign, CoreNetwork(self.network.id, self.network.key), server=server, pin="",
@@ -146,12 +146,12 @@ class Liar:
         self._news.set()
 
     def read_nothing(self) -> None:
-        """Take nothing any more; what the system has room for stays there."""
+        """Stop reading; the system buffers what it has room for."""
         self._may_read.clear()
         self.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition on what was said holds."""
+        """Wait until a condition on the received frames holds."""
         async with asyncio.timeout(ANSWERED_WITHIN):
             while not condition():
                 assert not self.over, f"the peer has closed the connection: {self.frames[-1:]}"
@@ -159,7 +159,7 @@ class Liar:
                 await self._news.wait()
 
     async def next(self, kind: type[F], after: int = 0) -> F:
-        """Return the first frame of this kind behind the first `after` frames, as soon as there is one."""
+        """Return the first frame of this kind after the first `after` frames, once it has come."""
         found: list[F] = []
 
         def there() -> bool:
@@ -170,11 +170,11 @@ class Liar:
         return found[0]
 
     def say(self, *what: Frame | bytes) -> None:
-        """Say these in one write."""
+        """Send these frames in one write."""
         self.writer.write(b"".join(one if isinstance(one, bytes) else encode(one) for one in what))
 
-    async def pour(self, what: Iterable[Frame | bytes]) -> int:
-        """Say all of it as fast as it is taken, and stop when the connection is over; return how much was said."""
+    async def flood(self, what: Iterable[Frame | bytes]) -> int:
+        """Send all of it as fast as possible, until the connection ends; return how much was sent."""
         said = 0
         for one in what:
             if self.over:
@@ -188,8 +188,8 @@ class Liar:
                     break
         return said
 
-    async def farewell(self, within: float = ANSWERED_WITHIN) -> str:
-        """Wait until the peer closes the connection; return the code of its bye, "" when it said none."""
+    async def wait_closed(self, within: float = ANSWERED_WITHIN) -> str:
+        """Wait until the peer closes the connection; return the code of its bye, "" without one."""
         async with asyncio.timeout(within):
             while not self.over:
                 self._news.clear()
@@ -198,17 +198,17 @@ class Liar:
         return last.code if isinstance(last, Bye) else ""
 
     def marks(self, user: str) -> list[Mark]:
-        """Return the newest marks the peer has told of a user in the room."""
+        """Return the newest marks that the peer has sent of a user in the room."""
         told = [frame.marks[self.room][user] for frame in self.frames
                 if isinstance(frame, Have) and user in frame.marks.get(self.room, {})]  # fmt: skip
         return told[-1] if told else []
 
     def is_full(self, user: str) -> bool:
-        """Whether the peer has said that it takes no more of a user in the room."""
+        """Return whether the peer has sent `full` for a user in the room."""
         return any(isinstance(frame, Have) and user in frame.full.get(self.room, []) for frame in self.frames)
 
-    async def gone(self) -> None:
-        """Be gone, without a word."""
+    async def disconnect(self) -> None:
+        """Disconnect without a goodbye."""
         self._may_read.set()
         if self._listening is not None:
             self.writer.transport.abort()

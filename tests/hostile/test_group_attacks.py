@@ -1,4 +1,4 @@
-"""Members who lie about groups, edits, reactions and reading, over real TLS: nothing of it counts, and nobody waits."""
+"""Attacks on groups, edits, reactions and read marks, over real TLS: none has an effect, and nobody has to wait."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import msgspec
 from p2pchat.core.groups.state import MAX_MEMBERS, group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.protocol import MAX_INT, Entries, Mark, Naming, ReadFrame
+from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter
 from tests.hostile.conftest import QUICK, Honest, Meet
-from tests.hostile.liar import NOW, ROOM, Liar, Pen
-from tests.hostile.test_lies import key, lives_on
+from tests.hostile.test_attacks import key, lives_on
 
-MANY = 2_000  # of what has no end
+MANY = 2_000  # repetitions of an endless attack
 
 
-class Writes:
-    """A liar's hand in one conversation: entries that may say anything, in batches."""
+class ConversationWriter:
+    """Writes arbitrary entries of an attacker in one conversation, in batches."""
 
-    def __init__(self, liar: Liar, conversation: str, *names: Naming) -> None:
-        self.liar = liar
-        self.pen = Pen(liar.identity, conversation)
+    def __init__(self, eve: Attacker, conversation: str, *names: Naming) -> None:
+        self.eve = eve
+        self.pen = LogWriter(eve.identity, conversation)
         self.names = [*names]
 
     def put(self, *entries: Entry) -> None:
-        """Say them; the clock is seen to."""
+        """Send these entries, with valid clocks."""
         raws = [encode_entry(_at(entry, NOW + self.pen.seq + n)) for n, entry in enumerate(entries, 1)]
         for start in range(0, len(raws), 100):
-            self.liar.say(self.named(self.pen.write(*raws[start : start + 100])))
+            self.eve.say(self.named(self.pen.write(*raws[start : start + 100])))
 
     def named(self, frame: Entries) -> Entries:
         return msgspec.structs.replace(frame, names=self.names)
@@ -49,82 +49,82 @@ def operation(gen: int, name: str, owner: str, *members: str, cuts: Any = None, 
     return entry("group", body)
 
 
-def own_group(liar: Liar, honest: Honest) -> tuple[str, Writes]:
-    """A group that the liar made, with ada and bob in it; its id, and the hand to write its operations."""
-    members = {liar.id: 1, key(honest.ada): 1, key(honest.bob): 1}
-    made = Entry("group", NOW + 1, NOW + 1, b=group_body(1, "ops", liar.id, members, {}, salt="00" * 16))
+def own_group(eve: Attacker, honest: Honest) -> tuple[str, ConversationWriter]:
+    """Create a group of the attacker with ada and bob; return its id, and the writer of its operations."""
+    members = {eve.id: 1, key(honest.ada): 1, key(honest.bob): 1}
+    made = Entry("group", NOW + 1, NOW + 1, b=group_body(1, "ops", eve.id, members, {}, salt="00" * 16))
     group = operation_hash(encode_entry(made))
-    writes = Writes(liar, group)
-    writes.names = [Naming(group=(group, liar.id, writes.pen.log.run))]
+    writes = ConversationWriter(eve, group)
+    writes.names = [Naming(group=(group, eve.id, writes.pen.log.run))]
     writes.put(made)
     return group, writes
 
 
-async def test_who_was_removed_can_neither_write_nor_break_the_group(meet: Meet) -> None:
+async def test_a_removed_member_can_neither_write_nor_break_the_group(meet: Meet) -> None:
     honest = await meet()
-    liar = await honest.liar()
-    group = await honest.ada.create_group("ops", ["bob", honest.ada.people.user(liar.id)])
-    await group.remove(honest.ada.people.user(liar.id))
+    eve = await honest.eve()
+    group = await honest.ada.create_group("ops", ["bob", honest.ada.people.user(eve.id)])
+    await group.remove(honest.ada.people.user(eve.id))
     [id] = honest.ada._driver.node.groups
     naming = honest.ada._driver.node.namings[id]
-    writes, ada, bob = Writes(liar, id, naming), key(honest.ada), key(honest.bob)
+    writes, ada, bob = ConversationWriter(eve, id, naming), key(honest.ada), key(honest.bob)
     crowd = [f"{n:064x}" for n in range(MAX_MEMBERS + 1)]
     writes.put(
-        operation(3, "mine", liar.id, ada, bob), operation(3, "mine", ada), operation(MAX_INT, "mine", liar.id),
-        operation(3, "mine", liar.id, *crowd), operation(3, "\x1b[2J", liar.id), operation(3, "mine", liar.id, redo=id),
-        operation(3, "mine", liar.id, cuts={bob: (Mark("00" * 8, MAX_INT, "00" * 8),)}),
+        operation(3, "mine", eve.id, ada, bob), operation(3, "mine", ada), operation(MAX_INT, "mine", eve.id),
+        operation(3, "mine", eve.id, *crowd), operation(3, "\x1b[2J", eve.id), operation(3, "mine", eve.id, redo=id),
+        operation(3, "mine", eve.id, cuts={bob: (Mark("00" * 8, MAX_INT, "00" * 8),)}),
         entry("leave", leave_body([Mark("00" * 8, MAX_INT, "00" * 8)]), g=(MAX_INT, "00" * 8)),
         entry("leave", {"cuts": 7}, g=(1, "00" * 8)), entry("group", None), entry("later", []),
     )  # fmt: skip
-    talk = Writes(liar, talk_id(id), naming, Naming(talk=id))
+    talk = ConversationWriter(eve, talk_id(id), naming, Naming(talk=id))
     cites = [(1, id[:16]), (3, "ab" * 8), (MAX_INT, id[:16])]
     for cite in cites:
-        Writes(liar, talk_id(id), *talk.names).put(entry("text", "let me in", g=cite))
-    await honest.while_chatting(lives_on(liar))
+        ConversationWriter(eve, talk_id(id), *talk.names).put(entry("text", "let me in", g=cite))
+    await honest.while_chatting(lives_on(eve))
     await group.rename("dev")
     [view] = honest.ada._driver.node.groups.values()
     assert (view.name, view.gen, {*view.members}) == ("dev", 3, {ada, bob})
-    assert liar.id in honest.ada._driver.node.sync.conversations.by_id[id].writers  # it is stored, and told on
+    assert eve.id in honest.ada._driver.node.sync.conversations.by_id[id].writers  # it is stored, and passed on
     assert "let me in" not in [getattr(post, "text", "") for post in await honest.ada.history(group, limit=0)]
 
 
-async def test_an_owner_who_changes_a_group_without_end_costs_others_nothing(meet: Meet) -> None:
+async def test_an_owner_that_changes_a_group_endlessly_costs_others_nothing(meet: Meet) -> None:
     honest = await meet()
-    liar = await honest.liar()
-    group, writes = own_group(liar, honest)
+    eve = await honest.eve()
+    group, writes = own_group(eve, honest)
     ada, bob = key(honest.ada), key(honest.bob)
-    writes.put(*(operation(gen, f"ops {gen}", liar.id, ada, bob) for gen in range(2, MANY)))
-    writes.put(*(operation(MANY, f"tie {n}", liar.id, ada, bob, redo=f"{n:064x}") for n in range(MANY)))
+    writes.put(*(operation(gen, f"ops {gen}", eve.id, ada, bob) for gen in range(2, MANY)))
+    writes.put(*(operation(MANY, f"tie {n}", eve.id, ada, bob, redo=f"{n:064x}") for n in range(MANY)))
     writes.put(*(entry("leave", leave_body([Mark("00" * 8, n, "00" * 8)]), g=(MAX_INT - n, "00" * 8))
                  for n in range(1, MANY)))  # fmt: skip
-    await honest.while_chatting(lives_on(liar))
+    await honest.while_chatting(lives_on(eve))
     async with asyncio.timeout(20):
-        while not _is_so_far(honest, group, liar):
+        while not _is_so_far(honest, group, eve):
             await honest.chat()
 
 
-def _is_so_far(honest: Honest, group: str, liar: Liar) -> bool:
-    """Whether bob, who hears of it from ada, has heard all of it."""
+def _is_so_far(honest: Honest, group: str, eve: Attacker) -> bool:
+    """Return whether bob, who gets it from ada, has everything."""
     view = honest.bob._driver.node.groups.get(group)
-    return view is not None and view.gen == MANY and liar.id in view.left
+    return view is not None and view.gen == MANY and eve.id in view.left
 
 
-async def test_edits_and_reactions_without_end_change_what_they_may_and_no_more(meet: Meet) -> None:
+async def test_endless_edits_and_reactions_change_only_what_they_may(meet: Meet) -> None:
     honest = await meet(settings=replace(QUICK, order_wait=0.2, order_wait_most=0.4))
-    liar = await honest.liar()
+    eve = await honest.eve()
     receipt = await honest.ada.send("room", "as ada wrote it")
     await honest.ada.message(receipt.id)  # the core has it
-    _, _, log, seq = honest.ada._driver.node.sync.conversations.by_id[liar.room].recently_shown[-1]
+    _, _, log, seq = honest.ada._driver.node.sync.conversations.by_id[eve.room].recently_shown[-1]
     of_ada = Ref(log, seq)
-    writes = Writes(liar, liar.room, ROOM)
+    writes = ConversationWriter(eve, eve.room, ROOM)
     writes.put(entry("text", "mine"))
-    own = Ref(ref_key(liar.id, writes.pen.log.run), 1)
+    own = Ref(ref_key(eve.id, writes.pen.log.run), 1)
     writes.put(entry("edit", "as eve would have it", of_ada), entry("delete", None, of_ada))
     writes.put(*(entry("reaction", f"{n}", of_ada) for n in range(MANY)))
     writes.put(*(entry("edit", f"mine {n}", own) for n in range(MANY)))
     here = Ref(own.log, writes.pen.seq + 1)
     writes.put(entry("edit", "of itself", here), entry("edit", "of later", Ref(own.log, MAX_INT)), entry("text", "end"))
-    await honest.while_chatting(liar.until(lambda: liar.marks(liar.id) == [writes.pen.mark]))
+    await honest.while_chatting(eve.until(lambda: eve.marks(eve.id) == [writes.pen.mark]))
     async with asyncio.timeout(10):
         while "end" not in [post.text for post in await honest.ada.history("room", limit=0)]:
             await honest.chat()
@@ -134,17 +134,17 @@ async def test_edits_and_reactions_without_end_change_what_they_may_and_no_more(
     assert [*posts["as ada wrote it"].reactions] == [f"{MANY - 1}"]
 
 
-async def test_reading_that_cannot_be_is_nobodys_receipt(meet: Meet) -> None:
+async def test_impossible_read_marks_give_no_receipt(meet: Meet) -> None:
     honest = await meet()
-    liar = await honest.liar()
-    refs = [ref for ref, log in honest.ada._driver.node.sync.conversations.by_id[liar.room].by_ref.items()
+    eve = await honest.eve()
+    refs = [ref for ref, log in honest.ada._driver.node.sync.conversations.by_id[eve.room].by_ref.items()
             if log.id.user == key(honest.ada)]  # fmt: skip
     for start in range(0, 20_000, 250):
         made_up = [(key(honest.ada)[:16] + f"{n:016x}", MAX_INT) for n in range(start, start + 250)]
-        liar.say(ReadFrame({liar.room: {liar.id: made_up}}, names=[ROOM]))
-    liar.say(ReadFrame({liar.room: {liar.id: [(ref, MAX_INT) for ref in refs]}}))
-    liar.say(*(ReadFrame({f"{n:064x}": {liar.id: [(refs[0], 1)]}}) for n in range(250)))
-    await honest.while_chatting(lives_on(liar))
+        eve.say(ReadFrame({eve.room: {eve.id: made_up}}, names=[ROOM]))
+    eve.say(ReadFrame({eve.room: {eve.id: [(ref, MAX_INT) for ref in refs]}}))
+    eve.say(*(ReadFrame({f"{n:064x}": {eve.id: [(refs[0], 1)]}}) for n in range(250)))
+    await honest.while_chatting(lives_on(eve))
     readers = honest.ada._driver.node.sync.read_receipts.tracker
-    assert not [member for _, member in readers._positions if member == liar.id]
+    assert not [member for _, member in readers._positions if member == eve.id]
     assert len(readers._early) <= 10_000

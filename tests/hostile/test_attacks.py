@@ -1,0 +1,482 @@
+"""Attacks by an authenticated member: the link ends with the named code, or the lie is ignored and counted.
+
+Two honest peers keep delivering messages meanwhile. Each attack returns what was seen of it, "" for a link that stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from p2pchat.commands.output import json_line
+from p2pchat.protocol import (
+    LENGTH,
+    Digest,
+    Entries,
+    Frame,
+    Go,
+    Have,
+    Hello,
+    Here,
+    Hosted,
+    Mark,
+    Naming,
+    Peers,
+    Ping,
+    ReadFrame,
+    TypingFrame,
+    Want,
+    Welcome,
+    encode,
+)
+from p2pchat.safe_text import safe_line, safe_text
+from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
+from tests.hostile.conftest import QUICK, Honest, Meet
+
+HEX = "ab" * 32
+ALL = ("0" * 64, "f" * 64)
+Lie = Callable[[Attacker, Honest], None]
+
+
+def key(peer: object) -> str:
+    return peer.me.key  # type: ignore[attr-defined, no-any-return]
+
+
+# Attacks that end the link: code -> attack
+
+
+def forged(eve: Attacker, honest: Honest) -> None:
+    """An entry of bob's, signed by another user."""
+    frame = LogWriter(eve.identity, eve.room).say("I am bob")
+    eve.say(msgspec.structs.replace(frame, u=key(honest.bob)))
+
+
+def changed(eve: Attacker, honest: Honest) -> None:
+    """Another user's entry, with one word changed."""
+    frame = LogWriter(invented_identity("dan"), eve.room).say("I owe eve 10")
+    eve.say(msgspec.structs.replace(frame, e=[frame.e[0].replace("10", "99")]))
+
+
+def wrong_chain(eve: Attacker, honest: Honest) -> None:
+    frame = LogWriter(eve.identity, eve.room).say("x")
+    eve.say(msgspec.structs.replace(frame, prev=HEX))
+
+
+def clock_back(eve: Attacker, honest: Honest) -> None:
+    pen = LogWriter(eve.identity, eve.room)
+    eve.say(pen.say("now"), pen.say("then", c=NOW - 1_000_000))
+
+
+def evidence_of_nothing(eve: Attacker, honest: Honest) -> None:
+    """Two batches that do not prove a fork."""
+    pen = LogWriter(invented_identity("dan"), eve.room)
+    pair = pen.say("one"), pen.say("two")
+    eve.say(*(msgspec.structs.replace(frame, fork=True) for frame in pair))
+
+
+def no_text(eve: Attacker, honest: Honest) -> None:
+    eve.say(LogWriter(eve.identity, eve.room).write('{"k":"text","at":1,"c":1,"b":["no text"]}'))
+
+
+def long_text(eve: Attacker, honest: Honest) -> None:
+    eve.say(LogWriter(eve.identity, eve.room).say("x" * 32_769))
+
+
+def long_entry(eve: Attacker, honest: Honest) -> None:
+    eve.say(LogWriter(eve.identity, eve.room).write(f'{{"k":"later","at":1,"c":1,"b":"{"x" * 65_536}"}}'))
+
+
+def many_entries(eve: Attacker, honest: Honest) -> None:
+    eve.say(LogWriter(eve.identity, eve.room).say(*["x"] * 257))
+
+
+def many_bytes(eve: Attacker, honest: Honest) -> None:
+    eve.say(LogWriter(eve.identity, eve.room).say(*["x" * 500] * 256))
+
+
+def deep(eve: Attacker, honest: Honest) -> None:
+    payload = b'{"t":"later","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    eve.say(LENGTH.pack(len(payload)) + payload)
+
+
+def huge_frame(eve: Attacker, honest: Honest) -> None:
+    eve.say(b"\xff\xff\xff\xff" + bytes(1000))
+
+
+def empty_frame(eve: Attacker, honest: Honest) -> None:
+    eve.say(bytes(4))
+
+
+def no_json(eve: Attacker, honest: Honest) -> None:
+    eve.say(LENGTH.pack(9) + b"\xed\xa0\x80nonsen")
+
+
+def hosts_bob(eve: Attacker, honest: Honest) -> None:
+    """Presence of a user that it does not host."""
+    eve.say(Here([Hosted(key(honest.bob), "bob", "idle", "gone fishing")]))
+
+
+def reads_for_bob(eve: Attacker, honest: Honest) -> None:
+    """A read mark of a user that it does not host."""
+    ref = (key(honest.ada)[:16] + "ab" * 8, 1)
+    eve.say(ReadFrame({eve.room: {key(honest.bob): [ref]}}, names=[ROOM]))
+
+
+def many_read_marks(eve: Attacker, honest: Honest) -> None:
+    marks = [(f"{n:032x}", 1) for n in range(257)]
+    eve.say(ReadFrame({eve.room: {eve.id: marks}}, names=[ROOM]))
+
+
+def addresses(eve: Attacker, honest: Honest) -> None:
+    eve.say(Peers(0, [f"10.0.{n // 250}.{n % 250 + 1}:80" for n in range(257)]))
+
+
+def long_address(eve: Attacker, honest: Honest) -> None:
+    eve.say(Peers(0, ["x" * 99 + ":1"]))
+
+
+def many_users(eve: Attacker, honest: Honest) -> None:
+    eve.say(Here([Hosted(eve.id, "x", "online")] * 257))
+
+
+def many_marks(eve: Attacker, honest: Honest) -> None:
+    marks = {f"{n:064x}": [Mark("ab" * 8, 1, "ab" * 8)] for n in range(1001)}
+    eve.say(Have({eve.room: marks}, names=[ROOM]))
+
+
+def many_tips(eve: Attacker, honest: Honest) -> None:
+    eve.say(Have({eve.room: {eve.id: [Mark(f"{n:016x}", 1, "ab" * 8) for n in range(65)]}}, names=[ROOM]))
+
+
+def wants_without_end(eve: Attacker, honest: Honest) -> None:
+    """65 wants at once, of 65 writers that it brought itself."""
+    writers = [invented_identity(f"writer {n}") for n in range(65)]
+    eve.say(*(LogWriter(writer, eve.room).say("x") for writer in writers))
+    eve.say(*(Want(n, eve.room, writer.peer_id, [], names=[ROOM]) for n, writer in enumerate(writers)))
+
+
+def second_hello(eve: Attacker, honest: Honest) -> None:
+    eve.say(Hello(v=1, nonce=HEX, id=HEX, sig=HEX * 2))
+
+
+def second_go(eve: Attacker, honest: Honest) -> None:
+    eve.say(Go("ab" * 8, 7))
+
+
+def second_welcome(eve: Attacker, honest: Honest) -> None:
+    eve.say(Welcome())
+
+
+ENDS: list[tuple[str, Lie]] = [
+    ("head", forged), ("head", changed), ("head", wrong_chain), ("head", clock_back), ("head", evidence_of_nothing),
+    ("malformed", no_text), ("limit", long_text), ("limit", long_entry), ("limit", many_entries),
+    ("limit", many_bytes), ("malformed", deep), ("limit", huge_frame), ("malformed", empty_frame),
+    ("malformed", no_json), ("host", hosts_bob), ("host", reads_for_bob), ("limit", many_read_marks),
+    ("limit", addresses), ("limit", long_address),
+    ("limit", many_users), ("limit", many_marks), ("limit", many_tips), ("limit", wants_without_end),
+    ("order", second_hello), ("order", second_go), ("order", second_welcome),
+]  # fmt: skip
+
+
+async def test_attacks_that_end_the_link_do_so_with_their_code(meet: Meet) -> None:
+    honest = await meet()
+    for number, (code, lie) in enumerate(ENDS):
+        eve = await honest.eve(f"eve {number}")
+        lie(eve, honest)
+        assert await honest.while_chatting(eve.wait_closed()) == code, lie.__name__
+    assert honest.ada.people.user(key(honest.bob)).status_text == ""
+    posts = [post.text for post in await honest.ada.history(limit=0)]
+    assert not {"I am bob", "I owe eve 99", "then"} & {*posts}
+    assert honest.warned == []  # nothing that a person must do
+
+
+async def test_after_a_wrong_head_only_entries_of_its_own_users_are_taken(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    forged(eve, honest)
+    assert await eve.wait_closed() == "head"
+    again = await honest.eve()
+    dan = LogWriter(invented_identity("dan"), again.room)
+    again.say(dan.say("true, but who would believe it from eve"))
+    own = LogWriter(again.identity, again.room)
+    again.say(own.say("mine"))
+    await again.until(lambda: again.marks(again.id) == [own.mark])
+    assert again.marks(invented_identity("dan").peer_id) == []
+    assert honest.ada.counted["banned_batch"] == 1
+
+
+# Attacks that are counted; the link stays
+
+
+async def lives_on(eve: Attacker) -> None:
+    """Check that the peer still answers."""
+    heard = len(eve.frames)
+    eve.say(Ping())
+    await eve.until(lambda: len(eve.frames) > heard)
+
+
+async def test_a_fork_is_reported_once_and_all_peers_agree(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    one = LogWriter(eve.identity, eve.room, "ab" * 8)
+    other = LogWriter(eve.identity, eve.room, "ab" * 8)
+    eve.say(one.say("to ada: yes"), other.say("to bob: no"))
+    for _ in range(3):
+        eve.say(one.say("and so on"), other.say("and on"))
+    await honest.while_chatting(lives_on(eve))
+    assert honest.warned == ["fork"]
+    later = LogWriter(eve.identity, eve.room)
+    eve.say(later.say("what eve writes later counts"))
+    await eve.until(lambda: eve.marks(eve.id) == [later.mark])
+
+
+async def test_clocks_from_the_future_do_not_advance_others(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    pen = LogWriter(eve.identity, eve.room)
+    eve.say(pen.say("from the year 2255", c=9_000_000_000_000_000), pen.say("the end", c=2**53 - 10))
+    await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
+    await honest.chat()
+    posts = await honest.ada.history("room", limit=0)
+    assert [post.text for post in posts][-2:] == ["from the year 2255", "the end"]  # on a separate page, at the end
+    clocks = [log.last_c for log in honest.ada._driver.node.sync.conversations.by_id[eve.room].by_ref.values()
+              if log.id.user != eve.id]  # fmt: skip
+    assert max(clocks) < NOW + 10 * 365 * 24 * 3600 * 10**6
+
+
+async def test_64_addresses_of_one_peer_are_believed(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    peers: list[tuple[str, tuple[str, ...]]] = [
+        (invented_identity(f"peer {n}").peer_id, (f"127.0.0.1:{1 + n % 20}",)) for n in range(5_000)
+    ]
+    eve.say(*(Peers(0, [], linked=peers[start : start + 250]) for start in range(0, len(peers), 250)))
+    eve.say(Peers(0, ["224.0.0.1:80", "169.254.1.1:80", "10.0.0.1:0", "nonsense"]))
+    await honest.while_chatting(lives_on(eve))
+    book = honest.ada._driver.node.links.book
+    told = [address for peer in book for address in book.addresses(peer) if address.teller == eve.id]
+    assert 0 < len(told) <= 64
+    assert len(honest.ada._driver.node.links.by_peer) == 2
+
+
+async def test_frames_about_unshared_conversations_are_ignored(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    secret = Naming(dm=tuple(sorted((key(honest.ada), key(honest.bob)))))  # type: ignore[arg-type]
+    await (await honest.bob.send("ada", "between the two of us")).delivered(timeout=5)
+    dm = next(id for id, naming in honest.ada._driver.node.namings.items() if naming.dm)
+    eve.say(
+        Want(1, dm, key(honest.bob), [], names=[secret]),
+        Have({dm: {key(honest.bob): []}}, names=[secret], ask=True, span=ALL),
+        Digest(sums={dm: HEX}, span=ALL, names=[secret]),
+        TypingFrame(dm, eve.id, True, names=[secret]),
+        ReadFrame({dm: {eve.id: []}}, names=[secret]),
+        Want(2, HEX, HEX, []),
+        msgspec.structs.replace(LogWriter(eve.identity, dm).say("let me in"), names=[secret]),
+    )
+    await honest.while_chatting(lives_on(eve))
+    await honest.ada._driver.settle()
+    told = b"".join(encode(frame) for frame in eve.frames if isinstance(frame, Frame))
+    assert dm.encode() not in told and b"between the two" not in told
+    assert honest.ada.counted["conversation_ignored"] >= 5
+    assert [post.text for post in await honest.ada.history("bob")] == ["between the two of us"]
+
+
+async def test_names_that_look_alike_are_distinguished(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    for name in ("bob", "b\u043eb", "BOB", "bob\u200b", "b\u202eob", "", " bob", "#bob", "\x1b[31mbob"):
+        eve.say(Here([Hosted(eve.id, name, "online")]))
+    await honest.while_chatting(lives_on(eve))
+    labels = {honest.ada.people.user(user).label for user in (eve.id, key(honest.bob))}
+    assert len(labels) == 2 and all("#" in label for label in labels)
+    assert "\x1b" not in "".join(labels) and "name" in honest.warned
+
+
+async def test_texts_neither_control_a_terminal_nor_forge_a_log_line(
+    meet: Meet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    nasty = (
+        '\x1b]0;owned\x07\x1b[2J\u202eevil\u2066\r\n12:00 bob: pay eve\u2028{"event":"stopped"}\x9b31m\u200b\U000e0041'
+    )
+    pen = LogWriter(eve.identity, eve.room)
+    eve.say(pen.say(nasty))
+    await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
+    [post] = [post for post in await honest.ada.history("room", limit=0) if post.text.startswith("\x1b]")]
+    assert post.text == nasty  # storage keeps what was sent
+    line = json_line(post.to_json())
+    assert not [c for c in line if ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029"]
+    for shown in (safe_text(nasty), safe_line(nasty)):
+        assert not {"\x1b", "\x07", "\x9b", "\r", "\u202e", "\u2066", "\u200b", "\U000e0041"} & {*shown}
+    assert nasty not in repr(post) and "\x1b" not in capsys.readouterr().err
+
+
+async def test_digests_that_never_agree_cost_others_nothing(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+
+    async def disagree() -> None:
+        for n in range(300):
+            eve.say(Digest(sum=f"{n:064x}"), Digest(sums={eve.room: f"{n:064x}"}, span=ALL, names=[ROOM]))
+            eve.say(Have({eve.room: {}}, span=ALL, ask=True))
+            await asyncio.sleep(0)
+        await lives_on(eve)
+
+    await honest.while_chatting(disagree())
+
+
+async def test_full_for_everything_withholds_nothing_from_others(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    users = [f"{n:064x}" for n in range(1000)]
+    for _ in range(20):
+        eve.say(Have({}, full={eve.room: [key(honest.ada), key(honest.bob), *users[:998]]}, names=[ROOM]))
+        users = [f"{int(user, 16) + 1000:064x}" for user in users]
+    heard = len(eve.frames)
+    await honest.while_chatting(lives_on(eve))
+    assert not [frame for frame in eve.frames[heard:] if isinstance(frame, Entries)]  # and it gets nothing
+    assert honest.warned == ["refused"]
+
+
+async def test_marks_of_unknown_logs_are_wanted_from_their_sender_only(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    for start in range(0, 20_000, 500):
+        marks = {f"{n:064x}": [Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in range(start, start + 500)}
+        eve.say(Have({eve.room: marks}, span=(f"{start:064x}", f"{start + 499:064x}"), names=[ROOM]))
+    await honest.while_chatting(lives_on(eve))
+    wants = [frame for frame in eve.frames if isinstance(frame, Want)]
+    assert 0 < len(wants) <= 64
+    sync = honest.ada._driver.node.sync
+    assert max(side.ahead_count for side in sync.context.remotes.values()) <= 10_000
+
+
+async def test_invented_conversations_are_bounded(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    ada = key(honest.ada)
+    for start in range(0, 12_000, 500):
+        others = [invented_identity(f"x{n}").peer_id if n < 1 else f"{n:064x}" for n in range(start, start + 500)]
+        names = [Naming(dm=tuple(sorted((ada, other)))) for other in others]  # type: ignore[arg-type]
+        eve.say(Have({}, names=names))
+    own = [Naming(dm=tuple(sorted((ada, eve.id))))] * 500  # type: ignore[arg-type]
+    eve.say(Have({}, names=own))
+    await honest.while_chatting(lives_on(eve))
+    assert len(honest.ada._driver.node.namings) <= 4
+
+
+async def test_a_writer_with_5_000_logs_has_64_tips(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    pens = [LogWriter(eve.identity, eve.room) for _ in range(5_000)]
+
+    async def scribble() -> None:
+        await eve.flood(pen.say("x") for pen in pens)
+        await eve.until(lambda: eve.is_full(eve.id))
+        await lives_on(eve)
+
+    await honest.while_chatting(scribble())
+    writer = honest.ada._driver.node.sync.conversations.by_id[eve.room].writers[eve.id]
+    assert len(writer.logs) == 64
+    assert len([frame for frame in eve.frames if isinstance(frame, Have) and frame.full]) < 100
+
+
+async def test_500_logs_that_build_on_each_other_take_one_tip_in_memory(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+
+    async def scribble() -> LogWriter:
+        pen = LogWriter(eve.identity, eve.room)
+        eve.say(pen.say("x"))
+        for _ in range(500):
+            pen = LogWriter(eve.identity, eve.room, before=[pen.mark])
+            eve.say(pen.say("x"))
+        await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
+        return pen
+
+    await honest.while_chatting(scribble())
+    writer = honest.ada._driver.node.sync.conversations.by_id[eve.room].writers[eve.id]
+    assert len(writer.logs) == 1
+
+
+IN_ONE_READ = 256 * 1024 // 16 + 500  # frames as small as a ping in one read, and the burst
+Flood = Callable[[Attacker, Honest], Frame | bytes]
+FLOODS: dict[str, Flood] = {
+    "ping": lambda eve, honest: Ping(),
+    "unknown": lambda eve, honest: LENGTH.pack(13) + b'{"t":"later"}',
+    "peers": lambda eve, honest: Peers(0, ["127.0.0.1:9"]),
+    "here": lambda eve, honest: Here([Hosted(eve.id, "eve", "online")]),
+    "digest": lambda eve, honest: Digest(sum="0" * 64),
+    "want": lambda eve, honest: Want(1, eve.room, key(honest.bob), [], names=[ROOM]),
+    "typing": lambda eve, honest: TypingFrame(eve.room, eve.id, True, names=[ROOM]),
+    "read": lambda eve, honest: ReadFrame({eve.room: {eve.id: []}}, names=[ROOM]),
+}
+
+
+async def test_floods_are_read_at_100_frames_a_second(meet: Meet) -> None:
+    honest = await meet()
+    for number, (kind, make) in enumerate(FLOODS.items()):
+        eve = await honest.eve(f"eve with {kind}")
+        frame = make(eve, honest)
+        async with asyncio.TaskGroup() as others:
+            flood = others.create_task(eve.flood(frame for _ in range(20_000)))
+            while honest.ada.counted.get("flood", 0) <= number:
+                await honest.chat()
+            await honest.chat()
+            flood.cancel()
+        assert len(eve.frames) < IN_ONE_READ, kind
+        await eve.disconnect()
+
+
+async def test_a_flood_of_marks_and_batches_does_not_starve_others(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    pen = LogWriter(eve.identity, eve.room)
+    batches = [pen.say(*["x"] * 256) for _ in range(200)]
+    have = Have({eve.room: {eve.id: [pen.mark], key(honest.bob): []}}, names=[ROOM])
+
+    async def flood() -> None:
+        for n in range(10):
+            await eve.flood([have] * 500)
+            await eve.flood(batches[20 * n : 20 * n + 20])
+            await eve.flood([batches[0]] * 20)  # again and again
+        await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
+
+    await honest.while_chatting(flood())
+
+
+async def test_half_a_frame_and_silence_is_a_dead_link(meet: Meet) -> None:
+    honest = await meet(settings=replace(QUICK, ping_after=0.3, dead_after=1.0))
+    eve = await honest.eve()
+    eve.say(LENGTH.pack(100_000) + b'{"t":"entries","c":"')
+    assert await honest.while_chatting(eve.wait_closed()) == ""
+    assert [frame for frame in eve.frames if isinstance(frame, Ping)]
+
+
+async def test_a_link_that_wants_everything_and_reads_nothing_is_cut_off(meet: Meet) -> None:
+    honest = await meet(settings=replace(QUICK, stuck_after=1.0, buffer_limit_bytes=256 * 1024))
+    await honest.ada.send_many("room", ["x" * 30_000] * 500)
+    eve = await honest.eve()
+    eve.read_nothing()
+    eve.say(Want(1, eve.room, key(honest.ada), [], names=[ROOM]))
+    links = honest.ada._driver.node.links.by_peer
+    clients = honest.ada._driver.connections._clients
+
+    async def cut() -> int:
+        most = 0
+        while eve.id in links:
+            most = max(
+                most,
+                *(client._written_bytes and client._transport.get_write_buffer_size() for client in clients.values()),
+            )
+            await asyncio.sleep(0.02)  # no event reports this: poll it
+        return most
+
+    async with asyncio.timeout(10):
+        assert 0 < await honest.while_chatting(cut()) < 3 * 1024 * 1024  # of 15 MB
