@@ -1,4 +1,4 @@
-"""Databases for tests: an empty one for whoever asks, on a server that is there or else the test is left out."""
+"""Fixtures for databases on servers; a test is skipped if its server is not installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session")
 def server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerOf]:
-    """Return what gives the run's server of a kind, "mariadb" or "postgresql"; it is started when asked for first."""
+    """Return a function that gives the server of a kind, "mariadb" or "postgresql", and starts it first."""
     base = tmp_path_factory.getbasetemp()
     run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     shared: dict[str, Shared] = {}
@@ -35,7 +35,7 @@ def server_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerOf]:
 
 @pytest.fixture(scope="session")
 def one_database(server_of: ServerOf) -> Callable[[str], str]:
-    """Return what gives the URL of a database of a kind, always the same: tests leave it empty."""
+    """Return a function that gives the URL of the one database of a kind that tests share and leave empty."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "one")
     made: dict[str, str] = {}
 
@@ -49,7 +49,7 @@ def one_database(server_of: ServerOf) -> Callable[[str], str]:
 
 @pytest.fixture
 def new_database(server_of: ServerOf) -> Callable[[str], str]:
-    """Return what makes an empty database of a kind and gives its URL, with the password."""
+    """Return a function that makes an empty database of a kind and gives its URL, with the password."""
 
     def make(kind: str) -> str:
         worker = os.environ.get("PYTEST_XDIST_WORKER", "one")

@@ -1,7 +1,7 @@
-"""`python -m tests.databases.keeper KIND RUN`: starts the server that a run's workers share, and ends it after them.
+"""Program that runs the database server shared by the workers of a test run: python -m tests.databases.keeper KIND RUN
 
-Every worker holds a shared lock on a file while it uses the server. The keeper waits for that lock alone: it gets it
-when the last of them has let go, ended, or was killed.
+Every worker holds a shared lock on a file while it uses the server. The keeper waits for an exclusive lock on it, and
+gets that when the last worker has released its lock, ended, or was killed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def keep(kind: str, run: Path) -> None:
     import fcntl
 
     server = KINDS[kind](memory_directory())
-    told = run / f"{kind}.json"
+    address = run / f"{kind}.json"
     try:
         server.make()
         server.start()
-        told.write_text(json.dumps(str(server.directory)))
+        address.write_text(json.dumps(str(server.directory)))
         os.write(1, b"ready\n")
         with open(run / f"{kind}.users", "ab") as users:
             fcntl.flock(users, fcntl.LOCK_EX)
-            told.unlink(missing_ok=True)
+            address.unlink(missing_ok=True)
             server.end()
     finally:
         server.end()

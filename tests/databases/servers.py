@@ -1,7 +1,8 @@
-"""Real MariaDB and PostgreSQL servers for tests, where they are installed: own data directory, unix socket, no network.
+"""Real MariaDB and PostgreSQL servers for tests, if they are installed.
 
-A Server is one such process, to be started, stopped and killed at will. `shared` gives the one that all tests of a run
-use, whichever worker asks first: it is started then, and ends when the last worker does (keeper.py).
+A Server is a process with its own data directory and a Unix socket, to be started, stopped and killed at will. Shared
+is the server that all workers of a run use: it starts when it is first needed and ends with the last worker
+(keeper.py).
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from typing import IO, Any, ClassVar
 from urllib.parse import quote, quote_plus
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-READY_WITHIN = 60.0  # seconds, on a machine that has much else to do
-LET_GO_WITHIN = 10.0  # seconds until the children of a killed one are gone for the system too
-LOOKED_EVERY = 0.02
-PASSWORD = "open/sesame:1"  # what URLs must escape
+READY_WITHIN = 60.0  # seconds, on a busy machine
+RELEASED_WITHIN = 10.0  # seconds until the system has ended the children of a killed server
+POLL_EVERY = 0.02
+PASSWORD = "open/sesame:1"  # with characters that URLs must escape
 
 
 class Server(ABC):
     """A database server in a directory of its own.
 
     Args:
-        durable: Whether what is committed is on the disk; tests that pull no plug are quicker without.
+        durable: Whether commits are on the disk; tests that kill no server are quicker without.
     """
 
     kind: ClassVar[str]
-    accounts: ClassVar[tuple[str, ...]]  # whom it may run as where the tests run as root
+    accounts: ClassVar[tuple[str, ...]]  # the accounts it may run as if the tests run as root
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
@@ -47,10 +48,10 @@ class Server(ABC):
     @classmethod
     @abstractmethod
     def missing(cls) -> str:
-        """Return what is not installed of it, "" when nothing lacks."""
+        """Return what is not installed; "" if nothing is missing."""
 
     def make(self) -> None:
-        """Make the data directory, and a user `chat` who may do everything with databases."""
+        """Make the data directory, and a user `chat` with all rights on databases."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if sys.platform != "win32" and os.geteuid() == 0:
             shutil.chown(self.directory, self._account())
@@ -72,27 +73,27 @@ class Server(ABC):
 
     @abstractmethod
     def admin(self, *statements: str) -> None:
-        """Run statements as who may do anything."""
+        """Run statements with all rights."""
 
     @abstractmethod
     def create(self, database: str) -> str:
         """Make an empty database; return its URL."""
 
     def start(self) -> None:
-        """Start it; return when it answers."""
+        """Start the server; return when it answers."""
         begun, written = time.monotonic(), len(self.log())
         self._process = self._popen(self._command())
         while not self._answers():
             waited = time.monotonic() - begun
             if self._process.poll() is not None:
-                assert self._is_still_held(self.log()[written:]) and waited < LET_GO_WITHIN, self.log()
+                assert self._is_still_held(self.log()[written:]) and waited < RELEASED_WITHIN, self.log()
                 written = len(self.log())
                 self._process = self._popen(self._command())
             assert waited < READY_WITHIN, self.log()
-            time.sleep(LOOKED_EVERY)
+            time.sleep(POLL_EVERY)
 
-    def _is_still_held(self, said: str) -> bool:
-        """Whether it ended because of what a killed one has not let go yet; `said` is what this start wrote."""
+    def _is_still_held(self, log: str) -> bool:
+        """Return whether it ended since a killed server still holds something; `log` is what this start wrote."""
         return False
 
     def _answers(self) -> bool:
@@ -102,12 +103,12 @@ class Server(ABC):
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.connect(str(self.listens_at))
             self.admin()
-        except Exception:  # each driver has its own for a server that does not answer yet
+        except Exception:  # each driver has its own error for a server that does not answer yet
             return False
         return True
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it, in good order or (SIGKILL) not."""
+        """Stop the server with a signal."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait()
@@ -119,13 +120,13 @@ class Server(ABC):
         self.stop(signal.SIGKILL)
 
     def end(self) -> None:
-        """Stop it for good, as quickly as it leaves nothing behind."""
+        """Kill the server and delete its directory."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def log(self) -> str:
-        told = self.directory / "log"
-        return told.read_text("utf-8", "replace") if told.exists() else ""
+        log = self.directory / "log"
+        return log.read_text("utf-8", "replace") if log.exists() else ""
 
     def _account(self) -> str:
         if sys.platform == "win32":
@@ -136,7 +137,7 @@ class Server(ABC):
         return next(name for name in (*self.accounts, "nobody") if name in names)
 
     def _popen(self, command: list[str], stdin: Any = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        """Start a program of the server's, not as root, in a session of its own: Ctrl-C is not meant for it."""
+        """Start a program of the server, not as root, and in a session of its own so that Ctrl-C does not reach it."""
         who: dict[str, Any] = {}
         if sys.platform != "win32" and os.geteuid() == 0:
             who = {"user": self._account(), "group": self._account_group(), "extra_groups": []}
@@ -176,8 +177,11 @@ class MariaDB(Server):
 
     @property
     def _alone(self) -> list[str]:
-        """A start removes all temporary tables in the place for them, /tmp if nothing is said: those of others too,
-        which then answer that a file is gone, or crash."""
+        """Options for a temporary directory of its own.
+
+        A start removes all temporary tables of that directory, by default /tmp: those of other servers too, which then
+        report a missing file, or crash.
+        """
         return [f"--tmpdir={self.directory}"]
 
     def _command(self) -> list[str]:
@@ -223,7 +227,7 @@ class PostgreSQL(Server):
         self._run([_postgres("initdb"), "-D", str(self.directory / "data"), f"--pwfile={password}", *words])
 
     def end(self) -> None:
-        """Killed, it would leave a segment of shared memory."""
+        """Stop the server first: killed, it would leave a segment of shared memory."""
         self.stop(signal.SIGINT)
         super().end()
 
@@ -234,21 +238,21 @@ class PostgreSQL(Server):
         return [_postgres("postgres"), "-D", str(self.directory / "data"), *words]
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Its word for "now, in good order" is SIGINT; a kill takes its children along, as a power cut would."""
+        """Stop the server. SIGINT is its clean fast stop; a kill ends its children too, as a power cut would."""
         children: list[str] = []
         if number == signal.SIGTERM:
             number = signal.SIGINT
         elif self._process is not None:
-            told = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-            children = told.read_text().split() if told.exists() else []
+            listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+            children = listed.read_text().split() if listed.exists() else []
         super().stop(number)
         for child in children:
             with suppress(ProcessLookupError):
                 os.kill(int(child), number)
 
-    def _is_still_held(self, said: str) -> bool:
-        """A child that was sent SIGKILL holds its part of the shared memory until it is gone."""
-        return "pre-existing shared memory block" in said
+    def _is_still_held(self, log: str) -> bool:
+        """Children sent SIGKILL hold the shared memory until they are gone."""
+        return "pre-existing shared memory block" in log
 
     @property
     def listens_at(self) -> Path:
@@ -265,7 +269,7 @@ class PostgreSQL(Server):
                 root.execute(statement.encode())
 
     def create(self, database: str) -> str:
-        there = "exception when duplicate_object or unique_violation then end"  # another worker makes it too
+        there = "exception when duplicate_object or unique_violation then end"  # another worker may make it too
         role = f"do $$ begin create role chat login password '{PASSWORD}'; {there} $$"
         self.admin(role, f"drop database if exists {database}", f"create database {database} owner chat")
         return self.url(database)
@@ -279,7 +283,7 @@ def _found(program: str, usual: str) -> str:
 
 
 def _postgres(program: str) -> str:
-    """Debian keeps the programs of each version in a directory of its own, which is on nobody's path."""
+    """Return a program of PostgreSQL. Debian keeps those of each version in a directory that is not on the path."""
     newest = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((found for path in ("", *map(str, newest)) if (found := shutil.which(program, path=path or None))), "")
 
@@ -295,15 +299,18 @@ def _missing(name: str, driver: str, *programs: str) -> str:
 
 
 def memory_directory() -> Path:
-    """Make a directory for a server: in memory where there is such a place, for a disk makes starting ten times slower;
-    with a short name, for that of a socket may have a hundred characters."""
+    """Make a directory for a server.
+
+    It is in memory if possible, since a disk makes a start ten times slower. Its name is short, since the path of a
+    socket may have only a hundred characters.
+    """
     shm = Path("/dev/shm")
     return Path(tempfile.mkdtemp(prefix="p2p", dir=shm if os.access(shm, os.W_OK) else None))
 
 
 @contextmanager
 def private(kind: str, *, durable: bool = True) -> Iterator[Server]:
-    """Give a server that is only one test's."""
+    """Provide a server for a single test."""
     server = KINDS[kind](memory_directory(), durable=durable)
     try:
         server.make()
@@ -314,7 +321,7 @@ def private(kind: str, *, durable: bool = True) -> Iterator[Server]:
 
 
 class Shared:
-    """The use of a server that all workers of a run share; it ends with the last use of it."""
+    """The server that all workers of a run share; it ends when the last of them closes this."""
 
     server: Server
     _users: IO[bytes]
@@ -328,11 +335,11 @@ class Shared:
         self._users = open(run / f"{kind}.users", "ab")  # noqa: SIM115  # until close()
         with open(run / f"{kind}.start", "ab") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
-            fcntl.flock(self._users, fcntl.LOCK_SH)  # waits for a keeper that is just ending it
-            told = run / f"{kind}.json"
-            if not told.exists():
+            fcntl.flock(self._users, fcntl.LOCK_SH)  # waits while a keeper ends the server
+            address = run / f"{kind}.json"
+            if not address.exists():
                 self._begin(kind, run)
-            self.server = KINDS[kind](Path(json.loads(told.read_text())))
+            self.server = KINDS[kind](Path(json.loads(address.read_text())))
 
     def _begin(self, kind: str, run: Path) -> None:
         command = [sys.executable, "-m", "tests.databases.keeper", kind, str(run)]
@@ -342,7 +349,7 @@ class Shared:
         assert keeper.stdout is not None
         with keeper.stdout:
             assert keeper.stdout.readline() == b"ready\n", f"{kind} did not start"
-        keeper.returncode = 0  # it outlives this process: nobody waits for it
+        keeper.returncode = 0  # it outlives this process, which never waits for it
 
     def close(self) -> None:
         self._users.close()

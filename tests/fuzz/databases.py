@@ -43,7 +43,7 @@ from p2pchat.storage.schema import TABLES
 from p2pchat.storage.sql import SqlStorage
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold, memory_place
-from tests.storage.writers import DM, MORNING, ROOM, Author, key, proves, released, user
+from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, key, released, user
 
 SETTINGS = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)
 PAGE_BYTES = 4096
@@ -98,7 +98,7 @@ def life() -> Iterator[Change]:
     for at in range(5):
         for author in (ada, bob, cyd):
             texts = [f"{at} of {author.log.run[-1]} " + "word " * at * 9] * (1 + at % 3)
-            change = author.begins(*texts) if not at else author.goes_on(*texts)
+            change = author.begins(*texts) if not at else author.appends(*texts)
             yield released(change, place, old=at == 0, gap=at == 2)
             place += len(texts)
     later = Author("ada", 4, before=[ada.mark])
@@ -112,7 +112,7 @@ def life() -> Iterator[Change]:
     yield change
     alone = Author("bob", 5, DM)
     yield released(alone.begins("between us"), place + 2)
-    yield alone.goes_on("this one waits", "and this")
+    yield alone.appends("this one waits", "and this")
     one, other = Author("cyd", 6), Author("cyd", 6)
     yield released(one.begins("this"), place + 3)
     yield Change(forks=[Fork(one.log, None, other.write("or that"))])
@@ -293,7 +293,7 @@ class Asked:
             batches, start = answer
             for batch in batches:
                 hold(extend_chain(batch.prev, batch.raws) == batch.chain, "served to others, and not what was written")
-                hold(proves(batch) or batch is not batches[-1], "served to others, and not what was signed")
+                hold(is_sound(batch) or batch is not batches[-1], "served to others, and not what was signed")
                 hold(batch.raws and len(batch.prev) == len(batch.chain) == 32 and len(batch.head) == 64, "no batch")
                 if not isinstance(start, ForkStart):
                     hold(batch.first >= 1, "a batch of before the beginning")
@@ -317,7 +317,7 @@ class Asked:
         for at in range(5):
             old.write(*[f"{at} of 2 " + "word " * at * 9] * (1 + at % 3))
         more = Change(consumers={"bot": 9}, covered=[old.log], delivered=[DeliveredMark(new.log, user("bob"), 1)])
-        for change in (released(new.begins("new"), 10_000), old.goes_on("more"), more):
+        for change in (released(new.begins("new"), 10_000), old.appends("more"), more):
             try:
                 self.told(partial(storage.commit, [change]))
             except (

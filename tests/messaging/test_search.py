@@ -91,7 +91,7 @@ def add(storage: SqlStorage, count: int, *, run: int, place: int) -> None:
         batch = [next(said) for _ in range(10)]
         author = authors[n]
         clock[n] += chance.choice((100, 100, 1_000_000))
-        change = author.goes_on(*batch, c=clock[n]) if author.seq else author.begins(*batch, c=clock[n])
+        change = author.appends(*batch, c=clock[n]) if author.seq else author.begins(*batch, c=clock[n])
         clock[n] += 10
         changes.append(released(change, place))
         place += 10

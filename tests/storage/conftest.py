@@ -1,4 +1,4 @@
-"""The same scenarios on every kind of storage."""
+"""The fixture `storage`: each test that uses it runs on every kind of storage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, re
 
 
 def empty(url: str) -> None:
-    """Take everything out of a server's database, as if it were new: making one takes ten times as long."""
+    """Delete all rows of a server's database; making a new one takes ten times as long."""
     with closing(Database(dialect_of(url, 1.0), writes=True)) as database, database.transaction():
         for table in TABLES:
             kept = f" where name <> '{SCHEMA_KEY}'" if table.name == "meta" else ""

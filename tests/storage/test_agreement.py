@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: the database answers as the plain dicts do."""
+"""Random changes in any order: SQL storage gives the same answers as memory storage."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ GROUP = KnownConversation(
 )  # as if it were a group: what was said there is loaded
 
 # One step: what happens, to which of the logs there are, and how much of it.
-KINDS = "begin write write release release heard swap mend mend cite see"
+KINDS = "begin write write release release heard swap edit edit cite see"
 kinds = st.sampled_from(KINDS.split())
 steps = st.lists(st.tuples(kinds, st.integers(0, 9), st.integers(1, 9)), max_size=25)
 
 
 class Story:
-    """Turns steps into changes as a core would make them; keeps what it needs to know for that."""
+    """Turns random steps into changes as a core would make them."""
 
     def __init__(self) -> None:
         self.authors: list[Author] = []
@@ -57,7 +57,7 @@ class Story:
             return self._begin(which, amount)
         at = which % len(self.authors)
         if what == "write":
-            return self.authors[at].goes_on(*(f"{what} {number}" for number in range(amount)))
+            return self.authors[at].appends(*(f"{what} {number}" for number in range(amount)))
         if what == "release":
             return self._release(at, amount)
         if what == "cite":
@@ -66,8 +66,8 @@ class Story:
             return Change(cites=[(author.log, Cite(self.cited[at], amount, f"{amount:016x}"))])
         if what == "see":
             return Change(visible={self.authors[at].log: amount - 1 if amount < 8 else EVERYTHING})
-        if what == "mend":
-            return self._mend(self.authors[at], amount)
+        if what == "edit":
+            return self._edit(self.authors[at], amount)
         if what == "heard":
             return Change(delivered=[DeliveredMark(self.authors[at].log, user(NAMES[amount % 2]), amount)])
         return Change(covered=[self.authors[at].log]) if amount % 2 else Change(uncovered=[self.authors[at].log])
@@ -82,10 +82,10 @@ class Story:
         change.covered = [other.log for other in named]
         return change
 
-    def _mend(self, author: Author, amount: int) -> Change:
-        """One edits, or reacts to, what stands anywhere, at clocks that may be equal; taken back by saying nothing."""
+    def _edit(self, author: Author, amount: int) -> Change:
+        """Return a change that edits or reacts to any entry, maybe at equal clocks; an empty text undoes it."""
         target = self.authors[amount % len(self.authors)]
-        change = author.goes_on("" if amount % 4 == 0 else f"mend {amount}")
+        change = author.appends("" if amount % 4 == 0 else f"edit {amount}")
         named = Ref(target.lookup.ref, 1 + amount % max(1, target.seq))
         change.relations.append(Relation(author.log, author.seq, MORNING + amount // 3, named, amount % 2 == 0))
         return change
@@ -105,7 +105,7 @@ class Story:
 
 
 def everything_read(storage: Storage, story: Story, seqs: list[int]) -> list[Any]:
-    """Return the answers to every question there is."""
+    """Return the answers to every query of a storage."""
     logs = [author.log for author in story.authors]
     keys = [LogKey(a.log.conversation, a.lookup.ref, seq) for a in story.authors for seq in (0, 1, a.seq // 2, a.seq)]
     stored = storage.load([user("ada")])

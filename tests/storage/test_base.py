@@ -1,4 +1,4 @@
-"""What a storage keeps and tells again: facts of logs, what waits, places, history, receipts and small things."""
+"""The contract of every storage: logs, waiting entries, places, history, receipts, names and hosted users."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_load_returns_tips_and_no_covered_logs(storage: Storage) -> None:
 def test_lookup_finds_logs_by_reference_with_the_chain_at_any_seq(storage: Storage) -> None:
     ada = Author("ada", 1)
     storage.commit([Author("bob", 1).begins("the same run")])
-    storage.commit([ada.begins("1")] + [ada.goes_on(str(number)) for number in range(2, 8)])
+    storage.commit([ada.begins("1")] + [ada.appends(str(number)) for number in range(2, 8)])
     asked = [ada.lookup, *(LogKey(ROOM, ada.lookup.ref, seq) for seq in (0, 1, 3, 4, 6, 8))]
     found, _ = storage.lookup([*asked, LogKey(DM, ada.lookup.ref), LogKey(ROOM, "ab" * 16)], [])
     assert list(found) == asked
@@ -91,7 +91,7 @@ def test_a_batch_that_does_not_follow_fails_the_whole_commit(storage: Storage) -
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([ada.begins("1")])
     ada.write("never given")
-    for wrong in (ada.goes_on("3"), Author("ada", 1).goes_on("1 again"), bob.goes_on("no such log"), ada.begins("x")):
+    for wrong in (ada.appends("3"), Author("ada", 1).appends("1 again"), bob.appends("no such log"), ada.begins("x")):
         with pytest.raises(ValueError):
             storage.commit([Author("eve", 1).begins("kept?"), wrong])
     assert [(tip.log, tip.seq) for tip in storage.load([]).tips] == [(ada.log, 1)]
@@ -103,7 +103,7 @@ def test_batches_of_one_commit_may_follow_each_other(storage: Storage) -> None:
     ada = Author("ada", 1)
     begins = ada.begins("1")
     begins.batches += [ada.write("2", "3"), ada.write("4")]
-    storage.commit([begins, ada.goes_on("5")])
+    storage.commit([begins, ada.appends("5")])
     (tip,) = storage.load([]).tips
     assert (tip.seq, tip.chain) == (5, ada.chain)
 
@@ -120,16 +120,16 @@ def without_entries(*batches: Batch) -> list[Batch]:
 
 @pytest.mark.parametrize("together", [True, False])
 def test_a_forked_log_keeps_both_sides_as_evidence_and_is_no_tip(storage: Storage, together: bool) -> None:
-    """Our own side is the newest batch stored, even when it is stored by the same commit."""
+    """Our side of the fork is the newest stored batch, even if the same commit stores it."""
     ada, twin = Author("ada", 1), Author("ada", 1)
     begins = released(ada.begins(*many(256)), 1)
-    goes_on = released(ada.goes_on("two"), 257)
+    appends = released(ada.appends("two"), 257)
     fork = Change(forks=[Fork(ada.log, None, twin.write("another one"))])
-    for changes in [[begins, goes_on, fork]] if together else [[begins], [goes_on], [fork]]:
+    for changes in [[begins, appends, fork]] if together else [[begins], [appends], [fork]]:
         storage.commit(changes)
     stored = storage.load([])
     assert (stored.tips, stored.forked) == ([], [ada.log])
-    assert evidence(storage, ada.log) == without_entries(goes_on.batches[0], fork.forks[0].other)
+    assert evidence(storage, ada.log) == without_entries(appends.batches[0], fork.forks[0].other)
     assert storage.lookup([ada.lookup], [])[0][ada.lookup].forked
 
 
@@ -144,7 +144,7 @@ def test_a_fork_of_an_unknown_log_is_stored(storage: Storage) -> None:
 
 
 def test_a_log_covered_only_by_a_forked_log_is_a_tip_again(storage: Storage) -> None:
-    """Whoever has heard of the fork and never held the log knows nothing of what it covers."""
+    """A peer that has the evidence and never held the log does not know what it covers."""
     first, second = Author("ada", 1), Author("ada", 2)
     storage.commit([first.begins("one"), second.begins("two", whole=False)])
     forks = Author("ada", 3, before=[first.mark, second.mark])
@@ -161,7 +161,7 @@ def test_a_log_covered_only_by_a_forked_log_is_a_tip_again(storage: Storage) -> 
 def test_entries_without_a_stretch_wait_and_cannot_be_read(storage: Storage) -> None:
     ada = Author("ada", 1)
     batch = released(ada.begins("1"), 1)
-    waits = ada.goes_on("2", "3")
+    waits = ada.appends("2", "3")
     storage.commit([batch, waits])
     stored = storage.load([])
     assert [(facts.log, facts.released, facts.seq) for facts in stored.unreleased] == [(ada.log, 1, 3)]
@@ -201,7 +201,7 @@ def test_a_covered_log_may_have_waiting_entries(storage: Storage) -> None:
 def test_places_are_read_in_order_from_any_place(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("1", "2", "3"), 1), released(bob.begins("4", "5"), 4, old=True)])
-    storage.commit([released(ada.goes_on("6"), 6)])
+    storage.commit([released(ada.appends("6"), 6)])
     shown = storage.places(0, 100)
     assert [(each.place, each.log, each.seq, each.old) for each in shown] == [
         (1, ada.log, 1, False),
@@ -219,7 +219,7 @@ def test_places_are_read_in_order_from_any_place(storage: Storage) -> None:
 def test_places_of_some_conversations_skip_the_others(storage: Storage) -> None:
     ada, bob, cyd = Author("ada", 1), Author("bob", 1, DM), Author("cyd", 1)
     storage.commit([released(ada.begins("1", "2"), 1), released(bob.begins("3", "4"), 3), released(cyd.begins("5"), 5)])
-    storage.commit([released(bob.goes_on("6"), 6)])
+    storage.commit([released(bob.appends("6"), 6)])
     assert [each.place for each in storage.places(0, 100, [DM])] == [3, 4, 6]
     assert [each.place for each in storage.places(3, 1, [DM])] == [4]
     assert [each.place for each in storage.places(2, 100, [DM, ROOM])] == [3, 4, 5, 6]
@@ -229,7 +229,7 @@ def test_places_of_some_conversations_skip_the_others(storage: Storage) -> None:
 def test_load_returns_the_newest_stretches_oldest_first(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("1"), 1), released(bob.begins("2", "3", "4"), 2)])
-    storage.commit([released(ada.goes_on("5"), 5), released(bob.goes_on("6"), 6)])
+    storage.commit([released(ada.appends("5"), 5), released(bob.appends("6"), 6)])
     assert storage.load([]).recent == [(bob.log, 3), (ada.log, 2), (bob.log, 4)]  # five places are enough here
 
 
@@ -239,7 +239,7 @@ def test_load_returns_the_newest_stretches_oldest_first(storage: Storage) -> Non
 def test_history_is_sorted_by_clock_then_user_then_run(storage: Storage) -> None:
     bob, ada, again, dm = Author("bob", 1), Author("ada", 2), Author("ada", 1), Author("ada", 1, DM)
     for place, (author, c) in enumerate([(bob, 50), (ada, 50), (again, 50), (dm, 20), (ada, 70), (bob, 60)]):
-        change = author.begins("x", c=c) if author.seq == 0 else author.goes_on("x", c=c)
+        change = author.begins("x", c=c) if author.seq == 0 else author.appends("x", c=c)
         storage.commit([released(change, place + 1)])
     same = sorted([bob.log, ada.log, again.log], key=lambda log: (log.user, log.run))
     in_room = [(log, 1) for log in same] + [(bob.log, 2), (ada.log, 2)]
@@ -256,17 +256,17 @@ def key_of(log: LogId, c: int, seq: int) -> tuple[int, str, str, int]:
 def test_history_can_be_paged_in_both_directions(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins(*many(9), c=100), 1), released(bob.begins(*many(9), c=100), 10)])
-    everything = storage.history(ROOM, limit=0)
-    assert len(everything) == 18
-    keys = [key_of(shown.log, 99 + shown.seq, shown.seq) for shown in everything]
+    all_entries = storage.history(ROOM, limit=0)
+    assert len(all_entries) == 18
+    keys = [key_of(shown.log, 99 + shown.seq, shown.seq) for shown in all_entries]
     assert keys == sorted(keys)
     for at, key in enumerate(keys):
         for conversation in (ROOM, None):
-            assert storage.history(conversation, before=key, limit=5) == everything[max(0, at - 5) : at]
-            assert storage.history(conversation, after=key, limit=5) == everything[at + 1 : at + 6]
-    assert storage.history(ROOM, since=105, limit=0) == everything[10:]
-    assert storage.history(ROOM, since=105, before=keys[12], limit=0) == everything[10:12]
-    assert storage.history(ROOM, before=(10**16, "", "", 0), limit=1) == everything[-1:]
+            assert storage.history(conversation, before=key, limit=5) == all_entries[max(0, at - 5) : at]
+            assert storage.history(conversation, after=key, limit=5) == all_entries[at + 1 : at + 6]
+    assert storage.history(ROOM, since=105, limit=0) == all_entries[10:]
+    assert storage.history(ROOM, since=105, before=keys[12], limit=0) == all_entries[10:12]
+    assert storage.history(ROOM, before=(10**16, "", "", 0), limit=1) == all_entries[-1:]
 
 
 def test_history_of_all_conversations_is_sorted_as_one(storage: Storage) -> None:
@@ -274,7 +274,7 @@ def test_history_of_all_conversations_is_sorted_as_one(storage: Storage) -> None
     storage.commit([released(quiet.begins("x", c=11), 1)])
     for turn in range(6):
         for author, c in ((room, 10 + 4 * turn), (dm, 12 + 4 * turn)):
-            change = author.goes_on("x", c=c) if turn else author.begins("x", c=c)
+            change = author.appends("x", c=c) if turn else author.begins("x", c=c)
             storage.commit([released(change, 2 + 2 * turn + (author is dm))])
     order = [(room.log, 1), (quiet.log, 1), (dm.log, 1)]
     order += [(log, seq) for seq in range(2, 7) for log in (room.log, dm.log)]
@@ -304,8 +304,8 @@ def test_delivered_marks_only_rise_and_are_loaded(storage: Storage) -> None:
     storage.commit([Change(delivered=[DeliveredMark(ada.log, user("eve"), 2), DeliveredMark(ada.log, user("bob"), 3)])])
     storage.commit([Change(delivered=[DeliveredMark(ada.log, user("eve"), 1), DeliveredMark(bob.log, user("ada"), 1)])])
     storage.commit([Change(delivered=[DeliveredMark(Author("ada", 9).log, user("eve"), 1)])])  # not held here: nothing
-    told = [DeliveredMark(ada.log, user("bob"), 3), DeliveredMark(ada.log, user("eve"), 2)]
-    assert sorted(storage.load([user("ada")]).delivered, key=lambda heard: -heard.seq) == told
+    marks = [DeliveredMark(ada.log, user("bob"), 3), DeliveredMark(ada.log, user("eve"), 2)]
+    assert sorted(storage.load([user("ada")]).delivered, key=lambda mark: -mark.seq) == marks
     assert storage.load([]).delivered == []
     assert storage.delivered_to(ada.log, 2) == sorted([(user("bob"), 3), (user("eve"), 2)])
     assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
@@ -392,7 +392,7 @@ def test_first_received_at_is_the_time_of_the_first_released_entry(storage: Stor
 
 def test_load_returns_the_newest_clock_of_each_conversation(storage: Storage) -> None:
     ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 1, DM)
-    storage.commit([ada.begins("1", c=90), bob.begins("1", "2", c=20), dm.begins("1", c=7), ada.goes_on("2", c=95)])
+    storage.commit([ada.begins("1", c=90), bob.begins("1", "2", c=20), dm.begins("1", c=7), ada.appends("2", c=95)])
     assert storage.load([]).newest_c == {ROOM: 95, DM: 7}
 
 
@@ -400,7 +400,7 @@ def test_size_bytes_counts_all_entries_of_a_user(storage: Storage) -> None:
     ada, dm = Author("ada", 1), Author("ada", 1, DM)
     storage.commit([ada.begins("é" * 10), dm.begins("2"), Author("bob", 1).begins(*many(20, 50))])
     assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
-    storage.commit([ada.goes_on("3"), ada.goes_on("4")])
+    storage.commit([ada.appends("3"), ada.appends("4")])
     assert storage.size_bytes(user("ada")) == sum(len(raw.encode()) for raw in ada.raws + dm.raws)
     assert storage.size_bytes(user("ada"), DM) == sum(len(raw.encode()) for raw in dm.raws)
     assert storage.size_bytes(user("ada"), ROOM) == sum(len(raw.encode()) for raw in ada.raws)
@@ -411,12 +411,12 @@ def test_a_change_may_consist_of_a_new_log(storage: Storage) -> None:
     storage.commit([])
     storage.commit([Change(), Change(logs=[NewLog(Author("ada", 1).log, (), True)])])
     assert storage.load([]).tips == []
-    storage.commit([Author("ada", 1).goes_on("1")])
+    storage.commit([Author("ada", 1).appends("1")])
     assert len(storage.load([]).tips) == 1
 
 
 def test_texts_are_compared_by_every_bit(storage: Storage) -> None:
-    """What a server would take for the same by its habits: upper and lower case, accents, blanks at the end."""
+    """By default servers take these for equal: upper and lower case, accents, blanks at the end."""
     names = ["main", "Main", "main ", "máin", "ma\u0301in", "😀", "ß", "ss"]
     for number, name in enumerate(names):
         storage.commit([Change(consumers={name: number}, former_names=[FormerName(user("ada"), name, number)])])
@@ -428,7 +428,7 @@ def test_texts_are_compared_by_every_bit(storage: Storage) -> None:
 
 
 def test_large_entries_are_stored_unchanged(storage: Storage) -> None:
-    """More than a server takes in one statement, and what needs two signs for one there."""
+    """More text than a server takes in one statement, and characters that it has to escape."""
     ada = Author("ada", 1)
     texts = ['\\"' * 15_000] * 200
     storage.commit([released(ada.begins(*texts), 1)])
@@ -445,13 +445,13 @@ def test_read_marks_only_rise_and_are_loaded_for_readers_and_writers(storage: St
     storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 2), ReadMark(bob.log, user("ada"), 1)])])
     storage.commit([Change(reads=[ReadMark(ada.log, user("bob"), 1), ReadMark(ada.log, user("eve"), 3)])])
     storage.commit([Change(reads=[ReadMark(Author("ada", 9).log, user("eve"), 1)])])  # not held here: nothing
-    everything = [
+    all_entries = [
         ReadMark(bob.log, user("ada"), 1),
         ReadMark(ada.log, user("bob"), 2),
         ReadMark(ada.log, user("eve"), 3),
     ]
-    assert sorted(storage.load([user("ada")]).reads, key=lambda mark: mark.seq) == everything
-    assert storage.load([user("eve")]).reads == everything[2:]
+    assert sorted(storage.load([user("ada")]).reads, key=lambda mark: mark.seq) == all_entries
+    assert storage.load([user("eve")]).reads == all_entries[2:]
     assert storage.load([]).reads == []
     assert storage.readers(ada.log, 2) == sorted([(user("bob"), 2), (user("eve"), 3)])
     assert storage.readers(ada.log, 3) == [(user("eve"), 3)]
@@ -487,7 +487,7 @@ def test_reading_a_later_log_counts_for_the_logs_it_builds_on(storage: Storage) 
 def test_shown_by_returns_how_far_logs_were_released_at_a_place(storage: Storage) -> None:
     ada, bob, letter = Author("ada", 1), Author("bob", 1), Author("ada", 1, DM)
     storage.commit([released(ada.begins("1", "2", "3"), 1), released(bob.begins("1"), 4)])
-    storage.commit([released(ada.goes_on("4", "5"), 5), released(letter.begins("1"), 7)])
+    storage.commit([released(ada.appends("4", "5"), 5), released(letter.begins("1"), 7)])
     logs = (ada.log, bob.log)
 
     def shown_by(place: int) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""All that is stored, from each kind of database into each other: whole and the same, or nothing."""
+"""Copies from each kind of database into each other: complete and equal, or nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NewDatabase = Callable[[str], str]
 
 @pytest.fixture
 def made(tmp_path: Path, new_database: NewDatabase) -> NewDatabase:
-    """Return what makes an empty database of any kind."""
+    """Return a function that makes an empty database of a kind."""
 
     numbers = count()
 
@@ -38,7 +38,7 @@ def made(tmp_path: Path, new_database: NewDatabase) -> NewDatabase:
 
 
 def of_everything(story: Story) -> list[Change]:
-    """Return changes that leave something in every table."""
+    """Return changes that fill every table."""
     random, kinds = Random(7), KINDS.split()
     changes = [story.change(random.choice(kinds), random.randrange(10), random.randint(1, 9)) for _ in range(60)]
     more = Change(
@@ -68,9 +68,9 @@ def test_a_copy_from_any_kind_to_any_other_is_complete_and_equal(made: NewDataba
     for kind in way[1:]:
         urls.append(made(kind))
     for source, target in pairwise(urls):
-        told: list[tuple[int, int]] = []
-        copied = copy_rows(source, target, lambda done, total, told=told: told.append((done, total)))  # type: ignore[misc]
-        assert told[-1] == (copied.rows, copied.rows) and copied.entries == sum(one.seq for one in story.authors)
+        progress: list[tuple[int, int]] = []
+        copied = copy_rows(source, target, lambda *step, progress=progress: progress.append(step))
+        assert progress[-1] == (copied.rows, copied.rows) and copied.entries == sum(one.seq for one in story.authors)
         assert read(target, story) == wanted
 
 
@@ -101,7 +101,7 @@ def test_a_database_in_use_by_a_peer_is_not_copied(made: NewDatabase, kind: str)
 
 
 def test_a_value_the_target_cannot_take_leaves_it_empty(made: NewDatabase, tmp_path: Path) -> None:
-    """A value that no peer writes, and that PostgreSQL does not take."""
+    """PostgreSQL does not take this value, which no peer writes."""
     source, target = sqlite_url(tmp_path / "ada.db"), made("postgresql")
     with closing(SqlStorage(source, SMALL)) as storage:
         storage.commit([Author("ada", 1).begins(*many(2000)), Change(meta={"note": "x"})])

@@ -1,4 +1,4 @@
-"""Files of all that is stored: complete, in an order that can be shown as it comes, whichever storage it lies in."""
+"""Export files: complete, and in an order that can be shown while it is read, from every kind of storage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from p2pchat.core.records import Change, Fork, KnownConversation
 from p2pchat.protocol import Entries, File, FileEnd, Frame, Naming
 from p2pchat.storage.base import Storage
 from p2pchat.storage.export import MOST_HELD, file_pages
-from tests.storage.writers import DM, MORNING, ROOM, Author, many, proves, user
+from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, many, user
 
 ROOM_TALK = KnownConversation(ROOM, Naming(room=True))
 DM_TALK = KnownConversation(DM, Naming(dm=(user("ada"), user("bob"))))
@@ -23,7 +23,7 @@ def spans(frames: list[Frame]) -> list[tuple[str, int, int]]:
     """Return (writer, first, last) of each batch, after checking that it is sound."""
     names = {user(name): name for name in ("ada", "bob", "cyd")}
     entries = [frame for frame in frames if isinstance(frame, Entries)]
-    assert all(proves(batch_of(frame)) for frame in entries)
+    assert all(is_sound(batch_of(frame)) for frame in entries)
     return [(names.get(frame.u, "?"), frame.first, frame.first + len(frame.e) - 1) for frame in entries]
 
 
@@ -49,7 +49,7 @@ def test_a_single_conversation_can_be_exported(storage: Storage) -> None:
 def test_batches_are_in_the_order_they_were_written(storage: Storage) -> None:
     ada, bob = Author("ada", 1), Author("bob", 2)
     storage.commit([Change(conversations=[ROOM_TALK]), ada.begins(*many(4)), bob.begins(*many(4), c=MORNING + 10)])
-    storage.commit([ada.goes_on(*many(4), c=MORNING + 20), bob.goes_on(*many(4), c=MORNING + 30)])
+    storage.commit([ada.appends(*many(4), c=MORNING + 20), bob.appends(*many(4), c=MORNING + 30)])
     assert spans(exported(storage)) == [("ada", 1, 4), ("bob", 1, 4), ("ada", 5, 8), ("bob", 5, 8)]
 
 
@@ -58,7 +58,7 @@ def test_many_writers_are_exported_completely_and_in_order(storage: Storage) -> 
     storage.commit([Change(conversations=[ROOM_TALK])])
     for turn in range(3):
         for at, author in enumerate(authors):
-            change = author.begins if turn == 0 else author.goes_on
+            change = author.begins if turn == 0 else author.appends
             storage.commit([change(*many(4), c=MORNING + 1000 * turn + 7 * at)])
     frames = [frame for frame in exported(storage) if isinstance(frame, Entries)]
     assert sum(len(frame.e) for frame in frames) == 12 * len(authors)

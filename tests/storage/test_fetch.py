@@ -1,4 +1,4 @@
-"""Serving a want: what the asker's marks say is held, in which order the rest comes, and where batches end."""
+"""Fetching batches: what the marks of a peer imply, the order of the rest, and the ends of batches."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from p2pchat.core.log import Batch
 from p2pchat.core.records import Change, Fork, Start, TailStart, WantStart
 from p2pchat.protocol import Mark
 from p2pchat.storage.base import Storage
-from tests.storage.writers import DM, ROOM, Author, many, proves, user
+from tests.storage.writers import DM, ROOM, Author, is_sound, many, user
 
 NOTHING = WantStart(tips=())
 
 
 def pages(storage: Storage, start: Start, whose: str = "ada", batches: int = 3) -> Iterator[list[Batch]]:
-    """Yield what each fetch of one serving brings."""
+    """Yield the batches of each fetch until the end."""
     more: Start | None = start
     while more is not None:
         served, more = storage.fetch(ROOM, user(whose), more, batches=batches)
@@ -24,9 +24,9 @@ def pages(storage: Storage, start: Start, whose: str = "ada", batches: int = 3) 
 
 
 def served(storage: Storage, start: Start, batches: int = 3) -> list[tuple[int, int, int]]:
-    """Return (run, first, last) of all batches of one serving, after checking that each is sound."""
+    """Return (run, first, last) of all batches until the end, after checking that each is sound."""
     found = [batch for page in pages(storage, start, batches=batches) for batch in page]
-    assert all(proves(batch) and batch.entries is None for batch in found)
+    assert all(is_sound(batch) and batch.entries is None for batch in found)
     return [(int(batch.log.run, 16), batch.first, batch.last) for batch in found]
 
 
@@ -34,33 +34,33 @@ def test_a_newcomer_gets_a_log_written_one_by_one_in_full_batches(storage: Stora
     ada = Author("ada", 1)
     storage.commit([ada.begins("1")])
     for number in range(2, 11):
-        storage.commit([ada.goes_on(str(number))])
+        storage.commit([ada.appends(str(number))])
     assert served(storage, NOTHING) == [(1, 1, 4), (1, 5, 8), (1, 9, 10)]
     assert [raw for page in pages(storage, NOTHING) for batch in page for raw in batch.raws] == ada.raws
 
 
 def test_a_log_written_in_one_commit_is_served_in_full_batches(storage: Storage) -> None:
     ada = Author("ada", 1)
-    storage.commit([ada.begins("1")] + [ada.goes_on(str(number)) for number in range(2, 11)])
+    storage.commit([ada.begins("1")] + [ada.appends(str(number)) for number in range(2, 11)])
     assert served(storage, NOTHING) == [(1, 1, 4), (1, 5, 8), (1, 9, 10)]
 
 
 def test_a_page_has_at_most_the_batches_asked_for_and_the_last_one_says_so(storage: Storage) -> None:
     ada = Author("ada", 1)
-    storage.commit([ada.begins(*many(4)), ada.goes_on(*many(4)), ada.goes_on(*many(4))])
+    storage.commit([ada.begins(*many(4)), ada.appends(*many(4)), ada.appends(*many(4))])
     assert [len(page) for page in pages(storage, NOTHING, batches=2)] == [2, 1]
     assert [len(page) for page in pages(storage, NOTHING, batches=3)] == [3]
 
 
 def test_batches_stay_within_the_byte_limit(storage: Storage) -> None:
     ada = Author("ada", 1)  # an entry of 800 is some 880 bytes: two fit into 2,000
-    storage.commit([ada.begins("a" * 800)] + [ada.goes_on("é" * 400) for _ in range(4)])
+    storage.commit([ada.begins("a" * 800)] + [ada.appends("é" * 400) for _ in range(4)])
     assert served(storage, NOTHING) == [(1, 1, 2), (1, 3, 4), (1, 5, 5)]
 
 
 def test_a_batch_longer_than_the_limit_is_served_whole_since_it_has_one_head(storage: Storage) -> None:
     ada = Author("ada", 1)
-    storage.commit([ada.begins(*many(6)), ada.goes_on("7")])
+    storage.commit([ada.begins(*many(6)), ada.appends("7")])
     assert served(storage, NOTHING) == [(1, 1, 6), (1, 7, 7)]
 
 
@@ -70,7 +70,7 @@ def test_a_peer_with_a_part_gets_the_rest(storage: Storage) -> None:
     storage.commit([ada.begins("1")])
     for number in range(2, 10):
         marks.append(ada.mark)
-        storage.commit([ada.goes_on(str(number))])
+        storage.commit([ada.appends(str(number))])
     assert served(storage, WantStart(tips=(marks[1],))) == [(1, 3, 4), (1, 5, 8), (1, 9, 9)]
     assert served(storage, WantStart(tips=(marks[5],))) == [(1, 7, 9)]
     assert served(storage, WantStart(tips=(ada.mark,))) == []
@@ -78,7 +78,7 @@ def test_a_peer_with_a_part_gets_the_rest(storage: Storage) -> None:
 
 def test_the_higher_of_two_marks_on_one_log_counts(storage: Storage) -> None:
     ada = Author("ada", 1)
-    storage.commit([ada.begins("1", "2"), ada.goes_on("3")])
+    storage.commit([ada.begins("1", "2"), ada.appends("3")])
     low, high = ada.mark_at(1), ada.mark_at(2)
     for want in (WantStart((low, high)), WantStart((high, low)), WantStart((high,), older=(low,))):
         assert served(storage, want) == [(1, 3, 3)]
@@ -136,7 +136,7 @@ def test_a_tip_of_one_device_implies_nothing_about_the_other(storage: Storage) -
 
 def test_a_covered_log_that_grew_is_served_to_a_holder_of_the_later_one(storage: Storage) -> None:
     first, second, third = three_runs(storage)
-    grown = first.goes_on("from the other device")
+    grown = first.appends("from the other device")
     grown.uncovered = [first.log]
     storage.commit([grown])
     assert served(storage, WantStart(tips=(third.mark,))) == [(1, 3, 3)]
@@ -146,7 +146,7 @@ def test_a_covered_log_that_grew_is_served_to_a_holder_of_the_later_one(storage:
 
 def test_a_log_that_grew_and_was_covered_in_one_step_is_served_like_a_tip(storage: Storage) -> None:
     first, second, third = three_runs(storage)
-    grown = first.goes_on("from the other device")
+    grown = first.appends("from the other device")
     grown.uncovered = grown.covered = [first.log]
     storage.commit([grown])
     assert served(storage, WantStart(tips=(third.mark,))) == [(1, 3, 3)]
@@ -156,7 +156,7 @@ def test_a_log_that_grew_and_was_covered_in_one_step_is_served_like_a_tip(storag
 
 def test_a_tail_start_serves_one_log_only(storage: Storage) -> None:
     first, _, _ = three_runs(storage)
-    storage.commit([first.goes_on(*many(4)), first.goes_on(*many(4))])
+    storage.commit([first.appends(*many(4)), first.appends(*many(4))])
     assert served(storage, TailStart(first.log.run, 1), batches=1) == [(1, 2, 2), (1, 3, 6), (1, 7, 10)]
     assert served(storage, TailStart(first.log.run, 10)) == []
     assert served(storage, TailStart("ee" * 8, 0)) == []
@@ -164,10 +164,10 @@ def test_a_tail_start_serves_one_log_only(storage: Storage) -> None:
 
 def test_entries_written_during_a_fetch_are_served_too(storage: Storage) -> None:
     ada = Author("ada", 1)
-    storage.commit([ada.begins(*many(4)), ada.goes_on(*many(2))])
+    storage.commit([ada.begins(*many(4)), ada.appends(*many(2))])
     batches, more = storage.fetch(ROOM, user("ada"), NOTHING, batches=1)
     assert [batch.last for batch in batches] == [4] and more is not None
-    storage.commit([ada.goes_on("superseding the head at 6")])
+    storage.commit([ada.appends("superseding the head at 6")])
     assert served(storage, more) == [(1, 5, 7)]
 
 
@@ -181,7 +181,7 @@ def test_forked_logs_are_left_out(storage: Storage) -> None:
 
 
 def test_a_log_below_a_forked_one_is_served_to_a_holder_of_logs_above_the_fork(storage: Storage) -> None:
-    """It took that without the forked log, and perhaps without what is below: its disk was lost (seed 716432)."""
+    """The holder took the later log without the forked one, and may have lost those below (seed 716432)."""
     first, second, third = three_runs(storage)
     assert served(storage, WantStart(tips=(third.mark,))) == []
     twin = Author("ada", 2)
@@ -191,7 +191,7 @@ def test_a_log_below_a_forked_one_is_served_to_a_holder_of_logs_above_the_fork(s
 
 
 def test_a_mark_with_another_chain_gets_the_whole_log(storage: Storage) -> None:
-    """So that it finds the fork: it only has to compare what it holds with what it gets."""
+    """The peer finds the fork by comparing what it gets with what it holds."""
     first = three_runs(storage)[0]
     twin = Author("ada", 2, before=[first.mark])
     twin.write("one", "other")
@@ -209,6 +209,6 @@ def test_an_unknown_user_or_conversation_gets_nothing(storage: Storage, whose: s
 
 def test_writers_and_conversations_do_not_mix(storage: Storage) -> None:
     here, there, bob = Author("ada", 1), Author("ada", 1, DM), Author("bob", 1)
-    storage.commit([here.begins("1"), there.begins("2"), bob.begins("3"), here.goes_on("4")])
+    storage.commit([here.begins("1"), there.begins("2"), bob.begins("3"), here.appends("4")])
     assert [batch.log for page in pages(storage, NOTHING) for batch in page] == [here.log]
     assert [batch.log for page in pages(storage, NOTHING, "bob") for batch in page] == [bob.log]

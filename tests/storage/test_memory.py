@@ -1,4 +1,4 @@
-"""What only the plain dicts can do: copies for simulated disks, and no database on board."""
+"""Memory storage only: snapshots for simulated disks, and no import of a database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_restore_returns_to_the_state_of_the_snapshot() -> None:
     second = Author("ada", 2, before=[ada.mark])
     later = released(second.begins("3"), 3)
     later.covered, later.users = [ada.log], [KnownUser(user("ada"), "ada", 1)]
-    storage.commit([released(ada.goes_on("4"), 4), later])
+    storage.commit([released(ada.appends("4"), 4), later])
     for _ in range(2):  # what happens after a restore does not touch the copy
         storage.restore(copy)
         assert (storage.load([]), storage.places(0, 9), storage.history(ROOM)) == before
@@ -34,7 +34,7 @@ def test_a_snapshot_can_be_restored_into_another_storage() -> None:
     storage, twin, ada = MemoryStorage(SMALL), MemoryStorage(SMALL), Author("ada", 1)
     storage.commit([ada.begins("1")])
     twin.restore(storage.snapshot())
-    change = ada.goes_on("2")
+    change = ada.appends("2")
     storage.commit([change])
     assert [tip.seq for each in (storage, twin) for tip in each.load([]).tips] == [2, 1]
     twin.commit([change])

@@ -1,8 +1,8 @@
-"""A database that the first version made is brought up to date, and means what it meant, and more.
+"""Migration of a database that schema version 1 made.
 
-version1.sql is the dump of a file that the first version wrote. In it ada says three things and restarts; bob answers,
-reacts with a thumb, tries to edit what ada wrote, and reacts again with something that still waits. After her restart
-ada edits her second message and deletes her third, naming it with an escape in the key.
+version1.sql is the dump of such a file. In it ada writes three messages and restarts. Bob replies, reacts with a thumb,
+tries to edit a message of ada's, and reacts again in an entry that still waits. After her restart ada edits her second
+message and deletes her third, naming it with an escape in the key.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def shown(history: Sequence[ReleasedEntry]) -> list[tuple[str, str, list[str]]]:
-    """Return what each message says, what it says now ("" where that is the same), and the reactions."""
+    """Return of each message its text, its current text ("" if that is the same), and the reactions."""
     found = []
     for one in history:
         entry = decode_entry(one.raw)
@@ -82,7 +82,7 @@ def test_the_old_file_is_kept_unchanged_beside_the_new_one(path: Path) -> None:
 
 
 def test_a_read_only_storage_shows_the_migrated_state_and_changes_nothing(path: Path) -> None:
-    """So a profile of the former version is found again by its name, and its history read, before its peer starts."""
+    """Commands find an old profile by its name, and read its history, before its peer starts."""
     before = path.read_bytes()
     with closing(SqlStorage(sqlite_url(path), SMALL, read_only=True)) as storage:
         assert [user.name for user in storage.load([]).users] == ["ada", "bob"]

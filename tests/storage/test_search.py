@@ -1,4 +1,4 @@
-"""The index of words: what it takes, where it goes on, and what it belongs to."""
+"""The search index, queries and words."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def index(tmp_path: Path) -> Iterator[SearchIndex]:
 
 
 def found(index: SearchIndex, asked: str, conversation: str | None = None, writer: str | None = None) -> list[str]:
-    """Return what is found, newest first, as writer, log and number."""
+    """Return the hits, newest first, as writer, log and seq."""
     hits = index.find(parse_query(asked), conversation, writer and user(writer), LAST, 0, 100)
     return [_name(hit) for hit in hits]
 
@@ -121,7 +121,7 @@ def test_an_index_with_unreadable_values_raises_an_error(tmp_path: Path, index: 
         db.execute("insert into numbers values (0, ?)", (value,))
         db.execute("insert into text (rowid, said, whose) values (7, 'tea', '')")
     for look in (index.taken, lambda: found(index, "tea")):
-        with pytest.raises(sqlite3.DatabaseError):  # then it is thrown away, and made anew
+        with pytest.raises(sqlite3.DatabaseError):  # the caller then deletes the index, and it is made again
             look()
 
 

@@ -1,4 +1,4 @@
-"""What a database on a server can do wrong: others write there, connections end, the server is away or killed."""
+"""Failures of a database on a server: another peer writes, connections end, the server stops or is killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from p2pchat.storage.sql import SqlStorage
 from tests.databases.fixtures import ServerOf
 from tests.databases.servers import KINDS, Server, private
 from tests.storage.conftest import SMALL
-from tests.storage.writers import ROOM, Author, proves, released, user
+from tests.storage.writers import ROOM, Author, is_sound, released, user
 
 NewDatabase = Callable[[str], str]
 
@@ -34,7 +34,7 @@ def url(kind: str, new_database: NewDatabase) -> str:
 
 @pytest.fixture(scope="module", params=sorted(KINDS))
 def own_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server that tests may stop, and whose commits are durable."""
+    """A server that tests may stop, with durable commits."""
     if missing := KINDS[request.param].missing():
         pytest.skip(missing)
     with private(request.param) as server:
@@ -45,14 +45,14 @@ def opened(url: str, *, read_only: bool = False) -> SqlStorage:
     return SqlStorage(url, SMALL, read_only=read_only, busy_timeout=0.2)
 
 
-def everything(storage: SqlStorage, name: str) -> list[str]:
+def all_entries(storage: SqlStorage, name: str) -> list[str]:
     batches, more = storage.fetch(ROOM, user(name), WantStart(()), batches=10**6)
-    assert more is None and all(map(proves, batches))
+    assert more is None and all(map(is_sound, batches))
     return [raw for batch in batches for raw in batch.raws]
 
 
 def end_connections(server: Server, url: str) -> None:
-    """Have the server end everybody's connections to a database."""
+    """Have the server end all connections to a database."""
     database = parse_url(url).database
     if server.kind == "mariadb":
         ours = f"select id from information_schema.processlist where db = '{database}'"
@@ -61,7 +61,7 @@ def end_connections(server: Server, url: str) -> None:
         server.admin(f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'")
 
 
-# ---- who may write
+# ---- one writer
 
 
 def test_a_second_peer_with_the_same_database_is_refused(url: str) -> None:
@@ -75,8 +75,8 @@ def test_a_second_peer_with_the_same_database_is_refused(url: str) -> None:
             with pytest.raises(StorageError, match="for reading only"):
                 reader.commit([Change()])
     with closing(opened(url)) as storage:
-        storage.commit([ada.goes_on("2")])
-        assert everything(storage, "ada") == ada.raws
+        storage.commit([ada.appends("2")])
+        assert all_entries(storage, "ada") == ada.raws
 
 
 def test_a_lost_connection_is_replaced_without_an_error(kind: str, url: str, server_of: ServerOf) -> None:
@@ -85,10 +85,10 @@ def test_a_lost_connection_is_replaced_without_an_error(kind: str, url: str, ser
         storage.commit([ada.begins("1")])
         for text in ("2", "3"):
             end_connections(server_of(kind), url)
-            storage.commit([ada.goes_on(text)])
+            storage.commit([ada.appends(text)])
             with pytest.raises(StorageError, match="in use by another peer"):
-                opened(url)  # the lock was taken again
-        assert everything(storage, "ada") == ada.raws
+                opened(url)  # the peer holds the lock again
+        assert all_entries(storage, "ada") == ada.raws
 
 
 def test_a_peer_stops_after_another_one_wrote_to_its_database(kind: str, url: str, server_of: ServerOf) -> None:
@@ -98,17 +98,17 @@ def test_a_peer_stops_after_another_one_wrote_to_its_database(kind: str, url: st
         end_connections(server_of(kind), url)
         with closing(opened(url)) as other:
             other.commit([bob.begins("mine")])
-        change = ada.goes_on("2")
+        change = ada.appends("2")
         for _ in range(2):
             with pytest.raises(StorageError, match="another peer has written into the"):
                 storage.commit([change])
         with pytest.raises(StorageError, match="another peer has written"):
             storage.check_writable()
     with closing(opened(url, read_only=True)) as reader:
-        assert (len(everything(reader, "ada")), everything(reader, "bob")) == (1, bob.raws)
+        assert (len(all_entries(reader, "ada")), all_entries(reader, "bob")) == (1, bob.raws)
 
 
-# ---- the server ends
+# ---- a server that stops
 
 
 def test_commits_fail_while_the_server_is_away_and_work_again_afterwards(own_server: Server) -> None:
@@ -116,7 +116,7 @@ def test_commits_fail_while_the_server_is_away_and_work_again_afterwards(own_ser
     with closing(opened(own_server.create("away"))) as storage:
         storage.commit([ada.begins("1")])
         own_server.stop()
-        change = ada.goes_on("2")
+        change = ada.appends("2")
         for ask in (
             lambda: storage.commit([change]),
             storage.check_writable,
@@ -130,11 +130,11 @@ def test_commits_fail_while_the_server_is_away_and_work_again_afterwards(own_ser
         (tip,) = storage.load([]).tips
         assert tip.seq == 1
         storage.commit([change])
-        assert everything(storage, "ada") == ada.raws
+        assert all_entries(storage, "ada") == ada.raws
 
 
 def test_a_killed_server_has_every_commit_that_returned(own_server: Server) -> None:
-    """In the middle of commits, three times; and what it was not asked to keep it has not, or one commit of it."""
+    """Killed three times in the middle of commits, it has every commit that returned, and at most one more."""
     ada, durable, place = Author("ada", 1), 0, 1
     storage = opened(own_server.create("killed"))
     with closing(storage):
@@ -142,7 +142,7 @@ def test_a_killed_server_has_every_commit_that_returned(own_server: Server) -> N
             killer = threading.Timer(0.15, own_server.kill)
             killer.start()
             while True:
-                change = released(ada.begins("1") if ada.seq == 0 else ada.goes_on("x" * 300), place)
+                change = released(ada.begins("1") if ada.seq == 0 else ada.appends("x" * 300), place)
                 try:
                     storage.commit([change])
                 except StorageError:
@@ -153,15 +153,15 @@ def test_a_killed_server_has_every_commit_that_returned(own_server: Server) -> N
             storage.check_writable()
             (tip,) = storage.load([]).tips
             assert tip.seq in (durable, durable + 1)
-            if tip.seq == durable:  # what is not there is said again
+            if tip.seq == durable:  # it was lost: write it again
                 storage.commit([change])
             durable, place = ada.seq, ada.seq + 1
-        assert everything(storage, "ada") == ada.raws and durable > 3
+        assert all_entries(storage, "ada") == ada.raws and durable > 3
         assert [shown.place for shown in storage.places(0, 10**6)] == list(range(1, durable + 1))
 
 
 def test_a_server_that_starts_leaves_the_files_of_another_alone(new_database: NewDatabase) -> None:
-    """MariaDB removes all temporary tables where it keeps its own; most questions of ours make one for a moment."""
+    """MariaDB removes all temporary tables of its directory at its start; most of our queries make one for a moment."""
     with closing(opened(new_database("mariadb"))) as storage:
         storage._write.run("create temporary table held (body text) engine=aria")
         with private("mariadb", durable=False):
@@ -170,7 +170,7 @@ def test_a_server_that_starts_leaves_the_files_of_another_alone(new_database: Ne
             storage._write.run("drop temporary table held")
 
 
-# ---- what is said
+# ---- errors
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def test_errors_are_one_sentence_without_the_password(
     url: str, wrong: Callable[[DatabaseURL], DatabaseURL], says: str
 ) -> None:
     given = wrong(parse_url(url))
-    with pytest.raises(StorageError, match=says) as told:
+    with pytest.raises(StorageError, match=says) as raised:
         opened(given.render())
-    assert "sesame" not in str(told.value) and "\n" not in str(told.value)
+    assert "sesame" not in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_missing_driver_names_its_extra(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,4 +223,4 @@ def test_a_database_on_a_server_is_verified_like_a_file(url: str) -> None:
             storage._write.run("update entries set body = replace(body, 'two', 'twq')")
         assert storage.faults(9) == ["log 1 is not what its writer signed (entries up to 2)"]
         with pytest.raises(StorageError, match="holds what no peer has written there"):
-            everything(storage, "ada")
+            all_entries(storage, "ada")

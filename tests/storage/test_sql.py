@@ -1,4 +1,4 @@
-"""What only a database on a disk can do wrong: its version, its file, its lock, its disk, and dying in the middle."""
+"""Failures of a database in a file: version, permissions, locks, damage, full disks, and a killed process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from p2pchat.storage.errors import explain_sqlite
 from p2pchat.storage.schema import TABLES
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
-from tests.storage.writers import MORNING, ROOM, Author, many, proves, released, user
+from tests.storage.writers import MORNING, ROOM, Author, is_sound, many, released, user
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def opened(path: Path, *, settings: Settings = SMALL, read_only: bool = False) -
     return SqlStorage(sqlite_url(path), settings, read_only=read_only, busy_timeout=0.05)
 
 
-def everything(storage: SqlStorage, name: str) -> list[str]:
-    """Return all entries of a user in the room as served to a newcomer."""
+def all_entries(storage: SqlStorage, name: str) -> list[str]:
+    """Return all entries of a user in the room, as a newcomer is served them."""
     batches, more = storage.fetch(ROOM, user(name), WantStart(()), batches=10**6)
-    assert more is None and all(map(proves, batches))
+    assert more is None and all(map(is_sound, batches))
     return [raw for batch in batches for raw in batch.raws]
 
 
@@ -58,7 +58,7 @@ def test_a_database_is_private_and_durable(path: Path) -> None:
             modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
             assert modes == {0o600}
     with closing(opened(path)) as storage:
-        assert everything(storage, "ada") == ada.raws
+        assert all_entries(storage, "ada") == ada.raws
         assert storage.load([]).next_place == 3
 
 
@@ -77,7 +77,7 @@ def test_tidy_keeps_the_write_ahead_log_small(path: Path) -> None:
         ada = Author("ada", 1)
         storage.commit([released(ada.begins("0"), 1)])
         for place in range(2, 252):
-            storage.commit([released(ada.goes_on(str(place)), place)])
+            storage.commit([released(ada.appends(str(place)), place)])
             storage.tidy()
         assert path.with_name("chat.db-wal").stat().st_size < 900 * 4120  # of 1,000 pages
         assert storage.last_place() == 251
@@ -108,7 +108,7 @@ def test_a_wrong_url_is_explained_in_one_sentence(url: str, says: str) -> None:
 
 
 def test_no_query_scans_a_growing_table(path: Path) -> None:
-    """SQLite is asked how it would answer each statement of each call: "SCAN" means row by row."""
+    """SQLite explains the plan of each statement of each call; "SCAN" means that it reads row by row."""
     ada, asked = Author("ada", 1), list[str]()
     with closing(opened(path)) as storage:
         storage.commit([released(ada.begins(*many(9)), 1)])
@@ -132,7 +132,7 @@ def test_no_query_scans_a_growing_table(path: Path) -> None:
             assert not [step for step in plan if step.split()[0] == "SCAN" and step.split()[1] in GROWING], statement
 
 
-GROWING = {"e", "entries", "h", "heads", "l", "logs"}  # places are passed over only from the newest on, with a limit
+GROWING = {"e", "entries", "h", "heads", "l", "logs"}  # places are scanned only from the newest on, with a limit
 
 
 # ---- reading only
@@ -144,10 +144,10 @@ def test_a_read_only_storage_works_beside_a_writer_and_writes_nothing(path: Path
         storage.commit([released(ada.begins("1"), 1)])
         with closing(opened(path, read_only=True)) as reader:
             assert [shown.raw for shown in reader.history(ROOM)] == ada.raws
-            storage.commit([released(ada.goes_on("2"), 2)])
+            storage.commit([released(ada.appends("2"), 2)])
             assert [shown.raw for shown in reader.history(ROOM)] == ada.raws
             with pytest.raises(StorageError, match="for reading only"):
-                reader.commit([ada.goes_on("3")])
+                reader.commit([ada.appends("3")])
 
 
 def test_a_read_only_storage_makes_no_file(path: Path) -> None:
@@ -160,9 +160,9 @@ def test_a_read_only_storage_makes_no_file(path: Path) -> None:
 
 
 def test_a_log_written_entry_by_entry_keeps_few_heads_across_restarts(path: Path) -> None:
-    """Of 40 entries, at most 4 to a batch, 10 heads; a restart in the middle of a block makes no difference."""
+    """40 entries, at most 4 to a batch, keep 10 heads; a restart in the middle of a block makes no difference."""
     ada = Author("ada", 1)
-    changes = [ada.begins("1")] + [ada.goes_on(str(n)) for n in range(2, 41)]
+    changes = [ada.begins("1")] + [ada.appends(str(n)) for n in range(2, 41)]
     for part in (changes[:13], changes[13:22], changes[22:]):
         with closing(opened(path)) as storage:
             for change in part:
@@ -175,14 +175,14 @@ def test_a_log_written_entry_by_entry_keeps_few_heads_across_restarts(path: Path
 def test_heads_stored_under_smaller_limits_are_all_served(path: Path) -> None:
     ada = Author("ada", 1)
     with closing(opened(path, settings=Settings(max_batch_entries=1, wal_warm_bytes=0))) as storage:
-        storage.commit([ada.begins("1")] + [ada.goes_on(str(n)) for n in range(2, 41)])
+        storage.commit([ada.begins("1")] + [ada.appends(str(n)) for n in range(2, 41)])
     with closing(opened(path)) as storage:
         for batches in (1, 2, 3, 50):
             raws: list[str] = []
             start: Start | None = WantStart(())
             while start is not None:
                 served, start = storage.fetch(ROOM, user("ada"), start, batches=batches)
-                assert all(proves(batch) and len(batch.raws) <= 4 for batch in served)
+                assert all(is_sound(batch) and len(batch.raws) <= 4 for batch in served)
                 raws += [raw for batch in served for raw in batch.raws]
             assert raws == ada.raws
 
@@ -248,8 +248,8 @@ def test_an_older_database_is_migrated_after_a_backup(path: Path) -> None:
     copy = path.with_name("chat.db.version-3")
     assert "colour" in columns(path) and "colour" not in columns(copy)
     with closing(opened(copy)) as storage:
-        assert everything(storage, "ada") == ada.raws
-    migrate(path, [add_colour])  # the second time there is nothing to do
+        assert all_entries(storage, "ada") == ada.raws
+    migrate(path, [add_colour])  # already migrated
     with pytest.raises(StorageError, match="schema 4"):
         opened(path)
 
@@ -309,7 +309,7 @@ def test_rows_of_a_wrong_type_are_reported_as_damage(path: Path, damage: str) ->
         asked = [
             lambda: storage.history(None, limit=2),
             lambda: storage.places(0, 9),
-            lambda: everything(storage, "ada"),
+            lambda: all_entries(storage, "ada"),
             lambda: storage.load([user("ada")]),
         ]
         assert sum(map(refused, asked)) or damage == "update entries set c = 'late'"
@@ -317,7 +317,7 @@ def test_rows_of_a_wrong_type_are_reported_as_damage(path: Path, damage: str) ->
 
 
 def test_a_text_with_a_flipped_bit_is_not_served_and_verification_finds_it(path: Path) -> None:
-    """Who got it would find the head wrong, and take this peer for a forger."""
+    """A peer that got it would find the head wrong and take this one for a forger."""
     with closing(opened(path)) as storage:
         ada, bob = Author("ada", 1), Author("bob", 2)
         storage.commit([released(ada.begins("one", "two"), 1), released(bob.begins("three"), 3)])
@@ -326,8 +326,8 @@ def test_a_text_with_a_flipped_bit_is_not_served_and_verification_finds_it(path:
         database.execute("update entries set body = replace(body, 'two', 'twq')")
     with closing(opened(path)) as storage:
         with pytest.raises(StorageError, match="is damaged"):
-            everything(storage, "ada")
-        assert everything(storage, "bob") == bob.raws
+            all_entries(storage, "ada")
+        assert all_entries(storage, "bob") == bob.raws
         assert storage.faults(9) == ["log 1 is not what its writer signed (entries up to 2)"]
 
 
@@ -366,15 +366,15 @@ def test_a_lock_of_another_program_is_reported_and_commits_work_after_it(path: P
             opened(path)
         other.execute("rollback")
         storage.commit([begins])
-        assert everything(storage, "ada") == ada.raws
+        assert all_entries(storage, "ada") == ada.raws
 
 
 def test_a_database_without_write_permission_is_explained(path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-        with pytest.raises(sqlite3.OperationalError) as told:
+        with pytest.raises(sqlite3.OperationalError) as raised:
             database.execute("delete from meta")
-    assert explain_sqlite(told.value, "chat.db") == "chat.db cannot be written: check its owner and its permissions"
+    assert explain_sqlite(raised.value, "chat.db") == "chat.db cannot be written: check its owner and its permissions"
 
 
 def test_a_commit_to_a_full_database_is_undone_and_works_once_there_is_space(path: Path) -> None:
@@ -382,19 +382,19 @@ def test_a_commit_to_a_full_database_is_undone_and_works_once_there_is_space(pat
     with closing(opened(path)) as storage:
         storage.commit([ada.begins("1")])
         limit_pages(storage, 60)
-        large = [ada.goes_on("2"), bob.begins(*many(100, 5000))]
+        large = [ada.appends("2"), bob.begins(*many(100, 5000))]
         for _ in range(2):
-            with pytest.raises(StorageError, match="is full: free some space") as told:
+            with pytest.raises(StorageError, match="is full: free some space") as raised:
                 storage.commit(large)
-        assert "xxx" not in str(told.value) and told.value.__cause__ is None  # nothing of what was written
-        assert everything(storage, "ada") == ada.raws[:1] and everything(storage, "bob") == []
+        assert "xxx" not in str(raised.value) and raised.value.__cause__ is None  # no text of a message
+        assert all_entries(storage, "ada") == ada.raws[:1] and all_entries(storage, "bob") == []
         limit_pages(storage, 10**6)
         storage.commit(large)
-        assert everything(storage, "ada") == ada.raws and everything(storage, "bob") == bob.raws
+        assert all_entries(storage, "ada") == ada.raws and all_entries(storage, "bob") == bob.raws
 
 
 def limit_pages(storage: SqlStorage, pages: int) -> None:
-    """Let the database grow to so many pages: what a quota or a full disk comes to."""
+    """Let the database grow to so many pages, as a quota or a full disk does."""
     storage._databases[0].driver.execute(f"pragma max_page_count = {pages}")
 
 
@@ -416,7 +416,7 @@ try:
     while True:
         storage.commit([change])
         kept = ada.seq
-        change = ada.goes_on(*many(10, 1000))
+        change = ada.appends(*many(10, 1000))
 except StorageError as error:
     print(error)
 ballast.unlink()
@@ -451,8 +451,8 @@ def test_check_writable_fails_like_a_commit_and_leaves_nothing_behind(path: Path
             storage.check_writable()
         other.execute("rollback")
         storage.check_writable()
-        storage.commit([ada.goes_on("2")])
-        assert everything(storage, "ada") == ada.raws
+        storage.commit([ada.appends("2")])
+        assert all_entries(storage, "ada") == ada.raws
         assert "warmth" not in other.execute("select group_concat(name) from sqlite_master").fetchone()[0]
     with closing(opened(path, read_only=True)) as storage, pytest.raises(StorageError, match="for reading only"):
         storage.check_writable()
@@ -460,7 +460,7 @@ def test_check_writable_fails_like_a_commit_and_leaves_nothing_behind(path: Path
 
 @pytest.mark.usefixtures("may_mount")
 def test_a_full_disk(tmp_path: Path) -> None:
-    """On a disk of 4 MiB: what was committed before stays, the next commit works once there is space."""
+    """On a disk of 4 MiB earlier commits stay, and the next commit works once there is space."""
     mounted = 'mount -t tmpfs -o size=4m none "$1" && exec "$2" -c "$3" "$1"'
     command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mounted, "sh", str(tmp_path), sys.executable, FILL]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
@@ -474,7 +474,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def test_one_thread_can_read_while_another_writes(path: Path) -> None:
     ada = Author("ada", 1)
-    changes = [released(ada.begins("1"), 1)] + [released(ada.goes_on(str(n)), n) for n in range(2, 301)]
+    changes = [released(ada.begins("1"), 1)] + [released(ada.appends(str(n)), n) for n in range(2, 301)]
     with closing(opened(path)) as storage:
 
         def write() -> None:
@@ -485,12 +485,12 @@ def test_one_thread_can_read_while_another_writes(path: Path) -> None:
         writer.start()
         seen = [0]
         while writer.is_alive():
-            raws = everything(storage, "ada")
+            raws = all_entries(storage, "ada")
             assert raws == ada.raws[: len(raws)] and len(raws) >= seen[-1]
             assert len(storage.places(0, 1000)) >= len(raws)
             seen.append(len(raws))
         writer.join()
-        assert everything(storage, "ada") == ada.raws
+        assert all_entries(storage, "ada") == ada.raws
         assert storage.size_bytes(user("ada")) == sum(map(len, ada.raws))
 
 
@@ -507,19 +507,19 @@ while True:
     storage.commit([change])
     print(ada.seq, flush=True)
     place += len(change.batches[0].raws)
-    change = released(ada.goes_on(*many(1 + ada.seq % 7, 300)), place)
+    change = released(ada.appends(*many(1 + ada.seq % 7, 300)), place)
 """
 
 
 def kill_while_writing(path: Path, run: int, commits: int) -> int:
-    """Kill a process, by force, that commits all the time, after so many; return the last seq it called durable."""
+    """Kill a process after so many commits; return the last seq whose commit had returned."""
     command = [sys.executable, "-c", WRITE, sqlite_url(path), str(run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as writer:
         assert writer.stdout is not None
-        told = [writer.stdout.readline() for _ in range(commits)]
+        lines = [writer.stdout.readline() for _ in range(commits)]
         writer.kill()
-        told += writer.stdout.readlines()
-    whole = [line for line in told if line.endswith("\n")]
+        lines += writer.stdout.readlines()
+    whole = [line for line in lines if line.endswith("\n")]
     return int(whole[-1])
 
 
@@ -537,15 +537,15 @@ def test_a_killed_process_loses_no_commit_that_returned_and_leaves_none_in_part(
             ada.write("1")
             while ada.seq < found[run]:
                 ada.write(*many(1 + ada.seq % 7, 300))
-            assert found[run] in (seq, ada.seq) and found[run] >= seq  # that, or one commit more
+            assert found[run] in (seq, ada.seq) and found[run] >= seq  # or one commit more
             facts = storage.lookup([ada.lookup], [])[0][ada.lookup]
             assert (facts.seq, facts.chain, facts.released) == (ada.seq, ada.chain, ada.seq)
-        assert len(everything(storage, "ada")) == sum(found.values())
+        assert len(all_entries(storage, "ada")) == sum(found.values())
         assert [shown.place for shown in storage.places(0, 10**6)] == list(range(1, sum(found.values()) + 1))
 
 
 def test_a_bug_is_not_reported_as_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same error, out of the same call: the database decides whose fault it is."""
+    """The same call raises the same error; the state of the database decides whether it is damage."""
     with closing(opened(path)) as storage:
         storage.commit([released(Author("ada", 1).begins("one", "two"), 1)])
         monkeypatch.setattr("p2pchat.storage.messages.OLD", "1")  # a constant of a wrong type
@@ -565,4 +565,4 @@ def test_a_batch_that_does_not_follow_raises_value_error_even_in_a_damaged_datab
             database.execute("update users set about = x'07'")
         ada.write("lost")
         with pytest.raises(ValueError, match="does not follow"):
-            storage.commit([ada.goes_on("three")])
+            storage.commit([ada.appends("three")])

@@ -38,7 +38,7 @@ def user(name: str) -> UserId:
 
 
 class Author:
-    """Writes one log: each call of `write` is one signed batch that follows the one before."""
+    """The writer of one log; each call of `write` makes a signed batch that follows the one before."""
 
     def __init__(self, name: str, run: int, conversation: ConversationId = ROOM, before: Sequence[Mark] = ()) -> None:
         self.key = key(name)
@@ -61,7 +61,7 @@ class Author:
         return LogKey(self.log.conversation, ref_key(self.log.user, self.log.run), self.seq)
 
     def write(self, *texts: str, c: int | None = None) -> Batch:
-        """Return a batch of these texts, the first with clock c, or later than all of this log before."""
+        """Return a batch of these texts. The first one has clock c, by default later than all entries before."""
         begin = MORNING + self.seq * 1000 if c is None else c
         entries = [self._entry(text, begin + at, at == 0) for at, text in enumerate(texts)]
         raws = [encode_entry(entry) for entry in entries]
@@ -76,10 +76,10 @@ class Author:
         return Entry("text", c, c, before=self.before if first and self.seq == 0 else (), b=text)
 
     def begins(self, *texts: str, whole: bool = True, c: int | None = None) -> Change:
-        """Return the change in which this log begins, with a batch of these texts."""
+        """Return the change that begins this log with a batch of these texts."""
         return Change(logs=[NewLog(self.log, self.before, whole)], batches=[self.write(*texts, c=c)])
 
-    def goes_on(self, *texts: str, c: int | None = None) -> Change:
+    def appends(self, *texts: str, c: int | None = None) -> Change:
         return Change(batches=[self.write(*texts, c=c)])
 
 
@@ -88,15 +88,15 @@ def many(count: int, size: int = 1) -> list[str]:
 
 
 def released(change: Change, place: int, *, old: bool = False, gap: bool = False) -> Change:
-    """Return the change with everything in it released, from this place on."""
+    """Return the change with all its entries released, from this place on."""
     for batch in change.batches:
         change.stretches.append(Stretch(place, batch.log, batch.first, len(batch.raws), MORNING, old, gap))
         place += len(batch.raws)
     return change
 
 
-def proves(batch: Batch) -> bool:
-    """Say whether a served batch is sound: its entries lead from prev to chain, and the author signed that."""
+def is_sound(batch: Batch) -> bool:
+    """Return whether the entries of a batch lead from prev to chain, and its author signed that."""
     chained = extend_chain(batch.prev, batch.raws)
     message = head_message(batch.log, batch.last, chained)
     return chained == batch.chain and verify(batch.log.user, batch.head, message)
