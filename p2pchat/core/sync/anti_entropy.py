@@ -39,15 +39,22 @@ def next_id(id: str) -> str:
 
 
 class AntiEntropy:
-    """Compares with every link, by digests and marks."""
+    """Compares with every link, by digests and marks.
 
-    def __init__(self, sync: SyncContext, fetcher: Fetcher, receipts: DeliveryReceipts, forks: Forks) -> None:
+    Args:
+        before_digest: Called before each digest.
+    """
+
+    def __init__(
+        self, sync: SyncContext, fetcher: Fetcher, receipts: DeliveryReceipts, forks: Forks,
+        before_digest: Callable[[RemoteState], None],
+    ) -> None:  # fmt: skip
         self._sync = sync
         self._ctx = sync.ctx
         self._fetcher = fetcher
         self._receipts = receipts
         self._forks = forks
-        self.before_digest: Callable[[RemoteState], None] = lambda remote: None  # called before each digest
+        self._before_digest = before_digest
 
     # ---- digests
 
@@ -75,7 +82,7 @@ class AntiEntropy:
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
         remote.digest_sent = True
-        self.before_digest(remote)
+        self._before_digest(remote)
         self._ctx.emit(Send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), [remote.link.id]))
 
     def on_digest(self, remote: RemoteState, frame: Digest) -> None:

@@ -226,14 +226,16 @@ MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; 
 class DeliveryReceipts(AckTracker):
     """The delivered positions: the highest mark received, per log of a hosted user and member.
 
-    Attributes:
+    Args:
         on_delivered: Called with each log, its first newly delivered entry, and the member.
     """
 
-    def __init__(self, sync: SyncContext, heard: Iterable[DeliveredMark]) -> None:
-        super().__init__(sync, ((item.log, item.member, item.seq) for item in heard))
+    def __init__(
+        self, sync: SyncContext, stored: Iterable[DeliveredMark], on_delivered: Callable[[LogId, int, UserId], None]
+    ) -> None:
+        super().__init__(sync, ((item.log, item.member, item.seq) for item in stored))
+        self._on_delivered = on_delivered
         self._chains: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
-        self.on_delivered: Callable[[LogId, int, UserId], None] = lambda log, first, member: None
         self._combined: dict[EntryRange, list[UserId]] | None = None  # members that advanced by the marks of one call
 
     def take_unsaved(self) -> list[DeliveredMark]:
@@ -310,4 +312,4 @@ class DeliveryReceipts(AckTracker):
             self._sync.ctx.emit(DeliveryReceipt(*stretch, members[-1], tuple(members[:-1])))
         for (log, first, _), members in risen.items():
             for member in members:
-                self.on_delivered(log, first, member)
+                self._on_delivered(log, first, member)

@@ -56,14 +56,18 @@ def is_signed(batch: Batch) -> bool:
 class Forks:
     """Detects forks, sends evidence of them and receives it."""
 
-    def __init__(self, sync: SyncContext, people: KnownPeople, order: CausalOrder) -> None:
+    def __init__(
+        self, sync: SyncContext, people: KnownPeople, order: CausalOrder,
+        on_fork: Callable[[ConversationState, LogId], None],
+        on_log_restored: Callable[[ConversationState, UserId], None],
+    ) -> None:  # fmt: skip
         self._sync = sync
         self._ctx = sync.ctx
         self._people = people
         self._order = order
         self._awaiting_commit: dict[LogId, set[RemoteState]] = {}  # remotes to be sent evidence once it is durable
-        self.on_fork: Callable[[ConversationState, LogId], None] = lambda conversation, log: None
-        self.on_recall: Callable[[ConversationState, UserId], None] = lambda conversation, user: None
+        self._on_fork = on_fork
+        self._on_log_restored = on_log_restored
 
     # ---- detection
 
@@ -80,7 +84,7 @@ class Forks:
         self._ctx.change.forks.append(fork)
         self._awaiting_commit[log.id] = set()
         conversation.refresh_sum(log)
-        self.on_fork(conversation, log.id)
+        self._on_fork(conversation, log.id)
         if conversation.blocked:
             self._order.retry(conversation)  # no entry waits for it any more
         name = self._people.names.get(log.id.user)
@@ -113,7 +117,7 @@ class Forks:
         log.durable_covered = False
         if log.covered:  # another log covered it in between
             self._ctx.change.covered.append(log.id)
-        self.on_recall(conversation, log.id.user)
+        self._on_log_restored(conversation, log.id.user)
         conversation.refresh_sum(log)
 
     # ---- sending

@@ -35,7 +35,10 @@ UNDELIVERED = "undelivered:"  # in meta, before a log: entries that were cut off
 class GroupSync:
     """Replicates all groups known here, and their talks."""
 
-    def __init__(self, sync: SyncContext, order: CausalOrder, fetcher: Fetcher) -> None:
+    def __init__(
+        self, sync: SyncContext, order: CausalOrder, fetcher: Fetcher,
+        send_digest: Callable[[RemoteState], None], on_group_changed: Callable[[GroupReplica], None],
+    ) -> None:  # fmt: skip
         self._sync = sync
         self._ctx = sync.ctx
         self._order = order
@@ -44,8 +47,8 @@ class GroupSync:
         self._loading: set[Key] = set()  # writers whose logs are being loaded
         self._changed: set[ConversationId] = set()  # groups with a digest to be sent
         self._made: Counter[UserId] = Counter()  # number of groups that each user made
-        self.send_digest: Callable[[RemoteState], None] = lambda remote: None
-        self.on_group_changed: Callable[[GroupReplica], None] = lambda group: None
+        self._send_digest = send_digest
+        self._on_group_changed = on_group_changed
 
     # ---- start
 
@@ -341,7 +344,7 @@ class GroupSync:
             if group is not None:
                 for remote in self._sync.remotes.values():
                     self.retry_wants(remote, group)
-                self.on_group_changed(group)
+                self._on_group_changed(group)
         if groups and not self._changed:
             wait = self._ctx.settings.gossip_within * (0.1 + 0.4 * self._ctx.random())
             self._sync.after(wait, self._send_digests)
@@ -352,7 +355,7 @@ class GroupSync:
         conversations = [self._sync.conversations.by_id[id] for id in sorted(groups)]
         for remote in self._sync.remotes.values():
             if remote.comparing and any(self._sync.shares(remote, conversation) for conversation in conversations):
-                self.send_digest(remote)
+                self._send_digest(remote)
 
     def retry_wants(self, remote: RemoteState, group: GroupReplica) -> None:
         """Retry the wants in a talk that were impossible while its group differed."""

@@ -43,6 +43,13 @@ class Admission(Enum):
 class Quota:
     """Counts stored bytes and decides whether more may be stored.
 
+    Args:
+        stored: Counting begins with this.
+        hosted, names: Live views of the hosted users and of names.
+        strangers: None in a network with a key.
+        has_uncommitted: Returns whether entries of a user are on their way to disk.
+        on_full: Called with each user whose quota becomes full.
+
     Attributes:
         must_check: Whether `check` may return anything but ACCEPT. While it is False, `check` need not be called.
     """
@@ -50,10 +57,8 @@ class Quota:
     def __init__(
         self, ctx: Context, lookups: Lookups, stored: Stored, hosted: Mapping[UserId, object],
         names: Mapping[UserId, str], strangers: UnknownUserQuota | None,
+        has_uncommitted: Callable[[UserId], bool], on_full: Callable[[UserId], None],
     ) -> None:  # fmt: skip
-        """Count from what is stored. `hosted` and `names` are live views; `strangers` is None in a network
-        with a key.
-        """
         self._ctx = ctx
         self._lookups = lookups
         self._hosted = hosted
@@ -71,8 +76,8 @@ class Quota:
         self._full: set[UserId] = set()
         self._warned: set[UserId] = set()
         self.must_check = strangers is not None
-        self.on_full: Callable[[UserId], None] = lambda user: None
-        self.has_uncommitted: Callable[[UserId], bool] = lambda user: False  # its entries are on their way to disk
+        self._on_full = on_full
+        self._has_uncommitted = has_uncommitted
         self._talks_asked = 0  # lookups of the bytes of direct conversations, at the start
         self._after_talks: list[Then] = []
         self._unknown_warned = 0
@@ -182,7 +187,7 @@ class Quota:
                 user,
             )
         )
-        self.on_full(user)
+        self._on_full(user)
 
     def _warn_of_unknown(self, user: UserId, refused: str) -> None:
         self._ctx.emit(Counted(f"stranger_full_{refused}"))
@@ -213,7 +218,7 @@ class Quota:
     def request_sums(self) -> None:
         """Request the sums that are needed, of users without entries on their way to disk. Called each step."""
         for user in self._waiting.keys() - self._asked:
-            if not self.has_uncommitted(user):
+            if not self._has_uncommitted(user):
                 self._asked.add(user)
                 before = self._added.get(user, 0)
                 self._lookups.size((user, ""), partial(self._on_sum, user, before))

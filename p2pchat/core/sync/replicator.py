@@ -29,6 +29,7 @@ from functools import partial
 
 from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import Counted, DeliveryReceipt, Released, WriteAccepted, WriteRefused
+from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.inputs import FetchResult, ImportRequest, LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, ref_key
 from p2pchat.core.mesh.link import PeerLink
@@ -77,28 +78,30 @@ class Replicator:
         self.lookups = Lookups(ctx)
         self.people = KnownPeople(ctx, stored.users, stored.former_names)
         strangers = UnknownUserQuota(ctx, self.conversations, hosted, lambda user: bool(presence.hosts(user)))
-        self.quota = Quota(ctx, self.lookups, stored, hosted, self.people.names, strangers if is_open else None)
-        self.quota.has_uncommitted, self.quota.on_full = self._has_uncommitted, self._on_user_full
+        self.quota = Quota(
+            ctx, self.lookups, stored, hosted, self.people.names, strangers if is_open else None,
+            self._has_uncommitted, self._on_user_full,
+        )  # fmt: skip
         self.context = SyncContext(ctx, self.conversations, self.lookups, presence, hosted, run, self.quota)
         self.causal_order = CausalOrder(self.context, stored.next_place)
-        self.delivery_receipts = DeliveryReceipts(self.context, stored.delivered)
+        self.delivery_receipts = DeliveryReceipts(self.context, stored.delivered, self._on_delivered)
+        self.read_receipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
         self.fetcher = Fetcher(self.context)
-        self.forks = Forks(self.context, self.people, self.causal_order)
-        self.groups = GroupSync(self.context, self.causal_order, self.fetcher)
-        self.forks.on_fork, self.forks.on_recall = self.groups.on_fork, self.groups.on_log_restored
+        self.groups = GroupSync(
+            self.context, self.causal_order, self.fetcher, self._send_digest, self._on_group_changed
+        )  # fmt: skip
+        self.forks = Forks(
+            self.context, self.people, self.causal_order, self.groups.on_fork, self.groups.on_log_restored
+        )
         self.ingest = Ingest(self.context, self.causal_order, self.fetcher, self.people, self.forks, self.groups)
         self.file_import = FileImport(self.context, self.ingest, self.forks, self._newest_transaction)
         self.appender = Appender(self.context, self.ingest, self.causal_order)
-        self.anti_entropy = AntiEntropy(self.context, self.fetcher, self.delivery_receipts, self.forks)
-        self.read_receipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
-        self.delivery_receipts.on_delivered, self.anti_entropy.before_digest = (
-            self.read_receipts.tracker.on_delivered,
-            self.read_receipts.send_sum,
+        self.anti_entropy = AntiEntropy(
+            self.context, self.fetcher, self.delivery_receipts, self.forks, self.read_receipts.send_sum
         )
         self.sender = Sender(self.context, self.forks)
         self.typing = TypingIndicators(self.context)
         self.group_editor = GroupEditor(self.context, self.appender)
-        self.groups.send_digest, self.groups.on_group_changed = self._send_digest, self.group_editor.repair_soon
         self._gossip: set[Key] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
@@ -178,6 +181,12 @@ class Replicator:
         if remote is not None:
             self.forks.on_drained(remote)
             self.sender.on_drained(remote)
+
+    def _on_delivered(self, log: LogId, first: int, member: UserId) -> None:
+        self.read_receipts.tracker.on_delivered(log, first, member)
+
+    def _on_group_changed(self, group: GroupReplica) -> None:
+        self.group_editor.repair_soon(group)
 
     def _send_digest(self, remote: RemoteState) -> None:
         """Send a digest because a group changed. Links that accept no marks now are compared later."""
