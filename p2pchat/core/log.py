@@ -30,6 +30,7 @@ MARK_TAG = b"p2pchat/mark/1\0"
 SUM_MODULUS = 1 << 256
 
 Micros = Annotated[int, Meta(ge=0, le=MAX_INT)]  # UTC microseconds
+WriterKey = tuple[ConversationId, UserId]  # the conversation and the writer: the unit of wants
 
 
 class LogId(NamedTuple):
@@ -40,8 +41,8 @@ class LogId(NamedTuple):
     run: RunId
 
     @property
-    def key(self) -> tuple[ConversationId, UserId]:
-        """The writer and the conversation: the unit of wants."""
+    def key(self) -> WriterKey:
+        """The conversation and the writer."""
         return self.conversation, self.user
 
 

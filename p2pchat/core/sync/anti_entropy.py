@@ -19,13 +19,13 @@ from collections.abc import Callable
 from functools import partial
 
 from p2pchat.core.effects import Counted, Send
-from p2pchat.core.log import LogId, ref_key
+from p2pchat.core.log import LogId, WriterKey, ref_key
 from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, Log, sum_of
-from p2pchat.core.sync.sync_context import MAX_REMEMBERED, Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 FIRST_ID = "0" * 64
@@ -320,7 +320,7 @@ class AntiEntropy:
             if mark.run == self._sync.run and conversation.log(user, mark.run) is None:
                 self._sync.change_run_if_cloned(LogId(conversation.id, user, mark.run))
 
-    def _advance_cursors(self, remote: RemoteState, key: Key) -> None:
+    def _advance_cursors(self, remote: RemoteState, key: WriterKey) -> None:
         """Advance the cursors of running logs to the marks the remote announced."""
         for run, mark in remote.acked[key].items():
             cursor = remote.cursors.get(LogId(*key, run))
@@ -328,7 +328,7 @@ class AntiEntropy:
                 cursor.sent = mark.seq
 
     def _find_ahead(
-        self, remote: RemoteState, conversation: ConversationState, key: Key, marks: list[Mark], urgent: bool
+        self, remote: RemoteState, conversation: ConversationState, key: WriterKey, marks: list[Mark], urgent: bool
     ) -> None:
         ahead: dict[str, Mark] = {}
         unsure: list[Mark] = []
@@ -356,7 +356,7 @@ class AntiEntropy:
             self._look_up(remote, conversation, key, mark, urgent)
 
     def _look_up(
-        self, remote: RemoteState, conversation: ConversationState, key: Key, mark: Mark, urgent: bool
+        self, remote: RemoteState, conversation: ConversationState, key: WriterKey, mark: Mark, urgent: bool
     ) -> None:
         """Ask storage whether the log of a mark is held: it may be covered."""
         if remote.lookups_pending >= MAX_REMEMBERED:
@@ -366,7 +366,9 @@ class AntiEntropy:
         ref = LogKey(conversation.id, ref_key(key[1], mark.run))
         self._sync.lookups.log(ref, partial(self._on_log_found, remote, key, mark, urgent))
 
-    def _on_log_found(self, remote: RemoteState, key: Key, mark: Mark, urgent: bool, facts: LogFacts | None) -> None:
+    def _on_log_found(
+        self, remote: RemoteState, key: WriterKey, mark: Mark, urgent: bool, facts: LogFacts | None
+    ) -> None:
         remote.lookups_pending -= 1
         if facts is not None:
             self._on_log_shown(facts)

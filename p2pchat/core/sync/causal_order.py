@@ -16,10 +16,10 @@ from dataclasses import replace
 from functools import partial
 
 from p2pchat.core.effects import Counted, GapShown
-from p2pchat.core.log import Entry, LogId, Ref, ref_key
+from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.records import RELATION_KINDS, LogFacts, LogKey, Relation, Stretch, relation_of
 from p2pchat.core.sync.log_index import ConversationState, Log, WaitingEntry
-from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
 KEPT_RECENT = 4  # logs remembered as shown last: two for `after`, and some of the writer's own
@@ -221,7 +221,7 @@ class CausalOrder:
             return found.show_limit >= ref.seq or self._is_awaited(found.id.key)
         return any(remote.claims(conversation.id, ref) for remote in self._sync.remotes.values())
 
-    def _is_awaited(self, key: Key) -> bool:
+    def _is_awaited(self, key: WriterKey) -> bool:
         return any(key in remote.ahead for remote in self._sync.remotes.values())
 
     def retry(self, conversation: ConversationState) -> None:

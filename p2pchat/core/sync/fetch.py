@@ -16,9 +16,9 @@ from functools import partial
 
 from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted
-from p2pchat.core.log import LogId
+from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import Entries, Mark, Want
 
 MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing never waits for more than a minute
@@ -28,7 +28,7 @@ MAX_DOUBLINGS = 5  # of the time between fruitless wants: 32 s, so that healing 
 class FetchRequest:
     """The fetch of one user's missing entries in one conversation."""
 
-    key: Key
+    key: WriterKey
     source: int | None = None  # the link asked
     n: int = 0  # number of that want
     sent: bool = True  # False while storage is asked what is held
@@ -46,10 +46,10 @@ class Fetcher:
         self._sync = sync
         self._ctx = sync.ctx
         self._paused = False
-        self._requests: dict[Key, FetchRequest] = {}
-        self._queue: dict[int, dict[Key, None]] = {}  # by link: keys that wait for one of its wants to end
+        self._requests: dict[WriterKey, FetchRequest] = {}
+        self._queue: dict[int, dict[WriterKey, None]] = {}  # by link: keys that wait for one of its wants to end
 
-    def request(self, key: Key, *, urgent: bool) -> None:
+    def request(self, key: WriterKey, *, urgent: bool) -> None:
         """Fetch the entries of a writer of which a remote is ahead."""
         if self._paused:
             return
@@ -71,7 +71,7 @@ class Fetcher:
         if known is not None or remote.add_ahead(log.key, mark):
             self.request(log.key, urgent=False)
 
-    def on_progress(self, key: Key, link: int) -> None:
+    def on_progress(self, key: WriterKey, link: int) -> None:
         """Note that entries of this writer came by a link."""
         request = self._requests.get(key)
         if request is None:
@@ -129,10 +129,10 @@ class Fetcher:
             if request is not None and request.source is None:
                 self._ask(request)
 
-    def _remotes_ahead(self, key: Key) -> list[RemoteState]:
+    def _remotes_ahead(self, key: WriterKey) -> list[RemoteState]:
         return [remote for remote in self._sync.remotes.values() if self._is_ahead(remote, key)]
 
-    def _is_ahead(self, remote: RemoteState, key: Key) -> bool:
+    def _is_ahead(self, remote: RemoteState, key: WriterKey) -> bool:
         marks = remote.ahead.get(key)
         if not marks:
             return False
@@ -204,7 +204,7 @@ class Fetcher:
         remote = min(free, key=lambda each: (each.link.id not in hosts, len(each.wants), each.link.id))
         self._open_want(request, remote)
 
-    def _has_room(self, remote: RemoteState, key: Key) -> bool:
+    def _has_room(self, remote: RemoteState, key: WriterKey) -> bool:
         return len(remote.wants) < self._ctx.settings.max_wants or key in remote.wants.values()
 
     def _open_want(self, request: FetchRequest, remote: RemoteState) -> None:
@@ -222,7 +222,7 @@ class Fetcher:
         else:
             self._send_want(request.key, remote, request.n, [])
 
-    def _send_want(self, key: Key, remote: RemoteState, n: int, older: list[Mark]) -> None:
+    def _send_want(self, key: WriterKey, remote: RemoteState, n: int, older: list[Mark]) -> None:
         if not self._sync.is_up(remote) or n not in remote.wants:
             return
         request, conversation = self._requests.get(key), self._sync.conversations.by_id.get(key[0])

@@ -19,12 +19,12 @@ from p2pchat.core.effects import Counted, DeliveryRevoked, Effect, GroupUpdate
 from p2pchat.core.groups.group import Difference, GroupReplica, GroupView
 from p2pchat.core.groups.state import LEAVE, read_operation
 from p2pchat.core.groups.visibility import may_be_visible, visible_ends
-from p2pchat.core.log import Batch, LogId, decode_entry
+from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
 from p2pchat.core.records import EVERYTHING, GroupEntry, LogFacts
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.log_index import ConversationState, Log, TalkLog, WriterLogs
-from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.core.sync.validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming, UserId
@@ -44,7 +44,7 @@ class GroupSync:
         self._order = order
         self._fetcher = fetcher
         self.views: dict[ConversationId, GroupView] = {}  # known groups, by id
-        self._loading: set[Key] = set()  # writers whose logs are being loaded
+        self._loading: set[WriterKey] = set()  # writers whose logs are being loaded
         self._changed: set[ConversationId] = set()  # groups with a digest to be sent
         self._made: Counter[UserId] = Counter()  # number of groups that each user made
         self._send_digest = send_digest
@@ -359,7 +359,7 @@ class GroupSync:
 
     def retry_wants(self, remote: RemoteState, group: GroupReplica) -> None:
         """Retry the wants in a talk that were impossible while its group differed."""
-        waiting: list[Key] = [key for key in remote.ahead if key[0] == group.talk]
+        waiting: list[WriterKey] = [key for key in remote.ahead if key[0] == group.talk]
         for key in waiting:
             self._fetcher.request(key, urgent=True)
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context
 from p2pchat.core.effects import ImportResult
 from p2pchat.core.inputs import ImportRequest
-from p2pchat.core.log import Batch, LogId
+from p2pchat.core.log import Batch, LogId, WriterKey
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.sync_context import NO_LINK, Key, PendingImport, SyncContext, Transaction
+from p2pchat.core.sync.sync_context import NO_LINK, PendingImport, SyncContext, Transaction
 from p2pchat.core.sync.validation import EntrySource
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Naming
@@ -75,7 +75,7 @@ class FileImport:
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self._forks.on_evidence(self, conversation, frame)
 
-    def on_kept(self, pending: PendingImport, key: Key) -> None:
+    def on_kept(self, pending: PendingImport, key: WriterKey) -> None:
         transaction = self._sync.transaction
         transaction.imports[pending.ticket] = pending
         transaction.sources.setdefault(NO_LINK, set()).add(key)
@@ -150,10 +150,10 @@ class FileSource(EntrySource):
     def on_gap(self, log: LogId, frame: Entries) -> None:
         self.reason = "gap"
 
-    def on_full(self, key: Key) -> None:
+    def on_full(self, key: WriterKey) -> None:
         self.reason = "full"
 
-    def on_cut(self, key: Key) -> None:
+    def on_cut(self, key: WriterKey) -> None:
         self.reason = "member"
 
     def on_forked(self, log: Log) -> None:
@@ -166,7 +166,7 @@ class FileSource(EntrySource):
         self.known_count += count
         self.file_import.on_known(self.pending)
 
-    def on_kept(self, key: Key, count: int) -> None:
+    def on_kept(self, key: WriterKey, count: int) -> None:
         self.kept_count += count
         self.file_import.on_kept(self.pending, key)
 

@@ -21,12 +21,12 @@ from functools import partial
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, WarningIssued
+from p2pchat.core.log import WriterKey
 from p2pchat.core.records import Stored
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
 
-Key = tuple[ConversationId, UserId]
 Then = Callable[[], None]
 WARNED_AT = 0.8  # fraction of a quota: docs/protocol.md
 MAX_UNKNOWN_WARNED = 16  # users in one run that cause a warning, so that made-up users cannot flood it; a guess
@@ -93,7 +93,7 @@ class Quota:
         for conversation, user in keys:
             self._lookups.size((user, conversation), partial(self._on_talk_size, (conversation, user)))
 
-    def _on_talk_size(self, key: Key, size: int) -> None:
+    def _on_talk_size(self, key: WriterKey, size: int) -> None:
         assert self._unknown is not None
         self._unknown.on_size(key, size)
         self._talks_asked -= 1
@@ -104,7 +104,7 @@ class Quota:
 
     # ---- checking
 
-    def check(self, payer: PeerId, key: Key) -> Admission:
+    def check(self, payer: PeerId, key: WriterKey) -> Admission:
         """Return whether a batch of this user may be decoded. `payer` is the peer that brought it, "" for a file."""
         user = key[1]
         if user in self._waiting:
@@ -117,7 +117,7 @@ class Quota:
             return Admission.DEFER
         return Admission.REFUSE if self._unknown.refuses(payer, key) else Admission.ACCEPT
 
-    def refuses(self, peer: PeerId, key: Key) -> bool:
+    def refuses(self, peer: PeerId, key: WriterKey) -> bool:
         """Return whether nothing of this user is accepted from this peer, so that nothing is fetched from it."""
         return self.must_check and self.check(peer, key) is Admission.REFUSE
 
@@ -128,7 +128,7 @@ class Quota:
 
     # ---- charging
 
-    def charge(self, payer: PeerId, key: Key, size: int) -> Admission:
+    def charge(self, payer: PeerId, key: WriterKey, size: int) -> Admission:
         """Charge a proven batch of `size` bytes if there is room for all of it. Only then is it stored."""
         user = key[1]
         added = self._added.get(user, 0) + size
@@ -378,7 +378,7 @@ class UnknownUserQuota:
         self._written_to: set[UserId] | None = None  # None: not computed yet
         self._talks: dict[UserId, dict[ConversationId, int]] = {}  # bytes
         self._talks_bytes = 0
-        self._full_talks: set[Key] = set()
+        self._full_talks: set[WriterKey] = set()
         self._talks_full = False
         # Users who were never met.
         self._charged: dict[PeerId, int] = {}
@@ -396,7 +396,7 @@ class UnknownUserQuota:
 
     # ---- checking
 
-    def refuses(self, payer: PeerId, key: Key) -> bool:
+    def refuses(self, payer: PeerId, key: WriterKey) -> bool:
         """Return whether there was no room for one of these, and nothing has changed since."""
         if key in self._full_talks or (self._talks_full and self.is_unanswered(key)):
             return True
@@ -404,7 +404,7 @@ class UnknownUserQuota:
             return (self._unmet_full or payer in self._full_payers) and not self._is_met(key[1])
         return False
 
-    def charge(self, payer: PeerId, key: Key, size: int) -> str:
+    def charge(self, payer: PeerId, key: WriterKey, size: int) -> str:
         """Charge a batch if there is room for it. Return "", or which limit was reached: "talk" or "unmet"."""
         unanswered = self.is_unanswered(key)
         if unanswered and not self._has_room(key, size):
@@ -419,7 +419,7 @@ class UnknownUserQuota:
 
     # ---- direct conversations without an answer
 
-    def is_unanswered(self, key: Key) -> bool:
+    def is_unanswered(self, key: WriterKey) -> bool:
         """Return whether this is a direct conversation with a user to whom no hosted user ever wrote."""
         conversation = self._conversations.by_id.get(key[0])
         return conversation is not None and conversation.members is not None and key[1] not in self._known()
@@ -433,7 +433,7 @@ class UnknownUserQuota:
                     self._written_to |= conversation.members
         return self._written_to
 
-    def unanswered(self) -> list[Key]:
+    def unanswered(self) -> list[WriterKey]:
         """Return the direct conversations with entries in which no hosted user wrote."""
         hosted = set(self._hosted)
         return [
@@ -444,13 +444,13 @@ class UnknownUserQuota:
             if user not in self._known()
         ]
 
-    def on_size(self, key: Key, size: int) -> None:
+    def on_size(self, key: WriterKey, size: int) -> None:
         """Take the bytes stored of one of these."""
         if size and self.is_unanswered(key):
             self._talks.setdefault(key[1], {})[key[0]] = size
             self._talks_bytes += size
 
-    def _has_room(self, key: Key, size: int) -> bool:
+    def _has_room(self, key: WriterKey, size: int) -> bool:
         settings = self._ctx.settings
         talks = self._talks.get(key[1], {})
         if self._talks_bytes + size > settings.unanswered_bytes:

@@ -31,7 +31,7 @@ from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.effects import Counted, DeliveryReceipt, Released, WriteAccepted, WriteRefused
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.inputs import FetchResult, ImportRequest, LookupResult, WriteRequest
-from p2pchat.core.log import Batch, LogId, ref_key
+from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import Change, DeliveredMark, LogFacts, LogKey, ReadMark, Stored, relation_of
@@ -50,7 +50,7 @@ from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota, UnknownUserQuota
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.serve import Sender
-from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext, Transaction
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingIndicators
 from p2pchat.errors import LogError
 from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, ReadFrame, RunId, UserId, Want
@@ -102,7 +102,7 @@ class Replicator:
         self.sender = Sender(self.context, self.forks)
         self.typing = TypingIndicators(self.context)
         self.group_editor = GroupEditor(self.context, self.appender)
-        self._gossip: set[Key] = set()
+        self._gossip: set[WriterKey] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
         self._loader = StateLoader(self.context, self.causal_order, self.appender, self.groups)
@@ -438,7 +438,7 @@ class Replicator:
 
     # ---- gossip
 
-    def _schedule_gossip(self, key: Key) -> None:
+    def _schedule_gossip(self, key: WriterKey) -> None:
         if not self._gossip:
             wait = self._ctx.settings.gossip_within * (0.5 + self._ctx.random() / 2)
             self.context.after(wait, self._send_gossip)

@@ -14,11 +14,11 @@ from functools import partial
 
 from p2pchat.core.effects import Counted, Send, WarningIssued
 from p2pchat.core.inputs import FetchResult
-from p2pchat.core.log import Batch, LogId, frame_of, size_bytes
+from p2pchat.core.log import Batch, LogId, WriterKey, frame_of, size_bytes
 from p2pchat.core.records import TailStart, WantStart
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.sync_context import Key, RemoteState, ServedWant, SyncContext, TailCursor
+from p2pchat.core.sync.sync_context import RemoteState, ServedWant, SyncContext, TailCursor
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
 
 MAX_WARNED = 16  # peers in one run that cause a warning about refused entries, so that liars cannot flood; a guess
@@ -76,7 +76,7 @@ class Sender:
             del remote.cursors[log]
         self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
 
-    def _warn_refused(self, remote: RemoteState, key: Key) -> None:
+    def _warn_refused(self, remote: RemoteState, key: WriterKey) -> None:
         """Warn once per peer that it stores no more entries of a hosted user."""
         if key[1] in self._sync.hosted and remote.link.peer not in self._warned and len(self._warned) < MAX_WARNED:
             self._warned.add(remote.link.peer)
@@ -89,7 +89,9 @@ class Sender:
                 )
             )
 
-    def _reset_cursors(self, remote: RemoteState, conversation: ConversationState, key: Key, tips: list[Mark]) -> None:
+    def _reset_cursors(
+        self, remote: RemoteState, conversation: ConversationState, key: WriterKey, tips: list[Mark]
+    ) -> None:
         """Set the cursors to where the remote says it stands; serving advances them.
 
         A log that builds on entries which are not durable yet gets no cursor: those may not be served, and the remote

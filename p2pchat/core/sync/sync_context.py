@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from p2pchat.core.context import Context, HostedIdentities, KeySet, Timer
 from p2pchat.core.effects import Counted, Effect, Send
-from p2pchat.core.log import Batch, LogId, Ref
+from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import KnownConversation, Start
@@ -41,7 +41,6 @@ from p2pchat.protocol import (
 NO_LINK = -1  # entries of a file; links have numbers from 1
 MAX_PAGE = 500  # always fits a frame: docs/protocol.md, "Limits"
 MAX_REMEMBERED = 10_000  # marks of one link that are ahead, and as many being looked up; a guess: 5 MiB
-Key = tuple[ConversationId, UserId]
 NamingFrame = Digest | Have | Want | Entries | ReadFrame | TypingFrame  # frames with `names`
 
 
@@ -59,7 +58,7 @@ class ServedWant:
     """A want of the remote peer that is being answered."""
 
     n: int
-    key: Key
+    key: WriterKey
     start: Start  # where to continue reading
     reading: bool = False
     durable: dict[LogId, int] = field(default_factory=dict)  # how far running logs were durable when reading began
@@ -70,8 +69,10 @@ class RemoteState:
     """The state of replication with the remote peer of one link."""
 
     link: PeerLink
-    acked: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
-    ahead: dict[Key, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what it holds and this node lacks
+    acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
+    ahead: dict[WriterKey, dict[RunId, Mark]] = field(
+        default_factory=dict
+    )  # marks of what it holds and this node lacks
     compared: KeySet[ConversationId] = field(default_factory=dict)
     all_compared: bool = False  # including conversations that began since
     marks_through: dict[ConversationId, UserId] = field(default_factory=dict)  # user up to whom marks were received
@@ -86,13 +87,15 @@ class RemoteState:
     lookups_pending: int = 0  # marks that storage is looking up
     named: KeySet[ConversationId] = field(default_factory=dict)
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
-    wants: dict[int, Key] = field(default_factory=dict)
+    wants: dict[int, WriterKey] = field(default_factory=dict)
     next_want: int = 1
     served_wants: dict[int, ServedWant] = field(default_factory=dict)
     cursors: dict[LogId, TailCursor] = field(default_factory=dict)
-    owed_marks: KeySet[Key] = field(default_factory=dict)
-    refusals: dict[Key, list[Mark] | None] = field(default_factory=dict)  # it refuses more of these; its marks since
-    full_sent_at: dict[Key, float] = field(default_factory=dict)  # when it was told `full` of these (monotonic)
+    owed_marks: KeySet[WriterKey] = field(default_factory=dict)
+    refusals: dict[WriterKey, list[Mark] | None] = field(
+        default_factory=dict
+    )  # it refuses more of these; its marks since
+    full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was told `full` of these (monotonic)
     forks_sent: KeySet[LogId] = field(default_factory=dict)  # forked logs whose evidence was sent
     forks_owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there; they go before any mark
     evidence: Batch | None = None  # first of the two batches that prove a fork
@@ -106,7 +109,7 @@ class RemoteState:
         """Return whether the first comparison of this conversation is over."""
         return self.all_compared or conversation in self.compared
 
-    def is_serving(self, key: Key) -> bool:
+    def is_serving(self, key: WriterKey) -> bool:
         return any(serving.key == key for serving in self.served_wants.values())
 
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
@@ -117,19 +120,19 @@ class RemoteState:
                 return True
         return False
 
-    def on_refused(self, key: Key) -> None:
+    def on_refused(self, key: WriterKey) -> None:
         """Note that it takes no more of a writer."""
         if len(self.refusals) < MAX_REMEMBERED:
             self.refusals[key] = None
 
-    def on_marks(self, key: Key, marks: list[Mark]) -> None:
+    def on_marks(self, key: WriterKey, marks: list[Mark]) -> None:
         """Note marks of a refused writer. New ones mean that it may take more again."""
         if key in self.refusals and self.refusals[key] in (None, marks):
             self.refusals[key] = marks
         else:
             self.refusals.pop(key, None)
 
-    def set_ahead(self, key: Key, marks: dict[RunId, Mark]) -> bool:
+    def set_ahead(self, key: WriterKey, marks: dict[RunId, Mark]) -> bool:
         """Replace the marks of a writer that are ahead of this node. Return False if there would be too many."""
         self.ahead_count -= len(self.ahead.pop(key, ()))
         if not marks:
@@ -140,7 +143,7 @@ class RemoteState:
         self.ahead_count += len(marks)
         return True
 
-    def add_ahead(self, key: Key, mark: Mark) -> bool:
+    def add_ahead(self, key: WriterKey, mark: Mark) -> bool:
         return self.set_ahead(key, {**self.ahead.get(key, {}), mark.run: mark})
 
 
@@ -163,7 +166,9 @@ class Transaction:
 
     own: bool = False
     writes: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
-    sources: dict[int, set[Key]] = field(default_factory=dict)  # link (or NO_LINK) -> writers whose entries came by it
+    sources: dict[int, set[WriterKey]] = field(
+        default_factory=dict
+    )  # link (or NO_LINK) -> writers whose entries came by it
     imports: dict[int, PendingImport] = field(default_factory=dict)  # imports with entries in this step, by ticket
     groups: set[ConversationId] = field(default_factory=set)  # groups with new operations
     sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries sent, by link
@@ -237,7 +242,7 @@ class SyncContext:
         """Forget conversations that peers named and of which nothing is stored."""
         self.conversations.sweep(lambda conversation: bool(self.remotes_sharing(conversation)))
 
-    def send_full(self, remote: RemoteState, key: Key) -> None:
+    def send_full(self, remote: RemoteState, key: WriterKey) -> None:
         """Tell a peer that no more of this user is taken in this conversation. Not repeated for each frame it sends."""
         now, told_at = self.ctx.now.mono, remote.full_sent_at.get(key)
         if told_at is not None and now - told_at < self.ctx.settings.want_after:
@@ -304,7 +309,7 @@ class SyncContext:
             frame.names = [self.conversations.by_id[id].naming for id in new]
         self.ctx.emit(Send(frame, [remote.link.id]))
 
-    def owe_marks(self, remote: RemoteState, keys: Iterable[Key]) -> None:
+    def owe_marks(self, remote: RemoteState, keys: Iterable[WriterKey]) -> None:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""
         remote.owed_marks.update(dict.fromkeys(keys))  # no queue: each key waits once
         self._owing[remote.link.id] = remote
@@ -323,7 +328,7 @@ class SyncContext:
             else:
                 self._owing[id] = remote
 
-    def _send_marks(self, remote: RemoteState, keys: list[Key]) -> None:
+    def _send_marks(self, remote: RemoteState, keys: list[WriterKey]) -> None:
         page, count = Marks(), 0
         for conversation, user in keys:
             there = self.conversations.by_id[conversation]

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from p2pchat.core.context import Timer
 from p2pchat.core.effects import Counted, Send, TypingChanged
+from p2pchat.core.log import WriterKey
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.protocol import TypingFrame as TypingFrame
@@ -44,8 +45,8 @@ class TypingIndicators:
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._local: dict[Key, _TypingState] = {}
-        self.active: dict[Key, tuple[int, float]] = {}
+        self._local: dict[WriterKey, _TypingState] = {}
+        self.active: dict[WriterKey, tuple[int, float]] = {}
         self._sweeping = False
 
     # ---- sending
@@ -65,7 +66,7 @@ class TypingIndicators:
         if said.wanted or said.sent:
             self._send(key, there, said)
 
-    def _send(self, key: Key, there: ConversationState, said: _TypingState) -> None:
+    def _send(self, key: WriterKey, there: ConversationState, said: _TypingState) -> None:
         if said.timer is not None:
             said.timer.cancel()
         said.sent, said.sent_at = said.wanted, self._ctx.now.mono
@@ -85,7 +86,7 @@ class TypingIndicators:
         if knowing:
             self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=said.sent), knowing))
 
-    def _due(self, key: Key, said: _TypingState) -> None:
+    def _due(self, key: WriterKey, said: _TypingState) -> None:
         """Send a pending change, or forget a state that has expired at the others."""
         there = self._sync.conversations.by_id.get(key[0])
         left = said.sent_at + self._ctx.settings.typing_expires - self._ctx.now.mono
@@ -140,7 +141,7 @@ class TypingIndicators:
         for key in list(self.active):
             self._set_active(key, None)
 
-    def _set_active(self, key: Key, link: int | None) -> None:
+    def _set_active(self, key: WriterKey, link: int | None) -> None:
         """Set the link by which a user is typing; None: stopped."""
         was = self.active.pop(key, None) is not None
         if link is not None:

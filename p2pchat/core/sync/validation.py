@@ -13,12 +13,12 @@ from functools import partial
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Counted
-from p2pchat.core.log import Entry, LogId, decode_entries, decode_entry, head_message, ref_key, verify
+from p2pchat.core.log import Entry, LogId, WriterKey, decode_entries, decode_entry, head_message, ref_key, verify
 from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.sync_context import Key, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, PeerId, UserId
 
@@ -283,10 +283,10 @@ class EntrySource:
     def on_gap(self, log: LogId, frame: Entries) -> None:
         """The frame was dropped because entries before it are missing."""
 
-    def on_full(self, key: Key) -> None:
+    def on_full(self, key: WriterKey) -> None:
         """No more of this writer is taken."""
 
-    def on_cut(self, key: Key) -> None:
+    def on_cut(self, key: WriterKey) -> None:
         """The frame was dropped because none of it is visible in its talk."""
 
     def on_forked(self, log: Log) -> None:
@@ -298,7 +298,7 @@ class EntrySource:
     def on_repeated(self, count: int) -> None:
         """So many of its entries were here already."""
 
-    def on_kept(self, key: Key, count: int) -> None:
+    def on_kept(self, key: WriterKey, count: int) -> None:
         """So many of its entries are proven, new and about to be stored."""
 
     def on_fault(self, error: LogError) -> None:
@@ -353,17 +353,17 @@ class LinkSource(EntrySource):
     def on_gap(self, log: LogId, frame: Entries) -> None:
         self._fetcher.on_gap(self.remote, log, frame)
 
-    def on_full(self, key: Key) -> None:
+    def on_full(self, key: WriterKey) -> None:
         self._sync.send_full(self.remote, key)
         self.remote.set_ahead(key, {})  # nothing waits for what is refused
 
-    def on_cut(self, key: Key) -> None:
+    def on_cut(self, key: WriterKey) -> None:
         self.remote.set_ahead(key, {})
 
     def on_forked(self, log: Log) -> None:
         self._forks.send_evidence(self.remote, log)
 
-    def on_kept(self, key: Key, count: int) -> None:
+    def on_kept(self, key: WriterKey, count: int) -> None:
         if self.remote.refusals:
             self.remote.refusals.pop(key, None)  # it gives although it takes no more: it hears the result
         self._sync.transaction.sources.setdefault(self.remote.link.id, set()).add(key)
