@@ -1,17 +1,18 @@
-"""Who is at the other end of a connection: the proof of identity and of membership, for both sides.
+"""Handshake: proof of identity and of membership, for both ends of a connection; and certificates of hosted users.
 
     server -> client   hello    versions and a nonce
     client -> server   hello    its id, a nonce, its signature over T and its proof
     server -> client   welcome  the server's proof; in an open network the network's id
 
-TLS has proved the server's key to the client before the first frame; T names that key and both nonces, so the one
-signature in the client's hello holds for this connection and for no other. A network with a key asks for the proof
-of either side; an open one takes whoever comes. Which of several links to a peer stays is link.py's matter, what
-to do about a refusal links.py's: here a frame goes in, and what it proves or a HandshakeError with the code of the
-bye comes out.
+TLS has proved the server's key to the client before the first frame. T names that key and both nonces, so the signature
+in the client's hello is good for this connection and no other. A network with a key requires a proof of both sides; an
+open network takes anyone. A frame goes in; out comes what it proves, or a HandshakeError with the code of the bye. What
+to do about an error, and which of several links stays, is decided in links.py and link.py.
 
-Source: docs/protocol.md, "Handshake". A man in the middle with a certificate of its own is stopped by `server_id` in
-T; that it stays so on real sockets is the integration tests' matter.
+A user whose key is not the peer's own lets the peer host it by a certificate for seven days.
+
+Source: docs/protocol.md, "Handshake". A man in the middle with a certificate of its own is stopped by `server_id` in T.
+Integration tests check that on real sockets.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ NONCE_BYTES = 32
 
 
 def transcript(version: int, server: PeerId, client: PeerId, server_nonce: str, client_nonce: str) -> bytes:
-    """Return T, the 145 bytes both sides sign and prove over; nonces are hex32."""
+    """Return T, the 145 bytes that both sides sign and prove; nonces are hex32."""
     named = bytes.fromhex(server + client + server_nonce + client_nonce)
     return LINK_TAG + version.to_bytes(2, "big") + named
 
@@ -42,7 +43,7 @@ def proof(key: str, side: Literal["client", "server"], t: bytes) -> str:
 
 
 def check_proof(network: NetworkCredentials, side: Literal["client", "server"], t: bytes, given: str | None) -> None:
-    """Raise HandshakeError("network") unless `given` proves what this network asks for; an open one asks nothing."""
+    """Raise HandshakeError("network") unless `given` is the required proof. An open network requires none."""
     if network.key is None:
         return
     if given is None:
@@ -52,7 +53,7 @@ def check_proof(network: NetworkCredentials, side: Literal["client", "server"], 
 
 
 class ServerSide:
-    """The accepting end. `peer` is "" until the client has proved who it is."""
+    """The accepting end. `peer` is "" until the client has proved itself."""
 
     __slots__ = ("_me", "_network", "_nonce", "peer")
 
@@ -67,10 +68,10 @@ class ServerSide:
         return Hello(v=[PROTOCOL_VERSION], nonce=self._nonce)
 
     def on_frame(self, frame: Frame | Unknown) -> Welcome:
-        """Take the client's hello and return the answer; `peer` is set then.
+        """Take the client's hello; return the answer and set `peer`.
 
         Raises:
-            HandshakeError: version, self, identity, network; order for any other frame, malformed for a server's hello.
+            HandshakeError: version, self, identity, network; order for another frame, malformed for a server's hello.
         """
         if not isinstance(frame, Hello) or self.peer:
             raise HandshakeError("a client's hello was to come", "order")
@@ -98,10 +99,10 @@ class ServerSide:
 
 
 class ClientSide:
-    """The dialling end, talking to the owner of `server`, the key in this connection's certificate.
+    """The dialling end. `server` is the key in the certificate of this connection.
 
     Raises:
-        HandshakeError: On construction, before anything is sent: another key than `pin` ("" takes any), or our own.
+        HandshakeError: On construction: `server` is not `pin` ("" takes any key), or it is our own key.
     """
 
     __slots__ = ("_me", "_network", "_nonce", "_sign", "_t", "found", "peer", "server")
@@ -121,8 +122,8 @@ class ClientSide:
         if pin and server != pin:
             raise HandshakeError("another key than the expected one answers there", "identity")
         self.server = server
-        self.peer: PeerId = ""  # set when the welcome was good
-        self.found = ""  # the network's id as the welcome told it, when we had none
+        self.peer: PeerId = ""  # set by a good welcome
+        self.found = ""  # the network's id in the welcome, if we had none
         self._me = me
         self._sign = sign
         self._network = network
@@ -130,7 +131,7 @@ class ClientSide:
         self._t = b""  # b"" until the server's hello
 
     def on_frame(self, frame: Frame | Unknown) -> Hello | None:
-        """Take the next frame; return what to answer, None after the welcome, when `peer` is set.
+        """Take the next frame; return the answer, or None after the welcome, when `peer` is set.
 
         Raises:
             HandshakeError: version, network; order for a frame that may not come now, malformed for a client's hello.
@@ -172,32 +173,28 @@ class ClientSide:
             self.found = told
 
 
-# ---- hosting
-#
-# A user's word that a peer speaks for it: certificates of seven days, made, renewed and judged.
-#
-# Source: docs/protocol.md, "Users, peers, networks". A user whose key is the peer's own needs none.
+# Certificates of hosted users. Source: docs/protocol.md, "Users, peers, networks".
 
 
 HOST_TAG = b"p2pchat/host/1\0"
 LIFE_MS = 7 * 24 * 3600 * 1000
-TOLERANCE_MS = 3600 * 1000  # clocks of two machines differ
-MAX_REMEMBERED = 20_000  # certificates found good: twice the users one peer may host
+TOLERANCE_MS = 3600 * 1000  # clocks differ
+MAX_REMEMBERED = 20_000  # good certificates: twice the users that one peer may host
 
 
 def host_message(user: UserId, peer: PeerId, from_ms: int, until_ms: int) -> bytes:
-    """Return the bytes a user signs to let a peer speak for it."""
+    """Return the bytes that a user signs to let a peer host it."""
     return HOST_TAG + bytes.fromhex(user + peer) + from_ms.to_bytes(8, "big") + until_ms.to_bytes(8, "big")
 
 
 def make_cert(user: UserId, sign: Callable[[bytes], bytes], peer: PeerId, now_ms: int) -> Cert:
-    """Return a certificate good from now on."""
+    """Return a certificate that is valid from now on."""
     until_ms = now_ms + LIFE_MS
     return Cert(now_ms, until_ms, sign(host_message(user, peer, now_ms, until_ms)).hex())
 
 
 def is_due(cert: Cert | None, now_ms: int) -> bool:
-    """Whether there is none, or half of its life is over (or not begun: the clock was set back)."""
+    """Return whether to make a new one: there is none, or half of its life is over, or the clock was set back."""
     return cert is None or not cert.from_ms <= now_ms < (cert.from_ms + cert.until_ms) // 2
 
 
@@ -206,13 +203,13 @@ def is_expired(cert: Cert, now_ms: int) -> bool:
 
 
 class Certificates:
-    """Judges certificates, and remembers the good ones: a gateway's ten thousand come again with each link."""
+    """Checks certificates, and remembers good ones: those of a gateway's 10,000 users come again with each link."""
 
     def __init__(self) -> None:
         self._good: dict[tuple[UserId, PeerId], Cert] = {}
 
     def fault(self, user: UserId, peer: PeerId, cert: Cert | None, now_ms: int) -> str:
-        """Say why this does not let `peer` speak for `user` now; "" when it does."""
+        """Return why the certificate does not let `peer` host `user` now; "" when it does."""
         if user == peer:
             return ""
         if cert is None:

@@ -1,11 +1,12 @@
-"""Which users can be reached, and what they say of themselves right now. Nothing of it is stored; the latest word wins.
+"""Presence of users: who can be reached, and the status they give. Nothing is stored; the latest word wins.
 
-Each peer tells in `here` whom it hosts, with a certificate for every user whose key is not its own. A user is here
-from the first link whose peer hosts it, and has left when the last one is gone: at once after a goodbye, after a grace
-when a connection broke, for a quick reconnect is no departure. A gateway's user is here while any says that it is not
-offline: who has no browser open has left. When one link takes another's place (`replaced`), what
-the former told holds until the new one has told all. What the others are told of the users hosted here is decided in
-presence.py.
+Each peer lists the users it hosts in `here`, with a certificate for every user whose key is not its own. A user is here
+from the first link whose peer hosts it, and has left when the last such link is gone: at once after a goodbye, after a
+grace period when the connection broke, because a quick reconnect is no departure. A user of a gateway is here while any
+peer says that it is not offline: a user without an open browser has left. When one link replaces another to the same
+peer, what the former link said holds until the new one has said everything.
+
+PresenceTracker follows the users of other peers. PresenceAnnouncer tells other peers about the users hosted here.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, PeerId, UserId
 
-STATUSES = ("online", "idle", "offline", "unknown")  # the best first: of several words the first one counts
+STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several words about a user the best counts
 UNKNOWN = ("unknown", "", 0)
-CERTS_CHECKED_EVERY = 3600.0  # seconds: as often as their tolerance
+CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
 Users = AbstractSet[UserId]
+Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
 
 
 @dataclass(slots=True, eq=False)
 class AnnouncedUsers:
-    """What one link told: the users hosted there, and whether that was all."""
+    """The users that one link listed, and whether the list is complete."""
 
     link: PeerLink
     users: dict[UserId, Hosted] = field(default_factory=dict)
@@ -37,151 +39,151 @@ class AnnouncedUsers:
 
 
 class PresenceTracker:
-    """Who is here, by what the links tell; and what the others are told of the users hosted here."""
+    """Presence of all users, as far as links tell it."""
 
     def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
         self._ctx = ctx
-        self._announcing = PresenceAnnouncer(ctx, users)
-        self._own = self._announcing.own
-        self._told: dict[int, AnnouncedUsers] = {}
+        self._announcer = PresenceAnnouncer(ctx, users)
+        self._own = self._announcer.own
+        self._announced: dict[int, AnnouncedUsers] = {}
         self._hosts: dict[UserId, set[int]] = {}
-        self._inherited: dict[PeerId, set[UserId]] = {}  # of replaced links, until the new one has told all
-        self._here: set[UserId] = set()  # joined and not left; those in their grace too
-        self._leaving: dict[UserId, Timer] = {}
-        self._shown: dict[UserId, Status] = {}  # as last told to programs
+        self._awaited: dict[PeerId, set[UserId]] = {}  # users of replaced links, until the new link has listed all
+        self._here: set[UserId] = set()  # reported joined and not left, also within their grace period
+        self._grace_timers: dict[UserId, Timer] = {}
+        self._reported: dict[UserId, Status] = {}  # as last reported to programs
         self._certificates = Certificates()
         self._checking = False
-        self._counted: tuple[tuple[UserId, ...], tuple[UserId, ...]] | None = None  # until anything changes
+        self._expected: tuple[tuple[UserId, ...], tuple[UserId, ...]] | None = None  # cached until a change
 
-    # ---- what others may read
+    # Queries
 
     def hosts(self, user: UserId) -> AbstractSet[int]:
-        """Return the links whose peers host this user; a live view."""
+        """Return the links whose peers host this user, as a live view."""
         return self._hosts.get(user, frozenset())
 
     def users_of(self, link_id: int) -> Users:
-        """Return whom the peer of a link hosts, as far as it told: a live view, empty for a link that is not up."""
-        told = self._told.get(link_id)
+        """Return the users that a link listed, as a live view; empty for a link that is not up."""
+        told = self._announced.get(link_id)
         return told.users.keys() if told else frozenset()
 
     def complete(self, link_id: int) -> bool:
-        """Whether that link has told all users once."""
-        return link_id in self._told and self._told[link_id].complete
+        """Return whether a link has listed all its users once."""
+        return link_id in self._announced and self._announced[link_id].complete
 
     def online(self) -> set[UserId]:
-        """Return the users elsewhere that are here, in their grace too, and do not say that they are offline."""
-        return {user for user in self._here if self._shown.get(user, UNKNOWN)[0] != "offline"}
+        """Return the users of other peers that are here, also within their grace period, and not offline."""
+        return {user for user in self._here if self._reported.get(user, UNKNOWN)[0] != "offline"}
 
-    def counted(self, writer: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
-        """Return whom a message to everybody waits for, and who of them is hosted here.
+    def expected_recipients(self, writer: UserId) -> tuple[tuple[UserId, ...], tuple[UserId, ...]]:
+        """Return the users that a message to the room is expected to reach, and those of them that are hosted here.
 
-        Where several users are hosted it is one pair for all who write, the writer with them: of thousands there is one
-        list until somebody comes or goes.
+        Where several users are hosted, all writers share one pair, which includes the writer: with thousands of users
+        there is one list until someone comes or goes.
         """
-        if self._counted is None:
+        if self._expected is None:
             here = [] if len(self._own) == 1 else [user for user in self._own if self.status(user)[0] != "offline"]
             everybody = tuple(sorted(self.online().union(here)))
-            self._counted = everybody, tuple(sorted(here))
-        return ((), ()) if self._counted[0] == (writer,) else self._counted
+            self._expected = everybody, tuple(sorted(here))
+        return ((), ()) if self._expected[0] == (writer,) else self._expected
 
     def status(self, user: UserId) -> Status:
-        """Return (status, text, since): the best any peer hosting the user tells; unknown when nobody ever did."""
-        return self._shown.get(user) or (self._status_of(user) if user in self._own else UNKNOWN)
+        """Return the best status that any peer hosting the user gives; unknown when none ever did."""
+        return self._reported.get(user) or (self._status_of(user) if user in self._own else UNKNOWN)
 
-    # ---- telling
+    # Users hosted here, and links
 
     def start(self) -> None:
-        """The users hosted here are online from now on."""
-        self._announcing.start()
+        """Start with the users hosted here online."""
+        self._announcer.start()
 
     def link_up(self, link: PeerLink) -> None:
-        """A link is up: tell it everybody hosted here."""
-        self._told[link.id] = AnnouncedUsers(link)
-        self._announcing.link_up(link)
+        """Tell a new link about all users hosted here."""
+        self._announced[link.id] = AnnouncedUsers(link)
+        self._announcer.link_up(link)
         if not self._checking:
             self._checking = True
-            self._ctx.after(CERTS_CHECKED_EVERY, self._check_certs)
+            self._ctx.after(CERTS_CHECKED_EVERY, self._renew_certs)
 
     def drained(self, link_id: int) -> None:
-        """A link that was full takes frames again: tell it what it missed."""
-        self._announcing.drained(link_id)
+        """Tell a link that was full what it missed."""
+        self._announcer.drained(link_id)
 
     def set(self, user: UserId, status: str, text: str = "") -> None:
-        """A user hosted here is online, idle or offline from now on; its text is cut at 512 characters."""
+        """Set the status of a user hosted here: online, idle or offline. Its text is cut at 512 characters."""
         was = self.status(user)[0]
-        if self._announcing.set(user, status, text):
+        if self._announcer.set(user, status, text):
             now = self._status_of(user)[0]
-            if len(self._own) > 1 and (was == "offline") != (now == "offline"):  # else there is nobody here to tell
+            if len(self._own) > 1 and (was == "offline") != (now == "offline"):  # otherwise no user here needs to know
                 self._ctx.emit(UserLeft(user, "left") if now == "offline" else UserJoined(user))
-            self._show(user)
+            self._report(user)
 
     def renamed(self, user: UserId, name: str) -> None:
-        """A user hosted here has another name."""
-        self._announcing.renamed(user, name)
+        """Announce the new name of a user hosted here."""
+        self._announcer.renamed(user, name)
 
     def host(self, user: HostedIdentity) -> None:
-        """Speak for one more user from now on."""
-        self._counted = None
+        """Host one more user."""
+        self._expected = None
         was_here = user.id in self._here
         self._here.discard(user.id)
-        timer = self._leaving.pop(user.id, None)
+        timer = self._grace_timers.pop(user.id, None)
         if timer is not None:
             timer.cancel()
-        self._announcing.host(user)
-        if was_here and self._status_of(user.id)[0] == "offline":  # in its grace elsewhere, and not back here yet
+        self._announcer.host(user)
+        if was_here and self._status_of(user.id)[0] == "offline":  # it was within its grace period, and is offline here
             self._ctx.emit(UserLeft(user.id, "left"))
-        if user.id in self._shown:
-            self._show(user.id)
+        if user.id in self._reported:
+            self._report(user.id)
 
     def introduce(self) -> None:
-        """Something will be said about users hosted here: who they are is told before."""
-        self._announcing.introduce()
+        """Announce new users before something else is said about them."""
+        self._announcer.introduce()
 
     def release(self, user: UserId) -> None:
-        """Speak for this user no more."""
-        self._counted = None
+        """Stop hosting a user."""
+        self._expected = None
         was = self.status(user)[0]
-        self._announcing.release(user)
+        self._announcer.release(user)
         if user in self._hosts:
             if was != "offline":
                 self._here.add(user)
-            self._see(user)
+            self._update_here(user)
         elif was != "offline":
             self._ctx.emit(UserLeft(user, "left"))
-            self._change(user, ("offline", "", self._ctx.now.utc))
+            self._report_status(user, ("offline", "", self._ctx.now.utc))
 
-    # ---- certificates
+    # Certificates
 
-    def _check_certs(self) -> None:
-        """Renew our users' certificates in time; whose are not renewed elsewhere are hosted there no more."""
-        self._announcing.renew()
+    def _renew_certs(self) -> None:
+        """Renew our users' certificates in time, and drop users of other peers whose certificate expired."""
+        self._announcer.renew()
         now_ms = self._ctx.now.utc // 1000
-        for told in list(self._told.values()):
+        for told in list(self._announced.values()):
             expired = {id for id, hosted in told.users.items() if hosted.cert and is_expired(hosted.cert, now_ms)}
-            self._no_longer(told, expired, "left")
-        self._ctx.after(CERTS_CHECKED_EVERY, self._check_certs)
+            self._unhost_all(told, expired, "left")
+        self._ctx.after(CERTS_CHECKED_EVERY, self._renew_certs)
 
-    # ---- hearing
+    # Users of other peers
 
     def here(self, link: PeerLink, frame: Here) -> None:
-        """Take what a peer tells of its users.
+        """Take a `here` frame.
 
         Raises:
-            ProtocolError: host for a user it does not host, limit for more users than a peer may host. Nothing of the
-                frame counts then.
+            ProtocolError: "host" for a user that the peer does not host, "limit" for more users than a peer may host.
+                Then nothing of the frame counts.
         """
-        told = self._told.get(link.id)
+        told = self._announced.get(link.id)
         if told is None:
             return
         self._check(told, frame)
         for hosted in frame.users:
             told.users[hosted.id] = hosted
             self._hosts.setdefault(hosted.id, set()).add(link.id)
-            self._arrive(hosted.id)
-        self._no_longer(told, told.users.keys() & set(frame.gone), "left")
+            self._on_hosted(hosted.id)
+        self._unhost_all(told, told.users.keys() & set(frame.gone), "left")
         if not frame.more and not told.complete:
             told.complete = True
-            self._settle(self._inherited.pop(link.peer, set()), "left")
+            self._after_loss(self._awaited.pop(link.peer, set()), "left")
 
     def _check(self, told: AnnouncedUsers, frame: Here) -> None:
         now_ms = self._ctx.now.utc // 1000
@@ -194,27 +196,27 @@ class PresenceTracker:
             raise ProtocolError(f"here: more than {self._ctx.settings.max_hosted_users} users", "limit")
 
     def link_down(self, link: PeerLink, reason: str) -> None:
-        """A link is gone: left, lost, timeout, or replaced by a newer one to the same peer."""
-        self._announcing.link_down(link.id)
-        told = self._told.pop(link.id, None)
+        """A link is gone. The reason is left, lost, timeout, or replaced: a newer link to the same peer is up."""
+        self._announcer.link_down(link.id)
+        told = self._announced.pop(link.id, None)
         if told is None:
             return
         users = set(told.users)
         for user in users:
             self._unhost(user, link.id)
         if reason == "replaced":
-            self._inherited.setdefault(link.peer, set()).update(users)
-        elif not any(other.link.peer == link.peer for other in self._told.values()):
-            users |= self._inherited.pop(link.peer, set())
-            self._settle(users, reason)
+            self._awaited.setdefault(link.peer, set()).update(users)
+        elif not any(other.link.peer == link.peer for other in self._announced.values()):
+            users |= self._awaited.pop(link.peer, set())
+            self._after_loss(users, reason)
         else:
-            self._settle(users, reason)
+            self._after_loss(users, reason)
 
-    def _no_longer(self, told: AnnouncedUsers, users: Users, reason: str) -> None:
+    def _unhost_all(self, told: AnnouncedUsers, users: Users, reason: str) -> None:
         for user in list(users):
             del told.users[user]
             self._unhost(user, told.link.id)
-        self._settle(users, reason)
+        self._after_loss(users, reason)
 
     def _unhost(self, user: UserId, link_id: int) -> None:
         hosts = self._hosts[user]
@@ -222,75 +224,75 @@ class PresenceTracker:
         if not hosts:
             del self._hosts[user]
 
-    # ---- joined and left
+    # Arrivals and departures
 
-    def _arrive(self, user: UserId) -> None:
-        timer = self._leaving.pop(user, None)
+    def _on_hosted(self, user: UserId) -> None:
+        timer = self._grace_timers.pop(user, None)
         if timer is not None:
             timer.cancel()
-        self._see(user)
+        self._update_here(user)
 
-    def _see(self, user: UserId) -> None:
-        """Something else is told of a user whom a link hosts: see whether that is here now, and tell it."""
+    def _update_here(self, user: UserId) -> None:
+        """Update whether a user is here, after a change of what links say about it."""
         if user not in self._own:
             is_here = self._is_at_home(user) or self._status_of(user)[0] != "offline"
             if is_here and user not in self._here:
-                self._counted = None
+                self._expected = None
                 self._here.add(user)
                 self._ctx.emit(UserJoined(user))
             elif not is_here and user in self._here:
-                self._counted = None
+                self._expected = None
                 self._here.discard(user)
                 self._ctx.emit(UserLeft(user, "left"))
-        self._show(user)
+        self._report(user)
 
     def _is_at_home(self, user: UserId) -> bool:
-        """Whether a link to the user's own peer is up; a gateway's user is there only as long as somebody looks."""
-        return any(self._told[link].link.peer == user for link in self._hosts.get(user, ()))
+        """Return whether a link to the user's own peer is up. A gateway's user is here only while not offline."""
+        return any(self._announced[link].link.peer == user for link in self._hosts.get(user, ()))
 
-    def _settle(self, users: Iterable[UserId], reason: str) -> None:
-        """These users are on one link less: see who has left."""
+    def _after_loss(self, users: Iterable[UserId], reason: str) -> None:
+        """Update users that a link does not host any more: some may have left."""
         for user in sorted(users):
             if user in self._hosts and not self._is_awaited(user):
-                self._see(user)
+                self._update_here(user)
             elif user in self._hosts or user in self._own or self._is_awaited(user):
-                self._show(user)
-            elif user not in self._here or user in self._leaving:
+                self._report(user)
+            elif user not in self._here or user in self._grace_timers:
                 continue
             elif reason == "left":
                 self._leave(user, reason)
             else:
-                self._leave_later(user, reason)
+                self._leave_after_grace(user, reason)
 
     def _is_awaited(self, user: UserId) -> bool:
-        return any(user in users for users in self._inherited.values())
+        return any(user in users for users in self._awaited.values())
 
-    def _leave_later(self, user: UserId, reason: str) -> None:
-        self._leaving[user] = self._ctx.after(self._ctx.settings.left_grace, lambda: self._leave(user, reason))
+    def _leave_after_grace(self, user: UserId, reason: str) -> None:
+        self._grace_timers[user] = self._ctx.after(self._ctx.settings.left_grace, lambda: self._leave(user, reason))
 
     def _leave(self, user: UserId, reason: str) -> None:
-        self._leaving.pop(user, None)
-        self._counted = None
+        self._grace_timers.pop(user, None)
+        self._expected = None
         self._here.discard(user)
         self._ctx.emit(UserLeft(user, reason))
-        self._change(user, ("offline", "", self._ctx.now.utc))
+        self._report_status(user, ("offline", "", self._ctx.now.utc))
 
     def _status_of(self, user: UserId) -> Status:
-        """Return the best word on a user, the newest of equal ones."""
-        words = [_word(self._told[link].users[user]) for link in self._hosts.get(user, ())]
+        """Return the best status that any host gives for a user, the newest of equal ones."""
+        words = [_word(self._announced[link].users[user]) for link in self._hosts.get(user, ())]
         if user in self._own:
-            words.append(self._announcing.word(user))
+            words.append(self._announcer.word(user))
         return min(words, key=lambda word: (STATUSES.index(word[0]), -word[2]), default=UNKNOWN)
 
-    def _show(self, user: UserId) -> None:
-        """Tell programs when a user's status is another; while a link is being replaced, the former word holds."""
+    def _report(self, user: UserId) -> None:
+        """Report a changed status to programs. While a link is being replaced the former status holds."""
         if user in self._hosts or user in self._own:
-            self._change(user, self._status_of(user))
+            self._report_status(user, self._status_of(user))
 
-    def _change(self, user: UserId, status: Status) -> None:
-        if self._shown.get(user) != status:
-            self._counted = None
-            self._shown[user] = status
+    def _report_status(self, user: UserId, status: Status) -> None:
+        if self._reported.get(user) != status:
+            self._expected = None
+            self._reported[user] = status
             self._ctx.emit(PresenceChanged(user, *status))
 
 
@@ -299,139 +301,131 @@ def _word(hosted: Hosted) -> Status:
     return (status, hosted.text or "", hosted.since or 0)
 
 
-# ---- announcing
-#
-# What the others are told of the users hosted here: who they are, and what they say of themselves.
-#
-# A link that comes up is told everybody. Later it is told who changed, and never more often than needed: the first
-# change at once, what changes within the next half second together. A link that does not drain is told when it does,
-# and then only the latest word, so that whoever flaps costs nobody more than two frames a second. Who is hosted anew is
-# told together too, but before anything else is said about that user, for that is a fault until then; who is hosted no
-# longer is told at once.
-
-
-Status = tuple[str, str, int]  # status, text, since in UTC microseconds, 0 when not told
-
-
 @dataclass(slots=True, eq=False)
-class _End:
-    """A link, and the own users whose news it has to get yet."""
+class _LinkNews:
+    """A link, and the own users whose news it has not got yet."""
 
     link: PeerLink
     stale: KeySet[UserId] = field(default_factory=dict)
-    gone: KeySet[UserId] = field(default_factory=dict)  # hosted no more since it was told; perhaps again by now
+    gone: KeySet[UserId] = field(default_factory=dict)  # hosted no more, or again by now
 
 
 class PresenceAnnouncer:
-    """Tells the links about the users hosted here."""
+    """What other peers are told about the users hosted here: who they are, and their status.
+
+    A new link is told about all users. Later changes go out at once, or half a second after the frames before, all
+    changes of that time together. A link that does not drain gets the latest status when it does. So a user that
+    changes its status all the time costs two frames a second. A new user is announced together with others too, but
+    before anything else is said about it, which would be a fault. A user that is hosted no more is announced at once.
+    """
 
     def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
         self._ctx = ctx
         self.own: dict[UserId, HostedIdentity] = {user.id: user for user in users}
-        self._words: dict[UserId, Status] = {}
-        self._ends: dict[int, _End] = {}
-        self._told_at = float("-inf")  # monotonic
-        self._later: Timer | None = None
-        self._fresh = False  # somebody is hosted anew and not told of
+        self._statuses: dict[UserId, Status] = {}
+        self._news: dict[int, _LinkNews] = {}
+        self._sent_at = float("-inf")  # when all links were last told, monotonic
+        self._timer: Timer | None = None
+        self._has_new_users = False  # a new user was not announced yet
 
     def start(self) -> None:
-        """Everybody here is as they begin, since now."""
+        """Give all users their initial status, since now."""
         for user in self.own.values():
-            self._words[user.id] = (user.status, "", self._ctx.now.utc)
+            self._statuses[user.id] = (user.status, "", self._ctx.now.utc)
 
     def word(self, user: UserId) -> Status:
-        """Return what a user hosted here says of itself."""
-        return self._words.get(user, ("online", "", 0))
+        """Return the status of a user hosted here."""
+        return self._statuses.get(user, ("online", "", 0))
 
-    # ---- links
+    # Links
 
     def link_up(self, link: PeerLink) -> None:
-        """A link is up: tell it everybody hosted here."""
-        self.renew()  # first: whoever is told only that would take it for all
-        self._ends[link.id] = _End(link)
+        """Tell a new link about all users hosted here."""
+        self.renew()  # first: a link would take those for all users
+        self._news[link.id] = _LinkNews(link)
         for frame in self._pages(list(self.own)):
             self._ctx.emit(Send(frame, [link.id]))
 
     def link_down(self, link_id: int) -> None:
-        """It is told nothing any more."""
-        self._ends.pop(link_id, None)
+        """Forget a link that is gone."""
+        self._news.pop(link_id, None)
 
     def drained(self, link_id: int) -> None:
-        """A link that was full takes frames again: tell it what it missed."""
-        end = self._ends.get(link_id)
+        """Tell a link that was full what it missed."""
+        end = self._news.get(link_id)
         if end is not None:
-            self._tell([end])
+            self._send_to([end])
 
-    # ---- changes
+    # Changes
 
     def set(self, user: UserId, status: str, text: str) -> bool:
-        """A user says something else of itself, with a text cut at 512 characters; False when that is nothing new."""
+        """Set a user's status, with a text cut at 512 characters. Return whether it is another one."""
         text = text[:MAX_STATUS_CHARACTERS]
         if user not in self.own or self.word(user)[:2] == (status, text):
             return False
-        self._words[user] = (status, text, self._ctx.now.utc)
-        self._changed([user])
+        self._statuses[user] = (status, text, self._ctx.now.utc)
+        self._on_changed([user])
         return True
 
     def renamed(self, user: UserId, name: str) -> None:
-        """A user has another name, if it is hosted here."""
+        """Announce a user's new name, if it is hosted here."""
         self.own[user].name = name
-        self._changed([user])
+        self._on_changed([user])
 
     def host(self, user: HostedIdentity) -> None:
-        """Speak for one more user from now on."""
+        """Host one more user."""
         self.own[user.id] = user
-        self._words[user.id] = (user.status, "", self._ctx.now.utc)
+        self._statuses[user.id] = (user.status, "", self._ctx.now.utc)
         if user.id != self._ctx.me:
             user.cert = make_cert(user.id, user.sign, self._ctx.me, self._ctx.now.utc // 1000)
-        self._fresh = True
-        self._changed([user.id])
+        self._has_new_users = True
+        self._on_changed([user.id])
 
     def introduce(self) -> None:
-        """Something will be said about users hosted here: who is hosted anew is told before, or that were a fault."""
-        if self._fresh:
-            self._tell_all()
+        """Announce new users now: something else is about to be said about them, which would be a fault before that."""
+        if self._has_new_users:
+            self._send_to_all()
 
     def release(self, user: UserId) -> None:
-        """Speak for this user no more."""
+        """Stop hosting a user."""
         if self.own.pop(user, None) is not None:
-            self._words.pop(user, None)
-            for end in self._ends.values():
+            self._statuses.pop(user, None)
+            for end in self._news.values():
                 end.gone[user] = None
-            self._changed([user], at_once=True)
+            self._on_changed([user], at_once=True)
 
     def renew(self) -> None:
-        """Make the certificates that are due, and tell those who had the former ones."""
+        """Make the certificates that are due, and send them to links that had the former ones."""
         now_ms = self._ctx.now.utc // 1000
         due = [user for user in self.own.values() if user.id != self._ctx.me and is_due(user.cert, now_ms)]
         renewed = [user.id for user in due if user.cert is not None]
         for user in due:
             user.cert = make_cert(user.id, user.sign, self._ctx.me, now_ms)
         if renewed:
-            self._changed(renewed)
+            self._on_changed(renewed)
 
-    # ---- telling
+    # Sending
 
-    def _changed(self, users: Iterable[UserId], *, at_once: bool = False) -> None:
+    def _on_changed(self, users: Iterable[UserId], *, at_once: bool = False) -> None:
         stale = dict.fromkeys(users)
-        for end in self._ends.values():
+        for end in self._news.values():
             end.stale.update(stale)
-        due = self._told_at + self._ctx.settings.presence_told_after
+        due = self._sent_at + self._ctx.settings.presence_told_after
         if at_once or self._ctx.now.mono >= due:
-            self._tell_all()
-        elif self._later is None:
-            self._later = self._ctx.after(due - self._ctx.now.mono, self._tell_all)
+            self._send_to_all()
+        elif self._timer is None:
+            self._timer = self._ctx.after(due - self._ctx.now.mono, self._send_to_all)
 
-    def _tell_all(self) -> None:
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
-        self._told_at = self._ctx.now.mono
-        self._fresh = False
-        self._tell(self._ends.values())
+    def _send_to_all(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._sent_at = self._ctx.now.mono
+        self._has_new_users = False
+        self._send_to(self._news.values())
 
-    def _tell(self, ends: Iterable[_End]) -> None:
-        """Tell those that drain what they have not heard; who lacks the same gets the same frames."""
+    def _send_to(self, ends: Iterable[_LinkNews]) -> None:
+        """Send links that drain what they have not got. Links that lack the same get the same frames."""
         lacking: dict[tuple[frozenset[UserId], frozenset[UserId]], list[int]] = {}
         for end in ends:
             if end.stale and not end.link.full:
@@ -444,14 +438,14 @@ class PresenceAnnouncer:
                 self._ctx.emit(Send(frame, links))
 
     def _pages(self, users: list[UserId], gone: list[UserId] | None = None) -> Iterator[Here]:
-        """Yield at least one frame; all but the last have `more`."""
+        """Yield one frame or more; all but the last have `more`."""
         settings = self._ctx.settings
         yield from self._gone_pages(gone or [], more=True)
         page: list[Hosted] = []
         size = 0
         for user in users:
             hosted = self._hosted(user)
-            cost = 400 + 6 * (len(hosted.name) + len(hosted.text or ""))  # bytes of JSON, escapes included
+            cost = 400 + 6 * (len(hosted.name) + len(hosted.text or ""))  # bytes of JSON, with escapes
             if page and (len(page) >= settings.page_items or size + cost > settings.max_frame_bytes // 2):
                 yield Here(users=page, more=True)
                 page, size = [], 0

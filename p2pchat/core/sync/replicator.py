@@ -408,7 +408,7 @@ class Replicator:
         elif conversation.members is not None:
             members = tuple(sorted(conversation.members - {user})) or (user,)
         else:
-            return self.context.presence.counted(user)
+            return self.context.presence.expected_recipients(user)
         return members, () if len(hosted) == 1 else tuple(one for one in members if one in hosted and one != user)
 
     def _acknowledge(self, transaction: Transaction) -> None:

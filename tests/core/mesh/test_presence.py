@@ -225,11 +225,15 @@ def test_users_of_one_peer_hear_of_each_other() -> None:
     ada.presence.set(GUEST.id, "online", "hello")
     assert ada.take()[:2] == [UserJoined(GUEST.id), PresenceChanged(GUEST.id, "online", "hello", NOW_MS * 1000)]
     everybody = tuple(sorted((ADA.id, GUEST.id)))
-    assert ada.presence.counted(GUEST.id) == ada.presence.counted(ADA.id) == (everybody, everybody)
-    assert ada.presence.counted(GUEST.id)[0] is ada.presence.counted(ADA.id)[0]  # one list for all who write
+    assert (
+        ada.presence.expected_recipients(GUEST.id) == ada.presence.expected_recipients(ADA.id) == (everybody, everybody)
+    )
+    assert (
+        ada.presence.expected_recipients(GUEST.id)[0] is ada.presence.expected_recipients(ADA.id)[0]
+    )  # one list for all who write
     ada.presence.release(GUEST.id)
     assert departures(ada.take()) == [(GUEST.id, "left")]
-    assert ada.presence.counted(ADA.id) == ((), ())
+    assert ada.presence.expected_recipients(ADA.id) == ((), ())
 
 
 def test_hosting_one_more_makes_one_certificate() -> None:
