@@ -56,16 +56,16 @@ def test_the_settings_there_are_those_there_are() -> None:
         values = ", ".join(f"`{value}`" for value in setting.values)
         return f"| `{setting.name}` | {values} | {setting.meaning} |"
 
-    head = "| setting | values, the usual one first | meaning |"
+    head = "| setting | values, default first | meaning |"
     assert rows("Typed lines", head) == [row(setting) for setting in SETTINGS]
 
 
 def test_every_command_object_there_can_be_read_and_none_is_missing() -> None:
-    objects = [parse_json_command(text) for text in re.findall(r"`(\{.*?\})`", section("Command objects"))]
+    objects = [parse_json_command(text) for text in re.findall(r"`(\{.*?\})`", section("JSON commands"))]
     assert {order.do for order in objects} == JSON_COMMANDS.keys()
     for order in objects:
         named = re.findall(
-            r'`"(\w+)":', next(line for line in section("Command objects").splitlines() if f'"{order.do}"' in line)
+            r'`"(\w+)":', next(line for line in section("JSON commands").splitlines() if f'"{order.do}"' in line)
         )
         assert {*order.fields, *named} == JSON_COMMANDS[order.do].keys()
 

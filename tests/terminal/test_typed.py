@@ -86,4 +86,4 @@ async def test_what_was_asked_is_answered(terminal: OpenTerminal, peer: StartPee
     await told(ada, "/whois bob", "linked, from", f"id {bob.me.id}")
     await told(ada, "/away lunch", "others see that you are away")
     await told(ada, "/set joins off", "-- joins off (auto|on|off)")
-    await told(ada, "/invite", "--invite -", "only this machine reaches this peer")
+    await told(ada, "/invite", "--invite -", "only this computer can reach you")
