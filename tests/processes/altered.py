@@ -1,11 +1,11 @@
-"""`python -m tests.processes.altered WORD ... -- python -m p2pchat ...`: the command line in a world a test can alter.
+"""Command `python -m tests.processes.altered WORD ... -- python -m p2pchat ...`: p2pchat with altered surroundings.
 
     dead_after=2        a field of Settings
-    clock=FILE          the wall clock is wrong by the seconds that stand in this file, read whenever the time is
-    stall=FILE          while this file exists no commit comes back
+    clock=FILE          the wall clock is off by the seconds in this file, which is read at each use
+    stall=FILE          while this file exists, no commit returns
 
-changes(...) makes these words, altered(...) all those to put before a command. Everything else is as it is for people:
-process, files, sockets.
+changes(...) makes these words, altered(...) the whole prefix of a command. Everything else is real: process, files,
+sockets.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from p2pchat import Settings
 from p2pchat.cli.chat import run
 from p2pchat.cli.main import main
 
-LOOKED_AT_EVERY = 0.02  # seconds between looks at the file that stalls
+LOOKED_AT_EVERY = 0.02  # seconds between checks of the stall file
 
 
 def changes(settings: Mapping[str, float], *, clock: Path | None = None, stall: Path | None = None) -> list[str]:
-    """Return the words for these settings, and for a clock and a disk that files command."""
+    """Return the words for these settings, and for a clock and a disk controlled by files."""
     words = [f"{name}={value}" for name, value in settings.items()]
     words += [f"{name}={path}" for name, path in (("clock", clock), ("stall", stall)) if path is not None]
     return words
@@ -56,7 +56,7 @@ def _stall_commits(file: Path) -> None:
     from p2pchat.storage.sql import SqlStorage
 
     commit: Callable[..., None] = SqlStorage.commit
-    still = threading.Event()  # never set: what is waited on
+    still = threading.Event()  # never set, only waited on
 
     def when_it_may(self: SqlStorage, changes: Sequence[Any]) -> None:
         while file.exists():

@@ -1,6 +1,6 @@
-"""Writes every multicast DNS packet that comes by to standard output, the bare payloads; says `ready` on stderr.
+"""Capture of multicast DNS: writes the payload of every packet to standard output, and `ready` to stderr.
 
-Run on a machine of tests/processes/machines.py: it hears what any stranger on that network hears.
+Run on a machine of tests/processes/machines.py, it receives what any stranger on that network receives.
 """
 
 from __future__ import annotations

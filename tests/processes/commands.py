@@ -1,4 +1,4 @@
-"""Command lines that are run to their end, as processes of their own, and what they left."""
+"""Command lines run to their end in their own processes, and their results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from p2pchat.cli.subcommands.demo import Line
 from tests.processes.stage import Stage
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
-one_loop = pytest.mark.asyncio(loop_scope="module")  # of those that share a nursery
+one_loop = pytest.mark.asyncio(loop_scope="module")  # for tests that share a nursery
 TIMEOUT = 60.0
 
 
 class Ran:
-    """What a finished command line left."""
+    """The result of a command line."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code = code
@@ -33,7 +33,7 @@ class Ran:
         return [json.loads(line) for line in self.out.splitlines()]
 
     def complains(self) -> str:
-        """The one line that says what is wrong."""
+        """Return the one line with the error."""
         lines = [line for line in self.err.splitlines() if line.startswith("p2pchat: ")]
         assert "Traceback" not in self.err, self.err
         assert len(lines) == 1, self.err
@@ -41,13 +41,13 @@ class Ran:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return what a command line finds around it: of what is meant for p2pchat only the loop, as tests have it."""
+    """Return the environment of a command line; of the variables for p2pchat, only the event loop is kept."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == LOOP}
     return {**kept, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1"}
 
 
 def p2pchat(home: Path, *words: str) -> Ran:
-    """Run a command line to its end; nothing is typed."""
+    """Run a command line to its end, without input."""
     done = subprocess.run(
         [sys.executable, "-m", "p2pchat", *words],
         input="",
@@ -61,7 +61,7 @@ def p2pchat(home: Path, *words: str) -> Ran:
 
 
 async def born(quick: Stage, home: Path, *words: str, stdin: str = "") -> Ran:
-    """Run a command line to its end as p2pchat() does, quickly born."""
+    """Run a command line to its end like p2pchat(), started by a nursery."""
     async with asyncio.timeout(TIMEOUT):
         code, out, err = await quick.talk(*words, stdin=stdin.encode(), environment=environment(home))
     return Ran(code, out.decode(), err.decode())

@@ -1,4 +1,4 @@
-"""Real processes: a home of their own for each test, event logs in logs/, and nothing left running."""
+"""Fixtures for real processes: a home for each test, event logs in logs/, and nothing left running."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.processes.stage import ROOT, Stage
 
 @pytest.fixture
 def stage_directories(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
-    """Return where the peers of a test live, and where their logs are."""
+    """Return the directory of the peers of a test, and that of their logs."""
     logs = ROOT / "logs" / request.node.name.removeprefix("test_")
     logs.mkdir(parents=True, exist_ok=True)
     for former in logs.glob("*.jsonl"):
@@ -39,12 +39,12 @@ async def stage(stage_directories: tuple[Path, Path]) -> AsyncIterator[Stage]:
 async def quick(
     stage_directories: tuple[Path, Path], nursery: Nursery | None, killed: Callable[[int], None]
 ) -> AsyncIterator[Stage]:
-    """A stage whose peers are born quickly; for files whose tests share one loop."""
+    """Return a stage whose peers start quickly; for files whose tests share one loop."""
     stage = Stage(*stage_directories, nursery)
     before = nursery.killed if nursery else 0
     try:
         yield stage
-        killed(nursery.killed - before if nursery else 0)  # those that the end of a test kills do not count
+        killed(nursery.killed - before if nursery else 0)  # kills at the end of a test do not count
     finally:
         for child in stage.children:
             await child.destroy()
@@ -52,7 +52,7 @@ async def quick(
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Run a command line in this process, through the same main(): a start of its own would take half a second."""
+    """Return a function that runs a command line in this process, through the same main(), which is much faster."""
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
 
     def run(*words: str, stdin: str = "") -> Ran:

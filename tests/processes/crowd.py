@@ -1,9 +1,9 @@
-"""A peer that a test runs as a process of its own, with the library alone: `crowd.py ROLE NAME DATA [HOST:PORT]`.
+"""A peer in its own process, with the library alone: `crowd.py ROLE NAME DATA [HOST:PORT]`.
 
-The role `write` writes batches of texts into the room, so many a second, from a line `go` on standard input until a
-line `stop`; `read` counts what comes. Both say what a test waits for in lines of JSON: `port`, `online` (how many
-others are), `written`, `read` (both: how many so far, and for readers whether each came once and in order), `done`
-(the writer: everything is delivered to all). They end with their input.
+The role `write` writes batches of texts into the room at a given rate, from a line `go` on standard input until a line
+`stop`; `read` counts what arrives. Both report events as lines of JSON: `port`, `online` (how many others are),
+`written`, `read` (how many so far, and for readers whether each came once and in order), `done` (the writer: everything
+is delivered to all). They end with their input.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from p2pchat import Joined, Left, Message, TCPPeer
 
 BATCH = 100  # texts in one send_many
-RATE = 1000  # texts a second: 25 s of them are 21 MiB of text, more than the writer may grow
+RATE = 1000  # texts a second: in 25 s they are 21 MiB, more than the writer may grow
 TEXT = "{:08}" + "x" * 892
 
 
@@ -24,7 +24,7 @@ def say(**told: int | bool | str) -> None:
 
 
 async def who(peer: TCPPeer) -> None:
-    """Say how many others are online, now and whenever that changes, and who left."""
+    """Report how many others are online, now and at each change, and who left."""
     events = peer.events(Joined, Left, consumer=None)
     say(online=online(peer), left="")
     async for event in events:

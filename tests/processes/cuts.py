@@ -1,11 +1,11 @@
-"""`python -m tests.processes.cuts --minutes N --seed S`: a link that is cut after byte k, for every k.
+"""Command `python -m tests.processes.cuts --minutes N --seed S`: cut a link after byte k, for every k.
 
-One exchange is recorded on its way through a proxy: handshake, comparison, what was written meanwhile, some messages
-and their acknowledgements. Then the same is done again and again, and cut after k bytes of one direction, with both
-sides writing; they link up again at once, and everything has to come, once. TLS hides what the bytes are, but not where
-a record ends, and every frame ends with one.
+One exchange through a proxy is recorded: handshake, comparison, entries written meanwhile, some messages and their
+acknowledgements. Then the same is repeated and cut after k bytes of one direction, while both sides write. They link up
+again at once, and everything must arrive, once. TLS hides the bytes, but not where a record ends, and every frame ends
+with a record.
 
-Only bob dials, and only the proxy: what is known of his own address leads nowhere. So each cut hits the one link.
+Only bob dials, and only the proxy: his own known address leads nowhere. So each cut hits the one link.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from tests.processes.proxy import Proxy
 from tests.processes.stage import ROOT, Stage
 
 NOWHERE = "127.0.0.1:9"  # the discard service, which nobody runs: refused at once
-WRITTEN = 6  # lines of each side around each cut
-PAIRS = 4  # at once: most of the time each waits for its redial
-CUTS_OF_A_PAIR = 50  # in the long run, some 10 s; then it looks at the clock, and histories begin anew
+WRITTEN = 6  # messages of each side around each cut
+PAIRS = 4  # at once, because each mostly waits for its redial
+CUTS_OF_A_PAIR = 50  # some 10 s; then it checks the clock, and starts new histories
 RECORD_HEADER_BYTES = 5  # type, version, u16be length (RFC 8446, 5.1)
-Place = tuple[bool, int]  # (whether of what goes back to the dialling side, after how many bytes)
+Place = tuple[bool, int]  # (True for the direction back to the dialling side, number of bytes)
 
 
 class Dialler(Side):
-    """The side that dials, and where to."""
+    """The side that dials, with its target."""
 
     to_ada = ""
 
 
 @asynccontextmanager
 async def behind_a_proxy(stage: Stage, proxy: Proxy) -> AsyncIterator[tuple[Side, Dialler]]:
-    """Two peers whose only way is bob's to ada, through the proxy."""
+    """Start two peers whose only connection is bob's to ada, through the proxy."""
     to_ada = await proxy.listen()
     ada = Side(stage, "ada", "bob", "--host", "127.0.0.2", "--advertise", to_ada)
     bob = Dialler(stage, "bob", "ada", "--host", "127.0.0.3", "--advertise", NOWHERE)
@@ -60,7 +60,7 @@ async def behind_a_proxy(stage: Stage, proxy: Proxy) -> AsyncIterator[tuple[Side
 
 
 async def all_has_come(ada: Side, bob: Side) -> None:
-    """Both write; wait until the last of each is with the other, and its writer knows. The last is after the rest."""
+    """Let both write; wait until the last message of each has been delivered. All earlier ones came before it."""
     last = {side: f"{side.name} {side.written + WRITTEN - 1}" for side in (ada, bob)}
     await asyncio.gather(ada.burst(WRITTEN), bob.burst(WRITTEN))
     for side, other in ((ada, bob), (bob, ada)):
@@ -70,15 +70,15 @@ async def all_has_come(ada: Side, bob: Side) -> None:
 
 
 async def link_up_again(bob: Dialler) -> None:
-    """Have bob dial at once; after some short links he would wait up to 30 s."""
+    """Let bob dial at once; after some short links he would wait up to 30 s."""
     await bob.now.do(do="connect", endpoint=bob.to_ada)
 
 
 async def cut_once(ada: Side, bob: Dialler, proxy: Proxy, place: Place | None) -> bool:
-    """Cut, link up, write on both sides meanwhile, be cut again at a place, and wait until all has come.
+    """Cut, link up, write on both sides meanwhile, cut again at a place, and wait until everything has arrived.
 
     Returns:
-        Whether the link got so far.
+        Whether the link got that far.
     """
     proxy.cut()
     proxy.left, proxy.ran_out = dict([place] if place else []), asyncio.Event()
@@ -94,7 +94,7 @@ async def cut_once(ada: Side, bob: Dialler, proxy: Proxy, place: Place | None) -
 
 
 async def record(stage: Stage) -> dict[bool, bytes]:
-    """Return the bytes of one exchange from its first, each way."""
+    """Return the bytes of one exchange from its start, for each direction."""
     proxy = Proxy(records=True)
     async with behind_a_proxy(stage, proxy) as (ada, bob):
         await all_has_come(ada, bob)
@@ -113,14 +113,14 @@ def every_place(recorded: dict[bool, bytes]) -> list[Place]:
 
 
 def spread(recorded: dict[bool, bytes], count: int) -> list[Place]:
-    """Return about so many places all over, and those at the ends of records: before, at and after each."""
+    """Return about so many places, evenly spread, and those before, at and after the ends of records."""
     all_over = every_place(recorded)[:: max(1, sum(map(len, recorded.values())) // count)]
     ends = [(back, end + off) for back, way in recorded.items() for end in record_ends(way) for off in (-1, 0, 1)]
     return sorted({*all_over, *ends})
 
 
 def record_ends(way: bytes) -> Iterator[int]:
-    """Yield where each TLS record ends. What is half there has no end."""
+    """Yield the end of each TLS record. An incomplete record has none."""
     at = 0
     while at + RECORD_HEADER_BYTES <= len(way):
         at += RECORD_HEADER_BYTES + int.from_bytes(way[at + 3 : at + 5])
@@ -129,7 +129,7 @@ def record_ends(way: bytes) -> Iterator[int]:
 
 
 async def cut_at(stage: Stage, places: Iterable[Place]) -> int:
-    """Have one pair go through all these cuts, and judge; return how many really were in the middle of a link."""
+    """Run one pair through all these cuts, and check the result; return how many cuts hit a link."""
     proxy, cuts = Proxy(), 0
     async with behind_a_proxy(stage, proxy) as (ada, bob):
         for place in places:
@@ -142,7 +142,7 @@ async def cut_at(stage: Stage, places: Iterable[Place]) -> int:
 
 
 async def cut_everywhere(home: Path, logs: Path, nursery: Nursery | None, places: list[Place]) -> int:
-    """Share places among some pairs at once; return how many cuts there were."""
+    """Share the places among several pairs at once; return the number of cuts."""
 
     async def one(number: int) -> int:
         stage = Stage(home / f"pair-{number}", logs / f"pair-{number}", nursery)
@@ -178,7 +178,7 @@ async def _main(words: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Run from the command line; 1 when something did not come, or came twice."""
+    """Run from the command line; return 1 if a message was lost or came twice."""
     parser = argparse.ArgumentParser(prog="python -m tests.processes.cuts", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="no more begin after this")
     parser.add_argument("--seed", default=str(random.randrange(10**6)), help="draws the order of the places")

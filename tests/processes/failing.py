@@ -1,8 +1,8 @@
-"""`python -m tests.processes.failing POINT:K[,POINT:K ...] WORDS...`: `p2pchat WORDS` that kills itself at a point.
+"""Command `python -m tests.processes.failing POINT:K[,POINT:K ...] WORDS...`: `p2pchat WORDS` that kills itself.
 
-It is the real program on real files. This module only stands in between at one place and counts, and the K-th time it
-sends its own process SIGKILL: no `finally`, no goodbye, nothing flushed. `newer` kills nobody: it is the program of a
-later version, whose database has one more table and one more index. The package knows nothing of it.
+It is the real program on real files. This module wraps one function of the package and counts its calls; at the K-th
+call it sends SIGKILL to its own process: no `finally`, no goodbye, no flush. The point `newer` kills nothing: it makes
+the program a later version, whose database has one more table and one more index. The package knows nothing of this.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ Hit = Callable[[], None]  # the point was reached; does not return the K-th time
 
 def die() -> NoReturn:
     if sys.platform == "win32":
-        raise NotImplementedError  # it has no signals to speak of
+        raise NotImplementedError  # this system has no SIGKILL
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError("SIGKILL came late")
 
 
 class Count:
-    """Counts how often a point was reached."""
+    """A counter of how often a point was reached."""
 
     def __init__(self, k: int) -> None:
         self._left = k
 
     def due(self) -> bool:
-        """Count once; whether this is the time."""
+        """Count once; return whether this is the K-th time."""
         self._left -= 1
         return self._left == 0
 
@@ -40,7 +40,7 @@ class Count:
 
 
 def arm(points: Sequence[str]) -> None:
-    """Put these points in place. ValueError for one that there is not."""
+    """Install these points. Raises ValueError for an unknown one."""
     for point in points:
         name, _, k = point.partition(":")
         if name not in POINTS:
@@ -49,7 +49,7 @@ def arm(points: Sequence[str]) -> None:
 
 
 def _put(where: Any, name: str, what: Any) -> None:
-    """Replace a function of the package; as a call, since no type checker believes in it."""
+    """Replace a function of the package; a call, because type checkers reject the assignment."""
     setattr(where, name, what)
 
 
@@ -57,12 +57,12 @@ def _put(where: Any, name: str, what: Any) -> None:
 
 
 def _before_commit(count: Count) -> None:
-    """Everything of a transaction with entries is written; the commit is not."""
+    """All rows of a transaction with entries are written, but not committed."""
     _at_commits(count, lambda changes: any(change.batches for change in changes), before=True)
 
 
 def _after_commit(count: Count) -> None:
-    """A transaction with entries is on disk; nobody has heard of it, not even the core."""
+    """A transaction with entries is on disk, but not even the core knows it."""
     _at_commits(count, lambda changes: any(change.batches for change in changes), before=False)
 
 
@@ -84,7 +84,7 @@ def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before
     from p2pchat.storage.sql import SqlStorage
 
     commit, make_durable = SqlStorage.commit, Database.commit
-    meant = False  # the writer thread alone comes here
+    meant = False  # only the writer thread comes here
 
     def watched(storage: SqlStorage, changes: Sequence[Any]) -> None:
         nonlocal meant
@@ -105,7 +105,7 @@ def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before
 
 
 def _statement(count: Count) -> None:
-    """Between two statements of a transaction: while the tables are made, in a migration, in the middle of rows."""
+    """Between two statements of a transaction: while creating tables, in a migration, between rows."""
     from p2pchat.storage.database import Database
 
     for name in ("all", "run", "insert"):
@@ -121,7 +121,7 @@ def _counted(function: Callable[..., Any], count: Count) -> Callable[..., Any]:
 
 
 def _newer(_: Count) -> None:
-    """Be a version whose database is one further: it has to migrate what the present one made."""
+    """Be a later version that has to migrate the present database."""
     from p2pchat.storage import migrations as migrating
     from p2pchat.storage import migrations as schema
     from p2pchat.storage.database import Database
@@ -138,7 +138,7 @@ def _newer(_: Count) -> None:
 
 
 def _backing_up(count: Count) -> None:
-    """In the copy that is made before a migration, after K of its pages."""
+    """In the copy made before a migration, after K of its pages."""
     _at_pages(count)
 
 
@@ -159,7 +159,7 @@ def _at_pages(count: Count) -> None:
 
 
 def _mid_record(count: Count) -> None:
-    """Half of what one turn wrote to a socket is on its way: a TLS record ends nowhere."""
+    """Half of the bytes written in one turn are sent: a TLS record is cut."""
     from p2pchat.client import Client
 
     write = Client._write
@@ -174,7 +174,7 @@ def _mid_record(count: Count) -> None:
 
 
 def _mid_frame(count: Count) -> None:
-    """Half of the frames one turn sent is on its way, in whole TLS records: the far end decodes half a frame."""
+    """Half of the frames sent in one turn are sent, in whole TLS records: a frame is cut."""
     from p2pchat.client import Client
     from p2pchat.identity.tls import TlsPipe
 
@@ -196,14 +196,14 @@ def _mid_frame(count: Count) -> None:
 
 
 def _before_have(count: Count) -> None:
-    """What came is on disk, and the frame that says so is made and not sent."""
+    """Received entries are on disk, and the acknowledging frame is made but not sent."""
     from p2pchat.protocol import Have
 
     _at_frames(count, Have)
 
 
 def _before_go(count: Count) -> None:
-    """A link is up on this side, and the other does not know."""
+    """A link is up on this side, and the other does not know it."""
     from p2pchat.protocol import Go
 
     _at_frames(count, Go)
@@ -227,7 +227,7 @@ def _at_frames(count: Count, kind: type) -> None:
 
 
 def _before_hand_over(count: Count) -> None:
-    """A message is released and read, and the program has not got it."""
+    """A message is released and read from storage, and the program has not got it."""
     from p2pchat.messaging.messages import Message
     from p2pchat.messaging.subscription import Subscription
 
@@ -243,7 +243,7 @@ def _before_hand_over(count: Count) -> None:
 
 
 def _after_hand_over(count: Count) -> None:
-    """The program has a message and is done with it, and has not acknowledged it."""
+    """The program has handled a message, and has not acknowledged it."""
     from p2pchat.messaging.subscription import Subscription
 
     acknowledge = Subscription._acknowledge
@@ -275,7 +275,7 @@ def _mid_line(count: Count) -> None:
 
 
 def _file(count: Count) -> None:
-    """While a private file is written: it is made, written, synced, in its place; the directory is synced."""
+    """While a private file is written: created, written, synced, renamed, directory synced."""
     from p2pchat.identity.private_files import Aside
 
     begin = Aside.__init__
@@ -299,7 +299,7 @@ def _between(call: Callable[..., None], count: Count) -> Callable[..., None]:
 
 
 def _closing(count: Count) -> None:
-    """In an orderly end, before and after each of its steps: goodbyes, the last commit, the database, the lock."""
+    """Before and after each step of an orderly stop: goodbyes, the last commit, the database, the lock."""
     from p2pchat.identity.profile import Profile
     from p2pchat.runtime.connections import ConnectionManager
     from p2pchat.runtime.driver import Driver
@@ -345,8 +345,10 @@ POINTS: dict[str, Callable[[Count], None]] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `p2pchat` with failpoints; return its exit code, if it gets that far. `python -m p2pchat` may stand before
-    its words, as in a command that this one is put in front of."""
+    """Run `p2pchat` with failpoints; return its exit code, if it gets that far.
+
+    The words may begin with `python -m p2pchat`, as when this command is a prefix of another.
+    """
     from p2pchat.cli.main import main as p2pchat
 
     arm(argv[0].split(","))

@@ -1,13 +1,13 @@
-"""`python -m tests.processes.kills --minutes N --seed S`: real processes that are killed on and on, and judged.
+"""Command `python -m tests.processes.kills --minutes N --seed S`: kill real processes, check the results.
 
-A mesh of two or three peers writes into the room and to one another while each goes through lives of its own, drawn
-before they begin: armed with a failpoint or not, killed after a while, stopped and killed, stopped and let go on, or
-asked to leave. In every third mesh each is reached only through a proxy that swallows or holds one direction, and then
-cuts. When every life is lived all are there once more, everything has to come, and all of it is judged: event logs,
-histories, databases (lives.py). Then comes the next mesh.
+A mesh of two or three peers writes into the room and to one another. Each peer has several lives, drawn in advance:
+with a failpoint or not, killed after a while, suspended and killed, suspended and resumed, or asked to stop. In every
+third mesh, each peer is only reachable through a proxy that swallows or delays one direction, and then cuts. After all
+lives everyone starts once more, everything must arrive, and event logs, histories and databases are checked (lives.py).
+Then the next mesh starts.
 
-A seed draws the same fates again; when exactly the kernel runs whom is its own business. What fails prints the command
-that lives through the same mesh again, and leaves its logs in logs/kills/.
+A seed repeats the same plan; only the scheduling of the kernel differs. A failure prints the command that repeats the
+mesh, and leaves its logs in logs/kills/.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tests.processes.proxy import Proxy
 from tests.processes.stage import ROOT, Stage
 
 NAMES = ("ada", "bob", "cyd")
-LIVES = 8  # of each peer in a mesh: most end in a kill
-AT_ONCE = 3  # meshes: while some wait for a redial, others work
-BURST = 30  # lines in a life
-LATEST = 0.3  # seconds after its start until which a life ends from outside
-FALLS_WITHIN = 2.0  # seconds that a life gets to come to its failpoint
-POINTS = {  # and up to which time it is reached: about as often as it is in such a life
+LIVES = 8  # of each peer in a mesh; most end with a kill
+AT_ONCE = 3  # meshes at once: while some wait for a redial, others work
+BURST = 30  # messages in a life
+LATEST = 0.3  # seconds after its start by which a life is ended from outside
+FALLS_WITHIN = 2.0  # seconds for a life to reach its failpoint
+POINTS = {  # and up to which count: about as often as it is reached in a life
     "before-commit": 12, "after-commit": 12, "before-have": 8, "before-go": 2, "mid-record": 40, "mid-frame": 30,
     "statement": 150, "before-hand-over": 30, "after-hand-over": 30, "before-cursor": 12, "mid-line": 80,
     "closing": 10, "before-address-book": 3, "after-address-book": 3,
@@ -52,13 +52,13 @@ ENDS: tuple[End, ...] = ("kill", "kill", "kill", "freeze", "pause", "leave")
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """One life: `point` "" for none; it ends so many seconds after its start, if it has not fallen before."""
+    """The plan of one life: `point` is "" for none; otherwise it ends so many seconds after its start."""
 
     point: str
     k: int
     moment: float
     end: End
-    still: float  # seconds it is stopped, if it is
+    still: float  # seconds it is suspended, if it is
 
     @classmethod
     def draw(cls, chance: random.Random) -> Fate:
@@ -74,20 +74,20 @@ class Fate:
 
 @dataclass(slots=True)
 class Tally:
-    """What happened, over all meshes."""
+    """Counts of what happened, over all meshes."""
 
-    kills: Counter[str] = field(default_factory=Counter)  # by point, or by how it was killed from outside
+    kills: Counter[str] = field(default_factory=Counter)  # by point, or by the way it was killed from outside
     meshes: int = 0
     cuts: int = 0
     accepted: int = 0
-    wanted: int | None = None  # kills, after which no mesh begins any more
+    wanted: int | None = None  # kills after which no further mesh starts
 
     @property
     def enough(self) -> bool:
         return self.wanted is not None and self.kills.total() >= self.wanted
 
     def lines(self) -> str:
-        """Return what there was of everything, one a line, as tests/soak adds it up."""
+        """Return the counts, one a line, as tests/soak adds them up."""
         counts = {f"kills, {kind}": count for kind, count in sorted(self.kills.items())}
         counts |= {"kills": self.kills.total(), "meshes of killed peers judged": self.meshes}
         counts |= {"links cut among them": self.cuts, "messages accepted among them": self.accepted}
@@ -102,7 +102,7 @@ class Tally:
 
 
 class Mesh:
-    """One mesh, from its first start to its judgement."""
+    """One mesh, from its first start to the check of its results."""
 
     def __init__(self, stage: Stage, seed: str, number: int, tally: Tally) -> None:
         self._stage = stage
@@ -115,7 +115,7 @@ class Mesh:
         self._all_lived = asyncio.Event()
 
     async def live(self) -> None:
-        """Live through it. AssertionError, ChildFailed: a promise is broken, or somebody does not come back."""
+        """Run all lives. Raises AssertionError or ChildFailed if a promise is broken or a peer does not restart."""
         async with AsyncExitStack() as stack:
             sides = [await self._side(name, stack) for name in self._names]
             await self._meet(sides)
@@ -136,7 +136,7 @@ class Mesh:
         self._tally.meshes += 1
 
     async def _side(self, name: str, stack: AsyncExitStack) -> Side:
-        """Each has an address of its own, so that nobody's outgoing connection ever has its port."""
+        """Start a peer with its own address, so that no outgoing connection ever has its port."""
         host = f"127.{77 + self._number // 250 % 100}.{self._number % 250}.{1 + self._names.index(name)}"
         words = ["--host", host]
         if self._number % 3 == 2:
@@ -147,9 +147,10 @@ class Mesh:
         return Side(self._stage, name, other, *words)
 
     async def _meet(self, sides: list[Side]) -> None:
-        """Everybody knows everybody: from here on nobody is given an address.
+        """Wait until all peers know each other: from here on none gets an address.
 
-        `joined` is told when a link is up. Who was called hears an address only after that, and may be killed before.
+        `joined` is reported when a link is up. The peer that was dialled learns an address only after that, and may be
+        killed before.
         """
         endpoints: list[str] = []
         for side in sides:
@@ -199,7 +200,7 @@ class Mesh:
     async def _end(self, side: Side, fate: Fate) -> None:
         """End a life from outside."""
         if sys.platform == "win32":
-            raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+            raise NotImplementedError  # for type checkers: AVAILABLE is False there
         process = side.now.process
         if fate.end in ("freeze", "pause"):
             process.send_signal(signal.SIGSTOP)
@@ -215,12 +216,12 @@ class Mesh:
         if code == KILLED and fate.point:
             self._tally.kills[fate.point] += 1
             return
-        # 3: somebody was not there. 4: it had not met again whom it writes to, and nothing of that user is stored yet.
+        # 3: a recipient was offline. 4: it has not met a recipient again, and nothing of that user is stored yet.
         assert code in (0, 3, 4), f"{side.name} left with {code}: {side.now.complaints}"
         assert side.now.lines[-1]["event"] == "stopped"
 
     async def _spoil(self) -> None:
-        """Spoil the network: one direction of one proxy goes nowhere, or is held; then everything there is cut."""
+        """Disturb the network: one direction of one proxy is swallowed or held; then everything there is cut."""
         chance = random.Random(f"{self._seed}/network")
         while self._proxies and not self._all_lived.is_set():
             proxy = self._proxies[chance.choice(self._names)]
@@ -238,11 +239,11 @@ class Mesh:
 
 
 class MeshFailed(Exception):
-    """One mesh broke a promise; says how to live through it again."""
+    """One mesh broke a promise; the text says how to repeat it."""
 
 
 async def run(seed: str, numbers: Iterator[int], tally: Tally, until: float = float("inf"), *, home: Path) -> None:
-    """Live through meshes, some at once, until there are no more numbers, it is late, or the tally has enough.
+    """Run meshes, some at once, until the numbers or the time run out or the tally is complete.
 
     Raises:
         MeshFailed: The first that failed.
@@ -300,7 +301,7 @@ async def _main(words: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Run from the command line; 1 when a mesh failed."""
+    """Run from the command line; return 1 if a mesh failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.processes.kills", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", default=str(random.randrange(10**6)))

@@ -1,7 +1,7 @@
-"""Peers through all their lives, and the judgement over what they did: event logs, histories and databases together.
+"""Peers through all their lives, and the check of their event logs, histories and databases together.
 
-Every text is typed once, by one writer, to one conversation, and carries the writer's name and a number. So the texts
-alone say what was invented, doubled or put into another order; the ids say what was promised.
+Every text is typed once, by one writer, to one conversation, and contains the writer's name and a number. So the texts
+alone show what was invented, repeated or reordered; the ids show what was promised.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from p2pchat.testing import Log, check
 from tests.processes.stage import KILLED, Stage
 
 PATIENCE = 60.0  # seconds
-LOOKED_EVERY = 0.02  # seconds: nothing tells that an address is stored
+LOOKED_EVERY = 0.02  # seconds; no event reports that an address is stored
 _last_words = itertools.count(1)
 
 
 class Side:
-    """One of several peers, through all its lives, and everything it ever said was accepted.
+    """One of several peers, through all its lives, with everything it reported as accepted.
 
     Attributes:
-        other: To whom it writes directly.
-        typed: To whom each text was ever written, accepted or not: "room", or a name.
+        other: The peer it writes to directly.
+        typed: The conversation of each text ever written, accepted or not: "room", or a name.
     """
 
     def __init__(self, stage: Stage, name: str, other: str, *words: str) -> None:
@@ -47,14 +47,14 @@ class Side:
         return self.lives[-1]
 
     async def start(self, *endpoints: str, points: Sequence[str] = ()) -> None:
-        """Begin another life. Raises ChildFailed when it ends before it listens."""
+        """Start another life. Raises ChildFailed if it ends before it listens."""
         child = self.stage.child(self.name, *endpoints, *self.words, port=self.port, points=points)
         self.lives.append(child)
         await child.start(30)
         self.port = child.listening["port"]
 
     async def remembers(self, others: int) -> None:
-        """Wait until addresses of so many other peers are on its disk: whoever is killed then still finds them."""
+        """Wait until addresses of so many other peers are on its disk: then it finds them even after a kill."""
         deadline = time.monotonic() + PATIENCE
         while (known := peers_with_an_address(self.database)) < others:
             assert time.monotonic() < deadline, f"{self.name} has addresses of {known} peers, not of {others}"
@@ -73,7 +73,7 @@ class Side:
         await self.now.do(do="send", to=to, text=text)
 
     async def burst(self, count: int) -> None:
-        """Write many lines as fast as the pipe takes them, or until the process is killed; a third goes to the room."""
+        """Write many messages as fast as the pipe takes them, or until a kill; a third goes to the room."""
         numbers = range(self.written, self.written + count)
         self.written += count
         with suppress(OSError):  # killed
@@ -81,7 +81,7 @@ class Side:
                 await self.say("room" if number % 3 == 0 else self.other, f"{self.name} {number}")
 
     def accepted(self, kind: str = "") -> set[str]:
-        """Return the ids of what it said it sent, in the room or as direct messages, or all."""
+        """Return the ids of the messages it reported as sent, in the room or as direct messages, or all."""
         sent = (line for life in self.lives for line in life.lines if line["event"] == "sent")
         return {line["id"] for line in sent if kind in ("", line["kind"])}
 
@@ -91,7 +91,7 @@ class Side:
 
 
 async def everything_has_come(*sides: Side) -> None:
-    """Wait until what each writes last is with all it is for: everything it wrote before is, then."""
+    """Wait until the last message of each peer has reached all its recipients; earlier ones came before it."""
     last: dict[tuple[str, str], str] = {}
     for side in sides:
         for to in ("room", side.other):
@@ -110,7 +110,7 @@ async def everything_has_come(*sides: Side) -> None:
 
 
 async def nothing_is_lost_or_twice(stage: Stage, *sides: Side) -> None:
-    """Everything accepted is in every store it is for exactly once, as it was written; the event logs tell the same."""
+    """Check that each accepted message is in every store it belongs to exactly once, as the event logs say."""
     stores = {side.name: await stage.history(side.name) for side in sides}
     everywhere = set.intersection(*(ids(stored) for stored in stores.values()))
     for side in sides:
@@ -136,7 +136,7 @@ async def nothing_is_lost_or_twice(stage: Stage, *sides: Side) -> None:
 
 
 def as_typed(line: Line, sides: Sequence[Side]) -> bool:
-    """Whether the one who is said to have written this wrote it, and there."""
+    """Return whether the named writer wrote this text, in this conversation."""
     [writer] = [side for side in sides if side.name == line["sender"]]
     return writer.typed.get(line["text"]) == ("room" if line["kind"] == "room" else writer.other)
 
@@ -146,7 +146,7 @@ def ids(lines: list[Line]) -> set[str]:
 
 
 def in_order(stored: list[Line], writer: str) -> bool:
-    """Whether what one wrote stands in the order of its numbers, in each conversation."""
+    """Return whether a writer's messages are in the order of their numbers, in each conversation."""
     for kind in ("room", "dm"):
         texts = [line["text"] for line in stored if line["sender"] == writer and line["kind"] == kind]
         numbers = [int(text.split()[1]) for text in texts if text.startswith(f"{writer} ")]
@@ -156,20 +156,20 @@ def in_order(stored: list[Line], writer: str) -> bool:
 
 
 def damage(database: Path) -> list[str]:
-    """Return what SQLite finds wrong in a whole database."""
+    """Return the errors that SQLite finds in a database."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         rows = connection.execute("pragma quick_check").fetchall()
     return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
 
 
 def peers_with_an_address(database: Path) -> int:
-    """Return of how many peers a database holds an address."""
+    """Return the number of peers with an address in a database."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return int(connection.execute("select count(distinct peer) from addresses").fetchone()[0])
 
 
 async def falls(side: Side, timeout: float = 30.0) -> None:
-    """Wait until a life has ended by its own failpoint."""
+    """Wait until a life has ended at its own failpoint."""
     code = await side.now.ended(timeout)
     assert code == KILLED, f"{side.name} ended with {code}: {side.now.complaints}"
 

@@ -1,14 +1,14 @@
-"""Machines on one local network, for tests: network namespaces with a cable each into one switch.
+"""Machines on one local network: network namespaces, each with a cable to one switch.
 
     lan = Lan(); ada = lan.machine("10.77.0.1/24"); bob = lan.machine("10.77.0.2/24")
     ada.under("python", "-m", "p2pchat", ...)       the words that run a command on that machine
     ada.move("10.77.0.9/24"); ada.unplug(); ada.plug()
-    ada.lose("10.77.0.2"); ada.find("10.77.0.2")    what it sends there vanishes, as in a black hole; and no longer
-    ada.throttle(64)                                it sends 64 kbit/s, and what is more waits in the line
+    ada.lose("10.77.0.2"); ada.find("10.77.0.2")    packets to that address vanish, as in a black hole; and no longer
+    ada.throttle(64)                                send at most 64 kbit/s; more waits in the queue
 
-A namespace lives as long as the process that holds it, and that one ends when this one does, however it ends: nothing
-is left behind and nothing has a name, so that tests may run side by side. As root it uses what root may; anybody else
-gets a user namespace around it, where the kernel allows that.
+A namespace lives as long as the process that holds it, and that process ends with this one, however it ends. So nothing
+is left behind, nothing has a name, and tests may run in parallel. Without root rights a user namespace is created
+around it, if the kernel allows that.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from contextlib import contextmanager
 
 import pytest
 
-SYSTEM: str = sys.platform  # a plain string: whoever checks types for another system reads on
+SYSTEM: str = sys.platform  # a plain string, so that type checkers for other systems read on
 IS_ROOT = sys.platform != "win32" and os.geteuid() == 0
 NOBODY = "02:00:00:00:00:01"  # the Ethernet address of no machine here
-LINE_HOLDS_BYTES = 64 * 1024  # that a slow line keeps before it drops: as much as an ordinary router
+LINE_HOLDS_BYTES = 64 * 1024  # bytes that a slow line queues before it drops, as an ordinary router
 TOOLS = ("ip", "unshare", "nsenter", "cat")
 
 
 class NoNamespaces(Exception):
-    """This system gives none; says why."""
+    """This system has no namespaces; the text says why."""
 
 
 class Held:
@@ -55,7 +55,7 @@ class Held:
 
     @property
     def namespace(self) -> str:
-        """Its file below /proc."""
+        """Return its file below /proc."""
         return f"/proc/{self.pid}/ns/net"
 
     def under(self, *command: str) -> list[str]:
@@ -64,14 +64,14 @@ class Held:
         return ["nsenter", "--target", str(self.pid), *user, "--net", "--", *command]
 
     def run(self, *command: str) -> str:
-        """Run a command there to its end; return what it says."""
+        """Run a command there to its end; return its output."""
         done = subprocess.run(self.under(*command), capture_output=True, text=True, timeout=10)
         if done.returncode:
             raise NoNamespaces(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
 
     def let_go(self) -> None:
-        """End it, and with it everything in it that is only network."""
+        """End it, with everything in it that is only network."""
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
@@ -90,12 +90,12 @@ class Machine:
 
     @property
     def address(self) -> str:
-        """Its first address, without the prefix."""
+        """Return its first address, without the prefix."""
         return self.addresses[0]
 
     @property
     def namespace(self) -> str:
-        """The file of its network below /proc."""
+        """Return the file of its network below /proc."""
         return self._held.namespace
 
     def under(self, *command: str) -> list[str]:
@@ -103,35 +103,35 @@ class Machine:
         return self._held.under(*command)
 
     def run(self, *command: str) -> str:
-        """Run a command on it to its end; return what it says."""
+        """Run a command on it to its end; return its output."""
         return self._held.run(*command)
 
     def move(self, *addresses: str) -> None:
-        """Have these addresses (10.77.0.1/24) and no others."""
+        """Replace its addresses by these (10.77.0.1/24)."""
         self._held.run("ip", "address", "flush", "dev", "eth0", "scope", "global")
         for address in addresses:
             self._held.run("ip", "address", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
         self.addresses = [address.partition("/")[0] for address in addresses]
 
     def unplug(self) -> None:
-        """Pull the cable out at the switch."""
+        """Unplug the cable at the switch."""
         self._switch.run("ip", "link", "set", self._cable, "down")
 
     def plug(self) -> None:
         self._switch.run("ip", "link", "set", self._cable, "up")
 
     def lose(self, *addresses: str) -> None:
-        """From now on everything it sends there goes to a machine that does not exist; nothing tells it so."""
+        """Send everything for these addresses to a machine that does not exist, silently."""
         for address in addresses:
             self._held.run("ip", "neigh", "replace", address, "lladdr", NOBODY, "dev", "eth0", "nud", "permanent")
 
     def find(self, *addresses: str) -> None:
-        """End what lose() began."""
+        """End the effect of lose()."""
         for address in addresses:
             self._held.run("ip", "neigh", "del", address, "dev", "eth0")
 
     def throttle(self, kbits: int) -> None:
-        """Let it send so much a second; NoNamespaces where the kernel has no token bucket."""
+        """Limit its sending rate. Raises NoNamespaces if the kernel has no token bucket."""
         self._held.run(
             *("tc", "qdisc", "add", "dev", "eth0", "root", "tbf"),
             *("rate", f"{kbits}kbit", "burst", "5kb", "limit", str(LINE_HOLDS_BYTES)),
@@ -142,7 +142,7 @@ class Lan:
     """A switch, and the machines on it.
 
     Raises:
-        NoNamespaces: This system gives none.
+        NoNamespaces: This system has none.
     """
 
     def __init__(self) -> None:
@@ -166,7 +166,7 @@ class Lan:
         return held
 
     def machine(self, *addresses: str) -> Machine:
-        """Return a new machine with these addresses (10.77.0.1/24), its cable plugged in."""
+        """Return a new machine with these addresses (10.77.0.1/24), with its cable plugged in."""
         held, cable = self._hold(), f"cable{len(self._held)}"
         far = ["peer", "name", "eth0", "netns", str(held.pid)]
         self._switch.run("ip", "link", "add", cable, "type", "veth", *far)
@@ -176,7 +176,7 @@ class Lan:
         return Machine(held, self._switch, cable, addresses)
 
     def close(self) -> None:
-        """Take everything away."""
+        """Remove everything."""
         for held in reversed(self._held):
             held.let_go()
         self._held.clear()
@@ -184,7 +184,7 @@ class Lan:
 
 @contextmanager
 def lan_or_skip() -> Iterator[Lan]:
-    """A switch for one test, taken away at its end; the test is skipped, with the reason, where there can be none."""
+    """Yield a switch for one test, and remove it at the end. Skip the test, with the reason, if there can be none."""
     try:
         lan = Lan()
     except NoNamespaces as error:

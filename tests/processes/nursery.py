@@ -1,13 +1,13 @@
 """Processes that start quickly: a parent that has imported everything forks a new `p2pchat` for each life.
 
-A test that kills hundreds of peers would wait for Python's imports most of the time. What is forked is a real process
-with real files, and SIGKILL is SIGKILL; it differs from `python -m p2pchat` in nothing but where its modules come from.
-Linux only (packets with descriptors between the test and the parent); elsewhere they start in the usual way.
+A test that kills hundreds of peers would spend most of its time with Python's imports. A forked process is a real
+process with real files; it differs from `python -m p2pchat` only in where its modules come from. Linux only (packets
+with descriptors between the test and the parent); elsewhere peers start as usual.
 
-The test side is Nursery, the other one `python -m tests.processes.nursery FD`. Between them go JSON objects, one a
+The test side is Nursery, the other side is `python -m tests.processes.nursery FD`. They exchange JSON objects, one per
 packet: {"words", "environment", "points"} with three descriptors -> {"born": pid}; {"signal", "pid"} -> nothing; and
 {"ended": pid, "code": n} when a process has ended. A birth may have "changes" (altered.py), "namespace" (a file below
-/proc), and "terminal": the first descriptor is to be the terminal it belongs to, in a session of its own.
+/proc), and "terminal": the first descriptor is the controlling terminal of a new session.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from typing import Any, NoReturn
 from tests.processes.stage import KILLED, ROOT
 
 AVAILABLE = sys.platform == "linux"
-MOST_BYTES = 128 * 1024  # of a packet; a request holds the words and the environment
+MOST_BYTES = 128 * 1024  # in a packet; a request has the words and the environment
 LINE_BYTES = 1 << 20  # as in children.py
 
 
 class Born:
-    """A forked process, as asyncio.subprocess.Process is to whoever uses it."""
+    """A forked process, with the interface of asyncio.subprocess.Process."""
 
     def __init__(self, nursery: Nursery, pid: int, ended: asyncio.Future[int]) -> None:
         self.pid = pid
@@ -60,10 +60,10 @@ class Born:
 
 
 class Nursery:
-    """The parent process of a test's peers. `async with`, in the loop of the test.
+    """The parent process of a test's peers. Use with `async with`, in the loop of the test.
 
     Attributes:
-        killed: How many of them SIGKILL has ended, whoever sent it.
+        killed: How many of them SIGKILL has ended, from anywhere.
     """
 
     killed = 0
@@ -72,7 +72,7 @@ class Nursery:
 
     async def __aenter__(self) -> Nursery:
         if sys.platform == "win32":
-            raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+            raise NotImplementedError  # for type checkers: AVAILABLE is False there
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
@@ -91,7 +91,7 @@ class Nursery:
 
     async def __aexit__(self, *_: object) -> None:
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
-        self._socket.close()  # it ends, and kills who is left
+        self._socket.close()  # it ends, and kills the remaining processes
         await self._process.wait()
 
     def _hear(self) -> None:
@@ -112,7 +112,7 @@ class Nursery:
             self._alive.pop(told["ended"]).set_result(told["code"])
 
     def signal(self, pid: int, number: int) -> None:
-        """Send a signal; nothing when the process has ended, whoever has its number now."""
+        """Send a signal, unless the process has ended and its number may belong to another."""
         if pid in self._alive:
             self._socket.send(json.dumps({"signal": number, "pid": pid}).encode())
 
@@ -120,9 +120,9 @@ class Nursery:
         self, words: Sequence[str], environment: Mapping[str, str], points: Sequence[str],
         changes: Sequence[str] = (), namespace: str = "",
     ) -> Born:  # fmt: skip
-        """Start `p2pchat WORDS`, with these failpoints (failing.py), in a changed world (altered.py), and there."""
+        """Start `p2pchat WORDS`, with failpoints (failing.py), changes (altered.py), and in a place."""
         if sys.platform == "win32":
-            raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+            raise NotImplementedError  # for type checkers: AVAILABLE is False there
         ends = [os.pipe() for _ in range(3)]  # (read, write) of stdin, stdout, stderr
         theirs = [ends[0][0], ends[1][1], ends[2][1]]
         request = {"words": [*words], "environment": {**environment}, "points": [*points]}
@@ -134,13 +134,13 @@ class Nursery:
         return born
 
     async def bear_in_terminal(self, words: Sequence[str], environment: Mapping[str, str], terminal: int) -> Born:
-        """Start `p2pchat WORDS` in this terminal (the program's side of it); it has no pipes then."""
+        """Start `p2pchat WORDS` in this terminal (the program's side of it), without pipes."""
         request = {"words": [*words], "environment": {**environment}, "points": [], "terminal": True}
         return await self._ask(request, [terminal] * 3)
 
     async def _ask(self, request: dict[str, Any], descriptors: list[int]) -> Born:
         if sys.platform == "win32":
-            raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+            raise NotImplementedError  # for type checkers: AVAILABLE is False there
         async with self._one:
             socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
             pid = await self._births.get()
@@ -158,7 +158,7 @@ async def _reader(end: int) -> asyncio.StreamReader:
 
 async def _writer(end: int) -> asyncio.StreamWriter:
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()  # nothing ever comes: the protocol wants one
+    reader = asyncio.StreamReader()  # nothing ever comes; the protocol needs one
     transport, protocol = await loop.connect_write_pipe(
         lambda: asyncio.StreamReaderProtocol(reader),
         open(end, "wb", buffering=0),  # noqa: SIM115
@@ -186,7 +186,7 @@ def _import_everything() -> None:
 
 def _serve(fd: int) -> None:
     if sys.platform == "win32":
-        raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+        raise NotImplementedError  # for type checkers: AVAILABLE is False there
     _import_everything()
     gc.collect()
     gc.freeze()
@@ -205,7 +205,7 @@ def _serve(fd: int) -> None:
                 if desk.fileno() in ready and not _serve_one(desk, children, (woken, wakes)):
                     return
         except OSError:
-            return  # the test has gone
+            return  # the test has ended
         finally:
             for pid in children:
                 os.kill(pid, signal.SIGKILL)
@@ -213,7 +213,7 @@ def _serve(fd: int) -> None:
 
 def _tell_ended(desk: socket.socket, children: set[int]) -> None:
     if sys.platform == "win32":
-        raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+        raise NotImplementedError  # for type checkers: AVAILABLE is False there
     for pid in list(children):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -223,7 +223,7 @@ def _tell_ended(desk: socket.socket, children: set[int]) -> None:
 
 def _serve_one(desk: socket.socket, children: set[int], pipe: tuple[int, int]) -> bool:
     if sys.platform == "win32":
-        raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+        raise NotImplementedError  # for type checkers: AVAILABLE is False there
     packet, fds, _, _ = socket.recv_fds(desk, MOST_BYTES, 3)
     if not packet:
         return False
@@ -245,9 +245,9 @@ def _serve_one(desk: socket.socket, children: set[int], pipe: tuple[int, int]) -
 
 
 def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
-    """Be `p2pchat`, as if this process had been started for it."""
+    """Run `p2pchat` as if this process had been started for it."""
     if sys.platform == "win32":
-        raise NotImplementedError  # said for type checkers: AVAILABLE is False there
+        raise NotImplementedError  # for type checkers: AVAILABLE is False there
     import fcntl
     import termios
 
@@ -285,7 +285,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
 
 
 def _enter(namespace: str) -> None:
-    """Go there, as nsenter does (os.setns is there from Python 3.12 on)."""
+    """Enter a namespace, as nsenter does (os.setns exists since Python 3.12)."""
     with open(namespace, "rb") as file:
         if ctypes.CDLL(None, use_errno=True).setns(file.fileno(), 0):
             raise OSError(ctypes.get_errno(), "setns", namespace)

@@ -1,4 +1,4 @@
-"""A network between two peers that a test can spoil: a TCP proxy that swallows or holds one direction, and cuts."""
+"""A disturbed network between two peers: a TCP proxy that swallows or holds one direction, and cuts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ READ_BYTES = 65536
 
 
 class Proxy:
-    """Passes bytes between whoever connects and one port.
+    """Forwards bytes between connecting peers and one port.
 
     Attributes:
-        deaf: What the listening side says goes nowhere; the system goes on confirming it.
-        dumb: What the dialling side says goes nowhere.
-        swallowed: Bytes that went nowhere, ever.
-        recorded: What was passed on each way (True: back to the dialling side), when it records.
-        left: Of each way that is in here, the bytes that are still passed on before everything is cut.
+        deaf: Bytes of the listening side are swallowed; the system still confirms them.
+        dumb: Bytes of the dialling side are swallowed.
+        swallowed: The number of swallowed bytes.
+        recorded: The bytes forwarded in each direction (True: back to the dialling side), if it records.
+        left: The bytes still forwarded in each direction listed here before everything is cut.
         ran_out: Set when that has happened.
     """
 
@@ -32,7 +32,7 @@ class Proxy:
             gate.set()
 
     async def listen(self) -> str:
-        """Begin; return the endpoint. Connections are passed on once to() was called."""
+        """Listen; return the endpoint. Connections are forwarded once to() was called."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
@@ -65,7 +65,7 @@ class Proxy:
             sink.transport.abort()
 
     async def _pass_on(self, data: bytes, sink: asyncio.StreamWriter, back: bool) -> bool:
-        """Write it; False when the last byte that was allowed is out, and everything is cut."""
+        """Forward bytes; return False when the last allowed byte is out, and everything is cut."""
         left = self.left.get(back, len(data) + 1)
         if self.recorded is not None:
             self.recorded[back] += data[:left]
@@ -80,11 +80,11 @@ class Proxy:
         return True
 
     def hold(self, *, back: bool) -> None:
-        """Pass on nothing in one direction until the cut; whoever sends there meets a full window some time."""
+        """Forward nothing in one direction until the cut; the sender meets a full window at some point."""
         self._gates[back].clear()
 
     def cut(self) -> None:
-        """End every connection at both sides with a reset; the next ones get through."""
+        """Reset every connection on both sides; later connections get through."""
         self.deaf = self.dumb = False
         self.left = {}
         streams, self._streams = self._streams, []

@@ -1,10 +1,10 @@
-"""Disks of a size, for tests: a mount namespace with a file system in memory at one directory.
+"""Disks of limited size: a mount namespace with an in-memory file system at one directory.
 
     disk = SmallDisk(directory, mib=8); disk.under("python", ...)    the words that run a command where it is mounted
     disk.grow(64); disk.run("ls", ...)
 
-It lives as long as the process that holds it, which ends with this one: nothing stays mounted, and nobody outside ever
-sees it. Anybody but root gets a user namespace around it, where the kernel allows that.
+It lives as long as the process that holds it, which ends with this one: nothing stays mounted, and nothing outside ever
+sees it. Without root rights a user namespace is created around it, if the kernel allows that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TOOLS = ("unshare", "nsenter", "mount", "cat")
 
 
 class NoMounts(Exception):
-    """This system lets nobody mount anything here; says why."""
+    """This system allows no mounts; the text says why."""
 
 
 class SmallDisk:
@@ -49,7 +49,7 @@ class SmallDisk:
 
     @property
     def namespace(self) -> str:
-        """The file below /proc of what it is mounted in."""
+        """Return the file below /proc of its mount namespace."""
         return f"/proc/{self._process.pid}/ns/mnt"
 
     def under(self, *command: str) -> list[str]:
@@ -58,15 +58,15 @@ class SmallDisk:
         return ["nsenter", "--target", str(self._process.pid), *user, "--mount", f"--wd={Path.cwd()}", "--", *command]
 
     def run(self, *command: str) -> str:
-        """Run a command there to its end; return what it says."""
+        """Run a command there to its end; return its output."""
         return subprocess.run(self.under(*command), capture_output=True, text=True, timeout=10, check=True).stdout
 
     def grow(self, mib: float) -> None:
-        """Let it hold so much from now on."""
+        """Set its size."""
         self.run("mount", "-o", f"remount,size={_size(mib)}", str(self.directory))
 
     def close_to_writers(self) -> None:
-        """Make it read-only, which only goes while nobody writes there."""
+        """Make it read-only, which is only possible while nothing is writing."""
         self.run("mount", "-o", "remount,ro", str(self.directory))
 
     def let_go(self) -> None:

@@ -1,4 +1,4 @@
-"""Where the peers of a test over real processes live."""
+"""The peers of a test with real processes, with their directories and logs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Place(Protocol):
-    """Where a process may run other than here: a Machine, a SmallDisk."""
+    """Where a process may run instead of here: a Machine, a SmallDisk."""
 
     @property
     def namespace(self) -> str:
-        """Its file below /proc, for who is root and goes there by itself."""
+        """Its file below /proc, for processes that enter it as root."""
 
     def under(self, *command: str) -> list[str]:
         """Return the words that run a command there."""
 
 
 class Mortal(Child):
-    """A peer that may kill itself at points of failing.py; quickly born when there is a nursery.
+    """A peer that may kill itself at points of failing.py; started quickly if there is a nursery.
 
     Attributes:
-        changes: Words of altered.py: the world it runs in.
+        changes: Words of altered.py: its altered surroundings.
         place: Where it runs; None: here.
     """
 
@@ -46,7 +46,7 @@ class Mortal(Child):
     nursery: Nursery | None = None
 
     async def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
-        from tests.processes.altered import altered  # here: a nursery needs neither
+        from tests.processes.altered import altered  # a nursery needs neither
         from tests.processes.machines import IS_ROOT
 
         if self.nursery is not None and (self.place is None or IS_ROOT):
@@ -63,14 +63,14 @@ class Mortal(Child):
 
 
 def launcher(points: Sequence[str]) -> list[str]:
-    """Return the words that run a `python -m p2pchat` behind them with failpoints."""
+    """Return the words that run `python -m p2pchat` with failpoints."""
     return [sys.executable, str(ROOT / "tests" / "processes" / "failing.py"), ",".join(points)]
 
 
 class Stage:
-    """Where a test's peers live. `log(name)` is the event log of a peer, kept in logs/ for whoever wants to look.
+    """The peers of a test. `log(name)` is the event log of a peer, kept in logs/ for inspection.
 
-    With a `nursery` they are born quickly, and may have failpoints.
+    With a `nursery` peers start quickly, and may have failpoints.
     """
 
     def __init__(self, home: Path, logs: Path, nursery: Nursery | None = None) -> None:
@@ -94,11 +94,11 @@ class Stage:
         return self.logs / f"{name}.jsonl"
 
     def faults(self, *names: str, complete: bool) -> list[str]:
-        """Judge the logs of these peers, as `p2pchat check` does."""
+        """Check the logs of these peers, as `p2pchat check` does."""
         return [str(fault) for fault in check([Log.read(self.log(name)) for name in names], complete=complete)]
 
     async def history(self, name: str) -> list[Line]:
-        """Read what a peer has stored, with `p2pchat history --json`; it may run meanwhile."""
+        """Return what a peer has stored, from `p2pchat history --json`; it may run meanwhile."""
         code, out = await self.run("history", "--json", "--data", str(self.home / name))
         assert code == 0
         return [json.loads(line) for line in out.splitlines()]
@@ -115,9 +115,9 @@ class Stage:
         stdin: bytes = b"",
         environment: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes, bytes]:
-        """Run a command of p2pchat that reads this to its end; return its exit code, stdout and stderr.
+        """Run a command of p2pchat with this input to its end; return its exit code, stdout and stderr.
 
-        `environment` is all of it; None is this one's, and the home of the test.
+        `environment` replaces all variables; None means those of this process, with the home of the test.
         """
         environment = environment or {**os.environ, "P2PCHAT_HOME": str(self.home), "PYTHONUTF8": "1"}
         if self.nursery is not None:
@@ -135,7 +135,7 @@ class Stage:
 
 
 async def _feed(pipe: asyncio.StreamWriter, what: bytes) -> None:
-    with suppress(OSError):  # it ended before it had read all of it
+    with suppress(OSError):  # it ended before it had read everything
         pipe.write(what)
         await pipe.drain()
     pipe.close()
