@@ -1,7 +1,8 @@
-"""The other end: a command that talks to a running peer through its control socket.
+"""Client of the control socket: how a command uses a running peer, or runs the peer itself.
 
-One task reads all that comes. What answers a question goes to whoever asked it; the rest are event lines in their
-order, of which only so many wait to be taken: a command that is slow makes the peer wait, and nothing is lost.
+One task reads all lines. Answers go to the requests they belong to. Other lines are events, which wait in order in a
+bounded queue: a slow command makes the peer wait, and nothing is lost. A command talks in the same way to a peer that
+it runs itself. Of several commands at once without a running peer, one runs it, and the others find it.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ if TYPE_CHECKING:
     from p2pchat import DataLocked
 
 
-CONNECT_TIMEOUT = 5.0  # seconds: a peer that is there answers at once, unless it hangs
-BUSY_RETRY_AFTER = 0.1  # seconds until a peer that had too many commands is asked again
+CONNECT_TIMEOUT = 5.0  # seconds: a running peer answers at once, unless it hangs
+BUSY_RETRY_AFTER = 0.1  # seconds until the next attempt when a peer has too many connections
 READ_BYTES = 64 * 1024
-MAX_QUEUED_LINES = 100  # event lines read and not taken
-MAX_LINE_BYTES = 1 << 30  # an answer may have ten thousand messages; the peer is our own
+MAX_QUEUED_LINES = 100  # event lines
+MAX_LINE_BYTES = 1 << 30  # an answer may have ten thousand messages, and the peer is trusted
 
 _CODES = {"usage": USAGE, "too_long": USAGE, "invite_error": USAGE}
 _CODES |= {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME}
 
 
 class RequestRefused(CommandError):
-    """The peer answered with an error. `code` is the exit code that fits; `is_busy`: it has too many commands now."""
+    """The peer answered with an error. `code` is the exit code; `is_busy`: the peer has too many connections."""
 
     def __init__(self, line: EventLine) -> None:
         super().__init__(str(line.get("text", "the peer refused this")))
@@ -48,7 +49,7 @@ class RequestRefused(CommandError):
 
 
 class PeerGone(CommandError):
-    """The connection ended. `reason` is the peer's, "" when it did not say goodbye."""
+    """The connection ended. `reason` is why the peer stopped, "" when it did not say."""
 
     def __init__(self, reason: str) -> None:
         why = f"stopped ({reason})" if reason else "is gone: it was killed, or ended the connection"
@@ -65,7 +66,7 @@ class ControlClient:
     """A connection to a running peer. Make one with `connect_or_run` or `connect`.
 
     Attributes:
-        listening: The peer's first line: who and where it is.
+        listening: The peer's first line, with its name and address.
         is_own: The command runs the peer itself.
     """
 
@@ -81,15 +82,15 @@ class ControlClient:
         self.is_own = False
 
     async def start(self) -> ControlClient:
-        """Read who answers.
+        """Read the peer's first line.
 
         Raises:
-            Failure: Nobody does in time, or with an error. Whatever it raises, the connection is closed.
+            CommandError: None came in time, or an error. The connection is closed then.
         """
         self._reading = asyncio.create_task(self._read())
         try:
             self.listening = await self._read_greeting()
-        except BaseException:  # cancelled as well: nothing of it stays open
+        except BaseException:  # also when cancelled: do not leak the connection
             await self.aclose()
             raise
         return self
@@ -99,23 +100,21 @@ class ControlClient:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 first = await self.next_line()
         except TimeoutError:
-            raise CommandError("a peer is there and does not answer: it hangs, or its machine is very busy") from None
+            raise CommandError("the running peer does not answer: it hangs, or its machine is very busy") from None
         if first is None:
             raise PeerGone("")
         if first.get("event") != "listening":
             raise RequestRefused(first)
         return first
 
-    # What a command does with it
-
-    async def say(self, **order: Any) -> None:
-        """Send one command object; returns when there is room for more.
+    async def send(self, **command: Any) -> None:
+        """Send one command object; wait until there is room for more.
 
         Raises:
             PeerGone: The connection ended.
         """
         try:
-            self._writer.write(encode(order))
+            self._writer.write(encode(command))
             await self._writer.drain()
         except OSError:
             await self._raise_peer_gone()
@@ -124,13 +123,13 @@ class ControlClient:
         """Send a command object and return the rows of its answer.
 
         Raises:
-            Refused: It was answered with an error. PeerGone: The connection ended before.
+            RequestRefused: The answer is an error. PeerGone: The connection ended before the answer.
         """
         if self._ended:
             raise PeerGone(self._reason)
         ref = f"a{next(self._refs)}"
         self._asked[ref] = answer = asyncio.get_running_loop().create_future()
-        await self.say(do=do, ref=ref, **fields)
+        await self.send(do=do, ref=ref, **fields)
         line = await answer
         if line["event"] == "error":
             raise RequestRefused(line)
@@ -138,18 +137,18 @@ class ControlClient:
         return rows
 
     async def next_line(self) -> EventLine | None:
-        """Return the next event line that is no answer; None at the end, again and again."""
+        """Return the next event line, answers excepted; None at the end, also when called again."""
         if self._ended and self._lines.empty():
             return None
         return await self._lines.get()
 
     @property
     def reason(self) -> str:
-        """Why the peer stopped; "" while it has not said so."""
+        """Why the peer stopped; "" while it has not."""
         return self._reason
 
     async def aclose(self) -> None:
-        """Let it go."""
+        """Close the connection."""
         self._reading.cancel()
         self._writer.close()
         await asyncio.gather(self._reading, return_exceptions=True)
@@ -157,8 +156,6 @@ class ControlClient:
             await self._writer.wait_closed()
         except OSError:
             pass
-
-    # What comes
 
     async def _read(self) -> None:
         lines = LineBuffer(MAX_LINE_BYTES)
@@ -168,13 +165,13 @@ class ControlClient:
                     if raw is not None:
                         await self._dispatch(raw)
         except (OSError, ValueError, RecursionError):
-            pass  # what is no event line comes from no peer
+            pass  # not an event line, so not a peer
         finally:
             self._ended = True
             for answer in self._asked.values():
                 if not answer.done():
                     answer.set_exception(PeerGone(self._reason))
-                    answer.exception()  # whoever asked may have gone before
+                    answer.exception()  # retrieve it: the caller may be gone
         await self._lines.put(None)
 
     async def _dispatch(self, raw: bytes) -> None:
@@ -190,18 +187,18 @@ class ControlClient:
             asked.set_result(line)
 
     async def _raise_peer_gone(self) -> None:
-        """The other end takes nothing more: read what it said last."""
+        """Raise PeerGone after reading what the peer sent last."""
         await asyncio.wait([self._reading], timeout=CONNECT_TIMEOUT)
         raise PeerGone(self._reason) from None
 
 
 async def connect(directory: Path) -> ControlClient | None:
-    """Return a connection to the peer that runs in `directory` (absolute); None when none answers there.
+    """Connect to the peer that runs in `directory` (absolute); return None when none answers there.
 
-    Of very many commands at once some wait a little.
+    Waits a little when the peer has too many connections.
 
     Raises:
-        Failure: One is there and refuses, or hangs.
+        CommandError: The peer refuses the connection, or hangs.
     """
     deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
     while True:
@@ -218,7 +215,7 @@ async def ask_running_peer(directory: Path, do: str, **fields: Any) -> list[Even
     """Send one command object to the peer that runs in `directory`; return its answer, None when none runs there.
 
     Raises:
-        RequestRefused: It was answered with an error. CommandError: The peer does not answer.
+        RequestRefused: The answer is an error. CommandError: The peer does not answer.
     """
     control = await connect(directory)
     if control is None:
@@ -234,56 +231,50 @@ async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     if sys.platform != "win32" and path.exists():
         try:
             return await asyncio.open_unix_connection(os.fspath(path), limit=READ_BYTES)
-        except OSError:  # of a peer that was killed; also one that just ends
+        except OSError:  # the socket of a peer that was killed, or is just stopping
             pass
-    door = read_address(directory)
-    if door is None:
+    address = read_address(directory)
+    if address is None:
         return None
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            return await _authenticate(door)
+            return await _authenticate(address)
     except (OSError, EOFError, ValueError, RecursionError, asyncio.LimitOverrunError):
         return None
 
 
-async def _authenticate(door: SocketAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-    """Connect to whoever waits there; None, and closed, when it is somebody else than the peer."""
-    reader, writer = await asyncio.open_connection(door.host, door.port, limit=READ_BYTES)
-    known = False
+async def _authenticate(address: SocketAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    """Connect to an address; return None, with the connection closed, when another program listens there."""
+    reader, writer = await asyncio.open_connection(address.host, address.port, limit=READ_BYTES)
+    is_peer = False
     try:
-        writer.write(encode({"token": door.token}))
+        writer.write(encode({"token": address.token}))
         answer = json.loads(await reader.readuntil(b"\n"))
-        known = isinstance(answer, dict) and door.is_answer(answer.get("answer"))
+        is_peer = isinstance(answer, dict) and address.is_answer(answer.get("answer"))
     finally:
-        if not known:
+        if not is_peer:
             writer.close()
-    return (reader, writer) if known else None
+    return (reader, writer) if is_peer else None
 
 
-# ---- reach
-#
-# Which peer does what a command asks for: the one that runs, or one that the command runs itself meanwhile.
-#
-# The command talks to both in the same way. Of several commands at once without a running peer, one runs it, and the
-# others find it there.
+# ---- a peer run by a command
 
-
-START_TIMEOUT = 5.0  # seconds for a peer that starts to answer, and for one that stops to let go
-HELD_RETRY_AFTER = 0.1  # seconds between two looks at a profile that is held
-MEET_TIMEOUT = 2.0  # seconds for the first of those known here to be met, before something is said to the room
+START_TIMEOUT = 5.0  # seconds for a starting peer to answer, and for a stopping one to unlock its profile
+HELD_RETRY_AFTER = 0.1  # seconds between two attempts to lock a profile
+MEET_TIMEOUT = 2.0  # seconds for the first known user to come online, before something is sent to the room
 
 
 @asynccontextmanager
 async def connect_or_run(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterator[ControlClient]:
-    """Connect to the peer of a profile, running it here when it does not run.
+    """Connect to the peer of a profile. When it is not running, run it until the connection is closed.
 
     Args:
-        directory: The profile's.
-        port: Where a peer run here listens; below 0: on the port its directory is named after, else on any.
-        db: Its database, when that is elsewhere; for a peer run here.
+        directory: The profile's data directory.
+        port: Where a peer run here listens; below 0: on the port the directory is named after, else on any.
+        db: The database of a peer run here, "" for the profile's own.
     Raises:
-        Usage: There is no profile.
-        Failure: Another process holds it and does not answer, or the peer cannot run.
+        UsageError: There is no profile.
+        CommandError: Another process holds the profile and does not answer, or the peer cannot run.
     """
     directory = directory.expanduser().absolute()
     deadline = asyncio.get_running_loop().time() + START_TIMEOUT
@@ -295,29 +286,29 @@ async def connect_or_run(directory: Path, *, port: int = -1, db: str = "") -> As
             finally:
                 await control.aclose()
             return
-        runs = _CommandPeer(directory, port, db)
-        if await runs.start():
+        own = _CommandPeer(directory, port, db)
+        if await own.start():
             break
         if asyncio.get_running_loop().time() > deadline:
-            raise runs.held
+            raise own.held
         await asyncio.sleep(HELD_RETRY_AFTER)
     try:
-        yield await runs.control()
-    except BaseException:  # whatever ends the command ends the peer it runs
-        await runs.stop()
+        yield await own.control()
+    except BaseException:  # whatever ends the command ends its peer too
+        await own.stop()
         raise
-    await runs.wait_for_others()
-    await runs.stop()
+    await own.wait_for_others()
+    await own.stop()
 
 
 def profile_in_use(directory: Path, locked: DataLocked) -> CommandError:
-    """Return the error of a profile in the hands of a process that no command can ask: an old one, or a program."""
+    """Return the error for a profile held by a process without a control socket: a program that uses the library."""
     who = f"process {locked.pid}" if locked.pid else "another process"
     return CommandError(f"{directory} is in use by {who}, which answers no commands: stop it, or use it itself")
 
 
 class _CommandPeer:
-    """A peer that lives as long as a command."""
+    """A peer that runs as long as a command."""
 
     def __init__(self, directory: Path, port: int, db: str) -> None:
         self._directory = directory
@@ -328,7 +319,7 @@ class _CommandPeer:
         self.held = CommandError("")
 
     async def start(self) -> bool:
-        """Start it; False when another process holds the profile, which `held` says then."""
+        """Start the peer; return False when another process holds the profile, and set `held` to that error."""
         from p2pchat import DataLocked, inspect_profile
         from p2pchat.commands.settings import ChatSettings
 
@@ -344,7 +335,7 @@ class _CommandPeer:
         return True
 
     async def _start_peer_with_fallback(self, last: LastStart) -> None:
-        """Listen where others look for it; where that cannot be, anywhere: those it knows, it can still call."""
+        """Listen where others expect the peer, or anywhere if that is impossible: it can still dial those it knows."""
         from p2pchat import DataLocked, P2PChatError, PortInUse
 
         try:
@@ -353,7 +344,7 @@ class _CommandPeer:
             await self._start_peer(0, last)
         except DataLocked:
             raise
-        except P2PChatError:  # an address this machine has no more, most likely
+        except P2PChatError:  # most likely an address this machine no longer has
             if last == LastStart():
                 raise
             await self._start_peer_with_fallback(LastStart())
@@ -375,14 +366,14 @@ class _CommandPeer:
         self._server = await ControlServer(self._peer).start()
 
     async def control(self) -> ControlClient:
-        """Return a connection to it, when somebody is met or nobody seems to be there."""
+        """Return a connection to the peer, after the first user came online or did not in time."""
         await self._wait_for_first_user()
         self._control = await self._server.connect()
         self._control.is_own = True
         return self._control
 
     async def _wait_for_first_user(self) -> None:
-        """Wait for somebody to be here, when anybody is known: the room is for those who are."""
+        """Wait until a known user is online: messages to the room go to those who are."""
         from p2pchat import Joined
 
         if all(user.is_me for user in self._peer.users()):
@@ -396,51 +387,50 @@ class _CommandPeer:
                 pass
 
     async def wait_for_others(self) -> None:
-        """Wait a while for other commands that found it here."""
+        """Wait a while for other commands that use this peer."""
         if self._control is not None:
             await self._control.aclose()
         await self._server.wait_for_commands()
 
     async def stop(self) -> None:
-        """Stop it in good order."""
+        """Stop the peer in good order."""
         if self._control is not None:
             await self._control.aclose()
         await self._server.shut_down("the command that ran it has ended")
 
 
 # ---- signals
-#
-# Commands that end in good order on SIGTERM and SIGHUP as they do on Ctrl-C: a peer they run may have to be closed.
-
 
 _SIGNALS = tuple(number for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if (number := getattr(signal, name, None)))
 
 
 def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[], int]) -> int:
-    """Run a command; return its exit code, or what `terminated` says when a signal ended it before.
+    """Run a command, which SIGTERM and SIGHUP end in good order; return its exit code.
 
+    Args:
+        terminated: Returns the exit code after such a signal.
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
     before: dict[int, Any] = {}
-    came = False
+    signalled = False
 
     async def watched() -> int:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
         def stop(number: int, frame: FrameType | None) -> None:
-            nonlocal came
-            came = True
+            nonlocal signalled
+            signalled = True
             loop.call_soon_threadsafe(task.cancel)
 
         for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            if signal.getsignal(number) is not signal.SIG_IGN:  # keep what nohup asked for
                 before[number] = signal.signal(number, stop)
         try:
             return await main
         except asyncio.CancelledError:
-            if not came:
+            if not signalled:
                 raise
             return terminated()
 

@@ -1,7 +1,12 @@
-"""The control socket of a running peer: lets commands of the same login in, so many and no more, and ends them well.
+"""Server of the control socket, through which commands of the same login use a running peer.
 
-It knows nothing of what they ask for. What stands in the directory is made after the peer holds its profile and
-removed before it lets it go, so whatever else is found there is stale.
+The files in the profile's directory are created after the peer has locked the profile, and removed before it unlocks
+it. Any other file with such a name is stale.
+
+On a connection command objects come in and event lines go out, as on a chat's --json. Each connection has a Session of
+its own, and its requests are carried out one after the other; a tail goes on beside them. A client that does not read
+gets a bounded buffer: nothing more is produced for it until it reads. When a client ends its output, the connection
+ends after its requests are answered.
 """
 
 from __future__ import annotations
@@ -13,11 +18,11 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
 from p2pchat.cli.control_client import ControlClient
@@ -35,7 +40,14 @@ from p2pchat.cli.control_socket import (
 from p2pchat.commands.context import NAME_GRACE
 from p2pchat.commands.display import Display
 from p2pchat.commands.errors import UsageError, print_error
-from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadCommand, JsonCommand
+from p2pchat.commands.json_commands import (
+    MAX_LINE_BYTES,
+    BadCommand,
+    CommandFields,
+    JsonCommand,
+    decode_line,
+    parse_json_command,
+)
 from p2pchat.commands.output import EventLine, StdoutWriter
 from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
@@ -45,19 +57,18 @@ if TYPE_CHECKING:
 
 
 MAX_CONNECTIONS = 16
-MAX_UNAUTHENTICATED = 16  # on loopback: connections that have not said the token yet
+MAX_UNAUTHENTICATED = 16  # loopback connections that have not sent the token yet
 TOKEN_TIMEOUT = 5.0  # seconds
 MAX_TOKEN_BYTES = 1024
-LINGER_TIMEOUT = 10.0  # seconds a peer that a command runs stays for other commands that came to it
+LINGER_TIMEOUT = 10.0  # seconds for which a peer run by a command waits for other commands that use it
 
 
 class ControlServer:
-    """What answers commands for a peer that runs; nothing where that has no directory.
+    """Answers commands for a running peer. A peer without a directory has no control socket.
 
     Attributes:
-        activity: Whether somebody looks at the chat of this peer, so that an /away from outside is one of it too; None
-            where there is no chat.
-        accounts: Of the gateway that runs here; None where there is none.
+        activity: The activity of the chat that runs here, which an /away of a command changes too; None without one.
+        accounts: The accounts of the gateway that runs here; None without one.
     """
 
     def __init__(self, peer: TCPPeer) -> None:
@@ -74,7 +85,7 @@ class ControlServer:
         self._started_at = asyncio.get_running_loop().time()
 
     async def start(self) -> ControlServer:
-        """Answer from now on; what stands in the way is a warning on stderr, for the chat works without."""
+        """Start to listen. A failure is a warning on stderr, because the chat works without commands."""
         directory = self._peer.data
         if directory is None:
             return self
@@ -89,12 +100,12 @@ class ControlServer:
 
     async def _listen(self, directory: Path) -> None:
         if sys.platform != "win32" and socket_path_fits(directory):
-            with suppress(OSError):  # a file system without sockets, most likely
+            with suppress(OSError):  # most likely a file system without sockets
                 made = bind_socket(directory)
                 try:
                     self._server = await asyncio.start_unix_server(self.on_connection, sock=made, limit=_BUFFER_BYTES)
                     return
-                except BaseException:  # cancelled as well: nothing of it stays open
+                except BaseException:  # also when cancelled: do not leak the socket
                     made.close()
                     raise
         self._server = await asyncio.start_server(self._on_tcp_connection, LOOPBACK, 0, limit=_BUFFER_BYTES)
@@ -102,7 +113,7 @@ class ControlServer:
         write_address(directory, self._address)
 
     async def shut_down(self, reason: str) -> None:
-        """Let nobody in any more, close the peer, and tell those who are connected that and why."""
+        """Stop listening, close the peer, and send each connection `stopped` with the reason."""
         self._stop_listening()
         try:
             await self._peer.aclose(reason)
@@ -119,7 +130,7 @@ class ControlServer:
             self._directory = None
 
     async def _end_connections(self, reason: str) -> None:
-        """Tell each what is left to tell; who does not take it in time is cut off."""
+        """Send each connection its last lines; cut off those that do not take them in time."""
         connections = dict(self._connections)
         await asyncio.gather(*(one.end(reason) for one in connections.values()))
         if connections:
@@ -129,7 +140,7 @@ class ControlServer:
             await asyncio.gather(*connections, return_exceptions=True)
 
     async def wait_for_commands(self) -> None:
-        """Let nobody in any more, and wait a while for commands that came to this peer; not for those who follow."""
+        """Stop listening, and wait a while for the commands that use this peer, except those with a tail."""
         self._stop_listening()
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_TIMEOUT):
@@ -137,10 +148,8 @@ class ControlServer:
                     self._connection_ended.clear()
                     await self._connection_ended.wait()
 
-    # Who comes
-
     async def connect(self) -> ControlClient:
-        """Return a connection from within this process."""
+        """Return a connection within this process."""
         ours, theirs = socket.socketpair()
         self.on_connection(*await asyncio.open_connection(sock=theirs, limit=_BUFFER_BYTES))
         return await ControlClient(*await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES)).start()
@@ -167,28 +176,28 @@ class ControlServer:
         self._connection_ended.set()
 
     async def _on_tcp_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection on loopback once it has said the token; every other one is closed without a word."""
-        door = self._address
-        if door is None or self._unauthenticated >= MAX_UNAUTHENTICATED:
+        """Serve a loopback connection after it has sent the token; close any other without an answer."""
+        address = self._address
+        if address is None or self._unauthenticated >= MAX_UNAUTHENTICATED:
             writer.close()
             return
         self._unauthenticated += 1
         try:
-            said = await _read_token(reader)
+            token = await _read_token(reader)
         finally:
             self._unauthenticated -= 1
-        if not door.is_token(said):
+        if not address.is_token(token):
             writer.close()
             return
-        writer.write(encode({"answer": door.answer}))
+        writer.write(encode({"answer": address.answer}))
         self.on_connection(reader, writer)
 
 
-_BUFFER_BYTES = 64 * 1024  # read ahead of a connection, which is asked for no more than that at once
+_BUFFER_BYTES = 64 * 1024  # asyncio's read buffer for each connection
 
 
 async def _read_token(reader: asyncio.StreamReader) -> object:
-    """Return the token a stranger says in its first line; None for anything else."""
+    """Return the token in the first line of a connection; None for anything else."""
     try:
         async with asyncio.timeout(TOKEN_TIMEOUT):
             line = await reader.readuntil(b"\n")
@@ -199,8 +208,10 @@ async def _read_token(reader: asyncio.StreamReader) -> object:
 
 
 def _is_same_login(writer: asyncio.StreamWriter) -> bool:
-    """Whether the other end of a Unix socket is this login's or root's, where the system tells; the modes of socket
-    and directory keep others out, and this holds also where somebody has widened them."""
+    """Return whether the other end of a Unix socket is this login or root; True where the system does not say.
+
+    The modes of socket and directory keep others out; this check holds even if the modes were widened.
+    """
     connection = writer.get_extra_info("socket")
     if sys.platform != "linux" or connection is None or connection.family != socket.AF_UNIX:
         return True
@@ -210,24 +221,17 @@ def _is_same_login(writer: asyncio.StreamWriter) -> bool:
 
 
 # ---- connection
-#
-# One connection of the control socket: command objects come in, event lines go out, as on a chat's --json.
-#
-# Its orders are carried out one after the other, by a Session of its own, so that where its texts go is nobody else's
-# business; a tail goes on beside them. A client that does not read costs a bounded buffer: nothing more is made for it
-# until it reads. The end of what it says ends the connection, once what was asked for before is answered.
-
 
 READ_BYTES = 64 * 1024
 MAX_QUEUED_BATCHES = 4  # reads not carried out yet: a fast client waits
-FINISH_TIMEOUT = 60.0  # seconds to finish in what was asked by a client that says no more, and may be gone
-CLOSE_TIMEOUT = 1.0  # seconds in which a client may take the last lines of a peer that stops
+FINISH_TIMEOUT = 60.0  # seconds to finish the requests of a client that has ended its output, and may be gone
+CLOSE_TIMEOUT = 1.0  # seconds in which a client may take the last lines of a stopping peer
 
 _log = logging.getLogger("p2pchat.control")
 
 
 class ControlOutput(StdoutWriter):
-    """Lines onto a connection; `write` returns when the client has taken all but a buffer's worth."""
+    """Writes lines to a connection; `write` waits until the client has taken all but one buffer."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         super().__init__(None)
@@ -248,9 +252,9 @@ class ControlConnection:
     """One client of a running peer.
 
     Args:
-        fresh: The peer has only just started: names it does not know are waited for a moment.
-        activity: Whether somebody looks at the chat it comes in beside; None where there is none.
-        accounts: Of the gateway that runs here; None where none does.
+        fresh: The peer has only just started, so unknown names are waited for a moment.
+        activity: The activity of the chat that runs here; None without one.
+        accounts: The accounts of the gateway that runs here; None without one.
     Attributes:
         follows: It has a tail, which ends with the peer.
     """
@@ -274,7 +278,7 @@ class ControlConnection:
         self.follows = False
 
     async def serve(self) -> None:
-        """Carry out what the client asks for, until it says no more or goes away."""
+        """Carry out the client's requests until it ends its output or goes away."""
         reading: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(None) as limit:
@@ -283,17 +287,17 @@ class ControlConnection:
                 while batch := await self._batches.get():
                     if not await self._handle_lines(batch):
                         break
-        except TimeoutError:  # it said no more long ago
+        except TimeoutError:  # its output ended long ago
             self._writer.transport.abort()
-        except Exception:  # a defect ends this command, not the chat it came in beside
-            _log.exception("a command ended with an error that is not its own")
+        except Exception:  # a bug ends this command, not the chat beside it
+            _log.exception("a command ended with an unexpected error")
         finally:
             if reading is not None:
                 reading.cancel()
             await self._close()
 
     async def _read(self, limit: asyncio.Timeout) -> None:
-        """Read batches of lines into the queue; an empty one is the end."""
+        """Read batches of lines into the queue; an empty batch is the end."""
         lines = LineBuffer(MAX_LINE_BYTES)
         try:
             while chunk := await self._reader.read(READ_BYTES):
@@ -315,7 +319,7 @@ class ControlConnection:
         self._writer.close()
 
     async def end(self, reason: str) -> None:
-        """The peer has stopped: tell the client what is left to tell, and that."""
+        """Send the client its last lines and `stopped`, after the peer has stopped."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 if self._tail is not None:
@@ -325,51 +329,49 @@ class ControlConnection:
             self._writer.transport.abort()
         self._writer.close()
 
-    # Orders
-
     async def _handle_lines(self, lines: Sequence[bytes | None]) -> bool:
-        """Carry out some lines in their order; False when one of them said to leave."""
+        """Carry out lines in request; return False when one of them was `quit`."""
         for_session: list[bytes | None] = []
         for line in lines:
             if line is not None and not line.strip():
                 continue
             try:
-                order = None if line is None else parse_request(line)
+                request = None if line is None else parse_request(line)
             except UsageError as error:
                 if not await self._session.execute(for_session):
                     return False
                 for_session.clear()
                 await self._session.report_error(error, getattr(error, "ref", None))
                 continue
-            if order is None:
+            if request is None:
                 for_session.append(line and line.strip())
                 continue
             if not await self._session.execute(for_session):
                 return False
             for_session.clear()
-            await self._handle_request(order)
+            await self._handle_request(request)
         return await self._session.execute(for_session)
 
-    async def _handle_request(self, order: JsonCommand) -> None:
+    async def _handle_request(self, request: JsonCommand) -> None:
         try:
-            if order.do == "find":
-                await self._find(order.fields["to"], order.ref)
-            elif order.do == "wait":
+            if request.do == "find":
+                await self._find(request.fields["to"], request.ref)
+            elif request.do == "wait":
                 seconds, what = (
-                    float(order.fields.get("timeout", DEFAULT_TIMEOUT)),
-                    order.fields.get("what", "delivered"),
+                    float(request.fields.get("timeout", DEFAULT_TIMEOUT)),
+                    request.fields.get("what", "delivered"),
                 )
-                await self._wait(seconds, what == "read", order.ref)
-            elif order.do == "tail":
-                await self._start_tail(order)
-            elif order.do == "export":
-                await self._export(order.fields["path"], order.fields.get("to"), order.ref)
-            elif order.do in ACCOUNT_REQUESTS:
-                await self._handle_account_request(order)
+                await self._wait(seconds, what == "read", request.ref)
+            elif request.do == "tail":
+                await self._start_tail(request)
+            elif request.do == "export":
+                await self._export(request.fields["path"], request.fields.get("to"), request.ref)
+            elif request.do in ACCOUNT_REQUESTS:
+                await self._handle_account_request(request)
             else:
-                await self._answer("import", asdict(await self._peer.import_from(order.fields["path"])), order.ref)
+                await self._answer("import", asdict(await self._peer.import_from(request.fields["path"])), request.ref)
         except (P2PChatError, UsageError, ValueError) as error:
-            await self._session.report_error(error, order.ref)
+            await self._session.report_error(error, request.ref)
 
     async def _answer(self, do: str, row: EventLine, ref: str | None) -> None:
         await self._display.show_answer(do, [row], [], ref)
@@ -390,28 +392,26 @@ class ControlConnection:
         to = None if address is None else await self._session.resolve(address)
         await self._answer("export", asdict(await self._peer.export(path, to)), ref)
 
-    async def _handle_account_request(self, order: JsonCommand) -> None:
-        if self._accounts is None:  # a chat runs here now, and a gateway does at other times
+    async def _handle_account_request(self, request: JsonCommand) -> None:
+        if self._accounts is None:  # a chat runs here now, a gateway at other times
             from p2pchat.web.accounts import open_accounts
 
             self._accounts = await open_accounts(self._peer)
-        rows = await ACCOUNT_REQUESTS[order.do](self._accounts, order.fields.get("name", ""))
-        await self._display.show_answer(order.do, rows, [], order.ref)
+        rows = await ACCOUNT_REQUESTS[request.do](self._accounts, request.fields.get("name", ""))
+        await self._display.show_answer(request.do, rows, [], request.ref)
 
-    # Following
-
-    async def _start_tail(self, order: JsonCommand) -> None:
+    async def _start_tail(self, request: JsonCommand) -> None:
         if self.follows:
             raise UsageError("this connection has a tail already: open another one")
-        to = await self._session.resolve(order.fields["to"]) if "to" in order.fields else None
+        to = await self._session.resolve(request.fields["to"]) if "to" in request.fields else None
         self.follows = True
-        self._tail = asyncio.create_task(self._run_tail(to, order))
-        self._tail.add_done_callback(_raise_bug)
+        self._tail = asyncio.create_task(self._run_tail(to, request))
+        self._tail.add_done_callback(_log_unexpected_error)
 
-    async def _run_tail(self, to: Conversation | None, order: JsonCommand) -> None:
-        last, ignored, ref = order.fields.get("last", DEFAULT_LAST), order.fields.get("ignored", True), order.ref
+    async def _run_tail(self, to: Conversation | None, request: JsonCommand) -> None:
+        last, ignored, ref = request.fields.get("last", DEFAULT_LAST), request.fields.get("ignored", True), request.ref
         try:
-            # The events first: what comes meanwhile is not missed.
+            # Subscribe before reading, so that no message is missed in between.
             async with self._peer.events(consumer=None, ignored=ignored) as events:
                 posts = await self._newest(to, last, ignored)
                 shown = {post.id for post in posts}
@@ -430,7 +430,7 @@ class ControlConnection:
             await self._session.report_error(error, ref)
 
     async def _newest(self, to: Conversation | None, most: int, ignored: bool) -> list[Message | Sent]:
-        """Return the newest messages, oldest first; with `ignored` also of those who are."""
+        """Return the newest messages, oldest first; those of ignored users only with `ignored`."""
         found: list[Message | Sent] = []
         before: Message | Sent | None = None
         while len(found) < most:
@@ -443,92 +443,59 @@ class ControlConnection:
         return found
 
 
-def _raise_bug(task: asyncio.Task[None]) -> None:
+def _log_unexpected_error(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a tail ended with an error that is not its own", exc_info=error)
+        _log.error("a tail ended with an unexpected error", exc_info=error)
 
 
-# ---- orders
-#
-# What can be asked over the control socket beside the command objects of --json: find, wait, tail, export, import.
-#
-#     {"do":"find","to":"bob"}               an `answer` with the conversation an address names, or an `error`
-#     {"do":"wait","timeout":5}              an `answer` when all sent over this connection is delivered, or then.
-#                                            With "what":"read" when it is read
-#     {"do":"tail","to":"bob","last":10}     the newest `last`, an `answer`, and from then on every event; once. With
-#                                            "ignored":false nothing of users who are ignored
-#     {"do":"export","path":"/media/stick/chat","to":"bob"}      an `answer` when that file is written
-#     {"do":"import","path":"/media/stick/chat"}                 an `answer` with what became of its entries
-#
-# The last two name files, which is why a chat's input does not have them: what is piped into it may come from anywhere.
-#
-# Here they are only read; control_server.py does them. As with all command objects `ref` comes back, and an unknown
-# field is refused.
+# ---- requests
 
-
-MAX_TIMEOUT = 86_400.0  # seconds; who has to wait longer asks again
+MAX_TIMEOUT = 86_400.0  # seconds; a program that waits longer asks again
 MAX_LAST = 10_000  # messages of one answer, as of a history
 DEFAULT_LAST = 10  # messages, as tail(1) has lines
 DEFAULT_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
-_NUMBER = (int, float)
-_TYPE_NAMES: dict[tuple[type, ...], str] = {(str,): "a string", (bool,): "true or false"}
-_REQUIRED = {"find": "to", "export": "path", "import": "path", "web_token": "name", "web_revoke": "name"}
 
-# do -> field -> the types it may have
-_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "find": {"to": (str,)},
-    "wait": {"timeout": _NUMBER, "what": (str,)},
-    "tail": {"to": (str,), "last": (int,), "ignored": (bool,)},
-    "export": {"path": (str,), "to": (str,)},
-    "import": {"path": (str,)},
-    "web_token": {"name": (str,)},
+# The requests of the control socket beside the JSON commands of a chat; docs/scripts.md has an example of each.
+# `export` and `import` name files. A chat's input does not have them: what is piped into it may come from anywhere.
+REQUESTS: CommandFields = {
+    "find": {"to": (str, True)},
+    "wait": {"timeout": (float, False), "what": (str, False)},
+    "tail": {"to": (str, False), "last": (int, False), "ignored": (bool, False)},
+    "export": {"path": (str, True), "to": (str, False)},
+    "import": {"path": (str, True)},
+    "web_token": {"name": (str, True)},
     "web_users": {},
-    "web_revoke": {"name": (str,)},
+    "web_revoke": {"name": (str, True)},
 }
 
 
 def parse_request(line: bytes) -> JsonCommand | None:
-    """Return what a line asks for when it is one of these; None for what a session understands, or refuses.
+    """Parse one line; return None for one that a session has to parse, or to refuse.
 
     Raises:
-        BadCommand: It is one of these, and cannot be meant; or no line can be a command object that begins so.
+        BadCommand: The line is not a JSON object, or not a valid request.
     """
     if not line.lstrip().startswith(b"{"):
-        raise BadCommand('a line here is a command object, such as {"do":"who"}')
+        raise BadCommand('a line here must be a command object, such as {"do":"who"}')
+    text, _ = decode_line(line)
     try:
-        found = json.loads(line)
+        do = json.loads(text).get("do")
     except (ValueError, RecursionError):
         return None
-    do = found.pop("do", None)
-    if not isinstance(do, str) or do not in _FIELDS:
+    if not isinstance(do, str) or do not in REQUESTS:
         return None
-    ref = found.pop("ref", None)
-    if ref is not None and not isinstance(ref, str):
-        raise BadCommand("`ref` is a string")
-    _check(do, found, ref)
-    return JsonCommand(do, found, ref)
-
-
-def _check(do: str, fields: Mapping[str, Any], ref: str | None) -> None:
-    shape = _FIELDS[do]
-    for name, value in fields.items():
-        if name not in shape:
-            raise BadCommand(f"{do!r} has no field {name!a}; its fields are {', '.join((*shape, 'ref'))}", ref)
-        if type(value) not in shape[name]:
-            raise BadCommand(f"`{name}` is {_TYPE_NAMES.get(shape[name], 'a number')}", ref)
-    if do in _REQUIRED and _REQUIRED[do] not in fields:
-        raise BadCommand(f"{do!r} needs `{_REQUIRED[do]}`", ref)
+    request = parse_json_command(text, REQUESTS)
+    fields, ref = request.fields, request.ref
     if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too
-        raise BadCommand(f"`timeout` is seconds, 0 to {MAX_TIMEOUT:g}", ref)
+        raise BadCommand(f"`timeout` must be seconds from 0 to {MAX_TIMEOUT:g}", ref)
     if fields.get("what", "read") not in ("delivered", "read"):
-        raise BadCommand("`what` is delivered or read", ref)
+        raise BadCommand("`what` must be delivered or read", ref)
     if not 0 <= fields.get("last", 0) <= MAX_LAST:
-        raise BadCommand(f"`last` is 0 to {MAX_LAST}", ref)
+        raise BadCommand(f"`last` must be from 0 to {MAX_LAST}", ref)
+    return request
 
 
-# ---- accounts
-#
-# Orders about the accounts of a gateway, carried out beside it or without it: the same words, the same answers.
+# ---- accounts of a gateway, carried out with or without a running one
 
 
 async def _token(accounts: Accounts, name: str) -> list[EventLine]:

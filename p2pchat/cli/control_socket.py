@@ -1,14 +1,16 @@
-"""Where a running peer answers commands: a socket in its data directory, or a file there that says how to find it.
+"""Addresses and framing of the control socket, for both of its ends.
+
+A running peer answers commands on a socket in its data directory, or where a file there says:
 
     <profile>/control.sock      a Unix socket, for its owner only (0600)
     <profile>/control.json      where there are no such sockets (Windows), or the path is too long for one:
                                 {"host": "127.0.0.1", "port": 41237, "token": "...", "answer": "..."}, 0600
 
-On loopback anybody of this machine can connect, and anybody can wait on a port that a killed peer has left. So both
-ends show what only a reader of the file can know: who calls says `token` first, who answers says `answer`, and
-nothing else is said before. Both are drawn anew at every start.
+On loopback every user of this machine can connect, and can listen on a port that a killed peer has left. So both ends
+first prove that they can read the file: the client sends `token`, and the server sends `answer`. Both are new random
+values at every start.
 
-Only the process that holds the profile's lock makes these files, so what it finds of them is stale, and is replaced.
+Only the process that has locked the profile creates these files. Any that it finds are stale, and are replaced.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ FILE_NAME = "control.json"
 LOOPBACK = "127.0.0.1"
 HAS_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"  # asyncio has none on Windows; tests force both
 MAX_PATH_BYTES = 103  # sun_path holds 104 bytes on macOS and the BSDs, 108 on Linux, its NUL included
-SECRET_BYTES = 32  # nobody guesses 256 bits
-MAX_FILE_BYTES = 4096  # of a file with a port and two secrets; more is some other file
-BUSY = "busy"  # the code of the error line that a command gets instead of `listening` where there are too many
+SECRET_BYTES = 32  # 256 bits cannot be guessed
+MAX_FILE_BYTES = 4096  # a larger file is not a control.json
+BUSY = "busy"  # the code of the error line that comes instead of `listening` when there are too many connections
 
 
 @dataclass(frozen=True, slots=True)
 class SocketAddress:
-    """Where to connect without a Unix socket, what to say there, and what must be said in return (hex)."""
+    """A loopback address, the token to send there, and the answer that must come back (both hex)."""
 
     port: int
     host: str = LOOPBACK
@@ -48,21 +50,21 @@ class SocketAddress:
         return _equal(self.answer, received)
 
 
-def _equal(known: str, received: object) -> bool:
-    """Compare in a time that tells nothing of where they differ."""
-    return isinstance(received, str) and secrets.compare_digest(known.encode(), received.encode("utf-8", "replace"))
+def _equal(expected: str, received: object) -> bool:
+    """Compare in constant time."""
+    return isinstance(received, str) and secrets.compare_digest(expected.encode(), received.encode("utf-8", "replace"))
 
 
 def socket_path_fits(directory: Path) -> bool:
-    """Whether a Unix socket can stand in `directory` (absolute)."""
+    """Return whether a Unix socket can be bound in `directory` (absolute)."""
     return HAS_SOCKETS and len(os.fsencode(directory / SOCKET_NAME)) <= MAX_PATH_BYTES
 
 
 def bind_socket(directory: Path) -> socket.socket:
-    """Return a Unix socket bound in `directory`, for the owner only from the first moment somebody could connect.
+    """Return a Unix socket bound in `directory`, which only the owner can connect to.
 
     Raises:
-        OSError: The file system knows no sockets, or does not let us.
+        OSError: The file system does not support or allow sockets.
     """
     if sys.platform == "win32":
         raise OSError("no Unix sockets here")
@@ -71,15 +73,15 @@ def bind_socket(directory: Path) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         made.bind(os.fspath(path))
-        os.chmod(path, 0o600)  # nobody can connect before listen(), which whoever gets this calls
-    except BaseException:  # interrupted as well: nothing of it stays open
+        os.chmod(path, 0o600)  # in time: connecting is impossible before listen(), which the caller calls
+    except BaseException:  # also when interrupted: do not leak the socket
         made.close()
         raise
     return made
 
 
 def write_address(directory: Path, address: SocketAddress) -> None:
-    """Put control.json there: whole or not at all, readable by the owner only.
+    """Write control.json, whole or not at all, readable by the owner only.
 
     Raises:
         OSError: It cannot be written.
@@ -92,42 +94,40 @@ def write_address(directory: Path, address: SocketAddress) -> None:
         with open(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
             file.write(json.dumps(found) + "\n")
         os.replace(new, path)
-    except BaseException:  # interrupted as well: half a file must not stay
+    except BaseException:  # also when interrupted: leave no half-written file
         new.unlink(missing_ok=True)
         raise
 
 
 def read_address(directory: Path) -> SocketAddress | None:
-    """Return what control.json says; None when there is none, or none that can be meant."""
+    """Return the address in control.json; None when the file is missing or invalid."""
     try:
         with open(directory / FILE_NAME, "rb") as file:
             found = json.loads(file.read(MAX_FILE_BYTES))
         address = SocketAddress(found["port"], found["host"], found["token"], found["answer"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
-    received = (address.host, address.token, address.answer)
-    return address if type(address.port) is int and all(isinstance(word, str) for word in received) else None
+    texts = (address.host, address.token, address.answer)
+    return address if type(address.port) is int and all(isinstance(text, str) for text in texts) else None
 
 
 def remove_files(directory: Path) -> None:
-    """Remove what is there; only whoever holds the profile may."""
+    """Remove both files. The caller must have locked the profile."""
     for name in (SOCKET_NAME, FILE_NAME):
         try:
             (directory / name).unlink(missing_ok=True)
         except OSError:
-            pass  # it is no way in for anybody: nobody listens there any more
+            pass  # harmless: nothing listens there any more
 
 
 # ---- lines
-#
-# Bytes as they come into lines, and objects into bytes: the framing of the control socket, for both ends.
 
 
 class LineBuffer:
-    """Cuts what comes into lines.
+    """Splits received bytes into lines.
 
     Args:
-        max_bytes: A longer line is left out and given as None.
+        max_bytes: A longer line is discarded and returned as None.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -136,7 +136,7 @@ class LineBuffer:
         self._too_long = False
 
     def feed(self, chunk: bytes) -> list[bytes | None]:
-        """Take what came; return the lines that are whole now, without their ends."""
+        """Add received bytes; return the lines that are complete now, without their ends."""
         if b"\n" not in chunk:
             self._keep(chunk)
             return []
@@ -149,7 +149,7 @@ class LineBuffer:
         return lines
 
     def end(self) -> list[bytes | None]:
-        """Nothing more comes: return what was a line without an end."""
+        """Return the last line if it has no end, at the end of input."""
         return [self._take()] if self._rest or self._too_long else []
 
     def _keep(self, piece: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Which event loop a program of ours runs in: uvloop's or winloop's where one is installed, else asyncio's own.
+"""Event loop of the commands: uvloop's or winloop's where installed (extra `fast`), else asyncio's own.
 
-Both are in the extra `fast`. The library itself runs in whatever loop its caller has.
+The library itself runs in the loop of its caller.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-VARIABLE = "P2PCHAT_LOOP"  # "asyncio" there passes over what is installed
+VARIABLE = "P2PCHAT_LOOP"  # "asyncio" selects asyncio's own loop
 FASTER = "winloop" if sys.platform == "win32" else "uvloop"
 
 
 def make_runner() -> asyncio.Runner:
-    """Return a runner for the quickest loop there is."""
+    """Return a runner with the fastest loop that is installed."""
     return asyncio.Runner(loop_factory=_factory())
 
 

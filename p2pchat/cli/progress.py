@@ -1,4 +1,4 @@
-"""How far long work is: one line on a terminal that is written anew, and nothing where nobody looks."""
+"""Progress of long work: one line on a terminal, rewritten in place, and nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import time
 from types import TracebackType
 from typing import Self
 
-FIRST_AFTER = 0.5  # seconds: what is quicker needs no line
-AGAIN_AFTER = 0.1  # seconds: as often as anybody reads it
+FIRST_AFTER = 0.5  # seconds: shorter work needs no line
+AGAIN_AFTER = 0.1  # seconds between updates
 
 
 class Progress:
-    """A line on stderr while work goes on. `with` takes it away at the end; may be told from any thread."""
+    """A line on stderr while work goes on; `with` removes it at the end. May be used from any thread."""
 
     def __init__(self) -> None:
         self._shown = ""
         self._next_at = time.monotonic() + FIRST_AFTER
-        self._is_seen = sys.stderr is not None and sys.stderr.isatty()
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
 
     def __enter__(self) -> Self:
         return self
@@ -25,27 +25,27 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._show("")
+        self._write("")
 
-    def tell(self, text: str) -> None:
-        """Say how far it is, now and then."""
-        if self._is_seen and time.monotonic() >= self._next_at:
+    def show(self, text: str) -> None:
+        """Show the text, if the last update is long enough ago."""
+        if self._is_terminal and time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + AGAIN_AFTER
-            self._show(text)
+            self._write(text)
 
     def entries(self, count: int) -> None:
-        self.tell(f"-- {count:,} entries")
+        self.show(f"-- {count:,} entries")
 
     def indexed(self, done: int, of: int) -> None:
-        self.tell(f"-- the first search this far back: {done:,} of {of:,} messages are indexed")
+        self.show(f"-- the first search this far back: {done:,} of {of:,} messages are indexed")
 
     def rows(self, done: int, total: int) -> None:
-        self.tell(f"-- {done:,} of {total:,} rows")
+        self.show(f"-- {done:,} of {total:,} rows")
 
     def bytes(self, done: int, total: int) -> None:
-        self.tell(f"-- {size(done)} of {size(total)}")
+        self.show(f"-- {size(done)} of {size(total)}")
 
-    def _show(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         if text != self._shown:
             sys.stderr.write(f"\r{text.ljust(len(self._shown))}" if text else f"\r{' ' * len(self._shown)}\r")
             sys.stderr.flush()
@@ -53,7 +53,7 @@ class Progress:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes for people."""
     if count < 1000:
         return f"{count} bytes"
     for unit in ("kB", "MB"):

@@ -59,7 +59,13 @@ JSON_COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     "set": {"name": (str, False), "value": (str, False), "to": (str, False)},
     "quit": {},
 }
-_TYPE_NAMES = {str: "a string", int: "an integer", bool: "true or false", list: "a list of strings"}
+_TYPE_NAMES = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    list: "a list of strings",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +109,10 @@ def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> Js
     for name, value in found.items():
         if name not in fields:
             raise BadCommand(f"{do!r} has no field {name!a}; its fields are {', '.join((*fields, 'ref'))}", ref)
-        if type(value) is not fields[name][0] or (isinstance(value, list) and not _are_strings(value)):
-            raise BadCommand(f"`{name}` must be {_TYPE_NAMES[fields[name][0]]}", ref)
+        kind = fields[name][0]
+        is_number = kind is float and type(value) is int
+        if not (type(value) is kind or is_number) or (isinstance(value, list) and not _are_strings(value)):
+            raise BadCommand(f"`{name}` must be {_TYPE_NAMES[kind]}", ref)
     missing = [name for name, (_, required) in fields.items() if required and name not in found]
     if missing:
         raise BadCommand(f"{do!r} needs `{missing[0]}`", ref)

@@ -108,9 +108,9 @@ async def _measure(options: BenchOptions, directory: Path) -> int:
         raise CommandError(f"cannot measure the connection to {finding.what}: {finding.seen}{mend}")
     _print_peer(options, found, name)
     with Progress() as progress, tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as place:
-        progress.tell(f"-- linking with {options.endpoint}")
+        progress.show(f"-- linking with {options.endpoint}")
         _print(options, await measure_connection(found, directory, options.seconds))
-        progress.tell("-- writing to this disk")
+        progress.show("-- writing to this disk")
         _print(options, await measure_disk(Path(place, "own"), options.seconds))
         if options.write:
             await _write(options, found, directory, Path(place, "passing"), progress)
@@ -119,7 +119,7 @@ async def _measure(options: BenchOptions, directory: Path) -> int:
 
 async def _write(options: BenchOptions, found: Probed, directory: Path, place: Path, progress: Progress) -> None:
     async with temporary_peer(found, directory, place) as (peer, user):
-        _print(options, await measure_delivery(peer, user, options.write, options.seconds, progress.tell))
+        _print(options, await measure_delivery(peer, user, options.write, options.seconds, progress.show))
         label = peer.me.label
     if not options.as_json:
         print_notice(f"-- {quote_name(user.label)} has {options.write:,} messages of {label} now")

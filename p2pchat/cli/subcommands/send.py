@@ -243,7 +243,7 @@ class SendRun:
     async def _send_all(self, control: ControlClient, to: str) -> None:
         if self._options.text is not None:
             self.handed_over = True
-            await control.say(do="send", to=to, text=self._options.text)
+            await control.send(do="send", to=to, text=self._options.text)
             return
         lines = LineReader(raw_stdin(), asyncio.get_running_loop())
         lines.start()
@@ -257,7 +257,7 @@ class SendRun:
                     self._code = worst_code(self._code, USAGE)
                 elif text.strip():
                     self.handed_over = True
-                    await control.say(do="send", to=to, text=text)
+                    await control.send(do="send", to=to, text=text)
 
     def _report_undelivered(self, status: str, missing: list[str]) -> None:
         names = quote_names(missing)

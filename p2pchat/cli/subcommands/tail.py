@@ -115,7 +115,7 @@ class RecentMessages:
 
 async def _follow(options: TailOptions, control: ControlClient, output: StdoutWriter) -> int:
     fields = {"to": options.to} if options.to else {}
-    await control.say(do="tail", last=options.last, ignored=options.as_json, **fields)
+    await control.send(do="tail", last=options.last, ignored=options.as_json, **fields)
     recent = RecentMessages()
     waiting = True  # for the answer to `tail`; an error before it is about that
     while (line := await control.next_line()) is not None:

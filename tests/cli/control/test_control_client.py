@@ -25,7 +25,7 @@ async def a_profile(directory: Path, *texts: str) -> None:
 
 
 async def say(control: ControlClient, text: str) -> None:
-    await control.say(do="send", text=text)
+    await control.send(do="send", text=text)
     await control.ask("wait", timeout=0)
 
 

@@ -62,7 +62,7 @@ async def test_a_command_sends_and_hears_that_it_arrived(serve: Serve, home: Pat
         assert control.listening["user"] == "ada" and control.listening["port"] == ada.port
         [to] = await control.ask("find", to="bob")
         assert to == {"conversation": "bob", "conversation_id": ada.find("bob").id, "kind": "dm"}
-        await control.say(do="send", to=to["conversation_id"], text="two\nlines")
+        await control.send(do="send", to=to["conversation_id"], text="two\nlines")
         assert await control.ask("wait", timeout=10) == [{"status": "delivered", "missing": []}]
     [message] = await bob.history("ada")
     assert isinstance(message, Message) and message.text == "two\nlines"
@@ -72,7 +72,7 @@ async def test_many_lines_keep_their_order(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     async with talking(home / "ada") as control:
         for number in range(3000):
-            await control.say(do="send", to="room", text=f"{number}")
+            await control.send(do="send", to="room", text=f"{number}")
         [fate] = await control.ask("wait", timeout=0)
         assert fate == {"status": "accepted", "missing": []}
     assert [post.text for post in await ada.history("room", limit=0)] == [f"{n}" for n in range(3000)]
@@ -84,7 +84,7 @@ async def test_who_lacks_it_is_named_in_time(serve: Serve, home: Path) -> None:
     await ada.wait_user("bob", timeout=10)
     await server.shut_down("gone")
     async with talking(home / "ada") as control:
-        await control.say(do="send", to="bob", text="for later")
+        await control.send(do="send", to="bob", text="for later")
         assert await control.ask("wait", timeout=0.05) == [{"status": "accepted", "missing": ["bob"]}]
 
 
@@ -92,7 +92,7 @@ async def test_a_tail_begins_with_the_newest_and_misses_nothing(serve: Serve, ho
     ada, _ = await serve("ada")
     await ada.send_many("room", ["one", "two", "three"])
     async with talking(home / "ada") as control:
-        await control.say(do="tail", last=2)
+        await control.send(do="tail", last=2)
         assert [(await line(control, "sent"))["text"] for _ in range(2)] == ["two", "three"]
         assert (await line(control, "answer"))["rows"] == [{"last": 2}]
         await ada.broadcast("four")
@@ -113,7 +113,7 @@ async def test_what_is_said_while_a_tail_begins_comes_once(
 
     monkeypatch.setattr(ada, "history", history_of_a_busy_moment)
     async with talking(home / "ada") as tail:
-        await tail.say(do="tail")
+        await tail.send(do="tail")
         texts = [(await line(tail, "sent"))["text"]]
         await line(tail, "answer")
         await ada.broadcast("the end")
@@ -126,7 +126,7 @@ async def test_a_tail_of_one_conversation_tells_of_no_other(serve: Serve, home: 
     await serve("bob", ada.endpoint)
     await ada.wait_user("bob", timeout=10)
     async with talking(home / "ada") as control:
-        await control.say(do="tail", to="bob", ref="t")
+        await control.send(do="tail", to="bob", ref="t")
         await line(control, "answer", ref="t")
         await ada.broadcast("for all")
         await (await ada.send("bob", "for bob")).delivered(timeout=10)
@@ -142,7 +142,7 @@ async def test_a_tail_leaves_out_who_is_ignored_when_it_is_asked_to(serve: Serve
     await ada.broadcast("two")
     await ada.ignore("bob")
     async with talking(home / "ada") as control:
-        await control.say(do="tail", last=2, ignored=False)
+        await control.send(do="tail", last=2, ignored=False)
         shown = [(await line(control, "sent"))["text"] for _ in range(2)]
         await line(control, "answer")
         await (await bob.broadcast("look at me!")).delivered(timeout=20)
@@ -168,9 +168,9 @@ async def test_where_texts_of_one_connection_go_is_nobody_elses_business(serve: 
     await serve("bob", ada.endpoint)
     await ada.wait_user("bob", timeout=10)
     async with talking(home / "ada") as one, talking(home / "ada") as other:
-        await one.say(do="send", to="bob", text="psst")
+        await one.send(do="send", to="bob", text="psst")
         await one.ask("wait", timeout=10)
-        await other.say(do="send", text="hello all")
+        await other.send(do="send", text="hello all")
         await other.ask("wait", timeout=10)
         users = {row["user"]: row["status"] for row in await other.ask("who")}
     assert users == {"ada": "online", "bob": "online"}
@@ -292,7 +292,7 @@ async def test_a_client_that_does_not_read_is_waited_for_and_holds_up_nobody(ser
     begun = [json.loads(await asyncio.wait_for(reader.readline(), 10)) for _ in range(2)]
     assert [one["event"] for one in begun] == ["listening", "sent"]  # what is said from now on comes behind the 100
     async with talking(home / "ada") as other:
-        await other.say(do="send", text="meanwhile")
+        await other.send(do="send", text="meanwhile")
         await other.ask("wait", timeout=0)
     texts = [begun[1]["text"]]
     async with asyncio.timeout(20):
@@ -310,7 +310,7 @@ async def test_a_peer_that_hangs_is_an_error_and_no_wait_for_ever(home: Path, mo
     home.mkdir()
     with control_socket.bind_socket(home) as made:
         made.listen()  # the system accepts; nobody says a word
-        with pytest.raises(CommandError, match="a peer is there and does not answer"):
+        with pytest.raises(CommandError, match="the running peer does not answer"):
             await connect(home)
 
 
@@ -351,7 +351,7 @@ async def test_a_client_that_does_not_read_keeps_no_peer_from_stopping(serve: Se
 async def test_a_connection_that_is_cut_off_says_so(serve: Serve, home: Path) -> None:
     await serve("ada")
     async with talking(home / "ada") as control:
-        await control.say(do="quit")
+        await control.send(do="quit")
         with pytest.raises(PeerGone, match="is gone"):
             await control.ask("who")
 
@@ -373,7 +373,7 @@ async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> No
     async with mesh("ada", "bob") as net:
         server = await ControlServer(net.peers[0]).start()
         control = await server.connect()
-        await control.say(do="send", to="bob", text="hi")
+        await control.send(do="send", to="bob", text="hi")
         assert await control.ask("wait", timeout=10) == [{"status": "delivered", "missing": []}]
         await control.aclose()
         await server.shut_down("done")
@@ -394,7 +394,7 @@ async def test_without_unix_sockets_it_answers_on_loopback(serve: Serve, home: P
     if os.name == "posix":
         assert stat.S_IMODE((home / "ada" / "control.json").stat().st_mode) == 0o600
     async with talking(home / "ada") as control:
-        await control.say(do="send", text="over loopback")
+        await control.send(do="send", text="over loopback")
         await control.ask("wait", timeout=0)
     assert [post.text for post in await ada.history("room")] == ["over loopback"]
 
@@ -513,23 +513,23 @@ def test_what_a_session_knows_is_left_to_it() -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        (b"hello everybody", "a line here is a command object"),
-        (b"/quit", "a line here is a command object"),
-        (b"GET / HTTP/1.1", "a line here is a command object"),
-        (b'["do"]', "a line here is a command object"),
+        (b"hello everybody", "a line here must be a command object"),
+        (b"/quit", "a line here must be a command object"),
+        (b"GET / HTTP/1.1", "a line here must be a command object"),
+        (b'["do"]', "a line here must be a command object"),
         (b'{"do":"find"}', "'find' needs `to`"),
-        (b'{"do":"find","to":1}', "`to` is a string"),
+        (b'{"do":"find","to":1}', "`to` must be a string"),
         (b'{"do":"find","to":"bob","last":1}', "'find' has no field 'last'; its fields are to, ref"),
         (b'{"do":"export","to":"bob"}', "'export' needs `path`"),
         (b'{"do":"import"}', "'import' needs `path`"),
-        (b'{"do":"import","path":["x"]}', "`path` is a string"),
-        (b'{"do":"wait","timeout":"5"}', "`timeout` is a number"),
-        (b'{"do":"wait","timeout":true}', "`timeout` is a number"),
-        (b'{"do":"wait","timeout":-1}', "`timeout` is seconds"),
-        (b'{"do":"wait","timeout":NaN}', "`timeout` is seconds"),
-        (b'{"do":"tail","last":10001}', "`last` is 0 to 10000"),
-        (b'{"do":"tail","last":1.5}', "`last` is a number"),
-        (b'{"do":"tail","ref":1}', "`ref` is a string"),
+        (b'{"do":"import","path":["x"]}', "`path` must be a string"),
+        (b'{"do":"wait","timeout":"5"}', "`timeout` must be a number"),
+        (b'{"do":"wait","timeout":true}', "`timeout` must be a number"),
+        (b'{"do":"wait","timeout":-1}', "`timeout` must be seconds"),
+        (b'{"do":"wait","timeout":NaN}', "`timeout` must be seconds"),
+        (b'{"do":"tail","last":10001}', "`last` must be from 0 to 10000"),
+        (b'{"do":"tail","last":1.5}', "`last` must be an integer"),
+        (b'{"do":"tail","ref":1}', "`ref` must be a string"),
     ],
 )
 def test_what_cannot_be_meant(line: bytes, told: str) -> None:
