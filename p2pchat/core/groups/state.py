@@ -1,9 +1,13 @@
-"""From a set of operations and leaves to the group: a function of the set, in whatever order it came.
+"""State of a group, computed from its operations and leaves: a function of the set, in whatever order they come.
 
-Gen n is made by the owner at gen n - 1 and by nobody else, beginning with the first operation; the highest gen holds.
-Operations of one gen (the owner was restored, or wrote on two devices) meet: a member is who is one in all of them,
-name and owner come from the one with the smaller hash, and what is seen of a talk is what all of them let be seen.
-That is why a state has several *sights* then, and one otherwise.
+An operation is an entry of kind `group` and gives the whole group as its owner wants it. It is known by the hash of its
+bytes, and the hash of the first operation is the group's id. A leave is an entry of kind `leave`. An entry without the
+shape of either is stored like any entry and changes nothing.
+
+Only the owner at gen n - 1 can make gen n, beginning with the first operation. The highest gen holds. Operations of one
+gen (the owner was restored from a backup, or wrote on two devices) are *tied* and combined: a member is a user that is
+one in all of them, name and owner come from the one with the smallest hash, and an entry is visible if all of them let
+it be. So a state then has several visibility rules for a user, and one otherwise.
 
 Source: docs/protocol.md, "Groups".
 """
@@ -20,17 +24,25 @@ from p2pchat.core.log import Entry, LogId
 from p2pchat.core.names import name_fault
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, UserId
 
-MAX_TIED = 64  # of one writer and gen: one for each tip it may have
-MAX_LEAVES = 64  # of one user: one for each time it was a member
+GROUP_TAG = b"p2pchat/group/1\0"
+TALK_TAG = b"p2pchat/talk/1\0"
+MAX_MEMBERS = 256
+SALT_BYTES = 16
+OPERATION, LEAVE = "group", "leave"  # kinds of entries
+_DIGITS = frozenset("0123456789abcdef")
+MAX_TIED = 64  # operations of one writer and gen: one for each tip it may have
+MAX_LEAVES = 64  # leaves of one user
+
+Cuts = Mapping[UserId, tuple[Mark, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class VisibilityRule:
-    """What one operation lets be seen of one user's entries.
+    """Which entries of one user an operation makes visible.
 
     Attributes:
-        added: Entries that cite this gen or a later one are seen; None: of no member, or of one who left.
-        cuts: What these marks cover is seen as well.
+        added: Entries that cite this gen or a later one are visible; None for a user that is no member, or has left.
+        cuts: Entries covered by these marks are visible as well.
     """
 
     added: int | None
@@ -42,9 +54,9 @@ class GroupState:
     """A group at one gen.
 
     Attributes:
-        hash: Of the operation to be cited: 64 hex digits.
-        members: Those in the list of all operations of this gen -> the gen that added each, those who left included.
-        left: Members who have left since they were added.
+        hash: Of the operation to cite: 64 hex digits.
+        members: Members in all tied operations -> the gen that added each; those that left included.
+        left: Members that have left since they were added.
         tied: The operations of this gen, the one with the smallest hash first.
         leaves: Those that count, by user.
     """
@@ -60,14 +72,14 @@ class GroupState:
 
     @property
     def present(self) -> frozenset[UserId]:
-        """The members who have not left."""
+        """The members that have not left."""
         return frozenset(self.members) - self.left
 
     def visibility_rules(self, user: UserId) -> tuple[VisibilityRule, ...]:
-        """Return what is seen of a user's entries: those that all of these let be seen."""
-        return tuple(self._sight(operation, user) for operation in self.tied)
+        """Return the rules for a user's entries. An entry is visible if all of them make it visible."""
+        return tuple(self._visibility_rule(operation, user) for operation in self.tied)
 
-    def _sight(self, operation: GroupOperation, user: UserId) -> VisibilityRule:
+    def _visibility_rule(self, operation: GroupOperation, user: UserId) -> VisibilityRule:
         added = operation.members.get(user)
         if user == self.owner and added is None:
             added = self.members[user]
@@ -79,9 +91,10 @@ class GroupState:
         return VisibilityRule(None, (*cuts, *(mark for leave in counting for mark in leave.cuts)))
 
     def cuts(self, seen: Callable[[UserId], Sequence[Mark]]) -> dict[UserId, tuple[Mark, ...]]:
-        """Return up to where counts what those wrote who were removed or left, for the next operation to say.
+        """Return the cuts for the next operation: up to where entries of removed users and of those that left count.
 
-        `seen` returns the marks of what is seen of a user here: for users of whom tied operations say different things.
+        Args:
+            seen: Return the marks of a user's entries that are visible here. It is used where tied operations differ.
         """
         cuts: dict[UserId, tuple[Mark, ...]] = {}
         for user in sorted({user for operation in self.tied for user in operation.cuts}):
@@ -94,25 +107,25 @@ class GroupState:
 
 
 class GroupStates(Sequence[GroupState]):
-    """The states gen 1, 2, 3 ... up to the one that holds, as operations and leaves come; empty without a first one.
+    """The states of gen 1, 2, 3 ... up to the current one; empty without a first operation.
 
-    An operation costs what it changes: the states above stand on nothing of it but its owner. Of what somebody writes
-    without end a fixed number counts, chosen from all of it, so that what comes of it depends on no order:
-    of a writer's operations of one gen those with the smallest hashes, of a user's leaves those of the highest gens.
+    An operation costs only what it changes: later states depend on nothing of it but its owner. Of what a user writes
+    without end a fixed number counts, chosen from all of it, so that the result does not depend on the order: of one
+    writer's operations of one gen those with the smallest hashes, of a user's leaves those of the highest gens.
     """
 
     def __init__(self) -> None:
-        self._of_gen: dict[tuple[int, UserId], list[GroupOperation]] = {}  # of each writer, by hash
-        self._tied: list[tuple[GroupOperation, ...]] = []  # those that made gen 1, 2, 3 ...
+        self._operations: dict[tuple[int, UserId], list[GroupOperation]] = {}  # by (gen, writer), sorted by hash
+        self._tied: list[tuple[GroupOperation, ...]] = []  # the valid operations of gen 1, 2, 3 ...
         self._leaves: dict[UserId, tuple[GroupLeave, ...]] = {}
         self._last: GroupState | None = None
-        self.creator: UserId = ""  # who made gen 1, "" before: that is one operation, for its hash is the group
+        self.creator: UserId = ""  # writer of gen 1, which is one operation: its hash is the group
 
     def add(self, operation: GroupOperation) -> None:
-        """Take an operation; of two of one writer with one hash the later given counts."""
+        """Add an operation. Of two with one writer and hash, the one added later counts."""
         if operation.gen == 1:
             self.creator = operation.by
-        there = self._of_gen.setdefault((operation.gen, operation.by), [])
+        there = self._operations.setdefault((operation.gen, operation.by), [])
         at = bisect_left(there, operation.hash, key=_hash)
         if at < len(there) and there[at].hash == operation.hash:
             there[at] = operation
@@ -120,14 +133,14 @@ class GroupStates(Sequence[GroupState]):
             there.insert(at, operation)
         if at < MAX_TIED:
             del there[MAX_TIED:]
-            self._remake(operation.gen)
+            self._recompute(operation.gen)
 
     def add_leave(self, leave: GroupLeave) -> None:
         said = sorted((*self._leaves.get(leave.by, ()), leave), key=lambda one: (-one.gen, one.log, one.seq))
         self._leaves[leave.by] = tuple(sorted(said[:MAX_LEAVES], key=lambda one: (one.log, one.seq)))
         self._last = None
 
-    def _remake(self, gen: int) -> None:
+    def _recompute(self, gen: int) -> None:
         while 0 < gen <= len(self._tied) + 1:
             valid = tuple(self._valid(gen))
             if not valid:
@@ -145,42 +158,42 @@ class GroupStates(Sequence[GroupState]):
         self._last = None
 
     def _valid(self, gen: int) -> list[GroupOperation]:
-        return self._of_gen.get((gen, self._tied[gen - 2][0].owner if gen > 1 else self.creator), [])
+        return self._operations.get((gen, self._tied[gen - 2][0].owner if gen > 1 else self.creator), [])
 
     def __len__(self) -> int:
         return len(self._tied)
 
-    def __getitem__(self, at: int) -> GroupState:  # type: ignore[override]  # nobody slices it
+    def __getitem__(self, at: int) -> GroupState:  # type: ignore[override]  # it is never sliced
         if at not in (-1, len(self._tied) - 1):
-            return _meet(at + 1, self._tied[at], self._leaves)
+            return _combine(at + 1, self._tied[at], self._leaves)
         if self._last is None:
-            self._last = _meet(len(self._tied), self._tied[-1], self._leaves)
+            self._last = _combine(len(self._tied), self._tied[-1], self._leaves)
         return self._last
 
     @property
     def leaves(self) -> list[GroupLeave]:
-        """All leaves that count, or may."""
+        """All leaves that count, or may count."""
         return [leave for said in self._leaves.values() for leave in said]
 
     def members(self, gen: int) -> frozenset[UserId]:
-        """Return the members at a gen, those included who left since; nobody for a gen that is not known."""
-        return frozenset(_met(self._tied[gen - 1])) if 0 < gen <= len(self._tied) else frozenset()
+        """Return the members at a gen, including those that left since; nobody for an unknown gen."""
+        return frozenset(_common_members(self._tied[gen - 1])) if 0 < gen <= len(self._tied) else frozenset()
 
 
 def _hash(operation: GroupOperation) -> str:
     return operation.hash
 
 
-def _meet(gen: int, tied: tuple[GroupOperation, ...], leaves: Mapping[UserId, tuple[GroupLeave, ...]]) -> GroupState:
-    first, members = tied[0], _met(tied)
+def _combine(gen: int, tied: tuple[GroupOperation, ...], leaves: Mapping[UserId, tuple[GroupLeave, ...]]) -> GroupState:
+    first, members = tied[0], _common_members(tied)
     left = frozenset(
         user for user, said in leaves.items() if any(leave.gen >= members.get(user, MAX_INT + 1) for leave in said)
     )
     return GroupState(gen, first.hash, first.name, first.owner, members, left, tied, dict(leaves))
 
 
-def _met(tied: tuple[GroupOperation, ...]) -> Mapping[UserId, int]:
-    """Return who is a member in all of these; the owner named always is one."""
+def _common_members(tied: tuple[GroupOperation, ...]) -> Mapping[UserId, int]:
+    """Return the members of all tied operations. The owner named by the first one is always a member."""
     first = tied[0]
     if len(tied) == 1:
         return first.members
@@ -193,12 +206,9 @@ def _met(tied: tuple[GroupOperation, ...]) -> Mapping[UserId, int]:
     return members
 
 
-# ---- what an operation meant, and which of them were lost
-
-
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What an operation changed of the state below it. `name`, `owner`: None when they stayed."""
+    """What an operation changed. `name` and `owner` are None when it did not change them."""
 
     added: Mapping[UserId, int]
     removed: frozenset[UserId]
@@ -206,7 +216,7 @@ class Intent:
     owner: UserId | None
 
     def is_in(self, state: GroupState) -> bool:
-        """Say whether a state has all of it."""
+        """Return whether a state has all of these changes."""
         return (
             self.added.keys() <= state.members.keys()
             and not self.removed & state.members.keys()
@@ -216,7 +226,7 @@ class Intent:
 
 
 def intent_of(operation: GroupOperation, below: GroupState) -> Intent:
-    """Return what an operation changed, seen from the state of the gen before it."""
+    """Return what an operation changed, compared with the state of the gen before it."""
     added = {user: gen for user, gen in operation.members.items() if gen > below.members.get(user, 0)}
     removed = frozenset(below.members.keys() - operation.members.keys()) - below.left
     name = operation.name if operation.name != below.name else None
@@ -224,15 +234,16 @@ def intent_of(operation: GroupOperation, below: GroupState) -> Intent:
 
 
 class Ancestry:
-    """Which entry of one user's was written knowing another: the later of one log, or of a log that builds on it."""
+    """Order of one user's entries: whether one was written with knowledge of another. That holds for the later entry of
+    one log, and for entries of a log that builds on that log."""
 
     def __init__(self, before: Mapping[tuple[UserId, str], Sequence[Mark]]) -> None:
-        """`before`: of each log, by user and run, what it builds on."""
+        """`before` has, for each log by user and run, the marks that it builds on."""
         self._before = before
 
     def knows(self, later: GroupOperation, earlier: GroupOperation) -> bool:
         if later.by != earlier.by:
-            return earlier.owner == later.by  # only that operation let it write
+            return earlier.owner == later.by  # only that operation made it the owner
         todo, seen = [(later.log.run, later.seq - 1)], {later.log.run}
         while todo:
             run, seq = todo.pop()
@@ -248,13 +259,13 @@ class Ancestry:
 def lost_operations(
     operations: Iterable[GroupOperation], states: Sequence[GroupState], owner: UserId, ancestry: Ancestry
 ) -> list[GroupOperation]:
-    """Return the operations of the present owner that came to nothing, in the order to make them again.
+    """Return the lost operations of the present owner, in the order to reissue them.
 
-    One counts as lost when nothing was built on it, what it changed is in no state above it, and none redid it.
-    Handing over comes last: who did that can make nothing any more.
+    An operation is lost when no later one was built on it, the state above it lacks its changes, and no operation
+    redoes it. A handover comes last: after it the user can issue nothing more.
     """
     known = [operation for operation in operations if operation.by == owner]
-    redone = {operation.redo for operation in known}  # another's word that it did so is nobody's
+    redone = {operation.redo for operation in known}  # only the same writer can redo it
     found = []
     for operation in known:
         if operation.hash in redone or not 1 < operation.gen <= len(states):
@@ -268,37 +279,16 @@ def lost_operations(
     return sorted(found, key=lambda one: (one.owner != below[one.hash].owner, one.gen, one.hash))
 
 
-# ---- operations
-#
-# What is written to a group: operations, each the whole group as its owner wants it, and leaves.
-#
-# An operation is an entry of kind `group`; it is known by the hash of its bytes, and the first one's hash is the group.
-# A leave is an entry of kind `leave`. What does not have the shape of either is stored like any entry and changes
-# nothing. Whether an operation counts is decided in state.py.
-#
-# Source: docs/protocol.md, "Groups".
-
-
-GROUP_TAG = b"p2pchat/group/1\0"
-TALK_TAG = b"p2pchat/talk/1\0"
-MAX_MEMBERS = 256
-SALT_BYTES = 16
-OPERATION, LEAVE = "group", "leave"  # kinds of entries
-_DIGITS = frozenset("0123456789abcdef")
-
-Cuts = Mapping[UserId, tuple[Mark, ...]]
-
-
 @dataclass(frozen=True, slots=True)
 class GroupOperation:
-    """The whole group as one operation gives it.
+    """One operation: the whole group.
 
     Attributes:
-        hash: Of the entry's bytes, 64 hex digits; of the first operation it is the group's id.
-        by, log, seq: Who wrote it, and which entry it is.
-        members: Each with the gen that added it; the owner is one.
-        cuts: Of those who were removed, up to where what they wrote counts; it lists each user's marks.
-        redo: The hash of a lost operation that this one makes anew, or "".
+        hash: Of the entry's bytes, 64 hex digits; for the first operation it is the group's id.
+        by, log, seq: The writer, and the entry.
+        members: Each with the gen that added it, the owner included.
+        cuts: For each removed user, the marks up to which its entries count.
+        redo: The hash of a lost operation that this one reissues, or "".
     """
 
     hash: str
@@ -315,7 +305,7 @@ class GroupOperation:
 
 @dataclass(frozen=True, slots=True)
 class GroupLeave:
-    """A member's word that it leaves: after what it wrote up to these marks, citing this gen, at this clock."""
+    """A member's leave: its entries up to these marks count. It cites this gen, at this clock."""
 
     by: UserId
     log: LogId
@@ -326,24 +316,24 @@ class GroupLeave:
 
 
 def operation_hash(raw: str) -> str:
-    """Return the hash of an operation, by which entries cite it; of the first one, the id of the group."""
+    """Return the hash of an operation, by which entries cite it. The first one's hash is the group's id."""
     return blake2b(GROUP_TAG + raw.encode(), digest_size=32).hexdigest()
 
 
 def fork_mark(log: LogId) -> str:
-    """Return what an operation says in `redo` when it stands for all that its writer did in a log that forked."""
+    """Return the value of `redo` in an operation that stands for all operations in a log that forked."""
     return operation_hash(log.run)
 
 
 def talk_id(group: ConversationId) -> ConversationId:
-    """Return the id of the conversation in which a group's members talk."""
+    """Return the id of the conversation in which the group's members talk."""
     return blake2b(TALK_TAG + bytes.fromhex(group), digest_size=32).hexdigest()
 
 
 def group_body(
     gen: int, name: str, owner: UserId, members: Mapping[UserId, int], cuts: Cuts, *, salt: str = "", redo: str = ""
 ) -> dict[str, Any]:
-    """Return the body of an operation; `salt` is for the first, 32 hex digits."""
+    """Return the body of an operation. `salt` is for the first one, 32 hex digits."""
     flat = [[user, *mark] for user, marks in sorted(cuts.items()) for mark in marks]
     body = {"gen": gen, "name": name, "owner": owner, "members": dict(members), "cuts": flat}
     return body | ({"salt": salt} if salt else {}) | ({"redo": redo} if redo else {})
@@ -353,11 +343,8 @@ def leave_body(cuts: Sequence[Mark]) -> dict[str, Any]:
     return {"cuts": [list(mark) for mark in cuts]}
 
 
-# ---- reading
-
-
 def read_operation(log: LogId, seq: int, raw: str, entry: Entry) -> GroupOperation | None:
-    """Return the operation an entry of a group is; None for one that is none, or not of this shape."""
+    """Read an operation from an entry; None when the entry does not have the shape of one."""
     body = entry.b
     if entry.k != OPERATION or not isinstance(body, dict):
         return None
@@ -379,13 +366,13 @@ def read_operation(log: LogId, seq: int, raw: str, entry: Entry) -> GroupOperati
 
 
 def is_first(operation: GroupOperation, entry: Entry) -> bool:
-    """Say whether an operation may be a group's first: its writer's own group, nobody removed yet, with a salt."""
+    """Return whether an operation may be a group's first: by the owner itself, nobody removed yet, and with a salt."""
     alone = operation.gen == 1 and operation.by == operation.owner and not operation.cuts and not operation.redo
     return alone and isinstance(entry.b, dict) and _is_hex(entry.b.get("salt"), 2 * SALT_BYTES)
 
 
 def read_leave(log: LogId, seq: int, entry: Entry) -> GroupLeave | None:
-    """Return the leave an entry of a group is; None for one that is none, or not of this shape."""
+    """Read a leave from an entry; None when the entry does not have the shape of one."""
     if entry.k != LEAVE or entry.g is None or not isinstance(entry.b, dict):
         return None
     said = entry.b.get("cuts")

@@ -1,8 +1,8 @@
-"""What of a talk is seen: the one rule, for all logs of one user there.
+"""Visibility of entries in a group's talk: one rule, for all logs of one user there.
 
-An entry is visible if a cut covers it, or if its writer is a member who has not left and it cites a gen not below the
-one that added the writer. A cut covers what its marks name and all that builds below it. What is visible of a log is
-the longest beginning of it in which every entry is: a prefix, whatever its writer cites.
+An entry is visible if a cut covers it, or if its writer is a member that has not left and the entry cites a gen not
+below the one that added the writer. A cut covers what its marks name and everything those logs build on. The visible
+part of a log is the longest prefix in which every entry is visible, whatever its writer cites.
 
 Source: docs/protocol.md, "Groups".
 """
@@ -18,27 +18,27 @@ from p2pchat.protocol import Mark, RunId
 
 
 class LogView(Protocol):
-    """A log, as far as its visible part depends on it."""
+    """The facts of a log on which its visible part depends."""
 
     @property
     def seq(self) -> int:
-        """How many entries of it are here."""
+        """The number of its entries that are here."""
 
     @property
     def before(self) -> tuple[Mark, ...]:
-        """What it builds on."""
+        """The marks it builds on."""
 
     @property
     def cites(self) -> Sequence[Cite]:
-        """Which gens it cites, from which entry on."""
+        """The gens it cites, and from which entry on."""
 
 
 class CutCoverage:
     """What the cuts of one rule cover.
 
     Attributes:
-        upto: By run up to which entry.
-        is_known: All logs that the cuts name or build on have begun here, so nothing else can turn out to be covered.
+        upto: The last covered entry, by run.
+        is_known: All logs that the cuts name or build on have begun here, so that nothing else can prove to be covered.
     """
 
     def __init__(self, cuts: Sequence[Mark], views: Mapping[RunId, LogView]) -> None:
@@ -58,19 +58,19 @@ class CutCoverage:
             self.upto[mark.run] = max(mark.seq, self.upto.get(mark.run, 0))
 
     def chain8(self, run: RunId, seq: int) -> str:
-        """Return the beginning of a log's chain where a cut ends it; "" elsewhere."""
+        """Return the beginning of a log's chain where a cut ends the log; "" elsewhere."""
         return self._chains.get((run, seq), "")
 
 
 class VisibleEnd(NamedTuple):
-    """Up to which entry a log is visible; `chain8` begins its chain there, "" at the log's own end or at 0."""
+    """The last visible entry of a log. `chain8` begins its chain there; "" at the log's own end or at 0."""
 
     seq: int
     chain8: str = ""
 
 
 def visible_ends(rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView]) -> dict[RunId, VisibleEnd]:
-    """Return how far each of these logs of one user is visible, under all sights together."""
+    """Return how far each of one user's logs is visible, under all rules together."""
     coverages = [CutCoverage(rule.cuts, views) for rule in rules]
     ends: dict[RunId, VisibleEnd] = {}
     for run, view in views.items():
@@ -96,9 +96,9 @@ def _visible_end(rule: VisibilityRule, coverage: CutCoverage, run: RunId, view: 
 def may_be_visible(
     rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView], run: RunId, seq: int, gen: int
 ) -> bool:
-    """Say whether entry seq, the next of its log, citing gen, is visible or may turn out to be.
+    """Return whether entry seq, the next of its log, citing gen, is visible or may become visible.
 
-    The second is so while something that the cuts name has not come: it may build on this log.
+    It may still become visible while logs named by the cuts are missing, since those may build on this log.
     """
     for rule in rules:
         coverage = CutCoverage(rule.cuts, views)
@@ -111,7 +111,7 @@ def may_be_visible(
 def stored_may_be_visible(
     rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView], run: RunId, seq: int
 ) -> bool:
-    """Say whether an entry that is here is visible, or may turn out to be once all that the cuts name has come."""
+    """Return whether a stored entry is visible, or may become visible once all logs named by the cuts have come."""
     for rule in rules:
         coverage = CutCoverage(rule.cuts, views)
         is_seen = seq <= _visible_end(rule, coverage, run, views[run]).seq
@@ -121,13 +121,13 @@ def stored_may_be_visible(
 
 
 def _is_whole(rule: VisibilityRule, views: Mapping[RunId, LogView], run: RunId) -> bool:
-    """Say whether all that is here of a log is visible: what comes behind an entry that is not never is."""
+    """Return whether all stored entries of a log are visible. An entry behind an invisible one never is."""
     view = views.get(run)
     return view is None or _visible_end(rule, CutCoverage(rule.cuts, views), run, view).seq == view.seq
 
 
 def is_wanted(rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView], mark: Mark) -> bool:
-    """Say whether a mark tells of something that is not here and may be visible."""
+    """Return whether a mark names entries that are missing here and may be visible."""
     view = views.get(mark.run)
     seq = view.seq if view is not None else 0
     if mark.seq <= seq:
