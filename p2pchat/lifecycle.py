@@ -26,7 +26,7 @@ from p2pchat.messaging.access import AccessPolicy, audience_of, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher, Feed
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
 from p2pchat.messaging.groups import GroupDirectory
-from p2pchat.messaging.hosted_user import HostedUsers
+from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
 from p2pchat.messaging.users import Status, UserDirectory, load_ignored
@@ -74,7 +74,7 @@ class PeerLifecycle:
         self.people = UserDirectory("", self._status)
         self.tracker = ReceiptTracker(self.people)
         self.feed = Feed(self.tracker)
-        self.hosted = HostedUsers(self)
+        self.hosted = HostedUserRegistry(self)
         self.access = AccessPolicy(lambda: self.node, lambda: self.people.me, lambda: self.hosted.any_ever)
         self.groups = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
         self.dispatcher = EventDispatcher(

@@ -27,13 +27,13 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.errors import InviteError, P2PChatError, StorageError, UnknownName
 from p2pchat.identity.addresses import own_endpoints
-from p2pchat.identity.names import base32
+from p2pchat.identity.names import base32, validate_name
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, normal
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.hosted_user import AllUsersStream, HostedUser
-from p2pchat.messaging.local_user import LocalUser, To
+from p2pchat.messaging.local_user import LocalUser, To, run_to_completion
 from p2pchat.messaging.users import FULL_ID_CHARACTERS, User, UserDirectory, resolve_user
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.resources import Options, PathLike
@@ -296,7 +296,7 @@ class TCPPeer(LocalUser):
             P2PChatError: There are too many users, or the user with this key has another name here.
             StorageError: It could not be stored. PeerClosed: The peer is not running.
         """
-        return await self._lifecycle.hosted.host(name, key, tokens)
+        return await run_to_completion(self._lifecycle.hosted.host(validate_name(name), key, tokens))
 
     async def unhost(self, user: HostedUser) -> None:
         """Stop hosting a user and delete its key. Its messages stay. Nothing happens if it is not hosted.
@@ -304,7 +304,7 @@ class TCPPeer(LocalUser):
         Raises:
             StorageError: It could not be removed from the disk, and is hosted again at the next start.
         """
-        await self._lifecycle.hosted.unhost(user)
+        await run_to_completion(self._lifecycle.hosted.unhost(user))
 
     async def set_tokens(self, user: HostedUser, tokens: Mapping[bytes, str]) -> None:
         """Store the tokens by which programs may act for a hosted user, in place of the former ones.

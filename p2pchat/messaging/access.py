@@ -22,10 +22,10 @@ Audience = Collection[UserId] | None  # the ids of the users concerned; None for
 
 
 class AccessPolicy:
-    """What one user may see.
+    """The access rules of one user.
 
     Args:
-        node: Returns the core; None before state is one.
+        node: Returns the core; None before there is one.
         me: Returns the id (hex) of the user; that of the peer's own user is known when its key was read.
         hosted_others: Returns whether other users are hosted, or were: their entries stay in storage.
     """
@@ -54,8 +54,7 @@ class AccessPolicy:
 
     def knows(self, conversation: ConversationId) -> bool:
         """Return whether the user belongs to a conversation, or did: also a group it has left or was removed from."""
-        node, me = self._node(), self._me()
-        state = None if node is None else node.sync.conversations.by_id.get(conversation)
+        state, me = self._state(conversation), self._me()
         if state is None:
             return self.is_all
         if state.group is not None:
@@ -64,17 +63,19 @@ class AccessPolicy:
 
     def sees(self, log: LogId, entry: Entry) -> bool:
         """Return whether the user may read an entry."""
-        node, me = self._node(), self._me()
-        state = None if node is None else node.sync.conversations.by_id.get(log.conversation)
-        return self.is_all or (state is not None and may_read(state, me, entry))
+        state = self._state(log.conversation)
+        return self.is_all or (state is not None and _may_read(state, self._me(), entry))
 
     def hears(self, audience: Audience) -> bool:
         """Return whether an event for these users is for this user."""
         return audience is None or self._me() in audience or self.is_all
 
+    def _state(self, conversation: ConversationId) -> ConversationState | None:
+        return _state_of(self._node(), conversation)
+
 
 class AllUsersPolicy(AccessPolicy):
-    """What the hosted users see together; a gateway reads every event once for all of them.
+    """The access rules of all hosted users together; a gateway reads every event once for all of them.
 
     Attributes:
         hosted: The ids of the hosted users, without the peer's own; a live view.
@@ -95,8 +96,7 @@ class AllUsersPolicy(AccessPolicy):
         return self.hosted
 
     def knows(self, conversation: ConversationId) -> bool:
-        node = self._node()
-        state = None if node is None else node.sync.conversations.by_id.get(conversation)
+        state = self._state(conversation)
         if state is None:
             return False
         belonging = state.members if state.group is None else state.group.named
@@ -116,7 +116,7 @@ class AllUsersPolicy(AccessPolicy):
 
 
 class OfflineAccessPolicy(AccessPolicy):
-    """What the own user may see in the storage of a peer that need not run.
+    """The access rules of the own user in the storage of a peer that need not run.
 
     Args:
         talks: What each conversation is.
@@ -174,7 +174,7 @@ def is_of_others(me: UserId, naming: Naming | None, group: GroupReplica | None) 
 
 def audience_of(node: Node | None, conversation: ConversationId) -> Audience:
     """Return the present members of a conversation; None for the room, () for one that is not known."""
-    state = None if node is None else node.sync.conversations.by_id.get(conversation)
+    state = _state_of(node, conversation)
     if state is None:
         return ()
     if state.group is not None:
@@ -182,7 +182,11 @@ def audience_of(node: Node | None, conversation: ConversationId) -> Audience:
     return state.members
 
 
-def may_read(state: ConversationState, me: UserId, entry: Entry) -> bool:
+def _state_of(node: Node | None, conversation: ConversationId) -> ConversationState | None:
+    return None if node is None else node.sync.conversations.by_id.get(conversation)
+
+
+def _may_read(state: ConversationState, me: UserId, entry: Entry) -> bool:
     """Return whether a user may read an entry of a conversation.
 
     A user who left a group, or was removed, may read what was written by those who did not know that yet.

@@ -258,7 +258,7 @@ class Group(Conversation):
         await self._viewer.change_group(self, add=self._ids_of(who))
 
     async def remove(self, *who: Who) -> None:
-        """Remove members. A peer that knows of the removal does not show what they write after it. They are told."""
+        """Remove members. A peer that knows of the removal does not show what they write after it."""
         await self._viewer.change_group(self, remove=self._ids_of(who))
 
     async def rename(self, name: str) -> None:

@@ -25,11 +25,11 @@ from p2pchat.core.log import LogId
 from p2pchat.core.records import Change, Stored, StoredUser, Token
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.names import skeleton, validate_name
+from p2pchat.identity.names import skeleton
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Event, ReceiptEvent, now_micros
-from p2pchat.messaging.local_user import LocalUser, run_to_completion
+from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.messages import MESSAGE_CHANGES, Deleted, Edited, Message, Post, Reaction, Sent
 from p2pchat.messaging.receipts import ReceiptUpdate
 from p2pchat.messaging.subscription import AnyEvent, Subscription
@@ -113,7 +113,7 @@ def consumer_name(user: UserId, name: str) -> str:
     return f"{user}:{name}"
 
 
-class HostedUsers:
+class HostedUserRegistry:
     """The users that one peer hosts beside its own.
 
     Names that look alike count as equal: no user of a gateway can be taken for another.
@@ -139,10 +139,7 @@ class HostedUsers:
         return [self._identity(one) for one in users]
 
     async def host(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
-        """Host one more user; see TCPPeer.host."""
-        return await run_to_completion(self._host(validate_name(name), key, tokens))
-
-    async def _host(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:
+        """Host one more user; see TCPPeer.host. Must not be cancelled halfway."""
         lifecycle, feed = self._lifecycle, self._lifecycle.feed
         async with self.lock:
             driver, found = lifecycle.require_running(), self._by_look.get(skeleton(name))
@@ -166,10 +163,7 @@ class HostedUsers:
             return user
 
     async def unhost(self, user: HostedUser) -> None:
-        """Host a user no more; see TCPPeer.unhost."""
-        await run_to_completion(self._unhost(user))
-
-    async def _unhost(self, user: HostedUser) -> None:
+        """Host a user no more; see TCPPeer.unhost. Must not be cancelled halfway."""
         lifecycle, dispatcher = self._lifecycle, self._lifecycle.dispatcher
         async with self.lock:
             if self.by_id.get(user.key) is not user:
