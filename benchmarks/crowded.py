@@ -220,7 +220,7 @@ async def _quiet(peer: Any, relay: _Relay) -> None:
     """Wait until everything is compared and no more bytes pass."""
     while True:
         remotes = peer._driver.node.sync.context.remotes.values()
-        compared = any(remote.all_compared for remote in remotes)
+        compared = any(remote.comparison.all_compared for remote in remotes)
         if compared and relay.last and time.perf_counter() - relay.last > IN_STEP_FOR:
             return
         await asyncio.sleep(0.005)

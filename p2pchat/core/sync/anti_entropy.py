@@ -60,28 +60,30 @@ class AntiEntropy:
 
     def begin(self, remote: RemoteState) -> None:
         """Start a comparison with a remote whose users are known now, or have changed."""
-        remote.comparing = True
-        remote.known_users = dict.fromkeys(self._sync.presence.users_of(remote.link.id))
-        remote.all_compared = remote.digest_sent = False
-        remote.compared.clear()
+        comparison = remote.comparison
+        comparison.begun = True
+        comparison.known_users = dict.fromkeys(self._sync.presence.users_of(remote.link.id))
+        comparison.all_compared = comparison.digest_sent = False
+        comparison.compared.clear()
         remote.named.clear()  # it ignored or forgot names that concern its new users
         self._forks.send_to_hosts(remote)
-        if remote.digest_timer is not None:
-            remote.digest_timer.cancel()
+        if comparison.digest_timer is not None:
+            comparison.digest_timer.cancel()
         self._repeat_digest(remote, self._ctx.settings.gossip_within)
 
     def _repeat_digest(self, remote: RemoteState, wait: float) -> None:
         """Send the digest, and repeat it less and less often until everything is compared."""
-        remote.digest_timer = None
-        if self._sync.is_up(remote) and not (remote.all_compared and remote.digest_sent):
+        comparison = remote.comparison
+        comparison.digest_timer = None
+        if self._sync.is_up(remote) and not (comparison.all_compared and comparison.digest_sent):
             if remote.accepts_marks:
-                self.send_digest(remote, ask=remote.digest_sent)
+                self.send_digest(remote, ask=comparison.digest_sent)
             again = min(2 * wait, self._ctx.settings.digest_every)
-            remote.digest_timer = self._sync.after(wait, partial(self._repeat_digest, remote, again))
+            comparison.digest_timer = self._sync.after(wait, partial(self._repeat_digest, remote, again))
 
     def send_digest(self, remote: RemoteState, *, ask: bool = False) -> None:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
-        remote.digest_sent = True
+        remote.comparison.digest_sent = True
         self._before_digest(remote)
         self._ctx.emit(Send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), [remote.link.id]))
 
@@ -104,8 +106,8 @@ class AntiEntropy:
             return
         for conversation in shared:
             self._on_equal(remote, conversation)
-        remote.all_compared = True
-        remote.differing.clear()
+        remote.comparison.all_compared = True
+        remote.comparison.differing.clear()
         remote.ahead.clear()
         remote.ahead_count = 0
         self._end_newcomer(self._sync.conversations.room)
@@ -127,9 +129,11 @@ class AntiEntropy:
             start = next_id(end)
 
     def _on_sums(self, remote: RemoteState, theirs: dict[ConversationId, str], span: tuple[str, str]) -> None:
+        comparison = remote.comparison
         if span[0] == FIRST_ID:
-            remote.sums_through, remote.differing = "", {}
-        in_order = span[0] == FIRST_ID or (bool(remote.sums_through) and span[0] <= next_id(remote.sums_through))
+            comparison.sums_through, comparison.differing = "", {}
+        through = comparison.sums_through
+        in_order = span[0] == FIRST_ID or (bool(through) and span[0] <= next_id(through))
         here = {item.id: item for item in self._sync.shared_conversations(remote) if span[0] <= item.id <= span[1]}
         for id in theirs:
             found = here.get(id) or self._sync.find_conversation(remote, id)
@@ -139,21 +143,21 @@ class AntiEntropy:
                     here[id] = found
         for id in sorted(here):
             if self._group_differs(here, theirs, id):
-                remote.differing[id] = None  # the group first: visibility in its talk depends on it
+                comparison.differing[id] = None  # the group first: visibility in its talk depends on it
             elif sum_of([here[id]]) == theirs.get(id, sum_of([])):
                 self._on_equal(remote, here[id])
-                remote.compared[id] = None
+                comparison.compared[id] = None
             else:
-                remote.differing[id] = None
+                comparison.differing[id] = None
                 self.send_marks(remote, here[id], (FIRST_ID, LAST_ID), ask=True)
         room = self._sync.conversations.room
-        if span[0] <= room <= span[1] and room not in remote.differing:
+        if span[0] <= room <= span[1] and room not in comparison.differing:
             self._end_newcomer(room)  # even without entries, when it is in no sum
         self._end_newcomer_talks(remote, span)
         if in_order:
-            remote.sums_through = max(remote.sums_through, span[1])
-        if remote.sums_through == LAST_ID and not remote.differing:
-            remote.all_compared = True
+            comparison.sums_through = max(comparison.sums_through, span[1])
+        if comparison.sums_through == LAST_ID and not comparison.differing:
+            comparison.all_compared = True
 
     def _group_differs(
         self, here: dict[ConversationId, ConversationState], theirs: dict[ConversationId, str], id: str
@@ -246,16 +250,18 @@ class AntiEntropy:
 
     def _advance_pages(self, remote: RemoteState, conversation: ConversationId, span: tuple[str, str]) -> None:
         """Note how far pages have come. A conversation is compared when they reach the end."""
+        comparison = remote.comparison
+        through = comparison.marks_through
         if span[0] == FIRST_ID:
-            remote.marks_through[conversation] = span[1]
-        elif conversation in remote.marks_through and span[0] <= next_id(remote.marks_through[conversation]):
-            remote.marks_through[conversation] = max(span[1], remote.marks_through[conversation])
-        if remote.marks_through.get(conversation) == LAST_ID:
-            del remote.marks_through[conversation]
-            remote.compared[conversation] = None
-            remote.differing.pop(conversation, None)
-            if remote.sums_through == LAST_ID and not remote.differing:
-                remote.all_compared = True
+            through[conversation] = span[1]
+        elif conversation in through and span[0] <= next_id(through[conversation]):
+            through[conversation] = max(span[1], through[conversation])
+        if through.get(conversation) == LAST_ID:
+            del through[conversation]
+            comparison.compared[conversation] = None
+            comparison.differing.pop(conversation, None)
+            if comparison.sums_through == LAST_ID and not comparison.differing:
+                comparison.all_compared = True
             self._end_newcomer(conversation)
 
     def _end_newcomer(self, conversation: ConversationId) -> None:
@@ -274,7 +280,7 @@ class AntiEntropy:
         for id in sorted(self._sync.conversations.new_talks):
             talk = self._sync.conversations.by_id[id]
             group = talk.group.id if talk.group is not None else ""
-            same = id not in remote.differing and not any(key[0] == group for key in remote.ahead)
+            same = id not in remote.comparison.differing and not any(key[0] == group for key in remote.ahead)
             if span[0] <= id <= span[1] and same and self._sync.shares(remote, talk):
                 self._end_newcomer(id)
 
@@ -323,7 +329,7 @@ class AntiEntropy:
     def _advance_cursors(self, remote: RemoteState, key: WriterKey) -> None:
         """Advance the cursors of running logs to the marks the remote announced."""
         for run, mark in remote.acked[key].items():
-            cursor = remote.cursors.get(LogId(*key, run))
+            cursor = remote.serving.cursors.get(LogId(*key, run))
             if cursor is not None and mark.seq > cursor.sent:
                 cursor.sent = mark.seq
 

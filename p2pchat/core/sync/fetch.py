@@ -85,7 +85,7 @@ class Fetcher:
     def _adopt_late_answer(self, request: FetchRequest, link: int) -> None:
         """Take the late answer of a want that was given up, instead of asking that link again."""
         remote = self._sync.remotes.get(link)
-        late = [n for n, key in remote.wants.items() if key == request.key] if remote else []
+        late = [n for n, key in remote.wants.by_number.items() if key == request.key] if remote else []
         late = [n for n in late if request.sent or (link, n) != (request.source, request.n)]
         if late:
             request.source, request.n, request.sent = link, late[-1], True
@@ -93,7 +93,7 @@ class Fetcher:
 
     def on_want_ended(self, remote: RemoteState, n: int) -> None:
         """End want n: the remote has given all it has."""
-        key = remote.wants.pop(n, None)
+        key = remote.wants.by_number.pop(n, None)
         request = self._requests.get(key) if key else None
         if request is not None and request.source == remote.link.id and request.n == n:
             request.source = None
@@ -113,7 +113,7 @@ class Fetcher:
     def on_link_down(self, remote: RemoteState) -> None:
         """End the wants at a link."""
         waiting = self._queue.pop(remote.link.id, {})
-        for key in dict.fromkeys((*remote.wants.values(), *waiting)):
+        for key in dict.fromkeys((*remote.wants.by_number.values(), *waiting)):
             request = self._requests.get(key)
             if request is not None and request.source in (remote.link.id, None):
                 request.source = None
@@ -122,7 +122,7 @@ class Fetcher:
     def _start_queued(self, remote: RemoteState) -> None:
         """Start requests that waited for a want at this link to end."""
         queue = self._queue.get(remote.link.id, {})
-        while queue and len(remote.wants) < self._ctx.settings.max_wants:
+        while queue and len(remote.wants.by_number) < self._ctx.settings.max_wants:
             key = next(iter(queue))
             del queue[key]
             request = self._requests.get(key)
@@ -201,20 +201,20 @@ class Fetcher:
             self._set_timer(request, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
             return
         hosts = self._sync.presence.hosts(request.key[1])
-        remote = min(free, key=lambda each: (each.link.id not in hosts, len(each.wants), each.link.id))
+        remote = min(free, key=lambda each: (each.link.id not in hosts, len(each.wants.by_number), each.link.id))
         self._open_want(request, remote)
 
     def _has_room(self, remote: RemoteState, key: WriterKey) -> bool:
-        return len(remote.wants) < self._ctx.settings.max_wants or key in remote.wants.values()
+        return len(remote.wants.by_number) < self._ctx.settings.max_wants or key in remote.wants.by_number.values()
 
     def _open_want(self, request: FetchRequest, remote: RemoteState) -> None:
         if request.asked_before:
             self._ctx.emit(Counted("want_source_changed"))
         request.asked_before = True
-        request.source, request.n, request.sent = remote.link.id, remote.next_want, False
+        request.source, request.n, request.sent = remote.link.id, remote.wants.next, False
         request.progress_at = self._ctx.now.mono
-        remote.wants[remote.next_want] = request.key
-        remote.next_want += 1
+        remote.wants.by_number[remote.wants.next] = request.key
+        remote.wants.next += 1
         self._set_timer(request, self._ctx.settings.want_progress_timeout)
         conversation, user = request.key
         if self._sync.conversations.by_id[conversation].may_be_only_stored(user):
@@ -223,17 +223,17 @@ class Fetcher:
             self._send_want(request.key, remote, request.n, [])
 
     def _send_want(self, key: WriterKey, remote: RemoteState, n: int, older: list[Mark]) -> None:
-        if not self._sync.is_up(remote) or n not in remote.wants:
+        if not self._sync.is_up(remote) or n not in remote.wants.by_number:
             return
         request, conversation = self._requests.get(key), self._sync.conversations.by_id.get(key[0])
         if request is None or conversation is None or (request.source, request.n) != (remote.link.id, n):
-            del remote.wants[n]  # meanwhile a late answer came, or everything arrived
+            del remote.wants.by_number[n]  # meanwhile a late answer came, or everything arrived
             self._start_queued(remote)
             return
         request.sent = True
         request.progress_at = self._ctx.now.mono  # do not count the time storage took
-        for former in [each for each, wanted in remote.wants.items() if wanted == key and each != n]:
-            del remote.wants[former]  # the remote replaces it with the new one
+        for former in [each for each, wanted in remote.wants.by_number.items() if wanted == key and each != n]:
+            del remote.wants.by_number[former]  # the remote replaces it with the new one
         writer = conversation.writers.get(key[1])
         tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
         want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])

@@ -152,30 +152,30 @@ class Forks:
                         self.send_evidence(remote, log)
 
     def _owe(self, remote: RemoteState, log: Log) -> None:
-        if log.id not in remote.forks_sent:
-            remote.forks_owed[log.id] = None
+        if log.id not in remote.forks.sent:
+            remote.forks.owed[log.id] = None
             self.send_evidence(remote, log)
 
     def on_drained(self, remote: RemoteState) -> None:
         """Continue when a link accepts frames again."""
-        if remote.forks_owed:
+        if remote.forks.owed:
             self.send_to_hosts(remote)
 
     def send_evidence(self, remote: RemoteState, log: Log) -> None:
         """Send the evidence of one forked log, once per link."""
         if log.id in self._awaiting_commit:
             self._awaiting_commit[log.id].add(remote)
-        elif log.id not in remote.forks_sent and not remote.link.full:
-            remote.forks_sent[log.id] = None
+        elif log.id not in remote.forks.sent and not remote.link.full:
+            remote.forks.sent[log.id] = None
             then = partial(self._send_batches, remote, log.id)
             self._sync.lookups.fetch(remote.link.id, log.id.key, ForkStart(log.id.run), then)
 
     def _send_batches(self, remote: RemoteState, log: LogId, answer: FetchResult) -> None:
-        remote.forks_owed.pop(log, None)
+        remote.forks.owed.pop(log, None)
         for batch in answer.batches if self._sync.is_up(remote) else ():
             self._sync.send(frame_of(batch, fork=True), remote, log.conversation)
         if not answer.batches:
-            remote.forks_sent.pop(log, None)  # storage has lost it
+            remote.forks.sent.pop(log, None)  # storage has lost it
 
     # ---- receiving
 

@@ -354,7 +354,7 @@ class GroupSync:
         groups, self._changed = self._changed, set()
         conversations = [self._sync.conversations.by_id[id] for id in sorted(groups)]
         for remote in self._sync.remotes.values():
-            if remote.comparing and any(self._sync.shares(remote, conversation) for conversation in conversations):
+            if remote.comparison.begun and any(self._sync.shares(remote, each) for each in conversations):
                 self._send_digest(remote)
 
     def retry_wants(self, remote: RemoteState, group: GroupReplica) -> None:

@@ -203,7 +203,7 @@ class ReadReceipts:
         """Yield the PendingReads of each link concerned; the caller adds something to each."""
         for link in sorted(self._sync.presence.hosts(writer) | self._sync.presence.hosts(reader)):
             remote = self._sync.remotes.get(link)
-            if remote is not None and remote.comparing and self._sync.shares(remote, conversation):
+            if remote is not None and remote.comparison.begun and self._sync.shares(remote, conversation):
                 self._owed = True
                 yield self._pending.setdefault(link, PendingReads())
 

@@ -164,16 +164,16 @@ class Replicator:
         if remote is None or not self.context.presence.complete(link.id):
             return
         for user in gone:
-            remote.known_users.pop(user, None)
-        if remote.comparing and (fresh or all(user in remote.known_users for user in users)):
-            remote.known_users.update(dict.fromkeys(users))
+            remote.comparison.known_users.pop(user, None)
+        if remote.comparison.begun and (fresh or all(user in remote.comparison.known_users for user in users)):
+            remote.comparison.known_users.update(dict.fromkeys(users))
         else:
             self.anti_entropy.begin(remote)
 
     def compare_all(self) -> None:
         """Compare with every link again."""
         for remote in self.context.remotes.values():
-            if remote.comparing:
+            if remote.comparison.begun:
                 self.anti_entropy.begin(remote)
 
     def on_drained(self, link: int) -> None:
@@ -198,14 +198,14 @@ class Replicator:
 
         Pure chance may skip a link for minutes, and leave an error there undetected.
         """
-        ready = [remote for remote in self.context.remotes.values() if remote.comparing and remote.accepts_marks]
-        if ready and all(remote.had_random_digest for remote in ready):
+        ready = [remote for remote in self.context.remotes.values() if remote.comparison.begun and remote.accepts_marks]
+        if ready and all(remote.comparison.had_random_digest for remote in ready):
             for remote in ready:
-                remote.had_random_digest = False
-        due = [remote for remote in ready if not remote.had_random_digest]
+                remote.comparison.had_random_digest = False
+        due = [remote for remote in ready if not remote.comparison.had_random_digest]
         if due:
             chosen = due[int(self._ctx.random() * len(due))]
-            chosen.had_random_digest = True
+            chosen.comparison.had_random_digest = True
             self.anti_entropy.send_digest(chosen)
 
     def take_over(self, former: Replicator) -> None:

@@ -50,30 +50,30 @@ class Sender:
             return None
         key = (frame.c, frame.u)
         remote.refusals.pop(key, None)  # it accepts them again
-        for served in [each for each in remote.served_wants.values() if each.key == key]:
-            del remote.served_wants[served.n]
-        if len(remote.served_wants) >= self._ctx.settings.max_wants:
+        for served in [each for each in remote.serving.wants.values() if each.key == key]:
+            del remote.serving.wants[served.n]
+        if len(remote.serving.wants) >= self._ctx.settings.max_wants:
             return f"more than {self._ctx.settings.max_wants} wants open on one link"
         self._forks.send_all(remote, conversation, frame.u)
         self._reset_cursors(remote, conversation, key, frame.tips)
         served = ServedWant(frame.n, key, WantStart(tuple(frame.tips), tuple(frame.older)))
-        remote.served_wants[frame.n] = served
+        remote.serving.wants[frame.n] = served
         self._read_more(remote, served)
         return None
 
     def on_refused(self, remote: RemoteState, full: dict[ConversationId, list[UserId]]) -> None:
         """Stop sending entries of writers that the remote refuses."""
         keys = {(conversation, user) for conversation, users in full.items() for user in users} & remote.refusals.keys()
-        for served in [each for each in remote.served_wants.values() if each.key in keys]:
+        for served in [each for each in remote.serving.wants.values() if each.key in keys]:
             self._close_want(remote, served)
         for key in sorted(keys):
             self._warn_refused(remote, key)
 
     def _close_want(self, remote: RemoteState, served: ServedWant) -> None:
         """End a want early. Entries before the running logs may be missing there, so their cursors are dropped too."""
-        del remote.served_wants[served.n]
-        for log in [log for log in remote.cursors if log.key == served.key]:
-            del remote.cursors[log]
+        del remote.serving.wants[served.n]
+        for log in [log for log in remote.serving.cursors if log.key == served.key]:
+            del remote.serving.cursors[log]
         self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
 
     def _warn_refused(self, remote: RemoteState, key: WriterKey) -> None:
@@ -100,10 +100,10 @@ class Sender:
         logs = conversation.writers[key[1]].logs
         for log in logs.values():
             if log.own:
-                remote.cursors.pop(log.id, None)
+                remote.serving.cursors.pop(log.id, None)
                 held = next((mark.seq for mark in tips if mark.run == log.id.run), 0)
                 if log.durable_seq or not any(_is_on_its_way(logs.get(mark.run), mark) for mark in log.before):
-                    remote.cursors[log.id] = TailCursor(min(held, log.durable_seq))
+                    remote.serving.cursors[log.id] = TailCursor(min(held, log.durable_seq))
 
     def _read_more(self, remote: RemoteState, served: ServedWant) -> None:
         if not served.reading and not remote.link.full:
@@ -114,7 +114,7 @@ class Sender:
             self._sync.lookups.fetch(remote.link.id, served.key, served.start, then)
 
     def _on_batches(self, remote: RemoteState, served: ServedWant, answer: FetchResult) -> None:
-        if not self._sync.is_up(remote) or remote.served_wants.get(served.n) is not served:
+        if not self._sync.is_up(remote) or remote.serving.wants.get(served.n) is not served:
             return
         served.reading = False
         conversation = self._sync.conversations.by_id[served.key[0]]
@@ -134,9 +134,9 @@ class Sender:
 
     def _finish_want(self, remote: RemoteState, served: ServedWant, conversation: ConversationState) -> None:
         """Close a want after everything was sent. Entries written in between are pushed like new ones."""
-        del remote.served_wants[served.n]
+        del remote.serving.wants[served.n]
         writer = conversation.writers[served.key[1]]
-        if remote.forks_owed:  # the marks follow the evidence
+        if remote.forks.owed:  # the marks follow the evidence
             self._sync.owe_marks(remote, (served.key,))
             self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
         else:
@@ -145,12 +145,12 @@ class Sender:
         for id, seq in served.durable.items():  # it held what was durable then, or was sent it
             self._advance_cursor(remote, id, seq)
         for log in writer.logs.values():
-            cursor = remote.cursors.get(log.id)
+            cursor = remote.serving.cursors.get(log.id)
             if cursor is not None and cursor.sent < log.shared_seq:
                 self._read_tail(remote, log.id, cursor)
 
     def _advance_cursor(self, remote: RemoteState, log: LogId, seq: int) -> None:
-        cursor = remote.cursors.get(log)
+        cursor = remote.serving.cursors.get(log)
         if cursor is not None:
             cursor.sent = max(cursor.sent, seq)
 
@@ -160,11 +160,11 @@ class Sender:
         """Send a new durable batch of a hosted user to all remotes of the conversation."""
         ready: list[RemoteState] = []
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
-            if log.id.key in remote.refusals or remote.is_serving(log.id.key):
+            if log.id.key in remote.refusals or remote.serving.answers(log.id.key):
                 continue  # it comes with what is being served
-            cursor = remote.cursors.get(log.id)
-            if cursor is None and remote.has_compared(conversation.id) and self._is_right_before(remote, log, batch):
-                cursor = remote.cursors[log.id] = TailCursor(batch.first - 1)
+            cursor = remote.serving.cursors.get(log.id)
+            if cursor is None and self._is_right_before(remote, log, batch):
+                cursor = remote.serving.cursors[log.id] = TailCursor(batch.first - 1)
             if cursor is None or cursor.sent > batch.first - 1:
                 self._sync.owe_marks(remote, (log.id.key,))
             elif cursor.sent == batch.first - 1 and not cursor.behind and self._has_room(remote):
@@ -190,6 +190,9 @@ class Sender:
             self._ctx.emit(Send(frame_of(batch), links))
 
     def _is_right_before(self, remote: RemoteState, log: Log, batch: Batch) -> bool:
+        """Return whether the remote is known to hold exactly what comes before this batch."""
+        if not remote.comparison.is_over(log.id.conversation):
+            return False
         heard = remote.acked.get(log.id.key, {})
         if batch.first > 1:
             mark = heard.get(log.id.run)
@@ -205,7 +208,7 @@ class Sender:
             self._sync.lookups.fetch(remote.link.id, log.key, start, then)
 
     def _on_tail_batches(self, remote: RemoteState, log: LogId, answer: FetchResult) -> None:
-        cursor = remote.cursors.get(log)
+        cursor = remote.serving.cursors.get(log)
         if cursor is None or not self._sync.is_up(remote):
             return
         cursor.reading = False
@@ -222,9 +225,9 @@ class Sender:
 
     def on_drained(self, remote: RemoteState) -> None:
         """Continue at its cursors when a link accepts frames again."""
-        for served in list(remote.served_wants.values()):
+        for served in list(remote.serving.wants.values()):
             self._read_more(remote, served)
-        for log, cursor in list(remote.cursors.items()):
+        for log, cursor in list(remote.serving.cursors.items()):
             if cursor.behind:
                 self._read_tail(remote, log, cursor)
 

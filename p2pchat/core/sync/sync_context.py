@@ -65,52 +65,77 @@ class ServedWant:
 
 
 @dataclass(slots=True, eq=False)
+class Comparison:
+    """The comparison with one remote, kept by AntiEntropy."""
+
+    begun: bool = False
+    known_users: KeySet[UserId] = field(default_factory=dict)  # its users when the comparison began, and fresh ones
+    digest_sent: bool = False  # since the comparison began
+    digest_timer: Timer | None = None  # repeats the digest until everything is compared
+    had_random_digest: bool = False  # in this round of random digests
+    all_compared: bool = False  # including conversations that began since
+    compared: KeySet[ConversationId] = field(default_factory=dict)
+    sums_through: ConversationId = ""  # id up to which sums were received
+    differing: KeySet[ConversationId] = field(default_factory=dict)  # sums differed, marks not complete yet
+    marks_through: dict[ConversationId, UserId] = field(default_factory=dict)  # user up to whom marks were received
+
+    def is_over(self, conversation: ConversationId) -> bool:
+        """Return whether the first comparison of this conversation is over."""
+        return self.all_compared or conversation in self.compared
+
+
+@dataclass(slots=True, eq=False)
+class OpenWants:
+    """The wants that were sent to one remote and have not ended, kept by Fetcher."""
+
+    by_number: dict[int, WriterKey] = field(default_factory=dict)
+    next: int = 1
+
+
+@dataclass(slots=True, eq=False)
+class Serving:
+    """What is being sent to one remote, kept by Sender."""
+
+    wants: dict[int, ServedWant] = field(default_factory=dict)
+    cursors: dict[LogId, TailCursor] = field(default_factory=dict)
+
+    def answers(self, key: WriterKey) -> bool:
+        """Return whether a want of this writer is being answered."""
+        return any(want.key == key for want in self.wants.values())
+
+
+@dataclass(slots=True, eq=False)
+class ForkEvidence:
+    """The evidence of forks exchanged with one remote, kept by Forks."""
+
+    sent: KeySet[LogId] = field(default_factory=dict)  # forked logs
+    owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there; it goes before any mark
+    evidence: Batch | None = None  # the first of two batches that prove a fork, until the second comes
+
+
+@dataclass(slots=True, eq=False)
 class RemoteState:
     """The state of replication with the remote peer of one link."""
 
     link: PeerLink
+    comparison: Comparison = field(default_factory=Comparison)
+    wants: OpenWants = field(default_factory=OpenWants)
+    serving: Serving = field(default_factory=Serving)
+    forks: ForkEvidence = field(default_factory=ForkEvidence)
     acked: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of writers hosted here
-    ahead: dict[WriterKey, dict[RunId, Mark]] = field(
-        default_factory=dict
-    )  # marks of what it holds and this node lacks
-    compared: KeySet[ConversationId] = field(default_factory=dict)
-    all_compared: bool = False  # including conversations that began since
-    marks_through: dict[ConversationId, UserId] = field(default_factory=dict)  # user up to whom marks were received
-    sums_through: ConversationId = ""
-    differing: KeySet[ConversationId] = field(default_factory=dict)  # sums differed, marks not complete yet
-    known_users: KeySet[UserId] = field(default_factory=dict)  # its users when comparing began, and fresh ones
-    comparing: bool = False
-    digest_sent: bool = False  # since the comparison began
-    had_random_digest: bool = False  # in this round of random digests
-    digest_timer: Timer | None = None  # repeats the digest until everything is compared
+    ahead: dict[WriterKey, dict[RunId, Mark]] = field(default_factory=dict)  # marks of what this node lacks
     ahead_count: int = 0  # marks in `ahead`
     lookups_pending: int = 0  # marks that storage is looking up
-    named: KeySet[ConversationId] = field(default_factory=dict)
+    named: KeySet[ConversationId] = field(default_factory=dict)  # conversations whose names it was sent
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
-    wants: dict[int, WriterKey] = field(default_factory=dict)
-    next_want: int = 1
-    served_wants: dict[int, ServedWant] = field(default_factory=dict)
-    cursors: dict[LogId, TailCursor] = field(default_factory=dict)
     owed_marks: KeySet[WriterKey] = field(default_factory=dict)
-    refusals: dict[WriterKey, list[Mark] | None] = field(
-        default_factory=dict
-    )  # it refuses more of these; its marks since
+    refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
     full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was told `full` of these (monotonic)
-    forks_sent: KeySet[LogId] = field(default_factory=dict)  # forked logs whose evidence was sent
-    forks_owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there; they go before any mark
-    evidence: Batch | None = None  # first of the two batches that prove a fork
 
     @property
     def accepts_marks(self) -> bool:
         """Return whether marks and sums may be sent now. If not, they are sent later."""
-        return not self.link.full and not self.forks_owed
-
-    def has_compared(self, conversation: ConversationId) -> bool:
-        """Return whether the first comparison of this conversation is over."""
-        return self.all_compared or conversation in self.compared
-
-    def is_serving(self, key: WriterKey) -> bool:
-        return any(serving.key == key for serving in self.served_wants.values())
+        return not self.link.full and not self.forks.owed
 
     def claims(self, conversation: ConversationId, ref: Ref) -> bool:
         """Return whether it announced a mark that covers an entry which is not here."""
@@ -166,9 +191,7 @@ class Transaction:
 
     own: bool = False
     writes: list[tuple[int, LogId, int, int, str]] = field(default_factory=list)  # ticket, log, first, count, kind
-    sources: dict[int, set[WriterKey]] = field(
-        default_factory=dict
-    )  # link (or NO_LINK) -> writers whose entries came by it
+    sources: dict[int, set[WriterKey]] = field(default_factory=dict)  # link (or NO_LINK) -> whose entries it brought
     imports: dict[int, PendingImport] = field(default_factory=dict)  # imports with entries in this step, by ticket
     groups: set[ConversationId] = field(default_factory=set)  # groups with new operations
     sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries sent, by link
@@ -270,7 +293,8 @@ class SyncContext:
 
     def remotes_sharing(self, conversation: ConversationState) -> list[RemoteState]:
         """Return the remotes that may hear of a conversation: their users are known, and one of them belongs to it."""
-        return [remote for remote in self.remotes.values() if remote.comparing and self.shares(remote, conversation)]
+        remotes = self.remotes.values()
+        return [remote for remote in remotes if remote.comparison.begun and self.shares(remote, conversation)]
 
     def shared_conversations(self, remote: RemoteState) -> list[ConversationState]:
         """Return the conversations with entries that are shared with a remote, by id in order."""

@@ -348,7 +348,7 @@ class LinkSource(EntrySource):
         return self.remote.link.id in self._sync.presence.hosts(user)
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.on_evidence(self.remote, conversation, frame)
+        self._forks.on_evidence(self.remote.forks, conversation, frame)
 
     def on_gap(self, log: LogId, frame: Entries) -> None:
         self._fetcher.on_gap(self.remote, log, frame)
