@@ -6,10 +6,11 @@ from fastapi import FastAPI
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from p2pchat import TCPPeer, __version__
-from p2pchat.web import auth, chat_socket, event_socket, page, rest, socketio
+from p2pchat.web import auth, chat_socket, event_socket, page, rest
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.middleware import SecurityMiddleware
 from p2pchat.web.settings import WebSettings
+from p2pchat.web.socketio.server import SocketIOServer
 
 
 def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
@@ -37,7 +38,7 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
     auth.install(app)
     for interface in (rest, chat_socket, event_socket):
         app.include_router(interface.router)
-    socketio.mount(app, gateway)
+    app.mount("/socket.io", SocketIOServer(gateway).app)
     app.include_router(page.router)  # last: it answers at "/"
     app.add_middleware(SecurityMiddleware, gateway=gateway)
     if settings.trusted_proxies:
