@@ -320,7 +320,7 @@ class PeerLifecycle:
             host=self.host,
             port=self.port,
             advertise=self.advertise[0] if self.advertise else None,
-            sighted=lambda peer, at: driver.put(PeerSighted(peer, at)),
+            on_sighted=lambda peer, at: driver.put(PeerSighted(peer, at)),
             warn=lambda text: self.dispatcher.dispatch(WarningIssued("discovery", text)),
         )
 

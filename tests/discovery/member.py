@@ -20,7 +20,10 @@ def tell(what: str, *rest: object) -> None:
 
 
 async def main(peer: str, key: str, host: str, port: str, advertise: str = "") -> None:
-    local.LOOKED_EVERY, local.ASKED_AGAIN_AFTER = 0.2, 1.0  # a test does not wait for people to change networks
+    local.INTERFACES_CHECKED_EVERY, local.BROWSE_AGAIN_AFTER = (
+        0.2,
+        1.0,
+    )  # a test does not wait for people to change networks
     local.require()
     discovery = Discovery(
         peer,
@@ -28,7 +31,7 @@ async def main(peer: str, key: str, host: str, port: str, advertise: str = "") -
         host=host,
         port=int(port),
         advertise=advertise or None,
-        sighted=lambda peer, at: tell("sighted", peer, sorted(at)),
+        on_sighted=lambda peer, at: tell("sighted", peer, sorted(at)),
         warn=lambda text: tell("warned", text),
     )
     await asyncio.to_thread(sys.stdin.read)

@@ -50,10 +50,10 @@ def test_the_first_few_of_many_addresses_are_announced() -> None:
 
 def test_it_speaks_on_every_interface_or_on_the_one_it_listens_on() -> None:
     network = Interfaces(("192.168.1.5", "2001:db8::5", "2001:db8::6"), (("2001:db8::5", 2), ("2001:db8::6", 2)))
-    assert network.speaking("0.0.0.0") == ["192.168.1.5", 2]
-    assert network.speaking("192.168.1.5") == ["192.168.1.5"]
-    assert network.speaking("2001:db8::6") == [2]
-    assert network.speaking("127.0.0.1") == ["192.168.1.5", 2]
+    assert network.interfaces_for("0.0.0.0") == ["192.168.1.5", 2]
+    assert network.interfaces_for("192.168.1.5") == ["192.168.1.5"]
+    assert network.interfaces_for("2001:db8::6") == [2]
+    assert network.interfaces_for("127.0.0.1") == ["192.168.1.5", 2]
 
 
 async def test_listening_on_a_name_is_listening_on_its_addresses() -> None:
