@@ -1,4 +1,4 @@
-"""What is printed above the prompt: all of it, in order, a little at a time, and only so much waits."""
+"""The screen above the prompt: batches, backpressure, delivery marks, colours."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ import asyncio
 
 import pytest
 from prompt_toolkit.output import ColorDepth, DummyOutput
+from prompt_toolkit.styles import Style
 
-from p2pchat.cli.terminal.screen import MAX_BATCH_CHARACTERS, MAX_QUEUED, Screen
+from p2pchat.cli.terminal.screen import (
+    DIM,
+    ERROR,
+    MAX_BATCH_CHARACTERS,
+    MAX_QUEUED,
+    ME,
+    OVERTAKEN_AFTER,
+    SETTLED_AFTER,
+    PendingLine,
+    Screen,
+    colour_depth,
+    name_style,
+)
 
 LONG = "x" * (MAX_BATCH_CHARACTERS - 1)
 
@@ -88,3 +101,57 @@ async def test_nobody_waits_beyond_the_end(screen: Screen, end: str) -> None:
     else:
         screen.closed.set()
     await asyncio.wait_for(waiting, 10)
+
+
+def own(*, direct: bool = False) -> PendingLine:
+    return PendingLine("ID.1", direct, [("", "12:00 ada: hi")], shown_at=100.0)
+
+
+def test_a_mark_says_what_is_known_and_never_goes_back() -> None:
+    line = own()
+    marks = [line.mark]
+    for count, of in ((1, 3), (3, 3), (2, 3)):
+        line.on_delivered(count, of)
+        marks.append(line.mark)
+    assert marks == ["· saved", "✓ delivered 1/3", "✓ delivered 3/3", "✓ delivered 3/3"]
+    assert not line.complete
+    marks = []
+    for count, of in ((1, 3), (3, 3), (2, 3)):
+        line.on_read(count, of)
+        marks.append(line.mark)
+    assert marks == ["✓✓ read 1/3", "✓✓ read 3/3", "✓✓ read 3/3"]
+    assert line.complete
+
+
+def test_a_direct_one_is_delivered_or_not() -> None:
+    line = own(direct=True)
+    assert (line.mark, line.complete) == ("· saved", False)
+    line.on_delivered(1, 1)
+    assert (line.mark, line.complete) == ("✓ delivered", False)
+    line.on_read(1, 1)
+    assert (line.mark, line.complete) == ("✓✓ read", True)
+
+
+def test_it_goes_up_after_a_while_and_soon_when_something_came_behind_it() -> None:
+    line = own()
+    assert line.due_at == 100.0 + SETTLED_AFTER
+    line.overtaken_at = 101.0
+    assert line.due_at == 101.0 + OVERTAKEN_AFTER
+    line.overtaken_at = 104.9
+    assert line.due_at == 100.0 + SETTLED_AFTER
+
+
+def test_a_name_has_one_colour_for_ever() -> None:
+    assert name_style("K7QF2M3P") == name_style("K7QF2M3P") == "ansimagenta"
+    assert len({name_style(f"user {number}") for number in range(50)}) == 6
+
+
+def test_every_style_is_known_and_of_the_terminals_own_colours() -> None:
+    for style in {DIM, ERROR, ME, *(name_style(str(number)) for number in range(50))}:
+        attrs = Style([]).get_attrs_for_style_str(style)
+        assert not attrs.bgcolor and (not attrs.color or attrs.color.startswith("ansi"))
+
+
+def test_no_color_is_obeyed_when_it_is_not_empty() -> None:
+    assert colour_depth({"NO_COLOR": "1"}) is ColorDepth.DEPTH_1_BIT
+    assert colour_depth({"NO_COLOR": ""}) is colour_depth({}) is ColorDepth.DEPTH_4_BIT

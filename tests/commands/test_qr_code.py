@@ -1,4 +1,4 @@
-"""The QR code of an invite: what a camera would read from the screen is the invite."""
+"""QR code of an invite."""
 
 from __future__ import annotations
 

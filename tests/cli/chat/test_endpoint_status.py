@@ -1,4 +1,4 @@
-"""What is told of endpoints: one line when it is known, another when it changes, what to do, and who refused whom."""
+"""One line per endpoint: what is wrong, and what to do."""
 
 from __future__ import annotations
 

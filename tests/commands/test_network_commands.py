@@ -1,4 +1,4 @@
-"""Linking with a peer, forgetting one, inviting others."""
+"""/connect, /forget and /invite."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ async def test_the_invite_is_a_screen_and_says_when_nobody_else_can_come(
     where = {"host": "127.0.0.1", "advertise": "chat.example:8080"}
     async with TCPPeer(0, name="bob", db="memory://", settings=Settings(start_timeout=0.0), **where) as bob:  # type: ignore[arg-type]
         await session(bob, shown, as_json=False).execute([b"/invite"])
-        assert not shown.new[-1].startswith("-- now only")  # somebody forwards it
+        assert not shown.new[-1].startswith("-- only this computer")  # the advertised address leads here

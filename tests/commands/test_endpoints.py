@@ -1,4 +1,4 @@
-"""What people are told to paste works in the terminal they have."""
+"""Command lines to paste."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How things are shown, kept for the profile; and what only a terminal can do."""
+"""/set, /help and /clear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Tab offers, in which order."""
+"""Tab completion."""
 
 from __future__ import annotations
 

@@ -1,14 +1,17 @@
-"""What people are told beside the chat: who has what, who is away, how much is older, each once and calmly."""
+"""Status notices: deliveries, offline recipients, older messages, joins, log records."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
-from p2pchat import Conversation, Delivered, Message, Receipt, Sent, TCPPeer
-from p2pchat.commands.notifications import Notifier
+from p2pchat import Conversation, Delivered, Link, Message, Receipt, Sent, TCPPeer
+from p2pchat.commands.errors import print_error, print_notice, redirect_notices
+from p2pchat.commands.notifications import JoinSummary, NoticeLogHandler, Notifier
 from p2pchat.testing import mesh
 
 
@@ -121,3 +124,102 @@ async def test_older_messages_are_counted_until_no_more_come(told: Told) -> None
     aside.close()  # nothing is left out because we leave
     assert await told.next() == "-- 1 older message: p2pchat history --port 8080 shows it"
     assert told.lines.empty()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+async def arrive(peer: TCPPeer, arrival: JoinSummary) -> None:
+    """Start a peer and tell of what happens until it has arrived."""
+    events = peer.events(consumer=None)
+    await peer.start()
+    arrival.begin(peer)
+    async with asyncio.timeout(10):
+        while not arrival.finished:
+            waiting = asyncio.ensure_future(anext(events))
+            await asyncio.wait({waiting}, timeout=0.1)
+            if waiting.done():
+                arrival.on_event(waiting.result())
+            else:
+                waiting.cancel()
+    arrival.close()
+    await peer.aclose()
+
+
+async def test_whose_network_it_is_and_how_many_are_there(home: Path) -> None:
+    told: list[str] = []
+    async with TCPPeer(data=home / "ada", name="Ada L") as ada:
+        async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
+            await ada.wait_user("cyd", timeout=5)
+            await (await cyd.broadcast("I was here")).delivered(timeout=5)
+        arrival = JoinSummary(ada.invite, dials=True, notify=told.append)
+        await arrive(TCPPeer(temporary=True, name="bob", invite=ada.invite), arrival)
+        assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']
+
+
+async def test_who_came_without_an_invite_is_told_nothing(home: Path) -> None:
+    told: list[str] = []
+    async with TCPPeer(temporary=True, name="ada") as ada:
+        await arrive(TCPPeer(0, ada.port, temporary=True), JoinSummary("", dials=True, notify=told.append))
+    assert told == []
+
+
+async def test_who_calls_nobody_has_not_come_anywhere() -> None:
+    assert JoinSummary("", dials=False).finished
+
+
+async def test_who_calls_us_meanwhile_does_come() -> None:
+    arrival = JoinSummary("", dials=True)
+    arrival.on_event(Link(endpoint="", state="up", reason=""))
+    assert not arrival.in_progress and not arrival.finished
+    arrival.on_event(Link(endpoint="127.0.0.1:8080", state="up", reason=""))
+    assert arrival.in_progress
+    arrival.close()
+    assert arrival.finished and not arrival.in_progress
+
+
+@pytest.fixture
+def notices() -> Iterator[list[str]]:
+    notices: list[str] = []
+    redirect_notices(notices.append)
+    yield notices
+    redirect_notices(None)
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    logger = logging.getLogger("p2pchat.test_diagnostics")
+    handler = NoticeLogHandler()
+    logger.addHandler(handler)
+    logger.propagate = False
+    yield logger
+    logger.removeHandler(handler)
+
+
+def test_notices_go_where_they_are_sent_and_to_stderr_again(
+    notices: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_notice("-- bob is away")
+    print_error("no\nsuch name")
+    redirect_notices(None)
+    print_notice("-- on stderr")
+    assert notices == ["-- bob is away", "p2pchat: no\\u{a}such name"]
+    assert capsys.readouterr() == ("", "-- on stderr\n")
+
+
+def test_a_record_is_one_safe_line(notices: list[str], logger: logging.Logger) -> None:
+    logger.warning("a link to %s broke", "eve\x1b[2J\n12:00 bob: hi")
+    assert len(notices) == 1 and notices[0].endswith("WARNING a link to eve\\u{1b}[2J\\u{a}12:00 bob: hi broke")
+
+
+def test_a_defect_keeps_its_traceback_each_line_marked(notices: list[str], logger: logging.Logger) -> None:
+    try:
+        raise RuntimeError("\x1b[2J")
+    except RuntimeError:
+        logger.exception("it failed")
+    lines = notices[0].split("\n")
+    assert "it failed" in lines[0] and all(line.startswith("    | ") for line in lines[1:])
+    assert lines[-1] == "    | RuntimeError: \\u{1b}[2J"

@@ -1,4 +1,4 @@
-"""Texts on their way: to whom, and as an answer to what."""
+"""Outgoing messages: recipients and replies."""
 
 from __future__ import annotations
 

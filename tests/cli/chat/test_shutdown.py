@@ -1,4 +1,4 @@
-"""The first reason to leave counts; what was ignored stays ignored; everything is as before afterwards."""
+"""Shutdown requests and signal handlers."""
 
 from __future__ import annotations
 

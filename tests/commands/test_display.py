@@ -1,4 +1,4 @@
-"""What is shown to whom: programs and logs get everything, people what is news to them."""
+"""What is shown to whom: programs and logs get everything, people get what is new."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was typed is kept for the next start: not everything, not for ever, and readable by nobody else."""
+"""Pastes, input history and the label of the prompt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,44 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.terminal.prompt import FILE_NAME, MAX_LINES, ProfileHistory
+from p2pchat.cli.terminal.prompt import (
+    FILE_NAME,
+    MAX_LINES,
+    PasteQuestion,
+    ProfileHistory,
+    UnreadBadge,
+    needs_question,
+    pasted_text,
+    prompt_label,
+)
+from p2pchat.commands.typed_commands import TextInput, parse_line
+from p2pchat.commands.wrap import plain_text
+
+
+@pytest.mark.parametrize(
+    "pasted, text",
+    [
+        ("one", "one"),
+        ("one\r\ntwo\rthree\n\n", "one\ntwo\nthree"),
+        ("a\tb", "a    b"),
+        ("/quit", "//quit"),
+        ("//quit", "///quit"),
+        ("/quit\nnow", "//quit\nnow"),
+    ],
+)
+def test_a_paste_where_a_line_begins(pasted: str, text: str) -> None:
+    assert pasted_text(pasted, "") == text
+    assert isinstance(parse_line(text), TextInput)
+
+
+def test_a_paste_behind_what_was_typed_stays_as_it_is() -> None:
+    assert pasted_text("/etc/hosts", "see ") == "/etc/hosts"
+
+
+def test_more_than_five_lines_are_asked_about() -> None:
+    assert not needs_question("1\n2\n3\n4\n5")
+    assert needs_question("1\n2\n3\n4\n5\n6")
+    assert PasteQuestion("1\n2\n3\n4\n5\n6", 0, "", 0).text_shown == "send 6 lines as one message? y/n, e: edit "
 
 
 def kept(directory: Path) -> list[str]:
@@ -56,3 +93,23 @@ def test_without_a_directory_it_is_kept_in_memory() -> None:
     history = ProfileHistory(None)
     history.append_string("one")
     assert history.get_strings() == ["one"]
+
+
+BOTH = [UnreadBadge("bob", 2, 0), UnreadBadge("room", 5, 1)]
+
+
+@pytest.mark.parametrize(
+    "where, waiting, columns, shown",
+    [
+        ("room", [], 80, "room> "),
+        ("room", BOTH, 80, "[bob 2 · room 5 @1] room> "),
+        ("room", BOTH, 40, "[7 @1] room> "),
+        ("room", BOTH, 28, "7 @1> "),
+        ("a very long name of a user", [], 30, "> "),
+        ("Anna Maria", [UnreadBadge("bob 3 · x", 1, 0)], 80, '["bob 3 · x" 1] "Anna Maria"> '),
+        ("eve\x1b[2J", [], 80, '"eve\\u{1b}[2J"> '),
+        ("bob#K7QF2M3P", [], 80, "bob#K7QF2M3P> "),
+    ],
+)
+def test_the_label(where: str, waiting: list[UnreadBadge], columns: int, shown: str) -> None:
+    assert plain_text(prompt_label(where, waiting, columns)) == shown

@@ -1,4 +1,4 @@
-"""Command objects: what programs write on standard input under --json."""
+"""JSON commands: parsing and errors."""
 
 from __future__ import annotations
 

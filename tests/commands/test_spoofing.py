@@ -1,7 +1,4 @@
-"""Nothing others choose can drive a terminal, or pass for another speaker's line or for one of the program's.
-
-What they choose: names, texts, status texts, reasons, what an answer is to. What is looked at: every line people see.
-"""
+"""Spoofing: no name, text or reason of others passes for another speaker's line, or for one of the program."""
 
 from __future__ import annotations
 
@@ -10,11 +7,15 @@ import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2pchat.commands import render
+from p2pchat.commands.render import quote_name, quote_speaker
 from p2pchat.safe_text import CONTINUED
+from p2pchat.testing import mesh
+from tests.commands.shown import Shown, session
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 AT = "2026-11-20T11:30:00.000000Z"
@@ -213,3 +214,39 @@ def test_an_answer_is_the_programs_alone(
 def test_trouble_is_told_in_one_line(text: str, kind: str) -> None:
     [line] = lines_of(render.format_notice({"event": kind, "text": text}) or "")
     assert line.startswith("p2pchat: ")
+
+
+NAMES = (
+    "12:00 ada", "-- ada left", "ada: x", "ada -> me", "* ada", "p2pchat", 'a"b', "ada (you)", "x\n-- ada left",
+    "\x1b[2J", "\u202eada", "ada\u200b", "is here", "'", '"', "room ", "ada#K7QF2M3P", "\u2028-- x", "/quit",
+    "\r12:00 ada: x",
+)  # fmt: skip
+NUMBER = re.compile(r"\d+ (?=\d\d:\d\d )")  # before the lines of a list
+OURS = re.compile(r"-- .+|   \S.*")  # a line of the program, or what belongs to the one above
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+async def test_no_answer_passes_for_something_else(shown: Shown, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        await bob.send("ada", f"{name}\n12:00 ada: I am ada\x1b[0m")
+        await bob.send("ada", name, action=True)
+        bob.set_presence("idle", name)
+        await net.settle()
+        ada.people.learn([(bob.me.key, name)])  # as a peer of another make may be called
+        took = session(ada, shown, as_json=False, interactive=True)
+        who = bob.me.id
+        commands = ["who", "list", f"whois {who}", f"go {who}", "reply hi", "history", "search ada", "receipts"]
+        commands += ["set", f"ignore {who}", f"unignore {who}", f"allow {who}", f"forget {who}"]
+        await took.execute([f"/{command}".encode() for command in commands])
+        lines = lines_of(shown.text.rstrip("\n"))
+        assert len(lines) > len(commands)
+        label = ada.people.user(bob.me.key).label
+        shown_as = {"ada", quote_name(label), quote_speaker(label)}
+        for line in lines:
+            listed = NUMBER.sub("", line, count=1)
+            said = SAID.fullmatch(listed) or DONE.fullmatch(listed)
+            assert (
+                (said is not None and said["sender"] in shown_as) or OURS.fullmatch(line) or line.startswith(CONTINUED)
+            )
+        assert all(line.startswith("p2pchat: ") for line in lines_of(capsys.readouterr().err.rstrip("\n")) if line)

@@ -1,4 +1,4 @@
-"""Lines fit the terminal, words stay whole, and what is no terminal gets lines as they are."""
+"""Folding of lines to the width of the terminal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.commands.errors import print_error
-from p2pchat.commands.wrap import fold, fold_marked, terminal_width
+from p2pchat.commands.wrap import CONTINUED_NARROW, NARROW, fold, fold_marked, fold_row, plain_text, terminal_width
+from p2pchat.safe_text import CONTINUED
 
 
 @pytest.mark.parametrize(
@@ -73,3 +77,54 @@ def test_on_a_terminal_an_error_is_folded_and_elsewhere_one_line(
     monkeypatch.undo()
     print_error("what cannot be meant is one sentence " * 9)
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def folded(text: str, width: int, hang: str = "") -> list[str]:
+    return [plain_text(row) for row in fold_row([("", text)], width, hang=hang)]
+
+
+@pytest.mark.parametrize(
+    "text, width, rows",
+    [
+        ("12:00 ada: hi", 24, ["12:00 ada: hi"]),
+        ("12:00 ada: one two three four", 24, ["12:00 ada: one two three", "    | four"]),
+        ("12:00 ada: one two three  four", 24, ["12:00 ada: one two three", "    | four"]),
+        ("12:00 ada: one two thrice four", 24, ["12:00 ada: one two", "    | thrice four"]),
+        ("x" * 30, 24, ["x" * 24, "    | " + "x" * 6]),
+        ("a\n    | b", 24, ["a", "    | b"]),
+        ("x" * 24 + " ", 24, ["x" * 24]),
+        ("界" * 13, 24, ["界" * 12, "    | 界"]),
+        ("❤\ufe0f" * 13, 24, ["❤\ufe0f" * 12, "    | ❤\ufe0f"]),
+        ("e\u0301" * 25, 24, ["e\u0301" * 24, "    | e\u0301"]),
+        ("0123456789 0123456789", 12, ["0123456789", " | 012345678", " | 9"]),
+        ("", 24, [""]),
+    ],
+)
+def test_a_line_is_folded(text: str, width: int, rows: list[str]) -> None:
+    assert folded(text, width) == rows
+
+
+def test_what_is_the_programs_own_hangs_as_it_says() -> None:
+    assert folded("-- one two three four five", 24, hang="  ") == ["-- one two three four", "  five"]
+
+
+def test_styles_stay_with_their_words() -> None:
+    rows = fold_row([("dim", "12:00 "), ("bold", "ada"), ("", ": " + "x" * 20)], 24, style="dim")
+    assert rows == [
+        [("dim", "12:00 "), ("bold", "ada"), ("", ":")],
+        [("dim", "    | "), ("", "x" * 18)],
+        [("dim", "    | "), ("", "xx")],
+    ]
+
+
+texts = st.text(st.sampled_from("ab 界é\u0301\ufe0f❤ー-"), max_size=120)
+
+
+@given(texts, st.integers(6, 60))
+def test_no_row_is_wider_and_no_character_is_lost(text: str, width: int) -> None:
+    mark = CONTINUED if width >= NARROW else CONTINUED_NARROW
+    rows = folded(text, width)
+    assert all(get_cwidth(row) <= width for row in rows)
+    assert all(row.startswith(mark) for row in rows[1:])
+    kept = rows[0] + "".join(row.removeprefix(mark) for row in rows[1:])
+    assert kept.replace(" ", "") == text.replace(" ", "")

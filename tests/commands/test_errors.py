@@ -1,4 +1,4 @@
-"""The stable words of errors: programs match on them."""
+"""Stable words of errors."""
 
 from __future__ import annotations
 

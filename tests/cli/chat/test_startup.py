@@ -1,20 +1,24 @@
-"""`p2pchat` without a port: what is asked for, what is picked, and which profile is started again."""
+"""The setup wizard, startup errors, and the limit of open files."""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer, home_directory, login_name
-from p2pchat.cli.chat.startup import ChatOptions, next_steps, run_setup_wizard
-from p2pchat.cli.profiles import FIRST_PORT
+from p2pchat import DataLocked, InviteError, P2PChatError, PortInUse, StorageError, TCPPeer, home_directory, login_name
+from p2pchat.cli.chat.startup import ChatOptions, StartupErrors, allow_descriptors, next_steps, run_setup_wizard
+from p2pchat.cli.profiles import FIRST_PORT, is_free
+from p2pchat.cli.program import program
 from p2pchat.cli.stdin import InputEnded
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.errors import CommandError, UsageError
 from p2pchat.commands.invites import JOIN_COMMAND
 from p2pchat.commands.settings import ChatSettings, LastStart
 from tests.cli.parsing import parse_chat
@@ -241,3 +245,98 @@ def test_what_to_do_next_is_three_short_lines() -> None:
     assert JOIN_COMMAND in next_steps(8080, "0.0.0.0", [], dials=False)
     assert len(next_steps(8080, "127.0.0.1", [], dials=True).splitlines()) == 1
     assert " --name carol" in next_steps(8080, "127.0.0.1", ["ada", "bob"], dials=False)  # a name nobody has
+
+
+def starting(*words: str, bare: bool = False) -> StartupErrors:
+    return StartupErrors(parse_chat(words, may_ask=bare), program.split(words)[1])
+
+
+def command_in(error: Exception) -> list[str]:
+    """Return the words of the command at the end of a sentence."""
+    return shlex.split(str(error)[str(error).rindex("p2pchat ") :])
+
+
+def test_a_taken_port_comes_with_the_same_command_on_the_next_free_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        error = starting("--name", "Ada L", str(port), "localhost:1").explain(PortInUse("127.0.0.1", port))
+    assert isinstance(error, CommandError)
+    assert str(error).startswith(f"port {port} on 127.0.0.1 is in use by another program: try p2pchat ")
+    _, other, *rest = command_in(error)
+    assert int(other) > port and is_free("127.0.0.1", int(other))
+    assert rest == ["--name", "Ada L", "localhost:1"]
+
+
+async def test_another_peer_is_called_so_and_who_was_there_before_stays_the_same(home: Path) -> None:
+    async with TCPPeer(temporary=True) as other:
+        async with TCPPeer(data=home / str(other.port), name="ada"):
+            pass
+        here = starting(str(other.port))
+        error = await asyncio.to_thread(here.explain, PortInUse("127.0.0.1", other.port))
+        assert "is in use by another p2pchat peer" in str(error)
+        assert command_in(error)[2:] == ["--data", str(home / str(other.port))]
+
+
+def test_an_invite_is_not_said_again() -> None:
+    error = starting("8080", "--invite", "p2pchat:SECRET@h:1", "--name", "x").explain(PortInUse("127.0.0.1", 1))
+    assert "SECRET" not in str(error) and command_in(error)[2:] == ["--invite", "-"]
+
+
+def test_a_directory_in_use_names_who_has_it_and_what_works_beside_it() -> None:
+    error = starting("8080").explain(DataLocked("/home/8080", 123))
+    assert isinstance(error, CommandError)
+    assert "/home/8080 is in use by process 123" in str(error)
+    assert "`p2pchat send room TEXT --port 8080` and `p2pchat tail --port 8080`" in str(error)
+    assert command_in(error)[2:] == ["8080"]
+    error = starting("0", "--data", "/d d").explain(DataLocked("/d d", 0))
+    assert "in use by another process" in str(error) and "`p2pchat tail --data '/d d'`" in str(error)
+
+
+def test_an_invite_elsewhere_wants_a_new_profile() -> None:
+    told = InviteError("/home/8080 belongs to another network than this invite: leave it out")
+    error = starting("8080", "--invite", "-").explain(told)
+    assert isinstance(error, UsageError) and command_in(error)[2:] == ["--invite", "-"]
+    assert starting("8080").explain(told) is told
+
+
+def test_other_errors_say_it_themselves() -> None:
+    for told in (StorageError("the disk is full"), P2PChatError("others can read the key")):
+        assert starting("8080").explain(told) is told
+
+
+def test_a_port_that_was_only_picked_is_picked_anew() -> None:
+    options = parse_chat((), may_ask=True)
+    options.port = 8080
+    here = StartupErrors(options, ())
+    assert here.try_next_port(PortInUse("127.0.0.1", 8080))
+    assert options.port > 8080
+    assert not here.try_next_port(StorageError("the disk is full"))
+    typed = parse_chat(("8080",))
+    assert not StartupErrors(typed, ()).try_next_port(PortInUse("127.0.0.1", 8080))
+
+
+# In a process of its own: a hard limit that was lowered cannot be raised again.
+LIMITED = """
+import resource, sys
+from p2pchat.cli.chat.startup import allow_descriptors
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+allow_descriptors(400)
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    "soft, hard, then", [(128, 500, 400), (128, 300, 300), (450, 500, 450)], ids=["raised", "to the hard limit", "left"]
+)
+def test_the_soft_limit_is_raised_as_far_as_it_goes(soft: int, hard: int, then: int) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such limit")
+    command = [sys.executable, "-c", LIMITED, str(soft), str(hard)]
+    out = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    assert out.split() == [str(then), str(hard)]
+
+
+def test_on_windows_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)  # it has no such module
+    allow_descriptors()

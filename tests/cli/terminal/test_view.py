@@ -1,19 +1,45 @@
-"""Who types: told where few read it, shown where one looks."""
+"""Day rules and typing indicators."""
 
 from __future__ import annotations
 
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from p2pchat import Conversation, TCPPeer, Typing, User
-from p2pchat.cli.terminal.view import TypingIndicators, TypingNotifier, is_text
+from p2pchat.cli.terminal.view import DateRule, TypingIndicators, TypingNotifier, is_text, rule_line
 from p2pchat.commands.display import Display
 from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.commands.wrap import plain_text
 from p2pchat.testing import mesh
+
+TODAY = date(2026, 11, 20)
+NOON = datetime(2026, 11, 20, 12).astimezone()
+
+
+def test_a_day_is_told_when_it_is_another_than_that_of_the_line_before() -> None:
+    days = DateRule()
+    moments = [NOON, NOON, NOON - timedelta(days=1), NOON - timedelta(days=1), NOON, NOON + timedelta(days=1)]
+    assert [days.change(moment, TODAY) for moment in moments] == [
+        None,
+        None,
+        "Thursday 19 November 2026",
+        None,
+        "Friday 20 November 2026",
+        "Saturday 21 November 2026",
+    ]
+
+
+def test_the_first_line_of_all_is_of_today_or_says_its_day() -> None:
+    assert DateRule().change(NOON - timedelta(days=2), TODAY) == "Wednesday 18 November 2026"
+
+
+def test_a_rule_fits_the_screen() -> None:
+    assert rule_line("room", 80) == "──── room ────"
+    assert rule_line("a long name", 12) == "── a long na"
 
 
 @pytest.mark.parametrize(

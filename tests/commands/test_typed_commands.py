@@ -1,4 +1,4 @@
-"""What a typed line means: text, a command, or a mistake that is never sent."""
+"""Typed lines: texts, commands, and mistakes that are never sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is here, who is away and why, and whom one does not want to read."""
+"""/who, /whois, /about, /away, /ignore and /allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event lines as people read them: who said what when, and nobody can pass for another."""
+"""Event lines as text: who wrote what when, and no name passes for more than a name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bell, notice and title: seldom, on one line, and nothing of it an order to the terminal."""
+"""Bell, desktop notifications and window title."""
 
 from __future__ import annotations
 
