@@ -1,9 +1,8 @@
-"""What a simulation holds the peers to: every promise of docs/guarantees.md, seen by somebody who sees all disks.
+"""The invariants of a simulation: every promise of docs/guarantees.md, checked with a view of all disks.
 
-Some are judged as they happen: nothing is told that is not durable, nothing accepted or delivered that is not on the
-disk it is said to be on, nothing stored that its writer did not write. The rest is judged when all has settled:
-everybody has everything, each once, in order, all receipts came, departures were told, the traffic went quiet.
-Liars (faults.py) are held to nothing, and nothing they wrote is expected anywhere.
+Some are checked as things happen: nothing is acknowledged before it is durable, and nothing is stored that its writer
+did not write. The others are checked at rest: every peer has every entry once and in order, all receipts arrived,
+departures were reported, and the traffic is quiet. Byzantine peers are not checked, and nothing they wrote is expected.
 """
 
 from __future__ import annotations
@@ -35,29 +34,29 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.program import Written
     from p2pchat.testing.simulation.simulation import Simulation
 
-# In a quiet minute two linked peers exchange pings (each 10 s, from both ends, with their pongs: 24) and digests
-# (each peer one in 5 to 15 s to one of its links: at most 12), and with a digest the sum of read marks. Nothing else.
+# In a quiet minute two linked peers exchange pings (every 10 s from both ends, with their pongs: 24), digests (each
+# peer one in 5 to 15 s to one of its links: at most 12) and with each digest the sum of read marks. Nothing else.
 QUIET_KINDS = {"Ping", "Pong", "Digest", "ReadFrame"}
 QUIET_FRAMES_A_LINK = 52  # 24 and 12 and 12, and a few
-QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy goes on for ever
+QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy never stops
 
 
 class Invariants:
-    """Watches one simulation."""
+    """The invariants of one simulation."""
 
     def __init__(self, sim: Simulation) -> None:
         self.sim = self._sim = sim
         self._faults: list[Fault] = []
-        self._authored: dict[LogId, list[str]] = {}  # what writers made durable
-        self._delivered: set[tuple[LogId, int, str]] = set()  # (log, seq, member) as told to writers
-        self._told: set[tuple[str, int, LogId, int, str]] = set()  # the same in one life: (peer, life, ...)
-        self._known: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # by (peer, life): at its start
-        self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable where it was written
-        self._came: dict[tuple[str, int, LogId], set[str]] = {}  # of a running log, by a link: a copy wrote it
-        self._of_a_copy: set[tuple[str, int, LogId]] = set()  # of these something that came is stored
+        self._authored: dict[LogId, list[str]] = {}  # the entries that writers made durable
+        self._delivered: set[tuple[LogId, int, str]] = set()  # (log, seq, member) as reported to writers
+        self._told: set[tuple[str, int, LogId, int, str]] = set()  # the same within one session: (peer, session, ...)
+        self._known: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # by session, at its start
+        self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable at its writer
+        self._came: dict[tuple[str, int, LogId], set[str]] = {}  # entries of running logs by a copy
+        self._of_a_copy: set[tuple[str, int, LogId]] = set()  # those of which an entry is stored
         self.at_rest = False
-        self.written_in: dict[LogId, tuple[str, int]] = {}  # the peer and its life
-        self.copied: set[tuple[UserId, RunId]] = set()  # runs that went on twice from one snapshot: their logs may fork
+        self.written_in: dict[LogId, tuple[str, int]] = {}  # log -> (peer, session)
+        self.copied: set[tuple[UserId, RunId]] = set()  # runs resumed from a snapshot; their logs may fork
         self.protocol = ProtocolInvariants(self)
         self.receipts = ReadInvariants(self)
         self.display = DisplayInvariants(self)
@@ -73,10 +72,10 @@ class Invariants:
         name = where if isinstance(where, str) else where.name
         self._faults.append(Fault(rule, text, f"{name} at {self._sim.now:.3f}"))
 
-    # ---- as it happens
+    # ---- as things happen
 
     def batch_stored(self, peer: SimPeer, batch: Batch) -> None:
-        """A batch is about to become durable on a peer's disk."""
+        """Check a batch that becomes durable on a peer's disk."""
         if peer.liar:
             return
         quota = self._sim.settings.user_quota_bytes
@@ -85,10 +84,10 @@ class Invariants:
             if size > quota:
                 self.fail("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
         if self.may_fork(batch.log):
-            self._is_not_gone_on_with(peer, batch)
+            self._check_copied(peer, batch)
             return
         if batch.first == 1:
-            self._begins_well(peer, batch)
+            self._check_beginning(peer, batch)
         held = len(peer.disk.logs.get(batch.log, []))
         if batch.first != held + 1:
             self.fail("twice" if batch.first <= held else "hole", peer, f"{batch!r} stored behind {held}")
@@ -104,21 +103,21 @@ class Invariants:
                 self.fail(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
         self.protocol.stored(peer, batch, own=own)
 
-    def _begins_well(self, peer: SimPeer, batch: Batch) -> None:
-        """A log is accepted when all it builds on is held, or forked."""
+    def _check_beginning(self, peer: SimPeer, batch: Batch) -> None:
+        """Check that a stored log builds only on entries that are held, or forked."""
         for mark in decode_entry(batch.raws[0]).before:
             below = batch.log._replace(run=mark.run)
             if len(peer.disk.logs.get(below, ())) < mark.seq and not self._lies(ref_key(below.user, below.run)):
                 self.fail("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
-        """Frames arrive."""
+        """Check frames that arrive."""
         self.protocol.frames_got(peer, end, frames)
         self.display.frames_got(peer, end, frames)
         self.came(peer, frames)
 
     def came(self, peer: SimPeer, frames: Sequence[object]) -> None:
-        """Frames came, by a link or in a file: perhaps what a copy of this peer wrote in its running logs."""
+        """Note entries that a copy of this peer wrote in its running logs, from a link or a file."""
         run = peer.node.run if peer.node else ""
         if (peer.user, run) in self.copied:
             for frame in frames:
@@ -126,94 +125,94 @@ class Invariants:
                     log = LogId(frame.c, frame.u, frame.r)
                     self._came.setdefault((peer.name, peer.lives, log), set()).update(frame.e)
 
-    def _is_not_gone_on_with(self, peer: SimPeer, batch: Batch) -> None:
-        """Who got back what a copy of it wrote in its running log writes no more in that."""
+    def _check_copied(self, peer: SimPeer, batch: Batch) -> None:
+        """Check that a peer stops writing to a log once it stored entries that a copy of it wrote there."""
         key = (peer.name, peer.lives, batch.log)
         if self._came.get(key, set()).intersection(batch.raws):
             self._of_a_copy.add(key)
         elif key in self._of_a_copy:
-            self.fail("copied", peer, f"goes on with {log_name(batch.log)}, in which a copy of it wrote")
+            self.fail("copied", peer, f"appends to {log_name(batch.log)}, in which a copy of it wrote")
 
     def began(self, peer: SimPeer, stored: Stored) -> None:
-        """A process began with what its disk holds."""
+        """Note the state with which a process starts."""
         self.display.began(peer, stored.next_place)
         self.receipts.began(peer, stored)
         self._known[peer.name, peer.lives] = {(heard.log, heard.member): heard.seq for heard in stored.delivered}
 
     def hosting(self, peer: SimPeer, stored: Stored) -> None:
-        """A peer hosts one user more, with what its disk holds of that."""
+        """Note the state with which a peer begins to host a user."""
         known = self._known.setdefault((peer.name, peer.lives), {})
         for heard in stored.delivered:
             known[heard.log, heard.member] = max(heard.seq, known.get((heard.log, heard.member), 0))
         self.receipts.hosting(peer, stored)
 
     def accepted(self, peer: SimPeer, log: LogId, first: int, count: int, asked: int) -> None:
-        """A writer is told that its texts are safe."""
+        """Check that accepted entries are durable."""
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
-            self.fail("accepted", peer, f"accepted {log_name(log)} {first}+{count} without its being durable")
+            self.fail("accepted", peer, f"accepted {log_name(log)} {first}+{count}, which is not durable")
 
     def imported(self, peer: SimPeer, frames: Sequence[Entries], news: ImportResult) -> None:
-        """Somebody is told what became of the entries of a file."""
+        """Check the reported result of an import."""
         told = news.new + news.known + news.foreign + sum(news.refused.values())
         offered = sum(len(frame.e) for frame in frames if not frame.fork)
         if news.failed or peer.liar:
             return
         if told != offered:
-            self.fail("imported", peer, f"told of {told} of {offered} entries of a file")
+            self.fail("imported", peer, f"reported {told} of {offered} entries of a file")
         for frame in frames if told == news.new + news.known else ():
             log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
             if not frame.fork and not self.may_fork(log) and len(peer.disk.logs.get(log, [])) < last:
-                self.fail("imported", peer, f"told that {log_name(log)} {last} is here, and it is not durable")
+                self.fail("imported", peer, f"reported {log_name(log)} {last} as imported, and it is not durable")
 
     def delivered(self, peer: SimPeer, news: DeliveryReceipt) -> None:
-        """A writer is told that a member has something."""
+        """Check a delivery receipt."""
         member = self._sim.person(news.member)
         if peer.liar:
             return
         if not member.liar and not self.may_fork(news.log) and member.had(news.log) < news.last:
             self.fail("delivered", peer, f"{member.name} never had {log_name(news.log)} {news.last}")
         if not member.liar and self.may_fork(news.log) and not member.restored and news.member in self._sim.by_user:
-            self._has_the_same(peer, self._sim.by_user[news.member], news)
+            self._check_same_entries(peer, self._sim.by_user[news.member], news)
         if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
-            self.fail("receipt", peer, f"{member.name} has {log_name(news.log)} {news.first}: known since its start")
+            self.fail("receipt", peer, f"{member.name} has {log_name(news.log)} {news.first}: known before its start")
         for seq in range(news.first, news.last + 1):
             told = (peer.name, peer.lives, news.log, seq, news.member)
             if told in self._told:
-                self.fail("receipt", peer, f"{member.name} has {log_name(news.log)} {seq}: told twice")
+                self.fail("receipt", peer, f"{member.name} has {log_name(news.log)} {seq}: reported twice")
             self._told.add(told)
             self._delivered.add((news.log, seq, news.member))
 
     def is_delivered(self, log: LogId, seq: int, member: UserId) -> bool:
-        """Say whether its writer was ever told that a member has this."""
+        """Return whether the delivery of an entry to a member was ever reported to its writer."""
         return (log, seq, member) in self._delivered
 
-    def _has_the_same(self, peer: SimPeer, member: SimPeer, news: DeliveryReceipt) -> None:
-        """Of a log that may fork: a mark of as many entries counts only when they are the same."""
+    def _check_same_entries(self, peer: SimPeer, member: SimPeer, news: DeliveryReceipt) -> None:
+        """Check that a mark on a log that may fork counts only for equal entries."""
         here, there = peer.disk.logs.get(news.log, []), member.disk.logs.get(news.log, [])
         if len(here) == len(there) == news.last and here != there:
             self.fail("delivered", peer, f"{member.name} has another {log_name(news.log)} {news.last}")
 
     def written_at(self, log: LogId, seq: int) -> float:
-        """Return when an entry became durable where it was written, in true seconds; 0 when nobody saw it."""
+        """Return when an entry became durable at its writer, in true seconds; 0 if unknown."""
         times = self._written_at.get(log, [])
         return times[seq - 1] if seq <= len(times) else 0.0
 
     def concerns(self, peer: SimPeer, log: LogId, by: float = inf) -> bool:
-        """Say whether this log is in a conversation of this peer; `by`: and was at that moment, and has been since."""
+        """Return whether a log belongs to a conversation of a peer, and has since the time `by`."""
         return log.conversation == self.room or log.conversation in self._dms(peer, by)
 
-    # ---- when all has settled
+    # ---- at rest
 
     @property
     def _honest(self) -> list[SimPeer]:
         return [peer for peer in self._sim.up if not peer.liar]
 
     def unsettled(self) -> bool:
-        """Say whether something is still on its way."""
+        """Return whether something is still missing."""
         return next(self._missing(), None) is not None
 
     def settled(self, in_time: bool) -> bool:
-        """Note what is missing for good; return whether nothing is."""
+        """Record what is missing for good. Return whether nothing is."""
         missing = list(self._missing())
         self._faults += missing
         self.at_rest = True
@@ -228,7 +227,7 @@ class Invariants:
             if peer.disk.busy:
                 yield Fault("busy", "its disk has not finished", peer.name)
             for log, raws in peer.disk.logs.items():
-                if self.concerns(peer, log):  # who hosts a guest no more gives nothing of what concerns that
+                if self.concerns(peer, log):  # a former host does not send a user's logs
                     newest[log] = max(newest[log], len(raws))
         for peer in honest:
             for log, seq in newest.items():
@@ -237,7 +236,7 @@ class Invariants:
                     yield Fault("lost", f"has {held} of {seq} entries of {self._name(log)}", peer.name)
             yield from self._unshown(peer)
             if peer.linked and self.display.is_new(peer):
-                yield Fault("old", "takes itself for new in the room, though all is compared", peer.name)
+                yield Fault("old", "considers itself new in the room, though all is compared", peer.name)
         for written in self._sim.written.values():
             yield from self._unreceipted(written, newest)
         yield from self.groups.missing(honest)
@@ -251,23 +250,23 @@ class Invariants:
                     yield Fault("unlinked", f"no link with {other.name}", one.name)
             for endpoint in one.node.links.seeking if one.node else ():
                 if any(other.endpoint == endpoint and self._sim.can_link(one, other) for other in honest):
-                    yield Fault("unlinked", f"still tries {endpoint}, which it was told", one.name)
+                    yield Fault("unlinked", f"still dials {endpoint}", one.name)
             for end in one.ends:
-                other = end.other.owner  # a liar may be refused and come again for ever
+                other = end.other.owner  # a byzantine peer may dial for ever
                 if not other.liar and one.end_to(other) is not end:
-                    yield Fault("unlinked", f"its connection with {other.name} is no link", one.name)
+                    yield Fault("unlinked", f"its connection with {other.name} is not a link", one.name)
 
     def _unequal(self, honest: list[SimPeer]) -> Iterator[Fault]:
-        """Linked peers hold the same: what differs for ever is compared for ever."""
+        """Check that linked peers hold the same entries."""
         for n, one in enumerate(honest):
             for other in honest[n + 1 :]:
                 if one.end_to(other) and one.digest_for(other) != other.digest_for(one):
                     if self._of_many_forks(one) | self._of_many_forks(other):
-                        continue  # what builds on logs of which no more evidence was taken is not taken there
-                    yield Fault("digest", f"holds other than {other.name}", one.name)
+                        continue  # logs that build on forks without evidence are not stored
+                    yield Fault("digest", f"holds other entries than {other.name}", one.name)
 
     def _of_many_forks(self, peer: SimPeer) -> set[UserId]:
-        """Return the liars of whom a peer has evidence of as many forks in one conversation as it takes."""
+        """Return the byzantine users of whom a peer has as much evidence of forks as it accepts."""
         forks = Counter((log.conversation, log.user) for log in self._forked(peer) if self._is_liars(log))
         return {user for (_, user), count in forks.items() if count >= self._sim.settings.max_tips}
 
@@ -280,7 +279,7 @@ class Invariants:
         return self.concerns(peer, log)
 
     def _may_get(self, peer: SimPeer, log: LogId) -> bool:
-        """Say whether who has more of a log can give it to a peer: of a guest's conversation others do not."""
+        """Return whether a peer that holds more of a log can send it to this one."""
         held = len(peer.disk.logs.get(log, ()))
         holders = [one for one in self._honest if self.concerns(one, log) and len(one.disk.logs.get(log, ())) > held]
         return log.conversation == self.room or any(self._sim.can_link(peer, one) for one in holders)
@@ -293,7 +292,7 @@ class Invariants:
         shown = len(peer.disk.storage.places(0, 1 << 30))
         stored = sum(map(len, peer.disk.logs.values())) - self.groups.unseen(peer)
         if shown < stored:
-            yield Fault("unshown", f"{stored - shown} entries wait and are shown to nobody", peer.name)
+            yield Fault("unshown", f"{stored - shown} entries wait and are not shown", peer.name)
 
     def _unreceipted(self, written: Written, newest: Counter[LogId]) -> Iterator[Fault]:
         log, writer = written.log, written.writer
@@ -308,28 +307,28 @@ class Invariants:
                 yield Fault("receipt", text, writer.name)
 
     def is_told(self, log: LogId, seq: int, member: SimPeer) -> bool:
-        """Say whether a writer was told that this member has an entry."""
+        """Return whether the delivery of an entry to a peer's user was reported."""
         return (log, seq, member.user) in self._delivered
 
     def quiet_minute(self, frames: Counter[str]) -> None:
-        """Judge the traffic of a minute in which nobody did anything."""
+        """Check the traffic of a quiet minute."""
         if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._honest):
             self.fail("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
         if any(peer.liar for peer in self._sim.up):
-            return  # what a liar is told again and again is its own fault
+            return  # a byzantine peer may cause traffic
         loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
         if loud:
-            self.fail("quiet", "all", f"frames in a minute in which nobody did anything: {loud}")
+            self.fail("quiet", "all", f"frames in a quiet minute: {loud}")
         links = sum(len(peer.linked) for peer in self._sim.up) // 2
         others = sum(frames.values()) - frames["ReadFrame"]
         if others > QUIET_FRAMES_A_LINK * links:
             self.fail("quiet", "all", f"{others} frames over {links} links in a quiet minute")
-        if frames["ReadFrame"] > frames["Digest"]:  # a sum of what was read goes with a digest, and nothing answers it
-            text = f"{frames['ReadFrame']} frames of read marks beside {frames['Digest']} digests in a quiet minute"
+        if frames["ReadFrame"] > frames["Digest"]:  # one sum of read marks goes with a digest, without an answer
+            text = f"{frames['ReadFrame']} frames of read marks and {frames['Digest']} digests in a quiet minute"
             self.fail("quiet", "all", text)
 
     def faults(self) -> list[Fault]:
-        """Return what was found so far and what the disks and the logs show now."""
+        """Return the faults recorded so far and those that disks and logs show now."""
         found = list(self._faults)
         for peer in self._honest:
             found += self._disk_faults(peer)
@@ -345,7 +344,7 @@ class Invariants:
         return found
 
     def _log_of(self, peer: SimPeer) -> Log:
-        """Return an event log without what liars said."""
+        """Return an event log without messages of byzantine peers."""
         lines = [line for line in peer.lines if line.get("sender") not in self._liar_names()]
         copied = tuple(message_id(log, 0)[:-1] for log in self._copied_logs)
         lines = [line for line in lines if not line.get("id", "").startswith(copied)] if copied else lines
@@ -359,14 +358,14 @@ class Invariants:
         return {peer.name for peer in self._sim.all_peers if peer.liar}
 
     def _disk_faults(self, peer: SimPeer) -> Iterator[Fault]:
-        """What the storage would serve must be what was committed, and prove itself."""
+        """Check that the storage serves the committed entries with valid proofs."""
         forked = self._forked(peer)
         for log in forked:
             if not self.may_fork(log) and not self._sim.person(log.user).liar:
-                yield Fault("forked", f"{self._name(log)} never forked, and is held for forked", peer.name)
+                yield Fault("forked", f"{self._name(log)} never forked, and is recorded as forked", peer.name)
         for log, raws in peer.disk.logs.items():
             if log.conversation == self.room and decode_entry(raws[0]).k != "profile" and not self._is_liars(log):
-                yield Fault("profile", f"{self._name(log)} does not begin with who writes it", peer.name)
+                yield Fault("profile", f"{self._name(log)} does not begin with a profile", peer.name)
             if log in forked or (self._sim.person(log.user).liar and log.user in {fork.user for fork in forked}):
                 continue
             served: list[str] = []
@@ -394,7 +393,7 @@ class Invariants:
         return (batch for batch in batches if batch.log == log)
 
     def _order_faults(self, peer: SimPeer) -> Iterator[Fault]:
-        """Each entry once, behind all it follows; behind what it answers, unless with a gap mark."""
+        """Check that each entry is shown once, after all it follows or answers, or with a gap mark."""
         seen: set[tuple[str, str, int]] = set()  # (conversation, log, seq)
         for one in peer.disk.storage.places(0, 1 << 30):
             log, key = one.log, ref_key(one.log.user, one.log.run)
@@ -409,7 +408,7 @@ class Invariants:
             named = [ref for ref in (*entry.after, entry.re) if ref and not self._lies(ref.log)]
             named = [ref for ref in named if not self.groups.is_cut(peer, log.conversation, ref)]
             if not one.gap and any((log.conversation, *ref) not in seen for ref in named):
-                yield Fault("order", f"{self._name(log)} {one.seq} is shown before what it follows", peer.name)
+                yield Fault("order", f"{self._name(log)} {one.seq} is shown before an entry it follows", peer.name)
 
     def _lies(self, ref: str) -> bool:
         copied = any(ref == ref_key(*log) for log in self.copied)
@@ -424,7 +423,7 @@ class Invariants:
             yield ref_key(one.log.user, mark.run), mark.seq
 
     def _presence_faults(self, peer: SimPeer) -> Iterator[Fault]:
-        """In the end everybody knows who is there."""
+        """Check that each peer reported who is online."""
         last: dict[str, str] = {}
         guests = {guest.name for guest in self._sim.guests.values()}
         left_in_order = guests | {
@@ -433,7 +432,7 @@ class Invariants:
         for line in peer.lines:
             if line["event"] == "listening":
                 last.clear()
-            elif line["event"] in ("joined", "left") and line["user"] != peer.name:  # its own is there for guests
+            elif line["event"] in ("joined", "left") and line["user"] != peer.name:  # its own is for hosted users
                 if last.get(line["user"], "left") == line["event"]:
                     yield Fault("presence", f"{line['user']} {line['event']} twice", peer.name)
                 last[line["user"]] = line["event"]
@@ -444,10 +443,10 @@ class Invariants:
                 continue
             if (last.get(other.name, "left") == "joined") != other.up:
                 state = "up" if other.up else "down"
-                yield Fault("presence", f"{other.name} is {state}, told {last.get(other.name)}", peer.name)
+                yield Fault("presence", f"{other.name} is {state}, reported {last.get(other.name)}", peer.name)
 
     def _history_faults(self) -> Iterator[Fault]:
-        """History has one order, the same for all."""
+        """Check that all peers have the same history in the same order."""
         liars = {peer.user for peer in self._sim.all_peers if peer.liar}
         first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
         for peer in self._honest:
@@ -462,12 +461,12 @@ class Invariants:
                     if one.log.user not in liars and not self.may_fork(one.log)
                 ]  # fmt: skip
                 other, known = first.setdefault(conversation, (peer, shown))
-                if liars:  # who may give at any moment what it kept back: it is on its way to the others
+                if liars:  # they may release withheld entries at any moment
                     both = {*shown} & {*known}
                     shown, known = [one for one in shown if one in both], [one for one in known if one in both]
                 apart = conversation != self.room and peer is not other and not self._sim.can_link(peer, other)
                 if shown != known and other.up and not apart:
-                    yield Fault("history", f"another history of {conversation[:8]} than {other.name}'s", peer.name)
+                    yield Fault("history", f"another history of {conversation[:8]} than {other.name}", peer.name)
 
     def _name(self, log: LogId) -> str:
         return f"{self._sim.person(log.user).name}'s {log_name(log)}"

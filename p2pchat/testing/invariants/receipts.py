@@ -186,7 +186,7 @@ class Chatter:
             if up:
                 self._say(chance, chance.choice(up), up)
 
-    def last_words(self) -> None:
+    def write_last(self) -> None:
         """Everybody says something that has to arrive; some twice, and some type and are never heard to stop."""
         chance = Random(f"{self._sim.seed} last words")
         for peer in self._sim.up if self._talks else ():

@@ -41,7 +41,7 @@ def make_export(maker: SimPeer, to: SimPeer, only: ConversationId | None = None)
             if maker.lie is not None and isinstance(frame, Entries):
                 frame = maker.lie.entries(frame, to)
             data += encode(frame)
-    sim.counts["stick_made"] += 1
+    sim.counts["export_made"] += 1
     return ExportFile(maker, sim.now, data)
 
 
@@ -57,15 +57,15 @@ class OpenedExport:
     def begin(self) -> None:
         """Read the file and hand in its first frames."""
         counts = self._peer.sim.counts
-        counts["stick_carried"] += 1
+        counts["export_carried"] += 1
         try:
             self._reader.feed(self._data)
             self._reader.finish()
         except ImportRefused:
-            counts["stick_no_file"] += 1
+            counts["export_no_file"] += 1
             return
         if self._reader.problem:
-            counts["stick_damaged"] += 1
+            counts["export_damaged"] += 1
         self._hand_in()
 
     def _hand_in(self) -> None:
@@ -80,12 +80,12 @@ class OpenedExport:
         frames = self._asked.pop(news.ticket)
         sim = self._peer.sim
         sim.invariants.imported(self._peer, frames, news)
-        sim.counts["stick_brought"] += news.new
-        sim.counts["stick_known"] += news.known
-        sim.counts["stick_foreign"] += news.foreign
+        sim.counts["export_brought"] += news.new
+        sim.counts["export_known"] += news.known
+        sim.counts["export_foreign"] += news.foreign
         for code, entries in news.refused.items():
-            sim.counts[f"stick_refused_{code}"] += entries
+            sim.counts[f"export_refused_{code}"] += entries
         if news.failed:
-            sim.counts["stick_failed"] += 1
+            sim.counts["export_failed"] += 1
         else:
             self._peer.soon(0.0, 0.1, self._hand_in)

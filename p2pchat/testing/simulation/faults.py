@@ -277,7 +277,7 @@ EXPORTS_KEPT = 4  # files that may be used again
 WEIGHTS = {
     "say": 10, "dm": 6, "crash": 4, "kill": 4, "start": 8, "cut": 3, "partition": 2, "one_way": 2, "heal": 3, "slow": 3,
     "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
-    "stick": 6, "dial_oneself": 1,
+    "export": 6, "dial_oneself": 1,
 }  # fmt: skip
 
 
@@ -293,7 +293,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
         self.chance = Random()
         self._most_peers = most_peers
         self._said = 0
-        self._sticks: list[ExportFile] = []
+        self._exports: list[ExportFile] = []
 
     def say(self) -> None:
         for _ in range(self.chance.choice((1, 1, 2, 5, 12))):
@@ -317,14 +317,14 @@ class FaultInjector(GroupFaults, OpeningFaults):
             peer = self.chance.choice(self.sim.up)
             self.sim.note(f"{peer.name} is killed")
             if self.chance.random() < 0.5:
-                self.write(peer, None)  # so that there is something to lose
+                self.write(peer, None)  # something to lose
                 self.sim.run(self.chance.choice((0.0, 0.005, 0.02, 0.1)))
             else:
-                self._await_its_silence(peer)
+                self._await_unsent_mark(peer)
             peer.crash(silent=self.chance.random() < 0.3)
 
-    def _await_its_silence(self, peer: SimPeer) -> None:
-        """Others write until something of it is on this peer's disk and nobody has heard so."""
+    def _await_unsent_mark(self, peer: SimPeer) -> None:
+        """Have others write until this peer has stored something that it has not acknowledged."""
         for other in self.sim.up:
             if other is not peer:
                 self.write(other, None)
@@ -334,7 +334,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
             self.sim.run(0.004)
 
     def kill(self) -> None:
-        """Somebody is killed in the middle of a step: some of its effects were carried out, the rest never is."""
+        """Kill a peer in the middle of a step: only some of its effects are carried out."""
         if self.sim.up:
             peer = self.chance.choice(self.sim.up)
             effects = self.chance.choice((1, 2, 3, 5, 8, 20, 60))
@@ -357,7 +357,9 @@ class FaultInjector(GroupFaults, OpeningFaults):
         peers = self.sim.all_peers
         self.chance.shuffle(peers)
         size = self.chance.randint(1, len(peers) - 1)
-        self.sim.note(f"{[peer.name for peer in peers[:size]]} are apart from {[peer.name for peer in peers[size:]]}")
+        self.sim.note(
+            f"{[peer.name for peer in peers[:size]]} are disconnected from {[peer.name for peer in peers[size:]]}"
+        )
         self.sim.partition(peers[:size], peers[size:])
 
     def one_way(self) -> None:
@@ -365,12 +367,12 @@ class FaultInjector(GroupFaults, OpeningFaults):
             one, *others = self.chance.sample(self.sim.up, self.chance.randint(2, len(self.sim.up)))
             out = self.chance.random() < 0.5
             to = [other.name for other in others]
-            self.sim.note(f"{one.name} {'is heard by' if out else 'hears'} {to}, and not the other way round")
+            self.sim.note(f"{one.name} {'is heard by' if out else 'hears'} {to}, but not the reverse")
             for other in others:
                 self.sim.one_way(*((one, other) if out else (other, one)))
 
     def heal(self) -> None:
-        self.sim.note("partitions heal")
+        self.sim.note("partitions end")
         self.sim.heal()
 
     def slow(self) -> None:
@@ -378,7 +380,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
             one, other = self.chance.sample(self.sim.up, 2)
             self.sim.note(f"nothing passes from {one.name} to {other.name} for a while")
             self.sim.slow(one, other, self.chance.choice((0.5, 5.0, 20.0)))
-            for _ in range(self.chance.choice((0, 4, 8))):  # until it is full, and then more
+            for _ in range(self.chance.choice((0, 4, 8))):  # until it is full, and more
                 self.write(one, None)
                 self.sim.run(self.chance.choice((0.01, 0.1)))
 
@@ -401,7 +403,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
         peer = self.chance.choice(self.honest)
         if not peer.gone:
             if peer.up and self.chance.random() < 0.6:
-                self.write(peer, None)  # others have it, and it comes back to who has not written it
+                self.write(peer, None)  # others get it and send it back to the peer, which does not know it
                 self.sim.run(0.5)
             self.sim.note(f"{peer.name}'s machine goes back to a snapshot of when its process began")
             peer.resume()
@@ -411,7 +413,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
     def stop(self) -> None:
         if self.sim.up:
             peer = self.chance.choice(self.sim.up)
-            self.sim.note(f"{peer.name} leaves in good order")
+            self.sim.note(f"{peer.name} stops in good order")
             peer.stop()
 
     def jump(self) -> None:
@@ -436,20 +438,20 @@ class FaultInjector(GroupFaults, OpeningFaults):
             peer.clock.rate = self.chance.choice((1.0, 0.999, 1.001))
             peer.clock.ahead = self.chance.choice((0.0, 0.0, 2.0, -2.0, 400.0))
             peer.disk.slow = self.chance.choice((0.002, 0.02, 0.2, 1.0))
-            self.sim.note(f"{peer.name} comes for the first time")
+            self.sim.note(f"{peer.name} starts for the first time")
             self._start_one(peer)
 
     def join_liar(self) -> None:
         liar = self.sim.peer()
         liar.liar = True
         liar.lie = ByzantinePeer(liar, self.sim.chance)
-        self.sim.note(f"{liar.name} comes, who {' and '.join(liar.lie.moods)}")
+        self.sim.note(f"{liar.name} comes and {' and '.join(liar.lie.moods)}")
         self._start_one(liar)
 
     def join_stranger(self) -> None:
         stranger = self.sim.peer(stranger=True)
         stranger.liar = True
-        self.sim.note(f"{stranger.name} comes, who does not know the network's key")
+        self.sim.note(f"{stranger.name} comes without the network's key")
         self._start_one(stranger)
 
     def keep_two_apart(self) -> None:
@@ -459,14 +461,14 @@ class FaultInjector(GroupFaults, OpeningFaults):
             self.sim.never(one, other)
 
     def keep_all_apart(self) -> None:
-        self.sim.note("all are apart: only files pass between them")
+        self.sim.note("all are disconnected: only files pass between them")
         self.sim.partition(*([peer] for peer in self.sim.all_peers))
 
     def dial_oneself(self) -> None:
-        """Somebody is given its own address."""
+        """Have a peer dial its own address."""
         if self.sim.up:
             peer = self.chance.choice(self.sim.up)
-            self.sim.note(f"{peer.name} is told its own address")
+            self.sim.note(f"{peer.name} dials its own address")
             peer.connect(peer.endpoint)
 
     def leave(self) -> None:
@@ -484,27 +486,27 @@ class FaultInjector(GroupFaults, OpeningFaults):
             self._said += 1
             peer.rename(f"{peer.name}{self._said}")
 
-    def stick(self) -> None:
-        """Somebody carries a file from one peer to another: a new one, or one that has lain about."""
+    def export(self) -> None:
+        """Carry an export file from one peer to another: a new one or one made earlier."""
         if not self.sim.up:
             return
         liars = [peer for peer in self.sim.all_peers if peer.liar]
         maker = self.chance.choice(liars if liars and self.chance.random() < 0.4 else self.sim.all_peers)
         apart = [peer for peer in self.sim.up if peer is not maker and maker not in peer.linked]
         to = self.chance.choice(apart or self.sim.up)
-        if not self._sticks or self.chance.random() < 0.7:
+        if not self._exports or self.chance.random() < 0.7:
             only = self.sim.invariants.room if self.chance.random() < 0.2 else None
-            self._sticks = [*self._sticks[-EXPORTS_KEPT:], make_export(maker, to, only)]
-            stick = self._sticks[-1]
+            self._exports = [*self._exports[-EXPORTS_KEPT:], make_export(maker, to, only)]
+            export = self._exports[-1]
         else:
-            stick = self.chance.choice(self._sticks)
-        self.sim.note(f"{to.name} gets a file of {stick.maker.name}'s, made at {stick.made_at:.1f}")
-        self.sim.counts["stick_again"] += bool(stick.uses)
-        stick.uses += 1
-        to.import_file(self._damaged(stick.data))
+            export = self.chance.choice(self._exports)
+        self.sim.note(f"{to.name} imports a file of {export.maker.name}, made at {export.made_at:.1f}")
+        self.sim.counts["export_again"] += bool(export.uses)
+        export.uses += 1
+        to.import_file(self._damaged(export.data))
 
     def _damaged(self, data: bytes) -> bytes:
-        """Return the file as it arrives: mostly whole, sometimes cut off or with a wrong bit."""
+        """Return the file as it arrives: mostly whole, sometimes cut or with a wrong bit."""
         drawn = self.chance.random()
         at = self.chance.randrange(len(data))
         if drawn < 0.2:
@@ -520,14 +522,14 @@ class FaultInjector(GroupFaults, OpeningFaults):
         return [peer for peer in self.sim.all_peers if not peer.liar]
 
     def write(self, writer: SimPeer, to: SimPeer | None) -> None:
-        if not writer.up:  # the last words killed it
+        if not writer.up:  # the previous message killed it
             return
         self._said += 1
         size = self.chance.choice((0, 0, 0, 300))
         writer.say(f"{writer.name} {self._said} {'long ' * size}".strip(), to)
 
     def _start_one(self, peer: SimPeer) -> None:
-        """Start with an endpoint, if it cannot know one, or somebody gives one again."""
+        """Start a peer, with an endpoint if it knows none and sometimes otherwise."""
         self.sim.note(f"{peer.name} starts")
         others = [other for other in self.honest if other is not peer and not other.gone]
         told = others and (len(peer.disk) == 0 or not peer.ever_linked or self.chance.random() < 0.5)

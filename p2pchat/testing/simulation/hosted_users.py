@@ -1,10 +1,9 @@
-"""Users whom peers host beside their own, for a while: a key that comes and goes while nodes run, also on two at once.
+"""Hosted users in a simulation: keys that peers host for a while, sometimes on two peers at once.
 
-In a part of the histories somebody is hosted by a peer that runs, writes to the room and to others, is hosted no more,
-comes back there or elsewhere. To everyone else it is a user like all: what it wrote is kept, spread, shown and
-receipted as what a peer's own user wrote is, and everybody sees whether it is there.
-
-The words are drawn from a chance of their own, so that the other histories stay what they were.
+In some histories a running peer hosts a user, who writes to the room and to others, is unhosted, and comes back there
+or elsewhere. For all others it is a user like any: its messages are stored, spread, shown and acknowledged like those
+of a peer's own user, and everybody sees its presence. The actions draw from a chance of their own, so that other
+histories do not change.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
-HOW_OFTEN = 0.25  # of the histories in which no clock jumps have guests: certificates need clocks within an hour
+WITH_GUESTS = 0.25  # the part of histories without clock jumps; certificates need clocks within an hour
 NAMES = ("zoe", "yan")
 ACTS = {"host": 4, "host_elsewhere": 2, "unhost": 3, "say": 6, "direct": 3, "answer": 3}
 
@@ -36,9 +35,9 @@ class SimHostedUser:
     """A user with no peer of its own.
 
     Attributes:
-        hosts: The peers that host it now, those that do not run included.
-        former: Those that ever did.
-        since: When each of these began to host it last, in true seconds.
+        hosts: The peers that host it now, running or not.
+        former: The peers that ever hosted it.
+        since: When each of them last began to host it, in true seconds.
     """
 
     liar = False
@@ -53,11 +52,11 @@ class SimHostedUser:
 
     @property
     def restored(self) -> bool:
-        """Some disk with what it wrote went back to an older copy once."""
+        """Whether a peer that ever hosted it was restored from an older copy."""
         return any(peer.restored for peer in self.former)
 
     def had(self, log: LogId) -> int:
-        """Return how much of a log a peer that hosts it, or did, ever had."""
+        """Return the highest number of a log that any of its hosts ever held."""
         return max((peer.disk.ever.get(log, 0) for peer in self.former), default=0)
 
     def here(self) -> list[SimPeer]:
@@ -70,7 +69,7 @@ class SimHostedUser:
 
 @dataclass(slots=True)
 class HostedMessage:
-    """Something a guest wrote: at which peer, and to whom (None: the room)."""
+    """A message of a hosted user: written at a peer, to a peer's user or to the room (None)."""
 
     guest: SimHostedUser
     at: SimPeer
@@ -80,34 +79,34 @@ class HostedMessage:
 
 
 class HostedUsers:
-    """What happens to guests in a history, beside everything else."""
+    """The actions of hosted users in a history."""
 
     def __init__(self, sim: Simulation, program: Collection[str]) -> None:
-        """`program`: the names of the history's steps."""
+        """Draw whether the history has hosted users. `program` holds the names of its steps."""
         self._sim = sim
-        self.is_open = Random(f"{sim.seed} guests").random() < HOW_OFTEN and "jump" not in program
+        self.is_open = Random(f"{sim.seed} guests").random() < WITH_GUESTS and "jump" not in program
         self._count = 0
 
     def step(self, number: int) -> None:
-        """Something may happen to one of them."""
+        """Perhaps play one action."""
         chance = Random(f"{self._sim.seed} guests {number}")
         if self.is_open and chance.random() < 0.6:
             getattr(self, chance.choices([*ACTS], [*ACTS.values()])[0])(chance)
 
-    def last_words(self) -> None:
-        """Every guest says one thing more wherever it is."""
+    def write_last(self) -> None:
+        """Have every hosted user write once more at each of its peers."""
         for guest in self._sim.guests.values():
             for peer in guest.here():
                 self._say(guest, peer, None)
 
     def host(self, chance: Random) -> None:
-        """A peer hosts somebody whom nobody hosts."""
+        """Host a user that no peer hosts."""
         homeless = [guest for guest in self._guests() if not guest.hosts]
         if homeless:
             self._host(chance, chance.choice(homeless))
 
     def host_elsewhere(self, chance: Random) -> None:
-        """A second peer hosts somebody: one person on two gateways."""
+        """Host a user on a second peer: one person on two gateways."""
         hosted = [guest for guest in self._guests() if len(guest.hosts) == 1]
         if hosted:
             self._host(chance, chance.choice(hosted))
@@ -124,12 +123,12 @@ class HostedUsers:
         there = self._there()
         if there:
             guest, peer = chance.choice(there)
-            self._sim.note(f"{peer.name} hosts {guest.name} no more")
+            self._sim.note(f"{peer.name} unhosts {guest.name}")
             self._sim.counts["unhosted"] += 1
             peer.unhost_guest(guest)
 
     def say(self, chance: Random) -> None:
-        """A guest writes to the room, and perhaps goes at once."""
+        """Have a hosted user write to the room, and perhaps unhost it at once."""
         there = self._there()
         if there:
             guest, peer = chance.choice(there)
@@ -141,7 +140,7 @@ class HostedUsers:
                     peer.unhost_guest(guest)
 
     def direct(self, chance: Random) -> None:
-        """A guest writes to a peer's user."""
+        """Have a hosted user write to a peer's user."""
         there = self._there()
         if there:
             guest, peer = chance.choice(there)
@@ -150,7 +149,7 @@ class HostedUsers:
                 self._say(guest, peer, chance.choice(others))
 
     def answer(self, chance: Random) -> None:
-        """A peer's user writes to a guest, wherever that is."""
+        """Have a peer's user write to a hosted user."""
         guests = [guest for guest in self._guests() if guest.former]
         writers = [peer for peer in self._sim.up if not peer.liar]
         if guests and writers:
@@ -178,7 +177,7 @@ class HostedUsers:
 
 
 class HostedUserInvariants:
-    """Watches what becomes of guests."""
+    """The invariants of hosted users."""
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
@@ -186,30 +185,30 @@ class HostedUserInvariants:
         self._words: list[HostedMessage] = []
 
     def kept(self, word: HostedMessage, answer: WriteAccepted) -> None:
-        """What a guest wrote was accepted."""
+        """Check the acceptance of a hosted user's message."""
         self._invariants.accepted(word.at, answer.log, answer.first, answer.count, 1)
         if answer.log.user != word.guest.user:
-            self._invariants.fail("guest", word.at, f"what {word.guest.name} said was written by another")
+            self._invariants.fail("guest", word.at, f"a message of {word.guest.name} was written by another user")
         word.log, word.seq = answer.log, answer.first
         self._words.append(word)
 
     def conversations(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
-        """Return the direct conversations that guests of this peer may have, who are hosted at least since `by`."""
+        """Return the direct conversations of users hosted at this peer at least since `by`."""
         return {
             self._sim.direct(guest.user, other)
             for guest in self._sim.guests.values() if peer in guest.hosts and guest.since[peer] <= by
             for other in self._sim.by_user
         }  # fmt: skip
 
-    # ---- when all has settled
+    # ---- at rest
 
     def missing(self, honest: Sequence[SimPeer], newest: Mapping[LogId, int]) -> Iterator[Fault]:
-        """What writers do not know of guests, and guests of readers; `newest`: how much of each log somebody holds."""
+        """Yield the receipts missing at rest. `newest` is the highest number of each log that any peer holds."""
         for word in self._words:
             if word.log is None or word.at not in word.guest.here() or self._invariants.may_fork(word.log):
                 continue
             if newest.get(word.log, 0) < word.seq:
-                continue  # lost with a disk of which nobody had a copy
+                continue  # lost with a disk, and no peer had a copy
             for member in honest if word.to is None else [word.to]:
                 if member is not word.at and member in honest and self._sim.can_link(word.at, member):
                     yield from self._unreceipted(word.at, word.log, word.seq, member.user, member.name)
@@ -229,11 +228,11 @@ class HostedUserInvariants:
             yield Fault("receipt", f"no receipt of {name} for {what}", writer.name)
 
     def faults(self, peer: SimPeer) -> Iterator[Fault]:
-        """What this peer believes of guests when all has come to rest."""
+        """Check at rest that a peer sees the presence of each hosted user as it is."""
         assert peer.node is not None
         for guest in self._sim.guests.values():
             is_here = any(at is peer or peer.end_to(at) is not None for at in guest.here())
             status = peer.node.presence.status(guest.user)[0]
             if is_here != (status == "online"):
                 where = [at.name for at in guest.here()]
-                yield Fault("word", f"sees {guest.name} as {status}, whom {where} host", peer.name)
+                yield Fault("word", f"sees {guest.name} as {status}; its hosts are {where}", peer.name)

@@ -1,6 +1,6 @@
-"""Many histories at once: seeds dealt out to processes, what happened added up, what failed kept.
+"""Many histories in several processes, with their counts added up and their faults collected; and shrinking.
 
-A history is judged the same wherever it is played: nothing but its seed goes to the process that plays it.
+Only a seed goes to a process, so a history has the same result wherever it is played.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from itertools import islice
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.simulation.scenario import Scenario, Steps, Tell, play
 
-HAND = 10  # seeds dealt out at once: half a second of play
-MOST_TOLD = 20  # faults of one history; one cause often has hundreds
+CHUNK = 10  # seeds given to a process at once: half a second of play
+MOST_FAULTS = 20  # faults kept of one history; one cause often has hundreds
 
 
 @dataclass(slots=True)
 class PlayResult:
-    """What came of some histories.
+    """The result of some histories.
 
     Attributes:
         histories: How many were played.
-        counts: How often what happened in them, all together.
-        broken: By seed the faults as text, of those in which a promise was broken.
+        counts: How often each counted event happened in all of them.
+        broken: The faults as text, by the seed of each history that broke a promise.
     """
 
     histories: int = 0
@@ -37,7 +37,7 @@ class PlayResult:
     broken: dict[int, list[str]] = field(default_factory=dict)
 
     def add(self, other: PlayResult) -> None:
-        """Take in what came of others."""
+        """Add another result."""
         self.histories += other.histories
         self.counts.update(other.counts)
         self.broken.update(other.broken)
@@ -46,7 +46,7 @@ class PlayResult:
 def check_history(
     seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None
 ) -> list[Fault]:
-    """Play one history, or these steps of it, and add up what happened; an error in the core is a fault like others."""
+    """Play a history, or some of its steps, and add its counts. An error in the core is a fault like others."""
     try:
         sim, faults = play(seed, tell, steps)
     except Exception as error:
@@ -62,39 +62,39 @@ def check_history(
 
 
 def play_some(seeds: Iterable[int]) -> PlayResult:
-    """Play these, one after the other."""
+    """Play these seeds one after the other."""
     played = PlayResult()
     for seed in seeds:
         faults = check_history(seed, played.counts)
         played.histories += 1
         if faults:
-            played.broken[seed] = [str(fault) for fault in faults[:MOST_TOLD]]
+            played.broken[seed] = [str(fault) for fault in faults[:MOST_FAULTS]]
     return played
 
 
 def play_many(
     seeds: Iterable[int], jobs: int = 0, *, stop: Callable[[PlayResult], bool] = lambda played: False
 ) -> Iterator[PlayResult]:
-    """Play these in `jobs` processes (0: as many as there are cores); yield what came of each hand as it is done.
+    """Play these seeds in `jobs` processes (0: one for each core) and yield the result of each chunk.
 
     Args:
-        stop: Asked after each hand; once it says True no more are dealt out, and those out are waited for.
+        stop: Called after each chunk. Once it returns True no more chunks are started; running ones are awaited.
     """
     jobs = jobs or os.cpu_count() or 1
     dealt = iter(seeds)
     if jobs == 1:
         yield from _play_here(dealt, stop)
         return
-    context = multiprocessing.get_context("spawn")  # the same on every system, and no threads are copied
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_collect_seldom) as pool:
+    context = multiprocessing.get_context("spawn")  # the same on every system, and copies no threads
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_collect_rarely) as pool:
         out: set[Future[PlayResult]] = set()
         ended = False
         while True:
             while not ended and len(out) < 2 * jobs:
-                hand = list(islice(dealt, HAND))
-                ended = not hand
-                if hand:
-                    out.add(pool.submit(play_some, hand))
+                chunk = list(islice(dealt, CHUNK))
+                ended = not chunk
+                if chunk:
+                    out.add(pool.submit(play_some, chunk))
             if not out:
                 return
             done, out = wait(out, return_when=FIRST_COMPLETED)
@@ -104,8 +104,8 @@ def play_many(
                 yield played
 
 
-def _collect_seldom() -> None:
-    """A history is one cycle of objects and short: looking for lost ones again and again takes a tenth of its time."""
+def _collect_rarely() -> None:
+    """Collect garbage rarely. A history is short and one cycle of objects; collection takes a tenth of its time."""
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)
 
@@ -119,28 +119,21 @@ def _play_here(dealt: Iterator[int], stop: Callable[[PlayResult], bool]) -> Iter
 
 
 def minutes_are_over(minutes: float) -> Callable[[PlayResult], bool]:
-    """Return what stops play_many after so many minutes from now."""
+    """Return a `stop` for play_many that ends it this many minutes from now."""
     until = time.monotonic() + 60 * minutes
     return lambda played: time.monotonic() >= until
 
 
 # ---- shrinking
 #
-# Shrinking a failing history: the fewest steps of its program that still break the same rule.
-#
-# Steps draw from chances of their own (scenario.py), so most can be left out without changing the others. They are left
-# out in ever smaller parts, while it helps and time lasts (Zeller and Hildebrandt, "Simplifying and Isolating
-# Failure-Inducing Input", 2002).
-
+# Shrinking finds the fewest steps of a failing history that still break the same rule. It leaves out ever smaller parts
+# while that helps and time lasts (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002).
 
 SHRUNK_WITHIN = 60.0  # seconds
 
 
 def shrink(seed: int, seconds: float = SHRUNK_WITHIN) -> list[int]:
-    """Return the steps, of those of this seed, that are needed to break what it breaks first.
-
-    All of its steps when it breaks nothing.
-    """
+    """Return the steps of a history needed to break the rule it breaks first; all of its steps if it breaks none."""
     steps = [*range(len(Scenario(seed).program))]
     faults = check_history(seed)
     if not faults:
@@ -154,7 +147,7 @@ def shrink(seed: int, seconds: float = SHRUNK_WITHIN) -> list[int]:
 
 
 def fewest(steps: list[int], breaks: Callable[[Steps], bool], is_over: Callable[[], bool]) -> list[int]:
-    """Return steps that still break, after leaving out what could be left out before it was over."""
+    """Return steps that still break a rule, after leaving out all that could be left out in time."""
     size = len(steps)
     while size and not is_over():
         kept = steps

@@ -1,12 +1,13 @@
-"""Random histories: a program of writing and accidents drawn from a seed, then the end in which all must come right.
+"""Random histories: messages and faults drawn from a seed, followed by an end in which everything must be right.
 
-A history has two to nine honest peers, some of them late, and sometimes a liar or a stranger. For a minute or several
-of virtual time they write while processes crash, disks come back from old copies, links break and mend. Most then come
-to rest: all accidents stop, everyone who did not leave for good is up and says one more thing, and the mesh must
-settle (*liveness*). The others never heal, and settings are harsh: what must never happen has not (*safety*).
+A history has two to nine honest peers, some of them late, and sometimes a byzantine peer or a stranger. For some
+minutes of virtual time they write while processes crash, disks are restored from old copies and links break. Most
+histories then come to rest: all faults stop, every peer that did not leave for good runs and writes once more, and the
+mesh must settle (*liveness*). The others never heal and have harsh settings; only what must never happen is checked
+(*safety*).
 
-Every step of the program draws from a chance of its own, so one can be left out and the others stay what they were:
-that is how a failing history is shrunk (many.py).
+Every step draws from a chance of its own, so a step can be left out without changing the others. That is how a failing
+history is shrunk (many.py).
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
 Tell = Callable[[str], None]
-Steps = Collection[int]  # numbers of the steps that are played; the first two always are
-NEVER_HEALS = 0.3  # of the histories
+Steps = Collection[int]  # numbers of the steps to play; the first two are always played
+NEVER_HEALS = 0.3  # the part of histories
 WITH_QUOTAS = 0.25
-SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # honest peers at most, and how often
+SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers -> relative frequency
 
 
 def play(seed: int, tell: Tell | None = None, steps: Steps | None = None) -> tuple[Simulation, list[Fault]]:
-    """Play the history of this seed to its end, or only these steps of it; return it and every promise broken."""
+    """Play the history of a seed, or only some steps. Return its simulation and every broken promise."""
     with cached_signatures():
         history = Scenario(seed, tell)
         history.play(steps)
@@ -41,9 +42,9 @@ class Scenario:
     """One random history.
 
     Attributes:
-        sim: The mesh it happens to.
-        program: The names of its steps: methods of Accidents.
-        heals: It comes to rest in the end.
+        sim: The simulated mesh.
+        program: The names of its steps, which are methods of FaultInjector.
+        heals: Whether it comes to rest in the end.
     """
 
     def __init__(self, seed: int, tell: Tell | None = None) -> None:
@@ -61,12 +62,12 @@ class Scenario:
         groups = Random(f"{seed} groups")
         for name in draw_steps(groups):
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
-        self._accidents = FaultInjector(self.sim, most_peers)
+        self._faults = FaultInjector(self.sim, most_peers)
         self._chatter = Chatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program)
 
     def play(self, steps: Steps | None = None) -> None:
-        """Let everything happen, or only these steps; then let it settle, if it ever does."""
+        """Play all steps or only some, then let the mesh settle if this history heals."""
         for number, name in enumerate(self.program):
             if steps is None or number in steps or number < 2:
                 self._step(number, name)
@@ -74,28 +75,28 @@ class Scenario:
         if self.heals:
             self._end()
         else:
-            self.sim.note("the end: nothing is mended")
+            self.sim.note("the end: nothing heals")
 
     def _step(self, number: int, name: str) -> None:
         self._reseed(f"step {number}")
         self.sim.note(f"step {number}: {name}")
-        getattr(self._accidents, name)()
+        getattr(self._faults, name)()
         self._chatter.step(number)
         self._guests.step(number)
-        chance = self._accidents.chance
+        chance = self._faults.chance
         if number >= self._begun:
             self.sim.run(chance.expovariate(1 / chance.choice((0.01, 0.05, 0.5, 3.0, 8.0))))
 
     def _reseed(self, what: str) -> None:
-        self._accidents.chance = Random(f"{self.sim.seed} {what}")
+        self._faults.chance = Random(f"{self.sim.seed} {what}")
         self.sim.chance.seed(f"{self.sim.seed} accidents of {what}")
 
     def _end(self) -> None:
-        """All accidents stop; everyone who did not leave for good is up, knows somebody, and says one thing more."""
-        sim, chance = self.sim, self._accidents.chance
-        sim.note("the end: everything is mended")
+        """Stop all faults, start every peer that did not leave for good, and have each write once more."""
+        sim, chance = self.sim, self._faults.chance
+        sim.note("the end: everything heals")
         sim.heal()
-        remaining = [peer for peer in self._accidents.honest if not peer.gone]
+        remaining = [peer for peer in self._faults.honest if not peer.gone]
         if not self._connected(remaining):
             sim.lift_never()
         for peer in sim.all_peers:
@@ -103,15 +104,15 @@ class Scenario:
             peer.crash_never()
             peer.start()
             peer.allow_all()
-        for peer in remaining:  # somebody tells them where another is, should they not know
+        for peer in remaining:  # in case they know no address
             others = [other for other in remaining if other is not peer and sim.can_link(peer, other)]
             if others:
                 peer.connect(others[0].endpoint)
         sim.run(chance.choice((0.0, 1.0, 20.0)))
         for peer in remaining:
-            self._accidents.write(peer, None)
-        self._chatter.last_words()
-        self._guests.last_words()
+            self._faults.write(peer, None)
+        self._chatter.write_last()
+        self._guests.write_last()
         sim.settle()
 
     def _connected(self, peers: list[SimPeer]) -> bool:
@@ -122,7 +123,7 @@ class Scenario:
 
 
 def _draw_beginning(plan: Random, most_peers: int) -> list[str]:
-    """Return what happens before any time has passed."""
+    """Return the steps before any time has passed."""
     program = ["join"] * plan.randint(2, most_peers if most_peers > 5 else min(4, most_peers))
     if plan.random() < 0.3:
         program.append("join_liar")
