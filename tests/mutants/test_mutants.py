@@ -15,14 +15,14 @@ from tests.mutants.patches import ROOT, Hunk, Mutant, PatchError, read, read_all
 QUICK = (
     "acknowledge-before-commit",
     "push-before-commit",
-    "reuse-a-number-after-restart",
-    "forget-marks-at-link-up",
+    "reuse-number-after-restart",
+    "no-comparison-at-link-up",
     "no-anti-entropy",
-    "equal-digest-acknowledges-nothing",
+    "equal-digest-ignored",
     "go-without-n",
     "want-closed-by-any-have",
-    "imported-before-commit",
-    "forget-receipts-on-restart",
+    "import-reported-before-commit",
+    "receipts-not-loaded",
 )
 MUTANTS = {mutant.name: mutant for mutant in read_all()}
 PATCH = """Why: it says what is not
