@@ -67,9 +67,9 @@ async def backup_profile(
     """
     directory = profile_directory(data) if isinstance(data, int) else Path(data).expanduser()
     if db is not None and db.startswith("memory:"):
-        raise P2PChatError("what is kept in memory cannot be copied: export it from the running peer")
+        raise P2PChatError("a database in memory cannot be copied: export from the running peer")
     if db is not None and not db.startswith("sqlite"):
-        raise P2PChatError("that database has its own tools for copies: use them, and copy the data directory beside")
+        raise P2PChatError("this database has its own backup tools: use them, and copy the data directory, too")
     report = progress or (lambda done, total: None)
     return await asyncio.to_thread(_backup, directory, Path(to).expanduser().absolute(), db, report)
 
@@ -80,7 +80,7 @@ def _backup(directory: Path, to: Path, db: str | None, progress: Callable[[int, 
     except FileNotFoundError:
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise P2PChatError(f"{to} is there already, and not empty: name a directory that is not")
+        raise P2PChatError(f"{to} exists and is not empty: name another directory")
     aside = aside_of(to)
     remove_left(to)
     try:
@@ -154,7 +154,7 @@ def _copy_database(source: str, target: str, progress: Callable[[int, int], None
     with ExitStack() as locks:
         read, write = _lock(source, locks, create=False), _lock(target, locks, create=True)
         if read == write:
-            raise P2PChatError("from and to are the same database: name two")
+            raise P2PChatError("source and target are the same database: name two")
         done = copy_rows(read, write, progress)
     return Copied(done.rows, done.entries, done.logs)
 
@@ -162,7 +162,7 @@ def _copy_database(source: str, target: str, progress: Callable[[int, int], None
 def _lock(place: str, locks: ExitStack, *, create: bool) -> str:
     """Return the URL of a database, and hold the lock of its profile."""
     if place.startswith(MEMORY_URL):
-        raise P2PChatError("what is kept in memory cannot be copied: export it from the running peer")
+        raise P2PChatError("a database in memory cannot be copied: export from the running peer")
     if "://" in place:
         file = place.partition("sqlite:///")[2] if place.startswith("sqlite:///") else ""
         directory = Path(file).parent if Path(file).name == DATABASE_NAME else None

@@ -167,7 +167,7 @@ class PeerLifecycle:
     async def start(self) -> None:
         """Start the peer; see TCPPeer.start."""
         if self._starting or self.closed:
-            raise PeerClosed("a peer starts once: make a new TCPPeer")
+            raise PeerClosed("a peer can be started only once: make a new TCPPeer")
         self._starting = True
         opening = asyncio.ensure_future(asyncio.to_thread(self._open_resources))
         try:
@@ -337,7 +337,7 @@ class PeerLifecycle:
         try:
             await asyncio.to_thread(resources.join, resources.network)
         except P2PChatError as error:
-            text = f"the network joined could not be written down, the next start has to be told again: {error}"
+            text = f"the network joined could not be stored, so the next start needs an endpoint again: {error}"
             self.dispatcher.dispatch(WarningIssued("network", text))
 
     # ---- stop

@@ -343,7 +343,7 @@ class History:
 
 
 def _read_only(what: str = "write") -> PeerClosed:
-    return PeerClosed(f"this history is only read: start a peer to {what}")
+    return PeerClosed(f"this history is read-only: start a peer to {what}")
 
 
 def open_history(data: str | os.PathLike[str] | int, *, db: str | None = None) -> History:

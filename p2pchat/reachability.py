@@ -152,9 +152,9 @@ class _Probe:
             async with asyncio.timeout(self._timeout):
                 await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except TimeoutError:
-            raise _ProbeEnded("no_such_host", f"no name server says in time what {self._host} stands for") from None
+            raise _ProbeEnded("no_such_host", f"no name server answers in time for {self._host}") from None
         except (OSError, UnicodeError):
-            raise _ProbeEnded("no_such_host", f"{self._host} stands for no address") from None
+            raise _ProbeEnded("no_such_host", f"{self._host} has no address") from None
         dialled_at = perf_counter()  # the clocks of some loops have whole milliseconds
         try:
             reader, writer = await dial(self._host, self._port, timeout=self._timeout)
@@ -168,11 +168,11 @@ class _Probe:
         try:
             self._server = await client.handshake(self._timeout)
         except HandshakeError:
-            raise _ProbeEnded("other_program", "something answers there that is no p2pchat peer") from None
+            raise _ProbeEnded("other_program", "the program there is not a p2pchat peer") from None
         except TimeoutError:
-            raise _ProbeEnded("silent", "something takes the connection and says nothing") from None
+            raise _ProbeEnded("silent", "the connection is accepted, but nothing is sent") from None
         except OSError:
-            raise _ProbeEnded("cut", "the connection is taken and ended at once") from None
+            raise _ProbeEnded("cut", "the connection is accepted and closed at once") from None
         self._secured = perf_counter() - connected_at
         return client
 
@@ -236,13 +236,13 @@ class _Probe:
             async with asyncio.timeout(self._timeout):
                 frame = await self._frames.get()
         except TimeoutError:
-            raise _ProbeEnded("silent", "TLS is up there, and then nothing is said") from None
+            raise _ProbeEnded("silent", "TLS works, but then nothing is sent") from None
         if isinstance(frame, Bye):
             raise _rejected(frame)
         if frame is None and self._fault:
-            raise _ProbeEnded("other_program", "something answers there that does not speak p2pchat's protocol")
+            raise _ProbeEnded("other_program", "the program there does not speak p2pchat's protocol")
         if frame is None:
-            raise _ProbeEnded("cut", "the connection is ended before anything was said")
+            raise _ProbeEnded("cut", "the connection is closed before anything was sent")
         return frame
 
     def _step(self, side: ClientSide, frame: AnyFrame) -> Hello | None:
@@ -250,20 +250,20 @@ class _Probe:
             return side.on_frame(frame)
         except HandshakeError as error:
             verdict = _VERDICTS.get(error.code, "turned_away")
-            raise _ProbeEnded(verdict, _TEXTS.get(verdict, f"the handshake fails: {error}")) from None
+            raise _ProbeEnded(verdict, _TEXTS.get(verdict, f"the handshake failed: {error}")) from None
 
 
 _TEXTS: dict[str, str] = {
     "other_version": "a p2pchat peer of another version answers",
     "other_network": "a p2pchat peer of another network answers",
-    "busy": "a peer of this network answers, and has as many links as it takes",
+    "busy": "a peer of this network answers, but accepts no more links",
     "self": "this peer itself answers",
 }
 
 
 def _rejected(bye: Bye) -> _ProbeEnded:
     verdict = _VERDICTS.get(bye.code, "turned_away")
-    return _ProbeEnded(verdict, _TEXTS.get(verdict, f"a p2pchat peer answers and ends the talk ({quoted(bye.code)})"))
+    return _ProbeEnded(verdict, _TEXTS.get(verdict, f"a p2pchat peer answers and closes the link ({quoted(bye.code)})"))
 
 
 def _not_connected(error: OSError) -> _ProbeEnded:
@@ -271,7 +271,7 @@ def _not_connected(error: OSError) -> _ProbeEnded:
     if isinstance(error, TimeoutError) or error.errno == errno.ETIMEDOUT:
         return _ProbeEnded("no_answer", "nothing comes back from there")
     if isinstance(error, ConnectionRefusedError):
-        return _ProbeEnded("refused", "the machine answers, and nobody listens on that port")
+        return _ProbeEnded("refused", "the machine answers, but no program listens on that port")
     if error.errno in _NO_ROUTE:
-        return _ProbeEnded("unreachable", "there is no way to that address from here")
-    return _ProbeEnded("unreachable", f"it cannot be connected to: {error.strerror or type(error).__name__}")
+        return _ProbeEnded("unreachable", "there is no route to that address")
+    return _ProbeEnded("unreachable", f"it cannot be reached: {error.strerror or type(error).__name__}")

@@ -51,7 +51,7 @@ class Options:
         if isinstance(self.port, bool) or not isinstance(self.port, int):
             raise TypeError(f"a port is an int, not {type(self.port).__name__}")
         if not 0 <= self.port <= 65535:
-            raise ValueError(f"{self.port} is no port: 1 to 65535, or 0 for any free one")
+            raise ValueError(f"{self.port} is not a port: use 1 to 65535, or 0 for any free port")
         if self.name is not None:
             validate_name(self.name)
         if self.temporary and self.data is not None:

@@ -168,7 +168,7 @@ class _ExportTarget:
         if self._path.is_dir():
             raise P2PChatError(f"{self._path} is a directory: name a file in it")
         if self._path.is_file() and not _may_be_replaced(self._path):
-            raise P2PChatError(f"{self._path} is there already, and no file of an export: name another one")
+            raise P2PChatError(f"{self._path} exists and is not an export: name another file")
         if self._path.exists() and not self._path.is_file():  # a pipe, a device
             # Without a buffer, since a write that waits would hold its lock. Closed by close().
             self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115

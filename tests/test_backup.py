@@ -100,7 +100,7 @@ async def test_a_backup_overwrites_nothing_and_a_failed_one_leaves_nothing(home:
             await backup_profile(home / "ada", home / "copy", db=f"sqlite:///{home}/nowhere.db")
         with pytest.raises(P2PChatError, match="in memory"):
             await backup_profile(home / "ada", home / "copy", db="memory://")
-        with pytest.raises(P2PChatError, match="its own tools"):
+        with pytest.raises(P2PChatError, match="its own backup tools"):
             await backup_profile(home / "ada", home / "copy", db="mysql://db/chat")
     assert sorted(path.name for path in home.iterdir() if path.name != "home") == ["ada", "empty", "file", "full"]
 

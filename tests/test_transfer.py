@@ -233,7 +233,7 @@ async def test_only_a_former_export_is_replaced(net: Mesh, tmp_path: Path) -> No
     await ada.broadcast("one")
     notes = tmp_path / "notes.txt"
     notes.write_text("not to be lost")
-    with pytest.raises(P2PChatError, match=r"notes\.txt is there already, and no file of an export: name another one"):
+    with pytest.raises(P2PChatError, match=r"notes\.txt exists and is not an export: name another file"):
         await ada.export(notes)
     assert notes.read_text() == "not to be lost"
     (tmp_path / "stick").touch()

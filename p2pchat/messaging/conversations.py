@@ -388,7 +388,7 @@ def check_text(text: str, settings: Settings) -> None:
     if not isinstance(text, str):
         raise TypeError(f"a text is a str, not {type(text).__name__}")
     if not text:
-        raise ValueError("an empty text says nothing")
+        raise ValueError("the text is empty")
     if len(text) <= min(settings.max_text_bytes, settings.max_entry_bytes // 8) and text.isascii() and "\0" not in text:
         return  # the same answer as are_plain(), in a third of its time for a single text
     fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)

@@ -234,7 +234,7 @@ class HostedUserRegistry:
         if id == self._lifecycle.people.me or id in self.by_id:
             raise P2PChatError("the user with this key has another name here")
         if len(self.by_id) + 2 > most:
-            raise P2PChatError(f"this peer hosts {most} users with its own, and no more (Settings.max_hosted_users)")
+            raise P2PChatError(f"this peer hosts at most {most} users, with its own (Settings.max_hosted_users)")
         return StoredUser(id, secret, name, now_micros())
 
     def _add(self, stored: StoredUser) -> HostedUser:

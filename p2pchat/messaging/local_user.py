@@ -121,7 +121,7 @@ class LocalUser:
         return self._gone or self._lifecycle.closed
 
     def _closed_error(self) -> PeerClosed:
-        return PeerClosed("this user is hosted here no more") if self._gone else self._lifecycle.closed_error()
+        return PeerClosed("this user is no longer hosted here") if self._gone else self._lifecycle.closed_error()
 
     @property
     def _messages(self) -> StoredMessages:
@@ -176,7 +176,7 @@ class LocalUser:
         """
         user = self._resolve(who)
         if user.is_me:
-            raise ValueError("that is the own user: nobody ignores himself")
+            raise ValueError("that is the own user: you cannot ignore yourself")
         return await self._set_ignored(user, True)
 
     async def unignore(self, who: User | str) -> User:
@@ -220,7 +220,7 @@ class LocalUser:
         """
         name = validate_name(name)
         if about is not None and len(about) > MAX_ABOUT_CHARACTERS:
-            raise ValueError(f"what one tells of oneself has at most {MAX_ABOUT_CHARACTERS} characters")
+            raise ValueError(f"the text about oneself has at most {MAX_ABOUT_CHARACTERS} characters")
         if about:
             check_text(about, self._lifecycle.settings)
         await run_to_completion(self._rename(name, about))
@@ -538,7 +538,7 @@ class LocalUser:
         """
         prefix, ref = parse_message_id(message_id)
         driver, me, tracker = self._require_running(), self.people.me, self._tracker
-        unknown = UnknownName(message_id, "it is no message of ours")
+        unknown = UnknownName(message_id, text="no message of this user has this id")
         key = next((key for key in driver.node.conversations_of(me) if key.startswith(prefix)), None)
         if key is None or ref.log[:16] != me[:16]:
             raise unknown

@@ -347,7 +347,7 @@ def reply_ref(conversation: Conversation, to: Post | str) -> Ref:
     """Return the reference to an answered message; ValueError if it belongs to another conversation."""
     prefix, ref = parse_message_id(to.id if isinstance(to, Post) else to)
     if not conversation.key.startswith(prefix):
-        raise ValueError("an answer goes to the conversation of the message it answers")
+        raise ValueError("a reply goes to the conversation of the message it answers")
     return ref
 
 
@@ -482,14 +482,14 @@ def check_change(kind: str, post: Post, text: str, me: UserId, settings: Setting
             version does not know the kind of the message. TooLong: As check_text.
     """
     if post.log.user != me and kind != "reaction":
-        raise ValueError(f"only who wrote a message can {kind} it")
+        raise ValueError(f"only the writer of a message can {kind} it")
     if post.unsupported is not None:
-        raise ValueError("this version does not know what that is")
+        raise ValueError("this version does not know this kind of message")
     if kind == "reaction":
         if not isinstance(text, str):
             raise TypeError(f"a reaction is a str, not {type(text).__name__}")
         if len(text) > MAX_REACTION_CHARACTERS:
             limit = MAX_REACTION_CHARACTERS
-            raise ValueError(f"a reaction has at most {limit} characters, this has {len(text)}: answer instead")
+            raise ValueError(f"a reaction has at most {limit} characters, this has {len(text)}: reply instead")
     if kind == "edit" or (kind == "reaction" and text):
         check_text(text, settings)

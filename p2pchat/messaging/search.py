@@ -330,7 +330,7 @@ class SearchIndexer:
         from p2pchat.storage.search import documents_of
 
         if shutil.disk_usage(self._path.parent).free < self._settings.min_free_disk_bytes:
-            raise sqlite3.OperationalError("there is no room for it")
+            raise sqlite3.OperationalError("there is no space for the index")
         index, reader = self._opened()
         return index.feed(reader, documents_of)
 

@@ -91,11 +91,11 @@ async def test_numbers_end_when_something_is_said_and_are_text_then(shown: Shown
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("/edit 2 mine now", "only who wrote a message can edit it"),
-        ("/delete 2", "only who wrote a message can delete it"),
+        ("/edit 2 mine now", "only the writer of a message can edit it"),
+        ("/delete 2", "only the writer of a message can delete it"),
         ("/delete 7", "there is no line '7': /history shows lines with numbers"),
         ("/delete please", "there is no line 'please': /history shows lines with numbers"),
-        ("/react 2 very nice", "a reaction has at most 8 characters, this has 9: answer instead"),
+        ("/react 2 very nice", "a reaction has at most 8 characters, this has 9: reply instead"),
         ("/reply 2", "usage: /reply [N] TEXT, for example /reply yes, at ten"),
         ("/edit 1", "usage: /edit [N] TEXT"),
     ],

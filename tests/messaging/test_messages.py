@@ -146,9 +146,9 @@ async def test_only_ones_own_messages_can_be_edited_and_deleted(net: Mesh) -> No
     ada, bob, _ = net.peers
     receipt = await ada.broadcast("mine")
     await net.settle()
-    with pytest.raises(ValueError, match="only who wrote a message can edit it"):
+    with pytest.raises(ValueError, match="only the writer of a message can edit it"):
         await bob.edit(receipt.id, "yours")
-    with pytest.raises(ValueError, match="only who wrote a message can delete it"):
+    with pytest.raises(ValueError, match="only the writer of a message can delete it"):
         await bob.delete(receipt.id)
     with pytest.raises(UnknownName):
         await bob.react(receipt.id.partition(".")[0] + ".99", "👍")
@@ -159,7 +159,7 @@ async def test_only_ones_own_messages_can_be_edited_and_deleted(net: Mesh) -> No
 @pytest.mark.parametrize(
     ("text", "error", "says"),
     [
-        ("", ValueError, "an empty text says nothing"),
+        ("", ValueError, "the text is empty"),
         ("x" * 40_000, TooLong, "the limit is 32768"),
         ("\0", ValueError, "NUL"),
         (7, TypeError, "a text is a str, not int"),
@@ -178,7 +178,7 @@ async def test_a_reaction_has_eight_characters_at_most(net: Mesh) -> None:
     family = "👨‍👩‍👧‍👦"
     await ada.react(receipt.id, family + "!")
     assert (await ada.message(receipt.id)).reactions == {family + "!": [ada.me]}
-    with pytest.raises(ValueError, match="at most 8 characters, this has 9: answer instead"):
+    with pytest.raises(ValueError, match="at most 8 characters, this has 9: reply instead"):
         await ada.react(receipt.id, "very nice")
     with pytest.raises(TypeError, match="a reaction is a str"):
         await ada.react(receipt.id, None)  # type: ignore[arg-type]

@@ -70,5 +70,5 @@ async def test_who_is_not_there_is_one_line_that_says_what_to_do(stage: Stage) -
     assert await ada.leave() == 0
     code, out, err = await bench(stage.home, ada.endpoint, "--data", data)
     assert (code, out) == (1, "")
-    assert "nobody listens on that port; start a peer on that port" in err
+    assert "no program listens on that port; start a peer on that port" in err
     assert len(err.splitlines()) == 1

@@ -56,7 +56,7 @@ async def test_from_one_machine_to_another_and_what_is_in_between(tmp_path: Path
 
         bob = await listening(there, tmp_path / "bob")
         assert await way() == (
-            "the machine answers, and nobody listens on that port",
+            "the machine answers, but no program listens on that port",
             "start the peer there so that others can reach it: p2pchat 8080 --host 0.0.0.0",
         )
         found = await examined(tmp_path / "bob", "--data", str(tmp_path / "bob/bob"), on=there)
@@ -74,5 +74,5 @@ async def test_from_one_machine_to_another_and_what_is_in_between(tmp_path: Path
         assert seen == "nothing comes back from there" and "let port 8080 through firewall and router" in mend
         here.run("ip", "route", "add", "unreachable", "10.77.0.2/32")
         seen, mend = await way()
-        assert seen == "there is no way to that address from here"
+        assert seen == "there is no route to that address"
         assert await bob.leave() == 0

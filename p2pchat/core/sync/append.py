@@ -244,7 +244,7 @@ def _relation_fault(said: WriteRequest) -> tuple[str, str] | None:
         if fault:
             return "shape", fault
     if said.kind != "reaction" and said.re is not None and not is_own(said.user, said.re):
-        return "foreign", f"only who wrote a message can {said.kind} it"
+        return "foreign", f"only the writer of a message can {said.kind} it"
     return None
 
 

@@ -126,7 +126,7 @@ async def test_the_way_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixt
         assert capfd.readouterr().out.startswith(f"ok       {bob.endpoint} bob answers, of the same network, in ")
     assert await asyncio.to_thread(main, ["doctor", *ways]) == 1
     out = capfd.readouterr().out
-    assert "nobody listens on that port" in out and out.splitlines()[1].endswith(f"p2pchat {bob.port}")
+    assert "no program listens on that port" in out and out.splitlines()[1].endswith(f"p2pchat {bob.port}")
 
 
 @pytest.mark.parametrize("words", [["somewhere"], ["a:1", "b:2"], ["--port", "x"], ["--db", "oracle://x/y"]])
