@@ -187,7 +187,7 @@ async def _first_text(websocket: WebSocket) -> str:
         raise WebSocketDisconnect(message.get("code", 1005))
     text: str | None = message.get("text")
     if text is None:
-        raise WebError(400, "malformed", "frames are text, not bytes")
+        raise WebError(400, "malformed", "frames must be text, not bytes")
     return text
 
 

@@ -163,7 +163,7 @@ class ChatSession(WebSocketSession):
         ref: Ref | None = None
         try:
             if text is None:
-                raise BadFrame("frames are text, not bytes")
+                raise BadFrame("frames must be text, not bytes")
             request = parse_request(text)
             ref = request.ref
             await self._handle(request)
@@ -180,7 +180,7 @@ class ChatSession(WebSocketSession):
         limits = self.gateway.limits
         if isinstance(request, SendRequest):
             if request.by and not is_me(self.account, request.by):
-                raise Forbidden("nobody writes for another")
+                raise Forbidden("you can write only as yourself")
             await self.pause(limits.messages)
             if request.group:
                 to: Conversation = group_of(self.account, request.group)
@@ -327,7 +327,7 @@ def parse_request(frame: str) -> ChatRequest:
 def _parse_object(found: dict[str, Any]) -> ChatRequest:
     ref = found.get("ref")
     if not (ref is None or type(ref) is int or (type(ref) is str and is_unicode(ref))):
-        raise BadFrame("`ref` is a text or a number")
+        raise BadFrame("`ref` must be a string or a number")
     kind = found.get("type", "message")
     if kind in ("read", "ack"):
         return ReadRequest(_text_field(found, "id", ref), ref)
@@ -335,7 +335,7 @@ def _parse_object(found: dict[str, Any]) -> ChatRequest:
     if kind == "typing":
         return TypingRequest(to, group, found.get("typing") is not False, ref)
     if kind != "message":
-        raise BadFrame("`type` is message, read, ack or typing", ref)
+        raise BadFrame("`type` must be message, read, ack or typing", ref)
     return _parse_message(found, to, group, ref)
 
 
@@ -358,7 +358,7 @@ def _text_field(found: dict[str, Any], name: str, ref: Ref | None, default: str 
     """Return a text field of an object, or `default` if it is missing; None means that it is required."""
     value = found.get(name, default)
     if not isinstance(value, str):
-        raise BadFrame(f"`{name}` has to be a text", ref)
+        raise BadFrame(f"`{name}` must be a string", ref)
     return value
 
 

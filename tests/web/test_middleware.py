@@ -408,7 +408,7 @@ async def test_a_lone_surrogate_as_ref_is_refused_and_the_socket_lives_on(path: 
         headers = {"Authorization": f"Bearer {await served.register('ada')}"}
         async with connect(f"{served.ws_url}{path}", additional_headers=headers) as socket, asyncio.timeout(10):
             await socket.send('{"do":"send","text":"a","ref":"\\ud800"}')
-            while "`ref` is a " not in await socket.recv():
+            while "`ref` must be a " not in await socket.recv():
                 pass
             await socket.send('{"do":"who","text":"a","ref":"9"}')
             while json.loads(await socket.recv()).get("ref") != "9":
@@ -435,7 +435,7 @@ async def test_a_flood_of_commands_is_read_at_the_allowed_rate() -> None:
 async def test_unregistered_sockets_of_one_address_do_not_block_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("p2pchat.web.socketio.server.MOST_STRANGERS_OF_ADDRESS", 2)
+    monkeypatch.setattr("p2pchat.web.socketio.server.MAX_UNREGISTERED_OF_ADDRESS", 2)
     async with serving(WebSettings(trusted_proxies=("127.0.0.1",))) as served:
 
         async def opens(address: str) -> int:

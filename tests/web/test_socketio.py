@@ -252,7 +252,7 @@ async def test_presence_of_more_users_than_the_queue_holds_is_sent_on_register(s
 async def test_statuses_of_old_unread_messages_are_not_read_each_time(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("p2pchat.web.socketio.clients.MOST_AGAIN", 2)
+    monkeypatch.setattr("p2pchat.web.socketio.clients.MAX_STATUSES_AGAIN", 2)
     await hand(served, "ada")
     account = served.gateway.accounts.find("ada")
     assert account is not None

@@ -154,13 +154,13 @@ def test_the_peers_port_is_the_pages_plus_one_unless_given() -> None:
     ("line", "told"),
     [
         ("", "Missing argument 'HTTP_PORT'"),
-        ("http", "no port for the page"),
+        ("http", "not a valid port for the page"),
         ("8000 --port 8000", "a port each"),
         ("65535", "--port"),
         ("8000 --sign-up everybody", "is not one of 'open', 'token'"),
         ("8000 --temp --data x", "exclude"),
         ("8000 --root-path chat", "begins with a slash"),
-        ("8000 nonsense", "no endpoint"),
+        ("8000 nonsense", "not an endpoint"),
     ],
 )
 def test_usage_errors(line: str, told: str) -> None:

@@ -19,7 +19,7 @@ export class Head {
     const { model } = this._chat;
     const talk = model.front;
     const person = model.people.get(talk?.userId ?? "");
-    const drawn = JSON.stringify([talk?.id, talk?.name, talk?.member, person?.label, person?.status, talk && this._sub(talk, person), model.unread - (talk?.unread ?? 0)]);
+    const drawn = JSON.stringify([talk?.id, talk?.name, talk?.member, person?.label, person?.status, talk && this._subtitle(talk, person), model.unread - (talk?.unread ?? 0)]);
     if (drawn === this._drawn) return;
     this._drawn = drawn;
     const focused = this.element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
@@ -35,11 +35,11 @@ export class Head {
     const person = this._chat.model.people.get(talk.userId);
     const sign = talk.kind === "dm" ? disc(talk.userId, talk.name, person?.status ?? "unknown") : null;
     const name = talk.kind === "room" ? "Room" : talk.kind === "group" ? `#${safeLine(talk.name)}` : safeLine(person?.label ?? talk.name);
-    return [sign, h("div", { class: "talk-words" }, h("h2", { id: "talk-name" }, h("bdi", {}, name)), h("p", { class: "talk-sub", dir: "auto" }, this._sub(talk, person)))];
+    return [sign, h("div", { class: "talk-words" }, h("h2", { id: "talk-name" }, h("bdi", {}, name)), h("p", { class: "talk-sub", dir: "auto" }, this._subtitle(talk, person)))];
   }
 
   /** @param {import("./model.js").Talk} talk @param {import("./model.js").Person|undefined} person */
-  _sub(talk, person) {
+  _subtitle(talk, person) {
     if (talk.kind === "dm") return `${statusText(person) || "not seen yet"} · only you two can read this`;
     if (talk.kind === "group") return talk.member ? `${talk.memberCount} members` : "you are no longer a member";
     const here = [...this._chat.model.people.values()].filter((one) => one.status === "online" || one.status === "idle");

@@ -26,7 +26,7 @@ export class Keyed {
   /** Show these rows in this order. @param {Item[]} items */
   draw(items) {
     const previous = this._nodes;
-    this._nodes = new Map(items.map((item) => [item.key, this._one(previous.get(item.key), item)]));
+    this._nodes = new Map(items.map((item) => [item.key, this._row(previous.get(item.key), item)]));
     const nodes = [...this._nodes.values()].map(({ node }) => node);
     const wanted = new Set(nodes);
     for (const child of [...this.list.children]) if (!wanted.has(/** @type {HTMLElement} */ (child))) child.remove();
@@ -38,7 +38,7 @@ export class Keyed {
   }
 
   /** @param {{drawn: string, node: HTMLElement}|undefined} known @param {Item} item */
-  _one(known, { drawn, draw }) {
+  _row(known, { drawn, draw }) {
     if (known?.drawn === drawn) return known;
     const node = draw();
     if (known?.node.contains(document.activeElement)) {

@@ -12,7 +12,7 @@ export class SearchPanel {
     this._chat = chat;
     this._shell = shell;
     this._searches = 0;
-    this._input = h("input", { type: "search", id: "search", autocomplete: "off", "aria-label": "Search messages", placeholder: "Words, \"an exact phrase\", or from:name", oninput: () => this._soon() });
+    this._input = h("input", { type: "search", id: "search", autocomplete: "off", "aria-label": "Search messages", placeholder: "Words, \"an exact phrase\", or from:name", oninput: () => this._searchSoon() });
     this._everywhere = h("input", { type: "checkbox", id: "search-everywhere", onchange: () => this._search() });
     this._found = h("div", { class: "found-list" });
     this._count = h("p", { class: "hint" });
@@ -37,7 +37,7 @@ export class SearchPanel {
     this.element.hidden = true;
   }
 
-  _soon() {
+  _searchSoon() {
     clearTimeout(this._timer);
     this._timer = setTimeout(() => this._search(), WAIT);
   }
@@ -66,13 +66,13 @@ export class SearchPanel {
   /** @param {any} row */
   _row(row) {
     const where = row.kind === "room" ? "Room" : row.kind === "group" ? `#${safeLine(row.conversation)}` : `with ${safeLine(row.conversation)}`;
-    return h("li", {}, h("button", { type: "button", class: "found-row", onclick: () => this._go(row) },
+    return h("li", {}, h("button", { type: "button", class: "found-row", onclick: () => this._openResult(row) },
       h("span", { class: "found-head" }, h("bdi", {}, safeLine(row.sender)), ` · ${where} · ${when(row.sent_at)}`),
       h("span", { class: "found-text", dir: "auto" }, row.deleted ? "deleted" : highlight(row.text, row.found ?? []))));
   }
 
   /** @param {any} row */
-  async _go(row) {
+  async _openResult(row) {
     const talk = this._chat.lines.talkOf(row);
     this._shell.showTalk();
     if (!this._shell.isWide) this.close();

@@ -86,10 +86,10 @@ export class ConnectionBar {
     this._timer = 0;
     this.element = h("div", { class: "connection", hidden: true });
     chat.model.bus.on("state", () => this._draw());
-    setInterval(() => this._shown() && this._draw(), 1000);
+    setInterval(() => this._isShown() && this._draw(), 1000);
   }
 
-  _shown() {
+  _isShown() {
     return !this.element.hidden;
   }
 
@@ -100,7 +100,7 @@ export class ConnectionBar {
       this.element.hidden = true;
       return;
     }
-    if (!this._shown()) {
+    if (!this._isShown()) {
       this._timer = setTimeout(() => this._show(), BAR_AFTER);
       return;
     }

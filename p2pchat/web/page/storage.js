@@ -8,7 +8,7 @@ const OUTBOX = "p2pchat.outbox.";
 const PREFERENCES = "p2pchat.choices";
 
 /** @param {() => any} work @returns {any} null when the browser stores nothing */
-function quietly(work) {
+function ifAllowed(work) {
   try {
     return work();
   } catch {
@@ -18,44 +18,44 @@ function quietly(work) {
 
 /** @returns {string} the token, "" for none */
 export function loadToken() {
-  return quietly(() => sessionStorage.getItem(TOKEN) ?? localStorage.getItem(TOKEN)) ?? "";
+  return ifAllowed(() => sessionStorage.getItem(TOKEN) ?? localStorage.getItem(TOKEN)) ?? "";
 }
 
 /** @param {string} token @param {boolean} forLong keep it after this tab is closed */
 export function saveToken(token, forLong) {
   deleteToken();
-  quietly(() => (forLong ? localStorage : sessionStorage).setItem(TOKEN, token));
+  ifAllowed(() => (forLong ? localStorage : sessionStorage).setItem(TOKEN, token));
 }
 
 export function deleteToken() {
-  quietly(() => sessionStorage.removeItem(TOKEN));
-  quietly(() => localStorage.removeItem(TOKEN));
+  ifAllowed(() => sessionStorage.removeItem(TOKEN));
+  ifAllowed(() => localStorage.removeItem(TOKEN));
 }
 
 /** @param {string} userId @returns {any[]} messages this tab has not sent yet */
 export function loadOutbox(userId) {
-  const found = quietly(() => JSON.parse(sessionStorage.getItem(OUTBOX + userId) ?? "[]"));
+  const found = ifAllowed(() => JSON.parse(sessionStorage.getItem(OUTBOX + userId) ?? "[]"));
   return Array.isArray(found) ? found : [];
 }
 
 /** @param {string} userId @param {any[]} items */
 export function saveOutbox(userId, items) {
-  quietly(() =>
+  ifAllowed(() =>
     items.length ? sessionStorage.setItem(OUTBOX + userId, JSON.stringify(items)) : sessionStorage.removeItem(OUTBOX + userId),
   );
 }
 
 /** @param {string} userId */
 export function deleteOutbox(userId) {
-  quietly(() => sessionStorage.removeItem(OUTBOX + userId));
+  ifAllowed(() => sessionStorage.removeItem(OUTBOX + userId));
 }
 
 /** @returns {Record<string, any>} preferences set in this browser */
 export function preferences() {
-  return quietly(() => JSON.parse(localStorage.getItem(PREFERENCES) ?? "{}")) ?? {};
+  return ifAllowed(() => JSON.parse(localStorage.getItem(PREFERENCES) ?? "{}")) ?? {};
 }
 
 /** @param {string} name @param {any} value */
 export function setPreference(name, value) {
-  quietly(() => localStorage.setItem(PREFERENCES, JSON.stringify({ ...preferences(), [name]: value })));
+  ifAllowed(() => localStorage.setItem(PREFERENCES, JSON.stringify({ ...preferences(), [name]: value })));
 }

@@ -88,17 +88,17 @@ export class Timeline {
     const talk = this._chat.model.front;
     if (!talk) return;
     const anchor = this._atEnd ? null : this._anchor();
-    this._keyed.draw(this._wanted(talk));
+    this._keyed.draw(this._items(talk));
     this._drawTop(talk);
     if (this._atEnd) this._jumpToEnd();
     else if (anchor) this._box.scrollTop += anchor.node.offsetTop - anchor.top;
     this._drawDown();
-    this._keepActive();
+    this._updateTabOrder();
     if (this._box.scrollTop < EARLY) this._chat.older(talk);
   }
 
   /** @param {Talk} talk @returns {import("./keyed.js").Item[]} */
-  _wanted(talk) {
+  _items(talk) {
     const { model } = this._chat;
     const items = [];
     let before = null;
@@ -211,24 +211,24 @@ export class Timeline {
     const message = /** @type {HTMLElement} */ (event.target).closest(".message");
     if (!(message instanceof HTMLElement)) return;
     this._activeId = message.dataset.id ?? "";
-    this._keepActive();
+    this._updateTabOrder();
   }
 
   /** @param {HTMLElement} message */
   _activate(message) {
     this._activeId = message.dataset.id ?? "";
-    this._keepActive();
+    this._updateTabOrder();
     message.focus();
     message.scrollIntoView({ block: "nearest" });
   }
 
   /** Keep exactly one message, with its buttons, in the Tab order. */
-  _keepActive() {
+  _updateTabOrder() {
     for (const message of this._list.querySelectorAll(".message.active")) {
-      if (message.dataset.id !== this._activeId) setTab(message, false);
+      if (message.dataset.id !== this._activeId) setTabStop(message, false);
     }
     const active = this._keyed.node(this._activeId);
-    if (active) setTab(active, true);
+    if (active) setTabStop(active, true);
   }
 
   // ---- actions on a message
@@ -255,7 +255,7 @@ export class Timeline {
 }
 
 /** @param {any} message @param {boolean} on */
-function setTab(message, on) {
+function setTabStop(message, on) {
   message.classList.toggle("active", on);
   message.tabIndex = on ? 0 : -1;
   for (const button of message.querySelectorAll("button")) button.tabIndex = on ? 0 : -1;

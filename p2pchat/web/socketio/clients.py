@@ -284,7 +284,7 @@ class PresenceBroadcaster:
 CONSUMER = "socketio status"  # consumer whose position says up to where everything an account wrote was read
 MAX_HELD = 10_000  # messages whose receiver is away, in all; the writer of a dropped one hears when it reconnects
 MAX_RECENT = 4096  # statuses that are not sent twice
-MOST_AGAIN = 200  # newest direct messages of an account whose status is sent to a client that comes back
+MAX_STATUSES_AGAIN = 200  # newest direct messages of an account whose status is sent to a client that comes back
 
 
 class MessageStatuses:
@@ -393,7 +393,7 @@ class MessageStatuses:
         while page := await user.released(last, consumer=CONSUMER, kinds=("dm",)):
             written += [post for post in page if isinstance(post, Sent)]
             last, older = page[-1], None
-            while len(written) > MOST_AGAIN:
+            while len(written) > MAX_STATUSES_AGAIN:
                 older = written.popleft()
             if older is not None:  # never sent again, so the next time need not read them either
                 user.hand_on(older, CONSUMER)

@@ -97,7 +97,7 @@ class MalformedPayload(WebError):
 def payload_of(given: tuple[Any, ...]) -> Mapping[str, Any]:
     """Return the one object that an event carries. Raises MalformedPayload, as the functions below."""
     if not given or not isinstance(given[0], dict):
-        raise MalformedPayload("an event carries one object")
+        raise MalformedPayload("an event must carry one object")
     found: Mapping[str, Any] = given[0]
     return found
 
@@ -108,7 +108,7 @@ def word_field(payload: Mapping[str, Any], name: str, *, required: bool = True) 
     if value in (None, "") and not required:
         return ""
     if not isinstance(value, str) or not value or len(value) > _MAX_CHARACTERS:
-        raise MalformedPayload(f"{name} is a string of 1 to {_MAX_CHARACTERS} characters")
+        raise MalformedPayload(f"{name} must be a string of 1 to {_MAX_CHARACTERS} characters")
     return value
 
 
@@ -116,14 +116,14 @@ def text_field(payload: Mapping[str, Any]) -> str:
     """Return the content of a message; the library checks its length."""
     value = payload.get("content")
     if not isinstance(value, str):
-        raise MalformedPayload("content is a string")
+        raise MalformedPayload("content must be a string")
     return value
 
 
 def flag_field(payload: Mapping[str, Any], name: str) -> bool:
     value = payload.get(name)
     if not isinstance(value, bool):
-        raise MalformedPayload(f"{name} is true or false")
+        raise MalformedPayload(f"{name} must be true or false")
     return value
 
 
@@ -140,7 +140,7 @@ def timestamp_field(payload: Mapping[str, Any]) -> datetime | None:
         else:
             raise ValueError
     except (ValueError, OverflowError):
-        raise MalformedPayload("timestamp is a Date, as JSON has it, or milliseconds since 1970") from None
+        raise MalformedPayload("timestamp must be a Date, as in JSON, or milliseconds since 1970") from None
     if found.tzinfo is None:
         raise MalformedPayload("timestamp needs a zone: new Date().toISOString() has one")
     return found

@@ -30,9 +30,9 @@ from p2pchat.web.socketio.engine import EngineConnection
 from p2pchat.web.socketio.handlers import Answer, EventHandlers
 from p2pchat.web.socketio.messages import StrictPacket, event_packet, may_come_in, payload_of
 
-MOST_STRANGERS = 1024  # connections that have not registered yet; further ones are told to try again
-MOST_STRANGERS_OF_ADDRESS = 256  # of them from one address, so that none takes the places of all others
-MOST_BEFORE_REGISTER = 8  # packets of one of them
+MAX_UNREGISTERED = 1024  # connections that have not registered yet; further ones are told to try again
+MAX_UNREGISTERED_OF_ADDRESS = 256  # of them from one address, so that none takes the places of all others
+MAX_BEFORE_REGISTER = 8  # packets of one of them
 SWEEP_INTERVAL = 5.0  # seconds between checks for clients that do not answer Engine.IO's ping
 REGISTER = "register"
 SEPARATOR = "\x1e"  # between the packets in one answer to a poll
@@ -144,14 +144,14 @@ class SocketIOServer:
 
     def _has_room_for(self, caller: HTTPConnection) -> bool:
         """Return whether one more unregistered connection is allowed, in all and from its address."""
-        if len(self._connections) < MOST_STRANGERS_OF_ADDRESS:
+        if len(self._connections) < MAX_UNREGISTERED_OF_ADDRESS:
             return True
         strangers = [connection.host for connection in self._connections.values() if connection.client is None]
-        if len(strangers) < MOST_STRANGERS_OF_ADDRESS or is_on_loopback(caller):
-            return len(strangers) < MOST_STRANGERS
+        if len(strangers) < MAX_UNREGISTERED_OF_ADDRESS or is_on_loopback(caller):
+            return len(strangers) < MAX_UNREGISTERED
         site = site_of(address_of(caller))
         of_address = sum(site_of(host) == site for host in strangers)
-        return len(strangers) < MOST_STRANGERS and of_address < MOST_STRANGERS_OF_ADDRESS
+        return len(strangers) < MAX_UNREGISTERED and of_address < MAX_UNREGISTERED_OF_ADDRESS
 
     def _set_deadline(self, connection: EngineConnection) -> None:
         """Give a connection `token_timeout` seconds to register."""
@@ -169,7 +169,7 @@ class SocketIOServer:
             return
         if connection.client is None:
             connection.frames += 1
-            if connection.frames > MOST_BEFORE_REGISTER:
+            if connection.frames > MAX_BEFORE_REGISTER:
                 self._send_away(connection, problem_of(Unauthorized("too much was sent before register")))
                 return
         else:
