@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli.chat.endpoint_status import _INVITE_ADVICE, _PROBLEMS
-from p2pchat.storage.dialects.server import TOLD as OF_SERVERS
+from p2pchat.storage.dialects.server import SERVER_SENTENCES as OF_SERVERS
 from p2pchat.storage.errors import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,13 +81,13 @@ def means(row: str, text: str) -> bool:
 
 
 ROWS = rows()
-TOLD = {text: where for where, text in told()}
+TEXTS = {text: where for where, text in told()}
 
 
-@pytest.mark.parametrize("text", sorted(TOLD))
+@pytest.mark.parametrize("text", sorted(TEXTS))
 def test_every_message_of_trouble_is_there(text: str) -> None:
     found = any(means(row, text) or means(text, row) for row in ROWS)
-    assert found, f"docs/troubleshooting.md says nothing of this one, of {TOLD[text]}"
+    assert found, f"docs/troubleshooting.md says nothing of this one, of {TEXTS[text]}"
 
 
 def test_no_row_is_of_a_message_that_is_no_more() -> None:
@@ -103,4 +103,4 @@ def _occurs(row: str, text: str) -> bool:
 
 
 def test_there_is_something_to_compare() -> None:
-    assert len(TOLD) > 60 and len(ROWS) > 80
+    assert len(TEXTS) > 60 and len(ROWS) > 80

@@ -39,7 +39,7 @@ LOGIN = "{where} refuses the user or the password: check both in the database UR
 MISSING = "{where} is not there: make it first, docs/databases.md says how"
 DAMAGED = "{where} holds what no peer has written there: put a backup of the server in its place, or name another one"
 TAKEN = "{where} is in use by another peer: stop that one, or give each peer a database of its own"
-TOLD = (CROWDED, READONLY, AWAY, LOGIN, MISSING, DAMAGED, TAKEN)
+SERVER_SENTENCES = (CROWDED, READONLY, AWAY, LOGIN, MISSING, DAMAGED, TAKEN)
 
 
 class ServerDialect(Dialect):
