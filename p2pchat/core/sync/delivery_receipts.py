@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import NamedTuple
 
 from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, ref_key
@@ -22,6 +23,15 @@ from p2pchat.protocol import Mark, UserId
 
 Continuation = Callable[[], None]
 AckKey = tuple[LogId, UserId]
+
+
+class Acknowledgement(NamedTuple):
+    """The origin of an acknowledgement: the link it came by, the conversation, the writer and the member."""
+
+    remote: RemoteState
+    conversation: ConversationState
+    writer: UserId
+    member: UserId
 
 
 class AckTracker:
@@ -60,7 +70,7 @@ class AckTracker:
 
     # ---- for subclasses
 
-    def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
+    def _countable(self, ack: Acknowledgement, log: Log, mark: Mark) -> int:
         """Return how far a mark of a log in memory counts now, 0 for not at all."""
         raise NotImplementedError
 
@@ -74,34 +84,25 @@ class AckTracker:
 
     # ---- advancing
 
-    def on_mark(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        user: UserId,
-        member: UserId,
-        mark: Mark,
-        then: Continuation,
-    ) -> None:
+    def on_mark(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark announced for a member, then call `then`."""
-        log = conversation.log(user, mark.run)
+        log = ack.conversation.log(ack.writer, mark.run)
         if log is None:
-            self._look_up(remote, conversation, user, member, mark, then)
-        elif seq := self._countable(remote, log, member, mark):
-            self.advance_to(remote, conversation, log.id, member, seq, log.before, then)
+            self._look_up(ack, mark, then)
+        elif seq := self._countable(ack, log, mark):
+            self.advance_to(ack, log.id, seq, log.before, then)
         else:
             self._run(then)
 
     def advance_to(
-        self, remote: RemoteState, conversation: ConversationState, log: LogId, member: UserId, seq: int,
-        before: tuple[Mark, ...], then: Continuation,
-    ) -> None:  # fmt: skip
+        self, ack: Acknowledgement, log: LogId, seq: int, before: tuple[Mark, ...], then: Continuation
+    ) -> None:
         """Advance a member's position in a log to seq, after its positions in all logs that this one builds on.
 
         A log with a position needs no look at what it builds on, since both are saved together. While a log waits for a
         lookup, logs that build on it wait too.
         """
-        key = (log, member)
+        key = (log, ack.member)
         if key in self._waiting:
             self._waiting[key] = max(seq, self._waiting[key])
             if then is not nothing:
@@ -113,30 +114,19 @@ class AckTracker:
             self._run(then)
         else:
             self._waiting[key] = seq
-            self._advance_below(remote, conversation, key, list(before), then)
+            self._advance_below(ack, key, list(before), then)
 
-    def _advance_below(
-        self, remote: RemoteState, conversation: ConversationState, key: AckKey, rest: list[Mark], then: Continuation
-    ) -> None:
+    def _advance_below(self, ack: Acknowledgement, key: AckKey, rest: list[Mark], then: Continuation) -> None:
         if rest:
-            go_on = partial(self._advance_below, remote, conversation, key, rest[1:], then)
-            self._on_mark_below(remote, conversation, key[0].user, key[1], rest[0], go_on)
+            self._on_mark_below(ack, rest[0], partial(self._advance_below, ack, key, rest[1:], then))
         else:
             self._set_position(key, self._waiting.pop(key))
             for each in (then, *self._followers.pop(key, ())):
                 self._run(each)
 
-    def _on_mark_below(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        user: UserId,
-        member: UserId,
-        mark: Mark,
-        then: Continuation,
-    ) -> None:
+    def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark from the `before` of a log."""
-        self.on_mark(remote, conversation, user, member, mark, then)
+        self.on_mark(ack, mark, then)
 
     def _run(self, then: Continuation) -> None:
         """Call `then` from a queue instead of recursively, since a thousand logs may build on each other."""
@@ -154,56 +144,29 @@ class AckTracker:
 
     # ---- logs that are not in memory
 
-    def _look_up(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        user: UserId,
-        member: UserId,
-        mark: Mark,
-        then: Continuation,
-    ) -> None:
-        log = LogId(conversation.id, user, mark.run)
-        if (
-            self._positions.get((log, member), 0) >= mark.seq
-            or remote.lookups_pending >= MAX_REMEMBERED
-            or self._is_forked(log)
-        ):
+    def _look_up(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
+        log = LogId(ack.conversation.id, ack.writer, mark.run)
+        is_known = self.position(log, ack.member) >= mark.seq
+        if is_known or ack.remote.lookups_pending >= MAX_REMEMBERED or self._is_forked(log):
             self._run(then)
             return
-        remote.lookups_pending += 1
-        key = LogKey(conversation.id, ref_key(user, mark.run), mark.seq)
-        self._sync.lookups.log(key, partial(self._on_log_found, remote, conversation, member, mark, then))
+        ack.remote.lookups_pending += 1
+        key = LogKey(log.conversation, ref_key(log.user, log.run), mark.seq)
+        self._sync.lookups.log(key, partial(self._on_log_found, ack, mark, then))
 
-    def _on_log_found(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        member: UserId,
-        mark: Mark,
-        then: Continuation,
-        facts: LogFacts | None,
-    ) -> None:
-        remote.lookups_pending -= 1
+    def _on_log_found(self, ack: Acknowledgement, mark: Mark, then: Continuation, facts: LogFacts | None) -> None:
+        ack.remote.lookups_pending -= 1
         if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other_version(facts, mark):
             self._run(then)
         else:
             # The log may have begun in between. What is not announced of it yet counts later.
-            log = conversation.log(*facts.log[1:])
+            log = ack.conversation.log(*facts.log[1:])
             here = facts.seq if log is None else min(log.durable_seq, facts.seq)
-            self._on_stored_log(remote, conversation, member, min(mark.seq, here), facts, then)
+            self._on_stored_log(ack, min(mark.seq, here), facts, then)
 
-    def _on_stored_log(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        member: UserId,
-        seq: int,
-        facts: LogFacts,
-        then: Continuation,
-    ) -> None:
+    def _on_stored_log(self, ack: Acknowledgement, seq: int, facts: LogFacts, then: Continuation) -> None:
         """Advance in a log that storage has found."""
-        self.advance_to(remote, conversation, facts.log, member, seq, facts.before, then)
+        self.advance_to(ack, facts.log, seq, facts.before, then)
 
     def _is_forked(self, id: LogId) -> bool:
         """Return whether a log is known to be forked, perhaps only since storage was asked."""
@@ -256,8 +219,9 @@ class DeliveryReceipts(AckTracker):
         known = list(marks)
         together = self._combined = {} if len(members) > 1 else None
         for member in sorted(members):
+            ack = Acknowledgement(remote, conversation, user, member)
             for mark in known:
-                self.on_mark(remote, conversation, user, member, mark, nothing)
+                self.on_mark(ack, mark, nothing)
         self._combined = None
         self._emit(together or {})
 
@@ -267,27 +231,20 @@ class DeliveryReceipts(AckTracker):
             del self._chains[next(iter(self._chains))]
         self._chains[batch.log, batch.last] = batch.chain[:8].hex()
 
-    def on_mark(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        user: UserId,
-        member: UserId,
-        mark: Mark,
-        then: Continuation,
-    ) -> None:
+    def on_mark(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark. Storage is asked for the chain of a mark below the end of a log, if need be."""
-        log = conversation.log(user, mark.run)
-        if log is not None and mark.seq < log.durable_seq and not (log.forked or self._is_sure(log.id, member, mark)):
-            self._look_up(remote, conversation, user, member, mark, then)
+        log = ack.conversation.log(ack.writer, mark.run)
+        is_below = log is not None and mark.seq < log.durable_seq and not log.forked
+        if log is not None and is_below and not self._is_sure(log.id, ack.member, mark):
+            self._look_up(ack, mark, then)
         else:
-            super().on_mark(remote, conversation, user, member, mark, then)
+            super().on_mark(ack, mark, then)
 
     def _is_sure(self, log: LogId, member: UserId, mark: Mark) -> bool:
         """Return whether a mark is not new, or its chain is remembered."""
         return (log, mark.seq) in self._chains or mark.seq <= self.position(log, member)
 
-    def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
+    def _countable(self, ack: Acknowledgement, log: Log, mark: Mark) -> int:
         """Ignore a mark beyond what was written in this run: a copy of this process announced it.
 
         Entries on their way to disk count when they are durable.

@@ -25,7 +25,14 @@ from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
 from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey, ReadMark, ShownKey
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
-from p2pchat.core.sync.delivery_receipts import AckKey, AckTracker, Continuation, DeliveryReceipts, nothing
+from p2pchat.core.sync.delivery_receipts import (
+    AckKey,
+    Acknowledgement,
+    AckTracker,
+    Continuation,
+    DeliveryReceipts,
+    nothing,
+)
 from p2pchat.core.sync.log_index import ConversationState, Log
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.errors import LogError
@@ -534,7 +541,7 @@ class ReadTracker(AckTracker):
     ) -> None:
         """Take a read mark announced for a hosted user's log."""
         if reader != user and conversation.may_write(reader) and self._wants(user, reader):
-            self.on_mark(remote, conversation, user, reader, Mark(run, seq, ""), nothing)
+            self.on_mark(Acknowledgement(remote, conversation, user, reader), Mark(run, seq, ""), nothing)
 
     def on_local_read(self, log: LogId, reader: UserId, seq: int) -> None:
         """Take the mark of one user of this peer on the log of another."""
@@ -562,18 +569,18 @@ class ReadTracker(AckTracker):
 
     # ---- hooks of AckTracker
 
-    def _countable(self, remote: RemoteState, log: Log, member: UserId, mark: Mark) -> int:
+    def _countable(self, ack: Acknowledgement, log: Log, mark: Mark) -> int:
         if log.forked:
             return 0
-        had = self._receipts.position(log.id, member)
+        had = self._receipts.position(log.id, ack.member)
         if mark.seq > had:
-            self._keep_early(remote, log.id, member, mark.seq)
+            self._keep_early(ack, log.id, mark.seq)
         return min(mark.seq, had)
 
-    def _keep_early(self, remote: RemoteState, log: LogId, member: UserId, seq: int) -> None:
+    def _keep_early(self, ack: Acknowledgement, log: LogId, seq: int) -> None:
         if len(self._early) >= MAX_REMEMBERED:
             self._make_room()
-        self._early[log, member] = remote, seq
+        self._early[log, ack.member] = ack.remote, seq
 
     def _make_room(self) -> None:
         """Drop half the marks of the peer that announced most, so that a flood displaces only its own."""
@@ -588,79 +595,48 @@ class ReadTracker(AckTracker):
             bare = RemoteState(remote.link)
             self._early = {key: (bare if by is remote else by, seq) for key, (by, seq) in self._early.items()}
 
-    def _look_up(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        user: UserId,
-        member: UserId,
-        mark: Mark,
-        then: Continuation,
-    ) -> None:
-        log = LogId(conversation.id, user, mark.run)
-        if self.position(log, member) < mark.seq:
-            self._keep_early(remote, log, member, mark.seq)  # after a restore from an older disk, the log may come back
-        super()._look_up(remote, conversation, user, member, mark, then)
+    def _look_up(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
+        log = LogId(ack.conversation.id, ack.writer, mark.run)
+        if self.position(log, ack.member) < mark.seq:
+            self._keep_early(ack, log, mark.seq)  # after a restore from an older disk, the log may come back
+        super()._look_up(ack, mark, then)
 
     def _is_other_version(self, facts: LogFacts, mark: Mark) -> bool:
         return False  # a read mark has no chain
 
-    def _on_mark_below(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        user: UserId,
-        member: UserId,
-        mark: Mark,
-        then: Continuation,
-    ) -> None:
+    def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark below. A reader who has a log has all that it builds on."""
-        log = conversation.log(user, mark.run)
+        log = ack.conversation.log(ack.writer, mark.run)
         if log is not None and not log.forked:
-            self.advance_to(remote, conversation, log.id, member, min(mark.seq, log.durable_seq), log.before, then)
-        elif log is not None or remote.lookups_pending >= MAX_REMEMBERED:
+            self.advance_to(ack, log.id, min(mark.seq, log.durable_seq), log.before, then)
+        elif log is not None or ack.remote.lookups_pending >= MAX_REMEMBERED:
             self._run(then)
         else:
-            remote.lookups_pending += 1
-            key = LogKey(conversation.id, ref_key(user, mark.run))
-            self._sync.lookups.log(key, partial(self._on_log_below_found, remote, conversation, member, mark, then))
+            ack.remote.lookups_pending += 1
+            key = LogKey(ack.conversation.id, ref_key(ack.writer, mark.run))
+            self._sync.lookups.log(key, partial(self._on_log_below_found, ack, mark, then))
 
     def _on_log_below_found(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        member: UserId,
-        mark: Mark,
-        then: Continuation,
-        facts: LogFacts | None,
-    ) -> None:
-        remote.lookups_pending -= 1
+        self, ack: Acknowledgement, mark: Mark, then: Continuation, facts: LogFacts | None
+    ) -> None:  # fmt: skip
+        ack.remote.lookups_pending -= 1
         if facts is None or facts.forked or self._is_forked(facts.log):
             self._run(then)
         else:
-            seq = min(mark.seq, facts.seq)
-            self.advance_to(remote, conversation, facts.log, member, seq, facts.before, then)
+            self.advance_to(ack, facts.log, min(mark.seq, facts.seq), facts.before, then)
 
-    def _on_stored_log(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        member: UserId,
-        seq: int,
-        facts: LogFacts,
-        then: Continuation,
-    ) -> None:
+    def _on_stored_log(self, ack: Acknowledgement, seq: int, facts: LogFacts, then: Continuation) -> None:
         """Advance in a log that storage found. It is an earlier one; this run knows who has what builds on it."""
-        had = self._receipts.position(facts.log, member)
-        writer = conversation.writers.get(facts.log.user)
+        had = self._receipts.position(facts.log, ack.member)
+        writer = ack.conversation.writers.get(facts.log.user)
         if had < seq and writer is not None and facts.covered:
             above = [tip for tip in writer.tips() if writer.may_build_on(tip, facts.log.run)]
-            if above and all(self._receipts.position(tip.id, member) for tip in above):
+            if above and all(self._receipts.position(tip.id, ack.member) for tip in above):
                 had = facts.seq
-        early = self._early.get((facts.log, member))
-        if early is not None and early[1] <= min(seq, had):  # otherwise more of it counts later
-            del self._early[facts.log, member]
-        self.advance_to(remote, conversation, facts.log, member, min(seq, had), facts.before, then)
+        key = (facts.log, ack.member)
+        if key in self._early and self._early[key][1] <= min(seq, had):  # otherwise more of it counts later
+            del self._early[key]
+        self.advance_to(ack, facts.log, min(seq, had), facts.before, then)
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
         self._sync.ctx.emit(ReadReceipt(log, first, last, member))
