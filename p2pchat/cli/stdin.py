@@ -1,8 +1,12 @@
-"""Standard input: whether there is any, and its lines, read by a thread so that no loop ever waits for it.
+"""Standard input: its kind, its lines, and questions to the user before a chat begins.
 
-Input that is /dev/null (NUL on Windows) or closed is no input: what runs under `&`, systemd or cron stays. So does a
-peer put into the background of a terminal, which would be stopped if it read. The thread reads raw bytes and never
-through sys.stdin's buffer, whose lock a blocked reader would still hold when the interpreter ends.
+/dev/null (NUL on Windows) and closed input count as no input, so a peer under `&`, systemd or cron goes on. So does a
+peer in the background of a terminal, which would be stopped if it read. A thread reads the lines, so that no event loop
+waits for them. It reads raw bytes, never through sys.stdin's buffer, whose lock a blocked reader would still hold when
+the interpreter ends.
+
+Questions are asked on stderr, because stdout carries the chat. They too read without a buffer, so that what is typed
+ahead is left for the chat.
 """
 
 from __future__ import annotations
@@ -23,11 +27,11 @@ from p2pchat.commands.invites import looks_like_invite
 from p2pchat.commands.json_commands import MAX_LINE_BYTES
 
 _READ_BYTES = 64 * 1024
-_WAITING_READS = 4  # chunks read and not yet taken: a fast producer waits
+_MAX_QUEUED_READS = 4  # a fast producer waits
 
 
 class InputKind(Enum):
-    """What standard input is."""
+    """The kind of standard input."""
 
     NONE = "none"
     TERMINAL = "terminal"
@@ -35,7 +39,7 @@ class InputKind(Enum):
 
 
 def stdin_kind() -> InputKind:
-    """Look at standard input once, at start."""
+    """Return the kind of standard input, as it is at start."""
     try:
         fd = sys.stdin.fileno() if sys.stdin is not None else -1
         if fd < 0 or _is_null(fd):
@@ -49,7 +53,7 @@ def stdin_kind() -> InputKind:
 
 
 def _is_null(fd: int) -> bool:
-    if sys.platform == "win32":  # NUL is a character device that is no console
+    if sys.platform == "win32":  # NUL is a character device but not a console
         import ctypes
         import msvcrt
 
@@ -69,7 +73,7 @@ def _in_background(fd: int) -> bool:
 
 
 def split_lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
-    """Yield lines without their ends, the last also when it has none; None for one longer than MAX_LINE_BYTES."""
+    """Yield lines without their ends, also a last one that has none; None for a line above MAX_LINE_BYTES."""
     rest = b""
     too_long = False
     for chunk in chunks:
@@ -86,24 +90,24 @@ def split_lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
 
 
 class LineReader:
-    """The lines of a byte stream, for one asyncio loop: start it, then `await take()` until it returns [].
+    """Reads the lines of a byte stream in a thread: call start(), then `await take()` until it returns [].
 
     Args:
-        source: Raw and unbuffered; read() returns what there is, b"" at the end.
+        source: Raw and unbuffered; read() returns the bytes there are, b"" at the end.
     """
 
     def __init__(self, source: BinaryIO, loop: asyncio.AbstractEventLoop) -> None:
         self._source = source
         self._loop = loop
         self._queue: asyncio.Queue[list[bytes | None]] = asyncio.Queue()
-        self._room = threading.Semaphore(_WAITING_READS)
+        self._room = threading.Semaphore(_MAX_QUEUED_READS)
 
     def start(self) -> None:
-        """Begin to read; the thread ends with the input or with the process."""
+        """Start the thread, which ends with the input or the process."""
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
 
     async def take(self) -> list[bytes | None]:
-        """Return all lines that came with one read, None for one that was too long; [] at the end of input."""
+        """Return the lines of one read, None for one that was too long; [] at the end of input."""
         lines = await self._queue.get()
         self._room.release()
         return lines
@@ -120,7 +124,7 @@ class LineReader:
             before_read()
             try:
                 chunk = self._source.read(_READ_BYTES)
-            except (OSError, ValueError):  # a terminal that went away, a descriptor that was closed
+            except (OSError, ValueError):  # the terminal is gone, or the descriptor was closed
                 return
             if not chunk:
                 return
@@ -135,64 +139,65 @@ class LineReader:
         self._room.acquire()
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, lines)
-        except RuntimeError:  # the loop is closed: nobody reads any more
+        except RuntimeError:  # the loop is closed: no reader is left
             raise SystemExit from None
 
 
 def raw_stdin() -> BinaryIO:
-    """Return standard input without a buffer; on a Windows console it is UTF-8."""
+    """Return standard input without a buffer; a Windows console gives UTF-8."""
     buffer = sys.stdin.buffer
     return getattr(buffer, "raw", buffer)
 
 
 def read_first_line(source: BinaryIO) -> bytes:
-    """Read one line byte by byte, so that what follows stays for the reader after us; b"" at the end of input."""
+    """Read one line byte by byte, so that the rest is left for the next reader; return b"" at the end of input."""
+    return _read_line(source) or b""
+
+
+def _read_line(source: BinaryIO) -> bytes | None:
+    """Return one line without its end, or None at the end of input."""
     line = bytearray()
     while len(line) < MAX_LINE_BYTES:
         byte = source.read(1)
+        if not byte and not line:
+            return None
         if not byte or byte == b"\n":
             break
         line += byte
     return bytes(line)
 
 
-# ---- asking
-#
-# Questions to whoever sits at the terminal, before a chat begins: one line in, read without a buffer, so that what is
-# typed ahead stays for the chat.
-#
-# They are asked on stderr; stdout carries chat.
+# ---- questions
 
-
-MOST_PASTES = 3  # an invite that cannot be read is asked for again so often
-PASTED_WITHIN = 0.2  # seconds between the lines of one paste
+MAX_ATTEMPTS = 3  # to paste a valid invite
+PASTE_GAP = 0.2  # seconds between the lines of one paste
 
 
 def can_ask() -> bool:
-    """Whether somebody is there who sees a question and can answer it."""
+    """Return whether a user can see a question and answer it."""
     return stdin_kind() is InputKind.TERMINAL and sys.stderr is not None and sys.stderr.isatty()
 
 
 def ask(prompt: str) -> str | None:
-    """Return what was typed, without blanks around it; None at the end of input (Ctrl-D)."""
+    """Ask; return the answer without blanks around it, or None at the end of input (Ctrl-D)."""
     _show(prompt)
-    line = _line()
+    line = _ask_line()
     if line is None:
         _show("\n")
     return line
 
 
 def ask_hidden(prompt: str) -> str | None:
-    """Return what was typed or pasted and not shown, all lines of one paste as one; None at the end of input."""
+    """Ask without echo; return the answer, with the lines of one paste joined, or None at the end of input."""
     if sys.platform == "win32":
-        from getpass import getpass  # knows the console there, which gives a paste as one line
+        from getpass import getpass  # reads the console there, which gives a paste as one line
 
         return getpass(prompt, stream=sys.stderr)
     with echo_off():
         _show(prompt)
-        lines = [_line()]
-        while lines[-1] is not None and _more_comes():
-            lines.append(_line())
+        lines = [_ask_line()]
+        while lines[-1] is not None and _has_more():
+            lines.append(_ask_line())
     _show("\n")
     return None if lines[0] is None else " ".join(line for line in lines if line)
 
@@ -202,31 +207,23 @@ def _show(text: str) -> None:
     sys.stderr.flush()
 
 
-def _line() -> str | None:
-    """Return one line without its end; None at the end of input. Ctrl-C leaves the prompt's line first."""
-    source = raw_stdin()
-    line = bytearray()
+def _ask_line() -> str | None:
+    """Return one line without blanks around it; None at the end of input. Ctrl-C ends the prompt's line first."""
     try:
-        while len(line) < MAX_LINE_BYTES:
-            byte = source.read(1)
-            if not byte and not line:
-                return None
-            if not byte or byte == b"\n":
-                break
-            line += byte
+        line = _read_line(raw_stdin())
     except KeyboardInterrupt:
         _show("\n")
         raise
-    return line.decode("utf-8", "replace").strip()
+    return None if line is None else line.decode("utf-8", "replace").strip()
 
 
-def _more_comes() -> bool:
-    return bool(select.select([sys.stdin.fileno()], [], [], PASTED_WITHIN)[0])
+def _has_more() -> bool:
+    return bool(select.select([sys.stdin.fileno()], [], [], PASTE_GAP)[0])
 
 
 @contextmanager
 def echo_off() -> Iterator[None]:
-    """Show nothing of what is typed, between questions either; what was typed ahead stays (getpass throws it away)."""
+    """Turn echo off, also between questions. Input typed ahead is kept; getpass would discard it."""
     if sys.platform == "win32":  # getpass does it for each question
         yield
         return
@@ -244,26 +241,28 @@ def echo_off() -> Iterator[None]:
 
 
 class InputEnded(Exception):
-    """Whoever was asked ended the input instead (Ctrl-D): leave without a word."""
+    """The user answered a question with the end of input (Ctrl-D): leave without a message."""
 
 
 def read_invite(given: str, kind: InputKind) -> str | None:
-    """Return the invite's text, which can be read: asked for, from a file, or as it stands; None when none was given.
+    """Return the text of a valid invite: typed, from a file, or `given` itself; None when none was given.
 
+    Args:
+        given: The value of --invite; "-" asks for the invite.
     Raises:
-        Usage: There is no such file, or nothing to ask. InviteError: It is none; says what is wrong with it.
-        NothingSaid: Who was asked for it ended the input.
+        UsageError: The file cannot be read, or there is no input. InviteError: The invite is invalid.
+        InputEnded: The user ended the input instead.
     """
     if not given:
         return None
     if given == "-" and kind is InputKind.TERMINAL:
         return _ask_for_invite()
-    text = given if looks_like_invite(given) else _written_down(given, kind)
+    text = given if looks_like_invite(given) else _read_invite_text(given, kind)
     parse_invite(text)
     return text
 
 
-def _written_down(given: str, kind: InputKind) -> str:
+def _read_invite_text(given: str, kind: InputKind) -> str:
     if given == "-":
         if kind is InputKind.NONE:
             raise UsageError(
@@ -274,13 +273,13 @@ def _written_down(given: str, kind: InputKind) -> str:
         with open(given, encoding="utf-8") as file:
             return file.read(65536)
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"cannot read the invite in {given}: {why}") from None
 
 
 def _ask_for_invite() -> str:
-    with echo_off():  # from the first question to the last answer: who is quick pastes before the next one stands
-        for attempts_left in reversed(range(MOST_PASTES)):
+    with echo_off():  # also between attempts: a user may paste before the next question
+        for attempts_left in reversed(range(MAX_ATTEMPTS)):
             text = ask_hidden("Paste the invite (it is not shown), then Enter: ")
             if text is None:
                 raise InputEnded

@@ -145,7 +145,7 @@ def _checked_url(text: str) -> str:
     if parts.scheme in ("http", "https"):
         raise UsageError(f"{text!a} is a page: write {parts.scheme.replace('http', 'ws')}://{parts.netloc}/chat")
     if parts.scheme not in ("ws", "wss") or not host:
-        raise UsageError(f"{text!a} is no gateway: write ws://HOST:PORT/chat")
+        raise UsageError(f"{text!a} is not a gateway: write ws://HOST:PORT/chat")
     if parts.username is not None or parts.password is not None:
         raise UsageError("a name or password in the address is not used: --user NAME, or --token FILE")
     return text
@@ -158,9 +158,7 @@ class _Chat:
         self._options = options
         self._output = StdoutWriter(raw_stdout(), for_people=options.style != "json")
         self._printer = FramePrinter(self._output, options.style)
-        self._connection = GatewayConnection(
-            options.gateway, self._on_frame, lambda text: print_notice(f"-- {safe_line(text)}")
-        )
+        self._connection = GatewayConnection(options.gateway, self._on_frame, self._on_status)
 
     async def run(self) -> int:
         """Return the exit code."""
@@ -184,10 +182,8 @@ class _Chat:
     async def _on_frame(self, frame: dict[str, Any], sent: dict[str, Any] | None) -> None:
         await self._printer.on_frame(frame, sent, self._connection.me)
 
-    # ---- what is typed
-
     async def _read(self) -> None:
-        """Send each line; returns at the end, when everything is acknowledged or that took too long."""
+        """Send each line; return when all of it is acknowledged, or that took too long."""
         kind = stdin_kind()
         await self._connection.ready.wait()
         if kind is not InputKind.NONE:
@@ -196,7 +192,7 @@ class _Chat:
             await asyncio.get_running_loop().create_future()
         missing = await self._connection.acknowledged(self._options.drain)
         if missing:
-            print_error(f"{missing} of what was sent was not acknowledged in {self._options.drain:g} s")
+            print_error(f"{missing} of the sent messages were not acknowledged in {self._options.drain:g} s")
             self._printer.code = worst_code(self._printer.code, FAILED)
 
     async def _send_all(self) -> None:
@@ -210,21 +206,21 @@ class _Chat:
                 elif text.strip() in LEAVING:
                     return
                 elif text.strip():
-                    await self._say(text)
+                    await self._send(text)
 
-    async def _say(self, text: str) -> None:
+    async def _send(self, text: str) -> None:
         frame = self._frame(text)
         if frame is not None:
-            await self._printer.on_sent(await self._connection.say(frame))
+            await self._printer.on_sent(await self._connection.send(frame))
 
     def _frame(self, text: str) -> dict[str, Any] | None:
-        """Return what a line says as a frame; None when it cannot be meant, and that was told."""
+        """Return the frame for a typed line, or None after printing why there is none."""
         if self._options.style == "json" and text.lstrip().startswith("{"):
             try:
                 frame = json.loads(text)
                 return frame if isinstance(frame, dict) else None
             except ValueError:
-                print_error("this line is no JSON: it was not sent")
+                print_error("this line is not JSON: it was not sent")
                 return None
         recipient = self._options.recipient
         where = {"group": recipient[1:]} if recipient.startswith("#") else {"to": recipient} if recipient else {}
@@ -241,9 +237,7 @@ class _Chat:
         return {"text": text.removeprefix("/") if where else text, **where}
 
 
-# ---- showing
-#
-# What `p2pchat client` prints: for people in words, with --plain as in a chat, with --json as it came.
+# ---- output
 #
 # 📨 Sent message to B: Hello, B!
 # ✅ Acknowledgment: ok
@@ -254,16 +248,16 @@ Frame = dict[str, Any]
 _CODES = {"unknown_name": NO_SUCH_NAME, "ambiguous_name": NO_SUCH_NAME} | dict.fromkeys(
     ("malformed", "unknown_command", "too_long"), USAGE
 )
-EVERYBODY = "everybody"
+EVERYONE = "everyone"
 
 
 class FramePrinter:
-    """Prints what comes.
+    """Prints frames.
 
     Args:
-        style: "words", "plain" or "json".
+        style: "words" for people, "plain" as in a chat, or "json" as received.
     Attributes:
-        code: The exit code so far: what of the answers was worst.
+        code: The exit code so far, of the worst answer.
     """
 
     def __init__(self, output: StdoutWriter, style: str) -> None:
@@ -272,12 +266,12 @@ class FramePrinter:
         self.code = DONE
 
     async def on_sent(self, frame: Frame) -> None:
-        """This was said, and is not acknowledged yet."""
+        """Print a frame that was sent and is not acknowledged yet."""
         if self._style == "words" and (text := _text_of(frame)):
             await self._output.write(f"📨 Sent message to {_whom(frame)}: {safe_text(text)}")
 
     async def on_frame(self, frame: Frame, sent: Frame | None, me: str) -> None:
-        """This came; `sent` is what it answers, or is."""
+        """Print a received frame; `sent` is the frame that it answers or repeats, None for neither."""
         if frame.get("status") == "error" and "type" not in frame:
             self.code = worst_code(self.code, _CODES.get(frame.get("code", ""), FAILED))
             if self._style != "json":
@@ -314,11 +308,11 @@ def _text_of(frame: Frame) -> str:
 def _whom(frame: Frame) -> str:
     if "group" in frame:
         return quote_conversation(str(frame["group"]), "group")
-    return quote_name(str(frame["to"])) if "to" in frame else EVERYBODY
+    return quote_name(str(frame["to"])) if "to" in frame else EVERYONE
 
 
 def _line(frame: Frame, me: str) -> Frame:
-    """Return a frame as an event line, which is what people's lines are made of."""
+    """Return a frame as the event line that format_message() takes."""
     kind = "group" if "group" in frame else "dm" if "to" in frame else "room"
     return {
         "event": "sent" if frame["from"] == me else "message",
@@ -334,36 +328,33 @@ def _line(frame: Frame, me: str) -> Frame:
     }
 
 
-# ---- token
-#
-# The token of `p2pchat client`: from a file, asked for, or as it stands. It is never shown, nor in a repr.
-
+# ---- token, which is never shown, nor part of a repr
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{40,128}")
-_MOST_BYTES = 64 * 1024  # of a file with a token
+_MAX_TOKEN_FILE_BYTES = 64 * 1024
 
 
 def looks_like_token(text: str) -> bool:
-    """Whether this is a token itself, not the name of a file with one."""
+    """Return whether this is a token itself, not the name of a file with one."""
     return _TOKEN.fullmatch(text) is not None and not Path(text).exists()
 
 
 def read_token(given: str) -> str:
-    """Return the token: asked for (`-`), as it stands, or from a file, also from what POST /accounts answered.
+    """Return the token: typed (`-`), `given` itself, or from a file, which may be an answer of POST /accounts.
 
     Raises:
-        Usage: There is none.
+        UsageError: There is no token.
     """
     if given == "-":
-        return _asked()
+        return _ask_token()
     if looks_like_token(given):
         return given
     try:
-        text = Path(given).expanduser().read_bytes()[:_MOST_BYTES].decode("utf-8").strip()
+        text = Path(given).expanduser().read_bytes()[:_MAX_TOKEN_FILE_BYTES].decode("utf-8").strip()
     except OSError as error:
         raise UsageError(f"cannot read the token in {given}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"cannot read the token in {given}: it is no text") from None
+        raise UsageError(f"cannot read the token in {given}: it is not text") from None
     return _token_in(text, given)
 
 
@@ -377,12 +368,10 @@ def _token_in(text: str, given: str) -> str:
     return text
 
 
-def _asked() -> str:
+def _ask_token() -> str:
     if not can_ask():
-        raise UsageError(
-            "--token - asks for the token, and nobody is there to answer: name a file, or set P2PCHAT_TOKEN"
-        )
+        raise UsageError("--token - asks for the token, and there is no terminal: name a file, or set P2PCHAT_TOKEN")
     text = (ask_hidden("Paste the token (it is not shown), then Enter: ") or "").strip()
     if not _TOKEN.fullmatch(text):
-        raise UsageError("that is no token")
+        raise UsageError("that is not a token")
     return text

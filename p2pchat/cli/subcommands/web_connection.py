@@ -1,7 +1,7 @@
-"""The connection of `p2pchat client` to its gateway, which comes back by itself and loses nothing on the way.
+"""The connection of `p2pchat client` to its gateway, which reconnects and loses nothing.
 
-What was said and not acknowledged is said again after a break, with the same key, so that it is written once; what
-came meanwhile is asked for behind the last message that came (`since`), and what comes twice is passed over.
+After a break, messages that were not acknowledged are sent again with the same key, so that they are written once.
+Messages that came meanwhile are requested with the id of the last one received (`since`); duplicates are dropped.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 Frame = dict[str, Any]
-MOST_FRAME_BYTES = 1024 * 1024  # a text of 32 KiB has at most 192 KiB when every character of it is escaped
-OPEN_WITHIN = 10.0  # seconds
-PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before each attempt to come back; the last for all further ones
-MOST_KNOWN = 4096  # ids of messages that came, to pass over what comes twice
-TRY_AGAIN = (429, 502, 503, 504)  # HTTP: busy, stopping, or a proxy before a gateway that is not back yet
-REFUSED = 1008  # RFC 6455: policy violation; the gateway does not want us
+MAX_FRAME_BYTES = 1024 * 1024  # a text of 32 KiB has at most 192 KiB when every character of it is escaped
+OPEN_TIMEOUT = 10.0  # seconds
+PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before each attempt to reconnect; the last one repeats
+MAX_KNOWN = 4096  # ids of received messages, to drop duplicates
+TRY_AGAIN = (429, 502, 503, 504)  # HTTP: busy, stopping, or a proxy whose gateway is not back yet
+REFUSED = 1008  # RFC 6455: policy violation; the gateway refuses this client
 
 
 @dataclass(slots=True)
 class GatewayAddress:
-    """Where to, and as whom. `user` is a name for who carries no token."""
+    """The address of a gateway, with a token, or without one with the name of a user."""
 
     url: str
     user: str = ""
@@ -43,7 +43,7 @@ class GatewayAddress:
         return is_loopback(urlsplit(self.url).hostname or "")
 
     def address(self, since: str) -> str:
-        """Return the address to connect to, going on behind a message."""
+        """Return the URL to connect to; `since` is the id of the last message received, "" for none."""
         parts = urlsplit(self.url)
         words = {"since": since} if self.token else {"user": self.user, "since": since}
         query = "&".join(part for part in (parts.query, urlencode(words)) if part)
@@ -51,14 +51,14 @@ class GatewayAddress:
 
 
 class GatewayConnection:
-    """One connection after the other.
+    """A connection that is opened again whenever it breaks.
 
     Args:
-        heard: Called with every frame that is news, and for an answer with what was said.
-        told: Called with what happens to the connection, for people.
+        on_frame: Called with every new frame; the second argument is the frame that was sent, for an answer.
+        on_status: Called with a text for people when the connection opens or breaks.
     Attributes:
-        me: How the gateway calls us; the name asked for until it says.
-        ready: Set once we have been connected.
+        me: The name of this user at the gateway; until it answers, the one asked for.
+        ready: Set after the first connection.
     """
 
     def __init__(
@@ -81,10 +81,8 @@ class GatewayConnection:
         self._quiet = asyncio.Event()
         self._quiet.set()
 
-    # ---- what is said
-
-    async def say(self, frame: Mapping[str, Any]) -> Frame:
-        """Send a frame as soon as there is a connection; returns it as it is sent."""
+    async def send(self, frame: Mapping[str, Any]) -> Frame:
+        """Send a frame as soon as there is a connection; return it as it is sent."""
         self._refs += 1
         sent = {"ref": f"{self._refs}", "key": secrets.token_hex(8), **frame}
         if "text" in sent or "content" in sent:
@@ -100,10 +98,10 @@ class GatewayConnection:
             try:
                 await self._socket.send(json.dumps(frame, ensure_ascii=False))
             except ConnectionClosed:
-                pass  # it is said again when we are back
+                pass  # it is sent again after reconnecting
 
     async def acknowledged(self, timeout: float) -> int:
-        """Wait until everything said is answered; returns how much is not, in time."""
+        """Wait until everything sent is answered; return how many frames are not answered in time."""
         try:
             async with asyncio.timeout(timeout):
                 await self._quiet.wait()
@@ -111,10 +109,8 @@ class GatewayConnection:
             pass
         return len(self._unacknowledged)
 
-    # ---- the connection
-
     async def run(self) -> None:
-        """Connect, and come back for ever. Raises Failure when the gateway does not want us, or never was there."""
+        """Connect, and reconnect for ever. Raises CommandError when the gateway refuses, or was never reached."""
         attempt = 0
         while True:
             before = self._connected
@@ -134,7 +130,7 @@ class GatewayConnection:
             attempt += 1
 
     async def _once(self) -> None:
-        """One connection, until it ends. Raises OSError when it breaks, Failure when we are refused."""
+        """Run one connection until it ends. Raises OSError when it breaks, CommandError when the gateway refuses."""
         from websockets.asyncio.client import connect
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
@@ -144,8 +140,8 @@ class GatewayConnection:
             async with connect(
                 gateway.address(self._since),
                 additional_headers=headers,
-                open_timeout=OPEN_WITHIN,
-                max_size=MOST_FRAME_BYTES,
+                open_timeout=OPEN_TIMEOUT,
+                max_size=MAX_FRAME_BYTES,
                 proxy=None if gateway.is_on_this_machine else True,
             ) as socket:
                 async for text in socket:
@@ -169,7 +165,7 @@ class GatewayConnection:
             why = f"it answers with HTTP {status}; is that a gateway, and the address its /chat?"
         if status in TRY_AGAIN and self._connected:
             return ConnectionError(why)
-        return CommandError(f"the gateway at {self._gateway.url} does not let us in: {why}")
+        return CommandError(f"the gateway at {self._gateway.url} refuses this client: {why}")
 
     async def _take(self, socket: ClientConnection, frame: Frame) -> None:
         kind = frame.get("type")
@@ -185,7 +181,7 @@ class GatewayConnection:
             await self._on_frame(frame, None)
 
     async def _resumed(self, socket: ClientConnection, frame: Frame) -> None:
-        """Everything missed was told: we may speak, and first say again what was not acknowledged."""
+        """Start to send, after all missed messages came: first again what was not acknowledged."""
         self._since = self._since or frame.get("last", "")
         self.me = frame.get("user", self.me)
         self._connected += 1
@@ -199,12 +195,12 @@ class GatewayConnection:
         if id in self._known:
             return False
         self._known[id] = None
-        if len(self._known) > MOST_KNOWN:
+        if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
         return True
 
     def _find_sent(self, frame: Frame) -> Frame | None:
-        """Return what we said and got no answer to, when this message, told after a break, is it."""
+        """Return the unacknowledged frame that this message, received after a break, is a copy of; None for none."""
         if frame["from"] != self.me or self._socket is not None:
             return None
         same = (
@@ -216,7 +212,7 @@ class GatewayConnection:
 
     async def _answered(self, frame: Frame) -> None:
         if frame["status"] == "ok":
-            self._is_news(frame["id"])  # now it is known: told again after a break, it is none
+            self._is_news(frame["id"])  # a copy received after a break is a duplicate
         await self._on_frame(frame, self._pop_sent(str(frame.get("ref", ""))))
 
     def _pop_sent(self, ref: str) -> Frame | None:
