@@ -1,7 +1,7 @@
-"""What programs and people are told, judged as it is told: what is old, what an entry follows, who has left.
+"""Invariants of what programs are shown: old entries, the entries a message follows, departures and edits.
 
-What a newcomer finds is old up to the first marks it heard, and nothing written later is. An entry names the newest
-that its writer had been shown. A departure that was no goodbye is told only after its grace.
+For a newcomer, entries up to the first marks it received are old, and later ones are not. An entry names the newest
+entry that its writer had been shown. A departure without a goodbye is reported only after its grace time.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ LAST = "f" * 64  # ends the span of the last page
 
 
 class DisplayInvariants:
-    """Watches all programs of one simulation."""
+    """The invariants of all programs of one simulation."""
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # (peer, conversation): of others
+        self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # by (peer, conversation)
         self._since: dict[str, int] = {}  # peer -> the first place its process gave
-        self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> shown, and first mark
-        self._lied_about: dict[str, set[UserId]] = {}  # peer -> users whose first marks a liar told it
-        self._known_at: dict[str, float] = {}  # peer -> by when it had heard them all
+        self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> (shown, first mark)
+        self._lied_about: dict[str, set[UserId]] = {}  # peer -> users whose first marks came from a byzantine peer
+        self._known_at: dict[str, float] = {}  # peer -> when it had received all first marks
 
     def began(self, peer: SimPeer, next_place: int) -> None:
-        """A process began, or its storage was loaded anew: what it was shown before it knows in part."""
+        """Note a start or reload, after which a peer knows only in part what it was shown."""
         self._since[peer.name] = next_place
         for key in [key for key in self._newest if key[0] == peer.name]:
             del self._newest[key]
@@ -49,12 +49,12 @@ class DisplayInvariants:
             self._known_at.pop(peer.name, None)
 
     def is_new(self, peer: SimPeer) -> bool:
-        """Say whether nobody has told this peer yet what there is in the room."""
+        """Return whether this peer has not yet received the marks of the room."""
         room = peer.node.sync.conversations.by_id.get(self._invariants.room) if peer.node else None
         return room is not None and room.is_newcomer
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
-        """Frames arrive at a peer: perhaps the first marks a newcomer hears."""
+        """Note the first marks that a newcomer receives."""
         if not peer.liar and not self.is_new(peer):
             self._known_at.setdefault(peer.name, self._sim.now)
         if peer.liar or peer.fails or peer.low or not self.is_new(peer):
@@ -67,20 +67,23 @@ class DisplayInvariants:
             return
         for frame in frames:
             if isinstance(frame, Digest) and frame.sum and frame.sum == peer.digest_for(end.other.owner):
-                return  # it holds all that there is, and what follows is news
+                return  # it holds everything, so what follows is new
             if isinstance(frame, Have) and self._invariants.room in frame.marks:
                 users = frame.marks[self._invariants.room]
                 known = self._first.setdefault(peer.name, {})
                 for user, marks in users.items():
                     for mark in marks if len(marks) <= self._sim.settings.max_tips else ():
                         log = peer.node.sync.conversations.by_id[self._invariants.room].log(user, mark.run)
-                        span = (log.released if log else 0, mark.seq)  # what was shown before was pushed: news
+                        span = (
+                            log.released if log else 0,
+                            mark.seq,
+                        )  # entries shown before are new
                         known.setdefault(LogId(self._invariants.room, user, mark.run), span)
                 if frame.span is not None and frame.span[1] == LAST:
-                    return  # it is no newcomer any more
+                    return  # it is no longer a newcomer
 
     def handed_on(self, peer: SimPeer, one: ReleasedEntry, entry: Entry) -> None:
-        """A program is given an entry; they come in order of place."""
+        """Check an entry that a program receives, in order of place."""
         log = one.log
         key = (peer.name, log.conversation)
         if peer.liar:
@@ -89,40 +92,40 @@ class DisplayInvariants:
         if not (peer.ever_spoke_for(log.user) or is_liars or self._invariants.may_fork(log)):
             self._is_of_its_age(peer, one)
         if one.place < self._since.get(peer.name, 0):
-            self._newest.pop(key, None)  # of an earlier life
+            self._newest.pop(key, None)  # of an earlier session
         elif self._invariants.may_fork(log) or is_liars:
-            self._newest.pop(key, None)  # of a forked log nothing is named
+            self._newest.pop(key, None)  # entries of a forked log are not named
         elif log.user != peer.user:
             self._newest[key] = (log, one.seq)
         elif entry.k == "profile":
-            pass  # nobody reads it, so it follows nothing: the words behind it do
+            pass  # a profile is not read and follows nothing
         elif self._invariants.written_in.get(log) == (peer.name, peer.lives):
             shown, seq = self._newest.pop(key, (log, 0))
             newest = Ref(ref_key(shown.user, shown.run), seq)
-            forked = self._invariants.may_fork(shown)  # since it was shown: nothing of it is named
+            forked = self._invariants.may_fork(shown)  # forked since it was shown, so it is not named
             if seq and not forked and (not entry.after or entry.after[-1] != newest):
                 named = [f"{ref.log[16:22]} {ref.seq}" for ref in entry.after]
                 text = f"{log_name(log)} {one.seq} names {named}, its writer was shown {newest.log[16:22]} {newest.seq}"
                 self._invariants.fail("after", peer, text)
-        else:  # an own earlier one that came back: many of them push the others out of what is remembered
+        else:  # its own earlier entry came back; many of them push others out of memory
             self._newest.pop(key, None)
 
     def _is_of_its_age(self, peer: SimPeer, one: ReleasedEntry) -> None:
         shown, told = self._first.get(peer.name, {}).get(one.log, (0, 0))
         if shown < one.seq <= told and not one.old:
             self._invariants.fail(
-                "old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as news"
+                "old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as new"
             )
         written = self._invariants.written_at(one.log, one.seq)
         known = self._known_at.get(peer.name)
         if one.log.user in self._lied_about.get(peer.name, ()):
-            return  # a log that never was is not shown, and what does not build on it may be older
+            return  # a log that does not exist is not shown, and others may be older
         is_late = one.old and known is not None and written > known
         if is_late and not (self._sim.person(one.log.user).restored or self._began_apart(peer, one.log)):
             self._invariants.fail("old", peer, f"{log_name(one.log)} {one.seq} was written later, and is shown as old")
 
     def _began_apart(self, peer: SimPeer, log: LogId) -> bool:
-        """Say whether a guest wrote this where its logs of which this peer heard first were not: it builds on none."""
+        """Return whether a hosted user wrote this where its logs known to this peer were missing."""
         told = {each.run for each in self._first.get(peer.name, {}) if each.user == log.user}
         if log.user not in self._sim.guests or not told:
             return False
@@ -133,38 +136,34 @@ class DisplayInvariants:
         return told.isdisjoint(runs)
 
     def told_left(self, peer: SimPeer, news: UserLeft) -> None:
-        """A departure is told."""
+        """Check a reported departure."""
         if news.reason != "left" and news.user in peer.here_before and not peer.liar:
             self._invariants.fail(
-                "grace", peer, f"told at once that {self._sim.person(news.user).name} is {news.reason}"
+                "grace", peer, f"reported at once that {self._sim.person(news.user).name} is {news.reason}"
             )
 
 
-# ---- mending
+# ---- edits
 #
-# Edits, deletions and reactions in simulations: who does them to what, and what must be shown of it then.
-#
-# The judge works out anew what is to be shown, from the entries released on one disk and by the words of
-# docs/protocol.md: at each moment every storage must show that. So, once all is at rest and all hold the same, all show
-# the same.
+# Users edit, delete and react. What a peer must show follows from the entries released on its disk, by the words of
+# docs/protocol.md; every storage must show exactly that at each moment.
 
-
-OFTEN = 0.4  # of the steps in which somebody writes to the room
-LOOKED_BACK = 30  # entries; what is older is left alone
+EDIT_RATE = 0.4  # the part of steps with a message to the room
+RECENT = 30  # entries that may be edited; older ones are left alone
 REACTIONS = ("👍", "🎉", "no", "")
 MOST_CHARACTERS = 8  # of a reaction
 
 Named = tuple[ConversationId, Ref]
 
 
-def mend_something(sim: Simulation, number: int) -> None:
-    """Now and then somebody edits, deletes or reacts; drawn from a chance of its own: all else stays as it is drawn."""
+def edit_something(sim: Simulation, number: int) -> None:
+    """Perhaps edit, delete or react, drawn from a chance of its own."""
     chance = Random(f"{sim.seed} mends {number}")
     honest = [peer for peer in sim.up if not peer.liar]
-    if not honest or chance.random() > OFTEN:
+    if not honest or chance.random() > EDIT_RATE:
         return
     peer = chance.choice(honest)
-    recent = peer.disk.storage.history(None, limit=LOOKED_BACK)
+    recent = peer.disk.storage.history(None, limit=RECENT)
     texts = [one for one in recent if decode_entry(one.raw).k == "text"]
     own = [one for one in texts if one.log.user == peer.user]
     for _ in range(chance.choice((1, 1, 2, 4))):
@@ -182,8 +181,8 @@ def _naming(one: ReleasedEntry) -> Named:
     return one.log.conversation, Ref(ref_key(one.log.user, one.log.run), one.seq)
 
 
-class _Did(NamedTuple):
-    """One entry that may change how another is shown; the greatest counts."""
+class _Relation(NamedTuple):
+    """An entry that may change how another is shown. The greatest counts."""
 
     c: int
     user: UserId
@@ -198,11 +197,11 @@ class _Did(NamedTuple):
 
 
 def view_faults(peer: SimPeer) -> Iterator[Fault]:
-    """What this peer shows of each message must follow from what was released on its disk, and from nothing else."""
+    """Yield messages whose view does not follow from the entries released on a peer's disk."""
     released = [(one, decode_entry(one.raw)) for one in peer.disk.storage.places(0, 1 << 30)]
-    done: dict[Named, list[_Did]] = {}
+    done: dict[Named, list[_Relation]] = {}
     for one, entry in released:
-        if entry.re is not None and (did := _did(one.log, one.seq, entry)) is not None:
+        if entry.re is not None and (did := _relation(one.log, one.seq, entry)) is not None:
             done.setdefault((one.log.conversation, entry.re), []).append(did)
     for one, _ in released:
         expected = _expected(one.log.user, done.get(_naming(one), []))
@@ -211,16 +210,16 @@ def view_faults(peer: SimPeer) -> Iterator[Fault]:
             yield Fault("view", text, peer.name)
 
 
-def _did(log: LogId, seq: int, entry: Entry) -> _Did | None:
+def _relation(log: LogId, seq: int, entry: Entry) -> _Relation | None:
     said = entry.b if isinstance(entry.b, str) else ""
     well = {"edit": isinstance(entry.b, str), "delete": entry.b is None, "reaction": len(said) <= MOST_CHARACTERS}
-    return _Did(entry.c, log.user, log.run, seq, entry.k, said) if well.get(entry.k) else None
+    return _Relation(entry.c, log.user, log.run, seq, entry.k, said) if well.get(entry.k) else None
 
 
-def _expected(writer: UserId, done: list[_Did]) -> tuple[object, list[object]]:
-    """Return which edit or deletion counts, and which reactions, the oldest first."""
+def _expected(writer: UserId, done: list[_Relation]) -> tuple[object, list[object]]:
+    """Return the edit or deletion that counts, and the reactions, oldest first."""
     own = max((did for did in done if did.kind != "reaction" and did.user == writer), default=None)
-    by_user: dict[UserId, _Did] = {}
+    by_user: dict[UserId, _Relation] = {}
     for did in sorted(did for did in done if did.kind == "reaction"):
         by_user[did.user] = did
     return own and own.entry, [did.entry for did in sorted(by_user.values()) if did.body]

@@ -1,10 +1,8 @@
-"""Groups in simulations: what must come of what people do with them (faults.py), reckoned the long way.
+"""Invariants of groups, computed independently of core/groups from the entries on each disk.
 
-What a group is and what of its talk may be seen is computed here anew, entry by entry, from what lies on each disk:
-nothing of core/groups is used, so that what is wrong there is wrong here in another way.
-
-All honest peers that an operation named and that can reach each other know the same group; its members there hold and
-show the same of its talk, all of it and nothing else; whoever was cut off was told; nobody holds what is not theirs.
+Honest peers that an operation named and that reach each other know the same group. Its members hold and show the same
+entries of its talk, all visible ones and no others. A writer that was cut off is told. No peer holds the talk of a
+group that it never belonged to.
 """
 
 from __future__ import annotations
@@ -25,12 +23,12 @@ if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.peer import SimPeer
 
-# ---- what a group is, reckoned from the entries on one disk
+# ---- the expected group, from the entries on one disk
 
 
 @dataclass(slots=True)
 class ExpectedGroup:
-    """A group as the entries on one disk give it."""
+    """A group as the entries on one disk define it."""
 
     gen: int = 0
     name: str = ""
@@ -38,9 +36,9 @@ class ExpectedGroup:
     members: dict[UserId, int] = field(default_factory=dict)
     left: set[UserId] = field(default_factory=set)
     named: set[UserId] = field(default_factory=set)
-    lasting: set[UserId] = field(default_factory=set)  # of them those whom not only what was made again named
-    known: set[tuple[int, str]] = field(default_factory=set)  # what may be cited
-    top: list[dict[str, Any]] = field(default_factory=list)  # bodies of the operations that hold
+    lasting: set[UserId] = field(default_factory=set)  # those named by other than redone operations
+    known: set[tuple[int, str]] = field(default_factory=set)  # the operations that may be cited
+    top: list[dict[str, Any]] = field(default_factory=list)  # bodies of the operations that count
     leaves: list[tuple[UserId, int, list[Any]]] = field(default_factory=list)
 
     @property
@@ -49,14 +47,14 @@ class ExpectedGroup:
 
     @property
     def shown(self) -> tuple[object, ...]:
-        """What all who know the same operations agree on."""
+        """The state on which all peers with the same operations agree."""
         return self.gen, self.name, self.owner, sorted(self.members.items()), sorted(self.left)
 
 
 def expected_group(id: ConversationId, logs: dict[LogId, list[str]], forked: Collection[LogId] = ()) -> ExpectedGroup:
-    """Return what these entries of a group make of it, when these of its logs are known to have forked."""
+    """Return the group that these entries define, given its logs known to have forked."""
     group = ExpectedGroup()
-    void = {log for log in forked if _is_made_again(log, logs, forked)}
+    void = {log for log in forked if _is_redone(log, logs, forked)}
     made: dict[int, list[tuple[str, UserId, dict[str, Any]]]] = defaultdict(list)
     for log, raws in logs.items():
         for raw in raws:
@@ -86,8 +84,8 @@ def _operation(raw: str) -> str:
     return blake2b(b"p2pchat/group/1\0" + raw.encode(), digest_size=32).hexdigest()
 
 
-def _is_made_again(forked: LogId, logs: dict[LogId, list[str]], but: Collection[LogId]) -> bool:
-    """Say whether an operation of its writer, in another log that did not fork, names a forked one."""
+def _is_redone(forked: LogId, logs: dict[LogId, list[str]], but: Collection[LogId]) -> bool:
+    """Return whether the writer redid the operations of a forked log in a log that did not fork."""
     own = [
         decode_entry(raw) for log, raws in logs.items() if log.user == forked.user and log not in but for raw in raws
     ]
@@ -99,7 +97,7 @@ def _hash(one: tuple[str, UserId, dict[str, Any]]) -> str:
 
 
 def visible(group: ExpectedGroup, logs: dict[LogId, list[str]]) -> dict[LogId, int]:
-    """Return up to which entry each log of a talk may be seen: one entry after the other, by the rule."""
+    """Return for each log of a talk the last visible entry."""
     return {log: min((_upto(group, body, log, logs) for body in group.top), default=0) for log in logs}
 
 
@@ -134,52 +132,50 @@ def _covered(cuts: list[Any], user: UserId, logs: dict[LogId, list[str]]) -> dic
     return covered
 
 
-# ---- judging
+# ---- checks
 
 
 class GroupInvariants:
-    """Watches all groups of one simulation."""
+    """The invariants of all groups of one simulation."""
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self._kept: list[tuple[SimPeer, LogId, int]] = []  # texts that were accepted
+        self._kept: list[tuple[SimPeer, LogId, int]] = []  # accepted texts
         self._undelivered: set[tuple[UserId, LogId, int]] = set()
-        self._told: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # by (peer, life, group): the newest
+        self._told: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # the latest reports
         self.namings: dict[ConversationId, Naming] = {}  # of groups and talks
 
     def kept(self, peer: SimPeer, answer: WriteAccepted) -> None:
-        """Something was accepted: a text, an operation, a leave."""
+        """Check that an accepted text, operation or leave is durable."""
         for seq in range(answer.first, answer.first + answer.count):
             if seq > len(peer.disk.logs.get(answer.log, ())):
-                self._invariants.fail(
-                    "accepted", peer, f"accepted {log_name(answer.log)} {seq} without its being durable"
-                )
+                self._invariants.fail("accepted", peer, f"accepted {log_name(answer.log)} {seq} , which is not durable")
             self._kept.append((peer, answer.log, seq))
 
     def changed(self, peer: SimPeer, news: GroupUpdate) -> None:
-        """A peer is told that a group is another."""
+        """Check a reported change of a group."""
         self._sim.counts[f"group_{news.change}"] += 1
         self._told[peer.name, peer.lives, news.group] = (news.name, news.owner, {*news.members})
         if news.seq > len(peer.disk.logs.get(news.log, ())):
-            self._invariants.fail("group", peer, f"told of {log_name(news.log)} {news.seq}, which is not durable here")
+            self._invariants.fail("group", peer, f"reported {log_name(news.log)} {news.seq}, which is not durable here")
 
     def undelivered(self, peer: SimPeer, news: DeliveryRevoked) -> None:
-        """A removed writer is told which of its entries were not delivered."""
+        """Note the entries reported as cut off to a removed writer."""
         self._sim.counts["undelivered"] += 1
         self._undelivered |= {(peer.user, news.log, seq) for seq in range(news.first, news.last + 1)}
 
-    # ---- who has what
+    # ---- lookups
 
     def names(self, peer: SimPeer) -> dict[ConversationId, Naming]:
-        """Return what the groups and talks on a peer's disk are."""
+        """Return the namings of the groups and talks on a peer's disk."""
         talks = peer.disk.storage.load([]).conversations
         found = {talk.id: talk.naming for talk in talks if talk.naming.group or talk.naming.talk}
         self.namings |= found
         return found
 
     def is_group(self, peer: SimPeer, conversation: ConversationId) -> bool:
-        """Say whether a conversation of this peer is a group's, or its talk."""
+        """Return whether a conversation of this peer is a group or a talk."""
         known = peer.node.sync.conversations.by_id.get(conversation) if peer.node else None
         if known is not None and known.group is not None:
             self.namings.setdefault(conversation, known.naming)
@@ -191,25 +187,25 @@ class GroupInvariants:
     def _forked(self, peer: SimPeer, id: ConversationId) -> set[LogId]:
         return {log for log in peer.disk.storage.load([]).forked if log.conversation == id}
 
-    def _reckon(self, peer: SimPeer, id: ConversationId) -> ExpectedGroup:
+    def _expected(self, peer: SimPeer, id: ConversationId) -> ExpectedGroup:
         return expected_group(id, self._logs(peer, id), self._forked(peer, id))
 
     def _groups(self, peer: SimPeer) -> Iterator[tuple[ConversationId, ConversationId, ExpectedGroup]]:
         for talk, naming in self.names(peer).items():
             if naming.talk is not None:
-                yield naming.talk, talk, self._reckon(peer, naming.talk)
+                yield naming.talk, talk, self._expected(peer, naming.talk)
         talked = {naming.talk for naming in self.names(peer).values()}
         for id, naming in self.names(peer).items():
             if naming.group is not None and id not in talked:
-                yield id, _talk(id), self._reckon(peer, id)
+                yield id, _talk(id), self._expected(peer, id)
 
     def _is_sound(self, id: ConversationId) -> bool:
-        """Say whether no log of a group's can have forked: else each may know other operations."""
+        """Return whether no log of a group can have forked, so that all peers know the same operations."""
         logs = [log for peer in self._sim.all_peers for log in peer.disk.ever if log.conversation == id]
         return not any(self._invariants.may_fork(log) for log in logs)
 
     def _reached(self, peers: list[SimPeer]) -> Iterator[list[SimPeer]]:
-        """Yield those of these peers that reach each other, through each other."""
+        """Yield the connected components of these peers."""
         left = list(peers)
         while left:
             together = [left.pop(0)]
@@ -219,10 +215,10 @@ class GroupInvariants:
                 left = [other for other in left if other not in near]
             yield together
 
-    # ---- when all has settled
+    # ---- at rest
 
     def missing(self, honest: list[SimPeer]) -> Iterator[Fault]:
-        """What is not alike among those whom it concerns."""
+        """Yield groups on which the concerned peers do not agree."""
         known: dict[ConversationId, dict[str, ExpectedGroup]] = defaultdict(dict)
         for peer in honest:
             for id, _, group in self._groups(peer):
@@ -230,17 +226,17 @@ class GroupInvariants:
         for id, groups in known.items():
             yield from self._unlike(id, groups, honest)
 
-    def _can_mend(self, id: ConversationId, together: list[SimPeer]) -> bool:
-        """Say whether everybody is here whose log of a group forked, and can make again what stood in it."""
+    def _can_redo(self, id: ConversationId, together: list[SimPeer]) -> bool:
+        """Return whether every writer of a forked log is among these peers and can redo its operations."""
         return {log.user for peer in together for log in self._forked(peer, id)} <= {peer.user for peer in together}
 
     def _unlike(self, id: ConversationId, groups: dict[str, ExpectedGroup], honest: list[SimPeer]) -> Iterator[Fault]:
         named = set().union(*(group.named for group in groups.values()))
         for together in self._reached([peer for peer in honest if peer.user in named]):
             newest = max((groups[peer.name] for peer in together if peer.name in groups), key=_known, default=None)
-            if newest is None or not self._can_mend(id, together):
+            if newest is None or not self._can_redo(id, together):
                 continue
-            is_sound = self._is_sound(id)  # of a forked log each has another part
+            is_sound = self._is_sound(id)  # of a forked log each may have another part
             for peer in together:
                 there = groups.get(peer.name, ExpectedGroup())
                 differs = there.shown != newest.shown or (is_sound and there.known != newest.known)
@@ -248,29 +244,29 @@ class GroupInvariants:
                 if peer.user in concerned and differs:
                     yield Fault("group", f"knows {id[:6]} as {_short(there)}, and not as {_short(newest)}", peer.name)
                 yield from self._believed(peer, id, there)
-                yield from self._held_for_lost(peer, id)
+                yield from self._not_redone(peer, id)
             present = [peer for peer in together if peer.user in newest.present]
             for members in self._reached(present):
                 yield from self._talks_unlike(_talk(id), newest, members)
 
     def _believed(self, peer: SimPeer, id: ConversationId, there: ExpectedGroup) -> Iterator[Fault]:
-        """What a peer says of a group is what it holds of it."""
+        """Check that a peer's view of a group is the one its disk defines."""
         view = peer.node.groups.get(id) if peer.node else None
         if view is None:
             return
         believed = (view.gen, view.name, view.owner, {*view.members}, {*view.left})
         if believed != (there.gen, there.name, there.owner, there.present, there.left):
             members = ", ".join(f"{user[:4]}:{gen}" for user, gen in sorted(view.members.items()))
-            text = f"says that {id[:6]} is gen {view.gen} ({members}), and holds {_short(there)}"
+            text = f"shows {id[:6]} as gen {view.gen} ({members}), and holds {_short(there)}"
             yield Fault("group", text, peer.name)
         told = self._told.get((peer.name, peer.lives, id), ())
         if told and told != (there.name, there.owner, there.present) and not peer.disk.failed:
-            yield Fault("group", f"was told last that {id[:6]} is another than {_short(there)}", peer.name)
+            yield Fault("group", f"last reported {id[:6]} as another group than {_short(there)}", peer.name)
 
-    def _held_for_lost(self, peer: SimPeer, id: ConversationId) -> Iterator[Fault]:
+    def _not_redone(self, peer: SimPeer, id: ConversationId) -> Iterator[Fault]:
         group = peer.node.sync.conversations.groups.get(id) if peer.node else None
         if group is not None and group.lost_operations(peer.user):
-            yield Fault("group", f"has lost an operation of its own in {id[:6]} and does not make it again", peer.name)
+            yield Fault("group", f"has lost its own operation in {id[:6]} and does not redo it", peer.name)
 
     def _talks_unlike(self, talk: ConversationId, group: ExpectedGroup, members: list[SimPeer]) -> Iterator[Fault]:
         seen: dict[str, dict[LogId, int]] = {}
@@ -298,16 +294,16 @@ class GroupInvariants:
                     yield Fault("receipt", f"no receipt of {member.name} for {log_name(log)} {seq}", writer.name)
 
     def faults(self, peer: SimPeer, *, at_rest: bool) -> Iterator[Fault]:
-        """What may never be, on a peer's disk and in what it shows."""
+        """Yield what must never be on a peer's disk or in its display."""
         for id, talk, group in self._groups(peer):
             logs = self._logs(peer, talk)
             if logs and peer.user not in group.named:
-                yield Fault("member", f"holds of the talk of {id[:6]}, which it never belonged to", peer.name)
+                yield Fault("member", f"holds entries of the talk of {id[:6]}, to which it never belonged", peer.name)
             for log, raws in logs.items():
                 if log.user not in group.named:
-                    yield Fault("member", f"holds {log_name(log)} of somebody who never belonged there", peer.name)
+                    yield Fault("member", f"holds {log_name(log)} of a user who was never a member", peer.name)
                 if self._is_sound(id) and any(decode_entry(raw).g not in group.known for raw in raws):
-                    yield Fault("cite", f"holds {log_name(log)}, which cites what is not here", peer.name)
+                    yield Fault("cite", f"holds {log_name(log)}, which cites an operation that is not here", peer.name)
             yield from self._shown(peer, talk, visible(group, logs), at_rest)
 
     def _shown(self, peer: SimPeer, talk: ConversationId, upto: dict[LogId, int], at_rest: bool) -> Iterator[Fault]:
@@ -324,19 +320,19 @@ class GroupInvariants:
                 if (peer.user, log, seq) not in self._undelivered and not (
                     peer.disk.busy or self._invariants.may_fork(log)
                 ):
-                    yield Fault("undelivered", f"never told that {log_name(log)} {seq} was cut off", peer.name)
+                    yield Fault("undelivered", f"not reported as cut off: {log_name(log)} {seq}", peer.name)
 
     def is_cut(self, peer: SimPeer, conversation: ConversationId, ref: Ref) -> bool:
-        """Say whether an entry of a talk is not to be seen on this peer: cut off, or not here."""
+        """Return whether an entry of a talk is not visible on this peer: cut off, or missing."""
         naming = self.namings.get(conversation)
         if naming is None or naming.talk is None:
             return False
         logs = self._logs(peer, conversation)
-        upto = visible(self._reckon(peer, naming.talk), logs)
+        upto = visible(self._expected(peer, naming.talk), logs)
         return not any(ref_key(log.user, log.run) == ref.log and seq >= ref.seq for log, seq in upto.items())
 
     def unseen(self, peer: SimPeer) -> int:
-        """Return how many stored entries of talks are not to be shown."""
+        """Return the number of stored entries of talks that are not visible."""
         return sum(
             len(logs[log]) - n
             for _, talk, group in self._groups(peer)

@@ -1,8 +1,8 @@
-"""Somebody reads, in half of the histories: and what the writers then may know of it, and in the end must.
+"""Invariants of read receipts, presence and typing, and the actions that cause them.
 
-A program marks what it was handed on read, at once or later or never; a few people want no receipts of reading. Who
-writes is told of nothing that was not read, of nothing twice in a life, of nothing before it is delivered, and of
-nobody who wants no receipts. When all has settled every writer knows what is read on the disks of all others.
+In half of the histories programs mark entries read: at once, later or never. A few users turn read receipts off. A
+writer gets no receipt for an unread entry, none twice in a session, none before delivery, and none from or for a user
+who turned them off. At rest every writer knows what is marked read on the disks of all others.
 """
 
 from __future__ import annotations
@@ -29,48 +29,48 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.simulation import Simulation
 
 
-READ_IN = 0.5  # of the histories
-WANT_NONE = 0.15  # of the people
-LATER = (0.0, 0.0, 0.01, 0.5, 5.0, 30.0, -1.0)  # seconds until somebody looks; -1: not because of this one
+READ_IN = 0.5  # the part of histories
+WANT_NONE = 0.15  # the part of users that turn receipts off
+LATER = (0.0, 0.0, 0.01, 0.5, 5.0, 30.0, -1.0)  # seconds until an entry is read; -1 for never
 EVERYTHING = 1 << 30
 
 
 class ReadInvariants:
-    """Reads, and judges what is known of it."""
+    """Marks entries as read, and checks the receipts."""
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
         self._reads = Random(f"{self._sim.seed} reading").random() < READ_IN
-        self._said: dict[tuple[UserId, LogId], int] = {}  # reader, log -> read so far, by what its program said
-        self._told: set[tuple[str, int, LogId, int, str]] = set()  # (peer, life, log, seq, reader)
-        self._known: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # by (peer, life): at its start
+        self._said: dict[tuple[UserId, LogId], int] = {}  # (reader, log) -> marked read by its program
+        self._told: set[tuple[str, int, LogId, int, str]] = set()  # (peer, session, log, seq, reader)
+        self._known: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # by session, at its start
 
     def wants_none(self, peer: SimPeer) -> bool:
-        """Say whether somebody wants no receipts of reading."""
+        """Return whether a user turned read receipts off."""
         return self._reads and Random(f"{self._sim.seed} {peer.name} wants receipts").random() < WANT_NONE
 
-    # ---- who reads
+    # ---- reading
 
     def began(self, peer: SimPeer, stored: Stored) -> None:
-        """A process began with what its disk holds."""
+        """Note the read marks with which a process starts."""
         self._known[peer.name, peer.lives] = {}
         self.hosting(peer, stored)
 
     def hosting(self, peer: SimPeer, stored: Stored) -> None:
-        """A peer knows more of what was read of those who write there."""
+        """Note the read marks with which a peer begins to host a user."""
         known = self._known.setdefault((peer.name, peer.lives), {})
         for mark in stored.reads:
             if mark.log.user in peer.speaks_for:
                 known[mark.log, mark.reader] = max(mark.seq, known.get((mark.log, mark.reader), 0))
 
     def started(self, peer: SimPeer) -> None:
-        """Its node runs: it says again what it wants."""
+        """Choose receipts again after a start."""
         if self.wants_none(peer):
             peer.put(ReceiptsChosen(peer.user, False))
 
     def handed_on(self, peer: SimPeer, one: ReleasedEntry) -> None:
-        """A program was given an entry of another: somebody reads it, sooner or later."""
+        """Perhaps schedule the reading of an entry that a program received."""
         if not self._reads or peer.liar or one.log.user == peer.user:
             return
         drawn = Random(f"{self._sim.seed} {peer.name} {peer.lives} reads {one.place}")
@@ -80,7 +80,7 @@ class ReadInvariants:
 
     def _read(self, peer: SimPeer, one: ReleasedEntry) -> None:
         if self._invariants.at_rest:
-            return  # nobody does anything any more
+            return  # no more actions at rest
         for each in peer.disk.storage.places(0, EVERYTHING):
             if each.place <= one.place and each.log.conversation == one.log.conversation:
                 key = (peer.user, each.log)
@@ -88,36 +88,36 @@ class ReadInvariants:
         self._sim.counts["read"] += 1
         peer.put(MarkedRead(peer.user, one.log, one.seq, one.place))
 
-    # ---- what is known of it
+    # ---- receipts
 
     def was_read(self, peer: SimPeer, news: ReadReceipt) -> None:
-        """A writer is told that somebody has read something."""
+        """Check a read receipt."""
         reader = self._sim.by_user[news.member]
         if peer.liar or reader.liar:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
         if self._said.get((news.member, news.log), 0) < news.last and not self._invariants.may_fork(news.log):
-            self._invariants.fail("read", peer, f"{what}: nobody there said so")
+            self._invariants.fail("read", peer, f"{what}: its program did not mark it")
         if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
-            self._invariants.fail("read", peer, f"{what}: told though one of the two wants no receipts")
+            self._invariants.fail("read", peer, f"{what}: reported, though one of the two turned receipts off")
         if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
-            self._invariants.fail("read", peer, f"{what}: known since its start")
+            self._invariants.fail("read", peer, f"{what}: known before its start")
         for seq in range(news.first, news.last + 1):
             told = (peer.name, peer.lives, news.log, seq, news.member)
             if told in self._told:
-                self._invariants.fail("read", peer, f"{what}: {seq} is told twice")
+                self._invariants.fail("read", peer, f"{what}: {seq} is reported twice")
             self._told.add(told)
             if reader is not peer and not self._invariants.is_delivered(news.log, seq, news.member):
                 self._invariants.fail("read", peer, f"{what}: {seq} was never delivered")
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
-        """Yield what somebody has read and the writer does not know, when all has settled."""
+        """Yield the entries that are read and whose writer does not know it, at rest."""
         if not self._reads:
             return
         yield from self._unequal(honest)
         for reader in honest:
             if reader.linked and reader.node is not None and reader.node.sync.read_receipts.has_unsent:
-                yield Fault("unread", "has read what it is about to tell", reader.name)
+                yield Fault("unread", "has unsent read marks", reader.name)
         marks = {peer.user: peer.disk.storage.load([peer.user]).reads for peer in honest}
         for reader in honest:
             for mark in marks[reader.user]:
@@ -128,19 +128,19 @@ class ReadInvariants:
                     yield Fault("unread", text, writer.name)
 
     def _unequal(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
-        """What differs for ever is asked for for ever."""
+        """Yield linked peers whose sums of read marks differ."""
         for reader in honest:
             for writer in honest:
                 if reader.node is None or writer.node is None or writer.user not in reader.node.links.by_peer:
                     continue
-                side = reader.node.sync.context.remotes.get(reader.node.links.by_peer[writer.user].id)
-                total = reader.node.sync.read_receipts.sum_for(side) if side is not None else ""
+                remote = reader.node.sync.context.remotes.get(reader.node.links.by_peer[writer.user].id)
+                total = reader.node.sync.read_receipts.sum_for(remote) if remote is not None else ""
                 if (
                     total
                     and reader is not writer
                     and writer.node.sync.read_receipts.announced_sum(reader.user) != total
                 ):
-                    yield Fault("unread", f"has read what {writer.name} has not been told", reader.name)
+                    yield Fault("unread", f"has read marks that {writer.name} lacks", reader.name)
 
     def _knows(self, writer: SimPeer, mark: ReadMark) -> bool:
         reader = self._sim.by_user[mark.reader]
@@ -153,33 +153,27 @@ class ReadInvariants:
         return any(member == mark.reader for member, _ in writer.disk.storage.readers(mark.log, mark.seq))
 
 
-# ---- presences
+# ---- presence and typing
 #
-# What simulated users say of themselves and where they type, and what the others must make of it.
-#
-# The opposite of everything else in a history: nothing of it is stored, nothing is acknowledged, the latest word wins
-# and typing is over by itself. So what must never happen is small: a commit because somebody said so, a word to a peer
-# that cannot read the conversation, more frames than allowed, a word nobody said. And when all has come to rest
-# everybody sees of everybody what they said last, and nobody types.
-#
-# The words are drawn from a chance of their own, in a part of the histories, so that the others stay what they were.
+# Presence and typing are not stored or acknowledged: the latest value counts, and typing expires. They must cause no
+# commit, reach no peer outside the conversation, stay within the frame rate and report nothing that no user set. At
+# rest every peer sees the latest presence of all, and nobody types. The actions draw from a chance of their own.
 
-
-HOW_OFTEN = 0.4  # of the histories have words in them
+WITH_PRESENCE = 0.4  # the part of histories
 WORDS = (("online", ""), ("idle", ""), ("idle", "lunch"), ("idle", "back at one"), ("offline", ""))
-CLOCKS_DIFFER = 0.01  # seconds in three by which peers' clocks may differ, and more
-Spot = tuple[ConversationId, UserId]  # where, and who
+CLOCKS_DIFFER = 0.01  # seconds by which two clocks may differ within three seconds
+Typist = tuple[ConversationId, UserId]
 
 
 class Chatter:
-    """Users who come back, go away and type, beside everything else that happens."""
+    """The actions of users: they set their presence and type."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
-        self._talks = Random(f"{sim.seed} words").random() < HOW_OFTEN
+        self._talks = Random(f"{sim.seed} words").random() < WITH_PRESENCE
 
     def step(self, number: int) -> None:
-        """Some of them say something."""
+        """Perhaps let some users act."""
         chance = Random(f"{self._sim.seed} words {number}")
         for _ in range(chance.choice((0, 1, 1, 4)) if self._talks else 0):
             up = [peer for peer in self._sim.up if not peer.liar]
@@ -187,7 +181,7 @@ class Chatter:
                 self._say(chance, chance.choice(up), up)
 
     def write_last(self) -> None:
-        """Everybody says something that has to arrive; some twice, and some type and are never heard to stop."""
+        """Let every user set a last presence, which must arrive; some type without stopping."""
         chance = Random(f"{self._sim.seed} last words")
         for peer in self._sim.up if self._talks else ():
             for _ in range(chance.choice((1, 1, 3))):
@@ -204,16 +198,16 @@ class Chatter:
 
 
 class PresenceInvariants:
-    """Watches what peers say of their users, and what they believe of others'."""
+    """The invariants of presence and typing."""
 
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self._sent_at: dict[tuple[str, int, Spot], float] = {}  # the last frame, by (peer, loads, what it is about)
-        self._typed: set[Spot] = set()  # where somebody said so once
+        self._sent_at: dict[tuple[str, int, Typist], float] = {}  # the last typing frame, by (peer, loads, typist)
+        self._typed: set[Typist] = set()  # every typist so far
 
     def handled(self, peer: SimPeer, input: Input, effects: list[Effect]) -> None:
-        """A peer was told a word of its own user."""
+        """Check that presence and typing of a local user cause no commit."""
         if not isinstance(input, (inputs.PresenceSet, inputs.TypingSet)) or peer.liar:
             return
         if isinstance(input, inputs.TypingSet):
@@ -222,13 +216,13 @@ class PresenceInvariants:
             self._invariants.fail("stored", peer, f"stores something because of {type(input).__name__}")
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
-        """A frame leaves."""
+        """Check a typing frame that is sent."""
         if not isinstance(frame, TypingFrame) or peer.liar:
             return
         key = peer.name, peer.loads, (frame.c, frame.u)
         since = (self._sim.now - self._sent_at.get(key, float("-inf"))) * peer.clock.rate
         if 0 < since < self._sim.settings.typing_every - CLOCKS_DIFFER:
-            self._invariants.fail("typing", peer, f"told it again after {since:.3f} s")
+            self._invariants.fail("typing", peer, f"sent it again after {since:.3f} s")
         self._sent_at[key] = self._sim.now
         for end in ends:
             other = end.other.owner.user

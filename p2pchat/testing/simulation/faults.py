@@ -15,7 +15,7 @@ from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import Input
 from p2pchat.core.mesh.link import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
-from p2pchat.testing.invariants.display import mend_something
+from p2pchat.testing.invariants.display import edit_something
 from p2pchat.testing.simulation.byzantine import ByzantinePeer
 from p2pchat.testing.simulation.export_files import ExportFile, make_export
 from p2pchat.testing.simulation.peer import SimPeer
@@ -299,7 +299,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
         for _ in range(self.chance.choice((1, 1, 2, 5, 12))):
             if self.sim.up:
                 self.write(self.chance.choice(self.sim.up), None)
-        mend_something(self.sim, self._said)
+        edit_something(self.sim, self._said)
 
     def dm(self) -> None:
         writers = [peer for peer in self.sim.up if not peer.liar]
