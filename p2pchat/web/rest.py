@@ -1,6 +1,6 @@
-"""REST: messages, conversations, people and groups, sign-up, and operations, as described in `/openapi.json`.
+"""REST: messages, conversations, people, groups, sign-up and operations, as described in `/openapi.json`.
 
-Authentication is auth.py's, the admission of requests middleware.py's.
+auth.py authenticates callers, middleware.py admits requests.
 """
 
 from __future__ import annotations
