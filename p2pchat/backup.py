@@ -21,13 +21,13 @@ from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import load_network, login_network, save_network
 from p2pchat.identity.private_files import (
     MAX_PRIVATE_BYTES,
-    aside_of,
     make_private_directory,
-    remove_left,
+    remove_leftovers,
     sync_directory,
+    temporary_path,
     write_private,
 )
-from p2pchat.identity.profile import DATABASE_NAME, KEY_NAME, held, home_directory, profile_directory
+from p2pchat.identity.profile import DATABASE_NAME, KEY_NAME, home_directory, locked, profile_directory
 from p2pchat.resources import MEMORY_URL, PathLike
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
@@ -81,8 +81,8 @@ def _backup(directory: Path, to: Path, db: str | None, progress: Callable[[int, 
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise P2PChatError(f"{to} exists and is not empty: name another directory")
-    aside = aside_of(to)
-    remove_left(to)
+    aside = temporary_path(to)
+    remove_leftovers(to)
     try:
         make_private_directory(aside)
         _copy(directory, aside, db, progress)
@@ -174,5 +174,5 @@ def _lock(place: str, locks: ExitStack, *, create: bool) -> str:
         elif not directory.is_dir():
             raise P2PChatError(f"there is no peer in {directory}: name the data directory of one")
     if directory is not None and directory.is_dir():
-        locks.enter_context(held(directory))
+        locks.enter_context(locked(directory))
     return place

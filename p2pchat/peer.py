@@ -28,7 +28,7 @@ from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.errors import InviteError, P2PChatError, StorageError, UnknownName
 from p2pchat.identity.addresses import own_endpoints
 from p2pchat.identity.names import base32, validate_name
-from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, normal
+from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.events import Listening, now_micros
@@ -94,7 +94,7 @@ class TCPPeer(LocalUser):
     ) -> None:
         limits = settings or Settings()
         options = Options(port, name, host, data, temporary, key, db, invite, open, advertise, discover, limits)
-        lifecycle = PeerLifecycle(options, [normal(endpoint) for endpoint in endpoints])
+        lifecycle = PeerLifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
         super().__init__(lifecycle, lifecycle.people, lifecycle.access)
 
     # ---- start and stop
@@ -201,7 +201,7 @@ class TCPPeer(LocalUser):
         Raises:
             ValueError: The endpoint is invalid.
         """
-        driver, there, dispatcher = self._require_running(), normal(endpoint), self._lifecycle.dispatcher
+        driver, there, dispatcher = self._require_running(), parse_endpoint(endpoint), self._lifecycle.dispatcher
         states = dispatcher.endpoints
         states.pop(there, None)
         driver.put(Connect(there))
@@ -403,7 +403,7 @@ def _plan_forget(node: Node, people: UserDirectory, who: User | str | int) -> tu
     """Return what will be forgotten, and the inputs that do it; raises as TCPPeer.forget."""
     text = who if isinstance(who, str) else str(who)
     if not isinstance(who, User) and (isinstance(who, int) or ":" in text or text.strip().isdecimal()):
-        return _forget_endpoint(node, normal(who))
+        return _forget_endpoint(node, parse_endpoint(who))
     peers = _peers_of(node, people, who)
     endpoints = dict.fromkeys(endpoint for peer in peers for endpoint in node.links.endpoints(peer))
     linked = any(peer in node.links.by_peer for peer in peers)

@@ -27,7 +27,7 @@ from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.names import base32
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import load_network, normal
+from p2pchat.identity.network import load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, home_directory, profile_directory
 from p2pchat.identity.tls import client_context
 from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, encode
@@ -93,7 +93,7 @@ async def probe(
         ValueError: The endpoint is invalid.
         P2PChatError: The key or network file cannot be used.
     """
-    there = normal(endpoint)
+    there = parse_endpoint(endpoint)
     me, network = await asyncio.to_thread(_identity_and_network, data)
     return await _Probe(there, me, network, timeout).run()
 

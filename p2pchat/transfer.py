@@ -24,7 +24,7 @@ from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
 from p2pchat.core.export_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
-from p2pchat.identity.private_files import Aside
+from p2pchat.identity.private_files import AtomicFile
 from p2pchat.protocol import LENGTH, ConversationId, Entries, Frame, encode
 from p2pchat.runtime.driver import Driver
 from p2pchat.storage.base import Storage
@@ -158,7 +158,7 @@ class _ExportTarget:
 
     def __init__(self, to: Place) -> None:
         self._path = Path(to) if isinstance(to, (str, os.PathLike)) else None
-        self._aside: Aside | None = None
+        self._aside: AtomicFile | None = None
         self._file: BinaryIO | None = None if isinstance(to, (str, os.PathLike)) else to
         self.name = "the file" if self._path is None else str(self._path)
 
@@ -173,7 +173,7 @@ class _ExportTarget:
             # Without a buffer, since a write that waits would hold its lock. Closed by close().
             self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115
         else:
-            self._aside = Aside(self._path)
+            self._aside = AtomicFile(self._path)
             self._file = self._aside.file
 
     def write(self, data: bytes) -> None:

@@ -1,8 +1,8 @@
-"""The addresses by which others may reach this machine, without asking anybody.
+"""Addresses of this machine that other machines may reach.
 
-The address that packets towards the internet leave by is asked of the system's routes; what else there is, on Linux of
-its interfaces (two machines on one cable have neither a route nor a name that says where they are), elsewhere of the
-machine's own name. Bridges of containers and virtual machines come last: everybody's have the same addresses.
+First comes the address that packets towards the internet leave by, as the routing table says. Then come those of the
+interfaces on Linux (two machines on one cable have neither a route nor a name), and those of the machine's own name
+elsewhere. Bridges of containers and virtual machines come last: all machines have the same ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from p2pchat.core.mesh.addressbook import join_endpoint
 
-_DISCARD = 9  # a port; nothing is sent to it
+_DISCARD = 9  # a port; nothing is sent
 _SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
 _IFREQ_BYTES = 40
 _V6_INTERFACES = Path("/proc/net/if_inet6")  # address, index, prefix, scope, flags, name
@@ -24,7 +24,7 @@ _BRIDGES = ("docker", "br-", "virbr", "veth", "cni", "podman", "lxc", "lxd")
 
 
 def own_addresses() -> list[str]:
-    """Return the addresses of this machine that others may reach, the one towards the internet first; [] offline."""
+    """Return the addresses others may reach, the one towards the internet first; [] when offline."""
     found = routed_addresses()
     if sys.platform == "linux":
         on_interfaces = sorted(_on_interfaces(), key=lambda named: named[0].startswith(_BRIDGES))
@@ -35,14 +35,14 @@ def own_addresses() -> list[str]:
 
 
 def own_endpoints(host: str, port: int) -> list[str]:
-    """Return where others may reach this machine when it listens on all addresses: `host` is "", 0.0.0.0 or ::."""
+    """Return the endpoints at which others may reach this machine when it listens on "", 0.0.0.0 or ::."""
     kinds = {"": (".", ":"), "::": (":",)}.get(host, (".",))
     fitting = [address for address in own_addresses() if any(kind in address for kind in kinds)]
     return [join_endpoint(address, port) for address in fitting]
 
 
 def is_reachable(address: str) -> bool:
-    """Whether another machine may reach this one by it: an address that is neither loopback nor link-local."""
+    """Return whether another machine may reach this address: not loopback, link-local, unspecified or multicast."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -51,13 +51,13 @@ def is_reachable(address: str) -> bool:
 
 
 def routed_addresses() -> list[str]:
-    """Return the own addresses, IPv4 and IPv6, that packets towards the internet leave by; [] offline."""
+    """Return the IPv4 and IPv6 addresses that packets towards the internet leave by; [] when offline."""
     found = [_towards(socket.AF_INET, "192.0.2.1"), _towards(socket.AF_INET6, "2001:db8::1")]
     return [address for address in found if address]
 
 
 def _towards(family: socket.AddressFamily, address: str) -> str:
-    """Return the own address that a packet there would leave by; none is sent."""
+    """Return the address that a packet to `address` would leave by, "" for none. No packet is sent."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((address, _DISCARD))
@@ -70,12 +70,12 @@ def _of_own_name() -> list[str]:
     try:
         found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
     except OSError:
-        return []  # a machine that does not know its own name
+        return []  # the machine cannot resolve its own name
     return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
 def _on_interfaces() -> Iterator[tuple[str, str]]:
-    """Yield (interface, address) as Linux tells it; of IPv4 the first address of each."""
+    """Yield (interface, address) on Linux; the first IPv4 address of each interface, and all IPv6 addresses."""
     if sys.platform != "linux":
         return
     import fcntl
@@ -85,7 +85,7 @@ def _on_interfaces() -> Iterator[tuple[str, str]]:
             try:
                 answer = fcntl.ioctl(asks, _SIOCGIFADDR, struct.pack(f"{_IFREQ_BYTES}s", name.encode()))
             except OSError:
-                continue  # it has none
+                continue  # it has no IPv4 address
             yield name, socket.inet_ntoa(answer[20:24])
     try:
         lines = _V6_INTERFACES.read_text("ascii").splitlines()

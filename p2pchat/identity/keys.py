@@ -1,8 +1,8 @@
-"""Who a peer is: an Ed25519 key pair. The public half, as lower-case hex, is the peer id.
+"""Identity of a peer: an Ed25519 key pair. The public key, as lower-case hex, is the peer id.
 
-The secret half lives in a private file (private_files.py) as PKCS#8 PEM, the form `openssl genpkey -algorithm ed25519`
-makes and reads too, or in memory only for a temporary profile. It leaves an Identity as signatures, and as PEM for
-the TLS library. A repr never shows it.
+The secret key is stored in a private file (private_files.py) as PKCS#8 PEM, the format of `openssl genpkey -algorithm
+ed25519`. A temporary profile keeps it in memory only. It leaves an Identity as signatures, and as PEM for the TLS
+library. A repr never shows it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from p2pchat.protocol import PeerId
 
 
 class Identity:
-    """A key pair: `peer_id` for everyone, `sign` for its owner."""
+    """A key pair: `peer_id` is public, `sign` uses the secret key."""
 
     def __init__(self, private_key: Ed25519PrivateKey) -> None:
         self._private_key = private_key
@@ -26,25 +26,25 @@ class Identity:
 
     @classmethod
     def generate(cls) -> Identity:
-        """Return a new identity that is nowhere but in memory."""
+        """Return a new identity, in memory only."""
         return cls(Ed25519PrivateKey.generate())
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Identity:
-        """Return the identity of a 32-byte secret seed (RFC 8032): tests and golden bytes use fixed ones."""
+        """Return the identity of a 32-byte secret seed (RFC 8032). Tests and golden bytes use fixed seeds."""
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     def sign(self, data: bytes) -> bytes:
-        """Return the 64-byte signature of `data`, which must begin with the tag of its purpose."""
+        """Return the 64-byte signature of `data`, which must begin with a tag of its purpose."""
         return self._private_key.sign(data)
 
     @property
     def private_key(self) -> Ed25519PrivateKey:
-        """For making the certificate, and nothing else."""
+        """The secret key, for making the certificate only."""
         return self._private_key
 
     def to_pem(self) -> bytes:
-        """Return the secret as unencrypted PKCS#8 PEM; whoever gets it is this peer."""
+        """Return the secret key as unencrypted PKCS#8 PEM. Anyone who gets it can act as this peer."""
         from cryptography.hazmat.primitives import serialization
 
         return self._private_key.private_bytes(
@@ -59,7 +59,7 @@ class Identity:
 
 
 def verify(public: str, signature: bytes, data: bytes) -> bool:
-    """Whether `signature` is that key's over `data`; False also for what is no key or no signature."""
+    """Return whether `signature` is a valid signature of `data` by that key. Malformed values are not."""
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(signature, data)
     except (InvalidSignature, ValueError):
@@ -68,10 +68,10 @@ def verify(public: str, signature: bytes, data: bytes) -> bool:
 
 
 def load_identity(path: Path) -> Identity:
-    """Read an identity from its key file.
+    """Read an identity from a key file.
 
     Raises:
-        FileNotFoundError: No such file.
+        FileNotFoundError: There is no such file.
         P2PChatError: Others can read it, or it holds no Ed25519 private key.
     """
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -80,7 +80,7 @@ def load_identity(path: Path) -> Identity:
     pem = read_private(path)
     try:
         key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError means that it is encrypted
         raise P2PChatError(
             f"{path} holds no usable private key (Ed25519, PEM, without a passphrase): "
             "restore it from a backup, or move it away to begin with a new identity"
@@ -94,7 +94,7 @@ def load_or_create_identity(path: Path) -> Identity:
     """Read the identity at `path`, or make one there. The caller holds the lock of the directory.
 
     Raises:
-        P2PChatError: As load_identity, or the file cannot be written.
+        P2PChatError: As load_identity(), or the file cannot be written.
     """
     try:
         return load_identity(path)

@@ -1,13 +1,13 @@
-"""What users are called: which names are allowed, which look alike, and how two of one name are told apart.
+"""Names of users: which are allowed, which look alike, and labels that tell equal names apart.
 
-A name is a label somebody chose for a key, never an identity. This module knows the text rules only; who has which
-name is decided in core/. Ids are shown in base32 (RFC 4648, upper case, no padding), so a label's suffix is the
-beginning of the id.
+A name is a label that someone chose for a key, never an identity. This module has the rules of text only. Which user
+has which name is decided in core/. Ids are shown in base32 (RFC 4648, upper case, no padding), and the suffix of a
+label is the beginning of the id.
 
-Names that look alike are found by comparing skeletons, after Unicode Technical Standard 39, with a table of our own
-that covers what can be mistaken in a chat window: digits for letters, the Cyrillic, Greek and Armenian letters, the
-capitals of Cherokee and Lisu, and the small ones of phonetics that are drawn like Latin ones, and marks of another
-writing, of which nothing is drawn. Too much is better than too little here: a false match only shows a suffix.
+Names look alike when their skeletons are equal, after Unicode Technical Standard 39. The table is our own and covers
+what can be mistaken in a chat window: digits for letters; Cyrillic, Greek and Armenian letters; capitals of Cherokee
+    and Lisu; small phonetic letters that are drawn like Latin ones; and marks of other scripts, which are not drawn at
+    all. Too many matches are better than too few: a false match only shows a suffix.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import unicodedata
 from p2pchat.core.names import MAX_NAME_CHARACTERS, RESERVED, is_visible, name_fault
 from p2pchat.protocol import UserId
 
-SUFFIX_CHARACTERS = 8  # 40 bits: making a key with a given suffix takes days, and the full id is one command away
+SUFFIX_CHARACTERS = 8  # 40 bits: finding a key with a given suffix takes days, and the full id is one command away
 NAMELESS = "user"
 
 _CAPITALS = str.maketrans("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧВНІЈКМОРСТУХԌԚԜՍՕ", "abezhikmnoptyxbhijkmopctyxgqwuo")
@@ -32,9 +32,9 @@ _CAPITALS_WITHOUT_SMALL = str.maketrans(
     "ꓐꓑꓓꓔꓖꓗꓙꓚꓜꓝꓟꓠꓡꓢꓣꓦꓧꓪꓫꓬꓮꓰꓲꓳꓴ\u13aa\u13f4\u13df\u13a0\u13ac\u13c0\u13bb\u13ab\u13e6\u13de\u13b7\u13e2\u13a1"
     "\u13da\u13a2\u13d9\u13b3\u13a9\u13c3",
     "bpdtgkjczfmnlsrvhwxyaeiou" + "abcdeghjklmprstvwyz",
-)  # casefold makes Cherokee's small letters such too
+)  # casefold turns Cherokee's small letters into capitals
 _GENERAL_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
-_LATIN_GREEK_CYRILLIC = "\u0530"  # all before it
+_LATIN_GREEK_CYRILLIC = "\u0530"  # everything before it
 _STROKES = str.maketrans("0i1|!‐‑‒–—―−_", "olll" + "l" + "-" * 8)
 
 
@@ -42,7 +42,7 @@ def validate_name(name: str) -> str:
     """Return `name` in normal form (NFC).
 
     Raises:
-        ValueError: It is no name; the sentence says why and is fit for people.
+        ValueError: The name is not allowed; the text says why, for people.
     """
     if not isinstance(name, str):
         raise TypeError(f"a name is a str, not {type(name).__name__}")
@@ -54,20 +54,22 @@ def validate_name(name: str) -> str:
 
 
 def is_valid_name(name: str) -> bool:
-    """Whether `name` is allowed as it stands, in normal form already."""
+    """Return whether `name`, in normal form, is allowed."""
     return not _fault(name)
 
 
 def _fault(name: str) -> str:
-    """Say why a user here may not be called so; peers of another make may call theirs what name_fault allows."""
+    """Return why a user here may not have this name, or "". Other peers allow whatever name_fault allows."""
     if skeleton(name) == ROOM_SKELETON:
         return f"{name!a} would be taken for the room, where everybody is: choose another name"
     return name_fault(name)
 
 
 def default_name(login: str, port: int) -> str:
-    """Return the name of a user who chose none: `ada-8080`, or `ada` for port 0; what a name may not contain is left
-    out, and a login that no user may be called is not used."""
+    """Return the name of a user that chose none: `ada-8080`, or `ada` for port 0.
+
+    Characters that a name may not contain are left out. A login that is not allowed as a name is not used.
+    """
     tail = f"-{port}" if port else ""
     kept = "".join(c for c in unicodedata.normalize("NFC", login) if c not in RESERVED and is_visible(c)).strip()
     while kept and unicodedata.category(kept[0]).startswith("M"):
@@ -77,7 +79,7 @@ def default_name(login: str, port: int) -> str:
 
 
 def skeleton(name: str) -> str:
-    """Return what `name` looks like: equal skeletons, names that can be mistaken for each other."""
+    """Return the skeleton of a name. Names with equal skeletons can be mistaken for each other."""
     if not name.isascii():
         name = _without_lost_marks(unicodedata.normalize("NFKC", name))
     text = unicodedata.normalize("NFKC", name).translate(_CAPITALS).casefold()
@@ -87,7 +89,7 @@ def skeleton(name: str) -> str:
 
 
 def _without_lost_marks(text: str) -> str:
-    """Leave out marks of other writings upon Latin, Greek and Cyrillic letters: most terminals draw nothing of them."""
+    """Remove marks of other scripts on Latin, Greek and Cyrillic letters: most terminals do not draw them."""
     kept: list[str] = []
     for character in text:
         is_mark = unicodedata.category(character) in ("Mn", "Me") and not _GENERAL_MARKS.match(character)
@@ -96,33 +98,33 @@ def _without_lost_marks(text: str) -> str:
     return "".join(kept)
 
 
-ROOM_SKELETON = skeleton("room")  # how people address everybody
+ROOM_SKELETON = skeleton("room")  # the address of the room
 
 
 def look_alike(one: str, other: str) -> bool:
-    """Whether people could take one name for the other; equal names do look alike."""
+    """Return whether people could mistake one name for the other. Equal names look alike."""
     return skeleton(one) == skeleton(other)
 
 
 def base32(id: str) -> str:
-    """Return an id (hex) as people see it."""
+    """Return an id (hex) as people see it, in base32."""
     return base64.b32encode(bytes.fromhex(id)).decode().rstrip("=")
 
 
 def suffix(user_id: UserId) -> str:
-    """Return the first characters of the id as people see it: what tells two of one name apart."""
+    """Return the first characters of an id as people see it, which tell equal names apart."""
     return base32(user_id[:10])
 
 
 def full_label(name: str | None, user_id: UserId) -> str:
-    """Return `alice#K7QF2M3P`, and `user#K7QF2M3P` for a user nobody named (None or "")."""
+    """Return `alice#K7QF2M3P`, or `user#K7QF2M3P` for a user without a name (None or "")."""
     return f"{name or NAMELESS}#{suffix(user_id)}"
 
 
 def split_label(text: str) -> tuple[str, str]:
-    """Split an address as typed into name and suffix: "alice#k7qf2m3p" is ("alice", "K7QF2M3P").
+    """Split a typed address into name and suffix: "alice#k7qf2m3p" is ("alice", "K7QF2M3P").
 
-    The suffix is "" when none was typed; it may be longer than a label's, up to the whole id.
+    The suffix is "" when none was typed. It may be longer than a label's, up to the whole id.
     """
     name, _, tail = text.partition("#")
     return name, tail.upper()

@@ -1,8 +1,17 @@
-"""Which network a peer belongs to: its id N and, unless it is open, the key K its members share.
+"""Networks, invites, and endpoints as people write them.
 
-One login's peers share one network without being told: a private file in the login's data directory, made once by
-whichever peer starts first, read by all. A profile directory with a network file of its own has joined another
-network and stays there. The file is one line, `p2pchat-network 1 <N> <K or ->`, in hex.
+A network has an id N and, unless it is open, a key K that its members share. All peers of one login share one network:
+a private file in the login's data directory, made by the first peer that starts. A profile directory with a network
+file of its own has joined another network, and stays in it. The file is one line, `p2pchat-network 1 <N> <K or ->`, in
+hex.
+
+An invite is one line of text that admits a peer to a network and says where to find it:
+
+    p2pchat:<base32 of version, peer id, N, K, checksum>@host:port,...
+
+Version 1 contains the network's key K. Version 2, for open networks, does not. The checksum detects typing errors only:
+anyone who has an invite can read its key. Case, blanks and line breaks are ignored, so that an invite survives mail and
+dictation. Source: docs/protocol.md, "Invites".
 """
 
 from __future__ import annotations
@@ -18,24 +27,33 @@ from hashlib import blake2b
 from pathlib import Path
 
 from p2pchat.errors import InviteError, P2PChatError
-from p2pchat.identity.private_files import make_private_directory, read_private, remove_left, write_private
+from p2pchat.identity.private_files import make_private_directory, read_private, remove_leftovers, write_private
 from p2pchat.protocol import PeerId
 
 FILE_NAME = "network"
 _LINE = re.compile(rb"p2pchat-network 1 ([0-9a-f]{32}) ([0-9a-f]{64}|-)\s*")
-_LOCK_TIMEOUT = 10.0  # seconds; another process holds it for one small write
+_LOCK_TIMEOUT = 10.0  # seconds; a process holds it for one small write
+PREFIX = "p2pchat:"
+MAX_ENDPOINTS = 8  # as many as the address book keeps of one peer
+MAX_ENDPOINT_BYTES = 100
+_SUM_TAG = b"p2pchat/invite/1 sum\0"
+_SUM_BYTES = 4  # one typing error in four thousand million passes
+_SIZES = {1: 1 + 32 + 16 + 32, 2: 1 + 32 + 16}  # version -> bytes before the checksum
+_ZONE = re.compile(r"[^%]*(%[a-z0-9_.-]+)?")  # of an IPv6 address; the ipaddress module accepts anything
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """`id` is N (hex16), for ever; `key` is K (hex32), or None in an open network."""
+    """A network. `id` is N (hex16) and never changes; `key` is K (hex32), or None in an open network."""
 
     id: str
     key: str | None = field(default=None, repr=False)
 
     @classmethod
     def fresh(cls, *, open: bool = False) -> Network:
-        """Return a new network; an open one has no key, so whoever can connect is a member."""
+        """Return a new network. An open one has no key: whoever can connect is a member."""
         return cls(secrets.token_bytes(16).hex(), None if open else secrets.token_bytes(32).hex())
 
     @property
@@ -61,7 +79,7 @@ def load_network(path: Path) -> Network | None:
 
 
 def save_network(path: Path, network: Network) -> None:
-    """Write a network file, replacing a former one.
+    """Write a network file; replace a former one.
 
     Raises:
         P2PChatError: It cannot be written.
@@ -73,9 +91,9 @@ def save_network(path: Path, network: Network) -> None:
 
 
 def login_network(home: Path) -> Network:
-    """Return the network of this login, made now if this is its first peer.
+    """Return the network of this login. Its first peer makes it.
 
-    Two processes that start at the same moment get the same one: the file is made under a lock.
+    The file is made under a lock, so that two processes that start at the same time get the same network.
     Raises:
         P2PChatError: The directory or file cannot be used.
     """
@@ -90,7 +108,7 @@ def login_network(home: Path) -> Network:
         with FileLock(home / "network.lock", timeout=_LOCK_TIMEOUT, mode=0o600):
             network = load_network(path)
             if network is None:
-                remove_left(path, untouched=0)
+                remove_leftovers(path, untouched=0)
                 network = Network.fresh()
                 save_network(path, network)
             return network
@@ -100,30 +118,9 @@ def login_network(home: Path) -> Network:
         raise P2PChatError(f"cannot use {home}: {error.strerror or error}") from error
 
 
-# ---- invites
-#
-# Invites: the one line of text that admits a peer to a network and says where to find it.
-#
-#     p2pchat:<base32 of version, peer id, N, K, checksum>@host:port,...
-#
-# Version 1 carries the network's key K; version 2, for open networks, does not. The checksum is for typing errors
-# only: whoever has an invite can read the key in it. Case, blanks and line breaks are ignored, so an invite survives
-# mail and dictation. Source: docs/protocol.md, "Invites".
-
-
-PREFIX = "p2pchat:"
-MAX_ENDPOINTS = 8  # as many addresses as the address book keeps of one peer
-MAX_ENDPOINT_BYTES = 100
-_SUM_TAG = b"p2pchat/invite/1 sum\0"
-_SUM_BYTES = 4  # a typing error slips through once in four thousand million
-_SIZES = {1: 1 + 32 + 16 + 32, 2: 1 + 32 + 16}  # version -> bytes before the checksum
-_ZONE = re.compile(r"[^%]*(%[a-z0-9_.-]+)?")  # of an IPv6 address; ipaddress takes anything for one
-_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
-
-
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """`peer_id` pins the first contact, at one of `endpoints` (at least one)."""
+    """An invite. The first contact, at one of `endpoints` (at least one), must have the key `peer_id`."""
 
     peer_id: PeerId
     network: Network
@@ -131,10 +128,10 @@ class Invite:
 
 
 def encode_invite(peer_id: PeerId, network: Network, endpoints: Sequence[str]) -> str:
-    """Return the invite as one line.
+    """Return an invite as one line.
 
     Raises:
-        ValueError: An endpoint is none, or there is none at all.
+        ValueError: No endpoint, or a malformed one.
     """
     version = 2 if network.key is None else 1
     body = bytes([version]) + bytes.fromhex(peer_id + network.id + (network.key or ""))
@@ -146,10 +143,10 @@ def encode_invite(peer_id: PeerId, network: Network, endpoints: Sequence[str]) -
 
 
 def parse_invite(text: str) -> Invite:
-    """Read an invite as somebody pasted it.
+    """Read an invite as people paste it.
 
     Raises:
-        InviteError: It is none, or has a typing error; says what to do.
+        InviteError: It is not an invite, or has a typing error; the text says what to do.
     """
     squeezed = "".join(text.split()).lower()
     if not squeezed.startswith(PREFIX):
@@ -161,7 +158,7 @@ def parse_invite(text: str) -> Invite:
 
 
 def _decode(code: str) -> bytes:
-    """Return version, ids and key, the checksum taken off and found right."""
+    """Return version, ids and key, after checking the checksum."""
     wrong = sorted(set(code) - set("abcdefghijklmnopqrstuvwxyz234567"))
     if wrong:
         raise InviteError(f"the invite has a typing error: {wrong[0]!a} does not occur in one; copy it again")
@@ -202,7 +199,7 @@ def normal_endpoint(endpoint: str) -> str:
     """Return `host:port` in lower case, an IPv6 host in brackets.
 
     Raises:
-        ValueError: It is no endpoint; the sentence is fit for people.
+        ValueError: Not an endpoint; the text is for people.
     """
     host, colon, port = endpoint.strip().lower().rpartition(":")
     if not colon or not host:
@@ -218,21 +215,13 @@ def normal_endpoint(endpoint: str) -> str:
             raise ValueError(f"{endpoint!a} has no IPv6 address between its brackets") from None
     elif not _HOST.fullmatch(host):
         raise ValueError(f"{endpoint!a} has no host name or address before the port")
-    normal = f"{host}:{int(port)}"
-    if len(normal) > MAX_ENDPOINT_BYTES:
+    parse_endpoint = f"{host}:{int(port)}"
+    if len(parse_endpoint) > MAX_ENDPOINT_BYTES:
         raise ValueError(f"{endpoint[:30]!a}... is too long for an address ({MAX_ENDPOINT_BYTES} bytes)")
-    return normal
+    return parse_endpoint
 
 
-# ---- endpoints
-#
-# Endpoints as programs and people write them: "host:port", or the bare port of a peer on this machine.
-
-
-LOOPBACK = "127.0.0.1"
-
-
-def normal(endpoint: str | int) -> str:
-    """Return "host:port"; a bare port is a peer on this machine. ValueError for what is neither."""
+def parse_endpoint(endpoint: str | int) -> str:
+    """Return "host:port". A bare port is a peer on this machine. Raises ValueError for anything else."""
     text = str(endpoint).strip()
     return normal_endpoint(f"{LOOPBACK}:{text}" if text.isdecimal() else text)

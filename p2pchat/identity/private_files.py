@@ -1,9 +1,9 @@
-"""Private files: how secrets and small state get onto the disk and off it again.
+"""Private files: secrets and small state on disk.
 
-A file made here is readable by its owner only from its first moment (O_EXCL, O_NOFOLLOW, 0600) and is there whole
-or not at all, also after a power loss: write, fsync, rename, fsync of the directory. What is read is checked first:
-a secret that others can read is refused, with the command that mends it. On Windows, which has no such modes, the
-user's profile directory is what keeps others out, and the checks are left out.
+A file written here is readable by its owner only from its first moment (O_EXCL, O_NOFOLLOW, 0600), and is there whole
+or not at all, also after a power loss: write, fsync, rename, fsync of the directory. Files are checked before they are
+read: a secret that others can read is refused, with the command that fixes it. Windows has no such modes. There the
+user's profile directory keeps others out, and the checks are left out.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import BinaryIO
 
 from p2pchat.errors import P2PChatError
 
-POSIX = os.name == "posix"  # tests force the other branch
-MAX_PRIVATE_BYTES = 64 * 1024  # keys and networks take a few hundred; more is some other file
-UNTOUCHED = 24 * 3600.0  # seconds after which what stands beside its place was left by who was killed; a guess
+POSIX = os.name == "posix"  # tests change it
+MAX_PRIVATE_BYTES = 64 * 1024  # keys and networks take a few hundred; a larger file is another one
+STALE_AFTER = 24 * 3600.0  # seconds after which a temporary file counts as left by a killed process; a guess
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private_directory(path: Path) -> None:
-    """Make `path` and what is missing above it, for the owner only (0700).
+    """Make `path` and missing directories above it, for the owner only (0700).
 
-    A directory that exists is tightened when it is empty or ours by its `network` or `identity.pem`; another one is
-    left as it is (the files in it are private themselves).
+    An existing directory gets that mode when it is empty, or ours by its `network` or `identity.pem`. Another one is
+    left as it is: the files in it are private themselves.
     Raises:
         P2PChatError: It cannot be made, or others may write in it.
     """
@@ -61,12 +61,12 @@ def _tighten(path: Path) -> None:
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, whole or not at all, readable by the owner only; replaces what was there.
+    """Write `data` to `path`, whole or not at all, readable by the owner only. Replace what was there.
 
     Raises:
-        OSError: The disk or the directory does not allow it; `path` is as it was.
+        OSError: The disk or the directory does not allow it; `path` is unchanged.
     """
-    aside = Aside(path)
+    aside = AtomicFile(path)
     try:
         aside.file.write(data)
         aside.keep()
@@ -74,27 +74,28 @@ def write_private(path: Path, data: bytes) -> None:
         aside.discard()
 
 
-def aside_of(path: Path) -> Path:
-    """Return a name beside `path` that nobody has, for what is written there before it is put in place."""
+def temporary_path(path: Path) -> Path:
+    """Return an unused name beside `path`, for a file that will be moved to `path`."""
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
 
 
-def remove_left(path: Path, untouched: float = UNTOUCHED) -> None:
-    """Remove what writers of `path` left beside it when they were killed.
+def remove_leftovers(path: Path, untouched: float = STALE_AFTER) -> None:
+    """Remove temporary files that killed writers of `path` left beside it.
 
     Args:
-        path: A file or a directory; it need not be there.
-        untouched: Seconds that nothing may have been written in it; 0 for who knows, by a lock, that nobody writes.
+        path: A file or a directory; it need not exist.
+        untouched: Seconds without a write after which a file counts as left. 0 is for callers that know by a lock that
+            nobody writes.
     """
     is_left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.new").fullmatch
     for name in _names(path.parent):
         if is_left(name):
-            remove_untouched(path.with_name(name), untouched)
+            remove_stale(path.with_name(name), untouched)
 
 
-def remove_untouched(left: Path, untouched: float) -> None:
-    """Remove a file, or a directory with all that is in it, that nobody has written to for so many seconds."""
-    with suppress(OSError):  # whoever removes it at the same moment, or may
+def remove_stale(left: Path, untouched: float) -> None:
+    """Remove a file, or a directory with its content, that was not written to for so many seconds."""
+    with suppress(OSError):  # another process removes it, or only another user may
         is_directory = left.is_dir() and not left.is_symlink()
         newest = max(each.lstat().st_mtime for each in ([left, *left.rglob("*")] if is_directory else [left]))
         if untouched and time.time() - newest < untouched:
@@ -111,26 +112,26 @@ def _names(directory: Path) -> list[str]:
     return []
 
 
-class Aside:
-    """A file written beside its place and put there when it is whole, readable by the owner only.
+class AtomicFile:
+    """A file that is written beside its place, readable by the owner only, and moved there when it is complete.
 
-    What was left of a former one that was killed a day ago or more goes.
+    Files that writers left who were killed a day ago or earlier are removed.
 
     Attributes:
-        file: Where to write. Then comes `keep`, and in any case `discard`, which does nothing after it.
+        file: Where to write. Then call keep(), and in any case discard(), which does nothing after keep().
     Raises:
         OSError: The directory does not allow it.
     """
 
     def __init__(self, path: Path) -> None:
-        remove_left(path)
+        remove_leftovers(path)
         self._path = path
-        self._new = aside_of(path)
+        self._new = temporary_path(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         self.file: BinaryIO = os.fdopen(os.open(self._new, flags, 0o600), "wb")
 
     def keep(self) -> None:
-        """Make it survive a power loss, and put it in its place; replaces what was there."""
+        """Sync the file to disk and move it to its place, replacing what was there."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self.file.close()
@@ -138,21 +139,21 @@ class Aside:
         sync_directory(self._path.parent)
 
     def discard(self) -> None:
-        """Throw away what was not kept."""
-        with suppress(OSError):  # what is still in the buffer of a full disk
+        """Remove the file unless it was kept."""
+        with suppress(OSError):  # flushing fails on a full disk
             self.file.close()
         self._new.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:
-    """Make names put into a directory survive a power loss, where the system can do that."""
+    """Sync a directory to disk, so that its names survive a power loss, where the system can do that."""
     if not POSIX:
         return
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(fd)
     except OSError:
-        pass  # some network and FUSE file systems cannot; the file itself is synced
+        pass  # some network and FUSE file systems cannot do it; the file itself is synced
     finally:
         os.close(fd)
 
@@ -160,10 +161,10 @@ def sync_directory(path: Path) -> None:
 def read_private(path: Path) -> bytes:
     """Return the content of a file that only its owner can read.
 
-    A symbolic link is followed (mounted secrets are links); what counts is the file it leads to.
+    A symbolic link is followed (mounted secrets are links), and the file it leads to is checked.
     Raises:
-        FileNotFoundError: It is not there.
-        P2PChatError: Others can read it, it is not a plain file, or it cannot be read; names the fix.
+        FileNotFoundError: It does not exist.
+        P2PChatError: Others can read it, it is not a plain file, or it cannot be read; the text names the fix.
     """
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -184,7 +185,7 @@ def read_private(path: Path) -> bytes:
 def _refuse_shared(path: Path, info: os.stat_result) -> None:
     if not stat.S_ISREG(info.st_mode):
         raise P2PChatError(f"{path} is not a plain file: name the file itself")
-    if sys.platform == "win32" or not POSIX:  # said twice: type checkers understand only the first
+    if sys.platform == "win32" or not POSIX:  # both: type checkers understand only the first
         return
     mode = stat.S_IMODE(info.st_mode)
     if mode & OTHERS:

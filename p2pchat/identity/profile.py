@@ -1,15 +1,15 @@
-"""The profile: one peer's home on the disk, held by one process at a time.
+"""Profiles: the directory of one peer on disk, used by one process at a time.
 
     <login's data directory>/        platformdirs' user data directory, or $P2PCHAT_HOME
         network                      N and K of this login, shared by its peers
-        8080/                        one profile for each port, or any directory named with --data
+        8080/                        one profile per port, or any directory named with --data
             identity.pem             the key
             network                  only when this profile joined another network than the login's
             history.db               the database
-            lock, lock.pid           held while a peer runs; who holds it
+            lock, lock.pid           held while a peer runs, and the process that holds it
 
-A temporary profile is a directory that goes when it is closed; its key is never written. This module opens, checks
-and closes; what is in the database is the storage's.
+A temporary profile is a directory that is removed when it is closed. Its key is never written. This module opens,
+checks and closes profiles. The content of the database is the storage's.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from p2pchat.identity.network import FILE_NAME, Network, load_network, login_net
 from p2pchat.identity.private_files import (
     OTHERS,
     POSIX,
-    UNTOUCHED,
+    STALE_AFTER,
     make_private_directory,
-    remove_left,
-    remove_untouched,
+    remove_leftovers,
+    remove_stale,
 )
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ KEY_NAME = "identity.pem"
 DATABASE_NAME = "history.db"
 PID_NAME = "lock.pid"
 WRITTEN_UNDER_LOCK = (KEY_NAME, FILE_NAME, "control.json", "chat.json")  # the last two by the command line
-_LOOK_PATIENCE = 0.2  # seconds; whoever only looks (lock_holder) has the lock for far less
+_LOCK_PATIENCE = 0.2  # seconds; lock_holder() has the lock for far less
 
 
 def home_directory() -> Path:
-    """Return this login's data directory; it may not exist yet."""
+    """Return the data directory of this login; it may not exist yet."""
     moved = os.environ.get(HOME_VARIABLE)
     if moved:
         return Path(moved).expanduser().absolute()
@@ -60,12 +60,12 @@ def home_directory() -> Path:
 
 
 def profile_directory(port: int) -> Path:
-    """Return the directory of the peer that listens on `port`, unless --data names another."""
+    """Return the profile directory of the peer on `port`, unless --data names another."""
     return home_directory() / str(port)
 
 
 def known_profiles() -> list[Path]:
-    """Return the profile directories of this login, lowest port first: those with a key in them."""
+    """Return the profile directories of this login that contain a key, lowest port first."""
     home = home_directory()
     if not home.is_dir():
         return []
@@ -74,7 +74,7 @@ def known_profiles() -> list[Path]:
 
 
 class Profile:
-    """An open profile: `identity`, `network`, `directory`, `database`, `temporary`. Close it to let it go."""
+    """An open profile: `identity`, `network`, `directory`, `database`, `temporary`. Close it when done."""
 
     def __init__(
         self, directory: Path, identity: Identity, network: Network, *, temporary: bool, lock: BaseFileLock | None
@@ -116,7 +116,7 @@ class Profile:
         make_private_directory(directory)
         lock = _take_lock(directory)
         try:
-            _tidy(directory)
+            _remove_leftovers(directory)
             own_key = directory / KEY_NAME
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
             network = load_network(directory / FILE_NAME) or login_network(home_directory())
@@ -130,7 +130,7 @@ class Profile:
     def _open_temporary(cls, key: str | os.PathLike[str] | None) -> Profile:
         identity = Identity.generate() if key is None else _identity_from(key)
         network = login_network(home_directory())
-        above = home_directory() if os.environ.get(HOME_VARIABLE) else None  # the variable moves everything
+        above = home_directory() if os.environ.get(HOME_VARIABLE) else None  # the variable moves temporary profiles too
         try:
             directory = Path(tempfile.mkdtemp(prefix="temporary-" if above else "p2pchat-", dir=above))
         except OSError as error:
@@ -139,25 +139,25 @@ class Profile:
 
     @property
     def database(self) -> Path:
-        """Where the database is, unless --db says otherwise."""
+        """The path of the database, unless --db names another."""
         return self.directory / DATABASE_NAME
 
     def join(self, network: Network) -> None:
-        """Belong to `network` from now on, also after restarts.
+        """Join `network` from now on, also after restarts.
 
         Raises:
-            P2PChatError: It cannot be written down.
+            P2PChatError: The network file cannot be written.
         """
         save_network(self.directory / FILE_NAME, network)
         self.network = network
 
     @property
     def joined(self) -> bool:
-        """Whether this directory has a network of its own, whatever the login's is."""
+        """Whether this directory has a network of its own, apart from the login's."""
         return (self.directory / FILE_NAME).exists()
 
     def close(self) -> None:
-        """Let the directory go; a temporary one is removed. Calling it again does nothing."""
+        """Release the directory; remove a temporary one. Calling it again does nothing."""
         if self._lock is not None:
             lock, self._lock = self._lock, None
             _release(self.directory, lock)
@@ -183,7 +183,7 @@ def _identity_from(key: str | os.PathLike[str]) -> Identity:
 
 
 def _make_database_private(path: Path) -> None:
-    """Make an empty database file before SQLite does: it gives its own files the mode of this one, not 0600."""
+    """Make an empty database file with mode 0600 before SQLite does: its other files get the mode of this one."""
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
     try:
         os.close(os.open(path, flags, 0o600))
@@ -193,33 +193,33 @@ def _make_database_private(path: Path) -> None:
         raise P2PChatError(f"cannot write in {path.parent}: {error.strerror or error}") from error
 
 
-def _tidy(directory: Path) -> None:
-    """Remove what processes left here that were killed: keys and networks half written. We hold the lock.
+def _remove_leftovers(directory: Path) -> None:
+    """Remove files that killed processes left here, such as half-written keys. The caller holds the lock.
 
-    What others may write without it, an import from a pipe and a backup to this very place, goes when it is old.
+    Imports from a pipe and backups to this directory may be written without the lock. They are removed when old.
     """
     for name in WRITTEN_UNDER_LOCK:
-        remove_left(directory / name, untouched=0)
+        remove_leftovers(directory / name, untouched=0)
     for left in directory.glob(".tls-*"):
-        remove_untouched(left, 0)
+        remove_stale(left, 0)
     for left in directory.glob(".import-*"):
-        remove_untouched(left, UNTOUCHED)
-    remove_left(directory)
+        remove_stale(left, STALE_AFTER)
+    remove_leftovers(directory)
 
 
 def _take_lock(directory: Path) -> BaseFileLock:
     from filelock import FileLock, Timeout
 
-    lock = FileLock(directory / "lock", timeout=_LOOK_PATIENCE, mode=0o600, thread_local=False)
+    lock = FileLock(directory / "lock", timeout=_LOCK_PATIENCE, mode=0o600, thread_local=False)
     try:
-        lock.acquire(poll_interval=_LOOK_PATIENCE / 10)
-        # Beside the lock and not in it: Windows lets nobody read a locked file, and some versions of filelock
-        # truncate the file before they find it locked.
+        lock.acquire(poll_interval=_LOCK_PATIENCE / 10)
+        # Beside the lock file: on Windows a locked file cannot be read, and some versions of filelock truncate the
+        # file before they notice that it is locked.
         fd = os.open(directory / PID_NAME, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
         with open(fd, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
     except Timeout:
-        raise DataLocked(str(directory), _holder(directory)) from None
+        raise DataLocked(str(directory), _lock_pid(directory)) from None
     except OSError as error:
         lock.release()
         raise P2PChatError(f"cannot write in {directory}: {error.strerror or error}") from error
@@ -227,8 +227,8 @@ def _take_lock(directory: Path) -> BaseFileLock:
 
 
 @contextmanager
-def held(directory: Path) -> Iterator[None]:
-    """Keep every peer out of this directory meanwhile. DataLocked: one is there."""
+def locked(directory: Path) -> Iterator[None]:
+    """Lock this directory against peers. Raises DataLocked when a process uses it."""
     lock = _take_lock(directory)
     try:
         yield
@@ -237,9 +237,9 @@ def held(directory: Path) -> Iterator[None]:
 
 
 def lock_holder(directory: Path) -> int | None:
-    """Return the pid of the process that holds this directory, 0 when that cannot be read; None: nobody does.
+    """Return the pid of the process that uses this directory; 0 when it cannot be read, None for no process.
 
-    A process that was killed leaves its pid behind, so the lock itself is asked, for a moment.
+    A killed process leaves its pid behind, so the lock itself is tried for a moment.
     """
     from filelock import FileLock, Timeout
 
@@ -247,14 +247,14 @@ def lock_holder(directory: Path) -> int | None:
     try:
         lock.acquire()
     except Timeout:
-        return _holder(directory)
+        return _lock_pid(directory)
     except OSError:
-        return None  # not ours to lock; whoever starts there is told why
+        return None  # we may not lock it; a start there reports why
     lock.release()
     return None
 
 
-def _holder(directory: Path) -> int:
+def _lock_pid(directory: Path) -> int:
     try:
         return int((directory / PID_NAME).read_text("ascii"))
     except (OSError, ValueError):
@@ -266,28 +266,23 @@ def _release(directory: Path, lock: BaseFileLock) -> None:
     lock.release()
 
 
-# ---- inspecting
-#
-# What a profile directory has in it, without changing, making or locking anything that stays.
-#
-# For those who look for what is wrong (`p2pchat doctor`): each part is looked at by itself, and its trouble is kept as
-# the sentence that a start would have ended with.
-
-
 @dataclass(frozen=True, slots=True)
 class ProfileState:
-    """What a profile directory looks like from outside.
+    """State of a profile directory, read without changing, making or locking anything that stays.
+
+    For diagnosis (`p2pchat doctor`): each part is checked on its own, and its trouble is the sentence that a start
+    would have ended with.
 
     Attributes:
-        directory: Where it is, or would be.
+        directory: Its path, whether it exists or not.
         exists: Whether there is such a directory.
-        others_mode: What others than its owner may do there, as mode bits (0o055 ...); 0: nothing, or no modes.
+        others_mode: What other users may do there, as mode bits (0o055 ...); 0 for nothing, or without modes.
         peer_id: Base32; "" when there is no usable key.
         key_trouble: Why the key cannot be used; "" when it can, or when there is none.
         network: keyed or open; "" when none is known yet.
-        network_path: The file that says so: the profile's own, or the login's.
+        network_path: The file of the network: the profile's own, or the login's.
         network_trouble: Why that file cannot be used.
-        holder: The pid of the process that holds the profile, 0 when that cannot be read; None: nobody does.
+        holder: The pid of the process that uses the profile; 0 when it cannot be read, None for no process.
     """
 
     directory: Path
@@ -304,15 +299,15 @@ class ProfileState:
 
 
 def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
-    """Look at the profile in a data directory, or at that of a port; what is wrong with it is in the result."""
+    """Return the state of the profile in a data directory, or of a port. Trouble is in the result, never raised."""
     directory = profile_directory(data) if isinstance(data, int) else Path(data).expanduser().absolute()
     peer_id, key_trouble = _key(directory / KEY_NAME)
     own = directory / FILE_NAME
-    network_path = own if _is_there(own) else home_directory() / FILE_NAME
+    network_path = own if _exists(own) else home_directory() / FILE_NAME
     network, network_trouble = _network(network_path)
     return ProfileState(
         directory=directory,
-        exists=os.path.isdir(directory),  # False too where one may not look
+        exists=os.path.isdir(directory),  # False also without permission
         others_mode=_others_mode(directory),
         key_path=directory / KEY_NAME,
         peer_id=peer_id,
@@ -321,7 +316,7 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
         network_path=network_path,
         network_trouble=network_trouble,
         database_path=directory / DATABASE_NAME,
-        holder=lock_holder(directory) if _is_there(directory / PID_NAME) else None,
+        holder=lock_holder(directory) if _exists(directory / PID_NAME) else None,
     )
 
 
@@ -342,11 +337,11 @@ def _network(path: Path) -> tuple[Literal["keyed", "open", ""], str]:
     return ("" if network is None else "open" if network.is_open else "keyed"), ""
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:
-        return False  # what lies in a directory that may not be entered; the directory's own trouble is told
+        return False  # in a directory that may not be entered, whose own trouble is reported
 
 
 def _others_mode(directory: Path) -> int:

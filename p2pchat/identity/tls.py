@@ -1,13 +1,13 @@
 """TLS 1.3 between two keys, without certificate authorities, over any stream of bytes.
 
 The server's certificate is self-signed with its identity key. The client takes the raw public key out of it as the
-server's peer id and trusts nothing else in it; OpenSSL has checked that the far end owns that key. The client proves
-itself afterwards, inside (core/mesh/handshake.py): the standard library cannot ask unknown clients for certificates.
+server's peer id, and trusts nothing else in it; OpenSSL has checked that the far end owns that key. The client proves
+itself later, inside TLS (core/mesh/handshake.py): the standard library cannot ask for certificates of unknown clients.
 
-TlsPipe turns ciphertext into plaintext and back between two ssl.MemoryBIOs. It does no I/O: client.py moves the
-bytes. A memory BIO never gives back what it once grew to, so both ways it gets no more than a record at once. Measured:
-20 KiB for an idle link, where asyncio's own TLS keeps 280, and 67 after traffic. In by 4 KiB and out in records of 8 it
-would be 38, and what is read would take two thirds more time.
+TlsPipe turns ciphertext into plaintext and back between two ssl.MemoryBIOs. It does no I/O; client.py moves the bytes.
+A memory BIO never shrinks, so it gets at most one record at once, in both directions. Measured: 20 KiB for an idle
+link, where asyncio's own TLS keeps 280, and 67 after traffic. With 4 KiB in and records of 8 KiB out it would be 38,
+and reading would take two thirds more time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from p2pchat.protocol import PeerId
 FEED_BYTES = 16 * 1024
 RECORD_BYTES = 16 * 1024  # the most that TLS allows
 READ_BYTES = 256 * 1024  # most plaintext taken in one go; one buffer of it serves all links of a thread
-# RFC 5280, 4.1.2.5: the date for certificates without a well-defined end. Nobody checks it: the key is the identity.
-_FOR_EVER = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+# RFC 5280, 4.1.2.5: the date for certificates without a well-defined end. It is not checked: the key is the identity.
+_NO_END = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 class _Shared(threading.local):
-    """One plaintext buffer a thread: OpenSSL lets other threads run while it writes into it."""
+    """One plaintext buffer per thread: OpenSSL lets other threads run while it writes into it."""
 
     def __init__(self) -> None:
         self.plain = memoryview(bytearray(READ_BYTES))
@@ -41,15 +41,15 @@ _shared = _Shared()
 
 
 def make_certificate(identity: Identity) -> bytes:
-    """Return a self-signed certificate (PEM) of the identity key; a new one for every start will do."""
-    from cryptography import x509  # 40 ms: only listening and dialling peers need it
+    """Return a self-signed certificate (PEM) of the identity key. Each start may make a new one."""
+    from cryptography import x509  # 40 ms, for listening and dialling peers only
     from cryptography.hazmat.primitives.serialization import Encoding
 
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "p2pchat")])
     builder = x509.CertificateBuilder(issuer_name=name, subject_name=name)
     builder = builder.public_key(identity.private_key.public_key()).serial_number(x509.random_serial_number())
-    # A day back, so that a far end whose clock is behind, and whose TLS library cares, is not put off.
-    builder = builder.not_valid_before(datetime.now(UTC) - timedelta(days=1)).not_valid_after(_FOR_EVER)
+    # A day back, for far ends with a slow clock whose TLS library checks it.
+    builder = builder.not_valid_before(datetime.now(UTC) - timedelta(days=1)).not_valid_after(_NO_END)
     return builder.sign(identity.private_key, algorithm=None).public_bytes(Encoding.PEM)
 
 
@@ -57,7 +57,7 @@ def peer_key(certificate: bytes) -> PeerId:
     """Return the Ed25519 public key (hex32) in a DER certificate.
 
     Raises:
-        HandshakeError: It is no certificate, or one of another kind of key.
+        HandshakeError: Not a certificate, or not an Ed25519 key.
     """
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -73,17 +73,17 @@ def peer_key(certificate: bytes) -> PeerId:
 
 
 def server_context(identity: Identity, directory: Path | None = None) -> ssl.SSLContext:
-    """Return the context of the listening side: TLS 1.3 only, this identity, no session tickets.
+    """Return the TLS context of the listening side: TLS 1.3 only, this identity, no session tickets.
 
     Args:
-        directory: A private directory. The ssl module reads keys from files only, so the key stands there in a
-            0600 file for a moment; None is the system's place for temporary files.
+        directory: A private directory; None for the system's temporary directory. The ssl module reads keys from files
+            only, so the key is in a 0600 file there for a moment.
     Raises:
         OSError: The file cannot be written.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _only_tls13(context)
-    context.num_tickets = 0  # a ticket would let a link skip the certificate
+    context.num_tickets = 0  # with a ticket a link could skip the certificate
     with tempfile.TemporaryDirectory(prefix=".tls-", dir=directory) as private:  # 0700
         path = Path(private, "pem")
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -94,7 +94,7 @@ def server_context(identity: Identity, directory: Path | None = None) -> ssl.SSL
 
 
 def client_context() -> ssl.SSLContext:
-    """Return the context of the dialling side: TLS 1.3 only, any certificate; peer_key() says whose it is."""
+    """Return the TLS context of the dialling side: TLS 1.3 only, any certificate. peer_key() says whose it is."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -108,10 +108,10 @@ def _only_tls13(context: ssl.SSLContext) -> None:
 
 
 class TlsPipe:
-    """One end of a TLS connection without the connection: bytes in, bytes out, nothing waits.
+    """One end of a TLS connection, without I/O: bytes in, bytes out.
 
-    After every call `outgoing()` may have ciphertext for the far end, also after one that raised (an alert). What is
-    written before the handshake has ended is kept and goes out with its end.
+    After every call, also one that raised, outgoing() may have ciphertext for the far end. Plaintext sent before the
+    end of the handshake is kept and goes out with it.
     """
 
     __slots__ = ("_early", "_in", "_object", "_out", "_ready", "closed", "closed_by_peer", "handshaken")
@@ -120,36 +120,36 @@ class TlsPipe:
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._in, self._out, server_side=server_side)
-        self._early = b""  # plaintext written before the handshake ended
-        self._ready = b""  # ciphertext nobody has taken yet
+        self._early = b""  # plaintext sent before the handshake ended
+        self._ready = b""  # ciphertext not taken yet
         self.handshaken = False
-        self.closed = False  # we said that we have written our last byte
-        self.closed_by_peer = False  # the far end said so
+        self.closed = False  # we sent close_notify
+        self.closed_by_peer = False  # the far end did
 
     def begin(self) -> None:
-        """Start the handshake: the client's first words are in outgoing() now."""
-        self._shake_hands()
+        """Start the handshake. The client's first bytes are in outgoing() then."""
+        self._do_handshake()
 
     def receive(self, ciphertext: bytes | memoryview) -> bytes:
-        """Take bytes from the far end; return the plaintext in them, b"" when no record is complete yet.
+        """Take bytes from the far end; return the plaintext in them, b"" while no record is complete.
 
         Raises:
             HandshakeError: Not TLS 1.3, or not TLS at all.
-            ConnectionError: The handshake was done and the stream is damaged.
+            ConnectionError: The stream is damaged, after the handshake.
         """
         view = memoryview(ciphertext)
-        full: list[bytes] = []  # buffers filled before the one in use
+        full: list[bytes] = []  # full buffers before the one in use
         used = 0  # of the shared buffer
         for start in range(0, len(view), FEED_BYTES):
             if self.closed_by_peer:
                 break  # nothing that follows a close_notify counts (RFC 8446, 6.1)
             self._in.write(view[start : start + FEED_BYTES])
-            if self.handshaken or self._shake_hands():
-                used = self._read_on(used, full)
+            if self.handshaken or self._do_handshake():
+                used = self._decrypt(used, full)
         last = bytes(_shared.plain[:used])
         return b"".join([*full, last]) if full else last
 
-    def _read_on(self, used: int, full: list[bytes]) -> int:
+    def _decrypt(self, used: int, full: list[bytes]) -> int:
         """Decrypt into the shared buffer from `used` on; return how much of it is used then."""
         plain = _shared.plain
         try:
@@ -163,7 +163,7 @@ class TlsPipe:
                     return used
                 used += count  # type: ignore[operator]  # with a buffer, read() returns a count
                 if not self._in.pending and not self._object.pending():
-                    return used  # asking for more would be an exception: it costs more than a small read
+                    return used  # asking for more would raise an exception, which costs more than a small read
         except ssl.SSLWantReadError:
             return used
         except ssl.SSLZeroReturnError:
@@ -172,7 +172,7 @@ class TlsPipe:
         except ssl.SSLError as error:
             raise ConnectionAbortedError(f"the TLS stream is damaged: {_reason(error)}") from None
 
-    def _shake_hands(self) -> bool:
+    def _do_handshake(self) -> bool:
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
@@ -207,25 +207,25 @@ class TlsPipe:
             self._ready = b"".join(records)
 
     def outgoing(self) -> bytes:
-        """Take the ciphertext that waits for the far end; b"" when there is none."""
+        """Take the ciphertext for the far end; b"" when there is none."""
         ready, self._ready = self._ready, b""
         return ready + self._out.read() if self._out.pending else ready
 
     def close(self) -> None:
-        """Say that nothing more will be written; the words (close_notify) are in outgoing(). Reading goes on."""
+        """Put a close_notify into outgoing(): nothing more will be written. Reading goes on."""
         if self.closed or not self.handshaken:
             return
         self.closed = True
         try:
             self._object.unwrap()
         except ssl.SSLError:
-            pass  # it wants the far end's close_notify too, or the stream is damaged: ours is written all the same
+            pass  # it waits for the far end's close_notify, or the stream is damaged; ours is written anyway
 
     def certificate(self) -> bytes:
-        """Return the far end's certificate (DER); b"" when it showed none, as dialling sides do."""
+        """Return the far end's certificate (DER); b"" for none, as dialling sides have."""
         return self._object.getpeercert(binary_form=True) or b""
 
 
 def _reason(error: ssl.SSLError) -> str:
-    """Return OpenSSL's words for it, e.g. "unsupported protocol"; never anything the far end chose."""
+    """Return OpenSSL's reason, such as "unsupported protocol". It never contains remote text."""
     return (error.reason or "protocol error").replace("_", " ").lower()

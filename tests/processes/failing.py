@@ -276,15 +276,15 @@ def _mid_line(count: Count) -> None:
 
 def _file(count: Count) -> None:
     """While a private file is written: created, written, synced, renamed, directory synced."""
-    from p2pchat.identity.private_files import Aside
+    from p2pchat.identity.private_files import AtomicFile
 
-    begin = Aside.__init__
+    begin = AtomicFile.__init__
 
-    def begun(aside: Aside, path: Any) -> None:
+    def begun(aside: AtomicFile, path: Any) -> None:
         begin(aside, path)
         count.hit()
 
-    _put(Aside, "__init__", begun)
+    _put(AtomicFile, "__init__", begun)
     for name in ("fsync", "replace"):
         _put(os, name, _between(getattr(os, name), count))
 
