@@ -1,12 +1,12 @@
-"""Fuzz what strangers, members, disks and people can put into p2pchat.
+"""Fuzz the inputs that strangers, members, disks and people can give to p2pchat.
 
     python -m tests.fuzz                       all targets, ten minutes together
-    python -m tests.fuzz node --minutes 60     one, for an hour
-    python -m tests.fuzz --list                what there is
-    python -m tests.fuzz --replay FILE         one input that was found, with its traceback
+    python -m tests.fuzz node --minutes 60     one target, for an hour
+    python -m tests.fuzz --list                list the targets
+    python -m tests.fuzz --replay FILE         replay one failing input, with its traceback
 
-With the extra `fuzz` (atheris) inputs are chosen by the coverage they reach, elsewhere by seeded mutation. What fails
-is kept in tests/fuzz/found/ and told with the command that replays it. Exit code 1 for a fault.
+With the extra `fuzz` (atheris) inputs are chosen by the coverage they reach, otherwise by seeded mutation. A failing
+input is kept in tests/fuzz/found/ and reported with the command that replays it. Exit code 1 for a fault.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def fuzz(minutes: float, seed: int, names: list[str]) -> int:
 
 
 def with_coverage(name: str, seconds: int, seed: int, place: Path) -> int:
-    """Be the process that fuzzes one target: lines of JSON on stdout, nothing else."""
+    """Run as the process that fuzzes one target: only lines of JSON on stdout."""
     atheris = importlib.import_module("atheris")
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libFuzzer's own words
+    os.dup2(2, 1)  # libFuzzer's own output
     with atheris.instrument_imports(include=["p2pchat"]):
         from tests.fuzz.targets import TARGETS
 

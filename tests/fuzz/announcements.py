@@ -1,4 +1,4 @@
-"""What is announced on the local network: nobody is taken for a member who is none, whatever a TXT record holds."""
+"""Announcements on the local network: only a member is recognised as one, whatever a TXT record contains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def announced(data: bytes) -> None:
 
 
 def made(supply: Supply, key: bytes, port: int, addresses: list[str]) -> Txt:
-    """Return a true TXT record, or one whose proof a member made over whatever it says."""
+    """Return a valid TXT record, or an arbitrary one with the proof of a member."""
     usable = [address for address in addresses if is_address(address)]
     true = txt_record(key, PEER, port & 0xFFFF, usable, SALT)
     txt: Txt = {name.encode(): value.encode() for name, value in true.items()}
@@ -77,7 +77,7 @@ def is_address(text: str) -> bool:
 
 
 def is_true(key: bytes, txt: Txt, port: int | None, addresses: list[str], peer: str) -> bool:
-    """Say by the words of docs/protocol.md whether this was announced."""
+    """Return whether this was announced, by the rules of docs/protocol.md."""
     s, p, m = (bytes.fromhex((txt.get(name) or b"").decode()) for name in (b"s", b"p", b"m"))
     places = b"".join(bytes([len(one)]) + one for one in sorted(ip_address(each).packed for each in addresses))
     proof = hmac.digest(key, b"p2pchat/discover/1\0" + s + p + (port or 0).to_bytes(2, "big") + places, "sha256")

@@ -1,8 +1,8 @@
-"""A database whose disk broke: bits flipped, bytes lost, pages gone, torn or put elsewhere, values of another kind.
+"""A damaged database: bits flipped, bytes lost, pages gone, torn or moved, values of another type.
 
-Whatever stands in the file, every answer of storage is one that its records allow, or StorageError with a sentence;
-a node starts from it or is told why not; what is served to others is what its writer signed; and where a text that
-is shown is another one than was written, the check says that the database is damaged.
+Whatever the file contains, every answer of storage is one that its records allow, or a StorageError with a sentence. A
+node starts from it or gets the reason why not. Entries served to others are those their writer signed. If a text is
+shown that differs from the one written, the verification reports the damage.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, key, rele
 
 SETTINGS = Settings(max_batch_entries=4, max_batch_bytes=2000, wal_warm_bytes=0, recent_places=5)
 PAGE_BYTES = 4096
-SLOW = 5.0  # seconds for everything that is asked of one database
+SLOW = 5.0  # seconds for all queries of one database
 NAMES = ("ada", "bob", "cyd")
 VALUES: tuple[object, ...] = (
     None, 0, 1, -1, 2**40, 2**63 - 1, -(2**63), 1.5, "", "x", "{}", "[]", "[1,2,3,4,5]", '{"dm":1}',
@@ -62,7 +62,7 @@ VALUES: tuple[object, ...] = (
 
 @cache
 def workplace() -> Path:
-    """Return a directory of this process, in memory where the system has such a place: nothing here must last."""
+    """Return a directory of this process, in memory if possible: nothing here must last."""
     place = Path(tempfile.mkdtemp(prefix="p2pchat-fuzz-", dir=memory_place()))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return place
@@ -81,7 +81,7 @@ def whole() -> bytes:
 
 @cache
 def written() -> frozenset[tuple[object, int, str]]:
-    """Return (log, seq, text) of all that was written."""
+    """Return (log, seq, text) of everything written."""
     batches = [batch for change in life() for batch in change.batches]
     return frozenset((batch.log, batch.first + at, raw) for batch in batches for at, raw in enumerate(batch.raws))
 
@@ -122,7 +122,7 @@ def life() -> Iterator[Change]:
 
 
 def break_it(supply: Supply, data: bytearray, path: Path) -> None:
-    """Do to a database file what the input says."""
+    """Damage a database file as the input says."""
     if supply.yes(2):
         path.write_bytes(data)
         for _ in range(1 + supply.often(4)):
@@ -145,7 +145,7 @@ def break_it(supply: Supply, data: bytearray, path: Path) -> None:
 
 
 def somewhere(supply: Supply, data: bytearray) -> int:
-    """Return an offset, more often one where something is: bytes beside zeros are mostly free space."""
+    """Return an offset, mostly one with data: bytes next to zeros are mostly free space."""
     at = supply.below(len(data))
     while not data[at] and at + 1 < len(data) and not supply.yes(8):
         at += 1
@@ -167,7 +167,7 @@ def no_page(supply: Supply, data: bytearray) -> None:
 
 
 def torn(supply: Supply, data: bytearray) -> None:
-    """The second half of a page is what another page has there."""
+    """Replace the second half of a page by that of another page."""
     one, other = (supply.below(len(data) // PAGE_BYTES) * PAGE_BYTES + PAGE_BYTES // 2 for _ in range(2))
     data[one : one + PAGE_BYTES // 2] = data[other : other + PAGE_BYTES // 2]
 
@@ -184,7 +184,7 @@ def shorter(supply: Supply, data: bytearray) -> None:
 
 
 def another_value(supply: Supply, path: Path) -> None:
-    """Put another value where one is: what a bit in the header of a row does, which is seldom hit."""
+    """Replace a value by one of another type, like a flipped bit in the header of a row, which is rarely hit."""
     tables = [table for table in TABLES if supply.left or table.name == "entries"]
     table = supply.pick(tables)
     column = supply.pick([column.name for column in table.columns])
@@ -202,13 +202,13 @@ def another_value(supply: Supply, path: Path) -> None:
         else:
             database.execute(f"update {table.name} set {column} = ? where {where}", (value,))
     except (sqlite3.Error, OverflowError):
-        pass  # SQLite would not have it
+        pass  # SQLite refuses it
     finally:
         database.close()
 
 
 def bent(supply: Supply, value: Any) -> Any:
-    """Return a value with one bit another."""
+    """Return a value with one bit flipped."""
     if isinstance(value, int):
         return value ^ 1 << supply.below(63)
     if isinstance(value, str) and value:
@@ -220,16 +220,16 @@ def bent(supply: Supply, value: Any) -> Any:
     return value
 
 
-# ---- what is asked of it
+# ---- queries
 
 
-class Asked:
-    """One broken database, and everything that anyone asks of it."""
+class DamagedDatabase:
+    """One damaged database, and every query that anyone makes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.shown: list[ReleasedEntry] = []
-        self.checked: list[str] | None = None  # None: it could not be read through
+        self.checked: list[str] | None = None  # None: it could not be read to the end
         self.refused = 0
 
     def all(self, *, read_only: bool) -> None:
@@ -302,7 +302,7 @@ class Asked:
         hold(False, "serving that never ends")
 
     def starts(self, stored: Stored) -> None:
-        """A node begins with what storage holds, and its user says something."""
+        """Start a node with what storage holds, and let its user write."""
         ada = key("ada")
         node = Node(
             settings=SETTINGS, peer=user("ada"), sign=ada.sign, users=[HostedIdentity(user("ada"), "ada", ada.sign)],
@@ -320,9 +320,7 @@ class Asked:
         for change in (released(new.begins("new"), 10_000), old.appends("more"), more):
             try:
                 self.told(partial(storage.commit, [change]))
-            except (
-                ValueError
-            ) as error:  # the caller's fault, were it not for the damage: what it goes on with is not there
+            except ValueError as error:  # normally the caller's fault; here the entry to continue from is damaged
                 hold(str(error).startswith("no such log") or "does not follow" in str(error), f"unasked: {error}")
 
 
@@ -331,7 +329,7 @@ def run(data: bytes) -> None:
     for each in workplace().glob("broken.db*"):
         each.unlink()
     break_it(supply, bytearray(whole()), path)
-    Asked(path).all(read_only=supply.yes(3))
+    DamagedDatabase(path).all(read_only=supply.yes(3))
 
 
 def seeds() -> list[bytes]:

@@ -1,7 +1,7 @@
-"""Fuzzing for a while: with coverage (atheris) where that is installed, else by seeded mutation of what is known.
+"""Fuzzing for a given time: by coverage (atheris) if that is installed, otherwise by seeded mutation of known inputs.
 
-Either way a fault does not end the run: its input is kept and it goes on, for there may be others. atheris never
-returns and counts for itself alone, so each target with it is a process of its own.
+A fault does not end the run: its input is kept and the run continues, because there may be others. atheris never
+returns and counts for itself alone, so each target with it is a separate process.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from tests.fuzz.mutation import mutated
 from tests.fuzz.target import Target, memory_place
 
 TOLD_EVERY = 2.0  # seconds between lines of progress
-MOST_KEPT = 400  # inputs that mutation begins from
+MOST_KEPT = 400  # inputs that mutation starts from
 ROOT = Path(__file__).resolve().parents[2]
 Tell = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class Report:
-    """What came of fuzzing.
+    """The result of fuzzing.
 
     Attributes:
-        inputs: How many were run, by target.
-        faults: What was found, as text.
-        seconds: How long it took.
+        inputs: The number of inputs, by target.
+        faults: The faults found, as text.
+        seconds: The time taken.
     """
 
     inputs: dict[str, int] = field(default_factory=dict)
@@ -50,12 +50,12 @@ class Report:
 
 
 def has_coverage() -> bool:
-    """Whether atheris is installed here."""
+    """Return whether atheris is installed here."""
     return importlib.util.find_spec("atheris") is not None
 
 
 def run(minutes: float, seed: int = 1, names: Sequence[str] = (), tell: Tell = lambda line: None) -> Report:
-    """Fuzz these targets (none named: all) for so long together, starting aside; faults are kept in found/ and told."""
+    """Fuzz these targets (all if none is named) for so long together, starting aside; keep and report faults."""
     from tests.fuzz.targets import TARGETS
 
     report, begun = Report(), time.monotonic()
@@ -70,11 +70,11 @@ def run(minutes: float, seed: int = 1, names: Sequence[str] = (), tell: Tell = l
     return report
 
 
-# ---- by chance
+# ---- by mutation
 
 
 def by_chance(target: Target, seconds: float, seed: int, report: Report, tell: Tell) -> None:
-    """Mutate what is known, again and again; the same seed makes the same inputs."""
+    """Mutate known inputs repeatedly; the same seed makes the same inputs."""
     chance, findings = Random(f"{seed} {target.name}"), Findings(target)
     corpus = beginning(target)
     progress = Progress(target.name, tell)
@@ -84,7 +84,7 @@ def by_chance(target: Target, seconds: float, seed: int, report: Report, tell: T
     while time.monotonic() < end:
         data = mutated(chance.choice(corpus), chance.choice(corpus), target.words, chance, target.max_bytes)
         _one(target, data, findings, progress)
-        if chance.random() < 0.001:  # what is unlike the seeds must be able to get unlike them further
+        if chance.random() < 0.001:  # inputs unlike the seeds must be able to become even more different
             corpus.append(data)
             if len(corpus) > MOST_KEPT:
                 corpus.pop(chance.randrange(len(corpus) // 2, len(corpus)))
@@ -95,7 +95,7 @@ def by_chance(target: Target, seconds: float, seed: int, report: Report, tell: T
 
 
 def beginning(target: Target) -> list[bytes]:
-    """Return the inputs a target begins with: its seeds, and whatever was found before."""
+    """Return the first inputs of a target: its seeds, and all inputs found before."""
     return [*target.seeds(), *(path.read_bytes() for path in kept(target.name))]
 
 
@@ -107,7 +107,7 @@ def _one(target: Target, data: bytes, findings: Findings, progress: Progress) ->
 
 
 class Progress:
-    """Counts, and says now and then how it goes."""
+    """Counts inputs and reports progress from time to time."""
 
     def __init__(self, name: str, tell: Tell) -> None:
         self.begun = time.monotonic()
@@ -132,7 +132,7 @@ class Progress:
 
 
 def _run_guided(target: Target, seconds: float, seed: int, report: Report, tell: Tell) -> None:
-    """Fuzz in a process of its own and take in what it tells, a line of JSON each."""
+    """Fuzz in a separate process and read its reports, one line of JSON each."""
     with tempfile.TemporaryDirectory(prefix="p2pchat-fuzz-", dir=memory_place()) as place:
         command = [sys.executable, "-m", "tests.fuzz", target.name, "--guided", str(max(1, int(seconds)))]
         command += ["--seed", str(seed), "--corpus", place]
@@ -145,7 +145,7 @@ def _run_guided(target: Target, seconds: float, seed: int, report: Report, tell:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 encoding="utf-8",
-                env={**os.environ, "TMPDIR": place},  # it ends without a chance to tidy up
+                env={**os.environ, "TMPDIR": place},  # it ends without any cleanup
             ) as child,
         ):
             assert child.stdout is not None
@@ -174,8 +174,8 @@ def guided(
     """Let atheris choose the inputs; never returns. The package was imported under its instrumentation.
 
     Args:
-        place: A directory of its own, for the inputs that reach something new.
-        say: Takes how many inputs were run, and each fault.
+        place: A directory for the inputs that reach something new.
+        say: Called with the number of inputs, and with each fault.
     """
     findings = Findings(target)
     count, told_at = 0, time.monotonic()
@@ -205,5 +205,5 @@ def guided(
 
 
 def _escaped(word: bytes) -> str:
-    """Return a word as libFuzzer's dictionaries have it."""
+    """Return a word in the syntax of libFuzzer's dictionaries."""
     return "".join(f"\\x{byte:02x}" for byte in word)

@@ -1,4 +1,4 @@
-"""Frames: bytes of a stranger, cut anywhere, through the decoder; and what is said of oneself in the handshake."""
+"""Frames: bytes of a stranger, cut anywhere, through the decoder; and the handshake."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ WORDS = [
 
 
 def golden_frames() -> list[bytes]:
-    """Return the golden frames, those that must be refused too."""
+    """Return the golden frames, including those that must be refused."""
     rows = [*GOLDEN["frames"], *GOLDEN["accepted"], *GOLDEN["refused"]]
     return [data for row in rows if len(data := bytes.fromhex(row["bytes"])) < 4000]
 
@@ -62,7 +62,7 @@ def golden_frames() -> list[bytes]:
 
 
 def decoded(data: bytes, cuts: bytes, limits: Settings, most: int | None) -> tuple[list[AnyFrame], FrameError | None]:
-    """Return what comes out of bytes that arrive in pieces of these sizes, again and again; b"" is in one go."""
+    """Return the frames of bytes that arrive in pieces of these sizes, repeatedly; b"" means in one piece."""
     decoder = Decoder(limits, max_frame_bytes=most)
     frames: list[AnyFrame] = []
     at = turn = 0
@@ -77,7 +77,7 @@ def decoded(data: bytes, cuts: bytes, limits: Settings, most: int | None) -> tup
 
 
 def decode_bytes(data: bytes) -> None:
-    """First byte: which limits, and whether each line behind is a frame without its length; then how it is cut."""
+    """First byte: the limits, and whether each line after it is a frame without its length; then the cuts."""
     supply = Supply(data)
     way, cuts = supply.take(1) or b"\0", supply.take(3)
     limits, most = (SMALL, Settings())[way[0] & 1], (None, MAX_FRAME_BYTES)[way[0] >> 1 & 1]
@@ -96,7 +96,7 @@ def decode_bytes(data: bytes) -> None:
 
 
 def stands(frame: AnyFrame) -> None:
-    """What was read can be written, and is read as the same then."""
+    """Check that a decoded frame can be encoded, and is decoded to the same again."""
     repr(frame)
     if isinstance(frame, Unknown):
         return
@@ -109,7 +109,7 @@ def stands(frame: AnyFrame) -> None:
 
 
 def within(said: object) -> bool:
-    """Whether all integers are such that every JSON reader holds them."""
+    """Return whether every JSON reader can hold all integers."""
     if isinstance(said, dict):
         return all(map(within, said.values()))
     if isinstance(said, list):
@@ -134,7 +134,7 @@ CHOSEN: tuple[list[int] | int, ...] = (1, 1, 1, 2, [1])
 
 
 def shake_hands(data: bytes) -> None:
-    """A frame as somebody makes it, from true pieces and false ones, to either end; no one gets in who may not."""
+    """A frame made of valid and invalid pieces, to either end: nobody gets in who may not."""
     supply = Supply(data)
     network = supply.pick(NETWORKS)
     (as_server if supply.yes() else as_client)(supply, network)
@@ -158,7 +158,7 @@ def as_server(supply: Supply, network: NetworkCredentials) -> None:
 
 
 def proves_itself(frame: Hello, network: NetworkCredentials, nonce: str) -> bool:
-    """Say by the words of docs/protocol.md whether a client's hello is good."""
+    """Return whether a client's hello is valid, by the rules of docs/protocol.md."""
     t = b"p2pchat/link/1\0\0\1" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(frame.id))).verify(bytes.fromhex(str(frame.sig)), t)
@@ -197,7 +197,7 @@ def mac(key: str, side: Literal["client", "server"], t: bytes) -> str:
 
 
 def some_hello(supply: Supply, opening: Hello | None) -> AnyFrame | None:
-    """Return a hello, true in most of its parts; None for bytes that are no frame."""
+    """Return a hello, mostly valid; None for bytes that are not a frame."""
     if supply.yes(8):
         return frame_of_bytes(supply.take(200))
     nonce = opening.nonce if opening is not None and not supply.yes(8) else bent(supply, NONCE.hex())
@@ -221,7 +221,7 @@ def some_welcome(supply: Supply, nonce: str, network: NetworkCredentials) -> Any
 
 
 def bent(supply: Supply, digits: str) -> str:
-    """Return hex digits, with another one somewhere now and then."""
+    """Return hex digits, sometimes with one changed."""
     if not supply.yes(6):
         return digits
     at = supply.below(len(digits))
@@ -233,7 +233,7 @@ def checked(frame: Frame) -> AnyFrame | None:
 
 
 def frame_of_bytes(payload: bytes) -> AnyFrame | None:
-    """Return the frame of these bytes as a stranger's decoder gives it, None for what is none."""
+    """Return the frame that a stranger's decoder gives for these bytes, None if they are none."""
     return next(iter(Decoder().feed(LENGTH.pack(len(payload)) + payload)), None)
 
 

@@ -1,4 +1,4 @@
-"""Inputs made of inputs, by chance alone: what fuzzes where no coverage is measured, and makes found inputs small."""
+"""Random mutation of inputs: used for fuzzing without coverage, and to reduce failing inputs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NUMBERS = (b"\0", b"\xff", b"\x7f", b"\x80", b"\n", b" ")
 
 
 def mutated(data: bytes, other: bytes, words: Sequence[bytes], chance: Random, max_bytes: int) -> bytes:
-    """Return `data` with a few things changed; `other` is an input to take pieces from."""
+    """Return `data` with a few changes; `other` is an input to take pieces from."""
     made = bytearray(data)
     for _ in range(chance.choice((1, 1, 1, 2, 2, 3, 5, 9))):
         at = chance.randrange(len(made) + 1)
@@ -36,7 +36,7 @@ def mutated(data: bytes, other: bytes, words: Sequence[bytes], chance: Random, m
 
 
 def smaller(data: bytes, fails: Callable[[bytes], bool], tries: int = 400) -> bytes:
-    """Return a shorter input that fails too: pieces are left out, half of it first, then less and less."""
+    """Return a shorter input that fails too: pieces are removed, half of it first, then less and less."""
     size = max(1, len(data) // 2)
     while size and tries:
         at, shorter = 0, False

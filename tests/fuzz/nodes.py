@@ -1,8 +1,8 @@
-"""A whole node and a member that may say anything: frames, batches it signed itself, files, failing storage, time.
+"""A whole node and a member that may send anything: frames, batches it signed, files, failing storage, time.
 
-An input is a list of steps, each made of what the node knows (ids, runs, chains) and of what it does not. Whatever
-comes, the node answers with effects: it never raises, what it sends is fit to be sent, what it shows was signed by
-whom it is shown as, and what it holds grows no faster than what came.
+An input is a list of steps, each made of known values (ids, runs, chains) and unknown ones. Whatever comes, the node
+returns effects: it never raises, its frames are valid, everything it shows was signed by its writer, and its state
+grows no faster than its input.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import LogId
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, encode
 from tests.core.world import IDS, ROOM, Far, World
+from tests.fuzz.checked_node import CheckedNode
 from tests.fuzz.frames import WORDS, golden_frames
-from tests.fuzz.sayings import GROUP, NUMBERS, RUNS, TALK, TALKS, USERS, WHO, Sayings
+from tests.fuzz.member_frames import GROUP, NUMBERS, RUNS, TALK, TALKS, USERS, WHO, MemberFrames
 from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target
-from tests.fuzz.watched import Watched
 
 STEPS_AT_MOST = 120
 SMALL = {
@@ -55,15 +55,15 @@ SMALL = {
 }  # fmt: skip
 
 
-class Play:
-    """One node (ada's) with links to bob and, later, to cyd, both of whom say what the input says."""
+class NodeSession:
+    """One node (ada) with links to bob and, later, to cyd, both of whom send what the input says."""
 
     def __init__(self, supply: Supply) -> None:
         self.supply = supply
         self.world = World()
-        self.peer = Watched(self.world, "ada", settings_of(supply))
+        self.peer = CheckedNode(self.world, "ada", settings_of(supply))
         self.fars: list[Far] = []
-        self.sayings = Sayings(supply, self.peer, self.live)
+        self.sayings = MemberFrames(supply, self.peer, self.live)
         self.bytes_in = 0
         self.stopped = False
         self.steps: tuple[Callable[[], None], ...] = (
@@ -87,7 +87,7 @@ class Play:
         self.world.pass_time(400.0)
         self.peer.judge(self.bytes_in)
 
-    # ---- what others say
+    # ---- frames of others
 
     def link(self) -> None:
         taken = {far.name for far in self.live()}
@@ -100,7 +100,7 @@ class Play:
         return [far for far in self.fars if self.peer.links.get(far.link) is far]
 
     def put(self, data: bytes) -> None:
-        """Say these bytes on a link that is up."""
+        """Send these bytes on a link that is up."""
         far = self.supply.pick(self.live() or [Far("bob")])
         if far.link:
             self.bytes_in += len(data)
@@ -118,7 +118,7 @@ class Play:
         self.put(LENGTH.pack(len(payload)) + payload)
 
     def again(self) -> None:
-        """Say what was said before, bent or in another order."""
+        """Send earlier frames again, changed or in another order."""
         sayings = self.sayings
         frames = [sayings.bent(self.supply.pick(sayings.made)) for _ in range(self.supply.below(4)) if sayings.made]
         if self.supply.yes(4) and frames:
@@ -132,7 +132,7 @@ class Play:
     def begin_group(self) -> None:
         self.put(encode(self.sayings.first_of_group()))
 
-    # ---- what happens here
+    # ---- events of this peer
 
     def command(self) -> None:
         supply, ada = self.supply, IDS["ada"]
@@ -185,7 +185,7 @@ class Play:
                 self.peer.put(self.supply.pick(then))
 
     def storage(self) -> None:
-        """Storage is slow, fails, is full, answers what nobody asked any more; or it all ends and begins again."""
+        """Let storage be slow, fail, be full, or answer what is no longer asked; or end everything and start again."""
         peer = self.peer
         match self.supply.below(8):
             case 0:
@@ -217,7 +217,7 @@ def settings_of(supply: Supply) -> Settings:
 
 
 def run(data: bytes) -> None:
-    Play(Supply(data)).run()
+    NodeSession(Supply(data)).run()
 
 
 def seeds() -> list[bytes]:

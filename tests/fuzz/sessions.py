@@ -1,6 +1,6 @@
-"""A chat's input: lines of a person or a program, carried out by a running peer, as far as they go nowhere else.
+"""The input of a chat: lines of a person or a program, carried out by a running peer that connects nowhere.
 
-Whatever is piped in, each line is done or answered with one error; what comes out is lines of JSON, and safe to see.
+Each line is carried out or answered with one error, and the output is lines of JSON that are safe to show.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tests.fuzz.texts import ODD_WORDS, ORDER_WORDS, acts, order_seeds, typed_se
 
 WITHIN = 20.0  # seconds for the lines of one input
 MOST_LINES = 8
-FRESH_AFTER = 500  # inputs; what they wrote makes reading slower and slower
-ELSEWHERE = (b"connect", b"invite")  # who asks for addresses, and dials them, is no matter of this machine alone
+FRESH_AFTER = 500  # inputs; their messages make reading slower and slower
+ELSEWHERE = (b"connect", b"invite")  # commands about addresses would dial other machines
 
 
 class Stage:
-    """Two peers in memory and the loop they live in, for one input after the other."""
+    """Two peers in memory and their loop, for one input after the other."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -38,7 +38,7 @@ class Stage:
         self._loop.set_exception_handler(lambda loop, context: self._faults.append(str(context["message"])))
 
     def play(self, lines: list[bytes | None], as_json: bool) -> str:
-        """Let a session take these lines; return what it showed."""
+        """Let a session take these lines; return its output."""
         self._played += 1
         shown = self._loop.run_until_complete(asyncio.wait_for(self._one(lines, as_json), WITHIN))
         hold(not self._faults, f"told to nobody: {self._faults}")

@@ -1,4 +1,4 @@
-"""Bytes of an input as choices: numbers, picks, texts. What is over gives zeros, so every input means something.
+"""Bytes of an input as choices: numbers, picks, texts. Missing bytes are zeros, so every input has a meaning.
 
 Choices are taken from the end and bytes from the front, so that a change of one does not shift the other.
 """
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Supply:
-    """Gives what a target asks for, as its input says."""
+    """Values for a target, taken from its input."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -21,7 +21,7 @@ class Supply:
 
     @property
     def left(self) -> int:
-        """How many bytes nobody has taken yet."""
+        """Return the number of unused bytes."""
         return self._back - self._front
 
     def below(self, limit: int) -> int:
@@ -35,15 +35,15 @@ class Supply:
         return items[self.below(len(items))]
 
     def often(self, most: int = 256) -> int:
-        """Return a small number mostly, below `most` always."""
+        """Return a mostly small number, always below `most`."""
         return self.below(min(most, 4)) if self.below(4) else self.below(most)
 
     def yes(self, one_in: int = 2) -> bool:
-        """Say yes once in so many times; no when nothing is left."""
+        """Return True once in so many times; False when nothing is left."""
         return self.below(one_in) == one_in - 1
 
     def take(self, count: int) -> bytes:
-        """Return so many bytes from the front, or what is left."""
+        """Return so many bytes from the front, or the rest."""
         start = self._front
         self._front = min(self._back, start + count)
         return self._data[start : self._front]
@@ -63,7 +63,7 @@ class Supply:
 
 
 def any_text(data: bytes) -> str:
-    """Return the text some bytes stand for, lone surrogates and all: those a file name or a JSON escape brings."""
+    """Return the text of some bytes, even with lone surrogates, as a file name or a JSON escape may have."""
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
-"""What a target is: a parser and what must hold for it, whatever bytes it is given.
+"""Targets: a parser and the rules it must keep, whatever bytes it gets.
 
-`run` takes any bytes and returns, or raises: everything it raises is a fault of what is fuzzed. `seeds` are inputs to
-begin with, each a shape that a random one would hardly find.
+`run` takes any bytes and returns, or raises: everything it raises is a fault of the code under test. `seeds` are first
+inputs, each of a shape that a random one would hardly have.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
-class Wrong(AssertionError):
-    """Something came out that must not."""
+class Violation(AssertionError):
+    """A rule was broken."""
 
 
 def hold(condition: object, text: str) -> None:
-    """Raise Wrong unless this holds; an assert that no switch turns off."""
+    """Raise Wrong unless this holds; an assert that cannot be switched off."""
     if not condition:
-        raise Wrong(text)
+        raise Violation(text)
 
 
 def memory_place() -> str | None:
-    """Return where files are quick and need not last: TMPDIR where that is set, None for the usual place."""
+    """Return a directory for fast, temporary files: TMPDIR if that is set, None for the usual one."""
     fast = "/dev/shm"
     return fast if "TMPDIR" not in os.environ and os.path.isdir(fast) and os.access(fast, os.W_OK) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing that is fuzzed.
+    """One fuzzed parser.
 
     Attributes:
-        about: What it is, in a few words.
+        about: A short description.
         run: Takes an input; raises for a fault.
-        seeds: Makes inputs to begin with.
-        words: Pieces that inputs are made of: mutation puts them in.
-        max_bytes: No input is longer.
-        examples: How many hypothesis makes of it in the ordinary run: about a second of them.
-        share: Of the time of a run, beside the others: what is deep and slow gets more of it.
-        end: Takes down what `run` left standing for the next input.
+        seeds: Makes the first inputs.
+        words: Pieces that mutation inserts into inputs.
+        max_bytes: The maximum length of an input.
+        examples: How many inputs hypothesis makes in the ordinary run: about a second of them.
+        share: The share of the time of a run; deep and slow targets get more.
+        end: Cleans up what `run` left for the next input.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Every target a little in each run, the same inputs each time; and whatever was found once, for ever."""
+"""Every target runs a little in each test run, with the same inputs each time; and every input that was found."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.fuzz.driving import Report, by_chance
 from tests.fuzz.findings import FOUND, Findings, fault_of, kept, sign
 from tests.fuzz.mutation import mutated, smaller
-from tests.fuzz.target import Target, Wrong, hold
+from tests.fuzz.target import Target, Violation, hold
 from tests.fuzz.targets import TARGETS
 
 
 def inputs(target: Target) -> st.SearchStrategy[bytes]:
-    """Bytes as hypothesis makes them, and known inputs mutated."""
+    """Return inputs made by hypothesis, and mutated known inputs."""
     seeds = target.seeds()
 
     def of_known(one: bytes, other: bytes, number: int) -> bytes:
@@ -28,7 +28,7 @@ def inputs(target: Target) -> st.SearchStrategy[bytes]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_whatever_comes(name: str) -> None:
+def test_a_target_survives_any_input(name: str) -> None:
     target = TARGETS[name]
 
     @settings(
@@ -46,7 +46,7 @@ def test_whatever_comes(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", [path for name in TARGETS for path in kept(name)], ids=lambda path: path.stem)
-def test_what_was_found_stays_mended(path: Path) -> None:
+def test_found_inputs_stay_fixed(path: Path) -> None:
     target = TARGETS[path.name.partition("-")[0]]
     try:
         target.run(path.read_bytes())
@@ -70,7 +70,7 @@ def breaks(data: bytes) -> None:
 FRAIL = Target("frail", "breaks at a mark", breaks, lambda: [b"hello", b"you there"], [b"!", b"?"], 64)
 
 
-def test_a_fault_is_found_made_small_and_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_reduced_and_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.fuzz.findings.FOUND", tmp_path)
     findings = Findings(FRAIL, tmp_path)
     for data in (b"hello! you", b"no! more", b"what? now"):
@@ -81,19 +81,19 @@ def test_a_fault_is_found_made_small_and_kept_once(tmp_path: Path, monkeypatch: 
     assert len(findings.told) == 2 and all("--replay" in told for told in findings.told.values())
 
 
-def test_mutation_alone_reaches_a_fault_and_says_the_same_each_time() -> None:
+def test_mutation_alone_reaches_a_fault_repeatably() -> None:
     chances = [Random(7), Random(7)]
     made = [[mutated(b"hello", b"you", FRAIL.words, chance, 8) for _ in range(200)] for chance in chances]
     assert made[0] == made[1] and len(set(made[0])) > 100 and max(map(len, made[0])) <= 8
     assert any(fault_of(FRAIL, data) for data in made[0])
 
 
-def test_an_input_is_made_small_only_while_it_fails_alike() -> None:
+def test_an_input_is_reduced_only_while_it_fails_the_same_way() -> None:
     assert smaller(b"a" * 500 + b"?" + b"b" * 500, lambda data: b"?" in data) == b"?"
     assert smaller(b"abc", lambda data: data == b"abc") == b"abc"
 
 
-def test_a_run_counts_what_it_did() -> None:
+def test_a_run_counts_its_inputs() -> None:
     report, told = Report(), list[str]()
     calm = Target("calm", "takes anything", lambda data: None, lambda: [b"x"])
     by_chance(calm, 0.05, 1, report, told.append)
@@ -101,7 +101,7 @@ def test_a_run_counts_what_it_did() -> None:
     assert told[-1].startswith("calm: ")
 
 
-def test_faults_are_told_apart_by_where_they_were_raised() -> None:
+def test_faults_are_distinguished_by_where_they_were_raised() -> None:
     signs = {sign(error) for data in (b"!", b"?", b"a!", b"!b") if (error := fault_of(FRAIL, data))}
-    assert len(signs) == 2 and any("Wrong" in one for one in signs)
-    assert isinstance(fault_of(FRAIL, b"!"), Wrong)
+    assert len(signs) == 2 and any("Violation" in one for one in signs)
+    assert isinstance(fault_of(FRAIL, b"!"), Violation)

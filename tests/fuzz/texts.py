@@ -1,4 +1,4 @@
-"""What people paste, type and see: invites, names, typed lines, command objects, text made safe, folded lines."""
+"""Texts that people paste, type and see: invites, names, typed lines, command objects, safe text, folded lines."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def invite_seeds() -> list[bytes]:
 
 
 def name(data: bytes) -> None:
-    """Two names, a line each."""
+    """Two names, one per line."""
     one, _, other = any_text(data).partition("\n")
     for text in (one, other):
         a_name(text)
@@ -180,7 +180,7 @@ def typed_seeds() -> list[bytes]:
 
 
 def orders(data: bytes) -> None:
-    """A command object as it is piped in, or as it comes over the control socket."""
+    """A command object as piped in, or as sent over the control socket."""
     line = any_text(data)
     try:
         order = parse_json_command(line)
@@ -227,7 +227,7 @@ ORDER_WORDS = [
 
 
 def control_lines(data: bytes) -> None:
-    """Lines of the control socket, however they are cut; the first two bytes: the limit, the cuts."""
+    """Lines of the control socket, cut anywhere; the first two bytes: the limit, the cuts."""
     supply = Supply(data)
     head = supply.take(4) + bytes(4)
     limit, cuts, stream = 1 + head[0] % 40, head[1:4], supply.rest()
@@ -251,9 +251,9 @@ def line_seeds() -> list[bytes]:
     return [b"\x09\1\2\3ab\r\ncd\n" * 3]
 
 
-# ---- what is shown
+# ---- output
 
-# By the tables of Unicode and not by the list in safe_text.py. Format characters (Cf) that draw something stay: Arabic
+# From the tables of Unicode, not from the list in safe_text.py. Format characters (Cf) that draw something stay: Arabic
 # number signs and the joiners of hieroglyphs.
 DRAWN = {
     *range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13456),
@@ -264,12 +264,12 @@ MANY_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u20d0-\u20ff\u
 
 
 def acts(character: str) -> bool:
-    """Whether a terminal may do something else than draw this character in its place."""
+    """Return whether a terminal may do anything else than draw this character in its place."""
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and ord(character) not in DRAWN
 
 
 def shown(data: bytes) -> None:
-    """First bytes: the width and where styles change; then a text of somebody."""
+    """First bytes: the width and where styles change; then a text."""
     supply = Supply(data)
     head = supply.take(3) + bytes(3)
     width, text = 1 + head[0] % 100, any_text(supply.rest())
@@ -292,7 +292,7 @@ def folded(text: str, width: int, cut: int, way: int) -> None:
     rows = [plain_text(row) for row in fold_row(fragments, width, hang=hang, style="mark")]
     mark = hang or (CONTINUED if width >= NARROW else CONTINUED_NARROW)
     room = max(width, len(mark) + 2)
-    marks = (mark.rstrip(), CONTINUED.rstrip())  # of a folded row, and of a further line of the text
+    marks = (mark.rstrip(), CONTINUED.rstrip())  # the prefixes of a folded row, and of a further line of the text
     hold(all(row.startswith(marks) for row in rows[1:]) or (hang and "\n" in text), "a further row without its mark")
     hold(all("\n" not in row for row in rows), "a row with two lines in it")
     hold(all(get_cwidth(row) <= room for row in rows), f"a row wider than {room}: {rows!a}")

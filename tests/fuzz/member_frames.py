@@ -1,6 +1,6 @@
-"""What members of a mesh may say to a node: frames, and batches that they signed, right, bent or made of nonsense.
+"""Frames that members of a mesh may send to a node, with batches that they signed, valid, changed or nonsensical.
 
-All of it is made of what that node knows (ids, runs, chains) and of what it does not, as the bytes of an input choose.
+All of it is made of values that the node knows (ids, runs, chains) and of others, as the bytes of an input choose.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ USERS = (*(IDS[name] for name in WHO), "00" * 32, "ff" * 32)
 DMS = (dm("ada", "bob"), dm("ada", "cyd"), dm("bob", "cyd"))
 RUNS = ("b1" * 8, "b2" * 8, "c1" * 8, "a1" * 8, "00" * 8)
 PAIRS = (("ada", "bob"), ("ada", "cyd"), ("bob", "cyd"))
-# a group that bob made, with ada, cyd and eve in it
+# a group of bob with ada, cyd and eve
 MADE = group_body(1, "ops", IDS["bob"], {IDS[name]: 1 for name in WHO}, {}, salt="00" * 16)
 FIRST = encode_entry(Entry("group", START, START, b=MADE))
 GROUP = operation_hash(FIRST)
@@ -61,8 +61,8 @@ NAMINGS = (
 NUMBERS = (0, 1, 2, 3, 64, 2**40 - 1, 2**40, 2**40 + 1, MAX_INT)
 
 
-class Sayings:
-    """What those say who are linked with a peer; `live` tells who that is."""
+class MemberFrames:
+    """The frames of the peers linked with a node; `live` records which users they host."""
 
     def __init__(self, supply: Supply, peer: Peer, live: Callable[[], list[Far]]) -> None:
         self.supply = supply
@@ -70,7 +70,7 @@ class Sayings:
         self.live = live
         self.authors: dict[tuple[str, str, str], Author] = {}
         self.operations = [(1, GROUP)]  # gen and hash
-        self.made: deque[Entries] = deque(maxlen=12)  # batches that were signed, for saying them again
+        self.made: deque[Entries] = deque(maxlen=12)  # signed batches, to be sent again
 
     def frame(self) -> Frame:
         supply = self.supply
@@ -160,10 +160,10 @@ class Sayings:
             frame.c, frame.u, frame.r, frame.first, frame.prev, frame.e, frame.head, frame.n, True, frame.names
         )
 
-    # ---- what is written
+    # ---- entries
 
     def signed(self) -> Entries:
-        """Return a batch whose author signed it, whatever it says."""
+        """Return a batch signed by its author, with any content."""
         supply = self.supply
         name, talk, run = supply.pick(WHO), supply.pick(TALKS[:8]), supply.pick(RUNS)
         if talk == GROUP and not supply.yes(3):
@@ -215,7 +215,7 @@ class Sayings:
         return (view.gen, view.owner) if view is not None else (1, IDS["bob"])
 
     def of_group(self, clock: int, before: tuple[Mark, ...]) -> str:
-        """Return an operation or a leave, mostly one that may count."""
+        """Return an operation or a leave, mostly a valid one."""
         supply = self.supply
         if supply.yes(3):
             return encode_entry(Entry("leave", clock, clock, None, (), before, self.cite(), leave_body(self.marks())))
@@ -281,10 +281,10 @@ class Sayings:
     def hex32(self) -> str:
         return self.supply.pick(("00" * 32, "ff" * 32, self.supply.take(4).hex().rjust(64, "0")))
 
-    # ---- what was signed, and is bent
+    # ---- changed after signing
 
     def bent(self, frame: Entries) -> Entries:
-        """Return a batch with something changed that its author did not sign."""
+        """Return a batch with a change that its author did not sign."""
         supply = self.supply
         c, u, r, first, prev, e, head = frame.c, frame.u, frame.r, frame.first, frame.prev, list(frame.e), frame.head
         match supply.below(9):

@@ -1,4 +1,4 @@
-"""A node whose whole output is looked at: what it sends is fit to be sent, and what it keeps its writer signed."""
+"""A node whose whole output is checked: its frames are valid, and its stored entries were signed by their writers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from p2pchat.core.records import WantStart
 from p2pchat.protocol import MAX_FRAME_BYTES, Decoder, Frame, encode
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.world import IDS, Peer, World
-from tests.fuzz.sayings import WHO
+from tests.fuzz.member_frames import WHO
 from tests.fuzz.target import hold
 
-SLOW = 2.0  # seconds one input may take here: a hundred times what the slowest takes
+SLOW = 2.0  # seconds for one input: a hundred times the slowest
 
 
-class Watched(Peer):
-    """A node of which everything that comes out is looked at."""
+class CheckedNode(Peer):
+    """A node of which all effects are checked."""
 
     def __init__(self, world: World, name: str, settings: Settings) -> None:
         self.sent = 0
@@ -32,7 +32,7 @@ class Watched(Peer):
         hold(perf_counter() - begun < SLOW, f"one {type(input).__name__} took {perf_counter() - begun:.1f} s")
 
     def fail(self) -> None:
-        """Storage kept nothing of what is on its way, and works again."""
+        """Let storage lose everything in flight, and work again."""
         self.held.clear()
         self.put(CommitFailed(self.node._epoch, "it broke"))
         self.put(Loaded(self.storage.load([self.id])))
@@ -52,7 +52,7 @@ class Watched(Peer):
         return ""
 
     def judge(self, bytes_in: int) -> None:
-        """What is kept and shown was signed by its writer; what waits is bounded."""
+        """Check that everything stored and shown was signed by its writer, and that waiting entries are bounded."""
         shown = self.storage.places(0, 100_000)
         for one in shown:
             log = one.log
@@ -75,7 +75,7 @@ class Watched(Peer):
 
 
 def fit(frame: Frame) -> None:
-    """What is sent can be encoded, and whoever gets it finds no fault in it."""
+    """Check that a frame can be encoded, and that its receiver finds no fault in it."""
     decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
     decoder.feed(encode(frame))
     hold(decoder.fault is None, f"a frame was sent that no one may send: {decoder.fault}")
