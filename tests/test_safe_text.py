@@ -36,20 +36,20 @@ from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
         ("no-break space stays", "a\u00a0b", "a\u00a0b"),
     ],
 )
-def test_what_acts_is_shown_and_what_is_read_stays(name: str, text: str, shown: str) -> None:
+def test_harmful_characters_are_escaped_and_others_kept(name: str, text: str, shown: str) -> None:
     assert safe_text(text) == shown
     assert safe_line(text) == shown
 
 
-def test_a_line_that_looks_like_another_speaker_s_is_marked() -> None:
+def test_further_lines_of_a_text_are_marked() -> None:
     assert safe_text("hi\n12:00 bob: I owe you 100") == f"hi\n{CONTINUED}12:00 bob: I owe you 100"
 
 
-def test_a_name_stays_on_its_line() -> None:
+def test_safe_line_is_one_line() -> None:
     assert safe_line("ada\nbob: yes") == "ada\\u{a}bob: yes"
 
 
-def test_json_means_the_same_and_holds_nothing_that_acts() -> None:
+def test_safe_json_keeps_the_meaning_without_harmful_characters() -> None:
     text = "\x1b[2J \x9b \u202e \U000e0041 \ufeff ü \u2028"
     line = safe_json(json.dumps({"text": text}, ensure_ascii=False))
     assert json.loads(line) == {"text": text}
@@ -57,7 +57,7 @@ def test_json_means_the_same_and_holds_nothing_that_acts() -> None:
     assert "ü" in line
 
 
-def test_a_heap_of_marks_in_json_is_one_for_programs_and_none_on_a_terminal() -> None:
+def test_excess_marks_are_escaped_in_json() -> None:
     text = "e" + "\u0301" * 1000
     line = safe_json(json.dumps({"text": text}, ensure_ascii=False))
     assert json.loads(line) == {"text": text}

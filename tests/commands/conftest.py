@@ -1,4 +1,4 @@
-"""What a session shows, for its tests."""
+"""The output of a session, for its tests."""
 
 from __future__ import annotations
 

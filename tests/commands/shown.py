@@ -1,4 +1,4 @@
-"""A session over a real peer, and what it showed, as event lines or as text."""
+"""A session over a real peer, and its output as event lines or as text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Shown:
         return last
 
 
-def session(
+def open_session(
     peer: TCPPeer,
     shown: Shown,
     *,
@@ -50,9 +50,9 @@ def session(
     interactive: bool = False,
     settings: ChatSettings | None = None,
 ) -> Session:
-    show = Display(StdoutWriter(shown.raw), None, as_json=as_json, echo=True)
-    show.me = peer.me.label
-    return Session(peer, show, interactive=interactive, as_json=as_json, settings=settings)
+    display = Display(StdoutWriter(shown.raw), None, as_json=as_json, echo=True)
+    display.me = peer.me.label
+    return Session(peer, display, interactive=interactive, as_json=as_json, settings=settings)
 
 
 async def got(peer: TCPPeer, count: int) -> list[Message]:
@@ -65,11 +65,11 @@ async def got(peer: TCPPeer, count: int) -> list[Message]:
     return found
 
 
-async def see(peer: TCPPeer, took: Session, text: str, consumer: str = "seen") -> None:
+async def see(peer: TCPPeer, session: Session, text: str, consumer: str = "seen") -> None:
     """Show everything that comes, until somebody has written `text`."""
     async for event in peer.events(Message, consumer=consumer, start="beginning"):
         line = event.to_json()
-        took.on_event(line)
-        await took._display.show_event(line)
+        session.on_event(line)
+        await session._display.show_event(line)
         if event.text == text:
             break

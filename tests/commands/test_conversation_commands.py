@@ -12,15 +12,15 @@ from p2pchat.commands.errors import DONE, FAILED, NO_SUCH_NAME, USAGE
 from p2pchat.commands.people_commands import MAX_LISTED
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, session
+from tests.commands.shown import Shown, open_session
 
 
 class Told:
     """What a peer is told of groups, as people read it."""
 
-    def __init__(self, peer: TCPPeer, took: Session, shown: Shown) -> None:
+    def __init__(self, peer: TCPPeer, session: Session, shown: Shown) -> None:
         self._events = peer.events(GroupChanged, Message, consumer=None)
-        self._took, self._shown = took, shown
+        self._took, self._shown = session, shown
 
     async def lines(self, count: int) -> list[str]:
         """Show so many events, and return the lines since the last call, without their times."""
@@ -31,21 +31,21 @@ class Told:
         return [line if line.startswith("-- ") else line.partition(" ")[2] for line in self._shown.new]
 
 
-async def test_who_makes_a_group_goes_there_and_everybody_in_it_hears(shown: Shown) -> None:
+async def test_group_switches_to_it_and_members_see_changes(shown: Shown) -> None:
     async with mesh("ada", "bob", "carol") as net:
         ada, bob, carol = net.peers
-        took = session(ada, shown, as_json=False)
-        told = Told(ada, took, shown)
-        await took.execute([b"/group ops bob", b"anybody awake?"])
+        session = open_session(ada, shown, as_json=False)
+        told = Told(ada, session, shown)
+        await session.execute([b"/group ops bob", b"anybody awake?"])
         ops = ada.group("ops")
-        assert took.current == ops
+        assert session.current == ops
         assert await told.lines(1) == ["-- now in #ops: what you type goes there", "-- you created #ops with bob"]
-        await took.execute([b"/add carol"])
+        await session.execute([b"/add carol"])
         await net.settle()
         assert [post.text for post in await carol.history(carol.group("ops"))] == ["anybody awake?"]
         await carol.group("ops").send("I am")
         assert await told.lines(2) == ["-- you added carol to #ops", "[#ops] carol: I am"]
-        await took.execute([b"/members", b"/rename night shift", b"/kick carol", b"/owner bob", b"/leave"])
+        await session.execute([b"/members", b"/rename night shift", b"/kick carol", b"/owner bob", b"/leave"])
         members = ["-- ada: online (you) (owner)", "-- bob: online", "-- carol: online"]
         lines = await told.lines(4)
         assert [line.partition(" since")[0].replace(" since", "") for line in lines[1:3]] == members[1:]
@@ -60,10 +60,10 @@ async def test_who_makes_a_group_goes_there_and_everybody_in_it_hears(shown: Sho
         assert [user.name for user in bob.group("night shift").members] == ["bob"]
 
 
-async def test_others_hear_what_was_done_to_them(shown: Shown) -> None:
+async def test_a_user_sees_changes_that_concern_them(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        told = Told(bob, session(bob, shown, as_json=False), shown)
+        told = Told(bob, open_session(bob, shown, as_json=False), shown)
         ops = await ada.create_group("ops", ["bob"])
         assert await told.lines(1) == ["-- ada added you to #ops"]
         await ops.hand_over("bob")
@@ -77,12 +77,12 @@ async def test_others_hear_what_was_done_to_them(shown: Shown) -> None:
         assert await told.lines(1) == []
 
 
-async def test_what_cannot_be_done_to_a_group_says_what_to_do(shown: Shown) -> None:
+async def test_errors_of_group_commands_give_advice(shown: Shown) -> None:
     async with mesh("ada", "bob", "carol") as net:
         ada, bob, _ = net.peers
         await ada.create_group("ops", ["bob"])
         await net.settle()
-        mine, theirs = session(ada, shown), session(bob, shown)
+        mine, theirs = open_session(ada, shown), open_session(bob, shown)
         await mine.execute(
             [b"/go ops", b"/add bob", b"/kick carol", b"/kick ada", b"/owner carol", b"/owner ada", b"/rename ops"]
         )
@@ -107,30 +107,30 @@ async def test_what_cannot_be_done_to_a_group_says_what_to_do(shown: Shown) -> N
         assert mine.exit_code == theirs.exit_code == USAGE
 
 
-async def test_a_bare_name_is_whichever_has_it_after_go_alone(shown: Shown) -> None:
+async def test_only_go_accepts_a_bare_group_name(shown: Shown) -> None:
     async with mesh("ada", "bob", "ops") as net:
         ada = net.peers[0]
         ops, bob = await ada.create_group("ops"), await ada.create_group("night")
-        took = session(ada, shown)
-        took.stop_waiting_for_names()
-        await took.execute([b"/go night"])
-        assert took.current == bob
-        await took.execute([b"/go ops"])
-        assert took.current == bob
+        session = open_session(ada, shown)
+        session.stop_waiting_for_names()
+        await session.execute([b"/go night"])
+        assert session.current == bob
+        await session.execute([b"/go ops"])
+        assert session.current == bob
         assert shown.lines[-1]["text"] == "'ops' could be @ops, #ops: use one of these"
-        await took.execute([b"/go #ops"])
-        assert took.current == ops
-        await took.execute([b"/go @ops", b"/msg ops psst", b"/msg night psst"])
-        assert took.current.kind == "dm"
+        await session.execute([b"/go #ops"])
+        assert session.current == ops
+        await session.execute([b"/go @ops", b"/msg ops psst", b"/msg night psst"])
+        assert session.current.kind == "dm"
         assert shown.lines[-1]["text"] == "nobody here is called 'night'; the group is #night"
-        assert took.exit_code == NO_SUCH_NAME
+        assert session.exit_code == NO_SUCH_NAME
         assert [post.to for post in await ada.history("ops")] == ["ops"]  # type: ignore[union-attr]
 
 
-async def test_programs_have_the_same_by_objects(shown: Shown) -> None:
+async def test_group_commands_as_json(shown: Shown) -> None:
     async with mesh("ada", "bob", "carol") as net:
-        took = session(net.peers[0], shown)
-        await took.execute(
+        session = open_session(net.peers[0], shown)
+        await session.execute(
             [
                 b'{"do":"group","name":"ops","members":["bob"],"ref":"1"}',
                 b'{"do":"add","to":"#ops","users":["carol"]}',
@@ -157,76 +157,80 @@ async def test_programs_have_the_same_by_objects(shown: Shown) -> None:
         ]
 
 
-async def test_what_nobody_gets_is_no_message_that_waits(shown: Shown) -> None:
+async def test_undeliverable_messages_are_not_waited_for(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         ops = await ada.create_group("ops", ["bob"])
         await net.settle()
-        took = session(bob, shown)
+        session = open_session(bob, shown)
         told = bob.events(Undelivered, consumer=None)
         net.partition([ada], [bob])
-        await took.execute([b'{"do":"send","to":"#ops","text":"still there?"}'])
-        assert took.has_undelivered() and took.exit_code == DONE
+        await session.execute([b'{"do":"send","to":"#ops","text":"still there?"}'])
+        assert session.has_undelivered() and session.exit_code == DONE
         await ops.remove("bob")
         net.heal()
-        took.on_event((await anext(told)).to_json())
-        assert not took.has_undelivered() and await took.drain(0) == []
-        assert took.exit_code == FAILED
+        session.on_event((await anext(told)).to_json())
+        assert not session.has_undelivered() and await session.drain(0) == []
+        assert session.exit_code == FAILED
 
 
-async def test_a_group_has_a_message_when_all_who_are_here_have_it(shown: Shown) -> None:
+async def test_a_group_message_is_delivered_when_all_online_members_have_it(shown: Shown) -> None:
     async with mesh("ada", "bob", "carol") as net:
         ada, bob, carol = net.peers
         await ada.create_group("ops", ["bob", "carol"])
         await net.settle()
         await carol.aclose()
         await net.settle()
-        took = session(ada, shown)
-        await took.execute([b"/go ops", b"hello"])
-        assert await took.drain(10) == [] and not took.has_undelivered()
+        session = open_session(ada, shown)
+        await session.execute([b"/go ops", b"hello"])
+        assert await session.drain(10) == [] and not session.has_undelivered()
         await bob.aclose()
         await net.settle()
-        await took.execute([b"anybody?"])
-        assert await took.drain(0) == ["bob", "carol"] and took.has_undelivered()
+        await session.execute([b"anybody?"])
+        assert await session.drain(0) == ["bob", "carol"] and session.has_undelivered()
 
 
 MANY = MAX_LISTED + 5
 
 
-async def test_people_are_shown_what_is_unread_and_what_was_written_last(shown: Shown) -> None:
+async def test_list_shows_unread_and_latest_conversations(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(ada, shown, as_json=False)
+        session = open_session(ada, shown, as_json=False)
         await asyncio.gather(*(ada.create_group(f"group {number}") for number in range(MANY)))
         await ada.send("#group 3", "the newest")
         await bob.send("ada", "psst")
         async for event in ada.events(Message, consumer="test", start="beginning"):
-            took.on_event(event.to_json())
+            session.on_event(event.to_json())
             break
         await ada.send("#group 7", "newer still")
-        await took.execute([b"/list", b"/list all"])
+        await session.execute([b"/list", b"/list all"])
         lines = shown.text.splitlines()
         some, more, every = lines[:MAX_LISTED], lines[MAX_LISTED], lines[MAX_LISTED + 1 :]
         assert some[:4] == ["-- room (here)", "-- bob: 1 unread", '-- #"group 7"', '-- #"group 3"']
         assert more == "-- and 7 more: /list all shows them too"
         assert len(every) == MANY + 2 and every[0] == some[0] and set(some) < set(every)
-        assert [one.address for one in listed(ada, took.unread)[0][:3]] == ["room", "@bob", "#group 7"]  # as Alt-1 goes
+        assert [one.address for one in listed(ada, session.unread)[0][:3]] == [
+            "room",
+            "@bob",
+            "#group 7",
+        ]
 
 
-async def test_programs_get_every_row(shown: Shown) -> None:
+async def test_list_and_who_give_programs_every_row(shown: Shown) -> None:
     async with mesh("ada") as net:
         ada = net.peers[0]
         await asyncio.gather(*(ada.create_group(f"group {number}") for number in range(MANY)))
         ada.people.learn((f"{number:064x}", f"user {number}") for number in range(MANY))
-        await session(ada, shown).execute([b'{"do":"list"}', b'{"do":"who"}'])
+        await open_session(ada, shown).execute([b'{"do":"list"}', b'{"do":"who"}'])
         assert [len(line["rows"]) for line in shown.lines] == [MANY + 1, MANY + 1]
 
 
-async def test_of_very_many_users_people_are_shown_all_who_are_here(shown: Shown) -> None:
+async def test_who_shows_everyone_online(shown: Shown) -> None:
     async with mesh("ada", "zoe") as net:
         ada = net.peers[0]
         ada.people.learn((f"{number:064x}", f"user {number}") for number in range(MANY))  # as if they had written
-        await session(ada, shown, as_json=False).execute([b"/who", b"/who all"])
+        await open_session(ada, shown, as_json=False).execute([b"/who", b"/who all"])
         lines = shown.text.splitlines()
         some, more, every = lines[:MAX_LISTED], lines[MAX_LISTED], lines[MAX_LISTED + 1 :]
         assert [line.split(":")[0] for line in some[:3]] == ["-- ada", "-- zoe", '-- "user 0"']
@@ -234,8 +238,8 @@ async def test_of_very_many_users_people_are_shown_all_who_are_here(shown: Shown
         assert len(every) == MANY + 2
 
 
-async def test_it_knows_no_other_word(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_list_and_who_accept_only_all(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
     async with mesh("ada") as net:
-        await session(net.peers[0], shown, as_json=False).execute([b"/list everything", b"/who else"])
+        await open_session(net.peers[0], shown, as_json=False).execute([b"/list everything", b"/who else"])
         said = capsys.readouterr().err
         assert "/list [all]" in said and "/who [all]" in said

@@ -24,16 +24,14 @@ async def shown(
 ) -> list[str]:
     """Return the lines on standard output for events, each with whether it is older."""
     with open(path, "wb", buffering=0) as raw:
-        show = Display(StdoutWriter(raw), log, as_json=as_json, echo=True)
+        display = Display(StdoutWriter(raw), log, as_json=as_json, echo=True)
         for event, older in events:
-            await show.show_event(event, older=older)
-        show.close()
+            await display.show_event(event, older=older)
+        display.close()
     return path.read_text("utf-8").splitlines()
 
 
-async def test_people_hear_how_much_is_older_and_programs_and_logs_get_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_people_get_a_count_of_older_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     events = [(said("early"), True), (said("mine", event="sent", to="room"), True), (said("news"), False)]
     log = EventLogFile(str(tmp_path / "log"), pytest.fail)
     [line] = await shown(tmp_path / "plain", events, as_json=False, log=log)
@@ -45,7 +43,7 @@ async def test_people_hear_how_much_is_older_and_programs_and_logs_get_it(
     assert capsys.readouterr().err == ""
 
 
-async def test_a_receipt_for_people_stands_beside_the_chat(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_deliveries_are_notices_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sent = said("hi", event="sent", kind="dm", to="bob", conversation_id="D")
     receipt = {"event": "delivered", "at": AT, "conversation_id": "D", "user": "bob", "user_id": "B"}
     [line] = await shown(tmp_path / "plain", [(sent, False), (receipt, False)], as_json=False)

@@ -11,14 +11,14 @@ import pytest
 from p2pchat.commands.endpoints import command, program
 
 
-def test_on_the_path_it_is_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_on_the_path_is_one_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / ("p2pchat.exe" if sys.platform == "win32" else "p2pchat")
     script.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert program([".venv/bin/python", "-m", "p2pchat", "demo"]) == "p2pchat"
 
 
-def test_elsewhere_it_is_typed_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_programs_repeat_how_they_were_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert program([".venv/bin/python", "-m", "p2pchat", "demo"]) == ".venv/bin/python -m p2pchat"
@@ -29,7 +29,7 @@ def test_elsewhere_it_is_typed_as_it_was(tmp_path: Path, monkeypatch: pytest.Mon
     assert os.listdir(tmp_path) == []
 
 
-def test_a_command_to_paste_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_is_quoted_for_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["/a b/python", "-m", "p2pchat"])
     monkeypatch.setenv("PATH", "")
     quote = '"' if sys.platform == "win32" else "'"

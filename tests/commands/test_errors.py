@@ -9,7 +9,7 @@ from p2pchat import NameTaken, P2PChatError, TooLong, UnknownName
 from p2pchat.commands.errors import CommandError, UsageError, error_code
 
 
-def test_the_word_of_an_error_is_its_name_written_small() -> None:
+def test_error_code_is_the_class_name_in_snake_case() -> None:
     errors = [
         UnknownName("bob"),
         TooLong("a text", 2, 1),
@@ -20,7 +20,7 @@ def test_the_word_of_an_error_is_its_name_written_small() -> None:
     assert [error_code(error) for error in errors] == ["unknown_name", "too_long", "name_taken", "usage", "failure"]
 
 
-def test_every_word_is_made_of_words() -> None:
+def test_every_error_code_is_snake_case() -> None:
     """The base of all errors has none of its own: `p2_p_chat_error` is no word."""
     assert error_code(P2PChatError("no such thing")) == "error"
     offered = [getattr(p2pchat, name) for name in p2pchat.__all__]

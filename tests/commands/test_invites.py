@@ -1,4 +1,4 @@
-"""Invites as people hand them over: what the screen shows, and what is said of one that cannot be read."""
+"""The invite screen, and invites that cannot be read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_endpoints_of_an_invite() -> None:
     assert endpoints_of("") == []
 
 
-def test_an_invite_beyond_loopback_names_addresses_others_can_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loopback_invite_gets_the_addresses_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.commands.invites.own_addresses", lambda: ["192.0.2.7", "2001:db8::7"])
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@192.0.2.7:8080,[2001:db8::7]:8080"
     assert beyond_loopback("p2pchat:abc@chat.example:1", 8080) == "p2pchat:abc@chat.example:1"
@@ -40,7 +40,7 @@ def test_an_invite_beyond_loopback_names_addresses_others_can_reach(monkeypatch:
     assert beyond_loopback("p2pchat:abc@127.0.0.1:8080", 8080) == "p2pchat:abc@127.0.0.1:8080"
 
 
-def test_without_any_address_it_says_so_instead_of_a_dead_invite(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_address_the_screen_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.commands.invites.own_addresses", list)
     screen = welcome_screen("p2pchat:abc@127.0.0.1:8080", 8080, qr=True)
     assert "no address that others can reach" in screen and "p2pchat:abc" not in screen
@@ -48,7 +48,7 @@ def test_without_any_address_it_says_so_instead_of_a_dead_invite(monkeypatch: py
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (60, 20)])
-def test_the_screen_has_command_and_invite_and_fits(columns: int, rows: int) -> None:
+def test_the_screen_fits_small_terminals(columns: int, rows: int) -> None:
     screen = invite_screen(INVITE, qr=True, size=os.terminal_size((columns, rows)))
     assert f"    {JOIN_COMMAND}" in screen.splitlines()
     assert f"    {INVITE}" in screen.splitlines()  # whole, to be copied
@@ -56,7 +56,7 @@ def test_the_screen_has_command_and_invite_and_fits(columns: int, rows: int) -> 
     assert shown_rows(screen, columns) < rows
 
 
-def test_a_tall_terminal_gets_the_code_below_and_keeps_all_of_it() -> None:
+def test_a_tall_terminal_gets_a_code() -> None:
     pytest.importorskip("segno")
     size = os.terminal_size((80, 50))
     screen = invite_screen(INVITE, qr=True, size=size)
@@ -66,7 +66,7 @@ def test_a_tall_terminal_gets_the_code_below_and_keeps_all_of_it() -> None:
 
 
 @pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_no_colours_no_code(variable: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_colours_there_is_no_code(variable: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(*variable)
     assert "\x1b" not in invite_screen(INVITE, qr=True, size=os.terminal_size((120, 80)))
 
@@ -74,7 +74,7 @@ def test_no_colours_no_code(variable: tuple[str, str], monkeypatch: pytest.Monke
 # ---- reading one
 
 
-def test_what_is_wrong_with_an_invite_is_said_before_anything_starts(tmp_path: Path) -> None:
+def test_an_invalid_invite_is_refused_before_the_start(tmp_path: Path) -> None:
     written = tmp_path / "invite"
     for text, wrong in [("p2pchat:abc", "damaged"), ("hello", "this is no invite")]:
         written.write_text(text, "utf-8")

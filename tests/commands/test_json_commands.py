@@ -28,7 +28,7 @@ from p2pchat.commands.json_commands import BadCommand, JsonCommand, parse_json_c
         ('{"do":"quit"}', JsonCommand("quit")),
     ],
 )
-def test_an_object_means(line: str, order: JsonCommand) -> None:
+def test_valid_json_commands(line: str, order: JsonCommand) -> None:
     assert parse_json_command(line) == order
 
 
@@ -53,7 +53,7 @@ def test_an_object_means(line: str, order: JsonCommand) -> None:
         ('{"do":"who","ref":7}', "`ref` must be a string", None),
     ],
 )
-def test_what_cannot_be_meant_is_told_with_its_ref(line: str, told: str, ref: str | None) -> None:
+def test_invalid_json_commands_keep_their_ref(line: str, told: str, ref: str | None) -> None:
     with pytest.raises(BadCommand) as error:
         parse_json_command(line)
     assert str(error.value).startswith(told)

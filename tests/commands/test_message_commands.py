@@ -12,19 +12,19 @@ from p2pchat import Deleted, Edited, Message, Reaction, Sent, TCPPeer
 from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, session
+from tests.commands.shown import Shown, open_session
 
 KINDS = (Message, Sent, Edited, Deleted, Reaction)
 
 
-async def see(took: Session, events: Any, count: int) -> None:
+async def see(session: Session, events: Any, count: int) -> None:
     """Show the next messages and what became of some."""
     async with asyncio.timeout(5):
         while count:
             event = await anext(events)
             if isinstance(event, KINDS):
-                took.on_event(line := event.to_json())
-                await took._display.show_event(line)
+                session.on_event(line := event.to_json())
+                await session._display.show_event(line)
                 count -= 1
 
 
@@ -37,55 +37,55 @@ def words(lines: list[str]) -> list[str]:
     return [re.sub(r"\b\d\d:\d\d\b", "TT:TT", line) for line in lines]
 
 
-async def test_the_last_of_ones_own_and_of_another_are_meant_without_a_number(shown: Shown) -> None:
+async def test_without_a_number_the_latest_message_is_meant(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(ada, shown)
+        session = open_session(ada, shown)
         await ada.broadcast("one")
         await ada.broadcast("tow")
         await bob.broadcast("lunch?")
         await net.settle()
-        await took.execute([b"/edit two", b"/react +1", b"/reply yes"])
+        await session.execute([b"/edit two", b"/react +1", b"/reply yes"])
         await net.settle()
         assert await says(bob) == ["one", "two", "lunch?", "yes"]
         [_, _, lunch, yes] = await bob.history("room")
         assert (lunch.reactions, yes.reply_to) == ({"+1": [bob.user("ada")]}, lunch.id)
-        await took.execute([b"/delete", b"/delete", b"/react"])
+        await session.execute([b"/delete", b"/delete", b"/react"])
         await net.settle()
         assert await says(bob) == ["one", "[deleted]", "lunch?", "[deleted]"]
         assert (await bob.history("room"))[2].reactions == {}
-        assert took.exit_code == DONE
+        assert session.exit_code == DONE
 
 
-async def test_a_number_of_the_last_list_means_that_line(shown: Shown) -> None:
+async def test_a_number_selects_a_listed_message(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(ada, shown, as_json=False)
+        session = open_session(ada, shown, as_json=False)
         for text in ("one", "tow", "three"):
             await ada.broadcast(text)
             await bob.broadcast(f"{text}?")
             await net.settle()
-        await took.execute([b"/history 4"])
+        await session.execute([b"/history 4"])
         assert [line.partition(" ")[0] for line in shown.new] == ["4", "3", "2", "1"]
         assert [line.split(" ", 2)[2] for line in shown.text.splitlines()] == [
             "ada: tow", "bob: tow?", "ada: three", "bob: three?"]  # fmt: skip
-        await took.execute([b"/edit 4 two", b"/react 3 ok", b"/reply 3 indeed", b"/delete 2"])
+        await session.execute([b"/edit 4 two", b"/react 3 ok", b"/reply 3 indeed", b"/delete 2"])
         await net.settle()
         assert await says(bob) == ["one", "one?", "two", "tow?", "[deleted]", "three?", "indeed"]
         assert (await bob.history("room"))[3].reactions == {"ok": [bob.user("ada")]}
 
 
-async def test_numbers_end_when_something_is_said_and_are_text_then(shown: Shown) -> None:
+async def test_numbers_expire_when_a_text_is_sent(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(ada, shown, as_json=False)
+        session = open_session(ada, shown, as_json=False)
         await bob.broadcast("lunch?")
         await net.settle()
-        await took.execute([b"/edit 1 o'clock", b"/history", b"at noon", b"/edit 1 o'clock"])
-        await took.execute([b"/history", b"/go bob", b"/go", b"/reply 1 it is"])
+        await session.execute([b"/edit 1 o'clock", b"/history", b"at noon", b"/edit 1 o'clock"])
+        await session.execute([b"/history", b"/go bob", b"/go", b"/reply 1 it is"])
         await net.settle()
         assert await says(bob) == ["lunch?", "1 o'clock", "1 it is"]
-        assert took.exit_code == USAGE  # the first /edit: nothing of one's own was there
+        assert session.exit_code == USAGE  # the first /edit: nothing of one's own was there
 
 
 @pytest.mark.parametrize(
@@ -100,34 +100,34 @@ async def test_numbers_end_when_something_is_said_and_are_text_then(shown: Shown
         ("/edit 1", "usage: /edit [N] TEXT"),
     ],
 )
-async def test_what_cannot_be_is_told(shown: Shown, capsys: pytest.CaptureFixture[str], line: str, told: str) -> None:
+async def test_errors_of_edits(shown: Shown, capsys: pytest.CaptureFixture[str], line: str, told: str) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         await bob.broadcast("lunch?")
         await net.settle()
         await ada.broadcast("yes")
-        took = session(ada, shown, as_json=False)
-        await took.execute([b"/history", line.encode()])
+        session = open_session(ada, shown, as_json=False)
+        await session.execute([b"/history", line.encode()])
         assert told in capsys.readouterr().err
         await net.settle()
         assert await says(bob) == ["lunch?", "yes"]
 
 
-async def test_people_see_a_new_line_and_history_the_newest(shown: Shown) -> None:
+async def test_an_edit_is_a_new_line_and_history_has_the_latest(shown: Shown) -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, bob, cyd = net.peers
-        took, events = session(ada, shown, as_json=False), ada.events(consumer="chat")
+        session, events = open_session(ada, shown, as_json=False), ada.events(consumer="chat")
         lunch = await bob.broadcast("lunch at ten?")
-        await see(took, events, 1)
+        await see(session, events, 1)
         await bob.edit(lunch.id, "lunch at noon?")
-        await see(took, events, 1)
+        await see(session, events, 1)
         await net.settle()
         await cyd.react(lunch.id, "+1")
-        await see(took, events, 1)
+        await see(session, events, 1)
         await cyd.react(lunch.id, "")
-        await see(took, events, 1)
+        await see(session, events, 1)
         await bob.delete(lunch.id)
-        await see(took, events, 1)
+        await see(session, events, 1)
         assert words(shown.new) == [
             "TT:TT bob: lunch at ten?",
             "TT:TT bob (edited; first sent TT:TT): lunch at noon?",
@@ -136,16 +136,16 @@ async def test_people_see_a_new_line_and_history_the_newest(shown: Shown) -> Non
             "TT:TT -- bob deleted a message sent TT:TT",
         ]
         await bob.edit(lunch.id, "dinner?")
-        await see(took, events, 1)
+        await see(session, events, 1)
         await net.settle()
         for peer, reaction in ((ada, "ok"), (cyd, "ok"), (bob, "so: so")):
             await peer.react(lunch.id, reaction)
             await net.settle()
-        await took.execute([b"/history"])
+        await session.execute([b"/history"])
         assert words(shown.new)[-1] == '1 TT:TT bob: dinner? (edited) [ok 2, "so: so"]'
 
 
-async def test_who_comes_back_sees_a_message_once_as_it_is(shown: Shown) -> None:
+async def test_edits_made_while_offline_are_shown_in_the_message(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         ada.events(consumer="chat").close()
@@ -153,37 +153,37 @@ async def test_who_comes_back_sees_a_message_once_as_it_is(shown: Shown) -> None
         await bob.edit(lunch.id, "lunch at noon?")
         await bob.delete(secret.id)
         await net.settle()
-        took = session(ada, shown, as_json=False)
-        await see(took, ada.events(consumer="chat"), 4)
+        session = open_session(ada, shown, as_json=False)
+        await see(session, ada.events(consumer="chat"), 4)
         assert words(shown.new) == ["TT:TT bob: lunch at noon? (edited)", "TT:TT bob: [deleted]"]
 
 
-async def test_nothing_of_it_is_unread_and_nobody_ignored_is_shown(shown: Shown) -> None:
+async def test_edits_are_not_unread_and_those_of_ignored_users_hidden(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took, events = session(ada, shown, as_json=False), ada.events(consumer="chat")
+        session, events = open_session(ada, shown, as_json=False), ada.events(consumer="chat")
         lunch = await bob.broadcast("lunch?")
-        await see(took, events, 1)
-        await took.execute([b"/go bob"])
-        assert took.unread.total == 0
+        await see(session, events, 1)
+        await session.execute([b"/go bob"])
+        assert session.unread.total == 0
         await bob.edit(lunch.id, "lunch, ada?")
         await bob.react(lunch.id, "+1")
-        await see(took, events, 2)
-        assert took.unread.total == 0
-        await took.execute([b"/ignore bob"])
+        await see(session, events, 2)
+        assert session.unread.total == 0
+        await session.execute([b"/ignore bob"])
         before = shown.text
         await bob.edit(lunch.id, "hello?")
-        await see(took, events, 1)
+        await see(session, events, 1)
         assert shown.text == before
 
 
-async def test_programs_name_messages_by_id_and_get_their_word_back(shown: Shown) -> None:
+async def test_edits_by_id_return_the_ref(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took, events = session(ada, shown), ada.events(consumer="chat")
+        session, events = open_session(ada, shown), ada.events(consumer="chat")
         lunch, mine = await bob.broadcast("lunch?"), await ada.broadcast("yse")
         await net.settle()
-        await took.execute(
+        await session.execute(
             [
                 f'{{"do":"edit","id":"{mine.id}","text":"yes","ref":"1"}}'.encode(),
                 f'{{"do":"react","id":"{lunch.id}","reaction":"+1","ref":"2"}}'.encode(),
@@ -198,122 +198,122 @@ async def test_programs_name_messages_by_id_and_get_their_word_back(shown: Shown
             ("error", "3", None),
             ("error", "4", None),
         ]
-        await see(took, events, 4)
+        await see(session, events, 4)
         told = [(line["event"], line["id"], line["ref"], line["by"]) for line in shown.lines[-2:]]
         assert told == [("edited", mine.id, "1", "ada"), ("reaction", lunch.id, "2", "ada")]
-        assert await took.drain(10) == [] and not took.has_undelivered()
+        assert await session.drain(10) == [] and not session.has_undelivered()
 
 
-async def test_receipts_of_an_edited_message_say_who_has_it_so(shown: Shown) -> None:
+async def test_receipts_of_an_edited_message_are_of_the_edit(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(ada, shown)
+        session = open_session(ada, shown)
         await ada.send("bob", "helo")
         await net.settle()
         await net.crash(bob)
         edit = await ada.edit((await ada.history())[0], "hello")
-        await took.execute([b'{"do":"receipts","to":"bob"}'])
+        await session.execute([b'{"do":"receipts","to":"bob"}'])
         assert [(row["text"], row["status"], row["missing"]) for row in shown.rows] == [("hello", "accepted", ["bob"])]
         await net.restart(bob)
         await edit.delivered(timeout=5)
-        await took.execute([b'{"do":"receipts","to":"bob"}'])
+        await session.execute([b'{"do":"receipts","to":"bob"}'])
         assert [(row["status"], row["delivered_to"]) for row in shown.rows] == [("delivered", ["bob"])]
 
 
-async def test_a_search_looks_where_one_is_and_says_how_to_widen(shown: Shown) -> None:
+async def test_search_covers_the_current_conversation(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(ada, shown, as_json=False)
+        session = open_session(ada, shown, as_json=False)
         await bob.broadcast("the backup failed")
         await bob.broadcast("all is well")
         await bob.send("ada", "Backup of the other disk failed too")
         await net.settle()
-        await took.execute([b"/search FAILED backup"])
+        await session.execute([b"/search FAILED backup"])
         found, how = shown.new
         assert found.endswith(" bob: the backup failed")
         assert how == "-- 1 match in the room; /go elsewhere to search there"
-        took._display.notifier.history_command = "p2pchat history --port 8080"
-        await took.execute([b"/go bob", b"/search it's"])
+        session._display.notifier.history_command = "p2pchat history --port 8080"
+        await session.execute([b"/go bob", b"/search it's"])
         assert shown.new[-1] == ("-- no matches in bob; everywhere: p2pchat history --port 8080 --search 'it'\"'\"'s'")
-        await took.execute([b"/search disk"])
+        await session.execute([b"/search disk"])
         assert len(shown.new) == 2
 
 
-async def test_a_search_shows_at_most_the_newest_fifty(shown: Shown) -> None:
+async def test_search_shows_at_most_fifty_messages(shown: Shown) -> None:
     async with mesh("ada") as net:
         ada = net.peers[0]
-        took = session(ada, shown, as_json=False)
+        session = open_session(ada, shown, as_json=False)
         await ada.send_many("room", [f"line {number}" for number in range(60)])
-        await took.execute([b"/search line"])
+        await session.execute([b"/search line"])
         *found, how = shown.new
         assert [line.rpartition(" ")[2] for line in found] == [str(number) for number in range(10, 60)]
         assert how.startswith("-- the newest 50 matches in the room")
 
 
-async def test_a_program_searches_everywhere_unless_it_says_where(shown: Shown) -> None:
+async def test_a_json_search_covers_everything_by_default(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(ada, shown)
+        session = open_session(ada, shown)
         await bob.broadcast("one backup")
         await bob.send("ada", "two backups")
         await net.settle()
-        await took.execute(
+        await session.execute(
             [b'{"do":"search","words":"backup"}', b'{"do":"search","words":"backup","to":"bob","ref":"s"}']
         )
         everywhere, there = shown.lines
         assert [row["text"] for row in everywhere["rows"]] == ["one backup", "two backups"]
         assert ([row["text"] for row in there["rows"]], there["ref"]) == (["two backups"], "s")
-        await took.execute([b'{"do":"search","words":" "}', b'{"do":"search","words":"x","limit":0}'])
+        await session.execute([b'{"do":"search","words":" "}', b'{"do":"search","words":"x","limit":0}'])
         assert [line["code"] for line in shown.lines[2:]] == ["usage", "usage"]
 
 
-async def test_receipts_name_who_has_it_and_who_lacks_it(shown: Shown) -> None:
+async def test_receipts_list_who_has_a_message(shown: Shown) -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, _, cyd = net.peers
-        took = session(ada, shown, as_json=False)
-        await took.execute([b"to all of you"])
+        session = open_session(ada, shown, as_json=False)
+        await session.execute([b"to all of you"])
         await net.settle()
         await net.crash(cyd)
-        await took.execute([b"/msg cyd for later", b"/receipts"])
+        await session.execute([b"/msg cyd for later", b"/receipts"])
         [room] = shown.new
         assert room[:3] == "-- " and room[8:] == ' "to all of you": delivered 2 of 2; bob, cyd have it'
-        await took.execute([b"/go cyd", b"/receipts 1"])
+        await session.execute([b"/go cyd", b"/receipts 1"])
         assert shown.new[-1][8:] == ' "for later": accepted; cyd does not have it yet'
 
 
 async def test_receipts_for_programs_are_rows(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(ada, shown)
+        session = open_session(ada, shown)
         receipt = await ada.send("bob", "one")
         await ada.broadcast("two")
         other = await bob.broadcast("mine")
         await net.settle()
         ask = f'{{"do":"receipts","id":"{receipt.id}"}}'
-        await took.execute([b'{"do":"receipts","limit":9}', ask.encode(), b"/receipts 1"])
+        await session.execute([b'{"do":"receipts","limit":9}', ask.encode(), b"/receipts 1"])
         everything, one, here = ([(row["text"], row["status"]) for row in line["rows"]] for line in shown.lines)
         assert everything == [("one", "delivered"), ("two", "delivered")]
         assert one == [("one", "delivered")]
         assert here == [("two", "delivered")]
         row = shown.rows[0]
         assert (row["delivered_to"], row["delivered_to_ids"], row["missing"]) == (["bob"], [bob.me.id], [])
-        await took.execute([f'{{"do":"receipts","id":"{other.id}"}}'.encode()])
-        assert took.exit_code == NO_SUCH_NAME
+        await session.execute([f'{{"do":"receipts","id":"{other.id}"}}'.encode()])
+        assert session.exit_code == NO_SUCH_NAME
 
 
-async def test_who_wrote_nothing_has_no_receipts(shown: Shown) -> None:
+async def test_receipts_without_own_messages(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         await net.peers[1].broadcast("hi")
         await net.settle()
-        await session(net.peers[0], shown, as_json=False).execute([b"/receipts"])
+        await open_session(net.peers[0], shown, as_json=False).execute([b"/receipts"])
         assert shown.new == ["-- you have not written here yet"]
 
 
 @pytest.mark.parametrize(
     "line", ["/history 0", "/history x", "/receipts -1", "/history ²", '{"do":"history","limit":0}']
 )
-async def test_a_count_is_above_0(shown: Shown, line: str) -> None:
+async def test_a_count_must_be_positive(shown: Shown, line: str) -> None:
     async with mesh("ada") as net:
-        took = session(net.peers[0], shown)
-        await took.execute([line.encode()])
-        assert took.exit_code == USAGE
+        session = open_session(net.peers[0], shown)
+        await session.execute([line.encode()])
+        assert session.exit_code == USAGE

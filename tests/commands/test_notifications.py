@@ -15,73 +15,73 @@ from p2pchat.commands.notifications import JoinSummary, NoticeLogHandler, Notifi
 from p2pchat.testing import mesh
 
 
-class Told:
-    """What `aside` tells, line by line as it comes."""
+class NoticeRecorder:
+    """The lines of a notifier, as they come."""
 
     def __init__(self) -> None:
         self.lines: asyncio.Queue[str] = asyncio.Queue()
-        self.aside = Notifier(self.lines.put_nowait)
+        self.notifier = Notifier(self.lines.put_nowait)
 
     async def next(self) -> str:
         return await asyncio.wait_for(self.lines.get(), 20)
 
 
 @pytest.fixture
-async def told() -> Told:
-    return Told()
+async def recorder() -> NoticeRecorder:
+    return NoticeRecorder()
 
 
-async def sent(aside: Notifier, peer: TCPPeer, to: Conversation, texts: Iterable[str]) -> Receipt:
+async def sent(notifier: Notifier, peer: TCPPeer, to: Conversation, texts: Iterable[str]) -> Receipt:
     """Send these texts as a session does."""
     for text in texts:
         receipt = await to.send(text)
-        aside.on_accepted(to, receipt)
+        notifier.on_accepted(to, receipt)
         [post] = await peer.history(to, limit=1)
         assert isinstance(post, Sent)
-        aside.on_sent(post.to_json())
+        notifier.on_sent(post.to_json())
     return receipt
 
 
-async def test_who_is_away_is_said_once_until_they_have_been_here_again(told: Told) -> None:
+async def test_an_offline_recipient_is_announced_once_per_absence(recorder: NoticeRecorder) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        aside = told.aside
+        notifier = recorder.notifier
         to = ada.find("bob")
         await bob.aclose()
         await net.settle()
-        await sent(aside, ada, to, ["one", "two"])
-        assert await told.next() == "-- bob is offline; saved, and delivered when they are back"
-        await sent(aside, ada, to, ["three"])
-        aside.count_older()  # what comes a moment later proves that nothing was said of the third
-        assert await told.next() == "-- 1 older message: /history shows it"
-        aside.on_joined(bob.me.id)
-        await sent(aside, ada, to, ["four"])
-        assert await told.next() == "-- bob is offline; saved, and delivered when they are back"
+        await sent(notifier, ada, to, ["one", "two"])
+        assert await recorder.next() == "-- bob is offline; saved, and delivered when they are back"
+        await sent(notifier, ada, to, ["three"])
+        notifier.count_older()  # what comes a moment later proves that nothing was said of the third
+        assert await recorder.next() == "-- 1 older message: /history shows it"
+        notifier.on_joined(bob.me.id)
+        await sent(notifier, ada, to, ["four"])
+        assert await recorder.next() == "-- bob is offline; saved, and delivered when they are back"
 
 
-async def test_of_a_room_without_anybody_it_is_said_too(told: Told) -> None:
+async def test_an_empty_room_is_announced(recorder: NoticeRecorder) -> None:
     async with mesh("ada") as net:
         [ada] = net.peers
-        aside = told.aside
-        await sent(aside, ada, ada.room, ["anybody?"])
-        assert await told.next() == "-- nobody is here yet; saved, and delivered when someone joins"
+        notifier = recorder.notifier
+        await sent(notifier, ada, ada.room, ["anybody?"])
+        assert await recorder.next() == "-- nobody is here yet; saved, and delivered when someone joins"
 
 
-async def test_nothing_is_said_of_those_who_are_here_nor_when_we_leave(told: Told) -> None:
+async def test_no_notice_about_online_recipients_or_at_shutdown(recorder: NoticeRecorder) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        aside = told.aside
+        notifier = recorder.notifier
         for to in (ada.room, ada.find("bob")):
-            receipt = await sent(aside, ada, to, ["hello"])
+            receipt = await sent(notifier, ada, to, ["hello"])
             await receipt.delivered(timeout=20)
         await bob.aclose()
         await net.settle()
-        aside.count_older()
-        assert await told.next() == "-- 1 older message: /history shows it"  # and nothing before it
-        await sent(aside, ada, ada.find("bob"), ["too late"])
-        aside.on_shutdown()
-        aside.close()
-        assert told.lines.empty()
+        notifier.count_older()
+        assert await recorder.next() == "-- 1 older message: /history shows it"  # and nothing before it
+        await sent(notifier, ada, ada.find("bob"), ["too late"])
+        notifier.on_shutdown()
+        notifier.close()
+        assert recorder.lines.empty()
 
 
 @pytest.mark.parametrize(
@@ -93,37 +93,37 @@ async def test_nothing_is_said_of_those_who_are_here_nor_when_we_leave(told: Tol
         (0, 50, "-- delivered to bob: 50 waiting messages"),  # of an earlier run
     ],
 )
-async def test_a_receipt_says_which_messages(told: Told, sends: int, arrives: int, line: str) -> None:
-    aside = told.aside
+async def test_a_delivery_notice_counts_messages(recorder: NoticeRecorder, sends: int, arrives: int, line: str) -> None:
+    notifier = recorder.notifier
     for _ in range(sends):
-        aside.on_sent({"kind": "dm", "conversation_id": "C"})
+        notifier.on_sent({"kind": "dm", "conversation_id": "C"})
     for _ in range(arrives):
-        aside.on_delivered({"user": "bob", "conversation_id": "C"})
-    assert await told.next() == line
+        notifier.on_delivered({"user": "bob", "conversation_id": "C"})
+    assert await recorder.next() == line
 
 
-async def test_receipts_in_the_room_are_too_many_to_tell(told: Told) -> None:
+async def test_deliveries_in_the_room_are_not_announced(recorder: NoticeRecorder) -> None:
     async with mesh("ada", "bob") as net:
         ada, _ = net.peers
-        aside = told.aside
-        aside.rooms.add(ada.room.id)
+        notifier = recorder.notifier
+        notifier.rooms.add(ada.room.id)
         events = ada.events(Delivered, Message, consumer="test")
         await ada.room.send("hello")
-        aside.on_delivered((await anext(events)).to_json())
-        aside.close()
-        assert told.lines.empty()
+        notifier.on_delivered((await anext(events)).to_json())
+        notifier.close()
+        assert recorder.lines.empty()
 
 
-async def test_older_messages_are_counted_until_no_more_come(told: Told) -> None:
-    aside = told.aside
-    aside.history_command = "p2pchat history --port 8080"
+async def test_older_messages_are_counted_until_no_more_arrive(recorder: NoticeRecorder) -> None:
+    notifier = recorder.notifier
+    notifier.history_command = "p2pchat history --port 8080"
     for _ in range(1043):
-        aside.count_older()
-    assert await told.next() == "-- 1,043 older messages: p2pchat history --port 8080 shows them"
-    aside.count_older()
-    aside.close()  # nothing is left out because we leave
-    assert await told.next() == "-- 1 older message: p2pchat history --port 8080 shows it"
-    assert told.lines.empty()
+        notifier.count_older()
+    assert await recorder.next() == "-- 1,043 older messages: p2pchat history --port 8080 shows them"
+    notifier.count_older()
+    notifier.close()  # nothing is left out because we leave
+    assert await recorder.next() == "-- 1 older message: p2pchat history --port 8080 shows it"
+    assert recorder.lines.empty()
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ async def arrive(peer: TCPPeer, arrival: JoinSummary) -> None:
     await peer.aclose()
 
 
-async def test_whose_network_it_is_and_how_many_are_there(home: Path) -> None:
+async def test_a_join_names_the_network_and_counts_its_users(home: Path) -> None:
     told: list[str] = []
     async with TCPPeer(data=home / "ada", name="Ada L") as ada:
         async with TCPPeer(0, ada.port, data=home / "cyd", name="cyd") as cyd:
@@ -160,18 +160,18 @@ async def test_whose_network_it_is_and_how_many_are_there(home: Path) -> None:
         assert told == [f'-- joined the network of "Ada L" at {ada.endpoint}: 3 people, 2 of them online']
 
 
-async def test_who_came_without_an_invite_is_told_nothing(home: Path) -> None:
+async def test_a_join_without_an_invite_is_not_announced(home: Path) -> None:
     told: list[str] = []
     async with TCPPeer(temporary=True, name="ada") as ada:
         await arrive(TCPPeer(0, ada.port, temporary=True), JoinSummary("", dials=True, notify=told.append))
     assert told == []
 
 
-async def test_who_calls_nobody_has_not_come_anywhere() -> None:
+async def test_without_dialling_there_is_no_join() -> None:
     assert JoinSummary("", dials=False).finished
 
 
-async def test_who_calls_us_meanwhile_does_come() -> None:
+async def test_an_incoming_link_is_no_join() -> None:
     arrival = JoinSummary("", dials=True)
     arrival.on_event(Link(endpoint="", state="up", reason=""))
     assert not arrival.in_progress and not arrival.finished
@@ -199,9 +199,7 @@ def logger() -> Iterator[logging.Logger]:
     logger.removeHandler(handler)
 
 
-def test_notices_go_where_they_are_sent_and_to_stderr_again(
-    notices: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_notices_can_be_redirected_and_restored(notices: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     print_notice("-- bob is away")
     print_error("no\nsuch name")
     redirect_notices(None)
@@ -210,12 +208,12 @@ def test_notices_go_where_they_are_sent_and_to_stderr_again(
     assert capsys.readouterr() == ("", "-- on stderr\n")
 
 
-def test_a_record_is_one_safe_line(notices: list[str], logger: logging.Logger) -> None:
+def test_a_log_record_is_one_safe_line(notices: list[str], logger: logging.Logger) -> None:
     logger.warning("a link to %s broke", "eve\x1b[2J\n12:00 bob: hi")
     assert len(notices) == 1 and notices[0].endswith("WARNING a link to eve\\u{1b}[2J\\u{a}12:00 bob: hi broke")
 
 
-def test_a_defect_keeps_its_traceback_each_line_marked(notices: list[str], logger: logging.Logger) -> None:
+def test_a_traceback_keeps_its_lines_marked(notices: list[str], logger: logging.Logger) -> None:
     try:
         raise RuntimeError("\x1b[2J")
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Lines go out whole; a reader that went away is quiet, and a full disk is told once."""
+"""Output streams: whole lines, closed pipes, write errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from p2pchat.commands.output import EventLogFile, StdoutWriter
 
 
-async def test_lines_are_out_when_write_returns() -> None:
+async def test_write_returns_when_the_line_is_out() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
         output = StdoutWriter(pipe)
@@ -22,7 +22,7 @@ async def test_lines_are_out_when_write_returns() -> None:
         assert not output.closed.is_set()
 
 
-async def test_on_windows_a_thread_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_thread_writes_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.delattr("select.select")  # it takes no pipes there
     reading, writing = os.pipe()
@@ -31,7 +31,7 @@ async def test_on_windows_a_thread_writes(monkeypatch: pytest.MonkeyPatch) -> No
         assert source.read(100) == b"hello\n"
 
 
-async def test_a_slow_reader_keeps_nobody_waiting_but_the_writer() -> None:
+async def test_a_slow_reader_delays_only_the_writer() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
         writer = asyncio.create_task(StdoutWriter(pipe).write("x" * 1_000_000))
@@ -43,7 +43,7 @@ async def test_a_slow_reader_keeps_nobody_waiting_but_the_writer() -> None:
         await writer
 
 
-async def test_a_reader_that_went_away_is_no_error() -> None:
+async def test_a_closed_pipe_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "wb", buffering=0) as pipe:
@@ -53,13 +53,13 @@ async def test_a_reader_that_went_away_is_no_error() -> None:
         await output.write("nobody")
 
 
-async def test_no_stdout_at_all_is_nobody_listening() -> None:
+async def test_without_stdout_lines_are_dropped() -> None:
     output = StdoutWriter(None)
     await output.write("hello")
     assert not output.closed.is_set()
 
 
-def test_the_log_is_appended_to_and_private(tmp_path: Path) -> None:
+def test_the_log_is_appended_and_private(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     for line in ("one", "two"):
         log = EventLogFile(str(path), pytest.fail)
@@ -71,7 +71,7 @@ def test_the_log_is_appended_to_and_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux's")
-def test_a_full_disk_under_the_log_is_told_once() -> None:
+def test_a_log_error_is_reported_once() -> None:
     told: list[str] = []
     log = EventLogFile("/dev/full", told.append)
     log.write("one")
@@ -80,7 +80,7 @@ def test_a_full_disk_under_the_log_is_told_once() -> None:
     assert told == ["cannot write the log /dev/full: No space left on device; logging stops"]
 
 
-def test_what_is_logged_after_half_a_line_is_a_line_of_its_own(tmp_path: Path) -> None:
+def test_a_partial_line_of_the_log_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "ada.jsonl"
     path.write_bytes(b'{"event":"one"}\n{"event":"tw')  # killed in the middle of it
     for line in ("three", "four"):

@@ -15,7 +15,7 @@ from p2pchat.commands.errors import NO_SUCH_NAME, USAGE
 from p2pchat.commands.output import EventLogFile
 from p2pchat.commands.settings import ChatSettings, is_ignored, migrate_ignored
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, see, session
+from tests.commands.shown import Shown, open_session, see
 
 TIMELESS = re.compile(r" since (\d{4}-\d\d-\d\d )?\d\d:\d\d")  # since when somebody is so
 
@@ -30,47 +30,47 @@ async def seen(peer: TCPPeer, name: str, status: str) -> None:
                         return
 
 
-async def test_who_tells_the_state_since_when_and_why(shown: Shown) -> None:
+async def test_who_shows_status_time_and_text(shown: Shown) -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, bob, cyd = net.peers
-        took = session(ada, shown, as_json=False)
-        await session(bob, shown).execute([b'/away lunch, back at "one"'])
+        session = open_session(ada, shown, as_json=False)
+        await open_session(bob, shown).execute([b'/away lunch, back at "one"'])
         await cyd.aclose()
         await seen(ada, "bob", "idle")
         await seen(ada, "cyd", "offline")
         shown.new  # noqa: B018 (what bob was answered)
-        await took.execute([b"/who"])
+        await session.execute([b"/who"])
         here, lunch, gone = shown.new
         now = datetime.now().astimezone()
         times = {now.strftime("%H:%M"), ada.people.find("bob").since.astimezone().strftime("%H:%M")}  # type: ignore[union-attr]
         assert TIMELESS.sub("", here) == "-- ada: online (you)"
         assert lunch in {f"-- bob: idle since {time} \"lunch, back at 'one'\"" for time in times}
         assert gone.startswith("-- cyd: offline since ")
-        await session(bob, shown).execute([b"/back"])
+        await open_session(bob, shown).execute([b"/back"])
         await seen(ada, "bob", "online")
 
 
-async def test_away_alone_is_back(shown: Shown) -> None:
+async def test_away_without_text_is_back(shown: Shown) -> None:
     async with mesh("ada") as net:
-        took = session(net.peers[0], shown)
-        await took.execute([b'{"do":"away","text":"lunch"}', b"/away", b"/back", b'{"do":"back","ref":"b"}'])
+        session = open_session(net.peers[0], shown)
+        await session.execute([b'{"do":"away","text":"lunch"}', b"/away", b"/back", b'{"do":"back","ref":"b"}'])
         assert [(line["command"], line["rows"][0]["status"]) for line in shown.lines] == [
             ("away", "idle"),
             ("away", "online"),
             ("back", "online"),
             ("back", "online"),
         ]
-        await took.execute([b"/away lunch", b"/who", b"/back", b"/who"])
+        await session.execute([b"/away lunch", b"/who", b"/back", b"/who"])
         assert [line["rows"][0]["status"] for line in shown.lines[4:]] == ["idle", "idle", "online", "online"]
-        await took.execute([b"/away " + b"x" * 513])
-        assert took.exit_code == USAGE
+        await session.execute([b"/away " + b"x" * 513])
+        assert session.exit_code == USAGE
 
 
-async def test_whois_tells_the_id_of_one(shown: Shown) -> None:
+async def test_whois_shows_the_id(shown: Shown) -> None:
     async with mesh("ada", "Anna Maria") as net:
         ada, anna = net.peers
-        took = session(ada, shown)
-        await took.execute([b'/whois "Anna Maria"', b'{"do":"whois","user":"ada"}'])
+        session = open_session(ada, shown)
+        await session.execute([b'/whois "Anna Maria"', b'{"do":"whois","user":"ada"}'])
         first, second = (line["rows"][0] for line in shown.lines)
         assert (first["user"], first["user_id"], first["linked"], first["me"]) == (
             "Anna Maria",
@@ -81,7 +81,7 @@ async def test_whois_tells_the_id_of_one(shown: Shown) -> None:
         assert (second["user_id"], second["me"]) == (ada.me.id, True)
         assert [conversation.name for conversation in ada.conversations()] == ["room"]  # asking opens none
         shown.new  # noqa: B018
-        await session(ada, shown, as_json=False).execute([b"/whois Anna Maria"])
+        await open_session(ada, shown, as_json=False).execute([b"/whois Anna Maria"])
         assert [TIMELESS.sub("", line) for line in shown.new] == [
             '-- "Anna Maria": online',
             '   name: "Anna Maria"',
@@ -91,66 +91,66 @@ async def test_whois_tells_the_id_of_one(shown: Shown) -> None:
         ]
 
 
-async def test_what_one_tells_about_oneself_is_seen_by_others_until_it_is_taken_back(shown: Shown) -> None:
+async def test_about_is_visible_until_it_is_removed(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(bob, shown, as_json=False)
-        await took.execute([b"/about", b"/about on call", b"/nick robert"])
+        session = open_session(bob, shown, as_json=False)
+        await session.execute([b"/about", b"/about on call", b"/nick robert"])
         await net.settle()
         shown.new  # noqa: B018
-        await session(ada, shown).execute([b'{"do":"whois","user":"robert"}'])
+        await open_session(ada, shown).execute([b'{"do":"whois","user":"robert"}'])
         row = json.loads(shown.new[0])["rows"][0]
         assert (row["about"], row["names_before"], row["allowed"]) == ("on call", ["bob"], False)
         assert [(host["peer_id"], host["linked"]) for host in row["hosts"]] == [(bob.me.id, True)]
-        await session(ada, shown, as_json=False).execute([b"/whois robert"])
+        await open_session(ada, shown, as_json=False).execute([b"/whois robert"])
         _first, called, about, known, host, id = shown.new
         assert called == "   name: robert; formerly bob" and about == '   about: "on call"'
         assert known.startswith("   first seen ") and host.startswith("   own peer: linked, from ")
         assert id == f"   id {bob.me.id}"
-        await took.execute([b"/about -"])
+        await session.execute([b"/about -"])
         assert shown.new == ["-- your about text is empty"]
         await net.settle()
         assert ada.user("robert").about == ""
 
 
-async def test_a_name_that_several_have_lists_them(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_an_ambiguous_name_lists_the_labels(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, bob, cyd = net.peers
         await cyd.rename("bob")
         await net.settle()
-        took = session(ada, shown)
+        session = open_session(ada, shown)
         for command in ("/whois bob", "/msg bob hi", "/go bob", "/ignore @bob"):
-            await took.execute([command.encode()])
+            await session.execute([command.encode()])
             assert shown.lines[-1]["code"] == "ambiguous_name"
             assert all(f"bob#{peer.me.id[:8]}" in shown.lines[-1]["text"] for peer in (bob, cyd))
-        await took.execute([f"/whois bob#{cyd.me.id[:8]}".encode()])
+        await session.execute([f"/whois bob#{cyd.me.id[:8]}".encode()])
         assert shown.rows[0]["user_id"] == cyd.me.id
-        assert took.exit_code == NO_SUCH_NAME
+        assert session.exit_code == NO_SUCH_NAME
 
 
-async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_path: Path) -> None:
+async def test_an_ignored_user_is_hidden_from_people(shown: Shown, tmp_path: Path) -> None:
     async with mesh("ada", "bob", "mallory") as net:
         ada, bob, mallory = net.peers
-        took = session(
+        session = open_session(
             ada,
             shown,
             as_json=False,
         )
-        await took.execute([b"/ignore mallory"])
+        await session.execute([b"/ignore mallory"])
         await mallory.rename("nice guy")  # it goes by id
         await mallory.broadcast("look at me")
         await net.settle()
-        await session(bob, shown).execute([b"/reply do not feed it"])
+        await open_session(bob, shown).execute([b"/reply do not feed it"])
         await mallory.send("ada", "look at me!")
-        await see(ada, took, "look at me!")
+        await see(ada, session, "look at me!")
         assert [line[5:] for line in shown.new] == ["-- mallory is ignored from now on"[5:], " bob: do not feed it"]
-        await took.execute([b"/list", b"/who", b"/history"])
+        await session.execute([b"/list", b"/who", b"/history"])
         text = shown.text
         assert "look at me" not in text and "unread" not in text
         assert '-- "nice guy": online (ignored)' in TIMELESS.sub("", text)
         assert "look at me" in [post.text for post in await ada.history("room")]  # kept, and passed on
 
-        later = session(ada, shown, as_json=False)
+        later = open_session(ada, shown, as_json=False)
         shown.new  # noqa: B018
         await later.execute([b"/reply are you still here?", b'/unignore "nice guy"', b"/history"])
         told, theirs, answer, _ = shown.new
@@ -160,16 +160,16 @@ async def test_nothing_of_an_ignored_user_is_shown_to_people(shown: Shown, tmp_p
         assert [post.text for post in await ada.history("room")][-1] == "are you still here?"
 
 
-async def test_who_is_ignored_is_listed_and_what_they_wrote_is_unread_no_more(shown: Shown) -> None:
+async def test_ignored_users_are_listed_and_not_unread(shown: Shown) -> None:
     async with mesh("ada", "bob", "mallory") as net:
         ada, bob, mallory = net.peers
-        took = session(ada, shown, as_json=False)
-        await took.execute([b"/ignore", b"/go bob"])
+        session = open_session(ada, shown, as_json=False)
+        await session.execute([b"/ignore", b"/go bob"])
         await mallory.broadcast("hey ada")
         await mallory.send("ada", "look at me")
         await bob.broadcast("hello")
-        await see(ada, took, "hello")
-        await took.execute([b"/list", b"/ignore mallory", b"/list", b"/ignore"])
+        await see(ada, session, "hello")
+        await session.execute([b"/list", b"/ignore mallory", b"/list", b"/ignore"])
         assert [line for line in shown.new if "unread" in line or "ignored" in line] == [
             "-- nobody is ignored",
             "-- room: 2 unread, 1 with your name",
@@ -180,7 +180,7 @@ async def test_who_is_ignored_is_listed_and_what_they_wrote_is_unread_no_more(sh
         ]
 
 
-async def test_what_an_earlier_version_kept_of_whom_one_ignores_is_taken_over(tmp_path: Path) -> None:
+async def test_the_ignore_list_of_an_earlier_version_is_migrated(tmp_path: Path) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         (tmp_path / "chat.json").write_text(json.dumps({"ignored": [bob.me.id, "nobody"], "bell": False}), "utf-8")
@@ -199,7 +199,7 @@ async def test_what_an_earlier_version_kept_of_whom_one_ignores_is_taken_over(tm
         ({"event": "warning", "text": "x"}, False),
     ],
 )
-async def test_what_is_of_somebody(line: dict[str, str], hidden: bool) -> None:
+async def test_which_events_of_ignored_users_are_hidden(line: dict[str, str], hidden: bool) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         line = {name: bob.me.id if value == "BOB" else value for name, value in line.items()}
@@ -208,15 +208,15 @@ async def test_what_is_of_somebody(line: dict[str, str], hidden: bool) -> None:
         assert is_ignored(ada, line) is hidden
 
 
-async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown, tmp_path: Path) -> None:
+async def test_programs_and_logs_get_messages_of_ignored_users(shown: Shown, tmp_path: Path) -> None:
     async with mesh("ada", "mallory") as net:
         ada, mallory = net.peers
-        took = session(ada, shown)
-        await took.execute([b"/ignore mallory"])
+        session = open_session(ada, shown)
+        await session.execute([b"/ignore mallory"])
         await mallory.broadcast("look at me")
-        await see(ada, took, "look at me")
+        await see(ada, session, "look at me")
         assert shown.lines[-1]["text"] == "look at me"
-        people = session(ada, shown, as_json=False)
+        people = open_session(ada, shown, as_json=False)
         log = EventLogFile(str(tmp_path / "log"), pytest.fail)
         people._display._log = log
         shown.new  # noqa: B018
@@ -236,15 +236,15 @@ async def test_programs_and_logs_have_everything_of_an_ignored_user(shown: Shown
         ("/nick a/b", "a name does not contain '/'"),
     ],
 )
-async def test_what_makes_no_sense_is_told(shown: Shown, line: str, told: str) -> None:
+async def test_errors_of_people_commands(shown: Shown, line: str, told: str) -> None:
     async with mesh("ada", "bob") as net:
-        took = session(net.peers[0], shown)
-        took.stop_waiting_for_names()
-        await took.execute([line.encode()])
+        session = open_session(net.peers[0], shown)
+        session.stop_waiting_for_names()
+        await session.execute([line.encode()])
         assert shown.lines[-1]["text"].startswith(told)
 
 
-async def test_who_has_reached_the_limit_is_allowed_more(shown: Shown) -> None:
+async def test_allow_lifts_the_storage_limit(shown: Shown) -> None:
     small = Settings(user_quota_bytes=4_000, start_timeout=1.0, digest_every=1.0)
     async with mesh("ada", "bob", settings=small) as net:
         ada, bob = net.peers
@@ -255,8 +255,8 @@ async def test_who_has_reached_the_limit_is_allowed_more(shown: Shown) -> None:
             receipt = [await bob.send("ada", "x" * 300) for _ in range(20)][-1]
             assert "/allow NAME" in (await full).text and "/allow" in (await refused).text
             assert receipt.status == "accepted"
-            took = session(ada, shown)
-            await took.execute([b'{"do":"allow","user":"bob"}', b'{"do":"allow","user":"ada"}'])
+            session = open_session(ada, shown)
+            await session.execute([b'{"do":"allow","user":"bob"}', b'{"do":"allow","user":"ada"}'])
             answer, error = shown.lines
             assert answer["rows"] == [{"user": "bob", "user_id": bob.me.id, "allowed": True}]
             assert error["event"] == "error"
@@ -264,12 +264,12 @@ async def test_who_has_reached_the_limit_is_allowed_more(shown: Shown) -> None:
         assert len([post for post in await ada.history("bob", limit=0) if post.text.startswith("x")]) == 20
 
 
-async def test_a_program_tells_that_it_types_but_where_that_is_switched_off(shown: Shown) -> None:
+async def test_json_typing_respects_the_setting(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        took = session(ada, shown)
+        session = open_session(ada, shown)
         async with bob.events(Typing, consumer=None) as events:
-            await took.execute([b"/set typing off room", b'{"do":"typing"}', b'{"do":"typing","to":"bob"}'])
+            await session.execute([b"/set typing off room", b'{"do":"typing"}', b'{"do":"typing","to":"bob"}'])
             async with asyncio.timeout(20):
                 event = await anext(events)  # the first that is told
         assert (event.user.name, event.conversation.name, event.typing) == ("ada", "ada", True)

@@ -22,7 +22,7 @@ def modules(lines: list[str]) -> list[list[int]]:
     return found
 
 
-def test_the_screen_shows_the_symbol_with_its_quiet_zone() -> None:
+def test_the_code_has_a_quiet_zone() -> None:
     code, _, places = INVITE.partition("@")
     symbol = segno.make([code.upper(), f"@{places}".encode()], error="l", boost_error=False, micro=False)
     expected = [[int(bool(module)) for module in row] for row in symbol.matrix_iter(border=QUIET)]
@@ -32,15 +32,15 @@ def test_the_screen_shows_the_symbol_with_its_quiet_zone() -> None:
     assert width(qr_code(INVITE)) == len(expected[0]) + 4
 
 
-def test_capitals_make_it_smaller_than_the_bytes_would_be() -> None:
+def test_upper_case_makes_the_code_smaller() -> None:
     assert width(qr_code(INVITE)) < segno.make(INVITE.encode(), error="l", micro=False).symbol_size(border=QUIET)[0] + 4
 
 
-def test_what_is_too_long_for_a_code_has_none() -> None:
+def test_a_long_invite_has_no_code() -> None:
     assert qr_code("p2pchat:abc@" + "h" * 4000) == [] and width([]) == 0
 
 
-def test_colours_are_for_those_who_want_them() -> None:
+def test_colours_depend_on_the_environment() -> None:
     assert may_colour({"TERM": "xterm"})
     assert (
         not may_colour({"TERM": "xterm", "NO_COLOR": "1"}) and not may_colour({"TERM": "dumb"}) and not may_colour({})

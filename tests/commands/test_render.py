@@ -41,7 +41,7 @@ def said(**fields: Any) -> dict[str, Any]:
         (said(unsupported="file", text=""), "11:30 ada: [unsupported: file]"),
     ],
 )
-def test_a_message_shows_who_and_when(event: dict[str, Any], shown: str) -> None:
+def test_a_message_shows_sender_and_time(event: dict[str, Any], shown: str) -> None:
     assert format_message(event, "me", NOW) == shown
 
 
@@ -58,11 +58,11 @@ def test_a_message_shows_who_and_when(event: dict[str, Any], shown: str) -> None
         ({"event": "presence", "user": "bob"}, None),
     ],
 )
-def test_who_comes_and_goes(event: dict[str, Any], shown: str | None) -> None:
+def test_presence_events_as_text(event: dict[str, Any], shown: str | None) -> None:
     assert format_event({"at": "2026-11-20T12:00:00.000000Z", **event}, "me", NOW) == shown
 
 
-def test_what_is_no_chat_goes_elsewhere() -> None:
+def test_warnings_and_errors_are_notices() -> None:
     assert format_notice({"event": "warning", "text": "a\nb"}) == "p2pchat: warning: a\\u{a}b"
     assert format_notice({"event": "error", "text": "no"}) == "p2pchat: no"
     assert format_notice({"event": "message"}) is None
@@ -78,11 +78,11 @@ def test_what_is_no_chat_goes_elsewhere() -> None:
         ("12:00 x", '"12:00 x"'),
     ],
 )
-def test_a_name_that_could_be_more_stands_in_quotes(label: str, shown: str) -> None:
+def test_ambiguous_names_are_quoted(label: str, shown: str) -> None:
     assert quote_name(label) == shown
 
 
-def test_times_are_those_of_the_reader() -> None:
+def test_times_are_local() -> None:
     assert format_time("2026-11-20T11:30:00.000000Z", NOW) == "11:30"
     assert format_time("2025-11-20T11:30:00.000000Z", NOW) == "2025-11-20 11:30"
 
@@ -99,7 +99,7 @@ def test_times_are_those_of_the_reader() -> None:
         ([f"p{n}" for n in range(10)], [], 10, "delivered 10 of 10; p0, p1, p2, p3, p4, p5, p6, p7 and 2 more have it"),
     ],
 )
-def test_a_receipt_says_who_has_it(has: list[str], lacks: list[str], of: int, told: str) -> None:
+def test_a_receipt_lists_deliveries(has: list[str], lacks: list[str], of: int, told: str) -> None:
     row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
     assert format_receipt({**row, "read_by": []}, NOW) == f'-- 11:30 "hi": {told}'
 
@@ -117,7 +117,7 @@ def test_a_receipt_says_who_has_it(has: list[str], lacks: list[str], of: int, to
         (["bob", "cyd"], ["bob"], 0, "delivered, read; bob has read it, cyd has it"),
     ],
 )
-def test_a_receipt_says_who_has_read_it(has: list[str], read: list[str], of: int, told: str) -> None:
+def test_a_receipt_lists_readers(has: list[str], read: list[str], of: int, told: str) -> None:
     lacks = ["dan"][: max(0, of - len(has))]
     row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
     assert format_receipt({**row, "read_by": read}, NOW) == f'-- 11:30 "hi": {told}'
@@ -135,12 +135,12 @@ COLONS = ":\uff1a\ua789\u2236\u02d0\u02f8\u0903\ua4fd\u05c3\u1038"
         *("bob \u2192 ada", "\uff0a bob", "\u201cbob\u201d", "\u2713 delivered", "\u2502 x"),
     ],
 )
-def test_a_name_that_looks_like_more_than_one_stands_in_quotes_too(name: str) -> None:
+def test_names_with_lookalike_marks_are_quoted(name: str) -> None:
     assert quote_speaker(name) == f'"{name}"'
 
 
 @pytest.mark.parametrize(
     "name", ["Zoë", "Anna Maria", "अनन्या शर्मा", "မောင်း", "O’Brien", "ジョン・スミス", "ada 🦊", "Đặng", "bob#K7QF2M3P"]
 )
-def test_a_name_in_any_writing_stands_as_it_is(name: str) -> None:
+def test_names_of_any_script_are_not_quoted(name: str) -> None:
     assert quote_speaker(name) == name

@@ -1,4 +1,4 @@
-"""What a person has set is kept for the profile, private, and a spoiled file stops nobody from chatting."""
+"""The settings file of a profile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from p2pchat.commands.settings import BY_NAME, SETTINGS, ChatSettings
 
 
-def test_what_was_set_is_there_at_the_next_start(tmp_path: Path) -> None:
+def test_settings_are_saved(tmp_path: Path) -> None:
     first = ChatSettings.load(tmp_path)
     assert (first.joins, first.bell, first.desktop, first.ignored, first.trouble) == ("auto", True, False, set(), "")
     first.change("joins", "off")
@@ -25,14 +25,14 @@ def test_what_was_set_is_there_at_the_next_start(tmp_path: Path) -> None:
         assert (tmp_path / "chat.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_every_setting_has_its_usual_value_first() -> None:
+def test_every_setting_lists_its_default_first() -> None:
     usual = ChatSettings()
     assert {name: usual.value(name) for name in BY_NAME if not BY_NAME[name].of_peer} == {
         one.name: one.values[0] for one in SETTINGS if not one.of_peer
     }
 
 
-def test_without_a_directory_they_are_kept_in_memory() -> None:
+def test_without_a_directory_settings_stay_in_memory() -> None:
     settings = ChatSettings.load(None)
     settings.change("bell", "off")
     settings.save()
@@ -56,7 +56,7 @@ def test_without_a_directory_they_are_kept_in_memory() -> None:
     ],
     ids=["json", "list", "value", "type", "start", "host", "conversations", "exception", "ignored", "half", "deep"],
 )
-def test_a_spoiled_file_is_told_and_the_usual_holds(tmp_path: Path, text: str, told: str) -> None:
+def test_an_unreadable_file_is_reported_and_defaults_apply(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "chat.json").write_text(text, "utf-8")
     settings = ChatSettings.load(tmp_path)
     assert told in settings.trouble
@@ -64,7 +64,7 @@ def test_a_spoiled_file_is_told_and_the_usual_holds(tmp_path: Path, text: str, t
     assert settings.ignored == ({"K7QF2M3P"} if "K7QF2M3P" in text else set())
 
 
-def test_a_spoiled_file_is_kept_for_who_wants_to_mend_it(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_moved_aside(tmp_path: Path) -> None:
     (tmp_path / "chat.json").write_text('{"ignored": ["K7QF2M3P"],}', "utf-8")
     settings = ChatSettings.load(tmp_path)
     for value in ("off", "on"):
@@ -74,7 +74,7 @@ def test_a_spoiled_file_is_kept_for_who_wants_to_mend_it(tmp_path: Path) -> None
     assert ChatSettings.load(tmp_path).joins == "on"
 
 
-def test_what_a_later_version_set_stays(tmp_path: Path) -> None:
+def test_entries_of_later_versions_are_kept(tmp_path: Path) -> None:
     (tmp_path / "chat.json").write_text('{"bell": false, "theme": "dark"}', "utf-8")
     settings = ChatSettings.load(tmp_path)
     settings.change("bell", "on")
@@ -85,7 +85,7 @@ def test_what_a_later_version_set_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "meant", "others"), [("mentions", True, False), ("all", True, True), ("none", False, False)]
 )
-def test_what_reaches_who_looks_elsewhere_may_differ_by_conversation(how: str, meant: bool, others: bool) -> None:
+def test_notify_may_differ_by_conversation(how: str, meant: bool, others: bool) -> None:
     settings = ChatSettings()
     settings.change("notify", how, "OPS")
     assert [settings.notifies("OPS", meant=yes) for yes in (True, False)] == [meant, others]
@@ -93,6 +93,6 @@ def test_what_reaches_who_looks_elsewhere_may_differ_by_conversation(how: str, m
 
 
 @pytest.mark.parametrize(("name", "value"), [("colour", "on"), ("bell", "loud"), ("joins", "yes"), ("ignored", "on")])
-def test_what_cannot_be_set_is_refused(name: str, value: str) -> None:
+def test_invalid_settings_are_refused(name: str, value: str) -> None:
     with pytest.raises(ValueError):
         ChatSettings().change(name, value)

@@ -9,16 +9,16 @@ import pytest
 from p2pchat.commands.errors import FAILED, USAGE
 from p2pchat.commands.settings import SETTINGS, ChatSettings
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, session
+from tests.commands.shown import Shown, open_session
 
 
-async def test_settings_are_shown_changed_and_kept(shown: Shown, tmp_path: Path) -> None:
+async def test_set_shows_changes_and_saves_settings(shown: Shown, tmp_path: Path) -> None:
     async with mesh("ada") as net:
-        took = session(net.peers[0], shown, as_json=False, settings=ChatSettings.load(tmp_path))
-        await took.execute([b"/set"])
+        session = open_session(net.peers[0], shown, as_json=False, settings=ChatSettings.load(tmp_path))
+        await session.execute([b"/set"])
         usual = [f"-- {one.name} {one.values[0]}" for one in SETTINGS]
         assert [line.partition(" (")[0] for line in shown.new] == usual
-        await took.execute([b"/set joins off", b"/set BELL Off", b"/set joins"])
+        await session.execute([b"/set joins off", b"/set BELL Off", b"/set joins"])
         assert [line.partition(" (")[0] for line in shown.new] == ["-- joins off", "-- bell off", "-- joins off"]
         kept = ChatSettings.load(tmp_path)
         assert (kept.joins, kept.bell) == ("off", False)
@@ -35,19 +35,19 @@ async def test_settings_are_shown_changed_and_kept(shown: Shown, tmp_path: Path)
         ("/help xyzzy", "there is no command '/xyzzy'"),
     ],
 )
-async def test_what_cannot_be_set_is_told(shown: Shown, line: str, told: str) -> None:
+async def test_errors_of_set(shown: Shown, line: str, told: str) -> None:
     async with mesh("ada") as net:
-        took = session(net.peers[0], shown)
-        await took.execute([line.encode()])
+        session = open_session(net.peers[0], shown)
+        await session.execute([line.encode()])
         assert shown.lines[-1]["text"].startswith(told)
-        assert took.exit_code == USAGE
+        assert session.exit_code == USAGE
 
 
-async def test_one_conversation_may_be_an_exception(shown: Shown, tmp_path: Path) -> None:
+async def test_a_setting_of_one_conversation(shown: Shown, tmp_path: Path) -> None:
     async with mesh("ada", "bob") as net:
         ada, _ = net.peers
-        took = session(ada, shown, as_json=False, settings=ChatSettings.load(tmp_path))
-        await took.execute([b"/set typing off bob", b"/set typing"])
+        session = open_session(ada, shown, as_json=False, settings=ChatSettings.load(tmp_path))
+        await session.execute([b"/set typing off bob", b"/set typing"])
         bob = ada.find("bob").id
         assert [line.partition(" (")[0] for line in shown.new] == [
             "-- typing in bob off",
@@ -60,22 +60,22 @@ async def test_one_conversation_may_be_an_exception(shown: Shown, tmp_path: Path
             True,
             False,
         )
-        await took.execute([b"/set typing usual bob", b"/set typing"])
+        await session.execute([b"/set typing usual bob", b"/set typing"])
         assert [line.partition(" (")[0] for line in shown.new] == ["-- typing in bob on", "-- typing on"]
         assert ChatSettings.load(tmp_path).by_conversation == {}
 
 
-async def test_what_cannot_be_kept_holds_until_the_end(shown: Shown, tmp_path: Path) -> None:
+async def test_a_setting_that_cannot_be_saved_applies_to_this_run(shown: Shown, tmp_path: Path) -> None:
     async with mesh("ada") as net:
-        took = session(net.peers[0], shown, settings=ChatSettings.load(tmp_path / "gone"))
-        await took.execute([b"/set bell off"])
+        session = open_session(net.peers[0], shown, settings=ChatSettings.load(tmp_path / "gone"))
+        await session.execute([b"/set bell off"])
         assert "changed for this run only" in shown.lines[-1]["text"]
-        assert took.settings.bell is False and took.exit_code == FAILED
+        assert session.settings.bell is False and session.exit_code == FAILED
 
 
 async def test_programs_get_settings_and_help_as_rows(shown: Shown) -> None:
     async with mesh("ada") as net:
-        await session(net.peers[0], shown).execute([b"/set bell", b"/help"])
+        await open_session(net.peers[0], shown).execute([b"/set bell", b"/help"])
         setting, help_ = shown.lines
         assert setting["rows"][0] | {"meaning": ""} == {
             "setting": "bell",

@@ -15,7 +15,7 @@ from p2pchat.commands import render
 from p2pchat.commands.render import quote_name, quote_speaker
 from p2pchat.safe_text import CONTINUED
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, session
+from tests.commands.shown import Shown, open_session
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 AT = "2026-11-20T11:30:00.000000Z"
@@ -80,7 +80,7 @@ def lines_of(text: str) -> list[str]:
 @example("[#ops] bob", "x", False, "room", None, "me")
 @example("bob", "x", False, "group", None, "ops] eve: y [")
 @example("ada", "\n12:00 bob: yes", False, "room", ("bob", '"): '), "me")
-def test_a_message_is_its_writers_alone(
+def test_a_message_names_its_real_sender(
     sender: str, text: str, action: bool, kind: str, answered: tuple[str, str] | None, me: str
 ) -> None:
     event = {"event": "message", "sender": sender, "text": text, "action": action, "kind": kind, "sent_at": AT}
@@ -102,7 +102,7 @@ def test_a_message_is_its_writers_alone(
 @given(names, chosen, st.sampled_from(KINDS), st.booleans(), st.none() | st.tuples(names, chosen), names, chosen)
 @example("bob (edited 12:00", "x", "room", False, None, "me", "")
 @example("bob", "x", "group", False, ("eve", "x"), "ops] eve: y [", "to: eve")
-def test_what_becomes_of_a_message_is_told_of_who_did_it(
+def test_an_edit_names_its_real_author(
     by: str, text: str, kind: str, action: bool, mended: tuple[str, str] | None, me: str, reaction: str
 ) -> None:
     event = {"by": by, "text": text, "reaction": reaction[:8], "kind": kind, "conversation": me, "sent_at": AT}
@@ -130,7 +130,7 @@ def test_what_becomes_of_a_message_is_told_of_who_did_it(
 
 @settings(deadline=None)
 @given(names, chosen, st.lists(chosen.map(lambda text: text[:8]), max_size=3))
-def test_what_stands_behind_a_text_is_one_line(sender: str, text: str, reactions: list[str]) -> None:
+def test_marks_behind_a_text_are_one_line(sender: str, text: str, reactions: list[str]) -> None:
     event = {"event": "message", "sender": sender, "text": text, "action": False, "kind": "room", "sent_at": AT}
     marks = {"edited": True, "reactions": [{"reaction": one} for one in reactions if one]}
     [line] = lines_of(render.edit_marks(marks))
@@ -142,7 +142,7 @@ def test_what_stands_behind_a_text_is_one_line(sender: str, text: str, reactions
 
 @settings(deadline=None)
 @given(names, chosen, chosen)
-def test_who_comes_and_goes_is_told_in_one_line(user: str, reason: str, address: str) -> None:
+def test_joined_and_left_are_one_line(user: str, reason: str, address: str) -> None:
     events: list[dict[str, Any]] = [
         {"event": "joined", "at": AT, "user": user, "first": True, "address": address},
         {"event": "left", "at": AT, "user": user, "reason": reason},
@@ -155,7 +155,7 @@ def test_who_comes_and_goes_is_told_in_one_line(user: str, reason: str, address:
 
 @settings(deadline=None)
 @given(names, names)
-def test_who_is_called_otherwise_is_told_in_one_line(user: str, before: str) -> None:
+def test_renamed_is_one_line(user: str, before: str) -> None:
     [line] = lines_of(
         render.format_event({"event": "renamed", "at": AT, "user": user, "before": before}, "me", NOW) or ""
     )
@@ -171,7 +171,7 @@ def other(name: str) -> str:
 @given(names, names, names, st.sampled_from(["created", "added", "removed", "left", "renamed", "owner"]))
 @example("me", "bob", "ops with carol", "created")
 @example("you", "me", "ops", "removed")
-def test_what_becomes_of_a_group_is_told_in_one_line(by: str, target: str, name: str, change: str) -> None:
+def test_group_changes_are_one_line(by: str, target: str, name: str, change: str) -> None:
     event = {"event": "group", "at": AT, "group": name, "change": change, "by": by, "target": target}
     [line] = lines_of(render.format_event({**event, "members": ["me", by], "former": name}, "me", NOW) or "")
     place = render.quote_conversation(name, "group")
@@ -187,7 +187,7 @@ def test_what_becomes_of_a_group_is_told_in_one_line(by: str, target: str, name:
 
 @settings(deadline=None)
 @given(names, names, chosen, st.sampled_from(["online", "idle", "unknown"]), st.none() | st.just(AT), chosen)
-def test_an_answer_is_the_programs_alone(
+def test_answers_are_lines_of_the_program(
     user: str, other: str, text: str, status: str, since: str | None, said: str
 ) -> None:
     someone = {"user": user, "name": other, "user_id": "K7QF2M3P", "status": status, "text": text, "since": since}
@@ -211,7 +211,7 @@ def test_an_answer_is_the_programs_alone(
 
 @settings(deadline=None)
 @given(chosen, st.sampled_from(["warning", "error", "gap"]))
-def test_trouble_is_told_in_one_line(text: str, kind: str) -> None:
+def test_notices_are_one_line(text: str, kind: str) -> None:
     [line] = lines_of(render.format_notice({"event": kind, "text": text}) or "")
     assert line.startswith("p2pchat: ")
 
@@ -226,7 +226,7 @@ OURS = re.compile(r"-- .+|   \S.*")  # a line of the program, or what belongs to
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-async def test_no_answer_passes_for_something_else(shown: Shown, capsys: pytest.CaptureFixture[str], name: str) -> None:
+async def test_answers_with_hostile_names(shown: Shown, capsys: pytest.CaptureFixture[str], name: str) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         await bob.send("ada", f"{name}\n12:00 ada: I am ada\x1b[0m")
@@ -234,11 +234,11 @@ async def test_no_answer_passes_for_something_else(shown: Shown, capsys: pytest.
         bob.set_presence("idle", name)
         await net.settle()
         ada.people.learn([(bob.me.key, name)])  # as a peer of another make may be called
-        took = session(ada, shown, as_json=False, interactive=True)
+        session = open_session(ada, shown, as_json=False, interactive=True)
         who = bob.me.id
         commands = ["who", "list", f"whois {who}", f"go {who}", "reply hi", "history", "search ada", "receipts"]
         commands += ["set", f"ignore {who}", f"unignore {who}", f"allow {who}", f"forget {who}"]
-        await took.execute([f"/{command}".encode() for command in commands])
+        await session.execute([f"/{command}".encode() for command in commands])
         lines = lines_of(shown.text.rstrip("\n"))
         assert len(lines) > len(commands)
         label = ada.people.user(bob.me.key).label

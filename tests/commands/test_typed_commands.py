@@ -82,7 +82,7 @@ from p2pchat.commands.typed_commands import (
         ("1/2", TextInput("1/2")),
     ],
 )
-def test_a_line_means(line: str, meant: TextInput | CommandInput | None) -> None:
+def test_valid_typed_lines(line: str, meant: TextInput | CommandInput | None) -> None:
     assert parse_line(line) == meant
 
 
@@ -123,26 +123,26 @@ def test_a_line_means(line: str, meant: TextInput | CommandInput | None) -> None
         ("/" + "x" * 100_000, "there is no command"),
     ],
 )
-def test_a_mistake_is_told_and_never_sent(line: str, told: str) -> None:
+def test_a_mistyped_command_is_never_sent(line: str, told: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_line(line)
     assert str(error.value).startswith(told)
 
 
-def test_every_command_is_done_somewhere() -> None:
+def test_every_command_has_a_handler() -> None:
     assert {command.name for command in COMMANDS} == {*TEXT_COMMANDS, *TYPED_COMMANDS, "quit"}
     assert {*JSON_HANDLERS, *EDIT_COMMANDS, "send", "quit"} == JSON_COMMANDS.keys()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-def test_an_example_is_what_it_says(command: TypedCommand) -> None:
+def test_every_example_parses(command: TypedCommand) -> None:
     meant = parse_line(command.example)
     assert isinstance(meant, CommandInput) and meant.name == command.name
     assert len(command.kinds) == command.most
     assert set(command.kinds) <= {"conversation", "user", "member", "command", "setting", "endpoint", ""}
 
 
-def test_help_fits_a_small_terminal_and_names_everything() -> None:
+def test_help_fits_a_small_terminal_and_names_every_command() -> None:
     lines = help_lines()
     assert len(lines) <= 20 and max(map(len, lines)) <= 80
     assert [line.strip().partition("  ")[0] for line in lines[1:9]] == [BY_NAME[name].example for name in MOST_USED]
@@ -150,7 +150,7 @@ def test_help_fits_a_small_terminal_and_names_everything() -> None:
     assert [command.name for command in COMMANDS if f"/{command.name}" not in text] == []
 
 
-def test_help_of_one_command_says_more() -> None:
+def test_help_of_one_command() -> None:
     assert help_lines("/dm") == [
         "/msg NAME TEXT (also /dm)",
         "    message one person (delivered later if they're away)",
@@ -169,12 +169,12 @@ def test_help_of_one_command_says_more() -> None:
         *('"bob"', 'bob" hi', 'a"b', '"', '"bob" hi#K7QF2M3P'),  # nobody called so is taken for bob
     ],
 )
-def test_a_name_can_be_typed_as_completion_writes_it(name: str) -> None:
+def test_completed_names_can_be_parsed(name: str) -> None:
     assert parse_line(f"/msg {typed_name(name)} hi there") == CommandInput("msg", (name, "hi there"))
     assert parse_line(f"/go {typed_name(name)}") == CommandInput("go", (name,))
 
 
-def test_a_repr_shows_no_text_that_somebody_typed() -> None:
+def test_a_repr_shows_no_typed_text() -> None:
     secret = "meet me at noon"
     shown = repr(
         [parse_line(secret), parse_line(f"/msg bob {secret}"), LineEntered(secret), PasteQuestion(secret, 0, secret, 0)]

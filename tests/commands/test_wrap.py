@@ -27,21 +27,21 @@ from p2pchat.safe_text import CONTINUED
         ("short\n\none two three\n", "short\n\none two\nthree\n"),
     ],
 )
-def test_lines_are_broken_between_words(text: str, folded: str) -> None:
+def test_lines_of_the_program_fold_between_words(text: str, folded: str) -> None:
     assert fold(text, 11) == folded
     assert fold(text, 0) == text
 
 
-def test_what_goes_on_is_indented() -> None:
+def test_wrapped_rows_are_indented() -> None:
     assert fold("p2pchat: one two three", 14, hang=2) == "p2pchat: one\n  two three"
 
 
-def test_what_is_wider_than_its_characters_or_has_other_blanks_is_broken_by_us_too() -> None:
+def test_wide_characters_fold_by_columns() -> None:
     assert fold("-- 界界界界 is away", 11, hang=2) == "-- 界界界界\n  is away"
     assert fold("p2pchat: " + "x" * 31 + "\u00a0-- bob left", 40, hang=2).startswith("p2pchat:\n  xxx")
 
 
-def test_no_row_of_what_others_wrote_begins_as_a_line_does() -> None:
+def test_wrapped_rows_of_others_are_marked() -> None:
     assert fold_marked("12:00 ada: " + "x" * 19 + "12:00 bob: hi\n    | more", 30) == (
         "12:00 ada:\n    | " + "x" * 19 + "12:00\n    | bob: hi\n    | more"
     )
@@ -49,14 +49,14 @@ def test_no_row_of_what_others_wrote_begins_as_a_line_does() -> None:
     assert fold_marked("12:00 ada: one two three", 0) == "12:00 ada: one two three"
 
 
-def test_what_is_no_terminal_has_no_width(tmp_path: Path) -> None:
+def test_a_file_has_no_width(tmp_path: Path) -> None:
     with open(tmp_path / "file", "w", encoding="utf-8") as file:
         assert terminal_width(file) == 0
     assert terminal_width(file) == 0  # closed
     assert terminal_width(None) == 0
 
 
-def test_on_a_terminal_an_error_is_folded_and_elsewhere_one_line(
+def test_an_error_is_folded_on_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if sys.platform == "win32":
@@ -100,15 +100,15 @@ def folded(text: str, width: int, hang: str = "") -> list[str]:
         ("", 24, [""]),
     ],
 )
-def test_a_line_is_folded(text: str, width: int, rows: list[str]) -> None:
+def test_a_row_folds_between_words(text: str, width: int, rows: list[str]) -> None:
     assert folded(text, width) == rows
 
 
-def test_what_is_the_programs_own_hangs_as_it_says() -> None:
+def test_a_hang_replaces_the_mark() -> None:
     assert folded("-- one two three four five", 24, hang="  ") == ["-- one two three four", "  five"]
 
 
-def test_styles_stay_with_their_words() -> None:
+def test_styles_stay_with_their_text() -> None:
     rows = fold_row([("dim", "12:00 "), ("bold", "ada"), ("", ": " + "x" * 20)], 24, style="dim")
     assert rows == [
         [("dim", "12:00 "), ("bold", "ada"), ("", ":")],

@@ -1,4 +1,4 @@
-"""A newcomer's first minute, typed into a terminal: `p2pchat`, and what it asks, says and mends."""
+"""A newcomer's first minute: `p2pchat` typed into a terminal, its questions, hints and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def ada_and_her_port(terminal: OpenTerminal, *words: str) -> tuple[Termina
 # ---- alone
 
 
-async def test_a_name_is_asked_for_and_the_rest_follows(terminal: OpenTerminal) -> None:
+async def test_the_first_start_asks_only_for_a_name(terminal: OpenTerminal) -> None:
     ada = await terminal()
     await ada.prompts("Your name [")
     await ada.line("a@da")
@@ -46,7 +46,7 @@ async def test_a_name_is_asked_for_and_the_rest_follows(terminal: OpenTerminal) 
 
 
 @pytest.mark.parametrize(("key", "code"), [("c-d", 0), ("c-c", 130)])
-async def test_a_question_can_be_left(key: str, code: int, terminal: OpenTerminal, home: Path) -> None:
+async def test_a_question_can_be_cancelled(key: str, code: int, terminal: OpenTerminal, home: Path) -> None:
     ada = await terminal()
     await ada.prompts("Your name [")
     await ada.key(key)
@@ -54,7 +54,7 @@ async def test_a_question_can_be_left(key: str, code: int, terminal: OpenTermina
     assert "Traceback" not in ada.text and not (home / "8080").exists()
 
 
-async def test_a_second_terminal_is_a_second_person_in_the_same_chat(terminal: OpenTerminal) -> None:
+async def test_a_second_terminal_joins_the_first(terminal: OpenTerminal) -> None:
     ada, port = await ada_and_her_port(terminal)
     bob = await terminal()
     await bob.shows(f"ada is already running on port {port}: starting another peer, linked with it")
@@ -67,7 +67,7 @@ async def test_a_second_terminal_is_a_second_person_in_the_same_chat(terminal: O
     await ada.shows_line(r"bob: hello ada$")
 
 
-async def test_of_several_one_is_chosen(terminal: OpenTerminal, home: Path) -> None:
+async def test_one_of_several_profiles_is_chosen(terminal: OpenTerminal, home: Path) -> None:
     for port, name in (("28090", "ada"), ("28091", "bob")):
         async with TCPPeer(data=home / port, name=name):
             pass
@@ -84,7 +84,7 @@ async def test_of_several_one_is_chosen(terminal: OpenTerminal, home: Path) -> N
 # ---- what is in the way
 
 
-async def test_endpoints_say_what_is_wrong_and_what_to_do(terminal: OpenTerminal) -> None:
+async def test_a_wrong_endpoint_gets_advice(terminal: OpenTerminal) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         closed = nobody.getsockname()[1]
     ada = await terminal("0", "--name", "ada", str(closed), columns=150)
@@ -97,9 +97,7 @@ async def test_endpoints_say_what_is_wrong_and_what_to_do(terminal: OpenTerminal
 # ---- another machine
 
 
-async def test_the_screen_for_the_other_machine_stands_below_what_was_said_before(
-    terminal: OpenTerminal, home: Path
-) -> None:
+async def test_the_invite_screen_is_below_the_history(terminal: OpenTerminal, home: Path) -> None:
     async with TCPPeer(0, name="ada", data=home / "ada") as before:
         await before.send_many("room", [f"line {number}" for number in range(30)])
     ada = await terminal("0", "--data", str(home / "ada"), "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
@@ -109,7 +107,7 @@ async def test_the_screen_for_the_other_machine_stands_below_what_was_said_befor
     assert "To join from another machine, run there:" in ada.lines
 
 
-async def test_beyond_loopback_one_screen_has_all_that_is_needed(terminal: OpenTerminal) -> None:
+async def test_listening_for_others_shows_the_invite_screen(terminal: OpenTerminal) -> None:
     ada, _ = await ada_and_her_port(terminal, "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
     await ada.shows("    p2pchat --invite -")
     await ada.shows("/quit leaves")
@@ -118,7 +116,7 @@ async def test_beyond_loopback_one_screen_has_all_that_is_needed(terminal: OpenT
     assert "\x1b[38;5" not in ada.text and "▀" not in ada.text
 
 
-async def test_the_second_day_it_is_reached_as_on_the_first(terminal: OpenTerminal, home: Path) -> None:
+async def test_a_restarted_profile_listens_as_before(terminal: OpenTerminal, home: Path) -> None:
     ada, port = await ada_and_her_port(terminal, "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080")
     await ada.line("/quit")
     assert await ada.ended() == 0
@@ -130,7 +128,7 @@ async def test_the_second_day_it_is_reached_as_on_the_first(terminal: OpenTermin
     await fewer.shows("-- only this computer can connect now; last time others could: --host 0.0.0.0")
 
 
-async def test_a_tall_terminal_shows_a_code_for_a_camera(terminal: OpenTerminal) -> None:
+async def test_a_tall_terminal_shows_a_qr_code(terminal: OpenTerminal) -> None:
     pytest.importorskip("segno")
     ada = await terminal("0", "--host", "0.0.0.0", "--advertise", "192.168.1.5:8080", rows=60)
     await ada.shows("█▀▀▀▀▀█")
@@ -139,7 +137,7 @@ async def test_a_tall_terminal_shows_a_code_for_a_camera(terminal: OpenTerminal)
     assert len(colours) == 1 and "default" not in next(iter(colours))  # its own, whatever the terminal's are
 
 
-async def test_who_is_invited_pastes_and_is_told_what_it_joined(terminal: OpenTerminal, tmp_path: Path) -> None:
+async def test_a_pasted_invite_joins_and_says_what(terminal: OpenTerminal, tmp_path: Path) -> None:
     ada, port = await ada_and_her_port(terminal)
     invite = profile_invite(tmp_path / "home" / str(port), [f"127.0.0.1:{port}"])
     bob = await terminal("--invite", "-", "--name", "bob", env={"P2PCHAT_HOME": str(tmp_path / "elsewhere")})
@@ -157,7 +155,7 @@ async def test_who_is_invited_pastes_and_is_told_what_it_joined(terminal: OpenTe
     await ada.shows_line(r"bob: made it$")
 
 
-async def test_an_invite_that_stays_wrong_ends_it_and_makes_nothing(terminal: OpenTerminal, home: Path) -> None:
+async def test_a_wrong_invite_ends_the_start_without_a_profile(terminal: OpenTerminal, home: Path) -> None:
     bob = await terminal("--invite", "-", "--name", "bob")
     for asked in (1, 2, 3):
         await bob.until(lambda asked=asked: bob.text.count("Paste the invite") == asked, f"question {asked}")  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Who is there and who types: the window's focus, what is told to others, and what they tell."""
+"""Presence and typing indicators in a real terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAME, WENT = "\x1b[I", "\x1b[O"  # what a terminal sends when its window gets an
 ASKED, STOPPED = b"\x1b[?1004h", b"\x1b[?1004l"
 
 
-async def test_the_window_s_events_are_asked_for_are_no_keys_and_end_with_the_program(terminal: OpenTerminal) -> None:
+async def test_focus_reports_are_requested_and_disabled_at_the_end(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")
     assert ASKED in ada.raw
@@ -50,7 +50,7 @@ async def comes(events: Events[Presence], status: str) -> str:
     raise AssertionError("the peer has ended")
 
 
-async def test_who_types_and_who_is_away_is_told_both_ways(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")

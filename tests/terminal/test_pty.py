@@ -1,4 +1,4 @@
-"""The harness itself: it types, it sees, it answers what a terminal is asked, and it waits without sleeping."""
+"""The test harness: it types, reads the screen, answers cursor requests, and waits without sleeping."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(repr(answer))
 """
 
 
-async def test_what_is_typed_is_seen_and_what_scrolls_away_is_kept(terminal: OpenTerminal) -> None:
+async def test_the_harness_types_and_keeps_the_scrollback(terminal: OpenTerminal) -> None:
     shown = await terminal(command=("cat",), columns=20, rows=4)
     for number in range(6):
         await shown.line(f"line {number}")
@@ -34,20 +34,20 @@ async def test_what_is_typed_is_seen_and_what_scrolls_away_is_kept(terminal: Ope
     assert await shown.ended() == 0
 
 
-async def test_it_answers_where_the_cursor_is_and_knows_title_and_bell(terminal: OpenTerminal) -> None:
+async def test_the_harness_answers_cursor_requests(terminal: OpenTerminal) -> None:
     shown = await terminal(command=(sys.executable, "-c", ASKS_WHERE))
     await shown.shows(r"'\x1b[3;5R'")
     assert (shown.title, shown.screen.bells) == ("a title", 1)
 
 
-async def test_a_wait_in_vain_says_what_was_seen(terminal: OpenTerminal) -> None:
+async def test_a_failed_wait_shows_the_screen(terminal: OpenTerminal) -> None:
     shown = await terminal(command=("cat",))
     await shown.line("here")
     with pytest.raises(AssertionError, match="here"):
         await shown.shows("there", timeout=0.2)
 
 
-async def test_control_c_is_a_signal_of_the_terminal(terminal: OpenTerminal) -> None:
+async def test_ctrl_c_is_a_signal(terminal: OpenTerminal) -> None:
     shown = await terminal(command=("cat",))
     await shown.line("here")
     await shown.until(lambda: shown.text.count("here") == 2)

@@ -1,4 +1,4 @@
-"""The README's three terminals, typed as they stand there; only the ports are free ones."""
+"""The README's three terminals, typed as written except for the ports."""
 
 from __future__ import annotations
 

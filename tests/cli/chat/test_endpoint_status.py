@@ -9,7 +9,7 @@ from p2pchat.cli.chat.endpoint_status import EndpointStatus
 ADA, BOB = "127.0.0.1:8080", "localhost:8081"
 
 
-async def test_each_endpoint_gets_one_line_and_another_when_it_changes() -> None:
+async def test_each_endpoint_gets_one_line_per_status() -> None:
     told: list[str] = []
     endpoints = EndpointStatus([ADA, BOB], notify=told.append)
     for endpoint, state, reason, code in [
@@ -49,14 +49,14 @@ async def test_each_endpoint_gets_one_line_and_another_when_it_changes() -> None
         ("trying", "failed", "does not answer: as the library says; still trying"),
     ],
 )
-async def test_a_line_says_what_is_wrong_and_what_to_do(state: str, code: str, words: str) -> None:
+async def test_a_line_gives_problem_and_advice(state: str, code: str, words: str) -> None:
     told: list[str] = []
     endpoints = EndpointStatus([ADA], port=8082, notify=told.append)
     endpoints.on_link_event(ADA, state, "as the library says", code)
     assert len(told) == 1 and words in told[0]
 
 
-async def test_the_inviter_is_reached_at_one_of_its_endpoints() -> None:
+async def test_one_reached_endpoint_of_an_invite_answers_for_all() -> None:
     told: list[str] = []
     endpoints = EndpointStatus([], [ADA, BOB, "[::1]:1"], notify=told.append)
     endpoints.on_link_event(BOB, "trying", "", "no_answer")
@@ -68,13 +68,13 @@ async def test_the_inviter_is_reached_at_one_of_its_endpoints() -> None:
 
 
 @pytest.mark.parametrize("code", ["network", "identity"])
-async def test_who_refuses_an_invite_has_a_newer_one(code: str) -> None:
+async def test_a_refused_invite_advises_to_get_a_new_one(code: str) -> None:
     told: list[str] = []
     EndpointStatus([], [ADA], notify=told.append).on_link_event(ADA, "refused", "", code)
     assert "ask " in told[0] and "for a new invite, which `p2pchat invite` shows" in told[0]
 
 
-async def test_input_waits_until_each_has_answered_or_failed() -> None:
+async def test_input_waits_until_all_endpoints_are_known() -> None:
     endpoints = EndpointStatus([ADA, BOB])
     endpoints.on_link_event(ADA, "up", "")
     assert not endpoints.all_known
@@ -83,7 +83,7 @@ async def test_input_waits_until_each_has_answered_or_failed() -> None:
     assert EndpointStatus([]).all_known and not EndpointStatus([]).dials
 
 
-async def test_what_is_called_later_gets_its_line_and_decides_nothing() -> None:
+async def test_endpoints_of_connect_get_a_line_and_do_not_count_as_refused() -> None:
     told: list[str] = []
     endpoints = EndpointStatus([ADA], notify=told.append)
     endpoints.on_link_event(BOB, "refused", "", "network")  # nobody named it
@@ -98,7 +98,7 @@ async def test_what_is_called_later_gets_its_line_and_decides_nothing() -> None:
     assert not alone.refused.is_set()  # nobody leaves because of it
 
 
-async def test_who_starts_alone_hears_who_does_not_answer() -> None:
+async def test_known_peers_that_do_not_answer_are_reported_once() -> None:
     told: list[str] = []
     endpoints = EndpointStatus([], notify=told.append)
     endpoints.report_alone()
@@ -114,7 +114,7 @@ async def test_who_starts_alone_hears_who_does_not_answer() -> None:
     assert len(told) == 1
 
 
-async def test_refused_is_refused_by_all() -> None:
+async def test_refused_is_set_when_all_endpoints_refuse() -> None:
     endpoints = EndpointStatus([ADA, BOB])
     endpoints.on_link_event(ADA, "refused", "")
     assert not endpoints.refused.is_set()

@@ -12,7 +12,7 @@ import pytest
 from p2pchat.cli.chat.shutdown import SIGNALS, Shutdown
 
 
-async def test_the_first_reason_counts() -> None:
+async def test_the_first_shutdown_reason_counts() -> None:
     shutdown = Shutdown()
     shutdown.request("input")
     shutdown.request("ended")
@@ -23,7 +23,7 @@ async def test_the_first_reason_counts() -> None:
 @pytest.mark.parametrize(
     ("number", "reason"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")], ids=["SIGINT", "SIGTERM"]
 )
-async def test_a_signal_is_a_reason(number: signal.Signals, reason: str) -> None:
+async def test_a_signal_requests_shutdown(number: signal.Signals, reason: str) -> None:
     before = {signal_number: signal.getsignal(signal_number) for signal_number in SIGNALS}
     shutdown = Shutdown()
     shutdown.install_handlers()
@@ -36,7 +36,7 @@ async def test_a_signal_is_a_reason(number: signal.Signals, reason: str) -> None
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
-async def test_what_nohup_ignores_stays_ignored() -> None:
+async def test_ignored_signals_stay_ignored() -> None:
     if sys.platform == "win32":
         pytest.skip("Windows has no SIGHUP")
     former = signal.signal(signal.SIGHUP, signal.SIG_IGN)

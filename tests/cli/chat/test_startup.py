@@ -66,26 +66,26 @@ async def off_loop(options: ChatOptions, person: Person, invite: str | None = No
     return await asyncio.to_thread(run_setup_wizard, options, invite, person)
 
 
-def test_nothing_was_ever_started() -> None:
+def test_without_a_profile_a_name_is_asked_for() -> None:
     person = Person("a@da", "room", " Ada  Lovelace".strip())
     options = run_setup_wizard(bare(), None, person)
     assert options.name == "Ada  Lovelace" and options.port >= FIRST_PORT and not options.endpoints
     assert person.asked == [f"Your name [{login_name()}]: "] * 3
 
 
-def test_enter_takes_the_login_and_options_leave_less_to_ask() -> None:
+def test_enter_takes_the_login_name_and_options_skip_questions() -> None:
     assert run_setup_wizard(bare(), None, Person("")).name == login_name()
     assert run_setup_wizard(bare("--name", "ada"), None, Person()).name == "ada"
     assert run_setup_wizard(bare("--temp", "--name", "ada"), None, Person()).is_temporary
     assert run_setup_wizard(bare("--host", "0.0.0.0"), None, Person("")).host == "0.0.0.0"
 
 
-def test_the_end_of_input_is_an_answer_to_every_question() -> None:
+def test_end_of_input_cancels_the_wizard() -> None:
     with pytest.raises(InputEnded):
         run_setup_wizard(bare(), None, Person(None))
 
 
-def test_a_taken_port_is_left_out() -> None:
+def test_a_taken_port_is_skipped() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = run_setup_wizard(bare("--name", "ada"), None, Person()).port
         assert port != taken.getsockname()[1]
@@ -93,7 +93,7 @@ def test_a_taken_port_is_left_out() -> None:
         assert run_setup_wizard(bare("--name", "ada"), None, Person()).port > port
 
 
-def test_without_anybody_to_ask_it_stays_an_error() -> None:
+def test_without_a_terminal_a_missing_port_is_an_error() -> None:
     for words in ([], ["--name", "ada"]):
         with pytest.raises(UsageError, match="missing PORT"):
             parse_chat(words)
@@ -108,7 +108,7 @@ async def test_one_profile_is_started_again(home: Path, ports: list[int], capsys
     assert "starting ada again" in capsys.readouterr().err
 
 
-async def test_it_listens_where_it_did_last_unless_told_otherwise(home: Path, ports: list[int]) -> None:
+async def test_a_profile_listens_where_it_did_last_time_by_default(home: Path, ports: list[int]) -> None:
     await started(home, ports[0], "ada")
     last = LastStart("0.0.0.0", "chat.example:80", True)
     ChatSettings.load(home / str(ports[0])).remember_start(last)
@@ -120,13 +120,13 @@ async def test_it_listens_where_it_did_last_unless_told_otherwise(home: Path, po
     assert last.reach_warning("::") == LastStart().reach_warning("127.0.0.1") == ""
 
 
-async def test_one_that_is_nobody_yet_is_no_reason_to_ask_which(home: Path, ports: list[int]) -> None:
+async def test_an_unused_profile_is_not_offered(home: Path, ports: list[int]) -> None:
     await started(home, ports[0], None)
     await started(home, ports[1], "bob")
     assert (await off_loop(bare(), Person())).port == ports[1]
 
 
-async def test_one_without_a_name_is_asked_for_one(
+async def test_a_profile_without_a_name_is_asked_for_one(
     home: Path, ports: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
@@ -139,7 +139,7 @@ async def test_one_without_a_name_is_asked_for_one(
     assert (options.port, options.name) == (ports[0], "ada")
 
 
-async def test_a_profile_whose_port_somebody_took_runs_on_another(home: Path) -> None:
+async def test_a_profile_whose_port_is_taken_uses_another(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         await started(home, port, "ada")
@@ -147,7 +147,7 @@ async def test_a_profile_whose_port_somebody_took_runs_on_another(home: Path) ->
     assert options.port != port and options.data == str(home / str(port))
 
 
-async def test_several_are_listed_and_enter_is_the_newest(
+async def test_several_profiles_are_listed_and_enter_takes_the_newest(
     home: Path, ports: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await started(home, ports[1], "bob")
@@ -166,7 +166,7 @@ async def test_several_are_listed_and_enter_is_the_newest(
     assert another.name == "cyd" and another.port not in ports
 
 
-async def test_one_that_runs_is_a_hint_and_no_error(
+async def test_choosing_a_running_profile_prints_a_hint(
     home: Path, ports: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await started(home, ports[1], "bob")
@@ -179,7 +179,7 @@ async def test_one_that_runs_is_a_hint_and_no_error(
         assert (await off_loop(bare("--name", "ada"), Person("", ""))).port == ports[1]
 
 
-async def test_beside_those_that_run_it_is_one_more_peer_linked_with_them(home: Path, ports: list[int]) -> None:
+async def test_if_all_profiles_run_a_new_peer_links_with_one(home: Path, ports: list[int]) -> None:
     async with TCPPeer(data=home / str(ports[0]), name=login_name()):
         person = Person("")
         options = await off_loop(bare(), person)
@@ -187,7 +187,7 @@ async def test_beside_those_that_run_it_is_one_more_peer_linked_with_them(home: 
         assert options.name == f"{login_name()}-{options.port}"  # two of one name would only be in the way
 
 
-async def test_who_started_while_the_name_was_asked_for_has_the_port_and_is_linked_with(
+async def test_a_peer_started_during_the_wizard_keeps_its_port(
     ports: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pchat.cli.profiles.FIRST_PORT", ports[0])
@@ -203,7 +203,7 @@ async def test_who_started_while_the_name_was_asked_for_has_the_port_and_is_link
     assert (options.name, options.endpoints) == ("eve", (f"127.0.0.1:{ports[0]}",)) and options.port > ports[0]
 
 
-async def test_a_name_is_enough_to_say_which(home: Path, ports: list[int]) -> None:
+async def test_a_name_selects_the_profile(home: Path, ports: list[int]) -> None:
     await started(home, ports[0], "ada")
     await started(home, ports[1], "bob")
     assert (await off_loop(bare("--name", "ada"), Person())).port == ports[0]
@@ -211,7 +211,7 @@ async def test_a_name_is_enough_to_say_which(home: Path, ports: list[int]) -> No
     assert new.name == "cyd" and new.port not in ports
 
 
-async def test_a_directory_knows_its_name(home: Path) -> None:
+async def test_a_profile_in_data_keeps_its_name(home: Path) -> None:
     elsewhere = home / "elsewhere"
     assert (await off_loop(bare("--data", str(elsewhere)), Person("ada"))).name == "ada"
     async with TCPPeer(data=elsewhere, name="ada"):
@@ -219,7 +219,7 @@ async def test_a_directory_knows_its_name(home: Path) -> None:
     assert (await off_loop(bare("--data", str(elsewhere)), Person())).name == ""
 
 
-async def test_an_invite_goes_to_a_profile_that_can_take_it(
+async def test_an_invite_selects_a_profile_of_its_network(
     home: Path, ports: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "other"))
@@ -236,7 +236,7 @@ async def test_an_invite_goes_to_a_profile_that_can_take_it(
     assert (await off_loop(bare("--invite", "-"), Person(), invite)).port == ports[2]  # has joined it already
 
 
-def test_what_to_do_next_is_three_short_lines() -> None:
+def test_next_steps_are_three_short_lines() -> None:
     for host in ("127.0.0.1", "0.0.0.0"):
         lines = next_steps(8080, host, ["ada"], dials=False).splitlines()
         assert len(lines) == 3 and all(len(line) < 80 for line in lines)
@@ -256,7 +256,7 @@ def command_in(error: Exception) -> list[str]:
     return shlex.split(str(error)[str(error).rindex("p2pchat ") :])
 
 
-def test_a_taken_port_comes_with_the_same_command_on_the_next_free_one() -> None:
+def test_a_taken_port_suggests_the_same_command_on_a_free_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         error = starting("--name", "Ada L", str(port), "localhost:1").explain(PortInUse("127.0.0.1", port))
@@ -267,7 +267,7 @@ def test_a_taken_port_comes_with_the_same_command_on_the_next_free_one() -> None
     assert rest == ["--name", "Ada L", "localhost:1"]
 
 
-async def test_another_peer_is_called_so_and_who_was_there_before_stays_the_same(home: Path) -> None:
+async def test_a_port_taken_by_a_peer_suggests_keeping_the_profile(home: Path) -> None:
     async with TCPPeer(temporary=True) as other:
         async with TCPPeer(data=home / str(other.port), name="ada"):
             pass
@@ -277,12 +277,12 @@ async def test_another_peer_is_called_so_and_who_was_there_before_stays_the_same
         assert command_in(error)[2:] == ["--data", str(home / str(other.port))]
 
 
-def test_an_invite_is_not_said_again() -> None:
+def test_a_suggested_command_never_repeats_an_invite() -> None:
     error = starting("8080", "--invite", "p2pchat:SECRET@h:1", "--name", "x").explain(PortInUse("127.0.0.1", 1))
     assert "SECRET" not in str(error) and command_in(error)[2:] == ["--invite", "-"]
 
 
-def test_a_directory_in_use_names_who_has_it_and_what_works_beside_it() -> None:
+def test_a_directory_in_use_names_the_process_and_commands() -> None:
     error = starting("8080").explain(DataLocked("/home/8080", 123))
     assert isinstance(error, CommandError)
     assert "/home/8080 is in use by process 123" in str(error)
@@ -292,19 +292,19 @@ def test_a_directory_in_use_names_who_has_it_and_what_works_beside_it() -> None:
     assert "in use by another process" in str(error) and "`p2pchat tail --data '/d d'`" in str(error)
 
 
-def test_an_invite_elsewhere_wants_a_new_profile() -> None:
+def test_an_invite_of_another_network_suggests_a_new_profile() -> None:
     told = InviteError("/home/8080 belongs to another network than this invite: leave it out")
     error = starting("8080", "--invite", "-").explain(told)
     assert isinstance(error, UsageError) and command_in(error)[2:] == ["--invite", "-"]
     assert starting("8080").explain(told) is told
 
 
-def test_other_errors_say_it_themselves() -> None:
+def test_other_errors_are_unchanged() -> None:
     for told in (StorageError("the disk is full"), P2PChatError("others can read the key")):
         assert starting("8080").explain(told) is told
 
 
-def test_a_port_that_was_only_picked_is_picked_anew() -> None:
+def test_a_chosen_port_that_was_taken_is_replaced() -> None:
     options = parse_chat((), may_ask=True)
     options.port = 8080
     here = StartupErrors(options, ())
@@ -328,7 +328,7 @@ print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 @pytest.mark.parametrize(
     "soft, hard, then", [(128, 500, 400), (128, 300, 300), (450, 500, 450)], ids=["raised", "to the hard limit", "left"]
 )
-def test_the_soft_limit_is_raised_as_far_as_it_goes(soft: int, hard: int, then: int) -> None:
+def test_the_soft_limit_of_files_is_raised_as_far_as_allowed(soft: int, hard: int, then: int) -> None:
     if sys.platform == "win32":
         pytest.skip("Windows has no such limit")
     command = [sys.executable, "-c", LIMITED, str(soft), str(hard)]
@@ -336,7 +336,7 @@ def test_the_soft_limit_is_raised_as_far_as_it_goes(soft: int, hard: int, then: 
     assert out.split() == [str(then), str(hard)]
 
 
-def test_on_windows_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_has_no_limit_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "resource", None)  # it has no such module
     allow_descriptors()

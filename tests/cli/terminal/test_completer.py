@@ -51,17 +51,17 @@ def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
         ("", []),
     ],
 )
-def test_tab_offers(line: str, lines: list[str]) -> None:
+def test_completion_candidates(line: str, lines: list[str]) -> None:
     assert offered(line) == lines
 
 
-def test_who_spoke_last_comes_first() -> None:
+def test_the_latest_speaker_comes_first() -> None:
     assert offered("b", spoke=("bob", "bob#K7QF2M3P")) == ["bob#K7QF2M3P: ", "bob: "]
     assert offered("b", spoke=("bob", "bob#K7QF2M3P", "bob")) == ["bob: ", "bob#K7QF2M3P: "]
     assert offered("/msg a", spoke=("annabel", "Cyd")) == ["/msg annabel ", '/msg "Anna Maria" ']
 
 
-def test_the_order_of_many_speakers_is_forgotten() -> None:
+def test_only_recent_speakers_are_remembered() -> None:
     speakers = RecentSpeakers()
     for number in range(MAX_SPEAKERS + 1):
         speakers.add(f"user{number:04}")

@@ -26,7 +26,7 @@ class Desk:
         return written
 
 
-def test_it_rings_at_most_once_in_two_seconds() -> None:
+def test_the_bell_rings_at_most_once_in_two_seconds() -> None:
     desk = Desk()
     desk.notices.ring("bob: hi", bell=True, desktop=False)
     assert desk.take() == "\a"
@@ -41,7 +41,7 @@ def test_it_rings_at_most_once_in_two_seconds() -> None:
     assert desk.take() == ""
 
 
-def test_a_notice_is_one_safe_line() -> None:
+def test_a_desktop_notification_is_one_safe_line() -> None:
     desk = Desk()
     desk.notices.ring("bob: a\nb\x07\x1b]0;owned\x07" + "x" * 200, bell=False, desktop=True)
     written = desk.take()
@@ -49,7 +49,7 @@ def test_a_notice_is_one_safe_line() -> None:
     assert written.count("\x1b") == written.count("\x07") == 1 and len(written) < 150
 
 
-def test_the_title_is_set_when_it_changes_and_taken_back_at_the_end() -> None:
+def test_the_title_is_set_on_change_and_restored() -> None:
     desk = Desk()
     desk.notices.close()
     assert desk.take() == ""

@@ -34,16 +34,16 @@ from p2pchat.commands.wrap import plain_text
         ("/quit\nnow", "//quit\nnow"),
     ],
 )
-def test_a_paste_where_a_line_begins(pasted: str, text: str) -> None:
+def test_a_paste_at_the_beginning_of_a_line(pasted: str, text: str) -> None:
     assert pasted_text(pasted, "") == text
     assert isinstance(parse_line(text), TextInput)
 
 
-def test_a_paste_behind_what_was_typed_stays_as_it_is() -> None:
+def test_a_paste_behind_typed_text_is_unchanged() -> None:
     assert pasted_text("/etc/hosts", "see ") == "/etc/hosts"
 
 
-def test_more_than_five_lines_are_asked_about() -> None:
+def test_more_than_five_lines_need_a_question() -> None:
     assert not needs_question("1\n2\n3\n4\n5")
     assert needs_question("1\n2\n3\n4\n5\n6")
     assert PasteQuestion("1\n2\n3\n4\n5\n6", 0, "", 0).text_shown == "send 6 lines as one message? y/n, e: edit "
@@ -54,7 +54,7 @@ def kept(directory: Path) -> list[str]:
     return list(ProfileHistory(directory).load_history_strings())[::-1]
 
 
-def test_lines_are_kept_whole_and_in_order(tmp_path: Path) -> None:
+def test_history_keeps_lines_whole_and_in_order(tmp_path: Path) -> None:
     history = ProfileHistory(tmp_path)
     for line in ("one", "two\nrows", 'a "quote" and ünïcode'):
         history.append_string(line)
@@ -64,32 +64,32 @@ def test_lines_are_kept_whole_and_in_order(tmp_path: Path) -> None:
         assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
 
 
-def test_an_invite_is_not_even_remembered(tmp_path: Path) -> None:
+def test_history_never_keeps_an_invite(tmp_path: Path) -> None:
     history = ProfileHistory(tmp_path)
     history.append_string("/msg bob P2PCHAT:abcdefghijkl@host:1")
     assert history.get_strings() == [] and not (tmp_path / FILE_NAME).exists()
 
 
-def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+def test_history_skips_unreadable_lines(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b'"one"\nrubbish\n{"a": 1}\n\xff\n"two"\n"half of th')
     assert kept(tmp_path) == ["one", "two"]
 
 
-def test_it_is_cut_when_it_has_grown_long(tmp_path: Path) -> None:
+def test_a_long_history_is_cut(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text("".join(f'"{number}"\n' for number in range(2 * MAX_LINES + 1)))
     assert kept(tmp_path)[0] == str(MAX_LINES + 1)
     assert len((tmp_path / FILE_NAME).read_text().splitlines()) == MAX_LINES
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="a directory one may not write to")
-def test_a_directory_that_takes_nothing_is_no_trouble(tmp_path: Path) -> None:
+def test_history_survives_a_directory_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     history = ProfileHistory(tmp_path)
     history.append_string("one")
     assert history.get_strings() == ["one"]
 
 
-def test_without_a_directory_it_is_kept_in_memory() -> None:
+def test_without_a_directory_history_stays_in_memory() -> None:
     history = ProfileHistory(None)
     history.append_string("one")
     assert history.get_strings() == ["one"]
@@ -111,5 +111,7 @@ BOTH = [UnreadBadge("bob", 2, 0), UnreadBadge("room", 5, 1)]
         ("bob#K7QF2M3P", [], 80, "bob#K7QF2M3P> "),
     ],
 )
-def test_the_label(where: str, waiting: list[UnreadBadge], columns: int, shown: str) -> None:
+def test_the_label_shows_conversation_and_unread_counts(
+    where: str, waiting: list[UnreadBadge], columns: int, shown: str
+) -> None:
     assert plain_text(prompt_label(where, waiting, columns)) == shown

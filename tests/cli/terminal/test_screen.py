@@ -61,7 +61,7 @@ async def printed(paper: Paper, text: str) -> None:
             await asyncio.sleep(0)
 
 
-async def test_long_lines_are_printed_over_several_turns_of_the_loop(screen: Screen, paper: Paper) -> None:
+async def test_long_lines_are_printed_in_several_batches(screen: Screen, paper: Paper) -> None:
     for _ in range(10):
         screen.add_line([("", LONG)])
     screen.add_line([("", "the end")])
@@ -70,14 +70,14 @@ async def test_long_lines_are_printed_over_several_turns_of_the_loop(screen: Scr
     assert max(batch.count("x") for batch in paper.batches) <= 2 * len(LONG)
 
 
-async def test_so_is_one_line_of_very_many_rows(screen: Screen, paper: Paper) -> None:
+async def test_a_line_of_many_rows_is_printed_in_several_batches(screen: Screen, paper: Paper) -> None:
     screen.add_line([("bold", "mallory"), ("", ": " + "\n    | y" * 10_000 + " the end")])
     await printed(paper, "the end")
     assert paper.text.count("\n") == 10_001 and paper.text.count("    | y") == 10_000
     assert max(batch.count("\n") for batch in paper.batches) < 3000
 
 
-async def test_when_nothing_can_be_printed_whoever_has_more_waits(screen: Screen, paper: Paper) -> None:
+async def test_producers_wait_while_nothing_can_be_printed(screen: Screen, paper: Paper) -> None:
     screen.hold()
     while screen._has_room.is_set():
         screen.add_line([("", LONG)])
@@ -89,7 +89,7 @@ async def test_when_nothing_can_be_printed_whoever_has_more_waits(screen: Screen
 
 
 @pytest.mark.parametrize("end", ["leaves", "terminal goes"])
-async def test_nobody_waits_beyond_the_end(screen: Screen, end: str) -> None:
+async def test_the_end_stops_all_waiting(screen: Screen, end: str) -> None:
     screen.hold()
     while screen._has_room.is_set():
         screen.add_line([("", LONG)])
@@ -107,7 +107,7 @@ def own(*, direct: bool = False) -> PendingLine:
     return PendingLine("ID.1", direct, [("", "12:00 ada: hi")], shown_at=100.0)
 
 
-def test_a_mark_says_what_is_known_and_never_goes_back() -> None:
+def test_a_delivery_mark_only_improves() -> None:
     line = own()
     marks = [line.mark]
     for count, of in ((1, 3), (3, 3), (2, 3)):
@@ -123,7 +123,7 @@ def test_a_mark_says_what_is_known_and_never_goes_back() -> None:
     assert line.complete
 
 
-def test_a_direct_one_is_delivered_or_not() -> None:
+def test_a_direct_message_has_no_count() -> None:
     line = own(direct=True)
     assert (line.mark, line.complete) == ("· saved", False)
     line.on_delivered(1, 1)
@@ -132,7 +132,7 @@ def test_a_direct_one_is_delivered_or_not() -> None:
     assert (line.mark, line.complete) == ("✓✓ read", True)
 
 
-def test_it_goes_up_after_a_while_and_soon_when_something_came_behind_it() -> None:
+def test_an_own_line_is_printed_soon_when_another_follows() -> None:
     line = own()
     assert line.due_at == 100.0 + SETTLED_AFTER
     line.overtaken_at = 101.0
@@ -141,17 +141,17 @@ def test_it_goes_up_after_a_while_and_soon_when_something_came_behind_it() -> No
     assert line.due_at == 100.0 + SETTLED_AFTER
 
 
-def test_a_name_has_one_colour_for_ever() -> None:
+def test_a_name_always_has_the_same_colour() -> None:
     assert name_style("K7QF2M3P") == name_style("K7QF2M3P") == "ansimagenta"
     assert len({name_style(f"user {number}") for number in range(50)}) == 6
 
 
-def test_every_style_is_known_and_of_the_terminals_own_colours() -> None:
+def test_styles_use_the_terminals_own_colours() -> None:
     for style in {DIM, ERROR, ME, *(name_style(str(number)) for number in range(50))}:
         attrs = Style([]).get_attrs_for_style_str(style)
         assert not attrs.bgcolor and (not attrs.color or attrs.color.startswith("ansi"))
 
 
-def test_no_color_is_obeyed_when_it_is_not_empty() -> None:
+def test_no_color_is_respected_if_not_empty() -> None:
     assert colour_depth({"NO_COLOR": "1"}) is ColorDepth.DEPTH_1_BIT
     assert colour_depth({"NO_COLOR": ""}) is colour_depth({}) is ColorDepth.DEPTH_4_BIT

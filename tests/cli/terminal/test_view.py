@@ -20,7 +20,7 @@ TODAY = date(2026, 11, 20)
 NOON = datetime(2026, 11, 20, 12).astimezone()
 
 
-def test_a_day_is_told_when_it_is_another_than_that_of_the_line_before() -> None:
+def test_a_new_day_gets_a_rule() -> None:
     days = DateRule()
     moments = [NOON, NOON, NOON - timedelta(days=1), NOON - timedelta(days=1), NOON, NOON + timedelta(days=1)]
     assert [days.change(moment, TODAY) for moment in moments] == [
@@ -33,11 +33,11 @@ def test_a_day_is_told_when_it_is_another_than_that_of_the_line_before() -> None
     ]
 
 
-def test_the_first_line_of_all_is_of_today_or_says_its_day() -> None:
+def test_the_first_line_gets_a_rule_unless_it_is_of_today() -> None:
     assert DateRule().change(NOON - timedelta(days=2), TODAY) == "Wednesday 18 November 2026"
 
 
-def test_a_rule_fits_the_screen() -> None:
+def test_a_rule_is_cut_to_the_screen() -> None:
     assert rule_line("room", 80) == "──── room ────"
     assert rule_line("a long name", 12) == "── a long na"
 
@@ -45,7 +45,7 @@ def test_a_rule_fits_the_screen() -> None:
 @pytest.mark.parametrize(
     ("line", "expected"), [("hello", True), ("//slash", True), ("/who", False), ("  ", False), ("", False)]
 )
-def test_a_text_is_on_its_way_to_others_and_a_command_is_not(line: str, expected: bool) -> None:
+def test_commands_are_no_texts(line: str, expected: bool) -> None:
     assert is_text(line) is expected
 
 
@@ -55,8 +55,8 @@ class Keys:
     def __init__(self, peer: TCPPeer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
         self.said: list[tuple[str, bool]] = []
-        show = Display(StdoutWriter(None), None, as_json=False, echo=False)
-        self.session = Session(peer, show, interactive=False, as_json=False)
+        display = Display(StdoutWriter(None), None, as_json=False, echo=False)
+        self.session = Session(peer, display, interactive=False, as_json=False)
         self.typist = TypingNotifier(peer, self.session, lambda: self.now)
         monkeypatch.setattr(Conversation, "typing", lambda to, on=True: self.said.append((to.name, on)))
 
@@ -65,7 +65,7 @@ class Keys:
         return said
 
 
-async def test_others_hear_once_a_second_at_most_and_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_typing_is_sent_once_a_second_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     async with mesh("ada", "bob") as net:
         keys = Keys(net.peers[0], monkeypatch)
         for line in ("h", "he", "hel"):
@@ -86,7 +86,7 @@ async def test_others_hear_once_a_second_at_most_and_of_the_end(monkeypatch: pyt
         assert keys.take() == [("bob", True)]
 
 
-async def test_a_room_of_many_hears_nothing_and_a_direct_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_typing_is_not_sent_to_a_large_room(monkeypatch: pytest.MonkeyPatch) -> None:
     async with mesh("ada", "bob") as net:
         ada = net.peers[0]
         keys = Keys(ada, monkeypatch)
@@ -106,7 +106,7 @@ def line(where: str, user: str, on: bool = True) -> dict[str, object]:
     return {"event": Typing.event, "conversation_id": where, "user": user, "user_id": user.upper(), "typing": on}
 
 
-def test_those_in_front_are_named_and_who_types_to_oneself(tmp_path: Path) -> None:
+def test_typing_users_of_this_and_direct_conversations_are_shown(tmp_path: Path) -> None:
     typists, settings, ignored = TypingIndicators(), ChatSettings.load(tmp_path), set[str]()
 
     def row() -> str | None:

@@ -1,4 +1,4 @@
-"""A terminal in a storm, one that changes its size, and one that stands still."""
+"""A terminal under load, after a resize, and one that stands still."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from p2pchat import Left
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
-from tests.terminal.test_line import said
+from tests.terminal.test_prompt import said
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
 
 
-async def test_a_thousand_lines_at_once_all_come_in_order(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_thousand_lines_arrive_in_order(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -28,7 +28,7 @@ async def test_a_thousand_lines_at_once_all_come_in_order(terminal: OpenTerminal
     assert ada.raw.count(b"typed before") < 200  # drawn again for many lines at once, not for each
 
 
-async def test_a_terminal_that_stands_still_holds_up_nobody(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_stalled_terminal_does_not_delay_the_peer(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -43,7 +43,7 @@ async def test_a_terminal_that_stands_still_holds_up_nobody(terminal: OpenTermin
     assert [text.split()[0] for text in said(ada, "bob")] == [str(number) for number in range(200)]
 
 
-async def test_what_comes_after_a_change_of_size_fits_the_new_one(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_lines_after_a_resize_fit_the_new_width(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada", columns=80)
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -60,7 +60,7 @@ async def test_what_comes_after_a_change_of_size_fits_the_new_one(terminal: Open
     await ada.shows("ada: half a line")
 
 
-async def test_what_is_typed_before_there_is_a_prompt_is_not_lost(terminal: OpenTerminal) -> None:
+async def test_text_typed_before_the_prompt_is_kept(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.line("very early")
     await ada.type("and on")
@@ -68,9 +68,7 @@ async def test_what_is_typed_before_there_is_a_prompt_is_not_lost(terminal: Open
     await ada.prompts("room> and on")
 
 
-async def test_a_terminal_that_is_taken_away_ends_the_peer_in_good_order(
-    terminal: OpenTerminal, peer: StartPeer, home: Path
-) -> None:
+async def test_a_closed_terminal_ends_the_peer_in_order(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
     ada = await terminal("0", "--name", "ada", "--data", str(home / "ada"))
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -84,7 +82,7 @@ async def test_a_terminal_that_is_taken_away_ends_the_peer_in_good_order(
     await again.prompts("room>")
 
 
-async def test_who_comes_into_a_running_talk_sees_each_line_of_it_once(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_switching_during_a_talk_shows_each_line_once(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")

@@ -1,4 +1,4 @@
-"""The line one types in: nothing tears it, it remembers, it completes, it takes a paste whole, it opens an editor."""
+"""The prompt in a real terminal: typing under load, history, completion, pastes, editor, signals."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ async def texts_of(peer: TCPPeer, count: int) -> list[str]:
     return texts
 
 
-async def test_two_hundred_lines_while_one_types_leave_the_typed_text_whole(
-    terminal: OpenTerminal, peer: StartPeer
-) -> None:
+async def test_incoming_lines_leave_the_typed_text_whole(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -57,9 +55,7 @@ async def test_two_hundred_lines_while_one_types_leave_the_typed_text_whole(
     assert await texts_of(bob, 1) == [text]
 
 
-async def test_what_was_typed_is_found_again_at_the_next_start_but_no_invite(
-    terminal: OpenTerminal, home: Path
-) -> None:
+async def test_input_history_survives_a_restart_without_invites(terminal: OpenTerminal, home: Path) -> None:
     data = home / "ada"
     ada = await terminal("0", "--name", "ada", "--data", str(data))
     await ada.prompts("room>")
@@ -87,9 +83,7 @@ async def test_what_was_typed_is_found_again_at_the_next_start_but_no_invite(
     await ada.prompts("room> first words")
 
 
-async def test_tab_completes_commands_names_and_conversations_the_last_speaker_first(
-    terminal: OpenTerminal, peer: StartPeer
-) -> None:
+async def test_tab_completes_commands_names_and_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
     anna, annabel = await peer("Anna Maria", port), await peer("annabel", port)
@@ -120,7 +114,7 @@ async def test_tab_completes_commands_names_and_conversations_the_last_speaker_f
     await ada.prompts('"Anna Maria">')
 
 
-async def test_a_paste_is_one_message_and_many_lines_are_asked_about(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_paste_is_one_message(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -152,7 +146,7 @@ async def test_a_paste_is_one_message_and_many_lines_are_asked_about(terminal: O
     assert (await texts_of(bob, 3))[2] == f"{many}!"
 
 
-async def test_what_is_pasted_never_runs_as_a_command(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_paste_never_runs_as_a_command(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -166,7 +160,7 @@ async def test_what_is_pasted_never_runs_as_a_command(terminal: OpenTerminal, pe
 
 
 @pytest.mark.parametrize("keys", [("c-x", "c-e"), ("c-x", "e")])
-async def test_an_editor_takes_the_line_and_what_comes_meanwhile_is_shown_behind_it(
+async def test_an_editor_edits_the_line_and_output_waits(
     terminal: OpenTerminal, peer: StartPeer, tmp_path: Path, keys: tuple[str, ...]
 ) -> None:
     gate = tmp_path / "gate"
@@ -191,9 +185,7 @@ async def test_an_editor_takes_the_line_and_what_comes_meanwhile_is_shown_behind
     assert await texts_of(bob, 1) == ["draft, edited"]
 
 
-async def test_who_is_told_to_leave_does_not_wait_for_an_editor(
-    terminal: OpenTerminal, peer: StartPeer, tmp_path: Path
-) -> None:
+async def test_sigterm_does_not_wait_for_the_editor(terminal: OpenTerminal, peer: StartPeer, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text(
         f"#!/bin/sh\ntrap 'echo $1 > {tmp_path / 'ended'}; exit 1' TERM\necho EDITING; while :; do read x; done\n"
@@ -212,7 +204,7 @@ async def test_who_is_told_to_leave_does_not_wait_for_an_editor(
     assert not Path((tmp_path / "ended").read_text().strip()).exists()
 
 
-async def test_ctrl_c_clears_the_line_and_leaves_from_an_empty_one(terminal: OpenTerminal) -> None:
+async def test_ctrl_c_clears_the_line_then_leaves(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")
     await ada.type("never sent")
@@ -235,7 +227,7 @@ async def test_ctrl_d_on_an_empty_line_leaves(terminal: OpenTerminal) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-async def test_a_signal_leaves_in_good_order_and_the_terminal_as_it_was(terminal: OpenTerminal, name: str) -> None:
+async def test_a_signal_ends_in_order_and_restores_the_terminal(terminal: OpenTerminal, name: str) -> None:
     script = (
         "stty -a > before; $0 -m p2pchat 0 --name ada; echo code $?; stty -a > after; cmp before after && echo same"
     )
@@ -258,7 +250,7 @@ async def _child_of(shell: Terminal) -> int:
     return int(out.split()[0])
 
 
-async def test_ctrl_z_gives_the_shell_back_and_fg_the_line(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: StartPeer) -> None:
     shell = await terminal(command=("bash", "--norc", "--noprofile", "-i"), env={"PS1": "shell$ "})
     await shell.prompts("shell$")
     await shell.line(f"{sys.executable} -m p2pchat 0 --name ada")
@@ -279,7 +271,7 @@ async def test_ctrl_z_gives_the_shell_back_and_fg_the_line(terminal: OpenTermina
     await shell.prompts("shell$")
 
 
-async def test_colours_are_of_the_sixteen_and_no_color_has_none(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_colours_respect_no_color(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -302,7 +294,7 @@ async def test_colours_are_of_the_sixteen_and_no_color_has_none(terminal: OpenTe
 
 
 @pytest.mark.parametrize("term", ["dumb", ""])
-async def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal: OpenTerminal, term: str) -> None:
+async def test_a_dumb_terminal_gets_plain_lines(terminal: OpenTerminal, term: str) -> None:
     ada = await terminal("0", "--name", "ada", env={"TERM": term})
     await ada.shows("listens on")
     await ada.line("/list")

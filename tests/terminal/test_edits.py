@@ -1,4 +1,4 @@
-"""Messages answered, edited, deleted and reacted to at a terminal of 40 columns: a line follows, what stands stays."""
+"""Replies, edits, deletions and reactions in a terminal of 40 columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_what_became_of_a_line_is_told_by_a_line_that_follows(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada", columns=40)
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")

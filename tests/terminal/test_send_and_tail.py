@@ -1,4 +1,4 @@
-"""Commands in a second terminal, beside an open chat: what they send is seen in the chat, and what is said, by them."""
+"""`send` and `tail` in a second terminal, beside an open chat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 
-async def test_what_is_sent_beside_a_chat_is_shown_in_it(terminal: OpenTerminal, home: Path) -> None:
+async def test_send_beside_a_chat_is_shown_in_it(terminal: OpenTerminal, home: Path) -> None:
     here = ("--data", str(home / "ada"))
     ada = await terminal("0", "--name", "ada", *here)
     await ada.shows("ada listens on")
@@ -36,7 +36,7 @@ async def test_what_is_sent_beside_a_chat_is_shown_in_it(terminal: OpenTerminal,
     assert await tail.ended() == 130
 
 
-async def test_a_message_is_typed_until_ctrl_d(terminal: OpenTerminal, home: Path) -> None:
+async def test_send_reads_a_message_until_ctrl_d(terminal: OpenTerminal, home: Path) -> None:
     here = ("--data", str(home / "ada"))
     ada = await terminal("0", "--name", "ada", *here)
     await ada.shows("ada listens on")

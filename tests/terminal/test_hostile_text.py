@@ -1,4 +1,4 @@
-"""Nothing anybody writes drives the terminal, and no line of theirs passes for another's or for the program's."""
+"""Hostile text in a real terminal: nothing drives it, and no line passes for another speaker's or the program's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def say_all(speaker: TCPPeer, shown: Terminal, texts: list[str]) -> None:
     await shown.shows("mallory: the end")
 
 
-async def test_orders_to_the_terminal_are_shown_and_not_obeyed(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_escape_sequences_are_shown_not_executed(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     mallory = await peer("mallory", await port_of(ada))
     await ada.shows("mallory is here")
@@ -69,9 +69,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("columns", [40, 80])
-async def test_no_row_begins_with_what_somebody_else_could_have_said(
-    terminal: OpenTerminal, peer: StartPeer, columns: int
-) -> None:
+async def test_no_row_passes_for_another_speaker(terminal: OpenTerminal, peer: StartPeer, columns: int) -> None:
     ada = await terminal("0", "--name", "ada", columns=columns)
     mallory = await peer("mallory", await port_of(ada))
     await ada.shows("mallory is here")
@@ -92,7 +90,7 @@ async def test_no_row_begins_with_what_somebody_else_could_have_said(
     assert ada.text.count(FORGED[:5]) >= 4 * len(TEXTS)  # and nothing of it was lost
 
 
-async def test_a_terminal_is_never_left_to_wrap_what_others_wrote(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_text_of_others_is_never_wrapped_by_the_terminal(terminal: OpenTerminal, peer: StartPeer) -> None:
     """Whatever it takes a character to be wide: wrapping is off while a row of theirs is drawn."""
     ada = await terminal("0", "--name", "ada")
     mallory = await peer("mallory", await port_of(ada))
@@ -102,7 +100,7 @@ async def test_a_terminal_is_never_left_to_wrap_what_others_wrote(terminal: Open
     assert before.rindex(b"\x1b[?7l") > before.rindex(b"\x1b[?7h")
 
 
-async def test_a_name_is_only_a_name(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_hostile_name_is_quoted(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     mallory = await peer("[room] bob", await port_of(ada))
     await ada.shows('"[room] bob"')
@@ -115,7 +113,7 @@ async def test_a_name_is_only_a_name(terminal: OpenTerminal, peer: StartPeer) ->
     await ada.until(lambda: ada.title == '"[room] bob" - p2pchat')
 
 
-async def test_nor_is_it_more_on_the_desktop(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_hostile_name_is_safe_in_notifications(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     mallory = await peer("bob: yes I do", await port_of(ada))
     await ada.shows('"bob: yes I do" is here')
@@ -130,7 +128,7 @@ async def test_nor_is_it_more_on_the_desktop(terminal: OpenTerminal, peer: Start
 
 
 @pytest.mark.parametrize("columns", [20, 40])
-async def test_no_row_of_a_command_s_output_begins_so_either(
+async def test_no_row_of_history_passes_for_another_speaker(
     terminal: OpenTerminal, peer: StartPeer, home: Path, columns: int
 ) -> None:
     """Without the interactive line, which folds by itself."""

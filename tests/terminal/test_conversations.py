@@ -1,4 +1,4 @@
-"""Where one is: what was said last, what is unread and how to get there, who comes, what became of one's own lines."""
+"""The current conversation, unread counts, joins and delivery marks in a real terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def everything_is_up(shown: Terminal) -> None:
     await shown.until(lambda: len(shown.lines) == 1)
 
 
-async def test_the_whole_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
     bob = await peer("bob", port)
@@ -51,9 +51,7 @@ async def test_the_whole_screen_of_a_short_talk(terminal: OpenTerminal, peer: St
     ]
 
 
-async def test_the_next_start_shows_the_last_lines_then_a_rule_and_nothing_twice(
-    terminal: OpenTerminal, peer: StartPeer, home: Path
-) -> None:
+async def test_a_restart_shows_the_last_lines_once(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
     data = home / "ada"
     ada = await terminal("0", "--name", "ada", "--data", str(data))
     bob = await peer("bob", await port_of(ada))
@@ -76,7 +74,7 @@ async def test_the_next_start_shows_the_last_lines_then_a_rule_and_nothing_twice
     assert [line for line in without_times(again)[now + 1 :] if line.startswith("bob:")] == ["bob: line 30"]
 
 
-async def test_what_came_and_was_never_shown_is_told_in_one_line_and_unread(
+async def test_messages_of_earlier_runs_are_counted_and_unread(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = home / "ada"
@@ -95,7 +93,7 @@ async def test_what_came_and_was_never_shown_is_told_in_one_line_and_unread(
     await ada.shows("bob -> ada: two")
 
 
-async def test_who_comes_later_sees_the_end_of_what_was_said_before(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_newcomer_sees_the_end_of_the_history(terminal: OpenTerminal, peer: StartPeer) -> None:
     bob = await peer("bob")
     await bob.send_many("room", [f"line {number}" for number in range(30)])
     ada = await terminal("0", str(bob.port), "--name", "ada")
@@ -109,7 +107,7 @@ async def test_who_comes_later_sees_the_end_of_what_was_said_before(terminal: Op
     await ada.shows("bob: welcome")
 
 
-async def test_unread_conversations_are_counted_and_keys_go_there(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
     bob, cyd = await peer("bob", port), await peer("cyd", port)
@@ -142,9 +140,7 @@ async def test_unread_conversations_are_counted_and_keys_go_there(terminal: Open
     await ada.until(lambda: ada.title == "bob - p2pchat")
 
 
-async def test_the_bell_rings_for_what_is_meant_for_one_and_not_for_the_rest(
-    terminal: OpenTerminal, peer: StartPeer
-) -> None:
+async def test_the_bell_rings_for_mentions_and_direct_messages(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -164,7 +160,7 @@ async def test_the_bell_rings_for_what_is_meant_for_one_and_not_for_the_rest(
     assert ada.screen.bells == 1
 
 
-async def test_one_conversation_may_tell_all_and_another_nothing(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_notify_of_single_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -182,7 +178,7 @@ async def test_one_conversation_may_tell_all_and_another_nothing(terminal: OpenT
     assert ada.screen.bells == 1
 
 
-async def test_who_comes_and_goes_is_told_until_there_are_many(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_joins_are_shown_while_few_are_here(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
     people = [await peer(f"user{number}", port) for number in range(1, 8)]
@@ -200,7 +196,7 @@ async def test_who_comes_and_goes_is_told_until_there_are_many(terminal: OpenTer
     await ada.shows("user2 left")
 
 
-async def test_own_lines_say_what_became_of_them(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
+async def test_own_lines_show_delivery_marks(terminal: OpenTerminal, peer: StartPeer, home: Path) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
     bob = await peer("bob", port)
@@ -221,9 +217,7 @@ async def test_own_lines_say_what_became_of_them(terminal: OpenTerminal, peer: S
     assert "for later" not in ada.text
 
 
-async def test_a_line_waits_below_for_its_mark_and_what_comes_behind_it_is_seen(
-    terminal: OpenTerminal, peer: StartPeer
-) -> None:
+async def test_an_own_line_waits_for_its_mark(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)
     await ada.line("anybody?")
@@ -240,7 +234,7 @@ async def test_a_line_waits_below_for_its_mark_and_what_comes_behind_it_is_seen(
 
 
 @pytest.mark.parametrize("columns", [20, 40])
-async def test_a_narrow_terminal_shows_all_of_it(terminal: OpenTerminal, peer: StartPeer, columns: int) -> None:
+async def test_narrow_terminals_show_everything(terminal: OpenTerminal, peer: StartPeer, columns: int) -> None:
     ada = await terminal("0", "--name", "ada", columns=columns, rows=10)
     await ada.until(lambda: ">" in ada.prompt)
     port = int((await ada.shows_line(r"127\.0\.0\.1:(\d+)"))[1])
@@ -256,7 +250,7 @@ async def test_a_narrow_terminal_shows_all_of_it(terminal: OpenTerminal, peer: S
     await ada.key("enter")
 
 
-async def test_clear_empties_the_screen_and_the_prompt_stays(terminal: OpenTerminal) -> None:
+async def test_clear_keeps_the_prompt(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")
     await ada.line("words")
@@ -269,7 +263,7 @@ async def test_clear_empties_the_screen_and_the_prompt_stays(terminal: OpenTermi
     await ada.until(lambda: ada.lines == ["room> more"])
 
 
-async def test_a_line_says_so_where_the_day_changes(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_rule_marks_a_new_day(terminal: OpenTerminal, peer: StartPeer) -> None:
     bob = await peer("bob")
     await bob.broadcast("before midnight")
     midnight = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)

@@ -1,4 +1,4 @@
-"""Typed lines in a real terminal: help that fits, commands that are never sent by mistake, answers that are seen."""
+"""Typed commands in a real terminal: help, mistakes, and answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
-from tests.terminal.test_line import texts_of
+from tests.terminal.test_prompt import texts_of
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
 
@@ -41,7 +41,7 @@ async def test_help_fits_the_smallest_terminal(terminal: OpenTerminal) -> None:
     ],
     ids=["typo", "blank before", "blank behind", "full width", "cyrillic", "digits", "no group"],
 )
-async def test_what_is_no_command_is_never_sent(terminal: OpenTerminal, peer: StartPeer, line: str, hint: str) -> None:
+async def test_a_mistyped_command_is_not_sent(terminal: OpenTerminal, peer: StartPeer, line: str, hint: str) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await told(ada, line, hint)
@@ -49,7 +49,7 @@ async def test_what_is_no_command_is_never_sent(terminal: OpenTerminal, peer: St
     assert await texts_of(bob, 1) == ["hello"]
 
 
-async def test_an_answer_shows_what_it_is_to(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_a_reply_shows_its_message(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     receipt = await bob.broadcast("are you there at all, dear?")
@@ -59,7 +59,7 @@ async def test_an_answer_shows_what_it_is_to(terminal: OpenTerminal, peer: Start
     assert [post.reply_to for post in await bob.history("room")] == [None, receipt.id]
 
 
-async def test_who_one_ignores_is_gone_until_one_does_not(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_an_ignored_user_is_hidden(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
@@ -76,7 +76,7 @@ async def test_who_one_ignores_is_gone_until_one_does_not(terminal: OpenTerminal
     await told(ada, "/go bob", "bob -> ada: look at me")
 
 
-async def test_what_was_asked_is_answered(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def test_answers_of_commands(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada", columns=100)
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
