@@ -381,13 +381,13 @@ class Node:
     def _on_conversation_opened(self, input: ConversationOpened) -> None:
         self.sync.on_conversation_opened(input.naming)
 
-    def _on_write(self, said: WriteRequest) -> None:
-        if self._check_writable(said.ticket):
-            self.sync.write(said)
+    def _on_write(self, request: WriteRequest) -> None:
+        if self._check_writable(request.ticket):
+            self.sync.write(request)
 
-    def _on_group_request(self, asked: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
-        if self._check_writable(asked.ticket):
-            self.sync.group_editor.on_request(asked)
+    def _on_group_request(self, request: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
+        if self._check_writable(request.ticket):
+            self.sync.group_editor.on_request(request)
 
     def _check_writable(self, ticket: int) -> bool:
         """Return whether a request can be accepted now; if not, refuse the request with this ticket."""

@@ -25,7 +25,7 @@ from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import ConversationState, Log, sum_of
-from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
 FIRST_ID = "0" * 64
@@ -138,7 +138,7 @@ class AntiEntropy:
         for id in theirs:
             found = here.get(id) or self._sync.find_conversation(remote, id)
             if found is not None:
-                _spoken(remote, found)
+                _note_group(remote, found)
                 if self._sync.shares(remote, found):
                     here[id] = found
         for id in sorted(here):
@@ -170,7 +170,7 @@ class AntiEntropy:
 
     def _on_equal(self, remote: RemoteState, conversation: ConversationState) -> None:
         """Take an equal sum, which acknowledges everything held here."""
-        _spoken(remote, conversation)
+        _note_group(remote, conversation)
         for user in sorted(self._sync.hosted.keys() & conversation.writers.keys()):
             marks = conversation.writers[user].marks()
             remote.acked[conversation.id, user] = {mark.run: mark for mark in marks}
@@ -213,7 +213,7 @@ class AntiEntropy:
             conversation = self._sync.find_conversation(remote, id)
             if conversation is None:
                 continue
-            _spoken(remote, conversation)
+            _note_group(remote, conversation)
             if frame.span is not None:
                 self._on_page(remote, conversation, users, frame.span, ask=frame.ask)
             else:
@@ -358,24 +358,14 @@ class AntiEntropy:
             self._ctx.emit(Counted("marks_ignored"))
         elif ahead:
             self._fetcher.request(key, urgent=urgent)
-        for mark in unsure:
-            self._look_up(remote, conversation, key, mark, urgent)
-
-    def _look_up(
-        self, remote: RemoteState, conversation: ConversationState, key: WriterKey, mark: Mark, urgent: bool
-    ) -> None:
-        """Ask storage whether the log of a mark is held: it may be covered."""
-        if remote.lookups_pending >= MAX_REMEMBERED:
-            self._ctx.emit(Counted("marks_ignored"))  # the next comparison repeats it
-            return
-        remote.lookups_pending += 1
-        ref = LogKey(conversation.id, ref_key(key[1], mark.run))
-        self._sync.lookups.log(ref, partial(self._on_log_found, remote, key, mark, urgent))
+        for mark in unsure:  # storage may hold the log: covered
+            ref = LogKey(conversation.id, ref_key(key[1], mark.run))
+            if not self._sync.look_up(remote, ref, partial(self._on_log_found, remote, key, mark, urgent)):
+                self._ctx.emit(Counted("marks_ignored"))  # the next comparison repeats it
 
     def _on_log_found(
         self, remote: RemoteState, key: WriterKey, mark: Mark, urgent: bool, facts: LogFacts | None
     ) -> None:
-        remote.lookups_pending -= 1
         if facts is not None:
             self._on_log_shown(facts)
         lacks = facts is None or Log.from_facts(facts).is_behind(mark)
@@ -389,7 +379,7 @@ def _is_shown(conversation: ConversationState, user: UserId, mark: Mark) -> bool
     return log is not None and log.released >= mark.seq
 
 
-def _spoken(remote: RemoteState, conversation: ConversationState) -> None:
+def _note_group(remote: RemoteState, conversation: ConversationState) -> None:
     """Note that the remote mentioned a conversation, so it is shared there."""
     if conversation.group is not None:
         remote.groups_announced[conversation.id] = None

@@ -65,17 +65,19 @@ class Appender:
                 if writer == user:
                     self.note_place(conversation, user, place)
 
-    def write_texts(self, said: WriteRequest) -> None:
+    def write_texts(self, request: WriteRequest) -> None:
         """Append the entries of a request. Answered by WriteRefused at once, or by WriteAccepted when durable."""
-        conversation = self._sync.conversations.by_id.get(said.conversation)
-        refused = self._refusal(conversation, said)
+        conversation = self._sync.conversations.by_id.get(request.conversation)
+        refused = self._refusal(conversation, request)
         if refused or conversation is None:
-            self._ctx.emit(WriteRefused(said.ticket, *(refused or ("conversation", "no such conversation here"))))
+            self._ctx.emit(WriteRefused(request.ticket, *(refused or ("conversation", "no such conversation here"))))
             return
-        log = self._running_log(conversation, said.user)
-        words = _drafts(said)
-        self._append_drafts(conversation, log, self._with_profile(conversation, log, words))
-        self._sync.transaction.writes.append((said.ticket, log.id, log.seq - len(words) + 1, len(words), said.kind))
+        log = self._running_log(conversation, request.user)
+        drafts = _drafts(request)
+        self._append_drafts(conversation, log, self._with_profile(conversation, log, drafts))
+        self._sync.transaction.writes.append(
+            (request.ticket, log.id, log.seq - len(drafts) + 1, len(drafts), request.kind)
+        )
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
         """Return where this user's next entry will stand; None where that is not certain yet, and in groups."""
@@ -106,22 +108,22 @@ class Appender:
         if ticket is not None:
             self._sync.transaction.writes.append((ticket, log.id, log.seq, 1, kind))
 
-    def _refusal(self, conversation: ConversationState | None, said: WriteRequest) -> tuple[str, str] | None:
+    def _refusal(self, conversation: ConversationState | None, request: WriteRequest) -> tuple[str, str] | None:
         settings = self._ctx.settings
-        if said.user not in self._sync.hosted:
+        if request.user not in self._sync.hosted:
             return "user", "this user is not hosted here"
         if conversation is None:
             return None
-        if not said.bodies:
+        if not request.bodies:
             return "empty", "there is nothing to say"
         group = conversation.group
-        if not conversation.may_write(said.user) or (group is not None and not group.is_present(said.user)):
+        if not conversation.may_write(request.user) or (group is not None and not group.is_present(request.user)):
             return "member", "only members write in this conversation"
-        if said.kind in RELATION_KINDS and (refused := _relation_fault(said)):
+        if request.kind in RELATION_KINDS and (refused := _relation_fault(request)):
             return refused
-        if any(not 0 <= claimed <= MAX_INT for claimed in said.claims.values()):
+        if any(not 0 <= claimed <= MAX_INT for claimed in request.claims.values()):
             return "claim", "a time before 1970, or after 2255, can be claimed for no message"
-        for body in said.bodies if not are_plain(said.bodies, settings) else ():
+        for body in request.bodies if not are_plain(request.bodies, settings) else ():
             fault = text_fault(body, settings.max_text_bytes, settings.max_entry_bytes)
             if fault:
                 return fault
@@ -137,9 +139,9 @@ class Appender:
         hosted = self._sync.hosted[user]
         return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None, None
 
-    def _with_profile(self, conversation: ConversationState, log: Log, words: list[Draft]) -> list[Draft]:
+    def _with_profile(self, conversation: ConversationState, log: Log, drafts: list[Draft]) -> list[Draft]:
         """Return the drafts; a log of the room begins with its writer's profile."""
-        return [self._profile_draft(log.id.user), *words] if conversation.members is None and not log.seq else words
+        return [self._profile_draft(log.id.user), *drafts] if conversation.members is None and not log.seq else drafts
 
     def _running_log(self, conversation: ConversationState, user: UserId) -> Log:
         """Return the running log of a user in a conversation, begun if need be."""
@@ -165,7 +167,7 @@ class Appender:
         return log
 
     def _append_drafts(
-        self, conversation: ConversationState, log: Log, words: list[Draft], cite: tuple[int, str] | None = None
+        self, conversation: ConversationState, log: Log, drafts: list[Draft], cite: tuple[int, str] | None = None
     ) -> None:
         """Append drafts as entries.
 
@@ -178,7 +180,7 @@ class Appender:
         entries: list[Entry] = []
         now = self._ctx.now.utc
         before: tuple[Mark, ...] = () if log.seq else log.before
-        numbered = enumerate(words, next_c(now, log.last_c, conversation.newest_c))
+        numbered = enumerate(drafts, next_c(now, log.last_c, conversation.newest_c))
         for c, (kind, body, re, claimed) in numbered:
             follows = () if kind == "profile" else after
             entries.append(Entry(kind, now, c, re, follows, before, cite, body, claimed))
@@ -226,25 +228,25 @@ class Appender:
         self._ingest.append(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
 
 
-def _drafts(said: WriteRequest) -> list[Draft]:
-    kind, re, claims = said.kind, said.re, said.claims
+def _drafts(request: WriteRequest) -> list[Draft]:
+    kind, re, claims = request.kind, request.re, request.claims
     if not claims:
-        return [(kind, _body(kind, body), re, None) for body in said.bodies]
-    return [(kind, _body(kind, body), re, claims.get(index)) for index, body in enumerate(said.bodies)]
+        return [(kind, _body(kind, body), re, None) for body in request.bodies]
+    return [(kind, _body(kind, body), re, claims.get(index)) for index, body in enumerate(request.bodies)]
 
 
 def _body(kind: str, text: str) -> str | None:
     return None if kind == "delete" else text
 
 
-def _relation_fault(said: WriteRequest) -> tuple[str, str] | None:
+def _relation_fault(request: WriteRequest) -> tuple[str, str] | None:
     """Return (code, sentence) for an invalid edit, deletion or reaction; None for a valid one."""
-    for body in said.bodies:
-        fault = shape_fault(said.kind, _body(said.kind, body), said.re)
+    for body in request.bodies:
+        fault = shape_fault(request.kind, _body(request.kind, body), request.re)
         if fault:
             return "shape", fault
-    if said.kind != "reaction" and said.re is not None and not is_own(said.user, said.re):
-        return "foreign", f"only the writer of a message can {said.kind} it"
+    if request.kind != "reaction" and request.re is not None and not is_own(request.user, request.re):
+        return "foreign", f"only the writer of a message can {request.kind} it"
     return None
 
 
@@ -311,70 +313,70 @@ class GroupEditor:
 
     # ---- requests
 
-    def on_request(self, asked: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
+    def on_request(self, request: GroupCreateRequest | GroupChangeRequest | GroupLeaveRequest) -> None:
         """Carry out a request. Answered by WriteRefused at once, or by WriteAccepted when durable."""
-        if asked.user not in self._sync.hosted:
+        if request.user not in self._sync.hosted:
             fault: Refusal | None = ("user", "this user is not hosted here")
-        elif isinstance(asked, GroupCreateRequest):
-            fault = self._make(asked)
+        elif isinstance(request, GroupCreateRequest):
+            fault = self._make(request)
         else:
-            group = self._sync.conversations.groups.get(asked.group)
+            group = self._sync.conversations.groups.get(request.group)
             if group is None or group.state is None:
                 fault = ("group", "no such group is known here")
-            elif isinstance(asked, GroupLeaveRequest):
-                fault = self._leave(group, group.state, asked)
+            elif isinstance(request, GroupLeaveRequest):
+                fault = self._leave(group, group.state, request)
             else:
-                fault = self._change(group, asked)
+                fault = self._change(group, request)
         if fault is not None:
-            self._ctx.emit(WriteRefused(asked.ticket, *fault))
+            self._ctx.emit(WriteRefused(request.ticket, *fault))
 
-    def _make(self, asked: GroupCreateRequest) -> Refusal | None:
-        members = dict.fromkeys((asked.user, *asked.members), 1)
-        fault = _fault(asked.name, members)
+    def _make(self, request: GroupCreateRequest) -> Refusal | None:
+        members = dict.fromkeys((request.user, *request.members), 1)
+        fault = _fault(request.name, members)
         if fault is not None:
             return fault
-        body = group_body(1, asked.name, asked.user, members, {}, salt=self._ctx.draw(SALT_BYTES).hex())
+        body = group_body(1, request.name, request.user, members, {}, salt=self._ctx.draw(SALT_BYTES).hex())
         now = self._ctx.now.utc
         entry = Entry(OPERATION, now, next_c(now, 0, 0), b=body)
         if fault := self._too_long(entry):
             return fault
         id = operation_hash(encode_entry(entry))
-        naming = Naming(group=(id, asked.user, self._sync.run))
+        naming = Naming(group=(id, request.user, self._sync.run))
         conversation = self._sync.conversations.open(naming)
         assert conversation is not None and conversation.group is not None
-        conversation.allowed_writers = frozenset({asked.user})
-        self._appender.write_entries(conversation, asked.user, [entry], asked.ticket)
+        conversation.allowed_writers = frozenset({request.user})
+        self._appender.write_entries(conversation, request.user, [entry], request.ticket)
         return None
 
-    def _change(self, group: GroupReplica, asked: GroupChangeRequest) -> Refusal | None:
-        if group.state is None or group.state.owner != asked.user:
+    def _change(self, group: GroupReplica, request: GroupChangeRequest) -> Refusal | None:
+        if group.state is None or group.state.owner != request.user:
             return "owner", "only who owns the group changes it"
-        self._repeat_lost(group, asked.user)
+        self._repeat_lost(group, request.user)
         state = group.state
-        if state is None or state.owner != asked.user:
+        if state is None or state.owner != request.user:
             return "owner", "only who owns the group changes it"
         members = {user: gen for user, gen in state.members.items() if user not in state.left}
-        removed = [user for user in asked.remove if user in members]
-        members |= {user: state.gen + 1 for user in asked.add if user not in members}
+        removed = [user for user in request.remove if user in members]
+        members |= {user: state.gen + 1 for user in request.add if user not in members}
         for user in removed:
             del members[user]
-        name, owner = state.name if asked.name is None else asked.name, asked.owner or asked.user
+        name, owner = state.name if request.name is None else request.name, request.owner or request.user
         if owner not in members:
             return "owner", "the owner is a member: hand the group over to one first"
         if fault := _fault(name, members):
             return fault
         if ({*members}, name, owner) == ({*state.present}, state.name, state.owner):
             return "nothing", "nothing would be other than it is"
-        return self._operate(group, state, members, name, owner, ticket=asked.ticket)
+        return self._operate(group, state, members, name, owner, ticket=request.ticket)
 
-    def _leave(self, group: GroupReplica, state: GroupState, asked: GroupLeaveRequest) -> Refusal | None:
-        if not group.is_present(asked.user):
+    def _leave(self, group: GroupReplica, state: GroupState, request: GroupLeaveRequest) -> Refusal | None:
+        if not group.is_present(request.user):
             return "member", "who leaves has to be a member"
-        if state.owner == asked.user and len(state.present) > 1:
+        if state.owner == request.user and len(state.present) > 1:
             return "owner", "the owner leaves last: hand the group over first"
         conversation = self._sync.conversations.by_id[group.id]
-        body = leave_body(self._visible_marks(group, asked.user))
-        self._appender.write_to_group(conversation, asked.user, LEAVE, body, asked.ticket, group.cite)
+        body = leave_body(self._visible_marks(group, request.user))
+        self._appender.write_to_group(conversation, request.user, LEAVE, body, request.ticket, group.cite)
         return None
 
     # ---- operations

@@ -15,7 +15,7 @@ from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, ref_key
 from p2pchat.core.records import DeliveredMark, LogFacts, LogKey
 from p2pchat.core.sync.log_index import ConversationState, Log
-from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import Mark, UserId
 
 # ---- acknowledged positions
@@ -146,16 +146,12 @@ class AckTracker:
 
     def _look_up(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         log = LogId(ack.conversation.id, ack.writer, mark.run)
-        is_known = self.position(log, ack.member) >= mark.seq
-        if is_known or ack.remote.lookups_pending >= MAX_REMEMBERED or self._is_forked(log):
-            self._run(then)
-            return
-        ack.remote.lookups_pending += 1
         key = LogKey(log.conversation, ref_key(log.user, log.run), mark.seq)
-        self._sync.lookups.log(key, partial(self._on_log_found, ack, mark, then))
+        is_known = self.position(log, ack.member) >= mark.seq or self._is_forked(log)
+        if is_known or not self._sync.look_up(ack.remote, key, partial(self._on_log_found, ack, mark, then)):
+            self._run(then)
 
     def _on_log_found(self, ack: Acknowledgement, mark: Mark, then: Continuation, facts: LogFacts | None) -> None:
-        ack.remote.lookups_pending -= 1
         if facts is None or facts.forked or self._is_forked(facts.log) or self._is_other_version(facts, mark):
             self._run(then)
         else:

@@ -258,8 +258,8 @@ class ReadReceipts:
         self._sync.presence.introduce()
         due.sent_at = self._ctx.now.mono
         marks, due.marks = sorted(due.marks), set()
-        tells_all, due.all = due.all, False
-        if tells_all and sum(map(len, self._marks_for(remote).values())) <= self._ctx.settings.page_items:
+        sends_all, due.all = due.all, False
+        if sends_all and sum(map(len, self._marks_for(remote).values())) <= self._ctx.settings.page_items:
             self._send_all(remote)
             return
         items: list[ReadItem] = []
@@ -381,12 +381,10 @@ class ReadReceipts:
         log = conversation.by_ref.get(ref)
         if log is not None:
             self._advance(log.id, reader, seq)
-        elif remote.lookups_pending < MAX_REMEMBERED:
-            remote.lookups_pending += 1
-            self._sync.lookups.log(LogKey(conversation.id, ref), partial(self._on_log_found, remote, reader, seq))
+        else:
+            self._sync.look_up(remote, LogKey(conversation.id, ref), partial(self._on_log_found, reader, seq))
 
-    def _on_log_found(self, remote: RemoteState, reader: UserId, seq: int, facts: LogFacts | None) -> None:
-        remote.lookups_pending -= 1
+    def _on_log_found(self, reader: UserId, seq: int, facts: LogFacts | None) -> None:
         if facts is not None:
             self._advance(facts.log, reader, seq)
 
@@ -609,17 +607,15 @@ class ReadTracker(AckTracker):
         log = ack.conversation.log(ack.writer, mark.run)
         if log is not None and not log.forked:
             self.advance_to(ack, log.id, min(mark.seq, log.durable_seq), log.before, then)
-        elif log is not None or ack.remote.lookups_pending >= MAX_REMEMBERED:
+            return
+        key = LogKey(ack.conversation.id, ref_key(ack.writer, mark.run))
+        found = partial(self._on_log_below_found, ack, mark, then)
+        if log is not None or not self._sync.look_up(ack.remote, key, found):
             self._run(then)
-        else:
-            ack.remote.lookups_pending += 1
-            key = LogKey(ack.conversation.id, ref_key(ack.writer, mark.run))
-            self._sync.lookups.log(key, partial(self._on_log_below_found, ack, mark, then))
 
     def _on_log_below_found(
         self, ack: Acknowledgement, mark: Mark, then: Continuation, facts: LogFacts | None
     ) -> None:  # fmt: skip
-        ack.remote.lookups_pending -= 1
         if facts is None or facts.forked or self._is_forked(facts.log):
             self._run(then)
         else:

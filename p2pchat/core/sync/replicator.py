@@ -267,10 +267,10 @@ class Replicator:
     def on_conversation_opened(self, naming: Naming) -> None:
         self.conversations.open(naming)
 
-    def write(self, said: WriteRequest) -> None:
-        self.appender.write_texts(said)
-        self.typing.on_message(said.conversation, said.user)
-        conversation = self.conversations.by_id.get(said.conversation)
+    def write(self, request: WriteRequest) -> None:
+        self.appender.write_texts(request)
+        self.typing.on_message(request.conversation, request.user)
+        conversation = self.conversations.by_id.get(request.conversation)
         if conversation is not None and conversation.members and self.quota.on_write(conversation.members):
             self.compare_all()
 
@@ -339,12 +339,12 @@ class Replicator:
         touched = self._apply(change)
         if change.stretches:
             self._ctx.emit(Released(change.stretches))
-        for ticket, said_in, first, count, kind in done.transaction.writes:
-            members, here = self._receipt_members(said_in.conversation, said_in.user)
-            self._ctx.emit(WriteAccepted(ticket, said_in, first, count, members, kind, here))
-            is_open = self.conversations.by_id[said_in.conversation].is_operations
-            if members == (said_in.user,) and not is_open:  # a note to oneself is delivered already
-                self._ctx.emit(DeliveryReceipt(said_in, first, first + count - 1, said_in.user))
+        for ticket, log_id, first, count, kind in done.transaction.writes:
+            members, here = self._receipt_members(log_id.conversation, log_id.user)
+            self._ctx.emit(WriteAccepted(ticket, log_id, first, count, members, kind, here))
+            is_open = self.conversations.by_id[log_id.conversation].is_operations
+            if members == (log_id.user,) and not is_open:  # a note to oneself is delivered already
+                self._ctx.emit(DeliveryReceipt(log_id, first, first + count - 1, log_id.user))
         self._acknowledge(done.transaction)
         self.file_import.on_durable(done.transaction.imports.values())
         for batch in change.batches:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from p2pchat.core.context import Context, HostedIdentities, KeySet, Timer
 from p2pchat.core.effects import Counted, Effect, Send
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.records import KnownConversation, Start
+from p2pchat.core.records import KnownConversation, LogFacts, LogKey, Start
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.lookups import Lookups
@@ -231,6 +232,20 @@ class SyncContext:
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Call `call` once, so many seconds from now, unless storage failed in between."""
         return self.ctx.after(seconds, lambda: None if self.discarded else call())
+
+    def look_up(self, remote: RemoteState, key: LogKey, then: Callable[[LogFacts | None], None]) -> bool:
+        """Look up the log of a mark that a remote sent. Return False if too many of its marks are being looked up."""
+        if remote.lookups_pending >= MAX_REMEMBERED:
+            return False
+        remote.lookups_pending += 1
+        self.lookups.log(key, partial(self._on_log_found, remote, then))
+        return True
+
+    def _on_log_found(
+        self, remote: RemoteState, then: Callable[[LogFacts | None], None], facts: LogFacts | None
+    ) -> None:  # fmt: skip
+        remote.lookups_pending -= 1
+        then(facts)
 
     def fail(self, remote: RemoteState, error: LogError) -> None:
         """Note that a remote peer broke the rules of logs."""

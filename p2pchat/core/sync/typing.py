@@ -59,20 +59,20 @@ class TypingIndicators:
         key = (conversation, user)
         if not on and key not in self._local:
             return
-        said = self._local.setdefault(key, _TypingState())
-        said.wanted = on
-        if self._ctx.now.mono < said.sent_at + self._ctx.settings.typing_every - _SLACK:
+        state = self._local.setdefault(key, _TypingState())
+        state.wanted = on
+        if self._ctx.now.mono < state.sent_at + self._ctx.settings.typing_every - _SLACK:
             return  # the timer of that frame sends the change
-        if said.wanted or said.sent:
-            self._send(key, there, said)
+        if state.wanted or state.sent:
+            self._send(key, there, state)
 
-    def _send(self, key: WriterKey, there: ConversationState, said: _TypingState) -> None:
-        if said.timer is not None:
-            said.timer.cancel()
-        said.sent, said.sent_at = said.wanted, self._ctx.now.mono
-        said.timer = self._sync.after(self._ctx.settings.typing_every, lambda: self._due(key, said))
+    def _send(self, key: WriterKey, there: ConversationState, state: _TypingState) -> None:
+        if state.timer is not None:
+            state.timer.cancel()
+        state.sent, state.sent_at = state.wanted, self._ctx.now.mono
+        state.timer = self._sync.after(self._ctx.settings.typing_every, lambda: self._due(key, state))
         if len(self._sync.hosted) > 1:
-            self._set_active(key, HERE if said.sent else None)
+            self._set_active(key, HERE if state.sent else None)
         self._sync.presence.introduce()
         knowing: list[int] = []
         for remote in self._sync.remotes_sharing(there):
@@ -82,19 +82,19 @@ class TypingIndicators:
             if there.id in remote.named:
                 knowing.append(remote.link.id)
             else:
-                self._sync.send(TypingFrame(c=key[0], u=key[1], on=said.sent), remote, there.id)
+                self._sync.send(TypingFrame(c=key[0], u=key[1], on=state.sent), remote, there.id)
         if knowing:
-            self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=said.sent), knowing))
+            self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=state.sent), knowing))
 
-    def _due(self, key: WriterKey, said: _TypingState) -> None:
+    def _due(self, key: WriterKey, state: _TypingState) -> None:
         """Send a pending change, or forget a state that has expired at the others."""
         there = self._sync.conversations.by_id.get(key[0])
-        left = said.sent_at + self._ctx.settings.typing_expires - self._ctx.now.mono
-        said.timer = None
-        if said.wanted != said.sent and there is not None:
-            self._send(key, there, said)
-        elif said.sent and left > _SLACK:
-            said.timer = self._sync.after(left, lambda: self._due(key, said))
+        left = state.sent_at + self._ctx.settings.typing_expires - self._ctx.now.mono
+        state.timer = None
+        if state.wanted != state.sent and there is not None:
+            self._send(key, there, state)
+        elif state.sent and left > _SLACK:
+            state.timer = self._sync.after(left, lambda: self._due(key, state))
         else:
             del self._local[key]
 
@@ -125,9 +125,9 @@ class TypingIndicators:
     def on_message(self, conversation: ConversationId, user: UserId) -> None:
         """Stop the indicator of a user whose message is stored, or about to be."""
         key = (conversation, user)
-        said = self._local.get(key)
-        if said is not None:
-            said.wanted = said.sent = False
+        state = self._local.get(key)
+        if state is not None:
+            state.wanted = state.sent = False
         if key in self.active:
             self._set_active(key, None)
 
