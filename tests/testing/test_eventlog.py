@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from p2pchat.testing.checker import Log, check
-from tests.testing.eventlogs.logs import Writer, ada, bob, iso, rules
+from tests.testing.event_logs import Writer, ada, bob, iso, rules
 
 
 def test_lines_after_stopped_are_a_fault_and_after_a_new_start_are_none() -> None:
@@ -22,17 +22,17 @@ def test_a_log_is_read_from_a_file_and_a_torn_last_line_is_a_kill(tmp_path: Path
     assert (len(log.lines), log.bad, log.user_id, log.killed) == (3, [], "BOB", True)
 
 
-def test_lines_that_are_no_events_are_faults_with_their_number() -> None:
+def test_a_line_that_is_not_an_event_is_a_fault_with_its_number() -> None:
     data = b'nonsense\n{"event": "joined", "at": "2026-01-01T00:00:00Z"}\n[]\n{"event": "x", "at": "noon"}\n\xff\n'
     faults = check([Log.parse("log", data)])
     assert [(fault.rule, fault.where) for fault in faults] == [("form", f"log:{n}") for n in (1, 2, 3, 4, 5)]
 
 
-def test_unknown_events_and_fields_are_passed_over() -> None:
+def test_unknown_events_and_fields_are_ignored() -> None:
     assert Log.parse("log", b'{"event": "later", "at": "2026-01-01T00:00:00Z", "more": [1]}\n').bad == []
 
 
-def test_half_a_line_before_another_life_is_a_kill_and_elsewhere_a_fault() -> None:
+def test_half_a_line_is_a_kill_before_a_new_session_and_a_fault_elsewhere() -> None:
     lines = [json.dumps(line).encode() for line in ada().sent("A.1").listening().lines]
     killed = Log.parse("ada", b"\n".join([*lines[:-1], b'{"event":"se', lines[-1], b""]))
     assert [line["event"] for line in killed.lines] == ["listening", "joined", "sent", "listening"]
@@ -41,17 +41,17 @@ def test_half_a_line_before_another_life_is_a_kill_and_elsewhere_a_fault() -> No
     assert [fault.rule for fault in check([spoiled])] == ["form"]
 
 
-def test_a_log_whose_beginning_was_cut_off_is_judged_from_where_it_begins() -> None:
+def test_a_log_without_its_beginning_is_checked_from_its_first_line() -> None:
     rest = Writer("bob").message("A.1", "ada").stopped().listening().message("A.1", "ada")
     assert rules(rest) == []
 
 
-def test_what_is_said_before_a_peer_listens_belongs_to_its_life() -> None:
+def test_lines_before_listening_belong_to_the_session_that_begins() -> None:
     log = Writer("bob").line("warning", code="old", text="…").listening().message("A.1", "ada").log()
     assert len(log.sessions) == 1
 
 
-def test_lines_that_cannot_be_meant_are_faults_and_stop_nothing() -> None:
+def test_malformed_lines_are_faults_and_stop_nothing() -> None:
     said = ada().sent("A.1").lines[-1]
     wrong = [
         {**said, "sent_at": "noon"}, {**said, "after": "B.1"}, {**said, "reply_to": {}}, {**said, "to_id": ["BOB"]},
