@@ -323,7 +323,7 @@ class SearchIndexer:
 
     def _behind(self) -> int:
         index, reader = self._opened()
-        return max(0, reader.last_place() - index.taken().place)
+        return max(0, reader.last_place() - index.position().place)
 
     def _feed(self) -> int:
         """Index one chunk; return its number of entries, 0 when the index is up to date."""

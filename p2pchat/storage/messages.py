@@ -16,7 +16,7 @@ from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Relation
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Candidate, Edits, ReleasedEntry, SortKey, edits_of
-from p2pchat.storage.read import LogQueries
+from p2pchat.storage.read import MOST_RANGES, LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
 COLUMNS = "p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags"
@@ -72,6 +72,7 @@ class MessageQueries:
 
     def __init__(self, reader: LogQueries) -> None:
         self._reader = reader
+        self._db = reader.db
 
     def places(
         self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None, *, hidden: bool = False
@@ -85,7 +86,7 @@ class MessageQueries:
         """Return rows of BY_PLACE."""
         seen = f"and {VISIBLE}" if only_visible else ""
         these = "" if conversations is None else IN_THESE + self._numbers(conversations)
-        return self._reader.all(f"{BY_PLACE} {these} {seen} {IN_PLACE}", after + 1, after, limit)
+        return self._db.all(f"{BY_PLACE} {these} {seen} {IN_PLACE}", after + 1, after, limit)
 
     def _numbers(self, conversations: Sequence[ConversationId]) -> str:
         """Return the numbers of these conversations as a list of SQL; 0, which none has, for those not stored."""
@@ -94,20 +95,20 @@ class MessageQueries:
 
     def first_received_at(self, user: UserId) -> int:
         """Return when something of a user was first received, in UTC microseconds; 0 for never."""
-        number = self._reader.first(FIRST_LOG, self._reader.number("users", user))[0]
-        row = self._reader.first(FIRST_RECEIVED, number * SEQS + 1) if number else None
+        number = self._db.first(FIRST_LOG, self._reader.number("users", user))[0]
+        row = self._db.first(FIRST_RECEIVED, number * SEQS + 1) if number else None
         return int(row[0]) if row else 0
 
     def last_place(self) -> int:
         """Return the newest place; 0 if nothing was released."""
-        row = self._reader.first(LAST_PLACE)
+        row = self._db.first(LAST_PLACE)
         return int(row[0]) if row else 0
 
     def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> ReleasedEntry | None:
         number = self._reader.log_number(log)
         statement = BY_NAME if hidden else f"{BY_NAME} and {VISIBLE}"
         id = number * SEQS + seq
-        row = self._reader.first(statement, id, id) if 0 < seq < SEQS else None
+        row = self._db.first(statement, id, id) if 0 < seq < SEQS else None
         return self._with_edits([row])[0] if row else None
 
     def history(
@@ -131,14 +132,14 @@ class MessageQueries:
     @property
     def _hides(self) -> bool:
         """Return whether any released entry is hidden, as entries removed from the talk of a group are."""
-        return self._reader.first(ANY_HIDDEN) is not None
+        return self._db.first(ANY_HIDDEN) is not None
 
     def _sorted(self, of: list[Condition], bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
         """Return rows of SHOWN_BY_CLOCK, newest or oldest first; limit 0 means all."""
         hidden = [(VISIBLE, ())] if self._hides else []
         where, values = joined([*of, *bounds.clock, *bounds.exact, *hidden])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
-        return self._reader.all(f"{SHOWN_BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
+        return self._db.all(f"{SHOWN_BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
 
     def _merged(self, bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
         """Return rows of SHOWN_BY_CLOCK of all conversations.
@@ -148,7 +149,7 @@ class MessageQueries:
         """
         where, values = joined([("e.conversation = c.number", ()), *bounds.clock])
         order = "desc" if newest_first else "asc"
-        edges = self._reader.all(
+        edges = self._db.all(
             f"select number, (select e.c from entries e where {where} order by e.c {order} limit 1) edge "
             f"from conversations c order by edge {order}",
             *values,
@@ -178,7 +179,7 @@ class MessageQueries:
 
     def _has_relations(self, conversation: ConversationId) -> bool:
         """Return whether anything in a conversation was edited, deleted or reacted to; mostly nothing was."""
-        return self._reader.first(ANY_RELATION, self._reader.number("conversations", conversation)) is not None
+        return self._db.first(ANY_RELATION, self._reader.number("conversations", conversation)) is not None
 
     def edits(self, log: LogId, first: int, last: int) -> dict[int, Edits]:
         """Return what became of entries first..last of a log, by seq; entries without changes are left out."""
@@ -186,7 +187,7 @@ class MessageQueries:
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
         candidates: dict[int, list[Candidate]] = {}
         for seq, author, reaction in self._authors(log, number, first, last):
-            row = self._reader.first(NEWEST_RELATION, number, run, seq, writer, author, int(reaction))
+            row = self._db.first(NEWEST_RELATION, number, run, seq, writer, author, int(reaction))
             if row is None:
                 continue  # there is none, or it is hidden
             decode_entry(row[2])  # as in _entry
@@ -209,7 +210,7 @@ class MessageQueries:
 
     def _least(self, statement: str, *parameters: object) -> int:
         """Return the number a statement asks for; 0 for none."""
-        return int(self._reader.first(statement, *parameters)[0] or 0)
+        return int(self._db.first(statement, *parameters)[0] or 0)
 
     def _entry(self, row: Any) -> ReleasedEntry:
         place, id, body, received_at, flags = row
@@ -262,7 +263,6 @@ STRETCHES = """
 select first_place, start, entries, received_at, flags from places
 where start >= coalesce((select max(start) from places where start <= ?), 0) and start <= ?
 """
-MOST_RANGES = 32  # in one statement
 WIDER = 4  # times as much in the next step
 
 
@@ -280,7 +280,7 @@ class BoundedMessageQueries(MessageQueries):
         last, width = self.last_place(), limit
         while len(rows) < limit and after < last:
             until = after + width
-            found = self._reader.all(statement, after + 1, after, until, limit - len(rows))
+            found = self._db.all(statement, after + 1, after, until, limit - len(rows))
             rows += found
             # A stretch that begins within the bounds may end beyond them; it must not come twice.
             after = max(until, found[-1][0]) if found else until
@@ -301,7 +301,7 @@ class BoundedMessageQueries(MessageQueries):
         """Return the clock of the entry `width` places from the first; None if there are fewer."""
         where, values = joined(conditions)
         order = "desc" if newest_first else "asc"
-        row = self._reader.first(
+        row = self._db.first(
             f"select e.c from entries e where {where} order by e.c {order} limit 1 offset ?", *values, width
         )
         return None if row is None else int(row[0])
@@ -312,7 +312,7 @@ class BoundedMessageQueries(MessageQueries):
         hidden: list[Condition] = [(VISIBLE, ())] if self._hides else []
         where, values = joined([*of, *bounds.clock, *bounds.exact, *until, *hidden])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
-        found = self._reader.all(f"{STEPS_BY_CLOCK} {where} order by {order}", *values)
+        found = self._db.all(f"{STEPS_BY_CLOCK} {where} order by {order}", *values)
         stretches = self._stretches([row[0] for row in found])
         starts = [stretch[1] for stretch in stretches]
         rows = []
@@ -333,7 +333,7 @@ class BoundedMessageQueries(MessageQueries):
         return sorted(set(map(tuple, found)), key=lambda row: row[1])
 
     def _stretches_of(self, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
-        return self._reader.all(" union all ".join([STRETCHES] * len(ranges)), *chain.from_iterable(ranges))
+        return self._db.all(" union all ".join([STRETCHES] * len(ranges)), *chain.from_iterable(ranges))
 
 
 def _parts(ranges: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:

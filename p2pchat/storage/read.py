@@ -108,19 +108,13 @@ class LogQueries:
         self._numbers: dict[tuple[str, str], int] = {}
         self._log_ids: dict[int, LogId] = {}
 
-    def all(self, statement: str, *parameters: object) -> Sequence[Any]:
-        return self.db.all(statement, *parameters)
-
-    def first(self, statement: str, *parameters: object) -> Any:
-        return self.db.first(statement, *parameters)
-
     # ---- names and numbers
 
     def number(self, table: str, id: str) -> int:
         """Return the number of a conversation or user; 0 if it is not known here."""
         key = (table, id)
         if key not in self._numbers:
-            row = self.first(f"select number from {table} where id = ?", bytes.fromhex(id))
+            row = self.db.first(f"select number from {table} where id = ?", bytes.fromhex(id))
             if row is None:
                 return 0
             self._numbers[key] = row[0]
@@ -130,7 +124,7 @@ class LogQueries:
         if number not in self._log_ids:
             if len(self._log_ids) >= MOST_IDS:
                 self._log_ids.clear()
-            row = self.first(
+            row = self.db.first(
                 "select c.id, u.id, l.run from logs l join conversations c on c.number = l.conversation "
                 "join users u on u.number = l.writer where l.number = ?",
                 number,
@@ -140,7 +134,7 @@ class LogQueries:
 
     def log_number(self, log: LogId) -> int:
         """Return the number of a log; 0 if it is not here."""
-        row = self.first(
+        row = self.db.first(
             "select number from logs where conversation = ? and run = ? and writer = ?",
             self.number("conversations", log.conversation),
             bytes.fromhex(log.run),
@@ -153,7 +147,7 @@ class LogQueries:
     def facts(self, key: LogKey) -> LogFacts | None:
         conversation = self.number("conversations", key.conversation)
         run, user = bytes.fromhex(key.ref[16:]), bytes.fromhex(key.ref[:16])
-        rows = self.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
+        rows = self.db.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
         for row in rows:
             if row[2].startswith(user):
                 facts = self._facts(row)
@@ -163,12 +157,12 @@ class LogQueries:
 
     def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
         whose = (self.number("users", user), self.number("conversations", conversation))
-        rows = self.all(f"{FACTS} where l.writer = ? and l.conversation = ? order by l.number", *whose)
+        rows = self.db.all(f"{FACTS} where l.writer = ? and l.conversation = ? order by l.number", *whose)
         return [self._facts(row) for row in rows if row[6] is not None]
 
     def _facts(self, row: Any) -> LogFacts:
         """Return the facts in a row of FACTS, with the cites and the limit that only logs of talks have."""
-        cites = cites_of(self.all(f"{CITES} where log = ? order by first", row[0])).get(row[0], ())
+        cites = cites_of(self.db.all(f"{CITES} where log = ? order by first", row[0])).get(row[0], ())
         visible = self.db.value("select upto from seen where log = ?", row[0])
         return log_facts(row, cites=cites, visible=EVERYTHING if visible is None else visible)
 
@@ -177,25 +171,25 @@ class LogQueries:
         whose = (self.number("users", user), self.number("conversations", conversation), FORKED)
         marks: list[Mark] = []
         for power in range(self._settings.max_older):
-            row = self.first(NEWEST, *whose, (1 << power) - 1)
+            row = self.db.first(NEWEST, *whose, (1 << power) - 1)
             if row is None:
                 break
-            facts = log_facts(self.first(f"{FACTS} where l.number = ?", row[0]))
+            facts = log_facts(self.db.first(f"{FACTS} where l.number = ?", row[0]))
             if facts.seq:
                 marks.append(Mark(facts.log.run, facts.seq, facts.chain[:8].hex()))
         return marks
 
     def numbered(self, whose: tuple[int, int], run: RunId) -> NumberedLog | None:
         """Return a log of (user, conversation), which are numbers, as serving needs it."""
-        row = self.first(f"{NUMBERED} writer = ? and conversation = ? and run = ?", *whose, bytes.fromhex(run))
+        row = self.db.first(f"{NUMBERED} writer = ? and conversation = ? and run = ?", *whose, bytes.fromhex(run))
         return _numbered(row) if row else None
 
     def stranded(self, whose: tuple[int, int]) -> list[int]:
         """Return the numbers of all tips of (user, conversation) if one of their logs forked, otherwise []."""
-        if self.first(
+        if self.db.first(
             "select 1 from logs where writer = ? and conversation = ? and state >= ? limit 1", *whose, FORKED
         ):
-            rows = self.all("select number from logs where writer = ? and conversation = ? and state = 0", *whose)
+            rows = self.db.all("select number from logs where writer = ? and conversation = ? and state = 0", *whose)
             return [row[0] for row in rows]
         return []
 
@@ -203,11 +197,11 @@ class LogQueries:
         """Return size and chain at seq, computed from the nearest head below."""
         if seq == 0:
             return Head(0, 0, 0, first_chain(log), b"")
-        row = self.first(HEAD_BELOW, number * SEQS, number * SEQS + seq)
+        row = self.db.first(HEAD_BELOW, number * SEQS, number * SEQS + seq)
         below = Head(row[0] % SEQS, *row[1:]) if row else Head(0, 0, 0, first_chain(log), b"")
         if below.seq == seq:
             return below
-        raws = [each[0] for each in self.all(BODIES, number * SEQS + below.seq, number * SEQS + seq)]
+        raws = [each[0] for each in self.db.all(BODIES, number * SEQS + below.seq, number * SEQS + seq)]
         return Head(seq, below.size + sum(map(entry_bytes, raws)), 0, extend_chain(below.chain, raws), b"")
 
     # ---- receipts, evidence, quota
@@ -219,8 +213,10 @@ class LogQueries:
         levels = self._marks(whose, number, marks) if number else {}
         if not levels:
             return []
-        later = self.all(f"{NUMBERED} writer = ? and conversation = ? and number > ? order by number", *whose, number)
-        forked = self.first("select 1 from logs where number = ? and state >= ?", number, FORKED)
+        later = self.db.all(
+            f"{NUMBERED} writer = ? and conversation = ? and number > ? order by number", *whose, number
+        )
+        forked = self.db.first("select 1 from logs where number = ? and state >= ?", number, FORKED)
         implied = {} if forked else implied_seqs(log.run, self.last(number), map(_numbered, later))
         highest: dict[UserId, int] = {}
         for (member, run), own in levels.items():
@@ -230,7 +226,7 @@ class LogQueries:
 
     def _marks(self, whose: tuple[int, int], number: int, marks: str) -> dict[tuple[UserId, RunId], int]:
         """Return the marks on this log and on later ones of its user there, by member and run."""
-        rows = self.all(f"{marks} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
+        rows = self.db.all(f"{marks} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
         return {(member.hex(), run.hex()): seq for member, run, seq in rows}
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
@@ -240,12 +236,12 @@ class LogQueries:
         while asked and len(seen) <= MOST_SHOWN:
             log = asked.pop()
             number = self.log_number(log)
-            row = self.first(SHOWN_BY, number * SEQS, (number + 1) * SEQS, key.place) if number else None
+            row = self.db.first(SHOWN_BY, number * SEQS, (number + 1) * SEQS, key.place) if number else None
             if row is not None:
                 first_place, start, count = row
                 found.append((log, start % SEQS + min(count, key.place - first_place + 1) - 1))
             elif number:
-                builds_on = self.first("select builds_on from logs where number = ?", number)[0]
+                builds_on = self.db.first("select builds_on from logs where number = ?", number)[0]
                 below = {log._replace(run=mark.run) for mark in marks_of_bytes(builds_on)} - seen
                 seen |= below
                 asked += below
@@ -253,20 +249,20 @@ class LogQueries:
 
     def last(self, number: int) -> int:
         """Return the last stored seq of a log; 0 if nothing of it is stored."""
-        row = self.first(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1)
+        row = self.db.first(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1)
         return row[0] % SEQS if row else 0
 
     def evidence(self, log: LogId) -> list[Batch]:
         """Return the two batches that prove a fork; [] if the log did not fork."""
-        row = self.first("select one, other from forks where log = ?", self.log_number(log))
+        row = self.db.first("select one, other from forks where log = ?", self.log_number(log))
         return [batch_of_text(log, text) for text in row] if row else []
 
     def size_bytes(self, user: UserId, conversation: ConversationId) -> int:
         """Return the bytes of all entries of a user, in one conversation or ("") in all; one head is read per log."""
         number = self.number("users", user)
         if not conversation:
-            return int(self.first(SIZE, number)[0])
-        return int(self.first(SIZE_THERE, number, self.number("conversations", conversation))[0])
+            return int(self.db.first(SIZE, number)[0])
+        return int(self.db.first(SIZE_THERE, number, self.number("conversations", conversation))[0])
 
 
 def _numbered(row: Any) -> NumberedLog:
@@ -356,7 +352,7 @@ class BatchQueries:
         """Yield the batches of the logs number..stop-1: of the first one from after seq, of the others all."""
         page = 2 * most + 2  # heads; a batch mostly ends on the next head, and later if limits were changed
         while True:
-            rows = self._reader.all(HEADS_FROM, number, number * SEQS + seq, *self._whose, number, stop, page)
+            rows = self._reader.db.all(HEADS_FROM, number, number * SEQS + seq, *self._whose, number, stop, page)
             for log_number, group in groupby(rows, key=itemgetter(0)):
                 yield from self._plan_log(log_number, list(group), seq if log_number == number else 0)
             if len(rows) < page:
@@ -386,7 +382,7 @@ class BatchQueries:
 
     def _bodies(self, ranges: Sequence[tuple[int, int]]) -> Iterator[str]:
         """Yield the entries of these ranges of ids, read by one statement: many logs have a single entry."""
-        rows = self._reader.all(_union(len(ranges)), *chain.from_iterable(ranges))
+        rows = self._reader.db.all(_union(len(ranges)), *chain.from_iterable(ranges))
         return (row[1] for row in rows)
 
 

@@ -93,10 +93,10 @@ class Document(NamedTuple):
 class IndexSource(Protocol):
     """What an index is fed from: a storage in a database (sql.py)."""
 
-    def placed(self, after: int, limit: int) -> list[ReleasedEntry]:
+    def places_with_hidden(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Return all entries with place > after, in order of place."""
 
-    def placed_entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
+    def entry_with_hidden(self, log: LogId, seq: int) -> ReleasedEntry | None:
         """Return one entry that has a place; None if it has none."""
 
 
@@ -165,7 +165,7 @@ class SearchIndex:
 
     # ---- feeding
 
-    def taken(self) -> IndexPlace:
+    def position(self) -> IndexPlace:
         """Return the last entry the index took; NOWHERE if it is empty."""
         row = self._db.execute("select value from state where name = 'taken'").fetchone()
         if row is None:
@@ -178,8 +178,8 @@ class SearchIndex:
 
     def belongs_to(self, source: IndexSource) -> bool:
         """Return whether the last entry it took is still at its place there; then all entries before are the same."""
-        taken = self.taken()
-        return taken == NOWHERE or next(map(place_of, source.placed(taken.place - 1, 1)), NOWHERE) == taken
+        last = self.position()
+        return last == NOWHERE or next(map(place_of, source.places_with_hidden(last.place - 1, 1)), NOWHERE) == last
 
     def forget(self) -> None:
         """Clear the index."""
@@ -198,7 +198,7 @@ class SearchIndex:
         """
         self._db.execute("begin immediate")
         try:
-            shown = source.placed(self.taken().place, most)
+            shown = source.places_with_hidden(self.position().place, most)
             docs = [doc for one in shown for doc in documents_of(source, one, decode_entry(one.raw))]
             if shown:
                 self._add(docs)
@@ -214,12 +214,12 @@ class SearchIndex:
     def _add(self, docs: Sequence[Document]) -> None:
         rows: list[tuple[int, str, str]] = []
         entries: list[tuple[int, int]] = []
-        taken = self._ids_near(docs)
+        used = self._ids_near(docs)
         for doc in sorted(docs, key=lambda doc: doc.c):  # FTS5 flushes whenever ids go down
             id = doc.c << TIE_BITS
-            while id in taken:
+            while id in used:
                 id += 1
-            taken.add(id)
+            used.add(id)
             log = self._number(json.dumps(doc.log))
             entries.append((id, log << SEQ_BITS | doc.seq))
             rows.append((id, " ".join(words(doc.text)), self._marks(doc.log.conversation, doc.log.user)))
@@ -466,7 +466,7 @@ def _edited_message(source: IndexSource, shown: ReleasedEntry, entry: Entry) -> 
     """Return the message that an edit changes; None if it is another writer's, or not here."""
     if entry.re is None or entry.re.log[:16] != shown.log.user[:16]:
         return None
-    return source.placed_entry(LogId(shown.log.conversation, shown.log.user, entry.re.log[16:]), entry.re.seq)
+    return source.entry_with_hidden(LogId(shown.log.conversation, shown.log.user, entry.re.log[16:]), entry.re.seq)
 
 
 # ---- words

@@ -271,12 +271,12 @@ class SqlStorage:
 
     # ---- for the index of words, which takes hidden entries too: they may become visible
 
-    def placed(self, after: int, limit: int) -> list[ReleasedEntry]:
+    def places_with_hidden(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Return all entries with place > after, in order of place."""
         with self._reading():
             return self._messages.places(after, limit, hidden=True)
 
-    def placed_entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
+    def entry_with_hidden(self, log: LogId, seq: int) -> ReleasedEntry | None:
         """Return one entry that has a place; None if it has none."""
         with self._reading():
             return self._messages.entry(log, seq, hidden=True)

@@ -57,23 +57,23 @@ def _name(hit: IndexHit) -> str:
 def test_feeding_continues_where_it_ended_and_hits_come_newest_first(storage: SqlStorage, index: SearchIndex) -> None:
     ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 2, DM)
     storage.commit([released(ada.begins("tea", "more tea", c=MORNING + 10), 1)])
-    assert index.taken() == NOWHERE and index.belongs_to(storage)
+    assert index.position() == NOWHERE and index.belongs_to(storage)
     assert [index.feed(storage, documents_of, most=1) for _ in range(3)] == [1, 1, 0]
     storage.commit([released(bob.begins("old tea", c=MORNING), 3), released(dm.begins("tea?", c=MORNING + 11), 4)])
-    assert index.feed(storage, documents_of) == 2 and index.taken().place == 4
+    assert index.feed(storage, documents_of) == 2 and index.position().place == 4
     assert found(index, "tea") == ["ada2.1", "ada1.2", "ada1.1", "bob1.1"]  # two of one clock: the later place first
     assert found(index, "tea", conversation=ROOM) == ["ada1.2", "ada1.1", "bob1.1"]
     assert found(index, "tea", writer="bob") == ["bob1.1"] and found(index, "tea", DM, "bob") == []
     assert [clock_of(hit.id) - MORNING for hit in index.find(parse_query("tea"), None, None, LAST, 0, 2)] == [11, 11]
     index.forget()
-    assert index.taken() == NOWHERE and found(index, "tea") == []
+    assert index.position() == NOWHERE and found(index, "tea") == []
 
 
 def test_hidden_entries_are_indexed_since_they_may_become_visible(storage: SqlStorage, index: SearchIndex) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins("one", "two"), 1), Change(visible={ada.log: 1})])
     index.feed(storage, documents_of)
-    assert index.taken().place == 2 and index.belongs_to(storage)
+    assert index.position().place == 2 and index.belongs_to(storage)
     storage.commit([Change(visible={ada.log: EVERYTHING})])
     assert found(index, "two") == ["ada1.2"]
 
@@ -99,7 +99,7 @@ def test_another_file_in_its_place_is_replaced_and_the_target_of_a_link_is_not(t
                 f"create table state (day); insert into state values ('monday'); pragma user_version={version}"
             )
     index = SearchIndex(path)
-    assert index.taken() == NOWHERE
+    assert index.position() == NOWHERE
     index.close()
     path.unlink()
     try:
@@ -107,7 +107,7 @@ def test_another_file_in_its_place_is_replaced_and_the_target_of_a_link_is_not(t
     except OSError:
         pytest.skip("links need rights here")
     index = SearchIndex(path)
-    assert index.taken() == NOWHERE
+    assert index.position() == NOWHERE
     index.close()
     with closing(sqlite3.connect(other)) as db:
         assert db.execute("select day from state").fetchall() == [("monday",)]
@@ -120,7 +120,7 @@ def test_an_index_with_unreadable_values_raises_an_error(tmp_path: Path, index: 
         db.execute("insert into docs values (7, 1)")
         db.execute("insert into numbers values (0, ?)", (value,))
         db.execute("insert into text (rowid, said, whose) values (7, 'tea', '')")
-    for look in (index.taken, lambda: found(index, "tea")):
+    for look in (index.position, lambda: found(index, "tea")):
         with pytest.raises(sqlite3.DatabaseError):  # the caller then deletes the index, and it is made again
             look()
 
