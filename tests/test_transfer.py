@@ -24,25 +24,25 @@ from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
 
 
-def apart(net: Mesh) -> None:
+def cut_all(net: Mesh) -> None:
     """Cut all peers off from each other."""
     net.partition(*([peer] for peer in net.peers))
 
 
 async def test_a_file_delivers_between_peers_that_never_meet(net: Mesh, tmp_path: Path) -> None:
     ada, bob, cyd = net.peers
-    apart(net)
+    cut_all(net)
     await ada.broadcast("to all")
     await ada.send("bob", "to you")
-    exported = await ada.export(tmp_path / "stick")
+    exported = await ada.export(tmp_path / "exported")
     assert (exported.entries, exported.conversations) == (3, 2)  # her name is an entry, too
-    assert exported.size_bytes == (tmp_path / "stick").stat().st_size
-    imported = await bob.import_from(tmp_path / "stick")
+    assert exported.size_bytes == (tmp_path / "exported").stat().st_size
+    imported = await bob.import_from(tmp_path / "exported")
     assert (imported.new, imported.known, imported.foreign, imported.refused) == (3, 0, 0, {})
     assert (imported.problem, imported.unreadable, imported.entries) == ("", 0, 3)
     assert await texts(bob, "ada") == ["to you"]
     assert await texts(bob, "room") == ["to all"]
-    imported = await cyd.import_from(str(tmp_path / "stick"))
+    imported = await cyd.import_from(str(tmp_path / "exported"))
     assert (imported.new, imported.foreign) == (2, 1)
 
 
@@ -50,9 +50,9 @@ async def test_imported_messages_are_events_and_passed_on(net: Mesh, tmp_path: P
     ada, bob, cyd = net.peers
     net.partition([ada], [bob, cyd])
     receipt = await ada.broadcast("by hand")
-    await ada.export(tmp_path / "stick")
+    await ada.export(tmp_path / "exported")
     bobs, cyds = bob.events(Message, consumer=None), cyd.events(Message, consumer=None)
-    await bob.import_from(tmp_path / "stick")
+    await bob.import_from(tmp_path / "exported")
     for events in (bobs, cyds):
         message = await anext(events)
         assert (message.text, message.id, message.sender.name) == ("by hand", receipt.id, "ada")
@@ -62,22 +62,22 @@ async def test_imported_messages_are_events_and_passed_on(net: Mesh, tmp_path: P
 
 async def test_a_second_import_brings_nothing_new(net: Mesh, tmp_path: Path) -> None:
     ada, bob, _ = net.peers
-    apart(net)
+    cut_all(net)
     await ada.broadcast("once")
-    await ada.export(tmp_path / "stick")
-    await bob.import_from(tmp_path / "stick")
-    again = await bob.import_from(tmp_path / "stick")
+    await ada.export(tmp_path / "exported")
+    await bob.import_from(tmp_path / "exported")
+    again = await bob.import_from(tmp_path / "exported")
     assert (again.new, again.known) == (0, 2)
     assert await texts(bob, "room") == ["once"]
 
 
 async def test_one_conversation_can_be_exported(net: Mesh, tmp_path: Path) -> None:
     ada, *_ = net.peers
-    apart(net)
+    cut_all(net)
     await ada.broadcast("to all")
     await ada.send("cyd", "a secret")
-    await ada.export(tmp_path / "stick", "room")
-    assert b"secret" not in (tmp_path / "stick").read_bytes()
+    await ada.export(tmp_path / "exported", "room")
+    assert b"secret" not in (tmp_path / "exported").read_bytes()
     with pytest.raises(UnknownName):
         await ada.export(tmp_path / "other", "dave")
     assert not (tmp_path / "other").exists()
@@ -85,7 +85,7 @@ async def test_one_conversation_can_be_exported(net: Mesh, tmp_path: Path) -> No
 
 async def test_a_long_history_goes_through_pipes_with_progress(net: Mesh) -> None:
     ada, bob, _ = net.peers
-    apart(net)
+    cut_all(net)
     said = [f"line {number}" for number in range(6000)]
     await ada.send_many("bob", said)
     pipe, told = io.BytesIO(), list[int]()
@@ -105,8 +105,8 @@ async def test_an_export_is_in_the_order_of_writing(net: Mesh, tmp_path: Path) -
     for number in range(40):
         await (await ada.broadcast(f"ping {number}")).delivered(timeout=5, count=1)
         await (await bob.broadcast(f"pong {number}")).delivered(timeout=5, count=1)
-    await ada.export(tmp_path / "stick")
-    await cyd.import_from(tmp_path / "stick")
+    await ada.export(tmp_path / "exported")
+    await cyd.import_from(tmp_path / "exported")
     assert [post.text for post in await cyd.history("room")] == [
         f"{what} {number}" for number in range(40) for what in ("ping", "pong")]  # fmt: skip
 
@@ -115,48 +115,48 @@ async def test_an_export_is_in_the_order_of_writing(net: Mesh, tmp_path: Path) -
 
 
 @pytest.fixture
-async def stick(net: Mesh, tmp_path: Path) -> bytes:
+async def exported(net: Mesh, tmp_path: Path) -> bytes:
     ada, *_ = net.peers
-    apart(net)
+    cut_all(net)
     for number in range(3):
         await ada.send("bob", f"line {number}")
         await ada.broadcast(f"all {number}")
-    await ada.export(tmp_path / "stick")
-    return (tmp_path / "stick").read_bytes()
+    await ada.export(tmp_path / "exported")
+    return (tmp_path / "exported").read_bytes()
 
 
-async def test_the_undamaged_part_of_a_truncated_file_is_imported(net: Mesh, stick: bytes) -> None:
+async def test_the_undamaged_part_of_a_truncated_file_is_imported(net: Mesh, exported: bytes) -> None:
     _, bob, _ = net.peers
-    imported = await bob.import_from(io.BytesIO(stick[:-100]))
+    imported = await bob.import_from(io.BytesIO(exported[:-100]))
     assert "cut off" in imported.problem
     assert 0 < imported.new < 7
-    whole = await bob.import_from(io.BytesIO(stick))
+    whole = await bob.import_from(io.BytesIO(exported))
     assert (whole.problem, whole.new + whole.known) == ("", 7)
     assert await texts(bob, "ada") == ["line 0", "line 1", "line 2"]
 
 
-async def test_a_flipped_bit_costs_its_batch_only(net: Mesh, stick: bytes) -> None:
+async def test_a_flipped_bit_costs_its_batch_only(net: Mesh, exported: bytes) -> None:
     _, bob, _ = net.peers
-    imported = await bob.import_from(io.BytesIO(stick.replace(b"line 1", b"lime 1")))
+    imported = await bob.import_from(io.BytesIO(exported.replace(b"line 1", b"lime 1")))
     assert (imported.new, imported.refused, imported.problem) == (4, {"head": 3}, "")
     assert await texts(bob, "room") == ["all 0", "all 1", "all 2"]
     assert await texts(bob, "ada") == []
 
 
-async def test_an_impossible_length_ends_the_import(net: Mesh, stick: bytes) -> None:
+async def test_an_impossible_length_ends_the_import(net: Mesh, exported: bytes) -> None:
     _, bob, _ = net.peers
-    end = 4 + int.from_bytes(stick[:4], "big")
-    imported = await bob.import_from(io.BytesIO(stick[:end] + b"\x7f" + stick[end + 1 :]))
+    end = 4 + int.from_bytes(exported[:4], "big")
+    imported = await bob.import_from(io.BytesIO(exported[:end] + b"\x7f" + exported[end + 1 :]))
     assert (imported.new, imported.problem[:10]) == (0, "it is dama")
 
 
-async def test_a_file_of_another_network_or_kind_is_refused(net: Mesh, stick: bytes, tmp_path: Path) -> None:
+async def test_a_file_of_another_network_or_kind_is_refused(net: Mesh, exported: bytes, tmp_path: Path) -> None:
     _, bob, _ = net.peers
     with pytest.raises(ImportRefused, match="no file that"):
         await bob.import_from(io.BytesIO(b"dear bob"))
     async with mesh("eve") as other:
         with pytest.raises(ImportRefused, match="another network"):
-            await other.peers[0].import_from(io.BytesIO(stick))
+            await other.peers[0].import_from(io.BytesIO(exported))
         assert await other.peers[0].history() == []
     for wrong in (tmp_path / "nothing", tmp_path):
         with pytest.raises(P2PChatError, match="cannot read"):
@@ -168,20 +168,20 @@ async def test_a_failed_export_leaves_the_former_file(net: Mesh, tmp_path: Path)
     with pytest.raises(P2PChatError, match="is a directory"):
         await ada.export(tmp_path)
     with pytest.raises(P2PChatError, match="cannot write"):
-        await ada.export(tmp_path / "missing" / "stick")
-    await ada.export(tmp_path / "stick")
-    former = (tmp_path / "stick").read_bytes()
+        await ada.export(tmp_path / "missing" / "exported")
+    await ada.export(tmp_path / "exported")
+    former = (tmp_path / "exported").read_bytes()
 
     def give_up(_: int) -> None:
         raise KeyError
 
     with pytest.raises(KeyError):
-        await ada.export(tmp_path / "stick", progress=give_up)
+        await ada.export(tmp_path / "exported", progress=give_up)
     if Path("/dev/full").exists():
         with pytest.raises(P2PChatError, match="cannot write /dev/full: No space"):
             await ada.export("/dev/full")
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["stick"]
-    assert (tmp_path / "stick").read_bytes() == former
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["exported"]
+    assert (tmp_path / "exported").read_bytes() == former
 
 
 # ---- profiles that are not running
@@ -195,25 +195,25 @@ async def test_an_offline_profile_can_be_exported_and_imported_into(home: Path) 
         await ada.send("bob", "while you are away")
         await ada.broadcast("and all the others")
     async with open_history(home / "ada") as history:
-        exported = await history.export(home / "stick")
+        exported = await history.export(home / "exported")
         assert exported.entries == 3
         assert (await history.export(home / "dm", "bob")).entries == 1
     if os.name == "posix":
-        assert (home / "stick").stat().st_mode & 0o777 == 0o600
-    imported = await import_into(home / "bob", home / "stick")
+        assert (home / "exported").stat().st_mode & 0o777 == 0o600
+    imported = await import_into(home / "bob", home / "exported")
     assert (imported.new, imported.problem) == (3, "")
     async with open_history(home / "bob") as history:
         assert [post.text for post in await history.history()] == ["while you are away", "and all the others"]
     async with TCPPeer(data=home / "bob") as bob:
         assert bob.me.name == "bob"
         with pytest.raises(DataLocked) as caught:
-            await import_into(home / "bob", home / "stick")
+            await import_into(home / "bob", home / "exported")
         assert caught.value.pid == os.getpid()
 
 
 async def test_importing_into_an_empty_directory_makes_no_peer(home: Path) -> None:
     with pytest.raises(P2PChatError, match="there is no peer"):
-        await import_into(home / "nobody", home / "stick")
+        await import_into(home / "nobody", home / "exported")
     assert not (home / "nobody").exists()
 
 
@@ -221,8 +221,8 @@ async def test_open_alone_dials_nobody_and_forgets_no_address(home: Path) -> Non
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         async with TCPPeer(data=home / "bob", name="bob") as bob:
             assert await bob.connect(ada.port)
-        await ada.export(home / "stick")
-        await import_into(home / "bob", home / "stick")
+        await ada.export(home / "exported")
+        await import_into(home / "bob", home / "exported")
         assert ada.links() == []
         async with TCPPeer(data=home / "bob") as bob:
             await bob.wait_user("ada", timeout=5)
@@ -236,7 +236,7 @@ async def test_only_a_former_export_is_replaced(net: Mesh, tmp_path: Path) -> No
     with pytest.raises(P2PChatError, match=r"notes\.txt exists and is not an export: name another file"):
         await ada.export(notes)
     assert notes.read_text() == "not to be lost"
-    (tmp_path / "stick").touch()
+    (tmp_path / "exported").touch()
     for entries in (2, 3):
-        assert (await ada.export(tmp_path / "stick")).entries == entries
+        assert (await ada.export(tmp_path / "exported")).entries == entries
         await ada.broadcast("one more")

@@ -63,7 +63,7 @@ def test_errors_of_a_dial_have_codes(error: Exception, code: str) -> None:
     assert word == code and reason
 
 
-async def told(peer: TCPPeer, log: LogId, *seqs: int) -> list[int]:
+async def with_receipt(peer: TCPPeer, log: LogId, *seqs: int) -> list[int]:
     """Return those of these entries that have a receipt event."""
     events = [Delivered(log=log, seq=seq, user=peer.me, count=1, of=1) for seq in seqs]
     return [event.seq for event in await peer._lifecycle.feed.complete(events) if event is not None]
@@ -73,10 +73,10 @@ async def test_receipts_of_an_earlier_run_are_for_messages_only(home: Path) -> N
     async with TCPPeer(data=home / "ada") as ada:
         receipt = await ada.broadcast("hello")
         assert receipt.seq == 2  # entry 1 is the profile
-        assert await told(ada, receipt.log, 2) == [2]
+        assert await with_receipt(ada, receipt.log, 2) == [2]
     async with TCPPeer(data=home / "ada") as ada:
-        assert await told(ada, receipt.log, 1, 2) == [2]
-    assert await told(ada, receipt.log, 1, 2) == []  # storage is closed: it is unknown which is a message
+        assert await with_receipt(ada, receipt.log, 1, 2) == [2]
+    assert await with_receipt(ada, receipt.log, 1, 2) == []  # storage is closed: it is unknown which is a message
 
 
 async def test_receipts_of_an_earlier_run_are_told_while_the_peer_closes(home: Path) -> None:

@@ -28,15 +28,15 @@ from p2pchat.messaging.users import id_of
 from p2pchat.testing import mesh
 
 
-def said(posts: Sequence[Message | Sent]) -> list[str]:
+def texts_of(posts: Sequence[Message | Sent]) -> list[str]:
     return [f"{post.sender.name}: {post.text}" for post in posts]
 
 
-async def talk(*peers: TCPPeer) -> list[str]:
+async def group_texts(*peers: TCPPeer) -> list[str]:
     """Return the texts in #ops, which must be the same for all of these."""
-    told = [said(await peer.history("#ops")) for peer in peers]
-    assert all(one == told[0] for one in told)
-    return told[0]
+    found = [texts_of(await peer.history("#ops")) for peer in peers]
+    assert all(one == found[0] for one in found)
+    return found[0]
 
 
 async def test_an_offline_member_gets_everything_from_any_member_and_the_writer_a_receipt() -> None:
@@ -51,13 +51,13 @@ async def test_an_offline_member_gets_everything_from_any_member_and_the_writer_
 
         carol = await net.restart(carol)
         await net.settle()
-        assert await talk(bob, carol) == ["ada: the deploy begins"]
+        assert await group_texts(bob, carol) == ["ada: the deploy begins"]
         assert [user.name for user in carol.group("ops").members] == ["ada", "bob", "carol"]
         await carol.group("ops").send("on it")
 
         ada = await net.restart(ada)
         await net.settle()
-        assert await talk(ada, bob, carol) == ["ada: the deploy begins", "carol: on it"]
+        assert await group_texts(ada, bob, carol) == ["ada: the deploy begins", "carol: on it"]
         again = await ada.receipt(receipt.id)
         await again.delivered(timeout=10)
         assert {user.name for user in again.delivered_to} == {"bob", "carol"} and len(again.of) == 2
@@ -81,7 +81,7 @@ async def test_a_removed_member_is_told_that_its_messages_reach_nobody() -> None
         net.heal()
         await net.settle()
         assert (await anext(undelivered)).ids == (lost.id,)
-        assert await talk(ada, bob) == ["carol: before", "ada: without carol"]
+        assert await group_texts(ada, bob) == ["carol: before", "ada: without carol"]
         with pytest.raises(P2PChatError, match="only members write"):
             await carol.send("#ops", "still there?")
 
@@ -89,7 +89,7 @@ async def test_a_removed_member_is_told_that_its_messages_reach_nobody() -> None
         await net.settle()
         await (await carol.send("#ops", "back")).delivered(timeout=10)
         await net.settle()
-        assert await talk(ada, bob, carol) == ["carol: before", "ada: without carol", "carol: back"]
+        assert await group_texts(ada, bob, carol) == ["carol: before", "ada: without carol", "carol: back"]
         assert {user.name for user in carol.group("ops").members} == {"ada", "bob", "carol"}
 
 
@@ -124,7 +124,7 @@ async def test_a_message_names_its_group() -> None:
         while change.change == "created":
             change = await anext(changed)
         assert (change.change, change.to_json()["former"], change.group.name) == ("renamed", "ops", "deploys")
-        assert said(await bob.history("#deploys")) == ["ada: hello", "bob: hello yourself"]
+        assert texts_of(await bob.history("#deploys")) == ["ada: hello", "bob: hello yourself"]
 
 
 async def test_groups_with_one_name_are_told_apart_by_their_ids() -> None:
@@ -148,7 +148,7 @@ async def test_operations_of_a_group_are_no_messages() -> None:
         await net.settle()
         await bob.group("ops").leave()
         await net.settle()
-        assert said(await ada.history()) == said(await bob.history()) == ["ada: hello"]
+        assert texts_of(await ada.history()) == texts_of(await bob.history()) == ["ada: hello"]
         assert [talk.name for talk in ada.conversations()] == ["room", "ops"]
         with pytest.raises(P2PChatError, match="only members write"):
             await bob.send("#ops", "one more")
@@ -166,16 +166,19 @@ async def test_a_program_that_was_down_gets_the_changes_of_its_groups_later() ->
         await net.settle()
         await net.crash(bob)
         bob = await net.restart(bob)
-        told = []
+        found = []
         async with bob.events(GroupChanged, Message, Sent, consumer="bot") as events:
             async for event in events:
-                told.append(
+                found.append(
                     event.text if isinstance(event, Message) else (event.change, str(event.by), event.to_json())
                 )
                 if isinstance(event, GroupChanged) and event.change == "left":
                     break
-        said, changes = [one for one in told if isinstance(one, str)], [one for one in told if isinstance(one, tuple)]
-        assert said == ["hello"] and told[0] == changes[0]
+        texts, changes = (
+            [one for one in found if isinstance(one, str)],
+            [one for one in found if isinstance(one, tuple)],
+        )
+        assert texts == ["hello"] and found[0] == changes[0]
         assert [(change, by) for change, by, _ in changes] == [("created", "ada"), ("renamed", "ada"), ("left", "bob")]
         assert [line.get("former") for _, _, line in changes] == [None, "ops", None]
         async with bob.events(GroupChanged, Message, consumer="bot") as again:
@@ -187,11 +190,11 @@ async def test_a_program_that_was_down_gets_the_changes_of_its_groups_later() ->
 async def test_a_change_already_reported_is_not_repeated_after_a_restart() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        told: list[object] = []
+        found: list[object] = []
 
         async def show(events: Events[object]) -> None:
             async for event in events:
-                told.append(event)
+                found.append(event)
 
         chats = [peer.events(GroupChanged, Message, Sent, consumer="chat") for peer in (ada, bob)]
         showing = [asyncio.create_task(show(events)) for events in chats]
@@ -200,7 +203,7 @@ async def test_a_change_already_reported_is_not_repeated_after_a_restart() -> No
         for peer in (ada, bob):
             await peer.aclose()
         await asyncio.gather(*showing)
-        assert len(told) == 2
+        assert len(found) == 2
         ada, bob = await net.restart(ada), await net.restart(bob)
         again = [peer.events(GroupChanged, Message, Sent, consumer="chat") for peer in (ada, bob)]
         await ada.send("#ops", "hello")
@@ -212,13 +215,13 @@ async def test_an_export_of_a_group_contains_its_operations() -> None:
         ada, bob = net.peers
         net.partition([ada], [bob])
         ops = await ada.create_group("ops", ["bob"])
-        await ops.send("by stick")
+        await ops.send("by file")
         await ada.broadcast("not of the group")
-        stick = io.BytesIO()
-        assert (await ada.export(stick, "#ops")).conversations == 2  # its operations and its messages
-        stick.seek(0)
-        assert (await bob.import_from(stick)).new == 2
-        assert said(await bob.history()) == ["ada: by stick"]
+        file = io.BytesIO()
+        assert (await ada.export(file, "#ops")).conversations == 2  # its operations and its messages
+        file.seek(0)
+        assert (await bob.import_from(file)).new == 2
+        assert texts_of(await bob.history()) == ["ada: by file"]
         assert [user.name for user in bob.group("ops").members] == ["ada", "bob"]
 
 
@@ -228,8 +231,8 @@ async def test_a_history_knows_groups_by_name_without_a_running_peer(tmp_path: P
         await ops.send("hello")
         await ops.rename("deploys")
     async with open_history(tmp_path) as history:
-        assert said(await history.history("#deploys")) == ["ada: hello"]
-        assert said(await history.history("#silent")) == []
+        assert texts_of(await history.history("#deploys")) == ["ada: hello"]
+        assert texts_of(await history.history("#silent")) == []
         assert [(group.name, group.is_member, group.owner) for group in history.groups()] == [
             ("deploys", True, history.me), ("silent", True, history.me),
         ]  # fmt: skip
@@ -243,7 +246,7 @@ OPS, OTHER = "ab" * 32, "cd" * 32
 ADA = "11" * 32
 
 
-def book(**names: str) -> GroupDirectory:
+def directory(**names: str) -> GroupDirectory:
     """A directory of groups, by the id of their messages."""
     groups = {
         talk[::-1]: GroupView(talk[::-1], talk, name, ADA, 1, {ADA: 1}, frozenset()) for talk, name in names.items()
@@ -254,12 +257,12 @@ def book(**names: str) -> GroupDirectory:
 
 
 def test_a_group_is_found_by_its_name_however_it_is_typed() -> None:
-    known = book(**{OPS: "Ops"})
+    known = directory(**{OPS: "Ops"})
     assert [known.find(text) for text in ("#Ops", "ops", " #OPS ", f"#ops#{suffix(OPS)}")] == [OPS] * 4
 
 
 def test_a_name_of_two_groups_is_ambiguous_without_an_id() -> None:
-    known = book(**{OPS: "ops", OTHER: "Ops"})
+    known = directory(**{OPS: "ops", OTHER: "Ops"})
     with pytest.raises(AmbiguousName) as caught:
         known.find("#ops")
     assert caught.value.candidates == sorted([f"#ops#{suffix(OPS)}", f"#Ops#{suffix(OTHER)}"])
@@ -268,15 +271,15 @@ def test_a_name_of_two_groups_is_ambiguous_without_an_id() -> None:
 
 
 def test_a_name_that_only_looks_like_a_group_is_unknown() -> None:
-    known = book(**{OPS: "ops"})
+    known = directory(**{OPS: "ops"})
     with pytest.raises(UnknownName, match="groups here are #ops"):
         known.find("#0ps")
     with pytest.raises(UnknownName, match="there are no groups here yet"):
-        book().find("#ops")
+        directory().find("#ops")
 
 
 def test_a_renamed_group_is_found_by_its_new_name_only() -> None:
-    known = book(**{OPS: "ops", OTHER: "Ops"})
+    known = directory(**{OPS: "ops", OTHER: "Ops"})
     known.learn(OPS, "deploys")
     assert (known.find("deploys"), known.find("ops")) == (OPS, OTHER)
     assert not known.same_name(OPS) and not known.same_name(OTHER)

@@ -47,8 +47,8 @@ async def test_a_message_is_found_by_its_id(net: Mesh) -> None:
     assert (await ada.message(secret.id)).event == "sent"
     answer = await (await bob.message(first.id)).reply("yes")
     await net.settle()
-    told = await cyd.message(answer.id)
-    assert told.reply_to is not None and (await cyd.message(told.reply_to)).sender.name == "ada"
+    reply = await cyd.message(answer.id)
+    assert reply.reply_to is not None and (await cyd.message(reply.reply_to)).sender.name == "ada"
     with pytest.raises(UnknownName):
         await cyd.message(secret.id)
     with pytest.raises(UnknownName):

@@ -38,7 +38,7 @@ async def net() -> AsyncIterator[Mesh]:
         yield net
 
 
-async def two(gate: TCPPeer) -> tuple[HostedUser, HostedUser]:
+async def host_two(gate: TCPPeer) -> tuple[HostedUser, HostedUser]:
     return await gate.host("zoe"), await gate.host("yan")
 
 
@@ -64,7 +64,7 @@ async def test_a_hosted_user_is_a_user_of_its_own(net: Mesh) -> None:
 
 async def test_a_direct_conversation_is_hidden_from_other_hosted_users(net: Mesh) -> None:
     gate, _ = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     mallory = await gate.host("mallory")
     receipt = await zoe.send("yan", "a secret word")
     await receipt.delivered(timeout=SOON)  # on one disk: delivered at once
@@ -93,7 +93,7 @@ async def test_a_direct_conversation_is_hidden_from_other_hosted_users(net: Mesh
 
 async def test_each_hosted_user_reads_its_own_events(net: Mesh) -> None:
     gate, bob = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     own, hers, his = gate.events(consumer=None), zoe.events(Message, Sent), yan.events(Message, Sent)
     await zoe.send("yan", "psst")
     await bob.broadcast("hello")
@@ -111,12 +111,12 @@ async def test_each_hosted_user_reads_its_own_events(net: Mesh) -> None:
 
 async def test_users_of_one_peer_see_presence_typing_and_read_receipts(net: Mesh) -> None:
     gate, _ = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     seen = yan.events(Joined, Left, Presence, Typing, consumer=None)
     zoe.set_presence("online", "here")
     assert (await anext(seen)).to_json()["user"] == "zoe"
-    told = await anext(seen)
-    assert isinstance(told, Presence) and (told.status, told.text) == ("online", "here")
+    event = await anext(seen)
+    assert isinstance(event, Presence) and (event.status, event.text) == ("online", "here")
     assert yan.user("zoe") in yan.here()
     zoe.typing("yan")
     typing = await asyncio.wait_for(anext(seen), SOON)
@@ -133,21 +133,21 @@ async def test_users_of_one_peer_see_presence_typing_and_read_receipts(net: Mesh
 
 async def test_a_gateway_reads_each_event_once_for_all_users(net: Mesh) -> None:
     gate, bob = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     everybody = gate.everybody(Message, Sent)
     await net.settle()
     await bob.send("zoe", "hello zoe")
     await gate.send("bob", "nothing for them")
     await zoe.send("yan", "psst")
     await yan.broadcast("everybody!")
-    told = {}
+    found = {}
     for _ in range(3):
         event, users = await asyncio.wait_for(anext(everybody), SOON)
         assert isinstance(event, Message | Sent)
-        told[event.text] = (type(event), users)
+        found[event.text] = (type(event), users)
         post = zoe.post(event)
         assert (type(post), post.viewer) == (Sent if event.text == "psst" else Message, zoe)
-    assert told == {
+    assert found == {
         "hello zoe": (Message, (zoe.key,)),
         "psst": (Sent, tuple(sorted((zoe.key, yan.key)))),
         "everybody!": (Sent, None),
@@ -156,7 +156,7 @@ async def test_a_gateway_reads_each_event_once_for_all_users(net: Mesh) -> None:
 
 async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net: Mesh) -> None:
     gate, bob = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     xi = await gate.host("xi")
     for user in (zoe, yan, xi):
         user.set_presence("online")
@@ -168,13 +168,13 @@ async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net
     assert sorted(user.name for user in receipt.of) == ["bob", "gate", "xi", "yan"]
     assert receipt.status == "delivered" and receipt.missing == []
     assert sorted(user.name for user in receipt.delivered_to) == ["bob", "gate", "xi", "yan"]
-    counts = [(told.count, told.of) for told in [await asyncio.wait_for(anext(hers), SOON) for _ in range(2)]]
+    counts = [(event.count, event.of) for event in [await asyncio.wait_for(anext(hers), SOON) for _ in range(2)]]
     assert counts == [(3, 4), (4, 4)]  # the users of this peer together, and bob
     his = bob.events(Delivered, consumer=None)
     theirs = await bob.broadcast("hello, all of you")
     await theirs.delivered(timeout=SOON)
-    told = await asyncio.wait_for(anext(his), SOON)
-    assert (told.count, told.of) == (4, 4)  # they got it together
+    event = await asyncio.wait_for(anext(his), SOON)
+    assert (event.count, event.of) == (4, 4)  # they got it together
     note = await yan.send("yan", "to myself")
     await note.delivered(timeout=SOON)
     assert [user.name for user in note.of] == ["yan"]
@@ -200,7 +200,7 @@ async def test_names_of_one_gateway_are_told_apart(net: Mesh) -> None:
 
 async def test_users_are_hosted_again_after_a_restart(net: Mesh) -> None:
     gate, _ = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     zoe.set_presence("online")
     await yan.ignore("bob")
     receipt = await zoe.send("yan", "psst")
@@ -219,7 +219,7 @@ async def test_users_are_hosted_again_after_a_restart(net: Mesh) -> None:
 
 async def test_an_unhosted_user_is_closed(net: Mesh) -> None:
     gate, bob = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     zoe.set_presence("online")
     await bob.wait_user("zoe", timeout=SOON)
     await zoe.broadcast("goodbye")
@@ -296,7 +296,7 @@ async def test_a_cancelled_call_stops_no_change_halfway(tmp_path: Path) -> None:
 
 async def test_conversations_of_former_hosted_users_stay_hidden_from_the_peer(tmp_path: Path) -> None:
     async with TCPPeer(0, data=tmp_path, name="gate") as gate:
-        zoe, yan = await two(gate)
+        zoe, yan = await host_two(gate)
         group = await zoe.create_group("ours", [yan.me])
         await zoe.send("yan", "a secret word")
         await group.send("another")
@@ -321,7 +321,7 @@ async def test_an_unhosted_user_keeps_its_deliveries_and_gets_no_more(net: Mesh)
     zoe.set_presence("online")
     await net.settle()
     net.partition([gate], [bob])
-    told = gate.events(Delivered, consumer=None)
+    receipts = gate.events(Delivered, consumer=None)
     private, public = await gate.send("bob", "psst"), await gate.broadcast("hello")
     assert {user.name for user in public.of} == {"bob", "zoe"}
     await gate.unhost(zoe)
@@ -330,13 +330,13 @@ async def test_an_unhosted_user_keeps_its_deliveries_and_gets_no_more(net: Mesh)
         await private.delivered(count=1, timeout=0.05)
     net.heal()
     await public.delivered(timeout=SOON)
-    counts = [(one.user.name, one.count, one.of) for one in [await anext(told) for _ in range(3)]]
+    counts = [(one.user.name, one.count, one.of) for one in [await anext(receipts) for _ in range(3)]]
     assert sorted(counts) == [("bob", 1, 1), ("bob", 2, 2), ("zoe", 1, 2)]
 
 
 async def test_waiting_calls_of_an_unhosted_user_end(net: Mesh) -> None:
     gate, _ = net.peers
-    zoe, _ = await two(gate)
+    zoe, _ = await host_two(gate)
     waiting = [asyncio.ensure_future(zoe.wait_user("yan")), asyncio.ensure_future(zoe.wait_for(Message))]
     await asyncio.sleep(0)  # they wait
     await gate.unhost(zoe)
@@ -356,7 +356,7 @@ async def test_waiting_calls_of_hosted_users_end_with_the_peer(net: Mesh) -> Non
 
 async def test_groups_of_hosted_users_are_hidden_from_others(net: Mesh) -> None:
     gate, bob = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     mallory = await gate.host("mallory")
     everybody = gate.everybody(GroupChanged, Message, Sent)
     his, read = yan.events(GroupChanged, consumer=None), yan.events(Message)
@@ -385,7 +385,7 @@ async def test_groups_of_hosted_users_are_hidden_from_others(net: Mesh) -> None:
 
 async def test_a_former_member_reads_what_was_written_before(net: Mesh) -> None:
     gate, _ = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     ops = await zoe.create_group("ops", ["yan", "gate"])
     await ops.send("for the three of us")
     await yan.group("ops").leave()
@@ -398,15 +398,15 @@ async def test_a_former_member_reads_what_was_written_before(net: Mesh) -> None:
 
 async def test_a_rename_is_an_event_for_other_hosted_users(net: Mesh) -> None:
     gate, bob = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     zoe.set_presence("online")
     await bob.wait_user("zoe", timeout=SOON)
     his, theirs, hers = (user.events(Renamed, consumer=None) for user in (yan, bob, zoe))
     everybody = gate.everybody(Renamed)
     await zoe.rename("zoë", about="with dots")
     for events in (his, theirs):
-        told = await asyncio.wait_for(anext(events), SOON)
-        assert (told.before, told.name, told.user.key) == ("zoe", "zoë", zoe.key)
+        event = await asyncio.wait_for(anext(events), SOON)
+        assert (event.before, event.name, event.user.key) == ("zoe", "zoë", zoe.key)
     assert (await anext(everybody))[1] is None
     hers.close()
     assert [one async for one in hers] == []
@@ -415,7 +415,7 @@ async def test_a_rename_is_an_event_for_other_hosted_users(net: Mesh) -> None:
 
 async def test_an_offline_history_of_a_gateway_is_that_of_its_own_user(tmp_path: Path) -> None:
     async with TCPPeer(data=tmp_path / "gate", name="gate") as gate:
-        zoe, yan = await two(gate)
+        zoe, yan = await host_two(gate)
         ops = await zoe.create_group("ops", ["yan"])
         await ops.send("a secret of the group")
         await zoe.send("yan", "a secret of theirs")
@@ -489,8 +489,8 @@ async def test_a_thousand_users_cost_one_link_and_little_else(net: Mesh) -> None
     assert len(receipt.of) == len(receipt.delivered_to) == 1001
     event, whom = await asyncio.wait_for(anext(everybody), SOON)
     assert isinstance(event, Sent) and whom is None
-    told, whom = await asyncio.wait_for(anext(everybody), SOON)
-    assert isinstance(told, Delivered) and (told.count, told.of, whom) == (1001, 1001, (users[0].key,))
+    event, whom = await asyncio.wait_for(anext(everybody), SOON)
+    assert isinstance(event, Delivered) and (event.count, event.of, whom) == (1001, 1001, (users[0].key,))
     theirs = await bob.broadcast("good morning")
     await theirs.delivered(timeout=SOON)
     assert len(theirs.of) == 1001
@@ -518,7 +518,7 @@ async def test_the_number_of_hosted_users_is_limited() -> None:
 
 async def test_acquainted_returns_partners_here_and_elsewhere(net: Mesh) -> None:
     gate, bob = net.peers
-    zoe, yan = await two(gate)
+    zoe, yan = await host_two(gate)
     mallory = await gate.host("mallory")
     zoe.set_presence("online")
     await bob.wait_user("zoe", timeout=SOON)

@@ -69,14 +69,14 @@ async def test_in_memory_a_message_after_an_edit_of_the_same_turn_keeps_its_plac
     ada = net.peers[0]
     first = await ada.send("bob", "frist")
     post = await ada.message(first.id)
-    told = await asyncio.gather(
+    others = await asyncio.gather(
         ada.send("bob", "second"), ada.edit(post, "first"), ada.send("bob", "third"), ada.send("bob", "fourth")
     )
-    assert [int(receipt.id.rpartition(".")[2]) for receipt in (first, *told)] == [1, 2, 3, 4, 5]
-    await told[-1].delivered(timeout=5)
+    assert [int(receipt.id.rpartition(".")[2]) for receipt in (first, *others)] == [1, 2, 3, 4, 5]
+    await others[-1].delivered(timeout=5)
     wrote = await ada.history("bob")
     assert [post.text for post in wrote] == ["first", "second", "third", "fourth"]
-    assert [post.id for post in wrote] == [receipt.id for receipt in (first, told[0], told[2], told[3])]
+    assert [post.id for post in wrote] == [receipt.id for receipt in (first, others[0], others[2], others[3])]
 
 
 async def test_in_memory_what_was_just_sent_is_found_at_once(net: Mesh) -> None:
@@ -227,8 +227,8 @@ async def test_receipts_of_an_earlier_run_count_all_who_have_the_message(net: Me
     events = ada.events(Delivered)
     net.heal()
     await net.settle()
-    told = {(event.id, event.user.name): (event.count, event.of) for event in [await anext(events) for _ in range(2)]}
-    assert told[old.id, "bob"] == (2, 2)
+    others = {(event.id, event.user.name): (event.count, event.of) for event in [await anext(events) for _ in range(2)]}
+    assert others[old.id, "bob"] == (2, 2)
 
 
 async def test_a_claimed_time_changes_no_order(net: Mesh) -> None:
@@ -394,7 +394,7 @@ async def test_typing_raises_for_unknown_names_and_closed_peers(net: Mesh) -> No
         ada.typing("bob")
 
 
-async def give_up(doing: Coroutine[object, object, None]) -> None:
+async def cancel_wait(doing: Coroutine[object, object, None]) -> None:
     """Wait for it, and cancel the wait after the work has begun."""
     waiting = asyncio.create_task(run_to_completion(doing))
     await asyncio.sleep(0)
@@ -412,7 +412,7 @@ async def test_a_change_runs_to_completion_when_its_caller_is_cancelled() -> Non
         await gate.wait()
         done.append("all")
 
-    await give_up(doing())
+    await cancel_wait(doing())
     gate.set()
     await asyncio.sleep(0)
     assert done == ["half", "all"]
@@ -426,7 +426,7 @@ async def test_a_failure_without_a_caller_is_not_logged() -> None:
         await gate.wait()
         raise ValueError("too late")
 
-    await give_up(failing())
+    await cancel_wait(failing())
     gate.set()
     for _ in range(3):
         await asyncio.sleep(0)

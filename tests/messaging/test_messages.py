@@ -16,10 +16,10 @@ from p2pchat.messaging.messages import users_with
 from p2pchat.testing import Log, Mesh, check, mesh
 from p2pchat.testing.meshes import QUICK
 
-Told = tuple[str, str, str]  # event, user, text
+Summary = tuple[str, str, str]  # event, user, text
 
 
-async def seen(peer: TCPPeer) -> list[tuple[str, bool, bool, dict[str, list[str]]]]:
+async def room_state(peer: TCPPeer) -> list[tuple[str, bool, bool, dict[str, list[str]]]]:
     """Return texts, edits, deletions and reactions in a peer's history of the room."""
     return [
         (post.text, post.edited, post.deleted, {what: [u.name for u in who] for what, who in post.reactions.items()})
@@ -27,7 +27,7 @@ async def seen(peer: TCPPeer) -> list[tuple[str, bool, bool, dict[str, list[str]
     ]
 
 
-def told(event: Any) -> Told:
+def summary(event: Any) -> Summary:
     line = event.to_json()
     return line["event"], line.get("by") or line.get("sender"), line.get("text", line.get("reaction", ""))
 
@@ -41,37 +41,39 @@ async def test_edits_deletions_and_reactions_reach_everyone(net: Mesh) -> None:
     await yours.react("👍")
     await net.settle()
     for peer in net.peers:
-        assert await seen(peer) == [("hello", True, False, {"👍": ["bob"]})]
+        assert await room_state(peer) == [("hello", True, False, {"👍": ["bob"]})]
     await (await cyd.history("room"))[0].react("👍")
     await yours.react("🎉")
     await net.settle()
-    assert [await seen(peer) for peer in net.peers] == [[("hello", True, False, {"👍": ["cyd"], "🎉": ["bob"]})]] * 3
+    assert [await room_state(peer) for peer in net.peers] == [
+        [("hello", True, False, {"👍": ["cyd"], "🎉": ["bob"]})]
+    ] * 3
     await yours.react("")
     await mine.delete()
     await net.settle()
-    assert [await seen(peer) for peer in net.peers] == [[("", False, True, {})]] * 3
+    assert [await room_state(peer) for peer in net.peers] == [[("", False, True, {})]] * 3
     await mine.edit("after all")
     await net.settle()
-    assert [await seen(peer) for peer in net.peers] == [[("after all", True, False, {"👍": ["cyd"]})]] * 3
+    assert [await room_state(peer) for peer in net.peers] == [[("after all", True, False, {"👍": ["cyd"]})]] * 3
 
 
 async def test_changes_are_events_in_order_with_the_latest_message(net: Mesh) -> None:
     ada, bob, _ = net.peers
     theirs, mine = bob.events(Message, Edited), ada.events(consumer="mine")
     receipt = await ada.broadcast("helo")
-    assert told(await anext(theirs)) == ("message", "ada", "helo")
+    assert summary(await anext(theirs)) == ("message", "ada", "helo")
     await ada.edit(receipt.id, "hello", ref="7")
     edited = await anext(theirs)
-    assert isinstance(edited, Edited) and told(edited) == ("edited", "ada", "hello")
+    assert isinstance(edited, Edited) and summary(edited) == ("edited", "ada", "hello")
     assert (edited.id, edited.message.text, edited.by) == (receipt.id, "hello", bob.user("ada"))
     line = edited.to_json()
     assert (line["id"], line["by_id"], line["conversation"], line["old"]) == (receipt.id, ada.me.id, "room", False)
     assert "ref" not in line and "hello" not in repr(edited)
-    own = [event async for event in _some(mine, (Sent, Edited), 2)]
-    assert [(told(event)[0], event.to_json()["ref"]) for event in own] == [("sent", None), ("edited", "7")]
+    own = [event async for event in take(mine, (Sent, Edited), 2)]
+    assert [(summary(event)[0], event.to_json()["ref"]) for event in own] == [("sent", None), ("edited", "7")]
 
 
-async def _some(events: Any, kinds: tuple[type, ...], count: int) -> Any:
+async def take(events: Any, kinds: tuple[type, ...], count: int) -> Any:
     async with asyncio.timeout(5):
         while count:
             event = await anext(events)
@@ -92,7 +94,7 @@ async def test_a_message_arrives_in_its_latest_state(net: Mesh) -> None:
     await cyd.react(plan.id, "👍")
     await net.settle()
     late = bob.events(Message, Edited, Deleted, Reaction, consumer="late")
-    heard = [told(event) async for event in _some(late, (object,), 5)]
+    heard = [summary(event) async for event in take(late, (object,), 5)]
     assert heard == [
         ("message", "ada", ""),
         ("message", "ada", "at twelve"),
@@ -109,12 +111,12 @@ async def test_changes_are_repeated_after_a_crash_and_only_if_asked_for(net: Mes
     receipt = await ada.broadcast("one")
     await ada.edit(receipt.id, "two")
     await ada.broadcast("three")
-    assert told(await anext(events)) == ("edited", "ada", "two")
+    assert summary(await anext(events)) == ("edited", "ada", "two")
     await net.settle()
     await net.crash(bob)
     bob = await net.restart(bob)
     again = bob.events(Edited, Deleted, consumer="c")
-    assert told(await anext(again)) == ("edited", "ada", "two")
+    assert summary(await anext(again)) == ("edited", "ada", "two")
     messages = bob.events(Message, consumer="m")
     assert [(await anext(messages)).text for _ in range(2)] == ["two", "three"]
 
@@ -131,7 +133,7 @@ async def test_a_late_comer_and_an_imported_file_show_the_same(net: Mesh) -> Non
     dan = await net.add("dan")
     await net.settle()
     expected = [("hello", True, False, {"👍": ["bob"]}), ("", False, True, {})]
-    assert await seen(dan) == expected
+    assert await room_state(dan) == expected
     file = BytesIO()
     await ada.export(file)
     assert b"helo" in file.getvalue()  # a log is exported as it was written, with deletions
@@ -139,7 +141,7 @@ async def test_a_late_comer_and_an_imported_file_show_the_same(net: Mesh) -> Non
     net.partition([ada, bob, net.peers[2], dan], [erin])
     file.seek(0)
     await erin.import_from(file)
-    assert await seen(erin) == expected
+    assert await room_state(erin) == expected
 
 
 async def test_only_ones_own_messages_can_be_edited_and_deleted(net: Mesh) -> None:
@@ -220,7 +222,7 @@ async def test_a_search_finds_the_latest_text(net: Mesh) -> None:
     assert await ada.search("helo") == []
 
 
-def log_until_now(peer: TCPPeer) -> list[dict[str, Any]]:
+def event_log(peer: TCPPeer) -> list[dict[str, Any]]:
     """Return the first lines of a log that is opened when all are here: on a busy machine the net may be parted for
     longer than the grace, and who leaves must have come."""
     joined = [Joined(at=peer.listening.at, user=user) for user in peer.here() if user != peer.me]
@@ -229,7 +231,7 @@ def log_until_now(peer: TCPPeer) -> list[dict[str, Any]]:
 
 async def test_event_logs_with_edits_keep_every_promise(net: Mesh) -> None:
     """Edits while a peer is down, two at once, and one that overtakes: checked in the event logs of all peers."""
-    logs = [(peer.events(consumer="log", start="beginning"), log_until_now(peer)) for peer in net.peers]
+    logs = [(peer.events(consumer="log", start="beginning"), event_log(peer)) for peer in net.peers]
     ada, bob, cyd = net.peers
     ids = [(await peer.broadcast(f"by {peer.me.name}")).id for peer in net.peers]
     await net.settle()
@@ -246,9 +248,9 @@ async def test_event_logs_with_edits_keep_every_promise(net: Mesh) -> None:
             while lines[-1].get("text") != "end":
                 lines.append((await anext(events)).to_json())
     histories = [[post.to_json() for post in await peer.history("room", limit=0)] for peer in net.peers]
-    told = [Log(f"log {number}", lines) for number, (_, lines) in enumerate(logs)]
+    logs_read = [Log(f"log {number}", lines) for number, (_, lines) in enumerate(logs)]
     kept = [Log(f"history {number}", lines) for number, lines in enumerate(histories)]
-    assert check([*told, *kept]) == [] and check(kept, complete=True) == []
+    assert check([*logs_read, *kept]) == [] and check(kept, complete=True) == []
     assert [line["text"] for line in histories[2]] == ["edit 2", "", "edit 2", "end"]
     assert any(line["event"] == "edited" for line in logs[2][1])
 
@@ -275,7 +277,7 @@ async def test_messages_of_a_group_can_be_edited(net: Mesh) -> None:
     await receipt.delivered(by="bob", timeout=5)
     await ada.edit(receipt.id, "hello")
     edited = await anext(events)
-    assert (edited.to_json()["kind"], edited.to_json()["conversation"], told(edited)[2]) == ("group", "ops", "hello")
+    assert (edited.to_json()["kind"], edited.to_json()["conversation"], summary(edited)[2]) == ("group", "ops", "hello")
     await edited.message.react("+1")
     await net.settle()
     [post] = await ada.history(ops)
@@ -311,13 +313,13 @@ async def test_a_reply_shown_before_its_message_has_a_gap_until_it_arrives(tmp_p
 
         gaps, messages = cyd.events(Gap), cyd.events(Message)
         await cyd.import_from(tmp_path / "cut")
-        told, shown = await anext(gaps), await anext(messages)
+        gap, shown = await anext(gaps), await anext(messages)
         assert (shown.text, shown.gap, shown.to_json()["gap"]) == ("yes", True, True)
-        assert (told.about, told.missing, told.last_seen_with) == (answer.id, (question.id,), ("ada", "bob"))
-        assert told.text == "1 earlier message is missing here"
+        assert (gap.about, gap.missing, gap.last_seen_with) == (answer.id, (question.id,), ("ada", "bob"))
+        assert gap.text == "1 earlier message is missing here"
         still = await cyd.missing(shown)
         assert still is not None
-        assert (still.about, still.missing, still.last_seen_with) == (told.about, told.missing, told.last_seen_with)
+        assert (still.about, still.missing, still.last_seen_with) == (gap.about, gap.missing, gap.last_seen_with)
 
         await cyd.import_from(tmp_path / "whole")
         assert (await anext(messages)).text == "shall we?"

@@ -186,12 +186,12 @@ async def test_waiting_for_a_number_of_members_counts_later_ones() -> None:
     await receipt.delivered(count=2, timeout=0)
 
 
-async def read_all(peer: TCPPeer, to: str) -> None:
+async def mark_newest_read(peer: TCPPeer, to: str) -> None:
     """Mark the newest message of a conversation as read."""
     max(await peer.history(to), key=lambda post: post.place).mark_read()
 
 
-async def gone(peer: TCPPeer, name: str) -> None:
+async def wait_left(peer: TCPPeer, name: str) -> None:
     """Wait until the last links to all of these users are gone."""
     await peer.wait_for(Left, where=lambda event: event.user.name == name)
 
@@ -203,7 +203,7 @@ async def test_a_message_is_read_when_the_other_program_marks_it(net: Mesh) -> N
     with pytest.raises(DeliveryTimeout) as late:
         await receipt.read(timeout=0.05)
     assert (late.value.missing, receipt.status) == (["bob"], "delivered")
-    await read_all(bob, "ada")
+    await mark_newest_read(bob, "ada")
     await receipt.read(by="bob", timeout=5)
     assert (receipt.status, receipt.read_by) == ("read", [ada.user("bob")])
 
@@ -217,7 +217,7 @@ async def test_marking_one_marks_everything_before_it(net: Mesh) -> None:
     await receipts[9].read(timeout=5)
     await net.settle()
     assert [receipts[n].status for n in (0, 9, 10, 299)] == ["read", "read", "delivered", "delivered"]
-    await read_all(bob, "ada")
+    await mark_newest_read(bob, "ada")
     await receipts.read(timeout=5)
 
 
@@ -226,28 +226,28 @@ async def test_a_room_message_counts_how_many_members_read_it(net: Mesh) -> None
     heard = ada.events(Delivered, Read, consumer=None)
     receipt = await ada.broadcast("hello")
     await receipt.delivered(timeout=5)
-    await read_all(bob, "room")
+    await mark_newest_read(bob, "room")
     await receipt.read(count=1, timeout=5)
     assert {user.name: status for user, status in receipt.by_member.items()} == {"bob": "read", "cyd": "delivered"}
     assert receipt.status == "delivered"
-    await read_all(cyd, "room")
+    await mark_newest_read(cyd, "room")
     await receipt.read(timeout=5)
     await net.settle()
-    told = [await anext(heard) for _ in range(4)]
-    assert [(event.event, event.count, event.of) for event in told] == [
+    events = [await anext(heard) for _ in range(4)]
+    assert [(event.event, event.count, event.of) for event in events] == [
         ("delivered", 1, 2), ("delivered", 2, 2), ("read", 1, 2), ("read", 2, 2)]  # fmt: skip
-    assert told[-1].to_json()["id"] == receipt.id
+    assert events[-1].to_json()["id"] == receipt.id
 
 
 async def test_a_later_user_can_read_a_room_message(net: Mesh) -> None:
     ada, bob, cyd = net.peers
     net.partition([ada], [bob, cyd])
-    await asyncio.gather(gone(ada, "bob"), gone(ada, "cyd"))
+    await asyncio.gather(wait_left(ada, "bob"), wait_left(ada, "cyd"))
     receipt = await ada.broadcast("hello?")
     assert receipt.of == []
     net.heal()
     await net.settle()
-    await read_all(bob, "room")
+    await mark_newest_read(bob, "room")
     await receipt.read(timeout=5)
     assert [user.name for user in receipt.read_by] == ["bob"]
 
@@ -256,7 +256,7 @@ async def test_read_receipts_survive_restarts_of_all_peers(net: Mesh) -> None:
     ada, bob, _ = net.peers
     receipt = await ada.send("bob", "psst")
     await receipt.delivered(timeout=5)
-    await read_all(bob, "ada")
+    await mark_newest_read(bob, "ada")
     await receipt.read(timeout=5)
     await ada.send("bob", "the next commit saves it")
     await net.settle()
@@ -276,7 +276,7 @@ async def test_reads_while_apart_are_reported_when_peers_meet(net: Mesh) -> None
     receipt = await ada.send("bob", "psst")
     await receipt.delivered(timeout=5)
     net.partition([ada], [bob])
-    await read_all(bob, "ada")
+    await mark_newest_read(bob, "ada")
     await bob.aclose()
     await net.restart(bob)
     net.heal()
@@ -289,13 +289,13 @@ async def test_receipts_off_means_none_are_sent_or_received(net: Mesh) -> None:
     assert not bob.receipts()
     mine, theirs = await ada.send("bob", "psst"), await bob.send("ada", "what?")
     await asyncio.gather(mine.delivered(timeout=5), theirs.delivered(timeout=5))
-    await read_all(bob, "ada")
-    await read_all(ada, "bob")
+    await mark_newest_read(bob, "ada")
+    await mark_newest_read(ada, "bob")
     await net.settle()
     assert (mine.status, theirs.status) == ("delivered", "delivered")
     await bob.set_receipts(True, "ada")
     assert (bob.receipts(bob.user("ada")), bob.receipts(bob.user("cyd"))) == (True, False)
-    await read_all(bob, "ada")
+    await mark_newest_read(bob, "ada")
     await mine.read(timeout=5)
 
 
@@ -306,7 +306,7 @@ async def test_receipts_off_for_one_user_leaves_the_others_on(net: Mesh) -> None
     for receipt in receipts:
         await receipt.delivered(timeout=5)
     await net.settle()
-    await read_all(bob, "room")
+    await mark_newest_read(bob, "room")
     await receipts[1].read(by="bob", timeout=5)
     await net.settle()
     assert receipts[0].read_by == []
@@ -334,7 +334,7 @@ async def test_a_group_message_waits_for_the_members_of_its_time_after_a_restart
     receipt = await ops.send("deploying")
     await receipt.delivered(timeout=5)
     await net.settle()
-    await read_all(bob, "#ops")
+    await mark_newest_read(bob, "#ops")
     await receipt.read(by="bob", timeout=5)
     assert {user.name: status for user, status in receipt.by_member.items()} == {"bob": "read", "cyd": "delivered"}
     await ops.send("the next commit saves it")
@@ -345,7 +345,7 @@ async def test_a_group_message_waits_for_the_members_of_its_time_after_a_restart
     again = await ada.receipt(receipt.id)
     assert {user.name: status for user, status in again.by_member.items()} == {"bob": "read", "cyd": "delivered"}
     assert (len(again.of), again.status) == (2, "delivered")
-    await read_all(cyd, "#ops")
+    await mark_newest_read(cyd, "#ops")
     await again.read(timeout=5)
 
 
@@ -361,7 +361,7 @@ async def test_a_removed_member_without_the_message_is_not_waited_for(net: Mesh)
     await ops.remove("cyd")
     await waiting
     assert ([user.name for user in receipt.of], receipt.status) == (["bob"], "delivered")
-    await read_all(bob, "#ops")
+    await mark_newest_read(bob, "#ops")
     await receipt.read(timeout=5)
 
 

@@ -18,7 +18,6 @@ from p2pchat import History, Settings, TCPPeer, UnknownName, open_history
 from p2pchat.core.records import Change, KnownConversation, KnownUser
 from p2pchat.identity.profile import Profile
 from p2pchat.messaging import search
-from p2pchat.messaging import search as indexing
 from p2pchat.protocol import Naming
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.search import SearchIndex
@@ -28,13 +27,13 @@ from tests.storage.writers import DM, MORNING, ROOM, Author, released, user
 
 RECORDED = Path(__file__).resolve().parents[3] / "shared/data/irc/ubuntu-2004-11-15.jsonl"
 WRITERS = ("ada", "bob", "cyd", "dan")
-SAID = (
+TEXTS = (
     "the backup failed again", "Backup FAILED, at the café", "did it fail? no: failing", "东京 is 東京",
     "東京タワーへ行く",
     "สวัสดีครับ everybody", "foo_bar-baz https://example.com/x?y=1", "naïve 👍🏽", "don't panic", "straße und strasse",
     "a", "हिन्दी में backup", "the the the", "zq" * 50, "12:04 bob: not by him", "failed backup",
 )  # fmt: skip
-ASKED = (
+QUERIES = (
     "fail", "backup failed", '"backup failed"', '"failed backup"', "cafe", "京タ", "東京", "สวัส", "everybody",
     "example.com", "naive 👍", "t", '"t panic"', "strasse", "a", "the", '"the the"', "zqzq", "हिन्दी", "nothing at all",
     "ubuntu", "how do i", '"do you"', "kern", "from:bob fail", 'from:"dan" the', "from:ada", '"backup f"*', "12 04 bob",
@@ -46,7 +45,7 @@ def texts() -> Iterator[str]:
     chance = random.Random(7)
     real = recorded()
     while True:
-        yield " ".join(chance.sample(SAID, chance.randrange(1, 4)))
+        yield " ".join(chance.sample(TEXTS, chance.randrange(1, 4)))
         if real:
             yield chance.choice(real)
 
@@ -117,11 +116,11 @@ async def test_an_index_finds_what_a_scan_finds(tmp_path: Path, monkeypatch: pyt
         middle = (await plain.history(limit=200))[0]
         narrowings: list[dict[str, object]] = [{}, {"conversation": "room"}, {"sender": "cyd"}, {"before": middle}]
         narrowings.append({"since": middle.sent_at, "conversation": plain.conversation(DM)})
-        wanted = [[await found(plain, asked, **how) for how in narrowings] for asked in ASKED]
+        wanted = [[await found(plain, asked, **how) for how in narrowings] for asked in QUERIES]
     assert not (tmp_path / "ada" / "search.db").exists()
     assert sum(len(ids) for row in wanted for ids in row) > 800
     async with indexed(tmp_path / "ada", monkeypatch) as history:
-        got = [[await found(history, asked, **how) for how in narrowings] for asked in ASKED]
+        got = [[await found(history, asked, **how) for how in narrowings] for asked in QUERIES]
         assert (tmp_path / "ada" / "search.db").exists()
     assert got == wanted
 
@@ -169,12 +168,12 @@ async def test_a_damaged_index_is_rebuilt_and_an_impossible_one_not_needed(
 
 async def test_progress_of_the_index_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "ada", 3000)
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     async with indexed(tmp_path / "ada", monkeypatch) as history:
-        await history.search("nothing of the kind", progress=lambda *done: told.append(done))
-        assert told == [(1000, 3000), (2000, 3000), (3000, 3000)]
-        await history.search("nothing of the kind", progress=lambda *done: told.append(done))
-    assert len(told) == 3
+        await history.search("nothing of the kind", progress=lambda *done: reports.append(done))
+        assert reports == [(1000, 3000), (2000, 3000), (3000, 3000)]
+        await history.search("nothing of the kind", progress=lambda *done: reports.append(done))
+    assert len(reports) == 3
 
 
 async def test_a_running_peer_updates_an_index_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +211,7 @@ async def test_an_index_in_use_is_updated_while_the_peer_is_idle(
 ) -> None:
     monkeypatch.setattr(search, "SCANNED_AT_ONCE", 1)
     monkeypatch.setattr(search, "PAGES_WITHOUT_INDEX", 1)
-    monkeypatch.setattr(indexing, "UPDATE_INTERVAL", 0.01)
+    monkeypatch.setattr(search, "UPDATE_INTERVAL", 0.01)
     async with TCPPeer(0, data=tmp_path / "ada", name="ada", settings=Settings(start_timeout=0.0)) as ada:
         await ada.send_many("room", ["tea", "milk"])
         assert len(await ada.search("tea")) == 1

@@ -69,8 +69,8 @@ async def test_only_the_types_asked_for_are_returned(net: Mesh) -> None:
     await receipt.delivered(timeout=5)
     await cyd.aclose()
     heard = [(await anext(events)).to_json() for _ in range(3)]
-    told = [(line["event"], line.get("id"), line.get("count"), line.get("of")) for line in heard]
-    assert told == [("delivered", receipt.id, 1, 2), ("delivered", receipt.id, 2, 2), ("left", None, None, None)]
+    lines = [(line["event"], line.get("id"), line.get("count"), line.get("of")) for line in heard]
+    assert lines == [("delivered", receipt.id, 1, 2), ("delivered", receipt.id, 2, 2), ("left", None, None, None)]
     assert (heard[2]["user"], heard[2]["reason"]) == ("cyd", "left")
 
 
