@@ -1,4 +1,4 @@
-"""docs/cli.md says what there is: every option, typed line, command object, event and field, and nothing else."""
+"""The reference pages list every option, command, typed line and JSON command, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which event loop programs run in."""
+"""The event loop of the commands."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def loop_of_a_program() -> str:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="winloop is not among the things tests need")
-def test_a_faster_loop_is_taken_where_it_is_installed_and_not_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_faster_loop_is_used_if_installed_and_not_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE)
     found = loop_of_a_program()
     monkeypatch.setenv(VARIABLE, "asyncio")
     assert (found, loop_of_a_program()) == ("uvloop", "asyncio")
 
 
-def test_without_it_programs_run_in_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_faster_loop_asyncios_own_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setitem(sys.modules, FASTER, None)  # as if it were not installed
     assert loop_of_a_program() == "asyncio"

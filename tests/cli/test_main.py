@@ -1,4 +1,4 @@
-"""What all commands have in common: here, the letters they are said in."""
+"""The entry point: the encoding of what all commands print."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 
 def used_to_cp1252(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line as on Windows, where a pipe takes the letters of a few languages only."""
+    """Run a command line with the encoding of a pipe on Windows, which has few languages only."""
     environment = {**os.environ, "PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}
     command = [sys.executable, "-m", "p2pchat", *words]
     return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
 
 
-def test_everything_is_said_in_utf_8_whatever_the_system_is_used_to(tmp_path: Path) -> None:
+def test_output_is_utf_8_whatever_the_system_encoding(tmp_path: Path) -> None:
     log = tmp_path / "grün 世.jsonl"
     line = {"event": "message", "at": "2026-11-20T12:00:00.000000Z", "id": "A.1", "conversation_id": "C"}
     line |= {"sender_id": "U", "text": "hi", "sent_at": line["at"]}

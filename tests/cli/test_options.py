@@ -1,4 +1,4 @@
-"""Command lines: what is written becomes what is meant, and what cannot be meant becomes one sentence."""
+"""Command lines: options, arguments, variables, help and usage errors."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
         ("8080 --advertise h", "'h' is not an endpoint"),
     ],
 )
-def test_what_cannot_be_meant_is_told(line: str, told: str) -> None:
+def test_usage_errors_of_a_chat(line: str, told: str) -> None:
     with pytest.raises(UsageError) as error:
         run(line.split())
     assert str(error.value).startswith(told)
@@ -86,7 +86,7 @@ def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatc
             monkeypatch.setenv(option.envvar, f"from-{option.name}")
     for name, value in {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes"}.items():
         monkeypatch.setenv(f"P2PCHAT_{name}", value)
-    monkeypatch.setenv("P2PCHAT_HOST", "")  # as good as not set
+    monkeypatch.setenv("P2PCHAT_HOST", "")  # the same as not set
     options = parse_chat(["8080", "--name", "ada"])
     assert options.name == "ada"
     assert (options.host, options.data, options.db) == ("127.0.0.1", "from-data", "from-db")
@@ -124,7 +124,7 @@ def test_secrets_on_the_command_line_get_a_warning_and_in_variables_none(
         ("-- history", ""),
     ],
 )
-def test_the_first_word_is_no_value_of_an_option(line: str, first: str) -> None:
+def test_the_first_word_is_not_the_value_of_an_option(line: str, first: str) -> None:
     assert program.split(line.split())[0] == first
 
 
@@ -142,8 +142,8 @@ def test_an_endpoint_is_host_and_port(typed: str, endpoint: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["8" * 5000, "localhost:" + "8" * 5000])
-def test_a_port_of_many_digits_is_none(typed: str) -> None:
-    """Python makes no number of more than 4,300 digits."""
+def test_a_port_of_many_digits_is_refused(typed: str) -> None:
+    """Python converts no number of more than 4,300 digits."""
     with pytest.raises(UsageError):
         parse_endpoint(typed)
 
@@ -175,7 +175,7 @@ def test_a_time_is_a_date_or_so_long_ago() -> None:
 @pytest.mark.parametrize(
     "line", ["--limit 0", "--limit x", "--since soon", "a b", "--port x", "--since 99999999999999d -x", "--search="]
 )
-def test_history_refuses_what_it_cannot_mean(line: str) -> None:
+def test_usage_errors_of_history(line: str) -> None:
     with pytest.raises(UsageError):
         parse("history", *line.split())
 
@@ -185,7 +185,7 @@ def test_options_may_stand_before_the_command() -> None:
     assert parse("--json", "web", "--port", "8001", "users") == parse("web", "users", "--port", "8001", "--json")
 
 
-def test_invite_takes_an_address_to_tell() -> None:
+def test_invite_takes_an_advertised_address() -> None:
     assert parse("invite", "--advertise", "h:1", "--data", "d")["advertise"] == "h:1"
     with pytest.raises(UsageError):
         parse("invite", "bob")

@@ -1,4 +1,4 @@
-"""Which peer is meant, and by which words somebody comes back to what it has stored."""
+"""The profile that a command means, and the command that shows its history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from p2pchat.cli.profiles import MAX_LISTED, find_profile, history_command
 from p2pchat.commands.errors import UsageError
 
 
-def test_of_many_profiles_some_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_profiles_are_listed_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     for port in range(8001, 8001 + MAX_LISTED + 30):
         (tmp_path / str(port)).mkdir()
@@ -48,5 +48,5 @@ def test_on_windows_it_is_quoted_for_its_shell(monkeypatch: pytest.MonkeyPatch) 
     assert history_command(chat, "C:\\my chat") == 'p2pchat history --data "C:\\my chat"'
 
 
-def test_what_is_only_in_memory_is_asked_for_in_the_chat() -> None:
+def test_a_history_in_memory_is_shown_by_the_chat() -> None:
     assert history_command(ChatOptions(port=0), "") == "/history"

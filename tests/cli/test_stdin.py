@@ -1,4 +1,4 @@
-"""Standard input: lines from pieces, and what counts as no input."""
+"""Standard input: lines from chunks, and what counts as no input."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from p2pchat.commands.json_commands import MAX_LINE_BYTES, decode_line
         ([b"\n\n"], [b"", b""]),
     ],
 )
-def test_pieces_become_lines(chunks: list[bytes], lines: list[bytes]) -> None:
+def test_chunks_become_lines(chunks: list[bytes], lines: list[bytes]) -> None:
     assert list(split_lines(iter(chunks))) == lines
 
 
-def test_a_line_above_the_limit_is_told_and_the_next_one_read() -> None:
+def test_a_line_above_the_limit_is_none_and_the_next_one_is_read() -> None:
     longest = b"x" * MAX_LINE_BYTES
     assert list(split_lines(iter([longest + b"\n", longest + b"x", b"more\nnext\n"]))) == [longest, None, b"next"]
     assert list(split_lines(iter([longest, longest]))) == [None]
 
 
-def test_what_is_no_utf8_is_shown_as_such() -> None:
+def test_invalid_utf8_is_reported() -> None:
     assert decode_line("grün".encode()) == ("grün", True)
     assert decode_line("grün".encode("latin-1")) == ("gr\ufffdn", False)
 
@@ -64,7 +64,7 @@ def test_the_first_line_leaves_the_rest() -> None:
         assert read_first_line(source) == b""
 
 
-def test_devnull_and_closed_are_no_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_devnull_and_closed_input_are_no_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with open(os.devnull, encoding="utf-8") as null:
         monkeypatch.setattr(sys, "stdin", null)
         assert stdin_kind() is InputKind.NONE
@@ -77,7 +77,7 @@ def test_devnull_and_closed_are_no_input(monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert stdin_kind() is InputKind.PIPED
 
 
-def test_a_terminal_is_one_unless_we_are_in_its_background(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_in_the_background_is_no_input(monkeypatch: pytest.MonkeyPatch) -> None:
     if sys.platform == "win32":
         pytest.skip("pseudo-terminals are POSIX")
     main, side = os.openpty()
@@ -90,7 +90,7 @@ def test_a_terminal_is_one_unless_we_are_in_its_background(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("is_console", "kind"), [(True, InputKind.TERMINAL), (False, InputKind.NONE)])
-def test_on_windows_nul_is_a_character_device_that_is_no_console(
+def test_on_windows_nul_is_not_a_console(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_console: bool, kind: InputKind
 ) -> None:
     kernel = SimpleNamespace(GetConsoleMode=lambda handle, mode: int(is_console))

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: every message that tells of trouble is there, and none that is no more."""
+"""docs/troubleshooting.md lists every error and warning, and none that does not exist."""
 
 from __future__ import annotations
 

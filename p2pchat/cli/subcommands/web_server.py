@@ -1,4 +1,9 @@
-"""The HTTP server: uvicorn on a socket of ours, told to stop by us and not by signals."""
+"""A running gateway: uvicorn with limits of its own, its peer, and the log of its events.
+
+A start opens the port of the page, the peer, the application and the server, in this order. At the end clients are
+told first (sessions close as "comes back soon", /readyz says 503), then the server stops, then the peer leaves in good
+order: what was accepted is on disk before anything closes.
+"""
 
 from __future__ import annotations
 
@@ -42,16 +47,16 @@ from p2pchat.web.app import create_app
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.settings import WebSettings
 
-BACKLOG = 2048  # connections the system holds while we are busy: a gateway's users come back together after a restart
-STOP_TIMEOUT = 5  # seconds in which calls under way may end
-MAX_READ_BYTES = 8192  # bytes of a WebSocket: 1,300 of the smallest frames, some 10 ms of work
-MAX_FRAGMENTS = 1024  # of one message, whose limit counts bytes: empty ones would be kept without end
+BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
+STOP_TIMEOUT = 5  # seconds for requests in progress to end
+MAX_READ_BYTES = 8192  # at once from a WebSocket: 1,300 of the smallest frames, some 10 ms of work
+MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
-PING_INTERVAL = 20.0  # seconds: keeps connections through proxies, and finds browsers that are gone
+PING_INTERVAL = 20.0  # seconds: keeps connections open through proxies, and detects browsers that are gone
 
 
 class WriteTimeout(asyncio.Protocol):
-    """A connection whose other end takes what it asked for: one that takes nothing is ended, and its memory is free."""
+    """A connection that is aborted when its other end reads nothing for a while, so that its memory is freed."""
 
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
@@ -60,7 +65,9 @@ class WriteTimeout(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stuck = self.loop.call_later(self.drain_timeout, self._look, self.transport.get_write_buffer_size())
+        self._stuck = self.loop.call_later(
+            self.drain_timeout, self._check_progress, self.transport.get_write_buffer_size()
+        )
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -70,12 +77,12 @@ class WriteTimeout(asyncio.Protocol):
         super().connection_lost(exc)
         self._drained()
 
-    def _look(self, before: int) -> None:
+    def _check_progress(self, before: int) -> None:
         left = self.transport.get_write_buffer_size()
         if left >= before:
             self.transport.abort()
         elif left:
-            self._stuck = self.loop.call_later(self.drain_timeout, self._look, left)
+            self._stuck = self.loop.call_later(self.drain_timeout, self._check_progress, left)
 
     def _drained(self) -> None:
         if self._stuck is not None:
@@ -84,11 +91,11 @@ class WriteTimeout(asyncio.Protocol):
 
 
 class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, for clients that send what costs them little and us much."""
+    """uvicorn's WebSocket, with limits against clients that cause much work at little cost."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if hasattr(transport, "max_size"):  # asyncio's own: how much is read before others have their turn
+        if hasattr(transport, "max_size"):  # of asyncio: how much is read before other connections have their turn
             transport.max_size = MAX_READ_BYTES
 
     def handle_cont(self, event: Any) -> None:
@@ -103,11 +110,11 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
         if self.writable.is_set():
             super().handle_ping()
         else:
-            self.conn.data_to_send()  # whoever does not read gets no pongs: they would be kept without end
+            self.conn.data_to_send()  # discard the pong: for a client that does not read, pongs would pile up
 
 
 class RequestProtocol(WriteTimeout, H11Protocol):
-    """uvicorn's HTTP, with a time in which the head of a request has to be there; a body has one in middleware.py."""
+    """uvicorn's HTTP, with a timeout for the head of a request; middleware.py has one for the body."""
 
     head_timeout = 10.0  # seconds; make_server says how many
     _late: asyncio.TimerHandle | None = None
@@ -125,7 +132,7 @@ class RequestProtocol(WriteTimeout, H11Protocol):
         self._forget()
 
     def _watch(self) -> None:
-        """A connection that has begun a head, or never said anything, is waited for so long."""
+        """Start the timeout when the head of a request is incomplete, stop it when it is complete."""
         if self.conn.their_state is not h11.IDLE:
             self._forget()
         elif self._late is None:
@@ -138,7 +145,7 @@ class RequestProtocol(WriteTimeout, H11Protocol):
 
 
 class PageServer(uvicorn.Server):
-    """uvicorn without its signal handlers: what a signal means is decided in one place for the whole program."""
+    """uvicorn without its signal handlers: Shutdown handles the signals of the whole program."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -146,10 +153,10 @@ class PageServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there; with "::" on IPv4 as well, where the system can.
+    """Return a listening socket; "::" listens on IPv4 too, where the system can.
 
     Raises:
-        Failure: The port is taken, or there is no such address here.
+        CommandError: The port is taken, or this machine has no such address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     dual = host == "::" and socket.has_dualstack_ipv6()
@@ -161,7 +168,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def make_server(app: FastAPI, settings: WebSettings) -> PageServer:
-    """Return a server for an application, not started."""
+    """Return a server for an application, not yet started."""
     protocol = type("InTime", (RequestProtocol,), {"head_timeout": settings.body_timeout})
     config = uvicorn.Config(
         app,
@@ -169,13 +176,13 @@ def make_server(app: FastAPI, settings: WebSettings) -> PageServer:
         lifespan="off",
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # ours are of named proxies only (create_app)
+        proxy_headers=False,  # create_app handles those of named proxies only
         server_header=False,
         ws=WebSocketProtocol,
         ws_max_size=settings.max_body_bytes,
         ws_ping_interval=PING_INTERVAL,
         ws_ping_timeout=PING_INTERVAL,
-        ws_per_message_deflate=False,  # its windows cost more memory for each user than everything else together
+        ws_per_message_deflate=False,  # its windows take more memory for each user than everything else
         h11_max_incomplete_event_size=settings.max_header_bytes,
         timeout_graceful_shutdown=STOP_TIMEOUT,
         backlog=BACKLOG,
@@ -184,34 +191,28 @@ def make_server(app: FastAPI, settings: WebSettings) -> PageServer:
 
 
 async def wait_until_started(server: PageServer, task: asyncio.Task[None]) -> None:
-    """Return when a server takes connections, or its task has ended."""
+    """Wait until a server accepts connections, or its task has ended."""
     while not server.started and not task.done():
-        await asyncio.sleep(0.01)  # uvicorn tells nobody
+        await asyncio.sleep(0.01)  # uvicorn has no event for it
 
 
 def url_of(host: str, port: int, root_path: str = "") -> str:
-    """Return the address of the page on this machine."""
+    """Return the URL of the page on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{host}:{port}{root_path}/"
 
 
 # ---- run
-#
-# One run of a gateway: the port for the page, the peer, the application, the server; and the same backwards.
-#
-# At the end whoever is connected is told first (sessions close as "comes back soon", /readyz says 503), then the server
-# takes no more, then the peer leaves in good order: what was accepted is on the disk before anything closes.
 
-
-_EVENTS = (Failed, Joined, Left, Link, Listening, Stopped, Warned)  # nothing of them is what somebody wrote
-_STOPPED = {"interrupted": "interrupted", "refused": "refused by every endpoint", "ended": "failed"}
+_EVENTS = (Failed, Joined, Left, Link, Listening, Stopped, Warned)  # none of them holds a text that a user wrote
+_STOP_REASONS = {"interrupted": "interrupted", "refused": "refused by every endpoint", "ended": "failed"}
 
 
 def web_settings(options: WebOptions) -> WebSettings:
-    """Return what the options say to the gateway.
+    """Return the settings of the gateway.
 
     Raises:
-        Usage: An origin or a proxy that is none.
+        UsageError: An origin is invalid.
     """
     from p2pchat.web.origins import parse_origin
 
@@ -230,7 +231,7 @@ def web_settings(options: WebOptions) -> WebSettings:
 
 
 class GatewayRun:
-    """One run. `invite` is the text of an invite."""
+    """One run of a gateway. `invite` is the text of an invite, None for none."""
 
     def __init__(self, options: WebOptions, invite: str | None) -> None:
         self._options = options
@@ -265,7 +266,7 @@ class GatewayRun:
                 await asyncio.gather(starting, return_exceptions=True)
                 return self._code(await leaving)
             await starting
-            peer.set_presence("offline")  # nobody is there as the peer's own user
+            peer.set_presence("offline")  # the peer's own user is not at a terminal
             return await self._serve(peer, listener, leaving)
         finally:
             leaving.cancel()
@@ -294,7 +295,7 @@ class GatewayRun:
             minding.cancel()
             alone.cancel()
             await self._stop(gateway, server, task)
-            await control.shut_down(_STOPPED.get(reason, "terminated"))
+            await control.shut_down(_STOP_REASONS.get(reason, "terminated"))
         return self._code(reason)
 
     async def _stop(self, gateway: Gateway, server: PageServer, task: asyncio.Task[None]) -> None:
@@ -314,7 +315,7 @@ class GatewayRun:
         return FAILED if reason in ("ended", "refused") else DONE
 
     async def _watch(self, events: Any) -> None:
-        """Tell what happens to the peer, to people and into the log."""
+        """Print the events of the peer, and write them to the log."""
         try:
             async for event in events:
                 if isinstance(event, Link):
@@ -326,12 +327,10 @@ class GatewayRun:
             self._leaving.request("ended")
 
     async def _watch_refusals(self) -> None:
-        """Leave when everyone we were told of refuses us, and nobody else is found."""
+        """Stop when every endpoint refuses this peer, and no other peer is found."""
         await self._endpoints.refused.wait()
         if not await self._endpoints.linked_within(REFUSED_GRACE):
             self._leaving.request("refused")
-
-    # What is said at the start
 
     def _announce(self, peer: TCPPeer, port: int) -> None:
         options, first = self._options, peer.listening
@@ -347,7 +346,7 @@ class GatewayRun:
     def _announce_how_to_join(self, peer: TCPPeer, port: int) -> None:
         options = self._options
         if not is_loopback(options.http_host) and not options.origins:
-            for address in _reached_by(options.http_host):
+            for address in _listening_addresses(options.http_host):
                 print_notice(f"--           {url_of(address, port, options.root_path)}")
         if options.sign_up != "open" and not (is_loopback(options.http_host) and not options.origins):
             which = ["--data", options.data] if options.data else ["--port", str(peer.port)]
@@ -355,35 +354,33 @@ class GatewayRun:
                 f"-- others need an account: {command('web', 'token', 'NAME', *which)} makes one, or --sign-up open"
             )
         if not is_loopback(options.host):
-            with suppress(InviteError):  # an open network whose first peer is still to be met
+            with suppress(InviteError):  # an open network whose first peer has not been reached yet
                 print_notice(welcome_screen(peer.invite, peer.port, qr=can_ask()))
         else:
             print_notice(f"-- a terminal here joins with: {command(peer.port + 1, peer.port, '--name', 'bob')}")
 
 
-def _reached_by(host: str) -> list[str]:
-    """Return the addresses of this machine that a listener on all of them takes; [] where it listens on one."""
+def _listening_addresses(host: str) -> list[str]:
+    """Return this machine's addresses if the page listens on all of them, else []."""
     if host not in ("0.0.0.0", "::"):
         return []
     return [address for address in own_addresses() if host == "::" or ":" not in address]
 
 
-# ---- records
-#
-# Where a gateway's lines go: standard output under --json, the file of --log, and under -v stderr.
-#
-# They are put into a queue and written by a task, so that no reader of ours makes the gateway wait; what does not fit
-# is left out, and that is said.
+# ---- event log
 
-
-MAX_QUEUED_LINES = 10_000  # lines of some 300 bytes
-
-# What the peer tells that nobody wrote: no texts, and none of what people say of themselves.
-OPERATIONAL = ("listening", "link", "joined", "left", "warning", "error", "stopped")
+MAX_QUEUED_LINES = 10_000  # of some 300 bytes
 
 
 class EventLogWriter:
-    """The lines of one run. `closed` is set when the reader of standard output has gone."""
+    """Writes event lines to standard output (--json), to the file of --log, and to stderr (-v).
+
+    A task writes them from a queue, so that no slow reader makes the gateway wait. Lines that do not fit are left out,
+    and their number is reported.
+
+    Attributes:
+        closed: Set when the reader of standard output has gone.
+    """
 
     def __init__(self, options: WebOptions) -> None:
         self._output = StdoutWriter(raw_stdout() if options.as_json else None)
@@ -396,11 +393,11 @@ class EventLogWriter:
 
     @property
     def failed(self) -> bool:
-        """Whether the log could not be written."""
+        """Return whether writing the log failed."""
         return self._log is not None and self._log.failed
 
     def write(self, line: EventLine) -> None:
-        """Have one line written, in its turn."""
+        """Queue one line."""
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_queued())
         try:
@@ -419,17 +416,17 @@ class EventLogWriter:
     async def _put(self, line: EventLine) -> None:
         if self._lost:
             lost, self._lost = self._lost, 0
-            print_error(f"{lost} lines about this gateway were left out: whoever reads them is too slow")
+            print_error(f"{lost} lines about this gateway were left out: their reader is too slow")
         text = json_line(line)
         if self._log is not None:
             self._log.write(text)
         if self._verbose:
             print_notice(f"-- {safe_line(text)}")
-        with suppress(CommandError):  # a full disk behind standard output stops nobody's chat
+        with suppress(CommandError):  # a full disk behind standard output does not stop the chat
             await self._output.write(text)
 
     async def aclose(self) -> None:
-        """Write what waits, and end."""
+        """Write the queued lines, and end."""
         if self._writing is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(1.0):

@@ -1,4 +1,4 @@
-"""Peers with a directory and sockets of their own, and the control socket on them."""
+"""Peers with directories and control sockets of their own."""
 
 from __future__ import annotations
 

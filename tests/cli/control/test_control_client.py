@@ -1,4 +1,4 @@
-"""Which peer does what a command asks for: the one that runs, one of the command's own, or none, and then why."""
+"""The peer that a command uses: the running one, one that the command runs, or none with an error."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ async def say(control: ControlClient, text: str) -> None:
     await control.ask("wait", timeout=0)
 
 
-async def test_beside_a_running_peer_its_socket_is_used(serve: Serve, home: Path) -> None:
+async def test_a_running_peer_is_used_through_its_socket(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     async with connect_or_run(home / "ada") as control:
         assert not control.is_own and control.listening["port"] == ada.port
 
 
-async def test_without_one_the_command_runs_it_and_leaves_nothing(home: Path) -> None:
+async def test_without_a_running_peer_the_command_runs_it_and_leaves_nothing(home: Path) -> None:
     await a_profile(home / "ada")
     async with connect_or_run(home / "ada") as control:
         assert control.is_own and control.listening["user"] == "ada"
@@ -45,7 +45,7 @@ async def test_without_one_the_command_runs_it_and_leaves_nothing(home: Path) ->
         assert [post.text for post in await history.history()] == ["by myself"]
 
 
-async def test_of_several_at_once_one_runs_it_and_all_are_served(home: Path) -> None:
+async def test_one_of_several_commands_runs_the_peer_for_all(home: Path) -> None:
     await a_profile(home / "ada")
     own = []
 
@@ -60,7 +60,7 @@ async def test_of_several_at_once_one_runs_it_and_all_are_served(home: Path) -> 
     assert any(own)
 
 
-async def test_it_stays_for_those_who_found_it_here(home: Path) -> None:
+async def test_the_peer_stays_for_other_commands(home: Path) -> None:
     await a_profile(home / "ada")
     entered, first_done = asyncio.Event(), asyncio.Event()
 
@@ -79,7 +79,9 @@ async def test_it_stays_for_those_who_found_it_here(home: Path) -> None:
     await later
 
 
-async def test_a_profile_held_by_a_program_that_answers_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_profile_held_by_a_program_without_a_control_socket(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reaching, "START_TIMEOUT", 0.2)
     async with TCPPeer(0, name="ada", data=home / "ada"):
         with pytest.raises(CommandError, match=f"is in use by process {os.getpid()}, which answers no commands"):
@@ -87,14 +89,14 @@ async def test_a_profile_held_by_a_program_that_answers_nothing(home: Path, monk
                 pass
 
 
-async def test_where_there_is_no_profile_none_is_made(home: Path) -> None:
+async def test_a_missing_profile_is_not_created(home: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no profile in .*: start a peer first, for example p2pchat 8080"):
         async with connect_or_run(home / "ada"):
             pass
     assert not (home / "ada").exists()
 
 
-async def test_the_port_may_be_said(home: Path) -> None:
+async def test_the_port_can_be_given(home: Path) -> None:
     await a_profile(home / "ada")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -102,7 +104,7 @@ async def test_the_port_may_be_said(home: Path) -> None:
         assert control.listening["port"] == port
 
 
-async def test_a_port_that_another_program_has_is_no_obstacle(home: Path) -> None:
+async def test_a_taken_port_is_replaced_by_another(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         await a_profile(home / str(port))
@@ -112,7 +114,7 @@ async def test_a_port_that_another_program_has_is_no_obstacle(home: Path) -> Non
         assert control.listening["port"] == port
 
 
-async def test_it_listens_where_the_chat_did_if_it_still_can(home: Path) -> None:
+async def test_the_peer_listens_where_the_chat_did_if_possible(home: Path) -> None:
     await a_profile(home / "ada")
     for host, listens in (("localhost", "localhost"), ("192.0.2.1", "127.0.0.1")):
         ChatSettings.load(home / "ada").remember_start(LastStart(host, "chat.example:1"))
@@ -120,7 +122,7 @@ async def test_it_listens_where_the_chat_did_if_it_still_can(home: Path) -> None
             assert control.listening["host"] == listens
 
 
-async def test_what_goes_wrong_in_a_command_ends_its_peer(home: Path) -> None:
+async def test_an_error_in_a_command_stops_its_peer(home: Path) -> None:
     await a_profile(home / "ada")
     with pytest.raises(RuntimeError):
         async with connect_or_run(home / "ada"):

@@ -1,4 +1,4 @@
-"""The control socket of a running peer, over real sockets: what it answers, whom it lets in, and how it ends."""
+"""The control socket of a running peer, over real sockets: answers, access control, and shutdown."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def line(control: ControlClient, event: str, **fields: Any) -> EventLine:
 # ---- what it answers
 
 
-async def test_a_command_sends_and_hears_that_it_arrived(serve: Serve, home: Path) -> None:
+async def test_a_command_sends_and_waits_for_the_delivery(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     bob, _ = await serve("bob", ada.endpoint)
     async with talking(home / "ada") as control:
@@ -78,7 +78,7 @@ async def test_many_lines_keep_their_order(serve: Serve, home: Path) -> None:
     assert [post.text for post in await ada.history("room", limit=0)] == [f"{n}" for n in range(3000)]
 
 
-async def test_who_lacks_it_is_named_in_time(serve: Serve, home: Path) -> None:
+async def test_users_without_the_message_are_named_at_the_timeout(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     _, server = await serve("bob", ada.endpoint)
     await ada.wait_user("bob", timeout=10)
@@ -99,7 +99,7 @@ async def test_a_tail_begins_with_the_newest_and_misses_nothing(serve: Serve, ho
         assert (await line(control, "sent"))["text"] == "four"
 
 
-async def test_what_is_said_while_a_tail_begins_comes_once(
+async def test_a_message_sent_while_a_tail_begins_comes_once(
     serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, _ = await serve("ada")
@@ -121,7 +121,7 @@ async def test_what_is_said_while_a_tail_begins_comes_once(
     assert texts == ["before it is read", "after it was read", "the end"]
 
 
-async def test_a_tail_of_one_conversation_tells_of_no_other(serve: Serve, home: Path) -> None:
+async def test_a_tail_of_one_conversation_shows_no_other(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     await serve("bob", ada.endpoint)
     await ada.wait_user("bob", timeout=10)
@@ -134,7 +134,7 @@ async def test_a_tail_of_one_conversation_tells_of_no_other(serve: Serve, home: 
         assert [(one["event"], one.get("text", "")) for one in told if one] == [("sent", "for bob"), ("delivered", "")]
 
 
-async def test_a_tail_leaves_out_who_is_ignored_when_it_is_asked_to(serve: Serve, home: Path) -> None:
+async def test_a_tail_can_leave_out_ignored_users(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     bob, _ = await serve("bob", ada.endpoint)
     await ada.broadcast("one")
@@ -163,7 +163,7 @@ async def test_one_tail_is_enough_for_a_connection(serve: Serve, home: Path) -> 
         assert refused.value.code == USAGE
 
 
-async def test_where_texts_of_one_connection_go_is_nobody_elses_business(serve: Serve, home: Path) -> None:
+async def test_each_connection_has_a_current_conversation_of_its_own(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     await serve("bob", ada.endpoint)
     await ada.wait_user("bob", timeout=10)
@@ -180,7 +180,7 @@ async def test_where_texts_of_one_connection_go_is_nobody_elses_business(serve: 
 # ---- mistakes
 
 
-async def test_who_is_away_by_another_command_does_not_look_at_the_chat(serve: Serve, home: Path) -> None:
+async def test_an_away_of_another_command_makes_the_chat_inactive(serve: Serve, home: Path) -> None:
     ada, server = await serve("ada")
     server.activity = activity = ActivityTracker(ada.set_presence, lambda: ada.room.id, idle_after=None)
     async with talking(home / "ada") as control:
@@ -190,7 +190,7 @@ async def test_who_is_away_by_another_command_does_not_look_at_the_chat(serve: S
         assert (activity.is_viewing(ada.room.id), ada.me.status) == (True, "online")
 
 
-async def test_mistakes_are_error_lines_and_cost_nothing_else(serve: Serve, home: Path) -> None:
+async def test_invalid_requests_are_error_lines_and_change_nothing(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     reader, writer = await open_raw(home / "ada", ada)
     garbage = [b"hello everybody", b"/quit", b"\xff\xfe\x00", b"{", b"[1]", b'{"do":"fly"}', b"x" * 300_000]
@@ -215,7 +215,7 @@ async def open_raw(directory: Path, peer: TCPPeer) -> tuple[asyncio.StreamReader
     return reader, writer
 
 
-async def test_an_unknown_name_is_refused_at_once_by_a_peer_that_runs_for_a_while(
+async def test_a_peer_that_has_run_for_a_while_refuses_unknown_names_at_once(
     serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pchat.cli.control_server.NAME_GRACE", 0.0)
@@ -230,7 +230,7 @@ async def test_an_unknown_name_is_refused_at_once_by_a_peer_that_runs_for_a_whil
 
 
 @posix
-async def test_only_the_owner_can_open_it(serve: Serve, home: Path) -> None:
+async def test_only_the_owner_can_connect(serve: Serve, home: Path) -> None:
     former = os.umask(0)
     try:
         await serve("ada")
@@ -242,7 +242,7 @@ async def test_only_the_owner_can_open_it(serve: Serve, home: Path) -> None:
 
 @posix
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="takes root, to be somebody else")
-async def test_another_login_gets_nothing_even_where_the_modes_were_widened() -> None:
+async def test_another_login_gets_nothing_even_if_modes_were_widened() -> None:
     with TemporaryDirectory() as above:
         directory = Path(above) / "ada"
         async with TCPPeer(0, name="ada", data=directory) as peer:
@@ -269,7 +269,7 @@ async def as_nobody(path: Path) -> bytes:
     return out
 
 
-async def test_so_many_connections_and_no_more(serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_connections_is_limited(serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await serve("ada")
     held = [control for _ in range(MAX_CONNECTIONS) if (control := await connect(home / "ada"))]
     with monkeypatch.context() as patch:
@@ -284,7 +284,7 @@ async def test_so_many_connections_and_no_more(serve: Serve, home: Path, monkeyp
         await control.aclose()
 
 
-async def test_a_client_that_does_not_read_is_waited_for_and_holds_up_nobody(serve: Serve, home: Path) -> None:
+async def test_a_client_that_does_not_read_delays_no_other(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     await ada.send_many("room", ["x" * 30_000] * 100)  # 3 MB: more than the system keeps for a connection
     reader, writer = await open_raw(home / "ada", ada)
@@ -305,7 +305,7 @@ async def test_a_client_that_does_not_read_is_waited_for_and_holds_up_nobody(ser
 
 
 @posix
-async def test_a_peer_that_hangs_is_an_error_and_no_wait_for_ever(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_peer_is_an_error_after_a_timeout(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 0.1)
     home.mkdir()
     with control_socket.bind_socket(home) as made:
@@ -317,7 +317,7 @@ async def test_a_peer_that_hangs_is_an_error_and_no_wait_for_ever(home: Path, mo
 # ---- how it ends
 
 
-async def test_the_end_of_the_peer_ends_each_connection_in_good_order(serve: Serve, home: Path) -> None:
+async def test_stopping_the_peer_ends_each_connection_in_good_order(serve: Serve, home: Path) -> None:
     ada, server = await serve("ada")
     async with talking(home / "ada") as tail, talking(home / "ada") as idle:
         await tail.ask("tail", last=0)
@@ -336,7 +336,7 @@ async def test_the_end_of_the_peer_ends_each_connection_in_good_order(serve: Ser
     assert await connect(home / "ada") is None
 
 
-async def test_a_client_that_does_not_read_keeps_no_peer_from_stopping(serve: Serve, home: Path) -> None:
+async def test_a_client_that_does_not_read_does_not_keep_the_peer_from_stopping(serve: Serve, home: Path) -> None:
     ada, server = await serve("ada")
     await ada.send_many("room", ["x" * 30_000] * 100)
     _, writer = await open_raw(home / "ada", ada)
@@ -348,7 +348,7 @@ async def test_a_client_that_does_not_read_keeps_no_peer_from_stopping(serve: Se
     writer.close()
 
 
-async def test_a_connection_that_is_cut_off_says_so(serve: Serve, home: Path) -> None:
+async def test_a_broken_connection_is_an_error(serve: Serve, home: Path) -> None:
     await serve("ada")
     async with talking(home / "ada") as control:
         await control.send(do="quit")
@@ -356,7 +356,7 @@ async def test_a_connection_that_is_cut_off_says_so(serve: Serve, home: Path) ->
             await control.ask("who")
 
 
-async def test_what_a_killed_peer_left_is_no_way_in_and_is_replaced(serve: Serve, home: Path) -> None:
+async def test_files_of_a_killed_peer_are_ignored_and_replaced(serve: Serve, home: Path) -> None:
     directory = home / "ada"
     directory.mkdir(parents=True)
     control_socket.write_address(directory, control_socket.SocketAddress(9))  # the port of a peer that is gone
@@ -415,7 +415,7 @@ async def test_where_the_path_is_too_long_it_answers_on_loopback(home: Path) -> 
 @pytest.mark.parametrize(
     "said", [b'{"token":"00"}\n', b'{"do":"who"}\n', b"GET / HTTP/1.1\n", b"[]\n", b"\n", b"x" * 70_000 + b"\n", b""]
 )
-async def test_who_does_not_know_the_token_hears_nothing(said: bytes, serve: Serve, home: Path) -> None:
+async def test_a_client_without_the_token_gets_nothing(said: bytes, serve: Serve, home: Path) -> None:
     await serve("ada")
     door = control_socket.read_address(home / "ada")
     assert door is not None
@@ -438,7 +438,7 @@ async def test_who_does_not_know_the_token_hears_nothing(said: bytes, serve: Ser
     ],
     ids=["object", "HTTP", "no end", "nothing", "deep"],
 )
-async def test_whoever_waits_where_a_killed_peer_was_is_told_nothing(answer: bytes, home: Path) -> None:
+async def test_a_program_on_the_port_of_a_killed_peer_gets_no_commands(answer: bytes, home: Path) -> None:
     """Somebody else's program got the port: it hears the token, which opens nothing any more, and no text. Whatever it
     answers, the connection is closed, and not by the garbage collector: that would be a warning, and an error here."""
     heard: asyncio.Queue[bytes] = asyncio.Queue()
@@ -464,7 +464,7 @@ async def test_whoever_waits_where_a_killed_peer_was_is_told_nothing(answer: byt
     await server.wait_closed()
 
 
-def test_a_command_that_is_ended_while_it_connects_leaves_nothing_open(tmp_path: Path) -> None:
+def test_a_command_interrupted_while_connecting_leaks_nothing(tmp_path: Path) -> None:
     """After each step: of connecting, of the words at the door, of the first line."""
     before = open_sockets()
 
@@ -504,7 +504,7 @@ def test_every_object_in_the_docs_can_be_read() -> None:
     assert {order and order.do for order in read} == OWN
 
 
-def test_what_a_session_knows_is_left_to_it() -> None:
+def test_commands_of_a_session_are_left_to_it() -> None:
     for line in (b'{"do":"send","text":"hi"}', b'{"do":"nonsense"}', b"{", b'{"do":5}', b'{"do":[]}', b"{}"):
         assert parse_request(line) is None
     assert not OWN & set(JSON_COMMANDS)
@@ -532,7 +532,7 @@ def test_what_a_session_knows_is_left_to_it() -> None:
         (b'{"do":"tail","ref":1}', "`ref` must be a string"),
     ],
 )
-def test_what_cannot_be_meant(line: bytes, told: str) -> None:
+def test_invalid_requests(line: bytes, told: str) -> None:
     with pytest.raises(BadCommand) as error:
         parse_request(line)
     assert told in str(error.value)

@@ -1,4 +1,4 @@
-"""Where a peer answers: private from the first moment, and found again, or not, by whoever looks."""
+"""Addresses of the control socket, which are private, and its framing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 
 
 @posix
-def test_a_socket_is_for_its_owner_only(home: Path) -> None:
+def test_a_socket_is_private_to_its_owner(home: Path) -> None:
     home.mkdir()
     former = os.umask(0)
     try:
@@ -38,7 +38,7 @@ def test_a_socket_is_for_its_owner_only(home: Path) -> None:
 
 
 @posix
-def test_a_socket_that_was_left_is_replaced(home: Path) -> None:
+def test_a_stale_socket_is_replaced(home: Path) -> None:
     if sys.platform == "win32":
         return  # for type checkers
     home.mkdir()
@@ -49,7 +49,7 @@ def test_a_socket_that_was_left_is_replaced(home: Path) -> None:
 
 
 @posix
-def test_a_path_too_long_for_a_socket_is_known_before(home: Path) -> None:
+def test_a_path_too_long_for_a_socket_is_detected(home: Path) -> None:
     spare = control_socket.MAX_PATH_BYTES - len(os.fsencode(home / "x" / "control.sock"))
     fits = home / ("x" * (spare + 1))
     fits.mkdir(parents=True)
@@ -57,16 +57,16 @@ def test_a_path_too_long_for_a_socket_is_known_before(home: Path) -> None:
     bind_socket(fits).close()  # the longest there is can be bound
 
 
-def test_without_unix_sockets_none_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_unix_sockets_no_path_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_socket, "HAS_SOCKETS", False)
     assert not socket_path_fits(Path("/x"))
 
 
-def test_a_door_is_found_again_and_private(home: Path) -> None:
+def test_a_written_address_is_read_again_and_private(home: Path) -> None:
     home.mkdir()
-    door = SocketAddress(4000)
-    write_address(home, door)
-    assert read_address(home) == door and [path.name for path in home.iterdir()] == ["control.json"]
+    address = SocketAddress(4000)
+    write_address(home, address)
+    assert read_address(home) == address and [path.name for path in home.iterdir()] == ["control.json"]
     if os.name == "posix":
         assert stat.S_IMODE((home / "control.json").stat().st_mode) == 0o600
     remove_files(home)
@@ -74,7 +74,7 @@ def test_a_door_is_found_again_and_private(home: Path) -> None:
     assert read_address(home) is None and not list(home.iterdir())
 
 
-def test_each_door_has_secrets_of_its_own_and_shows_none() -> None:
+def test_each_address_has_its_own_secrets_and_shows_none() -> None:
     one, other = SocketAddress(1), SocketAddress(1)
     assert len({one.token, one.answer, other.token, other.answer}) == 4
     assert len(bytes.fromhex(one.token)) == 32
@@ -95,7 +95,7 @@ def test_each_door_has_secrets_of_its_own_and_shows_none() -> None:
         "[" * 4000,
     ],
 )
-def test_a_file_that_cannot_be_meant_is_no_door(text: str, home: Path) -> None:
+def test_an_invalid_file_is_not_an_address(text: str, home: Path) -> None:
     home.mkdir()
     (home / "control.json").write_text(text)
     assert read_address(home) is None
@@ -114,12 +114,12 @@ def test_lines_are_the_same_in_any_pieces(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])
-def test_a_line_that_is_too_long_is_one_none(size: int) -> None:
+def test_a_line_that_is_too_long_is_none(size: int) -> None:
     text, lines, found = b"short\n" + b"x" * 11 + b"\n" + b"y" * 10 + b"\n" + b"z" * 50, LineBuffer(10), []
     for start in range(0, len(text), size):
         found += lines.feed(text[start : start + size])
     assert found + lines.end() == [b"short", None, b"y" * 10, None]
 
 
-def test_an_object_is_one_line_whatever_it_says() -> None:
+def test_an_object_is_always_one_line() -> None:
     assert encode({"text": "a\nb\u2028ü"}) == b'{"text":"a\\nb\\u2028\\u00fc"}\n'

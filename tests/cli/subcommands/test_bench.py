@@ -1,4 +1,4 @@
-"""`p2pchat bench`: what can be meant, and how a figure reads. What it measures: tests/processes/test_bench.py."""
+"""`p2pchat bench`: its command line and figures. Measurements: tests/processes/test_bench.py."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_an_endpoint_and_how_much() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "a:1 b:2", "a:1 --write 0", "a:1 --write many", "a:1 --write 100001", "bob"])
-def test_what_cannot_be_meant(line: str) -> None:
+def test_usage_errors(line: str) -> None:
     with pytest.raises(UsageError):
         parse("bench", *line.split())
 
@@ -45,7 +45,7 @@ def test_without_a_profile_there_is_no_network_to_measure(
         profile_invite(tmp_path / "8080", ["localhost:8081"])
 
 
-def test_where_nobody_listens_nothing_can_be_measured_and_what_to_do_is_said(
+def test_an_endpoint_without_a_listener_is_an_error_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
@@ -64,7 +64,7 @@ async def _once(directory: Path) -> None:
         pass
 
 
-def test_times_below_a_millisecond_are_told_in_uvloop_too(tmp_path: Path) -> None:
+def test_times_below_a_millisecond_are_measured_in_uvloop_too(tmp_path: Path) -> None:
     """The clock of that loop has whole milliseconds."""
     uvloop = pytest.importorskip("uvloop", reason="there is none for Windows")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

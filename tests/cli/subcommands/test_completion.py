@@ -1,4 +1,4 @@
-"""Completion in real shells: every command and option, files, and names of others, which stay names."""
+"""Completion in real shells: commands, options, files, and names of others, which are never expanded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from p2pchat.cli.subcommands.completion import SHELLS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="shells of POSIX")
 
-# What others may be called; some would run a command in a shell that expands them.
+# Names of others; some would run a command in a shell that expands them.
 NAMES = ["bob", "Al Green", "$(touch pwned)", "`touch pwned`", "it's; touch pwned", 'say "hi" \\o', "*"]
 TIMEOUT = 30.0
 Complete = Callable[..., list[str]]
@@ -47,7 +47,7 @@ FISH = "source ./script; complete -C (string escape -- $argv | string join ' ')"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where ada, at port 18080, knows everybody of NAMES, and has a group; and the three scripts."""
+    """The home directory of ada, at port 18080, who knows all of NAMES and has a group."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("P2PCHAT_HOME", str(home))
@@ -65,7 +65,7 @@ async def meet(home: Path) -> None:
 
 @pytest.fixture(params=SHELLS)
 def complete(request: pytest.FixtureRequest, home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Complete:
-    """Complete the last word of a command line in a shell; what it offers, without descriptions."""
+    """Complete the last word of a command line in a shell; return the candidates without descriptions."""
     shell: str = request.param
     path = shutil.which(shell)
     if path is None:
@@ -116,7 +116,7 @@ def test_values(complete: Complete, tmp_path: Path) -> None:
     assert complete("history", "--port", "") == ["18080"]
     assert sorted(complete("completion", "")) == sorted(SHELLS)
     files, directories = complete("check", "a"), complete("history", "--data", "a")
-    if files[0].startswith("FILES"):  # zsh's own function, which is not ours to test
+    if files[0].startswith("FILES"):  # zsh's own function
         assert (files, directories) == (["FILES "], ["FILES -/"])
     else:
         assert "ada.jsonl" in files and [path.rstrip("/") for path in directories] == ["adir"]
@@ -128,7 +128,7 @@ def test_ports_that_have_a_profile(complete: Complete) -> None:
 
 def test_names_of_others_are_names(complete: Complete, request: pytest.FixtureRequest) -> None:
     offered = complete("send", "--port", "18080", "")
-    if request.node.callspec.params["complete"] == "bash":  # quoted for its line; others quote when they insert
+    if request.node.callspec.params["complete"] == "bash":  # quoted already; the other shells quote when they insert
         command = f"printf '%s\\n' {' '.join(offered)}"
         offered = subprocess.run(
             ["bash", "-c", command], capture_output=True, text=True, check=True
@@ -138,7 +138,7 @@ def test_names_of_others_are_names(complete: Complete, request: pytest.FixtureRe
     assert complete("send", "bob", "") == []
 
 
-def test_what_somebody_left_in_the_directory_is_not_run(complete: Complete, tmp_path: Path) -> None:
+def test_a_python_file_in_the_directory_is_not_run(complete: Complete, tmp_path: Path) -> None:
     (tmp_path / "p2pchat.py").write_text("open('pwned', 'w')")
     assert len(complete("send", "")) == 1 + len(NAMES) + 1
 
@@ -155,8 +155,10 @@ def test_an_option_takes_a_value_in_all_commands_or_in_none() -> None:
     [(["bash", "--norc", "--noprofile"], "\\$\\("), (["zsh", "-f"], "\\$\\("), (["fish", "-N"], "'$(")],
     ids=SHELLS,
 )
-async def test_what_is_inserted_means_that_name(shell: list[str], begins: str, home: Path, tmp_path: Path) -> None:
-    """The whole way: typed into a real terminal, completed, and run by the shell."""
+async def test_an_inserted_name_is_quoted_for_the_shell(
+    shell: list[str], begins: str, home: Path, tmp_path: Path
+) -> None:
+    """A line is typed into a real terminal, completed, and run by the shell."""
     from tests.terminal.pty import Terminal
 
     if shutil.which(shell[0]) is None:

@@ -1,4 +1,4 @@
-"""`p2pchat doctor` as a whole: what it prints and returns, beside a running peer and without one."""
+"""`p2pchat doctor` as a whole: its output and exit code, with and without a running peer."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def ada(tmp_path: Path) -> Path:
     return tmp_path / "ada"
 
 
-def test_nobody_has_started_anything_yet(doctor: Doctor, home: Path) -> None:
+def test_doctor_without_any_profile(doctor: Doctor, home: Path) -> None:
     code, found = doctor()
     assert code == 0 and found["profile"]["mend"].endswith("p2pchat 8080") and "database" not in found
     assert not home.exists()
@@ -66,7 +66,7 @@ def test_a_peer_at_rest(doctor: Doctor, ada: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
-def test_people_get_columns_and_a_last_line(capfd: pytest.CaptureFixture[str], ada: Path) -> None:
+def test_findings_are_columns_with_a_summary(capfd: pytest.CaptureFixture[str], ada: Path) -> None:
     (ada / "identity.pem").chmod(0o644)
     assert main(["doctor", "--data", str(ada)]) == 1
     lines = capfd.readouterr().out.splitlines()
@@ -105,7 +105,7 @@ def change(data: Path, sql: str) -> None:
         database.execute(sql)
 
 
-def test_a_database_that_another_program_keeps_to_itself(doctor: Doctor, ada: Path) -> None:
+def test_a_database_locked_by_another_program(doctor: Doctor, ada: Path) -> None:
     database = sqlite3.connect(ada / "history.db")
     database.execute("pragma locking_mode = exclusive")
     database.execute("begin exclusive")
@@ -116,7 +116,7 @@ def test_a_database_that_another_program_keeps_to_itself(doctor: Doctor, ada: Pa
     assert code == 1 and "in use by another program" in found["database"]["seen"]
 
 
-async def test_the_way_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_the_connection_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async with TCPPeer(0, name="bob", data=tmp_path / "bob") as bob:
         async with TCPPeer(0, bob.endpoint, name="ada", data=tmp_path / "ada") as ada:
             await ada.wait_user("bob", timeout=20)
@@ -130,7 +130,7 @@ async def test_the_way_to_another_peer(tmp_path: Path, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize("words", [["somewhere"], ["a:1", "b:2"], ["--port", "x"], ["--db", "oracle://x/y"]])
-def test_what_cannot_be_meant(capfd: pytest.CaptureFixture[str], words: list[str]) -> None:
+def test_usage_errors(capfd: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert main(["doctor", *words]) == 2
     out, err = capfd.readouterr()
     assert out == "" and err.startswith("p2pchat: ") and len(err.splitlines()) == 1
@@ -147,7 +147,7 @@ def test_lines() -> None:
     assert from_error("key", "no colon").mend
 
 
-async def test_what_takes_long_is_told_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_work_is_reported_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     news = asyncio.Event()
 
     class Tty(io.StringIO):
@@ -170,7 +170,7 @@ async def test_what_takes_long_is_told_on_a_terminal(monkeypatch: pytest.MonkeyP
     assert screen.getvalue().endswith("\r\x1b[K")
 
 
-async def test_who_waits_long_may_end_it() -> None:
+async def test_long_work_can_be_interrupted() -> None:
     ended = asyncio.Event()
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""The clock against what is stored: real messages with real times, and a `now` that is handed in."""
+"""Checks of the machine and the profile. The clock is checked with real messages and a given `now`."""
 
 from __future__ import annotations
 
@@ -101,14 +101,14 @@ async def test_a_machine_that_slept_is_not_ahead(home: Path) -> None:
     assert verdict(await stored(home), datetime.now(UTC) + 10 * MINUTE)[0] == "ok"
 
 
-async def test_one_against_one(home: Path) -> None:
+async def test_with_one_other_writer_it_is_not_known_whose_clock_is_off(home: Path) -> None:
     await talked(home, "bob")
     move(home, -10 * MINUTE)
     told, seen = verdict(await stored(home))
     assert told == "warning" and "bob" in seen and "one of the two is wrong" in seen
 
 
-async def test_what_came_long_ago_says_nothing(home: Path) -> None:
+async def test_old_messages_say_nothing_about_the_clock(home: Path) -> None:
     await talked(home, "bob", "cyd")
     move(home, -10 * MINUTE)
     assert verdict(await stored(home), datetime.now(UTC) + timedelta(days=3))[0] == "ok"
@@ -151,7 +151,7 @@ def test_all_is_well(data: Path) -> None:
     assert str(data) in found["profile"].seen and "no peer is using" in found["lock"].seen
 
 
-async def test_somebody_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_running_peer_holds_the_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     async with TCPPeer(0, name="ada", data=tmp_path / "ada", open=True):
         found = look(tmp_path / "ada")
@@ -159,7 +159,7 @@ async def test_somebody_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert found["network"].seen.startswith("its own, an open network")
 
 
-def test_nothing_is_there(tmp_path: Path) -> None:
+def test_a_directory_without_a_profile(tmp_path: Path) -> None:
     [only] = check_profile(inspect_profile(tmp_path / "8081"))
     assert (only.what, only.verdict) == ("profile", "warning") and only.mend.endswith("p2pchat 8081")
     found = look(tmp_path)  # some directory
@@ -212,7 +212,7 @@ def test_a_network_file_that_is_damaged_or_missing(data: Path) -> None:
 LIMIT = Settings().min_free_disk_bytes
 
 
-def test_this_machine_runs_the_tests() -> None:
+def test_checks_of_this_machine_pass() -> None:
     assert {finding.verdict for finding in check_machine() if finding.what in ("python", "extras")} == {"ok"}
 
 
@@ -221,7 +221,7 @@ def test_a_python_without_tls13() -> None:
     assert found.verdict == "wrong" and "LibreSSL 2.8.3" in found.seen and "OpenSSL 1.1.1" in found.mend
 
 
-def test_optional_libraries_are_told_and_never_wrong() -> None:
+def test_missing_extras_are_listed_and_never_wrong() -> None:
     assert check_extras().verdict == "ok" and "segno" in check_extras().seen and "zeroconf" in check_extras().seen
 
 

@@ -1,4 +1,4 @@
-"""The port and who is on it: real listeners on loopback."""
+"""Checks of the network: ports with real listeners on loopback, firewalls, known peers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_the_peer_itself(home: Path) -> None:
     assert (found.verdict, found.seen) == ("ok", f"{ada.port} is this peer's, which answers")
 
 
-async def test_another_peer_another_program_or_one_that_does_not_speak(home: Path) -> None:
+async def test_a_port_taken_by_another_peer_or_program(home: Path) -> None:
     async with TCPPeer(0, name="ada", temporary=True) as ada:
         found = await look(ada.port)
     assert found.verdict == "wrong" and found.seen.endswith(f"another p2pchat peer ({ada.me.id[:8]})")
@@ -93,7 +93,7 @@ async def test_another_peer_another_program_or_one_that_does_not_speak(home: Pat
     assert found.verdict == "wrong" and found.seen.endswith("another program") and str(number) in found.mend
 
 
-async def test_a_program_that_says_nothing_and_may_be_this_peer_stopped_by_ctrl_z(
+async def test_a_silent_listener_may_be_this_peer_stopped_by_ctrl_z(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("p2pchat.cli.subcommands.doctor_network.OWN_PROBE_TIMEOUT", 0.3)
@@ -104,7 +104,7 @@ async def test_a_program_that_says_nothing_and_may_be_this_peer_stopped_by_ctrl_
     assert found.verdict == "wrong" and "process 4711" in found.seen and found.mend.startswith("fg ")
 
 
-async def test_a_port_somebody_has_and_does_not_open() -> None:
+async def test_a_port_that_is_bound_and_not_listening() -> None:
     with socket.socket() as other:
         other.bind((OTHER if sys.platform == "linux" else "127.0.0.1", 0))
         other.listen()
@@ -124,7 +124,7 @@ async def test_listening_on_loopback_only(home: Path) -> None:
 
 
 @linux
-async def test_listening_for_all_and_what_cannot_be_seen_from_here(home: Path) -> None:
+async def test_listening_on_all_addresses(home: Path) -> None:
     async with TCPPeer(0, name="ada", data=home / "ada", host="0.0.0.0") as ada:
         [found] = await ways(ada.port, [OTHER], home / "ada")
     assert found.verdict == "ok" and "cannot be seen from here" in found.seen
@@ -188,14 +188,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_none_is_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_firewall_is_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "etc/ufw/ufw.conf").write_text("# ENABLED=yes\nENABLED=no\n")
     systemctl(root / "bin", "inactive\\ninactive\\nunknown\\n", monkeypatch)
     [found] = check_firewalls(8080, root)
     assert found.verdict == "ok"
 
 
-def test_nothing_can_be_asked(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_system_command_is_available(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(root))
     [found] = check_firewalls(8080, root)
     assert found.verdict == "ok"
@@ -220,7 +220,7 @@ async def known(home: Path) -> list[KnownAddress]:
         return history.addresses()
 
 
-async def test_one_answers_and_then_nobody(home: Path) -> None:
+async def test_one_known_peer_answers_and_then_none(home: Path) -> None:
     async with TCPPeer(0, name="bob", data=home / "bob") as bob:
         async with TCPPeer(0, bob.endpoint, name="ada", data=home / "ada") as ada:
             async with TCPPeer(0, bob.endpoint, ada.endpoint, name="cyd", temporary=True) as cyd:
@@ -233,10 +233,10 @@ async def test_one_answers_and_then_nobody(home: Path) -> None:
     assert "p2pchat doctor 127.0.0.1:" in found.mend
 
 
-def test_a_name_is_no_more_than_a_name() -> None:
+def test_a_name_cannot_forge_a_finding() -> None:
     [found] = from_answers({"bob, cyd": Probed("127.0.0.1:1", "reached", "")})
     assert found.seen == '1 of 1 known here answer: "bob, cyd"'
 
 
-async def test_nobody_is_known(home: Path) -> None:
+async def test_no_peer_is_known(home: Path) -> None:
     assert list(await check_peers([], str(home))) == list(from_answers({})) == []

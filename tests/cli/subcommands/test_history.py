@@ -1,4 +1,4 @@
-"""`p2pchat history`: what was said, by conversation, time and words, as text and as JSON."""
+"""`p2pchat history`: messages by conversation, time and words, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_everything_or_one_conversation_oldest_first(history: History) -> None:
     assert told.endswith(" ada: deploy again") and answer.endswith(' bob (to ada: "deploy again"): thanks')
 
 
-def test_a_part_of_it(history: History) -> None:
+def test_limits_times_and_searches(history: History) -> None:
     def texts(*words: str) -> list[str]:
         return [json.loads(line)["text"] for line in history("room", "--json", *words)]
 
@@ -68,5 +68,5 @@ def test_a_part_of_it(history: History) -> None:
     assert texts("--before", "1h") == []
 
 
-def test_nobody_of_that_name(history: History) -> None:
+def test_an_unknown_name(history: History) -> None:
     assert history("nobody", code=4) == []

@@ -1,4 +1,4 @@
-"""`p2pchat client`: what it is asked for, its token, and what it shows. Real gateways: tests/web."""
+"""`p2pchat client`: its command line, token and output. Real gateways: tests/web."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def parse_client(words: list[str]) -> ClientOptions:
         ([URL, "--token", "/nowhere/at/all"], "cannot read the token"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(words: list[str], says: str) -> None:
+def test_usage_errors_of_client(words: list[str], says: str) -> None:
     with pytest.raises(UsageError, match=says.replace("?", r"\?")):
         parse_client(words)
 
 
-def test_a_token_stands_in_a_file_or_in_what_the_gateway_answered(tmp_path: Path) -> None:
+def test_a_token_is_read_from_a_file_or_an_answer_of_the_gateway(tmp_path: Path) -> None:
     plain, answered, none = (tmp_path / name for name in ("plain", "answered", "none"))
     plain.write_text(f"{TOKEN}\n")
     answered.write_text(json.dumps({"name": "zoe", "token": TOKEN}))
@@ -57,7 +57,7 @@ def test_a_token_stands_in_a_file_or_in_what_the_gateway_answered(tmp_path: Path
     assert TOKEN not in repr(parse_client([URL, "--token", str(plain)]))
 
 
-def test_who_types_a_token_or_sends_it_in_the_clear_is_warned(
+def test_a_token_on_the_command_line_or_without_tls_gets_a_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parse_client([URL, "--token", TOKEN])
@@ -70,12 +70,12 @@ def test_who_types_a_token_or_sends_it_in_the_clear_is_warned(
     assert "in the clear" in capsys.readouterr().err
 
 
-def test_the_address_goes_on_behind_a_message_and_says_a_name_only_without_a_token() -> None:
+def test_the_url_names_the_last_message_and_a_user_only_without_a_token() -> None:
     assert GatewayAddress("ws://localhost:8000", user="A b").address("") == "ws://localhost:8000/chat?user=A+b&since="
     assert GatewayAddress(f"{URL}?events=all", "A", TOKEN).address("X.1") == f"{URL}?events=all&since=X.1"
 
 
-def test_a_gateway_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_gateway_is_one_error_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["client", "ws://127.0.0.1:1/chat", "--user", "A"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("p2pchat: cannot reach the gateway at ws://127.0.0.1:1/chat") and err.count("\n") == 1
@@ -99,7 +99,7 @@ MESSAGE = {"type": "message", "id": "X.1", "from": "bob", "content": "hi", "time
         ("json", {}, json.dumps(MESSAGE, separators=(",", ":"))),
     ],
 )
-async def test_what_comes_is_shown_in_each_style_and_can_do_no_harm(
+async def test_frames_are_printed_safely_in_each_style(
     style: str, more: dict[str, Any], shown: str, tmp_path: Path
 ) -> None:
     page = tmp_path / "page"

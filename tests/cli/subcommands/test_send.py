@@ -1,4 +1,4 @@
-"""send, tail and users: what a command line means, and one sentence for what it cannot mean."""
+"""send, tail and users: their command lines and usage errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_tail_and_users_mean() -> None:
     assert parse("users", "--json").items() >= {"profile": ANY, "as_json": True}.items()
 
 
-def test_an_answer_is_shown_with_what_it_is_to_while_that_is_recent() -> None:
+def test_a_reply_is_shown_with_its_message_while_that_is_recent() -> None:
     recent = RecentMessages()
     for number in range(MAX_RECENT + 1):
         recent.keep({"event": "message", "id": f"{number}"})
@@ -69,7 +69,7 @@ def test_a_port_on_the_command_line_counts_more_than_a_directory_in_a_variable(m
     assert parse("users", "--data", "here")["profile"] == ProfileChoice("here", 8081)
 
 
-def test_bytes_that_are_no_utf8_are_replaced() -> None:
+def test_bytes_that_are_not_utf8_are_replaced() -> None:
     if sys.platform != "win32":
         assert _from_shell("caf\udce9") == "caf\ufffd"
     assert _from_shell("café") == "café"
@@ -115,7 +115,7 @@ def here(
         ("send bob x --data nowhere", "", "start a peer first"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line_and_exit_2(
+def test_a_usage_error_is_one_line_and_exit_2(
     words: str, stdin: str, told: str, home: Path, here: Callable[[str, str], tuple[int, str, str]]
 ) -> None:
     code, out, err = here(words, stdin)

@@ -1,0 +1,103 @@
+"""export, import, backup and db copy: their command lines, errors and warnings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from p2pchat.cli.main import main
+from p2pchat.cli.options import PASSWORD_VISIBLE, ProfileChoice, has_password
+from p2pchat.cli.program import run
+from p2pchat.cli.subcommands.transfer import _database
+from p2pchat.commands.errors import UsageError
+from tests.cli.parsing import parse
+
+ANY = ProfileChoice()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_command_lines_of_export_import_and_backup() -> None:
+    assert parse("export", "f").items() >= {"profile": ANY, "file": "f", "to": None, "db": ""}.items()
+    values = parse("export", "-", "--conversation", "bob", "--port", "8080")
+    assert values.items() >= {"profile": ProfileChoice(port=8080), "file": "-", "to": "bob"}.items()
+    values = parse("import", "f", "--json", "--data", "d")
+    assert values.items() >= {"profile": ProfileChoice("d"), "file": "f", "as_json": True}.items()
+    assert parse("backup", "d", "--db", "mysql://db/chat").items() >= {"target": "d", "db": "mysql://db/chat"}.items()
+
+
+@pytest.mark.parametrize("command", ["export", "import", "backup"])
+@pytest.mark.parametrize("words", [[], [""], ["one", "two"]])
+def test_one_word_is_needed(command: str, words: list[str], home: Path) -> None:
+    with pytest.raises(UsageError, match=r"Missing argument|is empty|Got unexpected extra argument"):
+        run([command, *words])
+
+
+def test_importing_into_memory_is_refused() -> None:
+    with pytest.raises(UsageError, match="would be gone"):
+        run(["import", "f", "--db", "memory://"])
+
+
+@pytest.mark.parametrize("words", [["export", "f"], ["import", "f"], ["backup", "d"]])
+def test_without_a_profile_no_file_is_written(
+    words: list[str], tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words[1] = str(tmp_path / words[1])
+    assert main(words) == 2
+    assert "there is no profile" in capsys.readouterr().err
+    for data in (home / "8080", tmp_path / "nothing"):
+        assert main([*words, "--data", str(data)]) == 1
+        assert "there is no" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_from_and_to_are_urls_directories_or_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = parse("db", "copy", "here", "-", "--json")
+    assert (values["source"], values["target"], values["as_json"]) == ("here", "-", True)
+    monkeypatch.setenv("P2PCHAT_DB", "mariadb://ada:secret@db/chat")
+    assert (_database("-"), _database("here")) == ("mariadb://ada:secret@db/chat", "here")
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        ("", "Missing command"),
+        ("copy here", "Missing argument 'TO'"),
+        ("move here there", "No such command 'move'"),
+        ("copy - -", "cannot both be it"),
+        ("copy - there", "P2PCHAT_DB, which is not set"),
+        ("copy here oracle://h/d", "there are no 'oracle' databases here"),
+    ],
+)
+def test_usage_errors_of_db_copy(words: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("P2PCHAT_DB", raising=False)
+    with pytest.raises(UsageError, match=says):
+        run(["db", *words.split()])
+
+
+def test_a_password_on_the_command_line_gets_a_warning_and_is_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql://ada:secret@db/chat"
+    with pytest.raises(UsageError):
+        run(["db", "copy", url, "oracle://h/d"])
+    assert PASSWORD_VISIBLE in capsys.readouterr().err.replace("\n  ", " ")
+    assert parse("users", "--db", url)["db"] == url
+    monkeypatch.setenv("P2PCHAT_DB", url)
+    assert parse("users")["db"] == url
+    err = capsys.readouterr().err.replace("\n  ", " ")
+    assert err.count(PASSWORD_VISIBLE) == 1 and "secret" not in err
+    assert not has_password("postgresql://ada@db/chat?host=/run/a:b") and has_password("mysql://h/d?password=x")
+
+
+def test_the_result_of_a_copy_is_printed(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    from p2pchat.storage.sql import SqlStorage
+
+    SqlStorage(f"sqlite:///{tmp_path}/a.db").close()
+    assert run(["db", "copy", f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/b.db", "--json"]) == 0
+    assert capsys.readouterr().out == '{"rows":0,"entries":0,"logs":0}\n'
