@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from p2pchat import Conversation, Failed, HostedUser, P2PChatError, StorageError, TCPPeer, Warned
+from p2pchat import Conversation, Failed, HostedUser, P2PChatError, StorageError, TCPPeer, TooLong, Warned
 from p2pchat.commands import conversation_commands as conversation
 from p2pchat.commands import message_commands as messages
 from p2pchat.commands import network_commands as network
@@ -285,4 +285,8 @@ class Session:
         word = "usage" if code == USAGE and not isinstance(error, P2PChatError) else error_code(error)
         if isinstance(error, StorageError):
             word = "storage"
-        await self._display.show_event(Failed(code=word, text=str(error), ref=ref).to_json())
+        text = str(error)
+        if isinstance(error, TooLong) and self._display.keeps_input:
+            size, limit = error.size_bytes, error.limit_bytes
+            text = f"too long: {size:,} bytes, at most {limit:,}. Press Up to get it back and split it"
+        await self._display.show_event(Failed(code=word, text=text, ref=ref).to_json())

@@ -50,6 +50,8 @@ class TerminalDisplay(Display):
         on_change: Called when the content of the prompt may have changed.
     """
 
+    keeps_input = True
+
     def __init__(
         self, screen: Screen, alerts: TerminalAlerts, log: EventLogFile | None, on_change: Callable[[], None]
     ) -> None:
