@@ -396,7 +396,7 @@ def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
     if re is None:
         return f"{'an' if kind == 'edit' else 'a'} {kind} that names no entry"
     if kind == "delete" and body is not None:
-        return "a delete that says something"
+        return "a delete with a body"
     if kind == "reaction" and isinstance(body, str) and len(body) > MAX_REACTION_CHARACTERS:
         return f"a reaction above {MAX_REACTION_CHARACTERS} characters"
     return ""

@@ -115,14 +115,14 @@ class Appender:
         if conversation is None:
             return None
         if not request.bodies:
-            return "empty", "there is nothing to say"
+            return "empty", "there is nothing to send"
         group = conversation.group
         if not conversation.may_write(request.user) or (group is not None and not group.is_present(request.user)):
-            return "member", "only members write in this conversation"
+            return "member", "only members can write in this conversation"
         if request.kind in RELATION_KINDS and (refused := _relation_fault(request)):
             return refused
         if any(not 0 <= claimed <= MAX_INT for claimed in request.claims.values()):
-            return "claim", "a time before 1970, or after 2255, can be claimed for no message"
+            return "claim", "a message cannot claim a time before 1970 or after 2255"
         for body in request.bodies if not are_plain(request.bodies, settings) else ():
             fault = text_fault(body, settings.max_text_bytes, settings.max_entry_bytes)
             if fault:
@@ -350,11 +350,11 @@ class GroupEditor:
 
     def _change(self, group: GroupReplica, request: GroupChangeRequest) -> Refusal | None:
         if group.state is None or group.state.owner != request.user:
-            return "owner", "only who owns the group changes it"
+            return "owner", "only the owner can change the group"
         self._repeat_lost(group, request.user)
         state = group.state
         if state is None or state.owner != request.user:
-            return "owner", "only who owns the group changes it"
+            return "owner", "only the owner can change the group"
         members = {user: gen for user, gen in state.members.items() if user not in state.left}
         removed = [user for user in request.remove if user in members]
         members |= {user: state.gen + 1 for user in request.add if user not in members}
@@ -362,18 +362,18 @@ class GroupEditor:
             del members[user]
         name, owner = state.name if request.name is None else request.name, request.owner or request.user
         if owner not in members:
-            return "owner", "the owner is a member: hand the group over to one first"
+            return "owner", "the owner must be a member: hand the group over to a member first"
         if fault := _fault(name, members):
             return fault
         if ({*members}, name, owner) == ({*state.present}, state.name, state.owner):
-            return "nothing", "nothing would be other than it is"
+            return "nothing", "this would change nothing"
         return self._operate(group, state, members, name, owner, ticket=request.ticket)
 
     def _leave(self, group: GroupReplica, state: GroupState, request: GroupLeaveRequest) -> Refusal | None:
         if not group.is_present(request.user):
-            return "member", "who leaves has to be a member"
+            return "member", "only members can leave a group"
         if state.owner == request.user and len(state.present) > 1:
-            return "owner", "the owner leaves last: hand the group over first"
+            return "owner", "the owner cannot leave before the others: hand the group over first"
         conversation = self._sync.conversations.by_id[group.id]
         body = leave_body(self._visible_marks(group, request.user))
         self._appender.write_to_group(conversation, request.user, LEAVE, body, request.ticket, group.cite)
@@ -481,5 +481,5 @@ def _fault(name: str, members: Mapping[UserId, Any]) -> Refusal | None:
     if len(members) > MAX_MEMBERS:
         return "members", f"a group has at most {MAX_MEMBERS} members"
     if any(len(user) != 64 or not set(user) <= set("0123456789abcdef") for user in members):
-        return "members", "a member is named by the whole id"
+        return "members", "a member must be named by its full id"
     return None

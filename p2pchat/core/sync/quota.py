@@ -166,8 +166,8 @@ class Quota:
             self._ctx.emit(
                 WarningIssued(
                     "quota",
-                    f"{self._who(user)} has written 80 % of what is stored of one user ({_mib(self._most)}): above it"
-                    " nothing more is taken, unless /allow NAME lifts the limit",
+                    f"{self._who(user)} has used 80 % of the space for one user ({_mib(self._most)}): messages beyond"
+                    " it are refused, unless /allow NAME lifts the limit",
                     user,
                 )
             )
@@ -182,8 +182,8 @@ class Quota:
         self._ctx.emit(
             WarningIssued(
                 "full",
-                f"{self._who(user)} has written more than is stored of one user ({_mib(self._most)}): nothing more is"
-                " taken until /allow NAME lifts the limit; then it comes",
+                f"{self._who(user)} has exceeded the space for one user ({_mib(self._most)}): further messages are"
+                " refused until /allow NAME lifts the limit; then they arrive",
                 user,
             )
         )
@@ -198,9 +198,8 @@ class Quota:
         self._ctx.emit(
             WarningIssued(
                 "full",
-                f"{self._who(user)} has written more than is stored of those whom nobody here knows: nothing more is"
-                " taken until somebody here writes to or meets that user, or /allow NAME lifts the limit; then it"
-                " comes",
+                f"{self._who(user)} has exceeded the space for unknown users: further messages are refused until"
+                " someone here writes to or meets that user, or /allow NAME lifts the limit; then they arrive",
                 user,
             )
         )

@@ -83,8 +83,8 @@ class Sender:
             self._ctx.emit(
                 WarningIssued(
                     "refused",
-                    "a peer stores nothing more of what is written here: it has as much of it as it takes; somebody"
-                    " there can lift that with /allow",
+                    "a peer refuses further messages written here: its limit for one user is reached; someone there"
+                    " can lift it with /allow",
                     remote.link.peer,
                 )
             )
