@@ -277,7 +277,7 @@ class PeerLifecycle:
             directory=resources.directory,
             settings=self.settings,
             recent=self.feed.recent,
-            tell=self.dispatcher.dispatch,
+            emit=self.dispatcher.dispatch,
             clock=self._clock,
         )
 

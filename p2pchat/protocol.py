@@ -235,7 +235,7 @@ class TypingFrame(Frame, tag="typing"):
 
 
 class File(Frame, tag="file"):
-    """First frame of an export file. `room` tells the network. A file of another version is not read.
+    """First frame of an export file. `room` identifies the network. A file of another version is not read.
 
     On a link this frame means nothing.
     """
@@ -374,7 +374,7 @@ class Decoder:
         _at_most(most, "peers", "linked", frame.linked)
         if "".join([*frame.gone, *(peer for peer, _ in frame.linked)]).encode().translate(None, _DIGITS):
             raise FrameError("peers: ids are lower-case hex")
-        for endpoints in (frame.at, *(told for _, told in frame.linked)):
+        for endpoints in (frame.at, *(endpoints for _, endpoints in frame.linked)):
             _at_most(most, "peers", "endpoints", endpoints)
             for endpoint in endpoints:
                 if 4 * len(endpoint) > longest and len(endpoint.encode()) > longest:

@@ -77,7 +77,7 @@ class Driver:
         settings: Settings,
         directory: Path | None,
         recent: RecentEntries,
-        tell: Callable[[fx.Effect], None],
+        emit: Callable[[fx.Effect], None],
         clock: Callable[[], Now] | None = None,
     ) -> None:
         """Make a driver that handles no input before start().
@@ -95,7 +95,7 @@ class Driver:
         self.counted: dict[str, int] = {}
         self.broken: BaseException | None = None
         self._settings = settings
-        self._tell = tell
+        self._emit = emit
         self._loop = asyncio.get_running_loop()
         self._now = clock or (lambda: Now(self._loop.time(), time.time_ns() // 1000))
         self._inbox: deque[Input] = deque()
@@ -107,12 +107,12 @@ class Driver:
         self._stop_deadline = 0.0
         self._became_idle: asyncio.Future[None] | None = None
         self._cut_task: asyncio.Task[None] | None = None
-        self.requests = RequestQueue(node.next_entry, self.put, self._schedule, tell, promises=not storage.durable)
+        self.requests = RequestQueue(node.next_entry, self.put, self._schedule, emit, promises=not storage.durable)
         self.writes = self.requests.writes
         self._in_flight = CommitsInFlight(settings.max_uncommitted_entries, connections.pause_all)
         self._outgoing = OutgoingFrames()
         self.disk = StorageWorker(storage, settings, directory, self.put, self._on_storage_answered)
-        self._reads = CoreReads(node, self.disk, settings, self.put, tell, self._on_read_defect)
+        self._reads = CoreReads(node, self.disk, settings, self.put, emit, self._on_read_defect)
         self._pages = PageQueue(self._reads.fetch, self._has_room)
         self._effect_handlers: dict[type, Callable[[Any], None]] = {
             fx.Send: self._outgoing.send,
@@ -220,14 +220,14 @@ class Driver:
             if handler is not None:
                 handler(effect)
             else:
-                self._tell(effect)
+                self._emit(effect)
 
     def _fail(self, error: BaseException) -> None:
         """Stop after a defect of ours: the state can no longer be trusted, and no caller may wait for ever."""
         self.broken = error
         text = f"p2pchat has failed inside ({type(error).__name__}): restart it, and report it"
         self.requests.fail(lambda: P2PChatError(text))
-        self._tell(fx.WarningIssued("internal", text))
+        self._emit(fx.WarningIssued("internal", text))
         self._cut_task = self._loop.create_task(self.connections.cut_all())  # other peers see it without a timeout
 
     # Links
@@ -306,7 +306,7 @@ class Driver:
             else:
                 for span in spans:
                     self.recent.add(span)
-        self._tell(effect)
+        self._emit(effect)
 
     async def places(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Read released entries from storage."""
@@ -377,7 +377,7 @@ class Driver:
         """Save what readers acknowledged since stop(), and close storage.
 
         Returns:
-            Whether storage is closed. False when the disk does not answer: then a warning is told, and storage closes
+            Whether storage is closed. False when the disk does not answer: then a warning is emitted, and storage closes
             as soon as the disk answers.
         """
         try:
@@ -389,7 +389,7 @@ class Driver:
             closed = await self.disk.close(within=self._time_left())
         if not closed:
             text = "the disk does not answer, and is not waited for: what was accepted is safe, "
-            self._tell(fx.WarningIssued("storage_slow", text + "what was on its way may be kept or not"))
+            self._emit(fx.WarningIssued("storage_slow", text + "what was on its way may be kept or not"))
         if self.broken is None:
             self.broken = PeerClosed("the peer was closed")  # later inputs are dropped
         return closed

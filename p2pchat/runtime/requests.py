@@ -27,7 +27,7 @@ STORAGE_CODES = frozenset({"storage", "disk_low", "full"})  # codes of WriteRefu
 T = TypeVar("T")
 Position = tuple[LogId, int]  # log and number of an entry
 MakeInput = Callable[[int], Input]  # from the request's ticket
-MakeError = Callable[[], P2PChatError]  # for each waiter anew: an error raised twice would collect both tracebacks
+MakeError = Callable[[], P2PChatError]  # one error for each waiter: an error raised twice would collect both tracebacks
 
 
 class RequestQueue:
@@ -50,7 +50,7 @@ class RequestQueue:
         next_entry: Callable[[ConversationId, UserId], Position | None],
         put: Callable[[Input], None],
         schedule: Callable[[], None],
-        tell: Callable[[Effect], None],
+        emit: Callable[[Effect], None],
         *,
         promises: bool,
     ) -> None:
@@ -59,7 +59,7 @@ class RequestQueue:
         self.writes = WriteBatcher(next_entry, self._pending)
         self._put = put
         self._schedule = schedule
-        self._tell = tell
+        self._emit = emit
         self._promises = promises
         self._loop = asyncio.get_running_loop()
         self._closed = False
@@ -148,14 +148,14 @@ class RequestQueue:
         if isinstance(request, FutureRequest):
             request.resolve(effect)
             return
-        self._tell(effect)
+        self._emit(effect)
         if request is not None:
             self.woken += self.writes.on_accepted(request, effect)
 
     def on_refused(self, effect: WriteRefused) -> None:
         request = self._pending.remove(effect.ticket)
         if request is None:
-            self._tell(effect)
+            self._emit(effect)
         else:
             kind = StorageError if effect.code in STORAGE_CODES else P2PChatError
             request.fail(lambda: kind(effect.text))

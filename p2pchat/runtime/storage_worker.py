@@ -386,7 +386,7 @@ class CoreReads:
         disk: StorageWorker,
         settings: Settings,
         put: Callable[[Input], None],
-        tell: Callable[[Effect], None],
+        emit: Callable[[Effect], None],
         on_defect: Callable[[BaseException], None],
     ) -> None:
         self._node = node
@@ -395,7 +395,7 @@ class CoreReads:
         self._put = put
         self._on_defect = on_defect
         self._loop = asyncio.get_running_loop()
-        self._retry = ReadRetry(tell, core_warned=lambda: not node.storage_works)
+        self._retry = ReadRetry(emit, core_warned=lambda: not node.storage_works)
         self._stopped = False
 
     def look_up(self, effect: Lookup) -> None:
@@ -462,9 +462,9 @@ class ReadRetry:
         core_warned: Return whether the core has warned that storage does not work.
     """
 
-    def __init__(self, tell: Callable[[Effect], None], core_warned: Callable[[], bool]) -> None:
+    def __init__(self, emit: Callable[[Effect], None], core_warned: Callable[[], bool]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tell = tell
+        self._emit = emit
         self._core_warned = core_warned
         self._pauses: dict[int, float] = {}  # seconds until the next attempt, by the id of the effect
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -477,14 +477,14 @@ class ReadRetry:
         self._timers[key] = self._loop.call_later(pause, retry)
         if not self._warned and not self._core_warned():
             self._warned = True
-            self._tell(WarningIssued("storage", f"what is stored cannot be read, which is tried again: {error}"))
+            self._emit(WarningIssued("storage", f"what is stored cannot be read, which is tried again: {error}"))
 
     def on_success(self, effect: Effect) -> None:
         """Note that a read has succeeded, whether it had failed before or not."""
         self.cancel(effect)
         if self._warned and not self._pauses:
             self._warned = False
-            self._tell(WarningIssued("storage_works", "what is stored can be read again"))
+            self._emit(WarningIssued("storage_works", "what is stored can be read again"))
 
     def cancel(self, effect: Effect) -> None:
         """Forget a read: its result is not needed any more."""
