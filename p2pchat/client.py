@@ -99,8 +99,8 @@ class _ConnectRace:
     However the race ends, the winner's connection is the only one left open.
 
     asyncio has such a race too (happy_eyeballs_delay), which leaks sockets when it is cancelled: CPython 3.11's
-    asyncio/staggered.py returns the connection as the result of a task that no code reads any more, and its wait_for may
-    swallow the cancellation. Here a connection is stored as soon as it exists, and a cancelled race closes it.
+    asyncio/staggered.py returns the connection as the result of a task that no code reads any more, and its wait_for
+    may swallow the cancellation. Here a connection is stored as soon as it exists, and a cancelled race closes it.
     """
 
     def __init__(self, port: int) -> None:

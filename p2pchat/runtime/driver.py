@@ -377,8 +377,8 @@ class Driver:
         """Save what readers acknowledged since stop(), and close storage.
 
         Returns:
-            Whether storage is closed. False when the disk does not answer: then a warning is emitted, and storage closes
-            as soon as the disk answers.
+            Whether storage is closed. False when the disk does not answer: then a warning is emitted, and storage
+            closes as soon as the disk answers.
         """
         try:
             if self._acked:
