@@ -43,7 +43,7 @@ async def test_the_dialling_side_learns_the_key_of_the_server() -> None:
         bob.abort()
 
 
-async def test_what_one_turn_sends_arrives_in_order_and_in_one_read() -> None:
+async def test_frames_of_one_turn_arrive_in_order_and_in_one_read() -> None:
     async with linked() as link:
         for n in range(100):
             link.bob.send(encode(TypingFrame("c" * 64, "d" * 64, bool(n % 2))))

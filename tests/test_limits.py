@@ -49,7 +49,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "max_older": ("protocol: a_user_has_64_tips",),
     # links
     "handshake_timeout": ("core/mesh/links: a_handshake_has_ten_seconds",
-                          "core/mesh/links: what_tls_has_taken_is_part_of_the_ten_seconds"),
+                          "core/mesh/links: the_time_of_the_tls_handshake_counts"),
     "go_timeout": ("core/mesh/links: a_go_that_does_not_come_within_ten_seconds_ends_the_link",),
     "ping_after": ("core/mesh/links: silence_is_asked_after_ten_seconds_and_ends_after_thirty",),
     "dead_after": ("core/mesh/links: silence_is_asked_after_ten_seconds_and_ends_after_thirty",
@@ -114,14 +114,14 @@ LIMITS: dict[str, tuple[str, ...]] = {
     "unanswered_bytes": ("core/sync/quota: all_unknown_users_together_have_a_limit",),
     "unmet_users_bytes": (
         "core/sync/quota: users_never_met_share_a_limit_and_meeting_one_makes_room",),
-    "min_free_disk_bytes": ("runtime/driver: free_disk_is_told_when_it_falls_below_the_limit",
+    "min_free_disk_bytes": ("runtime/driver: low_disk_space_is_reported",
                             "core/node: a_disk_nearly_full_takes_nothing_until_there_is_room"),
     "slow_storage_after": ("processes/disk: a_disk_that_stands_still_is_told_once_and_nobody_is_lost",),
     # presence and programs
     "left_grace": ("core/mesh/presence: a_broken_link_is_a_departure_after_two_seconds",
                    "core/mesh/presence: a_quick_reconnect_is_silent"),
     "presence_told_after": (
-        "core/mesh/presence_announcer: who_flaps_costs_two_frames_a_second_and_the_last_word_is_told",),
+        "core/mesh/presence_announcer: a_flapping_status_costs_two_frames_a_second",),
     "typing_every": ("core/sync/typing: at_most_one_typing_frame_is_sent_in_three_seconds",),
     "typing_expires": ("core/sync/typing: a_typing_user_is_reported_once_and_expires_after_six_seconds",),
     "read_told_every": ("core/sync/read_receipts: many_marks_in_a_moment_are_few_frames",),
@@ -142,9 +142,9 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "JSON": ("protocol: refused_with_its_code_and_nothing_read", "protocol: unusual_but_legal",
              "protocol: integers_end_below_2_to_the_53"),
     "names in a frame": ("protocol: names_are_two_for_each_item_at_most",),
-    "what is told of a user": ("protocol: what_is_told_of_a_user_is_short", "core/mesh/presence: names",
+    "what is told of a user": ("protocol: names_and_statuses_are_short", "core/mesh/presence: names",
                                "core/mesh/presence: no_names"),
-    "addresses that are never dialled": ("core/mesh/addressbook: what_may_be_told",
+    "addresses that are never dialled": ("core/mesh/addressbook: shareable_endpoints",
                                          "core/mesh/addressbook: bad_addresses_are_counted_and_nothing_else"),
     "marks remembered": ("core/sync/anti_entropy: marks_of_missing_entries_are_limited",
                          "core/sync/anti_entropy: lookups_of_marks_are_limited",
@@ -153,7 +153,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "shown text": ("safe_text: what_acts_is_shown_and_what_is_read_stays",
                    "safe_text: a_line_that_looks_like_another_speaker_s_is_marked",
                    "hostile/attacks: texts_neither_control_a_terminal_nor_forge_a_log_line"),
-    "diagnostics": ("core/mesh/links: what_a_peer_writes_in_its_bye_reaches_people_only_quoted",
+    "diagnostics": ("core/mesh/links: the_text_of_a_bye_is_quoted",
                     "protocol: reprs_show_no_text_that_someone_wrote"),
     "secrets on the command line": (
         "cli/options: secrets_on_the_command_line_get_a_warning_and_in_variables_none",),

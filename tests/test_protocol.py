@@ -195,7 +195,7 @@ def test_a_go_lifts_the_limit_for_what_follows_in_the_same_read() -> None:
     assert fault is not None
 
 
-def test_a_length_of_0_is_said_as_such() -> None:
+def test_a_length_of_0_is_reported_as_such() -> None:
     assert str(read(bytes(4))[1]) == "a frame of length 0"
 
 
@@ -316,7 +316,7 @@ def test_an_endpoint_has_100_bytes() -> None:
     assert code(Peers(1, [], linked=[(ADA, ("é" * 48 + ":8080",))])) == "limit"
 
 
-def test_what_is_told_of_a_user_is_short() -> None:
+def test_names_and_statuses_are_short() -> None:
     assert code(Here([Hosted(ADA, "n" * 128, "s" * 32, text="t" * 512)])) is None
     assert code(Here([Hosted(ADA, "n" * 129, "online")])) == "malformed"
     assert code(Here([Hosted(ADA, "ada", "s" * 33)])) == "malformed"

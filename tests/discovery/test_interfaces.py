@@ -35,7 +35,7 @@ OWN = ("192.168.1.5", "10.0.0.1", "2001:db8::5")
         ((ANY_V4,), "chat.example.org:9000", Advertisement(8080, ("192.168.1.5", "10.0.0.1"))),
     ],
 )
-def test_what_is_announced(listening: tuple[str, ...], advertise: str | None, place: Advertisement | None) -> None:
+def test_the_announced_address(listening: tuple[str, ...], advertise: str | None, place: Advertisement | None) -> None:
     assert advertisement_for(listening, 8080, advertise, OWN) == place
 
 
@@ -67,14 +67,14 @@ ADA, BOB = "a" * 64, "b" * 64
 HERE, THERE = ("10.0.0.1:1",), ("10.0.0.2:1",)
 
 
-def test_who_is_seen_is_news_once() -> None:
+def test_a_seen_service_is_news_once() -> None:
     sightings = SeenServices()
     assert sightings.seen("one", ADA, HERE) == [(ADA, HERE)]
     assert sightings.seen("one", ADA, HERE) == []
     assert sightings.seen("one", ADA, THERE) == [(ADA, THERE)]
 
 
-def test_who_has_started_again_is_in_both_places_until_the_former_is_over() -> None:
+def test_a_restarted_peer_is_announced_twice_until_the_former_ends() -> None:
     sightings = SeenServices()
     sightings.seen("one", ADA, HERE)
     assert sightings.seen("two", ADA, THERE) == [(ADA, HERE + THERE)]
@@ -83,7 +83,7 @@ def test_who_has_started_again_is_in_both_places_until_the_former_is_over() -> N
     assert sightings.gone("two") == []
 
 
-def test_a_service_that_is_another_peer_now_is_told_for_both() -> None:
+def test_a_service_that_changes_its_peer_is_reported_for_both() -> None:
     sightings = SeenServices()
     sightings.seen("one", ADA, HERE)
     assert sightings.seen("one", BOB, HERE) == [(ADA, ()), (BOB, HERE)]
@@ -103,7 +103,7 @@ def test_so_many_are_kept_and_no_more() -> None:
     assert sightings.seen("one more", ADA, HERE) == [(ADA, HERE)]
 
 
-def test_after_a_change_of_the_network_everybody_is_news_again() -> None:
+def test_after_a_change_of_the_network_all_members_are_reported_again() -> None:
     sightings = SeenServices()
     sightings.seen("one", ADA, HERE)
     sightings.clear()

@@ -123,7 +123,7 @@ async def test_over_ipv6_alone(lan: Lan, member: Join) -> None:
     assert ada.told == [["left", 0]]  # bob looks, but is not announced
 
 
-async def test_another_network_sees_nobody(lan: Lan, member: Join) -> None:
+async def test_another_network_sees_no_peer(lan: Lan, member: Join) -> None:
     machine = lan.machine("10.77.0.1/24")
     eve = await member(lan.machine("10.77.0.3/24"), EVE, OTHER_KEY)
     ada, bob = await member(machine, ADA), await member(lan.machine("10.77.0.2/24"), BOB)
@@ -136,7 +136,7 @@ async def test_another_network_sees_nobody(lan: Lan, member: Join) -> None:
     assert {line[1] for line in eve.told if line[0] == "sighted"} == {"dd" * 32}
 
 
-async def test_who_moves_to_another_address_is_seen_there(lan: Lan, member: Join) -> None:
+async def test_a_peer_that_moves_is_seen_at_its_new_address(lan: Lan, member: Join) -> None:
     machine = lan.machine("10.77.0.1/24")
     ada, bob = await member(machine, ADA), await member(lan.machine("10.77.0.2/24"), BOB, host="127.0.0.1")
     await bob.tells("sighted", ADA, ["10.77.0.1:8080"])
@@ -147,7 +147,7 @@ async def test_who_moves_to_another_address_is_seen_there(lan: Lan, member: Join
     await bob.leave()
 
 
-async def test_without_a_network_there_is_one_warning_and_it_goes_on_when_there_is_one(lan: Lan, member: Join) -> None:
+async def test_without_a_network_there_is_one_warning_and_recovery(lan: Lan, member: Join) -> None:
     machine = lan.machine()
     ada, bob = await member(machine, ADA), await member(lan.machine("10.77.0.2/24"), BOB)
     await ada.tells("warned")
@@ -159,7 +159,7 @@ async def test_without_a_network_there_is_one_warning_and_it_goes_on_when_there_
     assert [line[0] for line in ada.told].count("warned") == 1
 
 
-async def test_an_advertised_address_is_announced_in_place_of_one_s_own(lan: Lan, member: Join) -> None:
+async def test_an_advertised_address_is_announced_instead_of_the_own_ones(lan: Lan, member: Join) -> None:
     ada = await member(lan.machine("10.77.0.1/24"), ADA, advertise="192.0.2.1:9000")
     bob = await member(lan.machine("10.77.0.2/24"), BOB)
     await bob.tells("sighted", ADA, ["192.0.2.1:9000"])
@@ -167,7 +167,7 @@ async def test_an_advertised_address_is_announced_in_place_of_one_s_own(lan: Lan
     await bob.leave()
 
 
-async def test_port_5353_that_nobody_may_share_is_a_warning(lan: Lan, member: Join) -> None:
+async def test_an_exclusive_port_5353_is_a_warning(lan: Lan, member: Join) -> None:
     machine = lan.machine("10.77.0.1/24")
     with subprocess.Popen(machine.under(sys.executable, "-c", SELFISH), stdin=PIPE, stdout=PIPE, text=True) as selfish:
         assert selfish.stdout is not None and selfish.stdout.readline() == "mine\n"

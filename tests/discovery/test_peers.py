@@ -95,7 +95,7 @@ async def main():
     run(body, tmp_path, *lan.machine().under())
 
 
-def test_who_lacks_the_extra_is_told_its_name_and_nothing_stays_open(tmp_path: Path) -> None:
+def test_a_missing_extra_is_named_and_nothing_stays_open(tmp_path: Path) -> None:
     body = """
 sys.modules["zeroconf"] = None  # as where it is not installed
 async def main():

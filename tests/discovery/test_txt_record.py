@@ -58,7 +58,7 @@ def test_addresses_may_be_written_in_another_way() -> None:
         (8080, ["nonsense"]),
     ],
 )
-def test_the_proof_of_one_place_is_none_of_another(port: int | None, addresses: list[str]) -> None:
+def test_the_proof_of_one_announcement_is_invalid_at_another_address(port: int | None, addresses: list[str]) -> None:
     assert identify(KEY, txt(SAID), port, addresses) is None
 
 
@@ -69,13 +69,13 @@ def test_every_part_counts(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("name", ["v", "s", "p", "m"])
 @pytest.mark.parametrize("value", [b"", None, b"zz" * 32, b"\xff" * 64, b"0 " * 32, b"00" * 5000])
-def test_what_is_no_announcement_is_nobody(name: str, value: bytes | None) -> None:
+def test_a_malformed_announcement_identifies_no_peer(name: str, value: bytes | None) -> None:
     assert identify(KEY, {**txt(SAID), name.encode(): value}, 8080, HERE) is None
     without = {key: said for key, said in txt(SAID).items() if key != name.encode()}
     assert identify(KEY, without, 8080, HERE) is None
 
 
-def test_another_network_recognises_nobody() -> None:
+def test_another_network_identifies_no_peer() -> None:
     assert identify(discovery_key(N, "11" * 32), txt(SAID), 8080, HERE) is None
     assert identify(discovery_key(N, None), txt(SAID), 8080, HERE) is None
 

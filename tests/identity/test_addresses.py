@@ -65,12 +65,12 @@ def test_bridges_of_containers_come_last(lan: Lan) -> None:
         ("", ["10.77.0.1:8080", "[fd77::1]:8080"]),
     ],
 )
-def test_endpoints_are_those_that_somebody_listens_on(lan: Lan, host: str, endpoints: list[str]) -> None:
+def test_endpoints_of_the_addresses_a_peer_listens_on(lan: Lan, host: str, endpoints: list[str]) -> None:
     assert ask(lan.machine("10.77.0.1/24", "fd77::1/64"), f"own_endpoints({host!r}, 8080)") == str(endpoints)
 
 
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "::1", "169.254.3.4", "fe80::1", "fe80::1%eth0", "0.0.0.0", "", "ada"]
 )
-def test_what_reaches_nobody_is_no_address(address: str) -> None:
+def test_unreachable_addresses_are_left_out(address: str) -> None:
     assert not is_reachable(address)

@@ -87,7 +87,7 @@ def test_a_key_made_by_openssl_is_as_good(tmp_path: Path) -> None:
     assert verify(identity.peer_id, identity.sign(b"x"), b"x")
 
 
-def test_what_is_no_file_is_refused_and_does_not_block(tmp_path: Path) -> None:
+def test_a_path_that_is_no_file_is_refused_without_blocking(tmp_path: Path) -> None:
     with pytest.raises(P2PChatError):
         load_identity(tmp_path)
     if hasattr(os, "mkfifo"):
@@ -96,7 +96,7 @@ def test_what_is_no_file_is_refused_and_does_not_block(tmp_path: Path) -> None:
             load_identity(tmp_path / "pipe")
 
 
-def test_signatures_hold_for_their_key_and_their_words_only() -> None:
+def test_a_signature_is_valid_for_its_key_and_data_only() -> None:
     ada, bob = Identity.from_seed(b"a" * 32), Identity.from_seed(b"b" * 32)
     signature = ada.sign(b"p2pchat/test/1\0words")
     assert verify(ada.peer_id, signature, b"p2pchat/test/1\0words")

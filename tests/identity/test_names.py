@@ -117,7 +117,7 @@ def test_a_suffix_is_the_beginning_of_the_id_as_people_see_it() -> None:
     assert full_label(None, ADA) == full_label("", ADA) == "user#K7QF2P2N"
 
 
-def test_an_address_is_split_however_its_suffix_is_typed() -> None:
+def test_an_address_is_split_in_any_spelling_of_its_suffix() -> None:
     assert split_label("alice#k7qf2p2n") == ("alice", "K7QF2P2N")
     assert split_label("alice") == ("alice", "")
 
@@ -136,5 +136,5 @@ def test_an_address_is_split_however_its_suffix_is_typed() -> None:
         ("room", 8080, "room-8080"),
     ],
 )
-def test_who_chose_no_name_is_called_by_login_and_port(login: str, port: int, name: str) -> None:
+def test_the_default_name_is_made_of_login_and_port(login: str, port: int, name: str) -> None:
     assert default_name(login, port) == name and is_valid_name(name)

@@ -40,7 +40,7 @@ def test_broken_golden_invites_are_refused() -> None:
             parse_invite(text)
 
 
-def test_an_invite_without_addresses_is_none() -> None:
+def test_an_invite_without_addresses_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one address"):
         encode_invite(ADA, OPEN, [])
     for text in (f"p2pchat:{CODE}", f"p2pchat:{CODE}@", f"p2pchat:{CODE}@,"):
@@ -131,6 +131,6 @@ def test_endpoints_have_one_form(typed: str, normal: str) -> None:
         "h" * 96 + ":8080",
     ],
 )
-def test_what_is_no_endpoint_is_refused(typed: str) -> None:
+def test_a_malformed_endpoint_is_refused(typed: str) -> None:
     with pytest.raises(ValueError):
         normal_endpoint(typed)

@@ -116,7 +116,7 @@ def test_a_temporary_profile_leaves_nothing(home: Path) -> None:
     assert not one.directory.exists() and not other.directory.exists() and known_profiles() == []
 
 
-def test_what_killed_processes_left_goes_at_the_next_start_unless_somebody_may_be_writing_it(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_removed_at_the_next_start(tmp_path: Path) -> None:
     """Names as they are made: under the lock nobody else writes keys; imports and backups need no lock."""
     data = tmp_path / "data"
     Profile.open(data=data).close()
@@ -220,7 +220,7 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
 
 
 @posix
-def test_what_others_can_read_is_told_and_not_mended(tmp_path: Path) -> None:
+def test_files_that_others_can_read_are_reported_and_not_changed(tmp_path: Path) -> None:
     Profile.open(data=tmp_path / "ada").close()
     (tmp_path / "ada").chmod(0o750)
     (tmp_path / "ada" / "identity.pem").chmod(0o644)

@@ -43,7 +43,7 @@ def test_the_client_learns_the_servers_key_and_the_server_nothing() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=40_000), min_size=1, max_size=5), st.integers(1, 20_000))
-def test_bytes_arrive_as_sent_however_they_are_cut(texts: list[bytes], cut: int) -> None:
+def test_bytes_arrive_as_sent_in_pieces_of_any_size(texts: list[bytes], cut: int) -> None:
     client, server = pair()
     shake_hands(client, server)
     for sender, receiver in ((client, server), (server, client)):
@@ -63,7 +63,7 @@ def test_more_than_the_shared_buffer_in_one_read_is_whole_too(size: int) -> None
     assert server.receive(client.outgoing()) == text
 
 
-def test_what_is_written_before_the_handshake_ended_goes_out_with_its_end() -> None:
+def test_plaintext_sent_before_the_end_of_the_handshake_goes_out_with_it() -> None:
     client, server = pair()
     client.send(b"client's ")
     client.send(b"first words")
@@ -84,7 +84,7 @@ def test_the_handshake_survives_one_byte_at_a_time() -> None:
     assert heard == b""
 
 
-def test_a_close_notify_is_told_apart_from_an_end_and_ends_the_reading_only() -> None:
+def test_a_close_notify_ends_reading_only_and_differs_from_an_end() -> None:
     client, server = pair()
     shake_hands(client, server)
     client.send(b"last words")
@@ -193,7 +193,7 @@ def test_tls_1_2_is_refused_by_both_sides() -> None:
         b"\x16\x03\x01\xff\xff",
     ],
 )
-def test_what_is_no_tls_is_refused(words: bytes) -> None:
+def test_bytes_that_are_not_tls_are_refused(words: bytes) -> None:
     _, server = pair()
     with pytest.raises(HandshakeError):
         server.receive(words + bytes(70_000))

@@ -18,7 +18,7 @@ from tests.link_ends import CLIENT, SERVER
 from tests.stepping import SteppedLoop, after_each_step, open_sockets
 
 
-async def test_who_comes_in_the_moment_of_the_end_is_not_left_open() -> None:
+async def test_a_connection_at_the_moment_of_the_end_is_closed() -> None:
     connections = ConnectionManager(
         TCPTransport(), Settings(), server_context=server_context(Identity.generate()), client_context=client_context(),
         put=lambda input: None,

@@ -153,7 +153,7 @@ async def bob(net: Mesh, storage: GatedStorage) -> AsyncIterator[TCPPeer]:
 # ---- what is said
 
 
-async def test_texts_said_while_a_commit_is_under_way_go_in_together(bob: TCPPeer, storage: GatedStorage) -> None:
+async def test_texts_written_during_a_commit_go_in_together(bob: TCPPeer, storage: GatedStorage) -> None:
     storage.gate.clear()
     storage.waiting.clear()
     one = asyncio.create_task(bob.broadcast("one"))
@@ -174,7 +174,7 @@ def written(peer: TCPPeer) -> int:
     return client._written_bytes
 
 
-async def test_who_said_something_goes_on_before_it_is_encrypted_for_links(storage: GatedStorage) -> None:
+async def test_writers_resume_before_their_texts_are_encrypted(storage: GatedStorage) -> None:
     still = replace(QUICK, digest_every=3600.0)  # nothing else is written meanwhile
     async with mesh("ada", settings=still) as net, aclosing(await join(net, "bob", storage, still)) as bob:
         await (await bob.broadcast("first")).delivered(timeout=5)
@@ -185,7 +185,7 @@ async def test_who_said_something_goes_on_before_it_is_encrypted_for_links(stora
         await receipt.delivered(timeout=5)
 
 
-async def test_links_do_not_wait_for_many_who_said_something(net: Mesh, bob: TCPPeer) -> None:
+async def test_links_do_not_wait_for_many_writers(net: Mesh, bob: TCPPeer) -> None:
     await net.settle()
     before = written(bob)
     first, *_ = [asyncio.create_task(bob.broadcast(str(number))) for number in range(100)]
@@ -194,7 +194,7 @@ async def test_links_do_not_wait_for_many_who_said_something(net: Mesh, bob: TCP
     await receipt.delivered(timeout=5)
 
 
-async def test_nothing_is_sent_or_told_before_it_is_durable(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
+async def test_nothing_is_sent_or_reported_before_it_is_durable(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
     ada = net.peers[0]
     events = bob.events(Sent)
     await net.settle()
@@ -251,7 +251,7 @@ async def two_messages(net: Mesh, bob: TCPPeer) -> Events[Message]:
     return events
 
 
-async def test_what_is_acknowledged_on_disk_is_not_put_back_by_a_commit_of_that_moment(
+async def test_a_durable_ack_is_not_undone_by_a_commit_at_the_same_time(
     net: Mesh, bob: TCPPeer, storage: GatedStorage
 ) -> None:
     events = await two_messages(net, bob)
@@ -262,7 +262,7 @@ async def test_what_is_acknowledged_on_disk_is_not_put_back_by_a_commit_of_that_
     assert told[-1] == storage.load([bob.me.key]).consumers["bot"]
 
 
-async def test_what_was_acknowledged_by_asking_for_more_is_on_disk_after_an_ack(
+async def test_places_taken_by_a_reader_are_on_disk_after_an_ack(
     net: Mesh, bob: TCPPeer, storage: GatedStorage
 ) -> None:
     events = await two_messages(net, bob)
@@ -310,7 +310,7 @@ async def test_a_peer_that_closes_does_not_wait_for_a_dial_without_answer(net: M
 # ---- storage that fails
 
 
-async def test_a_failed_commit_is_told_to_the_writer_and_nothing_of_it_is_kept(
+async def test_a_failed_commit_fails_its_write_and_keeps_nothing(
     net: Mesh, bob: TCPPeer, storage: GatedStorage
 ) -> None:
     ada = net.peers[0]
@@ -328,9 +328,7 @@ async def test_a_failed_commit_is_told_to_the_writer_and_nothing_of_it_is_kept(
         assert [post.text for post in await peer.history("room")] == ["first", "kept"]
 
 
-async def test_a_storage_that_takes_nothing_is_told_once_however_much_is_wanted(
-    net: Mesh, bob: TCPPeer, storage: GatedStorage
-) -> None:
+async def test_a_storage_that_takes_nothing_is_reported_once(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
     ada = net.peers[0]
     await net.settle()
     warnings = bob.events(Warned)
@@ -345,7 +343,7 @@ async def test_a_storage_that_takes_nothing_is_told_once_however_much_is_wanted(
     await receipt.delivered(timeout=5)
 
 
-async def test_what_cannot_be_read_is_told_once_tried_again_and_told_when_it_can(
+async def test_a_failed_read_is_reported_once_retried_and_reported_when_it_works(
     net: Mesh, bob: TCPPeer, storage: GatedStorage
 ) -> None:
     ada = net.peers[0]
@@ -384,9 +382,7 @@ async def test_a_storage_that_fails_again_and_again_is_used_less_and_less(
     storage.failing = None
 
 
-async def test_what_could_not_be_stored_was_not_acknowledged_and_comes_again(
-    net: Mesh, bob: TCPPeer, storage: GatedStorage
-) -> None:
+async def test_entries_that_could_not_be_stored_come_again(net: Mesh, bob: TCPPeer, storage: GatedStorage) -> None:
     ada = net.peers[0]
     await net.settle()
     warnings = bob.events(Warned)
@@ -416,7 +412,7 @@ async def test_too_little_free_disk_refuses_before_anything_is_written(tmp_path:
 # ---- closing
 
 
-async def test_closing_keeps_what_was_said_and_ends_what_waits(net: Mesh, storage: GatedStorage) -> None:
+async def test_closing_stores_texts_and_fails_waiting_calls(net: Mesh, storage: GatedStorage) -> None:
     peer = await join(net, "cyd", storage)
     saying = [asyncio.create_task(peer.broadcast(str(number))) for number in range(50)]
     await asyncio.sleep(0)
@@ -456,7 +452,7 @@ async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its
     assert storage.history(None)[-1].seq == 3  # as it happens this one was kept
 
 
-async def test_what_gets_onto_the_disk_when_nobody_waits_for_it_any_more_disturbs_no_closing(
+async def test_a_commit_that_ends_after_its_writer_gave_up_disturbs_no_closing(
     net: Mesh, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pchat.runtime.driver.FINISH_TIMEOUT", 0.1)
@@ -478,7 +474,7 @@ async def test_what_gets_onto_the_disk_when_nobody_waits_for_it_any_more_disturb
     assert storage.history(None)[-1].seq == 3
 
 
-async def test_a_crash_leaves_no_thread_behind_and_tells_whoever_waits(net: Mesh, storage: GatedStorage) -> None:
+async def test_a_crash_leaves_no_thread_and_fails_waiting_calls(net: Mesh, storage: GatedStorage) -> None:
     before = {*threading.enumerate()}
     peer = await join(net, "cyd", storage)
     storage.gate.clear()
@@ -560,7 +556,7 @@ async def test_storage_that_breaks_its_contract_is_reported_and_stores_nothing(s
     await disk.close()
 
 
-async def test_storage_that_cannot_be_warmed_goes_on_storing(
+async def test_storage_that_cannot_be_warmed_still_stores(
     storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told, reported = Told(), list[dict[str, object]]()
@@ -575,7 +571,7 @@ async def test_storage_that_cannot_be_warmed_goes_on_storing(
     await disk.close()
 
 
-async def test_reads_go_on_while_a_commit_takes_long(storage: GatedStorage) -> None:
+async def test_reads_are_answered_during_a_long_commit(storage: GatedStorage) -> None:
     disk = StorageWorker(storage, Settings(), None, Told().append)
     storage.gate.clear()
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
@@ -587,7 +583,7 @@ async def test_reads_go_on_while_a_commit_takes_long(storage: GatedStorage) -> N
     await disk.close()
 
 
-async def test_free_disk_is_told_when_it_falls_below_the_limit(storage: GatedStorage, tmp_path: Path) -> None:
+async def test_low_disk_space_is_reported(storage: GatedStorage, tmp_path: Path) -> None:
     told = Told()
     disk = StorageWorker(storage, Settings(min_free_disk_bytes=1 << 60), tmp_path, told.append)
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
@@ -641,7 +637,7 @@ def commit(ticket: int, entries: int, *, own: bool = False, epoch: int = 0) -> C
     return Commit(ticket, epoch, own, Change(batches=[batch]))
 
 
-def test_reading_stops_above_the_limit_and_goes_on_when_half_of_it_is_durable() -> None:
+def test_reading_stops_above_the_limit_and_resumes_at_half_of_it() -> None:
     said: list[bool] = []
     book = CommitsInFlight(100, said.append)
     for ticket, entries in enumerate((60, 40, 1, 30)):
@@ -652,7 +648,7 @@ def test_reading_stops_above_the_limit_and_goes_on_when_half_of_it_is_durable() 
         assert (book.paused, said) == (still, told)
 
 
-def test_what_is_said_here_never_stops_reading_and_is_own_until_it_is_durable() -> None:
+def test_own_writes_never_pause_reading_and_count_until_durable() -> None:
     said: list[bool] = []
     book = CommitsInFlight(100, said.append)
     book.add(commit(1, 1000, own=True))
@@ -664,7 +660,7 @@ def test_what_is_said_here_never_stops_reading_and_is_own_until_it_is_durable() 
     assert (book.own, bool(book), said) == (0, False, [])
 
 
-def test_a_failure_takes_away_what_is_of_its_epoch_or_older_and_reading_goes_on() -> None:
+def test_a_failure_removes_commits_of_its_epoch_and_resumes_reading() -> None:
     said: list[bool] = []
     book = CommitsInFlight(100, said.append)
     for ticket, epoch in ((1, 0), (2, 1), (3, 2)):
@@ -695,7 +691,7 @@ def test_each_link_gets_one_write_of_all_its_frames_in_their_order() -> None:
     assert (outgoing.size_bytes, outgoing.waiting_bytes(2), flushed(outgoing)) == (0, 0, [])
 
 
-def test_what_was_taken_for_a_link_that_ends_is_not_written_again() -> None:
+def test_frames_taken_for_an_ended_link_are_not_written_again() -> None:
     outgoing = OutgoingFrames()
     outgoing.send(Send(Bye("left"), [1, 2]))
     assert outgoing.take(1) == encode(Bye("left"))

@@ -23,7 +23,7 @@ def test_garbage_is_collected_again_afterwards_also_when_it_failed() -> None:
     assert [*seen, gc.isenabled()] == [False, True]
 
 
-def test_what_was_made_is_no_more_looked_through_at_once_and_is_found_when_it_is_garbage() -> None:
+def test_new_objects_are_not_searched_at_once_and_are_collected_later() -> None:
     gc.unfreeze()  # what the test run has frozen
 
     class Made:
@@ -40,7 +40,7 @@ def test_what_was_made_is_no_more_looked_through_at_once_and_is_found_when_it_is
     assert gone() is None
 
 
-def test_what_a_program_has_frozen_stays_frozen() -> None:
+def test_frozen_objects_of_a_program_stay_frozen() -> None:
     gc.freeze()
     with gc_paused():
         made: list[list[int]] = [[] for _ in range(2 * MANY_OBJECTS)]
@@ -55,7 +55,7 @@ def test_one_within_another_ends_with_the_outer_one() -> None:
     assert gc.isenabled()
 
 
-def test_who_collects_none_collects_none_afterwards() -> None:
+def test_a_disabled_collector_stays_disabled() -> None:
     gc.disable()
     try:
         with gc_paused():
@@ -76,7 +76,7 @@ def is_old(one: object) -> bool:
     return any(each is one for each in gc.get_objects(generation=2))
 
 
-def test_what_is_there_counts_as_old_when_there_are_many_more_links_than_ever() -> None:
+def test_all_objects_age_when_there_are_many_more_links_than_ever() -> None:
     gc.unfreeze()  # what the test run has frozen
     gc.disable()  # only what is counted as old becomes so
     try:

@@ -39,7 +39,7 @@ async def test_a_ring_in_a_thread_is_heard_in_the_loop_each_time() -> None:
     porch.bell.close()
 
 
-async def test_what_rings_while_it_is_closed_and_later_is_heard() -> None:
+async def test_waking_during_and_after_close_works() -> None:
     porch = Porch()
     porch.bell.wake()
     porch.bell.close()
@@ -50,7 +50,7 @@ async def test_what_rings_while_it_is_closed_and_later_is_heard() -> None:
     porch.bell.close()
 
 
-def test_a_ring_after_the_end_of_the_loop_is_heard_by_nobody_and_hurts_nobody() -> None:
+def test_waking_a_closed_loop_does_nothing() -> None:
     async def close() -> LoopWaker:
         porch = Porch()
         porch.bell.close()

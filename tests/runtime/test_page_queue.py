@@ -57,7 +57,7 @@ def test_nothing_is_read_for_a_link_without_room_until_it_has_some() -> None:
     assert reads.begun == [(1, 1)]
 
 
-def test_what_is_not_read_for_a_link_that_has_ended_is_said() -> None:
+def test_unread_pages_of_an_ended_link_are_returned() -> None:
     reads = Reads()
     reads.fetching.add(page(1, 1))
     reads.fetching.add(page(1, 2))
@@ -86,7 +86,7 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_however_much_is_said_at_once_a_link_that_reads_nothing_holds_a_page_beyond_its_limit() -> None:
+async def test_many_texts_at_once_fill_a_stopped_link_by_one_page_at_most() -> None:
     """With storage in memory everything said in one turn is kept in that turn, before the link can say it is full."""
     async with mesh("ada", "bob", settings=SMALL) as net:
         ada, bob = net.peers
@@ -98,7 +98,7 @@ async def test_however_much_is_said_at_once_a_link_that_reads_nothing_holds_a_pa
         assert LIMIT < buffered(ada) < LIMIT + PAGE + OVERHEAD
 
 
-async def test_whoever_wants_many_logs_and_reads_nothing_is_read_one_page_beyond_the_limit() -> None:
+async def test_a_peer_that_wants_many_logs_and_reads_nothing_gets_one_page_too_many() -> None:
     async with mesh("ada", "bob", settings=SMALL) as net:
         ada, bob = net.peers
         for n in range(8):

@@ -110,7 +110,7 @@ def test_the_highest_gen_holds() -> None:
     assert group.visibility_rules(IDS["bob"]) == (VisibilityRule(None, (mark("b1", 4),)),)
 
 
-def test_nobody_but_the_owner_of_the_gen_below_makes_one() -> None:
+def test_only_the_owner_of_the_gen_below_makes_the_next() -> None:
     pen = Pen("bob")
     pen.operation(2, {"bob": 1}, by="bob", run="b1")
     assert members(pen.group()) == {"ada": 1, "bob": 1}
@@ -119,7 +119,7 @@ def test_nobody_but_the_owner_of_the_gen_below_makes_one() -> None:
     assert members(pen.group()) == {"bob": 1, "dan": 3}
 
 
-def test_who_owns_nothing_fills_nobodys_memory_with_operations() -> None:
+def test_operations_of_a_user_that_owns_nothing_are_bounded() -> None:
     pen = Pen("bob")
     for gen in range(2, MAX_EARLY + 3):
         pen.operation(gen, {"ada": 1, "bob": 1}, by="bob", run="b1")
@@ -135,7 +135,7 @@ def _hash(pen: Pen, at: int) -> str:
     return operation_hash(pen.written[at][2])[:16]
 
 
-def test_who_leaves_is_no_member_until_added_again() -> None:
+def test_a_user_that_left_is_no_member_until_added_again() -> None:
     pen = Pen("bob")
     pen.leave("bob", 1, mark("b1", 3))
     group = pen.group()
@@ -146,7 +146,7 @@ def test_who_leaves_is_no_member_until_added_again() -> None:
     assert pen.group().visibility_rules(IDS["bob"]) == (VisibilityRule(2, (mark("b1", 3),)),)
 
 
-def test_the_next_operation_says_again_where_those_ended_who_are_gone() -> None:
+def test_the_next_operation_repeats_the_cuts_of_users_that_are_gone() -> None:
     pen = Pen("bob", "cyd")
     pen.operation(2, {"ada": 1, "cyd": 1}, cuts={IDS["bob"]: (mark("b1", 4),)})
     pen.leave("cyd", 2, mark("c1", 7))
@@ -184,7 +184,7 @@ def test_a_group_loaded_at_a_start_is_what_it_was() -> None:
         {"gen": 2, "name": "x", "owner": IDS["ada"], "members": {f"{n:064x}": 1 for n in range(257)}, "cuts": []},
     ],
 )
-def test_what_has_not_the_shape_of_an_operation_changes_nothing(body: object) -> None:
+def test_entries_without_the_shape_of_an_operation_change_nothing(body: object) -> None:
     pen = Pen("bob")
     pen.put("ada", "a1", Entry("group", 2, 2, b=body))
     group = pen.group()
@@ -222,7 +222,7 @@ def test_operations_of_one_gen_meet() -> None:
     assert {sight.added for sight in group.visibility_rules(IDS["cyd"])} == {None, 1}
 
 
-def test_what_was_lost_in_a_tie_is_made_again_once() -> None:
+def test_an_operation_lost_in_a_tie_is_reissued_once() -> None:
     pen = Pen("bob")
     one = pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2})
     other = pen.operation(2, {"ada": 1, "bob": 1, "dan": 2}, run="a2")
@@ -233,7 +233,7 @@ def test_what_was_lost_in_a_tie_is_made_again_once() -> None:
     assert pen.group().lost_operations(IDS["ada"]) == []
 
 
-def test_what_a_restored_owner_made_on_an_old_gen_is_made_again() -> None:
+def test_operations_of_a_restored_owner_on_an_old_gen_are_reissued() -> None:
     pen = Pen("bob")
     pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2})
     pen.operation(3, {"ada": 1, "bob": 1, "cyd": 2}, name="dev")
@@ -248,7 +248,7 @@ def test_two_that_made_the_same_lost_nothing() -> None:
     assert pen.group().lost_operations(IDS["ada"]) == []
 
 
-def test_who_handed_over_by_one_of_two_makes_the_other_again_first() -> None:
+def test_before_a_handover_the_other_operation_is_reissued() -> None:
     pen = Pen("bob")
     handed = pen.operation(2, {"ada": 1, "bob": 1}, owner="bob")
     renamed = pen.operation(2, {"ada": 1, "bob": 1, "dan": 2}, run="a2", name="dev")
@@ -296,7 +296,7 @@ def test_the_order_in_which_they_come_changes_nothing(
 # ---- members who lie
 
 
-def test_an_operation_costs_the_same_however_many_there_are() -> None:
+def test_an_operation_costs_the_same_among_many() -> None:
     pen = Pen()
     for gen in range(2, 3_001):
         pen.operation(gen, {"ada": 1}, name=f"ops{gen}")
@@ -319,7 +319,7 @@ def test_of_a_tie_without_end_a_fixed_number_counts_whatever_the_order() -> None
     assert all(leave.gen > MAX_INT - MAX_LEAVES for leave in one.state.leaves[IDS["bob"]])
 
 
-def test_who_is_no_member_leaves_nothing_whatever_gen_is_cited() -> None:
+def test_a_leave_of_a_user_that_is_no_member_does_nothing() -> None:
     pen = Pen("bob")
     pen.operation(2, {"ada": 1})
     pen.leave("bob", MAX_INT, mark("b1", 3))
@@ -328,7 +328,7 @@ def test_who_is_no_member_leaves_nothing_whatever_gen_is_cited() -> None:
     assert group.state.cuts(lambda user: []) == {}  # what the owner says next
 
 
-def test_nobody_but_the_owner_says_that_something_lost_was_made_again() -> None:
+def test_only_the_owner_reissues_a_lost_operation() -> None:
     pen = Pen("bob")
     pen.operation(2, {"ada": 1, "bob": 1}, name="dev")
     pen.operation(2, {"ada": 1, "bob": 1}, name="prod")
@@ -360,7 +360,7 @@ def test_a_member_is_seen_from_the_gen_that_added_it() -> None:
     assert ends([VisibilityRule(3)], b1=LogView(5, (1, 4), (4, 2))) == {"b1": VisibleEnd(3, mark("b1", 3).chain8)}
 
 
-def test_who_was_removed_is_seen_up_to_the_cut_and_what_builds_below_it() -> None:
+def test_a_removed_user_is_visible_up_to_its_cuts() -> None:
     logs = {"b1": LogView(5, (1, 1)), "b2": LogView(4, (1, 1), before=(mark("b1", 5),)), "b3": LogView(2, (1, 1))}
     assert ends([VisibilityRule(None, (mark("b2", 2),))], **logs) == {
         "b1": VisibleEnd(5),
@@ -370,7 +370,7 @@ def test_who_was_removed_is_seen_up_to_the_cut_and_what_builds_below_it() -> Non
     assert ends([VisibilityRule(None)], **logs) == {"b1": VisibleEnd(0), "b2": VisibleEnd(0), "b3": VisibleEnd(0)}
 
 
-def test_who_was_added_again_is_seen_in_a_new_run() -> None:
+def test_a_user_added_again_is_visible_in_a_new_run() -> None:
     logs = {"b1": LogView(9, (1, 1)), "b2": LogView(2, (1, 5), before=(mark("b1", 4),))}
     assert ends([VisibilityRule(5, (mark("b1", 4),))], **logs) == {
         "b1": VisibleEnd(4, mark("b1", 4).chain8),
@@ -384,7 +384,7 @@ def test_under_two_sights_only_what_both_let_be_seen() -> None:
     }
 
 
-def test_what_may_lie_below_a_cut_that_has_not_come_is_taken() -> None:
+def test_entries_that_may_lie_below_a_missing_cut_are_accepted() -> None:
     removed = [VisibilityRule(None, (mark("b2", 2),))]
     assert may_be_visible(removed, {}, "b1" * 8, 1, 1)  # b2 may build on it
     here = {"b2" * 8: LogView(2, (1, 1))}
@@ -393,7 +393,7 @@ def test_what_may_lie_below_a_cut_that_has_not_come_is_taken() -> None:
     assert is_wanted(removed, {}, mark("b2", 3))
 
 
-def test_what_comes_behind_something_unseen_is_not_taken() -> None:
+def test_entries_behind_an_invisible_one_are_not_accepted() -> None:
     logs = {"b1" * 8: LogView(3, (1, 5), (3, 1))}
     assert not may_be_visible([VisibilityRule(4)], logs, "b1" * 8, 4, 5)
     assert may_be_visible([VisibilityRule(4)], logs, "b2" * 8, 1, 5) and not may_be_visible(

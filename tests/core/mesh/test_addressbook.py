@@ -94,7 +94,7 @@ def test_a_seen_host_becomes_an_endpoint() -> None:
         ("nonsense", False, False),
     ],
 )
-def test_what_may_be_told(endpoint: str, far: bool, near: bool) -> None:
+def test_shareable_endpoints(endpoint: str, far: bool, near: bool) -> None:
     settings = Settings()
     assert is_shareable(endpoint, from_loopback=False, settings=settings) is far
     assert is_shareable(endpoint, from_loopback=True, settings=settings) is near
@@ -109,7 +109,7 @@ def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBoo
     return AddressBook(ctx, stored), ctx
 
 
-def test_a_peer_that_is_back_wipes_out_what_failed_and_another_s_word_does_not() -> None:
+def test_a_peer_that_is_back_clears_failures_and_another_peer_does_not() -> None:
     """Or who is linked with it would never tell the others where it is (seed 90467)."""
     known, _ = book()
     known.learn(BOB.id, "10.0.0.1:80", CYD.id)
@@ -120,7 +120,7 @@ def test_a_peer_that_is_back_wipes_out_what_failed_and_another_s_word_does_not()
     assert not known.learn(BOB.id, "10.0.0.1:80", BOB.id)
 
 
-def test_what_a_third_told_is_a_peer_s_own_word_once_it_says_so_itself() -> None:
+def test_an_address_from_a_third_peer_becomes_the_peer_s_own_word() -> None:
     known, ctx = book()
     known.learn(BOB.id, "10.0.0.1:80", CYD.id)
     assert known.learn(BOB.id, "10.0.0.1:80", BOB.id)
@@ -183,7 +183,7 @@ def test_a_full_book_drops_a_failing_peer_only_for_a_reached_one() -> None:
 # ---- peers tell each other
 
 
-def test_the_first_peers_tells_all_and_later_ones_what_changed() -> None:
+def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
     ada = Post(ADA)
     ada.handle(ListeningAt(8080, ("ada.example.org:8080",)))
     bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
@@ -200,7 +200,7 @@ def test_the_first_peers_tells_all_and_later_ones_what_changed() -> None:
     assert told_frames(ada.wake(0.2)) == [Peers(8080, ["ada.example.org:8080"], gone=[CYD.id])]
 
 
-def test_while_a_large_mesh_forms_all_are_told_less_often_and_a_lone_change_at_once() -> None:
+def test_while_a_large_mesh_forms_frames_are_rare_and_a_lone_change_goes_at_once() -> None:
     ada = Post(ADA)
     ada.handle(ListeningAt(8080))
     for number, name in enumerate(("bob", *map(str, range(15)))):
@@ -241,7 +241,7 @@ class Crowd:
         return key.id
 
 
-def test_in_a_large_mesh_a_link_with_whom_others_tell_of_too_is_told_when_no_more_come_up_and_with_others() -> None:
+def test_in_a_large_mesh_news_that_others_spread_waits_for_a_quiet_moment() -> None:
     crowd = Crowd(20)
     ada = crowd.ada
     assert len(told_frames(ada.wake(0.1))) == 19  # the last one heard all as it came
@@ -257,7 +257,7 @@ def test_in_a_large_mesh_a_link_with_whom_others_tell_of_too_is_told_when_no_mor
     assert {peer for peer, _ in frames[0].linked} == {known, unknown}
 
 
-def test_all_are_told_of_links_with_whom_others_tell_of_too_though_more_and_more_come_up() -> None:
+def test_news_that_others_spread_is_sent_in_time_though_links_keep_coming() -> None:
     crowd = Crowd(20)
     ada = crowd.ada
     ada.wake(0.1)
@@ -270,7 +270,7 @@ def test_all_are_told_of_links_with_whom_others_tell_of_too_though_more_and_more
     assert told == [pytest.approx(30.7)]  # half a minute after the last time
 
 
-def test_a_link_that_takes_the_place_of_another_is_no_news() -> None:
+def test_a_link_that_replaces_another_is_no_news() -> None:
     ada = Post(ADA)
     met = Meeting(ada, Post(BOB))
     link = met.connect(met.b)
@@ -280,7 +280,7 @@ def test_a_link_that_takes_the_place_of_another_is_no_news() -> None:
     assert len(ada.ctx._heap) == waiting
 
 
-def test_the_port_told_is_kept_with_the_host_seen_and_dialled_when_the_link_is_gone() -> None:
+def test_the_port_a_peer_names_is_stored_with_the_observed_host() -> None:
     met, link = linked("10.0.0.7")
     met.a.got(link, Peers(port=7070, at=["bob.example.org:1"]))
     assert [address.endpoint for address in met.a.links.book.addresses(BOB.id)] == [
@@ -303,7 +303,7 @@ def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
     assert met.a.links.book.addresses(CYD.id)[0].verified_at == 0
 
 
-def test_where_a_peer_is_that_a_third_spoke_of_first_is_told_on_once_it_has_called() -> None:
+def test_an_address_from_a_third_peer_is_shared_once_the_peer_confirms_it() -> None:
     """Or nobody hears it any more when that third is gone (seed 805763)."""
     ada, bob, eva = Post(ADA), Post(BOB), Post(Key("eve"))
     first, second = Meeting(ada, bob), Meeting(ada, eva)
@@ -404,13 +404,13 @@ def test_while_links_come_up_the_smaller_id_gets_longer_to_dial_first_but_not_fo
     assert 15.5 <= dialled_at(60.0, known=62) <= 16.2  # who has as many to dial as that needs longer
 
 
-def test_what_a_user_names_is_dialled_at_once_though_the_other_might_dial_first() -> None:
+def test_a_named_endpoint_is_dialled_at_once_also_by_the_larger_id() -> None:
     met, link = linked()
     met.a.got(link, Peers(port=0, at=[], linked=[("00" * 32, ("10.0.1.1:1",))]))
     assert dials(met.a.handle(Connect("10.0.1.1:1", "00" * 32))) == ["10.0.1.1:1"]
 
 
-def test_a_told_address_that_fails_is_no_news_for_people() -> None:
+def test_a_failing_learned_address_is_not_reported() -> None:
     met, link = linked()
     met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ("10.0.0.7:1",))]))
     (dial,) = [effect for effect in met.a.wake(0.2) if isinstance(effect, Dial)]
@@ -449,7 +449,7 @@ def fail_until(post: Post, second: int, effects: list[Effect]) -> list[str]:
     return tried
 
 
-def test_of_a_crowd_who_answered_last_is_dialled_first_and_all_are_not_dialled_all_the_time() -> None:
+def test_in_a_crowd_the_last_to_answer_is_dialled_first_and_pauses_grow() -> None:
     ada = Post(ADA, addresses=[*crowd(999), Address(BOB.id, "10.9.9.9:1", START + 1)])
     tried = fail_until(ada, 60, ada.start())
     assert "10.9.9.9:1" in tried[:16]
@@ -457,7 +457,7 @@ def test_of_a_crowd_who_answered_last_is_dialled_first_and_all_are_not_dialled_a
     assert len(tried) <= 2000  # each alone would be tried nine times
 
 
-def test_who_was_linked_is_dialled_again_soon_also_in_a_crowd() -> None:
+def test_a_peer_that_was_linked_is_redialled_soon_also_in_a_crowd() -> None:
     ada = Post(ADA, addresses=[*crowd(999), Address(BOB.id, "10.9.9.9:1", START + 1)])
     fail_until(ada, 20, ada.start())
     met = Meeting(ada, Post(BOB))
@@ -476,7 +476,7 @@ def test_a_dial_that_fails_is_followed_by_the_peer_s_other_address() -> None:
     assert {first.endpoint, second.endpoint} == {"10.0.0.1:1", "10.0.0.2:1"}
 
 
-def test_contact_from_a_peer_makes_the_pauses_begin_anew() -> None:
+def test_contact_from_a_peer_resets_the_pauses() -> None:
     ada = Post(ADA, addresses=[Address(BOB.id, "10.0.0.1:1", START)])
     effects = ada.start()
     for step in range(400):
@@ -498,7 +498,7 @@ def test_forgetting_a_peer_ends_its_dials_and_addresses() -> None:
     assert dials(ada.wake(1000.0)) == []
 
 
-def test_an_endpoint_typed_in_vain_and_then_reached_as_told_is_dialled_no_second_time() -> None:
+def test_a_named_endpoint_reached_as_a_learned_one_is_not_dialled_again() -> None:
     """Or the second dial would replace the link, for nothing (seed 1509)."""
     ada = Post(ADA)
     (first,) = [effect for effect in ada.handle(Connect("10.0.0.2:1")) if isinstance(effect, Dial)]

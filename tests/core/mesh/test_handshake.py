@@ -99,7 +99,7 @@ def test_an_id_swapped_in_a_hello_does_not_fit_its_signature() -> None:
     assert refused(a, hello) == "identity"
 
 
-def test_a_signature_under_another_tag_is_none() -> None:
+def test_a_signature_under_another_tag_is_invalid() -> None:
     a, b = server(), client()
     hello = hello_to(a, b)
     hello.sig = BOB.sign(b"p2pchat/head/1\0" + b._t[len(b"p2pchat/link/1\0") :]).hex()
@@ -120,7 +120,7 @@ def test_a_peer_of_another_network_is_refused_by_either_side() -> None:
     assert refused(b, Welcome(proof=proof(K, "server", b._t))) == "network"
 
 
-def test_the_client_s_own_proof_handed_back_is_none() -> None:
+def test_the_client_s_own_proof_sent_back_is_invalid() -> None:
     a, b = server(EVE), client(to=EVE)
     hello = hello_to(a, b)
     assert refused(b, Welcome(proof=hello.proof)) == "network"

@@ -52,7 +52,7 @@ def sent(effects: list[Effect], kind: type) -> list[object]:
 
 
 @pytest.mark.parametrize("dialler", ["decider", "follower"])
-def test_a_link_comes_up_whoever_dialled_and_the_smaller_id_says_go(dialler: str) -> None:
+def test_the_smaller_id_sends_go_whichever_side_dialled(dialler: str) -> None:
     met = meeting()
     link = met.connect(met.a if dialler == "decider" else met.b)
     by_d, by_f = met.take(met.a), met.take(met.b)
@@ -100,7 +100,7 @@ def test_crossing_dials_end_with_one_link_and_people_hear_of_one() -> None:
     assert [what for what, _, reason in met.b.heard if reason != "replaced"] == ["up", "up"]
 
 
-def test_a_redial_takes_the_place_of_a_dead_link_at_both_ends() -> None:
+def test_a_redial_replaces_a_dead_link_at_both_ends() -> None:
     met, dead = linked()
     met.a.at(20.0)
     met.b.at(20.0)
@@ -119,7 +119,7 @@ def test_of_one_run_the_larger_number_stays() -> None:
     assert follower_take_go(current, 2, 2, "aa" * 8, 6) == GoVerdict(FollowerState(2, "aa" * 8, 6, 2), closes=1)
 
 
-def test_of_two_runs_the_one_whose_link_began_later_stays() -> None:
+def test_of_two_runs_the_one_with_the_later_link_stays() -> None:
     current = FollowerState(link=2, run="bb" * 8, n=1, begun=2)
     assert follower_take_go(current, 1, 1, "aa" * 8, 9) == GoVerdict(current, closes=1)
     assert follower_take_go(current, 3, 3, "aa" * 8, 1) == GoVerdict(
@@ -136,7 +136,7 @@ def test_a_second_go_and_a_go_from_f_are_faults() -> None:
 # ---- refusals
 
 
-def test_strangers_cost_a_bye_and_tell_nobody() -> None:
+def test_strangers_get_a_bye_and_are_not_reported() -> None:
     met = Meeting(Post(D), Post(F, network=NetworkCredentials(N, "0d" * 32)))
     met.connect(met.b)
     assert not met.a.links.up
@@ -146,7 +146,7 @@ def test_strangers_cost_a_bye_and_tell_nobody() -> None:
     ]
 
 
-def test_a_refusal_is_told_once_while_dialling_goes_on() -> None:
+def test_a_refusal_is_reported_once_while_dialling_continues() -> None:
     met = Meeting(Post(D), Post(F, network=NetworkCredentials(N, "0d" * 32)))
     met.connect(met.b)
     (dial,) = dials(met.b.wake(0.2))
@@ -189,7 +189,7 @@ def test_a_handshake_has_ten_seconds() -> None:
     assert byes(post.wake(10.1)) == [Bye("error", "the handshake took too long")]
 
 
-def test_what_tls_has_taken_is_part_of_the_ten_seconds() -> None:
+def test_the_time_of_the_tls_handshake_counts() -> None:
     post = Post(D)
     post.handle(LinkAccepted(1, HOST, took=6.0))
     assert byes(post.wake(3.9)) == []
@@ -328,7 +328,7 @@ def test_a_goodbye_is_an_orderly_departure() -> None:
     assert told(met.take(met.b)) == [("down", "left")]
 
 
-def test_what_came_before_a_goodbye_in_the_same_read_is_dealt_with_first() -> None:
+def test_frames_before_a_goodbye_in_one_read_are_handled_first() -> None:
     met, link = linked()
     have = Have({})
     assert met.a.links.on_frames(link, [have, Bye("left"), have]) == [have]
@@ -363,7 +363,7 @@ def test_a_fault_of_the_bytes_says_goodbye_with_its_code() -> None:
     assert met.a.heard[-1] == ("down", F.id, "lost")
 
 
-def test_what_a_peer_writes_in_its_bye_reaches_people_only_quoted() -> None:
+def test_the_text_of_a_bye_is_quoted() -> None:
     met, link = linked()
     effects = met.a.got(link, Bye("evil\x1b[2J", "\u202e" + "x" * 5000))
     (change,) = [effect for effect in effects if isinstance(effect, LinkChanged)]
@@ -413,7 +413,7 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace()
         assert heard[0].text == "two processes seem to use this peer's key: stop one of them"
 
 
-def test_a_superseded_process_that_comes_back_is_turned_away() -> None:
+def test_a_superseded_process_that_returns_is_refused() -> None:
     """The copies decide: F stays with the newer one."""
     f = Post(F)
     first, second = Post(D), Post(D)
@@ -430,7 +430,7 @@ def test_a_superseded_process_that_comes_back_is_turned_away() -> None:
     assert [bye.code for bye in byes(old.take(old.b)) if bye] == ["replaced"]
 
 
-def test_of_two_processes_that_decide_the_one_that_is_left_in_peace_is_told_too() -> None:
+def test_of_two_processes_that_decide_the_undisturbed_one_is_told_too() -> None:
     """F stays with the newer one, and refuses the other until it has seen enough: neither is left untold."""
     f = Post(F, settings=Settings(clone_replacements=2))
     first, second = (Post(D, settings=Settings(clone_replacements=2)) for _ in range(2))
@@ -455,7 +455,7 @@ def test_of_two_processes_that_decide_the_one_that_is_left_in_peace_is_told_too(
     assert heard.text == warned[0]
 
 
-def test_who_is_told_of_a_copy_by_everyone_says_so_once_a_minute() -> None:
+def test_copy_notices_of_many_peers_are_one_warning_a_minute() -> None:
     met, link = linked()
     of_copy = Peers(port=0, at=[], linked=[(D.id, ())])
     warned = [effect for _ in range(3) for effect in met.a.got(link, of_copy) if isinstance(effect, WarningIssued)]
@@ -496,7 +496,7 @@ def test_a_lost_link_is_dialled_again_at_once_and_one_at_a_time() -> None:
     assert dials(met.b.handle(Connect(ENDPOINT))) == []
 
 
-def test_only_a_link_that_lasted_makes_the_pauses_begin_anew() -> None:
+def test_only_a_link_that_lasted_resets_the_pauses() -> None:
     """A link that comes up and breaks, again and again, is no reason to dial as fast as one can."""
     met, link = linked()
     post, soon = met.b, []
@@ -519,7 +519,7 @@ def test_no_dial_while_a_link_to_that_peer_is_up() -> None:
     assert dials(met.b.wake(8.0)) == []
 
 
-def test_an_endpoint_somebody_named_is_answered_for_when_its_peer_calls_first() -> None:
+def test_a_named_endpoint_is_reported_when_its_peer_dials_first() -> None:
     """Or who waits for it, as a start does, would wait for a dial that is not needed any more."""
     met = meeting()
     (by_f,) = dials(met.b.handle(Connect(ENDPOINT, D.id)))
@@ -531,7 +531,7 @@ def test_an_endpoint_somebody_named_is_answered_for_when_its_peer_calls_first() 
     assert changes == [LinkChanged(D.id, "", "up", host=HOST), LinkChanged(D.id, ENDPOINT, "up")]
 
 
-def test_what_is_no_endpoint_is_refused_at_once() -> None:
+def test_a_malformed_endpoint_is_refused_at_once() -> None:
     post = Post(D)
     for endpoint in ("nowhere", "host:0", "host:65536", "[host]:80", "::1:80", "a b:80"):
         ((state, reason),) = told(post.handle(Connect(endpoint)))

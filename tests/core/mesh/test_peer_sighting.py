@@ -25,7 +25,7 @@ def dial(post: Post, after: float) -> Dial:
     return found
 
 
-def test_who_is_seen_is_dialled_soon_and_its_key_must_answer_there() -> None:
+def test_a_sighted_peer_is_dialled_soon_with_its_key_as_pin() -> None:
     ada = Post(ADA)
     ada.handle(PeerSighted(BOB.id, (HERE,)))
     first = dial(ada, 1.0)
@@ -34,7 +34,7 @@ def test_who_is_seen_is_dialled_soon_and_its_key_must_answer_there() -> None:
     assert target is not None and target.pin == BOB.id
 
 
-def test_who_is_linked_already_is_not_dialled() -> None:
+def test_a_linked_peer_is_not_dialled() -> None:
     met = Meeting(Post(ADA), Post(BOB))
     met.connect(met.b)
     met.a.handle(PeerSighted(BOB.id, (HERE,)))
@@ -48,7 +48,7 @@ def test_oneself_is_not_dialled() -> None:
     assert dials(ada.wake(100.0)) == []
 
 
-def test_who_is_seen_no_more_and_never_answered_is_forgotten() -> None:
+def test_a_peer_that_vanished_and_never_answered_is_forgotten() -> None:
     ada = Post(ADA)
     ada.handle(PeerSighted(BOB.id, (HERE, THERE)))
     ada.handle(PeerSighted(BOB.id, (THERE,)))
@@ -58,7 +58,7 @@ def test_who_is_seen_no_more_and_never_answered_is_forgotten() -> None:
     assert dials(ada.wake(1000.0)) == []
 
 
-def test_where_somebody_answered_or_that_others_told_stays_known() -> None:
+def test_verified_and_learned_addresses_stay_known() -> None:
     ada = Post(ADA, addresses=[Address(BOB.id, HERE, START), Address(BOB.id, THERE, teller=CYD.id)])
     ada.start()
     ada.handle(PeerSighted(BOB.id, (HERE, THERE)))
@@ -66,7 +66,7 @@ def test_where_somebody_answered_or_that_others_told_stays_known() -> None:
     assert known(ada, BOB.id) == [HERE, THERE]
 
 
-def test_who_is_seen_again_is_dialled_at_once_however_long_it_was_away() -> None:
+def test_a_peer_seen_again_is_dialled_at_once() -> None:
     ada = Post(ADA, addresses=[Address(BOB.id, HERE, START)])
     effects = ada.start()
     for step in range(1, 400):
@@ -79,7 +79,7 @@ def test_who_is_seen_again_is_dialled_at_once_however_long_it_was_away() -> None
     assert dials(ada.wake(400.0)) == [HERE]
 
 
-def test_who_has_moved_is_dialled_there_while_the_dial_to_where_it_was_hangs() -> None:
+def test_a_moved_peer_is_dialled_while_the_dial_to_its_old_address_hangs() -> None:
     ada = Post(ADA, addresses=[Address(BOB.id, HERE, START)])
     ada.start()
     assert dials(ada.wake(0.2)) == [HERE]  # where nobody answers, nor says no, for ten seconds
@@ -103,7 +103,7 @@ def test_a_new_address_has_room_also_when_that_peer_has_been_in_many_networks() 
     assert HERE in known(ada, BOB.id) and len(known(ada, BOB.id)) == len(full)
 
 
-def test_addresses_that_no_member_may_tell_are_no_sightings() -> None:
+def test_addresses_that_may_not_be_shared_are_ignored_when_sighted() -> None:
     ada = Post(ADA)
     ada.handle(
         PeerSighted(BOB.id, ("127.0.0.1:1", "224.0.0.251:1", "[fe80::1]:1", "169.254.0.1:1", "0.0.0.0:1", "nonsense"))
@@ -111,7 +111,7 @@ def test_addresses_that_no_member_may_tell_are_no_sightings() -> None:
     assert known(ada, BOB.id) == []
 
 
-def test_a_member_that_announces_thousands_is_believed_in_few() -> None:
+def test_a_member_that_announces_thousands_adds_only_a_few() -> None:
     ada, most = Post(ADA), Settings().max_told_unverified
     for number in range(3 * most):
         ada.handle(PeerSighted(f"{number:064x}", (f"10.1.{number}.1:1",)))

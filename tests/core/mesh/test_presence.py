@@ -141,7 +141,7 @@ def test_a_replaced_link_is_no_departure() -> None:
     assert departures(ada.down(new, "left")) == [(BOB.id, "left")]
 
 
-def test_who_is_not_told_again_after_a_replacement_has_left() -> None:
+def test_a_user_missing_after_a_replacement_has_left() -> None:
     ada = Here_()
     old = ada.link(1, GATE)
     cert = make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)
@@ -152,7 +152,7 @@ def test_who_is_not_told_again_after_a_replacement_has_left() -> None:
     assert departures(ada.here(new)) == [(GUEST.id, "left")]
 
 
-def test_a_replacement_that_breaks_before_it_told_all_loses_the_users_too() -> None:
+def test_a_replacement_that_breaks_before_its_full_list_loses_the_users_too() -> None:
     ada = Here_()
     old = ada.link(1, BOB)
     ada.here(old, word(BOB))
@@ -181,7 +181,7 @@ def test_users_no_longer_hosted_have_left() -> None:
 # ---- status
 
 
-def test_the_best_word_counts_and_changes_are_told_once() -> None:
+def test_the_best_status_counts_and_changes_are_reported_once() -> None:
     ada = Here_()
     one, two = ada.link(1, BOB), ada.link(2, GATE)
     cert = make_cert(BOB.id, BOB.sign, GATE.id, NOW_MS)
@@ -192,7 +192,7 @@ def test_the_best_word_counts_and_changes_are_told_once() -> None:
     assert ada.presence.status(BOB.id) == ("idle", "lunch", 5)
 
 
-def test_nobody_knows_a_user_never_heard_of() -> None:
+def test_an_unheard_user_is_unknown() -> None:
     assert Here_().presence.status(BOB.id) == ("unknown", "", 0)
 
 
@@ -256,7 +256,7 @@ def test_hosting_one_more_makes_one_certificate() -> None:
     assert told == [[GUEST.id], sorted((GATE.id, BOB.id))]  # a thousand at once are a few frames
 
 
-def test_who_is_hosted_anew_is_told_before_anything_is_said_of_them() -> None:
+def test_a_new_user_is_announced_before_its_first_frame() -> None:
     ada = Here_(HostedIdentity(ADA.id, "ada", ADA.sign))
     ada.link(1, BOB)
     for key in (GUEST, GATE):
@@ -278,7 +278,7 @@ def test_a_status_of_a_later_version_is_unknown() -> None:
 # ---- telling
 
 
-def test_a_new_link_hears_of_everybody_in_pages() -> None:
+def test_a_new_link_gets_all_users_in_pages() -> None:
     users = [HostedIdentity(key.id, "u", key.sign) for key in (ADA, BOB, GUEST)]
     ada = Here_(*users, settings=Settings(page_items=2))
     ada.presence.link_up(
@@ -288,7 +288,7 @@ def test_a_new_link_hears_of_everybody_in_pages() -> None:
     assert [(len(frame.users), frame.more) for frame in frames if isinstance(frame, Here)] == [(2, True), (1, False)]
 
 
-def test_pages_fit_a_frame_however_long_the_names() -> None:
+def test_pages_fit_a_frame_with_names_of_any_length() -> None:
     keys = [Key(str(number)) for number in range(300)]
     ada = Here_(*[HostedIdentity(key.id, "\U0001f600" * 32, key.sign) for key in keys])
     for key in keys:
@@ -302,7 +302,7 @@ def test_pages_fit_a_frame_however_long_the_names() -> None:
     assert max(len(encode(frame)) for frame in frames) <= 256 * 1024
 
 
-def test_a_change_is_told_to_all_links_and_to_a_full_one_when_it_drains() -> None:
+def test_a_change_goes_to_all_links_and_to_a_full_one_when_it_drains() -> None:
     ada = Here_()
     ada.link(1, BOB)
     full = ada.link(2, GATE)
@@ -379,7 +379,7 @@ def test_our_own_users_certificates_are_made_and_renewed_at_half() -> None:
     assert told.frame.users[0].cert == guest.cert
 
 
-def test_who_is_not_certified_anew_has_left() -> None:
+def test_a_user_whose_certificate_is_not_renewed_has_left() -> None:
     ada = Here_()
     cert = make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)
     ada.here(ada.link(1, GATE), word(GUEST, cert=cert))

@@ -56,13 +56,13 @@ def words(told: list[tuple[list[int], Here]]) -> list[tuple[list[int], list[tupl
     return [(links, [(user.name, user.status) for user in here.users]) for links, here in told]
 
 
-def test_a_change_is_told_to_all_at_once_in_one_frame() -> None:
+def test_a_change_goes_to_all_links_in_one_frame() -> None:
     gate = Gate(1, 2, 3)
     assert words(gate.says(10.0, "idle")) == [([1, 2, 3], [("ada", "idle")])]
     assert gate.says(11.0, "idle") == []
 
 
-def test_who_flaps_costs_two_frames_a_second_and_the_last_word_is_told() -> None:
+def test_a_flapping_status_costs_two_frames_a_second() -> None:
     gate = Gate(1, 2)
     told = gate.says(10.0, "idle")
     for tenth in range(1, 100):
@@ -72,7 +72,7 @@ def test_who_flaps_costs_two_frames_a_second_and_the_last_word_is_told() -> None
     assert words(told[-1:]) == [([1, 2], [("ada", "online")])]
 
 
-def test_what_changes_within_half_a_second_is_told_together_and_no_later() -> None:
+def test_changes_within_half_a_second_are_sent_together() -> None:
     gate = Gate(1)
     gate.says(10.0, "idle")
     assert gate.says(10.1, "online") == gate.says(10.2, "offline", GUEST) == gate.wake(10.4) == []
@@ -80,14 +80,14 @@ def test_what_changes_within_half_a_second_is_told_together_and_no_later() -> No
     assert sorted(told) == [("ada", "online"), ("guest", "offline")]
 
 
-def test_it_is_told_since_when() -> None:
+def test_a_status_has_its_time() -> None:
     gate = Gate(1)
     ((_, here),) = gate.says(10.0, "idle")
     assert here.users[0].since == START + 10_000_000
     assert gate.announcing.word(GUEST.id) == ("online", "", START)
 
 
-def test_a_link_that_comes_up_is_told_all_and_nothing_twice() -> None:
+def test_a_new_link_gets_all_users_and_none_twice() -> None:
     gate = Gate(1)
     gate.says(10.0, "idle")
     gate.says(10.1, "online")
@@ -96,7 +96,7 @@ def test_a_link_that_comes_up_is_told_all_and_nothing_twice() -> None:
     assert words(gate.wake(10.5)) == [([1], [("ada", "online")])]
 
 
-def test_a_certificate_renewed_as_a_link_comes_up_is_not_taken_for_all_there_is() -> None:
+def test_a_certificate_renewed_as_a_link_comes_up_is_not_the_whole_list() -> None:
     gate = Gate(1)
     gate.at(4 * 24 * 3600.0)  # more than half of its life
     gate.link(2)
@@ -105,7 +105,7 @@ def test_a_certificate_renewed_as_a_link_comes_up_is_not_taken_for_all_there_is(
     assert [users for links, users in told if 1 in links] == [[("guest", "online")]]
 
 
-def test_who_is_hosted_anew_or_no_longer_is_told_before_anything_is_said_of_them() -> None:
+def test_changes_of_hosting_are_announced_before_other_frames() -> None:
     gate = Gate(1)
     gate.says(10.0, "idle")
     gate.announcing.host(HostedIdentity(CYD.id, "cyd", CYD.sign))
@@ -115,7 +115,7 @@ def test_who_is_hosted_anew_or_no_longer_is_told_before_anything_is_said_of_them
     assert [here.gone for _, here in gate.told()] == [[CYD.id]]
 
 
-def test_a_full_link_is_told_the_latest_word_when_it_drains() -> None:
+def test_a_full_link_gets_the_latest_status_when_it_drains() -> None:
     gate = Gate(1, 2)
     gate.links[2].full = True
     assert [links for links, _ in gate.says(10.0, "idle")] == [[1]]
@@ -126,7 +126,7 @@ def test_a_full_link_is_told_the_latest_word_when_it_drains() -> None:
     assert words(gate.told()) == [([2], [("ada", "offline")])]
 
 
-def test_a_full_link_hears_when_it_drains_who_was_not_hosted_for_a_while() -> None:
+def test_a_full_link_gets_a_gap_in_hosting_when_it_drains() -> None:
     """What concerned that user was ignored meanwhile: who hears nothing of it would not compare again."""
     gate = Gate(1)
     gate.announcing.host(HostedIdentity(CYD.id, "cyd", CYD.sign))
@@ -146,7 +146,7 @@ def test_a_full_link_hears_when_it_drains_who_was_not_hosted_for_a_while() -> No
 PEERS = 30
 
 
-def test_thirty_peers_at_once_tell_each_other_once_and_changes_within_a_second() -> None:
+def test_thirty_peers_at_once_exchange_addresses_once() -> None:
     """The bound: one frame a link and direction when it comes up, and 1 + 2 t for t seconds of changes."""
     sim = Simulation(seed=30, settings=Settings())
     peers = sim.peers(PEERS)
