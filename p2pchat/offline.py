@@ -307,24 +307,31 @@ class History:
     async def send(
         self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
     ) -> Receipt:
+        """Raise PeerClosed: a history is read-only."""
         raise _read_only()
 
     async def send_many(self, to: Conversation, texts: Sequence[str]) -> Receipts:
+        """Raise PeerClosed: a history is read-only."""
         raise _read_only()
 
     async def edit(self, message: Post | str, text: str) -> Receipt:
+        """Raise PeerClosed: a history is read-only."""
         raise _read_only()
 
     async def delete(self, message: Post | str) -> Receipt:
+        """Raise PeerClosed: a history is read-only."""
         raise _read_only()
 
     async def react(self, message: Post | str, reaction: str) -> Receipt:
+        """Raise PeerClosed: a history is read-only."""
         raise _read_only()
 
     def typing(self, to: Conversation, on: bool = True) -> None:
+        """Raise PeerClosed: a history is read-only."""
         raise _read_only()
 
     def mark_read(self, post: ShownEntry) -> None:
+        """Raise PeerClosed: a history is read-only."""
         raise _read_only("mark messages read")
 
     async def change_group(
@@ -336,9 +343,11 @@ class History:
         name: str | None = None,
         owner: UserId | None = None,
     ) -> None:
+        """Raise PeerClosed: a history is read-only."""
         raise _read_only()
 
     async def leave_group(self, group: Conversation) -> None:
+        """Raise PeerClosed: a history is read-only."""
         raise _read_only()
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 import p2pchat
+from p2pchat import History, HostedUser, TCPPeer
+from p2pchat.messaging.local_user import LocalUser
 
 
 def test_importing_p2pchat_loads_little() -> None:
@@ -22,3 +26,37 @@ def test_every_public_name_is_there() -> None:
     assert set(p2pchat.__all__) <= set(dir(p2pchat))
     with pytest.raises(AttributeError):
         _ = p2pchat.Nonsense
+
+
+def public_calls(cls: type) -> dict[str, Any]:
+    """Return the public methods and properties of a class, with those it inherits from classes of p2pchat."""
+    members = {name: inspect.getattr_static(cls, name) for name in dir(cls) if not name.startswith("_")}
+    return {name: member for name, member in members.items() if is_ours(function_of(member))}
+
+
+def function_of(member: Any) -> Any:
+    return member.fget if isinstance(member, property) else member
+
+
+def is_ours(function: Any) -> bool:
+    return inspect.isfunction(function) and function.__module__.startswith("p2pchat.")
+
+
+@pytest.mark.parametrize("name", sorted(set(p2pchat.__all__) - {"__version__"}))
+def test_every_public_call_is_documented_and_typed(name: str) -> None:
+    found = getattr(p2pchat, name)
+    assert not inspect.isclass(found) or found.__doc__
+    for call in public_calls(found) if inspect.isclass(found) else [""] * inspect.isfunction(found):
+        assert inspect.getdoc(getattr(found, call) if call else found), call
+        signature = inspect.signature(function_of(inspect.getattr_static(found, call) if call else found))
+        annotations = [one.annotation for one in signature.parameters.values() if one.name != "self"]
+        assert inspect.Signature.empty not in [*annotations, signature.return_annotation], call
+
+
+def test_users_of_a_peer_share_their_calls_and_a_history_has_some_of_them() -> None:
+    shared = public_calls(LocalUser)
+    assert {"send", "events", "history", "find", "rename"} <= shared.keys()
+    for cls in (TCPPeer, HostedUser):
+        assert {name: member for name, member in public_calls(cls).items() if name in shared} == shared
+    offline_only = {"addresses", "check"}
+    assert public_calls(History).keys() - offline_only <= public_calls(TCPPeer).keys()
