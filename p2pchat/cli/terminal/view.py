@@ -73,7 +73,7 @@ class TerminalDisplay(Display):
         self._catching_up: asyncio.Task[None] | None = None
         self.notifier.on_counted = self._on_counted
         self.speakers = RecentSpeakers()
-        self.typing = TypingIndicators()
+        self.typing = TypingUsers()
 
     # The current conversation
 
@@ -500,7 +500,7 @@ def is_text(line: str) -> bool:
     return bool(line.strip()) and (not line.startswith("/") or line.startswith("//"))
 
 
-class TypingIndicators:
+class TypingUsers:
     """Users who are typing, by the events of others."""
 
     def __init__(self) -> None:

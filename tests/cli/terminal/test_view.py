@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Conversation, TCPPeer, Typing, User
-from p2pchat.cli.terminal.view import DateRule, TypingIndicators, TypingNotifier, is_text, rule_line
+from p2pchat.cli.terminal.view import DateRule, TypingNotifier, TypingUsers, is_text, rule_line
 from p2pchat.commands.display import Display
 from p2pchat.commands.output import StdoutWriter
 from p2pchat.commands.session import Session
@@ -107,7 +107,7 @@ def line(where: str, user: str, on: bool = True) -> dict[str, object]:
 
 
 def test_typing_users_of_this_and_direct_conversations_are_shown(tmp_path: Path) -> None:
-    typists, settings, ignored = TypingIndicators(), ChatSettings.load(tmp_path), set[str]()
+    typists, settings, ignored = TypingUsers(), ChatSettings.load(tmp_path), set[str]()
 
     def row() -> str | None:
         found = typists.row("ROOM", {"DM"}.__contains__, settings, ignored.__contains__)
