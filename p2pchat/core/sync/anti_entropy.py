@@ -1,10 +1,10 @@
-"""Anti-entropy: comparing what two peers hold, by a sum over everything shared, then a sum per conversation, then
-marks.
+"""Anti-entropy: comparison of the logs that two peers hold.
 
-A digest is the sum, mod 2**256, of the hashes of all visible tips. An equal digest acknowledges everything in it, and
-is not answered unless it asks. A digest that differs is answered with the sums of all shared conversations, in pages.
-Conversations whose sums differ are followed by marks, in pages that ask for the other side's marks. A peer whose marks
-are behind then fetches what it lacks (fetch.py).
+Peers compare a sum over everything shared, then a sum per conversation, then marks. A digest is the sum, mod 2**256,
+of the hashes of all visible tips. An equal digest acknowledges everything in it, and is not answered unless it asks. A
+digest that differs is answered with the sums of all shared conversations, in pages. Conversations whose sums differ are
+followed by marks, in pages that ask for the other side's marks. A peer whose marks are behind then fetches what it
+lacks (fetch.py).
 
 A peer learns that sums are equal only from the other's digest, and its own digest may have been sent when it held less.
 So a peer that has heard nothing to end the comparison repeats its digest and asks for an answer.

@@ -59,7 +59,7 @@ class Appender:
         self._last_place.setdefault((conversation.id, user), place)
 
     def on_user_hosted(self, user: UserId) -> None:
-        """Note where a user wrote last who is hosted from now on and may have written before."""
+        """Note where a newly hosted user wrote last."""
         for conversation in self._sync.conversations.by_id.values():
             for place, writer, _, _ in reversed(conversation.recently_shown if user in conversation.writers else ()):
                 if writer == user:
@@ -451,7 +451,9 @@ class GroupEditor:
                 self._write_fork_notice(group, group.state, user, log)
 
     def _write_fork_notice(self, group: GroupReplica, state: GroupState, user: UserId, log: LogId) -> None:
-        """Write an operation that changes nothing and replaces a forked log. A user who owns nothing says only that."""
+        """Write an operation that changes nothing and replaces a forked log. It has no other effect if the user is no
+        owner.
+        """
         members = {user: gen for user, gen in state.members.items() if user not in state.left}
         members.setdefault(state.owner, state.members[state.owner])
         self._operate(group, state, members, state.name, state.owner, by=user, redo=fork_mark(log))

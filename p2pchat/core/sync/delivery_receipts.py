@@ -64,7 +64,7 @@ class AckTracker:
                 self._positions[key] = self.unsaved[key] = seq
 
     def add_known(self, known: Iterable[tuple[LogId, UserId, int]]) -> None:
-        """Add the stored positions in logs of a user who is hosted from now on."""
+        """Add the stored positions in logs of a newly hosted user."""
         for log, member, seq in known:
             self._positions[log, member] = max(seq, self._positions.get((log, member), 0))
 

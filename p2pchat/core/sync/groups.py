@@ -298,7 +298,7 @@ class GroupSync:
             talk.refresh_sum(log)
 
     def _load_all(self, talk: ConversationState, group: GroupReplica, writer: WriterLogs) -> None:
-        """Load all logs of a writer of whom something was cut off; until then it is not certain what."""
+        """Load all logs of a writer after a cut. Until then it is not certain which entries are cut off."""
         if (talk.id, writer.user) in self._loading:
             return
         self._loading.add((talk.id, writer.user))

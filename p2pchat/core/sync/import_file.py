@@ -120,7 +120,7 @@ class FileImport:
 
 @dataclass(slots=True, eq=False)
 class FileSource(EntrySource):
-    """One frame of a file, and what became of its entries."""
+    """One frame of a file, with counts of its entries by result."""
 
     is_history = True
     file_import: FileImport

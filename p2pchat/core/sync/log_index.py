@@ -88,7 +88,7 @@ class Log:
 
     @property
     def shared_seq(self) -> int:
-        """The last entry that others are told of and given: the last durable one."""
+        """The last entry that is announced and sent to others: the last durable one."""
         return self.durable_seq
 
     @property
@@ -255,7 +255,7 @@ class ConversationState:
         self.naming = naming
         self.members = members  # peers of these users hear of it; None: everyone in the network
         self.allowed_writers = members  # in a group: everyone who was ever named
-        # Members of a group of whom other peers may not know that they were ever named.
+        # Members of a group that only void operations named; other peers may not know of them.
         self.named_only_by_void: frozenset[UserId] = frozenset()
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
         self.is_talk = False

@@ -34,7 +34,7 @@ class _Questions(Generic[K, A]):
         return list(dict.fromkeys(key for key, _ in self._sent[ticket]))
 
     def answer(self, ticket: int, answers: Mapping[K, A], unknown: A) -> None:
-        """Call back whoever asked with this ticket, with `unknown` for keys without an answer."""
+        """Run the callbacks of the questions with this ticket, with `unknown` for keys without an answer."""
         for key, then in self._sent.pop(ticket, ()):
             then(answers.get(key, unknown))
 

@@ -184,10 +184,10 @@ def test_marks_of_missing_entries_are_limited() -> None:
     for n in range(0, 2 * MAX_REMEMBERED, 500):
         users = {f"{user:064x}": [Mark("00" * 8, 1, "00" * 8)] for user in range(n, n + 500)}
         far.peer.put_frames(far, Have({ROOM: users}))
-    (side,) = ada.node.sync.context.remotes.values()
-    assert [side.ahead_count, len(side.ahead), len(side.acked)] == [MAX_REMEMBERED, MAX_REMEMBERED, 0]
+    (remote,) = ada.node.sync.context.remotes.values()
+    assert [remote.ahead_count, len(remote.ahead), len(remote.acked)] == [MAX_REMEMBERED, MAX_REMEMBERED, 0]
     assert far.say(page()) == []
-    assert [side.ahead_count, len(side.ahead), len(side.acked)] == [0, 0, 0]
+    assert [remote.ahead_count, len(remote.ahead), len(remote.acked)] == [0, 0, 0]
 
 
 def test_lookups_of_marks_are_limited() -> None:
@@ -199,10 +199,10 @@ def test_lookups_of_marks_are_limited() -> None:
     for n in range(0, 2 * MAX_REMEMBERED, 50):
         marks = [Mark(f"{run:016x}", 1, "00" * 8) for run in range(n, n + 50)]
         far.peer.put_frames(far, Have({ROOM: {IDS["bob"]: marks}}))
-    (side,) = ada.node.sync.context.remotes.values()
-    assert side.lookups_pending == MAX_REMEMBERED
+    (remote,) = ada.node.sync.context.remotes.values()
+    assert remote.lookups_pending == MAX_REMEMBERED
     ada.answer_lookups()
-    assert side.lookups_pending == 0
+    assert remote.lookups_pending == 0
 
 
 def test_a_mark_of_a_covered_log_is_not_wanted() -> None:

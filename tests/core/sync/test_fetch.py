@@ -144,8 +144,8 @@ def test_a_want_given_up_counts_as_open_until_it_is_closed() -> None:
         author.say("word")
     far.say(page(*authors))
     world.pass_time(60)
-    (side,) = ada.node.sync.context.remotes.values()
-    assert len(side.wants.by_number) == 2
+    (remote,) = ada.node.sync.context.remotes.values()
+    assert len(remote.wants.by_number) == 2
 
 
 def test_a_late_answer_keeps_a_want_from_being_repeated() -> None:
@@ -187,7 +187,7 @@ def test_a_late_answer_during_a_lookup_keeps_a_want_from_being_repeated(
     world.pass_time(3)  # the rest never came
     (asked,) = wants(ada.take())
     assert asked.endswith("room bob from b2:2, older b2:2 b1:1")
-    assert sorted(n for side in ada.node.sync.context.remotes.values() for n in side.wants.by_number) == (
+    assert sorted(n for remote in ada.node.sync.context.remotes.values() for n in remote.wants.by_number) == (
         [1, 2] if others else [3]
     )
 
