@@ -24,7 +24,7 @@ from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import ConversationState, Log, sum_of
+from p2pchat.core.sync.log_index import ConversationState, LogState, sum_of
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
@@ -368,7 +368,7 @@ class AntiEntropy:
     ) -> None:
         if facts is not None:
             self._on_log_shown(facts)
-        lacks = facts is None or Log.from_facts(facts).is_behind(mark)
+        lacks = facts is None or LogState.from_facts(facts).is_behind(mark)
         if lacks and self._sync.is_up(remote) and remote.add_ahead(key, mark):
             self._fetcher.request(key, urgent=urgent)
 

@@ -34,7 +34,7 @@ from p2pchat.core.names import name_fault
 from p2pchat.core.records import RELATION_KINDS, is_own, shape_fault
 from p2pchat.core.sync.causal_order import CausalOrder, newest_references
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.log_index import ConversationState, Log, next_c
+from p2pchat.core.sync.log_index import ConversationState, LogState, next_c
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, RunId, UserId
 
@@ -104,7 +104,7 @@ class Appender:
         self._append_entries(conversation, log, entries)
         self._note_ticket(log, entries[-1].k, ticket)
 
-    def _note_ticket(self, log: Log, kind: str, ticket: int | None) -> None:
+    def _note_ticket(self, log: LogState, kind: str, ticket: int | None) -> None:
         if ticket is not None:
             self._sync.transaction.writes.append((ticket, log.id, log.seq, 1, kind))
 
@@ -139,11 +139,11 @@ class Appender:
         hosted = self._sync.hosted[user]
         return "profile", {"name": hosted.name, **({"about": hosted.about} if hosted.about else {})}, None, None
 
-    def _with_profile(self, conversation: ConversationState, log: Log, drafts: list[Draft]) -> list[Draft]:
+    def _with_profile(self, conversation: ConversationState, log: LogState, drafts: list[Draft]) -> list[Draft]:
         """Return the drafts; a log of the room begins with its writer's profile."""
         return [self._profile_draft(log.id.user), *drafts] if conversation.members is None and not log.seq else drafts
 
-    def _running_log(self, conversation: ConversationState, user: UserId) -> Log:
+    def _running_log(self, conversation: ConversationState, user: UserId) -> LogState:
         """Return the running log of a user in a conversation, begun if need be."""
         run = self._runs.get((conversation.id, user))
         log = conversation.log(user, run) if run else None
@@ -154,7 +154,7 @@ class Appender:
             return self._begin(conversation, user, self._ctx.draw(8).hex() if began else self._sync.run)
         return log
 
-    def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> Log:
+    def _begin(self, conversation: ConversationState, user: UserId, run: RunId) -> LogState:
         self._runs[conversation.id, user] = run
         log = conversation.new_log(LogId(conversation.id, user, run), own=True)
         writer = conversation.writer(user)
@@ -167,7 +167,7 @@ class Appender:
         return log
 
     def _append_drafts(
-        self, conversation: ConversationState, log: Log, drafts: list[Draft], cite: tuple[int, str] | None = None
+        self, conversation: ConversationState, log: LogState, drafts: list[Draft], cite: tuple[int, str] | None = None
     ) -> None:
         """Append drafts as entries.
 
@@ -190,7 +190,7 @@ class Appender:
         entries += [Entry(kind, now, c, re, (), (), cite, body, claimed) for c, (kind, body, re, claimed) in numbered]
         self._append_entries(conversation, log, entries)
 
-    def _append_entries(self, conversation: ConversationState, log: Log, entries: list[Entry]) -> None:
+    def _append_entries(self, conversation: ConversationState, log: LogState, entries: list[Entry]) -> None:
         for part in self._batches(entries):
             self._sign(conversation, log, *part)
         self._sync.transaction.own = True
@@ -198,7 +198,7 @@ class Appender:
         if any(entry.k != "profile" for entry in entries):
             self._last_place[conversation.id, log.id.user] = place
 
-    def _references(self, conversation: ConversationState, log: Log) -> tuple[Ref, ...]:
+    def _references(self, conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
         user = log.id.user
         since = self._last_place.get((conversation.id, user), 0)
         return newest_references(conversation, user, since, self._ctx.settings.max_after)
@@ -220,7 +220,7 @@ class Appender:
             return len(sizes)
         return max(1, sum(size <= most for size in accumulate(sizes)))
 
-    def _sign(self, conversation: ConversationState, log: Log, raws: list[str], entries: list[Entry]) -> None:
+    def _sign(self, conversation: ConversationState, log: LogState, raws: list[str], entries: list[Entry]) -> None:
         first, prev = log.seq + 1, log.chain
         chain = extend_chain(prev, raws)
         sign = self._sync.hosted[log.id.user].sign

@@ -18,7 +18,7 @@ from functools import partial
 from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.records import RELATION_KINDS, LogFacts, LogKey, Relation, Stretch, relation_of
-from p2pchat.core.sync.log_index import ConversationState, Log, WaitingEntry
+from p2pchat.core.sync.log_index import ConversationState, LogState, WaitingEntry
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
@@ -41,7 +41,7 @@ class CausalOrder:
 
     # ---- new entries
 
-    def on_entries(self, conversation: ConversationState, log: Log, first: int, entries: Sequence[Entry]) -> None:
+    def on_entries(self, conversation: ConversationState, log: LogState, first: int, entries: Sequence[Entry]) -> None:
         """Release the new entries of a log that may be shown, and let the rest wait.
 
         Args:
@@ -63,7 +63,7 @@ class CausalOrder:
         if conversation.blocked and (moved or has_cuts):
             self.retry(conversation)
 
-    def on_visibility_changed(self, conversation: ConversationState, log: Log) -> None:
+    def on_visibility_changed(self, conversation: ConversationState, log: LogState) -> None:
         """Release entries after the visible part of a talk's log changed.
 
         Entries that wait for these are released later (retry): logs that changed at the same time may hold entries
@@ -72,13 +72,13 @@ class CausalOrder:
         self._block(conversation, log)
         self._advance(conversation, log)
 
-    def _relation(self, log: Log, seq: int, entry: Entry) -> Relation | None:
+    def _relation(self, log: LogState, seq: int, entry: Entry) -> Relation | None:
         relation = relation_of(log.id, seq, entry)
         if relation is None and entry.k in RELATION_KINDS:
             self._ctx.emit(Counted("mends_nothing"))  # another's entry, or malformed: stored and served all the same
         return relation
 
-    def release_own(self, conversation: ConversationState, log: Log, entries: Sequence[Entry]) -> int:
+    def release_own(self, conversation: ConversationState, log: LogState, entries: Sequence[Entry]) -> int:
         """Release entries of a hosted user at once, since the writer has seen what they follow. Return the
         last place.
         """
@@ -115,7 +115,7 @@ class CausalOrder:
             self._block(conversation, log)
         self.retry(conversation)
 
-    def on_log_dropped(self, conversation: ConversationState, log: Log) -> None:
+    def on_log_dropped(self, conversation: ConversationState, log: LogState) -> None:
         """Remember how far a log was released that left memory: its last places may not be durable yet."""
         self._stored_released[conversation.id, log.ref] = log.released
 
@@ -125,11 +125,11 @@ class CausalOrder:
         for conversation in conversations.values():
             self.retry(conversation)
 
-    def _missing(self, conversation: ConversationState, log: Log, seq: int, refs: Sequence[Ref]) -> list[Ref]:
+    def _missing(self, conversation: ConversationState, log: LogState, seq: int, refs: Sequence[Ref]) -> list[Ref]:
         """Return the references of this entry that have no place yet."""
         return [ref for ref in refs if not self._is_released(conversation, log, seq, ref)]
 
-    def _is_released(self, conversation: ConversationState, log: Log, seq: int, ref: Ref) -> bool:
+    def _is_released(self, conversation: ConversationState, log: LogState, seq: int, ref: Ref) -> bool:
         if ref.log == log.ref:
             return ref.seq < seq  # entries of one log are released in order anyway
         found = conversation.by_ref.get(ref.log)
@@ -155,18 +155,18 @@ class CausalOrder:
 
     # ---- waiting
 
-    def _block(self, conversation: ConversationState, log: Log) -> None:
+    def _block(self, conversation: ConversationState, log: LogState) -> None:
         """Let a log wait whose next entry has missing references, unless the entry is hidden."""
         if log.queue and log.queue[0].seq <= log.show_limit and log.id not in conversation.blocked:
             conversation.blocked[log.id] = log
             self._start_timer(conversation, log)
 
-    def _start_timer(self, conversation: ConversationState, log: Log) -> None:
+    def _start_timer(self, conversation: ConversationState, log: LogState) -> None:
         seq, _, since, _ = log.queue[0]
         wait = max(0.0, since + self._ctx.settings.order_wait - self._ctx.now.mono)
         self._sync.after(wait, partial(self._on_overdue, conversation, log, seq))
 
-    def _on_overdue(self, conversation: ConversationState, log: Log, seq: int) -> None:
+    def _on_overdue(self, conversation: ConversationState, log: LogState, seq: int) -> None:
         if not log.queue or log.queue[0][0] != seq or conversation.blocked.get(log.id) is not log:
             return
         if seq > log.show_limit:
@@ -190,7 +190,7 @@ class CausalOrder:
                 self._start_timer(conversation, log)
         self.retry(conversation)
 
-    def _emit_gap(self, conversation: ConversationState, log: Log, seq: int, missing: Sequence[Ref]) -> None:
+    def _emit_gap(self, conversation: ConversationState, log: LogState, seq: int, missing: Sequence[Ref]) -> None:
         for remote in self._sync.remotes.values():
             self._note_holder(remote, conversation.id, missing)
         seen = {user for ref in missing for user in self._holders.pop((conversation.id, ref), ())}
@@ -209,7 +209,7 @@ class CausalOrder:
             if remote.claims(conversation, ref):
                 self._holders[conversation, ref] = tuple(self._sync.presence.users_of(remote.link.id))
 
-    def _builds_on_waiting(self, conversation: ConversationState, log: Log, seq: int) -> bool:
+    def _builds_on_waiting(self, conversation: ConversationState, log: LogState, seq: int) -> bool:
         """Return whether the first entry of a log is due while a log it builds on waits. It never overtakes it."""
         earlier = [conversation.log(log.id.user, mark.run) for mark in log.before] if seq == 1 else []
         return any(each is not None and each.queue for each in earlier)
@@ -232,7 +232,7 @@ class CausalOrder:
             for log in list(conversation.blocked.values()):
                 moved = self._drain(conversation, log) or moved
 
-    def _drain(self, conversation: ConversationState, log: Log) -> bool:
+    def _drain(self, conversation: ConversationState, log: LogState) -> bool:
         waited = bool(log.queue)
         first = log.queue[0] if log.queue else None
         while (
@@ -246,7 +246,7 @@ class CausalOrder:
             self._start_timer(conversation, log)
         return moved
 
-    def _advance(self, conversation: ConversationState, log: Log) -> bool:
+    def _advance(self, conversation: ConversationState, log: LogState) -> bool:
         """Release everything before the first waiting entry. Return False when there is nothing."""
         end = min(log.queue[0][0] - 1, log.show_limit) if log.queue else log.show_limit
         if end <= log.released:
@@ -260,7 +260,7 @@ class CausalOrder:
         """Add the changes that entries released in this step make to other entries."""
         self._ctx.change.relations += filter(None, relations)
 
-    def _release(self, conversation: ConversationState, log: Log, count: int, *, gap: bool = False) -> None:
+    def _release(self, conversation: ConversationState, log: LogState, count: int, *, gap: bool = False) -> None:
         """Assign places to the next entries of a log."""
         self._stored_released.pop((conversation.id, log.ref), None)
         end = log.released + count
@@ -281,7 +281,7 @@ class CausalOrder:
             past.grew = False
             self._ctx.change.meta[conversation.boundary_key] = str(past)
 
-    def _place(self, log: Log, first: int, count: int, old: bool, gap: bool) -> None:
+    def _place(self, log: LogState, first: int, count: int, old: bool, gap: bool) -> None:
         stretches = self._ctx.change.stretches
         last = stretches[-1] if stretches else None
         if (
@@ -297,7 +297,7 @@ class CausalOrder:
         self.next_place += count
 
 
-def references_of(log: Log, seq: int, entry: Entry) -> tuple[Ref, ...]:
+def references_of(log: LogState, seq: int, entry: Entry) -> tuple[Ref, ...]:
     """Return the references that an entry of this log must come after: `re`, `after` and what its log builds on."""
     refs = entry.after if entry.re is None or entry.re in entry.after else (*entry.after, entry.re)
     if seq == 1 and entry.before:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from p2pchat.core.effects import DeliveryReceipt
 from p2pchat.core.log import Batch, LogId, ref_key
 from p2pchat.core.records import DeliveredMark, LogFacts, LogKey
-from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import Mark, UserId
 
@@ -70,7 +70,7 @@ class AckTracker:
 
     # ---- for subclasses
 
-    def _countable(self, ack: Acknowledgement, log: Log, mark: Mark) -> int:
+    def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
         """Return how far a mark of a log in memory counts now, 0 for not at all."""
         raise NotImplementedError
 
@@ -240,7 +240,7 @@ class DeliveryReceipts(AckTracker):
         """Return whether a mark is not new, or its chain is remembered."""
         return (log, mark.seq) in self._chains or mark.seq <= self.position(log, member)
 
-    def _countable(self, ack: Acknowledgement, log: Log, mark: Mark) -> int:
+    def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
         """Ignore a mark beyond what was written in this run: a copy of this process announced it.
 
         Entries on their way to disk count when they are durable.

@@ -34,7 +34,7 @@ from p2pchat.core.log import (
 from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversations import KnownPeople
-from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId
@@ -71,11 +71,11 @@ class Forks:
 
     # ---- detection
 
-    def on_contradiction(self, conversation: ConversationState, log: Log, other: Batch) -> None:
+    def on_contradiction(self, conversation: ConversationState, log: LogState, other: Batch) -> None:
         """Take a signed batch that contradicts its stored log."""
         self._mark_forked(conversation, log, Fork(log.id, None, other))
 
-    def _mark_forked(self, conversation: ConversationState, log: Log, fork: Fork) -> None:
+    def _mark_forked(self, conversation: ConversationState, log: LogState, fork: Fork) -> None:
         log.forked, log.own = True, False
         self._sync.change_run_if_cloned(log.id)
         if conversation.log(log.id.user, log.id.run) is not log:
@@ -151,7 +151,7 @@ class Forks:
                     elif log.forked:
                         self.send_evidence(remote, log)
 
-    def _owe(self, remote: RemoteState, log: Log) -> None:
+    def _owe(self, remote: RemoteState, log: LogState) -> None:
         if log.id not in remote.forks.sent:
             remote.forks.owed[log.id] = None
             self.send_evidence(remote, log)
@@ -161,7 +161,7 @@ class Forks:
         if remote.forks.owed:
             self.send_to_hosts(remote)
 
-    def send_evidence(self, remote: RemoteState, log: Log) -> None:
+    def send_evidence(self, remote: RemoteState, log: LogState) -> None:
         """Send the evidence of one forked log, once per link."""
         if log.id in self._awaiting_commit:
             self._awaiting_commit[log.id].add(remote)

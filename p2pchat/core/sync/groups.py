@@ -23,7 +23,7 @@ from p2pchat.core.log import Batch, LogId, WriterKey, decode_entry
 from p2pchat.core.records import EVERYTHING, GroupEntry, LogFacts
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.fetch import Fetcher
-from p2pchat.core.sync.log_index import ConversationState, Log, TalkLog, WriterLogs
+from p2pchat.core.sync.log_index import ConversationState, LogState, TalkLog, WriterLogs
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.core.sync.validation import DecodedFrame, EntrySource, LogExtension
 from p2pchat.errors import LogError
@@ -180,7 +180,7 @@ class GroupSync:
         extension.source.on_cut(log.id.key)
         return False
 
-    def on_kept(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
+    def on_kept(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
         """Take a batch that was added to a log."""
         assert conversation.group is not None
         if isinstance(log, TalkLog):

@@ -18,7 +18,7 @@ from p2pchat.core.inputs import ImportRequest
 from p2pchat.core.log import Batch, LogId, WriterKey
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import NO_LINK, PendingImport, SyncContext, Transaction
 from p2pchat.core.sync.validation import EntrySource
 from p2pchat.errors import LogError
@@ -156,7 +156,7 @@ class FileSource(EntrySource):
     def on_cut(self, key: WriterKey) -> None:
         self.reason = "member"
 
-    def on_forked(self, log: Log) -> None:
+    def on_forked(self, log: LogState) -> None:
         self.reason = "fork"
 
     def on_contradiction(self) -> None:

@@ -28,7 +28,7 @@ from p2pchat.core.sync.conversations import KnownPeople
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.groups import GroupSync
-from p2pchat.core.sync.log_index import ConversationState, Log, is_plausible
+from p2pchat.core.sync.log_index import ConversationState, LogState, is_plausible
 from p2pchat.core.sync.quota import Admission
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.core.sync.validation import (
@@ -208,7 +208,7 @@ class Ingest:
 
     def _begin_or_look_up(
         self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries
-    ) -> Log | None:
+    ) -> LogState | None:
         """Return the log that a frame begins; None when storage must be asked first, or the frame is refused."""
         if conversation.may_be_only_stored(id.user) and not self._new_logs.is_surely_new(conversation, id, frame):
             if not self._hold(source, id, frame):
@@ -236,7 +236,7 @@ class Ingest:
             return
         self._new_logs.load_predecessors(conversation, id, held[0][1], partial(self._resume, conversation, id, None))
 
-    def _resume(self, conversation: ConversationState, id: LogId, log: Log | None) -> None:
+    def _resume(self, conversation: ConversationState, id: LogId, log: LogState | None) -> None:
         """Take the frames that waited for this log. A group's frames also wait for all logs they may cut off."""
         frames = [frame for _, frame in self._held[id]]
         if conversation.group and (unsure := self._groups.users_to_load(conversation, frames)):
@@ -255,8 +255,13 @@ class Ingest:
         self._new_logs.forget(id)
 
     def _take_held(
-        self, source: EntrySource, conversation: ConversationState, id: LogId, log: Log | None, frames: list[Entries]
-    ) -> Log | None:
+        self,
+        source: EntrySource,
+        conversation: ConversationState,
+        id: LogId,
+        log: LogState | None,
+        frames: list[Entries],
+    ) -> LogState | None:
         """Take the frames of one source, which alone is blamed for them. Return the log if it is in memory now."""
         extension: LogExtension | None = None
         try:
@@ -331,7 +336,7 @@ class Ingest:
         self._order.on_entries(extension.conversation, log, batch.first, entries if names else ())
         return True
 
-    def append(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
+    def append(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
         """Add a proven batch to its log and to the next commit. Hosted users' batches too."""
         assert batch.entries is not None
         change = self._ctx.change
@@ -355,7 +360,7 @@ class Ingest:
                 if entry.k == "profile":
                     self._people.on_profile(log.id.user, entry)
 
-    def _cover_predecessors(self, conversation: ConversationState, log: Log) -> None:
+    def _cover_predecessors(self, conversation: ConversationState, log: LogState) -> None:
         """Begin a log, which covers the logs that it names at their last entry."""
         writer = conversation.writer(log.id.user)
         change = self._ctx.change

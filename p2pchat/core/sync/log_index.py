@@ -29,7 +29,7 @@ class WaitingEntry(NamedTuple):
     relation: Relation | None = None
 
 
-class Log:
+class LogState:
     """One log in memory."""
 
     __slots__ = (
@@ -54,7 +54,7 @@ class Log:
         self.shown_hash = 0  # its part of the conversation's sum
 
     @classmethod
-    def from_facts(cls, facts: LogFacts) -> Log:
+    def from_facts(cls, facts: LogFacts) -> LogState:
         """Return a log as storage knows it."""
         log = cls(facts.log, chain=facts.chain)
         log.before = facts.before
@@ -112,10 +112,10 @@ class Log:
         return self.durable_chain
 
     def __repr__(self) -> str:
-        return f"Log({self.ref[:6]}/{self.id.run[:6]} kept {self.durable_seq} of {self.seq})"
+        return f"LogState({self.ref[:6]}/{self.id.run[:6]} durable {self.durable_seq} of {self.seq})"
 
 
-class TalkLog(Log):
+class TalkLog(LogState):
     """A log of a group's talk. Only its visible beginning is shown, announced and sent.
 
     Attributes:
@@ -192,7 +192,7 @@ class WriterLogs:
 
     def __init__(self, user: UserId) -> None:
         self.user = user
-        self.logs: dict[RunId, Log] = {}
+        self.logs: dict[RunId, LogState] = {}
         self.may_have_stored = False  # a log builds on another, so there may be logs that only storage has
         self.uncut = True  # of a talk: nothing was ever cut off
         self.all_loaded = False  # of a talk: all its logs are in memory, and stay there
@@ -212,10 +212,10 @@ class WriterLogs:
             log.visible_mark for log in logs if not any(m.run == log.id.run and m.seq >= log.visible for m in named)
         ]
 
-    def tips(self) -> Iterator[Log]:
+    def tips(self) -> Iterator[LogState]:
         return (log for log in self.logs.values() if log.is_tip)
 
-    def may_build_on(self, log: Log, run: RunId) -> bool:
+    def may_build_on(self, log: LogState, run: RunId) -> bool:
         """Return whether a log builds on another, or may do so through logs that are not in memory."""
         todo, seen = [log], {log.id.run}
         while todo:
@@ -231,7 +231,7 @@ class WriterLogs:
     def marks(self) -> list[Mark]:
         return [log.mark for log in self.tips()]
 
-    def tail_tips(self) -> list[Log]:
+    def tail_tips(self) -> list[LogState]:
         """Return the tips as they will be when everything in flight is durable."""
         return [log for log in self.logs.values() if log.seq and not log.covered and not log.forked]
 
@@ -261,10 +261,10 @@ class ConversationState:
         self.is_talk = False
         self.concerns_us = True  # a member is hosted here
         self.writers: dict[UserId, WriterLogs] = {}
-        self.by_ref: dict[str, Log] = {}
+        self.by_ref: dict[str, LogState] = {}
         self.sum = 0
         self.newest_c = 0
-        self.blocked: dict[LogId, Log] = {}  # logs with waiting entries
+        self.blocked: dict[LogId, LogState] = {}  # logs with waiting entries
         self.recently_shown: list[tuple[int, UserId, str, int]] = []  # (place, user, ref, seq) shown last, one per log
         self.is_newcomer = False  # no peer has announced what there is, in this run or before
         self.boundary = HistoryBoundary()  # what predates this peer
@@ -276,7 +276,7 @@ class ConversationState:
             found = self.writers[user] = WriterLogs(user)
         return found
 
-    def log(self, user: UserId, run: RunId) -> Log | None:
+    def log(self, user: UserId, run: RunId) -> LogState | None:
         writer = self.writers.get(user)
         return writer.logs.get(run) if writer else None
 
@@ -314,15 +314,15 @@ class ConversationState:
             self.group.visibility_rules(log.user), self.writer(log.user).log_views, log.run, seq
         )
 
-    def new_log(self, id: LogId, *, own: bool = False) -> Log:
+    def new_log(self, id: LogId, *, own: bool = False) -> LogState:
         """Return a new log that begins here, not added to memory yet."""
-        return TalkLog(id, own=own) if self.is_talk else Log(id, own=own)
+        return TalkLog(id, own=own) if self.is_talk else LogState(id, own=own)
 
-    def log_from(self, facts: LogFacts) -> Log:
+    def log_from(self, facts: LogFacts) -> LogState:
         """Return a log as storage knows it, not added to memory yet."""
-        return TalkLog.from_facts(facts) if self.is_talk else Log.from_facts(facts)
+        return TalkLog.from_facts(facts) if self.is_talk else LogState.from_facts(facts)
 
-    def add(self, log: Log) -> Log:
+    def add(self, log: LogState) -> LogState:
         """Add a log to memory."""
         writer = self.writer(log.id.user)
         writer.logs[log.id.run] = log
@@ -330,7 +330,7 @@ class ConversationState:
         self.by_ref[log.ref] = log
         return log
 
-    def drop_if_settled(self, log: Log) -> bool:
+    def drop_if_settled(self, log: LogState) -> bool:
         """Forget a covered log of which nothing waits or is in flight; storage finds it again. Return True if it was
         forgotten.
         """
@@ -343,7 +343,7 @@ class ConversationState:
         del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
         return True
 
-    def refresh_sum(self, log: Log) -> None:
+    def refresh_sum(self, log: LogState) -> None:
         """Update the sum after this log changed."""
         now = mark_hash(log.id, log.shared_seq, log.shared_chain) if log.is_tip else 0
         self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
@@ -377,7 +377,7 @@ class ConversationState:
         pairs = ((user, self.writers[user].marks()) for user in users)
         return {user: marks for user, marks in pairs if marks}
 
-    def on_shown(self, place: int, log: Log, seq: int, keep: int) -> None:
+    def on_shown(self, place: int, log: LogState, seq: int, keep: int) -> None:
         """Remember the newest shown entry of each of the last few logs."""
         self.recently_shown = [item for item in self.recently_shown if item[2] != log.ref][-keep:]
         self.recently_shown.append((place, log.id.user, log.ref, seq))

@@ -33,7 +33,7 @@ from p2pchat.core.sync.delivery_receipts import (
     DeliveryReceipts,
     nothing,
 )
-from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, PeerId, ReadFrame, RunId, UserId
@@ -567,7 +567,7 @@ class ReadTracker(AckTracker):
 
     # ---- hooks of AckTracker
 
-    def _countable(self, ack: Acknowledgement, log: Log, mark: Mark) -> int:
+    def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
         if log.forked:
             return 0
         had = self._receipts.position(log.id, ack.member)

@@ -45,13 +45,20 @@ from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.groups import GroupSync
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, HistoryBoundary, Log, WaitingEntry, is_plausible
+from p2pchat.core.sync.log_index import (
+    OLD_MARKS,
+    ConversationState,
+    HistoryBoundary,
+    LogState,
+    WaitingEntry,
+    is_plausible,
+)
 from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota, UnknownUserQuota
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
-from p2pchat.core.sync.typing import TypingIndicators
+from p2pchat.core.sync.typing import TypingTracker
 from p2pchat.errors import LogError
 from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, ReadFrame, RunId, UserId, Want
 from p2pchat.protocol import TypingFrame as TypingFrame
@@ -100,7 +107,7 @@ class Replicator:
             self.context, self.fetcher, self.delivery_receipts, self.forks, self.read_receipts.send_sum
         )
         self.sender = Sender(self.context, self.forks)
-        self.typing = TypingIndicators(self.context)
+        self.typing = TypingTracker(self.context)
         self.group_editor = GroupEditor(self.context, self.appender)
         self._gossip: set[WriterKey] = set()
         self._stored = stored
@@ -369,11 +376,11 @@ class Replicator:
             if conversation.drop_if_settled(log):
                 self.causal_order.on_log_dropped(conversation, log)
 
-    def _apply(self, change: Change) -> list[tuple[ConversationState, Log]]:
+    def _apply(self, change: Change) -> list[tuple[ConversationState, LogState]]:
         """Update logs to what is durable. Return those that changed."""
-        touched: dict[object, tuple[ConversationState, Log]] = {}
+        touched: dict[object, tuple[ConversationState, LogState]] = {}
 
-        def find(id: tuple[str, str, str]) -> Log | None:
+        def find(id: tuple[str, str, str]) -> LogState | None:
             conversation = self.conversations.by_id[id[0]]
             log = conversation.log(id[1], id[2])
             if log is not None:

@@ -17,7 +17,7 @@ from p2pchat.core.inputs import FetchResult
 from p2pchat.core.log import Batch, LogId, WriterKey, frame_of, size_bytes
 from p2pchat.core.records import TailStart, WantStart
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import RemoteState, ServedWant, SyncContext, TailCursor
 from p2pchat.protocol import ConversationId, Have, Mark, PeerId, UserId, Want
 
@@ -156,7 +156,7 @@ class Sender:
 
     # ---- running logs
 
-    def push(self, conversation: ConversationState, log: Log, batch: Batch) -> None:
+    def push(self, conversation: ConversationState, log: LogState, batch: Batch) -> None:
         """Send a new durable batch of a hosted user to all remotes of the conversation."""
         ready: list[RemoteState] = []
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
@@ -189,7 +189,7 @@ class Sender:
         if links:
             self._ctx.emit(Send(frame_of(batch), links))
 
-    def _is_right_before(self, remote: RemoteState, log: Log, batch: Batch) -> bool:
+    def _is_right_before(self, remote: RemoteState, log: LogState, batch: Batch) -> bool:
         """Return whether the remote is known to hold exactly what comes before this batch."""
         if not remote.comparison.is_over(log.id.conversation):
             return False
@@ -232,6 +232,6 @@ class Sender:
                 self._read_tail(remote, log, cursor)
 
 
-def _is_on_its_way(log: Log | None, mark: Mark) -> bool:
+def _is_on_its_way(log: LogState | None, mark: Mark) -> bool:
     """Return whether the entry of a mark is in memory and not durable yet."""
     return log is not None and not log.forked and log.durable_seq < mark.seq

@@ -34,7 +34,7 @@ class _TypingState:
     timer: Timer | None = None
 
 
-class TypingIndicators:
+class TypingTracker:
     """Tracks who is typing, here and elsewhere.
 
     Attributes:

@@ -17,7 +17,7 @@ from p2pchat.core.log import Entry, LogId, WriterKey, decode_entries, decode_ent
 from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Entries, Mark, Naming, PeerId, UserId
@@ -42,7 +42,7 @@ class LogExtension:
     """Contiguous frames that extend one log, from one read or one frame of a file."""
 
     conversation: ConversationState
-    log: Log
+    log: LogState
     source: EntrySource
     frames: list[DecodedFrame] = field(default_factory=list)
 
@@ -127,7 +127,7 @@ def before_of(frame: Entries) -> tuple[Mark, ...]:
         return ()  # refused later, by ingest
 
 
-def count_tips_with(conversation: ConversationState, log: Log) -> int:
+def count_tips_with(conversation: ConversationState, log: LogState) -> int:
     """Return how many tips the writer would have if this log began or continued."""
     writer = conversation.writers.get(log.id.user)
     if writer is None:
@@ -184,7 +184,7 @@ class NewLogChecks:
         """Forget the facts for this log: nothing of it waits."""
         self._facts.pop(id, None)
 
-    def begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> Log | None:
+    def begin(self, source: EntrySource, conversation: ConversationState, id: LogId, frame: Entries) -> LogState | None:
         """Return a new log if this frame begins it and everything it builds on is held; else None."""
         log = conversation.new_log(id)
         if frame.first != 1:
@@ -289,7 +289,7 @@ class EntrySource:
     def on_cut(self, key: WriterKey) -> None:
         """The frame was dropped because none of it is visible in its talk."""
 
-    def on_forked(self, log: Log) -> None:
+    def on_forked(self, log: LogState) -> None:
         """No more of this log is taken."""
 
     def on_contradiction(self) -> None:
@@ -360,7 +360,7 @@ class LinkSource(EntrySource):
     def on_cut(self, key: WriterKey) -> None:
         self.remote.set_ahead(key, {})
 
-    def on_forked(self, log: Log) -> None:
+    def on_forked(self, log: LogState) -> None:
         self._forks.send_evidence(self.remote, log)
 
     def on_kept(self, key: WriterKey, count: int) -> None:

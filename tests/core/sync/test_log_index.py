@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from p2pchat.core.log import mark_hash
-from p2pchat.core.sync.log_index import ConversationState, Log
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.protocol import Mark, Naming
 from tests.core.world import ALL, IDS, ROOM, Author
 
@@ -12,9 +12,9 @@ def room() -> ConversationState:
     return ConversationState(ROOM, Naming(room=True), None)
 
 
-def durable(conversation: ConversationState, author: Author) -> Log:
+def durable(conversation: ConversationState, author: Author) -> LogState:
     """Make everything of an author durable and shown."""
-    log = conversation.log(author.log.user, author.log.run) or conversation.add(Log(author.log))
+    log = conversation.log(author.log.user, author.log.run) or conversation.add(LogState(author.log))
     log.before = author.before
     log.extend(author.seq, author.chain, author.seq)
     log.durable_seq, log.durable_chain, log.released = log.seq, log.chain, log.seq
@@ -24,7 +24,7 @@ def durable(conversation: ConversationState, author: Author) -> Log:
 
 def test_only_durable_entries_are_announced() -> None:
     here, bob = room(), Author("bob", "b1")
-    log = here.add(Log(bob.log))
+    log = here.add(LogState(bob.log))
     bob.say("one", "two")
     log.extend(2, bob.chain, 2)
     here.refresh_sum(log)
