@@ -26,7 +26,7 @@ MOST_READ = 8  # batches in one read
 
 
 class Cursor(NamedTuple):
-    """How far one writer is exported. Sorted by `c`, a clock not above that of the next entry; `n` breaks ties."""
+    """Position in what one writer wrote. Sorted by `c`, a clock not above that of the next entry; `n` breaks ties."""
 
     c: int
     n: int

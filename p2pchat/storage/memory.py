@@ -566,7 +566,7 @@ class MemoryLog:
 
     @property
     def is_tip(self) -> bool:
-        """Whether no later log of its user builds on it and it did not fork."""
+        """Return whether no later log of its user builds on it and it did not fork."""
         return bool(self.raws) and not (self.covered or self.forked)
 
     def copy(self) -> MemoryLog:

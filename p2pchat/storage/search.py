@@ -91,7 +91,7 @@ class Document(NamedTuple):
 
 
 class IndexSource(Protocol):
-    """What an index is fed from: a storage in a database (sql.py)."""
+    """A source of entries for an index: a storage in a database (sql.py)."""
 
     def places_with_hidden(self, after: int, limit: int) -> list[ReleasedEntry]:
         """Return all entries with place > after, in order of place."""

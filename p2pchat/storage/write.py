@@ -89,7 +89,7 @@ NOT_WHOLE = "update logs set whole = 0 where writer = ? and conversation = ? and
 
 @dataclass(slots=True)
 class OpenLog:
-    """What the next batch of a log needs to know of it."""
+    """State of a log that its next batch needs."""
 
     number: int
     conversation: int
@@ -134,7 +134,7 @@ class CommitWriter:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a commit may be stored although it failed, since the answer was lost."""
+        """Return whether a commit may be stored although it failed, since the answer was lost."""
         return self.fence is not None and self.fence.is_under_way
 
     def was_kept(self) -> bool:

@@ -42,7 +42,7 @@ COMMON_TYPES = {
 
 
 class Conflict(Enum):
-    """What an insert does with a row whose key exists."""
+    """Handling of a row whose key exists already, in an insert."""
 
     NONE = ""  # fail
     REPLACE = "replace"  # replace the row
