@@ -38,6 +38,7 @@ class Database:
         self._writes = writes
         self._text = dialect.text
         self._begins = dialect.begins_write if writes else dialect.begins_read
+        self._most_bytes = dialect.max_statement_bytes
         self._is_suspect = False
         self._use(dialect.connect(writes=writes) if driver is None else driver)
 
@@ -137,18 +138,16 @@ class Database:
         left = len(values) // width
         begin, rows = 0, MOST_ROWS
         while left:
-            while rows > left:
-                rows >>= 1
+            rows = min(rows, 1 << left.bit_length() - 1)  # powers of two, so that there are few texts to cache
             part = values[begin : begin + rows * width]
-            while rows > 1 and self._is_too_long(part):
+            while self._most_bytes and rows > 1 and self._is_too_long(part):
                 rows >>= 1
                 part = part[: rows * width]
             self._cursor.execute(_insert_text(self.dialect, table, rows, conflict), part)
             begin, left = begin + len(part), left - rows
 
     def _is_too_long(self, values: Sequence[Any]) -> bool:
-        most = self.dialect.max_statement_bytes
-        return bool(most) and sum(len(value) for value in values if isinstance(value, (str, bytes))) > most
+        return sum(len(value) for value in values if isinstance(value, (str, bytes))) > self._most_bytes
 
 
 @lru_cache(maxsize=512)

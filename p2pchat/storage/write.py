@@ -415,11 +415,13 @@ class RowBuffer:
             insert(addresses, row, Conflict.REPLACE)
         for id, endpoint in change.forgotten:
             run("delete from addresses where peer = ? and endpoint = ?", bytes.fromhex(id), endpoint)
-        insert(consumers, flat(change.consumers.items()), Conflict.REPLACE)
-        for own in OWN_KEYS:
-            if own in change.meta:
-                raise ValueError(f"{own!r} is the storage's own")
-        insert(meta, flat(change.meta.items()), Conflict.REPLACE)
+        if change.consumers:
+            insert(consumers, flat(change.consumers.items()), Conflict.REPLACE)
+        if change.meta:
+            for own in OWN_KEYS:
+                if own in change.meta:
+                    raise ValueError(f"{own!r} is the storage's own")
+            insert(meta, flat(change.meta.items()), Conflict.REPLACE)
         self._add_hosted(change)
 
     def _add_hosted(self, change: Change) -> None:
