@@ -74,7 +74,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/mesh/addressbook: the_smaller_id_dials_at_once_and_the_other_a_second_later",),
     "max_links": ("core/mesh/links: one_peer_too_many_is_refused_as_busy",),
     "max_strangers": ("server: all_addresses_together_get_64_places",
-                      "processes/strangers: strangers_of_every_kind_are_dropped_and_members_notice_nothing"),
+                      "processes/strangers: strangers_of_every_kind_are_dropped_without_effect_on_members"),
     "max_strangers_an_address": ("server: one_address_gets_eight_places",),
     "max_strangers_loopback": ("server: loopback_gets_32_places",),
     "strangers_a_second": ("server: new_connections_of_an_address_are_admitted_at_a_rate",),
@@ -116,7 +116,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/sync/quota: users_never_met_share_a_limit_and_meeting_one_makes_room",),
     "min_free_disk_bytes": ("runtime/driver: low_disk_space_is_reported",
                             "core/node: a_disk_nearly_full_takes_nothing_until_there_is_room"),
-    "slow_storage_after": ("processes/disk: a_disk_that_stands_still_is_told_once_and_nobody_is_lost",),
+    "slow_storage_after": ("processes/disk: a_hanging_disk_is_reported_once_and_no_link_is_lost",),
     # presence and programs
     "left_grace": ("core/mesh/presence: a_broken_link_is_a_departure_after_two_seconds",
                    "core/mesh/presence: a_quick_reconnect_is_silent"),

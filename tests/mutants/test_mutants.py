@@ -45,12 +45,12 @@ def hunts() -> Iterator[dict[str, Future[Catch]]]:
         yield {name: pool.submit(hunt, MUTANTS[name]) for name in QUICK}
 
 
-def test_there_are_more_than_forty() -> None:
+def test_there_are_more_than_forty_mutants() -> None:
     assert len(MUTANTS) > 40
 
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
-def test_its_lines_are_there(mutant: Mutant) -> None:
+def test_the_lines_of_a_patch_are_in_the_code(mutant: Mutant) -> None:
     for hunk in mutant.hunks:
         text = (ROOT / hunk.file).read_text("utf-8")
         compile(hunk.apply(text), hunk.file, "exec")
@@ -90,7 +90,7 @@ def test_a_patch_whose_lines_are_not_there_exactly_once_does_not_fit(text: str) 
 
 
 @pytest.mark.parametrize("text", ["--- a/x\n+++ b/x\n", PATCH.partition("---")[0]])
-def test_a_patch_that_says_too_little_is_none(text: str, tmp_path: Path) -> None:
+def test_an_incomplete_patch_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.patch").write_text(text, "utf-8")
     with pytest.raises(PatchError):
         read(tmp_path / "x.patch")

@@ -29,7 +29,7 @@ def figures(out: str) -> dict[str, dict[str, Any]]:
     return {line["what"]: line for line in map(json.loads, out.splitlines())}
 
 
-async def test_without_writing_nobody_hears_of_it_and_with_it_the_messages_are_there(stage: Stage) -> None:
+async def test_bench_leaves_nothing_behind_unless_it_writes(stage: Stage) -> None:
     ada = stage.child("ada")
     await ada.start()
     bob = stage.child("bob", ada.endpoint)
@@ -60,7 +60,7 @@ async def test_without_writing_nobody_hears_of_it_and_with_it_the_messages_are_t
     assert {path.name for path in data.iterdir()} == before
 
 
-async def test_who_is_not_there_is_one_line_that_says_what_to_do(stage: Stage) -> None:
+async def test_an_unreachable_peer_is_one_line_with_what_to_do(stage: Stage) -> None:
     ada = stage.child("ada")
     await ada.start()
     data = str(stage.home / "ada")

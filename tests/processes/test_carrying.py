@@ -43,7 +43,7 @@ async def gone(child: Child) -> None:
     await child.ended()
 
 
-async def test_a_stick_goes_from_one_open_chat_to_another(quick: Stage, tmp_path: Path) -> None:
+async def test_a_file_is_carried_from_one_open_chat_to_another(quick: Stage, tmp_path: Path) -> None:
     await said_by(quick, "ada", "one", "two")
     bob = await said_by(quick, "bob", "hello?")
     code, out, err = await p2pchat(quick, "ada", "export", str(tmp_path / "stick"))
@@ -54,7 +54,7 @@ async def test_a_stick_goes_from_one_open_chat_to_another(quick: Stage, tmp_path
     assert [line["text"] for line in await bob.wait(lambda line: line["event"] == "message", count=2)] == ["one", "two"]
 
 
-async def test_from_pipe_to_pipe_and_to_who_does_not_run(quick: Stage) -> None:
+async def test_export_and_import_through_pipes_and_without_a_running_peer(quick: Stage) -> None:
     ada = await said_by(quick, "ada", "one")
     bob = await said_by(quick, "bob", "hello?")
     code, file, told = await p2pchat(quick, "ada", "export", "-")
@@ -69,7 +69,7 @@ async def test_from_pipe_to_pipe_and_to_who_does_not_run(quick: Stage) -> None:
     assert [line["text"] for line in await quick.history("bob")] == ["one", "hello?"]  # in the order they were said
 
 
-async def test_what_is_wrong_with_a_file_is_said_and_the_rest_is_there(quick: Stage) -> None:
+async def test_damage_in_a_file_is_reported_and_the_rest_is_imported(quick: Stage) -> None:
     ada, bob = await said_by(quick, "ada", "one", "two", "three"), await said_by(quick, "bob", "hello?")
     await asyncio.gather(gone(ada), gone(bob))
     _, file, _ = await p2pchat(quick, "ada", "export", "-")
@@ -84,7 +84,7 @@ async def test_what_is_wrong_with_a_file_is_said_and_the_rest_is_there(quick: St
     assert (code, err.partition(":")[0]) == (1, "p2pchat")
 
 
-async def test_an_import_that_is_killed_is_gone_on_with(quick: Stage) -> None:
+async def test_a_killed_import_can_be_repeated(quick: Stage) -> None:
     ada, bob = await said_by(quick, "ada", *(f"line {n}" for n in range(200))), await said_by(quick, "bob", "hello?")
     await asyncio.gather(gone(ada), gone(bob))
     _, file, _ = await p2pchat(quick, "ada", "export", "-")
@@ -107,7 +107,7 @@ async def test_an_import_that_is_killed_is_gone_on_with(quick: Stage) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
-async def test_a_profile_that_is_held_and_answers_no_commands_names_who_holds_it(quick: Stage, tmp_path: Path) -> None:
+async def test_a_locked_profile_without_a_control_socket_names_its_holder(quick: Stage, tmp_path: Path) -> None:
     ada = await said_by(quick, "ada", "one")
     await p2pchat(quick, "ada", "export", str(tmp_path / "stick"))
     (quick.home / "ada" / "control.sock").unlink(missing_ok=True)
@@ -117,7 +117,7 @@ async def test_a_profile_that_is_held_and_answers_no_commands_names_who_holds_it
     assert f"is in use by process {ada.process.pid}, which answers no commands" in err
 
 
-async def test_a_backup_beside_an_open_chat_runs_elsewhere(quick: Stage, tmp_path: Path) -> None:
+async def test_a_backup_of_an_open_chat_runs_elsewhere(quick: Stage, tmp_path: Path) -> None:
     ada = await said_by(quick, "ada", "one")
     code, out, err = await p2pchat(quick, "ada", "backup", str(quick.home / "copy"))
     assert code == 0
@@ -167,7 +167,7 @@ def fifo(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
-async def test_who_imports_from_a_pipe_where_nobody_writes_can_stop(
+async def test_an_import_from_a_silent_pipe_can_be_interrupted(
     quick: Stage, fifo: Path, number: int, code: int
 ) -> None:
     if sys.platform == "win32":
@@ -188,7 +188,7 @@ async def test_who_imports_from_a_pipe_where_nobody_writes_can_stop(
         os.close(writers[0])
 
 
-async def test_who_exports_into_a_pipe_where_nobody_reads_can_stop(quick: Stage, fifo: Path) -> None:
+async def test_an_export_into_an_unread_pipe_can_be_interrupted(quick: Stage, fifo: Path) -> None:
     if sys.platform == "win32":
         pytest.skip("has no such pipes")
     import fcntl
@@ -208,7 +208,7 @@ async def test_who_exports_into_a_pipe_where_nobody_reads_can_stop(quick: Stage,
         os.close(reader)
 
 
-async def test_an_input_that_never_ends_keeps_nobody_and_leaves_nothing(quick: Stage) -> None:
+async def test_an_endless_input_blocks_nothing_and_leaves_nothing(quick: Stage) -> None:
     await said_by(quick, "ada", "one")
     process = await started(quick, "ada", "import", "-")
     assert process.stdin is not None

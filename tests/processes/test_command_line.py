@@ -56,7 +56,7 @@ NOT_MEANT = [
 
 
 @pytest.mark.parametrize(("words", "told"), NOT_MEANT, ids=[words for words, _ in NOT_MEANT])
-def test_what_cannot_be_meant_is_one_line_and_exit_2(words: str, told: str, here: Callable[..., Ran]) -> None:
+def test_invalid_arguments_are_one_line_and_exit_code_2(words: str, told: str, here: Callable[..., Ran]) -> None:
     ran = here(*words.split())
     lines = [line for line in ran.err.splitlines() if "warning: " not in line]
     assert len(lines) == 1 and told in lines[0], ran.err
@@ -75,7 +75,7 @@ def test_a_port_in_use_is_named(here: Callable[..., Ran]) -> None:
 
 
 @one_loop
-async def test_a_locked_directory_names_who_has_it(quick: Stage) -> None:
+async def test_a_locked_directory_names_its_holder(quick: Stage) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     ran = await born(quick, quick.home, "0", "--data", str(quick.home / "ada"))
@@ -148,7 +148,7 @@ def test_listening_beyond_loopback_shows_what_the_other_machine_needs(here: Call
 
 
 @one_loop
-async def test_an_open_network_takes_whoever_comes(quick: Stage) -> None:
+async def test_an_open_network_admits_everyone(quick: Stage) -> None:
     ada = quick.child("ada", "--open", log=False)
     await ada.start()
     assert ada.listening["network"] == "open"
@@ -161,7 +161,7 @@ async def test_an_open_network_takes_whoever_comes(quick: Stage) -> None:
 
 @posix
 @one_loop
-async def test_a_full_disk_is_told_and_nothing_is_accepted(quick: Stage) -> None:
+async def test_a_full_disk_is_reported_and_nothing_is_accepted(quick: Stage) -> None:
     """Really full: a small file system of its own, where mounting is allowed."""
     small = quick.home / "small"
     small.mkdir(parents=True)
@@ -183,7 +183,7 @@ async def test_a_full_disk_is_told_and_nothing_is_accepted(quick: Stage) -> None
 
 
 @one_loop
-async def test_another_network_refuses_and_that_is_said(quick: Stage) -> None:
+async def test_a_refusal_by_another_network_is_reported(quick: Stage) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     ran = await born(quick, quick.home / "stranger", "0", ada.endpoint, stdin="hello\n")
@@ -197,7 +197,7 @@ async def test_another_network_refuses_and_that_is_said(quick: Stage) -> None:
 
 
 @one_loop
-async def test_objects_bring_their_ref_back(quick: Stage) -> None:
+async def test_answers_return_the_ref_of_their_object(quick: Stage) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     bob = quick.child("bob", ada.endpoint, log=False)
@@ -218,7 +218,7 @@ async def test_objects_bring_their_ref_back(quick: Stage) -> None:
 
 
 @one_loop
-async def test_history_reads_beside_the_running_peer(quick: Stage) -> None:
+async def test_history_reads_while_the_peer_runs(quick: Stage) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     await ada.do(do="send", text="in the room")
@@ -236,7 +236,7 @@ def test_history_of_no_profile_says_so(here: Callable[..., Ran], tmp_path: Path)
     assert (ran.code, "there is no history in" in ran.complains()) == (1, True)
 
 
-def test_several_profiles_are_listed_and_one_is_found(here: Callable[..., Ran]) -> None:
+def test_several_profiles_are_listed_and_a_single_one_is_used(here: Callable[..., Ran]) -> None:
     ports = []
     for _ in range(2):
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -151,7 +151,7 @@ async def alone(desk: Desk) -> Child:
 
 
 @posix
-async def test_what_a_pipe_says_is_one_message_and_nothing_in_it_a_command(desk: Desk) -> None:
+async def test_piped_text_is_one_message_without_commands(desk: Desk) -> None:
     _, bob = await a_pair(desk)
     build = "echo /quit; echo 'compiling'; echo '{\"do\":\"quit\"}' >&2; echo; echo 'done'"
     send = await desk.shell("ada", f"({build}) 2>&1 | p2pchat send bob")
@@ -172,7 +172,7 @@ async def test_a_pipe_may_come_from_anywhere(desk: Desk) -> None:
     assert ada.count("sent") == 501
 
 
-async def test_lines_are_sent_as_they_come(desk: Desk) -> None:
+async def test_lines_are_sent_as_they_arrive(desk: Desk) -> None:
     _, bob = await a_pair(desk)
     send = await desk.start("ada", "send", "bob", "--lines", stdin=True)
     for text in ("the first", "the second"):
@@ -187,7 +187,7 @@ async def test_lines_are_sent_as_they_come(desk: Desk) -> None:
     await bob.event("message", text="no end")
 
 
-async def test_how_it_ended_is_in_the_exit_code(desk: Desk) -> None:
+async def test_the_exit_code_tells_the_result(desk: Desk) -> None:
     ada, bob = await a_pair(desk)
     assert await desk.command("ada", "send", "bob", "lunch?") == (0, "", "")
     assert await desk.command("ada", "send", "bob", "--", "--lines", "is", "no option") == (0, "", "")
@@ -208,7 +208,7 @@ async def test_how_it_ended_is_in_the_exit_code(desk: Desk) -> None:
 
 
 @posix
-async def test_a_text_that_is_too_long_is_not_sent_and_kills_no_build(desk: Desk) -> None:
+async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(desk: Desk) -> None:
     ada = await alone(desk)
     noise = "head -c 3000000 /dev/zero | tr '\\0' x"
     send = await desk.shell("ada", f"({noise} && echo built >&3) 3>&2 | p2pchat send bob")
@@ -233,7 +233,7 @@ async def test_a_tail_in_json_goes_through_jq_line_by_line(desk: Desk) -> None:
     assert await tail.ended() == (0, "", "-- the peer stopped: end of input\n")
 
 
-async def test_a_tail_begins_with_what_was_said_and_ends_with_the_peer(desk: Desk) -> None:
+async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(desk: Desk) -> None:
     ada, bob = await a_pair(desk)
     for text in ("one", "two", "three"):
         await bob.do(do="send", to="room", text=text)
@@ -252,7 +252,7 @@ async def test_a_tail_begins_with_what_was_said_and_ends_with_the_peer(desk: Des
 
 
 @posix
-async def test_a_tail_nobody_reads_any_more_ends_at_once_and_quietly(desk: Desk) -> None:
+async def test_a_tail_without_a_reader_ends_at_once_and_quietly(desk: Desk) -> None:
     ada = await alone(desk)
     await ada.do(do="send", text="hi")
     await ada.event("sent")
@@ -278,7 +278,7 @@ async def test_ctrl_c_ends_a_tail_and_so_does_the_death_of_its_peer(desk: Desk) 
 # ---- users, invite
 
 
-async def test_users_are_told_by_the_running_peer_or_read(desk: Desk) -> None:
+async def test_users_come_from_the_running_peer_or_the_database(desk: Desk) -> None:
     ada, bob = await a_pair(desk)
     code, out, err = await desk.command("ada", "users")
     assert (code, err) == (0, "") and sorted(line.split(" since ")[0] for line in out.splitlines()) == [
@@ -301,7 +301,7 @@ async def test_users_are_told_by_the_running_peer_or_read(desk: Desk) -> None:
     ]
 
 
-async def test_the_invite_of_a_running_peer_names_where_it_really_is(desk: Desk) -> None:
+async def test_the_invite_of_a_running_peer_has_its_real_address(desk: Desk) -> None:
     ada = desk.child("ada", "--advertise", "chat.example.org:4711", log=False)
     await ada.start()
     code, out, _ = await desk.command("ada", "invite")
@@ -354,7 +354,7 @@ async def test_a_temporary_peer_is_reached_by_its_directory(desk: Desk) -> None:
 # ---- without a running peer
 
 
-async def test_without_a_chat_a_command_runs_the_peer_and_meets_whom_it_knows(desk: Desk) -> None:
+async def test_without_a_chat_a_command_runs_the_peer_and_meets_known_peers(desk: Desk) -> None:
     ada, bob = await a_pair(desk)
     await ada.leave()
     await bob.event("left", user="ada")
@@ -377,7 +377,7 @@ async def test_several_commands_at_once_without_a_chat(desk: Desk) -> None:
 
 
 @posix
-async def test_a_tail_without_a_chat_serves_other_commands_and_ends_in_good_order(desk: Desk) -> None:
+async def test_a_tail_without_a_chat_serves_other_commands(desk: Desk) -> None:
     ada, bob = await a_pair(desk)
     await ada.leave()
     tail = await desk.start("ada", "tail", "bob")
@@ -395,7 +395,7 @@ async def test_a_tail_without_a_chat_serves_other_commands_and_ends_in_good_orde
 # ---- a killed chat
 
 
-async def test_a_killed_chat_leaves_nothing_in_the_way(desk: Desk) -> None:
+async def test_a_killed_chat_does_not_block_the_next(desk: Desk) -> None:
     ada, bob = await a_pair(desk)
     await ada.do(do="send", to="bob", text="before")
     await ada.event("delivered", user="bob")

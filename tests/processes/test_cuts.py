@@ -14,7 +14,7 @@ from tests.processes.stage import Stage
 SPREAD = 60  # places, and those around the ends of some 30 records
 
 
-def test_records_end_where_the_next_begins() -> None:
+def test_a_tls_record_ends_where_the_next_begins() -> None:
     hello, data = b"\x16\x03\x01\x00\x03abc", b"\x17\x03\x03\x01\x00" + bytes(256)
     assert list(record_ends(hello + data + hello[:-1])) == [8, 8 + 261]
 

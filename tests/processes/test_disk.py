@@ -105,7 +105,7 @@ def acknowledged(child: Child) -> set[str]:
     return {line["id"] for line in child.lines if line["event"] == "delivered"}
 
 
-async def test_a_full_disk_is_told_once_and_everything_comes_when_there_is_room(house: House) -> None:
+async def test_a_full_disk_is_reported_once_and_everything_arrives_later(house: House) -> None:
     ada = await house.ada()
     disk = house.small_disk(6)
     bob = house.bob(ada.endpoint, changes=changes({**SOON, "min_free_disk_bytes": 0}))
@@ -130,7 +130,7 @@ async def test_a_full_disk_is_told_once_and_everything_comes_when_there_is_room(
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "any"])  # timers of others come early
-async def test_too_little_room_is_told_before_it_is_none(
+async def test_low_disk_space_is_reported_before_the_disk_is_full(
     house: House, loop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("P2PCHAT_LOOP", loop)
@@ -158,7 +158,7 @@ async def test_too_little_room_is_told_before_it_is_none(
     await all_is_well(house.stage, "ada", "bob")
 
 
-async def test_a_disk_that_may_only_be_read_is_told_at_the_start(house: House) -> None:
+async def test_a_read_only_disk_is_reported_at_the_start(house: House) -> None:
     disk = house.small_disk(24)
     settings = changes({"min_free_disk_bytes": 0})
     bob = house.bob(changes=settings)
@@ -173,7 +173,7 @@ async def test_a_disk_that_may_only_be_read_is_told_at_the_start(house: House) -
     assert str(house.data) in said and ("Read-only" in said or "cannot be written" in said)
 
 
-async def test_a_database_somebody_else_writes_in_is_waited_for(house: House) -> None:
+async def test_a_database_locked_by_another_program_is_waited_for(house: House) -> None:
     ada = await house.ada()
     bob = house.bob(ada.endpoint, changes=changes(SOON))
     await bob.start()
@@ -193,7 +193,7 @@ async def test_a_database_somebody_else_writes_in_is_waited_for(house: House) ->
     await all_is_well(house.stage, "ada", "bob")
 
 
-async def test_a_file_that_is_damaged_is_told_while_it_runs_and_at_the_next_start(house: House) -> None:
+async def test_a_damaged_file_is_reported_at_once_and_at_the_next_start(house: House) -> None:
     ada = await house.ada()
     bob = house.bob(ada.endpoint, changes=changes(SOON))
     await bob.start()
@@ -233,7 +233,7 @@ async def test_a_file_that_is_damaged_is_told_while_it_runs_and_at_the_next_star
     assert [line["text"] for line in back if not line["text"].endswith("x")] == ["can you keep this?"]
 
 
-async def test_a_disk_that_stands_still_is_told_once_and_nobody_is_lost(house: House, tmp_path: Path) -> None:
+async def test_a_hanging_disk_is_reported_once_and_no_link_is_lost(house: House, tmp_path: Path) -> None:
     stall = tmp_path / "stall"
     ada = await house.ada()
     bob = house.bob(ada.endpoint, changes=changes({**SOON, "slow_storage_after": 1.0}, stall=stall))
@@ -264,7 +264,7 @@ async def history(stage: Stage, name: str) -> list[str]:
     return [line["text"] for line in await stage.history(name)]
 
 
-async def test_clocks_that_are_wrong_put_nothing_into_disorder(house: House, tmp_path: Path) -> None:
+async def test_wrong_clocks_do_not_break_the_order(house: House, tmp_path: Path) -> None:
     """Bob's is hours ahead, then right, then hours behind, while he runs; ada's is right."""
     clock = tmp_path / "clock"
     clock.write_text("7200")

@@ -30,7 +30,7 @@ async def examined(home: Path, *words: str, on: Machine | None = None) -> Findin
     return found
 
 
-async def test_beside_a_running_peer_wherever_its_profile_is(stage: Stage) -> None:
+async def test_doctor_works_while_the_peer_runs_anywhere(stage: Stage) -> None:
     bob = stage.child("bob")
     await bob.start()
     found = await examined(stage.home, "--data", str(stage.home / "bob"))
@@ -46,7 +46,7 @@ async def listening(machine: Machine, home: Path, *words: str) -> Child:
     return bob
 
 
-async def test_from_one_machine_to_another_and_what_is_in_between(tmp_path: Path) -> None:
+async def test_doctor_checks_the_way_to_another_machine(tmp_path: Path) -> None:
     with lan_or_skip() as lan:
         here, there = lan.machine("10.77.0.1/24"), lan.machine("10.77.0.2/24")
 

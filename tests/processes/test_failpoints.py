@@ -37,12 +37,12 @@ TEXTS = [f"text {number}" for number in range(30)]
 STRIDE = 5  # of many places alike, every fifth is tried
 
 
-async def test_every_point_is_tried() -> None:
+async def test_every_failpoint_is_used() -> None:
     assert set(POINTS) == set(IN_A_MESH) | ALONE
 
 
 @pytest.mark.parametrize("point", sorted(set(IN_A_MESH) - {"closing"}))
-async def test_either_side_falls_while_both_write(quick: Stage, point: str) -> None:
+async def test_either_side_is_killed_while_both_write(quick: Stage, point: str) -> None:
     ada, bob = await pair(quick)
     fallen = 0
     for k in SELDOM.get(point, TIMES):
@@ -81,7 +81,7 @@ async def pair(stage: Stage) -> tuple[Side, Side]:
     return ada, bob
 
 
-async def test_a_peer_that_leaves_falls_at_each_step_of_it(quick: Stage) -> None:
+async def test_a_stopping_peer_is_killed_at_each_step(quick: Stage) -> None:
     ada, bob = await pair(quick)
     k, code = 0, KILLED
     while code == KILLED:
@@ -106,7 +106,7 @@ def left(home: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("point, stride", [("file", 1), ("statement", STRIDE)])
-async def test_a_first_start_falls_at_each_step_of_it(quick: Stage, point: str, stride: int) -> None:
+async def test_a_first_start_is_killed_at_each_step(quick: Stage, point: str, stride: int) -> None:
     k = fallen = 0
     while True:
         k += stride
@@ -134,12 +134,12 @@ async def test_a_first_start_falls_at_each_step_of_it(quick: Stage, point: str, 
 # ---- a newer version
 
 
-async def test_a_migration_falls_between_any_two_statements(quick: Stage) -> None:
+async def test_a_migration_is_killed_between_any_two_statements(quick: Stage) -> None:
     history = await written_by_this_version(quick)
     assert await migrations_fall(quick, "statement", history, stride=2) > 5
 
 
-async def test_the_copy_before_a_migration_falls_at_any_page(quick: Stage) -> None:
+async def test_the_copy_before_a_migration_is_killed_at_any_page(quick: Stage) -> None:
     history = await written_by_this_version(quick)
     assert await migrations_fall(quick, "backing-up", history, stride=STRIDE) > 3
 
@@ -203,7 +203,7 @@ def rows(database: Path, question: str) -> list[tuple[str]]:
 @pytest.mark.parametrize(
     "point, stride", [("before-commit", 1), ("after-commit", 1), ("statement", STRIDE), ("closing", 2)]
 )
-async def test_an_import_falls_and_is_done_again(quick: Stage, point: str, stride: int) -> None:
+async def test_an_import_is_killed_and_repeated(quick: Stage, point: str, stride: int) -> None:
     history = await written_by_this_version(quick)
     file, kept = str(quick.home / "stick"), str(quick.home / "kept")
     assert (await quick.run("export", file, "--data", kept))[0] == 0
@@ -232,7 +232,7 @@ def told(history: list[Line]) -> list[tuple[str, str, str, str]]:
 
 
 @pytest.mark.parametrize("point, stride", [("file", 1), ("copying", STRIDE)])
-async def test_a_backup_falls_and_is_there_whole_or_not_at_all(quick: Stage, point: str, stride: int) -> None:
+async def test_a_killed_backup_is_complete_or_absent(quick: Stage, point: str, stride: int) -> None:
     history = await written_by_this_version(quick)
     copy, kept = quick.home / "copy", str(quick.home / "kept")
     k, code, fallen = 0, KILLED, 0
@@ -249,7 +249,7 @@ async def test_a_backup_falls_and_is_there_whole_or_not_at_all(quick: Stage, poi
     assert (fallen > 3, code) == (True, 0)
 
 
-async def test_an_export_falls_and_is_there_whole_or_not_at_all(quick: Stage) -> None:
+async def test_a_killed_export_is_complete_or_absent(quick: Stage) -> None:
     await written_by_this_version(quick)
     file, kept = quick.home / "stick", str(quick.home / "kept")
     assert (await quick.run("export", str(file), "--data", kept))[0] == 0

@@ -46,7 +46,7 @@ class Lives:
         return [said(await self._stage.history(name)) for name in NAMES]
 
 
-async def test_who_was_away_gets_everything_from_who_is_left_and_the_writer_hears_so(quick: Stage) -> None:
+async def test_an_offline_member_gets_everything_from_the_remaining_ones(quick: Stage) -> None:
     lives = Lives(quick)
     ada, bob, carol = await lives.meet()
     await ada.do(do="group", name="ops", members=["bob", "carol"])
@@ -76,7 +76,7 @@ async def test_who_was_away_gets_everything_from_who_is_left_and_the_writer_hear
     assert [await one.leave() for one in (ada, bob, carol)] == [DONE] * 3
 
 
-async def test_who_was_removed_while_alone_is_told_what_reached_nobody(quick: Stage) -> None:
+async def test_a_member_removed_while_cut_off_learns_what_reached_nobody(quick: Stage) -> None:
     lives = Lives(quick)
     ada, bob, carol = await lives.meet()
     await ada.do(do="group", name="ops", members=["bob", "carol"])

@@ -89,7 +89,7 @@ async def falls_while_writing(side: Side, accepted: int) -> None:
 
 
 @pytest.mark.timeout(60 + 10 * KILLS)
-async def test_kills_of_either_side_while_one_catches_up(quick: Stage) -> None:
+async def test_either_side_is_killed_while_one_catches_up(quick: Stage) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     async with pair(quick) as (ada, bob):
@@ -114,7 +114,7 @@ async def killed_at(side: Side, moment: float) -> None:
 
 
 @pytest.mark.timeout(120 + 15 * KILLS)
-async def test_four_peers_that_are_killed_stopped_and_restarted_while_all_write(quick: Stage) -> None:
+async def test_four_peers_are_killed_stopped_and_restarted_while_all_write(quick: Stage) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     names = ("ada", "bob", "cyd", "dan")
@@ -152,7 +152,7 @@ async def meets_its_fate(side: Side, moment: float, fate: float, how_long: float
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peers have addresses of their own in 127.0.0.0/8")
 @pytest.mark.timeout(60 + 10 * KILLS)
-async def test_acknowledgements_that_are_swallowed_and_links_that_are_cut_then(quick: Stage) -> None:
+async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Stage) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     proxies = Proxy(), Proxy()

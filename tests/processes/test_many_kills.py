@@ -25,9 +25,7 @@ SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
 
 @pytest.mark.skipif(not AVAILABLE, reason="addresses in 127.0.0.0/8, and processes forked with descriptors")
 @pytest.mark.timeout(60 + 3 * KILLS)
-async def test_meshes_whose_peers_are_killed_on_and_on(
-    tmp_path: Path, tell: Tell, killed: Callable[[int], None]
-) -> None:
+async def test_meshes_with_repeatedly_killed_peers(tmp_path: Path, tell: Tell, killed: Callable[[int], None]) -> None:
     tally, began = Tally(wanted=KILLS), time.monotonic()
     await run(SEED, itertools.count(), tally, home=tmp_path)
     killed(tally.kills.total())
@@ -36,7 +34,7 @@ async def test_meshes_whose_peers_are_killed_on_and_on(
     assert len(tally.kills.keys() & POINTS.keys()) > len(POINTS) // 2
 
 
-def test_a_seed_draws_the_same_fates_again() -> None:
+def test_a_seed_repeats_the_same_plans() -> None:
     drawn = [[Fate.draw(random.Random("7/0/ada")) for _ in range(8)] for _ in range(2)]
     assert drawn[0] == drawn[1]
     assert {Fate.draw(random.Random(seed)).point for seed in range(300)} == {*POINTS, ""}

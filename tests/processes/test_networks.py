@@ -126,7 +126,7 @@ async def leave(*children: Child) -> None:
 # ---- the scenarios
 
 
-async def a_cable_out_for_a_moment_is_no_departure(town: Town) -> None:
+async def a_cable_unplugged_for_a_moment_is_no_departure(town: Town) -> None:
     ada = await town.peer("ada", 1)
     bob = await town.peer("bob", 2, town.endpoint(ada, 1))
     await met(ada, bob)
@@ -145,7 +145,7 @@ async def a_cable_out_for_a_moment_is_no_departure(town: Town) -> None:
     await leave(ada, bob)
 
 
-async def a_black_hole_is_told_in_time_and_what_was_written_arrives_after_it(town: Town) -> None:
+async def a_black_hole_is_reported_in_time_and_messages_arrive_later(town: Town) -> None:
     """With the times people have: nothing resets this connection, only silence tells."""
     ada = await town.peer("ada", 1, settings={"redial_most": 1.0})
     bob = await town.peer("bob", 2, town.endpoint(ada, 1), settings={"redial_most": 1.0})
@@ -169,7 +169,7 @@ async def a_black_hole_is_told_in_time_and_what_was_written_arrives_after_it(tow
     await leave(ada, bob)
 
 
-async def one_way_only_is_no_way(town: Town) -> None:
+async def a_one_way_link_is_no_link(town: Town) -> None:
     ada = await town.peer("ada", 1, settings=QUICK)
     bob = await town.peer("bob", 2, town.endpoint(ada, 1), settings=QUICK)
     await met(ada, bob)
@@ -188,7 +188,7 @@ async def one_way_only_is_no_way(town: Town) -> None:
     await leave(ada, bob)
 
 
-async def who_moves_is_found_again_also_by_who_starts_later(town: Town) -> None:
+async def a_moved_peer_is_found_again_even_by_later_starters(town: Town) -> None:
     ada = await town.peer("ada", 1, settings=QUICK)
     bob = await town.peer("bob", 2, town.endpoint(ada, 1), settings=QUICK)
     await met(ada, bob)
@@ -210,7 +210,7 @@ async def who_moves_is_found_again_also_by_who_starts_later(town: Town) -> None:
     await leave(ada, bob)
 
 
-async def two_that_never_meet_have_everything_but_receipts(town: Town) -> None:
+async def two_that_never_meet_get_messages_but_no_receipts(town: Town) -> None:
     town.machine(1), town.machine(2), town.machine(3)
     town.machine(1).lose("10.77.0.3")
     town.machine(3).lose("10.77.0.1")
@@ -242,7 +242,7 @@ async def two_that_never_meet_have_everything_but_receipts(town: Town) -> None:
     await leave(ada, bob, cyd)
 
 
-async def what_nobody_has_leaves_a_gap_that_says_so_and_closes(town: Town) -> None:
+async def an_unavailable_message_leaves_a_gap_mark_until_it_arrives(town: Town) -> None:
     """Bob answers ada and is gone before cyd, who cannot reach her, has learned from anybody what she wrote."""
     slow = {**QUICK, "order_wait": 1.0, "gossip_within": 600.0, "digest_every": 600.0}
     town.machine(1), town.machine(2), town.machine(3)
@@ -280,7 +280,7 @@ async def what_nobody_has_leaves_a_gap_that_says_so_and_closes(town: Town) -> No
     await leave(ada, cyd)
 
 
-async def who_can_only_call_has_part_in_everything(town: Town) -> None:
+async def a_peer_that_can_only_dial_takes_part_in_everything(town: Town) -> None:
     ada = await town.peer("ada", 1, port=8080)
     bob = await town.peer("bob", 2, town.endpoint(ada, 1), host="127.0.0.1", settings={"redial_most": 1.0})
     cyd = await town.peer("cyd", 3, town.endpoint(ada, 1), host="127.0.0.1", settings={"redial_most": 1.0})
@@ -299,7 +299,7 @@ async def who_can_only_call_has_part_in_everything(town: Town) -> None:
     await leave(ada, bob, cyd)
 
 
-async def a_slow_line_with_a_backlog_is_no_dead_line(town: Town) -> None:
+async def a_slow_link_with_a_backlog_is_not_dead(town: Town) -> None:
     """With the times people have: the whole of it takes longer than the silence after which a peer is given up."""
     ada = await town.peer("ada", 1)
     bob = await town.peer("bob", 2, town.endpoint(ada, 1))
@@ -319,7 +319,7 @@ async def a_slow_line_with_a_backlog_is_no_dead_line(town: Town) -> None:
     await leave(ada, bob)
 
 
-async def ten_that_start_at_once_are_one_mesh(town: Town) -> None:
+async def ten_peers_started_at_once_form_one_mesh(town: Town) -> None:
     names = [f"peer{number}" for number in range(10)]
     first = await town.peer(names[0], 1, port=8080)
     others = [
@@ -339,7 +339,7 @@ async def ten_that_start_at_once_are_one_mesh(town: Town) -> None:
     assert await asyncio.gather(*(peer.leave(START) for peer in peers)) == [0] * 10
 
 
-async def another_identity_on_a_known_address_is_not_taken_for_the_one_known(town: Town) -> None:
+async def another_identity_at_a_known_address_is_not_mistaken(town: Town) -> None:
     ada = await town.peer("ada", 1, port=8080)
     bob = await town.peer("bob", 2, town.endpoint(ada, 1))
     await met(ada, bob)
@@ -363,18 +363,18 @@ async def another_identity_on_a_known_address_is_not_taken_for_the_one_known(tow
 
 Scenario = Callable[[Town], Awaitable[None]]
 LONG: Sequence[Scenario] = (
-    a_black_hole_is_told_in_time_and_what_was_written_arrives_after_it,
-    a_slow_line_with_a_backlog_is_no_dead_line,
+    a_black_hole_is_reported_in_time_and_messages_arrive_later,
+    a_slow_link_with_a_backlog_is_not_dead,
 )
 SHORT: Sequence[Scenario] = (
-    a_cable_out_for_a_moment_is_no_departure,
-    one_way_only_is_no_way,
-    who_moves_is_found_again_also_by_who_starts_later,
-    two_that_never_meet_have_everything_but_receipts,
-    what_nobody_has_leaves_a_gap_that_says_so_and_closes,
-    who_can_only_call_has_part_in_everything,
-    another_identity_on_a_known_address_is_not_taken_for_the_one_known,
-    ten_that_start_at_once_are_one_mesh,
+    a_cable_unplugged_for_a_moment_is_no_departure,
+    a_one_way_link_is_no_link,
+    a_moved_peer_is_found_again_even_by_later_starters,
+    two_that_never_meet_get_messages_but_no_receipts,
+    an_unavailable_message_leaves_a_gap_mark_until_it_arrives,
+    a_peer_that_can_only_dial_takes_part_in_everything,
+    another_identity_at_a_known_address_is_not_mistaken,
+    ten_peers_started_at_once_form_one_mesh,
 )
 Ends = dict[str, BaseException | None]  # of each scenario by name: what it failed with
 

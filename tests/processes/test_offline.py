@@ -34,7 +34,7 @@ async def write(child: Child, to: str, texts: list[str]) -> list[Line]:
     return await child.wait(lambda line: line["event"] == "sent" and line["text"] in texts, count=len(texts))
 
 
-async def test_letters_to_who_is_away_survive_a_kill_of_their_writer(quick: Stage) -> None:
+async def test_messages_to_an_offline_peer_survive_a_kill_of_their_writer(quick: Stage) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)
@@ -66,7 +66,7 @@ async def test_letters_to_who_is_away_survive_a_kill_of_their_writer(quick: Stag
     assert ada.count("delivered") == LETTERS + LATER
 
 
-async def test_lines_of_a_writer_who_is_gone_come_from_who_has_them(quick: Stage) -> None:
+async def test_messages_of_a_departed_writer_come_from_others(quick: Stage) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)

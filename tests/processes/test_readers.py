@@ -39,7 +39,7 @@ async def still_unread(ada: Child, bob: Child, *messages: Line) -> None:
     assert [ada.count("read", id=message["id"]) for message in messages] == [0] * len(messages)
 
 
-async def test_online_with_the_conversation_in_front_it_is_read_at_once(quick: Stage) -> None:
+async def test_a_message_in_the_current_conversation_is_read_at_once(quick: Stage) -> None:
     ada, bob = await two(quick)
     sent = await write(ada, "look")
     read = await ada.event("read", id=sent["id"])
@@ -52,7 +52,7 @@ async def test_online_with_the_conversation_in_front_it_is_read_at_once(quick: S
     assert quick.faults("ada", "bob", complete=False) == []
 
 
-async def test_away_or_elsewhere_it_is_delivered_and_read_on_coming_back(quick: Stage) -> None:
+async def test_a_message_while_away_is_read_on_return(quick: Stage) -> None:
     ada, bob = await two(quick)
     # Away: online, and nobody looks.
     await bob.do(do="away", text="lunch")
@@ -79,7 +79,7 @@ async def test_away_or_elsewhere_it_is_delivered_and_read_on_coming_back(quick: 
     assert quick.faults("ada", "bob", complete=False) == []
 
 
-async def test_offline_it_is_delivered_later_with_the_time_it_was_written(quick: Stage) -> None:
+async def test_an_offline_message_is_delivered_later_with_its_original_time(quick: Stage) -> None:
     ada, bob = await two(quick)
     port = bob.listening["port"]
     assert await bob.leave() == 0
@@ -110,7 +110,7 @@ async def test_offline_it_is_delivered_later_with_the_time_it_was_written(quick:
     assert quick.faults("ada", "bob", complete=False) == []
 
 
-async def test_receipts_switched_off_say_nothing_of_reading(quick: Stage) -> None:
+async def test_switched_off_receipts_reveal_no_reading(quick: Stage) -> None:
     ada, bob = await two(quick)
     await bob.type("/set receipts off")
     [row] = (await bob.event("answer", command="set"))["rows"]

@@ -75,7 +75,7 @@ def put_back(stage: Stage, name: str, copy: Path) -> None:
     shutil.copytree(copy, stage.home / name)
 
 
-async def test_an_old_copy_put_back_catches_up_and_goes_on(quick: Stage, tmp_path: Path) -> None:
+async def test_a_restored_old_copy_catches_up(quick: Stage, tmp_path: Path) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)
@@ -129,7 +129,7 @@ async def test_an_old_copy_put_back_catches_up_and_goes_on(quick: Stage, tmp_pat
     judge(quick, "ada", "bob", "cyd", restored="bob")
 
 
-async def test_a_database_that_is_lost_comes_back_from_others(quick: Stage) -> None:
+async def test_a_lost_database_comes_back_from_others(quick: Stage) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)
@@ -157,7 +157,7 @@ async def test_a_database_that_is_lost_comes_back_from_others(quick: Stage) -> N
     judge(quick, "ada", "bob", restored="bob")
 
 
-async def test_a_backup_runs_in_place_of_what_burned(quick: Stage, tmp_path: Path) -> None:
+async def test_a_backup_replaces_the_lost_original(quick: Stage, tmp_path: Path) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)
@@ -194,7 +194,7 @@ async def test_a_backup_runs_in_place_of_what_burned(quick: Stage, tmp_path: Pat
     judge(quick, "ada", "bob", restored="bob")
 
 
-async def test_one_directory_on_two_machines_is_told_by_name_and_harms_nobody_else(quick: Stage) -> None:
+async def test_one_directory_on_two_machines_is_reported_and_harms_no_others(quick: Stage) -> None:
     """The middle one of three ids is there twice: one of the others decides which link to it stays, one does not.
 
     All are told: both others, and both processes, also the one whose links stay.

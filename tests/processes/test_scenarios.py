@@ -71,7 +71,7 @@ async def told(children: Sequence[Child], user: str, reason: str) -> None:
         assert line["reason"] == reason, f"{child.name} says that {user} {line['reason']}"
 
 
-async def test_scenario_2_everyone_is_told_who_went_and_why(stage: Stage) -> None:
+async def test_scenario_2_everyone_learns_who_left_and_why(stage: Stage) -> None:
     if sys.platform == "win32":
         pytest.skip("Windows cannot stop a process without ending it")
     ada, bob, cyd, dan, eva = await five(stage)

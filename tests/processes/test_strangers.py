@@ -216,7 +216,7 @@ SILENT: dict[str, Trick] = {
 
 
 @pytest.mark.timeout(120)
-async def test_strangers_of_every_kind_are_dropped_and_members_notice_nothing(stage: Stage, tell: Tell) -> None:
+async def test_strangers_of_every_kind_are_dropped_without_effect_on_members(stage: Stage, tell: Tell) -> None:
     ada, bob = await two_members(stage)
     port, before = ada.listening["port"], memory(ada, "VmRSS")
     lines_before = len(ada.lines), len(bob.lines)
@@ -334,7 +334,7 @@ async def test_a_live_hello_forwarded_with_another_certificate_is_refused(stage:
     told_nothing_of_them(ada, bob, since)
 
 
-async def test_a_hello_holds_once(stage: Stage) -> None:
+async def test_a_hello_is_valid_once(stage: Stage) -> None:
     """A member's own, good hello, word for word on a second connection: it was made for another nonce."""
     ada, bob = await two_members(stage)
     since = len(ada.lines), len(bob.lines)

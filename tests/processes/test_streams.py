@@ -25,7 +25,7 @@ from tests.processes.stage import Stage
 
 
 @one_loop
-async def test_piped_lines_arrive_and_each_endpoint_gets_its_line(quick: Stage) -> None:
+async def test_piped_lines_arrive_and_each_endpoint_is_reported(quick: Stage) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     with socket.create_server(("127.0.0.1", 0)) as nobody:
@@ -42,7 +42,7 @@ async def test_piped_lines_arrive_and_each_endpoint_gets_its_line(quick: Stage) 
 
 
 @one_loop
-async def test_what_nobody_has_yet_is_kept_and_sent_at_the_next_start(quick: Stage) -> None:
+async def test_undelivered_messages_are_saved_and_sent_at_the_next_start(quick: Stage) -> None:
     data = ("--data", str(quick.home / "cron"), "--name", "cron")
     ada = quick.child("ada", log=False)
     alone = born(quick, quick.home, "0", *data, "--drain", "0.2", stdin="hello\n")
@@ -55,7 +55,7 @@ async def test_what_nobody_has_yet_is_kept_and_sent_at_the_next_start(quick: Sta
 
 
 @one_loop
-async def test_a_line_that_cannot_be_done_is_never_sent_and_the_next_one_is(quick: Stage) -> None:
+async def test_a_failing_line_is_never_sent_and_the_next_one_is(quick: Stage) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     ran = await born(quick, quick.home, "0", ada.endpoint, "--name", "bob", stdin="/mgs ada hi\nafter it\n")
@@ -66,7 +66,7 @@ async def test_a_line_that_cannot_be_done_is_never_sent_and_the_next_one_is(quic
 
 
 @one_loop
-async def test_no_input_is_no_reason_to_leave_and_sigterm_is(quick: Stage) -> None:
+async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Stage) -> None:
     log = quick.home / "log"
     quick.home.mkdir(exist_ok=True)
     env = environment(quick.home)
@@ -95,7 +95,7 @@ async def test_no_input_is_no_reason_to_leave_and_sigterm_is(quick: Stage) -> No
 
 @posix
 @one_loop
-async def test_ctrl_c_leaves_in_good_order_with_130(quick: Stage) -> None:
+async def test_ctrl_c_stops_in_order_with_exit_code_130(quick: Stage) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     bob = quick.child("bob", ada.endpoint, log=False)
@@ -110,7 +110,7 @@ async def test_ctrl_c_leaves_in_good_order_with_130(quick: Stage) -> None:
 
 @posix
 @one_loop
-async def test_a_reader_that_goes_away_ends_it_quietly(quick: Stage) -> None:
+async def test_a_closed_stdout_ends_it_quietly(quick: Stage) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     env = environment(quick.home)
@@ -135,7 +135,7 @@ async def test_a_reader_that_goes_away_ends_it_quietly(quick: Stage) -> None:
 
 @posix
 @one_loop
-async def test_a_reader_that_goes_away_does_not_keep_a_pipe_from_being_read(quick: Stage) -> None:
+async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Stage) -> None:
     """As in `make-lines | p2pchat 8081 8080 | head -1`: all lines go out, and what head never saw comes again."""
     ada = quick.child("ada", log=False)
     await ada.start()
@@ -167,7 +167,7 @@ async def test_a_reader_that_goes_away_does_not_keep_a_pipe_from_being_read(quic
 
 
 @one_loop
-async def test_stay_goes_on_after_the_end_of_input(quick: Stage) -> None:
+async def test_stay_continues_after_the_end_of_input(quick: Stage) -> None:
     ada = quick.child("ada", "--stay", log=False)
     await ada.start()
     await ada.do(do="send", text="early")
@@ -179,7 +179,7 @@ async def test_stay_goes_on_after_the_end_of_input(quick: Stage) -> None:
 
 
 @posix
-def test_a_full_stdout_is_told(tmp_path: Path) -> None:
+def test_a_full_stdout_is_reported(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("/dev/full is Linux's")
     with open("/dev/full", "w") as full:
@@ -198,7 +198,7 @@ def test_a_full_stdout_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_what_somebody_wrote_in_earlier_runs_is_not_shown_as_news(here: Callable[..., Ran], tmp_path: Path) -> None:
+def test_messages_of_earlier_runs_are_not_shown_as_new(here: Callable[..., Ran], tmp_path: Path) -> None:
     """As with a profile that a program has used: for the command line everything in it is unread."""
 
     async def write() -> None:
@@ -214,7 +214,7 @@ def test_what_somebody_wrote_in_earlier_runs_is_not_shown_as_news(here: Callable
 
 @posix
 @pytest.mark.parametrize("loop", ["asyncio", "any"])  # uvloop cannot close what has the number of a standard stream
-def test_a_stdout_closed_from_the_start_is_nobody_listening(loop: str, tmp_path: Path) -> None:
+def test_a_stdout_closed_from_the_start_has_no_listener(loop: str, tmp_path: Path) -> None:
     command = f"{shlex.quote(sys.executable)} -m p2pchat 0 --name bob --drain 0 >&-"
     env = {**environment(tmp_path), "P2PCHAT_LOOP": loop}
     done = subprocess.run(
@@ -225,7 +225,7 @@ def test_a_stdout_closed_from_the_start_is_nobody_listening(loop: str, tmp_path:
 
 
 @one_loop
-async def test_plain_on_a_terminal_lines_are_typed_and_ctrl_d_leaves(quick: Stage) -> None:
+async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Stage) -> None:
     if sys.platform == "win32":
         pytest.skip("pseudo-terminals are POSIX")
     ada = quick.child("ada", log=False)
@@ -260,7 +260,7 @@ async def test_plain_on_a_terminal_lines_are_typed_and_ctrl_d_leaves(quick: Stag
             os.close(main)
 
 
-def test_on_a_terminal_ctrl_c_on_an_empty_line_leaves(tmp_path: Path) -> None:
+def test_ctrl_c_on_an_empty_terminal_line_stops(tmp_path: Path) -> None:
     if sys.platform == "win32":
         pytest.skip("pseudo-terminals are POSIX")
     main, side = os.openpty()

@@ -75,7 +75,7 @@ async def desks(lan: Lan, tmp_path: Path) -> AsyncIterator[list[Desk]]:
 # An invite, from one screen to the other
 
 
-async def test_who_pastes_the_invite_is_in_and_who_has_none_is_not(desks: list[Desk]) -> None:
+async def test_the_invite_admits_and_others_are_refused(desks: list[Desk]) -> None:
     ada = await desks[0].terminal("8080", "--host", "0.0.0.0", "--name", "ada")
     invite = (await ada.shows_line(INVITE))[0]
     assert "@10.77.0.1:8080" in invite
@@ -104,9 +104,7 @@ async def test_who_pastes_the_invite_is_in_and_who_has_none_is_not(desks: list[D
 # No endpoint at all: discovery
 
 
-async def test_members_who_have_moved_find_each_other_and_strangers_learn_nothing(
-    desks: list[Desk], tmp_path: Path
-) -> None:
+async def test_moved_members_find_each_other_and_strangers_learn_nothing(desks: list[Desk], tmp_path: Path) -> None:
     ada_s, bob_s, eve_s = desks
     with heard_by(eve_s.machine, tmp_path / "heard"):
         eve = await eve_s.child(STRANGER, "--host", "0.0.0.0", "--discover")
@@ -182,7 +180,7 @@ del sys.argv[1:4]
 sys.exit(main())"""
 
 
-async def test_a_cable_that_is_pulled_out_is_told_and_what_was_written_meanwhile_arrives(desks: list[Desk]) -> None:
+async def test_an_unplugged_cable_is_reported_and_messages_arrive_later(desks: list[Desk]) -> None:
     ada_s, bob_s, _ = desks
     bob_s.home = ada_s.home  # one login at both: no invite
     ada = await ada_s.child("ada", "--host", "0.0.0.0", under=(sys.executable, "-c", IMPATIENT))
