@@ -11,16 +11,13 @@ import asyncio
 import itertools
 import json
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.cli.control_socket import BUSY, SOCKET_NAME, LineBuffer, SocketAddress, encode, read_address
-from p2pchat.cli.loop import make_runner
 from p2pchat.commands.errors import FAILED, NO_SUCH_NAME, USAGE, CommandError, UsageError
 from p2pchat.commands.output import EventLine
 from p2pchat.commands.settings import LastStart
@@ -397,46 +394,3 @@ class _CommandPeer:
         if self._control is not None:
             await self._control.aclose()
         await self._server.shut_down("the command that ran it has ended")
-
-
-# ---- signals
-
-_SIGNALS = tuple(number for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if (number := getattr(signal, name, None)))
-
-
-def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[], int]) -> int:
-    """Run a command, which SIGTERM and SIGHUP end in good order; return its exit code.
-
-    Args:
-        terminated: Returns the exit code after such a signal.
-    Raises:
-        KeyboardInterrupt: Ctrl-C.
-    """
-    before: dict[int, Any] = {}
-    signalled = False
-
-    async def watched() -> int:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            nonlocal signalled
-            signalled = True
-            loop.call_soon_threadsafe(task.cancel)
-
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # keep what nohup asked for
-                before[number] = signal.signal(number, stop)
-        try:
-            return await main
-        except asyncio.CancelledError:
-            if not signalled:
-                raise
-            return terminated()
-
-    try:
-        with make_runner() as runner:
-            return runner.run(watched())
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

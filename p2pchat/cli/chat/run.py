@@ -43,8 +43,8 @@ from p2pchat.cli.chat.startup import (
     run_setup_wizard,
 )
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.loop import make_runner
 from p2pchat.cli.profiles import history_command, make_peer
+from p2pchat.cli.runner import make_runner
 from p2pchat.cli.stdin import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback

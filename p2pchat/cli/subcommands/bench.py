@@ -19,7 +19,6 @@ from typing import Any, Literal
 import click
 
 from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, probe, profile_invite
-from p2pchat.cli.control_client import run_until_signal
 from p2pchat.cli.options import (
     CONTEXT,
     ENDPOINT,
@@ -33,6 +32,7 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.profiles import find_profile, profile_exists
 from p2pchat.cli.progress import Progress
+from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.subcommands.doctor_network import check_remote, user_label
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_notice
 from p2pchat.commands.output import json_line

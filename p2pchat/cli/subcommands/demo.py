@@ -19,8 +19,8 @@ from typing import Any
 
 import click
 
-from p2pchat.cli import loop
 from p2pchat.cli.options import CONTEXT, Command
+from p2pchat.cli.runner import VARIABLE
 from p2pchat.cli.subcommands.check import judge, read_logs
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.errors import DONE, CommandError
@@ -89,7 +89,7 @@ class Tour:
         try:
             await self._meet()
             await self._talk()
-            await self._write_to_somebody_away()
+            await self._write_to_an_offline_user()
             await self._kill_and_restart()
             await self._come_back()
             await self._leave()
@@ -99,7 +99,7 @@ class Tour:
                 await child.destroy()
 
     async def _meet(self) -> None:
-        _say("1. Three peers, each a process of its own. bob and cyd are told only where ada is.")
+        _say("1. Three peers, each a process of its own. bob and cyd only get the address of ada.")
         self.ada = self._child("ada")
         await self.ada.start()
         self.bob = self._child("bob", self.ada.endpoint)
@@ -126,7 +126,7 @@ class Tour:
         self._show(self.cyd, 2)
         sent = await self.ada.event("sent", STEP, text="hello from ada")
         await self.ada.event("delivered", STEP, id=sent["id"], count=2, of=2)
-        _check(True, "ada was told: delivered to 2 of 2")
+        _check(True, "ada was informed: delivered to 2 of 2")
 
     def _show(self, child: Child, count: int) -> None:
         from datetime import datetime
@@ -135,13 +135,13 @@ class Tour:
         for line in [line for line in child.lines if line["event"] == "message"][-count:]:
             _say(f"       {format_message(line, child.name, now)}")
 
-    async def _write_to_somebody_away(self) -> None:
+    async def _write_to_an_offline_user(self) -> None:
         _say("3. bob leaves, and ada writes to him.")
         code = await self.bob.leave(STEP)
         _check(code == 0, "bob said goodbye: everything he sent had been delivered (exit code 0)")
         for one in (self.ada, self.cyd):
             await one.event("left", STEP, user="bob", reason="left")
-        _check(True, "the others were told: bob left")
+        _check(True, "the others were informed: bob left")
         self.letters: list[Line] = []
         for number, text in enumerate(LETTERS):
             await self.ada.do(do="send", to="bob", text=text, ref=str(number))
@@ -154,7 +154,7 @@ class Tour:
         self.ada.kill()
         await self.ada.ended(STEP)
         await self.cyd.event("left", STEP, user="ada", reason="lost")
-        _check(True, "cyd was told: the connection to ada was lost")
+        _check(True, "cyd was informed: the connection to ada was lost")
         self.ada = self._child("ada", port=port)
         await self.ada.start()
         await self.ada.event("joined", STEP, user="cyd")
@@ -165,9 +165,9 @@ class Tour:
         self.bob = self._child("bob")
         await self.bob.start()
         lines = await self.bob.wait(lambda line: line.get("kind") == "dm", STEP, count=len(LETTERS))
-        told = [(line["id"], line["text"], line["sent_at"]) for line in lines]
+        received = [(line["id"], line["text"], line["sent_at"]) for line in lines]
         _check(
-            told == [(line["id"], line["text"], line["sent_at"]) for line in self.letters],
+            received == [(line["id"], line["text"], line["sent_at"]) for line in self.letters],
             "bob has what ada wrote before she was killed: in order, same ids, original times",
         )
         self._show(self.bob, len(LETTERS))
@@ -188,11 +188,9 @@ class Tour:
         _check(not faults, "the history checker read the three event logs and found no fault (p2pchat check)")
 
 
-# ---- children
+# ---- child processes: peers driven over --json, which the scenario tests use too
 #
-# Peers as processes of their own, driven over --json: what the tour shows, and the scenario tests judge.
-#
-# A child's lines are kept as they come; whoever waits says which line is meant. Nothing here sleeps.
+# Lines are kept as they come, and a caller waits for the line it wants. Nothing here sleeps.
 
 
 Line = dict[str, Any]
@@ -232,7 +230,7 @@ class Child:
             ChildFailed: It does not listen in time.
         """
         environment = {
-            key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == loop.VARIABLE
+            key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == VARIABLE
         }
         environment |= {"P2PCHAT_HOME": str(self._home), "PYTHONUTF8": "1"}
         self.process = await self._spawn([str(self._port), "--json", "--name", self.name, *self._options], environment)

@@ -103,7 +103,7 @@ class Diagnosis:
 
     @property
     def is_readable(self) -> bool:
-        """Whether key and network can be used, so that other peers can be probed as this peer."""
+        """Return whether key and network can be used to probe other peers as this peer."""
         return not self.state.key_trouble and not self.state.network_trouble
 
 
@@ -137,8 +137,8 @@ def shown(finding: Finding) -> str:
 def summary(found: Sequence[Finding]) -> str:
     """Return the last line: how many things are wrong, and how many warnings there are."""
     wrongs, warnings = (sum(finding.verdict == verdict for finding in found) for verdict in ("wrong", "warning"))
-    told = f"{wrongs} {'thing is' if wrongs == 1 else 'things are'} wrong" if wrongs else "nothing is wrong"
-    return told + (f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else "")
+    text = f"{wrongs} {'thing is' if wrongs == 1 else 'things are'} wrong" if wrongs else "nothing is wrong"
+    return text + (f", {warnings} warning{'' if warnings == 1 else 's'}" if warnings else "")
 
 
 async def _check_endpoint(endpoint: str, directory: Path | None, db: str) -> AsyncIterator[Finding]:

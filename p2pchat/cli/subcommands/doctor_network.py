@@ -282,7 +282,7 @@ def from_answers(best: Mapping[str, Probed]) -> Iterator[Finding]:
         yield ok("peers", f"{len(here)} of {len(best)} known here answer: {quote_names(here)}")
     elif best:
         first = next(iter(best.values()))
-        text = f"nobody known here answers: {quote_names(list(best))}"
+        text = f"no peer known here answers: {quote_names(list(best))}"
         yield warning("peers", text, f"start one of them, or see why: p2pchat doctor {first.endpoint}")
 
 

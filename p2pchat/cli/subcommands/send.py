@@ -23,7 +23,6 @@ from p2pchat.cli.control_client import (
     ask_running_peer,
     connect_or_run,
     exit_code,
-    run_until_signal,
 )
 from p2pchat.cli.control_server import DEFAULT_TIMEOUT
 from p2pchat.cli.options import (
@@ -37,6 +36,7 @@ from p2pchat.cli.options import (
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
+from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.stdin import InputKind, LineReader, raw_stdin, stdin_kind
 from p2pchat.commands.errors import (
     DONE,

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from p2pchat import DataLocked, StorageError, backup_profile, copy_database, import_into, open_history
-from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use, run_until_signal
+from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
 from p2pchat.cli.options import (
     CONTEXT,
     PASSWORD_VISIBLE,
@@ -35,6 +35,7 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.progress import Progress, size
+from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.stdin import InputKind, raw_stdin, stdin_kind
 from p2pchat.commands.endpoints import command
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_error, print_notice
@@ -46,10 +47,10 @@ VARIABLE = "P2PCHAT_DB"
 REFUSAL_REASONS = {
     "gap": "what comes before is neither here nor in the file: import the file that has it, or a newer one",
     "head": "not as their writer signed it: changed or damaged",
-    "malformed": "not as a message has to be",
+    "malformed": "not a valid message",
     "limit": "above a limit",
     "full": "their writer has too many logs at once",
-    "fork": "their writer said two things under one number",
+    "fork": "their writer signed two entries with one number",
     "member": "their writer does not belong there",
 }
 
@@ -82,7 +83,7 @@ def export(profile: ProfileChoice, file: str, db: str, to: str | None) -> int:
     row = asyncio.run(_export(find_profile(profile), file, to, db))
     conversations = "1 conversation" if row["conversations"] == 1 else f"{row['conversations']:,} conversations"
     what = f"{row['entries']:,} entries of {conversations}, {size(row['size_bytes'])}"
-    text = f"{what}: readable text, for whoever has the file"
+    text = f"{what}: readable text for anyone who has the file"
     if file == STREAM:
         print_notice(f"-- {text}")
     else:
@@ -193,7 +194,7 @@ async def _copy_stdin(fd: int) -> None:
                 shutil.copyfileobj(raw_stdin(), file)
         except OSError as caught:
             error = caught
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: no caller is left
             loop.call_soon_threadsafe(settle, error)
 
     threading.Thread(target=copy, name="stdin", daemon=True).start()
@@ -256,7 +257,7 @@ def backup(profile: ProfileChoice, target: str, db: str) -> int:
     print(f"{done.directory}: key, network and history, {size(done.size_bytes)}")
     print(f"    {command(port, '--data', str(done.directory))}", flush=True)
     print_notice(
-        "-- this runs it, instead of the original and never beside it. Whoever has this directory can be this user"
+        "-- this runs the copy, instead of the original and never beside it. Anyone who has it can be this user"
     )
     return DONE
 

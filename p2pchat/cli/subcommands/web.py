@@ -13,7 +13,6 @@ import click
 from p2pchat import DataLocked
 from p2pchat.cli.control_client import ask_running_peer, profile_in_use
 from p2pchat.cli.control_server import ACCOUNT_REQUESTS
-from p2pchat.cli.loop import make_runner
 from p2pchat.cli.options import (
     CONTEXT,
     ENDPOINT,
@@ -32,6 +31,7 @@ from p2pchat.cli.options import (
     verbose_option,
 )
 from p2pchat.cli.profiles import PeerOptions, find_profile
+from p2pchat.cli.runner import make_runner
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback, parse_port
 from p2pchat.commands.errors import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import EventLine, json_line
@@ -174,7 +174,7 @@ def require_extra() -> None:
 
 @click.group("web", cls=CommandGroup, context_settings=CONTEXT, add_help_option=False)
 def web() -> None:
-    """A gateway, or the accounts of one."""
+    """Run a gateway, or manage its accounts."""
 
 
 web.default = serve
@@ -192,9 +192,7 @@ def token(profile: ProfileChoice, name: str, db: str, as_json: bool) -> int:
         print(json_line(row), flush=True)
         return DONE
     print(row["token"], flush=True)
-    print_notice(
-        f"-- this is {quote_name(row['user'])}: whoever has this token. It is shown once; a former one has ended"
-    )
+    print_notice(f"-- anyone with this token is {quote_name(row['user'])}. It is shown once; an older token has ended")
     return DONE
 
 

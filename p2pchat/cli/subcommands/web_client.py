@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from p2pchat.cli.control_client import run_until_signal
 from p2pchat.cli.options import (
     CONTEXT,
     SECONDS,
@@ -26,6 +25,7 @@ from p2pchat.cli.options import (
     stay_option,
     typed,
 )
+from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.stdin import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
 from p2pchat.cli.subcommands.web_connection import GatewayAddress, GatewayConnection
 from p2pchat.commands.errors import (

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from p2pchat.cli.loop import FASTER, VARIABLE, make_runner
+from p2pchat.cli.runner import FASTER, VARIABLE, make_runner
 
 
 def loop_of_a_program() -> str:
