@@ -1,4 +1,4 @@
-"""One link over real sockets: its handshake, both directions, pressure, and every way it can end."""
+"""One link over real sockets: handshake, both directions, back-pressure, and every end."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ async def test_below_the_limit_a_link_is_never_full() -> None:
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock can be put forward."""
+    """A loop whose clock can be advanced."""
 
     skipped = 0.0
 

@@ -1,4 +1,4 @@
-"""Dialling: the race of a name's addresses, and that nothing is left open whenever it is ended."""
+"""Dialling: the race of a name's addresses, which leaves no connection open whenever it ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ABROAD = ["2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2"]
 
 @pytest.fixture
 def door() -> Iterator[int]:
-    """The port of a socket whose connections the system takes."""
+    """The port of a socket that accepts connections."""
     with socket.create_server(("0.0.0.0", 0), backlog=512) as listening:
         yield listening.getsockname()[1]
 
@@ -35,7 +35,7 @@ def refused() -> OSError:
 
 
 async def reached(host: str, port: int) -> str:
-    """Dial, let go, and return the address."""
+    """Dial, close, and return the address."""
     _, writer = await dial(host, port, timeout=20)
     address: str = writer.get_extra_info("peername")[0]
     writer.transport.abort()
@@ -47,7 +47,7 @@ async def reached(host: str, port: int) -> str:
 def test_a_dial_that_is_cancelled_leaves_no_socket_open(
     host: str, slow: int, door: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After each step: while it connects, when it has connected, when another one connects in the same moment."""
+    """Cancel after each step: while connecting, when connected, when another attempt connects too."""
     monkeypatch.setattr(client, "CONNECT_STAGGER", 0)
 
     async def scenario(loop: SteppedLoop, step: int) -> bool:

@@ -1,4 +1,4 @@
-"""Bytes to frames and back: golden bytes, every limit from both sides, and whatever a stranger may send."""
+"""Encoding and decoding of frames: golden bytes, every limit from both sides, and hostile input."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ANY_SPAN = ("0" * 64, "f" * 64)
 
 
 def read(data: bytes, limits: Settings | None = None, early: bool = False) -> tuple[list[AnyFrame], FrameError | None]:
-    """Return what a decoder makes of the bytes in one go: frames, and the fault or None."""
+    """Decode the bytes at once; return the frames, and the fault or None."""
     decoder = Decoder(limits, max_frame_bytes=None if early else MAX_FRAME_BYTES)
     return decoder.feed(data), decoder.fault
 
@@ -73,7 +73,7 @@ def framed(text: str | bytes) -> bytes:
 
 
 def code(frame: Frame, limits: Settings | None = None) -> str | None:
-    """Return the code of the fault that the frame's own bytes meet; None when it arrives as it was."""
+    """Return the code of the fault when the frame's bytes are decoded; None when it arrives unchanged."""
     frames, fault = read(encode(frame), limits)
     assert (frames == [frame]) == (fault is None)
     return fault.code if fault else None

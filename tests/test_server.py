@@ -1,4 +1,4 @@
-"""The listening side: where it listens, whom it lets in, and what strangers cost."""
+"""The listening side: addresses, admission, and the cost of strangers."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ async def test_the_loop_that_loses_its_listener_is_recognised(monkeypatch: pytes
 
 
 async def test_a_failed_accept_does_not_end_listening_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own loop would: whoever resets a connection at once could make a peer deaf."""
+    """asyncio's own loop would: a visitor that resets its connection could end listening."""
     loop = asyncio.get_running_loop()
     accept, failures = loop.sock_accept, [OSError(64, "The specified network name is no longer available")] * 3
 
@@ -192,7 +192,7 @@ async def test_closing_refuses_new_connections_and_keeps_open_ones() -> None:
 
 
 class Host:
-    """A peer that owns a server: it makes a Client of everyone let in, as the runtime does."""
+    """The owner of a server, which makes a Client of every admitted connection, as the runtime does."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

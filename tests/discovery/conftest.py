@@ -1,4 +1,4 @@
-"""A network of their own for the tests of discovery."""
+"""A separate network for the tests of discovery."""
 
 from __future__ import annotations
 

@@ -23,14 +23,14 @@ PATIENCE = 20.0  # seconds; what is waited for takes one, on a machine that is n
 
 
 class Member:
-    """A running tests/discovery/member.py; `told` is every line so far."""
+    """A running tests/discovery/member.py. `told` has its lines so far."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.told: list[list[Any]] = []
 
     async def tells(self, *wanted: object) -> None:
-        """Wait until it has told this after what was waited for last."""
+        """Wait for this line, after the one waited for last."""
         assert self._process.stdout is not None
         async with asyncio.timeout(PATIENCE):
             while True:
@@ -41,7 +41,7 @@ class Member:
                     return
 
     async def leave(self, *, silent: bool = True) -> None:
-        """Have it leave, and see that nothing of it was left and, if `silent`, that nothing was complained of."""
+        """Let it leave; check that nothing was left behind and, if `silent`, that it printed no warning."""
         assert self._process.stdin is not None and self._process.stderr is not None
         self._process.stdin.close()
         await self.tells("left", 0)

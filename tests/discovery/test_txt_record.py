@@ -1,4 +1,4 @@
-"""Announcements: members read them, nobody else does, and nothing of one can be used in another."""
+"""TXT records: only members can read them, and no part of one is valid in another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How others may reach this machine: asked on machines whose network is known."""
+"""Addresses of this machine, on simulated machines with a known network."""
 
 from __future__ import annotations
 

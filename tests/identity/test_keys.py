@@ -1,4 +1,4 @@
-"""The identity key: made once, kept private, and what it signs."""
+"""Identity keys: made once, kept private, and their signatures."""
 
 from __future__ import annotations
 

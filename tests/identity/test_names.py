@@ -1,4 +1,4 @@
-"""Names: which are allowed, which look alike, how labels are written and read."""
+"""Rules of names: allowed ones, similar ones, and labels."""
 
 from __future__ import annotations
 

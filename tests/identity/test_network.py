@@ -1,4 +1,4 @@
-"""Invites: the golden ones, everything a paste can do to them, and what each kind of damage says."""
+"""Invites: golden ones, everything a paste can do to them, and the errors for damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private files and directories: modes, whole or not at all, nothing followed, nothing left behind."""
+"""Private files and directories: modes, atomic writes, no links followed, no leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A peer's home: who holds it, what it remembers, and two processes that start at the same moment."""
+"""Profiles: the lock, their files, simultaneous starts, and the state for diagnosis."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_temporary_profile_leaves_nothing(home: Path) -> None:
 
 
 def test_leftovers_of_killed_processes_are_removed_at_the_next_start(tmp_path: Path) -> None:
-    """Names as they are made: under the lock nobody else writes keys; imports and backups need no lock."""
+    """Temporary names: keys are written under the lock, imports and backups need none."""
     data = tmp_path / "data"
     Profile.open(data=data).close()
 

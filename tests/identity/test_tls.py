@@ -1,4 +1,4 @@
-"""TLS between two keys: whose key it is, what is refused, and bytes through any chunking."""
+"""TLS between two keys: the peer's key, refusals, and bytes in pieces of any size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pair(server: ssl.SSLContext = SERVER, client: ssl.SSLContext = CLIENT) -> tu
 
 
 def shake_hands(client: TlsPipe, server: TlsPipe) -> bytes:
-    """Do the handshake; return what the server could read meanwhile."""
+    """Do the handshake; return what the server could read during it."""
     client.begin()
     heard = b""
     while not (client.handshaken and server.handshaken):
@@ -130,7 +130,7 @@ def test_records_replayed_or_out_of_order_end_the_stream() -> None:
 
 
 def test_records_of_another_connection_say_nothing_here() -> None:
-    """What a man in the middle taped on one connection is noise on the next."""
+    """A recorded connection is noise on the next one."""
     client, server = pair()
     shake_hands(client, server)
     client.send(b"sign me in")

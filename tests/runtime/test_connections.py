@@ -1,4 +1,4 @@
-"""Connections at the moment they come."""
+"""Connections at the moment they begin."""
 
 from __future__ import annotations
 

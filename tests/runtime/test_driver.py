@@ -1,7 +1,7 @@
-"""The owner and its disk: what is gathered, what is acknowledged, and what happens when storage is slow or fails.
+"""The driver and its storage: batches of writes, acknowledgements, and slow or failing disks.
 
-The storage is the one in memory behind real threads, with a gate before each commit: closed it is a slow disk, and
-it can be told to fail.
+Storage is in memory, behind real threads, with a gate before each commit. A closed gate is a slow disk. Commits can be
+made to fail.
 """
 
 from __future__ import annotations
@@ -81,14 +81,14 @@ class GatedStorage(MemoryStorage):
 
 
 async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
-    """Wait for something that a thread does."""
+    """Wait for a condition that a thread fulfils."""
     async with asyncio.timeout(timeout):
         while not condition():
             await asyncio.sleep(0.001)
 
 
 class Hanging:
-    """Wires whose dials get no answer."""
+    """A transport whose dials get no answer."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -102,7 +102,7 @@ class Hanging:
 
 
 class Stumbling:
-    """Wires whose first dials end with an error nobody expects, as CPython's race of addresses has had (IndexError)."""
+    """A transport whose first dials fail with an unexpected error, as CPython's race of addresses did (IndexError)."""
 
     def __init__(self, transport: Transport, falls: int) -> None:
         self._transport = transport
@@ -366,7 +366,7 @@ async def test_a_failed_read_is_reported_once_retried_and_reported_when_it_works
 async def test_a_storage_that_fails_again_and_again_is_used_less_and_less(
     net: Mesh, bob: TCPPeer, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It can be loaded and takes a little each time, and what comes next is too much: a disk with hardly any room."""
+    """A nearly full disk: storage can be loaded and takes a little each time, then it fails."""
     await net.settle()
     warnings = bob.events(Warned)
     monkeypatch.setattr(storage, "check_writable", lambda: None)
@@ -495,7 +495,7 @@ async def test_a_crash_leaves_no_thread_and_fails_waiting_calls(net: Mesh, stora
 
 
 class Told(list[Input]):
-    """Inputs in the order they were told."""
+    """Inputs in the order they were put."""
 
 
 def batch(first: int, count: int, *, size: int = 2) -> Batch:
@@ -518,7 +518,7 @@ async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -
     await disk.close()
 
 
-async def test_the_owner_hears_in_the_same_turn_that_answers_are_there(storage: GatedStorage) -> None:
+async def test_the_driver_is_called_in_the_turn_of_the_answers(storage: GatedStorage) -> None:
     told = list[object]()
     disk = StorageWorker(storage, Settings(), None, told.append, lambda: told.append("all"))
     await until(lambda: told)  # its first look at the free disk

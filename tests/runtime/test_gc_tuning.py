@@ -1,4 +1,4 @@
-"""No garbage is collected while everything stored is taken in, and it is afterwards as it was."""
+"""Pauses of the garbage collector during bulk allocation."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_disabled_collector_stays_disabled() -> None:
 
 
 class Kept:
-    """What nobody frees but the search for garbage."""
+    """A reference cycle, which only the collector frees."""
 
     def __init__(self) -> None:
         self.itself = self

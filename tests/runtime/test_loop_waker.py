@@ -1,4 +1,4 @@
-"""The bell that threads ring in the loop."""
+"""Waking the event loop from threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2pchat.runtime.storage_worker import LoopWaker
 
 
 class Porch:
-    """A bell, and a way to wait until it was heard so often."""
+    """A waker, and a way to wait until it has called back so often."""
 
     def __init__(self) -> None:
         self.heard = 0

@@ -1,4 +1,4 @@
-"""What is read for links: one page at a time, and how much one that reads nothing can have stand in memory."""
+"""Pages read for links: one at a time, and a bounded amount for a link that reads nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def page(link: int, ticket: int) -> Fetch:
 
 
 class Reads:
-    """Fetching, what it has begun to read (link, ticket), and the links that have no room."""
+    """A PageQueue, the pages it has begun to read (link, ticket), and the links without room."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[int, int]] = []
@@ -67,27 +67,27 @@ def test_unread_pages_of_an_ended_link_are_returned() -> None:
 
 
 def stop_reading(peer: TCPPeer) -> None:
-    """Read no link, whatever comes."""
+    """Stop reading all links."""
     assert peer._driver is not None
     for client in peer._driver.connections._clients.values():
         client._transport.pause_reading()
 
 
 def buffered(peer: TCPPeer) -> int:
-    """What the one link of a peer holds in memory."""
+    """Return the bytes that a peer's one link holds in memory."""
     assert peer._driver is not None
     (client,) = peer._driver.connections._clients.values()
     return client.buffered
 
 
 async def turns(count: int) -> None:
-    """Let the loop turn: whatever is going to be written without anybody reading is, by then."""
+    """Let the loop turn until everything is written that needs no reader."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def test_many_texts_at_once_fill_a_stopped_link_by_one_page_at_most() -> None:
-    """With storage in memory everything said in one turn is kept in that turn, before the link can say it is full."""
+    """With storage in memory all texts of a turn are stored in it, before the link can report that it is full."""
     async with mesh("ada", "bob", settings=SMALL) as net:
         ada, bob = net.peers
         await net.settle()
@@ -106,12 +106,12 @@ async def test_a_peer_that_wants_many_logs_and_reads_nothing_gets_one_page_too_m
             await user.send_many("room", ["x" * 30_000] * 60)
         await net.settle()
         stop_reading(bob)
-        owner = ada._driver
-        assert owner is not None
-        (link,) = owner.node.links.up
-        room = owner.node.room
-        wants = [Want(n, room, user, [], names=[Naming(room=True)]) for n, user in enumerate(owner.node.hosted, 1)]
-        owner.put(Got(link, [*wants]))
+        driver = ada._driver
+        assert driver is not None
+        (link,) = driver.node.links.up
+        room = driver.node.room
+        wants = [Want(n, room, user, [], names=[Naming(room=True)]) for n, user in enumerate(driver.node.hosted, 1)]
+        driver.put(Got(link, [*wants]))
         await turns(100)
         assert LIMIT < buffered(ada) < LIMIT + PAGE + OVERHEAD
 
@@ -123,10 +123,10 @@ async def test_a_link_that_is_full_again_before_the_core_heard_it_had_drained_st
         stop_reading(bob)
         await ada.send_many("room", ["x" * 30_000] * 30)
         await turns(10)
-        owner = ada._driver
-        assert owner is not None
-        (link,) = owner.node.links.up.values()
-        owner.put(LinkDrained(link.id))  # told when that was so, handled when it is not any more
-        owner.put(LinkFilled(link.id))
+        driver = ada._driver
+        assert driver is not None
+        (link,) = driver.node.links.up.values()
+        driver.put(LinkDrained(link.id))  # told when that was so, handled when it is not any more
+        driver.put(LinkFilled(link.id))
         await turns(3)
         assert link.full

@@ -1,4 +1,4 @@
-"""Groups as pure functions: the state of a set of operations, what was lost of them, what is seen of a talk."""
+"""State, lost operations and visibility of groups, as pure functions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Written = tuple[LogId, int, str, Entry]
 
 
 class Pen:
-    """Writes entries of one group, as if they had come: by whom, in which run of theirs, and what."""
+    """Writer of entries of one group: as any user, in any run."""
 
     def __init__(self, *members: str) -> None:
         everybody = {IDS[name]: 1 for name in ("ada", *members)}
@@ -341,7 +341,7 @@ def test_only_the_owner_reissues_a_lost_operation() -> None:
 
 
 class LogView:
-    """A log of a talk: so long, citing these gens from these entries on."""
+    """A log of a talk with this length, citing these gens from these entries on."""
 
     def __init__(self, seq: int, *cites: tuple[int, int], before: tuple[Mark, ...] = ()) -> None:
         self.seq = seq

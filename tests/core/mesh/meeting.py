@@ -48,12 +48,12 @@ class Draws:
 
 
 def peers_in_order(*names: str) -> list[Key]:
-    """Return keys, the smallest id first: the first decides in every pair."""
+    """Return keys, the smallest id first: in every pair the first decides."""
     return sorted((Key(name) for name in names), key=lambda key: key.id)
 
 
 class Post:
-    """One peer: its Links, and all that came out of them."""
+    """One peer: its Links, and all their effects."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Post:
 
 
 class Meeting:
-    """Two posts and the connections between them, which have the same number at both ends."""
+    """Two posts and their connections, which have the same number at both ends."""
 
     def __init__(self, a: Post, b: Post) -> None:
         self.a, self.b = a, b
@@ -131,7 +131,7 @@ class Meeting:
         return self.b if post is self.a else self.a
 
     def carry(self, post: Post, effects: list[Effect]) -> None:
-        """Carry out what a post ordered, and all that follows from it."""
+        """Execute the effects of a post, and all that follows."""
         todo = [(post, effect) for effect in effects]
         while todo:
             post, effect = todo.pop(0)
@@ -145,7 +145,7 @@ class Meeting:
                 todo += [(far, one) for one in far.handle(LinkDown(effect.link, "closed"))]
 
     def reach(self, post: Post, dial: Dial, *, host: str = HOST) -> int:
-        """This dial gets through to the other post; return the connection's number."""
+        """Let a dial reach the other post; return the number of the connection."""
         self._links += 1
         far = self.far(post)
         accepted = far.handle(LinkAccepted(self._links, host))
@@ -154,12 +154,12 @@ class Meeting:
         return self._links
 
     def connect(self, post: Post, endpoint: str = "10.0.0.9:8080", *, host: str = HOST) -> int:
-        """A user names the other's endpoint, and it is reached."""
+        """Have a user name the endpoint of the other post, which is reached."""
         (dial,) = (effect for effect in post.handle(Connect(endpoint)) if isinstance(effect, Dial))
         return self.reach(post, dial, host=host)
 
     def wake(self, mono: float) -> None:
-        """Let the time pass, second by second, and carry what comes of it."""
+        """Let time pass, second by second, and execute what happens."""
         while self.a.ctx.now.mono < mono:
             at = min(self.a.ctx.now.mono + 0.5, mono)
             for post in (self.a, self.b):
@@ -168,13 +168,13 @@ class Meeting:
                 self.carry(post, effects)
 
     def take(self, post: Post) -> list[Effect]:
-        """Return what a post ordered since the last time."""
+        """Return the effects of a post since the last call."""
         taken, self.said[post.key.id] = self.said[post.key.id], []
         return taken
 
 
 def told(effects: list[Effect]) -> list[tuple[str, str]]:
-    """Return what people were told of links: (state, reason)."""
+    """Return what was reported of links: (state, reason)."""
     return [(effect.state, effect.reason) for effect in effects if isinstance(effect, LinkChanged)]
 
 

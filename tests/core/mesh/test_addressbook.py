@@ -1,4 +1,4 @@
-"""Addresses: what peers tell each other, what is believed, dialled, kept and forgotten."""
+"""Address book, dialler and peer exchange: which addresses are stored, dialled and shared."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def told_frames(effects: list[Effect]) -> list[Peers]:
 
 
 def linked(host: str = HOST, settings: Settings | None = None) -> tuple[Meeting, int]:
-    """Ada, whom Bob dialled; Ada sees him come from `host`."""
+    """Ada, dialled by Bob, who comes from `host`."""
     met = Meeting(Post(ADA, settings=settings), Post(BOB))
     link = met.connect(met.b, host=host)
     met.take(met.a)
@@ -110,7 +110,7 @@ def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBoo
 
 
 def test_a_peer_that_is_back_clears_failures_and_another_peer_does_not() -> None:
-    """Or who is linked with it would never tell the others where it is (seed 90467)."""
+    """Otherwise a peer linked with it would never share its address (seed 90467)."""
     known, _ = book()
     known.learn(BOB.id, "10.0.0.1:80", CYD.id)
     known.on_failed(BOB.id, "10.0.0.1:80")
@@ -220,7 +220,7 @@ def test_while_a_large_mesh_forms_frames_are_rare_and_a_lone_change_goes_at_once
 
 
 class Crowd:
-    """Ada, linked with so many, who may be silent."""
+    """Ada with so many links, whose peers may be silent."""
 
     def __init__(self, links: int) -> None:
         self.ada = Post(ADA, settings=Settings(ping_after=300.0, dead_after=900.0))
@@ -230,7 +230,7 @@ class Crowd:
             self.meet()
 
     def meet(self, *, known: bool = False) -> str:
-        """One more link comes up; `known`: the second peer tells that it is linked there too."""
+        """Bring up one more link. `known`: the second peer says that it is linked there too."""
         key = Key(str(self._met))
         met = Meeting(self.ada, Post(key))
         met._links = 100 * self._met
@@ -304,7 +304,7 @@ def test_a_peer_heard_of_is_dialled_with_its_id_as_the_pin() -> None:
 
 
 def test_an_address_from_a_third_peer_is_shared_once_the_peer_confirms_it() -> None:
-    """Or nobody hears it any more when that third is gone (seed 805763)."""
+    """Otherwise no peer learns it once that third peer is gone (seed 805763)."""
     ada, bob, eva = Post(ADA), Post(BOB), Post(Key("eve"))
     first, second = Meeting(ada, bob), Meeting(ada, eva)
     second._links = 100
@@ -378,7 +378,7 @@ def test_the_smaller_id_dials_at_once_and_the_other_a_second_later() -> None:
 
 
 def test_while_links_come_up_the_smaller_id_gets_longer_to_dial_first_but_not_for_ever() -> None:
-    """A mesh forms: the other one is on it, and two dials to each other cost a handshake that is thrown away."""
+    """While a mesh forms the other peer will dial, and two dials waste a handshake."""
 
     def dialled_at(links_come_until: float, known: int = 0) -> float:
         met, link = linked()
@@ -434,12 +434,12 @@ def test_a_restarted_peer_dials_every_peer_it_knew_one_dial_each() -> None:
 
 
 def crowd(count: int) -> list[Address]:
-    """Peers that answered once and are there no more."""
+    """Peers that answered once and are gone."""
     return [Address(an_id(i), f"10.0.{i // 250}.{i % 250}:1", START - i) for i in range(1, count + 1)]
 
 
 def fail_until(post: Post, second: int, effects: list[Effect]) -> list[str]:
-    """Let every dial fail that is made until then; return where."""
+    """Let every dial until then fail; return the endpoints."""
     tried: list[str] = []
     while effects or post.ctx.now.mono < second:
         for dial in [effect for effect in effects if isinstance(effect, Dial)]:
@@ -499,7 +499,7 @@ def test_forgetting_a_peer_ends_its_dials_and_addresses() -> None:
 
 
 def test_a_named_endpoint_reached_as_a_learned_one_is_not_dialled_again() -> None:
-    """Or the second dial would replace the link, for nothing (seed 1509)."""
+    """Otherwise the second dial would replace the link for nothing (seed 1509)."""
     ada = Post(ADA)
     (first,) = [effect for effect in ada.handle(Connect("10.0.0.2:1")) if isinstance(effect, Dial)]
     ada.handle(DialFailed(first.dial, "nobody there"))

@@ -68,12 +68,12 @@ class Connection(NamedTuple):
         return Connection(self.id, self.dialler, self.d, self.f, self.to_d, queue, self.cut)
 
     def is_dead(self, side: Side) -> bool:
-        """Whether this end will never hear anything again."""
+        """Return whether this end will never receive anything again."""
         return self.phase(side) != GONE and not self.queue(side) and (self.cut or self.phase(OTHER[side]) == GONE)
 
 
 class World(NamedTuple):
-    """Everything there is. `run` is D's (0: not running), `last_run` the newest it ever had; F runs or not."""
+    """The whole state. `run` is D's (0: not running), `last_run` the newest it ever had; `f_runs`: F runs."""
 
     run: int = 1
     last_run: int = 1
@@ -101,7 +101,7 @@ class Rule(NamedTuple):
 
 
 def close(world: World, side: Side, id: int | None) -> World:
-    """This end closes a connection; the other end hears of it unless the line is cut."""
+    """Close a connection at one end. The other end learns it unless the line is cut."""
     if id is None or world.get(id).phase(side) == GONE:
         return world
     connection = world.get(id)
@@ -137,7 +137,7 @@ def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> Wo
 
 
 def f_forgets_when_links_began(world: World, connection: Connection, run: int, n: int) -> World:
-    """Superseded runs are all that is remembered."""
+    """A rule that remembers superseded runs only."""
     verdict = link.follower_take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
     world = world._replace(standing=verdict.state)
     if verdict.closes != connection.id:
@@ -146,7 +146,7 @@ def f_forgets_when_links_began(world: World, connection: Connection, run: int, n
 
 
 def newest_at_f(world: World, connection: Connection, run: int, n: int) -> World:
-    """No number counts: what came up last stays."""
+    """A rule without numbers: the last link to come up stays."""
     former = world.standing.link
     world = world.replace(connection.with_phase("F", UP))
     standing = FollowerState(connection.id)
@@ -171,7 +171,7 @@ LOWER_DIALLED = Rule(d_keeps_its_own, f_keeps_what_d_dialled)
 
 
 def newest_wins(world: World, connection: Connection, side: Side) -> World:
-    """At both ends alike, and at once: nobody waits for anybody's word."""
+    """A rule without a decider: both ends judge at once."""
     known = world.decided if side == "D" else world.standing
     former = known.link
     world = world.replace(connection.with_phase(side, UP))
@@ -184,7 +184,7 @@ def newest_wins(world: World, connection: Connection, side: Side) -> World:
 
 
 def deliver(world: World, rule: Rule | None, side: Side, connection: Connection) -> World:
-    """Hand over the first frame that waits for this side; a rule of None is "newest wins"."""
+    """Deliver the first waiting frame of this side. A rule of None is "newest wins"."""
     frame, *rest = connection.queue(side)
     connection = connection.with_queue(side, tuple(rest))
     world = world.replace(connection)
@@ -229,7 +229,7 @@ def start(world: World, side: Side) -> World:
 
 
 def crash(world: World, side: Side) -> World:
-    """The process is gone and its memory too. (A machine that dies silently is all lines cut, then this.)"""
+    """End a process and its memory. (A machine that dies silently: cut all lines, then this.)"""
     connections = []
     for c in world.connections:
         far = OTHER[side]

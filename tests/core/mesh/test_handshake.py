@@ -1,4 +1,4 @@
-"""The handshake: what is proved, and everything that must not pass for a proof."""
+"""The handshake: what it proves, and what must not pass as a proof."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_golden_bytes(kind: str) -> None:
 
 
 def test_a_hello_made_for_another_server_is_no_proof_here() -> None:
-    """Eve, whom Bob dialled, forwards his hello to Ada while it is fresh: T names Eve's certificate."""
+    """Eve, dialled by Bob, forwards his hello to Ada: T names Eve's certificate."""
     a, eve = server(), server(EVE)
     eve._nonce = a._nonce  # she even shows Bob Ada's nonce
     assert refused(a, hello_to(eve, client(to=EVE))) == "identity"

@@ -1,4 +1,4 @@
-"""Links: one per pair, from the first frame to the goodbye."""
+"""One link per pair of peers, from its first frame to the goodbye."""
 
 from __future__ import annotations
 
@@ -431,7 +431,7 @@ def test_a_superseded_process_that_returns_is_refused() -> None:
 
 
 def test_of_two_processes_that_decide_the_undisturbed_one_is_told_too() -> None:
-    """F stays with the newer one, and refuses the other until it has seen enough: neither is left untold."""
+    """F keeps the newer one and refuses the other until it has seen enough. Both are told."""
     f = Post(F, settings=Settings(clone_replacements=2))
     first, second = (Post(D, settings=Settings(clone_replacements=2)) for _ in range(2))
     second.run = second.links._run = "ff" * 8
@@ -497,7 +497,7 @@ def test_a_lost_link_is_dialled_again_at_once_and_one_at_a_time() -> None:
 
 
 def test_only_a_link_that_lasted_resets_the_pauses() -> None:
-    """A link that comes up and breaks, again and again, is no reason to dial as fast as one can."""
+    """A link that keeps breaking is no reason to dial without pauses."""
     met, link = linked()
     post, soon = met.b, []
     for lasted in (*[1.0] * 8, 6.0):
@@ -520,7 +520,7 @@ def test_no_dial_while_a_link_to_that_peer_is_up() -> None:
 
 
 def test_a_named_endpoint_is_reported_when_its_peer_dials_first() -> None:
-    """Or who waits for it, as a start does, would wait for a dial that is not needed any more."""
+    """Otherwise a start would wait for a dial that is not needed any more."""
     met = meeting()
     (by_f,) = dials(met.b.handle(Connect(ENDPOINT, D.id)))
     (failed,) = [one for one in met.b.handle(DialFailed(by_f.dial, "no", "nobody")) if isinstance(one, LinkChanged)]

@@ -1,4 +1,4 @@
-"""Members seen on the local network: dialled with their id as the pin, believed no more than what others tell."""
+"""Members seen on the local network: dialled with their id as the pin, trusted like addresses from other peers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presence: who is here, who left and why, and who may speak for whom."""
+"""Presence of users: arrivals, departures, and certificates of hosting."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HOUR = 3600
 
 
 class Here_:
-    """Ada's Presence with the links it has; time stands still unless moved."""
+    """Ada's PresenceTracker with its links. Time stands still unless moved."""
 
     def __init__(self, *users: HostedIdentity, settings: Settings | None = None) -> None:
         self.ctx = Context(settings or Settings(), ADA.id, Draws("ada"))

@@ -1,4 +1,4 @@
-"""What others are told of the users hosted here: at once, together, and never more often than needed."""
+"""Announcements of hosted users: at once, together, and no more often than needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ADA, BOB, CYD, GUEST = Key("ada"), Key("bob"), Key("cyd"), Key("guest")
 
 
 class Gate:
-    """Ada's peer, which hosts a guest too, with links that are up; `told` is what each was told of whom."""
+    """Ada's peer, which hosts a guest too, and its links. `told` has the frames of each link."""
 
     def __init__(self, *links: int) -> None:
         self.ctx = Context(Settings(), ADA.id, Draws("ada"))
@@ -127,7 +127,7 @@ def test_a_full_link_gets_the_latest_status_when_it_drains() -> None:
 
 
 def test_a_full_link_gets_a_gap_in_hosting_when_it_drains() -> None:
-    """What concerned that user was ignored meanwhile: who hears nothing of it would not compare again."""
+    """Frames about that user were ignored before; without news the peer would not compare again."""
     gate = Gate(1)
     gate.announcing.host(HostedIdentity(CYD.id, "cyd", CYD.sign))
     gate.announcing.introduce()
