@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar, dataclass_transform
+from typing import NamedTuple, TypeVar, dataclass_transform
 
 from p2pchat.core.log import Batch, Entry, LogId, Ref
-from p2pchat.protocol import MAX_REACTION_CHARACTERS, ConversationId, Mark, Naming, PeerId, RunId, UserId
+from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
 
 __all__ = [
     "EVERYTHING",
@@ -356,52 +356,3 @@ META_ABOUT = "about"  # in Change.meta: the `about` text of the peer's own user
 META_IGNORED = "ignored"  # in Change.meta: users that the own user ignores, a JSON list of ids
 META_TRIED = "tried"  # in Change.meta: when a round trip through storage was last requested, UTC microseconds
 META_NETWORK = "network"  # in Change.meta: the id that an open network's first peer announced
-
-
-# ---- relations
-#
-# Edits, deletions and reactions are entries of their own that change how another entry is shown. The other entry stays
-# in its log as written. The newest edit or deletion by its writer counts, and the newest reaction of each person. The
-# newest has the greatest (c, user, run, seq), as in history, so all peers show the same in whatever order entries came.
-# causal_order.py releases these entries like any other.
-#
-# Source: docs/protocol.md, "Edits, deletions, reactions".
-
-RELATION_KINDS = frozenset({"edit", "delete", "reaction"})  # kinds that only change another entry
-
-
-def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
-    """Return what an entry of this log does to another; None when it does nothing.
-
-    An edit or a deletion applies only to an entry of the same writer. An entry of another shape does nothing, and is no
-    fault: peers of the first version store it and pass it on.
-    """
-    if entry.k not in RELATION_KINDS or entry.re is None or shape_fault(entry.k, entry.b, entry.re):
-        return None
-    if entry.k != "reaction" and not is_own(log.user, entry.re):
-        return None
-    return Relation(log, seq, entry.c, entry.re, entry.k == "reaction")
-
-
-def is_own(user: UserId, re: Ref) -> bool:
-    """Return whether a reference names an entry of this user."""
-    return re.log.startswith(user[:16])
-
-
-def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
-    """Return what is wrong with an entry of one of these kinds, as a sentence; "" for a valid one.
-
-    Length and type of a text are checked for every kind that has one (sync/validation.py, sync/append.py).
-    """
-    if re is None:
-        return f"{'an' if kind == 'edit' else 'a'} {kind} that names no entry"
-    if kind == "delete" and body is not None:
-        return "a delete with a body"
-    if kind == "reaction" and isinstance(body, str) and len(body) > MAX_REACTION_CHARACTERS:
-        return f"a reaction above {MAX_REACTION_CHARACTERS} characters"
-    return ""
-
-
-def newness(relation: Relation) -> tuple[int, UserId, str, int]:
-    """Return the sort key of the newest: its place in history."""
-    return relation.c, relation.log.user, relation.log.run, relation.seq

@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.config import Settings
+from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, message_id, ref_key, referred_id
-from p2pchat.core.records import RELATION_KINDS
 from p2pchat.messaging.conversations import Conversation, Viewer, check_text
 from p2pchat.messaging.events import Event, aware, iso, micros_of
 from p2pchat.messaging.users import User, UserDirectory
@@ -23,8 +23,8 @@ from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 from p2pchat.storage.base import ReleasedEntry
 
 if TYPE_CHECKING:
+    from p2pchat.core.edits import Edits
     from p2pchat.messaging.receipts import Receipt
-    from p2pchat.storage.base import Edits
 
 SHOWN_KINDS = ("text", "action")
 NOT_SHOWN = RELATION_KINDS | {"profile", "group", "leave"}  # kinds of entries that are no messages

@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from p2pchat.core.edits import RELATION_KINDS, Edits
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
-from p2pchat.core.records import RELATION_KINDS
 from p2pchat.errors import PeerClosed
 from p2pchat.messaging.access import AccessPolicy, Audience
 from p2pchat.messaging.conversations import Viewer
@@ -31,7 +31,7 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.recent import EntrySpan, RecentEntries
-from p2pchat.storage.base import Edits, ReleasedEntry
+from p2pchat.storage.base import ReleasedEntry
 
 BREATH = 0.002  # seconds of events without a pause before others get their turn; one read of a link takes half of it
 LOOKS = 32  # events returned between two checks of the clock and of everything else

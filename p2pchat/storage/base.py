@@ -6,10 +6,11 @@ the other reads, also while a commit runs. Every call raises StorageError, with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from p2pchat.core.edits import Edits
 from p2pchat.core.log import Batch, Entry, LogId, decode_entry
 from p2pchat.core.records import (
     Change,
@@ -17,39 +18,15 @@ from p2pchat.core.records import (
     LogFacts,
     LogKey,
     Position,
-    Relation,
     ShownKey,
     Start,
     Stored,
     StoredUser,
     Token,
-    newness,
 )
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
-
-
-@dataclass(frozen=True, slots=True)
-class RelatedEntry:
-    """A released edit, deletion or reaction of another entry."""
-
-    log: LogId
-    seq: int
-    raw: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Edits:
-    """The changes made to one entry after it was written.
-
-    Attributes:
-        newest: The newest edit or deletion by its writer; None for neither.
-        reactions: The newest reaction of each person, oldest first. Reactions that were taken back are left out.
-    """
-
-    newest: RelatedEntry | None
-    reactions: tuple[RelatedEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,27 +177,8 @@ class Storage(Protocol):
         """Close the storage; idempotent."""
 
 
-# ---- edits, deletions and reactions: the same in every storage
-
-Candidate = tuple[Relation, str]  # the newest of one person for one message, and its JSON text
-
-
 def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
     """Return the body of an entry as it is now: the newest one, None once it is deleted."""
     if shown.edits is None or shown.edits.newest is None:
         return entry.b
     return decode_entry(shown.edits.newest.raw).b
-
-
-def edits_of(user: UserId, candidates: Iterable[Candidate]) -> Edits | None:
-    """Return what these relations make of a message that `user` wrote; None for nothing."""
-    newest = None
-    reactions: list[Candidate] = []
-    for relation, raw in candidates:
-        if relation.reaction:
-            reactions.append((relation, raw))
-        elif relation.log.user == user:  # and not only a user whose id begins alike
-            newest = RelatedEntry(relation.log, relation.seq, raw)
-    reactions.sort(key=lambda one: newness(one[0]))
-    kept = tuple(RelatedEntry(one.log, one.seq, raw) for one, raw in reactions if decode_entry(raw).b)
-    return Edits(newest, kept) if newest is not None or kept else None

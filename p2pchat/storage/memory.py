@@ -15,6 +15,7 @@ from itertools import islice
 from operator import itemgetter
 
 from p2pchat.config import Settings
+from p2pchat.core.edits import Edits, edits_of, newness
 from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, ref_key
 from p2pchat.core.records import (
     EVERYTHING,
@@ -44,10 +45,9 @@ from p2pchat.core.records import (
     Token,
     UnreleasedEntry,
     WantStart,
-    newness,
 )
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
-from p2pchat.storage.base import Edits, ReleasedEntry, SortKey, StoredConversation, edits_of
+from p2pchat.storage.base import ReleasedEntry, SortKey, StoredConversation
 from p2pchat.storage.batches import (
     Head,
     NumberedLog,

@@ -12,10 +12,11 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
+from p2pchat.core.edits import Candidate, Edits, edits_of
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Relation
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import Candidate, Edits, ReleasedEntry, SortKey, edits_of
+from p2pchat.storage.base import ReleasedEntry, SortKey
 from p2pchat.storage.read import MOST_RANGES, LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from p2pchat.core.edits import relation_of
 from p2pchat.core.log import LogId, decode_entry
-from p2pchat.core.records import relation_of
 from p2pchat.errors import LogError, StorageError
 from p2pchat.storage.database import Database, relation_row
 from p2pchat.storage.schema import SCHEMA_KEY, SCHEMA_VERSION, SEQ_BITS, SEQS, TABLES, mendings, meta

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
-from p2pchat.core.records import RELATION_KINDS, LogFacts, LogKey, Relation, Stretch, relation_of
+from p2pchat.core.records import LogFacts, LogKey, Relation, Stretch
 from p2pchat.core.sync.log_index import ConversationState, LogState, WaitingEntry
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId

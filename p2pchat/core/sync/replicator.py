@@ -28,13 +28,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from p2pchat.core.context import Context, HostedIdentities
+from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import Counted, DeliveryReceipt, Released, WriteAccepted, WriteRefused
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.inputs import FetchResult, ImportRequest, LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.records import Change, DeliveredMark, LogFacts, LogKey, ReadMark, Stored, relation_of
+from p2pchat.core.records import Change, DeliveredMark, LogFacts, LogKey, ReadMark, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
 from p2pchat.core.sync.append import Appender, GroupEditor
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder, references_of

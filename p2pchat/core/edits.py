@@ -1,0 +1,95 @@
+"""Edits, deletions and reactions: what such an entry may hold, and which of several counts.
+
+They are entries of their own that change how another entry is shown. The other entry stays in its log as written. The
+newest edit or deletion by its writer counts, and the newest reaction of each person. The newest has the greatest
+(c, user, run, seq), as in history, so all peers show the same in whatever order entries came. causal_order.py releases
+these entries like any other.
+
+Source: docs/protocol.md, "Edits, deletions, reactions".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry
+from p2pchat.core.records import Relation
+from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
+
+Candidate = tuple[Relation, str]  # the newest of one person for one message, and its JSON text
+RELATION_KINDS = frozenset({"edit", "delete", "reaction"})  # kinds that only change another entry
+
+
+@dataclass(frozen=True, slots=True)
+class RelatedEntry:
+    """A released edit, deletion or reaction of another entry."""
+
+    log: LogId
+    seq: int
+    raw: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """The changes made to one entry after it was written.
+
+    Attributes:
+        newest: The newest edit or deletion by its writer; None for neither.
+        reactions: The newest reaction of each person, oldest first. Reactions that were taken back are left out.
+    """
+
+    newest: RelatedEntry | None
+    reactions: tuple[RelatedEntry, ...] = ()
+
+
+def edits_of(user: UserId, candidates: Iterable[Candidate]) -> Edits | None:
+    """Return what these relations make of a message that `user` wrote; None for nothing."""
+    newest = None
+    reactions: list[Candidate] = []
+    for relation, raw in candidates:
+        if relation.reaction:
+            reactions.append((relation, raw))
+        elif relation.log.user == user:  # and not only a user whose id begins alike
+            newest = RelatedEntry(relation.log, relation.seq, raw)
+    reactions.sort(key=lambda one: newness(one[0]))
+    kept = tuple(RelatedEntry(one.log, one.seq, raw) for one, raw in reactions if decode_entry(raw).b)
+    return Edits(newest, kept) if newest is not None or kept else None
+
+
+def relation_of(log: LogId, seq: int, entry: Entry) -> Relation | None:
+    """Return what an entry of this log does to another; None when it does nothing.
+
+    An edit or a deletion applies only to an entry of the same writer. An entry of another shape does nothing, and is no
+    fault: peers of the first version store it and pass it on.
+    """
+    if entry.k not in RELATION_KINDS or entry.re is None or shape_fault(entry.k, entry.b, entry.re):
+        return None
+    if entry.k != "reaction" and not is_own(log.user, entry.re):
+        return None
+    return Relation(log, seq, entry.c, entry.re, entry.k == "reaction")
+
+
+def is_own(user: UserId, re: Ref) -> bool:
+    """Return whether a reference names an entry of this user."""
+    return re.log.startswith(user[:16])
+
+
+def shape_fault(kind: str, body: Any, re: Ref | None) -> str:
+    """Return what is wrong with an entry of one of these kinds, as a sentence; "" for a valid one.
+
+    Length and type of a text are checked for every kind that has one (sync/validation.py, sync/append.py).
+    """
+    if re is None:
+        return f"{'an' if kind == 'edit' else 'a'} {kind} that names no entry"
+    if kind == "delete" and body is not None:
+        return "a delete with a body"
+    if kind == "reaction" and isinstance(body, str) and len(body) > MAX_REACTION_CHARACTERS:
+        return f"a reaction above {MAX_REACTION_CHARACTERS} characters"
+    return ""
+
+
+def newness(relation: Relation) -> tuple[int, UserId, str, int]:
+    """Return the sort key of the newest: its place in history."""
+    return relation.c, relation.log.user, relation.log.run, relation.seq
