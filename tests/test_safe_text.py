@@ -1,4 +1,4 @@
-"""What others wrote cannot act on a terminal, hide, or pass for somebody else's line."""
+"""Safe display of text from others."""
 
 from __future__ import annotations
 

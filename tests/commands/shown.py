@@ -17,7 +17,7 @@ class Shown:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen = 0  # characters that were looked at
+        self._seen = 0  # characters already returned by `new`
         self.raw = open(path, "wb", buffering=0)  # noqa: SIM115 (closed by the fixture)
 
     @property
@@ -30,7 +30,7 @@ class Shown:
 
     @property
     def new(self) -> list[str]:
-        """The lines since this was looked at last."""
+        """The lines since the last use of this property."""
         text = self.text
         new, self._seen = text[self._seen :].splitlines(), len(text)
         return new
@@ -56,7 +56,7 @@ def open_session(
 
 
 async def got(peer: TCPPeer, count: int) -> list[Message]:
-    """Return the first messages a peer got."""
+    """Return the first messages a peer received."""
     found = []
     async for event in peer.events(Message, consumer="got", start="beginning"):
         found.append(event)
@@ -66,7 +66,7 @@ async def got(peer: TCPPeer, count: int) -> list[Message]:
 
 
 async def see(peer: TCPPeer, session: Session, text: str, consumer: str = "seen") -> None:
-    """Show everything that comes, until somebody has written `text`."""
+    """Show all messages until one has this text."""
     async for event in peer.events(Message, consumer=consumer, start="beginning"):
         line = event.to_json()
         session.on_event(line)

@@ -15,15 +15,15 @@ from p2pchat.testing import mesh
 from tests.commands.shown import Shown, open_session
 
 
-class Told:
-    """What a peer is told of groups, as people read it."""
+class GroupLines:
+    """The group events of a peer, as text."""
 
     def __init__(self, peer: TCPPeer, session: Session, shown: Shown) -> None:
         self._events = peer.events(GroupChanged, Message, consumer=None)
         self._took, self._shown = session, shown
 
     async def lines(self, count: int) -> list[str]:
-        """Show so many events, and return the lines since the last call, without their times."""
+        """Show `count` events and return the new lines, without their times."""
         for _ in range(count):
             line = (await anext(self._events)).to_json()
             self._took.on_event(line)
@@ -35,19 +35,22 @@ async def test_group_switches_to_it_and_members_see_changes(shown: Shown) -> Non
     async with mesh("ada", "bob", "carol") as net:
         ada, bob, carol = net.peers
         session = open_session(ada, shown, as_json=False)
-        told = Told(ada, session, shown)
+        group_lines = GroupLines(ada, session, shown)
         await session.execute([b"/group ops bob", b"anybody awake?"])
         ops = ada.group("ops")
         assert session.current == ops
-        assert await told.lines(1) == ["-- now in #ops: what you type goes there", "-- you created #ops with bob"]
+        assert await group_lines.lines(1) == [
+            "-- now in #ops: what you type goes there",
+            "-- you created #ops with bob",
+        ]
         await session.execute([b"/add carol"])
         await net.settle()
         assert [post.text for post in await carol.history(carol.group("ops"))] == ["anybody awake?"]
         await carol.group("ops").send("I am")
-        assert await told.lines(2) == ["-- you added carol to #ops", "[#ops] carol: I am"]
+        assert await group_lines.lines(2) == ["-- you added carol to #ops", "[#ops] carol: I am"]
         await session.execute([b"/members", b"/rename night shift", b"/kick carol", b"/owner bob", b"/leave"])
         members = ["-- ada: online (you) (owner)", "-- bob: online", "-- carol: online"]
-        lines = await told.lines(4)
+        lines = await group_lines.lines(4)
         assert [line.partition(" since")[0].replace(" since", "") for line in lines[1:3]] == members[1:]
         assert lines[3:] == [
             "-- now in the room: what you type goes there",
@@ -63,18 +66,18 @@ async def test_group_switches_to_it_and_members_see_changes(shown: Shown) -> Non
 async def test_a_user_sees_changes_that_concern_them(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
-        told = Told(bob, open_session(bob, shown, as_json=False), shown)
+        group_lines = GroupLines(bob, open_session(bob, shown, as_json=False), shown)
         ops = await ada.create_group("ops", ["bob"])
-        assert await told.lines(1) == ["-- ada added you to #ops"]
+        assert await group_lines.lines(1) == ["-- ada added you to #ops"]
         await ops.hand_over("bob")
-        assert await told.lines(1) == ["-- ada made you the owner of #ops"]
+        assert await group_lines.lines(1) == ["-- ada made you the owner of #ops"]
         await net.settle()
         await bob.group("ops").hand_over("ada")
         await net.settle()
         await ops.remove("bob")
-        assert await told.lines(2) == ["-- you made ada the owner of #ops", "-- ada removed you from #ops"]
-        await ops.rename("secret")  # of this bob's peer knows, and he has no part in it
-        assert await told.lines(1) == []
+        assert await group_lines.lines(2) == ["-- you made ada the owner of #ops", "-- ada removed you from #ops"]
+        await ops.rename("secret")  # bob is no longer a member
+        assert await group_lines.lines(1) == []
 
 
 async def test_errors_of_group_commands_give_advice(shown: Shown) -> None:
@@ -163,13 +166,13 @@ async def test_undeliverable_messages_are_not_waited_for(shown: Shown) -> None:
         ops = await ada.create_group("ops", ["bob"])
         await net.settle()
         session = open_session(bob, shown)
-        told = bob.events(Undelivered, consumer=None)
+        events = bob.events(Undelivered, consumer=None)
         net.partition([ada], [bob])
         await session.execute([b'{"do":"send","to":"#ops","text":"still there?"}'])
         assert session.has_undelivered() and session.exit_code == DONE
         await ops.remove("bob")
         net.heal()
-        session.on_event((await anext(told)).to_json())
+        session.on_event((await anext(events)).to_json())
         assert not session.has_undelivered() and await session.drain(0) == []
         assert session.exit_code == FAILED
 

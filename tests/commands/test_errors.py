@@ -21,7 +21,7 @@ def test_error_code_is_the_class_name_in_snake_case() -> None:
 
 
 def test_every_error_code_is_snake_case() -> None:
-    """The base of all errors has none of its own: `p2_p_chat_error` is no word."""
+    """The base class has a code of its own: `p2_p_chat_error` would be odd."""
     assert error_code(P2PChatError("no such thing")) == "error"
     offered = [getattr(p2pchat, name) for name in p2pchat.__all__]
     kinds = [kind for kind in offered if isinstance(kind, type) and issubclass(kind, P2PChatError)]

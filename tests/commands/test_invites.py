@@ -23,7 +23,7 @@ def terminal_with_colours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown_rows(screen: str, columns: int) -> int:
-    """Return the rows a terminal needs, which breaks what is wider."""
+    """Return the number of rows a terminal needs, with long lines wrapped."""
     return sum(-(-len(line) // columns) or 1 for line in fold(screen, columns).split("\n"))
 
 
@@ -71,7 +71,7 @@ def test_without_colours_there_is_no_code(variable: tuple[str, str], monkeypatch
     assert "\x1b" not in invite_screen(INVITE, qr=True, size=os.terminal_size((120, 80)))
 
 
-# ---- reading one
+# ---- reading an invite
 
 
 def test_an_invalid_invite_is_refused_before_the_start(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_valid_json_commands(line: str, order: JsonCommand) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told", "ref"),
+    ("line", "expected", "ref"),
     [
         ('{"do":"send"', "invalid JSON", None),
         ("{" * 100_000, "invalid JSON", None),
@@ -53,8 +53,8 @@ def test_valid_json_commands(line: str, order: JsonCommand) -> None:
         ('{"do":"who","ref":7}', "`ref` must be a string", None),
     ],
 )
-def test_invalid_json_commands_keep_their_ref(line: str, told: str, ref: str | None) -> None:
+def test_invalid_json_commands_keep_their_ref(line: str, expected: str, ref: str | None) -> None:
     with pytest.raises(BadCommand) as error:
         parse_json_command(line)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(expected)
     assert error.value.ref == ref

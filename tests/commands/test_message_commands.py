@@ -18,7 +18,7 @@ KINDS = (Message, Sent, Edited, Deleted, Reaction)
 
 
 async def see(session: Session, events: Any, count: int) -> None:
-    """Show the next messages and what became of some."""
+    """Show the next events."""
     async with asyncio.timeout(5):
         while count:
             event = await anext(events)
@@ -33,7 +33,7 @@ async def says(peer: TCPPeer) -> list[str]:
 
 
 def words(lines: list[str]) -> list[str]:
-    """Return lines without their times."""
+    """Return the lines without their times."""
     return [re.sub(r"\b\d\d:\d\d\b", "TT:TT", line) for line in lines]
 
 
@@ -85,11 +85,11 @@ async def test_numbers_expire_when_a_text_is_sent(shown: Shown) -> None:
         await session.execute([b"/history", b"/go bob", b"/go", b"/reply 1 it is"])
         await net.settle()
         assert await says(bob) == ["lunch?", "1 o'clock", "1 it is"]
-        assert session.exit_code == USAGE  # the first /edit: nothing of one's own was there
+        assert session.exit_code == USAGE  # the first /edit found no own message
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("/edit 2 mine now", "only the writer of a message can edit it"),
         ("/delete 2", "only the writer of a message can delete it"),
@@ -100,7 +100,7 @@ async def test_numbers_expire_when_a_text_is_sent(shown: Shown) -> None:
         ("/edit 1", "usage: /edit [N] TEXT"),
     ],
 )
-async def test_errors_of_edits(shown: Shown, capsys: pytest.CaptureFixture[str], line: str, told: str) -> None:
+async def test_errors_of_edits(shown: Shown, capsys: pytest.CaptureFixture[str], line: str, expected: str) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         await bob.broadcast("lunch?")
@@ -108,7 +108,7 @@ async def test_errors_of_edits(shown: Shown, capsys: pytest.CaptureFixture[str],
         await ada.broadcast("yes")
         session = open_session(ada, shown, as_json=False)
         await session.execute([b"/history", line.encode()])
-        assert told in capsys.readouterr().err
+        assert expected in capsys.readouterr().err
         await net.settle()
         assert await says(bob) == ["lunch?", "yes"]
 
@@ -199,8 +199,8 @@ async def test_edits_by_id_return_the_ref(shown: Shown) -> None:
             ("error", "4", None),
         ]
         await see(session, events, 4)
-        told = [(line["event"], line["id"], line["ref"], line["by"]) for line in shown.lines[-2:]]
-        assert told == [("edited", mine.id, "1", "ada"), ("reaction", lunch.id, "2", "ada")]
+        changes = [(line["event"], line["id"], line["ref"], line["by"]) for line in shown.lines[-2:]]
+        assert changes == [("edited", mine.id, "1", "ada"), ("reaction", lunch.id, "2", "ada")]
         assert await session.drain(10) == [] and not session.has_undelivered()
 
 

@@ -52,7 +52,7 @@ async def test_an_offline_recipient_is_announced_once_per_absence(recorder: Noti
         await sent(notifier, ada, to, ["one", "two"])
         assert await recorder.next() == "-- bob is offline; saved, and delivered when they are back"
         await sent(notifier, ada, to, ["three"])
-        notifier.count_older()  # what comes a moment later proves that nothing was said of the third
+        notifier.count_older()  # a later notice proves that there was none about the third
         assert await recorder.next() == "-- 1 older message: /history shows it"
         notifier.on_joined(bob.me.id)
         await sent(notifier, ada, to, ["four"])
@@ -121,7 +121,7 @@ async def test_older_messages_are_counted_until_no_more_arrive(recorder: NoticeR
         notifier.count_older()
     assert await recorder.next() == "-- 1,043 older messages: p2pchat history --port 8080 shows them"
     notifier.count_older()
-    notifier.close()  # nothing is left out because we leave
+    notifier.close()  # close() prints what was delayed
     assert await recorder.next() == "-- 1 older message: p2pchat history --port 8080 shows it"
     assert recorder.lines.empty()
 
@@ -133,7 +133,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def arrive(peer: TCPPeer, arrival: JoinSummary) -> None:
-    """Start a peer and tell of what happens until it has arrived."""
+    """Start a peer and pass on its events until the join is finished."""
     events = peer.events(consumer=None)
     await peer.start()
     arrival.begin(peer)

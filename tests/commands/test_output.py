@@ -24,7 +24,7 @@ async def test_write_returns_when_the_line_is_out() -> None:
 
 async def test_a_thread_writes_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.delattr("select.select")  # it takes no pipes there
+    monkeypatch.delattr("select.select")  # on Windows it accepts no pipes
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
         await StdoutWriter(pipe).write("hello")
@@ -35,7 +35,7 @@ async def test_a_slow_reader_delays_only_the_writer() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
         writer = asyncio.create_task(StdoutWriter(pipe).write("x" * 1_000_000))
-        await asyncio.sleep(0)  # the loop goes on while the pipe is full
+        await asyncio.sleep(0)  # the loop runs while the pipe is full
         assert not writer.done()
         got = 0
         while got < 1_000_001:
@@ -72,17 +72,17 @@ def test_the_log_is_appended_and_private(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux's")
 def test_a_log_error_is_reported_once() -> None:
-    told: list[str] = []
-    log = EventLogFile("/dev/full", told.append)
+    errors: list[str] = []
+    log = EventLogFile("/dev/full", errors.append)
     log.write("one")
     log.write("two")
     log.close()
-    assert told == ["cannot write the log /dev/full: No space left on device; logging stops"]
+    assert errors == ["cannot write the log /dev/full: No space left on device; logging stops"]
 
 
 def test_a_partial_line_of_the_log_is_ended(tmp_path: Path) -> None:
     path = tmp_path / "ada.jsonl"
-    path.write_bytes(b'{"event":"one"}\n{"event":"tw')  # killed in the middle of it
+    path.write_bytes(b'{"event":"one"}\n{"event":"tw')  # killed while writing
     for line in ("three", "four"):
         log = EventLogFile(str(path), pytest.fail)
         log.write(line)

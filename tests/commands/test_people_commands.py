@@ -17,11 +17,11 @@ from p2pchat.commands.settings import ChatSettings, is_ignored, migrate_ignored
 from p2pchat.testing import mesh
 from tests.commands.shown import Shown, open_session, see
 
-TIMELESS = re.compile(r" since (\d{4}-\d\d-\d\d )?\d\d:\d\d")  # since when somebody is so
+TIMELESS = re.compile(r" since (\d{4}-\d\d-\d\d )?\d\d:\d\d")  # the time of a status
 
 
 async def seen(peer: TCPPeer, name: str, status: str) -> None:
-    """Wait until `peer` knows that somebody is so."""
+    """Wait until `peer` knows a user with this status."""
     async with asyncio.timeout(20):
         async with peer.events(Presence, consumer=None) as events:
             if peer.people.find(name).status != status:
@@ -79,7 +79,7 @@ async def test_whois_shows_the_id(shown: Shown) -> None:
             False,
         )
         assert (second["user_id"], second["me"]) == (ada.me.id, True)
-        assert [conversation.name for conversation in ada.conversations()] == ["room"]  # asking opens none
+        assert [conversation.name for conversation in ada.conversations()] == ["room"]  # whois opens no conversation
         shown.new  # noqa: B018
         await open_session(ada, shown, as_json=False).execute([b"/whois Anna Maria"])
         assert [TIMELESS.sub("", line) for line in shown.new] == [
@@ -137,7 +137,7 @@ async def test_an_ignored_user_is_hidden_from_people(shown: Shown, tmp_path: Pat
             as_json=False,
         )
         await session.execute([b"/ignore mallory"])
-        await mallory.rename("nice guy")  # it goes by id
+        await mallory.rename("nice guy")  # ignoring is by id
         await mallory.broadcast("look at me")
         await net.settle()
         await open_session(bob, shown).execute([b"/reply do not feed it"])
@@ -148,14 +148,14 @@ async def test_an_ignored_user_is_hidden_from_people(shown: Shown, tmp_path: Pat
         text = shown.text
         assert "look at me" not in text and "unread" not in text
         assert '-- "nice guy": online (ignored)' in TIMELESS.sub("", text)
-        assert "look at me" in [post.text for post in await ada.history("room")]  # kept, and passed on
+        assert "look at me" in [post.text for post in await ada.history("room")]  # stored and passed on
 
         later = open_session(ada, shown, as_json=False)
         shown.new  # noqa: B018
         await later.execute([b"/reply are you still here?", b'/unignore "nice guy"', b"/history"])
-        told, theirs, answer, _ = shown.new
-        assert told == '-- "nice guy" is no longer ignored'
-        assert theirs[7:] == " nice guy: look at me"  # behind its number and time
+        unignored, theirs, answer, _ = shown.new
+        assert unignored == '-- "nice guy" is no longer ignored'
+        assert theirs[7:] == " nice guy: look at me"  # after number and time
         assert answer[7:] == ' bob (to "nice guy": "look at me"): do not feed it'
         assert [post.text for post in await ada.history("room")][-1] == "are you still here?"
 
@@ -227,7 +227,7 @@ async def test_programs_and_logs_get_messages_of_ignored_users(shown: Shown, tmp
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("/ignore ada", "that is the own user"),
         ("/unignore bob", "bob is not ignored"),
@@ -236,12 +236,12 @@ async def test_programs_and_logs_get_messages_of_ignored_users(shown: Shown, tmp
         ("/nick a/b", "a name does not contain '/'"),
     ],
 )
-async def test_errors_of_people_commands(shown: Shown, line: str, told: str) -> None:
+async def test_errors_of_people_commands(shown: Shown, line: str, expected: str) -> None:
     async with mesh("ada", "bob") as net:
         session = open_session(net.peers[0], shown)
         session.stop_waiting_for_names()
         await session.execute([line.encode()])
-        assert shown.lines[-1]["text"].startswith(told)
+        assert shown.lines[-1]["text"].startswith(expected)
 
 
 async def test_allow_lifts_the_storage_limit(shown: Shown) -> None:
@@ -271,7 +271,7 @@ async def test_json_typing_respects_the_setting(shown: Shown) -> None:
         async with bob.events(Typing, consumer=None) as events:
             await session.execute([b"/set typing off room", b'{"do":"typing"}', b'{"do":"typing","to":"bob"}'])
             async with asyncio.timeout(20):
-                event = await anext(events)  # the first that is told
+                event = await anext(events)  # the first that is sent
         assert (event.user.name, event.conversation.name, event.typing) == ("ada", "ada", True)
         rows = [line["rows"][0] for line in shown.lines]
         assert [(row["conversation"], row["typing"]) for row in rows[1:]] == [("room", False), ("bob", True)]

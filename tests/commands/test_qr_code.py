@@ -13,7 +13,7 @@ _MODULES = {" ": (0, 0), "▄": (0, 1), "▀": (1, 0), "█": (1, 1)}
 
 
 def modules(lines: list[str]) -> list[list[int]]:
-    """Return what stands on the screen, two rows of modules a line; every line black on white by its own colours."""
+    """Return the modules on the screen: two rows per line, black on white."""
     found: list[list[int]] = []
     for line in lines:
         row, _, rest = line.removeprefix("    \x1b[38;5;16;48;5;231m").partition("\x1b[0m")

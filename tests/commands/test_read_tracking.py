@@ -59,13 +59,13 @@ async def test_losing_focus_keeps_the_presence() -> None:
 
 async def test_a_key_implies_focus() -> None:
     recorder = ActivityRecorder()
-    recorder.activity.on_focus(False)  # and the terminal never told that it came back
+    recorder.activity.on_focus(False)  # and no report of the return
     recorder.activity.on_input()
     assert (recorder.activity.is_active, recorder.views) == (True, 1)
 
 
 async def idle(recorder: ActivityRecorder) -> None:
-    """Return when others are told that nobody types."""
+    """Wait for the idle presence."""
     async with asyncio.timeout(10):
         while ("idle", "") not in recorder.presences:
             await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def test_a_pipe_is_always_active() -> None:
 
 
 async def show_until(peer: TCPPeer, session: Session, text: str) -> None:
-    """Show what comes as a chat does, until somebody has written `text`."""
+    """Show events as a chat does, until a message has this text."""
     async for event in peer.events(consumer="shown", start="beginning"):
         session.on_event(event.to_json())
         session.on_shown(event)
@@ -186,18 +186,18 @@ async def _is_read_with_the_next(ada: TCPPeer, bob: TCPPeer, session: Session, f
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("/set receipts loud", "receipts is on or off, not 'loud'"),
         ("/set receipts off room", "receipts are on or off for everyone, or with one user"),
         ("/set receipts loud ada", "receipts is on or off or usual, not 'loud'"),
     ],
 )
-async def test_invalid_values_of_receipts(shown: Shown, line: str, told: str) -> None:
+async def test_invalid_values_of_receipts(shown: Shown, line: str, expected: str) -> None:
     async with mesh("ada", "bob") as net:
         session = open_session(net.peers[1], shown)
         await session.execute([line.encode()])
-        assert shown.lines[-1]["text"].startswith(told)
+        assert shown.lines[-1]["text"].startswith(expected)
 
 
 def line(conversation: str, text: str = "hi", *, kind: str = "dm", old: bool = False) -> dict[str, Any]:

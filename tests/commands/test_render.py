@@ -88,7 +88,7 @@ def test_times_are_local() -> None:
 
 
 @pytest.mark.parametrize(
-    ("has", "lacks", "of", "told"),
+    ("has", "lacks", "of", "expected"),
     [
         ([], [], 0, "accepted; nobody else has it yet"),
         ([], ["bob"], 1, "accepted; bob does not have it yet"),
@@ -99,13 +99,13 @@ def test_times_are_local() -> None:
         ([f"p{n}" for n in range(10)], [], 10, "delivered 10 of 10; p0, p1, p2, p3, p4, p5, p6, p7 and 2 more have it"),
     ],
 )
-def test_a_receipt_lists_deliveries(has: list[str], lacks: list[str], of: int, told: str) -> None:
+def test_a_receipt_lists_deliveries(has: list[str], lacks: list[str], of: int, expected: str) -> None:
     row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
-    assert format_receipt({**row, "read_by": []}, NOW) == f'-- 11:30 "hi": {told}'
+    assert format_receipt({**row, "read_by": []}, NOW) == f'-- 11:30 "hi": {expected}'
 
 
 @pytest.mark.parametrize(
-    ("has", "read", "of", "told"),
+    ("has", "read", "of", "expected"),
     [
         (["bob"], ["bob"], 1, "delivered 1 of 1, read 1 of 1; bob has read it"),
         (
@@ -117,10 +117,10 @@ def test_a_receipt_lists_deliveries(has: list[str], lacks: list[str], of: int, t
         (["bob", "cyd"], ["bob"], 0, "delivered, read; bob has read it, cyd has it"),
     ],
 )
-def test_a_receipt_lists_readers(has: list[str], read: list[str], of: int, told: str) -> None:
+def test_a_receipt_lists_readers(has: list[str], read: list[str], of: int, expected: str) -> None:
     lacks = ["dan"][: max(0, of - len(has))]
     row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
-    assert format_receipt({**row, "read_by": read}, NOW) == f'-- 11:30 "hi": {told}'
+    assert format_receipt({**row, "read_by": read}, NOW) == f'-- 11:30 "hi": {expected}'
 
 
 COLONS = ":\uff1a\ua789\u2236\u02d0\u02f8\u0903\ua4fd\u05c3\u1038"

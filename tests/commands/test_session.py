@@ -58,7 +58,7 @@ async def test_a_refused_message_does_not_affect_others(shown: Shown) -> None:
         assert [line["code"] for line in shown.lines] == [
             "usage",
             "too_long",
-        ]  # the line above any limit was seen first
+        ]  # the line above the limit was found first
         assert await texts(bob, 2) == [("room", "before", False), ("room", "after", False)]
         assert session.exit_code == USAGE
 
@@ -114,7 +114,7 @@ async def test_other_conversations_are_unread_until_opened(shown: Shown) -> None
         ]
         assert [(row["unread"], row["current"]) for row in after["rows"]] == [(0, False), (0, True)]
         line = event.to_json()
-    session.on_event(line)  # the peer is closed: what still comes asks nothing of it
+    session.on_event(line)  # works on a closed peer
 
 
 async def test_answers_for_people_are_lines(shown: Shown) -> None:

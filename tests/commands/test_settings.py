@@ -40,7 +40,7 @@ def test_without_a_directory_settings_stay_in_memory() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("{", "cannot read all settings"),
         ("[]", "it is not a JSON object"),
@@ -56,10 +56,10 @@ def test_without_a_directory_settings_stay_in_memory() -> None:
     ],
     ids=["json", "list", "value", "type", "start", "host", "conversations", "exception", "ignored", "half", "deep"],
 )
-def test_an_unreadable_file_is_reported_and_defaults_apply(tmp_path: Path, text: str, told: str) -> None:
+def test_an_unreadable_file_is_reported_and_defaults_apply(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "chat.json").write_text(text, "utf-8")
     settings = ChatSettings.load(tmp_path)
-    assert told in settings.trouble
+    assert expected in settings.trouble
     assert (settings.joins, settings.bell) == ("auto", True)
     assert settings.ignored == ({"K7QF2M3P"} if "K7QF2M3P" in text else set())
 

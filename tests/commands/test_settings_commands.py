@@ -25,7 +25,7 @@ async def test_set_shows_changes_and_saves_settings(shown: Shown, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("/set colour", "there is no setting 'colour'; the settings are joins, notify, bell"),
         ("/set bell loud", "bell is on or off, not 'loud'"),
@@ -35,11 +35,11 @@ async def test_set_shows_changes_and_saves_settings(shown: Shown, tmp_path: Path
         ("/help xyzzy", "there is no command '/xyzzy'"),
     ],
 )
-async def test_errors_of_set(shown: Shown, line: str, told: str) -> None:
+async def test_errors_of_set(shown: Shown, line: str, expected: str) -> None:
     async with mesh("ada") as net:
         session = open_session(net.peers[0], shown)
         await session.execute([line.encode()])
-        assert shown.lines[-1]["text"].startswith(told)
+        assert shown.lines[-1]["text"].startswith(expected)
         assert session.exit_code == USAGE
 
 

@@ -55,7 +55,7 @@ _BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def drives_a_terminal(character: str) -> bool:
-    """Whether a character does something instead of being seen; by Unicode's own tables, not by ours."""
+    """Return whether a character acts instead of being seen, by Unicode's tables, not ours."""
     return (
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
         or unicodedata.bidirectional(character) in _BIDI
@@ -65,7 +65,7 @@ def drives_a_terminal(character: str) -> bool:
 
 
 def lines_of(text: str) -> list[str]:
-    """Return the lines a terminal shows, each free of what drives it."""
+    """Return the lines a terminal shows; fail if one contains control characters."""
     lines = text.split("\n")
     assert not [character for line in lines for character in line if drives_a_terminal(character)]
     return lines
@@ -84,7 +84,7 @@ def test_a_message_names_its_real_sender(
     sender: str, text: str, action: bool, kind: str, answered: tuple[str, str] | None, me: str
 ) -> None:
     event = {"event": "message", "sender": sender, "text": text, "action": action, "kind": kind, "sent_at": AT}
-    event["conversation"] = me  # of a group: a name somebody chose, as any other
+    event["conversation"] = me  # of a group: chosen by a user too
     asked = None if answered is None else {"sender": answered[0], "text": answered[1]}
     first, *others = lines_of(render.format_message(event, me, NOW, asked))
     show = render.quote_name if action else render.quote_speaker
@@ -163,7 +163,7 @@ def test_renamed_is_one_line(user: str, before: str) -> None:
 
 
 def other(name: str) -> str:
-    """Return how another is called where "you" is oneself."""
+    """Return the name of another user, where "you" is oneself."""
     return '"you"' if render.quote_name(name).lower() == "you" else render.quote_name(name)
 
 
@@ -222,7 +222,7 @@ NAMES = (
     "\r12:00 ada: x",
 )  # fmt: skip
 NUMBER = re.compile(r"\d+ (?=\d\d:\d\d )")  # before the lines of a list
-OURS = re.compile(r"-- .+|   \S.*")  # a line of the program, or what belongs to the one above
+OURS = re.compile(r"-- .+|   \S.*")  # a line of the program, or a continuation
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -233,7 +233,7 @@ async def test_answers_with_hostile_names(shown: Shown, capsys: pytest.CaptureFi
         await bob.send("ada", name, action=True)
         bob.set_presence("idle", name)
         await net.settle()
-        ada.people.learn([(bob.me.key, name)])  # as a peer of another make may be called
+        ada.people.learn([(bob.me.key, name)])  # as another implementation may call itself
         session = open_session(ada, shown, as_json=False, interactive=True)
         who = bob.me.id
         commands = ["who", "list", f"whois {who}", f"go {who}", "reply hi", "history", "search ada", "receipts"]

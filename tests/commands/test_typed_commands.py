@@ -87,7 +87,7 @@ def test_valid_typed_lines(line: str, meant: TextInput | CommandInput | None) ->
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("/mgs bob hi", "there is no command '/mgs': did you mean /msg?"),
         ("/hsitory", "there is no command '/hsitory': did you mean /history?"),
@@ -123,10 +123,10 @@ def test_valid_typed_lines(line: str, meant: TextInput | CommandInput | None) ->
         ("/" + "x" * 100_000, "there is no command"),
     ],
 )
-def test_a_mistyped_command_is_never_sent(line: str, told: str) -> None:
+def test_a_mistyped_command_is_never_sent(line: str, expected: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_line(line)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(expected)
 
 
 def test_every_command_has_a_handler() -> None:
@@ -166,7 +166,7 @@ def test_help_of_one_command() -> None:
     "name",
     [
         *("bob", "Anna Maria", "bob#K7QF2M3P", "Anna Maria#K7QF2M3P"),
-        *('"bob"', 'bob" hi', 'a"b', '"', '"bob" hi#K7QF2M3P'),  # nobody called so is taken for bob
+        *('"bob"', 'bob" hi', 'a"b', '"', '"bob" hi#K7QF2M3P'),  # none of these is bob
     ],
 )
 def test_completed_names_can_be_parsed(name: str) -> None:

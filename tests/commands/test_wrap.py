@@ -70,7 +70,7 @@ def test_an_error_is_folded_on_a_terminal_only(
         monkeypatch.setattr(sys, "stderr", terminal)
         print_error("what cannot be meant is one sentence that says what to do")
         shown = b""
-        while shown.count(b"\n") < 2:  # a terminal passes on by and by what was written to it
+        while shown.count(b"\n") < 2:  # a terminal passes output on in pieces
             shown += screen.read(1000)
     lines = shown.decode().split("\r\n")
     assert lines == ["p2pchat: what cannot be meant is one", "  sentence that says what to do", ""]

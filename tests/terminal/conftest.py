@@ -19,7 +19,7 @@ from p2pchat import Joined, Settings, TCPPeer
 from tests.processes.nursery import Nursery
 from tests.terminal.pty import TIMEOUT, Terminal
 
-if sys.platform == "win32":  # which has no pseudo-terminals of this kind
+if sys.platform == "win32":  # no pseudo-terminals
     collect_ignore_glob = ["test_*.py"]
 
 
@@ -90,7 +90,7 @@ async def peer(home: Path) -> AsyncIterator[StartPeer]:
         await peer.start()
         if endpoints:
             async with asyncio.timeout(TIMEOUT):
-                await anext(joined)  # it knows somebody by name
+                await anext(joined)  # users are known by name
         joined.close()
         return peer
 

@@ -62,7 +62,7 @@ def key_bytes(name: str) -> bytes:
 
 
 class Screen(pyte.Screen):
-    """What is seen, and in `scrolled` what was, oldest first.
+    """The visible rows, and in `scrolled` those that left, oldest first.
 
     Attributes:
         bells: How often it rang.
@@ -77,7 +77,7 @@ class Screen(pyte.Screen):
         super().__init__(columns, rows)
 
     def index(self) -> None:
-        """Scroll up when the cursor is in the last row; what leaves is kept."""
+        """Scroll up when the cursor is in the last row; keep the row that leaves."""
         if self.margins is None and self.cursor.y == self.lines - 1:
             self.scrolled.append(self.display[0].rstrip())
         super().index()
@@ -174,7 +174,7 @@ class Terminal:
             raise AssertionError(f"not within {timeout} s: {what or 'it'}; the screen:\n{self.text}") from None
 
     async def shows(self, text: str, timeout: float = TIMEOUT) -> None:
-        """Wait until `text` stands in one row, on the screen or scrolled away."""
+        """Wait until a row contains `text`, on the screen or scrolled away."""
         await self.until(lambda: any(text in line for line in self.all_lines), repr(text), timeout)
 
     async def shows_line(self, pattern: str, timeout: float = TIMEOUT) -> re.Match[str]:
@@ -224,16 +224,16 @@ class Terminal:
         await self.type(text + "\r")
 
     def resize(self, columns: int, rows: int) -> None:
-        """Make the terminal larger or smaller; the program is told by SIGWINCH."""
+        """Resize the terminal; the program gets SIGWINCH."""
         self.screen.resize(rows, columns)
         _set_size(self._master, columns, rows)
 
     def stand_still(self) -> None:
-        """Take nothing of what the program writes, as a stalled connection does."""
+        """Stop reading the output, as a stalled connection does."""
         asyncio.get_running_loop().remove_reader(self._master)
 
     def go_on(self) -> None:
-        """Take it again."""
+        """Read the output again."""
         asyncio.get_running_loop().add_reader(self._master, self._read)
 
     def signal(self, number: int) -> None:
@@ -266,7 +266,7 @@ class Terminal:
         )
 
     async def taken_away(self, timeout: float = TIMEOUT) -> int:
-        """Take the terminal away, as a window that is closed, and wait for the program's end."""
+        """Close the terminal, as a closed window does, and wait for the program's end."""
         assert self.process is not None
         self._hang_up()
         os.close(self._master)
@@ -275,7 +275,7 @@ class Terminal:
             return await self.process.wait()
 
     async def close(self) -> None:
-        """Kill whatever runs in this terminal, and take the terminal away."""
+        """Kill everything in this terminal and close it."""
         if self.process is None:
             return
         if self.process.returncode is None:
@@ -293,7 +293,7 @@ class Terminal:
             data = os.read(self._master, _READ_BYTES)
         except BlockingIOError:
             return
-        except OSError:  # Linux says so when the last program has gone
+        except OSError:  # Linux raises it when the last program is gone
             data = b""
         if not data:
             self._hang_up()
@@ -326,7 +326,7 @@ class Terminal:
 
 
 def _open_pty(columns: int, rows: int) -> tuple[int, int]:
-    """Return the terminal's side, which never blocks, and the program's."""
+    """Return the terminal's side (non-blocking) and the program's."""
     if sys.platform == "win32":
         raise NotImplementedError
     master, slave = os.openpty()
@@ -345,13 +345,13 @@ def _set_size(master: int, columns: int, rows: int) -> None:
 
 
 def _kill_groups(master: int, pid: int) -> None:
-    """Kill the program, its children, and what a shell runs in front."""
+    """Kill the program, its children, and the foreground job of a shell."""
     if sys.platform == "win32":
         raise NotImplementedError
     groups = {pid}
     try:
         groups.add(os.tcgetpgrp(master))
-    except OSError:  # it was taken away
+    except OSError:  # the terminal was closed
         pass
     for group in groups - {0, -1, os.getpgrp()}:
         try:

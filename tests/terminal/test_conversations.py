@@ -23,7 +23,7 @@ def without_times(shown: Terminal) -> list[str]:
 
 
 async def everything_is_up(shown: Terminal) -> None:
-    """Wait until no own line is below any more: the screen is emptied behind them, and not before."""
+    """Wait until all own lines are printed: /clear takes effect after them."""
     await shown.key("c-l")
     await shown.until(lambda: len(shown.lines) == 1)
 
@@ -78,7 +78,7 @@ async def test_messages_of_earlier_runs_are_counted_and_unread(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = home / "ada"
-    async with TCPPeer(0, name="ada", data=data) as before:  # a program of hers that reads no events
+    async with TCPPeer(0, name="ada", data=data) as before:  # reads no events
         bob = await peer("bob", before.port)
         await bob.wait_user("ada", timeout=20)
         await (await bob.send("ada", "one")).delivered(timeout=20)
@@ -128,7 +128,7 @@ async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer:
     assert "nothing much" not in ada.text and ada.title == "(3) bob - p2pchat"
     await bob.send("ada", "here I am")
     await ada.shows("bob -> ada: here I am")
-    await ada.key("m-a")  # where one is meant
+    await ada.key("m-a")  # the conversation with a mention
     await ada.prompts("[cyd 1] room>")
     await ada.shows("cyd: nothing much")
     await ada.key("m-u")
@@ -150,7 +150,7 @@ async def test_the_bell_rings_for_mentions_and_direct_messages(terminal: OpenTer
     await bob.broadcast("ada: yours?")
     await bob.send("ada", "is it?")
     await ada.shows("is it?")
-    assert ada.screen.bells == 1  # the second came at once
+    assert ada.screen.bells == 1  # the second came too soon
     await ada.line("/set bell off")
     await ada.line("/set desktop on")
     await ada.shows("desktop on")
@@ -167,7 +167,7 @@ async def test_notify_of_single_conversations(terminal: OpenTerminal, peer: Star
     await ada.line("/set notify none bob")
     await ada.shows("notify in bob none")
     await bob.send("ada", "psst, ada")
-    await ada.prompts("[bob 1 @1] room>")  # counted, and neither shown nor rung for
+    await ada.prompts("[bob 1 @1] room>")  # counted, not shown, no bell
     await ada.line("/go bob")
     await ada.shows("psst, ada")
     await ada.line("/set notify all room")
@@ -269,7 +269,7 @@ async def test_a_rule_marks_a_new_day(terminal: OpenTerminal, peer: StartPeer) -
     midnight = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
     await asyncio.sleep((midnight - datetime.now(UTC)).total_seconds())  # until then, by the clock
     await bob.broadcast("after midnight")
-    ada = await terminal("0", str(bob.port), "--name", "ada", env={"TZ": f"HERE{midnight:%H:%M:%S}"})  # it is 0:00
+    ada = await terminal("0", str(bob.port), "--name", "ada", env={"TZ": f"HERE{midnight:%H:%M:%S}"})  # now 0:00
     await ada.shows("──── now ────")
     today, yesterday = midnight.date(), midnight.date() - timedelta(days=1)
     assert [line for line in without_times(ada) if "midnight" in line or "────" in line] == [

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures(
 
 
 async def ada_and_her_port(terminal: OpenTerminal, *words: str) -> tuple[Terminal, int]:
-    """Start a peer as a newcomer does, with nothing but a name typed."""
+    """Start a peer as a newcomer does, typing only a name."""
     ada = await terminal(*words)
     await ada.prompts("Your name [")
     await ada.line("ada")
@@ -61,7 +61,7 @@ async def test_a_second_terminal_joins_the_first(terminal: OpenTerminal) -> None
     await bob.prompts("Your name [")
     await bob.line("bob")
     await bob.shows(f"-- 127.0.0.1:{port} reached")
-    await bob.shows_line(r"-- ada is here$")  # who is found was there before
+    await bob.shows_line(r"-- ada is here$")  # ada was there before
     await ada.shows_line(r"-- bob is here for the first time$")
     await bob.line("hello ada")
     await ada.shows_line(r"bob: hello ada$")
@@ -81,7 +81,7 @@ async def test_one_of_several_profiles_is_chosen(terminal: OpenTerminal, home: P
     await chooser.shows("-- ada listens on 127.0.0.1:")
 
 
-# ---- what is in the way
+# ---- problems
 
 
 async def test_a_wrong_endpoint_gets_advice(terminal: OpenTerminal) -> None:
@@ -91,7 +91,7 @@ async def test_a_wrong_endpoint_gets_advice(terminal: OpenTerminal) -> None:
     await ada.shows(f"-- 127.0.0.1:{closed} does not answer: nobody listens there (is it running, and is {closed} its")
     bob = await terminal(str(closed), "--temp", "--name", "bob")
     await bob.shows("listens on")
-    await ada.shows(f"-- 127.0.0.1:{closed} reached")  # it was tried on
+    await ada.shows(f"-- 127.0.0.1:{closed} reached")  # after further attempts
 
 
 # ---- another machine
@@ -134,7 +134,7 @@ async def test_a_tall_terminal_shows_a_qr_code(terminal: OpenTerminal) -> None:
     await ada.shows("█▀▀▀▀▀█")
     row = next(y for y, line in enumerate(ada.screen.display) if "█▀▀▀▀▀█" in line)
     colours = {(cell.fg, cell.bg) for x, cell in ada.screen.buffer[row].items() if 4 <= x < 40}
-    assert len(colours) == 1 and "default" not in next(iter(colours))  # its own, whatever the terminal's are
+    assert len(colours) == 1 and "default" not in next(iter(colours))  # explicit colours
 
 
 async def test_a_pasted_invite_joins_and_says_what(terminal: OpenTerminal, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ async def test_a_pasted_invite_joins_and_says_what(terminal: OpenTerminal, tmp_p
     await bob.shows("p2pchat: the invite is incomplete: copy it again")
     await bob.line("p2pchat 8080 --invite -")
     await bob.shows("this is no invite: one begins with 'p2pchat:'")
-    await bob.line(f"{invite[:70]}\r   {invite[70:]}")  # as a mail breaks it
+    await bob.line(f"{invite[:70]}\r   {invite[70:]}")  # broken as in a mail
     await bob.shows(f"-- 127.0.0.1:{port} reached")
     await bob.shows(f"-- joined the network of ada at 127.0.0.1:{port}: 2 people, all online")
     await ada.shows_line(r"-- bob is here for the first time$")

@@ -13,8 +13,8 @@ from tests.terminal.pty import Terminal
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
 
-# What a terminal would act upon: the screen emptied, the cursor home, a title, a notice, a link, a device asked, the
-# other character set, lines up, wrapping on, printing of a title into the input, and C1's one-byte forms.
+# Clear the screen, cursor home, title, notification, link, device request, other character set, lines up, wrapping on,
+# title into the input, and one-byte forms of C1.
 ORDERS = [
     *("\x1b[2J", "\x1b[H", "\x1b]0;owned\x07", "\x1b]9;owned\x07", "\x1b]8;;http://evil\x07", "\x1b[6n", "\x0e"),
     *("\x1b[5A", "\x1b[?7h", "\x1b[21t", "\x9b2J", "\x9d0;owned\x9c", "\r", "\b", "\x85", "\u2028", "\u202e"),
@@ -76,7 +76,7 @@ async def test_no_row_passes_for_another_speaker(terminal: OpenTerminal, peer: S
     await ada.line("/go mallory")
     await ada.shows("──── mallory ────")
     for text in TEXTS:
-        await mallory.broadcast(f"ada: {text}")  # elsewhere, and shown because she is meant
+        await mallory.broadcast(f"ada: {text}")  # another conversation, shown for the mention
     await ada.prompts(f"[room {len(TEXTS)}")
     await ada.line("/go")
     await ada.shows("──── room ────")
@@ -91,7 +91,7 @@ async def test_no_row_passes_for_another_speaker(terminal: OpenTerminal, peer: S
 
 
 async def test_text_of_others_is_never_wrapped_by_the_terminal(terminal: OpenTerminal, peer: StartPeer) -> None:
-    """Whatever it takes a character to be wide: wrapping is off while a row of theirs is drawn."""
+    """Wrapping is off while such a row is drawn, whatever width the terminal gives its characters."""
     ada = await terminal("0", "--name", "ada")
     mallory = await peer("mallory", await port_of(ada))
     await ada.shows("mallory is here")
@@ -131,7 +131,7 @@ async def test_a_hostile_name_is_safe_in_notifications(terminal: OpenTerminal, p
 async def test_no_row_of_history_passes_for_another_speaker(
     terminal: OpenTerminal, peer: StartPeer, home: Path, columns: int
 ) -> None:
-    """Without the interactive line, which folds by itself."""
+    """Commands fold without the help of the prompt."""
     which = ("--data", str(home / "ada"))
     ada = await terminal("0", "--name", "ada", *which, "--plain", columns=columns)
     port = int((await ada.shows_line(r"listens on +\S+:(\d+)|^ +127\S+:(\d+)")).group(0).rpartition(":")[2])

@@ -25,7 +25,7 @@ async def test_a_thousand_lines_arrive_in_order(terminal: OpenTerminal, peer: St
     await ada.shows("bob: line 999")
     assert said(ada, "bob") == texts
     await ada.prompts("room> typed before")
-    assert ada.raw.count(b"typed before") < 200  # drawn again for many lines at once, not for each
+    assert ada.raw.count(b"typed before") < 200  # the prompt is drawn once per batch
 
 
 async def test_a_stalled_terminal_does_not_delay_the_peer(terminal: OpenTerminal, peer: StartPeer) -> None:
@@ -51,7 +51,7 @@ async def test_lines_after_a_resize_fit_the_new_width(terminal: OpenTerminal, pe
     await ada.prompts("room> half a li")
     ada.resize(40, 12)
     async with asyncio.timeout(30):
-        while "    | " not in ada.text:  # it hears of the size by a signal
+        while "    | " not in ada.text:  # the new size arrives by a signal
             await (await bob.broadcast("ten words that make more than one row of forty")).delivered(timeout=30)
     await ada.until(lambda: ada.lines[-1] == "room> half a li")
     assert all(len(line) <= 40 for line in ada.lines)

@@ -12,7 +12,7 @@ from tests.terminal.pty import TIMEOUT, Terminal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CAME, WENT = "\x1b[I", "\x1b[O"  # what a terminal sends when its window gets and loses the keyboard
+CAME, WENT = "\x1b[I", "\x1b[O"  # focus reports of a terminal
 ASKED, STOPPED = b"\x1b[?1004h", b"\x1b[?1004l"
 
 
@@ -22,13 +22,13 @@ async def test_focus_reports_are_requested_and_disabled_at_the_end(terminal: Ope
     assert ASKED in ada.raw
     await ada.type(f"one{WENT}{CAME} two")
     await ada.prompts("room> one two")
-    await ada.key("c-r")  # searching takes keys another way
+    await ada.key("c-r")  # a search handles keys differently
     await ada.type(f"{WENT}{CAME}{WENT}")
     await ada.key("c-c", "c-c")
     await ada.prompts("room>")
     await ada.paste("line\n" * 12)
     await ada.shows("send 12 lines as one message?")
-    await ada.type(f"{WENT}{CAME}n")  # to a question they are no answer
+    await ada.type(f"{WENT}{CAME}n")  # no answer to a question
     await ada.prompts("room>")
     await ada.line("/quit")
     assert await ada.ended() == 0
@@ -42,7 +42,7 @@ async def told(events: Events[Typing]) -> tuple[str, bool]:
 
 
 async def comes(events: Events[Presence], status: str) -> str:
-    """Wait until ada is told to be so; return her text."""
+    """Wait until ada has this status; return its text."""
     async with asyncio.timeout(TIMEOUT):
         async for event in events:
             if (event.user.name, event.status) == ("ada", status):
@@ -55,7 +55,7 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
     typing, presence = bob.events(Typing, consumer=None), bob.events(Presence, consumer=None)
-    # A text is told, a command is not, nor what is switched off.
+    # An indicator is sent for a text, not for a command, and not when switched off.
     await ada.type("/who")
     await ada.key("c-c")
     await ada.line("/set typing off room")
@@ -64,11 +64,11 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
     await ada.shows("type this  ✓ delivered")
     await ada.line("/go bob")
     await ada.prompts("bob>")
-    await ada.type("psst")  # the first that is told
+    await ada.type("psst")  # the first that is sent
     assert await told(typing) == ("ada", True)
     await ada.key("enter")
     assert await told(typing) == ("ada", False)
-    # What others type stands above the line until they have sent it.
+    # Typing users are shown above the prompt until they send.
     await ada.line("/set typing usual room")
     await ada.line("/go")
     await ada.type("my own words")
@@ -83,7 +83,7 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
     await ada.until(lambda: not any("typing …" in line for line in ada.lines), "nobody types")
     await ada.prompts("[bob 1] room> my own words")
     await ada.key("c-c")
-    # Who is away says why, to all and to whoever writes.
+    # An away text is shown to everyone, and to the sender of a message.
     await ada.line("/away lunch, back at one")
     assert await comes(presence, "idle") == "lunch, back at one"
     bob.set_presence("idle", "in a meeting")
@@ -94,5 +94,5 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
 
 
 async def above(shown: Terminal, text: str) -> None:
-    """Wait until this is the row above the line one types in."""
+    """Wait until this is the row above the prompt."""
     await shown.until(lambda: shown.lines[-2:-1] == [text], text)

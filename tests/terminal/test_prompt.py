@@ -22,13 +22,13 @@ OWN = r"^\d\d:\d\d ada: {}  (✓ delivered \d/\d|· saved)$"
 
 
 def said(shown: Terminal, speaker: str) -> list[str]:
-    """What a terminal shows of one speaker, without the times, each whole line once."""
+    """Return the lines of one speaker on a terminal, without times."""
     lines = [re.sub(r"^\d\d:\d\d ", "", line) for line in shown.all_lines]
     return [line.removeprefix(f"{speaker}: ") for line in lines if line.startswith(f"{speaker}: ")]
 
 
 async def texts_of(peer: TCPPeer, count: int) -> list[str]:
-    """The texts others wrote to a peer, as soon as there are so many."""
+    """Wait for `count` messages of others and return their texts."""
     texts: list[str] = []
     async with asyncio.timeout(30):
         async for message in peer.events(Message, consumer=None, start="beginning"):
@@ -107,7 +107,7 @@ async def test_tab_completes_commands_names_and_conversations(terminal: OpenTerm
     await ada.key("tab")
     await ada.prompts('room> /msg "Anna Maria" ')
     await ada.line("psst")
-    assert sorted(await texts_of(anna, 2)) == ["hello", "psst"]  # annabel's comes by another way
+    assert sorted(await texts_of(anna, 2)) == ["hello", "psst"]  # annabel's takes another way
     await ada.type("/go anna")
     await ada.key("tab", "enter")
     await ada.shows('──── "Anna Maria" ────')
@@ -151,7 +151,7 @@ async def test_a_paste_never_runs_as_a_command(terminal: OpenTerminal, peer: Sta
     bob = await peer("bob", await port_of(ada))
     await ada.shows("bob is here")
     await ada.paste("/quit")
-    await ada.prompts("room> //quit")  # anybody sees what it means
+    await ada.prompts("room> //quit")  # visibly a text
     await ada.key("enter")
     await ada.paste("/quit\nnow")
     await ada.until(lambda: ada.lines[-1] == "now")

@@ -27,7 +27,7 @@ async def test_send_beside_a_chat_is_shown_in_it(terminal: OpenTerminal, home: P
     assert await sent.ended() == 0
     await bob.shows_line(r"ada -> bob: from beside")
     await ada.shows_line(r"ada -> bob: from beside")
-    await ada.shows("half a lin")  # what was being typed is whole
+    await ada.shows("half a lin")  # the line being typed is whole
     tail = await terminal("tail", *here)
     await tail.shows_line(r"ada -> bob: from beside")
     await ada.type("e\r")

@@ -10,8 +10,8 @@ ADA, BOB = "127.0.0.1:8080", "localhost:8081"
 
 
 async def test_each_endpoint_gets_one_line_per_status() -> None:
-    told: list[str] = []
-    endpoints = EndpointStatus([ADA, BOB], notify=told.append)
+    notices: list[str] = []
+    endpoints = EndpointStatus([ADA, BOB], notify=notices.append)
     for endpoint, state, reason, code in [
         (ADA, "trying", "nobody listens there", "nobody"),
         (ADA, "trying", "nobody listens there", "nobody"),
@@ -23,11 +23,11 @@ async def test_each_endpoint_gets_one_line_per_status() -> None:
         (ADA, "trying", "nobody listens there", "nobody"),
     ]:
         endpoints.on_link_event(endpoint, state, reason, code)
-    assert told == [
+    assert notices == [
         f"-- {ADA} does not answer: nobody listens there (is it running, and is 8080 its port?); still trying",
         f"-- {BOB} refused: another\\u{{a}}reason",
         f"-- {ADA} reached",
-        f"-- {ADA} does not answer: nobody listens there; still trying",  # what to do was said
+        f"-- {ADA} does not answer: nobody listens there; still trying",  # advice is given once
     ]
 
 
@@ -50,28 +50,28 @@ async def test_each_endpoint_gets_one_line_per_status() -> None:
     ],
 )
 async def test_a_line_gives_problem_and_advice(state: str, code: str, words: str) -> None:
-    told: list[str] = []
-    endpoints = EndpointStatus([ADA], port=8082, notify=told.append)
+    notices: list[str] = []
+    endpoints = EndpointStatus([ADA], port=8082, notify=notices.append)
     endpoints.on_link_event(ADA, state, "as the library says", code)
-    assert len(told) == 1 and words in told[0]
+    assert len(notices) == 1 and words in notices[0]
 
 
 async def test_one_reached_endpoint_of_an_invite_answers_for_all() -> None:
-    told: list[str] = []
-    endpoints = EndpointStatus([], [ADA, BOB, "[::1]:1"], notify=told.append)
+    notices: list[str] = []
+    endpoints = EndpointStatus([], [ADA, BOB, "[::1]:1"], notify=notices.append)
     endpoints.on_link_event(BOB, "trying", "", "no_answer")
     assert not endpoints.all_known
     endpoints.on_link_event(ADA, "up", "")
-    assert endpoints.all_known  # nobody waits for the third
-    endpoints.on_link_event(BOB, "up", "")  # the library tells it of each
-    assert [line.partition(" ")[2][:25] for line in told] == [f"{BOB} does not answer"[:25], f"{ADA} reached"[:25]]
+    assert endpoints.all_known  # without waiting for the third
+    endpoints.on_link_event(BOB, "up", "")  # the library reports each
+    assert [line.partition(" ")[2][:25] for line in notices] == [f"{BOB} does not answer"[:25], f"{ADA} reached"[:25]]
 
 
 @pytest.mark.parametrize("code", ["network", "identity"])
 async def test_a_refused_invite_advises_to_get_a_new_one(code: str) -> None:
-    told: list[str] = []
-    EndpointStatus([], [ADA], notify=told.append).on_link_event(ADA, "refused", "", code)
-    assert "ask " in told[0] and "for a new invite, which `p2pchat invite` shows" in told[0]
+    notices: list[str] = []
+    EndpointStatus([], [ADA], notify=notices.append).on_link_event(ADA, "refused", "", code)
+    assert "ask " in notices[0] and "for a new invite, which `p2pchat invite` shows" in notices[0]
 
 
 async def test_input_waits_until_all_endpoints_are_known() -> None:
@@ -84,34 +84,34 @@ async def test_input_waits_until_all_endpoints_are_known() -> None:
 
 
 async def test_endpoints_of_connect_get_a_line_and_do_not_count_as_refused() -> None:
-    told: list[str] = []
-    endpoints = EndpointStatus([ADA], notify=told.append)
-    endpoints.on_link_event(BOB, "refused", "", "network")  # nobody named it
+    notices: list[str] = []
+    endpoints = EndpointStatus([ADA], notify=notices.append)
+    endpoints.on_link_event(BOB, "refused", "", "network")  # from the address book
     endpoints.add(BOB)
     endpoints.on_link_event(BOB, "refused", "", "version")
     endpoints.on_link_event(ADA, "up", "")
     assert endpoints.all_known and not endpoints.refused.is_set()
-    assert [line.split()[1] for line in told] == [BOB, ADA]
-    alone = EndpointStatus([], notify=told.append)
+    assert [line.split()[1] for line in notices] == [BOB, ADA]
+    alone = EndpointStatus([], notify=notices.append)
     alone.add(BOB)
     alone.on_link_event(BOB, "refused", "", "network")
-    assert not alone.refused.is_set()  # nobody leaves because of it
+    assert not alone.refused.is_set()  # no reason to shut down
 
 
 async def test_known_peers_that_do_not_answer_are_reported_once() -> None:
-    told: list[str] = []
-    endpoints = EndpointStatus([], notify=told.append)
+    notices: list[str] = []
+    endpoints = EndpointStatus([], notify=notices.append)
     endpoints.report_alone()
-    assert told == []  # nobody is known
+    assert notices == []  # no known peers
     for number in range(1, 6):
         endpoints.on_link_event(f"10.0.0.{number}:8080", "trying", "nobody listens there", "nobody")
     endpoints.report_alone()
-    [line] = told
+    [line] = notices
     assert line.startswith("-- no known peer answers yet: 10.0.0.1:8080 (nobody listens there), 10.0.0.2:8080 (")
     assert line.endswith(" and 2 more; still trying")
     endpoints.on_link_event("", "up", "")
     endpoints.report_alone()
-    assert len(told) == 1
+    assert len(notices) == 1
 
 
 async def test_refused_is_set_when_all_endpoints_refuse() -> None:

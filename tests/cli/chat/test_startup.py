@@ -39,7 +39,7 @@ def ports() -> list[int]:
 
 
 class Person:
-    """Gives these answers, None for Ctrl-D, and remembers what was asked."""
+    """Gives these answers, None for Ctrl-D, and records the questions."""
 
     def __init__(self, *answers: str | None) -> None:
         self._answers: Iterator[str | None] = iter(answers)
@@ -55,14 +55,14 @@ def bare(*words: str) -> ChatOptions:
 
 
 async def started(home: Path, port: int, name: str | None, *, says: str = "") -> None:
-    """Leave behind what a peer of this port leaves; the port itself may be anybody's."""
+    """Create the profile of a port by running a peer, on any port."""
     async with TCPPeer(data=home / str(port), name=name) as peer:
         if says:
             await peer.broadcast(says)
 
 
 async def off_loop(options: ChatOptions, person: Person, invite: str | None = None) -> ChatOptions:
-    """settle(), as the command line calls it: before there is a loop."""
+    """Run the setup wizard as the command line does: without a loop."""
     return await asyncio.to_thread(run_setup_wizard, options, invite, person)
 
 
@@ -184,7 +184,7 @@ async def test_if_all_profiles_run_a_new_peer_links_with_one(home: Path, ports: 
         person = Person("")
         options = await off_loop(bare(), person)
         assert options.endpoints == (f"127.0.0.1:{ports[0]}",)
-        assert options.name == f"{login_name()}-{options.port}"  # two of one name would only be in the way
+        assert options.name == f"{login_name()}-{options.port}"  # a name of its own
 
 
 async def test_a_peer_started_during_the_wizard_keeps_its_port(
@@ -252,7 +252,7 @@ def starting(*words: str, bare: bool = False) -> StartupErrors:
 
 
 def command_in(error: Exception) -> list[str]:
-    """Return the words of the command at the end of a sentence."""
+    """Return the words of the command at the end of an error."""
     return shlex.split(str(error)[str(error).rindex("p2pchat ") :])
 
 
@@ -293,15 +293,15 @@ def test_a_directory_in_use_names_the_process_and_commands() -> None:
 
 
 def test_an_invite_of_another_network_suggests_a_new_profile() -> None:
-    told = InviteError("/home/8080 belongs to another network than this invite: leave it out")
-    error = starting("8080", "--invite", "-").explain(told)
+    raised = InviteError("/home/8080 belongs to another network than this invite: leave it out")
+    error = starting("8080", "--invite", "-").explain(raised)
     assert isinstance(error, UsageError) and command_in(error)[2:] == ["--invite", "-"]
-    assert starting("8080").explain(told) is told
+    assert starting("8080").explain(raised) is raised
 
 
 def test_other_errors_are_unchanged() -> None:
-    for told in (StorageError("the disk is full"), P2PChatError("others can read the key")):
-        assert starting("8080").explain(told) is told
+    for raised in (StorageError("the disk is full"), P2PChatError("others can read the key")):
+        assert starting("8080").explain(raised) is raised
 
 
 def test_a_chosen_port_that_was_taken_is_replaced() -> None:
@@ -315,7 +315,7 @@ def test_a_chosen_port_that_was_taken_is_replaced() -> None:
     assert not StartupErrors(typed, ()).try_next_port(PortInUse("127.0.0.1", 8080))
 
 
-# In a process of its own: a hard limit that was lowered cannot be raised again.
+# In a process of its own: a lowered hard limit cannot be raised again.
 LIMITED = """
 import resource, sys
 from p2pchat.cli.chat.startup import allow_descriptors
@@ -338,5 +338,5 @@ def test_the_soft_limit_of_files_is_raised_as_far_as_allowed(soft: int, hard: in
 
 def test_windows_has_no_limit_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setitem(sys.modules, "resource", None)  # it has no such module
+    monkeypatch.setitem(sys.modules, "resource", None)  # Windows has no such module
     allow_descriptors()

@@ -12,7 +12,7 @@ USERS = ["Anna Maria", "annabel", "bob", "bob#K7QF2M3P", "Cyd"]
 
 
 def offered(line: str, *, spoke: tuple[str, ...] = ()) -> list[str]:
-    """The whole lines that Tab leads to."""
+    """Return the whole lines that Tab offers."""
     speakers = RecentSpeakers()
     for label in spoke:
         speakers.add(label)

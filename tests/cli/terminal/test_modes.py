@@ -11,7 +11,7 @@ from p2pchat.cli.terminal.modes import BELL_EVERY, TerminalAlerts
 
 
 class Desk:
-    """A terminal's output, and a clock one sets."""
+    """A terminal's output, and a clock to set."""
 
     def __init__(self) -> None:
         self.written = StringIO()

@@ -50,7 +50,7 @@ def test_more_than_five_lines_need_a_question() -> None:
 
 
 def kept(directory: Path) -> list[str]:
-    """What the next start finds, oldest first."""
+    """Return the history that the next start finds, oldest first."""
     return list(ProfileHistory(directory).load_history_strings())[::-1]
 
 

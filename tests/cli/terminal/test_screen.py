@@ -26,7 +26,7 @@ LONG = "x" * (MAX_BATCH_CHARACTERS - 1)
 
 
 class Paper(DummyOutput):
-    """Keeps what is written, and where it was flushed: a batch each."""
+    """Records the output in batches, one per flush."""
 
     def __init__(self) -> None:
         self.batches: list[str] = [""]

@@ -50,7 +50,7 @@ def test_commands_are_no_texts(line: str, expected: bool) -> None:
 
 
 class Keys:
-    """A typist, and what its peer was asked to tell."""
+    """A TypingNotifier, and the indicators it sent."""
 
     def __init__(self, peer: TCPPeer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -125,4 +125,4 @@ def test_typing_users_of_this_and_direct_conversations_are_shown(tmp_path: Path)
     settings.change("typing", "off", "DM")
     assert row() is None
     ignored.clear()
-    assert row() is None  # whose end was not heard meanwhile would stand there for ever
+    assert row() is None  # a missed end must not stay forever
