@@ -49,6 +49,9 @@ COMMANDS = {
 }
 
 
+LATER = ("tui",)  # commands of later versions
+
+
 def load(name: str) -> Any:
     """Import and return "module:attribute" below p2pchat.cli.
 
@@ -91,6 +94,8 @@ def unknown_command(word: str) -> UsageError:
     """Return the error for a first word that is neither a port nor a command."""
     if word.lstrip("-").isdecimal():
         return UsageError(f"{word!a} is not a port: 0 to 65535, where 0 is any free one with a temporary profile")
+    if word in LATER:
+        return UsageError(f"this version does not have the command {word} yet; --help lists what it has")
     near = get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.5)
     if near:
         return UsageError(f"{word!a} is neither a port nor a command: did you mean {near[0]}?")

@@ -60,6 +60,7 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
         ("8080 --data=", "--data is empty"),
         ("65536", "'65536' is not a port"),
         ("eighty", "'eighty' is neither a port nor a command"),
+        ("tui", "this version does not have the command tui yet"),
         ("8080 --nmae ada", "No such option '--nmae'. Did you mean '--name'?"),
         ("8080 --name", "Option '--name' requires an argument"),
         ("8080 --drain soon", "Invalid value for '--drain': 'soon' is not a number of seconds"),
