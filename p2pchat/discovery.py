@@ -382,7 +382,7 @@ class Interfaces:
 
 @dataclass(frozen=True, slots=True)
 class Advertisement:
-    """What is announced: a port at one or more addresses."""
+    """An announcement: a port at one or more addresses."""
 
     port: int
     addresses: tuple[str, ...]

@@ -63,7 +63,7 @@ ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq]]]]  # conversation ->
 
 
 class Naming(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a conversation id stands for. Exactly one field is set; the Decoder drops a Naming of an unknown kind."""
+    """The meaning of a conversation id. Exactly one field is set; the Decoder drops a Naming of an unknown kind."""
 
     room: bool = False
     dm: tuple[Hex32, Hex32] | None = None  # two users, sorted

@@ -1,1 +1,1 @@
-"""Who a peer is and whom it trusts: keys, names, networks, invites, the profile on the disk, TLS between two keys."""
+"""Identity and trust: keys, names, networks, invites, profiles on disk, and TLS between two keys."""

@@ -1,1 +1,1 @@
-"""The owner of a node: carries its effects out on sockets, threads and the clock, and feeds it what happens."""
+"""The runtime of a node: executes its effects with sockets, threads and the clock, and feeds it inputs."""

@@ -1,1 +1,1 @@
-"""Groups: operations, the state they give, and what of a talk it lets be seen. Pure; core/sync asks."""
+"""Groups as pure functions: operations, the state they give, and visibility of talks. Used by core/sync."""

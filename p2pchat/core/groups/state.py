@@ -38,7 +38,7 @@ Cuts = Mapping[UserId, tuple[Mark, ...]]
 
 @dataclass(frozen=True, slots=True)
 class VisibilityRule:
-    """Which entries of one user an operation makes visible.
+    """The entries of one user that an operation makes visible.
 
     Attributes:
         added: Entries that cite this gen or a later one are visible; None for a user that is no member, or has left.
@@ -208,7 +208,7 @@ def _common_members(tied: tuple[GroupOperation, ...]) -> Mapping[UserId, int]:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What an operation changed. `name` and `owner` are None when it did not change them."""
+    """The changes of one operation. `name` and `owner` are None when it did not change them."""
 
     added: Mapping[UserId, int]
     removed: frozenset[UserId]

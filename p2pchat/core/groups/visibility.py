@@ -34,7 +34,7 @@ class LogView(Protocol):
 
 
 class CutCoverage:
-    """What the cuts of one rule cover.
+    """Coverage of the cuts of one rule.
 
     Attributes:
         upto: The last covered entry, by run.

@@ -1,1 +1,1 @@
-"""Who is there: proof of identity, one link a pair, finding and redialling peers, and which users they host."""
+"""The mesh: handshake, one link per pair of peers, address book, dialling, and presence of users."""

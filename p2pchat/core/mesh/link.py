@@ -88,8 +88,10 @@ class PeerLink:
 
 
 class LinkListener(Protocol):
-    """What links call in their node. Reasons of link_down are left, lost, timeout, and replaced, which is no departure:
-    a newer link to that peer is up."""
+    """Callbacks of links to their node.
+
+    Reasons of link_down are left, lost, timeout, and replaced, which is no departure: a newer link to that peer is up.
+    """
 
     def link_up(self, link: PeerLink) -> None:
         """`go` was sent or received, so frames may be sent. The link is in `by_peer` already."""

@@ -311,7 +311,7 @@ class _LinkNews:
 
 
 class PresenceAnnouncer:
-    """What other peers are told about the users hosted here: who they are, and their status.
+    """Announcements of the users hosted here: their identity and status.
 
     A new link is told about all users. Later changes go out at once, or half a second after the frames before, all
     changes of that time together. A link that does not drain gets the latest status when it does. So a user that
