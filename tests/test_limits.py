@@ -15,7 +15,7 @@ import pytest
 
 from p2pchat.config import Settings
 from p2pchat.core.context import Context
-from p2pchat.core.mesh.link import FollowerState, follower_take_go
+from p2pchat.core.mesh.election import FollowerState, follower_take_go
 from p2pchat.core.sync.conversations import Conversations, dm_naming
 from p2pchat.core.sync.quota import QuotaAccounts, UnknownUserQuota
 from tests.core.world import IDS, Author, N, World

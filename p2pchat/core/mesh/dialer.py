@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from p2pchat.core.context import Context, KeySet, Timer
 from p2pchat.core.effects import Dial, LinkChanged
 from p2pchat.core.mesh.addressbook import AddressBook, split_endpoint
-from p2pchat.core.mesh.link import REFUSALS, is_decider
+from p2pchat.core.mesh.election import is_decider
+from p2pchat.core.mesh.link import REFUSALS
 from p2pchat.core.records import Address
 from p2pchat.protocol import PeerId
 

@@ -33,22 +33,24 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable
 from p2pchat.core.mesh.dialer import Dialer
+from p2pchat.core.mesh.election import (
+    DeciderState,
+    FollowerState,
+    decider_link_down,
+    decider_link_proved,
+    follower_link_down,
+    follower_take_go,
+    is_decider,
+)
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
 from p2pchat.core.mesh.link import (
     NOT_THE_ONE_KNOWN,
     REFUSALS,
-    DeciderState,
-    FollowerState,
     Keepalive,
     LinkListener,
     PeerLink,
     Phase,
-    decider_link_down,
-    decider_link_proved,
     farewell,
-    follower_link_down,
-    follower_take_go,
-    is_decider,
     quoted,
 )
 from p2pchat.core.mesh.peer_exchange import PeerExchange

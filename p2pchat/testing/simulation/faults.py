@@ -13,7 +13,7 @@ from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import Input
-from p2pchat.core.mesh.link import is_decider
+from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
 from p2pchat.testing.invariants.display import edit_something
 from p2pchat.testing.simulation.byzantine import ByzantinePeer

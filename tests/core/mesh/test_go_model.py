@@ -24,8 +24,8 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from p2pchat.core.mesh import link
-from p2pchat.core.mesh.link import DeciderState, FollowerState
+from p2pchat.core.mesh import election
+from p2pchat.core.mesh.election import DeciderState, FollowerState
 from tests.conftest import Tell
 
 Side = Literal["D", "F"]
@@ -112,15 +112,15 @@ def close(world: World, side: Side, id: int | None) -> World:
 
 def forget(world: World, side: Side, id: int) -> World:
     if side == "D":
-        return world._replace(decided=link.decider_link_down(world.decided, id))
-    return world._replace(standing=link.follower_link_down(world.standing, id))
+        return world._replace(decided=election.decider_link_down(world.decided, id))
+    return world._replace(standing=election.follower_link_down(world.standing, id))
 
 
 # ---- the rule of the core, and the two that fail
 
 
 def d_numbers_it(world: World, connection: Connection) -> World:
-    decided = link.decider_link_proved(world.decided, connection.id)
+    decided = election.decider_link_proved(world.decided, connection.id)
     former = world.decided.link
     connection = connection.with_phase("D", UP)
     connection = connection.with_queue("F", (*connection.to_f, ("go", world.run, decided.n)))
@@ -129,7 +129,7 @@ def d_numbers_it(world: World, connection: Connection) -> World:
 
 
 def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> World:
-    verdict = link.follower_take_go(world.standing, connection.id, connection.id, f"{run:016x}", n, MAX_SUPERSEDED)
+    verdict = election.follower_take_go(world.standing, connection.id, connection.id, f"{run:016x}", n, MAX_SUPERSEDED)
     world = world._replace(standing=verdict.state)
     if verdict.closes != connection.id:
         world = world.replace(connection.with_phase("F", UP))
@@ -138,7 +138,7 @@ def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> Wo
 
 def f_forgets_when_links_began(world: World, connection: Connection, run: int, n: int) -> World:
     """A rule that remembers superseded runs only."""
-    verdict = link.follower_take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
+    verdict = election.follower_take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
     world = world._replace(standing=verdict.state)
     if verdict.closes != connection.id:
         world = world.replace(connection.with_phase("F", UP))

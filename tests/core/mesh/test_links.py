@@ -19,7 +19,8 @@ from p2pchat.core.effects import (
     WarningIssued,
 )
 from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, LinkDialled, LinkDown, Paused, Stop
-from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN, FollowerState, GoVerdict, follower_take_go
+from p2pchat.core.mesh.election import FollowerState, GoVerdict, follower_take_go
+from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown
 from tests.core.mesh.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
 
