@@ -62,14 +62,14 @@ MUST_HAPPEN = (
     "warned_storage",
     "warned_storage_works",
     "warned_disk_low",
-    "stick_carried",
-    "stick_brought",
-    "stick_known",
-    "stick_foreign",
-    "stick_again",
-    "stick_damaged",
-    "stick_refused_head",
-    "stick_refused_full",
+    "export_carried",
+    "export_brought",
+    "export_known",
+    "export_foreign",
+    "export_again",
+    "export_damaged",
+    "export_refused_head",
+    "export_refused_full",
     "gap",
     "digest_unanswered",
     "read",
@@ -84,8 +84,8 @@ MUST_HAPPEN = (
     "group_added",
     "group_removed",
     "group_renamed",
-    "stick_refused_gap",
-    "stick_failed",
+    "export_refused_gap",
+    "export_failed",
     "warned_two_processes",
 )
 
@@ -98,8 +98,8 @@ LESS_OFTEN = {
     "bye_self": 50,
     "cursor_from_storage": 50,  # tests/core/sync/test_serve.py
     "warned_disk_enough": 50,  # tests/core/test_node.py
-    "stick_no_file": 50,  # this and the next: tests/core/sync/test_import_file.py
-    "stick_refused_fork": 25,
+    "export_no_file": 50,  # this and the next: tests/core/sync/test_import_file.py
+    "export_refused_fork": 25,
     "fault_limit": 25,  # tests/core/sync/test_serve.py, test_ingest.py
     "conversation_refused": 25,  # a user's conversations are few in a history; tests/core/test_node.py
     "group_left": 20,
