@@ -162,7 +162,7 @@ async def test_a_peer_outlives_its_database_server(server: Server, home: Path) -
         assert [post.text for post in await history.search("after")] == ["after"]
         checked = await history.check()
         assert checked.faults == () and checked.size_bytes > 0
-    with pytest.raises(P2PChatError, match="has its own tools for copies"):
+    with pytest.raises(P2PChatError, match="has its own backup tools"):
         await backup_profile(home / "ada", home / "copy", db=url)
 
 
