@@ -60,7 +60,7 @@ class Options:
 
 @dataclass(slots=True)
 class PeerResources:
-    """What a peer has opened.
+    """The open resources of a peer.
 
     Attributes:
         network: Its id is "" in an open network, until the first peer met tells it.

@@ -183,6 +183,16 @@ def test_no_file_name_stands_twice_in_a_layer() -> None:
     assert repeated((f"{unit}: {path.name}", str(path)) for unit, path in files) == {}
 
 
+def test_no_public_class_name_stands_twice() -> None:
+    classes = [
+        (node.name, source.path)
+        for source in SOURCES
+        for node in ast.parse(source.code).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert repeated(classes) == {}
+
+
 def test_no_submodule_hides_a_public_name() -> None:
     modules = {source.path.removesuffix(".py") for source in SOURCES} | {source.unit for source in SOURCES}
     assert modules & set(p2pchat.__all__) == set()

@@ -57,7 +57,7 @@ async def migrate_ignored(peer: TCPPeer, settings: ChatSettings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LastStart:
-    """How others could reach the profile when it ran last, for a start without a port.
+    """The address of the last start of a profile, for a start without a port.
 
     Attributes:
         host: The address it listened on.

@@ -249,7 +249,7 @@ _all_but_gossip_of = attrgetter(*(name for name in Change.__slots__ if name not 
 
 @record
 class LogFacts:
-    """What storage knows of one log."""
+    """The facts that storage has about one log."""
 
     log: LogId
     seq: int  # last stored

@@ -446,7 +446,7 @@ class _LogReceipts:
 
 @dataclass(slots=True)
 class _SharedReceipts:
-    """What the trackers of one peer's users share."""
+    """The state that the trackers of one peer's users share."""
 
     logs: dict[LogId, _LogReceipts] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))  # break ties in heaps

@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class Source(Protocol):
-    """What a subscription reads from: the Feed of a running peer. Reading raises PeerClosed when that is closed."""
+    """The source of a subscription: the Feed of a running peer. Reading raises PeerClosed when that is closed."""
 
     recent: RecentEntries
     start: int

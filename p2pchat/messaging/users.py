@@ -54,7 +54,7 @@ class User:
 
     @property
     def about(self) -> str:
-        """What the user tells about itself in the newest profile; "" for nothing."""
+        """The `about` text of the user's newest profile; "" for none."""
         return self._people.abouts.get(self.key, "")
 
     @property
@@ -293,7 +293,7 @@ class HostPeer:
 
 @dataclass(frozen=True, slots=True)
 class Whois:
-    """What is known of one user.
+    """Facts about one user.
 
     Attributes:
         names_before: Former names, by the profiles in the room, the newest first.

@@ -42,7 +42,7 @@ class SessionEnded(Exception):
 
 
 class FrameQueue(Protocol):
-    """What a session sends through."""
+    """The queue of outgoing frames of a session."""
 
     async def drained(self) -> None:
         """Wait until there is room for another page."""
@@ -276,7 +276,7 @@ class CatchUp:
 
 
 class DeliveryCursor:
-    """How far an account has received its queued messages, as one of its sessions knows.
+    """The position up to which an account has received its messages, as one session knows it.
 
     A message counts as received when the client closes in an orderly way, or when its socket has outlived the message
     for so long that a broken connection would have been noticed. Otherwise it is sent again.

@@ -298,7 +298,7 @@ _STOP_REASONS = {
 
 
 class FrontEnd(Protocol):
-    """Where the events of a running peer are shown, and where its input comes from.
+    """The front end of a running peer: it shows events and reads input.
 
     Attributes:
         display: Shows events.

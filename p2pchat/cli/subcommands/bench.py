@@ -54,7 +54,7 @@ Exit codes: 0 it was measured; 1 no peer of this network answers there, or a mes
 
 @dataclass(slots=True)
 class BenchOptions:
-    """What to measure. `write`: messages to send there, 0 for none; `seconds` for each part."""
+    """Options of a measurement. `write`: messages to send there, 0 for none; `seconds` for each part."""
 
     profile: ProfileChoice
     endpoint: str

@@ -46,7 +46,7 @@ Examples:
 
 @dataclass(slots=True)
 class HistoryOptions:
-    """What to print. `to` None is everything, `limit` 0 all messages, `search` "" no search."""
+    """Options of the output. `to` None is everything, `limit` 0 all messages, `search` "" no search."""
 
     profile: ProfileChoice
     to: str | None

@@ -71,7 +71,7 @@ several; 1 it could not be sent; 2 usage, a text that is empty or too long.
 
 @dataclass(slots=True)
 class SendOptions:
-    """What to send. `text` None: standard input is the text, or with `lines` one text a line."""
+    """The messages to send. `text` None: standard input is the text, or with `lines` one text a line."""
 
     profile: ProfileChoice
     to: str

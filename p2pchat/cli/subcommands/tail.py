@@ -50,7 +50,7 @@ Exit codes: 0 the peer stopped, or the reader of the output went away; 1 the pee
 
 @dataclass(slots=True)
 class TailOptions:
-    """What to follow. `to` None is everything; the newest `last` messages come first."""
+    """The conversations to follow. `to` None is everything; the newest `last` messages come first."""
 
     profile: ProfileChoice
     to: str | None

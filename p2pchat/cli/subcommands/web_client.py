@@ -76,7 +76,7 @@ such name, or several; 130 interrupted.
 
 @dataclass(slots=True)
 class ClientOptions:
-    """How to chat. `recipient` "" is everyone; `style` words, plain or json."""
+    """Options of a chat. `recipient` "" is everyone; `style` words, plain or json."""
 
     gateway: GatewayAddress
     recipient: str

@@ -1,1 +1,1 @@
-"""What is kept and how it spreads: entries in and out, comparing, fetching, serving, order and receipts."""
+"""Replication of entries: entries in and out, comparing, fetching, serving, order and receipts."""

@@ -280,7 +280,7 @@ BY_FILE = "file"  # payer of entries from files
 
 @dataclass(slots=True)
 class QuotaAccount:
-    """What is remembered of one user: `allowed` (limits lifted), `proven` (met on a link), and charges.
+    """The state of one user's quota: `allowed` (limits lifted), `proven` (met on a link), and charges.
 
     `charges`: peer (or BY_FILE) -> bytes it brought before the user proved itself on a link here.
     """

@@ -95,7 +95,7 @@ class OpenWants:
 
 @dataclass(slots=True, eq=False)
 class Serving:
-    """What is being sent to one remote, kept by Sender."""
+    """The entries being sent to one remote, kept by Sender."""
 
     wants: dict[int, ServedWant] = field(default_factory=dict)
     cursors: dict[LogId, TailCursor] = field(default_factory=dict)
