@@ -19,7 +19,6 @@ from p2pchat.safe_text import safe_line
 
 if TYPE_CHECKING:
     from p2pchat import Settings, TCPPeer
-    from p2pchat.cli.chat.startup import ChatOptions
 
 FIRST_PORT = 8080
 MAX_TRIED_PORTS = 200  # more taken ports than any login has by chance
@@ -71,15 +70,6 @@ async def _read_addresses(directory: Path, db: str) -> list[str]:
     return ["room", *(label for label in labels if label == safe_line(label))]
 
 
-def history_command(chat: ChatOptions, data: str) -> str:
-    """Return the command that shows the history of a running peer. `data` is its directory, "" in memory."""
-    if not data or chat.db.startswith("memory:"):
-        return "/history"
-    which = ["--data", data] if chat.data or chat.is_temporary else ["--port", str(chat.port)]
-    database = ["--db", chat.db] if chat.db and not has_password(chat.db) else []  # then it is in P2PCHAT_DB
-    return command("history", *which, *database)
-
-
 @dataclass(slots=True)
 class PeerOptions:
     """The peer to run. Empty strings mean not given; `port` 0 is any free one, temporary unless `data` is given."""
@@ -101,6 +91,15 @@ class PeerOptions:
     def is_temporary(self) -> bool:
         """Return whether identity and history are deleted at the end."""
         return self.temp or (self.port == 0 and not self.data)
+
+
+def history_command(options: PeerOptions, data: str) -> str:
+    """Return the command that shows the history of a running peer. `data` is its directory, "" in memory."""
+    if not data or options.db.startswith("memory:"):
+        return "/history"
+    which = ["--data", data] if options.data or options.is_temporary else ["--port", str(options.port)]
+    database = ["--db", options.db] if options.db and not has_password(options.db) else []  # then it is in P2PCHAT_DB
+    return command("history", *which, *database)
 
 
 def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:

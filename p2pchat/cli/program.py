@@ -158,7 +158,7 @@ def chat(ctx: click.Context, /, **values: Any) -> int:
     starts again what ran before.
     """
     _, others = program.split(ctx.meta.get(WORDS, []))
-    code: int = load("chat.run:run_chat")(ctx, others)
+    code: int = load("chat:run_chat")(ctx, others)
     return code
 
 

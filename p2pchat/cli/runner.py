@@ -1,7 +1,12 @@
-"""Event loop and signals of the commands.
+"""The process of a command: its event loop, its open files, and the signals that end it.
 
 The loop is uvloop's or winloop's where installed (extra `fast`), else asyncio's own. The library itself runs in its
 caller's loop.
+
+Most commands are cancelled by SIGTERM and SIGHUP (run_until_signal). A chat and a gateway leave in good order, for
+several reasons besides signals (Shutdown). signal.signal works on every system (Windows' loops have no
+add_signal_handler). Signals that were ignored at the start stay ignored: `nohup` ignores SIGHUP, a shell's `&` ignores
+SIGINT.
 """
 
 from __future__ import annotations
@@ -10,14 +15,22 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from types import FrameType
 from typing import Any
 
+from p2pchat.commands.errors import INTERRUPTED
+
 VARIABLE = "P2PCHAT_LOOP"  # "asyncio" selects asyncio's own loop
 FASTER = "winloop" if sys.platform == "win32" else "uvloop"
-_SIGNALS = tuple(number for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if (number := getattr(signal, name, None)))
+_TERMINATING = tuple(number for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if (number := getattr(signal, name, None)))
+SIGNALS = (signal.SIGINT, *_TERMINATING)
+WANTED_DESCRIPTORS = 1024  # the default of Linux
+
+
+# ---- the event loop
 
 
 def make_runner() -> asyncio.Runner:
@@ -44,7 +57,6 @@ def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[],
     Raises:
         KeyboardInterrupt: Ctrl-C.
     """
-    before: dict[int, Any] = {}
     signalled = False
 
     async def watched() -> int:
@@ -56,9 +68,7 @@ def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[],
             signalled = True
             loop.call_soon_threadsafe(task.cancel)
 
-        for number in _SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # keep what nohup asked for
-                before[number] = signal.signal(number, stop)
+        handlers.enter_context(_handling(_TERMINATING, stop))
         try:
             return await main
         except asyncio.CancelledError:
@@ -66,9 +76,93 @@ def run_until_signal(main: Coroutine[Any, Any, int], *, terminated: Callable[[],
                 raise
             return terminated()
 
+    with ExitStack() as handlers, make_runner() as runner:
+        return runner.run(watched())
+
+
+@contextmanager
+def _handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle these signals, except those that are ignored; call in the main thread."""
+    before = {
+        number: signal.signal(number, handler) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
-        with make_runner() as runner:
-            return runner.run(watched())
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
+
+
+# ---- shutdown
+
+
+class Shutdown:
+    """The one shutdown of a process; wait() returns its reason.
+
+    The first request decides the reason. A second signal ends the process at once.
+
+    Reasons: `input` (its end, or /quit), `output` (the reader went away), `interrupted` (Ctrl-C), `terminated`
+    (SIGTERM, SIGHUP), `refused` (every endpoint refused us), `ended` (the peer itself).
+
+    Attributes:
+        before_exit: Called before a second signal ends the process, to restore the terminal.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._reason: asyncio.Future[str] = self._loop.create_future()
+        self._signals = 0
+        self._ignores_interrupt = False
+        self.before_exit: Callable[[], None] = lambda: None
+
+    def request(self, reason: str) -> None:
+        """Request the shutdown; the first reason counts."""
+        if not self._reason.done():
+            self._reason.set_result(reason)
+
+    async def wait(self) -> str:
+        """Wait for the shutdown and return its reason."""
+        return await asyncio.shield(self._reason)
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Shut down on signals, inside `with`; call in the main thread."""
+        with _handling(SIGNALS, self._on_signal):
+            yield
+
+    def ignore_interrupt(self, ignored: bool) -> None:
+        """Ignore Ctrl-C while an editor has the terminal."""
+        self._ignores_interrupt = ignored
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._ignores_interrupt and number == signal.SIGINT:
+            return
+        self._signals += 1
+        if self._signals > 1:
+            self.before_exit()
+            os._exit(INTERRUPTED if number == signal.SIGINT else 128 + number)  # everything accepted is on disk
+        reason = "interrupted" if number == signal.SIGINT else "terminated"
+        self._loop.call_soon_threadsafe(self.request, reason)
+
+
+# ---- open files
+
+
+def allow_descriptors(wanted: int = WANTED_DESCRIPTORS) -> None:
+    """Raise the soft limit of open files to `wanted`, as far as the system allows. Windows has no such limit.
+
+    A peer has up to 256 links and 64 strangers (Settings), its database and its standard streams; macOS allows a
+    terminal's programs 256 in all.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):  # macOS refuses values above its own maximum
+        pass

@@ -1,13 +1,16 @@
-"""The event loop of the commands."""
+"""The event loop of the commands, the signals that end them, and their limit of open files."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
 
-from p2pchat.cli.runner import FASTER, VARIABLE, make_runner
+from p2pchat.cli.runner import FASTER, SIGNALS, VARIABLE, Shutdown, allow_descriptors, make_runner
 
 
 def loop_of_a_program() -> str:
@@ -30,3 +33,67 @@ def test_without_a_faster_loop_asyncios_own_is_used(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setitem(sys.modules, FASTER, None)  # as if it were not installed
     assert loop_of_a_program() == "asyncio"
+
+
+async def test_the_first_shutdown_reason_counts() -> None:
+    shutdown = Shutdown()
+    shutdown.request("input")
+    shutdown.request("ended")
+    assert await shutdown.wait() == "input"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot signal itself so there")
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")], ids=["SIGINT", "SIGTERM"]
+)
+async def test_a_signal_requests_shutdown(number: signal.Signals, reason: str) -> None:
+    before = {signal_number: signal.getsignal(signal_number) for signal_number in SIGNALS}
+    shutdown = Shutdown()
+    with shutdown.on_signals():
+        os.kill(os.getpid(), number)
+        async with asyncio.timeout(10):
+            assert await shutdown.wait() == reason
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+async def test_ignored_signals_stay_ignored() -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGHUP")
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    shutdown = Shutdown()
+    try:
+        with shutdown.on_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0)
+            shutdown.request("input")
+            assert await shutdown.wait() == "input"
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+# In a process of its own: a lowered hard limit cannot be raised again.
+LIMITED = """
+import resource, sys
+from p2pchat.cli.runner import allow_descriptors
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+allow_descriptors(400)
+print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+
+@pytest.mark.parametrize(
+    "soft, hard, then", [(128, 500, 400), (128, 300, 300), (450, 500, 450)], ids=["raised", "to the hard limit", "left"]
+)
+def test_the_soft_limit_of_files_is_raised_as_far_as_allowed(soft: int, hard: int, then: int) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no such limit")
+    command = [sys.executable, "-c", LIMITED, str(soft), str(hard)]
+    out = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    assert out.split() == [str(then), str(hard)]
+
+
+def test_windows_has_no_limit_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)  # Windows has no such module
+    allow_descriptors()

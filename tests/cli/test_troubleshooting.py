@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.chat.endpoint_status import _INVITE_ADVICE, _PROBLEMS
+from p2pchat.cli.endpoint_status import _INVITE_ADVICE, _PROBLEMS
 from p2pchat.storage.dialects.server import SERVER_SENTENCES as OF_SERVERS
 from p2pchat.storage.errors import SENTENCES
 
@@ -20,7 +20,7 @@ DIFFERS = "…"
 # Calls whose text is an error. A UsageError says what to write, ValueError and TypeError are a bug of the caller.
 TELLING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "CommandError", "Warned", "print_error"}
 # A terminal's dialogue says itself what to do next.
-NOT_OF_TROUBLE = {"cli/chat/startup.py", "cli/subcommands/send.py", "cli/chat/run.py", "commands/errors.py"}
+NOT_OF_TROUBLE = {"cli/startup.py", "cli/subcommands/send.py", "cli/chat.py", "commands/errors.py"}
 
 
 def rows() -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import InviteError
-from p2pchat.cli.stdin import InputKind, read_invite
+from p2pchat.cli.streams import InputKind, read_invite
 from p2pchat.commands.errors import UsageError
 from p2pchat.commands.invites import JOIN_COMMAND, beyond_loopback, endpoints_of, invite_screen, welcome_screen
 from p2pchat.commands.wrap import fold

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat import Settings
-from p2pchat.cli.chat import run
+from p2pchat.cli import chat
 from p2pchat.cli.main import main
 
 LOOKED_AT_EVERY = 0.02  # seconds between checks of the stall file
@@ -76,7 +76,7 @@ def alter(words: Sequence[str]) -> None:
             {"clock": _change_clock, "stall": _stall_commits}[name](Path(value))
         else:
             settings[name] = types[name](float(value))
-    vars(run)["Settings"] = partial(Settings, **settings)
+    vars(chat)["Settings"] = partial(Settings, **settings)
 
 
 if __name__ == "__main__":

@@ -173,9 +173,9 @@ def heard_by(machine: Machine, file: Path) -> Iterator[None]:
 IMPATIENT = """\
 import sys
 from functools import partial
-from p2pchat.cli.chat import run
+from p2pchat.cli import chat
 from p2pchat.cli.main import main
-run.Settings = partial(run.Settings, ping_after=0.5, dead_after=2.0, handshake_timeout=2.0, redial_most=0.5)
+chat.Settings = partial(chat.Settings, ping_after=0.5, dead_after=2.0, handshake_timeout=2.0, redial_most=0.5)
 del sys.argv[1:4]
 sys.exit(main())"""
 

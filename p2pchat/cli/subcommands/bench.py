@@ -31,8 +31,8 @@ from p2pchat.cli.options import (
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile, profile_exists
-from p2pchat.cli.progress import Progress
 from p2pchat.cli.runner import run_until_signal
+from p2pchat.cli.streams import Progress
 from p2pchat.cli.subcommands.doctor_network import check_remote, user_label
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_notice
 from p2pchat.commands.output import json_line

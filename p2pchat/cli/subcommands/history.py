@@ -25,7 +25,7 @@ from p2pchat.cli.options import (
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
-from p2pchat.cli.progress import Progress
+from p2pchat.cli.streams import Progress
 from p2pchat.commands.errors import DONE
 from p2pchat.commands.output import EventLine, StdoutWriter, json_line, raw_stdout
 from p2pchat.commands.render import format_gap, found_line, highlighted_message, with_gap

@@ -37,7 +37,7 @@ from p2pchat.cli.options import (
 )
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.runner import run_until_signal
-from p2pchat.cli.stdin import InputKind, LineReader, raw_stdin, stdin_kind
+from p2pchat.cli.streams import InputKind, LineReader, raw_stdin, stdin_kind
 from p2pchat.commands.errors import (
     DONE,
     FAILED,

@@ -34,9 +34,8 @@ from p2pchat.cli.options import (
     profile_options,
 )
 from p2pchat.cli.profiles import find_profile
-from p2pchat.cli.progress import Progress, size
 from p2pchat.cli.runner import run_until_signal
-from p2pchat.cli.stdin import InputKind, raw_stdin, stdin_kind
+from p2pchat.cli.streams import InputKind, Progress, raw_stdin, size, stdin_kind
 from p2pchat.commands.endpoints import command
 from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import EventLine, json_line

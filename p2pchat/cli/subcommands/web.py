@@ -31,7 +31,7 @@ from p2pchat.cli.options import (
     verbose_option,
 )
 from p2pchat.cli.profiles import PeerOptions, find_profile
-from p2pchat.cli.runner import make_runner
+from p2pchat.cli.runner import allow_descriptors, make_runner
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback, parse_port
 from p2pchat.commands.errors import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import EventLine, json_line
@@ -113,8 +113,7 @@ def serve(**values: Any) -> int:
     Each of their users has a key of its own and is an equal of those in a terminal. HTTP_PORT is where the page is;
     HOST:PORT are peers to link with.
     """
-    from p2pchat.cli.chat.startup import allow_descriptors
-    from p2pchat.cli.stdin import InputEnded, read_invite, stdin_kind
+    from p2pchat.cli.streams import InputEnded, read_invite, stdin_kind
     from p2pchat.commands.notifications import show_library_logs
 
     options = web_options(values)

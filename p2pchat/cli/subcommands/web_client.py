@@ -26,7 +26,7 @@ from p2pchat.cli.options import (
     typed,
 )
 from p2pchat.cli.runner import run_until_signal
-from p2pchat.cli.stdin import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
+from p2pchat.cli.streams import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
 from p2pchat.cli.subcommands.web_connection import GatewayAddress, GatewayConnection
 from p2pchat.commands.errors import (
     DONE,

@@ -21,12 +21,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Settings, Stopped, TCPPeer, Warned
-from p2pchat.cli.chat.endpoint_status import ALONE_AFTER, EndpointStatus
-from p2pchat.cli.chat.run import REFUSED_GRACE
-from p2pchat.cli.chat.shutdown import Shutdown
 from p2pchat.cli.control_server import ControlServer
+from p2pchat.cli.endpoint_status import ALONE_AFTER, REFUSED_GRACE, EndpointStatus
 from p2pchat.cli.profiles import make_peer
-from p2pchat.cli.stdin import can_ask
+from p2pchat.cli.runner import Shutdown
+from p2pchat.cli.streams import can_ask
 from p2pchat.cli.subcommands.web import WebOptions
 from p2pchat.commands.endpoints import command, is_loopback
 from p2pchat.commands.errors import (
@@ -241,15 +240,14 @@ class GatewayRun:
     async def run(self) -> int:
         """Return the exit code."""
         self._leaving = Shutdown()
-        self._leaving.install_handlers()
-        self._event_log = EventLogWriter(self._options)
-        try:
-            with listen(self._options.http_host, self._options.http_port) as listener:
-                code = await self._with_peer(listener)
-            return worst_code(code, FAILED) if self._event_log.failed else code
-        finally:
-            await self._event_log.aclose()
-            self._leaving.restore_handlers()
+        with self._leaving.on_signals():
+            self._event_log = EventLogWriter(self._options)
+            try:
+                with listen(self._options.http_host, self._options.http_port) as listener:
+                    code = await self._with_peer(listener)
+                return worst_code(code, FAILED) if self._event_log.failed else code
+            finally:
+                await self._event_log.aclose()
 
     async def _with_peer(self, listener: socket.socket) -> int:
         peer = make_peer(self._options, self._invite, Settings())

@@ -20,10 +20,9 @@ from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.output.vt100 import Vt100_Output
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
-from p2pchat.cli.chat.endpoint_status import EndpointStatus
-from p2pchat.cli.chat.run import TERMINAL_DRAIN
-from p2pchat.cli.chat.shutdown import Shutdown
-from p2pchat.cli.chat.startup import ChatOptions
+from p2pchat.cli.endpoint_status import EndpointStatus
+from p2pchat.cli.runner import Shutdown
+from p2pchat.cli.startup import TERMINAL_DRAIN, ChatOptions
 from p2pchat.cli.terminal.completer import LineCompleter
 from p2pchat.cli.terminal.modes import FocusReporter, TerminalAlerts, TerminalModes
 from p2pchat.cli.terminal.prompt import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.cli.chat.endpoint_status import EndpointStatus
+from p2pchat.cli.endpoint_status import EndpointStatus
 
 ADA, BOB = "127.0.0.1:8080", "localhost:8081"
 

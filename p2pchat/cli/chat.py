@@ -32,20 +32,19 @@ from p2pchat import (
     TCPPeer,
     UnknownName,
 )
-from p2pchat.cli.chat.endpoint_status import ALONE_AFTER, EndpointStatus
-from p2pchat.cli.chat.shutdown import Shutdown
-from p2pchat.cli.chat.startup import (
+from p2pchat.cli.control_server import ControlServer
+from p2pchat.cli.endpoint_status import ALONE_AFTER, REFUSED_GRACE, EndpointStatus
+from p2pchat.cli.profiles import history_command, make_peer
+from p2pchat.cli.runner import Shutdown, allow_descriptors, make_runner
+from p2pchat.cli.startup import (
+    TERMINAL_DRAIN,
     ChatOptions,
     StartupErrors,
-    allow_descriptors,
     chat_options,
     next_steps,
     run_setup_wizard,
 )
-from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.profiles import history_command, make_peer
-from p2pchat.cli.runner import make_runner
-from p2pchat.cli.stdin import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
+from p2pchat.cli.streams import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
 from p2pchat.commands.display import Display
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, CommandError, print_error, print_notice, worst_code
@@ -97,16 +96,15 @@ class Chat:
     async def run(self) -> int:
         """Return the exit code."""
         self._shutdown = Shutdown()
-        self._shutdown.install_handlers()
-        log = self._open_log()
-        self._front = choose_front_end(self._options, self._kind, log, self._shutdown)
-        self._display = self._front.display
-        try:
-            code = await self._run_peer()
-            return worst_code(code, FAILED) if log is not None and log.failed else code
-        finally:
-            self._front.close()
-            self._shutdown.restore_handlers()
+        with self._shutdown.on_signals():
+            log = self._open_log()
+            self._front = choose_front_end(self._options, self._kind, log, self._shutdown)
+            self._display = self._front.display
+            try:
+                code = await self._run_peer()
+                return worst_code(code, FAILED) if log is not None and log.failed else code
+            finally:
+                self._front.close()
 
     def _open_log(self) -> EventLogFile | None:
         if not self._options.log:
@@ -357,8 +355,6 @@ def _stdout_is_terminal() -> bool:
 
 
 ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped input is read
-REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse
-TERMINAL_DRAIN = 1.0  # seconds /quit waits for those who are online
 
 
 class StreamFrontEnd:

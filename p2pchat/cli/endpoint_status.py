@@ -15,6 +15,7 @@ from p2pchat.safe_text import safe_line
 
 ALONE_AFTER = 3.0  # seconds in which a known peer answers, if any does
 MAX_LISTED = 3  # of the peers that do not
+REFUSED_GRACE = 1.0  # seconds in which a peer from the address book may still be found when all endpoints refuse
 
 _PROBLEMS = {  # by the `code` of a link event
     "nobody": "nobody listens there",

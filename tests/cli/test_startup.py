@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import shlex
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -14,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from p2pchat import DataLocked, InviteError, P2PChatError, PortInUse, StorageError, TCPPeer, home_directory, login_name
-from p2pchat.cli.chat.startup import ChatOptions, StartupErrors, allow_descriptors, next_steps, run_setup_wizard
 from p2pchat.cli.profiles import FIRST_PORT, is_free
 from p2pchat.cli.program import program
-from p2pchat.cli.stdin import InputEnded
+from p2pchat.cli.startup import ChatOptions, StartupErrors, next_steps, run_setup_wizard
+from p2pchat.cli.streams import InputEnded
 from p2pchat.commands.errors import CommandError, UsageError
 from p2pchat.commands.invites import JOIN_COMMAND
 from p2pchat.commands.settings import ChatSettings, LastStart
@@ -313,30 +311,3 @@ def test_a_chosen_port_that_was_taken_is_replaced() -> None:
     assert not here.try_next_port(StorageError("the disk is full"))
     typed = parse_chat(("8080",))
     assert not StartupErrors(typed, ()).try_next_port(PortInUse("127.0.0.1", 8080))
-
-
-# In a process of its own: a lowered hard limit cannot be raised again.
-LIMITED = """
-import resource, sys
-from p2pchat.cli.chat.startup import allow_descriptors
-resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
-allow_descriptors(400)
-print(*resource.getrlimit(resource.RLIMIT_NOFILE))
-"""
-
-
-@pytest.mark.parametrize(
-    "soft, hard, then", [(128, 500, 400), (128, 300, 300), (450, 500, 450)], ids=["raised", "to the hard limit", "left"]
-)
-def test_the_soft_limit_of_files_is_raised_as_far_as_allowed(soft: int, hard: int, then: int) -> None:
-    if sys.platform == "win32":
-        pytest.skip("Windows has no such limit")
-    command = [sys.executable, "-c", LIMITED, str(soft), str(hard)]
-    out = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
-    assert out.split() == [str(then), str(hard)]
-
-
-def test_windows_has_no_limit_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setitem(sys.modules, "resource", None)  # Windows has no such module
-    allow_descriptors()

@@ -9,7 +9,6 @@ default of every question.
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ from p2pchat import (
 )
 from p2pchat.cli.options import check_exclusive
 from p2pchat.cli.profiles import PeerOptions, free_port, is_free, next_port
-from p2pchat.cli.stdin import InputEnded
+from p2pchat.cli.streams import InputEnded
 from p2pchat.commands.endpoints import LOOPBACK, command, is_loopback, program
 from p2pchat.commands.errors import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.invites import JOIN_COMMAND, looks_like_invite
@@ -353,35 +352,11 @@ def _used_at(directory: Path) -> float:
     return max(times)
 
 
-# ---- file descriptors
-#
-# A peer has up to 256 links and 64 strangers (Settings), its database and its standard streams; macOS allows a
-# terminal's programs 256 in all.
-
-
-WANTED = 1024  # the default of Linux
-
-
-def allow_descriptors(wanted: int = WANTED) -> None:
-    """Raise the soft limit of open files to `wanted`, as far as the system allows. Windows has no such limit."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft == resource.RLIM_INFINITY or soft >= most:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (OSError, ValueError):  # macOS refuses values above its own maximum
-        pass
-
-
 # ---- options
 
 
 USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and short enough to wait for once
+TERMINAL_DRAIN = 1.0  # seconds /quit waits for those who are online
 
 
 @dataclass(slots=True)
