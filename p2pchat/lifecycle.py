@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from p2pchat.core.context import HostedIdentity, NetworkCredentials, Now
@@ -19,6 +19,7 @@ from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, UserRe
 from p2pchat.core.mesh.addressbook import join_endpoint
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, Change, Stored, StoredUser
+from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.names import validate_name
 from p2pchat.identity.network import Network, normal_endpoint
@@ -30,7 +31,7 @@ from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
 from p2pchat.messaging.users import Status, UserDirectory, load_ignored
-from p2pchat.protocol import UserId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.resources import Options, PeerResources, login_name, open_resources
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport
 from p2pchat.runtime.driver import Driver
@@ -75,10 +76,14 @@ class PeerLifecycle:
         self.tracker = ReceiptTracker(self.people)
         self.feed = Feed(self.tracker)
         self.hosted = HostedUserRegistry(self)
-        self.access = AccessPolicy(lambda: self.node, lambda: self.people.me, lambda: self.hosted.any_ever)
+        self.access = AccessPolicy(self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever)
         self.groups = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
         self.dispatcher = EventDispatcher(
-            self.people, self.tracker, self.groups, self._learn_network, lambda key: audience_of(self.node, key)
+            self.people,
+            self.tracker,
+            self.groups,
+            self._learn_network,
+            lambda key: audience_of(self.conversations(), key),
         )
         self._endpoints = endpoints
         self._open_resources = lambda: open_resources(options, has_endpoints=bool(endpoints))
@@ -113,6 +118,10 @@ class PeerLifecycle:
     def node(self) -> Node | None:
         """The core, also after the peer was closed; None before there is one."""
         return None if self.driver is None else self.driver.node
+
+    def conversations(self) -> Mapping[ConversationId, ConversationState]:
+        """Return the conversations in the core, by id; {} before there is one."""
+        return {} if self.driver is None else self.driver.node.sync.conversations.by_id
 
     def require_resources(self) -> PeerResources:
         """Return what was opened; raise PeerClosed before the own user is known."""
@@ -218,7 +227,7 @@ class PeerLifecycle:
                 self._load_own_user(resources, stored)
                 driver = self._make_driver(resources, connections, stored, self.hosted.load(hosted, stored))
             self.driver = driver
-            self.hosted.any_ever = bool(hosted) or has_others(driver.node, resources.identity.peer_id)
+            self.hosted.any_ever = bool(hosted) or has_others(self.conversations(), resources.identity.peer_id)
             self.tracker.share(driver.node.hosted.keys())
             self.groups.load()
             self.feed.open(driver, list(self.dispatcher.readers))

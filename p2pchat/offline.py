@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from p2pchat.config import Settings
-from p2pchat.core.groups.group import GroupView
+from p2pchat.core.groups.group import GroupReplica, GroupView
 from p2pchat.core.log import LogId
 from p2pchat.core.records import META_NAME
 from p2pchat.core.sync.conversations import room_id
+from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
 from p2pchat.identity.profile import KEY_NAME, profile_directory
-from p2pchat.messaging.access import AccessPolicy, OfflineAccessPolicy
+from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation, ConversationDirectory, Group, ShownEntry
 from p2pchat.messaging.events import Gap, aware
 from p2pchat.messaging.groups import GroupDirectory, load_groups
@@ -73,8 +74,10 @@ class History:
         self._indexer: SearchIndexer | None = None
         self._addresses: list[Address] = []
         self._former: dict[str, list[FormerName]] = {}  # by user
-        self._namings: dict[ConversationId, Naming] = {}
-        self._access: AccessPolicy = OfflineAccessPolicy("", {}, {}, hosts_others=False)
+        self._stored: dict[ConversationId, ConversationState] = {}
+        self._namings: dict[ConversationId, Naming] = {}  # of those that the user may see
+        self._hosts_others = False
+        self._access = AccessPolicy(lambda: self._stored, lambda: self.people.me, lambda: not self._hosts_others)
         self.people = UserDirectory("", lambda user: ("unknown", "", 0))
         self._use_groups(GroupDirectory(dict))
 
@@ -114,7 +117,8 @@ class History:
         namings, groups = {one.id: one.naming for one in stored.conversations}, load_groups(stored.group_entries)
         directory_of_groups = GroupDirectory.of_stored(groups)
         namings |= {view.talk: Naming(talk=view.group) for view in directory_of_groups.all()}
-        self._access = OfflineAccessPolicy(me, namings, groups, hosts_others=bool(self._storage.hosted()))
+        self._stored = {id: _conversation_state(id, naming, groups) for id, naming in namings.items()}
+        self._hosts_others = bool(self._storage.hosted()) or has_others(self._stored, me)
         self._use_groups(directory_of_groups.seen_by(self._access.knows))
         self._namings = {key: naming for key, naming in namings.items() if self._access.knows(key)}
         self._addresses = stored.addresses
@@ -349,6 +353,16 @@ class History:
     async def leave_group(self, group: Conversation) -> None:
         """Raise PeerClosed: a history is read-only."""
         raise _read_only()
+
+
+def _conversation_state(
+    id: ConversationId, naming: Naming, groups: Mapping[ConversationId, GroupReplica]
+) -> ConversationState:
+    group = naming.group[0] if naming.group else naming.talk
+    state = ConversationState(id, naming, frozenset(naming.dm or ()) if naming.dm or group else None)
+    if group is not None:
+        state.group, state.is_talk = groups.get(group), naming.talk is not None
+    return state
 
 
 def _read_only(what: str = "write") -> PeerClosed:

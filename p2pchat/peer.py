@@ -325,9 +325,9 @@ class TCPPeer(LocalUser):
 
         They are the ones to tell of that user's presence, among thousands. Raises PeerClosed.
         """
-        node, found = self._driver.node, set[UserId]()
-        for conversation in node.sync.conversations.of_user(user.key):
-            audience = audience_of(node, conversation) or ()
+        conversations, found = self._driver.node.sync.conversations, set[UserId]()
+        for conversation in conversations.of_user(user.key):
+            audience = audience_of(conversations.by_id, conversation) or ()
             if user.key in audience:
                 found.update(audience)
         return [self.people.user(key) for key in found - {user.key}]

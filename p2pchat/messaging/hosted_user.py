@@ -50,7 +50,7 @@ class HostedUser(LocalUser):
     def __init__(self, lifecycle: PeerLifecycle, stored: StoredUser) -> None:
         self._stored = stored
         id = stored.id
-        access = AccessPolicy(lambda: lifecycle.node, lambda: id)
+        access = AccessPolicy(lifecycle.conversations, lambda: id)
         super().__init__(lifecycle, lifecycle.people.seen_by(id), access, consumer_name(id, ""))
 
     @property
@@ -204,7 +204,7 @@ class HostedUserRegistry:
         lifecycle = self._lifecycle
         if lifecycle.closed:
             raise PeerClosed("the peer was closed")
-        access = AllUsersPolicy(lambda: lifecycle.node, self.by_id)
+        access = AllUsersPolicy(lifecycle.conversations, self.by_id)
         reader = AllUsersSubscription(LocalUser(lifecycle, lifecycle.people.seen_by(""), access), types, access)
         lifecycle.dispatcher.add_reader(reader)
         if lifecycle.driver is not None:
@@ -296,7 +296,7 @@ class AllUsersSubscription(Subscription):
 
     def push_receipts(self, update: ReceiptUpdate) -> None:
         """Take receipts; of a message to the room, which a thousand users may get, only that all members have it."""
-        if update.having < update.of and audience_of(self._lifecycle.node, update.log.conversation) is None:
+        if update.having < update.of and audience_of(self._lifecycle.conversations(), update.log.conversation) is None:
             return
         super().push_receipts(update)
 
@@ -311,7 +311,7 @@ class AllUsersSubscription(Subscription):
         return event, self._users_of(event.log)
 
     def _users_of(self, log: LogId) -> Users:
-        audience = audience_of(self._lifecycle.node, log.conversation)
+        audience = audience_of(self._lifecycle.conversations(), log.conversation)
         return self._users.users_of(None if audience is None else {*audience, log.user})
 
 

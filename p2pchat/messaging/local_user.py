@@ -337,8 +337,7 @@ class LocalUser:
         return self._directory.find(to)
 
     def _naming(self, key: ConversationId) -> Naming | None:
-        node = self._lifecycle.node
-        known = None if node is None else node.sync.conversations.by_id.get(key)
+        known = self._lifecycle.conversations().get(key)
         return known.naming if known is not None and self._access.knows(key) else None
 
     def _open_direct(self, naming: Naming) -> None:

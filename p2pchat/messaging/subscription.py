@@ -84,7 +84,7 @@ class Subscription:
     ) -> None:  # fmt: skip
         self._source = source
         self.viewer = viewer
-        self.access = access or AccessPolicy(lambda: None, lambda: viewer.people.me)
+        self.access = access or AccessPolicy(dict, lambda: viewer.people.me, lambda: True)
         self._types = types
         self._posts = tuple(kind for kind in (Message, Sent, *MESSAGE_CHANGES) if self._wants(kind))
         self._builder = EventBuilder(source, viewer, self.access, self._posts, self._wants(GroupChanged))

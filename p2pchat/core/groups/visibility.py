@@ -1,4 +1,4 @@
-"""Visibility of entries in a group's talk: one rule, for all logs of one user there.
+"""Visibility of entries in a group's talk: one rule, for all logs of one user there; what former members may read.
 
 An entry is visible if a cut covers it, or if its writer is a member that has not left and the entry cites a gen not
 below the one that added the writer. A cut covers what its marks name and everything those logs build on. The visible
@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.groups.state import VisibilityRule
+from p2pchat.core.log import Entry
 from p2pchat.core.records import Cite
-from p2pchat.protocol import Mark, RunId
+from p2pchat.protocol import Mark, RunId, UserId
 
 
 class LogView(Protocol):
@@ -138,3 +140,16 @@ def is_wanted(rules: Sequence[VisibilityRule], views: Mapping[RunId, LogView], m
         if not covered and (rule.added is None or not _is_whole(rule, views, mark.run)):
             return False
     return bool(rules)
+
+
+def may_read(group: GroupReplica, user: UserId, entry: Entry) -> bool:
+    """Return whether a user may read a visible entry of the talk.
+
+    A user who left the group, or was removed, may read what was written by those who did not know that yet.
+    """
+    if group.is_present(user):
+        return True
+    if entry.g is None or group.state is None or user not in group.members_at(entry.g[0]):
+        return False
+    left = [leave.c for leave in group.state.leaves.get(user, ()) if leave.gen <= entry.g[0]]
+    return not left or entry.c <= max(left)
