@@ -14,8 +14,14 @@ import time
 from collections import Counter
 from itertools import count
 
-from p2pchat.testing.simulation.many import PlayResult, check_history, minutes_are_over, play_many, shrink
-from p2pchat.testing.simulation.scenario import Steps
+from p2pchat.testing.simulation.scenario import (
+    PlayResult,
+    Steps,
+    check_history,
+    minutes_are_over,
+    play_many,
+    shrink,
+)
 
 
 def replay(seed: int, steps: Steps | None = None) -> str:

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from p2pchat.testing.__main__ import replay, shrunk
-from p2pchat.testing.simulation.many import PlayResult, play_many
+from p2pchat.testing.simulation.scenario import PlayResult, play_many
 from tests.conftest import Tell
 
 SEEDS = 1000

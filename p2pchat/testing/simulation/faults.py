@@ -7,6 +7,7 @@ it cannot happen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 
 from p2pchat.config import Settings
@@ -15,9 +16,10 @@ from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import Input
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
+from p2pchat.protocol import ConversationId, Entries, encode
+from p2pchat.storage.export import file_pages
 from p2pchat.testing.invariants.display import edit_something
 from p2pchat.testing.simulation.byzantine import ByzantinePeer
-from p2pchat.testing.simulation.export_files import ExportFile, make_export
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 
@@ -119,7 +121,7 @@ class OpeningFaults:
         self._await(lambda: bool(len(maker.disk)) and not maker.disk.busy)
         self.sim.note(f"{reader.name} imports a file of {maker.name} on a full disk")
         reader.disk.broken = True
-        reader.import_file(make_export(maker, reader).data)
+        reader.program.import_file(make_export(maker, reader).data)
         self._await(lambda: reader.fails)
         reader.disk.broken = False
         self.sim.heal()
@@ -503,7 +505,7 @@ class FaultInjector(GroupFaults, OpeningFaults):
         self.sim.note(f"{to.name} imports a file of {export.maker.name}, made at {export.made_at:.1f}")
         self.sim.counts["export_again"] += bool(export.uses)
         export.uses += 1
-        to.import_file(self._damaged(export.data))
+        to.program.import_file(self._damaged(export.data))
 
     def _damaged(self, data: bytes) -> bytes:
         """Return the file as it arrives: mostly whole, sometimes cut or with a wrong bit."""
@@ -534,3 +536,29 @@ class FaultInjector(GroupFaults, OpeningFaults):
         others = [other for other in self.honest if other is not peer and not other.gone]
         told = others and (len(peer.disk) == 0 or not peer.ever_linked or self.chance.random() < 0.5)
         peer.start(*([self.chance.choice(others).endpoint] if told else []))
+
+
+# ---- export files
+
+
+@dataclass(slots=True)
+class ExportFile:
+    """The entries that one peer held at some time, as a file."""
+
+    maker: SimPeer
+    made_at: float  # true seconds
+    data: bytes
+    uses: int = 0
+
+
+def make_export(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) -> ExportFile:
+    """Export a peer's disk, whether the peer runs or not. A byzantine peer writes what it wants for `to`."""
+    sim = maker.sim
+    data = b""
+    for page in file_pages(maker.disk.storage, sim.invariants.room, only):
+        for frame in page:
+            if maker.lie is not None and isinstance(frame, Entries):
+                frame = maker.lie.entries(frame, to)
+            data += encode(frame)
+    sim.counts["export_made"] += 1
+    return ExportFile(maker, sim.now, data)

@@ -21,7 +21,6 @@ from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
 from p2pchat.testing.simulation.disk import SimDisk
 from p2pchat.testing.simulation.environment import LocalClock, signer
-from p2pchat.testing.simulation.export_files import OpenedExport
 from p2pchat.testing.simulation.network import SimWire, WireEnd
 from p2pchat.testing.simulation.program import Line, SimProgram, Written, shown_id
 
@@ -269,10 +268,6 @@ class SimPeer:
         """Pause reading from all links for a time, as back-pressure does."""
         for end in list(self._links.values()):
             end.pause(seconds)
-
-    def import_file(self, data: bytes) -> None:
-        """Import an export file."""
-        OpenedExport(self, data).begin()
 
     def disk_low(self, on: bool) -> None:
         """Report that its disk has little room left, or enough again."""

@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
+from p2pchat.core.export_file import ExportReader
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, referred_id
 from p2pchat.core.sync.conversations import dm_id
+from p2pchat.errors import ImportRefused
 from p2pchat.identity.names import base32
-from p2pchat.protocol import ConversationId
+from p2pchat.protocol import ConversationId, Entries
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.simulation.environment import EPOCH_UTC
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.export_files import OpenedExport
     from p2pchat.testing.simulation.hosted_users import HostedMessage
     from p2pchat.testing.simulation.peer import SimPeer
 
 Line = dict[str, Any]
+IMPORTED_AT_ONCE = 6  # frames of an export file; few, so that a file takes several steps
 _UNIX = datetime(1970, 1, 1)  # UTC without a zone, so that isoformat() ends with the microseconds
 shown_id = lru_cache(4096)(base32)  # a history shows few ids many times
 
@@ -71,7 +73,7 @@ class SimProgram:
         self._gathered: list[tuple[ConversationId, list[Written]]] = []
         self._unlogged: set[int] = set()  # tickets of relations and of messages to hosted users
         self._words: dict[int, HostedMessage] = {}  # messages of hosted users, by ticket
-        self._imports: dict[int, OpenedExport] = {}  # by ticket
+        self._imports: dict[int, tuple[ExportReader, list[Entries]]] = {}  # the frames handed in, by ticket
         self.handlers: dict[type, Callable[[Any], None]] = {
             out.WriteAccepted: self._kept, out.WriteRefused: self._refused, out.ImportResult: self._imported,
             out.Released: self._released, out.DeliveryReceipt: self._delivered, out.ReadReceipt: self._was_read,
@@ -123,11 +125,26 @@ class SimProgram:
         self._words[ticket] = word
         self._peer.put(inputs.WriteRequest(ticket, word.guest.user, conversation, "text", [text]))
 
-    def next_import(self, opened: OpenedExport) -> int:
-        """Return a ticket for frames of an export file."""
-        ticket = self._ticket()
-        self._imports[ticket] = opened
-        return ticket
+    def import_file(self, data: bytes) -> None:
+        """Import an export file as `p2pchat import` does: a few frames at a time, the next when those are durable."""
+        counts, reader = self._sim.counts, ExportReader(self._sim.invariants.room, self._sim.settings)
+        counts["export_carried"] += 1
+        try:
+            reader.feed(data)
+            reader.finish()
+        except ImportRefused:
+            counts["export_no_file"] += 1
+            return
+        if reader.problem:
+            counts["export_damaged"] += 1
+        self._import_more(reader)
+
+    def _import_more(self, reader: ExportReader) -> None:
+        frames = reader.take(IMPORTED_AT_ONCE)
+        if frames:
+            ticket = self._ticket()
+            self._imports[ticket] = reader, frames
+            self._peer.put(inputs.ImportRequest(ticket, frames))
 
     def _request(
         self, ticket: int, conversation: ConversationId, kind: str, bodies: list[str], re: Ref | None = None
@@ -170,7 +187,18 @@ class SimProgram:
         self._peer.soon(0, 0, self._write_gathered)
 
     def _imported(self, answer: out.ImportResult) -> None:
-        self._imports.pop(answer.ticket).imported(answer)
+        reader, frames = self._imports.pop(answer.ticket)
+        self._sim.invariants.imported(self._peer, frames, answer)
+        counts = self._sim.counts
+        counts["export_brought"] += answer.new
+        counts["export_known"] += answer.known
+        counts["export_foreign"] += answer.foreign
+        for code, entries in answer.refused.items():
+            counts[f"export_refused_{code}"] += entries
+        if answer.failed:
+            counts["export_failed"] += 1
+        else:
+            self._peer.soon(0.0, 0.1, lambda: self._import_more(reader))
 
     def _delivered(self, news: out.DeliveryReceipt) -> None:
         for member in (news.member, *news.others):

@@ -18,10 +18,9 @@ from p2pchat.protocol import Digest, Entries, Have, Mark, Want
 from p2pchat.testing.__main__ import main
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.simulation.environment import LocalClock, Schedule
-from p2pchat.testing.simulation.many import check_history
 from p2pchat.testing.simulation.network import WireEnd
 from p2pchat.testing.simulation.peer import SimPeer
-from p2pchat.testing.simulation.scenario import play
+from p2pchat.testing.simulation.scenario import check_history, play
 from p2pchat.testing.simulation.simulation import DELAYED_FRAMES, QUIET_FOR, Simulation
 
 FINGERPRINT = "from p2pchat.testing.simulation.scenario import play; print(play(7)[0].fingerprint())"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.testing.__main__ import main, replay
-from p2pchat.testing.simulation.many import fewest, shrink
 from p2pchat.testing.simulation.peer import SimPeer
-from p2pchat.testing.simulation.scenario import Scenario, Steps, play
+from p2pchat.testing.simulation.scenario import Scenario, Steps, fewest, play, shrink
 
 SEED = 11
 
