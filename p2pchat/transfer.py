@@ -22,7 +22,7 @@ from typing import BinaryIO, TypeVar
 
 from p2pchat.config import KIB, MIB, Settings
 from p2pchat.core import effects as fx
-from p2pchat.core.export_file import ExportReader
+from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.private_files import AtomicFile
 from p2pchat.protocol import LENGTH, ConversationId, Entries, Frame, encode

@@ -16,7 +16,7 @@ import base64
 import re
 import unicodedata
 
-from p2pchat.core.names import MAX_NAME_CHARACTERS, RESERVED, is_visible, name_fault
+from p2pchat.core.records import MAX_NAME_CHARACTERS, RESERVED, is_visible, name_fault
 from p2pchat.protocol import UserId
 
 SUFFIX_CHARACTERS = 8  # 40 bits: finding a key with a given suffix takes days, and the full id is one command away

@@ -16,7 +16,7 @@ from operator import itemgetter
 
 from p2pchat.config import Settings
 from p2pchat.core.edits import Edits, edits_of, newness
-from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, ref_key
+from p2pchat.core.log import Batch, LogId, Ref, decode_entry, extend_chain, first_chain, ref_key
 from p2pchat.core.records import (
     EVERYTHING,
     Address,
@@ -34,7 +34,6 @@ from p2pchat.core.records import (
     NewLog,
     Position,
     ReadMark,
-    Ref,
     Relation,
     ShownKey,
     Start,

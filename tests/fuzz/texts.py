@@ -23,7 +23,7 @@ from p2pchat.commands.typed_commands import (
     typed_name,
 )
 from p2pchat.commands.wrap import CONTINUED_NARROW, NARROW, fold_row, plain_text
-from p2pchat.core.names import RESERVED, is_visible
+from p2pchat.core.records import RESERVED, is_visible
 from p2pchat.errors import InviteError
 from p2pchat.identity.names import (
     default_name,

@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from p2pchat.core.log import Ref
 from p2pchat.core.records import (
     EVERYTHING,
     Change,
@@ -16,7 +17,6 @@ from p2pchat.core.records import (
     DeliveredMark,
     KnownConversation,
     LogKey,
-    Ref,
     Relation,
     Start,
     Stretch,

@@ -24,7 +24,7 @@ from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import WriterKey
 from p2pchat.core.records import Stored
 from p2pchat.core.sync.conversations import Conversations
-from p2pchat.core.sync.lookups import Lookups
+from p2pchat.core.sync.log_index import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
 
 Then = Callable[[], None]

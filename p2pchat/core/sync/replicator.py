@@ -51,10 +51,10 @@ from p2pchat.core.sync.log_index import (
     ConversationState,
     HistoryBoundary,
     LogState,
+    Lookups,
     WaitingEntry,
     is_plausible,
 )
-from p2pchat.core.sync.lookups import Lookups
 from p2pchat.core.sync.quota import Quota, UnknownUserQuota
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.serve import Sender

@@ -19,8 +19,7 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import KnownConversation, LogFacts, LogKey, Start
 from p2pchat.core.sync.conversations import Conversations
-from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.core.sync.lookups import Lookups
+from p2pchat.core.sync.log_index import ConversationState, Lookups
 from p2pchat.core.sync.quota import Quota
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
