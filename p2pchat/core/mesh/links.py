@@ -54,6 +54,7 @@ from p2pchat.core.mesh.link import (
     quoted,
 )
 from p2pchat.core.mesh.peer_exchange import PeerExchange
+from p2pchat.core.mesh.presence import DEPARTURE_REASONS
 from p2pchat.core.records import Address
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome
@@ -63,7 +64,6 @@ LinkInput = (
     | Connect | PeerSighted | Forget | Stop
 )  # fmt: skip
 
-REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}  # of LinkDown -> of a departure
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 
 
@@ -196,7 +196,7 @@ class Links:
     def _on_link_down(self, input: LinkDown) -> None:
         link = self._links.get(input.link)
         if link is not None:
-            self._end(link, REASONS.get(input.reason, "lost"), close=False)
+            self._end(link, DEPARTURE_REASONS.get(input.reason, "lost"), close=False)
 
     def _on_faulted(self, input: Faulted) -> None:
         self.close(input.link, input.code, input.text)

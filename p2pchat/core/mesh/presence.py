@@ -24,6 +24,8 @@ from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, PeerId, UserId
 
 STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several words about a user the best counts
 UNKNOWN = ("unknown", "", 0)
+# Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
+DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
 Users = AbstractSet[UserId]
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
