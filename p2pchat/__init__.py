@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from p2pchat.identity.profile import known_profiles as known_profiles
     from p2pchat.identity.profile import profile_directory as profile_directory
     from p2pchat.messaging.conversations import Conversation as Conversation
-    from p2pchat.messaging.conversations import Group as Group
     from p2pchat.messaging.events import Delivered as Delivered
     from p2pchat.messaging.events import Event as Event
     from p2pchat.messaging.events import Failed as Failed
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from p2pchat.messaging.events import Stopped as Stopped
     from p2pchat.messaging.events import Typing as Typing
     from p2pchat.messaging.events import Warned as Warned
+    from p2pchat.messaging.groups import Group as Group
     from p2pchat.messaging.groups import GroupChanged as GroupChanged
     from p2pchat.messaging.groups import Undelivered as Undelivered
     from p2pchat.messaging.hosted_user import HostedUser as HostedUser
@@ -90,7 +90,7 @@ _MODULES = {
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "transfer": ("Exported", "Imported"),
-    "messaging.conversations": ("Conversation", "Group"),
+    "messaging.conversations": ("Conversation",),
     "messaging.messages": ("Message", "Sent", "Deleted", "Edited", "Reaction"),
     "errors": (
         *("AmbiguousName", "ConsumerBusy", "DataLocked", "DeliveryTimeout", "ImportRefused", "InviteError"),
@@ -100,7 +100,7 @@ _MODULES = {
         *("Delivered", "Event", "Failed", "Gap", "Joined", "Left", "Link", "Listening", "Presence", "Read"),
         *("Renamed", "Stopped", "Typing", "Warned"),
     ),
-    "messaging.groups": ("GroupChanged", "Undelivered"),
+    "messaging.groups": ("Group", "GroupChanged", "Undelivered"),
     "identity.addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.network": ("Invite", "parse_invite"),

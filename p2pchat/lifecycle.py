@@ -23,14 +23,14 @@ from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.names import validate_name
 from p2pchat.identity.network import Network, normal_endpoint
-from p2pchat.messaging.access import AccessPolicy, audience_of, has_others
+from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher, Feed
 from p2pchat.messaging.events import EPOCH, Stopped, aware, now_micros
-from p2pchat.messaging.groups import GroupDirectory
 from p2pchat.messaging.hosted_user import HostedUserRegistry
+from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
-from p2pchat.messaging.users import Status, UserDirectory, load_ignored
+from p2pchat.messaging.users import load_ignored
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.resources import Options, PeerResources, login_name, open_resources
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport
@@ -79,11 +79,7 @@ class PeerLifecycle:
         self.access = AccessPolicy(self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever)
         self.groups = GroupDirectory(lambda: {} if self.driver is None else self.driver.node.groups)
         self.dispatcher = EventDispatcher(
-            self.people,
-            self.tracker,
-            self.groups,
-            self._learn_network,
-            lambda key: audience_of(self.conversations(), key),
+            self.people, self.tracker, self.groups, self._learn_network, self.conversations
         )
         self._endpoints = endpoints
         self._open_resources = lambda: open_resources(options, has_endpoints=bool(endpoints))

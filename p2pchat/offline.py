@@ -19,14 +19,15 @@ from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
 from p2pchat.identity.profile import KEY_NAME, profile_directory
 from p2pchat.messaging.access import AccessPolicy, has_others
-from p2pchat.messaging.conversations import Conversation, ConversationDirectory, Group, ShownEntry
+from p2pchat.messaging.conversations import Conversation, ShownEntry
 from p2pchat.messaging.events import Gap, aware
-from p2pchat.messaging.groups import GroupDirectory, load_groups
+from p2pchat.messaging.groups import Group, load_groups
 from p2pchat.messaging.history import StoredMessages
 from p2pchat.messaging.messages import Message, Post, Sent
+from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
 from p2pchat.messaging.receipts import Receipt, Receipts
 from p2pchat.messaging.search import Progress, SearchIndexer, open_indexer, search_messages, search_request
-from p2pchat.messaging.users import User, UserDirectory, load_ignored
+from p2pchat.messaging.users import User, load_ignored
 from p2pchat.peer import TCPPeer
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.resources import PathLike

@@ -34,7 +34,8 @@ from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.hosted_user import AllUsersStream, HostedUser
 from p2pchat.messaging.local_user import LocalUser, To, run_to_completion
-from p2pchat.messaging.users import FULL_ID_CHARACTERS, User, UserDirectory, resolve_user
+from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
+from p2pchat.messaging.users import User
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.resources import Options, PathLike
 from p2pchat.transfer import Exported, Imported, Place, read_file, write_file
@@ -245,7 +246,7 @@ class TCPPeer(LocalUser):
         Raises:
             UnknownName, AmbiguousName: No user has this name, or several have. StorageError: It could not be stored.
         """
-        driver, user = self._require_running(), resolve_user(self.people, who)
+        driver, user = self._require_running(), self.people.resolve(who)
         driver.put(QuotaLifted(user.key))
         await driver.settle()
         return user

@@ -22,7 +22,7 @@ from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import Invite, Network, encode_invite, load_network, login_network, parse_invite
 from p2pchat.identity.profile import KEY_NAME, Profile, home_directory
 from p2pchat.identity.tls import client_context, server_context
-from p2pchat.messaging.users import id_of
+from p2pchat.messaging.name_resolution import id_of
 from p2pchat.storage.base import Storage
 
 MEMORY_URL = "memory://"

@@ -1,12 +1,12 @@
-"""Conversations and groups as programs hold them.
+"""Conversations as programs hold them, and the checks of texts written there.
 
 A Conversation is a small handle. Its methods call the viewer that made it: a TCPPeer, HostedUser or History, which acts
-for one user. ConversationDirectory keeps the handles of one viewer and finds them by id or by address.
+for one user.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,16 +14,15 @@ from p2pchat.config import Settings
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.log import LogId
 from p2pchat.core.sync.append import ENTRY_OVERHEAD_BYTES, are_plain, encoded_bytes, text_fault
-from p2pchat.core.sync.conversations import dm_id, dm_naming
-from p2pchat.errors import TooLong, UnknownName
+from p2pchat.errors import TooLong
 from p2pchat.identity.names import base32, full_label
 from p2pchat.messaging.events import EPOCH
-from p2pchat.messaging.users import User, UserDirectory, by_label, id_of
+from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.groups import GroupDirectory
     from p2pchat.messaging.messages import Message, Post, Sent
+    from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.receipts import Receipt, Receipts
 
 PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
@@ -210,165 +209,6 @@ class Conversation:
 
     def __repr__(self) -> str:
         return f"<Conversation {self.kind} {self.name!a}>"
-
-
-Who = User | str  # a user, a name as typed, or the full id of a user never met
-
-
-class Group(Conversation):
-    """A conversation with members. Its name and members are those of the present moment.
-
-    Every method that changes the group raises P2PChatError when it cannot: the own user is not the owner, or the user
-    is already a member. UnknownName and AmbiguousName concern a name; StorageError and PeerClosed are raised as by
-    TCPPeer.send.
-    """
-
-    __slots__ = ()
-
-    @property
-    def group_key(self) -> ConversationId:
-        """The id (hex) of the conversation that holds the group's operations; `key` is that of its messages."""
-        return "" if self.naming is None or self.naming.talk is None else self.naming.talk
-
-    @property
-    def view(self) -> GroupView | None:
-        """The state of the group in the core; None while nothing is known of it here."""
-        return self._viewer.group_view(self.group_key)
-
-    @property
-    def owner(self) -> User | None:
-        """The user who may change the group; None while nothing is known of it here."""
-        view = self.view
-        return None if view is None else self._viewer.people.user(view.owner)
-
-    @property
-    def members(self) -> list[User]:
-        """The present members, sorted by label; [] while nothing is known of the group here."""
-        view, people = self.view, self._viewer.people
-        return [] if view is None else list(by_label(map(people.user, view.members)))
-
-    @property
-    def is_member(self) -> bool:
-        """Whether the own user is a member."""
-        view = self.view
-        return view is not None and self._viewer.people.me in view.members
-
-    async def add(self, *who: Who) -> None:
-        """Add members; they receive the whole history. Name a user who was never met by the full id."""
-        await self._viewer.change_group(self, add=self._ids_of(who))
-
-    async def remove(self, *who: Who) -> None:
-        """Remove members. A peer that knows of the removal does not show what they write after it."""
-        await self._viewer.change_group(self, remove=self._ids_of(who))
-
-    async def rename(self, name: str) -> None:
-        """Change the name; raises ValueError for an invalid one."""
-        await self._viewer.change_group(self, name=name)
-
-    async def hand_over(self, who: Who) -> None:
-        """Make a member the owner."""
-        await self._viewer.change_group(self, owner=member_id(self._viewer.people, who))
-
-    async def leave(self) -> None:
-        """Leave the group. Messages already written stay. An owner hands the group over first."""
-        await self._viewer.leave_group(self)
-
-    def _ids_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
-        return tuple(member_id(self._viewer.people, one) for one in who)
-
-    def __repr__(self) -> str:
-        return f"<Group {self.name!a} of {len(self.members)}>"
-
-
-def member_id(people: UserDirectory, who: Who) -> UserId:
-    """Return the id (hex) of a User, of a name as typed, or of the full id of any user.
-
-    Raises:
-        UnknownName, AmbiguousName: No user has this name, or several have. TypeError: `who` is something else.
-    """
-    if isinstance(who, User):
-        return who.key
-    if not isinstance(who, str):
-        raise TypeError(f"a member is a User or a name, not {type(who).__name__}")
-    return id_of(who.strip().removeprefix("@")) or people.find(who).key
-
-
-class ConversationDirectory:
-    """The handles of one viewer's conversations, found by id or by address.
-
-    Args:
-        viewer: What the handles call.
-        groups: The groups that the viewer knows.
-        naming: Returns what the id of a conversation stands for; None for one the viewer does not know.
-        room: Returns the room; raises UnknownName while there is none.
-        opened: Called with the naming of a direct conversation that is not known yet.
-    """
-
-    __slots__ = ("_groups", "_handles", "_naming", "_opened", "_room", "_viewer")
-
-    def __init__(
-        self,
-        viewer: Viewer,
-        groups: GroupDirectory,
-        naming: Callable[[ConversationId], Naming | None],
-        room: Callable[[], Conversation],
-        opened: Callable[[Naming], None],
-    ) -> None:
-        self._viewer = viewer
-        self._groups = groups
-        self._naming = naming
-        self._room = room
-        self._opened = opened
-        self._handles: dict[ConversationId, Conversation] = {}
-
-    def get(self, key: ConversationId) -> Conversation:
-        """Return the one handle of a conversation, by its id in hex; known or not."""
-        found = self._handles.get(key)
-        if found is None or found.naming is None:
-            naming = self._naming(key)
-            kind = Group if naming is not None and naming.talk else Conversation
-            found = self._handles[key] = kind(self._viewer, key, naming)
-        return found
-
-    def group(self, key: ConversationId) -> Group:
-        """Return the handle of a group, by the id of its messages."""
-        group = self.get(key)
-        assert isinstance(group, Group)
-        return group
-
-    def find(self, to: User | Conversation | str) -> Conversation:
-        """Return the conversation that an address names; see TCPPeer.find."""
-        if isinstance(to, Conversation):
-            return to if to.viewer is self._viewer else self.get(to.key)
-        if isinstance(to, User):
-            return self._direct(to)
-        if not isinstance(to, str):
-            raise TypeError(f"a message goes to a name, a User or a Conversation, not {type(to).__name__}")
-        text = to.strip()
-        if text.lower() in ("room", "#room"):
-            return self._room()
-        if text.startswith("#"):
-            return self.get(self._groups.find(text))
-        key = id_of(text)
-        if key and (key in self._handles or self._naming(key) is not None):
-            return self.get(key)
-        try:
-            return self._direct(self._viewer.people.find(text))
-        except UnknownName:
-            if not (hint := self._groups.hint(text)):
-                raise
-        raise UnknownName(text, hint)
-
-    def _direct(self, user: User) -> Conversation:
-        me = self._viewer.people.me
-        key = dm_id(me, user.key)
-        found = self._handles.get(key)
-        if found is None or found.naming is None:
-            naming = dm_naming(me, user.key)
-            if self._naming(key) is None:
-                self._opened(naming)
-            found = self._handles[key] = Conversation(self._viewer, key, naming)
-        return found
 
 
 def check_texts(texts: Sequence[str], settings: Settings) -> None:

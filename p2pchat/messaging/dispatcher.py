@@ -21,14 +21,14 @@ from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.identity.names import base32
 from p2pchat.messaging import events as ev
-from p2pchat.messaging.access import Audience
-from p2pchat.messaging.conversations import Group, Viewer
+from p2pchat.messaging.access import Audience, Conversations, audience_of
+from p2pchat.messaging.conversations import Viewer
 from p2pchat.messaging.events import Read, ReceiptEvent, aware
-from p2pchat.messaging.groups import GroupDirectory, Undelivered, expected_recipients, group_changed
+from p2pchat.messaging.groups import Group, Undelivered, expected_recipients, group_changed
 from p2pchat.messaging.messages import NOT_SHOWN, users_with
+from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import Subscription
-from p2pchat.messaging.users import UserDirectory
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.recent import RecentEntries
@@ -49,13 +49,13 @@ class EventDispatcher:
 
     def __init__(
         self, people: UserDirectory, tracker: ReceiptTracker, groups: GroupDirectory, on_link: Callable[[], None],
-        audience_of: Callable[[ConversationId], Audience] = lambda key: None,
+        conversations: Conversations = dict,
     ) -> None:  # fmt: skip
         self._people = people
         self._tracker = tracker
         self._groups = groups
         self._on_link = on_link
-        self.audience_of = audience_of
+        self._conversations = conversations
         self.readers: WeakSet[Subscription] = WeakSet()
         self.endpoints: dict[str, str] = {}
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
@@ -241,7 +241,7 @@ class EventDispatcher:
         def typing(viewer: Viewer) -> ev.Event:
             return ev.Typing(user=viewer.people.user(user), conversation=viewer.conversation(key), typing=effect.on)
 
-        self._emit(("typing", key, user), typing, self.audience_of(key), but=user)
+        self._emit(("typing", key, user), typing, audience_of(self._conversations(), key), but=user)
 
     def _on_named(self, effect: fx.UserNamed) -> None:
         id, name = effect.user, effect.name
@@ -265,7 +265,7 @@ class EventDispatcher:
             labels = users_with(viewer.people, log.user, refs, effect.last_seen_with)
             return ev.Gap(about=message_id(log, effect.seq), missing=missing, last_seen_with=labels)
 
-        self._emit(None, gap, self.audience_of(log.conversation))
+        self._emit(None, gap, audience_of(self._conversations(), log.conversation))
 
     def _on_group(self, effect: fx.GroupUpdate) -> None:
         former = self._groups.name(effect.talk)

@@ -1,4 +1,4 @@
-"""Groups: the events about them, and what a typed group name means.
+"""Groups as programs hold them, and the events about them.
 
 A group has one state, which its owner sets (docs/protocol.md, "Groups"). Every change is an entry in a conversation of
 the group's own, so it is as durable as a message and reaches members who are offline.
@@ -6,7 +6,6 @@ the group's own, so it is as durable as a message and reaches members who are of
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,13 +17,79 @@ from p2pchat.core.groups.state import LEAVE, OPERATION
 from p2pchat.core.log import Entry, LogId, decode_entry, message_id
 from p2pchat.core.node import Node
 from p2pchat.core.records import GroupEntry
-from p2pchat.errors import AmbiguousName, UnknownName
-from p2pchat.identity.names import ROOM_SKELETON, full_label, skeleton, split_label, suffix
-from p2pchat.messaging.conversations import Group, Viewer
+from p2pchat.messaging.conversations import Conversation, Viewer
 from p2pchat.messaging.events import Event, aware, now_micros
-from p2pchat.messaging.users import NameIndex, User, by_label
+from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry
+
+Who = User | str  # a user, a name as typed, or the full id of a user never met
+
+
+class Group(Conversation):
+    """A conversation with members. Its name and members are those of the present moment.
+
+    Every method that changes the group raises P2PChatError when it cannot: the own user is not the owner, or the user
+    is already a member. UnknownName and AmbiguousName concern a name; StorageError and PeerClosed are raised as by
+    TCPPeer.send.
+    """
+
+    __slots__ = ()
+
+    @property
+    def group_key(self) -> ConversationId:
+        """The id (hex) of the conversation that holds the group's operations; `key` is that of its messages."""
+        return "" if self.naming is None or self.naming.talk is None else self.naming.talk
+
+    @property
+    def view(self) -> GroupView | None:
+        """The state of the group in the core; None while nothing is known of it here."""
+        return self._viewer.group_view(self.group_key)
+
+    @property
+    def owner(self) -> User | None:
+        """The user who may change the group; None while nothing is known of it here."""
+        view = self.view
+        return None if view is None else self._viewer.people.user(view.owner)
+
+    @property
+    def members(self) -> list[User]:
+        """The present members, sorted by label; [] while nothing is known of the group here."""
+        view, people = self.view, self._viewer.people
+        return [] if view is None else list(by_label(map(people.user, view.members)))
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the own user is a member."""
+        view = self.view
+        return view is not None and self._viewer.people.me in view.members
+
+    async def add(self, *who: Who) -> None:
+        """Add members; they receive the whole history. Name a user who was never met by the full id."""
+        await self._viewer.change_group(self, add=self._keys_of(who))
+
+    async def remove(self, *who: Who) -> None:
+        """Remove members. A peer that knows of the removal does not show what they write after it."""
+        await self._viewer.change_group(self, remove=self._keys_of(who))
+
+    async def rename(self, name: str) -> None:
+        """Change the name; raises ValueError for an invalid one."""
+        await self._viewer.change_group(self, name=name)
+
+    async def hand_over(self, who: Who) -> None:
+        """Make a member the owner."""
+        await self._viewer.change_group(self, owner=self._viewer.people.resolve(who).key)
+
+    async def leave(self) -> None:
+        """Leave the group. Messages already written stay. An owner hands the group over first."""
+        await self._viewer.leave_group(self)
+
+    def _keys_of(self, who: tuple[Who, ...]) -> tuple[UserId, ...]:
+        return tuple(self._viewer.people.resolve(one).key for one in who)
+
+    def __repr__(self) -> str:
+        return f"<Group {self.name!a} of {len(self.members)}>"
+
 
 # ---- events
 
@@ -161,100 +226,6 @@ def _replay(
             found.setdefault(shown.place, []).append(event)
         former = state.view.name if state.view is not None else former
     return found
-
-
-# ---- names
-
-
-class GroupDirectory:
-    """The groups that one peer knows, by name. Names that look alike are shown with the beginning of the group's id.
-
-    Args:
-        views: Returns the present state of all groups, by the id of their operations.
-    """
-
-    def __init__(self, views: Callable[[], Mapping[ConversationId, GroupView]]) -> None:
-        self._views = views
-        self._index = NameIndex()  # ids are those of the groups' messages
-        self._knows: Callable[[ConversationId], bool] = lambda talk: True
-
-    def seen_by(self, knows: Callable[[ConversationId], bool]) -> GroupDirectory:
-        """Return the same directory, limited to the groups for whose messages `knows` returns true."""
-        other = GroupDirectory(self._views)
-        other._index, other._knows = self._index, knows
-        return other
-
-    @classmethod
-    def of_stored(cls, groups: Mapping[ConversationId, GroupReplica]) -> GroupDirectory:
-        """Return a directory of the groups in storage, where no peer runs."""
-        views = {id: group.view for id, group in groups.items() if group.view is not None}
-        directory = cls(lambda: views)
-        directory.load()
-        return directory
-
-    def load(self) -> None:
-        """Take the names of all groups."""
-        for view in self._views().values():
-            self.learn(view.talk, view.name)
-
-    def learn(self, talk: ConversationId, name: str) -> None:
-        """Set the name of a group."""
-        if self._index.names.get(talk) != name:
-            self._index.learn(talk, name)
-
-    def name(self, talk: ConversationId) -> str:
-        """Return the name of a group; "" while it is unknown."""
-        return self._index.names.get(talk, "")
-
-    def all(self) -> list[GroupView]:
-        """Return the present state of every group."""
-        return [view for view in self._views().values() if self._knows(view.talk)]
-
-    def view(self, group: ConversationId) -> GroupView | None:
-        """Return the present state of a group, by the id of its operations."""
-        return self._views().get(group)
-
-    def same_name(self, talk: ConversationId) -> bool:
-        """Return whether the name looks like that of another group, or of the room."""
-        look = self._index.looks.get(talk)
-        return look is not None and (look == ROOM_SKELETON or len(self._alike(look)) > 1)
-
-    def _alike(self, look: str) -> list[ConversationId]:
-        return list(filter(self._knows, self._index.alike.get(look, ())))
-
-    def hint(self, text: str) -> str:
-        """Return a hint for a name that no user has, but a group; "" if none has."""
-        try:
-            self.find(text)
-        except UnknownName:
-            return ""
-        except AmbiguousName as error:
-            return f"groups are: {', '.join(error.candidates)}"
-        return f"the group is #{text.strip()}"
-
-    def find(self, text: str) -> ConversationId:
-        """Return the id of the messages of the group that an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
-
-        Raises:
-            UnknownName: No group has this name. AmbiguousName: Several have, or have names that look like it.
-        """
-        names = self._index.names
-        name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("#"))
-        alike = self._alike(skeleton(name))
-        if len(alike) == 1 and not tail:  # a name that only looks like it is another one
-            fitting = [talk for talk in alike if names[talk].casefold() == name.casefold()]
-        else:
-            fitting = [talk for talk in alike if suffix(talk) == tail or not tail]
-        if not fitting:
-            raise UnknownName(text, self._hint())
-        if len(fitting) > 1:
-            raise AmbiguousName(text, sorted(f"#{full_label(names[talk], talk)}" for talk in fitting))
-        return fitting[0]
-
-    def _hint(self) -> str:
-        known = (name for talk, name in self._index.names.items() if self._knows(talk))
-        names = sorted({ascii(name)[1:-1] for name in known})[:8]
-        return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"
 
 
 def load_groups(entries: Iterable[GroupEntry]) -> dict[ConversationId, GroupReplica]:

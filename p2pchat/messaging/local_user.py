@@ -29,33 +29,16 @@ from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.identity.names import validate_name
-from p2pchat.messaging.conversations import (
-    Conversation,
-    ConversationDirectory,
-    Group,
-    ShownEntry,
-    Who,
-    check_text,
-    check_texts,
-    member_id,
-)
+from p2pchat.messaging.conversations import Conversation, ShownEntry, check_text, check_texts
 from p2pchat.messaging.events import Gap, claim_of
-from p2pchat.messaging.groups import expected_recipients
+from p2pchat.messaging.groups import Group, Who, expected_recipients
 from p2pchat.messaging.history import StoredMessages
 from p2pchat.messaging.messages import Message, Post, Sent, check_change, parse_message_id, ref_of, reply_ref
+from p2pchat.messaging.name_resolution import ConversationDirectory, UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts
 from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription, matches
-from p2pchat.messaging.users import (
-    User,
-    UserDirectory,
-    Whois,
-    former_names,
-    ignored_meta,
-    is_of_ignored,
-    resolve_user,
-    whois,
-)
+from p2pchat.messaging.users import User, Whois, former_names, ignored_meta, is_of_ignored, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
@@ -206,7 +189,7 @@ class LocalUser:
 
     def _resolve(self, who: User | str) -> User:
         self._require_known()
-        return resolve_user(self.people, who)
+        return self.people.resolve(who)
 
     async def rename(self, name: str, about: str | None = None) -> None:
         """Change the own name, and what the user tells about itself. Everyone is told, also those who come later.
@@ -360,7 +343,7 @@ class LocalUser:
         driver, me = self._require_running(), self.people.me
         if isinstance(members, str | User):
             raise TypeError("members is a list of users or names, not one of them")
-        ids = dict.fromkeys(member_id(self.people, member) for member in members)
+        ids = dict.fromkeys(self.people.resolve(member).key for member in members)
         others, name = tuple(id for id in ids if id != me), validate_name(name)
         group = await driver.requests.request(lambda ticket: GroupCreateRequest(ticket, me, name, others))
         return self._directory.group(talk_id(group))

@@ -18,12 +18,13 @@ from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, message_id, ref_key, referred_id
 from p2pchat.messaging.conversations import Conversation, Viewer, check_text
 from p2pchat.messaging.events import Event, aware, iso, micros_of
-from p2pchat.messaging.users import User, UserDirectory
+from p2pchat.messaging.users import User
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 from p2pchat.storage.base import ReleasedEntry
 
 if TYPE_CHECKING:
     from p2pchat.core.edits import Edits
+    from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.receipts import Receipt
 
 SHOWN_KINDS = ("text", "action")

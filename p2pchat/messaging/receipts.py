@@ -22,7 +22,8 @@ from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.protocol import ConversationId, UserId
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.users import User, UserDirectory
+    from p2pchat.messaging.name_resolution import UserDirectory
+    from p2pchat.messaging.users import User
 
 Kind = Literal["delivered", "read"]
 MAX_COUNTED = 8  # messages of one log whose counts are kept: what a thousand members read at once; a guess

@@ -1,30 +1,21 @@
-"""Users as programs hold them: their labels, what a typed name means, and who is ignored.
-
-A name is a label that somebody chose; the key identifies the user. Two users whose names are equal, or look alike, are
-both shown with the beginning of their id. An address that fits both is refused, with the labels to choose from.
-"""
+"""Users as programs hold them, facts about a user, and ignored users. Labels and names are in name_resolution.py."""
 
 from __future__ import annotations
 
-import base64
 import json
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from heapq import nsmallest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_IGNORED
-from p2pchat.errors import AmbiguousName, UnknownName
-from p2pchat.identity.names import ROOM_SKELETON, base32, full_label, skeleton, split_label
+from p2pchat.identity.names import base32
 from p2pchat.messaging.events import aware
 from p2pchat.protocol import PeerId, UserId
 
-Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
-FULL_ID_CHARACTERS = 52  # 32 bytes in base32
+if TYPE_CHECKING:
+    from p2pchat.messaging.name_resolution import UserDirectory
 
 
 class User:
@@ -99,171 +90,6 @@ class User:
 
     def __repr__(self) -> str:
         return f"<User {self.label!a}>"
-
-
-class NameIndex:
-    """Names by id, and which of them look alike.
-
-    Attributes:
-        names: The name of each id.
-        looks: The skeleton of each name, computed once, since labels are asked for with every line.
-        alike: The ids by skeleton.
-    """
-
-    __slots__ = ("alike", "looks", "names")
-
-    def __init__(self) -> None:
-        self.names: dict[str, str] = {}
-        self.looks: dict[str, str] = {}
-        self.alike: dict[str, set[str]] = {}
-
-    def learn(self, id: str, name: str) -> None:
-        """Set the name of an id. A former name leaves nothing behind."""
-        former = self.looks.get(id)
-        if former is not None:
-            self.alike[former].discard(id)
-            if not self.alike[former]:
-                del self.alike[former]
-        self.names[id] = name
-        self.looks[id] = look = skeleton(name)
-        self.alike.setdefault(look, set()).add(id)
-
-
-class UserDirectory:
-    """All users known to one peer, as one of its own users sees them.
-
-    Args:
-        me: The id (hex) of the own user.
-        status: Returns the presence of a user.
-    Attributes:
-        ignored: The ids of the users that the own user ignores.
-        abouts: What users tell about themselves.
-    """
-
-    __slots__ = ("_index", "_users", "abouts", "ignored", "me", "status")
-
-    def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
-        self.me = me
-        self.status = status
-        self.ignored: set[UserId] = set()
-        self.abouts: dict[UserId, str] = {}
-        self._index = NameIndex()
-        self._users: dict[UserId, User] = {}
-
-    def seen_by(self, me: UserId) -> UserDirectory:
-        """Return the same users as another user of this peer sees them; names are shared."""
-        other = UserDirectory(me, self.status)
-        other.abouts, other._index = self.abouts, self._index
-        return other
-
-    def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
-        """Set the names of users."""
-        for id, name in names:
-            self._index.learn(id, name)
-
-    def set_about(self, id: UserId, about: str) -> None:
-        """Set what a user tells about itself; "" for nothing."""
-        if about:
-            self.abouts[id] = about
-        else:
-            self.abouts.pop(id, None)
-
-    def user(self, id: UserId) -> User:
-        """Return the one User object of an id, known or not."""
-        user = self._users.get(id)
-        if user is None:
-            user = self._users[id] = User(self, id)
-        return user
-
-    def all(self) -> list[User]:
-        """Return every user with a name, sorted by label."""
-        return sorted((self.user(id) for id in self._index.names), key=lambda user: user.label.casefold())
-
-    @property
-    def known(self) -> AbstractSet[UserId]:
-        """The ids of all users with a name; a live view."""
-        return self._index.names.keys()
-
-    def alike(self, name: str) -> AbstractSet[UserId]:
-        """Return the ids of the users whose names look like this one; a live view."""
-        return self._index.alike.get(skeleton(name), set())
-
-    def name(self, id: UserId) -> str:
-        """Return the name of a user; "" while it is unknown."""
-        return self._index.names.get(id, "")
-
-    def label(self, id: UserId) -> str:
-        """Return the label of a user; see User.label."""
-        index = self._index
-        name = index.names.get(id)
-        if not name or (look := index.looks[id]) == ROOM_SKELETON or len(index.alike[look]) > 1:
-            return full_label(name, id)
-        return name
-
-    def ignores(self, id: str) -> bool:
-        """Return whether the user with this id, as in event lines, is ignored."""
-        return bool(self.ignored) and id_of(id) in self.ignored
-
-    def find(self, text: str) -> User:
-        """Return the user that an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id.
-
-        Raises:
-            UnknownName: No user has this name.
-            AmbiguousName: Several have, or have names that look like it; `.candidates` are their labels.
-        """
-        name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("@"))
-        if not tail:
-            by_id = self._by_id(name.upper())
-            if by_id is not None:
-                return by_id
-        fitting = self._by_tail(name, tail) if tail else self._by_name(name)
-        if not fitting:
-            raise UnknownName(text, self._hint())
-        if len(fitting) > 1:
-            raise AmbiguousName(text, sorted(full_label(self._index.names.get(id), id) for id in fitting))
-        return self.user(fitting[0])
-
-    def _by_id(self, text: str) -> User | None:
-        if len(text) != FULL_ID_CHARACTERS:
-            return None
-        key = id_of(text)
-        return self.user(key) if key in self._index.names or key in self._users else None
-
-    def _by_tail(self, name: str, tail: str) -> list[UserId]:
-        names = self._index.names
-        beginning = tail if len(tail) >= 8 else tail.ljust(8, "?")  # a shorter one is no address
-        fitting = [id for id in names.keys() | self._users.keys() if base32(id).startswith(beginning)]
-        return [id for id in fitting if skeleton(names.get(id) or "user") == skeleton(name)]
-
-    def _by_name(self, name: str) -> list[UserId]:
-        alike = list(self.alike(name))
-        if len(alike) == 1 and self._index.names[alike[0]].casefold() != name.casefold():
-            return []  # it looks like a user's name, but is spelled differently
-        return alike
-
-    def _hint(self) -> str:
-        others = ((name.casefold(), id) for id, name in self._index.names.items() if id != self.me)
-        labels = [self.label(id) for _, id in nsmallest(8, others)]  # the quickest way: names are waited for
-        return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
-
-
-def resolve_user(people: UserDirectory, who: User | str) -> User:
-    """Return a user, given as such, by a name as typed, or by any full id; raises as UserDirectory.find."""
-    if isinstance(who, User):
-        return people.user(who.key)
-    key = id_of(who.strip().removeprefix("@"))
-    return people.user(key) if key else people.find(who)
-
-
-def id_of(text: str) -> UserId:
-    """Return the id in hex that people see as `text`, 52 characters of base32; "" for other text."""
-    if len(text) != FULL_ID_CHARACTERS:
-        return ""
-    try:
-        id = base64.b32decode(text.upper() + "=" * (-len(text) % 8)).hex()
-    except ValueError:  # a character outside of base32, or of ASCII
-        return ""
-    return id if base32(id) == text.upper() else ""  # not equal: bits are set beyond the 32 bytes
 
 
 def by_label(users: Iterable[User]) -> tuple[User, ...]:

@@ -21,10 +21,6 @@ from p2pchat import (
     UnknownName,
     open_history,
 )
-from p2pchat.core.groups.group import GroupView
-from p2pchat.identity.names import suffix
-from p2pchat.messaging.groups import GroupDirectory
-from p2pchat.messaging.users import id_of
 from p2pchat.testing import mesh
 
 
@@ -240,61 +236,3 @@ async def test_a_history_knows_groups_by_name_without_a_running_peer(tmp_path: P
         assert (post.to_json()["group"], post.conversation.address) == ("deploys", "#deploys")
         with pytest.raises(UnknownName, match="the group is #deploys"):
             history.find("deploys")
-
-
-OPS, OTHER = "ab" * 32, "cd" * 32
-ADA = "11" * 32
-
-
-def directory(**names: str) -> GroupDirectory:
-    """A directory of groups, by the id of their messages."""
-    groups = {
-        talk[::-1]: GroupView(talk[::-1], talk, name, ADA, 1, {ADA: 1}, frozenset()) for talk, name in names.items()
-    }
-    made = GroupDirectory(lambda: groups)
-    made.load()
-    return made
-
-
-def test_a_group_is_found_by_its_name_however_it_is_typed() -> None:
-    known = directory(**{OPS: "Ops"})
-    assert [known.find(text) for text in ("#Ops", "ops", " #OPS ", f"#ops#{suffix(OPS)}")] == [OPS] * 4
-
-
-def test_a_name_of_two_groups_is_ambiguous_without_an_id() -> None:
-    known = directory(**{OPS: "ops", OTHER: "Ops"})
-    with pytest.raises(AmbiguousName) as caught:
-        known.find("#ops")
-    assert caught.value.candidates == sorted([f"#ops#{suffix(OPS)}", f"#Ops#{suffix(OTHER)}"])
-    assert known.find(f"#ops#{suffix(OTHER)}") == OTHER
-    assert known.same_name(OPS) and known.same_name(OTHER)
-
-
-def test_a_name_that_only_looks_like_a_group_is_unknown() -> None:
-    known = directory(**{OPS: "ops"})
-    with pytest.raises(UnknownName, match="groups here are #ops"):
-        known.find("#0ps")
-    with pytest.raises(UnknownName, match="there are no groups here yet"):
-        directory().find("#ops")
-
-
-def test_a_renamed_group_is_found_by_its_new_name_only() -> None:
-    known = directory(**{OPS: "ops", OTHER: "Ops"})
-    known.learn(OPS, "deploys")
-    assert (known.find("deploys"), known.find("ops")) == (OPS, OTHER)
-    assert not known.same_name(OPS) and not known.same_name(OTHER)
-
-
-@pytest.mark.parametrize(
-    "text, id",
-    [
-        ("A" * 52, "00" * 32),
-        ("a" * 52, "00" * 32),
-        ("A" * 51 + "B", ""),  # bits are set beyond the 32 bytes
-        ("A" * 51, ""),
-        ("1" * 52, ""),
-        ("\u00e4" * 52, ""),
-    ],
-)
-def test_a_user_never_met_is_named_by_the_full_id(text: str, id: str) -> None:
-    assert id_of(text) == id

@@ -10,8 +10,8 @@ import pytest
 
 from p2pchat import Delivered, DeliveryTimeout, Left, PeerClosed, Read, TCPPeer, UnknownName
 from p2pchat.core.log import LogId
+from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, ReceiptTracker, ReceiptUpdate, _Waiter
-from p2pchat.messaging.users import UserDirectory
 from p2pchat.testing import Mesh
 
 ADA, BOB, CYD = "a1" * 32, "b0" * 32, "cd" * 32

@@ -1,15 +1,13 @@
-"""Names, labels, addresses and ignored users."""
+"""Users: names over time, presence, ignored users."""
 
 from __future__ import annotations
 
 import asyncio
-import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from p2pchat import (
-    AmbiguousName,
     Left,
     Message,
     Presence,
@@ -20,26 +18,8 @@ from p2pchat import (
     Warned,
     open_history,
 )
-from p2pchat.messaging.users import UserDirectory
 from p2pchat.testing import Mesh
 from tests.messaging.texts import texts
-
-
-async def test_names_as_typed(net: Mesh) -> None:
-    ada, bob, _ = net.peers
-    dm = ada.find("bob")
-    suffix = bob.me.id[:8]
-    for typed in ("@bob", " bob ", "Bob", f"bob#{suffix}", f"bob#{suffix.lower()}", bob.me.id, dm.id):
-        assert ada.find(typed) == dm
-    assert ada.find("room") == ada.find("#room") == ada.room
-    assert ada.find(ada.people.find("bob")) == dm
-    assert (dm.kind, dm.name, dm.user) == ("dm", "bob", bob.me)
-    assert f"{bob.me}, {dm}" == "bob, bob"
-    for nobody in ("dave", "bob#AAAAAAAA", "#ops", "b0b", "bob#" + suffix[:4]):
-        with pytest.raises(UnknownName):
-            ada.find(nobody)
-    with pytest.raises(TypeError):
-        ada.find(7)  # type: ignore[arg-type]
 
 
 async def test_user_begins_no_conversation(net: Mesh) -> None:
@@ -49,31 +29,6 @@ async def test_user_begins_no_conversation(net: Mesh) -> None:
     assert [conversation.name for conversation in ada.conversations()] == ["room"]
     with pytest.raises(UnknownName):
         ada.user("room")
-
-
-async def test_two_users_with_one_name_are_told_apart_by_their_ids(net: Mesh) -> None:
-    ada, bob, _ = net.peers
-    other = await net.add("B0b")  # looks like bob
-    await net.settle()
-    with pytest.raises(AmbiguousName) as caught:
-        await ada.send("bob", "which?")
-    assert caught.value.candidates == sorted([f"bob#{bob.me.id[:8]}", f"B0b#{other.me.id[:8]}"])
-    assert ada.find(f"bob#{bob.me.id[:8]}").name == f"bob#{bob.me.id[:8]}"
-    await (await ada.send(f"b0b#{other.me.id[:8]}", "you")).delivered(timeout=5)
-    assert await texts(other, "ada") == ["you"]
-
-
-async def test_a_user_called_room_is_shown_with_the_id(net: Mesh) -> None:
-    ada, bob, _ = net.peers
-    with pytest.raises(ValueError, match="everybody"):
-        await bob.rename("Room")
-    with pytest.raises(ValueError, match="everybody"):
-        TCPPeer(0, name="r00m")
-    bob.people.learn([(ada.me.key, "room")])  # as a peer of another implementation may tell
-    assert ada.me.label == "ada"
-    assert bob.people.user(ada.me.key).label == f"room#{ada.me.id[:8]}"
-    assert bob.find("room") == bob.room
-    assert bob.find(f"room#{ada.me.id[:8]}").user == ada.me
 
 
 async def test_a_new_name_is_known_everywhere_and_stored(net: Mesh) -> None:
@@ -178,26 +133,6 @@ async def restarted(net: Mesh, peer: TCPPeer) -> TCPPeer:
     peer = await net.restart(peer)
     await net.settle()
     return peer
-
-
-ADA, BOB = "a1" * 32, "b0" * 32
-
-
-def test_former_names_leave_nothing_in_memory() -> None:
-    people = UserDirectory(ADA, lambda user: ("unknown", "", 0))
-    people.learn([(ADA, "ada"), (BOB, "bob")])
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        for number in range(2000):
-            people.learn([(BOB, f"bob {number}")])
-        assert tracemalloc.get_traced_memory()[0] - before < 100_000
-    finally:
-        tracemalloc.stop()
-    people.learn([(BOB, "ada")])
-    assert (people.label(ADA), people.label(BOB)) == ("ada#UGQ2DINB", "ada#WCYLBMFQ")
-    people.learn([(BOB, "bob")])
-    assert (people.label(ADA), people.find("bob").key) == ("ada", BOB)
 
 
 async def test_events_of_ignored_users_are_returned_unless_skipped(net: Mesh) -> None:

@@ -1,0 +1,364 @@
+"""Name resolution: labels of users and groups, and the user, group or conversation that a typed address means.
+
+A name is a label that somebody chose; the id identifies. Two names that are equal, or look alike, are both shown with
+the beginning of the id. An address that fits both is refused, with the labels to choose from.
+"""
+
+from __future__ import annotations
+
+import base64
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from heapq import nsmallest
+
+from p2pchat.core.groups.group import GroupReplica, GroupView
+from p2pchat.core.sync.conversations import dm_id, dm_naming
+from p2pchat.errors import AmbiguousName, UnknownName
+from p2pchat.identity.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
+from p2pchat.messaging.conversations import Conversation, Viewer
+from p2pchat.messaging.groups import Group
+from p2pchat.messaging.users import User
+from p2pchat.protocol import ConversationId, Naming, UserId
+
+Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
+FULL_ID_CHARACTERS = 52  # 32 bytes in base32
+
+
+class ConversationDirectory:
+    """The handles of one viewer's conversations, found by id or by address.
+
+    Args:
+        viewer: What the handles call.
+        groups: The groups that the viewer knows.
+        naming: Returns what the id of a conversation stands for; None for one the viewer does not know.
+        room: Returns the room; raises UnknownName while there is none.
+        opened: Called with the naming of a direct conversation that is not known yet.
+    """
+
+    __slots__ = ("_groups", "_handles", "_naming", "_opened", "_room", "_viewer")
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        groups: GroupDirectory,
+        naming: Callable[[ConversationId], Naming | None],
+        room: Callable[[], Conversation],
+        opened: Callable[[Naming], None],
+    ) -> None:
+        self._viewer = viewer
+        self._groups = groups
+        self._naming = naming
+        self._room = room
+        self._opened = opened
+        self._handles: dict[ConversationId, Conversation] = {}
+
+    def get(self, key: ConversationId) -> Conversation:
+        """Return the one handle of a conversation, by its id in hex; known or not."""
+        found = self._handles.get(key)
+        if found is None or found.naming is None:
+            naming = self._naming(key)
+            kind = Group if naming is not None and naming.talk else Conversation
+            found = self._handles[key] = kind(self._viewer, key, naming)
+        return found
+
+    def group(self, key: ConversationId) -> Group:
+        """Return the handle of a group, by the id of its messages."""
+        group = self.get(key)
+        assert isinstance(group, Group)
+        return group
+
+    def find(self, to: User | Conversation | str) -> Conversation:
+        """Return the conversation that an address names; see TCPPeer.find."""
+        if isinstance(to, Conversation):
+            return to if to.viewer is self._viewer else self.get(to.key)
+        if isinstance(to, User):
+            return self._direct(to)
+        if not isinstance(to, str):
+            raise TypeError(f"a message goes to a name, a User or a Conversation, not {type(to).__name__}")
+        text = to.strip()
+        if text.lower() in ("room", "#room"):
+            return self._room()
+        if text.startswith("#"):
+            return self.get(self._groups.find(text))
+        key = id_of(text)
+        if key and (key in self._handles or self._naming(key) is not None):
+            return self.get(key)
+        try:
+            return self._direct(self._viewer.people.find(text))
+        except UnknownName:
+            if not (hint := self._groups.hint(text)):
+                raise
+        raise UnknownName(text, hint)
+
+    def _direct(self, user: User) -> Conversation:
+        me = self._viewer.people.me
+        key = dm_id(me, user.key)
+        found = self._handles.get(key)
+        if found is None or found.naming is None:
+            naming = dm_naming(me, user.key)
+            if self._naming(key) is None:
+                self._opened(naming)
+            found = self._handles[key] = Conversation(self._viewer, key, naming)
+        return found
+
+
+class UserDirectory:
+    """All users known to one peer, as one of its own users sees them.
+
+    Args:
+        me: The id (hex) of the own user.
+        status: Returns the presence of a user.
+    Attributes:
+        ignored: The ids of the users that the own user ignores.
+        abouts: What users tell about themselves.
+    """
+
+    __slots__ = ("_index", "_users", "abouts", "ignored", "me", "status")
+
+    def __init__(self, me: UserId, status: Callable[[UserId], Status]) -> None:
+        self.me = me
+        self.status = status
+        self.ignored: set[UserId] = set()
+        self.abouts: dict[UserId, str] = {}
+        self._index = NameIndex()
+        self._users: dict[UserId, User] = {}
+
+    def seen_by(self, me: UserId) -> UserDirectory:
+        """Return the same users as another user of this peer sees them; names are shared."""
+        other = UserDirectory(me, self.status)
+        other.abouts, other._index = self.abouts, self._index
+        return other
+
+    def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
+        """Set the names of users."""
+        for id, name in names:
+            self._index.learn(id, name)
+
+    def set_about(self, id: UserId, about: str) -> None:
+        """Set what a user tells about itself; "" for nothing."""
+        if about:
+            self.abouts[id] = about
+        else:
+            self.abouts.pop(id, None)
+
+    def user(self, id: UserId) -> User:
+        """Return the one User object of an id, known or not."""
+        user = self._users.get(id)
+        if user is None:
+            user = self._users[id] = User(self, id)
+        return user
+
+    def all(self) -> list[User]:
+        """Return every user with a name, sorted by label."""
+        return sorted((self.user(id) for id in self._index.names), key=lambda user: user.label.casefold())
+
+    @property
+    def known(self) -> AbstractSet[UserId]:
+        """The ids of all users with a name; a live view."""
+        return self._index.names.keys()
+
+    def alike(self, name: str) -> AbstractSet[UserId]:
+        """Return the ids of the users whose names look like this one; a live view."""
+        return self._index.alike.get(skeleton(name), set())
+
+    def name(self, id: UserId) -> str:
+        """Return the name of a user; "" while it is unknown."""
+        return self._index.names.get(id, "")
+
+    def label(self, id: UserId) -> str:
+        """Return the label of a user; see User.label."""
+        index = self._index
+        name = index.names.get(id)
+        if not name or (look := index.looks[id]) == ROOM_SKELETON or len(index.alike[look]) > 1:
+            return full_label(name, id)
+        return name
+
+    def ignores(self, id: str) -> bool:
+        """Return whether the user with this id, as in event lines, is ignored."""
+        return bool(self.ignored) and id_of(id) in self.ignored
+
+    def find(self, text: str) -> User:
+        """Return the user that an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id.
+
+        Raises:
+            UnknownName: No user has this name.
+            AmbiguousName: Several have, or have names that look like it; `.candidates` are their labels.
+        """
+        name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("@"))
+        if not tail:
+            by_id = self._by_id(name.upper())
+            if by_id is not None:
+                return by_id
+        fitting = self._by_tail(name, tail) if tail else self._by_name(name)
+        if not fitting:
+            raise UnknownName(text, self._hint())
+        if len(fitting) > 1:
+            raise AmbiguousName(text, sorted(full_label(self._index.names.get(id), id) for id in fitting))
+        return self.user(fitting[0])
+
+    def resolve(self, who: User | str) -> User:
+        """Return a user, given as such, by a name as typed, or by the full id of any user; raises as find.
+
+        Raises:
+            TypeError: `who` is something else.
+        """
+        if isinstance(who, User):
+            return self.user(who.key)
+        if not isinstance(who, str):
+            raise TypeError(f"a user is a User or a name, not {type(who).__name__}")
+        key = id_of(who.strip().removeprefix("@"))
+        return self.user(key) if key else self.find(who)
+
+    def _by_id(self, text: str) -> User | None:
+        if len(text) != FULL_ID_CHARACTERS:
+            return None
+        key = id_of(text)
+        return self.user(key) if key in self._index.names or key in self._users else None
+
+    def _by_tail(self, name: str, tail: str) -> list[UserId]:
+        names = self._index.names
+        beginning = tail if len(tail) >= 8 else tail.ljust(8, "?")  # a shorter one is no address
+        fitting = [id for id in names.keys() | self._users.keys() if base32(id).startswith(beginning)]
+        return [id for id in fitting if skeleton(names.get(id) or "user") == skeleton(name)]
+
+    def _by_name(self, name: str) -> list[UserId]:
+        alike = list(self.alike(name))
+        if len(alike) == 1 and self._index.names[alike[0]].casefold() != name.casefold():
+            return []  # it looks like a user's name, but is spelled differently
+        return alike
+
+    def _hint(self) -> str:
+        others = ((name.casefold(), id) for id, name in self._index.names.items() if id != self.me)
+        labels = [self.label(id) for _, id in nsmallest(8, others)]  # the quickest way: names are waited for
+        return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
+
+
+class GroupDirectory:
+    """The groups that one peer knows, by name. Names that look alike are shown with the beginning of the group's id.
+
+    Args:
+        views: Returns the present state of all groups, by the id of their operations.
+    """
+
+    def __init__(self, views: Callable[[], Mapping[ConversationId, GroupView]]) -> None:
+        self._views = views
+        self._index = NameIndex()  # ids are those of the groups' messages
+        self._knows: Callable[[ConversationId], bool] = lambda talk: True
+
+    def seen_by(self, knows: Callable[[ConversationId], bool]) -> GroupDirectory:
+        """Return the same directory, limited to the groups for whose messages `knows` returns true."""
+        other = GroupDirectory(self._views)
+        other._index, other._knows = self._index, knows
+        return other
+
+    @classmethod
+    def of_stored(cls, groups: Mapping[ConversationId, GroupReplica]) -> GroupDirectory:
+        """Return a directory of the groups in storage, where no peer runs."""
+        views = {id: group.view for id, group in groups.items() if group.view is not None}
+        directory = cls(lambda: views)
+        directory.load()
+        return directory
+
+    def load(self) -> None:
+        """Take the names of all groups."""
+        for view in self._views().values():
+            self.learn(view.talk, view.name)
+
+    def learn(self, talk: ConversationId, name: str) -> None:
+        """Set the name of a group."""
+        if self._index.names.get(talk) != name:
+            self._index.learn(talk, name)
+
+    def name(self, talk: ConversationId) -> str:
+        """Return the name of a group; "" while it is unknown."""
+        return self._index.names.get(talk, "")
+
+    def all(self) -> list[GroupView]:
+        """Return the present state of every group."""
+        return [view for view in self._views().values() if self._knows(view.talk)]
+
+    def view(self, group: ConversationId) -> GroupView | None:
+        """Return the present state of a group, by the id of its operations."""
+        return self._views().get(group)
+
+    def same_name(self, talk: ConversationId) -> bool:
+        """Return whether the name looks like that of another group, or of the room."""
+        look = self._index.looks.get(talk)
+        return look is not None and (look == ROOM_SKELETON or len(self._alike(look)) > 1)
+
+    def _alike(self, look: str) -> list[ConversationId]:
+        return list(filter(self._knows, self._index.alike.get(look, ())))
+
+    def hint(self, text: str) -> str:
+        """Return a hint for a name that no user has, but a group; "" if none has."""
+        try:
+            self.find(text)
+        except UnknownName:
+            return ""
+        except AmbiguousName as error:
+            return f"groups are: {', '.join(error.candidates)}"
+        return f"the group is #{text.strip()}"
+
+    def find(self, text: str) -> ConversationId:
+        """Return the id of the messages of the group that an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
+
+        Raises:
+            UnknownName: No group has this name. AmbiguousName: Several have, or have names that look like it.
+        """
+        names = self._index.names
+        name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("#"))
+        alike = self._alike(skeleton(name))
+        if len(alike) == 1 and not tail:  # a name that only looks like it is another one
+            fitting = [talk for talk in alike if names[talk].casefold() == name.casefold()]
+        else:
+            fitting = [talk for talk in alike if suffix(talk) == tail or not tail]
+        if not fitting:
+            raise UnknownName(text, self._hint())
+        if len(fitting) > 1:
+            raise AmbiguousName(text, sorted(f"#{full_label(names[talk], talk)}" for talk in fitting))
+        return fitting[0]
+
+    def _hint(self) -> str:
+        known = (name for talk, name in self._index.names.items() if self._knows(talk))
+        names = sorted({ascii(name)[1:-1] for name in known})[:8]
+        return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"
+
+
+class NameIndex:
+    """Names by id, and which of them look alike.
+
+    Attributes:
+        names: The name of each id.
+        looks: The skeleton of each name, computed once, since labels are asked for with every line.
+        alike: The ids by skeleton.
+    """
+
+    __slots__ = ("alike", "looks", "names")
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self.looks: dict[str, str] = {}
+        self.alike: dict[str, set[str]] = {}
+
+    def learn(self, id: str, name: str) -> None:
+        """Set the name of an id. A former name leaves nothing behind."""
+        former = self.looks.get(id)
+        if former is not None:
+            self.alike[former].discard(id)
+            if not self.alike[former]:
+                del self.alike[former]
+        self.names[id] = name
+        self.looks[id] = look = skeleton(name)
+        self.alike.setdefault(look, set()).add(id)
+
+
+def id_of(text: str) -> UserId:
+    """Return the id in hex that people see as `text`, 52 characters of base32; "" for other text."""
+    if len(text) != FULL_ID_CHARACTERS:
+        return ""
+    try:
+        id = base64.b32decode(text.upper() + "=" * (-len(text) % 8)).hex()
+    except ValueError:  # a character outside of base32, or of ASCII
+        return ""
+    return id if base32(id) == text.upper() else ""  # not equal: bits are set beyond the 32 bytes

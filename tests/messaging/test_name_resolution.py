@@ -1,0 +1,130 @@
+"""Labels, and what typed names mean."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+
+from p2pchat import AmbiguousName, TCPPeer, UnknownName
+from p2pchat.core.groups.group import GroupView
+from p2pchat.identity.names import suffix
+from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory, id_of
+from p2pchat.testing import Mesh
+from tests.messaging.texts import texts
+
+ADA, BOB = "a1" * 32, "b0" * 32
+OPS, OTHER = "ab" * 32, "cd" * 32
+
+
+async def test_names_as_typed(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    dm = ada.find("bob")
+    suffix = bob.me.id[:8]
+    for typed in ("@bob", " bob ", "Bob", f"bob#{suffix}", f"bob#{suffix.lower()}", bob.me.id, dm.id):
+        assert ada.find(typed) == dm
+    assert ada.find("room") == ada.find("#room") == ada.room
+    assert ada.find(ada.people.find("bob")) == dm
+    assert (dm.kind, dm.name, dm.user) == ("dm", "bob", bob.me)
+    assert f"{bob.me}, {dm}" == "bob, bob"
+    for nobody in ("dave", "bob#AAAAAAAA", "#ops", "b0b", "bob#" + suffix[:4]):
+        with pytest.raises(UnknownName):
+            ada.find(nobody)
+    with pytest.raises(TypeError):
+        ada.find(7)  # type: ignore[arg-type]
+
+
+async def test_two_users_with_one_name_are_told_apart_by_their_ids(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    other = await net.add("B0b")  # looks like bob
+    await net.settle()
+    with pytest.raises(AmbiguousName) as caught:
+        await ada.send("bob", "which?")
+    assert caught.value.candidates == sorted([f"bob#{bob.me.id[:8]}", f"B0b#{other.me.id[:8]}"])
+    assert ada.find(f"bob#{bob.me.id[:8]}").name == f"bob#{bob.me.id[:8]}"
+    await (await ada.send(f"b0b#{other.me.id[:8]}", "you")).delivered(timeout=5)
+    assert await texts(other, "ada") == ["you"]
+
+
+async def test_a_user_called_room_is_shown_with_the_id(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    with pytest.raises(ValueError, match="everybody"):
+        await bob.rename("Room")
+    with pytest.raises(ValueError, match="everybody"):
+        TCPPeer(0, name="r00m")
+    bob.people.learn([(ada.me.key, "room")])  # as a peer of another implementation may tell
+    assert ada.me.label == "ada"
+    assert bob.people.user(ada.me.key).label == f"room#{ada.me.id[:8]}"
+    assert bob.find("room") == bob.room
+    assert bob.find(f"room#{ada.me.id[:8]}").user == ada.me
+
+
+def test_former_names_leave_nothing_in_memory() -> None:
+    people = UserDirectory(ADA, lambda user: ("unknown", "", 0))
+    people.learn([(ADA, "ada"), (BOB, "bob")])
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(2000):
+            people.learn([(BOB, f"bob {number}")])
+        assert tracemalloc.get_traced_memory()[0] - before < 100_000
+    finally:
+        tracemalloc.stop()
+    people.learn([(BOB, "ada")])
+    assert (people.label(ADA), people.label(BOB)) == ("ada#UGQ2DINB", "ada#WCYLBMFQ")
+    people.learn([(BOB, "bob")])
+    assert (people.label(ADA), people.find("bob").key) == ("ada", BOB)
+
+
+def directory(**names: str) -> GroupDirectory:
+    """A directory of groups, by the id of their messages."""
+    groups = {
+        talk[::-1]: GroupView(talk[::-1], talk, name, ADA, 1, {ADA: 1}, frozenset()) for talk, name in names.items()
+    }
+    made = GroupDirectory(lambda: groups)
+    made.load()
+    return made
+
+
+def test_a_group_is_found_by_its_name_however_it_is_typed() -> None:
+    known = directory(**{OPS: "Ops"})
+    assert [known.find(text) for text in ("#Ops", "ops", " #OPS ", f"#ops#{suffix(OPS)}")] == [OPS] * 4
+
+
+def test_a_name_of_two_groups_is_ambiguous_without_an_id() -> None:
+    known = directory(**{OPS: "ops", OTHER: "Ops"})
+    with pytest.raises(AmbiguousName) as caught:
+        known.find("#ops")
+    assert caught.value.candidates == sorted([f"#ops#{suffix(OPS)}", f"#Ops#{suffix(OTHER)}"])
+    assert known.find(f"#ops#{suffix(OTHER)}") == OTHER
+    assert known.same_name(OPS) and known.same_name(OTHER)
+
+
+def test_a_name_that_only_looks_like_a_group_is_unknown() -> None:
+    known = directory(**{OPS: "ops"})
+    with pytest.raises(UnknownName, match="groups here are #ops"):
+        known.find("#0ps")
+    with pytest.raises(UnknownName, match="there are no groups here yet"):
+        directory().find("#ops")
+
+
+def test_a_renamed_group_is_found_by_its_new_name_only() -> None:
+    known = directory(**{OPS: "ops", OTHER: "Ops"})
+    known.learn(OPS, "deploys")
+    assert (known.find("deploys"), known.find("ops")) == (OPS, OTHER)
+    assert not known.same_name(OPS) and not known.same_name(OTHER)
+
+
+@pytest.mark.parametrize(
+    "text, id",
+    [
+        ("A" * 52, "00" * 32),
+        ("a" * 52, "00" * 32),
+        ("A" * 51 + "B", ""),  # bits are set beyond the 32 bytes
+        ("A" * 51, ""),
+        ("1" * 52, ""),
+        ("\u00e4" * 52, ""),
+    ],
+)
+def test_a_user_never_met_is_named_by_the_full_id(text: str, id: str) -> None:
+    assert id_of(text) == id
