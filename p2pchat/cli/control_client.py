@@ -11,24 +11,26 @@ import asyncio
 import itertools
 import json
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.cli.control_socket import BUSY, SOCKET_NAME, LineBuffer, SocketAddress, encode, read_address
+from p2pchat.cli.control_socket import BUSY, READ_BYTES, SOCKET_NAME, SocketAddress, encode, read_address
 from p2pchat.commands.errors import FAILED, NO_SUCH_NAME, USAGE, CommandError, UsageError
+from p2pchat.commands.json_commands import LineBuffer
 from p2pchat.commands.output import EventLine
 from p2pchat.commands.settings import LastStart
 
 if TYPE_CHECKING:
     from p2pchat import DataLocked
+    from p2pchat.cli.control_server import ControlServer
 
 
 CONNECT_TIMEOUT = 5.0  # seconds: a running peer answers at once, unless it hangs
 BUSY_RETRY_AFTER = 0.1  # seconds until the next attempt when a peer has too many connections
-READ_BYTES = 64 * 1024
 MAX_QUEUED_LINES = 100  # event lines
 MAX_LINE_BYTES = 1 << 30  # an answer may have ten thousand messages, and the peer is trusted
 
@@ -65,6 +67,7 @@ class ControlClient:
     Attributes:
         listening: The peer's first line, with its name and address.
         is_own: The command runs the peer itself.
+        reason: Why the peer stopped; "" while it has not.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -73,7 +76,7 @@ class ControlClient:
         self._lines: asyncio.Queue[EventLine | None] = asyncio.Queue(MAX_QUEUED_LINES)
         self._asked: dict[str, asyncio.Future[EventLine]] = {}
         self._refs = itertools.count(1)
-        self._reason = ""
+        self.reason = ""
         self._ended = False
         self.listening: EventLine = {}
         self.is_own = False
@@ -123,7 +126,7 @@ class ControlClient:
             RequestRefused: The answer is an error. PeerGone: The connection ended before the answer.
         """
         if self._ended:
-            raise PeerGone(self._reason)
+            raise PeerGone(self.reason)
         ref = f"a{next(self._refs)}"
         self._asked[ref] = answer = asyncio.get_running_loop().create_future()
         await self.send(do=do, ref=ref, **fields)
@@ -138,11 +141,6 @@ class ControlClient:
         if self._ended and self._lines.empty():
             return None
         return await self._lines.get()
-
-    @property
-    def reason(self) -> str:
-        """Why the peer stopped; "" while it has not."""
-        return self._reason
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -167,7 +165,7 @@ class ControlClient:
             self._ended = True
             for answer in self._asked.values():
                 if not answer.done():
-                    answer.set_exception(PeerGone(self._reason))
+                    answer.set_exception(PeerGone(self.reason))
                     answer.exception()  # retrieve it: the caller may be gone
         await self._lines.put(None)
 
@@ -176,7 +174,7 @@ class ControlClient:
         if not isinstance(line, dict):
             raise ValueError("no object")
         if line.get("event") == "stopped":
-            self._reason = str(line.get("reason") or "stopped")
+            self.reason = str(line.get("reason") or "stopped")
         asked = self._asked.pop(line.get("ref") or "", None) if line.get("event") in ("answer", "error") else None
         if asked is None:
             await self._lines.put(line)
@@ -186,7 +184,7 @@ class ControlClient:
     async def _raise_peer_gone(self) -> None:
         """Raise PeerGone after reading what the peer sent last."""
         await asyncio.wait([self._reading], timeout=CONNECT_TIMEOUT)
-        raise PeerGone(self._reason) from None
+        raise PeerGone(self.reason) from None
 
 
 async def connect(directory: Path) -> ControlClient | None:
@@ -206,6 +204,13 @@ async def connect(directory: Path) -> ControlClient | None:
             if not refused.is_busy or asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(BUSY_RETRY_AFTER)
+
+
+async def connect_within(server: ControlServer) -> ControlClient:
+    """Return a connection to a server of this process."""
+    ours, theirs = socket.socketpair()
+    server.on_connection(*await asyncio.open_connection(sock=theirs, limit=READ_BYTES))
+    return await ControlClient(*await asyncio.open_connection(sock=ours, limit=READ_BYTES)).start()
 
 
 async def ask_running_peer(directory: Path, do: str, **fields: Any) -> list[EventLine] | None:
@@ -365,7 +370,7 @@ class _CommandPeer:
     async def control(self) -> ControlClient:
         """Return a connection to the peer, after the first user came online or did not in time."""
         await self._wait_for_first_user()
-        self._control = await self._server.connect()
+        self._control = await connect_within(self._server)
         self._control.is_own = True
         return self._control
 

@@ -25,14 +25,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from p2pchat import Conversation, Message, P2PChatError, Sent, Stopped, TCPPeer
-from p2pchat.cli.control_client import ControlClient
 from p2pchat.cli.control_socket import (
     BUSY,
+    DEFAULT_LAST,
+    DEFAULT_TIMEOUT,
     LOOPBACK,
-    LineBuffer,
+    READ_BYTES,
     SocketAddress,
     bind_socket,
     encode,
+    parse_request,
     remove_files,
     socket_path_fits,
     write_address,
@@ -43,10 +45,8 @@ from p2pchat.commands.errors import UsageError, print_error
 from p2pchat.commands.json_commands import (
     MAX_LINE_BYTES,
     BadCommand,
-    CommandFields,
     JsonCommand,
-    decode_line,
-    parse_json_command,
+    LineBuffer,
 )
 from p2pchat.commands.output import EventLine, StdoutWriter
 from p2pchat.commands.read_tracking import ActivityTracker
@@ -103,12 +103,12 @@ class ControlServer:
             with suppress(OSError):  # most likely a file system without sockets
                 made = bind_socket(directory)
                 try:
-                    self._server = await asyncio.start_unix_server(self.on_connection, sock=made, limit=_BUFFER_BYTES)
+                    self._server = await asyncio.start_unix_server(self.on_connection, sock=made, limit=READ_BYTES)
                     return
                 except BaseException:  # also when cancelled: do not leak the socket
                     made.close()
                     raise
-        self._server = await asyncio.start_server(self._on_tcp_connection, LOOPBACK, 0, limit=_BUFFER_BYTES)
+        self._server = await asyncio.start_server(self._on_tcp_connection, LOOPBACK, 0, limit=READ_BYTES)
         self._address = SocketAddress(self._server.sockets[0].getsockname()[1])
         write_address(directory, self._address)
 
@@ -147,12 +147,6 @@ class ControlServer:
                 while any(not one.follows for one in self._connections.values()):
                     self._connection_ended.clear()
                     await self._connection_ended.wait()
-
-    async def connect(self) -> ControlClient:
-        """Return a connection within this process."""
-        ours, theirs = socket.socketpair()
-        self.on_connection(*await asyncio.open_connection(sock=theirs, limit=_BUFFER_BYTES))
-        return await ControlClient(*await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES)).start()
 
     def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection of this login."""
@@ -193,9 +187,6 @@ class ControlServer:
         self.on_connection(reader, writer)
 
 
-_BUFFER_BYTES = 64 * 1024  # asyncio's read buffer for each connection
-
-
 async def _read_token(reader: asyncio.StreamReader) -> object:
     """Return the token in the first line of a connection; None for anything else."""
     try:
@@ -222,7 +213,6 @@ def _is_same_login(writer: asyncio.StreamWriter) -> bool:
 
 # ---- connection
 
-READ_BYTES = 64 * 1024
 MAX_QUEUED_BATCHES = 4  # reads not carried out yet: a fast client waits
 FINISH_TIMEOUT = 60.0  # seconds to finish the requests of a client that has ended its output, and may be gone
 CLOSE_TIMEOUT = 1.0  # seconds in which a client may take the last lines of a stopping peer
@@ -335,14 +325,11 @@ class ControlConnection:
         for line in lines:
             if line is not None and not line.strip():
                 continue
+            request: JsonCommand | BadCommand | None
             try:
                 request = None if line is None else parse_request(line)
-            except UsageError as error:
-                if not await self._session.execute(for_session):
-                    return False
-                for_session.clear()
-                await self._session.report_error(error, getattr(error, "ref", None))
-                continue
+            except BadCommand as error:
+                request = error
             if request is None:
                 for_session.append(line and line.strip())
                 continue
@@ -352,16 +339,15 @@ class ControlConnection:
             await self._handle_request(request)
         return await self._session.execute(for_session)
 
-    async def _handle_request(self, request: JsonCommand) -> None:
+    async def _handle_request(self, request: JsonCommand | BadCommand) -> None:
         try:
+            if isinstance(request, BadCommand):
+                raise request
             if request.do == "find":
                 await self._find(request.fields["to"], request.ref)
             elif request.do == "wait":
-                seconds, what = (
-                    float(request.fields.get("timeout", DEFAULT_TIMEOUT)),
-                    request.fields.get("what", "delivered"),
-                )
-                await self._wait(seconds, what == "read", request.ref)
+                seconds = float(request.fields.get("timeout", DEFAULT_TIMEOUT))
+                await self._wait(seconds, request.fields.get("what") == "read", request.ref)
             elif request.do == "tail":
                 await self._start_tail(request)
             elif request.do == "export":
@@ -446,53 +432,6 @@ class ControlConnection:
 def _log_unexpected_error(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("a tail ended with an unexpected error", exc_info=error)
-
-
-# ---- requests
-
-MAX_TIMEOUT = 86_400.0  # seconds; a program that waits longer asks again
-MAX_LAST = 10_000  # messages of one answer, as of a history
-DEFAULT_LAST = 10  # messages, as tail(1) has lines
-DEFAULT_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
-
-# The requests of the control socket beside the JSON commands of a chat; docs/scripts.md has an example of each.
-# `export` and `import` name files. A chat's input does not have them: what is piped into it may come from anywhere.
-REQUESTS: CommandFields = {
-    "find": {"to": (str, True)},
-    "wait": {"timeout": (float, False), "what": (str, False)},
-    "tail": {"to": (str, False), "last": (int, False), "ignored": (bool, False)},
-    "export": {"path": (str, True), "to": (str, False)},
-    "import": {"path": (str, True)},
-    "web_token": {"name": (str, True)},
-    "web_users": {},
-    "web_revoke": {"name": (str, True)},
-}
-
-
-def parse_request(line: bytes) -> JsonCommand | None:
-    """Parse one line; return None for one that a session has to parse, or to refuse.
-
-    Raises:
-        BadCommand: The line is not a JSON object, or not a valid request.
-    """
-    if not line.lstrip().startswith(b"{"):
-        raise BadCommand('a line here must be a command object, such as {"do":"who"}')
-    text, _ = decode_line(line)
-    try:
-        do = json.loads(text).get("do")
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(do, str) or do not in REQUESTS:
-        return None
-    request = parse_json_command(text, REQUESTS)
-    fields, ref = request.fields, request.ref
-    if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too
-        raise BadCommand(f"`timeout` must be seconds from 0 to {MAX_TIMEOUT:g}", ref)
-    if fields.get("what", "read") not in ("delivered", "read"):
-        raise BadCommand("`what` must be delivered or read", ref)
-    if not 0 <= fields.get("last", 0) <= MAX_LAST:
-        raise BadCommand(f"`last` must be from 0 to {MAX_LAST}", ref)
-    return request
 
 
 # ---- accounts of a gateway, carried out with or without a running one

@@ -1,4 +1,4 @@
-"""Addresses and framing of the control socket, for both of its ends.
+"""The protocol of the control socket, for both of its ends: addresses, lines, requests.
 
 A running peer answers commands on a socket in its data directory, or where a file there says:
 
@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from p2pchat.commands.json_commands import BadCommand, CommandFields, JsonCommand, decode_line, parse_json_command
+
 SOCKET_NAME = "control.sock"
 FILE_NAME = "control.json"
 LOOPBACK = "127.0.0.1"
@@ -31,6 +33,7 @@ HAS_SOCKETS = hasattr(socket, "AF_UNIX") and sys.platform != "win32"  # asyncio 
 MAX_PATH_BYTES = 103  # sun_path holds 104 bytes on macOS and the BSDs, 108 on Linux, its NUL included
 SECRET_BYTES = 32  # 256 bits cannot be guessed
 MAX_FILE_BYTES = 4096  # a larger file is not a control.json
+READ_BYTES = 64 * 1024  # of one read, and asyncio's buffer for each connection
 BUSY = "busy"  # the code of the error line that comes instead of `listening` when there are too many connections
 
 
@@ -120,52 +123,53 @@ def remove_files(directory: Path) -> None:
             pass  # harmless: nothing listens there any more
 
 
-# ---- lines
-
-
-class LineBuffer:
-    """Splits received bytes into lines.
-
-    Args:
-        max_bytes: A longer line is discarded and returned as None.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max = max_bytes
-        self._rest = bytearray()
-        self._too_long = False
-
-    def feed(self, chunk: bytes) -> list[bytes | None]:
-        """Add received bytes; return the lines that are complete now, without their ends."""
-        if b"\n" not in chunk:
-            self._keep(chunk)
-            return []
-        first, *more = chunk.split(b"\n")
-        self._keep(first)
-        lines = [self._take()]
-        rest = more.pop()
-        lines += [None if len(line) > self._max else line.removesuffix(b"\r") for line in more]
-        self._keep(rest)
-        return lines
-
-    def end(self) -> list[bytes | None]:
-        """Return the last line if it has no end, at the end of input."""
-        return [self._take()] if self._rest or self._too_long else []
-
-    def _keep(self, piece: bytes) -> None:
-        self._rest += piece
-        if len(self._rest) > self._max:
-            self._too_long = True
-        if self._too_long:
-            self._rest.clear()
-
-    def _take(self) -> bytes | None:
-        line, too_long = bytes(self._rest), self._too_long
-        self._rest.clear()
-        self._too_long = False
-        return None if too_long else line.removesuffix(b"\r")
-
-
 def encode(line: dict[str, Any]) -> bytes:
     """Return an object as one line of ASCII."""
     return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+# ---- requests
+
+MAX_TIMEOUT = 86_400.0  # seconds; a program that waits longer asks again
+MAX_LAST = 10_000  # messages of one answer, as of a history
+DEFAULT_LAST = 10  # messages, as tail(1) has lines
+DEFAULT_TIMEOUT = 5.0  # seconds for deliveries, as a chat waits at the end of its input
+
+# The requests of the control socket beside the JSON commands of a chat; docs/scripts.md has an example of each.
+# `export` and `import` name files. A chat's input does not have them: what is piped into it may come from anywhere.
+REQUESTS: CommandFields = {
+    "find": {"to": (str, True)},
+    "wait": {"timeout": (float, False), "what": (str, False)},
+    "tail": {"to": (str, False), "last": (int, False), "ignored": (bool, False)},
+    "export": {"path": (str, True), "to": (str, False)},
+    "import": {"path": (str, True)},
+    "web_token": {"name": (str, True)},
+    "web_users": {},
+    "web_revoke": {"name": (str, True)},
+}
+
+
+def parse_request(line: bytes) -> JsonCommand | None:
+    """Parse one line; return None for one that a session has to parse, or to refuse.
+
+    Raises:
+        BadCommand: The line is not a JSON object, or not a valid request.
+    """
+    if not line.lstrip().startswith(b"{"):
+        raise BadCommand('a line here must be a command object, such as {"do":"who"}')
+    text, _ = decode_line(line)
+    try:
+        do = json.loads(text).get("do")
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(do, str) or do not in REQUESTS:
+        return None
+    request = parse_json_command(text, REQUESTS)
+    fields, ref = request.fields, request.ref
+    if not 0 <= fields.get("timeout", 0) <= MAX_TIMEOUT:  # nan fails too
+        raise BadCommand(f"`timeout` must be seconds from 0 to {MAX_TIMEOUT:g}", ref)
+    if fields.get("what", "read") not in ("delivered", "read"):
+        raise BadCommand("`what` must be delivered or read", ref)
+    if not 0 <= fields.get("last", 0) <= MAX_LAST:
+        raise BadCommand(f"`last` must be from 0 to {MAX_LAST}", ref)
+    return request

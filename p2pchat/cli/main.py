@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from p2pchat import __version__
 from p2pchat.commands.errors import DONE, INTERRUPTED, exit_code, print_error
 
-COMPLETE = "_P2PCHAT_COMPLETE"  # variable of the completion scripts: bash_complete, zsh_complete or fish_complete
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code."""
@@ -38,10 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if COMPLETE in os.environ:
-        from p2pchat.cli.subcommands.completion import answer
-
-        return answer(COMPLETE)
     options = words[: words.index("--")] if "--" in words else words
     if "--version" in options and not {"--help", "-h"} & set(options):
         print(f"p2pchat {__version__}", flush=True)

@@ -27,6 +27,7 @@ DATABASES = ("sqlite", "memory", "mysql", "mariadb", "postgresql", "postgres")
 PASSWORD_VISIBLE = "warning: others on this machine can see the password on the command line: use P2PCHAT_DB"
 MAX_HELP_WIDTH = 100  # columns; longer lines are hard to read
 MAX_SECONDS = 1e9  # more than any wait
+COMPLETE = "_P2PCHAT_COMPLETE"  # variable of the completion scripts: bash_complete, zsh_complete or fish_complete
 CONTEXT = {"help_option_names": ["--help", "-h"]}
 DEFAULT = ""  # the name of a group's default command
 _UNLIMITED = 10_000  # columns
@@ -255,14 +256,6 @@ def complete_port(ctx: click.Context, param: click.Parameter, incomplete: str) -
     from p2pchat import known_profiles
 
     return [path.name for path in known_profiles() if path.name.startswith(incomplete)]
-
-
-def complete_conversation(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """Return what one can write to: the room, all other users, and the groups this user is in."""
-    from p2pchat.cli.profiles import addresses, find_profile
-
-    directory = find_profile(profile_choice(ctx))
-    return [address for address in addresses(directory, ctx.params.get("db") or "") if address.startswith(incomplete)]
 
 
 # ---- options that several commands have

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from p2pchat import home_directory, inspect_profile, known_profiles, open_history, profile_directory
-from p2pchat.cli.options import ProfileChoice, has_password
+from p2pchat.cli.options import ProfileChoice, has_password, profile_choice
 from p2pchat.commands.endpoints import LOOPBACK, command
 from p2pchat.commands.errors import CommandError, UsageError
 from p2pchat.safe_text import safe_line
@@ -55,15 +57,16 @@ def profile_exists(directory: Path) -> bool:
     return bool(inspect_profile(directory).peer_id)
 
 
-def addresses(directory: Path, db: str) -> list[str]:
-    """Return what a user can write to, for completion: the room, all other users, the groups the user is in.
+def complete_conversation(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return what a user can write to: the room, all other users, and the groups the user is in.
 
     Names that would be changed to be shown safely are left out: others choose them.
     """
-    return asyncio.run(_read_addresses(directory, db))
+    addresses = asyncio.run(_addresses(find_profile(profile_choice(ctx)), ctx.params.get("db")))
+    return [address for address in addresses if address.startswith(incomplete)]
 
 
-async def _read_addresses(directory: Path, db: str) -> list[str]:
+async def _addresses(directory: Path, db: str | None) -> list[str]:
     async with open_history(directory, db=db or None) as history:
         labels = [user.label for user in history.users() if not user.is_me]
         labels += [group.address for group in history.groups() if group.is_member]

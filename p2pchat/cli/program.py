@@ -6,6 +6,7 @@ A command is imported when it runs. `p2pchat --help` imports none of them, so th
 from __future__ import annotations
 
 import gc
+import os
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -14,6 +15,7 @@ import click
 
 from p2pchat import __version__
 from p2pchat.cli.options import (
+    COMPLETE,
     CONTEXT,
     ENDPOINT,
     PORT_OR_ANY,
@@ -174,6 +176,9 @@ def run(words: list[str]) -> int:
     Raises:
         UsageError: The command line is not understood.
     """
+    if COMPLETE in os.environ:
+        answer: int = load("subcommands.completion:answer")(program)
+        return answer
     try:
         with program.make_context("p2pchat", list(words)) as context:
             context.meta[WORDS] = words

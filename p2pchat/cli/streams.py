@@ -17,7 +17,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from types import TracebackType
@@ -26,7 +26,7 @@ from typing import BinaryIO, Self
 from p2pchat import InviteError, parse_invite
 from p2pchat.commands.errors import UsageError, print_error
 from p2pchat.commands.invites import looks_like_invite
-from p2pchat.commands.json_commands import MAX_LINE_BYTES
+from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
 
 _READ_BYTES = 64 * 1024
 _MAX_QUEUED_READS = 4  # a fast producer waits
@@ -74,23 +74,6 @@ def _in_background(fd: int) -> bool:
         return False
 
 
-def split_lines(chunks: Iterator[bytes]) -> Iterator[bytes | None]:
-    """Yield lines without their ends, also a last one that has none; None for a line above MAX_LINE_BYTES."""
-    rest = b""
-    too_long = False
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield None if too_long or len(line) > MAX_LINE_BYTES else line.removesuffix(b"\r")
-            too_long = False
-        if len(rest) > MAX_LINE_BYTES:
-            rest, too_long = b"", True
-    if too_long or len(rest) > MAX_LINE_BYTES:
-        yield None
-    elif rest:
-        yield rest.removesuffix(b"\r")
-
-
 class LineReader:
     """Reads the lines of a byte stream in a thread: call start(), then `await take()` until it returns [].
 
@@ -115,27 +98,19 @@ class LineReader:
         return lines
 
     def _read(self) -> None:
-        pending: list[bytes | None] = []
-        for line in split_lines(self._chunks(lambda: self._hand_over(pending))):
-            pending.append(line)
-        self._hand_over(pending)
+        lines = LineBuffer(MAX_LINE_BYTES)
+        while chunk := self._read_chunk():
+            if found := lines.feed(chunk):
+                self._put(found)
+        if found := lines.end():
+            self._put(found)
         self._put([])
 
-    def _chunks(self, before_read: Callable[[], None]) -> Iterator[bytes]:
-        while True:
-            before_read()
-            try:
-                chunk = self._source.read(_READ_BYTES)
-            except (OSError, ValueError):  # the terminal is gone, or the descriptor was closed
-                return
-            if not chunk:
-                return
-            yield chunk
-
-    def _hand_over(self, pending: list[bytes | None]) -> None:
-        if pending:
-            self._put(pending.copy())
-            pending.clear()
+    def _read_chunk(self) -> bytes:
+        try:
+            return self._source.read(_READ_BYTES)
+        except (OSError, ValueError):  # the terminal is gone, or the descriptor was closed
+            return b""
 
     def _put(self, lines: list[bytes | None]) -> None:
         self._room.acquire()

@@ -128,9 +128,55 @@ def _are_strings(values: list[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
 
 
+# ---- lines of bytes
+
+
 def decode_line(line: bytes) -> tuple[str, bool]:
     """Return a line as text, and whether it was UTF-8; invalid bytes become U+FFFD."""
     try:
         return line.decode("utf-8"), True
     except UnicodeDecodeError:
         return line.decode("utf-8", "replace"), False
+
+
+class LineBuffer:
+    """Splits received bytes into lines.
+
+    Args:
+        max_bytes: A longer line is discarded and returned as None.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max = max_bytes
+        self._rest = bytearray()
+        self._too_long = False
+
+    def feed(self, chunk: bytes) -> list[bytes | None]:
+        """Add received bytes; return the lines that are complete now, without their ends."""
+        if b"\n" not in chunk:
+            self._keep(chunk)
+            return []
+        first, *more = chunk.split(b"\n")
+        self._keep(first)
+        lines = [self._take()]
+        rest = more.pop()
+        lines += [None if len(line) > self._max else line.removesuffix(b"\r") for line in more]
+        self._keep(rest)
+        return lines
+
+    def end(self) -> list[bytes | None]:
+        """Return the last line if it has no end, at the end of input."""
+        return [self._take()] if self._rest or self._too_long else []
+
+    def _keep(self, piece: bytes) -> None:
+        self._rest += piece
+        if len(self._rest) > self._max:
+            self._too_long = True
+        if self._too_long:
+            self._rest.clear()
+
+    def _take(self) -> bytes | None:
+        line, too_long = bytes(self._rest), self._too_long
+        self._rest.clear()
+        self._too_long = False
+        return None if too_long else line.removesuffix(b"\r")

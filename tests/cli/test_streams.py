@@ -1,4 +1,4 @@
-"""Standard streams: lines from chunks, no input, progress on one line of a terminal, sizes for people."""
+"""Standard streams: lines as they come, no input, progress on one line of a terminal, sizes for people."""
 
 from __future__ import annotations
 
@@ -13,34 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from p2pchat.cli import streams
-from p2pchat.cli.streams import InputKind, LineReader, Progress, read_first_line, size, split_lines, stdin_kind
-from p2pchat.commands.json_commands import MAX_LINE_BYTES, decode_line
-
-
-@pytest.mark.parametrize(
-    ("chunks", "lines"),
-    [
-        ([], []),
-        ([b"a\nb\n"], [b"a", b"b"]),
-        ([b"a\nb"], [b"a", b"b"]),
-        ([b"a\r\n", b"b\r"], [b"a", b"b"]),
-        ([b"on", b"e\ntw", b"o\n"], [b"one", b"two"]),
-        ([b"\n\n"], [b"", b""]),
-    ],
-)
-def test_chunks_become_lines(chunks: list[bytes], lines: list[bytes]) -> None:
-    assert list(split_lines(iter(chunks))) == lines
-
-
-def test_a_line_above_the_limit_is_none_and_the_next_one_is_read() -> None:
-    longest = b"x" * MAX_LINE_BYTES
-    assert list(split_lines(iter([longest + b"\n", longest + b"x", b"more\nnext\n"]))) == [longest, None, b"next"]
-    assert list(split_lines(iter([longest, longest]))) == [None]
-
-
-def test_invalid_utf8_is_reported() -> None:
-    assert decode_line("grün".encode()) == ("grün", True)
-    assert decode_line("grün".encode("latin-1")) == ("gr\ufffdn", False)
+from p2pchat.cli.streams import InputKind, LineReader, Progress, read_first_line, size, stdin_kind
 
 
 async def test_lines_come_as_they_are_written() -> None:

@@ -1,10 +1,17 @@
-"""JSON commands: parsing and errors."""
+"""JSON commands: parsing and errors, and the lines they come in."""
 
 from __future__ import annotations
 
 import pytest
 
-from p2pchat.commands.json_commands import BadCommand, JsonCommand, parse_json_command
+from p2pchat.commands.json_commands import (
+    MAX_LINE_BYTES,
+    BadCommand,
+    JsonCommand,
+    LineBuffer,
+    decode_line,
+    parse_json_command,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,3 +65,54 @@ def test_invalid_json_commands_keep_their_ref(line: str, expected: str, ref: str
         parse_json_command(line)
     assert str(error.value).startswith(expected)
     assert error.value.ref == ref
+
+
+def lines_of(chunks: list[bytes]) -> list[bytes | None]:
+    lines = LineBuffer(MAX_LINE_BYTES)
+    return [line for chunk in chunks for line in lines.feed(chunk)] + lines.end()
+
+
+@pytest.mark.parametrize(
+    ("chunks", "lines"),
+    [
+        ([], []),
+        ([b"a\nb\n"], [b"a", b"b"]),
+        ([b"a\nb"], [b"a", b"b"]),
+        ([b"a\r\n", b"b\r"], [b"a", b"b"]),
+        ([b"on", b"e\ntw", b"o\n"], [b"one", b"two"]),
+        ([b"\n\n"], [b"", b""]),
+    ],
+)
+def test_chunks_become_lines(chunks: list[bytes], lines: list[bytes]) -> None:
+    assert lines_of(chunks) == lines
+
+
+def test_a_line_above_the_limit_is_none_and_the_next_one_is_read() -> None:
+    longest = b"x" * MAX_LINE_BYTES
+    assert lines_of([longest + b"\n", longest + b"x", b"more\nnext\n"]) == [longest, None, b"next"]
+    assert lines_of([longest, longest]) == [None]
+
+
+TEXT = b"one\ntwo\r\n\nlast"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+def test_lines_are_the_same_in_any_pieces(size: int) -> None:
+    lines, found = LineBuffer(10), []
+    for start in range(0, len(TEXT), size):
+        found += lines.feed(TEXT[start : start + size])
+    assert found + lines.end() == [b"one", b"two", b"", b"last"]
+    assert lines.end() == []
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_a_line_that_is_too_long_is_none(size: int) -> None:
+    text, lines, found = b"short\n" + b"x" * 11 + b"\n" + b"y" * 10 + b"\n" + b"z" * 50, LineBuffer(10), []
+    for start in range(0, len(text), size):
+        found += lines.feed(text[start : start + size])
+    assert found + lines.end() == [b"short", None, b"y" * 10, None]
+
+
+def test_invalid_utf8_is_reported() -> None:
+    assert decode_line("grün".encode()) == ("grün", True)
+    assert decode_line("grün".encode("latin-1")) == ("gr\ufffdn", False)

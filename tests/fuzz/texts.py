@@ -9,10 +9,9 @@ from functools import cache
 
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.cli.control_server import parse_request
-from p2pchat.cli.control_socket import LineBuffer
+from p2pchat.cli.control_socket import parse_request
 from p2pchat.commands.errors import UsageError
-from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, parse_json_command
+from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, LineBuffer, parse_json_command
 from p2pchat.commands.typed_commands import (
     BY_NAME,
     CommandInput,

@@ -16,8 +16,7 @@ from typing import ClassVar
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
-from p2pchat.cli.main import COMPLETE
-from p2pchat.cli.options import CONTEXT, Command
+from p2pchat.cli.options import COMPLETE, CONTEXT, Command
 from p2pchat.commands.errors import DONE
 
 _SHELL_SPECIAL = re.compile(r"[^\w@%+=:,./-]")
@@ -129,14 +128,12 @@ complete -c p2pchat -f -a '(__p2pchat)'
 SHELLS: dict[str, type[ShellComplete]] = {"bash": Bash, "zsh": Zsh, "fish": Fish}
 
 
-def answer(variable: str) -> int:
+def answer(program: click.Command) -> int:
     """Print the completions that a script asks for in its environment; return the exit code."""
-    from p2pchat.cli.program import program
-
-    shell = SHELLS.get(os.environ[variable].partition("_")[0])
+    shell = SHELLS.get(os.environ[COMPLETE].partition("_")[0])
     if shell is None:
         return 1
-    click.echo(shell(program, {}, "p2pchat", variable).complete().encode())
+    click.echo(shell(program, {}, "p2pchat", COMPLETE).complete().encode())
     return DONE
 
 
@@ -161,9 +158,8 @@ and in fish with
 
 @click.command("completion", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
 @click.argument("shell", type=click.Choice(list(SHELLS)), metavar="bash|zsh|fish")
-def completion(shell: str) -> int:
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> int:
     """Print a script with which the shell completes commands, options, files, and names to write to."""
-    from p2pchat.cli.program import program
-
-    click.echo(SHELLS[shell](program, {}, "p2pchat", COMPLETE).source(), nl=False)
+    click.echo(SHELLS[shell](ctx.find_root().command, {}, "p2pchat", COMPLETE).source(), nl=False)
     return DONE

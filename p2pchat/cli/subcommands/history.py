@@ -17,14 +17,13 @@ from p2pchat.cli.options import (
     Command,
     ParsedType,
     ProfileChoice,
-    complete_conversation,
     db_option,
     json_option,
     number,
     option,
     profile_options,
 )
-from p2pchat.cli.profiles import find_profile
+from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.streams import Progress
 from p2pchat.commands.errors import DONE
 from p2pchat.commands.output import EventLine, StdoutWriter, json_line, raw_stdout

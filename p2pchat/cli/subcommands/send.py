@@ -24,18 +24,17 @@ from p2pchat.cli.control_client import (
     connect_or_run,
     exit_code,
 )
-from p2pchat.cli.control_server import DEFAULT_TIMEOUT
+from p2pchat.cli.control_socket import DEFAULT_TIMEOUT
 from p2pchat.cli.options import (
     CONTEXT,
     SECONDS,
     Command,
     ProfileChoice,
-    complete_conversation,
     db_option,
     option,
     profile_options,
 )
-from p2pchat.cli.profiles import find_profile
+from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import InputKind, LineReader, raw_stdin, stdin_kind
 from p2pchat.commands.errors import (

@@ -15,19 +15,18 @@ from typing import Any
 import click
 
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect_or_run
-from p2pchat.cli.control_server import DEFAULT_LAST, MAX_LAST
+from p2pchat.cli.control_socket import DEFAULT_LAST, MAX_LAST
 from p2pchat.cli.options import (
     CONTEXT,
     Command,
     ProfileChoice,
-    complete_conversation,
     db_option,
     json_option,
     number,
     option,
     profile_options,
 )
-from p2pchat.cli.profiles import find_profile
+from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.commands.errors import DONE, print_notice
 from p2pchat.commands.output import EventLine, StdoutWriter, json_line, raw_stdout

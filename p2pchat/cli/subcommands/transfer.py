@@ -24,7 +24,6 @@ from p2pchat.cli.options import (
     CommandGroup,
     ProfileChoice,
     check_database_url,
-    complete_conversation,
     complete_directory,
     complete_file,
     db_option,
@@ -33,7 +32,7 @@ from p2pchat.cli.options import (
     option,
     profile_options,
 )
-from p2pchat.cli.profiles import find_profile
+from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import InputKind, Progress, raw_stdin, size, stdin_kind
 from p2pchat.commands.endpoints import command

@@ -18,9 +18,9 @@ import pytest
 
 from p2pchat import Message, TCPPeer
 from p2pchat.cli import control_socket
-from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect
-from p2pchat.cli.control_server import MAX_CONNECTIONS, ControlServer, parse_request
-from p2pchat.cli.control_socket import encode
+from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect, connect_within
+from p2pchat.cli.control_server import MAX_CONNECTIONS, ControlServer
+from p2pchat.cli.control_socket import encode, parse_request
 from p2pchat.commands.context import NAME_GRACE
 from p2pchat.commands.errors import NO_SUCH_NAME, USAGE, CommandError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand
@@ -372,7 +372,7 @@ async def test_files_of_a_killed_peer_are_ignored_and_replaced(serve: Serve, hom
 async def test_a_peer_in_memory_has_no_socket_and_serves_its_own_process() -> None:
     async with mesh("ada", "bob") as net:
         server = await ControlServer(net.peers[0]).start()
-        control = await server.connect()
+        control = await connect_within(server)
         await control.send(do="send", to="bob", text="hi")
         assert await control.ask("wait", timeout=10) == [{"status": "delivered", "missing": []}]
         await control.aclose()

@@ -13,7 +13,6 @@ import pytest
 
 from p2pchat.cli import control_socket
 from p2pchat.cli.control_socket import (
-    LineBuffer,
     SocketAddress,
     bind_socket,
     encode,
@@ -99,26 +98,6 @@ def test_an_invalid_file_is_not_an_address(text: str, home: Path) -> None:
     home.mkdir()
     (home / "control.json").write_text(text)
     assert read_address(home) is None
-
-
-TEXT = b"one\ntwo\r\n\nlast"
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
-def test_lines_are_the_same_in_any_pieces(size: int) -> None:
-    lines, found = LineBuffer(10), []
-    for start in range(0, len(TEXT), size):
-        found += lines.feed(TEXT[start : start + size])
-    assert found + lines.end() == [b"one", b"two", b"", b"last"]
-    assert lines.end() == []
-
-
-@pytest.mark.parametrize("size", [1, 4, 100])
-def test_a_line_that_is_too_long_is_none(size: int) -> None:
-    text, lines, found = b"short\n" + b"x" * 11 + b"\n" + b"y" * 10 + b"\n" + b"z" * 50, LineBuffer(10), []
-    for start in range(0, len(text), size):
-        found += lines.feed(text[start : start + size])
-    assert found + lines.end() == [b"short", None, b"y" * 10, None]
 
 
 def test_an_object_is_always_one_line() -> None:
