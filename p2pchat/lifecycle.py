@@ -33,9 +33,8 @@ from p2pchat.messaging.search import SearchIndexer, open_indexer
 from p2pchat.messaging.users import load_ignored
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.resources import Options, PeerResources, login_name, open_resources
-from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport
+from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
 from p2pchat.runtime.driver import Driver
-from p2pchat.runtime.gc_tuning import gc_paused
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -32,10 +34,11 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
-from p2pchat.runtime.gc_tuning import link_ends
 from p2pchat.server import Server
 
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+MANY_OBJECTS = 10_000  # a search of fewer takes less than a millisecond
+MANY_LINK_ENDS = 64  # some 3,000 objects
 
 
 class Transport(Protocol):
@@ -158,7 +161,7 @@ class ConnectionManager:
 
     def _start(self, client: Client, input: Input) -> None:
         self._clients[client.link_id] = client
-        link_ends.add()
+        _link_ends.add()
         self.put(input)
         if self._all_paused:
             client.pause_reading()
@@ -179,7 +182,7 @@ class ConnectionManager:
 
     def _on_down(self, link: int, reason: str) -> None:
         if self._clients.pop(link, None) is not None:
-            link_ends.remove()
+            _link_ends.remove()
         self._held.discard(link)
         writer = self._accepted_writers.pop(link, None)
         if writer is not None:
@@ -298,3 +301,59 @@ def _dial_failure(error: Exception) -> tuple[str, str]:
     if isinstance(error, HandshakeError):
         return "what answers there is no p2pchat peer", "no_peer"
     return str(error) or type(error).__name__, "failed"
+
+
+# Garbage collection. The collector looks at all objects again and again while their number grows. Nothing that a peer
+# loads at its start is garbage, and with 5,000 users and 10,000 conversations the search takes as long as everything
+# else. Links live long too, and each is dozens of objects. While many peers of one process link with each other, the
+# collector would look at all of them each time their number has grown by a quarter.
+
+
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """Pause the garbage collector, and restore its state at the end.
+
+    If many objects were made they count as old afterwards. Otherwise the next search of young objects would visit all
+    of them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            if gc.get_count()[0] > MANY_OBJECTS:
+                _age_all_objects()
+            gc.enable()
+
+
+class LinkEndCounter:
+    """Number of open link ends. When it exceeds the former maximum by far, all objects count as old.
+
+    Links that come and go do not raise the maximum: what is left of them may be garbage.
+    """
+
+    def __init__(self) -> None:
+        self._open = 0
+        self._aged_at = 0  # open ends when all objects were last made old
+
+    def add(self) -> None:
+        """Count one more end."""
+        self._open += 1
+        if self._open >= self._aged_at + MANY_LINK_ENDS:
+            self._aged_at = self._open
+            _age_all_objects()
+
+    def remove(self) -> None:
+        """Count one end less."""
+        self._open -= 1
+
+
+_link_ends = LinkEndCounter()  # of all peers in this process: they share one collector
+
+
+def _age_all_objects() -> None:
+    """Move all objects to the oldest generation, which is searched seldom."""
+    if not gc.get_freeze_count():  # else objects that a program has frozen would thaw; this call visits all objects too
+        gc.freeze()
+        gc.unfreeze()

@@ -3,12 +3,12 @@
 The driver is the only code that touches the core. It has one pump, and no task or queue to wait on. Whatever happens is
 put into the inbox, and the next turn of the loop gives the inbox to the core and executes what the core returns. The
 driver waits for nobody: commits and reads run in threads (storage_worker.py), links take bytes without waiting
-(connections.py), programs get futures (requests.py). What comes of all that returns as inputs.
+(connections.py), programs get futures (write_requests.py). The results of all that return as inputs.
 
 Three things make it fast. Texts written while an own commit is under way go in as one input, so that one signature and
-one transaction serve them all (requests.py). A frame is encoded once for all its links, and each link gets one write a
-turn (OutgoingFrames). And links are not read while more than a few thousand received entries wait for their commit,
-which is the back-pressure of the whole peer (CommitsInFlight).
+one transaction serve them all (write_requests.py). A frame is encoded once for all its links, and each link gets one
+write a turn (OutgoingFrames). And links are not read while more than a few thousand received entries wait for their
+commit, which is the back-pressure of the whole peer (CommitsInFlight).
 """
 
 from __future__ import annotations
@@ -43,11 +43,10 @@ from p2pchat.core.node import Node
 from p2pchat.core.records import Change
 from p2pchat.errors import P2PChatError, PeerClosed, StorageError
 from p2pchat.protocol import encode
-from p2pchat.runtime.connections import ConnectionManager
-from p2pchat.runtime.gc_tuning import gc_paused
+from p2pchat.runtime.connections import ConnectionManager, gc_paused
 from p2pchat.runtime.recent import RecentEntries, spans_of
-from p2pchat.runtime.requests import RequestQueue
 from p2pchat.runtime.storage_worker import CoreReads, StorageWorker
+from p2pchat.runtime.write_requests import RequestQueue
 from p2pchat.storage.base import ReleasedEntry, Storage
 
 FINISH_TIMEOUT = 5.0  # seconds for texts on their way to the disk when the peer closes
