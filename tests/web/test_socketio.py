@@ -15,7 +15,7 @@ from p2pchat.web import WebSettings
 from p2pchat.web.hub import Envelope
 from p2pchat.web.settings import Pace
 from p2pchat.web.socketio.clients import CONSUMER, ClientRegistry
-from p2pchat.web.socketio.messages import StrictPacket, may_come_in
+from p2pchat.web.socketio.engine import StrictPacket, may_come_in
 from tests.web.conftest import Served, listening
 from tests.web.socketio_client import socket
 

@@ -12,17 +12,19 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, ClassVar
 
+from engineio.packet import Packet as EnginePacket
+
 from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing, UnknownName, User
-from p2pchat.web.accounts import Account
+from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import Ending, Envelope
+from p2pchat.web.schemas import iso
 from p2pchat.web.send_queue import QueueFull
 from p2pchat.web.session import CONSUMER as DELIVERY_CONSUMER
 from p2pchat.web.session import QUEUED_KINDS, ClientSession, Post
-from p2pchat.web.socketio import messages
-from p2pchat.web.socketio.engine import EngineConnection
-from p2pchat.web.socketio.messages import NEW_MESSAGE, STATUSES, EnginePacket, event_packet, name_of
+from p2pchat.web.socketio.engine import NEW_MESSAGE, EngineConnection, event_packet
 
+STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here
 ROOM_READ_AFTER = 2.0  # seconds in which read marks in the room are gathered
 ROOM_READERS = 64  # clients up to which reading in the room is reported: each report goes to every writer there
 
@@ -91,7 +93,7 @@ class SocketClient(ClientSession):
         """Return a message as a packet; None if it was deleted or this version cannot show it."""
         if post.unsupported is not None or post.deleted:
             return None
-        return event_packet(NEW_MESSAGE, messages.message_json(self.gateway.accounts, post))
+        return event_packet(NEW_MESSAGE, message_json(self.gateway.accounts, post))
 
     def _put(self, packet: EnginePacket | None) -> None:
         if packet is not None:
@@ -423,3 +425,28 @@ class MessageStatuses:
         """Return whether a client of a user who is away now has received a message."""
         waiting = await receiver.user.released(consumer=DELIVERY_CONSUMER, kinds=("dm",), limit=1)
         return not waiting or waiting[0].place > post.place
+
+
+# ---- payloads
+
+
+def name_of(accounts: Accounts, user: User) -> str:
+    """Return the name of a user here: that of its account, or its label in the mesh."""
+    account = accounts.of(user.key)
+    return user.label if account is None else account.name
+
+
+def message_json(accounts: Accounts, post: Message | Sent) -> dict[str, Any]:
+    """Return the payload of `newMessage`."""
+    talk = post.conversation
+    found: dict[str, Any] = {
+        "id": post.id, "from": name_of(accounts, post.sender), "content": post.text, "timestamp": iso(post.sent_at),
+        "conversationId": talk.id, "kind": talk.kind,
+    }  # fmt: skip
+    if talk.kind == "group":
+        found["group"] = talk.name
+    if post.action:
+        found["action"] = True
+    if post.claimed_at is not None:
+        found["clientTimestamp"] = iso(post.claimed_at)
+    return found

@@ -13,9 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from engineio.packet import MESSAGE
+from engineio.packet import PING as ENGINE_PING
+from engineio.packet import Packet as EnginePacket
+from socketio.packet import ACK, DISCONNECT, EVENT, Packet
+
 from p2pchat.web.send_queue import QueueFull
 from p2pchat.web.session import Post
-from p2pchat.web.socketio.messages import MESSAGE_STARTS, PING, PONG, EnginePacket, disconnect_packet, packet_size, ping
 
 if TYPE_CHECKING:
     from p2pchat.web.socketio.clients import SocketClient
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 PING_AFTER = 5.0  # seconds from a message to a ping that proves it; Engine.IO's own pings come every 25 s
 PROOF_TIMEOUT = 1.0  # seconds to wait for the proof when the server closes a connection
 FLUSH_TIMEOUT = 2.0  # seconds for a client that is sent away to take what was queued
+NEW_MESSAGE = "newMessage"
+MESSAGE_STARTS = f'42["{NEW_MESSAGE}"'  # on the wire: Engine.IO's "message", Socket.IO's "event"
+PING, PONG = "2", "3"
 ORDERLY_CLOSE_CODES = (1000, 1001)  # RFC 6455: sent by a browser that leaves a page, or by a program that says goodbye
 
 
@@ -92,7 +99,7 @@ class EngineConnection:
         socket = self._socket
         if self.ended or socket.closed:
             return
-        size = 0 if post is None else packet_size(packet)
+        size = 0 if post is None else len(packet.encode())
         if bounded and (socket.queue.qsize() >= self._max_frames or self._bytes + size > self._max_bytes):
             raise QueueFull
         if post is not None:
@@ -114,7 +121,7 @@ class EngineConnection:
     def _ping(self) -> None:
         self._ping_timer = None
         if not self.ended and not self._socket.closed:
-            self._socket.queue.put_nowait(ping())
+            self._socket.queue.put_nowait(EnginePacket(ENGINE_PING))
 
     def on_write(self, text: str) -> None:
         """Note a packet that was written to the connection."""
@@ -189,7 +196,8 @@ class EngineConnection:
         if flush:
             await self.wait_arrival()
         if away and not socket.closed:
-            socket.queue.put_nowait(disconnect_packet())
+            leave = StrictPacket(DISCONNECT, namespace="/").encode()
+            socket.queue.put_nowait(EnginePacket(MESSAGE, leave))
         self.ended = True
         if flush and not socket.closed:
             with suppress(TimeoutError):
@@ -203,3 +211,41 @@ class EngineConnection:
         if self._close is not None:
             with suppress(Exception):  # closed already
                 await self._close()
+
+
+# ---- packets
+#
+# Binary packets are refused, because a reader must hold a packet that announces attachments until all have come.
+# Packets other than events and acknowledgements are refused before they are parsed.
+
+_ENGINE_WORDS = frozenset({"1", "2probe", PONG, "5", "6"})  # close, probe, pong, upgrade, noop: all but messages
+_MESSAGES = ("40", "41", "42", "43")
+
+
+class StrictPacket(Packet):  # type: ignore[misc]
+    """A Socket.IO packet that accepts well-formed events and acknowledgements only."""
+
+    def decode(self, encoded_packet: object) -> int:
+        """Parse a packet; return 0, the number of attachments that follow. Raises ValueError."""
+        if not isinstance(encoded_packet, str) or encoded_packet[:1] not in ("0", "1", "2", "3"):
+            raise ValueError("this packet is not accepted here")
+        if super().decode(encoded_packet):
+            raise ValueError("attachments are not accepted here")
+        data = self.data
+        if self.packet_type == EVENT and not (isinstance(data, list) and data and isinstance(data[0], str)):
+            raise ValueError("an event is a list that begins with its name")
+        if self.packet_type == ACK and not isinstance(data, list):
+            raise ValueError("an acknowledgement is a list")
+        return 0
+
+
+def may_come_in(text: str | None) -> bool:
+    """Return whether the text of a WebSocket frame can be a packet at all, before it is parsed."""
+    return text is not None and (text.startswith(_MESSAGES) or text in _ENGINE_WORDS)
+
+
+def event_packet(name: str, data: dict[str, Any]) -> EnginePacket:
+    """Return an event as a packet that is encoded once, however many clients get it."""
+    packet = EnginePacket(MESSAGE, StrictPacket(EVENT, data=[name, data], namespace="/").encode())
+    packet.encode()
+    return packet

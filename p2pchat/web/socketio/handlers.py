@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -16,12 +16,11 @@ from starlette.requests import HTTPConnection
 from p2pchat import Conversation, Message, UnknownName
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import account_of_token, may_name_itself
-from p2pchat.web.errors import Forbidden, Unauthorized
+from p2pchat.web.errors import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.session import Post
 from p2pchat.web.socketio.clients import ClientRegistry, SocketClient
 from p2pchat.web.socketio.engine import EngineConnection
-from p2pchat.web.socketio.messages import flag_field, text_field, timestamp_field, word_field
 
 Payload = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -164,3 +163,70 @@ class EventHandlers:
         self._gateway.limits.small.take(client.account.key)
         client.set_active(active)
         return OK
+
+
+# ---- payloads
+#
+# Unknown fields are ignored; a field of the wrong type is an error and is never converted.
+
+_MAX_CHARACTERS = 256  # of a name, an id or a token; each is shorter
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class MalformedPayload(WebError):
+    """A payload has another shape than required."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(400, "malformed", text)
+
+
+def payload_of(given: tuple[Any, ...]) -> Payload:
+    """Return the one object that an event carries. Raises MalformedPayload, as the functions below."""
+    if not given or not isinstance(given[0], dict):
+        raise MalformedPayload("an event must carry one object")
+    found: Payload = given[0]
+    return found
+
+
+def word_field(payload: Payload, name: str, *, required: bool = True) -> str:
+    """Return a short string: a name, an id, a token; "" if it is missing and not required."""
+    value = payload.get(name)
+    if value in (None, "") and not required:
+        return ""
+    if not isinstance(value, str) or not value or len(value) > _MAX_CHARACTERS:
+        raise MalformedPayload(f"{name} must be a string of 1 to {_MAX_CHARACTERS} characters")
+    return value
+
+
+def text_field(payload: Payload) -> str:
+    """Return the content of a message; the library checks its length."""
+    value = payload.get("content")
+    if not isinstance(value, str):
+        raise MalformedPayload("content must be a string")
+    return value
+
+
+def flag_field(payload: Payload, name: str) -> bool:
+    value = payload.get(name)
+    if not isinstance(value, bool):
+        raise MalformedPayload(f"{name} must be true or false")
+    return value
+
+
+def timestamp_field(payload: Payload) -> datetime | None:
+    """Return when the client says it wrote a message: a JavaScript Date or milliseconds; None if missing."""
+    value = payload.get("timestamp")
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            found = datetime.fromisoformat(value)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found = _EPOCH + timedelta(milliseconds=value)
+        else:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise MalformedPayload("timestamp must be a Date, as in JSON, or milliseconds since 1970") from None
+    if found.tzinfo is None:
+        raise MalformedPayload("timestamp needs a zone: new Date().toISOString() has one")
+    return found

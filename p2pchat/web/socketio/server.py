@@ -26,9 +26,8 @@ from p2pchat.web.rate_limit import site_of
 from p2pchat.web.send_queue import QueueFull
 from p2pchat.web.session import Post
 from p2pchat.web.socketio.clients import ClientRegistry
-from p2pchat.web.socketio.engine import EngineConnection
-from p2pchat.web.socketio.handlers import Answer, EventHandlers
-from p2pchat.web.socketio.messages import StrictPacket, event_packet, may_come_in, payload_of
+from p2pchat.web.socketio.engine import EngineConnection, StrictPacket, event_packet, may_come_in
+from p2pchat.web.socketio.handlers import Answer, EventHandlers, payload_of
 
 MAX_UNREGISTERED = 1024  # connections that have not registered yet; further ones are told to try again
 MAX_UNREGISTERED_OF_ADDRESS = 256  # of them from one address, so that none takes the places of all others
