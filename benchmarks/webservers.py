@@ -83,8 +83,7 @@ async def plain_socketio(channel: Channel) -> None:
 async def gateway(channel: Channel, directory: str, users: int) -> None:
     """Run as a worker: a gateway on a real disk, without rate limits; the tokens of its accounts go to a file."""
     from p2pchat import TCPPeer
-    from p2pchat.web import WebSettings, create_app
-    from p2pchat.web.settings import Pace
+    from p2pchat.web import Pace, WebSettings, create_app
 
     fast = Pace(PLENTY, PLENTY)
     settings = WebSettings(

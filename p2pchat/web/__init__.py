@@ -2,23 +2,90 @@
 
     app = create_app(peer)      # a FastAPI application, to be run or mounted in another one
 
-Each name is imported when it is first used, because accounts can be managed without the extra.
+The settings are here. `create_app` and `Gateway` are imported when they are first used, because accounts can be managed
+without the extra.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from p2pchat.web.app import create_app as create_app
     from p2pchat.web.gateway import Gateway as Gateway
-    from p2pchat.web.settings import Pace as Pace
-    from p2pchat.web.settings import WebSettings as WebSettings
-
-_MODULES = {"create_app": "app", "Gateway": "gateway", "Pace": "settings", "WebSettings": "settings"}
 
 __all__ = ["Gateway", "Pace", "WebSettings", "create_app"]
+
+_MODULES = {"create_app": "app", "Gateway": "gateway"}
+SignUp = Literal["auto", "open", "token"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A token bucket: `per_second` on average, and up to `burst` at once."""
+
+    per_second: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """Settings of a gateway. Those of the peer itself are p2pchat.Settings.
+
+    Attributes:
+        sign_up: Who may register: "open" for everyone; "token" only with a token made by `p2pchat web token NAME`;
+            "auto" is "open" for callers on this machine and "token" for all others.
+        trust_loopback: Callers on this machine may give a name instead of a token.
+        origins: Where browsers find this gateway, as "https://chat.example.org" or "http://10.0.0.5:8000". Requests
+            with another Host or Origin are refused. (): only the address a connection came in on, and "localhost" on
+            this machine.
+        trusted_proxies: Addresses or networks of reverse proxies, whose X-Forwarded-For and -Proto are believed.
+        root_path: The path a proxy puts in front of this application, and may strip again, as "/chat".
+        token_timeout: Seconds in which a WebSocket has to authenticate.
+        max_body_bytes: Largest body of a request, and largest frame of a WebSocket. A text of 32 KiB takes at most
+            192 KiB if every character is escaped.
+        max_header_bytes: Size of all header lines of a request together.
+        body_timeout: Seconds in which a body has to arrive, and under `p2pchat web` the headers before it.
+        max_sessions, max_sessions_of_account: Sessions at once, in all and of one account.
+        outbox_frames, outbox_bytes: Limits of the send queue of one session. A session that exceeds one is closed, and
+            its client reconnects.
+        max_reserved_by_account: Names that one account may reserve by writing to them.
+        max_accounts: Accounts, reserved names included; a peer cannot host more users.
+        calls: Requests, and frames of WebSockets, of one account.
+        messages: Messages written by one account.
+        small: Typing, read and presence notifications of one account.
+        sign_ups: Registrations from one address.
+        strangers: Calls from one address with a wrong token, or without a token where one is needed.
+        addresses: All calls from one address. Callers on this machine are limited by account and by `strangers` only.
+        health_every: Seconds between round trips through core and storage.
+        health_within: Age in seconds up to which the last successful round trip means healthy.
+    """
+
+    sign_up: SignUp = "auto"
+    trust_loopback: bool = False
+    origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    root_path: str = ""
+    token_timeout: float = 5.0
+    max_body_bytes: int = 256 * 1024
+    max_header_bytes: int = 16 * 1024
+    body_timeout: float = 10.0
+    max_sessions: int = 4096
+    max_sessions_of_account: int = 32
+    outbox_frames: int = 4096
+    outbox_bytes: int = 4 * 1024 * 1024
+    max_reserved_by_account: int = 64
+    max_accounts: int = 10_000
+    calls: Pace = field(default=Pace(50.0, 200))
+    messages: Pace = field(default=Pace(20.0, 200))
+    small: Pace = field(default=Pace(20.0, 100))
+    sign_ups: Pace = field(default=Pace(0.1, 20))
+    strangers: Pace = field(default=Pace(5.0, 50))
+    addresses: Pace = field(default=Pace(100.0, 1000))
+    health_every: float = 2.0
+    health_within: float = 5.0
 
 
 def __getattr__(name: str) -> object:

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 from p2pchat import AmbiguousName, HostedUser, NameTaken, P2PChatError, PeerClosed, StorageError, TCPPeer, UnknownName
 from p2pchat import validate_name as valid
+from p2pchat.web import WebSettings
 from p2pchat.web.errors import Forbidden, WebError
-from p2pchat.web.settings import WebSettings
 
 # The word stored with the hash of an account.
 REGISTERED = ""  # has a token

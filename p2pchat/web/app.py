@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from p2pchat import TCPPeer, __version__
-from p2pchat.web import auth, chat_socket, event_socket, page, rest
+from p2pchat import P2PChatError, TCPPeer, __version__
+from p2pchat.web import WebSettings, chat_socket, event_socket, page, rest
+from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway
-from p2pchat.web.middleware import SecurityMiddleware
-from p2pchat.web.settings import WebSettings
+from p2pchat.web.metrics import Metrics
+from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.server import SocketIOServer
 
 
@@ -35,7 +42,7 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
         root_path=settings.root_path,
     )
     app.state.gateway = gateway = Gateway(peer, settings)
-    auth.install(app)
+    _answer_errors(app, gateway.metrics)
     for interface in (rest, chat_socket, event_socket):
         app.include_router(interface.router)
     app.mount("/socket.io", SocketIOServer(gateway).app)
@@ -44,3 +51,33 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
     return app
+
+
+# ---- errors
+
+_WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
+
+
+def _answer_errors(app: FastAPI, metrics: Metrics) -> None:
+    """Answer every error of an application in the form of errors.py, FastAPI's own included."""
+
+    async def respond(request: Request, error: Exception) -> JSONResponse:
+        return answer(metrics.problem(_translate(error)))
+
+    for kind in (WebError, P2PChatError, ValueError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, respond)
+
+
+def _translate(error: Exception) -> Exception:
+    """Return an error of FastAPI as a WebError, any other as it is."""
+    if isinstance(error, HTTPException):
+        return WebError(error.status_code, _WORDS.get(error.status_code, "failed"), str(error.detail), error.headers)
+    if isinstance(error, RequestValidationError):
+        return WebError(422, "malformed", "; ".join(_sentence(each) for each in error.errors()[:5]))
+    return error
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    """Return which field is wrong and why, never its value, which may be a text or a token."""
+    where = ".".join(str(part) for part in error.get("loc", ()) if part not in ("body", "query"))
+    return f"{where}: {error.get('msg', '')}" if where else str(error.get("msg", ""))

@@ -9,63 +9,21 @@ always that account.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request, WebSocket
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
+from fastapi import Depends, WebSocket
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from p2pchat import P2PChatError
 from p2pchat.web.accounts import Account
-from p2pchat.web.errors import Problem, Unauthorized, WebError
+from p2pchat.web.errors import Unauthorized, WebError
 from p2pchat.web.gateway import Gateway, gateway_of
-from p2pchat.web.origins import parse_host
 from p2pchat.web.rate_limit import site_of
-from p2pchat.web.send_queue import as_frame, read_object
+from p2pchat.web.security import CALLER, address_of, answer, is_on_loopback
+from p2pchat.web.session import as_frame, read_object
 
-NAME_PARAMETERS = (
-    "as",
-    "user",
-    "username",
-    "name",
-)  # where a trusted caller gives its name; clients differ
-CALLER = "p2pchat.account"  # key in the scope of a request: its account, once known
-_FORWARDED = ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip")
-
-
-def address_of(connection: HTTPConnection) -> str:
-    """Return the address of a caller; "" if unknown."""
-    return connection.client.host if connection.client else ""
-
-
-def is_on_loopback(connection: HTTPConnection) -> bool:
-    """Return whether a caller is on this machine, asked for it by a loopback address, and came through no proxy."""
-    if _is_forwarded(connection) or not _asks_for_loopback(connection):
-        return False
-    try:
-        return ip_address(address_of(connection)).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_forwarded(connection: HTTPConnection) -> bool:
-    return any(name in _FORWARDED or name.startswith("x-forwarded-") for name in connection.headers)
-
-
-def _asks_for_loopback(connection: HTTPConnection) -> bool:
-    asked = parse_host(connection.headers.get("host", ""), "http")
-    if asked is None:
-        return False
-    try:
-        return asked.host == "localhost" or ip_address(asked.host).is_loopback
-    except ValueError:
-        return False
+NAME_PARAMETERS = ("as", "user", "username", "name")  # where a trusted caller gives its name; clients differ
 
 
 def may_name_itself(connection: HTTPConnection) -> bool:
@@ -202,44 +160,3 @@ async def _refuse(websocket: WebSocket, error: Exception) -> None:
             await websocket.close(NOT_SIGNED_IN, problem.code)
     except (RuntimeError, WebSocketDisconnect):  # the client is gone, or the server does not support such answers
         pass
-
-
-# ---- HTTP answers
-
-_WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
-
-
-def answer(problem: Problem) -> JSONResponse:
-    """Return an error as an HTTP answer."""
-    return JSONResponse(problem.to_json(), problem.status, dict(problem.headers))
-
-
-def install(app: FastAPI) -> None:
-    """Answer every error of an application in this form, FastAPI's own included."""
-
-    def respond(request: Request, problem: Problem) -> JSONResponse:
-        gateway_of(request).metrics.refuse(problem.code)
-        return answer(problem)
-
-    async def ours(request: Request, error: Exception) -> JSONResponse:
-        return answer(gateway_of(request).metrics.problem(error))
-
-    async def http(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        code = _WORDS.get(error.status_code, "failed")
-        return respond(request, Problem(error.status_code, code, str(error.detail), error.headers or {}))
-
-    async def invalid(request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        return respond(request, Problem(422, "malformed", "; ".join(_sentence(each) for each in error.errors()[:5])))
-
-    for kind in (WebError, P2PChatError, ValueError):
-        app.add_exception_handler(kind, ours)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, invalid)
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    """Return which field is wrong and why, never its value, which may be a text or a token."""
-    where = ".".join(str(part) for part in error.get("loc", ()) if part not in ("body", "query"))
-    return f"{where}: {error.get('msg', '')}" if where else str(error.get("msg", ""))

@@ -47,11 +47,19 @@ from p2pchat import (
 from p2pchat.commands.json_commands import is_unicode
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
-from p2pchat.web.errors import Forbidden, Problem, WebError
-from p2pchat.web.hub import Envelope
+from p2pchat.web.errors import Forbidden, WebError
+from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.schemas import find_conversation, group_of, is_me, iso, message_json, resolve_conversation
-from p2pchat.web.send_queue import Frame, LightEvent, QueueFull, as_frame, read_object
-from p2pchat.web.session import DeliveryCursor, Post, SessionEnded, WebSocketSession
+from p2pchat.web.session import (
+    DeliveryCursor,
+    Frame,
+    LightEvent,
+    Post,
+    SessionEnded,
+    WebSocketSession,
+    as_frame,
+    read_object,
+)
 
 MAX_UNACCEPTED = 256  # messages of one socket that are not accepted yet; reading pauses at this number
 POSTS = (Message, Sent)
@@ -153,7 +161,7 @@ class ChatSession(WebSocketSession):
     def _put(self, content: dict[str, Any]) -> None:
         self.queue.put(as_frame(content))
 
-    def error_frame(self, problem: Problem) -> Frame:
+    def error_frame(self, problem: WebError) -> Frame:
         return as_frame(problem.to_json())
 
     # ---- in

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from p2pchat import AmbiguousName, NameTaken, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
@@ -19,7 +18,13 @@ class WebError(Exception):
         super().__init__(text)
         self.status = status
         self.code = code
+        self.text = text
         self.headers = dict(headers or {})
+
+    def to_json(self, ref: object = None) -> dict[str, Any]:
+        """Return the object to send; `ref` is returned to the caller if it gave one."""
+        found = {"status": "error", "code": self.code, "text": self.text}
+        return found if ref is None else {**found, "ref": ref}
 
 
 class Unauthorized(WebError):
@@ -36,48 +41,24 @@ class Forbidden(WebError):
         super().__init__(403, code, text)
 
 
-class TooMany(WebError):
-    """A rate limit was exceeded; `wait` is the number of seconds until the request will work."""
-
-    def __init__(self, wait: float) -> None:
-        seconds = max(1, round(wait + 0.5))
-        super().__init__(429, "too_many", f"too many requests: try again in {seconds} s", {"Retry-After": str(seconds)})
-        self.wait = wait
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An error as a caller gets it, whatever the interface."""
-
-    status: int
-    code: str
-    text: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self, ref: object = None) -> dict[str, Any]:
-        """Return the object to send; `ref` is returned to the caller if it gave one."""
-        found = {"status": "error", "code": self.code, "text": self.text}
-        return found if ref is None else {**found, "ref": ref}
-
-
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> WebError:
     """Return an error as the caller gets it. Raises an unexpected error again, since that is a defect."""
     text = str(error)
     match error:
         case WebError():
-            return Problem(error.status, error.code, text, error.headers)
+            return error
         case UnknownName():
-            return Problem(404, "unknown_name", text)
+            return WebError(404, "unknown_name", text)
         case AmbiguousName():
-            return Problem(409, "ambiguous_name", text)
+            return WebError(409, "ambiguous_name", text)
         case NameTaken():
-            return Problem(409, "name_taken", text)
+            return WebError(409, "name_taken", text)
         case TooLong():
-            return Problem(413, "too_long", text)
+            return WebError(413, "too_long", text)
         case PeerClosed():
-            return Problem(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
+            return WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
         case StorageError():
-            return Problem(503, "storage", text, {"Retry-After": "5"})
+            return WebError(503, "storage", text, {"Retry-After": "5"})
         case P2PChatError() | ValueError() | TypeError():
-            return Problem(400, "malformed", text)
+            return WebError(400, "malformed", text)
     raise error

@@ -32,11 +32,10 @@ from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
-from p2pchat.web.errors import Problem, WebError
+from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway
-from p2pchat.web.hub import Envelope
-from p2pchat.web.send_queue import Frame, QueueFull, SendQueue, as_frame
-from p2pchat.web.session import Post, SessionEnded, WebSocketSession
+from p2pchat.web.hub import Envelope, QueueFull
+from p2pchat.web.session import Frame, Post, SendQueue, SessionEnded, WebSocketSession, as_frame
 
 PEER_COMMANDS = frozenset({"connect", "forget", "allow", "quit"})
 COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
@@ -107,7 +106,7 @@ class EventSession(WebSocketSession):
                 await self.catch_up.since(await self.user.message(self._since))
             except (P2PChatError, ValueError) as error:
                 self.catch_up.skip()
-                await self._display.show_event(_error_line(Problem(404, "since", str(error))))
+                await self._display.show_event(_error_line(WebError(404, "since", str(error))))
 
     def send_missed(self, post: Post) -> None:
         self.queue.put(self._own_frame(post), bounded=False)
@@ -132,7 +131,7 @@ class EventSession(WebSocketSession):
     def _own_frame(self, event: Any) -> Frame:
         return as_frame(self._display.with_own_ref(event.to_json()))
 
-    def error_frame(self, problem: Problem) -> Frame:
+    def error_frame(self, problem: WebError) -> Frame:
         return as_frame(_error_line(problem))
 
     # ---- in
@@ -148,7 +147,7 @@ class EventSession(WebSocketSession):
             self._charge(command.do)
             await self._handle(JsonCommand(command.do, command.fields, None if ref is None else self.ref_prefix + ref))
         except BadCommand as error:
-            await self._display.show_event(_error_line(Problem(400, "usage", str(error)), error.ref))
+            await self._display.show_event(_error_line(WebError(400, "usage", str(error)), error.ref))
         except WebError as error:
             await self._display.show_event(_error_line(self.gateway.metrics.problem(error), ref))
 
@@ -232,6 +231,6 @@ class EventSocketDisplay(Display):
         return {**line, "ref": ref if line["event"] in ("answer", "error") else None}
 
 
-def _error_line(problem: Problem, ref: str | None = None) -> EventLine:
+def _error_line(problem: WebError, ref: str | None = None) -> EventLine:
     """Return a problem as an event line."""
     return Failed(code=problem.code, text=problem.text, ref=ref).to_json()

@@ -14,14 +14,12 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
-from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from p2pchat import HostedUser, Joined, Left, PeerClosed, Presence, Renamed, TCPPeer
+from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import Forbidden, WebError
-from p2pchat.web.send_queue import QueueFull
-from p2pchat.web.settings import WebSettings
 
 T = TypeVar("T")
 Kind = Literal["chat", "socketio", "lines"]
@@ -29,6 +27,10 @@ Ending = Literal["slow", "stopping", "revoked", "failed"]  # reasons for which t
 CLOSE_CODES: dict[Ending, int] = {"slow": 1013, "stopping": 1012, "revoked": 1008, "failed": 1011}  # RFC 6455, IANA
 CROWD = 100  # sessions up to which everyone hears everyone's presence
 _log = logging.getLogger("p2pchat.web")
+
+
+class QueueFull(Exception):
+    """A session has no room for more and is to be ended."""
 
 
 class Envelope:
@@ -89,16 +91,18 @@ class HubSession:
 class Hub:
     """All sessions of a gateway.
 
+    Args:
+        record: AuditLog.record.
     Attributes:
         count: Open sessions.
         observers: Callbacks by event class, called for each such event whether or not a session receives it.
         on_rename: Called with the key of a user that was renamed.
     """
 
-    def __init__(self, peer: TCPPeer, settings: WebSettings, audit_log: AuditLog | None = None) -> None:
+    def __init__(self, peer: TCPPeer, settings: WebSettings, record: Callable[..., None]) -> None:
         self._peer = peer
         self._settings = settings
-        self._audit_log = audit_log or AuditLog()
+        self._record = record
         self._sessions: dict[str, tuple[HubSession, ...]] = {}  # by user key; never empty
         self._statuses: dict[str, str] = {}  # the presence announced last, by user key
         self._reader: asyncio.Task[None] | None = None
@@ -169,7 +173,7 @@ class Hub:
         self.count += 1
         account.sessions += 1
         self.refresh_presence(account)
-        self._audit_log.record("session", state="open", kind=kind, user=account.name, user_id=account.id)
+        self._record("session", state="open", kind=kind, user=account.name, user_id=account.id)
         return session
 
     def close(self, session: HubSession, why: str = "left") -> bool:
@@ -188,7 +192,7 @@ class Hub:
         self.count -= 1
         account.sessions -= 1
         self.refresh_presence(account)
-        self._audit_log.record("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
+        self._record("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
         return True
 
     def _subscriptions(self, session: HubSession) -> list[dict[HubSession, None]]:
@@ -310,23 +314,3 @@ class Hub:
     def ended_by_reason(self) -> dict[str, int]:
         """Return how many sessions the hub has ended, by reason."""
         return dict(self._ended)
-
-
-class AuditLog:
-    """Log of requests, sessions and accounts for the operator: one JSON object a line.
-
-    A line never contains a token, a text or anything else that users wrote. A request is logged by the pattern of its
-    path, without the query. Names are logged, because without them no user could be helped.
-
-    Attributes:
-        write: Called with each line on the event loop; must not wait. None: nothing is logged.
-    """
-
-    def __init__(self) -> None:
-        self.write: Callable[[dict[str, Any]], None] | None = None
-
-    def record(self, event: str, **fields: Any) -> None:
-        """Write one line."""
-        if self.write is not None:
-            at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            self.write({"event": event, "at": at, **fields})

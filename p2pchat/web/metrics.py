@@ -18,10 +18,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from p2pchat import P2PChatError, PeerClosed, TCPPeer
+from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Accounts
-from p2pchat.web.errors import Problem, problem_of
+from p2pchat.web.errors import WebError, problem_of
 from p2pchat.web.hub import Hub
-from p2pchat.web.settings import WebSettings
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -56,7 +56,7 @@ class Metrics:
         """Count a refusal by the `code` that the caller gets."""
         self._refused.labels(code).inc()
 
-    def problem(self, error: Exception) -> Problem:
+    def problem(self, error: Exception) -> WebError:
         """Return an error as the caller gets it, and count it. Raises an unexpected error again."""
         problem = problem_of(error)
         self.refuse(problem.code)

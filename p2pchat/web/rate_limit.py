@@ -10,11 +10,20 @@ from collections.abc import Callable, Hashable
 from ipaddress import IPv6Address, ip_address
 from time import monotonic
 
-from p2pchat.web.errors import TooMany
-from p2pchat.web.settings import Pace, WebSettings
+from p2pchat.web import Pace, WebSettings
+from p2pchat.web.errors import WebError
 
 _MAX_BUCKETS = 65_536  # a few MiB; the least recently used is dropped first
 ROWS_A_CALL = 50  # rows that take as long to make as the rest of a call, 1 to 2 ms
+
+
+class TooMany(WebError):
+    """A rate limit was exceeded; `wait` is the number of seconds until the request will work."""
+
+    def __init__(self, wait: float) -> None:
+        seconds = max(1, round(wait + 0.5))
+        super().__init__(429, "too_many", f"too many requests: try again in {seconds} s", {"Retry-After": str(seconds)})
+        self.wait = wait
 
 
 class RateLimiter:

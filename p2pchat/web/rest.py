@@ -1,6 +1,6 @@
 """REST: messages, conversations, people, groups, sign-up and operations, as described in `/openapi.json`.
 
-auth.py authenticates callers, middleware.py admits requests.
+auth.py authenticates callers, security.py admits requests.
 """
 
 from __future__ import annotations
@@ -17,15 +17,7 @@ from starlette.responses import Response
 
 from p2pchat import Conversation, Message, P2PChatError, Receipt, Sent, UnknownName, User
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import (
-    CurrentAccount,
-    CurrentGateway,
-    address_of,
-    current_account,
-    is_on_loopback,
-    may_name_itself,
-    token_of,
-)
+from p2pchat.web.auth import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.rate_limit import site_of
@@ -56,6 +48,7 @@ from p2pchat.web.schemas import (
     iso,
     resolve_conversation,
 )
+from p2pchat.web.security import address_of, is_on_loopback
 
 _DESCRIPTIONS = {
     400: "The request is invalid.",

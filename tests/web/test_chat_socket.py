@@ -12,8 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from p2pchat.web import WebSettings
-from p2pchat.web.settings import Pace
+from p2pchat.web import Pace, WebSettings
 from tests.web.chat_client import WITHIN, chatting, drop, opened, until
 from tests.web.conftest import Served
 

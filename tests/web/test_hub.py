@@ -12,8 +12,8 @@ from p2pchat import Delivered, Message, Presence, Sent, TCPPeer
 from p2pchat.web import Gateway, WebSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import WebError
-from p2pchat.web.hub import Envelope
-from p2pchat.web.send_queue import LightEvent, QueueFull
+from p2pchat.web.hub import Envelope, QueueFull
+from p2pchat.web.session import LightEvent
 
 
 @asynccontextmanager

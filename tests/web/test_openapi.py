@@ -14,8 +14,7 @@ from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from p2pchat.web import WebSettings
-from p2pchat.web.settings import Pace
+from p2pchat.web import Pace, WebSettings
 from tests.web.conftest import Served
 
 EXAMPLES = 5  # requests for each call and each way to generate them

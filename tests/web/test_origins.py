@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.web.origins import AllowedOrigins, parse_host, parse_origin
+from p2pchat.web.security import AllowedOrigins, parse_host, parse_origin
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from p2pchat.web import Pace
 from p2pchat.web.rate_limit import RateLimiter, site_of
-from p2pchat.web.settings import Pace
 
 
 def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:

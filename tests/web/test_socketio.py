@@ -11,9 +11,8 @@ from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
 from p2pchat import Presence
-from p2pchat.web import WebSettings
+from p2pchat.web import Pace, WebSettings
 from p2pchat.web.hub import Envelope
-from p2pchat.web.settings import Pace
 from p2pchat.web.socketio.clients import CONSUMER, ClientRegistry
 from p2pchat.web.socketio.engine import StrictPacket, may_come_in
 from tests.web.conftest import Served, listening

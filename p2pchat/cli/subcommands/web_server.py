@@ -42,9 +42,9 @@ from p2pchat.commands.invites import endpoints_of, own_addresses, welcome_screen
 from p2pchat.commands.output import EventLine, EventLogFile, StdoutWriter, json_line, raw_stdout
 from p2pchat.commands.render import quote_name
 from p2pchat.safe_text import safe_line
+from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
 from p2pchat.web.gateway import Gateway
-from p2pchat.web.settings import WebSettings
 
 BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
 STOP_TIMEOUT = 5  # seconds for requests in progress to end
@@ -113,7 +113,7 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
 
 
 class RequestProtocol(WriteTimeout, H11Protocol):
-    """uvicorn's HTTP, with a timeout for the head of a request; middleware.py has one for the body."""
+    """uvicorn's HTTP, with a timeout for the head of a request; security.py has one for the body."""
 
     head_timeout = 10.0  # seconds; make_server says how many
     _late: asyncio.TimerHandle | None = None
@@ -213,7 +213,7 @@ def web_settings(options: WebOptions) -> WebSettings:
     Raises:
         UsageError: An origin is invalid.
     """
-    from p2pchat.web.origins import parse_origin
+    from p2pchat.web.security import parse_origin
 
     try:
         for origin in options.origins:

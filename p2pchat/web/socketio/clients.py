@@ -17,9 +17,8 @@ from engineio.packet import Packet as EnginePacket
 from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing, UnknownName, User
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.gateway import Gateway
-from p2pchat.web.hub import Ending, Envelope
+from p2pchat.web.hub import Ending, Envelope, QueueFull
 from p2pchat.web.schemas import iso
-from p2pchat.web.send_queue import QueueFull
 from p2pchat.web.session import CONSUMER as DELIVERY_CONSUMER
 from p2pchat.web.session import QUEUED_KINDS, ClientSession, Post
 from p2pchat.web.socketio.engine import NEW_MESSAGE, EngineConnection, event_packet

@@ -18,7 +18,7 @@ from engineio.packet import PING as ENGINE_PING
 from engineio.packet import Packet as EnginePacket
 from socketio.packet import ACK, DISCONNECT, EVENT, Packet
 
-from p2pchat.web.send_queue import QueueFull
+from p2pchat.web.hub import QueueFull
 from p2pchat.web.session import Post
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from p2pchat.web.auth import address_of, is_on_loopback
-from p2pchat.web.errors import Problem, Unauthorized, WebError, problem_of
+from p2pchat.web.errors import Unauthorized, WebError, problem_of
 from p2pchat.web.gateway import Gateway
+from p2pchat.web.hub import QueueFull
 from p2pchat.web.rate_limit import site_of
-from p2pchat.web.send_queue import QueueFull
+from p2pchat.web.security import address_of, is_on_loopback
 from p2pchat.web.session import Post
 from p2pchat.web.socketio.clients import ClientRegistry
 from p2pchat.web.socketio.engine import EngineConnection, StrictPacket, event_packet, may_come_in
@@ -251,18 +251,18 @@ class SocketIOServer:
             raise WebError(404, "unknown_event", f"there is no event {name[:40]!a}")
         return await handler(client, payload_of(given))
 
-    def _problem(self, error: Exception) -> Problem:
+    def _problem(self, error: Exception) -> WebError:
         try:
             return self._gateway.metrics.problem(error)
         except Exception:  # a defect ends this event, not the gateway
             _logger.exception("an event could not be handled")
-            return Problem(500, "failed", "internal error; it was logged")
+            return WebError(500, "failed", "internal error; it was logged")
 
-    def _send_error(self, connection: EngineConnection, problem: Problem) -> None:
+    def _send_error(self, connection: EngineConnection, problem: WebError) -> None:
         with suppress(QueueFull):
             connection.put(event_packet("error", {"code": problem.code, "text": problem.text}))
 
-    def _send_away(self, connection: EngineConnection, problem: Problem) -> None:
+    def _send_away(self, connection: EngineConnection, problem: WebError) -> None:
         """Send an error and close; the client reconnects by itself where trying again may help."""
         self._send_error(connection, problem)
         self._registry.spawn(connection.end(away=problem.status != 429 and problem.status < 500))

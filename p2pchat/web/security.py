@@ -1,8 +1,12 @@
 """Security middleware: checks that every request and upgrade has to pass first (ASGI, outermost).
 
 It refuses requests that no honest client sends: a path that programs read differently, a repeated header that may occur
-once, a foreign Host or Origin (origins.py), and headers or bodies that are too large or too slow. A body is read here
-completely, so that nothing behind waits for a slow client.
+once, a foreign Host or Origin, and headers or bodies that are too large or too slow. A body is read here completely, so
+that nothing behind waits for a slow client.
+
+A page of another site can make a browser send any request here. With a name of its own that resolves to this address
+(DNS rebinding) it can even read the answer. It cannot change the Host and Origin that the browser sends. So a request
+is answered only under a configured name, or under the address its connection came to, which no other site has.
 """
 
 from __future__ import annotations
@@ -10,20 +14,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
+from ipaddress import IPv6Address, ip_address
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from p2pchat import P2PChatError
-from p2pchat.web.auth import CALLER, address_of, answer, is_on_loopback
-from p2pchat.web.errors import Problem, WebError
+from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway
-from p2pchat.web.origins import AllowedOrigins
 from p2pchat.web.rate_limit import site_of
 
 POLICY = (
@@ -39,6 +43,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+CALLER = "p2pchat.account"  # key in the scope of a request: its account, once known
 _log = logging.getLogger("p2pchat.web")
 _SINGLE_HEADERS = (b"host", b"origin", b"authorization", b"content-length", b"content-type", b"transfer-encoding")
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
@@ -83,7 +88,7 @@ class SecurityMiddleware:
             if scope["type"] != "http" or recorded.started:
                 raise
             _log.exception("a request to %s failed with an unexpected error", route_of(scope))
-            await _refuse(scope, receive, send, Problem(500, "failed", "internal error; it was logged"))
+            await _refuse(scope, receive, send, WebError(500, "failed", "internal error; it was logged"))
 
     def _check(self, scope: Scope) -> None:
         connection = HTTPConnection(scope)
@@ -229,7 +234,7 @@ def route_of(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "other"))
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
+async def _refuse(scope: Scope, receive: Receive, send: Send, problem: WebError) -> None:
     if scope["type"] == "http":
         await answer(problem)(scope, receive, send)
     elif "websocket.http.response" in scope.get("extensions", {}):
@@ -239,3 +244,149 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, problem: Problem) 
     else:
         code = _TRY_AGAIN if problem.status in (429, 503) else 1008  # RFC 6455: against the policy
         await WebSocketClose(code, problem.code)(scope, receive, send)
+
+
+def answer(problem: WebError) -> JSONResponse:
+    """Return an error as an HTTP answer."""
+    return JSONResponse(problem.to_json(), problem.status, dict(problem.headers))
+
+
+# ---- hosts and origins, compared exactly
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9](?:[a-z0-9._-]*[a-z0-9])?))(?::([0-9]{1,5}))?", re.ASCII)
+_ORIGIN = re.compile(r"(https?)://([^/?#@\\\s]+)", re.ASCII)
+
+
+class Origin(NamedTuple):
+    """An origin: scheme, host in canonical spelling, port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}"
+
+
+def parse_origin(text: str) -> Origin:
+    """Parse an origin without a path: "https://chat.example.org", "http://[::1]:8000".
+
+    Raises:
+        ValueError: The text is no origin.
+    """
+    found = _ORIGIN.fullmatch(text.lower())
+    parsed = found and parse_host(found[2], found[1])
+    if not parsed:
+        raise ValueError(f"{text!a} is no origin: use a form like https://chat.example.org or http://192.168.1.5:8000")
+    return parsed
+
+
+def parse_host(text: str, scheme: str) -> Origin | None:
+    """Parse a Host header for a scheme; None if it is invalid."""
+    found = _HOST.fullmatch(text.lower())
+    if found is None:
+        return None
+    v6, name, port = found.groups()
+    number = int(port) if port else DEFAULT_PORTS[scheme]
+    if not 0 < number < 65536:
+        return None
+    try:
+        host = str(IPv6Address(v6)) if v6 else name
+    except ValueError:
+        return None
+    if host.replace(".", "").isdecimal():  # some programs accept 127.1 and 2130706433; one spelling is valid here
+        try:
+            host = str(ip_address(host))
+        except ValueError:
+            return None
+    return Origin(scheme, host, number)
+
+
+class AllowedOrigins:
+    """The origins of one gateway.
+
+    Args:
+        origins: Origins under which browsers find it, besides the address each connection came to.
+    Raises:
+        ValueError: One of them is invalid.
+    """
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._configured = frozenset(parse_origin(origin) for origin in origins)
+
+    def resolve_host(self, host: str, scheme: str, server: tuple[str, int | None] | None) -> Origin | None:
+        """Return the origin a request was sent to by its Host header; None if it is not allowed.
+
+        Args:
+            scheme: "http" or "https", from the connection or a trusted proxy.
+            server: The address and port the connection came to; None, or a port of None, if unknown.
+        """
+        for one in (scheme, *DEFAULT_PORTS):  # https looks like http behind a proxy that does not report it
+            found = parse_host(host, one)
+            if found is not None and found in self._configured:
+                return found
+        found = parse_host(host, scheme)
+        return found if found is not None and found in _origins_of(scheme, server) else None
+
+    def allows(self, origin: str, host: Origin, scheme: str) -> bool:
+        """Return whether an Origin header names the gateway's own page, at the origin the request was sent to."""
+        try:
+            found = parse_origin(origin)
+        except ValueError:
+            return False
+        if found.scheme != host.scheme and found in self._configured:  # a proxy in front speaks https
+            return found.host == host.host
+        return found == host
+
+
+def _origins_of(scheme: str, server: tuple[str, int | None] | None) -> set[Origin]:
+    if server is None or server[1] is None:
+        return set()
+    port = server[1]
+    try:
+        address = ip_address(server[0].partition("%")[0])
+    except ValueError:
+        return set()
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    origins = {Origin(scheme, str(address), port)}
+    if address.is_loopback:
+        origins.add(Origin(scheme, "localhost", port))
+    return origins
+
+
+# ---- callers
+
+_FORWARDED = ("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip")
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """Return the address of a caller; "" if unknown."""
+    return connection.client.host if connection.client else ""
+
+
+def is_on_loopback(connection: HTTPConnection) -> bool:
+    """Return whether a caller is on this machine, asked for it by a loopback address, and came through no proxy."""
+    if _is_forwarded(connection) or not _asks_for_loopback(connection):
+        return False
+    try:
+        return ip_address(address_of(connection)).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_forwarded(connection: HTTPConnection) -> bool:
+    return any(name in _FORWARDED or name.startswith("x-forwarded-") for name in connection.headers)
+
+
+def _asks_for_loopback(connection: HTTPConnection) -> bool:
+    asked = parse_host(connection.headers.get("host", ""), "http")
+    if asked is None:
+        return False
+    try:
+        return asked.host == "localhost" or ip_address(asked.host).is_loopback
+    except ValueError:
+        return False

@@ -16,11 +16,10 @@ from websockets.asyncio.client import connect
 
 from p2pchat import TCPPeer
 from p2pchat.cli.subcommands.web_server import WriteTimeout, make_server, wait_until_started
-from p2pchat.web import WebSettings, create_app
-from p2pchat.web.auth import CurrentAccount, address_of
+from p2pchat.web import Pace, WebSettings, create_app
+from p2pchat.web.auth import CurrentAccount
 from p2pchat.web.errors import Forbidden
-from p2pchat.web.middleware import SECURITY_HEADERS
-from p2pchat.web.settings import Pace
+from p2pchat.web.security import SECURITY_HEADERS, address_of
 from tests.web.conftest import Served, listening, serving
 from tests.web.raw_http import UPGRADE, Answer, ask, read_answer, request
 
