@@ -45,13 +45,20 @@ from p2pchat.cli.startup import (
     run_setup_wizard,
 )
 from p2pchat.cli.streams import InputEnded, InputKind, LineReader, ask, can_ask, raw_stdin, read_invite, stdin_kind
-from p2pchat.commands.display import Display
-from p2pchat.commands.endpoints import is_loopback
-from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, CommandError, print_error, print_notice, worst_code
-from p2pchat.commands.invites import endpoints_of, welcome_screen
+from p2pchat.commands.endpoints import endpoints_of, is_loopback, welcome_screen
+from p2pchat.commands.event_text import quote_name, quote_names
+from p2pchat.commands.exit_codes import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    KEPT,
+    CommandError,
+    print_error,
+    print_notice,
+    worst_code,
+)
 from p2pchat.commands.notifications import JoinSummary, show_library_logs
-from p2pchat.commands.output import EventLogFile, StdoutWriter, raw_stdout
-from p2pchat.commands.render import quote_name, quote_names
+from p2pchat.commands.output import Display, EventLogFile, StdoutWriter, raw_stdout
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import LastStart, migrate_ignored
 from p2pchat.safe_text import safe_line

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.cli.control_socket import BUSY, READ_BYTES, SOCKET_NAME, SocketAddress, encode, read_address
-from p2pchat.commands.errors import FAILED, NO_SUCH_NAME, USAGE, CommandError, UsageError
+from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.exit_codes import FAILED, NO_SUCH_NAME, USAGE, CommandError, UsageError
 from p2pchat.commands.json_commands import LineBuffer
-from p2pchat.commands.output import EventLine
 from p2pchat.commands.settings import LastStart
 
 if TYPE_CHECKING:

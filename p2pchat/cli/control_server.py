@@ -40,15 +40,15 @@ from p2pchat.cli.control_socket import (
     write_address,
 )
 from p2pchat.commands.context import NAME_GRACE
-from p2pchat.commands.display import Display
-from p2pchat.commands.errors import UsageError, print_error
+from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.exit_codes import UsageError, print_error
 from p2pchat.commands.json_commands import (
     MAX_LINE_BYTES,
     BadCommand,
     JsonCommand,
     LineBuffer,
 )
-from p2pchat.commands.output import EventLine, StdoutWriter
+from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from p2pchat.commands.endpoints import program
-from p2pchat.commands.errors import print_notice
+from p2pchat.commands.exit_codes import print_notice
 from p2pchat.safe_text import safe_line
 
 ALONE_AFTER = 3.0  # seconds in which a known peer answers, if any does

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from p2pchat import __version__
-from p2pchat.commands.errors import DONE, INTERRUPTED, exit_code, print_error
+from p2pchat.commands.exit_codes import DONE, INTERRUPTED, exit_code, print_error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

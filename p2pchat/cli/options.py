@@ -20,7 +20,7 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from p2pchat.commands.endpoints import parse_endpoint, parse_port
-from p2pchat.commands.errors import UsageError, print_error
+from p2pchat.commands.exit_codes import UsageError, print_error
 from p2pchat.commands.wrap import USUAL_WIDTH, fold
 
 DATABASES = ("sqlite", "memory", "mysql", "mariadb", "postgresql", "postgres")
@@ -352,7 +352,7 @@ advertise_option = option(
 
 
 def _check_invite(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    from p2pchat.commands.invites import looks_like_invite
+    from p2pchat.commands.endpoints import looks_like_invite
 
     if value and looks_like_invite(value) and typed(ctx, option) and not ctx.resilient_parsing:
         print_error(

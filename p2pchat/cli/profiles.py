@@ -16,7 +16,7 @@ import click
 from p2pchat import home_directory, inspect_profile, known_profiles, open_history, profile_directory
 from p2pchat.cli.options import ProfileChoice, has_password, profile_choice
 from p2pchat.commands.endpoints import LOOPBACK, command
-from p2pchat.commands.errors import CommandError, UsageError
+from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.safe_text import safe_line
 
 if TYPE_CHECKING:
@@ -103,6 +103,23 @@ def history_command(options: PeerOptions, data: str) -> str:
     which = ["--data", data] if options.data or options.is_temporary else ["--port", str(options.port)]
     database = ["--db", options.db] if options.db and not has_password(options.db) else []  # then it is in P2PCHAT_DB
     return command("history", *which, *database)
+
+
+@dataclass(slots=True)
+class WebOptions(PeerOptions):
+    """A gateway and its peer. `http_port` 0 is any free one; `port` is the peer's own."""
+
+    http_port: int = 0
+    http_host: str = LOOPBACK
+    sign_up: str = ""
+    trust_loopback: bool = False
+    origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    root_path: str = ""
+    as_json: bool = False
+    plain: bool = False
+    log: str = ""
+    verbose: bool = False
 
 
 def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> TCPPeer:

@@ -28,17 +28,17 @@ from p2pchat.cli.options import (
     stay_option,
     verbose_option,
 )
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.exit_codes import UsageError
 
 # Name -> where the command is below p2pchat.cli.subcommands, and its summary; in the order of --help.
 COMMANDS = {
     "demo": ("demo:demo", "the tour: real peers, a kill, a restart, receipts"),
     "send": ("send:send", "send one message, or each line of a pipe"),
-    "tail": ("tail:tail", "follow what is said"),
+    "tail": ("history:tail", "follow what is said"),
     "history": ("history:history", "print what was said, oldest first"),
-    "users": ("users:users", "who is known, and who is here"),
-    "check": ("check:check", "check event logs: was every promise kept?"),
-    "invite": ("invite:invite", "the command for another machine, and the invite"),
+    "users": ("network:users", "who is known, and who is here"),
+    "check": ("demo:check", "check event logs: was every promise kept?"),
+    "invite": ("network:invite", "the command for another machine, and the invite"),
     "doctor": ("doctor:doctor", "what is wrong, and how to fix it"),
     "bench": ("bench:bench", "how fast the connection to a peer is, and this disk"),
     "export": ("transfer:export", "write what is stored into a file that others can import"),

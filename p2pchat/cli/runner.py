@@ -21,7 +21,7 @@ from importlib import import_module
 from types import FrameType
 from typing import Any
 
-from p2pchat.commands.errors import INTERRUPTED
+from p2pchat.commands.exit_codes import INTERRUPTED
 
 VARIABLE = "P2PCHAT_LOOP"  # "asyncio" selects asyncio's own loop
 FASTER = "winloop" if sys.platform == "win32" else "uvloop"

@@ -35,10 +35,9 @@ from p2pchat import (
 from p2pchat.cli.options import check_exclusive
 from p2pchat.cli.profiles import PeerOptions, free_port, is_free, next_port
 from p2pchat.cli.streams import InputEnded
-from p2pchat.commands.endpoints import LOOPBACK, command, is_loopback, program
-from p2pchat.commands.errors import CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.invites import JOIN_COMMAND, looks_like_invite
-from p2pchat.commands.render import format_time, quote_name
+from p2pchat.commands.endpoints import JOIN_COMMAND, LOOPBACK, command, is_loopback, looks_like_invite, program
+from p2pchat.commands.event_text import format_time, quote_name
+from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.settings import ChatSettings
 
 EXAMPLES = ("bob", "carol", "dan", "erin", "frank")  # names to suggest for the next peer

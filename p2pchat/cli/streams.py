@@ -24,8 +24,8 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
-from p2pchat.commands.errors import UsageError, print_error
-from p2pchat.commands.invites import looks_like_invite
+from p2pchat.commands.endpoints import looks_like_invite
+from p2pchat.commands.exit_codes import UsageError, print_error
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
 
 _READ_BYTES = 64 * 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from p2pchat import (
     Conversation,
@@ -20,22 +20,14 @@ from p2pchat import (
     UnknownName,
     User,
 )
-from p2pchat.commands.display import Display
-from p2pchat.commands.errors import UsageError
-from p2pchat.commands.output import EventLine
+from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message, with_gap
+from p2pchat.commands.exit_codes import UsageError
+from p2pchat.commands.output import CommandResult, Display, is_ignored, without_ignored
 from p2pchat.commands.read_tracking import ActivityTracker, UnreadCounter
-from p2pchat.commands.render import EDIT_EVENTS, format_gap, format_message, with_gap
-from p2pchat.commands.settings import ChatSettings, is_ignored, without_ignored
+from p2pchat.commands.settings import ChatSettings
 
 NAME_GRACE = 3.0  # seconds piped input waits for a name: users behind other peers become known a moment after the link
 T = TypeVar("T")
-
-
-class CommandResult(NamedTuple):
-    """The answer to a command: `rows` for programs, `lines` for people."""
-
-    rows: Sequence[EventLine] = ()
-    lines: Sequence[str] = ()
 
 
 class CommandContext:

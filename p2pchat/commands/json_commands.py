@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.exit_codes import UsageError
 
 MAX_LINE_BYTES = 256 * 1024  # the longest text is 32 KiB, and JSON may escape each byte of it with six
 

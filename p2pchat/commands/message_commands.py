@@ -1,4 +1,4 @@
-"""Commands about messages: /reply, /edit, /delete, /react, /history, /search, /receipts.
+"""Commands about messages: /msg, /me, /reply, /edit, /delete, /react, /history, /search, /receipts.
 
 Typed commands act on the current conversation; JSON commands name a message by its id, and query all conversations
 unless they say `to`. Typed commands may name a message by the number that /history or /search showed last. Numbers
@@ -10,15 +10,73 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from p2pchat import Conversation, Message, Receipt, Sent
-from p2pchat.commands.context import CommandContext, CommandResult
-from p2pchat.commands.errors import UsageError, print_notice
-from p2pchat.commands.outbox import OutgoingMessage
-from p2pchat.commands.output import EventLine
-from p2pchat.commands.render import format_receipt, found_line, quote_conversation
+from p2pchat.commands.context import CommandContext
+from p2pchat.commands.event_text import EventLine, format_receipt, found_line, quote_conversation
+from p2pchat.commands.exit_codes import UsageError, print_notice
+from p2pchat.commands.output import CommandResult
 from p2pchat.safe_text import safe_line
+
+LOOKED_BACK = 200  # messages searched for one that may have been sent before: programs retry soon
+
+
+@dataclass(slots=True)
+class OutgoingMessage:
+    """A message that was not sent yet."""
+
+    to: Conversation
+    text: str = field(repr=False)
+    action: bool = False
+    reply_to: str | None = None
+    ref: str | None = None
+    claimed_at: datetime | None = None
+
+
+async def msg(ctx: CommandContext, to: str, text: str) -> OutgoingMessage:
+    """/msg: a message to one user, or to any address."""
+    return OutgoingMessage(await ctx.resolve(to), text)
+
+
+async def me(ctx: CommandContext, text: str) -> OutgoingMessage:
+    """/me: an action in the current conversation."""
+    return OutgoingMessage(ctx.current, text, action=True)
+
+
+async def send(
+    ctx: CommandContext, text: str, to: str = "room", action: bool = False, reply_to: str | None = None,
+    claimed_at: str | None = None, ref: str | None = None,
+) -> OutgoingMessage:  # fmt: skip
+    """JSON command `send`."""
+    claimed = None if claimed_at is None else _parse_time(claimed_at)
+    return OutgoingMessage(await ctx.resolve(to), text, action, reply_to, ref, claimed)
+
+
+def _parse_time(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None:
+        raise UsageError("`claimed_at` must be a time with a zone, such as 2026-11-20T11:42:31.689337Z")
+    return moment
+
+
+async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | None:
+    """Return the message with the same `claimed_at`, if it was sent before.
+
+    A program that does not know whether a message was accepted, because its connection broke or it was killed, sends
+    the message again with the same `claimed_at`.
+    """
+    if message.claimed_at is None:
+        raise UsageError("`again` needs `claimed_at`, to recognize the message by")
+    for post in reversed(await ctx.peer.history(message.to, limit=LOOKED_BACK)):
+        if isinstance(post, Sent) and post.claimed_at == message.claimed_at:
+            return post
+    return None
+
 
 _SEARCHED_BACK = 200  # messages searched for the newest one of a user
 HISTORY_LINES = 20  # fits into 24 rows with the prompt

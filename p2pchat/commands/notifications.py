@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from p2pchat import Conversation, Link, Receipt, Receipts, TCPPeer, User, parse_invite
-from p2pchat.commands.errors import print_notice
-from p2pchat.commands.render import excerpt, quote_conversation, quote_name
+from p2pchat.commands.event_text import excerpt, quote_conversation, quote_name
+from p2pchat.commands.exit_codes import print_notice
 from p2pchat.safe_text import safe_line, safe_text
 
 NOTICE_DELAY = 0.3  # seconds: receipts within it are one line, and a recipient who answered within it is online

@@ -1,41 +1,57 @@
 """A session: executes typed lines and JSON commands on a running peer, in the order they arrive.
 
-The handlers of commands are in *_commands.py. A command that fails is one error line; the session continues, and the
-exit code records the failure when no person was there to see it.
+The handlers of commands are in *_commands.py and settings.py. A command that fails is one error line; the session
+continues, and the exit code records the failure when no person was there to see it. Messages that arrive together are
+sent together: many lines of a pipe are one call and one commit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from p2pchat import Conversation, Failed, HostedUser, P2PChatError, StorageError, TCPPeer, TooLong, Warned
+from p2pchat import (
+    Conversation,
+    Failed,
+    HostedUser,
+    P2PChatError,
+    Receipt,
+    Receipts,
+    StorageError,
+    TCPPeer,
+    TooLong,
+    User,
+    Warned,
+)
 from p2pchat.commands import conversation_commands as conversation
 from p2pchat.commands import message_commands as messages
-from p2pchat.commands import network_commands as network
-from p2pchat.commands import outbox
 from p2pchat.commands import people_commands as people
-from p2pchat.commands import settings_commands as settings_
 from p2pchat.commands.context import CommandContext, Handler
-from p2pchat.commands.display import Display
-from p2pchat.commands.errors import (
-    DONE,
-    FAILED,
-    USAGE,
-    CommandError,
-    UsageError,
-    error_code,
-    exit_code,
-    worst_code,
-)
+from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.exit_codes import DONE, FAILED, USAGE, CommandError, UsageError, error_code, exit_code, worst_code
 from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadCommand, JsonCommand, decode_line, parse_json_command
-from p2pchat.commands.outbox import Outbox, OutgoingMessage
-from p2pchat.commands.output import EventLine
+from p2pchat.commands.message_commands import OutgoingMessage
+from p2pchat.commands.notifications import is_delivered, last_receipt
+from p2pchat.commands.output import CommandResult, Display
 from p2pchat.commands.read_tracking import ActivityTracker, ReadMarker, UnreadCounter
-from p2pchat.commands.settings import ChatSettings
-from p2pchat.commands.typed_commands import CommandInput, TextInput, parse_line
+from p2pchat.commands.settings import ChatSettings, set_
+from p2pchat.commands.typed_commands import CommandInput, TextInput, help_lines, parse_line
+
+
+async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
+    lines = help_lines(command)
+    return CommandResult([{"line": line} for line in lines], lines)
+
+
+async def clear(ctx: CommandContext) -> CommandResult:
+    """Empty the screen."""
+    if not await ctx.display.clear():
+        raise UsageError("/clear needs a terminal")
+    return CommandResult()
+
 
 TEXT_COMMANDS: dict[str, Callable[..., Awaitable[OutgoingMessage]]] = {  # typed commands that send a message
-    "msg": outbox.msg, "me": outbox.me, "reply": messages.reply,
+    "msg": messages.msg, "me": messages.me, "reply": messages.reply,
 }  # fmt: skip
 SHARED_COMMANDS: dict[str, Handler] = {  # typed and JSON alike
     "who": people.who,
@@ -53,11 +69,11 @@ SHARED_COMMANDS: dict[str, Handler] = {  # typed and JSON alike
     "rename": conversation.rename,
     "owner": conversation.owner,
     "members": conversation.members,
-    "allow": network.allow,
-    "connect": network.connect,
-    "forget": network.forget,
-    "invite": network.invite,
-    "set": settings_.set_,
+    "allow": people.allow,
+    "connect": people.connect,
+    "forget": people.forget,
+    "invite": people.invite,
+    "set": set_,
 }
 TYPED_COMMANDS: dict[str, Handler] = {
     **SHARED_COMMANDS,
@@ -69,8 +85,8 @@ TYPED_COMMANDS: dict[str, Handler] = {
     "edit": messages.edit_here,
     "delete": messages.delete_here,
     "react": messages.react_here,
-    "help": settings_.help_,
-    "clear": settings_.clear,
+    "help": help_,
+    "clear": clear,
 }
 EDIT_COMMANDS: dict[str, Handler] = {  # JSON commands whose `ref` comes back in the event too
     "edit": messages.edit, "delete": messages.delete, "react": messages.react,
@@ -111,8 +127,8 @@ class Session:
         self._ctx = CommandContext(
             peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity
         )
-        self._outbox = Outbox(self._ctx, self.report_error)
-        self._ctx.on_accepted = self._outbox.add_receipt
+        self._sender = MessageSender(self._ctx, self.report_error)
+        self._ctx.on_accepted = self._sender.add_receipt
         self._reads: ReadMarker | None = None
         self.exit_code = DONE
         display.hides = self._ctx.hides
@@ -162,7 +178,7 @@ class Session:
         """Handle an event line before it is shown."""
         self._ctx.on_event(event)
         if event["event"] == "warning" and event["code"] == "undelivered":
-            self._outbox.discard(event["undelivered"])
+            self._sender.discard(event["undelivered"])
             self.exit_code = worst_code(self.exit_code, FAILED)
 
     def is_disabled(self, event: EventLine) -> bool:
@@ -180,13 +196,13 @@ class Session:
             go_on = await self._execute_line(line)
             if not go_on:
                 break
-        await self._outbox.flush()
+        await self._sender.flush()
         return go_on
 
     async def execute_command(self, command: JsonCommand) -> bool:
         """Execute one JSON command; return False if it was `quit`."""
         go_on = await self._try_command(command)
-        await self._outbox.flush()
+        await self._sender.flush()
         return go_on
 
     async def _try_command(self, command: JsonCommand) -> bool:
@@ -216,14 +232,14 @@ class Session:
     async def _run_typed(self, typed: TextInput | CommandInput | None) -> bool:
         if isinstance(typed, TextInput):
             self._display.numbers.clear()
-            self._outbox.add(OutgoingMessage(self.current, typed.text))
+            self._sender.add(OutgoingMessage(self.current, typed.text))
         elif isinstance(typed, CommandInput):
             if typed.name == "quit":
                 return False
             if typed.name in TEXT_COMMANDS:
-                self._outbox.add(await TEXT_COMMANDS[typed.name](self._ctx, *typed.arguments))
+                self._sender.add(await TEXT_COMMANDS[typed.name](self._ctx, *typed.arguments))
                 return True
-            await self._outbox.flush()
+            await self._sender.flush()
             rows, lines = await TYPED_COMMANDS[typed.name](self._ctx, *typed.arguments)
             await self._display.show_answer(typed.name, rows, lines)
         return True
@@ -232,7 +248,7 @@ class Session:
         if command.do == "send":
             await self._send(command)
             return True
-        await self._outbox.flush()
+        await self._sender.flush()
         if command.do == "quit":
             return False
         if command.do in EDIT_COMMANDS:
@@ -245,14 +261,14 @@ class Session:
     async def _send(self, command: JsonCommand) -> None:
         fields = dict(command.fields)
         again = fields.pop("again", False)
-        message = await outbox.send(self._ctx, **fields, ref=command.ref)
+        message = await messages.send(self._ctx, **fields, ref=command.ref)
         if again:
-            await self._outbox.flush()  # the first attempt may be among these
-            sent = await outbox.sent_before(self._ctx, message)
+            await self._sender.flush()  # the first attempt may be among these
+            sent = await messages.sent_before(self._ctx, message)
             if sent is not None:
                 await self._display.show_event({**sent.to_json(), "ref": command.ref})
                 return
-        self._outbox.add(message)
+        self._sender.add(message)
 
     def stop_waiting_for_names(self) -> None:
         """Fail at once on unknown names from now on."""
@@ -269,11 +285,11 @@ class Session:
 
         [""] means that nobody was there.
         """
-        return await self._outbox.drain(seconds, read=read)
+        return await self._sender.drain(seconds, read=read)
 
     def has_undelivered(self) -> bool:
         """Return whether a message of this session lacks a recipient."""
-        return self._outbox.has_undelivered()
+        return self._sender.has_undelivered()
 
     # Errors
 
@@ -290,3 +306,122 @@ class Session:
             size, limit = error.size_bytes, error.limit_bytes
             text = f"too long: {size:,} bytes, at most {limit:,}. Press Up to get it back and split it"
         await self._display.show_event(Failed(code=word, text=text, ref=ref).to_json())
+
+
+# ---- sending and delivery
+
+
+_MAX_RECEIPTS = 1000  # above, receipts of delivered messages are dropped
+
+
+ErrorHandler = Callable[[BaseException, str | None], Awaitable[None]]  # an error, and the `ref` of what failed
+
+
+class MessageSender:
+    """Messages that wait to be sent, and receipts of those that were.
+
+    Args:
+        on_error: Called for each message that could not be sent.
+    """
+
+    def __init__(self, ctx: CommandContext, on_error: ErrorHandler) -> None:
+        self._ctx = ctx
+        self._on_error = on_error
+        self._messages: list[OutgoingMessage] = []
+        self._receipts: list[tuple[Conversation, Receipt | Receipts]] = []
+
+    def add(self, message: OutgoingMessage) -> None:
+        self._messages.append(message)
+
+    async def flush(self) -> None:
+        """Send what waits; return when it is accepted."""
+        messages, self._messages = self._messages, []
+        if len(messages) > 1 and all(one == OutgoingMessage(messages[0].to, one.text) for one in messages):
+            if await self._send_together(messages[0].to, [one.text for one in messages]):
+                return
+        # Started in order, so accepted in order; awaited together.
+        sends = [asyncio.ensure_future(self._send(one)) for one in messages]
+        for message, result in zip(messages, await asyncio.gather(*sends, return_exceptions=True), strict=True):
+            if isinstance(result, BaseException):
+                await self._on_error(result, message.ref)
+            else:
+                self.add_receipt(message.to, result)
+
+    async def _send(self, one: OutgoingMessage) -> Receipt:
+        return await self._ctx.peer.send(
+            one.to, one.text, one.reply_to, action=one.action, ref=one.ref, claimed_at=one.claimed_at
+        )
+
+    async def _send_together(self, to: Conversation, texts: list[str]) -> bool:
+        """Send all texts in one call; False if one is invalid, so that each has to be sent alone."""
+        try:
+            self.add_receipt(to, await self._ctx.peer.send_many(to, texts))
+        except ValueError:  # raised before any text was accepted
+            return False
+        except P2PChatError as error:
+            await self._on_error(error, None)
+        return True
+
+    def add_receipt(self, to: Conversation, receipt: Receipt | Receipts) -> None:
+        """Keep the receipt of something accepted, to wait for it at the end."""
+        self._ctx.display.on_accepted(to, receipt)
+        self._receipts.append((to, receipt))
+        if len(self._receipts) >= _MAX_RECEIPTS:
+            self._receipts = [kept for kept in self._receipts if not is_delivered(kept[1])]
+
+    def discard(self, ids: Collection[str]) -> None:
+        """Stop waiting for these messages: nobody will receive them."""
+        self._receipts = [kept for kept in self._receipts if last_receipt(kept[1]).id not in ids]
+
+    async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
+        """Wait up to `seconds` until everything is delivered, or `read`; return the labels of users who lack something.
+
+        [""] means that nobody was there.
+        """
+        missing: set[str] = set()
+        deadline = asyncio.get_running_loop().time() + seconds
+        for to, receipt in self._receipts:
+            try:
+                await _wait_delivered(to, receipt, deadline, read=read)
+            except TimeoutError as error:
+                missing |= set(getattr(error, "missing", ())) or {""}
+            except P2PChatError:
+                missing.add("")
+        return sorted(missing)
+
+    def has_undelivered(self) -> bool:
+        """Return whether a message lacks a recipient; of a group only members who are online count."""
+        return not all(_is_delivered_here(to, receipt) for to, receipt in self._receipts)
+
+
+async def _wait_delivered(to: Conversation, receipt: Receipt | Receipts, deadline: float, *, read: bool) -> None:
+    """Wait until a message is delivered, or `read`; in a group, by all members online, and by at least one.
+
+    Raises:
+        DeliveryTimeout: Not before `deadline`, on the loop's clock.
+    """
+
+    def left() -> float:
+        return max(0.0, deadline - asyncio.get_running_loop().time())
+
+    if to.kind != "group":
+        await (receipt.read if read else receipt.delivered)(timeout=left())
+        return
+    last = last_receipt(receipt)
+    wait = last.read if read else last.delivered
+    online = _online_recipients(last)
+    for user in online:
+        await wait(by=user, timeout=left())
+    if not online:
+        await wait(count=1, timeout=left())
+
+
+def _is_delivered_here(to: Conversation, receipt: Receipt | Receipts) -> bool:
+    if is_delivered(receipt) or to.kind != "group":
+        return is_delivered(receipt)
+    has = last_receipt(receipt).delivered_to
+    return bool(has) and set(_online_recipients(last_receipt(receipt))) <= set(has)
+
+
+def _online_recipients(receipt: Receipt) -> list[User]:
+    return [user for user in receipt.of if user.status in ("online", "idle")]

@@ -1,4 +1,4 @@
-"""Chat settings of one profile, kept in a small file beside its identity.
+"""Chat settings of one profile, kept in a small file beside its identity, and the command /set.
 
     <profile>/chat.json     {"joins": "auto", "bell": true, "desktop": false,
                              "by_conversation": {"M2P3...": {"typing": "off"}},
@@ -13,35 +13,19 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from p2pchat import History, HostedUser, P2PChatError, TCPPeer
+from p2pchat import P2PChatError, TCPPeer, User
 from p2pchat.commands.endpoints import LOOPBACK, is_loopback
-from p2pchat.commands.output import EventLine
+from p2pchat.commands.event_text import EventLine, quote_name
+from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.commands.output import CommandResult
 
-RECEIPT_EVENTS = ("delivered", "read")  # about own messages, whoever has them
-
-
-def is_ignored(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> bool:
-    """Return whether an event line is of an ignored user: their messages, actions and presence."""
-    return line["event"] not in RECEIPT_EVENTS and of.ignores(_author_id(line))
-
-
-def without_ignored(of: TCPPeer | HostedUser | History, line: EventLine) -> EventLine:
-    """Return the line of a message without the reactions of ignored users."""
-    if not line.get("reactions"):
-        return line
-    return {**line, "reactions": [one for one in line["reactions"] if not of.ignores(one["by_id"])]}
-
-
-def _author_id(line: Mapping[str, Any]) -> str:
-    if line["event"] == "group":  # changes of a group concern everyone, except an ignored user's own coming and going
-        return line.get("target_id") or ""
-    return line.get("sender_id") or line.get("by_id") or line.get("user_id") or ""
+if TYPE_CHECKING:
+    from p2pchat.commands.context import CommandContext
 
 
 async def migrate_ignored(peer: TCPPeer, settings: ChatSettings) -> None:
@@ -307,3 +291,88 @@ def _write(path: Path, text: str) -> None:
     except BaseException:  # KeyboardInterrupt too: no partial file may stay
         new.unlink(missing_ok=True)
         raise
+
+
+# ---- /set
+
+
+async def set_(ctx: CommandContext, name: str = "", value: str = "", to: str = "") -> CommandResult:
+    """Show all settings or one, or change one, in general or for one conversation."""
+    name, value = name.lower(), value.lower()
+    if name and name not in BY_NAME:
+        raise UsageError(f"there is no setting {name!a}; the settings are {', '.join(BY_NAME)}")
+    if value and BY_NAME[name].of_peer:
+        return await _set_receipts(ctx, BY_NAME[name], value, to)
+    if value:
+        there = (await ctx.resolve(to)).id if to else ""
+        try:
+            ctx.settings.change(name, value, there)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        _save(ctx)
+        if there:
+            row = _setting_row(ctx, BY_NAME[name], there)
+            return CommandResult([row], [_format_setting(row)])
+    rows = [row for setting in ([BY_NAME[name]] if name else BY_NAME.values()) for row in _rows(ctx, setting)]
+    return CommandResult(rows, [_format_setting(row) for row in rows])
+
+
+def _save(ctx: CommandContext) -> None:
+    try:
+        ctx.settings.save()
+    except OSError as error:
+        raise CommandError(f"changed for this run only: cannot save it: {error.strerror or error}") from None
+
+
+def _rows(ctx: CommandContext, setting: Setting) -> list[EventLine]:
+    """Return the general value of a setting, and its exceptions."""
+    if setting.of_peer:
+        exceptional = ctx.peer.receipt_exceptions()
+        return [_receipts_row(ctx, setting), *(_receipts_row(ctx, setting, user) for user in exceptional)]
+    exceptions = [id for id, values in ctx.settings.by_conversation.items() if setting.name in values]
+    return [_setting_row(ctx, setting), *(_setting_row(ctx, setting, id) for id in exceptions)]
+
+
+def _setting_row(ctx: CommandContext, setting: Setting, conversation_id: str = "") -> EventLine:
+    row = {
+        "setting": setting.name,
+        "value": ctx.settings.value(setting.name, conversation_id),
+        "values": list(setting.values),
+        "meaning": setting.meaning,
+    }
+    if conversation_id:
+        row |= {"conversation": _conversation_name(ctx, conversation_id), "conversation_id": conversation_id}
+    return row
+
+
+async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: str) -> CommandResult:
+    """Change read receipts, which the peer itself keeps: for everyone, or with one user."""
+    if error := value_error(setting, value, exception=bool(to)):
+        raise UsageError(error)
+    user = (await ctx.resolve(to)).user if to else None
+    if to and user is None:
+        raise UsageError("receipts are on or off for everyone, or with one user: /set receipts off bob")
+    await ctx.peer.set_receipts(None if value == INHERIT else value == "on", user)
+    rows = [_receipts_row(ctx, setting, user)] if user is not None else _rows(ctx, setting)
+    return CommandResult(rows, [_format_setting(row) for row in rows])
+
+
+def _receipts_row(ctx: CommandContext, setting: Setting, user: User | None = None) -> EventLine:
+    value = "on" if ctx.peer.receipts(user) else "off"
+    row = {"setting": setting.name, "value": value, "values": list(setting.values), "meaning": setting.meaning}
+    if user is not None:
+        row |= {"user": user.label, "user_id": user.id}
+    return row
+
+
+def _conversation_name(ctx: CommandContext, conversation_id: str) -> str:
+    try:
+        return ctx.peer.find(conversation_id).name
+    except P2PChatError:  # no message there yet, and set in another run
+        return conversation_id[:8]
+
+
+def _format_setting(row: EventLine) -> str:
+    where = f" in {quote_name(row['conversation'])}" if "conversation" in row else ""
+    where = f" with {quote_name(row['user'])}" if "user" in row else where
+    return f"-- {row['setting']}{where} {row['value']} ({'|'.join(row['values'])}): {row['meaning']}"

@@ -12,7 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.settings import INHERIT, SETTINGS, Setting
 
 

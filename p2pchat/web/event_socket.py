@@ -22,11 +22,11 @@ from fastapi import APIRouter, WebSocket
 
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
 from p2pchat.commands.conversation_commands import conversation_row
-from p2pchat.commands.display import Display
-from p2pchat.commands.errors import CommandError, UsageError
+from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, JsonCommand, parse_json_command
-from p2pchat.commands.network_commands import invite_row
-from p2pchat.commands.output import EventLine, StdoutWriter
+from p2pchat.commands.output import Display, StdoutWriter
+from p2pchat.commands.people_commands import invite_row
 from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings

@@ -10,7 +10,7 @@ import click
 from p2pchat.cli.options import CommandGroup, profile_choice
 from p2pchat.cli.program import chat, program
 from p2pchat.cli.startup import ChatOptions, chat_options
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.exit_codes import UsageError
 
 
 def parse(*words: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from p2pchat.cli.options import ProfileChoice
 from p2pchat.cli.profiles import MAX_LISTED, find_profile, history_command
 from p2pchat.cli.startup import ChatOptions
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.exit_codes import UsageError
 
 
 def test_many_profiles_are_listed_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from p2pchat.cli.profiles import FIRST_PORT, is_free
 from p2pchat.cli.program import program
 from p2pchat.cli.startup import ChatOptions, StartupErrors, next_steps, run_setup_wizard
 from p2pchat.cli.streams import InputEnded
-from p2pchat.commands.errors import CommandError, UsageError
-from p2pchat.commands.invites import JOIN_COMMAND
+from p2pchat.commands.endpoints import JOIN_COMMAND
+from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.settings import ChatSettings, LastStart
 from tests.cli.parsing import parse_chat
 

@@ -20,7 +20,7 @@ DIFFERS = "…"
 # Calls whose text is an error. A UsageError says what to write, ValueError and TypeError are a bug of the caller.
 TELLING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "CommandError", "Warned", "print_error"}
 # A terminal's dialogue says itself what to do next.
-NOT_OF_TROUBLE = {"cli/startup.py", "cli/subcommands/send.py", "cli/chat.py", "commands/errors.py"}
+NOT_OF_TROUBLE = {"cli/startup.py", "cli/subcommands/send.py", "cli/chat.py", "commands/exit_codes.py"}
 
 
 def rows() -> list[str]:

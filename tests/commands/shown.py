@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from p2pchat import Message, TCPPeer
-from p2pchat.commands.display import Display
-from p2pchat.commands.output import EventLine, StdoutWriter
+from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 

@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat import GroupChanged, Message, TCPPeer, Undelivered
 from p2pchat.commands.conversation_commands import listed
-from p2pchat.commands.errors import DONE, FAILED, NO_SUCH_NAME, USAGE
+from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, USAGE
 from p2pchat.commands.people_commands import MAX_LISTED
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from p2pchat import Deleted, Edited, Message, Reaction, Sent, TCPPeer
-from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE
+from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.commands.session import Session
-from p2pchat.testing import mesh
-from tests.commands.shown import Shown, open_session
+from p2pchat.testing import Mesh, mesh
+from tests.commands.shown import Shown, got, open_session, see
 
 KINDS = (Message, Sent, Edited, Deleted, Reaction)
 
 
-async def see(session: Session, events: Any, count: int) -> None:
+async def show_next(session: Session, events: Any, count: int) -> None:
     """Show the next events."""
     async with asyncio.timeout(5):
         while count:
@@ -118,16 +118,16 @@ async def test_an_edit_is_a_new_line_and_history_has_the_latest(shown: Shown) ->
         ada, bob, cyd = net.peers
         session, events = open_session(ada, shown, as_json=False), ada.events(consumer="chat")
         lunch = await bob.broadcast("lunch at ten?")
-        await see(session, events, 1)
+        await show_next(session, events, 1)
         await bob.edit(lunch.id, "lunch at noon?")
-        await see(session, events, 1)
+        await show_next(session, events, 1)
         await net.settle()
         await cyd.react(lunch.id, "+1")
-        await see(session, events, 1)
+        await show_next(session, events, 1)
         await cyd.react(lunch.id, "")
-        await see(session, events, 1)
+        await show_next(session, events, 1)
         await bob.delete(lunch.id)
-        await see(session, events, 1)
+        await show_next(session, events, 1)
         assert words(shown.new) == [
             "TT:TT bob: lunch at ten?",
             "TT:TT bob (edited; first sent TT:TT): lunch at noon?",
@@ -136,7 +136,7 @@ async def test_an_edit_is_a_new_line_and_history_has_the_latest(shown: Shown) ->
             "TT:TT -- bob deleted a message sent TT:TT",
         ]
         await bob.edit(lunch.id, "dinner?")
-        await see(session, events, 1)
+        await show_next(session, events, 1)
         await net.settle()
         for peer, reaction in ((ada, "ok"), (cyd, "ok"), (bob, "so: so")):
             await peer.react(lunch.id, reaction)
@@ -154,7 +154,7 @@ async def test_edits_made_while_offline_are_shown_in_the_message(shown: Shown) -
         await bob.delete(secret.id)
         await net.settle()
         session = open_session(ada, shown, as_json=False)
-        await see(session, ada.events(consumer="chat"), 4)
+        await show_next(session, ada.events(consumer="chat"), 4)
         assert words(shown.new) == ["TT:TT bob: lunch at noon? (edited)", "TT:TT bob: [deleted]"]
 
 
@@ -163,17 +163,17 @@ async def test_edits_are_not_unread_and_those_of_ignored_users_hidden(shown: Sho
         ada, bob = net.peers
         session, events = open_session(ada, shown, as_json=False), ada.events(consumer="chat")
         lunch = await bob.broadcast("lunch?")
-        await see(session, events, 1)
+        await show_next(session, events, 1)
         await session.execute([b"/go bob"])
         assert session.unread.total == 0
         await bob.edit(lunch.id, "lunch, ada?")
         await bob.react(lunch.id, "+1")
-        await see(session, events, 2)
+        await show_next(session, events, 2)
         assert session.unread.total == 0
         await session.execute([b"/ignore bob"])
         before = shown.text
         await bob.edit(lunch.id, "hello?")
-        await see(session, events, 1)
+        await show_next(session, events, 1)
         assert shown.text == before
 
 
@@ -198,7 +198,7 @@ async def test_edits_by_id_return_the_ref(shown: Shown) -> None:
             ("error", "3", None),
             ("error", "4", None),
         ]
-        await see(session, events, 4)
+        await show_next(session, events, 4)
         changes = [(line["event"], line["id"], line["ref"], line["by"]) for line in shown.lines[-2:]]
         assert changes == [("edited", mine.id, "1", "ada"), ("reaction", lunch.id, "2", "ada")]
         assert await session.drain(10) == [] and not session.has_undelivered()
@@ -317,3 +317,73 @@ async def test_a_count_must_be_positive(shown: Shown, line: str) -> None:
         session = open_session(net.peers[0], shown)
         await session.execute([line.encode()])
         assert session.exit_code == USAGE
+
+
+async def test_reply_is_to_the_latest_message_of_others_here(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        session = open_session(ada, shown)
+        early = await bob.broadcast("are you there?")
+        secret = await bob.send("ada", "psst")
+        await see(ada, session, "psst")
+        await session.execute([b"my own line", b"/reply yes, I am", b"/go bob", b"/reply what is it?"])
+        assert [(post.text, post.reply_to) for post in await got(bob, 3)] == [
+            ("my own line", None),
+            ("yes, I am", early.id),
+            ("what is it?", secret.id),
+        ]
+
+
+async def test_reply_after_a_restart_uses_stored_messages(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        receipt = await bob.broadcast("see you tomorrow")
+        await ada.broadcast("good night")
+        await net.settle()
+        await open_session(ada, shown).execute([b"/reply here I am"])
+        assert (await ada.history())[-1].reply_to == receipt.id
+
+
+async def test_reply_needs_a_message_of_others(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada = net.peers[0]
+        session = open_session(ada, shown)
+        await session.execute([b"hello?", b"/reply anybody?"])
+        assert [line["text"] for line in shown.lines] == ["nobody else has written here yet"]
+        assert session.exit_code == USAGE
+        assert [post.text for post in await ada.history()] == ["hello?"]
+
+
+async def test_a_reply_shows_an_excerpt_of_its_message(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        session = open_session(ada, shown, as_json=False)
+        await ada.broadcast('is "this"\nthe place where we meet?')
+        await net.settle()
+        await open_session(bob, shown).execute([b"/reply it is"])
+        await see(ada, session, "it is")
+        [line] = shown.new
+        assert line[5:] == " bob (to ada: \"is 'this' the place whe…\"): it is"
+        await session.execute([b"/history 1"])
+        assert shown.new == [f"1 {line}"]
+
+
+async def test_a_json_reply_names_its_message(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        receipt = await bob.broadcast("ping")
+        await net.settle()
+        order = f'{{"do":"send","text":"pong","reply_to":"{receipt.id}"}}'
+        await open_session(ada, shown).execute(
+            [order.encode(), b'{"do":"send","to":"bob","text":"x","reply_to":"no id"}']
+        )
+        assert [(post.text, post.reply_to) for post in await got(bob, 1)] == [("pong", receipt.id)]
+        assert [(line["event"], line["code"]) for line in shown.lines] == [("error", "usage")]
+
+
+@pytest.mark.parametrize("typed", ['"Anna Maria"', '@"Anna Maria"'])
+async def test_a_name_with_blanks_is_quoted(shown: Shown, typed: str) -> None:
+    async with Mesh("ada", "Anna Maria") as net:
+        ada, anna = net.peers
+        await open_session(ada, shown).execute([f"/msg {typed} hi there".encode()])
+        assert [(post.conversation.name, post.text) for post in await got(anna, 1)] == [("ada", "hi there")]

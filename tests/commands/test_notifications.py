@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import Conversation, Delivered, Link, Message, Receipt, Sent, TCPPeer
-from p2pchat.commands.errors import print_error, print_notice, redirect_notices
+from p2pchat.commands.exit_codes import print_error, print_notice, redirect_notices
 from p2pchat.commands.notifications import JoinSummary, NoticeLogHandler, Notifier
 from p2pchat.testing import mesh
 

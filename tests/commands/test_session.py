@@ -7,10 +7,9 @@ import asyncio
 import pytest
 
 from p2pchat import Message, TCPPeer
-from p2pchat.commands.display import Display
-from p2pchat.commands.errors import DONE, NO_SUCH_NAME, USAGE
+from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.commands.notifications import Notifier
-from p2pchat.commands.output import StdoutWriter
+from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
 from tests.commands.shown import Shown, got, open_session

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from p2pchat.commands import render
-from p2pchat.commands.render import quote_name, quote_speaker
+from p2pchat.commands import event_text
+from p2pchat.commands.event_text import quote_name, quote_speaker
 from p2pchat.safe_text import CONTINUED
 from p2pchat.testing import mesh
 from tests.commands.shown import Shown, open_session
@@ -86,15 +86,15 @@ def test_a_message_names_its_real_sender(
     event = {"event": "message", "sender": sender, "text": text, "action": action, "kind": kind, "sent_at": AT}
     event["conversation"] = me  # of a group: chosen by a user too
     asked = None if answered is None else {"sender": answered[0], "text": answered[1]}
-    first, *others = lines_of(render.format_message(event, me, NOW, asked))
-    show = render.quote_name if action else render.quote_speaker
+    first, *others = lines_of(event_text.format_message(event, me, NOW, asked))
+    show = event_text.quote_name if action else event_text.quote_speaker
     found = (DONE if action else SAID).fullmatch(first)
     assert found is not None
     assert found["sender"] == show(sender)
-    assert found["place"] == (render.quote_conversation(me, "group")[1:] if kind == "group" else None)
+    assert found["place"] == (event_text.quote_conversation(me, "group")[1:] if kind == "group" else None)
     assert found["to"] == (show(me) if kind == "dm" else None)
     if answered is not None:
-        assert found["asked"] == render.quote_name(answered[0])
+        assert found["asked"] == event_text.quote_name(answered[0])
     assert all(line.startswith(CONTINUED) for line in others)
 
 
@@ -110,22 +110,22 @@ def test_an_edit_names_its_real_author(
     if mended is not None:
         of = {"event": "message", "sender": mended[0], "text": mended[1], "action": action, "sent_at": AT}
     action = action and of is not None
-    at = "11:30" + (f" [{render.quote_conversation(me, 'group')}]" if kind == "group" else "")
-    who = (render.quote_name if action else render.quote_speaker)(by)
-    to = f" -> {(render.quote_name if action else render.quote_speaker)(me)}" if kind == "dm" else ""
+    at = "11:30" + (f" [{event_text.quote_conversation(me, 'group')}]" if kind == "group" else "")
+    who = (event_text.quote_name if action else event_text.quote_speaker)(by)
+    to = f" -> {(event_text.quote_name if action else event_text.quote_speaker)(me)}" if kind == "dm" else ""
     edited = "(edited)" if of is None else "(edited; first sent 11:30)"
-    first, *others = lines_of(render.format_edit({**event, "event": "edited"}, me, NOW, of))
+    first, *others = lines_of(event_text.format_edit({**event, "event": "edited"}, me, NOW, of))
     assert first.startswith(f"{at} * {who}{to} {edited} " if action else f"{at} {who}{to} {edited}: ")
     assert all(line.startswith(CONTINUED) for line in others)
     when = "" if of is None else " sent 11:30"
-    told = render.format_edit({**event, "event": "deleted"}, me, NOW, of)
-    assert lines_of(told) == [f"{at} -- {render.quote_name(by)} deleted a message{when}"]
-    [line] = lines_of(render.format_edit({**event, "event": "reaction"}, me, NOW, of))
-    what = f"reacted {render.quote_name(reaction[:8])}" if reaction[:8] else "removed a reaction"
-    whose = "" if mended is None else f" to {render.quote_name(mended[0])}: "
-    assert line.startswith(f"{at} -- {render.quote_name(by)} {what}{whose}")
+    told = event_text.format_edit({**event, "event": "deleted"}, me, NOW, of)
+    assert lines_of(told) == [f"{at} -- {event_text.quote_name(by)} deleted a message{when}"]
+    [line] = lines_of(event_text.format_edit({**event, "event": "reaction"}, me, NOW, of))
+    what = f"reacted {event_text.quote_name(reaction[:8])}" if reaction[:8] else "removed a reaction"
+    whose = "" if mended is None else f" to {event_text.quote_name(mended[0])}: "
+    assert line.startswith(f"{at} -- {event_text.quote_name(by)} {what}{whose}")
     if mended is not None:
-        assert re.fullmatch(QUOTED, line.removeprefix(f"{at} -- {render.quote_name(by)} {what}{whose}"))
+        assert re.fullmatch(QUOTED, line.removeprefix(f"{at} -- {event_text.quote_name(by)} {what}{whose}"))
 
 
 @settings(deadline=None)
@@ -133,11 +133,11 @@ def test_an_edit_names_its_real_author(
 def test_marks_behind_a_text_are_one_line(sender: str, text: str, reactions: list[str]) -> None:
     event = {"event": "message", "sender": sender, "text": text, "action": False, "kind": "room", "sent_at": AT}
     marks = {"edited": True, "reactions": [{"reaction": one} for one in reactions if one]}
-    [line] = lines_of(render.edit_marks(marks))
+    [line] = lines_of(event_text.edit_marks(marks))
     assert line.startswith(" (edited)")
-    whole = render.format_message({**event, **marks}, "me", NOW)
-    assert whole == render.format_message(event, "me", NOW) + line
-    assert render.format_message({**event, "deleted": True, "text": ""}, "me", NOW).endswith(": [deleted]")
+    whole = event_text.format_message({**event, **marks}, "me", NOW)
+    assert whole == event_text.format_message(event, "me", NOW) + line
+    assert event_text.format_message({**event, "deleted": True, "text": ""}, "me", NOW).endswith(": [deleted]")
 
 
 @settings(deadline=None)
@@ -148,23 +148,23 @@ def test_joined_and_left_are_one_line(user: str, reason: str, address: str) -> N
         {"event": "left", "at": AT, "user": user, "reason": reason},
     ]
     for event in events:
-        [line] = lines_of(render.format_event(event, "me", NOW) or "")
+        [line] = lines_of(event_text.format_event(event, "me", NOW) or "")
         found = CAME.match(line)
-        assert found is not None and found["sender"] == render.quote_name(user)
+        assert found is not None and found["sender"] == event_text.quote_name(user)
 
 
 @settings(deadline=None)
 @given(names, names)
 def test_renamed_is_one_line(user: str, before: str) -> None:
     [line] = lines_of(
-        render.format_event({"event": "renamed", "at": AT, "user": user, "before": before}, "me", NOW) or ""
+        event_text.format_event({"event": "renamed", "at": AT, "user": user, "before": before}, "me", NOW) or ""
     )
-    assert line == f"11:30 -- {render.quote_name(before)} is now known as {render.quote_name(user)}"
+    assert line == f"11:30 -- {event_text.quote_name(before)} is now known as {event_text.quote_name(user)}"
 
 
 def other(name: str) -> str:
     """Return the name of another user, where "you" is oneself."""
-    return '"you"' if render.quote_name(name).lower() == "you" else render.quote_name(name)
+    return '"you"' if event_text.quote_name(name).lower() == "you" else event_text.quote_name(name)
 
 
 @settings(deadline=None)
@@ -173,8 +173,8 @@ def other(name: str) -> str:
 @example("you", "me", "ops", "removed")
 def test_group_changes_are_one_line(by: str, target: str, name: str, change: str) -> None:
     event = {"event": "group", "at": AT, "group": name, "change": change, "by": by, "target": target}
-    [line] = lines_of(render.format_event({**event, "members": ["me", by], "former": name}, "me", NOW) or "")
-    place = render.quote_conversation(name, "group")
+    [line] = lines_of(event_text.format_event({**event, "members": ["me", by], "former": name}, "me", NOW) or "")
+    place = event_text.quote_conversation(name, "group")
     who, whom = ("you" if one == "me" else other(one) for one in (by, target))
     assert line in {
         f"11:30 -- {who} {told}"
@@ -196,8 +196,8 @@ def test_answers_are_lines_of_the_program(
     row |= {"about": said, "names_before": [other, user], "hosts": [host], "known_since": since}
     talk = {"conversation": user, "kind": "dm", "unread": 2, "mentions": 1, "current": False}
     receipt = {"text": said, "sent_at": AT, "delivered_to": [user], "read_by": [], "missing": [other], "of": 2}
-    first, *more = render.format_whois(row, NOW)
-    answers = [first, render.format_conversation(talk), render.format_receipt(receipt, NOW)]
+    first, *more = event_text.format_whois(row, NOW)
+    answers = [first, event_text.format_conversation(talk), event_text.format_receipt(receipt, NOW)]
     for line in answers:
         assert len(lines_of(line)) == 1 and line.startswith("-- ")
     for line in more:
@@ -212,7 +212,7 @@ def test_answers_are_lines_of_the_program(
 @settings(deadline=None)
 @given(chosen, st.sampled_from(["warning", "error", "gap"]))
 def test_notices_are_one_line(text: str, kind: str) -> None:
-    [line] = lines_of(render.format_notice({"event": kind, "text": text}) or "")
+    [line] = lines_of(event_text.format_notice({"event": kind, "text": text}) or "")
     assert line.startswith("p2pchat: ")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.cli.terminal.prompt import LineEntered, PasteQuestion
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS
 from p2pchat.commands.session import EDIT_COMMANDS, JSON_HANDLERS, TEXT_COMMANDS, TYPED_COMMANDS
 from p2pchat.commands.typed_commands import (

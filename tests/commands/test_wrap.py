@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.commands.errors import print_error
+from p2pchat.commands.exit_codes import print_error
 from p2pchat.commands.wrap import CONTINUED_NARROW, NARROW, fold, fold_marked, fold_row, plain_text, terminal_width
 from p2pchat.safe_text import CONTINUED
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from p2pchat import Edited, Message, Sent
-from p2pchat.commands.errors import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
+from p2pchat.commands.exit_codes import DONE, FAILED, INTERRUPTED, KEPT, NO_SUCH_NAME, USAGE
 from p2pchat.messaging import events
 from p2pchat.messaging.groups import GroupChanged, Undelivered
 from p2pchat.testing import mesh

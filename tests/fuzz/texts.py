@@ -10,7 +10,7 @@ from functools import cache
 from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.cli.control_socket import parse_request
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand, LineBuffer, parse_json_command
 from p2pchat.commands.typed_commands import (
     BY_NAME,

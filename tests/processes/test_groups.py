@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
-from p2pchat.commands.errors import DONE, FAILED, KEPT
+from p2pchat.commands.exit_codes import DONE, FAILED, KEPT
 from tests.processes.stage import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

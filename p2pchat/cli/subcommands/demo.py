@@ -1,7 +1,8 @@
-"""The command `p2pchat demo`: a tour with real peers on this machine, which checks what it shows.
+"""The commands `p2pchat demo`, a tour with real peers on this machine, and `p2pchat check`, which checks event logs.
 
-Three processes on loopback use a directory of their own, which is removed afterwards. Each step waits for what it
-claims. The first claim that does not come true ends the tour with exit code 1.
+Three processes on loopback use a directory of their own, which is removed afterwards. Each step of the tour waits for
+what it claims. The first claim that does not come true ends the tour with exit code 1; at its end the event logs of the
+three are checked against the promises by p2pchat.testing, as `p2pchat check` does with any logs.
 """
 
 from __future__ import annotations
@@ -12,32 +13,38 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2pchat.cli.options import CONTEXT, Command
+from p2pchat.cli.options import CONTEXT, Command, complete_file, option
 from p2pchat.cli.runner import VARIABLE
-from p2pchat.cli.subcommands.check import judge, read_logs
 from p2pchat.commands.endpoints import program
-from p2pchat.commands.errors import DONE, CommandError
-from p2pchat.commands.render import format_message
+from p2pchat.commands.event_text import format_message
+from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError
+from p2pchat.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from p2pchat.testing import Fault, Log
+
+# ---- demo
+
 
 STEP = 20.0  # seconds for one claim to come true; the whole tour takes about five
 LETTERS = ("are you there?", "the build is green", "call me when you are back")
 
 
-EPILOG = """\
+DEMO_EPILOG = """\
 \b
 Example:
   p2pchat demo
 """
 
 
-@click.command("demo", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.command("demo", cls=Command, context_settings=CONTEXT, epilog=DEMO_EPILOG)
 def demo() -> int:
     """Give a tour in under 30 seconds, with real peers on this machine in a directory of their own.
 
@@ -362,3 +369,79 @@ class Child:
 def matches(line: Line, event: str, fields: Mapping[str, Any]) -> bool:
     """Return whether a line is of this event and has these fields."""
     return line["event"] == event and all(line.get(name) == value for name, value in fields.items())
+
+
+# ---- check
+
+
+MAX_SHOWN = 100  # faults; one cause often has thousands
+
+
+CHECK_EPILOG = """\
+\b
+Examples:
+  p2pchat check ada.jsonl bob.jsonl cyd.jsonl
+  p2pchat check logs/*.jsonl
+
+Exit codes: 0 every promise was kept; 1 one was broken.
+"""
+
+
+@click.command("check", cls=Command, context_settings=CONTEXT, epilog=CHECK_EPILOG)
+@click.argument("logs", nargs=-1, required=True, metavar="LOG...", shell_complete=complete_file)
+@option("--complete", "", "all peers were idle when the logs end: what is missing was lost")
+def check(logs: tuple[str, ...], complete: bool) -> int:
+    """Check event logs (--log FILE, or the output of --json) of peers that talked with each other against the promises.
+
+    Everything that was accepted arrived, once and in order, and departures were reported with the right reason. The
+    output of `history --json` may be among the logs.
+
+    Each line says where, which promise (lost, twice, order ...) and what is wrong: please report it with the lines it
+    names. Texts are never shown. The clocks of the machines should agree within a second.
+    """
+    return _report(read_logs(logs), complete)
+
+
+def _report(logs: Sequence[Log], complete: bool) -> int:
+    faults = judge(logs, complete=complete)
+    for fault in faults[:MAX_SHOWN]:
+        print(safe_line(str(fault)))
+    if len(faults) > MAX_SHOWN:
+        print(f"... and {len(faults) - MAX_SHOWN} more")
+    print(f"{_counted(logs)}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
+    sys.stdout.flush()
+    return FAILED if faults else DONE
+
+
+def read_logs(paths: Iterable[str | Path]) -> list[Log]:
+    """Read event logs.
+
+    Raises:
+        CommandError: A log cannot be read.
+        UsageError: A file holds no event at all.
+    """
+    from p2pchat.testing import Log
+
+    logs = []
+    for path in paths:
+        try:
+            log = Log.read(path)
+        except OSError as error:
+            raise CommandError(f"cannot read {path}: {error.strerror or error}") from None
+        if log.bad and not log.lines:
+            raise UsageError(f"{path} is not an event log: each line must be a JSON object with `event`")
+        logs.append(log)
+    return logs
+
+
+def judge(logs: Sequence[Log], *, complete: bool) -> list[Fault]:
+    """Return every broken promise these logs prove."""
+    from p2pchat.testing import check
+
+    return check(logs, complete=complete)
+
+
+def _counted(logs: Sequence[Log]) -> str:
+    sent = sum(len(log.sent) for log in logs)
+    received = sum(len(log.received) for log in logs)
+    return f"{len(logs)} log{'' if len(logs) == 1 else 's'}, {sent} sent, {received} received"

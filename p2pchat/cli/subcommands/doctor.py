@@ -53,9 +53,8 @@ from p2pchat.cli.subcommands.doctor_network import (
     probe_own_addresses,
     user_label,
 )
-from p2pchat.commands.endpoints import command
-from p2pchat.commands.errors import DONE, FAILED, CommandError
-from p2pchat.commands.invites import own_addresses
+from p2pchat.commands.endpoints import command, own_addresses
+from p2pchat.commands.exit_codes import DONE, FAILED, CommandError
 from p2pchat.commands.output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import safe_line

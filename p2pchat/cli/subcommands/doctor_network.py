@@ -22,7 +22,7 @@ from pathlib import Path
 from p2pchat import KnownAddress, P2PChatError, Probed, open_history, probe
 from p2pchat.cli.subcommands.doctor_checks import Finding, ok, warning, wrong
 from p2pchat.commands.endpoints import command, host_port, is_loopback
-from p2pchat.commands.render import quote_name, quote_names
+from p2pchat.commands.event_text import quote_name, quote_names
 
 MAX_NAMED = 4  # addresses in one line
 LOCAL_NAMES = (".local", ".lan", ".internal", ".home.arpa", ".localdomain")

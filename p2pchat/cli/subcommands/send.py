@@ -37,7 +37,8 @@ from p2pchat.cli.options import (
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import InputKind, LineReader, raw_stdin, stdin_kind
-from p2pchat.commands.errors import (
+from p2pchat.commands.event_text import quote_names
+from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
     KEPT,
@@ -49,7 +50,6 @@ from p2pchat.commands.errors import (
     worst_code,
 )
 from p2pchat.commands.json_commands import decode_line
-from p2pchat.commands.render import quote_names
 
 READ_BYTES = 64 * 1024
 CHECK_AFTER = 1.0  # seconds of input after which a warning says that it cannot be sent

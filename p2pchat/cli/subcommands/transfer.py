@@ -36,8 +36,9 @@ from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import InputKind, Progress, raw_stdin, size, stdin_kind
 from p2pchat.commands.endpoints import command
-from p2pchat.commands.errors import DONE, FAILED, CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.output import EventLine, json_line
+from p2pchat.commands.event_text import EventLine
+from p2pchat.commands.exit_codes import DONE, FAILED, CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.output import json_line
 
 STREAM = "-"  # as a file: standard input or output
 FROM_VARIABLE = "-"  # as a database: the URL in this variable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,31 +29,14 @@ from p2pchat.cli.options import (
     profile_options,
     verbose_option,
 )
-from p2pchat.cli.profiles import PeerOptions, find_profile
+from p2pchat.cli.profiles import WebOptions, find_profile
 from p2pchat.cli.runner import allow_descriptors, make_runner
-from p2pchat.commands.endpoints import LOOPBACK, is_loopback, parse_port
-from p2pchat.commands.errors import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
-from p2pchat.commands.output import EventLine, json_line
-from p2pchat.commands.render import quote_name
+from p2pchat.commands.endpoints import is_loopback, parse_port
+from p2pchat.commands.event_text import EventLine, quote_name
+from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
+from p2pchat.commands.output import json_line
 
 MAX_DESCRIPTORS = 8192  # sessions, calls that wait for nothing, links, and the database
-
-
-@dataclass(slots=True)
-class WebOptions(PeerOptions):
-    """A gateway and its peer. `http_port` 0 is any free one; `port` is the peer's own."""
-
-    http_port: int = 0
-    http_host: str = LOOPBACK
-    sign_up: str = ""
-    trust_loopback: bool = False
-    origins: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ()
-    root_path: str = ""
-    as_json: bool = False
-    plain: bool = False
-    log: str = ""
-    verbose: bool = False
 
 
 def _parse_list(text: str) -> tuple[str, ...]:

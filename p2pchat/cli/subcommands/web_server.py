@@ -23,12 +23,12 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Settings, Stopped, TCPPeer, Warned
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import ALONE_AFTER, REFUSED_GRACE, EndpointStatus
-from p2pchat.cli.profiles import make_peer
+from p2pchat.cli.profiles import WebOptions, make_peer
 from p2pchat.cli.runner import Shutdown
 from p2pchat.cli.streams import can_ask
-from p2pchat.cli.subcommands.web import WebOptions
-from p2pchat.commands.endpoints import command, is_loopback
-from p2pchat.commands.errors import (
+from p2pchat.commands.endpoints import command, endpoints_of, is_loopback, own_addresses, welcome_screen
+from p2pchat.commands.event_text import EventLine, quote_name
+from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
     INTERRUPTED,
@@ -38,9 +38,7 @@ from p2pchat.commands.errors import (
     print_notice,
     worst_code,
 )
-from p2pchat.commands.invites import endpoints_of, own_addresses, welcome_screen
-from p2pchat.commands.output import EventLine, EventLogFile, StdoutWriter, json_line, raw_stdout
-from p2pchat.commands.render import quote_name
+from p2pchat.commands.output import EventLogFile, StdoutWriter, json_line, raw_stdout
 from p2pchat.safe_text import safe_line
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app

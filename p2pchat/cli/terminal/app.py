@@ -38,11 +38,10 @@ from p2pchat.cli.terminal.prompt import (
 from p2pchat.cli.terminal.screen import PendingLine, Screen, TerminalStream, colour_depth
 from p2pchat.cli.terminal.view import TerminalDisplay, TypingNotifier, is_text
 from p2pchat.commands.conversation_commands import listed
-from p2pchat.commands.display import Display
-from p2pchat.commands.errors import redirect_notices
+from p2pchat.commands.event_text import quote_name
+from p2pchat.commands.exit_codes import redirect_notices
 from p2pchat.commands.notifications import NoticeLogHandler
-from p2pchat.commands.output import EventLogFile
-from p2pchat.commands.render import quote_name
+from p2pchat.commands.output import Display, EventLogFile
 from p2pchat.commands.session import Session
 from p2pchat.commands.wrap import Row
 

@@ -25,7 +25,7 @@ from prompt_toolkit.application import Application
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Attrs, Style
 
-from p2pchat.commands.invites import INDENT, row_of_code
+from p2pchat.commands.endpoints import INDENT, row_of_code
 from p2pchat.commands.wrap import Fragment, Row, fold_row, split_rows
 
 BATCH_INTERVAL = 0.02  # seconds: faster than anyone reads

@@ -14,12 +14,9 @@ from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.terminal.completer import RecentSpeakers
 from p2pchat.cli.terminal.modes import TerminalAlerts
 from p2pchat.cli.terminal.screen import DIM, ME, PendingLine, Screen, name_style
-from p2pchat.commands.display import Display
-from p2pchat.commands.message_commands import HISTORY_LINES
-from p2pchat.commands.output import EventLine, EventLogFile, json_line
-from p2pchat.commands.read_tracking import is_addressed_to, is_here
-from p2pchat.commands.render import (
+from p2pchat.commands.event_text import (
     EDIT_EVENTS,
+    EventLine,
     edit_marks,
     format_edit,
     format_event,
@@ -33,8 +30,11 @@ from p2pchat.commands.render import (
     quote_speaker,
     with_gap,
 )
+from p2pchat.commands.message_commands import HISTORY_LINES
+from p2pchat.commands.output import Display, EventLogFile, json_line, without_ignored
+from p2pchat.commands.read_tracking import is_addressed_to, is_here
 from p2pchat.commands.session import Session
-from p2pchat.commands.settings import QUIET_ABOVE, ChatSettings, without_ignored
+from p2pchat.commands.settings import QUIET_ABOVE, ChatSettings
 from p2pchat.commands.wrap import Fragment, Row, fold
 from p2pchat.safe_text import safe_text
 
@@ -329,8 +329,8 @@ def _in_columns(lines: Sequence[str], width: int) -> list[str]:
 
 # ---- coloured lines
 #
-# The words of render.py, with times only: days have lines of their own. As there, every line begins with its time and
-# ambiguous names are quoted, so that no line can pass for another speaker's.
+# The words of event_text.py, with times only: days have lines of their own. As there, every line begins with its time
+# and ambiguous names are quoted, so that no line can pass for another speaker's.
 
 
 Event = Mapping[str, Any]

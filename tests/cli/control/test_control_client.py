@@ -12,7 +12,7 @@ import pytest
 from p2pchat import TCPPeer, open_history
 from p2pchat.cli import control_client as reaching
 from p2pchat.cli.control_client import ControlClient, connect_or_run
-from p2pchat.commands.errors import CommandError, UsageError
+from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.settings import ChatSettings, LastStart
 from tests.cli.control.conftest import Serve
 

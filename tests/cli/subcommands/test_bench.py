@@ -18,7 +18,7 @@ from p2pchat.cli.subcommands.bench import (
     rate_figure,
     time_figure,
 )
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.exit_codes import UsageError
 from tests.cli.parsing import parse
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from p2pchat.cli.main import main
 from p2pchat.cli.options import ProfileChoice
+from p2pchat.cli.subcommands.history import MAX_RECENT, RecentMessages
 from p2pchat.cli.subcommands.send import _from_shell
-from p2pchat.cli.subcommands.tail import MAX_RECENT, RecentMessages
 from tests.cli.parsing import parse
 
 ANY = ProfileChoice()

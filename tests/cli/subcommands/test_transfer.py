@@ -10,7 +10,7 @@ from p2pchat.cli.main import main
 from p2pchat.cli.options import PASSWORD_VISIBLE, ProfileChoice, has_password
 from p2pchat.cli.program import run
 from p2pchat.cli.subcommands.transfer import _database
-from p2pchat.commands.errors import UsageError
+from p2pchat.commands.exit_codes import UsageError
 from tests.cli.parsing import parse
 
 ANY = ProfileChoice()

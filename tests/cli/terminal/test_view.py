@@ -9,8 +9,7 @@ import pytest
 
 from p2pchat import Conversation, TCPPeer, Typing, User
 from p2pchat.cli.terminal.view import DateRule, TypingNotifier, TypingUsers, is_text, rule_line
-from p2pchat.commands.display import Display
-from p2pchat.commands.output import StdoutWriter
+from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
 from p2pchat.commands.wrap import plain_text

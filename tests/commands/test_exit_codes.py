@@ -6,7 +6,7 @@ import re
 
 import p2pchat
 from p2pchat import NameTaken, P2PChatError, TooLong, UnknownName
-from p2pchat.commands.errors import CommandError, UsageError, error_code
+from p2pchat.commands.exit_codes import CommandError, UsageError, error_code
 
 
 def test_error_code_is_the_class_name_in_snake_case() -> None:

@@ -19,10 +19,10 @@ from typing import Any
 
 from p2pchat import History, HostedUser, Message, Sent, TCPPeer, where_found
 from p2pchat.commands.endpoints import is_loopback
-from p2pchat.commands.output import EventLine
 from p2pchat.commands.wrap import FOUND, Fragment
 from p2pchat.safe_text import safe_line, safe_text
 
+EventLine = dict[str, Any]  # an event as one line of --json: the keys are in docs/events.md
 _NOT_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of the program's lines, and their beginnings
 _NOT_A_NAME = re.compile(rf"{_NOT_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
 _NOT_A_PLACE = re.compile(rf"{_NOT_A_NAME.pattern}|[\[\]]")  # brackets enclose it before a line

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.commands.render import (
+from p2pchat.commands.event_text import (
     format_event,
     format_message,
     format_notice,

@@ -1,0 +1,126 @@
+"""The commands `p2pchat users`, everyone who is known in the network, and `p2pchat invite`, how others join it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from p2pchat import profile_invite
+from p2pchat.cli.control_client import ask_running_peer
+from p2pchat.cli.options import (
+    CONTEXT,
+    Command,
+    ProfileChoice,
+    advertise_option,
+    db_option,
+    json_option,
+    profile_options,
+)
+from p2pchat.cli.profiles import find_profile
+from p2pchat.commands.endpoints import command, invite_screen, own_endpoints
+from p2pchat.commands.event_text import EventLine, format_user, quote_name
+from p2pchat.commands.exit_codes import DONE, UsageError, print_notice
+from p2pchat.commands.output import StdoutWriter, iso, json_line, raw_stdout
+from p2pchat.commands.wrap import fold, terminal_width
+
+# ---- users
+
+
+USERS_EPILOG = """\
+\b
+Examples:
+  p2pchat users
+  p2pchat users --json | jq -r 'select(.status == "online") | .user'
+"""
+
+
+@click.command("users", cls=Command, context_settings=CONTEXT, epilog=USERS_EPILOG)
+@profile_options
+@db_option
+@json_option
+def users(profile: ProfileChoice, db: str, as_json: bool) -> int:
+    """Print who is known, and who is here: one line each. Without a running peer nobody's status is known."""
+    return asyncio.run(_print_users(find_profile(profile), db, as_json))
+
+
+async def _print_users(directory: Path, db: str, as_json: bool) -> int:
+    output, now = StdoutWriter(raw_stdout(), for_people=not as_json), datetime.now().astimezone()
+    rows = await ask_running_peer(directory, "who")
+    runs = rows is not None
+    for row in await _stored_users(directory, db) if rows is None else rows:
+        if as_json:
+            await output.write(json_line({"event": "presence", "at": iso(now), **row}))
+        elif runs:
+            await output.write(format_user(row, now).removeprefix("-- "))
+        else:
+            await output.write(quote_name(row["user"]) + (" (you)" if row["me"] else ""))
+    if not runs:
+        print_notice("-- this peer is not running, so who is here is not known")
+    return DONE
+
+
+async def _stored_users(directory: Path, db: str) -> list[EventLine]:
+    from p2pchat import open_history
+
+    async with open_history(directory, db=db or None) as history:
+        return [
+            {
+                "user": user.label,
+                "user_id": user.id,
+                "name": user.name,
+                "status": user.status,
+                "text": user.status_text,
+                "since": None,
+                "me": user.is_me,
+                "ignored": user.ignored,
+                "about": user.about,
+                "names_before": list(history.names_before(user)),
+            }
+            for user in history.users()
+        ]
+
+
+# ---- invite
+
+
+INVITE_EPILOG = """\
+\b
+Examples:
+  p2pchat invite
+  p2pchat invite --port 8080 --advertise chat.example.org:8080
+"""
+
+
+@click.command("invite", cls=Command, context_settings=CONTEXT, epilog=INVITE_EPILOG)
+@profile_options
+@advertise_option
+def invite(profile: ProfileChoice, advertise: str | None) -> int:
+    """Show the command to paste on another machine, and the invite it asks for.
+
+    Anyone who has the invite can join, read the room's history, and invite others.
+    """
+    directory = find_profile(profile)
+    rows = asyncio.run(ask_running_peer(directory, "invite"))
+    row = rows[0] if rows else _stored_invite(directory, advertise or "")
+    text = row["invite"]
+    if advertise:
+        text = f"{text.partition('@')[0]}@{advertise}"
+    screen = invite_screen(text, qr=sys.stdout.isatty())
+    print(fold(screen, terminal_width(sys.stdout)))
+    if row["only_this_machine"] and not advertise:
+        start = command(row["port"] or "PORT", "--host", "0.0.0.0")
+        print(f"It works while the peer listens for other machines: {start}")
+    return DONE
+
+
+def _stored_invite(directory: Path, advertise: str) -> EventLine:
+    """Return the same row for a peer that is not running, with the profile's port and this machine's addresses."""
+    port = int(directory.name) if directory.name.isdecimal() else 0
+    endpoints = [advertise] if advertise else own_endpoints(port) if port else []
+    if not endpoints:
+        raise UsageError("at which address do others reach this peer? Add --advertise HOST:PORT")
+    return {"invite": profile_invite(directory, endpoints), "port": port, "only_this_machine": True}
