@@ -13,11 +13,10 @@ from itertools import zip_longest
 from typing import Any
 
 from p2pchat.errors import StorageError
-from p2pchat.storage import migrations
-from p2pchat.storage.database import Database
+from p2pchat.storage import schema
+from p2pchat.storage.database import Database, translate_errors
 from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.dialects.dialect import Dialect, flat
-from p2pchat.storage.errors import translate_errors
 from p2pchat.storage.schema import NEWEST_HEAD, SCHEMA_KEY, TABLES, WRITER_KEY, Table, meta
 
 BUSY_TIMEOUT = 1.0  # seconds to wait for a peer that is just ending
@@ -64,12 +63,12 @@ def _open_source(dialect: Dialect, ends: ExitStack) -> Database:
         ends.enter_context(closing(database))
         database = upgraded
     with database.transaction():
-        migrations.check(database)
+        schema.check(database)
     return database
 
 
 def _make_tables(database: Database) -> None:
-    migrations.prepare(database)
+    schema.prepare(database)
     with database.transaction():
         for table in TABLES:
             if any(row for row in database.all(f"select * from {table.name} limit 3") if not _is_own(table, row)):

@@ -1,7 +1,7 @@
 """One connection to a database: transactions, statements and rows, and a new connection after it was lost.
 
 Statements are SQL with `?` for each value; the dialect turns them into what its driver takes. They run by the driver's
-own cursor, so exceptions are the driver's (errors.py translates them).
+own cursor, so exceptions are the driver's until `translate_errors` makes sentences of them.
 
 Rows are inserted with cached text and many VALUES, never by executemany: that takes and gives the interpreter's lock
 once a row, and falls to 2,700 rows a second beside a busy loop.
@@ -9,18 +9,14 @@ once a row, and falls to 2,700 rows a second beside a busy loop.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
-from p2pchat.core.log import Batch, LogId
-from p2pchat.core.records import Relation
-from p2pchat.protocol import Mark, Naming
+from p2pchat.errors import LogError, StorageError
 from p2pchat.storage.dialects.dialect import Conflict, Dialect, placeholders
-from p2pchat.storage.errors import decoding
-from p2pchat.storage.schema import Table
+from p2pchat.storage.schema import UNDECODABLE, CorruptRow, Table
 
 MOST_ROWS = 128  # in one statement; more gains nothing
 
@@ -157,43 +153,38 @@ def _insert_text(dialect: Dialect, table: Table, rows: int, conflict: Conflict) 
     return dialect.text(f"insert into {table.name} ({', '.join(table.names)}) values {rows_text} {clause}")
 
 
-# ---- columns
+# ---- errors
 #
-# Records that are kept in one column, and back.
+# Exceptions of a driver become StorageError here and nowhere else, each as one sentence that says what to do. The text
+# of the driver is never shown: it may quote the parameters of a statement, which are what people wrote.
+#
+# SQLite has no checksums over its pages: a disk that flips bits gives back rows of a wrong type as if they were right.
+# Code that looks at such values says so (CorruptRow, LogError). But most errors that such a row causes look like a bug
+# of ours, and a bug must not be reported as a broken disk. So the whole database is checked then, and only if it is
+# damaged, damage is reported; the cause is chained for programmers.
+
+# UNDECODABLE without ValueError, which in a commit is always the caller's: changes that do not follow.
+SUSPECT_IN_COMMITS = (TypeError, AttributeError, LookupError, ArithmeticError)
 
 
-def relation_row(relation: Relation, id: int, conversation: int, author: int) -> tuple[object, ...]:
-    """Return the row of an entry that changes how another is shown; the others are numbers in this database."""
-    writer, run = bytes.fromhex(relation.re.log[:16]), bytes.fromhex(relation.re.log[16:])
-    return (id, conversation, run, relation.re.seq, writer, author, int(relation.reaction), relation.c)
+@contextmanager
+def translate_errors(
+    dialect: Dialect,
+    is_damaged: Callable[[], bool] = lambda: False,
+    suspect: tuple[type[Exception], ...] = UNDECODABLE,
+) -> Iterator[None]:
+    """Raise StorageError for exceptions of the driver, and for those that damaged rows cause.
 
-
-def marks_to_bytes(marks: Sequence[Mark]) -> bytes:
-    return b"".join(bytes.fromhex(m.run) + m.seq.to_bytes(8, "big") + bytes.fromhex(m.chain8) for m in marks)
-
-
-def marks_of_bytes(data: bytes) -> tuple[Mark, ...]:
-    parts = (data[at : at + 24] for at in range(0, len(data), 24))
-    return tuple(Mark(part[:8].hex(), int.from_bytes(part[8:16], "big"), part[16:].hex()) for part in parts)
-
-
-def naming_to_text(naming: Naming) -> str:
-    values = {"room": naming.room, "dm": naming.dm, "group": naming.group, "talk": naming.talk}
-    return json.dumps({name: value for name, value in values.items() if value})
-
-
-def naming_of_text(text: str) -> Naming:
-    with decoding():
-        values = json.loads(text).items()
-        columns: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values}
-        return Naming(**columns)
-
-
-def batch_to_text(batch: Batch) -> str:
-    return json.dumps([batch.first, batch.raws, batch.prev.hex(), batch.chain.hex(), batch.head.hex()])
-
-
-def batch_of_text(log: LogId, text: str) -> Batch:
-    with decoding():
-        first, raws, prev, chain, head = json.loads(text)
-        return Batch(log, first, raws, None, bytes.fromhex(prev), bytes.fromhex(chain), bytes.fromhex(head))
+    Args:
+        is_damaged: Checks the database; called when one of `suspect` was raised.
+    """
+    try:
+        yield
+    except dialect.errors as error:
+        raise StorageError(dialect.explain(error)) from None
+    except (CorruptRow, LogError, UnicodeDecodeError) as error:  # the last is the driver's, for what is no text
+        raise StorageError(dialect.damaged) from error
+    except suspect as error:
+        if not is_damaged():
+            raise
+        raise StorageError(dialect.damaged) from error

@@ -28,11 +28,20 @@ from p2pchat.core.records import (
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import StoredConversation
-from p2pchat.storage.database import Database, naming_of_text
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import placeholders
-from p2pchat.storage.errors import CorruptRow, decoding
 from p2pchat.storage.read import CITES, FACTS, cites_of, log_facts
-from p2pchat.storage.schema import COVERED, FORKED, OWN_KEYS, SEQ_BITS, SEQS, THEN_ENTRIES
+from p2pchat.storage.schema import (
+    COVERED,
+    FORKED,
+    OWN_KEYS,
+    SEQ_BITS,
+    SEQS,
+    THEN_ENTRIES,
+    CorruptRow,
+    decoding,
+    naming_of_text,
+)
 
 NEWEST_C = """
 select c.id, (select e.c from entries e where e.conversation = c.number order by e.c desc limit 1) from conversations c

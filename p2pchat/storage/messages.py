@@ -216,7 +216,7 @@ class MessageQueries:
     def _entry(self, row: Any) -> ReleasedEntry:
         place, id, body, received_at, flags = row
         log = self._reader.log_id(id >> SEQ_BITS)
-        decode_entry(body)  # LogError for what is no entry: the disk is damaged (errors.py)
+        decode_entry(body)  # LogError for what is no entry: the disk is damaged (database.py)
         return ReleasedEntry(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
 
 

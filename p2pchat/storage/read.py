@@ -29,9 +29,17 @@ from p2pchat.core.records import (
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.batches import Head, NumberedLog, batch_ends, entry_bytes, implied_seqs, only, position_of, resumed
-from p2pchat.storage.database import Database, batch_of_text, marks_of_bytes
-from p2pchat.storage.errors import CorruptRow
-from p2pchat.storage.schema import COVERED, FORKED, MAX_LOG, NEWEST_HEAD, SEQS
+from p2pchat.storage.database import Database
+from p2pchat.storage.schema import (
+    COVERED,
+    FORKED,
+    MAX_LOG,
+    NEWEST_HEAD,
+    SEQS,
+    CorruptRow,
+    batch_of_text,
+    marks_of_bytes,
+)
 
 MOST_IDS = 50_000  # remembered
 MOST_SHOWN = 1000  # logs looked at by shown_by(); logs farther back were read long ago, or never

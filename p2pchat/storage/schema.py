@@ -1,4 +1,4 @@
-"""The tables of schema version 3, for every kind of database.
+"""The tables of schema version 3, the values in their columns, and the migration of databases of earlier versions.
 
 Conversations, users and logs have a number of their own, given in the order they came; other tables name them by it.
 The id of an entry is `log << 40 | seq`: one integer key, entries of a log next to each other. The same id names the
@@ -14,9 +14,21 @@ version are alike to the byte.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from p2pchat.core.edits import relation_of
+from p2pchat.core.log import Batch, LogId, decode_entry
+from p2pchat.core.records import Relation
+from p2pchat.errors import LogError, StorageError
+from p2pchat.protocol import Mark, Naming
+
+if TYPE_CHECKING:
+    from p2pchat.storage.database import Database
 
 SCHEMA_VERSION = 3
 SCHEMA_KEY = "schema"  # in meta
@@ -240,3 +252,175 @@ NEWEST_HEAD_GROUPED = f"""
 left join (select id >> {SEQ_BITS} as log, max(id) as id from heads group by id >> {SEQ_BITS}) n on n.log = l.number
 left join heads h on h.id = n.id
 """  # for MySQL, which would look through all heads for each log
+
+
+# ---- columns
+#
+# Records that are kept in one column, and back.
+
+UNDECODABLE = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)  # raised by a row of a wrong type
+
+
+class CorruptRow(ValueError):
+    """A stored value that no version of p2pchat writes."""
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Raise CorruptRow for anything that stored values raise: around code that only decodes them."""
+    try:
+        yield
+    except UNDECODABLE as error:
+        raise CorruptRow(f"a value of a wrong type: {type(error).__name__}") from error
+
+
+def relation_row(relation: Relation, id: int, conversation: int, author: int) -> tuple[object, ...]:
+    """Return the row of an entry that changes how another is shown; the others are numbers in this database."""
+    writer, run = bytes.fromhex(relation.re.log[:16]), bytes.fromhex(relation.re.log[16:])
+    return (id, conversation, run, relation.re.seq, writer, author, int(relation.reaction), relation.c)
+
+
+def marks_to_bytes(marks: Sequence[Mark]) -> bytes:
+    return b"".join(bytes.fromhex(m.run) + m.seq.to_bytes(8, "big") + bytes.fromhex(m.chain8) for m in marks)
+
+
+def marks_of_bytes(data: bytes) -> tuple[Mark, ...]:
+    parts = (data[at : at + 24] for at in range(0, len(data), 24))
+    return tuple(Mark(part[:8].hex(), int.from_bytes(part[8:16], "big"), part[16:].hex()) for part in parts)
+
+
+def naming_to_text(naming: Naming) -> str:
+    values = {"room": naming.room, "dm": naming.dm, "group": naming.group, "talk": naming.talk}
+    return json.dumps({name: value for name, value in values.items() if value})
+
+
+def naming_of_text(text: str) -> Naming:
+    with decoding():
+        values = json.loads(text).items()
+        columns: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values}
+        return Naming(**columns)
+
+
+def batch_to_text(batch: Batch) -> str:
+    return json.dumps([batch.first, batch.raws, batch.prev.hex(), batch.chain.hex(), batch.head.hex()])
+
+
+def batch_of_text(log: LogId, text: str) -> Batch:
+    with decoding():
+        first, raws, prev, chain, head = json.loads(text)
+        return Batch(log, first, raws, None, bytes.fromhex(prev), bytes.fromhex(chain), bytes.fromhex(head))
+
+
+# ---- versions
+#
+# A new database gets its tables, an older one is migrated, a newer one is refused. A migration turns version n into
+# version n + 1; it is a named function and runs once, however long it takes. All that are needed run in one
+# transaction, a file after a backup copy was made beside it. The database of a server is not copied, and MySQL and
+# MariaDB commit each change of a table at once, so a migration that was interrupted may run again.
+
+Migration = Callable[["Database"], None]
+
+VERSION = "select value from meta where name = ?"
+ROWS_AT_ONCE = 10_000  # read and decoded; some megabytes
+REFERRING = f"""
+select e.id, e.body, e.conversation, l.writer, c.id, u.id, l.run from entries e
+join logs l on l.number = e.id >> {SEQ_BITS}
+join conversations c on c.number = l.conversation join users u on u.number = l.writer
+left join waiting w on w.log = l.number
+where e.id > ? and (instr(e.body, '"re"') or instr(e.body, '\\u'))
+and (w.log is null or e.id & {SEQS - 1} <= w.released)
+order by e.id limit ?
+"""  # a key may be written with escapes
+
+
+def add_relations(database: Database) -> None:
+    """Migrate to version 2, which indexes edits, deletions and reactions by what they name. Version 1 did not."""
+    database.dialect.make_tables(database)
+    after = 0
+    while rows := database.all(REFERRING, after, ROWS_AT_ONCE):
+        values: list[object] = []
+        for id, body, conversation, writer, *names in rows:
+            try:
+                relation = relation_of(LogId(*(name.hex() for name in names)), id % SEQS, decode_entry(body))
+            except LogError:
+                continue  # a damaged row: reported when it is read, as before
+            if relation is not None:
+                values += relation_row(relation, id, conversation, writer)
+        database.insert(mendings, values)
+        after = rows[-1][0]
+
+
+def add_hosted(database: Database) -> None:
+    """Migrate to version 3, which has tables for hosted users and their tokens."""
+    database.dialect.make_tables(database)
+
+
+MIGRATIONS: Sequence[Migration] = (add_relations, add_hosted)  # MIGRATIONS[n - 1] turns version n into n + 1
+
+
+def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Make the tables of a new database, or bring an older one to this version.
+
+    Raises:
+        StorageError: It has a newer version, or belongs to another program; it is left as it was.
+    """
+    wanted = 1 + len(migrations)
+    with database.transaction():
+        found = version(database)
+        if found is None:
+            database.dialect.make_tables(database)
+            database.insert(meta, (SCHEMA_KEY, str(wanted)))
+            return
+    if found > wanted:
+        raise _newer(database, found)
+    if found < wanted:
+        database.dialect.back_up(database, found)
+        _migrate(database, migrations, found)
+
+
+def is_older(database: Database) -> bool:
+    """Return whether a database has an earlier version; StorageError if it belongs to another program."""
+    found = version(database)
+    return found is not None and found < SCHEMA_VERSION
+
+
+def bring_up_to_date(database: Database) -> None:
+    """Migrate a temporary copy of a database."""
+    with database.transaction():
+        found = version(database) or 1
+    _migrate(database, MIGRATIONS, found)
+
+
+def check(database: Database) -> None:
+    """Raise StorageError unless the database has exactly this version. For programs that only read."""
+    found = version(database)
+    if found is not None and found > SCHEMA_VERSION:
+        raise _newer(database, found)
+    if found != SCHEMA_VERSION:
+        where = database.dialect.where
+        raise StorageError(f"{where} has schema {found or 'none'}, not {SCHEMA_VERSION}: start a peer with it once")
+
+
+def _newer(database: Database, found: int) -> StorageError:
+    where = database.dialect.where
+    return StorageError(f"{where} was written by a newer version of p2pchat (schema {found}): update this one")
+
+
+def version(database: Database) -> int | None:
+    """Return the schema version, None for an empty database."""
+    tables = database.dialect.table_names(database)
+    if not tables:
+        return None
+    text = database.value(VERSION, SCHEMA_KEY) if "meta" in tables else None
+    if text is None and database.dialect.commits_tables and tables <= {table.name for table in TABLES}:
+        return None  # a peer was stopped while it made the tables
+    if not isinstance(text, str) or not (text.isdecimal() and len(text) < 9):
+        raise StorageError(f"{database.dialect.where} is a database of another program: name another one")
+    return int(text)
+
+
+def _migrate(database: Database, migrations: Sequence[Migration], found: int) -> None:
+    with database.transaction():
+        for migration in migrations[found - 1 :]:
+            migration(database)
+        database.run("update meta set value = ? where name = ?", str(1 + len(migrations)), SCHEMA_KEY)

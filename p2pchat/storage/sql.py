@@ -19,11 +19,10 @@ from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored, StoredUser, Token
 from p2pchat.errors import StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
-from p2pchat.storage import migrations
+from p2pchat.storage import schema
 from p2pchat.storage.base import ReleasedEntry, SortKey, StoredConversation
-from p2pchat.storage.database import Database
+from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, translate_errors
 from p2pchat.storage.dialects import dialect_of
-from p2pchat.storage.errors import SUSPECT_IN_COMMITS, translate_errors
 from p2pchat.storage.load import (
     load,
     load_hosted,
@@ -79,7 +78,7 @@ class SqlStorage:
 
     def _open_writer(self) -> CommitWriter:
         self._write = self._open(writes=True)
-        migrations.prepare(self._write)
+        schema.prepare(self._write)
         return CommitWriter(self._write, self._settings)
 
     def _open_reader(self) -> None:
@@ -90,7 +89,7 @@ class SqlStorage:
             self._read = upgraded
             self._databases.append(upgraded)
         with self._read.transaction():
-            migrations.check(self._read)
+            schema.check(self._read)
         self._reader = LogQueries(self._read, self._settings)
         self._messages = (BoundedMessageQueries if self._dialect.sorts_whole_tables else MessageQueries)(self._reader)
 

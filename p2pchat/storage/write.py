@@ -32,14 +32,7 @@ from p2pchat.core.records import (
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.batches import Head, clocks, entry_bytes, fits
-from p2pchat.storage.database import (
-    Database,
-    batch_to_text,
-    marks_of_bytes,
-    marks_to_bytes,
-    naming_to_text,
-    relation_row,
-)
+from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Conflict, flat
 from p2pchat.storage.read import BODIES
 from p2pchat.storage.schema import (
@@ -54,6 +47,7 @@ from p2pchat.storage.schema import (
     WRITER_KEY,
     Table,
     addresses,
+    batch_to_text,
     cites,
     consumers,
     conversations,
@@ -64,10 +58,14 @@ from p2pchat.storage.schema import (
     heard,
     hosted,
     logs,
+    marks_of_bytes,
+    marks_to_bytes,
     mendings,
     meta,
+    naming_to_text,
     places,
     read_marks,
+    relation_row,
     seen,
     tokens,
     users,

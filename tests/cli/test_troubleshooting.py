@@ -11,7 +11,7 @@ import pytest
 
 from p2pchat.cli.endpoint_status import _INVITE_ADVICE, _PROBLEMS
 from p2pchat.storage.dialects.server import SERVER_SENTENCES as OF_SERVERS
-from p2pchat.storage.errors import SENTENCES
+from p2pchat.storage.dialects.sqlite import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")

@@ -122,8 +122,7 @@ def _counted(function: Callable[..., Any], count: Count) -> Callable[..., Any]:
 
 def _newer(_: Count) -> None:
     """Be a later version that has to migrate the present database."""
-    from p2pchat.storage import migrations as migrating
-    from p2pchat.storage import migrations as schema
+    from p2pchat.storage import schema
     from p2pchat.storage.database import Database
 
     def one_more(database: Database) -> None:
@@ -131,7 +130,7 @@ def _newer(_: Count) -> None:
         database.run("insert into later (user, about) select number, 'nothing yet' from users")
         database.run("create index later_by_about on later (about)")
 
-    migrations = (*migrating.MIGRATIONS, one_more)
+    migrations = (*schema.MIGRATIONS, one_more)
     prepare = schema.prepare
     _put(schema, "prepare", lambda database: prepare(database, migrations))
     _put(schema, "SCHEMA_VERSION", 1 + len(migrations))

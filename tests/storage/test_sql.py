@@ -17,12 +17,10 @@ import pytest
 from p2pchat.config import Settings
 from p2pchat.core.records import Change, Start, TailStart, WantStart
 from p2pchat.errors import StorageError
-from p2pchat.storage import migrations as migrating
-from p2pchat.storage import migrations as schema
+from p2pchat.storage import schema
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects import dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.errors import explain_sqlite
 from p2pchat.storage.schema import TABLES
 from p2pchat.storage.sql import SqlStorage
 from tests.storage.conftest import SMALL
@@ -230,9 +228,9 @@ def fail(database: Database) -> None:
     raise StorageError("this migration fails")
 
 
-def migrate(path: Path, migrations: list[migrating.Migration]) -> None:
+def migrate(path: Path, migrations: list[schema.Migration]) -> None:
     with closing(Database(dialect_of(sqlite_url(path), 1.0), writes=True)) as database:
-        schema.prepare(database, [*migrating.MIGRATIONS, *migrations])
+        schema.prepare(database, [*schema.MIGRATIONS, *migrations])
 
 
 def columns(path: Path) -> list[str]:
@@ -374,7 +372,8 @@ def test_a_database_without_write_permission_is_explained(path: Path) -> None:
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
         with pytest.raises(sqlite3.OperationalError) as raised:
             database.execute("delete from meta")
-    assert explain_sqlite(raised.value, "chat.db") == "chat.db cannot be written: check its owner and its permissions"
+    explained = dialect_of("sqlite:///chat.db", 1.0).explain(raised.value)
+    assert explained == "chat.db cannot be written: check its owner and its permissions"
 
 
 def test_a_commit_to_a_full_database_is_undone_and_works_once_there_is_space(path: Path) -> None:

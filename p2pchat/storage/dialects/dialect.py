@@ -41,6 +41,11 @@ COMMON_TYPES = {
 }
 
 
+# Error texts of several kinds of databases.
+FULL = "the disk that holds {where} is full: free some space; nothing of this was kept"
+BUSY = "{where} is in use by another program: stop that one, then start again"
+
+
 class Conflict(Enum):
     """Handling of a row whose key exists already, in an insert."""
 

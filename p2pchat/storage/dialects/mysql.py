@@ -15,13 +15,11 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import COMMON_TYPES, Conflict
+from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Conflict
 from p2pchat.storage.dialects.server import (
     AWAY,
-    BUSY,
     CONNECT_WITHIN,
     CROWDED,
-    FULL,
     LOGIN,
     MISSING,
     READONLY,

@@ -8,7 +8,6 @@ one before.
 from __future__ import annotations
 
 import select
-import sqlite3
 import sys
 from abc import abstractmethod
 from contextlib import suppress
@@ -19,7 +18,6 @@ from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Dialect
 from p2pchat.storage.dialects.url import DatabaseURL
-from p2pchat.storage.errors import SENTENCES
 from p2pchat.storage.schema import meta
 
 CONNECT_WITHIN = 5  # seconds
@@ -30,8 +28,6 @@ select coalesce(sum(h.size), 0) from heads h
 join (select max(id) as id from heads group by id >> 40) newest on newest.id = h.id
 """
 
-FULL = SENTENCES[sqlite3.SQLITE_FULL]
-BUSY = SENTENCES[sqlite3.SQLITE_BUSY]
 CROWDED = "{where} has no connection left: raise max_connections of the server, or stop other programs"
 READONLY = "{where} cannot be written: give this user the right to make and change tables there"
 AWAY = "{where} does not answer: is the server running, and reached from here?"

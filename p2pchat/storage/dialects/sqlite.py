@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from p2pchat.errors import StorageError
-from p2pchat.storage import migrations
+from p2pchat.storage import schema
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import COMMON_TYPES, Dialect
+from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Dialect
 from p2pchat.storage.dialects.url import DatabaseURL
-from p2pchat.storage.errors import DAMAGED, explain_sqlite
 from p2pchat.storage.schema import BYTES, NUMBER
 from p2pchat.storage.verify import verify_logs, wrong_types
 
@@ -31,6 +30,22 @@ PRAGMAS = {
 PAGES_COPIED = 2000  # at once: 8 MiB, some 20 ms
 SHOWN_PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "cache_size")
 TABLE_NAMES = "select name from sqlite_master where type = 'table' and name not like 'sqlite!_%' escape '!'"
+DAMAGED = (
+    "{where} is damaged: move it away and start again, what others hold comes back by itself;"
+    " or put a backup in its place"
+)
+NOT_TEXT = "Could not decode to UTF-8"  # this error of the driver has a text and no code
+SENTENCES = {
+    sqlite3.SQLITE_FULL: FULL,
+    sqlite3.SQLITE_BUSY: BUSY,
+    sqlite3.SQLITE_LOCKED: BUSY,
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: "{where} is not a database: name another file, or move this one away",
+    sqlite3.SQLITE_READONLY: "{where} cannot be written: check its owner and its permissions",
+    sqlite3.SQLITE_PERM: "{where} cannot be written: check its owner and its permissions",
+    sqlite3.SQLITE_CANTOPEN: "{where} cannot be opened: check that its directory exists and may be written",
+    sqlite3.SQLITE_IOERR: "the disk that holds {where} cannot be read or written: check the disk",
+}
 
 
 class SQLiteDialect(Dialect):
@@ -72,7 +87,11 @@ class SQLiteDialect(Dialect):
         return True
 
     def explain(self, error: BaseException | None) -> str:
-        return explain_sqlite(error, self.where)
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the higher bits say more, which is not needed
+        known = DAMAGED if str(error).startswith(NOT_TEXT) else SENTENCES.get(code)
+        if known is not None:
+            return known.format(where=self.where)
+        return f"{self.where} cannot be used ({getattr(error, 'sqlite_errorname', type(error).__name__)})"
 
     # ---- tables
 
@@ -82,12 +101,12 @@ class SQLiteDialect(Dialect):
         Nobody else sees that copy, and it ends with its connection.
         """
         with database.transaction():
-            older = migrations.is_older(database)
+            older = schema.is_older(database)
         if not older:
             return None
         copy = Database(self, driver=_connect("", self._busy_timeout))
         database.driver.backup(copy.driver)
-        migrations.bring_up_to_date(copy)
+        schema.bring_up_to_date(copy)
         return copy
 
     def back_up(self, database: Database, version: int) -> None:
