@@ -233,7 +233,7 @@ async def _middle_of(measure: Callable[[], Awaitable[Timing]]) -> Timing:
 
 async def _add_and_remove(group: Any) -> Timing:
     """Return how long it took to add a member, and remove the member again."""
-    from p2pchat.identity.names import base32
+    from p2pchat.core.names import base32
 
     user = base32("ab" * 32)
     begun = _now()

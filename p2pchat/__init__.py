@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from p2pchat.backup import backup_profile as backup_profile
     from p2pchat.backup import copy_database as copy_database
     from p2pchat.config import Settings as Settings
+    from p2pchat.core.names import validate_name as validate_name
     from p2pchat.errors import AmbiguousName as AmbiguousName
     from p2pchat.errors import ConsumerBusy as ConsumerBusy
     from p2pchat.errors import DataLocked as DataLocked
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from p2pchat.errors import TooLong as TooLong
     from p2pchat.errors import UnknownName as UnknownName
     from p2pchat.identity.addresses import own_addresses as own_addresses
-    from p2pchat.identity.names import validate_name as validate_name
     from p2pchat.identity.network import Invite as Invite
     from p2pchat.identity.network import parse_invite as parse_invite
     from p2pchat.identity.profile import ProfileState as ProfileState
@@ -104,7 +104,7 @@ _MODULES = {
     "identity.addresses": ("own_addresses",),
     "identity.profile": ("ProfileState", "inspect_profile", "home_directory", "known_profiles", "profile_directory"),
     "identity.network": ("Invite", "parse_invite"),
-    "identity.names": ("validate_name",),
+    "core.names": ("validate_name",),
     "messaging.hosted_user": ("HostedUser",),
     "peer": ("Forgotten", "TCPPeer"),
     "messaging.users": ("User", "HostPeer", "Whois"),

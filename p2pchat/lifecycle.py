@@ -17,11 +17,11 @@ from p2pchat.core.context import HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import WarningIssued
 from p2pchat.core.inputs import Connect, Input, ListeningAt, PeerSighted, UserRenamed
 from p2pchat.core.mesh.addressbook import join_endpoint
+from p2pchat.core.names import validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, Change, Stored, StoredUser
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed
-from p2pchat.identity.names import validate_name
 from p2pchat.identity.network import Network, normal_endpoint
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.dispatcher import EventDispatcher, Feed

@@ -23,11 +23,11 @@ from p2pchat import __version__
 from p2pchat.config import Settings
 from p2pchat.core.inputs import Connect, Forget, QuotaLifted
 from p2pchat.core.mesh.addressbook import join_endpoint
+from p2pchat.core.names import base32, validate_name
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_ABOUT, META_NAME, META_TRIED, Change
 from p2pchat.errors import InviteError, P2PChatError, StorageError, UnknownName
 from p2pchat.identity.addresses import own_endpoints
-from p2pchat.identity.names import base32, validate_name
 from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, parse_endpoint
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of

@@ -23,9 +23,9 @@ from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.mesh.addressbook import split_endpoint
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide
 from p2pchat.core.mesh.link import quoted
+from p2pchat.core.names import base32
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity, load_identity
-from p2pchat.identity.names import base32
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import load_network, parse_endpoint
 from p2pchat.identity.profile import KEY_NAME, home_directory, profile_directory

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2pchat.config import Settings
+from p2pchat.core.names import default_name, validate_name
 from p2pchat.core.records import META_NETWORK
 from p2pchat.errors import InviteError, P2PChatError
 from p2pchat.identity.keys import Identity, load_identity
-from p2pchat.identity.names import default_name, validate_name
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import Invite, Network, encode_invite, load_network, login_network, parse_invite
 from p2pchat.identity.profile import KEY_NAME, Profile, home_directory

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from p2pchat.config import Settings
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.log import LogId
+from p2pchat.core.names import base32, full_label
 from p2pchat.core.sync.append import ENTRY_OVERHEAD_BYTES, are_plain, encoded_bytes, text_fault
 from p2pchat.errors import TooLong
-from p2pchat.identity.names import base32, full_label
 from p2pchat.messaging.events import EPOCH
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, Naming, UserId

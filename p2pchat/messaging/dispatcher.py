@@ -17,9 +17,9 @@ from weakref import WeakSet
 
 from p2pchat.core import effects as fx
 from p2pchat.core.log import Ref, decode_entry, message_id, referred_id
+from p2pchat.core.names import base32
 from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
-from p2pchat.identity.names import base32
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience, Conversations, audience_of
 from p2pchat.messaging.conversations import Viewer

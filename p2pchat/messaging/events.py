@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.core.log import LogId, message_id
-from p2pchat.identity.names import base32
+from p2pchat.core.names import base32
 from p2pchat.protocol import MAX_INT, PeerId
 
 if TYPE_CHECKING:

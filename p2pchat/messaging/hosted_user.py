@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import UserHosted, UserUnhosted
 from p2pchat.core.log import LogId
+from p2pchat.core.names import skeleton
 from p2pchat.core.records import Change, Stored, StoredUser, Token
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.names import skeleton
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Event, ReceiptEvent, now_micros

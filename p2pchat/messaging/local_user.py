@@ -25,10 +25,10 @@ from p2pchat.core.inputs import (
     UserRenamed,
 )
 from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.names import validate_name
 from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS
 from p2pchat.errors import PeerClosed, UnknownName
-from p2pchat.identity.names import validate_name
 from p2pchat.messaging.conversations import Conversation, ShownEntry, check_text, check_texts
 from p2pchat.messaging.events import Gap, claim_of
 from p2pchat.messaging.groups import Group, Who, expected_recipients

@@ -13,9 +13,9 @@ from collections.abc import Set as AbstractSet
 from heapq import nsmallest
 
 from p2pchat.core.groups.group import GroupReplica, GroupView
+from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import AmbiguousName, UnknownName
-from p2pchat.identity.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
 from p2pchat.messaging.conversations import Conversation, Viewer
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.users import User

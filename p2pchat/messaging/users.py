@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from p2pchat.core.names import base32
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_IGNORED
-from p2pchat.identity.names import base32
 from p2pchat.messaging.events import aware
 from p2pchat.protocol import PeerId, UserId
 

@@ -37,8 +37,8 @@ from functools import cache, cached_property
 from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
+from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.identity.names import base32
 from p2pchat.testing.eventlog import POSTS, LoggedSession, moment, run_of, seconds
 from p2pchat.testing.eventlog import Fault as Fault
 from p2pchat.testing.eventlog import Line as Line

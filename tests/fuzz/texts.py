@@ -22,16 +22,17 @@ from p2pchat.commands.typed_commands import (
     typed_name,
 )
 from p2pchat.commands.wrap import CONTINUED_NARROW, NARROW, fold_row, plain_text
-from p2pchat.core.records import RESERVED, is_visible
-from p2pchat.errors import InviteError
-from p2pchat.identity.names import (
+from p2pchat.core.names import (
+    RESERVED,
     default_name,
     is_valid_name,
+    is_visible,
     look_alike,
     skeleton,
     split_label,
     validate_name,
 )
+from p2pchat.errors import InviteError
 from p2pchat.identity.network import MAX_ENDPOINTS, Network, encode_invite, normal_endpoint, parse_invite
 from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
 from tests.fuzz.supply import Supply, any_text

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from p2pchat.core.names import base32
 from p2pchat.errors import DataLocked, P2PChatError
 from p2pchat.identity import profile as profiles
 from p2pchat.identity.keys import Identity
-from p2pchat.identity.names import base32
 from p2pchat.identity.network import Network, load_network, login_network, save_network
 from p2pchat.identity.private_files import write_private
 from p2pchat.identity.profile import Profile, home_directory, inspect_profile, known_profiles, profile_directory

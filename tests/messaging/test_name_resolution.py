@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat import AmbiguousName, TCPPeer, UnknownName
 from p2pchat.core.groups.group import GroupView
-from p2pchat.identity.names import suffix
+from p2pchat.core.names import suffix
 from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory, id_of
 from p2pchat.testing import Mesh
 from tests.messaging.texts import texts

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.identity.names import base32
 from p2pchat.testing.checker import Line, Log, check
 from tests.testing.event_logs import Writer, ada, bob, id_of, iso, rules
 

@@ -21,7 +21,7 @@ from hashlib import blake2b
 from typing import Any
 
 from p2pchat.core.log import Entry, LogId
-from p2pchat.core.records import name_fault
+from p2pchat.core.names import name_fault
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, UserId
 
 GROUP_TAG = b"p2pchat/group/1\0"

@@ -31,7 +31,7 @@ from p2pchat.core.groups.state import (
 )
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest, WriteRequest
 from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entries, encode_entry, extend_chain, head_message
-from p2pchat.core.records import name_fault
+from p2pchat.core.names import name_fault
 from p2pchat.core.sync.causal_order import CausalOrder, newest_references
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState, next_c

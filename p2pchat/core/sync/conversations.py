@@ -22,7 +22,8 @@ from p2pchat.core.context import Context
 from p2pchat.core.effects import UserNamed, WarningIssued
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.log import Entry
-from p2pchat.core.records import FormerName, KnownUser, name_fault
+from p2pchat.core.names import name_fault
+from p2pchat.core.records import FormerName, KnownUser
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.protocol import ConversationId, Naming, PeerId, UserId
 

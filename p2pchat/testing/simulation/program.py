@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, referred_id
+from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import ImportRefused
-from p2pchat.identity.names import base32
 from p2pchat.protocol import ConversationId, Entries
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.simulation.environment import EPOCH_UTC

@@ -22,7 +22,7 @@ from p2pchat.core.mesh.handshake import (
 )
 from p2pchat.core.mesh.link import PeerLink, Phase
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.records import name_fault
+from p2pchat.core.names import name_fault
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
 from tests.core.mesh.meeting import START, Draws, Key, N

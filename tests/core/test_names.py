@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from p2pchat.identity.names import (
+from p2pchat.core.names import (
     base32,
     default_name,
     full_label,

@@ -1,13 +1,13 @@
 """Names of users: which are allowed, which look alike, and labels that tell equal names apart.
 
-A name is a label that someone chose for a key, never an identity. This module has the rules of text only. Which user
-has which name is decided in core/. Ids are shown in base32 (RFC 4648, upper case, no padding), and the suffix of a
-label is the beginning of the id.
+A name is a label that someone chose for a key, never an identity. It consists of visible characters without other
+meanings in typed commands. This module has the rules of text only; sync/conversations.py decides who has which name.
+Ids are shown in base32 (RFC 4648, upper case, no padding), and the suffix of a label is the beginning of the id.
 
 Names look alike when their skeletons are equal, after Unicode Technical Standard 39. The table is our own and covers
 what can be mistaken in a chat window: digits for letters; Cyrillic, Greek and Armenian letters; capitals of Cherokee
-    and Lisu; small phonetic letters that are drawn like Latin ones; and marks of other scripts, which are not drawn at
-    all. Too many matches are better than too few: a false match only shows a suffix.
+and Lisu; small phonetic letters that are drawn like Latin ones; and marks of other scripts, which are not drawn at
+all. Too many matches are better than too few: a false match only shows a suffix.
 """
 
 from __future__ import annotations
@@ -16,9 +16,17 @@ import base64
 import re
 import unicodedata
 
-from p2pchat.core.records import MAX_NAME_CHARACTERS, RESERVED, is_visible, name_fault
 from p2pchat.protocol import UserId
 
+MAX_NAME_CHARACTERS = 32
+
+# Reserved: they begin or end something else in typed input ("#ops", "@bob", "/msg", "a,b", "bob#K7QF2M3P").
+RESERVED = "#@/,"
+# Invisible or blank though their category says letter, mark or symbol (Unicode: Default_Ignorable_Code_Point, braille).
+_INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0} | set(range(0x180B, 0x1810))
+_INVISIBLE |= set(range(0xFE00, 0xFE10)) | set(range(0xE0100, 0xE01F0))
+# Vowels and finals of Hangul, which join the syllable before them: letters by category, of no width of their own.
+_JOINING = {chr(code) for part in (range(0x1160, 0x1200), range(0xD7B0, 0xD800)) for code in part}
 SUFFIX_CHARACTERS = 8  # 40 bits: finding a key with a given suffix takes days, and the full id is one command away
 NAMELESS = "user"
 
@@ -36,6 +44,34 @@ _CAPITALS_WITHOUT_SMALL = str.maketrans(
 _GENERAL_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 _LATIN_GREEK_CYRILLIC = "\u0530"  # everything before it
 _STROKES = str.maketrans("0i1|!‐‑‒–—―−_", "olll" + "l" + "-" * 8)
+
+
+def name_fault(name: str) -> str:
+    """Return why a text is no valid name, as a sentence; "" for a valid name in normal form (NFC)."""
+    if name != unicodedata.normalize("NFC", name):
+        return "a name is in Unicode's normal form NFC"
+    if not name:
+        return "a name needs at least one character"
+    if len(name) > MAX_NAME_CHARACTERS:
+        return f"a name has at most {MAX_NAME_CHARACTERS} characters, this has {len(name)}"
+    if name[0].isspace() or name[-1].isspace():
+        return "a name does not begin or end with a space"
+    for character in name:
+        if character in RESERVED:
+            return f"a name does not contain {character!a}: # @ / and , have other meanings"
+        if not is_visible(character):
+            return f"a name does not contain {character!a}: it cannot be seen"
+    if unicodedata.category(name[0]).startswith("M") or name[0] in _JOINING:
+        return f"a name does not begin with {name[0]!a}: it is a mark on another character"
+    return ""
+
+
+def is_visible(character: str) -> bool:
+    """Return whether a character shows, or is the plain space."""
+    if ord(character) in _INVISIBLE:
+        return False
+    category = unicodedata.category(character)
+    return character == " " or category[0] not in "CZ"  # controls, bidi, zero-width, surrogates; other blanks
 
 
 def validate_name(name: str) -> str:
