@@ -301,7 +301,7 @@ class PeerLifecycle:
 
         def answered() -> bool:
             node = self.require_running().node
-            complete = all(node.presence.complete(link) for link in node.links.up)
+            complete = all(link.has_listed_users for link in node.links.up.values())
             return complete and all(endpoint in self.dispatcher.endpoints for endpoint in endpoints)
 
         try:

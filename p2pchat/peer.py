@@ -428,5 +428,5 @@ def _peers_of(node: Node, people: UserDirectory, who: User | str) -> list[PeerId
     user = who if isinstance(who, User) else people.find(who)
     if user.key == node.peer:
         raise ValueError("that is this peer itself: it does not dial itself")
-    hosting = {node.links.up[link].peer for link in node.presence.hosts(user.key) if link in node.links.up}
+    hosting = {node.links.up[link].peer for link in node.presence.hosts.get(user.key, ()) if link in node.links.up}
     return sorted({user.key, *hosting})

@@ -259,7 +259,7 @@ class Node:
             self._ctx.emit(Counted(f"fault_{error.code}"))
             self.links.close(link.id, error.code, str(error))
             return
-        there, fresh = self.presence.users_of(link.id), True
+        there, fresh = link.users, True
         for user in frame.users:
             if user.id in there:
                 fresh = fresh and self.sync.is_unknown(user.id)

@@ -149,7 +149,7 @@ def former_names(node: Node, user: User) -> tuple[str, ...]:
 
 
 def _host_peers(node: Node, user: UserId) -> list[PeerId]:
-    links = (node.links.up.get(id) for id in sorted(node.presence.hosts(user)))
+    links = (node.links.up.get(id) for id in sorted(node.presence.hosts.get(user, ())))
     peers = dict.fromkeys(link.peer for link in links if link is not None)
     if user == node.peer or user in node.links.book:
         peers = {user: None, **peers}

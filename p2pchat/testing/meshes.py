@@ -182,7 +182,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
     if other.peer not in one.links.by_peer or one.peer not in other.links.by_peer:
         yield "are not linked"
         return
-    if not (one.presence.hosts(other.peer) and other.presence.hosts(one.peer)):  # whatever their presence
+    if not (other.peer in one.presence.hosts and one.peer in other.presence.hosts):  # whatever their presence
         yield "have not seen each other"
     here, there = one.sync.conversations.by_id, other.sync.conversations.by_id
     for key in here.keys() | there.keys():

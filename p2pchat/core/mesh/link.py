@@ -16,7 +16,7 @@ from p2pchat.core.context import Context, KeySet, Timer
 from p2pchat.core.effects import Counted, PauseReading, Send
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
-from p2pchat.protocol import Bye, Entries, Frame, Have, PeerId, Ping, RunId, Unknown
+from p2pchat.protocol import Bye, Entries, Frame, Have, Hosted, PeerId, Ping, RunId, Unknown, UserId
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
 _SLACK = 0.001  # seconds: deadlines are sums of floats
@@ -42,6 +42,8 @@ class PeerLink:
         dial: The number of our dial, 0 when accepted.
         peer: The peer at the other end; "" until it has proved itself.
         full: Its unsent bytes are above the buffer limit (LinkFilled, not yet LinkDrained).
+        users: The users that the other end hosts, while the link is up.
+        has_listed_users: The other end has listed all its users once.
         linked: The peers that the other end says it is linked with.
         begun: Position in the order in which connections of this process began, from 1.
         run, n: From the `go` that brought it up.
@@ -57,6 +59,8 @@ class PeerLink:
     phase: Phase = Phase.PROVING
     peer: PeerId = ""
     full: bool = False
+    users: dict[UserId, Hosted] = field(default_factory=dict)
+    has_listed_users: bool = False
     linked: KeySet[PeerId] = field(default_factory=dict)
     run: RunId = ""
     n: int = 0

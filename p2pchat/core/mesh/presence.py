@@ -27,28 +27,22 @@ UNKNOWN = ("unknown", "", 0)
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
 CERTS_CHECKED_EVERY = 3600.0  # seconds: as long as the tolerance of certificates
-Users = AbstractSet[UserId]
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds or 0
 
 
-@dataclass(slots=True, eq=False)
-class AnnouncedUsers:
-    """The users that one link listed, and whether the list is complete."""
-
-    link: PeerLink
-    users: dict[UserId, Hosted] = field(default_factory=dict)
-    complete: bool = False
-
-
 class PresenceTracker:
-    """Presence of all users, as far as links tell it."""
+    """Presence of all users, as far as links tell it.
+
+    Attributes:
+        hosts: The links whose peers host a user; no entry for a user that no link hosts.
+    """
 
     def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
         self._ctx = ctx
         self._announcer = PresenceAnnouncer(ctx, users)
         self._own = self._announcer.own
-        self._announced: dict[int, AnnouncedUsers] = {}
-        self._hosts: dict[UserId, set[int]] = {}
+        self.hosts: dict[UserId, set[int]] = {}
+        self._links: dict[int, PeerLink] = {}
         self._awaited: dict[PeerId, set[UserId]] = {}  # users of replaced links, until the new link has listed all
         self._here: set[UserId] = set()  # reported joined and not left, also within their grace period
         self._grace_timers: dict[UserId, Timer] = {}
@@ -58,19 +52,6 @@ class PresenceTracker:
         self._expected: tuple[tuple[UserId, ...], tuple[UserId, ...]] | None = None  # cached until a change
 
     # Queries
-
-    def hosts(self, user: UserId) -> AbstractSet[int]:
-        """Return the links whose peers host this user, as a live view."""
-        return self._hosts.get(user, frozenset())
-
-    def users_of(self, link_id: int) -> Users:
-        """Return the users that a link listed, as a live view; empty for a link that is not up."""
-        told = self._announced.get(link_id)
-        return told.users.keys() if told else frozenset()
-
-    def complete(self, link_id: int) -> bool:
-        """Return whether a link has listed all its users once."""
-        return link_id in self._announced and self._announced[link_id].complete
 
     def online(self) -> set[UserId]:
         """Return the users of other peers that are here, also within their grace period, and not offline."""
@@ -100,7 +81,7 @@ class PresenceTracker:
 
     def link_up(self, link: PeerLink) -> None:
         """Tell a new link about all users hosted here."""
-        self._announced[link.id] = AnnouncedUsers(link)
+        self._links[link.id] = link
         self._announcer.link_up(link)
         if not self._checking:
             self._checking = True
@@ -146,7 +127,7 @@ class PresenceTracker:
         self._expected = None
         was = self.status(user)[0]
         self._announcer.release(user)
-        if user in self._hosts:
+        if user in self.hosts:
             if was != "offline":
                 self._here.add(user)
             self._update_here(user)
@@ -160,9 +141,9 @@ class PresenceTracker:
         """Renew our users' certificates in time, and drop users of other peers whose certificate expired."""
         self._announcer.renew()
         now_ms = self._ctx.now.utc // 1000
-        for told in list(self._announced.values()):
-            expired = {id for id, hosted in told.users.items() if hosted.cert and is_expired(hosted.cert, now_ms)}
-            self._unhost_all(told, expired, "left")
+        for link in list(self._links.values()):
+            expired = {id for id, hosted in link.users.items() if hosted.cert and is_expired(hosted.cert, now_ms)}
+            self._unhost_all(link, expired, "left")
         self._ctx.after(CERTS_CHECKED_EVERY, self._renew_certs)
 
     # Users of other peers
@@ -174,57 +155,52 @@ class PresenceTracker:
             ProtocolError: "host" for a user that the peer does not host, "limit" for more users than a peer may host.
                 Then nothing of the frame counts.
         """
-        told = self._announced.get(link.id)
-        if told is None:
-            return
-        self._check(told, frame)
+        self._check(link, frame)
         for hosted in frame.users:
-            told.users[hosted.id] = hosted
-            self._hosts.setdefault(hosted.id, set()).add(link.id)
+            link.users[hosted.id] = hosted
+            self.hosts.setdefault(hosted.id, set()).add(link.id)
             self._on_hosted(hosted.id)
-        self._unhost_all(told, told.users.keys() & set(frame.gone), "left")
-        if not frame.more and not told.complete:
-            told.complete = True
+        self._unhost_all(link, link.users.keys() & set(frame.gone), "left")
+        if not frame.more and not link.has_listed_users:
+            link.has_listed_users = True
             self._after_loss(self._awaited.pop(link.peer, set()), "left")
 
-    def _check(self, told: AnnouncedUsers, frame: Here) -> None:
+    def _check(self, link: PeerLink, frame: Here) -> None:
         now_ms = self._ctx.now.utc // 1000
         for hosted in frame.users:
-            fault = self._certificates.fault(hosted.id, told.link.peer, hosted.cert, now_ms)
+            fault = self._certificates.fault(hosted.id, link.peer, hosted.cert, now_ms)
             if fault:
                 raise ProtocolError(f"here: {fault}", "host")
-        more = {hosted.id for hosted in frame.users if hosted.id not in told.users}
-        if len(told.users) + len(more) > self._ctx.settings.max_hosted_users:
+        more = {hosted.id for hosted in frame.users if hosted.id not in link.users}
+        if len(link.users) + len(more) > self._ctx.settings.max_hosted_users:
             raise ProtocolError(f"here: more than {self._ctx.settings.max_hosted_users} users", "limit")
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """A link is gone. The reason is left, lost, timeout, or replaced: a newer link to the same peer is up."""
         self._announcer.link_down(link.id)
-        told = self._announced.pop(link.id, None)
-        if told is None:
-            return
-        users = set(told.users)
+        del self._links[link.id]
+        users = set(link.users)
+        link.users.clear()
         for user in users:
             self._unhost(user, link.id)
         if reason == "replaced":
             self._awaited.setdefault(link.peer, set()).update(users)
-        elif not any(other.link.peer == link.peer for other in self._announced.values()):
-            users |= self._awaited.pop(link.peer, set())
-            self._after_loss(users, reason)
         else:
+            if not any(other.peer == link.peer for other in self._links.values()):
+                users |= self._awaited.pop(link.peer, set())
             self._after_loss(users, reason)
 
-    def _unhost_all(self, told: AnnouncedUsers, users: Users, reason: str) -> None:
+    def _unhost_all(self, link: PeerLink, users: AbstractSet[UserId], reason: str) -> None:
         for user in list(users):
-            del told.users[user]
-            self._unhost(user, told.link.id)
+            del link.users[user]
+            self._unhost(user, link.id)
         self._after_loss(users, reason)
 
     def _unhost(self, user: UserId, link_id: int) -> None:
-        hosts = self._hosts[user]
+        hosts = self.hosts[user]
         hosts.discard(link_id)
         if not hosts:
-            del self._hosts[user]
+            del self.hosts[user]
 
     # Arrivals and departures
 
@@ -250,14 +226,14 @@ class PresenceTracker:
 
     def _is_at_home(self, user: UserId) -> bool:
         """Return whether a link to the user's own peer is up. A gateway's user is here only while not offline."""
-        return any(self._announced[link].link.peer == user for link in self._hosts.get(user, ()))
+        return any(self._links[link].peer == user for link in self.hosts.get(user, ()))
 
     def _after_loss(self, users: Iterable[UserId], reason: str) -> None:
         """Update users that a link does not host any more: some may have left."""
         for user in sorted(users):
-            if user in self._hosts and not self._is_awaited(user):
+            if user in self.hosts and not self._is_awaited(user):
                 self._update_here(user)
-            elif user in self._hosts or user in self._own or self._is_awaited(user):
+            elif user in self.hosts or user in self._own or self._is_awaited(user):
                 self._report(user)
             elif user not in self._here or user in self._grace_timers:
                 continue
@@ -281,14 +257,14 @@ class PresenceTracker:
 
     def _status_of(self, user: UserId) -> Status:
         """Return the best status that any host gives for a user, the newest of equal ones."""
-        words = [_word(self._announced[link].users[user]) for link in self._hosts.get(user, ())]
+        words = [_word(self._links[link].users[user]) for link in self.hosts.get(user, ())]
         if user in self._own:
             words.append(self._announcer.word(user))
         return min(words, key=lambda word: (STATUSES.index(word[0]), -word[2]), default=UNKNOWN)
 
     def _report(self, user: UserId) -> None:
         """Report a changed status to programs. While a link is being replaced the former status holds."""
-        if user in self._hosts or user in self._own:
+        if user in self.hosts or user in self._own:
             self._report_status(user, self._status_of(user))
 
     def _report_status(self, user: UserId, status: Status) -> None:

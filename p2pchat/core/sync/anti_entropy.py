@@ -62,7 +62,7 @@ class AntiEntropy:
         """Start a comparison with a remote whose users are known now, or have changed."""
         comparison = remote.comparison
         comparison.begun = True
-        comparison.known_users = dict.fromkeys(self._sync.presence.users_of(remote.link.id))
+        comparison.known_users = dict.fromkeys(remote.link.users)
         comparison.all_compared = comparison.digest_sent = False
         comparison.compared.clear()
         remote.named.clear()  # it ignored or forgot names that concern its new users

@@ -208,7 +208,7 @@ class CausalOrder:
             self._holders.clear()
         for ref in refs:
             if remote.claims(conversation, ref):
-                self._holders[conversation, ref] = tuple(self._sync.presence.users_of(remote.link.id))
+                self._holders[conversation, ref] = tuple(remote.link.users)
 
     def _builds_on_waiting(self, conversation: ConversationState, log: LogState, seq: int) -> bool:
         """Return whether the first entry of a log is due while a log it builds on waits. It never overtakes it."""

@@ -208,7 +208,7 @@ class DeliveryReceipts(AckTracker):
         """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
         if conversation.is_operations:
             return
-        there = self._sync.presence.users_of(remote.link.id)
+        there = remote.link.users.keys()
         members = (
             there - {user} if conversation.allowed_writers is None else there & conversation.allowed_writers - {user}
         )

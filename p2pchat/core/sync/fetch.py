@@ -200,7 +200,7 @@ class Fetcher:
                 self._queue.setdefault(remote.link.id, {})[request.key] = None
             self._set_timer(request, self._ctx.settings.want_progress_timeout)  # or when one of their wants ends
             return
-        hosts = self._sync.presence.hosts(request.key[1])
+        hosts = self._sync.presence.hosts.get(request.key[1], ())
         remote = min(free, key=lambda each: (each.link.id not in hosts, len(each.wants.by_number), each.link.id))
         self._open_want(request, remote)
 

@@ -100,7 +100,7 @@ class Forks:
             return
         waiting = self._awaiting_commit.pop(log.id, set())
         for remote in self._sync.remotes_sharing(conversation):
-            if log.id.user in self._sync.presence.users_of(remote.link.id):
+            if log.id.user in remote.link.users:
                 self._owe(remote, log)
             elif remote in waiting or conversation.is_operations:  # visibility in a talk depends on it
                 self.send_evidence(remote, log)
@@ -141,7 +141,7 @@ class Forks:
 
         For group operations send that of all writers, since visibility in the talk depends on it.
         """
-        users = self._sync.presence.users_of(remote.link.id)
+        users = remote.link.users.keys()
         for conversation in self._sync.shared_conversations(remote):
             writers = conversation.writers.keys()
             for user in sorted(writers if conversation.is_operations else users & writers):

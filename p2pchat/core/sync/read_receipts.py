@@ -208,7 +208,8 @@ class ReadReceipts:
 
     def _pending_for(self, conversation: ConversationState, writer: UserId, reader: UserId) -> Iterator[PendingReads]:
         """Yield the PendingReads of each link concerned; the caller adds something to each."""
-        for link in sorted(self._sync.presence.hosts(writer) | self._sync.presence.hosts(reader)):
+        hosts = self._sync.presence.hosts
+        for link in sorted({*hosts.get(writer, ()), *hosts.get(reader, ())}):
             remote = self._sync.remotes.get(link)
             if remote is not None and remote.comparison.begun and self._sync.shares(remote, conversation):
                 self._owed = True
@@ -314,7 +315,7 @@ class ReadReceipts:
 
     def _marks_for(self, remote: RemoteState) -> Mapping[ReaderKey, Mapping[str, int]]:
         every = self._sync.conversations.by_id
-        users = self._sync.presence.users_of(remote.link.id)
+        users = remote.link.users.keys()
         return self._positions.marks_for(users, lambda id: id in every and self._sync.shares(remote, every[id]))
 
     def _send_all(self, remote: RemoteState) -> None:
@@ -333,7 +334,7 @@ class ReadReceipts:
     def on_read(self, remote: RemoteState, frame: ReadFrame) -> LogError | None:
         """Take the read marks of a peer's users. Return the fault that must end the link, if any."""
         self._sync.learn_namings(remote, frame.names)
-        hosted = self._sync.presence.users_of(remote.link.id)
+        hosted = remote.link.users
         if any(reader not in hosted for readers in frame.marks.values() for reader in readers):
             return LogError("read: a user not hosted there", code="host")
         announced = self._announced_by(remote)
@@ -348,7 +349,7 @@ class ReadReceipts:
     def _announced_by(self, remote: RemoteState) -> AnnouncedReads:
         peer = remote.link.peer
         if peer not in self._announced:
-            self._announced[peer] = AnnouncedReads(self.tracker.marks_of(self._sync.presence.users_of(remote.link.id)))
+            self._announced[peer] = AnnouncedReads(self.tracker.marks_of(remote.link.users))
         return self._announced[peer]
 
     def _take_marks(self, remote: RemoteState, announced: AnnouncedReads, frame: ReadFrame) -> None:

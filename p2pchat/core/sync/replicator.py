@@ -85,7 +85,7 @@ class Replicator:
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
         self.people = KnownPeople(ctx, stored.users, stored.former_names)
-        strangers = UnknownUserQuota(ctx, self.conversations, hosted, lambda user: bool(presence.hosts(user)))
+        strangers = UnknownUserQuota(ctx, self.conversations, hosted, presence.hosts.__contains__)
         self.quota = Quota(
             ctx, self.lookups, stored, hosted, self.people.names, strangers if is_open else None,
             self._has_uncommitted, self._on_user_full,
@@ -169,7 +169,7 @@ class Replicator:
         fresh: they are unknown here. So hosting thousands of new users costs no comparison for each.
         """
         remote = self.context.remotes.get(link.id)
-        if remote is None or not self.context.presence.complete(link.id):
+        if remote is None or not link.has_listed_users:
             return
         for user in gone:
             remote.comparison.known_users.pop(user, None)
@@ -425,7 +425,7 @@ class Replicator:
             if remote is not None:
                 self.context.owe_marks(remote, keys)
             for key in keys:
-                for host in self.context.presence.hosts(key[1]):
+                for host in self.context.presence.hosts.get(key[1], ()):
                     if host in self.context.remotes:
                         self.context.owe_marks(self.context.remotes[host], (key,))
                 self._schedule_gossip(key)
@@ -459,7 +459,7 @@ class Replicator:
             conversation = self.conversations.by_id[key[0]]
             hosts = {
                 self.context.remotes[id].link.peer
-                for id in self.context.presence.hosts(key[1])
+                for id in self.context.presence.hosts.get(key[1], ())
                 if id in self.context.remotes
             }
             for remote in self.context.remotes_sharing(conversation):

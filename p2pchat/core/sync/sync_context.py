@@ -259,7 +259,7 @@ class SyncContext:
     def trusts(self, remote: RemoteState, user: UserId) -> bool:
         """Return whether entries of this user are accepted from that peer."""
         until = self.banned.get(remote.link.peer, 0.0) if self.banned else 0.0
-        return until <= self.ctx.now.mono or user in self.presence.users_of(remote.link.id)
+        return until <= self.ctx.now.mono or user in remote.link.users
 
     def change_run_if_cloned(self, log: LogId) -> None:
         """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
@@ -290,7 +290,7 @@ class SyncContext:
         self.send(Have({}, full={key[0]: [key[1]]}), remote, key[0])
 
     def shares(self, remote: RemoteState, conversation: ConversationState) -> bool:
-        users = self.presence.users_of(remote.link.id)
+        users = remote.link.users
         return conversation.shared_with(users) and (
             not conversation.named_only_by_void
             or conversation.id in remote.groups_announced
@@ -329,7 +329,7 @@ class SyncContext:
 
     def learn_namings(self, remote: RemoteState, namings: Iterable[Naming]) -> None:
         """Take a peer's word for what conversation ids stand for. Ids are computed, so it cannot lie."""
-        users = self.presence.users_of(remote.link.id)
+        users = remote.link.users.keys()
         for naming in namings:
             if naming.group:
                 self.conversations.open_group(naming, users, remote.link.peer)

@@ -76,8 +76,7 @@ class TypingTracker:
         self._sync.presence.introduce()
         knowing: list[int] = []
         for remote in self._sync.remotes_sharing(there):
-            users = self._sync.presence.users_of(remote.link.id)
-            if remote.link.full or not any(there.is_member(user) for user in users):
+            if remote.link.full or not any(there.is_member(user) for user in remote.link.users):
                 continue  # typing is not worth waiting for a link to drain
             if there.id in remote.named:
                 knowing.append(remote.link.id)
@@ -111,7 +110,7 @@ class TypingTracker:
     def on_frame(self, remote: RemoteState, frame: TypingFrame) -> LogError | None:
         """Take a typing frame. Return the fault of a peer that speaks for users it does not host."""
         self._sync.learn_namings(remote, frame.names)
-        if frame.u not in self._sync.presence.users_of(remote.link.id):
+        if frame.u not in remote.link.users:
             return LogError("typing: a user who is not hosted there", code="host")
         there = self._sync.find_conversation(remote, frame.c)
         if there is None:

@@ -345,7 +345,7 @@ class LinkSource(EntrySource):
         return self._sync.trusts(self.remote, user)
 
     def hosts(self, user: UserId) -> bool:
-        return self.remote.link.id in self._sync.presence.hosts(user)
+        return user in self.remote.link.users
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self._forks.on_evidence(self.remote.forks, conversation, frame)

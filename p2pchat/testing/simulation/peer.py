@@ -336,7 +336,7 @@ class SimPeer:
             self.loads += 1
         presence = self.node.presence
         self.handling = type(input)
-        self.here_before = frozenset(filter(presence.hosts, self.node.links.by_peer))
+        self.here_before = frozenset(filter(presence.hosts.__contains__, self.node.links.by_peer))
         effects = self.node.handle(input, self.clock.now())
         self.sim.invariants.presence.handled(self, input, effects)
         self._carry_out(effects)

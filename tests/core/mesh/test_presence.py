@@ -93,7 +93,7 @@ def test_a_user_joins_with_the_first_link_and_is_gone_with_the_last() -> None:
     cert = make_cert(BOB.id, BOB.sign, GATE.id, NOW_MS)
     assert ada.here(one, word(BOB)) == [UserJoined(BOB.id), PresenceChanged(BOB.id, "online", "", 0)]
     assert ada.here(two, word(BOB, cert=cert)) == []
-    assert ada.presence.hosts(BOB.id) == {1, 2}
+    assert ada.presence.hosts[BOB.id] == {1, 2}
     assert ada.down(one, "left") == []
     assert departures(ada.down(two, "left")) == [(BOB.id, "left")]
     assert ada.presence.status(BOB.id)[0] == "offline"
@@ -175,7 +175,7 @@ def test_users_no_longer_hosted_have_left() -> None:
     link = ada.link(1, GATE)
     ada.here(link, word(GUEST, cert=make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)))
     assert departures(ada.here(link, gone=[GUEST.id, BOB.id])) == [(GUEST.id, "left")]
-    assert ada.presence.users_of(1) == set()
+    assert link.users == {}
 
 
 # ---- status
@@ -200,7 +200,7 @@ def test_a_user_whom_all_hosts_call_offline_is_not_online_but_has_not_left() -> 
     ada = Here_()
     assert joins(ada.here(ada.link(1, BOB), word(BOB, "offline"))) == [BOB.id]
     assert ada.presence.online() == set()
-    assert ada.presence.hosts(BOB.id) == {1}
+    assert ada.presence.hosts[BOB.id] == {1}
 
 
 def test_a_gateways_user_is_here_while_it_does_not_say_offline() -> None:
@@ -353,7 +353,7 @@ def test_a_user_without_a_good_certificate_is_a_fault(cert: Cert | None) -> None
     with pytest.raises(ProtocolError) as caught:
         ada.here(link, word(GATE), word(GUEST, cert=cert))
     assert caught.value.code == "host"
-    assert ada.presence.users_of(1) == set()
+    assert link.users == {}
     assert ada.presence.online() == set()
 
 
