@@ -21,11 +21,11 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.inputs import TypingSet as Types
 from p2pchat.core.mesh.handshake import make_cert
-from p2pchat.core.sync.conversations import dm_naming
+from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.protocol import Digest, Entries, Have, Hosted, ReadFrame, Want
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.testing import Simulation
-from p2pchat.testing.simulation.hosted_users import HostedMessage, SimHostedUser
+from p2pchat.testing.simulation.hosted_users import SimHostedUser
 from p2pchat.testing.simulation.peer import SimPeer
 from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have, page
 
@@ -275,14 +275,14 @@ def hosted(sim: Simulation, peer: SimPeer) -> SimHostedUser:
 
 def texts(peer: SimPeer, guest: SimHostedUser, other: SimPeer) -> int:
     """Return how many texts a peer holds of a conversation of two users."""
-    conversation = other.sim.direct(guest.user, other.user)
+    conversation = dm_id(guest.user, other.user)
     return sum(len(raws) for log, raws in peer.disk.logs.items() if log.conversation == conversation)
 
 
 def types(peer: SimPeer, guest: SimHostedUser, to: SimPeer) -> None:
     """A hosted user of this peer begins to type to another's user."""
     peer.put(ConversationOpened(dm_naming(guest.user, to.user)))
-    peer.put(TypingSet(guest.user, peer.sim.direct(guest.user, to.user), True))
+    peer.put(TypingSet(guest.user, dm_id(guest.user, to.user), True))
 
 
 def said_and_left(peer: SimPeer, name: str) -> list[str]:
@@ -292,7 +292,7 @@ def said_and_left(peer: SimPeer, name: str) -> list[str]:
 def test_a_hosted_user_writes_and_receives_like_any_other(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     zoe = hosted(sim, ada)
-    ada.say_as(HostedMessage(zoe, ada, None), "hello")
+    ada.say_as(zoe, "hello")
     bob.say_to_guest(zoe, "welcome")
     sim.run(5)
     assert [texts(peer, zoe, bob) for peer in (ada, bob, cyd)] == [1, 1, 0]
@@ -339,7 +339,7 @@ def test_entries_of_a_returned_user_are_named_to_peers_that_forgot_it(sim: Simul
     sim.run(1)
     ada.host_guest(zoe)
     sim.run(1)
-    ada.say_as(HostedMessage(zoe, ada, bob), "here I am")
+    ada.say_as(zoe, "here I am", bob)
     sim.run(1)
     assert texts(bob, zoe, bob) == 1
     cyd.start()
@@ -351,8 +351,8 @@ def test_one_user_on_two_peers_is_one_person(sim: Simulation) -> None:
     zoe = hosted(sim, ada)
     bob.host_guest(zoe)
     cyd.say_to_guest(zoe, "one")
-    ada.say_as(HostedMessage(zoe, ada, cyd), "two")
-    bob.say_as(HostedMessage(zoe, bob, cyd), "three")
+    ada.say_as(zoe, "two", cyd)
+    bob.say_as(zoe, "three", cyd)
     sim.run(5)
     assert [texts(peer, zoe, cyd) for peer in (ada, bob, cyd)] == [3, 3, 3]
     ada.unhost_guest(zoe)
@@ -377,7 +377,7 @@ def test_entries_written_while_leaving_are_announced_on_return(sim: Simulation) 
     """Until then it concerns nobody where it is stored, so the invariants do not expect it to be announced."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
-    ada.say_as(HostedMessage(zoe, ada, bob), "goodbye")
+    ada.say_as(zoe, "goodbye", bob)
     ada.unhost_guest(zoe)
     sim.run(10)
     assert [texts(peer, zoe, bob) for peer in (ada, bob)] == [1, 0]
@@ -391,17 +391,17 @@ def test_a_user_back_on_a_restored_machine_begins_no_known_log_again(sim: Simula
     """What the user wrote there, in the run that the machine repeats, was covered when that log came back."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
-    ada.say_as(HostedMessage(zoe, ada, None), "one")
+    ada.say_as(zoe, "one")
     sim.run(2)
     ada.unhost_guest(zoe)
     bob.host_guest(zoe)
-    bob.say_as(HostedMessage(zoe, bob, None), "two")
+    bob.say_as(zoe, "two")
     sim.run(2)
     ada.resume()
     sim.run(30)
     bob.unhost_guest(zoe)
     ada.host_guest(zoe)
-    ada.say_as(HostedMessage(zoe, ada, None), "three")
+    ada.say_as(zoe, "three")
     sim.run(2)
     assert [len(raws) for log, raws in bob.disk.logs.items() if log.user == zoe.user] == [2, 2, 2]
     assert sim.counts["warned_fork"] == 0
@@ -411,21 +411,21 @@ def test_a_user_back_on_a_restored_machine_begins_no_known_log_again(sim: Simula
 def test_the_invariants_miss_what_a_hosted_user_was_not_sent(sim: Simulation) -> None:
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
-    ada.say_as(HostedMessage(zoe, ada, None), "hello")
+    ada.say_as(zoe, "hello")
     assert sim.settle()
-    sim.invariants._delivered = {told for told in sim.invariants._delivered if told[0].user != zoe.user}
-    newest = {log: len(raws) for log, raws in bob.disk.logs.items()}
-    assert [fault.rule for fault in sim.invariants.hosted_users.missing([ada, bob], newest)] == ["receipt"]
+    receipts = sim.invariants.receipts
+    receipts._delivered = {told for told in receipts._delivered if told[0].user != zoe.user}
+    assert [fault.rule for fault in sim.invariants._missing()] == ["receipt"]
     bob.node = None
     zoe.hosts.clear()
-    assert [fault.rule for fault in sim.invariants.hosted_users.faults(ada)] == ["word"]
+    assert [fault.rule for fault in sim.invariants.presence.faults(ada)] == ["word"]
 
 
 def test_the_invariants_accept_a_separate_log_as_old(sim: Simulation) -> None:
     """A peer that has received those accepts it too: nothing says what was first."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
-    ada.say_as(HostedMessage(zoe, ada, None), "hello")
+    ada.say_as(zoe, "hello")
     sim.run(5)
     one = replace(next(one for one in bob.disk.storage.places(0, 99) if one.log.user == zoe.user), old=True)
     other, showing = one.log._replace(run="f" * 16), sim.invariants.display

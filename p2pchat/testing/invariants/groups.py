@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from p2pchat.core.effects import DeliveryRevoked, GroupUpdate, WriteAccepted
+from p2pchat.core.effects import DeliveryRevoked, GroupUpdate
 from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.testing.eventlog import Fault
@@ -141,17 +141,9 @@ class GroupInvariants:
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self._kept: list[tuple[SimPeer, LogId, int]] = []  # accepted texts
         self._undelivered: set[tuple[UserId, LogId, int]] = set()
         self._told: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # the latest reports
         self.namings: dict[ConversationId, Naming] = {}  # of groups and talks
-
-    def kept(self, peer: SimPeer, answer: WriteAccepted) -> None:
-        """Check that an accepted text, operation or leave is durable."""
-        for seq in range(answer.first, answer.first + answer.count):
-            if seq > len(peer.disk.logs.get(answer.log, ())):
-                self._invariants.fail("accepted", peer, f"accepted {log_name(answer.log)} {seq} , which is not durable")
-            self._kept.append((peer, answer.log, seq))
 
     def changed(self, peer: SimPeer, news: GroupUpdate) -> None:
         """Check a reported change of a group."""
@@ -285,13 +277,13 @@ class GroupInvariants:
         yield from self._unreceipted(talk, most, members)
 
     def _unreceipted(self, talk: ConversationId, most: dict[LogId, int], members: list[SimPeer]) -> Iterator[Fault]:
-        for writer, log, seq in self._kept:
-            if log.conversation != talk or writer not in members or seq > most.get(log, 0):
+        for written in self._invariants.written:
+            log, writer = written.log, written.at
+            if log is None or log.conversation != talk or writer not in members or written.seq > most.get(log, 0):
                 continue
             for member in members:
-                told = self._invariants.is_told(log, seq, member)
-                if member is not writer and not told and writer.end_to(member) is not None:
-                    yield Fault("receipt", f"no receipt of {member.name} for {log_name(log)} {seq}", writer.name)
+                if member is not writer and writer.end_to(member) is not None:
+                    yield from self._invariants.receipts.lacking(written, member)
 
     def faults(self, peer: SimPeer, *, at_rest: bool) -> Iterator[Fault]:
         """Yield what must never be on a peer's disk or in its display."""

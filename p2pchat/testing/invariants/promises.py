@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
-from p2pchat.core.effects import DeliveryReceipt, ImportResult
+from p2pchat.core.effects import ImportResult, WriteAccepted
 from p2pchat.core.log import Batch, LogId, Ref, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
 from p2pchat.core.records import Stored, WantStart
 from p2pchat.core.sync.conversations import dm_id, room_id
@@ -24,8 +24,7 @@ from p2pchat.testing.checker import Fault, Log, check
 from p2pchat.testing.invariants.display import DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
 from p2pchat.testing.invariants.protocol import ProtocolInvariants, log_name
-from p2pchat.testing.invariants.receipts import PresenceInvariants, ReadInvariants
-from p2pchat.testing.simulation.hosted_users import HostedUserInvariants
+from p2pchat.testing.invariants.receipts import PresenceInvariants, ReceiptInvariants
 from p2pchat.testing.simulation.program import message_id
 
 if TYPE_CHECKING:
@@ -48,21 +47,18 @@ class Invariants:
         self.sim = self._sim = sim
         self._faults: list[Fault] = []
         self._authored: dict[LogId, list[str]] = {}  # the entries that writers made durable
-        self._delivered: set[tuple[LogId, int, str]] = set()  # (log, seq, member) as reported to writers
-        self._told: set[tuple[str, int, LogId, int, str]] = set()  # the same within one session: (peer, session, ...)
-        self._known: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # by session, at its start
         self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable at its writer
         self._came: dict[tuple[str, int, LogId], set[str]] = {}  # entries of running logs by a copy
         self._of_a_copy: set[tuple[str, int, LogId]] = set()  # those of which an entry is stored
         self.at_rest = False
+        self.written: list[Written] = []  # accepted messages
         self.written_in: dict[LogId, tuple[str, int]] = {}  # log -> (peer, session)
         self.copied: set[tuple[UserId, RunId]] = set()  # runs resumed from a snapshot; their logs may fork
         self.protocol = ProtocolInvariants(self)
-        self.receipts = ReadInvariants(self)
+        self.receipts = ReceiptInvariants(self)
         self.display = DisplayInvariants(self)
         self.presence = PresenceInvariants(self)
         self.groups = GroupInvariants(self)
-        self.hosted_users = HostedUserInvariants(self)
 
     @cached_property
     def room(self) -> ConversationId:
@@ -136,20 +132,18 @@ class Invariants:
     def began(self, peer: SimPeer, stored: Stored) -> None:
         """Note the state with which a process starts."""
         self.display.began(peer, stored.next_place)
-        self.receipts.began(peer, stored)
-        self._known[peer.name, peer.lives] = {(heard.log, heard.member): heard.seq for heard in stored.delivered}
-
-    def hosting(self, peer: SimPeer, stored: Stored) -> None:
-        """Note the state with which a peer begins to host a user."""
-        known = self._known.setdefault((peer.name, peer.lives), {})
-        for heard in stored.delivered:
-            known[heard.log, heard.member] = max(heard.seq, known.get((heard.log, heard.member), 0))
         self.receipts.hosting(peer, stored)
 
-    def accepted(self, peer: SimPeer, log: LogId, first: int, count: int, asked: int) -> None:
-        """Check that accepted entries are durable."""
+    def accepted(self, peer: SimPeer, answer: WriteAccepted, asked: int, written: list[Written]) -> None:
+        """Check that accepted entries are durable, and note those expected to arrive."""
+        log, first, count = answer.log, answer.first, answer.count
         if count != asked or len(peer.disk.logs.get(log, [])) < first + count - 1:
             self.fail("accepted", peer, f"accepted {log_name(log)} {first}+{count}, which is not durable")
+        for seq, one in enumerate(written, first):
+            one.log, one.seq = log, seq
+            if log.user != one.user:
+                self.fail("guest", peer, f"a message of {self._sim.person(one.user).name} was written by another user")
+        self.written += written
 
     def imported(self, peer: SimPeer, frames: Sequence[Entries], news: ImportResult) -> None:
         """Check the reported result of an import."""
@@ -163,34 +157,6 @@ class Invariants:
             log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
             if not frame.fork and not self.may_fork(log) and len(peer.disk.logs.get(log, [])) < last:
                 self.fail("imported", peer, f"reported {log_name(log)} {last} as imported, and it is not durable")
-
-    def delivered(self, peer: SimPeer, news: DeliveryReceipt) -> None:
-        """Check a delivery receipt."""
-        member = self._sim.person(news.member)
-        if peer.liar:
-            return
-        if not member.liar and not self.may_fork(news.log) and member.had(news.log) < news.last:
-            self.fail("delivered", peer, f"{member.name} never had {log_name(news.log)} {news.last}")
-        if not member.liar and self.may_fork(news.log) and not member.restored and news.member in self._sim.by_user:
-            self._check_same_entries(peer, self._sim.by_user[news.member], news)
-        if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
-            self.fail("receipt", peer, f"{member.name} has {log_name(news.log)} {news.first}: known before its start")
-        for seq in range(news.first, news.last + 1):
-            told = (peer.name, peer.lives, news.log, seq, news.member)
-            if told in self._told:
-                self.fail("receipt", peer, f"{member.name} has {log_name(news.log)} {seq}: reported twice")
-            self._told.add(told)
-            self._delivered.add((news.log, seq, news.member))
-
-    def is_delivered(self, log: LogId, seq: int, member: UserId) -> bool:
-        """Return whether the delivery of an entry to a member was ever reported to its writer."""
-        return (log, seq, member) in self._delivered
-
-    def _check_same_entries(self, peer: SimPeer, member: SimPeer, news: DeliveryReceipt) -> None:
-        """Check that a mark on a log that may fork counts only for equal entries."""
-        here, there = peer.disk.logs.get(news.log, []), member.disk.logs.get(news.log, [])
-        if len(here) == len(there) == news.last and here != there:
-            self.fail("delivered", peer, f"{member.name} has another {log_name(news.log)} {news.last}")
 
     def written_at(self, log: LogId, seq: int) -> float:
         """Return when an entry became durable at its writer, in true seconds; 0 if unknown."""
@@ -237,11 +203,9 @@ class Invariants:
             yield from self._unshown(peer)
             if peer.linked and self.display.is_new(peer):
                 yield Fault("old", "considers itself new in the room, though all is compared", peer.name)
-        for written in self._sim.written.values():
-            yield from self._unreceipted(written, newest)
+        yield from self._unreceipted(honest, newest)
         yield from self.groups.missing(honest)
         yield from self.receipts.missing(honest)
-        yield from self.hosted_users.missing(honest, newest)
 
     def _unlinked(self, honest: list[SimPeer]) -> Iterator[Fault]:
         for n, one in enumerate(honest):
@@ -286,7 +250,10 @@ class Invariants:
 
     def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
         own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
-        return own | self.hosted_users.conversations(peer, by)
+        for guest in peer.guests:
+            if guest.since[peer] <= by:
+                own |= {dm_id(guest.user, other) for other in self._sim.by_user}
+        return own
 
     def _unshown(self, peer: SimPeer) -> Iterator[Fault]:
         shown = len(peer.disk.storage.places(0, 1 << 30))
@@ -294,21 +261,20 @@ class Invariants:
         if shown < stored:
             yield Fault("unshown", f"{stored - shown} entries wait and are not shown", peer.name)
 
-    def _unreceipted(self, written: Written, newest: Counter[LogId]) -> Iterator[Fault]:
-        log, writer = written.log, written.writer
-        if log is None or not writer.up or writer.liar or self.may_fork(log) or newest[log] < written.seq:
-            return
-        members = [written.to] if written.to is not None else self._honest
-        for member in members:
-            if member is writer or not member.up or member.liar or not self._sim.can_link(writer, member):
+    def _unreceipted(self, honest: list[SimPeer], newest: Counter[LogId]) -> Iterator[Fault]:
+        """Yield the missing receipts of the room and of direct conversations."""
+        for written in self.written:
+            log, at, to = written.log, written.at, written.to
+            if log is None or at not in honest or self.may_fork(log) or newest[log] < written.seq:
+                continue  # not there, or lost with a disk, and no peer had a copy
+            if written.user not in at.speaks_for or (to is None and log.conversation != self.room):
                 continue
-            if (log, written.seq, member.user) not in self._delivered:
-                text = f"no receipt of {member.name} for {self._name(log)} {written.seq}"
-                yield Fault("receipt", text, writer.name)
-
-    def is_told(self, log: LogId, seq: int, member: SimPeer) -> bool:
-        """Return whether the delivery of an entry to a peer's user was reported."""
-        return (log, seq, member.user) in self._delivered
+            for member in honest if to is None else [to]:
+                if member is not at and member in honest and self._sim.can_link(at, member):
+                    yield from self.receipts.lacking(written, member)
+            for guest in self._sim.guests.values() if to is None and written.user == at.user else ():
+                if any(host is not at and host in honest and self._sim.can_link(host, at) for host in guest.here()):
+                    yield from self.receipts.lacking(written, guest)
 
     def quiet_minute(self, frames: Counter[str]) -> None:
         """Check the traffic of a quiet minute."""
@@ -336,7 +302,6 @@ class Invariants:
             found += view_faults(peer)
             found += self._presence_faults(peer)
             found += self.presence.faults(peer) if self.at_rest else ()
-            found += self.hosted_users.faults(peer) if self.at_rest else ()
             found += self.groups.faults(peer, at_rest=self.at_rest)
         if self.at_rest:
             found += self._history_faults()

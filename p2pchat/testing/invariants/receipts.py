@@ -1,8 +1,9 @@
-"""Invariants of read receipts, presence and typing, and the actions that cause them.
+"""Invariants of receipts, presence and typing, and the actions that cause them.
 
-In half of the histories programs mark entries read: at once, later or never. A few users turn read receipts off. A
-writer gets no receipt for an unread entry, none twice in a session, none before delivery, and none from or for a user
-who turned them off. At rest every writer knows what is marked read on the disks of all others.
+A writer gets no receipt of a member that never had the entry, and none twice in a session. In half of the histories
+programs mark entries read: at once, later or never. A few users turn read receipts off. A writer gets no read receipt
+for an unread entry, none before delivery, and none from or for a user who turned them off. At rest every writer knows
+what is marked read on the disks of all others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core import inputs
-from p2pchat.core.effects import Commit, Effect, ReadReceipt, TypingChanged
+from p2pchat.core.effects import Commit, DeliveryReceipt, Effect, ReadReceipt, TypingChanged
 from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId
 from p2pchat.core.records import ReadMark, Stored
@@ -24,18 +25,19 @@ from p2pchat.testing.invariants.protocol import log_name
 
 if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
+    from p2pchat.testing.simulation.hosted_users import SimHostedUser
     from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.peer import SimPeer
+    from p2pchat.testing.simulation.program import Written
     from p2pchat.testing.simulation.simulation import Simulation
 
 
 READ_IN = 0.5  # the part of histories
 WANT_NONE = 0.15  # the part of users that turn receipts off
 LATER = (0.0, 0.0, 0.01, 0.5, 5.0, 30.0, -1.0)  # seconds until an entry is read; -1 for never
-EVERYTHING = 1 << 30
 
 
-class ReadInvariants:
+class ReceiptInvariants:
     """Marks entries as read, and checks the receipts."""
 
     def __init__(self, invariants: Invariants) -> None:
@@ -43,26 +45,16 @@ class ReadInvariants:
         self._sim = invariants.sim
         self._reads = Random(f"{self._sim.seed} reading").random() < READ_IN
         self._said: dict[tuple[UserId, LogId], int] = {}  # (reader, log) -> marked read by its program
-        self._told: set[tuple[str, int, LogId, int, str]] = set()  # (peer, session, log, seq, reader)
-        self._known: dict[tuple[str, int], dict[tuple[LogId, UserId], int]] = {}  # by session, at its start
+        self._delivered: set[tuple[LogId, int, UserId]] = set()  # (log, seq, member) as reported to writers
+        self._told: set[tuple[object, ...]] = set()  # within one session: (peer, session, event, log, seq, member)
+        # (peer, session, event, log, member) -> known at its start
+        self._known: dict[tuple[str, int, str, LogId, UserId], int] = {}
 
     def wants_none(self, peer: SimPeer) -> bool:
         """Return whether a user turned read receipts off."""
         return self._reads and Random(f"{self._sim.seed} {peer.name} wants receipts").random() < WANT_NONE
 
     # ---- reading
-
-    def began(self, peer: SimPeer, stored: Stored) -> None:
-        """Note the read marks with which a process starts."""
-        self._known[peer.name, peer.lives] = {}
-        self.hosting(peer, stored)
-
-    def hosting(self, peer: SimPeer, stored: Stored) -> None:
-        """Note the read marks with which a peer begins to host a user."""
-        known = self._known.setdefault((peer.name, peer.lives), {})
-        for mark in stored.reads:
-            if mark.log.user in peer.speaks_for:
-                known[mark.log, mark.reader] = max(mark.seq, known.get((mark.log, mark.reader), 0))
 
     def started(self, peer: SimPeer) -> None:
         """Choose receipts again after a start."""
@@ -81,7 +73,7 @@ class ReadInvariants:
     def _read(self, peer: SimPeer, one: ReleasedEntry) -> None:
         if self._invariants.at_rest:
             return  # no more actions at rest
-        for each in peer.disk.storage.places(0, EVERYTHING):
+        for each in peer.disk.storage.places(0, one.place):  # at most so many
             if each.place <= one.place and each.log.conversation == one.log.conversation:
                 key = (peer.user, each.log)
                 self._said[key] = max(each.seq, self._said.get(key, 0))
@@ -89,6 +81,48 @@ class ReadInvariants:
         peer.put(MarkedRead(peer.user, one.log, one.seq, one.place))
 
     # ---- receipts
+
+    def hosting(self, peer: SimPeer, stored: Stored) -> None:
+        """Note the marks with which a process starts, or begins to host a user."""
+        marks = [("delivered", heard.log, heard.member, heard.seq) for heard in stored.delivered]
+        marks += [("read", mark.log, mark.reader, mark.seq) for mark in stored.reads]
+        for event, log, member, seq in marks:
+            key = (peer.name, peer.lives, event, log, member)
+            self._known[key] = max(seq, self._known.get(key, 0))
+
+    def delivered(self, peer: SimPeer, news: DeliveryReceipt) -> None:
+        """Check a delivery receipt."""
+        member, log = self._sim.person(news.member), news.log
+        if peer.liar:
+            return
+        if not member.liar and not self._invariants.may_fork(log):
+            if member.had(log) < news.last:
+                self._invariants.fail("delivered", peer, f"{member.name} never had {log_name(log)} {news.last}")
+        elif news.member in self._sim.by_user and not (member.liar or member.restored):
+            here, there = (each.disk.logs.get(log, []) for each in (peer, self._sim.by_user[news.member]))
+            if len(here) == len(there) == news.last and here != there:
+                self._invariants.fail("delivered", peer, f"{member.name} has another {log_name(log)} {news.last}")
+        self._reported(peer, "delivered", news, "receipt")
+        self._delivered |= {(log, seq, news.member) for seq in range(news.first, news.last + 1)}
+
+    def _reported(self, peer: SimPeer, event: str, news: DeliveryReceipt | ReadReceipt, rule: str) -> None:
+        """Check that a receipt is neither known before the session nor reported in it before."""
+        what = f"{log_name(news.log)} {news.last} {event}, {self._sim.person(news.member).name}"
+        session = (peer.name, peer.lives, event, news.log)
+        if news.first <= self._known.get((*session, news.member), 0):
+            self._invariants.fail(rule, peer, f"{what}: known before its start")
+        for seq in range(news.first, news.last + 1):
+            told = (*session, seq, news.member)
+            if told in self._told:
+                self._invariants.fail(rule, peer, f"{what}: {seq} is reported twice")
+            self._told.add(told)
+
+    def lacking(self, written: Written, member: SimPeer | SimHostedUser) -> Iterator[Fault]:
+        """Yield a fault if the delivery of a message to a member was never reported to its writer."""
+        log = written.log
+        if log is not None and (log, written.seq, member.user) not in self._delivered:
+            text = f"no receipt of {member.name} for {log_name(log)} {written.seq}"
+            yield Fault("receipt", text, written.at.name)
 
     def was_read(self, peer: SimPeer, news: ReadReceipt) -> None:
         """Check a read receipt."""
@@ -100,14 +134,9 @@ class ReadInvariants:
             self._invariants.fail("read", peer, f"{what}: its program did not mark it")
         if (self.wants_none(peer) and news.log.user == peer.user) or self.wants_none(reader):
             self._invariants.fail("read", peer, f"{what}: reported, though one of the two turned receipts off")
-        if news.first <= self._known.get((peer.name, peer.lives), {}).get((news.log, news.member), 0):
-            self._invariants.fail("read", peer, f"{what}: known before its start")
+        self._reported(peer, "read", news, "read")
         for seq in range(news.first, news.last + 1):
-            told = (peer.name, peer.lives, news.log, seq, news.member)
-            if told in self._told:
-                self._invariants.fail("read", peer, f"{what}: {seq} is reported twice")
-            self._told.add(told)
-            if reader is not peer and not self._invariants.is_delivered(news.log, seq, news.member):
+            if reader is not peer and (news.log, seq, news.member) not in self._delivered:
                 self._invariants.fail("read", peer, f"{what}: {seq} was never delivered")
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
@@ -248,6 +277,12 @@ class PresenceInvariants:
             seen = peer.node.presence.status(other.user)[:2]
             if seen != other.word:
                 yield Fault("word", f"sees {other.name} as {seen}, who said {other.word}", peer.name)
+        for guest in self._sim.guests.values():
+            is_here = any(at is peer or peer.end_to(at) is not None for at in guest.here())
+            status = peer.node.presence.status(guest.user)[0]
+            if is_here != (status == "online"):
+                where = [at.name for at in guest.here()]
+                yield Fault("word", f"sees {guest.name} as {status}; its hosts are {where}", peer.name)
         liars = {other.name for other in self._sim.all_peers if other.liar}  # who may begin anew at any time
         for name in sorted(_typing_at_last(peer) - liars):
             yield Fault("typing", f"{name} types for ever", peer.name)

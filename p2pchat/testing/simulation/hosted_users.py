@@ -8,21 +8,16 @@ histories do not change.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Collection
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.core.effects import WriteAccepted
 from p2pchat.core.log import LogId
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import ConversationId, UserId
-from p2pchat.testing.eventlog import Fault
+from p2pchat.protocol import UserId
 from p2pchat.testing.simulation.environment import signer
 
 if TYPE_CHECKING:
-    from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.peer import SimPeer
     from p2pchat.testing.simulation.simulation import Simulation
 
@@ -65,17 +60,6 @@ class SimHostedUser:
 
     def __repr__(self) -> str:
         return f"<Guest {self.name} of {[peer.name for peer in self.hosts]}>"
-
-
-@dataclass(slots=True)
-class HostedMessage:
-    """A message of a hosted user: written at a peer, to a peer's user or to the room (None)."""
-
-    guest: SimHostedUser
-    at: SimPeer
-    to: SimPeer | None
-    log: LogId | None = None  # None until accepted
-    seq: int = 0
 
 
 class HostedUsers:
@@ -173,66 +157,4 @@ class HostedUsers:
     def _say(self, guest: SimHostedUser, peer: SimPeer, to: SimPeer | None) -> None:
         self._count += 1
         self._sim.counts["guest_said"] += 1
-        peer.say_as(HostedMessage(guest, peer, to), f"{guest.name} {self._count}")
-
-
-class HostedUserInvariants:
-    """The invariants of hosted users."""
-
-    def __init__(self, invariants: Invariants) -> None:
-        self._invariants = invariants
-        self._sim = invariants.sim
-        self._words: list[HostedMessage] = []
-
-    def kept(self, word: HostedMessage, answer: WriteAccepted) -> None:
-        """Check the acceptance of a hosted user's message."""
-        self._invariants.accepted(word.at, answer.log, answer.first, answer.count, 1)
-        if answer.log.user != word.guest.user:
-            self._invariants.fail("guest", word.at, f"a message of {word.guest.name} was written by another user")
-        word.log, word.seq = answer.log, answer.first
-        self._words.append(word)
-
-    def conversations(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
-        """Return the direct conversations of users hosted at this peer at least since `by`."""
-        return {
-            self._sim.direct(guest.user, other)
-            for guest in self._sim.guests.values() if peer in guest.hosts and guest.since[peer] <= by
-            for other in self._sim.by_user
-        }  # fmt: skip
-
-    # ---- at rest
-
-    def missing(self, honest: Sequence[SimPeer], newest: Mapping[LogId, int]) -> Iterator[Fault]:
-        """Yield the receipts missing at rest. `newest` is the highest number of each log that any peer holds."""
-        for word in self._words:
-            if word.log is None or word.at not in word.guest.here() or self._invariants.may_fork(word.log):
-                continue
-            if newest.get(word.log, 0) < word.seq:
-                continue  # lost with a disk, and no peer had a copy
-            for member in honest if word.to is None else [word.to]:
-                if member is not word.at and member in honest and self._sim.can_link(word.at, member):
-                    yield from self._unreceipted(word.at, word.log, word.seq, member.user, member.name)
-        for written in self._sim.written.values():
-            log, writer = written.log, written.writer
-            if log is None or written.to is not None or writer not in honest or self._invariants.may_fork(log):
-                continue
-            if newest.get(log, 0) < written.seq:
-                continue
-            for guest in self._sim.guests.values():
-                if any(at is not writer and at in honest and self._sim.can_link(at, writer) for at in guest.here()):
-                    yield from self._unreceipted(writer, log, written.seq, guest.user, guest.name)
-
-    def _unreceipted(self, writer: SimPeer, log: LogId, seq: int, member: UserId, name: str) -> Iterator[Fault]:
-        if not self._invariants.is_delivered(log, seq, member):
-            what = f"{self._sim.person(log.user).name}'s {log.conversation[:6]}/{log.run[:6]} {seq}"
-            yield Fault("receipt", f"no receipt of {name} for {what}", writer.name)
-
-    def faults(self, peer: SimPeer) -> Iterator[Fault]:
-        """Check at rest that a peer sees the presence of each hosted user as it is."""
-        assert peer.node is not None
-        for guest in self._sim.guests.values():
-            is_here = any(at is peer or peer.end_to(at) is not None for at in guest.here())
-            status = peer.node.presence.status(guest.user)[0]
-            if is_here != (status == "online"):
-                where = [at.name for at in guest.here()]
-                yield Fault("word", f"sees {guest.name} as {status}; its hosts are {where}", peer.name)
+        peer.say_as(guest, f"{guest.name} {self._count}", to)

@@ -26,7 +26,7 @@ from p2pchat.testing.simulation.program import Line, SimProgram, Written, shown_
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.byzantine import ByzantinePeer
-    from p2pchat.testing.simulation.hosted_users import HostedMessage, SimHostedUser
+    from p2pchat.testing.simulation.hosted_users import SimHostedUser
     from p2pchat.testing.simulation.simulation import Simulation
 
 
@@ -184,14 +184,12 @@ class SimPeer:
     def say(self, text: str, to: SimPeer | None = None) -> Written:
         """Write to the room, or to the user of one peer."""
         assert self.node is not None, f"{self.name} is not running"
-        written = Written(self, self._opened(to), to, text)
-        self.sim.written[text] = written
-        self.program.say(written)
-        return written
+        return self.program.say(text, self._opened(to), to)
 
     def mend(self, kind: str, body: str, conversation: ConversationId, re: Ref) -> None:
         """Edit, delete or react to the entry `re` names."""
-        self.program.mend(kind, body, conversation, re)
+        self.sim.counts[kind] += 1
+        self.program.write(conversation, kind, [body], re)
 
     def rename(self, name: str) -> None:
         self.name_told = name
@@ -232,7 +230,7 @@ class SimPeer:
         if self not in guest.former:
             guest.former.append(self)
         stored = self.disk.storage.load([guest.user])
-        self.sim.invariants.hosting(self, stored)
+        self.sim.invariants.receipts.hosting(self, stored)
         self.put(inputs.UserHosted(_hosted(guest), tuple(stored.delivered), tuple(stored.reads)))
         self.put(inputs.PresenceSet(guest.user, "online"))
 
@@ -241,16 +239,17 @@ class SimPeer:
         guest.hosts.remove(self)
         self.put(inputs.UserUnhosted(guest.user))
 
-    def say_as(self, word: HostedMessage, text: str) -> None:
+    def say_as(self, guest: SimHostedUser, text: str, to: SimPeer | None = None) -> None:
         """Write to the room, or to a peer's user, as a hosted user."""
         if self.node is None:
             return  # the previous message killed it
-        room, guest = self.node.room, word.guest.user
-        self.program.say_as(word, text, room if word.to is None else self._opened_dm(guest, word.to.user))
+        conversation = self.node.room if to is None else self._opened_dm(guest.user, to.user)
+        written = [Written(self, guest.user, to, text)]
+        self.program.write(conversation, "text", [text], user=guest.user, written=written)
 
     def say_to_guest(self, guest: SimHostedUser, text: str) -> None:
         """Write to a user that some peer hosts or hosted."""
-        self.program.say_to_guest(text, self._opened_dm(self.user, guest.user))
+        self.program.write(self._opened_dm(self.user, guest.user), "text", [text])
 
     def set_presence(self, status: str, text: str = "") -> None:
         self.word = status, text

@@ -6,7 +6,7 @@ true time of the simulation. Only `sent_at` is by the peer's clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -19,12 +19,11 @@ from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import ImportRefused
-from p2pchat.protocol import ConversationId, Entries
+from p2pchat.protocol import ConversationId, Entries, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.simulation.environment import EPOCH_UTC
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.hosted_users import HostedMessage
     from p2pchat.testing.simulation.peer import SimPeer
 
 Line = dict[str, Any]
@@ -35,12 +34,12 @@ shown_id = lru_cache(4096)(base32)  # a history shows few ids many times
 
 @dataclass(slots=True)
 class Written:
-    """A message written in a history, and its place once accepted."""
+    """A message written at a peer by its own user or one that it hosts, and its place once accepted."""
 
-    writer: SimPeer
-    conversation: ConversationId
-    to: SimPeer | None  # None: the room
-    text: str
+    at: SimPeer
+    user: UserId
+    to: SimPeer | None  # None: the room or a group
+    text: str = ""
     log: LogId | None = None  # None until accepted
     seq: int = 0
 
@@ -69,10 +68,9 @@ class SimProgram:
         self._sim = peer.sim
         self._place = 0  # the last place it has taken
         self._next_ticket = 1
-        self._asked: dict[int, list[Written]] = {}
-        self._gathered: list[tuple[ConversationId, list[Written]]] = []
-        self._unlogged: set[int] = set()  # tickets of relations and of messages to hosted users
-        self._words: dict[int, HostedMessage] = {}  # messages of hosted users, by ticket
+        self._asked: dict[int, tuple[int, list[Written]]] = {}  # how many entries, and those expected to arrive
+        self._gathered: list[tuple[ConversationId, list[Written]]] = []  # texts of its own user
+        self._writing = 0  # the ticket of those in flight; 0 for none
         self._imports: dict[int, tuple[ExportReader, list[Entries]]] = {}  # the frames handed in, by ticket
         self.handlers: dict[type, Callable[[Any], None]] = {
             out.WriteAccepted: self._kept, out.WriteRefused: self._refused, out.ImportResult: self._imported,
@@ -86,44 +84,34 @@ class SimProgram:
     def begin(self, place: int) -> None:
         """Begin a session. Everything up to this place was taken before."""
         self._place = place
-        self._asked, self._gathered, self._words, self._imports = {}, [], {}, {}
+        self._asked, self._gathered, self._writing, self._imports = {}, [], 0, {}
 
     # ---- requests
 
-    def say(self, written: Written) -> None:
+    def say(self, text: str, conversation: ConversationId, to: SimPeer | None) -> Written:
         """Write a message. Texts gather while a commit of own entries is in flight, as in the runtime."""
-        if self._gathered and self._gathered[-1][0] == written.conversation:
+        written = Written(self._peer, self._peer.user, to, text)
+        if self._gathered and self._gathered[-1][0] == conversation:
             self._gathered[-1][1].append(written)
         else:
-            self._gathered.append((written.conversation, [written]))
+            self._gathered.append((conversation, [written]))
         self._write_gathered()
+        return written
 
     def _write_gathered(self) -> None:
-        if self._asked or not self._gathered:
-            return
-        conversation, written = self._gathered.pop(0)
-        ticket = self._ticket()
-        self._asked[ticket] = written
-        self._request(ticket, conversation, "text", [one.text for one in written])
+        if self._gathered and not self._writing:
+            conversation, written = self._gathered.pop(0)
+            self._writing = self._next_ticket
+            self.write(conversation, "text", [one.text for one in written], written=written)
 
-    def mend(self, kind: str, body: str, conversation: ConversationId, re: Ref) -> None:
-        """Edit, delete or react to the entry `re` names."""
-        self._sim.counts[kind] += 1
+    def write(
+        self, conversation: ConversationId, kind: str, bodies: list[str], re: Ref | None = None, *,
+        user: UserId | None = None, written: Sequence[Written] = (),
+    ) -> None:  # fmt: skip
+        """Write entries at once, as its own user or as one that it hosts. `written` are those expected to arrive."""
         ticket = self._ticket()
-        self._unlogged.add(ticket)
-        self._request(ticket, conversation, kind, [body], re)
-
-    def say_to_guest(self, text: str, conversation: ConversationId) -> None:
-        """Write to a user that some peer hosts or hosted."""
-        ticket = self._ticket()
-        self._unlogged.add(ticket)
-        self._request(ticket, conversation, "text", [text])
-
-    def say_as(self, word: HostedMessage, text: str, conversation: ConversationId) -> None:
-        """Write as a hosted user."""
-        ticket = self._ticket()
-        self._words[ticket] = word
-        self._peer.put(inputs.WriteRequest(ticket, word.guest.user, conversation, "text", [text]))
+        self._asked[ticket] = len(bodies), [*written]
+        self._peer.put(inputs.WriteRequest(ticket, user or self._peer.user, conversation, kind, bodies, re))
 
     def import_file(self, data: bytes) -> None:
         """Import an export file as `p2pchat import` does: a few frames at a time, the next when those are durable."""
@@ -146,11 +134,6 @@ class SimProgram:
             self._imports[ticket] = reader, frames
             self._peer.put(inputs.ImportRequest(ticket, frames))
 
-    def _request(
-        self, ticket: int, conversation: ConversationId, kind: str, bodies: list[str], re: Ref | None = None
-    ) -> None:
-        self._peer.put(inputs.WriteRequest(ticket, self._peer.user, conversation, kind, bodies, re))
-
     def _ticket(self) -> int:
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
         return ticket
@@ -158,31 +141,25 @@ class SimProgram:
     # ---- results
 
     def _kept(self, answer: out.WriteAccepted) -> None:
-        invariants = self._sim.invariants
-        if answer.ticket in self._unlogged:
-            invariants.accepted(self._peer, answer.log, answer.first, answer.count, 1)
-            return
-        if answer.ticket < 0:
-            invariants.groups.kept(self._peer, answer)
-            return
-        if answer.ticket in self._words:
-            invariants.hosted_users.kept(self._words.pop(answer.ticket), answer)
-            return
-        written = self._asked.pop(answer.ticket)
-        invariants.accepted(self._peer, answer.log, answer.first, answer.count, len(written))
-        for n, one in enumerate(written):
-            one.log, one.seq = answer.log, answer.first + n
-            entry = decode_entry(self._peer.disk.logs[one.log][one.seq - 1])
-            self.log("sent", **self._message(one.log, one.seq, entry))
-        self._peer.soon(0, 0, self._write_gathered)
+        if answer.ticket < 0:  # asked by GroupFaults
+            count, written = answer.count, [Written(self._peer, self._peer.user, None) for _ in range(answer.count)]
+        else:
+            count, written = self._asked.pop(answer.ticket)
+        self._sim.invariants.accepted(self._peer, answer, count, written)
+        if answer.ticket == self._writing:
+            for seq in range(answer.first, answer.first + answer.count):
+                entry = decode_entry(self._peer.disk.logs[answer.log][seq - 1])
+                self.log("sent", **self._message(answer.log, seq, entry))
+            self._writing = 0
+            self._peer.soon(0, 0, self._write_gathered)
 
     def _refused(self, answer: out.WriteRefused) -> None:
         if answer.ticket < 0:
             self._sim.counts[f"group_refused_{answer.code}"] += 1
             return
-        self._words.pop(answer.ticket, None)
-        for one in self._asked.pop(answer.ticket, ()):  # relations are not noted
-            del self._sim.written[one.text]
+        del self._asked[answer.ticket]
+        if answer.ticket == self._writing:
+            self._writing = 0
         self.log("error", code=answer.code, text=answer.text)
         self._peer.soon(0, 0, self._write_gathered)
 
@@ -203,7 +180,7 @@ class SimProgram:
     def _delivered(self, news: out.DeliveryReceipt) -> None:
         for member in (news.member, *news.others):
             one = replace(news, member=member, others=())
-            self._sim.invariants.delivered(self._peer, one)
+            self._sim.invariants.receipts.delivered(self._peer, one)
             self._log_receipt("delivered", one)
 
     def _was_read(self, news: out.ReadReceipt) -> None:

@@ -24,16 +24,15 @@ from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.inputs import Input
-from p2pchat.core.sync.conversations import dm_id
 from p2pchat.identity.keys import Identity
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import UserId
 from p2pchat.testing.checker import Fault, Log
 from p2pchat.testing.invariants.promises import Invariants
 from p2pchat.testing.simulation.environment import SMALL, Schedule
 from p2pchat.testing.simulation.hosted_users import SimHostedUser
 from p2pchat.testing.simulation.network import SimWire
 from p2pchat.testing.simulation.peer import SimPeer
-from p2pchat.testing.simulation.program import Line, Written
+from p2pchat.testing.simulation.program import Line
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: twice the sum of dead_after, the longest redial and order_wait_most
@@ -50,7 +49,6 @@ class Simulation:
     Attributes:
         counts: How often each fault and each counted event of the cores happened.
         frames: How many frames of each kind were sent.
-        written: Every message that was not refused, by its text. No two texts are equal.
         by_user: Every peer by its user id.
         guests: The hosted users besides the peers' own, by user id.
         now: Virtual seconds since the start.
@@ -64,7 +62,6 @@ class Simulation:
         self.chance = Random(f"{seed} accidents")  # a text seed is hashed with SHA-512, alike on all systems
         self.counts: Counter[str] = Counter()
         self.frames: Counter[str] = Counter()
-        self.written: dict[str, Written] = {}
         self.by_user: dict[UserId, SimPeer] = {}
         self.guests: dict[UserId, SimHostedUser] = {}
         self.invariants = Invariants(self)
@@ -119,10 +116,6 @@ class Simulation:
     def person(self, user: UserId) -> SimPeer | SimHostedUser:
         """Return the peer or the hosted user with this id."""
         return self.guests.get(user) or self.by_user[user]
-
-    def direct(self, one: UserId, other: UserId) -> ConversationId:
-        """Return the direct conversation of two users."""
-        return dm_id(one, other)
 
     def network(self) -> NetworkCredentials:
         """Return the network of this mesh."""
