@@ -28,7 +28,7 @@ from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database
 from tests.databases.fixtures import server_of as server_of
 from tests.deadlines import with_deadline
-from tests.processes.nursery import AVAILABLE, Nursery
+from tests.processes.fork_server import AVAILABLE, Nursery
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

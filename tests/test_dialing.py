@@ -13,7 +13,7 @@ import pytest
 
 from p2pchat import client
 from p2pchat.client import dial
-from tests.stepping import SteppedLoop, after_each_step, run_stepped
+from tests.step_loop import SteppedLoop, after_each_step, run_stepped
 
 HERE, ALSO_HERE = "127.0.0.1", "127.0.0.2"  # where the second is no address of the machine, dialling it fails
 ABROAD = ["2001:db8::1", "2001:db8::2", "192.0.2.1", "192.0.2.2"]

@@ -18,7 +18,7 @@ from p2pchat.core.context import Context
 from p2pchat.core.mesh.election import FollowerState, follower_take_go
 from p2pchat.core.sync.conversations import Conversations, dm_naming
 from p2pchat.core.sync.quota import QuotaAccounts, UnknownUserQuota
-from tests.core.world import IDS, Author, N, World
+from tests.core.scripted_nodes import IDS, Author, N, World
 
 TESTS = Path(__file__).resolve().parent
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.shown import Shown
+from tests.commands.session_output import Shown
 
 
 @pytest.fixture

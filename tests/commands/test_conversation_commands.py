@@ -12,7 +12,7 @@ from p2pchat.commands.exit_codes import DONE, FAILED, NO_SUCH_NAME, USAGE
 from p2pchat.commands.people_commands import MAX_LISTED
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, open_session
+from tests.commands.session_output import Shown, open_session
 
 
 class GroupLines:

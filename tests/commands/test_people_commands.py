@@ -15,7 +15,7 @@ from p2pchat.commands.exit_codes import NO_SUCH_NAME, USAGE
 from p2pchat.commands.output import EventLogFile, is_ignored
 from p2pchat.commands.settings import ChatSettings, migrate_ignored
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, open_session, see
+from tests.commands.session_output import Shown, open_session, see
 
 TIMELESS = re.compile(r" since (\d{4}-\d\d-\d\d )?\d\d:\d\d")  # the time of a status
 

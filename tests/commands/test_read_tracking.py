@@ -11,7 +11,7 @@ from p2pchat import Message, Receipt, TCPPeer
 from p2pchat.commands.read_tracking import ActivityTracker, UnreadCounter, mentions
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, open_session
+from tests.commands.session_output import Shown, open_session
 
 
 class ActivityRecorder:

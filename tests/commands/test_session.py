@@ -12,7 +12,7 @@ from p2pchat.commands.notifications import Notifier
 from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, got, open_session
+from tests.commands.session_output import Shown, got, open_session
 
 
 async def texts(peer: TCPPeer, count: int) -> list[tuple[str, str, bool]]:

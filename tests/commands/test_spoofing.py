@@ -15,7 +15,7 @@ from p2pchat.commands import event_text
 from p2pchat.commands.event_text import quote_name, quote_speaker
 from p2pchat.safe_text import CONTINUED
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, open_session
+from tests.commands.session_output import Shown, open_session
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 AT = "2026-11-20T11:30:00.000000Z"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Entry, Ref, decode_entry, encode_entry
 from p2pchat.protocol import Entries
-from tests.core.world import IDS, NAMES, ROOM, START, Author, Peer, World
+from tests.core.scripted_nodes import IDS, NAMES, ROOM, START, Author, Peer, World
 
 View = list[tuple[str, Any, list[tuple[str, str]]]]
 

@@ -27,7 +27,7 @@ from p2pchat.protocol import Here as HereFrame
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.hosted_users import SimHostedUser
 from p2pchat.testing.simulation.peer import SimPeer
-from tests.core.world import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have, page
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer, World, dm, have, page
 
 
 def host(peer: Peer, name: str) -> list[str]:

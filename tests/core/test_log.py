@@ -27,7 +27,7 @@ from p2pchat.core.log import (
 )
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import LogError
-from tests.core.world import Author
+from tests.core.scripted_nodes import Author
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
 LOGS: dict[str, dict[str, Any]] = GOLDEN["logs"]

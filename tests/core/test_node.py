@@ -27,7 +27,7 @@ from p2pchat.core.records import Address, Change
 from p2pchat.protocol import Bye, Entries, Have, Hosted, Ping
 from p2pchat.protocol import Here as HereFrame
 from p2pchat.storage.memory import MemoryStorage
-from tests.core.world import IDS, ROOM, Author, Far, Peer, World, dm, have, page
+from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm, have, page
 
 
 def test_every_input_has_a_handler() -> None:

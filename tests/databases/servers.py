@@ -342,7 +342,7 @@ class Shared:
             self.server = KINDS[kind](Path(json.loads(address.read_text())))
 
     def _begin(self, kind: str, run: Path) -> None:
-        command = [sys.executable, "-m", "tests.databases.keeper", kind, str(run)]
+        command = [sys.executable, "-m", "tests.databases.server_process", kind, str(run)]
         keeper = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True
         )

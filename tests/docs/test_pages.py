@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.page_runner import Scene
 from tests.docs.pages import PAGES, Block, blocks
-from tests.docs.scene import Scene
 
 posix = pytest.mark.skipif(
     sys.platform == "win32" or shutil.which("bash") is None,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.expected import Ports, pattern, squeezed
+from tests.docs.page_runner import Scene
 from tests.docs.pages import blocks, steps
-from tests.docs.scene import Scene
 
 posix = pytest.mark.skipif(
     sys.platform == "win32" or shutil.which("bash") is None,

@@ -18,7 +18,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.fuzz.driving import guided, has_coverage, run
+from tests.fuzz.runner import guided, has_coverage, run
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from p2pchat.config import Settings
 from p2pchat.core.mesh.addressbook import is_shareable
 from p2pchat.discovery import discovery_key, identify, txt_record
-from tests.fuzz.supply import Supply
+from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold
 
 PEER, SALT = "a1" * 32, bytes(range(16))

@@ -11,7 +11,7 @@ from p2pchat.core.log import extend_chain, first_chain, head_message, verify
 from p2pchat.core.records import WantStart
 from p2pchat.protocol import MAX_FRAME_BYTES, Decoder, Frame, encode
 from p2pchat.storage.memory import MemoryStorage
-from tests.core.world import IDS, Peer, World
+from tests.core.scripted_nodes import IDS, Peer, World
 from tests.fuzz.member_frames import WHO
 from tests.fuzz.target import hold
 

@@ -41,7 +41,7 @@ from p2pchat.storage.base import ReleasedEntry
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import TABLES
 from p2pchat.storage.sql import SqlStorage
-from tests.fuzz.supply import Supply
+from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold, memory_place
 from tests.storage.writers import DM, MORNING, ROOM, Author, is_sound, key, released, user
 

@@ -15,10 +15,10 @@ from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.core.sync.validation import TEXTS, decode_checked
 from p2pchat.errors import ImportRefused, LogError
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, Entries, File, FileEnd, Frame, Mark, Naming, encode
-from tests.core.world import ALL, IDS, ROOM, START, Author, dm
+from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, dm
+from tests.fuzz.choices import Supply
 from tests.fuzz.frames import GOLDEN, golden_frames, within
 from tests.fuzz.frames import WORDS as FRAME_WORDS
-from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target, hold
 
 SMALL = Settings(max_entry_bytes=300, max_text_bytes=60)

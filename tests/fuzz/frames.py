@@ -27,8 +27,8 @@ from p2pchat.protocol import (
     Welcome,
     encode,
 )
-from tests.core.mesh.meeting import Key
-from tests.fuzz.supply import Supply
+from tests.core.mesh.linked_peers import Key
+from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))

@@ -33,9 +33,9 @@ from p2pchat.protocol import (
     Want,
     Welcome,
 )
-from tests.core.world import ALL, IDS, ROOM, START, Author, Far, Peer, dm
-from tests.core.world import NAMINGS as NAMED
-from tests.fuzz.supply import Supply
+from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, Far, Peer, dm
+from tests.core.scripted_nodes import NAMINGS as NAMED
+from tests.fuzz.choices import Supply
 
 WHO = ("bob", "ada", "cyd", "eve")
 USERS = (*(IDS[name] for name in WHO), "00" * 32, "ff" * 32)

@@ -39,11 +39,11 @@ from p2pchat.core.inputs import (
 )
 from p2pchat.core.log import LogId
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, encode
-from tests.core.world import IDS, ROOM, Far, World
+from tests.core.scripted_nodes import IDS, ROOM, Far, World
 from tests.fuzz.checked_node import CheckedNode
+from tests.fuzz.choices import Supply
 from tests.fuzz.frames import WORDS, golden_frames
 from tests.fuzz.member_frames import GROUP, NUMBERS, RUNS, TALK, TALKS, USERS, WHO, MemberFrames
-from tests.fuzz.supply import Supply
 from tests.fuzz.target import Target
 
 STEPS_AT_MOST = 120

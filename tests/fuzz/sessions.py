@@ -15,7 +15,7 @@ from p2pchat import TCPPeer
 from p2pchat.commands.output import Display, StdoutWriter
 from p2pchat.commands.session import Session
 from p2pchat.testing import mesh
-from tests.fuzz.supply import Supply
+from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold
 from tests.fuzz.texts import ODD_WORDS, ORDER_WORDS, acts, order_seeds, typed_seeds
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.driving import Report, by_chance
 from tests.fuzz.findings import FOUND, Findings, fault_of, kept, sign
 from tests.fuzz.mutation import mutated, smaller
+from tests.fuzz.runner import Report, by_chance
 from tests.fuzz.target import Target, Violation, hold
 from tests.fuzz.targets import TARGETS
 

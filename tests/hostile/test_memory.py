@@ -25,7 +25,7 @@ from p2pchat.identity.network import load_network
 from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted, Mark, Naming, Peers, ReadFrame, Want
 from tests.conftest import Tell
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 from tests.processes.test_strangers import chat, memory, two_members
 
 BOUND = 64 * MIB  # of one link, whatever it sends; docs/guarantees.md

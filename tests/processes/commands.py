@@ -13,7 +13,7 @@ import pytest
 
 from p2pchat.cli.runner import VARIABLE as LOOP
 from p2pchat.cli.subcommands.demo import Line
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 one_loop = pytest.mark.asyncio(loop_scope="module")  # for tests that share a nursery

@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from p2pchat.cli.main import main
 from tests.processes.commands import Ran
-from tests.processes.nursery import Nursery
-from tests.processes.stage import ROOT, Stage
+from tests.processes.fork_server import Nursery
+from tests.processes.peers import ROOT, Stage
 
 
 @pytest.fixture

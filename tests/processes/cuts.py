@@ -22,10 +22,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from p2pchat.cli.subcommands.demo import ChildFailed
-from tests.processes.lives import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
-from tests.processes.nursery import AVAILABLE, Nursery
+from tests.processes.fork_server import AVAILABLE, Nursery
+from tests.processes.peers import ROOT, Stage
 from tests.processes.proxy import Proxy
-from tests.processes.stage import ROOT, Stage
+from tests.processes.restarted_peers import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 
 NOWHERE = "127.0.0.1:9"  # the discard service, which nobody runs: refused at once
 WRITTEN = 6  # messages of each side around each cut

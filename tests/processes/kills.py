@@ -3,7 +3,7 @@
 A mesh of two or three peers writes into the room and to one another. Each peer has several lives, drawn in advance:
 with a failpoint or not, killed after a while, suspended and killed, suspended and resumed, or asked to stop. In every
 third mesh, each peer is only reachable through a proxy that swallows or delays one direction, and then cuts. After all
-lives everyone starts once more, everything must arrive, and event logs, histories and databases are checked (lives.py).
+lives everyone starts once more, everything must arrive, and event logs, histories and databases are checked (restarted_peers.py).
 Then the next mesh starts.
 
 A seed repeats the same plan; only the scheduling of the kernel differs. A failure prints the command that repeats the
@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Literal
 
 from p2pchat.cli.subcommands.demo import ChildFailed
-from tests.processes.lives import KILLED, PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
-from tests.processes.nursery import AVAILABLE, Nursery
+from tests.processes.fork_server import AVAILABLE, Nursery
+from tests.processes.peers import ROOT, Stage
 from tests.processes.proxy import Proxy
-from tests.processes.stage import ROOT, Stage
+from tests.processes.restarted_peers import KILLED, PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 
 NAMES = ("ada", "bob", "cyd")
 LIVES = 8  # of each peer in a mesh; most end with a kill

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 
 async def bench(home: Path, *words: str) -> tuple[int, str, str]:

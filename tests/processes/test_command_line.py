@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes.commands import Ran, born, one_loop, p2pchat, posix
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 # ---- before anything runs
 

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from p2pchat.cli.subcommands.demo import Child, Line
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")

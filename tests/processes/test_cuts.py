@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import Tell
 from tests.processes.cuts import cut_everywhere, record, record_ends, spread
-from tests.processes.nursery import AVAILABLE, Nursery
-from tests.processes.stage import Stage
+from tests.processes.fork_server import AVAILABLE, Nursery
+from tests.processes.peers import Stage
 
 SPREAD = 60  # places, and those around the ends of some 30 records
 

@@ -18,9 +18,9 @@ import pytest
 import pytest_asyncio
 
 from p2pchat.cli.subcommands.demo import Child, ChildFailed, Line
-from tests.processes.altered import changes
-from tests.processes.smalldisk import NoMounts, SmallDisk
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
+from tests.processes.settings_override import changes
+from tests.processes.small_disk import NoMounts, SmallDisk
 
 if sys.platform == "win32":
     pytest.skip("Windows neither renames nor overwrites what is open", allow_module_level=True)

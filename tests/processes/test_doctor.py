@@ -10,7 +10,7 @@ from pathlib import Path
 
 from p2pchat.cli.subcommands.demo import Child
 from tests.processes.machines import Machine, lan_or_skip
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 P2PCHAT = (sys.executable, "-m", "p2pchat")
 Findings = dict[str, dict[str, str]]

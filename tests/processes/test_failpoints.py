@@ -1,4 +1,4 @@
-"""Real processes that kill themselves at a named point (failing.py), and are started again: what was promised holds.
+"""Real processes that kill themselves at a named point (failpoints.py), and are started again: what was promised holds.
 
 Where a point has few places all of them are tried, one after the other, until a life survives them: that one has done
 the whole thing. Linux only, for the sake of the nursery: a life costs 50 ms there.
@@ -16,11 +16,11 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import ChildFailed, Line
 from p2pchat.storage.schema import SCHEMA_VERSION
-from tests.processes.failing import POINTS
+from tests.processes.failpoints import POINTS
+from tests.processes.fork_server import AVAILABLE
 from tests.processes.kills import POINTS as IN_A_MESH
-from tests.processes.lives import KILLED, Side, damage, everything_has_come, falls, nothing_is_lost_or_twice
-from tests.processes.nursery import AVAILABLE
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
+from tests.processes.restarted_peers import KILLED, Side, damage, everything_has_come, falls, nothing_is_lost_or_twice
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.commands.exit_codes import DONE, FAILED, KEPT
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAMES = ("ada", "bob", "carol")

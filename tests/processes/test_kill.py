@@ -17,9 +17,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from p2pchat.cli.subcommands.demo import Line
-from tests.processes.lives import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
+from tests.processes.peers import Stage
 from tests.processes.proxy import Proxy
-from tests.processes.stage import Stage
+from tests.processes.restarted_peers import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", "3"))

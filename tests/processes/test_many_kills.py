@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tell
+from tests.processes.fork_server import AVAILABLE
 from tests.processes.kills import POINTS, Fate, Tally, run
-from tests.processes.nursery import AVAILABLE
 
 KILLS = int(os.environ.get("P2PCHAT_TEST_MESH_KILLS", "60"))  # test_failpoints.py has 250 more
 SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")

@@ -20,10 +20,10 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, check
-from tests.processes.altered import changes
+from tests.processes.fork_server import AVAILABLE, Nursery
 from tests.processes.machines import Lan, Machine, NoNamespaces
-from tests.processes.nursery import AVAILABLE, Nursery
-from tests.processes.stage import ROOT, Mortal
+from tests.processes.peers import ROOT, Mortal
+from tests.processes.settings_override import changes
 
 AT_ONCE = 3  # scenarios that start processes at the same time; those that wait out real times begin first
 Settled = Mapping[str, float]  # fields of Settings

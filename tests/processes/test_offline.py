@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

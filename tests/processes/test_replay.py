@@ -17,7 +17,7 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child
 from p2pchat.testing import Log, check
-from tests.processes.stage import ROOT, Stage
+from tests.processes.peers import ROOT, Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

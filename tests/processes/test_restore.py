@@ -17,8 +17,8 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, check
-from tests.processes.altered import changes
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
+from tests.processes.settings_override import changes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

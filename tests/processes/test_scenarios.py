@@ -15,7 +15,7 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child
 from p2pchat.testing import Log, check
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva")
 EACH = 20

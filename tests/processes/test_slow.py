@@ -1,7 +1,7 @@
 """A peer that does not read costs the others nothing: of five, one is stopped for 25 s while another writes on and on.
 
-All five use the library in processes of their own (crowd.py): 1,000 texts of 900 bytes a second from one to all. It is
-bytes that a writer would keep for who does not read, and texts that cost time: so they are few and long.
+All five use the library in processes of their own (library_peer.py): 1,000 texts of 900 bytes a second from one to all.
+The texts are few and long, because a writer would keep bytes for a slow reader, while each text costs time.
 P2PCHAT_TEST_STOPPED is another number of seconds; above 30 a stopped peer is given up, as a dead one is.
 """
 
@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Tell
-from tests.processes import crowd
-from tests.processes.stage import ROOT
+from tests.processes import library_peer
+from tests.processes.peers import ROOT
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva")
 STOPPED = float(os.environ.get("P2PCHAT_TEST_STOPPED", "25"))  # seconds
@@ -40,7 +40,7 @@ class One:
         self._ended = False
 
     async def start(self, role: str, home: Path, *endpoints: str) -> None:
-        command = [sys.executable, "-m", crowd.__name__, role, self.name, str(home / self.name), *endpoints]
+        command = [sys.executable, "-m", library_peer.__name__, role, self.name, str(home / self.name), *endpoints]
         self.process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
@@ -108,7 +108,7 @@ async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: 
             await one.until(lambda told: told.get("online") == 4)
         ada.order("go")
         for one in (bob, cyd, dan, eva):  # everything is warm
-            await one.until(lambda told: told.get("read", 0) >= 2 * crowd.RATE)
+            await one.until(lambda told: told.get("read", 0) >= 2 * library_peer.RATE)
 
         dan.send_signal(signal.SIGSTOP)
         before, ada_before = dan.told["read"], ada.kib("VmRSS")
@@ -136,7 +136,7 @@ async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: 
         f"a peer stopped for {STOPPED:g} s missed {missed:,} messages and caught up in {took:.2f} s; "
         f"the writer grew by {grown / 1024:.1f} MiB"
     )
-    assert missed * len(crowd.TEXT.format(0)) > GROWS_LESS_THAN * 1024 or STOPPED < 25, "too little to tell"
+    assert missed * len(library_peer.TEXT.format(0)) > GROWS_LESS_THAN * 1024 or STOPPED < 25, "too little to tell"
     assert grown < GROWS_LESS_THAN
 
 
@@ -150,4 +150,4 @@ async def others_keep_getting(others: list[One], seconds: float) -> None:
         await asyncio.sleep(period)  # the measure is what happens in a time
         for one in others:
             got = one.told["read"] - before[one.name]
-            assert got >= period * crowd.RATE / 5 or period < 1, f"{one.name} got {got} in {period:.1f} s"
+            assert got >= period * library_peer.RATE / 5 or period < 1, f"{one.name} got {got} in {period:.1f} s"

@@ -26,7 +26,7 @@ from p2pchat.identity.network import load_network
 from p2pchat.identity.tls import client_context, peer_key, server_context
 from p2pchat.protocol import LENGTH, AnyFrame, Bye, Decoder, Frame, Go, Hello, Mark, Ping, Want, Welcome, encode
 from tests.conftest import Tell
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 LIMIT = Settings().handshake_timeout
 SLACK = 2.0  # seconds a busy machine may be late

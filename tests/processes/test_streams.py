@@ -21,7 +21,7 @@ import pytest
 
 from p2pchat import TCPPeer
 from tests.processes.commands import TIMEOUT, Ran, born, environment, one_loop, posix
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 
 @one_loop

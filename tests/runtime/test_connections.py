@@ -24,7 +24,7 @@ from p2pchat.runtime.connections import (
     gc_paused,
 )
 from tests.link_ends import CLIENT, SERVER
-from tests.stepping import SteppedLoop, after_each_step, open_sockets
+from tests.step_loop import SteppedLoop, after_each_step, open_sockets
 
 
 async def test_a_connection_at_the_moment_of_the_end_is_closed() -> None:

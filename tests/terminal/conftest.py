@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from p2pchat import Joined, Settings, TCPPeer
-from tests.processes.nursery import Nursery
+from tests.processes.fork_server import Nursery
 from tests.terminal.pty import TIMEOUT, Terminal
 
 if sys.platform == "win32":  # no pseudo-terminals

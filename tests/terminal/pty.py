@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyte
 
-from tests.processes.nursery import Born, Nursery
+from tests.processes.fork_server import Born, Nursery
 
 TIMEOUT = 30.0  # seconds; a machine with two busy cores is slow
 _READ_BYTES = 65536

@@ -28,7 +28,7 @@ from p2pchat.commands.json_commands import JSON_COMMANDS, BadCommand
 from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.testing import mesh
 from tests.cli.control.conftest import Serve
-from tests.stepping import SteppedLoop, after_each_step, open_sockets
+from tests.step_loop import SteppedLoop, after_each_step, open_sockets
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Unix sockets")
 

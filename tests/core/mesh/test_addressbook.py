@@ -11,7 +11,7 @@ from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkD
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint
 from p2pchat.core.records import Address
 from p2pchat.protocol import Peers
-from tests.core.mesh.meeting import HOST, START, Draws, Key, Meeting, Post, peers_in_order, told
+from tests.core.mesh.linked_peers import HOST, START, Draws, Key, Meeting, Post, peers_in_order, told
 
 ADA, BOB, CYD = peers_in_order("ada", "bob", "cyd")
 DAY = 24 * 3600

@@ -12,7 +12,7 @@ from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Hello, Ping, Unknown, Welcome
-from tests.core.mesh.meeting import Draws, K, Key, N
+from tests.core.mesh.linked_peers import Draws, K, Key, N
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))
 ADA, BOB, EVE = Key("ada"), Key("bob"), Key("eve")

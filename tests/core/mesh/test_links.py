@@ -22,7 +22,7 @@ from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, Link
 from p2pchat.core.mesh.election import FollowerState, GoVerdict, follower_take_go
 from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown
-from tests.core.mesh.meeting import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
+from tests.core.mesh.linked_peers import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
 
 D, F = peers_in_order("ada", "bob")
 ENDPOINT = "10.0.0.9:8080"

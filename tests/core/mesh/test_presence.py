@@ -25,7 +25,7 @@ from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.names import name_fault
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
-from tests.core.mesh.meeting import START, Draws, Key, N
+from tests.core.mesh.linked_peers import START, Draws, Key, N
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))
 ADA, BOB, GATE, GUEST = Key("ada"), Key("bob"), Key("gate"), Key("guest")

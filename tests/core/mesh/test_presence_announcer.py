@@ -10,7 +10,7 @@ from p2pchat.core.mesh.link import PeerLink, Phase
 from p2pchat.core.mesh.presence import PresenceAnnouncer
 from p2pchat.protocol import Here
 from p2pchat.testing.simulation.simulation import Simulation
-from tests.core.mesh.meeting import START, Draws, Key, N
+from tests.core.mesh.linked_peers import START, Draws, Key, N
 
 ADA, BOB, CYD, GUEST = Key("ada"), Key("bob"), Key("cyd"), Key("guest")
 

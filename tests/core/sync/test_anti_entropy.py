@@ -8,7 +8,7 @@ from p2pchat.core.inputs import DiskLow, LinkFilled
 from p2pchat.core.sync.anti_entropy import FIRST_ID, LAST_ID, next_id
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED
 from p2pchat.protocol import Digest, Have, Mark, Naming, Want
-from tests.core.world import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
+from tests.core.scripted_nodes import ALL, IDS, ROOM, Author, Peer, World, dm, have, page, sums
 
 
 def digest(*authors: Author, ask: bool = False) -> Digest:

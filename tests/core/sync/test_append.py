@@ -9,7 +9,7 @@ from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.sync.append import text_fault
 from p2pchat.core.sync.log_index import is_plausible, next_c
 from p2pchat.protocol import Entries
-from tests.core.world import IDS, ROOM, START, Author, Far, Peer, World
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, Peer, World
 
 
 def written(far: Far) -> list[Entry]:

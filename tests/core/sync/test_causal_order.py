@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from p2pchat.core.log import Ref
-from tests.core.world import Author, World, have
+from tests.core.scripted_nodes import Author, World, have
 
 
 def test_an_answer_waits_for_what_it_answers() -> None:

@@ -10,8 +10,8 @@ from p2pchat.core.log import first_chain
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Mark
 from p2pchat.storage.memory import MemoryStorage
+from tests.core.scripted_nodes import IDS, Author, Peer, World
 from tests.core.sync.test_serve import own, told
-from tests.core.world import IDS, Author, Peer, World
 
 
 def delivered(lines: list[str]) -> list[str]:

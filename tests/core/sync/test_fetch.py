@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.protocol import Have
-from tests.core.world import ROOM, Author, World, have, page
+from tests.core.scripted_nodes import ROOM, Author, World, have, page
 
 
 def wants(lines: list[str]) -> list[str]:

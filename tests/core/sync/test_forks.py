@@ -9,7 +9,7 @@ from _pytest.mark import ParameterSet
 from p2pchat.core.log import Ref, decode_entry
 from p2pchat.protocol import Digest, Entries, Have
 from p2pchat.testing import Simulation
-from tests.core.world import IDS, ROOM, Author, Far, World, have, page
+from tests.core.scripted_nodes import IDS, ROOM, Author, Far, World, have, page
 
 
 def evidence(one: Entries, other: Entries) -> tuple[Entries, Entries]:

@@ -9,7 +9,7 @@ from p2pchat.core.groups.state import group_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, decode_entry, encode_entry
 from p2pchat.core.sync.conversations import MAX_UNKNOWN
 from p2pchat.protocol import Entries, Have, Naming
-from tests.core.world import IDS, NAMINGS, Author, Far, World
+from tests.core.scripted_nodes import IDS, NAMINGS, Author, Far, World
 
 
 class Away:

@@ -12,7 +12,7 @@ from p2pchat.core.inputs import CommitFailed, DiskLow, Loaded
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import ImportRefused
 from p2pchat.protocol import FILE_VERSION, Entries, File, FileEnd, Ping, encode
-from tests.core.world import ROOM, START, Author, World, dm
+from tests.core.scripted_nodes import ROOM, START, Author, World, dm
 
 
 def test_imported_entries_are_stored_then_counted_and_shown() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from p2pchat.core.log import Entry, Ref, encode_entry
 from p2pchat.protocol import Entries, Mark
-from tests.core.world import START, Author, World, dm, page
+from tests.core.scripted_nodes import START, Author, World, dm, page
 
 
 def test_a_batch_is_kept_then_acknowledged() -> None:

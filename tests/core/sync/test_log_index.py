@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.core.log import mark_hash
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.protocol import Mark, Naming
-from tests.core.world import ALL, IDS, ROOM, Author
+from tests.core.scripted_nodes import ALL, IDS, ROOM, Author
 
 
 def room() -> ConversationState:

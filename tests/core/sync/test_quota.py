@@ -17,8 +17,8 @@ from p2pchat.protocol import Entries, Have
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing import Simulation
 from p2pchat.testing.simulation.environment import SMALL
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Peer, World, dm, have, page
 from tests.core.sync.test_serve import takes_no_more, want
-from tests.core.world import IDENTITIES, IDS, ROOM, Author, Peer, World, dm, have, page
 
 FULL = "to bob: have nothing full"
 

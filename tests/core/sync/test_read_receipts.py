@@ -15,8 +15,8 @@ from p2pchat.core.sync.read_receipts import MAX_ANNOUNCED, AnnouncedReads, read_
 from p2pchat.core.sync.sync_context import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame
 from p2pchat.storage.memory import MemoryStorage
+from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
 from tests.core.sync.test_serve import own, told
-from tests.core.world import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))
 

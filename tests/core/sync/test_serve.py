@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.core.inputs import LinkDrained, LinkFilled
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
-from tests.core.world import IDS, ROOM, Author, Far, Peer, World, page
+from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, page
 
 
 def want(n: int, name: str, tips: list[Mark] | None = None, conversation: str = ROOM) -> Want:

@@ -7,7 +7,7 @@ import pytest
 from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, TypingSet
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import ConversationId, Naming, TypingFrame
-from tests.core.world import IDS, ROOM, Author, Far, Peer, World, dm
+from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm
 
 
 def types(peer: Peer, on: bool = True, to: ConversationId = ROOM) -> list[str]:

@@ -1,4 +1,4 @@
-"""Command `python -m tests.processes.failing POINT:K[,POINT:K ...] WORDS...`: `p2pchat WORDS` that kills itself.
+"""Command `python -m tests.processes.failpoints POINT:K[,POINT:K ...] WORDS...`: `p2pchat WORDS` that kills itself.
 
 It is the real program on real files. This module wraps one function of the package and counts its calls; at the K-th
 call it sends SIGKILL to its own process: no `finally`, no goodbye, no flush. The point `newer` kills nothing: it makes

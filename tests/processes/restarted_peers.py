@@ -17,7 +17,7 @@ from pathlib import Path
 
 from p2pchat.cli.subcommands.demo import Child, ChildFailed, Line
 from p2pchat.testing import Log, check
-from tests.processes.stage import KILLED, Stage
+from tests.processes.peers import KILLED, Stage
 
 PATIENCE = 60.0  # seconds
 LOOKED_EVERY = 0.02  # seconds; no event reports that an address is stored

@@ -1,4 +1,4 @@
-"""Command `python -m tests.processes.altered WORD ... -- python -m p2pchat ...`: p2pchat with altered surroundings.
+"""p2pchat with altered settings: `python -m tests.processes.settings_override WORD ... -- python -m p2pchat ...`.
 
     dead_after=2        a field of Settings
     clock=FILE          the wall clock is off by the seconds in this file, which is read at each use
@@ -36,7 +36,7 @@ def changes(settings: Mapping[str, float], *, clock: Path | None = None, stall: 
 
 def altered(words: Sequence[str]) -> list[str]:
     """Return the words that run a peer with these changes."""
-    return [sys.executable, "-m", "tests.processes.altered", *words, "--"]
+    return [sys.executable, "-m", "tests.processes.settings_override", *words, "--"]
 
 
 def _change_clock(file: Path) -> None:

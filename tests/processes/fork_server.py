@@ -4,9 +4,9 @@ A test that kills hundreds of peers would spend most of its time with Python's i
 process with real files; it differs from `python -m p2pchat` only in where its modules come from. Linux only (packets
 with descriptors between the test and the parent); elsewhere peers start as usual.
 
-The test side is Nursery, the other side is `python -m tests.processes.nursery FD`. They exchange JSON objects, one per
+The test side is Nursery, the other side is `python -m tests.processes.fork_server FD`. They exchange JSON objects, one per
 packet: {"words", "environment", "points"} with three descriptors -> {"born": pid}; {"signal", "pid"} -> nothing; and
-{"ended": pid, "code": n} when a process has ended. A birth may have "changes" (altered.py), "namespace" (a file below
+{"ended": pid, "code": n} when a process has ended. A birth may have "changes" (settings_override.py), "namespace" (a file below
 /proc), and "terminal": the first descriptor is the controlling terminal of a new session.
 """
 
@@ -27,7 +27,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from tests.processes.stage import KILLED, ROOT
+from tests.processes.peers import KILLED, ROOT
 
 AVAILABLE = sys.platform == "linux"
 MOST_BYTES = 128 * 1024  # in a packet; a request has the words and the environment
@@ -76,7 +76,7 @@ class Nursery:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.processes.nursery", str(theirs.fileno())),
+                *(sys.executable, "-m", "tests.processes.fork_server", str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 cwd=ROOT,
@@ -120,7 +120,7 @@ class Nursery:
         self, words: Sequence[str], environment: Mapping[str, str], points: Sequence[str],
         changes: Sequence[str] = (), namespace: str = "",
     ) -> Born:  # fmt: skip
-        """Start `p2pchat WORDS`, with failpoints (failing.py), changes (altered.py), and in a place."""
+        """Start `p2pchat WORDS`, with failpoints (failpoints.py), changes (settings_override.py), and in a place."""
         if sys.platform == "win32":
             raise NotImplementedError  # for type checkers: AVAILABLE is False there
         ends = [os.pipe() for _ in range(3)]  # (read, write) of stdin, stdout, stderr
@@ -178,8 +178,8 @@ def _import_everything() -> None:
     for name in (
         "filelock",
         "asyncio.runners",
-        "tests.processes.failing",
-        "tests.processes.altered",
+        "tests.processes.failpoints",
+        "tests.processes.settings_override",
     ):
         importlib.import_module(name)
 
@@ -269,8 +269,8 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         sys.argv = ["p2pchat", *request["words"]]
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
         from p2pchat.cli.main import main
-        from tests.processes.altered import alter
-        from tests.processes.failing import arm
+        from tests.processes.failpoints import arm
+        from tests.processes.settings_override import alter
 
         arm(request["points"])
         if request.get("changes"):

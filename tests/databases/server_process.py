@@ -1,4 +1,4 @@
-"""Program that runs the database server shared by the workers of a test run: python -m tests.databases.keeper KIND RUN
+"""Program that runs the database server of a test run: python -m tests.databases.server_process KIND RUN
 
 Every worker holds a shared lock on a file while it uses the server. The keeper waits for an exclusive lock on it, and
 gets that when the last worker has released its lock, ended, or was killed.

@@ -1,4 +1,4 @@
-"""A peer in its own process, with the library alone: `crowd.py ROLE NAME DATA [HOST:PORT]`.
+"""A peer in its own process, with the library alone: `library_peer.py ROLE NAME DATA [HOST:PORT]`.
 
 The role `write` writes batches of texts into the room at a given rate, from a line `go` on standard input until a line
 `stop`; `read` counts what arrives. Both report events as lines of JSON: `port`, `online` (how many others are),

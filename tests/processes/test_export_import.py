@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli.subcommands.demo import Child
-from tests.processes.stage import Stage
+from tests.processes.peers import Stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATIENCE = 30.0  # seconds for anything at all

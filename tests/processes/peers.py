@@ -15,7 +15,7 @@ from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, check
 
 if TYPE_CHECKING:
-    from tests.processes.nursery import Nursery
+    from tests.processes.fork_server import Nursery
 
 KILLED = -9  # the exit code of a process that SIGKILL ended
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -33,10 +33,10 @@ class Place(Protocol):
 
 
 class Mortal(Child):
-    """A peer that may kill itself at points of failing.py; started quickly if there is a nursery.
+    """A peer that may kill itself at points of failpoints.py; started quickly if there is a nursery.
 
     Attributes:
-        changes: Words of altered.py: its altered surroundings.
+        changes: Words of settings_override.py: its altered surroundings.
         place: Where it runs; None: here.
     """
 
@@ -46,8 +46,8 @@ class Mortal(Child):
     nursery: Nursery | None = None
 
     async def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
-        from tests.processes.altered import altered  # a nursery needs neither
         from tests.processes.machines import IS_ROOT
+        from tests.processes.settings_override import altered  # a nursery needs neither
 
         if self.nursery is not None and (self.place is None or IS_ROOT):
             namespace = self.place.namespace if self.place is not None else ""
@@ -64,7 +64,7 @@ class Mortal(Child):
 
 def launcher(points: Sequence[str]) -> list[str]:
     """Return the words that run `python -m p2pchat` with failpoints."""
-    return [sys.executable, str(ROOT / "tests" / "processes" / "failing.py"), ",".join(points)]
+    return [sys.executable, str(ROOT / "tests" / "processes" / "failpoints.py"), ",".join(points)]
 
 
 class Stage:
