@@ -28,7 +28,7 @@ from tests.databases.fixtures import new_database as new_database
 from tests.databases.fixtures import one_database as one_database
 from tests.databases.fixtures import server_of as server_of
 from tests.deadlines import with_deadline
-from tests.processes.fork_server import AVAILABLE, Nursery
+from tests.processes.fork_server import AVAILABLE, ForkServer
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -78,13 +78,13 @@ def killed(record_property: Callable[[str, object], None]) -> Callable[[int], No
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def nursery() -> AsyncIterator[Nursery | None]:
-    """Return the nursery that starts all peers of a file, or None without one: then they start normally, and slowly."""
+async def fork_server() -> AsyncIterator[ForkServer | None]:
+    """Return the fork server that starts the peers of a file quickly, or None where it does not work."""
     if not AVAILABLE:
         yield None
         return
-    async with Nursery() as nursery:
-        yield nursery
+    async with ForkServer() as fork_server:
+        yield fork_server
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

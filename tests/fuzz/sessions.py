@@ -25,7 +25,7 @@ FRESH_AFTER = 500  # inputs; their messages make reading slower and slower
 ELSEWHERE = (b"connect", b"invite")  # commands about addresses would dial other machines
 
 
-class Stage:
+class SessionPeer:
     """Two peers in memory and their loop, for one input after the other."""
 
     def __init__(self) -> None:
@@ -68,15 +68,15 @@ class Stage:
 
 
 @cache
-def stage() -> Stage:
-    return Stage()
+def session_peer() -> SessionPeer:
+    return SessionPeer()
 
 
 def end() -> None:
-    """Close the stage, if there is one; the next input makes another."""
-    if stage.cache_info().currsize:
-        stage().close()
-        stage.cache_clear()
+    """Close the peer, if there is one; the next input makes another."""
+    if session_peer.cache_info().currsize:
+        session_peer().close()
+        session_peer.cache_clear()
 
 
 def run(data: bytes) -> None:
@@ -87,7 +87,7 @@ def run(data: bytes) -> None:
     for line in supply.rest().split(b"\n")[:MOST_LINES]:
         if not any(word in line.lower() for word in ELSEWHERE) and b"\\u" not in line:
             lines.append(line)
-    for shown in stage().play(lines, as_json).splitlines():
+    for shown in session_peer().play(lines, as_json).splitlines():
         said = json.loads(shown)
         hold(isinstance(said, dict) and said.get("event"), "a line that is no event")
         hold(not any(map(acts, shown)), "a line that acts on a terminal")

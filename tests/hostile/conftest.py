@@ -15,7 +15,7 @@ import pytest
 from p2pchat import Message, Settings, TCPPeer, Warned
 from p2pchat.identity.network import Network, load_network
 from tests.hostile.attacker import Attacker
-from tests.processes.conftest import stage, stage_directories
+from tests.processes.conftest import cluster, cluster_directories
 
 CHAT_WITHIN = 5.0  # seconds for a message each way, on a busy machine too
 QUICK = Settings(digest_every=1.0, redial_most=0.5, left_grace=0.2)
@@ -109,4 +109,4 @@ async def _all_gone(honest: Honest) -> None:
         await eve.disconnect()
 
 
-__all__ = ["stage", "stage_directories"]
+__all__ = ["cluster", "cluster_directories"]

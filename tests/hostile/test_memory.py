@@ -25,7 +25,7 @@ from p2pchat.identity.network import load_network
 from p2pchat.protocol import LENGTH, Digest, Entries, Frame, Have, Here, Hosted, Mark, Naming, Peers, ReadFrame, Want
 from tests.conftest import Tell
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 from tests.processes.test_strangers import chat, memory, two_members
 
 BOUND = 64 * MIB  # of one link, whatever it sends; docs/guarantees.md
@@ -169,9 +169,9 @@ FLOODS: list[Callable[[Attacker], Awaitable[None]]] = [
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
 @pytest.mark.timeout(120)
-async def test_the_worst_member_costs_a_bounded_amount_of_memory(stage: Stage, tell: Tell) -> None:
-    ada, bob = await two_members(stage)
-    network = load_network(stage.home / "network")
+async def test_the_worst_member_costs_a_bounded_amount_of_memory(cluster: Cluster, tell: Tell) -> None:
+    ada, bob = await two_members(cluster)
+    network = load_network(cluster.home / "network")
     assert network is not None
     began = before = memory(ada, "VmHWM")
     told = []
@@ -193,9 +193,9 @@ async def test_the_worst_member_costs_a_bounded_amount_of_memory(stage: Stage, t
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory of another process is read in /proc")
-async def test_a_link_that_reads_nothing_costs_no_more_than_the_buffer(stage: Stage, tell: Tell) -> None:
-    ada, bob = await two_members(stage)
-    network = load_network(stage.home / "network")
+async def test_a_link_that_reads_nothing_costs_no_more_than_the_buffer(cluster: Cluster, tell: Tell) -> None:
+    ada, bob = await two_members(cluster)
+    network = load_network(cluster.home / "network")
     assert network is not None
     for n in range(40):
         await ada.do(do="send", text=f"{n} " + "x" * 32_000, ref=str(n))

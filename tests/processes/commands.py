@@ -13,10 +13,10 @@ import pytest
 
 from p2pchat.cli.runner import VARIABLE as LOOP
 from p2pchat.cli.subcommands.demo import Line
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
-one_loop = pytest.mark.asyncio(loop_scope="module")  # for tests that share a nursery
+one_loop = pytest.mark.asyncio(loop_scope="module")  # for tests that share a fork server
 TIMEOUT = 60.0
 
 
@@ -60,8 +60,8 @@ def p2pchat(home: Path, *words: str) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
-async def born(quick: Stage, home: Path, *words: str, stdin: str = "") -> Ran:
-    """Run a command line to its end like p2pchat(), started by a nursery."""
+async def run_forked(quick: Cluster, home: Path, *words: str, stdin: str = "") -> Ran:
+    """Run a command line to its end like p2pchat(), forked by the fork server."""
     async with asyncio.timeout(TIMEOUT):
         code, out, err = await quick.talk(*words, stdin=stdin.encode(), environment=environment(home))
     return Ran(code, out.decode(), err.decode())

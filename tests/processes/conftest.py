@@ -11,12 +11,12 @@ import pytest_asyncio
 
 from p2pchat.cli.main import main
 from tests.processes.commands import Ran
-from tests.processes.fork_server import Nursery
-from tests.processes.peers import ROOT, Stage
+from tests.processes.fork_server import ForkServer
+from tests.processes.peers import ROOT, Cluster
 
 
 @pytest.fixture
-def stage_directories(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
+def cluster_directories(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
     """Return the directory of the peers of a test, and that of their logs."""
     logs = ROOT / "logs" / request.node.name.removeprefix("test_")
     logs.mkdir(parents=True, exist_ok=True)
@@ -26,27 +26,27 @@ def stage_directories(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[P
 
 
 @pytest.fixture
-async def stage(stage_directories: tuple[Path, Path]) -> AsyncIterator[Stage]:
-    stage = Stage(*stage_directories)
+async def cluster(cluster_directories: tuple[Path, Path]) -> AsyncIterator[Cluster]:
+    cluster = Cluster(*cluster_directories)
     try:
-        yield stage
+        yield cluster
     finally:
-        for child in stage.children:
+        for child in cluster.children:
             await child.destroy()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def quick(
-    stage_directories: tuple[Path, Path], nursery: Nursery | None, killed: Callable[[int], None]
-) -> AsyncIterator[Stage]:
-    """Return a stage whose peers start quickly; for files whose tests share one loop."""
-    stage = Stage(*stage_directories, nursery)
-    before = nursery.killed if nursery else 0
+    cluster_directories: tuple[Path, Path], fork_server: ForkServer | None, killed: Callable[[int], None]
+) -> AsyncIterator[Cluster]:
+    """Return a cluster whose peers start quickly; for files whose tests share one loop."""
+    cluster = Cluster(*cluster_directories, fork_server)
+    before = fork_server.killed if fork_server else 0
     try:
-        yield stage
-        killed(nursery.killed - before if nursery else 0)  # kills at the end of a test do not count
+        yield cluster
+        killed(fork_server.killed - before if fork_server else 0)  # kills at the end of a test do not count
     finally:
-        for child in stage.children:
+        for child in cluster.children:
             await child.destroy()
 
 

@@ -22,31 +22,31 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from p2pchat.cli.subcommands.demo import ChildFailed
-from tests.processes.fork_server import AVAILABLE, Nursery
-from tests.processes.peers import ROOT, Stage
+from tests.processes.fork_server import AVAILABLE, ForkServer
+from tests.processes.peer_runs import PATIENCE, PeerRuns, check_nothing_lost_or_repeated, wait_for_everything
+from tests.processes.peers import ROOT, Cluster
 from tests.processes.proxy import Proxy
-from tests.processes.restarted_peers import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 
 NOWHERE = "127.0.0.1:9"  # the discard service, which nobody runs: refused at once
 WRITTEN = 6  # messages of each side around each cut
 PAIRS = 4  # at once, because each mostly waits for its redial
 CUTS_OF_A_PAIR = 50  # some 10 s; then it checks the clock, and starts new histories
 RECORD_HEADER_BYTES = 5  # type, version, u16be length (RFC 8446, 5.1)
-Place = tuple[bool, int]  # (True for the direction back to the dialling side, number of bytes)
+ProcessNamespace = tuple[bool, int]  # (True for the direction back to the dialling side, number of bytes)
 
 
-class Dialler(Side):
+class Dialler(PeerRuns):
     """The side that dials, with its target."""
 
     to_ada = ""
 
 
 @asynccontextmanager
-async def behind_a_proxy(stage: Stage, proxy: Proxy) -> AsyncIterator[tuple[Side, Dialler]]:
+async def behind_a_proxy(cluster: Cluster, proxy: Proxy) -> AsyncIterator[tuple[PeerRuns, Dialler]]:
     """Start two peers whose only connection is bob's to ada, through the proxy."""
     to_ada = await proxy.listen()
-    ada = Side(stage, "ada", "bob", "--host", "127.0.0.2", "--advertise", to_ada)
-    bob = Dialler(stage, "bob", "ada", "--host", "127.0.0.3", "--advertise", NOWHERE)
+    ada = PeerRuns(cluster, "ada", "bob", "--host", "127.0.0.2", "--advertise", to_ada)
+    bob = Dialler(cluster, "bob", "ada", "--host", "127.0.0.3", "--advertise", NOWHERE)
     await ada.start()
     proxy.to("127.0.0.2", ada.port)
     bob.to_ada = to_ada
@@ -59,7 +59,7 @@ async def behind_a_proxy(stage: Stage, proxy: Proxy) -> AsyncIterator[tuple[Side
         await proxy.close()
 
 
-async def all_has_come(ada: Side, bob: Side) -> None:
+async def all_has_come(ada: PeerRuns, bob: PeerRuns) -> None:
     """Let both write; wait until the last message of each has been delivered. All earlier ones came before it."""
     last = {side: f"{side.name} {side.written + WRITTEN - 1}" for side in (ada, bob)}
     await asyncio.gather(ada.burst(WRITTEN), bob.burst(WRITTEN))
@@ -74,7 +74,7 @@ async def link_up_again(bob: Dialler) -> None:
     await bob.now.do(do="connect", endpoint=bob.to_ada)
 
 
-async def cut_once(ada: Side, bob: Dialler, proxy: Proxy, place: Place | None) -> bool:
+async def cut_once(ada: PeerRuns, bob: Dialler, proxy: Proxy, place: ProcessNamespace | None) -> bool:
     """Cut, link up, write on both sides meanwhile, cut again at a place, and wait until everything has arrived.
 
     Returns:
@@ -93,10 +93,10 @@ async def cut_once(ada: Side, bob: Dialler, proxy: Proxy, place: Place | None) -
     return proxy.ran_out.is_set()
 
 
-async def record(stage: Stage) -> dict[bool, bytes]:
+async def record(cluster: Cluster) -> dict[bool, bytes]:
     """Return the bytes of one exchange from its start, for each direction."""
     proxy = Proxy(records=True)
-    async with behind_a_proxy(stage, proxy) as (ada, bob):
+    async with behind_a_proxy(cluster, proxy) as (ada, bob):
         await all_has_come(ada, bob)
         assert proxy.recorded is not None
         for way in proxy.recorded.values():
@@ -108,11 +108,11 @@ async def record(stage: Stage) -> dict[bool, bytes]:
     return recorded
 
 
-def every_place(recorded: dict[bool, bytes]) -> list[Place]:
+def every_place(recorded: dict[bool, bytes]) -> list[ProcessNamespace]:
     return [(back, k) for back, way in recorded.items() for k in range(1, len(way) + 1)]
 
 
-def spread(recorded: dict[bool, bytes], count: int) -> list[Place]:
+def spread(recorded: dict[bool, bytes], count: int) -> list[ProcessNamespace]:
     """Return about so many places, evenly spread, and those before, at and after the ends of records."""
     all_over = every_place(recorded)[:: max(1, sum(map(len, recorded.values())) // count)]
     ends = [(back, end + off) for back, way in recorded.items() for end in record_ends(way) for off in (-1, 0, 1)]
@@ -128,31 +128,31 @@ def record_ends(way: bytes) -> Iterator[int]:
             yield at
 
 
-async def cut_at(stage: Stage, places: Iterable[Place]) -> int:
+async def cut_at(cluster: Cluster, places: Iterable[ProcessNamespace]) -> int:
     """Run one pair through all these cuts, and check the result; return how many cuts hit a link."""
     proxy, cuts = Proxy(), 0
-    async with behind_a_proxy(stage, proxy) as (ada, bob):
+    async with behind_a_proxy(cluster, proxy) as (ada, bob):
         for place in places:
             cuts += await cut_once(ada, bob, proxy, place)
         proxy.left = {}
-        await everything_has_come(ada, bob)
-        await nothing_is_lost_or_twice(stage, ada, bob)
+        await wait_for_everything(ada, bob)
+        await check_nothing_lost_or_repeated(cluster, ada, bob)
         assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
     return cuts
 
 
-async def cut_everywhere(home: Path, logs: Path, nursery: Nursery | None, places: list[Place]) -> int:
+async def cut_everywhere(home: Path, logs: Path, fork_server: ForkServer | None, places: list[ProcessNamespace]) -> int:
     """Share the places among several pairs at once; return the number of cuts."""
 
     async def one(number: int) -> int:
-        stage = Stage(home / f"pair-{number}", logs / f"pair-{number}", nursery)
-        stage.logs.mkdir(parents=True, exist_ok=True)
-        for former in stage.logs.iterdir():
+        cluster = Cluster(home / f"pair-{number}", logs / f"pair-{number}", fork_server)
+        cluster.logs.mkdir(parents=True, exist_ok=True)
+        for former in cluster.logs.iterdir():
             former.unlink()
         try:
-            return await cut_at(stage, places[number::PAIRS])
+            return await cut_at(cluster, places[number::PAIRS])
         finally:
-            for child in stage.children:
+            for child in cluster.children:
                 await child.destroy()
 
     return sum(await asyncio.gather(*(one(number) for number in range(PAIRS))))
@@ -161,16 +161,16 @@ async def cut_everywhere(home: Path, logs: Path, nursery: Nursery | None, places
 async def _main(words: argparse.Namespace) -> None:
     logs = ROOT / "logs" / "cuts" / str(words.seed)
     with tempfile.TemporaryDirectory(prefix="p2pchat-cuts-") as home:
-        async with Nursery() as nursery:
+        async with ForkServer() as fork_server:
             logs.mkdir(parents=True, exist_ok=True)
-            recorded = await record(Stage(Path(home) / "recorded", logs, nursery))
+            recorded = await record(Cluster(Path(home) / "recorded", logs, fork_server))
             places = every_place(recorded)
             random.Random(words.seed).shuffle(places)
             done = cuts = 0
             until = time.monotonic() + words.minutes * 60
             while done < len(places) and time.monotonic() < until:
                 now = places[done : done + PAIRS * CUTS_OF_A_PAIR]
-                cuts += await cut_everywhere(Path(home) / str(done), logs, nursery, now)
+                cuts += await cut_everywhere(Path(home) / str(done), logs, fork_server, now)
                 done += len(now)
                 print(f"seed {words.seed}: {done} of {len(places)} places, {cuts} links cut", flush=True)
             print(f"  {cuts} links cut after a byte of an exchange\n  {done} bytes of an exchange tried", flush=True)

@@ -1,13 +1,14 @@
-"""Processes that start quickly: a parent that has imported everything forks a new `p2pchat` for each life.
+"""A fork server: a parent process that has imported everything, and forks each new `p2pchat`.
 
 A test that kills hundreds of peers would spend most of its time with Python's imports. A forked process is a real
 process with real files; it differs from `python -m p2pchat` only in where its modules come from. Linux only (packets
 with descriptors between the test and the parent); elsewhere peers start as usual.
 
-The test side is Nursery, the other side is `python -m tests.processes.fork_server FD`. They exchange JSON objects, one per
-packet: {"words", "environment", "points"} with three descriptors -> {"born": pid}; {"signal", "pid"} -> nothing; and
-{"ended": pid, "code": n} when a process has ended. A birth may have "changes" (settings_override.py), "namespace" (a file below
-/proc), and "terminal": the first descriptor is the controlling terminal of a new session.
+The test side is ForkServer, the other side is `python -m tests.processes.fork_server FD`. They exchange JSON objects,
+one per packet: {"words", "environment", "points"} with three descriptors -> {"started": pid}; {"signal", "pid"} ->
+nothing; and {"ended": pid, "code": n} when a process has ended. A request may also have "changes"
+(settings_override.py), "namespace" (a file below /proc), and "terminal": the first descriptor is then the controlling
+terminal of a new session.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ MOST_BYTES = 128 * 1024  # in a packet; a request has the words and the environm
 LINE_BYTES = 1 << 20  # as in children.py
 
 
-class Born:
+class ForkedProcess:
     """A forked process, with the interface of asyncio.subprocess.Process."""
 
-    def __init__(self, nursery: Nursery, pid: int, ended: asyncio.Future[int]) -> None:
+    def __init__(self, fork_server: ForkServer, pid: int, ended: asyncio.Future[int]) -> None:
         self.pid = pid
-        self._nursery = nursery
+        self._fork_server = fork_server
         self._ended = ended
         self.stdin: asyncio.StreamWriter
         self.stdout: asyncio.StreamReader
@@ -53,13 +54,13 @@ class Born:
         return await asyncio.shield(self._ended)
 
     def send_signal(self, number: int) -> None:
-        self._nursery.signal(self.pid, number)
+        self._fork_server.signal(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(-KILLED)
 
 
-class Nursery:
+class ForkServer:
     """The parent process of a test's peers. Use with `async with`, in the loop of the test.
 
     Attributes:
@@ -70,7 +71,7 @@ class Nursery:
     _socket: socket.socket
     _process: asyncio.subprocess.Process
 
-    async def __aenter__(self) -> Nursery:
+    async def __aenter__(self) -> ForkServer:
         if sys.platform == "win32":
             raise NotImplementedError  # for type checkers: AVAILABLE is False there
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -83,10 +84,10 @@ class Nursery:
                 env={**os.environ, "PYTHONUTF8": "1"},
             )
         self._socket.setblocking(False)
-        self._births: asyncio.Queue[int] = asyncio.Queue()
+        self._started: asyncio.Queue[int] = asyncio.Queue()
         self._alive: dict[int, asyncio.Future[int]] = {}
         self._one = asyncio.Lock()
-        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._hear)
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_packet)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -94,7 +95,7 @@ class Nursery:
         self._socket.close()  # it ends, and kills the remaining processes
         await self._process.wait()
 
-    def _hear(self) -> None:
+    def _on_packet(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             packet = self._socket.recv(MOST_BYTES)
@@ -103,48 +104,50 @@ class Nursery:
         if not packet:
             loop.remove_reader(self._socket.fileno())
             return
-        told = json.loads(packet)
-        if "born" in told:
-            self._alive[told["born"]] = loop.create_future()
-            self._births.put_nowait(told["born"])
+        message = json.loads(packet)
+        if "started" in message:
+            self._alive[message["started"]] = loop.create_future()
+            self._started.put_nowait(message["started"])
         else:
-            self.killed += told["code"] == KILLED
-            self._alive.pop(told["ended"]).set_result(told["code"])
+            self.killed += message["code"] == KILLED
+            self._alive.pop(message["ended"]).set_result(message["code"])
 
     def signal(self, pid: int, number: int) -> None:
         """Send a signal, unless the process has ended and its number may belong to another."""
         if pid in self._alive:
             self._socket.send(json.dumps({"signal": number, "pid": pid}).encode())
 
-    async def bear(
+    async def start(
         self, words: Sequence[str], environment: Mapping[str, str], points: Sequence[str],
         changes: Sequence[str] = (), namespace: str = "",
-    ) -> Born:  # fmt: skip
-        """Start `p2pchat WORDS`, with failpoints (failpoints.py), changes (settings_override.py), and in a place."""
+    ) -> ForkedProcess:  # fmt: skip
+        """Start `p2pchat WORDS`, with failpoints (failpoints.py), changes (settings_override.py), in a namespace."""
         if sys.platform == "win32":
             raise NotImplementedError  # for type checkers: AVAILABLE is False there
         ends = [os.pipe() for _ in range(3)]  # (read, write) of stdin, stdout, stderr
         theirs = [ends[0][0], ends[1][1], ends[2][1]]
         request = {"words": [*words], "environment": {**environment}, "points": [*points]}
-        born = await self._ask({**request, "changes": [*changes], "namespace": namespace}, theirs)
+        process = await self._ask({**request, "changes": [*changes], "namespace": namespace}, theirs)
         for end in theirs:
             os.close(end)
-        born.stdin = await _writer(ends[0][1])
-        born.stdout, born.stderr = await _reader(ends[1][0]), await _reader(ends[2][0])
-        return born
+        process.stdin = await _writer(ends[0][1])
+        process.stdout, process.stderr = await _reader(ends[1][0]), await _reader(ends[2][0])
+        return process
 
-    async def bear_in_terminal(self, words: Sequence[str], environment: Mapping[str, str], terminal: int) -> Born:
+    async def start_in_terminal(
+        self, words: Sequence[str], environment: Mapping[str, str], terminal: int
+    ) -> ForkedProcess:
         """Start `p2pchat WORDS` in this terminal (the program's side of it), without pipes."""
         request = {"words": [*words], "environment": {**environment}, "points": [], "terminal": True}
         return await self._ask(request, [terminal] * 3)
 
-    async def _ask(self, request: dict[str, Any], descriptors: list[int]) -> Born:
+    async def _ask(self, request: dict[str, Any], descriptors: list[int]) -> ForkedProcess:
         if sys.platform == "win32":
             raise NotImplementedError  # for type checkers: AVAILABLE is False there
         async with self._one:
             socket.send_fds(self._socket, [json.dumps(request).encode()], descriptors)
-            pid = await self._births.get()
-        return Born(self, pid, self._alive[pid])
+            pid = await self._started.get()
+        return ForkedProcess(self, pid, self._alive[pid])
 
 
 async def _reader(end: int) -> asyncio.StreamReader:
@@ -190,7 +193,7 @@ def _serve(fd: int) -> None:
     _import_everything()
     gc.collect()
     gc.freeze()
-    with socket.socket(fileno=fd) as desk:
+    with socket.socket(fileno=fd) as sock:
         woken, wakes = os.pipe()
         os.set_blocking(wakes, False)
         signal.set_wakeup_fd(wakes)
@@ -198,11 +201,11 @@ def _serve(fd: int) -> None:
         children: set[int] = set()
         try:
             while True:
-                ready, _, _ = select.select([desk.fileno(), woken], [], [])
+                ready, _, _ = select.select([sock.fileno(), woken], [], [])
                 if woken in ready:
                     os.read(woken, 4096)
-                    _tell_ended(desk, children)
-                if desk.fileno() in ready and not _serve_one(desk, children, (woken, wakes)):
+                    _tell_ended(sock, children)
+                if sock.fileno() in ready and not _serve_one(sock, children, (woken, wakes)):
                     return
         except OSError:
             return  # the test has ended
@@ -211,20 +214,20 @@ def _serve(fd: int) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _tell_ended(desk: socket.socket, children: set[int]) -> None:
+def _tell_ended(sock: socket.socket, children: set[int]) -> None:
     if sys.platform == "win32":
         raise NotImplementedError  # for type checkers: AVAILABLE is False there
     for pid in list(children):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             children.discard(pid)
-            desk.send(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
+            sock.send(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}).encode())
 
 
-def _serve_one(desk: socket.socket, children: set[int], pipe: tuple[int, int]) -> bool:
+def _serve_one(sock: socket.socket, children: set[int], pipe: tuple[int, int]) -> bool:
     if sys.platform == "win32":
         raise NotImplementedError  # for type checkers: AVAILABLE is False there
-    packet, fds, _, _ = socket.recv_fds(desk, MOST_BYTES, 3)
+    packet, fds, _, _ = socket.recv_fds(sock, MOST_BYTES, 3)
     if not packet:
         return False
     request = json.loads(packet)
@@ -234,13 +237,13 @@ def _serve_one(desk: socket.socket, children: set[int], pipe: tuple[int, int]) -
         return True
     pid = os.fork()
     if pid == 0:
-        for mine in (desk.fileno(), *pipe):
+        for mine in (sock.fileno(), *pipe):
             os.close(mine)
         _live(request, fds)
     children.add(pid)
     for end in fds:
         os.close(end)
-    desk.send(json.dumps({"born": pid}).encode())
+    sock.send(json.dumps({"started": pid}).encode())
     return True
 
 

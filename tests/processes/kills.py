@@ -2,8 +2,8 @@
 
 A mesh of two or three peers writes into the room and to one another. Each peer has several lives, drawn in advance:
 with a failpoint or not, killed after a while, suspended and killed, suspended and resumed, or asked to stop. In every
-third mesh, each peer is only reachable through a proxy that swallows or delays one direction, and then cuts. After all
-lives everyone starts once more, everything must arrive, and event logs, histories and databases are checked (restarted_peers.py).
+third mesh, each peer is only reachable through a proxy that swallows or delays one direction, and then cuts. Then
+everyone starts once more, everything must arrive, and event logs, histories and databases are checked (peer_runs.py).
 Then the next mesh starts.
 
 A seed repeats the same plan; only the scheduling of the kernel differs. A failure prints the command that repeats the
@@ -29,10 +29,16 @@ from pathlib import Path
 from typing import Literal
 
 from p2pchat.cli.subcommands.demo import ChildFailed
-from tests.processes.fork_server import AVAILABLE, Nursery
-from tests.processes.peers import ROOT, Stage
+from tests.processes.fork_server import AVAILABLE, ForkServer
+from tests.processes.peer_runs import (
+    KILLED,
+    PATIENCE,
+    PeerRuns,
+    check_nothing_lost_or_repeated,
+    wait_for_everything,
+)
+from tests.processes.peers import ROOT, Cluster
 from tests.processes.proxy import Proxy
-from tests.processes.restarted_peers import KILLED, PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 
 NAMES = ("ada", "bob", "cyd")
 LIVES = 8  # of each peer in a mesh; most end with a kill
@@ -104,8 +110,8 @@ class Tally:
 class Mesh:
     """One mesh, from its first start to the check of its results."""
 
-    def __init__(self, stage: Stage, seed: str, number: int, tally: Tally) -> None:
-        self._stage = stage
+    def __init__(self, cluster: Cluster, seed: str, number: int, tally: Tally) -> None:
+        self._stage = cluster
         self._seed = f"{seed}/{number}"
         self._chance = random.Random(self._seed)
         self._names = NAMES[: self._chance.choice([2, 2, 3])]
@@ -128,14 +134,14 @@ class Mesh:
                 self._all_lived.set()
                 await spoiling
             await self._see_each_other(sides)
-            await everything_has_come(*sides)
-            await nothing_is_lost_or_twice(self._stage, *sides)
+            await wait_for_everything(*sides)
+            await check_nothing_lost_or_repeated(self._stage, *sides)
             self._tally.accepted += sum(len(side.accepted()) for side in sides)
             codes = [await side.now.leave(30) for side in sides]
             assert codes == [0] * len(sides)
         self._tally.meshes += 1
 
-    async def _side(self, name: str, stack: AsyncExitStack) -> Side:
+    async def _side(self, name: str, stack: AsyncExitStack) -> PeerRuns:
         """Start a peer with its own address, so that no outgoing connection ever has its port."""
         host = f"127.{77 + self._number // 250 % 100}.{self._number % 250}.{1 + self._names.index(name)}"
         words = ["--host", host]
@@ -144,9 +150,9 @@ class Mesh:
             words += ["--advertise", await proxy.listen()]
             stack.push_async_callback(proxy.close)
         other = self._names[(self._names.index(name) + 1) % len(self._names)]
-        return Side(self._stage, name, other, *words)
+        return PeerRuns(self._stage, name, other, *words)
 
-    async def _meet(self, sides: list[Side]) -> None:
+    async def _meet(self, sides: list[PeerRuns]) -> None:
         """Wait until all peers know each other: from here on none gets an address.
 
         `joined` is reported when a link is up. The peer that was dialled learns an address only after that, and may be
@@ -163,13 +169,13 @@ class Mesh:
         for side in sides:
             await side.remembers(len(sides) - 1)
 
-    async def _see_each_other(self, sides: list[Side]) -> None:
+    async def _see_each_other(self, sides: list[PeerRuns]) -> None:
         for side in sides:
             for other in sides:
                 if other is not side:
                     await side.now.event("joined", PATIENCE, user=other.name)
 
-    async def _lives(self, side: Side) -> None:
+    async def _lives(self, side: PeerRuns) -> None:
         chance = random.Random(f"{self._seed}/{side.name}")
         fates = [Fate.draw(chance) for _ in range(LIVES)]
         await self._end(side, fates[0])
@@ -177,7 +183,7 @@ class Mesh:
             await self._one_life(side, fate)
         await side.start()
 
-    async def _one_life(self, side: Side, fate: Fate) -> None:
+    async def _one_life(self, side: PeerRuns, fate: Fate) -> None:
         try:
             await side.start(points=fate.points)
         except ChildFailed:
@@ -197,7 +203,7 @@ class Mesh:
         await dead
         await writing
 
-    async def _end(self, side: Side, fate: Fate) -> None:
+    async def _end(self, side: PeerRuns, fate: Fate) -> None:
         """End a life from outside."""
         if sys.platform == "win32":
             raise NotImplementedError  # for type checkers: AVAILABLE is False there
@@ -248,13 +254,13 @@ async def run(seed: str, numbers: Iterator[int], tally: Tally, until: float = fl
     Raises:
         MeshFailed: The first that failed.
     """
-    async with Nursery() as nursery, asyncio.TaskGroup() as group:
+    async with ForkServer() as fork_server, asyncio.TaskGroup() as group:
         for _ in range(AT_ONCE):
-            group.create_task(_one_after_the_other(seed, numbers, tally, until, home, nursery))
+            group.create_task(_one_after_the_other(seed, numbers, tally, until, home, fork_server))
 
 
 async def _one_after_the_other(
-    seed: str, numbers: Iterator[int], tally: Tally, until: float, home: Path, nursery: Nursery
+    seed: str, numbers: Iterator[int], tally: Tally, until: float, home: Path, fork_server: ForkServer
 ) -> None:
     while not tally.enough and time.monotonic() < until:
         number = next(numbers, None)
@@ -265,15 +271,15 @@ async def _one_after_the_other(
         for former in logs.glob("*.jsonl"):
             former.unlink()
         with tempfile.TemporaryDirectory(dir=home) as directory:
-            stage = Stage(Path(directory), logs, nursery)
+            cluster = Cluster(Path(directory), logs, fork_server)
             try:
-                await Mesh(stage, seed, number, tally).live()
+                await Mesh(cluster, seed, number, tally).live()
             except (AssertionError, ChildFailed, ExceptionGroup) as error:
                 again = f"python -m tests.processes.kills --seed {seed} --mesh {number}"
                 what = "".join(traceback.format_exception(error))
                 raise MeshFailed(f"{what}\nlogs: {logs}\nagain: {again}") from error
             finally:
-                for child in stage.children:
+                for child in cluster.children:
                     await child.destroy()
         for log in logs.iterdir():
             log.unlink()

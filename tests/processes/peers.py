@@ -15,13 +15,13 @@ from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, check
 
 if TYPE_CHECKING:
-    from tests.processes.fork_server import Nursery
+    from tests.processes.fork_server import ForkServer
 
 KILLED = -9  # the exit code of a process that SIGKILL ended
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-class Place(Protocol):
+class ProcessNamespace(Protocol):
     """Where a process may run instead of here: a Machine, a SmallDisk."""
 
     @property
@@ -32,8 +32,8 @@ class Place(Protocol):
         """Return the words that run a command there."""
 
 
-class Mortal(Child):
-    """A peer that may kill itself at points of failpoints.py; started quickly if there is a nursery.
+class PeerProcess(Child):
+    """A peer that may kill itself at points of failpoints.py; forked if there is a fork server.
 
     Attributes:
         changes: Words of settings_override.py: its altered surroundings.
@@ -42,17 +42,17 @@ class Mortal(Child):
 
     points: Sequence[str] = ()
     changes: Sequence[str] = ()
-    place: Place | None = None
-    nursery: Nursery | None = None
+    place: ProcessNamespace | None = None
+    fork_server: ForkServer | None = None
 
     async def _spawn(self, words: Sequence[str], environment: Mapping[str, str]) -> asyncio.subprocess.Process:
         from tests.processes.machines import IS_ROOT
-        from tests.processes.settings_override import altered  # a nursery needs neither
+        from tests.processes.settings_override import altered  # a fork server needs neither
 
-        if self.nursery is not None and (self.place is None or IS_ROOT):
+        if self.fork_server is not None and (self.place is None or IS_ROOT):
             namespace = self.place.namespace if self.place is not None else ""
-            born = await self.nursery.bear(words, environment, self.points, self.changes, namespace)
-            return cast(asyncio.subprocess.Process, born)
+            process = await self.fork_server.start(words, environment, self.points, self.changes, namespace)
+            return cast(asyncio.subprocess.Process, process)
         if self.points:
             self._under = [*launcher(self.points)]
         elif self.changes:
@@ -67,26 +67,26 @@ def launcher(points: Sequence[str]) -> list[str]:
     return [sys.executable, str(ROOT / "tests" / "processes" / "failpoints.py"), ",".join(points)]
 
 
-class Stage:
+class Cluster:
     """The peers of a test. `log(name)` is the event log of a peer, kept in logs/ for inspection.
 
-    With a `nursery` peers start quickly, and may have failpoints.
+    With a fork server peers start quickly, and may have failpoints.
     """
 
-    def __init__(self, home: Path, logs: Path, nursery: Nursery | None = None) -> None:
+    def __init__(self, home: Path, logs: Path, fork_server: ForkServer | None = None) -> None:
         self.home = home
         self.logs = logs
-        self.nursery = nursery
+        self.fork_server = fork_server
         self.children: list[Child] = []
 
     def child(
         self, name: str, *words: str, port: int = 0, log: bool = True,
-        points: Sequence[str] = (), changes: Sequence[str] = (), place: Place | None = None,
+        points: Sequence[str] = (), changes: Sequence[str] = (), place: ProcessNamespace | None = None,
     ) -> Child:  # fmt: skip
         """Return a peer that is not started yet; the same name again is the next life of the same peer."""
         options = ["--data", str(self.home / name), *(["--log", str(self.log(name))] if log else [])]
-        child = Mortal(name, self.home, *words, *options, port=port)
-        child.points, child.changes, child.place, child.nursery = points, changes, place, self.nursery
+        child = PeerProcess(name, self.home, *words, *options, port=port)
+        child.points, child.changes, child.place, child.fork_server = points, changes, place, self.fork_server
         self.children.append(child)
         return child
 
@@ -120,10 +120,10 @@ class Stage:
         `environment` replaces all variables; None means those of this process, with the home of the test.
         """
         environment = environment or {**os.environ, "P2PCHAT_HOME": str(self.home), "PYTHONUTF8": "1"}
-        if self.nursery is not None:
-            born = await self.nursery.bear(words, environment, points)
-            out, err, _ = await asyncio.gather(born.stdout.read(), born.stderr.read(), _feed(born.stdin, stdin))
-            return await born.wait(), out, err
+        if self.fork_server is not None:
+            forked = await self.fork_server.start(words, environment, points)
+            out, err, _ = await asyncio.gather(forked.stdout.read(), forked.stderr.read(), _feed(forked.stdin, stdin))
+            return await forked.wait(), out, err
         command = [*(launcher(points) if points else ()), sys.executable, "-m", "p2pchat", *words]
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 
 async def bench(home: Path, *words: str) -> tuple[int, str, str]:
@@ -29,16 +29,16 @@ def figures(out: str) -> dict[str, dict[str, Any]]:
     return {line["what"]: line for line in map(json.loads, out.splitlines())}
 
 
-async def test_bench_leaves_nothing_behind_unless_it_writes(stage: Stage) -> None:
-    ada = stage.child("ada")
+async def test_bench_leaves_nothing_behind_unless_it_writes(cluster: Cluster) -> None:
+    ada = cluster.child("ada")
     await ada.start()
-    bob = stage.child("bob", ada.endpoint)
+    bob = cluster.child("bob", ada.endpoint)
     await bob.start()
     await ada.event("joined", user="bob")
-    data = stage.home / "bob"
+    data = cluster.home / "bob"
     before = {path.name for path in data.iterdir()}
 
-    code, out, err = await bench(stage.home, ada.endpoint, "--data", str(data), "--json")
+    code, out, err = await bench(cluster.home, ada.endpoint, "--data", str(data), "--json")
     found = figures(out)
     assert (code, err) == (0, "")
     assert list(found) == ["peer", "round_trip", "proof", "link", "accepted", "accepted_many"]
@@ -47,7 +47,7 @@ async def test_bench_leaves_nothing_behind_unless_it_writes(stage: Stage) -> Non
     assert all(line["p99"] is None or line["value"] <= line["p99"] for what, line in found.items() if what != "peer")
     assert found["link"]["value"] >= found["proof"]["value"]
 
-    code, out, err = await bench(stage.home, ada.endpoint, "--data", str(data), "--write", "12")
+    code, out, err = await bench(cluster.home, ada.endpoint, "--data", str(data), "--write", "12")
     assert code == 0
     assert "delivered many" in out
     assert "ada has 12 messages of bench now" in err
@@ -60,15 +60,15 @@ async def test_bench_leaves_nothing_behind_unless_it_writes(stage: Stage) -> Non
     assert {path.name for path in data.iterdir()} == before
 
 
-async def test_an_unreachable_peer_is_one_line_with_what_to_do(stage: Stage) -> None:
-    ada = stage.child("ada")
+async def test_an_unreachable_peer_is_one_line_with_what_to_do(cluster: Cluster) -> None:
+    ada = cluster.child("ada")
     await ada.start()
-    data = str(stage.home / "ada")
-    code, out, err = await bench(stage.home, ada.endpoint, "--data", data)
+    data = str(cluster.home / "ada")
+    code, out, err = await bench(cluster.home, ada.endpoint, "--data", data)
     assert (code, out) == (1, "")
     assert "this peer itself answers" in err
     assert await ada.leave() == 0
-    code, out, err = await bench(stage.home, ada.endpoint, "--data", data)
+    code, out, err = await bench(cluster.home, ada.endpoint, "--data", data)
     assert (code, out) == (1, "")
     assert "no program listens on that port; start a peer on that port" in err
     assert len(err.splitlines()) == 1

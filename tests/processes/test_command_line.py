@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.commands import Ran, born, one_loop, p2pchat, posix
-from tests.processes.peers import Stage
+from tests.processes.commands import Ran, one_loop, p2pchat, posix, run_forked
+from tests.processes.peers import Cluster
 
 # ---- before anything runs
 
@@ -75,10 +75,10 @@ def test_a_port_in_use_is_named(here: Callable[..., Ran]) -> None:
 
 
 @one_loop
-async def test_a_locked_directory_names_its_holder(quick: Stage) -> None:
+async def test_a_locked_directory_names_its_holder(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
-    ran = await born(quick, quick.home, "0", "--data", str(quick.home / "ada"))
+    ran = await run_forked(quick, quick.home, "0", "--data", str(quick.home / "ada"))
     assert ran.code == 1
     holder = int((quick.home / "ada" / "lock.pid").read_text("utf-8"))
     assert f"is in use by process {holder}" in ran.complains()
@@ -148,12 +148,20 @@ def test_listening_beyond_loopback_shows_what_the_other_machine_needs(here: Call
 
 
 @one_loop
-async def test_an_open_network_admits_everyone(quick: Stage) -> None:
+async def test_an_open_network_admits_everyone(quick: Cluster) -> None:
     ada = quick.child("ada", "--open", log=False)
     await ada.start()
     assert ada.listening["network"] == "open"
-    ran = await born(
-        quick, quick.home / "other", "0", ada.endpoint, "--open", "--temp", "--name", "bob", stdin="hello\n"
+    ran = await run_forked(
+        quick,
+        quick.home / "other",
+        "0",
+        ada.endpoint,
+        "--open",
+        "--temp",
+        "--name",
+        "bob",
+        stdin="hello\n",
     )
     assert ran.code == 0, ran.err
     await ada.event("message", text="hello", sender="bob")
@@ -161,7 +169,7 @@ async def test_an_open_network_admits_everyone(quick: Stage) -> None:
 
 @posix
 @one_loop
-async def test_a_full_disk_is_reported_and_nothing_is_accepted(quick: Stage) -> None:
+async def test_a_full_disk_is_reported_and_nothing_is_accepted(quick: Cluster) -> None:
     """Really full: a small file system of its own, where mounting is allowed."""
     small = quick.home / "small"
     small.mkdir(parents=True)
@@ -169,7 +177,7 @@ async def test_a_full_disk_is_reported_and_nothing_is_accepted(quick: Stage) -> 
     if mounted.returncode:
         pytest.skip("this user may not mount a file system")
     try:
-        ran = await born(quick, quick.home, "0", "--data", str(small / "ada"), "--json", stdin="hello\n")
+        ran = await run_forked(quick, quick.home, "0", "--data", str(small / "ada"), "--json", stdin="hello\n")
         assert ran.code == 1, ran.err
         assert "Traceback" not in ran.err
         errors = [line for line in ran.events if line["event"] == "error"]
@@ -183,10 +191,10 @@ async def test_a_full_disk_is_reported_and_nothing_is_accepted(quick: Stage) -> 
 
 
 @one_loop
-async def test_a_refusal_by_another_network_is_reported(quick: Stage) -> None:
+async def test_a_refusal_by_another_network_is_reported(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
-    ran = await born(quick, quick.home / "stranger", "0", ada.endpoint, stdin="hello\n")
+    ran = await run_forked(quick, quick.home / "stranger", "0", ada.endpoint, stdin="hello\n")
     assert ran.code == 1
     assert f"-- {ada.endpoint} refused: it belongs to another network" in ran.err
     assert "every endpoint refused us" in ran.complains()
@@ -197,7 +205,7 @@ async def test_a_refusal_by_another_network_is_reported(quick: Stage) -> None:
 
 
 @one_loop
-async def test_answers_return_the_ref_of_their_object(quick: Stage) -> None:
+async def test_answers_return_the_ref_of_their_object(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     bob = quick.child("bob", ada.endpoint, log=False)
@@ -218,13 +226,13 @@ async def test_answers_return_the_ref_of_their_object(quick: Stage) -> None:
 
 
 @one_loop
-async def test_history_reads_while_the_peer_runs(quick: Stage) -> None:
+async def test_history_reads_while_the_peer_runs(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     await ada.do(do="send", text="in the room")
     await ada.do(do="send", to="ada", text="for myself")
     sent = await ada.wait(lambda line: line["event"] == "sent", count=2)
-    ran = await born(quick, quick.home, "history", "--json", "--data", str(quick.home / "ada"))
+    ran = await run_forked(quick, quick.home, "history", "--json", "--data", str(quick.home / "ada"))
     assert ran.code == 0, ran.err
     assert [(line["event"], line["id"]) for line in ran.events] == [("sent", line["id"]) for line in sent]
 

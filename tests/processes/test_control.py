@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from p2pchat.cli.subcommands.demo import Child, Line
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
@@ -68,7 +68,7 @@ class Running:
         return self.process.returncode or 0, out.decode(), err.decode()
 
 
-class Desk(Stage):
+class Desk(Cluster):
     """Where commands are typed: each is about the peer `of`."""
 
     running: list[Running]
@@ -120,19 +120,19 @@ class Desk(Stage):
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def desk(quick: Stage) -> Any:
-    desk = Desk(quick.home, quick.logs, quick.nursery)
-    desk.children, desk.running = quick.children, []
-    yield desk
-    for running in desk.running:
+async def sock(quick: Cluster) -> Any:
+    sock = Desk(quick.home, quick.logs, quick.fork_server)
+    sock.children, sock.running = quick.children, []
+    yield sock
+    for running in sock.running:
         if running.process.returncode is None:
             running.kill()
             await running.process.wait()
 
 
-async def a_pair(desk: Desk) -> tuple[Child, Child]:
+async def a_pair(sock: Desk) -> tuple[Child, Child]:
     """Ada and bob, linked, each with an open chat."""
-    ada, bob = desk.child("ada", log=False), desk.child("bob", log=False)
+    ada, bob = sock.child("ada", log=False), sock.child("bob", log=False)
     await ada.start()
     bob._options = (*bob._options, ada.endpoint)
     await bob.start()
@@ -140,9 +140,9 @@ async def a_pair(desk: Desk) -> tuple[Child, Child]:
     return ada, bob
 
 
-async def alone(desk: Desk) -> Child:
+async def alone(sock: Desk) -> Child:
     """Ada with an open chat, where nobody is but she."""
-    ada = desk.child("ada", log=False)
+    ada = sock.child("ada", log=False)
     await ada.start()
     return ada
 
@@ -151,30 +151,30 @@ async def alone(desk: Desk) -> Child:
 
 
 @posix
-async def test_piped_text_is_one_message_without_commands(desk: Desk) -> None:
-    _, bob = await a_pair(desk)
+async def test_piped_text_is_one_message_without_commands(sock: Desk) -> None:
+    _, bob = await a_pair(sock)
     build = "echo /quit; echo 'compiling'; echo '{\"do\":\"quit\"}' >&2; echo; echo 'done'"
-    send = await desk.shell("ada", f"({build}) 2>&1 | p2pchat send bob")
+    send = await sock.shell("ada", f"({build}) 2>&1 | p2pchat send bob")
     assert await send.ended() == (0, "", "")
     message = await bob.event("message", kind="dm", sender="ada")
     assert message["text"] == '/quit\ncompiling\n{"do":"quit"}\n\ndone'
 
 
 @posix
-async def test_a_pipe_may_come_from_anywhere(desk: Desk) -> None:
-    ada, bob = await a_pair(desk)
-    assert (await (await desk.shell("ada", "yes | head -2000 | p2pchat send room")).ended())[0] == 0
+async def test_a_pipe_may_come_from_anywhere(sock: Desk) -> None:
+    ada, bob = await a_pair(sock)
+    assert (await (await sock.shell("ada", "yes | head -2000 | p2pchat send room")).ended())[0] == 0
     assert (await bob.event("message"))["text"] == "\n".join(["y"] * 2000)
-    assert (await (await desk.shell("ada", "seq 500 | p2pchat send bob --lines")).ended())[0] == 0
+    assert (await (await sock.shell("ada", "seq 500 | p2pchat send bob --lines")).ended())[0] == 0
     told = await bob.wait(lambda line: line["event"] == "message" and line["kind"] == "dm", count=500)
     assert [line["text"] for line in told] == [f"{number}" for number in range(1, 501)]
     await ada.wait(lambda line: line["event"] == "sent", count=501)  # the open chat shows what was sent beside it
     assert ada.count("sent") == 501
 
 
-async def test_lines_are_sent_as_they_arrive(desk: Desk) -> None:
-    _, bob = await a_pair(desk)
-    send = await desk.start("ada", "send", "bob", "--lines", stdin=True)
+async def test_lines_are_sent_as_they_arrive(sock: Desk) -> None:
+    _, bob = await a_pair(sock)
+    send = await sock.start("ada", "send", "bob", "--lines", stdin=True)
     for text in ("the first", "the second"):
         await send.write(text + "\n\n")
         await bob.event("message", text=text)  # while the pipe is open
@@ -187,31 +187,31 @@ async def test_lines_are_sent_as_they_arrive(desk: Desk) -> None:
     await bob.event("message", text="no end")
 
 
-async def test_the_exit_code_tells_the_result(desk: Desk) -> None:
-    ada, bob = await a_pair(desk)
-    assert await desk.command("ada", "send", "bob", "lunch?") == (0, "", "")
-    assert await desk.command("ada", "send", "bob", "--", "--lines", "is", "no option") == (0, "", "")
+async def test_the_exit_code_tells_the_result(sock: Desk) -> None:
+    ada, bob = await a_pair(sock)
+    assert await sock.command("ada", "send", "bob", "lunch?") == (0, "", "")
+    assert await sock.command("ada", "send", "bob", "--", "--lines", "is", "no option") == (0, "", "")
     await bob.event("message", text="--lines is no option")
-    code, _, err = await desk.command("ada", "send", "bbo", "lunch?")
+    code, _, err = await sock.command("ada", "send", "bbo", "lunch?")
     assert code == 4 and err.startswith("p2pchat: nobody here is called 'bbo'")
-    long_build = await desk.start("ada", "send", "bbo", stdin=True)
+    long_build = await sock.start("ada", "send", "bbo", stdin=True)
     assert (await long_build.trouble()).startswith("p2pchat: warning: nobody here is called 'bbo'")  # not at its end
     await long_build.write("built", end=True)
     assert (await long_build.ended())[0] == 4
     assert await bob.leave() == 0
     await ada.event("left", user="bob")
-    code, _, err = await desk.command("ada", "send", "bob", "later", "--timeout", "0.1")
+    code, _, err = await sock.command("ada", "send", "bob", "later", "--timeout", "0.1")
     assert code == 3 and err == "p2pchat: not delivered yet to bob; saved, and sent as soon as possible\n"
-    assert await desk.command("ada", "send", "bob", "later", "--wait", "accepted") == (0, "", "")
-    code, _, err = await desk.command("ada", "send", "room", "anybody?", "--timeout", "0")
+    assert await sock.command("ada", "send", "bob", "later", "--wait", "accepted") == (0, "", "")
+    code, _, err = await sock.command("ada", "send", "room", "anybody?", "--timeout", "0")
     assert code == 3 and "nobody is here yet" in err
 
 
 @posix
-async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(desk: Desk) -> None:
-    ada = await alone(desk)
+async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(sock: Desk) -> None:
+    ada = await alone(sock)
     noise = "head -c 3000000 /dev/zero | tr '\\0' x"
-    send = await desk.shell("ada", f"({noise} && echo built >&3) 3>&2 | p2pchat send bob")
+    send = await sock.shell("ada", f"({noise} && echo built >&3) 3>&2 | p2pchat send bob")
     code, _, err = await send.ended()
     assert code == 2 and "built\n" in err
     assert "has 3,000,000 bytes, a message at most 32,768: nothing was sent" in err and "--lines" in err
@@ -223,9 +223,9 @@ async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(desk: Desk
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 @posix
-async def test_a_tail_in_json_goes_through_jq_line_by_line(desk: Desk) -> None:
-    ada, bob = await a_pair(desk)
-    tail = await desk.shell("ada", "p2pchat tail --json | jq --unbuffered -r 'select(.event == \"message\") | .text'")
+async def test_a_tail_in_json_goes_through_jq_line_by_line(sock: Desk) -> None:
+    ada, bob = await a_pair(sock)
+    tail = await sock.shell("ada", "p2pchat tail --json | jq --unbuffered -r 'select(.event == \"message\") | .text'")
     for text in ("one", "two \u202e lines\nand more", "three"):
         await bob.do(do="send", to="room", text=text)
         assert [await tail.line() for _ in text.split("\n")] == text.split("\n")
@@ -233,12 +233,12 @@ async def test_a_tail_in_json_goes_through_jq_line_by_line(desk: Desk) -> None:
     assert await tail.ended() == (0, "", "-- the peer stopped: end of input\n")
 
 
-async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(desk: Desk) -> None:
-    ada, bob = await a_pair(desk)
+async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(sock: Desk) -> None:
+    ada, bob = await a_pair(sock)
     for text in ("one", "two", "three"):
         await bob.do(do="send", to="room", text=text)
         await ada.event("message", text=text)
-    tail, as_json = await desk.start("ada", "tail", "-n", "2"), await desk.start("ada", "tail", "room", "--json")
+    tail, as_json = await sock.start("ada", "tail", "-n", "2"), await sock.start("ada", "tail", "room", "--json")
     assert [(await tail.line())[6:] for _ in range(2)] == ["bob: two", "bob: three"]
     assert [(await as_json.event("message"))["text"] for _ in range(3)] == ["one", "two", "three"]
     await bob.do(do="send", to="room", text="four\nlines \x1b[31m")
@@ -252,21 +252,21 @@ async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(desk: Desk)
 
 
 @posix
-async def test_a_tail_without_a_reader_ends_at_once_and_quietly(desk: Desk) -> None:
-    ada = await alone(desk)
+async def test_a_tail_without_a_reader_ends_at_once_and_quietly(sock: Desk) -> None:
+    ada = await alone(sock)
     await ada.do(do="send", text="hi")
     await ada.event("sent")
-    tail = await desk.shell("ada", "p2pchat tail | head -1; echo ${PIPESTATUS[0]}")
+    tail = await sock.shell("ada", "p2pchat tail | head -1; echo ${PIPESTATUS[0]}")
     code, out, err = await tail.ended()  # although nothing more is said
     assert (code, out[6:], err) == (0, "ada: hi\n0\n", "")
 
 
 @posix
-async def test_ctrl_c_ends_a_tail_and_so_does_the_death_of_its_peer(desk: Desk) -> None:
-    ada = await alone(desk)
+async def test_ctrl_c_ends_a_tail_and_so_does_the_death_of_its_peer(sock: Desk) -> None:
+    ada = await alone(sock)
     await ada.do(do="send", text="hi")
     await ada.event("sent")
-    interrupted, other = await desk.start("ada", "tail"), await desk.start("ada", "tail")
+    interrupted, other = await sock.start("ada", "tail"), await sock.start("ada", "tail")
     assert [(await tail.line())[6:] for tail in (interrupted, other)] == ["ada: hi"] * 2
     interrupted.process.send_signal(signal.SIGINT)
     assert await interrupted.ended() == (130, "", "")
@@ -278,9 +278,9 @@ async def test_ctrl_c_ends_a_tail_and_so_does_the_death_of_its_peer(desk: Desk) 
 # ---- users, invite
 
 
-async def test_users_come_from_the_running_peer_or_the_database(desk: Desk) -> None:
-    ada, bob = await a_pair(desk)
-    code, out, err = await desk.command("ada", "users")
+async def test_users_come_from_the_running_peer_or_the_database(sock: Desk) -> None:
+    ada, bob = await a_pair(sock)
+    code, out, err = await sock.command("ada", "users")
     assert (code, err) == (0, "") and sorted(line.split(" since ")[0] for line in out.splitlines()) == [
         "ada: online",
         "bob: online",
@@ -288,12 +288,12 @@ async def test_users_come_from_the_running_peer_or_the_database(desk: Desk) -> N
     assert next(line for line in out.splitlines() if line.endswith(" (you)")).startswith("ada: ")
     await bob.leave()
     await ada.leave()
-    assert await desk.command("ada", "users") == (
+    assert await sock.command("ada", "users") == (
         0,
         "ada (you)\nbob\n",
         "-- this peer is not running, so who is here is not known\n",
     )
-    code, out, _ = await desk.command("ada", "users", "--json")
+    code, out, _ = await sock.command("ada", "users", "--json")
     found = [json.loads(line) for line in out.splitlines()]
     assert [(line["event"], line["user"], line["status"], line["me"]) for line in found] == [
         ("presence", "ada", "unknown", True),
@@ -301,34 +301,34 @@ async def test_users_come_from_the_running_peer_or_the_database(desk: Desk) -> N
     ]
 
 
-async def test_the_invite_of_a_running_peer_has_its_real_address(desk: Desk) -> None:
-    ada = desk.child("ada", "--advertise", "chat.example.org:4711", log=False)
+async def test_the_invite_of_a_running_peer_has_its_real_address(sock: Desk) -> None:
+    ada = sock.child("ada", "--advertise", "chat.example.org:4711", log=False)
     await ada.start()
-    code, out, _ = await desk.command("ada", "invite")
+    code, out, _ = await sock.command("ada", "invite")
     assert code == 0 and "@chat.example.org:4711\n" in out and "It works while" not in out
-    code, out, _ = await desk.command("ada", "invite", "--advertise", "other.example:1")
+    code, out, _ = await sock.command("ada", "invite", "--advertise", "other.example:1")
     assert code == 0 and "@other.example:1\n" in out and "example.org" not in out
 
 
 # ---- which peer
 
 
-async def test_of_several_profiles_the_running_ones_are_marked(desk: Desk) -> None:
-    first, other = Child("ada", desk.home, port=free_port()), Child("bob", desk.home, port=free_port())
-    desk.children += [first, other]
+async def test_of_several_profiles_the_running_ones_are_marked(sock: Desk) -> None:
+    first, other = Child("ada", sock.home, port=free_port()), Child("bob", sock.home, port=free_port())
+    sock.children += [first, other]
     await first.start()
-    only = await desk.command("", "users")
+    only = await sock.command("", "users")
     assert only[0] == 0 and only[1].startswith("ada: online since ")  # the only profile there is
     await other.start()
     await other.leave()
-    code, _, err = await desk.command("", "send", "room", "hi")
+    code, _, err = await sock.command("", "send", "room", "hi")
     marked = sorted(
         [f"{first.listening['port']} running", f"{other.listening['port']}"], key=lambda word: int(word.split()[0])
     )
     assert code == 2 and f"there are several profiles ({', '.join(marked)}): choose one with --port PORT" in err
     port = str(first.listening["port"])
-    assert (await desk.command("", "users", "--port", port))[1].startswith("ada: online")
-    assert (await desk.command("elsewhere", "users", "--port", port))[1].startswith("ada: online")  # over P2PCHAT_DATA
+    assert (await sock.command("", "users", "--port", port))[1].startswith("ada: online")
+    assert (await sock.command("elsewhere", "users", "--port", port))[1].startswith("ada: online")  # over P2PCHAT_DATA
 
 
 def free_port() -> int:
@@ -339,11 +339,11 @@ def free_port() -> int:
         return port
 
 
-async def test_a_temporary_peer_is_reached_by_its_directory(desk: Desk) -> None:
-    ada = Child("ada", desk.home, "--temp")
-    desk.children.append(ada)
+async def test_a_temporary_peer_is_reached_by_its_directory(sock: Desk) -> None:
+    ada = Child("ada", sock.home, "--temp")
+    sock.children.append(ada)
     await ada.start()
-    assert await desk.command("", "send", "room", "hi", "--wait", "accepted", "--data", ada.listening["data"]) == (
+    assert await sock.command("", "send", "room", "hi", "--wait", "accepted", "--data", ada.listening["data"]) == (
         0,
         "",
         "",
@@ -354,22 +354,22 @@ async def test_a_temporary_peer_is_reached_by_its_directory(desk: Desk) -> None:
 # ---- without a running peer
 
 
-async def test_without_a_chat_a_command_runs_the_peer_and_meets_known_peers(desk: Desk) -> None:
-    ada, bob = await a_pair(desk)
+async def test_without_a_chat_a_command_runs_the_peer_and_meets_known_peers(sock: Desk) -> None:
+    ada, bob = await a_pair(sock)
     await ada.leave()
     await bob.event("left", user="ada")
-    assert await desk.command("ada", "send", "bob", "by myself") == (0, "", "")
+    assert await sock.command("ada", "send", "bob", "by myself") == (0, "", "")
     await bob.event("message", text="by myself", kind="dm")
-    assert await desk.command("ada", "send", "room", "and to all") == (0, "", "")
+    assert await sock.command("ada", "send", "room", "and to all") == (0, "", "")
     await bob.event("message", text="and to all", kind="room")
-    assert not list((desk.home / "ada").glob("control.*"))
+    assert not list((sock.home / "ada").glob("control.*"))
 
 
-async def test_several_commands_at_once_without_a_chat(desk: Desk) -> None:
-    ada, bob = await a_pair(desk)
+async def test_several_commands_at_once_without_a_chat(sock: Desk) -> None:
+    ada, bob = await a_pair(sock)
     await ada.leave()
     texts = ["one", "two", "three"]
-    sent = await asyncio.gather(*(desk.command("ada", "send", "bob", text) for text in texts))
+    sent = await asyncio.gather(*(sock.command("ada", "send", "bob", text) for text in texts))
     assert sent == [(0, "", "")] * 3
     for text in texts:
         await bob.event("message", text=text)
@@ -377,39 +377,39 @@ async def test_several_commands_at_once_without_a_chat(desk: Desk) -> None:
 
 
 @posix
-async def test_a_tail_without_a_chat_serves_other_commands(desk: Desk) -> None:
-    ada, bob = await a_pair(desk)
+async def test_a_tail_without_a_chat_serves_other_commands(sock: Desk) -> None:
+    ada, bob = await a_pair(sock)
     await ada.leave()
-    tail = await desk.start("ada", "tail", "bob")
+    tail = await sock.start("ada", "tail", "bob")
     assert (await tail.trouble()).startswith("-- no peer runs here, so this command does: ada listens on port ")
-    assert await desk.command("ada", "send", "bob", "beside a tail") == (0, "", "")
+    assert await sock.command("ada", "send", "bob", "beside a tail") == (0, "", "")
     assert (await tail.line())[6:] == "ada -> bob: beside a tail"
     await bob.do(do="send", to="ada", text="heard")
     assert (await tail.line())[6:] == "bob -> ada: heard"
     tail.process.send_signal(signal.SIGTERM)
     assert (await tail.ended())[0] == 0
     assert (await bob.event("left", user="ada", reason="left"))["reason"] == "left"
-    assert not list((desk.home / "ada").glob("control.*"))
+    assert not list((sock.home / "ada").glob("control.*"))
 
 
 # ---- a killed chat
 
 
-async def test_a_killed_chat_does_not_block_the_next(desk: Desk) -> None:
-    ada, bob = await a_pair(desk)
+async def test_a_killed_chat_does_not_block_the_next(sock: Desk) -> None:
+    ada, bob = await a_pair(sock)
     await ada.do(do="send", to="bob", text="before")
     await ada.event("delivered", user="bob")
     ada.kill()
     await ada.process.wait()
     if sys.platform != "win32":
-        assert (desk.home / "ada" / "control.sock").exists()  # of nobody
-    assert await desk.command("ada", "send", "bob", "from its ruins") == (0, "", "")
+        assert (sock.home / "ada" / "control.sock").exists()  # of nobody
+    assert await sock.command("ada", "send", "bob", "from its ruins") == (0, "", "")
     await bob.event("message", text="from its ruins")
-    again = desk.child("ada", log=False)
+    again = sock.child("ada", log=False)
     await again.start()
     again.kill()
     await again.process.wait()
-    third = desk.child("ada", log=False)
+    third = sock.child("ada", log=False)
     await third.start()
-    assert await desk.command("ada", "send", "room", "third life", "--wait", "accepted") == (0, "", "")
+    assert await sock.command("ada", "send", "room", "third life", "--wait", "accepted") == (0, "", "")
     await third.event("sent", text="third life")

@@ -8,8 +8,8 @@ import pytest
 
 from tests.conftest import Tell
 from tests.processes.cuts import cut_everywhere, record, record_ends, spread
-from tests.processes.fork_server import AVAILABLE, Nursery
-from tests.processes.peers import Stage
+from tests.processes.fork_server import AVAILABLE, ForkServer
+from tests.processes.peers import Cluster
 
 SPREAD = 60  # places, and those around the ends of some 30 records
 
@@ -21,12 +21,12 @@ def test_a_tls_record_ends_where_the_next_begins() -> None:
 
 @pytest.mark.skipif(not AVAILABLE, reason="addresses in 127.0.0.0/8, and processes forked with descriptors")
 @pytest.mark.timeout(240)
-async def test_a_link_is_cut_after_byte_k_of_an_exchange(stage_directories: tuple[Path, Path], tell: Tell) -> None:
-    home, logs = stage_directories
-    async with Nursery() as nursery:
-        recorded = await record(Stage(home / "recorded", logs, nursery))
+async def test_a_link_is_cut_after_byte_k_of_an_exchange(cluster_directories: tuple[Path, Path], tell: Tell) -> None:
+    home, logs = cluster_directories
+    async with ForkServer() as fork_server:
+        recorded = await record(Cluster(home / "recorded", logs, fork_server))
         places = spread(recorded, SPREAD)
-        cuts = await cut_everywhere(home, logs, nursery, places)
+        cuts = await cut_everywhere(home, logs, fork_server, places)
     sizes = " and ".join(f"{len(way):,}" for way in recorded.values())
     tell(f"a link was cut at {cuts} of {len(places)} places of an exchange of {sizes} bytes; everything came once")
     assert cuts > len(places) // 2

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from p2pchat.cli.subcommands.demo import Child, ChildFailed, Line
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 from tests.processes.settings_override import changes
 from tests.processes.small_disk import NoMounts, SmallDisk
 
@@ -36,13 +36,13 @@ ARRIVES = 30.0
 class House:
     """Where ada lives on a good disk and a good clock, and bob on what a test makes of his."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self.data = stage.home / "bob"
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.data = cluster.home / "bob"
         self._disks: list[SmallDisk] = []
 
     async def ada(self, settings: Mapping[str, float] = SOON) -> Child:
-        ada = self.stage.child("ada", changes=changes(settings))
+        ada = self.cluster.child("ada", changes=changes(settings))
         await ada.start()
         return ada
 
@@ -56,17 +56,17 @@ class House:
 
     def bob(self, *endpoints: str, changes: list[str]) -> Child:
         disk = self._disks[-1] if self._disks else None
-        return self.stage.child("bob", *endpoints, changes=changes, place=disk)
+        return self.cluster.child("bob", *endpoints, changes=changes, place=disk)
 
     async def end(self) -> None:
-        for child in self.stage.children:
+        for child in self.cluster.children:
             await child.destroy()
         for disk in self._disks:
             disk.let_go()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def house(quick: Stage) -> AsyncIterator[House]:
+async def house(quick: Cluster) -> AsyncIterator[House]:
     house = House(quick)
     try:
         yield house
@@ -79,11 +79,11 @@ async def meet(ada: Child, bob: Child) -> None:
     await bob.event("joined", user="ada")
 
 
-async def all_is_well(stage: Stage, *names: str) -> None:
+async def all_is_well(cluster: Cluster, *names: str) -> None:
     """Wait until the logs show that nothing is missing, and that nothing is wrong."""
-    assert stage.faults(*names, complete=False) == []
+    assert cluster.faults(*names, complete=False) == []
     deadline = time.monotonic() + ARRIVES
-    while (faults := stage.faults(*names, complete=True)) and time.monotonic() < deadline:
+    while (faults := cluster.faults(*names, complete=True)) and time.monotonic() < deadline:
         await asyncio.sleep(0.2)  # until what is on its way is in the logs
     assert faults == []
 
@@ -126,7 +126,7 @@ async def test_a_full_disk_is_reported_once_and_everything_arrives_later(house: 
     await write(bob, "now it goes")
     await ada.event("message", text="now it goes")
     assert not ada.count("message", text="no room for this")
-    await all_is_well(house.stage, "ada", "bob")
+    await all_is_well(house.cluster, "ada", "bob")
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "any"])  # timers of others come early
@@ -155,7 +155,7 @@ async def test_low_disk_space_is_reported_before_the_disk_is_full(
     await bob.event("message", ARRIVES, text="and this")
     await bob.event("warning", code="disk_enough")
     assert warnings(bob) == ["disk_low", "disk_enough"]
-    await all_is_well(house.stage, "ada", "bob")
+    await all_is_well(house.cluster, "ada", "bob")
 
 
 async def test_a_read_only_disk_is_reported_at_the_start(house: House) -> None:
@@ -190,7 +190,7 @@ async def test_a_database_locked_by_another_program_is_waited_for(house: House) 
     await bob.event("message", ARRIVES, text="can you keep this?")
     await bob.event("warning", code="storage_works")
     assert warnings(bob) == ["storage", "storage_works"]
-    await all_is_well(house.stage, "ada", "bob")
+    await all_is_well(house.cluster, "ada", "bob")
 
 
 async def test_a_damaged_file_is_reported_at_once_and_at_the_next_start(house: House) -> None:
@@ -254,14 +254,14 @@ async def test_a_hanging_disk_is_reported_once_and_no_link_is_lost(house: House,
     await bob.event("warning", code="storage_works")  # told behind what the commit let out
     assert warnings(bob) == ["storage_slow", "storage_works"]
     assert ada.count("link", state="up") == 1
-    await all_is_well(house.stage, "ada", "bob")
+    await all_is_well(house.cluster, "ada", "bob")
 
 
 # ---- clocks
 
 
-async def history(stage: Stage, name: str) -> list[str]:
-    return [line["text"] for line in await stage.history(name)]
+async def history(cluster: Cluster, name: str) -> list[str]:
+    return [line["text"] for line in await cluster.history(name)]
 
 
 async def test_wrong_clocks_do_not_break_the_order(house: House, tmp_path: Path) -> None:
@@ -293,6 +293,6 @@ async def test_wrong_clocks_do_not_break_the_order(house: House, tmp_path: Path)
         assert shown == said  # live: never before what was seen, whatever the stamps say
         assert child.count("left") == child.count("gap") == 0
     assert len({line["sent_at"] for line in ada.lines if line["event"] == "sent"}) == 5
-    orders = [await history(house.stage, name) for name in ("ada", "bob")]
+    orders = [await history(house.cluster, name) for name in ("ada", "bob")]
     assert orders[0] == orders[1] and sorted(orders[0]) == sorted(said)
-    await all_is_well(house.stage, "ada", "bob")
+    await all_is_well(house.cluster, "ada", "bob")

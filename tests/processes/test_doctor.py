@@ -10,7 +10,7 @@ from pathlib import Path
 
 from p2pchat.cli.subcommands.demo import Child
 from tests.processes.machines import Machine, lan_or_skip
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 P2PCHAT = (sys.executable, "-m", "p2pchat")
 Findings = dict[str, dict[str, str]]
@@ -30,10 +30,10 @@ async def examined(home: Path, *words: str, on: Machine | None = None) -> Findin
     return found
 
 
-async def test_doctor_works_while_the_peer_runs_anywhere(stage: Stage) -> None:
-    bob = stage.child("bob")
+async def test_doctor_works_while_the_peer_runs_anywhere(cluster: Cluster) -> None:
+    bob = cluster.child("bob")
     await bob.start()
-    found = await examined(stage.home, "--data", str(stage.home / "bob"))
+    found = await examined(cluster.home, "--data", str(cluster.home / "bob"))
     assert found["port"]["seen"] == f"{bob.listening['port']} is this peer's, which answers"
     assert found["lock"]["seen"] == f"in use by process {bob.process.pid}"
     assert found["database"]["verdict"] == "ok"

@@ -14,22 +14,24 @@ from pathlib import Path
 import pytest
 
 from p2pchat.cli.subcommands.demo import Child
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATIENCE = 30.0  # seconds for anything at all
 
 
-async def p2pchat(stage: Stage, of: str, *words: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+async def p2pchat(cluster: Cluster, of: str, *words: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
     """Run `p2pchat WORDS --data OF`; return exit code, stdout, stderr."""
-    code, out, err = await asyncio.wait_for(stage.talk(*words, "--data", str(stage.home / of), stdin=stdin), PATIENCE)
+    code, out, err = await asyncio.wait_for(
+        cluster.talk(*words, "--data", str(cluster.home / of), stdin=stdin), PATIENCE
+    )
     assert b"Traceback" not in err, err.decode()
     return code, out, err.decode()
 
 
-async def said_by(stage: Stage, name: str, *texts: str) -> Child:
+async def said_by(cluster: Cluster, name: str, *texts: str) -> Child:
     """A peer that runs, and has said these to the room; nobody else is there."""
-    child = stage.child(name, log=False)
+    child = cluster.child(name, log=False)
     await child.start()
     for text in texts:
         await child.do(do="send", text=text)
@@ -43,7 +45,7 @@ async def gone(child: Child) -> None:
     await child.ended()
 
 
-async def test_a_file_is_carried_from_one_open_chat_to_another(quick: Stage, tmp_path: Path) -> None:
+async def test_a_file_is_carried_from_one_open_chat_to_another(quick: Cluster, tmp_path: Path) -> None:
     await said_by(quick, "ada", "one", "two")
     bob = await said_by(quick, "bob", "hello?")
     code, out, err = await p2pchat(quick, "ada", "export", str(tmp_path / "stick"))
@@ -54,7 +56,7 @@ async def test_a_file_is_carried_from_one_open_chat_to_another(quick: Stage, tmp
     assert [line["text"] for line in await bob.wait(lambda line: line["event"] == "message", count=2)] == ["one", "two"]
 
 
-async def test_export_and_import_through_pipes_and_without_a_running_peer(quick: Stage) -> None:
+async def test_export_and_import_through_pipes_and_without_a_running_peer(quick: Cluster) -> None:
     ada = await said_by(quick, "ada", "one")
     bob = await said_by(quick, "bob", "hello?")
     code, file, told = await p2pchat(quick, "ada", "export", "-")
@@ -66,10 +68,13 @@ async def test_export_and_import_through_pipes_and_without_a_running_peer(quick:
     code, out, _ = await p2pchat(quick, "bob", "import", "-", "--json", stdin=file)
     assert (code, json.loads(out)) == (0, {
         "new": 0, "known": 2, "foreign": 0, "refused": {}, "unreadable": 0, "problem": ""})  # fmt: skip
-    assert [line["text"] for line in await quick.history("bob")] == ["one", "hello?"]  # in the order they were said
+    assert [line["text"] for line in await quick.history("bob")] == [
+        "one",
+        "hello?",
+    ]  # in the order they were said
 
 
-async def test_damage_in_a_file_is_reported_and_the_rest_is_imported(quick: Stage) -> None:
+async def test_damage_in_a_file_is_reported_and_the_rest_is_imported(quick: Cluster) -> None:
     ada, bob = await said_by(quick, "ada", "one", "two", "three"), await said_by(quick, "bob", "hello?")
     await asyncio.gather(gone(ada), gone(bob))
     _, file, _ = await p2pchat(quick, "ada", "export", "-")
@@ -84,8 +89,11 @@ async def test_damage_in_a_file_is_reported_and_the_rest_is_imported(quick: Stag
     assert (code, err.partition(":")[0]) == (1, "p2pchat")
 
 
-async def test_a_killed_import_can_be_repeated(quick: Stage) -> None:
-    ada, bob = await said_by(quick, "ada", *(f"line {n}" for n in range(200))), await said_by(quick, "bob", "hello?")
+async def test_a_killed_import_can_be_repeated(quick: Cluster) -> None:
+    ada, bob = (
+        await said_by(quick, "ada", *(f"line {n}" for n in range(200))),
+        await said_by(quick, "bob", "hello?"),
+    )
     await asyncio.gather(gone(ada), gone(bob))
     _, file, _ = await p2pchat(quick, "ada", "export", "-")
     process = await asyncio.create_subprocess_exec(
@@ -107,7 +115,7 @@ async def test_a_killed_import_can_be_repeated(quick: Stage) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX locks")
-async def test_a_locked_profile_without_a_control_socket_names_its_holder(quick: Stage, tmp_path: Path) -> None:
+async def test_a_locked_profile_without_a_control_socket_names_its_holder(quick: Cluster, tmp_path: Path) -> None:
     ada = await said_by(quick, "ada", "one")
     await p2pchat(quick, "ada", "export", str(tmp_path / "stick"))
     (quick.home / "ada" / "control.sock").unlink(missing_ok=True)
@@ -117,7 +125,7 @@ async def test_a_locked_profile_without_a_control_socket_names_its_holder(quick:
     assert f"is in use by process {ada.process.pid}, which answers no commands" in err
 
 
-async def test_a_backup_of_an_open_chat_runs_elsewhere(quick: Stage, tmp_path: Path) -> None:
+async def test_a_backup_of_an_open_chat_runs_elsewhere(quick: Cluster, tmp_path: Path) -> None:
     ada = await said_by(quick, "ada", "one")
     code, out, err = await p2pchat(quick, "ada", "backup", str(quick.home / "copy"))
     assert code == 0
@@ -131,7 +139,7 @@ async def test_a_backup_of_an_open_chat_runs_elsewhere(quick: Stage, tmp_path: P
     assert (code, "not empty" in err) == (1, True)
 
 
-async def started(quick: Stage, of: str, *words: str) -> asyncio.subprocess.Process:
+async def started(quick: Cluster, of: str, *words: str) -> asyncio.subprocess.Process:
     """Run `p2pchat WORDS --data OF`, and do not wait for its end."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -168,7 +176,7 @@ def fifo(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
 async def test_an_import_from_a_silent_pipe_can_be_interrupted(
-    quick: Stage, fifo: Path, number: int, code: int
+    quick: Cluster, fifo: Path, number: int, code: int
 ) -> None:
     if sys.platform == "win32":
         pytest.skip("has no such pipes")
@@ -188,7 +196,7 @@ async def test_an_import_from_a_silent_pipe_can_be_interrupted(
         os.close(writers[0])
 
 
-async def test_an_export_into_an_unread_pipe_can_be_interrupted(quick: Stage, fifo: Path) -> None:
+async def test_an_export_into_an_unread_pipe_can_be_interrupted(quick: Cluster, fifo: Path) -> None:
     if sys.platform == "win32":
         pytest.skip("has no such pipes")
     import fcntl
@@ -208,7 +216,7 @@ async def test_an_export_into_an_unread_pipe_can_be_interrupted(quick: Stage, fi
         os.close(reader)
 
 
-async def test_an_endless_input_blocks_nothing_and_leaves_nothing(quick: Stage) -> None:
+async def test_an_endless_input_blocks_nothing_and_leaves_nothing(quick: Cluster) -> None:
     await said_by(quick, "ada", "one")
     process = await started(quick, "ada", "import", "-")
     assert process.stdin is not None

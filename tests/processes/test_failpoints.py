@@ -1,7 +1,7 @@
 """Real processes that kill themselves at a named point (failpoints.py), and are started again: what was promised holds.
 
 Where a point has few places all of them are tried, one after the other, until a life survives them: that one has done
-the whole thing. Linux only, for the sake of the nursery: a life costs 50 ms there.
+the whole thing. Linux only, because the fork server needs it: a start costs 50 ms there.
 """
 
 from __future__ import annotations
@@ -19,8 +19,15 @@ from p2pchat.storage.schema import SCHEMA_VERSION
 from tests.processes.failpoints import POINTS
 from tests.processes.fork_server import AVAILABLE
 from tests.processes.kills import POINTS as IN_A_MESH
-from tests.processes.peers import Stage
-from tests.processes.restarted_peers import KILLED, Side, damage, everything_has_come, falls, nothing_is_lost_or_twice
+from tests.processes.peer_runs import (
+    KILLED,
+    PeerRuns,
+    check_nothing_lost_or_repeated,
+    damage,
+    falls,
+    wait_for_everything,
+)
+from tests.processes.peers import Cluster
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -42,7 +49,7 @@ async def test_every_failpoint_is_used() -> None:
 
 
 @pytest.mark.parametrize("point", sorted(set(IN_A_MESH) - {"closing"}))
-async def test_either_side_is_killed_while_both_write(quick: Stage, point: str) -> None:
+async def test_either_side_is_killed_while_both_write(quick: Cluster, point: str) -> None:
     ada, bob = await pair(quick)
     fallen = 0
     for k in SELDOM.get(point, TIMES):
@@ -51,13 +58,13 @@ async def test_either_side_is_killed_while_both_write(quick: Stage, point: str) 
             fallen += await falls_at(side, f"{point}:{k}", other)
             await side.start()
             await other.now.event("joined", user=side.name)
-    await everything_has_come(ada, bob)
-    await nothing_is_lost_or_twice(quick, ada, bob)
+    await wait_for_everything(ada, bob)
+    await check_nothing_lost_or_repeated(quick, ada, bob)
     assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
     assert fallen >= (1 if point in SELDOM else len(TIMES))
 
 
-async def falls_at(side: Side, point: str, other: Side) -> bool:
+async def falls_at(side: PeerRuns, point: str, other: PeerRuns) -> bool:
     """Live until the point, with both writing; False, and killed, when this life did not come to it."""
     try:
         await side.start(points=[point])
@@ -72,8 +79,8 @@ async def falls_at(side: Side, point: str, other: Side) -> bool:
     return True
 
 
-async def pair(stage: Stage) -> tuple[Side, Side]:
-    ada, bob = Side(stage, "ada", "bob"), Side(stage, "bob", "ada")
+async def pair(cluster: Cluster) -> tuple[PeerRuns, PeerRuns]:
+    ada, bob = PeerRuns(cluster, "ada", "bob"), PeerRuns(cluster, "bob", "ada")
     await ada.start()
     await bob.start(ada.now.endpoint)
     await ada.now.event("joined", user="bob")
@@ -81,7 +88,7 @@ async def pair(stage: Stage) -> tuple[Side, Side]:
     return ada, bob
 
 
-async def test_a_stopping_peer_is_killed_at_each_step(quick: Stage) -> None:
+async def test_a_stopping_peer_is_killed_at_each_step(quick: Cluster) -> None:
     ada, bob = await pair(quick)
     k, code = 0, KILLED
     while code == KILLED:
@@ -93,8 +100,8 @@ async def test_a_stopping_peer_is_killed_at_each_step(quick: Stage) -> None:
         code = await bob.now.leave()
         await bob.start()
     assert (k, code) == (11, 0)
-    await everything_has_come(ada, bob)
-    await nothing_is_lost_or_twice(quick, ada, bob)
+    await wait_for_everything(ada, bob)
+    await check_nothing_lost_or_repeated(quick, ada, bob)
 
 
 # ---- what is written once: key, network, tables
@@ -106,12 +113,12 @@ def left(home: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("point, stride", [("file", 1), ("statement", STRIDE)])
-async def test_a_first_start_is_killed_at_each_step(quick: Stage, point: str, stride: int) -> None:
+async def test_a_first_start_is_killed_at_each_step(quick: Cluster, point: str, stride: int) -> None:
     k = fallen = 0
     while True:
         k += stride
         shutil.rmtree(quick.home, ignore_errors=True)
-        ada = Side(quick, "ada", "ada")
+        ada = PeerRuns(quick, "ada", "ada")
         try:
             await ada.start(points=[f"{point}:{k}"])
             break
@@ -134,31 +141,31 @@ async def test_a_first_start_is_killed_at_each_step(quick: Stage, point: str, st
 # ---- a newer version
 
 
-async def test_a_migration_is_killed_between_any_two_statements(quick: Stage) -> None:
+async def test_a_migration_is_killed_between_any_two_statements(quick: Cluster) -> None:
     history = await written_by_this_version(quick)
     assert await migrations_fall(quick, "statement", history, stride=2) > 5
 
 
-async def test_the_copy_before_a_migration_is_killed_at_any_page(quick: Stage) -> None:
+async def test_the_copy_before_a_migration_is_killed_at_any_page(quick: Cluster) -> None:
     history = await written_by_this_version(quick)
     assert await migrations_fall(quick, "backing-up", history, stride=STRIDE) > 3
 
 
-async def written_by_this_version(stage: Stage) -> list[Line]:
-    ada = Side(stage, "ada", "ada")
+async def written_by_this_version(cluster: Cluster) -> list[Line]:
+    ada = PeerRuns(cluster, "ada", "ada")
     await ada.start()
     for text in TEXTS:
         await ada.say("room", text)
     await ada.now.event("sent", text=TEXTS[-1])
     await ada.kill()
-    (stage.home / "ada" / "control.sock").unlink()
-    (stage.home / "ada").rename(stage.home / "kept")
-    history = await stage.history("kept")
+    (cluster.home / "ada" / "control.sock").unlink()
+    (cluster.home / "ada").rename(cluster.home / "kept")
+    history = await cluster.history("kept")
     assert [line["text"] for line in history] == TEXTS
     return history
 
 
-async def migrations_fall(stage: Stage, point: str, history: list[Line], *, stride: int) -> int:
+async def migrations_fall(cluster: Cluster, point: str, history: list[Line], *, stride: int) -> int:
     """Fall at each k of a point while the next version starts on a copy of what is kept; return how often it fell.
 
     After each fall the database is of one version or of the other, whole, and either version that may start has all.
@@ -166,9 +173,9 @@ async def migrations_fall(stage: Stage, point: str, history: list[Line], *, stri
     k = fallen = 0
     while True:
         k += stride
-        shutil.rmtree(stage.home / "ada", ignore_errors=True)
-        shutil.copytree(stage.home / "kept", stage.home / "ada")
-        ada = Side(stage, "ada", "ada")
+        shutil.rmtree(cluster.home / "ada", ignore_errors=True)
+        shutil.copytree(cluster.home / "kept", cluster.home / "ada")
+        ada = PeerRuns(cluster, "ada", "ada")
         try:
             await ada.start(points=["newer", f"{point}:{k}"])
             return fallen
@@ -177,7 +184,7 @@ async def migrations_fall(stage: Stage, point: str, history: list[Line], *, stri
         fallen += 1
         assert damage(ada.database) == []
         if version(ada.database) == SCHEMA_VERSION:
-            assert await stage.history("ada") == history
+            assert await cluster.history("ada") == history
         await ada.start(points=["newer"])
         await ada.kill()
         assert version(ada.database) == SCHEMA_VERSION + 1
@@ -203,7 +210,7 @@ def rows(database: Path, question: str) -> list[tuple[str]]:
 @pytest.mark.parametrize(
     "point, stride", [("before-commit", 1), ("after-commit", 1), ("statement", STRIDE), ("closing", 2)]
 )
-async def test_an_import_is_killed_and_repeated(quick: Stage, point: str, stride: int) -> None:
+async def test_an_import_is_killed_and_repeated(quick: Cluster, point: str, stride: int) -> None:
     history = await written_by_this_version(quick)
     file, kept = str(quick.home / "stick"), str(quick.home / "kept")
     assert (await quick.run("export", file, "--data", kept))[0] == 0
@@ -219,9 +226,9 @@ async def test_an_import_is_killed_and_repeated(quick: Stage, point: str, stride
     assert (k > 1, code) == (True, 0)
 
 
-async def a_peer_that_does_not_run(stage: Stage, name: str) -> None:
-    shutil.rmtree(stage.home / name, ignore_errors=True)
-    peer = Side(stage, name, name)
+async def a_peer_that_does_not_run(cluster: Cluster, name: str) -> None:
+    shutil.rmtree(cluster.home / name, ignore_errors=True)
+    peer = PeerRuns(cluster, name, name)
     await peer.start()
     await peer.now.leave()
 
@@ -232,7 +239,7 @@ def told(history: list[Line]) -> list[tuple[str, str, str, str]]:
 
 
 @pytest.mark.parametrize("point, stride", [("file", 1), ("copying", STRIDE)])
-async def test_a_killed_backup_is_complete_or_absent(quick: Stage, point: str, stride: int) -> None:
+async def test_a_killed_backup_is_complete_or_absent(quick: Cluster, point: str, stride: int) -> None:
     history = await written_by_this_version(quick)
     copy, kept = quick.home / "copy", str(quick.home / "kept")
     k, code, fallen = 0, KILLED, 0
@@ -249,7 +256,7 @@ async def test_a_killed_backup_is_complete_or_absent(quick: Stage, point: str, s
     assert (fallen > 3, code) == (True, 0)
 
 
-async def test_a_killed_export_is_complete_or_absent(quick: Stage) -> None:
+async def test_a_killed_export_is_complete_or_absent(quick: Cluster) -> None:
     await written_by_this_version(quick)
     file, kept = quick.home / "stick", str(quick.home / "kept")
     assert (await quick.run("export", str(file), "--data", kept))[0] == 0

@@ -8,7 +8,7 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.commands.exit_codes import DONE, FAILED, KEPT
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAMES = ("ada", "bob", "carol")
@@ -21,8 +21,8 @@ def said(lines: Sequence[Line]) -> list[str]:
 class Lives:
     """Peers that come and go; each finds the others again by what it knows of them."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, cluster: Cluster) -> None:
+        self._stage = cluster
         self._ports: dict[str, int] = {}
 
     async def start(self, name: str, *words: str) -> Child:
@@ -46,7 +46,7 @@ class Lives:
         return [said(await self._stage.history(name)) for name in NAMES]
 
 
-async def test_an_offline_member_gets_everything_from_the_remaining_ones(quick: Stage) -> None:
+async def test_an_offline_member_gets_everything_from_the_remaining_ones(quick: Cluster) -> None:
     lives = Lives(quick)
     ada, bob, carol = await lives.meet()
     await ada.do(do="group", name="ops", members=["bob", "carol"])
@@ -76,7 +76,7 @@ async def test_an_offline_member_gets_everything_from_the_remaining_ones(quick: 
     assert [await one.leave() for one in (ada, bob, carol)] == [DONE] * 3
 
 
-async def test_a_member_removed_while_cut_off_learns_what_reached_nobody(quick: Stage) -> None:
+async def test_a_member_removed_while_cut_off_learns_what_reached_nobody(quick: Cluster) -> None:
     lives = Lives(quick)
     ada, bob, carol = await lives.meet()
     await ada.do(do="group", name="ops", members=["bob", "carol"])

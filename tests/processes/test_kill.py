@@ -17,9 +17,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from p2pchat.cli.subcommands.demo import Line
-from tests.processes.peers import Stage
+from tests.processes.peer_runs import PATIENCE, PeerRuns, check_nothing_lost_or_repeated, wait_for_everything
+from tests.processes.peers import Cluster
 from tests.processes.proxy import Proxy
-from tests.processes.restarted_peers import PATIENCE, Side, everything_has_come, nothing_is_lost_or_twice
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", "3"))
@@ -30,14 +30,16 @@ LATEST = 0.25  # seconds into a burst until which a kill comes: about as long as
 
 
 @asynccontextmanager
-async def pair(stage: Stage, *, through: tuple[Proxy, Proxy] | None = None) -> AsyncIterator[tuple[Side, Side]]:
+async def pair(
+    cluster: Cluster, *, through: tuple[Proxy, Proxy] | None = None
+) -> AsyncIterator[tuple[PeerRuns, PeerRuns]]:
     """Two peers that see each other; with proxies, each is reached through its own and in no other way."""
     if through is None:
-        ada, bob = Side(stage, "ada", "bob"), Side(stage, "bob", "ada")
+        ada, bob = PeerRuns(cluster, "ada", "bob"), PeerRuns(cluster, "bob", "ada")
     else:
         to_ada, to_bob = [await proxy.listen() for proxy in through]
-        ada = Side(stage, "ada", "bob", "--host", "127.0.0.2", "--advertise", to_ada)
-        bob = Side(stage, "bob", "ada", "--host", "127.0.0.3", "--advertise", to_bob)
+        ada = PeerRuns(cluster, "ada", "bob", "--host", "127.0.0.2", "--advertise", to_ada)
+        bob = PeerRuns(cluster, "bob", "ada", "--host", "127.0.0.3", "--advertise", to_bob)
     await ada.start()
     if through is None:
         await bob.start(ada.now.endpoint)
@@ -55,7 +57,7 @@ async def pair(stage: Stage, *, through: tuple[Proxy, Proxy] | None = None) -> A
 
 
 @pytest.mark.timeout(60 + 10 * KILLS)
-async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(quick: Stage) -> None:
+async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(quick: Cluster) -> None:
     print(f"seed {SEED}, {KILLS} kills of each side")
     chance = random.Random(SEED)
     async with pair(quick) as (ada, bob):
@@ -64,8 +66,8 @@ async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(quick: Stage) -
             drawn = [chance.randint(0, BURST - 1) for _ in range(2)]
             await asyncio.gather(*map(falls_while_writing, (ada, bob), drawn))
             told += sum(drawn)
-        await everything_has_come(ada, bob)
-        await nothing_is_lost_or_twice(quick, ada, bob)
+        await wait_for_everything(ada, bob)
+        await check_nothing_lost_or_repeated(quick, ada, bob)
         wrote = ada.written + bob.written
         accepted = len(ada.accepted()) + len(bob.accepted())
         print(f"{wrote} lines written, {accepted} told as accepted")
@@ -73,7 +75,7 @@ async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(quick: Stage) -
         assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
 
 
-async def falls_while_writing(side: Side, accepted: int) -> None:
+async def falls_while_writing(side: PeerRuns, accepted: int) -> None:
     """Write a burst, and be killed as soon as so many of its lines are told as accepted, wherever the others are."""
     life, first = side.now, side.written
     writing = asyncio.create_task(side.burst(BURST))
@@ -89,7 +91,7 @@ async def falls_while_writing(side: Side, accepted: int) -> None:
 
 
 @pytest.mark.timeout(60 + 10 * KILLS)
-async def test_either_side_is_killed_while_one_catches_up(quick: Stage) -> None:
+async def test_either_side_is_killed_while_one_catches_up(quick: Cluster) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     async with pair(quick) as (ada, bob):
@@ -102,23 +104,23 @@ async def test_either_side_is_killed_while_one_catches_up(quick: Stage) -> None:
         for _ in range(max(3, KILLS // 2)):
             await killed_at(chance.choice([ada, bob]), chance.uniform(0, LATEST))
             await killed_at(bob, chance.uniform(0, LATEST))
-        await everything_has_come(ada, bob)
-        await nothing_is_lost_or_twice(quick, ada, bob)
+        await wait_for_everything(ada, bob)
+        await check_nothing_lost_or_repeated(quick, ada, bob)
         print("messages in each life of bob:", [life.count("message") for life in bob.lives])
         assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
 
 
-async def killed_at(side: Side, moment: float) -> None:
+async def killed_at(side: PeerRuns, moment: float) -> None:
     await asyncio.sleep(moment)  # the drawn moment itself
     await side.kill_and_start()
 
 
 @pytest.mark.timeout(120 + 15 * KILLS)
-async def test_four_peers_are_killed_stopped_and_restarted_while_all_write(quick: Stage) -> None:
+async def test_four_peers_are_killed_stopped_and_restarted_while_all_write(quick: Cluster) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     names = ("ada", "bob", "cyd", "dan")
-    sides = [Side(quick, name, names[(number + 1) % 4]) for number, name in enumerate(names)]
+    sides = [PeerRuns(quick, name, names[(number + 1) % 4]) for number, name in enumerate(names)]
     await sides[0].start()
     for side in sides[1:]:
         await side.start(sides[0].now.endpoint)
@@ -129,12 +131,12 @@ async def test_four_peers_are_killed_stopped_and_restarted_while_all_write(quick
     for _ in range(max(2, KILLS // 3)):
         fates = [(side, chance.uniform(0, 2 * LATEST), chance.random(), chance.uniform(0.1, 2.0)) for side in sides]
         await asyncio.gather(*(side.burst(BURST) for side in sides), *(meets_its_fate(*fate) for fate in fates))
-    await everything_has_come(*sides)
-    await nothing_is_lost_or_twice(quick, *sides)
+    await wait_for_everything(*sides)
+    await check_nothing_lost_or_repeated(quick, *sides)
     assert [await side.now.leave(30) for side in sides] == [0] * 4
 
 
-async def meets_its_fate(side: Side, moment: float, fate: float, how_long: float) -> None:
+async def meets_its_fate(side: PeerRuns, moment: float, fate: float, how_long: float) -> None:
     """One in two is killed, one in six stopped for a while, one in six leaves in good order, one in six goes on."""
     await asyncio.sleep(moment)
     if fate < 3 / 6:
@@ -152,7 +154,7 @@ async def meets_its_fate(side: Side, moment: float, fate: float, how_long: float
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peers have addresses of their own in 127.0.0.0/8")
 @pytest.mark.timeout(60 + 10 * KILLS)
-async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Stage) -> None:
+async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Cluster) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     proxies = Proxy(), Proxy()
@@ -166,12 +168,12 @@ async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Stage) ->
             proxies[1].cut()
             await writer.now.event("joined", PATIENCE, user=reader.name)
         assert proxies[0].swallowed + proxies[1].swallowed > 0
-        await everything_has_come(ada, bob)
-        await nothing_is_lost_or_twice(quick, ada, bob)
+        await wait_for_everything(ada, bob)
+        await check_nothing_lost_or_repeated(quick, ada, bob)
         assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
 
 
-async def acknowledgements_lost(writer: Side, reader: Side, proxies: tuple[Proxy, Proxy]) -> None:
+async def acknowledgements_lost(writer: PeerRuns, reader: PeerRuns, proxies: tuple[Proxy, Proxy]) -> None:
     """The reader gets a whole burst and stores it; the writer hears nothing of it."""
     for to in ("room", reader.name):  # the link has compared both conversations: it tells what is written
         well = f"all is well with {writer.name} at {writer.written}, {to}"

@@ -20,9 +20,9 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, check
-from tests.processes.fork_server import AVAILABLE, Nursery
+from tests.processes.fork_server import AVAILABLE, ForkServer
 from tests.processes.machines import Lan, Machine, NoNamespaces
-from tests.processes.peers import ROOT, Mortal
+from tests.processes.peers import ROOT, PeerProcess
 from tests.processes.settings_override import changes
 
 AT_ONCE = 3  # scenarios that start processes at the same time; those that wait out real times begin first
@@ -43,11 +43,11 @@ SLOW_KBITS = 64
 class Town:
     """The machines of one scenario, numbered from 1 (10.77.0.1), and the peers on them. One login: no invite needed."""
 
-    def __init__(self, home: Path, logs: Path, lan: Lan, nursery: Nursery | None) -> None:
+    def __init__(self, home: Path, logs: Path, lan: Lan, fork_server: ForkServer | None) -> None:
         self._home = home
         self._logs = logs
         self._lan = lan
-        self._nursery = nursery
+        self._fork_server = fork_server
         self._machines: dict[int, Machine] = {}
         self._children: list[Child] = []
 
@@ -62,8 +62,8 @@ class Town:
         """Start a peer of that name on a machine; the same name again is its next life."""
         log = self._logs / f"{name}.jsonl"
         words = [*endpoints, "--host", host, "--data", str(self._home / name), "--log", str(log)]
-        child = Mortal(name, self._home, *words, port=port)
-        child.changes, child.place, child.nursery = changes(settings), self.machine(at), self._nursery
+        child = PeerProcess(name, self._home, *words, port=port)
+        child.changes, child.place, child.fork_server = changes(settings), self.machine(at), self._fork_server
         self._children.append(child)
         await child.start(START)
         return child
@@ -380,7 +380,7 @@ Ends = dict[str, BaseException | None]  # of each scenario by name: what it fail
 
 
 async def _play(
-    scenario: Scenario, home: Path, at_once: asyncio.Semaphore, nursery: Nursery | None
+    scenario: Scenario, home: Path, at_once: asyncio.Semaphore, fork_server: ForkServer | None
 ) -> BaseException | None:
     name = scenario.__name__
     logs = ROOT / "logs" / name
@@ -389,7 +389,7 @@ async def _play(
         former.unlink()
     async with at_once:
         try:
-            town = Town(home / name, logs, Lan(), nursery)
+            town = Town(home / name, logs, Lan(), fork_server)
         except NoNamespaces as error:
             return error
         try:
@@ -403,8 +403,8 @@ async def _play(
 
 async def _play_all(home: Path, chosen: Sequence[Scenario]) -> Ends:
     unbounded, bounded = asyncio.Semaphore(len(LONG)), asyncio.Semaphore(AT_ONCE)
-    async with Nursery() if AVAILABLE else nullcontext() as nursery:
-        playing = (_play(one, home, unbounded if one in LONG else bounded, nursery) for one in chosen)
+    async with ForkServer() if AVAILABLE else nullcontext() as fork_server:
+        playing = (_play(one, home, unbounded if one in LONG else bounded, fork_server) for one in chosen)
         ends = await asyncio.gather(*playing)
     return {one.__name__: end for one, end in zip(chosen, ends, strict=True)}
 

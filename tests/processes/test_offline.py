@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,7 +34,7 @@ async def write(child: Child, to: str, texts: list[str]) -> list[Line]:
     return await child.wait(lambda line: line["event"] == "sent" and line["text"] in texts, count=len(texts))
 
 
-async def test_messages_to_an_offline_peer_survive_a_kill_of_their_writer(quick: Stage) -> None:
+async def test_messages_to_an_offline_peer_survive_a_kill_of_their_writer(quick: Cluster) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)
@@ -66,7 +66,7 @@ async def test_messages_to_an_offline_peer_survive_a_kill_of_their_writer(quick:
     assert ada.count("delivered") == LETTERS + LATER
 
 
-async def test_messages_of_a_departed_writer_come_from_others(quick: Stage) -> None:
+async def test_messages_of_a_departed_writer_come_from_others(quick: Cluster) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)

@@ -7,16 +7,16 @@ from datetime import datetime
 import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def two(stage: Stage) -> tuple[Child, Child]:
+async def two(cluster: Cluster) -> tuple[Child, Child]:
     """Ada and bob, linked; what is piped into bob goes to the room, and is in use."""
-    ada = stage.child("ada")
+    ada = cluster.child("ada")
     await ada.start()
-    bob = stage.child("bob", ada.endpoint)
+    bob = cluster.child("bob", ada.endpoint)
     await bob.start()
     await ada.event("joined", user="bob")
     await bob.event("joined", user="ada")
@@ -39,7 +39,7 @@ async def still_unread(ada: Child, bob: Child, *messages: Line) -> None:
     assert [ada.count("read", id=message["id"]) for message in messages] == [0] * len(messages)
 
 
-async def test_a_message_in_the_current_conversation_is_read_at_once(quick: Stage) -> None:
+async def test_a_message_in_the_current_conversation_is_read_at_once(quick: Cluster) -> None:
     ada, bob = await two(quick)
     sent = await write(ada, "look")
     read = await ada.event("read", id=sent["id"])
@@ -52,7 +52,7 @@ async def test_a_message_in_the_current_conversation_is_read_at_once(quick: Stag
     assert quick.faults("ada", "bob", complete=False) == []
 
 
-async def test_a_message_while_away_is_read_on_return(quick: Stage) -> None:
+async def test_a_message_while_away_is_read_on_return(quick: Cluster) -> None:
     ada, bob = await two(quick)
     # Away: online, and nobody looks.
     await bob.do(do="away", text="lunch")
@@ -79,7 +79,7 @@ async def test_a_message_while_away_is_read_on_return(quick: Stage) -> None:
     assert quick.faults("ada", "bob", complete=False) == []
 
 
-async def test_an_offline_message_is_delivered_later_with_its_original_time(quick: Stage) -> None:
+async def test_an_offline_message_is_delivered_later_with_its_original_time(quick: Cluster) -> None:
     ada, bob = await two(quick)
     port = bob.listening["port"]
     assert await bob.leave() == 0
@@ -110,7 +110,7 @@ async def test_an_offline_message_is_delivered_later_with_its_original_time(quic
     assert quick.faults("ada", "bob", complete=False) == []
 
 
-async def test_switched_off_receipts_reveal_no_reading(quick: Stage) -> None:
+async def test_switched_off_receipts_reveal_no_reading(quick: Cluster) -> None:
     ada, bob = await two(quick)
     await bob.type("/set receipts off")
     [row] = (await bob.event("answer", command="set"))["rows"]
@@ -128,7 +128,7 @@ async def test_switched_off_receipts_reveal_no_reading(quick: Stage) -> None:
     assert quick.faults("ada", "bob", complete=False) == []
 
 
-async def test_send_waits_until_it_is_read(quick: Stage) -> None:
+async def test_send_waits_until_it_is_read(quick: Cluster) -> None:
     ada, bob = await two(quick)
     here = ("--data", str(quick.home / "ada"))
     code, _, complaint = await quick.talk("send", "bob", "psst", "--wait", "read", "--timeout", "0.5", *here)

@@ -17,7 +17,7 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child
 from p2pchat.testing import Log, check
-from tests.processes.peers import ROOT, Stage
+from tests.processes.peers import ROOT, Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,15 +69,15 @@ def voice(nick: str) -> int:
 class Replay:
     """Five peers, the lines that wait for those who are away, and how many each of them took."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
         self.up: dict[str, Child] = {}
         self.waiting: dict[str, list[Said]] = {name: [] for name in NAMES}
         self.ports: dict[str, int] = {}
 
     async def start(self, name: str, *endpoints: str) -> None:
         """Start a peer, where it was before and without endpoints when it was there before."""
-        child = self.stage.child(name, *endpoints, port=self.ports.get(name, 0))
+        child = self.cluster.child(name, *endpoints, port=self.ports.get(name, 0))
         await child.start()
         self.ports[name] = child.listening["port"]
         self.up[name] = child
@@ -102,7 +102,7 @@ class Replay:
         await child.ended()
 
 
-async def test_a_day_of_real_chat_with_peers_leaving_and_returning(quick: Stage) -> None:
+async def test_a_day_of_real_chat_with_peers_leaving_and_returning(quick: Cluster) -> None:
     replay = Replay(quick)
     said = traffic()
     await replay.start("ada")

@@ -17,7 +17,7 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child, Line
 from p2pchat.testing import Log, check
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 from tests.processes.settings_override import changes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -50,32 +50,32 @@ async def hears(child: Child, *texts: str) -> list[Line]:
     return await child.wait(lambda line: line["event"] == "message" and line["text"] in texts, count=len(texts))
 
 
-async def history(stage: Stage, name: str, to: str = "room") -> Told:
-    lines = [line for line in await stage.history(name) if to in ("", line["conversation"])]
+async def history(cluster: Cluster, name: str, to: str = "room") -> Told:
+    lines = [line for line in await cluster.history(name) if to in ("", line["conversation"])]
     return [(line["id"], line["text"], line["sender"], line["sent_at"]) for line in lines]
 
 
-async def alike(stage: Stage, *names: str) -> Told:
+async def alike(cluster: Cluster, *names: str) -> Told:
     """Wait until these have the same history of the room; return it."""
     deadline = time.monotonic() + ARRIVES
     while True:
-        one, *others = [await history(stage, name) for name in names]
+        one, *others = [await history(cluster, name) for name in names]
         if all(other == one for other in others):
             return one
         assert time.monotonic() < deadline, [len(one), *map(len, others)]
 
 
-def judge(stage: Stage, *names: str, restored: str = "") -> None:
-    logs = [replace(log, restored=name == restored) for name in names for log in [Log.read(stage.log(name))]]
+def judge(cluster: Cluster, *names: str, restored: str = "") -> None:
+    logs = [replace(log, restored=name == restored) for name in names for log in [Log.read(cluster.log(name))]]
     assert [str(fault) for fault in check(logs)] == []
 
 
-def put_back(stage: Stage, name: str, copy: Path) -> None:
-    shutil.rmtree(stage.home / name)
-    shutil.copytree(copy, stage.home / name)
+def put_back(cluster: Cluster, name: str, copy: Path) -> None:
+    shutil.rmtree(cluster.home / name)
+    shutil.copytree(copy, cluster.home / name)
 
 
-async def test_a_restored_old_copy_catches_up(quick: Stage, tmp_path: Path) -> None:
+async def test_a_restored_old_copy_catches_up(quick: Cluster, tmp_path: Path) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)
@@ -129,7 +129,7 @@ async def test_a_restored_old_copy_catches_up(quick: Stage, tmp_path: Path) -> N
     judge(quick, "ada", "bob", "cyd", restored="bob")
 
 
-async def test_a_lost_database_comes_back_from_others(quick: Stage) -> None:
+async def test_a_lost_database_comes_back_from_others(quick: Cluster) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)
@@ -157,7 +157,7 @@ async def test_a_lost_database_comes_back_from_others(quick: Stage) -> None:
     judge(quick, "ada", "bob", restored="bob")
 
 
-async def test_a_backup_replaces_the_lost_original(quick: Stage, tmp_path: Path) -> None:
+async def test_a_backup_replaces_the_lost_original(quick: Cluster, tmp_path: Path) -> None:
     ada = quick.child("ada")
     await ada.start()
     bob = quick.child("bob", ada.endpoint)
@@ -194,7 +194,7 @@ async def test_a_backup_replaces_the_lost_original(quick: Stage, tmp_path: Path)
     judge(quick, "ada", "bob", restored="bob")
 
 
-async def test_one_directory_on_two_machines_is_reported_and_harms_no_others(quick: Stage) -> None:
+async def test_one_directory_on_two_machines_is_reported_and_harms_no_others(quick: Cluster) -> None:
     """The middle one of three ids is there twice: one of the others decides which link to it stays, one does not.
 
     All are told: both others, and both processes, also the one whose links stay.

@@ -15,7 +15,7 @@ import pytest
 
 from p2pchat.cli.subcommands.demo import Child
 from p2pchat.testing import Log, check
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva")
 EACH = 20
@@ -23,11 +23,11 @@ TOLD_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds: docs/guara
 SLACK = 2.0  # a busy machine may be late
 
 
-async def five(stage: Stage) -> list[Child]:
+async def five(cluster: Cluster) -> list[Child]:
     """Start five peers that each know only the first one's address; return when all see all."""
-    first = stage.child(NAMES[0])
+    first = cluster.child(NAMES[0])
     await first.start()
-    others = [stage.child(name, first.endpoint) for name in NAMES[1:]]
+    others = [cluster.child(name, first.endpoint) for name in NAMES[1:]]
     await asyncio.gather(*(child.start() for child in others))
     children = [first, *others]
     for child in children:
@@ -37,8 +37,8 @@ async def five(stage: Stage) -> list[Child]:
     return children
 
 
-def judge(stage: Stage, *, complete: bool) -> list[str]:
-    return [str(fault) for fault in check([Log.read(stage.log(name)) for name in NAMES], complete=complete)]
+def judge(cluster: Cluster, *, complete: bool) -> list[str]:
+    return [str(fault) for fault in check([Log.read(cluster.log(name)) for name in NAMES], complete=complete)]
 
 
 async def say(child: Child, count: int) -> None:
@@ -50,8 +50,8 @@ def received(child: Child, sender: str) -> list[str]:
     return [line["text"] for line in child.lines if line["event"] == "message" and line["sender"] == sender]
 
 
-async def test_scenario_1_everyone_gets_everything_once_and_in_order(stage: Stage) -> None:
-    children = await five(stage)
+async def test_scenario_1_everyone_gets_everything_once_and_in_order(cluster: Cluster) -> None:
+    children = await five(cluster)
     await asyncio.gather(*(say(child, EACH) for child in children))
     for child in children:
         await child.wait(lambda line: line["event"] == "message", count=EACH * (len(NAMES) - 1))
@@ -62,7 +62,7 @@ async def test_scenario_1_everyone_gets_everything_once_and_in_order(stage: Stag
         for sender in NAMES:
             wanted = [] if sender == child.name else [f"{sender} {number}" for number in range(EACH)]
             assert received(child, sender) == wanted
-    assert judge(stage, complete=True) == []
+    assert judge(cluster, complete=True) == []
 
 
 async def told(children: Sequence[Child], user: str, reason: str) -> None:
@@ -71,10 +71,10 @@ async def told(children: Sequence[Child], user: str, reason: str) -> None:
         assert line["reason"] == reason, f"{child.name} says that {user} {line['reason']}"
 
 
-async def test_scenario_2_everyone_learns_who_left_and_why(stage: Stage) -> None:
+async def test_scenario_2_everyone_learns_who_left_and_why(cluster: Cluster) -> None:
     if sys.platform == "win32":
         pytest.skip("Windows cannot stop a process without ending it")
-    ada, bob, cyd, dan, eva = await five(stage)
+    ada, bob, cyd, dan, eva = await five(cluster)
     await asyncio.gather(*(say(child, 1) for child in (ada, bob, cyd, dan, eva)))
     for child in (ada, bob, cyd, dan, eva):
         await child.wait(lambda line: line["event"] == "message", count=4)
@@ -97,4 +97,4 @@ async def test_scenario_2_everyone_learns_who_left_and_why(stage: Stage) -> None
         assert [line["user"] for line in child.lines if line["event"] == "left"][:3] == ["bob", "cyd", "dan"]
     dan.kill()  # before it wakes and says what it thinks of the others
     await dan.ended()
-    assert judge(stage, complete=False) == []
+    assert judge(cluster, complete=False) == []

@@ -26,7 +26,7 @@ from p2pchat.identity.network import load_network
 from p2pchat.identity.tls import client_context, peer_key, server_context
 from p2pchat.protocol import LENGTH, AnyFrame, Bye, Decoder, Frame, Go, Hello, Mark, Ping, Want, Welcome, encode
 from tests.conftest import Tell
-from tests.processes.peers import Stage
+from tests.processes.peers import Cluster
 
 LIMIT = Settings().handshake_timeout
 SLACK = 2.0  # seconds a busy machine may be late
@@ -90,10 +90,10 @@ class Stranger:
         self.writer.transport.abort()
 
 
-async def two_members(stage: Stage) -> tuple[Child, Child]:
-    ada = stage.child("ada")
+async def two_members(cluster: Cluster) -> tuple[Child, Child]:
+    ada = cluster.child("ada")
     await ada.start()
-    bob = stage.child("bob", ada.endpoint)
+    bob = cluster.child("bob", ada.endpoint)
     await bob.start()
     await ada.event("joined", user="bob")
     await bob.event("joined", user="ada")
@@ -216,8 +216,8 @@ SILENT: dict[str, Trick] = {
 
 
 @pytest.mark.timeout(120)
-async def test_strangers_of_every_kind_are_dropped_without_effect_on_members(stage: Stage, tell: Tell) -> None:
-    ada, bob = await two_members(stage)
+async def test_strangers_of_every_kind_are_dropped_without_effect_on_members(cluster: Cluster, tell: Tell) -> None:
+    ada, bob = await two_members(cluster)
     port, before = ada.listening["port"], memory(ada, "VmRSS")
     lines_before = len(ada.lines), len(bob.lines)
 
@@ -244,13 +244,13 @@ async def test_strangers_of_every_kind_are_dropped_without_effect_on_members(sta
     assert grown < GROWS_LESS_THAN
     told_nothing_of_them(ada, bob, lines_before)
 
-    cyd = stage.child("cyd", ada.endpoint)  # there is room for members as before
+    cyd = cluster.child("cyd", ada.endpoint)  # there is room for members as before
     await cyd.start()
     await ada.event("joined", user="cyd")
     assert [await child.leave() for child in (cyd, bob, ada)] == [0, 0, 0]
-    assert stage.faults("ada", "bob", "cyd", complete=False) == []
+    assert cluster.faults("ada", "bob", "cyd", complete=False) == []
     for name in ("ada", "bob", "cyd"):
-        assert MARKER not in stage.log(name).read_text("utf-8")
+        assert MARKER not in cluster.log(name).read_text("utf-8")
 
 
 async def timed(trick: Trick, port: int) -> float:
@@ -315,11 +315,11 @@ class Middle:
         self._server.close()
 
 
-async def test_a_live_hello_forwarded_with_another_certificate_is_refused(stage: Stage) -> None:
-    ada, bob = await two_members(stage)
+async def test_a_live_hello_forwarded_with_another_certificate_is_refused(cluster: Cluster) -> None:
+    ada, bob = await two_members(cluster)
     since = len(ada.lines), len(bob.lines)
     middle = Middle(ada.listening["port"])
-    cyd = stage.child("cyd", await middle.listen(), log=False)
+    cyd = cluster.child("cyd", await middle.listen(), log=False)
     await cyd.start()
     async with asyncio.timeout(15):
         await middle.met.wait()
@@ -334,12 +334,12 @@ async def test_a_live_hello_forwarded_with_another_certificate_is_refused(stage:
     told_nothing_of_them(ada, bob, since)
 
 
-async def test_a_hello_is_valid_once(stage: Stage) -> None:
+async def test_a_hello_is_valid_once(cluster: Cluster) -> None:
     """A member's own, good hello, word for word on a second connection: it was made for another nonce."""
-    ada, bob = await two_members(stage)
+    ada, bob = await two_members(cluster)
     since = len(ada.lines), len(bob.lines)
     port = ada.listening["port"]
-    network = load_network(stage.home / "network")
+    network = load_network(cluster.home / "network")
     assert network is not None
 
     first = await Stranger.connect(port, client_context())

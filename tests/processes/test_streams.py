@@ -20,18 +20,18 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer
-from tests.processes.commands import TIMEOUT, Ran, born, environment, one_loop, posix
-from tests.processes.peers import Stage
+from tests.processes.commands import TIMEOUT, Ran, environment, one_loop, posix, run_forked
+from tests.processes.peers import Cluster
 
 
 @one_loop
-async def test_piped_lines_arrive_and_each_endpoint_is_reported(quick: Stage) -> None:
+async def test_piped_lines_arrive_and_each_endpoint_is_reported(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         closed = f"127.0.0.1:{nobody.getsockname()[1]}"
     lines = "one\n//two\n/me waves\n/msg ada three\nfour"
-    ran = await born(quick, quick.home, "0", ada.endpoint, closed, "--name", "cron", stdin=lines)
+    ran = await run_forked(quick, quick.home, "0", ada.endpoint, closed, "--name", "cron", stdin=lines)
     assert ran.code == 0, ran.err
     assert f"-- {ada.endpoint} reached" in ran.err
     assert f"-- {closed} does not answer" in ran.err and "still trying" in ran.err
@@ -42,23 +42,23 @@ async def test_piped_lines_arrive_and_each_endpoint_is_reported(quick: Stage) ->
 
 
 @one_loop
-async def test_undelivered_messages_are_saved_and_sent_at_the_next_start(quick: Stage) -> None:
+async def test_undelivered_messages_are_saved_and_sent_at_the_next_start(quick: Cluster) -> None:
     data = ("--data", str(quick.home / "cron"), "--name", "cron")
     ada = quick.child("ada", log=False)
-    alone = born(quick, quick.home, "0", *data, "--drain", "0.2", stdin="hello\n")
+    alone = run_forked(quick, quick.home, "0", *data, "--drain", "0.2", stdin="hello\n")
     _, ran = await asyncio.gather(ada.start(), alone)
     assert ran.code == 3
     assert "saved, and sent at the next start" in ran.err
-    await born(quick, quick.home, "0", ada.endpoint, *data, stdin="and again\n")
+    await run_forked(quick, quick.home, "0", ada.endpoint, *data, stdin="and again\n")
     lines = await ada.wait(lambda line: line["event"] == "message", count=2)
     assert [line["text"] for line in lines] == ["hello", "and again"]
 
 
 @one_loop
-async def test_a_failing_line_is_never_sent_and_the_next_one_is(quick: Stage) -> None:
+async def test_a_failing_line_is_never_sent_and_the_next_one_is(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
-    ran = await born(quick, quick.home, "0", ada.endpoint, "--name", "bob", stdin="/mgs ada hi\nafter it\n")
+    ran = await run_forked(quick, quick.home, "0", ada.endpoint, "--name", "bob", stdin="/mgs ada hi\nafter it\n")
     assert ran.code == 2, ran.err
     assert "did you mean /msg?" in ran.complains()
     await ada.event("message", text="after it")
@@ -66,7 +66,7 @@ async def test_a_failing_line_is_never_sent_and_the_next_one_is(quick: Stage) ->
 
 
 @one_loop
-async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Stage) -> None:
+async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Cluster) -> None:
     log = quick.home / "log"
     quick.home.mkdir(exist_ok=True)
     env = environment(quick.home)
@@ -95,7 +95,7 @@ async def test_missing_input_does_not_end_a_peer_but_sigterm_does(quick: Stage) 
 
 @posix
 @one_loop
-async def test_ctrl_c_stops_in_order_with_exit_code_130(quick: Stage) -> None:
+async def test_ctrl_c_stops_in_order_with_exit_code_130(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     bob = quick.child("bob", ada.endpoint, log=False)
@@ -110,7 +110,7 @@ async def test_ctrl_c_stops_in_order_with_exit_code_130(quick: Stage) -> None:
 
 @posix
 @one_loop
-async def test_a_closed_stdout_ends_it_quietly(quick: Stage) -> None:
+async def test_a_closed_stdout_ends_it_quietly(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
     env = environment(quick.home)
@@ -135,7 +135,7 @@ async def test_a_closed_stdout_ends_it_quietly(quick: Stage) -> None:
 
 @posix
 @one_loop
-async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Stage) -> None:
+async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Cluster) -> None:
     """As in `make-lines | p2pchat 8081 8080 | head -1`: all lines go out, and what head never saw comes again."""
     ada = quick.child("ada", log=False)
     await ada.start()
@@ -161,13 +161,13 @@ async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Stage) -> Non
         assert b"Traceback" not in (err := process.stderr.read()) and b"Broken pipe" not in err
     lines = await ada.wait(lambda line: line["event"] == "message", count=40)
     assert [line["text"] for line in lines] == texts
-    again = await born(quick, quick.home, *words)
+    again = await run_forked(quick, quick.home, *words)
     assert [line["text"] for line in again.events if line["event"] == "sent"] == texts
     assert [line["text"] for line in again.events if line["event"] == "message"] == ["anybody?"]
 
 
 @one_loop
-async def test_stay_continues_after_the_end_of_input(quick: Stage) -> None:
+async def test_stay_continues_after_the_end_of_input(quick: Cluster) -> None:
     ada = quick.child("ada", "--stay", log=False)
     await ada.start()
     await ada.do(do="send", text="early")
@@ -225,7 +225,7 @@ def test_a_stdout_closed_from_the_start_has_no_listener(loop: str, tmp_path: Pat
 
 
 @one_loop
-async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Stage) -> None:
+async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Cluster) -> None:
     if sys.platform == "win32":
         pytest.skip("pseudo-terminals are POSIX")
     ada = quick.child("ada", log=False)

@@ -68,8 +68,8 @@ async def desks(lan: Lan, tmp_path: Path) -> AsyncIterator[list[Desk]]:
     """Three machines, 10.77.0.1 to 10.77.0.3."""
     desks = [Desk(lan.machine(f"10.77.0.{number}/24"), tmp_path / f"home{number}") for number in (1, 2, 3)]
     yield desks
-    for desk in desks:
-        await desk.close()
+    for sock in desks:
+        await sock.close()
 
 
 # An invite, from one screen to the other

@@ -1,6 +1,6 @@
 """Terminals of a test, with a home of their own and nothing left running; and peers for them to talk with.
 
-All tests of a file share one loop. Where a file asks for the `nursery` (usefixtures) its p2pchats are born quickly.
+All tests of a file share one loop. Where a file asks for the `fork_server` (usefixtures) its p2pchats are born quickly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from p2pchat import Joined, Settings, TCPPeer
-from tests.processes.fork_server import Nursery
+from tests.processes.fork_server import ForkServer
 from tests.terminal.pty import TIMEOUT, Terminal
 
 if sys.platform == "win32":  # no pseudo-terminals
@@ -54,7 +54,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def terminal(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[OpenTerminal]:
-    nursery: Nursery | None = request.getfixturevalue("nursery") if "nursery" in request.fixturenames else None
+    fork_server: ForkServer | None = (
+        request.getfixturevalue("fork_server") if "fork_server" in request.fixturenames else None
+    )
     opened: list[Terminal] = []
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "SYSTEMROOT", "P2PCHAT_LOOP") if key in os.environ}
     path = [os.path.dirname(sys.executable), kept.get("PATH", os.defpath)]  # where `p2pchat` is a command
@@ -68,7 +70,7 @@ async def terminal(home: Path, request: pytest.FixtureRequest) -> AsyncIterator[
         env: dict[str, str] | None = None,
     ) -> Terminal:
         usual = {**kept, "P2PCHAT_HOME": str(home), "HOME": str(home), "LANG": "C.UTF-8", "TZ": "UTC"}
-        quick = nursery if command == P2PCHAT else None
+        quick = fork_server if command == P2PCHAT else None
         found = Terminal([*(command if quick is None else ()), *words], {**usual, **(env or {})}, columns, rows, quick)
         opened.append(found)
         return await found.start()

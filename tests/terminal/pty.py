@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyte
 
-from tests.processes.fork_server import Born, Nursery
+from tests.processes.fork_server import ForkedProcess, ForkServer
 
 TIMEOUT = 30.0  # seconds; a machine with two busy cores is slow
 _READ_BYTES = 65536
@@ -99,7 +99,7 @@ class Terminal:
     Args:
         command: The program and its words.
         env: All of its environment.
-        nursery: Where it is born quickly; `command` is then `p2pchat`'s words alone.
+        fork_server: What starts it quickly; `command` is then `p2pchat`'s words alone.
     Attributes:
         raw: Every byte the program wrote.
         screen: What a person sees.
@@ -112,16 +112,16 @@ class Terminal:
         env: Mapping[str, str],
         columns: int = 80,
         rows: int = 24,
-        nursery: Nursery | None = None,
+        fork_server: ForkServer | None = None,
     ) -> None:
         self._command = list(command)
-        self._nursery = nursery
+        self._fork_server = fork_server
         self._env = {"TERM": "xterm-256color", **env}
         self._size = (columns, rows)
         self.raw = bytearray()
         self.screen = Screen(columns, rows, self._send)
         self._stream = pyte.ByteStream(self.screen)
-        self.process: asyncio.subprocess.Process | Born | None = None
+        self.process: asyncio.subprocess.Process | ForkedProcess | None = None
         self._master = -1
         self._news = asyncio.Event()
         self._hung_up = False
@@ -253,9 +253,9 @@ class Terminal:
         asyncio.get_running_loop().add_reader(self._master, self._read)
         return self
 
-    async def _run(self, slave: int) -> asyncio.subprocess.Process | Born:
-        if self._nursery is not None:
-            return await self._nursery.bear_in_terminal(self._command, self._env, slave)
+    async def _run(self, slave: int) -> asyncio.subprocess.Process | ForkedProcess:
+        if self._fork_server is not None:
+            return await self._fork_server.start_in_terminal(self._command, self._env, slave)
         return await asyncio.create_subprocess_exec(
             *[sys.executable, "-ESc", _CONTROLLED, *self._command],
             stdin=slave,

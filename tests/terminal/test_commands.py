@@ -8,7 +8,7 @@ from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 from tests.terminal.test_prompt import texts_of
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 
 async def answer_to(shown: Terminal, line: str, *texts: str) -> None:

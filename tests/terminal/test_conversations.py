@@ -13,7 +13,7 @@ from p2pchat import TCPPeer
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 TIME = re.compile(r"^\d\d:\d\d ")
 

@@ -11,7 +11,7 @@ from p2pchat import TCPPeer, profile_invite
 from tests.terminal.conftest import OpenTerminal
 from tests.terminal.pty import Terminal
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 
 async def ada_and_her_port(terminal: OpenTerminal, *words: str) -> tuple[Terminal, int]:

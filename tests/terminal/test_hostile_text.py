@@ -11,7 +11,7 @@ from p2pchat import TCPPeer
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 # Clear the screen, cursor home, title, notification, link, device request, other character set, lines up, wrapping on,
 # title into the input, and one-byte forms of C1.

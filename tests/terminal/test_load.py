@@ -11,7 +11,7 @@ from p2pchat import Left
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.test_prompt import said
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 
 async def test_a_thousand_lines_arrive_in_order(terminal: OpenTerminal, peer: StartPeer) -> None:

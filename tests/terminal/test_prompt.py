@@ -16,7 +16,7 @@ from p2pchat import Left, Message, TCPPeer
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("nursery")]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
 OWN = r"^\d\d:\d\d ada: {}  (✓ delivered \d/\d|· saved)$"
 

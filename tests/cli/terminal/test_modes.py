@@ -10,7 +10,7 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from p2pchat.cli.terminal.modes import BELL_EVERY, TerminalAlerts
 
 
-class Desk:
+class AlertOutput:
     """A terminal's output, and a clock to set."""
 
     def __init__(self) -> None:
@@ -27,37 +27,37 @@ class Desk:
 
 
 def test_the_bell_rings_at_most_once_in_two_seconds() -> None:
-    desk = Desk()
-    desk.notices.ring("bob: hi", bell=True, desktop=False)
-    assert desk.take() == "\a"
-    desk.now = BELL_EVERY - 0.1
-    desk.notices.ring("bob: hi", bell=True, desktop=True)
-    assert desk.take() == ""
-    desk.now = BELL_EVERY
-    desk.notices.ring("bob: hi", bell=False, desktop=True)
-    assert desk.take() == "\x1b]9;p2pchat: bob: hi\x07"
-    desk.now = 100.0
-    desk.notices.ring("bob: hi", bell=False, desktop=False)
-    assert desk.take() == ""
+    alerts = AlertOutput()
+    alerts.notices.ring("bob: hi", bell=True, desktop=False)
+    assert alerts.take() == "\a"
+    alerts.now = BELL_EVERY - 0.1
+    alerts.notices.ring("bob: hi", bell=True, desktop=True)
+    assert alerts.take() == ""
+    alerts.now = BELL_EVERY
+    alerts.notices.ring("bob: hi", bell=False, desktop=True)
+    assert alerts.take() == "\x1b]9;p2pchat: bob: hi\x07"
+    alerts.now = 100.0
+    alerts.notices.ring("bob: hi", bell=False, desktop=False)
+    assert alerts.take() == ""
 
 
 def test_a_desktop_notification_is_one_safe_line() -> None:
-    desk = Desk()
-    desk.notices.ring("bob: a\nb\x07\x1b]0;owned\x07" + "x" * 200, bell=False, desktop=True)
-    written = desk.take()
+    alerts = AlertOutput()
+    alerts.notices.ring("bob: a\nb\x07\x1b]0;owned\x07" + "x" * 200, bell=False, desktop=True)
+    written = alerts.take()
     assert written.startswith("\x1b]9;p2pchat: bob: a b\\u{7}\\u{1b}]0;owned\\u{7}xxx") and written.endswith("x…\x07")
     assert written.count("\x1b") == written.count("\x07") == 1 and len(written) < 150
 
 
 def test_the_title_is_set_on_change_and_restored() -> None:
-    desk = Desk()
-    desk.notices.close()
-    assert desk.take() == ""
-    desk.notices.title("room", 0)
-    assert desk.take() == "\x1b[22;0t\x1b]2;room - p2pchat\x07"
-    desk.notices.title("room", 0)
-    assert desk.take() == ""
-    desk.notices.title("bob\x1b[2J", 3)
-    assert desk.take() == "\x1b]2;(3) bob\\u{1b}[2J - p2pchat\x07"
-    desk.notices.close()
-    assert desk.take() == "\x1b]2;\x07\x1b[23;0t"
+    alerts = AlertOutput()
+    alerts.notices.close()
+    assert alerts.take() == ""
+    alerts.notices.title("room", 0)
+    assert alerts.take() == "\x1b[22;0t\x1b]2;room - p2pchat\x07"
+    alerts.notices.title("room", 0)
+    assert alerts.take() == ""
+    alerts.notices.title("bob\x1b[2J", 3)
+    assert alerts.take() == "\x1b]2;(3) bob\\u{1b}[2J - p2pchat\x07"
+    alerts.notices.close()
+    assert alerts.take() == "\x1b]2;\x07\x1b[23;0t"

@@ -1,4 +1,4 @@
-"""Peers through all their lives, and the check of their event logs, histories and databases together.
+"""Peers over several runs, and one check of their event logs, histories and databases.
 
 Every text is typed once, by one writer, to one conversation, and contains the writer's name and a number. So the texts
 alone show what was invented, repeated or reordered; the ids show what was promised.
@@ -17,14 +17,14 @@ from pathlib import Path
 
 from p2pchat.cli.subcommands.demo import Child, ChildFailed, Line
 from p2pchat.testing import Log, check
-from tests.processes.peers import KILLED, Stage
+from tests.processes.peers import KILLED, Cluster
 
 PATIENCE = 60.0  # seconds
 LOOKED_EVERY = 0.02  # seconds; no event reports that an address is stored
 _last_words = itertools.count(1)
 
 
-class Side:
+class PeerRuns:
     """One of several peers, through all its lives, with everything it reported as accepted.
 
     Attributes:
@@ -32,8 +32,8 @@ class Side:
         typed: The conversation of each text ever written, accepted or not: "room", or a name.
     """
 
-    def __init__(self, stage: Stage, name: str, other: str, *words: str) -> None:
-        self.stage = stage
+    def __init__(self, cluster: Cluster, name: str, other: str, *words: str) -> None:
+        self.cluster = cluster
         self.name = name
         self.other = other
         self.words = words
@@ -48,7 +48,7 @@ class Side:
 
     async def start(self, *endpoints: str, points: Sequence[str] = ()) -> None:
         """Start another life. Raises ChildFailed if it ends before it listens."""
-        child = self.stage.child(self.name, *endpoints, *self.words, port=self.port, points=points)
+        child = self.cluster.child(self.name, *endpoints, *self.words, port=self.port, points=points)
         self.lives.append(child)
         await child.start(30)
         self.port = child.listening["port"]
@@ -87,10 +87,10 @@ class Side:
 
     @property
     def database(self) -> Path:
-        return self.stage.home / self.name / "history.db"
+        return self.cluster.home / self.name / "history.db"
 
 
-async def everything_has_come(*sides: Side) -> None:
+async def wait_for_everything(*sides: PeerRuns) -> None:
     """Wait until the last message of each peer has reached all its recipients; earlier ones came before it."""
     last: dict[tuple[str, str], str] = {}
     for side in sides:
@@ -109,9 +109,9 @@ async def everything_has_come(*sides: Side) -> None:
                 await side.now.event("delivered", PATIENCE, id=letter["id"])
 
 
-async def nothing_is_lost_or_twice(stage: Stage, *sides: Side) -> None:
+async def check_nothing_lost_or_repeated(cluster: Cluster, *sides: PeerRuns) -> None:
     """Check that each accepted message is in every store it belongs to exactly once, as the event logs say."""
-    stores = {side.name: await stage.history(side.name) for side in sides}
+    stores = {side.name: await cluster.history(side.name) for side in sides}
     everywhere = set.intersection(*(ids(stored) for stored in stores.values()))
     for side in sides:
         stored = stores[side.name]
@@ -129,13 +129,13 @@ async def nothing_is_lost_or_twice(stage: Stage, *sides: Side) -> None:
     rooms = {name: [line["id"] for line in stored if line["kind"] == "room"] for name, stored in stores.items()}
     differ = [name for name, room in rooms.items() if room != rooms[sides[0].name]]
     assert not differ, f"{differ} have another history of the room than {sides[0].name}"
-    logs = [Log.read(stage.log(side.name)) for side in sides]
+    logs = [Log.read(cluster.log(side.name)) for side in sides]
     histories = [Log(f"history of {name}", stored) for name, stored in stores.items()]
     faults = [str(fault) for fault in check([*logs, *histories], complete=True)]
     assert not faults, "\n".join(faults[:20])
 
 
-def as_typed(line: Line, sides: Sequence[Side]) -> bool:
+def as_typed(line: Line, sides: Sequence[PeerRuns]) -> bool:
     """Return whether the named writer wrote this text, in this conversation."""
     [writer] = [side for side in sides if side.name == line["sender"]]
     return writer.typed.get(line["text"]) == ("room" if line["kind"] == "room" else writer.other)
@@ -168,13 +168,13 @@ def peers_with_an_address(database: Path) -> int:
         return int(connection.execute("select count(distinct peer) from addresses").fetchone()[0])
 
 
-async def falls(side: Side, timeout: float = 30.0) -> None:
+async def falls(side: PeerRuns, timeout: float = 30.0) -> None:
     """Wait until a life has ended at its own failpoint."""
     code = await side.now.ended(timeout)
     assert code == KILLED, f"{side.name} ended with {code}: {side.now.complaints}"
 
 
 __all__ = [
-    "KILLED", "PATIENCE", "Child", "ChildFailed", "Side", "as_typed", "damage", "everything_has_come", "falls", "ids",
-    "in_order", "nothing_is_lost_or_twice", "peers_with_an_address",
+    "KILLED", "PATIENCE", "Child", "ChildFailed", "PeerRuns", "as_typed", "check_nothing_lost_or_repeated", "damage",
+    "falls", "ids", "in_order", "peers_with_an_address", "wait_for_everything",
 ]  # fmt: skip
