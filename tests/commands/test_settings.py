@@ -11,7 +11,7 @@ import pytest
 from p2pchat.commands.exit_codes import FAILED, USAGE
 from p2pchat.commands.settings import BY_NAME, SETTINGS, ChatSettings
 from p2pchat.testing import mesh
-from tests.commands.shown import Shown, open_session
+from tests.commands.session_output import Shown, open_session
 
 
 def test_settings_are_saved(tmp_path: Path) -> None:
