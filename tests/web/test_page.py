@@ -251,7 +251,7 @@ async def test_text_of_others_is_never_markup_and_never_hides(scene: Scene) -> N
     assert await message.locator(".text").inner_text() == HOSTILE + " \\u{202e}evil"
     assert await message.locator(".who").inner_text() == 'terry"><b>'
     assert await zoe.page.locator("main img, main b, nav b").count() == 0
-    shown = "async (names) => { const {safeLine} = await import('./safe.js'); return names.map(safeLine); }"
+    shown = "async (names) => { const {safeLine} = await import('./safe_text.js'); return names.map(safeLine); }"
     assert await zoe.page.evaluate(shown, DISGUISED) == [safe_line(name) for name in DISGUISED]
     terry.say(do="nick", name="terry")
     await zoe.row("terry").wait_for()

@@ -4,11 +4,11 @@
  */
 
 import { Attention } from "./attention.js";
-import { Lines } from "./lines.js";
+import { Connection, CommandError } from "./connection.js";
+import { Events } from "./events.js";
 import { Model } from "./model.js";
 import { Outbox } from "./outbox.js";
 import { preferences } from "./storage.js";
-import { Wire, WireError } from "./wire.js";
 
 export const PAGE = 50; // messages in one page of history
 const MAX_BEHIND = 2000; // messages loaded behind a search result
@@ -27,22 +27,22 @@ export class Chat {
     this._typingAt = 0;
     this._countedAt = 0;
     this._atEnd = () => true;
-    this.wire = new Wire({
+    this.connection = new Connection({
       token,
       since: () => this.model.since,
-      onLine: (line) => this.lines.handle(line),
+      onLine: (line) => this.events.handle(line),
       onState: (state, line) => this._onState(state, line),
       heartbeat: () => ({ do: "active", on: this.attention.active }),
     });
-    this.outbox = new Outbox(this.model, this.wire);
-    this.lines = new Lines(this.model, {
+    this.outbox = new Outbox(this.model, this.connection);
+    this.events = new Events(this.model, {
       list: () => this._soonOnce("list", () => this._list(false)),
       who: () => this._soonOnce("who", () => this._who()),
       sent: (line, talk) => this._onAccepted(line, talk),
       failed: (ref, code, text) => this._onFailed(ref, code, text),
     });
     this.attention = new Attention((active) => {
-      this.wire.send({ do: "active", on: active });
+      this.connection.send({ do: "active", on: active });
       if (!active) return;
       this.markRead();
       if (Date.now() - this._countedAt > COUNTED_FOR) {
@@ -55,11 +55,11 @@ export class Chat {
   }
 
   start() {
-    this.wire.start();
+    this.connection.start();
   }
 
   stop() {
-    this.wire.close();
+    this.connection.close();
   }
 
   // ---- the connection
@@ -68,7 +68,7 @@ export class Chat {
   _onState(state, line) {
     this.model.state = state;
     if (state === "open") this._onOpen(line);
-    if (state === "refused") this._refused(this.wire.why);
+    if (state === "refused") this._refused(this.connection.why);
     this.model.bus.emit("state");
   }
 
@@ -77,8 +77,8 @@ export class Chat {
     const { me } = this.model;
     Object.assign(me, { id: line.user_id, label: line.user, name: me.name || line.user });
     for (const talk of this.model.talks.values()) talk.loaded = false;
-    this.wire.send({ do: "active", on: this.attention.active });
-    if (preferences().typing === "off") this.wire.send({ do: "set", name: "typing", value: "off" });
+    this.connection.send({ do: "active", on: this.attention.active });
+    if (preferences().typing === "off") this.connection.send({ do: "set", name: "typing", value: "off" });
     await Promise.all([this._list(true), this._who()]).catch(() => {});
     this.outbox.restore();
     this.outbox.flush();
@@ -89,11 +89,11 @@ export class Chat {
   /** @param {boolean} counts */
   async _list(counts) {
     if (counts) this._countedAt = Date.now();
-    this.lines.setList(await this.wire.request({ do: "list" }), counts);
+    this.events.setList(await this.connection.request({ do: "list" }), counts);
   }
 
   async _who() {
-    this.lines.setPeople(await this.wire.request({ do: "who" }));
+    this.events.setPeople(await this.connection.request({ do: "who" }));
   }
 
   /** @param {string} what @param {() => Promise<void>} ask */
@@ -156,8 +156,8 @@ export class Chat {
   async openWith(userId) {
     const known = this.model.talkWith(userId);
     if (known) return this.open(known);
-    const [row] = await this.wire.request({ do: "find", to: `@${userId}` });
-    await this.open(this.lines.talkOf({ ...row, user_id: userId }));
+    const [row] = await this.connection.request({ do: "find", to: `@${userId}` });
+    await this.open(this.events.talkOf({ ...row, user_id: userId }));
   }
 
   /** Load the newest page of a conversation. @param {import("./model.js").Talk} talk */
@@ -165,13 +165,13 @@ export class Chat {
     if (talk.loading) return;
     talk.loading = true;
     try {
-      const rows = await this.wire.request({ do: "history", to: talk.id, limit: PAGE });
+      const rows = await this.connection.request({ do: "history", to: talk.id, limit: PAGE });
       talk.loaded = true;
       if (rows.length < PAGE) talk.complete = true;
-      this.lines.addHistory(talk, rows, "newest");
+      this.events.addHistory(talk, rows, "newest");
       await this._receipts(talk);
     } catch (error) {
-      if (!(error instanceof WireError)) throw error;
+      if (!(error instanceof CommandError)) throw error;
     } finally {
       talk.loading = false;
       this.model.changed(talk);
@@ -185,12 +185,12 @@ export class Chat {
     talk.loading = true;
     this.model.changed(talk);
     try {
-      const rows = await this.wire.request({ do: "history", to: talk.id, limit: PAGE, before: oldest.id });
+      const rows = await this.connection.request({ do: "history", to: talk.id, limit: PAGE, before: oldest.id });
       if (rows.length < PAGE) talk.complete = true;
-      this.lines.addHistory(talk, rows, "older");
+      this.events.addHistory(talk, rows, "older");
       if (rows.some((row) => row.event === "sent")) await this._receipts(talk, oldest.id);
     } catch (error) {
-      if (!(error instanceof WireError)) throw error;
+      if (!(error instanceof CommandError)) throw error;
     } finally {
       talk.loading = false;
       this.model.changed(talk);
@@ -200,7 +200,7 @@ export class Chat {
   /** @param {import("./model.js").Talk} talk @param {string} [before] */
   async _receipts(talk, before) {
     if (!talk.messages.some((message) => message.mine)) return;
-    this.lines.setReceipts(talk, await this.wire.request({ do: "receipts", to: talk.id, limit: PAGE, ...(before && { before }) }));
+    this.events.setReceipts(talk, await this.connection.request({ do: "receipts", to: talk.id, limit: PAGE, ...(before && { before }) }));
   }
 
   /**
@@ -211,16 +211,16 @@ export class Chat {
   async loadUntil(talk, id) {
     if (talk.byId.has(id)) return true;
     const [before, behind] = await Promise.all([
-      this.wire.request({ do: "history", to: talk.id, before: id, limit: 10 }),
-      this.wire.request({ do: "history", to: talk.id, after: id, limit: MAX_BEHIND }),
+      this.connection.request({ do: "history", to: talk.id, before: id, limit: 10 }),
+      this.connection.request({ do: "history", to: talk.id, after: id, limit: MAX_BEHIND }),
     ]);
     if (behind.length >= MAX_BEHIND) return false;
-    const [first] = behind.length ? await this.wire.request({ do: "history", to: talk.id, before: behind[0].id, limit: 1 }) : [];
+    const [first] = behind.length ? await this.connection.request({ do: "history", to: talk.id, before: behind[0].id, limit: 1 }) : [];
     const rows = [...before, ...(first ? [first] : []), ...behind];
     if (!rows.some((row) => row.id === id)) return false;
     talk.complete = before.length < 10;
     talk.loaded = true;
-    this.lines.addHistory(talk, rows, "whole");
+    this.events.addHistory(talk, rows, "whole");
     await this._receipts(talk);
     return true;
   }
@@ -247,7 +247,7 @@ export class Chat {
     const talk = this.model.front;
     if (!talk || !talk.loaded || !this.attention.active || !this._atEnd()) return;
     const newest = talk.newestOfAnother;
-    if (newest && newest.id !== talk.readTo && this.wire.send({ do: "read", id: newest.id })) talk.readTo = newest.id;
+    if (newest && newest.id !== talk.readTo && this.connection.send({ do: "read", id: newest.id })) talk.readTo = newest.id;
     if (talk.unread || talk.mentions) {
       talk.unread = talk.mentions = 0;
       this.model.bus.changed("talks");
@@ -271,33 +271,33 @@ export class Chat {
     const now = Date.now();
     if (!talk || (on ? now - this._typingAt < TYPING_EVERY : !this._typingAt)) return;
     this._typingAt = on ? now : 0;
-    this.wire.send({ do: "typing", to: talk.id, on });
+    this.connection.send({ do: "typing", to: talk.id, on });
   }
 
   /** @param {string} id @param {string} text */
   edit(id, text) {
-    return this.wire.request({ do: "edit", id, text });
+    return this.connection.request({ do: "edit", id, text });
   }
 
   /** @param {string} id */
   remove(id) {
-    return this.wire.request({ do: "delete", id });
+    return this.connection.request({ do: "delete", id });
   }
 
   /** Toggle a reaction. @param {import("./model.js").Message} message @param {string} reaction */
   react(message, reaction) {
     const mine = message.reactions.find((one) => one.by_id === this.model.me.id)?.reaction;
-    return this.wire.request({ do: "react", id: message.id, reaction: mine === reaction ? "" : reaction });
+    return this.connection.request({ do: "react", id: message.id, reaction: mine === reaction ? "" : reaction });
   }
 
   /** @param {string} words @param {string} [to] */
   search(words, to) {
-    return this.wire.request({ do: "search", words, ...(to && { to }) });
+    return this.connection.request({ do: "search", words, ...(to && { to }) });
   }
 
   /** @param {any} order */
   ask(order) {
-    return this.wire.request(order);
+    return this.connection.request(order);
   }
 }
 

@@ -1,7 +1,7 @@
 /** The message editor. Enter sends, Shift+Enter starts a new line. The message being answered or edited is shown above. */
 
 import { fill, h, icon, iconButton } from "./dom.js";
-import { beginning, safeLine } from "./safe.js";
+import { beginning, safeLine } from "./safe_text.js";
 
 const MAX_BYTES = 32 * 1024; // of one message
 const ENCODER = new TextEncoder();
@@ -9,10 +9,10 @@ const ENCODER = new TextEncoder();
 /** @typedef {import("./model.js").Message} Message */
 
 export class Compose {
-  /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell */
-  constructor(chat, shell) {
+  /** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout */
+  constructor(chat, layout) {
     this._chat = chat;
-    this._shell = shell;
+    this._layout = layout;
     /** @type {{message: Message, edits: boolean}|null} */
     this._target = null;
     this._note = h("div", { class: "about" });
@@ -113,7 +113,7 @@ export class Compose {
       if (text !== target.message.text && !(await this._saveEdit(target.message, said.text))) return;
     } else {
       this._chat.write(said.text, { action: said.action, replyTo: target?.message.id ?? null });
-      this._shell.timeline.toEnd();
+      this._layout.timeline.toEnd();
     }
     this._target = null;
     if (this._talk) this._talk.draft = "";

@@ -3,12 +3,12 @@
 import { confirm, dialog } from "./dialog.js";
 import { fill, h, iconButton } from "./dom.js";
 import { byPresence, disc, statusText } from "./people.js";
-import { safeLine } from "./safe.js";
+import { safeLine } from "./safe_text.js";
 
-/** @typedef {import("./chat.js").Chat} Chat @typedef {import("./shell.js").Shell} Shell @typedef {import("./model.js").Talk} Talk */
+/** @typedef {import("./chat.js").Chat} Chat @typedef {import("./layout.js").Layout} Layout @typedef {import("./model.js").Talk} Talk */
 
-/** Show the form that creates a group. @param {Chat} chat @param {Shell} shell */
-export function newGroup(chat, shell) {
+/** Show the form that creates a group. @param {Chat} chat @param {Layout} layout */
+export function newGroup(chat, layout) {
   const name = h("input", { id: "group-name", required: true, maxlength: 32, autocomplete: "off", placeholder: "for example ops" });
   const { list, chosen } = memberPicker(chat, new Set());
   const trouble = h("p", { class: "trouble", role: "alert" });
@@ -17,7 +17,7 @@ export function newGroup(chat, shell) {
     try {
       const [row] = await chat.ask({ do: "group", name: name.value.trim(), members: chosen() });
       shown.close();
-      await shell.open(chat.lines.talkOf({ conversation_id: row.conversation_id, conversation: row.group, kind: "group" }));
+      await layout.open(chat.events.talkOf({ conversation_id: row.conversation_id, conversation: row.group, kind: "group" }));
     } catch (error) {
       trouble.textContent = /** @type {Error} */ (error).message;
     }
@@ -39,19 +39,19 @@ function memberPicker(chat, without) {
   return { list, chosen: () => ticks.filter(({ tick }) => tick.checked).map(({ person }) => person.id) };
 }
 
-/** Show the members of a group. @param {Chat} chat @param {Shell} shell @param {Talk} talk */
-export async function showGroup(chat, shell, talk) {
+/** Show the members of a group. @param {Chat} chat @param {Layout} layout @param {Talk} talk */
+export async function showGroup(chat, layout, talk) {
   const body = h("div", {});
-  const draw = async () => fill(body, drawGroup(chat, shell, talk, await chat.ask({ do: "members", to: talk.id }), act));
+  const draw = async () => fill(body, drawGroup(chat, layout, talk, await chat.ask({ do: "members", to: talk.id }), act));
   const act = async (/** @type {any} */ order) => {
-    if (await shell.notifyFailure(chat.ask({ ...order, to: talk.id }))) await shell.notifyFailure(draw());
+    if (await layout.notifyFailure(chat.ask({ ...order, to: talk.id }))) await layout.notifyFailure(draw());
   };
   await draw();
   dialog(`#${safeLine(talk.name)}`, body);
 }
 
-/** @param {Chat} chat @param {Shell} shell @param {Talk} talk @param {any[]} rows @param {(order: any) => Promise<void>} act */
-function drawGroup(chat, shell, talk, rows, act) {
+/** @param {Chat} chat @param {Layout} layout @param {Talk} talk @param {any[]} rows @param {(order: any) => Promise<void>} act */
+function drawGroup(chat, layout, talk, rows, act) {
   const mine = rows.some((row) => row.me && row.owner);
   const { list, chosen } = memberPicker(chat, new Set(rows.map((row) => row.user_id)));
   const name = h("input", { id: "group-new-name", value: talk.name, maxlength: 32 });
@@ -64,14 +64,14 @@ function drawGroup(chat, shell, talk, rows, act) {
     ))),
     mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "add", users: chosen() })) }, h("fieldset", {}, h("legend", {}, "Add members"), list), h("button", {}, "Add")),
     mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "rename", name: name.value.trim() })) }, h("label", { for: "group-new-name" }, "Name"), h("div", { class: "row" }, name, h("button", {}, "Rename"))),
-    talk.member && h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => leave(chat, shell, talk) }, "Leave group")),
+    talk.member && h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => leave(chat, layout, talk) }, "Leave group")),
   ];
 }
 
-/** @param {Chat} chat @param {Shell} shell @param {Talk} talk */
-async function leave(chat, shell, talk) {
+/** @param {Chat} chat @param {Layout} layout @param {Talk} talk */
+async function leave(chat, layout, talk) {
   if (!(await confirm(`Leave #${safeLine(talk.name)}?`, "Your messages stay. The owner can add you again.", "Leave"))) return;
-  if (!(await shell.notifyFailure(chat.ask({ do: "leave", to: talk.id })))) return;
+  if (!(await layout.notifyFailure(chat.ask({ do: "leave", to: talk.id })))) return;
   talk.member = false;
-  if (chat.model.room) await shell.open(chat.model.room);
+  if (chat.model.room) await layout.open(chat.model.room);
 }

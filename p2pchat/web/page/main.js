@@ -2,7 +2,7 @@
 
 import { Chat } from "./chat.js";
 import { fill } from "./dom.js";
-import { Shell } from "./shell.js";
+import { Layout } from "./layout.js";
 import { signIn } from "./signin.js";
 import { Announcer } from "./status.js";
 import { deleteToken, loadToken, saveToken } from "./storage.js";
@@ -24,7 +24,7 @@ function start(why = "") {
 function openChat(token) {
   const chat = new Chat(token, (why) => leave(chat, why || "This token is no longer valid."));
   new Announcer(region, chat.model);
-  fill(app, new Shell(chat, () => leave(chat, "")).element);
+  fill(app, new Layout(chat, () => leave(chat, "")).element);
   chat.start();
 }
 

@@ -4,7 +4,7 @@ import { dialog } from "./dialog.js";
 import { h, iconButton } from "./dom.js";
 import { mentions } from "./model.js";
 import { disc } from "./people.js";
-import { beginning, linkify, safeLine, safeText } from "./safe.js";
+import { beginning, linkify, safeLine, safeText } from "./safe_text.js";
 import { clock, whole } from "./times.js";
 
 const COMMON_REACTIONS = ["👍", "❤️", "😄", "🎉", "😮", "😢", "🙏", "✅", "👀", "🚀", "+1", "-1"];

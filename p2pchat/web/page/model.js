@@ -1,5 +1,5 @@
 /**
- * The data of the page: people, conversations and their messages. Only lines.js and outbox.js change it. It announces
+ * The data of the page: people, conversations and their messages. Only events.js and outbox.js change it. It announces
  * changes on its bus and draws nothing.
  *
  * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another

@@ -13,11 +13,11 @@ const AGAIN_AFTER = 1500; // milliseconds after which a message is sent again wh
 export class Outbox {
   /**
    * @param {import("./model.js").Model} model
-   * @param {import("./wire.js").Wire} wire
+   * @param {import("./connection.js").Connection} connection
    */
-  constructor(model, wire) {
+  constructor(model, connection) {
     this._model = model;
-    this._wire = wire;
+    this._connection = connection;
     /** @type {Item[]} */
     this._items = [];
     this._restored = false;
@@ -137,7 +137,7 @@ export class Outbox {
     if (!this._items.includes(item)) return;
     const order = { do: "send", to: item.to, text: item.text, ref: item.ref, claimed_at: item.claimedAt };
     const more = { ...(item.action && { action: true }), ...(item.replyTo && { reply_to: item.replyTo }), ...(item.tried && { again: true }) };
-    if (this._wire.send({ ...order, ...more })) item.tried = true;
+    if (this._connection.send({ ...order, ...more })) item.tried = true;
     this._save();
   }
 

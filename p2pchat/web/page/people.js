@@ -2,7 +2,7 @@
 
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
-import { safeLine, safeText } from "./safe.js";
+import { safeLine, safeText } from "./safe_text.js";
 import { preferences, setPreference } from "./storage.js";
 import { when } from "./times.js";
 
@@ -36,8 +36,8 @@ export function byPresence(one, other) {
   return rank(one) - rank(other) || one.label.localeCompare(other.label);
 }
 
-/** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell @param {string} id */
-export async function showPerson(chat, shell, id) {
+/** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout @param {string} id */
+export async function showPerson(chat, layout, id) {
   const [row] = await chat.ask({ do: "whois", user: id });
   const facts = [
     ["Status", statusText(row)],
@@ -48,30 +48,30 @@ export async function showPerson(chat, shell, id) {
   ];
   const toggle = async () => {
     shown.close();
-    await shell.notifyFailure(chat.ask({ do: row.ignored ? "unignore" : "ignore", user: id }));
-    await shell.notifyFailure(chat.ask({ do: "who" }).then((rows) => chat.lines.setPeople(rows)));
+    await layout.notifyFailure(chat.ask({ do: row.ignored ? "unignore" : "ignore", user: id }));
+    await layout.notifyFailure(chat.ask({ do: "who" }).then((rows) => chat.events.setPeople(rows)));
   };
   const shown = dialog(safeLine(row.user), [
     h("div", { class: "person-head" }, disc(row.user_id, row.user, row.status)),
     h("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", { dir: "auto" }, value)])),
     !row.me && h("div", { class: "row end" },
       h("button", { type: "button", onclick: toggle }, row.ignored ? "Stop ignoring" : "Ignore"),
-      h("button", { type: "button", class: "primary", onclick: () => (shown.close(), shell.openWith(id)) }, "Write privately")),
+      h("button", { type: "button", class: "primary", onclick: () => (shown.close(), layout.openWith(id)) }, "Write privately")),
   ], { class: "small" });
 }
 
-/** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell @param {() => void} signOut */
-export async function showProfile(chat, shell, signOut) {
+/** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout @param {() => void} signOut */
+export async function showProfile(chat, layout, signOut) {
   const { model } = chat;
   const person = model.people.get(model.me.id);
   const name = h("input", { id: "my-name", value: model.me.name, maxlength: 32, autocomplete: "off", required: true });
   const about = h("input", { id: "my-about", value: person?.about ?? "", maxlength: 512, autocomplete: "off" });
   const away = h("input", { id: "my-away", value: person?.status === "idle" ? person.text : "", maxlength: 512, autocomplete: "off", placeholder: "for example lunch" });
-  const rows = (await shell.notifyFailure(chat.ask({ do: "set", name: "receipts" }))) ?? [{ value: "on" }];
+  const rows = (await layout.notifyFailure(chat.ask({ do: "set", name: "receipts" }))) ?? [{ value: "on" }];
   const receipts = h("input", { type: "checkbox", id: "my-receipts", checked: rows[0].value === "on" });
   const typing = h("input", { type: "checkbox", id: "my-typing", checked: preferences().typing !== "off" });
   const said = h("p", { class: "trouble", role: "alert" });
-  const refresh = () => chat.ask({ do: "who" }).then((found) => chat.lines.setPeople(found));
+  const refresh = () => chat.ask({ do: "who" }).then((found) => chat.events.setPeople(found));
   const done = async (/** @type {any} */ order) => {
     try {
       await chat.ask(order);

@@ -1,23 +1,23 @@
 /** Message search, in the open conversation or in all of them. Selecting a result shows it in its conversation. */
 
 import { fill, h, iconButton } from "./dom.js";
-import { highlight, safeLine } from "./safe.js";
+import { highlight, safeLine } from "./safe_text.js";
 import { when } from "./times.js";
 
 const WAIT = 250; // milliseconds after the last key
 
 export class SearchPanel {
-  /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell */
-  constructor(chat, shell) {
+  /** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout */
+  constructor(chat, layout) {
     this._chat = chat;
-    this._shell = shell;
+    this._layout = layout;
     this._searches = 0;
     this._input = h("input", { type: "search", id: "search", autocomplete: "off", "aria-label": "Search messages", placeholder: "Words, \"an exact phrase\", or from:name", oninput: () => this._searchSoon() });
     this._everywhere = h("input", { type: "checkbox", id: "search-everywhere", onchange: () => this._search() });
     this._found = h("div", { class: "found-list" });
     this._count = h("p", { class: "hint" });
-    this.element = h("section", { class: "search", hidden: true, "aria-label": "Search", onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Escape" && (event.stopPropagation(), this.close(), shell.compose.focus()) },
-      h("form", { class: "row", role: "search", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this._search()) }, this._input, iconButton("close", "Close search", () => (this.close(), shell.compose.focus()))),
+    this.element = h("section", { class: "search", hidden: true, "aria-label": "Search", onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Escape" && (event.stopPropagation(), this.close(), layout.compose.focus()) },
+      h("form", { class: "row", role: "search", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this._search()) }, this._input, iconButton("close", "Close search", () => (this.close(), layout.compose.focus()))),
       h("label", { class: "check" }, this._everywhere, " In all conversations"),
       this._count, this._found,
     );
@@ -73,10 +73,10 @@ export class SearchPanel {
 
   /** @param {any} row */
   async _openResult(row) {
-    const talk = this._chat.lines.talkOf(row);
-    this._shell.showTalk();
-    if (!this._shell.isWide) this.close();
+    const talk = this._chat.events.talkOf(row);
+    this._layout.showTalk();
+    if (!this._layout.isWide) this.close();
     if (talk.id !== this._chat.model.frontId) await this._chat.open(talk);
-    await this._shell.timeline.jump(row.id);
+    await this._layout.timeline.jump(row.id);
   }
 }

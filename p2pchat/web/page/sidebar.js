@@ -3,17 +3,17 @@
 import { fill, h, icon, iconButton } from "./dom.js";
 import { newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
-import { Keyed } from "./keyed.js";
 import { byPresence, disc, showProfile, statusText } from "./people.js";
-import { safeLine } from "./safe.js";
+import { Rows } from "./rows.js";
+import { safeLine } from "./safe_text.js";
 
 const MAX_PEOPLE = 60; // shown at once; the search field finds the others
 
 export class Sidebar {
-  /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell @param {() => void} signOut */
-  constructor(chat, shell, signOut) {
+  /** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout @param {() => void} signOut */
+  constructor(chat, layout, signOut) {
     this._chat = chat;
-    this._shell = shell;
+    this._layout = layout;
     this._signOut = signOut;
     this.find = h("input", {
       type: "search", id: "find", placeholder: "Find or search", "aria-label": "Find people, groups and messages",
@@ -26,22 +26,22 @@ export class Sidebar {
     this._more = h("p", { class: "hint" });
     this._noGroups = h("p", { class: "hint" });
     this._noPeople = h("p", { class: "hint" });
-    const newOne = iconButton("plus", "New group", () => newGroup(this._chat, this._shell));
+    const newOne = iconButton("plus", "New group", () => newGroup(this._chat, this._layout));
     this._talks = h("div", { class: "side-lists" },
       this._searchRow, this._room.list,
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "Groups"), newOne), this._noGroups, this._groups.list),
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People")), this._noPeople, this._people.list, this._more),
     );
-    this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, shell, this._signOut) });
+    this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, layout, this._signOut) });
     this.element = h("nav", { class: "side", "aria-label": "Conversations and people" },
       h("div", { class: "side-head" },
         h("p", { class: "brand", "aria-hidden": "true" }, h("img", { src: "icon.svg", alt: "", width: 28, height: 28 }), "p2pchat"),
-        iconButton("help", "Help and keyboard shortcuts", () => shell.help()),
+        iconButton("help", "Help and keyboard shortcuts", () => layout.help()),
       ),
       h("div", { class: "side-find" }, icon("search"), this.find),
       this._talks,
       h("div", { class: "side-foot" },
-        h("button", { type: "button", class: "invite-button", onclick: () => shell.notifyFailure(showInvite(chat)) }, icon("invite"), "Invite people"),
+        h("button", { type: "button", class: "invite-button", onclick: () => layout.notifyFailure(showInvite(chat)) }, icon("invite"), "Invite people"),
         this._me,
       ),
     );
@@ -76,15 +76,15 @@ export class Sidebar {
   }
 
   _search() {
-    this._shell.showTalk();
-    this._shell.search.open(this.find.value.trim(), true);
+    this._layout.showTalk();
+    this._layout.search.open(this.find.value.trim(), true);
   }
 
   // ---- drawing
 
   /** @param {string} label */
   _list(label) {
-    return new Keyed(h("ul", { class: "side-list", "aria-label": label }));
+    return new Rows(h("ul", { class: "side-list", "aria-label": label }));
   }
 
   _draw() {
@@ -121,7 +121,7 @@ export class Sidebar {
     const here = [...model.people.values()].filter((person) => person.status === "online" || person.status === "idle").length;
     const sub = talk.kind === "room" ? `everyone, ${here} here now` : `${talk.memberCount} members`;
     const sign = () => h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
-    return this._button(talk.id, sign, name, sub, talk, talk.id === model.frontId, () => this._shell.open(talk));
+    return this._button(talk.id, sign, name, sub, talk, talk.id === model.frontId, () => this._layout.open(talk));
   }
 
   /** @param {import("./model.js").Person} person */
@@ -129,13 +129,13 @@ export class Sidebar {
     const talk = this._chat.model.talkWith(person.id);
     const front = talk !== undefined && talk.id === this._chat.model.frontId;
     const sub = person.ignored ? "ignored" : statusText(person);
-    return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), sub, talk, front, () => this._shell.openWith(person.id));
+    return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), sub, talk, front, () => this._layout.openWith(person.id));
   }
 
   /**
    * @param {string} to @param {() => Node} sign @param {string} name @param {string} sub
    * @param {import("./model.js").Talk|undefined} talk @param {boolean} front @param {() => void} open
-   * @returns {import("./keyed.js").Item}
+   * @returns {import("./rows.js").Item}
    */
   _button(to, sign, name, sub, talk, front, open) {
     const unread = talk?.unread ?? 0;

@@ -4,7 +4,7 @@
  */
 
 import { fill, h, iconButton } from "./dom.js";
-import { beginning, safeLine } from "./safe.js";
+import { beginning, safeLine } from "./safe_text.js";
 
 const MAX_ANNOUNCED = 5; // sentences kept in the region
 const NOTICE_FOR = 8000; // milliseconds
@@ -108,14 +108,14 @@ export class ConnectionBar {
   }
 
   _show() {
-    const { wire } = this._chat;
-    if (wire.state === "open" || wire.state === "closed") return;
-    const seconds = Math.max(0, Math.ceil((wire.retryAt - Date.now()) / 1000));
-    const said = wire.state === "connecting" ? "Connecting… Messages you write are sent then." : `Offline. Reconnecting ${seconds > 1 ? `in ${seconds} s` : "now"}; messages you write are sent then.`;
+    const { connection } = this._chat;
+    if (connection.state === "open" || connection.state === "closed") return;
+    const seconds = Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000));
+    const said = connection.state === "connecting" ? "Connecting… Messages you write are sent then." : `Offline. Reconnecting ${seconds > 1 ? `in ${seconds} s` : "now"}; messages you write are sent then.`;
     this.element.hidden = false;
     fill(this.element,
       h("span", {}, said),
-      wire.state === "waiting" && h("button", { type: "button", onclick: () => wire.retry() }, "Try now"),
+      connection.state === "waiting" && h("button", { type: "button", onclick: () => connection.retry() }, "Try now"),
     );
   }
 }

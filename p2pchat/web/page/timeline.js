@@ -7,10 +7,10 @@
 
 import { confirm } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
-import { Keyed } from "./keyed.js";
 import { drawMessage, pickReaction, showReceipts } from "./message.js";
 import { showPerson } from "./people.js";
-import { safeLine } from "./safe.js";
+import { Rows } from "./rows.js";
+import { safeLine } from "./safe_text.js";
 import { day, dayKey } from "./times.js";
 
 const NEAR = 60; // pixels from the end that still count as the end
@@ -20,10 +20,10 @@ const TOGETHER = 5 * 60 * 1000; // milliseconds in which messages of one writer 
 /** @typedef {import("./model.js").Message} Message @typedef {import("./model.js").Talk} Talk */
 
 export class Timeline {
-  /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell */
-  constructor(chat, shell) {
+  /** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout */
+  constructor(chat, layout) {
     this._chat = chat;
-    this._shell = shell;
+    this._layout = layout;
     this._list = h("ol", { class: "messages" });
     this._top = h("div", { class: "timeline-top" });
     this._box = h("div", {
@@ -32,7 +32,7 @@ export class Timeline {
     }, this._top, this._list);
     this._down = h("button", { type: "button", class: "to-end", hidden: true, onclick: () => this.toEnd() }, icon("down"), h("span", {}));
     this.element = h("div", { class: "timeline-frame" }, this._box, this._down);
-    this._keyed = new Keyed(this._list);
+    this._rows = new Rows(this._list);
     this._atEnd = true;
     this._activeId = "";
     this._actions = this._messageActions();
@@ -43,7 +43,7 @@ export class Timeline {
 
   /** Show another conversation. */
   front() {
-    this._keyed.clear();
+    this._rows.clear();
     this._atEnd = true;
     this._activeId = "";
     this._draw();
@@ -58,13 +58,13 @@ export class Timeline {
   /** Show a message and move the focus to it. @param {string} id */
   async jump(id) {
     const talk = this._chat.model.front;
-    if (!talk || !(await this._shell.notifyFailure(this._chat.loadUntil(talk, id)))) {
-      this._shell.notices.show("That message is too old to show here.");
+    if (!talk || !(await this._layout.notifyFailure(this._chat.loadUntil(talk, id)))) {
+      this._layout.notices.show("That message is too old to show here.");
       return;
     }
     this._atEnd = false;
     this._draw();
-    const node = this._keyed.node(id);
+    const node = this._rows.node(id);
     node?.scrollIntoView({ block: "center" });
     node?.classList.add("found");
     setTimeout(() => node?.classList.remove("found"), 2500);
@@ -88,7 +88,7 @@ export class Timeline {
     const talk = this._chat.model.front;
     if (!talk) return;
     const anchor = this._atEnd ? null : this._anchor();
-    this._keyed.draw(this._items(talk));
+    this._rows.draw(this._items(talk));
     this._drawTop(talk);
     if (this._atEnd) this._jumpToEnd();
     else if (anchor) this._box.scrollTop += anchor.node.offsetTop - anchor.top;
@@ -97,7 +97,7 @@ export class Timeline {
     if (this._box.scrollTop < EARLY) this._chat.older(talk);
   }
 
-  /** @param {Talk} talk @returns {import("./keyed.js").Item[]} */
+  /** @param {Talk} talk @returns {import("./rows.js").Item[]} */
   _items(talk) {
     const { model } = this._chat;
     const items = [];
@@ -189,7 +189,7 @@ export class Timeline {
       if (all[at]) this._activate(all[at]);
       event.preventDefault();
     } else if (event.key === "Escape") {
-      this._shell.compose.focus();
+      this._layout.compose.focus();
       event.stopPropagation();
     } else if (message && target === message) {
       const found = this._messageOf(message);
@@ -227,7 +227,7 @@ export class Timeline {
     for (const message of this._list.querySelectorAll(".message.active")) {
       if (message.dataset.id !== this._activeId) setTabStop(message, false);
     }
-    const active = this._keyed.node(this._activeId);
+    const active = this._rows.node(this._activeId);
     if (active) setTabStop(active, true);
   }
 
@@ -235,18 +235,18 @@ export class Timeline {
 
   /** @returns {import("./message.js").Actions} */
   _messageActions() {
-    const { _chat: chat, _shell: shell } = this;
+    const { _chat: chat, _layout: layout } = this;
     return {
-      reply: (message) => shell.compose.reply(message),
-      edit: (message) => shell.compose.edit(message),
-      react: (message) => pickReaction((reaction) => shell.notifyFailure(chat.react(message, reaction))),
-      toggle: (message, reaction) => shell.notifyFailure(chat.react(message, reaction)),
+      reply: (message) => layout.compose.reply(message),
+      edit: (message) => layout.compose.edit(message),
+      react: (message) => pickReaction((reaction) => layout.notifyFailure(chat.react(message, reaction))),
+      toggle: (message, reaction) => layout.notifyFailure(chat.react(message, reaction)),
       remove: async (message) => {
         const said = "It disappears for everyone. Log files of others may still contain it.";
-        if (await confirm("Delete this message?", said, "Delete")) await shell.notifyFailure(chat.remove(message.id));
+        if (await confirm("Delete this message?", said, "Delete")) await layout.notifyFailure(chat.remove(message.id));
       },
-      info: (message) => shell.notifyFailure(showReceipts(chat, message)),
-      person: (message) => shell.notifyFailure(showPerson(chat, shell, message.senderId)),
+      info: (message) => layout.notifyFailure(showReceipts(chat, message)),
+      person: (message) => layout.notifyFailure(showPerson(chat, layout, message.senderId)),
       jump: (id) => this.jump(id),
       again: (message) => chat.outbox.retry(message.ref),
       discard: (message) => chat.outbox.discard(message.ref),

@@ -16,7 +16,7 @@ const REFUSED = new Set(["unauthorized", "revoked"]); // close reasons after whi
 
 /** @typedef {"connecting"|"open"|"waiting"|"refused"|"closed"} State */
 
-export class Wire {
+export class Connection {
   /**
    * @param {object} with_
    * @param {string} with_.token
@@ -42,7 +42,7 @@ export class Wire {
     /** @type {WebSocket|null} */
     this._socket = null;
     this._timer = 0;
-    this._onLinetbeat = 0;
+    this._heartbeat = 0;
     this._receivedAt = 0;
     this._online = () => this.retry();
   }
@@ -78,13 +78,13 @@ export class Wire {
    * Send a command and wait for its answer.
    * @param {any} order
    * @returns {Promise<any[]>} the rows of its answer
-   * @throws {WireError}
+   * @throws {CommandError}
    */
   request(order) {
     const ref = `a${(this._refs += 1)}`;
     return new Promise((done, failed) => {
       this._pending.set(ref, { done, failed });
-      if (!this.send({ ...order, ref })) this._settle(ref, new WireError("offline", "not connected"));
+      if (!this.send({ ...order, ref })) this._settle(ref, new CommandError("offline", "not connected"));
     });
   }
 
@@ -114,7 +114,7 @@ export class Wire {
       return;
     }
     if (line.event === "answer" && line.ref) this._settle(line.ref, null, line.rows);
-    else if (line.event === "error" && this._pending.has(line.ref)) this._settle(line.ref, new WireError(line.code, line.text));
+    else if (line.event === "error" && this._pending.has(line.ref)) this._settle(line.ref, new CommandError(line.code, line.text));
     else this._onLine(line);
   }
 
@@ -143,16 +143,16 @@ export class Wire {
   }
 
   _drop() {
-    clearInterval(this._onLinetbeat);
+    clearInterval(this._heartbeat);
     const socket = this._socket;
     this._socket = null;
     socket?.close();
-    for (const ref of [...this._pending.keys()]) this._settle(ref, new WireError("offline", "the connection was lost"));
+    for (const ref of [...this._pending.keys()]) this._settle(ref, new CommandError("offline", "the connection was lost"));
   }
 
   _watchHeartbeat() {
-    clearInterval(this._onLinetbeat);
-    this._onLinetbeat = setInterval(() => {
+    clearInterval(this._heartbeat);
+    this._heartbeat = setInterval(() => {
       if (Date.now() - this._receivedAt > HEARTBEAT + PATIENCE) this._onClose(1006);
       else if (Date.now() - this._receivedAt >= HEARTBEAT) this.request(this._heartbeatCommand()).catch(() => {});
     }, PATIENCE / 2);
@@ -166,7 +166,7 @@ export class Wire {
 }
 
 /** A command failed; the message can be shown. */
-export class WireError extends Error {
+export class CommandError extends Error {
   /** @param {string} code @param {string} text */
   constructor(code, text) {
     super(text);

@@ -3,13 +3,13 @@
 import { fill, h, iconButton } from "./dom.js";
 import { showGroup } from "./groups.js";
 import { disc, showPerson, statusText } from "./people.js";
-import { safeLine } from "./safe.js";
+import { safeLine } from "./safe_text.js";
 
-export class Head {
-  /** @param {import("./chat.js").Chat} chat @param {import("./shell.js").Shell} shell */
-  constructor(chat, shell) {
+export class Header {
+  /** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout */
+  constructor(chat, layout) {
     this._chat = chat;
-    this._shell = shell;
+    this._layout = layout;
     this.element = h("header", { class: "talk-head" });
     for (const topic of ["front", "talks", "people"]) chat.model.bus.on(topic, () => this._draw());
     this._draw();
@@ -24,7 +24,7 @@ export class Head {
     this._drawn = drawn;
     const focused = this.element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     const elsewhere = model.unread - (talk?.unread ?? 0);
-    const back = iconButton("back", elsewhere ? `Back to the list, ${elsewhere} unread elsewhere` : "Back to the list", () => this._shell.showList(), { class: "icon-button only-narrow" });
+    const back = iconButton("back", elsewhere ? `Back to the list, ${elsewhere} unread elsewhere` : "Back to the list", () => this._layout.showList(), { class: "icon-button only-narrow" });
     if (elsewhere) back.append(h("span", { class: "badge corner", "aria-hidden": "true" }, String(elsewhere)));
     fill(this.element, back, talk ? this._title(talk) : h("h2", { id: "talk-name" }, "Connecting…"), talk && this._buttons(talk));
     if (focused) this.element.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
@@ -48,11 +48,11 @@ export class Head {
 
   /** @param {import("./model.js").Talk} talk */
   _buttons(talk) {
-    const shell = this._shell;
+    const layout = this._layout;
     return h("div", { class: "talk-buttons" },
-      talk.kind === "group" && iconButton("people", "Members of this group", () => shell.notifyFailure(showGroup(this._chat, shell, talk))),
-      talk.kind === "dm" && iconButton("info", `About ${safeLine(talk.name)}`, () => shell.notifyFailure(showPerson(this._chat, shell, talk.userId))),
-      iconButton("search", "Search in this conversation", () => shell.search.open("", false)),
+      talk.kind === "group" && iconButton("people", "Members of this group", () => layout.notifyFailure(showGroup(this._chat, layout, talk))),
+      talk.kind === "dm" && iconButton("info", `About ${safeLine(talk.name)}`, () => layout.notifyFailure(showPerson(this._chat, layout, talk.userId))),
+      iconButton("search", "Search in this conversation", () => layout.search.open("", false)),
     );
   }
 }

@@ -7,7 +7,7 @@ const MAX_TAIL = 400; // messages kept of a conversation that was never opened
 
 /** @typedef {import("./model.js").Model} Model */
 
-export class Lines {
+export class Events {
   /**
    * @param {Model} model
    * @param {object} asks callbacks for what must be requested

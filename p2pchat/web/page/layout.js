@@ -2,14 +2,14 @@
 
 import { Compose } from "./compose.js";
 import { h } from "./dom.js";
-import { Head } from "./head.js";
-import { installKeys, showHelp } from "./keys.js";
+import { Header } from "./header.js";
 import { SearchPanel } from "./search.js";
+import { installShortcuts, showHelp } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
 import { ConnectionBar, Notices, TypingLine, showTitle } from "./status.js";
 import { Timeline } from "./timeline.js";
 
-export class Shell {
+export class Layout {
   /** @param {import("./chat.js").Chat} chat @param {() => void} signOut */
   constructor(chat, signOut) {
     this.chat = chat;
@@ -17,14 +17,14 @@ export class Shell {
     this.timeline = new Timeline(chat, this);
     this.search = new SearchPanel(chat, this);
     this.sidebar = new Sidebar(chat, this, signOut);
-    this.head = new Head(chat, this);
+    this.header = new Header(chat, this);
     this.notices = new Notices(chat.model);
-    this.element = h("div", { class: "shell", data: { view: "list" } },
+    this.element = h("div", { class: "layout", data: { view: "list" } },
       h("a", { class: "skip", href: "#compose", onclick: (/** @type {Event} */ event) => (event.preventDefault(), this.compose.focus()) }, "Skip to writing"),
       h("header", { class: "unseen" }, h("h1", {}, "p2pchat")), // present on small screens too, where only one part is shown
       this.sidebar.element,
       h("main", { class: "talk", "aria-labelledby": "talk-name" },
-        this.head.element,
+        this.header.element,
         new ConnectionBar(chat).element,
         this.search.element,
         this.timeline.element,
@@ -35,7 +35,7 @@ export class Shell {
     );
     chat.model.bus.on("front", () => this._onFront());
     showTitle(chat.model);
-    installKeys(this);
+    installShortcuts(this);
   }
 
   /** Show the conversation on a screen too small for both. */

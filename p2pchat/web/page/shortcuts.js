@@ -3,30 +3,30 @@
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
 
-/** @param {import("./shell.js").Shell} shell */
-export function installKeys(shell) {
+/** @param {import("./layout.js").Layout} layout */
+export function installShortcuts(layout) {
   document.addEventListener("keydown", (event) => {
-    if (!shell.element.isConnected || document.querySelector("dialog[open]")) return;
-    const action = actionOf(shell, event);
-    if (!action && isText(event)) shell.compose.focus(); // no other element takes this key
+    if (!layout.element.isConnected || document.querySelector("dialog[open]")) return;
+    const action = actionOf(layout, event);
+    if (!action && isText(event)) layout.compose.focus(); // no other element takes this key
     if (!action) return;
     event.preventDefault();
     action();
   });
 }
 
-/** @param {import("./shell.js").Shell} shell @param {KeyboardEvent} event @returns {(() => void)|null} */
-function actionOf(shell, event) {
+/** @param {import("./layout.js").Layout} layout @param {KeyboardEvent} event @returns {(() => void)|null} */
+function actionOf(layout, event) {
   const control = event.ctrlKey || event.metaKey;
   const key = event.key.toLowerCase();
-  if (control && !event.shiftKey && key === "k") return () => (shell.isWide || shell.showList(), shell.sidebar.find.focus());
-  if (control && event.shiftKey && key === "f") return () => shell.search.open("", false);
-  if (control && !event.shiftKey && key === "m") return () => shell.timeline.focusNewest();
-  if (event.altKey && event.shiftKey && key === "arrowdown") return () => step(shell, 1, true);
-  if (event.altKey && key === "arrowdown") return () => step(shell, 1, false);
-  if (event.altKey && key === "arrowup") return () => step(shell, -1, false);
-  if (key === "f1" || (key === "?" && !isField(event.target))) return () => shell.help();
-  if (key === "escape" && !isField(event.target)) return () => shell.compose.focus();
+  if (control && !event.shiftKey && key === "k") return () => (layout.isWide || layout.showList(), layout.sidebar.find.focus());
+  if (control && event.shiftKey && key === "f") return () => layout.search.open("", false);
+  if (control && !event.shiftKey && key === "m") return () => layout.timeline.focusNewest();
+  if (event.altKey && event.shiftKey && key === "arrowdown") return () => step(layout, 1, true);
+  if (event.altKey && key === "arrowdown") return () => step(layout, 1, false);
+  if (event.altKey && key === "arrowup") return () => step(layout, -1, false);
+  if (key === "f1" || (key === "?" && !isField(event.target))) return () => layout.help();
+  if (key === "escape" && !isField(event.target)) return () => layout.compose.focus();
   return null;
 }
 
@@ -45,9 +45,9 @@ function isField(target) {
   return target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement;
 }
 
-/** Open the previous or next conversation of the list. @param {import("./shell.js").Shell} shell @param {number} by @param {boolean} unread */
-function step(shell, by, unread) {
-  const rows = /** @type {HTMLElement[]} */ ([...shell.sidebar.element.querySelectorAll("button[data-to]")]);
+/** Open the previous or next conversation of the list. @param {import("./layout.js").Layout} layout @param {number} by @param {boolean} unread */
+function step(layout, by, unread) {
+  const rows = /** @type {HTMLElement[]} */ ([...layout.sidebar.element.querySelectorAll("button[data-to]")]);
   const at = rows.findIndex((row) => row.hasAttribute("aria-current"));
   for (let count = 1; count <= rows.length; count += 1) {
     const row = rows[(at + by * count + rows.length * count) % rows.length];

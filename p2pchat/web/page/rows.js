@@ -5,7 +5,7 @@
 
 /** @typedef {{key: string, drawn: string, draw: () => HTMLElement}} Item equal `drawn` strings mean equal rows */
 
-export class Keyed {
+export class Rows {
   /** @param {HTMLElement} list */
   constructor(list) {
     this.list = list;
