@@ -257,6 +257,30 @@ async def test_text_of_others_is_never_markup_and_never_hides(scene: Scene) -> N
     await zoe.row("terry").wait_for()
 
 
+TICKS = """async (answers) => {
+    const {Model, Talk, messageOf} = await import('./model.js');
+    const {Events} = await import('./events.js');
+    const {ticksOf} = await import('./message.js');
+    const talk = new Talk({id: "T", kind: "room", name: "room"});
+    const message = messageOf({id: "A.1", event: "sent"});
+    talk.byId.set("A.1", message);
+    const events = new Events(new Model(), {});
+    const row = (given) => ({id: "A.1", of: 0, delivered_to_ids: [], read_by_ids: [], missing_ids: [], ...given});
+    return answers.map((given) => (events.setReceipts(talk, [row(given)]), ticksOf(message, false).mark));
+}"""
+
+
+async def test_a_tick_never_counts_more_people_than_it_is_of(scene: Scene) -> None:
+    """A restarted gateway no longer knows who was online in the room; those who came later get its messages too."""
+    ticks = scene.zoe.page.evaluate
+    before = {"of": 3, "delivered_to_ids": ["b", "c"], "missing_ids": ["d"]}
+    assert await ticks(TICKS, [before, {"delivered_to_ids": ["b"]}]) == ["✓ 2/3", "✓ 2/3"]
+    both = {"of": 2, "delivered_to_ids": ["b", "c"]}
+    assert await ticks(TICKS, [both, {"read_by_ids": ["c"]}]) == ["✓ 2/2", "✓✓ 1/2"]
+    assert await ticks(TICKS, [{"of": 1, "delivered_to_ids": ["b", "c"]}]) == ["✓ 2/2"]
+    assert await ticks(TICKS, [before, both]) == ["✓ 2/3", "✓ 2/2"]  # one left
+
+
 async def test_everything_works_with_the_keyboard_alone(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     keys = zoe.page.keyboard

@@ -95,8 +95,10 @@ export class Events {
       const message = talk.byId.get(row.id);
       if (!message) continue;
       const receivers = new Set([...row.delivered_to_ids, ...row.read_by_ids]).size;
-      const of = row.of || receivers;
-      message.ticks = { count: Math.max(message.ticks.count, receivers), read: Math.max(message.ticks.read, row.read_by_ids.length), of };
+      const count = Math.max(message.ticks.count, receivers);
+      // `of` is 0 once the gateway has restarted: it no longer knows who was in the room. Receivers who came later are not in `of`.
+      const of = row.of ? receivers + row.missing_ids.length : message.ticks.of;
+      message.ticks = { count, read: Math.max(message.ticks.read, row.read_by_ids.length), of: Math.max(of, count) };
       this._model.messageChanged(talk, message);
     }
   }
