@@ -32,8 +32,9 @@ from p2pchat.identity.network import LOOPBACK, MAX_ENDPOINTS, encode_invite, par
 from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.events import Listening, now_micros
+from p2pchat.messaging.history import To
 from p2pchat.messaging.hosted_user import AllUsersStream, HostedUser
-from p2pchat.messaging.local_user import LocalUser, To, run_to_completion
+from p2pchat.messaging.local_user import LocalUser, run_to_completion
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
 from p2pchat.messaging.users import User
 from p2pchat.protocol import PeerId, UserId

@@ -78,7 +78,7 @@ async def test_a_check_can_be_cancelled(tmp_path: Path) -> None:
     """It ends when it is cancelled; an endless query stands for a large database."""
     await written(tmp_path / "ada")
     async with open_history(tmp_path / "ada") as history:
-        storage = history._open_storage
+        storage = history._disk.storage
         without_end = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
         started = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from p2pchat.core.groups.visibility import may_read
 from p2pchat.core.log import Entry, LogId
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import ConversationId, Naming, UserId
 
 Audience = Collection[UserId] | None  # the ids of the users concerned; None for everyone
 Conversations = Callable[[], Mapping[ConversationId, ConversationState]]  # returns all that are stored, by id
@@ -44,6 +44,11 @@ class AccessPolicy:
     def mine(self) -> Collection[UserId]:
         """The ids of the users whose messages are Sent rather than Message."""
         return (self._me(),)
+
+    def naming(self, conversation: ConversationId) -> Naming | None:
+        """Return what the id of a conversation stands for; None for one that the user does not know."""
+        state = self._state(conversation)
+        return state.naming if state is not None and self.knows(conversation) else None
 
     def knows(self, conversation: ConversationId) -> bool:
         """Return whether the user belongs to a conversation, or did: also a group it has left or was removed from."""
@@ -87,6 +92,11 @@ class AllUsersPolicy(AccessPolicy):
     @property
     def mine(self) -> Collection[UserId]:
         return self.hosted
+
+    def naming(self, conversation: ConversationId) -> Naming | None:
+        """Return what the id of a conversation stands for; None for one that the user does not know."""
+        state = self._state(conversation)
+        return state.naming if state is not None and self.knows(conversation) else None
 
     def knows(self, conversation: ConversationId) -> bool:
         state = self._state(conversation)

@@ -1,4 +1,4 @@
-"""Conversations as programs hold them, and the checks of texts written there.
+"""Conversations as programs hold them, and which of their messages are unread.
 
 A Conversation is a small handle. Its methods call the viewer that made it: a TCPPeer, HostedUser or History, which acts
 for one user.
@@ -6,92 +6,23 @@ for one user.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from p2pchat.config import Settings
-from p2pchat.core.groups.group import GroupView
-from p2pchat.core.log import LogId
+from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import base32, full_label
-from p2pchat.core.sync.append import ENTRY_OVERHEAD_BYTES, are_plain, encoded_bytes, text_fault
-from p2pchat.errors import TooLong
 from p2pchat.messaging.events import EPOCH
+from p2pchat.messaging.messages import Message, Post, Sent
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.storage.base import ReleasedEntry
 
 if TYPE_CHECKING:
-    from p2pchat.messaging.messages import Message, Post, Sent
-    from p2pchat.messaging.name_resolution import UserDirectory
+    from p2pchat.messaging.history import StorageReader, Viewer
     from p2pchat.messaging.receipts import Receipt, Receipts
 
 PAGE = 500  # messages read at once by Conversation.messages(): a few hundred KiB
-
-
-class ShownEntry(Protocol):
-    """An entry that was released to readers: a message, or an edit, deletion or reaction."""
-
-    @property
-    def log(self) -> LogId: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def place(self) -> int: ...
-
-
-class Viewer(Protocol):
-    """The user that conversations, groups and messages belong to, and whose methods they call."""
-
-    people: UserDirectory
-
-    def conversation(self, key: ConversationId) -> Conversation: ...
-
-    def ref(self, log: LogId, seq: int) -> str | None:
-        """Return the `ref` that the program gave when it sent this message."""
-
-    def group_view(self, group: ConversationId) -> GroupView | None:
-        """Return the present state of a group, by the id of its operations; None while the group is unknown."""
-
-    def same_name(self, conversation: Conversation) -> bool:
-        """Return whether another group has the same name, or one that looks like it."""
-
-    async def change_group(
-        self,
-        group: Conversation,
-        *,
-        add: tuple[UserId, ...] = (),
-        remove: tuple[UserId, ...] = (),
-        name: str | None = None,
-        owner: UserId | None = None,
-    ) -> None: ...
-
-    async def leave_group(self, group: Conversation) -> None: ...
-
-    def mark_read(self, post: ShownEntry) -> None: ...
-
-    async def send(
-        self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
-    ) -> Receipt: ...
-
-    async def send_many(self, to: Conversation, texts: Sequence[str]) -> Receipts: ...
-
-    async def edit(self, message: Post | str, text: str) -> Receipt: ...
-
-    async def delete(self, message: Post | str) -> Receipt: ...
-
-    async def react(self, message: Post | str, reaction: str) -> Receipt: ...
-
-    def typing(self, to: Conversation, on: bool = True) -> None: ...
-
-    async def history(
-        self,
-        conversation: Conversation | None = None,
-        *,
-        before: Post | datetime | None = None,
-        after: Post | datetime | None = None,
-        since: datetime | None = None,
-        limit: int = 100,
-    ) -> list[Message | Sent]: ...
 
 
 class Conversation:
@@ -211,32 +142,27 @@ class Conversation:
         return f"<Conversation {self.kind} {self.name!a}>"
 
 
-def check_texts(texts: Sequence[str], settings: Settings) -> None:
-    """Return if all of these texts can be sent; raises as check_text."""
-    if not all(isinstance(text, str) and text for text in texts) or not are_plain(texts, settings):
-        for text in texts:
-            check_text(text, settings)
+async def unread_among(
+    posts: Sequence[Message | Sent], marks: Mapping[LogId, int], place: int, disk: StorageReader
+) -> list[Message]:
+    """Return those messages of others that are not marked as read.
 
+    A mark on a log covers everything its writer wrote before, in other logs too: what counts is the clock of the
+    newest marked entry of each writer.
 
-def check_text(text: str, settings: Settings) -> None:
-    """Return if a text can be sent.
-
-    Raises:
-        TypeError: It is no str. ValueError: It is empty, contains NUL, or cannot be encoded.
-        TooLong: It is too long; `.limit_bytes` is the limit.
+    Args:
+        posts: The newest messages of one conversation, oldest first.
+        marks: The number up to which each log there is marked.
+        place: Every message up to this place counts as read, whatever the marks say; 0 for none.
     """
-    if not isinstance(text, str):
-        raise TypeError(f"a text is a str, not {type(text).__name__}")
-    if not text:
-        raise ValueError("the text is empty")
-    if len(text) <= min(settings.max_text_bytes, settings.max_entry_bytes // 8) and text.isascii() and "\0" not in text:
-        return  # the same answer as are_plain(), in a third of its time for a single text
-    fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
-    if fault is not None and fault[0] == "too_long":
-        size = len(text.encode())
-        if size > settings.max_text_bytes:
-            raise TooLong("the text", size, settings.max_text_bytes)
-        limit = settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES
-        raise TooLong("the text, its control characters escaped,", encoded_bytes(text), limit)
-    if fault is not None:
-        raise ValueError(fault[1])
+    came = [post for post in posts if isinstance(post, Message) and not (post.old or post.place <= place)]
+    writers = {post.log.user for post in came}
+    marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
+
+    def look_up() -> list[ReleasedEntry]:
+        return [shown for log, seq in marked if (shown := disk.storage.entry(log, seq)) is not None]
+
+    read_to: dict[UserId, int] = {}
+    for shown in await disk.read(look_up) if marked else ():
+        read_to[shown.log.user] = max(read_to.get(shown.log.user, 0), decode_entry(shown.raw).c)
+    return [post for post in came if post.sort_key[0] > read_to.get(post.log.user, 0)]

@@ -22,9 +22,9 @@ from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience, Conversations, audience_of
-from p2pchat.messaging.conversations import Viewer
 from p2pchat.messaging.events import Read, ReceiptEvent, aware
 from p2pchat.messaging.groups import Group, Undelivered, expected_recipients, group_changed
+from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import NOT_SHOWN, users_with
 from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate

@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.core.effects import GroupUpdate
 from p2pchat.core.groups.group import GroupReplica, GroupView
 from p2pchat.core.groups.state import LEAVE, OPERATION
 from p2pchat.core.log import Entry, LogId, decode_entry, message_id
 from p2pchat.core.node import Node
-from p2pchat.core.records import GroupEntry
-from p2pchat.messaging.conversations import Conversation, Viewer
+from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Event, aware, now_micros
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry
+
+if TYPE_CHECKING:
+    from p2pchat.messaging.history import Viewer
 
 Who = User | str  # a user, a name as typed, or the full id of a user never met
 
@@ -226,14 +228,6 @@ def _replay(
             found.setdefault(shown.place, []).append(event)
         former = state.view.name if state.view is not None else former
     return found
-
-
-def load_groups(entries: Iterable[GroupEntry]) -> dict[ConversationId, GroupReplica]:
-    """Return the groups in storage, by id, from their entries; those of each log in order."""
-    groups: dict[ConversationId, GroupReplica] = {}
-    for log, seq, raw in entries:
-        groups.setdefault(log.conversation, GroupReplica(log.conversation)).add(log, seq, raw, decode_entry(raw))
-    return groups
 
 
 def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collection[UserId]) -> tuple[UserId, ...]:

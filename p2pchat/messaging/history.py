@@ -1,88 +1,207 @@
-"""Stored messages, read page by page.
+"""Reading: users, conversations and stored messages, as one user sees them.
 
-Histories have one order, the same on every peer: (clock, user, run, seq). Search is in search.py; messages as they are
-shown, with a durable cursor, are in subscription.py.
+Viewer is the base of LocalUser, for users of a running peer, and of History (offline.py). Histories have one order, the
+same on every peer: (clock, user, run, seq). Search is in search.py; messages as they are shown, with a durable cursor,
+are in subscription.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from p2pchat.core.groups.group import GroupView
 from p2pchat.core.log import LogId, Ref, decode_entry, referred_id
 from p2pchat.core.records import LogKey
-from p2pchat.errors import UnknownName
+from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.access import AccessPolicy
-from p2pchat.messaging.conversations import Viewer
+from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Gap, micros_of
-from p2pchat.messaging.messages import NOT_SHOWN, Message, Post, Sent, parse_message_id, post_of, users_with
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.messaging.groups import Group
+from p2pchat.messaging.messages import (
+    NOT_SHOWN,
+    Message,
+    Post,
+    Sent,
+    key_of,
+    parse_message_id,
+    post_of,
+    sort_key,
+    users_with,
+)
+from p2pchat.messaging.name_resolution import ConversationDirectory, GroupDirectory, UserDirectory
+from p2pchat.messaging.search import Progress, search_messages, search_request
+from p2pchat.messaging.users import User
+from p2pchat.protocol import ConversationId, Naming, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
+
+if TYPE_CHECKING:
+    from p2pchat.messaging.receipts import Receipt, Receipts
+    from p2pchat.messaging.search import SearchIndexer
 
 ALL_AT_ONCE = 2000  # entries read at once when there is no limit
 
-
-def sort_key(where: Post | datetime) -> SortKey:
-    """Return the position in history of a message, or of a moment."""
-    return where.sort_key if isinstance(where, Post) else (micros_of(where), "", "", 0)
+T = TypeVar("T")
+To = User | Conversation | str
 
 
-def key_of(shown: ReleasedEntry) -> SortKey:
-    """Return the position in history of a stored entry."""
-    return decode_entry(shown.raw).c, shown.log.user, shown.log.run, shown.seq
+class StorageReader(Protocol):
+    """A storage, and the thread that reads it."""
+
+    @property
+    def storage(self) -> Storage: ...
+
+    async def read(self, run: Callable[[], T]) -> T:
+        """Run a function in the thread, and return its result."""
 
 
-class StoredMessages(NamedTuple):
-    """The messages in one storage that one user may read.
+class ShownEntry(Protocol):
+    """An entry that was released to readers: a message, or an edit, deletion or reaction."""
+
+    @property
+    def log(self) -> LogId: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def place(self) -> int: ...
+
+
+class Viewer:
+    """One user who reads. What only a running peer does raises PeerClosed here; LocalUser overrides it.
 
     Attributes:
-        viewer: Given to the messages returned.
-        storage: Where they are.
-        read: Runs a function in the thread that reads this storage, and returns its result.
-        access: What the user may read.
+        people: The users known here, as this one sees them; `people.me` is its own id (hex).
     """
 
-    viewer: Viewer
-    storage: Storage
-    read: Callable[[Callable[[], Any]], Awaitable[Any]]
-    access: AccessPolicy
+    __slots__ = ("__weakref__", "_access", "_directory", "_groups", "people")
 
-    def _is_shown(self, shown: ReleasedEntry) -> bool:
-        entry = decode_entry(shown.raw)
-        return entry.k not in NOT_SHOWN and (self.access.is_all or self.access.sees(shown.log, entry))
+    def __init__(self, people: UserDirectory, groups: GroupDirectory, access: AccessPolicy) -> None:
+        self.people = people
+        self._access = access
+        self._groups = groups.seen_by(access.knows)
+        self._directory = ConversationDirectory(self, self._groups, access.naming, self._find_room, self._open_direct)
 
-    def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
-        return [post_of(self.viewer, one) for one in entries]
+    # ---- where it reads
+
+    @property
+    def _disk(self) -> StorageReader:
+        """What is stored; raises PeerClosed before it can be read, and when it cannot be read any more."""
+        raise NotImplementedError
+
+    @property
+    def _indexer(self) -> SearchIndexer | None:
+        raise NotImplementedError
+
+    def _keys(self) -> Collection[ConversationId]:
+        """Return the ids of the user's conversations, without those of group operations."""
+        raise NotImplementedError
+
+    def _find_room(self) -> Conversation:
+        raise NotImplementedError
+
+    def _open_direct(self, naming: Naming) -> None:
+        """Begin a direct conversation that is not known yet."""
+
+    def _require_known(self) -> None:
+        """Raise PeerClosed before the ids of the peer's users are known."""
+
+    # ---- users
+
+    @property
+    def me(self) -> User:
+        """The own user."""
+        self._require_known()
+        return self.people.user(self.people.me)
+
+    def users(self) -> list[User]:
+        """Return all users with a name, sorted by label; the own user too."""
+        self._require_known()
+        return self.people.all()
+
+    def ignores(self, id: str) -> bool:
+        """Return whether the user with this id, as in event lines, is ignored."""
+        return self.people.ignores(id)
+
+    # ---- conversations
+
+    @property
+    def room(self) -> Conversation:
+        """The conversation of everyone. UnknownName in an open network while no other peer has been met."""
+        return self._find_room()
+
+    def conversations(self) -> list[Conversation]:
+        """Return all known conversations, the room first, then sorted by name."""
+        known = map(self.conversation, self._keys())
+        return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
+
+    def conversation(self, key: ConversationId) -> Conversation:
+        """Return the one handle of a conversation, by its id in hex (`Conversation.key`)."""
+        return self._directory.get(key)
+
+    def find(self, to: To) -> Conversation:
+        """Return the conversation that an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
+
+        Raises:
+            UnknownName: No user and no conversation has this name.
+            AmbiguousName: Several have; `.candidates` are labels that tell them apart.
+        """
+        if type(to) is Conversation and to.viewer is self:
+            return to
+        self._require_known()
+        return self._directory.find(to)
+
+    def groups(self) -> list[Group]:
+        """Return the known groups, sorted by name, also those left or removed from (see Group.is_member)."""
+        self._require_known()
+        known = [self._directory.group(view.talk) for view in self._groups.all()]
+        return sorted(known, key=lambda group: (group.name.casefold(), group.key))
+
+    def group_view(self, group: ConversationId) -> GroupView | None:
+        """Return the present state of a group, by the id of its operations; None while it is unknown."""
+        return self._groups.view(group)
+
+    def same_name(self, conversation: Conversation) -> bool:
+        """Return whether another group has the same name, or one that looks like it."""
+        return self._groups.same_name(conversation.key)
+
+    # ---- messages
 
     async def history(
         self,
-        conversation: ConversationId | Sequence[ConversationId] | None,
+        conversation: To | None = None,
         *,
-        before: Post | datetime | None,
-        after: Post | datetime | None,
-        since: datetime | None,
-        limit: int,
+        before: Post | datetime | None = None,
+        after: Post | datetime | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
     ) -> list[Message | Sent]:
-        """Return messages, oldest first; entries that are no messages do not count.
+        """Return messages, oldest first.
 
         Args:
-            conversation: One, or several, which are read in one order; None for all.
+            conversation: A conversation, user or address; None for all conversations in one order.
             before, after: Without `after` the newest messages before `before`, or before the end; with `after` the
                 oldest ones after it, up to `before` if that is given.
             since: Skip messages written before this moment.
             limit: The maximum number of messages; 0 for no limit.
+        Raises:
+            UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
         if limit < 0:
             raise ValueError("a limit is 0 (none) or more")
+        disk = self._disk
+        if conversation is not None:
+            keys: list[ConversationId] | None = [self.find(conversation).key]
+        else:
+            keys = None if self._access.is_all else list(self._keys())
         low, high = (None if where is None else sort_key(where) for where in (after, before))
         since_c = None if since is None else micros_of(since)
         found: list[ReleasedEntry] = []
         while True:
             asked = min(limit - len(found), ALL_AT_ONCE) if limit else ALL_AT_ONCE
             first, last = (low, None) if after is not None else (None, high)
-            page: list[ReleasedEntry] = await self.read(partial(self._page, conversation, first, last, since_c, asked))
+            page = await disk.read(partial(_read_page, disk.storage, keys, first, last, since_c, asked))
             below = page if high is None else [shown for shown in page if key_of(shown) < high]
             shown = list(filter(self._is_shown, below))
             found = [*found, *shown] if after is not None else [*shown, *found]
@@ -93,105 +212,162 @@ class StoredMessages(NamedTuple):
             else:
                 high = key_of(page[0])
 
-    def _page(
-        self,
-        conversation: ConversationId | Sequence[ConversationId] | None,
-        after: SortKey | None,
-        before: SortKey | None,
-        since: int | None,
-        limit: int,
-    ) -> list[ReleasedEntry]:
-        read = partial(self.storage.history, after=after, before=before, since=since, limit=limit)
-        if conversation is None or isinstance(conversation, str):
-            return read(conversation)
-        found = sorted((one for key in conversation for one in read(key)), key=key_of)
-        return found[:limit] if after is not None else found[-limit:]
+    def _is_shown(self, shown: ReleasedEntry) -> bool:
+        entry = decode_entry(shown.raw)
+        return entry.k not in NOT_SHOWN and (self._access.is_all or self._access.sees(shown.log, entry))
 
-    async def find(self, conversations: Iterable[ConversationId], message_id: str) -> Message | Sent:
-        """Return one message of one of these conversations.
+    def _posts(self, entries: Iterable[ReleasedEntry]) -> list[Message | Sent]:
+        return [post_of(self, one) for one in entries]
+
+    async def search(
+        self,
+        words: str,
+        conversation: To | None = None,
+        *,
+        sender: User | str | None = None,
+        before: Post | datetime | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        progress: Progress | None = None,
+    ) -> list[Message | Sent]:
+        """Return the newest messages that contain all of these words, oldest first.
+
+        `backup failed` finds texts with both words, or with longer ones that begin so; `"backup failed"` finds exactly
+        these words in a row; `from:bob` finds messages of bob. Case and accents make no difference. Chinese, Japanese,
+        Thai and other text without blanks is found by any characters in a row.
+
+        Args:
+            words: What to search for; `from:` with a name is enough.
+            conversation: As history.
+            sender: Find messages of this user.
+            before: Find older messages: pass the oldest one found to go on.
+            since: Skip messages written before this moment.
+            limit: The maximum number of messages, 1 or more.
+            progress: Called with the number of entries indexed, and of all, while the index is being built.
+        Raises:
+            ValueError: There are no words, or more than 64. UnknownName, AmbiguousName, StorageError, PeerClosed.
+        """
+        disk, key = self._disk, None if conversation is None else self.find(conversation).key
+        request = search_request(
+            words, key, self.people, sender=sender, before=before, since=since, limit=limit, access=self._access
+        )
+        return [] if request is None else self._posts(await search_messages(disk, request, self._indexer, progress))
+
+    async def message(self, message_id: str) -> Message | Sent:
+        """Return one message by its id, as in `reply_to` and `after`.
 
         Raises:
-            ValueError: That is no message id. UnknownName: No message here has it.
+            ValueError: That is no message id. UnknownName: The message is not here. StorageError, PeerClosed.
         """
-        prefix, ref = parse_message_id(message_id)
-        keys = [LogKey(key, ref.log) for key in conversations if key.startswith(prefix)]
+        disk, storage, (prefix, ref) = self._disk, self._disk.storage, parse_message_id(message_id)
+        keys = [LogKey(key, ref.log) for key in self._keys() if key.startswith(prefix)]
 
         def look_up() -> ReleasedEntry | None:
-            for facts in self.storage.lookup(keys, [])[0].values():
-                shown = self.storage.entry(facts.log, ref.seq)
+            for facts in storage.lookup(keys, [])[0].values():
+                shown = storage.entry(facts.log, ref.seq)
                 if shown is not None and self._is_shown(shown):
                     return shown
             return None
 
-        shown = await self.read(look_up)
+        shown = await disk.read(look_up)
         if shown is None:
             raise UnknownName(message_id, text="there is no message with this id here")
-        return post_of(self.viewer, shown)
-
-    async def released(self, conversations: Sequence[ConversationId], after: int, limit: int) -> list[Message | Sent]:
-        """Return the messages of these conversations with place > after, in order of place; [] if there are none.
-
-        Only these conversations are read. A thousand users of one gateway, each with a few direct messages, cost no
-        walk through the room for each of them.
-
-        Args:
-            limit: The maximum number of entries, 1 or more. There may be fewer messages among them, but at least one
-                if there is any.
-        """
-        if limit < 1:
-            raise ValueError("a page has 1 message or more")
-        while True:
-            page = await self.read(partial(self.storage.places, after, limit, conversations))
-            found = list(filter(self._is_shown, page))
-            if found or len(page) < limit:
-                return self._posts(found)
-            after = page[-1].place
-
-    async def unread_among(
-        self, posts: Sequence[Message | Sent], marks: Mapping[LogId, int], place: int
-    ) -> list[Message]:
-        """Return those of these messages that are not marked as read.
-
-        A mark on a log covers everything its writer wrote before, in other logs too: what counts is the clock of the
-        newest marked entry of each writer.
-
-        Args:
-            posts: The newest messages of one conversation, oldest first.
-            marks: The number up to which each log there is marked.
-            place: Every message up to this place counts as read, whatever the marks say; 0 for none.
-        """
-        came = [post for post in posts if isinstance(post, Message) and not (post.old or post.place <= place)]
-        writers = {post.log.user for post in came}
-        marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
-
-        def look_up() -> list[ReleasedEntry]:
-            return [shown for log, seq in marked if (shown := self.storage.entry(log, seq)) is not None]
-
-        read_to: dict[UserId, int] = {}
-        for shown in await self.read(look_up) if marked else ():
-            read_to[shown.log.user] = max(read_to.get(shown.log.user, 0), decode_entry(shown.raw).c)
-        return [post for post in came if post.sort_key[0] > read_to.get(post.log.user, 0)]
+        return post_of(self, shown)
 
     async def missing(self, post: Post) -> Gap | None:
-        """Return which entries that a message follows are not here; None if none is missing, or not any more.
+        """Return which entries that a message follows are not here, and who had them; None if none is missing.
 
-        A message names the entries that its writer had seen. Whether they are still missing is looked up now.
+        A message with `gap` set was shown although an entry it follows was missing. That entry is fetched as soon as a
+        peer that has it comes, and then stands in its place in the history. Raises StorageError, PeerClosed.
         """
+        disk, storage = self._disk, self._disk.storage
         if not post.gap:
             return None
         keys = {ref: LogKey(post.log.conversation, ref.log) for ref in post.follows}
 
         def look_up() -> list[Ref]:
-            held = self.storage.lookup(list(keys.values()), [])[0]
+            held = storage.lookup(list(keys.values()), [])[0]
             return [
                 ref
                 for ref, key in keys.items()
                 if key not in held or (held[key].released < ref.seq and not held[key].forked)
             ]
 
-        missing = await self.read(look_up)
+        missing = await disk.read(look_up)
         if not missing:
             return None
         ids = tuple(referred_id(post.log.conversation, ref) for ref in missing)
-        labels = users_with(self.viewer.people, post.log.user, missing)
+        labels = users_with(self.people, post.log.user, missing)
         return Gap(at=post.received_at, about=post.id, missing=ids, last_seen_with=labels)
+
+    def ref(self, log: LogId, seq: int) -> str | None:
+        """Return the `ref` given to send() for this message in this run; None without one."""
+        return None
+
+    # ---- what only a running peer does
+
+    async def send(
+        self, to: Conversation, text: str, reply_to: Post | str | None = None, *, action: bool = False
+    ) -> Receipt:
+        """Write one message; see TCPPeer.send."""
+        raise _read_only()
+
+    async def send_many(self, to: Conversation, texts: Sequence[str]) -> Receipts:
+        """Write many messages; see TCPPeer.send_many."""
+        raise _read_only()
+
+    async def edit(self, message: Post | str, text: str) -> Receipt:
+        """Replace the text of one's own message; see TCPPeer.edit."""
+        raise _read_only()
+
+    async def delete(self, message: Post | str) -> Receipt:
+        """Delete one's own message; see TCPPeer.delete."""
+        raise _read_only()
+
+    async def react(self, message: Post | str, reaction: str) -> Receipt:
+        """React to a message; see TCPPeer.react."""
+        raise _read_only()
+
+    def typing(self, to: Conversation, on: bool = True) -> None:
+        """Show that the own user is typing; see TCPPeer.typing."""
+        raise _read_only()
+
+    def mark_read(self, post: ShownEntry) -> None:
+        """Mark messages as read; see Message.mark_read."""
+        raise _read_only("mark messages read")
+
+    async def change_group(
+        self,
+        group: Conversation,
+        *,
+        add: tuple[UserId, ...] = (),
+        remove: tuple[UserId, ...] = (),
+        name: str | None = None,
+        owner: UserId | None = None,
+    ) -> None:
+        """Change a group; call Group.add, Group.remove, Group.rename or Group.hand_over instead."""
+        raise _read_only()
+
+    async def leave_group(self, group: Conversation) -> None:
+        """Leave a group; call Group.leave instead."""
+        raise _read_only()
+
+
+def _read_only(what: str = "write") -> PeerClosed:
+    return PeerClosed(f"this history is read-only: start a peer to {what}")
+
+
+def _read_page(
+    storage: Storage,
+    keys: Sequence[ConversationId] | None,
+    after: SortKey | None,
+    before: SortKey | None,
+    since: int | None,
+    limit: int,
+) -> list[ReleasedEntry]:
+    """Return entries of these conversations in one order; of all with None."""
+    read = partial(storage.history, after=after, before=before, since=since, limit=limit)
+    if keys is None or len(keys) == 1:
+        return read(None if keys is None else keys[0])
+    found = sorted((one for key in keys for one in read(key)), key=key_of)
+    return found[:limit] if after is not None else found[-limit:]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from p2pchat.core.groups.group import GroupView
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.inputs import (
     ConversationOpened,
@@ -29,14 +29,23 @@ from p2pchat.core.names import validate_name
 from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS
 from p2pchat.errors import PeerClosed, UnknownName
-from p2pchat.messaging.conversations import Conversation, ShownEntry, check_text, check_texts
-from p2pchat.messaging.events import Gap, claim_of
+from p2pchat.messaging.conversations import Conversation, unread_among
+from p2pchat.messaging.events import claim_of
 from p2pchat.messaging.groups import Group, Who, expected_recipients
-from p2pchat.messaging.history import StoredMessages
-from p2pchat.messaging.messages import Message, Post, Sent, check_change, parse_message_id, ref_of, reply_ref
-from p2pchat.messaging.name_resolution import ConversationDirectory, UserDirectory
+from p2pchat.messaging.history import ShownEntry, To, Viewer
+from p2pchat.messaging.messages import (
+    Message,
+    Post,
+    Sent,
+    check_change,
+    check_text,
+    check_texts,
+    parse_message_id,
+    ref_of,
+    reply_ref,
+)
+from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts
-from p2pchat.messaging.search import Progress, search_messages, search_request
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription, matches
 from p2pchat.messaging.users import User, Whois, former_names, ignored_meta, is_of_ignored, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
@@ -44,41 +53,37 @@ from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, User
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
     from p2pchat.messaging.access import AccessPolicy
+    from p2pchat.messaging.search import SearchIndexer
     from p2pchat.runtime.driver import Driver
+    from p2pchat.runtime.storage_worker import StorageWorker
 
 STATUSES = ("online", "idle", "offline")
 TEXTS_AT_ONCE = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 
-To = User | Conversation | str
 Start = Literal["now", "beginning"]
+
 A = TypeVar("A")
 B = TypeVar("B")
 T = TypeVar("T")
 
 
-class LocalUser:
+class LocalUser(Viewer):
     """One user of a running peer.
 
     Attributes:
         people: The users known here, as this one sees them; `people.me` is its own id (hex).
     """
 
-    __slots__ = (
-        *("__weakref__", "_access", "_consumer_prefix", "_directory", "_gone", "_groups", "_lifecycle", "_tracker"),
-        "people",
-    )
+    __slots__ = ("_consumer_prefix", "_gone", "_lifecycle", "_tracker")
 
     def __init__(
         self, lifecycle: PeerLifecycle, people: UserDirectory, access: AccessPolicy, consumer_prefix: str = ""
     ) -> None:
-        self.people = people
+        super().__init__(people, lifecycle.groups, access)
         self._lifecycle = lifecycle
-        self._access = access
         self._consumer_prefix = consumer_prefix  # of the names of consumers in storage; "" for the peer's own user
         self._gone = False  # hosted no more
-        self._groups = lifecycle.groups.seen_by(access.knows)
         self._tracker = lifecycle.tracker.seen_by(people)
-        self._directory = ConversationDirectory(self, self._groups, self._naming, self._find_room, self._open_direct)
 
     # ---- the peer behind it
 
@@ -94,8 +99,18 @@ class LocalUser:
         """The driver, also while the peer closes and after it; raises PeerClosed before start()."""
         return self._lifecycle.started_driver
 
+    @property
+    def _disk(self) -> StorageWorker:
+        return self._require_running().disk
+
+    @property
+    def _indexer(self) -> SearchIndexer | None:
+        return self._lifecycle.indexer
+
+    def _keys(self) -> Collection[ConversationId]:
+        return self._driver.node.conversations_of(self.people.me)
+
     def _require_known(self) -> None:
-        """Raise PeerClosed before the ids of the peer's users are known."""
         if not self.people.me:
             raise self._lifecycle.closed_error()
 
@@ -106,27 +121,11 @@ class LocalUser:
     def _closed_error(self) -> PeerClosed:
         return PeerClosed("this user is no longer hosted here") if self._gone else self._lifecycle.closed_error()
 
-    @property
-    def _messages(self) -> StoredMessages:
-        disk = self._require_running().disk
-        return StoredMessages(self, disk.storage, disk.read, self._access)
-
     def _take_name(self, name: str, about: str | None) -> Change:
         """Set the name, and unless it is None what the user tells of itself; return what stores that."""
         raise NotImplementedError
 
     # ---- users
-
-    @property
-    def me(self) -> User:
-        """The own user."""
-        self._require_known()
-        return self.people.user(self.people.me)
-
-    def users(self) -> list[User]:
-        """Return all users with a name, sorted by label; the own user too."""
-        self._require_known()
-        return self.people.all()
 
     def here(self) -> list[User]:
         """Return the users who are online or idle, in no order; the own user too, unless it is set to offline."""
@@ -182,10 +181,6 @@ class LocalUser:
         self._require_known()
         users = map(self.people.user, self.people.ignored)
         return sorted(users, key=lambda user: (user.label.casefold(), user.key))
-
-    def ignores(self, id: str) -> bool:
-        """Return whether the user with this id, as in event lines, is ignored."""
-        return self.people.ignores(id)
 
     def _resolve(self, who: User | str) -> User:
         self._require_known()
@@ -282,11 +277,6 @@ class LocalUser:
 
     # ---- conversations
 
-    @property
-    def room(self) -> Conversation:
-        """The conversation of everyone. UnknownName in an open network while no other peer has been met."""
-        return self._find_room()
-
     def _find_room(self) -> Conversation:
         key = self._driver.node.room
         if not key:
@@ -294,34 +284,9 @@ class LocalUser:
             raise UnknownName("room", text=text)
         return self._directory.get(key)
 
-    def conversations(self) -> list[Conversation]:
-        """Return all known conversations, the room first, then sorted by name."""
-        known = map(self.conversation, self._driver.node.conversations_of(self.people.me))
-        return sorted(known, key=lambda one: (one.kind != "room", one.name.casefold()))
-
     def recent_conversations(self) -> list[Conversation]:
         """Return all known conversations, the one with the newest message first."""
         return list(map(self.conversation, self._driver.node.newest_conversations(self.people.me)))
-
-    def conversation(self, key: ConversationId) -> Conversation:
-        """Return the one handle of a conversation, by its id in hex (`Conversation.key`)."""
-        return self._directory.get(key)
-
-    def find(self, to: To) -> Conversation:
-        """Return the conversation that an address names: `room`, `bob`, `@bob`, `bob#K7QF2M3P`, `#ops`, a full id.
-
-        Raises:
-            UnknownName: No user and no conversation has this name.
-            AmbiguousName: Several have; `.candidates` are labels that tell them apart.
-        """
-        if type(to) is Conversation and to.viewer is self:
-            return to
-        self._require_known()
-        return self._directory.find(to)
-
-    def _naming(self, key: ConversationId) -> Naming | None:
-        known = self._lifecycle.conversations().get(key)
-        return known.naming if known is not None and self._access.knows(key) else None
 
     def _open_direct(self, naming: Naming) -> None:
         driver = self._driver
@@ -348,12 +313,6 @@ class LocalUser:
         group = await driver.requests.request(lambda ticket: GroupCreateRequest(ticket, me, name, others))
         return self._directory.group(talk_id(group))
 
-    def groups(self) -> list[Group]:
-        """Return the known groups, sorted by name, also those left or removed from (see Group.is_member)."""
-        talks = [view.talk for view in self._driver.node.groups.values() if self._access.knows(view.talk)]
-        known = map(self._directory.group, talks)
-        return sorted(known, key=lambda group: (group.name.casefold(), group.key))
-
     def group(self, address: str) -> Group:
         """Return the group that an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
 
@@ -362,14 +321,6 @@ class LocalUser:
         """
         self._require_known()
         return self._directory.group(self._groups.find(address))
-
-    def group_view(self, group: ConversationId) -> GroupView | None:
-        """Return the state of a group, by the id of its operations; None while it is unknown."""
-        return None if self._lifecycle.driver is None else self._groups.view(group)
-
-    def same_name(self, conversation: Conversation) -> bool:
-        """Return whether another group has the same name, or one that looks like it."""
-        return self._groups.same_name(conversation.key)
 
     async def change_group(
         self,
@@ -647,30 +598,6 @@ class LocalUser:
             raise TimeoutError(f"{name!a} has not come online in time") from None
         return found[0]
 
-    async def history(
-        self,
-        conversation: To | None = None,
-        *,
-        before: Post | datetime | None = None,
-        after: Post | datetime | None = None,
-        since: datetime | None = None,
-        limit: int = 100,
-    ) -> list[Message | Sent]:
-        """Return messages, oldest first.
-
-        Args:
-            conversation: A conversation, user or address; None for all conversations in one order.
-            before, after: Without `after` the newest messages before `before`, or before the end; with `after` the
-                oldest ones after it, up to `before` if that is given.
-            since: Skip messages written before this moment.
-            limit: The maximum number of messages; 0 for no limit.
-        Raises:
-            UnknownName, AmbiguousName, StorageError, PeerClosed.
-        """
-        messages, key = self._messages, None if conversation is None else self.find(conversation).key
-        keys = key if key is not None or self._access.is_all else self._driver.node.conversations_of(self.people.me)
-        return await messages.history(keys, before=before, after=after, since=since, limit=limit)
-
     async def released(
         self,
         after: Post | None = None,
@@ -691,10 +618,17 @@ class LocalUser:
             limit: The maximum number of messages, 1 or more.
         Raises StorageError, PeerClosed.
         """
-        messages = self._messages
+        disk = self._disk
         keys = [one.key for one in self.recent_conversations() if kinds is None or one.kind in kinds]
         place = self._place_of(consumer) if after is None else after.place
-        return await messages.released(keys, place, limit)
+        if limit < 1:
+            raise ValueError("a page has 1 message or more")
+        while True:  # only these conversations are read, so that a page costs a gateway's user no walk through the room
+            page = await disk.read(partial(disk.storage.places, place, limit, keys))
+            found = list(filter(self._is_shown, page))
+            if found or len(page) < limit:
+                return self._posts(found)
+            place = page[-1].place
 
     def _place_of(self, consumer: str) -> int:
         return self._lifecycle.feed.place_of(self._consumer_prefix + consumer, self._first_place)
@@ -710,11 +644,11 @@ class LocalUser:
         Raises:
             UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
-        messages, there, ignored = self._messages, self.find(conversation), self.people.ignored
+        disk, there, ignored = self._disk, self.find(conversation), self.people.ignored
         posts = await self.history(there, limit=limit)
         marks, place = self._driver.node.sync.read_receipts.read_to(there.key, self.people.me)
         came_at = self._first_place if self._consumer_prefix else 0
-        found = await messages.unread_among(posts, dict(marks), max(place, came_at))
+        found = await unread_among(posts, dict(marks), max(place, came_at), disk)
         return [post for post in found if post.log.user not in ignored]
 
     def hand_on(self, post: ShownEntry, consumer: str) -> None:
@@ -725,56 +659,6 @@ class LocalUser:
         self._require_running()
         if post.place > self._place_of(consumer):
             self._lifecycle.feed.commit_offset(self._consumer_prefix + consumer, post.place)
-
-    async def search(
-        self,
-        words: str,
-        conversation: To | None = None,
-        *,
-        sender: User | str | None = None,
-        before: Post | datetime | None = None,
-        since: datetime | None = None,
-        limit: int = 50,
-        progress: Progress | None = None,
-    ) -> list[Message | Sent]:
-        """Return the newest messages that contain all of these words, oldest first.
-
-        `backup failed` finds texts with both words, or with longer ones that begin so; `"backup failed"` finds exactly
-        these words in a row; `from:bob` finds messages of bob. Case and accents make no difference. Chinese, Japanese,
-        Thai and other text without blanks is found by any characters in a row.
-
-        Args:
-            words: What to search for; `from:` with a name is enough.
-            conversation: As history.
-            sender: Find messages of this user.
-            before: Find older messages: pass the oldest one found to go on.
-            since: Skip messages written before this moment.
-            limit: The maximum number of messages, 1 or more.
-            progress: Called with the number of entries indexed, and of all, while the index is being built.
-        Raises:
-            ValueError: There are no words, or more than 64. UnknownName, AmbiguousName, StorageError, PeerClosed.
-        """
-        messages, key = self._messages, None if conversation is None else self.find(conversation).key
-        request = search_request(
-            words, key, self.user, sender=sender, before=before, since=since, limit=limit, access=self._access
-        )
-        return await search_messages(messages, request, self._lifecycle.indexer, progress)
-
-    async def message(self, message_id: str) -> Message | Sent:
-        """Return one message by its id, as in `reply_to` and `after`.
-
-        Raises:
-            ValueError: That is no message id. UnknownName: The message is not here. StorageError, PeerClosed.
-        """
-        return await self._messages.find(self._driver.node.conversations_of(self.people.me), message_id)
-
-    async def missing(self, post: Post) -> Gap | None:
-        """Return which entries that a message follows are not here, and who had them; None if none is missing.
-
-        A message with `gap` set was shown although an entry it follows was missing. That entry is fetched as soon as a
-        peer that has it comes, and then stands in its place in the history. Raises StorageError, PeerClosed.
-        """
-        return await self._messages.missing(post)
 
 
 def _operations_of(group: Conversation) -> ConversationId:

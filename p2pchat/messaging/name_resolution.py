@@ -11,15 +11,19 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from heapq import nsmallest
+from typing import TYPE_CHECKING
 
-from p2pchat.core.groups.group import GroupReplica, GroupView
+from p2pchat.core.groups.group import GroupView
 from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import AmbiguousName, UnknownName
-from p2pchat.messaging.conversations import Conversation, Viewer
+from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.groups import Group
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, Naming, UserId
+
+if TYPE_CHECKING:
+    from p2pchat.messaging.history import Viewer
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
@@ -251,14 +255,6 @@ class GroupDirectory:
         other = GroupDirectory(self._views)
         other._index, other._knows = self._index, knows
         return other
-
-    @classmethod
-    def of_stored(cls, groups: Mapping[ConversationId, GroupReplica]) -> GroupDirectory:
-        """Return a directory of the groups in storage, where no peer runs."""
-        views = {id: group.view for id, group in groups.items() if group.view is not None}
-        directory = cls(lambda: views)
-        directory.load()
-        return directory
 
     def load(self) -> None:
         """Take the names of all groups."""

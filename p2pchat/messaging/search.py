@@ -27,14 +27,15 @@ from p2pchat.core.log import decode_entry
 from p2pchat.errors import P2PChatError
 from p2pchat.messaging.access import AccessPolicy
 from p2pchat.messaging.events import micros_of
-from p2pchat.messaging.history import StoredMessages, key_of, sort_key
-from p2pchat.messaging.messages import Message, Post, Sent, post_of
+from p2pchat.messaging.messages import Post, key_of, sort_key
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
 from p2pchat.storage.search import Query, parse_query, searchable_text
 
 if TYPE_CHECKING:
+    from p2pchat.messaging.history import StorageReader
+    from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.storage.search import IndexHit, SearchIndex
     from p2pchat.storage.sql import SqlStorage
 
@@ -92,7 +93,7 @@ class _Page(NamedTuple):
 def search_request(
     words: str,
     conversation: ConversationId | None,
-    user_of: Callable[[str], User],
+    people: UserDirectory,
     *,
     sender: User | str | None,
     before: Post | datetime | None,
@@ -108,7 +109,7 @@ def search_request(
     query = parse_query(words)
     if limit < 1:
         raise ValueError("a limit of a search is 1 or more")
-    senders = {(one if isinstance(one, User) else user_of(one)).key for one in (sender, query.sender) if one}
+    senders = {(one if isinstance(one, User) else people.find(one)).key for one in (sender, query.sender) if one}
     if len(senders) > 1:
         return None
     high = None if before is None else sort_key(before)
@@ -118,34 +119,29 @@ def search_request(
 
 
 async def search_messages(
-    messages: StoredMessages,
-    request: SearchRequest | None,
-    indexer: SearchIndexer | None,
-    progress: Progress | None = None,
-) -> list[Message | Sent]:
-    """Return the newest messages that match, oldest first.
+    disk: StorageReader, request: SearchRequest, indexer: SearchIndexer | None, progress: Progress | None = None
+) -> list[ReleasedEntry]:
+    """Return the newest entries that match, oldest first.
 
     Args:
         progress: Called with the number of entries indexed, and of all, while the search waits for the index.
     """
-    if request is None:
-        return []
     found: list[ReleasedEntry] = []
     high, pages = request.high, 0
     indexed = indexer is not None and await indexer.is_near() and await indexer.catch_up()
     while not indexed:
-        page: _Page = await messages.read(partial(_scan_page, messages.storage, request, high))
+        page = await disk.read(partial(_scan_page, disk.storage, request, high))
         found += page.found
         if page.high is None or len(found) >= request.limit:
-            return [post_of(messages.viewer, one) for one in reversed(found[: request.limit])]
+            return found[: request.limit][::-1]
         high, pages = page.high, pages + 1
         if indexer is not None and pages == PAGES_WITHOUT_INDEX:
             indexed = await indexer.catch_up(progress)
     assert indexer is not None
-    older = await _search_index(messages, request, indexer, high, request.limit - len(found))
+    older = await _search_index(disk, request, indexer, high, request.limit - len(found))
     if older is None:  # the index is damaged, or another process holds it
-        return await search_messages(messages, request, None)
-    return [post_of(messages.viewer, one) for one in reversed([*found, *older])]
+        return await search_messages(disk, request, None)
+    return [*found, *older][::-1]
 
 
 def _scan_page(storage: Storage, request: SearchRequest, high: SortKey | None) -> _Page:
@@ -155,7 +151,7 @@ def _scan_page(storage: Storage, request: SearchRequest, high: SortKey | None) -
 
 
 async def _search_index(
-    messages: StoredMessages, request: SearchRequest, indexer: SearchIndexer, high: SortKey | None, limit: int
+    disk: StorageReader, request: SearchRequest, indexer: SearchIndexer, high: SortKey | None, limit: int
 ) -> list[ReleasedEntry] | None:
     """Return the newest entries below `high` that match, newest first; None when the index cannot be used."""
     from p2pchat.storage.search import clock_of, first_id
@@ -173,7 +169,7 @@ async def _search_index(
         hits = await indexer.find(find_hits)
         if hits is None:
             return None
-        for one in await messages.read(partial(_entries_of, messages.storage, hits)):
+        for one in await disk.read(partial(_entries_of, disk.storage, hits)):
             key = key_of(one)
             if (high is None or key < high) and request.matches(one):
                 found[key, one.log.conversation] = one

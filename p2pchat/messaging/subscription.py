@@ -16,9 +16,9 @@ from p2pchat.core.edits import RELATION_KINDS, Edits
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.errors import PeerClosed
 from p2pchat.messaging.access import AccessPolicy, Audience
-from p2pchat.messaging.conversations import Viewer
 from p2pchat.messaging.events import Delivered, Event, Read, ReceiptEvent, aware
 from p2pchat.messaging.groups import GROUP_KINDS, GroupChanged, earlier_changes
+from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import (
     MESSAGE_CHANGES,
     NOT_SHOWN,

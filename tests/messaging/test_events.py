@@ -10,6 +10,7 @@ import pytest
 from p2pchat.core.effects import PresenceChanged
 from p2pchat.core.inputs import PresenceSet, WriteRequest
 from p2pchat.core.log import Entry, LogId, Ref, message_id, referred_id
+from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import (
     EPOCH,
@@ -52,7 +53,10 @@ class Viewer(History):
         super().__init__("nowhere")
         self.people.me = ADA
         self.people.learn([(ADA, "ada"), (BOB, "bob")])
-        self._namings = {ROOM: Naming(room=True), DM: Naming(dm=(ADA, BOB))}
+        self._stored = {
+            ROOM: ConversationState(ROOM, Naming(room=True), None),
+            DM: ConversationState(DM, Naming(dm=(ADA, BOB)), frozenset((ADA, BOB))),
+        }
 
 
 VIEWER = Viewer()
