@@ -306,6 +306,18 @@ def format_receipt(row: Mapping[str, Any], now: datetime) -> str:
     return f"-- {format_time(row['sent_at'], now)} {text}: {state}; {', '.join(who) or 'nobody else has it yet'}"
 
 
+def delivery_mark(delivered: int, read: int, of: int, *, direct: bool) -> str:
+    """Return the mark behind an own message: saved here, on the disks of so many recipients, or read by so many.
+
+    A mark never claims more than is known. A direct message has one recipient, so its mark has no numbers.
+    """
+    if read:
+        return "✓✓ read" if direct else f"✓✓ read {read}/{of}"
+    if not delivered:
+        return "· saved"
+    return "✓ delivered" if direct else f"✓ delivered {delivered}/{of}"
+
+
 def _marks(**given: bool) -> str:
     return "".join(f" ({name})" for name, yes in given.items() if yes)
 

@@ -15,16 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prompt_toolkit.application import run_in_terminal
-from prompt_toolkit.data_structures import Size
-from prompt_toolkit.output import Output, create_output
-from prompt_toolkit.output.vt100 import Vt100_Output
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.endpoint_status import EndpointStatus
 from p2pchat.cli.runner import Shutdown
 from p2pchat.cli.startup import TERMINAL_DRAIN, ChatOptions
 from p2pchat.cli.terminal.completer import LineCompleter
-from p2pchat.cli.terminal.modes import FocusReporter, TerminalAlerts, TerminalModes
+from p2pchat.cli.terminal.device import (
+    FocusReporter,
+    TerminalAlerts,
+    TerminalModes,
+    TerminalStream,
+    colour_depth,
+    create_terminal_output,
+)
+from p2pchat.cli.terminal.event_display import TerminalDisplay, TypingNotifier, is_text
 from p2pchat.cli.terminal.prompt import (
     LineEntered,
     ProfileHistory,
@@ -35,8 +40,7 @@ from p2pchat.cli.terminal.prompt import (
     UnreadBadge,
     prompt_label,
 )
-from p2pchat.cli.terminal.screen import PendingLine, Screen, TerminalStream, colour_depth
-from p2pchat.cli.terminal.view import TerminalDisplay, TypingNotifier, is_text
+from p2pchat.cli.terminal.screen import PendingLine, Screen
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import redirect_notices
@@ -46,7 +50,6 @@ from p2pchat.commands.session import Session
 from p2pchat.commands.wrap import Row
 
 STALL_TIMEOUT = 1.0  # seconds a terminal that stands still may delay the end, or Ctrl-Z
-_DEFAULT_SIZE = Size(rows=24, columns=80)
 
 
 class TerminalFrontEnd:
@@ -62,7 +65,7 @@ class TerminalFrontEnd:
         self._shutdown = shutdown
         loop = asyncio.get_running_loop()
         self._stream = None if sys.platform == "win32" else TerminalStream(sys.stdout.fileno(), loop)
-        self._output = _create_output(self._stream)
+        self._output = create_terminal_output(self._stream)
         self._depth = colour_depth()
         self._alerts = TerminalAlerts(self._output, loop.time)
         self._screen = Screen(self._output, self._stream, self._depth, self._on_settled)
@@ -264,18 +267,3 @@ class TerminalFrontEnd:
 def _typed_address(conversation: Conversation) -> str:
     """Return a conversation's name as it is typed, and shown in the prompt."""
     return f"#{conversation.name}" if conversation.kind == "group" else conversation.name
-
-
-def _create_output(stream: TerminalStream | None) -> Output:
-    if stream is None:
-        return create_output(sys.stdout)
-
-    def size() -> Size:
-        try:
-            found = os.get_terminal_size(stream.fileno())
-        except OSError:
-            return _DEFAULT_SIZE
-        return Size(rows=found.lines or _DEFAULT_SIZE.rows, columns=found.columns or _DEFAULT_SIZE.columns)
-
-    # Without cursor position requests: late answers would be taken for keys.
-    return Vt100_Output(stream, size, term=os.environ.get("TERM"), enable_cpr=False)  # type: ignore[arg-type]

@@ -32,8 +32,8 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.cli.terminal.modes import FocusReporter
-from p2pchat.cli.terminal.screen import UNREAD, Screen
+from p2pchat.cli.terminal.device import UNREAD, FocusReporter
+from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import safe_line

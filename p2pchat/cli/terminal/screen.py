@@ -11,21 +11,19 @@ that region too, until the own line is printed. The scrollback is the terminal's
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import select
 import threading
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prompt_toolkit.application import Application
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Attrs, Style
 
+from p2pchat.cli.terminal.device import BLACK_ON_WHITE, DIM, ERROR, TerminalStream
 from p2pchat.commands.endpoints import INDENT, row_of_code
+from p2pchat.commands.event_text import delivery_mark
 from p2pchat.commands.wrap import Fragment, Row, fold_row, split_rows
 
 BATCH_INTERVAL = 0.02  # seconds: faster than anyone reads
@@ -337,164 +335,13 @@ class Screen:
         return self._attrs[style]
 
 
-# ---- stream
-
-
-class TerminalStream:
-    """A terminal as a text file for prompt_toolkit, written by a thread.
-
-    A terminal that stands still (a stalled ssh, a paused window) delays the output, and never the peer. Writes inside
-    batch() leave in one piece, so that erasing the prompt, printing lines and drawing the prompt are one change.
-
-    Attributes:
-        closed: Set when the terminal is gone; output is dropped then.
-    """
-
-    encoding = "utf-8"
-
-    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
-        self._fd = fd
-        self._loop = loop
-        self._changed = threading.Condition()
-        self._pieces: list[bytes] = []
-        self._backlog = 0
-        self._ended = False
-        self._buffer: list[str] = []
-        self._batches = 0
-        self._waiters: list[asyncio.Future[None]] = []
-        self.closed = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="terminal", daemon=True)
-        self._thread.start()
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def isatty(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self._buffer.append(text)
-        return len(text)
-
-    def flush(self) -> None:
-        if self._batches or not self._buffer:
-            return
-        data = "".join(self._buffer).encode("utf-8", "backslashreplace")
-        self._buffer.clear()
-        with self._changed:
-            self._pieces.append(data)
-            self._backlog += len(data)
-            self._changed.notify_all()
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Send all writes inside in one piece."""
-        self._batches += 1
-        try:
-            yield
-        finally:
-            self._batches -= 1
-            self.flush()
-
-    @property
-    def backlog(self) -> int:
-        """Bytes the terminal has not taken yet."""
-        return self._backlog
-
-    async def wait_drained(self) -> None:
-        """Wait until the terminal has taken everything, or is gone."""
-        while self._backlog:
-            waiter = self._loop.create_future()
-            self._waiters.append(waiter)
-            if not self._backlog:  # the thread may have been faster
-                self._wake_waiters()
-            await waiter
-
-    def wait_drained_blocking(self, timeout: float) -> None:
-        """Wait for the same outside the loop, for up to `timeout` seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._backlog, timeout)
-
-    def close(self, timeout: float = 1.0) -> None:
-        """Write what is left, for up to `timeout` seconds; write nothing afterwards."""
-        self.wait_drained_blocking(timeout)
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._pieces or self._ended)
-                if self._ended and not self._pieces:
-                    return
-                data = b"".join(self._pieces)
-                self._pieces.clear()
-            self._write(data)
-            with self._changed:
-                self._backlog -= len(data)
-                self._changed.notify_all()
-            if not self._backlog:
-                self._call(self._wake_waiters)
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view and not self.closed.is_set():
-            try:
-                view = view[os.write(self._fd, view) :]
-            except BlockingIOError:  # another program made the terminal non-blocking
-                select.select([], [self._fd], [])
-            except OSError:
-                self._call(self.closed.set)
-                return
-
-    def _call(self, what: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(what)  # type: ignore[arg-type]
-        except RuntimeError:  # the loop is closed
-            pass
-
-    def _wake_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for each in waiters:
-            if not each.done():
-                each.set_result(None)
-
-
-# ---- colours
+# ---- own lines
 #
-# Only colours of the terminal's own sixteen that are readable on light and dark backgrounds, and none that carries
-# meaning alone. With NO_COLOR (https://no-color.org) only bold and dim remain.
-
-
-# Not white, black, yellow or the greys: one of the backgrounds swallows them. Not blue: too dark on black.
-_NAMES = ("ansired", "ansigreen", "ansimagenta", "ansicyan", "ansibrightblue", "ansibrightmagenta")
-DIM = "dim" if "dim" in Attrs._fields else ""  # prompt_toolkit knows it since 3.0.51
-ME = "bold"
-ERROR = "ansired"
-UNREAD = "bold"
-BLACK_ON_WHITE = "ansiblack bg:ansiwhite"  # a QR code is readable in these only
-
-
-def name_style(user_id: str) -> str:
-    """Return the style of a user's name: the same on all days and all peers."""
-    return _NAMES[zlib.crc32(user_id.encode()) % len(_NAMES)]
-
-
-def colour_depth(environment: Mapping[str, str] = os.environ) -> ColorDepth:
-    """Return the colour depth to use."""
-    return ColorDepth.DEPTH_1_BIT if environment.get("NO_COLOR") else ColorDepth.DEPTH_4_BIT
-
-
-# ---- delivery marks
-#
-# `· saved`: accepted, on this disk. `✓ delivered 2/3`: on the disks of so many recipients. `✓✓ read 1/3`: read by so
-# many. A mark never claims more than is known. A line waits for a better mark only for moments.
+# A line waits for a better delivery mark only for moments.
 
 
 SETTLED_AFTER = 5.0  # seconds: a recipient who has not answered by then is offline
 OVERTAKEN_AFTER = 0.3  # seconds an own line may delay those behind it; a receipt takes some milliseconds
-SAVED = "· saved"
 
 
 @dataclass(slots=True)
@@ -522,11 +369,7 @@ class PendingLine:
 
     @property
     def mark(self) -> str:
-        if self.read:
-            return "✓✓ read" if self.direct else f"✓✓ read {self.read}/{self.of}"
-        if not self.count:
-            return SAVED
-        return "✓ delivered" if self.direct else f"✓ delivered {self.count}/{self.of}"
+        return delivery_mark(self.count, self.read, self.of, direct=self.direct)
 
     @property
     def complete(self) -> bool:

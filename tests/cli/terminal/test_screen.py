@@ -1,4 +1,4 @@
-"""The screen above the prompt: batches, backpressure, delivery marks, colours."""
+"""The screen above the prompt: batches, backpressure, delivery marks."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import asyncio
 
 import pytest
 from prompt_toolkit.output import ColorDepth, DummyOutput
-from prompt_toolkit.styles import Style
 
 from p2pchat.cli.terminal.screen import (
-    DIM,
-    ERROR,
     MAX_BATCH_CHARACTERS,
     MAX_QUEUED,
-    ME,
     OVERTAKEN_AFTER,
     SETTLED_AFTER,
     PendingLine,
     Screen,
-    colour_depth,
-    name_style,
 )
 
 LONG = "x" * (MAX_BATCH_CHARACTERS - 1)
@@ -139,19 +133,3 @@ def test_an_own_line_is_printed_soon_when_another_follows() -> None:
     assert line.due_at == 101.0 + OVERTAKEN_AFTER
     line.overtaken_at = 104.9
     assert line.due_at == 100.0 + SETTLED_AFTER
-
-
-def test_a_name_always_has_the_same_colour() -> None:
-    assert name_style("K7QF2M3P") == name_style("K7QF2M3P") == "ansimagenta"
-    assert len({name_style(f"user {number}") for number in range(50)}) == 6
-
-
-def test_styles_use_the_terminals_own_colours() -> None:
-    for style in {DIM, ERROR, ME, *(name_style(str(number)) for number in range(50))}:
-        attrs = Style([]).get_attrs_for_style_str(style)
-        assert not attrs.bgcolor and (not attrs.color or attrs.color.startswith("ansi"))
-
-
-def test_no_color_is_respected_if_not_empty() -> None:
-    assert colour_depth({"NO_COLOR": "1"}) is ColorDepth.DEPTH_1_BIT
-    assert colour_depth({"NO_COLOR": ""}) is colour_depth({}) is ColorDepth.DEPTH_4_BIT

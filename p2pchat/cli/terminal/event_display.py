@@ -12,8 +12,8 @@ from typing import Any
 
 from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.terminal.completer import RecentSpeakers
-from p2pchat.cli.terminal.modes import TerminalAlerts
-from p2pchat.cli.terminal.screen import DIM, ME, PendingLine, Screen, name_style
+from p2pchat.cli.terminal.device import DIM, ME, TerminalAlerts, name_style
+from p2pchat.cli.terminal.screen import PendingLine, Screen
 from p2pchat.commands.event_text import (
     EDIT_EVENTS,
     EventLine,

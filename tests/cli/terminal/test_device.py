@@ -1,13 +1,15 @@
-"""Bell, desktop notifications and window title."""
+"""Bell, desktop notifications, window title and colours."""
 
 from __future__ import annotations
 
 from io import StringIO
 
 from prompt_toolkit.data_structures import Size
+from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.styles import Style
 
-from p2pchat.cli.terminal.modes import BELL_EVERY, TerminalAlerts
+from p2pchat.cli.terminal.device import BELL_EVERY, DIM, ERROR, ME, TerminalAlerts, colour_depth, name_style
 
 
 class AlertOutput:
@@ -61,3 +63,19 @@ def test_the_title_is_set_on_change_and_restored() -> None:
     assert alerts.take() == "\x1b]2;(3) bob\\u{1b}[2J - p2pchat\x07"
     alerts.notices.close()
     assert alerts.take() == "\x1b]2;\x07\x1b[23;0t"
+
+
+def test_a_name_always_has_the_same_colour() -> None:
+    assert name_style("K7QF2M3P") == name_style("K7QF2M3P") == "ansimagenta"
+    assert len({name_style(f"user {number}") for number in range(50)}) == 6
+
+
+def test_styles_use_the_terminals_own_colours() -> None:
+    for style in {DIM, ERROR, ME, *(name_style(str(number)) for number in range(50))}:
+        attrs = Style([]).get_attrs_for_style_str(style)
+        assert not attrs.bgcolor and (not attrs.color or attrs.color.startswith("ansi"))
+
+
+def test_no_color_is_respected_if_not_empty() -> None:
+    assert colour_depth({"NO_COLOR": "1"}) is ColorDepth.DEPTH_1_BIT
+    assert colour_depth({"NO_COLOR": ""}) is colour_depth({}) is ColorDepth.DEPTH_4_BIT
