@@ -1,23 +1,13 @@
-"""The listening side of a peer, from an incoming connection to its Client.
-
-The server accepts plain connections and hands (reader, writer, host) to its owner. TLS and the handshake are the
-owner's business. A connection that has not finished its handshake is a *stranger*. Strangers are capped, in total and
-per address, and so is the rate of new ones. A connection above a cap is closed before a byte is read. This bounds what
-strangers cost, and keeps one address from taking every place.
-
-`Server` opens sockets. `StrangerLimiter` decides whom to admit, by the clock it is given.
-"""
+"""The listening side of a peer: sockets on all addresses of a host, whose connections go to one callback."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import socket
 from collections.abc import Callable
 
 from p2pchat.client import STREAM_LIMIT_BYTES
-from p2pchat.config import Settings
 from p2pchat.errors import P2PChatError, PortInUse
 
 # Connections that wait in the kernel to be accepted: a mesh that forms at once, with room to spare. With a full queue
@@ -26,42 +16,23 @@ from p2pchat.errors import P2PChatError, PortInUse
 BACKLOG = 1024
 MAX_PORT_ATTEMPTS = 8  # to find one port that is free on all addresses of a host
 ACCEPT_RETRY_AFTER = 0.02  # seconds after a failed accept; an accept that keeps failing must not keep the loop busy
-SWEEP_ABOVE = 1024  # remembered addresses; above this number the idle ones are forgotten
 
 
 class Server:
     """A listening socket for each address of one host, all on one port.
 
+    Args:
+        on_connection: Called with (reader, writer) for each connection; connections in memory enter here too.
     Attributes:
         host, port: Where the server listens; `port` is the real one after listen(0).
-        refused: Number of connections closed because of a cap, since the start.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        on_accepted: Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], None],
-    ) -> None:
-        """Make a server that does not listen yet.
-
-        Args:
-            on_accepted: Called with (reader, writer, host) for each admitted connection. The callee must call
-                on_established(writer) after `go`, and on_closed(writer) when the connection ends, for any reason.
-        """
-        self._settings = settings
-        self._on_accepted = on_accepted
-        self._limiter = StrangerLimiter(settings)
-        self._stranger_addresses: dict[asyncio.StreamWriter, str] = {}
+    def __init__(self, on_connection: Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]) -> None:
+        self.on_connection = on_connection
         self._server: asyncio.Server | None = None
         self._accept_tasks: list[asyncio.Task[None]] = []  # one per listening socket, see loses_listener_on_error()
         self.host = ""
         self.port = 0
-        self.refused = 0
-
-    @property
-    def strangers(self) -> int:
-        """The number of open connections that have not finished their handshake."""
-        return self._limiter.count
 
     async def listen(self, host: str, port: int) -> None:
         """Start listening. Port 0 picks a free port, the same on all addresses of the host.
@@ -134,28 +105,6 @@ class Server:
             connection.close()
             raise
 
-    def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Admit a new connection, or close it. Connections that are not sockets enter here too."""
-        peername = writer.get_extra_info("peername")
-        host = str(peername[0]) if isinstance(peername, tuple) and peername else str(peername or "")
-        address = address_of(host)
-        if not self._limiter.admit(address, asyncio.get_running_loop().time()):
-            self.refused += 1
-            writer.transport.abort()
-            return
-        self._stranger_addresses[writer] = address
-        self._on_accepted(reader, writer, host)
-
-    def on_established(self, writer: asyncio.StreamWriter) -> None:
-        """Stop counting this connection as a stranger: it finished its handshake. Calling it again does nothing."""
-        address = self._stranger_addresses.pop(writer, None)
-        if address is not None:
-            self._limiter.release(address)
-
-    def on_closed(self, writer: asyncio.StreamWriter) -> None:
-        """Stop counting this connection as a stranger: it has ended."""
-        self.on_established(writer)
-
     async def close(self) -> None:
         """Stop listening. Open connections stay open: they belong to the owner."""
         if self._server is not None:
@@ -167,64 +116,6 @@ class Server:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class StrangerLimiter:
-    """Caps on strangers, in total and per address, and a token bucket for new ones from each address.
-
-    An address is what one party controls: an IPv4 address, or the /64 network of an IPv6 address. A bucket holds the
-    tokens of one second.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._counts: dict[str, int] = {}  # strangers by address
-        self._buckets: dict[str, tuple[float, float]] = {}  # by address: (tokens, time of the last update)
-        self.count = 0
-
-    def admit(self, address: str, now: float) -> bool:
-        """Count one more stranger and return True, or return False: the connection must be closed.
-
-        Args:
-            address: As returned by address_of().
-            now: Seconds on a monotonic clock.
-        """
-        max_strangers, rate = self._limits(address)
-        if not self._take_token(address, now, rate):
-            return False
-        if self.count >= self._settings.max_strangers or self._counts.get(address, 0) >= max_strangers:
-            return False
-        self.count += 1
-        self._counts[address] = self._counts.get(address, 0) + 1
-        return True
-
-    def release(self, address: str) -> None:
-        """Uncount one admitted stranger: it became a member, or its connection ended."""
-        self.count -= 1
-        remaining = self._counts[address] - 1
-        if remaining:
-            self._counts[address] = remaining
-        else:
-            del self._counts[address]
-
-    def _limits(self, address: str) -> tuple[int, int]:
-        """Return (most strangers at once, new strangers a second) for one address."""
-        s = self._settings
-        if is_loopback(address):  # one machine's own peers and tests: trusted a little more, still bounded
-            return s.max_strangers_loopback, s.strangers_a_second_loopback
-        return s.max_strangers_an_address, s.strangers_a_second
-
-    def _take_token(self, address: str, now: float, rate: int) -> bool:
-        tokens, updated_at = self._buckets.get(address, (float(rate), now))
-        tokens = min(float(rate), tokens + (now - updated_at) * rate)
-        if len(self._buckets) >= SWEEP_ABOVE and address not in self._buckets:
-            self._sweep(now)
-        self._buckets[address] = (tokens - 1 if tokens >= 1 else tokens, now)
-        return tokens >= 1
-
-    def _sweep(self, now: float) -> None:
-        """Forget full buckets. A bucket is full after a second without a connection."""
-        self._buckets = {address: bucket for address, bucket in self._buckets.items() if now - bucket[1] < 1.0}
-
-
 def loses_listener_on_error(loop: asyncio.AbstractEventLoop) -> bool:
     """Return whether the loop closes a listening socket for good when one accept fails.
 
@@ -233,28 +124,6 @@ def loses_listener_on_error(loop: asyncio.AbstractEventLoop) -> bool:
     a second descriptor for its sockets.
     """
     return isinstance(loop, getattr(asyncio, "ProactorEventLoop", ()))
-
-
-def address_of(host: str) -> str:
-    """Return the address that counts for caps: IPv4 as it is, also when mapped into IPv6, and IPv6 as its /64."""
-    try:
-        ip = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host  # an in-memory pipe, or a Unix socket
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return str(ip.ipv4_mapped)
-        if not ip.is_loopback:
-            return str(ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip)
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether an address, as returned by address_of(), is this machine's own."""
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen_error(error: OSError, host: str, port: int) -> P2PChatError:

@@ -81,9 +81,9 @@ def make_client(streams: Streams, told: Told, *, server_side: bool, settings: Se
 class Door:
     """A listening Server whose strangers are handed out one by one."""
 
-    def __init__(self, settings: Settings = SETTINGS) -> None:
+    def __init__(self) -> None:
         self.strangers: asyncio.Queue[Streams] = asyncio.Queue()
-        self.server = Server(settings, lambda reader, writer, host: self.strangers.put_nowait((reader, writer)))
+        self.server = Server(lambda reader, writer: self.strangers.put_nowait((reader, writer)))
 
     async def connect(self, port: int = 0) -> tuple[Streams, Streams]:
         """Dial and accept; `port` when something lies between."""
@@ -93,8 +93,8 @@ class Door:
 
 
 @asynccontextmanager
-async def door(settings: Settings = SETTINGS) -> AsyncIterator[Door]:
-    made = Door(settings)
+async def door() -> AsyncIterator[Door]:
+    made = Door()
     await made.server.listen("127.0.0.1", 0)
     try:
         yield made

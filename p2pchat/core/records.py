@@ -1,7 +1,7 @@
 """Records of storage: what the core makes and reads, and storage carries to and from tables.
 
 A Change is one step of the core. Storage applies changes in order and whole, many in one transaction. Stored is what a
-starting node gets: tips and small records, never the entries. The rules for names of users and groups are here too.
+starting node gets: tips and small records, never the entries.
 """
 
 from __future__ import annotations

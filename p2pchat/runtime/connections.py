@@ -2,7 +2,11 @@
 
 ConnectionManager numbers each connection, does its TLS handshake, and reports what happens as inputs of the core. The
 core's effects on links end here. Streams come from a Transport: TCP sockets here, pipes in memory in p2pchat.testing.
-Who is at the other end, and which connection is worth keeping, is decided in core/.
+Which peer is at the other end, and which connection is worth keeping, is decided in core/.
+
+An accepted connection that has not finished its handshake is a *stranger*. StrangerLimiter caps strangers, in total and
+per address, and the rate of new ones. A connection above a cap is closed before a byte is read. This bounds what
+strangers cost, and keeps one address from taking every place.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
@@ -32,11 +37,13 @@ from p2pchat.core.inputs import (
     LinkFilled,
     Paused,
 )
+from p2pchat.core.mesh.addressbook import is_loopback
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
 from p2pchat.server import Server
 
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
+SWEEP_ABOVE = 1024  # remembered addresses of strangers; above this number the idle ones are forgotten
 MANY_OBJECTS = 10_000  # a search of fewer takes less than a millisecond
 MANY_LINK_ENDS = 64  # some 3,000 objects
 
@@ -67,6 +74,7 @@ class ConnectionManager:
 
     Attributes:
         put: Called with each input for the core; replaced once there is a driver.
+        strangers: Counts accepted connections before the end of their handshake.
     """
 
     def __init__(
@@ -83,7 +91,8 @@ class ConnectionManager:
         self._server_context = server_context
         self._client_context = client_context
         self.put = put
-        self._server = Server(settings, self._on_accepted)
+        self.strangers = StrangerLimiter(settings)
+        self._server = Server(self._on_connection)
         # Made once: each use of a bound method makes an object, and a mesh has thousands of links.
         self._new_client = partial(
             Client,
@@ -95,7 +104,7 @@ class ConnectionManager:
             on_drained=self._on_drained,
         )
         self._clients: dict[int, Client] = {}
-        self._accepted_writers: dict[int, asyncio.StreamWriter] = {}  # the server knows accepted links by them
+        self._stranger_addresses: dict[int, str] = {}  # by link
         self._last_link = 0
         self._handshakes: set[asyncio.Task[None]] = set()  # dials included
         self._goodbyes: set[asyncio.Task[None]] = set()
@@ -128,9 +137,10 @@ class ConnectionManager:
         reached = str(peername[0]) if isinstance(peername, tuple) and peername else host
         self._start(client, LinkDialled(client.link_id, dial, server_key, reached))
 
-    def _on_accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
-        if self._closed:
-            self._server.on_closed(writer)
+    def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peername = writer.get_extra_info("peername")
+        host = str(peername[0]) if isinstance(peername, tuple) and peername else str(peername or "")
+        if self._closed or not self.strangers.admit(address_of(host), asyncio.get_running_loop().time()):
             writer.transport.abort()
             return
         task = self._spawn(self._accept(reader, writer, host), self._handshakes)
@@ -139,15 +149,21 @@ class ConnectionManager:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
         client = self._make_client(reader, writer, server_side=True)
+        self._stranger_addresses[client.link_id] = address_of(host)
         loop = asyncio.get_running_loop()
         accepted_at = loop.time()
         try:
             await client.handshake(self._settings.handshake_timeout)
         except Exception:  # any error: a stranger that is gone must not be counted as one for ever
-            self._server.on_closed(writer)
+            self._release_place(client.link_id)
             return
-        self._accepted_writers[client.link_id] = writer
         self._start(client, LinkAccepted(client.link_id, host, took=loop.time() - accepted_at))
+
+    def _release_place(self, link: int) -> None:
+        """Count a link as a stranger no more: it became a member's, or ended."""
+        address = self._stranger_addresses.pop(link, None)
+        if address is not None:
+            self.strangers.release(address)
 
     def _make_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, server_side: bool) -> Client:
         self._last_link += 1
@@ -184,9 +200,7 @@ class ConnectionManager:
         if self._clients.pop(link, None) is not None:
             _link_ends.remove()
         self._held.discard(link)
-        writer = self._accepted_writers.pop(link, None)
-        if writer is not None:
-            self._server.on_closed(writer)
+        self._release_place(link)
         self.put(LinkDown(link, "closed" if reason == "local" else reason))
 
     def _spawn(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
@@ -218,9 +232,7 @@ class ConnectionManager:
         client = self._clients.get(link)
         if client is not None:
             client.raise_limit()
-        writer = self._accepted_writers.get(link)
-        if writer is not None:
-            self._server.on_established(writer)
+        self._release_place(link)
 
     def close(self, link: int, bye: bytes | None) -> None:
         """End a link: with a last frame after what is unsent, or at once for None."""
@@ -301,6 +313,84 @@ def _dial_failure(error: Exception) -> tuple[str, str]:
     if isinstance(error, HandshakeError):
         return "what answers there is no p2pchat peer", "no_peer"
     return str(error) or type(error).__name__, "failed"
+
+
+class StrangerLimiter:
+    """Caps on strangers, in total and per address, and a token bucket for new ones from each address.
+
+    An address is what one party controls: an IPv4 address, or the /64 network of an IPv6 address. A bucket holds the
+    tokens of one second.
+
+    Attributes:
+        count: Number of strangers now.
+        refused: Number of connections refused since the start.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._counts: dict[str, int] = {}  # strangers by address
+        self._buckets: dict[str, tuple[float, float]] = {}  # by address: (tokens, time of the last update)
+        self.count = 0
+        self.refused = 0
+
+    def admit(self, address: str, now: float) -> bool:
+        """Count one more stranger and return True, or return False: the connection must be closed.
+
+        Args:
+            address: As returned by address_of().
+            now: Seconds on a monotonic clock.
+        """
+        max_strangers, rate = self._limits(address)
+        count = self._counts.get(address, 0)
+        has_room = self.count < self._settings.max_strangers and count < max_strangers
+        if not self._take_token(address, now, rate) or not has_room:
+            self.refused += 1
+            return False
+        self.count += 1
+        self._counts[address] = count + 1
+        return True
+
+    def release(self, address: str) -> None:
+        """Uncount one admitted stranger: it became a member, or its connection ended."""
+        self.count -= 1
+        remaining = self._counts[address] - 1
+        if remaining:
+            self._counts[address] = remaining
+        else:
+            del self._counts[address]
+
+    def _limits(self, address: str) -> tuple[int, int]:
+        """Return (most strangers at once, new strangers a second) for one address."""
+        s = self._settings
+        if is_loopback(address):  # one machine's own peers and tests: trusted a little more, still bounded
+            return s.max_strangers_loopback, s.strangers_a_second_loopback
+        return s.max_strangers_an_address, s.strangers_a_second
+
+    def _take_token(self, address: str, now: float, rate: int) -> bool:
+        tokens, updated_at = self._buckets.get(address, (float(rate), now))
+        tokens = min(float(rate), tokens + (now - updated_at) * rate)
+        if len(self._buckets) >= SWEEP_ABOVE and address not in self._buckets:
+            self._sweep(now)
+        self._buckets[address] = (tokens - 1 if tokens >= 1 else tokens, now)
+        return tokens >= 1
+
+    def _sweep(self, now: float) -> None:
+        """Forget full buckets. A bucket is full after a second without a connection."""
+        self._buckets = {address: bucket for address, bucket in self._buckets.items() if now - bucket[1] < 1.0}
+
+
+def address_of(host: str) -> str:
+    """Return the address that counts for caps: IPv4 as it is, also when mapped into IPv6, and IPv6 as its /64."""
+    try:
+        ip = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host  # an in-memory pipe, or a Unix socket
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        if not ip.is_loopback:
+            return str(ipaddress.ip_network((ip, 64), strict=False))
+    return str(ip)
 
 
 # Garbage collection. The collector looks at all objects again and again while their number grows. Nothing that a peer

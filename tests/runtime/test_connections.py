@@ -1,4 +1,4 @@
-"""Connections at the moment they begin, and pauses of the garbage collector."""
+"""Connections at the moment they begin, the cost of strangers, and pauses of the garbage collector."""
 
 from __future__ import annotations
 
@@ -7,24 +7,34 @@ import errno
 import gc
 import weakref
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from p2pchat import server as server_module
+from p2pchat.client import Client, dial
 from p2pchat.config import Settings
-from p2pchat.core.inputs import DialFailed, Input, LinkAccepted, LinkDialled
+from p2pchat.core.inputs import DialFailed, Got, Input, LinkAccepted, LinkDialled
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.tls import client_context, server_context
+from p2pchat.protocol import Ping, Pong, encode
 from p2pchat.runtime.connections import (
     MANY_LINK_ENDS,
     MANY_OBJECTS,
+    SWEEP_ABOVE,
     ConnectionManager,
     LinkEndCounter,
+    StrangerLimiter,
     TCPTransport,
+    address_of,
     gc_paused,
 )
-from tests.link_ends import CLIENT, SERVER
+from tests.deadlines import WAIT, within
+from tests.link_ends import CLIENT, SERVER, SETTINGS, Streams, Told, make_client
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
+
+HOME, ABROAD, ELSEWHERE = "127.0.0.1", "192.0.2.7", "198.51.100.7"
 
 
 async def test_a_connection_at_the_moment_of_the_end_is_closed() -> None:
@@ -36,7 +46,7 @@ async def test_a_connection_at_the_moment_of_the_end_is_closed() -> None:
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         came.append(writer)
-        connections._on_accepted(reader, writer, "127.0.0.1")  # before its task has run a step everything ends
+        connections._on_connection(reader, writer)  # before its task has run a step everything ends
         await connections.cut_all()
 
     async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
@@ -120,6 +130,226 @@ def test_whenever_a_side_ends_while_they_connect_nothing_is_left_open(end: str) 
         return interrupted
 
     assert len(list(after_each_step(scenario))) > 20  # some of them within each handshake
+
+
+# Strangers: by the clock they are given
+
+
+def admitted(strangers: StrangerLimiter, address: str, count: int, now: float) -> int:
+    return sum(strangers.admit(address, now) for _ in range(count))
+
+
+def test_one_address_gets_eight_places() -> None:
+    strangers = StrangerLimiter(SETTINGS)
+    assert admitted(strangers, ABROAD, 20, now=0.0) == 8
+    assert admitted(strangers, ELSEWHERE, 1, now=0.0) == 1
+    strangers.release(ABROAD)
+    assert admitted(strangers, ABROAD, 2, now=60.0) == 1
+
+
+def test_loopback_gets_32_places() -> None:
+    assert admitted(StrangerLimiter(SETTINGS), HOME, 100, now=0.0) == 32
+    assert admitted(StrangerLimiter(SETTINGS), "::1", 100, now=0.0) == 32
+
+
+def test_all_addresses_together_get_64_places() -> None:
+    strangers = StrangerLimiter(SETTINGS)
+    assert sum(admitted(strangers, f"192.0.2.{n}", 1, now=0.0) for n in range(100)) == strangers.count == 64
+    strangers.release("192.0.2.0")
+    assert strangers.admit(ABROAD, 1.0) and not strangers.admit(ELSEWHERE, 1.0)
+
+
+@pytest.mark.parametrize("address, rate", [(ABROAD, 20), (HOME, 500)])
+def test_new_connections_of_an_address_are_admitted_at_a_rate(address: str, rate: int) -> None:
+    strangers = StrangerLimiter(SETTINGS)
+
+    def visits(count: int, now: float) -> int:
+        welcome = 0
+        for _ in range(count):
+            if strangers.admit(address, now):
+                strangers.release(address)
+                welcome += 1
+        return welcome
+
+    assert visits(2 * rate, now=0.0) == rate  # one second's worth at once
+    assert visits(2 * rate, now=0.5) == rate // 2
+    assert visits(2 * rate, now=100.0) == rate  # and never more
+
+
+def test_idle_addresses_are_forgotten() -> None:
+    strangers = StrangerLimiter(SETTINGS)
+    for n in range(3 * SWEEP_ABOVE):
+        address = f"10.{n >> 8}.{n & 255}.1"
+        assert strangers.admit(address, now=n / 100)
+        strangers.release(address)
+        assert len(strangers._buckets) <= SWEEP_ABOVE
+    assert strangers.count == 0 and not strangers._counts
+
+
+@pytest.mark.parametrize(
+    "host, address",
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::1"),
+        ("", ""),
+        ("pipe", "pipe"),
+    ],
+)
+def test_an_address_is_what_one_party_controls(host: str, address: str) -> None:
+    assert address_of(host) == address
+
+
+# Strangers on a real port
+
+
+class CountedStrangers(StrangerLimiter):
+    """Strangers, and how many there were at once."""
+
+    most = 0
+
+    def admit(self, address: str, now: float) -> bool:
+        assert address == HOME
+        admitted = super().admit(address, now)
+        self.most = max(self.most, self.count)
+        return admitted
+
+
+class Host:
+    """The connections of a peer that takes every link for a member's as soon as its TLS handshake is done."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.connections = ConnectionManager(
+            TCPTransport(), settings, server_context=SERVER, client_context=CLIENT, put=self.put
+        )
+        self.strangers = self.connections.strangers = CountedStrangers(settings)
+        self.port = 0
+        self.members: list[int] = []
+        self.told = Told()
+        self.arrivals: asyncio.Queue[None] = asyncio.Queue()
+
+    def put(self, input: Input) -> None:
+        if isinstance(input, LinkAccepted):
+            self.members.append(input.link)
+            self.connections.on_established(input.link)
+            self.arrivals.put_nowait(None)
+        elif isinstance(input, Got):
+            self.told.on_frames(input.link, input.frames)  # type: ignore[arg-type]
+
+    async def listen(self) -> None:
+        _, self.port = await self.connections.listen(HOME, 0)
+
+
+async def join(host: Host) -> tuple[Client, Told]:
+    told = Told()
+    client = make_client(await dial(HOME, host.port, timeout=5), told, server_side=False)
+    await client.handshake(5)
+    client.start()
+    async with within(WAIT, "the host to start a member's link"):
+        await host.arrivals.get()
+    return client, told
+
+
+async def talk(host: Host, client: Client, told: Told) -> None:
+    """One ping from the member and one pong back."""
+    before = len(host.told.frames), len(told.frames)
+    client.send(encode(Ping()))
+    await host.told.until(lambda: len(host.told.frames) > before[0])
+    host.connections.send(host.members[0], encode(Pong()))
+    await told.until(lambda: len(told.frames) > before[1])
+
+
+async def hang_up(streams: Streams) -> bytes:
+    """Read until the server has closed; return what it sent."""
+    said = b""
+    try:
+        async with within(WAIT, "the server to close a stranger's connection"):
+            while data := await streams[0].read(65536):
+                said += data
+    except ConnectionError:
+        pass
+    finally:
+        streams[1].transport.abort()
+    return said
+
+
+WORDS = {
+    "nothing": b"",
+    "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "zeros": bytes(70_000),
+    "noise": b"\xff\xfe" * 35_000,
+    "a huge length": b"\x16\x03\x01\xff\xff" + bytes(70_000),
+    "half a hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(60),
+}
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+async def test_bytes_of_strangers_do_not_disturb_members(words: bytes) -> None:
+    host = Host(replace(SETTINGS, handshake_timeout=0.2))
+    await host.listen()
+    client, told = await join(host)
+    stranger = await dial(HOME, host.port, timeout=5)
+    stranger[1].write(words)
+    said = await hang_up(stranger)
+    assert said == b"" or said[0] == 0x15  # at most an alert
+    await talk(host, client, told)
+    assert told.reason == "" and len(host.members) == 1 and host.strangers.count == 0
+    client.abort()
+    await host.connections.cut_all()
+
+
+@pytest.mark.parametrize("windows", [False, True], ids=["elsewhere", "windows"])
+async def test_a_thousand_strangers_cost_a_bounded_amount(windows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "loses_listener_on_error", lambda loop: windows)
+    host = Host(replace(SETTINGS, handshake_timeout=1.0))
+    await host.listen()
+    client, told = await join(host)
+
+    async def knock() -> None:
+        try:
+            streams = await dial(HOME, host.port, timeout=5)
+        except OSError:
+            return  # reset before the dial had returned
+        await hang_up(streams)
+
+    everybody: list[asyncio.Task[None]] = []
+    for _ in range(10):
+        crowd = [asyncio.create_task(knock()) for _ in range(100)]
+        await talk(host, client, told)
+        await asyncio.wait(crowd, timeout=0.01)
+        await talk(host, client, told)
+        everybody += crowd
+    await asyncio.gather(*everybody)
+    assert host.strangers.most == SETTINGS.max_strangers_loopback  # never more than these had a Client
+    assert host.strangers.refused >= 500  # all but those who took a place that another had left after his second
+    assert host.strangers.count == 0 and told.reason == ""
+    client.abort()
+    await host.connections.cut_all()
+
+
+async def test_a_member_frees_its_place_as_a_stranger() -> None:
+    host = Host(replace(SETTINGS, max_strangers_loopback=1))
+    await host.listen()
+    joined = [await join(host) for _ in range(3)]
+    assert host.strangers.count == 0 and host.strangers.refused == 0
+    for client, _ in joined:
+        client.abort()
+    await host.connections.cut_all()
+
+
+async def test_a_place_is_given_back_once() -> None:
+    host = Host(SETTINGS)
+    await host.listen()
+    client, _ = await join(host)
+    for _ in range(2):
+        host.connections.on_established(host.members[0])
+        assert host.strangers.count == 0
+    client.abort()
+    await host.connections.close_all()
+    assert host.strangers.count == 0
 
 
 # Pauses of the garbage collector during bulk allocation
