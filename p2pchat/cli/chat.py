@@ -136,7 +136,7 @@ class Chat:
             peer, self._display, interactive=self._front.interactive, as_json=self._options.as_json
         )
         control.activity = session.activity
-        session.on_dial(self._endpoints.add)
+        session.on_dial = self._endpoints.add
         await migrate_ignored(peer, session.settings)
         if session.settings.trouble:
             print_error(f"warning: {session.settings.trouble}")
@@ -271,8 +271,8 @@ class Chat:
             return FAILED
         missing: list[str] = []
         if reason == "input":
-            missing = await session.drain(self._front.drain_timeout)
-        if missing or session.has_undelivered():
+            missing = await session.sender.drain(self._front.drain_timeout)
+        if missing or session.sender.has_undelivered():
             self._report_undelivered([label for label in missing if label])
             return worst_code(session.exit_code, KEPT)
         return session.exit_code

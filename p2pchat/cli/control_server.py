@@ -368,8 +368,8 @@ class ControlConnection:
         await self._answer("find", row, ref)
 
     async def _wait(self, seconds: float, read: bool, ref: str | None) -> None:
-        missing = await self._session.drain(seconds, read=read)
-        delivered = not self._session.has_undelivered() and (read or not missing)
+        missing = await self._session.sender.drain(seconds, read=read)
+        delivered = not self._session.sender.has_undelivered() and (read or not missing)
         status = "read" if read and delivered and not missing else "delivered" if delivered else "accepted"
         row = {"status": status, "missing": [label for label in missing if label]}
         await self._answer("wait", row, ref)

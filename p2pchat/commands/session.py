@@ -33,7 +33,7 @@ from p2pchat.commands.json_commands import MAX_LINE_BYTES, BadCommand, JsonComma
 from p2pchat.commands.message_commands import OutgoingMessage
 from p2pchat.commands.notifications import is_delivered, last_receipt
 from p2pchat.commands.output import CommandResult, Display
-from p2pchat.commands.read_tracking import ActivityTracker, ReadMarker, UnreadCounter
+from p2pchat.commands.read_tracking import ActivityTracker, ReadMarker
 from p2pchat.commands.settings import ChatSettings, set_
 from p2pchat.commands.typed_commands import CommandInput, TextInput, help_lines, parse_line
 
@@ -102,7 +102,7 @@ JSON_HANDLERS: dict[str, Handler] = {
 }
 
 
-class Session:
+class Session(CommandContext):
     """The input of one peer, or of one user that a peer hosts.
 
     Args:
@@ -111,7 +111,7 @@ class Session:
         settings: Settings of the profile, if they were loaded already.
         activity: The activity tracker of the chat beside which this input arrives; None: a new one.
     Attributes:
-        settings: The settings of the profile.
+        sender: Sends the messages, and waits for their delivery.
         exit_code: The exit code so far.
     """
 
@@ -121,48 +121,18 @@ class Session:
     ) -> None:  # fmt: skip
         if settings is None:
             settings = ChatSettings.load(peer.data if isinstance(peer, TCPPeer) else None)
-        self.settings = settings
-        self._display = display
+        super().__init__(peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity)
         self._as_json = as_json
-        self._ctx = CommandContext(
-            peer, display, settings, interactive=interactive, for_people=not as_json, activity=activity
-        )
-        self._sender = MessageSender(self._ctx, self.report_error)
-        self._ctx.on_accepted = self._sender.add_receipt
+        self.sender = MessageSender(self, self.report_error)
+        self.on_accepted = self.sender.add_receipt
         self._reads: ReadMarker | None = None
         self.exit_code = DONE
-        display.hides = self._ctx.hides
-        display.find_related = self._ctx.related_message
-
-    def on_dial(self, callback: Callable[[str], None]) -> None:
-        """Call `callback` with each endpoint before /connect dials it."""
-        self._ctx.on_dial = callback
-
-    # The current conversation
-
-    @property
-    def current(self) -> Conversation:
-        """The current conversation. Raises UnknownName in an open network before the first peer was met."""
-        return self._ctx.current
-
-    async def switch_to(self, conversation: Conversation) -> None:
-        """Make this the current conversation and mark its messages read."""
-        await self._ctx.switch_to(conversation)
-
-    @property
-    def activity(self) -> ActivityTracker:
-        """Whether the user is active, and which conversation is open."""
-        return self._ctx.activity
-
-    @property
-    def unread(self) -> UnreadCounter:
-        """Unread messages of the other conversations."""
-        return self._ctx.unread
+        display.hides = self.hides
+        display.find_related = self.related_message
 
     def track_reads(self, *, shows_past: bool) -> None:
         """Mark messages read from now on when the user sees them. `shows_past` as of ReadMarker."""
-        ctx = self._ctx
-        self._reads = ReadMarker(ctx.peer, ctx.activity, lambda: ctx.current, shows_past=shows_past)
+        self._reads = ReadMarker(self.peer, self.activity, lambda: self.current, shows_past=shows_past)
 
     def mark_seen(self) -> None:
         """Mark the messages shown so far read, if the user is active."""
@@ -174,11 +144,11 @@ class Session:
         if self._reads is not None:
             self._reads.on_shown(event)
 
-    def on_event(self, event: EventLine) -> None:
+    def on_event(self, line: EventLine) -> None:
         """Handle an event line before it is shown."""
-        self._ctx.on_event(event)
-        if event["event"] == "warning" and event["code"] == "undelivered":
-            self._sender.discard(event["undelivered"])
+        super().on_event(line)
+        if line["event"] == "warning" and line["code"] == "undelivered":
+            self.sender.discard(line["undelivered"])
             self.exit_code = worst_code(self.exit_code, FAILED)
 
     def is_disabled(self, event: EventLine) -> bool:
@@ -190,19 +160,19 @@ class Session:
     async def execute(self, lines: Sequence[bytes | None]) -> bool:
         """Execute input lines; return False if one of them was /quit. None is a line that was too long."""
         go_on = True
-        if self._ctx.interactive:
-            self._ctx.activity.on_input()
+        if self.interactive:
+            self.activity.on_input()
         for line in lines:
             go_on = await self._execute_line(line)
             if not go_on:
                 break
-        await self._sender.flush()
+        await self.sender.flush()
         return go_on
 
     async def execute_command(self, command: JsonCommand) -> bool:
         """Execute one JSON command; return False if it was `quit`."""
         go_on = await self._try_command(command)
-        await self._sender.flush()
+        await self.sender.flush()
         return go_on
 
     async def _try_command(self, command: JsonCommand) -> bool:
@@ -219,7 +189,7 @@ class Session:
             line, is_utf8 = decode_line(raw)
             if not is_utf8:
                 text = "a line was not UTF-8; its invalid bytes were replaced"
-                await self._display.show_event(Warned(code="encoding", text=text).to_json())
+                await self.display.show_event(Warned(code="encoding", text=text).to_json())
             if self._as_json and line.startswith("{"):
                 return await self._try_command(parse_json_command(line))
             return await self._run_typed(parse_line(line))
@@ -231,81 +201,60 @@ class Session:
 
     async def _run_typed(self, typed: TextInput | CommandInput | None) -> bool:
         if isinstance(typed, TextInput):
-            self._display.numbers.clear()
-            self._sender.add(OutgoingMessage(self.current, typed.text))
+            self.display.numbers.clear()
+            self.sender.add(OutgoingMessage(self.current, typed.text))
         elif isinstance(typed, CommandInput):
             if typed.name == "quit":
                 return False
             if typed.name in TEXT_COMMANDS:
-                self._sender.add(await TEXT_COMMANDS[typed.name](self._ctx, *typed.arguments))
+                self.sender.add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
                 return True
-            await self._sender.flush()
-            rows, lines = await TYPED_COMMANDS[typed.name](self._ctx, *typed.arguments)
-            await self._display.show_answer(typed.name, rows, lines)
+            await self.sender.flush()
+            rows, lines = await TYPED_COMMANDS[typed.name](self, *typed.arguments)
+            await self.display.show_answer(typed.name, rows, lines)
         return True
 
     async def _run_json(self, command: JsonCommand) -> bool:
         if command.do == "send":
             await self._send(command)
             return True
-        await self._sender.flush()
+        await self.sender.flush()
         if command.do == "quit":
             return False
         if command.do in EDIT_COMMANDS:
-            rows, lines = await EDIT_COMMANDS[command.do](self._ctx, **command.fields, ref=command.ref)
+            rows, lines = await EDIT_COMMANDS[command.do](self, **command.fields, ref=command.ref)
         else:
-            rows, lines = await JSON_HANDLERS[command.do](self._ctx, **command.fields)
-        await self._display.show_answer(command.do, rows, lines, command.ref)
+            rows, lines = await JSON_HANDLERS[command.do](self, **command.fields)
+        await self.display.show_answer(command.do, rows, lines, command.ref)
         return True
 
     async def _send(self, command: JsonCommand) -> None:
         fields = dict(command.fields)
         again = fields.pop("again", False)
-        message = await messages.send(self._ctx, **fields, ref=command.ref)
+        message = await messages.send(self, **fields, ref=command.ref)
         if again:
-            await self._sender.flush()  # the first attempt may be among these
-            sent = await messages.sent_before(self._ctx, message)
+            await self.sender.flush()  # the first attempt may be among these
+            sent = await messages.sent_before(self, message)
             if sent is not None:
-                await self._display.show_event({**sent.to_json(), "ref": command.ref})
+                await self.display.show_event({**sent.to_json(), "ref": command.ref})
                 return
-        self._sender.add(message)
-
-    def stop_waiting_for_names(self) -> None:
-        """Fail at once on unknown names from now on."""
-        self._ctx.stop_waiting_for_names()
-
-    async def resolve(self, address: str) -> Conversation:
-        """Return the conversation of an address; piped input waits a moment for an unknown name."""
-        return await self._ctx.resolve(address)
-
-    # Delivery
-
-    async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
-        """Wait up to `seconds` until everything is delivered, or `read`; return the labels of users who lack something.
-
-        [""] means that nobody was there.
-        """
-        return await self._sender.drain(seconds, read=read)
-
-    def has_undelivered(self) -> bool:
-        """Return whether a message of this session lacks a recipient."""
-        return self._sender.has_undelivered()
+        self.sender.add(message)
 
     # Errors
 
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error and record it for the exit code; raise it again if it is a bug."""
         code = USAGE if isinstance(error, ValueError) and not isinstance(error, P2PChatError) else exit_code(error)
-        if not self._ctx.interactive or code == FAILED:
+        if not self.interactive or code == FAILED:
             self.exit_code = worst_code(self.exit_code, code)
         word = "usage" if code == USAGE and not isinstance(error, P2PChatError) else error_code(error)
         if isinstance(error, StorageError):
             word = "storage"
         text = str(error)
-        if isinstance(error, TooLong) and self._display.keeps_input:
+        if isinstance(error, TooLong) and self.display.keeps_input:
             size, limit = error.size_bytes, error.limit_bytes
             text = f"too long: {size:,} bytes, at most {limit:,}. Press Up to get it back and split it"
-        await self._display.show_event(Failed(code=word, text=text, ref=ref).to_json())
+        await self.display.show_event(Failed(code=word, text=text, ref=ref).to_json())
 
 
 # ---- sending and delivery

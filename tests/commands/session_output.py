@@ -70,6 +70,6 @@ async def see(peer: TCPPeer, session: Session, text: str, consumer: str = "seen"
     async for event in peer.events(Message, consumer=consumer, start="beginning"):
         line = event.to_json()
         session.on_event(line)
-        await session._display.show_event(line)
+        await session.display.show_event(line)
         if event.text == text:
             break

@@ -27,7 +27,7 @@ class GroupLines:
         for _ in range(count):
             line = (await anext(self._events)).to_json()
             self._took.on_event(line)
-            await self._took._display.show_event(line)
+            await self._took.display.show_event(line)
         return [line if line.startswith("-- ") else line.partition(" ")[2] for line in self._shown.new]
 
 
@@ -169,11 +169,11 @@ async def test_undeliverable_messages_are_not_waited_for(shown: Shown) -> None:
         events = bob.events(Undelivered, consumer=None)
         net.partition([ada], [bob])
         await session.execute([b'{"do":"send","to":"#ops","text":"still there?"}'])
-        assert session.has_undelivered() and session.exit_code == DONE
+        assert session.sender.has_undelivered() and session.exit_code == DONE
         await ops.remove("bob")
         net.heal()
         session.on_event((await anext(events)).to_json())
-        assert not session.has_undelivered() and await session.drain(0) == []
+        assert not session.sender.has_undelivered() and await session.sender.drain(0) == []
         assert session.exit_code == FAILED
 
 
@@ -186,11 +186,11 @@ async def test_a_group_message_is_delivered_when_all_online_members_have_it(show
         await net.settle()
         session = open_session(ada, shown)
         await session.execute([b"/go ops", b"hello"])
-        assert await session.drain(10) == [] and not session.has_undelivered()
+        assert await session.sender.drain(10) == [] and not session.sender.has_undelivered()
         await bob.aclose()
         await net.settle()
         await session.execute([b"anybody?"])
-        assert await session.drain(0) == ["bob", "carol"] and session.has_undelivered()
+        assert await session.sender.drain(0) == ["bob", "carol"] and session.sender.has_undelivered()
 
 
 MANY = MAX_LISTED + 5

@@ -24,7 +24,7 @@ async def show_next(session: Session, events: Any, count: int) -> None:
             event = await anext(events)
             if isinstance(event, KINDS):
                 session.on_event(line := event.to_json())
-                await session._display.show_event(line)
+                await session.display.show_event(line)
                 count -= 1
 
 
@@ -201,7 +201,7 @@ async def test_edits_by_id_return_the_ref(shown: Shown) -> None:
         await show_next(session, events, 4)
         changes = [(line["event"], line["id"], line["ref"], line["by"]) for line in shown.lines[-2:]]
         assert changes == [("edited", mine.id, "1", "ada"), ("reaction", lunch.id, "2", "ada")]
-        assert await session.drain(10) == [] and not session.has_undelivered()
+        assert await session.sender.drain(10) == [] and not session.sender.has_undelivered()
 
 
 async def test_receipts_of_an_edited_message_are_of_the_edit(shown: Shown) -> None:
@@ -232,7 +232,7 @@ async def test_search_covers_the_current_conversation(shown: Shown) -> None:
         found, how = shown.new
         assert found.endswith(" bob: the backup failed")
         assert how == "-- 1 match in the room; /go elsewhere to search there"
-        session._display.notifier.history_command = "p2pchat history --port 8080"
+        session.display.notifier.history_command = "p2pchat history --port 8080"
         await session.execute([b"/go bob", b"/search it's"])
         assert shown.new[-1] == ("-- no matches in bob; everywhere: p2pchat history --port 8080 --search 'it'\"'\"'s'")
         await session.execute([b"/search disk"])

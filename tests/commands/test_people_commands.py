@@ -218,7 +218,7 @@ async def test_programs_and_logs_get_messages_of_ignored_users(shown: Shown, tmp
         assert shown.lines[-1]["text"] == "look at me"
         people = open_session(ada, shown, as_json=False)
         log = EventLogFile(str(tmp_path / "log"), pytest.fail)
-        people._display._log = log
+        people.display._log = log
         shown.new  # noqa: B018
         await see(ada, people, "look at me", consumer="log")
         assert shown.new == []

@@ -36,8 +36,8 @@ async def test_messages_keep_their_order(shown: Shown) -> None:
             b'{"do":"send","text":"seven"}',
         ]
         assert await session.execute(lines)
-        assert await session.drain(10) == []
-        assert session.exit_code == DONE and not session.has_undelivered()
+        assert await session.sender.drain(10) == []
+        assert session.exit_code == DONE and not session.sender.has_undelivered()
         assert await texts(bob, 7) == [
             ("room", "one", False),
             ("room", "two", False),
@@ -140,8 +140,8 @@ async def test_a_message_without_recipients_is_undelivered(shown: Shown) -> None
     async with mesh("ada") as net:
         session = open_session(net.peers[0], shown)
         await session.execute([b"hello"])
-        assert session.has_undelivered()
-        assert await session.drain(0) == [""]
+        assert session.sender.has_undelivered()
+        assert await session.sender.drain(0) == [""]
 
 
 async def test_an_empty_room_is_announced_once_per_absence(shown: Shown) -> None:

@@ -19,7 +19,6 @@ from click.shell_completion import BashComplete, CompletionItem, FishComplete, S
 from p2pchat.cli.options import COMPLETE, CONTEXT, Command
 from p2pchat.commands.exit_codes import DONE
 
-VARIABLE = "_P2PCHAT_COMPLETE"  # bash_complete, zsh_complete or fish_complete; main.py looks for it
 _SHELL_SPECIAL = re.compile(r"[^\w@%+=:,./-]")
 
 
@@ -31,7 +30,7 @@ class _Script:
 
     def source(self) -> str:
         command = shlex.join([sys.executable, "-P", "-m", "p2pchat"])
-        return self.source_template.replace("ASK", f"{VARIABLE}={self.name}_complete {command} 2>/dev/null </dev/null")
+        return self.source_template.replace("ASK", f"{COMPLETE}={self.name}_complete {command} 2>/dev/null </dev/null")
 
 
 class Bash(_Script, BashComplete):
@@ -134,7 +133,7 @@ def answer(program: click.Command) -> int:
     shell = SHELLS.get(os.environ[COMPLETE].partition("_")[0])
     if shell is None:
         return 1
-    click.echo(shell(program, {}, "p2pchat", VARIABLE).complete().encode())
+    click.echo(shell(program, {}, "p2pchat", COMPLETE).complete().encode())
     return DONE
 
 
@@ -162,5 +161,5 @@ and in fish with
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:
     """Print a script with which the shell completes commands, options, files, and names to write to."""
-    click.echo(SHELLS[shell](ctx.find_root().command, {}, "p2pchat", VARIABLE).source(), nl=False)
+    click.echo(SHELLS[shell](ctx.find_root().command, {}, "p2pchat", COMPLETE).source(), nl=False)
     return DONE
