@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec import Meta, Struct
 
+from p2pchat.config import Settings
 from p2pchat.errors import FrameError, LogError
 from p2pchat.protocol import MAX_INT, ConversationId, Entries, Hex8, Hex16, Mark, RunId, Seq, UserId, check_values
 
@@ -95,6 +96,11 @@ class Batch(Struct, gc=False):
     @property
     def last(self) -> int:
         return self.first + len(self.raws) - 1
+
+    @property
+    def clocks(self) -> list[int]:
+        """The clock of each entry."""
+        return [entry.c for entry in (decode_entries(self.raws) if self.entries is None else self.entries)]
 
     def __repr__(self) -> str:
         return f"Batch({self.log.user[:8]}/{self.log.run[:8]} {self.first}..{self.last})"
@@ -171,6 +177,11 @@ def size_bytes(raws: Sequence[str]) -> int:
     """Return the size of these entries in bytes of UTF-8."""
     joined = "".join(raws)
     return len(joined) if joined.isascii() else len(joined.encode())
+
+
+def is_one_batch(entries: int, size: int, settings: Settings) -> bool:
+    """Return whether one batch may hold so many entries of so many bytes."""
+    return entries <= settings.max_batch_entries and size <= settings.max_batch_bytes
 
 
 def log_bytes(log: LogId) -> bytes:

@@ -1,4 +1,4 @@
-"""The contract of every storage. The same tests run on every kind (tests/storage/).
+"""The contract of every storage, and what all storages compute. The same tests run on every kind (tests/storage/).
 
 One writer thread calls `load`, `commit` and `close`. One reader thread calls `lookup`, `fetch`, `places`, `history` and
 the other reads, also while a commit runs. Every call raises StorageError, with a sentence for people.
@@ -6,12 +6,14 @@ the other reads, also while a commit runs. Every call raises StorageError, with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from heapq import heappop, heappush
+from typing import Any, NamedTuple, Protocol
 
+from p2pchat.config import Settings
 from p2pchat.core.edits import Edits
-from p2pchat.core.log import Batch, Entry, LogId, decode_entry
+from p2pchat.core.log import Batch, Entry, LogId, decode_entry, is_one_batch
 from p2pchat.core.records import (
     Change,
     KnownConversation,
@@ -22,10 +24,13 @@ from p2pchat.core.records import (
     Start,
     Stored,
     StoredUser,
+    TailStart,
     Token,
+    WantStart,
 )
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 
+MOST_SHOWN = 1000  # logs looked at by logs_shown(); logs farther back were read long ago, or never
 SortKey = tuple[int, UserId, RunId, int]  # (c, user, run, seq): the order of history, the same on every peer
 
 
@@ -182,3 +187,165 @@ def current_body(shown: ReleasedEntry, entry: Entry) -> Any:
     if shown.edits is None or shown.edits.newest is None:
         return entry.b
     return decode_entry(shown.edits.newest.raw).b
+
+
+# ---- what all storages compute
+#
+# Which heads to keep, where served batches end, what a mark implies: as pure functions of heads and logs that know no
+# tables. Log numbers count the logs of one storage in the order they were begun; a log named in the `before` of another
+# has the smaller number. Source: docs/protocol.md, "Heads" and "Pull".
+
+
+class Head(NamedTuple):
+    """A stored head: `size` is the bytes of entries 1..seq, `c` the clock of entry seq."""
+
+    seq: int
+    size: int
+    c: int
+    chain: bytes
+    sig: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedLog:
+    """A log as serving needs it; `whole` says it builds on all logs of its user there with a smaller number."""
+
+    number: int
+    run: RunId
+    whole: bool
+    before: tuple[Mark, ...]
+
+
+def batch_ends(seq: int, size: int, heads: Sequence[Head], settings: Settings) -> Iterator[Head]:
+    """Yield the heads on which batches from after (seq, size) end: each time the farthest head within the limits.
+
+    If even the next head is beyond the limits it is yielded all the same, since a batch cannot end elsewhere.
+    """
+    at = 0
+    while at < len(heads):
+        end = heads[at]
+        at += 1
+        while at < len(heads) and is_one_batch(heads[at].seq - seq, heads[at].size - size, settings):
+            end = heads[at]
+            at += 1
+        yield end
+        seq, size = end.seq, end.size
+
+
+def position_of(
+    start: Position | TailStart | WantStart,
+    find: Callable[[RunId], NumberedLog | None],
+    chain: Callable[[NumberedLog, int], bytes | None],
+    stranded: Callable[[], Sequence[int]],
+) -> Position | None:
+    """Return where serving begins; None for the tail of a log that is not here.
+
+    A known mark of a want says that the asker holds its log up to seq, and everything that log builds on: through
+    `before`, log by log, down to the first `whole` one, below which it holds everything. An unknown mark says nothing.
+    A mark with another chain than is stored here says nothing either: the whole log is served, so that the asker finds
+    the fork.
+
+    Args:
+        find: Returns a log by its run.
+        chain: Returns the chain stored at a seq; None above the last.
+        stranded: Returns the numbers of all tips if a log of this writer there forked, otherwise none. A log that a
+            forked one built on is a tip again; a peer that holds a later log need not hold it, so only a mark of its
+            own counts.
+    """
+    if isinstance(start, Position):
+        return start
+    if isinstance(start, TailStart):
+        tail = find(start.run)
+        return Position(-tail.number, (), tail.number, start.after_seq + 1) if tail else None
+    held: dict[int, int] = {}
+    logs: dict[int, NumberedLog] = {}
+    newest_first: list[int] = []
+
+    def take(marks: Iterable[Mark]) -> None:
+        for mark in marks:
+            log = find(mark.run)
+            if log is None:
+                continue
+            if log.number not in logs:
+                logs[log.number] = log
+                heappush(newest_first, -log.number)
+            held[log.number] = max(held.get(log.number, 0), mark.seq)
+
+    def is_known(mark: Mark) -> bool:
+        log = find(mark.run)
+        stored = chain(log, mark.seq) if log else None
+        return stored is None or stored[:8].hex() == mark.chain8
+
+    take(filter(is_known, (*start.tips, *start.older)))
+    named = frozenset(held)
+    floor = 0
+    while newest_first:
+        log = logs[-heappop(newest_first)]
+        if log.whole:
+            floor = log.number - 1
+            break
+        take(log.before)
+    for number in stranded():
+        if number not in named:
+            held.pop(number, None)
+            floor = min(floor, number - 1)
+    above = tuple(sorted((number, seq) for number, seq in held.items() if number > floor))
+    return Position(floor, above, floor + 1, held.get(floor + 1, 0) + 1)
+
+
+def members_at(
+    run: RunId, seq: int, last: int, later: Iterable[NumberedLog], marks: Iterable[tuple[UserId, RunId, int]]
+) -> list[tuple[UserId, int]]:
+    """Return the members that hold entry `seq` of the log `run`, with the highest seq of it that they hold; sorted.
+
+    A peer that holds a later log holds what that one builds on.
+
+    Args:
+        last: The last stored seq of the log.
+        later: The logs of the same user and conversation that may build on it, with larger numbers, ascending.
+        marks: The mark of each member on this log and on later ones: member, run, seq.
+    """
+    implied: dict[RunId, int] = {}  # who holds a later log holds this one up to here
+    for log in later:
+        held = [mark.seq if mark.run == run else implied.get(mark.run, 0) for mark in log.before]
+        implied[log.run] = last if log.whole else max(held, default=0)
+    highest: dict[UserId, int] = {}
+    for member, marked, own in marks:
+        known = own if marked == run else implied.get(marked, 0)
+        highest[member] = max(highest.get(member, 0), known)
+    return sorted((member, known) for member, known in highest.items() if known >= seq)
+
+
+def logs_shown(
+    key: ShownKey, shown: Callable[[LogId], int | None], before: Callable[[LogId], Iterable[Mark]]
+) -> list[tuple[LogId, int]]:
+    """Return how far logs had been shown at a place; see Storage.shown_by.
+
+    Args:
+        shown: Returns the last entry of a log that had been shown, 0 for none; None if the log is not here.
+        before: Returns the marks that a log builds on.
+    """
+    found: list[tuple[LogId, int]] = []
+    asked, seen = list(key.logs), set(key.logs)
+    while asked and len(seen) <= MOST_SHOWN:
+        log = asked.pop()
+        seq = shown(log)
+        if seq:
+            found.append((log, seq))
+        elif seq is not None:
+            below = {log._replace(run=mark.run) for mark in before(log)} - seen
+            seen |= below
+            asked += below
+    return found
+
+
+def recent_logs(newest_first: Iterable[tuple[LogId, int, int]], settings: Settings) -> list[tuple[LogId, int]]:
+    """Return log and last seq of the newest stretches, given as (log, last seq, count); the newest is the last."""
+    recent: list[tuple[LogId, int]] = []
+    places = 0
+    for log, last, count in newest_first:
+        if places >= settings.recent_places:
+            break
+        places += count
+        recent.append((log, last))
+    return recent[::-1]

@@ -27,7 +27,7 @@ from p2pchat.core.records import (
 )
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.storage.base import StoredConversation
+from p2pchat.storage.base import StoredConversation, recent_logs
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import placeholders
 from p2pchat.storage.read import CITES, FACTS, cites_of, log_facts
@@ -133,7 +133,9 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
         addresses=_addresses(database),
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
         newest_c=_newest_clocks(rows(NEWEST_C)),
-        recent=_recent(rows(RECENT, settings.recent_places), settings),
+        recent=recent_logs(
+            ((_log(row), row[3] % SEQS + row[4] - 1, row[4]) for row in rows(RECENT, settings.recent_places)), settings
+        ),
         group_entries=[GroupEntry(_log(row), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
         most_bytes=database.dialect.most_stored(database),
         meta=load_meta(database),
@@ -265,17 +267,6 @@ def _addresses(database: Database) -> list[Address]:
 
 def _newest_clocks(rows: Sequence[Any]) -> dict[ConversationId, int]:
     return {conversation.hex(): c for conversation, c in rows if c is not None}
-
-
-def _recent(rows: Sequence[Any], settings: Settings) -> list[tuple[LogId, int]]:
-    recent: list[tuple[LogId, int]] = []
-    places = 0
-    for row in rows:
-        if places >= settings.recent_places:
-            break
-        places += row[4]
-        recent.append((_log(row), row[3] % SEQS + row[4] - 1))
-    return recent[::-1]
 
 
 def _log(row: Any) -> LogId:

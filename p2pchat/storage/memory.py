@@ -16,7 +16,17 @@ from operator import itemgetter
 
 from p2pchat.config import Settings
 from p2pchat.core.edits import Edits, edits_of, newness
-from p2pchat.core.log import Batch, LogId, Ref, decode_entry, extend_chain, first_chain, ref_key
+from p2pchat.core.log import (
+    Batch,
+    LogId,
+    Ref,
+    decode_entry,
+    extend_chain,
+    first_chain,
+    is_one_batch,
+    ref_key,
+    size_bytes,
+)
 from p2pchat.core.records import (
     EVERYTHING,
     Address,
@@ -40,24 +50,21 @@ from p2pchat.core.records import (
     Stored,
     StoredUser,
     Stretch,
-    TailStart,
     Token,
     UnreleasedEntry,
-    WantStart,
 )
-from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, UserId
-from p2pchat.storage.base import ReleasedEntry, SortKey, StoredConversation
-from p2pchat.storage.batches import (
+from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
+from p2pchat.storage.base import (
     Head,
     NumberedLog,
+    ReleasedEntry,
+    SortKey,
+    StoredConversation,
     batch_ends,
-    clocks,
-    entry_bytes,
-    fits,
-    implied_seqs,
-    only,
+    logs_shown,
+    members_at,
     position_of,
-    resumed,
+    recent_logs,
 )
 
 Marks = dict[LogId, dict[UserId, int]]  # how high the mark of each member is in each log
@@ -114,7 +121,10 @@ class MemoryStorage:
                 addresses=list(tables.addresses.values()),
                 consumers=dict(tables.consumers),
                 newest_c=newest_c,
-                recent=self._recent(),
+                recent=recent_logs(
+                    ((each.log, each.first + each.count - 1, each.count) for each in reversed(tables.stretches)),
+                    self._settings,
+                ),
                 meta=dict(tables.meta),
                 group_entries=[
                     GroupEntry(log.id, seq, raw)
@@ -148,17 +158,6 @@ class MemoryStorage:
             for reader, seq in seqs.items()
             if reader in wanted or (id.user in wanted and self._tables.logs[id].is_tip)
         ]
-
-    def _recent(self) -> list[tuple[LogId, int]]:
-        """Return the last entry of each of the newest stretches, oldest first."""
-        recent: list[tuple[LogId, int]] = []
-        places = 0
-        for stretch in reversed(self._tables.stretches):
-            if places >= self._settings.recent_places:
-                break
-            places += stretch.count
-            recent.append((stretch.log, stretch.first + stretch.count - 1))
-        return recent[::-1]
 
     def meta(self) -> dict[str, str]:
         with self._lock:
@@ -323,18 +322,12 @@ class MemoryStorage:
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
         with self._lock:
-            found: list[tuple[LogId, int]] = []
-            asked, seen = list(key.logs), set(key.logs)
-            while asked:
-                log = self._tables.logs.get(asked.pop())
-                seq = log.shown_by(key.place) if log else 0
-                if log and seq:
-                    found.append((log.id, seq))
-                elif log:
-                    below = {log.id._replace(run=mark.run) for mark in log.before} - seen
-                    seen |= below
-                    asked += below
-            return found
+            logs = self._tables.logs
+            return logs_shown(
+                key,
+                lambda log: logs[log].shown_by(key.place) if log in logs else None,
+                lambda log: logs[log].before,
+            )
 
     def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
         with self._lock:
@@ -349,24 +342,21 @@ class MemoryStorage:
         with self._lock:
             if isinstance(start, ForkStart):
                 return list(self._tables.forks.get(LogId(conversation, user, start.run), ())), None
-            logs = self._tables.of_user.get((conversation, user), [])
-            position = self._position(logs, start)
-            return ([], None) if position is None else self._serve(logs, position, batches)
+            tables, logs = self._tables, self._tables.of_user.get((conversation, user), [])
 
-    def _position(self, logs: list[MemoryLog], start: Position | TailStart | WantStart) -> Position | None:
-        """Return where this start begins, None if there is nothing at all."""
-        if isinstance(start, Position):
-            return start
-        by_run = {log.id.run: log for log in logs}
-        if isinstance(start, TailStart):
-            tail = by_run.get(start.run)
-            return only(tail.number, start.after_seq) if tail else None
-        return position_of(
-            start,
-            lambda run: by_run[run].numbered if run in by_run else None,
-            lambda log, seq: by_run[log.run].at(seq).chain if seq <= len(by_run[log.run].raws) else None,
-            [log.number for log in logs if log.is_tip] if any(log.forked for log in logs) else [],
-        )
+            def find(run: RunId) -> NumberedLog | None:
+                log = tables.logs.get(LogId(conversation, user, run))
+                return log.numbered if log else None
+
+            def chain(numbered: NumberedLog, seq: int) -> bytes | None:
+                log = tables.logs[LogId(conversation, user, numbered.run)]
+                return log.at(seq).chain if seq <= len(log.raws) else None
+
+            def stranded() -> list[int]:
+                return [log.number for log in logs if log.is_tip] if any(log.forked for log in logs) else []
+
+            position = position_of(start, find, chain, stranded)
+            return ([], None) if position is None else self._serve(logs, position, batches)
 
     def _serve(self, logs: list[MemoryLog], position: Position, most: int) -> tuple[list[Batch], Position | None]:
         held = dict(position.held)
@@ -378,10 +368,10 @@ class MemoryStorage:
             if log.forked or seq >= len(log.raws):
                 continue
             if len(served) == most:
-                return served, resumed(position, log.number, seq + 1)
+                return served, replace(position, next_number=log.number, next_seq=seq + 1)
             served += log.batches(seq, most - len(served), self._settings)
             if served[-1].last < len(log.raws):
-                return served, resumed(position, log.number, served[-1].last + 1)
+                return served, replace(position, next_number=log.number, next_seq=served[-1].last + 1)
         return served, None
 
     def stored_conversations(self) -> list[StoredConversation]:
@@ -478,13 +468,13 @@ class MemoryStorage:
         if found is None:
             return []
         siblings = self._tables.of_user[log.conversation, log.user]
-        later = [other.numbered for other in siblings if other.number > found.number]
-        implied = {} if found.forked else implied_seqs(log.run, len(found.raws), later)
-        highest = dict(marks.get(log, {}))
-        for run, implied_seq in implied.items():
-            for member in marks.get(log._replace(run=run), ()):
-                highest[member] = max(highest.get(member, 0), implied_seq)
-        return sorted((member, known) for member, known in highest.items() if known >= seq)
+        later = [] if found.forked else [other for other in siblings if other.number > found.number]
+        stored = [
+            (member, each.id.run, marked)
+            for each in (found, *later)
+            for member, marked in marks.get(each.id, {}).items()
+        ]
+        return members_at(log.run, seq, len(found.raws), [other.numbered for other in later], stored)
 
 
 @dataclass(slots=True)
@@ -580,11 +570,11 @@ class MemoryLog:
 
     def extend(self, batch: Batch, settings: Settings) -> None:
         self.raws += batch.raws
-        self.clocks += clocks(batch)
-        size = self.size + sum(map(entry_bytes, batch.raws))
+        self.clocks += batch.clocks
+        size = self.size + size_bytes(batch.raws)
         head = Head(batch.last, size, self.clocks[-1], batch.chain, batch.head)
         anchor = self.heads[-2] if len(self.heads) > 1 else Head(0, 0, 0, b"", b"")
-        if self.heads and fits(anchor.seq, anchor.size, head, settings):
+        if self.heads and is_one_batch(head.seq - anchor.seq, head.size - anchor.size, settings):
             self.heads[-1] = head
         else:
             self.heads.append(head)
@@ -617,7 +607,7 @@ class MemoryLog:
         """Return size and chain at seq, recomputed from the head below; its signature is empty."""
         below = self._head_below(seq)
         raws = self.raws[below.seq : seq]
-        size = below.size + sum(map(entry_bytes, raws))
+        size = below.size + size_bytes(raws)
         return Head(seq, size, 0, extend_chain(below.chain, raws), b"")
 
     def batches(self, seq: int, most: int, settings: Settings) -> list[Batch]:

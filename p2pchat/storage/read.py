@@ -13,7 +13,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, head_message, verify
+from p2pchat.core.log import Batch, LogId, extend_chain, first_chain, head_message, size_bytes, verify
 from p2pchat.core.records import (
     EVERYTHING,
     Cite,
@@ -23,12 +23,10 @@ from p2pchat.core.records import (
     Position,
     ShownKey,
     Start,
-    TailStart,
-    WantStart,
 )
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
-from p2pchat.storage.batches import Head, NumberedLog, batch_ends, entry_bytes, implied_seqs, only, position_of, resumed
+from p2pchat.storage.base import Head, NumberedLog, batch_ends, logs_shown, members_at, position_of
 from p2pchat.storage.database import Database
 from p2pchat.storage.schema import (
     COVERED,
@@ -42,7 +40,6 @@ from p2pchat.storage.schema import (
 )
 
 MOST_IDS = 50_000  # remembered
-MOST_SHOWN = 1000  # logs looked at by shown_by(); logs farther back were read long ago, or never
 
 FACTS = f"""
 select l.number, c.id, u.id, l.run, l.state, l.builds_on, h.id, h.c, h.chain, w.released
@@ -57,7 +54,8 @@ BODIES = "select body from entries where id > ? and id <= ? order by id"
 NEWEST = """
 select number from logs where writer = ? and conversation = ? and state < ? order by number desc limit 1 offset ?
 """
-NUMBERED = "select number, run, whole, builds_on from logs where "
+NUMBERED = "select number, run, whole, builds_on from logs where writer = ? and conversation = ?"
+LATER = f"{NUMBERED} and number > ? order by number"
 DELIVERED = """
 select u.id, l.run, h.seq from logs l join heard h on h.log = l.number join users u on u.number = h.member
 """
@@ -187,20 +185,6 @@ class LogQueries:
                 marks.append(Mark(facts.log.run, facts.seq, facts.chain[:8].hex()))
         return marks
 
-    def numbered(self, whose: tuple[int, int], run: RunId) -> NumberedLog | None:
-        """Return a log of (user, conversation), which are numbers, as serving needs it."""
-        row = self.db.first(f"{NUMBERED} writer = ? and conversation = ? and run = ?", *whose, bytes.fromhex(run))
-        return _numbered(row) if row else None
-
-    def stranded(self, whose: tuple[int, int]) -> list[int]:
-        """Return the numbers of all tips of (user, conversation) if one of their logs forked, otherwise []."""
-        if self.db.first(
-            "select 1 from logs where writer = ? and conversation = ? and state >= ? limit 1", *whose, FORKED
-        ):
-            rows = self.db.all("select number from logs where writer = ? and conversation = ? and state = 0", *whose)
-            return [row[0] for row in rows]
-        return []
-
     def head_at(self, number: int, log: LogId, seq: int) -> Head:
         """Return size and chain at seq, computed from the nearest head below."""
         if seq == 0:
@@ -210,7 +194,7 @@ class LogQueries:
         if below.seq == seq:
             return below
         raws = [each[0] for each in self.db.all(BODIES, number * SEQS + below.seq, number * SEQS + seq)]
-        return Head(seq, below.size + sum(map(entry_bytes, raws)), 0, extend_chain(below.chain, raws), b"")
+        return Head(seq, below.size + size_bytes(raws), 0, extend_chain(below.chain, raws), b"")
 
     # ---- receipts, evidence, quota
 
@@ -218,42 +202,29 @@ class LogQueries:
         """Return the members whose mark is at this entry or above; `marks` is DELIVERED or READ."""
         number = self.log_number(log)
         whose = (self.number("users", log.user), self.number("conversations", log.conversation))
-        levels = self._marks(whose, number, marks) if number else {}
-        if not levels:
-            return []
-        later = self.db.all(
-            f"{NUMBERED} writer = ? and conversation = ? and number > ? order by number", *whose, number
-        )
-        forked = self.db.first("select 1 from logs where number = ? and state >= ?", number, FORKED)
-        implied = {} if forked else implied_seqs(log.run, self.last(number), map(_numbered, later))
-        highest: dict[UserId, int] = {}
-        for (member, run), own in levels.items():
-            known = own if run == log.run else implied.get(run, 0)
-            highest[member] = max(highest.get(member, 0), known)
-        return sorted((member, known) for member, known in highest.items() if known >= seq)
-
-    def _marks(self, whose: tuple[int, int], number: int, marks: str) -> dict[tuple[UserId, RunId], int]:
-        """Return the marks on this log and on later ones of its user there, by member and run."""
         rows = self.db.all(f"{marks} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
-        return {(member.hex(), run.hex()): seq for member, run, seq in rows}
+        if not number or not rows:
+            return []
+        forked = self.db.first("select 1 from logs where number = ? and state >= ?", number, FORKED)
+        later = () if forked else self.db.all(LATER, *whose, number)
+        named = ((member.hex(), run.hex(), marked) for member, run, marked in rows)
+        return members_at(log.run, seq, self.last(number), map(_numbered, later), named)
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
         """Return how far logs had been shown at a place; see Storage.shown_by."""
-        found: list[tuple[LogId, int]] = []
-        asked, seen = list(key.logs), set(key.logs)
-        while asked and len(seen) <= MOST_SHOWN:
-            log = asked.pop()
+
+        def shown(log: LogId) -> int | None:
             number = self.log_number(log)
             row = self.db.first(SHOWN_BY, number * SEQS, (number + 1) * SEQS, key.place) if number else None
-            if row is not None:
-                first_place, start, count = row
-                found.append((log, start % SEQS + min(count, key.place - first_place + 1) - 1))
-            elif number:
-                builds_on = self.db.first("select builds_on from logs where number = ?", number)[0]
-                below = {log._replace(run=mark.run) for mark in marks_of_bytes(builds_on)} - seen
-                seen |= below
-                asked += below
-        return found
+            if row is None:
+                return 0 if number else None
+            first_place, start, count = row
+            return int(start % SEQS + min(count, key.place - first_place + 1) - 1)
+
+        def before(log: LogId) -> tuple[Mark, ...]:
+            return marks_of_bytes(self.db.value("select builds_on from logs where number = ?", self.log_number(log)))
+
+        return logs_shown(key, shown, before)
 
     def last(self, number: int) -> int:
         """Return the last stored seq of a log; 0 if nothing of it is stored."""
@@ -316,7 +287,9 @@ class BatchQueries:
         if isinstance(start, ForkStart):
             evidence = self._reader.evidence(LogId(*self._names, start.run))
             return [_signed(_chained(batch)) for batch in evidence], None
-        position = self._position(start)
+        if not all(self._whose):
+            return [], None
+        position = position_of(start, self._find, self._chain, self._stranded)
         if position is None:
             return [], None
         planned = list(islice(self._plan(position, batches), batches + 1))
@@ -324,21 +297,17 @@ class BatchQueries:
         served = self._read(planned[:batches])
         if served:
             _signed(served[-1])  # only the last: a signature costs as much as reading fifty entries
-        return served, resumed(position, more.number, more.at.seq + 1) if more else None
-
-    def _position(self, start: Position | TailStart | WantStart) -> Position | None:
-        """Return where this start begins; None if there is nothing at all."""
-        if not all(self._whose):
-            return None
-        if isinstance(start, Position):
-            return start
-        if isinstance(start, TailStart):
-            tail = self._find(start.run)
-            return only(tail.number, start.after_seq) if tail else None
-        return position_of(start, self._find, self._chain, self._reader.stranded(self._whose))
+        return served, replace(position, next_number=more.number, next_seq=more.at.seq + 1) if more else None
 
     def _find(self, run: RunId) -> NumberedLog | None:
-        return self._reader.numbered(self._whose, run)
+        row = self._reader.db.first(f"{NUMBERED} and run = ?", *self._whose, bytes.fromhex(run))
+        return _numbered(row) if row else None
+
+    def _stranded(self) -> list[int]:
+        """Return the numbers of all tips if a log forked, otherwise []."""
+        if self._reader.db.first(f"{NUMBERED} and state >= ? limit 1", *self._whose, FORKED):
+            return [row[0] for row in self._reader.db.all(f"{NUMBERED} and state = 0", *self._whose)]
+        return []
 
     def _chain(self, log: NumberedLog, seq: int) -> bytes | None:
         if seq > self._reader.last(log.number):

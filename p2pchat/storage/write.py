@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from p2pchat.config import Settings
-from p2pchat.core.log import Batch, LogId, first_chain
+from p2pchat.core.log import Batch, LogId, first_chain, is_one_batch, size_bytes
 from p2pchat.core.records import (
     EVERYTHING,
     Change,
@@ -31,7 +31,7 @@ from p2pchat.core.records import (
 )
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
-from p2pchat.storage.batches import Head, clocks, entry_bytes, fits
+from p2pchat.storage.base import Head
 from p2pchat.storage.database import Database
 from p2pchat.storage.dialects.dialect import Conflict, flat
 from p2pchat.storage.read import BODIES
@@ -282,18 +282,19 @@ class RowBuffer:
             raise ValueError(f"{batch} does not follow entry {log.newest.seq}")
         if batch.last >= SEQS:
             raise StorageError("this log is as long as a log can be")
-        cs = clocks(batch)
-        id, count = log.number * SEQS + batch.first, len(cs)
+        clocks = batch.clocks
+        id, count = log.number * SEQS + batch.first, len(clocks)
         rows: list[object] = [log.conversation] * (4 * count)
-        rows[0::4], rows[2::4], rows[3::4] = range(id, id + count), cs, batch.raws
+        rows[0::4], rows[2::4], rows[3::4] = range(id, id + count), clocks, batch.raws
         self._entries += rows
-        added = entry_bytes("".join(batch.raws))
         self._touched[log.number] = log
-        self._add_head(log, Head(batch.last, log.newest.size + added, cs[-1], batch.chain, batch.head))
+        size = log.newest.size + size_bytes(batch.raws)
+        self._add_head(log, Head(batch.last, size, clocks[-1], batch.chain, batch.head))
 
     def _add_head(self, log: OpenLog, head: Head) -> None:
         """Add a head. It replaces the newest one if one batch can hold everything since the head before that."""
-        if log.newest.seq and fits(log.anchor.seq, log.anchor.size, head, self._settings):
+        since = log.anchor
+        if log.newest.seq and is_one_batch(head.seq - since.seq, head.size - since.size, self._settings):
             superseded = log.number * SEQS + log.newest.seq
             if self._heads.pop(superseded, None) is None:
                 self._superseded[log.number] = superseded

@@ -13,7 +13,17 @@ from functools import partial
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import Counted
-from p2pchat.core.log import Entry, LogId, WriterKey, decode_entries, decode_entry, head_message, ref_key, verify
+from p2pchat.core.log import (
+    Entry,
+    LogId,
+    WriterKey,
+    decode_entries,
+    decode_entry,
+    head_message,
+    is_one_batch,
+    ref_key,
+    verify,
+)
 from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
@@ -71,7 +81,7 @@ def count_fitting(frames: list[DecodedFrame], settings: Settings) -> int:
     for decoded in frames:
         entries += len(decoded.entries)
         size += decoded.size
-        if count and (entries > settings.max_batch_entries or size > settings.max_batch_bytes):
+        if count and not is_one_batch(entries, size, settings):
             break
         count += 1
     return count
