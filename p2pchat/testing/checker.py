@@ -69,13 +69,13 @@ def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -
     for log in events:
         found += _answers(log)
         found += _own_receipts(log, writers.get(log.user_id))
-        found += alternate(log) if timely else []
+        found += _alternate(log)
     for log in events:
         for other in events:
             if log.user_id and other.user_id and log.user_id != other.user_id:
                 found += _between(writers[log.user_id], log, other, complete, timely)
-                if timely and writers[log.user_id].is_one:
-                    found += between(log, other)
+                if writers[log.user_id].is_one:
+                    found += _departures(log, other, timely)
     histories = [log for log in logs if log.is_history]
     groups = Memberships(events)
     found += groups.check(histories, complete=complete)
@@ -355,7 +355,7 @@ def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bo
 
 
 def _lost(writer: Log, reader: Log, sent: Mapping[str, list[str]], complete: bool, timely: bool) -> Iterator[Fault]:
-    seen_times = times_seen(reader, writer.user_id) if timely else []
+    seen_times = _times_seen(reader, writer.user_id) if timely else []
     for messages in sent.values():
         for message in messages:
             if message in reader.received:
@@ -404,7 +404,7 @@ AFTER_GOODBYE = ("stopped", "delivered", "read")  # a leaving peer reports its l
 DEPARTURE_WITHIN = max(TOLD_WITHIN.values()) + SLACK
 
 
-def times_seen(log: Log, user: str) -> list[tuple[float, float]]:
+def _times_seen(log: Log, user: str) -> list[tuple[float, float]]:
     """Return the times at which this peer saw a user online, as (from, to) in seconds."""
     found = []
     for session in log.sessions:
@@ -420,22 +420,22 @@ def times_seen(log: Log, user: str) -> list[tuple[float, float]]:
     return found
 
 
-def alternate(log: Log) -> Iterator[Fault]:
+def _alternate(log: Log) -> Iterator[Fault]:
     """Check that a user joins and leaves in turn within one session."""
     for life in log.sessions:
         last: dict[str, str] = {}
         for number, line in life.of("joined", "left") if life.whole else ():
             event, user = line["event"], line["user_id"]
-            if last.get(user, "left") == event:
+            if last.get(user, "left") == event and user != log.user_id:  # its own is reported to users it hosts
                 text = f"reported {'again ' if user in last else ''}that {user[:8]} {event}"
                 yield Fault("departure", f"{text}, who was {'here' if event == 'joined' else 'not'}", log.where(number))
             last[user] = event
 
 
-def between(gone: Log, witness: Log) -> Iterator[Fault]:
+def _departures(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
     """Check what one peer reported about the ends of the other's sessions."""
-    yield from _without_goodbye(gone, witness)
-    for n, session in enumerate(gone.sessions):
+    yield from _without_goodbye(gone, witness, timely)
+    for n, session in enumerate(gone.sessions if timely else ()):
         if session.stopped is None:
             continue
         following = gone.sessions[n + 1 : n + 2]
@@ -462,8 +462,8 @@ def _told_of(gone: Log, witness: Log, life: LoggedSession, at: float, again: flo
         yield Fault("departure", f"never reported that {gone.name} left", witness.name)
 
 
-def _without_goodbye(gone: Log, witness: Log) -> Iterator[Fault]:
-    """Check that a peer reported as having said goodbye does not go on logging."""
+def _without_goodbye(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
+    """Check that a peer reported as having said goodbye does not go on logging; if not `timely`, that it ever did."""
     spans = [
         (seconds(life.lines[0]), max((seconds(x) for x in life.lines if x["event"] not in AFTER_GOODBYE), default=0.0))
         for life in gone.sessions
@@ -471,10 +471,10 @@ def _without_goodbye(gone: Log, witness: Log) -> Iterator[Fault]:
     for number, line in enumerate(witness.lines):
         if line["event"] == "left" and line["user_id"] == gone.user_id and line["reason"] == "left":
             at = seconds(line)
-            if any(begins < at - SLACK and at + SLACK < last for begins, last in spans):
-                yield Fault(
-                    "departure", f"reported that {gone.name} said goodbye, which it did not", witness.where(number)
-                )
+            goes_on = any(begins < at - SLACK and at + SLACK < last for begins, last in spans)
+            if goes_on if timely else not any(life.stopped for life in gone.sessions):
+                text = f"reported that {gone.name} said goodbye, which it did not"
+                yield Fault("departure", text, witness.where(number))
 
 
 # ---- edits

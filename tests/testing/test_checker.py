@@ -389,6 +389,19 @@ def test_a_false_goodbye_is_a_fault() -> None:
     assert rules(leaves, bob().message("A.1", "ada", at=11.0).left("ada", "left", at=20.0)) == []
 
 
+def test_a_goodbye_that_was_delayed_is_a_fault_only_if_there_was_none() -> None:
+    def checked(gone: Writer) -> list[str]:
+        logs = [gone.log(), bob().left("ada", "left", at=50.0).log()]
+        return [fault.rule for fault in check(logs, timely=False)]
+
+    assert checked(ada().line("presence", at=100.0)) == ["departure"]
+    assert checked(ada().stopped(at=10.0).listening(at=20.0).line("presence", at=100.0)) == []
+
+
+def test_a_peer_reports_its_own_user_to_those_it_hosts() -> None:
+    assert rules(Writer("ada").listening().left("ada", "left")) == []
+
+
 def test_a_late_return_needs_a_departure() -> None:
     back = ada().stopped(at=10.0).listening(at=100.0)
     assert rules(back, bob().line("presence", at=120.0)) == ["departure"]
