@@ -407,15 +407,15 @@ def _plan_forget(node: Node, people: UserDirectory, who: User | str | int) -> tu
     if not isinstance(who, User) and (isinstance(who, int) or ":" in text or text.strip().isdecimal()):
         return _forget_endpoint(node, parse_endpoint(who))
     peers = _peers_of(node, people, who)
-    endpoints = dict.fromkeys(endpoint for peer in peers for endpoint in node.links.endpoints(peer))
+    endpoints = dict.fromkeys(endpoint for peer in peers for endpoint in node.links.dialer.endpoints(peer))
     linked = any(peer in node.links.by_peer for peer in peers)
     return Forgotten(tuple(endpoints), linked), [Forget(peer) for peer in peers]
 
 
 def _forget_endpoint(node: Node, endpoint: str) -> tuple[Forgotten, list[Forget]]:
-    if not node.links.is_dialled(endpoint):
+    if not node.links.dialer.knows(endpoint):
         raise UnknownName(endpoint, text=f"{endpoint} is not dialled, and no peer is known there")
-    linked = any(endpoint in node.links.endpoints(peer) for peer in node.links.by_peer)
+    linked = any(endpoint in node.links.dialer.endpoints(peer) for peer in node.links.by_peer)
     return Forgotten((endpoint,), linked), [Forget(endpoint=endpoint)]
 
 

@@ -11,6 +11,7 @@ only after Committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
+from operator import attrgetter
 from typing import Any
 
 from p2pchat.config import Settings
@@ -20,12 +21,9 @@ from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import (
     CommitFailed,
     Committed,
-    Connect,
     ConsumerAcked,
     ConversationOpened,
-    DialFailed,
     DiskLow,
-    Faulted,
     FetchResult,
     Forget,
     Got,
@@ -34,17 +32,10 @@ from p2pchat.core.inputs import (
     GroupLeaveRequest,
     ImportRequest,
     Input,
-    LinkAccepted,
-    LinkDialled,
-    LinkDown,
     LinkDrained,
-    LinkFilled,
-    ListeningAt,
     Loaded,
     LookupResult,
     MarkedRead,
-    Paused,
-    PeerSighted,
     PresenceSet,
     QuotaLifted,
     ReceiptsChosen,
@@ -65,8 +56,6 @@ from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction
 from p2pchat.errors import LogError, ProtocolError
 from p2pchat.protocol import ConversationId, Frame, Here, Naming, PeerId, RunId, TypingFrame, UserId, Want
-
-__all__ = ["HostedIdentity", "NetworkCredentials", "Node", "Now"]
 
 
 class Node:
@@ -112,28 +101,47 @@ class Node:
         self._save_scheduled = False  # a timer will save all of them
         self._storage_works = True
         self._disk_low = False
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            Got: self._on_frames, Committed: self._on_committed, WriteRequest: self._on_write, Woke: self._on_wake,
-            LookupResult: self._on_lookup_result, FetchResult: self._on_fetch_result, LinkFilled: self._on_link_input,
-            LinkDrained: self._on_drained, LinkAccepted: self._on_link_input, LinkDialled: self._on_link_input,
-            DialFailed: self._on_link_input, Faulted: self._on_link_input, LinkDown: self._on_link_input,
-            Paused: self._on_link_input, ListeningAt: self._on_link_input, Connect: self._on_link_input,
-            PeerSighted: self._on_link_input, Forget: self._on_forget, Stop: self._on_stop,
-            CommitFailed: self._on_commit_failed, Loaded: self._on_loaded, DiskLow: self._on_disk_low,
-            ConversationOpened: self._on_conversation_opened, UserRenamed: self._on_renamed,
-            PresenceSet: self._on_presence_set, TypingSet: self._on_typing_set, ConsumerAcked: self._on_consumer_acked,
-            ImportRequest: self._on_import, QuotaLifted: self._on_quota_lifted, MarkedRead: self._on_marked_read,
-            ReceiptsChosen: self._on_receipts_chosen, UserHosted: self._on_user_hosted,
-            UserUnhosted: self._on_user_unhosted, GroupCreateRequest: self._on_group_request,
-            GroupChangeRequest: self._on_group_request, GroupLeaveRequest: self._on_group_request,
-        }  # fmt: skip
+        self._handlers = self._connect_handlers()
+
+    def _connect_handlers(self) -> dict[type, Callable[[Any], object]]:
+        """Return the handler of each input. Those of `sync` are others when it was replaced."""
+        sync = self.sync
+        return {
+            **self.links.handlers,
+            Got: self._on_frames,
+            LinkDrained: self._on_drained,
+            Forget: self._on_forget,
+            Stop: self._on_stop,
+            Woke: lambda _: self._ctx.run_due(),
+            Committed: self._on_committed,
+            CommitFailed: self._on_commit_failed,
+            Loaded: self._on_loaded,
+            LookupResult: sync.on_lookup_result,
+            FetchResult: sync.lookups.on_fetch_result,
+            DiskLow: self._on_disk_low,
+            ConversationOpened: lambda input: sync.conversations.open(input.naming),
+            WriteRequest: self._on_write,
+            GroupCreateRequest: self._on_group_request,
+            GroupChangeRequest: self._on_group_request,
+            GroupLeaveRequest: self._on_group_request,
+            ImportRequest: self._on_import,
+            UserHosted: self._on_user_hosted,
+            UserUnhosted: self._on_user_unhosted,
+            UserRenamed: self._on_renamed,
+            QuotaLifted: lambda input: sync.lift_quota(input.user),
+            PresenceSet: lambda input: self.presence.set(input.user, input.status, input.text),
+            TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
+            MarkedRead: sync.read_receipts.on_marked_read,
+            ReceiptsChosen: sync.read_receipts.on_privacy_chosen,
+            ConsumerAcked: self._on_consumer_acked,
+        }
 
     # ---- in and out
 
     def start(self, now: Now) -> list[Effect]:
         """Return the first effects: dials to known addresses and the first deadline. Call once, before handle."""
         self._begin(now)
-        self.presence.start()
+        self.presence.announcer.start()
         self.sync.start()
         self.links.start()
         self._ctx.after(self._digest_wait(), self._digest_due)
@@ -160,7 +168,7 @@ class Node:
         if shelf.quota.has_requests:
             shelf.quota.request_sums()
         shelf.lookups.flush()
-        if self._ctx.change and not self._lazy_commit.may_defer(self._ctx.change):
+        if any(_fields_of(self._ctx.change)) and not self._lazy_commit.may_defer(self._ctx.change):
             self._commit()
             self._ctx.change = Change()
         self._ctx.emit_wake()
@@ -212,9 +220,6 @@ class Node:
         return self.sync.people.names
 
     # ---- links
-
-    def _on_link_input(self, input: Any) -> None:
-        self.links.handle(input)
 
     def _on_frames(self, got: Got) -> None:
         frames = self.links.on_frames(got.link, got.frames)
@@ -271,7 +276,7 @@ class Node:
     def _on_forget(self, input: Forget) -> None:
         """Forget addresses. The user waits until that is durable, so the commit is not deferred."""
         self._lazy_commit.force()
-        self.links.handle(input)
+        self.links.forget(input)
 
     def link_up(self, link: PeerLink) -> None:
         """Take a link that passed go. Called by Links."""
@@ -307,12 +312,9 @@ class Node:
         self.sync.on_network_found(network)
 
     def _on_drained(self, input: LinkDrained) -> None:
-        self.links.handle(input)
-        self.presence.drained(input.link)
+        self.links.on_drained(input)
+        self.presence.announcer.drained(input.link)
         self.sync.on_drained(input.link)
-
-    def _on_wake(self, _: Woke) -> None:
-        self._ctx.run_due()
 
     def _digest_wait(self) -> float:
         return self.settings.digest_every * (0.5 + self._ctx.random())
@@ -327,12 +329,6 @@ class Node:
     def _on_committed(self, input: Committed) -> None:
         self.sync.on_committed(input.tickets)
         self._watchdog.on_committed(input.tickets)
-
-    def _on_lookup_result(self, input: LookupResult) -> None:
-        self.sync.on_lookup_result(input)
-
-    def _on_fetch_result(self, input: FetchResult) -> None:
-        self.sync.on_fetch_result(input)
 
     def _on_commit_failed(self, failed: CommitFailed) -> None:
         """Warn, accept nothing, and reload: nothing in flight was kept."""
@@ -349,12 +345,11 @@ class Node:
     def _on_loaded(self, input: Loaded) -> None:
         """Rebuild from what storage holds. Own logs end here, since the fate of their last entries is not certain."""
         run = self._ctx.draw(8).hex()
-        former, self.sync = (
-            self.sync,
-            Replicator(
-                self._ctx, self.network.id, self.presence, self.hosted, input.stored, run, is_open=self._is_open
-            ),
+        former = self.sync
+        self.sync = Replicator(
+            self._ctx, self.network.id, self.presence, self.hosted, input.stored, run, is_open=self._is_open
         )
+        self._handlers = self._connect_handlers()
         self.sync.start()
         self.sync.take_over(former)
         self.sync.pause(self._disk_low)
@@ -378,9 +373,6 @@ class Node:
 
     # ---- users and programs
 
-    def _on_conversation_opened(self, input: ConversationOpened) -> None:
-        self.sync.on_conversation_opened(input.naming)
-
     def _on_write(self, request: WriteRequest) -> None:
         if self._check_writable(request.ticket):
             self.sync.write(request)
@@ -403,7 +395,7 @@ class Node:
         elif self._disk_low:
             self._ctx.emit(ImportResult(input.ticket, failed="the disk is nearly full: make room, then import again"))
         else:
-            self.sync.import_frames(input)
+            self.sync.file_import.import_frames(input)
 
     def _on_user_hosted(self, input: UserHosted) -> None:
         user, most = input.user, self.settings.max_hosted_users
@@ -431,25 +423,10 @@ class Node:
         if hosted is None:
             return
         hosted.name, hosted.about = input.name, hosted.about if input.about is None else input.about
-        self.presence.renamed(input.user, input.name)
+        self.presence.announcer.renamed(input.user, input.name)
         if self.accepts_writes:
             self.sync.appender.write_profile(input.user)
         self.sync.people.on_announced_name(input.user, input.name)
-
-    def _on_quota_lifted(self, input: QuotaLifted) -> None:
-        self.sync.lift_quota(input.user)
-
-    def _on_presence_set(self, input: PresenceSet) -> None:
-        self.presence.set(input.user, input.status, input.text)
-
-    def _on_typing_set(self, input: TypingSet) -> None:
-        self.sync.typing.set_typing(input.user, input.conversation, input.on)
-
-    def _on_marked_read(self, input: MarkedRead) -> None:
-        self.sync.read_receipts.on_marked_read(input)
-
-    def _on_receipts_chosen(self, input: ReceiptsChosen) -> None:
-        self.sync.read_receipts.on_privacy_chosen(input)
 
     def _on_consumer_acked(self, input: ConsumerAcked) -> None:
         if not self._save_scheduled:
@@ -466,7 +443,7 @@ class Node:
         self._save_consumers()
         self._lazy_commit.force()
         self.sync.read_receipts.on_stop()
-        self.links.handle(input)
+        self.links.stop(input)
 
     def _save_consumers(self) -> None:
         if self._consumers:
@@ -476,9 +453,8 @@ class Node:
 # ---- watchdog of commits
 
 
-SUSPENDED_AFTER = (
-    1.0  # seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well
-)
+# Seconds after its deadline that a timer fires: this process itself stood still, and the disk may be well.
+SUSPENDED_AFTER = 1.0
 
 
 class CommitWatchdog:
@@ -545,6 +521,9 @@ class CommitWatchdog:
 # ---- lazy commits
 
 
+_fields_of = attrgetter(*Change.__slots__)  # asked at every step of a node
+GOSSIP = {"users", "addresses", "forgotten"}  # in Change: what other peers will send again
+_all_but_gossip_of = attrgetter(*(name for name in Change.__slots__ if name not in GOSSIP))
 FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
 LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the positions of consumers
 _SLACK = 0.001  # seconds: deadlines are sums of floats
@@ -578,8 +557,10 @@ class LazyCommit:
         """Return whether this change may be committed later, together with what comes until then."""
         now = self._ctx.now.mono
         is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - _SLACK
-        if self._forced or is_due or self._saved_peers < FEW_PEERS or not change.is_gossip:
-            self._saved_at, self._saved_peers, self._forced = now, len(self._book), False
+        if self._forced or is_due or self._saved_peers < FEW_PEERS or any(_all_but_gossip_of(change)):
+            self._saved_at, self._forced = now, False
+            if change.addresses or change.forgotten:
+                self._saved_peers = len(self._book)
             return False
         if not self._scheduled:
             self._scheduled = True

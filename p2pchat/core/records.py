@@ -7,7 +7,6 @@ starting node gets: tips and small records, never the entries.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import NamedTuple, TypeVar, dataclass_transform
 
 from p2pchat.core.log import Batch, Entry, LogId, Ref
@@ -195,19 +194,6 @@ class Change:
     unhosted: list[UserId] = field(default_factory=list)  # their keys and tokens go
     tokens: list[Token] = field(default_factory=list)
     revoked: list[bytes] = field(default_factory=list)  # hashes of tokens
-
-    def __bool__(self) -> bool:
-        return any(_all_of(self))
-
-    @property
-    def is_gossip(self) -> bool:
-        """Return whether the change holds nothing but what other peers will send again."""
-        return not any(_all_but_gossip_of(self))
-
-
-GOSSIP = {"users", "addresses", "forgotten"}
-_all_of = attrgetter(*Change.__slots__)  # asked at every step of a node
-_all_but_gossip_of = attrgetter(*(name for name in Change.__slots__ if name not in GOSSIP))
 
 
 @record

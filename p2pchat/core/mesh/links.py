@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from p2pchat.core.context import Context, NetworkCredentials
 from p2pchat.core.effects import Close, Counted, Effect, Established, LinkChanged, NodeStopped, Send, WarningIssued
@@ -59,11 +60,6 @@ from p2pchat.core.records import Address
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Go, Hello, PeerId, Peers, Ping, Pong, RunId, Unknown, Welcome
 
-LinkInput = (
-    LinkAccepted | LinkDialled | DialFailed | LinkDown | Faulted | LinkFilled | LinkDrained | Paused | ListeningAt
-    | Connect | PeerSighted | Forget | Stop
-)  # fmt: skip
-
 SETTLED_AFTER = 1.0  # seconds; a link replaced sooner was one of two that crossed, which is normal
 
 
@@ -74,6 +70,8 @@ class Links:
         up: The links that passed `go`, by number.
         by_peer: The current link to each peer.
         book: The address book.
+        dialer: The dials.
+        handlers: The handler of each input about connections. Effects go to ctx.out, changes of links to the listener.
     """
 
     def __init__(
@@ -99,36 +97,32 @@ class Links:
         self._reported_up: set[PeerId] = set()  # peers whose link was reported up to people
         self._stopped = False
         self.book = AddressBook(ctx, addresses)
-        self._dialer = Dialer(ctx, self.book, self.by_peer.__contains__, self._has_room)
+        self.dialer = Dialer(ctx, self.book, self.by_peer.__contains__, self._has_room)
         self._handshakes = HandshakeRunner(
-            ctx, network, sign, self._dialer, is_welcome=self._is_welcome, on_proved=self._on_proved, end=self._end
+            ctx, network, sign, self.dialer, is_welcome=self._is_welcome, on_proved=self._on_proved, end=self._end
         )
-        self._duplicates = DuplicateKeyDetector(ctx, self._dialer, listener.name_of)
+        self._duplicates = DuplicateKeyDetector(ctx, self.dialer, listener.name_of)
         self._keepalive = Keepalive(ctx, self.up, self._on_dead)
-        self._exchange = PeerExchange(ctx, self.book, self._dialer, self.up, self.by_peer, self._duplicates.on_reported)
-        self._handlers: dict[type, Callable[..., None]] = {
+        self._exchange = PeerExchange(ctx, self.book, self.dialer, self.up, self.by_peer, self._duplicates.on_reported)
+        self.handlers: dict[type, Callable[[Any], None]] = {
             LinkAccepted: self._on_accepted,
             LinkDialled: self._on_dialled,
             DialFailed: self._on_dial_failed,
             LinkDown: self._on_link_down,
             Faulted: self._on_faulted,
             LinkFilled: self._on_filled,
-            LinkDrained: self._on_drained,
+            LinkDrained: self.on_drained,
             Paused: self._on_paused,
             ListeningAt: self._on_listening,
             Connect: self._connect,
             PeerSighted: self._on_sighted,
-            Forget: self._forget,
-            Stop: self._stop,
+            Forget: self.forget,
+            Stop: self.stop,
         }
 
     def start(self) -> None:
         """Dial every peer of the address book. Call this once, before anything else."""
-        self._dialer.start()
-
-    def handle(self, input: LinkInput) -> None:
-        """Handle an input about connections. Effects go to ctx.out, changes of links to the listener."""
-        self._handlers[type(input)](input)
+        self.dialer.start()
 
     def on_frames(self, link_id: int, frames: Sequence[Frame | Unknown]) -> list[Frame]:
         """Handle the frames of one read. Return, in order, those that are not about the link; [] unless it is up.
@@ -156,19 +150,6 @@ class Links:
         if end is not None:
             end()
 
-    def endpoints(self, peer: PeerId) -> list[str]:
-        """Return the known endpoints of a peer, [] for none."""
-        return self._dialer.endpoints(peer)
-
-    @property
-    def seeking(self) -> list[str]:
-        """The endpoints that users named and where no peer has answered yet."""
-        return self._dialer.seeking
-
-    def is_dialled(self, endpoint: str) -> bool:
-        """Return whether an endpoint is known: as a peer's, or as one a user named that has not answered yet."""
-        return self._dialer.knows(endpoint)
-
     def close(self, link_id: int, code: str, text: str) -> None:
         """Say goodbye to a peer that broke a rule, and end its link. Remote words in `text` must be quoted."""
         link = self._links.get(link_id)
@@ -191,7 +172,7 @@ class Links:
             self._begin(link)
 
     def _on_dial_failed(self, input: DialFailed) -> None:
-        self._dialer.on_failed(input.dial, "trying", input.reason, input.code)
+        self.dialer.on_failed(input.dial, "trying", input.reason, input.code)
 
     def _on_link_down(self, input: LinkDown) -> None:
         link = self._links.get(input.link)
@@ -205,7 +186,7 @@ class Links:
         if input.link in self._links:
             self._links[input.link].full = True
 
-    def _on_drained(self, input: LinkDrained) -> None:
+    def on_drained(self, input: LinkDrained) -> None:
         link = self._links.get(input.link)
         if link is not None:
             link.full = False
@@ -221,7 +202,7 @@ class Links:
 
     def _connect(self, input: Connect) -> None:
         if not self._stopped:
-            self._dialer.connect(input.endpoint, input.pin)
+            self.dialer.connect(input.endpoint, input.pin)
 
     def _on_sighted(self, input: PeerSighted) -> None:
         """Take the endpoints at which discovery sees a peer announced now; () means that it is announced no more.
@@ -235,26 +216,26 @@ class Links:
             return
         for address in self.book.addresses(input.peer):
             if address.teller == me and not address.verified_at and address.endpoint not in input.at:
-                self._dialer.forget_endpoint(address.endpoint, input.peer)
+                self.dialer.forget_endpoint(address.endpoint, input.peer)
         for endpoint in input.at[: settings.max_endpoints_a_peer]:
             may_keep = is_shareable(endpoint, from_loopback=False, settings=settings)
             if may_keep and self.book.learn(input.peer, endpoint, me):
                 learned = self.book.get(input.peer, endpoint)
                 if learned is not None:
-                    self._dialer.on_seen(learned)
+                    self.dialer.on_seen(learned)
 
-    def _forget(self, input: Forget) -> None:
+    def forget(self, input: Forget) -> None:
         if input.endpoint:
-            self._dialer.forget_endpoint(input.endpoint, input.peer)
+            self.dialer.forget_endpoint(input.endpoint, input.peer)
         else:
-            self._dialer.forget(input.peer)
+            self.dialer.forget(input.peer)
 
-    def _stop(self, input: Stop) -> None:
+    def stop(self, input: Stop) -> None:
         """Say goodbye on all links. Departures are not reported: this node is the one that leaves."""
         if self._stopped:
             return
         self._stopped = True
-        self._dialer.stop()
+        self.dialer.stop()
         self._exchange.stop()
         for link in list(self._links.values()):
             self._remove(link)
@@ -298,7 +279,7 @@ class Links:
     def _on_early_bye(self, link: PeerLink, bye: Bye) -> None:
         """Handle a goodbye that comes before the link is up."""
         if bye.code == "self" and link.dialled:
-            self._dialer.on_self(link.dial)
+            self.dialer.on_self(link.dial)
             link.dial = 0
         if bye.code == "replaced" and link.phase is Phase.WAITING:
             self._duplicates.on_reported()
@@ -323,7 +304,7 @@ class Links:
     def _on_proved(self, link: PeerLink) -> None:
         """Go on with a link whose far end has proved who it is, and that it is a member."""
         if isinstance(link.handshake, ClientSide):
-            self._dialer.on_proved(link.dial, link.peer)
+            self.dialer.on_proved(link.dial, link.peer)
             if link.handshake.found and not self._network.id:
                 self._network.id = link.handshake.found
                 self._listener.network_found(link.handshake.found)
@@ -381,9 +362,9 @@ class Links:
         if is_news:
             self._reported_up.add(link.peer)
             self._ctx.emit(LinkChanged(link.peer, link.endpoint, "up", host=link.host))
-        self._dialer.on_link_up(link.peer, contacted=not link.dialled, reported=link.endpoint if is_news else "")
+        self.dialer.on_link_up(link.peer, contacted=not link.dialled, reported=link.endpoint if is_news else "")
         if link.dialled:
-            self._dialer.on_ended(link.dial)
+            self.dialer.on_ended(link.dial)
         self._exchange.on_link_up(link)
         self._listener.link_up(link)
 
@@ -421,9 +402,9 @@ class Links:
         if was_up:
             self._on_went_down(link, reason, why, quiet)
         elif link.dialled and link.peer in self.by_peer:
-            self._dialer.on_ended(link.dial)
+            self.dialer.on_ended(link.dial)
         elif link.dialled:
-            self._dialer.on_failed(link.dial, state, why or "the connection broke during the handshake", code)
+            self.dialer.on_failed(link.dial, state, why or "the connection broke during the handshake", code)
 
     def _remove(self, link: PeerLink) -> None:
         link.phase = Phase.GONE
@@ -444,7 +425,7 @@ class Links:
                 self._ctx.after(self._ctx.settings.left_grace, lambda: self._report_down(link, text))
             else:
                 self._report_down(link, text)
-            self._dialer.on_link_down(link.peer, self._ctx.now.mono - link.up_at)
+            self.dialer.on_link_down(link.peer, self._ctx.now.mono - link.up_at)
         self._exchange.on_link_down(link)
         self._listener.link_down(link, reason)
 

@@ -34,13 +34,14 @@ class PresenceTracker:
     """Presence of all users, as far as links tell it.
 
     Attributes:
+        announcer: What other peers are told about the users hosted here.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
     """
 
     def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:
         self._ctx = ctx
-        self._announcer = PresenceAnnouncer(ctx, users)
-        self._own = self._announcer.own
+        self.announcer = PresenceAnnouncer(ctx, users)
+        self._own = self.announcer.own
         self.hosts: dict[UserId, set[int]] = {}
         self._links: dict[int, PeerLink] = {}
         self._awaited: dict[PeerId, set[UserId]] = {}  # users of replaced links, until the new link has listed all
@@ -75,34 +76,22 @@ class PresenceTracker:
 
     # Users hosted here, and links
 
-    def start(self) -> None:
-        """Start with the users hosted here online."""
-        self._announcer.start()
-
     def link_up(self, link: PeerLink) -> None:
         """Tell a new link about all users hosted here."""
         self._links[link.id] = link
-        self._announcer.link_up(link)
+        self.announcer.link_up(link)
         if not self._checking:
             self._checking = True
             self._ctx.after(CERTS_CHECKED_EVERY, self._renew_certs)
 
-    def drained(self, link_id: int) -> None:
-        """Tell a link that was full what it missed."""
-        self._announcer.drained(link_id)
-
     def set(self, user: UserId, status: str, text: str = "") -> None:
         """Set the status of a user hosted here: online, idle or offline. Its text is cut at 512 characters."""
         was = self.status(user)[0]
-        if self._announcer.set(user, status, text):
+        if self.announcer.set(user, status, text):
             now = self._status_of(user)[0]
             if len(self._own) > 1 and (was == "offline") != (now == "offline"):  # otherwise no user here needs to know
                 self._ctx.emit(UserLeft(user, "left") if now == "offline" else UserJoined(user))
             self._report(user)
-
-    def renamed(self, user: UserId, name: str) -> None:
-        """Announce the new name of a user hosted here."""
-        self._announcer.renamed(user, name)
 
     def host(self, user: HostedIdentity) -> None:
         """Host one more user."""
@@ -112,21 +101,17 @@ class PresenceTracker:
         timer = self._grace_timers.pop(user.id, None)
         if timer is not None:
             timer.cancel()
-        self._announcer.host(user)
+        self.announcer.host(user)
         if was_here and self._status_of(user.id)[0] == "offline":  # it was within its grace period, and is offline here
             self._ctx.emit(UserLeft(user.id, "left"))
         if user.id in self._reported:
             self._report(user.id)
 
-    def introduce(self) -> None:
-        """Announce new users before something else is said about them."""
-        self._announcer.introduce()
-
     def release(self, user: UserId) -> None:
         """Stop hosting a user."""
         self._expected = None
         was = self.status(user)[0]
-        self._announcer.release(user)
+        self.announcer.release(user)
         if user in self.hosts:
             if was != "offline":
                 self._here.add(user)
@@ -139,7 +124,7 @@ class PresenceTracker:
 
     def _renew_certs(self) -> None:
         """Renew our users' certificates in time, and drop users of other peers whose certificate expired."""
-        self._announcer.renew()
+        self.announcer.renew()
         now_ms = self._ctx.now.utc // 1000
         for link in list(self._links.values()):
             expired = {id for id, hosted in link.users.items() if hosted.cert and is_expired(hosted.cert, now_ms)}
@@ -177,7 +162,7 @@ class PresenceTracker:
 
     def link_down(self, link: PeerLink, reason: str) -> None:
         """A link is gone. The reason is left, lost, timeout, or replaced: a newer link to the same peer is up."""
-        self._announcer.link_down(link.id)
+        self.announcer.link_down(link.id)
         del self._links[link.id]
         users = set(link.users)
         link.users.clear()
@@ -259,7 +244,7 @@ class PresenceTracker:
         """Return the best status that any host gives for a user, the newest of equal ones."""
         words = [_word(self._links[link].users[user]) for link in self.hosts.get(user, ())]
         if user in self._own:
-            words.append(self._announcer.word(user))
+            words.append(self.announcer.word(user))
         return min(words, key=lambda word: (STATUSES.index(word[0]), -word[2]), default=UNKNOWN)
 
     def _report(self, user: UserId) -> None:

@@ -40,22 +40,26 @@ class FetchRequest:
 
 
 class Fetcher:
-    """Decides what is fetched, and from which link."""
+    """Decides what is fetched, and from which link.
+
+    Attributes:
+        requests: The fetches under way.
+    """
 
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
         self._ctx = sync.ctx
         self._paused = False
-        self._requests: dict[WriterKey, FetchRequest] = {}
+        self.requests: dict[WriterKey, FetchRequest] = {}
         self._queue: dict[int, dict[WriterKey, None]] = {}  # by link: keys that wait for one of its wants to end
 
     def request(self, key: WriterKey, *, urgent: bool) -> None:
         """Fetch the entries of a writer of which a remote is ahead."""
         if self._paused:
             return
-        request = self._requests.get(key)
+        request = self.requests.get(key)
         if request is None:
-            request = self._requests[key] = FetchRequest(key)
+            request = self.requests[key] = FetchRequest(key)
             if urgent:
                 self._ask(request)
             else:
@@ -72,10 +76,8 @@ class Fetcher:
             self.request(log.key, urgent=False)
 
     def on_progress(self, key: WriterKey, link: int) -> None:
-        """Note that entries of this writer came by a link."""
-        request = self._requests.get(key)
-        if request is None:
-            return
+        """Note that entries of a writer came by a link while they are being fetched."""
+        request = self.requests[key]
         if request.source is None or not request.sent:
             self._adopt_late_answer(request, link)
         if request.source == link:
@@ -94,7 +96,7 @@ class Fetcher:
     def on_want_ended(self, remote: RemoteState, n: int) -> None:
         """End want n: the remote has given all it has."""
         key = remote.wants.by_number.pop(n, None)
-        request = self._requests.get(key) if key else None
+        request = self.requests.get(key) if key else None
         if request is not None and request.source == remote.link.id and request.n == n:
             request.source = None
             request.tried.add(remote.link.id)
@@ -104,17 +106,17 @@ class Fetcher:
     def pause(self, on: bool) -> None:
         """Fetch nothing while nothing can be stored. Afterwards everything is compared again."""
         self._paused = on
-        for request in self._requests.values():
+        for request in self.requests.values():
             if request.timer is not None:
                 request.timer.cancel()
-        self._requests.clear()
+        self.requests.clear()
         self._queue.clear()
 
     def on_link_down(self, remote: RemoteState) -> None:
         """End the wants at a link."""
         waiting = self._queue.pop(remote.link.id, {})
         for key in dict.fromkeys((*remote.wants.by_number.values(), *waiting)):
-            request = self._requests.get(key)
+            request = self.requests.get(key)
             if request is not None and request.source in (remote.link.id, None):
                 request.source = None
                 self._ask(request)
@@ -125,7 +127,7 @@ class Fetcher:
         while queue and len(remote.wants.by_number) < self._ctx.settings.max_wants:
             key = next(iter(queue))
             del queue[key]
-            request = self._requests.get(key)
+            request = self.requests.get(key)
             if request is not None and request.source is None:
                 self._ask(request)
 
@@ -165,7 +167,7 @@ class Fetcher:
         request.timer = self._sync.after(seconds, partial(self._on_timer, request))
 
     def _on_timer(self, request: FetchRequest) -> None:
-        if self._requests.get(request.key) is not request:
+        if self.requests.get(request.key) is not request:
             return
         if request.source is None:
             request.tried.clear()
@@ -186,7 +188,7 @@ class Fetcher:
         if not ahead:
             if request.timer is not None:
                 request.timer.cancel()
-            del self._requests[request.key]
+            del self.requests[request.key]
             return
         fresh = [remote for remote in ahead if remote.link.id not in request.tried]
         if not fresh:
@@ -225,7 +227,7 @@ class Fetcher:
     def _send_want(self, key: WriterKey, remote: RemoteState, n: int, older: list[Mark]) -> None:
         if not self._sync.is_up(remote) or n not in remote.wants.by_number:
             return
-        request, conversation = self._requests.get(key), self._sync.conversations.by_id.get(key[0])
+        request, conversation = self.requests.get(key), self._sync.conversations.by_id.get(key[0])
         if request is None or conversation is None or (request.source, request.n) != (remote.link.id, n):
             del remote.wants.by_number[n]  # meanwhile a late answer came, or everything arrived
             self._start_queued(remote)

@@ -256,7 +256,7 @@ class ReadReceipts:
         self._owed = True
 
     def _send(self, remote: RemoteState, due: PendingReads) -> None:
-        self._sync.presence.introduce()
+        self._sync.presence.announcer.introduce()
         due.sent_at = self._ctx.now.mono
         marks, due.marks = sorted(due.marks), set()
         sends_all, due.all = due.all, False
@@ -320,7 +320,7 @@ class ReadReceipts:
 
     def _send_all(self, remote: RemoteState) -> None:
         """Send all marks, in pages that together cover all conversations."""
-        self._sync.presence.introduce()
+        self._sync.presence.announcer.introduce()
         toward = sorted(self._marks_for(remote).items())
         items = [(*pair, ref, seq) for pair, refs in toward for ref, seq in refs.items()]
         start = FIRST_ID

@@ -31,7 +31,7 @@ from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import Counted, DeliveryReceipt, Released, WriteAccepted, WriteRefused
 from p2pchat.core.groups.group import GroupReplica
-from p2pchat.core.inputs import FetchResult, ImportRequest, LookupResult, WriteRequest
+from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
@@ -61,8 +61,7 @@ from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingTracker
 from p2pchat.errors import LogError
-from p2pchat.protocol import Digest, Entries, Frame, Have, Naming, ReadFrame, RunId, UserId, Want
-from p2pchat.protocol import TypingFrame as TypingFrame
+from p2pchat.protocol import Digest, Entries, Frame, Have, ReadFrame, RunId, TypingFrame, UserId, Want
 
 
 @dataclass(slots=True)
@@ -272,12 +271,10 @@ class Replicator:
 
     # ---- users
 
-    def on_conversation_opened(self, naming: Naming) -> None:
-        self.conversations.open(naming)
-
     def write(self, request: WriteRequest) -> None:
         self.appender.write_texts(request)
-        self.typing.on_message(request.conversation, request.user)
+        if self.typing.local or self.typing.active:
+            self.typing.on_message(request.conversation, request.user)
         conversation = self.conversations.by_id.get(request.conversation)
         if conversation is not None and conversation.members and self.quota.on_write(conversation.members):
             self.compare_all()
@@ -321,9 +318,6 @@ class Replicator:
         changes = [*(flight.change for flight in self._pending_commits.values()), self._ctx.change]
         return any(batch.log.user == user for change in changes for batch in change.batches)
 
-    def import_frames(self, input: ImportRequest) -> None:
-        self.file_import.import_frames(input)
-
     # ---- storage
 
     def on_commit_ordered(self, ticket: int, change: Change, transaction: Transaction) -> None:
@@ -354,7 +348,8 @@ class Replicator:
             if members == (log_id.user,) and not is_open:  # a note to oneself is delivered already
                 self._ctx.emit(DeliveryReceipt(log_id, first, first + count - 1, log_id.user))
         self._acknowledge(done.transaction)
-        self.file_import.on_durable(done.transaction.imports.values())
+        if done.transaction.imports:
+            self.file_import.on_durable(done.transaction.imports.values())
         for batch in change.batches:
             conversation = self.conversations.by_id[batch.log.conversation]
             log = conversation.log(batch.log.user, batch.log.run)
@@ -466,9 +461,6 @@ class Replicator:
                 linked = remote.link.linked.keys() | {remote.link.peer}
                 if not hosts or not hosts <= linked:
                     self.context.owe_marks(remote, (key,))
-
-    def on_fetch_result(self, answer: FetchResult) -> None:
-        self.lookups.on_fetch_result(answer)
 
     def on_lookup_result(self, answer: LookupResult) -> None:
         self.lookups.on_result(answer)

@@ -17,8 +17,7 @@ from p2pchat.core.log import WriterKey
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.errors import LogError
-from p2pchat.protocol import ConversationId, UserId
-from p2pchat.protocol import TypingFrame as TypingFrame
+from p2pchat.protocol import ConversationId, TypingFrame, UserId
 
 HERE = 0  # in place of a link: typing between users hosted here; links have numbers from 1
 _SLACK = 0.001  # seconds: deadlines are sums of floats
@@ -38,6 +37,7 @@ class TypingTracker:
     """Tracks who is typing, here and elsewhere.
 
     Attributes:
+        local: What others know of hosted users who type, or did just now.
         active: Users typing elsewhere, or here if several are hosted: the link that said so, and until when it counts.
             The first to expire comes first.
     """
@@ -45,7 +45,7 @@ class TypingTracker:
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._local: dict[WriterKey, _TypingState] = {}
+        self.local: dict[WriterKey, _TypingState] = {}
         self.active: dict[WriterKey, tuple[int, float]] = {}
         self._sweeping = False
 
@@ -57,9 +57,9 @@ class TypingTracker:
         if self._sync.discarded or there is None or user not in self._sync.hosted or not there.is_member(user):
             return
         key = (conversation, user)
-        if not on and key not in self._local:
+        if not on and key not in self.local:
             return
-        state = self._local.setdefault(key, _TypingState())
+        state = self.local.setdefault(key, _TypingState())
         state.wanted = on
         if self._ctx.now.mono < state.sent_at + self._ctx.settings.typing_every - _SLACK:
             return  # the timer of that frame sends the change
@@ -73,7 +73,7 @@ class TypingTracker:
         state.timer = self._sync.after(self._ctx.settings.typing_every, lambda: self._due(key, state))
         if len(self._sync.hosted) > 1:
             self._set_active(key, HERE if state.sent else None)
-        self._sync.presence.introduce()
+        self._sync.presence.announcer.introduce()
         knowing: list[int] = []
         for remote in self._sync.remotes_sharing(there):
             if remote.link.full or not any(there.is_member(user) for user in remote.link.users):
@@ -95,12 +95,12 @@ class TypingTracker:
         elif state.sent and left > _SLACK:
             state.timer = self._sync.after(left, lambda: self._due(key, state))
         else:
-            del self._local[key]
+            del self.local[key]
 
     def on_user_unhosted(self, user: UserId) -> None:
         """Forget a user who is not hosted any more."""
-        for key in [key for key in self._local if key[1] == user]:
-            timer = self._local.pop(key).timer
+        for key in [key for key in self.local if key[1] == user]:
+            timer = self.local.pop(key).timer
             if timer is not None:
                 timer.cancel()
             self._set_active(key, None)
@@ -124,7 +124,7 @@ class TypingTracker:
     def on_message(self, conversation: ConversationId, user: UserId) -> None:
         """Stop the indicator of a user whose message is stored, or about to be."""
         key = (conversation, user)
-        state = self._local.get(key)
+        state = self.local.get(key)
         if state is not None:
             state.wanted = state.sent = False
         if key in self.active:

@@ -377,7 +377,8 @@ class LinkSource(EntrySource):
         if self.remote.refusals:
             self.remote.refusals.pop(key, None)  # it gives although it takes no more: it hears the result
         self._sync.transaction.sources.setdefault(self.remote.link.id, set()).add(key)
-        self._fetcher.on_progress(key, self.remote.link.id)
+        if key in self._fetcher.requests:
+            self._fetcher.on_progress(key, self.remote.link.id)
 
     def on_fault(self, error: LogError) -> None:
         self._sync.fail(self.remote, error)

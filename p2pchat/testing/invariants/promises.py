@@ -212,7 +212,7 @@ class Invariants:
             for other in honest[n + 1 :]:
                 if self._sim.can_link(one, other) and one.end_to(other) is None:
                     yield Fault("unlinked", f"no link with {other.name}", one.name)
-            for endpoint in one.node.links.seeking if one.node else ():
+            for endpoint in one.node.links.dialer.seeking if one.node else ():
                 if any(other.endpoint == endpoint and self._sim.can_link(one, other) for other in honest):
                     yield Fault("unlinked", f"still dials {endpoint}", one.name)
             for end in one.ends:

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from p2pchat.config import Settings
 from p2pchat.core.context import Context, NetworkCredentials, Now
 from p2pchat.core.effects import Close, Dial, Effect, LinkChanged, Send, WakeAt
-from p2pchat.core.inputs import Connect, LinkAccepted, LinkDialled, LinkDown
+from p2pchat.core.inputs import Connect, Input, LinkAccepted, LinkDialled, LinkDown
 from p2pchat.core.mesh.link import PeerLink
-from p2pchat.core.mesh.links import LinkInput, Links
+from p2pchat.core.mesh.links import Links
 from p2pchat.core.records import Address
 from p2pchat.protocol import Bye, Frame, PeerId
 
@@ -97,8 +97,8 @@ class Post:
         self.links.start()
         return self._collect()
 
-    def handle(self, input: LinkInput) -> list[Effect]:
-        self.links.handle(input)
+    def handle(self, input: Input) -> list[Effect]:
+        self.links.handlers[type(input)](input)
         return self._collect()
 
     def got(self, link: int, *frames: Frame) -> list[Effect]:

@@ -9,7 +9,7 @@ from p2pchat.core.context import Context, Now
 from p2pchat.core.effects import Close, Counted, Dial, Effect, Send
 from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkDialled, LinkDown, ListeningAt
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint
-from p2pchat.core.records import Address
+from p2pchat.core.records import Address, Change
 from p2pchat.protocol import Peers
 from tests.core.mesh.linked_peers import HOST, START, Draws, Key, Meeting, Post, peers_in_order, told
 
@@ -190,7 +190,7 @@ def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
     cyd._links = 100
     bob.connect(bob.b)
     assert told_frames(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"])]
-    cyd.b.links.handle(ListeningAt(7070))
+    cyd.b.links.handlers[ListeningAt](ListeningAt(7070))
     cyd.connect(cyd.b, host="10.0.0.7")
     assert told_frames(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())])]
     at = ("10.0.0.7:7070",)
@@ -519,16 +519,16 @@ def test_forgetting_one_endpoint_leaves_the_others() -> None:
     ada.start()
     ada.handle(Forget(endpoint="10.0.0.1:1"))
     assert ada.ctx.change.forgotten == [(BOB.id, "10.0.0.1:1")]
-    assert ada.links.endpoints(BOB.id) == ["10.0.0.2:1"]
+    assert ada.links.dialer.endpoints(BOB.id) == ["10.0.0.2:1"]
     assert dials(ada.wake(1000.0)) == ["10.0.0.2:1"]
 
 
 def test_a_typed_endpoint_is_forgotten_while_it_is_being_dialled() -> None:
     ada = Post(ADA)
     (first,) = [effect for effect in ada.handle(Connect("10.0.0.9:1")) if isinstance(effect, Dial)]
-    assert ada.links.is_dialled("10.0.0.9:1")
+    assert ada.links.dialer.knows("10.0.0.9:1")
     ada.handle(Forget(endpoint="10.0.0.9:1"))
-    assert not ada.links.is_dialled("10.0.0.9:1")
+    assert not ada.links.dialer.knows("10.0.0.9:1")
     assert ada.handle(DialFailed(first.dial, "nobody there")) == []  # nor is it told
     assert dials(ada.wake(1000.0)) == []
     (again,) = [effect for effect in ada.handle(Connect("10.0.0.9:1")) if isinstance(effect, Dial)]
@@ -540,7 +540,7 @@ def test_a_typed_endpoint_is_forgotten_while_it_is_being_dialled() -> None:
 def test_a_link_to_a_forgotten_peer_stays_and_is_not_dialled_again_when_it_ends() -> None:
     met = Meeting(Post(ADA), Post(BOB))
     link = met.connect(met.a)
-    assert met.a.links.endpoints(BOB.id)
+    assert met.a.links.dialer.endpoints(BOB.id)
     met.carry(met.a, met.a.handle(Forget(BOB.id)))
     assert list(met.a.links.by_peer) == [BOB.id]
     met.carry(met.a, met.a.handle(LinkDown(link, "lost")))
@@ -570,4 +570,4 @@ def test_an_accepted_stranger_leaves_nothing_in_the_book() -> None:
     ada.handle(LinkAccepted(1, "10.0.0.66"))
     ada.handle(LinkDown(1, "lost"))
     assert list(ada.links.book) == []
-    assert not ada.ctx.change
+    assert ada.ctx.change == Change()

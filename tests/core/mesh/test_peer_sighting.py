@@ -30,7 +30,7 @@ def test_a_sighted_peer_is_dialled_soon_with_its_key_as_pin() -> None:
     ada.handle(PeerSighted(BOB.id, (HERE,)))
     first = dial(ada, 1.0)
     assert first.endpoint == HERE
-    target = ada.links._dialer.address_of(first.dial)
+    target = ada.links.dialer.address_of(first.dial)
     assert target is not None and target.pin == BOB.id
 
 

@@ -221,7 +221,7 @@ def test_a_gateways_user_is_here_while_it_does_not_say_offline() -> None:
 def test_users_of_one_peer_hear_of_each_other() -> None:
     guest = HostedIdentity(GUEST.id, "guest", GUEST.sign, status="offline")
     ada = Here_(HostedIdentity(ADA.id, "ada", ADA.sign), guest)
-    ada.presence.start()
+    ada.presence.announcer.start()
     ada.presence.set(GUEST.id, "online", "hello")
     assert ada.take()[:2] == [UserJoined(GUEST.id), PresenceChanged(GUEST.id, "online", "hello", NOW_MS * 1000)]
     everybody = tuple(sorted((ADA.id, GUEST.id)))
@@ -262,10 +262,10 @@ def test_a_new_user_is_announced_before_its_first_frame() -> None:
     for key in (GUEST, GATE):
         ada.presence.host(HostedIdentity(key.id, "guest", key.sign))
     ada.take()
-    ada.presence.introduce()
+    ada.presence.announcer.introduce()
     (told,) = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
     assert isinstance(told, Here) and [user.id for user in told.users] == [GATE.id]
-    ada.presence.introduce()
+    ada.presence.announcer.introduce()
     assert ada.take() == []
 
 
@@ -311,7 +311,7 @@ def test_a_change_goes_to_all_links_and_to_a_full_one_when_it_drains() -> None:
     told = Here([Hosted(ADA.id, "ada", "idle", "away", START)])
     assert ada.take() == [Send(told, [1]), PresenceChanged(ADA.id, "idle", "away", START)]
     full.full = False
-    ada.presence.drained(2)
+    ada.presence.announcer.drained(2)
     assert ada.take() == [Send(told, [2])]
     ada.presence.set(ADA.id, "idle", "away")
     assert ada.take() == []
