@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -62,6 +62,9 @@ from p2pchat.commands.output import Display, EventLogFile, StdoutWriter, raw_std
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import LastStart, migrate_ignored
 from p2pchat.safe_text import safe_line
+
+if TYPE_CHECKING:
+    from p2pchat.cli.terminal.app import TerminalFrontEnd
 
 
 def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
@@ -302,48 +305,14 @@ _STOP_REASONS = {
 # ---- front ends
 
 
-class FrontEnd(Protocol):
-    """The front end of a running peer: it shows events and reads input.
-
-    Attributes:
-        display: Shows events.
-        interactive: A person sees the errors, so they do not change the exit code.
-        drain_timeout: Seconds to wait for deliveries at the end of input.
-    """
-
-    display: Display
-    interactive: bool
-    drain_timeout: float
-
-    @property
-    def has_input(self) -> bool:
-        """Whether there is anything to read at all."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether nobody reads the output any more."""
-
-    @property
-    def reads_to_the_end(self) -> bool:
-        """Whether input is read to its end even if nobody reads the output."""
-
-    async def begin(self, peer: TCPPeer, session: Session) -> None:
-        """Show the current conversation; called when the peer runs, before any event is shown."""
-
-    async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
-        """Execute input and request the shutdown at its end; cancelled on any other shutdown."""
-
-    def close(self) -> None:
-        """Print delayed notices, and restore the streams."""
-
-
-def choose_front_end(options: ChatOptions, kind: InputKind, log: EventLogFile | None, shutdown: Shutdown) -> FrontEnd:
+def choose_front_end(
+    options: ChatOptions, kind: InputKind, log: EventLogFile | None, shutdown: Shutdown
+) -> StreamFrontEnd | TerminalFrontEnd:
     """Return the front end that fits standard input and output, and the options."""
     if wants_terminal(options, kind):
         from p2pchat.cli.terminal.app import TerminalFrontEnd
 
         return TerminalFrontEnd(options, log, shutdown)
-
     return StreamFrontEnd(options, kind, log, shutdown)
 
 
@@ -365,7 +334,15 @@ ENDPOINTS_WAIT = 10.0  # seconds in which endpoints may answer before piped inpu
 
 
 class StreamFrontEnd:
-    """Standard input and output: lines in, lines out, nothing is ever redrawn."""
+    """Standard input and output: lines in, lines out, nothing is ever redrawn. TerminalFrontEnd has the same interface.
+
+    Attributes:
+        display: Shows events.
+        interactive: A person sees the errors, so they do not change the exit code.
+        drain_timeout: Seconds to wait for deliveries at the end of input.
+    """
+
+    display: Display
 
     def __init__(self, options: ChatOptions, kind: InputKind, log: EventLogFile | None, shutdown: Shutdown) -> None:
         self._options = options
@@ -379,20 +356,24 @@ class StreamFrontEnd:
 
     @property
     def has_input(self) -> bool:
+        """Whether there is anything to read at all."""
         return self._kind is not InputKind.NONE
 
     @property
     def closed(self) -> bool:
+        """Whether nobody reads the output any more."""
         return self._output.closed.is_set()
 
     @property
     def reads_to_the_end(self) -> bool:
-        return self._kind is InputKind.PIPED and not self._read_all  # the writer may not see that we stop
+        """Whether input is read to its end even if nobody reads the output: its writer may not see that we stop."""
+        return self._kind is InputKind.PIPED and not self._read_all
 
     async def begin(self, peer: TCPPeer, session: Session) -> None:
-        pass
+        """Show the current conversation; called when the peer runs, before any event is shown."""
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
+        """Execute input and request the shutdown at its end; cancelled on any other shutdown."""
         try:
             if self._kind is InputKind.PIPED:
                 await endpoints.wait_known(ENDPOINTS_WAIT)
@@ -413,4 +394,5 @@ class StreamFrontEnd:
             self._shutdown.request("input")
 
     def close(self) -> None:
+        """Print delayed notices, and restore the streams."""
         self.display.close()

@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from p2pchat.commands.json_commands import LineBuffer
 from p2pchat.commands.settings import LastStart
 
 if TYPE_CHECKING:
-    from p2pchat import DataLocked
+    from p2pchat import DataLocked, TCPPeer
     from p2pchat.cli.control_server import ControlServer
 
 
@@ -222,10 +222,8 @@ async def ask_running_peer(directory: Path, do: str, **fields: Any) -> list[Even
     control = await connect(directory)
     if control is None:
         return None
-    try:
+    async with aclosing(control):
         return await control.ask(do, **fields)
-    finally:
-        await control.aclose()
 
 
 async def _open(directory: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
@@ -278,29 +276,31 @@ async def connect_or_run(directory: Path, *, port: int = -1, db: str = "") -> As
         UsageError: There is no profile.
         CommandError: Another process holds the profile and does not answer, or the peer cannot run.
     """
+    from p2pchat import DataLocked
+
     directory = directory.expanduser().absolute()
     deadline = asyncio.get_running_loop().time() + START_TIMEOUT
-    while True:
-        control = await connect(directory)
-        if control is not None:
-            try:
-                yield control
-            finally:
-                await control.aclose()
-            return
-        own = _CommandPeer(directory, port, db)
-        if await own.start():
+    while (control := await connect(directory)) is None:
+        try:
+            peer, server = await _run_peer(directory, port, db)
             break
-        if asyncio.get_running_loop().time() > deadline:
-            raise own.held
+        except DataLocked as locked:
+            if asyncio.get_running_loop().time() > deadline:
+                raise profile_in_use(directory, locked) from None
         await asyncio.sleep(HELD_RETRY_AFTER)
+    if control is not None:
+        async with aclosing(control):
+            yield control
+        return
     try:
-        yield await own.control()
-    except BaseException:  # whatever ends the command ends its peer too
-        await own.stop()
-        raise
-    await own.wait_for_others()
-    await own.stop()
+        await _wait_for_first_user(peer)
+        own = await connect_within(server)
+        own.is_own = True
+        async with aclosing(own):
+            yield own
+        await server.wait_for_commands()
+    finally:
+        await server.shut_down("the command that ran it has ended")
 
 
 def profile_in_use(directory: Path, locked: DataLocked) -> CommandError:
@@ -309,93 +309,61 @@ def profile_in_use(directory: Path, locked: DataLocked) -> CommandError:
     return CommandError(f"{directory} is in use by {who}, which answers no commands: stop it, or use it itself")
 
 
-class _CommandPeer:
-    """A peer that runs as long as a command."""
+async def _run_peer(directory: Path, port: int, db: str) -> tuple[TCPPeer, ControlServer]:
+    """Start the peer of a profile, where others expect it.
 
-    def __init__(self, directory: Path, port: int, db: str) -> None:
-        self._directory = directory
-        named = int(directory.name) if directory.name.isascii() and directory.name.isdecimal() else 0
-        self._port = port if port >= 0 else named if named <= 65535 else 0
-        self._db = db
-        self._control: ControlClient | None = None
-        self.held = CommandError("")
+    Raises:
+        DataLocked: Another process holds the profile.
+    """
+    from p2pchat import inspect_profile
+    from p2pchat.commands.settings import ChatSettings
 
-    async def start(self) -> bool:
-        """Start the peer; return False when another process holds the profile, and set `held` to that error."""
-        from p2pchat import DataLocked, inspect_profile
-        from p2pchat.commands.settings import ChatSettings
+    found = inspect_profile(directory)
+    if not found.peer_id and not found.key_trouble:
+        raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat 8080")
+    named = int(directory.name) if directory.name.isascii() and directory.name.isdecimal() else 0
+    usual_port = named if named <= 65535 else 0
+    last = ChatSettings.load(directory).last_start
+    return await _start_peer(directory, port if port >= 0 else usual_port, db, last)
 
-        found = inspect_profile(self._directory)
-        if not found.peer_id and not found.key_trouble:
-            raise UsageError(f"there is no profile in {self._directory}: start a peer first, for example p2pchat 8080")
-        last = ChatSettings.load(self._directory).last_start
-        try:
-            await self._start_peer_with_fallback(last)
-        except DataLocked as locked:
-            self.held = profile_in_use(self._directory, locked)
-            return False
-        return True
 
-    async def _start_peer_with_fallback(self, last: LastStart) -> None:
-        """Listen where others expect the peer, or anywhere if that is impossible: it can still dial those it knows."""
-        from p2pchat import DataLocked, P2PChatError, PortInUse
+async def _start_peer(directory: Path, port: int, db: str, how: LastStart) -> tuple[TCPPeer, ControlServer]:
+    """Listen as told, or elsewhere if that is impossible: the peer can still dial those it knows."""
+    from p2pchat import DataLocked, P2PChatError, PortInUse, Settings, TCPPeer
+    from p2pchat.cli.control_server import ControlServer
 
-        try:
-            await self._start_peer(self._port, last)
-        except PortInUse:
-            await self._start_peer(0, last)
-        except DataLocked:
+    peer = TCPPeer(
+        port,
+        host=how.host,
+        data=directory,
+        db=db or None,
+        advertise=how.advertise or None,
+        discover=how.discover,
+        settings=Settings(start_timeout=0.0),
+    )
+    try:
+        await peer.start()
+    except PortInUse:
+        if not port:
             raise
-        except P2PChatError:  # most likely an address this machine no longer has
-            if last == LastStart():
-                raise
-            await self._start_peer_with_fallback(LastStart())
+        return await _start_peer(directory, 0, db, how)
+    except P2PChatError as error:  # most likely an address this machine no longer has
+        if isinstance(error, DataLocked) or how == LastStart():
+            raise
+        return await _start_peer(directory, port, db, LastStart())
+    return peer, await ControlServer(peer).start()
 
-    async def _start_peer(self, port: int, how: LastStart) -> None:
-        from p2pchat import Settings, TCPPeer
-        from p2pchat.cli.control_server import ControlServer
 
-        self._peer = TCPPeer(
-            port,
-            host=how.host,
-            data=self._directory,
-            db=self._db or None,
-            advertise=how.advertise or None,
-            discover=how.discover,
-            settings=Settings(start_timeout=0.0),
-        )
-        await self._peer.start()
-        self._server = await ControlServer(self._peer).start()
+async def _wait_for_first_user(peer: TCPPeer) -> None:
+    """Wait until a known user is online: messages to the room go to those who are."""
+    from p2pchat import Joined
 
-    async def control(self) -> ControlClient:
-        """Return a connection to the peer, after the first user came online or did not in time."""
-        await self._wait_for_first_user()
-        self._control = await connect_within(self._server)
-        self._control.is_own = True
-        return self._control
-
-    async def _wait_for_first_user(self) -> None:
-        """Wait until a known user is online: messages to the room go to those who are."""
-        from p2pchat import Joined
-
-        if all(user.is_me for user in self._peer.users()):
+    if all(user.is_me for user in peer.users()):
+        return
+    async with peer.events(Joined, consumer=None) as joined:
+        if any(user.status in ("online", "idle") for user in peer.users() if not user.is_me):
             return
-        async with self._peer.events(Joined, consumer=None) as joined:
-            if any(user.status in ("online", "idle") for user in self._peer.users() if not user.is_me):
-                return
-            try:
-                await asyncio.wait_for(anext(joined), MEET_TIMEOUT)
-            except (TimeoutError, StopAsyncIteration):
-                pass
-
-    async def wait_for_others(self) -> None:
-        """Wait a while for other commands that use this peer."""
-        if self._control is not None:
-            await self._control.aclose()
-        await self._server.wait_for_commands()
-
-    async def stop(self) -> None:
-        """Stop the peer in good order."""
-        if self._control is not None:
-            await self._control.aclose()
-        await self._server.shut_down("the command that ran it has ended")
+        try:
+            await asyncio.wait_for(anext(joined), MEET_TIMEOUT)
+        except (TimeoutError, StopAsyncIteration):
+            pass

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.exit_codes import print_notice
@@ -56,7 +57,8 @@ class EndpointStatus:
         invited: Of the invite: all of one peer, so one that answers answers for all.
         port: The own port, for commands to copy.
     Attributes:
-        refused: Set when all of these have refused us; endpoints of /connect do not count.
+        all_known: Set when each of these has answered or failed once; endpoints of /connect do not count.
+        refused: Set when all of these have refused us.
     """
 
     def __init__(
@@ -74,11 +76,11 @@ class EndpointStatus:
         self._notify = notify
         self._advised: set[tuple[str, str]] = set()  # (endpoint, code): advice is given once
         self._remembered: dict[str, str] = {}  # problems of endpoints from the address book
-        self._all_known = asyncio.Event()
+        self.all_known = asyncio.Event()
         self._linked = asyncio.Event()
         self.refused = asyncio.Event()
         if not self._states:
-            self._all_known.set()
+            self.all_known.set()
 
     def add(self, endpoint: str) -> None:
         """Report on this endpoint from now on: /connect dials it."""
@@ -99,7 +101,7 @@ class EndpointStatus:
         self._notify(f"-- {safe_line(endpoint)} {self._describe(endpoint, state, reason, code)}")
         initial = {self._states[one] for one in self._initial}
         if all(initial):
-            self._all_known.set()
+            self.all_known.set()
         if initial == {"refused"}:
             self.refused.set()
 
@@ -135,14 +137,9 @@ class EndpointStatus:
         """Whether this start dials any endpoint."""
         return bool(self._initial)
 
-    @property
-    def all_known(self) -> bool:
-        """Whether each endpoint has answered or failed once."""
-        return self._all_known.is_set()
-
     async def wait_known(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds until each endpoint has answered or failed once."""
-        await _is_set_within(self._all_known, timeout)
+        """Wait up to `timeout` seconds for `all_known`."""
+        await _is_set_within(self.all_known, timeout)
 
     async def linked_within(self, timeout: float) -> bool:
         """Return whether there was a link to any peer, or is one in time."""
@@ -150,10 +147,7 @@ class EndpointStatus:
 
 
 async def _is_set_within(event: asyncio.Event, timeout: float) -> bool:
-    if event.is_set():
-        return True
-    try:
-        await asyncio.wait_for(event.wait(), timeout)
-    except TimeoutError:
-        return False
-    return True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout):
+            await event.wait()
+    return event.is_set()

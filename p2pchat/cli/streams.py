@@ -20,7 +20,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
@@ -126,13 +125,8 @@ def raw_stdin() -> BinaryIO:
     return getattr(buffer, "raw", buffer)
 
 
-def read_first_line(source: BinaryIO) -> bytes:
-    """Read one line byte by byte, so that the rest is left for the next reader; return b"" at the end of input."""
-    return _read_line(source) or b""
-
-
-def _read_line(source: BinaryIO) -> bytes | None:
-    """Return one line without its end, or None at the end of input."""
+def read_line(source: BinaryIO) -> bytes | None:
+    """Return one line without its end, or None at the end of input. The rest is left for the next reader."""
     line = bytearray()
     while len(line) < MAX_LINE_BYTES:
         byte = source.read(1)
@@ -187,7 +181,7 @@ def _show(text: str) -> None:
 def _ask_line() -> str | None:
     """Return one line without blanks around it; None at the end of input. Ctrl-C ends the prompt's line first."""
     try:
-        line = _read_line(raw_stdin())
+        line = read_line(raw_stdin())
     except KeyboardInterrupt:
         _show("\n")
         raise
@@ -245,7 +239,7 @@ def _read_invite_text(given: str, kind: InputKind) -> str:
             raise UsageError(
                 "--invite - asks for the invite, and there is no input: name a file, or set P2PCHAT_INVITE"
             )
-        return read_first_line(raw_stdin()).decode("utf-8", "replace")
+        return (read_line(raw_stdin()) or b"").decode("utf-8", "replace")
     try:
         with open(given, encoding="utf-8") as file:
             return file.read(65536)
@@ -287,9 +281,7 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._write("")
 
     def show(self, text: str) -> None:

@@ -60,9 +60,9 @@ async def test_one_reached_endpoint_of_an_invite_answers_for_all() -> None:
     notices: list[str] = []
     endpoints = EndpointStatus([], [ADA, BOB, "[::1]:1"], notify=notices.append)
     endpoints.on_link_event(BOB, "trying", "", "no_answer")
-    assert not endpoints.all_known
+    assert not endpoints.all_known.is_set()
     endpoints.on_link_event(ADA, "up", "")
-    assert endpoints.all_known  # without waiting for the third
+    assert endpoints.all_known.is_set()  # without waiting for the third
     endpoints.on_link_event(BOB, "up", "")  # the library reports each
     assert [line.partition(" ")[2][:25] for line in notices] == [f"{BOB} does not answer"[:25], f"{ADA} reached"[:25]]
 
@@ -77,10 +77,10 @@ async def test_a_refused_invite_advises_to_get_a_new_one(code: str) -> None:
 async def test_input_waits_until_all_endpoints_are_known() -> None:
     endpoints = EndpointStatus([ADA, BOB])
     endpoints.on_link_event(ADA, "up", "")
-    assert not endpoints.all_known
+    assert not endpoints.all_known.is_set()
     endpoints.on_link_event(BOB, "trying", "")
-    assert endpoints.all_known
-    assert EndpointStatus([]).all_known and not EndpointStatus([]).dials
+    assert endpoints.all_known.is_set()
+    assert EndpointStatus([]).all_known.is_set() and not EndpointStatus([]).dials
 
 
 async def test_endpoints_of_connect_get_a_line_and_do_not_count_as_refused() -> None:
@@ -90,7 +90,7 @@ async def test_endpoints_of_connect_get_a_line_and_do_not_count_as_refused() -> 
     endpoints.add(BOB)
     endpoints.on_link_event(BOB, "refused", "", "version")
     endpoints.on_link_event(ADA, "up", "")
-    assert endpoints.all_known and not endpoints.refused.is_set()
+    assert endpoints.all_known.is_set() and not endpoints.refused.is_set()
     assert [line.split()[1] for line in notices] == [BOB, ADA]
     alone = EndpointStatus([], notify=notices.append)
     alone.add(BOB)

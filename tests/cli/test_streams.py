@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from p2pchat.cli import streams
-from p2pchat.cli.streams import InputKind, LineReader, Progress, read_first_line, size, stdin_kind
+from p2pchat.cli.streams import InputKind, LineReader, Progress, read_line, size, stdin_kind
 
 
 async def test_lines_come_as_they_are_written() -> None:
@@ -34,9 +34,9 @@ def test_the_first_line_leaves_the_rest() -> None:
     os.write(writing, b"secret\nchat\n")
     os.close(writing)
     with open(reading, "rb", buffering=0) as source:
-        assert read_first_line(source) == b"secret"
+        assert read_line(source) == b"secret"
         assert source.read(100) == b"chat\n"
-        assert read_first_line(source) == b""
+        assert read_line(source) is None
 
 
 def test_devnull_and_closed_input_are_no_input(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from p2pchat.cli.terminal.device import (
     colour_depth,
     create_terminal_output,
 )
-from p2pchat.cli.terminal.event_display import TerminalDisplay, TypingNotifier, is_text
+from p2pchat.cli.terminal.event_display import TerminalDisplay, TypingNotifier, is_text, open_conversation
 from p2pchat.cli.terminal.prompt import (
     LineEntered,
     ProfileHistory,
@@ -40,12 +40,12 @@ from p2pchat.cli.terminal.prompt import (
     UnreadBadge,
     prompt_label,
 )
-from p2pchat.cli.terminal.screen import PendingLine, Screen
+from p2pchat.cli.terminal.screen import Screen
 from p2pchat.commands.conversation_commands import listed
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import redirect_notices
 from p2pchat.commands.notifications import NoticeLogHandler
-from p2pchat.commands.output import Display, EventLogFile
+from p2pchat.commands.output import EventLogFile
 from p2pchat.commands.session import Session
 from p2pchat.commands.wrap import Row
 
@@ -68,15 +68,10 @@ class TerminalFrontEnd:
         self._output = create_terminal_output(self._stream)
         self._depth = colour_depth()
         self._alerts = TerminalAlerts(self._output, loop.time)
-        self._screen = Screen(self._output, self._stream, self._depth, self._on_settled)
+        self._screen = Screen(self._output, self._stream, self._depth, lambda own: self.display.on_settled(own))
         self._actions: asyncio.Queue[PromptAction] = asyncio.Queue()
         self._prompt: Prompt | None = None
-        self._peer: TCPPeer | None = None
-        self._session: Session | None = None
-        self._focus = FocusReporter(self._output if self._stream is not None else None, self._on_focus)
-        self._typing: TypingNotifier | None = None
-        self._view = TerminalDisplay(self._screen, self._alerts, log, self._refresh)
-        self.display: Display = self._view
+        self.display = TerminalDisplay(self._screen, self._alerts, log, self._refresh)
         if sys.stderr is not None and sys.stderr.isatty():
             redirect_notices(self._screen.print_notice)
         self._log_handler = NoticeLogHandler()  # without it asyncio logs to stderr, across the prompt
@@ -85,24 +80,21 @@ class TerminalFrontEnd:
         self._modes.disable_echo()
         shutdown.before_exit = self._modes.restore_at_once
 
-    def _on_settled(self, own: PendingLine) -> None:
-        self._view.on_settled(own)
-
     @property
     def closed(self) -> bool:
         return self._screen.closed.is_set()
 
     async def begin(self, peer: TCPPeer, session: Session) -> None:
-        self._peer, self._session = peer, session
-        await self._view.begin(peer, session)
+        await self.display.begin(peer, session)
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         self._peer, self._session = peer, session
         self._typing = TypingNotifier(peer, session, asyncio.get_running_loop().time)
+        self._focus = FocusReporter(self._output if self._stream is not None else None, session.activity.on_focus)
         self._prompt = self._make_prompt(peer)
         running = asyncio.create_task(self._prompt.run())
         try:
-            while await self._perform(session, await self._next_actions()):
+            while await self._perform(await self._next_actions()):
                 pass
         finally:
             self._screen.stop_waiting()
@@ -129,7 +121,7 @@ class TerminalFrontEnd:
                 lambda: [user.label for user in peer.users() if not user.is_me],
                 lambda: [_typed_address(conversation) for conversation in peer.conversations()],
                 self._members,
-                self._view.speakers,
+                self.display.speakers,
             ),
             history=ProfileHistory(Path(directory) if directory else None),
             output=self._output,
@@ -144,19 +136,14 @@ class TerminalFrontEnd:
 
     # Events of the prompt
 
-    def _on_focus(self, focused: bool) -> None:
-        if self._session is not None:
-            self._session.activity.on_focus(focused)
-
     def _on_action(self, action: PromptAction) -> None:
-        if isinstance(action, LineEntered) and self._typing is not None and is_text(action.text):
+        if isinstance(action, LineEntered) and is_text(action.text):
             self._typing.on_sent()
         self._actions.put_nowait(action)
 
     def _on_change(self, line: str) -> None:
-        if self._session is not None and self._typing is not None:
-            self._session.activity.on_input()
-            self._typing.on_line(line)
+        self._session.activity.on_input()
+        self._typing.on_line(line)
 
     async def _next_actions(self) -> Sequence[PromptAction]:
         """Return all actions that wait, at least one."""
@@ -165,8 +152,9 @@ class TerminalFrontEnd:
             actions.append(self._actions.get_nowait())
         return actions
 
-    async def _perform(self, session: Session, actions: Sequence[PromptAction]) -> bool:
+    async def _perform(self, actions: Sequence[PromptAction]) -> bool:
         """Perform actions in order; return False if one of them ends the chat."""
+        session = self._session
         lines: list[bytes | None] = []  # consecutive lines are executed together
         for action in [*actions, None]:
             if isinstance(action, LineEntered):
@@ -183,66 +171,55 @@ class TerminalFrontEnd:
                 self._shutdown.request(action.reason)
                 return False
             if isinstance(action, SwitchRequest):
-                await self._switch(session, action.where)
+                await self._switch(action.where)
         return True
 
-    async def _switch(self, session: Session, where: str) -> None:
-        assert self._peer is not None
-        there = self._find(self._peer, session, where)
+    async def _switch(self, where: str) -> None:
+        there = self._find(where)
         if there is not None:
             try:
-                await session.switch_to(there)
+                await self._session.switch_to(there)
             except P2PChatError as error:
-                await session.report_error(error)
+                await self._session.report_error(error)
 
-    def _find(self, peer: TCPPeer, session: Session, where: str) -> Conversation | None:
+    def _find(self, where: str) -> Conversation | None:
+        unread = self._session.unread
         if where.isdecimal():
-            number, (shown, _) = int(where) - 1, listed(peer, session.unread)
+            number, (shown, _) = int(where) - 1, listed(self._peer, unread)
             return shown[number] if number < len(shown) else None
-        id = session.unread.most_urgent() if where == "next" else session.unread.first()
-        return None if id is None else peer.find(id)
+        id = unread.most_urgent() if where == "next" else unread.first()
+        return None if id is None else self._peer.find(id)
 
     # Prompt and title
 
     def _refresh(self) -> None:
-        if self._session is not None:
-            self._alerts.title(quote_name(self._current(self._session)), self._session.unread.total)
         if self._prompt is not None:
+            self._alerts.title(quote_name(self._current()), self._session.unread.total)
             self._prompt.redraw()
 
     def _label(self, columns: int) -> Row:
-        session, peer = self._session, self._peer
-        if session is None or peer is None:
-            return prompt_label("room", [], columns)
-        unread = session.unread
+        unread = self._session.unread
         badges = [
-            UnreadBadge(_typed_address(peer.find(id)), unread.count(id), unread.mentions(id)) for id in unread.ids
-        ]  # fmt: skip
-        return prompt_label(self._current(session), badges, columns)
+            UnreadBadge(_typed_address(self._peer.find(id)), unread.count(id), unread.mentions(id)) for id in unread.ids
+        ]
+        return prompt_label(self._current(), badges, columns)
 
     def _typing_row(self) -> Row | None:
-        session, peer = self._session, self._peer
-        if session is None or peer is None or not self._view.typing:
+        peer, here = self._peer, open_conversation(self._session)
+        if not self.display.typing:
             return None
-        try:
-            here = session.current.id
-        except P2PChatError:
-            here = ""
-        return self._view.typing.row(here, lambda id: peer.find(id).kind == "dm", session.settings, peer.ignores)
+        return self.display.typing.row(
+            "" if here is None else here.id, lambda id: peer.find(id).kind == "dm", self._session.settings, peer.ignores
+        )
 
     def _members(self) -> list[str]:
         """Return the other members of the current group."""
-        try:
-            there = None if self._session is None else self._session.current
-        except P2PChatError:
-            return []
+        there = open_conversation(self._session)
         return [user.label for user in there.members if not user.is_me] if isinstance(there, Group) else []
 
-    def _current(self, session: Session) -> str:
-        try:
-            return _typed_address(session.current)
-        except P2PChatError:  # an open network before the first peer was met, or a closed peer
-            return "room"
+    def _current(self) -> str:
+        here = open_conversation(self._session)
+        return "room" if here is None else _typed_address(here)
 
     def _suspend(self) -> None:
         """Stop the process, as Ctrl-Z does; the shell's `fg` continues it."""

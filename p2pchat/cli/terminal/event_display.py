@@ -147,10 +147,8 @@ class TerminalDisplay(Display):
     def _is_here(self, event: EventLine) -> bool:
         if self._session is None:
             return True
-        try:
-            return is_here(event, self._session.current.id)
-        except P2PChatError:
-            return is_here(event, None)
+        here = open_conversation(self._session)
+        return is_here(event, None if here is None else here.id)
 
     # Events
 
@@ -319,6 +317,14 @@ class TerminalDisplay(Display):
         super().close()
 
 
+def open_conversation(session: Session) -> Conversation | None:
+    """Return the current conversation; None in an open network before the first peer was met, or of a closed peer."""
+    try:
+        return session.current
+    except P2PChatError:
+        return None
+
+
 def _in_columns(lines: Sequence[str], width: int) -> list[str]:
     """Fold lines of help; on a narrow screen the second column goes below the first."""
     lines = [f"   {line[4:]}" if line[:4].isspace() and line[4:5] != " " else line for line in lines]
@@ -460,10 +466,7 @@ class TypingNotifier:
 
     def on_line(self, text: str) -> None:
         """Handle a change of the line in the prompt."""
-        try:
-            here = self._session.current if is_text(text) else None
-        except P2PChatError:  # an open network before the first peer was met
-            here = None
+        here = open_conversation(self._session) if is_text(text) else None
         if here is not None and here == self._where and self._clock() < self._sent_at + TYPING_EVERY:
             return
         if here is not None and not self._is_enabled(here):
