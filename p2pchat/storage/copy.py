@@ -14,9 +14,8 @@ from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
-from p2pchat.storage.database import Database, translate_errors
-from p2pchat.storage.dialects import dialect_of
-from p2pchat.storage.dialects.dialect import Dialect, flat
+from p2pchat.storage.database import Database, flat, translate_errors
+from p2pchat.storage.dialects.dialect import Dialect, dialect_of
 from p2pchat.storage.schema import NEWEST_HEAD, SCHEMA_KEY, TABLES, WRITER_KEY, Table, meta
 
 BUSY_TIMEOUT = 1.0  # seconds to wait for a peer that is just ending

@@ -9,14 +9,14 @@ once a row, and falls to 2,700 rows a second beside a busy loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any
 
 from p2pchat.errors import LogError, StorageError
-from p2pchat.storage.dialects.dialect import Conflict, Dialect, placeholders
-from p2pchat.storage.schema import UNDECODABLE, CorruptRow, Table
+from p2pchat.storage.dialects.dialect import Conflict, Dialect
+from p2pchat.storage.schema import TABLES, UNDECODABLE, CorruptRow, Table
 
 MOST_ROWS = 128  # in one statement; more gains nothing
 
@@ -32,10 +32,15 @@ class Database:
     def __init__(self, dialect: Dialect, *, writes: bool = False, driver: Any = None) -> None:
         self.dialect = dialect
         self._writes = writes
-        self._text = dialect.text
+        self._words = tuple(dialect.words.items())
         self._begins = dialect.begins_write if writes else dialect.begins_read
         self._most_bytes = dialect.max_statement_bytes
         self._is_suspect = False
+        self._inserts: dict[tuple[Table, Conflict, int], str] = {}  # by the number of rows
+        if writes:  # the usual ones are made once, not during a commit
+            for table in TABLES:
+                for conflict in Conflict:
+                    self._insert_text(table, conflict, 1)
         self._use(dialect.connect(writes=writes) if driver is None else driver)
 
     def _use(self, driver: Any) -> None:
@@ -94,6 +99,10 @@ class Database:
 
     # ---- statements
 
+    def _text(self, statement: str) -> str:
+        """Return a statement as the driver takes it."""
+        return _in_words(statement, self._words) if self._words else statement
+
     def all(self, statement: str, *parameters: object) -> Sequence[Any]:
         """Return all rows of an answer."""
         self._cursor.execute(self._text(statement), parameters)
@@ -139,18 +148,36 @@ class Database:
             while self._most_bytes and rows > 1 and self._is_too_long(part):
                 rows >>= 1
                 part = part[: rows * width]
-            self._cursor.execute(_insert_text(self.dialect, table, rows, conflict), part)
+            text = self._inserts.get((table, conflict, rows)) or self._insert_text(table, conflict, rows)
+            self._cursor.execute(text, part)
             begin, left = begin + len(part), left - rows
+
+    def _insert_text(self, table: Table, conflict: Conflict, rows: int) -> str:
+        clause = self.dialect.on_conflict(table, conflict)
+        values = placeholders(len(table.names), rows)
+        text = self._text(f"insert into {table.name} ({', '.join(table.names)}) values {values} {clause}")
+        self._inserts[table, conflict, rows] = text
+        return text
 
     def _is_too_long(self, values: Sequence[Any]) -> bool:
         return sum(len(value) for value in values if isinstance(value, (str, bytes))) > self._most_bytes
 
 
-@lru_cache(maxsize=512)
-def _insert_text(dialect: Dialect, table: Table, rows: int, conflict: Conflict) -> str:
-    clause = dialect.on_conflict(table, conflict)
-    rows_text = placeholders(len(table.names), rows)
-    return dialect.text(f"insert into {table.name} ({', '.join(table.names)}) values {rows_text} {clause}")
+@lru_cache(maxsize=1024)
+def _in_words(statement: str, words: tuple[tuple[str, str], ...]) -> str:
+    for common, own in words:
+        statement = statement.replace(common, own)
+    return statement
+
+
+def placeholders(width: int, rows: int) -> str:
+    """Return the list of values of an insert."""
+    return ", ".join([f"({', '.join('?' * width)})"] * rows)
+
+
+def flat(rows: Iterable[Iterable[object]]) -> list[object]:
+    """Return the values of all rows in one list."""
+    return [value for row in rows for value in row]
 
 
 # ---- errors

@@ -12,17 +12,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from p2pchat.config import MIB, Settings
-from p2pchat.core.log import Batch, LogId
+from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, verify
 from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored, StoredUser, Token
-from p2pchat.errors import StorageError
+from p2pchat.errors import LogError, StorageError
 from p2pchat.protocol import ConversationId, Mark, UserId
 from p2pchat.storage import schema
 from p2pchat.storage.base import ReleasedEntry, SortKey, StoredConversation
 from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, translate_errors
-from p2pchat.storage.dialects import dialect_of
+from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.load import (
     load,
     load_hosted,
@@ -34,7 +36,7 @@ from p2pchat.storage.load import (
 )
 from p2pchat.storage.messages import BoundedMessageQueries, MessageQueries
 from p2pchat.storage.read import READ, BatchQueries, LogQueries
-from p2pchat.storage.verify import verify_logs
+from p2pchat.storage.schema import NEWEST_HEAD, SEQS
 from p2pchat.storage.write import CommitWriter
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is not reported as a slow disk
@@ -216,9 +218,19 @@ class SqlStorage:
                 raise
 
     def _check_damage(self) -> bool:
-        """Check the database, unless a check has found damage before; the lock is held."""
-        if not self._damaged:
-            self._damaged = self._dialect.is_damaged(self._read)
+        """Return whether rows hold what no peer wrote; the lock is held. A server checks what it stores.
+
+        The quick checks come first; all of them may take 10 s for a million entries.
+        """
+        if not self._damaged and self._dialect.path is not None:
+            dialect, database = self._dialect, self._read
+            try:
+                with database.transaction():
+                    self._damaged = any(dialect.wrong_types(database)) or bool(
+                        dialect.faults(database, 1) or verify_logs(database, 1)
+                    )
+            except self._failures:
+                self._damaged = True
         return self._damaged
 
     def lookup(
@@ -343,3 +355,71 @@ class SqlStorage:
         """Return about how many bytes the database takes."""
         with self._reading():
             return self._dialect.size_on_disk(self._read)
+
+
+# ---- verification
+#
+# A disk that flips a bit inside a text leaves the structure of the database intact, and SQLite has no checksums over
+# its pages. The chain through the entries of a log, and the signatures of its heads, detect it. This reads everything,
+# so it runs only on demand (`p2pchat doctor`), or after an error that a damaged row may have caused.
+
+LOGS = """
+select l.number, c.id, u.id, l.run, l.conversation from logs l
+left join conversations c on c.number = l.conversation left join users u on u.number = l.writer order by l.number
+"""
+HEADS = "select id, chain, sig from heads where id > ? and id < ? order by id"
+ENTRIES = "select conversation, c, body from entries where id > ? and id <= ? order by id"
+STRAYS = f"""
+select (select count(*) from entries) - (select coalesce(sum(h.id - l.number * {SEQS}), 0) from logs l {NEWEST_HEAD})
+"""  # 0 if every log has all entries its heads cover
+UNPLACED = """
+select count(*) from places p where p.entries < 1 or not exists (select 1 from entries where id = p.start)
+or not exists (select 1 from entries where id = p.start + p.entries - 1)
+"""
+# What decoding a row of a wrong type raises.
+NOT_DECODED = (TypeError, ValueError, AttributeError, ArithmeticError, LogError)
+
+
+def verify_logs(database: Database, most: int) -> list[str]:
+    """Return what is not stored as it was signed: a sentence for each log, at most `most`; [] if everything is."""
+    found: list[str] = []
+    for row in database.all(LOGS):
+        if len(found) >= most:
+            return found
+        try:
+            text = _fault(database, row)
+        except NOT_DECODED:
+            text = "has rows that cannot be read"
+        if text:
+            found.append(f"log {row[0]!a} {text}")
+    if not found and (strays := database.value(STRAYS)):
+        found.append(f"{strays} entries belong to no log")
+    if unplaced := database.value(UNPLACED):
+        found.append(f"{unplaced} places name no entries")
+    return found[:most]
+
+
+def _fault(database: Database, row: Any) -> str:
+    """Return what is wrong with one log; "" for nothing."""
+    number, conversation, user, run, conversation_number = row
+    if conversation is None or user is None:
+        return "has no writer or no conversation"
+    log = LogId(conversation.hex(), user.hex(), run.hex())
+    seq, chain, clock = 0, first_chain(log), -1
+    for id, signed, sig in database.all(HEADS, number * SEQS, (number + 1) * SEQS):
+        stretch = list(_entries(database, number * SEQS + seq, id, conversation_number))
+        clocks = [clock, *(c for c, _ in stretch)]
+        if len(stretch) != id % SEQS - seq or any(one >= other for one, other in pairwise(clocks)):
+            return f"lacks entries before entry {id % SEQS}, or has them elsewhere"
+        clock, seq = clocks[-1], id % SEQS
+        chain = extend_chain(chain, (raw for _, raw in stretch))
+        if chain != signed or not verify(log.user, sig, head_message(log, seq, chain)):
+            return f"is not what its writer signed (entries up to {seq})"
+    return ""
+
+
+def _entries(database: Database, after: int, last: int, conversation: int) -> Iterator[tuple[int, str]]:
+    """Yield clock and text of the entries of one stretch whose columns agree with their text."""
+    for stored_in, c, raw in database.all(ENTRIES, after, last):
+        if stored_in == conversation and decode_entry(raw).c == c:
+            yield c, raw

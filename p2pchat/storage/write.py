@@ -32,8 +32,8 @@ from p2pchat.core.records import (
 from p2pchat.errors import StorageError
 from p2pchat.protocol import UserId
 from p2pchat.storage.base import Head
-from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import Conflict, flat
+from p2pchat.storage.database import Database, flat
+from p2pchat.storage.dialects.dialect import Conflict
 from p2pchat.storage.read import BODIES
 from p2pchat.storage.schema import (
     COVERED,

@@ -1,19 +1,22 @@
-"""Differences between kinds of databases. The rest of storage/ is the same for all of them.
+"""Differences between kinds of databases, and URLs that name them. The rest of storage/ is the same for all of them.
 
-Statements are written once, with `?` for each value and in words that SQLite, MySQL, MariaDB and PostgreSQL share.
-`Dialect.text` turns them into what the driver takes. SQLite and PostgreSQL answer in the order of an index, but MySQL
-sorts the whole table first: questions for the newest few rows are asked within bounds there (`sorts_whole_tables`).
+Statements are written once, with `?` for each value and in words that SQLite, MySQL, MariaDB and PostgreSQL share;
+`Dialect.words` lists the exceptions. SQLite and PostgreSQL answer in the order of an index, but MySQL sorts the whole
+table first: questions for the newest few rows are asked within bounds there (`sorts_whole_tables`).
 """
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
 
+from p2pchat.errors import StorageError
 from p2pchat.storage.schema import (
     BIGINT,
     LONG_TEXT,
@@ -64,6 +67,7 @@ class Dialect(ABC):
         path: Its file; None if a server keeps it.
         errors: The exceptions of its driver.
         types: Its words for the types of schema.py.
+        words: Parts of statements, and what it takes instead of them.
         table_names_query: The query for the names of all tables.
         begins_write, begins_read: The statement that begins a transaction; "" if any statement begins one.
         sorts_whole_tables: Whether it sorts a whole table to give the newest few rows.
@@ -77,6 +81,7 @@ class Dialect(ABC):
     path: Path | None = None
     errors: tuple[type[BaseException], ...]
     types: Types = COMMON_TYPES
+    words: Mapping[str, str] = {}
     table_names_query: str
     begins_write = ""
     begins_read = ""
@@ -87,10 +92,6 @@ class Dialect(ABC):
     damaged: str
 
     # ---- statements
-
-    def text(self, statement: str) -> str:
-        """Return a statement as the driver takes it."""
-        return statement
 
     def on_conflict(self, table: Table, conflict: Conflict) -> str:
         """Return the clause that ends an insert."""
@@ -183,10 +184,6 @@ class Dialect(ABC):
         """Yield a sentence for values of a wrong type, for databases that take any type anywhere."""
         yield from ()
 
-    def is_damaged(self, database: Database) -> bool:
-        """Return whether rows hold what no peer wrote; asked when a row could not be read."""
-        return False
-
     def copy_to(self, database: Database, path: Path, progress: Callable[[int, int], None]) -> None:
         """Copy the whole database into a new file, as of now."""
         raise NotImplementedError
@@ -200,13 +197,87 @@ class Dialect(ABC):
         return {}
 
 
-@lru_cache(maxsize=64)
-def placeholders(width: int, rows: int) -> str:
-    """Return the list of values of an insert."""
-    row = f"({', '.join('?' * width)})"
-    return ", ".join([row] * rows)
+# ---- URLs
+#
+# Errors never show a URL: it may have a password in it. The same URLs are understood as by SQLAlchemy, which read them
+# in earlier versions.
+
+WRITTEN = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://USER@HOST/DATABASE"
+ALIASES = {"postgres": "postgresql"}  # people write both
+
+_URL = re.compile(
+    r"""(?P<kind>\w+)(?:\+(?P<driver>[\w+]*))?://
+    (?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?
+    (?:\[(?P<ipv6>[^/?]+)\]|(?P<host>[^/:?]+))?
+    (?::(?P<port>\d*))?
+    (?:/(?P<database>[^?]*))?
+    (?:\?(?P<options>.*))?""",
+    re.VERBOSE,
+)
 
 
-def flat(rows: Iterable[Iterable[object]]) -> list[object]:
-    """Return the values of all rows in one list."""
-    return [value for row in rows for value in row]
+@dataclass(frozen=True)
+class DatabaseURL:
+    """A parsed URL of a database; None and "" stand for parts it does not have.
+
+    An option given more than once is joined by commas.
+    The password is not in its repr.
+    """
+
+    kind: str
+    driver: str = ""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    host: str | None = None
+    port: int | None = None
+    database: str = ""
+    options: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+def parse_url(url: str) -> DatabaseURL:
+    """Return the parts of a database URL.
+
+    Raises:
+        StorageError: This is no URL; the text does not show it.
+    """
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise StorageError(f"that is no database URL: write {WRITTEN}")
+    user, password = (None if found[part] is None else unquote(found[part]) for part in ("user", "password"))
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(found["options"] or ""):
+        options[name] = f"{options[name]},{value}" if name in options else value
+    return DatabaseURL(
+        ALIASES.get(found["kind"], found["kind"]),
+        found["driver"] or "",
+        user,
+        password,
+        found["ipv6"] or found["host"],
+        int(found["port"]) if found["port"] else None,
+        unquote(found["database"] or ""),
+        options,
+    )
+
+
+def dialect_of(url: str, busy_timeout: float) -> Dialect:
+    """Return the dialect of the database at this URL; nothing is opened yet. Drivers are imported when first needed.
+
+    Args:
+        busy_timeout: Seconds to wait for another program that writes there.
+    Raises:
+        StorageError: This is no URL, names no database we support, or its driver is not installed.
+    """
+    given = parse_url(url)
+    if given.kind == "sqlite":
+        from p2pchat.storage.dialects.sqlite import SQLiteDialect
+
+        return SQLiteDialect(given, busy_timeout)
+    if given.kind in ("mysql", "mariadb"):
+        from p2pchat.storage.dialects.mysql import MySQLDialect
+
+        return MySQLDialect(given, busy_timeout)
+    if given.kind == "postgresql":
+        from p2pchat.storage.dialects.postgresql import PostgreSQLDialect
+
+        return PostgreSQLDialect(given, busy_timeout)
+    raise StorageError(f"this version keeps no {given.kind!a} databases: write {WRITTEN}")

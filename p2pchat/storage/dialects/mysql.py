@@ -10,12 +10,11 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Conflict
+from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Conflict, DatabaseURL
 from p2pchat.storage.dialects.server import (
     AWAY,
     CONNECT_WITHIN,
@@ -25,10 +24,8 @@ from p2pchat.storage.dialects.server import (
     READONLY,
     ServerDialect,
     execute,
-    percent_style,
     value,
 )
-from p2pchat.storage.dialects.url import DatabaseURL
 from p2pchat.storage.schema import (
     BYTES,
     LONG_TEXT,
@@ -51,7 +48,6 @@ TABLE_NAMES = """
 select table_name from information_schema.tables where table_schema = database() and table_type = 'BASE TABLE'
 """
 TOO_LARGE = "{where} takes no message this large: raise max_allowed_packet of the server to 16 MiB"
-OTHERWISE = {NEWEST_HEAD: NEWEST_HEAD_GROUPED, THEN_ENTRIES: THEN_ENTRIES_STRAIGHT}
 SHOWN = ("version", "innodb_flush_log_at_trx_commit", "innodb_doublewrite", "innodb_buffer_pool_size", "sync_binlog")
 # Options of a URL that are no text. Those that begin with ssl_ are for the TLS context.
 NUMBERS = ("port", "connect_timeout", "read_timeout", "write_timeout", "client_flag", "max_allowed_packet")
@@ -66,6 +62,7 @@ class MySQLDialect(ServerDialect):
     name = "MySQL"
     driver = "pymysql"
     types = COMMON_TYPES | {LONG_TEXT: "TEXT(16777215)", BYTES: "VARBINARY({})"}
+    words = {NEWEST_HEAD: NEWEST_HEAD_GROUPED, THEN_ENTRIES: THEN_ENTRIES_STRAIGHT} | ServerDialect.words
     table_names_query = TABLE_NAMES
     commits_tables = True
     sorts_whole_tables = True
@@ -108,11 +105,6 @@ class MySQLDialect(ServerDialect):
                 "MySQL and MariaDB need PyMySQL, which is not installed: install the extra `mysql`, p2pchat-mesh[mysql]"
             ) from None
         self.errors = (pymysql.Error,)
-
-    # ---- statements
-
-    def text(self, statement: str) -> str:
-        return _text(statement)
 
     def on_conflict(self, table: Table, conflict: Conflict) -> str:
         if conflict is Conflict.NONE:
@@ -217,10 +209,3 @@ class MySQLDialect(ServerDialect):
 
 def _is_mariadb(driver: Any) -> bool:
     return "mariadb" in driver.get_server_info().lower()
-
-
-@lru_cache(maxsize=1024)
-def _text(statement: str) -> str:
-    for common, here in OTHERWISE.items():
-        statement = statement.replace(common, here)
-    return percent_style(statement)

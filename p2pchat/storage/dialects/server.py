@@ -11,13 +11,11 @@ import select
 import sys
 from abc import abstractmethod
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 from p2pchat.errors import StorageError
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import Dialect
-from p2pchat.storage.dialects.url import DatabaseURL
+from p2pchat.storage.dialects.dialect import DatabaseURL, Dialect
 from p2pchat.storage.schema import meta
 
 CONNECT_WITHIN = 5  # seconds
@@ -44,6 +42,7 @@ class ServerDialect(Dialect):
     name: str
     driver: str
     is_shared = True
+    words = {"%": "%%", "?": "%s"}
     sentences: dict[Any, str]  # error texts by the codes of the server or the driver
 
     def __init__(self, url: DatabaseURL, busy_timeout: float) -> None:
@@ -63,9 +62,6 @@ class ServerDialect(Dialect):
     @abstractmethod
     def _load(self) -> None:
         """Import the driver and set `errors`."""
-
-    def text(self, statement: str) -> str:
-        return percent_style(statement)
 
     # ---- connections
 
@@ -188,12 +184,6 @@ def execute(driver: Any, statement: str, *parameters: object) -> Any:
 def value(driver: Any, statement: str) -> Any:
     """Return the first value of the first row."""
     return execute(driver, statement).fetchall()[0][0]
-
-
-@lru_cache(maxsize=1024)
-def percent_style(statement: str) -> str:
-    """Return a statement with the placeholders of these drivers."""
-    return statement.replace("%", "%%").replace("?", "%s")
 
 
 def _is_readable(descriptor: int) -> bool:

@@ -11,14 +11,13 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
 from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, Dialect
-from p2pchat.storage.dialects.url import DatabaseURL
-from p2pchat.storage.schema import BYTES, NUMBER
-from p2pchat.storage.verify import verify_logs, wrong_types
+from p2pchat.storage.dialects.dialect import BUSY, COMMON_TYPES, FULL, DatabaseURL, Dialect
+from p2pchat.storage.schema import BIGINT, BYTES, NUMBER, SMALLINT, TABLES, Column
 
 PRAGMAS = {
     "journal_mode": "wal",
@@ -159,15 +158,10 @@ class SQLiteDialect(Dialect):
         return [] if rows == [("ok",)] else [str(row[0]) for row in rows]
 
     def wrong_types(self, database: Database) -> Iterator[str]:
-        return wrong_types(database)
-
-    def is_damaged(self, database: Database) -> bool:
-        """Return whether anything is wrong. The quick checks come first; it may take 10 s for a million entries."""
-        try:
-            with database.transaction():
-                return any(wrong_types(database)) or bool(self.faults(database, 1) or verify_logs(database, 1))
-        except sqlite3.Error:
-            return True
+        for table in TABLES:
+            wrong = " or ".join(f"typeof({column.name}) not in {_kinds(column)}" for column in table.columns)
+            if count := database.value(f"select count(*) from {table.name} where {wrong}"):
+                yield f"{count} rows of {table.name} hold values of a wrong type"
 
     def copy_to(self, database: Database, path: Path, progress: Callable[[int, int], None]) -> None:
         """Copy the whole database; inside a transaction, so that later commits of others are not in the copy."""
@@ -183,7 +177,7 @@ class SQLiteDialect(Dialect):
 
 def sqlite_url(path: Path) -> str:
     """Return the URL of a database file."""
-    return DatabaseURL("sqlite", database=str(path)).render()
+    return f"sqlite:///{quote(str(path), safe=' +/')}"
 
 
 def make_private(path: Path) -> None:
@@ -222,3 +216,8 @@ def _write_and_delete(driver: sqlite3.Connection, size_bytes: int) -> None:
     driver.execute("create table if not exists warmth (x blob)")
     driver.execute("insert into warmth values (zeroblob(?))", (size_bytes,))
     driver.execute("drop table warmth")
+
+
+def _kinds(column: Column) -> tuple[str, str]:
+    kind = "blob" if column.type == BYTES else "integer" if column.type in (NUMBER, BIGINT, SMALLINT) else "text"
+    return (kind, "null" if column.nullable else kind)

@@ -17,11 +17,11 @@ from p2pchat.core.inputs import Input
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
 from p2pchat.protocol import ConversationId, Entries, encode
-from p2pchat.storage.export import file_pages
 from p2pchat.testing.invariants.display import edit_something
 from p2pchat.testing.simulation.byzantine import ByzantinePeer
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
+from p2pchat.transfer import file_pages
 
 # ---- openings
 #
