@@ -33,9 +33,10 @@ from p2pchat.lifecycle import PeerLifecycle
 from p2pchat.messaging.access import audience_of
 from p2pchat.messaging.events import Listening, now_micros
 from p2pchat.messaging.history import To
-from p2pchat.messaging.hosted_user import AllUsersStream, HostedUser
+from p2pchat.messaging.hosted_user import HostedUser, Users
 from p2pchat.messaging.local_user import LocalUser, run_to_completion
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
+from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
 from p2pchat.protocol import PeerId, UserId
 from p2pchat.resources import Options, PathLike
@@ -334,7 +335,7 @@ class TCPPeer(LocalUser):
                 found.update(audience)
         return [self.people.user(key) for key in found - {user.key}]
 
-    def everybody(self, *types: type[Any]) -> AllUsersStream:
+    def everybody(self, *types: type[Any]) -> Events[tuple[AnyEvent, Users]]:
         """Return an iterator over the events of all hosted users: `(event, users)`, each event once for all of them.
 
         It is live: it begins now. `users` are the ids (hex) of the hosted users concerned, None for all of them. Those

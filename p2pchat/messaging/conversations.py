@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import base32, full_label
-from p2pchat.messaging.events import EPOCH
+from p2pchat.messaging.events import EPOCH, json_fields
 from p2pchat.messaging.messages import Message, Post, Sent
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, Naming, UserId
@@ -140,6 +140,11 @@ class Conversation:
 
     def __repr__(self) -> str:
         return f"<Conversation {self.kind} {self.name!a}>"
+
+
+@json_fields.register(Conversation)
+def _conversation_fields(conversation: Conversation, name: str) -> dict[str, str]:
+    return {f"{name}_id": conversation.id}
 
 
 async def unread_among(

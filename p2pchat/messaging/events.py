@@ -7,8 +7,9 @@ changes of groups in groups.py. Times are aware datetimes in UTC; ids are base32
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from functools import singledispatch
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from p2pchat.core.log import LogId, message_id
@@ -59,6 +60,22 @@ def iso(micros: int) -> str:
 # ---- events
 
 
+@singledispatch
+def json_fields(value: object, name: str) -> dict[str, Any]:
+    """Return the fields of an event line that stand for a field of an event. Users and conversations add theirs."""
+    return {name: value}
+
+
+@json_fields.register
+def _moment_fields(value: datetime, name: str) -> dict[str, Any]:
+    return {name: iso(micros_of(value))}
+
+
+@json_fields.register
+def _list_fields(value: tuple, name: str) -> dict[str, Any]:  # type: ignore[type-arg]
+    return {name: list(value)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Base of all live events; `at` is when this peer noticed it."""
@@ -71,7 +88,11 @@ class Event:
         return {"event": self.event, "at": iso(micros_of(self.at)), **self._fields()}
 
     def _fields(self) -> dict[str, Any]:
-        return {}
+        found: dict[str, Any] = {}
+        for one in fields(self):
+            if one.name != "at":
+                found |= json_fields(getattr(self, one.name), one.name)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +109,7 @@ class Listening(Event):
     network: str  # open, keyed
 
     def _fields(self) -> dict[str, Any]:
-        return {
-            "schema": SCHEMA, "version": self.version, "host": self.host, "port": self.port, "peer_id": self.peer_id,
-            "user": self.user.label, "user_id": self.user.id, "data": self.data, "network": self.network,
-        }  # fmt: skip
+        return {"schema": SCHEMA, **super(Listening, self)._fields()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +118,6 @@ class Stopped(Event):
 
     event: ClassVar[str] = "stopped"
     reason: str
-
-    def _fields(self) -> dict[str, Any]:
-        return {"reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +143,8 @@ class Link(Event):
     address: str = ""
 
     def _fields(self) -> dict[str, Any]:
-        return {
-            "peer_id": base32(self.peer), "endpoint": self.endpoint, "state": self.state, "reason": self.reason,
-            "code": self.code, "address": self.address,
-        }  # fmt: skip
+        found = super(Link, self)._fields()
+        return {"peer_id": base32(found.pop("peer")), **found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +161,6 @@ class Joined(Event):
     first: bool = False
     address: str = ""
 
-    def _fields(self) -> dict[str, Any]:
-        return {"user": self.user.label, "user_id": self.user.id, "first": self.first, "address": self.address}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left(Event):
@@ -159,9 +169,6 @@ class Left(Event):
     event: ClassVar[str] = "left"
     user: User
     reason: str
-
-    def _fields(self) -> dict[str, Any]:
-        return {"user": self.user.label, "user_id": self.user.id, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,9 +179,6 @@ class Renamed(Event):
     user: User
     name: str
     before: str
-
-    def _fields(self) -> dict[str, Any]:
-        return {"user": self.user.label, "user_id": self.user.id, "name": self.name, "before": self.before}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,12 +191,6 @@ class Presence(Event):
     text: str = field(repr=False)
     since: datetime | None
 
-    def _fields(self) -> dict[str, Any]:
-        return {
-            "user": self.user.label, "user_id": self.user.id, "status": self.status, "text": self.text,
-            "since": None if self.since is None else iso(micros_of(self.since)),
-        }  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typing(Event):
@@ -202,12 +200,6 @@ class Typing(Event):
     user: User
     conversation: Conversation
     typing: bool
-
-    def _fields(self) -> dict[str, Any]:
-        return {
-            "user": self.user.label, "user_id": self.user.id, "conversation_id": self.conversation.id,
-            "typing": self.typing,
-        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,8 +219,8 @@ class ReceiptEvent(Event):
 
     def _fields(self) -> dict[str, Any]:
         return {
-            "id": self.id, "conversation_id": base32(self.log.conversation),
-            "user": self.user.label, "user_id": self.user.id, "count": self.count, "of": self.of,
+            "id": self.id, "conversation_id": base32(self.log.conversation), **json_fields(self.user, "user"),
+            "count": self.count, "of": self.of,
         }  # fmt: skip
 
 
@@ -268,10 +260,7 @@ class Gap(Event):
         return f"{len(self.missing)} earlier {'message is' if one else 'messages are'} missing here"
 
     def _fields(self) -> dict[str, Any]:
-        return {
-            "code": "gap", "text": self.text, "about": self.about,
-            "missing": list(self.missing), "last_seen_with": list(self.last_seen_with),
-        }  # fmt: skip
+        return {"code": "gap", "text": self.text, **super(Gap, self)._fields()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,9 +272,6 @@ class Warned(Event):
     text: str
     about: str = ""
 
-    def _fields(self) -> dict[str, Any]:
-        return {"code": self.code, "text": self.text, "about": self.about}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
@@ -296,6 +282,3 @@ class Failed(Event):
     text: str
     about: str = ""
     ref: str | None = None
-
-    def _fields(self) -> dict[str, Any]:
-        return {"code": self.code, "text": self.text, "about": self.about, "ref": self.ref}

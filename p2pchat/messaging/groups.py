@@ -17,7 +17,7 @@ from p2pchat.core.groups.state import LEAVE, OPERATION
 from p2pchat.core.log import Entry, LogId, decode_entry, message_id
 from p2pchat.core.node import Node
 from p2pchat.messaging.conversations import Conversation
-from p2pchat.messaging.events import Event, aware, now_micros
+from p2pchat.messaging.events import Event, aware, json_fields, now_micros
 from p2pchat.messaging.users import User, by_label
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry
@@ -136,7 +136,7 @@ class GroupChanged(Event):
         renamed = {"former": self.former} if self.former else {}
         return {
             "conversation_id": self.group.id, "group": self.name, "change": self.change,
-            "by": self.by.label, "by_id": self.by.id, "members": [user.label for user in self.members],
+            **json_fields(self.by, "by"), "members": [user.label for user in self.members],
             "member_ids": [user.id for user in self.members],
             "target": None if self.target is None else self.target.label,
             "target_id": None if self.target is None else self.target.id, "entry_id": self.entry_id, **renamed,

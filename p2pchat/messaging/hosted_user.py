@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import UserHosted, UserUnhosted
@@ -32,7 +32,7 @@ from p2pchat.messaging.events import Event, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.messages import MESSAGE_CHANGES, Deleted, Edited, Message, Post, Reaction, Sent
 from p2pchat.messaging.receipts import ReceiptUpdate
-from p2pchat.messaging.subscription import AnyEvent, Subscription
+from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User, load_ignored
 from p2pchat.protocol import UserId
 
@@ -199,7 +199,7 @@ class HostedUserRegistry:
                 found.setdefault(token.user, {})[token.hash] = token.label
         return found
 
-    def stream(self, types: tuple[type[Any], ...]) -> AllUsersStream:
+    def stream(self, types: tuple[type[Any], ...]) -> Events[tuple[AnyEvent, Users]]:
         """Return an iterator over the events of all hosted users; see TCPPeer.everybody."""
         lifecycle = self._lifecycle
         if lifecycle.closed:
@@ -209,7 +209,7 @@ class HostedUserRegistry:
         lifecycle.dispatcher.add_reader(reader)
         if lifecycle.driver is not None:
             lifecycle.feed.begin(reader)
-        return AllUsersStream(reader)
+        return Events(reader)
 
     def check_free(self, name: str, user: UserId) -> None:
         """Raise NameTaken if another user of this peer has this name, or one that looks like it."""
@@ -283,7 +283,7 @@ class AddressedEvent(Event):
 
 
 class AllUsersSubscription(Subscription):
-    """The cursor behind AllUsersStream."""
+    """The cursor behind TCPPeer.everybody. Each event comes with the users it concerns."""
 
     def __init__(self, viewer: LocalUser, types: tuple[type, ...], access: AllUsersPolicy) -> None:
         self._lifecycle = viewer._lifecycle
@@ -300,9 +300,8 @@ class AllUsersSubscription(Subscription):
             return
         super().push_receipts(update)
 
-    async def next_addressed(self) -> tuple[AnyEvent, Users]:
-        """Return the next event and the users it concerns."""
-        event: AnyEvent = await self.next()
+    async def next(self) -> tuple[AnyEvent, Users]:
+        event: AnyEvent = await super().next()
         if isinstance(event, AddressedEvent):
             return event.inner, event.users
         if isinstance(event, ReceiptEvent):
@@ -313,30 +312,3 @@ class AllUsersSubscription(Subscription):
     def _users_of(self, log: LogId) -> Users:
         audience = audience_of(self._lifecycle.conversations(), log.conversation)
         return self._users.users_of(None if audience is None else {*audience, log.user})
-
-
-class AllUsersStream(AsyncIterator[tuple[AnyEvent, Users]]):
-    """An iterator over `(event, users)`; see TCPPeer.everybody."""
-
-    def __init__(self, reader: AllUsersSubscription) -> None:
-        self._reader = reader
-
-    def __aiter__(self) -> AllUsersStream:
-        return self
-
-    async def __anext__(self) -> tuple[AnyEvent, Users]:
-        return await self._reader.next_addressed()
-
-    def close(self) -> None:
-        """Stop reading."""
-        self._reader.close()
-
-    async def aclose(self) -> None:
-        """Stop reading; see close."""
-        self._reader.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: Any) -> None:
-        self._reader.close()

@@ -27,6 +27,7 @@ from p2pchat.core.inputs import (
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import validate_name
 from p2pchat.core.records import META_IGNORED, Change
+from p2pchat.core.sync.append import check_text, check_texts
 from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.conversations import Conversation, unread_among
@@ -38,8 +39,6 @@ from p2pchat.messaging.messages import (
     Post,
     Sent,
     check_change,
-    check_text,
-    check_texts,
     parse_message_id,
     ref_of,
     reply_ref,
@@ -372,7 +371,7 @@ class LocalUser(Viewer):
             StorageError: It could not be stored; nothing was sent. PeerClosed: The peer is not running.
         """
         requests = self._require_running().requests
-        conversation = to if type(to) is Conversation else self.find(to)
+        conversation = to if type(to) is Conversation else self._directory.find(to)
         check_text(text, self._lifecycle.settings)
         re = None if reply_to is None else reply_ref(conversation, reply_to)
         kind = "action" if action else "text"

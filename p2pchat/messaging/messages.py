@@ -1,4 +1,4 @@
-"""Messages as programs hold them, the events about their edits, deletions and reactions, and checks of texts.
+"""Messages as programs hold them, and the events about their edits, deletions and reactions.
 
 Messages and these events are read from storage, in the order in which they were shown here, and are equally durable. A
 `repr` shows the writer and the id, never a text. Times are aware datetimes in UTC; ids are base32.
@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from p2pchat.config import Settings
 from p2pchat.core.edits import RELATION_KINDS
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, message_id, ref_key, referred_id
-from p2pchat.core.sync.append import ENTRY_OVERHEAD_BYTES, are_plain, encoded_bytes, text_fault
-from p2pchat.errors import TooLong
-from p2pchat.messaging.events import Event, aware, iso, micros_of
+from p2pchat.core.sync.append import check_text
+from p2pchat.messaging.events import Event, aware, iso, json_fields, micros_of
 from p2pchat.messaging.users import User
 from p2pchat.protocol import MAX_REACTION_CHARACTERS, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey
@@ -424,7 +423,7 @@ class MessageChange(Event):
         conversation = self.message.conversation
         line: dict[str, Any] = {
             "id": self.id, "conversation": conversation.name, "conversation_id": conversation.id,
-            "kind": conversation.kind, "by": self.by.label, "by_id": self.by.id, "entry_id": self.entry_id,
+            "kind": conversation.kind, **json_fields(self.by, "by"), "entry_id": self.entry_id,
             "sent_at": iso(micros_of(self.sent_at)), "old": self.old, **self._change_fields(),
         }  # fmt: skip
         if self.by.is_me:
@@ -507,34 +506,3 @@ def check_change(kind: str, post: Post, text: str, me: UserId, settings: Setting
             raise ValueError(f"a reaction has at most {limit} characters, this has {len(text)}: reply instead")
     if kind == "edit" or (kind == "reaction" and text):
         check_text(text, settings)
-
-
-def check_texts(texts: Sequence[str], settings: Settings) -> None:
-    """Return if all of these texts can be sent; raises as check_text."""
-    if not all(isinstance(text, str) and text for text in texts) or not are_plain(texts, settings):
-        for text in texts:
-            check_text(text, settings)
-
-
-def check_text(text: str, settings: Settings) -> None:
-    """Return if a text can be sent.
-
-    Raises:
-        TypeError: It is no str. ValueError: It is empty, contains NUL, or cannot be encoded.
-        TooLong: It is too long; `.limit_bytes` is the limit.
-    """
-    if not isinstance(text, str):
-        raise TypeError(f"a text is a str, not {type(text).__name__}")
-    if not text:
-        raise ValueError("the text is empty")
-    if len(text) <= min(settings.max_text_bytes, settings.max_entry_bytes // 8) and text.isascii() and "\0" not in text:
-        return  # the same answer as are_plain(), in a third of its time for a single text
-    fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
-    if fault is not None and fault[0] == "too_long":
-        size = len(text.encode())
-        if size > settings.max_text_bytes:
-            raise TooLong("the text", size, settings.max_text_bytes)
-        limit = settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES
-        raise TooLong("the text, its control characters escaped,", encoded_bytes(text), limit)
-    if fault is not None:
-        raise ValueError(fault[1])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from p2pchat.core.names import base32
 from p2pchat.core.node import Node
 from p2pchat.core.records import META_IGNORED
-from p2pchat.messaging.events import aware
+from p2pchat.messaging.events import aware, json_fields
 from p2pchat.protocol import PeerId, UserId
 
 if TYPE_CHECKING:
@@ -90,6 +90,11 @@ class User:
 
     def __repr__(self) -> str:
         return f"<User {self.label!a}>"
+
+
+@json_fields.register(User)
+def _user_fields(user: User, name: str) -> dict[str, str]:
+    return {name: user.label, f"{name}_id": user.id}
 
 
 def by_label(users: Iterable[User]) -> tuple[User, ...]:

@@ -36,6 +36,7 @@ from p2pchat.core.sync.causal_order import CausalOrder, newest_references
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState, next_c
 from p2pchat.core.sync.sync_context import SyncContext
+from p2pchat.errors import TooLong
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, RunId, UserId
 
 ENTRY_OVERHEAD_BYTES = 2048  # bytes of an entry besides its text: 8 marks in `before`, 2 references, stamps
@@ -269,6 +270,37 @@ def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[st
     if size > max_entry_bytes // 8 and encoded_bytes(text) > max_entry_bytes - ENTRY_OVERHEAD_BYTES:
         return "too_long", f"the text is above {max_entry_bytes} bytes when written as JSON: send it in parts"
     return None
+
+
+def check_texts(texts: Sequence[str], settings: Settings) -> None:
+    """Return if all of these texts can be sent; raises as check_text."""
+    if not all(isinstance(text, str) and text for text in texts) or not are_plain(texts, settings):
+        for text in texts:
+            check_text(text, settings)
+
+
+def check_text(text: str, settings: Settings) -> None:
+    """Return if a text can be sent.
+
+    Raises:
+        TypeError: It is no str. ValueError: It is empty, contains NUL, or cannot be encoded.
+        TooLong: It is too long; `.limit_bytes` is the limit.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a text is a str, not {type(text).__name__}")
+    if not text:
+        raise ValueError("the text is empty")
+    if len(text) <= min(settings.max_text_bytes, settings.max_entry_bytes // 8) and text.isascii() and "\0" not in text:
+        return  # the same answer as are_plain(), in a third of its time for a single text
+    fault = text_fault(text, settings.max_text_bytes, settings.max_entry_bytes)
+    if fault is not None and fault[0] == "too_long":
+        size = len(text.encode())
+        if size > settings.max_text_bytes:
+            raise TooLong("the text", size, settings.max_text_bytes)
+        limit = settings.max_entry_bytes - ENTRY_OVERHEAD_BYTES
+        raise TooLong("the text, its control characters escaped,", encoded_bytes(text), limit)
+    if fault is not None:
+        raise ValueError(fault[1])
 
 
 def encoded_bytes(text: str) -> int:
