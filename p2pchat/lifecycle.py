@@ -72,7 +72,7 @@ class PeerLifecycle:
         self.indexer: SearchIndexer | None = None
         self.closed = False
         self.people = UserDirectory("", self._status)
-        self.tracker = ReceiptTracker(self.people)
+        self.tracker = ReceiptTracker()
         self.feed = Feed(self.tracker)
         self.hosted = HostedUserRegistry(self)
         self.access = AccessPolicy(self.conversations, lambda: self.people.me, lambda: not self.hosted.any_ever)

@@ -23,16 +23,22 @@ from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience, Conversations, audience_of
 from p2pchat.messaging.events import Read, ReceiptEvent, aware
-from p2pchat.messaging.groups import Group, Undelivered, expected_recipients, group_changed
+from p2pchat.messaging.groups import Group, Undelivered, group_changed
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import NOT_SHOWN, users_with
 from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
-from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
+from p2pchat.messaging.receipts import (
+    ReceiptTracker,
+    ReceiptUpdate,
+    StoredReceipt,
+    expected_recipients,
+    look_up_receipt,
+)
 from p2pchat.messaging.subscription import Subscription
 from p2pchat.protocol import ConversationId, PeerId, UserId
 from p2pchat.runtime.driver import Driver
 from p2pchat.runtime.recent import RecentEntries
-from p2pchat.storage.base import ReleasedEntry, Storage
+from p2pchat.storage.base import ReleasedEntry
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
 COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
@@ -323,9 +329,6 @@ def _ref(text: str) -> Ref:
     return Ref(log, int(seq))
 
 
-Positions = list[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
-
-
 class Feed:
     """The source of all subscriptions of one peer.
 
@@ -440,16 +443,14 @@ class Feed:
             return list(events)
         storage = driver.disk.storage
         try:
-            found = await driver.disk.read(lambda: [_look_up(storage, event) for event in former])
+            found = await driver.disk.read(lambda: [look_up_receipt(storage, event.log, event.seq) for event in former])
         except PeerClosed:
-            found = [(None, [], [])] * len(former)
+            found = [StoredReceipt(None, [], [])] * len(former)
         looked_up = iter(found)
-        return [event if is_known(event.log) else self._completed(event, *next(looked_up)) for event in events]
+        return [event if is_known(event.log) else self._completed(event, next(looked_up)) for event in events]
 
-    def _completed(
-        self, event: ReceiptEvent, shown: ReleasedEntry | None, marks: Positions, read: Positions
-    ) -> ReceiptEvent | None:
-        log, seq = event.log, event.seq
+    def _completed(self, event: ReceiptEvent, stored: StoredReceipt) -> ReceiptEvent | None:
+        log, seq, (shown, marks, read) = event.log, event.seq, stored
         if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
             return None
         holders = {member for member, mark in marks if mark >= seq} | set(self._tracker.holders(log, seq))
@@ -458,8 +459,3 @@ class Feed:
         entry, node = decode_entry(shown.raw), self._running().node
         of = set(expected_recipients(node, log, entry, holders)) or holders | readers
         return replace(event, count=len(counted & of), of=len(of))
-
-
-def _look_up(storage: Storage, event: ReceiptEvent) -> tuple[ReleasedEntry | None, Positions, Positions]:
-    log, seq = event.log, event.seq
-    return storage.entry(log, seq), storage.delivered_to(log, seq), storage.readers(log, seq)

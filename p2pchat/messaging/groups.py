@@ -6,7 +6,7 @@ the group's own, so it is as durable as a message and reaches members who are of
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from p2pchat.core.effects import GroupUpdate
 from p2pchat.core.groups.group import GroupReplica, GroupView
 from p2pchat.core.groups.state import LEAVE, OPERATION
-from p2pchat.core.log import Entry, LogId, decode_entry, message_id
-from p2pchat.core.node import Node
+from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Event, aware, json_fields, now_micros
 from p2pchat.messaging.users import User, by_label
@@ -228,24 +227,3 @@ def _replay(
             found.setdefault(shown.place, []).append(event)
         former = state.view.name if state.view is not None else former
     return found
-
-
-def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collection[UserId]) -> tuple[UserId, ...]:
-    """Return the users whom a message of an earlier run waits for; () if they are not known any more.
-
-    These are the other user of a direct conversation, and of a group the members at the time, without those who have
-    left and do not have the message. Of the room nobody knows any more who was online then.
-
-    Args:
-        holders: The users who have the message.
-    """
-    conversation = node.sync.conversations.by_id.get(log.conversation)
-    if conversation is None:
-        return ()
-    group = conversation.group
-    if group is not None and entry.g is not None:
-        counted = group.members_at(entry.g[0]) - {log.user}
-        return tuple(sorted(user for user in counted if user in holders or group.is_present(user)))
-    if conversation.naming.dm is None:
-        return ()
-    return tuple(sorted(set(conversation.naming.dm) - {log.user})) or (log.user,)

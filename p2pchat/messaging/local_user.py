@@ -32,7 +32,7 @@ from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS
 from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.conversations import Conversation, unread_among
 from p2pchat.messaging.events import claim_of
-from p2pchat.messaging.groups import Group, Who, expected_recipients
+from p2pchat.messaging.groups import Group, Who
 from p2pchat.messaging.history import ShownEntry, To, Viewer
 from p2pchat.messaging.messages import (
     Message,
@@ -44,7 +44,7 @@ from p2pchat.messaging.messages import (
     reply_ref,
 )
 from p2pchat.messaging.name_resolution import UserDirectory
-from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts
+from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription, matches
 from p2pchat.messaging.users import User, Whois, former_names, ignored_meta, is_of_ignored, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
@@ -73,7 +73,7 @@ class LocalUser(Viewer):
         people: The users known here, as this one sees them; `people.me` is its own id (hex).
     """
 
-    __slots__ = ("_consumer_prefix", "_gone", "_lifecycle", "_tracker")
+    __slots__ = ("_consumer_prefix", "_gone", "_lifecycle")
 
     def __init__(
         self, lifecycle: PeerLifecycle, people: UserDirectory, access: AccessPolicy, consumer_prefix: str = ""
@@ -82,7 +82,6 @@ class LocalUser(Viewer):
         self._lifecycle = lifecycle
         self._consumer_prefix = consumer_prefix  # of the names of consumers in storage; "" for the peer's own user
         self._gone = False  # hosted no more
-        self._tracker = lifecycle.tracker.seen_by(people)
 
     # ---- the peer behind it
 
@@ -378,7 +377,7 @@ class LocalUser(Viewer):
         claimed = None if claimed_at is None else claim_of(claimed_at)
         entry = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         log, seq = requests.write_nowait(*entry) or await requests.write(*entry)
-        return Receipt(self._tracker, log, seq)
+        return self._receipt(log, seq)
 
     async def broadcast(self, text: str) -> Receipt:
         """Write one message to the room; see send."""
@@ -404,7 +403,7 @@ class LocalUser(Viewer):
                 write.cancel()
             raise
         batches = [AcceptedBatch(*first, len(part)) for first, part in zip(firsts, parts, strict=True)]
-        return Receipts(self._tracker, batches)
+        return Receipts(self._lifecycle.tracker, self.people, batches)
 
     async def edit(self, message: Post | str, text: str, *, ref: str | None = None) -> Receipt:
         """Replace the text of one's own message, for everyone.
@@ -440,7 +439,7 @@ class LocalUser(Viewer):
         post = message if isinstance(message, Post) else await self.message(message)
         check_change(kind, post, text, me, self._lifecycle.settings)
         log, seq = await requests.write(me, post.log.conversation, kind, (text,), ref_of(post), ref)
-        return Receipt(self._tracker, log, seq)
+        return self._receipt(log, seq)
 
     def typing(self, to: To, on: bool = True) -> None:
         """Show the readers of a conversation that the own user is typing there, or has stopped.
@@ -469,26 +468,24 @@ class LocalUser(Viewer):
             ValueError: That is no message id. UnknownName: No message of the own user has it.
         """
         prefix, ref = parse_message_id(message_id)
-        driver, me, tracker = self._require_running(), self.people.me, self._tracker
+        driver, me, tracker = self._require_running(), self.people.me, self._lifecycle.tracker
         unknown = UnknownName(message_id, text="no message of this user has this id")
         key = next((key for key in driver.node.conversations_of(me) if key.startswith(prefix)), None)
         if key is None or ref.log[:16] != me[:16]:
             raise unknown
-        log = LogId(key, me, ref.log[16:])
-        storage = driver.disk.storage
-        if not tracker.is_accepted(log, ref.seq):
-            shown = await driver.disk.read(lambda: storage.entry(log, ref.seq))
+        log, seq = LogId(key, me, ref.log[16:]), ref.seq
+        if not tracker.is_accepted(log, seq):
+            shown, marks, read = await driver.disk.read(partial(look_up_receipt, driver.disk.storage, log, seq))
             if shown is None:
                 raise unknown
-            if tracker.is_accepted(log, ref.seq):  # it was accepted meanwhile
-                return Receipt(tracker, log, ref.seq)
-            marks, read = await driver.disk.read(
-                lambda: (storage.delivered_to(log, ref.seq), storage.readers(log, ref.seq))
-            )
-            holders = {member for member, _ in marks} | set(tracker.holders(log, ref.seq))
-            of = expected_recipients(driver.node, log, decode_entry(shown.raw), holders)
-            tracker.load(log, marks, of, read, seq=ref.seq)
-        return Receipt(tracker, log, ref.seq)
+            if not tracker.is_accepted(log, seq):  # nor was it meanwhile
+                holders = {member for member, _ in marks} | set(tracker.holders(log, seq))
+                of = expected_recipients(driver.node, log, decode_entry(shown.raw), holders)
+                tracker.load(log, seq, of, marks, read)
+        return self._receipt(log, seq)
+
+    def _receipt(self, log: LogId, seq: int) -> Receipt:
+        return Receipt(self._lifecycle.tracker, self.people, log, seq)
 
     def ref(self, log: LogId, seq: int) -> str | None:
         """Return the `ref` given to send() for this message in this run; None without one."""

@@ -11,31 +11,35 @@ from __future__ import annotations
 import asyncio
 import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
-from p2pchat.core.log import LogId, message_id
+from p2pchat.core.log import Entry, LogId, message_id
+from p2pchat.core.node import Node
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
 from p2pchat.protocol import ConversationId, UserId
+from p2pchat.storage.base import ReleasedEntry, Storage
 
 if TYPE_CHECKING:
     from p2pchat.messaging.name_resolution import UserDirectory
     from p2pchat.messaging.users import User
 
 Kind = Literal["delivered", "read"]
+Positions = Sequence[tuple[UserId, int]]  # the number up to which each user has, or has read, one log
 MAX_COUNTED = 8  # messages of one log whose counts are kept: what a thousand members read at once; a guess
 
 
 class Receipt:
     """The receipt of one message, which is accepted: stored on this disk."""
 
-    __slots__ = ("_tracker", "log", "seq")
+    __slots__ = ("_people", "_tracker", "log", "seq")
 
-    def __init__(self, tracker: ReceiptTracker, log: LogId, seq: int) -> None:
+    def __init__(self, tracker: ReceiptTracker, people: UserDirectory, log: LogId, seq: int) -> None:
         self._tracker = tracker
+        self._people = people
         self.log = log
         self.seq = seq
 
@@ -81,7 +85,7 @@ class Receipt:
         found: dict[UserId, str] = dict.fromkeys(self._members, "accepted")
         for kind in ("delivered", "read"):
             found.update(dict.fromkeys(self._holders(kind), kind))
-        return {self._tracker.people.user(member): status for member, status in found.items()}
+        return {self._people.user(member): status for member, status in found.items()}
 
     @property
     def _members(self) -> tuple[UserId, ...]:
@@ -91,7 +95,7 @@ class Receipt:
         return self._tracker.holders(self.log, self.seq, kind)
 
     def _users(self, ids: Iterable[UserId]) -> list[User]:
-        return [self._tracker.people.user(id) for id in ids]
+        return [self._people.user(id) for id in ids]
 
     async def delivered(
         self, *, by: User | str | None = None, count: int | None = None, timeout: float | None = None
@@ -123,12 +127,12 @@ class Receipt:
         if count is not None and count < 1:
             raise ValueError("count begins at 1")
         member = None if by is None else self._member(by)
-        await self._tracker.wait(self.log, self.seq, by=member, count=count, timeout=timeout, kind=kind)
+        await self._tracker.wait(self._people, self.log, self.seq, by=member, count=count, timeout=timeout, kind=kind)
 
     def _member(self, by: User | str) -> UserId:
         if not isinstance(by, str):
             return by.key
-        user = self._tracker.people.find(by)
+        user = self._people.find(by)
         if self._members and user.key not in self._members and user.key not in self._holders("delivered"):
             raise UnknownName(by, "the message was not for that user")
         return user.key
@@ -148,8 +152,9 @@ class AcceptedBatch(NamedTuple):
 class Receipts(Sequence[Receipt]):
     """The receipts of send_many, in the order of the texts; each is made when it is asked for."""
 
-    def __init__(self, tracker: ReceiptTracker, batches: list[AcceptedBatch]) -> None:
+    def __init__(self, tracker: ReceiptTracker, people: UserDirectory, batches: list[AcceptedBatch]) -> None:
         self._tracker = tracker
+        self._people = people
         self._batches = batches
         self._ends: list[int] = []
         end = 0
@@ -173,7 +178,7 @@ class Receipts(Sequence[Receipt]):
             raise IndexError("no such receipt")
         i = bisect_right(self._ends, index)
         batch = self._batches[i]
-        return Receipt(self._tracker, batch.log, batch.first + batch.size - (self._ends[i] - index))
+        return Receipt(self._tracker, self._people, batch.log, batch.first + batch.size - (self._ends[i] - index))
 
     async def delivered(self, *, timeout: float | None = None) -> None:
         """Wait until every message is delivered; see Receipt.delivered."""
@@ -189,7 +194,7 @@ class Receipts(Sequence[Receipt]):
         for batch in self._batches:
             left = None if deadline is None else max(0.0, deadline - clock())
             last = batch.first + batch.size - 1  # a mark covers every message up to it
-            await self._tracker.wait(batch.log, last, by=None, count=None, timeout=left, kind=kind)
+            await self._tracker.wait(self._people, batch.log, last, timeout=left, kind=kind)
 
     def __repr__(self) -> str:
         return f"<Receipts of {len(self)} messages>"
@@ -445,41 +450,20 @@ class _LogReceipts:
 # ---- all logs
 
 
-@dataclass(slots=True)
-class _SharedReceipts:
-    """The state that the trackers of one peer's users share."""
-
-    logs: dict[LogId, _LogReceipts] = field(default_factory=dict)
-    numbers: Iterator[int] = field(default_factory=lambda: count(1))  # break ties in heaps
-    hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
-    closed: bool = False
-
-
 class ReceiptTracker:
-    """Which members have which of one's own messages, and which have read them.
+    """Which members have which of one's own messages, and which have read them."""
 
-    Attributes:
-        people: The users, as the one who asks sees them.
-    """
-
-    __slots__ = ("_logs", "_shared", "people")
-
-    def __init__(self, people: UserDirectory) -> None:
-        self.people = people
-        self._shared = _SharedReceipts()
-        self._logs = self._shared.logs
-
-    def seen_by(self, people: UserDirectory) -> ReceiptTracker:
-        """Return the same tracker with the users as another user of this peer sees them."""
-        other = ReceiptTracker(people)
-        other._shared, other._logs = self._shared, self._logs
-        return other
+    def __init__(self) -> None:
+        self._logs: dict[LogId, _LogReceipts] = {}
+        self._numbers = count(1)  # break ties in heaps
+        self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
+        self._closed = False
 
     # ---- users of this peer
 
     def share(self, hosted: AbstractSet[UserId]) -> None:
         """Set the users of this peer, a live view: each has what another of them writes."""
-        self._shared.hosted = hosted
+        self._hosted = hosted
 
     def hosted(self, user: UserId) -> None:
         """Count messages already written here as delivered to a user who is hosted from now on."""
@@ -492,7 +476,7 @@ class ReceiptTracker:
             log.deliver_here(user, was_hosted=True)
 
     def _is_here(self, log: LogId, member: UserId) -> bool:
-        return member in self._shared.hosted and member != log.user
+        return member in self._hosted and member != log.user
 
     # ---- what happens
 
@@ -521,15 +505,7 @@ class ReceiptTracker:
         member = here[-1] if here[-1] != log.user else here[-2]
         return [ReceiptUpdate(log, first, first + count - 1, member, having, _count_without(log.user, of))]
 
-    def load(
-        self,
-        log: LogId,
-        marks: Iterable[tuple[UserId, int]],
-        of: tuple[UserId, ...],
-        read: Iterable[tuple[UserId, int]] = (),
-        *,
-        seq: int,
-    ) -> None:
+    def load(self, log: LogId, seq: int, of: tuple[UserId, ...], marks: Positions, read: Positions) -> None:
         """Take from storage the members of one message of an earlier run, and the positions in its log."""
         receipts = self._of(log)
         receipts.earlier[seq] = of
@@ -566,7 +542,7 @@ class ReceiptTracker:
 
     def close(self) -> None:
         """Have every call that waits raise PeerClosed."""
-        self._shared.closed = True
+        self._closed = True
         for receipts in self._logs.values():
             receipts.delivered.close()
             receipts.read.close()
@@ -617,15 +593,15 @@ class ReceiptTracker:
         if receipts is None:
             return []
         known = [member for member, mark in receipts.positions(kind).marks.items() if mark >= seq]
-        if kind == "delivered" and len(self._shared.hosted) > 1:
+        if kind == "delivered" and len(self._hosted) > 1:
             known += [one for one in receipts.members(seq) if self._is_here(log, one) and one not in known]
         return known
 
     async def wait(
-        self, log: LogId, seq: int, *, by: UserId | None, count: int | None, timeout: float | None,
-        kind: Kind = "delivered",
+        self, people: UserDirectory, log: LogId, seq: int, *, by: UserId | None = None, count: int | None = None,
+        timeout: float | None, kind: Kind,
     ) -> None:  # fmt: skip
-        """Wait for one member, for a number of members, or for all."""
+        """Wait for one member, for a number of members, or for all; `people` gives labels to those who lack it."""
         receipts = self._of(log)
         if receipts.stretches and seq > receipts.stretches[-1].last:
             await asyncio.sleep(0)  # the write was promised: the core takes it in this turn of the loop
@@ -639,18 +615,55 @@ class ReceiptTracker:
             missing, count = set(), count - len(here)
         if not missing and (count is None or positions.holding(seq) >= count):
             return
-        if self._shared.closed:
+        if self._closed:
             raise PeerClosed("the peer was closed")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = _Waiter(seq, missing, count or 0, future, one=by is not None)
-        positions.register(waiter, next(self._shared.numbers))
+        positions.register(waiter, next(self._numbers))
         try:
             await asyncio.wait_for(waiter.done, timeout)
         except TimeoutError:
             members = {member for member in receipts.members(seq) if positions.marks.get(member, 0) < seq}
             lacking = waiter.missing or members - here
-            labels = sorted(self.people.label(member) for member in lacking)
+            labels = sorted(people.label(member) for member in lacking)
             raise DeliveryTimeout(message_id(log, seq), labels) from None
         finally:
             if waiter.done.cancelled():
                 positions.abandon(waiter)
+
+
+# ---- messages of earlier runs
+
+
+class StoredReceipt(NamedTuple):
+    """Facts in storage about an entry: who has it, and who has read it. `shown` is None if it was not released."""
+
+    shown: ReleasedEntry | None
+    marks: Positions
+    read: Positions
+
+
+def look_up_receipt(storage: Storage, log: LogId, seq: int) -> StoredReceipt:
+    """Return what storage knows of an entry of one's own."""
+    return StoredReceipt(storage.entry(log, seq), storage.delivered_to(log, seq), storage.readers(log, seq))
+
+
+def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collection[UserId]) -> tuple[UserId, ...]:
+    """Return the users whom a message of an earlier run waits for; () if they are not known any more.
+
+    These are the other user of a direct conversation, and of a group the members at the time, without those who have
+    left and do not have the message. Of the room nobody knows any more who was online then.
+
+    Args:
+        holders: The users who have the message.
+    """
+    conversation = node.sync.conversations.by_id.get(log.conversation)
+    if conversation is None:
+        return ()
+    group = conversation.group
+    if group is not None and entry.g is not None:
+        counted = group.members_at(entry.g[0]) - {log.user}
+        return tuple(sorted(user for user in counted if user in holders or group.is_present(user)))
+    if conversation.naming.dm is None:
+        return ()
+    return tuple(sorted(set(conversation.naming.dm) - {log.user})) or (log.user,)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from p2pchat.core.edits import RELATION_KINDS, Edits
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
@@ -29,9 +29,12 @@ from p2pchat.messaging.messages import (
     post_of,
 )
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
-from p2pchat.protocol import ConversationId, UserId
-from p2pchat.runtime.recent import EntrySpan, RecentEntries
+from p2pchat.protocol import UserId
+from p2pchat.runtime.recent import EntrySpan
 from p2pchat.storage.base import ReleasedEntry
+
+if TYPE_CHECKING:
+    from p2pchat.messaging.dispatcher import Feed
 
 BREATH = 0.002  # seconds of events without a pause before others get their turn; one read of a link takes half of it
 LOOKS = 32  # events returned between two checks of the clock and of everything else
@@ -46,32 +49,13 @@ Made = Message | Sent | AnyMessageChange
 T = TypeVar("T")
 
 
-class Source(Protocol):
-    """The source of a subscription: the Feed of a running peer. Reading raises PeerClosed when that is closed."""
-
-    recent: RecentEntries
-    start: int
-
-    async def places(self, after: int, limit: int) -> list[ReleasedEntry]: ...
-
-    async def entries(self, named: Sequence[tuple[ConversationId, Ref]]) -> list[ReleasedEntry | None]: ...
-
-    async def written(self, group: ConversationId) -> list[ReleasedEntry]: ...
-
-    async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]: ...
-
-    def commit_offset(self, consumer: str, place: int) -> None: ...
-
-    async def commit_offset_now(self, consumer: str, place: int) -> None: ...
-
-
 class Subscription:
     """The cursor behind one Events.
 
     Args:
         viewer: The user who reads; given to messages and events.
         types: The classes of events wanted; () for all.
-        access: What this subscription may see; None for everything.
+        access: What this subscription may see.
     Attributes:
         consumer, start: As TCPPeer.events; no consumer where no messages are read.
         place: Everything up to here is acknowledged.
@@ -79,12 +63,12 @@ class Subscription:
     """
 
     def __init__(
-        self, source: Source, viewer: Viewer, types: tuple[type, ...], consumer: str | None, start: str,
-        access: AccessPolicy | None = None,
+        self, source: Feed, viewer: Viewer, types: tuple[type, ...], consumer: str | None, start: str,
+        access: AccessPolicy,
     ) -> None:  # fmt: skip
         self._source = source
         self.viewer = viewer
-        self.access = access or AccessPolicy(dict, lambda: viewer.people.me, lambda: True)
+        self.access = access
         self._types = types
         self._posts = tuple(kind for kind in (Message, Sent, *MESSAGE_CHANGES) if self._wants(kind))
         self._builder = EventBuilder(source, viewer, self.access, self._posts, self._wants(GroupChanged))
@@ -463,9 +447,7 @@ class EventBuilder:
         groups: Changes of groups are wanted.
     """
 
-    def __init__(
-        self, source: Source, viewer: Viewer, access: AccessPolicy, posts: Sequence[type], groups: bool
-    ) -> None:
+    def __init__(self, source: Feed, viewer: Viewer, access: AccessPolicy, posts: Sequence[type], groups: bool) -> None:
         self._source = source
         self._viewer = viewer
         self._access = access

@@ -198,7 +198,7 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
 
 def _unsure(writer: TCPPeer, reader: Node) -> Iterator[str]:
     """Yield each log whose delivery to the reader the writer does not know of yet."""
-    node = writer._lifecycle.running_node
+    node, tracker = writer._lifecycle.running_node, writer._lifecycle.tracker
     if node is None:
         return
     for conversation in node.sync.conversations.by_id.values():
@@ -207,7 +207,7 @@ def _unsure(writer: TCPPeer, reader: Node) -> Iterator[str]:
                 last = (
                     log.visible if isinstance(log, TalkLog) else log.durable_seq
                 )  # entries behind a cut are with nobody
-                if last and writer._tracker.wrote(log.id) and reader.peer not in writer._tracker.holders(log.id, last):
+                if last and tracker.wrote(log.id) and reader.peer not in tracker.holders(log.id, last):
                     yield "a receipt is missing"
 
 

@@ -18,14 +18,12 @@ ADA, BOB, CYD = "a1" * 32, "b0" * 32, "cd" * 32
 ROOM = LogId("c0" * 32, ADA, "0123456789abcdef")
 
 
-def new_tracker() -> ReceiptTracker:
-    people = UserDirectory(ADA, lambda user: ("unknown", "", 0))
-    people.learn([(ADA, "ada"), (BOB, "bob"), (CYD, "cyd")])
-    return ReceiptTracker(people)
+PEOPLE = UserDirectory(ADA, lambda user: ("unknown", "", 0))
+PEOPLE.learn([(ADA, "ada"), (BOB, "bob"), (CYD, "cyd")])
 
 
 def test_each_member_raises_the_count_of_each_message() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 10, (BOB, CYD))
     assert tracker.delivered(ROOM, 1, 6, BOB) == [ReceiptUpdate(ROOM, 1, 6, BOB, 1, 2)]
     assert tracker.delivered(ROOM, 1, 8, CYD) == [
@@ -42,7 +40,7 @@ def test_each_member_raises_the_count_of_each_message() -> None:
 def test_cached_counts_equal_fresh_ones() -> None:
     chance = Random(7)
     members = tuple(f"{n:02}" for n in range(12))
-    tracker, had = new_tracker(), dict.fromkeys([*members, "later"], 0)
+    tracker, had = ReceiptTracker(), dict.fromkeys([*members, "later"], 0)
     for first in range(1, 40):
         of = members[: chance.choice((0, 6, 12))]
         tracker.add(ROOM, first, 1, of)
@@ -58,7 +56,7 @@ def test_cached_counts_equal_fresh_ones() -> None:
 
 
 def test_entries_that_are_no_messages_cause_no_updates() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     tracker.add(ROOM, 2, 2, (BOB,))  # 1 is a profile
     tracker.add(ROOM, 5, 1, (BOB,))  # 4 is another
     assert tracker.delivered(ROOM, 1, 5, BOB) == [
@@ -68,38 +66,38 @@ def test_entries_that_are_no_messages_cause_no_updates() -> None:
 
 
 def test_a_later_member_does_not_count_among_the_first() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 1, (BOB,))
     tracker.add(ROOM, 2, 1, ())
     assert tracker.delivered(ROOM, 1, 2, CYD) == [
         ReceiptUpdate(ROOM, 1, 1, CYD, 0, 1),
         ReceiptUpdate(ROOM, 2, 2, CYD, 1, 1),
     ]
-    assert Receipt(tracker, ROOM, 1).status == "accepted"
-    assert Receipt(tracker, ROOM, 2).status == "delivered"
+    assert Receipt(tracker, PEOPLE, ROOM, 1).status == "accepted"
+    assert Receipt(tracker, PEOPLE, ROOM, 2).status == "delivered"
 
 
 def test_of_an_earlier_run_only_holders_are_known() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     assert tracker.delivered(ROOM, 1, 3, BOB) == [ReceiptUpdate(ROOM, 1, 3, BOB, 1, 1)]
     assert not tracker.wrote(ROOM)
-    tracker.load(ROOM, [(CYD, 2), (BOB, 1)], (BOB,), seq=2)
+    tracker.load(ROOM, 2, (BOB,), [(CYD, 2), (BOB, 1)], [])
     assert sorted(tracker.holders(ROOM, 2)) == [BOB, CYD]
     assert tracker.members(ROOM, 2) == (BOB,)
 
 
 async def test_a_former_member_is_not_waited_for() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 3, (BOB, CYD))
     tracker.delivered(ROOM, 1, 1, BOB)
     tracker.delivered(ROOM, 1, 3, CYD)
-    waiting = asyncio.create_task(Receipt(tracker, ROOM, 3).delivered())
-    for_bob = asyncio.create_task(Receipt(tracker, ROOM, 3).delivered(by="bob"))
+    waiting = asyncio.create_task(Receipt(tracker, PEOPLE, ROOM, 3).delivered())
+    for_bob = asyncio.create_task(Receipt(tracker, PEOPLE, ROOM, 3).delivered(by="bob"))
     await asyncio.sleep(0)
     tracker.remove_member(ROOM.conversation, BOB)
     await waiting
     assert [tracker.members(ROOM, seq) for seq in (1, 2, 3)] == [(BOB, CYD), (CYD,), (CYD,)]
-    assert [Receipt(tracker, ROOM, seq).status for seq in (1, 2, 3)] == ["delivered"] * 3
+    assert [Receipt(tracker, PEOPLE, ROOM, seq).status for seq in (1, 2, 3)] == ["delivered"] * 3
     assert tracker.read(ROOM, 1, 3, CYD) == [
         ReceiptUpdate(ROOM, 1, 1, CYD, 1, 2, "read"),
         ReceiptUpdate(ROOM, 2, 3, CYD, 1, 1, "read"),
@@ -110,11 +108,11 @@ async def test_a_former_member_is_not_waited_for() -> None:
 
 
 async def test_waiting_costs_a_future_only_when_there_is_something_to_wait_for() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 3, (BOB, CYD))
     tracker.delivered(ROOM, 1, 3, BOB)
-    await Receipt(tracker, ROOM, 3).delivered(by="bob", timeout=0)
-    waiting = [asyncio.create_task(Receipt(tracker, ROOM, seq).delivered()) for seq in (1, 2, 3)]
+    await Receipt(tracker, PEOPLE, ROOM, 3).delivered(by="bob", timeout=0)
+    waiting = [asyncio.create_task(Receipt(tracker, PEOPLE, ROOM, seq).delivered()) for seq in (1, 2, 3)]
     await asyncio.sleep(0)
     tracker.delivered(ROOM, 1, 2, CYD)
     await asyncio.sleep(0)
@@ -124,13 +122,13 @@ async def test_waiting_costs_a_future_only_when_there_is_something_to_wait_for()
     with pytest.raises(PeerClosed):
         await waiting[2]
     with pytest.raises(PeerClosed):
-        await Receipt(tracker, ROOM, 3).delivered()
+        await Receipt(tracker, PEOPLE, ROOM, 3).delivered()
 
 
 async def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 1, (BOB,))
-    receipt = Receipt(tracker, ROOM, 1)
+    receipt = Receipt(tracker, PEOPLE, ROOM, 1)
     patient = asyncio.create_task(receipt.delivered())
     with pytest.raises(DeliveryTimeout) as caught:
         await receipt.delivered(timeout=0.001)
@@ -142,9 +140,9 @@ async def test_a_cancelled_wait_leaves_the_others_waiting() -> None:
 
 
 async def test_receipts_of_many_are_made_when_asked_for() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 5, (BOB,))
-    receipts = Receipts(tracker, [AcceptedBatch(ROOM, 1, 3), AcceptedBatch(ROOM, 4, 2)])
+    receipts = Receipts(tracker, PEOPLE, [AcceptedBatch(ROOM, 1, 3), AcceptedBatch(ROOM, 4, 2)])
     assert [receipt.seq for receipt in receipts] == [1, 2, 3, 4, 5]
     assert [receipt.seq for receipt in receipts[1:4]] == [2, 3, 4]
     assert (receipts[-1].seq, len(receipts)) == (5, 5)
@@ -157,9 +155,9 @@ async def test_receipts_of_many_are_made_when_asked_for() -> None:
 
 
 async def test_repeated_waits_that_time_out_cost_no_memory() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 1, (BOB, CYD))
-    receipt = Receipt(tracker, ROOM, 1)
+    receipt = Receipt(tracker, PEOPLE, ROOM, 1)
     patient = [asyncio.create_task(receipt.delivered()) for _ in range(3)]
     await asyncio.sleep(0)
     for _ in range(100):
@@ -174,9 +172,9 @@ async def test_repeated_waits_that_time_out_cost_no_memory() -> None:
 
 
 async def test_waiting_for_a_number_of_members_counts_later_ones() -> None:
-    tracker = new_tracker()
+    tracker = ReceiptTracker()
     tracker.add(ROOM, 1, 1, (BOB,))
-    receipt = Receipt(tracker, ROOM, 1)
+    receipt = Receipt(tracker, PEOPLE, ROOM, 1)
     waiting = asyncio.create_task(receipt.delivered(count=2))
     await asyncio.sleep(0)
     tracker.delivered(ROOM, 1, 1, BOB)

@@ -23,15 +23,15 @@ from p2pchat import (
     TCPPeer,
 )
 from p2pchat.core.log import Entry, LogId, Ref
-from p2pchat.messaging.dispatcher import HANDLED_WITHIN
+from p2pchat.messaging.dispatcher import HANDLED_WITHIN, Feed
 from p2pchat.messaging.events import ReceiptEvent
-from p2pchat.messaging.receipts import ReceiptUpdate
+from p2pchat.messaging.receipts import ReceiptTracker, ReceiptUpdate
 from p2pchat.messaging.subscription import BREATH, LOOKS, Subscription
 from p2pchat.protocol import ConversationId
-from p2pchat.runtime.recent import EntrySpan, RecentEntries
+from p2pchat.runtime.recent import EntrySpan
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing import Mesh, mesh
-from tests.messaging.test_events import ADA, BOB, ROOM, Viewer
+from tests.messaging.test_events import ADA, BOB, ROOM, VIEWER
 
 
 async def test_events_return_messages_of_others_and_ones_own(net: Mesh) -> None:
@@ -340,14 +340,12 @@ THEIRS, OURS = LogId(ROOM, BOB, "01" * 8), LogId(ROOM, ADA, "01" * 8)
 EARLIER, EARLIEST = LogId(ROOM, ADA, "02" * 8), LogId(ROOM, ADA, "03" * 8)
 
 
-class Source(Viewer):
-    """A peer whose logs begin with the writer's profile, as in the room."""
+class Source(Feed):
+    """The feed of a peer whose logs begin with the writer's profile, as in the room."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.recent = RecentEntries(0)
+        super().__init__(ReceiptTracker())
         self.handed = 0
-        self.start = 0
 
     def release(self, *texts: str, log: LogId = THEIRS) -> None:
         entries = [Entry(k="text", at=1, c=1, b=text) for text in texts]
@@ -375,7 +373,7 @@ class Source(Viewer):
 async def test_receipts_of_no_message_never_cost_a_message() -> None:
     """After a restart receipts of earlier runs arrive again, those of profile entries too, which cause no events."""
     source = Source()
-    reader = Subscription(source, source, (), None, "now")
+    reader = Subscription(source, VIEWER, (), None, "now", VIEWER._access)
     events: Events[Any] = Events(reader)
     reader.begin(0)
     for log in (EARLIER, EARLIEST):
@@ -396,7 +394,7 @@ async def turns_of_others(
     loop, source = asyncio.get_running_loop(), Source()
     at, turns = loop.time(), 0
     monkeypatch.setattr(loop, "time", lambda: at)
-    reader = Subscription(source, source, (), None, "now")
+    reader = Subscription(source, VIEWER, (), None, "now", VIEWER._access)
     reader.begin(0)
     for texts in [["hi"] * messages] if at_once else [["hi"]] * messages:
         source.release(*texts)
@@ -434,7 +432,7 @@ async def test_a_reader_of_single_messages_lets_others_have_their_turn(monkeypat
 async def test_a_reader_skipping_messages_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     source, looks = Source(), itertools.count()
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 2 * next(looks) * BREATH)
-    reader = Subscription(source, source, (Sent,), None, "now")
+    reader = Subscription(source, VIEWER, (Sent,), None, "now", VIEWER._access)
     reader.begin(0)
     for _ in range(100):
         source.release("hi")
@@ -451,7 +449,7 @@ async def test_a_reader_skipping_messages_lets_others_have_their_turn(monkeypatc
 
 async def test_all_but_the_last_event_are_committed_wherever_a_program_pauses() -> None:
     source = Source()
-    reader = Subscription(source, source, (), "main", "now")
+    reader = Subscription(source, VIEWER, (), "main", "now", VIEWER._access)
     events: Events[Any] = Events(reader)
     reader.begin(0)
     source.release(*["hi"] * 200)
@@ -467,7 +465,7 @@ async def test_all_but_the_last_event_are_committed_wherever_a_program_pauses() 
 
 async def test_skipped_messages_count_as_acknowledged() -> None:
     source = Source()
-    reader = Subscription(source, source, (Message,), "main", "now")
+    reader = Subscription(source, VIEWER, (Message,), "main", "now", VIEWER._access)
     events: Events[Any] = Events(reader)
     reader.begin(0)
     source.release("theirs")
