@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.inputs import FetchResult
@@ -35,15 +34,9 @@ from p2pchat.core.records import Fork, ForkStart, LogFacts, LogKey
 from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.conversations import KnownPeople
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.sync_context import RemoteState, SyncContext
+from p2pchat.core.sync.sync_context import ForkEvidence, RemoteState, SyncContext
 from p2pchat.errors import LogError
 from p2pchat.protocol import Entries, Mark, UserId
-
-
-class EvidenceHolder(Protocol):
-    """Keeps the first of two batches until the second comes the same way."""
-
-    evidence: Batch | None
 
 
 def is_signed(batch: Batch) -> bool:
@@ -179,16 +172,16 @@ class Forks:
 
     # ---- receiving
 
-    def on_evidence(self, holder: EvidenceHolder, conversation: ConversationState, frame: Entries) -> None:
+    def on_evidence(self, known: ForkEvidence, conversation: ConversationState, frame: Entries) -> None:
         """Take one of two batches of evidence. Raises LogError if the second does not prove a fork."""
         log = conversation.log(frame.u, frame.r)
         if log is not None and log.forked:
             return
-        one, other = holder.evidence, batch_of(frame)
+        one, other = known.evidence, batch_of(frame)
         if one is None or one.log != other.log:
-            holder.evidence = other
+            known.evidence = other
             return
-        holder.evidence = None
+        known.evidence = None
         if not (is_signed(one) and is_signed(other) and contradict(one, other)):
             raise LogError("evidence that proves nothing", got_seq=frame.first)
         proven = partial(self._on_proven, conversation, Fork(other.log, one, other))

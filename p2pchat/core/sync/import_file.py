@@ -21,12 +21,12 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import ImportResult
 from p2pchat.core.groups.state import talk_id
 from p2pchat.core.inputs import ImportRequest
-from p2pchat.core.log import Batch, LogId, WriterKey
+from p2pchat.core.log import LogId, WriterKey
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
-from p2pchat.core.sync.sync_context import NO_LINK, PendingImport, SyncContext, Transaction
+from p2pchat.core.sync.sync_context import NO_LINK, ForkEvidence, PendingImport, SyncContext, Transaction
 from p2pchat.core.sync.validation import EntrySource
 from p2pchat.errors import ImportRefused, LogError
 from p2pchat.protocol import (
@@ -180,18 +180,18 @@ class FileImport:
         self._ingest = ingest
         self._forks = forks
         self._newest = newest
+        self._evidence = ForkEvidence()
         self._imports: dict[int, PendingImport] = {}  # not answered yet
-        self.evidence: Batch | None = None  # first of the two batches that prove a fork
 
     def import_frames(self, input: ImportRequest) -> None:
         """Take frames of a file. Answered by ImportResult."""
         pending = self._imports[input.ticket] = PendingImport(input.ticket)
         for frame in input.frames:
             self._import_frame(pending, frame)
-        self._finish_if_done(pending)
+        self.finish_if_done(pending)
 
     def _import_frame(self, pending: PendingImport, frame: Entries) -> None:
-        source = FileSource(self, pending, frame)
+        source = FileSource(self, self._sync, pending, frame)
         pending.undecided += 1
         fault = self._ingest.take_from(source, [frame])
         if fault is not None:
@@ -199,29 +199,24 @@ class FileImport:
         if not source.is_held:
             source.on_done()
 
-    # ---- calls of FileSource
+    def on_durable(self, imports: Iterable[PendingImport]) -> None:
+        """Note that a commit with entries of these is durable."""
+        for pending in imports:
+            pending.commits -= 1
+            self.finish_if_done(pending)
 
-    def learn_namings(self, namings: Iterable[Naming]) -> None:
-        """Know the direct conversations and groups named that concern hosted users."""
-        for naming in namings:
-            if naming.group:
-                self._sync.conversations.open_group(naming, self._sync.hosted, "")
-            if naming.dm and set(naming.dm) & self._sync.hosted.keys():
-                most = self._ctx.settings.max_conversations_a_user
-                self._sync.conversations.open_provisional(naming, most)
-
-    def find_conversation(self, id: ConversationId) -> ConversationState | None:
-        conversation = self._sync.conversations.by_id.get(id)
-        here = conversation is not None and conversation.shared_with(self._sync.hosted)
-        return conversation if here else None
+    def finish_if_done(self, pending: PendingImport) -> None:
+        """Answer once all frames are finished and durable."""
+        waits = pending.undecided or pending.commits or pending.ticket in self._sync.transaction.imports
+        if not waits and self._imports.pop(pending.ticket, None) is not None:
+            self._sync.sweep_conversations()  # there may be nothing of what it named
+            self._ctx.emit(
+                ImportResult(pending.ticket, pending.new, pending.known, pending.foreign, dict(pending.refused))
+            )
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        self._forks.on_evidence(self, conversation, frame)
-
-    def on_kept(self, pending: PendingImport, key: WriterKey) -> None:
-        transaction = self._sync.transaction
-        transaction.imports[pending.ticket] = pending
-        transaction.sources.setdefault(NO_LINK, set()).add(key)
+        """Take one of two batches that prove a fork."""
+        self._forks.on_evidence(self._evidence, conversation, frame)
 
     def on_known(self, pending: PendingImport) -> None:
         """Wait for the last commit too: entries that are here already may be on their way to disk."""
@@ -232,27 +227,6 @@ class FileImport:
         if transaction is not None and pending.ticket not in transaction.imports:
             transaction.imports[pending.ticket] = pending
             pending.commits += 1
-
-    # ---- answers
-
-    def on_decided(self, pending: PendingImport) -> None:
-        """Note that a frame that waited for storage is finished."""
-        self._finish_if_done(pending)
-
-    def on_durable(self, imports: Iterable[PendingImport]) -> None:
-        """Note that a commit with entries of these is durable."""
-        for pending in imports:
-            pending.commits -= 1
-            self._finish_if_done(pending)
-
-    def _finish_if_done(self, pending: PendingImport) -> None:
-        """Answer once all frames are finished and durable."""
-        waits = pending.undecided or pending.commits or pending.ticket in self._sync.transaction.imports
-        if not waits and self._imports.pop(pending.ticket, None) is not None:
-            self._sync.sweep_conversations()  # there may be nothing of what it named
-            self._ctx.emit(
-                ImportResult(pending.ticket, pending.new, pending.known, pending.foreign, dict(pending.refused))
-            )
 
     def fail_all(self, reason: str) -> None:
         """Answer all imports as failed, since storage failed."""
@@ -267,6 +241,7 @@ class FileSource(EntrySource):
 
     is_history = True
     file_import: FileImport
+    sync: SyncContext
     pending: PendingImport
     frame: Entries
     kept_count: int = 0
@@ -279,13 +254,20 @@ class FileSource(EntrySource):
         return True
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
-        self.file_import.learn_namings(namings)
+        """Know the direct conversations and groups named that concern hosted users."""
+        conversations, hosted = self.sync.conversations, self.sync.hosted
+        for naming in namings:
+            if naming.group:
+                conversations.open_group(naming, hosted, "")
+            if naming.dm and set(naming.dm) & hosted.keys():
+                conversations.open_provisional(naming, self.sync.ctx.settings.max_conversations_a_user)
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
-        found = self.file_import.find_conversation(conversation)
-        if found is None:
-            self.reason = "foreign"
-        return found
+        found = self.sync.conversations.by_id.get(conversation)
+        if found is not None and found.shared_with(self.sync.hosted):
+            return found
+        self.reason = "foreign"
+        return None
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
         self.file_import.on_evidence(conversation, frame)
@@ -311,7 +293,9 @@ class FileSource(EntrySource):
 
     def on_kept(self, key: WriterKey, count: int) -> None:
         self.kept_count += count
-        self.file_import.on_kept(self.pending, key)
+        transaction = self.sync.transaction
+        transaction.imports[self.pending.ticket] = self.pending
+        transaction.sources.setdefault(NO_LINK, set()).add(key)
 
     def on_fault(self, error: LogError) -> None:
         self.reason = error.code
@@ -328,4 +312,4 @@ class FileSource(EntrySource):
             pending.refused[self.reason] += rest
         pending.undecided -= 1
         if self.is_held:
-            self.file_import.on_decided(pending)
+            self.file_import.finish_if_done(pending)

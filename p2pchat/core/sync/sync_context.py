@@ -106,7 +106,7 @@ class Serving:
 
 @dataclass(slots=True, eq=False)
 class ForkEvidence:
-    """The evidence of forks exchanged with one remote, kept by Forks."""
+    """The evidence of forks exchanged with one remote, or brought by files; kept by Forks."""
 
     sent: KeySet[LogId] = field(default_factory=dict)  # forked logs
     owed: KeySet[LogId] = field(default_factory=dict)  # of users hosted there; it goes before any mark
