@@ -227,8 +227,7 @@ def test_a_stranger_has_so_many_direct_conversations_and_no_more() -> None:
     """A stranger writes to three users of one gateway, where two conversations are open to it."""
     ctx = Context(Settings(max_unanswered=2), IDS["ada"], lambda n: bytes(n))
     conversations, hosted = Conversations(N), [IDS["ada"], IDS["bob"], IDS["cyd"]]
-    strangers = UnknownUserQuota(ctx, conversations, hosted, lambda user: True)
-    strangers.load(QuotaAccounts(ctx, {}))
+    strangers = UnknownUserQuota(ctx, QuotaAccounts(ctx, {}), conversations, hosted, lambda user: True)
     keys = []
     for user in hosted:
         conversation = conversations.open(dm_naming(user, IDS["eve"]))

@@ -22,7 +22,6 @@ from functools import partial
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import WriterKey
-from p2pchat.core.records import Stored
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.log_index import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
@@ -44,7 +43,7 @@ class Quota:
     """Counts stored bytes and decides whether more may be stored.
 
     Args:
-        stored: Counting begins with this.
+        stored_bytes: At least as many as all stored entries have together; counting begins with it.
         hosted, names: Live views of the hosted users and of names.
         strangers: None in a network with a key.
         has_uncommitted: Returns whether entries of a user are on their way to disk.
@@ -55,8 +54,8 @@ class Quota:
     """
 
     def __init__(
-        self, ctx: Context, lookups: Lookups, stored: Stored, hosted: Mapping[UserId, object],
-        names: Mapping[UserId, str], strangers: UnknownUserQuota | None,
+        self, ctx: Context, lookups: Lookups, stored_bytes: int, accounts: QuotaAccounts,
+        hosted: Mapping[UserId, object], names: Mapping[UserId, str], strangers: UnknownUserQuota | None,
         has_uncommitted: Callable[[UserId], bool], on_full: Callable[[UserId], None],
     ) -> None:  # fmt: skip
         self._ctx = ctx
@@ -66,9 +65,9 @@ class Quota:
         self._unknown = strangers
         self._most = ctx.settings.user_quota_bytes
         self._warned_from = int(WARNED_AT * self._most)
-        self._stored_most = stored.most_bytes  # upper bound for one user: everything stored at the start
+        self._stored_most = stored_bytes  # upper bound for one user: everything stored at the start
         self._free_until = -1 if strangers else self._warned_from - self._stored_most
-        self._accounts = QuotaAccounts(ctx, stored.meta)
+        self._accounts = accounts
         self._base: dict[UserId, int] = {}  # what storage had of a user besides `_added`, where it was asked
         self._added: dict[UserId, int] = {}  # stored since the start
         self._waiting: dict[UserId, list[Then]] = {}  # users whose sum was requested -> what waits for it
@@ -81,8 +80,6 @@ class Quota:
         self._talks_asked = 0  # lookups of the bytes of direct conversations, at the start
         self._after_talks: list[Then] = []
         self._unknown_warned = 0
-        if strangers is not None:
-            strangers.load(self._accounts)
 
     def start(self) -> None:
         """Ask for the bytes of unknown users' direct conversations. Until they are known, more entries of
@@ -362,16 +359,17 @@ class UnknownUserQuota:
     def __init__(
         self,
         ctx: Context,
+        accounts: QuotaAccounts,
         conversations: Conversations,
         hosted: Iterable[UserId],
         is_here: Callable[[UserId], bool],
     ) -> None:
-        """Begin empty. `is_here` returns whether a link is up to a peer that hosts this user."""
+        """Begin with the stored accounts. `is_here` returns whether a link is up to a peer that hosts this user."""
         self._ctx = ctx
         self._conversations = conversations
         self._hosted = hosted
         self._is_here = is_here
-        self._accounts: QuotaAccounts
+        self._accounts = accounts
         self._met: set[UserId] = set()
         # Direct conversations without an answer.
         self._written_to: set[UserId] | None = None  # None: not computed yet
@@ -384,10 +382,6 @@ class UnknownUserQuota:
         self._charged_bytes = 0
         self._full_payers: set[PeerId] = set()
         self._unmet_full = False
-
-    def load(self, accounts: QuotaAccounts) -> None:
-        """Begin with the stored accounts."""
-        self._accounts = accounts
         for account in accounts.by_user.values():
             if not account.allowed:
                 for peer, size in account.charges.items():

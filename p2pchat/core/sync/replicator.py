@@ -2,21 +2,7 @@
 
 A Replicator is built from what storage holds, and replaced when storage fails (node.py). It takes the frames of links,
 the writes of hosted users and the answers of storage, calls the machines in order, and carries out what follows a
-commit:
-
-    ingest.py             entries of others
-    validation.py         checks of entries and of new logs
-    append.py             entries and group operations of hosted users
-    causal_order.py       when entries are shown
-    anti_entropy.py       comparison by digests and marks
-    fetch.py, serve.py    requesting and sending entries
-    delivery_receipts.py  receipts, from marks
-    read_receipts.py      read marks
-    forks.py              authors who signed two entries under one number
-    groups.py             replication of groups
-    import_file.py        entries from export files
-    quota.py              limits on what is stored
-    typing.py             typing indicators
+commit. docs/architecture.md lists the machines.
 
 Source: docs/protocol.md, "Synchronisation".
 """
@@ -55,7 +41,7 @@ from p2pchat.core.sync.log_index import (
     WaitingEntry,
     is_plausible,
 )
-from p2pchat.core.sync.quota import Quota, UnknownUserQuota
+from p2pchat.core.sync.quota import Quota, QuotaAccounts, UnknownUserQuota
 from p2pchat.core.sync.read_receipts import ReadReceipts
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
@@ -84,9 +70,11 @@ class Replicator:
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
         self.people = KnownPeople(ctx, stored.users, stored.former_names)
-        strangers = UnknownUserQuota(ctx, self.conversations, hosted, presence.hosts.__contains__)
+        accounts = QuotaAccounts(ctx, stored.meta)
+        is_here = presence.hosts.__contains__
+        strangers = UnknownUserQuota(ctx, accounts, self.conversations, hosted, is_here) if is_open else None
         self.quota = Quota(
-            ctx, self.lookups, stored, hosted, self.people.names, strangers if is_open else None,
+            ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, strangers,
             self._has_uncommitted, self._on_user_full,
         )  # fmt: skip
         self.context = SyncContext(ctx, self.conversations, self.lookups, presence, hosted, run, self.quota)
@@ -112,8 +100,7 @@ class Replicator:
         self._gossip: set[WriterKey] = set()
         self._stored = stored
         self._compared_room = stored.meta.get(COMPARED_ROOM)
-        self._loader = StateLoader(self.context, self.causal_order, self.appender, self.groups)
-        self._loader.load(stored)
+        self._load(stored)
         self._mark_newcomer()
 
     # ---- start
@@ -121,7 +108,7 @@ class Replicator:
     def start(self) -> None:
         """Begin everything that depends on the present time."""
         stored, self._stored = self._stored, Stored()
-        self._loader.start(stored)
+        self._load_timed(stored)
         self.group_editor.start()
         self.quota.start()
 
@@ -480,34 +467,17 @@ class Replicator:
         self.context.discarded = True
         return places
 
+    # ---- loading
 
-# ---- loading
-
-
-class StateLoader:
-    """Loads what is stored into a new Replicator.
-
-    `load` takes what does not depend on time; `start` does the rest: how much of each talk is visible, what may be
-    shown now, and which clocks count.
-    """
-
-    def __init__(self, sync: SyncContext, order: CausalOrder, writing: Appender, talks: GroupSync) -> None:
-        self._sync = sync
-        self._ctx = sync.ctx
-        self._conversations = sync.conversations
-        self._order = order
-        self._writing = writing
-        self._talks = talks
-
-    def load(self, stored: Stored) -> None:
+    def _load(self, stored: Stored) -> None:
         """Load what does not depend on the present time."""
         for talk in stored.conversations:
-            conversation = self._conversations.open(talk.naming)
+            conversation = self.conversations.open(talk.naming)
             if conversation is not None:
                 conversation.is_stored = True
                 if talk.naming.dm:  # perhaps of a user who was hosted once
-                    conversation.concerns_us = not self._sync.hosted.keys().isdisjoint(talk.naming.dm)
-        self._talks.load(stored.group_entries, stored.forked)
+                    conversation.concerns_us = not self.context.hosted.keys().isdisjoint(talk.naming.dm)
+        self.groups.load(stored.group_entries, stored.forked)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
         for id in stored.forked:
@@ -515,24 +485,24 @@ class StateLoader:
         for back, (log, seq) in enumerate(reversed(stored.recent)):
             self._load_recent(log, seq, stored.next_place - 1 - back)
 
-    def start(self, stored: Stored) -> None:
-        """Load what depends on the present time."""
+    def _load_timed(self, stored: Stored) -> None:
+        """Load what depends on the present time: what is visible and may be shown now, and which clocks count."""
         for facts in stored.tips:  # what they build on is older, unless its writer's clock was wrong
-            conversation = self._conversations.by_id.get(facts.log.conversation)
+            conversation = self.conversations.by_id.get(facts.log.conversation)
             if conversation is not None and is_plausible(
                 facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead
             ):
                 conversation.newest_c = max(conversation.newest_c, facts.last_c)
         self._load_boundaries(stored)
         self._load_waiting(stored)  # before the visible part of a talk is known and shown
-        self._talks.start(stored.meta)
+        self.groups.start(stored.meta)
         self._resume_waiting(stored)
 
     def _load_boundaries(self, stored: Stored) -> None:
         """Resume a first sync: entries that were old before the restart stay old, except those shown."""
         for name, text in stored.meta.items():
             word, _, id = name.partition(":")
-            there = self._conversations.by_id.get(id or stored.meta.get(COMPARED_ROOM, ""))
+            there = self.conversations.by_id.get(id or stored.meta.get(COMPARED_ROOM, ""))
             if word == OLD_MARKS and there is not None and text:
                 self._resume_boundary(there, HistoryBoundary(text))
 
@@ -541,22 +511,22 @@ class StateLoader:
         for id in list(past.unshown(conversation.id)):
             log = conversation.log(id.user, id.run)
             if log is not None:
-                self._order.advance_boundary(conversation, id, log.released)
+                self.causal_order.advance_boundary(conversation, id, log.released)
             else:
                 key = LogKey(conversation.id, ref_key(id.user, id.run))
-                self._sync.lookups.log(key, partial(self._on_log_found, conversation, id))
+                self.lookups.log(key, partial(self._on_log_found, conversation, id))
 
     def _on_log_found(self, room: ConversationState, id: LogId, facts: LogFacts | None) -> None:
-        self._order.advance_boundary(room, id, facts.released if facts else 0)
+        self.causal_order.advance_boundary(room, id, facts.released if facts else 0)
 
     def _load_log(self, facts: LogFacts) -> None:
-        conversation = self._conversations.by_id.get(facts.log.conversation)
+        conversation = self.conversations.by_id.get(facts.log.conversation)
         if conversation is not None and conversation.log(facts.log.user, facts.log.run) is None:
             conversation.refresh_sum(conversation.add(conversation.log_from(facts)))
 
     def _load_forked(self, id: LogId) -> None:
         """Load a forked log, so that no more of it is fetched or accepted."""
-        conversation = self._conversations.by_id.get(id.conversation)
+        conversation = self.conversations.by_id.get(id.conversation)
         if conversation is not None:
             log = conversation.log(id.user, id.run) or conversation.add(conversation.new_log(id))
             log.forked = True
@@ -564,7 +534,7 @@ class StateLoader:
 
     def _load_waiting(self, stored: Stored) -> None:
         for item in stored.waiting:
-            conversation = self._conversations.by_id.get(item.log.conversation)
+            conversation = self.conversations.by_id.get(item.log.conversation)
             log = conversation.log(item.log.user, item.log.run) if conversation else None
             if log is not None and (refs := references_of(log, item.seq, item.entry)):
                 relation = relation_of(log.id, item.seq, item.entry)
@@ -572,16 +542,16 @@ class StateLoader:
 
     def _resume_waiting(self, stored: Stored) -> None:
         for id in {facts.log.conversation for facts in stored.unreleased}:
-            if id in self._conversations.by_id:
-                self._order.resume(self._conversations.by_id[id])
+            if id in self.conversations.by_id:
+                self.causal_order.resume(self.conversations.by_id[id])
 
     def _load_recent(self, log: LogId, seq: int, place: int) -> None:
         """Load one of the newest stretches; they come newest first."""
-        conversation = self._conversations.by_id.get(log.conversation)
+        conversation = self.conversations.by_id.get(log.conversation)
         if conversation is None:
             return
-        if log.user in self._sync.hosted:
-            self._writing.note_place(conversation, log.user, place)
+        if log.user in self.context.hosted:
+            self.appender.note_place(conversation, log.user, place)
         ref = ref_key(log.user, log.run)
         if len(conversation.recently_shown) < KEPT_RECENT and all(
             item[2] != ref for item in conversation.recently_shown
