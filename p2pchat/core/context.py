@@ -16,6 +16,7 @@ from p2pchat.core.effects import Effect, WakeAt
 from p2pchat.core.records import Change
 from p2pchat.protocol import Cert, PeerId, UserId
 
+SLACK = 0.001  # seconds: deadlines are sums of floats
 MIN_SWEEP = 64  # deadlines; sweeping fewer is not worth it
 
 

@@ -11,11 +11,12 @@ only after Committed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Sized
+from itertools import starmap
 from operator import attrgetter
 from typing import Any
 
 from p2pchat.config import Settings
-from p2pchat.core.context import Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
+from p2pchat.core.context import SLACK, Context, HostedIdentities, HostedIdentity, NetworkCredentials, Now
 from p2pchat.core.effects import Commit, Counted, Effect, ImportResult, Reload, WarningIssued, WriteRefused
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import (
@@ -51,7 +52,7 @@ from p2pchat.core.log import LogId
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
-from p2pchat.core.records import META_NETWORK, Change, Stored
+from p2pchat.core.records import META_NETWORK, Change, DeliveredMark, Stored
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction
 from p2pchat.errors import LogError, ProtocolError
@@ -179,7 +180,7 @@ class Node:
         change, transaction = self._ctx.change, self.sync.context.transaction
         if not self._storage_works:
             return
-        change.delivered.extend(self.sync.delivery_receipts.take_unsaved())
+        change.delivered.extend(starmap(DeliveredMark, self.sync.delivery_receipts.take_unsaved()))
         change.reads.extend(self.sync.read_receipts.take_unsaved())
         change.consumers.update(self._consumers)
         self._consumers.clear()
@@ -526,7 +527,6 @@ GOSSIP = {"users", "addresses", "forgotten"}  # in Change: what other peers will
 _all_but_gossip_of = attrgetter(*(name for name in Change.__slots__ if name not in GOSSIP))
 FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
 LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the positions of consumers
-_SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
 class LazyCommit:
@@ -556,7 +556,7 @@ class LazyCommit:
     def may_defer(self, change: Change) -> bool:
         """Return whether this change may be committed later, together with what comes until then."""
         now = self._ctx.now.mono
-        is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - _SLACK
+        is_due = now >= self._saved_at + LAZY_COMMIT_EVERY - SLACK
         if self._forced or is_due or self._saved_peers < FEW_PEERS or any(_all_but_gossip_of(change)):
             self._saved_at, self._forced = now, False
             if change.addresses or change.forgotten:

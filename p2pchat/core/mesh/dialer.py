@@ -22,7 +22,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from p2pchat.core.context import Context, KeySet, Timer
+from p2pchat.core.context import SLACK, Context, KeySet, Timer
 from p2pchat.core.effects import Dial, LinkChanged
 from p2pchat.core.mesh.addressbook import AddressBook, split_endpoint
 from p2pchat.core.mesh.election import is_decider
@@ -35,7 +35,6 @@ SPREAD_OVER = 8  # peers dialled at a start within one first pause; more peers t
 CROWD = 256  # peers to dial, as many as there may be links; with more of them each waits longer
 MAX_DEFERRALS = 8  # times told_dial_after that the other peer gets to dial us: it may not be able to at all
 DEFERRAL_PEERS = 32  # known peers; with more of them it gets proportionally more time, as it has as many to dial
-_SLACK = 0.001  # seconds: deadlines are sums of floats
 _MAX_DOUBLINGS = 30
 NEVER = float("-inf")
 UP = ("up", "")  # DialAddress.reported of a linked peer
@@ -433,7 +432,7 @@ class Dialer:
         address = min(plan.addresses.values(), key=lambda address: address.due_at)
         self._defer(address)
         wait = max(address.due_at, plan.not_before) - self._ctx.now.mono
-        if wait <= _SLACK:
+        if wait <= SLACK:
             self._try(plan, address)
         else:
             plan.timer = self._ctx.after(wait, lambda: self._schedule(plan))
@@ -473,7 +472,7 @@ class Dialer:
             address.has_slot = True
             address.due_at = max(now, self._next_slot.get(address.teller, now))
             self._next_slot[address.teller] = address.due_at + 1.0
-            if address.due_at > now + _SLACK:
+            if address.due_at > now + SLACK:
                 self._schedule(plan)
                 return True
         if len(self._learned_dials) >= settings.max_told_dials:

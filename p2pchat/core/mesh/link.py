@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from p2pchat.core.context import Context, KeySet, Timer
+from p2pchat.core.context import SLACK, Context, KeySet, Timer
 from p2pchat.core.effects import Counted, PauseReading, Send
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.handshake import ClientSide, ServerSide
 from p2pchat.protocol import Bye, Entries, Frame, Have, Hosted, PeerId, Ping, RunId, Unknown, UserId
 
 PING_EARLY_PART = 0.1  # the part of ping_after by which a ping may come early
-_SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
 class Phase(Enum):
@@ -206,7 +205,7 @@ class Keepalive:
     def _check_due(self) -> None:
         """Check every link that is due."""
         self._timer = None
-        now = self._ctx.now.mono + _SLACK
+        now = self._ctx.now.mono + SLACK
         pinged = [link.id for link in list(self._up.values()) if link.check_at <= now and self._check(link)]
         if pinged:
             self._ctx.emit(Send(Ping(), pinged))
@@ -216,11 +215,11 @@ class Keepalive:
         """End a link that is dead. Return whether to ping one that is not."""
         settings, now = self._ctx.settings, self._ctx.now.mono
         silence = now - link.heard_at if link.reads else 0.0
-        if silence >= settings.dead_after - _SLACK:
+        if silence >= settings.dead_after - SLACK:
             self._on_dead(link)
             return False
         early = PING_EARLY_PART * settings.ping_after if is_decider(self._ctx.me, link.peer) else 0.0
-        if link.reads and silence < settings.ping_after - early - _SLACK:
+        if link.reads and silence < settings.ping_after - early - SLACK:
             self._check_by(link, link.heard_at + settings.ping_after)
             return False
         left = settings.dead_after - silence if link.reads else settings.ping_after

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from p2pchat.core.context import Context, Timer
+from p2pchat.core.context import SLACK, Context, Timer
 from p2pchat.core.effects import Counted, Send
 from p2pchat.core.mesh.addressbook import AddressBook, is_loopback, is_shareable, join_endpoint
 from p2pchat.core.mesh.dialer import Dialer
@@ -24,7 +24,6 @@ from p2pchat.protocol import PeerId, Peers
 FEW_LINKS = 8  # so many links are told within peers_told_after; with more of them the pause grows in proportion
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
 MAX_DELAY = 30.0  # seconds until all links hear news that other peers spread as well; a guess
-_SLACK = 0.001  # seconds: deadlines are sums of floats
 
 Endpoints = tuple[str, ...]
 
@@ -112,7 +111,7 @@ class PeerExchange:
         self._timer = None
         now = self._ctx.now.mono
         until = min(self._came_up_at + QUIET_PAUSES * self._pause(), self._sent_at + MAX_DELAY)
-        can_wait = len(self._up) > FEW_LINKS and now < until - _SLACK and not self._has_news
+        can_wait = len(self._up) > FEW_LINKS and now < until - SLACK and not self._has_news
         if can_wait and all(self._is_spread_by_others(peer) for peer in self._linked_since):
             self._timer = self._ctx.after(until - now, self._on_timer)
         else:

@@ -68,6 +68,11 @@ class AckTracker:
         for log, member, seq in known:
             self._positions[log, member] = max(seq, self._positions.get((log, member), 0))
 
+    def take_unsaved(self) -> list[tuple[LogId, UserId, int]]:
+        """Return what the next commit shall save."""
+        taken, self.unsaved = self.unsaved, {}
+        return [(log, member, seq) for (log, member), seq in taken.items()]
+
     # ---- for subclasses
 
     def _countable(self, ack: Acknowledgement, log: LogState, mark: Mark) -> int:
@@ -196,11 +201,6 @@ class DeliveryReceipts(AckTracker):
         self._on_delivered = on_delivered
         self._chains: dict[tuple[LogId, int], str] = {}  # chain8 at the end of each of the newest batches written here
         self._combined: dict[EntryRange, list[UserId]] | None = None  # members that advanced by the marks of one call
-
-    def take_unsaved(self) -> list[DeliveredMark]:
-        """Return what the next commit shall save."""
-        taken, self.unsaved = self.unsaved, {}
-        return [DeliveredMark(log, member, seq) for (log, member), seq in taken.items()]
 
     def on_marks(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Iterable[Mark]

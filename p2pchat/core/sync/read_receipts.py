@@ -19,6 +19,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import blake2b
+from itertools import starmap
 
 from p2pchat.core.effects import Counted, ReadReceipt, Send
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
@@ -83,7 +84,7 @@ class ReadReceipts:
         """Return what the next commit shall save."""
         if not (self._positions.unsaved or self.tracker.unsaved):
             return []
-        return [*self._positions.take_unsaved(), *self.tracker.take_unsaved()]
+        return [*self._positions.take_unsaved(), *starmap(ReadMark, self.tracker.take_unsaved())]
 
     def save(self) -> None:
         """Save the positions of hosted readers now, since no peer will repeat them."""
@@ -524,11 +525,6 @@ class ReadTracker(AckTracker):
         self._receipts = receipts
         self._wants = wants
         self._early: dict[AckKey, tuple[RemoteState, int]] = {}  # announced, but not known to be delivered that far
-
-    def take_unsaved(self) -> list[ReadMark]:
-        """Return what the next commit shall save."""
-        taken, self.unsaved = self.unsaved, {}
-        return [ReadMark(log, member, seq) for (log, member), seq in taken.items()]
 
     def marks_of(self, readers: Iterable[UserId]) -> list[ReadMark]:
         """Return the known marks of these readers."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from p2pchat.core.context import Timer
+from p2pchat.core.context import SLACK, Timer
 from p2pchat.core.effects import Counted, Send, TypingChanged
 from p2pchat.core.log import WriterKey
 from p2pchat.core.sync.log_index import ConversationState
@@ -20,7 +20,6 @@ from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, TypingFrame, UserId
 
 HERE = 0  # in place of a link: typing between users hosted here; links have numbers from 1
-_SLACK = 0.001  # seconds: deadlines are sums of floats
 
 
 @dataclass(slots=True)
@@ -61,7 +60,7 @@ class TypingTracker:
             return
         state = self.local.setdefault(key, _TypingState())
         state.wanted = on
-        if self._ctx.now.mono < state.sent_at + self._ctx.settings.typing_every - _SLACK:
+        if self._ctx.now.mono < state.sent_at + self._ctx.settings.typing_every - SLACK:
             return  # the timer of that frame sends the change
         if state.wanted or state.sent:
             self._send(key, there, state)
@@ -92,7 +91,7 @@ class TypingTracker:
         state.timer = None
         if state.wanted != state.sent and there is not None:
             self._send(key, there, state)
-        elif state.sent and left > _SLACK:
+        elif state.sent and left > SLACK:
             state.timer = self._sync.after(left, lambda: self._due(key, state))
         else:
             del self.local[key]
@@ -158,7 +157,7 @@ class TypingTracker:
     def _sweep(self) -> None:
         self._sweeping = False
         for key, (_, until) in list(self.active.items()):
-            if until > self._ctx.now.mono + _SLACK:
+            if until > self._ctx.now.mono + SLACK:
                 break
             self._set_active(key, None)
         self._sweep_later()
