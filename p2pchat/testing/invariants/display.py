@@ -7,7 +7,6 @@ entry that its writer had been shown. A departure without a goodbye is reported 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 from p2pchat.core.effects import UserLeft
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from p2pchat.testing.invariants.promises import Invariants
     from p2pchat.testing.simulation.network import WireEnd
     from p2pchat.testing.simulation.peer import SimPeer
-    from p2pchat.testing.simulation.simulation import Simulation
 
 
 LAST = "f" * 64  # ends the span of the last page
@@ -145,39 +143,14 @@ class DisplayInvariants:
 
 # ---- edits
 #
-# Users edit, delete and react. What a peer must show follows from the entries released on its disk, by the words of
-# docs/protocol.md; every storage must show exactly that at each moment.
+# What a peer must show of edits, deletions and reactions follows from the entries released on its disk, by the words of
+# docs/protocol.md. Every storage must show exactly that at each moment.
 
-EDIT_RATE = 0.4  # the part of steps with a message to the room
-RECENT = 30  # entries that may be edited; older ones are left alone
-REACTIONS = ("👍", "🎉", "no", "")
 MOST_CHARACTERS = 8  # of a reaction
 
-Named = tuple[ConversationId, Ref]
 
-
-def edit_something(sim: Simulation, number: int) -> None:
-    """Perhaps edit, delete or react, drawn from a chance of its own."""
-    chance = Random(f"{sim.seed} mends {number}")
-    honest = [peer for peer in sim.up if not peer.liar]
-    if not honest or chance.random() > EDIT_RATE:
-        return
-    peer = chance.choice(honest)
-    recent = peer.disk.storage.history(None, limit=RECENT)
-    texts = [one for one in recent if decode_entry(one.raw).k == "text"]
-    own = [one for one in texts if one.log.user == peer.user]
-    for _ in range(chance.choice((1, 1, 2, 4))):
-        if own and chance.random() < 0.6:
-            kind = chance.choice(("edit", "edit", "delete"))
-            body = f"{peer.name} mends {chance.random()}" if kind == "edit" else ""
-            peer.mend(kind, body, *_naming(chance.choice(own[-4:])))
-        elif texts:
-            peer.mend("reaction", chance.choice(REACTIONS), *_naming(chance.choice(texts[-4:])))
-        if not peer.up:
-            return
-
-
-def _naming(one: ReleasedEntry) -> Named:
+def named(one: ReleasedEntry) -> tuple[ConversationId, Ref]:
+    """Return the conversation of an entry and the reference by which other entries name it."""
     return one.log.conversation, Ref(ref_key(one.log.user, one.log.run), one.seq)
 
 
@@ -199,12 +172,12 @@ class _Relation(NamedTuple):
 def view_faults(peer: SimPeer) -> Iterator[Fault]:
     """Yield messages whose view does not follow from the entries released on a peer's disk."""
     released = [(one, decode_entry(one.raw)) for one in peer.disk.storage.places(0, 1 << 30)]
-    done: dict[Named, list[_Relation]] = {}
+    done: dict[tuple[ConversationId, Ref], list[_Relation]] = {}
     for one, entry in released:
         if entry.re is not None and (did := _relation(one.log, one.seq, entry)) is not None:
             done.setdefault((one.log.conversation, entry.re), []).append(did)
     for one, _ in released:
-        expected = _expected(one.log.user, done.get(_naming(one), []))
+        expected = _expected(one.log.user, done.get(named(one), []))
         if _shown(one) != expected:
             text = f"shows {_shown(one)} of {log_name(one.log)} {one.seq}, which is {expected}"
             yield Fault("view", text, peer.name)

@@ -169,10 +169,6 @@ class Invariants:
 
     # ---- at rest
 
-    @property
-    def _honest(self) -> list[SimPeer]:
-        return [peer for peer in self._sim.up if not peer.liar]
-
     def unsettled(self) -> bool:
         """Return whether something is still missing."""
         return next(self._missing(), None) is not None
@@ -185,7 +181,7 @@ class Invariants:
         return not missing
 
     def _missing(self) -> Iterator[Fault]:
-        honest = self._honest
+        honest = self._sim.honest_up
         yield from self._unlinked(honest)
         yield from self._unequal(honest)
         newest: Counter[LogId] = Counter()
@@ -245,7 +241,9 @@ class Invariants:
     def _may_get(self, peer: SimPeer, log: LogId) -> bool:
         """Return whether a peer that holds more of a log can send it to this one."""
         held = len(peer.disk.logs.get(log, ()))
-        holders = [one for one in self._honest if self.concerns(one, log) and len(one.disk.logs.get(log, ())) > held]
+        holders = [
+            one for one in self._sim.honest_up if self.concerns(one, log) and len(one.disk.logs.get(log, ())) > held
+        ]
         return log.conversation == self.room or any(self._sim.can_link(peer, one) for one in holders)
 
     def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
@@ -278,7 +276,7 @@ class Invariants:
 
     def quiet_minute(self, frames: Counter[str]) -> None:
         """Check the traffic of a quiet minute."""
-        if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._honest):
+        if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._sim.honest_up):
             self.fail("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
         if any(peer.liar for peer in self._sim.up):
             return  # a byzantine peer may cause traffic
@@ -296,7 +294,7 @@ class Invariants:
     def faults(self) -> list[Fault]:
         """Return the faults recorded so far and those that disks and logs show now."""
         found = list(self._faults)
-        for peer in self._honest:
+        for peer in self._sim.honest_up:
             found += self._disk_faults(peer)
             found += self._order_faults(peer)
             found += view_faults(peer)
@@ -406,7 +404,7 @@ class Invariants:
         """Check that all peers have the same history in the same order."""
         liars = {peer.user for peer in self._sim.all_peers if peer.liar}
         first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
-        for peer in self._honest:
+        for peer in self._sim.honest_up:
             everywhere = {
                 log.conversation
                 for log in peer.disk.logs

@@ -205,7 +205,7 @@ class Chatter:
         """Perhaps let some users act."""
         chance = Random(f"{self._sim.seed} words {number}")
         for _ in range(chance.choice((0, 1, 1, 4)) if self._talks else 0):
-            up = [peer for peer in self._sim.up if not peer.liar]
+            up = self._sim.honest_up
             if up:
                 self._say(chance, chance.choice(up), up)
 

@@ -1,7 +1,7 @@
 """The actions of a history: messages, and faults of networks, disks, machines and people.
 
 Each is a method without arguments that draws its peers from the chance of its step (scenario.py). It does nothing where
-it cannot happen.
+it cannot happen. Export files carry entries from one peer to another: whole, old, cut or damaged.
 """
 
 from __future__ import annotations
@@ -14,28 +14,43 @@ from p2pchat.config import Settings
 from p2pchat.core import inputs
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.inputs import Input
+from p2pchat.core.log import decode_entry
 from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
 from p2pchat.protocol import ConversationId, Entries, encode
-from p2pchat.testing.invariants.display import edit_something
+from p2pchat.testing.invariants.display import named
 from p2pchat.testing.simulation.byzantine import ByzantinePeer
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 from p2pchat.transfer import file_pages
 
-# ---- openings
-#
-# Situations that chance alone seldom produces, brought about on purpose at the start of some histories. Each is a
-# method without arguments, played when the first peers have started. Links, disks and peers may be faulty, as always.
+# The relative frequency of each action. The method of FaultInjector has the same name.
+WEIGHTS = {
+    "say": 10, "dm": 6, "crash": 4, "kill": 4, "start": 8, "cut": 3, "partition": 2, "one_way": 2, "heal": 3, "slow": 3,
+    "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
+    "export": 6, "dial_oneself": 1,
+}  # fmt: skip
+EXPORTS_KEPT = 4  # files that may be used again
+EDIT_RATE = 0.4  # the part of steps with a message to the room
+RECENT = 30  # entries that may be edited; older ones are left alone
+REACTIONS = ("👍", "🎉", "no", "")
 
+# Openings
 WITH_A_GAP = 0.7  # the part of histories with three or more peers
-WITH_COPIES = 0.15
+WITH_COPIES = 0.15  # the part of all histories, as of the next
 WITH_A_FAILED_IMPORT = 0.15
 CROWDED = 0.8  # the part of those with few conversations for each user
 FILLED = 0.9  # the part of those with quotas
 CHECK_EVERY = 0.005  # seconds between two checks of a condition
-PATIENCE = 3.0
+PATIENCE = 3.0  # seconds
 COPIES = Settings().clone_replacements
+
+WITH_GROUPS = 0.35  # the part of histories
+MOST_GROUPS = 3
+GROUP_WEIGHTS = {
+    "group_make": 2, "group_say": 10, "group_add": 3, "group_remove": 4, "group_leave": 1, "group_rename": 2,
+    "group_hand": 1, "group_apart": 3, "group_old": 2,
+}  # fmt: skip
 
 
 def draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> list[str]:
@@ -52,238 +67,14 @@ def draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> l
     return drawn
 
 
-class OpeningFaults:
-    """The openings."""
-
-    sim: Simulation
-    chance: Random
-
-    @property
-    def honest(self) -> list[SimPeer]:
-        raise NotImplementedError
-
-    def write(self, writer: SimPeer, to: SimPeer | None) -> None:
-        raise NotImplementedError
-
-    def leave_a_gap(self) -> None:
-        """Cut off a peer that holds an entry and lacks the one it follows."""
-        if len(self.honest) < 3:
-            return
-        writer, follower, reader = self.chance.sample(self.honest, 3)
-        self.sim.note(f"{reader.name} does not get what {writer.name} writes, but what {follower.name} answers")
-        for other in self.sim.all_peers:
-            if other not in (follower, reader):
-                self.sim.separate(reader, other)
-        if self._await(lambda: writer in follower.linked and reader in follower.linked):
-            self.write(writer, None)
-            self._await(lambda: any(line.get("sender") == writer.name for line in follower.lines))
-            self.write(follower, None)
-            self._await(lambda: any(log.user == follower.user for log in reader.disk.logs))
-        self.sim.partition([reader], [peer for peer in self.sim.all_peers if peer is not reader])
-        self.sim.run(self.sim.settings.order_wait + 1.0)
-
-    def crowd_somebody(self) -> None:
-        """All peers write to one, which has room for one conversation."""
-        one, *others = self.chance.sample(self.honest, len(self.honest))
-        self.sim.note(f"all write to {one.name} alone")
-        for other in others:
-            self._await(lambda other=other: one in other.linked)  # type: ignore[misc]
-            if self.sim.can_link(one, other):
-                self.write(other, one)
-
-    def fill_a_quota(self) -> None:
-        """Write more than the others store for one user."""
-        writer, *_ = self.chance.sample(self.honest, len(self.honest))
-        self.sim.note(f"{writer.name} writes and writes")
-        self._await(lambda: bool(writer.linked))
-        for _ in range(24):
-            self.write(writer, None)
-
-    def meet_copies(self) -> None:
-        """Resume a machine from one snapshot several times, without ending its links."""
-        one, other = self.chance.sample(self.honest, 2)
-        if is_decider(one.user, other.user):
-            one, other = other, one  # the decider sees each of its links replaced by the next
-        for _ in range(COPIES):
-            self._await(lambda: other in one.linked and one in other.linked)
-            self.sim.run(SETTLED_AFTER + 0.1)
-            self.write(one, None)
-            self.sim.note(f"{one.name}'s machine goes back to a snapshot of when its process began")
-            one.crash(silent=True)
-            one.resume(other.endpoint)
-        self._await(lambda: other in one.linked)
-
-    def import_on_a_full_disk(self) -> None:
-        """Import a file while the disk cannot be written, until it can."""
-        maker, reader = self.chance.sample(self.honest, 2)
-        self.sim.partition([maker], [reader])
-        self.write(maker, None)
-        self._await(lambda: bool(len(maker.disk)) and not maker.disk.busy)
-        self.sim.note(f"{reader.name} imports a file of {maker.name} on a full disk")
-        reader.disk.broken = True
-        reader.program.import_file(make_export(maker, reader).data)
-        self._await(lambda: reader.fails)
-        reader.disk.broken = False
-        self.sim.heal()
-
-    def _await(self, happened: Callable[[], bool]) -> bool:
-        """Let time pass in short steps until a condition holds, for three seconds at most. Return whether it holds."""
-        until = self.sim.now + PATIENCE
-        while not happened() and self.sim.now < until:
-            self.sim.run(CHECK_EVERY)
-        return happened()
-
-
-# ---- groups
-#
-# Peers make groups, change them, write there and leave, during all other faults. invariants/groups.py checks it.
-
-WITH_GROUPS = 0.35  # the part of histories
-MOST_GROUPS = 3
-STEPS = {
-    "group_make": 2, "group_say": 10, "group_add": 3, "group_remove": 4, "group_leave": 1, "group_rename": 2,
-    "group_hand": 1, "group_apart": 3, "group_old": 2,
-}  # fmt: skip
-
-
-def draw_steps(chance: Random) -> list[str]:
+def draw_group_actions(chance: Random) -> list[str]:
     """Return the group actions of a history; [] for most."""
     if chance.random() >= WITH_GROUPS:
         return []
-    return ["group_make", *chance.choices([*STEPS], [*STEPS.values()], k=chance.randint(6, 24))]
+    return ["group_make", *chance.choices([*GROUP_WEIGHTS], [*GROUP_WEIGHTS.values()], k=chance.randint(6, 24))]
 
 
-class GroupFaults:
-    """The actions on groups. Their tickets are negative."""
-
-    sim: Simulation
-    chance: Random
-    _groups_asked = 0
-
-    def ask(self, peer: SimPeer, kind: Callable[..., Input], *what: object, **fields: object) -> None:
-        """Hand a request to a peer, if it runs."""
-        self._groups_asked += 1
-        if peer.up:
-            peer.put(kind(-self._groups_asked, peer.user, *what, **fields))
-
-    def group_make(self) -> None:
-        makers = [peer for peer in self.sim.up if not peer.liar]
-        others = [peer for peer in self.sim.all_peers if not peer.liar]
-        if not makers or len({id for peer in makers for id in self._views(peer)}) >= MOST_GROUPS:
-            return
-        maker = self.chance.choice(makers)
-        members = tuple(peer.user for peer in self.chance.sample(others, self.chance.randint(1, len(others))))
-        self.sim.note(f"{maker.name} makes a group of {len(members)}")
-        self.ask(maker, inputs.GroupCreateRequest, f"g{self._groups_asked}", members)
-
-    def group_say(self) -> None:
-        for peer, view in self._some(lambda peer, view: peer.user in view.members, self.chance.choice((1, 1, 2, 3))):
-            texts = [f"{peer.name} {self._groups_asked} {n}" for n in range(self.chance.choice((1, 1, 3, 7)))]
-            self.ask(peer, inputs.WriteRequest, view.talk, "text", texts)
-
-    def group_add(self) -> None:
-        for peer, view in self._some(_owns):
-            others = [each.user for each in self.sim.all_peers if not each.liar and each.user not in view.members]
-            if others:
-                added = (self.chance.choice(others),)
-                self.ask(peer, inputs.GroupChangeRequest, view.group, add=added)
-
-    def group_remove(self) -> None:
-        for peer, view in self._some(_owns):
-            others = sorted(view.members.keys() - {peer.user})
-            if others:
-                removed = (self.chance.choice(others),)
-                self.sim.note(f"{peer.name} removes {self.sim.by_user[removed[0]].name}")
-                self.ask(peer, inputs.GroupChangeRequest, view.group, remove=removed)
-
-    def group_rename(self) -> None:
-        for peer, view in self._some(_owns):
-            name = f"n{self._groups_asked}"
-            self.ask(peer, inputs.GroupChangeRequest, view.group, name=name)
-
-    def group_hand(self) -> None:
-        for peer, view in self._some(_owns):
-            owner = self.chance.choice(sorted(view.members))
-            self.ask(peer, inputs.GroupChangeRequest, view.group, owner=owner)
-
-    def group_leave(self) -> None:
-        for peer, view in self._some(lambda peer, view: peer.user in view.members and not _owns(peer, view)):
-            self.sim.note(f"{peer.name} leaves a group")
-            self.ask(peer, inputs.GroupLeaveRequest, view.group)
-
-    def group_apart(self) -> None:
-        """Disconnect a member that writes, is removed, writes again and may be added again."""
-        for owner, view in self._some(_owns):
-            apart = [peer for peer in self.sim.up if peer.user in view.members and peer is not owner]
-            if not apart:
-                continue
-            member = self.chance.choice(apart)
-            self.sim.note(f"{member.name} is disconnected, and {owner.name} removes it")
-            self.sim.partition([member], [peer for peer in self.sim.all_peers if peer is not member])
-            self._write(member, view)
-            removed = (member.user,)
-            self.ask(owner, inputs.GroupChangeRequest, view.group, remove=removed)
-            self.sim.run(self.chance.choice((0.1, 1.0)))
-            self._write(member, view)
-            if self.chance.random() < 0.5:
-                self.ask(owner, inputs.GroupChangeRequest, view.group, add=removed)
-                self._write(member, view)
-
-    def group_old(self) -> None:
-        """Restore an owner, which changes the group before it gets its own later changes: two operations of one gen."""
-        for owner, view in self._some(_owns):
-            length = len(owner.disk)
-            for _ in range(self.chance.choice((1, 1, 2))):
-                self.ask(owner, inputs.GroupChangeRequest, view.group, name=f"o{self._groups_asked}")
-                self.sim.run(self.chance.choice((0.5, 2.0)))
-            self.sim.note(f"{owner.name}, who owns a group, is restored and changes it at once")
-            owner.crash()
-            owner.restore(length)
-            owner.start()
-            others = [each.user for each in self.sim.all_peers if not each.liar]
-            what = self.chance.choice(("add", "remove", "name"))
-            user = (self.chance.choice(others),)
-            change: dict[str, object] = {what: "old" if what == "name" else user}
-            self.ask(owner, inputs.GroupChangeRequest, view.group, **change)
-
-    # ---- helpers
-
-    def _write(self, peer: SimPeer, view: GroupView) -> None:
-        texts = [f"{peer.name} apart {self._groups_asked} {n}" for n in range(self.chance.choice((0, 1, 3)))]
-        if texts:
-            self.ask(peer, inputs.WriteRequest, view.talk, "text", texts)
-            self.sim.run(0.05)
-
-    def _views(self, peer: SimPeer) -> dict[str, GroupView]:
-        return dict(peer.node.groups) if peer.node is not None else {}
-
-    def _some(self, suits: Callable[[SimPeer, GroupView], bool], count: int = 1) -> list[tuple[SimPeer, GroupView]]:
-        """Draw peers, each with a group that matches."""
-        found = [
-            (peer, view) for peer in self.sim.up if not peer.liar
-            for _, view in sorted(self._views(peer).items()) if suits(peer, view)
-        ]  # fmt: skip
-        return [self.chance.choice(found) for _ in range(count)] if found else []
-
-
-def _owns(peer: SimPeer, view: GroupView) -> bool:
-    return view.owner == peer.user and peer.user in view.members
-
-
-# ---- faults
-
-
-EXPORTS_KEPT = 4  # files that may be used again
-
-# The relative frequency of each action. The method of FaultInjector has the same name.
-WEIGHTS = {
-    "say": 10, "dm": 6, "crash": 4, "kill": 4, "start": 8, "cut": 3, "partition": 2, "one_way": 2, "heal": 3, "slow": 3,
-    "restore": 2, "stop": 1, "jump": 1, "disk": 1, "low": 1, "join": 1, "leave": 1, "rename": 1, "busy": 1, "resume": 1,
-    "export": 6, "dial_oneself": 1,
-}  # fmt: skip
-
-
-class FaultInjector(GroupFaults, OpeningFaults):
+class FaultInjector:
     """The actions on the peers of one simulation.
 
     Attributes:
@@ -296,18 +87,38 @@ class FaultInjector(GroupFaults, OpeningFaults):
         self._most_peers = most_peers
         self._said = 0
         self._exports: list[ExportFile] = []
+        self._groups_asked = 0
 
     def say(self) -> None:
         for _ in range(self.chance.choice((1, 1, 2, 5, 12))):
             if self.sim.up:
                 self.write(self.chance.choice(self.sim.up), None)
-        edit_something(self.sim, self._said)
+        self._edit()
+
+    def _edit(self) -> None:
+        """Perhaps edit, delete or react, drawn from a chance of its own."""
+        chance = Random(f"{self.sim.seed} mends {self._said}")
+        honest = self.sim.honest_up
+        if not honest or chance.random() > EDIT_RATE:
+            return
+        peer = chance.choice(honest)
+        recent = peer.disk.storage.history(None, limit=RECENT)
+        texts = [one for one in recent if decode_entry(one.raw).k == "text"]
+        own = [one for one in texts if one.log.user == peer.user]
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            if own and chance.random() < 0.6:
+                kind = chance.choice(("edit", "edit", "delete"))
+                body = f"{peer.name} mends {chance.random()}" if kind == "edit" else ""
+                peer.mend(kind, body, *named(chance.choice(own[-4:])))
+            elif texts:
+                peer.mend("reaction", chance.choice(REACTIONS), *named(chance.choice(texts[-4:])))
+            if not peer.up:
+                return
 
     def dm(self) -> None:
-        writers = [peer for peer in self.sim.up if not peer.liar]
-        if not writers:
+        if not self.sim.honest_up:
             return
-        writer = self.chance.choice(writers)
+        writer = self.chance.choice(self.sim.honest_up)
         others = [peer for peer in self.honest if peer is not writer and self.sim.can_link(writer, peer)]
         if others:
             other = self.chance.choice(others)
@@ -517,6 +328,163 @@ class FaultInjector(GroupFaults, OpeningFaults):
             return data[:at] + bytes([data[at] ^ 1 << self.chance.randrange(8)]) + data[at + 1 :]
         return data
 
+    # ---- openings
+    #
+    # Situations that chance alone seldom produces, brought about on purpose at the start of some histories, when the
+    # first peers have started. Links, disks and peers may be faulty, as always.
+
+    def leave_a_gap(self) -> None:
+        """Cut off a peer that holds an entry and lacks the one it follows."""
+        if len(self.honest) < 3:
+            return
+        writer, follower, reader = self.chance.sample(self.honest, 3)
+        self.sim.note(f"{reader.name} does not get what {writer.name} writes, but what {follower.name} answers")
+        for other in self.sim.all_peers:
+            if other not in (follower, reader):
+                self.sim.separate(reader, other)
+        if self._await(lambda: writer in follower.linked and reader in follower.linked):
+            self.write(writer, None)
+            self._await(lambda: any(line.get("sender") == writer.name for line in follower.lines))
+            self.write(follower, None)
+            self._await(lambda: any(log.user == follower.user for log in reader.disk.logs))
+        self.sim.partition([reader], [peer for peer in self.sim.all_peers if peer is not reader])
+        self.sim.run(self.sim.settings.order_wait + 1.0)
+
+    def crowd_somebody(self) -> None:
+        """All peers write to one, which has room for one conversation."""
+        one, *others = self.chance.sample(self.honest, len(self.honest))
+        self.sim.note(f"all write to {one.name} alone")
+        for other in others:
+            self._await(lambda other=other: one in other.linked)  # type: ignore[misc]
+            if self.sim.can_link(one, other):
+                self.write(other, one)
+
+    def fill_a_quota(self) -> None:
+        """Write more than the others store for one user."""
+        writer, *_ = self.chance.sample(self.honest, len(self.honest))
+        self.sim.note(f"{writer.name} writes and writes")
+        self._await(lambda: bool(writer.linked))
+        for _ in range(24):
+            self.write(writer, None)
+
+    def meet_copies(self) -> None:
+        """Resume a machine from one snapshot several times, without ending its links."""
+        one, other = self.chance.sample(self.honest, 2)
+        if is_decider(one.user, other.user):
+            one, other = other, one  # the decider sees each of its links replaced by the next
+        for _ in range(COPIES):
+            self._await(lambda: other in one.linked and one in other.linked)
+            self.sim.run(SETTLED_AFTER + 0.1)
+            self.write(one, None)
+            self.sim.note(f"{one.name}'s machine goes back to a snapshot of when its process began")
+            one.crash(silent=True)
+            one.resume(other.endpoint)
+        self._await(lambda: other in one.linked)
+
+    def import_on_a_full_disk(self) -> None:
+        """Import a file while the disk cannot be written, until it can."""
+        maker, reader = self.chance.sample(self.honest, 2)
+        self.sim.partition([maker], [reader])
+        self.write(maker, None)
+        self._await(lambda: bool(len(maker.disk)) and not maker.disk.busy)
+        self.sim.note(f"{reader.name} imports a file of {maker.name} on a full disk")
+        reader.disk.broken = True
+        reader.program.import_file(make_export(maker, reader).data)
+        self._await(lambda: reader.fails)
+        reader.disk.broken = False
+        self.sim.heal()
+
+    # ---- groups
+    #
+    # Peers make groups, change them, write there and leave, during all other faults. Their tickets are negative.
+    # invariants/groups.py checks the groups.
+
+    def ask(self, peer: SimPeer, kind: Callable[..., Input], *what: object, **fields: object) -> None:
+        """Hand a request to a peer, if it runs."""
+        self._groups_asked += 1
+        if peer.up:
+            peer.put(kind(-self._groups_asked, peer.user, *what, **fields))
+
+    def group_make(self) -> None:
+        makers = self.sim.honest_up
+        others = [peer for peer in self.sim.all_peers if not peer.liar]
+        if not makers or len({id for peer in makers for id in self._views(peer)}) >= MOST_GROUPS:
+            return
+        maker = self.chance.choice(makers)
+        members = tuple(peer.user for peer in self.chance.sample(others, self.chance.randint(1, len(others))))
+        self.sim.note(f"{maker.name} makes a group of {len(members)}")
+        self.ask(maker, inputs.GroupCreateRequest, f"g{self._groups_asked}", members)
+
+    def group_say(self) -> None:
+        for peer, view in self._some(lambda peer, view: peer.user in view.members, self.chance.choice((1, 1, 2, 3))):
+            texts = [f"{peer.name} {self._groups_asked} {n}" for n in range(self.chance.choice((1, 1, 3, 7)))]
+            self.ask(peer, inputs.WriteRequest, view.talk, "text", texts)
+
+    def group_add(self) -> None:
+        for peer, view in self._some(_owns):
+            others = [each.user for each in self.sim.all_peers if not each.liar and each.user not in view.members]
+            if others:
+                added = (self.chance.choice(others),)
+                self.ask(peer, inputs.GroupChangeRequest, view.group, add=added)
+
+    def group_remove(self) -> None:
+        for peer, view in self._some(_owns):
+            others = sorted(view.members.keys() - {peer.user})
+            if others:
+                removed = (self.chance.choice(others),)
+                self.sim.note(f"{peer.name} removes {self.sim.by_user[removed[0]].name}")
+                self.ask(peer, inputs.GroupChangeRequest, view.group, remove=removed)
+
+    def group_rename(self) -> None:
+        for peer, view in self._some(_owns):
+            name = f"n{self._groups_asked}"
+            self.ask(peer, inputs.GroupChangeRequest, view.group, name=name)
+
+    def group_hand(self) -> None:
+        for peer, view in self._some(_owns):
+            owner = self.chance.choice(sorted(view.members))
+            self.ask(peer, inputs.GroupChangeRequest, view.group, owner=owner)
+
+    def group_leave(self) -> None:
+        for peer, view in self._some(lambda peer, view: peer.user in view.members and not _owns(peer, view)):
+            self.sim.note(f"{peer.name} leaves a group")
+            self.ask(peer, inputs.GroupLeaveRequest, view.group)
+
+    def group_apart(self) -> None:
+        """Disconnect a member that writes, is removed, writes again and may be added again."""
+        for owner, view in self._some(_owns):
+            apart = [peer for peer in self.sim.up if peer.user in view.members and peer is not owner]
+            if not apart:
+                continue
+            member = self.chance.choice(apart)
+            self.sim.note(f"{member.name} is disconnected, and {owner.name} removes it")
+            self.sim.partition([member], [peer for peer in self.sim.all_peers if peer is not member])
+            self._write(member, view)
+            removed = (member.user,)
+            self.ask(owner, inputs.GroupChangeRequest, view.group, remove=removed)
+            self.sim.run(self.chance.choice((0.1, 1.0)))
+            self._write(member, view)
+            if self.chance.random() < 0.5:
+                self.ask(owner, inputs.GroupChangeRequest, view.group, add=removed)
+                self._write(member, view)
+
+    def group_old(self) -> None:
+        """Restore an owner, which changes the group before it gets its own later changes: two operations of one gen."""
+        for owner, view in self._some(_owns):
+            length = len(owner.disk)
+            for _ in range(self.chance.choice((1, 1, 2))):
+                self.ask(owner, inputs.GroupChangeRequest, view.group, name=f"o{self._groups_asked}")
+                self.sim.run(self.chance.choice((0.5, 2.0)))
+            self.sim.note(f"{owner.name}, who owns a group, is restored and changes it at once")
+            owner.crash()
+            owner.restore(length)
+            owner.start()
+            others = [each.user for each in self.sim.all_peers if not each.liar]
+            what = self.chance.choice(("add", "remove", "name"))
+            user = (self.chance.choice(others),)
+            change: dict[str, object] = {what: "old" if what == "name" else user}
+            self.ask(owner, inputs.GroupChangeRequest, view.group, **change)
+
     # ---- helpers
 
     @property
@@ -536,6 +504,34 @@ class FaultInjector(GroupFaults, OpeningFaults):
         others = [other for other in self.honest if other is not peer and not other.gone]
         told = others and (len(peer.disk) == 0 or not peer.ever_linked or self.chance.random() < 0.5)
         peer.start(*([self.chance.choice(others).endpoint] if told else []))
+
+    def _await(self, happened: Callable[[], bool]) -> bool:
+        """Let time pass in short steps until a condition holds, for three seconds at most. Return whether it holds."""
+        until = self.sim.now + PATIENCE
+        while not happened() and self.sim.now < until:
+            self.sim.run(CHECK_EVERY)
+        return happened()
+
+    def _write(self, peer: SimPeer, view: GroupView) -> None:
+        texts = [f"{peer.name} apart {self._groups_asked} {n}" for n in range(self.chance.choice((0, 1, 3)))]
+        if texts:
+            self.ask(peer, inputs.WriteRequest, view.talk, "text", texts)
+            self.sim.run(0.05)
+
+    def _views(self, peer: SimPeer) -> dict[str, GroupView]:
+        return dict(peer.node.groups) if peer.node is not None else {}
+
+    def _some(self, suits: Callable[[SimPeer, GroupView], bool], count: int = 1) -> list[tuple[SimPeer, GroupView]]:
+        """Draw peers, each with a group that matches."""
+        found = [
+            (peer, view) for peer in self.sim.honest_up
+            for _, view in sorted(self._views(peer).items()) if suits(peer, view)
+        ]  # fmt: skip
+        return [self.chance.choice(found) for _ in range(count)] if found else []
+
+
+def _owns(peer: SimPeer, view: GroupView) -> bool:
+    return view.owner == peer.user and peer.user in view.members
 
 
 # ---- export files

@@ -96,7 +96,7 @@ class HostedUsers:
             self._host(chance, chance.choice(hosted))
 
     def _host(self, chance: Random, guest: SimHostedUser) -> None:
-        peers = [peer for peer in self._sim.up if not peer.liar and peer not in guest.hosts]
+        peers = [peer for peer in self._sim.honest_up if peer not in guest.hosts]
         if peers:
             peer = chance.choice(peers)
             self._sim.note(f"{peer.name} hosts {guest.name}")
@@ -135,7 +135,7 @@ class HostedUsers:
     def answer(self, chance: Random) -> None:
         """Have a peer's user write to a hosted user."""
         guests = [guest for guest in self._guests() if guest.former]
-        writers = [peer for peer in self._sim.up if not peer.liar]
+        writers = self._sim.honest_up
         if guests and writers:
             guest, peer = chance.choice(guests), chance.choice(writers)
             self._count += 1

@@ -85,8 +85,11 @@ class SimPeer:
         self._next_link = 1
         self._wake: Timer | None = None
         self._carry: dict[type, Callable[[Any], None]] = {
-            kind: getattr(self, f"_{name}") for kind, name in _EFFECTS.items()
-        } | self.program.handlers
+            out.Send: self._send, out.Close: self._close, out.Dial: self._dial, out.Established: self._established,
+            out.PauseReading: self._pause_reading, out.WakeAt: self._wake_at, out.Commit: self._commit,
+            out.Reload: self._reload, out.Lookup: self._lookup, out.Fetch: self._fetch,
+            out.LinkChanged: self._link_changed, out.NodeStopped: self._stopped, **self.program.handlers,
+        }  # fmt: skip
 
     def __repr__(self) -> str:
         return f"<SimPeer {self.name} {'up' if self.up else 'gone' if self.gone else 'down'}>"
@@ -509,10 +512,3 @@ class SimPeer:
 
 def _hosted(guest: SimHostedUser) -> HostedIdentity:
     return HostedIdentity(guest.user, guest.name, guest.sign, status="offline")  # until it sets a presence
-
-
-_EFFECTS: dict[type, str] = {
-    out.Send: "send", out.Close: "close", out.Dial: "dial", out.Established: "established",
-    out.PauseReading: "pause_reading", out.WakeAt: "wake_at", out.Commit: "commit", out.Reload: "reload",
-    out.Lookup: "lookup", out.Fetch: "fetch", out.LinkChanged: "link_changed", out.NodeStopped: "stopped",
-}  # fmt: skip

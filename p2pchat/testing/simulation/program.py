@@ -141,7 +141,7 @@ class SimProgram:
     # ---- results
 
     def _kept(self, answer: out.WriteAccepted) -> None:
-        if answer.ticket < 0:  # asked by GroupFaults
+        if answer.ticket < 0:  # asked by FaultInjector.ask
             count, written = answer.count, [Written(self._peer, self._peer.user, None) for _ in range(answer.count)]
         else:
             count, written = self._asked.pop(answer.ticket)

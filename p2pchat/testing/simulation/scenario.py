@@ -27,7 +27,7 @@ from random import Random
 from p2pchat.testing.checker import Fault
 from p2pchat.testing.invariants.receipts import Chatter
 from p2pchat.testing.simulation.environment import cached_signatures, draw_settings, with_quota
-from p2pchat.testing.simulation.faults import WEIGHTS, FaultInjector, draw_openings, draw_steps
+from p2pchat.testing.simulation.faults import WEIGHTS, FaultInjector, draw_group_actions, draw_openings
 from p2pchat.testing.simulation.hosted_users import HostedUsers
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
@@ -69,7 +69,7 @@ class Scenario:
         self._begun = len(self.program)
         self.program += plan.choices([*WEIGHTS], [*WEIGHTS.values()], k=plan.randint(12, 40))
         groups = Random(f"{seed} groups")
-        for name in draw_steps(groups):
+        for name in draw_group_actions(groups):
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
         self._faults = FaultInjector(self.sim, most_peers)
         self._chatter = Chatter(self.sim)

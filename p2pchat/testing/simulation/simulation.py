@@ -89,6 +89,11 @@ class Simulation:
         """The peers that run now."""
         return [peer for peer in self.by_user.values() if peer.up]
 
+    @property
+    def honest_up(self) -> list[SimPeer]:
+        """The peers that run now and are not byzantine."""
+        return [peer for peer in self.up if not peer.liar]
+
     def peers(self, count: int) -> list[SimPeer]:
         """Add and start so many peers. Each dials one that was there before."""
         return [self.peer(start=True) for _ in range(count)]
@@ -100,7 +105,7 @@ class Simulation:
         draws = Random(f"{self.seed} peer {number}")  # its own, so that other peers change nothing about it
         network = NetworkCredentials(self._network[0], draws.randbytes(32).hex()) if stranger else self.network()
         peer = SimPeer(self, name, Identity.from_seed(draws.randbytes(32)), number, draws.randbytes, network)
-        others = [other for other in self.up if not other.liar]
+        others = self.honest_up
         self.by_user[peer.user] = peer
         self._by_endpoint[peer.endpoint] = peer
         if start:
