@@ -189,7 +189,7 @@ async def owner(ctx: CommandContext, user: str, to: str | None = None) -> Comman
 
 async def members(ctx: CommandContext, to: str | None = None) -> CommandResult:
     there = await _group(ctx, "members", to)
-    rows = [{**user_row(ctx, user), "owner": user == there.owner} for user in there.members]
+    rows = [{**user_row(ctx.peer, user), "owner": user == there.owner} for user in there.members]
     now = datetime.now().astimezone()
     return CommandResult(rows, [format_user(row, now) for row in rows] or [f"-- {_shown(there)} has no members"])
 

@@ -20,7 +20,20 @@ from p2pchat.commands.exit_codes import UsageError, print_notice
 from p2pchat.commands.output import CommandResult
 from p2pchat.safe_text import safe_line
 
-LOOKED_BACK = 200  # messages searched for one that may have been sent before: programs retry soon
+LOOKED_BACK = (
+    200  # messages searched for one that may have been sent before (programs retry soon), or for the newest of a user
+)
+To = Conversation | str | None  # a conversation, its address, or None for all of them
+HISTORY_LINES = 20  # fits into 24 rows with the prompt
+SEARCH_LINES = 50  # a guess: a few screens
+RECEIPTS = 5  # messages; each may name many people
+PROGRESS_EVERY = 2.0  # seconds between progress lines of the search index
+MAX_MESSAGES = 10_000  # in one answer, which is built in memory
+PAGE = 200  # messages read at once when searching for own ones
+MAX_PAGES = 50  # pages to search for own messages
+
+
+# ---- new messages
 
 
 @dataclass(slots=True)
@@ -78,16 +91,6 @@ async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | N
     return None
 
 
-_SEARCHED_BACK = 200  # messages searched for the newest one of a user
-HISTORY_LINES = 20  # fits into 24 rows with the prompt
-SEARCH_LINES = 50  # a guess: a few screens
-RECEIPTS = 5  # messages; each may name many people
-PROGRESS_EVERY = 2.0  # seconds between progress lines of the search index
-MAX_MESSAGES = 10_000  # in one answer, which is built in memory
-PAGE = 200  # messages read at once when searching for own ones
-MAX_PAGES = 50  # pages to search for own messages
-
-
 # ---- reply, edit, delete, react
 
 
@@ -129,7 +132,7 @@ def _split_number(ctx: CommandContext, text: str) -> tuple[str, str]:
 
 
 async def _latest_own(ctx: CommandContext) -> str:
-    for message in reversed(await ctx.peer.history(ctx.current, limit=_SEARCHED_BACK)):
+    for message in reversed(await ctx.peer.history(ctx.current, limit=LOOKED_BACK)):
         if isinstance(message, Sent) and not message.deleted and message.unsupported is None:
             return message.id
     raise UsageError("you have no recent message here: /history shows lines with numbers")
@@ -139,7 +142,7 @@ async def _latest_of_others(ctx: CommandContext) -> str:
     shown = ctx.last_received(ctx.current)
     if shown is not None:
         return shown
-    for message in reversed(await ctx.peer.history(ctx.current, limit=_SEARCHED_BACK)):
+    for message in reversed(await ctx.peer.history(ctx.current, limit=LOOKED_BACK)):
         if not message.sender.is_me and not message.deleted and not ctx.hides(message.to_json()):
             return message.id
     raise UsageError("nobody else has written here yet")
@@ -170,36 +173,24 @@ def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt) ->
 
 
 async def history_here(ctx: CommandContext, count: str = str(HISTORY_LINES)) -> CommandResult:
-    return await _history(ctx, ctx.current, _parse_count(count, "/history [N]"))
+    return await history(ctx, ctx.current, _parse_count(count, "/history [N]"))
 
 
 async def history(
-    ctx: CommandContext, to: str | None = None, limit: int = HISTORY_LINES, before: str | None = None,
-    after: str | None = None,
-) -> CommandResult:  # fmt: skip
+    ctx: CommandContext, to: To = None, limit: int = HISTORY_LINES, before: str | None = None, after: str | None = None
+) -> CommandResult:
     where = await _conversation(ctx, to)
-    return await _history(ctx, where, limit, await _message(ctx, before), await _message(ctx, after))
-
-
-async def _history(
-    ctx: CommandContext, where: Conversation | None, limit: int, before: Message | Sent | None = None,
-    after: Message | Sent | None = None,
-) -> CommandResult:  # fmt: skip
-    messages = await ctx.peer.history(where, before=before, after=after, limit=_cap(limit))
-    rows = await ctx.to_rows(messages)
+    first, last = await _message(ctx, before), await _message(ctx, after)
+    rows = await ctx.to_rows(await ctx.peer.history(where, before=first, after=last, limit=_cap(limit)))
     return CommandResult(rows, await ctx.to_lines(rows))
 
 
 async def search_here(ctx: CommandContext, words: str) -> CommandResult:
-    return await _search(ctx, ctx.current, words, SEARCH_LINES)
+    return await search(ctx, words, ctx.current)
 
 
-async def search(ctx: CommandContext, words: str, to: str | None = None, limit: int = SEARCH_LINES) -> CommandResult:
-    return await _search(ctx, await _conversation(ctx, to), words, limit)
-
-
-async def _search(ctx: CommandContext, where: Conversation | None, words: str, limit: int) -> CommandResult:
-    limit = _cap(limit)
+async def search(ctx: CommandContext, words: str, to: To = None, limit: int = SEARCH_LINES) -> CommandResult:
+    where, limit = await _conversation(ctx, to), _cap(limit)
     messages = await ctx.peer.search(words, where, limit=limit, progress=_index_progress(ctx))
     rows = [found_line(message, words) for message in messages]  # without gaps: search hits are no sequence
     lines = await ctx.to_lines(rows)
@@ -232,30 +223,24 @@ def _search_summary(ctx: CommandContext, shown: int, full: bool, words: str) -> 
 
 
 async def receipts_here(ctx: CommandContext, count: str = str(RECEIPTS)) -> CommandResult:
-    return await _receipts(ctx, ctx.current, _parse_count(count, "/receipts [N]"))
+    return await receipts(ctx, ctx.current, _parse_count(count, "/receipts [N]"))
 
 
 async def receipts(
-    ctx: CommandContext, to: str | None = None, limit: int = RECEIPTS, before: str | None = None, id: str | None = None
+    ctx: CommandContext, to: To = None, limit: int = RECEIPTS, before: str | None = None, id: str | None = None
 ) -> CommandResult:
-    if id is None:
-        return await _receipts(ctx, await _conversation(ctx, to), limit, await _message(ctx, before))
-    await ctx.peer.receipt(id)  # raises unless it is an own message
-    return await _receipt_rows(ctx, [await ctx.peer.message(id)])
-
-
-async def _receipts(
-    ctx: CommandContext, where: Conversation | None, limit: int, before: Message | Sent | None = None
-) -> CommandResult:
-    """Report on the newest own messages, oldest first; with `before` only on older ones."""
-    limit = _cap(limit)
+    """Report on the newest own messages, oldest first: only on older ones with `before`, on one with `id`."""
+    if id is not None:
+        await ctx.peer.receipt(id)  # raises unless it is an own message
+        return await _receipt_rows(ctx, [await ctx.peer.message(id)])
+    where, oldest, limit = await _conversation(ctx, to), await _message(ctx, before), _cap(limit)
     found: list[Message | Sent] = []
     for _ in range(MAX_PAGES):
-        page = await ctx.peer.history(where, before=before, limit=PAGE)
+        page = await ctx.peer.history(where, before=oldest, limit=PAGE)
         found = [*(message for message in page if isinstance(message, Sent)), *found]
         if len(page) < PAGE or len(found) >= limit:
             break
-        before = page[0]
+        oldest = page[0]
     return await _receipt_rows(ctx, found[-limit:])
 
 
@@ -291,8 +276,8 @@ async def read(ctx: CommandContext, id: str) -> CommandResult:
     return CommandResult([{"id": message.id}])
 
 
-async def _conversation(ctx: CommandContext, to: str | None) -> Conversation | None:
-    return None if to is None else await ctx.resolve(to)
+async def _conversation(ctx: CommandContext, to: To) -> Conversation | None:
+    return await ctx.resolve(to) if isinstance(to, str) else to
 
 
 async def _message(ctx: CommandContext, id: str | None) -> Message | Sent | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-from p2pchat import TCPPeer, User
+from p2pchat import History, HostedUser, TCPPeer, User
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.endpoints import beyond_loopback, endpoints_of, invite_screen, is_loopback, parse_endpoint
 from p2pchat.commands.event_text import EventLine, excerpt, format_user, format_whois, quote_name
@@ -30,7 +30,7 @@ async def who(ctx: CommandContext, which: str = "") -> CommandResult:
     known, now = len(users), datetime.now().astimezone()
     if ctx.for_people and not which:
         users = users[: max(MAX_LISTED, len(ctx.peer.here()))]
-    rows = [user_row(ctx, user) for user in users]
+    rows = [user_row(ctx.peer, user) for user in users]
     others = [f"-- and {known - len(users)} more offline: /who all shows them too"] if known > len(users) else []
     return CommandResult(rows, [*(format_user(row, now) for row in rows), *others])
 
@@ -43,7 +43,7 @@ async def whois(ctx: CommandContext, user: str) -> CommandResult:
         for host in known.hosts
     ]
     row = {
-        **user_row(ctx, known.user),
+        **user_row(ctx.peer, known.user),
         "known_since": None if known.known_since is None else iso(known.known_since),
         "allowed": known.allowed,
         "hosts": hosts,
@@ -52,8 +52,8 @@ async def whois(ctx: CommandContext, user: str) -> CommandResult:
     return CommandResult([row], format_whois(row, datetime.now().astimezone()))
 
 
-def user_row(ctx: CommandContext, user: User) -> EventLine:
-    """Return one row of /who."""
+def user_row(of: TCPPeer | HostedUser | History, user: User) -> EventLine:
+    """Return one row of /who, or of `p2pchat users`."""
     return {
         "user": user.label,
         "user_id": user.id,
@@ -64,7 +64,7 @@ def user_row(ctx: CommandContext, user: User) -> EventLine:
         "me": user.is_me,
         "ignored": user.ignored,
         "about": user.about,
-        "names_before": list(ctx.peer.names_before(user)),
+        "names_before": list(of.names_before(user)),
     }
 
 

@@ -88,11 +88,12 @@ TYPED_COMMANDS: dict[str, Handler] = {
     "help": help_,
     "clear": clear,
 }
-EDIT_COMMANDS: dict[str, Handler] = {  # JSON commands whose `ref` comes back in the event too
-    "edit": messages.edit, "delete": messages.delete, "react": messages.react,
-}  # fmt: skip
+EDIT_COMMANDS = ("edit", "delete", "react")  # JSON commands whose `ref` comes back in the event too
 JSON_HANDLERS: dict[str, Handler] = {
     **SHARED_COMMANDS,
+    "edit": messages.edit,
+    "delete": messages.delete,
+    "react": messages.react,
     "history": messages.history,
     "search": messages.search,
     "receipts": messages.receipts,
@@ -221,10 +222,8 @@ class Session(CommandContext):
         await self.sender.flush()
         if command.do == "quit":
             return False
-        if command.do in EDIT_COMMANDS:
-            rows, lines = await EDIT_COMMANDS[command.do](self, **command.fields, ref=command.ref)
-        else:
-            rows, lines = await JSON_HANDLERS[command.do](self, **command.fields)
+        fields = {**command.fields, "ref": command.ref} if command.do in EDIT_COMMANDS else command.fields
+        rows, lines = await JSON_HANDLERS[command.do](self, **fields)
         await self.display.show_answer(command.do, rows, lines, command.ref)
         return True
 

@@ -7,7 +7,7 @@ import pytest
 from p2pchat.cli.terminal.prompt import LineEntered, PasteQuestion
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.json_commands import JSON_COMMANDS
-from p2pchat.commands.session import EDIT_COMMANDS, JSON_HANDLERS, TEXT_COMMANDS, TYPED_COMMANDS
+from p2pchat.commands.session import JSON_HANDLERS, TEXT_COMMANDS, TYPED_COMMANDS
 from p2pchat.commands.typed_commands import (
     BY_NAME,
     COMMANDS,
@@ -131,7 +131,7 @@ def test_a_mistyped_command_is_never_sent(line: str, expected: str) -> None:
 
 def test_every_command_has_a_handler() -> None:
     assert {command.name for command in COMMANDS} == {*TEXT_COMMANDS, *TYPED_COMMANDS, "quit"}
-    assert {*JSON_HANDLERS, *EDIT_COMMANDS, "send", "quit"} == JSON_COMMANDS.keys()
+    assert {*JSON_HANDLERS, "send", "quit"} == JSON_COMMANDS.keys()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

@@ -311,16 +311,14 @@ async def with_progress(what: str, work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(work)
     seconds = 0.0
     try:
-        while not task.done():
-            await asyncio.wait([task], timeout=NOTICE_INTERVAL)
+        while not (await asyncio.wait([task], timeout=NOTICE_INTERVAL))[0]:
             seconds += NOTICE_INTERVAL
-            if not task.done():
-                _show(f"\r{safe_line(what)} ... {seconds:.0f} s")
+            _show(f"\r{safe_line(what)} ... {seconds:.0f} s")
         return await task
     finally:
         task.cancel()  # Ctrl-C: end work in a thread too
         await asyncio.gather(task, return_exceptions=True)
-        if seconds > NOTICE_INTERVAL:
+        if seconds:
             _show(_CLEAR_LINE)
 
 

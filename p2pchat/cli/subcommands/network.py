@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from p2pchat import profile_invite
+from p2pchat import open_history, profile_invite
 from p2pchat.cli.control_client import ask_running_peer
 from p2pchat.cli.options import (
     CONTEXT,
@@ -25,6 +25,7 @@ from p2pchat.commands.endpoints import command, invite_screen, own_endpoints
 from p2pchat.commands.event_text import EventLine, format_user, quote_name
 from p2pchat.commands.exit_codes import DONE, UsageError, print_notice
 from p2pchat.commands.output import StdoutWriter, iso, json_line, raw_stdout
+from p2pchat.commands.people_commands import user_row
 from p2pchat.commands.wrap import fold, terminal_width
 
 # ---- users
@@ -64,24 +65,8 @@ async def _print_users(directory: Path, db: str, as_json: bool) -> int:
 
 
 async def _stored_users(directory: Path, db: str) -> list[EventLine]:
-    from p2pchat import open_history
-
     async with open_history(directory, db=db or None) as history:
-        return [
-            {
-                "user": user.label,
-                "user_id": user.id,
-                "name": user.name,
-                "status": user.status,
-                "text": user.status_text,
-                "since": None,
-                "me": user.is_me,
-                "ignored": user.ignored,
-                "about": user.about,
-                "names_before": list(history.names_before(user)),
-            }
-            for user in history.users()
-        ]
+        return [user_row(history, user) for user in history.users()]
 
 
 # ---- invite
