@@ -24,22 +24,14 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
 
 def parse_port(text: str, what: str, lowest: int = 1) -> int:
-    """Parse a port; `lowest` is 0 where 0 means any free port.
-
-    Raises:
-        UsageError: It is invalid.
-    """
+    """Parse a port; `lowest` is 0 where 0 means any free port."""
     if text.isascii() and text.isdecimal() and len(text) <= 5 and lowest <= int(text) <= 65535:
         return int(text)
     raise UsageError(f"{text!a} is not a valid {what}: a port is a number from {lowest} to 65535")
 
 
 def parse_endpoint(text: str) -> str:
-    """Parse an endpoint into the HOST:PORT form of the library; a bare port is one of loopback.
-
-    Raises:
-        UsageError: It is invalid; the text says why.
-    """
+    """Parse an endpoint into the HOST:PORT form of the library; a bare port is one of loopback."""
     if text.isascii() and text.isdecimal():
         return f"{LOOPBACK}:{parse_port(text, 'endpoint')}"
     scheme, slashes, place = text.partition("://")

@@ -90,8 +90,6 @@ def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> Js
 
     Args:
         commands: The commands to accept.
-    Raises:
-        BadCommand: The line is no JSON object, or none of these commands.
     """
     try:
         found = json.loads(line)

@@ -310,8 +310,6 @@ class EventLogFile:
         """Open `path` for appending; a new file is readable by its owner only.
 
         A partial line at its end, of a process that was killed, becomes a line of its own.
-        Raises:
-            OSError: It cannot be opened.
         """
         self._path = path
         self._on_error = on_error

@@ -55,11 +55,7 @@ class LastStart:
 
     @classmethod
     def from_json(cls, found: object) -> LastStart:
-        """Parse the entry of the settings file.
-
-        Raises:
-            ValueError: It is invalid.
-        """
+        """Parse the entry of the settings file."""
         defaults = asdict(cls())
         if not isinstance(found, dict):
             raise ValueError("`last_start` is not a JSON object")
@@ -218,8 +214,7 @@ class ChatSettings:
     def change(self, name: str, value: str, conversation_id: str = "") -> None:
         """Change a setting in memory, in general or for one conversation; INHERIT ends an exception.
 
-        Raises:
-            ValueError: The setting, its value or the exception is invalid; the text says what is allowed.
+        A ValueError says what is allowed.
         """
         setting = BY_NAME.get(name)
         if setting is None:

@@ -211,11 +211,7 @@ class CommandInput:
 
 
 def parse_line(line: str) -> TextInput | CommandInput | None:
-    """Parse one typed line; None for a blank one.
-
-    Raises:
-        UsageError: The command is unknown, lacks an argument, or is hidden behind invisible characters.
-    """
+    """Parse one typed line; None for a blank one. A UsageError says why it is neither a text nor a command."""
     if not line.strip():
         return None
     if line.startswith("//"):
@@ -306,11 +302,7 @@ def _nearest(word: str) -> str:
 
 
 def help_lines(word: str = "") -> list[str]:
-    """Return the lines of /help, or of /help COMMAND.
-
-    Raises:
-        UsageError: There is no such command.
-    """
+    """Return the lines of /help, or of /help COMMAND."""
     name = word.strip().lstrip("/").lower()
     if not name:
         return _most_used() + _other_commands()

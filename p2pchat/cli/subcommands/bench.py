@@ -240,8 +240,6 @@ async def measure_connection(first: Probed, directory: Path, seconds: float) -> 
     Args:
         first: A probe that reached the peer.
         seconds: How long to go on at most.
-    Raises:
-        CommandError: The peer is not reached any more.
     """
     host = f"[{first.address}]" if ":" in first.address else first.address
     endpoint = f"{host}:{first.endpoint.rpartition(':')[2]}"

@@ -231,11 +231,7 @@ class Child:
         self.complaints: list[str] = []
 
     async def start(self, timeout: float = 15.0) -> None:
-        """Start the process and wait until it listens.
-
-        Raises:
-            ChildFailed: It does not listen in time.
-        """
+        """Start the process and wait until it listens."""
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == VARIABLE
         }
@@ -294,11 +290,7 @@ class Child:
         await self.process.stdin.drain()
 
     async def wait(self, wanted: Callable[[Line], bool], timeout: float = 15.0, *, count: int = 1) -> list[Line]:
-        """Wait for `count` wanted lines and return them; lines that came before count too.
-
-        Raises:
-            ChildFailed: They did not come in time, or the process ended.
-        """
+        """Wait for `count` wanted lines and return them; lines that came before count too."""
         found: list[Line] = []
         checked = 0
         try:
@@ -414,12 +406,7 @@ def _report(logs: Sequence[Log], complete: bool) -> int:
 
 
 def read_logs(paths: Iterable[str | Path]) -> list[Log]:
-    """Read event logs.
-
-    Raises:
-        CommandError: A log cannot be read.
-        UsageError: A file holds no event at all.
-    """
+    """Read event logs."""
     from p2pchat.testing import Log
 
     logs = []

@@ -155,11 +155,7 @@ def _check_recipient(options: SendOptions) -> None:
 
 
 def _check_text(text: str) -> str:
-    """Return the text.
-
-    Raises:
-        UsageError: The text is empty or too long.
-    """
+    """Return the text, unless it is empty or too long."""
     limit = Settings().max_text_bytes
     if not text.strip():
         raise UsageError("there is nothing to send: the text is empty")

@@ -174,11 +174,7 @@ async def _file(name: str, directory: Path) -> AsyncIterator[Path]:
 
 
 async def _copy_stdin(fd: int) -> None:
-    """Copy standard input, which may never end, into a file; cancelling this does not wait for its end.
-
-    Raises:
-        CommandError: The file cannot be written.
-    """
+    """Copy standard input, which may never end, into a file; cancelling this does not wait for its end."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[OSError | None] = loop.create_future()
 
@@ -305,11 +301,7 @@ def copy(source: str, target: str, as_json: bool) -> int:
 
 
 def _database(word: str) -> str:
-    """Return the database that FROM or TO means.
-
-    Raises:
-        UsageError: There is no such kind of database, or the variable is not set.
-    """
+    """Return the database that FROM or TO means."""
     url = os.environ.get(VARIABLE, "") if word == FROM_VARIABLE else word
     if not url:
         raise UsageError(f"- is the URL in {VARIABLE}, which is not set")

@@ -114,11 +114,7 @@ def serve(**values: Any) -> int:
 
 
 def web_options(values: dict[str, Any]) -> WebOptions:
-    """Return the options of a parsed command line; complains when tokens would be sent in the clear.
-
-    Raises:
-        UsageError: Options exclude each other.
-    """
+    """Return the options of a parsed command line; complains when tokens would be sent in the clear."""
     given = {name: value for name, value in values.items() if value is not None}
     check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
     options = WebOptions(**{**given, "port": _peer_port(given["http_port"], given.get("port"))})

@@ -132,11 +132,7 @@ def client(**values: Any) -> int:
 def client_options(
     url: str, user: str | None, recipient: str | None, token: str | None, plain: bool, as_json: bool, **others: Any
 ) -> ClientOptions:
-    """Return the options of a parsed command line.
-
-    Raises:
-        UsageError: They name no gateway or no user.
-    """
+    """Return the options of a parsed command line."""
     check_exclusive({"as_json": as_json, "plain": plain}, ("as_json", "plain"))
     gateway = GatewayAddress(_checked_url(url), user or "")
     if not token and not gateway.user:
@@ -351,11 +347,7 @@ def looks_like_token(text: str) -> bool:
 
 
 def read_token(given: str) -> str:
-    """Return the token: typed (`-`), `given` itself, or from a file, which may be an answer of POST /accounts.
-
-    Raises:
-        UsageError: There is no token.
-    """
+    """Return the token: typed (`-`), `given` itself, or from a file, which may be an answer of POST /accounts."""
     if given == "-":
         return _ask_token()
     if looks_like_token(given):

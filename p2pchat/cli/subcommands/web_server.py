@@ -150,11 +150,7 @@ class PageServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; "::" listens on IPv4 too, where the system can.
-
-    Raises:
-        CommandError: The port is taken, or this machine has no such address.
-    """
+    """Return a listening socket; "::" listens on IPv4 too, where the system can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     dual = host == "::" and socket.has_dualstack_ipv6()
     try:
@@ -206,11 +202,7 @@ _STOP_REASONS = {"interrupted": "interrupted", "refused": "refused by every endp
 
 
 def web_settings(options: WebOptions) -> WebSettings:
-    """Return the settings of the gateway.
-
-    Raises:
-        UsageError: An origin is invalid.
-    """
+    """Return the settings of the gateway."""
     from p2pchat.web.security import parse_origin
 
     try:
