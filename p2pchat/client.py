@@ -9,8 +9,8 @@ Reading: all bytes of one read (up to 256 KiB, in one buffer shared by all links
 at once, and passed on as one list. After the TLS handshake the Client itself is the transport's protocol: a task that
 reads from the stream would cost another turn of the loop for each read, and a dozen objects for each link.
 
-Writing: everything sent within one turn of the loop, or until `flush`, becomes one TLS write. Nothing waits for the far
-end. `send` always takes the bytes, and `full` tells the caller to stop because the link's buffer is above its limit.
+Writing: nothing waits for the far end. `send` always takes the bytes, and `full` tells the caller to stop because the
+link's buffer is above its limit. Each `send` is one TLS write; the driver joins all frames of one turn of the loop.
 
 A started link ends once. on_down then gets one of these reasons:
     closed    the far end said, inside TLS, that it has written its last byte
@@ -45,7 +45,6 @@ READ_BYTES = 256 * 1024  # read from a socket at once
 # at most 256 KiB, so the stream holds less than 512 KiB, and one read of that much empties it.
 STREAM_LIMIT_BYTES = 128 * 1024
 STREAM_READ_BYTES = 4 * STREAM_LIMIT_BYTES
-FLUSH_ABOVE_BYTES = 256 * 1024  # unsent bytes above this are written before the turn ends: it bounds the joined copy
 LOW_BUFFER_PART = 4  # a full link counts as drained at a quarter of its limit: room for a few batches
 STUCK_CHECKS = 6  # checks of a link within stuck_after: a stuck one is noticed a sixth late at most
 WINDOWS_TIMEOUT = 121  # ERROR_SEM_TIMEOUT: Windows' ETIMEDOUT for an overlapped read, not a TimeoutError in Python
@@ -176,8 +175,7 @@ class Client(_BaseProtocol):
         *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
         *("_started", "_reading", "_early_plaintext", "_faulted", "_heard_at"),
-        *("_unsent", "_unsent_bytes", "_flush_handle", "_written_bytes", "_full"),
-        *("_stuck_timer", "_taken_bytes", "_taken_at", "_closing", "_reason", "_ended"),
+        *("_written_bytes", "_full", "_stuck_timer", "_taken_bytes", "_taken_at", "_closing", "_reason", "_ended"),
     )
 
     def __init__(
@@ -202,7 +200,7 @@ class Client(_BaseProtocol):
                 is a sign of life too.
             on_fault: Called with the code and text of the `bye` that the far end deserves. Nothing is decoded after it.
             on_down: Called once after start(), as the last callback, with the reason.
-            on_full: Called when the buffer has risen above its limit, from within send() or at the end of a turn.
+            on_full: Called when the buffer has risen above its limit, from within send().
             on_drained: Called when a full buffer has come down to a quarter of its limit.
         """
         self.link_id = link_id
@@ -220,9 +218,6 @@ class Client(_BaseProtocol):
         self._early_plaintext = b""  # received before start()
         self._faulted = False
         self._heard_at = self._loop.time()
-        self._unsent: list[bytes] = []  # for the end of this turn
-        self._unsent_bytes = 0
-        self._flush_handle: asyncio.Handle | None = None
         self._written_bytes = 0  # ever given to the transport
         self._full = False
         self._stuck_timer: asyncio.TimerHandle | None = None
@@ -365,40 +360,12 @@ class Client(_BaseProtocol):
     @property
     def buffered(self) -> int:
         """The number of bytes that the system has not taken yet."""
-        return self._unsent_bytes + self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size()
 
     def send(self, data: bytes) -> None:
-        """Write encoded frames at flush() or at the end of this turn. Dropped when the link is closing."""
+        """Write encoded frames. Dropped when the link is closing."""
         if self._closing or self._reason:
             return
-        self._unsent.append(data)
-        self._unsent_bytes += len(data)
-        if self._unsent_bytes >= FLUSH_ABOVE_BYTES:
-            self.flush()
-        elif self._flush_handle is None:
-            self._flush_handle = self._loop.call_soon(self.flush)
-
-    def flush(self) -> None:
-        """Write now what was sent in this turn."""
-        if self._flush_handle is not None:
-            self._flush_handle.cancel()
-            self._flush_handle = None
-        if not self._unsent or self._reason:
-            return
-        data = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
-        self._unsent.clear()
-        self._unsent_bytes = 0
-        self._encrypt(data)
-
-    def write(self, data: bytes) -> None:
-        """Write encoded frames now, after what was sent before. Dropped when the link is closing."""
-        if self._unsent:
-            self.send(data)
-            self.flush()
-        elif not (self._closing or self._reason):
-            self._encrypt(data)
-
-    def _encrypt(self, data: bytes) -> None:
         try:
             self._tls.send(data)
         except ConnectionError:
@@ -451,7 +418,7 @@ class Client(_BaseProtocol):
     # End
 
     async def close(self, bye: bytes | None = None, drain_timeout: float = 1.0) -> None:
-        """End the link in order, within `drain_timeout` seconds: send what is unsent, then `bye` and close_notify.
+        """End the link in order, within `drain_timeout` seconds: send `bye` and close_notify after what was sent.
 
         Then wait until the far end has closed too. Otherwise bytes that it still sends could make the system drop what
         is on its way to it. Never raises. Calling it again does nothing.
@@ -460,7 +427,6 @@ class Client(_BaseProtocol):
             return
         if bye is not None:
             self.send(bye)
-        self.flush()
         self._closing = True
         self._tls.close()
         self._write(self._tls.outgoing())
@@ -489,11 +455,9 @@ class Client(_BaseProtocol):
         if self._reason:
             return
         self._reason = "local" if self._closing else reason
-        for handle in (self._flush_handle, self._stuck_timer):
-            if handle is not None:
-                handle.cancel()
-        self._flush_handle = self._stuck_timer = None
-        self._unsent.clear()
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
+            self._stuck_timer = None
         self._close_transport(at_once=later)
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)

@@ -74,22 +74,22 @@ class Participant(End):
     async def give(self, texts: list[str]) -> None:
         """Encode once and send to everyone."""
         for first in range(0, len(texts), TOGETHER):
-            for frame in self._encoded(texts[first : first + TOGETHER]):
-                for link in self._links:
-                    link.client.send(frame)
+            frames = self._encoded(texts[first : first + TOGETHER])
+            for link in self._links:
+                link.client.send(frames)
             await asyncio.sleep(0)
             for link in self._links:
                 if link.client.full:
                     link.drained.clear()
                     await link.drained.wait()
 
-    def _encoded(self, texts: list[str]) -> list[bytes]:
+    def _encoded(self, texts: list[str]) -> bytes:
         from p2pchat.protocol import Bye, Entries, encode
 
         if not self._entries:
-            return [encode(Bye("left", said)) for said in texts]  # the frame with a text and little else
+            return b"".join(encode(Bye("left", said)) for said in texts)  # the frame with a text and little else
         long, short, signature = "ab" * 32, "ab" * 8, "ab" * 64
-        return [encode(Entries(long, long, short, 1, long, texts, signature))]
+        return encode(Entries(long, long, short, 1, long, texts, signature))
 
     async def close(self) -> None:
         self._server.close()

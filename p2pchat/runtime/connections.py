@@ -215,7 +215,7 @@ class ConnectionManager:
         """Write encoded frames."""
         client = self._clients.get(link)
         if client is not None:
-            client.write(data)  # the driver calls this once a turn
+            client.send(data)  # the driver calls this once a turn
 
     def is_full(self, link: int) -> bool:
         """Return whether a link's buffer rose above its limit and has not drained since."""

@@ -85,7 +85,7 @@ class Driver:
             node: Not started yet.
             storage: Open, and already loaded into the node.
             directory: Where free disk space is checked; None for storage in memory.
-            tell: Called with each effect that is for programs: WriteAccepted, Delivered, Released, LinkChanged ...
+            emit: Called with each effect that is for programs: WriteAccepted, Delivered, Released, LinkChanged ...
             clock: The present; tests on virtual time pass their own.
         """
         self.node = node

@@ -97,7 +97,6 @@ class StorageWorker:
             self._check_disk()  # before anything can be accepted
             for thread in self._threads:
                 thread.start()
-            self._writes.put(_Job(self._check_disk_if_due, lambda result, error: None))
 
     # In the loop
 
@@ -123,33 +122,15 @@ class StorageWorker:
             await asyncio.sleep(0)  # let texts with a promised position go in before they are looked for
             return run()
         future: asyncio.Future[T] = self._loop.create_future()
-
-        def done(result: T, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
-
-        queue.put(_Job(run, done))
+        queue.put(_Job(run, partial(_resolve, future)))
         return await future
 
-    def read_then(
-        self, run: Callable[[], T], then: Callable[[T], None], failed: Callable[[BaseException], None]
-    ) -> None:
-        """Run in the reader thread, then call back in the loop."""
-        if not self._threads:
-            then(run())
-            return
-
-        def done(result: T, error: BaseException | None) -> None:
-            if error is None:
-                then(result)
-            else:
-                failed(error)
-
-        self._reads.put(_Job(run, done))
+    def read_then(self, run: Callable[[], T], done: Callable[[T, BaseException | None], None]) -> None:
+        """Run in the reader thread, then call `done` in the loop with the result or the error."""
+        if self._threads:
+            self._reads.put(_Job(run, done))
+        else:
+            done(run(), None)
 
     def reload(self, hosted: Sequence[UserId]) -> None:
         """Load the content of storage again as soon as it can be written; the answer is Loaded.
@@ -226,12 +207,7 @@ class StorageWorker:
         """Close storage in a thread of its own, because any of these calls may never return."""
         for thread in self._threads:
             thread.join()
-        try:
-            self.storage.close()
-        except Exception as error:  # close() raises it
-            self._answer(partial(_resolve, closed, error))
-        else:
-            self._answer(partial(_resolve, closed, None))
+        self._run_job(_Job(self.storage.close, partial(_resolve, closed)))
 
     def _answer(self, answer: Callable[[], None]) -> None:
         """In a thread: have this run in the loop."""
@@ -357,13 +333,13 @@ def _start_daemon(run: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def _resolve(closed: asyncio.Future[None], error: Exception | None) -> None:
-    if closed.done():
-        return  # close() has given up
+def _resolve(future: asyncio.Future[T], result: T, error: BaseException | None) -> None:
+    if future.done():
+        return  # the caller was cancelled, or close() has given up
     if error is None:
-        closed.set_result(None)
+        future.set_result(result)
     else:
-        closed.set_exception(error)
+        future.set_exception(error)
 
 
 ReadResult = LookupResult | FetchResult
@@ -372,11 +348,15 @@ ReadResult = LookupResult | FetchResult
 class CoreReads:
     """Reads that the core requested. Each result becomes an input, however many attempts it takes.
 
+    A database that is locked for a moment answers soon, a damaged one never does. So the pause before each attempt
+    doubles, up to half a minute. People are warned of the first failure, and told when all reads have succeeded. When
+    commits fail as well the core warns of that itself, and nothing is said here.
+
     The driver calls fetch() when a link has room for a page (PageQueue).
 
     Args:
         put: Called with the results.
-        tell: Called with warnings for people.
+        emit: Called with warnings for people.
         on_defect: Called with an error that no storage may raise.
     """
 
@@ -393,9 +373,11 @@ class CoreReads:
         self._disk = disk
         self._settings = settings
         self._put = put
+        self._emit = emit
         self._on_defect = on_defect
         self._loop = asyncio.get_running_loop()
-        self._retry = ReadRetry(emit, core_warned=lambda: not node.storage_works)
+        self._retries: dict[int, asyncio.TimerHandle] = {}  # of reads that failed, by the id of their effect
+        self._warned = False
         self._stopped = False
 
     def look_up(self, effect: Lookup) -> None:
@@ -424,79 +406,44 @@ class CoreReads:
     def stop(self) -> None:
         """Retry nothing any more."""
         self._stopped = True
-        self._retry.stop()
+        for timer in self._retries.values():
+            timer.cancel()
 
-    def _read(self, effect: Lookup | Fetch, read: Callable[[], ReadResult]) -> None:
-        self._disk.read_then(
-            read,
-            lambda result: self._on_result(effect, result),
-            lambda error: self._on_failure(error, effect, read),
-        )
+    def _read(self, effect: Lookup | Fetch, read: Callable[[], ReadResult], pause: float = 0.0) -> None:
+        """Read for the core. `pause` is how long this attempt waited after a failed one, in seconds."""
+
+        def done(result: ReadResult, error: BaseException | None) -> None:
+            if error is None:
+                self._on_result(effect, result)
+            else:
+                self._on_failure(error, effect, read, pause)
+
+        self._disk.read_then(read, done)
 
     def _on_result(self, effect: Lookup | Fetch, result: ReadResult) -> None:
-        self._retry.on_success(effect)
+        self._retries.pop(id(effect), None)
+        if self._warned and not self._retries:
+            self._warned = False
+            self._emit(WarningIssued("storage_works", "what is stored can be read again"))
         if isinstance(result, LookupResult) or self._disk.storage.durable:
             self._put(result)
         else:  # let the link take this page before the next is read, so that a slow link costs no memory
             self._loop.call_soon(self._put, result)
 
-    def _on_failure(self, error: BaseException, effect: Lookup | Fetch, read: Callable[[], ReadResult]) -> None:
+    def _on_failure(
+        self, error: BaseException, effect: Lookup | Fetch, read: Callable[[], ReadResult], pause: float
+    ) -> None:
         if not isinstance(error, StorageError):
             self._on_defect(error)
         elif isinstance(effect, Fetch) and effect.link not in self._node.links.up:
-            self._retry.cancel(effect)
+            self._retries.pop(id(effect), None)
             self._put(FetchResult(effect.link, effect.ticket, [], None))
         elif not self._stopped:
-            self._retry.schedule(error, effect, lambda: self._read(effect, read))
-
-
-class ReadRetry:
-    """Retries of failed reads, which the core cannot do without.
-
-    A database that is locked for a moment answers soon, a damaged one never does. So the pause before each attempt
-    doubles, up to half a minute. People are warned of the first failure, and told when all reads have succeeded. When
-    commits fail as well the core warns of that itself, and nothing is said here.
-
-    Args:
-        tell: Called with warnings for people.
-        core_warned: Return whether the core has warned that storage does not work.
-    """
-
-    def __init__(self, emit: Callable[[Effect], None], core_warned: Callable[[], bool]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._emit = emit
-        self._core_warned = core_warned
-        self._pauses: dict[int, float] = {}  # seconds until the next attempt, by the id of the effect
-        self._timers: dict[int, asyncio.TimerHandle] = {}
-        self._warned = False
-
-    def schedule(self, error: StorageError, effect: Effect, retry: Callable[[], None]) -> None:
-        """Retry a failed read after a pause."""
-        key = id(effect)  # the timer keeps the effect alive
-        pause = self._pauses[key] = min(max(READ_RETRY_AFTER, 2 * self._pauses.get(key, 0.0)), MAX_READ_RETRY_AFTER)
-        self._timers[key] = self._loop.call_later(pause, retry)
-        if not self._warned and not self._core_warned():
-            self._warned = True
-            self._emit(WarningIssued("storage", f"what is stored cannot be read, which is tried again: {error}"))
-
-    def on_success(self, effect: Effect) -> None:
-        """Note that a read has succeeded, whether it had failed before or not."""
-        self.cancel(effect)
-        if self._warned and not self._pauses:
-            self._warned = False
-            self._emit(WarningIssued("storage_works", "what is stored can be read again"))
-
-    def cancel(self, effect: Effect) -> None:
-        """Forget a read: its result is not needed any more."""
-        if self._pauses:
-            self._pauses.pop(id(effect), None)
-            self._timers.pop(id(effect), None)
-
-    def stop(self) -> None:
-        """Retry nothing any more."""
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+            pause = min(max(READ_RETRY_AFTER, 2 * pause), MAX_READ_RETRY_AFTER)
+            self._retries[id(effect)] = self._loop.call_later(pause, self._read, effect, read, pause)
+            if not self._warned and self._node.storage_works:
+                self._warned = True
+                self._emit(WarningIssued("storage", f"what is stored cannot be read, which is tried again: {error}"))
 
 
 class LoopWaker:

@@ -1,7 +1,7 @@
 """Calls of programs into the core: writes, group requests and imports, each with a future for its result.
 
 Nothing here waits. Texts are collected into batches (WriteBatcher), everything else goes into the core at once. Answers
-come back as effects with the ticket of the request (PendingRequests). With storage in memory, a text can be answered at
+come back as effects with the ticket of the request. With storage in memory, a text can be answered at
 once with the position it will get.
 """
 
@@ -38,7 +38,7 @@ class RequestQueue:
             input; None when that is not settled.
         put: Give an input to the core.
         schedule: Have the core take the waiting writes soon.
-        tell: Called with answers that no request waits for, and with WriteAccepted before the writers resume.
+        emit: Called with answers that no request waits for, and with WriteAccepted before the writers resume.
         promises: Storage is only memory, so an entry surely gets the position that next_entry returns.
     Attributes:
         writes: The texts that wait for the core.
@@ -55,8 +55,9 @@ class RequestQueue:
         promises: bool,
     ) -> None:
         self.woken = 0
-        self._pending = PendingRequests()
-        self.writes = WriteBatcher(next_entry, self._pending)
+        self.writes = WriteBatcher(next_entry, self._issue_ticket)
+        self._pending: dict[int, FutureRequest[Any] | PendingWrite] = {}  # in the core, by ticket
+        self._last_ticket = 0
         self._put = put
         self._schedule = schedule
         self._emit = emit
@@ -139,12 +140,18 @@ class RequestQueue:
         if self._closed:
             request.fail(lambda: PeerClosed("the peer was closed"))
         else:
-            self._put(make(self._pending.add(request)))
+            self._put(make(self._issue_ticket(request)))
+
+    def _issue_ticket(self, request: FutureRequest[Any] | PendingWrite) -> int:
+        """Return the ticket of a request that goes into the core now."""
+        self._last_ticket += 1
+        self._pending[self._last_ticket] = request
+        return self._last_ticket
 
     # Answers of the core
 
     def on_accepted(self, effect: WriteAccepted) -> None:
-        request = self._pending.remove(effect.ticket)
+        request = self._pending.pop(effect.ticket, None)  # None for what nobody here requested, and after fail()
         if isinstance(request, FutureRequest):
             request.resolve(effect)
             return
@@ -153,7 +160,7 @@ class RequestQueue:
             self.woken += self.writes.on_accepted(request, effect)
 
     def on_refused(self, effect: WriteRefused) -> None:
-        request = self._pending.remove(effect.ticket)
+        request = self._pending.pop(effect.ticket, None)
         if request is None:
             self._emit(effect)
         else:
@@ -161,7 +168,7 @@ class RequestQueue:
             request.fail(lambda: kind(effect.text))
 
     def on_imported(self, effect: ImportResult) -> None:
-        request = self._pending.remove(effect.ticket)
+        request = self._pending.pop(effect.ticket, None)
         if isinstance(request, FutureRequest):
             request.resolve(effect)
 
@@ -172,32 +179,10 @@ class RequestQueue:
     def fail(self, error: MakeError) -> None:
         """Refuse further requests, and fail those that wait."""
         self.close()
-        self._pending.fail(error)
-        self.writes.fail(error)
-
-
-class PendingRequests:
-    """Requests in the core, by ticket."""
-
-    def __init__(self) -> None:
-        self._requests: dict[int, FutureRequest[Any] | PendingWrite] = {}
-        self._last_ticket = 0
-
-    def add(self, request: FutureRequest[Any] | PendingWrite) -> int:
-        """Add a request; return its ticket."""
-        self._last_ticket += 1
-        self._requests[self._last_ticket] = request
-        return self._last_ticket
-
-    def remove(self, ticket: int) -> FutureRequest[Any] | PendingWrite | None:
-        """Remove and return an answered request; None when it is unknown, as after fail()."""
-        return self._requests.pop(ticket, None)
-
-    def fail(self, error: MakeError) -> None:
-        """Fail all requests."""
-        requests, self._requests = self._requests, {}
-        for request in requests.values():
+        pending, self._pending = self._pending, {}
+        for request in pending.values():
             request.fail(error)
+        self.writes.fail(error)
 
 
 class FutureRequest(Generic[T]):
@@ -261,19 +246,21 @@ class WriteBatcher:
 
     Args:
         next_entry: As for RequestQueue.
-        pending: Takes the requests that are in the core.
+        issue_ticket: Return the ticket of a write that goes into the core now.
     Attributes:
         refs: The programs' own words for their entries, by log and number.
         has_promised: Whether a waiting text was promised a position.
     """
 
     def __init__(
-        self, next_entry: Callable[[ConversationId, UserId], Position | None], pending: PendingRequests
+        self,
+        next_entry: Callable[[ConversationId, UserId], Position | None],
+        issue_ticket: Callable[[PendingWrite], int],
     ) -> None:
         self.refs: dict[Position, str] = {}
         self.has_promised = False
         self._next_entry = next_entry
-        self._pending = pending
+        self._issue_ticket = issue_ticket
         self._next: dict[tuple[ConversationId, UserId], Position] = {}  # next_entry's answers since the last input
         self._waiting: deque[PendingWrite] = deque()
         self._last: dict[ConversationId, PendingWrite] = {}  # the write that takes the next text
@@ -363,7 +350,7 @@ class WriteBatcher:
     def _request(self, write: PendingWrite) -> WriteRequest:
         if self._last.get(write.conversation) is write:
             del self._last[write.conversation]
-        ticket = self._pending.add(write)
+        ticket = self._issue_ticket(write)
         return WriteRequest(ticket, write.user, write.conversation, write.kind, write.bodies, write.re, write.claims)
 
     def on_accepted(self, write: PendingWrite, effect: WriteAccepted) -> int:

@@ -521,7 +521,6 @@ async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -
 async def test_the_driver_is_called_in_the_turn_of_the_answers(storage: GatedStorage) -> None:
     told = list[object]()
     disk = StorageWorker(storage, Settings(), None, told.append, lambda: told.append("all"))
-    await until(lambda: told)  # its first look at the free disk
     for ticket in (1, 2):
         told.clear()
         disk.commit(Commit(ticket, 0, True, Change(meta={"a": str(ticket)})))
