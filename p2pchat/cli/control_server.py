@@ -144,7 +144,7 @@ class ControlServer:
         self._stop_listening()
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_TIMEOUT):
-                while any(not one.follows for one in self._connections.values()):
+                while any(one.tail is None for one in self._connections.values()):
                     self._connection_ended.clear()
                     await self._connection_ended.wait()
 
@@ -246,7 +246,7 @@ class ControlConnection:
         activity: The activity of the chat that runs here; None without one.
         accounts: The accounts of the gateway that runs here; None without one.
     Attributes:
-        follows: It has a tail, which ends with the peer.
+        tail: Its tail, which ends with the peer; None: it has none.
     """
 
     def __init__(
@@ -264,8 +264,7 @@ class ControlConnection:
         if not fresh:
             self._session.stop_waiting_for_names()
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
-        self._tail: asyncio.Task[None] | None = None
-        self.follows = False
+        self.tail: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         """Carry out the client's requests until it ends its output or goes away."""
@@ -301,9 +300,9 @@ class ControlConnection:
         await self._batches.put([])
 
     async def _close(self) -> None:
-        if self._tail is not None:
-            self._tail.cancel()
-            await asyncio.gather(self._tail, return_exceptions=True)
+        if self.tail is not None:
+            self.tail.cancel()
+            await asyncio.gather(self.tail, return_exceptions=True)
         self._output.closed.set()
         self._display.close()
         self._writer.close()
@@ -312,8 +311,8 @@ class ControlConnection:
         """Send the client its last lines and `stopped`, after the peer has stopped."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
-                if self._tail is not None:
-                    await asyncio.wait([self._tail])
+                if self.tail is not None:
+                    await asyncio.wait([self.tail])
                 await self._display.show_event(Stopped(reason=reason).to_json())
         except TimeoutError:  # it does not read
             self._writer.transport.abort()
@@ -387,12 +386,11 @@ class ControlConnection:
         await self._display.show_answer(request.do, rows, [], request.ref)
 
     async def _start_tail(self, request: JsonCommand) -> None:
-        if self.follows:
+        if self.tail is not None:
             raise UsageError("this connection has a tail already: open another one")
         to = await self._session.resolve(request.fields["to"]) if "to" in request.fields else None
-        self.follows = True
-        self._tail = asyncio.create_task(self._run_tail(to, request))
-        self._tail.add_done_callback(_log_unexpected_error)
+        self.tail = asyncio.create_task(self._run_tail(to, request))
+        self.tail.add_done_callback(_log_unexpected_error)
 
     async def _run_tail(self, to: Conversation | None, request: JsonCommand) -> None:
         last, ignored, ref = request.fields.get("last", DEFAULT_LAST), request.fields.get("ignored", True), request.ref

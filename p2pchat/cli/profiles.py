@@ -1,4 +1,4 @@
-"""Profiles and ports of this machine: the profile a command means, free ports, the peer that options describe."""
+"""Profiles and ports of this machine: the profile that is meant, those started before, the peer to run, free ports."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from p2pchat import home_directory, inspect_profile, known_profiles, open_history, profile_directory
+from p2pchat import P2PChatError, home_directory, inspect_profile, known_profiles, open_history, profile_directory
 from p2pchat.cli.options import ProfileChoice, has_password, profile_choice
 from p2pchat.commands.endpoints import LOOPBACK, command
+from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.safe_text import safe_line
 
@@ -71,6 +72,69 @@ async def _addresses(directory: Path, db: str | None) -> list[str]:
         labels = [user.label for user in history.users() if not user.is_me]
         labels += [group.address for group in history.groups() if group.is_member]
     return ["room", *(label for label in labels if label == safe_line(label))]
+
+
+# ---- profiles that were started before
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSummary:
+    """A profile that was started before.
+
+    Attributes:
+        name: "" if none was ever chosen.
+        used_at: When something was stored last, in seconds since 1970.
+        holder: The pid that runs it, 0 if unknown; None: it does not run.
+        is_settled: It belongs to its network for good: it joined it, or holds messages of it.
+        is_open: Its network has no key.
+    """
+
+    directory: Path
+    port: int
+    name: str
+    used_at: float
+    holder: int | None
+    is_settled: bool
+    is_open: bool
+
+    @property
+    def label(self) -> str:
+        return quote_name(self.name) if self.name else "(no name yet)"
+
+
+def started_before() -> list[ProfileSummary]:
+    """Return the profiles of this login that are in use, lowest port first.
+
+    A profile without a name, a network and messages is left out: a start that found its port taken leaves one behind.
+    """
+    found = [summarize_profile(directory, int(directory.name)) for directory in known_profiles()]
+    return [one for one in found if one.name or one.is_settled or one.holder is not None]
+
+
+def summarize_profile(directory: Path, port: int) -> ProfileSummary:
+    """Return the summary of a profile; of an unreadable one only its place: starting it reports the error."""
+    name, has_messages = "", False
+    with suppress(P2PChatError):
+        name, has_messages = asyncio.run(_read(directory))
+    state = inspect_profile(directory)
+    is_settled = has_messages or state.network_path.parent == directory
+    return ProfileSummary(directory, port, name, _used_at(directory), state.holder, is_settled, state.network == "open")
+
+
+async def _read(directory: Path) -> tuple[str, bool]:
+    async with open_history(directory) as history:
+        return history.me.name, bool(await history.history(limit=1))
+
+
+def _used_at(directory: Path) -> float:
+    times = [0.0]
+    for name in ("identity.pem", "history.db", "history.db-wal"):
+        with suppress(OSError):
+            times.append((directory / name).stat().st_mtime)
+    return max(times)
+
+
+# ---- the peer to run
 
 
 @dataclass(slots=True)
@@ -150,6 +214,9 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
         )
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from None
+
+
+# ---- ports
 
 
 def free_port(host: str, taken: Collection[int] = ()) -> int:

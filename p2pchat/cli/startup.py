@@ -22,10 +22,8 @@ from p2pchat import (
     InviteError,
     P2PChatError,
     PortInUse,
-    inspect_profile,
     known_profiles,
     login_name,
-    open_history,
     parse_invite,
     probe,
     profile_directory,
@@ -33,10 +31,18 @@ from p2pchat import (
     validate_name,
 )
 from p2pchat.cli.options import check_exclusive
-from p2pchat.cli.profiles import PeerOptions, free_port, is_free, next_port
+from p2pchat.cli.profiles import (
+    PeerOptions,
+    ProfileSummary,
+    free_port,
+    is_free,
+    next_port,
+    started_before,
+    summarize_profile,
+)
 from p2pchat.cli.streams import InputEnded
 from p2pchat.commands.endpoints import JOIN_COMMAND, LOOPBACK, command, is_loopback, looks_like_invite, program
-from p2pchat.commands.event_text import format_time, quote_name
+from p2pchat.commands.event_text import format_time
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.settings import ChatSettings
 
@@ -52,7 +58,7 @@ def run_setup_wizard(options: ChatOptions, invite: str | None, ask: Ask) -> Chat
     Args:
         invite: The text of the invite; None: none was given.
     Raises:
-        NothingSaid: A question was answered with the end of input. CommandError: No port is free.
+        InputEnded: A question was answered with the end of input. CommandError: No port is free.
     """
     known = _known_profiles(options)
     if options.name and any(one.name == options.name and one.holder is not None for one in known):
@@ -289,66 +295,6 @@ def _who_listens(port: int) -> str:
     except (P2PChatError, ValueError, OSError):
         return "another program"
     return "another program" if verdict in _NO_PEER else "another p2pchat peer"
-
-
-# ---- profiles
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileSummary:
-    """A profile that was started before.
-
-    Attributes:
-        name: "" if none was ever chosen.
-        used_at: When something was stored last, in seconds since 1970.
-        holder: The pid that runs it, 0 if unknown; None: it does not run.
-        is_settled: It belongs to its network for good: it joined it, or holds messages of it.
-        is_open: Its network has no key.
-    """
-
-    directory: Path
-    port: int
-    name: str
-    used_at: float
-    holder: int | None
-    is_settled: bool
-    is_open: bool
-
-    @property
-    def label(self) -> str:
-        return quote_name(self.name) if self.name else "(no name yet)"
-
-
-def started_before() -> list[ProfileSummary]:
-    """Return the profiles of this login that are in use, lowest port first.
-
-    A profile without a name, a network and messages is left out: a start that found its port taken leaves one behind.
-    """
-    found = [summarize_profile(directory, int(directory.name)) for directory in known_profiles()]
-    return [one for one in found if one.name or one.is_settled or one.holder is not None]
-
-
-def summarize_profile(directory: Path, port: int) -> ProfileSummary:
-    """Return the summary of a profile; of an unreadable one only its place: starting it reports the error."""
-    name, has_messages = "", False
-    with suppress(P2PChatError):
-        name, has_messages = asyncio.run(_read(directory))
-    state = inspect_profile(directory)
-    is_settled = has_messages or state.network_path.parent == directory
-    return ProfileSummary(directory, port, name, _used_at(directory), state.holder, is_settled, state.network == "open")
-
-
-async def _read(directory: Path) -> tuple[str, bool]:
-    async with open_history(directory) as history:
-        return history.me.name, bool(await history.history(limit=1))
-
-
-def _used_at(directory: Path) -> float:
-    times = [0.0]
-    for name in ("identity.pem", "history.db", "history.db-wal"):
-        with suppress(OSError):
-            times.append((directory / name).stat().st_mtime)
-    return max(times)
 
 
 # ---- options

@@ -51,6 +51,8 @@ class TerminalDisplay(Display):
     """
 
     keeps_input = True
+    _peer: TCPPeer  # set by begin(), before the first event that needs it
+    _session: Session
 
     def __init__(
         self, screen: Screen, alerts: TerminalAlerts, log: EventLogFile | None, on_change: Callable[[], None]
@@ -60,14 +62,11 @@ class TerminalDisplay(Display):
         self._alerts = alerts
         self._on_change = on_change
         self._days = DateRule()
-        self._peer: TCPPeer | None = None
-        self._session: Session | None = None
         self._own_id = ""
         self._since = ""  # start of this run, as event lines write it
         self._turn = asyncio.Lock()  # no event is shown between lines of history
         self._shown: set[str] = set()  # messages shown as history whose events have not arrived
         self._received: dict[str, None] = {}  # messages whose events arrived
-        self._pending: dict[str, EventLine] = {}  # `sent` lines whose mark may change, by message id
         self._saved: set[str] = set()  # own messages printed as saved that nobody has yet
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
@@ -104,7 +103,6 @@ class TerminalDisplay(Display):
             self._catching_up = asyncio.ensure_future(self._catch_up())
 
     async def _catch_up(self) -> None:
-        assert self._session is not None
         async with self._turn:
             try:
                 lines = await self._history(self._session.current)
@@ -114,15 +112,10 @@ class TerminalDisplay(Display):
             await self._show_past(lines, "before you joined", "now")
 
     async def _history(self, conversation: Conversation) -> list[EventLine]:
-        assert self._peer is not None
-        lines = [
-            await with_gap(self._peer, message)
-            for message in await self._peer.history(conversation, limit=HISTORY_LINES)
-        ]  # fmt: skip
-        return self._without_ignored(lines)
+        found = await self._peer.history(conversation, limit=HISTORY_LINES)
+        return self._without_ignored([await with_gap(self._peer, message) for message in found])
 
     def _without_ignored(self, rows: Sequence[EventLine]) -> list[EventLine]:
-        assert self._peer is not None
         return [without_ignored(self._peer, row) for row in rows if not self.hides(row)]
 
     async def _show_past(
@@ -145,8 +138,6 @@ class TerminalDisplay(Display):
             self._rule(end)
 
     def _is_here(self, event: EventLine) -> bool:
-        if self._session is None:
-            return True
         here = open_conversation(self._session)
         return is_here(event, None if here is None else here.id)
 
@@ -199,7 +190,6 @@ class TerminalDisplay(Display):
     async def _show_received(self, event: EventLine) -> None:
         here = self._is_here(event)
         self.speakers.add(event["sender"])
-        assert self._session is not None
         settings, unread = self._session.settings, self._session.unread
         addressed = is_addressed_to(event, unread.name, unread.id)
         notified = settings.notifies(event["conversation_id"], meant=addressed)
@@ -226,10 +216,10 @@ class TerminalDisplay(Display):
         Of reactions only own ones and those to own messages are shown, since many users may react; /history has all.
         """
         related = await self._related(event)
-        mine = self._peer is not None and event["by_id"] == self._peer.me.id
         here = self._is_here(event)
         if not (here or event["kind"] == "dm"):
             return
+        mine = event["by_id"] == self._own_id
         if event["event"] == "reaction" and not mine and (related is None or related["event"] != "sent"):
             return
         self._show_day(event["sent_at"])
@@ -252,7 +242,7 @@ class TerminalDisplay(Display):
         if self._shows_joins:
             self._show_day(event["at"])
             self._screen.add_line(change_line(event, self.me))
-        elif self._session is not None and self._session.settings.joins == "auto" and not self._joins_muted:
+        elif self._session.settings.joins == "auto" and not self._joins_muted:
             self._joins_muted = True
             self._screen.print_notice(
                 f"-- more than {QUIET_ABOVE} people are here: who comes and goes is no longer shown (/set joins on)"
@@ -260,11 +250,8 @@ class TerminalDisplay(Display):
 
     @property
     def _shows_joins(self) -> bool:
-        if self._session is None or self._peer is None or self._session.settings.joins == "off":
-            return False
-        if self._session.settings.joins == "on":
-            return True
-        return len(self._peer.here()) <= QUIET_ABOVE
+        joins = self._session.settings.joins
+        return joins == "on" or (joins == "auto" and len(self._peer.here()) <= QUIET_ABOVE)
 
     def _show_day(self, iso: str) -> None:
         day = self._days.change(local(iso), datetime.now().astimezone().date())
@@ -278,15 +265,13 @@ class TerminalDisplay(Display):
         related = await self._related(event)
         self._show_day(event["sent_at"])
         fragments = message_line(event, self.me, elsewhere=not self._is_here(event), related=related)
-        self._pending[event["id"]] = event
-        self._screen.add_pending(PendingLine(event["id"], event["kind"] == "dm", fragments, self._screen.now))
+        self._screen.add_pending(PendingLine(event, fragments, self._screen.now))
 
     def on_settled(self, own: PendingLine) -> None:
         """Handle an own line that was printed with its final mark: a notice follows if nobody has it yet."""
-        event = self._pending.pop(own.id)
         if not own.count:
             self._saved.add(own.id)
-            self.notifier.on_sent(event, room=True)
+            self.notifier.on_sent(own.event, room=True)
 
     # Answers
 

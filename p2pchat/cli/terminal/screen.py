@@ -23,7 +23,7 @@ from prompt_toolkit.styles import Attrs, Style
 
 from p2pchat.cli.terminal.device import BLACK_ON_WHITE, DIM, ERROR, TerminalStream
 from p2pchat.commands.endpoints import INDENT, row_of_code
-from p2pchat.commands.event_text import delivery_mark
+from p2pchat.commands.event_text import EventLine, delivery_mark
 from p2pchat.commands.wrap import Fragment, Row, fold_row, split_rows
 
 BATCH_INTERVAL = 0.02  # seconds: faster than anyone reads
@@ -349,8 +349,7 @@ class PendingLine:
     """An own line whose mark may change.
 
     Attributes:
-        id: Of the message.
-        direct: Whether the conversation is direct.
+        event: The `sent` line.
         fragments: The line without its mark.
         shown_at: When it was shown first, in seconds of the loop's clock.
         overtaken_at: When another line came behind it; None: none did.
@@ -358,8 +357,7 @@ class PendingLine:
         read: Number of recipients who have read it.
     """
 
-    id: str
-    direct: bool
+    event: EventLine
     fragments: list[Fragment]
     shown_at: float
     overtaken_at: float | None = None
@@ -368,8 +366,13 @@ class PendingLine:
     read: int = 0
 
     @property
+    def id(self) -> str:
+        id: str = self.event["id"]
+        return id
+
+    @property
     def mark(self) -> str:
-        return delivery_mark(self.count, self.read, self.of, direct=self.direct)
+        return delivery_mark(self.count, self.read, self.of, direct=self.event["kind"] == "dm")
 
     @property
     def complete(self) -> bool:

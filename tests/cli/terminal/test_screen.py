@@ -98,7 +98,7 @@ async def test_the_end_stops_all_waiting(screen: Screen, end: str) -> None:
 
 
 def own(*, direct: bool = False) -> PendingLine:
-    return PendingLine("ID.1", direct, [("", "12:00 ada: hi")], shown_at=100.0)
+    return PendingLine({"id": "ID.1", "kind": "dm" if direct else "room"}, [("", "12:00 ada: hi")], shown_at=100.0)
 
 
 def test_a_delivery_mark_only_improves() -> None:
