@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from p2pchat import Conversation, Message, P2PChatError, Receipt, Sent, UnknownName, User
+from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, UnknownName, User
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.web.errors import Forbidden, WebError
@@ -195,10 +195,10 @@ async def message(id: MessageId, account: CurrentAccount) -> MessageOut:
     return MessageOut.of(await account.user.message(id))
 
 
-@messages_router.get("/messages/{id}/receipt", responses=problems(404))
-async def receipt(id: MessageId, account: CurrentAccount) -> ReceiptStatus:
+@messages_router.get("/messages/{id}/receipt", responses=problems(404), response_model=ReceiptStatus)
+async def receipt(id: MessageId, account: CurrentAccount) -> Receipt:
     """Return the delivery status of a message of the caller."""
-    return ReceiptStatus.of(await account.user.receipt(id))
+    return await account.user.receipt(id)
 
 
 @messages_router.get("/search", responses=problems(404, 409), response_model_exclude_none=True)
@@ -314,31 +314,30 @@ async def mark_read(id: MessageId, account: CurrentAccount, gateway: CurrentGate
 Named = Annotated[str, Path(max_length=64, description="The name of a group, or its name with its id (`#` as `%23`).")]
 
 
-@groups_router.get("/groups", responses=problems())
-async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[GroupOut]:
+@groups_router.get("/groups", responses=problems(), response_model=list[GroupOut])
+async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[Group]:
     """Return the groups of which the caller is a member."""
-    found = [GroupOut.of(group) for group in account.user.groups() if group.is_member]
+    found = [group for group in account.user.groups() if group.is_member]
     gateway.limits.answered(account.key, sum(len(group.members) for group in found))
     return found
 
 
-@groups_router.post("/groups", status_code=201, responses=problems(404, 409))
-async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupOut:
+@groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model=GroupOut)
+async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> Group:
     """Create a group."""
     gateway.limits.messages.take(account.key)
     members = [await _user(gateway, account, name) for name in wanted.members]
-    group = await account.user.create_group(wanted.name, members)
-    return GroupOut.of(group)
+    return await account.user.create_group(wanted.name, members)
 
 
-@groups_router.get("/groups/{name}", responses=problems(404, 409))
-async def group(name: Named, account: CurrentAccount) -> GroupOut:
+@groups_router.get("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)
+async def group(name: Named, account: CurrentAccount) -> Group:
     """Return a group of which the caller is a member."""
-    return GroupOut.of(group_of(account, name))
+    return group_of(account, name)
 
 
-@groups_router.patch("/groups/{name}", responses=problems(404, 409))
-async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gateway: CurrentGateway) -> GroupOut:
+@groups_router.patch("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)
+async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gateway: CurrentGateway) -> Group:
     """Rename a group of the caller, or give it another owner."""
     gateway.limits.messages.take(account.key)
     found = group_of(account, name)
@@ -346,16 +345,16 @@ async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gate
         await _changed(found.rename(wanted.name))
     if wanted.owner is not None:
         await _changed(found.hand_over(await _user(gateway, account, wanted.owner)))
-    return GroupOut.of(found)
+    return found
 
 
-@groups_router.post("/groups/{name}/members", responses=problems(404, 409))
-async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> GroupOut:
+@groups_router.post("/groups/{name}/members", responses=problems(404, 409), response_model=GroupOut)
+async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> Group:
     """Add members to a group of the caller."""
     gateway.limits.messages.take(account.key)
     found = group_of(account, name)
     await _changed(found.add(*[await _user(gateway, account, member) for member in wanted.members]))
-    return GroupOut.of(found)
+    return found
 
 
 @groups_router.delete("/groups/{name}/members/{member}", responses=problems(404, 409))
@@ -400,38 +399,42 @@ async def _changed(change: Awaitable[None]) -> None:
 KINDS = ("room", "dm", "group")
 
 
-@people_router.get("/users", responses=problems(), response_model_exclude_none=True)
-async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[UserOut]:
+@people_router.get("/users", responses=problems(), response_model=list[UserOut], response_model_exclude_none=True)
+async def users(account: CurrentAccount, gateway: CurrentGateway) -> list[User]:
     """Return all known users, by name."""
     found = account.user.users()
     gateway.limits.answered(account.key, len(found))
-    return [UserOut.of(user) for user in found]
+    return found
 
 
-@people_router.get("/users/{name}", responses=problems(404, 409), response_model_exclude_none=True)
-async def user(name: Annotated[str, Path(max_length=64)], account: CurrentAccount) -> UserOut:
+@people_router.get(
+    "/users/{name}", responses=problems(404, 409), response_model=UserOut, response_model_exclude_none=True
+)
+async def user(name: Annotated[str, Path(max_length=64)], account: CurrentAccount) -> User:
     """Return one user, by shown name or id."""
-    return UserOut.of(account.user.user(name))
+    return account.user.user(name)
 
 
-@people_router.get("/presence", responses=problems(), response_model_exclude_none=True)
+@people_router.get(
+    "/presence", responses=problems(), response_model=list[PresenceOut], response_model_exclude_none=True
+)
 async def presence(
     account: CurrentAccount,
     gateway: CurrentGateway,
     status: Annotated[
         Literal["online", "idle", "offline", "unknown"] | None, Query(description="Only users with this status.")
     ] = None,
-) -> list[PresenceOut]:
+) -> list[User]:
     """Return the presence of all known users."""
-    found = [PresenceOut.of(user) for user in account.user.users()]
+    found = account.user.users()
     gateway.limits.answered(account.key, len(found))
     return [one for one in found if status in (None, one.status)]
 
 
-@people_router.get("/conversations", responses=problems())
-async def conversations(account: CurrentAccount, gateway: CurrentGateway) -> list[ConversationOut]:
+@people_router.get("/conversations", responses=problems(), response_model=list[ConversationOut])
+async def conversations(account: CurrentAccount, gateway: CurrentGateway) -> list[Conversation]:
     """Return the conversations of the caller, most recently used first."""
-    found = [ConversationOut.of(talk) for talk in account.user.recent_conversations() if talk.kind in KINDS]
+    found = [talk for talk in account.user.recent_conversations() if talk.kind in KINDS]
     gateway.limits.answered(account.key, len(found))
     return found
 

@@ -1,13 +1,16 @@
-"""Request and response bodies of REST, as OpenAPI describes them, and the addresses of conversations."""
+"""Request and response bodies of REST, as OpenAPI describes them, and the addresses of conversations.
+
+The fields of an answer are the attributes of the object that a call returns.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
-from p2pchat import Conversation, Group, Message, Receipt, Sent, UnknownName, User, validate_name
+from p2pchat import Conversation, Group, Message, Sent, UnknownName, validate_name
 from p2pchat.web.accounts import Account
 from p2pchat.web.errors import Forbidden
 from p2pchat.web.gateway import Gateway
@@ -36,30 +39,30 @@ GroupName = Annotated[
     Field(min_length=1, max_length=64, description="The name of a group, or its name with its id: `ops#K7QF2M3P`."),
 ]
 Status = Literal["online", "idle", "offline", "unknown"]
+_OR_NONE = BeforeValidator(lambda value: value or None)
+Label = Annotated[str, BeforeValidator(lambda user: user.label)]  # of a User
 
 
-class ErrorOut(BaseModel):
+class ErrorOut(
+    BaseModel,
+    json_schema_extra={
+        "examples": [{"status": "error", "code": "unknown_name", "text": "nobody here is called 'bob'"}]
+    },
+):
     """Why a request failed: `code` is a stable word, `text` is for people."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"status": "error", "code": "unknown_name", "text": "nobody here is called 'bob'"}]
-        }
-    )
     status: Literal["error"]
     code: str
     text: str
 
 
-class MessageOut(BaseModel):
+class MessageOut(
+    BaseModel,
+    populate_by_name=True,
+    json_schema_extra={"examples": [{"from": "A", "to": "B", "content": "Hello, B!", "timestamp": _TIME, "id": _ID}]},
+):
     """A message. In the room it has neither `to` nor `group`."""
 
-    model_config = ConfigDict(
-        populate_by_name=True,
-        json_schema_extra={
-            "examples": [{"from": "A", "to": "B", "content": "Hello, B!", "timestamp": _TIME, "id": _ID}]
-        },
-    )
     from_: str = Field(alias="from", description="The writer, as shown.")
     to: str | None = Field(None, description="The receiver of a direct message.")
     group: str | None = Field(None, description="The group it was written to.")
@@ -84,27 +87,24 @@ class _NewMessage(BaseModel):
     reply_to: str | None = Field(None, pattern=MESSAGE_ID, description="The message this answers, by its id.")
 
 
-class ToUser(_NewMessage):
+class ToUser(_NewMessage, extra="forbid", json_schema_extra={"examples": [{"to": "bob", "content": "lunch?"}]}):
     """A message to one user, or to `room`."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"to": "bob", "content": "lunch?"}]})
     to: Address
 
 
-class ToGroup(_NewMessage):
+class ToGroup(_NewMessage, extra="forbid", json_schema_extra={"examples": [{"group": "ops", "content": "done"}]}):
     """A message to a group."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"group": "ops", "content": "done"}]})
     group: GroupName
 
 
 NewMessage = ToUser | ToGroup
 
 
-class MessageAccepted(BaseModel):
+class MessageAccepted(BaseModel, json_schema_extra={"examples": [{"status": "ok", "id": _ID, "timestamp": _TIME}]}):
     """The message is stored on this gateway's disk, safe from a crash."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok", "id": _ID, "timestamp": _TIME}]})
     status: Literal["ok"] = "ok"
     id: str
     timestamp: str
@@ -117,136 +117,101 @@ class Done(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-class NewContent(BaseModel):
+class NewContent(BaseModel, extra="forbid", json_schema_extra={"examples": [{"content": "lunch at one?"}]}):
     """The new text of a message."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"content": "lunch at one?"}]})
     content: Content
 
 
-class NewReaction(BaseModel):
+class NewReaction(BaseModel, extra="forbid", json_schema_extra={"examples": [{"reaction": "👍"}]}):
     """A reaction, which replaces the caller's previous one; "" removes it."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"reaction": "👍"}]})
     reaction: str = Field(max_length=MAX_REACTION_CHARACTERS)
 
 
-class ReceiptStatus(BaseModel):
+class ReceiptStatus(
+    BaseModel,
+    json_schema_extra={
+        "examples": [{"id": _ID, "status": "read", "delivered_to": ["bob"], "read_by": ["bob"], "missing": []}]
+    },
+):
     """Delivery of a message of the caller."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"id": _ID, "status": "read", "delivered_to": ["bob"], "read_by": ["bob"], "missing": []}]
-        }
-    )
     id: str
     status: Literal["accepted", "delivered", "read"] = Field(description="The step that all receivers have reached.")
-    delivered_to: list[str] = Field(description="Receivers whose peers have it on disk.")
-    read_by: list[str]
-    missing: list[str] = Field(description="Receivers not known to have it yet.")
-
-    @classmethod
-    def of(cls, receipt: Receipt) -> ReceiptStatus:
-        return cls(
-            id=receipt.id,
-            status=receipt.status,  # type: ignore[arg-type]
-            delivered_to=labels(receipt.delivered_to),
-            read_by=labels(receipt.read_by),
-            missing=labels(receipt.missing),
-        )
+    delivered_to: list[Label] = Field(description="Receivers whose peers have it on disk.")
+    read_by: list[Label]
+    missing: list[Label] = Field(description="Receivers not known to have it yet.")
 
 
-class UserOut(BaseModel):
+class UserOut(
+    BaseModel, json_schema_extra={"examples": [{"user": "bob", "name": "bob", "id": _USER_ID, "status": "online"}]}
+):
     """A user of the mesh, on this gateway or elsewhere."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"user": "bob", "name": "bob", "id": _USER_ID, "status": "online"}]}
+    user: str = Field(
+        validation_alias="label",
+        description="As shown: the name, with the beginning of the id if others have the same name.",
     )
-    user: str = Field(description="As shown: the name, with the beginning of the id if others have the same name.")
     name: str
     id: str
     status: Status
-    me: bool | None = None
-
-    @classmethod
-    def of(cls, user: User) -> UserOut:
-        return cls(user=user.label, name=user.name, id=user.id, status=cast(Status, user.status), me=user.is_me or None)
+    me: Annotated[bool | None, _OR_NONE] = Field(None, validation_alias="is_me")
 
 
-class PresenceOut(BaseModel):
+class PresenceOut(BaseModel, json_schema_extra={"examples": [{"user": "bob", "status": "idle", "text": "lunch"}]}):
     """Current presence of a user."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"user": "bob", "status": "idle", "text": "lunch"}]})
-    user: str
+    user: str = Field(validation_alias="label")
     status: Status
-    text: str | None = None
-    since: str | None = None
-
-    @classmethod
-    def of(cls, user: User) -> PresenceOut:
-        since = None if user.since is None else iso(user.since)
-        return cls(user=user.label, status=cast(Status, user.status), text=user.status_text or None, since=since)
+    text: Annotated[str | None, _OR_NONE] = Field(None, validation_alias="status_text")
+    since: Annotated[str | None, BeforeValidator(lambda moment: moment and iso(moment))] = None
 
 
-class ConversationOut(BaseModel):
+class ConversationOut(
+    BaseModel, json_schema_extra={"examples": [{"id": _CONVERSATION_ID, "kind": "room", "name": "room"}]}
+):
     """A conversation of the caller."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"id": _CONVERSATION_ID, "kind": "room", "name": "room"}]}
-    )
     id: str
     kind: Literal["room", "dm", "group"]
     name: str = Field(description="`room`, the other user, or the name of the group.")
 
-    @classmethod
-    def of(cls, talk: Conversation) -> ConversationOut:
-        return cls(id=talk.id, kind=talk.kind, name=talk.name)  # type: ignore[arg-type]
 
-
-class NewGroup(BaseModel):
+class NewGroup(
+    BaseModel, extra="forbid", json_schema_extra={"examples": [{"name": "ops", "members": ["bob", "carol"]}]}
+):
     """A new group; the caller becomes its owner and a member."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "ops", "members": ["bob", "carol"]}]}
-    )
     name: str = Field(min_length=1, max_length=32)
     members: list[Address] = Field([], max_length=255)
 
 
-class NewMembers(BaseModel):
+class NewMembers(BaseModel, extra="forbid", json_schema_extra={"examples": [{"members": ["dave"]}]}):
     """New members of a group; they get all its earlier messages."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"members": ["dave"]}]})
     members: list[Address] = Field(min_length=1, max_length=255)
 
 
-class GroupChange(BaseModel):
+class GroupChange(BaseModel, extra="forbid", json_schema_extra={"examples": [{"name": "operations"}]}):
     """A new name or a new owner of a group."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "operations"}]})
     name: str | None = Field(None, min_length=1, max_length=32)
     owner: Address | None = None
 
 
-class GroupOut(BaseModel):
+class GroupOut(
+    BaseModel,
+    json_schema_extra={
+        "examples": [{"id": _CONVERSATION_ID, "name": "ops", "owner": "ada", "members": ["ada", "bob"]}]
+    },
+):
     """A group."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"id": _CONVERSATION_ID, "name": "ops", "owner": "ada", "members": ["ada", "bob"]}]
-        }
-    )
     id: str
     name: str
-    owner: str | None
-    members: list[str]
-
-    @classmethod
-    def of(cls, group: Group) -> GroupOut:
-        owner = group.owner
-        return cls(
-            id=group.id, name=group.name, owner=None if owner is None else owner.label, members=labels(group.members)
-        )
+    owner: Label | None
+    members: list[Label]
 
 
 class HealthOut(BaseModel):
@@ -255,10 +220,9 @@ class HealthOut(BaseModel):
     status: str = "ok"
 
 
-class SignUp(BaseModel):
+class SignUp(BaseModel, extra="forbid"):
     """A name to register, of 1 to 32 visible characters."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str
 
 
@@ -267,10 +231,6 @@ class NewAccount(BaseModel):
 
     name: str
     token: str
-
-
-def labels(users: list[User]) -> list[str]:
-    return [user.label for user in users]
 
 
 def iso(moment: datetime) -> str:
