@@ -14,7 +14,8 @@ import asyncio
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from p2pchat import AmbiguousName, HostedUser, NameTaken, P2PChatError, PeerClosed, StorageError, TCPPeer, UnknownName
@@ -98,16 +99,12 @@ class Accounts:
         """Read the accounts from storage, once. Raises StorageError, PeerClosed."""
         if not self._loaded:
             async with self._lock:
-                await self._load()
-
-    async def _load(self) -> None:
-        if self._loaded:
-            return
-        rows = await self._peer.tokens()
-        for user in self._peer.hosted:
-            for hash, word in rows.get(user.key, {}).items():
-                self._add(Account(user, hash, word))
-        self._loaded = True
+                if not self._loaded:
+                    rows = await self._peer.tokens()
+                    for user in self._peer.hosted:
+                        for hash, word in rows.get(user.key, {}).items():
+                            self._add(Account(user, hash, word))
+                    self._loaded = True
 
     # ---- queries
 
@@ -140,14 +137,10 @@ class Accounts:
             StorageError: It could not be stored.
         """
         name, token = valid(name), new_token()
-        async with self._lock:
-            await self._load()
-            account = self.find(name)
+        async with self._changing(name) as account:
             if account is not None and not account.reserved:
                 raise AccountNameTaken(name)
-            account = await self._store(account, name, hash_of(token), REGISTERED)
-        self.on_change(account, "registered")
-        return account, token
+            return await self._store(account, name, hash_of(token), REGISTERED, "registered"), token
 
     async def trusted(self, name: str) -> Account:
         """Return the account of a caller on this machine that has no token and calls itself `name`.
@@ -158,18 +151,12 @@ class Accounts:
         await self.load()
         account = self.find(name)
         if account is None or account.reserved:
-            account = await self._register_trusted(valid(name))
+            name = valid(name)
+            async with self._changing(name) as account:
+                if account is None or account.reserved:  # not so for the second of two concurrent calls
+                    account = await self._store(account, name, random_hash(), NAMED, "registered")
         if account.word == REVOKED:
             raise Forbidden("this account was revoked", "revoked")
-        return account
-
-    async def _register_trusted(self, name: str) -> Account:
-        async with self._lock:
-            account = self.find(name)
-            if account is not None and not account.reserved:
-                return account  # of two concurrent calls this is the second
-            account = await self._store(account, name, random_hash(), NAMED)
-        self.on_change(account, "registered")
         return account
 
     async def reserve(self, name: str, by: Account | None = None) -> Account:
@@ -185,17 +172,13 @@ class Accounts:
         account = self.find(name)
         if account is not None:
             return account
-        key = "" if by is None else by.key
-        async with self._lock:
-            name = valid(name)
-            account = self.find(name)
+        name, key = valid(name), "" if by is None else by.key
+        async with self._changing(name) as account:
             if account is not None:
                 return account
             if by is not None and self._reserved_by[key] >= self._settings.max_reserved_by_account:
                 raise Forbidden("you have written to too many unknown names", "reserved")
-            account = await self._store(None, name, random_hash(), RESERVED + key)
-        self.on_change(account, "reserved")
-        return account
+            return await self._store(None, name, random_hash(), RESERVED + key, "reserved")
 
     async def new_token(self, name: str) -> tuple[Account, str]:
         """Give an account a new token, which replaces the old one; a free name is registered.
@@ -204,26 +187,20 @@ class Accounts:
         Raises as register.
         """
         token = new_token()
-        async with self._lock:
-            await self._load()
-            account = self.find(name)
-            account = await self._store(account, valid(name), hash_of(token), REGISTERED, allow_hosted=True)
-        self.on_change(account, "token")
-        return account, token
+        async with self._changing(name) as account:
+            return await self._store(
+                account, valid(name), hash_of(token), REGISTERED, "token", allow_hosted=True
+            ), token
 
     async def revoke(self, name: str) -> Account | None:
         """Revoke the token of an account; its messages stay and wait for `p2pchat web token NAME`.
 
         Returns None if there is no such account. Raises StorageError.
         """
-        async with self._lock:
-            await self._load()
-            account = self.find(name)
+        async with self._changing(name) as account:
             if account is None:
                 return None
-            await self._store(account, account.name, random_hash(), REVOKED)
-        self.on_change(account, "revoked")
-        return account
+            return await self._store(account, account.name, random_hash(), REVOKED, "revoked")
 
     def on_rename(self, key: str) -> None:
         """Index a renamed user by its new name, if it has an account."""
@@ -233,27 +210,39 @@ class Accounts:
 
     # ---- internals
 
+    @asynccontextmanager
+    async def _changing(self, name: str) -> AsyncIterator[Account | None]:
+        """Hold the lock while an account changes; gives the account that has the name now."""
+        await self.load()
+        async with self._lock:
+            yield self.find(name)
+
     async def _store(
-        self, account: Account | None, name: str, hash: bytes, word: str, *, allow_hosted: bool = False
+        self, account: Account | None, name: str, hash: bytes, word: str, change: str, *, allow_hosted: bool = False
     ) -> Account:
-        """Store an account, which is made if it is None; on disk when this returns."""
+        """Store a change of an account, which is made if it is None, and report it; on disk when this returns."""
         if account is not None:
             await self._peer.set_tokens(account.user, {hash: word})
             self._unindex(account)
             account.hash, account.word = hash, word
-            return self._add(account)
+        else:
+            account = Account(await self._host(name, {hash: word}, allow_hosted=allow_hosted), hash, word)
+        self._add(account)
+        self.on_change(account, change)
+        return account
+
+    async def _host(self, name: str, tokens: dict[bytes, str], *, allow_hosted: bool) -> HostedUser:
         if len(self._by_key) >= self._settings.max_accounts:
             raise WebError(503, "full", "this gateway has no room for more accounts")
         self._check_free(name, allow_hosted=allow_hosted)
         try:
-            user = await self._peer.host(name, tokens={hash: word})
+            return await self._peer.host(name, tokens=tokens)
         except NameTaken:  # a similar name is hosted here
             raise AccountNameTaken(name) from None
         except (StorageError, PeerClosed):
             raise
         except P2PChatError as error:  # the peer hosts no more users
             raise WebError(503, "full", str(error)) from None
-        return self._add(Account(user, hash, word))
 
     def _check_free(self, name: str, *, allow_hosted: bool) -> None:
         """Raise AccountNameTaken if a known user has this name, other than a hosted one where that is allowed."""
@@ -266,12 +255,11 @@ class Accounts:
         if not (allow_hosted and any(user.key == found.key for user in self._peer.hosted)):
             raise AccountNameTaken(name)
 
-    def _add(self, account: Account) -> Account:
+    def _add(self, account: Account) -> None:
         self._index(account)
         self._by_hash[account.hash] = self._by_key[account.key] = account
         if account.reserved:
             self._reserved_by[account.word.removeprefix(RESERVED)] += 1
-        return account
 
     def _index(self, account: Account) -> None:
         """Index an account by its current name only."""
