@@ -95,7 +95,7 @@ class ChatSession(WebSocketSession):
             newest id, so that it can continue there later.
     """
 
-    __slots__ = ("_cursor", "_has_room", "_since", "_unaccepted", "_written", "events")
+    __slots__ = ("_cursor", "_has_room", "_since", "_unaccepted", "events")
 
     def __init__(self, websocket: WebSocket, account: Account, events: frozenset[str], since: str | None) -> None:
         self._cursor = DeliveryCursor(account.user)
@@ -104,7 +104,6 @@ class ChatSession(WebSocketSession):
         self._since = since
         self._unaccepted: set[asyncio.Task[None]] = set()
         self._has_room = LightEvent()  # fewer than MAX_UNACCEPTED messages are unaccepted
-        self._written = 0
 
     async def finish(self, *, orderly: bool) -> None:
         """Complete the writes under way: their messages are kept although nobody waits for the answers."""
@@ -222,8 +221,7 @@ class ChatSession(WebSocketSession):
         self._has_room.set()
 
     async def _send(self, request: SendRequest, to: Conversation) -> None:
-        self._written += 1
-        ref = f"{self.ref_prefix}{self._written}"
+        ref = self.next_ref()
 
         def send() -> Coroutine[Any, Any, Receipt]:
             return self.user.send(to, request.text, request.reply_to, action=request.action, ref=ref)

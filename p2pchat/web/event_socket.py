@@ -16,7 +16,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, WebSocket
 
@@ -33,7 +32,6 @@ from p2pchat.commands.settings import ChatSettings
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
 from p2pchat.web.errors import WebError
-from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.session import Frame, Post, SendQueue, SessionEnded, WebSocketSession, as_frame
 
@@ -50,7 +48,6 @@ WRITE_COMMANDS = frozenset(
 MAX_COUNTED = 200  # conversations whose unread messages are counted, the most recent first
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
-_write_locks: WeakKeyDictionary[Gateway, dict[str, asyncio.Lock]] = WeakKeyDictionary()
 router = APIRouter()
 
 
@@ -191,8 +188,7 @@ class EventSession(WebSocketSession):
 
     async def _write(self, command: JsonCommand) -> None:
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""
-        locks = _write_locks.setdefault(self.gateway, {})
-        async with locks.setdefault(self.account.key, asyncio.Lock()):
+        async with self.gateway.write_locks[self.account.key]:
             await self._commands.execute_command(command)
 
     def _on_presence(self, status: str, text: str) -> None:

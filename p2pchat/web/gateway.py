@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +34,7 @@ class Gateway:
         self.metrics = Metrics(peer, self.accounts, self.hub, self.health)
         self.accounts.on_change = self._on_account_change
         self.hub.on_rename = self.accounts.on_rename
+        self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by user key
         self.started = False
 
     async def start(self) -> None:

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from p2pchat import HostedUser, Joined, Left, PeerClosed, Presence, Renamed, TCPPeer
@@ -59,27 +60,17 @@ class Envelope:
 Deliver = Callable[[Envelope], None]
 
 
+@dataclass(eq=False, slots=True)
 class HubSession:
     """One open connection of an account, as the hub knows it."""
 
-    __slots__ = ("account", "active", "deliver", "hub", "kind", "on_end", "wants")
-
-    def __init__(
-        self,
-        hub: Hub,
-        account: Account,
-        deliver: Deliver,
-        kind: Kind,
-        on_end: Callable[[Ending], None],
-        wants: frozenset[type] | None,
-    ) -> None:
-        self.hub = hub
-        self.account = account
-        self.deliver = deliver
-        self.kind = kind
-        self.on_end = on_end
-        self.wants = wants
-        self.active = True
+    hub: Hub
+    account: Account
+    deliver: Deliver
+    kind: Kind
+    on_end: Callable[[Ending], None]
+    wants: frozenset[type] | None
+    active: bool = True
 
     def set_active(self, active: bool) -> None:
         """Set whether the user is looking at this connection; the account's presence follows."""
@@ -95,6 +86,9 @@ class Hub:
         record: AuditLog.record.
     Attributes:
         count: Open sessions.
+        stopping: The gateway or its peer is stopping: sessions end and no new ones open.
+        deliveries: Events delivered, counted once for each session.
+        ended: Sessions that the hub has ended, by reason.
         observers: Callbacks by event class, called for each such event whether or not a session receives it.
         on_rename: Called with the key of a user that was renamed.
     """
@@ -106,19 +100,14 @@ class Hub:
         self._sessions: dict[str, tuple[HubSession, ...]] = {}  # by user key; never empty
         self._statuses: dict[str, str] = {}  # the presence announced last, by user key
         self._reader: asyncio.Task[None] | None = None
-        self._stopping = False
+        self.stopping = False
         self.count = 0
         self._all: dict[HubSession, None] = {}  # sessions that want all events, oldest first
         self._wanting: dict[type, dict[HubSession, None]] = {}  # the others, by event class
-        self._deliveries = 0
-        self._ended: dict[str, int] = {}
+        self.deliveries = 0
+        self.ended: Counter[str] = Counter()
         self.observers: dict[type, Deliver] = {}
         self.on_rename: Callable[[str], None] = lambda key: None
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the gateway or its peer is stopping: sessions end and no new ones open."""
-        return self._stopping
 
     @property
     def is_crowd(self) -> bool:
@@ -127,7 +116,7 @@ class Hub:
 
     def start(self) -> None:
         """Start reading events, if not started; needs a running loop. Raises PeerClosed."""
-        if self._reader is None and not self._stopping:
+        if self._reader is None and not self.stopping:
             self._reader = asyncio.create_task(self._read(self._peer.everybody()), name="p2pchat web hub")
             self._reader.add_done_callback(self._on_reader_done)
 
@@ -159,7 +148,7 @@ class Hub:
             WebError: Too many sessions, of this account or in all; the account was revoked; the gateway is stopping.
         """
         self.start()
-        if self._stopping:
+        if self.stopping:
             raise WebError(503, "stopping", "this gateway is stopping: try again", {"Retry-After": "2"})
         if account.state == "revoked":  # between signing in and this call
             raise Forbidden("this account was revoked", "revoked")
@@ -204,7 +193,7 @@ class Hub:
     def end(self, session: HubSession, why: Ending) -> None:
         """Close a session and call its on_end; does nothing if it is closed."""
         if self.close(session, why):
-            self._ended[why] = self._ended.get(why, 0) + 1
+            self.ended[why] += 1
             session.on_end(why)
 
     def end_sessions_of(self, account: Account, why: Ending) -> None:
@@ -213,7 +202,7 @@ class Hub:
             self.end(session, why)
 
     def _end_all(self, why: Ending) -> None:
-        self._stopping = True
+        self.stopping = True
         for sessions in list(self._sessions.values()):
             for session in sessions:
                 self.end(session, why)
@@ -286,7 +275,7 @@ class Hub:
             except Exception:  # a defect in one interface ends that session only
                 _log.exception("a %s session ended with an unexpected error", session.kind)
                 failed.append((session, "failed"))
-        self._deliveries += len(sessions)
+        self.deliveries += len(sessions)
         for session, why in failed:
             self.end(session, why)
 
@@ -301,16 +290,6 @@ class Hub:
             if session.wants is None or kind in session.wants
         ]
 
-    # ---- numbers
-
     def open_by_kind(self) -> dict[str, int]:
         """Return the number of open sessions of each kind."""
         return Counter(session.kind for sessions in self._sessions.values() for session in sessions)
-
-    def deliveries(self) -> int:
-        """Return how many events were delivered, counted once for each session."""
-        return self._deliveries
-
-    def ended_by_reason(self) -> dict[str, int]:
-        """Return how many sessions the hub has ended, by reason."""
-        return dict(self._ended)

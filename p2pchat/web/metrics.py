@@ -75,18 +75,15 @@ class Metrics:
 class _GaugeCollector(Collector):
     """Gauges, read when metrics are requested."""
 
-    def __init__(
-        self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, peer: TCPPeer, accounts: Accounts, hub: Hub, health: HealthCheck) -> None:
         self._peer = peer
         self._accounts = accounts
         self._hub = hub
         self._health = health
-        self._clock = clock
-        self._since = clock()
+        self._since = monotonic()
 
     def collect(self) -> Iterator[Metric]:
-        yield _gauge("p2pchat_web_up_seconds", "Since this gateway started", self._clock() - self._since)
+        yield GaugeMetricFamily("p2pchat_web_up_seconds", "Since this gateway started", monotonic() - self._since)
         accounts = self._accounts.list()
         users = GaugeMetricFamily("p2pchat_web_users", "Accounts", labels=["state"])
         reserved = sum(account.reserved for account in accounts)
@@ -97,13 +94,17 @@ class _GaugeCollector(Collector):
         for kind, count in sorted(self._hub.open_by_kind().items()):
             sessions.add_metric([kind], count)
         yield sessions
-        yield CounterMetricFamily("p2pchat_web_told", "Events delivered to sessions", value=self._hub.deliveries())
+        yield CounterMetricFamily("p2pchat_web_told", "Events delivered to sessions", value=self._hub.deliveries)
         ended = CounterMetricFamily("p2pchat_web_sessions_ended", "Sessions ended by the gateway", labels=["why"])
-        for why, count in sorted(self._hub.ended_by_reason().items()):
+        for why, count in sorted(self._hub.ended.items()):
             ended.add_metric([why], count)
         yield ended
-        yield _gauge("p2pchat_storage_works", "Whether the last round trip succeeded", float(self._health.ok))
-        yield _gauge("p2pchat_storage_seconds", "Duration of the last round trip", self._health.seconds)
+        yield GaugeMetricFamily(
+            "p2pchat_storage_works", "Whether the last round trip succeeded", value=float(self._health.ok)
+        )
+        yield GaugeMetricFamily(
+            "p2pchat_storage_seconds", "Duration of the last round trip", value=self._health.seconds
+        )
         yield from self._peer_metrics()
 
     def _peer_metrics(self) -> Iterator[Metric]:
@@ -112,16 +113,12 @@ class _GaugeCollector(Collector):
             here, links, counted = len(peer.here()), len(peer.links()), peer.counted
         except PeerClosed:
             return
-        yield _gauge("p2pchat_peer_links", "Linked peers", links)
-        yield _gauge("p2pchat_peer_users_here", "Users online or idle in the mesh", here)
+        yield GaugeMetricFamily("p2pchat_peer_links", "Linked peers", links)
+        yield GaugeMetricFamily("p2pchat_peer_users_here", "Users online or idle in the mesh", here)
         family = CounterMetricFamily("p2pchat_peer_counted", "Counters of the core", labels=["what"])
         for what, count in sorted(counted.items()):
             family.add_metric([what], count)
         yield family
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=value)
 
 
 class HealthCheck:

@@ -61,7 +61,7 @@ class ClientSession(ABC):
         ref_prefix: Prefix of the refs of messages written on this connection.
     """
 
-    __slots__ = ("account", "catch_up", "gateway", "hub_session", "ref_prefix", "user")
+    __slots__ = ("_refs", "account", "catch_up", "gateway", "hub_session", "ref_prefix", "user")
 
     def __init__(self, gateway: Gateway, account: Account, queue: FrameQueue) -> None:
         self.gateway = gateway
@@ -69,6 +69,7 @@ class ClientSession(ABC):
         self.user = account.user
         self.catch_up = CatchUp(account.user, self.send_missed, queue.drained)
         self.ref_prefix = f"{secrets.token_hex(4)}:"
+        self._refs = 0
         self.hub_session: HubSession
 
     def open(self, kind: Kind, wants: Iterable[type] | None = None) -> None:
@@ -91,6 +92,11 @@ class ClientSession(ABC):
         """Return whether a message is to be sent live; otherwise the catch-up sends it."""
         catch_up = self.catch_up
         return catch_up.accepts(envelope.event if catch_up.is_live else envelope.for_user(self.user))
+
+    def next_ref(self) -> str:
+        """Return a ref for a message written on this connection."""
+        self._refs += 1
+        return f"{self.ref_prefix}{self._refs}"
 
     def wrote(self, post: Post) -> bool:
         """Return whether a message was written on this very connection, which got an answer instead."""

@@ -131,7 +131,7 @@ async def test_a_slow_session_and_a_broken_one_end_alone() -> None:
         await ada.user.send("bob", "hello")
         await receiver.heard(lambda: bool(receiver.posts))
         assert sorted(ended) == ["failed", "slow"] and bob.sessions == 1
-        assert gate.hub.ended_by_reason() == {"slow": 1, "failed": 1}
+        assert gate.hub.ended == {"slow": 1, "failed": 1}
 
 
 async def test_a_session_is_ended_once() -> None:
@@ -140,7 +140,7 @@ async def test_a_session_is_ended_once() -> None:
         session = gate.hub.open(bob, Receiver(bob), "chat", ended.append)
         gate.hub.end(session, "slow")
         gate.hub.end(session, "slow")  # an interface may report the same session twice
-        assert ended == ["slow"] and gate.hub.ended_by_reason() == {"slow": 1}
+        assert ended == ["slow"] and gate.hub.ended == {"slow": 1}
 
 
 async def test_presence_follows_from_the_sessions() -> None:

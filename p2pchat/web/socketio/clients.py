@@ -38,7 +38,7 @@ class SocketClient(ClientSession):
     """
 
     __slots__ = (
-        "_read_timer", "_refs", "_replayed", "_room_post", "_unread", "connection", "registry", "send_lock",
+        "_read_timer", "_replayed", "_room_post", "_unread", "connection", "registry", "send_lock",
     )  # fmt: skip
 
     def __init__(self, registry: ClientRegistry, connection: EngineConnection, account: Account) -> None:
@@ -50,14 +50,8 @@ class SocketClient(ClientSession):
         self._replayed: list[Post] = []  # messages from storage that were sent and not read
         self._room_post: Post | None = None
         self._read_timer: asyncio.TimerHandle | None = None
-        self._refs = 0
         self.send_lock = asyncio.Lock()
         self.open("socketio", self._HANDLERS)
-
-    def next_ref(self) -> str:
-        """Return a ref for a message of this client, by which it recognizes it."""
-        self._refs += 1
-        return f"{self.ref_prefix}{self._refs}"
 
     # ---- events
 
