@@ -35,7 +35,7 @@ from p2pchat import (
 from p2pchat.cli.control_server import ControlServer
 from p2pchat.cli.endpoint_status import ALONE_AFTER, REFUSED_GRACE, EndpointStatus
 from p2pchat.cli.profiles import history_command, make_peer
-from p2pchat.cli.runner import Shutdown, allow_descriptors, make_runner
+from p2pchat.cli.runner import STOP_REASONS, Shutdown, allow_descriptors, make_runner
 from p2pchat.cli.startup import (
     TERMINAL_DRAIN,
     ChatOptions,
@@ -52,7 +52,6 @@ from p2pchat.commands.exit_codes import (
     FAILED,
     INTERRUPTED,
     KEPT,
-    CommandError,
     print_error,
     print_notice,
     worst_code,
@@ -107,7 +106,7 @@ class Chat:
         """Return the exit code."""
         self._shutdown = Shutdown()
         with self._shutdown.on_signals():
-            log = self._open_log()
+            log = EventLogFile(self._options.log) if self._options.log else None
             self._front = choose_front_end(self._options, self._kind, log, self._shutdown)
             self._display = self._front.display
             try:
@@ -115,14 +114,6 @@ class Chat:
                 return worst_code(code, FAILED) if log is not None and log.failed else code
             finally:
                 self._front.close()
-
-    def _open_log(self) -> EventLogFile | None:
-        if not self._options.log:
-            return None
-        try:
-            return EventLogFile(self._options.log, print_error)
-        except OSError as error:
-            raise CommandError(f"cannot write the log {self._options.log}: {error.strerror or error}") from None
 
     async def _run_peer(self) -> int:
         settings = Settings(start_timeout=0.0)  # the chat reports on endpoints itself, as they answer
@@ -146,7 +137,7 @@ class Chat:
         if self._front.has_input:
             self._reader = asyncio.create_task(self._front.read(peer, session, self._endpoints))
         pump = asyncio.create_task(self._pump(peer, events))
-        refusal = asyncio.create_task(self._watch_refusal())
+        refusal = asyncio.create_task(self._endpoints.watch_refusals(lambda: self._shutdown.request("refused")))
         alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.report_alone)
         try:
             return await self._run_session(session)
@@ -156,7 +147,7 @@ class Chat:
             session.activity.close()
             self._join_summary.close()
             session.mark_seen()  # what was shown last is read too
-            await control.shut_down(_STOP_REASONS[await self._shutdown.wait()])
+            await control.shut_down(STOP_REASONS[await self._shutdown.wait()])
             await pump
 
     def _init_display(self, peer: TCPPeer) -> None:
@@ -237,12 +228,6 @@ class Chat:
             print_notice(warning)
         settings.remember_start(LastStart(options.host, options.advertise, options.discover))
 
-    async def _watch_refusal(self) -> None:
-        """Shut down when every given endpoint refuses us and no other peer is found."""
-        await self._endpoints.refused.wait()
-        if not await self._endpoints.linked_within(REFUSED_GRACE):
-            self._shutdown.request("refused")
-
     # The end
 
     async def _run_session(self, session: Session) -> int:
@@ -290,16 +275,6 @@ class Chat:
         print_notice(
             f"p2pchat: {f'not everything was delivered to {who}' if who else 'nobody got your messages yet'}: {fate}"
         )
-
-
-_STOP_REASONS = {
-    "input": "end of input",
-    "output": "nobody reads the output",
-    "interrupted": "interrupted",
-    "terminated": "terminated",
-    "refused": "refused by every endpoint",
-    "ended": "failed",
-}
 
 
 # ---- front ends

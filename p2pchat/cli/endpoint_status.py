@@ -145,6 +145,12 @@ class EndpointStatus:
         """Return whether there was a link to any peer, or is one in time."""
         return await _is_set_within(self._linked, timeout)
 
+    async def watch_refusals(self, on_refused: Callable[[], None]) -> None:
+        """Call `on_refused` when every given endpoint refuses us and no other peer is found."""
+        await self.refused.wait()
+        if not await self.linked_within(REFUSED_GRACE):
+            on_refused()
+
 
 async def _is_set_within(event: asyncio.Event, timeout: float) -> bool:
     with suppress(TimeoutError):

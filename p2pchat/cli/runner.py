@@ -96,13 +96,23 @@ def _handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None],
 # ---- shutdown
 
 
+STOP_REASONS = {  # as clients of the control socket learn them
+    "input": "end of input",
+    "output": "nobody reads the output",
+    "interrupted": "interrupted",
+    "terminated": "terminated",
+    "refused": "refused by every endpoint",
+    "ended": "failed",
+}
+
+
 class Shutdown:
     """The one shutdown of a process; wait() returns its reason.
 
     The first request decides the reason. A second signal ends the process at once.
 
-    Reasons: `input` (its end, or /quit), `output` (the reader went away), `interrupted` (Ctrl-C), `terminated`
-    (SIGTERM, SIGHUP), `refused` (every endpoint refused us), `ended` (the peer itself).
+    Reasons are the keys of STOP_REASONS: `input` is its end, or /quit; `terminated` SIGTERM or SIGHUP; with `ended` the
+    peer stopped by itself.
 
     Attributes:
         before_exit: Called before a second signal ends the process, to restore the terminal.

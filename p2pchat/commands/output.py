@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 from p2pchat import Conversation, History, HostedUser, Receipt, Receipts, TCPPeer
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice, quote_conversation
-from p2pchat.commands.exit_codes import CommandError, print_notice
+from p2pchat.commands.exit_codes import CommandError, print_error, print_notice
 from p2pchat.commands.notifications import Notifier
 from p2pchat.commands.wrap import USUAL_WIDTH, as_escapes, fold_marked, fold_row, terminal_width
 from p2pchat.safe_text import safe_json
@@ -306,7 +306,7 @@ def _write_all(raw: RawStream, data: bytes) -> None:
 class EventLogFile:
     """The file of --log: every event, as it happened. A write error is reported once, to `on_error`."""
 
-    def __init__(self, path: str, on_error: Callable[[str], None]) -> None:
+    def __init__(self, path: str, on_error: Callable[[str], None] = print_error) -> None:
         """Open `path` for appending; a new file is readable by its owner only.
 
         A partial line at its end, of a process that was killed, becomes a line of its own.
@@ -314,7 +314,10 @@ class EventLogFile:
         self._path = path
         self._on_error = on_error
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-        self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)  # noqa: SIM115
+        try:
+            self._file = open(os.open(path, flags, 0o600), "ab", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise CommandError(f"cannot write the log {path}: {error.strerror or error}") from None
         self.failed = False
         if _has_partial_last_line(path):
             self._file.write(b"\n")

@@ -22,9 +22,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Settings, Stopped, TCPPeer, Warned
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import ALONE_AFTER, REFUSED_GRACE, EndpointStatus
+from p2pchat.cli.endpoint_status import ALONE_AFTER, EndpointStatus
 from p2pchat.cli.profiles import WebOptions, make_peer
-from p2pchat.cli.runner import Shutdown
+from p2pchat.cli.runner import STOP_REASONS, Shutdown
 from p2pchat.cli.streams import can_ask
 from p2pchat.commands.endpoints import command, endpoints_of, is_loopback, own_addresses, welcome_screen
 from p2pchat.commands.event_text import EventLine, quote_name
@@ -198,7 +198,6 @@ def url_of(host: str, port: int, root_path: str = "") -> str:
 # ---- run
 
 _EVENTS = (Failed, Joined, Left, Link, Listening, Stopped, Warned)  # none of them holds a text that a user wrote
-_STOP_REASONS = {"interrupted": "interrupted", "refused": "refused by every endpoint", "ended": "failed"}
 
 
 def web_settings(options: WebOptions) -> WebSettings:
@@ -272,7 +271,7 @@ class GatewayRun:
         server = make_server(app, self._settings)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="p2pchat web server")
         task.add_done_callback(lambda task: self._leaving.request("ended"))
-        minding = asyncio.create_task(self._watch_refusals())
+        minding = asyncio.create_task(self._endpoints.watch_refusals(lambda: self._leaving.request("refused")))
         alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.report_alone)
         reason = "ended"
         try:
@@ -283,7 +282,7 @@ class GatewayRun:
             minding.cancel()
             alone.cancel()
             await self._stop(gateway, server, task)
-            await control.shut_down(_STOP_REASONS.get(reason, "terminated"))
+            await control.shut_down(STOP_REASONS[reason])
         return self._code(reason)
 
     async def _stop(self, gateway: Gateway, server: PageServer, task: asyncio.Task[None]) -> None:
@@ -313,12 +312,6 @@ class GatewayRun:
                 self._event_log.write(event.to_json())
         finally:
             self._leaving.request("ended")
-
-    async def _watch_refusals(self) -> None:
-        """Stop when every endpoint refuses this peer, and no other peer is found."""
-        await self._endpoints.refused.wait()
-        if not await self._endpoints.linked_within(REFUSED_GRACE):
-            self._leaving.request("refused")
 
     def _announce(self, peer: TCPPeer, port: int) -> None:
         options, first = self._options, peer.listening
@@ -372,7 +365,7 @@ class EventLogWriter:
 
     def __init__(self, options: WebOptions) -> None:
         self._output = StdoutWriter(raw_stdout() if options.as_json else None)
-        self._log = _open_log(options.log) if options.log else None
+        self._log = EventLogFile(options.log) if options.log else None
         self._verbose = options.verbose and not options.as_json
         self._lines: asyncio.Queue[EventLine] = asyncio.Queue(MAX_QUEUED_LINES)
         self._lost = 0
@@ -423,10 +416,3 @@ class EventLogWriter:
             await asyncio.gather(self._writing, return_exceptions=True)
         if self._log is not None:
             self._log.close()
-
-
-def _open_log(path: str) -> EventLogFile:
-    try:
-        return EventLogFile(path, print_error)
-    except OSError as error:
-        raise CommandError(f"cannot write the log {path}: {error.strerror or error}") from None
