@@ -323,12 +323,10 @@ class SearchIndexer:
 
     def _feed(self) -> int:
         """Index one chunk; return its number of entries, 0 when the index is up to date."""
-        from p2pchat.storage.search import documents_of
-
         if shutil.disk_usage(self._path.parent).free < self._settings.min_free_disk_bytes:
             raise sqlite3.OperationalError("there is no space for the index")
         index, reader = self._opened()
-        return index.feed(reader, documents_of)
+        return index.feed(reader)
 
     def _close(self) -> None:
         index, self._index = self._index, None

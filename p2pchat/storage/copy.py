@@ -16,7 +16,7 @@ from p2pchat.errors import StorageError
 from p2pchat.storage import schema
 from p2pchat.storage.database import Database, flat, translate_errors
 from p2pchat.storage.dialects.dialect import Dialect, dialect_of
-from p2pchat.storage.schema import NEWEST_HEAD, SCHEMA_KEY, TABLES, WRITER_KEY, Table, meta
+from p2pchat.storage.schema import NEWEST_HEAD, OWN_KEYS, TABLES, Table, meta
 
 BUSY_TIMEOUT = 1.0  # seconds to wait for a peer that is just ending
 ROWS_AT_ONCE = 1024  # read at once, and written in a few statements
@@ -76,7 +76,7 @@ def _make_tables(database: Database) -> None:
 
 def _is_own(table: Table, row: Any) -> bool:
     """Return whether this row is about the database itself, and not about a peer."""
-    return table is meta and row[0] in (SCHEMA_KEY, WRITER_KEY)
+    return table is meta and row[0] in OWN_KEYS
 
 
 def _copy(source: Database, target: Database, progress: Progress) -> CopiedRows:
@@ -97,8 +97,7 @@ def _copy(source: Database, target: Database, progress: Progress) -> CopiedRows:
 def _counts(database: Database) -> dict[str, int]:
     """Return the number of rows of each table, without those about the database itself."""
     found = {table.name: int(database.value(f"select count(*) from {table.name}")) for table in TABLES}
-    own = f"select count(*) from {meta.name} where name in ('{SCHEMA_KEY}', '{WRITER_KEY}')"
-    found[meta.name] -= int(database.value(own))
+    found[meta.name] -= int(database.value(f"select count(*) from {meta.name} where name in {OWN_KEYS}"))
     return found
 
 

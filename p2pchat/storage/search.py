@@ -23,28 +23,28 @@ import json
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from p2pchat.core.log import Entry, LogId, decode_entry
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, current_body
 from p2pchat.storage.dialects.sqlite import make_private
+from p2pchat.storage.schema import SEQ_BITS, SEQS
 
-__all__ = ["TextWord", "Query", "Term", "fold", "parse_query"]
-
+if TYPE_CHECKING:
+    from p2pchat.storage.sql import SqlStorage
 
 FILE_NAME = "search.db"
 VERSION = 1  # of the tables and of what a word is; an index of another version is made again
 CHUNK = 1000  # entries read and indexed in one transaction: some 20 ms
 TIE_BITS = 9  # texts of one microsecond that are told apart; clocks are below 2**53
 TIES = 1 << TIE_BITS
-SEQ_BITS = 40  # as in schema.py
 BUSY_TIMEOUT = 4.0  # seconds for another process that feeds the same index
 
 SCHEMA = """
@@ -90,19 +90,6 @@ class Document(NamedTuple):
     text: str
 
 
-class IndexSource(Protocol):
-    """A source of entries for an index: a storage in a database (sql.py)."""
-
-    def places_with_hidden(self, after: int, limit: int) -> list[ReleasedEntry]:
-        """Return all entries with place > after, in order of place."""
-
-    def entry_with_hidden(self, log: LogId, seq: int) -> ReleasedEntry | None:
-        """Return one entry that has a place; None if it has none."""
-
-
-DocumentsOf = Callable[[IndexSource, ReleasedEntry, Entry], list[Document]]
-
-
 class SearchIndex:
     """One index, used from one thread at a time; its methods raise sqlite3.Error if the file cannot be used."""
 
@@ -144,20 +131,16 @@ class SearchIndex:
         return db
 
     def _make(self, db: sqlite3.Connection) -> None:
-        db.execute("begin immediate")
-        try:
-            if db.execute("pragma user_version").fetchone()[0] != VERSION:  # no other process was quicker
-                for (name,) in db.execute("select name from sqlite_master where type = 'table'").fetchall():
-                    with suppress(sqlite3.OperationalError):  # FTS5 drops its own tables with `text`
-                        db.execute(f'drop table if exists "{name}"')
-                for statement in SCHEMA.split(";")[:-1]:
-                    db.execute(statement)
-                db.execute(f"pragma user_version = {VERSION}")
-            db.execute("commit")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("rollback")
-            raise
+        with db:  # commits, or rolls back
+            db.execute("begin immediate")
+            if db.execute("pragma user_version").fetchone()[0] == VERSION:
+                return  # another process was quicker
+            for (name,) in db.execute("select name from sqlite_master where type = 'table'").fetchall():
+                with suppress(sqlite3.OperationalError):  # FTS5 drops its own tables with `text`
+                    db.execute(f'drop table if exists "{name}"')
+            for statement in SCHEMA.split(";")[:-1]:
+                db.execute(statement)
+            db.execute(f"pragma user_version = {VERSION}")
 
     def close(self) -> None:
         """Close the file; idempotent."""
@@ -176,37 +159,30 @@ class SearchIndex:
         except (ValueError, TypeError):
             raise sqlite3.DatabaseError("an index with a place that cannot be read") from None
 
-    def belongs_to(self, source: IndexSource) -> bool:
+    def belongs_to(self, source: SqlStorage) -> bool:
         """Return whether the last entry it took is still at its place there; then all entries before are the same."""
         last = self.position()
         return last == NOWHERE or next(map(place_of, source.places_with_hidden(last.place - 1, 1)), NOWHERE) == last
 
     def forget(self) -> None:
         """Clear the index."""
-        self._db.execute("begin immediate")
         self._db.execute("pragma user_version = 0")
-        self._db.execute("commit")
         self._names.clear()
         self._logs.clear()
         self._make(self._db)
 
-    def feed(self, source: IndexSource, documents_of: DocumentsOf, most: int = CHUNK) -> int:
-        """Take at most so many more entries in one transaction; return how many there were, 0 at the end.
-
-        Args:
-            documents_of: Returns the texts of an entry to be indexed.
-        """
-        self._db.execute("begin immediate")
+    def feed(self, source: SqlStorage, most: int = CHUNK) -> int:
+        """Take at most so many more entries in one transaction; return how many there were, 0 at the end."""
         try:
-            shown = source.places_with_hidden(self.position().place, most)
-            docs = [doc for one in shown for doc in documents_of(source, one, decode_entry(one.raw))]
-            if shown:
-                self._add(docs)
-                self._db.execute("insert or replace into state values ('taken', ?)", (json.dumps(place_of(shown[-1])),))
-            self._db.execute("commit")
+            with self._db:
+                self._db.execute("begin immediate")
+                shown = source.places_with_hidden(self.position().place, most)
+                docs = [doc for one in shown for doc in documents_of(source, one, decode_entry(one.raw))]
+                if shown:
+                    self._add(docs)
+                    taken = json.dumps(place_of(shown[-1]))
+                    self._db.execute("insert or replace into state values ('taken', ?)", (taken,))
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("rollback")
             self._names.clear()
             raise
         return len(shown)
@@ -222,7 +198,8 @@ class SearchIndex:
             used.add(id)
             log = self._number(json.dumps(doc.log))
             entries.append((id, log << SEQ_BITS | doc.seq))
-            rows.append((id, " ".join(words(doc.text)), self._marks(doc.log.conversation, doc.log.user)))
+            whose = f"c{self._number(doc.log.conversation)} u{self._number(doc.log.user)}"
+            rows.append((id, " ".join(words(doc.text)), whose))
         self._db.executemany("insert into docs values (?, ?)", entries)
         self._db.executemany("insert into text (rowid, said, whose) values (?, ?, ?)", rows)
 
@@ -233,9 +210,6 @@ class SearchIndex:
             near = (doc.c << TIE_BITS, doc.c + 1 << TIE_BITS)
             found.update(id for (id,) in self._db.execute("select id from docs where id >= ? and id < ?", near))
         return found
-
-    def _marks(self, conversation: ConversationId, writer: UserId) -> str:
-        return f"c{self._number(conversation)} u{self._number(writer)}"
 
     def _number(self, name: str) -> int:
         """Return the number of a log, conversation or user in this index; a new one if it has none."""
@@ -271,7 +245,7 @@ class SearchIndex:
         of = {"c": conversation, "u": writer}
         marks = [f"{kind}{self._known_number(name) or 0}" for kind, name in of.items() if name]
         rows = self._db.execute(FIND, (_expression(query, marks), below, above, limit)).fetchall()
-        return [IndexHit(id, self._log(entry >> SEQ_BITS), entry & (1 << SEQ_BITS) - 1) for id, entry in rows]
+        return [IndexHit(id, self._log(entry >> SEQ_BITS), entry % SEQS) for id, entry in rows]
 
     def _log(self, number: int) -> LogId:
         if number not in self._logs:
@@ -365,14 +339,12 @@ class Query:
 
     def matches(self, text: str) -> bool:
         """Return whether a text has all terms."""
-        if text.isascii() and not self._may_match(text.lower()):
-            return False
+        if text.isascii():  # ten times as quick as splitting it
+            lower = text.lower()
+            if not all(word in lower for term in self.terms for word in term.words):
+                return False
         text_words = words(text)
         return all(any(term.is_at(text_words, begin) for begin in range(len(text_words))) for term in self.terms)
-
-    def _may_match(self, lower: str) -> bool:
-        """Return whether an ASCII text has the letters of all words: ten times as quick as splitting it."""
-        return all(word in lower for term in self.terms for word in term.words)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return where the terms are in a text, as (start, end), in order and without overlaps."""
@@ -443,7 +415,7 @@ def searchable_text(shown: ReleasedEntry, entry: Entry) -> str:
     return _text(current_body(shown, entry)) if entry.k in TEXT_KINDS else ""
 
 
-def documents_of(source: IndexSource, shown: ReleasedEntry, entry: Entry) -> list[Document]:
+def documents_of(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> list[Document]:
     """Return the texts of a new entry for the index.
 
     The text of an edit belongs to the message it edits. If that message is not here yet, the text comes with it.
@@ -462,7 +434,7 @@ def _text(body: Any) -> str:
     return body if isinstance(body, str) else ""
 
 
-def _edited_message(source: IndexSource, shown: ReleasedEntry, entry: Entry) -> ReleasedEntry | None:
+def _edited_message(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> ReleasedEntry | None:
     """Return the message that an edit changes; None if it is another writer's, or not here."""
     if entry.re is None or entry.re.log[:16] != shown.log.user[:16]:
         return None

@@ -37,7 +37,7 @@ from p2pchat.storage.load import (
 from p2pchat.storage.messages import BoundedMessageQueries, MessageQueries
 from p2pchat.storage.read import READ, BatchQueries, LogQueries
 from p2pchat.storage.schema import NEWEST_HEAD, SEQS
-from p2pchat.storage.write import CommitWriter
+from p2pchat.storage.write import CommitWriter, WriterFence
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is not reported as a slow disk
 TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
@@ -131,24 +131,24 @@ class SqlStorage:
             if writer.fence is None:
                 writer.commit(changes)
             else:
-                self._commit_on_server(writer, changes)
+                self._commit_on_server(writer, writer.fence, changes)
 
-    def _commit_on_server(self, writer: CommitWriter, changes: Sequence[Change]) -> None:
+    def _commit_on_server(self, writer: CommitWriter, fence: WriterFence, changes: Sequence[Change]) -> None:
         """Commit; if only the connection was lost, commit once more unless the server has kept it."""
-        self._reconnect_writer(writer)
+        self._reconnect_writer(fence)
         try:
             writer.commit(changes)
         except self._failures:
             self._write.mark_suspect()
-            if not self._has_reconnected(writer.is_under_way):
+            if not self._has_reconnected(fence.is_under_way):
                 raise
-            if not writer.was_kept():
+            if not fence.was_kept():
                 writer.commit(changes)
 
-    def _reconnect_writer(self, writer: CommitWriter) -> None:
+    def _reconnect_writer(self, fence: WriterFence) -> None:
         """Connect again if needed; StorageError if another peer has written meanwhile."""
         if self._write.reconnect():
-            writer.was_kept()
+            fence.was_kept()
 
     def _has_reconnected(self, is_under_way: bool) -> bool:
         """Return whether there is a new connection; wait a moment for it if a commit may have been kept."""
@@ -188,7 +188,7 @@ class SqlStorage:
         writer = self._writing()
         with translate_errors(self._dialect):
             if writer.fence is not None:
-                self._reconnect_writer(writer)
+                self._reconnect_writer(writer.fence)
             try:
                 self._dialect.check_writable(self._write, TRIED_OUT_BYTES)
                 if writer.fence is not None:

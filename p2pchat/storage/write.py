@@ -119,7 +119,7 @@ class CommitWriter:
                 rows.add(change)
             rows.write()
             if self.fence is not None:
-                self.fence.on_committing()
+                self.fence.is_under_way = True
             self._db.commit()
         except BaseException:
             self._forget()
@@ -129,19 +129,6 @@ class CommitWriter:
             self.fence.on_committed()
         if len(self.logs) > MOST_LOGS:
             self.logs.clear()
-
-    @property
-    def is_under_way(self) -> bool:
-        """Return whether a commit may be stored although it failed, since the answer was lost."""
-        return self.fence is not None and self.fence.is_under_way
-
-    def was_kept(self) -> bool:
-        """Return whether the commit under way is stored, after a lost connection.
-
-        Raises:
-            StorageError: Another peer has written meanwhile.
-        """
-        return self.fence is not None and self.fence.was_kept()
 
     def _forget(self) -> None:
         self.logs: dict[LogId, OpenLog] = {}
@@ -450,7 +437,7 @@ class WriterFence:
         self._db = database
         self._name = os.urandom(8).hex()
         self._count = 0
-        self.is_under_way = False
+        self.is_under_way = False  # True if a commit may be stored: its answer is awaited, or was lost
         with database.transaction():
             database.insert(meta, (WRITER_KEY, self._stamp(0)), Conflict.REPLACE)
 
@@ -461,10 +448,6 @@ class WriterFence:
         """Run the first statement of a commit. Raises StorageError if another peer has written."""
         if self._db.run(ADVANCE, self._stamp(self._count + 1), self._stamp(self._count)) != 1:
             raise self._broken()
-
-    def on_committing(self) -> None:
-        """Remember that the commit may be stored from here on."""
-        self.is_under_way = True
 
     def on_committed(self) -> None:
         self._count += 1

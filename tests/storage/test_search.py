@@ -58,9 +58,9 @@ def test_feeding_continues_where_it_ended_and_hits_come_newest_first(storage: Sq
     ada, bob, dm = Author("ada", 1), Author("bob", 1), Author("ada", 2, DM)
     storage.commit([released(ada.begins("tea", "more tea", c=MORNING + 10), 1)])
     assert index.position() == NOWHERE and index.belongs_to(storage)
-    assert [index.feed(storage, documents_of, most=1) for _ in range(3)] == [1, 1, 0]
+    assert [index.feed(storage, most=1) for _ in range(3)] == [1, 1, 0]
     storage.commit([released(bob.begins("old tea", c=MORNING), 3), released(dm.begins("tea?", c=MORNING + 11), 4)])
-    assert index.feed(storage, documents_of) == 2 and index.position().place == 4
+    assert index.feed(storage) == 2 and index.position().place == 4
     assert found(index, "tea") == ["ada2.1", "ada1.2", "ada1.1", "bob1.1"]  # two of one clock: the later place first
     assert found(index, "tea", conversation=ROOM) == ["ada1.2", "ada1.1", "bob1.1"]
     assert found(index, "tea", writer="bob") == ["bob1.1"] and found(index, "tea", DM, "bob") == []
@@ -72,7 +72,7 @@ def test_feeding_continues_where_it_ended_and_hits_come_newest_first(storage: Sq
 def test_hidden_entries_are_indexed_since_they_may_become_visible(storage: SqlStorage, index: SearchIndex) -> None:
     ada = Author("ada", 1)
     storage.commit([released(ada.begins("one", "two"), 1), Change(visible={ada.log: 1})])
-    index.feed(storage, documents_of)
+    index.feed(storage)
     assert index.position().place == 2 and index.belongs_to(storage)
     storage.commit([Change(visible={ada.log: EVERYTHING})])
     assert found(index, "two") == ["ada1.2"]
@@ -81,7 +81,7 @@ def test_hidden_entries_are_indexed_since_they_may_become_visible(storage: SqlSt
 def test_an_edit_is_found_at_its_message_if_both_have_the_same_writer(storage: SqlStorage, index: SearchIndex) -> None:
     ada, bob = Author("ada", 1), Author("bob", 1)
     storage.commit([released(ada.begins("tea", c=MORNING), 1), released(bob.begins("milk", c=MORNING + 5), 2)])
-    index.feed(storage, documents_of)
+    index.feed(storage)
     (tea,) = storage.places(0, 1)
     for editor, expected in ((ada, ["ada1.1"]), (bob, [])):
         edit = Entry("edit", 9, 9, re=Ref(ref_key(ada.log.user, ada.log.run), 1), b="coffee")

@@ -104,9 +104,8 @@ class Dialect(ABC):
 
     # ---- connections
 
-    @abstractmethod
-    def require(self) -> None:
-        """Raise StorageError if there is nothing to read."""
+    def require(self) -> None:  # noqa: B027
+        """Raise StorageError if there is nothing to read; a server says so when it is connected to."""
 
     @abstractmethod
     def connect(self, *, writes: bool) -> Any:
@@ -116,9 +115,9 @@ class Dialect(ABC):
         """Return whether the other side seems to have ended an idle connection; sends nothing."""
         return False
 
-    @abstractmethod
     def is_alive(self, driver: Any) -> bool:
         """Return whether a connection that failed can still be used."""
+        return True
 
     @abstractmethod
     def explain(self, error: BaseException | None) -> str:
@@ -150,18 +149,15 @@ class Dialect(ABC):
         """Return a migrated copy of a database of an earlier version, for reading; None if it is not earlier."""
         return None
 
-    @abstractmethod
-    def back_up(self, database: Database, version: int) -> None:
-        """Copy a database of this version before it is migrated."""
+    def back_up(self, database: Database, version: int) -> None:  # noqa: B027
+        """Copy a database of this version before it is migrated; that of a server is copied by its own tools."""
 
-    # ---- care
+    # ---- care; a server is warm, and tidies by itself
 
-    @abstractmethod
-    def warm(self, database: Database, size_bytes: int) -> None:
+    def warm(self, database: Database, size_bytes: int) -> None:  # noqa: B027
         """Make the first commits as quick as later ones."""
 
-    @abstractmethod
-    def tidy(self, database: Database) -> None:
+    def tidy(self, database: Database) -> None:  # noqa: B027
         """Do what a later commit would otherwise do for many before it."""
 
     @abstractmethod

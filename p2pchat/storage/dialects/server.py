@@ -65,9 +65,6 @@ class ServerDialect(Dialect):
 
     # ---- connections
 
-    def require(self) -> None:
-        """Do nothing: connecting finds out."""
-
     def connect(self, *, writes: bool) -> Any:
         """Open a connection; one that writes has the lock.
 
@@ -143,15 +140,6 @@ class ServerDialect(Dialect):
         return True
 
     # ---- care
-
-    def back_up(self, database: Database, version: int) -> None:
-        """Do nothing: backups are made with the server's own tools."""
-
-    def warm(self, database: Database, size_bytes: int) -> None:
-        """Do nothing: a server is warm."""
-
-    def tidy(self, database: Database) -> None:
-        """Do nothing: a server tidies by itself."""
 
     def check_writable(self, database: Database, size_bytes: int) -> None:
         database.begin()

@@ -82,9 +82,6 @@ class SQLiteDialect(Dialect):
             raise
         return driver
 
-    def is_alive(self, driver: sqlite3.Connection) -> bool:
-        return True
-
     def explain(self, error: BaseException | None) -> str:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the higher bits say more, which is not needed
         known = DAMAGED if str(error).startswith(NOT_TEXT) else SENTENCES.get(code)
