@@ -160,15 +160,15 @@ class Node:
         self.sync.context.transaction = Transaction()
 
     def _end(self) -> list[Effect]:
-        shelf = self.sync.context
-        for side, error in shelf.faults:
+        sync = self.sync.context
+        for side, error in sync.faults:
             self._close_for(side.link, error)
-        shelf.faults.clear()
-        shelf.send_owed_marks()
+        sync.faults.clear()
+        sync.send_owed_marks()
         self.sync.read_receipts.send_pending()
-        if shelf.quota.has_requests:
-            shelf.quota.request_sums()
-        shelf.lookups.flush()
+        if sync.quota.has_requests:
+            sync.quota.request_sums()
+        sync.lookups.flush()
         if any(_fields_of(self._ctx.change)) and not self._lazy_commit.may_defer(self._ctx.change):
             self._commit()
             self._ctx.change = Change()

@@ -231,7 +231,7 @@ class GroupReplica:
 
     def has_cut(self, user: UserId) -> bool:
         """Return whether entries of this user were ever cut off, or may be. Then not all of them can be had."""
-        return any(sight.cuts for sight in self.visibility_rules(user))
+        return any(rule.cuts for rule in self.visibility_rules(user))
 
     def lost_operations(self, owner: UserId) -> list[GroupOperation]:
         """Return lost operations that this user can reissue because it owns the group."""

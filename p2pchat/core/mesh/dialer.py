@@ -295,8 +295,8 @@ class Dialer:
             self._ctx.emit(LinkChanged(plan.peer, address.endpoint, "up"))
         self._schedule(plan)
 
-    def on_failed(self, dial: int, state: str, reason: str, code: str) -> None:
-        """The dial failed. `state` is trying or refused, `reason` is for people, `code` for programs."""
+    def on_failed(self, dial: int, reason: str, code: str) -> None:
+        """The dial failed. `reason` is for people, `code` for programs."""
         found = self._finish(dial)
         if found is None or self._stopped:
             return
@@ -306,7 +306,7 @@ class Dialer:
             return
         if address.teller:
             self._failures[address.teller] += 1
-        self._report(plan, address, state, reason, code)
+        self._report(plan, address, "refused" if code in REFUSALS else "trying", reason, code)
         address.due_at = self._ctx.now.mono + self._pause_after(plan, address)
         address.tries += 1
         if plan.peer:

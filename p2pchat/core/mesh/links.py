@@ -172,7 +172,7 @@ class Links:
             self._begin(link)
 
     def _on_dial_failed(self, input: DialFailed) -> None:
-        self.dialer.on_failed(input.dial, "trying", input.reason, input.code)
+        self.dialer.on_failed(input.dial, input.reason, input.code)
 
     def _on_link_down(self, input: LinkDown) -> None:
         link = self._links.get(input.link)
@@ -283,9 +283,7 @@ class Links:
             link.dial = 0
         if bye.code == "replaced" and link.phase is Phase.WAITING:
             self._duplicates.on_reported()
-        is_refusal = bye.code in REFUSALS
-        state, code = ("refused", bye.code) if is_refusal else ("trying", "failed")
-        self._end(link, "lost", state=state, code=code, why=farewell(bye))
+        self._end(link, "lost", code=bye.code if bye.code in REFUSALS else "failed", why=farewell(bye))
 
     # One link per pair
 
@@ -380,7 +378,6 @@ class Links:
         bye: Bye | None = None,
         why: str = "",
         *,
-        state: str = "trying",
         code: str = "failed",
         close: bool = True,
         quiet: bool = False,
@@ -390,7 +387,7 @@ class Links:
         Args:
             reason: Of the departure, for programs.
             why: The same for people.
-            state, code: How to report a dial that failed.
+            code: How to report a dial that failed.
             quiet: Report it to people only if no other link takes its place within the grace period: one is under way.
         """
         if link.gone:
@@ -404,7 +401,7 @@ class Links:
         elif link.dialled and link.peer in self.by_peer:
             self.dialer.on_ended(link.dial)
         elif link.dialled:
-            self.dialer.on_failed(link.dial, state, why or "the connection broke during the handshake", code)
+            self.dialer.on_failed(link.dial, why or "the connection broke during the handshake", code)
 
     def _remove(self, link: PeerLink) -> None:
         link.phase = Phase.GONE
@@ -500,7 +497,7 @@ class HandshakeRunner:
             self._dialer.on_self(dial)
         else:
             reason = NOT_THE_ONE_KNOWN if code == "identity" else REFUSALS[code]
-            self._dialer.on_failed(dial, "refused", reason, code)
+            self._dialer.on_failed(dial, reason, code)
 
     def expect(self, link: PeerLink, seconds: float) -> None:
         """Require the next step within this time."""
@@ -538,11 +535,8 @@ class HandshakeRunner:
 
     def _on_error(self, link: PeerLink, error: HandshakeError) -> None:
         self._ctx.emit(Counted(f"handshake_{error.code}"))
-        is_refusal = error.code in REFUSALS
-        state, code = ("refused", error.code) if is_refusal else ("trying", "failed")
-        self._end(
-            link, "lost", Bye(error.code, str(error)), REFUSALS.get(error.code, str(error)), state=state, code=code
-        )
+        code = error.code if error.code in REFUSALS else "failed"
+        self._end(link, "lost", Bye(error.code, str(error)), REFUSALS.get(error.code, str(error)), code=code)
 
 
 class DuplicateKeyDetector:

@@ -306,7 +306,7 @@ class PresenceAnnouncer:
         """Tell a new link about all users hosted here."""
         self.renew()  # first: a link would take those for all users
         self._news[link.id] = _LinkNews(link)
-        for frame in self._pages(list(self.own)):
+        for frame in self._pages(list(self.own), []):
             self._ctx.emit(Send(frame, [link.id]))
 
     def link_down(self, link_id: int) -> None:
@@ -396,14 +396,15 @@ class PresenceAnnouncer:
                 end.stale.clear()
                 end.gone.clear()
         for (stale, gone), links in lacking.items():
-            users = sorted(stale & self.own.keys())
-            for frame in self._pages(users, sorted(gone)) if users else self._gone_pages(sorted(gone)):
+            for frame in self._pages(sorted(stale & self.own.keys()), sorted(gone)):
                 self._ctx.emit(Send(frame, links))
 
-    def _pages(self, users: list[UserId], gone: list[UserId] | None = None) -> Iterator[Here]:
+    def _pages(self, users: list[UserId], gone: list[UserId]) -> Iterator[Here]:
         """Yield one frame or more; all but the last have `more`."""
         settings = self._ctx.settings
-        yield from self._gone_pages(gone or [], more=True)
+        for start in range(0, len(gone), settings.page_items):
+            end = start + settings.page_items
+            yield Here(users=[], gone=gone[start:end], more=bool(users) or end < len(gone))
         page: list[Hosted] = []
         size = 0
         for user in users:
@@ -414,12 +415,8 @@ class PresenceAnnouncer:
                 page, size = [], 0
             page.append(hosted)
             size += cost
-        yield Here(users=page)
-
-    def _gone_pages(self, gone: list[UserId], *, more: bool = False) -> Iterator[Here]:
-        most = self._ctx.settings.page_items
-        for start in range(0, len(gone), most):
-            yield Here(users=[], gone=gone[start : start + most], more=more or start + most < len(gone))
+        if page or not gone:
+            yield Here(users=page)
 
     def _hosted(self, user: UserId) -> Hosted:
         own = self.own[user]

@@ -325,10 +325,10 @@ class GroupEditor:
     Source: docs/protocol.md, "Groups".
     """
 
-    def __init__(self, sync: SyncContext, writing: Appender) -> None:
+    def __init__(self, sync: SyncContext, appender: Appender) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self._appender = writing
+        self._appender = appender
         self._repairing: set[str] = set()  # groups whose lost operations will be repeated
         self._paused = False  # nothing can be stored now
 

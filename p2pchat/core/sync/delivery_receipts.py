@@ -7,7 +7,7 @@ or a log that builds on it. AckTracker keeps the positions that members acknowle
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -203,7 +203,7 @@ class DeliveryReceipts(AckTracker):
         self._combined: dict[EntryRange, list[UserId]] | None = None  # members that advanced by the marks of one call
 
     def on_marks(
-        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Iterable[Mark]
+        self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: Sequence[Mark]
     ) -> None:
         """Take marks that a remote announced for a hosted user's logs. Group operations have no receipts."""
         if conversation.is_operations:
@@ -212,11 +212,10 @@ class DeliveryReceipts(AckTracker):
         members = (
             there - {user} if conversation.allowed_writers is None else there & conversation.allowed_writers - {user}
         )
-        known = list(marks)
         together = self._combined = {} if len(members) > 1 else None
         for member in sorted(members):
             ack = Acknowledgement(remote, conversation, user, member)
-            for mark in known:
+            for mark in marks:
                 self.on_mark(ack, mark, nothing)
         self._combined = None
         self._emit(together or {})

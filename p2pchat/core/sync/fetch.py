@@ -142,13 +142,13 @@ class Fetcher:
             remote.set_ahead(key, {})
             return False
         conversation = self._sync.conversations.by_id.get(key[0])
-        left = {}
-        for run, mark in marks.items() if conversation is not None else ():
-            if conversation is not None and conversation.lacks(key[1], mark):
-                left[run] = mark
+        if conversation is None:
+            remote.set_ahead(key, {})
+            return False
+        left = {run: mark for run, mark in marks.items() if conversation.lacks(key[1], mark)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
-        return bool(left) and (conversation is None or self._may_ask(remote, conversation))
+        return bool(left) and self._may_ask(remote, conversation)
 
     def _may_ask(self, remote: RemoteState, conversation: ConversationState) -> bool:
         """Return whether the remote may be asked: not for a talk whose group it knows better.

@@ -52,10 +52,10 @@ class GroupSync:
 
     # ---- start
 
-    def load(self, spoken: Iterable[GroupEntry], forked: Iterable[LogId]) -> None:
+    def load(self, stored: Iterable[GroupEntry], forked: Iterable[LogId]) -> None:
         """Load the stored operations of groups, before their logs are known."""
         of_group: dict[ConversationId, list[GroupEntry]] = {}
-        for each in spoken:
+        for each in stored:
             of_group.setdefault(each.log.conversation, []).append(each)
         forks: dict[ConversationId, list[LogId]] = {}
         for log in forked:
@@ -328,14 +328,10 @@ class GroupSync:
 
     def _repeat_undelivered(self, meta: Mapping[str, str]) -> None:
         for name, text in meta.items():
-            log, extension = name.removeprefix(UNDELIVERED).split(","), text.split()
-            if (
-                name.startswith(UNDELIVERED)
-                and len(log) == 3
-                and len(extension) == 2
-                and all(map(str.isdecimal, extension))
-            ):
-                self.emit_updates([DeliveryRevoked(LogId(*log), int(extension[0]), int(extension[1]))])
+            if name.startswith(UNDELIVERED) and text:
+                first, last = map(int, text.split())
+                log = LogId(*name.removeprefix(UNDELIVERED).split(","))
+                self.emit_updates([DeliveryRevoked(log, first, last)])
 
     def on_durable(self, groups: set[ConversationId]) -> None:
         """Compare with everyone who may know these groups, whose new operations are durable."""

@@ -53,7 +53,7 @@ class Ingest:
 
     def __init__(
         self, sync: SyncContext, order: CausalOrder, fetcher: Fetcher, people: KnownPeople, forks: Forks,
-        talks: GroupSync
+        groups: GroupSync
     ) -> None:  # fmt: skip
         self._sync = sync
         self._ctx = sync.ctx
@@ -61,7 +61,7 @@ class Ingest:
         self._fetcher = fetcher
         self._people = people
         self._forks = forks
-        self._groups = talks
+        self._groups = groups
         self._held: dict[LogId, HeldFrames] = {}  # frames that wait for a lookup, of their log or of logs they may cut
         self._held_count = 0
         self._new_logs = NewLogChecks(sync)

@@ -153,7 +153,8 @@ class Quota:
         if total <= self._warned_from:
             return Admission.ACCEPT
         if base is None:
-            self._request_sum(user)
+            self._waiting.setdefault(user, [])
+            self.must_check = True
             return Admission.ACCEPT if total <= self._most else Admission.DEFER
         if total > self._most:
             self._mark_full(user)
@@ -206,10 +207,6 @@ class Quota:
         return f"the user {name!a}" if name else "a user without a name"
 
     # ---- sums of users
-
-    def _request_sum(self, user: UserId) -> None:
-        self._waiting.setdefault(user, [])
-        self.must_check = True
 
     def request_sums(self) -> None:
         """Request the sums that are needed, of users without entries on their way to disk. Called each step."""

@@ -478,17 +478,16 @@ class ReadPositions:
 
     def marks_for(self, users: AbstractSet[UserId], is_shared: Callable[[ConversationId], bool]) -> MarksByReader:
         """Return the marks for a peer hosting these users: marks on their logs, and all marks by them."""
-        there = users
-        pairs = {pair for books in (self._about, self._of) for user in books.keys() & there for pair in books[user]}
+        pairs = {pair for books in (self._about, self._of) for user in books.keys() & users for pair in books[user]}
         marks: dict[ReaderKey, dict[str, int]] = {}
         for pair in pairs:
             if not is_shared(pair[0]):
                 continue
-            of_theirs = pair[1] in there
+            of_theirs = pair[1] in users
             refs = {
                 ref_key(log.user, log.run): seq
                 for log, seq in self._marks[pair].items()
-                if of_theirs or log.user in there
+                if of_theirs or log.user in users
             }
             if refs:
                 marks[pair] = refs
@@ -652,9 +651,8 @@ class AnnouncedReads:
         """Begin with the known marks of this peer's users. Most likely it announced these in an earlier run."""
         self._marks: dict[ReaderKey, dict[str, int]] = {}
         self._count = 0
-        self._pages: dict[ReaderKey, dict[str, int]] | None = None  # pages received so far
-        self._pages_count = 0
-        self._pages_to: ConversationId = ""
+        self._next: AnnouncedReads | None = None  # pages received so far
+        self._next_from: ConversationId = ""  # where the page after them begins
         for item in known:
             self.update((item.log.conversation, item.reader), [(ref_key(item.log.user, item.log.run), item.seq)])
 
@@ -684,20 +682,15 @@ class AnnouncedReads:
     ) -> None:
         """Take a page of all marks. A page that does not follow the previous one ends the sequence."""
         if span[0] == FIRST_ID:
-            self._pages, self._pages_count = {}, 0
-        elif self._pages is None or not self._pages_to <= span[0] <= next_id(self._pages_to):
-            self._pages = None
+            self._next = AnnouncedReads(())
+        elif self._next is None or not self._next_from <= span[0] <= next_id(self._next_from):
+            self._next = None
             return
-        self._pages_to = span[1]
-        for pair, refs in announced.items():
-            if refs:
-                page = self._pages.setdefault(pair, {})
-                self._pages_count += len({ref for ref, _ in refs} - page.keys())
-                page.update(refs)
-        if self._pages_count > MAX_ANNOUNCED:
-            self._pages = None
+        self._next_from = span[1]
+        if not all(self._next.update(pair, refs) for pair, refs in announced.items()):
+            self._next = None
         elif span[1] == LAST_ID:
-            self._marks, self._count, self._pages = self._pages, self._pages_count, None
+            self._marks, self._count, self._next = self._next._marks, self._next._count, None
 
 
 # ---- privacy

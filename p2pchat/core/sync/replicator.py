@@ -266,12 +266,12 @@ class Replicator:
         if conversation is not None and conversation.members and self.quota.on_write(conversation.members):
             self.compare_all()
 
-    def on_user_hosted(self, user: UserId, heard: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
+    def on_user_hosted(self, user: UserId, delivered: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
         """Host one more user with what is stored of it."""
         if not self.is_unknown(user):
             for remote in self.context.remotes.values():
                 remote.named.clear()  # a remote that forgot its names needs them again
-        self.delivery_receipts.add_known((item.log, item.member, item.seq) for item in heard)
+        self.delivery_receipts.add_known((item.log, item.member, item.seq) for item in delivered)
         self.read_receipts.on_user_hosted(user, reads)
         if user in self.people.names:  # it may have written before
             self.appender.on_user_hosted(user)
@@ -302,7 +302,7 @@ class Replicator:
                 remote.set_ahead(key, {})
 
     def _has_uncommitted(self, user: UserId) -> bool:
-        changes = [*(flight.change for flight in self._pending_commits.values()), self._ctx.change]
+        changes = [*(pending.change for pending in self._pending_commits.values()), self._ctx.change]
         return any(batch.log.user == user for change in changes for batch in change.batches)
 
     # ---- storage
@@ -310,8 +310,8 @@ class Replicator:
     def on_commit_ordered(self, ticket: int, change: Change, transaction: Transaction) -> None:
         """Remember a commit in flight."""
         self._pending_commits[ticket] = PendingCommit(change, transaction)
-        for load in transaction.imports.values():
-            load.commits += 1
+        for pending in transaction.imports.values():
+            pending.commits += 1
 
     def _newest_transaction(self) -> Transaction | None:
         return next(reversed(self._pending_commits.values())).transaction if self._pending_commits else None
@@ -456,9 +456,9 @@ class Replicator:
     def fail_all(self, reason: str) -> dict[str, int]:
         """Refuse everything in flight, since storage failed. Return the consumers' positions in it."""
         places: dict[str, int] = {}
-        for flight in self._pending_commits.values():
-            places.update(flight.change.consumers)
-            for ticket, *_ in flight.transaction.writes:
+        for pending in self._pending_commits.values():
+            places.update(pending.change.consumers)
+            for ticket, *_ in pending.transaction.writes:
                 self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
         self.file_import.fail_all(reason)
         self.typing.clear()
@@ -471,12 +471,12 @@ class Replicator:
 
     def _load(self, stored: Stored) -> None:
         """Load what does not depend on the present time."""
-        for talk in stored.conversations:
-            conversation = self.conversations.open(talk.naming)
+        for known in stored.conversations:
+            conversation = self.conversations.open(known.naming)
             if conversation is not None:
                 conversation.is_stored = True
-                if talk.naming.dm:  # perhaps of a user who was hosted once
-                    conversation.concerns_us = not self.context.hosted.keys().isdisjoint(talk.naming.dm)
+                if known.naming.dm:  # perhaps of a user who was hosted once
+                    conversation.concerns_us = not self.context.hosted.keys().isdisjoint(known.naming.dm)
         self.groups.load(stored.group_entries, stored.forked)
         for facts in [*stored.tips, *stored.unreleased]:
             self._load_log(facts)
@@ -506,9 +506,9 @@ class Replicator:
             if word == OLD_MARKS and there is not None and text:
                 self._resume_boundary(there, HistoryBoundary(text))
 
-    def _resume_boundary(self, conversation: ConversationState, past: HistoryBoundary) -> None:
-        conversation.boundary = past
-        for id in list(past.unshown(conversation.id)):
+    def _resume_boundary(self, conversation: ConversationState, boundary: HistoryBoundary) -> None:
+        conversation.boundary = boundary
+        for id in list(boundary.unshown(conversation.id)):
             log = conversation.log(id.user, id.run)
             if log is not None:
                 self.causal_order.advance_boundary(conversation, id, log.released)
@@ -516,8 +516,8 @@ class Replicator:
                 key = LogKey(conversation.id, ref_key(id.user, id.run))
                 self.lookups.log(key, partial(self._on_log_found, conversation, id))
 
-    def _on_log_found(self, room: ConversationState, id: LogId, facts: LogFacts | None) -> None:
-        self.causal_order.advance_boundary(room, id, facts.released if facts else 0)
+    def _on_log_found(self, conversation: ConversationState, id: LogId, facts: LogFacts | None) -> None:
+        self.causal_order.advance_boundary(conversation, id, facts.released if facts else 0)
 
     def _load_log(self, facts: LogFacts) -> None:
         conversation = self.conversations.by_id.get(facts.log.conversation)

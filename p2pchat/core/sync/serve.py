@@ -39,11 +39,8 @@ class Sender:
         """Begin to answer a want. Return a sentence when the remote has too many open."""
         self._sync.learn_namings(remote, frame.names)
         conversation = self._sync.find_conversation(remote, frame.c)
-        if conversation is None:
+        if conversation is None or not self._sync.shares(remote, conversation):
             self._ctx.emit(Send(Have({}, end=frame.n), [remote.link.id]))  # nothing may be revealed
-            return None
-        if not self._sync.shares(remote, conversation):
-            self._ctx.emit(Send(Have({}, end=frame.n), [remote.link.id]))
             return None
         if frame.u not in conversation.writers:
             self._sync.send(Have({frame.c: {frame.u: []}}, end=frame.n), remote, frame.c)
