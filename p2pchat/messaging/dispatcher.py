@@ -65,7 +65,7 @@ class EventDispatcher:
         self.readers: WeakSet[Subscription] = WeakSet()
         self.endpoints: dict[str, str] = {}
         self._addresses: dict[PeerId, str] = {}  # of linked peers; a user's own peer has the user's id
-        self._waiting: dict[asyncio.Future[None], None] = {}  # calls of wait_until, in order
+        self._changed = asyncio.Event()  # wakes calls of wait_until, once
         self._subjects = 0
         self._closed = False
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -143,19 +143,12 @@ class EventDispatcher:
             while not condition():
                 if self._closed:
                     raise PeerClosed("the peer was closed")
-                waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self._waiting[waiting] = None
-                try:
-                    await waiting
-                finally:
-                    self._waiting.pop(waiting, None)  # also when the wait is cancelled
+                await self._changed.wait()
 
     def wake_waiters(self) -> None:
         """Have waiting calls check their conditions again."""
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _end_waits(self) -> None:
         self._closed = True

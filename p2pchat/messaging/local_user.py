@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -45,7 +46,7 @@ from p2pchat.messaging.messages import (
 )
 from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expected_recipients, look_up_receipt
-from p2pchat.messaging.subscription import AnyEvent, Events, Subscription, matches
+from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User, Whois, former_names, ignored_meta, is_of_ignored, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
 
@@ -559,7 +560,7 @@ class LocalUser(Viewer):
         try:
             async with asyncio.timeout(timeout):
                 async for event in reader:
-                    if matches(types, where, event):
+                    if where is None or where(event):
                         return event
         finally:
             reader.close()
@@ -575,21 +576,16 @@ class LocalUser(Viewer):
         found: list[User] = []
 
         def is_here() -> bool:
-            try:
+            with suppress(UnknownName):
                 user = self.people.find(name)
-            except UnknownName:
-                return False
-            found[:] = [user]
-            return user.is_me or user.status in ("online", "idle")
-
-        def is_here_or_closed() -> bool:
-            here = is_here()
-            if self._is_closed and not here:
+                if user.is_me or user.status in ("online", "idle"):
+                    found.append(user)
+            if self._is_closed and not found:
                 raise self._closed_error()
-            return here
+            return bool(found)
 
         try:
-            await self._lifecycle.dispatcher.wait_until(is_here_or_closed, timeout)
+            await self._lifecycle.dispatcher.wait_until(is_here, timeout)
         except TimeoutError:
             raise TimeoutError(f"{name!a} has not come online in time") from None
         return found[0]

@@ -9,12 +9,12 @@ for ever.
 from __future__ import annotations
 
 import asyncio
-import heapq
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import count, pairwise
+from itertools import islice, pairwise
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
 from p2pchat.core.log import Entry, LogId, message_id
@@ -217,18 +217,17 @@ class ReceiptUpdate(NamedTuple):
 
 @dataclass(slots=True)
 class _Waiter:
-    """A call that waits until `missing` is empty, or `needed` members have message `seq`."""
+    """A call that waits until `missing` is empty, and `needed` members have message `seq`."""
 
     seq: int
     missing: set[UserId]
-    needed: int  # 0: all of `missing`
+    needed: int
     done: asyncio.Future[None]
     one: bool = False  # it waits for one member, who need not belong to the conversation any more
 
-    def remove(self, member: UserId) -> None:
-        self.missing.discard(member)
-        if not self.missing and not self.done.done():
-            self.done.set_result(None)
+
+_seq_of = attrgetter("seq")
+_first_of = itemgetter(0)
 
 
 @dataclass(slots=True)
@@ -256,9 +255,8 @@ class _Positions:
     marks: dict[UserId, int] = field(default_factory=dict)
     members_at: dict[int, int] = field(default_factory=dict)  # the number of members at each position
     counted: dict[int, _MemberCount] = field(default_factory=dict)  # of the last few messages asked for
-    heaps: dict[UserId, list[tuple[int, int, _Waiter]]] = field(default_factory=dict)
-    counting: list[_Waiter] = field(default_factory=list)
-    abandoned: int = 0  # waiters in heaps and counting whose calls were cancelled, at most
+    waiting: list[_Waiter] = field(default_factory=list)  # by seq
+    ended: int = 0  # waiters there whose calls have ended, at most
 
     def holding(self, seq: int) -> int:
         """Return how many members are at a message or beyond it."""
@@ -297,48 +295,39 @@ class _Positions:
 
     def advance_to(self, member: UserId, last: int) -> None:
         """Advance a member, and wake the calls that waited for it."""
+        former = self.marks.get(member, 0)
         self.set(member, last)
-        heap = self.heaps.get(member)
-        while heap and heap[0][0] <= last:
-            heapq.heappop(heap)[2].remove(member)
-        if self.counting:
-            self.counting = [waiter for waiter in self.counting if not self._is_done(waiter)]
+        end = bisect_right(self.waiting, last, key=_seq_of)
+        for waiter in self.waiting[bisect_right(self.waiting, former, key=_seq_of) : end]:
+            self._remove(waiter, member)
 
-    def _is_done(self, waiter: _Waiter) -> bool:
-        if not waiter.done.done() and self.holding(waiter.seq) >= waiter.needed:
+    def _remove(self, waiter: _Waiter, member: UserId) -> None:
+        waiter.missing.discard(member)
+        if waiter.missing or waiter.done.done():
+            return
+        if not waiter.needed or self.holding(waiter.seq) >= waiter.needed:
             waiter.done.set_result(None)
-        return waiter.done.done()
 
-    def register(self, waiter: _Waiter, number: int) -> None:
-        """Add a waiter; `number` is greater than those before, and breaks ties in heaps."""
-        if waiter.needed:
-            self.counting.append(waiter)
-        for member in waiter.missing:
-            heapq.heappush(self.heaps.setdefault(member, []), (waiter.seq, number, waiter))
+    def register(self, waiter: _Waiter) -> None:
+        insort(self.waiting, waiter, key=_seq_of)
 
     def remove_member(self, member: UserId, had: int) -> None:
         """Wait no more for a member who left, for messages after `had`; calls for that one member go on waiting."""
-        for seq, _, waiter in self.heaps.get(member, ()):
-            if seq > had and not waiter.one:
-                waiter.remove(member)
+        for waiter in self.waiting[bisect_right(self.waiting, had, key=_seq_of) :]:
+            if not waiter.one:
+                self._remove(waiter, member)
 
-    def abandon(self, waiter: _Waiter) -> None:
-        """Count a cancelled call; at most half of the waiters kept are cancelled ones, so memory is bounded."""
-        self.abandoned += len(waiter.missing) or 1
-        if self.abandoned * 2 <= len(self.counting) + sum(map(len, self.heaps.values())):
-            return
-        self.abandoned = 0
-        self.counting = [waiter for waiter in self.counting if not waiter.done.done()]
-        for member, heap in self.heaps.items():
-            self.heaps[member] = [entry for entry in heap if not entry[2].done.done()]
-            heapq.heapify(self.heaps[member])
+    def on_wait_ended(self) -> None:
+        """Count a call that has ended; at most half of the waiters kept are of such calls, so memory is bounded."""
+        self.ended += 1
+        if self.ended * 2 > len(self.waiting):
+            self.waiting = [waiter for waiter in self.waiting if not waiter.done.done()]
+            self.ended = 0
 
     def close(self) -> None:
-        for waiter in [*self.counting, *(entry[2] for heap in self.heaps.values() for entry in heap)]:
+        for waiter in self.waiting:
             if not waiter.done.done():
                 waiter.done.set_exception(PeerClosed("the peer was closed"))
-        self.counting.clear()
-        self.heaps.clear()
 
 
 class _Stretch(NamedTuple):
@@ -363,7 +352,6 @@ class _LogReceipts:
     """The receipts of one log of one's own. Stretches are known of this run; entries between them are not writes."""
 
     user: UserId
-    firsts: list[int] = field(default_factory=list)
     stretches: list[_Stretch] = field(default_factory=list)
     delivered: _Positions = field(default_factory=_Positions)
     read: _Positions = field(default_factory=_Positions)
@@ -380,11 +368,10 @@ class _LogReceipts:
                 if end.of is of or end.of == of:
                     self.stretches[-1] = _Stretch(end.first, end.last + count, end.of, here, is_message)
                     return
-        self.firsts.append(first)
         self.stretches.append(_Stretch(first, first + count - 1, of, here, is_message))
 
     def _find(self, seq: int) -> _Stretch | None:
-        i = bisect_right(self.firsts, seq) - 1
+        i = bisect_right(self.stretches, seq, key=_first_of) - 1
         return self.stretches[i] if i >= 0 else None
 
     def members(self, seq: int) -> tuple[UserId, ...]:
@@ -418,7 +405,7 @@ class _LogReceipts:
                 stretches.append(stretch._replace(last=had))
             rest = tuple(user for user in stretch.of if user != member)
             stretches.append(stretch._replace(first=max(stretch.first, had + 1), of=rest))
-        self.stretches, self.firsts = stretches, [stretch.first for stretch in stretches]
+        self.stretches = stretches
         for seq, of in self.earlier.items():
             if seq > had:
                 self.earlier[seq] = tuple(user for user in of if user != member)
@@ -437,10 +424,10 @@ class _LogReceipts:
 
     def messages(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """Yield the ranges of messages among first..last."""
-        if not self.firsts:
+        if not self.stretches:
             yield first, last
-        for i in range(max(0, bisect_right(self.firsts, first) - 1), len(self.firsts)):
-            stretch = self.stretches[i]
+        begin = max(0, bisect_right(self.stretches, first, key=_first_of) - 1)
+        for stretch in islice(self.stretches, begin, None):
             if stretch.first > last:
                 break
             if stretch.last >= first and stretch.is_message:
@@ -455,7 +442,6 @@ class ReceiptTracker:
 
     def __init__(self) -> None:
         self._logs: dict[LogId, _LogReceipts] = {}
-        self._numbers = count(1)  # break ties in heaps
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
         self._closed = False
 
@@ -521,18 +507,11 @@ class ReceiptTracker:
         Returns:
             The updates to report, all naming one of these users.
         """
-        if not others:
-            return self._advance(log, first, last, member, "delivered")
-        positions = self._of(log).delivered
-        advanced = [one for one in others if positions.marks.get(one, 0) < last and not self._is_here(log, one)]
-        for one in advanced:
-            positions.advance_to(one, last)
-        updates = self._advance(log, first, last, member, "delivered")
-        return updates or (self._updates(log, first, last, advanced[-1], "delivered") if advanced else [])
+        return self._advance(log, first, last, (*others, member), "delivered")
 
     def read(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
         """Note that `member` has read entries first..last; wake the calls that wait, return the updates to report."""
-        return self._advance(log, first, last, member, "read")
+        return self._advance(log, first, last, (member,), "read")
 
     def remove_member(self, conversation: ConversationId, member: UserId) -> None:
         """Wait no more for a member who left, or was removed, where they do not have the message."""
@@ -553,12 +532,16 @@ class ReceiptTracker:
             receipts = self._logs[log] = _LogReceipts(log.user)
         return receipts
 
-    def _advance(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
-        positions = self._of(log).positions(kind)
-        if last <= positions.marks.get(member, 0) or (kind == "delivered" and self._is_here(log, member)):
-            return []
-        positions.advance_to(member, last)
-        return self._updates(log, first, last, member, kind)
+    def _advance(
+        self, log: LogId, first: int, last: int, members: tuple[UserId, ...], kind: Kind
+    ) -> list[ReceiptUpdate]:
+        positions, ours = self._of(log).positions(kind), self._hosted if kind == "delivered" else ()
+        advanced = [
+            one for one in members if positions.marks.get(one, 0) < last and (one == log.user or one not in ours)
+        ]
+        for one in advanced:
+            positions.advance_to(one, last)
+        return self._updates(log, first, last, advanced[-1], kind) if advanced else []
 
     def _updates(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
         """Return the updates of first..last, split where the number of members who have them changes."""
@@ -576,11 +559,11 @@ class ReceiptTracker:
 
     def is_accepted(self, log: LogId, seq: int) -> bool:
         """Return whether an entry was accepted in this run, so that its receipt is known."""
-        return self.wrote(log) and self._logs[log].firsts[0] <= seq <= self._logs[log].stretches[-1].last
+        return self.wrote(log) and self._logs[log].stretches[0].first <= seq <= self._logs[log].stretches[-1].last
 
     def wrote(self, log: LogId) -> bool:
         """Return whether a log is of this run, so that the receipts of its messages are known."""
-        return log in self._logs and bool(self._logs[log].firsts)
+        return log in self._logs and bool(self._logs[log].stretches)
 
     def members(self, log: LogId, seq: int) -> tuple[UserId, ...]:
         """Return the members that a message waits for; () if none is known."""
@@ -619,7 +602,7 @@ class ReceiptTracker:
             raise PeerClosed("the peer was closed")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = _Waiter(seq, missing, count or 0, future, one=by is not None)
-        positions.register(waiter, next(self._numbers))
+        positions.register(waiter)
         try:
             await asyncio.wait_for(waiter.done, timeout)
         except TimeoutError:
@@ -628,8 +611,7 @@ class ReceiptTracker:
             labels = sorted(people.label(member) for member in lacking)
             raise DeliveryTimeout(message_id(log, seq), labels) from None
         finally:
-            if waiter.done.cancelled():
-                positions.abandon(waiter)
+            positions.on_wait_ended()
 
 
 # ---- messages of earlier runs

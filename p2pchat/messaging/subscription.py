@@ -397,11 +397,6 @@ class Events(AsyncIterator[T], Generic[T]):
         return f"<Events of {self.consumer!a} at place {self._reader.place}>"
 
 
-def matches(types: tuple[type, ...], where: Callable[[Any], bool] | None, event: AnyEvent) -> bool:
-    """Return whether an event is of one of these classes (() for all) and fulfils the condition."""
-    return (not types or isinstance(event, types)) and (where is None or where(event))
-
-
 # ---- building events from released entries
 
 

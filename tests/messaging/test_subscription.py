@@ -293,7 +293,7 @@ async def test_repeated_waits_for_a_user_leave_nothing_behind(net: Mesh) -> None
     for _ in range(20):
         with pytest.raises(TimeoutError):
             await ada.wait_user("zoe", timeout=0.001)
-    assert not ada._lifecycle.dispatcher._waiting
+    assert not ada._lifecycle.dispatcher._changed._waiters
 
 
 async def test_waiting_calls_end_when_the_peer_closes(net: Mesh) -> None:
