@@ -14,16 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from p2pchat.testing.checker import Fault as Fault
-    from p2pchat.testing.checker import Log as Log
     from p2pchat.testing.checker import check as check
+    from p2pchat.testing.eventlog import Fault as Fault
+    from p2pchat.testing.eventlog import Log as Log
     from p2pchat.testing.meshes import Mesh as Mesh
     from p2pchat.testing.meshes import mesh as mesh
     from p2pchat.testing.simulation.simulation import Simulation as Simulation
 
 _HOME = {
-    "Fault": "checker",
-    "Log": "checker",
+    "Fault": "eventlog",
+    "Log": "eventlog",
     "check": "checker",
     "Mesh": "meshes",
     "mesh": "meshes",

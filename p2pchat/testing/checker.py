@@ -39,10 +39,7 @@ from typing import Any, NamedTuple
 
 from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.testing.eventlog import POSTS, LoggedSession, moment, run_of, seconds
-from p2pchat.testing.eventlog import Fault as Fault
-from p2pchat.testing.eventlog import Line as Line
-from p2pchat.testing.eventlog import Log as Log
+from p2pchat.testing.eventlog import POSTS, Fault, Line, Log, LoggedSession, moment, run_of, seconds
 
 # Seconds that two peers are connected after which a message must have arrived: order_wait and a redial fit in.
 IN_SIGHT = 60.0

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
 from types import TracebackType
 from typing import Self
 
@@ -152,30 +152,21 @@ class Mesh:
     def _unsettled(self) -> Iterator[str]:
         """Yield what is not settled yet."""
         running = [
-            (host.name, peer)
+            (host.name, peer, peer._lifecycle.running_node)
             for host, peer in zip(self._hosts, self.peers, strict=True)
             if peer._lifecycle.running_node is not None
         ]
-        for name, peer in running:
+        for name, peer, node in running:
             if not peer._lifecycle.idle:
                 yield f"{name} is busy"
-            if peer._lifecycle.running_node is not None and peer._lifecycle.running_node.sync.read_receipts.has_unsent:
+            if node.sync.read_receipts.has_unsent:
                 yield f"{name} has unsent read marks"
         if not self.network.quiet:
             yield "bytes are in flight"
-        for (one, here), (other, there) in combinations(running, 2):
-            if (
-                self.network.reaches(one, other)
-                and here._lifecycle.running_node is not None
-                and there._lifecycle.running_node is not None
-            ):
-                for difference in _differences(here._lifecycle.running_node, there._lifecycle.running_node):
+        for (one, here, node), (other, there, far) in combinations(running, 2):
+            if self.network.reaches(one, other):
+                for difference in chain(_differences(node, far), _unsure(here, node, far), _unsure(there, far, node)):
                     yield f"{one} and {other} {difference}"
-                for unsure in (
-                    *_unsure(here, there._lifecycle.running_node),
-                    *_unsure(there, here._lifecycle.running_node),
-                ):
-                    yield f"{one} and {other}: {unsure}"
 
 
 def _differences(one: Node, other: Node) -> Iterator[str]:
@@ -196,19 +187,16 @@ def _differences(one: Node, other: Node) -> Iterator[str]:
             yield "have messages that wait for others"
 
 
-def _unsure(writer: TCPPeer, reader: Node) -> Iterator[str]:
-    """Yield each log whose delivery to the reader the writer does not know of yet."""
-    node, tracker = writer._lifecycle.running_node, writer._lifecycle.tracker
-    if node is None:
-        return
+def _unsure(writer: TCPPeer, node: Node, reader: Node) -> Iterator[str]:
+    """Yield each log of a writer, with its node, whose delivery to the reader the writer does not know of yet."""
+    tracker = writer._lifecycle.tracker
     for conversation in node.sync.conversations.by_id.values():
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
-                last = (
-                    log.visible if isinstance(log, TalkLog) else log.durable_seq
-                )  # entries behind a cut are with nobody
+                # Entries behind a cut are with nobody.
+                last = log.visible if isinstance(log, TalkLog) else log.durable_seq
                 if last and tracker.wrote(log.id) and reader.peer not in tracker.holders(log.id, last):
-                    yield "a receipt is missing"
+                    yield "lack a receipt"
 
 
 def mesh(*names: str, settings: Settings = QUICK) -> Mesh:

@@ -244,7 +244,7 @@ class PipeTransport:
         return self._network.connect(self._host, port)
 
     def __repr__(self) -> str:
-        return f"<PipeWires of {self._host!a}>"
+        return f"<PipeTransport of {self._host!a}>"
 
 
 __all__ = ["PipeEnd", "PipeNetwork", "PipeTransport", "pipe"]

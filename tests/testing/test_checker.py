@@ -7,7 +7,8 @@ from typing import Any
 
 from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.testing.checker import Line, Log, check
+from p2pchat.testing.checker import check
+from p2pchat.testing.eventlog import Line, Log
 from tests.testing.event_logs import Writer, ada, bob, id_of, iso, rules
 
 # ---- messages

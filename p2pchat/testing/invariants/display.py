@@ -13,7 +13,7 @@ from p2pchat.core.effects import UserLeft
 from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Digest, Have, UserId
 from p2pchat.storage.base import ReleasedEntry
-from p2pchat.testing.checker import Fault
+from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 
 if TYPE_CHECKING:

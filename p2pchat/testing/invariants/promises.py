@@ -15,17 +15,28 @@ from typing import TYPE_CHECKING
 
 from p2pchat.config import Settings
 from p2pchat.core.effects import ImportResult, WriteAccepted
-from p2pchat.core.log import Batch, LogId, Ref, decode_entry, extend_chain, first_chain, head_message, ref_key, verify
+from p2pchat.core.log import (
+    Batch,
+    LogId,
+    Ref,
+    decode_entry,
+    extend_chain,
+    first_chain,
+    head_message,
+    message_id,
+    ref_key,
+    verify,
+)
 from p2pchat.core.records import Stored, WantStart
 from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.protocol import ConversationId, Entries, RunId, UserId
 from p2pchat.storage.base import ReleasedEntry
-from p2pchat.testing.checker import Fault, Log, check
+from p2pchat.testing.checker import check
+from p2pchat.testing.eventlog import Fault, Log
 from p2pchat.testing.invariants.display import DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
 from p2pchat.testing.invariants.protocol import ProtocolInvariants, log_name
 from p2pchat.testing.invariants.receipts import PresenceInvariants, ReceiptInvariants
-from p2pchat.testing.simulation.program import message_id
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.network import WireEnd

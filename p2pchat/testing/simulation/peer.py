@@ -19,10 +19,11 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.log_index import sum_of
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
+from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.disk import SimDisk
 from p2pchat.testing.simulation.environment import LocalClock, signer
 from p2pchat.testing.simulation.network import SimWire, WireEnd
-from p2pchat.testing.simulation.program import Line, SimProgram, Written, shown_id
+from p2pchat.testing.simulation.program import SimProgram, Written, shown_id
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.byzantine import ByzantinePeer
@@ -79,7 +80,7 @@ class SimPeer:
         self._run: RunId | None = None  # the run of that process
         self.ever_linked = False
         self.handling: type[Input] = inputs.Woke
-        self.here_before: frozenset[UserId] = frozenset()  # users that were online before this step
+        self.here_before: set[UserId] = set()  # users that were online before this step
         self.name_told = name
         self._links: dict[int, WireEnd] = {}
         self._next_link = 1
@@ -336,9 +337,8 @@ class SimPeer:
         if isinstance(input, inputs.Loaded):
             self.fails, self.kept_from = False, self.sim.now
             self.loads += 1
-        presence = self.node.presence
         self.handling = type(input)
-        self.here_before = frozenset(filter(presence.hosts.__contains__, self.node.links.by_peer))
+        self.here_before = self.node.links.by_peer.keys() & self.node.presence.hosts.keys()
         effects = self.node.handle(input, self.clock.now())
         self.sim.invariants.presence.handled(self, input, effects)
         self._carry_out(effects)

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
-from p2pchat.core.log import Entry, LogId, Ref, decode_entry, referred_id
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, message_id, referred_id
 from p2pchat.core.names import base32
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.core.sync.import_file import ExportReader
 from p2pchat.errors import ImportRefused
+from p2pchat.messaging.events import iso
 from p2pchat.protocol import ConversationId, Entries, UserId
 from p2pchat.storage.base import ReleasedEntry
+from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.environment import EPOCH_UTC
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.peer import SimPeer
 
-Line = dict[str, Any]
 IMPORTED_AT_ONCE = 6  # frames of an export file; few, so that a file takes several steps
-_UNIX = datetime(1970, 1, 1)  # UTC without a zone, so that isoformat() ends with the microseconds
 shown_id = lru_cache(4096)(base32)  # a history shows few ids many times
 
 
@@ -42,16 +41,6 @@ class Written:
     text: str = ""
     log: LogId | None = None  # None until accepted
     seq: int = 0
-
-
-def message_id(log: LogId, seq: int) -> str:
-    """Return the public id of an entry, which is the same on every peer."""
-    return f"{shown_id(log.conversation[:16] + log.user[:16] + log.run)}.{seq}"
-
-
-def iso(utc: int) -> str:
-    """Return UTC microseconds in the format of event lines."""
-    return (_UNIX + timedelta(microseconds=utc)).isoformat(timespec="microseconds") + "Z"
 
 
 class SimProgram:

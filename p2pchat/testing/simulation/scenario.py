@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
 
-from p2pchat.testing.checker import Fault
+from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.receipts import Chatter
 from p2pchat.testing.simulation.environment import cached_signatures, draw_settings, with_quota
 from p2pchat.testing.simulation.faults import WEIGHTS, FaultInjector, draw_group_actions, draw_openings

@@ -26,13 +26,12 @@ from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.inputs import Input
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import UserId
-from p2pchat.testing.checker import Fault, Log
+from p2pchat.testing.eventlog import Fault, Line, Log
 from p2pchat.testing.invariants.promises import Invariants
 from p2pchat.testing.simulation.environment import SMALL, Schedule
 from p2pchat.testing.simulation.hosted_users import SimHostedUser
 from p2pchat.testing.simulation.network import SimWire
 from p2pchat.testing.simulation.peer import SimPeer
-from p2pchat.testing.simulation.program import Line
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva", "fay", "gus", "hal", "ivy", "joy")
 SETTLE_WITHIN = 240.0  # seconds: twice the sum of dead_after, the longest redial and order_wait_most
