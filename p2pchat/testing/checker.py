@@ -177,6 +177,7 @@ def _wrong_receipt(line: Line, log: Log, writer: _Writer | None) -> Iterator[tup
 
 
 class _Span(NamedTuple):
+    session: LoggedSession
     begins: float
     ends: float
     whole: bool  # the log has all it sent: it stopped in good order, or the mesh was at rest
@@ -199,28 +200,25 @@ class _Writer:
         return {message: line for log in self.logs for message, line in log.sent.items()}
 
     @cached_property
-    def _lives(self) -> list[_Span]:
+    def _spans(self) -> list[_Span]:
         found = []
         for log in self.logs:
-            for life in log.sessions:
-                last = self._complete and life is log.sessions[-1]
-                ends = seconds(life.stopped) if life.stopped else seconds(life.lines[-1])
-                whole = life.whole and (life.stopped is not None or last)
-                found.append(_Span(seconds(life.lines[0]), float("inf") if last else ends, whole))
+            for session in log.sessions:
+                last = self._complete and session is log.sessions[-1]
+                ends = float("inf") if last else seconds(session.stopped or session.lines[-1])
+                whole = session.whole and (session.stopped is not None or last)
+                found.append(_Span(session, seconds(session.lines[0]), ends, whole))
         return found
 
     @cached_property
     def _runs(self) -> dict[str, tuple[int, int, bool]]:
         """For each run written here: its lowest and highest logged number, and whether its session is whole."""
         found: dict[str, tuple[int, int, bool]] = {}
-        lives = iter(self._lives)
-        for log in self.logs:
-            for life in log.sessions:
-                whole = next(lives).whole
-                for _, line in life.of("sent"):
-                    run, number = run_of(line["id"])
-                    low, high, was = found.get(run, (number, number, False))
-                    found[run] = min(low, number), max(high, number), was or whole
+        for span in self._spans:
+            for _, line in span.session.of("sent"):
+                run, number = run_of(line["id"])
+                low, high, was = found.get(run, (number, number, False))
+                found[run] = min(low, number), max(high, number), was or span.whole
         return found
 
     def had_to_log(self, message: str, sent_at: float | None = None) -> bool:
@@ -234,7 +232,7 @@ class _Writer:
             return low <= number <= high or (whole and number > high)
         if not self._timely:  # clocks jump, and every session is logged
             return not any(log.killed for log in self.logs)
-        return sent_at is not None and any(life.whole and life.begins <= sent_at <= life.ends for life in self._lives)
+        return sent_at is not None and any(span.whole and span.begins <= sent_at <= span.ends for span in self._spans)
 
 
 def _writers(events: Sequence[Log], complete: bool, timely: bool) -> dict[str, _Writer]:

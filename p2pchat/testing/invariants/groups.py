@@ -159,7 +159,7 @@ class GroupInvariants:
 
     # ---- lookups
 
-    def names(self, peer: SimPeer) -> dict[ConversationId, Naming]:
+    def _names(self, peer: SimPeer) -> dict[ConversationId, Naming]:
         """Return the namings of the groups and talks on a peer's disk."""
         talks = peer.disk.storage.load([]).conversations
         found = {talk.id: talk.naming for talk in talks if talk.naming.group or talk.naming.talk}
@@ -183,13 +183,8 @@ class GroupInvariants:
         return expected_group(id, self._logs(peer, id), self._forked(peer, id))
 
     def _groups(self, peer: SimPeer) -> Iterator[tuple[ConversationId, ConversationId, ExpectedGroup]]:
-        for talk, naming in self.names(peer).items():
-            if naming.talk is not None:
-                yield naming.talk, talk, self._expected(peer, naming.talk)
-        talked = {naming.talk for naming in self.names(peer).values()}
-        for id, naming in self.names(peer).items():
-            if naming.group is not None and id not in talked:
-                yield id, _talk(id), self._expected(peer, id)
+        for id in dict.fromkeys(naming.talk or id for id, naming in self._names(peer).items()):
+            yield id, _talk(id), self._expected(peer, id)
 
     def _is_sound(self, id: ConversationId) -> bool:
         """Return whether no log of a group can have forked, so that all peers know the same operations."""
