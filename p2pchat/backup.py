@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from p2pchat.errors import P2PChatError
-from p2pchat.identity.keys import load_identity
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import load_network, login_network, save_network
+from p2pchat.identity.network import save_network
 from p2pchat.identity.private_files import (
     MAX_PRIVATE_BYTES,
     make_private_directory,
@@ -27,7 +26,7 @@ from p2pchat.identity.private_files import (
     temporary_path,
     write_private,
 )
-from p2pchat.identity.profile import DATABASE_NAME, KEY_NAME, home_directory, locked, profile_directory
+from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity
 from p2pchat.resources import MEMORY_URL, PathLike
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.sql import SqlStorage
@@ -65,7 +64,7 @@ async def backup_profile(
     Raises:
         P2PChatError: There is no peer, or the copy cannot be made. StorageError: The database cannot be read.
     """
-    directory = profile_directory(data) if isinstance(data, int) else Path(data).expanduser()
+    directory = data_directory(data)
     if db is not None and db.startswith("memory:"):
         raise P2PChatError("a database in memory cannot be copied: export from the running peer")
     if db is not None and not db.startswith("sqlite"):
@@ -75,10 +74,7 @@ async def backup_profile(
 
 
 def _backup(directory: Path, to: Path, db: str | None, progress: Callable[[int, int], None]) -> Backup:
-    try:
-        load_identity(directory / KEY_NAME)  # readable, and a key
-    except FileNotFoundError:
-        raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
+    stored_identity(directory)  # readable, and a key
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise P2PChatError(f"{to} exists and is not empty: name another directory")
     aside = temporary_path(to)
@@ -104,7 +100,7 @@ def _copy(directory: Path, to: Path, db: str | None, progress: Callable[[int, in
         storage.copy_to(to / DATABASE_NAME, progress)
     finally:
         storage.close()
-    network = load_network(directory / NETWORK_NAME) or login_network(home_directory())
+    network = network_of(directory)
     for path in sorted(directory.iterdir()):
         if _is_copied(path):
             write_private(to / path.name, path.read_bytes())

@@ -151,11 +151,6 @@ class PeerLifecycle:
         """Whether nothing is on its way to the disk or into the core."""
         return self.driver is None or self.closed or self.driver.idle
 
-    @property
-    def reading_paused(self) -> bool:
-        """Whether nothing is read from the links because storage is behind."""
-        return self.driver is not None and self.driver.paused
-
     def run_in(
         self, opened: Callable[[], PeerResources], transport: Transport, clock: Callable[[], Now] | None = None
     ) -> None:

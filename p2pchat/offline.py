@@ -17,7 +17,7 @@ from p2pchat.core.records import META_NAME
 from p2pchat.core.sync.conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
 from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
-from p2pchat.identity.profile import KEY_NAME, profile_directory
+from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import aware
@@ -108,8 +108,7 @@ class History(Viewer):
         from p2pchat.storage.dialects.sqlite import sqlite_url
         from p2pchat.storage.sql import SqlStorage
 
-        directory = profile_directory(self._data) if isinstance(self._data, int) else Path(self._data)
-        self._profile = directory
+        self._profile = directory = data_directory(self._data)
         try:
             me = load_identity(directory / KEY_NAME).peer_id
         except FileNotFoundError:
@@ -210,10 +209,7 @@ class History(Viewer):
         for key, state in self._stored.items():
             if state.naming.room:
                 return key
-        from p2pchat.identity.network import FILE_NAME, load_network, login_network
-        from p2pchat.identity.profile import home_directory
-
-        return room_id((load_network(self._profile / FILE_NAME) or login_network(home_directory())).id)
+        return room_id(network_of(self._profile).id)
 
 
 def _conversation_state(
@@ -250,7 +246,7 @@ def open_alone(data: PathLike | int, *, db: str | None = None) -> TCPPeer:
     Raises:
         P2PChatError: There is no peer.
     """
-    directory = profile_directory(data) if isinstance(data, int) else Path(data).expanduser()
+    directory = data_directory(data)
     if not (directory / KEY_NAME).exists():
         raise P2PChatError(f"there is no peer in {directory}: name the data directory of one")
     peer = TCPPeer(data=directory, db=db)

@@ -13,7 +13,6 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
@@ -28,7 +27,7 @@ from p2pchat.errors import HandshakeError
 from p2pchat.identity.keys import Identity, load_identity
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import load_network, parse_endpoint
-from p2pchat.identity.profile import KEY_NAME, home_directory, profile_directory
+from p2pchat.identity.profile import KEY_NAME, data_directory, home_directory
 from p2pchat.identity.tls import client_context
 from p2pchat.protocol import AnyFrame, Bye, Hello, PeerId, encode
 
@@ -100,10 +99,10 @@ async def probe(
 
 def _identity_and_network(data: str | os.PathLike[str] | int | None) -> tuple[PeerId, NetworkCredentials]:
     """Return the peer id ("" without one) and the network; without one, an open network of unknown id."""
-    directory = profile_directory(data) if isinstance(data, int) else None if data is None else Path(data)
     me = ""
     found = None
-    if directory is not None:
+    if data is not None:
+        directory = data_directory(data)
         try:
             me = load_identity(directory / KEY_NAME).peer_id
         except FileNotFoundError:

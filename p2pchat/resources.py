@@ -17,10 +17,9 @@ from p2pchat.config import Settings
 from p2pchat.core.names import default_name, validate_name
 from p2pchat.core.records import META_NETWORK
 from p2pchat.errors import InviteError, P2PChatError
-from p2pchat.identity.keys import Identity, load_identity
-from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
-from p2pchat.identity.network import Invite, Network, encode_invite, load_network, login_network, parse_invite
-from p2pchat.identity.profile import KEY_NAME, Profile, home_directory
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.network import Invite, Network, encode_invite, parse_invite
+from p2pchat.identity.profile import Profile, network_of, stored_identity
 from p2pchat.identity.tls import client_context, server_context
 from p2pchat.messaging.name_resolution import id_of
 from p2pchat.storage.base import Storage
@@ -198,15 +197,8 @@ def profile_invite(data: PathLike, endpoints: Sequence[str], *, to: str = "") ->
         P2PChatError: There is no identity, or its files cannot be read.
         ValueError: An endpoint or the id is invalid, or there are no endpoints.
     """
-    directory = Path(data)
-    try:
-        identity = load_identity(directory / KEY_NAME)
-    except FileNotFoundError:
-        raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
-    network = load_network(directory / NETWORK_NAME) or login_network(home_directory())
-    if not to:
-        return encode_invite(identity.peer_id, network, endpoints)
-    key = id_of(to)
+    own, network = stored_identity(Path(data)).peer_id, network_of(Path(data))
+    key = id_of(to) if to else own
     if not key:
         raise ValueError(f"{to!a} is no id of a peer")
     return encode_invite(key, network, endpoints)

@@ -215,10 +215,10 @@ def normal_endpoint(endpoint: str) -> str:
             raise ValueError(f"{endpoint!a} has no IPv6 address between its brackets") from None
     elif not _HOST.fullmatch(host):
         raise ValueError(f"{endpoint!a} has no host name or address before the port")
-    parse_endpoint = f"{host}:{int(port)}"
-    if len(parse_endpoint) > MAX_ENDPOINT_BYTES:
+    whole = f"{host}:{int(port)}"
+    if len(whole) > MAX_ENDPOINT_BYTES:
         raise ValueError(f"{endpoint[:30]!a}... is too long for an address ({MAX_ENDPOINT_BYTES} bytes)")
-    return parse_endpoint
+    return whole
 
 
 def parse_endpoint(endpoint: str | int) -> str:

@@ -73,6 +73,24 @@ def known_profiles() -> list[Path]:
     return sorted(found, key=lambda path: int(path.name))
 
 
+def data_directory(data: str | os.PathLike[str] | int) -> Path:
+    """Return the data directory that a path or a port names."""
+    return profile_directory(data) if isinstance(data, int) else Path(data).expanduser()
+
+
+def stored_identity(directory: Path) -> Identity:
+    """Return the identity in a data directory. Raises P2PChatError when there is none, or it cannot be used."""
+    try:
+        return load_identity(directory / KEY_NAME)
+    except FileNotFoundError:
+        raise P2PChatError(f"there is no peer in {directory}: name the data directory of one") from None
+
+
+def network_of(directory: Path) -> Network:
+    """Return the network of a profile: its own, or that of this login."""
+    return load_network(directory / FILE_NAME) or login_network(home_directory())
+
+
 class Profile:
     """An open profile: `identity`, `network`, `directory`, `database`, `temporary`. Close it when done."""
 
@@ -119,7 +137,7 @@ class Profile:
             _remove_leftovers(directory)
             own_key = directory / KEY_NAME
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
-            network = load_network(directory / FILE_NAME) or login_network(home_directory())
+            network = network_of(directory)
             _make_database_private(directory / DATABASE_NAME)
         except BaseException:
             _release(directory, lock)
@@ -300,7 +318,7 @@ class ProfileState:
 
 def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     """Return the state of the profile in a data directory, or of a port. Trouble is in the result, never raised."""
-    directory = profile_directory(data) if isinstance(data, int) else Path(data).expanduser().absolute()
+    directory = data_directory(data).absolute()
     peer_id, key_trouble = _key(directory / KEY_NAME)
     own = directory / FILE_NAME
     network_path = own if _exists(own) else home_directory() / FILE_NAME

@@ -232,10 +232,10 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
     storage.gate.clear()
     said = [f"{number} " + "x" * 2000 for number in range(3000)]  # 6 MB: far more than a link holds
     receipts = await ada.send_many("bob", said)
-    await until(lambda: bob._lifecycle.reading_paused)
+    await until(lambda: bob._driver.paused)
     storage.gate.set()
     await receipts.delivered(timeout=20)
-    assert not bob._lifecycle.reading_paused
+    assert not bob._driver.paused
     assert [(await anext(events)).text for _ in said] == said
 
 
