@@ -33,7 +33,7 @@ from p2pchat import (
     UnknownName,
 )
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import ALONE_AFTER, REFUSED_GRACE, EndpointStatus
+from p2pchat.cli.endpoint_status import REFUSED_GRACE, EndpointStatus
 from p2pchat.cli.profiles import history_command, make_peer
 from p2pchat.cli.runner import STOP_REASONS, Shutdown, allow_descriptors, make_runner
 from p2pchat.cli.startup import (
@@ -137,13 +137,10 @@ class Chat:
         if self._front.has_input:
             self._reader = asyncio.create_task(self._front.read(peer, session, self._endpoints))
         pump = asyncio.create_task(self._pump(peer, events))
-        refusal = asyncio.create_task(self._endpoints.watch_refusals(lambda: self._shutdown.request("refused")))
-        alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.report_alone)
         try:
-            return await self._run_session(session)
+            with self._endpoints.watching(self._shutdown):
+                return await self._run_session(session)
         finally:
-            refusal.cancel()
-            alone.cancel()
             session.activity.close()
             self._join_summary.close()
             session.mark_seen()  # what was shown last is read too

@@ -7,9 +7,10 @@ the first time, what to do about it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
+from p2pchat.cli.runner import Shutdown
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.exit_codes import print_notice
 from p2pchat.safe_text import safe_line
@@ -105,7 +106,24 @@ class EndpointStatus:
         if initial == {"refused"}:
             self.refused.set()
 
-    def report_alone(self) -> None:
+    @contextmanager
+    def watching(self, shutdown: Shutdown) -> Iterator[None]:
+        """Report when nobody answers, and request the shutdown when everyone refuses us, inside `with`."""
+        refusal = asyncio.create_task(self._watch_refusal(shutdown))
+        alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._report_alone)
+        try:
+            yield
+        finally:
+            refusal.cancel()
+            alone.cancel()
+
+    async def _watch_refusal(self, shutdown: Shutdown) -> None:
+        """Request the shutdown when every given endpoint refuses us and no other peer is found."""
+        await self.refused.wait()
+        if not await self.linked_within(REFUSED_GRACE):
+            shutdown.request("refused")
+
+    def _report_alone(self) -> None:
         """Report when none of the previously known peers can be reached."""
         if self._linked.is_set() or not self._remembered:
             return
@@ -144,12 +162,6 @@ class EndpointStatus:
     async def linked_within(self, timeout: float) -> bool:
         """Return whether there was a link to any peer, or is one in time."""
         return await _is_set_within(self._linked, timeout)
-
-    async def watch_refusals(self, on_refused: Callable[[], None]) -> None:
-        """Call `on_refused` when every given endpoint refuses us and no other peer is found."""
-        await self.refused.wait()
-        if not await self.linked_within(REFUSED_GRACE):
-            on_refused()
 
 
 async def _is_set_within(event: asyncio.Event, timeout: float) -> bool:

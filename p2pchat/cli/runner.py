@@ -107,7 +107,7 @@ STOP_REASONS = {  # as clients of the control socket learn them
 
 
 class Shutdown:
-    """The one shutdown of a process; wait() returns its reason.
+    """The one shutdown of a process; wait() returns its reason, a key of STOP_REASONS.
 
     The first request decides the reason. A second signal ends the process at once.
 

@@ -101,16 +101,16 @@ async def test_endpoints_of_connect_get_a_line_and_do_not_count_as_refused() -> 
 async def test_known_peers_that_do_not_answer_are_reported_once() -> None:
     notices: list[str] = []
     endpoints = EndpointStatus([], notify=notices.append)
-    endpoints.report_alone()
+    endpoints._report_alone()
     assert notices == []  # no known peers
     for number in range(1, 6):
         endpoints.on_link_event(f"10.0.0.{number}:8080", "trying", "nobody listens there", "nobody")
-    endpoints.report_alone()
+    endpoints._report_alone()
     [line] = notices
     assert line.startswith("-- no known peer answers yet: 10.0.0.1:8080 (nobody listens there), 10.0.0.2:8080 (")
     assert line.endswith(" and 2 more; still trying")
     endpoints.on_link_event("", "up", "")
-    endpoints.report_alone()
+    endpoints._report_alone()
     assert len(notices) == 1
 
 

@@ -22,7 +22,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Settings, Stopped, TCPPeer, Warned
 from p2pchat.cli.control_server import ControlServer
-from p2pchat.cli.endpoint_status import ALONE_AFTER, EndpointStatus
+from p2pchat.cli.endpoint_status import EndpointStatus
 from p2pchat.cli.profiles import WebOptions, make_peer
 from p2pchat.cli.runner import STOP_REASONS, Shutdown
 from p2pchat.cli.streams import can_ask
@@ -271,16 +271,13 @@ class GatewayRun:
         server = make_server(app, self._settings)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="p2pchat web server")
         task.add_done_callback(lambda task: self._leaving.request("ended"))
-        minding = asyncio.create_task(self._endpoints.watch_refusals(lambda: self._leaving.request("refused")))
-        alone = asyncio.get_running_loop().call_later(ALONE_AFTER, self._endpoints.report_alone)
         reason = "ended"
         try:
-            await wait_until_started(server, task)
-            self._announce(peer, listener.getsockname()[1])
-            reason = await leaving
+            with self._endpoints.watching(self._leaving):
+                await wait_until_started(server, task)
+                self._announce(peer, listener.getsockname()[1])
+                reason = await leaving
         finally:
-            minding.cancel()
-            alone.cancel()
             await self._stop(gateway, server, task)
             await control.shut_down(STOP_REASONS[reason])
         return self._code(reason)
