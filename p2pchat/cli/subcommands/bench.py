@@ -19,17 +19,7 @@ from typing import Any, Literal
 import click
 
 from p2pchat import DeliveryTimeout, Probed, Receipt, Receipts, TCPPeer, User, probe, profile_invite
-from p2pchat.cli.options import (
-    CONTEXT,
-    ENDPOINT,
-    SECONDS,
-    Command,
-    ProfileChoice,
-    json_option,
-    number,
-    option,
-    profile_options,
-)
+from p2pchat.cli.options import ENDPOINT, SECONDS, Command, ProfileChoice, json_option, number, option, profile_options
 from p2pchat.cli.profiles import find_profile, profile_exists
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import Progress
@@ -63,7 +53,7 @@ class BenchOptions:
     as_json: bool
 
 
-@click.command("bench", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.command("bench", cls=Command, epilog=EPILOG)
 @click.argument("endpoint", metavar="HOST:PORT", type=ENDPOINT)
 @profile_options
 @option(

@@ -16,7 +16,7 @@ from typing import ClassVar
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
-from p2pchat.cli.options import COMPLETE, CONTEXT, Command
+from p2pchat.cli.options import COMPLETE, Command
 from p2pchat.commands.exit_codes import DONE
 
 _SHELL_SPECIAL = re.compile(r"[^\w@%+=:,./-]")
@@ -156,7 +156,7 @@ and in fish with
 """
 
 
-@click.command("completion", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.command("completion", cls=Command, epilog=EPILOG)
 @click.argument("shell", type=click.Choice(list(SHELLS)), metavar="bash|zsh|fish")
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from p2pchat.cli.options import CONTEXT, Command, complete_file, option
+from p2pchat.cli.options import Command, complete_file, option
 from p2pchat.cli.runner import VARIABLE
 from p2pchat.commands.endpoints import program
 from p2pchat.commands.event_text import format_message
@@ -44,7 +44,7 @@ Example:
 """
 
 
-@click.command("demo", cls=Command, context_settings=CONTEXT, epilog=DEMO_EPILOG)
+@click.command("demo", cls=Command, epilog=DEMO_EPILOG)
 def demo() -> int:
     """Give a tour in under 30 seconds, with real peers on this machine in a directory of their own.
 
@@ -379,7 +379,7 @@ Exit codes: 0 every promise was kept; 1 one was broken.
 """
 
 
-@click.command("check", cls=Command, context_settings=CONTEXT, epilog=CHECK_EPILOG)
+@click.command("check", cls=Command, epilog=CHECK_EPILOG)
 @click.argument("logs", nargs=-1, required=True, metavar="LOG...", shell_complete=complete_file)
 @option("--complete", "", "all peers were idle when the logs end: what is missing was lost")
 def check(logs: tuple[str, ...], complete: bool) -> int:

@@ -27,7 +27,7 @@ from p2pchat import (
     probe,
 )
 from p2pchat.cli.control_client import connect
-from p2pchat.cli.options import CONTEXT, ENDPOINT, Command, ProfileChoice, db_option, json_option, profile_options
+from p2pchat.cli.options import ENDPOINT, Command, ProfileChoice, db_option, json_option, profile_options
 from p2pchat.cli.profiles import find_profile
 from p2pchat.cli.subcommands.doctor_checks import (
     Finding,
@@ -75,7 +75,7 @@ Exit codes: 0 nothing is wrong (there may be warnings); 1 something is; 2 usage.
 """
 
 
-@click.command("doctor", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.command("doctor", cls=Command, epilog=EPILOG)
 @click.argument("endpoint", required=False, metavar="[HOST:PORT]", type=ENDPOINT)
 @profile_options
 @db_option

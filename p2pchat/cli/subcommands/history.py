@@ -16,20 +16,9 @@ from typing import Any
 import click
 
 from p2pchat import Conversation, History, Message, Sent, UnknownName, open_history, where_found
+from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ControlClient, PeerGone, RequestRefused, connect_or_run
 from p2pchat.cli.control_socket import DEFAULT_LAST, MAX_LAST
-from p2pchat.cli.options import (
-    CONTEXT,
-    TIME,
-    Command,
-    ParsedType,
-    ProfileChoice,
-    db_option,
-    json_option,
-    number,
-    option,
-    profile_options,
-)
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import Progress
@@ -68,7 +57,7 @@ Examples:
 class HistoryOptions:
     """Options of the output. `to` None is everything, `limit` 0 all messages, `search` "" no search."""
 
-    profile: ProfileChoice
+    profile: cli.ProfileChoice
     to: str | None
     db: str = field(repr=False)
     limit: int
@@ -86,21 +75,21 @@ def _parse_search(words: str) -> str:
     return words
 
 
-@click.command("history", cls=Command, context_settings=CONTEXT, epilog=HISTORY_EPILOG)
+@click.command("history", cls=cli.Command, epilog=HISTORY_EPILOG)
 @click.argument("to", required=False, shell_complete=complete_conversation)
-@profile_options
-@db_option
-@option("--limit", "N", "at most the newest N (default: all)", type=number(1), default=0)
-@option("--since", "TIME", "written at this time or later: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=TIME)
-@option("--before", "TIME", "only what was written before this time", type=TIME)
-@option(
+@cli.profile_options
+@cli.db_option
+@cli.option("--limit", "N", "at most the newest N (default: all)", type=cli.number(1), default=0)
+@cli.option("--since", "TIME", "written at this time or later: 2026-11-20, 2026-11-20T08:30, 90m, 7d", type=cli.TIME)
+@cli.option("--before", "TIME", "only what was written before this time", type=cli.TIME)
+@cli.option(
     "--search",
     "WORDS",
     'only messages with all these words; "in a row", from:bob',
-    type=ParsedType("words", _parse_search),
+    type=cli.ParsedType("words", _parse_search),
     default="",
 )
-@json_option
+@cli.json_option
 def history(**values: Any) -> int:
     """Print what was said, oldest first: in one conversation (room, bob, bob#K7QF2M3P), or without TO in all of them.
 
@@ -214,21 +203,25 @@ Exit codes: 0 the peer stopped, or the reader of the output went away; 1 the pee
 class TailOptions:
     """The conversations to follow. `to` None is everything; the newest `last` messages come first."""
 
-    profile: ProfileChoice
+    profile: cli.ProfileChoice
     to: str | None
     last: int
     db: str = field(repr=False)
     as_json: bool
 
 
-@click.command("tail", cls=Command, context_settings=CONTEXT, epilog=TAIL_EPILOG)
+@click.command("tail", cls=cli.Command, epilog=TAIL_EPILOG)
 @click.argument("to", required=False, shell_complete=complete_conversation)
-@profile_options
-@db_option
-@option(
-    "-n --last", "N", "begin with the newest N messages (default 10)", type=number(0, MAX_LAST), default=DEFAULT_LAST
+@cli.profile_options
+@cli.db_option
+@cli.option(
+    "-n --last",
+    "N",
+    "begin with the newest N messages (default 10)",
+    type=cli.number(0, MAX_LAST),
+    default=DEFAULT_LAST,
 )
-@json_option
+@cli.json_option
 def tail(**values: Any) -> int:
     """Print the newest messages, then new ones as they come, until Ctrl-C or until the reader of the output goes away.
 

@@ -11,15 +11,7 @@ import click
 
 from p2pchat import open_history, profile_invite
 from p2pchat.cli.control_client import ask_running_peer
-from p2pchat.cli.options import (
-    CONTEXT,
-    Command,
-    ProfileChoice,
-    advertise_option,
-    db_option,
-    json_option,
-    profile_options,
-)
+from p2pchat.cli.options import Command, ProfileChoice, advertise_option, db_option, json_option, profile_options
 from p2pchat.cli.profiles import find_profile
 from p2pchat.commands.endpoints import command, invite_screen, own_endpoints
 from p2pchat.commands.event_text import EventLine, format_user, quote_name
@@ -39,7 +31,7 @@ Examples:
 """
 
 
-@click.command("users", cls=Command, context_settings=CONTEXT, epilog=USERS_EPILOG)
+@click.command("users", cls=Command, epilog=USERS_EPILOG)
 @profile_options
 @db_option
 @json_option
@@ -80,7 +72,7 @@ Examples:
 """
 
 
-@click.command("invite", cls=Command, context_settings=CONTEXT, epilog=INVITE_EPILOG)
+@click.command("invite", cls=Command, epilog=INVITE_EPILOG)
 @profile_options
 @advertise_option
 def invite(profile: ProfileChoice, advertise: str | None) -> int:

@@ -25,15 +25,7 @@ from p2pchat.cli.control_client import (
     exit_code,
 )
 from p2pchat.cli.control_socket import DEFAULT_TIMEOUT
-from p2pchat.cli.options import (
-    CONTEXT,
-    SECONDS,
-    Command,
-    ProfileChoice,
-    db_option,
-    option,
-    profile_options,
-)
+from p2pchat.cli.options import SECONDS, Command, ProfileChoice, db_option, option, profile_options
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import InputKind, LineReader, raw_stdin, stdin_kind
@@ -81,7 +73,7 @@ class SendOptions:
     timeout: float
 
 
-@click.command("send", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.command("send", cls=Command, epilog=EPILOG)
 @click.argument("to", shell_complete=complete_conversation)
 @click.argument("text", nargs=-1)
 @profile_options

@@ -16,22 +16,8 @@ from pathlib import Path
 import click
 
 from p2pchat import DataLocked, StorageError, backup_profile, copy_database, import_into, open_history
+from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, connect, profile_in_use
-from p2pchat.cli.options import (
-    CONTEXT,
-    PASSWORD_VISIBLE,
-    Command,
-    CommandGroup,
-    ProfileChoice,
-    check_database_url,
-    complete_directory,
-    complete_file,
-    db_option,
-    has_password,
-    json_option,
-    option,
-    profile_options,
-)
 from p2pchat.cli.profiles import complete_conversation, find_profile
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import InputKind, Progress, raw_stdin, size, stdin_kind
@@ -65,12 +51,12 @@ Examples:
 """
 
 
-@click.command("export", cls=Command, context_settings=CONTEXT, epilog=EXPORT_EPILOG)
-@click.argument("file", shell_complete=complete_file)
-@profile_options
-@db_option
-@option("--conversation to", "TO", "only this one: room, bob (default: all)", shell_complete=complete_conversation)
-def export(profile: ProfileChoice, file: str, db: str, to: str | None) -> int:
+@click.command("export", cls=cli.Command, epilog=EXPORT_EPILOG)
+@click.argument("file", shell_complete=cli.complete_file)
+@cli.profile_options
+@cli.db_option
+@cli.option("--conversation to", "TO", "only this one: room, bob (default: all)", shell_complete=complete_conversation)
+def export(profile: cli.ProfileChoice, file: str, db: str, to: str | None) -> int:
     """Write what is stored here, the room and my direct conversations, into a file that other peers can import.
 
     A USB stick delivers too. The file holds messages of all their writers as readable text: anyone who has it can read
@@ -119,12 +105,12 @@ network, or damaged: what is whole is imported all the same, and what is missing
 """
 
 
-@click.command("import", cls=Command, context_settings=CONTEXT, epilog=IMPORT_EPILOG)
-@click.argument("file", shell_complete=complete_file)
-@profile_options
-@db_option
-@json_option
-def import_(profile: ProfileChoice, file: str, db: str, as_json: bool) -> int:
+@click.command("import", cls=cli.Command, epilog=IMPORT_EPILOG)
+@click.argument("file", shell_complete=cli.complete_file)
+@cli.profile_options
+@cli.db_option
+@cli.json_option
+def import_(profile: cli.ProfileChoice, file: str, db: str, as_json: bool) -> int:
     """Import a file that `p2pchat export` wrote, here or on another machine of this network.
 
     Every message is checked as if it came over a link; messages that were here already are only counted. An open chat
@@ -235,11 +221,11 @@ Examples:
 """
 
 
-@click.command("backup", cls=Command, context_settings=CONTEXT, epilog=BACKUP_EPILOG)
-@click.argument("target", metavar="DIR", shell_complete=complete_directory)
-@profile_options
-@db_option
-def backup(profile: ProfileChoice, target: str, db: str) -> int:
+@click.command("backup", cls=cli.Command, epilog=BACKUP_EPILOG)
+@click.argument("target", metavar="DIR", shell_complete=cli.complete_directory)
+@cli.profile_options
+@cli.db_option
+def backup(profile: cli.ProfileChoice, target: str, db: str) -> int:
     """Copy a whole peer, with its key, its network and its history, into DIR, also while it runs.
 
     DIR is made, for you only; one that is not empty is refused. `p2pchat PORT --data DIR` runs the copy, on this
@@ -267,15 +253,15 @@ Examples:
 """
 
 
-@click.group("db", cls=CommandGroup, context_settings=CONTEXT, no_args_is_help=False, epilog=COPY_EPILOG)
+@click.group("db", cls=cli.CommandGroup, no_args_is_help=False, epilog=COPY_EPILOG)
 def db() -> None:
     """Move what is stored to another database."""
 
 
-@db.command("copy", context_settings=CONTEXT, epilog=COPY_EPILOG)
-@click.argument("source", metavar="FROM", shell_complete=complete_directory)
-@click.argument("target", metavar="TO", shell_complete=complete_directory)
-@json_option
+@db.command("copy", epilog=COPY_EPILOG)
+@click.argument("source", metavar="FROM", shell_complete=cli.complete_directory)
+@click.argument("target", metavar="TO", shell_complete=cli.complete_directory)
+@cli.json_option
 def copy(source: str, target: str, as_json: bool) -> int:
     """Copy all that a peer has stored into another database, which must be empty, while no peer uses either.
 
@@ -287,8 +273,8 @@ def copy(source: str, target: str, as_json: bool) -> int:
     """
     if source == target == FROM_VARIABLE:
         raise UsageError(f"- is the URL in {VARIABLE}: FROM and TO cannot both be it")
-    if has_password(source) or has_password(target):
-        print_error(PASSWORD_VISIBLE)
+    if cli.has_password(source) or cli.has_password(target):
+        print_error(cli.PASSWORD_VISIBLE)
     source, target = _database(source), _database(target)
     with Progress() as progress:
         done = asyncio.run(copy_database(source, target, progress=progress.rows))
@@ -305,4 +291,4 @@ def _database(word: str) -> str:
     url = os.environ.get(VARIABLE, "") if word == FROM_VARIABLE else word
     if not url:
         raise UsageError(f"- is the URL in {VARIABLE}, which is not set")
-    return check_database_url(url)
+    return cli.check_database_url(url)

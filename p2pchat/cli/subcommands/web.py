@@ -10,25 +10,9 @@ from typing import Any
 import click
 
 from p2pchat import DataLocked
+from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, profile_in_use
 from p2pchat.cli.control_server import ACCOUNT_REQUESTS
-from p2pchat.cli.options import (
-    CONTEXT,
-    ENDPOINT,
-    PORT_OR_ANY,
-    Command,
-    CommandGroup,
-    ParsedType,
-    ProfileChoice,
-    check_exclusive,
-    complete_port,
-    db_option,
-    json_option,
-    option,
-    peer_options,
-    profile_options,
-    verbose_option,
-)
 from p2pchat.cli.profiles import WebOptions, find_profile
 from p2pchat.cli.runner import allow_descriptors, make_runner
 from p2pchat.commands.endpoints import is_loopback, parse_port
@@ -49,7 +33,7 @@ def _parse_path(text: str) -> str:
     return text.rstrip("/")
 
 
-LIST = ParsedType("list", _parse_list)
+LIST = cli.ParsedType("list", _parse_list)
 
 EPILOG = """\
 `web token NAME` makes an account, or gives one a new token, which is shown once; `web users` lists accounts; \
@@ -66,29 +50,33 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 """
 
 
-@click.command("serve", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
-@click.argument("http_port", type=ParsedType("port", lambda text: parse_port(text, "port for the page", lowest=0)))
-@click.argument("endpoints", nargs=-1, type=ENDPOINT, metavar="[HOST:PORT]...")
-@option("--http-host", "ADDR", "where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)")
-@option(
+@click.command("serve", cls=cli.Command, epilog=EPILOG)
+@click.argument("http_port", type=cli.ParsedType("port", lambda text: parse_port(text, "port for the page", lowest=0)))
+@click.argument("endpoints", nargs=-1, type=cli.ENDPOINT, metavar="[HOST:PORT]...")
+@cli.option("--http-host", "ADDR", "where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)")
+@cli.option(
     "--sign-up", "WHO", "open: anyone may register; token: only `web token NAME`", type=click.Choice(["open", "token"])
 )
-@option("--trust-loopback", "", "callers on this machine that carry no token say who they are")
-@option(
+@cli.option("--trust-loopback", "", "callers on this machine that carry no token say who they are")
+@cli.option(
     "--origin origins", "URL", "where browsers find it, as https://chat.example.org; several with commas", type=LIST
 )
-@option("--trusted-proxy trusted_proxies", "ADDR", "reverse proxies whose X-Forwarded-For is believed", type=LIST)
-@option(
+@cli.option("--trusted-proxy trusted_proxies", "ADDR", "reverse proxies whose X-Forwarded-For is believed", type=LIST)
+@cli.option(
     "--root-path",
     "PATH",
     "the path a reverse proxy has put in front of it, as /chat",
-    type=ParsedType("path", _parse_path),
+    type=cli.ParsedType("path", _parse_path),
 )
-@option(
-    "--port", "PORT", "the peer's own port (default: HTTP_PORT + 1)", type=PORT_OR_ANY, shell_complete=complete_port
+@cli.option(
+    "--port",
+    "PORT",
+    "the peer's own port (default: HTTP_PORT + 1)",
+    type=cli.PORT_OR_ANY,
+    shell_complete=cli.complete_port,
 )
-@peer_options
-@verbose_option
+@cli.peer_options
+@cli.verbose_option
 def serve(**values: Any) -> int:
     """Run a gateway for browsers, scripts with curl, and Socket.IO clients.
 
@@ -116,7 +104,7 @@ def serve(**values: Any) -> int:
 def web_options(values: dict[str, Any]) -> WebOptions:
     """Return the options of a parsed command line; complains when tokens would be sent in the clear."""
     given = {name: value for name, value in values.items() if value is not None}
-    check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
+    cli.check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
     options = WebOptions(**{**given, "port": _peer_port(given["http_port"], given.get("port"))})
     has_tls = bool(options.origins) and all(origin.startswith("https://") for origin in options.origins)
     if not is_loopback(options.http_host) and not has_tls:
@@ -149,7 +137,7 @@ def require_extra() -> None:
 # ---- accounts
 
 
-@click.group("web", cls=CommandGroup, context_settings=CONTEXT, add_help_option=False)
+@click.group("web", cls=cli.CommandGroup, add_help_option=False)
 def web() -> None:
     """Run a gateway, or manage its accounts."""
 
@@ -157,12 +145,12 @@ def web() -> None:
 web.default = serve
 
 
-@web.command("token", context_settings=CONTEXT)
+@web.command("token")
 @click.argument("name")
-@profile_options
-@db_option
-@json_option
-def token(profile: ProfileChoice, name: str, db: str, as_json: bool) -> int:
+@cli.profile_options
+@cli.db_option
+@cli.json_option
+def token(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
     """Make an account, or a new token for one. The token is shown once; an older one ends."""
     [row] = _request(profile, db, "web_token", name)
     if as_json:
@@ -173,11 +161,11 @@ def token(profile: ProfileChoice, name: str, db: str, as_json: bool) -> int:
     return DONE
 
 
-@web.command("users", context_settings=CONTEXT)
-@profile_options
-@db_option
-@json_option
-def users(profile: ProfileChoice, db: str, as_json: bool) -> int:
+@web.command("users")
+@cli.profile_options
+@cli.db_option
+@cli.json_option
+def users(profile: cli.ProfileChoice, db: str, as_json: bool) -> int:
     """List the accounts."""
     for row in _request(profile, db, "web_users"):
         open_now = f", {row['sessions']} open" if row["sessions"] else ""
@@ -185,12 +173,12 @@ def users(profile: ProfileChoice, db: str, as_json: bool) -> int:
     return DONE
 
 
-@web.command("revoke", context_settings=CONTEXT)
+@web.command("revoke")
 @click.argument("name")
-@profile_options
-@db_option
-@json_option
-def revoke(profile: ProfileChoice, name: str, db: str, as_json: bool) -> int:
+@cli.profile_options
+@cli.db_option
+@cli.json_option
+def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int:
     """End the token of an account, and all sessions opened with it."""
     rows = _request(profile, db, "web_revoke", name)
     if not rows:
@@ -203,7 +191,7 @@ def revoke(profile: ProfileChoice, name: str, db: str, as_json: bool) -> int:
     return DONE
 
 
-def _request(profile: ProfileChoice, db: str, do: str, name: str = "") -> list[EventLine]:
+def _request(profile: cli.ProfileChoice, db: str, do: str, name: str = "") -> list[EventLine]:
     """Have the running peer of a profile carry out a request about accounts; do it here when none runs."""
     if db.startswith("memory:"):
         raise UsageError(

@@ -21,18 +21,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import click
 
-from p2pchat.cli.options import (
-    CONTEXT,
-    SECONDS,
-    Command,
-    check_exclusive,
-    complete_file,
-    json_option,
-    option,
-    plain_option,
-    stay_option,
-    typed,
-)
+from p2pchat.cli import options as cli
 from p2pchat.cli.runner import run_until_signal
 from p2pchat.cli.streams import InputKind, LineReader, ask_hidden, can_ask, raw_stdin, stdin_kind
 from p2pchat.commands.endpoints import is_loopback
@@ -63,7 +52,7 @@ LEAVING = ("/quit", "/exit")
 
 
 def _check_token(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    if value and looks_like_token(value) and typed(ctx, option) and not ctx.resilient_parsing:
+    if value and looks_like_token(value) and cli.typed(ctx, option) and not ctx.resilient_parsing:
         print_error(
             "warning: others on this machine can see the token on the command line: use --token FILE or P2PCHAT_TOKEN"
         )
@@ -97,21 +86,23 @@ class ClientOptions:
     stay: bool
 
 
-@click.command("client", cls=Command, context_settings=CONTEXT, epilog=EPILOG)
+@click.command("client", cls=cli.Command, epilog=EPILOG)
 @click.argument("url", metavar="ws://HOST:PORT/chat")
-@option("--user", "NAME", "who I am, where this machine is trusted")
-@option("--recipient", "TO", "whom to write to: bob, #ops (default: everyone)")
-@option("--token", "FILE", "my token; - asks for it without echo", callback=_check_token, shell_complete=complete_file)
-@plain_option
-@json_option
-@option(
+@cli.option("--user", "NAME", "who I am, where this machine is trusted")
+@cli.option("--recipient", "TO", "whom to write to: bob, #ops (default: everyone)")
+@cli.option(
+    "--token", "FILE", "my token; - asks for it without echo", callback=_check_token, shell_complete=cli.complete_file
+)
+@cli.plain_option
+@cli.json_option
+@cli.option(
     "--drain",
     "SECONDS",
     "how long to wait for acknowledgements at the end of input (default 5)",
-    type=SECONDS,
+    type=cli.SECONDS,
     default=DEFAULT_DRAIN,
 )
-@stay_option
+@cli.stay_option
 def client(**values: Any) -> int:
     """Chat through a gateway (p2pchat web), without a peer of your own.
 
@@ -133,7 +124,7 @@ def client_options(
     url: str, user: str | None, recipient: str | None, token: str | None, plain: bool, as_json: bool, **others: Any
 ) -> ClientOptions:
     """Return the options of a parsed command line."""
-    check_exclusive({"as_json": as_json, "plain": plain}, ("as_json", "plain"))
+    cli.check_exclusive({"as_json": as_json, "plain": plain}, ("as_json", "plain"))
     gateway = GatewayAddress(_checked_url(url), user or "")
     if not token and not gateway.user:
         raise UsageError("who are you? --token FILE, or --user NAME where the gateway trusts this machine")
