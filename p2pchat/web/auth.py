@@ -60,12 +60,9 @@ async def account_of_token(gateway: Gateway, token: str, address: str) -> Accoun
 
 
 async def named_account(connection: HTTPConnection, name: str | None) -> Account:
-    """Return the account of a caller, by its token or, where it is trusted, by its name.
+    """Return the account of a caller, by its token or, where it is trusted, by the name it gives.
 
-    Args:
-        name: The name that a caller without a token gives, or None.
-    Raises:
-        Unauthorized: The caller gave neither. TooMany: The account or address exceeds a rate limit.
+    Raises Unauthorized, and TooMany if the account or address exceeds a rate limit.
     """
     gateway, token = gateway_of(connection), token_of(connection)
     if token is not None:

@@ -38,11 +38,7 @@ class Gateway:
         self.started = False
 
     async def start(self) -> None:
-        """Load the accounts and start delivering events. Called when the first request comes.
-
-        Raises:
-            StorageError, PeerClosed: The accounts cannot be read now.
-        """
+        """Load the accounts and start delivering events, at the first request. Raises StorageError, PeerClosed."""
         await self.accounts.load()
         self.hub.start()
         self.started = True

@@ -106,7 +106,7 @@ class Hub:
         self._wanting: dict[type, dict[HubSession, None]] = {}  # the others, by event class
         self.deliveries = 0
         self.ended: Counter[str] = Counter()
-        self.observers: dict[type, Deliver] = {}
+        self.observers: dict[type, Callable[[Envelope], object]] = {}
         self.on_rename: Callable[[str], None] = lambda key: None
 
     @property
@@ -214,11 +214,7 @@ class Hub:
     # ---- presence
 
     def set_presence(self, account: Account, status: str, text: str) -> None:
-        """Set the presence of an account, until its sessions imply another status.
-
-        Raises:
-            ValueError: The text is not valid as a status text.
-        """
+        """Set the presence of an account, until its sessions imply another status. Raises ValueError for the text."""
         account.user.set_presence(status, text)
         self._statuses[account.key] = status
 

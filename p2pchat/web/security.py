@@ -272,11 +272,7 @@ class Origin(NamedTuple):
 
 
 def parse_origin(text: str) -> Origin:
-    """Parse an origin without a path: "https://chat.example.org", "http://[::1]:8000".
-
-    Raises:
-        ValueError: The text is no origin.
-    """
+    """Parse an origin without a path: "https://chat.example.org", "http://[::1]:8000". Raises ValueError."""
     found = _ORIGIN.fullmatch(text.lower())
     parsed = found and parse_host(found[2], found[1])
     if not parsed:
@@ -306,13 +302,7 @@ def parse_host(text: str, scheme: str) -> Origin | None:
 
 
 class AllowedOrigins:
-    """The origins of one gateway.
-
-    Args:
-        origins: Origins under which browsers find it, besides the address each connection came to.
-    Raises:
-        ValueError: One of them is invalid.
-    """
+    """The origins of one gateway: those of its settings, and the address each connection came to."""
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._configured = frozenset(parse_origin(origin) for origin in origins)

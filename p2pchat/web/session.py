@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
@@ -46,16 +46,11 @@ class SessionEnded(Exception):
     """The session is over; nothing more is read from it."""
 
 
-class FrameQueue(Protocol):
-    """The queue of outgoing frames of a session."""
-
-    async def drained(self) -> None:
-        """Wait until there is room for another page."""
-
-
 class ClientSession(ABC):
     """One connection of an account.
 
+    Args:
+        drained: Waits until there is room for another page of messages.
     Attributes:
         hub_session: Its entry in the hub, once open() was called.
         ref_prefix: Prefix of the refs of messages written on this connection.
@@ -63,11 +58,11 @@ class ClientSession(ABC):
 
     __slots__ = ("_refs", "account", "catch_up", "gateway", "hub_session", "ref_prefix", "user")
 
-    def __init__(self, gateway: Gateway, account: Account, queue: FrameQueue) -> None:
+    def __init__(self, gateway: Gateway, account: Account, drained: Callable[[], Awaitable[None]]) -> None:
         self.gateway = gateway
         self.account = account
         self.user = account.user
-        self.catch_up = CatchUp(account.user, self.send_missed, queue.drained)
+        self.catch_up = CatchUp(account.user, self.send_missed, drained)
         self.ref_prefix = f"{secrets.token_hex(4)}:"
         self._refs = 0
         self.hub_session: HubSession
@@ -116,7 +111,7 @@ class WebSocketSession(ClientSession):
     ) -> None:
         gateway = gateway_of(websocket)
         self.queue = SendQueue(websocket, gateway.settings, on_sent)
-        super().__init__(gateway, account, self.queue)
+        super().__init__(gateway, account, self.queue.drained)
         self._websocket = websocket
         self._closed = LightEvent()  # the hub has ended the session
 
@@ -184,8 +179,7 @@ class WebSocketSession(ClientSession):
     async def pause(self, limiter: RateLimiter) -> None:
         """Wait until the account may continue; its client's further frames stay in the connection.
 
-        Raises:
-            SessionEnded: The session ended meanwhile.
+        Raises SessionEnded if the session ended meanwhile.
         """
         while not self._closed.is_set() and (wait := limiter.wait(self.account.key)):
             with suppress(TimeoutError):
@@ -203,12 +197,7 @@ def _is_orderly(message: Mapping[str, Any]) -> bool:
 
 
 class CatchUp:
-    """Replay of missed messages, from the start of a session until it receives events live.
-
-    Args:
-        send: Sends a message.
-        drained: Waits until more may be sent.
-    """
+    """Replay of missed messages, from the start of a session until it receives events live."""
 
     __slots__ = ("_drained", "_first_live", "_live", "_news", "_send", "_sent_all", "_sent_queued", "_user")
 
@@ -252,11 +241,7 @@ class CatchUp:
         return await self._send_after(last)
 
     async def waiting(self) -> int:
-        """Send what waits for the account and what was delivered meanwhile, then become live.
-
-        Returns:
-            How many messages waited.
-        """
+        """Send what waits for the account and what came meanwhile, then become live; return how many waited."""
         count, last = 0, None
         while page := await self._user.released(last, consumer=CONSUMER, kinds=QUEUED_KINDS, limit=PAGE):
             for last in page:
@@ -367,13 +352,11 @@ class SendQueue:
         self.gone = False
 
     def put(self, frame: Frame, item: Any = None, *, bounded: bool = True) -> None:
-        """Queue a frame; it is dropped if the socket is gone.
+        """Queue a frame; it is dropped if the socket is gone. Raises QueueFull if too many frames or bytes are waiting.
 
         Args:
             item: Passed to `on_sent` once the frame is written.
             bounded: Check the limits. False for a caller that puts one page and then waits for drained().
-        Raises:
-            QueueFull: Too many frames or bytes are waiting.
         """
         if self.gone or self._close is not None:
             return

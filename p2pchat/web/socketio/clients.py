@@ -32,8 +32,6 @@ class SocketClient(ClientSession):
     """One registered client.
 
     Attributes:
-        registry: The registry of all clients.
-        connection: Its Engine.IO connection.
         send_lock: Held while the receiver of a message is resolved: messages are written in the order they came.
     """
 
@@ -43,7 +41,7 @@ class SocketClient(ClientSession):
 
     def __init__(self, registry: ClientRegistry, connection: EngineConnection, account: Account) -> None:
         """Open a session for a client. Raises as Hub.open."""
-        super().__init__(registry.gateway, account, connection)
+        super().__init__(registry.gateway, account, connection.drained)
         self.registry = registry
         self.connection = connection
         self._unread: dict[str, Post] = {}  # the newest message sent and not read, by conversation
@@ -75,7 +73,12 @@ class SocketClient(ClientSession):
     def _on_typing(self, envelope: Envelope) -> None:
         typing: Typing = envelope.event
         if typing.user.key != self.account.key:
-            self._put(envelope.encoded("socketio typing", lambda: self.registry.typing_packet(typing)))
+            self._put(envelope.encoded("socketio typing", lambda: self._typing_packet(typing)))
+
+    def _typing_packet(self, typing: Typing) -> EnginePacket:
+        who = name_of(self.gateway.accounts, typing.user)
+        content = {"userId": who, "isTyping": typing.typing, "conversationId": typing.conversation.id}
+        return event_packet("typingIndicator", content)
 
     _HANDLERS: ClassVar[dict[type, Callable[[SocketClient, Envelope], None]]] = {
         Message: _on_message, Sent: _on_message, Delivered: _on_receipt, Read: _on_receipt, Presence: _on_presence,
@@ -200,7 +203,7 @@ class ClientRegistry:
         self.count = 0
         self.statuses = MessageStatuses(self)
         self.presence = PresenceBroadcaster(self)
-        gateway.hub.observers.update({Presence: self.presence.observe, Left: self.presence.observe})
+        gateway.hub.observers.update({Presence: self.presence.packet_of, Left: self.presence.packet_of})
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add(self, client: SocketClient) -> None:
@@ -223,16 +226,6 @@ class ClientRegistry:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def typing_packet(self, typing: Typing) -> EnginePacket:
-        content = {
-            "userId": name_of(self.gateway.accounts, typing.user), "isTyping": typing.typing,
-            "conversationId": typing.conversation.id,
-        }  # fmt: skip
-        return event_packet("typingIndicator", content)
-
-    def status_packet(self, message_id: str, status: str) -> EnginePacket:
-        return event_packet("messageStatus", {"messageId": message_id, "status": status})
-
 
 class PresenceBroadcaster:
     """Presence of users as Socket.IO clients receive it: online, idle or offline."""
@@ -241,12 +234,11 @@ class PresenceBroadcaster:
         self._registry = registry
         self._known: dict[str, str] = {}  # the status announced last, by user key
 
-    def observe(self, envelope: Envelope) -> None:
-        """Note a change of presence, whether or not a client receives it."""
-        self.packet_of(envelope)
-
     def packet_of(self, envelope: Envelope) -> EnginePacket | None:
-        """Return `presenceUpdate`, made once for all clients; None if nothing changed."""
+        """Return `presenceUpdate`, made once for all clients; None if nothing changed.
+
+        The hub calls it too, so that a change is noted even if no client receives it.
+        """
         return envelope.encoded("socketio presence", lambda: self._change(envelope.event))
 
     def _change(self, event: Presence | Left) -> EnginePacket | None:
@@ -312,7 +304,7 @@ class MessageStatuses:
         if direct and isinstance(event, Delivered) and self._is_away(event.user.key):
             self._hold(event.user.key, event.id, writer.key)
             return None
-        return self._registry.status_packet(event.id, event.event) if self._is_new(event.id, event.event) else None
+        return _status_packet(event.id, event.event) if self._is_new(event.id, event.event) else None
 
     def _is_away(self, key: str) -> bool:
         """Return whether this is a user of this gateway without a session."""
@@ -367,7 +359,7 @@ class MessageStatuses:
     def _send(self, writer: str, message_id: str, status: str) -> None:
         clients = self._registry.clients.get(writer, ())
         if clients and self._is_new(message_id, status):
-            packet = self._registry.status_packet(message_id, status)
+            packet = _status_packet(message_id, status)
             for client in clients:
                 client.put_or_end(packet)
 
@@ -377,7 +369,7 @@ class MessageStatuses:
         """Send a new client the statuses of its user's newest direct messages."""
         try:
             for post, status in await self._statuses_of(client.account):
-                client.put_or_end(self._registry.status_packet(post.id, status))
+                client.put_or_end(_status_packet(post.id, status))
         except (PeerClosed, StorageError):
             pass  # sent with the next step, or the next time
 
@@ -427,6 +419,10 @@ def name_of(accounts: Accounts, user: User) -> str:
     """Return the name of a user here: that of its account, or its label in the mesh."""
     account = accounts.of(user.key)
     return user.label if account is None else account.name
+
+
+def _status_packet(message_id: str, status: str) -> EnginePacket:
+    return event_packet("messageStatus", {"messageId": message_id, "status": status})
 
 
 def message_json(accounts: Accounts, post: Message | Sent) -> dict[str, Any]:

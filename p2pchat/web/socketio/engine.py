@@ -18,6 +18,7 @@ from engineio.packet import PING as ENGINE_PING
 from engineio.packet import Packet as EnginePacket
 from socketio.packet import ACK, DISCONNECT, EVENT, Packet
 
+from p2pchat.web import WebSettings
 from p2pchat.web.hub import QueueFull
 from p2pchat.web.session import Post
 
@@ -36,41 +37,34 @@ ORDERLY_CLOSE_CODES = (1000, 1001)  # RFC 6455: sent by a browser that leaves a 
 class EngineConnection:
     """One connection.
 
-    Args:
-        on_arrival: Called with a message once it is proved that it and all before it have arrived.
     Attributes:
-        id: Its Engine.IO id, known to the client only.
         sid: Its Socket.IO id.
         host: The address it came from.
         client: The registered client that uses it, or None.
         frames: Packets received before it was registered.
         leaving: The client said goodbye.
         ended: Nothing more is sent or received.
+        newest: The newest message that was written, of those whose arrival matters.
+        close: Closes the WebSocket below; None while it is polling.
     """
 
     __slots__ = (
-        "_bytes", "_close", "_has_room", "_max_bytes", "_max_frames", "_on_arrival", "_ping_timer", "_pinged",
-        "_proof", "_queued", "_socket", "_written", "client", "deadline", "ended", "frames", "host", "id", "leaving",
-        "scope", "sid",
+        "_bytes", "_has_room", "_max_bytes", "_max_frames", "_ping_timer", "_pinged", "_proof", "_queued", "_socket",
+        "client", "close", "deadline", "ended", "frames", "host", "leaving", "newest", "scope", "sid",
     )  # fmt: skip
 
-    def __init__(
-        self, socket: Any, scope: Any, host: str, *, max_frames: int, max_bytes: int,
-        on_arrival: Callable[[EngineConnection, Post], None],
-    ) -> None:  # fmt: skip
+    def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
         self._socket = socket
-        self._max_frames = max_frames
-        self._max_bytes = max_bytes
-        self._on_arrival = on_arrival
+        self._max_frames = settings.outbox_frames
+        self._max_bytes = settings.outbox_bytes
         self._queued: deque[tuple[Post, int]] | None = None  # messages to be written; made when there are any
         self._bytes = 0
-        self._written: Post | None = None  # the newest message that was written
+        self.newest: Post | None = None
         self._pinged: Post | None = None  # the newest message that was written before the last ping
         self._ping_timer: asyncio.TimerHandle | None = None
         self._proof: asyncio.Future[None] | None = None  # set while wait_arrival() waits
         self._has_room: asyncio.Future[None] | None = None  # set while drained() waits
-        self._close: Callable[[], Any] | None = None
-        self.id: str = socket.sid
+        self.close: Callable[[], Any] | None = None
         self.sid = ""
         self.scope = scope
         self.host = host
@@ -80,21 +74,14 @@ class EngineConnection:
         self.leaving = False
         self.ended = False
 
-    @property
-    def newest(self) -> Post | None:
-        """The newest message that was written, of those whose arrival matters."""
-        return self._written
-
     # ---- out
 
     def put(self, packet: EnginePacket, post: Post | None = None, *, bounded: bool = True) -> None:
-        """Queue a packet.
+        """Queue a packet. Raises QueueFull if too much is waiting.
 
         Args:
             post: The message in it, if its arrival is to be proved.
             bounded: Check the limits. False for a caller that puts some packets and then waits for drained().
-        Raises:
-            QueueFull: Too much is waiting.
         """
         socket = self._socket
         if self.ended or socket.closed:
@@ -127,10 +114,10 @@ class EngineConnection:
         """Note a packet that was written to the connection."""
         if text.startswith(MESSAGE_STARTS):
             if self._queued:
-                self._written, size = self._queued.popleft()
+                self.newest, size = self._queued.popleft()
                 self._bytes -= size
         elif text == PING:
-            self._pinged = self._written
+            self._pinged = self.newest
         if self._has_room is not None and not self._has_room.done():
             self._has_room.set_result(None)
 
@@ -143,18 +130,19 @@ class EngineConnection:
 
     def on_poll(self) -> None:
         """Note a poll: the client has everything that the last answer contained."""
-        if self._written is not None:
-            self._prove(self._written)
+        if self.newest is not None:
+            self._prove(self.newest)
 
     def _prove(self, post: Post) -> None:
         self._pinged = None
-        self._on_arrival(self, post)
-        if self._proof is not None and not self._proof.done() and not self._queued and post is self._written:
+        if self.client is not None:
+            self.client.on_arrival(post)
+        if self._proof is not None and not self._proof.done() and not self._queued and post is self.newest:
             self._proof.set_result(None)
 
     async def wait_arrival(self) -> None:
         """Wait up to PROOF_TIMEOUT for the proof that everything written has arrived."""
-        if self._written is None or self.ended or self._socket.closed:
+        if self.newest is None or self.ended or self._socket.closed:
             return
         self._proof = asyncio.get_running_loop().create_future()
         self._ping()
@@ -164,10 +152,6 @@ class EngineConnection:
 
     # ---- end
 
-    def set_close(self, close: Callable[[], Any]) -> None:
-        """Set the function that closes the WebSocket below."""
-        self._close = close
-
     def on_close(self, code: int) -> None:
         """Note that the client closed the WebSocket."""
         self.leaving = self.leaving or code in ORDERLY_CLOSE_CODES
@@ -175,8 +159,9 @@ class EngineConnection:
     def release(self) -> None:
         """Wake everything that waits for the connection, which is gone; also a poll that waits for news."""
         self.ended = True
-        if self._ping_timer is not None:
-            self._ping_timer.cancel()
+        for timer in (self._ping_timer, self.deadline):
+            if timer is not None:
+                timer.cancel()
         if self._has_room is not None and not self._has_room.done():
             self._has_room.set_result(None)
         self._socket.queue.put_nowait(None)
@@ -208,9 +193,9 @@ class EngineConnection:
             socket.queue.task_done()
         socket.queue.put_nowait(None)  # its writer ends and closes the connection
         await socket.close(wait=False, abort=True)
-        if self._close is not None:
+        if self.close is not None:
             with suppress(Exception):  # closed already
-                await self._close()
+                await self.close()
 
 
 # ---- packets

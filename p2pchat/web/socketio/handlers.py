@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -38,9 +39,10 @@ class EventHandlers:
         self._registry = registry
         self._gateway = registry.gateway
         self.by_event: dict[str, Handler] = {
-            "privateMessage": self._on_private_message, "groupMessage": self._on_group_message,
-            "messageAck": self._on_ack, "typingStart": self._on_typing_start, "typingStop": self._on_typing_stop,
-            "activityChange": self._on_activity,
+            "privateMessage": partial(self._on_message, resolve=self._resolve_user),
+            "groupMessage": partial(self._on_message, resolve=self._resolve_group),
+            "messageAck": self._on_ack, "typingStart": partial(self._on_typing, on=True),
+            "typingStop": partial(self._on_typing, on=False), "activityChange": self._on_activity,
         }  # fmt: skip
 
     # ---- registration
@@ -90,30 +92,20 @@ class EventHandlers:
 
     # ---- messages
 
-    async def _on_private_message(self, client: SocketClient, payload: Payload) -> Answer:
+    async def _on_message(
+        self, client: SocketClient, payload: Payload, *, resolve: Callable[[Account, str], Awaitable[Conversation]]
+    ) -> Answer:
         to, text, claimed_at = word_field(payload, "to"), text_field(payload), timestamp_field(payload)
         self._gateway.limits.messages.take(client.account.key)
-        async with client.send_lock:  # keeps the order of messages although resolving a name may take a while
-            talk = await self._resolve_user(client.account, to)
-            sending = self._send(client, talk, text, claimed_at)
-        return await sending
 
-    async def _on_group_message(self, client: SocketClient, payload: Payload) -> Answer:
-        to, text, claimed_at = word_field(payload, "to"), text_field(payload), timestamp_field(payload)
-        self._gateway.limits.messages.take(client.account.key)
-        async with client.send_lock:
-            sending = self._send(client, self._find_group(client.account, to), text, claimed_at)
-        return await sending
-
-    def _send(
-        self, client: SocketClient, talk: Conversation, text: str, claimed_at: datetime | None
-    ) -> asyncio.Task[Answer]:
-        async def send() -> Answer:
+        async def send(talk: Conversation) -> Answer:
             with self._gateway.metrics.accepting("socketio"):
                 receipt = await client.user.send(talk, text, ref=client.next_ref(), claimed_at=claimed_at)
             return {**OK, "id": receipt.id}
 
-        return asyncio.get_running_loop().create_task(send())
+        async with client.send_lock:  # keeps the order of messages although resolving a name may take a while
+            sending = asyncio.create_task(send(await resolve(client.account, to)))
+        return await sending
 
     async def _resolve_user(self, account: Account, name: str) -> Conversation:
         """Return the conversation with a user of this gateway or of the mesh; an unknown name is reserved."""
@@ -125,7 +117,7 @@ class EventHandlers:
                 found = await self._gateway.accounts.reserve(name, account)
         return account.user.find(found.user.me)
 
-    def _find_group(self, account: Account, name: str) -> Conversation:
+    async def _resolve_group(self, account: Account, name: str) -> Conversation:
         """Return the room, or a group by its name or conversationId."""
         if name.lower() in ROOM:
             return account.user.room
@@ -145,13 +137,7 @@ class EventHandlers:
 
     # ---- typing and activity
 
-    async def _on_typing_start(self, client: SocketClient, payload: Payload) -> Answer:
-        return self._send_typing(client, payload, on=True)
-
-    async def _on_typing_stop(self, client: SocketClient, payload: Payload) -> Answer:
-        return self._send_typing(client, payload, on=False)
-
-    def _send_typing(self, client: SocketClient, payload: Payload, *, on: bool) -> Answer:
+    async def _on_typing(self, client: SocketClient, payload: Payload, *, on: bool) -> Answer:
         name = word_field(payload, "conversationId")
         self._gateway.limits.small.take(client.account.key)
         account = self._gateway.accounts.find(name)  # a conversationId, `room`, `#ops` or a user

@@ -24,7 +24,6 @@ from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import QueueFull
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.security import address_of, is_on_loopback
-from p2pchat.web.session import Post
 from p2pchat.web.socketio.clients import ClientRegistry
 from p2pchat.web.socketio.engine import EngineConnection, StrictPacket, event_packet, may_come_in
 from p2pchat.web.socketio.handlers import Answer, EventHandlers, payload_of
@@ -115,7 +114,7 @@ class SocketIOServer:
                 slot.connection.on_write(message.get("text") or "")
 
         if slot.connection is not None:
-            slot.connection.set_close(lambda: send({"type": "websocket.close", "code": 1000}))
+            slot.connection.close = lambda: send({"type": "websocket.close", "code": 1000})
         slot.send = send
         await self._inner(scope, receive_checked, send_noted)
 
@@ -125,16 +124,13 @@ class SocketIOServer:
         scope = environ["asgi.scope"]
         if not self._has_room_for(HTTPConnection(scope)):
             return False
-        settings = self._gateway.settings
-        connection = EngineConnection(
-            self._server.eio.sockets[engine_id], scope, (scope.get("client") or ("",))[0],
-            max_frames=settings.outbox_frames, max_bytes=settings.outbox_bytes, on_arrival=_on_arrival,
-        )  # fmt: skip
+        host = (scope.get("client") or ("",))[0]
+        connection = EngineConnection(self._server.eio.sockets[engine_id], scope, host, self._gateway.settings)
         self._connections[engine_id] = connection
         slot: _ConnectionSlot | None = scope.get("p2pchat.connection")
         if slot is not None and slot.send is not None:
             slot.connection, send = connection, slot.send
-            connection.set_close(lambda: send({"type": "websocket.close", "code": 1000}))
+            connection.close = lambda: send({"type": "websocket.close", "code": 1000})
         self._set_deadline(connection)
         if self._sweeping is None:
             self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
@@ -183,8 +179,6 @@ class SocketIOServer:
         if connection is not None:
             self._close_client(connection, orderly=connection.leaving)
             connection.release()
-            if connection.deadline is not None:
-                connection.deadline.cancel()
 
     async def _sweep(self) -> None:
         """End clients that do not answer pings, while there are connections."""
@@ -280,8 +274,3 @@ def _engine_id(scope: Scope) -> str:
     """Return the Engine.IO id in a request, "" for none."""
     found: list[str] = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("sid", [""])
     return found[0]
-
-
-def _on_arrival(connection: EngineConnection, post: Post) -> None:
-    if connection.client is not None:
-        connection.client.on_arrival(post)
