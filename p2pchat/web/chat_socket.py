@@ -49,7 +49,7 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
-from p2pchat.web.schemas import find_conversation, group_of, is_me, iso, message_json, resolve_conversation
+from p2pchat.web.schemas import group_of, is_me, iso, known_conversation, message_json, resolve_conversation
 from p2pchat.web.session import (
     DeliveryCursor,
     Frame,
@@ -203,11 +203,9 @@ class ChatSession(WebSocketSession):
 
     def _send_typing(self, request: TypingRequest) -> None:
         if request.group:
-            to: Conversation | None = group_of(self.account, request.group)
+            to: Conversation = group_of(self.account, request.group)
         else:
-            to = find_conversation(self.gateway, self.account, request.to)
-        if to is None:
-            raise UnknownName(request.to)
+            to = known_conversation(self.gateway, self.account, request.to)
         self.user.typing(to, request.on)
 
     def _start(self, sending: Coroutine[Any, Any, None]) -> None:

@@ -85,7 +85,7 @@ class Hub:
     Args:
         record: AuditLog.record.
     Attributes:
-        count: Open sessions.
+        open_by_kind: The number of open sessions of each kind.
         stopping: The gateway or its peer is stopping: sessions end and no new ones open.
         deliveries: Events delivered, counted once for each session.
         ended: Sessions that the hub has ended, by reason.
@@ -101,13 +101,18 @@ class Hub:
         self._statuses: dict[str, str] = {}  # the presence announced last, by user key
         self._reader: asyncio.Task[None] | None = None
         self.stopping = False
-        self.count = 0
+        self.open_by_kind: Counter[Kind] = Counter()
         self._all: dict[HubSession, None] = {}  # sessions that want all events, oldest first
         self._wanting: dict[type, dict[HubSession, None]] = {}  # the others, by event class
         self.deliveries = 0
         self.ended: Counter[str] = Counter()
         self.observers: dict[type, Callable[[Envelope], object]] = {}
         self.on_rename: Callable[[str], None] = lambda key: None
+
+    @property
+    def count(self) -> int:
+        """The number of open sessions."""
+        return self.open_by_kind.total()
 
     @property
     def is_crowd(self) -> bool:
@@ -159,7 +164,7 @@ class Hub:
         self._sessions[account.key] = (*sessions, session)
         for subscribers in self._subscriptions(session):
             subscribers[session] = None
-        self.count += 1
+        self.open_by_kind[kind] += 1
         account.sessions += 1
         self.refresh_presence(account)
         self._record("session", state="open", kind=kind, user=account.name, user_id=account.id)
@@ -178,7 +183,7 @@ class Hub:
             del self._sessions[account.key]
         for subscribers in self._subscriptions(session):
             subscribers.pop(session, None)
-        self.count -= 1
+        self.open_by_kind[kind] -= 1
         account.sessions -= 1
         self.refresh_presence(account)
         self._record("session", state="closed", kind=kind, user=account.name, user_id=account.id, why=why)
@@ -285,7 +290,3 @@ class Hub:
             for session in by_user.get(key, ())
             if session.wants is None or kind in session.wants
         ]
-
-    def open_by_kind(self) -> dict[str, int]:
-        """Return the number of open sessions of each kind."""
-        return Counter(session.kind for sessions in self._sessions.values() for session in sessions)

@@ -91,7 +91,7 @@ class _GaugeCollector(Collector):
         users.add_metric(["reserved"], reserved)
         yield users
         sessions = GaugeMetricFamily("p2pchat_web_sessions", "Open sessions", labels=["kind"])
-        for kind, count in sorted(self._hub.open_by_kind().items()):
+        for kind, count in sorted((+self._hub.open_by_kind).items()):
             sessions.add_metric([kind], count)
         yield sessions
         yield CounterMetricFamily("p2pchat_web_told", "Events delivered to sessions", value=self._hub.deliveries)

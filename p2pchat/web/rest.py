@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, UnknownName, User
+from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, User
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.web.errors import Forbidden, WebError
@@ -46,6 +46,7 @@ from p2pchat.web.schemas import (
     group_of,
     is_me,
     iso,
+    known_conversation,
     resolve_conversation,
 )
 from p2pchat.web.security import address_of, is_on_loopback
@@ -156,7 +157,7 @@ def _wanted_conversation(
 ) -> Conversation | None:
     """Return the conversation to read; None for all. Raises _UnknownPartner."""
     if user1 is None and user2 is None:
-        return None if conversation is None else _known(gateway, account, conversation)
+        return None if conversation is None else known_conversation(gateway, account, conversation)
     if user1 is None or user2 is None or conversation is not None:
         raise WebError(400, "malformed", "give user1 and user2, or a conversation")
     mine = [is_me(account, name) for name in (user1, user2)]
@@ -165,13 +166,6 @@ def _wanted_conversation(
     talk = find_conversation(gateway, account, user2 if mine[0] else user1)
     if talk is None:
         raise _UnknownPartner
-    return talk
-
-
-def _known(gateway: Gateway, account: Account, to: str) -> Conversation:
-    talk = find_conversation(gateway, account, to)
-    if talk is None:
-        raise UnknownName(to)
     return talk
 
 
@@ -220,7 +214,7 @@ async def search(
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 50,
 ) -> list[MessageOut]:
     """Return the newest messages that contain all of these words, oldest first."""
-    talk = None if conversation is None else _known(gateway, account, conversation)
+    talk = None if conversation is None else known_conversation(gateway, account, conversation)
     found = await account.user.search(words, talk, before=await _position(account, before), limit=limit)
     gateway.limits.answered(account.key, len(found))
     return [MessageOut.of(post) for post in found]

@@ -261,10 +261,7 @@ async def resolve_conversation(gateway: Gateway, account: Account, to: str) -> C
     """Return the conversation of an address: `room`, `bob`, `bob#K7QF2M3P`, `#ops`, an id.
 
     A free name is reserved: messages to it wait until it is registered here.
-
-    Raises:
-        UnknownName: The address is unknown and no valid name. AmbiguousName: Several users match.
-        Forbidden: This account has reserved too many names.
+    Raises UnknownName, AmbiguousName, and Forbidden if this account has reserved too many names.
     """
     found = find_conversation(gateway, account, to)
     if found is not None:
@@ -283,6 +280,14 @@ def find_conversation(gateway: Gateway, account: Account, to: str) -> Conversati
     except UnknownName:
         other = gateway.accounts.find(to.strip().removeprefix("@"))
         return None if other is None else account.user.find(other.user.me)
+
+
+def known_conversation(gateway: Gateway, account: Account, to: str) -> Conversation:
+    """Return the conversation of an address. Raises UnknownName, AmbiguousName."""
+    found = find_conversation(gateway, account, to)
+    if found is None:
+        raise UnknownName(to)
+    return found
 
 
 def group_of(account: Account, name: str) -> Group:

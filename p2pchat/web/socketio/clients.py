@@ -130,7 +130,7 @@ class SocketClient(ClientSession):
         if post.conversation.kind != "room":
             self.user.mark_read(post)
             return
-        if self.registry.count > ROOM_READERS:
+        if self.gateway.hub.open_by_kind["socketio"] > ROOM_READERS:
             return
         self._room_post = post
         if self._read_timer is None:
@@ -200,7 +200,6 @@ class ClientRegistry:
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.clients: dict[str, list[SocketClient]] = {}  # by user key
-        self.count = 0
         self.statuses = MessageStatuses(self)
         self.presence = PresenceBroadcaster(self)
         gateway.hub.observers.update({Presence: self.presence.packet_of, Left: self.presence.packet_of})
@@ -208,14 +207,12 @@ class ClientRegistry:
 
     def add(self, client: SocketClient) -> None:
         self.clients.setdefault(client.account.key, []).append(client)
-        self.count += 1
 
     def remove(self, client: SocketClient) -> None:
         """Remove a client and close its session; does nothing if it was removed."""
         clients = self.clients.get(client.account.key, [])
         if client in clients:
             clients.remove(client)
-            self.count -= 1
             if not clients:
                 del self.clients[client.account.key]
         self.gateway.hub.close(client.hub_session)
