@@ -124,7 +124,7 @@ class Discovery:
     async def _run(self) -> None:
         around, self._listening = interfaces(), await addresses_of(self._host)
         while not self._stopping.is_set():
-            session = MDNSSession(self._peer, self._key, self._on_seen, self._on_gone)
+            session = MDNSSession(self._peer, self._key, self._on_service)
             try:
                 around = await self._run_session(session, around)
             finally:
@@ -168,17 +168,9 @@ class Discovery:
             last = seen
         return around
 
-    # Reports
-
-    def _on_seen(self, service: str, peer: PeerId, endpoints: tuple[str, ...]) -> None:
-        self._report(self._seen_services.seen(service, peer, endpoints))
-
-    def _on_gone(self, service: str) -> None:
-        self._report(self._seen_services.gone(service))
-
-    def _report(self, news: list[PeerEndpoints]) -> None:
-        if not self._stopping.is_set():
-            for peer, endpoints in news:
+    def _on_service(self, service: str, announced: PeerEndpoints | None) -> None:
+        for peer, endpoints in self._seen_services.note(service, announced):
+            if not self._stopping.is_set():
                 self._on_sighted(peer, endpoints)
 
 
@@ -186,21 +178,14 @@ class MDNSSession:
     """One use of zeroconf, on one state of the network.
 
     Args:
-        seen: Called with the name of a member's service, the member, and its endpoints.
-        gone: Called with the name of a service that is over, or is not a member's any more.
+        report: Called with the name of a service, and the member that it announces with its endpoints; None when the
+            service is over, or is not a member's any more.
     """
 
-    def __init__(
-        self,
-        peer: PeerId,
-        key: bytes,
-        seen: Callable[[str, PeerId, tuple[str, ...]], None],
-        gone: Callable[[str], None],
-    ) -> None:
+    def __init__(self, peer: PeerId, key: bytes, report: Callable[[str, PeerEndpoints | None], None]) -> None:
         self._peer = peer
         self._key = key
-        self._seen = seen
-        self._gone = gone
+        self._report = report
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
         self._registration: asyncio.Future[Any] | None = None
@@ -254,7 +239,7 @@ class MDNSSession:
 
     def _on_service_change(self, zeroconf: object, service_type: str, name: str, state_change: Any) -> None:
         if state_change.name == "Removed":
-            self._gone(name)
+            self._report(name, None)
         elif name not in self._resolves and len(self._resolves) < MAX_RESOLVES:
             self._resolves[name] = task = asyncio.create_task(self._resolve(name))
             task.add_done_callback(lambda _: self._resolves.pop(name, None))
@@ -271,9 +256,10 @@ class MDNSSession:
             return
         peer = self._identify(info) if came else None
         if peer is None:
-            self._gone(name)
+            self._report(name, None)
         elif peer != self._peer:
-            self._seen(name, peer, tuple(join_endpoint(address, info.port or 0) for address in _addresses(info)))
+            endpoints = tuple(join_endpoint(address, info.port or 0) for address in _addresses(info))
+            self._report(name, (peer, endpoints))
 
     def _identify(self, info: AsyncServiceInfo) -> PeerId | None:
         if len(info.text or b"") > MAX_TXT_BYTES:
@@ -461,19 +447,20 @@ class SeenServices:
     def __init__(self) -> None:
         self._seen: dict[str, PeerEndpoints] = {}
 
-    def seen(self, service: str, peer: PeerId, endpoints: tuple[str, ...]) -> list[PeerEndpoints]:
-        """Note a member's service. Return what to report, [] when nothing changed or there is no room."""
-        former = self._seen.get(service)
-        if former == (peer, endpoints) or (former is None and len(self._seen) >= MAX_SERVICES):
-            return []
-        self._seen[service] = (peer, endpoints)
-        changed = dict.fromkeys([peer] if former is None else [former[0], peer])
-        return [self._of(one) for one in changed]
+    def note(self, service: str, announced: PeerEndpoints | None) -> list[PeerEndpoints]:
+        """Note a member's service, None when it is over. Return what to report about the peers concerned.
 
-    def gone(self, service: str) -> list[PeerEndpoints]:
-        """Note that a service is over. Return what to report, [] when it was not a member's."""
-        former = self._seen.pop(service, None)
-        return [] if former is None else [self._of(former[0])]
+        Nothing is noted when there is no room for another service.
+        """
+        former = self._seen.get(service)
+        if former == announced or (former is None and len(self._seen) >= MAX_SERVICES):
+            return []
+        if announced is None:
+            del self._seen[service]
+        else:
+            self._seen[service] = announced
+        changed = dict.fromkeys(one[0] for one in (former, announced) if one is not None)
+        return [self._of(peer) for peer in changed]
 
     def clear(self) -> None:
         """Forget everything and report nothing: members that are still there are seen again."""

@@ -394,9 +394,14 @@ class Decoder:
         self._check_names("digest", frame)
 
     def _check_have(self, frame: Have, size: int) -> None:
+        """Check marks. An item is one (conversation, user); its tips have a limit of their own."""
         if frame.span is not None and len(frame.marks) != 1:
             raise FrameError("have: a span wants exactly one conversation")
-        self._check_marks("have", frame.marks, self._settings.page_marks)
+        if sum(map(len, frame.marks.values())) > self._settings.page_marks:
+            raise _too_many("have", "marks", self._settings.page_marks)
+        for users in frame.marks.values():
+            for tips in users.values():
+                _at_most(self._settings.max_tips, "have", "tips", tips)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
         _in_order("have", frame.span)
@@ -439,14 +444,6 @@ class Decoder:
 
     def _check_typing(self, frame: TypingFrame, size: int) -> None:
         self._check_names("typing", frame)
-
-    def _check_marks(self, kind: str, marks: Marks, most: int) -> None:
-        """Check marks. An item is one (conversation, user); its tips have a limit of their own."""
-        if sum(map(len, marks.values())) > most:
-            raise _too_many(kind, "marks", most)
-        for users in marks.values():
-            for tips in users.values():
-                _at_most(self._settings.max_tips, kind, "tips", tips)
 
     def _check_names(self, kind: str, frame: Digest | Have | Want | Entries | ReadFrame | TypingFrame) -> None:
         """Check names, and drop unknown kinds. Two per conversation are enough: a talk comes with its group."""

@@ -88,9 +88,10 @@ def remove_leftovers(path: Path, untouched: float = STALE_AFTER) -> None:
             nobody writes.
     """
     is_left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.new").fullmatch
-    for name in _names(path.parent):
-        if is_left(name):
-            remove_stale(path.with_name(name), untouched)
+    with suppress(OSError):  # there is no such directory, or it may not be read
+        for name in os.listdir(path.parent):
+            if is_left(name):
+                remove_stale(path.with_name(name), untouched)
 
 
 def remove_stale(left: Path, untouched: float) -> None:
@@ -104,12 +105,6 @@ def remove_stale(left: Path, untouched: float) -> None:
             shutil.rmtree(left)
         else:
             left.unlink()
-
-
-def _names(directory: Path) -> list[str]:
-    with suppress(OSError):
-        return os.listdir(directory)
-    return []
 
 
 class AtomicFile:

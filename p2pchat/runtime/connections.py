@@ -98,10 +98,10 @@ class ConnectionManager:
             Client,
             settings=settings,
             on_frames=self._on_frames,
-            on_fault=self._on_fault,
+            on_fault=lambda link, code, text: self.put(Faulted(link, code, text)),
             on_down=self._on_down,
-            on_full=self._on_full,
-            on_drained=self._on_drained,
+            on_full=lambda link: self.put(LinkFilled(link)),
+            on_drained=lambda link: self.put(LinkDrained(link)),
         )
         self._clients: dict[int, Client] = {}
         self._stranger_addresses: dict[int, str] = {}  # by link
@@ -186,15 +186,6 @@ class ConnectionManager:
 
     def _on_frames(self, link: int, frames: list[AnyFrame]) -> None:
         self.put(Got(link, frames))  # type: ignore[arg-type]  # the same frames; mypy does not accept the union's list
-
-    def _on_fault(self, link: int, code: str, text: str) -> None:
-        self.put(Faulted(link, code, text))
-
-    def _on_full(self, link: int) -> None:
-        self.put(LinkFilled(link))
-
-    def _on_drained(self, link: int) -> None:
-        self.put(LinkDrained(link))
 
     def _on_down(self, link: int, reason: str) -> None:
         if self._clients.pop(link, None) is not None:

@@ -69,42 +69,42 @@ HERE, THERE = ("10.0.0.1:1",), ("10.0.0.2:1",)
 
 def test_a_seen_service_is_news_once() -> None:
     sightings = SeenServices()
-    assert sightings.seen("one", ADA, HERE) == [(ADA, HERE)]
-    assert sightings.seen("one", ADA, HERE) == []
-    assert sightings.seen("one", ADA, THERE) == [(ADA, THERE)]
+    assert sightings.note("one", (ADA, HERE)) == [(ADA, HERE)]
+    assert sightings.note("one", (ADA, HERE)) == []
+    assert sightings.note("one", (ADA, THERE)) == [(ADA, THERE)]
 
 
 def test_a_restarted_peer_is_announced_twice_until_the_former_ends() -> None:
     sightings = SeenServices()
-    sightings.seen("one", ADA, HERE)
-    assert sightings.seen("two", ADA, THERE) == [(ADA, HERE + THERE)]
-    assert sightings.gone("one") == [(ADA, THERE)]
-    assert sightings.gone("two") == [(ADA, ())]
-    assert sightings.gone("two") == []
+    sightings.note("one", (ADA, HERE))
+    assert sightings.note("two", (ADA, THERE)) == [(ADA, HERE + THERE)]
+    assert sightings.note("one", None) == [(ADA, THERE)]
+    assert sightings.note("two", None) == [(ADA, ())]
+    assert sightings.note("two", None) == []
 
 
 def test_a_service_that_changes_its_peer_is_reported_for_both() -> None:
     sightings = SeenServices()
-    sightings.seen("one", ADA, HERE)
-    assert sightings.seen("one", BOB, HERE) == [(ADA, ()), (BOB, HERE)]
+    sightings.note("one", (ADA, HERE))
+    assert sightings.note("one", (BOB, HERE)) == [(ADA, ()), (BOB, HERE)]
 
 
 def test_a_stranger_s_service_is_no_news() -> None:
-    assert SeenServices().gone("stranger") == []
+    assert SeenServices().note("stranger", None) == []
 
 
 def test_so_many_are_kept_and_no_more() -> None:
     sightings = SeenServices()
     for number in range(MAX_SERVICES):
-        assert sightings.seen(f"{number}", f"{number:064x}", HERE)
-    assert sightings.seen("one more", ADA, HERE) == []
-    assert sightings.seen("0", f"{0:064x}", THERE)  # who is kept may move
-    sightings.gone("1")
-    assert sightings.seen("one more", ADA, HERE) == [(ADA, HERE)]
+        assert sightings.note(f"{number}", (f"{number:064x}", HERE))
+    assert sightings.note("one more", (ADA, HERE)) == []
+    assert sightings.note("0", (f"{0:064x}", THERE))  # who is kept may move
+    sightings.note("1", None)
+    assert sightings.note("one more", (ADA, HERE)) == [(ADA, HERE)]
 
 
 def test_after_a_change_of_the_network_all_members_are_reported_again() -> None:
     sightings = SeenServices()
-    sightings.seen("one", ADA, HERE)
+    sightings.note("one", (ADA, HERE))
     sightings.clear()
-    assert sightings.seen("two", ADA, HERE) == [(ADA, HERE)]
+    assert sightings.note("two", (ADA, HERE)) == [(ADA, HERE)]
