@@ -126,13 +126,11 @@ class HostedIdentities(dict[UserId, HostedIdentity]):
             self._by_prefix.setdefault(id[:16], []).append(id)
 
     def add(self, user: HostedIdentity) -> None:
-        """Add a hosted user."""
         if user.id not in self:
             self._by_prefix.setdefault(user.id[:16], []).append(user.id)
         self[user.id] = user
 
     def remove(self, user: UserId) -> None:
-        """Remove a hosted user."""
         if self.pop(user, None) is not None:
             self._by_prefix[user[:16]].remove(user)
             if not self._by_prefix[user[:16]]:

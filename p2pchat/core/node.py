@@ -160,15 +160,16 @@ class Node:
         self.sync.context.transaction = Transaction()
 
     def _end(self) -> list[Effect]:
-        sync = self.sync.context
-        for side, error in sync.faults:
-            self._close_for(side.link, error)
-        sync.faults.clear()
-        sync.send_owed_marks()
-        self.sync.read_receipts.send_pending()
-        if sync.quota.has_requests:
-            sync.quota.request_sums()
-        sync.lookups.flush()
+        context, reads = self.sync.context, self.sync.read_receipts
+        for remote, error in context.faults:
+            self._close_for(remote.link, error)
+        context.faults.clear()
+        context.send_owed_marks()
+        if reads.is_due:
+            reads.send_pending()
+        if context.quota.must_check:
+            context.quota.request_sums()
+        context.lookups.flush()
         if any(_fields_of(self._ctx.change)) and not self._lazy_commit.may_defer(self._ctx.change):
             self._commit()
             self._ctx.change = Change()
@@ -177,17 +178,18 @@ class Node:
 
     def _commit(self) -> None:
         """Order one commit for everything this step makes durable, and for what waited for the next commit."""
-        change, transaction = self._ctx.change, self.sync.context.transaction
+        change, sync = self._ctx.change, self.sync
         if not self._storage_works:
             return
-        change.delivered.extend(starmap(DeliveredMark, self.sync.delivery_receipts.take_unsaved()))
-        change.reads.extend(self.sync.read_receipts.take_unsaved())
+        change.delivered.extend(starmap(DeliveredMark, sync.delivery_receipts.take_unsaved()))
+        if any(sync.read_receipts.unsaved):
+            change.reads.extend(sync.read_receipts.take_unsaved())
         change.consumers.update(self._consumers)
         self._consumers.clear()
         ticket = self._ctx.next_ticket()
-        self.sync.on_commit_ordered(ticket, change, transaction)
+        sync.on_commit_ordered(ticket, change, sync.context.transaction)
         self._watchdog.on_ordered(ticket)
-        self._ctx.emit(Commit(ticket, self._epoch, transaction.own, change))
+        self._ctx.emit(Commit(ticket, self._epoch, sync.context.transaction.own, change))
 
     # ---- read by the outside
 

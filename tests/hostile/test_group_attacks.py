@@ -147,4 +147,4 @@ async def test_impossible_read_marks_give_no_receipt(meet: Meet) -> None:
     await honest.while_chatting(lives_on(eve))
     readers = honest.ada._driver.node.sync.read_receipts.tracker
     assert not [member for _, member in readers._positions if member == eve.id]
-    assert len(readers._early) <= 10_000
+    assert len(readers.early) <= 10_000

@@ -222,7 +222,6 @@ class GroupReplica:
         return self._states.members(gen)
 
     def added(self, user: UserId) -> int:
-        """Return the gen that added a member."""
         assert self.state is not None
         return self.state.members[user]
 

@@ -194,7 +194,6 @@ class Dialer:
             self._try(plan, address)
 
     def endpoints(self, peer: PeerId) -> list[str]:
-        """Return the known endpoints of a peer."""
         plan = self._plans.get(peer)
         known = [address.endpoint for address in self._book.addresses(peer)]
         return list(dict.fromkeys([*known, *(plan.addresses if plan is not None else ())]))
@@ -237,7 +236,6 @@ class Dialer:
             self._schedule(plan)
 
     def stop(self) -> None:
-        """Dial nothing more."""
         self._stopped = True
         for plan in (*self._plans.values(), *self._unanswered.values()):
             self._unschedule(plan)

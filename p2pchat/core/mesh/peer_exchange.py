@@ -192,7 +192,6 @@ class PeerExchange:
     # Receiving
 
     def on_peers(self, link: PeerLink, frame: Peers) -> None:
-        """Take a `peers` frame."""
         near = is_loopback(link.host)
         observed = [join_endpoint(link.host, frame.port)] if frame.port else []
         for endpoint in (*observed, *frame.at):

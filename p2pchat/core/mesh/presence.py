@@ -94,7 +94,6 @@ class PresenceTracker:
             self._report(user)
 
     def host(self, user: HostedIdentity) -> None:
-        """Host one more user."""
         self._expected = None
         was_here = user.id in self._here
         self._here.discard(user.id)
@@ -108,7 +107,6 @@ class PresenceTracker:
             self._report(user.id)
 
     def release(self, user: UserId) -> None:
-        """Stop hosting a user."""
         self._expected = None
         was = self.status(user)[0]
         self.announcer.release(user)
@@ -161,7 +159,7 @@ class PresenceTracker:
             raise ProtocolError(f"here: more than {self._ctx.settings.max_hosted_users} users", "limit")
 
     def link_down(self, link: PeerLink, reason: str) -> None:
-        """A link is gone. The reason is left, lost, timeout, or replaced: a newer link to the same peer is up."""
+        """Take the end of a link. The reason is left, lost, timeout, or replaced: a newer link to the peer is up."""
         self.announcer.link_down(link.id)
         del self._links[link.id]
         users = set(link.users)
@@ -310,7 +308,6 @@ class PresenceAnnouncer:
             self._ctx.emit(Send(frame, [link.id]))
 
     def link_down(self, link_id: int) -> None:
-        """Forget a link that is gone."""
         self._news.pop(link_id, None)
 
     def drained(self, link_id: int) -> None:
@@ -336,7 +333,6 @@ class PresenceAnnouncer:
         self._on_changed([user])
 
     def host(self, user: HostedIdentity) -> None:
-        """Host one more user."""
         self.own[user.id] = user
         self._statuses[user.id] = (user.status, "", self._ctx.now.utc)
         if user.id != self._ctx.me:
@@ -350,7 +346,6 @@ class PresenceAnnouncer:
             self._send_to_all()
 
     def release(self, user: UserId) -> None:
-        """Stop hosting a user."""
         if self.own.pop(user, None) is not None:
             self._statuses.pop(user, None)
             for end in self._news.values():

@@ -70,8 +70,9 @@ class AckTracker:
 
     def take_unsaved(self) -> list[tuple[LogId, UserId, int]]:
         """Return what the next commit shall save."""
-        taken, self.unsaved = self.unsaved, {}
-        return [(log, member, seq) for (log, member), seq in taken.items()]
+        taken = [(log, member, seq) for (log, member), seq in self.unsaved.items()]
+        self.unsaved.clear()
+        return taken
 
     # ---- for subclasses
 

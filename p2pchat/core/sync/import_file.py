@@ -215,7 +215,6 @@ class FileImport:
             )
 
     def on_evidence(self, conversation: ConversationState, frame: Entries) -> None:
-        """Take one of two batches that prove a fork."""
         self._forks.on_evidence(self._evidence, conversation, frame)
 
     def on_known(self, pending: PendingImport) -> None:

@@ -327,7 +327,6 @@ class ConversationState:
         return TalkLog.from_facts(facts) if self.is_talk else LogState.from_facts(facts)
 
     def add(self, log: LogState) -> LogState:
-        """Add a log to memory."""
         writer = self.writer(log.id.user)
         writer.logs[log.id.run] = log
         writer.may_have_stored = writer.may_have_stored or bool(log.before)

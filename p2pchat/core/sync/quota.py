@@ -50,7 +50,8 @@ class Quota:
         on_full: Called with each user whose quota becomes full.
 
     Attributes:
-        must_check: Whether `check` may return anything but ACCEPT. While it is False, `check` need not be called.
+        must_check: Whether `check` may return anything but ACCEPT, or sums are needed. While it is False, there is
+            nothing to ask here.
     """
 
     def __init__(
@@ -209,7 +210,7 @@ class Quota:
     # ---- sums of users
 
     def request_sums(self) -> None:
-        """Request the sums that are needed, of users without entries on their way to disk. Called each step."""
+        """Request the sums that are needed, of users without entries on their way to disk."""
         for user in self._waiting.keys() - self._asked:
             if not self._has_uncommitted(user):
                 self._asked.add(user)
@@ -223,11 +224,6 @@ class Quota:
         self._update_must_check()
         for then in waiting:
             then()
-
-    @property
-    def has_requests(self) -> bool:
-        """Return whether `request_sums` has something to do."""
-        return len(self._waiting) > len(self._asked)
 
     def _update_must_check(self) -> None:
         self.must_check = bool(self._unknown or self._waiting or self._full)

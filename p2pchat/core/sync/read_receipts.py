@@ -61,7 +61,12 @@ class PendingReads:
 
 
 class ReadReceipts:
-    """The read marks of hosted users, and the marks of others about their messages."""
+    """The read marks of hosted users, and the marks of others about their messages.
+
+    Attributes:
+        is_due: Some link may be sent marks at the end of this step.
+        unsaved: What the next commit shall save: of readers hosted here, and of others.
+    """
 
     def __init__(
         self, sync: SyncContext, stored: list[ReadMark], meta: Mapping[str, str], receipts: DeliveryReceipts
@@ -71,9 +76,10 @@ class ReadReceipts:
         self.privacy = ReceiptPrivacy(meta)
         self.tracker = ReadTracker(sync, stored, receipts, self.privacy.wants)
         self._positions = ReadPositions(item for item in stored if item.reader in sync.hosted)
+        self.unsaved = (self._positions.unsaved, self.tracker.unsaved)
         self._announced: dict[PeerId, AnnouncedReads] = {}
         self._pending: dict[int, PendingReads] = {}  # by link
-        self._owed = False  # some link has marks due
+        self.is_due = False
         # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
         self._deferred: dict[ReaderKey, MarkedRead | None] = {}
         self._save_scheduled = False
@@ -82,8 +88,6 @@ class ReadReceipts:
 
     def take_unsaved(self) -> list[ReadMark]:
         """Return what the next commit shall save."""
-        if not (self._positions.unsaved or self.tracker.unsaved):
-            return []
         return [*self._positions.take_unsaved(), *starmap(ReadMark, self.tracker.take_unsaved())]
 
     def save(self) -> None:
@@ -213,7 +217,7 @@ class ReadReceipts:
         for link in sorted({*hosts.get(writer, ()), *hosts.get(reader, ())}):
             remote = self._sync.remotes.get(link)
             if remote is not None and remote.comparison.begun and self._sync.shares(remote, conversation):
-                self._owed = True
+                self.is_due = True
                 yield self._pending.setdefault(link, PendingReads())
 
     @property
@@ -236,9 +240,7 @@ class ReadReceipts:
 
     def send_pending(self) -> None:
         """Send what is due, not too often."""
-        if not self._owed:
-            return
-        self._owed = False
+        self.is_due = False
         for link, due in self._pending.items():
             remote = self._sync.remotes.get(link)
             if not due.has_any or due.throttled or remote is None:
@@ -250,11 +252,11 @@ class ReadReceipts:
             elif remote.accepts_marks:
                 self._send(remote, due)
             else:
-                self._owed = True  # until the link drains
+                self.is_due = True  # until the link drains
 
     def _on_throttle_end(self, due: PendingReads) -> None:
         due.throttled = False
-        self._owed = True
+        self.is_due = True
 
     def _send(self, remote: RemoteState, due: PendingReads) -> None:
         self._sync.presence.announcer.introduce()
@@ -437,15 +439,15 @@ class ReadPositions:
             self._put(item.log, item.reader, item.seq)
 
     def forget(self, reader: UserId) -> None:
-        """Forget a reader who is not hosted any more."""
         for pair in self._of.pop(reader, ()):
             for writer in {log.user for log in self._marks.pop(pair)}:
                 self._about[writer].discard(pair)
 
     def take_unsaved(self) -> list[ReadMark]:
         """Return what the next commit shall save."""
-        taken, self.unsaved = self.unsaved, {}
-        return [ReadMark(log, reader, seq) for (log, reader), seq in taken.items()]
+        taken = [ReadMark(log, reader, seq) for (log, reader), seq in self.unsaved.items()]
+        self.unsaved.clear()
+        return taken
 
     def take_over(self, former: ReadPositions) -> None:
         """Take over what was read before storage failed. It may not have been saved."""
@@ -523,7 +525,7 @@ class ReadTracker(AckTracker):
         super().__init__(sync, ((item.log, item.reader, item.seq) for item in mine))
         self._receipts = receipts
         self._wants = wants
-        self._early: dict[AckKey, tuple[RemoteState, int]] = {}  # announced, but not known to be delivered that far
+        self.early: dict[AckKey, tuple[RemoteState, int]] = {}  # announced, but not known to be delivered that far
 
     def marks_of(self, readers: Iterable[UserId]) -> list[ReadMark]:
         """Return the known marks of these readers."""
@@ -546,16 +548,16 @@ class ReadTracker(AckTracker):
         """Recount a mark that came before its delivery."""
         self._recount(log, member)
         if first == 1:
-            for earlier, reader in [each for each in self._early if each[1] == member and each[0].key == log.key]:
+            for earlier, reader in [each for each in self.early if each[1] == member and each[0].key == log.key]:
                 self._recount(earlier, reader)  # it may have something of every tip now
 
     def on_fork(self, log: LogId) -> None:
         """Recount the marks of a writer one of whose logs forked: it will get no receipts."""
-        for earlier, reader in [each for each in self._early if each[0].key == log.key]:
+        for earlier, reader in [each for each in self.early if each[0].key == log.key]:
             self._recount(earlier, reader)
 
     def _recount(self, log: LogId, member: UserId) -> None:
-        early = self._early.pop((log, member), None)
+        early = self.early.pop((log, member), None)
         if early is not None:
             self.on_read_mark(
                 early[0], self._sync.conversations.by_id[log.conversation], log.user, member, log.run, early[1]
@@ -572,22 +574,22 @@ class ReadTracker(AckTracker):
         return min(mark.seq, had)
 
     def _keep_early(self, ack: Acknowledgement, log: LogId, seq: int) -> None:
-        if len(self._early) >= MAX_REMEMBERED:
+        if len(self.early) >= MAX_REMEMBERED:
             self._make_room()
-        self._early[log, ack.member] = ack.remote, seq
+        self.early[log, ack.member] = ack.remote, seq
 
     def _make_room(self) -> None:
         """Drop half the marks of the peer that announced most, so that a flood displaces only its own."""
-        most, count = Counter(remote.link.peer for remote, _ in self._early.values()).most_common(1)[0]
-        its = [level for level, (remote, _) in self._early.items() if remote.link.peer == most]
+        most, count = Counter(remote.link.peer for remote, _ in self.early.values()).most_common(1)[0]
+        its = [level for level, (remote, _) in self.early.items() if remote.link.peer == most]
         for level in its[: (count + 1) // 2]:
-            del self._early[level]
+            del self.early[level]
 
     def on_link_down(self, remote: RemoteState) -> None:
         """Keep the marks announced on a link, without the rest of its state."""
-        if any(by is remote for by, _ in self._early.values()):
+        if any(by is remote for by, _ in self.early.values()):
             bare = RemoteState(remote.link)
-            self._early = {key: (bare if by is remote else by, seq) for key, (by, seq) in self._early.items()}
+            self.early = {key: (bare if by is remote else by, seq) for key, (by, seq) in self.early.items()}
 
     def _look_up(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         log = LogId(ack.conversation.id, ack.writer, mark.run)
@@ -626,8 +628,8 @@ class ReadTracker(AckTracker):
             if above and all(self._receipts.position(tip.id, ack.member) for tip in above):
                 had = facts.seq
         key = (facts.log, ack.member)
-        if key in self._early and self._early[key][1] <= min(seq, had):  # otherwise more of it counts later
-            del self._early[key]
+        if key in self.early and self.early[key][1] <= min(seq, had):  # otherwise more of it counts later
+            del self.early[key]
         self.advance_to(ack, facts.log, min(seq, had), facts.before, then)
 
     def _on_advance(self, log: LogId, first: int, last: int, member: UserId) -> None:
@@ -658,7 +660,6 @@ class AnnouncedReads:
 
     @property
     def count(self) -> int:
-        """The number of marks."""
         return self._count
 
     @property
@@ -745,5 +746,4 @@ class ReceiptPrivacy:
 
     @property
     def text(self) -> str:
-        """The choices as stored."""
         return ",".join(f"{user} {other} {'on' if on else 'off'}" for (user, other), on in self._chosen.items())

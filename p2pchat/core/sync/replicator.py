@@ -118,7 +118,6 @@ class Replicator:
             room.is_newcomer = self._compared_room != room.id
 
     def on_network_found(self, network: str) -> None:
-        """Take the id of an open network."""
         self.conversations.set_network(network)
         self._mark_newcomer()
 
@@ -177,7 +176,8 @@ class Replicator:
             self.sender.on_drained(remote)
 
     def _on_delivered(self, log: LogId, first: int, member: UserId) -> None:
-        self.read_receipts.tracker.on_delivered(log, first, member)
+        if self.read_receipts.tracker.early:
+            self.read_receipts.tracker.on_delivered(log, first, member)
 
     def _on_group_changed(self, group: GroupReplica) -> None:
         self.group_editor.repair_soon(group)
@@ -262,12 +262,11 @@ class Replicator:
         self.appender.write_texts(request)
         if self.typing.local or self.typing.active:
             self.typing.on_message(request.conversation, request.user)
-        conversation = self.conversations.by_id.get(request.conversation)
+        conversation = self.conversations.by_id.get(request.conversation) if self.quota.must_check else None
         if conversation is not None and conversation.members and self.quota.on_write(conversation.members):
             self.compare_all()
 
     def on_user_hosted(self, user: UserId, delivered: Iterable[DeliveredMark], reads: Iterable[ReadMark]) -> None:
-        """Host one more user with what is stored of it."""
         if not self.is_unknown(user):
             for remote in self.context.remotes.values():
                 remote.named.clear()  # a remote that forgot its names needs them again

@@ -97,7 +97,6 @@ class TypingTracker:
             del self.local[key]
 
     def on_user_unhosted(self, user: UserId) -> None:
-        """Forget a user who is not hosted any more."""
         for key in [key for key in self.local if key[1] == user]:
             timer = self.local.pop(key).timer
             if timer is not None:

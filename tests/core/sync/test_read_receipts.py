@@ -262,12 +262,12 @@ def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
         refs = [(ref_key(IDS["ada"], f"{n:016x}"), 1) for n in range(start, start + 256)]
         liar.say(ReadFrame({ROOM: {IDS["eve"]: refs}}, names=[Naming(room=True)]))
     far.say(marked("bob", "a1", 3))  # before it is known to be delivered
-    early = ada.node.sync.read_receipts.tracker._early
+    early = ada.node.sync.read_receipts.tracker.early
     assert len(early) <= MAX_REMEMBERED
     [known] = {remote for remote, _ in early.values()} - {ada.node.sync.context.remotes[far.link]}
     ada.drop(liar)
     assert known not in {
-        remote for remote, _ in ada.node.sync.read_receipts.tracker._early.values()
+        remote for remote, _ in ada.node.sync.read_receipts.tracker.early.values()
     }  # and not everything else it announced
     assert of_reading(told(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
