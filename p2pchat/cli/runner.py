@@ -149,8 +149,10 @@ class Shutdown:
             return
         self._signals += 1
         if self._signals > 1:
-            self.before_exit()
-            os._exit(INTERRUPTED if number == signal.SIGINT else 128 + number)  # everything accepted is on disk
+            try:
+                self.before_exit()
+            finally:
+                os._exit(INTERRUPTED if number == signal.SIGINT else 128 + number)  # everything accepted is on disk
         reason = "interrupted" if number == signal.SIGINT else "terminated"
         self._loop.call_soon_threadsafe(self.request, reason)
 

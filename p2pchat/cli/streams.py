@@ -18,9 +18,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from p2pchat import InviteError, parse_invite
 from p2pchat.commands.endpoints import looks_like_invite
@@ -142,6 +142,7 @@ def read_line(source: BinaryIO) -> bytes | None:
 
 MAX_ATTEMPTS = 3  # to paste a valid invite
 PASTE_GAP = 0.2  # seconds between the lines of one paste
+_LOCAL_MODES = 3  # index in tcgetattr's list
 
 
 def can_ask() -> bool:
@@ -194,21 +195,30 @@ def _has_more() -> bool:
 
 @contextmanager
 def echo_off() -> Iterator[None]:
-    """Turn echo off, also between questions. Input typed ahead is kept; getpass would discard it."""
+    """Turn echo off, and restore all modes of the terminal afterwards; do nothing where there is none, or on Windows.
+
+    Input typed ahead is kept; getpass would discard it.
+    """
     if sys.platform == "win32":  # getpass does it for each question
         yield
         return
     import termios
 
-    fd = sys.stdin.fileno()
-    before = termios.tcgetattr(fd)
-    hidden = [*before]
-    hidden[3] = before[3] & ~termios.ECHO
-    termios.tcsetattr(fd, termios.TCSADRAIN, hidden)
+    def change(modes: list[Any]) -> None:
+        with suppress(OSError, termios.error):  # the terminal is gone
+            termios.tcsetattr(fd, termios.TCSANOW, modes)
+
+    try:
+        fd = sys.stdin.fileno()
+        before = termios.tcgetattr(fd)
+    except (OSError, ValueError, termios.error):
+        yield
+        return
+    change([*before[:_LOCAL_MODES], before[_LOCAL_MODES] & ~termios.ECHO, *before[_LOCAL_MODES + 1 :]])
     try:
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        change(before)
 
 
 class InputEnded(Exception):

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from prompt_toolkit.application import run_in_terminal
@@ -20,14 +21,15 @@ from p2pchat import Conversation, Group, P2PChatError, TCPPeer
 from p2pchat.cli.endpoint_status import EndpointStatus
 from p2pchat.cli.runner import Shutdown
 from p2pchat.cli.startup import TERMINAL_DRAIN, ChatOptions
+from p2pchat.cli.streams import echo_off
 from p2pchat.cli.terminal.completer import LineCompleter
 from p2pchat.cli.terminal.device import (
     FocusReporter,
     TerminalAlerts,
-    TerminalModes,
     TerminalStream,
     colour_depth,
     create_terminal_output,
+    reset_modes,
 )
 from p2pchat.cli.terminal.event_display import TerminalDisplay, TypingNotifier, is_text, open_conversation
 from p2pchat.cli.terminal.prompt import (
@@ -76,9 +78,9 @@ class TerminalFrontEnd:
             redirect_notices(self._screen.print_notice)
         self._log_handler = NoticeLogHandler()  # without it asyncio logs to stderr, across the prompt
         logging.getLogger("asyncio").addHandler(self._log_handler)
-        self._modes = TerminalModes()
-        self._modes.disable_echo()
-        shutdown.before_exit = self._modes.restore_at_once
+        self._modes = ExitStack()  # what is typed before there is a prompt appears in it; echoed it would appear twice
+        self._modes.enter_context(echo_off())
+        shutdown.before_exit = self._restore_at_once
 
     @property
     def closed(self) -> bool:
@@ -110,7 +112,11 @@ class TerminalFrontEnd:
         logging.getLogger("asyncio").removeHandler(self._log_handler)
         if self._stream is not None:
             self._stream.close(STALL_TIMEOUT)
-        self._modes.restore()
+        self._modes.close()
+
+    def _restore_at_once(self) -> None:
+        self._modes.close()
+        reset_modes()
 
     def _make_prompt(self, peer: TCPPeer) -> Prompt:
         directory = None if self._options.is_temporary and not self._options.data else peer.data

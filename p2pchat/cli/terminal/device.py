@@ -1,4 +1,4 @@
-"""The terminal as a device: output that never blocks, modes to restore, focus reports, alerts, colours.
+"""The terminal as a device: output that never blocks, modes, focus reports, alerts, colours.
 
 Alerts are the bell, desktop notifications and the window title.
 """
@@ -12,8 +12,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
 
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input.ansi_escape_sequences import ANSI_SEQUENCES
@@ -168,61 +167,15 @@ def create_terminal_output(stream: TerminalStream | None) -> Output:
 
 
 # ---- modes
-#
-# Echo is off until there is a prompt: what was typed before appears in the prompt, and echoed it would appear twice. At
-# the end, however it comes, everything is restored. Windows has no such modes.
-
 
 # Bracketed paste and focus reports off; wrapping and cursor on; no colours.
 _DEFAULT_MODES = b"\x1b[?2004l\x1b[?1004l\x1b[?7h\x1b[?25h\x1b[0m\r\n"
-_LOCAL = 3  # index of the local modes in tcgetattr's list
 
 
-class TerminalModes:
-    """The modes of the terminal on standard input, and those to restore."""
-
-    def __init__(self) -> None:
-        self._before = self._now()
-
-    def disable_echo(self) -> None:
-        if sys.platform != "win32" and self._before is not None:
-            import termios
-
-            modes = [*self._before]
-            modes[_LOCAL] &= ~termios.ECHO
-            self._set(modes)
-
-    def restore(self) -> None:
-        if self._before is not None:
-            self._set(self._before)
-
-    def restore_at_once(self) -> None:
-        """Restore the modes, and those a prompt changes, before an immediate exit."""
-        self.restore()
-        try:
-            os.write(sys.stdout.fileno(), _DEFAULT_MODES)
-        except (OSError, ValueError):  # the terminal is gone
-            pass
-
-    def _now(self) -> list[Any] | None:
-        if sys.platform == "win32":
-            return None
-        import termios
-
-        try:
-            return termios.tcgetattr(sys.stdin.fileno())
-        except (OSError, ValueError, termios.error):
-            return None
-
-    def _set(self, modes: list[Any]) -> None:
-        if sys.platform == "win32":
-            return
-        import termios
-
-        try:
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, modes)
-        except (OSError, ValueError, termios.error):  # the terminal is gone
-            pass
+def reset_modes() -> None:
+    """Undo what a prompt changes, before an immediate exit."""
+    with suppress(OSError, ValueError):  # the terminal is gone
+        os.write(sys.stdout.fileno(), _DEFAULT_MODES)
 
 
 # ---- focus reports
