@@ -36,6 +36,7 @@ class Database:
         self._begins = dialect.begins_write if writes else dialect.begins_read
         self._most_bytes = dialect.max_statement_bytes
         self._is_suspect = False
+        self.numbers: dict[tuple[str, str], int] = {}  # of conversations and users, by table and id
         self._inserts: dict[tuple[Table, Conflict, int], str] = {}  # by the number of rows
         if writes:  # the usual ones are made once, not during a commit
             for table in TABLES:
@@ -59,6 +60,7 @@ class Database:
 
     def rollback(self) -> None:
         """Undo what was written since begin(); if the connection is lost, all of that is lost anyway."""
+        self.numbers.clear()
         with suppress(*self.dialect.errors):
             self.driver.rollback()
 
@@ -118,6 +120,15 @@ class Database:
         """Return the first value of the first row, None if there is none."""
         rows = self.all(statement, *parameters)
         return rows[0][0] if rows else None
+
+    def number(self, table: str, id: str) -> int:
+        """Return the number of a conversation or user; 0 if it is not known here."""
+        found = self.numbers.get((table, id))
+        if found is None:
+            found = self.value(f"select number from {table} where id = ?", bytes.fromhex(id)) or 0
+            if found:
+                self.numbers[table, id] = found
+        return found
 
     def pages(self, statement: str, rows: int) -> Iterator[Sequence[Any]]:
         """Yield the rows of an answer, so many at a time: never all of them are in memory."""

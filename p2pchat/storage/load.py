@@ -39,6 +39,7 @@ from p2pchat.storage.schema import (
     THEN_ENTRIES,
     CorruptRow,
     decoding,
+    log_of,
     naming_of_text,
 )
 
@@ -116,7 +117,7 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
     newest = database.value("select first_place + entries from places order by first_place desc limit 1")
     stored = Stored(
         tips=[facts for _, facts in facts_of("l.state = 0 and h.id is not null")],
-        forked=[_log(row) for row in rows(FORKED_LOGS)],
+        forked=[log_of(*row[:3]) for row in rows(FORKED_LOGS)],
         unreleased=[facts for _, facts in unreleased],
         waiting=[
             UnreleasedEntry(facts.log, id % SEQS, decode_entry(body))
@@ -133,9 +134,10 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
         newest_c=_newest_clocks(rows(NEWEST_C)),
         recent=recent_logs(
-            ((_log(row), row[3] % SEQS + row[4] - 1, row[4]) for row in rows(RECENT, settings.recent_places)), settings
+            ((log_of(*row[:3]), row[3] % SEQS + row[4] - 1, row[4]) for row in rows(RECENT, settings.recent_places)),
+            settings,
         ),
-        group_entries=[GroupEntry(_log(row), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
+        group_entries=[GroupEntry(log_of(*row[:3]), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
         most_bytes=database.dialect.most_stored(database),
         meta=load_meta(database),
     )
@@ -210,7 +212,7 @@ def stored_conversations(database: Database) -> list[StoredConversation]:
         writers.setdefault(conversation.hex(), []).append(user.hex())
     forked: dict[str, list[LogId]] = {}
     for row in rows(FORKED_LOGS):
-        forked.setdefault(row[0].hex(), []).append(_log(row))
+        forked.setdefault(row[0].hex(), []).append(log_of(*row[:3]))
     return [
         StoredConversation(known, tuple(writers.get(known.id, ())), tuple(forked.get(known.id, ())))
         for known in _conversations(database)
@@ -236,24 +238,23 @@ def _former(database: Database) -> list[FormerName]:
 
 
 def _delivered(database: Database, whose: Sequence[UserId]) -> list[DeliveredMark]:
-    return [DeliveredMark(_log(row), row[3].hex(), row[4]) for row in _of_users(database, DELIVERED, whose)]
+    return [DeliveredMark(log_of(*row[:3]), row[3].hex(), row[4]) for row in _of_users(database, DELIVERED, whose)]
 
 
 def _reads(database: Database, whose: Sequence[UserId]) -> list[ReadMark]:
     rows = _of_users(database, READS, whose)
-    return list(dict.fromkeys(ReadMark(_log(row), row[3].hex(), row[4]) for row in rows))
+    return list(dict.fromkeys(ReadMark(log_of(*row[:3]), row[3].hex(), row[4]) for row in rows))
 
 
 def _of_users(database: Database, statement: str, whose: Sequence[UserId]) -> list[Any]:
     """Return the rows for all these users, some users at a time: a statement takes only so many values."""
     users = [bytes.fromhex(user) for user in whose]
-    pages = [users[start : start + USERS_AT_ONCE] for start in range(0, len(users), USERS_AT_ONCE)]
-    return [row for page in pages for row in _of_page(database, statement, page)]
-
-
-def _of_page(database: Database, statement: str, page: list[bytes]) -> Sequence[Any]:
-    parts = statement.split("{whose}")
-    return database.all(placeholders(len(page), 1).join(parts), *page * (len(parts) - 1))
+    rows: list[Any] = []
+    for start in range(0, len(users), USERS_AT_ONCE):
+        page = users[start : start + USERS_AT_ONCE]
+        text = statement.replace("{whose}", placeholders(len(page), 1))
+        rows += database.all(text, *page * statement.count("{whose}"))
+    return rows
 
 
 def _addresses(database: Database) -> list[Address]:
@@ -266,7 +267,3 @@ def _addresses(database: Database) -> list[Address]:
 
 def _newest_clocks(rows: Sequence[Any]) -> dict[ConversationId, int]:
     return {conversation.hex(): c for conversation, c in rows if c is not None}
-
-
-def _log(row: Any) -> LogId:
-    return LogId(row[0].hex(), row[1].hex(), row[2].hex())

@@ -91,12 +91,12 @@ class MessageQueries:
 
     def _numbers(self, conversations: Sequence[ConversationId]) -> str:
         """Return the numbers of these conversations as a list of SQL; 0, which none has, for those not stored."""
-        numbers = {self._reader.number("conversations", each) for each in conversations}
+        numbers = {self._db.number("conversations", each) for each in conversations}
         return f"({', '.join(map(str, sorted(numbers))) or 0})"
 
     def first_received_at(self, user: UserId) -> int:
         """Return when something of a user was first received, in UTC microseconds; 0 for never."""
-        number = self._db.first(FIRST_LOG, self._reader.number("users", user))[0]
+        number = self._db.first(FIRST_LOG, self._db.number("users", user))[0]
         row = self._db.first(FIRST_RECEIVED, number * SEQS + 1) if number else None
         return int(row[0]) if row else 0
 
@@ -122,7 +122,7 @@ class MessageQueries:
     ) -> list[ReleasedEntry]:
         bounds, newest_first = _bounds(before, after, since), after is None
         if conversation is not None:
-            number = self._reader.number("conversations", conversation)
+            number = self._db.number("conversations", conversation)
             rows = self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
         elif limit:
             rows = self._merged(bounds, newest_first, limit)
@@ -180,11 +180,11 @@ class MessageQueries:
 
     def _has_relations(self, conversation: ConversationId) -> bool:
         """Return whether anything in a conversation was edited, deleted or reacted to; mostly nothing was."""
-        return self._db.first(ANY_RELATION, self._reader.number("conversations", conversation)) is not None
+        return self._db.first(ANY_RELATION, self._db.number("conversations", conversation)) is not None
 
     def edits(self, log: LogId, first: int, last: int) -> dict[int, Edits]:
         """Return what became of entries first..last of a log, by seq; entries without changes are left out."""
-        number = self._reader.number("conversations", log.conversation)
+        number = self._db.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
         candidates: dict[int, list[Candidate]] = {}
         for seq, author, reaction in self._authors(log, number, first, last):
@@ -200,7 +200,7 @@ class MessageQueries:
 
     def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
         """Yield who changed or reacted to entries first..last of a log: seq, number of the user, whether a reaction."""
-        run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self._reader.number("users", log.user)
+        run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self._db.number("users", log.user)
         seq = first - 1
         while seq := self._least(NEXT_RELATED, conversation, run, seq, last):
             author = 0

@@ -36,6 +36,7 @@ from p2pchat.storage.schema import (
     SEQS,
     CorruptRow,
     batch_of_text,
+    log_of,
     marks_of_bytes,
 )
 
@@ -81,12 +82,10 @@ def cites_of(rows: Sequence[Any]) -> dict[int, tuple[Cite, ...]]:
     return found
 
 
-def log_facts(
-    row: Any, chain_at: bytes | None = None, cites: tuple[Cite, ...] = (), visible: int = EVERYTHING
-) -> LogFacts:
+def log_facts(row: Any, cites: tuple[Cite, ...] = (), visible: int = EVERYTHING) -> LogFacts:
     """Return the facts in a row of FACTS."""
     _, conversation, user, run, state, builds_on, head, c, chain, released = row
-    log = LogId(conversation.hex(), user.hex(), run.hex())
+    log = log_of(conversation, user, run)
     seq = 0 if head is None else head % SEQS
     if head is not None and not (type(chain) is bytes and len(chain) == 32 and type(c) is int):
         raise CorruptRow("a head of a wrong type")
@@ -101,7 +100,6 @@ def log_facts(
         marks_of_bytes(builds_on),
         cites,
         visible,
-        chain_at,
     )
 
 
@@ -111,20 +109,9 @@ class LogQueries:
     def __init__(self, database: Database, settings: Settings) -> None:
         self.db = database
         self._settings = settings
-        self._numbers: dict[tuple[str, str], int] = {}
         self._log_ids: dict[int, LogId] = {}
 
     # ---- names and numbers
-
-    def number(self, table: str, id: str) -> int:
-        """Return the number of a conversation or user; 0 if it is not known here."""
-        key = (table, id)
-        if key not in self._numbers:
-            row = self.db.first(f"select number from {table} where id = ?", bytes.fromhex(id))
-            if row is None:
-                return 0
-            self._numbers[key] = row[0]
-        return self._numbers[key]
 
     def log_id(self, number: int) -> LogId:
         if number not in self._log_ids:
@@ -135,23 +122,23 @@ class LogQueries:
                 "join users u on u.number = l.writer where l.number = ?",
                 number,
             )
-            self._log_ids[number] = LogId(row[0].hex(), row[1].hex(), row[2].hex())
+            self._log_ids[number] = log_of(*row)
         return self._log_ids[number]
 
     def log_number(self, log: LogId) -> int:
         """Return the number of a log; 0 if it is not here."""
         row = self.db.first(
             "select number from logs where conversation = ? and run = ? and writer = ?",
-            self.number("conversations", log.conversation),
+            self.db.number("conversations", log.conversation),
             bytes.fromhex(log.run),
-            self.number("users", log.user),
+            self.db.number("users", log.user),
         )
         return row[0] if row else 0
 
     # ---- facts of logs
 
     def facts(self, key: LogKey) -> LogFacts | None:
-        conversation = self.number("conversations", key.conversation)
+        conversation = self.db.number("conversations", key.conversation)
         run, user = bytes.fromhex(key.ref[16:]), bytes.fromhex(key.ref[:16])
         rows = self.db.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
         for row in rows:
@@ -162,7 +149,7 @@ class LogQueries:
         return None
 
     def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
-        whose = (self.number("users", user), self.number("conversations", conversation))
+        whose = (self.db.number("users", user), self.db.number("conversations", conversation))
         rows = self.db.all(f"{FACTS} where l.writer = ? and l.conversation = ? order by l.number", *whose)
         return [self._facts(row) for row in rows if row[6] is not None]
 
@@ -174,7 +161,7 @@ class LogQueries:
 
     def older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log."""
-        whose = (self.number("users", user), self.number("conversations", conversation), FORKED)
+        whose = (self.db.number("users", user), self.db.number("conversations", conversation), FORKED)
         marks: list[Mark] = []
         for power in range(self._settings.max_older):
             row = self.db.first(NEWEST, *whose, (1 << power) - 1)
@@ -201,7 +188,7 @@ class LogQueries:
     def delivered_to(self, log: LogId, seq: int, marks: str = DELIVERED) -> list[tuple[UserId, int]]:
         """Return the members whose mark is at this entry or above; `marks` is DELIVERED or READ."""
         number = self.log_number(log)
-        whose = (self.number("users", log.user), self.number("conversations", log.conversation))
+        whose = (self.db.number("users", log.user), self.db.number("conversations", log.conversation))
         rows = self.db.all(f"{marks} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
         if not number or not rows:
             return []
@@ -238,10 +225,10 @@ class LogQueries:
 
     def size_bytes(self, user: UserId, conversation: ConversationId) -> int:
         """Return the bytes of all entries of a user, in one conversation or ("") in all; one head is read per log."""
-        number = self.number("users", user)
+        number = self.db.number("users", user)
         if not conversation:
             return int(self.db.first(SIZE, number)[0])
-        return int(self.db.first(SIZE_THERE, number, self.number("conversations", conversation))[0])
+        return int(self.db.first(SIZE_THERE, number, self.db.number("conversations", conversation))[0])
 
 
 def _numbered(row: Any) -> NumberedLog:
@@ -281,7 +268,7 @@ class BatchQueries:
         self._reader = reader
         self._settings = settings
         self._names = (conversation, user)
-        self._whose = (reader.number("users", user), reader.number("conversations", conversation))
+        self._whose = (reader.db.number("users", user), reader.db.number("conversations", conversation))
 
     def fetch(self, start: Start, batches: int) -> tuple[list[Batch], Position | None]:
         if isinstance(start, ForkStart):

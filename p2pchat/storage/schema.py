@@ -280,6 +280,10 @@ def relation_row(relation: Relation, id: int, conversation: int, author: int) ->
     return (id, conversation, run, relation.re.seq, writer, author, int(relation.reaction), relation.c)
 
 
+def log_of(conversation: bytes, user: bytes, run: bytes) -> LogId:
+    return LogId(conversation.hex(), user.hex(), run.hex())
+
+
 def marks_to_bytes(marks: Sequence[Mark]) -> bytes:
     return b"".join(bytes.fromhex(m.run) + m.seq.to_bytes(8, "big") + bytes.fromhex(m.chain8) for m in marks)
 
@@ -341,7 +345,7 @@ def add_relations(database: Database) -> None:
         values: list[object] = []
         for id, body, conversation, writer, *names in rows:
             try:
-                relation = relation_of(LogId(*(name.hex() for name in names)), id % SEQS, decode_entry(body))
+                relation = relation_of(log_of(*names), id % SEQS, decode_entry(body))
             except LogError:
                 continue  # a damaged row: reported when it is read, as before
             if relation is not None:
@@ -375,20 +379,7 @@ def prepare(database: Database, migrations: Sequence[Migration] = MIGRATIONS) ->
         raise _newer(database, found)
     if found < wanted:
         database.dialect.back_up(database, found)
-        _migrate(database, migrations, found)
-
-
-def is_older(database: Database) -> bool:
-    """Return whether a database has an earlier version; StorageError if it belongs to another program."""
-    found = version(database)
-    return found is not None and found < SCHEMA_VERSION
-
-
-def bring_up_to_date(database: Database) -> None:
-    """Migrate a temporary copy of a database."""
-    with database.transaction():
-        found = version(database) or 1
-    _migrate(database, MIGRATIONS, found)
+        migrate(database, found, migrations)
 
 
 def check(database: Database) -> None:
@@ -419,7 +410,8 @@ def version(database: Database) -> int | None:
     return int(text)
 
 
-def _migrate(database: Database, migrations: Sequence[Migration], found: int) -> None:
+def migrate(database: Database, found: int, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Bring a database of version `found` to this version."""
     with database.transaction():
         for migration in migrations[found - 1 :]:
             migration(database)

@@ -36,7 +36,7 @@ from p2pchat.storage.load import (
 )
 from p2pchat.storage.messages import BoundedMessageQueries, MessageQueries
 from p2pchat.storage.read import READ, BatchQueries, LogQueries
-from p2pchat.storage.schema import NEWEST_HEAD, SEQS
+from p2pchat.storage.schema import NEWEST_HEAD, SEQS, log_of
 from p2pchat.storage.write import CommitWriter, WriterFence
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is not reported as a slow disk
@@ -404,7 +404,7 @@ def _fault(database: Database, row: Any) -> str:
     number, conversation, user, run, conversation_number = row
     if conversation is None or user is None:
         return "has no writer or no conversation"
-    log = LogId(conversation.hex(), user.hex(), run.hex())
+    log = log_of(conversation, user, run)
     seq, chain, clock = 0, first_chain(log), -1
     for id, signed, sig in database.all(HEADS, number * SEQS, (number + 1) * SEQS):
         stretch = list(_entries(database, number * SEQS + seq, id, conversation_number))

@@ -132,7 +132,6 @@ class CommitWriter:
 
     def _forget(self) -> None:
         self.logs: dict[LogId, OpenLog] = {}
-        self._numbers: dict[tuple[str, str], int] = {}
         self._next: dict[str, int] = {}
 
     # ---- numbers
@@ -140,25 +139,17 @@ class CommitWriter:
     def next_number(self, table: Table) -> int:
         """Return the next free number of conversations, users or logs."""
         if table.name not in self._next:
-            self._next[table.name] = 1 + (self._value(f"select max(number) from {table.name}") or 0)
+            self._next[table.name] = 1 + (self._db.value(f"select max(number) from {table.name}") or 0)
         number = self._next[table.name]
         self._next[table.name] += 1
         return number
 
     def number_of(self, table: Table, name: str) -> int:
         """Return the number of a conversation or user; a new one if it has none yet."""
-        found = self._known_number(table, name)
-        if found is None:
-            found = self._numbers[table.name, name] = self.next_number(table)
+        found = self._db.number(table.name, name)
+        if not found:
+            found = self._db.numbers[table.name, name] = self.next_number(table)
             self._db.run(f"insert into {table.name} (number, id) values (?, ?)", found, bytes.fromhex(name))
-        return found
-
-    def _known_number(self, table: Table, name: str) -> int | None:
-        found = self._numbers.get((table.name, name))
-        if found is None:
-            found = self._value(f"select number from {table.name} where id = ?", bytes.fromhex(name))
-            if found is not None:
-                self._numbers[table.name, name] = found
         return found
 
     # ---- logs
@@ -174,24 +165,19 @@ class CommitWriter:
         return self.logs.get(log) or self._read(log)
 
     def _read(self, log: LogId) -> OpenLog | None:
-        writer, conversation = self._known_number(users, log.user), self._known_number(conversations, log.conversation)
-        if writer is None or conversation is None:
-            return None
-        number = self._value(NUMBER, conversation, bytes.fromhex(log.run), writer)
+        writer = self._db.number("users", log.user)
+        conversation = self._db.number("conversations", log.conversation)
+        number = self._db.value(NUMBER, conversation, bytes.fromhex(log.run), writer)
         if number is None:
             return None
         found = OpenLog(number, conversation, writer, log.user)
         newest_first = self._db.all(LAST_HEADS, number * SEQS, (number + 1) * SEQS)
         last = [Head(id % SEQS, *columns) for id, *columns in newest_first]
         found.newest, found.anchor = (*last, NOTHING, NOTHING)[:2]
-        found.waiting = self._value("select released from waiting where log = ?", number)
+        found.waiting = self._db.value("select released from waiting where log = ?", number)
         found.released = found.newest.seq if found.waiting is None else found.waiting
         self.logs[log] = found
         return found
-
-    def _value(self, statement: str, *parameters: object) -> int | None:
-        value: int | None = self._db.value(statement, *parameters)
-        return value
 
     def begin(self, new: NewLog) -> OpenLog:
         if self.find(new.log) is not None:

@@ -68,28 +68,14 @@ class MySQLDialect(ServerDialect):
     sorts_whole_tables = True
     max_statement_bytes = STATEMENT_BYTES
     sentences = {
-        1021: FULL,
-        1114: FULL,
-        3675: FULL,
-        1205: BUSY,
-        1213: BUSY,
-        1040: CROWDED,
-        1203: CROWDED,
-        1044: LOGIN,
-        1045: LOGIN,
-        1698: LOGIN,
-        1142: READONLY,
-        1290: READONLY,
-        1792: READONLY,
+        **dict.fromkeys((1021, 1114, 3675), FULL),
+        **dict.fromkeys((1205, 1213), BUSY),
+        **dict.fromkeys((1040, 1203), CROWDED),
+        **dict.fromkeys((1044, 1045, 1698), LOGIN),
+        **dict.fromkeys((1142, 1290, 1792), READONLY),
         1049: MISSING,
-        1053: AWAY,
-        1927: AWAY,
-        2002: AWAY,
-        2003: AWAY,
-        2006: AWAY,
-        2013: AWAY,
-        4031: AWAY,
-        0: AWAY,  # PyMySQL's code for a connection that was lost before
+        # 0 is PyMySQL's code for a connection that was lost before.
+        **dict.fromkeys((0, 1053, 1927, 2002, 2003, 2006, 2013, 4031), AWAY),
         1153: TOO_LARGE,
     }
 

@@ -45,21 +45,14 @@ class PostgreSQLDialect(ServerDialect):
     table_names_query = TABLE_NAMES
     sentences = {
         "53100": FULL,
-        "55P03": BUSY,
-        "40P01": BUSY,
-        "40001": BUSY,
+        **dict.fromkeys(("55P03", "40P01", "40001"), BUSY),
         "53300": CROWDED,
-        "42501": READONLY,
-        "25006": READONLY,
-        "28000": LOGIN,
-        "28P01": LOGIN,
+        **dict.fromkeys(("42501", "25006"), READONLY),
+        **dict.fromkeys(("28000", "28P01"), LOGIN),
         "3D000": MISSING,
         "option": "the database URL has an option, behind its ?, that PostgreSQL does not know",
-        "": AWAY,  # the connection ended, or none came about
-        "57P01": AWAY,
-        "57P02": AWAY,
-        "57P03": AWAY,
-        "08006": AWAY,
+        # "" if the connection ended, or none came about
+        **dict.fromkeys(("", "57P01", "57P02", "57P03", "08006"), AWAY),
     }
     _former: tuple[int, str] | None = None
 

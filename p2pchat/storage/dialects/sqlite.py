@@ -97,12 +97,12 @@ class SQLiteDialect(Dialect):
         Nobody else sees that copy, and it ends with its connection.
         """
         with database.transaction():
-            older = schema.is_older(database)
-        if not older:
+            found = schema.version(database)
+        if found is None or found >= schema.SCHEMA_VERSION:
             return None
         copy = Database(self, driver=_connect("", self._busy_timeout))
         database.driver.backup(copy.driver)
-        schema.bring_up_to_date(copy)
+        schema.migrate(copy, found)
         return copy
 
     def back_up(self, database: Database, version: int) -> None:
