@@ -56,11 +56,7 @@ def _open_source(dialect: Dialect, ends: ExitStack) -> Database:
     dialect.require()
     if dialect.is_shared:
         ends.enter_context(closing(Database(dialect, writes=True)))
-    database = Database(dialect)
-    upgraded = dialect.upgraded_copy(database)
-    if upgraded is not None:
-        ends.enter_context(closing(database))
-        database = upgraded
+    database = dialect.upgraded(Database(dialect))
     with database.transaction():
         schema.check(database)
     return database

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 from typing import Any, NamedTuple
 
 from p2pchat.core.edits import Candidate, Edits, edits_of
@@ -17,7 +16,7 @@ from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
 from p2pchat.core.records import Relation
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey
-from p2pchat.storage.read import MOST_RANGES, LogQueries
+from p2pchat.storage.read import LogQueries
 from p2pchat.storage.schema import GAP, OLD, SEQ_BITS, SEQS
 
 COLUMNS = "p.first_place + (e.id - p.start), e.id, e.body, p.received_at, p.flags"
@@ -96,14 +95,12 @@ class MessageQueries:
 
     def first_received_at(self, user: UserId) -> int:
         """Return when something of a user was first received, in UTC microseconds; 0 for never."""
-        number = self._db.first(FIRST_LOG, self._db.number("users", user))[0]
-        row = self._db.first(FIRST_RECEIVED, number * SEQS + 1) if number else None
-        return int(row[0]) if row else 0
+        number = self._db.value(FIRST_LOG, self._db.number("users", user))
+        return int(self._db.value(FIRST_RECEIVED, number * SEQS + 1) or 0) if number else 0
 
     def last_place(self) -> int:
         """Return the newest place; 0 if nothing was released."""
-        row = self._db.first(LAST_PLACE)
-        return int(row[0]) if row else 0
+        return int(self._db.value(LAST_PLACE) or 0)
 
     def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> ReleasedEntry | None:
         number = self._reader.log_number(log)
@@ -211,7 +208,7 @@ class MessageQueries:
 
     def _least(self, statement: str, *parameters: object) -> int:
         """Return the number a statement asks for; 0 for none."""
-        return int(self._db.first(statement, *parameters)[0] or 0)
+        return int(self._db.value(statement, *parameters) or 0)
 
     def _entry(self, row: Any) -> ReleasedEntry:
         place, id, body, received_at, flags = row
@@ -302,10 +299,9 @@ class BoundedMessageQueries(MessageQueries):
         """Return the clock of the entry `width` places from the first; None if there are fewer."""
         where, values = joined(conditions)
         order = "desc" if newest_first else "asc"
-        row = self._db.first(
-            f"select e.c from entries e where {where} order by e.c {order} limit 1 offset ?", *values, width
-        )
-        return None if row is None else int(row[0])
+        statement = f"select e.c from entries e where {where} order by e.c {order} limit 1 offset ?"
+        clock: int | None = self._db.value(statement, *values, width)
+        return clock
 
     def _within(self, of: list[Condition], bounds: Bounds, newest_first: bool, edge: int | None) -> list[Any]:
         """Return rows of SHOWN_BY_CLOCK up to the edge."""
@@ -330,12 +326,5 @@ class BoundedMessageQueries(MessageQueries):
         for id in ids:
             low, high = ends.get(id >> SEQ_BITS, (id, id))
             ends[id >> SEQ_BITS] = (min(low, id), max(high, id))
-        found = chain.from_iterable(self._stretches_of(part) for part in _parts(list(ends.values())))
+        found = self._db.of_ranges(STRETCHES, list(ends.values()))
         return sorted(set(map(tuple, found)), key=lambda row: row[1])
-
-    def _stretches_of(self, ranges: Sequence[tuple[int, int]]) -> Sequence[Any]:
-        return self._db.all(" union all ".join([STRETCHES] * len(ranges)), *chain.from_iterable(ranges))
-
-
-def _parts(ranges: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
-    return (ranges[at : at + MOST_RANGES] for at in range(0, len(ranges), MOST_RANGES))

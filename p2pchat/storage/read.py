@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
@@ -50,6 +49,7 @@ join users u on u.number = l.writer
 {NEWEST_HEAD}
 left join waiting w on w.log = l.number
 """
+NUMBER = "select number from logs where conversation = ? and run = ? and writer = ?"
 HEAD_BELOW = "select id, size, c, chain, sig from heads where id > ? and id <= ? order by id desc limit 1"
 BODIES = "select body from entries where id > ? and id <= ? order by id"
 NEWEST = """
@@ -127,13 +127,8 @@ class LogQueries:
 
     def log_number(self, log: LogId) -> int:
         """Return the number of a log; 0 if it is not here."""
-        row = self.db.first(
-            "select number from logs where conversation = ? and run = ? and writer = ?",
-            self.db.number("conversations", log.conversation),
-            bytes.fromhex(log.run),
-            self.db.number("users", log.user),
-        )
-        return row[0] if row else 0
+        conversation, writer = self.db.number("conversations", log.conversation), self.db.number("users", log.user)
+        return self.db.value(NUMBER, conversation, bytes.fromhex(log.run), writer) or 0
 
     # ---- facts of logs
 
@@ -215,8 +210,7 @@ class LogQueries:
 
     def last(self, number: int) -> int:
         """Return the last stored seq of a log; 0 if nothing of it is stored."""
-        row = self.db.first(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1)
-        return row[0] % SEQS if row else 0
+        return (self.db.value(HEAD_BELOW, number * SEQS, number * SEQS + SEQS - 1) or 0) % SEQS
 
     def evidence(self, log: LogId) -> list[Batch]:
         """Return the two batches that prove a fork; [] if the log did not fork."""
@@ -227,8 +221,8 @@ class LogQueries:
         """Return the bytes of all entries of a user, in one conversation or ("") in all; one head is read per log."""
         number = self.db.number("users", user)
         if not conversation:
-            return int(self.db.first(SIZE, number)[0])
-        return int(self.db.first(SIZE_THERE, number, self.db.number("conversations", conversation))[0])
+            return int(self.db.value(SIZE, number))
+        return int(self.db.value(SIZE_THERE, number, self.db.number("conversations", conversation)))
 
 
 def _numbered(row: Any) -> NumberedLog:
@@ -249,7 +243,6 @@ where l.writer = ? and l.conversation = ? and l.number >= ? and l.number < ? and
 order by l.number, h.id limit ?
 """
 BODIES_WITH_IDS = "select id, body from entries where id > ? and id <= ?"
-MOST_RANGES = 32  # in one statement; SQLite takes 500
 
 
 class Planned(NamedTuple):
@@ -337,17 +330,11 @@ class BatchQueries:
         for number, group in groupby(planned, key=attrgetter("number")):
             of_log = list(group)
             ranges.append((number * SEQS + of_log[0].at.seq, number * SEQS + of_log[-1].end.seq))
-        parts = (ranges[at : at + MOST_RANGES] for at in range(0, len(ranges), MOST_RANGES))
-        raws = chain.from_iterable(self._bodies(part) for part in parts)
+        raws = (row[1] for row in self._reader.db.of_ranges(BODIES_WITH_IDS, ranges, " order by id"))
         return [
             _chained(Batch(log, at.seq + 1, list(islice(raws, end.seq - at.seq)), None, at.chain, end.chain, end.sig))
             for _, log, at, end in planned
         ]
-
-    def _bodies(self, ranges: Sequence[tuple[int, int]]) -> Iterator[str]:
-        """Yield the entries of these ranges of ids, read by one statement: many logs have a single entry."""
-        rows = self._reader.db.all(_union(len(ranges)), *chain.from_iterable(ranges))
-        return (row[1] for row in rows)
 
 
 def _chained(batch: Batch) -> Batch:
@@ -367,8 +354,3 @@ def _signed(batch: Batch) -> Batch:
     if not verify(batch.log.user, batch.head, head_message(batch.log, batch.last, batch.chain)):
         raise LogError(f"what is stored of entries {batch.first} to {batch.last} is not what was signed")
     return batch
-
-
-@lru_cache(maxsize=MOST_RANGES)
-def _union(ranges: int) -> str:
-    return " union all ".join([BODIES_WITH_IDS] * ranges) + " order by id"

@@ -44,7 +44,6 @@ FILE_NAME = "search.db"
 VERSION = 1  # of the tables and of what a word is; an index of another version is made again
 CHUNK = 1000  # entries read and indexed in one transaction: some 20 ms
 TIE_BITS = 9  # texts of one microsecond that are told apart; clocks are below 2**53
-TIES = 1 << TIE_BITS
 BUSY_TIMEOUT = 4.0  # seconds for another process that feeds the same index
 
 SCHEMA = """

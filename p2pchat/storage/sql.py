@@ -86,10 +86,9 @@ class SqlStorage:
     def _open_reader(self) -> None:
         self._dialect.require()
         self._read = self._open(writes=False)
-        upgraded = self._dialect.upgraded_copy(self._read) if self._writer is None else None
-        if upgraded is not None:
-            self._read = upgraded
-            self._databases.append(upgraded)
+        if self._writer is None:
+            self._read = self._dialect.upgraded(self._read)
+            self._databases.append(self._read)
         with self._read.transaction():
             schema.check(self._read)
         self._reader = LogQueries(self._read, self._settings)

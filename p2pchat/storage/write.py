@@ -34,7 +34,7 @@ from p2pchat.protocol import UserId
 from p2pchat.storage.base import Head
 from p2pchat.storage.database import Database, flat
 from p2pchat.storage.dialects.dialect import Conflict
-from p2pchat.storage.read import BODIES
+from p2pchat.storage.read import BODIES, NUMBER
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
@@ -74,7 +74,6 @@ from p2pchat.storage.schema import (
 
 MOST_LOGS = 20_000  # kept in memory; about 10 MiB
 NOTHING = Head(0, 0, 0, b"", b"")
-NUMBER = "select number from logs where conversation = ? and run = ? and writer = ?"
 LAST_HEADS = "select id, size, c, chain, sig from heads where id > ? and id < ? order by id desc limit 2"
 COVER = f"update logs set state = state | {COVERED} where number = ?"
 UNCOVER = f"update logs set state = state & {FORKED} where number = ?"

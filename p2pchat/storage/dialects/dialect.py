@@ -145,9 +145,9 @@ class Dialect(ABC):
         """Return the statements that make a table and its indexes."""
         return create_statements(table, self.types)
 
-    def upgraded_copy(self, database: Database) -> Database | None:
-        """Return a migrated copy of a database of an earlier version, for reading; None if it is not earlier."""
-        return None
+    def upgraded(self, database: Database) -> Database:
+        """Return this database, or for reading a migrated copy in its place if it has an earlier version."""
+        return database
 
     def back_up(self, database: Database, version: int) -> None:  # noqa: B027
         """Copy a database of this version before it is migrated; that of a server is copied by its own tools."""

@@ -91,7 +91,7 @@ class SQLiteDialect(Dialect):
 
     # ---- tables
 
-    def upgraded_copy(self, database: Database) -> Database | None:
+    def upgraded(self, database: Database) -> Database:
         """A reader may not write: it reads a migrated copy, which lies where SQLite puts what does not fit in memory.
 
         Nobody else sees that copy, and it ends with its connection.
@@ -99,9 +99,10 @@ class SQLiteDialect(Dialect):
         with database.transaction():
             found = schema.version(database)
         if found is None or found >= schema.SCHEMA_VERSION:
-            return None
+            return database
         copy = Database(self, driver=_connect("", self._busy_timeout))
         database.driver.backup(copy.driver)
+        database.close()
         schema.migrate(copy, found)
         return copy
 
