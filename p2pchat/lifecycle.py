@@ -30,7 +30,6 @@ from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
-from p2pchat.messaging.users import load_ignored
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.resources import Options, PeerResources, login_name, open_resources
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
@@ -245,14 +244,10 @@ class PeerLifecycle:
     def _load_own_user(self, resources: PeerResources, stored: Stored) -> None:
         me = resources.identity.peer_id
         self.network = resources.network
-        self.people.me = me
-        self.people.learn((user.id, user.name) for user in stored.users)
-        load_ignored(self.people, stored.meta)
+        self.people.load(me, stored)
         former = stored.meta.get(META_NAME) or self.people.name(me)
         self.name = validate_name(self.options.name) if self.options.name else former or login_name(self.port)
         self.people.learn([(me, self.name)])
-        for user in stored.users:
-            self.people.set_about(user.id, user.about)
         self.people.set_about(me, stored.meta.get(META_ABOUT, self.people.user(me).about))
         self.feed.load(stored, self.dispatcher.is_reading_messages)
 

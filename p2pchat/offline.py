@@ -24,7 +24,7 @@ from p2pchat.messaging.events import aware
 from p2pchat.messaging.history import To, Viewer
 from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory
 from p2pchat.messaging.search import SearchIndexer, open_indexer
-from p2pchat.messaging.users import User, load_ignored
+from p2pchat.messaging.users import User
 from p2pchat.peer import TCPPeer
 from p2pchat.protocol import ConversationId, Naming
 from p2pchat.resources import PathLike
@@ -116,11 +116,7 @@ class History(Viewer):
         storage = SqlStorage(self._db or sqlite_url(directory / DATABASE_NAME), read_only=True)
         self._opened = _OpenStorage(storage, open_indexer(storage, Settings(), directory))
         stored = storage.load([me])
-        self.people.me = me
-        self.people.learn((user.id, user.name) for user in stored.users)
-        for user in stored.users:
-            self.people.set_about(user.id, user.about)
-        load_ignored(self.people, stored.meta)
+        self.people.load(me, stored)
         if META_NAME in stored.meta:
             self.people.learn([(me, stored.meta[META_NAME])])
         groups: dict[ConversationId, GroupReplica] = {}

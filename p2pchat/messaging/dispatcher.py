@@ -103,11 +103,7 @@ class EventDispatcher:
         return any(reader.reads_messages for reader in self.readers)
 
     async def drain(self, closer: asyncio.Task[Any] | None) -> None:
-        """Return no more messages, and give programs a moment to acknowledge those they handle.
-
-        Args:
-            closer: The task that waits for the peer to close.
-        """
+        """Return no more messages, and give programs a moment to acknowledge those they handle; see handled."""
         readers = list(self.readers)
         for reader in readers:
             reader.stop_messages()
@@ -134,11 +130,7 @@ class EventDispatcher:
     # ---- waiting calls
 
     async def wait_until(self, condition: Callable[[], bool], timeout: float | None) -> None:
-        """Wait until a condition on users or links holds.
-
-        Raises:
-            TimeoutError: Not within `timeout` seconds. PeerClosed: The peer was closed.
-        """
+        """Wait until a condition on users or links holds; raises TimeoutError, PeerClosed."""
         async with asyncio.timeout(timeout):
             while not condition():
                 if self._closed:

@@ -33,7 +33,7 @@ from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.messages import MESSAGE_CHANGES, Deleted, Edited, Message, Post, Reaction, Sent
 from p2pchat.messaging.receipts import ReceiptUpdate
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
-from p2pchat.messaging.users import User, load_ignored
+from p2pchat.messaging.users import User
 from p2pchat.protocol import UserId
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class HostedUserRegistry:
         """Host the users that storage keeps; return them for the core."""
         for one in users:
             user = self._add(one)
-            load_ignored(user.people, stored.meta, user._ignored_key)
+            user.people.load_ignored(stored.meta, user._ignored_key)
         return [self._identity(one) for one in users]
 
     async def host(self, name: str, key: bytes | None, tokens: Mapping[bytes, str] | None) -> HostedUser:

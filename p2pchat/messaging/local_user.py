@@ -7,6 +7,7 @@ it. What the users of a peer share is in PeerLifecycle: the driver, event dispat
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -47,7 +48,7 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
-from p2pchat.messaging.users import User, Whois, former_names, ignored_meta, is_of_ignored, whois
+from p2pchat.messaging.users import User, Whois, former_names, is_of_ignored, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class LocalUser(Viewer):
     async def _set_ignored(self, user: User, on: bool) -> User:
         disk, ignored = self._require_running().disk, self.people.ignored
         (ignored.add if on else ignored.discard)(user.key)
-        await disk.write(Change(meta=ignored_meta(self.people, self._ignored_key)))
+        await disk.write(Change(meta={self._ignored_key: json.dumps(sorted(self.people.ignored))}))
         return user
 
     @property

@@ -336,11 +336,7 @@ def key_of(shown: ReleasedEntry) -> SortKey:
 
 
 def parse_message_id(text: str) -> tuple[str, Ref]:
-    """Return the first 16 hex digits of the conversation, and the reference to the entry in it.
-
-    Raises:
-        ValueError: The text is no message id.
-    """
+    """Return the first 16 hex digits of the conversation, and the reference to the entry in it; or raise ValueError."""
     code, dot, seq = text.strip().partition(".")
     try:
         raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))
@@ -467,32 +463,10 @@ AnyMessageChange = Edited | Deleted | Reaction
 MESSAGE_CHANGES: tuple[type[AnyMessageChange], ...] = (Edited, Deleted, Reaction)
 
 
-def message_change(
-    message: Message | Sent, by: User, log: LogId, seq: int, place: int, entry: Entry, *,
-    received_at: datetime, sent_at: datetime, old: bool, ref: str | None,
-) -> AnyMessageChange | None:  # fmt: skip
-    """Return the change that an entry makes to a message; None if it makes none, or is superseded."""
-    common: dict[str, Any] = {
-        "at": received_at, "message": message, "by": by, "sent_at": sent_at, "old": old, "log": log, "seq": seq,
-        "place": place, "ref": ref,
-    }  # fmt: skip
-    if message.unsupported is not None:
-        return None
-    if entry.k == "reaction":
-        present = message.reaction_of(by)
-        reaction = entry.b if isinstance(entry.b, str) else ""
-        return Reaction(**common, reaction=reaction) if present == ((log, seq) if reaction else None) else None
-    if message.mended_by != (log, seq):
-        return None
-    return Edited(**common, text=message.text) if entry.k == "edit" else Deleted(**common)
-
-
 def check_change(kind: str, post: Post, text: str, me: UserId, settings: Settings) -> None:
-    """Return if the user `me` can make this change to a message: `edit`, `delete` or `reaction`.
+    """Return if the user `me` can make this change to a message: `edit`, `delete` or `reaction`; raises as check_text.
 
-    Raises:
-        TypeError: The text is no str. ValueError: It cannot be sent, or another user wrote the message, or this
-            version does not know the kind of the message. TooLong: As check_text.
+    A message must be the user's own to be edited or deleted, and of a kind that this version knows.
     """
     if post.log.user != me and kind != "reaction":
         raise ValueError(f"only the writer of a message can {kind} it")

@@ -7,6 +7,7 @@ the beginning of the id. An address that fits both is refused, with the labels t
 from __future__ import annotations
 
 import base64
+import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.names import ROOM_SKELETON, base32, full_label, skeleton, split_label, suffix
+from p2pchat.core.records import META_IGNORED, Stored
 from p2pchat.core.sync.conversations import dm_id, dm_naming
 from p2pchat.errors import AmbiguousName, UnknownName
 from p2pchat.messaging.conversations import Conversation
@@ -33,8 +35,6 @@ class ConversationDirectory:
     """The handles of one viewer's conversations, found by id or by address.
 
     Args:
-        viewer: What the handles call.
-        groups: The groups that the viewer knows.
         naming: Returns what the id of a conversation stands for; None for one the viewer does not know.
         room: Returns the room; raises UnknownName while there is none.
         opened: Called with the naming of a direct conversation that is not known yet.
@@ -134,6 +134,18 @@ class UserDirectory:
         other.abouts, other._index = self.abouts, self._index
         return other
 
+    def load(self, me: UserId, stored: Stored) -> None:
+        """Take the stored users, for this own user of the peer."""
+        self.me = me
+        self.load_ignored(stored.meta)
+        for user in stored.users:
+            self._index.learn(user.id, user.name)
+            self.set_about(user.id, user.about)
+
+    def load_ignored(self, meta: Mapping[str, str], key: str = META_IGNORED) -> None:
+        """Take the ids of ignored users, which storage keeps as JSON under this key."""
+        self.ignored = set(json.loads(meta.get(key, "[]")))
+
     def learn(self, names: Iterable[tuple[UserId, str]]) -> None:
         """Set the names of users."""
         for id, name in names:
@@ -183,12 +195,7 @@ class UserDirectory:
         return bool(self.ignored) and id_of(id) in self.ignored
 
     def find(self, text: str) -> User:
-        """Return the user that an address names: `bob`, `@bob`, `bob#K7QF2M3P`, or a full id.
-
-        Raises:
-            UnknownName: No user has this name.
-            AmbiguousName: Several have, or have names that look like it; `.candidates` are their labels.
-        """
+        """Return the user that an address names; see LocalUser.user. A name fits all names that look like it."""
         name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("@"))
         if not tail:
             by_id = self._by_id(name.upper())
@@ -202,11 +209,7 @@ class UserDirectory:
         return self.user(fitting[0])
 
     def resolve(self, who: User | str) -> User:
-        """Return a user, given as such, by a name as typed, or by the full id of any user; raises as find.
-
-        Raises:
-            TypeError: `who` is something else.
-        """
+        """Return a user, given as such, by a name as typed, or by the full id of any user; raises as find."""
         if isinstance(who, User):
             return self.user(who.key)
         if not isinstance(who, str):
@@ -297,11 +300,7 @@ class GroupDirectory:
         return f"the group is #{text.strip()}"
 
     def find(self, text: str) -> ConversationId:
-        """Return the id of the messages of the group that an address names: `#ops`, `ops`, `#ops#K7QF2M3P`.
-
-        Raises:
-            UnknownName: No group has this name. AmbiguousName: Several have, or have names that look like it.
-        """
+        """Return the id of the messages of the group that an address names; see LocalUser.group."""
         names = self._index.names
         name, tail = split_label(unicodedata.normalize("NFC", text.strip()).removeprefix("#"))
         alike = self._alike(skeleton(name))
@@ -322,20 +321,14 @@ class GroupDirectory:
 
 
 class NameIndex:
-    """Names by id, and which of them look alike.
-
-    Attributes:
-        names: The name of each id.
-        looks: The skeleton of each name, computed once, since labels are asked for with every line.
-        alike: The ids by skeleton.
-    """
+    """Names by id, and which of them look alike: by skeleton, computed once, since every line asks for labels."""
 
     __slots__ = ("alike", "looks", "names")
 
     def __init__(self) -> None:
-        self.names: dict[str, str] = {}
-        self.looks: dict[str, str] = {}
-        self.alike: dict[str, set[str]] = {}
+        self.names: dict[str, str] = {}  # by id
+        self.looks: dict[str, str] = {}  # skeletons, by id
+        self.alike: dict[str, set[str]] = {}  # ids, by skeleton
 
     def learn(self, id: str, name: str) -> None:
         """Set the name of an id. A former name leaves nothing behind."""

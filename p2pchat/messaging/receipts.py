@@ -470,15 +470,13 @@ class ReceiptTracker:
         self, log: LogId, first: int, count: int, of: tuple[UserId, ...], here: tuple[UserId, ...] = (), *,
         is_message: bool = True,
     ) -> list[ReceiptUpdate]:  # fmt: skip
-        """Add accepted entries that wait for members.
+        """Add accepted entries that wait for members; return the updates to report.
+
+        There is one update for all members in `here`, naming the last of them, so that a thousand users cost no more
+        than one. The writer does not count.
 
         Args:
-            of: The members; the writer does not count, here and in `here`.
             here: The members who have the entries already, as users of this peer.
-            is_message: The entries are messages, whose receipts cause events.
-        Returns:
-            The updates to report: one for all members in `here`, naming the last of them, so that a thousand users
-            cost no more than one.
         """
         receipts = self._of(log)
         if not here:
@@ -504,8 +502,7 @@ class ReceiptTracker:
     ) -> list[ReceiptUpdate]:
         """Note that `member` and `others`, users of one peer, have entries first..last; wake the calls that wait.
 
-        Returns:
-            The updates to report, all naming one of these users.
+        Returns the updates to report, all naming one of these users.
         """
         return self._advance(log, first, last, (*others, member), "delivered")
 

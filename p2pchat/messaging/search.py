@@ -101,11 +101,7 @@ def search_request(
     limit: int,
     access: AccessPolicy,
 ) -> SearchRequest | None:
-    """Return the search that these words ask for; None for one that no message can match.
-
-    Raises:
-        ValueError: There are no words, or the limit is below 1. UnknownName, AmbiguousName: As to the sender.
-    """
+    """Return the search that these words ask for; None for one that no message can match. Raises as Viewer.search."""
     query = parse_query(words)
     if limit < 1:
         raise ValueError("a limit of a search is 1 or more")
@@ -121,11 +117,7 @@ def search_request(
 async def search_messages(
     disk: StorageReader, request: SearchRequest, indexer: SearchIndexer | None, progress: Progress | None = None
 ) -> list[ReleasedEntry]:
-    """Return the newest entries that match, oldest first.
-
-    Args:
-        progress: Called with the number of entries indexed, and of all, while the search waits for the index.
-    """
+    """Return the newest entries that match, oldest first."""
     found: list[ReleasedEntry] = []
     high, pages = request.high, 0
     indexed = indexer is not None and await indexer.is_near() and await indexer.catch_up()
@@ -184,11 +176,7 @@ def _entries_of(storage: Storage, hits: Sequence[IndexHit]) -> list[ReleasedEntr
 
 
 def open_indexer(storage: Storage, settings: Settings, directory: Path | None) -> SearchIndexer | None:
-    """Return the indexer of a storage; None for storage in memory, which is scanned as a whole.
-
-    Args:
-        directory: The peer's data directory; None without one.
-    """
+    """Return the indexer of a storage; None for storage in memory, which is scanned as a whole."""
     if not storage.durable:
         return None
     from p2pchat.storage.sql import SqlStorage

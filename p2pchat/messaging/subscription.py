@@ -23,9 +23,11 @@ from p2pchat.messaging.messages import (
     MESSAGE_CHANGES,
     NOT_SHOWN,
     AnyMessageChange,
+    Deleted,
+    Edited,
     Message,
+    Reaction,
     Sent,
-    message_change,
     post_of,
 )
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
@@ -55,7 +57,6 @@ class Subscription:
     Args:
         viewer: The user who reads; given to messages and events.
         types: The classes of events wanted; () for all.
-        access: What this subscription may see.
     Attributes:
         consumer, start: As TCPPeer.events; no consumer where no messages are read.
         place: Everything up to here is acknowledged.
@@ -436,8 +437,6 @@ class EventBuilder:
     """Builds the events of one subscription, a run in memory or a page of storage at a time.
 
     Args:
-        viewer: Given to messages and events.
-        access: What the subscription may see.
         posts: The classes wanted of messages and of changes of messages.
         groups: Changes of groups are wanted.
     """
@@ -544,14 +543,23 @@ class EventBuilder:
         return special
 
     def _change_event(self, step: Step, shown: ReleasedEntry) -> AnyMessageChange | None:
+        """Return the change that an entry makes to a message; None if it makes none, or is superseded."""
         place, log, seq, entry, received_at, old, _ = step
         viewer = self._viewer
-        message = post_of(viewer, shown, mine=shown.log.user in self._access.mine)
-        by = viewer.people.user(log.user)
-        return message_change(
-            message, by, log, seq, place, entry, received_at=aware(received_at), sent_at=aware(entry.at), old=old,
-            ref=viewer.ref(log, seq),
-        )  # fmt: skip
+        by, message = viewer.people.user(log.user), post_of(viewer, shown, mine=shown.log.user in self._access.mine)
+        common: dict[str, Any] = {
+            "at": aware(received_at), "message": message, "by": by, "sent_at": aware(entry.at), "old": old, "log": log,
+            "seq": seq, "place": place, "ref": viewer.ref(log, seq),
+        }  # fmt: skip
+        if message.unsupported is not None:
+            return None
+        if entry.k == "reaction":
+            present = message.reaction_of(by)
+            reaction = entry.b if isinstance(entry.b, str) else ""
+            return Reaction(**common, reaction=reaction) if present == ((log, seq) if reaction else None) else None
+        if message.mended_by != (log, seq):
+            return None
+        return Edited(**common, text=message.text) if entry.k == "edit" else Deleted(**common)
 
 
 def _steps_of(run: EntrySpan, read: int) -> list[Step]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.names import base32
 from p2pchat.core.node import Node
-from p2pchat.core.records import META_IGNORED
 from p2pchat.messaging.events import aware, json_fields
 from p2pchat.protocol import PeerId, UserId
 
@@ -172,16 +170,6 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
 #
 # Ignoring affects only what programs show: entries of ignored users are stored, passed on and acknowledged as all
 # others. The ids are stored in the database, so that another name makes no difference.
-
-
-def load_ignored(people: UserDirectory, meta: Mapping[str, str], key: str = META_IGNORED) -> None:
-    """Load the ids of ignored users from what storage keeps under `key`."""
-    people.ignored = set(json.loads(meta.get(key, "[]")))
-
-
-def ignored_meta(people: UserDirectory, key: str) -> dict[str, str]:
-    """Return what to store for load_ignored."""
-    return {key: json.dumps(sorted(people.ignored))}
 
 
 def is_of_ignored(event: Any) -> bool:
