@@ -1,7 +1,8 @@
-"""One user of a running peer, with all that it can do.
+"""Sending, editing and subscribing for one user of a running peer.
 
 LocalUser is the base of TCPPeer, for the peer's own user, and of HostedUser, for the users that a gateway hosts beside
-it. What the users of a peer share is in PeerLifecycle: the driver, event dispatching, storage, names.
+it. Reading is in its own base, Viewer (history.py). What the users of a peer share is in PeerLifecycle: the driver,
+event dispatching, storage, names.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import islice, pairwise
+from itertools import accumulate, islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
@@ -156,11 +156,7 @@ class Receipts(Sequence[Receipt]):
         self._tracker = tracker
         self._people = people
         self._batches = batches
-        self._ends: list[int] = []
-        end = 0
-        for batch in batches:
-            end += batch.size
-            self._ends.append(end)
+        self._ends = list(accumulate(batch.size for batch in batches))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from p2pchat.config import Settings
 from p2pchat.core.log import decode_entry
@@ -83,13 +83,6 @@ class SearchRequest:
         return bool(text) and self.query.matches(text)
 
 
-class _Page(NamedTuple):
-    """Matches, newest first, and the position where the next page ends; None after the last page."""
-
-    found: list[ReleasedEntry]
-    high: SortKey | None
-
-
 def search_request(
     words: str,
     conversation: ConversationId | None,
@@ -122,11 +115,11 @@ async def search_messages(
     high, pages = request.high, 0
     indexed = indexer is not None and await indexer.is_near() and await indexer.catch_up()
     while not indexed:
-        page = await disk.read(partial(_scan_page, disk.storage, request, high))
-        found += page.found
-        if page.high is None or len(found) >= request.limit:
+        matches, high = await disk.read(partial(_scan_page, disk.storage, request, high))
+        found += matches
+        if high is None or len(found) >= request.limit:
             return found[: request.limit][::-1]
-        high, pages = page.high, pages + 1
+        pages += 1
         if indexer is not None and pages == PAGES_WITHOUT_INDEX:
             indexed = await indexer.catch_up(progress)
     assert indexer is not None
@@ -136,10 +129,13 @@ async def search_messages(
     return [*found, *older][::-1]
 
 
-def _scan_page(storage: Storage, request: SearchRequest, high: SortKey | None) -> _Page:
+def _scan_page(
+    storage: Storage, request: SearchRequest, high: SortKey | None
+) -> tuple[list[ReleasedEntry], SortKey | None]:
+    """Return matches, newest first, and the position where the next page ends; None after the last page."""
     page = storage.history(request.conversation, before=high, since=request.since, limit=SCANNED_AT_ONCE)
     found = [one for one in reversed(page) if request.matches(one)]
-    return _Page(found, key_of(page[0]) if len(page) == SCANNED_AT_ONCE else None)
+    return found, key_of(page[0]) if len(page) == SCANNED_AT_ONCE else None
 
 
 async def _search_index(
@@ -154,11 +150,7 @@ async def _search_index(
     # The index has every version of a text, so one message may be found more than once.
     found: dict[tuple[SortKey, ConversationId], ReleasedEntry] = {}
     while True:
-
-        def find_hits(index: SearchIndex, below: int = below) -> list[IndexHit]:
-            return index.find(request.query, request.conversation, request.writer, below, above, at_once)
-
-        hits = await indexer.find(find_hits)
+        hits = await indexer.find(request, below, above, at_once)
         if hits is None:
             return None
         for one in await disk.read(partial(_entries_of, disk.storage, hits)):
@@ -241,9 +233,10 @@ class SearchIndexer:
         self._begin_upkeep()
         return behind == 0
 
-    async def find(self, query: Callable[[SearchIndex], list[IndexHit]]) -> list[IndexHit] | None:
-        """Run a query in the index's thread and return its hits; None when the index cannot be used."""
-        return await self._run(lambda: query(self._opened()[0]), None)
+    async def find(self, request: SearchRequest, below: int, above: int, limit: int) -> list[IndexHit] | None:
+        """Return the newest hits with ids between these two; None when the index cannot be used."""
+        query, conversation, writer = request.query, request.conversation, request.writer
+        return await self._run(lambda: self._opened()[0].find(query, conversation, writer, below, above, limit), None)
 
     async def aclose(self) -> None:
         """Close the file."""
