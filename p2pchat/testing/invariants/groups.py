@@ -159,13 +159,6 @@ class GroupInvariants:
 
     # ---- lookups
 
-    def _names(self, peer: SimPeer) -> dict[ConversationId, Naming]:
-        """Return the namings of the groups and talks on a peer's disk."""
-        talks = peer.disk.storage.load([]).conversations
-        found = {talk.id: talk.naming for talk in talks if talk.naming.group or talk.naming.talk}
-        self.namings |= found
-        return found
-
     def is_group(self, peer: SimPeer, conversation: ConversationId) -> bool:
         """Return whether a conversation of this peer is a group or a talk."""
         known = peer.node.sync.conversations.by_id.get(conversation) if peer.node else None
@@ -183,8 +176,12 @@ class GroupInvariants:
         return expected_group(id, self._logs(peer, id), self._forked(peer, id))
 
     def _groups(self, peer: SimPeer) -> Iterator[tuple[ConversationId, ConversationId, ExpectedGroup]]:
-        for id in dict.fromkeys(naming.talk or id for id, naming in self._names(peer).items()):
-            yield id, _talk(id), self._expected(peer, id)
+        stored = peer.disk.storage.load([])
+        names = {talk.id: talk.naming for talk in stored.conversations if talk.naming.group or talk.naming.talk}
+        self.namings |= names
+        for id in dict.fromkeys(naming.talk or id for id, naming in names.items()):
+            forked = {log for log in stored.forked if log.conversation == id}
+            yield id, _talk(id), expected_group(id, self._logs(peer, id), forked)
 
     def _is_sound(self, id: ConversationId) -> bool:
         """Return whether no log of a group can have forked, so that all peers know the same operations."""

@@ -73,8 +73,8 @@ class ReceiptInvariants:
     def _read(self, peer: SimPeer, one: ReleasedEntry) -> None:
         if self._invariants.at_rest:
             return  # no more actions at rest
-        for each in peer.disk.storage.places(0, one.place):  # at most so many
-            if each.place <= one.place and each.log.conversation == one.log.conversation:
+        for each in peer.disk.storage.places(0, one.place, [one.log.conversation]):  # at most so many
+            if each.place <= one.place:
                 key = (peer.user, each.log)
                 self._said[key] = max(each.seq, self._said.get(key, 0))
         self._sim.counts["read"] += 1

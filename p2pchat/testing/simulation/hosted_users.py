@@ -128,7 +128,7 @@ class HostedUsers:
         there = self._there()
         if there:
             guest, peer = chance.choice(there)
-            others = [other for other in self._sim.all_peers if self._may_write(peer, other)]
+            others = [other for other in self._sim.all_peers if not (other.liar or other.gone)]
             if others:
                 self._say(guest, peer, chance.choice(others))
 
@@ -141,9 +141,6 @@ class HostedUsers:
             self._count += 1
             self._sim.counts["guest_written_to"] += 1
             peer.say_to_guest(guest, f"{peer.name} to {guest.name} {self._count}")
-
-    def _may_write(self, peer: SimPeer, other: SimPeer) -> bool:
-        return not other.liar and not other.gone
 
     def _guests(self) -> list[SimHostedUser]:
         if not self._sim.guests:

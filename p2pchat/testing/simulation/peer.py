@@ -199,13 +199,12 @@ class SimPeer:
         self.name_told = name
         self.put(inputs.UserRenamed(self.user, name))
 
-    def _opened(self, to: SimPeer | None) -> ConversationId:
-        """Return the room, or open the direct conversation with a peer's user."""
+    def _opened(self, to: SimPeer | SimHostedUser | None, by: SimHostedUser | None = None) -> ConversationId:
+        """Return the room, or open the direct conversation of a user with its own, or with one that it hosts."""
         assert self.node is not None
-        return self.node.room if to is None else self._opened_dm(self.user, to.user)
-
-    def _opened_dm(self, one: UserId, other: UserId) -> ConversationId:
-        low, high = sorted((one, other))
+        if to is None:
+            return self.node.room
+        low, high = sorted((by.user if by is not None else self.user, to.user))
         self.put(inputs.ConversationOpened(Naming(dm=(low, high))))
         return dm_id(low, high)
 
@@ -247,13 +246,12 @@ class SimPeer:
         """Write to the room, or to a peer's user, as a hosted user."""
         if self.node is None:
             return  # the previous message killed it
-        conversation = self.node.room if to is None else self._opened_dm(guest.user, to.user)
         written = [Written(self, guest.user, to, text)]
-        self.program.write(conversation, "text", [text], user=guest.user, written=written)
+        self.program.write(self._opened(to, guest), "text", [text], user=guest.user, written=written)
 
     def say_to_guest(self, guest: SimHostedUser, text: str) -> None:
         """Write to a user that some peer hosts or hosted."""
-        self.program.write(self._opened_dm(self.user, guest.user), "text", [text])
+        self.program.write(self._opened(guest), "text", [text])
 
     def set_presence(self, status: str, text: str = "") -> None:
         self.word = status, text
