@@ -128,18 +128,18 @@ def _answers(log: Log) -> Iterator[Fault]:
 
 def _own_receipts(log: Log, writer: _Writer | None) -> Iterator[Fault]:
     for session in log.sessions:
-        told: set[tuple[str, str, str]] = set()
+        reported: set[tuple[str, str, str]] = set()
         counts: dict[tuple[str, str], int] = {}  # of one session: marks received just before its end may not be stored
         written = _written_in(session)
         for number, line in session.of("delivered", "read"):
             event, message, user = line["event"], line["id"], line["user_id"]
             for rule, text in _wrong_receipt(line, log, writer):
                 yield Fault(rule, text, log.where(number))
-            if (event, message, user) in told:
+            if (event, message, user) in reported:
                 text = f"{message} {event} {'by' if event == 'read' else 'to'} one user twice"
                 yield Fault("receipt", text, log.where(number))
-            told.add((event, message, user))
-            if event == "read" and message in written and ("delivered", message, user) not in told:
+            reported.add((event, message, user))
+            if event == "read" and message in written and ("delivered", message, user) not in reported:
                 yield Fault("read", f"{message} read by a user to whom it was not delivered", log.where(number))
             count = line.get("count", 0)
             if count < counts.get((event, message), 0):
@@ -375,12 +375,13 @@ def _delivered(writer: Log, reader: Log, complete: bool, timely: bool) -> Iterat
 def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
     if writer.sessions[-1].stopped or reader.sessions[-1].stopped:
         return  # they may not have met again
-    told = {line["id"] for line in writer.lines if line["event"] == "delivered" and line["user_id"] == reader.user_id}
+    receipts = (line for line in writer.lines if line["event"] == "delivered")
+    reported = {line["id"] for line in receipts if line["user_id"] == reader.user_id}
     lives = pairwise(writer.sessions)
     since = max((seconds(later.lines[0]) for former, later in lives if not former.stopped), default=0.0)
     for message, came in reader.received.items():
         line = writer.sent.get(message)
-        if line is None or message in told:
+        if line is None or message in reported:
             continue
         # A receipt of an earlier session is not reported again, and its line may have been lost with the process.
         if moment(line["sent_at"]) >= since or seconds(came) >= since + SLACK:
@@ -393,10 +394,10 @@ def _unreceipted(writer: Log, reader: Log) -> Iterator[Fault]:
 # A departure is reported once, in time, and with the reason `left` only after a goodbye. A killed peer logs no end, so
 # its log does not say when it ended: the tests that kill check how soon a kill is noticed.
 
-TOLD_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
+REPORTED_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds, docs/guarantees.md
 SLACK = 2.0  # seconds that a busy machine may be late with a line
 AFTER_GOODBYE = ("stopped", "delivered", "read")  # a leaving peer reports its last receipts for up to 5 s
-DEPARTURE_WITHIN = max(TOLD_WITHIN.values()) + SLACK
+DEPARTURE_WITHIN = max(REPORTED_WITHIN.values()) + SLACK
 
 
 def _times_seen(log: Log, user: str) -> list[tuple[float, float]]:
@@ -439,18 +440,18 @@ def _departures(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
         for life in witness.sessions:
             before = [x for _, x in life.of("joined", "left") if x["user_id"] == gone.user_id and seconds(x) <= at]
             if before and before[-1]["event"] == "joined":
-                yield from _told_of(gone, witness, life, at, again)
+                yield from _reported_once(gone, witness, life, at, again)
 
 
-def _told_of(gone: Log, witness: Log, life: LoggedSession, at: float, again: float) -> Iterator[Fault]:
+def _reported_once(gone: Log, witness: Log, life: LoggedSession, at: float, again: float) -> Iterator[Fault]:
     """Check one session of a witness after `gone` stopped at `at`. `again` is its next start, or infinity."""
     for number, line in life.of("left"):
-        told = seconds(line)
-        if line["user_id"] == gone.user_id and told >= at - SLACK:
-            if told > again:
+        reported = seconds(line)
+        if line["user_id"] == gone.user_id and reported >= at - SLACK:
+            if reported > again:
                 break  # this line is about a later end
-            if told - at > TOLD_WITHIN.get(line["reason"], DEPARTURE_WITHIN) + SLACK:
-                text = f"reported {told - at:.1f} s late that {gone.name} was gone ({line['reason']})"
+            if reported - at > REPORTED_WITHIN.get(line["reason"], DEPARTURE_WITHIN) + SLACK:
+                text = f"reported {reported - at:.1f} s late that {gone.name} was gone ({line['reason']})"
                 yield Fault("departure", text, witness.where(number))
             return
     if min(seconds(life.lines[-1]), again) - at > DEPARTURE_WITHIN:
@@ -524,8 +525,8 @@ def _versions(logs: Sequence[Log]) -> Iterator[Fault]:
         text = line.get("text", "")
         source, at, known = said.setdefault(edit, (log, number, text))
         if text != known:
-            told = f"{line['id']} has another text after an edit than in {source.where(at)}"
-            yield Fault("text", told, log.where(number))
+            wrong = f"{line['id']} has another text after an edit than in {source.where(at)}"
+            yield Fault("text", wrong, log.where(number))
 
 
 def _views(one: Log, other: Log) -> Iterator[Fault]:
@@ -564,8 +565,8 @@ class Memberships:
     @cached_property
     def undelivered(self) -> dict[str, str]:
         """The messages behind a cut, as reported to their writers: id -> user id of the writer."""
-        told = ((log, line) for log in self._events for line in log.lines if line.get("code") == "undelivered")
-        return {id: log.user_id for log, line in told for id in line.get("undelivered") or ()}
+        warnings = ((log, line) for log in self._events for line in log.lines if line.get("code") == "undelivered")
+        return {id: log.user_id for log, line in warnings for id in line.get("undelivered") or ()}
 
     @cached_property
     def gone(self) -> set[tuple[str, str]]:

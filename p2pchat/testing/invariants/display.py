@@ -34,7 +34,7 @@ class DisplayInvariants:
         self._newest: dict[tuple[str, ConversationId], tuple[LogId, int]] = {}  # by (peer, conversation)
         self._since: dict[str, int] = {}  # peer -> the first place its process gave
         self._first: dict[str, dict[LogId, tuple[int, int]]] = {}  # peer -> log of the room -> (shown, first mark)
-        self._lied_about: dict[str, set[UserId]] = {}  # peer -> users whose first marks came from a byzantine peer
+        self._claimed: dict[str, set[UserId]] = {}  # peer -> users whose first marks came from a byzantine peer
         self._known_at: dict[str, float] = {}  # peer -> when it had received all first marks
 
     def began(self, peer: SimPeer, next_place: int) -> None:
@@ -53,13 +53,13 @@ class DisplayInvariants:
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
         """Note the first marks that a newcomer receives."""
-        if not peer.liar and not self.is_new(peer):
+        if not peer.byzantine and not self.is_new(peer):
             self._known_at.setdefault(peer.name, self._sim.now)
-        if peer.liar or peer.fails or peer.low or not self.is_new(peer):
+        if peer.byzantine or peer.fails or peer.low or not self.is_new(peer):
             return
-        if end.other.owner.liar:
-            tales = [frame.marks.get(self._invariants.room, {}) for frame in frames if isinstance(frame, Have)]
-            self._lied_about.setdefault(peer.name, set()).update(*tales)
+        if end.other.owner.byzantine:
+            claims = [frame.marks.get(self._invariants.room, {}) for frame in frames if isinstance(frame, Have)]
+            self._claimed.setdefault(peer.name, set()).update(*claims)
             return
         if peer.node is None or end.link not in peer.node.links.up:
             return
@@ -84,14 +84,14 @@ class DisplayInvariants:
         """Check an entry that a program receives, in order of place."""
         log = one.log
         key = (peer.name, log.conversation)
-        if peer.liar:
+        if peer.byzantine:
             return
-        is_liars = self._sim.person(log.user).liar
-        if not (peer.ever_spoke_for(log.user) or is_liars or self._invariants.may_fork(log)):
+        is_byzantine = self._sim.person(log.user).byzantine
+        if not (peer.ever_spoke_for(log.user) or is_byzantine or self._invariants.may_fork(log)):
             self._is_of_its_age(peer, one)
         if one.place < self._since.get(peer.name, 0):
             self._newest.pop(key, None)  # of an earlier session
-        elif self._invariants.may_fork(log) or is_liars:
+        elif self._invariants.may_fork(log) or is_byzantine:
             self._newest.pop(key, None)  # entries of a forked log are not named
         elif log.user != peer.user:
             self._newest[key] = (log, one.seq)
@@ -109,14 +109,14 @@ class DisplayInvariants:
             self._newest.pop(key, None)
 
     def _is_of_its_age(self, peer: SimPeer, one: ReleasedEntry) -> None:
-        shown, told = self._first.get(peer.name, {}).get(one.log, (0, 0))
-        if shown < one.seq <= told and not one.old:
+        shown, marked = self._first.get(peer.name, {}).get(one.log, (0, 0))
+        if shown < one.seq <= marked and not one.old:
             self._invariants.fail(
                 "old", peer, f"{log_name(one.log)} {one.seq} was there before it, and is shown as new"
             )
         written = self._invariants.written_at(one.log, one.seq)
         known = self._known_at.get(peer.name)
-        if one.log.user in self._lied_about.get(peer.name, ()):
+        if one.log.user in self._claimed.get(peer.name, ()):
             return  # a log that does not exist is not shown, and others may be older
         is_late = one.old and known is not None and written > known
         if is_late and not (self._sim.person(one.log.user).restored or self._began_apart(peer, one.log)):
@@ -124,18 +124,18 @@ class DisplayInvariants:
 
     def _began_apart(self, peer: SimPeer, log: LogId) -> bool:
         """Return whether a hosted user wrote this where its logs known to this peer were missing."""
-        told = {each.run for each in self._first.get(peer.name, {}) if each.user == log.user}
-        if log.user not in self._sim.guests or not told:
+        known = {each.run for each in self._first.get(peer.name, {}) if each.user == log.user}
+        if log.user not in self._sim.guests or not known:
             return False
         runs = [log.run]
         for run in runs:
             raws = peer.disk.logs.get(log._replace(run=run))
             runs += [mark.run for mark in (decode_entry(raws[0]).before if raws else ()) if mark.run not in runs]
-        return told.isdisjoint(runs)
+        return known.isdisjoint(runs)
 
-    def told_left(self, peer: SimPeer, news: UserLeft) -> None:
+    def on_left(self, peer: SimPeer, news: UserLeft) -> None:
         """Check a reported departure."""
-        if news.reason != "left" and news.user in peer.here_before and not peer.liar:
+        if news.reason != "left" and news.user in peer.here_before and not peer.byzantine:
             self._invariants.fail(
                 "grace", peer, f"reported at once that {self._sim.person(news.user).name} is {news.reason}"
             )

@@ -1,7 +1,7 @@
 """Invariants of groups, computed independently of core/groups from the entries on each disk.
 
 Honest peers that an operation named and that reach each other know the same group. Its members hold and show the same
-entries of its talk, all visible ones and no others. A writer that was cut off is told. No peer holds the talk of a
+entries of its talk, all visible ones and no others. A writer that was cut off learns of it. No peer holds the talk of a
 group that it never belonged to.
 """
 
@@ -142,13 +142,13 @@ class GroupInvariants:
         self._invariants = invariants
         self._sim = invariants.sim
         self._undelivered: set[tuple[UserId, LogId, int]] = set()
-        self._told: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # the latest reports
+        self._reported: dict[tuple[str, int, ConversationId], tuple[object, ...]] = {}  # the latest reports
         self.namings: dict[ConversationId, Naming] = {}  # of groups and talks
 
     def changed(self, peer: SimPeer, news: GroupUpdate) -> None:
         """Check a reported change of a group."""
         self._sim.counts[f"group_{news.change}"] += 1
-        self._told[peer.name, peer.lives, news.group] = (news.name, news.owner, {*news.members})
+        self._reported[peer.name, peer.lives, news.group] = (news.name, news.owner, {*news.members})
         if news.seq > len(peer.disk.logs.get(news.log, ())):
             self._invariants.fail("group", peer, f"reported {log_name(news.log)} {news.seq}, which is not durable here")
 
@@ -243,8 +243,8 @@ class GroupInvariants:
             members = ", ".join(f"{user[:4]}:{gen}" for user, gen in sorted(view.members.items()))
             text = f"shows {id[:6]} as gen {view.gen} ({members}), and holds {_short(there)}"
             yield Fault("group", text, peer.name)
-        told = self._told.get((peer.name, peer.lives, id), ())
-        if told and told != (there.name, there.owner, there.present) and not peer.disk.failed:
+        reported = self._reported.get((peer.name, peer.lives, id), ())
+        if reported and reported != (there.name, there.owner, there.present) and not peer.disk.failed:
             yield Fault("group", f"last reported {id[:6]} as another group than {_short(there)}", peer.name)
 
     def _not_redone(self, peer: SimPeer, id: ConversationId) -> Iterator[Fault]:

@@ -83,7 +83,7 @@ class Invariants:
 
     def batch_stored(self, peer: SimPeer, batch: Batch) -> None:
         """Check a batch that becomes durable on a peer's disk."""
-        if peer.liar:
+        if peer.byzantine:
             return
         quota = self._sim.settings.user_quota_bytes
         if quota < Settings().user_quota_bytes and not peer.ever_spoke_for(batch.log.user) and not peer.allows:
@@ -104,7 +104,7 @@ class Invariants:
             self._authored.setdefault(batch.log, []).extend(batch.raws)
             self._written_at.setdefault(batch.log, []).extend([self._sim.now] * len(batch.raws))
             self.written_in.setdefault(batch.log, (peer.name, peer.lives))
-        elif writer is None or not writer.liar:
+        elif writer is None or not writer.byzantine:
             if self._authored.get(batch.log, [])[batch.first - 1 : batch.last] != batch.raws:
                 rule = "reused" if is_own else "invented"
                 self.fail(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
@@ -114,7 +114,7 @@ class Invariants:
         """Check that a stored log builds only on entries that are held, or forked."""
         for mark in decode_entry(batch.raws[0]).before:
             below = batch.log._replace(run=mark.run)
-            if len(peer.disk.logs.get(below, ())) < mark.seq and not self._lies(ref_key(below.user, below.run)):
+            if len(peer.disk.logs.get(below, ())) < mark.seq and not self._is_suspect(ref_key(below.user, below.run)):
                 self.fail("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
@@ -158,13 +158,13 @@ class Invariants:
 
     def imported(self, peer: SimPeer, frames: Sequence[Entries], news: ImportResult) -> None:
         """Check the reported result of an import."""
-        told = news.new + news.known + news.foreign + sum(news.refused.values())
+        reported = news.new + news.known + news.foreign + sum(news.refused.values())
         offered = sum(len(frame.e) for frame in frames if not frame.fork)
-        if news.failed or peer.liar:
+        if news.failed or peer.byzantine:
             return
-        if told != offered:
-            self.fail("imported", peer, f"reported {told} of {offered} entries of a file")
-        for frame in frames if told == news.new + news.known else ():
+        if reported != offered:
+            self.fail("imported", peer, f"reported {reported} of {offered} entries of a file")
+        for frame in frames if reported == news.new + news.known else ():
             log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
             if not frame.fork and not self.may_fork(log) and len(peer.disk.logs.get(log, [])) < last:
                 self.fail("imported", peer, f"reported {log_name(log)} {last} as imported, and it is not durable")
@@ -224,7 +224,7 @@ class Invariants:
                     yield Fault("unlinked", f"still dials {endpoint}", one.name)
             for end in one.ends:
                 other = end.other.owner  # a byzantine peer may dial for ever
-                if not other.liar and one.end_to(other) is not end:
+                if not other.byzantine and one.end_to(other) is not end:
                     yield Fault("unlinked", f"its connection with {other.name} is not a link", one.name)
 
     def _unequal(self, honest: list[SimPeer]) -> Iterator[Fault]:
@@ -238,14 +238,14 @@ class Invariants:
 
     def _of_many_forks(self, peer: SimPeer) -> set[UserId]:
         """Return the byzantine users of whom a peer has as much evidence of forks as it accepts."""
-        forks = Counter((log.conversation, log.user) for log in self._forked(peer) if self._is_liars(log))
+        forks = Counter((log.conversation, log.user) for log in self._forked(peer) if self._is_byzantine(log))
         return {user for (_, user), count in forks.items() if count >= self._sim.settings.max_tips}
 
     def may_fork(self, log: LogId) -> bool:
         return (log.user, log.run) in self.copied
 
     def _belongs(self, peer: SimPeer, log: LogId) -> bool:
-        if self._sim.person(log.user).liar or self.may_fork(log):
+        if self._sim.person(log.user).byzantine or self.may_fork(log):
             return False
         return self.concerns(peer, log)
 
@@ -289,7 +289,7 @@ class Invariants:
         """Check the traffic of a quiet minute."""
         if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._sim.honest_up):
             self.fail("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
-        if any(peer.liar for peer in self._sim.up):
+        if any(peer.byzantine for peer in self._sim.up):
             return  # a byzantine peer may cause traffic
         loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
         if loud:
@@ -314,12 +314,12 @@ class Invariants:
             found += self.groups.faults(peer, at_rest=self.at_rest)
         if self.at_rest:
             found += self._history_faults()
-        found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.liar], timely=False)
+        found += check([self._log_of(peer) for peer in self._sim.all_peers if not peer.byzantine], timely=False)
         return found
 
     def _log_of(self, peer: SimPeer) -> Log:
         """Return an event log without messages of byzantine peers."""
-        lines = [line for line in peer.lines if line.get("sender") not in self._liar_names()]
+        lines = [line for line in peer.lines if line.get("sender") not in self._byzantine_names()]
         copied = tuple(message_id(log, 0)[:-1] for log in self._copied_logs)
         lines = [line for line in lines if not line.get("id", "").startswith(copied)] if copied else lines
         return Log(peer.name, lines, restored=peer.restored)
@@ -328,19 +328,19 @@ class Invariants:
     def _copied_logs(self) -> set[LogId]:
         return {log for peer in self._sim.all_peers for log in peer.disk.ever if self.may_fork(log)}
 
-    def _liar_names(self) -> set[str]:
-        return {peer.name for peer in self._sim.all_peers if peer.liar}
+    def _byzantine_names(self) -> set[str]:
+        return {peer.name for peer in self._sim.all_peers if peer.byzantine}
 
     def _disk_faults(self, peer: SimPeer) -> Iterator[Fault]:
         """Check that the storage serves the committed entries with valid proofs."""
         forked = self._forked(peer)
         for log in forked:
-            if not self.may_fork(log) and not self._sim.person(log.user).liar:
+            if not self.may_fork(log) and not self._sim.person(log.user).byzantine:
                 yield Fault("forked", f"{self._name(log)} never forked, and is recorded as forked", peer.name)
         for log, raws in peer.disk.logs.items():
-            if log.conversation == self.room and decode_entry(raws[0]).k != "profile" and not self._is_liars(log):
+            if log.conversation == self.room and decode_entry(raws[0]).k != "profile" and not self._is_byzantine(log):
                 yield Fault("profile", f"{self._name(log)} does not begin with a profile", peer.name)
-            if log in forked or (self._sim.person(log.user).liar and log.user in {fork.user for fork in forked}):
+            if log in forked or (self._sim.person(log.user).byzantine and log.user in {fork.user for fork in forked}):
                 continue
             served: list[str] = []
             chain = first_chain(log)
@@ -354,8 +354,8 @@ class Invariants:
             if served != raws:
                 yield Fault("disk", f"serves {len(served)} of {len(raws)} entries of {self._name(log)}", peer.name)
 
-    def _is_liars(self, log: LogId) -> bool:
-        return self._sim.person(log.user).liar
+    def _is_byzantine(self, log: LogId) -> bool:
+        return self._sim.person(log.user).byzantine
 
     def _forked(self, peer: SimPeer) -> list[LogId]:
         return peer.disk.storage.load([peer.user]).forked
@@ -376,20 +376,20 @@ class Invariants:
             seen.add((log.conversation, key, one.seq))
             for ref, seq in self._strictly_before(one):
                 cut = self.groups.is_cut(peer, log.conversation, Ref(ref, seq))
-                if not self._lies(ref) and not cut and (log.conversation, ref, seq) not in seen:
+                if not self._is_suspect(ref) and not cut and (log.conversation, ref, seq) not in seen:
                     yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {seq}", peer.name)
             entry = decode_entry(one.raw)
-            named = [ref for ref in (*entry.after, entry.re) if ref and not self._lies(ref.log)]
+            named = [ref for ref in (*entry.after, entry.re) if ref and not self._is_suspect(ref.log)]
             named = [ref for ref in named if not self.groups.is_cut(peer, log.conversation, ref)]
             if not one.gap and any((log.conversation, *ref) not in seen for ref in named):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before an entry it follows", peer.name)
 
-    def _lies(self, ref: str) -> bool:
+    def _is_suspect(self, ref: str) -> bool:
         copied = any(ref == ref_key(*log) for log in self.copied)
-        return copied or any(peer.liar and ref.startswith(peer.user[:16]) for peer in self._sim.all_peers)
+        return copied or any(peer.byzantine and ref.startswith(peer.user[:16]) for peer in self._sim.all_peers)
 
     def _strictly_before(self, one: ReleasedEntry) -> Iterator[tuple[str, int]]:
-        if self._sim.person(one.log.user).liar:
+        if self._sim.person(one.log.user).byzantine:
             return
         if one.seq > 1:
             yield ref_key(one.log.user, one.log.run), one.seq - 1
@@ -405,7 +405,7 @@ class Invariants:
             elif line["event"] in ("joined", "left"):
                 here[line["user"]] = line["event"] == "joined"
         for other in self._sim.all_peers:
-            if other is peer or other.liar or not self._sim.can_link(peer, other):
+            if other is peer or other.byzantine or not self._sim.can_link(peer, other):
                 continue
             if here.get(other.name, False) != other.up:
                 state = "up" if other.up else "down"
@@ -413,7 +413,7 @@ class Invariants:
 
     def _history_faults(self) -> Iterator[Fault]:
         """Check that all peers have the same history in the same order."""
-        liars = {peer.user for peer in self._sim.all_peers if peer.liar}
+        byzantines = {peer.user for peer in self._sim.all_peers if peer.byzantine}
         first: dict[ConversationId, tuple[SimPeer, list[tuple[LogId, int, str]]]] = {}
         for peer in self._sim.honest_up:
             everywhere = {
@@ -424,10 +424,10 @@ class Invariants:
             for conversation in sorted(everywhere):
                 shown = [
                     (one.log, one.seq, one.raw) for one in peer.disk.storage.history(conversation, limit=0)
-                    if one.log.user not in liars and not self.may_fork(one.log)
+                    if one.log.user not in byzantines and not self.may_fork(one.log)
                 ]  # fmt: skip
                 other, known = first.setdefault(conversation, (peer, shown))
-                if liars:  # they may release withheld entries at any moment
+                if byzantines:  # they may release withheld entries at any moment
                     both = {*shown} & {*known}
                     shown, known = [one for one in shown if one in both], [one for one in known if one in both]
                 apart = conversation != self.room and peer is not other and not self._sim.can_link(peer, other)

@@ -58,7 +58,7 @@ class ProtocolInvariants:
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
         """Check a frame that is sent."""
-        if peer.liar:
+        if peer.byzantine:
             return
         if isinstance(frame, Entries):
             if not frame.fork:
@@ -89,7 +89,7 @@ class ProtocolInvariants:
         for end in ends:
             if frame.n is not None:
                 self._served_at[end, frame.c, frame.u] = self._sim.now
-            elif not end.other.owner.liar and not self._invariants.may_fork(log):
+            elif not end.other.owner.byzantine and not self._invariants.may_fork(log):
                 self._can_append(peer, log, frame, end)
             self._given[end, log] = max(last, self._given.get((end, log), 0))
 
@@ -116,7 +116,7 @@ class ProtocolInvariants:
         former = self._wants.get(key)
         patience = self._sim.settings.want_progress_timeout - 0.5  # clocks drift
         # An answer of a byzantine peer may have gaps or no proof. Nothing of it is stored, so it is no progress.
-        served = former and former.end.open and not former.end.closing and not former.end.other.owner.liar
+        served = former and former.end.open and not former.end.closing and not former.end.other.owner.byzantine
         if former and served and now - former.progress_at < patience and not peer.disk.failed:
             self._invariants.fail("want", peer, f"asked again for {want.c[:6]}/{want.u[:6]} while an answer is coming")
         self._wants[key] = RequestedRange(end, want.n, now)
@@ -140,14 +140,14 @@ class ProtocolInvariants:
 
     def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
         """Note that a peer refuses entries of others from a sender of a wrong head for a while."""
-        if bye.code == "head" and not peer.liar:
+        if bye.code == "head" and not peer.byzantine:
             until = self._sim.now + 0.99 * self._sim.settings.wrong_head_ban  # clocks drift
             self._banned[peer.name, peer.lives, end.other.owner.user] = until
 
     def ordered(self, peer: SimPeer, order: Commit) -> None:
         """Check that a peer accepts no entries that it cannot store."""
         late = peer.handling is LookupResult  # it came earlier and waited for a lookup
-        if order.change.batches and (peer.fails or peer.low) and not (peer.liar or late):
+        if order.change.batches and (peer.fails or peer.low) and not (peer.byzantine or late):
             why = "its disk has no room" if peer.low else "its storage does not work"
             self._invariants.fail("storage", peer, f"accepts entries while {why}")
         for batch in order.change.batches:
@@ -178,7 +178,7 @@ class ProtocolInvariants:
     def link_replaced(self, peer: SimPeer, end: WireEnd) -> None:
         """Check that a link closed for a newer one is not the one its deciding end uses."""
         other = end.other.owner
-        if peer.user < other.user or other.node is None or not end.other.open or peer.liar or other.liar:
+        if peer.user < other.user or other.node is None or not end.other.open or peer.byzantine or other.byzantine:
             return
         if (other.user, other.node.run) in self._invariants.copied:
             return  # its count of links restarted; the former link must be found dead first
@@ -189,7 +189,7 @@ class ProtocolInvariants:
     def _is_calm(self, peer: SimPeer, life: int, end: WireEnd, since: float) -> bool:
         """Return whether a link always worked, and both honest ends have stored all since then."""
         other = end.other.owner
-        if peer.lives != life or not peer.up or not other.up or peer.liar or other.liar or not end.wire.calm:
+        if peer.lives != life or not peer.up or not other.up or peer.byzantine or other.byzantine or not end.wire.calm:
             return False
         troubled = any(each.disk.failed or each.low or each.kept_from > since for each in (peer, other))
         return end.open and end.other.open and not end.closing and not end.other.closing and not troubled
@@ -199,7 +199,7 @@ class ProtocolInvariants:
     def stored(self, peer: SimPeer, batch: Batch, *, own: bool) -> None:
         """Schedule the check that a durable batch is announced to all links that can use it."""
         slow = peer.disk.slow > QUICK_DISK or self._sim.settings.max_tips < UNLIMITED_TIPS
-        if peer.liar or peer.node is None or slow or self._invariants.may_fork(batch.log):
+        if peer.byzantine or peer.node is None or slow or self._invariants.may_fork(batch.log):
             return
         writer = self._sim.by_user.get(batch.log.user)  # for hosted users only their own peers are checked
         ends = [

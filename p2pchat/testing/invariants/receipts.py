@@ -46,7 +46,7 @@ class ReceiptInvariants:
         self._reads = Random(f"{self._sim.seed} reading").random() < READ_IN
         self._said: dict[tuple[UserId, LogId], int] = {}  # (reader, log) -> marked read by its program
         self._delivered: set[tuple[LogId, int, UserId]] = set()  # (log, seq, member) as reported to writers
-        self._told: set[tuple[object, ...]] = set()  # within one session: (peer, session, event, log, seq, member)
+        self._seen: set[tuple[object, ...]] = set()  # within one session: (peer, session, event, log, seq, member)
         # (peer, session, event, log, member) -> known at its start
         self._known: dict[tuple[str, int, str, LogId, UserId], int] = {}
 
@@ -63,7 +63,7 @@ class ReceiptInvariants:
 
     def handed_on(self, peer: SimPeer, one: ReleasedEntry) -> None:
         """Perhaps schedule the reading of an entry that a program received."""
-        if not self._reads or peer.liar or one.log.user == peer.user:
+        if not self._reads or peer.byzantine or one.log.user == peer.user:
             return
         drawn = Random(f"{self._sim.seed} {peer.name} {peer.lives} reads {one.place}")
         seconds = drawn.choice(LATER)
@@ -93,12 +93,12 @@ class ReceiptInvariants:
     def delivered(self, peer: SimPeer, news: DeliveryReceipt) -> None:
         """Check a delivery receipt."""
         member, log = self._sim.person(news.member), news.log
-        if peer.liar:
+        if peer.byzantine:
             return
-        if not member.liar and not self._invariants.may_fork(log):
+        if not member.byzantine and not self._invariants.may_fork(log):
             if member.had(log) < news.last:
                 self._invariants.fail("delivered", peer, f"{member.name} never had {log_name(log)} {news.last}")
-        elif news.member in self._sim.by_user and not (member.liar or member.restored):
+        elif news.member in self._sim.by_user and not (member.byzantine or member.restored):
             here, there = (each.disk.logs.get(log, []) for each in (peer, self._sim.by_user[news.member]))
             if len(here) == len(there) == news.last and here != there:
                 self._invariants.fail("delivered", peer, f"{member.name} has another {log_name(log)} {news.last}")
@@ -112,10 +112,10 @@ class ReceiptInvariants:
         if news.first <= self._known.get((*session, news.member), 0):
             self._invariants.fail(rule, peer, f"{what}: known before its start")
         for seq in range(news.first, news.last + 1):
-            told = (*session, seq, news.member)
-            if told in self._told:
+            receipt = (*session, seq, news.member)
+            if receipt in self._seen:
                 self._invariants.fail(rule, peer, f"{what}: {seq} is reported twice")
-            self._told.add(told)
+            self._seen.add(receipt)
 
     def lacking(self, written: Written, member: SimPeer | SimHostedUser) -> Iterator[Fault]:
         """Yield a fault if the delivery of a message to a member was never reported to its writer."""
@@ -127,7 +127,7 @@ class ReceiptInvariants:
     def was_read(self, peer: SimPeer, news: ReadReceipt) -> None:
         """Check a read receipt."""
         reader = self._sim.by_user[news.member]
-        if peer.liar or reader.liar:
+        if peer.byzantine or reader.byzantine:
             return
         what = f"{reader.name} has read {log_name(news.log)} {news.last}"
         if self._said.get((news.member, news.log), 0) < news.last and not self._invariants.may_fork(news.log):
@@ -237,7 +237,7 @@ class PresenceInvariants:
 
     def handled(self, peer: SimPeer, input: Input, effects: list[Effect]) -> None:
         """Check that presence and typing of a local user cause no commit."""
-        if not isinstance(input, (inputs.PresenceSet, inputs.TypingSet)) or peer.liar:
+        if not isinstance(input, (inputs.PresenceSet, inputs.TypingSet)) or peer.byzantine:
             return
         if isinstance(input, inputs.TypingSet):
             self._typed.add((input.conversation, input.user))
@@ -246,7 +246,7 @@ class PresenceInvariants:
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
         """Check a typing frame that is sent."""
-        if not isinstance(frame, TypingFrame) or peer.liar:
+        if not isinstance(frame, TypingFrame) or peer.byzantine:
             return
         key = peer.name, peer.loads, (frame.c, frame.u)
         since = (self._sim.now - self._sent_at.get(key, float("-inf"))) * peer.clock.rate
@@ -256,40 +256,37 @@ class PresenceInvariants:
         for end in ends:
             other = end.other.owner.user
             if frame.c not in (self._invariants.room, dm_id(frame.u, other)):
-                self._invariants.fail("leak", peer, f"told {end.other.owner.name} who types where only others may read")
+                self._invariants.fail("leak", peer, f"sends {end.other.owner.name} who types where it may not read")
 
-    def told(self, peer: SimPeer, news: TypingChanged) -> None:
-        """A program is told who types."""
-        if (
-            news.on
-            and not self._sim.person(news.user).liar
-            and (news.conversation, news.user) not in self._typed
-            and not peer.liar
-        ):
-            self._invariants.fail("invented", peer, f"is told that {self._sim.person(news.user).name} types")
+    def on_typing(self, peer: SimPeer, news: TypingChanged) -> None:
+        """Check who types, as reported to a program."""
+        person = self._sim.person(news.user)
+        never_typed = (news.conversation, news.user) not in self._typed
+        if news.on and never_typed and not (person.byzantine or peer.byzantine):
+            self._invariants.fail("invented", peer, f"hears that {person.name} types")
 
     def faults(self, peer: SimPeer) -> Iterator[Fault]:
-        """When all has come to rest: what this peer believes of the others, and what its program was told last."""
+        """Check at rest what this peer believes of the others, and who types as last reported to its program."""
         assert peer.node is not None
         for other in self._sim.up:
-            if other.liar or other is peer or not self._sim.can_link(peer, other):
+            if other.byzantine or other is peer or not self._sim.can_link(peer, other):
                 continue
             seen = peer.node.presence.status(other.user)[:2]
-            if seen != other.word:
-                yield Fault("word", f"sees {other.name} as {seen}, who said {other.word}", peer.name)
+            if seen != other.status:
+                yield Fault("word", f"sees {other.name} as {seen}, who said {other.status}", peer.name)
         for guest in self._sim.guests.values():
             is_here = any(at is peer or peer.end_to(at) is not None for at in guest.here())
             status = peer.node.presence.status(guest.user)[0]
             if is_here != (status == "online"):
                 where = [at.name for at in guest.here()]
                 yield Fault("word", f"sees {guest.name} as {status}; its hosts are {where}", peer.name)
-        liars = {other.name for other in self._sim.all_peers if other.liar}  # who may begin anew at any time
-        for name in sorted(_typing_at_last(peer) - liars):
+        byzantines = {other.name for other in self._sim.all_peers if other.byzantine}  # who may begin anew at any time
+        for name in sorted(_typing_at_last(peer) - byzantines):
             yield Fault("typing", f"{name} types for ever", peer.name)
 
 
 def _typing_at_last(peer: SimPeer) -> set[str]:
-    """Return the names of those of whom a program was told last, in this life, that they type."""
+    """Return the names of those who type, as last reported to a program in this session."""
     last: dict[tuple[str, str], bool] = {}
     for line in peer.lines:
         if line["event"] == "listening":

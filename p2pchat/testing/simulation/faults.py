@@ -254,16 +254,16 @@ class FaultInjector:
             self.sim.note(f"{peer.name} starts for the first time")
             self._start_one(peer)
 
-    def join_liar(self) -> None:
-        liar = self.sim.peer()
-        liar.liar = True
-        liar.lie = ByzantinePeer(liar, self.sim.chance)
-        self.sim.note(f"{liar.name} comes and {' and '.join(liar.lie.moods)}")
-        self._start_one(liar)
+    def join_byzantine(self) -> None:
+        peer = self.sim.peer()
+        peer.byzantine = True
+        peer.tampering = ByzantinePeer(peer, self.sim.chance)
+        self.sim.note(f"{peer.name} comes and {' and '.join(peer.tampering.moods)}")
+        self._start_one(peer)
 
     def join_stranger(self) -> None:
         stranger = self.sim.peer(stranger=True)
-        stranger.liar = True
+        stranger.byzantine = True
         self.sim.note(f"{stranger.name} comes without the network's key")
         self._start_one(stranger)
 
@@ -303,8 +303,8 @@ class FaultInjector:
         """Carry an export file from one peer to another: a new one or one made earlier."""
         if not self.sim.up:
             return
-        liars = [peer for peer in self.sim.all_peers if peer.liar]
-        maker = self.chance.choice(liars if liars and self.chance.random() < 0.4 else self.sim.all_peers)
+        byzantines = [peer for peer in self.sim.all_peers if peer.byzantine]
+        maker = self.chance.choice(byzantines if byzantines and self.chance.random() < 0.4 else self.sim.all_peers)
         apart = [peer for peer in self.sim.up if peer is not maker and maker not in peer.linked]
         to = self.chance.choice(apart or self.sim.up)
         if not self._exports or self.chance.random() < 0.7:
@@ -407,7 +407,7 @@ class FaultInjector:
 
     def group_make(self) -> None:
         makers = self.sim.honest_up
-        others = [peer for peer in self.sim.all_peers if not peer.liar]
+        others = self.honest
         if not makers or len({id for peer in makers for id in self._views(peer)}) >= MOST_GROUPS:
             return
         maker = self.chance.choice(makers)
@@ -422,7 +422,7 @@ class FaultInjector:
 
     def group_add(self) -> None:
         for peer, view in self._some(_owns):
-            others = [each.user for each in self.sim.all_peers if not each.liar and each.user not in view.members]
+            others = [each.user for each in self.honest if each.user not in view.members]
             if others:
                 added = (self.chance.choice(others),)
                 self.ask(peer, inputs.GroupChangeRequest, view.group, add=added)
@@ -479,7 +479,7 @@ class FaultInjector:
             owner.crash()
             owner.restore(length)
             owner.start()
-            others = [each.user for each in self.sim.all_peers if not each.liar]
+            others = [each.user for each in self.honest]
             what = self.chance.choice(("add", "remove", "name"))
             user = (self.chance.choice(others),)
             change: dict[str, object] = {what: "old" if what == "name" else user}
@@ -489,7 +489,7 @@ class FaultInjector:
 
     @property
     def honest(self) -> list[SimPeer]:
-        return [peer for peer in self.sim.all_peers if not peer.liar]
+        return [peer for peer in self.sim.all_peers if not peer.byzantine]
 
     def write(self, writer: SimPeer, to: SimPeer | None) -> None:
         if not writer.up:  # the previous message killed it
@@ -502,8 +502,8 @@ class FaultInjector:
         """Start a peer, with an endpoint if it knows none and sometimes otherwise."""
         self.sim.note(f"{peer.name} starts")
         others = [other for other in self.honest if other is not peer and not other.gone]
-        told = others and (len(peer.disk) == 0 or not peer.ever_linked or self.chance.random() < 0.5)
-        peer.start(*([self.chance.choice(others).endpoint] if told else []))
+        needs_one = others and (len(peer.disk) == 0 or not peer.ever_linked or self.chance.random() < 0.5)
+        peer.start(*([self.chance.choice(others).endpoint] if needs_one else []))
 
     def _await(self, happened: Callable[[], bool]) -> bool:
         """Let time pass in short steps until a condition holds, for three seconds at most. Return whether it holds."""
@@ -553,8 +553,8 @@ def make_export(maker: SimPeer, to: SimPeer, only: ConversationId | None = None)
     data = b""
     for page in file_pages(maker.disk.storage, sim.invariants.room, only):
         for frame in page:
-            if maker.lie is not None and isinstance(frame, Entries):
-                frame = maker.lie.entries(frame, to)
+            if maker.tampering is not None and isinstance(frame, Entries):
+                frame = maker.tampering.entries(frame, to)
             data += encode(frame)
     sim.counts["export_made"] += 1
     return ExportFile(maker, sim.now, data)

@@ -35,7 +35,7 @@ class SimHostedUser:
         since: When each of them last began to host it, in true seconds.
     """
 
-    liar = False
+    byzantine = False
 
     def __init__(self, name: str, identity: Identity) -> None:
         self.name = name
@@ -128,7 +128,7 @@ class HostedUsers:
         there = self._there()
         if there:
             guest, peer = chance.choice(there)
-            others = [other for other in self._sim.all_peers if not (other.liar or other.gone)]
+            others = [other for other in self._sim.all_peers if not (other.byzantine or other.gone)]
             if others:
                 self._say(guest, peer, chance.choice(others))
 

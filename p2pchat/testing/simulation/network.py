@@ -227,11 +227,11 @@ class SimWire:
         for receiver, item in held:
             self._arrive(receiver, item)
 
-    def cut(self, *, told: Callable[[], float | None]) -> None:
-        """Break the connection. Bytes in flight are lost. `told` gives the seconds until an end learns, or None."""
+    def cut(self, *, learns: Callable[[], float | None]) -> None:
+        """Break the connection. Bytes in flight are lost. `learns` gives the seconds until an end learns, or None."""
         self.dead, self.calm = True, False
         for end in self.ends:
-            after = told()
+            after = learns()
             if after is not None:
                 self.schedule.after(after, lambda end=end: end.learn(BROKEN))  # type: ignore[misc]
 

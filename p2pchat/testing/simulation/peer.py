@@ -40,10 +40,10 @@ class SimPeer:
         up: Whether its process runs.
         gone: Whether it left for good.
         restored: Whether its disk ever went back to an older copy.
-        liar: Whether it breaks the rules (byzantine.py). Nothing it sends or stores is checked.
+        byzantine: Whether it breaks the rules (byzantine.py). Nothing it sends or stores is checked.
         program: Receives the effects for programs. Its lines are the peer's event log.
         lives: How often it was started.
-        word: The presence its user set last in this session: a status and a text.
+        status: The presence its user set last in this session: a status and a text.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class SimPeer:
         self.node: Node | None = None
         self.gone = False
         self.restored = False
-        self.liar = False
-        self.lie: ByzantinePeer | None = None  # changes the frames of a byzantine peer; None for other peers
+        self.byzantine = False
+        self.tampering: ByzantinePeer | None = None  # changes the frames of a byzantine peer; None for other peers
         self.fails = False  # storage failed and was not reloaded yet
         self.allows = False  # its user lifted all quotas
         self.low = False  # its disk is reported low
@@ -74,7 +74,7 @@ class SimPeer:
         self.program = SimProgram(self)
         self.lives = 0
         self.loads = 0  # how often its node loaded the disk
-        self.word = ("online", "")
+        self.status = ("online", "")
         self._fuse: tuple[int, bool] | None = None  # (effects until it is killed, whether silently)
         self._begun_with = 0  # changes on its disk at the start of its process
         self._run: RunId | None = None  # the run of that process
@@ -158,7 +158,7 @@ class SimPeer:
     def _start(self, endpoints: tuple[str, ...], draw: Callable[[int], bytes]) -> None:
         self.lives += 1
         self.loads += 1
-        self.word = ("online", "")
+        self.status = ("online", "")
         self.fails = self.low = False
         self._fuse = None
         self._links = {}
@@ -254,7 +254,7 @@ class SimPeer:
         self.program.write(self._opened(guest), "text", [text])
 
     def set_presence(self, status: str, text: str = "") -> None:
-        self.word = status, text
+        self.status = status, text
         self.put(inputs.PresenceSet(self.user, status, text))
 
     def types(self, to: SimPeer | None = None, *, on: bool = True) -> None:
@@ -405,9 +405,9 @@ class SimPeer:
         self.sim.frames[type(order.frame).__name__] += len(ends)
         self.sim.invariants.protocol.frame_sent(self, order.frame, ends)
         self.sim.invariants.presence.frame_sent(self, order.frame, ends)
-        if self.lie is not None:
+        if self.tampering is not None:
             for end in ends:
-                for data in self.lie.change(order.frame, end):
+                for data in self.tampering.change(order.frame, end):
                     end.write(data)
             return
         data = encode(order.frame)
@@ -416,7 +416,7 @@ class SimPeer:
 
     def _close(self, order: out.Close) -> None:
         end = self._links.get(order.link)
-        if order.bye is not None and not self.liar:
+        if order.bye is not None and not self.byzantine:
             self.sim.counts[f"bye_{order.bye.code}"] += 1
         if end is not None:
             if order.bye is not None:

@@ -241,7 +241,7 @@ class SimProgram:
         self.log("joined", user=self._sim.person(news.user).name, user_id=shown_id(news.user))
 
     def _left(self, news: out.UserLeft) -> None:
-        self._sim.invariants.display.told_left(self._peer, news)
+        self._sim.invariants.display.on_left(self._peer, news)
         self.log("left", user=self._sim.person(news.user).name, user_id=shown_id(news.user), reason=news.reason)
 
     def _presence(self, news: out.PresenceChanged) -> None:
@@ -249,7 +249,7 @@ class SimProgram:
                  text=news.text)  # fmt: skip
 
     def _typing(self, news: out.TypingChanged) -> None:
-        self._sim.invariants.presence.told(self._peer, news)
+        self._sim.invariants.presence.on_typing(self._peer, news)
         self.log("typing", user=self._sim.person(news.user).name, user_id=shown_id(news.user),
                  conversation_id=base32(news.conversation), typing=news.on)  # fmt: skip
 

@@ -135,7 +135,7 @@ def _draw_beginning(plan: Random, most_peers: int) -> list[str]:
     """Return the steps before any time has passed."""
     program = ["join"] * plan.randint(2, most_peers if most_peers > 5 else min(4, most_peers))
     if plan.random() < 0.3:
-        program.append("join_liar")
+        program.append("join_byzantine")
     if plan.random() < 0.05:
         program.append("join_stranger")
     if most_peers >= 3 and plan.random() < 0.25:

@@ -91,7 +91,7 @@ class Simulation:
     @property
     def honest_up(self) -> list[SimPeer]:
         """The peers that run now and are not byzantine."""
-        return [peer for peer in self.up if not peer.liar]
+        return [peer for peer in self.up if not peer.byzantine]
 
     def peers(self, count: int) -> list[SimPeer]:
         """Add and start so many peers. Each dials one that was there before."""
@@ -221,18 +221,18 @@ class Simulation:
         server.put(inputs.LinkAccepted(far.link, dialler.host))
 
     def _break(self, wire: SimWire) -> None:
-        def told() -> float | None:
+        def learns() -> float | None:
             return self.chance.uniform(0.0, 2.0) if self.chance.random() < 0.7 else None
 
         if not wire.dead:
             self.counts["cut"] += 1
-            wire.cut(told=told)
+            wire.cut(learns=learns)
 
     def _is_dialling(self) -> bool:
         """Return whether a dial between honest peers is in progress that may succeed (seed 92534)."""
         return any(
             dialler.up and dialler.lives == life and target.up and self._reachable(dialler, target)
-            for dialler, life, target in self._dials if not (dialler.liar or target.liar)
+            for dialler, life, target in self._dials if not (dialler.byzantine or target.byzantine)
         )  # fmt: skip
 
     def _reachable(self, one: SimPeer, two: SimPeer) -> bool:
@@ -260,7 +260,7 @@ class Simulation:
         before = self.frames.copy()
         self.run(QUIET_FOR)
         self.invariants.quiet_minute(self.frames - before)
-        if any(peer.liar for peer in self.up):  # it may have released entries that it alone held
+        if any(peer.byzantine for peer in self.up):  # it may have released entries that it alone held
             deadline = self.now + within
             while self.invariants.unsettled() and self.now < deadline:
                 self.run(1.0)

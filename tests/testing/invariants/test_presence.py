@@ -53,7 +53,7 @@ def test_a_word_that_is_seen_otherwise_is_found() -> None:
     ada, _ = sim.peers(2)
     sim.run(5)
     assert sim.settle()
-    ada.word = "idle", "lunch"  # as if it had said so and nobody heard
+    ada.status = "idle", "lunch"  # as if it had said so and nobody heard
     assert rules(sim) == {"word"}
 
 

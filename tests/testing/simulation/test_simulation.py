@@ -183,7 +183,7 @@ def test_what_was_held_back_both_ways_comes_first_when_one_way_is_free_again() -
 
 
 def just_linked() -> tuple[Simulation, SimPeer, SimPeer]:
-    """A simulation in which bob's link to ada has come up, and the marks of nobody are told yet."""
+    """A simulation in which bob's link to ada has come up, and no marks are sent yet."""
     sim = Simulation(seed=13)
     ada, bob = sim.peers(2)
     while ada not in bob.linked:
@@ -198,7 +198,7 @@ def newest_of(ada: SimPeer) -> Mark:
 
 
 def rules_broken(sim: Simulation, ada: SimPeer, bob: SimPeer, read: list[Digest | Have]) -> list[str]:
-    """The faults when bob was told those frames in one read, and then what ada wrote."""
+    """The faults when bob got those frames in one read, and then what ada wrote."""
     end = bob.end_to(ada)
     assert end is not None
     sim.invariants.frames_got(bob, end, read)
@@ -208,15 +208,15 @@ def rules_broken(sim: Simulation, ada: SimPeer, bob: SimPeer, read: list[Digest 
     return [fault.rule for fault in sim.check()]
 
 
-def test_what_follows_an_equal_sum_in_one_read_is_news_to_the_judge_too() -> None:
-    """The room was empty when the two compared; what was written since is told in the same bytes as that sum."""
+def test_what_follows_an_equal_sum_in_one_read_is_news_to_the_invariants_too() -> None:
+    """The room was empty when the two compared; what was written since comes in the same bytes as that sum."""
     sim, ada, bob = just_linked()
     news = Have({sim.invariants.room: {ada.user: [newest_of(ada)]}})
     assert rules_broken(sim, ada, bob, [Digest(sum=bob.digest_for(ada)), news]) == []
 
 
 def test_every_page_of_the_first_marks_in_one_read_is_heard_by_the_invariants() -> None:
-    """What the second page told of was there before the newcomer: shown as news it is blamed (seed 861630)."""
+    """What the second page names was there before the newcomer: shown as news it is blamed (seed 861630)."""
     sim, ada, bob = just_linked()
     room = sim.invariants.room
     first = Have({room: {}}, span=("0" * 64, "0" * 64))
@@ -318,13 +318,13 @@ def _say(peer: SimPeer, text: str) -> None:
     peer.say(text)
 
 
-def test_what_a_liar_gives_at_last_is_waited_for() -> None:
+def test_what_a_byzantine_peer_gives_at_last_is_waited_for() -> None:
     """Nobody else had it when all had come to rest; at the end of the quiet minute one has, and others have not."""
     sim = Simulation(seed=18)
     _, bob, cyd = sim.peers(3)
     sim.run(5)
     bob.say("hello")
-    cyd.liar = True
+    cyd.byzantine = True
     while sim.invariants.unsettled():
         sim.run(1)
     sim.schedule.after(DELAYED_FRAMES + QUIET_FOR - 0.02, partial(_say, bob, "withheld"))
@@ -332,8 +332,8 @@ def test_what_a_liar_gives_at_last_is_waited_for() -> None:
     assert sim.check() == []
 
 
-def test_a_connection_with_a_liar_that_is_no_link_keeps_nobody_from_rest() -> None:
-    """A liar that is refused and comes again at once is never a link of everybody's at one moment (seed 877539)."""
+def test_a_connection_with_a_byzantine_peer_that_is_no_link_keeps_nobody_from_rest() -> None:
+    """If it is refused and comes again at once, it is never linked with everybody at one moment (seed 877539)."""
     sim = Simulation(seed=19)
     ada, bob, cyd = sim.peers(3)
     while sim.invariants.unsettled():
@@ -341,7 +341,7 @@ def test_a_connection_with_a_liar_that_is_no_link_keeps_nobody_from_rest() -> No
     for end in ada.wires_to(cyd):
         end.wire.block()
     assert sim.invariants.unsettled()
-    cyd.liar = True
+    cyd.byzantine = True
     assert not sim.invariants.unsettled()
     for end in ada.wires_to(bob):
         end.wire.block()
