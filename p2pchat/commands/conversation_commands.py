@@ -175,7 +175,6 @@ async def rename(ctx: CommandContext, name: str, to: str | None = None) -> Comma
 
 
 async def owner(ctx: CommandContext, user: str, to: str | None = None) -> CommandResult:
-    """Hand a group over to another member."""
     there = await _group(ctx, "owner", to)
     new_owner = await _user_or_id(ctx, user)
     _require_owner(there)

@@ -103,7 +103,6 @@ def command(*words: str | int) -> str:
 
 
 def quoted(word: str) -> str:
-    """Return one word quoted for a shell."""
     return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
 
 
@@ -169,7 +168,6 @@ def beyond_loopback(invite: str, port: int) -> str:
 
 
 def own_endpoints(port: int) -> list[str]:
-    """Return the endpoints of this machine for `port`."""
     return [host_port(host, port) for host in own_addresses()]
 
 

@@ -196,7 +196,6 @@ class JoinSummary:
         self.in_progress = False
 
     def begin(self, peer: TCPPeer) -> None:
-        """Set the peer once it has started."""
         self._peer = peer
 
     def on_event(self, event: Any) -> None:

@@ -69,7 +69,6 @@ def user_row(of: TCPPeer | HostedUser | History, user: User) -> EventLine:
 
 
 async def nick(ctx: CommandContext, name: str) -> CommandResult:
-    """Change the own name."""
     await ctx.peer.rename(name)
     me = ctx.peer.me
     ctx.display.me = me.label
@@ -100,7 +99,6 @@ async def away(ctx: CommandContext, text: str = "") -> CommandResult:
 
 
 async def back(ctx: CommandContext) -> CommandResult:
-    """Set the status to online."""
     ctx.activity.back()
     await _let_peer_apply()
     return CommandResult([{"status": "online", "text": ""}], ["-- others see that you are back"])
@@ -132,7 +130,6 @@ async def ignore(ctx: CommandContext, user: str = "") -> CommandResult:
 
 
 async def unignore(ctx: CommandContext, user: str) -> CommandResult:
-    """Stop ignoring a user."""
     one = user if is_id(user) else await ctx.resolve_user(user)
     if not ctx.peer.ignores(one if isinstance(one, str) else one.id):
         raise UsageError(f"{quote_name(user)} is not ignored")

@@ -254,7 +254,6 @@ class UnreadCounter:
         return True
 
     def count(self, id: str) -> int:
-        """Return the number of unread messages in a conversation."""
         return self._unread[id].by.total() if id in self._unread else 0
 
     def mentions(self, id: str) -> int:

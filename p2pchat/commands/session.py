@@ -164,7 +164,7 @@ class Session(CommandContext):
         if self.interactive:
             self.activity.on_input()
         for line in lines:
-            go_on = await self._execute_line(line)
+            go_on = await self._reporting(self._execute_line(line))
             if not go_on:
                 break
         await self.sender.flush()
@@ -172,33 +172,29 @@ class Session(CommandContext):
 
     async def execute_command(self, command: JsonCommand) -> bool:
         """Execute one JSON command; return False if it was `quit`."""
-        go_on = await self._try_command(command)
+        go_on = await self._reporting(self._run_json(command), command.ref)
         await self.sender.flush()
         return go_on
 
-    async def _try_command(self, command: JsonCommand) -> bool:
+    async def _reporting(self, work: Awaitable[bool], ref: str | None = None) -> bool:
+        """Await what executes one line, and report its failure."""
         try:
-            return await self._run_json(command)
+            return await work
         except (P2PChatError, UsageError, CommandError, ValueError) as error:
-            await self.report_error(error, command.ref)
+            await self.report_error(error, error.ref if isinstance(error, BadCommand) else ref)
         return True
 
     async def _execute_line(self, raw: bytes | None) -> bool:
-        try:
-            if raw is None:
-                raise UsageError(f"a line above {MAX_LINE_BYTES} bytes was not sent")
-            line, is_utf8 = decode_line(raw)
-            if not is_utf8:
-                text = "a line was not UTF-8; its invalid bytes were replaced"
-                await self.display.show_event(Warned(code="encoding", text=text).to_json())
-            if self._as_json and line.startswith("{"):
-                return await self._try_command(parse_json_command(line))
-            return await self._run_typed(parse_line(line))
-        except BadCommand as error:
-            await self.report_error(error, error.ref)
-        except (P2PChatError, UsageError, CommandError, ValueError) as error:
-            await self.report_error(error)
-        return True
+        if raw is None:
+            raise UsageError(f"a line above {MAX_LINE_BYTES} bytes was not sent")
+        line, is_utf8 = decode_line(raw)
+        if not is_utf8:
+            text = "a line was not UTF-8; its invalid bytes were replaced"
+            await self.display.show_event(Warned(code="encoding", text=text).to_json())
+        if self._as_json and line.startswith("{"):
+            command = parse_json_command(line)
+            return await self._reporting(self._run_json(command), command.ref)
+        return await self._run_typed(parse_line(line))
 
     async def _run_typed(self, typed: TextInput | CommandInput | None) -> bool:
         if isinstance(typed, TextInput):

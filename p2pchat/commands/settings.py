@@ -55,7 +55,6 @@ class LastStart:
 
     @classmethod
     def from_json(cls, found: object) -> LastStart:
-        """Parse the entry of the settings file."""
         defaults = asdict(cls())
         if not isinstance(found, dict):
             raise ValueError("`last_start` is not a JSON object")
@@ -296,27 +295,13 @@ async def set_(ctx: CommandContext, name: str = "", value: str = "", to: str = "
     name, value = name.lower(), value.lower()
     if name and name not in BY_NAME:
         raise UsageError(f"there is no setting {name!a}; the settings are {', '.join(BY_NAME)}")
-    if value and BY_NAME[name].of_peer:
-        return await _set_receipts(ctx, BY_NAME[name], value, to)
-    if value:
-        there = (await ctx.resolve(to)).id if to else ""
-        try:
-            ctx.settings.change(name, value, there)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        _save(ctx)
-        if there:
-            row = _setting_row(ctx, BY_NAME[name], there)
-            return CommandResult([row], [_format_setting(row)])
-    rows = [row for setting in ([BY_NAME[name]] if name else BY_NAME.values()) for row in _rows(ctx, setting)]
+    if not value:
+        rows = [row for setting in ([BY_NAME[name]] if name else SETTINGS) for row in _rows(ctx, setting)]
+    elif BY_NAME[name].of_peer:
+        rows = await _set_receipts(ctx, BY_NAME[name], value, to)
+    else:
+        rows = await _set(ctx, BY_NAME[name], value, to)
     return CommandResult(rows, [_format_setting(row) for row in rows])
-
-
-def _save(ctx: CommandContext) -> None:
-    try:
-        ctx.settings.save()
-    except OSError as error:
-        raise CommandError(f"changed for this run only: cannot save it: {error.strerror or error}") from None
 
 
 def _rows(ctx: CommandContext, setting: Setting) -> list[EventLine]:
@@ -328,19 +313,24 @@ def _rows(ctx: CommandContext, setting: Setting) -> list[EventLine]:
     return [_setting_row(ctx, setting), *(_setting_row(ctx, setting, id) for id in exceptions)]
 
 
+async def _set(ctx: CommandContext, setting: Setting, value: str, to: str) -> list[EventLine]:
+    there = (await ctx.resolve(to)).id if to else ""
+    ctx.settings.change(setting.name, value, there)
+    try:
+        ctx.settings.save()
+    except OSError as error:
+        raise CommandError(f"changed for this run only: cannot save it: {error.strerror or error}") from None
+    return [_setting_row(ctx, setting, there)] if there else _rows(ctx, setting)
+
+
 def _setting_row(ctx: CommandContext, setting: Setting, conversation_id: str = "") -> EventLine:
-    row = {
-        "setting": setting.name,
-        "value": ctx.settings.value(setting.name, conversation_id),
-        "values": list(setting.values),
-        "meaning": setting.meaning,
-    }
+    row = _row(setting, ctx.settings.value(setting.name, conversation_id))
     if conversation_id:
         row |= {"conversation": _conversation_name(ctx, conversation_id), "conversation_id": conversation_id}
     return row
 
 
-async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: str) -> CommandResult:
+async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: str) -> list[EventLine]:
     """Change read receipts, which the peer itself keeps: for everyone, or with one user."""
     if error := value_error(setting, value, exception=bool(to)):
         raise UsageError(error)
@@ -348,16 +338,16 @@ async def _set_receipts(ctx: CommandContext, setting: Setting, value: str, to: s
     if to and user is None:
         raise UsageError("receipts are on or off for everyone, or with one user: /set receipts off bob")
     await ctx.peer.set_receipts(None if value == INHERIT else value == "on", user)
-    rows = [_receipts_row(ctx, setting, user)] if user is not None else _rows(ctx, setting)
-    return CommandResult(rows, [_format_setting(row) for row in rows])
+    return [_receipts_row(ctx, setting, user)] if user is not None else _rows(ctx, setting)
 
 
 def _receipts_row(ctx: CommandContext, setting: Setting, user: User | None = None) -> EventLine:
-    value = "on" if ctx.peer.receipts(user) else "off"
-    row = {"setting": setting.name, "value": value, "values": list(setting.values), "meaning": setting.meaning}
-    if user is not None:
-        row |= {"user": user.label, "user_id": user.id}
-    return row
+    row = _row(setting, "on" if ctx.peer.receipts(user) else "off")
+    return row if user is None else {**row, "user": user.label, "user_id": user.id}
+
+
+def _row(setting: Setting, value: str) -> EventLine:
+    return {"setting": setting.name, "value": value, "values": list(setting.values), "meaning": setting.meaning}
 
 
 def _conversation_name(ctx: CommandContext, conversation_id: str) -> str:

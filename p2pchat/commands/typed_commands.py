@@ -8,6 +8,7 @@ error that names the nearest one: a mistyped command is never sent as a text.
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -329,9 +330,5 @@ def _most_used() -> list[str]:
 
 def _other_commands() -> list[str]:
     words = [f"/{command.name}" for command in COMMANDS if command.name not in MOST_USED]
-    lines = ["and"]
-    for word in words:
-        if len(lines[-1]) + len(word) + 1 > HELP_COLUMNS:
-            lines.append("   ")
-        lines[-1] += f" {word}"
+    lines = textwrap.wrap(f"and {' '.join(words)}", HELP_COLUMNS, subsequent_indent="    ")
     return [*lines, "/help COMMAND explains one of them; //TEXT sends a text that begins with a slash"]

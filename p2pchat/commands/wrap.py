@@ -101,7 +101,6 @@ def fold_row(fragments: Sequence[Fragment], width: int, *, hang: str = "", style
 
 
 def plain_text(row: Row) -> str:
-    """Return the text of a row without its styles."""
     return "".join(text for _, text in row)
 
 

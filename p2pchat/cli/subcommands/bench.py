@@ -172,7 +172,6 @@ def message_text(number: int) -> str:
 
 
 def format_figure(figure: Figure) -> str:
-    """Return a figure as a line for people."""
     most = "" if figure.p99 is None else f"99 %: {_time(figure.p99)}"
     value = f"{figure.value:,.0f} /s" if figure.unit == "/s" else _time(figure.value)
     return f"{figure.what.replace('_', ' '):<16}{value:>11}  {most:<15}  {figure.count:>7,}  {figure.text}"

@@ -257,7 +257,6 @@ class Child:
 
     @property
     def endpoint(self) -> str:
-        """The address where others reach it."""
         return f"127.0.0.1:{self.listening['port']}"
 
     async def _read_lines(self) -> None:
@@ -278,13 +277,11 @@ class Child:
             self.complaints.append(raw.decode("utf-8", "replace").rstrip())
 
     async def do(self, **order: Any) -> None:
-        """Write one command object."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order).encode() + b"\n")
         await self.process.stdin.drain()
 
     async def type(self, *lines: str) -> None:
-        """Write typed lines."""
         assert self.process.stdin is not None
         self.process.stdin.write("".join(line + "\n" for line in lines).encode())
         await self.process.stdin.drain()
@@ -359,7 +356,6 @@ class Child:
 
 
 def matches(line: Line, event: str, fields: Mapping[str, Any]) -> bool:
-    """Return whether a line is of this event and has these fields."""
     return line["event"] == event and all(line.get(name) == value for name, value in fields.items())
 
 
@@ -391,22 +387,19 @@ def check(logs: tuple[str, ...], complete: bool) -> int:
     Each line says where, which promise (lost, twice, order ...) and what is wrong: please report it with the lines it
     names. Texts are never shown. The clocks of the machines should agree within a second.
     """
-    return _report(read_logs(logs), complete)
-
-
-def _report(logs: Sequence[Log], complete: bool) -> int:
-    faults = judge(logs, complete=complete)
+    read = read_logs(logs)
+    faults = judge(read, complete=complete)
     for fault in faults[:MAX_SHOWN]:
         print(safe_line(str(fault)))
     if len(faults) > MAX_SHOWN:
         print(f"... and {len(faults) - MAX_SHOWN} more")
-    print(f"{_counted(logs)}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}")
-    sys.stdout.flush()
+    sent, received = sum(len(log.sent) for log in read), sum(len(log.received) for log in read)
+    counted = f"{len(read)} log{'' if len(read) == 1 else 's'}, {sent} sent, {received} received"
+    print(f"{counted}: {len(faults) or 'no'} fault{'' if len(faults) == 1 else 's'}", flush=True)
     return FAILED if faults else DONE
 
 
 def read_logs(paths: Iterable[str | Path]) -> list[Log]:
-    """Read event logs."""
     from p2pchat.testing import Log
 
     logs = []
@@ -426,9 +419,3 @@ def judge(logs: Sequence[Log], *, complete: bool) -> list[Fault]:
     from p2pchat.testing import check
 
     return check(logs, complete=complete)
-
-
-def _counted(logs: Sequence[Log]) -> str:
-    sent = sum(len(log.sent) for log in logs)
-    received = sum(len(log.received) for log in logs)
-    return f"{len(logs)} log{'' if len(logs) == 1 else 's'}, {sent} sent, {received} received"

@@ -141,7 +141,6 @@ def summary(found: Sequence[Finding]) -> str:
 
 
 async def _check_endpoint(endpoint: str, directory: Path | None, db: str) -> AsyncIterator[Finding]:
-    """Check the connection to an endpoint."""
     found = await probe(endpoint, data=directory)
     yield check_remote(found, await user_label(found.peer_id, directory, db))
 
@@ -229,7 +228,6 @@ async def _check_stored(diagnosis: Diagnosis, own: Sequence[str]) -> AsyncIterat
 
 
 async def _check_known_peers(diagnosis: Diagnosis, own: Sequence[str], history: History) -> AsyncIterator[Finding]:
-    """Check the peers that are known here."""
     known = history.addresses()
     for finding in check_nat(diagnosis.port or USUAL_PORT, own, [address.endpoint for address in known]):
         yield finding

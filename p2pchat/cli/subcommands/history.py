@@ -7,10 +7,9 @@ import os
 import stat
 import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -199,17 +198,6 @@ Exit codes: 0 the peer stopped, or the reader of the output went away; 1 the pee
 """
 
 
-@dataclass(slots=True)
-class TailOptions:
-    """The conversations to follow. `to` None is everything; the newest `last` messages come first."""
-
-    profile: cli.ProfileChoice
-    to: str | None
-    last: int
-    db: str = field(repr=False)
-    as_json: bool
-
-
 @click.command("tail", cls=cli.Command, epilog=TAIL_EPILOG)
 @click.argument("to", required=False, shell_complete=complete_conversation)
 @cli.profile_options
@@ -222,26 +210,26 @@ class TailOptions:
     default=DEFAULT_LAST,
 )
 @cli.json_option
-def tail(**values: Any) -> int:
+def tail(profile: cli.ProfileChoice, to: str | None, last: int, db: str, as_json: bool) -> int:
     """Print the newest messages, then new ones as they come, until Ctrl-C or until the reader of the output goes away.
 
     TO is room, bob, or bob#K7QF2M3P; without it everything is printed. A running peer is asked; otherwise this command
     runs the peer.
     """
-    options = TailOptions(**values)
-    directory = find_profile(options.profile)
-    return run_until_signal(_tail(options, directory), terminated=lambda: DONE)
+    running = connect_or_run(find_profile(profile), port=profile.port, db=db)
+    request = {"do": "tail", "last": last, "ignored": as_json, **({"to": to} if to else {})}
+    return run_until_signal(_tail(running, request, as_json), terminated=lambda: DONE)
 
 
-async def _tail(options: TailOptions, directory: Path) -> int:
-    output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
-    async with connect_or_run(directory, port=options.profile.port, db=options.db) as control:
+async def _tail(running: AbstractAsyncContextManager[ControlClient], request: dict[str, Any], as_json: bool) -> int:
+    output = StdoutWriter(raw_stdout(), for_people=not as_json)
+    async with running as control:
         if control.is_own:
             me = control.listening
             print_notice(
                 f"-- no peer runs here, so this command does: {quote_name(me['user'])} listens on port {me['port']}"
             )
-        following = asyncio.create_task(_follow(options, control, output))
+        following = asyncio.create_task(_follow(control, request, output, as_json))
         closed = asyncio.create_task(_closed(output))
         try:
             await asyncio.wait([following, closed], return_when=asyncio.FIRST_COMPLETED)
@@ -269,9 +257,8 @@ class RecentMessages:
         return self._lines.get(line["id"] if line["event"] in EDIT_EVENTS else line.get("reply_to") or "")
 
 
-async def _follow(options: TailOptions, control: ControlClient, output: StdoutWriter) -> int:
-    fields = {"to": options.to} if options.to else {}
-    await control.send(do="tail", last=options.last, ignored=options.as_json, **fields)
+async def _follow(control: ControlClient, request: dict[str, Any], output: StdoutWriter, as_json: bool) -> int:
+    await control.send(**request)
     recent = RecentMessages()
     waiting = True  # for the answer to `tail`; an error before it is about that
     while (line := await control.next_line()) is not None:
@@ -279,7 +266,7 @@ async def _follow(options: TailOptions, control: ControlClient, output: StdoutWr
             raise RequestRefused(line)
         if line["event"] == "answer":
             waiting = False
-        elif options.as_json:
+        elif as_json:
             await output.write(json_line(line))
         else:
             await _show(line, control, output, recent)

@@ -123,7 +123,6 @@ def client(**values: Any) -> int:
 def client_options(
     url: str, user: str | None, recipient: str | None, token: str | None, plain: bool, as_json: bool, **others: Any
 ) -> ClientOptions:
-    """Return the options of a parsed command line."""
     cli.check_exclusive({"as_json": as_json, "plain": plain}, ("as_json", "plain"))
     gateway = GatewayAddress(_checked_url(url), user or "")
     if not token and not gateway.user:

@@ -190,7 +190,6 @@ async def wait_until_started(server: PageServer, task: asyncio.Task[None]) -> No
 
 
 def url_of(host: str, port: int, root_path: str = "") -> str:
-    """Return the URL of the page on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{host}:{port}{root_path}/"
 
@@ -201,7 +200,6 @@ _EVENTS = (Failed, Joined, Left, Link, Listening, Stopped, Warned)  # none of th
 
 
 def web_settings(options: WebOptions) -> WebSettings:
-    """Return the settings of the gateway."""
     from p2pchat.web.security import parse_origin
 
     try:
@@ -355,9 +353,6 @@ class EventLogWriter:
 
     A task writes them from a queue, so that no slow reader makes the gateway wait. Lines that do not fit are left out,
     and their number is reported.
-
-    Attributes:
-        closed: Set when the reader of standard output has gone.
     """
 
     def __init__(self, options: WebOptions) -> None:
@@ -366,18 +361,14 @@ class EventLogWriter:
         self._verbose = options.verbose and not options.as_json
         self._lines: asyncio.Queue[EventLine] = asyncio.Queue(MAX_QUEUED_LINES)
         self._lost = 0
-        self._writing: asyncio.Task[None] | None = None
-        self.closed = self._output.closed
+        self._writing = asyncio.create_task(self._write_queued())
 
     @property
     def failed(self) -> bool:
-        """Return whether writing the log failed."""
         return self._log is not None and self._log.failed
 
     def write(self, line: EventLine) -> None:
         """Queue one line."""
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_queued())
         try:
             self._lines.put_nowait(line)
         except asyncio.QueueFull:
@@ -405,11 +396,10 @@ class EventLogWriter:
 
     async def aclose(self) -> None:
         """Write the queued lines, and end."""
-        if self._writing is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._lines.join()
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._lines.join()
+        self._writing.cancel()
+        await asyncio.gather(self._writing, return_exceptions=True)
         if self._log is not None:
             self._log.close()
