@@ -1,4 +1,4 @@
-"""Accounts of a gateway. Each is a hosted user of the peer, proved by a token.
+"""Accounts of a gateway, and the addresses they write to. Each is a hosted user of the peer, proved by a token.
 
 A name that got messages before it was registered is *reserved*: a hosted user without a token, whose messages wait
 until the name is registered. Only free and reserved names can be registered; the names of the peer's own user, of
@@ -18,7 +18,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from p2pchat import AmbiguousName, HostedUser, NameTaken, P2PChatError, PeerClosed, StorageError, TCPPeer, UnknownName
+from p2pchat import (
+    AmbiguousName,
+    Conversation,
+    Group,
+    HostedUser,
+    NameTaken,
+    P2PChatError,
+    PeerClosed,
+    StorageError,
+    TCPPeer,
+    UnknownName,
+)
 from p2pchat import validate_name as valid
 from p2pchat.web import WebSettings
 from p2pchat.web.errors import Forbidden, WebError
@@ -63,6 +74,18 @@ class Account:
     def reserved(self) -> bool:
         """Whether it is not registered yet."""
         return self.word.startswith(RESERVED)
+
+    def is_me(self, name: str) -> bool:
+        """Return whether a name, a label or an id means this account."""
+        me = self.user.me
+        return name.casefold() == self.name.casefold() or name in (me.label, me.id)
+
+    def group(self, name: str) -> Group:
+        """Return a group of which this account is a member. Raises UnknownName, AmbiguousName, Forbidden."""
+        group = self.user.group(name)
+        if not group.is_member:
+            raise Forbidden("you are not a member of this group")
+        return group
 
     @property
     def state(self) -> str:
@@ -126,6 +149,35 @@ class Accounts:
     def list(self) -> list[Account]:
         """Return all accounts, by name."""
         return sorted(self._by_key.values(), key=lambda account: account.name.casefold())
+
+    # ---- conversations
+
+    def find_conversation(self, account: Account, to: str) -> Conversation:
+        """Return the conversation of an address: `room`, `bob`, `bob#K7QF2M3P`, `#ops`, an id.
+
+        Raises UnknownName, AmbiguousName.
+        """
+        try:
+            return account.user.find(to)
+        except UnknownName:
+            other = self.find(to.strip().removeprefix("@"))
+            if other is None:
+                raise UnknownName(to) from None
+            return account.user.find(other.user.me)
+
+    async def resolve_conversation(self, account: Account, to: str) -> Conversation:
+        """As find_conversation, but a free name is reserved: messages to it wait until it is registered here.
+
+        Raises UnknownName, AmbiguousName, and what reserve raises.
+        """
+        try:
+            return self.find_conversation(account, to)
+        except UnknownName:
+            try:
+                name = valid(to.strip().removeprefix("@"))
+            except ValueError:
+                raise UnknownName(to) from None
+        return account.user.find((await self.reserve(name, account)).user.me)
 
     # ---- changes
 

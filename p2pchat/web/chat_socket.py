@@ -49,7 +49,7 @@ from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
-from p2pchat.web.schemas import group_of, is_me, iso, known_conversation, message_json, resolve_conversation
+from p2pchat.web.schemas import iso, message_json
 from p2pchat.web.session import (
     DeliveryCursor,
     Frame,
@@ -186,13 +186,13 @@ class ChatSession(WebSocketSession):
     async def _handle(self, request: ChatRequest) -> None:
         limits = self.gateway.limits
         if isinstance(request, SendRequest):
-            if request.by and not is_me(self.account, request.by):
+            if request.by and not self.account.is_me(request.by):
                 raise Forbidden("you can write only as yourself")
             await self.pause(limits.messages)
             if request.group:
-                to: Conversation = group_of(self.account, request.group)
+                to: Conversation = self.account.group(request.group)
             else:
-                to = await resolve_conversation(self.gateway, self.account, request.to)
+                to = await self.gateway.accounts.resolve_conversation(self.account, request.to)
             self._start(self._send(request, to))
             return
         limits.small.take(self.account.key)
@@ -203,9 +203,9 @@ class ChatSession(WebSocketSession):
 
     def _send_typing(self, request: TypingRequest) -> None:
         if request.group:
-            to: Conversation = group_of(self.account, request.group)
+            to: Conversation = self.account.group(request.group)
         else:
-            to = known_conversation(self.gateway, self.account, request.to)
+            to = self.gateway.accounts.find_conversation(self.account, request.to)
         self.user.typing(to, request.on)
 
     def _start(self, sending: Coroutine[Any, Any, None]) -> None:

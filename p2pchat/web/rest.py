@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, User
+from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, UnknownName, User
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.web.errors import Forbidden, WebError
@@ -42,12 +42,7 @@ from p2pchat.web.schemas import (
     SignUp,
     ToGroup,
     UserOut,
-    find_conversation,
-    group_of,
-    is_me,
     iso,
-    known_conversation,
-    resolve_conversation,
 )
 from p2pchat.web.security import address_of, is_on_loopback
 
@@ -140,33 +135,28 @@ async def messages(
         return []
     try:
         talk = _wanted_conversation(gateway, account, user1, user2, conversation)
-    except _UnknownPartner:
-        return []
+    except UnknownName:
+        if conversation is not None:
+            raise
+        return []  # the other of the two users is unknown
     low, high = await _position(account, after), await _position(account, before)
     found = await account.user.history(talk, before=high, after=low, limit=limit)
     gateway.limits.answered(account.key, len(found))
     return [MessageOut.of(post) for post in found]
 
 
-class _UnknownPartner(Exception):
-    """The other user is unknown here, so there are no messages."""
-
-
 def _wanted_conversation(
     gateway: Gateway, account: Account, user1: str | None, user2: str | None, conversation: str | None
 ) -> Conversation | None:
-    """Return the conversation to read; None for all. Raises _UnknownPartner."""
+    """Return the conversation to read; None for all. Raises UnknownName."""
     if user1 is None and user2 is None:
-        return None if conversation is None else known_conversation(gateway, account, conversation)
+        return None if conversation is None else gateway.accounts.find_conversation(account, conversation)
     if user1 is None or user2 is None or conversation is not None:
         raise WebError(400, "malformed", "give user1 and user2, or a conversation")
-    mine = [is_me(account, name) for name in (user1, user2)]
+    mine = [account.is_me(name) for name in (user1, user2)]
     if not any(mine):
         raise Forbidden("one of the two users has to be you")
-    talk = find_conversation(gateway, account, user2 if mine[0] else user1)
-    if talk is None:
-        raise _UnknownPartner
-    return talk
+    return gateway.accounts.find_conversation(account, user2 if mine[0] else user1)
 
 
 async def _position(account: Account, text: str | None) -> Post | datetime | None:
@@ -214,7 +204,7 @@ async def search(
     limit: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 50,
 ) -> list[MessageOut]:
     """Return the newest messages that contain all of these words, oldest first."""
-    talk = None if conversation is None else known_conversation(gateway, account, conversation)
+    talk = None if conversation is None else gateway.accounts.find_conversation(account, conversation)
     found = await account.user.search(words, talk, before=await _position(account, before), limit=limit)
     gateway.limits.answered(account.key, len(found))
     return [MessageOut.of(post) for post in found]
@@ -240,9 +230,9 @@ async def write(
     """Write a message to a user, to `room` or to a group; answered when it is stored."""
     gateway.limits.messages.take(account.key)
     if isinstance(new, ToGroup):
-        to: Conversation = group_of(account, new.group)
+        to: Conversation = account.group(new.group)
     else:
-        to = await resolve_conversation(gateway, account, new.to)
+        to = await gateway.accounts.resolve_conversation(account, new.to)
 
     async def send() -> Receipt:
         with gateway.metrics.accepting("rest"):
@@ -327,14 +317,14 @@ async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGate
 @groups_router.get("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)
 async def group(name: Named, account: CurrentAccount) -> Group:
     """Return a group of which the caller is a member."""
-    return group_of(account, name)
+    return account.group(name)
 
 
 @groups_router.patch("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)
 async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gateway: CurrentGateway) -> Group:
     """Rename a group of the caller, or give it another owner."""
     gateway.limits.messages.take(account.key)
-    found = group_of(account, name)
+    found = account.group(name)
     if wanted.name is not None:
         await _changed(found.rename(wanted.name))
     if wanted.owner is not None:
@@ -346,7 +336,7 @@ async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gate
 async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> Group:
     """Add members to a group of the caller."""
     gateway.limits.messages.take(account.key)
-    found = group_of(account, name)
+    found = account.group(name)
     await _changed(found.add(*[await _user(gateway, account, member) for member in wanted.members]))
     return found
 
@@ -360,8 +350,8 @@ async def remove(
 ) -> Done:
     """Remove a member from a group of the caller, or leave a group."""
     gateway.limits.messages.take(account.key)
-    found = group_of(account, name)
-    if is_me(account, member):
+    found = account.group(name)
+    if account.is_me(member):
         await _changed(found.leave())
     else:
         await _changed(found.remove(account.user.user(member)))
@@ -370,9 +360,9 @@ async def remove(
 
 async def _user(gateway: Gateway, account: Account, name: str) -> User:
     """Return the user of a name; a free name is reserved and joins once it is registered."""
-    if is_me(account, name):
+    if account.is_me(name):
         return account.user.me
-    found = (await resolve_conversation(gateway, account, name)).user
+    found = (await gateway.accounts.resolve_conversation(account, name)).user
     if found is None:
         raise WebError(400, "malformed", f"{name!a} cannot be a member of a group")
     return found

@@ -1,4 +1,4 @@
-"""Request and response bodies of REST, as OpenAPI describes them, and the addresses of conversations.
+"""Request and response bodies of REST, as OpenAPI describes them.
 
 The fields of an answer are the attributes of the object that a call returns.
 """
@@ -10,10 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from p2pchat import Conversation, Group, Message, Sent, UnknownName, validate_name
-from p2pchat.web.accounts import Account
-from p2pchat.web.errors import Forbidden
-from p2pchat.web.gateway import Gateway
+from p2pchat import Message, Sent
 
 _ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"
 _CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"
@@ -252,53 +249,3 @@ def message_json(post: Message | Sent) -> dict[str, Any]:
     if post.reply_to is not None:
         found["reply_to"] = post.reply_to
     return found | {word: True for word in ("action", "edited", "deleted") if getattr(post, word)}
-
-
-# ---- addresses
-
-
-async def resolve_conversation(gateway: Gateway, account: Account, to: str) -> Conversation:
-    """Return the conversation of an address: `room`, `bob`, `bob#K7QF2M3P`, `#ops`, an id.
-
-    A free name is reserved: messages to it wait until it is registered here.
-    Raises UnknownName, AmbiguousName, and Forbidden if this account has reserved too many names.
-    """
-    found = find_conversation(gateway, account, to)
-    if found is not None:
-        return found
-    try:
-        name = validate_name(to.strip().removeprefix("@"))
-    except ValueError:
-        raise UnknownName(to) from None
-    return account.user.find((await gateway.accounts.reserve(name, account)).user.me)
-
-
-def find_conversation(gateway: Gateway, account: Account, to: str) -> Conversation | None:
-    """Return the conversation of an address, or None if it is unknown. Raises AmbiguousName."""
-    try:
-        return account.user.find(to)
-    except UnknownName:
-        other = gateway.accounts.find(to.strip().removeprefix("@"))
-        return None if other is None else account.user.find(other.user.me)
-
-
-def known_conversation(gateway: Gateway, account: Account, to: str) -> Conversation:
-    """Return the conversation of an address. Raises UnknownName, AmbiguousName."""
-    found = find_conversation(gateway, account, to)
-    if found is None:
-        raise UnknownName(to)
-    return found
-
-
-def group_of(account: Account, name: str) -> Group:
-    """Return a group of which this account is a member. Raises UnknownName, AmbiguousName, Forbidden."""
-    group = account.user.group(name)
-    if not group.is_member:
-        raise Forbidden("you are not a member of this group")
-    return group
-
-
-def is_me(account: Account, name: str) -> bool:
-    """Return whether a name means this account."""
-    me = account.user.me
-    return name.casefold() == account.name.casefold() or name in (me.label, me.id)
