@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat.commands.json_commands import BadCommand, CommandFields, JsonCommand, decode_line, parse_json_command
+from p2pchat.commands.settings import write_private
 
 SOCKET_NAME = "control.sock"
 FILE_NAME = "control.json"
@@ -84,22 +85,13 @@ def bind_socket(directory: Path) -> socket.socket:
 
 
 def write_address(directory: Path, address: SocketAddress) -> None:
-    """Write control.json, whole or not at all, readable by the owner only.
+    """Write control.json.
 
     Raises:
         OSError: It cannot be written.
     """
-    path = directory / FILE_NAME
-    new = path.with_name(f".{FILE_NAME}.{secrets.token_hex(6)}.new")
     found = {"host": address.host, "port": address.port, "token": address.token, "answer": address.answer}
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        with open(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
-            file.write(json.dumps(found) + "\n")
-        os.replace(new, path)
-    except BaseException:  # also when interrupted: leave no half-written file
-        new.unlink(missing_ok=True)
-        raise
+    write_private(directory / FILE_NAME, json.dumps(found) + "\n")
 
 
 def read_address(directory: Path) -> SocketAddress | None:

@@ -184,7 +184,7 @@ class ChatSettings:
             if self.by_conversation:
                 shown["by_conversation"] = self.by_conversation
             last = {} if self.last_start == _DEFAULT_START else {"last_start": self.last_start.to_json()}
-            _write(self._path, json.dumps({**self._others, **shown, **last}, indent=2) + "\n")
+            write_private(self._path, json.dumps({**self._others, **shown, **last}, indent=2) + "\n")
 
     def remember_start(self, now: LastStart) -> None:
         """Save how this run can be reached; a failure to write is ignored."""
@@ -273,7 +273,8 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _write(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, readable by its owner only."""
     new = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
