@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from p2pchat.config import Settings
 from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.records import (
     EVERYTHING,
@@ -29,7 +28,7 @@ from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import StoredConversation, recent_logs
 from p2pchat.storage.database import Database, placeholders
-from p2pchat.storage.read import CITES, FACTS, cites_of, log_facts
+from p2pchat.storage.read import CITES, FACTS, LogQueries, cites_of, log_facts
 from p2pchat.storage.schema import (
     COVERED,
     FORKED,
@@ -99,9 +98,9 @@ USERS_AT_ONCE = 500
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
 
 
-def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Stored:
-    """Return what a node starts from; call it inside a transaction."""
-    rows = database.all
+def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
+    """Return what a node starts from."""
+    database, settings, rows = reader.db, reader.settings, reader.db.all
     cited = cites_of(rows(CITES_OF_TIPS))
     visible: dict[int, int] = dict(tuple(row) for row in rows("select log, upto from seen"))
 
@@ -128,8 +127,8 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
         conversations=_conversations(database),
         users=_users(database),
         former_names=_former(database),
-        delivered=_delivered(database, whose),
-        reads=_reads(database, whose),
+        delivered=_delivered(database, hosted),
+        reads=_reads(database, hosted),
         addresses=_addresses(database),
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
         newest_c=_newest_clocks(rows(NEWEST_C)),
@@ -139,36 +138,36 @@ def load(database: Database, whose: Sequence[UserId], settings: Settings) -> Sto
         ),
         group_entries=[GroupEntry(log_of(*row[:3]), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
         most_bytes=database.dialect.most_stored(database),
-        meta=load_meta(database),
+        meta=load_meta(reader),
     )
     _check(stored)
     return stored
 
 
-def load_hosted(database: Database) -> list[StoredUser]:
+def load_hosted(reader: LogQueries) -> list[StoredUser]:
     """Return the users hosted here, in the order they came."""
-    rows = database.all("select id, secret, name, created_at from hosted order by created_at, id")
+    rows = reader.db.all("select id, secret, name, created_at from hosted order by created_at, id")
     if not all(len(id) == len(secret) == 32 and type(created_at) is int for id, secret, _, created_at in rows):
         raise CorruptRow("keys of a wrong type")
     with decoding():
         return [StoredUser(id.hex(), secret, name.decode(), created_at) for id, secret, name, created_at in rows]
 
 
-def load_users(database: Database, users: Sequence[UserId]) -> Stored:
+def load_users(reader: LogQueries, users: Sequence[UserId]) -> Stored:
     """Return the delivered marks on logs of these users, and the read marks on their logs and of their own."""
-    return Stored(delivered=_delivered(database, users), reads=_reads(database, users))
+    return Stored(delivered=_delivered(reader.db, users), reads=_reads(reader.db, users))
 
 
-def load_token(database: Database, hash: bytes) -> Token | None:
+def load_token(reader: LogQueries, hash: bytes) -> Token | None:
     """Return a token by its hash; None if there is none, or its user is no longer hosted."""
-    row = database.first(f"{TOKENS} join hosted h on h.id = t.owner where t.hash = ?", hash)
+    row = reader.db.first(f"{TOKENS} join hosted h on h.id = t.owner where t.hash = ?", hash)
     return None if row is None else _token(row)
 
 
-def load_tokens(database: Database, user: UserId | None) -> list[Token]:
+def load_tokens(reader: LogQueries, user: UserId | None = None) -> list[Token]:
     """Return the tokens of a user, or (None) all, in the order they were made."""
     only, values = ("", ()) if user is None else ("where t.owner = ?", (bytes.fromhex(user),))
-    return [_token(row) for row in database.all(f"{TOKENS} {only} order by t.created_at, t.hash", *values)]
+    return [_token(row) for row in reader.db.all(f"{TOKENS} {only} order by t.created_at, t.hash", *values)]
 
 
 def _token(row: Any) -> Token:
@@ -176,9 +175,9 @@ def _token(row: Any) -> Token:
     return Token(hash, owner.hex(), created_at, label)
 
 
-def load_meta(database: Database) -> dict[str, str]:
+def load_meta(reader: LogQueries) -> dict[str, str]:
     """Return the values that the core and its owner store by name."""
-    rows = database.all("select name, value from meta")
+    rows = reader.db.all("select name, value from meta")
     found: dict[str, str] = {name: value for name, value in rows if name not in OWN_KEYS}
     if not all(type(text) is str for item in found.items() for text in item):
         raise CorruptRow("values of a wrong type")
@@ -204,9 +203,9 @@ def _check(stored: Stored) -> None:
                 dm_id(*known.naming.dm)
 
 
-def stored_conversations(database: Database) -> list[StoredConversation]:
+def load_conversations(reader: LogQueries) -> list[StoredConversation]:
     """Return every conversation with stored entries, and its writers; this reads all logs and no entries."""
-    rows = database.all
+    rows = reader.db.all
     writers: dict[str, list[UserId]] = {}
     for conversation, user in rows(WRITERS):
         writers.setdefault(conversation.hex(), []).append(user.hex())
@@ -215,7 +214,7 @@ def stored_conversations(database: Database) -> list[StoredConversation]:
         forked.setdefault(row[0].hex(), []).append(log_of(*row[:3]))
     return [
         StoredConversation(known, tuple(writers.get(known.id, ())), tuple(forked.get(known.id, ())))
-        for known in _conversations(database)
+        for known in _conversations(reader.db)
         if known.id in writers or known.id in forked
     ]
 

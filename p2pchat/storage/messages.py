@@ -67,17 +67,16 @@ class Bounds(NamedTuple):
     exact: list[Condition]
 
 
-class MessageQueries:
+class MessageQueries(LogQueries):
     """Queries on one connection; the caller begins and ends transactions."""
-
-    def __init__(self, reader: LogQueries) -> None:
-        self._reader = reader
-        self._db = reader.db
 
     def places(
         self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None, *, hidden: bool = False
     ) -> list[ReleasedEntry]:
-        """Return released entries with place > after; with `hidden` also those that programs may not read."""
+        """Return released entries with place > after.
+
+        With `hidden` also those that programs may not read: the search index takes them, since they may become visible.
+        """
         return self._with_edits(self._rows_by_place(after, limit, conversations, not hidden and self._hides))
 
     def _rows_by_place(
@@ -86,40 +85,41 @@ class MessageQueries:
         """Return rows of BY_PLACE."""
         seen = f"and {VISIBLE}" if only_visible else ""
         these = "" if conversations is None else IN_THESE + self._numbers(conversations)
-        return self._db.all(f"{BY_PLACE} {these} {seen} {IN_PLACE}", after + 1, after, limit)
+        return self.db.all(f"{BY_PLACE} {these} {seen} {IN_PLACE}", after + 1, after, limit)
 
     def _numbers(self, conversations: Sequence[ConversationId]) -> str:
         """Return the numbers of these conversations as a list of SQL; 0, which none has, for those not stored."""
-        numbers = {self._db.number("conversations", each) for each in conversations}
+        numbers = {self.db.number("conversations", each) for each in conversations}
         return f"({', '.join(map(str, sorted(numbers))) or 0})"
 
     def first_received_at(self, user: UserId) -> int:
         """Return when something of a user was first received, in UTC microseconds; 0 for never."""
-        number = self._db.value(FIRST_LOG, self._db.number("users", user))
-        return int(self._db.value(FIRST_RECEIVED, number * SEQS + 1) or 0) if number else 0
+        number = self.db.value(FIRST_LOG, self.db.number("users", user))
+        return int(self.db.value(FIRST_RECEIVED, number * SEQS + 1) or 0) if number else 0
 
     def last_place(self) -> int:
         """Return the newest place; 0 if nothing was released."""
-        return int(self._db.value(LAST_PLACE) or 0)
+        return int(self.db.value(LAST_PLACE) or 0)
 
     def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> ReleasedEntry | None:
-        number = self._reader.log_number(log)
+        number = self.log_number(log)
         statement = BY_NAME if hidden else f"{BY_NAME} and {VISIBLE}"
         id = number * SEQS + seq
-        row = self._db.first(statement, id, id) if 0 < seq < SEQS else None
+        row = self.db.first(statement, id, id) if 0 < seq < SEQS else None
         return self._with_edits([row])[0] if row else None
 
     def history(
         self,
         conversation: ConversationId | None,
-        before: SortKey | None,
-        after: SortKey | None,
-        since: int | None,
-        limit: int,
+        *,
+        before: SortKey | None = None,
+        after: SortKey | None = None,
+        since: int | None = None,
+        limit: int = 100,
     ) -> list[ReleasedEntry]:
         bounds, newest_first = _bounds(before, after, since), after is None
         if conversation is not None:
-            number = self._db.number("conversations", conversation)
+            number = self.db.number("conversations", conversation)
             rows = self._sorted([("e.conversation = ?", (number,))], bounds, newest_first, limit)
         elif limit:
             rows = self._merged(bounds, newest_first, limit)
@@ -130,14 +130,14 @@ class MessageQueries:
     @property
     def _hides(self) -> bool:
         """Return whether any released entry is hidden, as entries removed from the talk of a group are."""
-        return self._db.first(ANY_HIDDEN) is not None
+        return self.db.first(ANY_HIDDEN) is not None
 
     def _sorted(self, of: list[Condition], bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
         """Return rows of SHOWN_BY_CLOCK, newest or oldest first; limit 0 means all."""
         hidden = [(VISIBLE, ())] if self._hides else []
         where, values = joined([*of, *bounds.clock, *bounds.exact, *hidden])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
-        return self._db.all(f"{SHOWN_BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
+        return self.db.all(f"{SHOWN_BY_CLOCK} {where} order by {order} limit ?", *values, limit or ALL)
 
     def _merged(self, bounds: Bounds, newest_first: bool, limit: int) -> Sequence[Any]:
         """Return rows of SHOWN_BY_CLOCK of all conversations.
@@ -147,7 +147,7 @@ class MessageQueries:
         """
         where, values = joined([("e.conversation = c.number", ()), *bounds.clock])
         order = "desc" if newest_first else "asc"
-        edges = self._db.all(
+        edges = self.db.all(
             f"select number, (select e.c from entries e where {where} order by e.c {order} limit 1) edge "
             f"from conversations c order by edge {order}",
             *values,
@@ -177,19 +177,19 @@ class MessageQueries:
 
     def _has_relations(self, conversation: ConversationId) -> bool:
         """Return whether anything in a conversation was edited, deleted or reacted to; mostly nothing was."""
-        return self._db.first(ANY_RELATION, self._db.number("conversations", conversation)) is not None
+        return self.db.first(ANY_RELATION, self.db.number("conversations", conversation)) is not None
 
     def edits(self, log: LogId, first: int, last: int) -> dict[int, Edits]:
         """Return what became of entries first..last of a log, by seq; entries without changes are left out."""
-        number = self._db.number("conversations", log.conversation)
+        number = self.db.number("conversations", log.conversation)
         run, writer = bytes.fromhex(log.run), bytes.fromhex(log.user[:16])
         candidates: dict[int, list[Candidate]] = {}
         for seq, author, reaction in self._authors(log, number, first, last):
-            row = self._db.first(NEWEST_RELATION, number, run, seq, writer, author, int(reaction))
+            row = self.db.first(NEWEST_RELATION, number, run, seq, writer, author, int(reaction))
             if row is None:
                 continue  # there is none, or it is hidden
             decode_entry(row[2])  # as in _entry
-            by = self._reader.log_id(row[0] >> SEQ_BITS)
+            by = self.log_id(row[0] >> SEQ_BITS)
             relation = Relation(by, row[0] % SEQS, row[1], Ref(ref_key(log.user, log.run), seq), bool(reaction))
             candidates.setdefault(seq, []).append((relation, row[2]))
         found = {seq: edits_of(log.user, some) for seq, some in candidates.items()}
@@ -197,7 +197,7 @@ class MessageQueries:
 
     def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
         """Yield who changed or reacted to entries first..last of a log: seq, number of the user, whether a reaction."""
-        run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self._db.number("users", log.user)
+        run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self.db.number("users", log.user)
         seq = first - 1
         while seq := self._least(NEXT_RELATED, conversation, run, seq, last):
             author = 0
@@ -208,11 +208,11 @@ class MessageQueries:
 
     def _least(self, statement: str, *parameters: object) -> int:
         """Return the number a statement asks for; 0 for none."""
-        return int(self._db.value(statement, *parameters) or 0)
+        return int(self.db.value(statement, *parameters) or 0)
 
     def _entry(self, row: Any) -> ReleasedEntry:
         place, id, body, received_at, flags = row
-        log = self._reader.log_id(id >> SEQ_BITS)
+        log = self.log_id(id >> SEQ_BITS)
         decode_entry(body)  # LogError for what is no entry: the disk is damaged (database.py)
         return ReleasedEntry(log, id % SEQS, body, place, received_at, bool(flags & OLD), bool(flags & GAP))
 
@@ -278,7 +278,7 @@ class BoundedMessageQueries(MessageQueries):
         last, width = self.last_place(), limit
         while len(rows) < limit and after < last:
             until = after + width
-            found = self._db.all(statement, after + 1, after, until, limit - len(rows))
+            found = self.db.all(statement, after + 1, after, until, limit - len(rows))
             rows += found
             # A stretch that begins within the bounds may end beyond them; it must not come twice.
             after = max(until, found[-1][0]) if found else until
@@ -300,7 +300,7 @@ class BoundedMessageQueries(MessageQueries):
         where, values = joined(conditions)
         order = "desc" if newest_first else "asc"
         statement = f"select e.c from entries e where {where} order by e.c {order} limit 1 offset ?"
-        clock: int | None = self._db.value(statement, *values, width)
+        clock: int | None = self.db.value(statement, *values, width)
         return clock
 
     def _within(self, of: list[Condition], bounds: Bounds, newest_first: bool, edge: int | None) -> list[Any]:
@@ -309,7 +309,7 @@ class BoundedMessageQueries(MessageQueries):
         hidden: list[Condition] = [(VISIBLE, ())] if self._hides else []
         where, values = joined([*of, *bounds.clock, *bounds.exact, *until, *hidden])
         order = ", ".join(f"{name} {'desc' if newest_first else 'asc'}" for name in ("e.c", "u.id", "l.run", "e.id"))
-        found = self._db.all(f"{STEPS_BY_CLOCK} {where} order by {order}", *values)
+        found = self.db.all(f"{STEPS_BY_CLOCK} {where} order by {order}", *values)
         stretches = self._stretches([row[0] for row in found])
         starts = [stretch[1] for stretch in stretches]
         rows = []
@@ -326,5 +326,5 @@ class BoundedMessageQueries(MessageQueries):
         for id in ids:
             low, high = ends.get(id >> SEQ_BITS, (id, id))
             ends[id >> SEQ_BITS] = (min(low, id), max(high, id))
-        found = self._db.of_ranges(STRETCHES, list(ends.values()))
+        found = self.db.of_ranges(STRETCHES, list(ends.values()))
         return sorted(set(map(tuple, found)), key=lambda row: row[1])

@@ -108,7 +108,7 @@ class LogQueries:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self.db = database
-        self._settings = settings
+        self.settings = settings
         self._log_ids: dict[int, LogId] = {}
 
     # ---- names and numbers
@@ -132,7 +132,13 @@ class LogQueries:
 
     # ---- facts of logs
 
-    def facts(self, key: LogKey) -> LogFacts | None:
+    def lookup(
+        self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
+    ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
+        found = {key: facts for key in logs if (facts := self._find(key))}
+        return found, {whose: self._older(*whose) for whose in older}
+
+    def _find(self, key: LogKey) -> LogFacts | None:
         conversation = self.db.number("conversations", key.conversation)
         run, user = bytes.fromhex(key.ref[16:]), bytes.fromhex(key.ref[:16])
         rows = self.db.all(f"{FACTS} where l.conversation = ? and l.run = ?", conversation, run)
@@ -154,11 +160,11 @@ class LogQueries:
         visible = self.db.value("select upto from seen where log = ?", row[0])
         return log_facts(row, cites=cites, visible=EVERYTHING if visible is None else visible)
 
-    def older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
+    def _older(self, conversation: ConversationId, user: UserId) -> list[Mark]:
         """Return the marks of the 1st, 2nd, 4th ... newest log."""
         whose = (self.db.number("users", user), self.db.number("conversations", conversation), FORKED)
         marks: list[Mark] = []
-        for power in range(self._settings.max_older):
+        for power in range(self.settings.max_older):
             row = self.db.first(NEWEST, *whose, (1 << power) - 1)
             if row is None:
                 break
@@ -180,8 +186,14 @@ class LogQueries:
 
     # ---- receipts, evidence, quota
 
-    def delivered_to(self, log: LogId, seq: int, marks: str = DELIVERED) -> list[tuple[UserId, int]]:
-        """Return the members whose mark is at this entry or above; `marks` is DELIVERED or READ."""
+    def delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        return self._members(log, seq, DELIVERED)
+
+    def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
+        return self._members(log, seq, READ)
+
+    def _members(self, log: LogId, seq: int, marks: str) -> list[tuple[UserId, int]]:
+        """Return the members whose mark is at this entry or above."""
         number = self.log_number(log)
         whose = (self.db.number("users", log.user), self.db.number("conversations", log.conversation))
         rows = self.db.all(f"{marks} where l.writer = ? and l.conversation = ? and l.number >= ?", *whose, number)
@@ -217,7 +229,7 @@ class LogQueries:
         row = self.db.first("select one, other from forks where log = ?", self.log_number(log))
         return [batch_of_text(log, text) for text in row] if row else []
 
-    def size_bytes(self, user: UserId, conversation: ConversationId) -> int:
+    def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
         """Return the bytes of all entries of a user, in one conversation or ("") in all; one head is read per log."""
         number = self.db.number("users", user)
         if not conversation:
@@ -257,9 +269,8 @@ class Planned(NamedTuple):
 class BatchQueries:
     """One fetch: serves what one user wrote in one conversation, from a start on."""
 
-    def __init__(self, reader: LogQueries, settings: Settings, conversation: ConversationId, user: UserId) -> None:
+    def __init__(self, reader: LogQueries, conversation: ConversationId, user: UserId) -> None:
         self._reader = reader
-        self._settings = settings
         self._names = (conversation, user)
         self._whose = (reader.db.number("users", user), reader.db.number("conversations", conversation))
 
@@ -320,7 +331,7 @@ class BatchQueries:
         """Yield the batches of one log after seq; `rows` are its heads from there on."""
         log = LogId(*self._names, rows[0][1].hex())
         at = self._reader.head_at(number, log, seq)
-        for end in batch_ends(at.seq, at.size, [Head(row[2] % SEQS, *row[3:]) for row in rows], self._settings):
+        for end in batch_ends(at.seq, at.size, [Head(row[2] % SEQS, *row[3:]) for row in rows], self._reader.settings):
             yield Planned(number, log, at, end)
             at = end
 

@@ -161,7 +161,7 @@ class SearchIndex:
     def belongs_to(self, source: SqlStorage) -> bool:
         """Return whether the last entry it took is still at its place there; then all entries before are the same."""
         last = self.position()
-        return last == NOWHERE or next(map(place_of, source.places_with_hidden(last.place - 1, 1)), NOWHERE) == last
+        return last == NOWHERE or next(map(place_of, source.places(last.place - 1, 1, hidden=True)), NOWHERE) == last
 
     def forget(self) -> None:
         """Clear the index."""
@@ -175,7 +175,7 @@ class SearchIndex:
         try:
             with self._db:
                 self._db.execute("begin immediate")
-                shown = source.places_with_hidden(self.position().place, most)
+                shown = source.places(self.position().place, most, hidden=True)
                 docs = [doc for one in shown for doc in documents_of(source, one, decode_entry(one.raw))]
                 if shown:
                     self._add(docs)
@@ -437,7 +437,8 @@ def _edited_message(source: SqlStorage, shown: ReleasedEntry, entry: Entry) -> R
     """Return the message that an edit changes; None if it is another writer's, or not here."""
     if entry.re is None or entry.re.log[:16] != shown.log.user[:16]:
         return None
-    return source.entry_with_hidden(LogId(shown.log.conversation, shown.log.user, entry.re.log[16:]), entry.re.seq)
+    log = LogId(shown.log.conversation, shown.log.user, entry.re.log[16:])
+    return source.entry(log, entry.re.seq, hidden=True)
 
 
 # ---- words

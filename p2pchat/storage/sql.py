@@ -14,35 +14,47 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from p2pchat.config import MIB, Settings
-from p2pchat.core.log import Batch, LogId, decode_entry, extend_chain, first_chain, head_message, verify
-from p2pchat.core.records import Change, LogFacts, LogKey, Position, ShownKey, Start, Stored, StoredUser, Token
+from p2pchat.core.log import Batch, decode_entry, extend_chain, first_chain, head_message, verify
+from p2pchat.core.records import Change, Position, Start
 from p2pchat.errors import LogError, StorageError
-from p2pchat.protocol import ConversationId, Mark, UserId
+from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage import schema
-from p2pchat.storage.base import ReleasedEntry, SortKey, StoredConversation
 from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, translate_errors
 from p2pchat.storage.dialects.dialect import dialect_of
 from p2pchat.storage.load import (
-    load,
+    load_conversations,
     load_hosted,
     load_meta,
+    load_start,
     load_token,
     load_tokens,
     load_users,
-    stored_conversations,
 )
 from p2pchat.storage.messages import BoundedMessageQueries, MessageQueries
-from p2pchat.storage.read import READ, BatchQueries, LogQueries
+from p2pchat.storage.read import BatchQueries
 from p2pchat.storage.schema import NEWEST_HEAD, SEQS, log_of
 from p2pchat.storage.write import CommitWriter, WriterFence
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BUSY_TIMEOUT = 4.0  # seconds; less than Settings.slow_storage_after, so that it is not reported as a slow disk
 TRIED_OUT_BYTES = 4 * MIB  # more than nearly every commit; as many bytes warm the log
 TIDIED_EVERY = 128  # commits of 5 to 7 pages each; SQLite itself tidies up after 1,000 pages
 AGAIN_AFTER = 0.1  # seconds between attempts to reach a server that may have kept a commit
+
+
+def _query(ask: Callable[Concatenate[MessageQueries, P], T]) -> Callable[Concatenate[SqlStorage, P], T]:
+    """Return a method that asks the reader, in a transaction of its own."""
+
+    def method(self: SqlStorage, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._reading():
+            return ask(self._reader, *args, **kwargs)
+
+    return method
 
 
 class SqlStorage:
@@ -91,38 +103,14 @@ class SqlStorage:
             self._databases.append(self._read)
         with self._read.transaction():
             schema.check(self._read)
-        self._reader = LogQueries(self._read, self._settings)
-        self._messages = (BoundedMessageQueries if self._dialect.sorts_whole_tables else MessageQueries)(self._reader)
+        queries = BoundedMessageQueries if self._dialect.sorts_whole_tables else MessageQueries
+        self._reader = queries(self._read, self._settings)
 
     def _open(self, *, writes: bool) -> Database:
         self._databases.append(Database(self._dialect, writes=writes))
         return self._databases[-1]
 
     # ---- the writer thread
-
-    def load(self, hosted: Sequence[UserId]) -> Stored:
-        with self._reading():
-            return load(self._read, hosted, self._settings)
-
-    def meta(self) -> dict[str, str]:
-        with self._reading():
-            return load_meta(self._read)
-
-    def hosted(self) -> list[StoredUser]:
-        with self._reading():
-            return load_hosted(self._read)
-
-    def load_users(self, users: Sequence[UserId]) -> Stored:
-        with self._reading():
-            return load_users(self._read, users)
-
-    def token(self, hash: bytes) -> Token | None:
-        with self._reading():
-            return load_token(self._read, hash)
-
-    def tokens(self, user: UserId | None = None) -> list[Token]:
-        with self._reading():
-            return load_tokens(self._read, user)
 
     def commit(self, changes: Sequence[Change]) -> None:
         writer = self._writing()
@@ -232,85 +220,30 @@ class SqlStorage:
                 self._damaged = True
         return self._damaged
 
-    def lookup(
-        self, logs: Sequence[LogKey], older: Sequence[tuple[ConversationId, UserId]]
-    ) -> tuple[dict[LogKey, LogFacts], dict[tuple[ConversationId, UserId], list[Mark]]]:
-        with self._reading():
-            found = {key: facts for key in logs if (facts := self._reader.facts(key))}
-            return found, {whose: self._reader.older(*whose) for whose in older}
-
-    def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
-        with self._reading():
-            return self._reader.logs_of(conversation, user)
+    load = _query(load_start)
+    meta = _query(load_meta)
+    hosted = _query(load_hosted)
+    load_users = _query(load_users)
+    token = _query(load_token)
+    tokens = _query(load_tokens)
+    lookup = _query(MessageQueries.lookup)
+    logs_of = _query(MessageQueries.logs_of)
+    stored_conversations = _query(load_conversations)
+    places = _query(MessageQueries.places)
+    history = _query(MessageQueries.history)
+    entry = _query(MessageQueries.entry)
+    last_place = _query(MessageQueries.last_place)
+    first_received_at = _query(MessageQueries.first_received_at)
+    delivered_to = _query(MessageQueries.delivered_to)
+    readers = _query(MessageQueries.readers)
+    shown_by = _query(MessageQueries.shown_by)
+    size_bytes = _query(MessageQueries.size_bytes)
 
     def fetch(
         self, conversation: ConversationId, user: UserId, start: Start, *, batches: int
     ) -> tuple[list[Batch], Position | None]:
         with self._reading():
-            return BatchQueries(self._reader, self._settings, conversation, user).fetch(start, batches)
-
-    def stored_conversations(self) -> list[StoredConversation]:
-        with self._reading():
-            return stored_conversations(self._read)
-
-    def places(
-        self, after: int, limit: int, conversations: Sequence[ConversationId] | None = None
-    ) -> list[ReleasedEntry]:
-        with self._reading():
-            return self._messages.places(after, limit, conversations)
-
-    def history(
-        self,
-        conversation: ConversationId | None,
-        *,
-        before: SortKey | None = None,
-        after: SortKey | None = None,
-        since: int | None = None,
-        limit: int = 100,
-    ) -> list[ReleasedEntry]:
-        with self._reading():
-            return self._messages.history(conversation, before, after, since, limit)
-
-    def entry(self, log: LogId, seq: int) -> ReleasedEntry | None:
-        with self._reading():
-            return self._messages.entry(log, seq)
-
-    def first_received_at(self, user: UserId) -> int:
-        with self._reading():
-            return self._messages.first_received_at(user)
-
-    # ---- for the index of words, which takes hidden entries too: they may become visible
-
-    def places_with_hidden(self, after: int, limit: int) -> list[ReleasedEntry]:
-        """Return all entries with place > after, in order of place."""
-        with self._reading():
-            return self._messages.places(after, limit, hidden=True)
-
-    def entry_with_hidden(self, log: LogId, seq: int) -> ReleasedEntry | None:
-        """Return one entry that has a place; None if it has none."""
-        with self._reading():
-            return self._messages.entry(log, seq, hidden=True)
-
-    def last_place(self) -> int:
-        """Return the newest place; 0 if nothing was released."""
-        with self._reading():
-            return self._messages.last_place()
-
-    def delivered_to(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        with self._reading():
-            return self._reader.delivered_to(log, seq)
-
-    def readers(self, log: LogId, seq: int) -> list[tuple[UserId, int]]:
-        with self._reading():
-            return self._reader.delivered_to(log, seq, READ)
-
-    def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
-        with self._reading():
-            return self._reader.shown_by(key)
-
-    def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
-        with self._reading():
-            return self._reader.size_bytes(user, conversation)
+            return BatchQueries(self._reader, conversation, user).fetch(start, batches)
 
     # ---- the database
 
