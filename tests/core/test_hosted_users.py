@@ -418,7 +418,7 @@ def test_the_invariants_miss_what_a_hosted_user_was_not_sent(sim: Simulation) ->
     assert [fault.rule for fault in sim.invariants._missing()] == ["receipt"]
     bob.node = None
     zoe.hosts.clear()
-    assert [fault.rule for fault in sim.invariants.presence.faults(ada)] == ["word"]
+    assert [fault.rule for fault in sim.invariants.presence.faults(ada)] == ["presence", "word"]
 
 
 def test_the_invariants_accept_a_separate_log_as_old(sim: Simulation) -> None:

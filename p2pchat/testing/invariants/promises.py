@@ -309,7 +309,6 @@ class Invariants:
             found += self._disk_faults(peer)
             found += self._order_faults(peer)
             found += view_faults(peer)
-            found += self._presence_faults(peer) if self.at_rest else ()
             found += self.presence.faults(peer) if self.at_rest else ()
             found += self.groups.faults(peer, at_rest=self.at_rest)
         if self.at_rest:
@@ -395,21 +394,6 @@ class Invariants:
             yield ref_key(one.log.user, one.log.run), one.seq - 1
         for mark in decode_entry(one.raw).before if one.seq == 1 else ():
             yield ref_key(one.log.user, mark.run), mark.seq
-
-    def _presence_faults(self, peer: SimPeer) -> Iterator[Fault]:
-        """Check that each peer reported last, at rest, who is here."""
-        here: dict[str, bool] = {}
-        for line in peer.lines:
-            if line["event"] == "listening":
-                here.clear()
-            elif line["event"] in ("joined", "left"):
-                here[line["user"]] = line["event"] == "joined"
-        for other in self._sim.all_peers:
-            if other is peer or other.byzantine or not self._sim.can_link(peer, other):
-                continue
-            if here.get(other.name, False) != other.up:
-                state = "up" if other.up else "down"
-                yield Fault("presence", f"{other.name} is {state}, and was reported otherwise", peer.name)
 
     def _history_faults(self) -> Iterator[Fault]:
         """Check that all peers have the same history in the same order."""

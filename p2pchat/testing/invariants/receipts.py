@@ -20,7 +20,7 @@ from p2pchat.core.records import ReadMark, Stored
 from p2pchat.core.sync.conversations import dm_id
 from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
 from p2pchat.storage.base import ReleasedEntry
-from p2pchat.testing.eventlog import Fault
+from p2pchat.testing.eventlog import Fault, Log
 from p2pchat.testing.invariants.protocol import log_name
 
 if TYPE_CHECKING:
@@ -266,13 +266,18 @@ class PresenceInvariants:
             self._invariants.fail("invented", peer, f"hears that {person.name} types")
 
     def faults(self, peer: SimPeer) -> Iterator[Fault]:
-        """Check at rest what this peer believes of the others, and who types as last reported to its program."""
+        """Check at rest what this peer believes of the others, and what its program heard last."""
         assert peer.node is not None
-        for other in self._sim.up:
+        session = Log(peer.name, peer.lines).sessions[-1]
+        here = {line["user"]: line["event"] == "joined" for _, line in session.of("joined", "left")}
+        for other in self._sim.all_peers:
             if other.byzantine or other is peer or not self._sim.can_link(peer, other):
                 continue
+            if here.get(other.name, False) != other.up:
+                state = "up" if other.up else "down"
+                yield Fault("presence", f"{other.name} is {state}, and was reported otherwise", peer.name)
             seen = peer.node.presence.status(other.user)[:2]
-            if seen != other.status:
+            if other.up and seen != other.status:
                 yield Fault("word", f"sees {other.name} as {seen}, who said {other.status}", peer.name)
         for guest in self._sim.guests.values():
             is_here = any(at is peer or peer.end_to(at) is not None for at in guest.here())
@@ -280,17 +285,7 @@ class PresenceInvariants:
             if is_here != (status == "online"):
                 where = [at.name for at in guest.here()]
                 yield Fault("word", f"sees {guest.name} as {status}; its hosts are {where}", peer.name)
-        byzantines = {other.name for other in self._sim.all_peers if other.byzantine}  # who may begin anew at any time
-        for name in sorted(_typing_at_last(peer) - byzantines):
+        types = {(line["user"], line["conversation_id"]): line["typing"] for _, line in session.of("typing")}
+        byzantines = {other.name for other in self._sim.all_peers if other.byzantine}  # may type again at any time
+        for name in sorted({user for (user, _), on in types.items() if on} - byzantines):
             yield Fault("typing", f"{name} types for ever", peer.name)
-
-
-def _typing_at_last(peer: SimPeer) -> set[str]:
-    """Return the names of those who type, as last reported to a program in this session."""
-    last: dict[tuple[str, str], bool] = {}
-    for line in peer.lines:
-        if line["event"] == "listening":
-            last.clear()
-        elif line["event"] == "typing":
-            last[line["user"], line["conversation_id"]] = line["typing"]
-    return {user for (user, _), on in last.items() if on}

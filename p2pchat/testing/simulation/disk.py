@@ -17,7 +17,6 @@ from p2pchat.core.effects import Commit
 from p2pchat.core.inputs import CommitFailed, Committed
 from p2pchat.core.log import Batch, LogId
 from p2pchat.core.records import Change
-from p2pchat.protocol import UserId
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing.simulation.environment import Schedule
 
@@ -37,12 +36,9 @@ class SimDisk:
         on_batch: Called with every batch when it becomes durable.
     """
 
-    def __init__(
-        self, schedule: Schedule, chance: Random, user: UserId, counts: Counter[str], settings: Settings
-    ) -> None:
+    def __init__(self, schedule: Schedule, chance: Random, counts: Counter[str], settings: Settings) -> None:
         self._schedule = schedule
         self._chance = chance
-        self._user = user
         self._counts = counts
         self._settings = settings
         self.storage = MemoryStorage(settings)

@@ -60,7 +60,7 @@ class SimPeer:
         self.host = f"10.0.0.{number}"
         self.port = 7000 + number
         self.clock = LocalClock(sim.schedule)
-        self.disk = SimDisk(sim.schedule, sim.chance, self.user, sim.counts, sim.settings)
+        self.disk = SimDisk(sim.schedule, sim.chance, sim.counts, sim.settings)
         self.disk.on_batch = lambda batch: sim.invariants.batch_stored(self, batch)
         self.node: Node | None = None
         self.gone = False
