@@ -189,22 +189,12 @@ class AntiEntropy:
         for user, marks in conversation.marks(span).items():
             if count and count + len(marks) > size:
                 end = max(page)
-                self._send_page(remote, conversation, page, (start, end), ask)
+                self._sync.send(Have({conversation.id: page}, span=(start, end), ask=ask), remote, conversation.id)
                 self._ctx.emit(Counted("page_boundary"))
                 start, page, count = next_id(end), {}, 0
             page[user] = marks
             count += len(marks)
-        self._send_page(remote, conversation, page, (start, span[1]), ask)
-
-    def _send_page(
-        self,
-        remote: RemoteState,
-        conversation: ConversationState,
-        page: dict[UserId, list[Mark]],
-        span: tuple[str, str],
-        ask: bool,
-    ) -> None:
-        self._sync.send(Have({conversation.id: page}, span=span, ask=ask), remote, conversation.id)
+        self._sync.send(Have({conversation.id: page}, span=(start, span[1]), ask=ask), remote, conversation.id)
 
     def on_have(self, remote: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""

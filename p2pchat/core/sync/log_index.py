@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Fetch, Lookup
@@ -516,27 +516,11 @@ def is_plausible(c: int, now_us: int, ahead_s: float) -> bool:
 # ---- logs that are not in memory
 
 
-K = TypeVar("K")
-A = TypeVar("A")
 SizeKey = tuple[UserId, ConversationId]  # "" for all conversations
-
-
-class _Questions(Generic[K, A]):
-    """Questions of one kind: those not sent yet, and those sent, by ticket."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[K, Callable[[A], None]]] = []
-        self._sent: dict[int, list[tuple[K, Callable[[A], None]]]] = {}
-
-    def send(self, ticket: int) -> list[K]:
-        """Return the keys to ask for with this ticket, each once."""
-        self._sent[ticket], self.waiting = self.waiting, []
-        return list(dict.fromkeys(key for key, _ in self._sent[ticket]))
-
-    def answer(self, ticket: int, answers: Mapping[K, A], unknown: A) -> None:
-        """Run the callbacks of the questions with this ticket, with `unknown` for keys without an answer."""
-        for key, then in self._sent.pop(ticket, ()):
-            then(answers.get(key, unknown))
+Question = tuple[Any, Callable[[Any], None]]  # a key, and the callback for its answer
+NOT_HELD: dict[str, Any] = {"logs": None, "older": [], "all_logs": [], "sizes": 0, "shown": []}
+# Fields of Lookup that are asked for together. Nothing else shall wait for a sum over a million logs.
+ASKED_TOGETHER = (("sizes",), ("shown",), ("all_logs",), ("logs", "older"))
 
 
 class Lookups:
@@ -548,37 +532,32 @@ class Lookups:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._has_questions = False  # checked at every step of a node
-        self._logs = _Questions[LogKey, LogFacts | None]()
-        self._older = _Questions[WriterKey, list[Mark]]()
-        self._all = _Questions[WriterKey, list[LogFacts]]()
-        self._sizes = _Questions[SizeKey, int]()
-        self._shown = _Questions[ShownKey, list[tuple[LogId, int]]]()
+        self._waiting: dict[str, list[Question]] = {}  # not sent yet, by field of Lookup
+        self._sent: dict[int, dict[str, list[Question]]] = {}  # by ticket
         self._fetching: dict[int, Callable[[FetchResult], None]] = {}
 
     def log(self, key: LogKey, then: Callable[[LogFacts | None], None]) -> None:
         """Ask for one log. `then` gets its facts, None when it is not held."""
-        self._ask(self._logs, key, then)
+        self._ask("logs", key, then)
 
     def older(self, conversation: ConversationId, user: UserId, then: Callable[[list[Mark]], None]) -> None:
         """Ask for the marks of the 1st, 2nd, 4th ... newest log held."""
-        self._ask(self._older, (conversation, user), then)
+        self._ask("older", (conversation, user), then)
 
     def all_logs(self, conversation: ConversationId, user: UserId, then: Callable[[list[LogFacts]], None]) -> None:
         """Ask for all logs of a user in one conversation."""
-        self._ask(self._all, (conversation, user), then)
+        self._ask("all_logs", (conversation, user), then)
 
     def size(self, whose: SizeKey, then: Callable[[int], None]) -> None:
         """Ask how many bytes of entries are stored of a user, in one conversation or ("") in all."""
-        self._ask(self._sizes, whose, then)
+        self._ask("sizes", whose, then)
 
     def shown_at(self, key: ShownKey, then: Callable[[list[tuple[LogId, int]]], None]) -> None:
         """Ask how far logs, or logs they build on, had been shown when a place was assigned."""
-        self._ask(self._shown, key, then)
+        self._ask("shown", key, then)
 
-    def _ask(self, questions: _Questions[K, A], key: K, then: Callable[[A], None]) -> None:
-        questions.waiting.append((key, then))
-        self._has_questions = True
+    def _ask(self, field: str, key: Any, then: Callable[[Any], None]) -> None:
+        self._waiting.setdefault(field, []).append((key, then))
 
     def fetch(self, link: int, key: WriterKey, start: Start, then: Callable[[FetchResult], None]) -> None:
         """Read what a user wrote in a conversation from `start` on, to be sent on a link."""
@@ -594,27 +573,20 @@ class Lookups:
 
     def flush(self) -> None:
         """Send the questions of this step."""
-        if not self._has_questions:
+        if not self._waiting:
             return
-        self._has_questions = False
-        ctx = self._ctx
-        if self._sizes.waiting:  # separately: nothing else shall wait for a sum over a million logs
-            ticket = ctx.next_ticket()
-            ctx.emit(Lookup(ticket, [], [], sizes=self._sizes.send(ticket)))
-        if self._shown.waiting:
-            ticket = ctx.next_ticket()
-            ctx.emit(Lookup(ticket, [], [], shown=self._shown.send(ticket)))
-        if self._all.waiting:
-            ticket = ctx.next_ticket()
-            ctx.emit(Lookup(ticket, [], [], all_logs=self._all.send(ticket)))
-        if self._logs.waiting or self._older.waiting:
-            ticket = ctx.next_ticket()
-            ctx.emit(Lookup(ticket, self._logs.send(ticket), self._older.send(ticket)))
+        waiting, self._waiting = self._waiting, {}
+        for fields in ASKED_TOGETHER:
+            asked = {field: waiting[field] for field in fields if field in waiting}
+            if asked:
+                ticket = self._ctx.next_ticket()
+                self._sent[ticket] = asked
+                keys = {field: list(dict.fromkeys(key for key, _ in asked[field])) for field in asked}
+                self._ctx.emit(Lookup(ticket, **{"logs": [], "older": [], **keys}))
 
     def on_result(self, answer: LookupResult) -> None:
         """Pass an answer to all callbacks that wait for it."""
-        self._logs.answer(answer.ticket, answer.logs, None)
-        self._older.answer(answer.ticket, answer.older, [])
-        self._shown.answer(answer.ticket, answer.shown, [])
-        self._all.answer(answer.ticket, answer.all_logs, [])
-        self._sizes.answer(answer.ticket, answer.sizes, 0)
+        for field, questions in self._sent.pop(answer.ticket, {}).items():
+            answers = getattr(answer, field)
+            for key, then in questions:
+                then(answers.get(key, NOT_HELD[field]))
