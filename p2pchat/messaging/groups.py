@@ -15,6 +15,7 @@ from p2pchat.core.effects import GroupUpdate
 from p2pchat.core.groups.group import GroupReplica, GroupView
 from p2pchat.core.groups.state import LEAVE, OPERATION
 from p2pchat.core.log import LogId, decode_entry, message_id
+from p2pchat.core.sync.groups import group_updates
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Event, aware, json_fields, now_micros
 from p2pchat.messaging.users import User, by_label
@@ -217,13 +218,11 @@ def _replay(
     state, former = GroupReplica(group), ""
     found: dict[int, list[GroupChanged]] = {}
     for shown in sorted(written, key=lambda one: one.place):
-        for change, by, target in state.add(shown.log, shown.seq, shown.raw, decode_entry(shown.raw)):
-            view = state.view
-            assert view is not None
-            effect = GroupUpdate(
-                group, view.talk, change, by, target, tuple(view.members), view.name, view.owner, shown.log, shown.seq
-            )
-            event = group_changed(viewer, effect, former, aware(shown.received_at))
-            found.setdefault(shown.place, []).append(event)
-        former = state.view.name if state.view is not None else former
+        log, seq = shown.log, shown.seq
+        differences = state.add(log, seq, shown.raw, decode_entry(shown.raw))
+        updates = group_updates(state, differences, log, seq)
+        if updates:
+            at = aware(shown.received_at)
+            found[shown.place] = [group_changed(viewer, update, former, at) for update in updates]
+        former = state.state.name if state.state is not None else former
     return found

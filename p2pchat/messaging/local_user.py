@@ -380,7 +380,7 @@ class LocalUser(Viewer):
         claimed = None if claimed_at is None else claim_of(claimed_at)
         entry = (self.people.me, conversation.key, kind, (text,), re, ref, claimed)
         log, seq = requests.write_nowait(*entry) or await requests.write(*entry)
-        return self._receipt(log, seq)
+        return Receipt(self._lifecycle.tracker, self.people, log, seq)
 
     async def broadcast(self, text: str) -> Receipt:
         """Write one message to the room; see send."""

@@ -197,7 +197,7 @@ class GroupSync:
         was_known = group.state is not None
         for seq, (raw, entry) in enumerate(zip(batch.raws, batch.entries, strict=True), batch.first):
             differences = group.add(batch.log, seq, raw, entry)
-            transaction.effects += self._updates_of(group, differences, batch.log, seq)
+            transaction.effects += group_updates(group, differences, batch.log, seq)
         if group.state is not None:
             if not was_known:
                 self._sync.conversations.keep(group.id)
@@ -218,7 +218,7 @@ class GroupSync:
         if group.state is not None:
             self._sync.transaction.groups.add(group.id)
             newest = group.state.tied[0]
-            self._sync.transaction.effects += self._updates_of(group, differences, newest.log, newest.seq)
+            self._sync.transaction.effects += group_updates(group, differences, newest.log, newest.seq)
             self._refresh_members(group)
             self._refresh_all_visible(group)
 
@@ -226,15 +226,6 @@ class GroupSync:
         """Update the visible part of a talk's log that came back from storage."""
         if conversation.is_talk and conversation.group is not None:
             self._refresh_visible(conversation, conversation.group, conversation.writer(user))
-
-    def _updates_of(self, group: GroupReplica, differences: list[Difference], log: LogId, seq: int) -> list[Effect]:
-        state = group.state
-        members = tuple(sorted(state.present)) if state is not None and differences else ()
-        return [
-            GroupUpdate(group.id, group.talk, change, by, target, members, state.name, state.owner, log, seq)
-            for change, by, target in differences
-            if state is not None
-        ]
 
     # ---- visibility
 
@@ -381,3 +372,14 @@ def _users_cut_by(group: GroupReplica, frame: Entries) -> Iterator[UserId]:
 
 def _undelivered_key(log: LogId) -> str:
     return UNDELIVERED + ",".join(log)
+
+
+def group_updates(group: GroupReplica, differences: list[Difference], log: LogId, seq: int) -> list[GroupUpdate]:
+    """Return the effects that report these changes, which an entry made."""
+    state = group.state
+    members = tuple(sorted(state.present)) if state is not None and differences else ()
+    return [
+        GroupUpdate(group.id, group.talk, change, by, target, members, state.name, state.owner, log, seq)
+        for change, by, target in differences
+        if state is not None
+    ]
