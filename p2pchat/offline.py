@@ -145,7 +145,9 @@ class History(Viewer):
     def _keys(self) -> list[ConversationId]:
         return [key for key, one in self._stored.items() if not one.naming.group and self._access.knows(key)]
 
-    def _find_room(self) -> Conversation:
+    @property
+    def room(self) -> Conversation:
+        """The conversation of everyone; UnknownName if nothing was written there."""
         for key, state in self._stored.items():
             if state.naming.room:
                 return self.conversation(key)

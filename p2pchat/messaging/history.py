@@ -81,7 +81,7 @@ class Viewer:
         self.people = people
         self._access = access
         self._groups = groups.seen_by(access.knows)
-        self._directory = ConversationDirectory(self, self._groups, access.naming, self._find_room, self._open_direct)
+        self._directory = ConversationDirectory(self, self._groups, access.naming, self._open_direct)
 
     # ---- where it reads
 
@@ -96,9 +96,6 @@ class Viewer:
 
     def _keys(self) -> Collection[ConversationId]:
         """Return the ids of the user's conversations, without those of group operations."""
-        raise NotImplementedError
-
-    def _find_room(self) -> Conversation:
         raise NotImplementedError
 
     def _open_direct(self, naming: Naming) -> None:
@@ -128,8 +125,8 @@ class Viewer:
 
     @property
     def room(self) -> Conversation:
-        """The conversation of everyone. UnknownName in an open network while no other peer has been met."""
-        return self._find_room()
+        """The conversation of everyone; UnknownName while there is none."""
+        raise NotImplementedError
 
     def conversations(self) -> list[Conversation]:
         """Return all known conversations, the room first, then sorted by name."""

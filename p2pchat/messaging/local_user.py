@@ -278,7 +278,9 @@ class LocalUser(Viewer):
 
     # ---- conversations
 
-    def _find_room(self) -> Conversation:
+    @property
+    def room(self) -> Conversation:
+        """The conversation of everyone. UnknownName in an open network while no other peer has been met."""
         key = self._driver.node.room
         if not key:
             text = "there is no room yet: this open network is known when the first peer has been met"

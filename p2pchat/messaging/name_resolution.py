@@ -36,24 +36,21 @@ class ConversationDirectory:
 
     Args:
         naming: Returns what the id of a conversation stands for; None for one the viewer does not know.
-        room: Returns the room; raises UnknownName while there is none.
         opened: Called with the naming of a direct conversation that is not known yet.
     """
 
-    __slots__ = ("_groups", "_handles", "_naming", "_opened", "_room", "_viewer")
+    __slots__ = ("_groups", "_handles", "_naming", "_opened", "_viewer")
 
     def __init__(
         self,
         viewer: Viewer,
         groups: GroupDirectory,
         naming: Callable[[ConversationId], Naming | None],
-        room: Callable[[], Conversation],
         opened: Callable[[Naming], None],
     ) -> None:
         self._viewer = viewer
         self._groups = groups
         self._naming = naming
-        self._room = room
         self._opened = opened
         self._handles: dict[ConversationId, Conversation] = {}
 
@@ -82,7 +79,7 @@ class ConversationDirectory:
             raise TypeError(f"a message goes to a name, a User or a Conversation, not {type(to).__name__}")
         text = to.strip()
         if text.lower() in ("room", "#room"):
-            return self._room()
+            return self._viewer.room
         if text.startswith("#"):
             return self.get(self._groups.find(text))
         key = id_of(text)
