@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Gateway", "Pace", "WebSettings", "create_app"]
 
 _MODULES = {"create_app": "app", "Gateway": "gateway"}
-SignUp = Literal["auto", "open", "token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class WebSettings:
         health_within: Age in seconds up to which the last successful round trip means healthy.
     """
 
-    sign_up: SignUp = "auto"
+    sign_up: Literal["auto", "open", "token"] = "auto"
     trust_loopback: bool = False
     origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()

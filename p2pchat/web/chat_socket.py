@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -354,8 +354,7 @@ def _parse_message(found: dict[str, Any], to: str, group: str, ref: Ref | None) 
     action = found.get("action") is True
     if "to" in found or "group" in found or action:
         return SendRequest(text, to, group, ref, key, reply_to, action, by)
-    typed = _parse_line(text, ref)
-    return SendRequest(typed.text, typed.to, "", ref, key, reply_to, typed.action, by)
+    return replace(_parse_line(text, ref), key=key, reply_to=reply_to, by=by)
 
 
 def _text_field(found: dict[str, Any], name: str, ref: Ref | None, default: str | None = None) -> str:

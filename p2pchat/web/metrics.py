@@ -52,14 +52,10 @@ class Metrics:
         self._messages.labels(kind).inc()
         self._accepted.labels(kind).observe(monotonic() - since)
 
-    def refuse(self, code: str) -> None:
-        """Count a refusal by the `code` that the caller gets."""
-        self._refused.labels(code).inc()
-
     def problem(self, error: Exception) -> WebError:
         """Return an error as the caller gets it, and count it. Raises an unexpected error again."""
         problem = problem_of(error)
-        self.refuse(problem.code)
+        self._refused.labels(problem.code).inc()
         return problem
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

@@ -20,7 +20,7 @@ from socketio.packet import ACK, DISCONNECT, EVENT, Packet
 
 from p2pchat.web import WebSettings
 from p2pchat.web.hub import QueueFull
-from p2pchat.web.session import Post
+from p2pchat.web.session import LightEvent, Post
 
 if TYPE_CHECKING:
     from p2pchat.web.socketio.clients import SocketClient
@@ -63,7 +63,7 @@ class EngineConnection:
         self._pinged: Post | None = None  # the newest message that was written before the last ping
         self._ping_timer: asyncio.TimerHandle | None = None
         self._proof: asyncio.Future[None] | None = None  # set while wait_arrival() waits
-        self._has_room: asyncio.Future[None] | None = None  # set while drained() waits
+        self._has_room = LightEvent()  # something was written since drained() began to wait
         self.close: Callable[[], Any] | None = None
         self.sid = ""
         self.scope = scope
@@ -102,8 +102,8 @@ class EngineConnection:
         """Wait until the queue is at most a quarter full."""
         queue = self._socket.queue
         while not self.ended and (queue.qsize() > self._max_frames // 4 or self._bytes > self._max_bytes // 4):
-            self._has_room = asyncio.get_running_loop().create_future()
-            await self._has_room
+            self._has_room.clear()
+            await self._has_room.wait()
 
     def _ping(self) -> None:
         self._ping_timer = None
@@ -118,8 +118,7 @@ class EngineConnection:
                 self._bytes -= size
         elif text == PING:
             self._pinged = self.newest
-        if self._has_room is not None and not self._has_room.done():
-            self._has_room.set_result(None)
+        self._has_room.set()
 
     # ---- in
 
@@ -162,8 +161,7 @@ class EngineConnection:
         for timer in (self._ping_timer, self.deadline):
             if timer is not None:
                 timer.cancel()
-        if self._has_room is not None and not self._has_room.done():
-            self._has_room.set_result(None)
+        self._has_room.set()
         self._socket.queue.put_nowait(None)
 
     async def end(self, *, away: bool, flush: bool = True) -> None:
