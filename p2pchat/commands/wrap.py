@@ -15,13 +15,15 @@ import os
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Protocol
 
 from p2pchat.safe_text import CONTINUED
 
 Fragment = tuple[str, str]  # a style, and a text in it
 Row = list[Fragment]
+_Cell = tuple[str, str, int]  # a style, a character, and its columns
 FOUND = "bold underline"  # style of search hits. Without colour: readable on every terminal, and NO_COLOR keeps it
 
 USUAL_WIDTH = 80  # columns, when the terminal does not say
@@ -96,7 +98,7 @@ def fold_row(fragments: Sequence[Fragment], width: int, *, hang: str = "", style
         if _surely_fits(line, width):
             rows.append(list(line))
         else:
-            rows += _RowFolder(max(width, len(mark) + 2), [(style, character) for character in mark]).fold(line)
+            rows += _fold_long_line(line, max(width, len(mark) + 2), [(style, character, 1) for character in mark])
     return rows
 
 
@@ -126,68 +128,45 @@ def split_rows(fragments: Sequence[Fragment]) -> Iterator[Row]:
     yield line
 
 
-class _RowFolder:
-    """Folds one line."""
+def _fold_long_line(line: Row, width: int, mark: list[_Cell]) -> list[Row]:
+    """Break one line, before the word that does not fit; a word that fills a row is broken where the row ends."""
+    from prompt_toolkit.utils import get_cwidth  # imported late: commands for programs need no prompt_toolkit
 
-    def __init__(self, width: int, mark: list[tuple[str, str]]) -> None:
-        from prompt_toolkit.utils import get_cwidth  # imported late: commands for programs need no prompt_toolkit
-
-        self._columns_of = get_cwidth
-        self._width = width
-        self._mark = mark
-        self._rows: list[list[tuple[str, str]]] = []
-        self._row: list[tuple[str, str]] = []
-        self._sizes: list[int] = []  # columns of each character in the row
-        self._used = 0  # columns
-        self._text_start = 0  # index in the row behind the mark
-        self._full = False
-
-    def fold(self, line: Row) -> list[Row]:
-        before = ""
-        characters = [(style, character) for style, text in line for character in text]
-        for (style, character), (_, after) in pairwise([*characters, ("", "")]):
-            size = self._width_of(character, after)
-            if self._full or self._used + size > self._width:
-                self._full = True
-                if character == " ":
-                    before = character
-                    continue  # the row ends here anyway
-                self._break(between_words=before == " ", size=size)
-            self._row.append((style, character))
-            self._sizes.append(size)
-            self._used += size
+    rows: list[list[_Cell]] = []
+    row: list[_Cell] = []
+    used, full, before = 0, False, ""
+    characters = [(style, character) for style, text in line for character in text]
+    for (style, character), (_, after) in pairwise([*characters, ("", "")]):
+        columns = get_cwidth(character)
+        columns = 2 if after == _EMOJI and columns == 1 else columns  # the most that any terminal takes for it
+        full = full or used + columns > width
+        if full and character == " ":
             before = character
-        return [_join_characters(row) for row in [*self._rows, self._row]]
-
-    def _width_of(self, character: str, after: str) -> int:
-        """Return the columns of a character: the most that any terminal takes for it."""
-        width: int = self._columns_of(character)
-        return 2 if after == _EMOJI and width == 1 else width
-
-    def _break(self, *, between_words: bool, size: int) -> None:
-        """Begin a new row with the word that did not fit; a word that fills the row is broken where it is."""
-        self._full = False
-        first = next((i for i in range(self._text_start, len(self._row)) if self._row[i][1] != " "), len(self._row))
-        blanks = (i for i in range(len(self._row) - 1, first, -1) if self._row[i][1] == " ")
-        at = None if between_words else next(blanks, None)
-        if at is not None and len(self._mark) + sum(self._sizes[at + 1 :]) + size > self._width:
-            at = None  # the word does not fit behind the mark either
-        word = len(self._row) if at is None else at + 1
-        self._rows.append(self._row[:at])
-        self._row = [*self._mark, *self._row[word:]]
-        self._sizes = [*[1] * len(self._mark), *self._sizes[word:]]
-        self._used = sum(self._sizes)
-        self._text_start = len(self._mark)
+            continue  # the row ends here anyway
+        if full:
+            at = None if before == " " else _last_blank(row, len(mark) if rows else 0)
+            if at is not None and len(mark) + _columns(row[at + 1 :]) + columns > width:
+                at = None  # the word does not fit behind the mark either
+            rows.append(row[:at])
+            row = [*mark, *(row[at + 1 :] if at is not None else [])]
+            used, full = _columns(row), False
+        row.append((style, character, columns))
+        used += columns
+        before = character
+    return [
+        [(style, "".join(cell[1] for cell in cells)) for style, cells in groupby(row, itemgetter(0))]
+        for row in [*rows, row]
+    ]
 
 
-def _join_characters(row: list[tuple[str, str]]) -> Row:
-    found: Row = []
-    for style, character in row:
-        if found and found[-1][0] == style:
-            found[-1] = (style, found[-1][1] + character)
-        else:
-            found.append((style, character))
-    return found
+def _last_blank(row: Sequence[_Cell], start: int) -> int | None:
+    """Return the index of the last blank behind the first word, which begins at `start` or later."""
+    first = next((i for i in range(start, len(row)) if row[i][1] != " "), len(row))
+    return next((i for i in range(len(row) - 1, first, -1) if row[i][1] == " "), None)
+
+
+def _columns(cells: Sequence[_Cell]) -> int:
+    return sum(columns for _, _, columns in cells)
 
 
 def as_escapes(row: Sequence[Fragment]) -> str:
