@@ -23,7 +23,7 @@ from p2pchat import Conversation, History, HostedUser, Receipt, Receipts, TCPPee
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice, quote_conversation
 from p2pchat.commands.exit_codes import CommandError, print_error, print_notice
 from p2pchat.commands.notifications import Notifier
-from p2pchat.commands.wrap import USUAL_WIDTH, as_escapes, fold_marked, fold_row, terminal_width
+from p2pchat.commands.wrap import USUAL_WIDTH, MaybeTerminal, as_escapes, fold_marked, fold_row, terminal_width
 from p2pchat.safe_text import safe_json
 
 
@@ -218,12 +218,10 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-class RawStream(Protocol):
+class RawStream(MaybeTerminal, Protocol):
     """An unbuffered stream: a line is out when write() returned."""
 
     def write(self, data: bytes, /) -> int | None: ...
-    def fileno(self) -> int: ...
-    def isatty(self) -> bool: ...
 
 
 def raw_stdout() -> RawStream | None:

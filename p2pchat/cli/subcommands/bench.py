@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -42,17 +42,6 @@ Exit codes: 0 it was measured; 1 no peer of this network answers there, or a mes
 """
 
 
-@dataclass(slots=True)
-class BenchOptions:
-    """Options of a measurement. `write`: messages to send there, 0 for none; `seconds` for each part."""
-
-    profile: ProfileChoice
-    endpoint: str
-    write: int
-    seconds: float
-    as_json: bool
-
-
 @click.command("bench", cls=Command, epilog=EPILOG)
 @click.argument("endpoint", metavar="HOST:PORT", type=ENDPOINT)
 @profile_options
@@ -71,7 +60,7 @@ class BenchOptions:
     default=DEFAULT_SECONDS,
 )
 @json_option
-def bench(**values: Any) -> int:
+def bench(profile: ProfileChoice, endpoint: str, write: int, seconds: float, as_json: bool) -> int:
     """Measure the connection to a peer of this network, and this machine's own disk, as messages use them.
 
     How long a connection, a link and an answer take, and how soon a message is safe here. None of it is seen there, nor
@@ -82,51 +71,44 @@ def bench(**values: Any) -> int:
     history. They come from a temporary user called bench, whom everyone in the network sees come and go; your own
     history has none of them.
     """
-    options = BenchOptions(**values)
-    directory = find_profile(options.profile)
+    directory = find_profile(profile)
     if not profile_exists(directory):
         raise UsageError(f"there is no profile in {directory}: start a peer first, for example p2pchat 8080")
-    return run_until_signal(_measure(options, directory), terminated=lambda: FAILED)
+    return run_until_signal(_measure(directory, endpoint, write, seconds, as_json), terminated=lambda: FAILED)
 
 
-async def _measure(options: BenchOptions, directory: Path) -> int:
-    found = await probe(options.endpoint, data=directory)
+async def _measure(directory: Path, endpoint: str, write: int, seconds: float, as_json: bool) -> int:
+    def print_figures(figures: Sequence[Figure]) -> None:
+        for figure in figures:
+            print(json_line(asdict(figure)) if as_json else format_figure(figure), flush=True)
+
+    found = await probe(endpoint, data=directory)
     name = await user_label(found.peer_id, directory)
     if found.verdict != "reached":
         finding = check_remote(found, name)
         mend = f"; {finding.mend}" if finding.mend else ""
         raise CommandError(f"cannot measure the connection to {finding.what}: {finding.seen}{mend}")
-    _print_peer(options, found, name)
+    print(_peer_line(found, name, as_json), flush=True)
     with Progress() as progress, tempfile.TemporaryDirectory(prefix="bench-", dir=directory) as place:
-        progress.show(f"-- linking with {options.endpoint}")
-        _print(options, await measure_connection(found, directory, options.seconds))
+        progress.show(f"-- linking with {endpoint}")
+        print_figures(await measure_connection(found, directory, seconds))
         progress.show("-- writing to this disk")
-        _print(options, await measure_disk(Path(place, "own"), options.seconds))
-        if options.write:
-            await _write(options, found, directory, Path(place, "passing"), progress)
+        print_figures(await measure_disk(Path(place, "own"), seconds))
+        if write:
+            async with temporary_peer(found, directory, Path(place, "passing")) as (peer, user):
+                print_figures(await measure_delivery(peer, user, write, seconds, progress.show))
+                label = peer.me.label
+            if not as_json:
+                print_notice(f"-- {quote_name(user.label)} has {write:,} messages of {label} now")
     return DONE
 
 
-async def _write(options: BenchOptions, found: Probed, directory: Path, place: Path, progress: Progress) -> None:
-    async with temporary_peer(found, directory, place) as (peer, user):
-        _print(options, await measure_delivery(peer, user, options.write, options.seconds, progress.show))
-        label = peer.me.label
-    if not options.as_json:
-        print_notice(f"-- {quote_name(user.label)} has {options.write:,} messages of {label} now")
-
-
-def _print_peer(options: BenchOptions, found: Probed, name: str) -> None:
-    if options.as_json:
+def _peer_line(found: Probed, name: str, as_json: bool) -> str:
+    if as_json:
         peer = {"endpoint": found.endpoint, "address": found.address, "peer_id": found.peer_id, "user": name}
-        print(json_line({"what": "peer", **peer}), flush=True)
-        return
+        return json_line({"what": "peer", **peer})
     who = quote_name(name) if name else f"peer {found.peer_id[:8]}"
-    print(f"{who} answers at {found.endpoint}, of the same network", flush=True)
-
-
-def _print(options: BenchOptions, figures: Sequence[Figure]) -> None:
-    for figure in figures:
-        print(json_line(asdict(figure)) if options.as_json else format_figure(figure), flush=True)
+    return f"{who} answers at {found.endpoint}, of the same network"
 
 
 # ---- figures
@@ -254,8 +236,6 @@ MAX_WRITE_SINGLES = 200  # and at most a fifth of all
 MEET_TIMEOUT = 10.0  # seconds
 DELIVERY_WITHIN = 30.0  # seconds for one delivery: far more than any network needs that people chat over
 
-ShowProgress = Callable[[str], None]
-
 
 @asynccontextmanager
 async def temporary_peer(there: Probed, directory: Path, place: Path) -> AsyncIterator[tuple[TCPPeer, User]]:
@@ -272,7 +252,7 @@ async def temporary_peer(there: Probed, directory: Path, place: Path) -> AsyncIt
 
 
 async def measure_delivery(
-    peer: TCPPeer, to: User, count: int, seconds: float, show_progress: ShowProgress
+    peer: TCPPeer, to: User, count: int, seconds: float, show_progress: Callable[[str], None]
 ) -> list[Figure]:
     """Send `count` messages to a user: some one at a time for at most `seconds`, then the others in batches."""
     first = f"p2pchat bench: {count - 1:,} more messages follow, which only measure the connection to you"
@@ -299,7 +279,7 @@ async def measure_delivery(
     return figures
 
 
-async def _send_batches(peer: TCPPeer, to: User, count: int, show_progress: ShowProgress) -> None:
+async def _send_batches(peer: TCPPeer, to: User, count: int, show_progress: Callable[[str], None]) -> None:
     batches = iter(range(0, count, BATCH))
 
     async def write() -> None:
