@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
-from p2pchat.errors import P2PChatError
+from p2pchat.errors import P2PChatError, StorageError
 from p2pchat.identity.network import FILE_NAME as NETWORK_NAME
 from p2pchat.identity.network import save_network
 from p2pchat.identity.private_files import (
@@ -28,8 +30,14 @@ from p2pchat.identity.private_files import (
 )
 from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity
 from p2pchat.resources import MEMORY_URL, PathLike
+from p2pchat.storage import schema
+from p2pchat.storage.database import Database, flat, translate_errors
+from p2pchat.storage.dialects.dialect import Dialect, dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
+from p2pchat.storage.schema import NEWEST_HEAD, OWN_KEYS, TABLES, Table, meta
 from p2pchat.storage.sql import SqlStorage
+
+Progress = Callable[[int, int], None]  # called with what is copied, and all: bytes of a file, rows of a database
 
 LEFT_OUT = ("lock", "control.", "search.db")  # beginnings of names: files of a process, or made again
 
@@ -73,7 +81,7 @@ async def backup_profile(
     return await asyncio.to_thread(_backup, directory, Path(to).expanduser().absolute(), db, report)
 
 
-def _backup(directory: Path, to: Path, db: str | None, progress: Callable[[int, int], None]) -> Backup:
+def _backup(directory: Path, to: Path, db: str | None, progress: Progress) -> Backup:
     stored_identity(directory)  # readable, and a key
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise P2PChatError(f"{to} exists and is not empty: name another directory")
@@ -93,7 +101,7 @@ def _backup(directory: Path, to: Path, db: str | None, progress: Callable[[int, 
     return Backup(to, sum(path.stat().st_size for path in to.iterdir()))
 
 
-def _copy(directory: Path, to: Path, db: str | None, progress: Callable[[int, int], None]) -> None:
+def _copy(directory: Path, to: Path, db: str | None, progress: Progress) -> None:
     # The database first: it takes longest, and may fail.
     storage = SqlStorage(db or sqlite_url(directory / DATABASE_NAME), read_only=True)
     try:
@@ -144,15 +152,12 @@ async def copy_database(
     return await asyncio.to_thread(_copy_database, str(source), str(target), report)
 
 
-def _copy_database(source: str, target: str, progress: Callable[[int, int], None]) -> Copied:
-    from p2pchat.storage.copy import copy_rows
-
+def _copy_database(source: str, target: str, progress: Progress) -> Copied:
     with ExitStack() as locks:
         read, write = _lock(source, locks, create=False), _lock(target, locks, create=True)
         if read == write:
             raise P2PChatError("source and target are the same database: name two")
-        done = copy_rows(read, write, progress)
-    return Copied(done.rows, done.entries, done.logs)
+        return copy_rows(read, write, progress)
 
 
 def _lock(place: str, locks: ExitStack, *, create: bool) -> str:
@@ -172,3 +177,94 @@ def _lock(place: str, locks: ExitStack, *, create: bool) -> str:
     if directory is not None and directory.is_dir():
         locks.enter_context(locked(directory))
     return place
+
+
+# ---- the rows of a database
+#
+# All rows are read as of one moment and written in one transaction, so the other database gets everything or nothing.
+# At the end both are compared: the number of rows of each table, and the last head of every log, which proves the rest.
+
+BUSY_TIMEOUT = 1.0  # seconds to wait for a peer that is just ending
+ROWS_AT_ONCE = 1024  # read at once, and written in a few statements
+LAST_HEADS = f"select h.id, h.size, h.chain, h.sig from logs l {NEWEST_HEAD} order by l.number"
+
+
+def copy_rows(source: str, target: str, progress: Progress = lambda done, total: None) -> Copied:
+    """Copy one database, given by its URL, into another one that is empty.
+
+    Raises:
+        StorageError: Another program writes into one of them, the target is not empty, or it cannot take a value.
+    """
+    with ExitStack() as ends:
+        read, write = dialect_of(source, BUSY_TIMEOUT), dialect_of(target, BUSY_TIMEOUT)
+        with translate_errors(read):
+            origin = ends.enter_context(closing(_open_source(read, ends)))
+        with translate_errors(write):
+            copy = ends.enter_context(closing(Database(write, writes=True)))
+            _make_tables(copy)
+            with copy.transaction(), origin.transaction():
+                return _copy_rows(origin, copy, progress)
+
+
+def _open_source(dialect: Dialect, ends: ExitStack) -> Database:
+    """Open the source for reading. On a server take the writer's lock too, so that no peer writes during the copy."""
+    dialect.require()
+    if dialect.is_shared:
+        ends.enter_context(closing(Database(dialect, writes=True)))
+    database = dialect.upgraded(Database(dialect))
+    with database.transaction():
+        schema.check(database)
+    return database
+
+
+def _make_tables(database: Database) -> None:
+    schema.prepare(database)
+    with database.transaction():
+        for table in TABLES:
+            if any(row for row in database.all(f"select * from {table.name} limit 3") if not _is_own(table, row)):
+                raise StorageError(f"{database.dialect.where} holds something already: copy into an empty database")
+
+
+def _is_own(table: Table, row: Any) -> bool:
+    """Return whether this row is about the database itself, and not about a peer."""
+    return table is meta and row[0] in OWN_KEYS
+
+
+def _copy_rows(source: Database, target: Database, progress: Progress) -> Copied:
+    with translate_errors(source.dialect):
+        counts = _counts(source)
+    total = sum(counts.values())
+    done = 0
+    for table in TABLES:
+        for rows in _pages(source, table):
+            kept = [row for row in rows if not _is_own(table, row)]
+            target.insert(table, flat(kept))
+            done += len(kept)
+            progress(done, total)
+    _compare(source, target, counts)
+    return Copied(total, counts["entries"], counts["logs"])
+
+
+def _counts(database: Database) -> dict[str, int]:
+    """Return the number of rows of each table, without those about the database itself."""
+    found = {table.name: int(database.value(f"select count(*) from {table.name}")) for table in TABLES}
+    found[meta.name] -= int(database.value(f"select count(*) from {meta.name} where name in {OWN_KEYS}"))
+    return found
+
+
+def _pages(database: Database, table: Table) -> Iterator[Sequence[Any]]:
+    """Yield the rows of a table, some at a time."""
+    with translate_errors(database.dialect):
+        yield from database.pages(f"select {', '.join(table.names)} from {table.name}", ROWS_AT_ONCE)
+
+
+def _compare(source: Database, target: Database, counts: dict[str, int]) -> None:
+    """Raise StorageError unless the copy has as many rows in each table and the same last heads."""
+    for name, count in _counts(target).items():
+        if count != counts[name]:
+            raise StorageError(f"the copy has {count} rows of {name} and not {counts[name]}: nothing of it was kept")
+    with translate_errors(source.dialect):
+        wanted = source.all(LAST_HEADS)
+    for one, other in zip_longest(wanted, target.all(LAST_HEADS)):
+        if tuple(one or ()) != tuple(other or ()):
+            raise StorageError("the copy of a log does not end as the log does: nothing of it was kept")

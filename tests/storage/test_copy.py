@@ -11,10 +11,10 @@ from random import Random
 
 import pytest
 
+from p2pchat.backup import copy_rows
 from p2pchat.core.records import Address, Change, FormerName, KnownConversation, KnownUser, Stored
 from p2pchat.errors import StorageError
 from p2pchat.protocol import Naming
-from p2pchat.storage.copy import copy_rows
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.storage.sql import SqlStorage
@@ -120,7 +120,7 @@ def test_an_incomplete_copy_is_undone(made: NewDatabase, monkeypatch: pytest.Mon
     source, target = made("sqlite"), made("sqlite")
     with closing(SqlStorage(source, SMALL)) as storage:
         storage.commit([Author("ada", 1).begins("1")])
-    monkeypatch.setattr("p2pchat.storage.copy._pages", lambda database, table: iter(()))
+    monkeypatch.setattr("p2pchat.backup._pages", lambda database, table: iter(()))
     with pytest.raises(StorageError, match=r"the copy has 0 rows of .* and not 1: nothing of it was kept"):
         copy_rows(source, target)
     monkeypatch.undo()
