@@ -310,6 +310,7 @@ class StreamFrontEnd:
 
     Attributes:
         display: Shows events.
+        has_input: There is anything to read at all.
         interactive: A person sees the errors, so they do not change the exit code.
         drain_timeout: Seconds to wait for deliveries at the end of input.
     """
@@ -322,14 +323,10 @@ class StreamFrontEnd:
         self._shutdown = shutdown
         self._output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
         self._read_all = False
+        self.has_input = kind is not InputKind.NONE
         self.interactive = kind is InputKind.TERMINAL
         self.drain_timeout = TERMINAL_DRAIN if self.interactive else options.drain
         self.display = Display(self._output, log, as_json=options.as_json, echo=not self.interactive)
-
-    @property
-    def has_input(self) -> bool:
-        """Whether there is anything to read at all."""
-        return self._kind is not InputKind.NONE
 
     @property
     def closed(self) -> bool:

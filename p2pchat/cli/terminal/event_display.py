@@ -335,15 +335,8 @@ def message_line(event: Event, me: str, *, elsewhere: bool, related: Event | Non
         elsewhere: The message is of another conversation, so the line names it.
         related: The line of the message this one replies to, if available.
     """
-    line: list[Fragment] = [(DIM, f"{_time(event)} ")]
-    line += _where(event) if elsewhere else []
-    action = bool(event["action"])
-    if action:
-        line.append(("", "* "))
-    line += _who(event, me, quote_name if action else quote_speaker)
-    if related is not None:
-        line.append((DIM, f" (to {message_excerpt(related)})"))
-    line.append(("", (" " if action else ": ") + message_text(event)))
+    note = "" if related is None else f"to {message_excerpt(related)}"
+    line = _line_of_text(event, me, message_text(event), elsewhere=elsewhere, action=bool(event["action"]), note=note)
     if marks := edit_marks(event):
         line.append((DIM, marks))
     return line
@@ -355,29 +348,30 @@ def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None)
     Args:
         edited: The line of the message, if available.
     """
-    when = "" if edited is None else f"; first sent {_time(edited)}"
-    line: list[Fragment] = [(DIM, f"{_time(event)} ")]
-    line += _where(event) if elsewhere else []
+    note = "edited" if edited is None else f"edited; first sent {_time(edited)}"
     action = edited is not None and bool(edited["action"])
     kind = "sent" if edited is not None and edited["event"] == "sent" else "message"
     by = {**event, "event": kind, "sender": event["by"], "sender_id": event["by_id"], "to": event["conversation"]}
-    line += [("", "* ")] if action else []
-    line += _who(by, me, quote_name if action else quote_speaker)
-    line.append((DIM, f" (edited{when})"))
-    line.append(("", (" " if action else ": ") + safe_text(event["text"])))
+    return _line_of_text(by, me, safe_text(event["text"]), elsewhere=elsewhere, action=action, note=note)
+
+
+def _line_of_text(event: Event, me: str, text: str, *, elsewhere: bool, action: bool, note: str) -> list[Fragment]:
+    """Return a line with a text of its sender; `note` stands in parentheses behind the name."""
+    line: list[Fragment] = [(DIM, f"{_time(event)} ")]
+    if elsewhere and event["kind"] != "dm":  # of a direct conversation the users' names say it
+        line.append((DIM, f"[{quote_conversation(event['conversation'], event['kind'])}] "))
+    if action:
+        line.append(("", "* "))
+    line += _who(event, me, quote_name if action else quote_speaker)
+    if note:
+        line.append((DIM, f" ({note})"))
+    line.append(("", (" " if action else ": ") + text))
     return line
 
 
 def edit_event_line(event: Event, me: str, related: Event | None) -> list[Fragment]:
     """Return a `deleted` or `reaction` line. It is shown in its conversation only, so it does not name that."""
     return [(DIM, format_edit({**event, "kind": "room"}, me, local(event["sent_at"]), related))]
-
-
-def _where(event: Event) -> list[Fragment]:
-    """Return the name of the conversation; of a direct one the users' names say it."""
-    if event["kind"] == "dm":
-        return []
-    return [(DIM, f"[{quote_conversation(event['conversation'], event['kind'])}] ")]
 
 
 def _time(event: Event) -> str:
