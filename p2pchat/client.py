@@ -29,18 +29,16 @@ import os
 import socket
 import ssl
 import sys
-import threading
 from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
 from typing import cast
 
 from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError
-from p2pchat.identity.tls import TlsPipe, peer_key
+from p2pchat.identity.tls import ThreadBuffer, TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
 
 CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
-READ_BYTES = 256 * 1024  # read from a socket at once
 # A StreamReader, used during the TLS handshake, pauses its socket above twice its limit. One read of the socket brings
 # at most 256 KiB, so the stream holds less than 512 KiB, and one read of that much empties it.
 STREAM_LIMIT_BYTES = 128 * 1024
@@ -148,14 +146,7 @@ class _ConnectRace:
         return next(refused, self._errors[0])
 
 
-class _ReadBuffer(threading.local):
-    """One buffer for ciphertext per thread: what is read into it is decrypted before anything else happens."""
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(READ_BYTES))
-
-
-_read_buffer = _ReadBuffer()
+_ciphertext = ThreadBuffer()
 
 # For a plain Protocol asyncio allocates and frees 256 KiB for each read: three system calls, 14 us. Loops on Windows
 # may fill a buffer long after they asked for it, while it holds the bytes of another link.
@@ -169,13 +160,16 @@ class Client(_BaseProtocol):
     """One link. Make it, await handshake(), call start(); use it in the event loop it was made in.
 
     The methods of asyncio.BufferedProtocol are for the transport alone.
+
+    Attributes:
+        full: The buffer rose above its limit and has not drained since.
     """
 
     __slots__ = (
         *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
         *("_started", "_reading", "_early_plaintext", "_faulted", "_heard_at"),
-        *("_written_bytes", "_full", "_stuck_timer", "_taken_bytes", "_taken_at", "_closing", "_reason", "_ended"),
+        *("_written_bytes", "full", "_stuck_timer", "_taken_bytes", "_taken_at", "_closing", "_reason", "_ended"),
     )
 
     def __init__(
@@ -219,7 +213,7 @@ class Client(_BaseProtocol):
         self._faulted = False
         self._heard_at = self._loop.time()
         self._written_bytes = 0  # ever given to the transport
-        self._full = False
+        self.full = False
         self._stuck_timer: asyncio.TimerHandle | None = None
         self._taken_bytes = 0  # part of _written_bytes that the system had taken at the last check
         self._taken_at = 0.0
@@ -292,10 +286,10 @@ class Client(_BaseProtocol):
             self._loop.call_soon(self._on_down, self.link_id, self._reason)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return _read_buffer.view
+        return _ciphertext.view
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(_read_buffer.view[:nbytes])
+        self.data_received(_ciphertext.view[:nbytes])
 
     def data_received(self, data: bytes | memoryview) -> None:
         if self._reason:
@@ -353,11 +347,6 @@ class Client(_BaseProtocol):
     # Writing
 
     @property
-    def full(self) -> bool:
-        """Whether the buffer rose above its limit and has not drained since."""
-        return self._full
-
-    @property
     def buffered(self) -> int:
         """The number of bytes that the system has not taken yet."""
         return self._transport.get_write_buffer_size()
@@ -384,13 +373,13 @@ class Client(_BaseProtocol):
             self._schedule_stuck_check()
 
     def pause_writing(self) -> None:
-        if not self._full and not self._closing:
-            self._full = True
+        if not self.full and not self._closing:
+            self.full = True
             self._on_full(self.link_id)
 
     def resume_writing(self) -> None:
-        if self._full:
-            self._full = False
+        if self.full:
+            self.full = False
             if not self._closing:
                 self._on_drained(self.link_id)
 

@@ -49,7 +49,13 @@ Verdict = Literal[
 
 TIMEOUT = 5.0  # seconds for each stage: a lost SYN is repeated after 1 and after 3
 MAX_IDENTITIES = 4096  # generated to find one below the far end's: 2 on average, 0.1 s if none is found
-_VERDICTS: dict[str, Verdict] = {"version": "other_version", "network": "other_network", "busy": "busy", "self": "self"}
+# Reasons that either side gives for ending a handshake, and what they say of the far end.
+_REFUSALS: dict[str, tuple[Verdict, str]] = {
+    "version": ("other_version", "a p2pchat peer of another version answers"),
+    "network": ("other_network", "a p2pchat peer of another network answers"),
+    "busy": ("busy", "a peer of this network answers, but accepts no more links"),
+    "self": ("self", "this peer itself answers"),
+}
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL}
 
 
@@ -202,7 +208,7 @@ class _Probe:
         """Do the handshake of both sides; return the seconds of its round trip."""
         try:
             if self._server == self._me:
-                raise _ProbeEnded("self", "this peer itself answers")
+                raise _ProbeEnded(*_REFUSALS["self"])
             identity = self._temporary_identity()
             side = ClientSide(
                 identity.peer_id,
@@ -237,7 +243,7 @@ class _Probe:
         except TimeoutError:
             raise _ProbeEnded("silent", "TLS works, but then nothing is sent") from None
         if isinstance(frame, Bye):
-            raise _rejected(frame)
+            raise _refusal(frame.code, f"a p2pchat peer answers and closes the link ({quoted(frame.code)})")
         if frame is None and self._fault:
             raise _ProbeEnded("other_program", "the program there does not speak p2pchat's protocol")
         if frame is None:
@@ -248,21 +254,12 @@ class _Probe:
         try:
             return side.on_frame(frame)
         except HandshakeError as error:
-            verdict = _VERDICTS.get(error.code, "turned_away")
-            raise _ProbeEnded(verdict, _TEXTS.get(verdict, f"the handshake failed: {error}")) from None
+            raise _refusal(error.code, f"the handshake failed: {error}") from None
 
 
-_TEXTS: dict[str, str] = {
-    "other_version": "a p2pchat peer of another version answers",
-    "other_network": "a p2pchat peer of another network answers",
-    "busy": "a peer of this network answers, but accepts no more links",
-    "self": "this peer itself answers",
-}
-
-
-def _rejected(bye: Bye) -> _ProbeEnded:
-    verdict = _VERDICTS.get(bye.code, "turned_away")
-    return _ProbeEnded(verdict, _TEXTS.get(verdict, f"a p2pchat peer answers and closes the link ({quoted(bye.code)})"))
+def _refusal(code: str, otherwise: str) -> _ProbeEnded:
+    """Return the verdict on a handshake that either side ended; `otherwise` is the text for other reasons."""
+    return _ProbeEnded(*_REFUSALS.get(code, ("turned_away", otherwise)))
 
 
 def _not_connected(error: OSError) -> _ProbeEnded:

@@ -25,19 +25,22 @@ from p2pchat.protocol import PeerId
 
 FEED_BYTES = 16 * 1024
 RECORD_BYTES = 16 * 1024  # the most that TLS allows
-READ_BYTES = 256 * 1024  # most plaintext taken in one go; one buffer of it serves all links of a thread
+READ_BYTES = 256 * 1024  # most that is read in one go, ciphertext or plaintext
 # RFC 5280, 4.1.2.5: the date for certificates without a well-defined end. It is not checked: the key is the identity.
 _NO_END = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
-class _Shared(threading.local):
-    """One plaintext buffer per thread: OpenSSL lets other threads run while it writes into it."""
+class ThreadBuffer(threading.local):
+    """One buffer for each thread, used by all its links: bytes read into it are taken out before anything else happens.
+
+    Threads need their own, because OpenSSL lets others run while it writes into a buffer.
+    """
 
     def __init__(self) -> None:
-        self.plain = memoryview(bytearray(READ_BYTES))
+        self.view = memoryview(bytearray(READ_BYTES))
 
 
-_shared = _Shared()
+_plaintext = ThreadBuffer()
 
 
 def make_certificate(identity: Identity) -> bytes:
@@ -146,12 +149,12 @@ class TlsPipe:
             self._in.write(view[start : start + FEED_BYTES])
             if self.handshaken or self._do_handshake():
                 used = self._decrypt(used, full)
-        last = bytes(_shared.plain[:used])
+        last = bytes(_plaintext.view[:used])
         return b"".join([*full, last]) if full else last
 
     def _decrypt(self, used: int, full: list[bytes]) -> int:
         """Decrypt into the shared buffer from `used` on; return how much of it is used then."""
-        plain = _shared.plain
+        plain = _plaintext.view
         try:
             while True:
                 if used == READ_BYTES:
