@@ -595,29 +595,32 @@ class Memberships:
     def check(self, histories: Sequence[Log], *, complete: bool) -> Iterator[Fault]:
         """Check the event logs, and the histories against them. `complete` is that of `check`."""
         for log in self._events:
-            yield from _outsiders(log)
-            yield from self._behind_cuts(log)
+            yield from self._wrongly_shown(log)
         if complete:
             yield from self._differences()
             for history in histories:
-                yield from self._kept_behind_cuts(history)
+                for message in self.undelivered.keys() & history.places.keys():
+                    text = f"{message} was written after a removal, and is in this history"
+                    yield Fault("group", text, history.place_of(message))
 
-    def _behind_cuts(self, log: Log) -> Iterator[Fault]:
-        """Check that a peer that knows of a removal shows no message written after it."""
+    def _wrongly_shown(self, log: Log) -> Iterator[Fault]:
+        """Check that each message in a group is by a member, and not written after a removal that was known here."""
+        ever: dict[str, set[str]] = {}  # the members so far, where this log has the whole group
         removed: set[tuple[str, str]] = set()
         for number, line in enumerate(log.lines):
-            if line["event"] == "group" and line["change"] == "removed":
-                removed.add((line["conversation_id"], str(line.get("target_id"))))
-            elif line["event"] == "message" and line["id"] in self.undelivered:
-                if (line["conversation_id"], line["sender_id"]) in removed:
+            group = line.get("conversation_id", "")
+            if line["event"] == "group":
+                if line["change"] == "created" or group in ever:
+                    ever.setdefault(group, set()).update(line["member_ids"])
+                if line["change"] == "removed":
+                    removed.add((group, str(line.get("target_id"))))
+            elif line["event"] == "message":
+                if group in ever and line["sender_id"] not in ever[group]:
+                    text = f"{line['id']} is by a user who was never a member of its group"
+                    yield Fault("group", text, log.where(number))
+                if line["id"] in self.undelivered and (group, line["sender_id"]) in removed:
                     text = f"{line['id']} was written after a removal that was known here, and is shown"
                     yield Fault("group", text, log.where(number))
-
-    def _kept_behind_cuts(self, history: Log) -> Iterator[Fault]:
-        for message in self.undelivered.keys() & history.places.keys():
-            yield Fault(
-                "group", f"{message} was written after a removal, and is in this history", history.place_of(message)
-            )
 
     def _differences(self) -> Iterator[Fault]:
         """Check that at rest all peers report the same name and members of a group."""
@@ -636,17 +639,6 @@ def _last(log: Log) -> dict[str, tuple[int, Line]]:
     """Return the last line about each group, with its line number."""
     lines = ((number, line) for number, line in enumerate(log.lines) if line["event"] == "group")
     return {line["conversation_id"]: (number, line) for number, line in lines}
-
-
-def _outsiders(log: Log) -> Iterator[Fault]:
-    """Check that each message in a group is by a user who was a member, where this log has the whole group."""
-    ever: dict[str, set[str]] = {}
-    for number, line in enumerate(log.lines):
-        group = line.get("conversation_id", "")
-        if line["event"] == "group" and (line["change"] == "created" or group in ever):
-            ever.setdefault(group, set()).update(line["member_ids"])
-        elif line["event"] == "message" and group in ever and line["sender_id"] not in ever[group]:
-            yield Fault("group", f"{line['id']} is by a user who was never a member of its group", log.where(number))
 
 
 # ---- stores

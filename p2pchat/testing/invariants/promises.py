@@ -8,7 +8,7 @@ departures were reported, and the traffic is quiet. Byzantine peers are not chec
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from p2pchat.config import Settings
 from p2pchat.core.effects import ImportResult, WriteAccepted
 from p2pchat.core.log import (
     Batch,
+    Entry,
     LogId,
     Ref,
     decode_entry,
@@ -114,7 +115,8 @@ class Invariants:
         """Check that a stored log builds only on entries that are held, or forked."""
         for mark in decode_entry(batch.raws[0]).before:
             below = batch.log._replace(run=mark.run)
-            if len(peer.disk.logs.get(below, ())) < mark.seq and not self._is_suspect(ref_key(below.user, below.run)):
+            suspect = ref_key(below.user, below.run).startswith(self._suspects())
+            if len(peer.disk.logs.get(below, ())) < mark.seq and not suspect:
                 self.fail("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
@@ -367,33 +369,37 @@ class Invariants:
 
     def _order_faults(self, peer: SimPeer) -> Iterator[Fault]:
         """Check that each entry is shown once, after all it follows or answers, or with a gap mark."""
-        seen: set[tuple[str, str, int]] = set()  # (conversation, log, seq)
+        suspects = self._suspects()
+        seen: set[tuple[ConversationId, str, int]] = set()
+
+        def missing(conversation: ConversationId, refs: Iterable[Ref | None]) -> list[Ref]:
+            unseen = [ref for ref in refs if ref and (conversation, *ref) not in seen]
+            honest = [ref for ref in unseen if not ref.log.startswith(suspects)]
+            return [ref for ref in honest if not self.groups.is_cut(peer, conversation, ref)]
+
         for one in peer.disk.storage.places(0, 1 << 30):
-            log, key = one.log, ref_key(one.log.user, one.log.run)
-            if (log.conversation, key, one.seq) in seen:
+            log, entry = one.log, decode_entry(one.raw)
+            key = (log.conversation, ref_key(log.user, log.run), one.seq)
+            if key in seen:
                 yield Fault("twice", f"{self._name(log)} {one.seq} is shown twice", peer.name)
-            seen.add((log.conversation, key, one.seq))
-            for ref, seq in self._strictly_before(one):
-                cut = self.groups.is_cut(peer, log.conversation, Ref(ref, seq))
-                if not self._is_suspect(ref) and not cut and (log.conversation, ref, seq) not in seen:
-                    yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {seq}", peer.name)
-            entry = decode_entry(one.raw)
-            named = [ref for ref in (*entry.after, entry.re) if ref and not self._is_suspect(ref.log)]
-            named = [ref for ref in named if not self.groups.is_cut(peer, log.conversation, ref)]
-            if not one.gap and any((log.conversation, *ref) not in seen for ref in named):
+            seen.add(key)
+            for ref in missing(log.conversation, self._strictly_before(one, entry)):
+                yield Fault("order", f"{self._name(log)} {one.seq} is shown before its writer's {ref.seq}", peer.name)
+            if not one.gap and missing(log.conversation, (*entry.after, entry.re)):
                 yield Fault("order", f"{self._name(log)} {one.seq} is shown before an entry it follows", peer.name)
 
-    def _is_suspect(self, ref: str) -> bool:
-        copied = any(ref == ref_key(*log) for log in self.copied)
-        return copied or any(peer.byzantine and ref.startswith(peer.user[:16]) for peer in self._sim.all_peers)
+    def _suspects(self) -> tuple[str, ...]:
+        """Return the beginnings of references to logs of byzantine peers and to those that may fork."""
+        byzantine = [peer.user[:16] for peer in self._sim.all_peers if peer.byzantine]
+        return (*byzantine, *(ref_key(*log) for log in self.copied))
 
-    def _strictly_before(self, one: ReleasedEntry) -> Iterator[tuple[str, int]]:
-        if self._sim.person(one.log.user).byzantine:
+    def _strictly_before(self, one: ReleasedEntry, entry: Entry) -> Iterator[Ref]:
+        if self._is_byzantine(one.log):
             return
         if one.seq > 1:
-            yield ref_key(one.log.user, one.log.run), one.seq - 1
-        for mark in decode_entry(one.raw).before if one.seq == 1 else ():
-            yield ref_key(one.log.user, mark.run), mark.seq
+            yield Ref(ref_key(one.log.user, one.log.run), one.seq - 1)
+        for mark in entry.before if one.seq == 1 else ():
+            yield Ref(ref_key(one.log.user, mark.run), mark.seq)
 
     def _history_faults(self) -> Iterator[Fault]:
         """Check that all peers have the same history in the same order."""
