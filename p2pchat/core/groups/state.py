@@ -98,8 +98,8 @@ class GroupState:
         """
         cuts: dict[UserId, tuple[Mark, ...]] = {}
         for user in sorted({user for operation in self.tied for user in operation.cuts}):
-            said = {operation.cuts.get(user) for operation in self.tied}
-            cuts[user] = tuple(seen(user)) if len(said) > 1 else self.tied[0].cuts[user]
+            given = {operation.cuts.get(user) for operation in self.tied}
+            cuts[user] = tuple(seen(user)) if len(given) > 1 else self.tied[0].cuts[user]
         for user in sorted(self.left):
             marks = [mark for leave in self.leaves[user] if leave.gen >= self.members[user] for mark in leave.cuts]
             cuts[user] = tuple(dict.fromkeys([*cuts.get(user, ()), *marks]))
@@ -136,8 +136,8 @@ class GroupStates(Sequence[GroupState]):
             self._recompute(operation.gen)
 
     def add_leave(self, leave: GroupLeave) -> None:
-        said = sorted((*self._leaves.get(leave.by, ()), leave), key=lambda one: (-one.gen, one.log, one.seq))
-        self._leaves[leave.by] = tuple(sorted(said[:MAX_LEAVES], key=lambda one: (one.log, one.seq)))
+        leaves = sorted((*self._leaves.get(leave.by, ()), leave), key=lambda one: (-one.gen, one.log, one.seq))
+        self._leaves[leave.by] = tuple(sorted(leaves[:MAX_LEAVES], key=lambda one: (one.log, one.seq)))
         self._last = None
 
     def _recompute(self, gen: int) -> None:
@@ -173,7 +173,7 @@ class GroupStates(Sequence[GroupState]):
     @property
     def leaves(self) -> list[GroupLeave]:
         """All leaves that count, or may count."""
-        return [leave for said in self._leaves.values() for leave in said]
+        return [leave for leaves in self._leaves.values() for leave in leaves]
 
     def members(self, gen: int) -> frozenset[UserId]:
         """Return the members at a gen, including those that left since; nobody for an unknown gen."""
@@ -187,7 +187,7 @@ def _hash(operation: GroupOperation) -> str:
 def _combine(gen: int, tied: tuple[GroupOperation, ...], leaves: Mapping[UserId, tuple[GroupLeave, ...]]) -> GroupState:
     first, members = tied[0], _common_members(tied)
     left = frozenset(
-        user for user, said in leaves.items() if any(leave.gen >= members.get(user, MAX_INT + 1) for leave in said)
+        user for user, own in leaves.items() if any(leave.gen >= members.get(user, MAX_INT + 1) for leave in own)
     )
     return GroupState(gen, first.hash, first.name, first.owner, members, left, tied, dict(leaves))
 
@@ -348,8 +348,8 @@ def read_operation(log: LogId, seq: int, raw: str, entry: Entry) -> GroupOperati
     body = entry.b
     if entry.k != OPERATION or not isinstance(body, dict):
         return None
-    said: tuple[Any, ...] = tuple(body.get(key) for key in ("gen", "name", "owner", "members"))
-    gen, name, owner, members = said
+    fields: tuple[Any, ...] = tuple(body.get(key) for key in ("gen", "name", "owner", "members"))
+    gen, name, owner, members = fields
     cuts = _cuts(body.get("cuts"))
     redo = body.get("redo", "")
     if not _is_gen(gen) or type(name) is not str or name_fault(name) or cuts is None:
@@ -375,31 +375,28 @@ def read_leave(log: LogId, seq: int, entry: Entry) -> GroupLeave | None:
     """Read a leave from an entry; None when the entry does not have the shape of one."""
     if entry.k != LEAVE or entry.g is None or not isinstance(entry.b, dict):
         return None
-    said = entry.b.get("cuts")
-    marks = _marks(said) if isinstance(said, list) else None
-    return None if marks is None else GroupLeave(log.user, log, seq, entry.g[0], tuple(marks), entry.c)
-
-
-def _cuts(said: Any) -> Cuts | None:
-    if not isinstance(said, list) or not all(isinstance(item, list) and len(item) == 4 for item in said):
+    cuts = entry.b.get("cuts")
+    if not isinstance(cuts, list) or not all(map(_is_mark, cuts)):
         return None
-    marks = _marks([item[1:] for item in said])
-    if marks is None or not all(_is_hex(item[0], 64) for item in said):
+    return GroupLeave(log.user, log, seq, entry.g[0], tuple(Mark(*item) for item in cuts), entry.c)
+
+
+def _cuts(items: Any) -> Cuts | None:
+    if not isinstance(items, list):
         return None
     cuts: dict[UserId, tuple[Mark, ...]] = {}
-    for item, mark in zip(said, marks, strict=True):
-        cuts[item[0]] = (*cuts.get(item[0], ()), mark)
+    for item in items:
+        if not isinstance(item, list) or not item or not _is_hex(item[0], 64) or not _is_mark(item[1:]):
+            return None
+        cuts[item[0]] = (*cuts.get(item[0], ()), Mark(*item[1:]))
     return cuts
 
 
-def _marks(said: list[Any]) -> list[Mark] | None:
-    for item in said:
-        if not isinstance(item, list) or len(item) != 3:
-            return None
-        run, seq, chain8 = item
-        if not (_is_hex(run, 16) and _is_gen(seq) and _is_hex(chain8, 16)):
-            return None
-    return [Mark(*item) for item in said]
+def _is_mark(item: Any) -> bool:
+    if not isinstance(item, list) or len(item) != 3:
+        return False
+    run, seq, chain8 = item
+    return _is_hex(run, 16) and _is_gen(seq) and _is_hex(chain8, 16)
 
 
 def _is_gen(value: Any) -> bool:

@@ -3,7 +3,7 @@
 A DialAddress is one endpoint to dial. A DialPlan holds all addresses of one peer, or the single endpoint that a user
 named and where no peer has answered yet. A plan dials the address that is due first, provided that no link to the peer
 is up and no dial of the plan is under way. A dial is under way until its link is up or has failed. It is never
-cancelled because another link came up (the election in link.py needs that).
+cancelled because another link came up (election.py needs that).
 
 Pauses are drawn evenly from [0, 0.1 s), doubling to 30 s, or to 300 s for an address that never answered ("full
 jitter"). Contact from the peer itself resets them. Among very many stale addresses pauses are longer, since otherwise
@@ -282,7 +282,7 @@ class Dialer:
     def on_ended(self, dial: int) -> None:
         """The dial ended, and the address is good: its link came up, or another one to that peer did.
 
-        A user who named the address is told that it was reached, even if the link to that peer was reported before.
+        If a user named the address, it is reported as reached, even if the link to that peer was reported before.
         """
         found = self._finish(dial)
         if found is None:

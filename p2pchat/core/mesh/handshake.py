@@ -7,7 +7,7 @@
 TLS has proved the server's key to the client before the first frame. T names that key and both nonces, so the signature
 in the client's hello is good for this connection and no other. A network with a key requires a proof of both sides; an
 open network takes anyone. A frame goes in; out comes what it proves, or a HandshakeError with the code of the bye. What
-to do about an error, and which of several links stays, is decided in links.py and link.py.
+to do about an error, and which of several links stays, is decided in links.py and election.py.
 
 A user whose key is not the peer's own lets the peer host it by a certificate for seven days.
 
@@ -164,13 +164,13 @@ class ClientSide:
             self._check_open(frame.net)
         self.peer = self.server
 
-    def _check_open(self, told: str | None) -> None:
-        if told is None:
+    def _check_open(self, network: str | None) -> None:
+        if network is None:
             raise HandshakeError("an open network's welcome names the network", "network")
-        if self._network.id and told != self._network.id:
+        if self._network.id and network != self._network.id:
             raise HandshakeError("that is another open network", "network")
         if not self._network.id:
-            self.found = told
+            self.found = network
 
 
 # Certificates of hosted users. Source: docs/protocol.md, "Users, peers, networks".

@@ -1,9 +1,9 @@
 """Connections of one node, from their first frame to their end, and one link per pair of peers.
 
-Connections come in as LinkAccepted and LinkDialled. HandshakeRunner has the far end prove who it is, and the election
-(link.py) keeps one link of each pair. `up` and `by_peer` hold the links that are up, and the listener hears of changes.
-Dialling, keepalive and the exchange of addresses have classes of their own; Links connects them. It handles the frames
-hello, welcome, go, ping, pong, bye and peers. `on_frames` hands all others back.
+Connections come in as LinkAccepted and LinkDialled. HandshakeRunner has the far end prove who it is, and the rules of
+election.py keep one link of each pair. `up` and `by_peer` hold the links that are up, and the listener hears of
+changes. Dialling, keepalive and the exchange of addresses have classes of their own; Links connects them. It handles
+the frames hello, welcome, go, ping, pong, bye and peers. `on_frames` hands all others back.
 
 A frame that ends its link (bye, or one that may not come) waits for those before it in the same read, because the last
 acknowledgement before a goodbye counts. So the caller of `on_frames` calls `settle` when it has handled the result.

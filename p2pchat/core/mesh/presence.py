@@ -22,7 +22,7 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.errors import ProtocolError
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, Here, Hosted, PeerId, UserId
 
-STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several words about a user the best counts
+STATUSES = ("online", "idle", "offline", "unknown")  # best first: of several statuses of a user the best counts
 UNKNOWN = ("unknown", "", 0)
 # Reason of LinkDown -> reason of a departure. It is "left" only after a goodbye (Links._on_bye).
 DEPARTURE_REASONS = {"closed": "lost", "lost": "lost", "timeout": "timeout", "slow": "timeout"}
@@ -240,10 +240,10 @@ class PresenceTracker:
 
     def _status_of(self, user: UserId) -> Status:
         """Return the best status that any host gives for a user, the newest of equal ones."""
-        words = [_word(self._links[link].users[user]) for link in self.hosts.get(user, ())]
+        statuses = [_announced_status(self._links[link].users[user]) for link in self.hosts.get(user, ())]
         if user in self._own:
-            words.append(self.announcer.word(user))
-        return min(words, key=lambda word: (STATUSES.index(word[0]), -word[2]), default=UNKNOWN)
+            statuses.append(self.announcer.status(user))
+        return min(statuses, key=lambda status: (STATUSES.index(status[0]), -status[2]), default=UNKNOWN)
 
     def _report(self, user: UserId) -> None:
         """Report a changed status to programs. While a link is being replaced the former status holds."""
@@ -257,7 +257,7 @@ class PresenceTracker:
             self._ctx.emit(PresenceChanged(user, *status))
 
 
-def _word(hosted: Hosted) -> Status:
+def _announced_status(hosted: Hosted) -> Status:
     status = hosted.status if hosted.status in STATUSES else "unknown"
     return (status, hosted.text or "", hosted.since or 0)
 
@@ -294,7 +294,7 @@ class PresenceAnnouncer:
         for user in self.own.values():
             self._statuses[user.id] = (user.status, "", self._ctx.now.utc)
 
-    def word(self, user: UserId) -> Status:
+    def status(self, user: UserId) -> Status:
         """Return the status of a user hosted here."""
         return self._statuses.get(user, ("online", "", 0))
 
@@ -321,7 +321,7 @@ class PresenceAnnouncer:
     def set(self, user: UserId, status: str, text: str) -> bool:
         """Set a user's status, with a text cut at 512 characters. Return whether it is another one."""
         text = text[:MAX_STATUS_CHARACTERS]
-        if user not in self.own or self.word(user)[:2] == (status, text):
+        if user not in self.own or self.status(user)[:2] == (status, text):
             return False
         self._statuses[user] = (status, text, self._ctx.now.utc)
         self._on_changed([user])
@@ -415,6 +415,6 @@ class PresenceAnnouncer:
 
     def _hosted(self, user: UserId) -> Hosted:
         own = self.own[user]
-        status, text, since = self.word(user)
+        status, text, since = self.status(user)
         cert = None if user == self._ctx.me else own.cert
         return Hosted(id=user, name=own.name, status=status, text=text or None, since=since or None, cert=cert)

@@ -449,9 +449,9 @@ class HistoryBoundary:
         for mark in before:
             if old.get(mark.run) == mark.seq:
                 del old[mark.run]
-        heard = log.run in old and (log.user, log.run) not in self._from_files
+        was_announced = log.run in old and (log.user, log.run) not in self._from_files
         self.add_marks(log.user, [Mark(log.run, seq, "")], most)
-        if not heard and log.run in self.marks.get(log.user, ()):
+        if not was_announced and log.run in self.marks.get(log.user, ()):
             self._from_files.add((log.user, log.run))
 
     def on_pushed(self, log: LogId, before: Iterable[Mark], first: int) -> None:

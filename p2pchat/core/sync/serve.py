@@ -190,11 +190,11 @@ class Sender:
         """Return whether the remote is known to hold exactly what comes before this batch."""
         if not remote.comparison.is_over(log.id.conversation):
             return False
-        heard = remote.acked.get(log.id.key, {})
+        acked = remote.acked.get(log.id.key, {})
         if batch.first > 1:
-            mark = heard.get(log.id.run)
+            mark = acked.get(log.id.run)
             return mark is not None and mark.seq == batch.first - 1
-        return all(heard.get(mark.run) == mark for mark in log.before)
+        return all(acked.get(mark.run) == mark for mark in log.before)
 
     def _read_tail(self, remote: RemoteState, log: LogId, cursor: TailCursor) -> None:
         cursor.behind = True
