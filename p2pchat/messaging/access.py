@@ -52,12 +52,12 @@ class AccessPolicy:
 
     def knows(self, conversation: ConversationId) -> bool:
         """Return whether the user belongs to a conversation, or did: also a group it has left or was removed from."""
-        state, me = self._state(conversation), self._me()
+        state = self._state(conversation)
         if state is None:
             return self.is_all
         if state.group is not None:
-            return self.is_all or me in state.group.named
-        return state.members is None or me in state.members
+            return self.is_all or self._is_among(state.group.named)
+        return self._is_among(state.members)
 
     def sees(self, log: LogId, entry: Entry) -> bool:
         """Return whether the user may read an entry."""
@@ -70,7 +70,10 @@ class AccessPolicy:
 
     def hears(self, audience: Audience) -> bool:
         """Return whether an event for these users is for this user."""
-        return audience is None or self._me() in audience or self.is_all
+        return self._is_among(audience) or self.is_all
+
+    def _is_among(self, users: Audience) -> bool:
+        return users is None or self._me() in users
 
     def _state(self, conversation: ConversationId) -> ConversationState | None:
         return self._conversations().get(conversation)
@@ -93,23 +96,11 @@ class AllUsersPolicy(AccessPolicy):
     def mine(self) -> Collection[UserId]:
         return self.hosted
 
-    def naming(self, conversation: ConversationId) -> Naming | None:
-        """Return what the id of a conversation stands for; None for one that the user does not know."""
-        state = self._state(conversation)
-        return state.naming if state is not None and self.knows(conversation) else None
-
-    def knows(self, conversation: ConversationId) -> bool:
-        state = self._state(conversation)
-        if state is None:
-            return False
-        belonging = state.members if state.group is None else state.group.named
-        return self.users_of(belonging) != ()
-
     def sees(self, log: LogId, entry: Entry) -> bool:
-        return self.users_of(audience_of(self._conversations(), log.conversation)) != ()
+        return self._is_among(audience_of(self._conversations(), log.conversation))
 
-    def hears(self, audience: Audience) -> bool:
-        return self.users_of(audience) != ()
+    def _is_among(self, users: Audience) -> bool:
+        return users is None or any(user in self.hosted for user in users)
 
     def users_of(self, audience: Audience) -> tuple[UserId, ...] | None:
         """Return the hosted users among these, sorted; None for everyone."""

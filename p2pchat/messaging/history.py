@@ -25,6 +25,7 @@ from p2pchat.messaging.messages import (
     Message,
     Post,
     Sent,
+    ShownEntry,
     key_of,
     parse_message_id,
     post_of,
@@ -55,17 +56,6 @@ class StorageReader(Protocol):
 
     async def read(self, run: Callable[[], T]) -> T:
         """Run a function in the thread, and return its result."""
-
-
-class ShownEntry(Protocol):
-    """An entry that was released to readers: a message, or an edit, deletion or reaction."""
-
-    @property
-    def log(self) -> LogId: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def place(self) -> int: ...
 
 
 class Viewer:

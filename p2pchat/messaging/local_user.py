@@ -36,11 +36,12 @@ from p2pchat.errors import PeerClosed, UnknownName
 from p2pchat.messaging.conversations import Conversation, unread_among
 from p2pchat.messaging.events import claim_of
 from p2pchat.messaging.groups import Group, Who
-from p2pchat.messaging.history import ShownEntry, To, Viewer
+from p2pchat.messaging.history import To, Viewer
 from p2pchat.messaging.messages import (
     Message,
     Post,
     Sent,
+    ShownEntry,
     check_change,
     parse_message_id,
     ref_of,

@@ -460,6 +460,7 @@ class Reaction(MessageChange):
 
 
 AnyMessageChange = Edited | Deleted | Reaction
+ShownEntry = Post | MessageChange
 MESSAGE_CHANGES: tuple[type[AnyMessageChange], ...] = (Edited, Deleted, Reaction)
 
 
