@@ -1,4 +1,4 @@
-"""The start of a chat: the setup wizard, startup errors, and the options of `p2pchat PORT [HOST:PORT ...]`.
+"""The start of a chat: the options of `p2pchat PORT [HOST:PORT ...]`, the setup wizard, startup errors.
 
 `p2pchat` without a port, on a terminal, asks for what is missing. Without any profile it asks for a name and takes a
 free port. With one profile it starts that again, with several it asks which. If all of them run, it starts one more
@@ -46,6 +46,42 @@ from p2pchat.commands.event_text import format_time
 from p2pchat.commands.exit_codes import CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.settings import ChatSettings
 
+# ---- options
+
+USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and short enough to wait for once
+TERMINAL_DRAIN = 1.0  # seconds /quit waits for those who are online
+
+
+@dataclass(slots=True)
+class ChatOptions(PeerOptions):
+    """`p2pchat PORT [HOST:PORT ...]`; `drain` is seconds."""
+
+    as_json: bool = False
+    plain: bool = False
+    log: str = ""
+    drain: float = USUAL_DRAIN
+    stay: bool = False
+    verbose: bool = False
+    host_given: bool = field(default=False, compare=False)  # by an option or a variable
+    bare: bool = False  # no PORT was given: the wizard asks for what is missing
+
+
+def chat_options(ctx: click.Context, *, may_ask: bool = False) -> ChatOptions:
+    """Return the options of a parsed command line; PORT may be missing where the user can be asked.
+
+    Raises:
+        UsageError: PORT is missing, or options exclude each other.
+    """
+    given = {name: value for name, value in ctx.params.items() if value is not None}
+    bare = "port" not in given and may_ask and not given["as_json"]
+    if "port" not in given and not bare:
+        raise UsageError("missing PORT, for example: p2pchat 8080 --name ada (--help shows more)")
+    check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
+    return ChatOptions(**given, bare=bare, host_given="host" in given)
+
+
+# ---- the setup wizard
+
 EXAMPLES = ("bob", "carol", "dan", "erin", "frank")  # names to suggest for the next peer
 MAX_CHOICES = 9  # profiles, the newest first
 
@@ -66,10 +102,12 @@ def run_setup_wizard(options: ChatOptions, invite: str | None, ask: Ask) -> Chat
         options.name = ""
     profile = _choose_profile(options, known, invite, ask)
     if profile is not None:
-        return _restart_profile(options, profile, ask)
-    if options.data:
-        return _profile_in_data(options, ask)
-    return _new_profile(options, known, ask)
+        _restart_profile(options, profile, ask)
+    elif options.data:
+        _profile_in_data(options, ask)
+    else:
+        _new_profile(options, known, ask)
+    return options
 
 
 def _known_profiles(options: ChatOptions) -> list[ProfileSummary]:
@@ -144,7 +182,7 @@ def commands_beside(port: int) -> str:
     return f"`{program()} send room TEXT --port {port}` and `{program()} tail --port {port}` work beside it"
 
 
-def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) -> ChatOptions:
+def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) -> None:
     """Start a profile where others found it last; on another port if its own is taken."""
     last = ChatSettings.load(profile.directory).last_start
     if not options.host_given:
@@ -157,27 +195,24 @@ def _restart_profile(options: ChatOptions, profile: ProfileSummary, ask: Ask) ->
     print_notice(f"-- starting {profile.label} again (port {profile.port})")
     if not options.name and not profile.name:
         options.name = _ask_name(login_name(), ask)
-    return options
 
 
-def _profile_in_data(options: ChatOptions, ask: Ask) -> ChatOptions:
+def _profile_in_data(options: ChatOptions, ask: Ask) -> None:
     """Start the profile of --data, on any port."""
     directory = Path(options.data).expanduser()
     found = summarize_profile(directory, 0) if (directory / "identity.pem").exists() else None
     options.port = free_port(options.host)
     if not options.name and (found is None or not found.name):
         options.name = _ask_name(login_name(), ask)
-    return options
 
 
-def _new_profile(options: ChatOptions, known: Sequence[ProfileSummary], ask: Ask) -> ChatOptions:
+def _new_profile(options: ChatOptions, known: Sequence[ProfileSummary], ask: Ask) -> None:
     """Start a new peer, linked with a running one of this login if there is any."""
     _pick_port(options, known)
     if not options.name:
         usual = login_name()
         options.name = _ask_name(login_name(options.port) if usual in {one.name for one in known} else usual, ask)
         _pick_port(options, _known_profiles(options))  # another one may have started meanwhile
-    return options
 
 
 def _pick_port(options: ChatOptions, known: Sequence[ProfileSummary]) -> None:
@@ -295,38 +330,3 @@ def _who_listens(port: int) -> str:
     except (P2PChatError, ValueError, OSError):
         return "another program"
     return "another program" if verdict in _NO_PEER else "another p2pchat peer"
-
-
-# ---- options
-
-
-USUAL_DRAIN = 5.0  # seconds: longer than a slow link takes, and short enough to wait for once
-TERMINAL_DRAIN = 1.0  # seconds /quit waits for those who are online
-
-
-@dataclass(slots=True)
-class ChatOptions(PeerOptions):
-    """`p2pchat PORT [HOST:PORT ...]`; `drain` is seconds."""
-
-    as_json: bool = False
-    plain: bool = False
-    log: str = ""
-    drain: float = USUAL_DRAIN
-    stay: bool = False
-    verbose: bool = False
-    host_given: bool = field(default=False, compare=False)  # by an option or a variable
-    bare: bool = False  # no PORT was given: the wizard asks for what is missing
-
-
-def chat_options(ctx: click.Context, *, may_ask: bool = False) -> ChatOptions:
-    """Return the options of a parsed command line; PORT may be missing where the user can be asked.
-
-    Raises:
-        UsageError: PORT is missing, or options exclude each other.
-    """
-    given = {name: value for name, value in ctx.params.items() if value is not None}
-    bare = "port" not in given and may_ask and not given["as_json"]
-    if "port" not in given and not bare:
-        raise UsageError("missing PORT, for example: p2pchat 8080 --name ada (--help shows more)")
-    check_exclusive(given, ("temp", "data"), ("as_json", "plain"), ("open_network", "invite"))
-    return ChatOptions(**given, bare=bare, host_given="host" in given)
