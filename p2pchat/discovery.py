@@ -39,8 +39,7 @@ from p2pchat.identity.addresses import is_reachable, routed_addresses
 from p2pchat.protocol import PeerId
 
 if TYPE_CHECKING:
-    from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
-
+    from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
 INTERFACES_CHECKED_EVERY = 3.0  # seconds between checks of this machine's addresses
 BROWSE_AGAIN_AFTER = 300.0  # seconds; multicast packets get lost, above all on wireless networks
@@ -254,17 +253,13 @@ class MDNSSession:
             came = await info.async_request(self._zeroconf.zeroconf, RESOLVE_TIMEOUT_MS)
         except Exception:  # a name or record that zeroconf cannot read is not ours
             return
-        peer = self._identify(info) if came else None
+        peer, addresses = None, sorted(set(info.parsed_addresses()))
+        if came and len(info.text or b"") <= MAX_TXT_BYTES:
+            peer = identify(self._key, info.properties, info.port, addresses)
         if peer is None:
             self._report(name, None)
         elif peer != self._peer:
-            endpoints = tuple(join_endpoint(address, info.port or 0) for address in _addresses(info))
-            self._report(name, (peer, endpoints))
-
-    def _identify(self, info: AsyncServiceInfo) -> PeerId | None:
-        if len(info.text or b"") > MAX_TXT_BYTES:
-            return None
-        return identify(self._key, info.properties, info.port, _addresses(info))
+            self._report(name, (peer, tuple(join_endpoint(address, info.port or 0) for address in addresses)))
 
     async def close(self) -> None:
         """Withdraw the announcement, and close everything."""
@@ -278,10 +273,6 @@ class MDNSSession:
         with suppress(Exception):  # nothing depends on it
             if self._zeroconf is not None:
                 await self._zeroconf.async_close()
-
-
-def _addresses(info: AsyncServiceInfo) -> list[str]:
-    return sorted(set(info.parsed_addresses()))
 
 
 def discovery_key(network: str, key: str | None) -> bytes:

@@ -331,9 +331,13 @@ class StrangerLimiter:
             address: As returned by address_of().
             now: Seconds on a monotonic clock.
         """
-        max_strangers, rate = self._limits(address)
+        s = self._settings
+        if is_loopback(address):  # one machine's own peers and tests: trusted a little more, still bounded
+            max_strangers, rate = s.max_strangers_loopback, s.strangers_a_second_loopback
+        else:
+            max_strangers, rate = s.max_strangers_an_address, s.strangers_a_second
         count = self._counts.get(address, 0)
-        has_room = self.count < self._settings.max_strangers and count < max_strangers
+        has_room = self.count < s.max_strangers and count < max_strangers
         if not self._take_token(address, now, rate) or not has_room:
             self.refused += 1
             return False
@@ -349,13 +353,6 @@ class StrangerLimiter:
             self._counts[address] = remaining
         else:
             del self._counts[address]
-
-    def _limits(self, address: str) -> tuple[int, int]:
-        """Return (most strangers at once, new strangers a second) for one address."""
-        s = self._settings
-        if is_loopback(address):  # one machine's own peers and tests: trusted a little more, still bounded
-            return s.max_strangers_loopback, s.strangers_a_second_loopback
-        return s.max_strangers_an_address, s.strangers_a_second
 
     def _take_token(self, address: str, now: float, rate: int) -> bool:
         tokens, updated_at = self._buckets.get(address, (float(rate), now))

@@ -261,7 +261,8 @@ class StorageWorker:
 
     def _commit_all(self, commits: list[Commit]) -> None:
         if commits:
-            self._check_disk_if_due()
+            if time.monotonic() - self._disk_checked_at >= DISK_CHECK_AFTER:
+                self._check_disk()
             self._run_commits(commits, lambda input: self._answer(lambda: self._put(input)))
 
     def _run_commits(self, commits: list[Commit], put: Callable[[Input], None]) -> None:
@@ -277,10 +278,6 @@ class StorageWorker:
                 self._answer(partial(self._report, error))
         else:
             put(Committed([commit.ticket for commit in valid]))
-
-    def _check_disk_if_due(self) -> None:
-        if time.monotonic() - self._disk_checked_at >= DISK_CHECK_AFTER:
-            self._check_disk()
 
     def _check_disk(self) -> None:
         """Compare free disk space with the limit, and tell the core when it crosses it."""
@@ -321,10 +318,9 @@ class StorageWorker:
         try:
             result = job.run()
         except BaseException as error:  # the caller gets it
-            caught = error  # Python deletes the name of an except clause at its end
-            self._answer(lambda: job.done(None, caught))
+            self._answer(partial(job.done, None, error))
         else:
-            self._answer(lambda: job.done(result, None))
+            self._answer(partial(job.done, result, None))
 
 
 def _start_daemon(run: Callable[[], None]) -> threading.Thread:

@@ -359,16 +359,13 @@ class WriteBatcher:
         if write.promised not in (None, (log, first)):
             raise RuntimeError("an entry has another position than was promised")
         for offset, ref in write.refs.items():
-            self._remember_ref((log, first + offset), ref)
+            self.refs[log, first + offset] = ref
+            if len(self.refs) > MAX_REFS:
+                del self.refs[next(iter(self.refs))]
         for future, offset in write.waiting:
             if not future.done():  # a cancelled call does not cancel its texts
                 future.set_result((log, first + offset))
         return len(write.waiting)
-
-    def _remember_ref(self, position: Position, ref: str) -> None:
-        self.refs[position] = ref
-        if len(self.refs) > MAX_REFS:
-            del self.refs[next(iter(self.refs))]
 
     def fail(self, error: MakeError) -> None:
         """Fail all waiting writes."""
