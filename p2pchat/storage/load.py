@@ -25,7 +25,7 @@ from p2pchat.core.records import (
     UnreleasedEntry,
 )
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.protocol import ConversationId, UserId
+from p2pchat.protocol import UserId
 from p2pchat.storage.base import StoredConversation, recent_logs
 from p2pchat.storage.database import Database, placeholders
 from p2pchat.storage.read import CITES, FACTS, LogQueries, cites_of, log_facts
@@ -93,6 +93,11 @@ join users u on u.number = l.writer
 where e.conversation = c.number
 order by c.number, e.id
 """
+USERS = "select id, name, named_c, about from users where name is not null order by number"
+FORMER_NAMES = """
+select u.id, f.name, f.c from users u join former_names f on u.number = f.owner order by f.owner, f.c
+"""
+ADDRESSES = "select peer, endpoint, verified_at, failing_since, teller from addresses"
 TOKENS = "select t.hash, t.owner, t.created_at, t.label from tokens t"
 USERS_AT_ONCE = 500
 WAITING = "select id, body from entries where id > ? and id < ? order by id"
@@ -113,30 +118,32 @@ def load_start(reader: LogQueries, hosted: Sequence[UserId]) -> Stored:
         ]
 
     unreleased = facts_of("l.number in (select log from waiting)")
-    newest = database.value("select first_place + entries from places order by first_place desc limit 1")
     stored = Stored(
         tips=[facts for _, facts in facts_of("l.state = 0 and h.id is not null")],
-        forked=[log_of(*row[:3]) for row in rows(FORKED_LOGS)],
+        forked=[log_of(*row) for row in rows(FORKED_LOGS)],
         unreleased=[facts for _, facts in unreleased],
         waiting=[
             UnreleasedEntry(facts.log, id % SEQS, decode_entry(body))
             for number, facts in unreleased
             for id, body in rows(WAITING, number * SEQS + facts.released, (number + 1) * SEQS)
         ],
-        next_place=newest or 1,
+        next_place=reader.last_place() + 1,
         conversations=_conversations(database),
-        users=_users(database),
-        former_names=_former(database),
+        users=[KnownUser(id.hex(), name, named_c, about) for id, name, named_c, about in rows(USERS)],
+        former_names=[FormerName(id.hex(), name.decode(), c) for id, name, c in rows(FORMER_NAMES)],
         delivered=_delivered(database, hosted),
         reads=_reads(database, hosted),
-        addresses=_addresses(database),
+        addresses=[
+            Address(peer.hex(), endpoint, verified_at, failing_since, teller.hex())
+            for peer, endpoint, verified_at, failing_since, teller in rows(ADDRESSES)
+        ],
         consumers=dict(tuple(row) for row in rows("select name, place from consumers")),
-        newest_c=_newest_clocks(rows(NEWEST_C)),
+        newest_c={conversation.hex(): c for conversation, c in rows(NEWEST_C) if c is not None},
         recent=recent_logs(
-            ((log_of(*row[:3]), row[3] % SEQS + row[4] - 1, row[4]) for row in rows(RECENT, settings.recent_places)),
+            ((log_of(*row), row[3] % SEQS + row[4] - 1, row[4]) for row in rows(RECENT, settings.recent_places)),
             settings,
         ),
-        group_entries=[GroupEntry(log_of(*row[:3]), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
+        group_entries=[GroupEntry(log_of(*row), row[3] % SEQS, row[4]) for row in rows(GROUP_ENTRIES)],
         most_bytes=database.dialect.most_stored(database),
         meta=load_meta(reader),
     )
@@ -211,7 +218,7 @@ def load_conversations(reader: LogQueries) -> list[StoredConversation]:
         writers.setdefault(conversation.hex(), []).append(user.hex())
     forked: dict[str, list[LogId]] = {}
     for row in rows(FORKED_LOGS):
-        forked.setdefault(row[0].hex(), []).append(log_of(*row[:3]))
+        forked.setdefault(row[0].hex(), []).append(log_of(*row))
     return [
         StoredConversation(known, tuple(writers.get(known.id, ())), tuple(forked.get(known.id, ())))
         for known in _conversations(reader.db)
@@ -224,25 +231,13 @@ def _conversations(database: Database) -> list[KnownConversation]:
     return [KnownConversation(id.hex(), naming_of_text(naming)) for id, naming in database.all(named)]
 
 
-def _users(database: Database) -> list[KnownUser]:
-    named = "select id, name, named_c, about from users where name is not null order by number"
-    return [KnownUser(id.hex(), name, named_c, about) for id, name, named_c, about in database.all(named)]
-
-
-def _former(database: Database) -> list[FormerName]:
-    rows = database.all(
-        "select u.id, f.name, f.c from users u join former_names f on u.number = f.owner order by f.owner, f.c"
-    )
-    return [FormerName(id.hex(), name.decode(), c) for id, name, c in rows]
-
-
 def _delivered(database: Database, whose: Sequence[UserId]) -> list[DeliveredMark]:
-    return [DeliveredMark(log_of(*row[:3]), row[3].hex(), row[4]) for row in _of_users(database, DELIVERED, whose)]
+    return [DeliveredMark(log_of(*row), row[3].hex(), row[4]) for row in _of_users(database, DELIVERED, whose)]
 
 
 def _reads(database: Database, whose: Sequence[UserId]) -> list[ReadMark]:
     rows = _of_users(database, READS, whose)
-    return list(dict.fromkeys(ReadMark(log_of(*row[:3]), row[3].hex(), row[4]) for row in rows))
+    return list(dict.fromkeys(ReadMark(log_of(*row), row[3].hex(), row[4]) for row in rows))
 
 
 def _of_users(database: Database, statement: str, whose: Sequence[UserId]) -> list[Any]:
@@ -254,15 +249,3 @@ def _of_users(database: Database, statement: str, whose: Sequence[UserId]) -> li
         text = statement.replace("{whose}", placeholders(len(page), 1))
         rows += database.all(text, *page * statement.count("{whose}"))
     return rows
-
-
-def _addresses(database: Database) -> list[Address]:
-    rows = database.all("select peer, endpoint, verified_at, failing_since, teller from addresses")
-    return [
-        Address(peer.hex(), endpoint, verified_at, failing_since, teller.hex())
-        for peer, endpoint, verified_at, failing_since, teller in rows
-    ]
-
-
-def _newest_clocks(rows: Sequence[Any]) -> dict[ConversationId, int]:
-    return {conversation.hex(): c for conversation, c in rows if c is not None}

@@ -41,7 +41,6 @@ select {COLUMNS}, e.c, u.id, l.run from entries e join {PLACED}
 join logs l on l.number = e.id >> {SEQ_BITS} join users u on u.number = l.writer where
 """
 SORT_KEY = f"(e.c, u.id, l.run, e.id & {SEQS - 1})"
-LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
 FIRST_LOG = "select min(number) from logs where writer = ?"
 FIRST_RECEIVED = "select received_at from places where start = ?"  # a log is released from its first entry on
 ALL = 1 << 62  # rows
@@ -96,10 +95,6 @@ class MessageQueries(LogQueries):
         """Return when something of a user was first received, in UTC microseconds; 0 for never."""
         number = self.db.value(FIRST_LOG, self.db.number("users", user))
         return int(self.db.value(FIRST_RECEIVED, number * SEQS + 1) or 0) if number else 0
-
-    def last_place(self) -> int:
-        """Return the newest place; 0 if nothing was released."""
-        return int(self.db.value(LAST_PLACE) or 0)
 
     def entry(self, log: LogId, seq: int, *, hidden: bool = False) -> ReleasedEntry | None:
         number = self.log_number(log)

@@ -67,6 +67,7 @@ SHOWN_BY = """
 select first_place, start, entries from places where start > ? and start < ? and first_place <= ?
 order by start desc limit 1
 """
+LAST_PLACE = "select first_place + entries - 1 from places order by first_place desc limit 1"
 SIZE = f"select coalesce(sum(h.size), 0) from logs l {NEWEST_HEAD} where l.writer = ?"
 SIZE_THERE = f"{SIZE} and l.conversation = ?"
 
@@ -228,6 +229,10 @@ class LogQueries:
         """Return the two batches that prove a fork; [] if the log did not fork."""
         row = self.db.first("select one, other from forks where log = ?", self.log_number(log))
         return [batch_of_text(log, text) for text in row] if row else []
+
+    def last_place(self) -> int:
+        """Return the newest place; 0 if nothing was released."""
+        return int(self.db.value(LAST_PLACE) or 0)
 
     def size_bytes(self, user: UserId, conversation: ConversationId = "") -> int:
         """Return the bytes of all entries of a user, in one conversation or ("") in all; one head is read per log."""

@@ -280,7 +280,8 @@ def relation_row(relation: Relation, id: int, conversation: int, author: int) ->
     return (id, conversation, run, relation.re.seq, writer, author, int(relation.reaction), relation.c)
 
 
-def log_of(conversation: bytes, user: bytes, run: bytes) -> LogId:
+def log_of(conversation: bytes, user: bytes, run: bytes, *_: object) -> LogId:
+    """Return the log whose ids are the first columns of a row."""
     return LogId(conversation.hex(), user.hex(), run.hex())
 
 
