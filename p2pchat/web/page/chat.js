@@ -295,9 +295,9 @@ export class Chat {
     return this.connection.request({ do: "search", words, ...(to && { to }) });
   }
 
-  /** @param {any} order */
-  ask(order) {
-    return this.connection.request(order);
+  /** @param {any} command */
+  ask(command) {
+    return this.connection.request(command);
   }
 }
 

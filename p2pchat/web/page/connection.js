@@ -18,12 +18,12 @@ const REFUSED = new Set(["unauthorized", "revoked"]); // close reasons after whi
 
 export class Connection {
   /**
-   * @param {object} with_
-   * @param {string} with_.token
-   * @param {() => string} with_.since the last message received, "" for none
-   * @param {(line: any) => void} with_.onLine called with each event line
-   * @param {(state: State, line?: any) => void} with_.onState called on every change; with the first line when it opens
-   * @param {() => any} with_.heartbeat the command to send as a heartbeat; any command with an answer
+   * @param {object} options
+   * @param {string} options.token
+   * @param {() => string} options.since the last message received, "" for none
+   * @param {(line: any) => void} options.onLine called with each event line
+   * @param {(state: State, line?: any) => void} options.onState called on every change; with the first line when it opens
+   * @param {() => any} options.heartbeat the command to send as a heartbeat; any command with an answer
    */
   constructor({ token, since, onLine, onState, heartbeat }) {
     this._token = token;
@@ -67,24 +67,24 @@ export class Connection {
     this._connect();
   }
 
-  /** @param {any} order @returns {boolean} whether it was sent */
-  send(order) {
+  /** @param {any} command @returns {boolean} whether it was sent */
+  send(command) {
     if (this.state !== "open" || this._socket === null) return false;
-    this._socket.send(JSON.stringify(order));
+    this._socket.send(JSON.stringify(command));
     return true;
   }
 
   /**
    * Send a command and wait for its answer.
-   * @param {any} order
+   * @param {any} command
    * @returns {Promise<any[]>} the rows of its answer
    * @throws {CommandError}
    */
-  request(order) {
+  request(command) {
     const ref = `a${(this._refs += 1)}`;
     return new Promise((done, failed) => {
       this._pending.set(ref, { done, failed });
-      if (!this.send({ ...order, ref })) this._settle(ref, new CommandError("offline", "not connected"));
+      if (!this.send({ ...command, ref })) this._settle(ref, new CommandError("offline", "not connected"));
     });
   }
 

@@ -43,14 +43,14 @@ function memberPicker(chat, without) {
 export async function showGroup(chat, layout, talk) {
   const body = h("div", {});
   const draw = async () => fill(body, drawGroup(chat, layout, talk, await chat.ask({ do: "members", to: talk.id }), act));
-  const act = async (/** @type {any} */ order) => {
-    if (await layout.notifyFailure(chat.ask({ ...order, to: talk.id }))) await layout.notifyFailure(draw());
+  const act = async (/** @type {any} */ command) => {
+    if (await layout.notifyFailure(chat.ask({ ...command, to: talk.id }))) await layout.notifyFailure(draw());
   };
   await draw();
   dialog(`#${safeLine(talk.name)}`, body);
 }
 
-/** @param {Chat} chat @param {Layout} layout @param {Talk} talk @param {any[]} rows @param {(order: any) => Promise<void>} act */
+/** @param {Chat} chat @param {Layout} layout @param {Talk} talk @param {any[]} rows @param {(command: any) => Promise<void>} act */
 function drawGroup(chat, layout, talk, rows, act) {
   const mine = rows.some((row) => row.me && row.owner);
   const { list, chosen } = memberPicker(chat, new Set(rows.map((row) => row.user_id)));

@@ -4,6 +4,7 @@
  * answer was lost.
  */
 
+import { messageOf } from "./model.js";
 import { deleteOutbox, loadOutbox, saveOutbox } from "./storage.js";
 
 const AGAIN_AFTER = 1500; // milliseconds after which a message is sent again when the gateway was busy
@@ -108,12 +109,9 @@ export class Outbox {
     this._items.push(item);
     const talk = this._model.talks.get(item.talkId);
     if (!talk) return;
-    const me = this._model.me;
-    talk.waiting.push({
-      id: "", mine: true, sender: me.label, senderId: me.id, text: item.text, sentAt: item.claimedAt, claimedAt: "",
-      action: item.action, replyTo: item.replyTo, edited: false, deleted: false, unsupported: "", reactions: [], missing: [],
-      lastSeenWith: [], ticks: { count: 0, read: 0, of: 0 }, ref: item.ref, trouble: "", version: 0,
-    });
+    const { label: sender, id: sender_id } = this._model.me;
+    const line = { event: "sent", id: "", sender, sender_id, text: item.text, sent_at: item.claimedAt, action: item.action, reply_to: item.replyTo };
+    talk.waiting.push({ ...messageOf(line), ref: item.ref });
     this._model.changed(talk);
     this._model.bus.changed("talks");
   }
@@ -135,9 +133,9 @@ export class Outbox {
   /** @param {Item} item */
   _send(item) {
     if (!this._items.includes(item)) return;
-    const order = { do: "send", to: item.to, text: item.text, ref: item.ref, claimed_at: item.claimedAt };
+    const command = { do: "send", to: item.to, text: item.text, ref: item.ref, claimed_at: item.claimedAt };
     const more = { ...(item.action && { action: true }), ...(item.replyTo && { reply_to: item.replyTo }), ...(item.tried && { again: true }) };
-    if (this._connection.send({ ...order, ...more })) item.tried = true;
+    if (this._connection.send({ ...command, ...more })) item.tried = true;
     this._save();
   }
 

@@ -72,9 +72,9 @@ export async function showProfile(chat, layout, signOut) {
   const typing = h("input", { type: "checkbox", id: "my-typing", checked: preferences().typing !== "off" });
   const said = h("p", { class: "trouble", role: "alert" });
   const refresh = () => chat.ask({ do: "who" }).then((found) => chat.events.setPeople(found));
-  const done = async (/** @type {any} */ order) => {
+  const done = async (/** @type {any} */ command) => {
     try {
-      await chat.ask(order);
+      await chat.ask(command);
       await refresh();
       said.textContent = "";
     } catch (error) {

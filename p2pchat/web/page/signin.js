@@ -4,9 +4,9 @@ import { copyButton, fill, h } from "./dom.js";
 import { signUp } from "./http.js";
 
 /**
- * @param {object} with_
- * @param {string} with_.why the sentence to show first; "" for none
- * @param {(token: string, forLong: boolean) => void} with_.entered
+ * @param {object} options
+ * @param {string} options.why the sentence to show first; "" for none
+ * @param {(token: string, forLong: boolean) => void} options.entered
  * @returns {HTMLElement}
  */
 export function signIn({ why, entered }) {
