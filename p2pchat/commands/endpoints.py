@@ -1,4 +1,4 @@
-"""Endpoints and invites: what people type, paste, show and scan to reach a peer. And command lines to paste.
+"""Endpoints and invites, as people type, paste and scan them, and command lines to paste.
 
 An endpoint as typed is HOST:PORT, [::1]:8080, or a bare port, which means this machine.
 """

@@ -22,7 +22,8 @@ from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Fragment
 from p2pchat.safe_text import safe_line, safe_text
 
-EventLine = dict[str, Any]  # an event as one line of --json: the keys are in docs/events.md
+EventLine = dict[str, Any]  # an event as one line of --json: its fields are in docs/cli.md
+Line = Mapping[str, Any]  # an event line or a row, which is only read
 _NOT_A_SPEAKER = re.compile(r'[:<>*"()]|^-|^\d|^\[')  # marks of the program's lines, and their beginnings
 _NOT_A_NAME = re.compile(rf"{_NOT_A_SPEAKER.pattern}|\s")  # with blanks it could be half a sentence
 _NOT_A_PLACE = re.compile(rf"{_NOT_A_NAME.pattern}|[\[\]]")  # brackets enclose it before a line
@@ -98,9 +99,7 @@ def format_time(iso: str, now: datetime | None) -> str:
     return moment.strftime("%H:%M" if now and moment.date() == now.date() else "%Y-%m-%d %H:%M")
 
 
-def format_message(
-    event: Mapping[str, Any], me: str, now: datetime | None, related: Mapping[str, Any] | None = None
-) -> str:
+def format_message(event: Line, me: str, now: datetime | None, related: Line | None = None) -> str:
     """Return a `message` or `sent` line as text.
 
     Args:
@@ -119,11 +118,11 @@ def format_message(
     return f"{time} * {who} {text}" if event["action"] else f"{time} {who}: {text}"
 
 
-def _in_group(event: Mapping[str, Any]) -> str:
+def _in_group(event: Line) -> str:
     return f" [{quote_conversation(event['conversation'], 'group')}]" if event["kind"] == "group" else ""
 
 
-def message_text(event: Mapping[str, Any]) -> str:
+def message_text(event: Line) -> str:
     """Return the text of a `message` or `sent` line, made safe."""
     if event.get("deleted"):
         return DELETED
@@ -132,7 +131,7 @@ def message_text(event: Mapping[str, Any]) -> str:
     return safe_text(event["text"])
 
 
-def edit_marks(event: Mapping[str, Any]) -> str:
+def edit_marks(event: Line) -> str:
     """Return the marks behind the text of a message that was edited or reacted to: ` (edited) [👍 2, nice]`."""
     counted = Counter(one["reaction"] for one in event.get("reactions", ()))
     reactions = [quote_name(what) + (f" {count}" if count > 1 else "") for what, count in counted.items()]
@@ -140,15 +139,13 @@ def edit_marks(event: Mapping[str, Any]) -> str:
     return edited + (f" [{', '.join(reactions)}]" if reactions else "")
 
 
-def message_excerpt(event: Mapping[str, Any]) -> str:
+def message_excerpt(event: Line) -> str:
     """Return the sender of a message and the beginning of its text."""
     text = DELETED if event.get("deleted") else excerpt(event["text"])
     return f"{quote_name(event['sender'])}: {text}"
 
 
-def format_edit(
-    event: Mapping[str, Any], me: str, now: datetime | None, message: Mapping[str, Any] | None = None
-) -> str:
+def format_edit(event: Line, me: str, now: datetime | None, message: Line | None = None) -> str:
     """Return an `edited`, `deleted` or `reaction` line as text; `message` is the line of the message, if available."""
     time, kind = format_time(event["sent_at"], now) + _in_group(event), event["event"]
     when = "" if message is None else format_time(message["sent_at"], now)
@@ -169,7 +166,7 @@ def format_edit(
     return f"{time} -- {by} reacted {quote_name(event['reaction'])}{to}"
 
 
-def format_gap(event: Mapping[str, Any]) -> str | None:
+def format_gap(event: Line) -> str | None:
     """Return a line about messages missing before a `message` or `sent` line of the history; None: none are."""
     if not event.get("missing"):
         return None
@@ -178,13 +175,11 @@ def format_gap(event: Mapping[str, Any]) -> str | None:
     return f"-- {what}{_last_seen(event)}"
 
 
-def _last_seen(event: Mapping[str, Any]) -> str:
+def _last_seen(event: Line) -> str:
     return f"; last seen with {quote_names(event['last_seen_with'])}" if event.get("last_seen_with") else ""
 
 
-def format_event(
-    event: Mapping[str, Any], me: str, now: datetime, related: Mapping[str, Any] | None = None
-) -> str | None:
+def format_event(event: Line, me: str, now: datetime, related: Line | None = None) -> str | None:
     """Return an event line as text for stdout; None if it is not chat. `related` as in format_message."""
     kind = event["event"]
     if kind in ("message", "sent"):
@@ -205,7 +200,7 @@ def format_event(
     return None
 
 
-def format_group_change(event: Mapping[str, Any], me: str) -> str | None:
+def format_group_change(event: Line, me: str) -> str | None:
     """Return a `group` line as a sentence; None if the user is not in the group."""
     change, place = event["change"], quote_conversation(event["group"], "group")
     by, target = _name_or_you(event["by"], me), _name_or_you(event["target"] or "", me)
@@ -234,7 +229,7 @@ def _name_or_you(label: str, me: str) -> str:
     return f'"{shown}"' if (shown := quote_name(label)).casefold() == "you" else shown
 
 
-def _first_time(event: Mapping[str, Any]) -> str:
+def _first_time(event: Line) -> str:
     """Say that a user is here for the first time, and their address unless it is this machine."""
     if not event.get("first"):
         return ""
@@ -242,7 +237,7 @@ def _first_time(event: Mapping[str, Any]) -> str:
     return " for the first time" + ("" if is_loopback(address) else f", from {safe_line(address)}")
 
 
-def format_notice(event: Mapping[str, Any]) -> str | None:
+def format_notice(event: Line) -> str | None:
     """Return an event line as text for stderr; None if it does not belong there."""
     kind = event["event"]
     if kind in ("warning", "error", "gap"):
@@ -251,7 +246,7 @@ def format_notice(event: Mapping[str, Any]) -> str | None:
     return None
 
 
-def format_user(row: Mapping[str, Any], now: datetime | None = None) -> str:
+def format_user(row: Line, now: datetime | None = None) -> str:
     """Return one row of /who; `now` as in format_time."""
     state = "not seen yet" if row["status"] == "unknown" else row["status"]
     since = f" since {format_time(row['since'], now)}" if row.get("since") else ""
@@ -260,7 +255,7 @@ def format_user(row: Mapping[str, Any], now: datetime | None = None) -> str:
     return f"-- {quote_name(row['user'])}: {state}{since}{text}{marks}"
 
 
-def format_whois(row: Mapping[str, Any], now: datetime) -> list[str]:
+def format_whois(row: Line, now: datetime) -> list[str]:
     """Return the lines of /whois."""
     name = f"   name: {quote_name(row['name'])}" if row["name"] else "   no name"
     before = f"; formerly {quote_names(row['names_before'])}" if row["names_before"] else ""
@@ -272,7 +267,7 @@ def format_whois(row: Mapping[str, Any], now: datetime) -> list[str]:
     return [format_user(row, now), f"{name}{before}", *about, known, *hosts, f"   id {row['user_id']}"]
 
 
-def _host(host: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+def _host(host: Line, row: Line) -> str:
     at = f"; listens at {', '.join(map(safe_line, host['endpoints'][:MAX_NAMES]))}" if host["endpoints"] else ""
     if row["me"] and host["peer_id"] == row["user_id"]:
         return f"   this peer{at}"
@@ -281,14 +276,14 @@ def _host(host: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     return f"   {whose}: {state}{at}"
 
 
-def format_conversation(row: Mapping[str, Any]) -> str:
+def format_conversation(row: Line) -> str:
     """Return one row of /list."""
     unread = f": {row['unread']} unread" if row["unread"] else ""
     mentions = f", {row['mentions']} with your name" if row["unread"] and row["mentions"] else ""
     return f"-- {quote_conversation(row['conversation'], row['kind'])}{unread}{mentions}{_marks(here=row['current'])}"
 
 
-def format_receipt(row: Mapping[str, Any], now: datetime) -> str:
+def format_receipt(row: Line, now: datetime) -> str:
     """Return one row of /receipts: who has an own message."""
     has, lacks = row["delivered_to"], row["missing"]
     read = row["read_by"]
@@ -340,7 +335,7 @@ def found_line(post: Message | Sent, words: str) -> EventLine:
     return {**line, "found": [list(place) for place in where_found(words, line["text"])]}
 
 
-def highlighted_text(event: Mapping[str, Any]) -> list[Fragment]:
+def highlighted_text(event: Line) -> list[Fragment]:
     """Return the safe text of a message as fragments, the words found with a style."""
     text, places = event["text"], event.get("found") or ()
     fragments: list[Fragment] = []
@@ -351,7 +346,7 @@ def highlighted_text(event: Mapping[str, Any]) -> list[Fragment]:
     return [part for part in [*fragments, ("", safe_text(text[at:]))] if part[1]]
 
 
-def highlighted_message(event: Mapping[str, Any], *args: Any) -> list[Fragment]:
+def highlighted_message(event: Line, *args: Any) -> list[Fragment]:
     """Return a whole message line (arguments as of format_message) with the words found highlighted."""
     line, text = format_message(event, *args), safe_text(event["text"])
     if not event.get("found") or event.get("unsupported") or not line.endswith(text):

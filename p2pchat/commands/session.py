@@ -318,7 +318,7 @@ class MessageSender:
         self._receipts = [kept for kept in self._receipts if last_receipt(kept[1]).id not in ids]
 
     async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
-        """Wait up to `seconds` until everything is delivered, or `read`; return the labels of users who lack something.
+        """Wait up to `seconds` until everything is delivered, or `read`; return labels of users who lack something.
 
         [""] means that nobody was there.
         """

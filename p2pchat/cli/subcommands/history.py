@@ -1,4 +1,4 @@
-"""The commands `p2pchat history`, which prints stored messages, and `p2pchat tail`, which follows new ones.""" ""
+"""The commands `p2pchat history`, which prints stored messages, and `p2pchat tail`, which follows new ones."""
 
 from __future__ import annotations
 
