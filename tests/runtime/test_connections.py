@@ -22,14 +22,12 @@ from p2pchat.protocol import Ping, Pong, encode
 from p2pchat.runtime.connections import (
     MANY_LINK_ENDS,
     MANY_OBJECTS,
-    SWEEP_ABOVE,
     ConnectionManager,
     LinkEndCounter,
-    StrangerLimiter,
     TCPTransport,
-    address_of,
     gc_paused,
 )
+from p2pchat.runtime.strangers import SWEEP_ABOVE, StrangerLimiter, address_of
 from tests.deadlines import WAIT, within
 from tests.link_ends import CLIENT, SERVER, SETTINGS, Streams, Told, make_client
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
