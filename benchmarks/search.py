@@ -42,7 +42,8 @@ async def search(channel: Channel, data: str, entries: int) -> None:
         with_index = [await _took(history, asked) for asked in ASKED]
     (Path(data) / "search.db").unlink()
     async with open_history(data) as history:
-        history._indexer = None
+        assert history._opened is not None
+        history._opened = history._opened._replace(indexer=None)
         without = [await _took(history, asked) for asked in ASKED]
     channel.send(indexed=indexed, found=[[took for took, _ in one] for one in (with_index, without)],
                  same=[ids for _, ids in with_index] == [ids for _, ids in without])  # fmt: skip
