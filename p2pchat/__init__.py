@@ -76,17 +76,17 @@ if TYPE_CHECKING:
     from p2pchat.offline import open_history as open_history
     from p2pchat.peer import Forgotten as Forgotten
     from p2pchat.peer import TCPPeer as TCPPeer
+    from p2pchat.peer_startup import login_name as login_name
+    from p2pchat.peer_startup import profile_invite as profile_invite
     from p2pchat.reachability import Probed as Probed
     from p2pchat.reachability import probe as probe
-    from p2pchat.resources import login_name as login_name
-    from p2pchat.resources import profile_invite as profile_invite
-    from p2pchat.storage.search import where_found as where_found
+    from p2pchat.storage.search_query import where_found as where_found
     from p2pchat.transfer import Exported as Exported
     from p2pchat.transfer import Imported as Imported
 
 _MODULES = {
     "offline": ("open_alone", "Checked", "History", "KnownAddress", "open_history", "import_into"),
-    "resources": ("login_name", "profile_invite"),
+    "peer_startup": ("login_name", "profile_invite"),
     "config": ("Settings",),
     "backup": ("Backup", "backup_profile", "Copied", "copy_database"),
     "transfer": ("Exported", "Imported"),
@@ -111,7 +111,7 @@ _MODULES = {
     "reachability": ("Probed", "probe"),
     "messaging.subscription": ("Events",),
     "messaging.receipts": ("Receipt", "Receipts"),
-    "storage.search": ("where_found",),
+    "storage.search_query": ("where_found",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

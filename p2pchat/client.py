@@ -119,7 +119,7 @@ class _ConnectRace:
                     await asyncio.wait(self._attempts[-1:], timeout=CONNECT_STAGGER)
                     if self._winner is not None:
                         break
-        except BaseException:
+        except BaseException:  # also when cancelled: do not leak the connection
             if self._winner is not None:
                 self._winner[1].transport.abort()
             raise
@@ -244,7 +244,7 @@ class Client(_BaseProtocol):
             async with asyncio.timeout(timeout):
                 await self._do_handshake()
             return "" if self._server_side else peer_key(self._tls.certificate())
-        except BaseException as error:
+        except BaseException as error:  # also when cancelled
             # "local" still sends the TLS alert that says what was wrong; other failures deserve no more time.
             self._end("local" if isinstance(error, HandshakeError) else "lost")
             raise

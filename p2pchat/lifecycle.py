@@ -1,7 +1,7 @@
 """Start and stop of a peer.
 
-Starting opens identity, network and database (resources.py), listens, loads what is stored, and then makes the core and
-its driver. What connections report before there is a core waits. Stopping stores what was written, says goodbye to
+Starting opens identity, network and database (peer_startup.py), listens, loads what is stored, and then makes the core
+and its driver. What connections report before there is a core waits. Stopping stores what was written, says goodbye to
 every peer, gives every iterator its last event, and releases files and locks. A start that fails or is cancelled ends
 the same way.
 """
@@ -30,8 +30,8 @@ from p2pchat.messaging.hosted_user import HostedUserRegistry
 from p2pchat.messaging.name_resolution import GroupDirectory, Status, UserDirectory
 from p2pchat.messaging.receipts import ReceiptTracker
 from p2pchat.messaging.search import SearchIndexer, open_indexer
+from p2pchat.peer_startup import Options, PeerResources, login_name, open_resources
 from p2pchat.protocol import ConversationId, UserId
-from p2pchat.resources import Options, PeerResources, login_name, open_resources
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
 from p2pchat.runtime.driver import Driver
 
@@ -147,7 +147,7 @@ class PeerLifecycle:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is on its way to the disk or into the core."""
+        """True if nothing is on its way to the disk or into the core."""
         return self.driver is None or self.closed or self.driver.idle
 
     def run_in(
@@ -224,7 +224,7 @@ class PeerLifecycle:
             self.indexer = open_indexer(resources.storage, self.settings, resources.directory)
             if self.indexer is not None:
                 self.indexer.keep_up(lambda: driver.idle)
-        except BaseException:
+        except BaseException:  # also when cancelled: no link outlives a failed start
             await connections.cut_all()
             raise
         connections.put = driver.put

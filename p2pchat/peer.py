@@ -38,8 +38,8 @@ from p2pchat.messaging.local_user import LocalUser, run_to_completion
 from p2pchat.messaging.name_resolution import FULL_ID_CHARACTERS, UserDirectory
 from p2pchat.messaging.subscription import AnyEvent, Events
 from p2pchat.messaging.users import User
+from p2pchat.peer_startup import Options, PathLike
 from p2pchat.protocol import PeerId, UserId
-from p2pchat.resources import Options, PathLike
 from p2pchat.transfer import Exported, Imported, Place, read_file, write_file
 
 
@@ -171,7 +171,7 @@ class TCPPeer(LocalUser):
 
     @property
     def is_open(self) -> bool:
-        """Whether the network has no key."""
+        """True if the network has no key."""
         return self._lifecycle.require_resources().network.is_open
 
     @property

@@ -101,7 +101,7 @@ class Server:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: asyncio.StreamReaderProtocol(reader, self.on_connection), connection
             )
-        except BaseException:
+        except BaseException:  # also when cancelled: do not leak the socket
             connection.close()
             raise
 

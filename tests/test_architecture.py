@@ -27,7 +27,7 @@ DIRECTION = (
     {"core"},
     {"identity", "client", "server", "storage"},
     {"discovery", "runtime"},
-    {"messaging", "resources", "transfer", "lifecycle", "peer"},
+    {"messaging", "peer_startup", "transfer", "lifecycle", "peer"},
     {"offline", "backup", "reachability"},
     {"testing"},
     {"commands", "safe_text"},

@@ -330,12 +330,12 @@ class StreamFrontEnd:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody reads the output any more."""
+        """True once nobody reads the output any more."""
         return self._output.closed.is_set()
 
     @property
     def reads_to_the_end(self) -> bool:
-        """Whether input is read to its end even if nobody reads the output: its writer may not see that we stop."""
+        """True if input is read to its end even if nobody reads the output: its writer may not see that we stop."""
         return self._kind is InputKind.PIPED and not self._read_all
 
     async def begin(self, peer: TCPPeer, session: Session) -> None:

@@ -152,7 +152,7 @@ class EndpointStatus:
 
     @property
     def dials(self) -> bool:
-        """Whether this start dials any endpoint."""
+        """True if this start dials any endpoint."""
         return bool(self._initial)
 
     async def wait_known(self, timeout: float) -> None:

@@ -139,7 +139,7 @@ class Profile:
             identity = load_or_create_identity(own_key) if key is None else _identity_from(key)
             network = network_of(directory)
             _make_database_private(directory / DATABASE_NAME)
-        except BaseException:
+        except BaseException:  # also when interrupted: release the lock
             _release(directory, lock)
             raise
         return cls(directory, identity, network, temporary=False, lock=lock)
@@ -171,7 +171,7 @@ class Profile:
 
     @property
     def joined(self) -> bool:
-        """Whether this directory has a network of its own, apart from the login's."""
+        """True if this directory has a network of its own, apart from the login's."""
         return (self.directory / FILE_NAME).exists()
 
     def close(self) -> None:

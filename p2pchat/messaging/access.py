@@ -37,7 +37,7 @@ class AccessPolicy:
 
     @property
     def is_all(self) -> bool:
-        """Whether everything stored is visible."""
+        """True if everything stored is visible."""
         return self._is_alone()
 
     @property

@@ -62,7 +62,7 @@ class Group(Conversation):
 
     @property
     def is_member(self) -> bool:
-        """Whether the own user is a member."""
+        """True if the own user is a member."""
         view = self.view
         return view is not None and self._viewer.people.me in view.members
 

@@ -77,7 +77,7 @@ class Viewer:
 
     @property
     def _disk(self) -> StorageReader:
-        """What is stored; raises PeerClosed before it can be read, and when it cannot be read any more."""
+        """The stored entries; raises PeerClosed before they can be read, and when they cannot be read any more."""
         raise NotImplementedError
 
     @property

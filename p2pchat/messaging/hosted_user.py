@@ -70,7 +70,7 @@ class HostedUser(LocalUser):
 
     @property
     def is_hosted(self) -> bool:
-        """Whether the peer still hosts the user; false after TCPPeer.unhost."""
+        """True while the peer hosts the user; false after TCPPeer.unhost."""
         return not self._gone
 
     def post(self, event: T) -> T | Message | Sent:

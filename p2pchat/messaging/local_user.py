@@ -404,7 +404,7 @@ class LocalUser(Viewer):
         writes = [requests.write(me, conversation.key, "text", part) for part in parts]
         try:
             firsts = [await write for write in writes]
-        except BaseException:
+        except BaseException:  # also when cancelled: no later write is made
             for write in writes:
                 write.cancel()
             raise

@@ -112,19 +112,19 @@ class Post:
 
     @property
     def edited(self) -> bool:
-        """Whether its writer edited it."""
+        """True if its writer edited it."""
         newest = self._newest
         return newest is not None and newest.k == "edit"
 
     @property
     def deleted(self) -> bool:
-        """Whether its writer deleted it."""
+        """True if its writer deleted it."""
         newest = self._newest
         return newest is not None and newest.k == "delete"
 
     @property
     def mended_at(self) -> datetime | None:
-        """When it was last edited or deleted, by the writer's clock; None if it never was."""
+        """The time it was last edited or deleted, by the writer's clock; None if it never was."""
         newest = self._newest
         return None if newest is None else aware(newest.at)
 
@@ -155,7 +155,7 @@ class Post:
 
     @property
     def action(self) -> bool:
-        """Whether it is a /me."""
+        """True for a /me."""
         return self._entry.k == "action"
 
     @property
@@ -165,17 +165,17 @@ class Post:
 
     @property
     def sent_at(self) -> datetime:
-        """When it was written, by the writer's clock."""
+        """The time it was written, by the writer's clock."""
         return aware(self._entry.at)
 
     @property
     def claimed_at(self) -> datetime | None:
-        """When it was written, as claimed by the writer's program; None without a claim. It affects no order."""
+        """The time it was written, as claimed by the writer's program; None without a claim. It affects no order."""
         return None if self._entry.t is None else aware(self._entry.t)
 
     @property
     def received_at(self) -> datetime:
-        """When this peer received it."""
+        """The time this peer received it."""
         return aware(self._received_at)
 
     at = received_at

@@ -1,7 +1,7 @@
 """Search for messages by their words: the newest are scanned one by one, older ones found with an index.
 
 Most searches concern recent messages, and most histories are short; neither needs an index. Every match is checked by
-storage/search.py, so both ways find the same messages.
+storage/search_query.py, so both ways find the same messages.
 
 The index of a database is built when a search first reaches far back, in a thread of its own. It is brought up to date
 by searches, and between them while the peer is idle, in chunks that keep nobody waiting for the interpreter. Where it
@@ -31,12 +31,12 @@ from p2pchat.messaging.messages import Post, key_of, sort_key
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, SortKey, Storage
-from p2pchat.storage.search import Query, parse_query, searchable_text
+from p2pchat.storage.search_query import Query, parse_query, searchable_text
 
 if TYPE_CHECKING:
     from p2pchat.messaging.history import StorageReader
     from p2pchat.messaging.name_resolution import UserDirectory
-    from p2pchat.storage.search import IndexHit, SearchIndex
+    from p2pchat.storage.search_index import IndexHit, SearchIndex
     from p2pchat.storage.sql import SqlStorage
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ async def _search_index(
     disk: StorageReader, request: SearchRequest, indexer: SearchIndexer, high: SortKey | None, limit: int
 ) -> list[ReleasedEntry] | None:
     """Return the newest entries below `high` that match, newest first; None when the index cannot be used."""
-    from p2pchat.storage.search import clock_of, first_id
+    from p2pchat.storage.search_index import clock_of, first_id
 
     at_once = min(max(limit, FOUND_AT_ONCE[0]), FOUND_AT_ONCE[1])
     above = 0 if request.since is None else first_id(request.since)
@@ -184,7 +184,7 @@ def index_path(database: Path | None, directory: Path | None = None) -> Path | N
 
     The index of a server's database (None) is in the data directory; None without one.
     """
-    from p2pchat.storage.search import FILE_NAME
+    from p2pchat.storage.search_index import FILE_NAME
 
     if database is None:
         return None if directory is None else directory / FILE_NAME
@@ -280,7 +280,7 @@ class SearchIndexer:
             self._close()
             if isinstance(error, (sqlite3.OperationalError, sqlite3.ProgrammingError, sqlite3.InterfaceError)):
                 raise
-            from p2pchat.storage.search import delete
+            from p2pchat.storage.search_index import delete
 
             delete(self._path)
             return work()
@@ -290,7 +290,7 @@ class SearchIndexer:
 
     def _opened(self) -> tuple[SearchIndex, SqlStorage]:
         if self._index is None or self._reader is None:
-            from p2pchat.storage.search import SearchIndex
+            from p2pchat.storage.search_index import SearchIndex
 
             self._reader = self._storage.another_reader()
             self._index = SearchIndex(self._path)

@@ -102,7 +102,7 @@ class Subscription:
 
     @property
     def reads_messages(self) -> bool:
-        """Whether it reads messages, and not only live events."""
+        """True if it reads messages, and not only live events."""
         return bool(self._posts) and not self.closed
 
     def begin(self, place: int) -> None:

@@ -53,12 +53,12 @@ class User:
 
     @property
     def is_me(self) -> bool:
-        """Whether this is the own user."""
+        """True for the own user."""
         return self.key == self._people.me
 
     @property
     def ignored(self) -> bool:
-        """Whether the own user ignores this one (TCPPeer.ignore)."""
+        """True if the own user ignores this one (TCPPeer.ignore)."""
         return self.key in self._people.ignored
 
     @property

@@ -134,7 +134,7 @@ class Driver:
 
     @property
     def paused(self) -> bool:
-        """Whether no link is read because storage is behind."""
+        """True while no link is read because storage is behind."""
         return self._in_flight.paused
 
     # Pump
@@ -181,7 +181,7 @@ class Driver:
                 self._handle_writes(self.writes.take())
                 self._handle_inbox()  # storage in memory has answered already
             self._end_turn()
-        except BaseException as error:
+        except BaseException as error:  # KeyboardInterrupt too: a core that was left half way is not used again
             self._fail(error)
             raise
         if self._became_idle is not None and not self._became_idle.done() and self.idle:
@@ -346,7 +346,7 @@ class Driver:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is on its way to the disk or into the core."""
+        """True if nothing is on its way to the disk or into the core."""
         return not (self.writes or self._in_flight or self._inbox or self._acked)
 
     async def finish(self) -> None:

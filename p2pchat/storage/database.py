@@ -73,7 +73,7 @@ class Database:
         try:
             yield
             self.driver.commit()
-        except BaseException:
+        except BaseException:  # also when interrupted: undo it all
             self.rollback()
             raise
 

@@ -86,7 +86,7 @@ class SqlStorage:
             with translate_errors(self._dialect):
                 self._writer = None if read_only else self._open_writer()
                 self._open_reader()
-        except BaseException:
+        except BaseException:  # also when interrupted: do not leak the connections
             self.close()
             raise
 

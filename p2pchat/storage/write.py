@@ -120,7 +120,7 @@ class CommitWriter:
             if self.fence is not None:
                 self.fence.is_under_way = True
             self._db.commit()
-        except BaseException:
+        except BaseException:  # also when interrupted: undo it all
             self._forget()
             self._db.rollback()  # also after a commit that failed, as on a full disk
             raise

@@ -58,7 +58,7 @@ class LoggedSession:
 
     @cached_property
     def whole(self) -> bool:
-        """Whether the log has the beginning of the session."""
+        """True if the log has the beginning of the session."""
         return any(line["event"] == "listening" for line in self.lines)
 
     def of(self, *events: str) -> Iterator[tuple[int, Line]]:
@@ -169,7 +169,7 @@ class Log:
 
     @cached_property
     def killed(self) -> bool:
-        """Whether some session ends without `stopped`: it may have sent messages that it did not log."""
+        """True if some session ends without `stopped`: it may have sent messages that it did not log."""
         return any(session.stopped is None for session in self.sessions)
 
     def where(self, number: int) -> str:

@@ -27,7 +27,7 @@ from p2pchat.errors import P2PChatError
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 from p2pchat.peer import TCPPeer
-from p2pchat.resources import PeerResources, contexts
+from p2pchat.peer_startup import PeerResources, contexts
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.testing.pipes import PipeNetwork
 
@@ -71,7 +71,7 @@ class Mesh:
                 endpoints = [peer.endpoint for peer in self.peers[:1]]  # one is enough: peers exchange addresses
                 self.peers.append(await self._start(host, endpoints))
             await self.settle()
-        except BaseException:
+        except BaseException:  # also when cancelled: close the peers that started
             await self._close()
             raise
         return self

@@ -203,7 +203,7 @@ class PipeNetwork:
 
     @property
     def quiet(self) -> bool:
-        """Whether no bytes are in flight between hosts that reach each other."""
+        """True if no bytes are in flight between hosts that reach each other."""
         return not any(end.unsent_bytes or end.other.unsent_bytes for _, _, end in self._pipes)
 
     def listen(self, host: str, port: int, server: Server) -> int:

@@ -72,7 +72,7 @@ class Account:
 
     @property
     def reserved(self) -> bool:
-        """Whether it is not registered yet."""
+        """True until it is registered."""
         return self.word.startswith(RESERVED)
 
     def is_me(self, name: str) -> bool:

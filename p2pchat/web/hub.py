@@ -116,7 +116,7 @@ class Hub:
 
     @property
     def is_crowd(self) -> bool:
-        """Whether there are too many sessions for everyone to hear everyone's presence."""
+        """True if there are too many sessions for each to hear the presence of all others."""
         return self.count > CROWD
 
     def start(self) -> None:

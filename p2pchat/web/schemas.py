@@ -46,7 +46,7 @@ class ErrorOut(
         "examples": [{"status": "error", "code": "unknown_name", "text": "nobody here is called 'bob'"}]
     },
 ):
-    """Why a request failed: `code` is a stable word, `text` is for people."""
+    """The reason a request failed: `code` is a stable word, `text` is for people."""
 
     status: Literal["error"]
     code: str

@@ -213,7 +213,7 @@ class CatchUp:
 
     @property
     def is_live(self) -> bool:
-        """Whether everything missed was sent."""
+        """True once everything missed was sent."""
         return self._live
 
     def skip(self) -> None:

@@ -20,7 +20,7 @@ from p2pchat.identity.profile import Profile
 from p2pchat.messaging import search
 from p2pchat.protocol import Naming
 from p2pchat.storage.dialects.sqlite import sqlite_url
-from p2pchat.storage.search import SearchIndex
+from p2pchat.storage.search_index import SearchIndex
 from p2pchat.storage.sql import SqlStorage
 from p2pchat.testing import Mesh
 from tests.storage.writers import DM, MORNING, ROOM, Author, released, user

@@ -376,12 +376,12 @@ class PendingLine:
 
     @property
     def complete(self) -> bool:
-        """Whether the mark is final: everyone has read it."""
+        """True if the mark is final: everyone has read it."""
         return 0 < self.of <= self.read
 
     @property
     def due_at(self) -> float:
-        """When it is printed whatever its mark."""
+        """The time at which it is printed whatever its mark."""
         by = self.shown_at + SETTLED_AFTER
         return by if self.overtaken_at is None else min(by, self.overtaken_at + OVERTAKEN_AFTER)
 

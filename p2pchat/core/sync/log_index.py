@@ -97,7 +97,7 @@ class LogState:
 
     @property
     def is_tip(self) -> bool:
-        """Whether it is durable and no later log of its writer builds on all of it."""
+        """True if it is durable and no later log of its writer builds on all of it."""
         return self.durable_seq > 0 and not self.durable_covered and not self.forked
 
     @property
@@ -359,7 +359,7 @@ class ConversationState:
 
     @property
     def is_operations(self) -> bool:
-        """Whether this is a group's own conversation, of operations. Those are accepted from anyone."""
+        """True for a group's own conversation, of operations. Those are accepted from anyone."""
         return self.group is not None and not self.is_talk
 
     def may_write(self, user: UserId) -> bool:

@@ -32,7 +32,7 @@ MAX_UNKNOWN_WARNED = 16  # users in one run that cause a warning, so that made-u
 
 
 class Admission(Enum):
-    """Whether a user's entries may be stored."""
+    """The answer to the question if more entries of a user may be stored."""
 
     ACCEPT = "enough"
     DEFER = "later"  # not known yet

@@ -702,7 +702,7 @@ _ALL = "-"
 
 
 class ReceiptPrivacy:
-    """Whether hosted users exchange read receipts with others. Everyone does by default.
+    """The choice of hosted users to exchange read receipts with others. Everyone does by default.
 
     One choice holds for both directions, in general or for a single other user. It is stored, so that nothing is
     revealed between a start and the moment a program repeats it.

@@ -261,7 +261,7 @@ class EntrySource:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the result still matters to the source."""
+        """True if the result still matters to the source."""
         return True
 
     def may_wait(self, waiting: int) -> bool:

@@ -79,7 +79,7 @@ class ServerDialect(Dialect):
             driver.commit()
             if writes:
                 self._take_lock(driver)
-        except BaseException:
+        except BaseException:  # also when interrupted: do not leak the connection
             with suppress(Exception):  # the first error is the one to report
                 driver.close()
             raise

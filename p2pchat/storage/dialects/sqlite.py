@@ -77,7 +77,7 @@ class SQLiteDialect(Dialect):
         try:
             for name, value in PRAGMAS.items():
                 driver.execute(f"pragma {name} = {value}")
-        except BaseException:
+        except BaseException:  # also when interrupted: do not leak the connection
             driver.close()
             raise
         return driver

@@ -62,7 +62,7 @@ class SimDisk:
 
     @property
     def owes_a_mark(self) -> bool:
-        """Whether entries of others are durable and not yet reported to the node."""
+        """True if entries of others are durable and not yet reported to the node."""
         return any(not order.own and order.change.batches for order in self._unreported)
 
     def __len__(self) -> int:

@@ -47,7 +47,7 @@ class SimHostedUser:
 
     @property
     def restored(self) -> bool:
-        """Whether a peer that ever hosted it was restored from an older copy."""
+        """True if a peer that ever hosted it was restored from an older copy."""
         return any(peer.restored for peer in self.former)
 
     def had(self, log: LogId) -> int:

@@ -1,4 +1,4 @@
-"""Resources of a peer: identity, network, database and TLS, opened or created as its options say.
+"""Startup of a peer: its identity, network, database and TLS, opened or created as its options say.
 
 Everything here may wait for the disk, so it runs in a thread. Tests put PeerResources together in memory.
 """
@@ -9,7 +9,7 @@ import getpass
 import os
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,18 +91,14 @@ def open_resources(options: Options, *, has_endpoints: bool) -> PeerResources:
 
         require()
     invite = None if options.invite is None else parse_invite(options.invite)
-    profile = Profile.open(port=options.port, data=options.data, temporary=options.temporary, key=options.key)
-    try:
+    with ExitStack() as opened:  # closes what is open when a later step fails
+        profile = Profile.open(port=options.port, data=options.data, temporary=options.temporary, key=options.key)
+        opened.callback(profile.close)
         storage = open_storage(profile, options)
-        try:
-            network = _network(profile, options, invite, has_endpoints, storage)
-            server, client = contexts(profile.identity, profile.directory)
-        except BaseException:
-            storage.close()
-            raise
-    except BaseException:
-        profile.close()
-        raise
+        opened.callback(storage.close)
+        network = _network(profile, options, invite, has_endpoints, storage)
+        server, client = contexts(profile.identity, profile.directory)
+        opened.pop_all()
     return PeerResources(
         identity=profile.identity,
         network=network,

@@ -1,0 +1,235 @@
+"""Search queries: the language of a search as typed, and the words of a text.
+
+    backup failed      both words, anywhere; a word of two characters or more also finds longer words that begin with it
+    "backup failed"    exactly these words, in this order
+    "backup fail"*     the same, and the last word may be longer
+    from:bob           only what bob wrote; the caller resolves the name
+
+A plain search and the index (search_index.py) both split texts and queries by the functions here, so they find the same
+messages.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from p2pchat.core.log import Entry
+from p2pchat.storage.base import ReleasedEntry, current_body
+
+MOST_WORDS = 64  # of one search; nobody types more, and expressions of FTS5 are limited
+_PART = re.compile(
+    r'from:(?P<from>@?"[^"]*"(?:#\w+)?|[^\s"]+)'
+    r'|"(?P<phrase>[^"]*)(?:"(?P<open>\*)?|$)'
+    r'|(?P<word>[^\s"]+)'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Consecutive words; `is_prefix` says the last one may be the beginning of a longer word."""
+
+    words: tuple[str, ...]
+    is_prefix: bool
+
+    def is_at(self, text: list[str], begin: int) -> bool:
+        """Return whether the term is in these words at `begin`."""
+        last = begin + len(self.words) - 1
+        if last >= len(text) or tuple(text[begin:last]) != self.words[:-1]:
+            return False
+        return text[last].startswith(self.words[-1]) if self.is_prefix else text[last] == self.words[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A search for all of these terms; `sender` is a name as typed, "" for anyone."""
+
+    terms: tuple[Term, ...]
+    sender: str = ""
+
+    def matches(self, text: str) -> bool:
+        """Return whether a text has all terms."""
+        if text.isascii():  # ten times as quick as splitting it
+            lower = text.lower()
+            if not all(word in lower for term in self.terms for word in term.words):
+                return False
+        text_words = words(text)
+        return all(any(term.is_at(text_words, begin) for begin in range(len(text_words))) for term in self.terms)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where the terms are in a text, as (start, end), in order and without overlaps."""
+        found = words_in_place(text)
+        text_words = [one.word for one in found]
+        hits = [
+            found[begin : begin + len(term.words)]
+            for term in self.terms
+            for begin in range(len(text_words))
+            if term.is_at(text_words, begin)
+        ]
+        return _merged(sorted((hit[0].start, hit[-1].end) for hit in hits))
+
+
+def parse_query(text: str) -> Query:
+    """Return the query for a search as typed.
+
+    Raises:
+        ValueError: There is no word, or there are more than MOST_WORDS.
+    """
+    terms: dict[Term, None] = {}
+    sender = ""
+    for part in _PART.finditer(text):
+        if part["from"]:
+            sender = part["from"].replace('"', "")
+            continue
+        phrase = part["phrase"]
+        term_words = tuple(words(part["word"] if phrase is None else phrase))
+        if term_words:
+            may_be_prefix = len(term_words[-1]) > 1 if phrase is None else part["open"] is not None
+            terms[Term(term_words, may_be_prefix and not is_alone(term_words[-1]))] = None
+    if not terms and not sender:
+        raise ValueError("a search needs a word")
+    if sum(len(term.words) for term in terms) > MOST_WORDS:
+        raise ValueError(f"a search has at most {MOST_WORDS} words")
+    return Query(tuple(terms), sender)
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in spans:
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def where_found(words: str, text: str) -> list[tuple[int, int]]:
+    """Return where the words of a search are in a text, as (start, end), in order and without overlaps.
+
+    Raises:
+        ValueError: There is no word, or there are more than MOST_WORDS.
+    """
+    return parse_query(words).spans(text)
+
+
+# ---- texts
+
+
+TEXT_KINDS = ("text", "action")
+
+
+def searchable_text(shown: ReleasedEntry, entry: Entry) -> str:
+    """Return the current text of a message; "" if the entry is no message, has no text, or was deleted."""
+    return text_of(current_body(shown, entry)) if entry.k in TEXT_KINDS else ""
+
+
+def text_of(body: Any) -> str:
+    """Return the body of an entry if it is a text; "" for any other."""
+    return body if isinstance(body, str) else ""
+
+
+# ---- words
+#
+# A word is a run of letters, digits and the marks on them. Words are compared folded: ADA equals ada, é equals e, ｶﾞ
+# equals ガ. Scripts without blanks between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are split into single
+# characters, and so are emoji; a search finds any row of characters there. Punctuation, blanks and underscores end
+# words. The index and the plain search both split texts by these functions.
+
+MOST_CHARACTERS = 64  # of a word that count; longer words are keys and base64, which differ earlier
+
+_ASCII_WORD = re.compile(r"[a-z0-9]+")
+_PIECE = re.compile(r"\S+")
+# Removed before a comparison: accents and other general marks, the points of Hebrew and Arabic, the stretch of Arabic,
+# selectors of variants and skin colours, and invisible characters (soft hyphens, joiners, directions).
+_REMOVED = re.compile(
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"
+    "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670"
+    "\ufe00-\ufe0f\U000e0100-\U000e01ef\U0001f3fb-\U0001f3ff"
+    "\u00ad\u061c\u200c-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+)
+_STROKES = str.maketrans({"ø": "o", "đ": "d", "ł": "l", "ħ": "h", "ŧ": "t", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
+_SCRIPTS_WITHOUT_BLANKS = (
+    *((0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)),
+    *((0x20000, 0x323AF),),  # Han
+    *((0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3100, 0x312F)),  # kana, bopomofo
+    *((0x0E00, 0x0EFF),),  # Thai, Lao
+    *((0x1000, 0x109F), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F)),  # Burmese
+    *((0x1780, 0x17FF),),  # Khmer
+)
+_BETWEEN, _LETTER, _ALONE = 0, 1, 2
+
+
+class TextWord(NamedTuple):
+    """One word of a text, folded, and its place: text[start:end]."""
+
+    word: str
+    start: int
+    end: int
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in order, folded."""
+    if text.isascii():
+        return [word[:MOST_CHARACTERS] for word in _ASCII_WORD.findall(text.lower())]
+    return [found.word for found in _cut(fold(text))]
+
+
+def words_in_place(text: str) -> list[TextWord]:
+    """Return the same words with their places.
+
+    If marks are apart from their letters (ｶﾞ), the place of a word is the whole run without blanks around it.
+    """
+    found: list[TextWord] = []
+    for piece in _PIECE.finditer(text):
+        plain, sources = fold(piece[0]), _sources(piece[0])
+        for word, start, end in _cut(plain):
+            if len(sources) == len(plain):
+                found.append(TextWord(word, piece.start() + sources[start], piece.start() + sources[end - 1] + 1))
+            else:
+                found.append(TextWord(word, *piece.span()))
+    return found
+
+
+def _sources(piece: str) -> list[int]:
+    """Return for each folded character the index of its source. The length differs where characters combine."""
+    return [at for at, character in enumerate(piece) for _ in fold(character)]
+
+
+def fold(text: str) -> str:
+    """Return a text in the form in which texts are compared."""
+    if text.isascii():
+        return text.lower()
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return unicodedata.normalize("NFC", _REMOVED.sub("", plain)).translate(_STROKES)
+
+
+def is_alone(word: str) -> bool:
+    """Return whether this is a character of a script without blanks, or an emoji: always a word of its own."""
+    return len(word) == 1 and _kind(word) == _ALONE
+
+
+def _cut(plain: str) -> Iterator[TextWord]:
+    at = 0
+    for kind, characters in groupby(plain, _kind):
+        run = "".join(characters)
+        if kind == _LETTER:
+            yield TextWord(run[:MOST_CHARACTERS], at, at + len(run))
+        elif kind == _ALONE:
+            yield from (TextWord(character, at + i, at + i + 1) for i, character in enumerate(run))
+        at += len(run)
+
+
+@lru_cache(maxsize=1 << 15)
+def _kind(character: str) -> int:
+    category = unicodedata.category(character)
+    if category == "So":
+        return _ALONE
+    if category[0] not in "LNM":
+        return _BETWEEN
+    code = ord(character)
+    return _ALONE if any(first <= code <= last for first, last in _SCRIPTS_WITHOUT_BLANKS) else _LETTER
