@@ -46,7 +46,7 @@ NOT_IN_CORE = {
     *("datetime", "secrets", "uuid", "ssl", "threading", "subprocess", "pathlib", "tempfile", "sqlite3", "select"),
 }
 LIBRARIES_OF_CORE = {"cryptography", "msgspec"}
-FILES_WITH_MSGSPEC = {"protocol.py", "core/log.py"}
+FILES_WITH_MSGSPEC = {"core/log.py", "core/records.py", "protocol.py"}
 # What only some installations have: imported where it is used, never by `import p2pchat`.
 ONLY_LAZILY = {"segno", "zeroconf", "ifaddr", "websockets", "pymysql", "psycopg", "pytest", "hypothesis"}
 
@@ -211,7 +211,7 @@ def test_the_core_imports_few_libraries() -> None:
     ] == []
 
 
-def test_frames_and_entries_are_the_only_users_of_msgspec() -> None:
+def test_frames_entries_and_records_are_the_only_users_of_msgspec() -> None:
     users = {source.path for source in SOURCES if "msgspec" in {found.top for found in source.imports}}
     assert users == FILES_WITH_MSGSPEC
 

@@ -6,48 +6,41 @@ a link that has closed itself; both then do nothing.
 
 from __future__ import annotations
 
-from dataclasses import field
-
 from p2pchat.core.log import LogId
-from p2pchat.core.records import Change, LogKey, ShownKey, Start, Stretch, record
+from p2pchat.core.records import Change, LogKey, Record, ShownKey, Start, Stretch
 from p2pchat.protocol import Bye, ConversationId, Frame, PeerId, UserId
 
 # ---- links
 
 
-@record
-class Send:
+class Send(Record, frozen=True):
     """Write one frame to these links; it is encoded once."""
 
     frame: Frame
     links: list[int]
 
 
-@record
-class Close:
+class Close(Record, frozen=True):
     """End a connection: with a last frame after what is unsent, or at once when `bye` is None."""
 
     link: int
     bye: Bye | None = None
 
 
-@record
-class Dial:
+class Dial(Record, frozen=True):
     """Connect there and set up TLS. Answered by LinkDialled or DialFailed with this number."""
 
     dial: int
     endpoint: str
 
 
-@record
-class Established:
+class Established(Record, frozen=True):
     """The link belongs to a member: it no longer counts as a stranger and accepts frames of full size."""
 
     link: int
 
 
-@record
-class PauseReading:
+class PauseReading(Record, frozen=True):
     """Stop reading this link for so many seconds, because it floods. Report Paused(link, True) now and False at the
     end.
     """
@@ -56,8 +49,7 @@ class PauseReading:
     seconds: float
 
 
-@record
-class WakeAt:
+class WakeAt(Record, frozen=True):
     """Report Woke at this monotonic time. Replaces the previous WakeAt."""
 
     mono: float
@@ -66,8 +58,7 @@ class WakeAt:
 # ---- storage
 
 
-@record
-class Commit:
+class Commit(Record, frozen=True):
     """Make this durable, after all commits before it. Answered by Committed. `own`: it holds entries of hosted users.
 
     A commit whose epoch is older than the last CommitFailed is not carried out and not answered.
@@ -79,13 +70,11 @@ class Commit:
     change: Change
 
 
-@record
-class Reload:
+class Reload(Record, frozen=True):
     """Load what storage holds as soon as it works again after a failure. Answered by Loaded."""
 
 
-@record
-class Lookup:
+class Lookup(Record, frozen=True):
     """Look up facts in storage. Answered by LookupResult.
 
     Attributes:
@@ -99,13 +88,12 @@ class Lookup:
     ticket: int
     logs: list[LogKey]
     older: list[tuple[ConversationId, UserId]]
-    sizes: list[tuple[UserId, ConversationId]] = field(default_factory=list)
-    shown: list[ShownKey] = field(default_factory=list)
-    all_logs: list[tuple[ConversationId, UserId]] = field(default_factory=list)
+    sizes: list[tuple[UserId, ConversationId]] = []
+    shown: list[ShownKey] = []
+    all_logs: list[tuple[ConversationId, UserId]] = []
 
 
-@record
-class Fetch:
+class Fetch(Record, frozen=True):
     """Read what this user wrote there from `start` on, at most settings.fetch_batches. Answered by FetchResult."""
 
     link: int
@@ -118,8 +106,7 @@ class Fetch:
 # ---- answers to programs
 
 
-@record
-class WriteAccepted:
+class WriteAccepted(Record, frozen=True):
     """A write request is durable (accepted).
 
     Attributes:
@@ -139,8 +126,7 @@ class WriteAccepted:
     here: tuple[UserId, ...] = ()
 
 
-@record
-class WriteRefused:
+class WriteRefused(Record, frozen=True):
     """A request was rejected. `code` is a stable word; `text` says why and what to do."""
 
     ticket: int
@@ -148,8 +134,7 @@ class WriteRefused:
     text: str
 
 
-@record
-class ImportResult:
+class ImportResult(Record, frozen=True):
     """The result of an ImportRequest. New entries are durable.
 
     `known` entries were here already. `foreign` entries are of conversations that no hosted user belongs to. `refused`
@@ -162,19 +147,17 @@ class ImportResult:
     new: int = 0
     known: int = 0
     foreign: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, int] = {}
     failed: str = ""
 
 
-@record
-class Released:
+class Released(Record, frozen=True):
     """These entries have places now, durably. Consumers may read them."""
 
     stretches: list[Stretch]
 
 
-@record
-class DeliveryReceipt:
+class DeliveryReceipt(Record, frozen=True):
     """The peer of `member` holds entries first..last of this log of a hosted user, durably. Emitted once.
 
     `others` are more users of that peer for whom the same is true: a gateway's thousand users receive it at one moment.
@@ -187,8 +170,7 @@ class DeliveryReceipt:
     others: tuple[UserId, ...] = ()
 
 
-@record
-class ReadReceipt:
+class ReadReceipt(Record, frozen=True):
     """`member` has read entries first..last of this log of a hosted user. Emitted once, after their DeliveryReceipt."""
 
     log: LogId
@@ -197,8 +179,7 @@ class ReadReceipt:
     member: UserId
 
 
-@record
-class GroupUpdate:
+class GroupUpdate(Record, frozen=True):
     """A group has changed. Emitted once for each difference, after its entry is durable.
 
     `change` is created, added, removed, left, renamed or owner. `target` is the user added, removed, leaving or now the
@@ -207,20 +188,21 @@ class GroupUpdate:
     here begins with `created`.
     """
 
+    HIDDEN = ("name",)
+
     group: ConversationId
     talk: ConversationId
     change: str
     by: UserId
     target: UserId
     members: tuple[UserId, ...]
-    name: str = field(repr=False)
+    name: str
     owner: UserId
     log: LogId
     seq: int
 
 
-@record
-class DeliveryRevoked:
+class DeliveryRevoked(Record, frozen=True):
     """Entries first..last of this log of a hosted user, in a group's talk, lie beyond a cut.
 
     The user was removed from the group before its owner knew of them, and no peer that knows of the removal shows them.
@@ -232,8 +214,7 @@ class DeliveryRevoked:
     last: int
 
 
-@record
-class LinkChanged:
+class LinkChanged(Record, frozen=True):
     """The state of a link to a peer changed: up, down, trying, refused.
 
     `peer` is "" while unknown; `endpoint` is "" if the other side dialled. `reason` is for people. `code` is a stable
@@ -249,33 +230,31 @@ class LinkChanged:
     host: str = ""
 
 
-@record
-class UserJoined:
+class UserJoined(Record, frozen=True):
     """A user has become reachable."""
 
     user: UserId
 
 
-@record
-class UserLeft:
+class UserLeft(Record, frozen=True):
     """The last link to a user is gone: left, lost or timeout."""
 
     user: UserId
     reason: str
 
 
-@record
-class PresenceChanged:
+class PresenceChanged(Record, frozen=True):
     """A user's status changed: online, idle, offline, unknown. `since` is in UTC microseconds, 0 when not announced."""
+
+    HIDDEN = ("text",)
 
     user: UserId
     status: str
-    text: str = field(repr=False)
+    text: str
     since: int
 
 
-@record
-class TypingChanged:
+class TypingChanged(Record, frozen=True):
     """A user on another peer started or stopped typing in a conversation."""
 
     conversation: ConversationId
@@ -283,21 +262,21 @@ class TypingChanged:
     on: bool
 
 
-@record
-class UserNamed:
+class UserNamed(Record, frozen=True):
     """A user has a (new) name or a new `about` text (not shown in a repr).
 
     `old`: it was found while catching up, and is no news.
     """
 
+    HIDDEN = ("about",)
+
     user: UserId
     name: str
-    about: str = field(default="", repr=False)
+    about: str = ""
     old: bool = False
 
 
-@record
-class GapShown:
+class GapShown(Record, frozen=True):
     """An entry was shown although an entry it follows is missing."""
 
     log: LogId
@@ -306,8 +285,7 @@ class GapShown:
     last_seen_with: tuple[UserId, ...] = ()  # users whose peers claimed to hold some of it; () for none
 
 
-@record
-class WarningIssued:
+class WarningIssued(Record, frozen=True):
     """A person should know this. `code` is a stable word, `text` is for people, `about` is an id or ""."""
 
     code: str
@@ -315,16 +293,14 @@ class WarningIssued:
     about: str = ""
 
 
-@record
-class Counted:
+class Counted(Record, frozen=True):
     """Something happened that tests and diagnostics count. `what` is a stable word."""
 
     what: str
     n: int = 1
 
 
-@record
-class NodeStopped:
+class NodeStopped(Record, frozen=True):
     """All byes are sent; the owner closes what is left."""
 
 

@@ -7,18 +7,16 @@ reused in a process. Tickets are numbers that the core issued in an effect.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.log import Batch, LogId, Ref
-from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Position, ReadMark, ShownKey, Stored, record
+from p2pchat.core.records import DeliveredMark, LogFacts, LogKey, Position, ReadMark, Record, ShownKey, Stored
 from p2pchat.protocol import ConversationId, Entries, Frame, Mark, Naming, PeerId, Unknown, UserId
 
 # ---- links
 
 
-@record
-class LinkAccepted:
+class LinkAccepted(Record, frozen=True):
     """A stranger connected and TLS is up. `host` is the remote address, `took` the seconds that TLS took."""
 
     link: int
@@ -26,8 +24,7 @@ class LinkAccepted:
     took: float = 0.0
 
 
-@record
-class LinkDialled:
+class LinkDialled(Record, frozen=True):
     """Our dial succeeded and TLS is up. `server` is the key of the remote certificate, `host` the address reached."""
 
     link: int
@@ -36,8 +33,7 @@ class LinkDialled:
     host: str
 
 
-@record
-class DialFailed:
+class DialFailed(Record, frozen=True):
     """A dial failed. `reason` is for people. `code` is a stable word: nobody (listens there), no_answer, no_name,
     no_way, no_peer, failed.
     """
@@ -47,16 +43,14 @@ class DialFailed:
     code: str = "failed"
 
 
-@record
-class Got:
+class Got(Record, frozen=True):
     """The frames of one read, in order; [] when bytes came but no whole frame (any byte is a sign of life)."""
 
     link: int
     frames: list[Frame | Unknown]
 
 
-@record
-class Faulted:
+class Faulted(Record, frozen=True):
     """The bytes of a link are no frames, or break a limit. `code` goes into the bye."""
 
     link: int
@@ -64,38 +58,33 @@ class Faulted:
     text: str
 
 
-@record
-class LinkDown:
+class LinkDown(Record, frozen=True):
     """A connection ended: "closed" (in order), "lost" (broke), "timeout" or "slow"."""
 
     link: int
     reason: str
 
 
-@record
-class LinkFilled:
+class LinkFilled(Record, frozen=True):
     """A link's unsent bytes passed the buffer limit. Nothing more is written to it until LinkDrained."""
 
     link: int
 
 
-@record
-class LinkDrained:
+class LinkDrained(Record, frozen=True):
     """A link that was full accepts frames again."""
 
     link: int
 
 
-@record
-class Paused:
+class Paused(Record, frozen=True):
     """This side stopped (on=True) or resumed reading a link. A link that is not read cannot be called silent."""
 
     link: int
     on: bool
 
 
-@record
-class ListeningAt:
+class ListeningAt(Record, frozen=True):
     """The endpoints under which this peer can be reached: its port, 0 when it does not listen, and endpoints to
     announce.
     """
@@ -104,74 +93,65 @@ class ListeningAt:
     at: tuple[str, ...] = ()
 
 
-@record
-class Connect:
+class Connect(Record, frozen=True):
     """A user or program asks for a link to an endpoint. `pin` is the key that must answer, "" for any."""
 
     endpoint: str
     pin: PeerId = ""
 
 
-@record
-class PeerSighted:
+class PeerSighted(Record, frozen=True):
     """Discovery announced a member on the local network, at exactly these endpoints; () when it is gone."""
 
     peer: PeerId
     at: tuple[str, ...] = ()
 
 
-@record
-class Forget:
+class Forget(Record, frozen=True):
     """A user asks to forget addresses: all of a peer (`endpoint` ""), or one endpoint of any peer (`peer` "")."""
 
     peer: PeerId = ""
     endpoint: str = ""
 
 
-@record
-class Stop:
+class Stop(Record, frozen=True):
     """Shut down: send a bye on every link. Nothing is dialled or accepted any more."""
 
 
 # ---- storage
 
 
-@record
-class Committed:
+class Committed(Record, frozen=True):
     """These commits are durable; tickets in the order of their commits."""
 
     tickets: list[int]
 
 
-@record
-class CommitFailed:
+class CommitFailed(Record, frozen=True):
     """Storage kept nothing of this commit epoch from now on. Every commit in flight is void."""
 
     epoch: int
     reason: str
 
 
-@record
-class Loaded:
+class Loaded(Record, frozen=True):
     """The answer to a Reload: storage works again and holds this."""
 
     stored: Stored
 
 
-@record
-class LookupResult:
+class LookupResult(Record, frozen=True):
     """The answer to a Lookup, field by field."""
 
     ticket: int
-    logs: dict[LogKey, LogFacts] = field(default_factory=dict)
-    older: dict[tuple[ConversationId, UserId], list[Mark]] = field(default_factory=dict)
-    sizes: dict[tuple[UserId, ConversationId], int] = field(default_factory=dict)
-    shown: dict[ShownKey, list[tuple[LogId, int]]] = field(default_factory=dict)  # log, last seq shown by then
-    all_logs: dict[tuple[ConversationId, UserId], list[LogFacts]] = field(default_factory=dict)
+    logs: dict[LogKey, LogFacts] = {}
+    older: dict[tuple[ConversationId, UserId], list[Mark]] = {}
+    sizes: dict[tuple[UserId, ConversationId], int] = {}
+    shown: dict[ShownKey, list[tuple[LogId, int]]] = {}  # log, last seq shown by then
+    all_logs: dict[tuple[ConversationId, UserId], list[LogFacts]] = {}
 
 
-@record
-class FetchResult:
+class FetchResult(Record, frozen=True):
     """Batches read for a link. `more` is where to continue, None at the end."""
 
     link: int
@@ -180,8 +160,7 @@ class FetchResult:
     more: Position | None
 
 
-@record
-class DiskLow:
+class DiskLow(Record, frozen=True):
     """Free disk space fell below the limit (on=True), or suffices again."""
 
     on: bool
@@ -190,15 +169,13 @@ class DiskLow:
 # ---- users and programs
 
 
-@record
-class ConversationOpened:
+class ConversationOpened(Record, frozen=True):
     """A program wants to write in a conversation that may not exist here yet."""
 
     naming: Naming
 
 
-@record
-class WriteRequest:
+class WriteRequest(Record, frozen=True):
     """A hosted user writes consecutive entries of one kind in one conversation. Answered by WriteAccepted or
     WriteRefused.
 
@@ -209,17 +186,18 @@ class WriteRequest:
             no claims.
     """
 
+    HIDDEN = ("bodies",)
+
     ticket: int
     user: UserId
     conversation: ConversationId
     kind: str
-    bodies: list[str] = field(repr=False)
+    bodies: list[str]
     re: Ref | None = None
-    claims: Mapping[int, int] = field(default_factory=dict)
+    claims: Mapping[int, int] = {}
 
 
-@record
-class GroupCreateRequest:
+class GroupCreateRequest(Record, frozen=True):
     """A hosted user creates a group and becomes its owner. `members` are the others.
 
     Answered by WriteAccepted (its log is in the group's own conversation) or WriteRefused (codes: user, name, members,
@@ -232,8 +210,7 @@ class GroupCreateRequest:
     members: tuple[UserId, ...]
 
 
-@record
-class GroupChangeRequest:
+class GroupChangeRequest(Record, frozen=True):
     """The owner of a group changes it. None and () leave a field as it is. `owner` hands the group over to a member.
 
     Answered by WriteAccepted or WriteRefused (codes: those of GroupCreateRequest, group: not known here, owner: the
@@ -249,8 +226,7 @@ class GroupChangeRequest:
     owner: UserId | None = None
 
 
-@record
-class GroupLeaveRequest:
+class GroupLeaveRequest(Record, frozen=True):
     """A member leaves a group.
 
     Answered by WriteAccepted or WriteRefused (codes: user, group, member, owner: hand it over first).
@@ -261,8 +237,7 @@ class GroupLeaveRequest:
     group: ConversationId
 
 
-@record
-class ImportRequest:
+class ImportRequest(Record, frozen=True):
     """Frames of an export file, in its order. Answered by ImportResult.
 
     In each input, the first frame that mentions a conversation names it. The reader waits for the answer before it
@@ -273,24 +248,23 @@ class ImportRequest:
     frames: list[Entries]
 
 
-@record
-class UserRenamed:
+class UserRenamed(Record, frozen=True):
     """A hosted user takes another name or another `about` text (None: unchanged)."""
+
+    HIDDEN = ("about",)
 
     user: UserId
     name: str
-    about: str | None = field(default=None, repr=False)
+    about: str | None = None
 
 
-@record
-class QuotaLifted:
+class QuotaLifted(Record, frozen=True):
     """Everything this user writes is stored, whatever its size, from now on and for good."""
 
     user: UserId
 
 
-@record
-class UserHosted:
+class UserHosted(Record, frozen=True):
     """This peer hosts one more user from now on. A user who is hosted already only gets this name.
 
     `delivered` and `reads` are what storage holds for the user: the deliveries of its messages, and read marks.
@@ -301,24 +275,23 @@ class UserHosted:
     reads: tuple[ReadMark, ...] = ()
 
 
-@record
-class UserUnhosted:
+class UserUnhosted(Record, frozen=True):
     """This peer no longer hosts that user. The user's entries stay."""
 
     user: UserId
 
 
-@record
-class PresenceSet:
+class PresenceSet(Record, frozen=True):
     """A hosted user set its status (online, idle or offline) and a text."""
+
+    HIDDEN = ("text",)
 
     user: UserId
     status: str
-    text: str = field(default="", repr=False)
+    text: str = ""
 
 
-@record
-class TypingSet:
+class TypingSet(Record, frozen=True):
     """A hosted user types in a conversation, or has stopped. Repeated every few seconds while it goes on."""
 
     user: UserId
@@ -326,8 +299,7 @@ class TypingSet:
     on: bool
 
 
-@record
-class MarkedRead:
+class MarkedRead(Record, frozen=True):
     """A hosted user has read everything in the conversation of this log up to a place, entry `seq` included.
 
     What the users in `except_writers` wrote is not marked.
@@ -340,8 +312,7 @@ class MarkedRead:
     except_writers: frozenset[UserId] = frozenset()
 
 
-@record
-class ReceiptsChosen:
+class ReceiptsChosen(Record, frozen=True):
     """A hosted user turned read receipts on or off, in both directions. `other` is one user, or "" for all others."""
 
     user: UserId
@@ -349,16 +320,14 @@ class ReceiptsChosen:
     other: UserId = ""
 
 
-@record
-class ConsumerAcked:
+class ConsumerAcked(Record, frozen=True):
     """A consumer has taken everything up to this place. Saved with the next commit, or soon."""
 
     consumer: str
     place: int
 
 
-@record
-class Woke:
+class Woke(Record, frozen=True):
     """The time of the last WakeAt has come."""
 
 

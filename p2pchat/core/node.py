@@ -524,9 +524,9 @@ class CommitWatchdog:
 # ---- lazy commits
 
 
-_fields_of = attrgetter(*Change.__slots__)  # asked at every step of a node
+_fields_of = attrgetter(*Change.__struct_fields__)  # asked at every step of a node
 GOSSIP = {"users", "addresses", "forgotten"}  # in Change: what other peers will send again
-_all_but_gossip_of = attrgetter(*(name for name in Change.__slots__ if name not in GOSSIP))
+_all_but_gossip_of = attrgetter(*(name for name in Change.__struct_fields__ if name not in GOSSIP))
 FEW_PEERS = 8  # known peers: one of so many will be found after a restart; a guess
 LAZY_COMMIT_EVERY = 1.0  # seconds; a guess, the same as for the positions of consumers
 

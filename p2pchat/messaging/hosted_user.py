@@ -100,7 +100,7 @@ class HostedUser(LocalUser):
         return value
 
     def _take_name(self, name: str, about: str | None) -> Change:
-        former, self._stored = self._stored, replace(self._stored, name=name)
+        former, self._stored = self._stored, self._stored.replace(name=name)
         self._lifecycle.hosted.renamed(self, former.name)
         return Change(hosted=[self._stored])
 

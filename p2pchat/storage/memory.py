@@ -368,10 +368,10 @@ class MemoryStorage:
             if log.forked or seq >= len(log.raws):
                 continue
             if len(served) == most:
-                return served, replace(position, next_number=log.number, next_seq=seq + 1)
+                return served, position.replace(next_number=log.number, next_seq=seq + 1)
             served += log.batches(seq, most - len(served), self._settings)
             if served[-1].last < len(log.raws):
-                return served, replace(position, next_number=log.number, next_seq=served[-1].last + 1)
+                return served, position.replace(next_number=log.number, next_seq=served[-1].last + 1)
         return served, None
 
     def stored_conversations(self) -> list[StoredConversation]:

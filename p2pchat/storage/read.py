@@ -6,7 +6,6 @@ Each call is one transaction, so everything it reads is of one moment. A commit 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
@@ -146,8 +145,9 @@ class LogQueries:
         for row in rows:
             if row[2].startswith(user):
                 facts = self._facts(row)
-                held = 0 < key.seq <= facts.seq
-                return replace(facts, chain_at=self.head_at(row[0], facts.log, key.seq).chain) if held else facts
+                if 0 < key.seq <= facts.seq:
+                    return facts.replace(chain_at=self.head_at(row[0], facts.log, key.seq).chain)
+                return facts
         return None
 
     def logs_of(self, conversation: ConversationId, user: UserId) -> list[LogFacts]:
@@ -293,7 +293,7 @@ class BatchQueries:
         served = self._read(planned[:batches])
         if served:
             _signed(served[-1])  # only the last: a signature costs as much as reading fifty entries
-        return served, replace(position, next_number=more.number, next_seq=more.at.seq + 1) if more else None
+        return served, position.replace(next_number=more.number, next_seq=more.at.seq + 1) if more else None
 
     def _find(self, run: RunId) -> NumberedLog | None:
         row = self._reader.db.first(f"{NUMBERED} and run = ?", *self._whose, bytes.fromhex(run))

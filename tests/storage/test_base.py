@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
@@ -519,7 +517,7 @@ def test_hosted_users_are_stored_in_order_until_removed(storage: Storage) -> Non
     zoe, yan = (StoredUser(user(name), bytes([n]) * 32, name, n) for n, name in ((2, "zoë"), (1, "yan")))
     storage.commit([Change(hosted=[zoe, yan])])
     assert storage.hosted() == [yan, zoe]
-    renamed = replace(zoe, name="zoe")
+    renamed = zoe.replace(name="zoe")
     storage.commit([Change(hosted=[renamed])])
     assert storage.hosted() == [yan, renamed]
     storage.commit([Change(unhosted=[yan.id])])
@@ -533,7 +531,7 @@ def test_tokens_are_found_by_hash_and_removed_with_their_user(storage: Storage) 
     storage.commit([Change(hosted=[zoe, yan], tokens=tokens)])
     assert storage.token(tokens[0].hash) == tokens[0] and storage.token(b"?" * 32) is None
     assert storage.tokens() == tokens and storage.tokens(zoe.id) == [tokens[0], tokens[2]]
-    storage.commit([Change(revoked=[tokens[0].hash], tokens=[replace(tokens[2], label="another")])])
+    storage.commit([Change(revoked=[tokens[0].hash], tokens=[tokens[2].replace(label="another")])])
     assert [token.label for token in storage.tokens(zoe.id)] == ["another"]
     storage.commit([Change(unhosted=[zoe.id])])
     assert storage.tokens() == [tokens[1]] and storage.token(tokens[2].hash) is None

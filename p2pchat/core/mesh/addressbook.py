@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -82,7 +81,7 @@ class AddressBook:
             own_word = teller == peer and not known.verified_at
             if not is_there or not (known.failing_since or (own_word and known.teller != teller)):
                 return False
-            now = replace(known, failing_since=0, teller=teller if own_word else known.teller)
+            now = known.replace(failing_since=0, teller=teller if own_word else known.teller)
             self._keep(now)
             return True
         if is_there and peer in self._book:
@@ -115,7 +114,7 @@ class AddressBook:
             return False
         now = max(self._ctx.now.utc, 1)
         if not known.failing_since:
-            self._keep(replace(known, failing_since=now))
+            self._keep(known.replace(failing_since=now))
         elif now - known.failing_since > self._ctx.settings.address_forgotten_after * 1_000_000:
             self.forget(peer, endpoint)
             return True

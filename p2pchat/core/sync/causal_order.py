@@ -12,7 +12,6 @@ Source: docs/protocol.md, "Order".
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from p2pchat.core.edits import RELATION_KINDS, relation_of
@@ -292,7 +291,7 @@ class CausalOrder:
             and last.old == old
             and not (gap or last.gap)
         ):
-            stretches[-1] = replace(last, count=last.count + count)
+            stretches[-1] = last.replace(count=last.count + count)
         else:
             stretches.append(Stretch(self.next_place, log.id, first, count, self._ctx.now.utc, old, gap))
         self.next_place += count

@@ -7,7 +7,7 @@ true time of the simulation. Only `sent_at` is by the peer's clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +168,7 @@ class SimProgram:
 
     def _delivered(self, news: out.DeliveryReceipt) -> None:
         for member in (news.member, *news.others):
-            one = replace(news, member=member, others=())
+            one = news.replace(member=member, others=())
             self._sim.invariants.receipts.delivered(self._peer, one)
             self._log_receipt("delivered", one)
 
