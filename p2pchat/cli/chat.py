@@ -233,7 +233,7 @@ class Chat:
             reader.add_done_callback(self._on_reader_done)
         reason = await self._shutdown.wait()
         self._display.notifier.on_shutdown()
-        if reader is not None and reason != "input":
+        if reader is not None and reason not in ("input", "quit"):
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
         elif reader is not None:
@@ -255,7 +255,7 @@ class Chat:
             print_error("every endpoint refused us, for the reasons above; nothing was sent")
             return FAILED
         missing: list[str] = []
-        if reason == "input":
+        if reason in ("input", "quit"):
             missing = await session.sender.drain(self._front.drain_timeout)
         if missing or session.sender.has_undelivered():
             self._report_undelivered([label for label in missing if label])
@@ -357,7 +357,7 @@ class StreamFrontEnd:
         lines.start()
         while batch := await lines.take():
             if not await session.execute(batch):
-                self._shutdown.request("input")
+                self._shutdown.request("quit")
                 return
         if not self._options.stay or self.closed:
             self._shutdown.request("input")

@@ -98,6 +98,7 @@ def _handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None],
 
 STOP_REASONS = {  # as clients of the control socket learn them
     "input": "end of input",
+    "quit": "quit",
     "output": "nobody reads the output",
     "interrupted": "interrupted",
     "terminated": "terminated",
@@ -111,8 +112,8 @@ class Shutdown:
 
     The first request decides the reason. A second signal ends the process at once.
 
-    Reasons are the keys of STOP_REASONS: `input` is its end, or /quit; `terminated` SIGTERM or SIGHUP; with `ended` the
-    peer stopped by itself.
+    Reasons are the keys of STOP_REASONS: `input` is its end, `quit` the command; `terminated` SIGTERM or SIGHUP; with
+    `ended` the peer stopped by itself.
 
     Attributes:
         before_exit: Called before a second signal ends the process, to restore the terminal.

@@ -230,7 +230,7 @@ async def test_a_tail_in_json_goes_through_jq_line_by_line(sock: Desk) -> None:
         await bob.do(do="send", to="room", text=text)
         assert [await tail.line() for _ in text.split("\n")] == text.split("\n")
     assert await ada.leave() == 0
-    assert await tail.ended() == (0, "", "-- the peer stopped: end of input\n")
+    assert await tail.ended() == (0, "", "-- the peer stopped: quit\n")
 
 
 async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(sock: Desk) -> None:
@@ -246,8 +246,8 @@ async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(sock: Desk)
     assert await tail.line() == "    | lines \\u{1b}[31m"
     assert (await as_json.event("message"))["text"] == "four\nlines \x1b[31m"
     assert await ada.leave() == 0
-    assert await tail.ended() == (0, "", "-- the peer stopped: end of input\n")
-    assert (await as_json.event("stopped"))["reason"] == "end of input"
+    assert await tail.ended() == (0, "", "-- the peer stopped: quit\n")
+    assert (await as_json.event("stopped"))["reason"] == "quit"
     assert (await as_json.ended())[0] == 0
 
 

@@ -168,7 +168,7 @@ class TerminalFrontEnd:
                 lines.append(action.text.encode("utf-8", "replace"))
                 continue
             if lines and not await session.execute(lines):
-                self._shutdown.request("input")
+                self._shutdown.request("quit")
                 return False
             lines = []
             if action is not None:
