@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,11 @@ class GatewayProcess:
                 pass
         assert line, "the gateway has ended"
         self._reading = asyncio.create_task(process.stdout.read())  # an unread pipe would fill up
+
+    async def send(self, to: str, text: str) -> None:
+        """Write as the user of the gateway's own peer, with `p2pchat send`."""
+        process = await started(self._home, "send", to, text, "--data", str(self._home / "g"))
+        assert await process.wait() in (0, 3)
 
     async def kill(self) -> None:
         """As kill -9 does."""
@@ -219,3 +225,40 @@ async def visitor(browser: Browser, url: str, shots: Path, **window: Any) -> Vis
         " (e) => console.error(`Content Security Policy: ${e.violatedDirective}`))"
     )
     return Visitor(context, await context.new_page(), url, shots)
+
+
+@dataclass
+class Scene:
+    """The users: zoe and yan with browsers, terry in a terminal; the peer of the gateway is called gate."""
+
+    gateway: GatewayProcess
+    zoe: Visitor
+    yan: Visitor
+    terry: Terminal
+
+
+@asynccontextmanager
+async def opened(home: Path, shots: Path, **window: Any) -> AsyncIterator[Scene]:
+    """Start everything, with both browsers signed up; afterwards no browser may have had troubles.
+
+    Args:
+        window: Options of yan's browser; zoe's is light and wide.
+    """
+    gateway = GatewayProcess(home)
+    starting, terry = asyncio.create_task(gateway.start()), None
+    try:
+        async with chromium() as browser:
+            await starting
+            words = (str(free_port()), str(gateway.port), "--name", "terry", "--json", "--data", str(home / "t"))
+            terry = Terminal(home, *words)
+            await terry.start()
+            zoe = await visitor(browser, gateway.url, shots)
+            yan = await visitor(browser, gateway.url, shots, color_scheme="dark", **window)
+            await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
+            await zoe.row("terry").wait_for()
+            yield Scene(gateway, zoe, yan, terry)
+            assert zoe.troubles == yan.troubles == []
+    finally:
+        if terry is not None:
+            await terry.end()
+        await gateway.stop()

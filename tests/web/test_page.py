@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.resources
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from p2pchat.safe_text import safe_line
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
-from tests.web.browser import CHROMIUM, GatewayProcess, Terminal, Visitor, chromium, free_port, visitor
+from tests.web.browser import CHROMIUM, Scene, Visitor, opened
 
 pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
@@ -26,37 +25,10 @@ pytestmark = [
 ]
 
 
-@dataclass
-class Scene:
-    """The users: zoe and yan with browsers, terry in a terminal."""
-
-    gateway: GatewayProcess
-    zoe: Visitor
-    yan: Visitor
-    terry: Terminal
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    home, shots = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")
-    gateway = GatewayProcess(home)
-    starting, terry = asyncio.create_task(gateway.start()), None
-    try:
-        async with chromium() as browser:
-            await starting
-            words = (str(free_port()), str(gateway.port), "--name", "terry", "--json", "--data", str(home / "t"))
-            terry = Terminal(home, *words)
-            await terry.start()
-            zoe = await visitor(browser, gateway.url, shots)
-            yan = await visitor(browser, gateway.url, shots, color_scheme="dark")
-            await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
-            await zoe.row("terry").wait_for()
-            yield Scene(gateway, zoe, yan, terry)
-            assert zoe.troubles == yan.troubles == []
-    finally:
-        if terry is not None:
-            await terry.end()
-        await gateway.stop()
+    async with opened(tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")) as scene:
+        yield scene
 
 
 async def test_room_messages_go_both_ways_with_ticks(scene: Scene) -> None:

@@ -68,6 +68,7 @@ export class Chat {
   _onState(state, line) {
     this.model.state = state;
     if (state === "open") this._onOpen(line);
+    if (state === "waiting") this.events.forgetPresence();
     if (state === "refused") this._refused(this.connection.why);
     this.model.bus.emit("state");
   }
@@ -75,6 +76,7 @@ export class Chat {
   /** @param {any} line the first line */
   async _onOpen(line) {
     const { me } = this.model;
+    this.model.gatewayId = line.peer_id;
     Object.assign(me, { id: line.user_id, label: line.user, name: me.name || line.user });
     for (const talk of this.model.talks.values()) talk.loaded = false;
     this.connection.send({ do: "active", on: this.attention.active });
@@ -86,7 +88,7 @@ export class Chat {
     if (front) await this.open(front);
   }
 
-  /** @param {boolean} counts */
+  /** @param {boolean} counts whether to take the unread counts too */
   async _list(counts) {
     if (counts) this._countedAt = Date.now();
     this.events.setList(await this.connection.request({ do: "list" }), counts);
@@ -227,14 +229,14 @@ export class Chat {
 
   // ---- marking as read
 
-  /** @param {() => boolean} atEnd returns whether the newest message is visible */
+  /** @param {() => boolean} atEnd returns whether the open conversation is scrolled to its newest message */
   setAtEnd(atEnd) {
     this._atEnd = atEnd;
   }
 
   /** Handle a new message in the open conversation. @param {import("./model.js").Talk} talk @param {import("./model.js").Message} message */
   _onNew(talk, message) {
-    if (!this.attention.active && !talk.firstUnread) talk.firstUnread = message.id;
+    if (!(this.attention.active && this.model.shows(talk)) && !talk.firstUnread) talk.firstUnread = message.id;
     this.markReadSoon();
   }
 
@@ -245,7 +247,7 @@ export class Chat {
   /** Mark the open conversation as read if the user is looking at its end. */
   markRead() {
     const talk = this.model.front;
-    if (!talk || !talk.loaded || !this.attention.active || !this._atEnd()) return;
+    if (!talk || !talk.loaded || !this.attention.active || !this.model.shows(talk) || !this._atEnd()) return;
     const newest = talk.newestOfAnother;
     if (newest && newest.id !== talk.readTo && this.connection.send({ do: "read", id: newest.id })) talk.readTo = newest.id;
     if (talk.unread || talk.mentions) {

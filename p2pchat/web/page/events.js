@@ -60,9 +60,15 @@ export class Events {
       talk.member = row.member ?? true;
       talk.memberCount = row.members ?? 0;
       if (row.user_id) talk.userId = row.user_id;
-      if ((counts || isNew) && talk.id !== model.frontId) [talk.unread, talk.mentions] = [row.unread, row.mentions];
+      if ((counts || isNew) && !model.shows(talk)) [talk.unread, talk.mentions] = [row.unread, row.mentions];
     }
     model.bus.changed("talks");
+  }
+
+  /** Nobody's presence is known while the connection is lost; `who` tells it again. */
+  forgetPresence() {
+    for (const person of this._model.people.values()) Object.assign(person, { status: "", text: "" });
+    this._model.bus.changed("people");
   }
 
   /** @param {any[]} rows of `who` */

@@ -32,7 +32,7 @@ export function newGroup(chat, layout) {
 
 /** Return a list of people with checkboxes. @param {Chat} chat @param {Set<string>} without ids */
 function memberPicker(chat, without) {
-  const people = [...chat.model.people.values()].filter((person) => !person.me && person.name && !without.has(person.id)).sort(byPresence);
+  const people = chat.model.others.filter((person) => !without.has(person.id)).sort(byPresence);
   const ticks = people.map((person) => ({ person, tick: h("input", { type: "checkbox" }) }));
   const rows = ticks.map(({ person, tick }) => h("li", {}, h("label", { class: "person-row" }, tick, disc(person.id, person.label, person.status), h("bdi", {}, safeLine(person.label)), h("span", { class: "side-sub" }, statusText(person)))));
   const list = rows.length ? h("ul", { class: "plain choose" }, rows) : h("p", { class: "hint" }, "There is no one else to add yet.");

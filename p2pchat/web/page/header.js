@@ -40,10 +40,10 @@ export class Header {
 
   /** @param {import("./model.js").Talk} talk @param {import("./model.js").Person|undefined} person */
   _subtitle(talk, person) {
-    if (talk.kind === "dm") return `${statusText(person) || "not seen yet"} · only you two can read this`;
+    if (talk.kind === "dm") return [statusText(person), "private"].filter(Boolean).join(" · ");
     if (talk.kind === "group") return talk.member ? `${talk.memberCount} members` : "you are no longer a member";
-    const here = [...this._chat.model.people.values()].filter((one) => one.status === "online" || one.status === "idle");
-    return `everyone can read this · ${here.length} here now`;
+    const here = this._chat.model.hereCount;
+    return here ? `everyone can read this · ${here} here now` : "everyone can read this";
   }
 
   /** @param {import("./model.js").Talk} talk */

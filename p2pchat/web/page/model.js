@@ -9,7 +9,7 @@
 /**
  * @typedef {object} Person
  * @property {string} id @property {string} label @property {string} name
- * @property {string} status online, idle, offline, unknown
+ * @property {string} status online, idle, offline, unknown; "" while the connection is lost
  * @property {string} text with the status
  * @property {string|null} since @property {string} about @property {boolean} me @property {boolean} ignored
  *
@@ -85,6 +85,23 @@ export class Model {
     /** @type {Map<string, Talk>} */
     this.talks = new Map();
     this.frontId = "";
+    this.gatewayId = ""; // the user of the gateway's own peer
+    this.isFrontShown = () => true; // replaced by the view: a small screen may show the list instead
+  }
+
+  /** @param {Talk} talk @returns {boolean} whether it is open and on the screen */
+  shows(talk) {
+    return talk.id === this.frontId && this.isFrontShown();
+  }
+
+  /** @returns {Person[]} others to write to; the gateway's own peer only once there is a conversation with it */
+  get others() {
+    return [...this.people.values()].filter((person) => !person.me && person.name && (person.id !== this.gatewayId || this.talkWith(person.id)));
+  }
+
+  /** @returns {number} people who are here now; 0 while the connection is lost */
+  get hereCount() {
+    return [...this.people.values()].filter(({ id, status }) => (status === "online" || status === "idle") && id !== this.gatewayId).length;
   }
 
   /** @returns {Talk|undefined} the open conversation */

@@ -75,7 +75,7 @@ const KEYS = [
 
 export function showHelp() {
   dialog("Help", [
-    h("p", {}, "Everyone on the network reads the room. Choose someone under People to write privately, or create a group. Messages sent while you are away wait for you."),
+    h("p", {}, "Everyone on the network reads the room. Choose someone under People to write privately, or create a group. Messages sent while you are away wait for you. Whoever runs this gateway holds your key and can read your messages."),
     h("h3", {}, "Ticks on your messages"),
     h("dl", { class: "facts" },
       [["·", "saved on this gateway's disk"], ["✓ 2/3", "delivered to two of three people"], ["✓✓ 1/3", "read by one of three; press it to see who"]].map(([term, said]) => [h("dt", {}, term), h("dd", {}, said)])),

@@ -110,7 +110,7 @@ export class Sidebar {
   _matchingPeople(fits) {
     const { model } = this._chat;
     const unread = (/** @type {import("./model.js").Person} */ person) => (model.talkWith(person.id)?.unread ? 0 : 1);
-    const people = [...model.people.values()].filter((person) => !person.me && person.name && fits(person.label));
+    const people = model.others.filter((person) => fits(person.label));
     return people.sort((one, other) => Number(one.ignored) - Number(other.ignored) || unread(one) - unread(other) || byPresence(one, other));
   }
 
@@ -118,8 +118,8 @@ export class Sidebar {
   _row(talk) {
     const { model } = this._chat;
     const name = talk.kind === "room" ? "Room" : `#${safeLine(talk.name)}`;
-    const here = [...model.people.values()].filter((person) => person.status === "online" || person.status === "idle").length;
-    const sub = talk.kind === "room" ? `everyone, ${here} here now` : `${talk.memberCount} members`;
+    const here = model.hereCount;
+    const sub = talk.kind !== "room" ? `${talk.memberCount} members` : here ? `everyone, ${here} here now` : "everyone";
     const sign = () => h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
     return this._button(talk.id, sign, name, sub, talk, talk.id === model.frontId, () => this._layout.open(talk));
   }

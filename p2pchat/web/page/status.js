@@ -33,7 +33,7 @@ export class Announcer {
   /** @param {{talk: import("./model.js").Talk, message: import("./model.js").Message}} detail */
   _announce({ talk, message }) {
     const who = safeLine(message.sender);
-    const where = talk.id === this._model.frontId ? "" : talk.kind === "dm" ? " to you" : ` in ${safeLine(talk.name)}`;
+    const where = this._model.shows(talk) ? "" : talk.kind === "dm" ? " to you" : ` in ${safeLine(talk.name)}`;
     const sentence = document.createElement("p");
     sentence.textContent = message.action ? `${who} ${beginning(message.text, 300)}` : `${who}${where}: ${beginning(message.text, 300)}`;
     this._region.append(sentence);

@@ -37,8 +37,9 @@ export class Timeline {
     this._activeId = "";
     this._actions = this._messageActions();
     for (const topic of ["talk", "people"]) chat.model.bus.on(topic, () => this._drawSoon());
+    chat.model.isFrontShown = () => this._box.clientHeight > 0;
     chat.setAtEnd(() => this._atEnd);
-    new ResizeObserver(() => this._atEnd && this._jumpToEnd()).observe(this._box);
+    new ResizeObserver(() => this._atEnd && this.toEnd()).observe(this._box); // also when it comes back on a small screen
   }
 
   /** Show another conversation. */
@@ -134,8 +135,8 @@ export class Timeline {
     const name = safeLine(talk.name);
     const said = {
       room: ["No messages yet", "Everyone on this network can read the room. Say hello, or choose someone in the list to write privately."],
-      dm: [`This is the start of your conversation with ${name}`, "Only the two of you can read it. Messages are delivered later if one of you is away."],
-      group: [`No messages in #${name} yet`, "Members can read everything here, including messages from before they joined."],
+      dm: [`This is the start of your conversation with ${name}`, "Others on the network cannot read it; whoever runs this gateway can. Messages are delivered later if one of you is away."],
+      group: [`No messages in #${name} yet`, "Members can read everything here, including messages from before they joined. So can whoever runs this gateway."],
     }[talk.kind] ?? ["", ""];
     return h("div", { class: "welcome" }, h("p", { class: "welcome-title" }, said[0]), h("p", {}, said[1]));
   }
