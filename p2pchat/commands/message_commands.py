@@ -1,13 +1,13 @@
 """Commands about messages: /msg, /me, /reply, /edit, /delete, /react, /history, /search, /receipts.
 
-Typed commands act on the current conversation; JSON commands name a message by its id, and query all conversations
-unless they say `to`. Typed commands may name a message by the number that /history or /search showed last. Numbers
-expire when a text is sent or another conversation is opened, so that no number of an older list hits a wrong message.
+Typed commands act on the current conversation, or with /search -a on all; JSON commands name a message by its id, and
+query all conversations unless they say `to`. Typed commands may name a message by the number that /history or /search
+showed last. Numbers expire when a text is sent or another conversation is opened, so that no number of an older list
+hits a wrong message.
 """
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +26,7 @@ LOOKED_BACK = (
 To = Conversation | str | None  # a conversation, its address, or None for all of them
 HISTORY_LINES = 20  # fits into 24 rows with the prompt
 SEARCH_LINES = 50  # a guess: a few screens
+EVERYWHERE = "-a"  # before the words of /search
 RECEIPTS = 5  # messages; each may name many people
 PROGRESS_EVERY = 2.0  # seconds between progress lines of the search index
 MAX_MESSAGES = 10_000  # in one answer, which is built in memory
@@ -99,7 +100,8 @@ async def reply(ctx: CommandContext, text: str) -> OutgoingMessage:
     id, text = _split_number(ctx, text)
     if not text:
         raise UsageError("usage: /reply [N] TEXT, for example /reply yes, at ten")
-    return OutgoingMessage(ctx.current, text, reply_to=id or await _latest_of_others(ctx))
+    to = (await ctx.peer.message(id)).conversation if id else ctx.current  # /search -a lists lines of others
+    return OutgoingMessage(to, text, reply_to=id or await _latest_of_others(ctx))
 
 
 async def edit_here(ctx: CommandContext, text: str) -> CommandResult:
@@ -186,7 +188,12 @@ async def history(
 
 
 async def search_here(ctx: CommandContext, words: str) -> CommandResult:
-    return await search(ctx, words, ctx.current)
+    option, _, rest = words.partition(" ")
+    if option != EVERYWHERE:
+        return await search(ctx, words, ctx.current)
+    if not rest:
+        raise UsageError(f"usage: /search [-a] WORDS, for example /search {EVERYWHERE} backup failed")
+    return await search(ctx, rest)
 
 
 async def search(ctx: CommandContext, words: str, to: To = None, limit: int = SEARCH_LINES) -> CommandResult:
@@ -194,7 +201,7 @@ async def search(ctx: CommandContext, words: str, to: To = None, limit: int = SE
     messages = await ctx.peer.search(words, where, limit=limit, progress=_index_progress(ctx))
     rows = [found_line(message, words) for message in messages]  # without gaps: search hits are no sequence
     lines = await ctx.to_lines(rows)
-    return CommandResult(rows, [*lines, _search_summary(ctx, len(lines), len(messages) == limit, words)])
+    return CommandResult(rows, [*lines, _search_summary(where, len(lines), len(messages) == limit, words)])
 
 
 def _index_progress(ctx: CommandContext) -> Callable[[int, int], None] | None:
@@ -212,14 +219,13 @@ def _index_progress(ctx: CommandContext) -> Callable[[int, int], None] | None:
     return on_progress
 
 
-def _search_summary(ctx: CommandContext, shown: int, full: bool, words: str) -> str:
-    """Say how much was found, and how to search everywhere."""
+def _search_summary(where: Conversation | None, shown: int, full: bool, words: str) -> str:
+    """Say how much was found, and how to search everywhere; `where` None: that was done."""
     found = f"the newest {shown} matches" if full else "1 match" if shown == 1 else f"{shown or 'no'} matches"
-    where = "the room" if ctx.current.kind == "room" else quote_conversation(ctx.current.name, ctx.current.kind)
-    everywhere = ctx.display.notifier.history_command
-    if everywhere == "/history":  # a profile in memory: no other command can read it
-        return f"-- {found} in {where}; /go elsewhere to search there"
-    return f"-- {found} in {where}; everywhere: {everywhere} --search {safe_line(shlex.quote(words))}"
+    if where is None:
+        return f"-- {found} in all conversations"
+    here = "the room" if where.kind == "room" else quote_conversation(where.name, where.kind)
+    return f"-- {found} in {here}; everywhere: /search {EVERYWHERE} {safe_line(words)}"
 
 
 async def receipts_here(ctx: CommandContext, count: str = str(RECEIPTS)) -> CommandResult:

@@ -133,9 +133,10 @@ COMMANDS = (
         "history", "[N]", "the last N messages here (20), with numbers", "/history 50", most=1, kinds=("",),
     ),
     TypedCommand(
-        "search", "WORDS", "the newest messages here that contain all these words", "/search backup failed",
+        "search", "[-a] WORDS", "the newest messages here that contain all these words", "/search backup failed",
         least=1, most=1, kinds=("",),
         details=(
+            "/search -a finds them in all conversations",
             '"backup failed" finds the exact phrase; fail also finds failed',
             "from:bob finds only messages of bob",
             "case and accents do not matter; at most 50 messages",

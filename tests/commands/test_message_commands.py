@@ -231,12 +231,30 @@ async def test_search_covers_the_current_conversation(shown: Shown) -> None:
         await session.execute([b"/search FAILED backup"])
         found, how = shown.new
         assert found.endswith(" bob: the backup failed")
-        assert how == "-- 1 match in the room; /go elsewhere to search there"
-        session.display.notifier.history_command = "p2pchat history --port 8080"
+        assert how == "-- 1 match in the room; everywhere: /search -a FAILED backup"
         await session.execute([b"/go bob", b"/search it's"])
-        assert shown.new[-1] == ("-- no matches in bob; everywhere: p2pchat history --port 8080 --search 'it'\"'\"'s'")
+        assert shown.new[-1] == "-- no matches in bob; everywhere: /search -a it's"
         await session.execute([b"/search disk"])
         assert len(shown.new) == 2
+
+
+async def test_search_everywhere_and_a_reply_to_what_it_found(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        session = open_session(ada, shown, as_json=False)
+        await bob.broadcast("the backup failed")
+        await bob.send("ada", "Backup of the other disk failed too")
+        await net.settle()
+        await session.execute([b"/search -a FAILED backup"])
+        room, direct, how = shown.new
+        assert room.startswith("2 ") and room.endswith(" bob: the backup failed")
+        assert direct.startswith("1 ") and direct.endswith(" bob -> ada: Backup of the other disk failed too")
+        assert how == "-- 2 matches in all conversations"
+        await session.execute([b"/reply 1 which one?"])
+        [answer] = (await ada.history("bob"))[1:]
+        assert answer.text == "which one?" and answer.reply_to == (await ada.history("bob"))[0].id
+        await session.execute([b"/search -a"])
+        assert session.exit_code == 2
 
 
 async def test_search_shows_at_most_fifty_messages(shown: Shown) -> None:
