@@ -95,6 +95,10 @@ async def test_tab_completes_commands_names_and_conversations(terminal: OpenTerm
     await ada.key("tab")
     await ada.prompts("room> /history ")
     await ada.key("c-c")
+    await ada.type("/re")
+    await ada.key("tab")
+    await ada.prompts("room> /reply ")
+    await ada.key("c-u")
     await ada.type("ann")
     await ada.key("tab")
     await ada.prompts("room> annabel: ")
@@ -103,6 +107,14 @@ async def test_tab_completes_commands_names_and_conversations(terminal: OpenTerm
     await ada.key("c-c")
     await anna.broadcast("me too")
     await ada.shows("me too")
+    await ada.type("hear, hear (@an")
+    await ada.key("tab")
+    await ada.prompts("room> hear, hear (@Anna Maria ")
+    await ada.key("c-u")
+    await ada.type("/msg @a")
+    await ada.key("tab")
+    await ada.prompts('room> /msg @"Anna Maria" ')
+    await ada.key("c-u")
     await ada.type("/msg a")
     await ada.key("tab")
     await ada.prompts('room> /msg "Anna Maria" ')
@@ -204,16 +216,32 @@ async def test_sigterm_does_not_wait_for_the_editor(terminal: OpenTerminal, peer
     assert not Path((tmp_path / "ended").read_text().strip()).exists()
 
 
-async def test_ctrl_c_clears_the_line_then_leaves(terminal: OpenTerminal) -> None:
+async def test_ctrl_c_says_how_to_leave_and_a_second_one_leaves(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")
+    how = "Ctrl-C again, or /quit, leaves the chat"
+    await ada.key("c-c")
+    await ada.shows(how)
+    await ada.until(lambda: how not in ada.text, "the end of the two seconds")
     await ada.type("never sent")
     await ada.prompts("room> never sent")
     await ada.key("c-c")
     await ada.until(lambda: ada.prompt == "room>")
+    await ada.shows(how)
+    await ada.type("nor this")
+    await ada.prompts("room> nor this")
+    await ada.key("c-c")  # clears the line again
+    await ada.until(lambda: ada.prompt == "room>")
     await ada.key("c-c")
     assert await ada.ended() == 130
-    assert "never sent" not in ada.text and "room>" not in ada.text
+    assert not [text for text in ("never sent", "nor this", "room>", how) if text in ada.text]
+
+
+async def test_quit_may_have_words_behind_it(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada")
+    await ada.prompts("room>")
+    await ada.line("/quit bye")
+    assert await ada.ended() == 0
 
 
 async def test_ctrl_d_on_an_empty_line_leaves(terminal: OpenTerminal) -> None:

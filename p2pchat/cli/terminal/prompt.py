@@ -39,6 +39,8 @@ from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import safe_line
 
 MENU_ROWS = 7  # of the completion menu
+LEAVE_WITHIN = 2.0  # seconds between two Ctrl-C that leave; a guess
+_HOW_TO_LEAVE = "Ctrl-C again, or /quit, leaves the chat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class SwitchRequest:
 
 @dataclass(frozen=True, slots=True)
 class QuitRequest:
-    """End the chat: `input` (Ctrl-D), or `interrupted` (Ctrl-C)."""
+    """End the chat: `input` (Ctrl-D), or `interrupted` (Ctrl-C twice)."""
 
     reason: str
 
@@ -104,6 +106,7 @@ class Prompt:
         self._status_row = status_row
         self._output = output
         self._question: PasteQuestion | None = None
+        self._leaving: asyncio.TimerHandle | None = None  # runs after a Ctrl-C: another one leaves
         self._editor: asyncio.Task[None] | None = None
         self._session: PromptSession[str] = PromptSession(
             self._render,
@@ -144,6 +147,8 @@ class Prompt:
         finally:
             self._focus.disable()
             self._screen.app = None
+            if self._leaving is not None:
+                self._leaving.cancel()
 
     async def close(self) -> None:
         """End run(), and an open editor."""
@@ -156,6 +161,11 @@ class Prompt:
     def redraw(self) -> None:
         self.app.invalidate()
 
+    def restore(self, line: str) -> None:
+        """Put a line that was refused back, unless another one was begun meanwhile."""
+        if not self._buffer.text and self._question is None and self._editor is None:
+            self._set_line(line, len(line))
+
     def _render(self) -> StyleAndTextTuples:
         size = self._output.get_size()
         found: StyleAndTextTuples = []
@@ -165,6 +175,8 @@ class Prompt:
             found += [*fold_row(status, size.columns)[0], ("", "\n")]
         if self._question is not None:
             return [*found, ("bold", self._question.text_shown)]
+        if self._leaving is not None:
+            found += [*fold_row([("bold", _HOW_TO_LEAVE)], size.columns)[0], ("", "\n")]
         return [*found, *self._label(size.columns)]
 
     def _keys(self) -> KeyBindings:
@@ -212,12 +224,23 @@ class Prompt:
         self._on_change(text)
 
     def _ctrl_c(self, event: KeyPressEvent) -> None:
+        """Clear the line, or cancel the question, and say how to leave; a second one soon after leaves."""
         if self._question is not None:
             self._answer(send=False)
-        elif self._buffer.text:
-            self._set_line()
-        else:
-            self._on_action(QuitRequest("interrupted"))
+            return
+        again, self._leaving = self._leaving, None
+        if again is not None:
+            again.cancel()
+            if not self._buffer.text:
+                self._on_action(QuitRequest("interrupted"))
+                return
+        self._set_line()
+        self._leaving = asyncio.get_running_loop().call_later(LEAVE_WITHIN, self._stay)
+
+    def _stay(self) -> None:
+        """Let the next Ctrl-C be a first one again."""
+        self._leaving = None
+        self.redraw()
 
     def _tab(self, event: KeyPressEvent) -> None:
         """Complete with the first candidate, with each further Tab with the next one."""
