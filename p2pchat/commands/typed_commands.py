@@ -185,10 +185,14 @@ COMMANDS = (
     ),
     TypedCommand("clear", "", "clear the screen (terminal only)", "/clear"),
     TypedCommand("help", "[COMMAND]", "list the commands, or explain one", "/help msg", most=1, kinds=("command",)),
-    TypedCommand("quit", "", "leave the chat", "/quit", aliases=("exit",)),
+    TypedCommand(
+        "quit", "[TEXT]", "leave the chat", "/quit", aliases=("exit",), most=1, kinds=("",),
+        details=("the text is sent to nobody: others see that you left",),
+    ),
 )  # fmt: skip
 BY_NAME = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
 MOST_USED = ("msg", "go", "list", "who", "reply", "history", "search", "quit")
+NAMES = tuple(dict.fromkeys([*MOST_USED, *(command.name for command in COMMANDS), *BY_NAME]))  # as they are offered
 HELP_COLUMNS = 78  # width of /help
 
 _INVISIBLE = re.compile(r"\A[\s\u200b-\u200f\u2060\ufeff]+")  # blanks, zero-width characters, byte order mark
@@ -298,9 +302,8 @@ def _not_a_command(word: str) -> str:
 
 def _nearest(word: str) -> str:
     """Return a command that begins with the word, or else the most similar one; "" for none."""
-    known = [*(command.name for command in COMMANDS), *BY_NAME]
-    begins = [name for name in known if word and name.startswith(word)]
-    return next(iter(begins or get_close_matches(word, known, n=1, cutoff=0.5)), "")
+    begins = [name for name in NAMES if word and name.startswith(word)]
+    return next(iter(begins or get_close_matches(word, NAMES, n=1, cutoff=0.5)), "")
 
 
 def help_lines(word: str = "") -> list[str]:

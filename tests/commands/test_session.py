@@ -126,7 +126,7 @@ async def test_answers_for_people_are_lines(shown: Shown) -> None:
         lines = shown.text.splitlines()
         assert lines[0].startswith("-- ada: online since ") and lines[0].endswith(" (you)")
         assert any(line.startswith('-- "bob: x": online since ') for line in lines)
-        assert lines[2:5] == ["-- you are now Ada", "/quit (also /exit)", "    leave the chat"]
+        assert lines[2:5] == ["-- you are now Ada", "/quit [TEXT] (also /exit)", "    leave the chat"]
 
 
 async def test_quit_stops_execution(shown: Shown) -> None:

@@ -9,12 +9,13 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from p2pchat.commands.settings import SETTINGS
-from p2pchat.commands.typed_commands import BY_NAME, COMMANDS, TypedCommand, split_name, typed_name
+from p2pchat.commands.typed_commands import BY_NAME, COMMANDS, NAMES, TypedCommand, split_name, typed_name
 from p2pchat.safe_text import safe_line
 
 MAX_SPEAKERS = 200  # remembered; others follow in alphabetical order
 MAX_ARGUMENTS = 256  # of a command that takes many names: a group has at most as many members
 _WORD = re.compile(r"\S*\Z")
+_MENTION = re.compile(r"(?<!\w)@\S*\Z")  # also behind a bracket, and not in an address of mail
 
 
 class RecentSpeakers:
@@ -66,7 +67,7 @@ class LineCompleter(Completer):
     def _of_command(self, before: str) -> Iterable[Completion]:
         word, blank, rest = before[1:].partition(" ")
         if not blank:
-            return _starting(before, [f"/{name}" for name in _command_names()], after=_blank_if_more)
+            return _starting(before, [f"/{name}" for name in NAMES], after=_blank_if_more)
         command = BY_NAME.get(word.lower())
         if command is None:
             return []
@@ -83,10 +84,10 @@ class LineCompleter(Completer):
         if kind == "":
             return self._of_text(rest, rest) if last else []
         end = "" if last else " "
-        return _starting(rest, self._candidates(kind), after=lambda _: end)
+        return _starting(rest, self._candidates(kind, is_user=rest.startswith("@")), after=lambda _: end)
 
-    def _candidates(self, kind: str) -> list[str]:
-        if kind == "user":
+    def _candidates(self, kind: str, *, is_user: bool) -> list[str]:
+        if kind == "user" or (kind == "conversation" and is_user):
             return [typed_name(name) for name in self._names()]
         if kind == "conversation":
             return [
@@ -94,6 +95,8 @@ class LineCompleter(Completer):
             ]
         if kind == "member":
             return [typed_name(name) for name in self._speakers.sorted(self._members())]
+        if is_user:
+            return []
         if kind == "command":
             return [command.name for command in COMMANDS]
         if kind == "setting":
@@ -104,31 +107,26 @@ class LineCompleter(Completer):
 
     def _of_text(self, before: str, whole: str) -> Iterable[Completion]:
         """Complete a name; at the beginning of a line, unless it belongs to a command, to `Name: `."""
-        part = _WORD.search(before)
+        part = _MENTION.search(before) or _WORD.search(before)
         typed = part[0] if part else ""
         if not typed:
             return []
-        at = "@" if typed.startswith("@") else ""
-        end = ": " if typed == before and not at and not whole else " "
-        return _starting(typed, [at + name for name in self._names()], after=lambda _: end)
+        end = ": " if typed == before and not typed.startswith("@") and not whole else " "
+        return _starting(typed, self._names(), after=lambda _: end)
 
     def _names(self) -> list[str]:
         return self._speakers.sorted(self._users())
 
 
 def _starting(typed: str, candidates: Iterable[str], after: Callable[[str], str]) -> Iterable[Completion]:
-    """Yield the candidates that begin with `typed`; case and an opening quote do not matter."""
-    wanted = typed.removeprefix('"').casefold()
+    """Yield the candidates that begin with `typed`; case, an @ and an opening quote do not matter. An @ stays."""
+    at = "@" if typed.startswith("@") else ""
+    wanted = typed.removeprefix("@").removeprefix('"').casefold()
     for candidate in candidates:
         bare = candidate.removeprefix('"').casefold()
         if bare.startswith(wanted) or bare.removeprefix("#").startswith(wanted):  # o completes to #ops
-            yield Completion(candidate + after(candidate), start_position=-len(typed), display=safe_line(candidate))
-
-
-def _command_names() -> list[str]:
-    """Return the names of all commands, aliases behind."""
-    first = [command.name for command in COMMANDS]
-    return [*first, *(other for command in COMMANDS for other in command.aliases)]
+            text = at + candidate + after(candidate)
+            yield Completion(text, start_position=-len(typed), display=safe_line(at + candidate))
 
 
 def _blank_if_more(name: str) -> str:
