@@ -16,6 +16,7 @@ from p2pchat.web import WebSettings, chat_socket, event_socket, page, rest
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.metrics import Metrics
+from p2pchat.web.schemas import ProblemOut
 from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.server import SocketIOServer
 
@@ -33,7 +34,7 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
     """
     settings = settings or WebSettings()
     peer.me  # noqa: B018 (raises if it has not started)
-    app = FastAPI(
+    app = _Application(
         title="p2pchat",
         version=__version__,
         summary="A peer of p2pchat, for browsers and scripts",
@@ -53,6 +54,15 @@ def create_app(peer: TCPPeer, settings: WebSettings | None = None) -> FastAPI:
     return app
 
 
+class _Application(FastAPI):
+    """A FastAPI application whose description also has the form of errors that FastAPI knows no model of."""
+
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        described["components"]["schemas"]["ProblemOut"] = ProblemOut.model_json_schema()
+        return described
+
+
 # ---- errors
 
 _WORDS = {404: "not_found", 405: "method", 400: "malformed", 403: "forbidden", 413: "too_large", 401: "unauthorized"}
@@ -62,7 +72,7 @@ def _answer_errors(app: FastAPI, metrics: Metrics) -> None:
     """Answer every error of an application in the form of errors.py, FastAPI's own included."""
 
     async def respond(request: Request, error: Exception) -> JSONResponse:
-        return answer(metrics.problem(_translate(error)))
+        return answer(metrics.problem(_translate(error)), request.scope)
 
     for kind in (WebError, P2PChatError, ValueError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, respond)
@@ -73,11 +83,26 @@ def _translate(error: Exception) -> Exception:
     if isinstance(error, HTTPException):
         return WebError(error.status_code, _WORDS.get(error.status_code, "failed"), str(error.detail), error.headers)
     if isinstance(error, RequestValidationError):
-        return WebError(422, "malformed", "; ".join(_sentence(each) for each in error.errors()[:5]))
+        sentences = dict.fromkeys(_sentence(each, error.body) for each in error.errors())
+        return WebError(422, "malformed", "; ".join([*sentences][:5]))
     return error
 
 
-def _sentence(error: Mapping[str, Any]) -> str:
-    """Return which field is wrong and why, never its value, which may be a text or a token."""
-    where = ".".join(str(part) for part in error.get("loc", ()) if part not in ("body", "query"))
-    return f"{where}: {error.get('msg', '')}" if where else str(error.get("msg", ""))
+def _sentence(error: Mapping[str, Any], body: Any) -> str:
+    """Return which field of the caller is wrong and why, never its value, which may be a text or a token."""
+    source, *path = error["loc"]
+    fields: list[str] = []
+    at = body if source == "body" else dict.fromkeys(path)
+    for part in path:  # pydantic's path goes on into the types of the value
+        if isinstance(at, list) and isinstance(part, int):
+            at = at[part]
+        elif isinstance(at, dict) and (part in at or error["type"] == "missing"):
+            at = at.get(part)
+        else:
+            break
+        fields.append(str(part))
+    if fields:
+        return f"{'.'.join(fields)}: {error['msg']}"
+    if error["type"] == "value_error":  # of a model, about several fields
+        return str(error["ctx"]["error"])
+    return "send a JSON object, with the header Content-Type: application/json"

@@ -1,14 +1,18 @@
 """Errors as callers get them: `{"status":"error","code","text"}`, whatever the interface.
 
-`code` is a stable word, `text` is for people. Errors of the library are translated here, once.
+`code` is a stable word, `text` is for people. An HTTP caller that accepts PROBLEM_TYPE gets the form of RFC 9457
+instead. Errors of the library are translated here, once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from p2pchat import AmbiguousName, NameTaken, P2PChatError, PeerClosed, StorageError, TooLong, UnknownName
+
+PROBLEM_TYPE = "application/problem+json"
 
 
 class WebError(Exception):
@@ -25,6 +29,11 @@ class WebError(Exception):
         """Return the object to send; `ref` is returned to the caller if it gave one."""
         found = {"status": "error", "code": self.code, "text": self.text}
         return found if ref is None else {**found, "ref": ref}
+
+    def to_problem(self) -> dict[str, Any]:
+        """Return the problem details of RFC 9457; without a `type`, `title` is that of the HTTP status."""
+        title = HTTPStatus(self.status).phrase
+        return {"title": title, "status": self.status, "detail": self.text, "code": self.code}
 
 
 class Unauthorized(WebError):

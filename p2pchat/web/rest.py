@@ -1,5 +1,6 @@
 """REST: messages, conversations, people, groups, sign-up and operations, as described in `/openapi.json`.
 
+Every call but those for operations is below `/v1`, and also has its path without `/v1`, which the first clients knew.
 auth.py authenticates callers, security.py admits requests.
 """
 
@@ -18,7 +19,7 @@ from starlette.responses import Response
 from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, UnknownName, User
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
-from p2pchat.web.errors import Forbidden, WebError
+from p2pchat.web.errors import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.schemas import (
@@ -40,7 +41,6 @@ from p2pchat.web.schemas import (
     PresenceOut,
     ReceiptStatus,
     SignUp,
-    ToGroup,
     UserOut,
     iso,
 )
@@ -62,7 +62,11 @@ _ALWAYS = (400, 401, 403, 422, 429, 503)
 
 def problems(*more: int) -> dict[int | str, dict[str, Any]]:
     """Return the error answers of a call, for OpenAPI: those of all calls, and `more`."""
-    return {status: {"model": ErrorOut, "description": _DESCRIPTIONS[status]} for status in sorted({*_ALWAYS, *more})}
+    content = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
+    return {
+        status: {"model": ErrorOut, "content": content, "description": _DESCRIPTIONS[status]}
+        for status in sorted({*_ALWAYS, *more})
+    }
 
 
 async def describe_authentication(
@@ -91,6 +95,16 @@ Post = Message | Sent
 MessageId = Annotated[str, Path(pattern=MESSAGE_ID, description="The id of a message.")]
 _TIME = re.compile(r"\d{4}-\d")
 _NAMED = Query(max_length=64, description="One of two users whose messages with each other are wanted.")
+_PAGED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            "Link": {
+                "description": 'Where the next page begins, as `<?before=ID>; rel="next"`; missing on the last page.',
+                "schema": {"type": "string"},
+            }
+        }
+    }
+}
 _POSITION = "A message, by its id, or a time: `2026-11-20T08:30Z`."
 
 
@@ -113,8 +127,10 @@ async def reader(
     return account
 
 
-@messages_router.get("/messages", responses=problems(404, 409), response_model_exclude_none=True)
+@messages_router.get("/messages", responses={**_PAGED, **problems(404, 409)}, response_model_exclude_none=True)
 async def messages(
+    request: Request,
+    response: Response,
     account: Annotated[Account | None, Depends(reader)],
     gateway: CurrentGateway,
     user1: Annotated[str | None, _NAMED] = None,
@@ -140,9 +156,17 @@ async def messages(
             raise
         return []  # the other of the two users is unknown
     low, high = await _position(account, after), await _position(account, before)
-    found = await account.user.history(talk, before=high, after=low, limit=limit)
-    gateway.limits.answered(account.key, len(found))
-    return [MessageOut.of(post) for post in found]
+    found = await account.user.history(talk, before=high, after=low, limit=limit + 1)
+    page = found[-limit:] if after is None else found[:limit]
+    if len(found) > limit:
+        _link_next(request, response, **({"before": page[0].id} if after is None else {"after": page[-1].id}))
+    gateway.limits.answered(account.key, len(page))
+    return [MessageOut.of(post) for post in page]
+
+
+def _link_next(request: Request, response: Response, **position: str) -> None:
+    """Tell where the next page begins (RFC 8288), relative to the request, since a proxy may change its path."""
+    response.headers["Link"] = f'<?{request.url.include_query_params(**position).query}>; rel="next"'
 
 
 def _wanted_conversation(
@@ -185,8 +209,10 @@ async def receipt(id: MessageId, account: CurrentAccount) -> Receipt:
     return await account.user.receipt(id)
 
 
-@messages_router.get("/search", responses=problems(404, 409), response_model_exclude_none=True)
+@messages_router.get("/search", responses={**_PAGED, **problems(404, 409)}, response_model_exclude_none=True)
 async def search(
+    request: Request,
+    response: Response,
     account: CurrentAccount,
     gateway: CurrentGateway,
     words: Annotated[
@@ -205,9 +231,12 @@ async def search(
 ) -> list[MessageOut]:
     """Return the newest messages that contain all of these words, oldest first."""
     talk = None if conversation is None else gateway.accounts.find_conversation(account, conversation)
-    found = await account.user.search(words, talk, before=await _position(account, before), limit=limit)
-    gateway.limits.answered(account.key, len(found))
-    return [MessageOut.of(post) for post in found]
+    found = await account.user.search(words, talk, before=await _position(account, before), limit=limit + 1)
+    page = found[-limit:]
+    if len(found) > limit:
+        _link_next(request, response, before=page[0].id)
+    gateway.limits.answered(account.key, len(page))
+    return [MessageOut.of(post) for post in page]
 
 
 # ---- writing messages
@@ -229,7 +258,7 @@ async def write(
 ) -> MessageAccepted:
     """Write a message to a user, to `room` or to a group; answered when it is stored."""
     gateway.limits.messages.take(account.key)
-    if isinstance(new, ToGroup):
+    if new.group:
         to: Conversation = account.group(new.group)
     else:
         to = await gateway.accounts.resolve_conversation(account, new.to)
@@ -441,6 +470,7 @@ async def sign_up(wanted: SignUp, request: Request, gateway: CurrentGateway) -> 
 # ---- operations
 
 
+@operations_router.head("/healthz", include_in_schema=False)
 @operations_router.get("/healthz")
 async def healthz(gateway: CurrentGateway) -> HealthOut:
     """200 if a round trip through core and storage succeeded within the last 5 s; otherwise 503 with the reason."""
@@ -450,6 +480,7 @@ async def healthz(gateway: CurrentGateway) -> HealthOut:
     return HealthOut()
 
 
+@operations_router.head("/readyz", include_in_schema=False)
 @operations_router.get("/readyz")
 async def readyz(gateway: CurrentGateway) -> HealthOut:
     """200 if the gateway accepts callers: its peer has started, has tried its endpoints, and is not stopping."""
@@ -468,5 +499,7 @@ async def metrics(request: Request, gateway: CurrentGateway) -> Response:
 
 
 router = APIRouter()
-for part in (signup_router, operations_router, messages_router, people_router, groups_router):
-    router.include_router(part)
+router.include_router(operations_router)
+for part in (signup_router, messages_router, people_router, groups_router):
+    router.include_router(part, prefix="/v1")
+    router.include_router(part, include_in_schema=False)

@@ -6,9 +6,9 @@ The fields of an answer are the attributes of the object that a call returns.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from p2pchat import Message, Sent
 
@@ -53,6 +53,27 @@ class ErrorOut(
     text: str
 
 
+class ProblemOut(
+    BaseModel,
+    json_schema_extra={
+        "examples": [
+            {
+                "title": "Not Found",
+                "status": 404,
+                "detail": "nobody here is called 'bob'",
+                "code": "unknown_name",
+            }
+        ]
+    },
+):
+    """The reason a request failed, as RFC 9457 writes it, for callers that accept it."""
+
+    title: str = Field(description="The words of the HTTP status.")
+    status: int
+    detail: str = Field(description="The `text` of other errors.")
+    code: str
+
+
 class MessageOut(
     BaseModel,
     populate_by_name=True,
@@ -78,25 +99,27 @@ class MessageOut(
         return cls(**message_json(post), reactions=reactions or None)
 
 
-class _NewMessage(BaseModel):
+class NewMessage(
+    BaseModel,
+    extra="forbid",
+    json_schema_extra={
+        "examples": [{"to": "bob", "content": "lunch?"}, {"group": "ops", "content": "done"}],
+        "oneOf": [{"required": ["to"]}, {"required": ["group"]}],
+    },
+):
+    """A message to one user, to `room`, or to a group."""
+
+    to: Address = Field(default_factory=str)
+    group: GroupName = Field(default_factory=str)
     content: Content
     ref: str | int | None = Field(None, description="A word of yours, returned with the answer.")
     reply_to: str | None = Field(None, pattern=MESSAGE_ID, description="The message this answers, by its id.")
 
-
-class ToUser(_NewMessage, extra="forbid", json_schema_extra={"examples": [{"to": "bob", "content": "lunch?"}]}):
-    """A message to one user, or to `room`."""
-
-    to: Address
-
-
-class ToGroup(_NewMessage, extra="forbid", json_schema_extra={"examples": [{"group": "ops", "content": "done"}]}):
-    """A message to a group."""
-
-    group: GroupName
-
-
-NewMessage = ToUser | ToGroup
+    @model_validator(mode="after")
+    def _has_one_receiver(self) -> Self:
+        if bool(self.to) == bool(self.group):
+            raise ValueError('give either "to" (a user, or "room") or "group"')
+        return self
 
 
 class MessageAccepted(BaseModel, json_schema_extra={"examples": [{"status": "ok", "id": _ID, "timestamp": _TIME}]}):

@@ -19,14 +19,14 @@ from ipaddress import IPv6Address, ip_address
 from time import monotonic
 from typing import Any, NamedTuple
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from p2pchat import P2PChatError
-from p2pchat.web.errors import WebError
+from p2pchat.web.errors import PROBLEM_TYPE, WebError
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.rate_limit import site_of
 
@@ -49,6 +49,7 @@ _SINGLE_HEADERS = (b"host", b"origin", b"authorization", b"content-length", b"co
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # `//`, `.`, `..`, a backslash, and encodings of these, of a slash or of a control character.
 _UNCLEAR = re.compile(rb"//|/\.\.?(?:/|$)|[\\\x00-\x20\x7f-\xff;]|%(?:2e|2f|5c|[01][0-9a-f]|7f)|%(?![0-9a-f]{2})", re.I)
+_REFUSED = re.compile(r";q=0(?:\.0*)?(?:;|$)")  # RFC 9110 §12.4.2: a weight of 0 means "not acceptable"
 _TOO_BIG = 1009  # RFC 6455: a message too big to process
 _TRY_AGAIN = 1013
 
@@ -236,9 +237,9 @@ def route_of(scope: Scope) -> str:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, problem: WebError) -> None:
     if scope["type"] == "http":
-        await answer(problem)(scope, receive, send)
+        await answer(problem, scope)(scope, receive, send)
     elif "websocket.http.response" in scope.get("extensions", {}):
-        response = answer(problem)
+        response = answer(problem, scope)
         response.headers.update(SECURITY_HEADERS)
         await response(scope, receive, send)
     else:
@@ -246,8 +247,11 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, problem: WebError)
         await WebSocketClose(code, problem.code)(scope, receive, send)
 
 
-def answer(problem: WebError) -> JSONResponse:
-    """Return an error as an HTTP answer."""
+def answer(problem: WebError, scope: Scope) -> JSONResponse:
+    """Return an error as the answer to a request, as problem details (RFC 9457) if its Accept header names them."""
+    ranges = ",".join(Headers(scope=scope).getlist("accept")).lower().replace(" ", "").split(",")
+    if any(one.partition(";")[0] == PROBLEM_TYPE and not _REFUSED.search(one) for one in ranges):
+        return JSONResponse(problem.to_problem(), problem.status, dict(problem.headers), PROBLEM_TYPE)
     return JSONResponse(problem.to_json(), problem.status, dict(problem.headers))
 
 

@@ -20,6 +20,9 @@ async def test_it_is_healthy_and_ready_until_it_stops(served: Served) -> None:
     async with served.client() as http:
         assert (await http.get("/healthz")).json() == {"status": "ok"}
         assert (await http.get("/readyz")).status_code == 200
+        for path in ("/healthz", "/readyz"):
+            head = await http.head(path)
+            assert (head.status_code, head.content) == (200, b"")
         await served.gateway.aclose()
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["code"]) == (503, "stopping")

@@ -83,6 +83,135 @@ async def test_history_is_paged_by_ids_or_times(people: Served) -> None:
         assert refused(await ada.get("/messages", params={**room, "limit": "0"})) == (422, "malformed")
 
 
+@pytest.mark.parametrize("begin", ["/v1/messages?limit=2", "/messages?limit=2&before=2999-01-01T00:00Z"])
+async def test_each_page_links_to_the_next_older_one_until_the_first(people: Served, begin: str) -> None:
+    async with people.client("ada") as ada:
+        for number in range(5):
+            await write(ada, to="room", content=f"#{number}")
+        pages, links = await follow(ada, f"{begin}&conversation=room")
+        assert pages == [["#3", "#4"], ["#1", "#2"], ["#0"]]
+        assert all("limit=2" in link and "conversation=room" in link for link in links)
+        whole = await ada.get("/messages", params={"limit": "5"})
+        assert len(whole.json()) == 5 and "link" not in whole.headers
+
+
+async def test_pages_after_a_message_and_pages_of_a_search_link_to_the_next(people: Served) -> None:
+    async with people.client("ada") as ada:
+        first = await write(ada, to="bob", content="begin & wait")
+        for number in range(3):
+            await write(ada, to="bob", content=f"backup {number} & more")
+        between = {"user1": "ada", "user2": "bob", "limit": "2"}
+        pages, _ = await follow(ada, str(httpx.URL("/v1/messages", params={**between, "after": first})))
+        assert pages == [["backup 0 & more", "backup 1 & more"], ["backup 2 & more"]]
+        found, _ = await follow(ada, str(httpx.URL("/v1/search", params={"q": '"& more" backup', "limit": "2"})))
+        assert found == [["backup 1 & more", "backup 2 & more"], ["backup 0 & more"]]
+
+
+async def follow(http: httpx.AsyncClient, url: str) -> tuple[list[list[str]], list[str]]:
+    """Follow the links from page to page; return the contents of each page, and the links."""
+    pages: list[list[str]] = []
+    links: list[str] = []
+    while True:
+        answer = await http.get(url)
+        assert answer.status_code == 200, answer.text
+        pages.append([one["content"] for one in answer.json()])
+        if "next" not in answer.links:
+            return pages, links
+        links.append(answer.links["next"]["url"])
+        url = str(answer.url.join(links[-1]))
+
+
+async def test_every_call_has_its_path_with_and_without_the_version(people: Served) -> None:
+    async with people.client("ada") as ada:
+        id = await write(ada, to="bob", content="hi")
+        for path in ("/messages?user1=ada&user2=bob", f"/messages/{id}", "/users/bob", "/conversations", "/groups"):
+            old, new = await ada.get(path), await ada.get(f"/v1{path}")
+            assert (new.status_code, new.json()) == (old.status_code, old.json()) and new.status_code == 200, path
+        described = (await ada.get("/openapi.json")).json()["paths"]
+        rest = {path for path in described if path not in ("/healthz", "/readyz", "/metrics", "/qr")}
+        assert rest and all(path.startswith("/v1/") for path in rest)
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_problem"),
+    [
+        ("application/problem+json", True),
+        ("application/json, Application/Problem+JSON;q=0.5", True),
+        ("*/*", False),
+        ("application/json", False),
+        ("application/problem+json; q=0.0, */*", False),
+    ],
+)
+async def test_an_error_is_a_problem_document_for_callers_that_accept_one(
+    people: Served, accept: str, is_problem: bool
+) -> None:
+    words = {"Accept": accept}
+    async with people.client("ada") as ada, people.client() as nobody:
+        unknown = await ada.get("/v1/users/nobody", headers=words)
+        refusals = {
+            (404, "unknown_name"): unknown,
+            (401, "unauthorized"): await nobody.get("/messages", headers=words),
+            (421, "host"): await nobody.get("/messages", headers={**words, "Host": "evil.example"}),
+            (404, "not_found"): await nobody.get("/nothing", headers=words),
+        }
+        for (status, code), answer in refusals.items():
+            if is_problem:
+                assert answer.headers["content-type"] == "application/problem+json"
+                told = answer.json()
+                assert told.keys() == {"title", "status", "detail", "code"}
+                assert (answer.status_code, told["status"], told["code"]) == (status, status, code)
+            else:
+                assert answer.headers["content-type"] == "application/json"
+                assert refused(answer) == (status, code)
+        if is_problem:
+            assert unknown.json()["title"] == "Not Found" and "'nobody'" in unknown.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ({"content": "hi"}, 'give either "to" (a user, or "room") or "group"'),
+        ({"content": "hi", "to": "bob", "group": "ops"}, 'give either "to" (a user, or "room") or "group"'),
+        ({"to": "bob"}, "content: Field required"),
+        ({"group": "ops", "content": ""}, "content: String should have at least 1 character"),
+        ({"to": "bob", "content": "hi", "txt": 1}, "txt: Extra inputs are not permitted"),
+        ({"to": "bob", "content": "hi", "ref": [1]},
+         "ref: Input should be a valid string; ref: Input should be a valid integer"),
+        ({"to": 7, "content": "hi"}, "to: Input should be a valid string"),
+        (["hi"], "send a JSON object, with the header Content-Type: application/json"),
+    ],
+)  # fmt: skip
+async def test_a_request_of_the_wrong_form_is_told_by_the_field_that_is_wrong(
+    people: Served, said: object, text: str
+) -> None:
+    async with people.client("ada") as ada:
+        answer = await ada.post("/v1/messages", json=said)
+        assert (*refused(answer), answer.json()["text"]) == (422, "malformed", text)
+
+
+async def test_the_wrong_field_is_told_wherever_it_is(people: Served) -> None:
+    async with people.client("ada") as ada:
+        body = '{"to": "bob", "content": "hi"}'
+        forgotten = {"content-type": "application/x-www-form-urlencoded"}  # as curl -d sends it
+        broken = {"content-type": "application/json"}
+        hint = "send a JSON object, with the header Content-Type: application/json"
+        told = [
+            await ada.get("/v1/messages?limit=0"),
+            await ada.get("/v1/search"),
+            await ada.get("/v1/messages/nonsense"),
+            await ada.post("/v1/groups", json={"name": "ops", "members": ["bob", ""]}),
+            await ada.post("/v1/messages", content=body, headers=forgotten),
+            await ada.post("/v1/messages", content=body[:-1], headers=broken),
+            await ada.post("/v1/messages", json={"to": "bob", "content": "hi"}, headers={"Idempotency-Key": "k" * 129}),
+        ]
+        assert {answer.status_code for answer in told} == {422}
+        texts = [answer.json()["text"].partition(" should")[0] for answer in told]
+        assert texts == [
+            "limit: Input", "q: Field required", "id: String", "members.1: String", hint, hint,
+            "Idempotency-Key: String",
+        ]  # fmt: skip
+
+
 async def test_a_message_requested_twice_with_one_key_is_written_once(people: Served) -> None:
     async with people.client("ada") as ada, people.client("bob") as bob:
         key = {"Idempotency-Key": "4f1c"}
