@@ -95,7 +95,7 @@ class Settings:
     left_grace: float = 2.0  # a reconnect within it is not a departure
     presence_told_after: float = 0.5  # changes within it are sent together; the promise is one second
     idle_after: float = 300.0
-    typing_every: float = 3.0  # at most one frame of a user and conversation
+    typing_every: float = 3.0  # between two frames that repeat the same of a user and conversation
     typing_expires: float = 6.0  # so that one frame may be lost
 
     # programs

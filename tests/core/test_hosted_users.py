@@ -158,6 +158,26 @@ def test_typing_among_hosted_users_is_reported_and_expires() -> None:
     assert gate.take() == ["cyd types in dm no more"]
 
 
+def test_typing_among_hosted_users_changes_at_once() -> None:
+    _, gate = gateway("cyd", "dan")
+    there = opened(gate, "cyd", "dan")
+    reported = []
+    for on in (True, True, False, False, True):
+        gate.put(Types(IDS["cyd"], there, on))
+        reported.append(gate.take())
+    assert reported == [["cyd types in dm"], [], ["cyd types in dm no more"], [], ["cyd types in dm"]]
+
+
+def test_typing_that_began_before_the_message_was_stored_is_reported_after_it() -> None:
+    _, gate = gateway("cyd", "dan")
+    there = opened(gate, "cyd", "dan")
+    gate.holding = True
+    says(gate, "cyd", "hello", to=there)
+    gate.put(Types(IDS["cyd"], there, True))
+    assert gate.take() == ["cyd types in dm"]
+    assert gate.commit() == ["kept a1:1..1 of dan", "cyd types in dm no more", "cyd types in dm"]
+
+
 def test_an_unhosted_user_s_read_marks_are_not_sent() -> None:
     """Marks of a user who is not hosted here would be our fault."""
     world, gate = gateway("cyd")

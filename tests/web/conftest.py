@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from p2pchat import TCPPeer
+from p2pchat import Settings, TCPPeer
 from p2pchat.web import Gateway, WebSettings, create_app
 
 
@@ -80,10 +80,11 @@ async def serving(
     settings: WebSettings | None = None,
     *endpoints: int,
     name: str = "gate",
+    peer_settings: Settings | None = None,
     prepare: Callable[[FastAPI], object] = bool,
 ) -> AsyncIterator[Served]:
     """Run a gateway with storage in memory; `prepare` may add to the application."""
-    async with TCPPeer(0, *endpoints, name=name, db="memory://") as peer:
+    async with TCPPeer(0, *endpoints, name=name, db="memory://", settings=peer_settings) as peer:
         app = create_app(peer, settings)
         prepare(app)
         try:
@@ -114,7 +115,7 @@ async def serve() -> AsyncIterator[Callable[..., Any]]:
     """Return a function that runs a gateway with other settings: `await serve(WebSettings(trust_loopback=True))`."""
     async with AsyncExitStack() as stack:
 
-        async def run(settings: WebSettings | None = None, *endpoints: int, name: str = "gate") -> Served:
-            return await stack.enter_async_context(serving(settings, *endpoints, name=name))
+        async def run(settings: WebSettings | None = None, *endpoints: int, **options: Any) -> Served:
+            return await stack.enter_async_context(serving(settings, *endpoints, **options))
 
         yield run

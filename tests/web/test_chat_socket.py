@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from p2pchat import Settings
 from p2pchat.web import Pace, WebSettings
 from tests.web.chat_client import WITHIN, chatting, drop, opened, until
 from tests.web.conftest import Served
@@ -175,6 +176,28 @@ async def test_receipts_presence_typing_and_changes_come_on_request(served: Serv
             await bob.accepted("who asks for nothing is told messages only")
             assert not any(bob.waiting(kind) for kind in ("presence", "status", "typing", "reaction"))
         assert (await ada.next("presence"))["status"] == "offline"
+
+
+async def test_typing_starts_and_stops_at_once_here_and_at_another_peer(serve: Callable[..., Any]) -> None:
+    never = Settings(typing_every=3600.0, typing_expires=7200.0)  # no repetition and no end by itself
+    gate = await serve(peer_settings=never)
+    other = await serve(None, gate.peer.port, name="other", peer_settings=never)
+    async with (
+        chatting(gate, "ada") as ada,
+        chatting(gate, "bob", "?events=typing") as bob,
+        chatting(other, "cyd", "?events=typing") as cyd,
+    ):
+        await until(other, "cyd", "/users", lambda users: "ada" in {one["user"] for one in users})
+        for on in (True, False, True):
+            await ada.say({"type": "typing", "typing": on})
+            for one in (bob, cyd):
+                heard = await one.next("typing")
+                assert (heard["user"], heard["typing"]) == ("ada", on)
+        await ada.accepted("a message ends it")
+        await ada.say({"type": "typing"})
+        for one in (bob, cyd):
+            while not (await one.next("typing"))["typing"]:
+                pass
 
 
 # ---- who it is

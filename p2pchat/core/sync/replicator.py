@@ -343,7 +343,9 @@ class Replicator:
                 self.delivery_receipts.on_batch_durable(batch)
                 self.sender.push(conversation, log, batch)
                 self._count_early_acks(conversation, batch)
-            if self.typing.active:
+                if self.typing.local:
+                    self.typing.on_own_stored(conversation, batch.log.user)
+            elif self.typing.active:
                 self.typing.on_message(batch.log.conversation, batch.log.user)
         if done.transaction.effects:
             self.groups.emit_updates(done.transaction.effects)

@@ -1,17 +1,15 @@
 """Typing indicators: sent to the peers of those who can read the conversation, never stored, and ended by time.
 
-At most one frame is sent in three seconds for each user and conversation; a later change is sent when they are over, if
-it still differs. At the receiver an indicator ends after six seconds without repetition, so a lost frame does no harm.
-A message from the user ends it too, without a frame.
+A change is sent at once. The same word is sent again at most once in three seconds for each user and conversation. At
+the receiver an indicator ends after six seconds without repetition, so a lost frame does no harm. A message from the
+user ends it too, without a frame.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from p2pchat.core.context import SLACK, Timer
+from p2pchat.core.context import SLACK
 from p2pchat.core.effects import Counted, Send, TypingChanged
 from p2pchat.core.log import WriterKey
 from p2pchat.core.sync.log_index import ConversationState
@@ -22,21 +20,11 @@ from p2pchat.protocol import ConversationId, TypingFrame, UserId
 HERE = 0  # in place of a link: typing between users hosted here; links have numbers from 1
 
 
-@dataclass(slots=True)
-class _TypingState:
-    """The typing state of a hosted user in one conversation."""
-
-    wanted: bool = False
-    sent: bool = False  # as the others know it
-    sent_at: float = float("-inf")  # of the last frame, monotonic
-    timer: Timer | None = None
-
-
 class TypingTracker:
     """Tracks who is typing, here and elsewhere.
 
     Attributes:
-        local: What others know of hosted users who type, or did just now.
+        local: Hosted users who type as others know it, and when they were last told so. The earliest comes first.
         active: Users typing elsewhere, or here if several are hosted: the link that said so, and until when it counts.
             The first to expire comes first.
     """
@@ -44,7 +32,7 @@ class TypingTracker:
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
         self._ctx = sync.ctx
-        self.local: dict[WriterKey, _TypingState] = {}
+        self.local: dict[WriterKey, float] = {}
         self.active: dict[WriterKey, tuple[int, float]] = {}
         self._sweeping = False
 
@@ -55,23 +43,30 @@ class TypingTracker:
         there = self._sync.conversations.by_id.get(conversation)
         if self._sync.discarded or there is None or user not in self._sync.hosted or not there.is_member(user):
             return
+        self._forget_expired()
         key = (conversation, user)
-        if not on and key not in self.local:
-            return
-        state = self.local.setdefault(key, _TypingState())
-        state.wanted = on
-        if self._ctx.now.mono < state.sent_at + self._ctx.settings.typing_every - SLACK:
-            return  # the timer of that frame sends the change
-        if state.wanted or state.sent:
-            self._send(key, there, state)
+        sent_at = self.local.get(key)
+        if sent_at is None:
+            is_due = on
+        else:
+            is_due = not on or self._ctx.now.mono >= sent_at + self._ctx.settings.typing_every - SLACK
+        if is_due:
+            self._send(key, there, on)
 
-    def _send(self, key: WriterKey, there: ConversationState, state: _TypingState) -> None:
-        if state.timer is not None:
-            state.timer.cancel()
-        state.sent, state.sent_at = state.wanted, self._ctx.now.mono
-        state.timer = self._sync.after(self._ctx.settings.typing_every, lambda: self._due(key, state))
+    def _forget_expired(self) -> None:
+        """Forget users who have expired at the others."""
+        oldest = self._ctx.now.mono - self._ctx.settings.typing_expires + SLACK
+        for key, sent_at in list(self.local.items()):
+            if sent_at > oldest:
+                break
+            del self.local[key]
+
+    def _send(self, key: WriterKey, there: ConversationState, on: bool) -> None:
+        self.local.pop(key, None)
+        if on:
+            self.local[key] = self._ctx.now.mono
         if len(self._sync.hosted) > 1:
-            self._set_active(key, HERE if state.sent else None)
+            self._set_active(key, HERE if on else None)
         self._sync.presence.announcer.introduce()
         knowing: list[int] = []
         for remote in self._sync.remotes_sharing(there):
@@ -80,28 +75,24 @@ class TypingTracker:
             if there.id in remote.named:
                 knowing.append(remote.link.id)
             else:
-                self._sync.send(TypingFrame(c=key[0], u=key[1], on=state.sent), remote, there.id)
+                self._sync.send(TypingFrame(c=key[0], u=key[1], on=on), remote, there.id)
         if knowing:
-            self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=state.sent), knowing))
-
-    def _due(self, key: WriterKey, state: _TypingState) -> None:
-        """Send a pending change, or forget a state that has expired at the others."""
-        there = self._sync.conversations.by_id.get(key[0])
-        left = state.sent_at + self._ctx.settings.typing_expires - self._ctx.now.mono
-        state.timer = None
-        if state.wanted != state.sent and there is not None:
-            self._send(key, there, state)
-        elif state.sent and left > SLACK:
-            state.timer = self._sync.after(left, lambda: self._due(key, state))
-        else:
-            del self.local[key]
+            self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=on), knowing))
 
     def on_user_unhosted(self, user: UserId) -> None:
         for key in [key for key in self.local if key[1] == user]:
-            timer = self.local.pop(key).timer
-            if timer is not None:
-                timer.cancel()
+            del self.local[key]
             self._set_active(key, None)
+
+    def on_own_stored(self, there: ConversationState, user: UserId) -> None:
+        """Announce again that a hosted user types, who began after a message that is stored only now.
+
+        That message ends the indicator wherever it arrives.
+        """
+        key = (there.id, user)
+        if key in self.local:
+            self._set_active(key, None)
+            self._send(key, there, on=True)
 
     # ---- receiving
 
@@ -120,11 +111,9 @@ class TypingTracker:
         return None
 
     def on_message(self, conversation: ConversationId, user: UserId) -> None:
-        """Stop the indicator of a user whose message is stored, or about to be."""
+        """Stop the indicator of a user whose message is written here, or stored from elsewhere."""
         key = (conversation, user)
-        state = self.local.get(key)
-        if state is not None:
-            state.wanted = state.sent = False
+        self.local.pop(key, None)
         if key in self.active:
             self._set_active(key, None)
 

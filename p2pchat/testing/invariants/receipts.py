@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core import inputs
-from p2pchat.core.effects import Commit, DeliveryReceipt, Effect, ReadReceipt, TypingChanged
+from p2pchat.core.effects import Commit, DeliveryReceipt, Effect, ReadReceipt, Released, Send, TypingChanged
 from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen
 from p2pchat.core.log import LogId
 from p2pchat.core.records import ReadMark, Stored
@@ -188,8 +188,9 @@ class ReceiptInvariants:
 # ---- presence and typing
 #
 # Presence and typing are not stored or acknowledged: the latest value counts, and typing expires. They must cause no
-# commit, reach no peer outside the conversation, stay within the frame rate and report nothing that no user set. At
-# rest every peer sees the latest presence of all, and nobody types. The actions draw from a chance of their own.
+# commit, reach no peer outside the conversation and report nothing that no user set. A change of typing is sent at
+# once, the same word again only after a time. At rest every peer sees the latest presence of all, and nobody types. The
+# actions draw from a chance of their own.
 
 WITH_PRESENCE = 0.4  # the part of histories
 WORDS = (("online", ""), ("idle", ""), ("idle", "lunch"), ("idle", "back at one"), ("offline", ""))
@@ -235,27 +236,51 @@ class PresenceInvariants:
     def __init__(self, invariants: Invariants) -> None:
         self._invariants = invariants
         self._sim = invariants.sim
-        self._sent_at: dict[tuple[str, int, Typist], float] = {}  # the last typing frame, by (peer, loads, typist)
+        # (peer, loads, typist) -> the last typing frame, unless a message ended it: when, its word, to whom
+        self._sent: dict[tuple[str, int, Typist], tuple[float, bool, list[WireEnd]]] = {}
         self._typed: set[Typist] = set()  # every typist so far
 
     def handled(self, peer: SimPeer, input: Input, effects: list[Effect]) -> None:
-        """Check that presence and typing of a local user cause no commit."""
+        """Check that presence and typing of a local user cause no commit, and that a change of typing is sent."""
+        ended = [(input.conversation, input.user)] if isinstance(input, inputs.WriteRequest) else []
+        for effect in effects:
+            ended += [each.log.key for each in effect.stretches] if isinstance(effect, Released) else []
+        for typist in ended:
+            self._sent.pop((peer.name, peer.loads, typist), None)
         if not isinstance(input, (inputs.PresenceSet, inputs.TypingSet)) or peer.byzantine:
             return
         if isinstance(input, inputs.TypingSet):
             self._typed.add((input.conversation, input.user))
+            self._check_change(peer, input, effects)
         if any(isinstance(effect, Commit) for effect in effects):
             self._invariants.fail("stored", peer, f"stores something because of {type(input).__name__}")
+
+    def _check_change(self, peer: SimPeer, input: inputs.TypingSet, effects: list[Effect]) -> None:
+        assert peer.node is not None
+        at, on, ends = self._sent.get((peer.name, peer.loads, (input.conversation, input.user)), (0.0, input.on, []))
+        expires = self._sim.settings.typing_expires - CLOCKS_DIFFER
+        if on == input.on or (on and self._since(peer, at) >= expires):
+            return
+        remotes = peer.node.sync.context.remotes
+        can_hear = any(end.link in remotes and not remotes[end.link].link.full for end in ends)
+        if can_hear and not any(isinstance(one, Send) and isinstance(one.frame, TypingFrame) for one in effects):
+            self._invariants.fail("typing", peer, f"did not send at once: typing {'on' if input.on else 'off'}")
+
+    def _since(self, peer: SimPeer, at: float) -> float:
+        """Return the seconds since a time, by the clock of a peer."""
+        return (self._sim.now - at) * peer.clock.rate
 
     def frame_sent(self, peer: SimPeer, frame: Frame, ends: list[WireEnd]) -> None:
         """Check a typing frame that is sent."""
         if not isinstance(frame, TypingFrame) or peer.byzantine:
             return
         key = peer.name, peer.loads, (frame.c, frame.u)
-        since = (self._sim.now - self._sent_at.get(key, float("-inf"))) * peer.clock.rate
-        if 0 < since < self._sim.settings.typing_every - CLOCKS_DIFFER:
+        at, on, earlier = self._sent.get(key, (float("-inf"), False, []))
+        since = self._since(peer, at)
+        if on == frame.on and 0 < since < self._sim.settings.typing_every - CLOCKS_DIFFER:
             self._invariants.fail("typing", peer, f"sent it again after {since:.3f} s")
-        self._sent_at[key] = self._sim.now
+        in_parts = on == frame.on and since == 0  # links that know the conversation get a frame of their own
+        self._sent[key] = self._sim.now, frame.on, [*earlier, *ends] if in_parts else ends
         for end in ends:
             other = end.other.owner.user
             if frame.c not in (self._invariants.room, dm_id(frame.u, other)):
