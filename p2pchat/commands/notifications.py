@@ -116,12 +116,12 @@ class Notifier:
                     self._notify(f"-- {quote_name(to.name)} is offline; saved, and delivered when they are back")
 
     def _report_status(self, user: User | None) -> None:
-        """Print the recipient's away message, once per text."""
+        """Print the text of a recipient's status, once per text: an away message, or that nobody has this name yet."""
         if user is None or user.is_me:
             return
-        text = user.status_text if user.status == "idle" else ""
+        word, text = {"idle": "away"}.get(user.status, user.status), user.status_text
         if text and text != self._statuses.get(user.id):
-            self._notify(f"-- {quote_name(user.label)} is away: {excerpt(text, len(text))}")
+            self._notify(f"-- {quote_name(user.label)} is {word}: {excerpt(text, len(text))}")
         self._statuses[user.id] = text
 
     def _report_older(self) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
+MAX_SUGGESTED = 3  # names in a "did you mean": a guess at what is read
 
 
 class ConversationDirectory:
@@ -200,10 +201,16 @@ class UserDirectory:
                 return by_id
         fitting = self._by_tail(name, tail) if tail else self._by_name(name)
         if not fitting:
-            raise UnknownName(text, self._hint())
+            raise UnknownName(text, self._hint(name))
         if len(fitting) > 1:
             raise AmbiguousName(text, sorted(full_label(self._index.names.get(id), id) for id in fitting))
         return self.user(fitting[0])
+
+    def near(self, name: str) -> list[User]:
+        """Return the other users whose names are one letter away from this one, by label: it may be misspelt."""
+        names = self._index.names
+        found = [self.user(id) for id in names if id != self.me and is_misspelling(name, names[id])]
+        return sorted(found, key=lambda user: user.label.casefold())
 
     def resolve(self, who: User | str) -> User:
         """Return a user, given as such, by a name as typed, or by the full id of any user; raises as find."""
@@ -232,7 +239,9 @@ class UserDirectory:
             return []  # it looks like a user's name, but is spelled differently
         return alike
 
-    def _hint(self) -> str:
+    def _hint(self, typed: str) -> str:
+        if near := self.near(typed):
+            return f"did you mean {' or '.join(ascii(user.label)[1:-1] for user in near[:MAX_SUGGESTED])}?"
         others = ((name.casefold(), id) for id, name in self._index.names.items() if id != self.me)
         labels = [self.label(id) for _, id in nsmallest(8, others)]  # the quickest way: names are waited for
         return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
@@ -337,6 +346,21 @@ class NameIndex:
         self.names[id] = name
         self.looks[id] = look = skeleton(name)
         self.alike.setdefault(look, set()).add(id)
+
+
+def is_misspelling(typed: str, name: str) -> bool:
+    """Return whether two names differ by one letter: missing, added, wrong, or swapped with the next one.
+
+    Digits are no letters, because user1 and user2 are two names, and of names with one or two letters many are near.
+    """
+    one, other = sorted((typed.casefold(), name.casefold()), key=len)
+    if len(other) < 3 or len(other) - len(one) > 1 or one == other:
+        return False
+    while one and one[0] == other[0]:
+        one, other = one[1:], other[1:]
+    while one and one[-1] == other[-1]:
+        one, other = one[:-1], other[:-1]
+    return not (one + other).isdecimal() and (len(other) == 1 or (len(one) == 2 and one == other[::-1]))
 
 
 def id_of(text: str) -> UserId:

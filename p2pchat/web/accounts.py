@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from p2pchat import (
     AmbiguousName,
@@ -39,6 +40,8 @@ REGISTERED = ""  # has a token
 NAMED = "named"  # registered by a trusted caller on this machine, without a token
 REVOKED = "revoked"  # its token was revoked
 RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to it first, or ""
+NOBODY_YET = "nobody has registered this name yet"  # the status text of a reserved user, which all peers show
+MAX_SUGGESTED = 3  # names in a "did you mean"
 
 
 @dataclass(eq=False, slots=True)
@@ -126,7 +129,9 @@ class Accounts:
                     rows = await self._peer.tokens()
                     for user in self._peer.hosted:
                         for hash, word in rows.get(user.key, {}).items():
-                            self._add(Account(user, hash, word))
+                            self._add(account := Account(user, hash, word))
+                            if account.reserved:  # a status is not stored
+                                user.set_presence("offline", NOBODY_YET)
                     self._loaded = True
 
     # ---- queries
@@ -178,6 +183,20 @@ class Accounts:
             except ValueError:
                 raise UnknownName(to) from None
         return account.user.find((await self.reserve(name, account)).user.me)
+
+    def reservation(self, by: Account, to: Conversation) -> dict[str, Any]:
+        """Return what the answer to a direct message says of a reserved name: `reserved` and `text`; {} for others."""
+        if to.user is None or not self._is_reserved(to.user.key):
+            return {}
+        name = to.user.name
+        near = [user.label for user in by.user.people.near(name) if not self._is_reserved(user.key)]
+        hint = f"; did you mean {' or '.join(near[:MAX_SUGGESTED])}?" if near else ""
+        text = f"nobody is called {name} yet: the message waits until someone registers this name{hint}"
+        return {"reserved": True, "text": text}
+
+    def _is_reserved(self, key: str) -> bool:
+        account = self.of(key)
+        return account is not None and account.reserved
 
     # ---- changes
 
@@ -273,13 +292,17 @@ class Accounts:
         self, account: Account | None, name: str, hash: bytes, word: str, change: str, *, allow_hosted: bool = False
     ) -> Account:
         """Store a change of an account, which is made if it is None, and report it; on disk when this returns."""
+        was_reserved = False
         if account is not None:
+            was_reserved = account.reserved
             await self._peer.set_tokens(account.user, {hash: word})
             self._unindex(account)
             account.hash, account.word = hash, word
         else:
             account = Account(await self._host(name, {hash: word}, allow_hosted=allow_hosted), hash, word)
         self._add(account)
+        if account.reserved != was_reserved:
+            account.user.set_presence("offline", NOBODY_YET if account.reserved else "")
         self.on_change(account, change)
         return account
 

@@ -231,7 +231,7 @@ class ChatSession(WebSocketSession):
         except Exception as error:  # problem() raises unexpected errors again
             answer = self.gateway.metrics.problem(error).to_json(request.ref)
         else:
-            answer = {"status": "ok", "id": receipt.id}
+            answer = {"status": "ok", "id": receipt.id} | self.gateway.accounts.reservation(self.account, to)
             self.gateway.audit_pending(to, receipt.id)
             if request.ref is not None:
                 answer["ref"] = request.ref

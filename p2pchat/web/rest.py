@@ -269,12 +269,12 @@ async def write(
 
     receipt = await gateway.idempotency.run_detached(account.key, key, (new.content, to.key, new.reply_to, False), send)
     gateway.audit_pending(to, receipt.id)
-    return await _accepted(account, receipt.id, new.ref)
+    return await _accepted(account, receipt.id, ref=new.ref, **gateway.accounts.reservation(account, to))
 
 
-async def _accepted(account: Account, id: str, ref: str | int | None = None) -> MessageAccepted:
+async def _accepted(account: Account, id: str, **more: Any) -> MessageAccepted:
     post = await account.user.message(id)
-    return MessageAccepted(id=id, timestamp=iso(post.sent_at), ref=ref)
+    return MessageAccepted(id=id, timestamp=iso(post.sent_at), **more)
 
 
 @messages_router.patch("/messages/{id}", responses=problems(404, 413), response_model_exclude_none=True)

@@ -129,6 +129,8 @@ class MessageAccepted(BaseModel, json_schema_extra={"examples": [{"status": "ok"
     id: str
     timestamp: str
     ref: str | int | None = None
+    reserved: bool | None = Field(None, description="Nobody has registered the receiver's name: the message waits.")
+    text: str | None = Field(None, description="That in words, with known names that are one letter away.")
 
 
 class Done(BaseModel):

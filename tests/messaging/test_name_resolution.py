@@ -9,7 +9,7 @@ import pytest
 from p2pchat import AmbiguousName, TCPPeer, UnknownName
 from p2pchat.core.groups.group import GroupView
 from p2pchat.core.names import suffix
-from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory, id_of
+from p2pchat.messaging.name_resolution import GroupDirectory, UserDirectory, id_of, is_misspelling
 from p2pchat.testing import Mesh
 from tests.messaging.texts import texts
 
@@ -32,6 +32,24 @@ async def test_names_as_typed(net: Mesh) -> None:
             ada.find(nobody)
     with pytest.raises(TypeError):
         ada.find(7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("bbo", "bob"), ("bobb", "bob"), ("@Bo", "bob"), ("bxb", "bob"), ("b0b", "bob"), ("adad", "ada"), ("cyd1", None)],
+)
+async def test_a_name_one_letter_away_from_a_known_one_is_suggested(net: Mesh, typed: str, meant: str | None) -> None:
+    with pytest.raises(UnknownName) as caught:
+        net.peers[2].find(typed)
+    hint = f"did you mean {meant}?" if meant else "known are ada, bob"
+    assert str(caught.value) == f"nobody here is called '{typed}'; {hint}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("user1", "user2"), ("A", "B"), ("al", "bo"), ("bob", "bobby"), ("ab", "ba")]
+)
+def test_names_that_differ_on_purpose_are_no_misspellings(one: str, other: str) -> None:
+    assert not is_misspelling(one, other) and not is_misspelling(other, one)
 
 
 async def test_two_users_with_one_name_are_told_apart_by_their_ids(net: Mesh) -> None:

@@ -10,6 +10,7 @@ import importlib.resources
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -182,6 +183,18 @@ async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene)
         await box.evaluate("node => node.scrollTo(0, 0)")
         await yan.page.wait_for_timeout(20)
     assert (await yan.texts())[:2] == ["line 0", "line 1"]
+
+
+async def test_a_name_that_nobody_has_registered_says_so(scene: Scene) -> None:
+    zoe = scene.zoe
+    headers = {"Authorization": f"Bearer {scene.yan.token}"}
+    async with httpx.AsyncClient(base_url=scene.gateway.url, headers=headers, trust_env=False) as http:
+        answer = (await http.post("/messages", json={"to": "zooe", "content": "misspelt"})).json()
+    assert answer["text"].endswith("did you mean zoe?")
+    await zoe.row("zooe").get_by_text("nobody has registered this name yet").wait_for()
+    await zoe.go("zooe")
+    await zoe.page.locator(".talk-sub").get_by_text("nobody has registered this name yet").wait_for()
+    await zoe.go("Room")
 
 
 async def test_search_finds_highlights_and_opens_a_message(scene: Scene) -> None:

@@ -277,6 +277,8 @@ class FramePrinter:
             await self._output.write(json_line(frame))
         elif "type" not in frame:
             await self._acknowledged(frame, sent, me)
+            if frame.get("reserved"):
+                print_notice(f"-- {safe_line(str(frame.get('text', '')))}")
         elif frame["type"] == "message":
             await self._message(frame, me)
 

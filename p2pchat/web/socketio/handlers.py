@@ -101,7 +101,7 @@ class EventHandlers:
         async def send(talk: Conversation) -> Answer:
             with self._gateway.metrics.accepting("socketio"):
                 receipt = await client.user.send(talk, text, ref=client.next_ref(), claimed_at=claimed_at)
-            return {**OK, "id": receipt.id}
+            return {**OK, "id": receipt.id, **self._gateway.accounts.reservation(client.account, talk)}
 
         async with client.send_lock:  # keeps the order of messages although resolving a name may take a while
             sending = asyncio.create_task(send(await resolve(client.account, to)))

@@ -1,0 +1,113 @@
+"""A misspelt name at every door of a gateway: the answer says that nobody has it yet, and who may be meant.
+
+A real gateway with independent clients: httpx, a WebSocket, python-socketio, `p2pchat client`, and a peer elsewhere in
+the mesh.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import connect
+
+from tests.web.processes import Program, p2pchat, running
+from tests.web.socketio_client import socket
+from tests.web.test_restarts import free_ports
+
+NEAR = "nobody is called bbo yet: the message waits until someone registers this name; did you mean bob?"
+FAR = "nobody is called dave yet: the message waits until someone registers this name"
+
+
+@asynccontextmanager
+async def gateway(home: Path) -> AsyncIterator[tuple[str, str, Program]]:
+    """Run a gateway that knows ada and bob; yield its port, that of its peer, and its process."""
+    http, own = free_ports(2)
+    words = ("web", http, "--port", own, "--trust-loopback", "--data", str(home / "gate"))
+    async with running(*p2pchat(*words), home=home) as office:
+        await office.until("the page")
+        for name in ("ada", "bob"):
+            async with connect(f"ws://localhost:{http}/chat?user={name}&since=", proxy=None) as one:
+                assert json.loads(await one.recv())["type"] == "resumed"
+        yield http, own, office
+
+
+def rest(port: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://localhost:{port}", params={"as": "ada"}, trust_env=False)
+
+
+async def presence(http: httpx.AsyncClient, name: str) -> tuple[str, str | None]:
+    [row] = [row for row in (await http.get("/presence")).json() if row["user"] == name]
+    return row["status"], row.get("text")
+
+
+async def sent(http: httpx.AsyncClient, to: str) -> dict[str, Any]:
+    answer: dict[str, Any] = (await http.post("/messages", json={"to": to, "content": "lunch?"})).json()
+    assert answer["status"] == "ok"
+    return answer
+
+
+async def test_rest_chat_and_socketio_say_that_the_name_is_reserved_and_who_may_be_meant(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (port, _, _):
+        async with rest(port) as http:
+            for _ in range(2):  # the one that reserves it, and the next
+                told = await sent(http, "bbo")
+                assert (told["reserved"], told["text"]) == (True, NEAR)
+            assert (await sent(http, "dave"))["text"] == FAR
+            assert "reserved" not in await sent(http, "bob") and "text" not in await sent(http, "room")
+        async with connect(f"ws://localhost:{port}/chat?user=ada", proxy=None) as chat:
+            for to, text in (("bbo", NEAR), ("dave", FAR), ("bob", None)):
+                await chat.send(f"/dm {to} lunch?")
+                answer = json.loads(await chat.recv())
+                assert answer["status"] == "ok" and answer.get("reserved") == (text and True)
+                assert answer.get("text") == text
+        async with socket(f"http://localhost:{port}", "ada") as ada:
+            answer = await ada.say("privateMessage", {"to": "bbo", "content": "lunch?"})
+            assert (answer["status"], answer["reserved"], answer["text"]) == ("ok", True, NEAR)
+            assert "reserved" not in await ada.say("privateMessage", {"to": "bob", "content": "lunch?"})
+
+
+async def test_registering_the_name_ends_the_reservation(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+        assert (await sent(http, "bbo"))["reserved"]
+        assert await presence(http, "bbo") == ("offline", "nobody has registered this name yet")
+        assert (await http.post("/accounts", json={"name": "bbo"})).status_code == 201
+        assert "reserved" not in await sent(http, "bbo")
+        assert await presence(http, "bbo") == ("offline", None)
+
+
+async def test_a_restarted_gateway_still_says_it(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+        await sent(http, "bbo")
+    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+        assert await presence(http, "bbo") == ("offline", "nobody has registered this name yet")
+        assert (await sent(http, "bbo"))["text"] == NEAR
+
+
+async def test_the_terminals_say_it_in_words(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (port, own, _):
+        client = p2pchat("client", f"ws://localhost:{port}/chat", "--user", "ada", "--recipient", "bbo")
+        async with running(*client, home=tmp_path) as ada:
+            await ada.until("connected as")
+            await ada.say("lunch?")
+            await ada.until("Acknowledgment: ok")
+            assert await ada.until("did you mean") == f"-- {NEAR}"
+            assert await ada.end() == 0
+        peer = p2pchat("0", own, "--name", "tina", "--data", str(tmp_path / "tina"), "--plain", "--drain", "0")
+        async with running(*peer, home=tmp_path) as tina:
+            await tina.say("/msg bbo lunch?")
+            await tina.until('-- bbo is offline: "nobody has registered this name yet"')
+            await tina.say("/msg adda lunch?")
+            await tina.until("nobody here is called 'adda'; did you mean ada?")
+
+
+async def test_a_command_of_a_peer_suggests_the_name(tmp_path: Path) -> None:
+    async with gateway(tmp_path):
+        words = ("send", "boob", "lunch?", "--data", str(tmp_path / "gate"))
+        async with running(*p2pchat(*words), home=tmp_path) as send:
+            assert await send.end() == 4
+        assert send.shown == ["p2pchat: nobody here is called 'boob'; did you mean bob?"]
