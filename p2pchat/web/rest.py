@@ -499,7 +499,7 @@ async def metrics(request: Request, gateway: CurrentGateway) -> Response:
 
 
 router = APIRouter()
-router.include_router(operations_router)
 for part in (signup_router, messages_router, people_router, groups_router):
     router.include_router(part, prefix="/v1")
     router.include_router(part, include_in_schema=False)
+router.include_router(operations_router)

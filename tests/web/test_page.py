@@ -354,6 +354,20 @@ async def test_accessibility_rules_hold_and_the_smallest_screen_is_wide_enough(s
     await zoe.shot("room-wide-light")
 
 
+async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) -> None:
+    axe = pytest.importorskip("axe_playwright_python", reason="axe-core comes with axe-playwright-python")
+    page = await scene.zoe.context.new_page()
+    blocked: list[str] = []
+    page.on("console", lambda message: blocked.append(message.text))
+    await page.set_viewport_size({"width": 320, "height": 640})
+    await page.goto(f"{scene.gateway.url}docs")
+    await page.get_by_role("heading", name="POST /v1/messages", exact=True).wait_for()
+    assert await page.evaluate("document.scrollingElement.scrollWidth") == 320
+    await page.evaluate((importlib.resources.files(axe) / "axe.min.js").read_text("utf-8"))
+    assert (await page.evaluate(AXE), blocked) == ([], [])
+    await page.close()
+
+
 async def test_a_token_restores_the_account_and_is_removed_by_signing_out(scene: Scene) -> None:
     yan = scene.yan
     page = yan.page
