@@ -34,7 +34,7 @@ class UnknownName(P2PChatError):
     """No user and no conversation has this name."""
 
     def __init__(self, name: str, hint: str = "", *, text: str = "") -> None:
-        super().__init__(text or f"nobody here is called {name!a}" + (f"; {hint}" if hint else ""))
+        super().__init__(text or f"nobody here is called {name!r}" + (f"; {hint}" if hint else ""))
         self.name = name
 
 
@@ -42,7 +42,7 @@ class AmbiguousName(P2PChatError):
     """Several users or conversations have this name. `candidates` are labels that tell them apart."""
 
     def __init__(self, name: str, candidates: Sequence[str]) -> None:
-        super().__init__(f"{name!a} could be {', '.join(candidates)}: use one of these")
+        super().__init__(f"{name!r} could be {', '.join(candidates)}: use one of these")
         self.name = name
         self.candidates = list(candidates)
 
@@ -51,7 +51,7 @@ class NameTaken(P2PChatError):
     """Another user of this peer has this name, or `other`, a name that looks like it."""
 
     def __init__(self, name: str, other: str) -> None:
-        super().__init__(f"the name {name!a} is taken: a user of this peer is called {other!a}")
+        super().__init__(f"the name {name!r} is taken: a user of this peer is called {other!r}")
         self.name = name
         self.other = other
 
@@ -104,7 +104,7 @@ class ConsumerBusy(P2PChatError):
     """Another reader uses this consumer. Give each reader a name of its own."""
 
     def __init__(self, consumer: str) -> None:
-        super().__init__(f"consumer {consumer!a} is being read already: give this reader another name")
+        super().__init__(f"consumer {consumer!r} is being read already: give this reader another name")
         self.consumer = consumer
 
 

@@ -196,5 +196,5 @@ def profile_invite(data: PathLike, endpoints: Sequence[str], *, to: str = "") ->
     own, network = stored_identity(Path(data)).peer_id, network_of(Path(data))
     key = id_of(to) if to else own
     if not key:
-        raise ValueError(f"{to!a} is no id of a peer")
+        raise ValueError(f"{to!r} is no id of a peer")
     return encode_invite(key, network, endpoints)

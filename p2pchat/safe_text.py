@@ -4,7 +4,12 @@ Harmful characters are shown as `\\u{..}`: controls (C0 except newline, DEL, C1)
 tags, and others that break lines or displays; also all but the first few marks on one letter, which would be drawn over
 neighbouring lines. Storage keeps the original. Each further line of a text begins with CONTINUED, so that no line looks
 like one of the program.
-Source: Unicode Technical Report 36, Unicode Technical Standard 39, and the "Trojan Source" attack (CVE-2021-42574).
+
+The joiners ZWJ and ZWNJ stay where they change what is drawn: one of them between letters of a script whose letters
+join or form clusters (Persian, Hindi), ZWJ also behind such a letter, and between two emoji. In any other place they
+draw nothing, and could make two different words look equal.
+Source: Unicode Technical Report 36, Unicode Technical Standard 39, and the "Trojan Source" attack (CVE-2021-42574); of
+joiners: The Unicode Standard, section 23.2, and Unicode Technical Standard 51, section 2.3.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from collections.abc import Callable
 CONTINUED = "    | "  # before each further line of a text; no line of the program begins so
 MAX_MARKS = 4  # on one letter: no script has more (UTS 39, section 5.4)
 
+JOINERS = "\u200c\u200d"  # ZWNJ and ZWJ
 _HARMFUL = (
     r"\x00-\x09\x0b-\x1f\x7f-\x9f"  # C0 except newline, DEL, C1
     r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\u206a-\u206f"  # bidi controls, also deprecated ones
@@ -26,8 +32,20 @@ _HARMFUL = (
     r"\ud800-\udfff"  # lone surrogates have no UTF-8
     r"\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"  # tags and other invisible characters
 )
-_UNSAFE = re.compile(f"[{_HARMFUL}]")
-_UNSAFE_IN_A_LINE = re.compile(f"[\n{_HARMFUL}]")
+_SHAPED = (  # letters and marks of the scripts in which joiners have an effect; without digits and punctuation
+    r"\u0620-\u065f\u066e-\u06d3\u06d5-\u06ef\u06fa-\u06ff\u0710-\u077f\u07ca-\u07f5\u0840-\u085b\u0860-\u08ff"
+    r"\u0900-\u0963\u0970-\u09e5\u09f0-\u0a65\u0a70-\u0ae5\u0af0-\u0b65\u0b70-\u0be5\u0bf0-\u0c65\u0c70-\u0ce5"
+    r"\u0cf0-\u0d65\u0d70-\u0de5\u0df0-\u0df3\u1000-\u103f\u1050-\u108f\u1780-\u17b3\u17b6-\u17d3\u1820-\u18aa"
+    r"\u1a20-\u1a7c\u1b00-\u1b4c\u1b80-\u1baf\ua840-\ua873\ua8e0-\ua8ff\ua980-\ua9c0\ufb50-\ufdcf\ufe70-\ufefc"
+    r"\U00010d00-\U00010d27\U00011000-\U00011fff\U0001e900-\U0001e94b"
+)
+_PICTURES = r"\u2190-\u21ff\u2300-\u23ff\u25a0-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff"  # emoji, and the like
+_JOINS = (  # a joiner that the character before it was; nothing, too, may follow: of a text cut there
+    rf"(?<![{_PICTURES}]\u200d(?![^{_PICTURES}]))(?<![{_PICTURES}]\ufe0f\u200d(?![^{_PICTURES}]))"
+    rf"(?<![{_SHAPED}]\u200c(?![^{_SHAPED}]))(?<![{_SHAPED}]\u200d(?![\u200c\u200d]))"
+)
+_UNSAFE = re.compile(f"[{_HARMFUL}]{_JOINS}")
+_UNSAFE_IN_A_LINE = re.compile(f"[\n{_HARMFUL}]{_JOINS}")
 _JAMO = r"\u1160-\u11ff\ud7b0-\ud7ff"  # Korean letters that join the column of the first, as marks do
 _IS_JAMO = re.compile(f"[{_JAMO}]")
 _MAYBE_MARKS = re.compile(rf"(?:[^\w\x00-\x7f]|[{_JAMO}]){{{MAX_MARKS + 1},}}")  # contains every excess of marks
@@ -42,7 +60,7 @@ def _few_marks(run: str, shown: Callable[[str], str]) -> str:
     count, parts = 0, []
     for character in run:
         is_mark = unicodedata.category(character) in ("Mn", "Me") or _IS_JAMO.match(character)
-        count = count + 1 if is_mark else 0
+        count = count + 1 if is_mark else count if character in JOINERS else 0
         parts.append(character if count <= MAX_MARKS else shown(character))
     return "".join(parts)
 

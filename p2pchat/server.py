@@ -134,5 +134,5 @@ def _listen_error(error: OSError, host: str, port: int) -> P2PChatError:
     # Since Python 3.12 asyncio raises an error without a number when it could bind no address at all.
     if error.errno in (errno.EADDRNOTAVAIL, None) or isinstance(error, socket.gaierror):
         hint = "listen on one that is, on 0.0.0.0 for all it has, or on 127.0.0.1 for this machine alone"
-        return P2PChatError(f"{host!a} is no address of this machine: {hint}")
-    return P2PChatError(f"cannot listen on {host!a} port {port}: {error.strerror or error}")
+        return P2PChatError(f"{host!r} is no address of this machine: {hint}")
+    return P2PChatError(f"cannot listen on {host!r} port {port}: {error.strerror or error}")

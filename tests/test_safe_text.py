@@ -34,6 +34,17 @@ from p2pchat.safe_text import CONTINUED, safe_json, safe_line, safe_text
         ("a heap of them", "\u1112" + "\u1161" * 5, "\u1112" + "\u1161" * 4 + "\\u{1161}"),
         ("heaps of several marks", "e" + "\u0301\u0489" * 4, "e" + "\u0301\u0489" * 2 + "\\u{301}\\u{489}" * 2),
         ("no-break space stays", "a\u00a0b", "a\u00a0b"),
+        (
+            "joined emoji",
+            "👩🏽\u200d💻 🏳\ufe0f\u200d🌈 🙂\u200d↔\ufe0f",
+            "👩🏽\u200d💻 🏳\ufe0f\u200d🌈 🙂\u200d↔\ufe0f",
+        ),
+        ("Persian", "می\u200cخواهم ه\u200d.", "می\u200cخواهم ه\u200d."),
+        ("Hindi, Bengali, Sinhala", "क्\u200dष র\u200d্যাব ශ්\u200dරී", "क्\u200dष র\u200d্যাব ශ්\u200dරී"),
+        ("joiners that join nothing", "ad\u200dmin ш\u200cа", "ad\\u{200d}min ш\\u{200c}а"),
+        ("joiner with one emoji", "a\u200d👩 👩\u200da 👩\u200c👩", "a\\u{200d}👩 👩\\u{200d}a 👩\\u{200c}👩"),
+        ("two joiners", "می\u200c\u200cخ", "می\\u{200c}\\u{200c}خ"),
+        ("a heap with joiners", "س" + "\u0651\u200d" * 5, "س" + "\u0651\u200d" * 4 + "\\u{651}\\u{200d}"),
     ],
 )
 def test_harmful_characters_are_escaped_and_others_kept(name: str, text: str, shown: str) -> None:

@@ -197,7 +197,7 @@ def number(lowest: int, highest: int | None = None) -> ParsedType:
             found = int(text)
             if lowest <= found and (highest is None or found <= highest):
                 return found
-        raise ValueError(f"{text!a} is not a number {limits}")
+        raise ValueError(f"{text!r} is not a number {limits}")
 
     return ParsedType("number", parse)
 
@@ -208,7 +208,7 @@ def _parse_seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= MAX_SECONDS:  # nan fails too
-        raise ValueError(f"{text!a} is not a number of seconds")
+        raise ValueError(f"{text!r} is not a number of seconds")
     return seconds
 
 
@@ -228,7 +228,7 @@ def parse_time(text: str, now: datetime) -> datetime:
         time = datetime.fromisoformat(text)
         return time if time.tzinfo else time.astimezone()
     except (ValueError, OverflowError, OSError):
-        raise ValueError(f"{text!a} is not a time: write 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d") from None
+        raise ValueError(f"{text!r} is not a time: write 2026-11-20, 2026-11-20T08:30, or 90m, 12h, 7d") from None
 
 
 PORT = ParsedType("port", lambda text: parse_port(text, "port"))
@@ -319,7 +319,7 @@ def check_database_url(url: str) -> str:
     scheme, colon, _ = url.partition("://")
     if colon and scheme.partition("+")[0] not in DATABASES:
         known = "sqlite:////absolute/path, mysql://, mariadb:// or postgresql://"
-        raise UsageError(f"there are no {scheme!a} databases here: write {known}")
+        raise UsageError(f"there are no {scheme!r} databases here: write {known}")
     return url
 
 

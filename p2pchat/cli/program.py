@@ -95,15 +95,15 @@ class Program(CommandGroup):
 def unknown_command(word: str) -> UsageError:
     """Return the error for a first word that is neither a port nor a command."""
     if word.lstrip("-").isdecimal():
-        return UsageError(f"{word!a} is not a port: 0 to 65535, where 0 is any free one with a temporary profile")
+        return UsageError(f"{word!r} is not a port: 0 to 65535, where 0 is any free one with a temporary profile")
     if word in LATER:
         return UsageError(f"this version does not have the command {word} yet; --help lists what it has")
     near = get_close_matches(word.lower(), COMMANDS, n=1, cutoff=0.5)
     if near:
-        return UsageError(f"{word!a} is neither a port nor a command: did you mean {near[0]}?")
+        return UsageError(f"{word!r} is neither a port nor a command: did you mean {near[0]}?")
     if ":" in word:
-        return UsageError(f"{word!a} is where to connect: put your own port before it: p2pchat 8081 {word}")
-    return UsageError(f"{word!a} is neither a port nor a command ({', '.join(COMMANDS)}); try: p2pchat 8080")
+        return UsageError(f"{word!r} is where to connect: put your own port before it: p2pchat 8081 {word}")
+    return UsageError(f"{word!r} is neither a port nor a command ({', '.join(COMMANDS)}); try: p2pchat 8080")
 
 
 CHAT_EPILOG = """\

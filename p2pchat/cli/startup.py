@@ -166,7 +166,7 @@ def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | N
             (one for n, one in enumerate(listed, 1) if answer in (str(n), str(one.port), one.name.lower())), None
         )
         if chosen is None:
-            print_error(f"{answer!a} is not in the list: enter a number from 1 to {len(listed)}, or n")
+            print_error(f"{answer!r} is not in the list: enter a number from 1 to {len(listed)}, or n")
         elif chosen.holder is not None:
             _hint_running(chosen)
         else:

@@ -209,7 +209,7 @@ async def _group(ctx: CommandContext, command: str, to: str | None) -> Group:
     if to is not None:
         found = await ctx.resolve(to)
         if not isinstance(found, Group):
-            raise UsageError(f"{to!a} is not a group: write #NAME")
+            raise UsageError(f"{to!r} is not a group: write #NAME")
         return found
     if isinstance(ctx.current, Group):
         return ctx.current

@@ -27,7 +27,7 @@ def parse_port(text: str, what: str, lowest: int = 1) -> int:
     """Parse a port; `lowest` is 0 where 0 means any free port."""
     if text.isascii() and text.isdecimal() and len(text) <= 5 and lowest <= int(text) <= 65535:
         return int(text)
-    raise UsageError(f"{text!a} is not a valid {what}: a port is a number from {lowest} to 65535")
+    raise UsageError(f"{text!r} is not a valid {what}: a port is a number from {lowest} to 65535")
 
 
 def parse_endpoint(text: str) -> str:
@@ -37,19 +37,19 @@ def parse_endpoint(text: str) -> str:
     scheme, slashes, place = text.partition("://")
     if slashes:
         example = place.partition("/")[0] or "localhost:8080"
-        raise UsageError(f"{text!a} is not an endpoint: leave out {scheme}://, as in {example}")
+        raise UsageError(f"{text!r} is not an endpoint: leave out {scheme}://, as in {example}")
     host, colon, port = text.rpartition(":")
     if not colon or not host:
-        raise UsageError(f"{text!a} is not an endpoint: write HOST:PORT, for example localhost:8080")
+        raise UsageError(f"{text!r} is not an endpoint: write HOST:PORT, for example localhost:8080")
     if host.startswith("[") and host.endswith("]"):
         if not _is_ipv6(host[1:-1]):
-            raise UsageError(f"{text!a} is not an endpoint: no IPv6 address between the brackets")
+            raise UsageError(f"{text!r} is not an endpoint: no IPv6 address between the brackets")
         host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
     elif ":" in host:
         hint = f"[{host}]:{port}" if _is_ipv6(host) else "[::1]:8080"
-        raise UsageError(f"{text!a} is not an endpoint: put the IPv6 address in brackets, as in {hint}")
+        raise UsageError(f"{text!r} is not an endpoint: put the IPv6 address in brackets, as in {hint}")
     elif not _HOST.fullmatch(host):
-        raise UsageError(f"{text!a} is not an endpoint: {host!a} is not a host name or address")
+        raise UsageError(f"{text!r} is not an endpoint: {host!r} is not a host name or address")
     return f"{host.lower()}:{parse_port(port, 'port of an endpoint')}"
 
 

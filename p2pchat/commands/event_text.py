@@ -20,7 +20,7 @@ from typing import Any
 from p2pchat import History, HostedUser, Message, Sent, TCPPeer, where_found
 from p2pchat.commands.endpoints import is_loopback
 from p2pchat.commands.wrap import FOUND, Fragment
-from p2pchat.safe_text import safe_line, safe_text
+from p2pchat.safe_text import JOINERS, safe_line, safe_text
 
 EventLine = dict[str, Any]  # an event as one line of --json: its fields are in docs/cli.md
 Line = Mapping[str, Any]  # an event line or a row, which is only read
@@ -341,6 +341,8 @@ def highlighted_text(event: Line) -> list[Fragment]:
     fragments: list[Fragment] = []
     at = 0
     for start, end in places:
+        while text[end : end + 1] in JOINERS and end < len(text):  # shown with what they join
+            end += 1
         fragments += [("", safe_text(text[at:start])), (FOUND, safe_text(text[start:end]))]
         at = end
     return [part for part in [*fragments, ("", safe_text(text[at:]))] if part[1]]

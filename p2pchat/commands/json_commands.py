@@ -106,7 +106,7 @@ def parse_json_command(line: str, commands: CommandFields = JSON_COMMANDS) -> Js
         raise BadCommand(f"`do` must be one of {', '.join(commands)}", ref)
     for name, value in found.items():
         if name not in fields:
-            raise BadCommand(f"{do!r} has no field {name!a}; its fields are {', '.join((*fields, 'ref'))}", ref)
+            raise BadCommand(f"{do!r} has no field {name!r}; its fields are {', '.join((*fields, 'ref'))}", ref)
         kind = fields[name][0]
         is_number = kind is float and type(value) is int
         if not (type(value) is kind or is_number) or (isinstance(value, list) and not _are_strings(value)):

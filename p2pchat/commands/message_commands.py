@@ -116,7 +116,7 @@ async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
     """/delete: the latest own message, or a numbered one."""
     id, rest = _split_number(ctx, number)
     if rest:
-        raise UsageError(f"there is no line {rest[:20]!a}: /history shows lines with numbers")
+        raise UsageError(f"there is no line {rest[:20]!r}: /history shows lines with numbers")
     return await delete(ctx, id or await _latest_own(ctx))
 
 

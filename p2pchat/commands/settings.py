@@ -217,7 +217,7 @@ class ChatSettings:
         """
         setting = BY_NAME.get(name)
         if setting is None:
-            raise ValueError(f"there is no setting {name!a}; the settings are {', '.join(BY_NAME)}")
+            raise ValueError(f"there is no setting {name!r}; the settings are {', '.join(BY_NAME)}")
         if conversation_id and not setting.by_conversation:
             raise ValueError(f"{name} cannot be set for one conversation")
         if error := value_error(setting, value, exception=bool(conversation_id)):
@@ -262,7 +262,7 @@ class ChatSettings:
 def value_error(setting: Setting, value: str, *, exception: bool) -> str:
     """Return why a setting does not take this value; "" if it does. `exception`: for one conversation."""
     values = (*setting.values, INHERIT) if exception else setting.values
-    return "" if value in values else f"{setting.name} is {' or '.join(values)}, not {value!a}"
+    return "" if value in values else f"{setting.name} is {' or '.join(values)}, not {value!r}"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -295,7 +295,7 @@ async def set_(ctx: CommandContext, name: str = "", value: str = "", to: str = "
     """Show all settings or one, or change one, in general or for one conversation."""
     name, value = name.lower(), value.lower()
     if name and name not in BY_NAME:
-        raise UsageError(f"there is no setting {name!a}; the settings are {', '.join(BY_NAME)}")
+        raise UsageError(f"there is no setting {name!r}; the settings are {', '.join(BY_NAME)}")
     if not value:
         rows = [row for setting in ([BY_NAME[name]] if name else SETTINGS) for row in _rows(ctx, setting)]
     elif BY_NAME[name].of_peer:

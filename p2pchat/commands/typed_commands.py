@@ -297,7 +297,7 @@ def typed_name(name: str) -> str:
 def _not_a_command(word: str) -> str:
     near = _nearest(unicodedata.normalize("NFKC", word[:40]).lower())
     hint = f"did you mean /{near}?" if near else "/help lists them."
-    return f"there is no command {'/' + word[:40]!a}: {hint} Nothing was sent; // begins a text with a slash"
+    return f"there is no command {'/' + word[:40]!r}: {hint} Nothing was sent; // begins a text with a slash"
 
 
 def _nearest(word: str) -> str:

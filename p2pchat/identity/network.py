@@ -161,7 +161,7 @@ def _decode(code: str) -> bytes:
     """Return version, ids and key, after checking the checksum."""
     wrong = sorted(set(code) - set("abcdefghijklmnopqrstuvwxyz234567"))
     if wrong:
-        raise InviteError(f"the invite has a typing error: {wrong[0]!a} does not occur in one; copy it again")
+        raise InviteError(f"the invite has a typing error: {wrong[0]!r} does not occur in one; copy it again")
     try:
         raw = base64.b32decode(code.upper() + "=" * (-len(code) % 8))
     except binascii.Error:
@@ -203,21 +203,21 @@ def normal_endpoint(endpoint: str) -> str:
     """
     host, colon, port = endpoint.strip().lower().rpartition(":")
     if not colon or not host:
-        raise ValueError(f"{endpoint!a} is not HOST:PORT")
+        raise ValueError(f"{endpoint!r} is not HOST:PORT")
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-        raise ValueError(f"{endpoint!a} has no port between 1 and 65535")
+        raise ValueError(f"{endpoint!r} has no port between 1 and 65535")
     if host.startswith("[") and host.endswith("]"):
         try:
             if not _ZONE.fullmatch(host[1:-1]):
                 raise ValueError
             host = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
         except ValueError:
-            raise ValueError(f"{endpoint!a} has no IPv6 address between its brackets") from None
+            raise ValueError(f"{endpoint!r} has no IPv6 address between its brackets") from None
     elif not _HOST.fullmatch(host):
-        raise ValueError(f"{endpoint!a} has no host name or address before the port")
+        raise ValueError(f"{endpoint!r} has no host name or address before the port")
     whole = f"{host}:{int(port)}"
     if len(whole) > MAX_ENDPOINT_BYTES:
-        raise ValueError(f"{endpoint[:30]!a}... is too long for an address ({MAX_ENDPOINT_BYTES} bytes)")
+        raise ValueError(f"{endpoint[:30]!r}... is too long for an address ({MAX_ENDPOINT_BYTES} bytes)")
     return whole
 
 

@@ -270,7 +270,7 @@ class LocalUser(Viewer):
                 MAX_STATUS_CHARACTERS.
         """
         if status not in STATUSES:
-            raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!a}")
+            raise ValueError(f"a status is one of {', '.join(STATUSES)}, not {status!r}")
         if len(text) > MAX_STATUS_CHARACTERS:
             raise ValueError(f"the text of a status has at most {MAX_STATUS_CHARACTERS} characters, not {len(text)}")
         if text:
@@ -538,7 +538,7 @@ class LocalUser(Viewer):
         if self._is_closed:
             raise self._closed_error()
         if start not in ("now", "beginning"):
-            raise ValueError(f"start is 'now' or 'beginning', not {start!a}")
+            raise ValueError(f"start is 'now' or 'beginning', not {start!r}")
         lifecycle = self._lifecycle
         stored_name = None if consumer is None else self._consumer_prefix + consumer
         reader = Subscription(lifecycle.feed, self, types, stored_name, start, self._access)
@@ -592,7 +592,7 @@ class LocalUser(Viewer):
         try:
             await self._lifecycle.dispatcher.wait_until(is_here, timeout)
         except TimeoutError:
-            raise TimeoutError(f"{name!a} has not come online in time") from None
+            raise TimeoutError(f"{name!r} has not come online in time") from None
         return found[0]
 
     async def released(

@@ -323,7 +323,7 @@ def verify_logs(database: Database, most: int) -> list[str]:
         except NOT_DECODED:
             text = "has rows that cannot be read"
         if text:
-            found.append(f"log {row[0]!a} {text}")
+            found.append(f"log {row[0]!r} {text}")
     if not found and (strays := database.value(STRAYS)):
         found.append(f"{strays} entries belong to no log")
     if unplaced := database.value(UNPLACED):

@@ -215,7 +215,7 @@ def wrong_with(line: object) -> str:
     missing = [name for name in ("at", *_NEEDED.get(event, ())) if not isinstance(line.get(name), str)]
     missing += ["member_ids"] if event == "group" and not isinstance(line.get("member_ids"), list) else []
     if missing:
-        return f"{event!a} without {', '.join(missing)}"
+        return f"{event!r} without {', '.join(missing)}"
     if event not in {*_NEEDED, "gap", "warning"}:
         missing = []
     else:

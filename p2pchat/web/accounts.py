@@ -100,7 +100,7 @@ class AccountNameTaken(WebError):
     """The name belongs to another user."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(409, "name_taken", f"the name {name!a} is taken: choose another")
+        super().__init__(409, "name_taken", f"the name {name!r} is taken: choose another")
 
 
 class Accounts:

@@ -191,9 +191,9 @@ async def _position(account: Account, text: str | None) -> Post | datetime | Non
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise WebError(400, "malformed", f"{text!a} is no time: use the form 2026-11-20T08:30Z") from None
+        raise WebError(400, "malformed", f"{text!r} is no time: use the form 2026-11-20T08:30Z") from None
     if moment.tzinfo is None:
-        raise WebError(400, "malformed", f"{text!a} has no time zone: use the form 2026-11-20T08:30Z")
+        raise WebError(400, "malformed", f"{text!r} has no time zone: use the form 2026-11-20T08:30Z")
     return moment
 
 
@@ -393,7 +393,7 @@ async def _user(gateway: Gateway, account: Account, name: str) -> User:
         return account.user.me
     found = (await gateway.accounts.resolve_conversation(account, name)).user
     if found is None:
-        raise WebError(400, "malformed", f"{name!a} cannot be a member of a group")
+        raise WebError(400, "malformed", f"{name!r} cannot be a member of a group")
     return found
 
 

@@ -280,7 +280,7 @@ def parse_origin(text: str) -> Origin:
     found = _ORIGIN.fullmatch(text.lower())
     parsed = found and parse_host(found[2], found[1])
     if not parsed:
-        raise ValueError(f"{text!a} is no origin: use a form like https://chat.example.org or http://192.168.1.5:8000")
+        raise ValueError(f"{text!r} is no origin: use a form like https://chat.example.org or http://192.168.1.5:8000")
     return parsed
 
 

@@ -51,6 +51,7 @@ ANSWER = rf"(?: \(to (?P<asked>{NAME}): {QUOTED}\))?"
 SAID = re.compile(rf"{TIME}{PLACE} (?P<sender>{SPEAKER})(?: -> (?P<to>{SPEAKER}))?{ANSWER}: .*")
 DONE = re.compile(rf"{TIME}{PLACE} \* (?P<sender>{NAME})(?: -> (?P<to>{NAME}))?{ANSWER} .*")
 CAME = re.compile(rf"{TIME} -- (?P<sender>{NAME}) (?:is here|left)(?: for the first time, from .*|: .*)?")
+LOST_JOINER = re.compile(r"(?:^|[\0-\u05ff\u3000-\ufaff\u200c\u200d])[\u200c\u200d]")  # where it joins nothing
 _BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
@@ -59,7 +60,7 @@ def drives_a_terminal(character: str) -> bool:
     return (
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
         or unicodedata.bidirectional(character) in _BIDI
-        or character in "\u200b\u200c\u200d\u200e\u200f\u061c\u2060\ufeff"
+        or character in "\u200b\u200e\u200f\u061c\u2060\ufeff"
         or 0xE0000 <= ord(character) < 0xE0080
     )
 
@@ -68,6 +69,7 @@ def lines_of(text: str) -> list[str]:
     """Return the lines a terminal shows; fail if one contains control characters."""
     lines = text.split("\n")
     assert not [character for line in lines for character in line if drives_a_terminal(character)]
+    assert not LOST_JOINER.search(text)
     return lines
 
 

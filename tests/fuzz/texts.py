@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from functools import cache
+from itertools import pairwise
 
 from prompt_toolkit.utils import get_cwidth
 
@@ -85,7 +86,7 @@ def endpoint_too(text: str) -> None:
 
 
 def for_people(sentence: str) -> None:
-    hold(sentence and sentence == safe_line(sentence), "a sentence that acts on a terminal")
+    hold(sentence and not any(map(acts, sentence)), "a sentence that acts on a terminal")
     hold(len(sentence) < 8000, "a sentence without an end")
 
 
@@ -260,12 +261,24 @@ DRAWN = {
 }  # fmt: skip
 
 
+JOINABLE = ("Lo", "Lm", "Mn", "Mc", "So", "Sm", "Sk", "Cn")  # no script of capital and small letters has joiners
+
+
 MANY_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u20d0-\u20ff\ufe20-\ufe2f]{5,}")
 
 
 def acts(character: str) -> bool:
-    """Return whether a terminal may do anything else than draw this character in its place."""
-    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and ord(character) not in DRAWN
+    """Return whether a terminal may do anything else than draw this character in its place; joiners apart."""
+    drawn = ord(character) in DRAWN or character in "\u200c\u200d"
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and not drawn
+
+
+def lost_joiner(text: str) -> bool:
+    """Return whether a joiner stands where it draws nothing: not behind a mark, emoji or letter that may join."""
+    return any(
+        joiner in "\u200c\u200d" and (before in "\u200c\u200d" or unicodedata.category(before) not in JOINABLE)
+        for before, joiner in pairwise(" " + text)
+    )
 
 
 def shown(data: bytes) -> None:
@@ -276,6 +289,7 @@ def shown(data: bytes) -> None:
     safe = safe_text(text)
     for line in safe.split("\n"):
         hold(not any(map(acts, line)), f"something that acts: {[hex(ord(c)) for c in line if acts(c)]}")
+    hold(not lost_joiner(safe), "a joiner that joins nothing")
     hold(all(line.startswith(CONTINUED) for line in safe.split("\n")[1:]), "a further line without its mark")
     hold(not MANY_MARKS.search(safe), "marks heaped on one letter")
     hold(safe.count("\n") == text.count("\n"), "another number of lines")

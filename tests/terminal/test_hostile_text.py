@@ -51,6 +51,21 @@ def shown(order: str) -> str:
     return "".join(c if c.isascii() and c.isprintable() else f"\\u{{{ord(c):x}}}" for c in order)
 
 
+async def test_names_and_joined_writing_are_shown_as_written(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    zoe = await peer("zoë", await port_of(ada))
+    await ada.shows("zoë is here")
+    await ada.line("/msg Zoé hi")
+    await ada.shows("p2pchat: nobody here is called 'Zoé'")
+    await ada.line("/помощь")
+    await ada.shows("p2pchat: there is no command '/помощь'")
+    joined = "👩\u200d💻 می\u200cخواهم क्\u200dष"
+    await zoe.broadcast(joined)
+    await ada.until(lambda: joined.encode() in ada.raw, joined)  # pyte does not draw joiners
+    await zoe.broadcast("ad\u200dmin")
+    await ada.shows("zoë: ad\\u{200d}min")
+
+
 FORGED = "12:00 bob: I am bob"
 
 

@@ -223,6 +223,8 @@ async def test_people_are_invited_by_address_or_qr_code(scene: Scene) -> None:
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 DISGUISED = ["bob\u202egnp", "a\u200bb", "x\u0300\u0301\u0302\u0303\u0304\u0305", "tab\there", "\u2066y", "é ü 漢 🎉"]
+DISGUISED += ["👩🏽\u200d💻", "می\u200cخواهم", "र\u200d्य", "ad\u200dmin", "👩\u200dx", "\u200c\u200d", "می\u200c"]
+DISGUISED += ["س" + "\u0651\u200d" * 6]
 
 
 async def test_text_of_others_is_never_markup_and_never_hides(scene: Scene) -> None:

@@ -70,7 +70,7 @@ def _parse_search(words: str) -> str:
     try:
         where_found(words or "any", "")
     except ValueError as error:
-        raise ValueError(f"{words!a} is nothing to look for: {error}") from None
+        raise ValueError(f"{words!r} is nothing to look for: {error}") from None
     return words
 
 

@@ -29,7 +29,7 @@ def _parse_list(text: str) -> tuple[str, ...]:
 
 def _parse_path(text: str) -> str:
     if text and not text.startswith("/"):
-        raise UsageError(f"--root-path begins with a slash, as /chat: {text!a} does not")
+        raise UsageError(f"--root-path begins with a slash, as /chat: {text!r} does not")
     return text.rstrip("/")
 
 
@@ -182,7 +182,7 @@ def revoke(profile: cli.ProfileChoice, name: str, db: str, as_json: bool) -> int
     """End the token of an account, and all sessions opened with it."""
     rows = _request(profile, db, "web_revoke", name)
     if not rows:
-        print_error(f"there is no account {name!a}; `p2pchat web users` lists them")
+        print_error(f"there is no account {name!r}; `p2pchat web users` lists them")
         return NO_SUCH_NAME
     if as_json:
         print(json_line(rows[0]), flush=True)

@@ -141,9 +141,9 @@ def _checked_url(text: str) -> str:
     except ValueError:
         host, parts = None, urlsplit("")
     if parts.scheme in ("http", "https"):
-        raise UsageError(f"{text!a} is a page: write {parts.scheme.replace('http', 'ws')}://{parts.netloc}/chat")
+        raise UsageError(f"{text!r} is a page: write {parts.scheme.replace('http', 'ws')}://{parts.netloc}/chat")
     if parts.scheme not in ("ws", "wss") or not host:
-        raise UsageError(f"{text!a} is not a gateway: write ws://HOST:PORT/chat")
+        raise UsageError(f"{text!r} is not a gateway: write ws://HOST:PORT/chat")
     if parts.username is not None or parts.password is not None:
         raise UsageError("a name or password in the address is not used: --user NAME, or --token FILE")
     return text

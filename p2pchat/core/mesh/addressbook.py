@@ -189,13 +189,13 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if not isinstance(_address(host), IPv6Address):
-            raise ValueError(f"{endpoint!a}: between brackets stands an IPv6 address")
+            raise ValueError(f"{endpoint!r}: between brackets stands an IPv6 address")
     elif not colon or not host or ":" in host:
-        raise ValueError(f"{endpoint!a} is not HOST:PORT; an IPv6 address stands in brackets")
+        raise ValueError(f"{endpoint!r} is not HOST:PORT; an IPv6 address stands in brackets")
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536):
-        raise ValueError(f"{endpoint!a}: a port is a number from 1 to 65535")
+        raise ValueError(f"{endpoint!r}: a port is a number from 1 to 65535")
     if not all(character.isalnum() or character in "-._:%" for character in host):
-        raise ValueError(f"{endpoint!a} has a host that is neither a name nor an address")
+        raise ValueError(f"{endpoint!r} has a host that is neither a name nor an address")
     return host, int(port)
 
 

@@ -600,5 +600,5 @@ class DuplicateKeyDetector:
 
     def _warn(self, whose: PeerId) -> None:
         name = self._name_of(whose)
-        key = "this peer's key" if whose == self._ctx.me else f"the key of {name!a}" if name else "the key of one peer"
+        key = "this peer's key" if whose == self._ctx.me else f"the key of {name!r}" if name else "the key of one peer"
         self._ctx.emit(WarningIssued("two_processes", f"two processes seem to use {key}: stop one of them", whose))

@@ -289,7 +289,7 @@ class KnownPeople:
         self._ctx.emit(UserNamed(user, name, about, old))
         if self._keys.setdefault(name, user) != user and (user, name) not in self._warned:
             self._warned.add((user, name))
-            text = f"another key uses the name {name!a}: the two are shown with the beginnings of their ids"
+            text = f"another key uses the name {name!r}: the two are shown with the beginnings of their ids"
             self._ctx.emit(WarningIssued("name", text, user))
 
 

@@ -81,7 +81,7 @@ class Forks:
         if conversation.blocked:
             self._order.retry(conversation)  # no entry waits for it any more
         name = self._people.names.get(log.id.user)
-        who = f"the user {name!a}" if name else "a user"
+        who = f"the user {name!r}" if name else "a user"
         text = f"{who} signed two different entries under one number: a machine that was copied, or a fraud"
         self._ctx.emit(WarningIssued("fork", text, log.id.user))
 

@@ -205,7 +205,7 @@ class Quota:
 
     def _who(self, user: UserId) -> str:
         name = self._names.get(user)
-        return f"the user {name!a}" if name else "a user without a name"
+        return f"the user {name!r}" if name else "a user without a name"
 
     # ---- sums of users
 

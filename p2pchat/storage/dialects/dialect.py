@@ -276,4 +276,4 @@ def dialect_of(url: str, busy_timeout: float) -> Dialect:
         from p2pchat.storage.dialects.postgresql import PostgreSQLDialect
 
         return PostgreSQLDialect(given, busy_timeout)
-    raise StorageError(f"this version keeps no {given.kind!a} databases: write {WRITTEN}")
+    raise StorageError(f"this version keeps no {given.kind!r} databases: write {WRITTEN}")

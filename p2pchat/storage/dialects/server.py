@@ -49,12 +49,12 @@ class ServerDialect(Dialect):
         self._load()
         if url.driver not in ("", self.driver):
             raise StorageError(
-                f"p2pchat speaks to {self.name} with {self.driver}: leave +{url.driver!a} out of the URL"
+                f"p2pchat speaks to {self.name} with {self.driver}: leave +{url.driver!r} out of the URL"
             )
         if not url.database:
             raise StorageError(f"that URL names no database: write {url.kind}://USER@HOST/DATABASE")
         host = f"on {url.host}{f':{url.port}' if url.port else ''}" if url.host else "on this machine"
-        self.where = f"the {self.name} database {url.database!a} {host}"
+        self.where = f"the {self.name} database {url.database!r} {host}"
         self.damaged = DAMAGED.format(where=self.where)
         self._url = url
         self._busy_timeout = busy_timeout

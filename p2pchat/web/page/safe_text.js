@@ -1,9 +1,8 @@
 /**
  * Text of others, made safe to show: no character can hide text, reverse a line, or imitate something else.
  *
- * Names and other text within a line follow the same rules as the terminal (p2pchat/safe_text.py), character for
- * character. Message texts, which have their own box, keep tabs and the joiners used by Persian, Indian languages and
- * emoji.
+ * The rules are those of the terminal (p2pchat/safe_text.py), character for character. Message texts, which have their
+ * own box, also keep tabs.
  */
 
 import { h } from "./dom.js";
@@ -20,11 +19,22 @@ const HARMFUL =
   "\\ud800-\\udfff" + // lone surrogates
   "\\u{e0000}-\\u{e00ff}\\u{e01f0}-\\u{e0fff}"; // tags and other invisible characters
 
-const IN_A_LINE = new RegExp(`[\\n${HARMFUL}]`, "gu");
-const IN_A_TEXT = new RegExp(`[${HARMFUL}]`, "gu");
-const JOINERS = "\u200c\u200d"; // harmless between non-ASCII letters or emoji
+const SHAPED = // letters and marks of the scripts in which joiners have an effect
+  "\\u0620-\\u065f\\u066e-\\u06d3\\u06d5-\\u06ef\\u06fa-\\u06ff\\u0710-\\u077f\\u07ca-\\u07f5\\u0840-\\u085b\\u0860-\\u08ff" +
+  "\\u0900-\\u0963\\u0970-\\u09e5\\u09f0-\\u0a65\\u0a70-\\u0ae5\\u0af0-\\u0b65\\u0b70-\\u0be5\\u0bf0-\\u0c65\\u0c70-\\u0ce5" +
+  "\\u0cf0-\\u0d65\\u0d70-\\u0de5\\u0df0-\\u0df3\\u1000-\\u103f\\u1050-\\u108f\\u1780-\\u17b3\\u17b6-\\u17d3\\u1820-\\u18aa" +
+  "\\u1a20-\\u1a7c\\u1b00-\\u1b4c\\u1b80-\\u1baf\\ua840-\\ua873\\ua8e0-\\ua8ff\\ua980-\\ua9c0\\ufb50-\\ufdcf\\ufe70-\\ufefc" +
+  "\\u{10d00}-\\u{10d27}\\u{11000}-\\u{11fff}\\u{1e900}-\\u{1e94b}";
+const PICTURES = "\\u2190-\\u21ff\\u2300-\\u23ff\\u25a0-\\u27bf\\u2b00-\\u2bff\\u{1f000}-\\u{1faff}"; // emoji, and the like
+const JOINS = // a joiner that the character before it was
+  `(?<![${PICTURES}]\\u200d(?![^${PICTURES}]))(?<![${PICTURES}]\\ufe0f\\u200d(?![^${PICTURES}]))` +
+  `(?<![${SHAPED}]\\u200c(?![^${SHAPED}]))(?<![${SHAPED}]\\u200d(?![\\u200c\\u200d]))`;
+
+const IN_A_LINE = new RegExp(`[\\n${HARMFUL}]${JOINS}`, "gu");
+const IN_A_TEXT = new RegExp(`[${HARMFUL}]${JOINS}`, "gu");
+const JOINERS = "\u200c\u200d"; // ZWNJ and ZWJ
 const MARK = /[\p{Mn}\p{Me}\u1160-\u11ff\ud7b0-\ud7ff]/u;
-const TOO_MANY_MARKS = new RegExp(`(?:${MARK.source}){${MAX_MARKS + 1},}`, "gu");
+const TOO_MANY_MARKS = new RegExp(`(?:${MARK.source}[${JOINERS}]?){${MAX_MARKS + 1},}`, "gu");
 
 /** @param {string} character @returns {string} */
 function escaped(character) {
@@ -33,7 +43,11 @@ function escaped(character) {
 
 /** @param {string} marks on one letter @returns {string} */
 function fewMarks(marks) {
-  return Array.from(marks, (mark, index) => (index < MAX_MARKS ? mark : escaped(mark))).join("");
+  let count = 0;
+  return Array.from(marks, (mark) => {
+    count += JOINERS.includes(mark) ? 0 : 1;
+    return count <= MAX_MARKS ? mark : escaped(mark);
+  }).join("");
 }
 
 /**
@@ -50,13 +64,8 @@ export function safeLine(text) {
  */
 export function safeText(text) {
   return text
-    .replace(IN_A_TEXT, (found, at) => (found === "\t" || joins(text, found, at) ? found : escaped(found)))
+    .replace(IN_A_TEXT, (found) => (found === "\t" ? found : escaped(found)))
     .replace(TOO_MANY_MARKS, fewMarks);
-}
-
-/** @param {string} text @param {string} found @param {number} at */
-function joins(text, found, at) {
-  return JOINERS.includes(found) && text.charCodeAt(at - 1) > 0x7f && text.charCodeAt(at + 1) > 0x7f && !JOINERS.includes(text[at + 1]);
 }
 
 /**
@@ -95,7 +104,9 @@ export function highlight(text, places) {
   const cut = (/** @type {number} */ from, /** @type {number} */ to) => safeText(characters.slice(from, to).join(""));
   const parts = [];
   let at = 0;
-  for (const [from, to] of places) {
+  for (const [from, end] of places) {
+    let to = end;
+    while (to < characters.length && JOINERS.includes(characters[to])) to += 1; // shown with what they join
     parts.push(cut(at, from), h("mark", {}, cut(from, to)));
     at = to;
   }

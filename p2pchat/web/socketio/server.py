@@ -242,7 +242,7 @@ class SocketIOServer:
             raise Unauthorized("register comes first")
         handler = self._handlers.by_event.get(name)
         if handler is None:
-            raise WebError(404, "unknown_event", f"there is no event {name[:40]!a}")
+            raise WebError(404, "unknown_event", f"there is no event {name[:40]!r}")
         return await handler(client, payload_of(given))
 
     def _problem(self, error: Exception) -> WebError:
