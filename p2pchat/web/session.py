@@ -327,8 +327,9 @@ class DeliveryCursor:
 class SendQueue:
     """The frames to be sent on one socket.
 
-    put() never waits; a task of the queue's own writes the frames in order. When the queue is full, its client is too
-    slow: its session ends, and the client reconnects and asks for what it missed.
+    put() never waits; a task of the queue's own writes the frames in order. An answer takes its place with reserve()
+    when its request begins, so that nothing that follows from the request overtakes it. When the queue is full, its
+    client is too slow: its session ends, and the client reconnects and asks for what it missed.
 
     Args:
         on_sent: Called with the `item` of each frame once that frame is written.
@@ -367,6 +368,18 @@ class SendQueue:
         self._empty.clear()
         self._wake.set()
 
+    def reserve(self) -> Frame:
+        """Queue an empty frame for fill(), which must follow: everything behind it waits. Raises QueueFull."""
+        frame: Frame = {}
+        self.put(frame)
+        return frame
+
+    def fill(self, frame: Frame, content: Frame) -> None:
+        """Give a reserved frame its content."""
+        frame.update(content)
+        self._bytes += frame_size(content) - frame_size({})
+        self._wake.set()
+
     def _has_room(self) -> bool:
         return len(self._frames) < self._settings.outbox_frames and self._bytes < self._settings.outbox_bytes
 
@@ -375,7 +388,7 @@ class SendQueue:
         await self._empty.wait()
 
     def close(self, code: int, reason: str, *, at_once: bool = False) -> None:
-        """Close the socket after sending what is queued, or `at_once` without it."""
+        """Close the socket after sending what is queued before any reserved frame, or `at_once` without it."""
         if at_once:
             self._frames.clear()
         self._close = self._close or (code, reason)
@@ -399,14 +412,15 @@ class SendQueue:
 
     async def _send_all(self) -> None:
         frames, send = self._frames, self._websocket.send
-        while frames:
+        while frames and frames[0][0]:  # up to a reserved one
             frame, item = frames.popleft()
             self._bytes -= frame_size(frame)
             await send(frame)
             if item is not None:
                 self._on_sent(item)
         self._wake.clear()
-        self._empty.set()
+        if not frames:
+            self._empty.set()
 
     async def _close_socket(self) -> None:
         if self._close is None:

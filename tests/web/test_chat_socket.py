@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from p2pchat import Settings
 from p2pchat.web import Pace, WebSettings
-from tests.web.chat_client import WITHIN, chatting, drop, opened, until
+from tests.web.chat_client import WITHIN, Chatter, chatting, drop, opened, until
 from tests.web.conftest import Served
 
 
@@ -51,6 +51,48 @@ async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
         assert (await ada.answer())["code"] == "malformed"
         await ada.say('{"no json')
         assert (await ada.answer())["code"] == "malformed"  # perhaps meant for one person, so it is not sent
+
+
+async def test_answers_come_in_the_order_of_the_frames(served: Served) -> None:
+    async with chatting(served, "ada") as ada, chatting(served, "eve") as eve:
+        await eve.accepted({"text": "hi", "key": "k"})
+        frames: list[tuple[str | dict[str, Any], str]] = [
+            ("hello", "ok"), ("/dmm bob hi", "error"), ({"text": "hi", "key": "k"}, "ok"),
+            ({"text": "hi", "key": "k"}, "ok"), ({"type": "read", "id": "nothing"}, "error"), ("/dm bob hi", "ok"),
+            ("é" * 32_768, "error"), ({"text": "other", "key": "k"}, "error"), ("/me waves", "ok"),
+        ]  # fmt: skip
+        for said, _ in frames * 4:
+            await ada.say(said)
+        assert [(await ada.answer())["status"] for _ in frames * 4] == [status for _, status in frames * 4]
+
+
+async def test_nothing_that_follows_from_a_message_comes_before_its_answer(served: Served) -> None:
+    async with chatting(served, "ada", "?events=all") as ada, chatting(served, "bob") as bob:
+        told: list[dict[str, Any]] = []
+        waiting = {(kind, number) for kind in ("answer", "delivered", "reply") for number in range(20)}
+        ids: list[str] = []
+        for number in range(20):
+            await ada.say({"text": str(number), "key": str(number)})
+        replying = asyncio.create_task(reply_to(bob, 20))
+        while waiting:
+            async with asyncio.timeout(WITHIN):
+                told.append(frame := json.loads(await ada.socket.recv()))
+            kind = frame.get("type", "answer")
+            if kind == "answer":
+                ids.append(frame["id"])
+                waiting.remove((kind, len(ids) - 1))
+            elif kind in ("delivered", "message"):
+                id = frame["id"] if kind == "delivered" else frame["reply_to"]
+                assert id in ids, f"{kind} came before the answer that tells the id"
+                waiting.discard(("reply" if kind == "message" else kind, ids.index(id)))
+        await replying
+        assert all("type" not in frame for frame in told if "status" in frame), "only answers have a status"
+
+
+async def reply_to(chatter: Chatter, count: int) -> None:
+    """Reply to so many messages as they come."""
+    for _ in range(count):
+        await chatter.say({"text": "yes", "reply_to": (await chatter.message())["id"]})
 
 
 async def test_a_direct_message_goes_to_one_user(served: Served) -> None:
@@ -161,12 +203,12 @@ async def test_receipts_presence_typing_and_changes_come_on_request(served: Serv
         async with chatting(served, "bob") as bob:
             while (told := await ada.next("presence"))["user"] != "bob":
                 pass
-            assert told["status"] == "online"
+            assert told["presence"] == "online"
             id = await ada.accepted("/dm bob done?")
-            told = await ada.next("status")
-            assert (told["id"], told["status"], told["by"]) == (id, "delivered", "bob")
+            told = await ada.next("delivered")
+            assert (told["id"], told["by"]) == (id, "bob")
             await bob.say({"type": "ack", "id": (await bob.message())["id"]})
-            assert (await ada.next("status"))["status"] == "read"
+            assert (await ada.next("read"))["id"] == id
             await bob.say({"type": "typing", "to": "ada"})
             assert (await ada.next("typing"))["user"] == "bob"
             async with served.client("bob") as http:
@@ -174,8 +216,8 @@ async def test_receipts_presence_typing_and_changes_come_on_request(served: Serv
             reaction = await ada.next("reaction")
             assert (reaction["id"], reaction["by"], reaction["reaction"]) == (id, "bob", "👍")
             await bob.accepted("who asks for nothing is told messages only")
-            assert not any(bob.waiting(kind) for kind in ("presence", "status", "typing", "reaction"))
-        assert (await ada.next("presence"))["status"] == "offline"
+            assert not any(bob.waiting(kind) for kind in ("presence", "delivered", "read", "typing", "reaction"))
+        assert (await ada.next("presence"))["presence"] == "offline"
 
 
 async def test_typing_starts_and_stops_at_once_here_and_at_another_peer(serve: Callable[..., Any]) -> None:

@@ -16,7 +16,7 @@ from p2pchat.web.hub import Envelope
 from p2pchat.web.socketio.clients import CONSUMER, ClientRegistry
 from p2pchat.web.socketio.engine import StrictPacket, may_come_in
 from tests.web.conftest import Served, listening
-from tests.web.socketio_client import socket
+from tests.web.socketio_client import PATIENCE, socket
 
 ENGINE = "/socket.io/?EIO=4&transport="
 
@@ -142,6 +142,23 @@ async def test_a_malformed_event_is_answered_and_the_socket_lives_on(served: Ser
             told = await ada.hear("error")
             assert set(told) == {"code", "text"} and told["code"] == code
         assert (await ada.say("privateMessage", {"to": "bob", "content": "fine"}))["status"] == "ok"
+
+
+async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Served) -> None:
+    await hand(served, "ada", "bob")
+    async with socket(served.url, "ada", served.tokens["ada"]) as ada, socket(served.url, "bob", served.tokens["bob"]):
+        for number in range(20):
+            message = {"to": "room", "content": str(number)}
+            await ada.io.emit("groupMessage", message, callback=lambda answer: ada.told.append(("answer", answer)))
+        async with asyncio.timeout(PATIENCE):
+            while min(len(ada.said("answer")), len(ada.said("messageStatus"))) < 20:
+                await asyncio.sleep(0)
+        answered: set[str] = set()
+        for event, payload in ada.told:
+            if event == "answer":
+                answered.add(payload["id"])
+            elif event == "messageStatus":
+                assert payload["messageId"] in answered
 
 
 async def test_concurrent_messages_of_a_socket_keep_their_order(served: Served) -> None:

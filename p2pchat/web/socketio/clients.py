@@ -36,7 +36,7 @@ class SocketClient(ClientSession):
     """
 
     __slots__ = (
-        "_read_timer", "_replayed", "_room_post", "_unread", "connection", "registry", "send_lock",
+        "_read_timer", "_replayed", "_room_post", "_unread", "_waiting", "connection", "registry", "send_lock",
     )  # fmt: skip
 
     def __init__(self, registry: ClientRegistry, connection: EngineConnection, account: Account) -> None:
@@ -49,6 +49,7 @@ class SocketClient(ClientSession):
         self._room_post: Post | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self.send_lock = asyncio.Lock()
+        self._waiting: list[str | EnginePacket] = []  # refs of messages not answered yet, and statuses behind them
         self.open("socketio", self._HANDLERS)
 
     # ---- events
@@ -64,7 +65,11 @@ class SocketClient(ClientSession):
             self._send(post, envelope.encoded("socketio message", lambda: self._packet(post)))
 
     def _on_receipt(self, envelope: Envelope) -> None:
-        self._put(self.registry.statuses.packet_of(envelope, self.account))
+        packet = self.registry.statuses.packet_of(envelope, self.account)
+        if packet is not None and self._waiting:
+            self._waiting.append(packet)
+        else:
+            self._put(packet)
 
     def _on_presence(self, envelope: Envelope) -> None:
         if envelope.event.user.key != self.account.key:
@@ -112,6 +117,20 @@ class SocketClient(ClientSession):
             self._mark_read(post)
         else:
             self._unread[post.log.conversation] = post
+
+    # ---- writing
+
+    def begin_message(self) -> str:
+        """Return the ref of a message to be written. Statuses wait until end_message() is called with it."""
+        ref = self.next_ref()
+        self._waiting.append(ref)
+        return ref
+
+    def end_message(self, ref: str) -> None:
+        """Send the statuses that waited for the answer to this message and for none before it."""
+        self._waiting.remove(ref)
+        while self._waiting and isinstance(self._waiting[0], EnginePacket):
+            self.put_or_end(self._waiting.pop(0))
 
     # ---- reading
 

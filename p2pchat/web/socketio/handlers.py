@@ -98,14 +98,18 @@ class EventHandlers:
         to, text, claimed_at = word_field(payload, "to"), text_field(payload), timestamp_field(payload)
         self._gateway.limits.messages.take(client.account.key)
 
-        async def send(talk: Conversation) -> Answer:
+        async def send(talk: Conversation, ref: str) -> Answer:
             with self._gateway.metrics.accepting("socketio"):
-                receipt = await client.user.send(talk, text, ref=client.next_ref(), claimed_at=claimed_at)
+                receipt = await client.user.send(talk, text, ref=ref, claimed_at=claimed_at)
             return {**OK, "id": receipt.id, **self._gateway.accounts.reservation(client.account, talk)}
 
         async with client.send_lock:  # keeps the order of messages although resolving a name may take a while
-            sending = asyncio.create_task(send(await resolve(client.account, to)))
-        return await sending
+            talk, ref = await resolve(client.account, to), client.begin_message()
+            sending = asyncio.create_task(send(talk, ref))
+        try:
+            return await sending
+        finally:  # the library queues the answer in this turn of the loop
+            asyncio.get_running_loop().call_soon(client.end_message, ref)
 
     async def _resolve_user(self, account: Account, name: str) -> Conversation:
         """Return the conversation with a user of this gateway or of the mesh; an unknown name is reserved."""
