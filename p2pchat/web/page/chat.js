@@ -84,8 +84,8 @@ export class Chat {
     await Promise.all([this._list(true), this._who()]).catch(() => {});
     this.outbox.restore();
     this.outbox.flush();
-    const front = this.model.front ?? this.model.room;
-    if (front) await this.open(front);
+    if (this.model.front) await this.open(this.model.front);
+    else this.model.bus.emit("ready");
   }
 
   /** @param {boolean} counts whether to take the unread counts too */

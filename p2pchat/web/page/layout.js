@@ -3,6 +3,7 @@
 import { Compose } from "./compose.js";
 import { h } from "./dom.js";
 import { Header } from "./header.js";
+import { Navigation } from "./navigation.js";
 import { SearchPanel } from "./search.js";
 import { installShortcuts, showHelp } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
@@ -18,6 +19,7 @@ export class Layout {
     this.search = new SearchPanel(chat, this);
     this.sidebar = new Sidebar(chat, this, signOut);
     this.header = new Header(chat, this);
+    this.navigation = new Navigation(chat, this);
     this.notices = new Notices(chat.model);
     this.element = h("div", { class: "layout", data: { view: "list" } },
       h("a", { class: "skip", href: "#compose", onclick: (/** @type {Event} */ event) => (event.preventDefault(), this.compose.focus()) }, "Skip to writing"),
@@ -41,12 +43,14 @@ export class Layout {
   /** Show the conversation on a screen too small for both. */
   showTalk() {
     this.element.dataset.view = "talk";
+    this.navigation.update();
   }
 
   /** Show the list on a screen too small for both. */
   showList() {
     this.element.dataset.view = "list";
-    this.sidebar.focusFront();
+    this.navigation.update();
+    if (!this.isWide) this.sidebar.focusFront();
   }
 
   /** Whether list and conversation fit side by side. */
@@ -54,23 +58,31 @@ export class Layout {
     return matchMedia("(min-width: 46rem)").matches;
   }
 
+  /** Whether the open conversation is on the screen, alone or beside the list. */
+  get showsTalk() {
+    return this.isWide || this.element.dataset.view === "talk";
+  }
+
   /** Open the conversation the user chose. @param {import("./model.js").Talk} talk */
   async open(talk) {
+    const opened = this.chat.open(talk);
     this.showTalk();
     this.search.close();
-    await this.chat.open(talk);
+    await opened;
     this.compose.focus();
   }
 
-  /** @param {string} userId */
+  /** @param {string} userId @returns {Promise<boolean>} false when it failed; the error is shown */
   async openWith(userId) {
     try {
       await this.chat.openWith(userId);
       this.showTalk();
       this.search.close();
       this.compose.focus();
+      return true;
     } catch (error) {
       this.notices.show(/** @type {Error} */ (error).message);
+      return false;
     }
   }
 
@@ -91,6 +103,7 @@ export class Layout {
   _onFront() {
     this.compose.front();
     this.timeline.front();
+    this.navigation.update();
     if (this.isWide && !document.querySelector("dialog[open]")) this.compose.focus();
   }
 }

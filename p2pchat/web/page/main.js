@@ -3,6 +3,7 @@
 import { Chat } from "./chat.js";
 import { fill } from "./dom.js";
 import { Layout } from "./layout.js";
+import { forgetAddress } from "./navigation.js";
 import { signIn } from "./signin.js";
 import { Announcer } from "./status.js";
 import { deleteToken, loadToken, saveToken } from "./storage.js";
@@ -32,6 +33,7 @@ function openChat(token) {
 function leave(chat, why) {
   chat.stop();
   deleteToken();
+  if (!why) forgetAddress(); // signed out: whoever comes next starts afresh
   document.title = "p2pchat";
   start(REASONS[why] ?? why);
 }

@@ -3,7 +3,8 @@
  * changes on its bus and draws nothing.
  *
  * Topics of the bus: "people", "talks" (the list and unread counts), "talk" (the open conversation), "front" (another
- * conversation was opened), "new" (a message of another arrived), "state" (of the connection), "notice" (a sentence to show).
+ * conversation was opened), "ready" (the lists are loaded, and nothing is open yet), "new" (a message of another arrived),
+ * "state" (of the connection), "notice" (a sentence to show).
  */
 
 /**

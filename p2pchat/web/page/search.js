@@ -74,9 +74,9 @@ export class SearchPanel {
   /** @param {any} row */
   async _openResult(row) {
     const talk = this._chat.events.talkOf(row);
-    this._layout.showTalk();
     if (!this._layout.isWide) this.close();
     if (talk.id !== this._chat.model.frontId) await this._chat.open(talk);
+    this._layout.showTalk();
     await this._layout.timeline.jump(row.id);
   }
 }
