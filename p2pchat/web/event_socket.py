@@ -1,9 +1,10 @@
 """`ws /lines`: event lines out and command objects in, the language of `p2pchat --json`. The page speaks it.
 
 The first line is `listening`. A command session like that of the terminal carries out the commands one after the other,
-as the account's user. There are two more commands:
+as the account's user. There are three more commands:
 
     {"do":"find","to":"bob"}       an `answer` with the conversation an address means
+    {"do":"latest"}                an `answer` with the newest message of each conversation
     {"do":"active","on":false}     nobody is looking at this connection, so others see it as idle
 
 Commands about the peer itself (connect, forget, allow, quit) do not exist here. `?since=ID` first replays what followed
@@ -39,13 +40,14 @@ PEER_COMMANDS = frozenset({"connect", "forget", "allow", "quit"})
 COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     **{do: fields for do, fields in JSON_COMMANDS.items() if do not in PEER_COMMANDS},
     "find": {"to": (str, True)},
+    "latest": {},
     "active": {"on": (bool, True)},
 }
 SMALL_COMMANDS = frozenset({"typing", "read", "active", "away", "back"})
 WRITE_COMMANDS = frozenset(
     {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick"}
 )
-MAX_COUNTED = 200  # conversations whose unread messages are counted, the most recent first
+MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
 router = APIRouter()
@@ -162,6 +164,8 @@ class EventSession(WebSocketSession):
             await self._display.show_answer("active", [{"on": command.fields["on"]}], [], command.ref)
         elif command.do == "find":
             await self._find(command)
+        elif command.do == "latest":
+            await self._show_latest(command)
         elif command.do == "invite":
             await self._display.show_answer("invite", [invite_row(self.gateway.peer)], [], command.ref)
         elif command.do == "list":
@@ -180,10 +184,18 @@ class EventSession(WebSocketSession):
         except (P2PChatError, UsageError, CommandError, ValueError) as error:
             await self._commands.report_error(error, command.ref)
 
+    async def _show_latest(self, command: JsonCommand) -> None:
+        try:
+            recent = self.user.recent_conversations()[:MAX_RECENT]
+            rows = [post.to_json() for talk in recent for post in await self.user.history(talk, limit=1)]
+            await self._display.show_answer("latest", rows, [], command.ref)
+        except P2PChatError as error:
+            await self._commands.report_error(error, command.ref)
+
     async def _count_unread(self) -> None:
         """Count unread messages from storage, since other connections mark messages as read too."""
         unread = self._commands.unread
-        for talk in self.user.recent_conversations()[:MAX_COUNTED]:
+        for talk in self.user.recent_conversations()[:MAX_RECENT]:
             unread.recount(talk.id, [post.to_json() for post in await self.user.unread(talk)])
 
     async def _write(self, command: JsonCommand) -> None:

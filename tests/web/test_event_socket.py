@@ -186,3 +186,17 @@ async def test_a_user_who_is_away_stays_away_with_other_windows_open(served: Ser
         await yan.next("presence", user="zoe", status="online")
         await zoe.ask(do="active", on=False)
         await yan.next("presence", user="zoe", status="idle")
+
+
+async def test_latest_is_the_newest_message_of_each_conversation(served: Served) -> None:
+    await served.register("zoe")
+    await served.register("yan")
+    async with calling(served, "zoe") as zoe, calling(served, "yan") as yan:
+        for text, to in (("one", "room"), ("two", "yan"), ("three", "room"), ("four", "yan")):
+            sent = await zoe.send(text, to=to)
+        await yan.next("message", id=sent["id"])
+        rows = await yan.ask(do="latest")
+        assert [(row["event"], row["kind"], row["text"]) for row in rows] == [
+            ("message", "dm", "four"), ("message", "room", "three"),
+        ]  # fmt: skip
+        assert [row["event"] for row in await zoe.ask(do="latest")] == ["sent", "sent"]

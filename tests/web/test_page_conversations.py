@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -50,7 +51,7 @@ async def test_the_peer_of_the_gateway_is_no_person_until_it_writes(scene: Scene
     await dialog.get_by_role("checkbox", name="terry").wait_for()
     assert await dialog.get_by_role("checkbox", name="gate").count() == 0
     await zoe.page.keyboard.press("Escape")
-    await zoe.row("Room").get_by_text("everyone, 3 here now").wait_for()
+    await zoe.row("Room").get_by_text("3 here now").wait_for()
     await scene.gateway.send("zoe", "from the operator")
     await zoe.row("gate").get_by_text("1 unread").wait_for()
 
@@ -120,3 +121,37 @@ async def test_back_returns_to_the_list_on_a_phone(scene: Scene) -> None:
     await yan.page.get_by_role("button", name="Back to the list").click()
     await yan.row("zoe").wait_for()
     assert yan.page.url == yan.url
+
+
+async def test_the_list_shows_the_last_line_and_time_of_each_conversation(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await zoe.go("yan")
+    await zoe.write("see you at noon")
+    await yan.row("zoe").get_by_text("see you at noon").wait_for()
+    sent = await terry.send("good morning")
+    await yan.row("Room").get_by_text("terry: good morning").wait_for()
+    await zoe.go("Room")
+    await zoe.page.reload()  # now from storage, of conversations that were not opened since
+    line = zoe.row("yan").get_by_text("You: see you at noon")
+    await line.wait_for()
+    assert "online" in await zoe.row("yan").inner_text()
+    time = zoe.row("Room").locator("time")
+    assert await time.get_attribute("datetime") == sent["sent_at"]
+    terry.say(do="edit", id=sent["id"], text="good evening")
+    for one in (zoe, yan):
+        await one.row("Room").get_by_text("terry: good evening").wait_for()
+    names = await zoe.page.get_by_role("list", name="People").locator(".side-name").all_inner_texts()
+    assert names.index("gate") < names.index("yan") < names.index("terry")  # unread, then the newest
+    await asyncio.gather(zoe.shot("lines-light"), yan.shot("lines-phone-dark"))
+
+
+DAYS = """async (now) => {
+    const {briefly} = await import('./times.js');
+    return ['2026-11-21T09:05', '2026-11-20T23:00', '2026-11-17T08:00', '2026-11-03T08:00', '2025-11-03T08:00']
+        .map((then) => briefly(then, new Date(now)));
+}"""
+
+
+async def test_the_time_of_a_last_line_is_as_short_as_it_can_be(scene: Scene) -> None:
+    shown = await scene.zoe.page.evaluate(DAYS, "2026-11-21T12:00")
+    assert shown == ["09:05", "Yesterday", "Tue", "3 Nov", "03/11/2025"]

@@ -81,7 +81,8 @@ export class Chat {
     for (const talk of this.model.talks.values()) talk.loaded = false;
     this.connection.send({ do: "active", on: this.attention.active });
     if (preferences().typing === "off") this.connection.send({ do: "set", name: "typing", value: "off" });
-    await Promise.all([this._list(true), this._who()]).catch(() => {});
+    const latest = async () => this.events.setLatest(await this.connection.request({ do: "latest" }));
+    await Promise.all([this._list(true), this._who(), latest()]).catch(() => {});
     this.outbox.restore();
     this.outbox.flush();
     if (this.model.front) await this.open(this.model.front);

@@ -65,6 +65,14 @@ export class Events {
     model.bus.changed("talks");
   }
 
+  /** @param {any[]} rows of `latest`: the newest message of each conversation */
+  setLatest(rows) {
+    for (const row of rows) {
+      const talk = this._talk(row);
+      if (!talk.messages.length || talk.byId.has(row.id)) this.addHistory(talk, [row], "newest");
+    }
+  }
+
   /** Nobody's presence is known while the connection is lost; `who` tells it again. */
   forgetPresence() {
     for (const person of this._model.people.values()) Object.assign(person, { status: "", text: "" });
@@ -91,8 +99,8 @@ export class Events {
     else if (where === "whole") talk.messages = page;
     else talk.messages = joinPages(talk, page, ids);
     talk.byId = new Map(talk.messages.map((message) => [message.id, message]));
-    this._updateLastAt(talk);
     this._model.changed(talk);
+    this._model.bus.changed("talks");
   }
 
   /** @param {Talk} talk @param {any[]} rows of `receipts` */
@@ -150,17 +158,11 @@ export class Events {
     talk.messages.push(message);
     talk.byId.set(message.id, message);
     if (!talk.loaded && talk.messages.length > MAX_TAIL) talk.byId.delete(talk.messages.shift()?.id ?? "");
-    this._updateLastAt(talk);
+    model.bus.changed("talks");
     if (message.mine || old || model.ignores(message.senderId)) return;
     talk.unread += 1;
     if (mentions(message.text, model.me.name)) talk.mentions += 1;
-    model.bus.changed("talks");
     model.bus.emit("new", { talk, message });
-  }
-
-  /** @param {Talk} talk */
-  _updateLastAt(talk) {
-    talk.lastAt = talk.messages.at(-1)?.sentAt ?? talk.lastAt;
   }
 
   /** Return a message updated from a line; its receipts stay. @param {any} known @param {any} line */
@@ -177,6 +179,7 @@ export class Events {
     if (!talk || !message) return;
     change(message);
     this._model.messageChanged(talk, message);
+    this._model.bus.changed("talks"); // its list may show this message
   }
 
   /** @param {any} line @param {"count"|"read"} which */

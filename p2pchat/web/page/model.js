@@ -48,7 +48,6 @@ export class Talk {
     this.unread = 0;
     this.mentions = 0;
     this.draft = "";
-    this.lastAt = "";
     /** @type {Message[]} oldest first, without gaps from the first one loaded to the newest */
     this.messages = [];
     /** @type {Map<string, Message>} */
@@ -124,6 +123,11 @@ export class Model {
     let sum = 0;
     for (const talk of this.talks.values()) sum += talk.unread;
     return sum;
+  }
+
+  /** @param {Talk|undefined} talk @returns {Message|undefined} its newest message, of those that are known and not ignored */
+  lastOf(talk) {
+    return talk?.messages.findLast((message) => !this.ignores(message.senderId));
   }
 
   /** @param {string} id @returns {string} the current label of a user */

@@ -1,11 +1,14 @@
-/** The list of conversations: the room, groups and people, with unread counts, and the own profile below. */
+/** The list of conversations: the room, groups and people, with the last line and unread counts of each, and the own profile below. */
 
 import { fill, h, icon, iconButton } from "./dom.js";
 import { newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
 import { byPresence, disc, showProfile, statusText } from "./people.js";
 import { Rows } from "./rows.js";
-import { safeLine } from "./safe_text.js";
+import { beginning, safeLine } from "./safe_text.js";
+import { briefly, whole } from "./times.js";
+
+/** @typedef {import("./model.js").Talk} Talk */
 
 const MAX_PEOPLE = 60; // shown at once; the search field finds the others
 
@@ -91,7 +94,7 @@ export class Sidebar {
     const { model } = this._chat;
     const words = this.find.value.trim().toLowerCase();
     const fits = (/** @type {string} */ name) => !words || name.toLowerCase().includes(words);
-    const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && talk.member && fits(talk.name));
+    const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && talk.member && fits(talk.name)).sort((one, other) => byNews(model, one, other));
     const people = this._matchingPeople(fits);
     this._searchRow.hidden = !words;
     this._searchRow.lastElementChild.textContent = `Search messages for “${safeLine(this.find.value.trim())}”`;
@@ -109,49 +112,59 @@ export class Sidebar {
   /** @param {(name: string) => boolean} fits */
   _matchingPeople(fits) {
     const { model } = this._chat;
-    const unread = (/** @type {import("./model.js").Person} */ person) => (model.talkWith(person.id)?.unread ? 0 : 1);
     const people = model.others.filter((person) => fits(person.label));
-    return people.sort((one, other) => Number(one.ignored) - Number(other.ignored) || unread(one) - unread(other) || byPresence(one, other));
+    const talks = new Map([...model.talks.values()].map((talk) => [talk.userId, talk]));
+    return people.sort((one, other) => Number(one.ignored) - Number(other.ignored) || byNews(model, talks.get(one.id), talks.get(other.id)) || byPresence(one, other));
   }
 
-  /** @param {import("./model.js").Talk} talk */
+  /** @param {Talk} talk */
   _row(talk) {
     const { model } = this._chat;
     const name = talk.kind === "room" ? "Room" : `#${safeLine(talk.name)}`;
     const here = model.hereCount;
-    const sub = talk.kind !== "room" ? `${talk.memberCount} members` : here ? `everyone, ${here} here now` : "everyone";
+    const status = talk.kind !== "room" ? `${talk.memberCount} members` : here ? `${here} here now` : "everyone";
     const sign = () => h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
-    return this._button(talk.id, sign, name, sub, talk, talk.id === model.frontId, () => this._layout.open(talk));
+    return this._button(talk.id, sign, name, status, talk, talk.id === model.frontId, () => this._layout.open(talk));
   }
 
   /** @param {import("./model.js").Person} person */
   _person(person) {
     const talk = this._chat.model.talkWith(person.id);
     const front = talk !== undefined && talk.id === this._chat.model.frontId;
-    const sub = person.ignored ? "ignored" : statusText(person);
-    return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), sub, talk, front, () => this._layout.openWith(person.id));
+    const status = person.ignored ? "ignored" : statusText(person);
+    return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), status, talk, front, () => this._layout.openWith(person.id));
   }
 
   /**
-   * @param {string} to @param {() => Node} sign @param {string} name @param {string} sub
-   * @param {import("./model.js").Talk|undefined} talk @param {boolean} front @param {() => void} open
+   * @param {string} to @param {() => Node} sign @param {string} name @param {string} status
+   * @param {Talk|undefined} talk @param {boolean} front @param {() => void} open
    * @returns {import("./rows.js").Item}
    */
-  _button(to, sign, name, sub, talk, front, open) {
+  _button(to, sign, name, status, talk, front, open) {
+    const { model } = this._chat;
+    const last = model.lastOf(talk);
+    const line = talk && last ? lineOf(model, talk, last) : "";
+    const time = last ? briefly(last.sentAt) : "";
     const unread = talk?.unread ?? 0;
     const waiting = talk?.waiting.length ?? 0;
     const mentioned = Boolean(talk?.mentions);
     const draw = () => h("li", {},
       h("button", { type: "button", class: "side-row", data: { to, sure: "1" }, "aria-current": front ? "true" : null, onclick: open },
         sign(),
-        h("span", { class: "side-words" }, h("bdi", { class: "side-name" }, name), h("span", { class: "side-sub", dir: "auto" }, sub)),
-        waiting > 0 && h("span", { class: "badge quiet", title: "waiting to be sent" }, `${waiting} ↑`),
-        unread > 0 && h("span", { class: talk?.kind === "dm" || mentioned ? "badge" : "badge soft" },
-          unread > 99 ? "99+" : String(unread), h("span", { class: "unseen" }, mentioned ? " unread, mentions you" : " unread")),
+        h("span", { class: "side-words" },
+          h("span", { class: "side-line" },
+            h("bdi", { class: "side-name" }, name), h("span", { class: "side-status" }, line && status),
+            last && h("time", { datetime: last.sentAt, title: whole(last.sentAt) }, time)),
+          h("span", { class: "side-line" },
+            h("span", { class: "side-sub", dir: "auto" }, line || status),
+            waiting > 0 && h("span", { class: "badge quiet", title: "waiting to be sent" }, `${waiting} ↑`),
+            unread > 0 && h("span", { class: talk?.kind === "dm" || mentioned ? "badge" : "badge soft" },
+              unread > 99 ? "99+" : String(unread), h("span", { class: "unseen" }, mentioned ? " unread, mentions you" : " unread"))),
+        ),
       ),
     );
-    const status = this._chat.model.people.get(to)?.status;
-    return { key: to, drawn: JSON.stringify([name, sub, unread, waiting, mentioned, front, status]), draw };
+    const presence = model.people.get(to)?.status;
+    return { key: to, drawn: JSON.stringify([name, status, line, time, unread, waiting, mentioned, front, presence]), draw };
   }
 
   _drawMe() {
@@ -165,4 +178,24 @@ export class Sidebar {
       h("span", { class: "side-words" }, h("bdi", { class: "side-name" }, safeLine(me.label || "…")), h("span", { class: "side-sub" }, how)),
       icon("settings"), h("span", { class: "unseen" }, ": your name, status and settings"));
   }
+}
+
+/**
+ * Compare conversations: those with unread messages first, then the one with the newest message.
+ * @param {import("./model.js").Model} model @param {Talk|undefined} one @param {Talk|undefined} other
+ */
+function byNews(model, one, other) {
+  const at = (/** @type {Talk|undefined} */ talk) => model.lastOf(talk)?.sentAt ?? "";
+  return Number(!one?.unread) - Number(!other?.unread) || (at(one) < at(other) ? 1 : at(one) > at(other) ? -1 : 0);
+}
+
+/**
+ * Return a message as one line of the list.
+ * @param {import("./model.js").Model} model @param {Talk} talk @param {import("./model.js").Message} message
+ */
+function lineOf(model, talk, message) {
+  const name = message.mine ? "You" : safeLine(model.labelOf(message.senderId, message.sender));
+  const said = message.deleted ? "deleted a message" : message.unsupported ? `[unsupported: ${safeLine(message.unsupported)}]` : beginning(message.text, 120);
+  if (message.action || message.deleted) return `${name} ${said}`;
+  return message.mine || talk.kind !== "dm" ? `${name}: ${said}` : said;
 }
