@@ -41,7 +41,7 @@ class Ran:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return the environment of a command line; of the variables for p2pchat, only the event loop is kept."""
+    """Return the environment of a command line: of the variables of p2pchat, only the event loop is kept."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("P2PCHAT_") or key == LOOP}
     return {**kept, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1"}
 

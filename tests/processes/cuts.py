@@ -1,11 +1,11 @@
 """Command `python -m tests.processes.cuts --minutes N --seed S`: cut a link after byte k, for every k.
 
-One exchange through a proxy is recorded: handshake, comparison, entries written meanwhile, some messages and their
-acknowledgements. Then the same is repeated and cut after k bytes of one direction, while both sides write. They link up
-again at once, and everything must arrive, once. TLS hides the bytes, but not where a record ends, and every frame ends
-with a record.
+One exchange through a proxy is recorded: the handshake, the comparison, entries written during it, some messages and
+their acknowledgements. Then the exchange is repeated and cut after k bytes of one direction, while both sides write.
+The peers link up again at once, and every message must arrive once. TLS encrypts the bytes but shows the ends of its
+records, and every frame ends with a record.
 
-Only bob dials, and only the proxy: his own known address leads nowhere. So each cut hits the one link.
+Only bob dials, and he dials only the proxy, because ada's known address is NOWHERE. So each cut breaks the one link.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tests.processes.peer_runs import PATIENCE, PeerRuns, check_nothing_lost_or_
 from tests.processes.peers import ROOT, Cluster
 from tests.processes.proxy import Proxy
 
-NOWHERE = "127.0.0.1:9"  # the discard service, which nobody runs: refused at once
+NOWHERE = "127.0.0.1:9"  # the discard service; nothing listens there, so connections are refused at once
 WRITTEN = 6  # messages of each side around each cut
-PAIRS = 4  # at once, because each mostly waits for its redial
-CUTS_OF_A_PAIR = 50  # some 10 s; then it checks the clock, and starts new histories
+PAIRS = 4  # run at once, because each mostly waits for its redial
+CUTS_OF_A_PAIR = 50  # about 10 s; then the time is checked, and a new pair starts
 RECORD_HEADER_BYTES = 5  # type, version, u16be length (RFC 8446, 5.1)
 ProcessNamespace = tuple[bool, int]  # (True for the direction back to the dialling side, number of bytes)
 
@@ -59,8 +59,8 @@ async def behind_a_proxy(cluster: Cluster, proxy: Proxy) -> AsyncIterator[tuple[
         await proxy.close()
 
 
-async def all_has_come(ada: PeerRuns, bob: PeerRuns) -> None:
-    """Let both write; wait until the last message of each has been delivered. All earlier ones came before it."""
+async def exchange_messages(ada: PeerRuns, bob: PeerRuns) -> None:
+    """Let both write; wait until the last message of each is delivered. Earlier messages arrive before it."""
     last = {side: f"{side.name} {side.written + WRITTEN - 1}" for side in (ada, bob)}
     await asyncio.gather(ada.burst(WRITTEN), bob.burst(WRITTEN))
     for side, other in ((ada, bob), (bob, ada)):
@@ -78,11 +78,11 @@ async def cut_once(ada: PeerRuns, bob: Dialler, proxy: Proxy, place: ProcessName
     """Cut, link up, write on both sides meanwhile, cut again at a place, and wait until everything has arrived.
 
     Returns:
-        Whether the link got that far.
+        True if the link reached that place.
     """
     proxy.cut()
     proxy.left, proxy.ran_out = dict([place] if place else []), asyncio.Event()
-    coming = asyncio.create_task(all_has_come(ada, bob))
+    coming = asyncio.create_task(exchange_messages(ada, bob))
     await link_up_again(bob)
     cut = asyncio.create_task(proxy.ran_out.wait())
     await asyncio.wait([coming, cut], return_when=asyncio.FIRST_COMPLETED)
@@ -97,7 +97,7 @@ async def record(cluster: Cluster) -> dict[bool, bytes]:
     """Return the bytes of one exchange from its start, for each direction."""
     proxy = Proxy(records=True)
     async with behind_a_proxy(cluster, proxy) as (ada, bob):
-        await all_has_come(ada, bob)
+        await exchange_messages(ada, bob)
         assert proxy.recorded is not None
         for way in proxy.recorded.values():
             way.clear()
@@ -113,7 +113,7 @@ def every_place(recorded: dict[bool, bytes]) -> list[ProcessNamespace]:
 
 
 def spread(recorded: dict[bool, bytes], count: int) -> list[ProcessNamespace]:
-    """Return about so many places, evenly spread, and those before, at and after the ends of records."""
+    """Return about `count` places, evenly spread, plus those before, at and after the ends of records."""
     all_over = every_place(recorded)[:: max(1, sum(map(len, recorded.values())) // count)]
     ends = [(back, end + off) for back, way in recorded.items() for end in record_ends(way) for off in (-1, 0, 1)]
     return sorted({*all_over, *ends})
@@ -174,7 +174,7 @@ async def _main(words: argparse.Namespace) -> None:
                 done += len(now)
                 print(f"seed {words.seed}: {done} of {len(places)} places, {cuts} links cut", flush=True)
             print(f"  {cuts} links cut after a byte of an exchange\n  {done} bytes of an exchange tried", flush=True)
-    shutil.rmtree(logs)  # nothing to look at
+    shutil.rmtree(logs)  # no cut failed: the logs are not needed
 
 
 def main() -> int:

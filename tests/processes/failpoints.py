@@ -1,8 +1,9 @@
 """Command `python -m tests.processes.failpoints POINT:K[,POINT:K ...] WORDS...`: `p2pchat WORDS` that kills itself.
 
-It is the real program on real files. This module wraps one function of the package and counts its calls; at the K-th
-call it sends SIGKILL to its own process: no `finally`, no goodbye, no flush. The point `newer` kills nothing: it makes
-the program a later version, whose database has one more table and one more index. The package knows nothing of this.
+The program and its files are real. This module wraps one function of the package and counts its calls; at the K-th
+call it sends SIGKILL to its own process: no `finally`, no goodbye, no flush. The point `newer` kills nothing: it turns
+the program into a later version, whose database has one more table and one more index. The package has no code for
+this.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn
 
-Hit = Callable[[], None]  # the point was reached; does not return the K-th time
+Hit = Callable[[], None]  # called when the point is reached; does not return the K-th time
 
 
 def die() -> NoReturn:
@@ -49,7 +50,7 @@ def arm(points: Sequence[str]) -> None:
 
 
 def _put(where: Any, name: str, what: Any) -> None:
-    """Replace a function of the package; a call, because type checkers reject the assignment."""
+    """Replace a function of the package. A direct assignment would be rejected by type checkers."""
     setattr(where, name, what)
 
 
@@ -62,7 +63,7 @@ def _before_commit(count: Count) -> None:
 
 
 def _after_commit(count: Count) -> None:
-    """A transaction with entries is on disk, but not even the core knows it."""
+    """A transaction with entries is on disk, and the core has not been informed."""
     _at_commits(count, lambda changes: any(change.batches for change in changes), before=False)
 
 
@@ -75,7 +76,7 @@ def _after_address_book(count: Count) -> None:
 
 
 def _before_cursor(count: Count) -> None:
-    """The program has taken events, and its place is about to be saved."""
+    """The program has read events, and its cursor is about to be saved."""
     _at_commits(count, lambda changes: any(change.consumers for change in changes), before=True)
 
 
@@ -84,7 +85,7 @@ def _at_commits(count: Count, counts: Callable[[Sequence[Any]], bool], *, before
     from p2pchat.storage.sql import SqlStorage
 
     commit, make_durable = SqlStorage.commit, Database.commit
-    meant = False  # only the writer thread comes here
+    meant = False  # used by the writer thread only
 
     def watched(storage: SqlStorage, changes: Sequence[Any]) -> None:
         nonlocal meant
@@ -121,7 +122,7 @@ def _counted(function: Callable[..., Any], count: Count) -> Callable[..., Any]:
 
 
 def _newer(_: Count) -> None:
-    """Be a later version that has to migrate the present database."""
+    """Turn the program into a later version, which has to migrate the present database."""
     from p2pchat.storage import schema
     from p2pchat.storage.database import Database
 
@@ -137,12 +138,12 @@ def _newer(_: Count) -> None:
 
 
 def _backing_up(count: Count) -> None:
-    """In the copy made before a migration, after K of its pages."""
+    """During the copy before a migration, after K of its pages."""
     _at_pages(count)
 
 
 def _copying(count: Count) -> None:
-    """In the copy of `p2pchat backup`, after K of its pages."""
+    """During the copy made by `p2pchat backup`, after K of its pages."""
     _at_pages(count)
 
 
@@ -202,7 +203,7 @@ def _before_have(count: Count) -> None:
 
 
 def _before_go(count: Count) -> None:
-    """A link is up on this side, and the other does not know it."""
+    """A link is up on this side, and the other side has not received `go`."""
     from p2pchat.protocol import Go
 
     _at_frames(count, Go)
@@ -226,7 +227,7 @@ def _at_frames(count: Count, kind: type) -> None:
 
 
 def _before_hand_over(count: Count) -> None:
-    """A message is released and read from storage, and the program has not got it."""
+    """A message is released and read from storage, but not yet returned to the program."""
     from p2pchat.messaging.messages import Message
     from p2pchat.messaging.subscription import Subscription
 
@@ -242,7 +243,7 @@ def _before_hand_over(count: Count) -> None:
 
 
 def _after_hand_over(count: Count) -> None:
-    """The program has handled a message, and has not acknowledged it."""
+    """The program has handled a message, but not acknowledged it."""
     from p2pchat.messaging.subscription import Subscription
 
     acknowledge = Subscription._acknowledge
@@ -256,7 +257,7 @@ def _after_hand_over(count: Count) -> None:
 
 
 def _mid_line(count: Count) -> None:
-    """Half a line of --log is in the file, or half a line is on standard output."""
+    """Half a line is written, to the --log file or to standard output."""
     from p2pchat.commands import output
 
     write_all = output._write_all
@@ -344,7 +345,7 @@ POINTS: dict[str, Callable[[Count], None]] = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `p2pchat` with failpoints; return its exit code, if it gets that far.
+    """Run `p2pchat` with failpoints; return its exit code, unless it kills itself.
 
     The words may begin with `python -m p2pchat`, as when this command is a prefix of another.
     """

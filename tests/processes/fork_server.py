@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 from tests.processes.peers import KILLED, ROOT
 
 AVAILABLE = sys.platform == "linux"
-MOST_BYTES = 128 * 1024  # in a packet; a request has the words and the environment
+MOST_BYTES = 128 * 1024  # of a packet; a request contains the words and the environment
 LINE_BYTES = 1 << 20  # as in children.py
 
 
@@ -64,7 +64,7 @@ class ForkServer:
     """The parent process of a test's peers. Use with `async with`, in the loop of the test.
 
     Attributes:
-        killed: How many of them SIGKILL has ended, from anywhere.
+        killed: The number of peers that SIGKILL ended, sent by themselves or by a test.
     """
 
     killed = 0
@@ -92,7 +92,7 @@ class ForkServer:
 
     async def __aexit__(self, *_: object) -> None:
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
-        self._socket.close()  # it ends, and kills the remaining processes
+        self._socket.close()  # the parent process ends on this, and kills the remaining processes
         await self._process.wait()
 
     def _on_packet(self) -> None:
@@ -161,7 +161,7 @@ async def _reader(end: int) -> asyncio.StreamReader:
 
 async def _writer(end: int) -> asyncio.StreamWriter:
     loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()  # nothing ever comes; the protocol needs one
+    reader = asyncio.StreamReader()  # stays empty; the protocol needs one
     transport, protocol = await loop.connect_write_pipe(
         lambda: asyncio.StreamReaderProtocol(reader),
         open(end, "wb", buffering=0),  # noqa: SIM115

@@ -2,9 +2,9 @@
 
 A mesh of two or three peers writes into the room and to one another. Each peer has several lives, drawn in advance:
 with a failpoint or not, killed after a while, suspended and killed, suspended and resumed, or asked to stop. In every
-third mesh, each peer is only reachable through a proxy that swallows or delays one direction, and then cuts. Then
-everyone starts once more, everything must arrive, and event logs, histories and databases are checked (peer_runs.py).
-Then the next mesh starts.
+third mesh, each peer is only reachable through a proxy that swallows or delays one direction, and then cuts. At the end
+every peer starts once more, every message must arrive, and event logs, histories and databases are checked
+(peer_runs.py). Then the next mesh starts.
 
 A seed repeats the same plan; only the scheduling of the kernel differs. A failure prints the command that repeats the
 mesh, and leaves its logs in logs/kills/.
@@ -45,8 +45,8 @@ LIVES = 8  # of each peer in a mesh; most end with a kill
 AT_ONCE = 3  # meshes at once: while some wait for a redial, others work
 BURST = 30  # messages in a life
 LATEST = 0.3  # seconds after its start by which a life is ended from outside
-FALLS_WITHIN = 2.0  # seconds for a life to reach its failpoint
-POINTS = {  # and up to which count: about as often as it is reached in a life
+DIES_WITHIN = 2.0  # seconds for a life to reach its failpoint
+POINTS = {  # point -> largest count: about how often a life reaches it
     "before-commit": 12, "after-commit": 12, "before-have": 8, "before-go": 2, "mid-record": 40, "mid-frame": 30,
     "statement": 150, "before-hand-over": 30, "after-hand-over": 30, "before-cursor": 12, "mid-line": 80,
     "closing": 10, "before-address-book": 3, "after-address-book": 3,
@@ -57,17 +57,17 @@ ENDS: tuple[End, ...] = ("kill", "kill", "kill", "freeze", "pause", "leave")
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """The plan of one life: `point` is "" for none; otherwise it ends so many seconds after its start."""
+class LifePlan:
+    """The plan of one life: a failpoint ("" is none), or an end from outside, seconds after its start."""
 
     point: str
     k: int
     moment: float
     end: End
-    still: float  # seconds it is suspended, if it is
+    still: float  # seconds of its suspension; only if `end` suspends it
 
     @classmethod
-    def draw(cls, chance: random.Random) -> Fate:
+    def draw(cls, chance: random.Random) -> LifePlan:
         point = chance.choice(sorted(POINTS)) if chance.random() < ARMED else ""
         k = chance.randint(1, POINTS[point]) if point else 0
         end = "leave" if point == "closing" else chance.choice(ENDS)
@@ -153,10 +153,10 @@ class Mesh:
         return PeerRuns(self._stage, name, other, *words)
 
     async def _meet(self, sides: list[PeerRuns]) -> None:
-        """Wait until all peers know each other: from here on none gets an address.
+        """Wait until all peers know each other's addresses: later starts are given none.
 
-        `joined` is reported when a link is up. The peer that was dialled learns an address only after that, and may be
-        killed before.
+        `joined` is reported when a link is up. The dialled peer learns the address of the dialler only after that, and
+        may be killed before.
         """
         endpoints: list[str] = []
         for side in sides:
@@ -177,57 +177,57 @@ class Mesh:
 
     async def _lives(self, side: PeerRuns) -> None:
         chance = random.Random(f"{self._seed}/{side.name}")
-        fates = [Fate.draw(chance) for _ in range(LIVES)]
-        await self._end(side, fates[0])
-        for fate in fates:
-            await self._one_life(side, fate)
+        plans = [LifePlan.draw(chance) for _ in range(LIVES)]
+        await self._end(side, plans[0])
+        for plan in plans:
+            await self._one_life(side, plan)
         await side.start()
 
-    async def _one_life(self, side: PeerRuns, fate: Fate) -> None:
+    async def _one_life(self, side: PeerRuns, plan: LifePlan) -> None:
         try:
-            await side.start(points=fate.points)
+            await side.start(points=plan.points)
         except ChildFailed:
             code = await side.now.ended(30)
-            assert code == KILLED and fate.point, f"{side.name} did not start: {side.now.complaints}"
-            self._tally.kills[fate.point] += 1
+            assert code == KILLED and plan.point, f"{side.name} did not start: {side.now.complaints}"
+            self._tally.kills[plan.point] += 1
             return
         writing = asyncio.create_task(side.burst(BURST))
         dead = asyncio.create_task(side.now.process.wait())
-        await asyncio.wait([dead], timeout=FALLS_WITHIN if fate.point and fate.end != "leave" else fate.moment)
+        await asyncio.wait([dead], timeout=DIES_WITHIN if plan.point and plan.end != "leave" else plan.moment)
         if dead.done():
             await side.now.ended(30)
             assert dead.result() == KILLED, f"{side.name} ended with {dead.result()}: {side.now.complaints}"
-            self._tally.kills[fate.point] += 1
+            self._tally.kills[plan.point] += 1
         else:
-            await self._end(side, fate)
+            await self._end(side, plan)
         await dead
         await writing
 
-    async def _end(self, side: PeerRuns, fate: Fate) -> None:
+    async def _end(self, side: PeerRuns, plan: LifePlan) -> None:
         """End a life from outside."""
         if sys.platform == "win32":
             raise NotImplementedError  # for type checkers: AVAILABLE is False there
         process = side.now.process
-        if fate.end in ("freeze", "pause"):
+        if plan.end in ("freeze", "pause"):
             process.send_signal(signal.SIGSTOP)
-            await asyncio.sleep(fate.still)  # the drawn time itself
-        if fate.end == "pause":
+            await asyncio.sleep(plan.still)  # the drawn duration of the suspension
+        if plan.end == "pause":
             process.send_signal(signal.SIGCONT)
-            await asyncio.sleep(fate.still)
-        if fate.end != "leave":
+            await asyncio.sleep(plan.still)  # and as long a run before the kill
+        if plan.end != "leave":
             await side.kill()
-            self._tally.kills["frozen" if fate.end == "freeze" else "killed"] += 1
+            self._tally.kills["frozen" if plan.end == "freeze" else "killed"] += 1
             return
         code = await side.now.leave(30)
-        if code == KILLED and fate.point:
-            self._tally.kills[fate.point] += 1
+        if code == KILLED and plan.point:
+            self._tally.kills[plan.point] += 1
             return
-        # 3: a recipient was offline. 4: it has not met a recipient again, and nothing of that user is stored yet.
+        # 3: a recipient was offline. 4: the peer has not met a recipient yet, and has stored nothing about that user.
         assert code in (0, 3, 4), f"{side.name} left with {code}: {side.now.complaints}"
         assert side.now.lines[-1]["event"] == "stopped"
 
     async def _spoil(self) -> None:
-        """Disturb the network: one direction of one proxy is swallowed or held; then everything there is cut."""
+        """Disturb the network: swallow or hold one direction of one proxy; then cut all its connections."""
         chance = random.Random(f"{self._seed}/network")
         while self._proxies and not self._all_lived.is_set():
             proxy = self._proxies[chance.choice(self._names)]
@@ -288,7 +288,7 @@ async def _one_after_the_other(
 
 async def _report(tally: Tally) -> None:
     while True:
-        await asyncio.sleep(10)
+        await asyncio.sleep(10)  # the interval of the report
         print(tally, flush=True)
 
 

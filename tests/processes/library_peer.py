@@ -1,9 +1,9 @@
-"""A peer in its own process, with the library alone: `library_peer.py ROLE NAME DATA [HOST:PORT]`.
+"""A peer in its own process that uses only the library: `library_peer.py ROLE NAME DATA [HOST:PORT]`.
 
 The role `write` writes batches of texts into the room at a given rate, from a line `go` on standard input until a line
-`stop`; `read` counts what arrives. Both report events as lines of JSON: `port`, `online` (how many others are),
-`written`, `read` (how many so far, and for readers whether each came once and in order), `done` (the writer: everything
-is delivered to all). They end with their input.
+`stop`; `read` counts the texts that arrive. Both print lines of JSON: `port`, `online` (the number of other users
+online), `written`, `read` (the number of texts so far, and whether each came once and in order), `done` (from the
+writer: everything is delivered to everyone). The process ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import sys
 from p2pchat import Joined, Left, Message, TCPPeer
 
 BATCH = 100  # texts in one send_many
-RATE = 1000  # texts a second: in 25 s they are 21 MiB, more than the writer may grow
+RATE = 1000  # texts a second: 21 MiB in 25 s, more than the writer's memory may grow
 TEXT = "{:08}" + "x" * 892
 
 
-def say(**told: int | bool | str) -> None:
-    print(json.dumps(told), flush=True)
+def report(**values: int | bool | str) -> None:
+    print(json.dumps(values), flush=True)
 
 
-async def who(peer: TCPPeer) -> None:
-    """Report how many others are online, now and at each change, and who left."""
+async def report_presence(peer: TCPPeer) -> None:
+    """Report the number of other users online, now and at each change, and the name of a user who left."""
     events = peer.events(Joined, Left, consumer=None)
-    say(online=online(peer), left="")
+    report(online=online(peer), left="")
     async for event in events:
-        say(online=online(peer), **({"left": event.user.name} if isinstance(event, Left) else {}))
+        report(online=online(peer), **({"left": event.user.name} if isinstance(event, Left) else {}))
 
 
 def online(peer: TCPPeer) -> int:
@@ -51,9 +51,9 @@ async def write(peer: TCPPeer, go: asyncio.Event, stop: asyncio.Event) -> None:
         receipts = await peer.send_many(peer.room, [TEXT.format(written + n) for n in range(BATCH)])
         written += BATCH
         await asyncio.wait([stopped], timeout=max(0.0, began + written / RATE - loop.time()))
-    say(written=written)
+    report(written=written)
     await receipts[-1].delivered()
-    say(done=True)
+    report(done=True)
 
 
 async def read(peer: TCPPeer) -> None:
@@ -62,15 +62,15 @@ async def read(peer: TCPPeer) -> None:
         whole = whole and message.text == TEXT.format(count)
         count += 1
         if count % BATCH == 0:
-            say(read=count, whole=whole)
+            report(read=count, whole=whole)
 
 
 async def run(role: str, name: str, data: str, *endpoints: str) -> None:
     orders = {b"go\n": asyncio.Event(), b"stop\n": asyncio.Event()}
     async with TCPPeer(0, *endpoints, name=name, data=data) as peer:
-        say(port=peer.port)
+        report(port=peer.port)
         work = write(peer, *orders.values()) if role == "write" else read(peer)
-        tasks = [asyncio.create_task(who(peer)), asyncio.create_task(work)]
+        tasks = [asyncio.create_task(report_presence(peer)), asyncio.create_task(work)]
         async for line in await lines():
             orders[line].set()
         for task in tasks:

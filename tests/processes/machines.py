@@ -3,12 +3,13 @@
     lan = Lan(); ada = lan.machine("10.77.0.1/24"); bob = lan.machine("10.77.0.2/24")
     ada.under("python", "-m", "p2pchat", ...)       the words that run a command on that machine
     ada.move("10.77.0.9/24"); ada.unplug(); ada.plug()
-    ada.lose("10.77.0.2"); ada.find("10.77.0.2")    packets to that address vanish, as in a black hole; and no longer
-    ada.throttle(64)                                send at most 64 kbit/s; more waits in the queue
+    ada.lose("10.77.0.2")                           packets to that address vanish, as in a black hole
+    ada.find("10.77.0.2")                           packets to that address arrive again
+    ada.throttle(64)                                send at most 64 kbit/s; the rest waits in the queue
 
-A namespace lives as long as the process that holds it, and that process ends with this one, however it ends. So nothing
-is left behind, nothing has a name, and tests may run in parallel. Without root rights a user namespace is created
-around it, if the kernel allows that.
+A namespace lives as long as the process that holds it, and that process ends when this one does, even after a kill. So
+nothing is left behind, nothing has a name, and tests may run in parallel. Without root rights, each namespace is inside
+a new user namespace, if the kernel allows that.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import pytest
 SYSTEM: str = sys.platform  # a plain string, so that type checkers for other systems read on
 IS_ROOT = sys.platform != "win32" and os.geteuid() == 0
 NOBODY = "02:00:00:00:00:01"  # the Ethernet address of no machine here
-LINE_HOLDS_BYTES = 64 * 1024  # bytes that a slow line queues before it drops, as an ordinary router
+LINE_HOLDS_BYTES = 64 * 1024  # the queue of a slow line, as in an ordinary router; further packets are dropped
 TOOLS = ("ip", "unshare", "nsenter", "cat")
 
 
@@ -71,7 +72,7 @@ class Held:
         return done.stdout
 
     def let_go(self) -> None:
-        """End it, with everything in it that is only network."""
+        """End the namespace and its network interfaces."""
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
@@ -142,7 +143,7 @@ class Lan:
     """A switch, and the machines on it.
 
     Raises:
-        NoNamespaces: This system has none.
+        NoNamespaces: This system has no namespaces.
     """
 
     def __init__(self) -> None:
@@ -184,7 +185,7 @@ class Lan:
 
 @contextmanager
 def lan_or_skip() -> Iterator[Lan]:
-    """Yield a switch for one test, and remove it at the end. Skip the test, with the reason, if there can be none."""
+    """Yield a switch for one test, and remove it at the end. Skip the test, with the reason, without namespaces."""
     try:
         lan = Lan()
     except NoNamespaces as error:

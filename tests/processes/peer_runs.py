@@ -1,7 +1,7 @@
 """Peers over several runs, and one check of their event logs, histories and databases.
 
-Every text is typed once, by one writer, to one conversation, and contains the writer's name and a number. So the texts
-alone show what was invented, repeated or reordered; the ids show what was promised.
+Every text is typed once, by one writer, in one conversation, and contains the writer's name and a number. So the texts
+alone show an invented, repeated or reordered message; the ids show which messages were accepted and delivered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from p2pchat.testing import Log, check
 from tests.processes.peers import KILLED, Cluster
 
 PATIENCE = 60.0  # seconds
-LOOKED_EVERY = 0.02  # seconds; no event reports that an address is stored
+POLL_EVERY = 0.02  # seconds; no event reports that an address is stored
 _last_words = itertools.count(1)
 
 
@@ -54,11 +54,11 @@ class PeerRuns:
         self.port = child.listening["port"]
 
     async def remembers(self, others: int) -> None:
-        """Wait until addresses of so many other peers are on its disk: then it finds them even after a kill."""
+        """Wait until this peer has stored the addresses of `others` peers, and so finds them even after a kill."""
         deadline = time.monotonic() + PATIENCE
         while (known := peers_with_an_address(self.database)) < others:
             assert time.monotonic() < deadline, f"{self.name} has addresses of {known} peers, not of {others}"
-            await asyncio.sleep(LOOKED_EVERY)
+            await asyncio.sleep(POLL_EVERY)
 
     async def kill(self) -> None:
         self.now.kill()
@@ -91,7 +91,7 @@ class PeerRuns:
 
 
 async def wait_for_everything(*sides: PeerRuns) -> None:
-    """Wait until the last message of each peer has reached all its recipients; earlier ones came before it."""
+    """Wait until the last message of each peer has reached all its recipients; earlier messages arrive before it."""
     last: dict[tuple[str, str], str] = {}
     for side in sides:
         for to in ("room", side.other):
@@ -168,13 +168,13 @@ def peers_with_an_address(database: Path) -> int:
         return int(connection.execute("select count(distinct peer) from addresses").fetchone()[0])
 
 
-async def falls(side: PeerRuns, timeout: float = 30.0) -> None:
-    """Wait until a life has ended at its own failpoint."""
+async def wait_for_failpoint(side: PeerRuns, timeout: float = 30.0) -> None:
+    """Wait until a peer has died at its failpoint."""
     code = await side.now.ended(timeout)
     assert code == KILLED, f"{side.name} ended with {code}: {side.now.complaints}"
 
 
 __all__ = [
     "KILLED", "PATIENCE", "Child", "ChildFailed", "PeerRuns", "as_typed", "check_nothing_lost_or_repeated", "damage",
-    "falls", "ids", "in_order", "peers_with_an_address", "wait_for_everything",
+    "wait_for_failpoint", "ids", "in_order", "peers_with_an_address", "wait_for_everything",
 ]  # fmt: skip

@@ -22,11 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class ProcessNamespace(Protocol):
-    """Where a process may run instead of here: a Machine, a SmallDisk."""
+    """A place where a process may run: a Machine, a SmallDisk."""
 
     @property
     def namespace(self) -> str:
-        """Its file below /proc, for processes that enter it as root."""
+        """The file of the namespace below /proc, for processes that enter it as root."""
 
     def under(self, *command: str) -> list[str]:
         """Return the words that run a command there."""
@@ -36,8 +36,8 @@ class PeerProcess(Child):
     """A peer that may kill itself at points of failpoints.py; forked if there is a fork server.
 
     Attributes:
-        changes: Words of settings_override.py: its altered surroundings.
-        place: Where it runs; None: here.
+        changes: Words of settings_override.py: altered settings, clock and disk.
+        place: The namespace it runs in; None is that of the tests.
     """
 
     points: Sequence[str] = ()
@@ -94,7 +94,7 @@ class Cluster:
         return self.logs / f"{name}.jsonl"
 
     def faults(self, *names: str, complete: bool) -> list[str]:
-        """Check the logs of these peers, as `p2pchat check` does."""
+        """Return the faults in the logs of these peers, as `p2pchat check` does."""
         return [str(fault) for fault in check([Log.read(self.log(name)) for name in names], complete=complete)]
 
     async def history(self, name: str) -> list[Line]:
@@ -135,7 +135,7 @@ class Cluster:
 
 
 async def _feed(pipe: asyncio.StreamWriter, what: bytes) -> None:
-    with suppress(OSError):  # it ended before it had read everything
+    with suppress(OSError):  # the process ended before it had read everything
         pipe.write(what)
         await pipe.drain()
     pipe.close()

@@ -11,12 +11,12 @@ class Proxy:
     """Forwards bytes between connecting peers and one port.
 
     Attributes:
-        deaf: Bytes of the listening side are swallowed; the system still confirms them.
-        dumb: Bytes of the dialling side are swallowed.
+        deaf: Bytes from the listening side are swallowed; the system still acknowledges them.
+        dumb: Bytes from the dialling side are swallowed.
         swallowed: The number of swallowed bytes.
         recorded: The bytes forwarded in each direction (True: back to the dialling side), if it records.
-        left: The bytes still forwarded in each direction listed here before everything is cut.
-        ran_out: Set when that has happened.
+        left: For each direction listed here, the number of bytes forwarded before everything is cut.
+        ran_out: Set when this cut has happened.
     """
 
     def __init__(self, *, records: bool = False) -> None:
@@ -80,7 +80,7 @@ class Proxy:
         return True
 
     def hold(self, *, back: bool) -> None:
-        """Forward nothing in one direction until the cut; the sender meets a full window at some point."""
+        """Forward nothing in one direction until the cut; the sender's window fills up."""
         self._gates[back].clear()
 
     def cut(self) -> None:

@@ -4,8 +4,8 @@
     clock=FILE          the wall clock is off by the seconds in this file, which is read at each use
     stall=FILE          while this file exists, no commit returns
 
-changes(...) makes these words, altered(...) the whole prefix of a command. Everything else is real: process, files,
-sockets.
+changes(...) returns these words, altered(...) the whole prefix of a command. The process, its files and its sockets are
+real.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from p2pchat import Settings
 from p2pchat.cli import chat
 from p2pchat.cli.main import main
 
-LOOKED_AT_EVERY = 0.02  # seconds between checks of the stall file
+POLL_EVERY = 0.02  # seconds between checks of the stall file
 
 
 def changes(settings: Mapping[str, float], *, clock: Path | None = None, stall: Path | None = None) -> list[str]:
@@ -56,11 +56,11 @@ def _stall_commits(file: Path) -> None:
     from p2pchat.storage.sql import SqlStorage
 
     commit: Callable[..., None] = SqlStorage.commit
-    still = threading.Event()  # never set, only waited on
+    still = threading.Event()  # never set: its wait() is a sleep
 
     def when_it_may(self: SqlStorage, changes: Sequence[Any]) -> None:
         while file.exists():
-            still.wait(LOOKED_AT_EVERY)
+            still.wait(POLL_EVERY)
         commit(self, changes)
 
     SqlStorage.commit = when_it_may  # type: ignore[method-assign]

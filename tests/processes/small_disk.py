@@ -3,8 +3,8 @@
     disk = SmallDisk(directory, mib=8); disk.under("python", ...)    the words that run a command where it is mounted
     disk.grow(64); disk.run("ls", ...)
 
-It lives as long as the process that holds it, which ends with this one: nothing stays mounted, and nothing outside ever
-sees it. Without root rights a user namespace is created around it, if the kernel allows that.
+The namespace lives as long as the process that holds it, which ends with this one: nothing stays mounted, and no
+process outside sees the mount. Without root rights it is inside a new user namespace, if the kernel allows that.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class NoMounts(Exception):
 
 
 class SmallDisk:
-    """A file system of so many MiB.
+    """A file system of a given size in MiB.
 
     Raises:
-        NoMounts: There can be none.
+        NoMounts: This system allows no mounts.
     """
 
     def __init__(self, directory: Path, mib: float) -> None:

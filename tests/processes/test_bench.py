@@ -1,4 +1,4 @@
-"""`p2pchat bench` between two processes: what it measures, and what it leaves behind."""
+"""`p2pchat bench` between two processes: its figures, and the messages it leaves behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.processes.peers import Cluster
 
 
 async def bench(home: Path, *words: str) -> tuple[int, str, str]:
-    """Run `p2pchat bench WORDS`; return its exit code, and what stood on both outputs."""
+    """Run `p2pchat bench WORDS`; return its exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "p2pchat", "bench", "--seconds", "0.1", *words),
         stdout=asyncio.subprocess.PIPE,

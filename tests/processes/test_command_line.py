@@ -1,6 +1,6 @@
-"""The command line over real processes: what it says when it starts, when it cannot, and to programs.
+"""The command line over real processes: starts, failed starts, JSON commands of programs.
 
-Bad input gets one clear line, the documented exit code, and no traceback; nothing accepted is lost.
+Bad input gets one clear line, the documented exit code, and no traceback; no accepted message is lost.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def test_version_and_help_answer_at_once(tmp_path: Path) -> None:
     assert p2pchat(tmp_path, "--version").out.startswith("p2pchat ")
     assert "Exit codes:" in p2pchat(tmp_path, "--help").out
     assert p2pchat(tmp_path, "history", "--help").out.startswith("Usage: p2pchat history")
-    assert time.monotonic() - started < 20  # not a measurement: a hang
+    assert time.monotonic() - started < 20  # detects a hang, measures nothing
     assert not list(tmp_path.iterdir())
 
 
@@ -82,7 +82,7 @@ async def test_a_locked_directory_names_its_holder(quick: Cluster) -> None:
     assert ran.code == 1
     holder = int((quick.home / "ada" / "lock.pid").read_text("utf-8"))
     assert f"is in use by process {holder}" in ran.complains()
-    if sys.platform != "win32":  # where the python.exe of a venv is not the process that runs, but starts it
+    if sys.platform != "win32":  # on Windows the python.exe of a venv starts another process
         assert holder == ada.process.pid
 
 
@@ -170,7 +170,7 @@ async def test_an_open_network_admits_everyone(quick: Cluster) -> None:
 @posix
 @one_loop
 async def test_a_full_disk_is_reported_and_nothing_is_accepted(quick: Cluster) -> None:
-    """Really full: a small file system of its own, where mounting is allowed."""
+    """Fill a small file system of its own, if mounting is allowed."""
     small = quick.home / "small"
     small.mkdir(parents=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(small)], capture_output=True)

@@ -1,4 +1,4 @@
-"""Commands beside an open chat and without one, as real processes in real pipes: many commands, one peer."""
+"""Commands beside an open chat and without one, as real processes in real pipes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ P2PCHAT = f"{shlex.quote(sys.executable)} -m p2pchat"
 
 
 class Running:
-    """A command that runs."""
+    """A running command."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
     def kill(self) -> None:
-        """kill -9, of a shell all it started."""
+        """Kill the command with SIGKILL; for a shell, with everything it started."""
         if sys.platform != "win32" and os.getpgid(self.process.pid) == self.process.pid:
             os.killpg(self.process.pid, signal.SIGKILL)
         else:
@@ -62,14 +62,14 @@ class Running:
             self.process.stdin.close()
 
     async def ended(self) -> tuple[int, str, str]:
-        """Wait for its end; return the exit code, what was left on stdout, and on stderr."""
+        """Wait for its end; return the exit code and the rest of stdout and stderr."""
         out, err = await asyncio.wait_for(self.process.communicate(), TIMEOUT)
         assert b"Traceback" not in err, err.decode()
         return self.process.returncode or 0, out.decode(), err.decode()
 
 
-class Desk(Cluster):
-    """Where commands are typed: each is about the peer `of`."""
+class Commands(Cluster):
+    """A cluster with commands for its peers: `of` is the peer that a command is about."""
 
     running: list[Running]
 
@@ -84,7 +84,7 @@ class Desk(Cluster):
         return {**clean, **usual, **which}
 
     async def command(self, of: str, *words: str, stdin: str | None = None) -> tuple[int, str, str]:
-        """Run `p2pchat WORDS` to its end; `stdin` None is no input."""
+        """Run `p2pchat WORDS` to its end; `stdin` None means no input."""
         given = (stdin or "").encode()
         code, out, err = await asyncio.wait_for(
             self.talk(*words, stdin=given, environment=self.environment(of)), TIMEOUT
@@ -121,7 +121,7 @@ class Desk(Cluster):
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def sock(quick: Cluster) -> Any:
-    sock = Desk(quick.home, quick.logs, quick.fork_server)
+    sock = Commands(quick.home, quick.logs, quick.fork_server)
     sock.children, sock.running = quick.children, []
     yield sock
     for running in sock.running:
@@ -130,8 +130,8 @@ async def sock(quick: Cluster) -> Any:
             await running.process.wait()
 
 
-async def a_pair(sock: Desk) -> tuple[Child, Child]:
-    """Ada and bob, linked, each with an open chat."""
+async def a_pair(sock: Commands) -> tuple[Child, Child]:
+    """Start ada and bob, linked, each with an open chat."""
     ada, bob = sock.child("ada", log=False), sock.child("bob", log=False)
     await ada.start()
     bob._options = (*bob._options, ada.endpoint)
@@ -140,8 +140,8 @@ async def a_pair(sock: Desk) -> tuple[Child, Child]:
     return ada, bob
 
 
-async def alone(sock: Desk) -> Child:
-    """Ada with an open chat, where nobody is but she."""
+async def alone(sock: Commands) -> Child:
+    """Start ada alone, with an open chat."""
     ada = sock.child("ada", log=False)
     await ada.start()
     return ada
@@ -151,7 +151,7 @@ async def alone(sock: Desk) -> Child:
 
 
 @posix
-async def test_piped_text_is_one_message_without_commands(sock: Desk) -> None:
+async def test_piped_text_is_one_message_without_commands(sock: Commands) -> None:
     _, bob = await a_pair(sock)
     build = "echo /quit; echo 'compiling'; echo '{\"do\":\"quit\"}' >&2; echo; echo 'done'"
     send = await sock.shell("ada", f"({build}) 2>&1 | p2pchat send bob")
@@ -161,18 +161,18 @@ async def test_piped_text_is_one_message_without_commands(sock: Desk) -> None:
 
 
 @posix
-async def test_a_pipe_may_come_from_anywhere(sock: Desk) -> None:
+async def test_a_pipe_may_come_from_anywhere(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     assert (await (await sock.shell("ada", "yes | head -2000 | p2pchat send room")).ended())[0] == 0
     assert (await bob.event("message"))["text"] == "\n".join(["y"] * 2000)
     assert (await (await sock.shell("ada", "seq 500 | p2pchat send bob --lines")).ended())[0] == 0
     told = await bob.wait(lambda line: line["event"] == "message" and line["kind"] == "dm", count=500)
     assert [line["text"] for line in told] == [f"{number}" for number in range(1, 501)]
-    await ada.wait(lambda line: line["event"] == "sent", count=501)  # the open chat shows what was sent beside it
+    await ada.wait(lambda line: line["event"] == "sent", count=501)  # the chat shows what commands send
     assert ada.count("sent") == 501
 
 
-async def test_lines_are_sent_as_they_arrive(sock: Desk) -> None:
+async def test_lines_are_sent_as_they_arrive(sock: Commands) -> None:
     _, bob = await a_pair(sock)
     send = await sock.start("ada", "send", "bob", "--lines", stdin=True)
     for text in ("the first", "the second"):
@@ -187,7 +187,7 @@ async def test_lines_are_sent_as_they_arrive(sock: Desk) -> None:
     await bob.event("message", text="no end")
 
 
-async def test_the_exit_code_tells_the_result(sock: Desk) -> None:
+async def test_the_exit_code_tells_the_result(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     assert await sock.command("ada", "send", "bob", "lunch?") == (0, "", "")
     assert await sock.command("ada", "send", "bob", "--", "--lines", "is", "no option") == (0, "", "")
@@ -195,7 +195,7 @@ async def test_the_exit_code_tells_the_result(sock: Desk) -> None:
     code, _, err = await sock.command("ada", "send", "bbo", "lunch?")
     assert code == 4 and err.startswith("p2pchat: nobody here is called 'bbo'")
     long_build = await sock.start("ada", "send", "bbo", stdin=True)
-    assert (await long_build.trouble()).startswith("p2pchat: warning: nobody here is called 'bbo'")  # not at its end
+    assert (await long_build.trouble()).startswith("p2pchat: warning: nobody here is called 'bbo'")  # before the end
     await long_build.write("built", end=True)
     assert (await long_build.ended())[0] == 4
     assert await bob.leave() == 0
@@ -208,7 +208,7 @@ async def test_the_exit_code_tells_the_result(sock: Desk) -> None:
 
 
 @posix
-async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(sock: Desk) -> None:
+async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(sock: Commands) -> None:
     ada = await alone(sock)
     noise = "head -c 3000000 /dev/zero | tr '\\0' x"
     send = await sock.shell("ada", f"({noise} && echo built >&3) 3>&2 | p2pchat send bob")
@@ -223,7 +223,7 @@ async def test_a_too_long_text_is_not_sent_and_does_not_kill_its_pipe(sock: Desk
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 @posix
-async def test_a_tail_in_json_goes_through_jq_line_by_line(sock: Desk) -> None:
+async def test_a_tail_in_json_goes_through_jq_line_by_line(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     tail = await sock.shell("ada", "p2pchat tail --json | jq --unbuffered -r 'select(.event == \"message\") | .text'")
     for text in ("one", "two \u202e lines\nand more", "three"):
@@ -233,7 +233,7 @@ async def test_a_tail_in_json_goes_through_jq_line_by_line(sock: Desk) -> None:
     assert await tail.ended() == (0, "", "-- the peer stopped: quit\n")
 
 
-async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(sock: Desk) -> None:
+async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     for text in ("one", "two", "three"):
         await bob.do(do="send", to="room", text=text)
@@ -252,17 +252,17 @@ async def test_a_tail_begins_with_the_history_and_ends_with_the_peer(sock: Desk)
 
 
 @posix
-async def test_a_tail_without_a_reader_ends_at_once_and_quietly(sock: Desk) -> None:
+async def test_a_tail_without_a_reader_ends_at_once_and_quietly(sock: Commands) -> None:
     ada = await alone(sock)
     await ada.do(do="send", text="hi")
     await ada.event("sent")
     tail = await sock.shell("ada", "p2pchat tail | head -1; echo ${PIPESTATUS[0]}")
-    code, out, err = await tail.ended()  # although nothing more is said
+    code, out, err = await tail.ended()  # without waiting for another message
     assert (code, out[6:], err) == (0, "ada: hi\n0\n", "")
 
 
 @posix
-async def test_ctrl_c_ends_a_tail_and_so_does_the_death_of_its_peer(sock: Desk) -> None:
+async def test_ctrl_c_ends_a_tail_and_so_does_the_death_of_its_peer(sock: Commands) -> None:
     ada = await alone(sock)
     await ada.do(do="send", text="hi")
     await ada.event("sent")
@@ -278,7 +278,7 @@ async def test_ctrl_c_ends_a_tail_and_so_does_the_death_of_its_peer(sock: Desk) 
 # ---- users, invite
 
 
-async def test_users_come_from_the_running_peer_or_the_database(sock: Desk) -> None:
+async def test_users_come_from_the_running_peer_or_the_database(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     code, out, err = await sock.command("ada", "users")
     assert (code, err) == (0, "") and sorted(line.split(" since ")[0] for line in out.splitlines()) == [
@@ -301,7 +301,7 @@ async def test_users_come_from_the_running_peer_or_the_database(sock: Desk) -> N
     ]
 
 
-async def test_the_invite_of_a_running_peer_has_its_real_address(sock: Desk) -> None:
+async def test_the_invite_of_a_running_peer_has_its_real_address(sock: Commands) -> None:
     ada = sock.child("ada", "--advertise", "chat.example.org:4711", log=False)
     await ada.start()
     code, out, _ = await sock.command("ada", "invite")
@@ -313,7 +313,7 @@ async def test_the_invite_of_a_running_peer_has_its_real_address(sock: Desk) -> 
 # ---- which peer
 
 
-async def test_of_several_profiles_the_running_ones_are_marked(sock: Desk) -> None:
+async def test_of_several_profiles_the_running_ones_are_marked(sock: Commands) -> None:
     first, other = Child("ada", sock.home, port=free_port()), Child("bob", sock.home, port=free_port())
     sock.children += [first, other]
     await first.start()
@@ -339,7 +339,7 @@ def free_port() -> int:
         return port
 
 
-async def test_a_temporary_peer_is_reached_by_its_directory(sock: Desk) -> None:
+async def test_a_temporary_peer_is_reached_by_its_directory(sock: Commands) -> None:
     ada = Child("ada", sock.home, "--temp")
     sock.children.append(ada)
     await ada.start()
@@ -354,7 +354,7 @@ async def test_a_temporary_peer_is_reached_by_its_directory(sock: Desk) -> None:
 # ---- without a running peer
 
 
-async def test_without_a_chat_a_command_runs_the_peer_and_meets_known_peers(sock: Desk) -> None:
+async def test_without_a_chat_a_command_runs_the_peer_and_meets_known_peers(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     await ada.leave()
     await bob.event("left", user="ada")
@@ -365,7 +365,7 @@ async def test_without_a_chat_a_command_runs_the_peer_and_meets_known_peers(sock
     assert not list((sock.home / "ada").glob("control.*"))
 
 
-async def test_several_commands_at_once_without_a_chat(sock: Desk) -> None:
+async def test_several_commands_at_once_without_a_chat(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     await ada.leave()
     texts = ["one", "two", "three"]
@@ -377,7 +377,7 @@ async def test_several_commands_at_once_without_a_chat(sock: Desk) -> None:
 
 
 @posix
-async def test_a_tail_without_a_chat_serves_other_commands(sock: Desk) -> None:
+async def test_a_tail_without_a_chat_serves_other_commands(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     await ada.leave()
     tail = await sock.start("ada", "tail", "bob")
@@ -395,14 +395,14 @@ async def test_a_tail_without_a_chat_serves_other_commands(sock: Desk) -> None:
 # ---- a killed chat
 
 
-async def test_a_killed_chat_does_not_block_the_next(sock: Desk) -> None:
+async def test_a_killed_chat_does_not_block_the_next(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     await ada.do(do="send", to="bob", text="before")
     await ada.event("delivered", user="bob")
     ada.kill()
     await ada.process.wait()
     if sys.platform != "win32":
-        assert (sock.home / "ada" / "control.sock").exists()  # of nobody
+        assert (sock.home / "ada" / "control.sock").exists()  # left behind by the killed chat
     assert await sock.command("ada", "send", "bob", "from its ruins") == (0, "", "")
     await bob.event("message", text="from its ruins")
     again = sock.child("ada", log=False)

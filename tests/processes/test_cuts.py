@@ -1,4 +1,4 @@
-"""A link that breaks after any byte: both ends link up again, and everything comes once. For all k: cuts.py."""
+"""A link that breaks after any byte: both ends link up again, and each message comes once. For all k: cuts.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.processes.cuts import cut_everywhere, record, record_ends, spread
 from tests.processes.fork_server import AVAILABLE, ForkServer
 from tests.processes.peers import Cluster
 
-SPREAD = 60  # places, and those around the ends of some 30 records
+SPREAD = 60  # places, plus those around the ends of about 30 records
 
 
 def test_a_tls_record_ends_where_the_next_begins() -> None:

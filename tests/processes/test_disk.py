@@ -1,7 +1,7 @@
-"""Disks as they are: full, read-only, locked, damaged, slow; and clocks that are wrong. Over real processes.
+"""Full, read-only, locked, damaged and slow disks, and wrong clocks, over real processes.
 
-Whatever it is, a peer acknowledges nothing that it cannot keep, says what is wrong in one event, is not taken for
-dead meanwhile, and goes on by itself as soon as the cause is gone. Each ends with the checker over all logs.
+In each case a peer acknowledges nothing that it cannot store, reports the cause in one event, stays linked, and
+continues by itself when the cause is gone. Each test ends with the checker over all logs.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1 << 20
 LONG = "x" * 30_000
-SOON = {"ping_after": 0.5, "dead_after": 2.0}  # a peer that does not answer is given up at once
+SOON = {"ping_after": 0.5, "dead_after": 2.0}  # a peer that does not answer counts as dead after 2 s
 ARRIVES = 30.0
 
 
-class House:
-    """Where ada lives on a good disk and a good clock, and bob on what a test makes of his."""
+class FaultyPair:
+    """Two peers: ada has a good disk and clock, bob those that the test gives him."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -47,7 +47,7 @@ class House:
         return ada
 
     def small_disk(self, mib: float) -> SmallDisk:
-        """Let bob's directory be on a disk of this size."""
+        """Put bob's directory on a disk of this size."""
         try:
             self._disks.append(SmallDisk(self.data, mib))
         except NoMounts as error:
@@ -66,8 +66,8 @@ class House:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def house(quick: Cluster) -> AsyncIterator[House]:
-    house = House(quick)
+async def house(quick: Cluster) -> AsyncIterator[FaultyPair]:
+    house = FaultyPair(quick)
     try:
         yield house
     finally:
@@ -80,11 +80,11 @@ async def meet(ada: Child, bob: Child) -> None:
 
 
 async def all_is_well(cluster: Cluster, *names: str) -> None:
-    """Wait until the logs show that nothing is missing, and that nothing is wrong."""
+    """Wait until the logs are complete and show no fault."""
     assert cluster.faults(*names, complete=False) == []
     deadline = time.monotonic() + ARRIVES
     while (faults := cluster.faults(*names, complete=True)) and time.monotonic() < deadline:
-        await asyncio.sleep(0.2)  # until what is on its way is in the logs
+        await asyncio.sleep(0.2)  # poll: another process appends to the logs
     assert faults == []
 
 
@@ -105,7 +105,7 @@ def acknowledged(child: Child) -> set[str]:
     return {line["id"] for line in child.lines if line["event"] == "delivered"}
 
 
-async def test_a_full_disk_is_reported_once_and_everything_arrives_later(house: House) -> None:
+async def test_a_full_disk_is_reported_once_and_everything_arrives_later(house: FaultyPair) -> None:
     ada = await house.ada()
     disk = house.small_disk(6)
     bob = house.bob(ada.endpoint, changes=changes({**SOON, "min_free_disk_bytes": 0}))
@@ -115,7 +115,7 @@ async def test_a_full_disk_is_reported_once_and_everything_arrives_later(house: 
     assert "is full: free some space" in (await bob.event("warning", code="storage"))["text"]
     await bob.do(do="send", to="room", text="no room for this", ref="mine")
     assert (await bob.event("error", ref="mine"))["code"] == "storage"
-    await asyncio.sleep(3.0)  # several attempts to use it, and longer than a silence may last
+    await asyncio.sleep(3.0)  # nothing reports a retry: time for several, and over dead_after
     assert warnings(bob) == ["storage"]
     assert acknowledged(ada) <= came(bob) and len(came(bob)) < 200
     assert ada.count("left") == 0
@@ -129,9 +129,9 @@ async def test_a_full_disk_is_reported_once_and_everything_arrives_later(house: 
     await all_is_well(house.cluster, "ada", "bob")
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "any"])  # timers of others come early
+@pytest.mark.parametrize("loop", ["asyncio", "any"])  # timers of uvloop fire early
 async def test_low_disk_space_is_reported_before_the_disk_is_full(
-    house: House, loop: str, monkeypatch: pytest.MonkeyPatch
+    house: FaultyPair, loop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("P2PCHAT_LOOP", loop)
     ada = await house.ada()
@@ -143,13 +143,13 @@ async def test_low_disk_space_is_reported_before_the_disk_is_full(
     await bob.event("message", text="before")
     disk.run("dd", "if=/dev/zero", f"of={house.data / 'filler'}", "bs=1M", "count=15", "status=none")
     async with asyncio.timeout(ARRIVES):
-        while not bob.count("warning"):  # it looks with a commit, once a second at most
+        while not bob.count("warning"):  # space is checked during a commit, at most once a second
             await write(ada, "meanwhile")
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.3)  # the pace of the commits
     await write(ada, "and this")
     await bob.do(do="send", to="room", text="mine", ref="mine")
     assert "nearly full" in (await bob.event("error", ref="mine"))["text"]
-    await asyncio.sleep(2.5)  # longer than a silence may last
+    await asyncio.sleep(2.5)  # nothing reports that a link stayed: longer than dead_after
     assert ada.count("left") == 0 and bob.count("message", text="and this") == 0
     disk.run("rm", str(house.data / "filler"))
     await bob.event("message", ARRIVES, text="and this")
@@ -158,7 +158,7 @@ async def test_low_disk_space_is_reported_before_the_disk_is_full(
     await all_is_well(house.cluster, "ada", "bob")
 
 
-async def test_a_read_only_disk_is_reported_at_the_start(house: House) -> None:
+async def test_a_read_only_disk_is_reported_at_the_start(house: FaultyPair) -> None:
     disk = house.small_disk(24)
     settings = changes({"min_free_disk_bytes": 0})
     bob = house.bob(changes=settings)
@@ -173,7 +173,7 @@ async def test_a_read_only_disk_is_reported_at_the_start(house: House) -> None:
     assert str(house.data) in said and ("Read-only" in said or "cannot be written" in said)
 
 
-async def test_a_database_locked_by_another_program_is_waited_for(house: House) -> None:
+async def test_a_database_locked_by_another_program_is_waited_for(house: FaultyPair) -> None:
     ada = await house.ada()
     bob = house.bob(ada.endpoint, changes=changes(SOON))
     await bob.start()
@@ -193,7 +193,7 @@ async def test_a_database_locked_by_another_program_is_waited_for(house: House) 
     await all_is_well(house.cluster, "ada", "bob")
 
 
-async def test_a_damaged_file_is_reported_at_once_and_at_the_next_start(house: House) -> None:
+async def test_a_damaged_file_is_reported_at_once_and_at_the_next_start(house: FaultyPair) -> None:
     ada = await house.ada()
     bob = house.bob(ada.endpoint, changes=changes(SOON))
     await bob.start()
@@ -201,7 +201,7 @@ async def test_a_damaged_file_is_reported_at_once_and_at_the_next_start(house: H
     await write(ada, *(f"{number} {LONG}" for number in range(20)))
     await bob.wait(lambda line: line["event"] == "message", count=20)
     database = house.data / "history.db"
-    with closing(sqlite3.connect(database)) as other:  # what was written is in the file now, not in its log
+    with closing(sqlite3.connect(database)) as other:  # moves all rows from the log to the file
         assert other.execute("pragma wal_checkpoint(truncate)").fetchone()[0] == 0
     with database.open("r+b") as file:
         file.seek(4096)
@@ -211,8 +211,8 @@ async def test_a_damaged_file_is_reported_at_once_and_at_the_next_start(house: H
     assert told["code"] == "storage" and "is damaged: move it away and start again" in told["text"]
     await bob.do(do="send", to="room", text="mine", ref="mine")
     assert (await bob.event("error", ref="mine"))["code"] == "storage"
-    await asyncio.sleep(2.5)  # several attempts, and longer than a silence may last
-    texts = [line["text"] for line in bob.lines if line["event"] == "warning"]  # that it cannot be read is told too
+    await asyncio.sleep(2.5)  # nothing reports that no warning is repeated: several retries, and longer than dead_after
+    texts = [line["text"] for line in bob.lines if line["event"] == "warning"]  # failed reads are reported too
     assert sorted(set(texts)) == sorted(texts) and all("is damaged: move it away" in text for text in texts)
     assert ada.count("left") == 0
     assert acknowledged(ada) == came(bob) and len(came(bob)) == 20
@@ -223,7 +223,7 @@ async def test_a_damaged_file_is_reported_at_once_and_at_the_next_start(house: H
         await bob.start()
     assert await bob.ended() == 1
 
-    for damaged in house.data.glob("history.db*"):  # and what it says to do is right
+    for damaged in house.data.glob("history.db*"):  # what the warning says to do
         damaged.rename(damaged.with_name(f"damaged-{damaged.name}"))
     bob = house.bob(changes=changes(SOON))
     await bob.start()
@@ -233,7 +233,7 @@ async def test_a_damaged_file_is_reported_at_once_and_at_the_next_start(house: H
     assert [line["text"] for line in back if not line["text"].endswith("x")] == ["can you keep this?"]
 
 
-async def test_a_hanging_disk_is_reported_once_and_no_link_is_lost(house: House, tmp_path: Path) -> None:
+async def test_a_hanging_disk_is_reported_once_and_no_link_is_lost(house: FaultyPair, tmp_path: Path) -> None:
     stall = tmp_path / "stall"
     ada = await house.ada()
     bob = house.bob(ada.endpoint, changes=changes({**SOON, "slow_storage_after": 1.0}, stall=stall))
@@ -245,13 +245,13 @@ async def test_a_hanging_disk_is_reported_once_and_no_link_is_lost(house: House,
     await write(ada, "meanwhile", "and this")
     await write(bob, "mine")
     await bob.event("warning", code="storage_slow")
-    await asyncio.sleep(4.0)  # twice as long as a silence may last
+    await asyncio.sleep(4.0)  # nothing reports that a link stayed: twice dead_after
     assert ada.count("left") == bob.count("left") == bob.count("sent") == 0 and bob.count("message") == 1
     assert len(acknowledged(ada)) == 1
     stall.unlink()
     await bob.event("message", text="and this")
     await ada.event("message", text="mine")
-    await bob.event("warning", code="storage_works")  # told behind what the commit let out
+    await bob.event("warning", code="storage_works")  # comes after the events of the commit
     assert warnings(bob) == ["storage_slow", "storage_works"]
     assert ada.count("link", state="up") == 1
     await all_is_well(house.cluster, "ada", "bob")
@@ -264,8 +264,8 @@ async def history(cluster: Cluster, name: str) -> list[str]:
     return [line["text"] for line in await cluster.history(name)]
 
 
-async def test_wrong_clocks_do_not_break_the_order(house: House, tmp_path: Path) -> None:
-    """Bob's is hours ahead, then right, then hours behind, while he runs; ada's is right."""
+async def test_wrong_clocks_do_not_break_the_order(house: FaultyPair, tmp_path: Path) -> None:
+    """While bob runs, his clock is two hours ahead, then right, then two hours behind; ada's is right."""
     clock = tmp_path / "clock"
     clock.write_text("7200")
     ada = await house.ada()
@@ -287,10 +287,10 @@ async def test_wrong_clocks_do_not_break_the_order(house: House, tmp_path: Path)
         await say(bob, ada, text)
         await say(ada, bob, f"you are {text}")
     last = await ada.event("message", text="right again")
-    assert ahead["sent_at"] > last["sent_at"]  # nobody corrects what a writer says
+    assert ahead["sent_at"] > last["sent_at"]  # the writer's time is not corrected
     for child in (ada, bob):
         shown = [line["text"] for line in child.lines if line["event"] in ("message", "sent")]
-        assert shown == said  # live: never before what was seen, whatever the stamps say
+        assert shown == said  # live order ignores the timestamps
         assert child.count("left") == child.count("gap") == 0
     assert len({line["sent_at"] for line in ada.lines if line["event"] == "sent"}) == 5
     orders = [await history(house.cluster, name) for name in ("ada", "bob")]

@@ -1,4 +1,4 @@
-"""`p2pchat doctor` beside a running peer, and between two machines with what can stand between them."""
+"""`p2pchat doctor` beside a running peer, and between two machines with different faults of the network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Findings = dict[str, dict[str, str]]
 
 
 async def examined(home: Path, *words: str, on: Machine | None = None) -> Findings:
-    """Run `p2pchat doctor WORDS` (on that machine); return what it found, by what was looked at."""
+    """Run `p2pchat doctor WORDS` (on that machine); return its findings by name of the check."""
     process = await asyncio.create_subprocess_exec(
         *([] if on is None else on.under()),
         *(*P2PCHAT, "doctor", "--json", *words),
@@ -69,7 +69,7 @@ async def test_doctor_checks_the_way_to_another_machine(tmp_path: Path) -> None:
         seen, mend = await way()
         assert seen == "a p2pchat peer of another network answers" and "--invite" in mend
 
-        there.run("ip", "route", "add", "blackhole", "10.77.0.1/32")  # as a firewall that drops
+        there.run("ip", "route", "add", "blackhole", "10.77.0.1/32")  # drops packets like a firewall
         seen, mend = await way()
         assert seen == "nothing comes back from there" and "let port 8080 through firewall and router" in mend
         here.run("ip", "route", "add", "unreachable", "10.77.0.2/32")

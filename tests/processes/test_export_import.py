@@ -1,4 +1,4 @@
-"""A stick walk with real commands: written beside an open chat, read beside another and where nobody runs."""
+"""Export and import with real commands, beside an open chat and without one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from p2pchat.cli.subcommands.demo import Child
 from tests.processes.peers import Cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-PATIENCE = 30.0  # seconds for anything at all
+PATIENCE = 30.0  # seconds any wait may take
 
 
 async def p2pchat(cluster: Cluster, of: str, *words: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
@@ -30,7 +30,7 @@ async def p2pchat(cluster: Cluster, of: str, *words: str, stdin: bytes = b"") ->
 
 
 async def said_by(cluster: Cluster, name: str, *texts: str) -> Child:
-    """A peer that runs, and has said these to the room; nobody else is there."""
+    """Start a peer alone and have it send these texts to the room."""
     child = cluster.child(name, log=False)
     await child.start()
     for text in texts:
@@ -40,7 +40,7 @@ async def said_by(cluster: Cluster, name: str, *texts: str) -> Child:
 
 
 async def gone(child: Child) -> None:
-    """It does not run any more. In good order it would wait for somebody to take what it said."""
+    """Kill a peer. An orderly stop would wait for a recipient of its messages."""
     child.kill()
     await child.ended()
 
@@ -71,7 +71,7 @@ async def test_export_and_import_through_pipes_and_without_a_running_peer(quick:
     assert [line["text"] for line in await quick.history("bob")] == [
         "one",
         "hello?",
-    ]  # in the order they were said
+    ]  # in the order of writing
 
 
 async def test_damage_in_a_file_is_reported_and_the_rest_is_imported(quick: Cluster) -> None:
@@ -104,7 +104,7 @@ async def test_a_killed_import_can_be_repeated(quick: Cluster) -> None:
         env={**os.environ, "P2PCHAT_HOME": str(quick.home)},
     )
     assert process.stdin is not None
-    process.stdin.write(file[: len(file) // 2])  # it waits for the rest
+    process.stdin.write(file[: len(file) // 2])  # the import waits for the rest
     await process.stdin.drain()
     process.kill()
     await process.wait()
@@ -153,7 +153,7 @@ async def started(quick: Cluster, of: str, *words: str) -> asyncio.subprocess.Pr
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Look again and again: what another process does to a pipe or a file, nobody is told."""
+    """Poll until the condition is true: nothing reports what another process does to a pipe or a file."""
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.02)
@@ -185,7 +185,7 @@ async def test_an_import_from_a_silent_pipe_can_be_interrupted(
     writers: list[int] = []
 
     def is_read() -> bool:
-        with suppress(OSError):  # nobody has it open for reading yet
+        with suppress(OSError):  # not open for reading yet
             writers.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
         return bool(writers)
 
@@ -210,7 +210,7 @@ async def test_an_export_into_an_unread_pipe_can_be_interrupted(quick: Cluster, 
         def waiting() -> int:
             return int.from_bytes(fcntl.ioctl(reader, termios.FIONREAD, bytes(4)), sys.byteorder)
 
-        await until(lambda: waiting() >= 65536)  # as much as a pipe takes
+        await until(lambda: waiting() >= 65536)  # the capacity of a pipe
         assert await stops(process, signal.SIGINT) == (130, "")
     finally:
         os.close(reader)

@@ -1,7 +1,7 @@
-"""Real processes that kill themselves at a named point (failpoints.py), and are started again: what was promised holds.
+"""Real processes that kill themselves at a named point (failpoints.py) and start again: all promises hold.
 
-Where a point has few places all of them are tried, one after the other, until a life survives them: that one has done
-the whole thing. Linux only, because the fork server needs it: a start costs 50 ms there.
+If a point is reached only a few times, the tests kill at each of them in turn, until a life survives and so has
+completed the whole work. Linux only: the fork server, with which a start costs 50 ms, needs it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tests.processes.peer_runs import (
     PeerRuns,
     check_nothing_lost_or_repeated,
     damage,
-    falls,
     wait_for_everything,
+    wait_for_failpoint,
 )
 from tests.processes.peers import Cluster
 
@@ -33,15 +33,15 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(not AVAILABLE, reason="processes are forked with descriptors over Unix packets"),
 ]
-ALONE = {"newer", "backing-up", "copying", "file"}  # points of this file that no life in a mesh comes to
-TIMES = (1, 3)  # a life falls the first time it comes to a point, or the third
+ALONE = {"newer", "backing-up", "copying", "file"}  # points that no life in a mesh reaches, each tested in this file
+TIMES = (1, 3)  # a life dies the first time it reaches a point, or the third
 SELDOM = {"before-go": (1,), "before-address-book": (1, 1), "after-address-book": (1, 1), "before-cursor": (1, 2)}
 # by one of two at a start, or once a second while lines come
-COMES_TO_IT_WITHIN = 8.0  # seconds; a burst that is committed in one piece comes to it once
-PERHAPS_WITHIN = 3.0  # seconds, for what not every life comes to
+REACHED_WITHIN = 8.0  # seconds; a burst that is committed as one transaction reaches the point once
+SELDOM_WITHIN = 3.0  # seconds, for points that not every life reaches
 LINES = 40  # in each life
 TEXTS = [f"text {number}" for number in range(30)]
-STRIDE = 5  # of many places alike, every fifth is tried
+STRIDE = 5  # of many similar places, every fifth is tested
 
 
 async def test_every_failpoint_is_used() -> None:
@@ -51,28 +51,28 @@ async def test_every_failpoint_is_used() -> None:
 @pytest.mark.parametrize("point", sorted(set(IN_A_MESH) - {"closing"}))
 async def test_either_side_is_killed_while_both_write(quick: Cluster, point: str) -> None:
     ada, bob = await pair(quick)
-    fallen = 0
+    kills = 0
     for k in SELDOM.get(point, TIMES):
         for side, other in ((ada, bob), (bob, ada)):
             await side.kill()
-            fallen += await falls_at(side, f"{point}:{k}", other)
+            kills += await dies_at(side, f"{point}:{k}", other)
             await side.start()
             await other.now.event("joined", user=side.name)
     await wait_for_everything(ada, bob)
     await check_nothing_lost_or_repeated(quick, ada, bob)
     assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
-    assert fallen >= (1 if point in SELDOM else len(TIMES))
+    assert kills >= (1 if point in SELDOM else len(TIMES))
 
 
-async def falls_at(side: PeerRuns, point: str, other: PeerRuns) -> bool:
-    """Live until the point, with both writing; False, and killed, when this life did not come to it."""
+async def dies_at(side: PeerRuns, point: str, other: PeerRuns) -> bool:
+    """Let both write until the peer dies at the point. If it never reaches the point, kill it and return False."""
     try:
         await side.start(points=[point])
         await asyncio.gather(side.burst(LINES), other.burst(LINES))
     except ChildFailed:
-        pass  # it fell before it listened
+        pass  # it died before it listened
     try:
-        await falls(side, PERHAPS_WITHIN if point.partition(":")[0] in SELDOM else COMES_TO_IT_WITHIN)
+        await wait_for_failpoint(side, SELDOM_WITHIN if point.partition(":")[0] in SELDOM else REACHED_WITHIN)
     except ChildFailed:
         await side.kill()
         return False
@@ -104,17 +104,17 @@ async def test_a_stopping_peer_is_killed_at_each_step(quick: Cluster) -> None:
     await check_nothing_lost_or_repeated(quick, ada, bob)
 
 
-# ---- what is written once: key, network, tables
+# ---- files written once: key, network, tables
 
 
 def left(home: Path) -> list[Path]:
-    """Return what stands beside its place, or is for one process alone."""
+    """Return files that an interrupted start leaves: temporary files, and those of one running process."""
     return [path for path in home.rglob(".*") if path.suffix == ".new" or path.name.startswith(".tls-")]
 
 
 @pytest.mark.parametrize("point, stride", [("file", 1), ("statement", STRIDE)])
 async def test_a_first_start_is_killed_at_each_step(quick: Cluster, point: str, stride: int) -> None:
-    k = fallen = 0
+    k = kills = 0
     while True:
         k += stride
         shutil.rmtree(quick.home, ignore_errors=True)
@@ -123,8 +123,8 @@ async def test_a_first_start_is_killed_at_each_step(quick: Cluster, point: str, 
             await ada.start(points=[f"{point}:{k}"])
             break
         except ChildFailed:
-            await falls(ada)
-        fallen += 1
+            await wait_for_failpoint(ada)
+        kills += 1
         key = quick.home / "ada" / "identity.pem"
         before = key.read_bytes() if key.exists() else b""
         await ada.start()
@@ -135,7 +135,7 @@ async def test_a_first_start_is_killed_at_each_step(quick: Cluster, point: str, 
         await ada.kill()
         assert [line["text"] for line in await quick.history("ada")] == ["here I am"]
         assert damage(ada.database) == []
-    assert fallen > 5
+    assert kills > 5
 
 
 # ---- a newer version
@@ -166,11 +166,11 @@ async def written_by_this_version(cluster: Cluster) -> list[Line]:
 
 
 async def migrations_fall(cluster: Cluster, point: str, history: list[Line], *, stride: int) -> int:
-    """Fall at each k of a point while the next version starts on a copy of what is kept; return how often it fell.
+    """Kill the next version at each k of a point while it starts on a copy of the database; return the number of kills.
 
-    After each fall the database is of one version or of the other, whole, and either version that may start has all.
+    After each kill the database is complete and has either version, and each version that can open it reads everything.
     """
-    k = fallen = 0
+    k = kills = 0
     while True:
         k += stride
         shutil.rmtree(cluster.home / "ada", ignore_errors=True)
@@ -178,10 +178,10 @@ async def migrations_fall(cluster: Cluster, point: str, history: list[Line], *, 
         ada = PeerRuns(cluster, "ada", "ada")
         try:
             await ada.start(points=["newer", f"{point}:{k}"])
-            return fallen
+            return kills
         except ChildFailed:
-            await falls(ada)
-        fallen += 1
+            await wait_for_failpoint(ada)
+        kills += 1
         assert damage(ada.database) == []
         if version(ada.database) == SCHEMA_VERSION:
             assert await cluster.history("ada") == history
@@ -222,7 +222,7 @@ async def test_an_import_is_killed_and_repeated(quick: Cluster, point: str, stri
         assert damage(quick.home / "bob" / "history.db") == []
         again, out = await quick.run("import", file, "--data", str(quick.home / "bob"))
         assert (again, out.decode().partition(": ")[2].endswith(" here already\n")) == (0, True)
-        assert told(await quick.history("bob")) == told(history)
+        assert identities(await quick.history("bob")) == identities(history)
     assert (k > 1, code) == (True, 0)
 
 
@@ -233,8 +233,8 @@ async def a_peer_that_does_not_run(cluster: Cluster, name: str) -> None:
     await peer.now.leave()
 
 
-def told(history: list[Line]) -> list[tuple[str, str, str, str]]:
-    """What has to be the same everywhere and for ever."""
+def identities(history: list[Line]) -> list[tuple[str, str, str, str]]:
+    """Return the fields of each message that are the same on every peer and never change."""
     return [(line["id"], line["text"], line["sender_id"], line["sent_at"]) for line in history]
 
 
@@ -242,18 +242,18 @@ def told(history: list[Line]) -> list[tuple[str, str, str, str]]:
 async def test_a_killed_backup_is_complete_or_absent(quick: Cluster, point: str, stride: int) -> None:
     history = await written_by_this_version(quick)
     copy, kept = quick.home / "copy", str(quick.home / "kept")
-    k, code, fallen = 0, KILLED, 0
+    k, code, kills = 0, KILLED, 0
     while code == KILLED:
         k += stride
         code, _ = await quick.run("backup", str(copy), "--data", kept, points=[f"{point}:{k}"])
-        fallen += code == KILLED
+        kills += code == KILLED
         if not copy.exists():
             assert (await quick.run("backup", str(copy), "--data", kept))[0] == 0
         assert damage(copy / "history.db") == []
         assert await quick.history("copy") == history
         assert (copy / "identity.pem").read_bytes() == (quick.home / "kept" / "identity.pem").read_bytes()
         shutil.rmtree(copy)
-    assert (fallen > 3, code) == (True, 0)
+    assert (kills > 3, code) == (True, 0)
 
 
 async def test_a_killed_export_is_complete_or_absent(quick: Cluster) -> None:

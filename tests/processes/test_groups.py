@@ -1,4 +1,4 @@
-"""Groups over real processes: who is away, who has left, and who was removed without hearing of it."""
+"""Groups over real processes: offline members, members who left, a member removed while cut off."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def said(lines: Sequence[Line]) -> list[str]:
     return [f"{line['sender']}: {line['text']}" for line in lines if line.get("group") == "ops"]
 
 
-class Lives:
-    """Peers that come and go; each finds the others again by what it knows of them."""
+class GroupPeers:
+    """Peers that stop and start again; each finds the others by its address book."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._stage = cluster
@@ -42,12 +42,12 @@ class Lives:
         return ada, bob, carol
 
     async def talk(self) -> list[list[str]]:
-        """What each has of the group, by its history."""
+        """Return each peer's texts of the group, from its history."""
         return [said(await self._stage.history(name)) for name in NAMES]
 
 
 async def test_an_offline_member_gets_everything_from_the_remaining_ones(quick: Cluster) -> None:
-    lives = Lives(quick)
+    lives = GroupPeers(quick)
     ada, bob, carol = await lives.meet()
     await ada.do(do="group", name="ops", members=["bob", "carol"])
     await carol.event("group", change="created", by="ada")
@@ -56,7 +56,7 @@ async def test_an_offline_member_gets_everything_from_the_remaining_ones(quick: 
     await ada.do(do="send", to="#ops", text="the deploy begins")
     first = await ada.event("sent")
     assert (await ada.event("delivered", id=first["id"]))["of"] == 2
-    assert await ada.leave() == DONE  # every member who is here has it
+    assert await ada.leave() == DONE  # delivered to every online member
 
     carol = await lives.start("carol")
     assert said([await carol.event("message")]) == ["ada: the deploy begins"]
@@ -77,7 +77,7 @@ async def test_an_offline_member_gets_everything_from_the_remaining_ones(quick: 
 
 
 async def test_a_member_removed_while_cut_off_learns_what_reached_nobody(quick: Cluster) -> None:
-    lives = Lives(quick)
+    lives = GroupPeers(quick)
     ada, bob, carol = await lives.meet()
     await ada.do(do="group", name="ops", members=["bob", "carol"])
     await carol.event("group", change="created")

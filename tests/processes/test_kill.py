@@ -1,7 +1,7 @@
-"""kill -9 of either side in the middle of a burst, at drawn moments, over and over: nothing accepted is lost or twice.
+"""Repeated SIGKILL of either side during a burst, at random moments: no accepted message is lost or duplicated.
 
-P2PCHAT_TEST_KILLS is how often each side is killed (20 when the release is tested, 3 in the ordinary run), and
-P2PCHAT_TEST_SEED draws other moments; a failing run prints its seed.
+P2PCHAT_TEST_KILLS is the number of kills of each side (20 for a release, 3 in the ordinary run). P2PCHAT_TEST_SEED
+draws other moments; a failing run prints its seed.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from tests.processes.proxy import Proxy
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", "3"))
 SEED = int(os.environ.get("P2PCHAT_TEST_SEED", "7"))
-BURST = 300  # lines; a third of them goes to the room
-BACKLOG = 4_000  # lines; fetching and showing them takes longer than a kill is away
-LATEST = 0.25  # seconds into a burst until which a kill comes: about as long as it lasts
+BURST = 300  # lines; a third of them go to the room
+BACKLOG = 4_000  # lines; fetching and showing them takes longer than LATEST
+LATEST = 0.25  # seconds; kills come within this time after the start of a burst, about its duration
 
 
 @asynccontextmanager
 async def pair(
     cluster: Cluster, *, through: tuple[Proxy, Proxy] | None = None
 ) -> AsyncIterator[tuple[PeerRuns, PeerRuns]]:
-    """Two peers that see each other; with proxies, each is reached through its own and in no other way."""
+    """Start two linked peers; with proxies, each is only reachable through its own."""
     if through is None:
         ada, bob = PeerRuns(cluster, "ada", "bob"), PeerRuns(cluster, "bob", "ada")
     else:
@@ -64,7 +64,7 @@ async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(quick: Cluster)
         told = 0
         for _ in range(KILLS):
             drawn = [chance.randint(0, BURST - 1) for _ in range(2)]
-            await asyncio.gather(*map(falls_while_writing, (ada, bob), drawn))
+            await asyncio.gather(*map(dies_while_writing, (ada, bob), drawn))
             told += sum(drawn)
         await wait_for_everything(ada, bob)
         await check_nothing_lost_or_repeated(quick, ada, bob)
@@ -75,8 +75,8 @@ async def test_twenty_kills_of_each_side_in_the_middle_of_bursts(quick: Cluster)
         assert [await ada.now.leave(), await bob.now.leave()] == [0, 0]
 
 
-async def falls_while_writing(side: PeerRuns, accepted: int) -> None:
-    """Write a burst, and be killed as soon as so many of its lines are told as accepted, wherever the others are."""
+async def dies_while_writing(side: PeerRuns, accepted: int) -> None:
+    """Write a burst, and kill the writer once `accepted` of its lines are reported as accepted."""
     life, first = side.now, side.written
     writing = asyncio.create_task(side.burst(BURST))
 
@@ -111,7 +111,7 @@ async def test_either_side_is_killed_while_one_catches_up(quick: Cluster) -> Non
 
 
 async def killed_at(side: PeerRuns, moment: float) -> None:
-    await asyncio.sleep(moment)  # the drawn moment itself
+    await asyncio.sleep(moment)  # the drawn moment of the kill
     await side.kill_and_start()
 
 
@@ -129,25 +129,25 @@ async def test_four_peers_are_killed_stopped_and_restarted_while_all_write(quick
             if name != side.name:
                 await side.now.event("joined", user=name)
     for _ in range(max(2, KILLS // 3)):
-        fates = [(side, chance.uniform(0, 2 * LATEST), chance.random(), chance.uniform(0.1, 2.0)) for side in sides]
-        await asyncio.gather(*(side.burst(BURST) for side in sides), *(meets_its_fate(*fate) for fate in fates))
+        drawn = [(side, chance.uniform(0, 2 * LATEST), chance.random(), chance.uniform(0.1, 2.0)) for side in sides]
+        await asyncio.gather(*(side.burst(BURST) for side in sides), *(disturb(*draw) for draw in drawn))
     await wait_for_everything(*sides)
     await check_nothing_lost_or_repeated(quick, *sides)
     assert [await side.now.leave(30) for side in sides] == [0] * 4
 
 
-async def meets_its_fate(side: PeerRuns, moment: float, fate: float, how_long: float) -> None:
-    """One in two is killed, one in six stopped for a while, one in six leaves in good order, one in six goes on."""
-    await asyncio.sleep(moment)
-    if fate < 3 / 6:
+async def disturb(side: PeerRuns, moment: float, draw: float, how_long: float) -> None:
+    """Kill one peer in two, suspend one in six, stop one in six, and leave one in six alone."""
+    await asyncio.sleep(moment)  # the drawn moment
+    if draw < 3 / 6:
         await side.kill_and_start()
-    elif sys.platform != "win32" and fate < 4 / 6:
+    elif sys.platform != "win32" and draw < 4 / 6:
         side.now.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(how_long)
+        await asyncio.sleep(how_long)  # the drawn duration
         side.now.process.send_signal(signal.SIGCONT)
-    elif fate < 5 / 6:
+    elif draw < 5 / 6:
         code = await side.now.leave(30)
-        assert code in (0, 3)  # 3: somebody it wrote to was not there
+        assert code in (0, 3)  # 3: a recipient was offline
         assert side.now.lines[-1]["event"] == "stopped"
         await side.start()
 
@@ -163,7 +163,7 @@ async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Cluster) 
             writer, reader = chance.choice([(ada, bob), (bob, ada)])
             await acknowledgements_lost(writer, reader, proxies)
             if number % 2:
-                await writer.kill_and_start()  # what was confirmed it never heard
+                await writer.kill_and_start()  # it never received the acknowledgements
             proxies[0].cut()
             proxies[1].cut()
             await writer.now.event("joined", PATIENCE, user=reader.name)
@@ -174,8 +174,8 @@ async def test_swallowed_acknowledgements_followed_by_cut_links(quick: Cluster) 
 
 
 async def acknowledgements_lost(writer: PeerRuns, reader: PeerRuns, proxies: tuple[Proxy, Proxy]) -> None:
-    """The reader gets a whole burst and stores it; the writer hears nothing of it."""
-    for to in ("room", reader.name):  # the link has compared both conversations: it tells what is written
+    """Let the reader store a whole burst, and swallow its acknowledgements."""
+    for to in ("room", reader.name):  # both conversations are compared: new texts are pushed
         well = f"all is well with {writer.name} at {writer.written}, {to}"
         await writer.say(to, well)
         before = await writer.now.event("sent", PATIENCE, text=well)

@@ -1,7 +1,7 @@
-"""Small meshes whose peers are killed on and on, at points drawn from a seed; kills.py does it for as long as asked.
+"""Small meshes whose peers are killed repeatedly, at points drawn from a seed; kills.py runs this for any time.
 
-P2PCHAT_TEST_MESH_KILLS is how many kills there are, P2PCHAT_TEST_SEED draws others. What fails prints the command that
-lives through that mesh again.
+P2PCHAT_TEST_MESH_KILLS is the number of kills, P2PCHAT_TEST_SEED draws other plans. A failure prints the command that
+repeats its mesh.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import Tell
 from tests.processes.fork_server import AVAILABLE
-from tests.processes.kills import POINTS, Fate, Tally, run
+from tests.processes.kills import POINTS, LifePlan, Tally, run
 
 KILLS = int(os.environ.get("P2PCHAT_TEST_MESH_KILLS", "60"))  # test_failpoints.py has 250 more
 SEED = os.environ.get("P2PCHAT_TEST_SEED", "7")
@@ -35,6 +35,6 @@ async def test_meshes_with_repeatedly_killed_peers(tmp_path: Path, tell: Tell, k
 
 
 def test_a_seed_repeats_the_same_plans() -> None:
-    drawn = [[Fate.draw(random.Random("7/0/ada")) for _ in range(8)] for _ in range(2)]
+    drawn = [[LifePlan.draw(random.Random("7/0/ada")) for _ in range(8)] for _ in range(2)]
     assert drawn[0] == drawn[1]
-    assert {Fate.draw(random.Random(seed)).point for seed in range(300)} == {*POINTS, ""}
+    assert {LifePlan.draw(random.Random(seed)).point for seed in range(300)} == {*POINTS, ""}

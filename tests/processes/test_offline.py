@@ -1,4 +1,4 @@
-"""Delivery to who was away, by writers who were killed and by writers who are gone for good, over real processes."""
+"""Delivery to offline peers, by killed writers and for writers who never return, over real processes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.processes.peers import Cluster
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LETTERS = 50
-LATER = 10  # letters of the run after the kill
+LATER = 10  # letters written after the kill
 LINES = 200
-Told = tuple[str, str, str, str]
+Identity = tuple[str, str, str, str]
 
 
 async def meet(*children: Child) -> None:
@@ -22,13 +22,13 @@ async def meet(*children: Child) -> None:
                 await one.event("joined", user=other.name)
 
 
-def told(lines: list[Line]) -> list[Told]:
-    """What has to be the same everywhere and for ever."""
+def identities(lines: list[Line]) -> list[Identity]:
+    """Return the fields of each message that are the same on every peer and never change."""
     return [(line["id"], line["text"], line["sender"], line["sent_at"]) for line in lines]
 
 
 async def write(child: Child, to: str, texts: list[str]) -> list[Line]:
-    """Have a peer send these; return its `sent` lines: they are accepted."""
+    """Have a peer send these texts; return its `sent` lines: they are accepted."""
     for text in texts:
         await child.do(do="send", to=to, text=text)
     return await child.wait(lambda line: line["event"] == "sent" and line["text"] in texts, count=len(texts))
@@ -54,14 +54,14 @@ async def test_messages_to_an_offline_peer_survive_a_kill_of_their_writer(quick:
     bob = quick.child("bob", port=port[1])
     await bob.start()
     came = await bob.wait(lambda line: line["event"] == "message", count=LETTERS + LATER)
-    assert told(came) == told([*letters, *later])
+    assert identities(came) == identities([*letters, *later])
     assert [line["text"] for line in came[:LETTERS]] == [f"letter {number}" for number in range(LETTERS)]
     for letter in [*letters, *later]:
         assert (await ada.event("delivered", id=letter["id"]))["user"] == "bob"
 
-    assert quick.faults("ada", "bob", complete=True) == []  # before they stop: then receipts may be missing
+    assert quick.faults("ada", "bob", complete=True) == []  # before the stops, after which receipts may be missing
     assert [await ada.leave(), await bob.leave()] == [0, 0]
-    assert told(await quick.history("bob")) == told([*letters, *later])
+    assert identities(await quick.history("bob")) == identities([*letters, *later])
     assert bob.count("message") == LETTERS + LATER
     assert ada.count("delivered") == LETTERS + LATER
 
@@ -74,17 +74,17 @@ async def test_messages_of_a_departed_writer_come_from_others(quick: Cluster) ->
     await meet(ada, bob)
     lines = await write(ada, "room", [f"line {number}" for number in range(LINES)])
     await bob.wait(lambda line: line["event"] == "message", count=LINES)
-    assert await ada.leave() == 0  # for good: nothing of her is left but what bob has
+    assert await ada.leave() == 0  # never starts again: only bob has her messages
 
     cyd = quick.child("cyd", bob.endpoint)
     await cyd.start()
     came = await cyd.wait(lambda line: line["event"] == "message", count=LINES)
-    assert told(came) == told(lines)
+    assert identities(came) == identities(lines)
     assert {line["sender"] for line in came} == {"ada"}
     assert {line["sender_id"] for line in came} == {ada.listening["user_id"]}
     assert all(line["old"] for line in came)
 
-    # Both end, one of them badly; neither is given an address, and one of them is elsewhere now.
+    # Bob is killed, cyd stops; both start without endpoints, one of them at another address.
     await meet(bob, cyd)
     cyd.kill()
     await cyd.ended()
@@ -97,4 +97,4 @@ async def test_messages_of_a_departed_writer_come_from_others(quick: Cluster) ->
     assert (await bob.event("message", text="here again"))["sender"] == "cyd"
     assert [await bob.leave(), await cyd.leave()] == [0, 0]
     assert quick.faults("ada", "bob", "cyd", complete=False) == []
-    assert told(await quick.history("cyd"))[:LINES] == told(lines)
+    assert identities(await quick.history("cyd"))[:LINES] == identities(lines)

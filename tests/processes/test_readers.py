@@ -1,4 +1,4 @@
-"""The three states of a reader, over real processes: what receipts each gives is what the event logs show."""
+"""Receipts from readers who look at a conversation, are away, or are offline, over real processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def two(cluster: Cluster) -> tuple[Child, Child]:
-    """Ada and bob, linked; what is piped into bob goes to the room, and is in use."""
+    """Start ada and bob, linked; bob's current conversation is the room, and he counts as present."""
     ada = cluster.child("ada")
     await ada.start()
     bob = cluster.child("bob", ada.endpoint)
@@ -24,13 +24,13 @@ async def two(cluster: Cluster) -> tuple[Child, Child]:
 
 
 async def write(writer: Child, text: str, to: str = "room") -> Line:
-    """Have somebody send a text; return its `sent` line."""
+    """Have a peer send a text; return its `sent` line."""
     await writer.do(do="send", to=to, text=text)
     return await writer.event("sent", text=text)
 
 
 async def still_unread(ada: Child, bob: Child, *messages: Line) -> None:
-    """Ada knows that bob has these, and nothing of his reading them: what he says now comes behind all he has told."""
+    """Check that ada has delivery receipts for these and no read receipt, which would come before bob's new message."""
     for message in messages:
         await ada.event("delivered", id=message["id"], user="bob")
     word = f"after {messages[-1]['text']}"
@@ -54,7 +54,7 @@ async def test_a_message_in_the_current_conversation_is_read_at_once(quick: Clus
 
 async def test_a_message_while_away_is_read_on_return(quick: Cluster) -> None:
     ada, bob = await two(quick)
-    # Away: online, and nobody looks.
+    # Away: online, but not looking.
     await bob.do(do="away", text="lunch")
     await ada.event("presence", user="bob", status="idle", text="lunch")
     one, two_ = await write(ada, "one"), await write(ada, "two")
@@ -62,7 +62,7 @@ async def test_a_message_while_away_is_read_on_return(quick: Cluster) -> None:
     await bob.do(do="back")
     for message in (one, two_):
         await ada.event("read", id=message["id"], user="bob")
-    # Another conversation in front: a direct one is unread in the room, and the room in it.
+    # In the room, direct messages stay unread; in a direct conversation, the room does.
     psst = await write(ada, "psst", to="bob")
     await still_unread(ada, bob, psst)
     await bob.type("/go ada")
@@ -86,7 +86,7 @@ async def test_an_offline_message_is_delivered_later_with_its_original_time(quic
     await ada.event("left", user="bob", reason="left")
     psst = await write(ada, "psst", to="bob")
     hello = await write(ada, "hello")
-    ada.kill()  # the receipts of the next life are of letters of this one
+    ada.kill()  # the receipts reach the next life, for letters of this one
     await ada.ended()
     ada = quick.child("ada", port=ada.listening["port"])
     await ada.start()

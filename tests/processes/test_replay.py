@@ -1,7 +1,7 @@
-"""Real traffic: a day of a public chat through five peers, which leave, are killed and come back meanwhile.
+"""A day of a public chat through five peers, which leave, are killed and return during it.
 
-The recorded traffic is read from P2PCHAT_TEST_IRC, or from ../shared/data beside the repository; where it is not
-there, generated traffic of the same shape takes its place. Every log is judged by the checker.
+The recorded traffic is read from P2PCHAT_TEST_IRC, or from ../shared/data beside the repository; if there is none,
+similar traffic is generated. The checker reads every log.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Said = dict[str, str]
 
 
 def traffic() -> list[Said]:
-    """Return what people wrote, oldest first: `kind` message or action, `nick`, `text`."""
+    """Return the recorded lines, oldest first: `kind` message or action, `nick`, `text`."""
     path = Path(os.environ.get("P2PCHAT_TEST_IRC", RECORDED))
     if not path.is_file():
         return list(generated(random.Random(20041115)))
@@ -38,7 +38,7 @@ def traffic() -> list[Said]:
 
 
 def generated(chance: random.Random) -> Iterator[Said]:
-    """Many speakers, a few of whom write most; bursts; odd characters; some actions."""
+    """Generate lines of many speakers, a few of whom write most; with bursts, odd characters and some actions."""
     words = [
         "ubuntu",
         "apt-get",
@@ -62,12 +62,12 @@ def generated(chance: random.Random) -> Iterator[Said]:
 
 
 def voice(nick: str) -> int:
-    """Return which peer speaks for a nick; the same in every run."""
+    """Return the peer that writes for a nick; the same in every run."""
     return zlib.crc32(nick.encode()) % len(NAMES)
 
 
 class Replay:
-    """Five peers, the lines that wait for those who are away, and how many each of them took."""
+    """Five peers, the lines that wait for offline peers, and the number of lines each peer wrote."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -76,7 +76,7 @@ class Replay:
         self.ports: dict[str, int] = {}
 
     async def start(self, name: str, *endpoints: str) -> None:
-        """Start a peer, where it was before and without endpoints when it was there before."""
+        """Start a peer, at its earlier port and without endpoints if it has run before."""
         child = self.cluster.child(name, *endpoints, port=self.ports.get(name, 0))
         await child.start()
         self.ports[name] = child.listening["port"]
@@ -86,7 +86,7 @@ class Replay:
         self.waiting[name].clear()
 
     async def say(self, name: str, said: Said) -> None:
-        """Have a peer say a line, now or when it is back."""
+        """Have a peer write a line, now or when it is back."""
         if name in self.up:
             await self.up[name].do(do="send", text=said["text"], action=said["kind"] == "action")
         else:
@@ -94,7 +94,7 @@ class Replay:
 
     async def leave(self, name: str) -> None:
         child = self.up.pop(name)
-        assert await child.leave(30) in (0, 3)  # 3: somebody else was killed before it could confirm
+        assert await child.leave(30) in (0, 3)  # 3: a recipient was killed before it acknowledged
 
     async def kill(self, name: str) -> None:
         child = self.up.pop(name)
@@ -114,7 +114,7 @@ async def test_a_day_of_real_chat_with_peers_leaving_and_returning(quick: Cluste
         1 * step: lambda: replay.leave("bob"),
         2 * step: lambda: replay.kill("cyd"),
         3 * step: lambda: replay.start("bob"),
-        4 * step: lambda: replay.leave("ada"),  # the one all others were told of
+        4 * step: lambda: replay.leave("ada"),  # the only endpoint given to the others
         5 * step: lambda: replay.start("cyd"),
         6 * step: lambda: replay.start("ada"),
         7 * step: lambda: replay.kill("eva"),
@@ -125,7 +125,7 @@ async def test_a_day_of_real_chat_with_peers_leaving_and_returning(quick: Cluste
         await replay.say(NAMES[voice(line["nick"])], line)
     await replay.start("eva")
 
-    # A writer's lines come in order: who has the last one of each has all.
+    # A writer's lines arrive in order: a peer that has the last line of each writer has all lines.
     for name, child in replay.up.items():
         await child.do(do="send", text=f"the last of {name}")
     for name, child in replay.up.items():
@@ -142,6 +142,6 @@ async def test_a_day_of_real_chat_with_peers_leaving_and_returning(quick: Cluste
     logs = [Log.read(quick.log(name)) for name in NAMES]
     assert [str(fault) for fault in check(logs, complete=True)] == []
     sent = {message for log in logs for message in log.sent}
-    assert len(sent) > 0.8 * len(said)  # what a killed process had not read yet was never accepted
+    assert len(sent) > 0.8 * len(said)  # lines that a killed process had not read were never accepted
     for log in logs:
         assert set(log.received) == sent - set(log.sent)

@@ -1,6 +1,6 @@
-"""Databases that went back in time, were lost, or were copied: over real processes, with the files people would touch.
+"""Databases that were restored from old copies, lost, or copied, over real processes and with ordinary file commands.
 
-What others hold comes back by itself, what is written from then on reaches everyone, and nobody else is harmed.
+Entries that others hold come back by themselves, new messages reach everyone, and other peers are not affected.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from tests.processes.settings_override import changes
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ARRIVES = 30.0  # seconds
-SHORT_PAUSES = {  # drawn from [0, 2.5 s): long enough for links that last the second that makes a replacement count
+SHORT_PAUSES = {  # pauses from [0, 2.5 s): links last 1 s, as counted replacements must
     "redial_first": 2.5, "redial_most": 2.5, "redial_never_reached_most": 2.5,
-    "clone_patience": 3.0,  # longer than any pause: who is not linked then calls, and is turned away
+    "clone_patience": 3.0,  # longer than any pause: the unlinked copy dials within it, and is turned away
     "clone_replacements": 2,
 }  # fmt: skip
-NOTICED = 60.0  # seconds; some 10 are needed
-Told = list[tuple[str, str, str, str]]  # what has to be the same everywhere: id, text, sender, sent_at
+NOTICED = 60.0  # seconds; about 10 are needed
+Identities = list[tuple[str, str, str, str]]  # id, text, sender, sent_at: the same on every peer
 
 
 async def meet(*children: Child) -> None:
@@ -40,7 +40,7 @@ async def meet(*children: Child) -> None:
 
 
 async def says(child: Child, to: str, *texts: str) -> None:
-    """Have it send these; they are accepted when this returns."""
+    """Have a peer send these texts; they are accepted when this returns."""
     for text in texts:
         await child.do(do="send", to=to, text=text)
     await child.wait(lambda line: line["event"] == "sent" and line["text"] in texts, count=len(texts))
@@ -50,13 +50,13 @@ async def hears(child: Child, *texts: str) -> list[Line]:
     return await child.wait(lambda line: line["event"] == "message" and line["text"] in texts, count=len(texts))
 
 
-async def history(cluster: Cluster, name: str, to: str = "room") -> Told:
+async def history(cluster: Cluster, name: str, to: str = "room") -> Identities:
     lines = [line for line in await cluster.history(name) if to in ("", line["conversation"])]
     return [(line["id"], line["text"], line["sender"], line["sent_at"]) for line in lines]
 
 
-async def alike(cluster: Cluster, *names: str) -> Told:
-    """Wait until these have the same history of the room; return it."""
+async def alike(cluster: Cluster, *names: str) -> Identities:
+    """Wait until these peers have the same history of the room; return it."""
     deadline = time.monotonic() + ARRIVES
     while True:
         one, *others = [await history(cluster, name) for name in names]
@@ -146,7 +146,7 @@ async def test_a_lost_database_comes_back_from_others(quick: Cluster) -> None:
     for file in (quick.home / "bob").glob("history.db*"):
         file.unlink()
 
-    bob = quick.child("bob", ada.endpoint)  # the address book is gone with it
+    bob = quick.child("bob", ada.endpoint)  # the address book is lost too
     await bob.start()
     await bob.wait(lambda line: line["event"] in ("sent", "message"), count=61)
     assert [await history(quick, "bob"), await history(quick, "bob", "ada")] == before
@@ -180,7 +180,7 @@ async def test_a_backup_replaces_the_lost_original(quick: Cluster, tmp_path: Pat
     await says(ada, "bob", "are you all right?")
 
     shutil.copytree(tmp_path / "safe", quick.home / "bob")
-    again = quick.child("bob")  # elsewhere, and with no address: it remembers
+    again = quick.child("bob")  # at another port, without an endpoint: it remembers
     await again.start()
     assert again.listening["user_id"] == bob.listening["user_id"]
     await hears(again, "burning?", "are you all right?")
@@ -195,9 +195,9 @@ async def test_a_backup_replaces_the_lost_original(quick: Cluster, tmp_path: Pat
 
 
 async def test_one_directory_on_two_machines_is_reported_and_harms_no_others(quick: Cluster) -> None:
-    """The middle one of three ids is there twice: one of the others decides which link to it stays, one does not.
+    """Run the peer with the middle one of three ids twice: one of the others elects links to it, the other does not.
 
-    All are told: both others, and both processes, also the one whose links stay.
+    Both others and both processes report it, also the process whose links stay.
     """
     paused = changes(SHORT_PAUSES)
     first = quick.child("ada", changes=paused)
@@ -229,7 +229,7 @@ async def test_one_directory_on_two_machines_is_reported_and_harms_no_others(qui
 
     for one in both:
         await one.leave()
-    # Each of them alone again: what it wrote goes out, if it had not, and it gets what the other one wrote.
+    # Each of the two runs alone again: it sends what it wrote, and gets what the other wrote.
     for home, mine in zip(words, ("I am the first", "I am the second"), strict=True):
         one = quick.child(home, *words[home], changes=paused)
         await one.start()
@@ -241,8 +241,8 @@ async def test_one_directory_on_two_machines_is_reported_and_harms_no_others(qui
 
 
 async def keep_talking(ada: Child, cyd: Child) -> None:
-    """Two that have nothing to do with it go on: each line arrives soon."""
+    """Let two unaffected peers write on, and check that each line arrives soon."""
     for number in range(1000):
         await says(ada, "room", f"undisturbed {number}")
         await cyd.event("message", 5, text=f"undisturbed {number}")
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # the pace of the conversation

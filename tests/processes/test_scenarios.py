@@ -1,7 +1,7 @@
-"""The two scenarios p2pchat was asked for, over real processes, judged from their event logs (in logs/).
+"""The two main scenarios over real processes, checked from their event logs (in logs/).
 
-1. Peers that know one address between them exchange messages: everyone has everything of the others, once, in order.
-2. Peers go, by goodbye, by kill -9 and in silence: everyone else is told, with the right reason, in time.
+1. Peers that know one endpoint exchange messages: everyone gets every message of the others, once, in order.
+2. Peers leave with a goodbye, by SIGKILL and silently: all others report it, with the right reason, in time.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tests.processes.peers import Cluster
 
 NAMES = ("ada", "bob", "cyd", "dan", "eva")
 EACH = 20
-TOLD_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds: docs/guarantees.md
+REPORTED_WITHIN = {"left": 1.0, "lost": 3.0, "timeout": 35.0}  # seconds: docs/guarantees.md
 SLACK = 2.0  # a busy machine may be late
 
 
 async def five(cluster: Cluster) -> list[Child]:
-    """Start five peers that each know only the first one's address; return when all see all."""
+    """Start five peers that know only the first one's endpoint; return when all see each other."""
     first = cluster.child(NAMES[0])
     await first.start()
     others = [cluster.child(name, first.endpoint) for name in NAMES[1:]]
@@ -65,9 +65,9 @@ async def test_scenario_1_everyone_gets_everything_once_and_in_order(cluster: Cl
     assert judge(cluster, complete=True) == []
 
 
-async def told(children: Sequence[Child], user: str, reason: str) -> None:
+async def wait_until_left(children: Sequence[Child], user: str, reason: str) -> None:
     for child in children:
-        line = await child.event("left", TOLD_WITHIN[reason] + 10, user=user)
+        line = await child.event("left", REPORTED_WITHIN[reason] + 10, user=user)
         assert line["reason"] == reason, f"{child.name} says that {user} {line['reason']}"
 
 
@@ -80,21 +80,21 @@ async def test_scenario_2_everyone_learns_who_left_and_why(cluster: Cluster) -> 
         await child.wait(lambda line: line["event"] == "message", count=4)
 
     assert await bob.leave() == 0
-    await told([ada, cyd, dan, eva], "bob", "left")
+    await wait_until_left([ada, cyd, dan, eva], "bob", "left")
 
     cyd.kill()
     await cyd.ended()
-    await told([ada, dan, eva], "cyd", "lost")
+    await wait_until_left([ada, dan, eva], "cyd", "lost")
 
-    # The last byte of dan may have come up to a ping ago; the limit counts from it.
+    # The limit counts from dan's last byte, which may be up to one ping interval old.
     started = asyncio.get_running_loop().time()
     dan.process.send_signal(signal.SIGSTOP)
-    await told([ada, eva], "dan", "timeout")
-    assert asyncio.get_running_loop().time() - started <= TOLD_WITHIN["timeout"] + SLACK
+    await wait_until_left([ada, eva], "dan", "timeout")
+    assert asyncio.get_running_loop().time() - started <= REPORTED_WITHIN["timeout"] + SLACK
 
     assert [await ada.leave(), await eva.leave()] == [0, 0]
     for child in (ada, eva):
         assert [line["user"] for line in child.lines if line["event"] == "left"][:3] == ["bob", "cyd", "dan"]
-    dan.kill()  # before it wakes and says what it thinks of the others
+    dan.kill()  # before it resumes and reports the others as gone
     await dan.ended()
     assert judge(cluster, complete=False) == []

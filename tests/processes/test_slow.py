@@ -1,8 +1,8 @@
-"""A peer that does not read costs the others nothing: of five, one is stopped for 25 s while another writes on and on.
+"""The cost of a peer that does not read: of five peers, one is stopped for 25 s while another keeps writing.
 
-All five use the library in processes of their own (library_peer.py): 1,000 texts of 900 bytes a second from one to all.
-The texts are few and long, because a writer would keep bytes for a slow reader, while each text costs time.
-P2PCHAT_TEST_STOPPED is another number of seconds; above 30 a stopped peer is given up, as a dead one is.
+All five use the library in their own processes (library_peer.py); one writes 1,000 texts of 900 bytes a second to all.
+The texts are few and long: a queue for a slow reader would grow by bytes, but each text costs time.
+P2PCHAT_TEST_STOPPED changes the number of seconds; above 30, a stopped peer counts as dead.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ NAMES = ("ada", "bob", "cyd", "dan", "eva")
 STOPPED = float(os.environ.get("P2PCHAT_TEST_STOPPED", "25"))  # seconds
 GROWS_LESS_THAN = 16 * 1024  # KiB
 PROC = Path("/proc")
-Told = dict[str, Any]
+Status = dict[str, Any]
 
 
-class One:
-    """A process of the crowd, and the newest of everything it said."""
+class LibraryPeer:
+    """A process that runs library_peer.py, and the latest value of everything it reported."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.told: Told = {}
+        self.status: Status = {}
         self._news = asyncio.Event()
         self._ended = False
 
@@ -49,19 +49,19 @@ class One:
             env={**os.environ, "P2PCHAT_HOME": str(home)},
         )
         self._reading = asyncio.create_task(self._read())
-        await self.until(lambda told: "port" in told)
+        await self.until(lambda status: "port" in status)
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
-            self.told |= json.loads(line)
+            self.status |= json.loads(line)
             self._news.set()
         self._ended = True
         self._news.set()
 
-    async def until(self, condition: Callable[[Told], bool], timeout: float = 30.0) -> None:
+    async def until(self, condition: Callable[[Status], bool], timeout: float = 30.0) -> None:
         async with asyncio.timeout(timeout):
-            while not condition(self.told):
+            while not condition(self.status):
                 assert not self._ended, f"{self.name} ended"
                 self._news.clear()
                 await self._news.wait()
@@ -74,14 +74,14 @@ class One:
         self.process.send_signal(number)
 
     def kib(self, what: str) -> int:
-        """Return a number of /proc/PID/status: VmRSS, VmHWM."""
+        """Return a value of /proc/PID/status in KiB: VmRSS, VmHWM."""
         status = (PROC / str(self.process.pid) / "status").read_text("utf-8")
         found = re.search(rf"^{what}:\s*(\d+) kB$", status, re.MULTILINE)
         assert found is not None
         return int(found[1])
 
     def forget_peak(self) -> None:
-        """From now on VmHWM is the largest since now."""
+        """Reset VmHWM, the peak."""
         (PROC / str(self.process.pid) / "clear_refs").write_text("5", "utf-8")
 
     async def end(self) -> None:
@@ -99,35 +99,35 @@ async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: 
         pytest.skip("Windows cannot stop a process without ending it")
     if not (PROC / "self" / "clear_refs").exists():
         pytest.skip("how much memory a process takes is read from /proc")
-    ada, bob, cyd, dan, eva = crowd_of_five = [One(name) for name in NAMES]
+    ada, bob, cyd, dan, eva = crowd_of_five = [LibraryPeer(name) for name in NAMES]
     try:
         await ada.start("write", tmp_path)
         for one in crowd_of_five[1:]:
-            await one.start("read", tmp_path, f"127.0.0.1:{ada.told['port']}")
+            await one.start("read", tmp_path, f"127.0.0.1:{ada.status['port']}")
         for one in crowd_of_five:
-            await one.until(lambda told: told.get("online") == 4)
+            await one.until(lambda status: status.get("online") == 4)
         ada.order("go")
-        for one in (bob, cyd, dan, eva):  # everything is warm
-            await one.until(lambda told: told.get("read", 0) >= 2 * library_peer.RATE)
+        for one in (bob, cyd, dan, eva):  # warm up
+            await one.until(lambda status: status.get("read", 0) >= 2 * library_peer.RATE)
 
         dan.send_signal(signal.SIGSTOP)
-        before, ada_before = dan.told["read"], ada.kib("VmRSS")
+        before, ada_before = dan.status["read"], ada.kib("VmRSS")
         ada.forget_peak()
         await others_keep_getting([bob, cyd, eva], STOPPED)
         grown = ada.kib("VmHWM") - ada_before
-        assert ada.told["left"] == "" or STOPPED > 25  # nobody was given up
+        assert ada.status["left"] == "" or STOPPED > 25  # no peer counts as dead
 
         ada.order("stop")
-        await ada.until(lambda told: "written" in told)
-        written = ada.told["written"]
+        await ada.until(lambda status: "written" in status)
+        written = ada.status["written"]
         dan.send_signal(signal.SIGCONT)
         went_on = asyncio.get_running_loop().time()
-        await dan.until(lambda told: told["read"] == written, timeout=60)  # it takes a second where nothing else runs
+        await dan.until(lambda status: status["read"] == written, timeout=60)  # takes 1 s on a quiet machine
         took = asyncio.get_running_loop().time() - went_on
         for one in (bob, cyd, eva, dan):
-            await one.until(lambda told: told["read"] == written)
-            assert one.told["whole"], f"{one.name} has something twice, or not in order"
-        await ada.until(lambda told: told.get("done", False))
+            await one.until(lambda status: status["read"] == written)
+            assert one.status["whole"], f"{one.name} has something twice, or not in order"
+        await ada.until(lambda status: status.get("done", False))
     finally:
         for one in crowd_of_five:
             await one.end()
@@ -140,14 +140,14 @@ async def test_a_stopped_peer_costs_the_others_nothing_and_catches_up(tmp_path: 
     assert grown < GROWS_LESS_THAN
 
 
-async def others_keep_getting(others: list[One], seconds: float) -> None:
-    """For so long, every 5 s each of them gets something: at least a fifth of what is written."""
+async def others_keep_getting(others: list[LibraryPeer], seconds: float) -> None:
+    """Check every 5 s that each peer received at least a fifth of the written texts."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while (left := end - loop.time()) > 0:
-        before = {one.name: one.told["read"] for one in others}
+        before = {one.name: one.status["read"] for one in others}
         period = min(5.0, left)
-        await asyncio.sleep(period)  # the measure is what happens in a time
+        await asyncio.sleep(period)  # measures a rate over real time
         for one in others:
-            got = one.told["read"] - before[one.name]
+            got = one.status["read"] - before[one.name]
             assert got >= period * library_peer.RATE / 5 or period < 1, f"{one.name} got {got} in {period:.1f} s"

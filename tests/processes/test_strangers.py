@@ -1,7 +1,7 @@
-"""Strangers of every kind on the port of a running peer: dropped within the limits, and members notice nothing.
+"""Strangers of every kind on the port of a running peer: dropped within the limits, without effect on members.
 
-What the caps are, test_server.py shows; that a hello holds for one connection only, the tests of the core. Here it is
-two real members, real sockets and real TLS, and what the members' logs, memory and chat say of it afterwards.
+test_server.py tests the limits, and the tests of the core that a hello is valid for one connection. These tests have
+two real members, sockets and TLS, and check the members' logs, memory and chat.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.processes.peers import Cluster
 
 LIMIT = Settings().handshake_timeout
 SLACK = 2.0  # seconds a busy machine may be late
-AT_ONCE = 3.0  # what can be seen to be wrong is not waited for
+AT_ONCE = 3.0  # seconds; visibly wrong bytes close the connection without a timeout
 CHAT_WITHIN = 5.0
 KNOCKS = 1000
 GROWS_LESS_THAN = 32 * MIB
@@ -39,7 +39,7 @@ EVE = Identity.from_seed(b"e" * 32)
 
 
 class Stranger:
-    """A connection to a member: frames out, frames in."""
+    """A connection to a member that sends and receives frames."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
@@ -75,7 +75,7 @@ class Stranger:
         return frames
 
     async def over(self) -> None:
-        """Wait until the far end has closed the connection, whatever it says before."""
+        """Wait until the far end has closed the connection; ignore its frames."""
         try:
             while await self.reader.read(65536):
                 pass
@@ -102,7 +102,7 @@ async def two_members(cluster: Cluster) -> tuple[Child, Child]:
 
 
 async def chat(ada: Child, bob: Child, what: str, within: float = CHAT_WITHIN) -> None:
-    """A line each way, and both delivered, in no time to speak of, on a busy machine too."""
+    """Send a line each way, and check that both are delivered within `within` seconds."""
     for one, other in ((ada, bob), (bob, ada)):
         text = f"{what}, says {one.name}"
         await one.do(do="send", text=text)
@@ -121,7 +121,7 @@ def memory(child: Child, what: str) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-# What strangers do. Each returns when the member has closed the connection.
+# Attempts of strangers. Each returns when the member has closed the connection.
 
 Trick = Callable[[int], Awaitable[None]]
 
@@ -155,7 +155,7 @@ async def old_tls(port: int) -> None:
 
 
 def drop_by_drop(data: bytes) -> Trick:
-    """A byte every half second, so that something always comes."""
+    """Send a byte every half second, so that the connection is never silent for long."""
 
     async def trick(port: int) -> None:
         stranger = await Stranger.connect(port)
@@ -163,7 +163,7 @@ def drop_by_drop(data: bytes) -> Trick:
         async def drip() -> None:
             for byte in data:
                 stranger.say(bytes([byte]))
-                await asyncio.sleep(0.5)  # the pace is what is tested: a byte now and then
+                await asyncio.sleep(0.5)  # the pace is the attack
 
         dripping = asyncio.create_task(drip())
         await stranger.over()
@@ -174,9 +174,9 @@ def drop_by_drop(data: bytes) -> Trick:
 
 
 async def late_tls(port: int) -> None:
-    """Half of the time goes by before TLS, and nothing is said after it."""
+    """Begin TLS after most of the time limit, and send nothing after it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    await asyncio.sleep(0.6 * LIMIT)  # lets real time go by: that is the trick
+    await asyncio.sleep(0.6 * LIMIT)  # the delay is the attack
     await writer.start_tls(client_context())
     stranger = Stranger(reader, writer)
     await stranger.over()
@@ -237,14 +237,14 @@ async def test_strangers_of_every_kind_are_dropped_without_effect_on_members(clu
     for name, task in silent.items():
         took = await task
         assert LIMIT - SLACK < took < LIMIT + SLACK, f"{name}: closed after {took:.1f} s"
-    assert let_in < KNOCKS / 2  # the others were over a cap, and closed at once
+    assert let_in < KNOCKS / 2  # the others were over a limit, and closed at once
 
     grown = memory(ada, "VmHWM") - before
     tell(f"strangers: {let_in} of {KNOCKS:,} knocks were waited for, the peer grew by {grown / MIB:.1f} MiB at most")
     assert grown < GROWS_LESS_THAN
-    told_nothing_of_them(ada, bob, lines_before)
+    check_members_unaffected(ada, bob, lines_before)
 
-    cyd = cluster.child("cyd", ada.endpoint)  # there is room for members as before
+    cyd = cluster.child("cyd", ada.endpoint)  # members still get in
     await cyd.start()
     await ada.event("joined", user="cyd")
     assert [await child.leave() for child in (cyd, bob, ada)] == [0, 0, 0]
@@ -261,11 +261,11 @@ async def timed(trick: Trick, port: int) -> float:
     return loop.time() - began
 
 
-AT_A_TIME = asyncio.Semaphore(200)  # this process may have 1,024 files open, or 256
+AT_A_TIME = asyncio.Semaphore(200)  # a process may have only 1,024 or 256 open files
 
 
 async def knock(port: int) -> bool:
-    """Connect and say nothing; return whether one was let in: not closed at once."""
+    """Connect and send nothing; return True if the connection was not closed at once."""
     async with AT_A_TIME:
         try:
             return await timed(bytes_only(b""), port) > LIMIT / 2
@@ -273,19 +273,19 @@ async def knock(port: int) -> bool:
             return False  # reset before the connection was there
 
 
-def told_nothing_of_them(ada: Child, bob: Child, since: tuple[int, int]) -> None:
-    """The members' lines are those of their own chat (a `read` may come later), and neither of them complained."""
+def check_members_unaffected(ada: Child, bob: Child, since: tuple[int, int]) -> None:
+    """Check that the members reported only their own chat (a `read` may come later), and no error."""
     for child, before in zip((ada, bob), since, strict=True):
-        told = {line["event"] for line in child.lines[before:]}
-        assert told | {"read"} == {"sent", "message", "delivered", "read"}, f"{child.name}: {told}"
+        events = {line["event"] for line in child.lines[before:]}
+        assert events | {"read"} == {"sent", "message", "delivered", "read"}, f"{child.name}: {events}"
         assert not [line for line in child.complaints if not line.startswith("-- ")]
 
 
-# Who has the right words, but from elsewhere
+# Valid frames on the wrong connection
 
 
-class Middle:
-    """A man in the middle with a certificate of his own, who forwards frames between a member and who comes to him."""
+class ManInTheMiddle:
+    """A man in the middle with his own certificate, who forwards frames between a member and a dialler."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -318,7 +318,7 @@ class Middle:
 async def test_a_live_hello_forwarded_with_another_certificate_is_refused(cluster: Cluster) -> None:
     ada, bob = await two_members(cluster)
     since = len(ada.lines), len(bob.lines)
-    middle = Middle(ada.listening["port"])
+    middle = ManInTheMiddle(ada.listening["port"])
     cyd = cluster.child("cyd", await middle.listen(), log=False)
     await cyd.start()
     async with asyncio.timeout(15):
@@ -331,11 +331,11 @@ async def test_a_live_hello_forwarded_with_another_certificate_is_refused(cluste
     assert refused[0]["state"] == "refused"
     assert not any(line["event"] == "joined" for line in cyd.lines)
     await chat(ada, bob, "after the man in the middle")
-    told_nothing_of_them(ada, bob, since)
+    check_members_unaffected(ada, bob, since)
 
 
 async def test_a_hello_is_valid_once(cluster: Cluster) -> None:
-    """A member's own, good hello, word for word on a second connection: it was made for another nonce."""
+    """Repeat a member's valid hello on a second connection, which has another nonce."""
     ada, bob = await two_members(cluster)
     since = len(ada.lines), len(bob.lines)
     port = ada.listening["port"]
@@ -367,10 +367,10 @@ async def test_a_hello_is_valid_once(cluster: Cluster) -> None:
     assert isinstance(bye, Bye) and bye.code == "identity"
     second.gone()
     await chat(ada, bob, "after the replay")
-    told_nothing_of_them(ada, bob, since)
+    check_members_unaffected(ada, bob, since)
 
 
 def one_below(peer: str) -> Identity:
-    """Return an identity with a smaller id: the far end waits for its `go`, and so has no link before it."""
-    seeds = (number.to_bytes(32, "big") for number in count(1))  # a far end may have a very small id
+    """Return an identity with a smaller id: the far end waits for its `go` before the link is up."""
+    seeds = (number.to_bytes(32, "big") for number in count(1))  # endless, because the far end's id may be very small
     return next(one for one in map(Identity.from_seed, seeds) if one.peer_id < peer)

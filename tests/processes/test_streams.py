@@ -1,6 +1,6 @@
-"""The command line over real processes: pipes, terminals and signals, and what becomes of what was typed there.
+"""The command line over real processes: pipes, terminals and signals.
 
-What was accepted goes out, whichever end is closed first; what nobody was shown comes again.
+Accepted messages are sent, whichever end of a pipe closes first; messages that were not shown come again.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ async def test_a_closed_stdout_ends_it_quietly(quick: Cluster) -> None:
 @posix
 @one_loop
 async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Cluster) -> None:
-    """As in `make-lines | p2pchat 8081 8080 | head -1`: all lines go out, and what head never saw comes again."""
+    """As in `make-lines | p2pchat 8081 8080 | head -1`: all lines are sent, unread messages come again."""
     ada = quick.child("ada", log=False)
     await ada.start()
     words = ["0", ada.endpoint, "--name", "bob", "--data", str(quick.home / "bob"), "--json"]
@@ -152,7 +152,7 @@ async def test_a_closed_stdout_does_not_stop_reading_a_pipe(quick: Cluster) -> N
         assert b"listening" in process.stdout.readline()
         process.stdout.close()
         await ada.event("joined", user="bob")
-        await ada.do(do="send", text="anybody?")  # and nobody to show it to
+        await ada.do(do="send", text="anybody?")  # with no reader to show it to
         await ada.event("delivered", user="bob")
         texts = [f"line {number}" for number in range(40)]
         process.stdin.write("".join(text + "\n" for text in texts).encode())
@@ -199,7 +199,7 @@ def test_a_full_stdout_is_reported(tmp_path: Path) -> None:
 
 
 def test_messages_of_earlier_runs_are_not_shown_as_new(here: Callable[..., Ran], tmp_path: Path) -> None:
-    """As with a profile that a program has used: for the command line everything in it is unread."""
+    """Start with a profile that a program has used: for the command line all its messages are unread."""
 
     async def write() -> None:
         async with TCPPeer(0, name="ada", data=tmp_path / "ada") as ada:
@@ -213,7 +213,7 @@ def test_messages_of_earlier_runs_are_not_shown_as_new(here: Callable[..., Ran],
 
 
 @posix
-@pytest.mark.parametrize("loop", ["asyncio", "any"])  # uvloop cannot close what has the number of a standard stream
+@pytest.mark.parametrize("loop", ["asyncio", "any"])  # uvloop cannot close the descriptor of a standard stream
 def test_a_stdout_closed_from_the_start_has_no_listener(loop: str, tmp_path: Path) -> None:
     command = f"{shlex.quote(sys.executable)} -m p2pchat 0 --name bob --drain 0 >&-"
     env = {**environment(tmp_path), "P2PCHAT_LOOP": loop}
@@ -248,7 +248,7 @@ async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Cluster) -> Non
             while b"2J" not in shown:
                 shown += os.read(main, 65536)
             assert b"ada: hello bob\\u{1b}[2J" in shown
-            assert b"bob: hello" not in shown  # it stands there already, as it was typed
+            assert b"bob: hello" not in shown  # the typed line is on the screen already
             assert b"long ago" not in shown
             os.write(main, b"\x04")
             assert process.wait(TIMEOUT) == 0
@@ -264,7 +264,7 @@ def test_ctrl_c_on_an_empty_terminal_line_stops(tmp_path: Path) -> None:
     if sys.platform == "win32":
         pytest.skip("pseudo-terminals are POSIX")
     main, side = os.openpty()
-    # It must be the terminal that the process belongs to: only then does its Ctrl-C mean a signal.
+    # It must be the controlling terminal of the process: only then does Ctrl-C send a signal.
     command = [sys.executable, "-m", "p2pchat", "0", "--name", "bob"]
     start = f"import os, sys; os.login_tty({side}); os.execv(sys.executable, {command!r})"
     env = environment(tmp_path)

@@ -1,6 +1,6 @@
-"""Two machines, as people have them: an invite on the screen of one, pasted into the other; and later neither.
+"""Two machines: an invite from the screen of one, pasted into the other; discovery; a pulled cable.
 
-The machines are network namespaces on a network of their own, each with a home of its own.
+The machines are network namespaces on one network, each with its own home directory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.terminal.pty import Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 INVITE = r"p2pchat:[A-Z2-7]{136}@\S+"
-MARGARET, BALTHASAR, STRANGER = "margaret", "balthasar", "quentin"  # no names that random hex could spell
+MARGARET, BALTHASAR, STRANGER = "margaret", "balthasar", "quentin"  # names that random hex cannot spell
 P2PCHAT = (sys.executable, "-m", "p2pchat")
 
 
@@ -36,8 +36,8 @@ def lan() -> Iterator[Lan]:
         yield lan
 
 
-class Desk:
-    """A machine with somebody at it: their home, their terminals, their programs."""
+class User:
+    """A user at a machine: home directory, terminals, programs."""
 
     def __init__(self, machine: Machine, home: Path) -> None:
         self.machine = machine
@@ -64,23 +64,23 @@ class Desk:
 
 
 @pytest.fixture
-async def desks(lan: Lan, tmp_path: Path) -> AsyncIterator[list[Desk]]:
-    """Three machines, 10.77.0.1 to 10.77.0.3."""
-    desks = [Desk(lan.machine(f"10.77.0.{number}/24"), tmp_path / f"home{number}") for number in (1, 2, 3)]
-    yield desks
-    for sock in desks:
+async def users(lan: Lan, tmp_path: Path) -> AsyncIterator[list[User]]:
+    """Yield the users of three machines, 10.77.0.1 to 10.77.0.3."""
+    users = [User(lan.machine(f"10.77.0.{number}/24"), tmp_path / f"home{number}") for number in (1, 2, 3)]
+    yield users
+    for sock in users:
         await sock.close()
 
 
 # An invite, from one screen to the other
 
 
-async def test_the_invite_admits_and_others_are_refused(desks: list[Desk]) -> None:
-    ada = await desks[0].terminal("8080", "--host", "0.0.0.0", "--name", "ada")
+async def test_the_invite_admits_and_others_are_refused(users: list[User]) -> None:
+    ada = await users[0].terminal("8080", "--host", "0.0.0.0", "--name", "ada")
     invite = (await ada.shows_line(INVITE))[0]
     assert "@10.77.0.1:8080" in invite
 
-    bob = await desks[1].terminal("8080", "--invite", "-", "--name", "bob")
+    bob = await users[1].terminal("8080", "--invite", "-", "--name", "bob")
     await bob.shows_line("(?i)paste .*invite")
     await bob.line(invite)
     await ada.shows_line(r"\bbob\b.*(came|joined|is here)")
@@ -91,7 +91,7 @@ async def test_the_invite_admits_and_others_are_refused(desks: list[Desk]) -> No
     await bob.line("so you are there")
     await ada.shows_line(r"\bbob: so you are there")
 
-    eve = await desks[2].terminal("8080", "10.77.0.1:8080", "--name", STRANGER)
+    eve = await users[2].terminal("8080", "10.77.0.1:8080", "--name", STRANGER)
     await eve.shows_line(r"10\.77\.0\.1:8080.*refused|refused.*10\.77\.0\.1:8080")
     assert await eve.ended() == 1
     assert "from another machine" not in eve.text and STRANGER not in ada.text + bob.text
@@ -104,8 +104,8 @@ async def test_the_invite_admits_and_others_are_refused(desks: list[Desk]) -> No
 # No endpoint at all: discovery
 
 
-async def test_moved_members_find_each_other_and_strangers_learn_nothing(desks: list[Desk], tmp_path: Path) -> None:
-    ada_s, bob_s, eve_s = desks
+async def test_moved_members_find_each_other_and_strangers_learn_nothing(users: list[User], tmp_path: Path) -> None:
+    ada_s, bob_s, eve_s = users
     with heard_by(eve_s.machine, tmp_path / "heard"):
         eve = await eve_s.child(STRANGER, "--host", "0.0.0.0", "--discover")
         ids, network = await meet(ada_s, bob_s)
@@ -114,7 +114,7 @@ async def test_moved_members_find_each_other_and_strangers_learn_nothing(desks: 
 
         ada = await ada_s.child(MARGARET, "--host", "0.0.0.0", "--discover")
         await ada.do(do="send", to=BALTHASAR, text="where are you now?")
-        bob = await bob_s.child(BALTHASAR, "--discover")  # who listens on loopback finds, and is not found
+        bob = await bob_s.child(BALTHASAR, "--discover")  # listens on loopback: discovers, but is not announced
         await bob.event("message", text="where are you now?")
         await ada.event("delivered", user=BALTHASAR)
         assert {line["address"] for line in bob.lines if line["event"] == "link" and line["state"] == "up"} == {
@@ -133,12 +133,12 @@ async def test_moved_members_find_each_other_and_strangers_learn_nothing(desks: 
             assert bytes.fromhex(secret).lower() not in heard
 
 
-async def meet(ada_s: Desk, bob_s: Desk) -> tuple[list[str], list[str]]:
-    """Have the two meet once, by invite; return their peer ids and the network's, as they may be written."""
+async def meet(ada_s: User, bob_s: User) -> tuple[list[str], list[str]]:
+    """Link the two once, by invite; return their peer ids and the network's id and key, in all spellings."""
     ada = await ada_s.child(MARGARET, "--host", "0.0.0.0")
     async with asyncio.timeout(10):
         while not (invite := re.search(INVITE, "\n".join(ada.complaints))):
-            await asyncio.sleep(0.02)  # its screen is on its way
+            await asyncio.sleep(0.02)  # poll: another task appends to `complaints`
     bob_s.home.mkdir(parents=True, exist_ok=True)
     (bob_s.home / "invite").write_text(invite[0])
     bob = await bob_s.child(BALTHASAR, "--invite", str(bob_s.home / "invite"))
@@ -156,7 +156,7 @@ def _hex(base32: str) -> str:
 
 @contextmanager
 def heard_by(machine: Machine, file: Path) -> Iterator[None]:
-    """Write into a file what this machine hears of multicast DNS."""
+    """Write all multicast DNS packets this machine receives into a file."""
     command = machine.under(sys.executable, "-m", "tests.processes.capture")
     with file.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stderr is not None and process.stderr.readline() == b"ready\n"
@@ -169,7 +169,7 @@ def heard_by(machine: Machine, file: Path) -> Iterator[None]:
 # A cable that is pulled out
 
 
-# Runs what stands behind it as a peer that notices within two seconds what usually takes thirty.
+# Runs its arguments as a peer that notices a dead link within 2 s instead of 30.
 IMPATIENT = """\
 import sys
 from functools import partial
@@ -180,8 +180,8 @@ del sys.argv[1:4]
 sys.exit(main())"""
 
 
-async def test_an_unplugged_cable_is_reported_and_messages_arrive_later(desks: list[Desk]) -> None:
-    ada_s, bob_s, _ = desks
+async def test_an_unplugged_cable_is_reported_and_messages_arrive_later(users: list[User]) -> None:
+    ada_s, bob_s, _ = users
     bob_s.home = ada_s.home  # one login at both: no invite
     ada = await ada_s.child("ada", "--host", "0.0.0.0", under=(sys.executable, "-c", IMPATIENT))
     endpoint = f"10.77.0.1:{ada.listening['port']}"
