@@ -1,12 +1,12 @@
 """Fixtures and settings for all tests.
 
-`tell(text)` prints a result that people want to read although the test passed. It is shown at the end of the run and
-travels with the report of the test, so that it also works with several processes.
+`tell(text)` shows a result at the end of the run, also of a passed test. It is part of the test's report, so that it
+works with several processes.
 
-Ctrl-C and hangup have their default effect in a run of `nohup` or of a shell's `&` too. A signal that is ignored where
-the tests were started would be ignored in every process that a test starts, and a chat keeps such signals ignored.
+Ctrl-C and hangup have their default effect, also in a run under `nohup` or a shell's `&`. Otherwise every process
+that a test starts would inherit the ignored signals, and a chat keeps ignored signals ignored.
 
-Bytecode is written even if the environment says not to: a run starts a thousand processes of the same package, and each
+Bytecode is written even if the environment disables it: a run starts a thousand processes of the package, and each
 would compile it again. Objects that exist before the first test are excluded from garbage collection, as the command
 line does after its start.
 """
@@ -32,12 +32,12 @@ from tests.processes.fork_server import AVAILABLE, ForkServer
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-os.environ["P2PCHAT_LOOP"] = "asyncio"  # the default of most people; tests of other loops say so
+os.environ["P2PCHAT_LOOP"] = "asyncio"  # the usual loop; tests of other loops set theirs
 allow_descriptors()  # some tests hold hundreds of connections
 
 for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
     if _number is not None and signal.getsignal(_number) is signal.SIG_IGN:
-        signal.signal(_number, lambda *_: None)  # ignored here; a started process has its default
+        signal.signal(_number, lambda *_: None)  # ignored here; started processes have the default
 
 Tell = Callable[[str], None]
 _TOLD = "told"
@@ -46,7 +46,7 @@ _KILLED = "killed"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    gc.disable()  # none of it is garbage
+    gc.disable()  # collection makes no garbage
     try:
         return (yield)
     finally:
@@ -54,7 +54,7 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
-# The files that take longest, 25 to 90 s each. A process that begins one of them last would work alone at the end.
+# The longest files, 25 to 90 s each. They start first, so that no process works alone at the end.
 LONGEST = ("test_histories.py", "test_benchmarks.py", "test_networks.py", "test_memory.py", "test_page.py")
 
 
@@ -73,13 +73,13 @@ def tell(record_property: Callable[[str, object], None]) -> Tell:
 
 @pytest.fixture
 def killed(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
-    """Return a function that records how many processes SIGKILL ended; the end of the run prints the total."""
+    """Return a function that counts processes ended by SIGKILL; the end of the run prints the total."""
     return lambda count: record_property(_KILLED, count)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def fork_server() -> AsyncIterator[ForkServer | None]:
-    """Return the fork server that starts the peers of a file quickly, or None where it does not work."""
+    """Yield the fork server that starts the peers of a file, or None on systems where it does not work."""
     if not AVAILABLE:
         yield None
         return
@@ -90,7 +90,7 @@ async def fork_server() -> AsyncIterator[ForkServer | None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     told = [str(what) for report in reports for name, what in report.user_properties if name == _TOLD]
-    ends = [report for report in terminalreporter.getreports("") if report.when == "teardown"]  # with all it was told
+    ends = [report for report in terminalreporter.getreports("") if report.when == "teardown"]  # with all properties
     kills = sum(int(str(what)) for report in ends for name, what in report.user_properties if name == _KILLED)
     if kills:
         told.append(f"{kills} processes were ended by SIGKILL while they worked")

@@ -1,4 +1,4 @@
-"""What tests of client.py and server.py share: ends of real links on loopback, and what lies between them."""
+"""Ends of real links on loopback, and a relay between them, for the tests of client.py and server.py."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SETTINGS = Settings()
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Told:
-    """What a Client has told its owner, and a way to wait until it has told enough."""
+class Recorder:
+    """A recorder of a Client's callbacks."""
 
     def __init__(self) -> None:
         self.reads: list[list[AnyFrame]] = []
@@ -63,38 +63,38 @@ class Told:
         self._news.set()
 
 
-def make_client(streams: Streams, told: Told, *, server_side: bool, settings: Settings = SETTINGS) -> Client:
+def make_client(streams: Streams, recorder: Recorder, *, server_side: bool, settings: Settings = SETTINGS) -> Client:
     return Client(
         1,
         *streams,
         tls_context=SERVER if server_side else CLIENT,
         server_side=server_side,
         settings=settings,
-        on_frames=told.on_frames,
-        on_fault=told.on_fault,
-        on_down=told.on_down,
-        on_full=told.on_full,
-        on_drained=told.on_drained,
+        on_frames=recorder.on_frames,
+        on_fault=recorder.on_fault,
+        on_down=recorder.on_down,
+        on_full=recorder.on_full,
+        on_drained=recorder.on_drained,
     )
 
 
-class Door:
-    """A listening Server whose strangers are handed out one by one."""
+class Listener:
+    """A listening Server, and a queue of its accepted connections."""
 
     def __init__(self) -> None:
         self.strangers: asyncio.Queue[Streams] = asyncio.Queue()
         self.server = Server(lambda reader, writer: self.strangers.put_nowait((reader, writer)))
 
     async def connect(self, port: int = 0) -> tuple[Streams, Streams]:
-        """Dial and accept; `port` when something lies between."""
+        """Dial and accept; `port` is that of a relay in between, 0 for none."""
         dialled = await dial("127.0.0.1", port or self.server.port, timeout=5)
         async with within(WAIT, "the server to accept"):
             return dialled, await self.strangers.get()
 
 
 @asynccontextmanager
-async def door() -> AsyncIterator[Door]:
-    made = Door()
+async def listener() -> AsyncIterator[Listener]:
+    made = Listener()
     await made.server.listen("127.0.0.1", 0)
     try:
         yield made
@@ -103,9 +103,9 @@ async def door() -> AsyncIterator[Door]:
 
 
 class Pair:
-    """Two ends of one link, started: `ada` accepted it, `bob` dialled."""
+    """The two started ends of a link: `ada` accepted it, `bob` dialled."""
 
-    def __init__(self, ada: Client, bob: Client, to_ada: Told, to_bob: Told) -> None:
+    def __init__(self, ada: Client, bob: Client, to_ada: Recorder, to_bob: Recorder) -> None:
         self.ada, self.bob, self.to_ada, self.to_bob = ada, bob, to_ada, to_bob
 
 
@@ -113,11 +113,11 @@ class Pair:
 async def linked(
     *, ada_settings: Settings = SETTINGS, bob_settings: Settings = SETTINGS, through: Relay | None = None
 ) -> AsyncIterator[Pair]:
-    async with door() as entrance:
+    async with listener() as listening:
         if through is not None:
-            await through.listen(entrance.server.port)
-        dialled, accepted = await entrance.connect(through.port if through else 0)
-        to_ada, to_bob = Told(), Told()
+            await through.listen(listening.server.port)
+        dialled, accepted = await listening.connect(through.port if through else 0)
+        to_ada, to_bob = Recorder(), Recorder()
         ada = make_client(accepted, to_ada, server_side=True, settings=ada_settings)
         bob = make_client(dialled, to_bob, server_side=False, settings=bob_settings)
         await asyncio.gather(ada.handshake(5), bob.handshake(5))
@@ -134,11 +134,11 @@ async def linked(
 
 
 class Relay:
-    """A man in the middle who passes bytes on: in pieces of a size he likes, keeping a tape of them."""
+    """A relay that forwards bytes in pieces of chosen sizes, and records them."""
 
     def __init__(self, piece: Callable[[], int] = lambda: 65536) -> None:
         self.port = 0
-        self.tape = bytearray()  # from the dialling to the accepting side
+        self.tape = bytearray()  # the bytes from the dialling to the accepting side
         self._piece = piece
         self._writers: list[asyncio.StreamWriter] = []
         self._pumps: list[asyncio.Task[None]] = []
@@ -163,7 +163,7 @@ class Relay:
         writer.close()
 
     def cut(self) -> None:
-        """End both connections in the way of TCP: nobody inside TLS has said a word about it."""
+        """End both TCP connections without a closing alert of TLS."""
         for writer in self._writers:
             writer.close()
 

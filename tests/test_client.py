@@ -18,7 +18,7 @@ from p2pchat.client import Client
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import TlsPipe, client_context, server_context
 from p2pchat.protocol import AnyFrame, Bye, Ping, Pong, TypingFrame, encode
-from tests.link_ends import ADA, CLIENT, EVE, SETTINGS, Relay, Streams, Told, door, linked, make_client
+from tests.link_ends import ADA, CLIENT, EVE, SETTINGS, Recorder, Relay, Streams, linked, listener, make_client
 
 PING, PONG, LEFT = encode(Ping()), encode(Pong()), encode(Bye("left"))
 
@@ -33,10 +33,10 @@ def frame_of(size: int, fill: str = "x") -> bytes:
 
 
 async def test_the_dialling_side_learns_the_key_of_the_server() -> None:
-    async with door() as entrance:
-        dialled, accepted = await entrance.connect()
-        ada = make_client(accepted, Told(), server_side=True)
-        bob = make_client(dialled, Told(), server_side=False)
+    async with listener() as listening:
+        dialled, accepted = await listening.connect()
+        ada = make_client(accepted, Recorder(), server_side=True)
+        bob = make_client(dialled, Recorder(), server_side=False)
         assert list(await asyncio.gather(ada.handshake(5), bob.handshake(5))) == ["", ADA.peer_id]
         assert [repr(ada), repr(bob)] == ["<Client 1 accepted up>", "<Client 1 dialled up>"]
         ada.abort()
@@ -54,10 +54,13 @@ async def test_frames_sent_together_arrive_in_order_and_in_one_read() -> None:
 
 
 async def test_bytes_that_arrive_with_the_end_of_the_handshake_are_kept() -> None:
-    async with door() as entrance:
-        dialled, accepted = await entrance.connect()
-        to_bob = Told()
-        ada, bob = make_client(accepted, Told(), server_side=True), make_client(dialled, to_bob, server_side=False)
+    async with listener() as listening:
+        dialled, accepted = await listening.connect()
+        to_bob = Recorder()
+        ada, bob = (
+            make_client(accepted, Recorder(), server_side=True),
+            make_client(dialled, to_bob, server_side=False),
+        )
         ada.send(PING)  # before there is anybody to encrypt it for
         await asyncio.gather(ada.handshake(5), bob.handshake(5))
         bob.start()
@@ -77,9 +80,9 @@ async def test_bytes_are_exact_both_ways_through_any_cutting(cuts: Callable[[], 
             end.raise_limit()
             for frame in frames:
                 end.send(frame)
-        for told in (link.to_ada, link.to_bob):
-            await told.until(lambda told=told: len(told.frames) == len(frames))  # type: ignore[misc]
-            assert [encode(frame) for frame in told.frames if isinstance(frame, Bye)] == frames
+        for recorder in (link.to_ada, link.to_bob):
+            await recorder.until(lambda recorder=recorder: len(recorder.frames) == len(frames))  # type: ignore[misc]
+            assert [encode(frame) for frame in recorder.frames if isinstance(frame, Bye)] == frames
 
 
 async def test_half_a_frame_is_a_sign_of_life() -> None:
@@ -113,10 +116,10 @@ async def test_large_frames_are_accepted_after_go() -> None:
 
 
 async def test_small_frames_are_sent_at_once() -> None:
-    async with door() as entrance:
-        dialled, accepted = await entrance.connect()
+    async with listener() as listening:
+        dialled, accepted = await listening.connect()
         for streams, server_side in ((dialled, False), (accepted, True)):
-            client = make_client(streams, Told(), server_side=server_side)
+            client = make_client(streams, Recorder(), server_side=server_side)
             sock = streams[1].get_extra_info("socket")
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             client.abort()
@@ -347,10 +350,13 @@ async def test_a_connection_that_timed_out_in_the_system_is_a_timeout(error: OSE
 
 
 async def test_noise_in_the_stream_is_a_lost_link() -> None:
-    async with door() as entrance:
-        dialled, accepted = await entrance.connect()
-        to_ada = Told()
-        ada, bob = make_client(accepted, to_ada, server_side=True), make_client(dialled, Told(), server_side=False)
+    async with listener() as listening:
+        dialled, accepted = await listening.connect()
+        to_ada = Recorder()
+        ada, bob = (
+            make_client(accepted, to_ada, server_side=True),
+            make_client(dialled, Recorder(), server_side=False),
+        )
         await asyncio.gather(ada.handshake(5), bob.handshake(5))
         ada.start()
         dialled[1].write(b"\x17\x03\x03\x00\x20" + bytes(32))
@@ -359,9 +365,9 @@ async def test_noise_in_the_stream_is_a_lost_link() -> None:
 
 
 async def test_a_link_that_ended_before_start_calls_on_down() -> None:
-    async with door() as entrance:
-        dialled, accepted = await entrance.connect()
-        to_bob = Told()
+    async with listener() as listening:
+        dialled, accepted = await listening.connect()
+        to_bob = Recorder()
         bob = make_client(dialled, to_bob, server_side=False)
         bob.abort()
         bob.start()
@@ -370,7 +376,7 @@ async def test_a_link_that_ended_before_start_calls_on_down() -> None:
 
 
 async def test_a_link_ended_by_its_first_frame_calls_on_down_once() -> None:
-    class Ending(Told):
+    class Ending(Recorder):
         def on_frames(self, link: int, frames: list[AnyFrame]) -> None:
             super().on_frames(link, frames)
             ada.abort()
@@ -379,9 +385,9 @@ async def test_a_link_ended_by_its_first_frame_calls_on_down_once() -> None:
             reasons.append(reason)
 
     reasons: list[str] = []
-    async with door() as entrance:
-        dialled, accepted = await entrance.connect()
-        to_ada, to_bob = Ending(), Told()
+    async with listener() as listening:
+        dialled, accepted = await listening.connect()
+        to_ada, to_bob = Ending(), Recorder()
         ada, bob = make_client(accepted, to_ada, server_side=True), make_client(dialled, to_bob, server_side=False)
         bob.send(PONG)  # it comes with the end of the handshake
         await asyncio.gather(ada.handshake(5), bob.handshake(5))
@@ -396,11 +402,11 @@ async def test_a_link_ended_by_its_first_frame_calls_on_down_once() -> None:
 
 async def meet(far_end: Callable[[Streams], Awaitable[object]], *, server_side: bool, timeout: float = 5) -> None:
     """Let one Client do its handshake with `far_end`; afterwards its connection must be closed."""
-    async with door() as entrance:
-        dialled, accepted = await entrance.connect()
+    async with listener() as listening:
+        dialled, accepted = await listening.connect()
         ours, theirs = (accepted, dialled) if server_side else (dialled, accepted)
-        told = Told()
-        client = make_client(ours, told, server_side=server_side)
+        recorder = Recorder()
+        client = make_client(ours, recorder, server_side=server_side)
         other = asyncio.create_task(_run(far_end, theirs))
         try:
             await client.handshake(timeout)
@@ -413,7 +419,7 @@ async def meet(far_end: Callable[[Streams], Awaitable[object]], *, server_side: 
                 except ConnectionError:
                     break
             theirs[1].transport.abort()
-            assert told.reason == "" and told.reads == []
+            assert recorder.reason == "" and recorder.reads == []
 
 
 async def _run(far_end: Callable[[Streams], Awaitable[object]], streams: Streams) -> None:
@@ -514,9 +520,9 @@ async def test_a_relay_sees_nothing_it_can_use() -> None:
 
 
 async def test_a_man_in_the_middle_shows_its_own_key() -> None:
-    async with door() as entrance:
-        dialled, accepted = await entrance.connect()
-        bob = make_client(dialled, Told(), server_side=False)
+    async with listener() as listening:
+        dialled, accepted = await listening.connect()
+        bob = make_client(dialled, Recorder(), server_side=False)
         eve = TlsPipe(server_context(EVE), server_side=True)
 
         async def answer() -> None:

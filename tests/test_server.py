@@ -14,7 +14,7 @@ from p2pchat.client import dial
 from p2pchat.errors import HandshakeError, P2PChatError, PortInUse
 from p2pchat.server import Server, loses_listener_on_error
 from tests.deadlines import WAIT, within
-from tests.link_ends import Told, door, make_client
+from tests.link_ends import Recorder, listener, make_client
 
 
 @pytest.fixture(params=[False, True], ids=["elsewhere", "windows"])
@@ -28,10 +28,10 @@ both_systems = pytest.mark.usefixtures("system")
 
 @both_systems
 async def test_a_port_in_use_raises_port_in_use() -> None:
-    async with door() as entrance:
-        with pytest.raises(PortInUse, match=f"port {entrance.server.port} .* in use") as refused:
-            await Server(lambda *_: None).listen("127.0.0.1", entrance.server.port)
-        assert refused.value.port == entrance.server.port
+    async with listener() as listening:
+        with pytest.raises(PortInUse, match=f"port {listening.server.port} .* in use") as refused:
+            await Server(lambda *_: None).listen("127.0.0.1", listening.server.port)
+        assert refused.value.port == listening.server.port
 
 
 async def test_an_address_of_another_machine_is_refused() -> None:
@@ -90,19 +90,19 @@ async def test_a_failed_accept_does_not_end_listening_on_windows(monkeypatch: py
 
     monkeypatch.setattr(server_module, "loses_listener_on_error", lambda loop: True)
     monkeypatch.setattr(loop, "sock_accept", fail_first)
-    async with door() as entrance:
-        for streams in await entrance.connect():
+    async with listener() as listening:
+        for streams in await listening.connect():
             streams[1].transport.abort()
     assert not failures
 
 
 @both_systems
 async def test_closing_refuses_new_connections_and_keeps_open_ones() -> None:
-    async with door() as entrance:
-        dialled, accepted = await entrance.connect()
-        await entrance.server.close()
+    async with listener() as listening:
+        dialled, accepted = await listening.connect()
+        await listening.server.close()
         with pytest.raises(OSError):
-            await dial("127.0.0.1", entrance.server.port, timeout=5)
+            await dial("127.0.0.1", listening.server.port, timeout=5)
         accepted[1].write(b"still here")
         assert await dialled[0].read(100) == b"still here"
         for streams in (dialled, accepted):
@@ -120,7 +120,7 @@ async def test_a_connection_the_kernel_forgot_ends_with_the_handshake_timeout() 
                 streams = await dial("127.0.0.1", listener.getsockname()[1], timeout=0.2)
             except OSError:
                 continue  # not every system answers
-            ends.append(make_client(streams, Told(), server_side=False))
+            ends.append(make_client(streams, Recorder(), server_side=False))
         async with within(WAIT, "the handshakes to give up"):
             results = await asyncio.gather(*(end.handshake(0.1) for end in ends), return_exceptions=True)
     assert results and all(isinstance(result, HandshakeError | OSError) for result in results)

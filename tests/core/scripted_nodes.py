@@ -1,12 +1,12 @@
 """Helpers for tests of the core: whole nodes with real storage in memory, and far ends scripted frame by frame.
 
-A Peer is a node that carries out its own effects. A Far is only a key; tests decide which frames it sends. What a node
-does is noted in short lines, so that one comparison of lists shows everything:
+A Peer is a node that executes its own effects. A Far is only a key; tests decide which frames it sends. The effects of
+a node are recorded as short lines, so that one comparison of lists shows everything:
 
     to bob: entries room b1:1..2        marks and entries are run:number; a run is named by its first two digits,
     commit b1:1..2, places 1..2         and runs of ada's node begin with a, of bob's with b
 
-Time stands still unless a test moves it. Lookups are answered at once unless `holding`.
+Time does not pass unless a test moves it. Lookups are answered at once unless `holding`.
 """
 
 from __future__ import annotations
@@ -96,9 +96,9 @@ def dm(one: str, other: str) -> str:
 
 
 class Author:
-    """Writes one log of a user as its peer would: entries, chains, heads.
+    """Writes one log of a user as the user's peer would: entries, chains, heads.
 
-    Each `say` returns the frame with its entries. `mark` covers everything said so far.
+    Each `say` returns a frame with its entries. `mark` covers everything written so far.
     """
 
     def __init__(self, name: str, run: str, conversation: str = ROOM, before: Iterable[Mark] = ()) -> None:
@@ -120,7 +120,7 @@ class Author:
         return self.write(*map(encode_entry, entries))
 
     def write(self, *raws: str) -> Entries:
-        """Sign entries as they are."""
+        """Return a frame with these entries, unchanged and signed."""
         first, prev = self.seq + 1, self.chain
         self.seq += len(raws)
         self.chain = extend_chain(prev, raws)
@@ -161,7 +161,7 @@ def sums(*authors: Author) -> Digest:
     return Digest(sums={ROOM: f"{total:064x}"}, span=ALL, names=[Naming(room=True)])
 
 
-def told(frame: Frame) -> str:
+def describe(frame: Frame) -> str:
     """Return a frame as a short text."""
     if isinstance(frame, Entries):
         number = f", for want {frame.n}" if frame.n is not None else ""
@@ -211,7 +211,7 @@ def committed(change: Change) -> str:
 
 
 class Far:
-    """The other end of a node's link: a peer that sends what the test says."""
+    """The other end of a node's link: a peer that sends the frames of the test."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -220,7 +220,7 @@ class Far:
         self.heard: list[Frame | Unknown] = []
 
     def say(self, *frames: Frame) -> list[str]:
-        """Send these frames in one write. Return what the node did."""
+        """Send these frames in one write; return the effects of the node."""
         self.peer.put(Got(self.link, passed(*frames)))
         return self.peer.take()
 
@@ -234,7 +234,7 @@ def passed(*frames: Frame) -> list[Frame | Unknown]:
 
 
 class World:
-    """Peers, the time they share, and frames between them."""
+    """Peers with a common clock, and the frames between them."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -251,7 +251,7 @@ class World:
         return peer
 
     def settle(self) -> None:
-        """Let everything happen that needs no time."""
+        """Execute everything that needs no time."""
         while self.under_way:
             peer, input = self.under_way.popleft()
             peer.put(input)
@@ -276,7 +276,7 @@ class World:
 
 
 class Peer:
-    """A node whose effects are carried out at once."""
+    """A node whose effects are executed at once."""
 
     def __init__(self, world: World, name: str, storage: MemoryStorage, settings: Settings) -> None:
         self.world = world
@@ -292,7 +292,7 @@ class Peer:
         self._lookups: list[out.Lookup | FetchResult] = []
         self.held: list[out.Commit] = []
         self.shown: list[str] = []
-        self.effects: list[out.Effect] = []  # the effects behind the lines
+        self.effects: list[out.Effect] = []  # the effects that the lines describe
         self.links: dict[int, Far | tuple[Peer, int]] = {}
         self.wake_at = 1e9
         self._runs = 0
@@ -325,7 +325,7 @@ class Peer:
             self._carry_out(self.node.handle(input, self.world.now))
 
     def take(self) -> list[str]:
-        """Let everything happen, and return what this node did since the last call."""
+        """Execute everything that needs no time; return this node's effects since the last call."""
         self.world.settle()
         lines, self.lines = self.lines, []
         return lines
@@ -346,7 +346,7 @@ class Peer:
         return self.take()
 
     def carry(self, *frames: Entries) -> list[str]:
-        """Hand in frames of a file."""
+        """Import these frames as from a file."""
         self.put(ImportRequest(1, list(frames)))
         return self.take()
 
@@ -367,7 +367,7 @@ class Peer:
         self.world.under_way = deque(each for each in self.world.under_way if each[0] is not self)
 
     def commit(self) -> list[str]:
-        """Carry out the held commits."""
+        """Execute the held commits."""
         held, self.held = self.held, []
         self.storage.commit([each.change for each in held])
         self.put(Committed([each.ticket for each in held]))
@@ -407,7 +407,7 @@ class Peer:
         return far
 
     def put_frames(self, far: Far, *frames: Frame) -> None:
-        """Take frames from a far end without waiting for what follows."""
+        """Pass frames of a far end to the node without executing all effects."""
         self.put(Got(far.link, passed(*frames)))
 
     def drop(self, far: Far) -> list[str]:
@@ -485,7 +485,7 @@ class Peer:
         match effect:
             case out.Send(frame, links):
                 to = " ".join(self._who(link) for link in links)
-                return "" if isinstance(frame, QUIET) else f"to {to}: {told(frame)}"
+                return "" if isinstance(frame, QUIET) else f"to {to}: {describe(frame)}"
             case out.Commit(change=change):
                 return committed(change)
             case out.Lookup(logs=logs, older=older):

@@ -1,4 +1,4 @@
-"""Deadlines of a node: called in order, and cancelled ones forgotten early."""
+"""Deadlines of a node: called in order; cancelled ones are removed early."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ View = list[tuple[str, Any, list[tuple[str, str]]]]
 
 
 def view(peer: Peer) -> View:
-    """Return what a peer shows: the first text of each message, its current text, and its reactions."""
+    """Return the first text, the current text and the reactions of each message that a peer shows."""
     found: View = []
     for one in peer.storage.history(ROOM, limit=0):
         entry = decode_entry(one.raw)
@@ -131,7 +131,7 @@ def refused(ada: Peer, kind: str, body: str, re: Ref | None) -> str:
 def test_a_user_edits_deletes_and_reacts() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.far("bob").say(bob.say("lunch?"))
-    ada.say("yes, at noon")  # behind ada's profile
+    ada.say("yes, at noon")  # after ada's profile
     mine = Author("ada", "a1").ref(2)
     for kind, body, re in (("edit", "yes, at one", mine), ("reaction", "👍", bob.ref(1))):
         ada.put(WriteRequest(9, IDS["ada"], ROOM, kind, [body], re))
@@ -159,7 +159,7 @@ scripts = st.lists(st.tuples(st.sampled_from(["bob", "cyd"]), whats, st.integers
 
 
 def frames_of(script: list[tuple[str, str, int]]) -> list[Entries]:
-    """Return a message of bob, with edits by him on two devices and by cyd; each in a log of its own."""
+    """Return a message of bob, with edits by him on two devices and by cyd, each in its own log."""
     first = Author("bob", "b0")
     frames = [first.say("first")]
     for number, (name, what, late) in enumerate(script, 1):

@@ -1,9 +1,9 @@
-"""A thousand random histories: peers write while others crash, restore old disks and lose links. Every promise holds.
+"""A thousand random histories: peers write while others crash, restore old disks and lose links; all promises hold.
 
-Each seed is one history of whole nodes on virtual time (p2pchat/testing/simulation/), judged by
-p2pchat/testing/invariants/. A failing seed prints the command that replays it in detail, and for the first of them the
-command that plays only the steps that matter. At the end the test checks that every accident, every goodbye and every
-path of synchronisation occurred often enough for the run to prove something.
+Each seed is one history of whole nodes in virtual time (p2pchat/testing/simulation/), checked by
+p2pchat/testing/invariants/. A failing seed prints the command that replays it in detail; the first one also prints the
+command that plays only the necessary steps. The last test checks that every accident, goodbye and path of
+synchronisation occurred often enough.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ JOBS = 2
 OFTEN = 100
 BEGAN = time.monotonic()
 
-# Accidents, counts of the cores, and codes of goodbyes. Each is a way in which a gently tested mesh never goes wrong.
+# Accidents, counts of the cores, and codes of goodbyes, none of which occurs in an undisturbed mesh.
 MUST_HAPPEN = (
     "cut",
     "restore",
@@ -89,9 +89,8 @@ MUST_HAPPEN = (
     "warned_two_processes",
 )
 
-# Rare events that a simulation reaches too: the least number, and the test that examines each. A change of the core
-# plays every history differently from there on. So each number is less than half of the usual one, or a third where a
-# few histories give most of it, so that none falls short by chance.
+# Rare events of the simulation: the least number, and the test of each. A change of the core changes every history. So
+# each number is less than half of the usual one, or a third if a few histories have most of it.
 LESS_OFTEN = {
     "handshake_identity": 50,  # these three: tests/core/mesh/test_handshake.py, test_links.py
     "bye_identity": 50,
@@ -101,25 +100,25 @@ LESS_OFTEN = {
     "export_no_file": 50,  # this and the next: tests/core/sync/test_import_file.py
     "export_refused_fork": 25,
     "fault_limit": 25,  # tests/core/sync/test_serve.py, test_ingest.py
-    "conversation_refused": 25,  # a user's conversations are few in a history; tests/core/test_node.py
+    "conversation_refused": 25,  # histories have few conversations; tests/core/test_node.py
     "group_left": 20,
     "group_owner": 15,
     "undelivered": 13,  # this and the next two: tests/core/sync/test_groups.py
     "operation_redone": 8,
     "cut_off": 2,
-    "hosted": 100,  # a part of the histories; this and the next two: tests/core/test_hosted_users.py
+    "hosted": 100,  # in some histories; this and the next two: tests/core/test_hosted_users.py
     "unhosted": 50,
     "guest_said": 200,
 }
 # Too rare to be counted on: `cites_unknown` (2 to 10 in a thousand; tests/core/sync/test_groups_ingest.py).
-# Not in a simulation: `bye slow` (the transport gives a link up: tests/test_client.py), `warned_name` (names that look
-# alike: tests/messaging/test_users.py), strangers' quotas (tests/core/sync/test_quota.py), what file systems do
+# Not in a simulation: `bye slow` (sent by the transport: tests/test_client.py), `warned_name` (names that look alike:
+# tests/messaging/test_users.py), strangers' quotas (tests/core/sync/test_quota.py), faults of file systems
 # (tests/storage).
 
 
 @pytest.fixture(scope="module")
 def all_played() -> PlayResult:
-    """Return what happened so far in this run."""
+    """Return the counts of this run so far."""
     return PlayResult()
 
 
@@ -139,7 +138,7 @@ def test_every_promise_holds_in_the_histories_from(first: int, all_played: PlayR
     assert not failed, "\n".join(failed)
 
 
-def test_everything_that_can_go_wrong_went_wrong_often(all_played: PlayResult, tell: Tell) -> None:
+def test_every_accident_occurred_often_enough(all_played: PlayResult, tell: Tell) -> None:
     if all_played.histories < SEEDS:
         pytest.skip("counts what happened in all histories: run the whole file")
     tell(f"{all_played.histories} simulated histories in {time.monotonic() - BEGAN:.0f} s, in which happened:")

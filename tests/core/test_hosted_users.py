@@ -31,7 +31,7 @@ from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, START, Author, Peer
 
 
 def host(peer: Peer, name: str) -> list[str]:
-    """Let a peer host this user too, with what its storage knows of it."""
+    """Let a peer host this user too, with the stored facts about it."""
     known = peer.storage.load_users([IDS[name]])
     user = HostedIdentity(IDS[name], name, IDENTITIES[name].sign, status="offline")
     peer.put(UserHosted(user, tuple(known.delivered), tuple(known.reads)))
@@ -85,11 +85,11 @@ def test_hosting_and_unhosting_are_announced() -> None:
     host(gate, "cyd")
     gate.put(UserUnhosted(IDS["cyd"]))
     gate.take()
-    told = [frame for frame in bob.heard if isinstance(frame, HereFrame)]
-    assert [([user.id for user in frame.users], frame.gone) for frame in told] == [
+    frames = [frame for frame in bob.heard if isinstance(frame, HereFrame)]
+    assert [([user.id for user in frame.users], frame.gone) for frame in frames] == [
         ([IDS["cyd"]], []), ([], [IDS["cyd"]]),
     ]  # fmt: skip
-    assert told[0].users[0].cert is not None and told[0].users[0].status == "offline"
+    assert frames[0].users[0].cert is not None and frames[0].users[0].status == "offline"
     assert says(gate, "cyd", "hello") == ["refused user"]
     gate.put(UserUnhosted(gate.id))
     assert gate.id in gate.node.hosted  # the peer's own user is always hosted
@@ -123,7 +123,7 @@ def test_known_facts_of_a_user_return_when_it_is_hosted_again() -> None:
     gate.crash()
     gate.start()
     host(gate, "cyd")
-    assert [line for line in gate.far("bob").say(have(log)) if "delivered a1" in line] == []  # it was told
+    assert [line for line in gate.far("bob").say(have(log)) if "delivered a1" in line] == []  # reported before
 
 
 # ---- between hosted users
@@ -268,8 +268,8 @@ def test_all_users_of_a_gateway_get_a_message_at_one_moment() -> None:
     log.write(*(shown.raw for shown in ada.storage.places(0, 9)))
     bob.say(have(log))
     ada.take()
-    told = [{effect.member, *effect.others} for effect in ada.effects if isinstance(effect, DeliveryReceipt)]
-    assert told == [{IDS["bob"], IDS["cyd"], IDS["dan"]}]
+    members = [{effect.member, *effect.others} for effect in ada.effects if isinstance(effect, DeliveryReceipt)]
+    assert members == [{IDS["bob"], IDS["cyd"], IDS["dan"]}]
 
 
 # ---- simulated
@@ -294,13 +294,13 @@ def hosted(sim: Simulation, peer: SimPeer) -> SimHostedUser:
 
 
 def texts(peer: SimPeer, guest: SimHostedUser, other: SimPeer) -> int:
-    """Return how many texts a peer holds of a conversation of two users."""
+    """Return the number of texts that a peer holds of a direct conversation."""
     conversation = dm_id(guest.user, other.user)
     return sum(len(raws) for log, raws in peer.disk.logs.items() if log.conversation == conversation)
 
 
 def types(peer: SimPeer, guest: SimHostedUser, to: SimPeer) -> None:
-    """A hosted user of this peer begins to type to another's user."""
+    """Let a hosted user of this peer type to another peer's user."""
     peer.put(ConversationOpened(dm_naming(guest.user, to.user)))
     peer.put(TypingSet(guest.user, dm_id(guest.user, to.user), True))
 
@@ -394,7 +394,7 @@ def test_a_user_hosted_here_while_awaited_elsewhere_left_and_joined(sim: Simulat
 
 
 def test_entries_written_while_leaving_are_announced_on_return(sim: Simulation) -> None:
-    """Until then it concerns nobody where it is stored, so the invariants do not expect it to be announced."""
+    """Before the return, no user of that peer is concerned, so the invariants do not expect announcements."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     ada.say_as(zoe, "goodbye", bob)
@@ -408,7 +408,7 @@ def test_entries_written_while_leaving_are_announced_on_return(sim: Simulation) 
 
 
 def test_a_user_back_on_a_restored_machine_begins_no_known_log_again(sim: Simulation) -> None:
-    """What the user wrote there, in the run that the machine repeats, was covered when that log came back."""
+    """The restored machine repeats a run. The log that the user wrote in that run was covered when it came back."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     ada.say_as(zoe, "one")
@@ -428,13 +428,13 @@ def test_a_user_back_on_a_restored_machine_begins_no_known_log_again(sim: Simula
     ends_well(sim)
 
 
-def test_the_invariants_miss_what_a_hosted_user_was_not_sent(sim: Simulation) -> None:
+def test_the_invariants_find_entries_not_sent_to_a_hosted_user(sim: Simulation) -> None:
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     ada.say_as(zoe, "hello")
     assert sim.settle()
     receipts = sim.invariants.receipts
-    receipts._delivered = {told for told in receipts._delivered if told[0].user != zoe.user}
+    receipts._delivered = {receipt for receipt in receipts._delivered if receipt[0].user != zoe.user}
     assert [fault.rule for fault in sim.invariants._missing()] == ["receipt"]
     bob.node = None
     zoe.hosts.clear()
@@ -442,7 +442,7 @@ def test_the_invariants_miss_what_a_hosted_user_was_not_sent(sim: Simulation) ->
 
 
 def test_the_invariants_accept_a_separate_log_as_old(sim: Simulation) -> None:
-    """A peer that has received those accepts it too: nothing says what was first."""
+    """Peers that received the other entries accept it too: nothing shows which was first."""
     ada, bob = sim.peers(2)
     zoe = hosted(sim, ada)
     ada.say_as(zoe, "hello")

@@ -53,7 +53,7 @@ def test_a_log_chains_and_proves_as_in_the_golden_bytes(name: str) -> None:
 
 
 def own_words(entry: dict[str, Any]) -> bool:
-    return '"later"' not in entry["text"]  # one is written by hand: blanks, another order, a key of a later version
+    return '"later"' not in entry["text"]  # a handwritten entry: blanks, another order, an unknown key
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,13 @@ def test_a_bad_name_is_refused_with_its_reason(name: str, reason: str) -> None:
     assert not is_valid_name(name)
 
 
-def test_a_name_is_kept_composed_and_counted_so() -> None:
+def test_a_name_is_stored_and_counted_in_composed_form() -> None:
     assert validate_name("e\u0301" * 32) == "é" * 32
     assert not is_valid_name("e\u0301")
 
 
 @given(st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40) | st.text(max_size=5))
-def test_whatever_is_allowed_stays_allowed_and_shows_only_itself(text: str) -> None:
+def test_allowed_names_are_stable_and_unambiguous(text: str) -> None:
     assume(is_valid_name(unicodedata.normalize("NFC", text)))
     name = validate_name(text)
     assert validate_name(name) == name and 1 <= len(name) <= 32
@@ -107,7 +107,7 @@ def test_names_that_look_alike_are_found(one: str, other: str) -> None:
     "one, other",
     [("alice", "alicia"), ("ada-8080", "ada-8081"), ("bob", "rob"), ("Ада", "Ева"), ("böb", "bob"), ("रवि", "रव")],
 )
-def test_names_that_do_not_are_not(one: str, other: str) -> None:
+def test_other_names_are_not_found(one: str, other: str) -> None:
     assert not look_alike(one, other)
 
 

@@ -161,7 +161,7 @@ def test_direct_messages_go_only_to_their_recipient() -> None:
     assert [bob.texts(), cyd.texts(), dm("ada", "bob") in cyd.node.namings] == [["psst"], [], False]
 
 
-def test_a_third_gets_from_one_what_another_wrote_who_is_gone() -> None:
+def test_entries_of_a_departed_writer_come_from_another_peer() -> None:
     world, ada, bob = two()
     ada.say("one")
     ada.crash()
@@ -218,7 +218,7 @@ def test_earlier_commits_survive_a_failure_and_late_answers_are_ignored() -> Non
     ada.say("kept")
     ada.put(CommitFailed(0, "disk full"))
     ada.put(Loaded(ada.storage.load([ada.id])))
-    ada.put(CommitFailed(0, "told twice"))
+    ada.put(CommitFailed(0, "reported twice"))
     ada.put(Committed([1, 2, 3]))
     ada.take()
     ada.say("again")
@@ -282,7 +282,7 @@ def test_a_busy_consumer_costs_one_extra_commit_a_second() -> None:
         ada.put(ConsumerAcked("bot", place))
         world.pass_time(0.1)
         took += ada.take()
-    assert len([told for told in took if told == "commit small things"]) in (3, 4)
+    assert len([line for line in took if line == "commit small things"]) in (3, 4)
 
 
 def test_a_consumer_s_place_is_saved_when_storage_works_again() -> None:
@@ -455,7 +455,7 @@ def test_commits_ordered_during_a_stall_are_watched_too() -> None:
     assert warnings(ada) == [SLOW]
 
 
-def test_while_it_stalls_nothing_is_acknowledged_and_pings_are_answered() -> None:
+def test_during_a_stall_nothing_is_acknowledged_and_pings_are_answered() -> None:
     world, ada, far = stalled()
     bob = Author("bob", "b1")
     assert far.say(bob.say("one"), have(bob)) == ["commit b1:1..1, show b1:1..1"]

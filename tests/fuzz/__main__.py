@@ -1,12 +1,12 @@
-"""Fuzz the inputs that strangers, members, disks and people can give to p2pchat.
+"""Fuzzing of the inputs that p2pchat gets from strangers, members, disks and users.
 
     python -m tests.fuzz                       all targets, ten minutes together
     python -m tests.fuzz node --minutes 60     one target, for an hour
     python -m tests.fuzz --list                list the targets
     python -m tests.fuzz --replay FILE         replay one failing input, with its traceback
 
-With the extra `fuzz` (atheris) inputs are chosen by the coverage they reach, otherwise by seeded mutation. A failing
-input is kept in tests/fuzz/found/ and reported with the command that replays it. Exit code 1 for a fault.
+With the extra `fuzz` (atheris), inputs are chosen by coverage, otherwise by seeded mutation. A failing input is kept in
+tests/fuzz/found/ and reported with the command that replays it. The exit code is 1 after a fault.
 """
 
 from __future__ import annotations

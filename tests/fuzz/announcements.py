@@ -1,4 +1,4 @@
-"""Announcements on the local network: only a member is recognised as one, whatever a TXT record contains."""
+"""Announcements on the local network: arbitrary TXT records, of which only those of members are accepted."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def made(supply: Supply, key: bytes, port: int, addresses: list[str]) -> Txt:
 
 
 def bent(supply: Supply, txt: Txt) -> Txt:
-    """Change something, or nothing."""
+    """Return the record with one change or none."""
     name = supply.pick((b"v", b"s", b"p", b"m"))
     match supply.below(6):
         case 0:
@@ -77,7 +77,7 @@ def is_address(text: str) -> bool:
 
 
 def is_true(key: bytes, txt: Txt, port: int | None, addresses: list[str], peer: str) -> bool:
-    """Return whether this was announced, by the rules of docs/protocol.md."""
+    """Return True if a member announced this, by the rules of docs/protocol.md."""
     s, p, m = (bytes.fromhex((txt.get(name) or b"").decode()) for name in (b"s", b"p", b"m"))
     places = b"".join(bytes([len(one)]) + one for one in sorted(ip_address(each).packed for each in addresses))
     proof = hmac.digest(key, b"p2pchat/discover/1\0" + s + p + (port or 0).to_bytes(2, "big") + places, "sha256")

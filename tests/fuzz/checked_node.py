@@ -1,4 +1,4 @@
-"""A node whose whole output is checked: its frames are valid, and its stored entries were signed by their writers."""
+"""A node with checks of its output: valid frames, and stored entries that their writers signed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.core.scripted_nodes import IDS, Peer, World
 from tests.fuzz.member_frames import WHO
 from tests.fuzz.target import hold
 
-SLOW = 2.0  # seconds for one input: a hundred times the slowest
+SLOW = 2.0  # seconds for one input: 100 times the slowest
 
 
 class CheckedNode(Peer):
-    """A node of which all effects are checked."""
+    """A node whose effects are all checked."""
 
     def __init__(self, world: World, name: str, settings: Settings) -> None:
         self.sent = 0
@@ -75,7 +75,7 @@ class CheckedNode(Peer):
 
 
 def fit(frame: Frame) -> None:
-    """Check that a frame can be encoded, and that its receiver finds no fault in it."""
+    """Check that a frame can be encoded, and that its receiver accepts it."""
     decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
     decoder.feed(encode(frame))
     hold(decoder.fault is None, f"a frame was sent that no one may send: {decoder.fault}")

@@ -1,6 +1,6 @@
-"""Bytes of an input as choices: numbers, picks, texts. Missing bytes are zeros, so every input has a meaning.
+"""Choices made from the bytes of an input: numbers, picks, texts. Missing bytes are zeros, so every input is valid.
 
-Choices are taken from the end and bytes from the front, so that a change of one does not shift the other.
+Choices come from the end and bytes from the front, so that a change of one does not shift the other.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Supply:
         return self.below(min(most, 4)) if self.below(4) else self.below(most)
 
     def yes(self, one_in: int = 2) -> bool:
-        """Return True once in so many times; False when nothing is left."""
+        """Return True with a chance of 1 in `one_in`; False when no byte is left."""
         return self.below(one_in) == one_in - 1
 
     def take(self, count: int) -> bytes:
-        """Return so many bytes from the front, or the rest."""
+        """Return up to `count` bytes from the front."""
         start = self._front
         self._front = min(self._back, start + count)
         return self._data[start : self._front]
@@ -63,7 +63,7 @@ class Supply:
 
 
 def any_text(data: bytes) -> str:
-    """Return the text of some bytes, even with lone surrogates, as a file name or a JSON escape may have."""
+    """Return bytes as text, which may have lone surrogates like a file name or a JSON escape."""
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:

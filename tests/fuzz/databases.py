@@ -1,8 +1,8 @@
-"""A damaged database: bits flipped, bytes lost, pages gone, torn or moved, values of another type.
+"""Damaged databases: flipped bits, lost bytes, missing, torn or moved pages, values of another type.
 
-Whatever the file contains, every answer of storage is one that its records allow, or a StorageError with a sentence. A
-node starts from it or gets the reason why not. Entries served to others are those their writer signed. If a text is
-shown that differs from the one written, the verification reports the damage.
+Storage answers every query with valid records, or raises a StorageError with one sentence. A node starts from the
+database or gets a reason. Only entries that their writer signed are served to others. If a shown text differs from the
+written one, the verification reports the damage.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ VALUES: tuple[object, ...] = (
 
 @cache
 def workplace() -> Path:
-    """Return a directory of this process, in memory if possible: nothing here must last."""
+    """Return a temporary directory of this process, in memory if possible."""
     place = Path(tempfile.mkdtemp(prefix="p2pchat-fuzz-", dir=memory_place()))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return place
@@ -122,7 +122,7 @@ def life() -> Iterator[Change]:
 
 
 def break_it(supply: Supply, data: bytearray, path: Path) -> None:
-    """Damage a database file as the input says."""
+    """Damage a database file with one of several methods, chosen by the input."""
     if supply.yes(2):
         path.write_bytes(data)
         for _ in range(1 + supply.often(4)):
@@ -184,7 +184,7 @@ def shorter(supply: Supply, data: bytearray) -> None:
 
 
 def another_value(supply: Supply, path: Path) -> None:
-    """Replace a value by one of another type, like a flipped bit in the header of a row, which is rarely hit."""
+    """Replace a value by one of another type, as a flipped bit in the header of a row would."""
     tables = [table for table in TABLES if supply.left or table.name == "entries"]
     table = supply.pick(tables)
     column = supply.pick([column.name for column in table.columns])
@@ -224,12 +224,12 @@ def bent(supply: Supply, value: Any) -> Any:
 
 
 class DamagedDatabase:
-    """One damaged database, and every query that anyone makes."""
+    """One damaged database, and all queries that p2pchat makes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.shown: list[ReleasedEntry] = []
-        self.checked: list[str] | None = None  # None: it could not be read to the end
+        self.checked: list[str] | None = None  # None: the verification could not read all of it
         self.refused = 0
 
     def all(self, *, read_only: bool) -> None:
@@ -243,7 +243,8 @@ class DamagedDatabase:
             hold(self.checked is None or self.checked, f"a text nobody wrote, and the check finds nothing: {false[0]}")
 
     def reads(self, *, read_only: bool) -> None:
-        storage = self.told(partial(SqlStorage, sqlite_url(self.path), SETTINGS, read_only=read_only, busy_timeout=0.1))
+        opening = partial(SqlStorage, sqlite_url(self.path), SETTINGS, read_only=read_only, busy_timeout=0.1)
+        storage = self.answer(opening)
         if storage is None:
             return
         try:
@@ -253,8 +254,8 @@ class DamagedDatabase:
         finally:
             storage.close()
 
-    def told(self, ask: Callable[[], Any]) -> Any:
-        """Return an answer, None for a StorageError."""
+    def answer(self, ask: Callable[[], Any]) -> Any:
+        """Return the answer of a query, None for a StorageError."""
         try:
             return ask()
         except StorageError as error:
@@ -263,31 +264,31 @@ class DamagedDatabase:
             return None
 
     def questions(self, storage: SqlStorage) -> None:
-        told = self.told
-        stored = told(lambda: storage.load([user("ada")]))
+        answer = self.answer
+        stored = answer(lambda: storage.load([user("ada")]))
         if stored is not None:
             self.starts(stored)
         for talk in (None, ROOM, DM):
-            self.shown += told(partial(storage.history, talk, limit=0)) or []
-            self.shown += told(partial(storage.history, talk, limit=3)) or []
-        self.shown += told(lambda: storage.places(0, 1000)) or []
+            self.shown += answer(partial(storage.history, talk, limit=0)) or []
+            self.shown += answer(partial(storage.history, talk, limit=3)) or []
+        self.shown += answer(lambda: storage.places(0, 1000)) or []
         for author in (Author("ada", 1), Author("ada", 4), Author("bob", 2), Author("cyd", 6)):
             self.of_one(storage, author.log, author.mark)
-        told(storage.stored_conversations)
-        self.checked = told(lambda: storage.faults(20))
+        answer(storage.stored_conversations)
+        self.checked = answer(lambda: storage.faults(20))
 
     def of_one(self, storage: SqlStorage, log: LogId, mark: Mark) -> None:
-        one = self.told(lambda: storage.entry(log, 1))
+        one = self.answer(lambda: storage.entry(log, 1))
         self.shown += [one] if one else []
-        self.told(lambda: storage.delivered_to(log, 1))
-        self.told(lambda: storage.lookup([LogKey(ROOM, log.user[:16] + log.run, 2)], [(ROOM, log.user)]))
-        self.told(lambda: storage.size_bytes(log.user))
+        self.answer(lambda: storage.delivered_to(log, 1))
+        self.answer(lambda: storage.lookup([LogKey(ROOM, log.user[:16] + log.run, 2)], [(ROOM, log.user)]))
+        self.answer(lambda: storage.size_bytes(log.user))
         for start in (WantStart(()), TailStart(log.run, 2), WantStart((mark,)), ForkStart(log.run)):
             self.serves(storage, log.user, start)
 
     def serves(self, storage: SqlStorage, whose: str, start: Any) -> None:
         for _ in range(40):
-            answer = self.told(partial(storage.fetch, ROOM, whose, start, batches=3))
+            answer = self.answer(partial(storage.fetch, ROOM, whose, start, batches=3))
             if answer is None:
                 return
             batches, start = answer
@@ -302,7 +303,7 @@ class DamagedDatabase:
         hold(False, "serving that never ends")
 
     def starts(self, stored: Stored) -> None:
-        """Start a node with what storage holds, and let its user write."""
+        """Start a node with the loaded data, and let its user write."""
         ada = key("ada")
         node = Node(
             settings=SETTINGS, peer=user("ada"), sign=ada.sign, users=[HostedIdentity(user("ada"), "ada", ada.sign)],
@@ -319,8 +320,8 @@ class DamagedDatabase:
         more = Change(consumers={"bot": 9}, covered=[old.log], delivered=[DeliveredMark(new.log, user("bob"), 1)])
         for change in (released(new.begins("new"), 10_000), old.appends("more"), more):
             try:
-                self.told(partial(storage.commit, [change]))
-            except ValueError as error:  # normally the caller's fault; here the entry to continue from is damaged
+                self.answer(partial(storage.commit, [change]))
+            except ValueError as error:  # normally an error of the caller; here the last entry is damaged
                 hold(str(error).startswith("no such log") or "does not follow" in str(error), f"unasked: {error}")
 
 

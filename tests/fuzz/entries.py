@@ -1,4 +1,4 @@
-"""Entries and their carriers: the parser of one entry, the checks of several, and export files."""
+"""Entries: the parser of one entry, the checks of a batch, and export files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WORDS = [
 
 
 def one_entry(data: bytes) -> None:
-    """Lines that are entries of one log, in order: what is accepted is what any JSON reader reads there."""
+    """Parse lines as entries of one log: an accepted entry has the values that any JSON reader finds."""
     raws = data.decode("utf-8", "replace").split("\n")
     for raw in raws:
         try:
@@ -49,7 +49,7 @@ def one_entry(data: bytes) -> None:
 
 
 def means_something(raw: str, seq: int, entry: Entry) -> None:
-    """The effect of any entry in a group or on a message is determined without a fault."""
+    """Apply an entry to a group and to a message: no exception is raised."""
     log = LogId("00" * 32, "11" * 32, "22" * 8)
     operation, leave = read_operation(log, seq, raw, entry), read_leave(log, seq, entry)
     hold(operation is None or leave is None, "an operation that is a leave")
@@ -73,13 +73,13 @@ def says_the_same(raw: str, entry: Entry) -> None:
 
 
 def in_order(raws: list[str], settings: Settings) -> None:
-    """A batch accepted by ingest keeps every rule for a single entry."""
+    """Check that each entry of an accepted batch keeps the rules for a single entry."""
     try:
         entries, names = decode_checked(raws, 1, 0, settings)
     except LogError as error:
         hold(error.code in ("malformed", "limit", "head"), f"a fault with the code {error.code}")
         return
-    hold(names == any(entry.after or entry.before or entry.re for entry in entries), "named or not, and told otherwise")
+    hold(names == any(entry.after or entry.before or entry.re for entry in entries), "references and names disagree")
     clocks = [0, *(entry.c for entry in entries)]
     hold(all(one < other for one, other in pairwise(clocks)), "a clock that does not rise")
     for seq, (raw, entry) in enumerate(zip(raws, entries, strict=True), 1):
@@ -118,7 +118,7 @@ def entry_seeds() -> list[bytes]:
 
 @cache
 def pieces() -> list[Frame]:
-    """Return frames such as a file of ada's network contains."""
+    """Return frames as in an export file of ada's network."""
     ada, bob, said = Author("ada", "a1"), Author("bob", "b1"), Author("bob", "b2", dm("ada", "bob"))
     return [
         File(1, ROOM), File(2, ROOM), File(1, "00" * 32), ada.say("one", "two"), bob.say("three"), said.say("four"),
@@ -127,7 +127,7 @@ def pieces() -> list[Frame]:
 
 
 def unpack(data: bytes) -> None:
-    """Frames of a file, some changed, some irrelevant; then the same in other pieces."""
+    """Import a file, with changed and irrelevant frames; then the same bytes in other pieces."""
     supply = Supply(data)
     cuts, stream = supply.take(2), bytearray()
     while supply.left and len(stream) < 8_000:
@@ -172,7 +172,7 @@ def unpacked(stream: bytes, cuts: bytes) -> tuple[object, ...]:
 
 
 def file_seeds() -> list[bytes]:
-    whole = bytes((7, 6, 5, 4, 3, 0))  # from the end: the frames by number, none of them changed
+    whole = bytes((7, 6, 5, 4, 3, 0))  # read from the end: numbers of unchanged frames
     return [b"\1\2" + bytes((0, number)) * 8 for number in range(12)] + [
         b"\x03\x00" + bytes(5 * number % 12 for number in range(40)),
         b"\0\0" + whole,

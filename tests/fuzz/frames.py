@@ -1,4 +1,4 @@
-"""Frames: bytes of a stranger, cut anywhere, through the decoder; and the handshake."""
+"""Frames: bytes from a stranger, cut anywhere, in the decoder; and the handshake."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def decoded(data: bytes, cuts: bytes, limits: Settings, most: int | None) -> tup
 
 
 def decode_bytes(data: bytes) -> None:
-    """First byte: the limits, and whether each line after it is a frame without its length; then the cuts."""
+    """Decode bytes. The first byte chooses the limits, and lines without lengths or raw bytes; then come the cuts."""
     supply = Supply(data)
     way, cuts = supply.take(1) or b"\0", supply.take(3)
     limits, most = (SMALL, Settings())[way[0] & 1], (None, MAX_FRAME_BYTES)[way[0] >> 1 & 1]
@@ -109,7 +109,7 @@ def stands(frame: AnyFrame) -> None:
 
 
 def within(said: object) -> bool:
-    """Return whether every JSON reader can hold all integers."""
+    """Return True if all integers are in the range of every JSON reader."""
     if isinstance(said, dict):
         return all(map(within, said.values()))
     if isinstance(said, list):
@@ -134,7 +134,7 @@ CHOSEN: tuple[list[int] | int, ...] = (1, 1, 1, 2, [1])
 
 
 def shake_hands(data: bytes) -> None:
-    """A frame made of valid and invalid pieces, to either end: nobody gets in who may not."""
+    """Send a frame of valid and invalid pieces to either side of the handshake: no stranger is admitted."""
     supply = Supply(data)
     network = supply.pick(NETWORKS)
     (as_server if supply.yes() else as_client)(supply, network)
@@ -158,7 +158,7 @@ def as_server(supply: Supply, network: NetworkCredentials) -> None:
 
 
 def proves_itself(frame: Hello, network: NetworkCredentials, nonce: str) -> bool:
-    """Return whether a client's hello is valid, by the rules of docs/protocol.md."""
+    """Return True if a client's hello is valid, by the rules of docs/protocol.md."""
     t = b"p2pchat/link/1\0\0\1" + bytes.fromhex(ADA.id + str(frame.id) + nonce + frame.nonce)
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(frame.id))).verify(bytes.fromhex(str(frame.sig)), t)
@@ -233,7 +233,7 @@ def checked(frame: Frame) -> AnyFrame | None:
 
 
 def frame_of_bytes(payload: bytes) -> AnyFrame | None:
-    """Return the frame that a stranger's decoder gives for these bytes, None if they are none."""
+    """Return the frame that the decoder makes of a stranger's bytes, None if they are not a frame."""
     return next(iter(Decoder().feed(LENGTH.pack(len(payload)) + payload)), None)
 
 

@@ -1,6 +1,6 @@
-"""Frames that members of a mesh may send to a node, with batches that they signed, valid, changed or nonsensical.
+"""Frames from members of a mesh, with signed batches: valid, changed or nonsensical.
 
-All of it is made of values that the node knows (ids, runs, chains) and of others, as the bytes of an input choose.
+The bytes of an input choose their values from those that the node knows (ids, runs, chains) and from others.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class MemberFrames:
         self.live = live
         self.authors: dict[tuple[str, str, str], Author] = {}
         self.operations = [(1, GROUP)]  # gen and hash
-        self.made: deque[Entries] = deque(maxlen=12)  # signed batches, to be sent again
+        self.made: deque[Entries] = deque(maxlen=12)  # signed batches, for repeats
 
     def frame(self) -> Frame:
         supply = self.supply

@@ -1,4 +1,4 @@
-"""Random mutation of inputs: used for fuzzing without coverage, and to reduce failing inputs."""
+"""Random mutation of inputs, for fuzzing without coverage, and reduction of failing inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def mutated(data: bytes, other: bytes, words: Sequence[bytes], chance: Random, m
 
 
 def smaller(data: bytes, fails: Callable[[bytes], bool], tries: int = 400) -> bytes:
-    """Return a shorter input that fails too: pieces are removed, half of it first, then less and less."""
+    """Return a shorter input that fails too: halves are removed, then smaller and smaller pieces."""
     size = max(1, len(data) // 2)
     while size and tries:
         at, shorter = 0, False

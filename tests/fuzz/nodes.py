@@ -1,8 +1,8 @@
-"""A whole node and a member that may send anything: frames, batches it signed, files, failing storage, time.
+"""A whole node with arbitrary inputs: frames and batches of members, files, failing storage, time.
 
-An input is a list of steps, each made of known values (ids, runs, chains) and unknown ones. Whatever comes, the node
-returns effects: it never raises, its frames are valid, everything it shows was signed by its writer, and its state
-grows no faster than its input.
+An input is a list of steps, each made of known values (ids, runs, chains) and unknown ones. The node always returns
+effects: it never raises, its frames are valid, everything it shows was signed by its writer, and its state grows no
+faster than its input.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SMALL = {
 
 
 class NodeSession:
-    """One node (ada) with links to bob and, later, to cyd, both of whom send what the input says."""
+    """One node (ada) with links to bob and, later, to cyd. The input determines the frames of both."""
 
     def __init__(self, supply: Supply) -> None:
         self.supply = supply
@@ -185,7 +185,7 @@ class NodeSession:
                 self.peer.put(self.supply.pick(then))
 
     def storage(self) -> None:
-        """Let storage be slow, fail, be full, or answer what is no longer asked; or end everything and start again."""
+        """Let storage be slow, fail, be full, or send an outdated answer; or restart the node."""
         peer = self.peer
         match self.supply.below(8):
             case 0:

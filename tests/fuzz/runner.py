@@ -1,7 +1,7 @@
 """Fuzzing for a given time: by coverage (atheris) if that is installed, otherwise by seeded mutation of known inputs.
 
-A fault does not end the run: its input is kept and the run continues, because there may be others. atheris never
-returns and counts for itself alone, so each target with it is a separate process.
+A fault does not end the run: its input is kept, and the run continues to find others. atheris never returns and has
+state of the process, so each target that uses it runs in a separate process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.fuzz.findings import FOUND, Findings, fault_of, kept
 from tests.fuzz.mutation import mutated
 from tests.fuzz.target import Target, memory_place
 
-TOLD_EVERY = 2.0  # seconds between lines of progress
+REPORTED_EVERY = 2.0  # seconds between lines of progress
 MOST_KEPT = 400  # inputs that mutation starts from
 ROOT = Path(__file__).resolve().parents[2]
 Tell = Callable[[str], None]
@@ -50,12 +50,12 @@ class Report:
 
 
 def has_coverage() -> bool:
-    """Return whether atheris is installed here."""
+    """Return True if atheris is installed."""
     return importlib.util.find_spec("atheris") is not None
 
 
 def run(minutes: float, seed: int = 1, names: Sequence[str] = (), tell: Tell = lambda line: None) -> Report:
-    """Fuzz these targets (all if none is named) for so long together, starting aside; keep and report faults."""
+    """Fuzz these targets (all if none is named) for `minutes` together, without their start; keep and report faults."""
     from tests.fuzz.targets import TARGETS
 
     report, begun = Report(), time.monotonic()
@@ -84,14 +84,14 @@ def by_chance(target: Target, seconds: float, seed: int, report: Report, tell: T
     while time.monotonic() < end:
         data = mutated(chance.choice(corpus), chance.choice(corpus), target.words, chance, target.max_bytes)
         _one(target, data, findings, progress)
-        if chance.random() < 0.001:  # inputs unlike the seeds must be able to become even more different
+        if chance.random() < 0.001:  # keep some, so that inputs can get far from the seeds
             corpus.append(data)
             if len(corpus) > MOST_KEPT:
                 corpus.pop(chance.randrange(len(corpus) // 2, len(corpus)))
     target.end()
     progress.end()
     report.inputs[target.name] = report.inputs.get(target.name, 0) + progress.count
-    report.faults += findings.told.values()
+    report.faults += findings.reports.values()
 
 
 def beginning(target: Target) -> list[bytes]:
@@ -102,8 +102,8 @@ def beginning(target: Target) -> list[bytes]:
 def _one(target: Target, data: bytes, findings: Findings, progress: Progress) -> None:
     error = fault_of(target, data)
     progress.one()
-    if error is not None and (told := findings.take(data, error)):
-        progress.tell(told)
+    if error is not None and (text := findings.take(data, error)):
+        progress.tell(text)
 
 
 class Progress:
@@ -114,13 +114,13 @@ class Progress:
         self.count = 0
         self.tell = tell
         self._name = name
-        self._told_at = self.begun
+        self._reported_at = self.begun
 
     def one(self) -> None:
         self.count += 1
         now = time.monotonic()
-        if now - self._told_at >= TOLD_EVERY:
-            self._told_at = now
+        if now - self._reported_at >= REPORTED_EVERY:
+            self._reported_at = now
             self.tell(f"\r{self._name}: {self.count:,} inputs, {self.count / (now - self.begun):,.0f} a second")
 
     def end(self) -> None:
@@ -145,7 +145,7 @@ def _run_guided(target: Target, seconds: float, seed: int, report: Report, tell:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 encoding="utf-8",
-                env={**os.environ, "TMPDIR": place},  # it ends without any cleanup
+                env={**os.environ, "TMPDIR": place},  # the process ends without cleaning up
             ) as child,
         ):
             assert child.stdout is not None
@@ -171,23 +171,23 @@ def _heard(target: Target, said: dict[str, Any], report: Report, tell: Tell) -> 
 def guided(
     target: Target, seconds: int, seed: int, place: Path, atheris: ModuleType, say: Callable[[dict[str, object]], None]
 ) -> None:
-    """Let atheris choose the inputs; never returns. The package was imported under its instrumentation.
+    """Let atheris choose the inputs; never return. The package must have been imported with its instrumentation.
 
     Args:
-        place: A directory for the inputs that reach something new.
+        place: A directory for the inputs that reach new code.
         say: Called with the number of inputs, and with each fault.
     """
     findings = Findings(target)
-    count, told_at = 0, time.monotonic()
+    count, reported_at = 0, time.monotonic()
 
     def one(data: bytes) -> None:
-        nonlocal count, told_at
+        nonlocal count, reported_at
         count += 1
         error = fault_of(target, data)
-        if error is not None and (told := findings.take(data, error)):
-            say({"fault": told})
-        if time.monotonic() - told_at >= TOLD_EVERY:
-            told_at = time.monotonic()
+        if error is not None and (text := findings.take(data, error)):
+            say({"fault": text})
+        if time.monotonic() - reported_at >= REPORTED_EVERY:
+            reported_at = time.monotonic()
             say({"inputs": count})
 
     corpus, words = place / "corpus", place / "words"

@@ -1,6 +1,6 @@
-"""The input of a chat: lines of a person or a program, carried out by a running peer that connects nowhere.
+"""The input of a chat: lines of a user or a program, executed by a running peer without links.
 
-Each line is carried out or answered with one error, and the output is lines of JSON that are safe to show.
+Each line is executed or answered with one error, and the output consists of JSON lines that are safe to show.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.fuzz.texts import ODD_WORDS, ORDER_WORDS, acts, order_seeds, typed_se
 
 WITHIN = 20.0  # seconds for the lines of one input
 MOST_LINES = 8
-FRESH_AFTER = 500  # inputs; their messages make reading slower and slower
+FRESH_AFTER = 500  # inputs; growing history makes reads slower
 ELSEWHERE = (b"connect", b"invite")  # commands about addresses would dial other machines
 
 
@@ -40,7 +40,7 @@ class SessionPeer:
         """Let a session take these lines; return its output."""
         self._played += 1
         shown = self._loop.run_until_complete(asyncio.wait_for(self._one(lines, as_json), WITHIN))
-        hold(not self._faults, f"told to nobody: {self._faults}")
+        hold(not self._faults, f"unhandled: {self._faults}")
         return shown
 
     async def _one(self, lines: list[bytes | None], as_json: bool) -> str:
@@ -80,7 +80,7 @@ def end() -> None:
 
 
 def run(data: bytes) -> None:
-    """First byte: whether lines that begin with a brace are command objects; then lines."""
+    """Execute lines; the first byte of the input chooses if lines that begin with a brace are command objects."""
     supply = Supply(data)
     as_json = not (supply.take(1) or b"\0")[0] & 1
     lines: list[bytes | None] = []

@@ -1,7 +1,7 @@
-"""Targets: a parser and the rules it must keep, whatever bytes it gets.
+"""Targets: a parser and the rules it must keep for all inputs.
 
-`run` takes any bytes and returns, or raises: everything it raises is a fault of the code under test. `seeds` are first
-inputs, each of a shape that a random one would hardly have.
+`run` takes any bytes. An exception that it raises is a fault of the code under test. `seeds` are the first inputs, in
+shapes that random bytes would hardly have.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ class Violation(AssertionError):
 
 
 def hold(condition: object, text: str) -> None:
-    """Raise Wrong unless this holds; an assert that cannot be switched off."""
+    """Raise Violation unless this holds; unlike an assert, it cannot be switched off."""
     if not condition:
         raise Violation(text)
 
 
 def memory_place() -> str | None:
-    """Return a directory for fast, temporary files: TMPDIR if that is set, None for the usual one."""
+    """Return a directory for temporary files, in memory if possible: TMPDIR if set, None for the default."""
     fast = "/dev/shm"
     return fast if "TMPDIR" not in os.environ and os.path.isdir(fast) and os.access(fast, os.W_OK) else None
 
@@ -33,13 +33,13 @@ class Target:
 
     Attributes:
         about: A short description.
-        run: Takes an input; raises for a fault.
+        run: Takes an input; an exception is a fault.
         seeds: Makes the first inputs.
         words: Pieces that mutation inserts into inputs.
         max_bytes: The maximum length of an input.
-        examples: How many inputs hypothesis makes in the ordinary run: about a second of them.
+        examples: The number of inputs that hypothesis makes in the ordinary run: about one second.
         share: The share of the time of a run; deep and slow targets get more.
-        end: Cleans up what `run` left for the next input.
+        end: Closes what `run` keeps open between inputs.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Every target runs a little in each test run, with the same inputs each time; and every input that was found."""
+"""A short, repeatable run of every target, and all failing inputs found before."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_fault_is_reduced_and_kept_once(tmp_path: Path, monkeypatch: pytest.Mo
         assert error is not None
         findings.take(data, error)
     assert sorted(path.read_bytes() for path in kept("frail", tmp_path)) == [b"!", b"?"]
-    assert len(findings.told) == 2 and all("--replay" in told for told in findings.told.values())
+    assert len(findings.reports) == 2 and all("--replay" in report for report in findings.reports.values())
 
 
 def test_mutation_alone_reaches_a_fault_repeatably() -> None:
@@ -94,11 +94,11 @@ def test_an_input_is_reduced_only_while_it_fails_the_same_way() -> None:
 
 
 def test_a_run_counts_its_inputs() -> None:
-    report, told = Report(), list[str]()
+    report, progress = Report(), list[str]()
     calm = Target("calm", "takes anything", lambda data: None, lambda: [b"x"])
-    by_chance(calm, 0.05, 1, report, told.append)
+    by_chance(calm, 0.05, 1, report, progress.append)
     assert report.total == report.inputs["calm"] > 10 and not report.faults
-    assert told[-1].startswith("calm: ")
+    assert progress[-1].startswith("calm: ")
 
 
 def test_faults_are_distinguished_by_where_they_were_raised() -> None:

@@ -1,4 +1,4 @@
-"""Texts that people paste, type and see: invites, names, typed lines, command objects, safe text, folded lines."""
+"""Texts that users paste, type and see: invites, names, typed lines, command objects, safe text, folded lines."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def invite_seeds() -> list[bytes]:
 
 
 def name(data: bytes) -> None:
-    """Two names, one per line."""
+    """Check two names, one per line."""
     one, _, other = any_text(data).partition("\n")
     for text in (one, other):
         a_name(text)
@@ -181,7 +181,7 @@ def typed_seeds() -> list[bytes]:
 
 
 def orders(data: bytes) -> None:
-    """A command object as piped in, or as sent over the control socket."""
+    """Parse a command object from a pipe or the control socket."""
     line = any_text(data)
     try:
         order = parse_json_command(line)
@@ -228,7 +228,7 @@ ORDER_WORDS = [
 
 
 def control_lines(data: bytes) -> None:
-    """Lines of the control socket, cut anywhere; the first two bytes: the limit, the cuts."""
+    """Split a stream into lines like the control socket; the first two bytes choose the limit and the cuts."""
     supply = Supply(data)
     head = supply.take(4) + bytes(4)
     limit, cuts, stream = 1 + head[0] % 40, head[1:4], supply.rest()
@@ -254,8 +254,8 @@ def line_seeds() -> list[bytes]:
 
 # ---- output
 
-# From the tables of Unicode, not from the list in safe_text.py. Format characters (Cf) that draw something stay: Arabic
-# number signs and the joiners of hieroglyphs.
+# From the tables of Unicode, not from the list in safe_text.py. Visible format characters (Cf) are kept: Arabic number
+# signs and the joiners of hieroglyphs.
 DRAWN = {
     *range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD, *range(0x13430, 0x13456),
 }  # fmt: skip
@@ -268,13 +268,13 @@ MANY_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u20d0-\u20ff\u
 
 
 def acts(character: str) -> bool:
-    """Return whether a terminal may do anything else than draw this character in its place; joiners apart."""
+    """Return True if a terminal may react to this character instead of drawing it; joiners apart."""
     drawn = ord(character) in DRAWN or character in "\u200c\u200d"
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") and not drawn
 
 
 def lost_joiner(text: str) -> bool:
-    """Return whether a joiner stands where it draws nothing: not behind a mark, emoji or letter that may join."""
+    """Return True if a joiner is at a place where it draws nothing: not after a mark, emoji or letter that may join."""
     return any(
         joiner in "\u200c\u200d" and (before in "\u200c\u200d" or unicodedata.category(before) not in JOINABLE)
         for before, joiner in pairwise(" " + text)
@@ -282,7 +282,7 @@ def lost_joiner(text: str) -> bool:
 
 
 def shown(data: bytes) -> None:
-    """First bytes: the width and where styles change; then a text."""
+    """Make a text safe and fold it; the first bytes choose the width and the places where styles change."""
     supply = Supply(data)
     head = supply.take(3) + bytes(3)
     width, text = 1 + head[0] % 100, any_text(supply.rest())
@@ -306,7 +306,7 @@ def folded(text: str, width: int, cut: int, way: int) -> None:
     rows = [plain_text(row) for row in fold_row(fragments, width, hang=hang, style="mark")]
     mark = hang or (CONTINUED if width >= NARROW else CONTINUED_NARROW)
     room = max(width, len(mark) + 2)
-    marks = (mark.rstrip(), CONTINUED.rstrip())  # the prefixes of a folded row, and of a further line of the text
+    marks = (mark.rstrip(), CONTINUED.rstrip())  # the prefixes of a folded row and of a further line of the text
     hold(all(row.startswith(marks) for row in rows[1:]) or (hang and "\n" in text), "a further row without its mark")
     hold(all("\n" not in row for row in rows), "a row with two lines in it")
     hold(all(get_cwidth(row) <= room for row in rows), f"a row wider than {room}: {rows!a}")

@@ -1,6 +1,6 @@
-"""A malicious member: real sockets, real TLS, a proven identity, and whatever frames a test wants to send.
+"""A malicious member: real sockets, real TLS, a proven identity, and arbitrary frames.
 
-It uses the frames and keys of p2pchat and nothing of its core, so it can send what no honest peer would.
+It uses the frames and keys of p2pchat but not its core, so it can send frames that no honest peer would send.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Attacker:
         return self.server
 
     async def join(self, port: int, *, introduce: bool = True) -> None:
-        """Become a member with a valid handshake; then announce users, unless told not to."""
+        """Become a member with a valid handshake; then announce users if `introduce` is true."""
         server = await self.connect(port)
         side = ClientSide(
             self.id, self.identity.sign, CoreNetwork(self.network.id, self.network.key), server=server, pin="",
@@ -146,7 +146,7 @@ class Attacker:
         self._news.set()
 
     def read_nothing(self) -> None:
-        """Stop reading; the system buffers what it has room for."""
+        """Stop reading; further bytes fill the buffers of the system."""
         self._may_read.clear()
         self.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
@@ -159,7 +159,7 @@ class Attacker:
                 await self._news.wait()
 
     async def next(self, kind: type[F], after: int = 0) -> F:
-        """Return the first frame of this kind after the first `after` frames, once it has come."""
+        """Wait for the first frame of this kind after the first `after` frames, and return it."""
         found: list[F] = []
 
         def there() -> bool:
@@ -174,7 +174,7 @@ class Attacker:
         self.writer.write(b"".join(one if isinstance(one, bytes) else encode(one) for one in what))
 
     async def flood(self, what: Iterable[Frame | bytes]) -> int:
-        """Send all of it as fast as possible, until the connection ends; return how much was sent."""
+        """Send all items as fast as possible, until the connection ends; return the number of sent items."""
         said = 0
         for one in what:
             if self.over:

@@ -23,7 +23,7 @@ QUICK = Settings(digest_every=1.0, redial_most=0.5, left_grace=0.2)
 
 @dataclass(slots=True)
 class Honest:
-    """Two honest peers: ada is attacked, and bob chats with her meanwhile. `warned` has the codes of ada's warnings."""
+    """Two honest peers: ada is attacked while bob chats with her. `warned` has the codes of ada's warnings."""
 
     ada: TCPPeer
     bob: TCPPeer

@@ -1,6 +1,6 @@
-"""Attacks by an authenticated member: the link ends with the named code, or the lie is ignored and counted.
+"""Attacks by an authenticated member: the link ends with the named code, or the attack is ignored and counted.
 
-Two honest peers keep delivering messages meanwhile. Each attack returns what was seen of it, "" for a link that stays.
+Two honest peers keep delivering messages during each attack.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ async def test_attacks_that_end_the_link_do_so_with_their_code(meet: Meet) -> No
     assert honest.ada.people.user(key(honest.bob)).status_text == ""
     posts = [post.text for post in await honest.ada.history(limit=0)]
     assert not {"I am bob", "I owe eve 99", "then"} & {*posts}
-    assert honest.warned == []  # nothing that a person must do
+    assert honest.warned == []  # nothing that requires the user's attention
 
 
 async def test_after_a_wrong_head_only_entries_of_its_own_users_are_taken(meet: Meet) -> None:
@@ -248,7 +248,7 @@ async def test_clocks_from_the_future_do_not_advance_others(meet: Meet) -> None:
     assert max(clocks) < NOW + 10 * 365 * 24 * 3600 * 10**6
 
 
-async def test_64_addresses_of_one_peer_are_believed(meet: Meet) -> None:
+async def test_64_addresses_of_one_peer_are_stored(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
     peers: list[tuple[str, tuple[str, ...]]] = [
@@ -325,7 +325,7 @@ async def test_digests_that_never_agree_cost_others_nothing(meet: Meet) -> None:
         for n in range(300):
             eve.say(Digest(sum=f"{n:064x}"), Digest(sums={eve.room: f"{n:064x}"}, span=ALL, names=[ROOM]))
             eve.say(Have({eve.room: {}}, span=ALL, ask=True))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # lets the peers work between frames
         await lives_on(eve)
 
     await honest.while_chatting(disagree())
@@ -340,11 +340,11 @@ async def test_full_for_everything_withholds_nothing_from_others(meet: Meet) -> 
         users = [f"{int(user, 16) + 1000:064x}" for user in users]
     heard = len(eve.frames)
     await honest.while_chatting(lives_on(eve))
-    assert not [frame for frame in eve.frames[heard:] if isinstance(frame, Entries)]  # and it gets nothing
+    assert not [frame for frame in eve.frames[heard:] if isinstance(frame, Entries)]  # eve gets no entries
     assert honest.warned == ["refused"]
 
 
-async def test_marks_of_unknown_logs_are_wanted_from_their_sender_only(meet: Meet) -> None:
+async def test_unknown_logs_are_wanted_only_from_the_sender_of_their_marks(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
     for start in range(0, 20_000, 500):
@@ -405,7 +405,7 @@ async def test_500_logs_that_build_on_each_other_take_one_tip_in_memory(meet: Me
     assert len(writer.logs) == 1
 
 
-IN_ONE_READ = 256 * 1024 // 16 + 500  # frames as small as a ping in one read, and the burst
+IN_ONE_READ = 256 * 1024 // 16 + 500  # the smallest frames that fit into one read, plus the burst
 Flood = Callable[[Attacker, Honest], Frame | bytes]
 FLOODS: dict[str, Flood] = {
     "ping": lambda eve, honest: Ping(),
@@ -445,7 +445,7 @@ async def test_a_flood_of_marks_and_batches_does_not_starve_others(meet: Meet) -
         for n in range(10):
             await eve.flood([have] * 500)
             await eve.flood(batches[20 * n : 20 * n + 20])
-            await eve.flood([batches[0]] * 20)  # again and again
+            await eve.flood([batches[0]] * 20)  # repeatedly
         await eve.until(lambda: eve.marks(eve.id) == [pen.mark])
 
     await honest.while_chatting(flood())
@@ -475,7 +475,7 @@ async def test_a_link_that_wants_everything_and_reads_nothing_is_cut_off(meet: M
                 most,
                 *(client._written_bytes and client._transport.get_write_buffer_size() for client in clients.values()),
             )
-            await asyncio.sleep(0.02)  # no event reports this: poll it
+            await asyncio.sleep(0.02)  # poll: no event reports the size of a buffer
         return most
 
     async with asyncio.timeout(10):

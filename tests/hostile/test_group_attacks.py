@@ -1,4 +1,4 @@
-"""Attacks on groups, edits, reactions and read marks, over real TLS: none has an effect, and nobody has to wait."""
+"""Attacks on groups, edits, reactions and read marks, over real TLS: none has an effect or delays other peers."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_a_removed_member_can_neither_write_nor_break_the_group(meet: Meet
     await group.rename("dev")
     [view] = honest.ada._driver.node.groups.values()
     assert (view.name, view.gen, {*view.members}) == ("dev", 3, {ada, bob})
-    assert eve.id in honest.ada._driver.node.sync.conversations.by_id[id].writers  # it is stored, and passed on
+    assert eve.id in honest.ada._driver.node.sync.conversations.by_id[id].writers  # stored and served to others
     assert "let me in" not in [getattr(post, "text", "") for post in await honest.ada.history(group, limit=0)]
 
 
@@ -104,16 +104,16 @@ async def test_an_owner_that_changes_a_group_endlessly_costs_others_nothing(meet
 
 
 def _is_so_far(honest: Honest, group: str, eve: Attacker) -> bool:
-    """Return whether bob, who gets it from ada, has everything."""
+    """Return True if bob, who gets the group from ada, has everything."""
     view = honest.bob._driver.node.groups.get(group)
     return view is not None and view.gen == MANY and eve.id in view.left
 
 
-async def test_endless_edits_and_reactions_change_only_what_they_may(meet: Meet) -> None:
+async def test_endless_edits_and_reactions_change_only_their_messages(meet: Meet) -> None:
     honest = await meet(settings=replace(QUICK, order_wait=0.2, order_wait_most=0.4))
     eve = await honest.eve()
     receipt = await honest.ada.send("room", "as ada wrote it")
-    await honest.ada.message(receipt.id)  # the core has it
+    await honest.ada.message(receipt.id)  # the message is in the core
     _, _, log, seq = honest.ada._driver.node.sync.conversations.by_id[eve.room].recently_shown[-1]
     of_ada = Ref(log, seq)
     writes = ConversationWriter(eve, eve.room, ROOM)

@@ -1,8 +1,7 @@
-"""Memory that the worst member costs a peer: a real process, one link, one flood of each kind after the other.
+"""Memory of a peer attacked by a member: a real process, one link, one flood of each kind after the other.
 
-    pytest tests/hostile/test_memory.py
-
-prints at its end by how much the peer grew, and with which flood. docs/guarantees.md states the bound.
+At its end `pytest tests/hostile/test_memory.py` prints the growth of the peer by flood. docs/guarantees.md states the
+bound.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_iden
 from tests.processes.peers import Cluster
 from tests.processes.test_strangers import chat, memory, two_members
 
-BOUND = 64 * MIB  # of one link, whatever it sends; docs/guarantees.md
+BOUND = 64 * MIB  # growth caused by one link; docs/guarantees.md
 FLOOD = 40_000  # invented users, conversations, addresses
 
 
@@ -37,7 +36,7 @@ def pages(size: int, count: int = FLOOD) -> Iterable[range]:
 
 
 async def marks_of_nobody(eve: Attacker) -> None:
-    """Send marks far ahead of unknown users: each would have to be wanted."""
+    """Send high marks of unknown users: a peer would want each of them."""
 
     def frames() -> Iterable[Frame]:
         for page in pages(500):
@@ -89,7 +88,7 @@ async def one_log_without_end(eve: Attacker) -> None:
 
 
 async def gaps(eve: Attacker) -> None:
-    """Send batches that leave gaps: nothing of them is stored."""
+    """Send batches that leave gaps: a peer stores none of them."""
     pens = [LogWriter(invented_identity(f"gap {n}"), eve.room) for n in range(200)]
     for pen in pens:
         pen.say("missing")
@@ -97,7 +96,7 @@ async def gaps(eve: Attacker) -> None:
 
 
 async def entries_that_wait(eve: Attacker) -> None:
-    """Send replies to entries that nobody has; they wait for 30 s."""
+    """Send replies to entries that do not exist; they wait for 30 s."""
     pen = LogWriter(eve.identity, eve.room)
     raw = '{"k":"text","at":%d,"c":%d,"re":["' + "ab" * 16 + '",%d],"b":"x"}'
     for start in range(0, 10_000, 100):
@@ -111,7 +110,7 @@ async def digests(eve: Attacker) -> None:
 
 
 async def groups_of_nobody(eve: Attacker) -> None:
-    """Announce groups of which nothing ever comes."""
+    """Announce groups, and send none of their operations."""
     await eve.flood(
         Have({}, names=[Naming(group=(f"{n:064x}", eve.id, f"{n:016x}")) for n in page]) for page in pages(500)
     )

@@ -1,7 +1,7 @@
-"""False claims of identity and membership, over real TLS: each ends with its code and reveals nothing.
+"""False claims of identity and membership, over real TLS: each link ends with its code and reveals nothing.
 
-A hello forwarded live, a hello replayed and floods of half-open connections are tested on real processes, in
-tests/processes/test_strangers.py; TLS 1.2 is tested in tests/test_client.py.
+tests/processes/test_strangers.py tests a forwarded hello, a replayed hello and floods of half-open connections on real
+processes; tests/test_client.py tests TLS 1.2.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def made_for_another_nonce(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
 
 
 def the_servers_proof(eve: Attacker, offer: Hello, hello: Hello) -> Hello:
-    """A proof with the right key and the tag of the other side, as in a reflection."""
+    """Make a proof with the right key and the tag of the other side, as in a reflection attack."""
     assert eve.network.key is not None
     t = transcript(1, eve.server, eve.id, offer.nonce, hello.nonce)
     return msgspec.structs.replace(hello, proof=proof(eve.network.key, "server", t))

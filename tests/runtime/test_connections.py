@@ -29,7 +29,7 @@ from p2pchat.runtime.connections import (
 )
 from p2pchat.runtime.strangers import SWEEP_ABOVE, StrangerLimiter, address_of
 from tests.deadlines import WAIT, within
-from tests.link_ends import CLIENT, SERVER, SETTINGS, Streams, Told, make_client
+from tests.link_ends import CLIENT, SERVER, SETTINGS, Recorder, Streams, make_client
 from tests.step_loop import SteppedLoop, after_each_step, open_sockets
 
 HOME, ABROAD, ELSEWHERE = "127.0.0.1", "192.0.2.7", "198.51.100.7"
@@ -61,30 +61,30 @@ class Connecting:
     """Two peers' connections: bob dials ada, by a name with two addresses."""
 
     def __init__(self) -> None:
-        self.told: dict[str, list[Input]] = {"ada": [], "bob": []}
+        self.inputs: dict[str, list[Input]] = {"ada": [], "bob": []}
         self.news = asyncio.Event()
         self.ada, self.bob = (
             ConnectionManager(
-                TCPTransport(), Settings(), server_context=SERVER, client_context=CLIENT, put=self._teller(told)
+                TCPTransport(), Settings(), server_context=SERVER, client_context=CLIENT, put=self._recorder(inputs)
             )
-            for told in self.told.values()
+            for inputs in self.inputs.values()
         )
 
-    def _teller(self, told: list[Input]) -> Callable[[Input], None]:
+    def _recorder(self, inputs: list[Input]) -> Callable[[Input], None]:
         def tell(input: Input) -> None:
-            told.append(input)
+            inputs.append(input)
             self.news.set()
 
         return tell
 
     @property
     def is_up(self) -> bool:
-        return any(isinstance(one, LinkAccepted) for one in self.told["ada"]) and any(
-            isinstance(one, LinkDialled) for one in self.told["bob"]
+        return any(isinstance(one, LinkAccepted) for one in self.inputs["ada"]) and any(
+            isinstance(one, LinkDialled) for one in self.inputs["bob"]
         )
 
     async def until_up_or_failed(self) -> None:
-        while not self.is_up and not any(isinstance(one, DialFailed) for one in self.told["bob"]):
+        while not self.is_up and not any(isinstance(one, DialFailed) for one in self.inputs["bob"]):
             self.news.clear()
             await self.news.wait()
 
@@ -226,7 +226,7 @@ class Host:
         self.strangers = self.connections.strangers = CountedStrangers(settings)
         self.port = 0
         self.members: list[int] = []
-        self.told = Told()
+        self.recorder = Recorder()
         self.arrivals: asyncio.Queue[None] = asyncio.Queue()
 
     def put(self, input: Input) -> None:
@@ -235,29 +235,29 @@ class Host:
             self.connections.on_established(input.link)
             self.arrivals.put_nowait(None)
         elif isinstance(input, Got):
-            self.told.on_frames(input.link, input.frames)  # type: ignore[arg-type]
+            self.recorder.on_frames(input.link, input.frames)  # type: ignore[arg-type]
 
     async def listen(self) -> None:
         _, self.port = await self.connections.listen(HOME, 0)
 
 
-async def join(host: Host) -> tuple[Client, Told]:
-    told = Told()
-    client = make_client(await dial(HOME, host.port, timeout=5), told, server_side=False)
+async def join(host: Host) -> tuple[Client, Recorder]:
+    recorder = Recorder()
+    client = make_client(await dial(HOME, host.port, timeout=5), recorder, server_side=False)
     await client.handshake(5)
     client.start()
     async with within(WAIT, "the host to start a member's link"):
         await host.arrivals.get()
-    return client, told
+    return client, recorder
 
 
-async def talk(host: Host, client: Client, told: Told) -> None:
+async def talk(host: Host, client: Client, recorder: Recorder) -> None:
     """One ping from the member and one pong back."""
-    before = len(host.told.frames), len(told.frames)
+    before = len(host.recorder.frames), len(recorder.frames)
     client.send(encode(Ping()))
-    await host.told.until(lambda: len(host.told.frames) > before[0])
+    await host.recorder.until(lambda: len(host.recorder.frames) > before[0])
     host.connections.send(host.members[0], encode(Pong()))
-    await told.until(lambda: len(told.frames) > before[1])
+    await recorder.until(lambda: len(recorder.frames) > before[1])
 
 
 async def hang_up(streams: Streams) -> bytes:
@@ -288,13 +288,13 @@ WORDS = {
 async def test_bytes_of_strangers_do_not_disturb_members(words: bytes) -> None:
     host = Host(replace(SETTINGS, handshake_timeout=0.2))
     await host.listen()
-    client, told = await join(host)
+    client, recorder = await join(host)
     stranger = await dial(HOME, host.port, timeout=5)
     stranger[1].write(words)
     said = await hang_up(stranger)
     assert said == b"" or said[0] == 0x15  # at most an alert
-    await talk(host, client, told)
-    assert told.reason == "" and len(host.members) == 1 and host.strangers.count == 0
+    await talk(host, client, recorder)
+    assert recorder.reason == "" and len(host.members) == 1 and host.strangers.count == 0
     client.abort()
     await host.connections.cut_all()
 
@@ -304,7 +304,7 @@ async def test_a_thousand_strangers_cost_a_bounded_amount(windows: bool, monkeyp
     monkeypatch.setattr(server_module, "loses_listener_on_error", lambda loop: windows)
     host = Host(replace(SETTINGS, handshake_timeout=1.0))
     await host.listen()
-    client, told = await join(host)
+    client, recorder = await join(host)
 
     async def knock() -> None:
         try:
@@ -316,14 +316,14 @@ async def test_a_thousand_strangers_cost_a_bounded_amount(windows: bool, monkeyp
     everybody: list[asyncio.Task[None]] = []
     for _ in range(10):
         crowd = [asyncio.create_task(knock()) for _ in range(100)]
-        await talk(host, client, told)
+        await talk(host, client, recorder)
         await asyncio.wait(crowd, timeout=0.01)
-        await talk(host, client, told)
+        await talk(host, client, recorder)
         everybody += crowd
     await asyncio.gather(*everybody)
     assert host.strangers.most == SETTINGS.max_strangers_loopback  # never more than these had a Client
     assert host.strangers.refused >= 500  # all but those who took a place that another had left after his second
-    assert host.strangers.count == 0 and told.reason == ""
+    assert host.strangers.count == 0 and recorder.reason == ""
     client.abort()
     await host.connections.cut_all()
 

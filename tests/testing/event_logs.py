@@ -1,4 +1,4 @@
-"""Event logs made by hand, line by line, and what the checker says of them."""
+"""Event logs written line by line, and the faults that the checker finds in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Writer:
-    """Makes the log of one peer, line by line; each line is a second after the one before unless `at` is said."""
+    """Writes the log of one peer line by line; without `at`, a line is one second after the previous one."""
 
     def __init__(self, name: str) -> None:
         self.name = name

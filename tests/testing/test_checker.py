@@ -21,7 +21,7 @@ def test_logs_that_keep_every_promise_have_no_fault() -> None:
     assert check([one.log(), two.log()], complete=True) == []
 
 
-def test_a_fault_says_whose_log_which_line_and_never_the_text() -> None:
+def test_a_fault_names_the_log_and_the_line_but_never_the_text() -> None:
     two = bob().message("A.1", "ada").message("A.1", "ada")
     (fault,) = check([two.log()])
     assert (fault.rule, fault.where) == ("twice", "bob:4")
@@ -102,7 +102,7 @@ def test_a_direct_message_on_a_third_peer_is_a_fault() -> None:
     assert rules(one, bob().message("D.1", "ada", kind="dm"), third) == ["dm"]
 
 
-# ---- nothing before what it answers
+# ---- replies after their messages
 
 
 def test_a_reply_before_its_message_is_a_fault_without_a_gap() -> None:
@@ -112,7 +112,7 @@ def test_a_reply_before_its_message_is_a_fault_without_a_gap() -> None:
     assert rules(two().message("A.1", "ada")) == ["answer"]
     assert rules(two().line("gap", code="gap", about="C.1", missing=["A.1"]).message("A.1", "ada")) == []
     marked = Writer("bob").listening().message("C.1", "cyd", reply_to="A.1", gap=True).message("A.1", "ada")
-    assert rules(marked) == []  # shown in another life than the one that was told
+    assert rules(marked) == []  # shown in another session than the reported one
 
 
 def test_a_message_before_one_it_follows_is_a_fault() -> None:
@@ -122,22 +122,22 @@ def test_a_message_before_one_it_follows_is_a_fault() -> None:
 
 def test_a_reply_after_its_message_or_to_a_missing_one_is_no_fault() -> None:
     assert rules(bob().message("A.1", "ada").message("C.1", "cyd", reply_to="A.1", after=["A.1"])) == []
-    assert rules(bob().message("C.1", "cyd", reply_to="A.1")) == []  # shown before this log began, perhaps
+    assert rules(bob().message("C.1", "cyd", reply_to="A.1")) == []  # may have been shown before this log began
     assert (
         rules(bob().message("A.1", "ada").listening().message("C.1", "cyd", reply_to="A.1").message("A.1", "ada")) == []
     )
 
 
-# ---- order, whatever is missing
+# ---- order with missing messages
 
 
 def test_numbers_show_the_order_without_the_writers_log() -> None:
     assert rules(bob().message("A.2", "ada").message("A.1", "ada")) == ["order"]
-    assert rules(Writer("bob").message("A.2", "ada").message("A.1", "ada")) == ["order"]  # in a history too
+    assert rules(Writer("bob").message("A.2", "ada").message("A.1", "ada")) == ["order"]  # also in a history
     assert rules(bob().message("A.9", "ada").message("A.10", "ada")) == []
     assert (
         rules(bob().message("A.1", "ada").message("A.2", "ada").listening().message("A.1", "ada")) == []
-    )  # handed again
+    )  # returned again
 
 
 def test_a_message_sent_before_a_log_begins_may_have_been_shown_before() -> None:
@@ -151,11 +151,11 @@ def test_entries_of_a_forked_log_may_be_missing() -> None:
     assert rules(ada().sent("A.1").sent("Z.1"), two) == []
 
 
-# ---- nothing nobody sent
+# ---- invented messages
 
 
 def test_an_unlogged_message_between_two_logged_ones_is_invented() -> None:
-    """A process logs what it sends in order, so a kill takes the last lines only."""
+    """A process logs its messages in the order of sending, so a kill loses only the last lines."""
     pair = ada().sent("A.1").sent("A.3"), bob().message("A.1", "ada").message("A.2", "ada").message("A.3", "ada")
     assert rules(*pair) == ["invented"]
 
@@ -202,7 +202,7 @@ def test_a_renamed_sender_is_no_fault() -> None:
     assert rules(ada().sent("A.1").sent("A.2"), two) == []
 
 
-# ---- direct messages: a conversation's id says whose it is
+# ---- direct messages: the id of a conversation determines its members
 
 
 def real(name: str) -> str:
@@ -211,7 +211,7 @@ def real(name: str) -> str:
 
 
 def one_of(two: tuple[str, str], name: str, id: str, event: str, sender: str) -> Log:
-    """The log of a peer with one direct message of these two."""
+    """Return the log of a peer with one direct message between these two."""
     log = Writer(name).line("listening", user_id=real(name))
     return log.line(
         event, id=id, kind="dm", sender_id=real(sender), text="", sent_at=iso(0),
@@ -230,7 +230,7 @@ def test_a_direct_message_of_two_others_is_a_fault_in_any_log() -> None:
     assert check([one_of(("ada", "bob"), "bob", "D.1", "message", "ada")]) == []
 
 
-# ---- all of it
+# ---- several logs
 
 
 def test_a_fault_names_the_line_in_the_other_log() -> None:
@@ -240,7 +240,7 @@ def test_a_fault_names_the_line_in_the_other_log() -> None:
 
 
 def test_long_logs_are_checked_in_linear_time() -> None:
-    """100,000 lines: whatever looks through them once for each of them runs into the time limit of a test."""
+    """Check 100,000 lines: quadratic time would exceed the time limit of a test."""
     one, two, three = ada(), bob(), Writer("cyd").listening()
     for n in range(1, 25_001):
         one.sent(f"A.{n}", at=2 + n / 1000).delivered(f"A.{n}", "bob", at=2 + n / 1000, count=1)
@@ -271,7 +271,7 @@ def test_a_receipt_count_that_falls_is_a_fault() -> None:
 
 
 def test_a_receipt_count_may_restart_in_a_new_session() -> None:
-    """Marks heard at the very end of a life need not have been saved: they are told again."""
+    """Marks received at the very end of a session may not have been saved: they are sent and counted again."""
     one = ada().sent("A.1").delivered("A.1", "bob", count=2).listening().delivered("A.1", "cyd", count=1)
     assert rules(one) == []
 
@@ -294,7 +294,7 @@ def test_a_message_of_an_earlier_session_may_be_delivered_unlogged() -> None:
 
 
 def test_a_message_shown_again_belongs_to_its_earlier_session() -> None:
-    """The life that sent it was killed before it logged it, or before it was acknowledged; the receipt was saved."""
+    """The sending session was killed before it logged the message or got its receipt, and the receipt was saved."""
     again = ada().listening(at=10.0).sent("A.1", sent_at=iso(5)).sent("B.1", sent_at=iso(11))
     assert rules(again.read("A.1", "bob")) == []
     assert rules(again.read("B.1", "bob")) == ["read"]
@@ -320,7 +320,7 @@ def test_a_missing_receipt_is_a_fault_at_rest() -> None:
 
 
 def test_a_receipt_may_be_lost_with_a_killed_process() -> None:
-    """It was saved with a commit and not shown yet; of what is sent later every receipt has to come."""
+    """A receipt was saved with a commit and not shown before a kill; receipts of later messages must all come."""
     again = ada().sent("A.1").listening(at=10.0).sent("B.1", sent_at=iso(11.0))
     other = bob().message("A.1", "ada").message("B.1", "ada", sent_at=iso(11.0))
     assert rules(again, other, complete=True) == ["receipt"]
@@ -344,8 +344,8 @@ def test_a_receipt_is_not_lost_while_its_writer_leaves_in_order() -> None:
 
 def test_a_receipt_for_an_unsent_message_is_a_fault() -> None:
     assert rules(ada().sent("A.1").delivered("A.2", "bob").stopped()) == ["invented"]
-    assert rules(ada().sent("A.1").delivered("A.2", "bob")) == []  # killed before it logged that
-    assert rules(ada().sent("A.1").delivered("Y.7", "bob").stopped()) == []  # of an earlier life
+    assert rules(ada().sent("A.1").delivered("A.2", "bob")) == []  # killed before it logged A.2
+    assert rules(ada().sent("A.1").delivered("Y.7", "bob").stopped()) == []  # sent by an earlier session
 
 
 def test_a_receipt_of_a_third_user_for_a_direct_message_is_a_fault() -> None:
@@ -364,7 +364,7 @@ def test_a_message_delivered_before_a_log_begins_may_have_been_shown_before() ->
 def test_an_unreported_departure_is_a_fault() -> None:
     gone = ada().stopped(at=10.0)
     assert rules(gone, bob().line("presence", at=48.0)) == ["departure"]
-    assert rules(gone, bob().line("presence", at=46.0)) == []  # silence may be noticed as late as that
+    assert rules(gone, bob().line("presence", at=46.0)) == []  # the latest time to notice silence
 
 
 def test_a_late_report_of_a_goodbye_is_a_fault() -> None:
@@ -386,7 +386,7 @@ def test_a_false_goodbye_is_a_fault() -> None:
     assert rules(still, bob().message("A.1", "ada").left("ada", "left", at=20.0)) == ["departure"]
     assert rules(still, bob().message("A.1", "ada").left("ada", "lost", at=20.0)) == []
     assert rules(ada().stopped(at=20.0), bob().left("ada", "left", at=20.0)) == []
-    leaves = ada().sent("A.1", at=10.0).delivered("A.1", "bob", at=24.0).stopped(at=24.5)  # looked up while it left
+    leaves = ada().sent("A.1", at=10.0).delivered("A.1", "bob", at=24.0).stopped(at=24.5)  # a receipt during the stop
     assert rules(leaves, bob().message("A.1", "ada", at=11.0).left("ada", "left", at=20.0)) == []
 
 
@@ -408,7 +408,7 @@ def test_a_late_return_needs_a_departure() -> None:
     assert rules(back, bob().line("presence", at=120.0)) == ["departure"]
     assert rules(back, bob().left("ada", "left", at=10.5).line("presence", at=120.0)) == []
     soon = ada().stopped(at=10.0).listening(at=15.0)
-    assert rules(soon, bob().line("presence", at=120.0)) == []  # the goodbye was lost, and a new link took its place
+    assert rules(soon, bob().line("presence", at=120.0)) == []  # the goodbye was lost, and a new link replaced the old
 
 
 def test_peers_that_never_met_owe_each_other_nothing() -> None:
@@ -428,7 +428,7 @@ def test_an_edited_message_may_have_the_edited_text() -> None:
     two = edit_line(bob().message("A.1", "ada"), "edited", "A.1", "ada", "A.2", text="new").stopped()
     late = Writer("cyd").listening().joined("ada").message("A.1", "ada", text="new", mended_id="A.2", edited=True)
     assert rules(one, two, late.stopped()) == []
-    assert rules(one, edit_line(two, "reaction", "A.1", "bob", "B.1", reaction="+1")) == ["form"]  # behind `stopped`
+    assert rules(one, edit_line(two, "reaction", "A.1", "bob", "B.1", reaction="+1")) == ["form"]  # after `stopped`
 
 
 def test_an_edit_is_the_same_in_every_log() -> None:
@@ -473,7 +473,7 @@ def _post(id: str) -> Line:
 
 
 def removed(writer: Writer) -> Writer:
-    """Who was told of all that became of a group from which bob was removed."""
+    """Add the creation of a group and the removal of bob to a log."""
     return writer.group("created", "ada", "bob", "cyd").group("removed", "ada", "cyd", target="bob")
 
 
@@ -493,13 +493,13 @@ def test_a_killed_peer_may_know_more_than_it_logged() -> None:
 
 
 def test_a_message_of_a_non_member_is_a_fault() -> None:
-    assert rules(removed(ada()).message("B.1", "bob", kind="group")) == []  # before the cut, and late
+    assert rules(removed(ada()).message("B.1", "bob", kind="group")) == []  # written before the cut, shown late
     assert rules(removed(ada()).message("D.1", "dan", kind="group")) == ["group"]
-    assert rules(ada().message("D.1", "dan", kind="group")) == []  # its log begins later than the group
+    assert rules(ada().message("D.1", "dan", kind="group")) == []  # the log begins after the group's creation
 
 
 def cut_off() -> Writer:
-    """bob, who wrote behind the cut and was told."""
+    """Return bob's log: he wrote after the cut, and got the warning `undelivered`."""
     there = bob().sent("B.1", kind="group").sent("B.2", kind="group")
     return there.line("warning", code="undelivered", text="...", about="B.2", undelivered=["B.2"])
 
@@ -523,10 +523,10 @@ def test_a_removed_user_need_not_have_later_messages() -> None:
     theirs = Writer("ada").sent("A.1", kind="group").sent("A.2", kind="group").message("C.1", "cyd", kind="room")
     bobs = Writer("bob").message("A.1", "ada", kind="group").message("C.1", "cyd", kind="room").sent("B.9")
     at_rest = removed(ada()).sent("A.1", kind="group").sent("A.2", kind="group").message("C.1", "cyd")
-    told = removed(bob()).message("A.1", "ada", kind="group").message("C.1", "cyd").sent("B.9")
-    lost = check([one.log() for one in (theirs, bobs, at_rest, told)], complete=True)
+    bobs_log = removed(bob()).message("A.1", "ada", kind="group").message("C.1", "cyd").sent("B.9")
+    lost = check([one.log() for one in (theirs, bobs, at_rest, bobs_log)], complete=True)
     assert [fault.rule for fault in lost if "A.2" in fault.text] == []
-    assert any("B.9" in fault.text for fault in lost)  # of the room all have to have all
+    assert any("B.9" in fault.text for fault in lost)  # everyone must have all messages of the room
 
 
 # ---- histories
@@ -552,7 +552,7 @@ def test_any_two_of_many_histories_are_compared() -> None:
 def test_histories_hold_the_same_at_rest() -> None:
     one = Writer("ada").sent("A.1").message("B.1", "bob")
     other = Writer("bob").message("A.1", "ada")
-    assert rules(one, other) == []  # a part of it, or earlier
+    assert rules(one, other) == []  # an excerpt, or an earlier one
     assert rules(one, other, complete=True) == ["lost"]
     assert rules(one, Writer("bob").message("A.1", "ada").sent("B.1"), complete=True) == []
 
@@ -574,6 +574,6 @@ def test_a_delivered_message_is_in_that_store() -> None:
     two = bob().message("A.1", "ada").message("A.2", "ada").sent("B.1").delivered("B.1", "ada")
     one.message("B.1", "bob")
     store = Writer("bob").message("A.1", "ada").sent("B.1")
-    assert rules(one, two, store, complete=True) == ["lost", "delivered", "lost"]  # to ada's log, and to bob's own
+    assert rules(one, two, store, complete=True) == ["lost", "delivered", "lost"]  # for ada's log and for bob's
     whole = Writer("bob").message("A.1", "ada").message("A.2", "ada").sent("B.1")
     assert rules(one, two, whole, complete=True) == []

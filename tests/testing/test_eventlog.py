@@ -1,4 +1,4 @@
-"""Event logs as files are: cut off at either end, torn by a kill, of another shell, with lines that are none."""
+"""Event logs in files: cut off at either end, torn by a kill, written by another shell, with invalid lines."""
 
 from __future__ import annotations
 

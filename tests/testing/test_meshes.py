@@ -1,4 +1,4 @@
-"""mesh(): what it promises to authors of bots, and the pipes below it."""
+"""mesh() as authors of bots use it, and the pipes below it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from p2pchat.testing import Mesh, mesh
 from p2pchat.testing.pipes import PipeNetwork, pipe
 from p2pchat.testing.pytest_plugin import p2pchat_mesh as plugin_fixture
 
-p2pchat_mesh = plugin_fixture  # also where the package is not installed and pytest does not find it by itself
+p2pchat_mesh = plugin_fixture  # for pytest without the entry point of an installed package
 
 
-async def test_all_are_linked_with_all_though_each_knew_only_the_first() -> None:
+async def test_all_peers_link_though_each_knew_only_the_first() -> None:
     async with mesh("ada", "bob", "cyd", "dan") as net:
         for peer in net.peers:
             assert sorted(peer.links()) == sorted(other.me.id for other in net.peers if other is not peer)
 
 
-async def test_a_mesh_settles_whatever_its_peers_say_of_themselves() -> None:
+async def test_a_mesh_settles_with_any_presence() -> None:
     async with mesh("ada", "bob") as net:
         net.peers[1].set_presence("idle", "lunch")
         await net.settle(timeout=10)
@@ -45,7 +45,7 @@ async def test_a_partition_cuts_both_ways_and_healing_brings_everything() -> Non
         assert await ada.history("room") == await bob.history("room") == await cyd.history("room")
 
 
-async def test_peers_in_no_group_are_a_group_of_their_own() -> None:
+async def test_peers_not_named_in_a_partition_form_a_group() -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, bob, cyd = net.peers
         net.partition([ada])
@@ -53,7 +53,7 @@ async def test_peers_in_no_group_are_a_group_of_their_own() -> None:
         assert (ada.links(), bob.links(), cyd.links()) == ([], [cyd.me.id], [bob.me.id])
 
 
-async def test_a_crashed_peer_says_no_goodbye_and_comes_back_with_what_it_had() -> None:
+async def test_a_crashed_peer_sends_no_goodbye_and_keeps_its_data() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         await (await bob.broadcast("before the crash")).delivered(timeout=5)
@@ -69,7 +69,7 @@ async def test_a_crashed_peer_says_no_goodbye_and_comes_back_with_what_it_had() 
         await waiting.delivered(timeout=5)
         assert {post.text for post in await new.history()} == {"before the crash", "for later"}
         with pytest.raises(P2PChatError):
-            await net.crash(bob)  # the old one: no longer of this mesh
+            await net.crash(bob)  # the crashed one is no longer in this mesh
 
 
 async def test_a_closed_peer_says_goodbye_and_can_be_restarted_too() -> None:
@@ -91,7 +91,7 @@ async def test_a_newcomer_gets_the_history() -> None:
         assert [post.text for post in await cyd.history("room", limit=0)] == [str(number) for number in range(600)]
 
 
-async def test_settle_says_between_whom_it_has_not_come_to_rest() -> None:
+async def test_settle_names_the_peers_that_still_differ() -> None:
     async with mesh("ada", "bob", settings=Settings(redial_first=60.0)) as net:
         ada, bob = net.peers
         links = ada.events(Link)
@@ -119,7 +119,7 @@ async def test_the_fixture_makes_meshes_and_closes_them(p2pchat_mesh) -> None:  
 # ---- pipes
 
 
-async def test_what_is_written_arrives_and_a_closed_end_is_an_end_of_file() -> None:
+async def test_written_bytes_arrive_and_a_closed_end_is_an_end_of_file() -> None:
     (here, _), (there, _) = pipe(("a", 1), ("b", 2))
     here[1].write(b"hello ")
     here[1].write(b"pipe")
@@ -158,7 +158,7 @@ async def test_an_aborted_end_is_a_reset_at_the_other() -> None:
         await there[1].wait_closed()
 
 
-async def test_nobody_listens_and_nobody_can_be_reached() -> None:
+async def test_dialling_and_listening_on_a_taken_port_fail() -> None:
     network = PipeNetwork()
     with pytest.raises(ConnectionRefusedError):
         await network.transport("a").dial("127.0.0.1", 1, timeout=1)

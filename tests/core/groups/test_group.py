@@ -37,7 +37,7 @@ Written = tuple[LogId, int, str, Entry]
 
 
 class Pen:
-    """Writer of entries of one group: as any user, in any run."""
+    """Writer of entries of one group, as any user and in any run."""
 
     def __init__(self, *members: str) -> None:
         everybody = {IDS[name]: 1 for name in ("ada", *members)}
@@ -80,7 +80,7 @@ def mark(run: str, seq: int) -> Mark:
     return Mark(run * 8, seq, f"{seq:016x}")
 
 
-# ---- one owner, one history
+# ---- one owner
 
 
 def test_the_first_operation_is_the_group() -> None:
@@ -100,7 +100,7 @@ def test_ids_are_those_of_the_golden_bytes() -> None:
     assert group.begins_with(LogId(*naming), raw, decode_entry(raw))
 
 
-def test_the_highest_gen_holds() -> None:
+def test_the_highest_gen_counts() -> None:
     pen = Pen("bob")
     pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2})
     pen.operation(3, {"ada": 1, "cyd": 2}, name="dev", cuts={IDS["bob"]: (mark("b1", 4),)})
@@ -128,7 +128,7 @@ def test_operations_of_a_user_that_owns_nothing_are_bounded() -> None:
     assert group.knows((MAX_EARLY + 1, _hash(pen, -2))) and not group.knows((MAX_EARLY + 2, _hash(pen, -1)))
     pen.operation(2, {"ada": 1, "bob": 1}, owner="bob")
     view = pen.group().view
-    assert view is not None and view.gen > 2  # those he made before that was known count all the same
+    assert view is not None and view.gen > 2  # also bob's operations made before he knew that
 
 
 def _hash(pen: Pen, at: int) -> str:
@@ -155,7 +155,7 @@ def test_the_next_operation_repeats_the_cuts_of_users_that_are_gone() -> None:
     assert group.state.cuts(lambda user: ()) == {IDS["bob"]: (mark("b1", 4),), IDS["cyd"]: (mark("c1", 7),)}
 
 
-def test_a_group_loaded_at_a_start_is_what_it_was() -> None:
+def test_a_group_is_the_same_after_a_restart() -> None:
     pen = Pen("bob", "cyd")
     pen.operation(2, {"ada": 1, "cyd": 1}, cuts={IDS["bob"]: (mark("b1", 4),)})
     pen.leave("cyd", 2, mark("c1", 7))
@@ -201,7 +201,7 @@ KEYS = ("gen", "name", "owner", "members", "cuts", "salt", "redo")
 
 @settings(max_examples=200, deadline=None)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, anything)), st.sampled_from(["group", "leave"]))
-def test_whatever_stands_in_a_body_nothing_breaks(body: dict[str, object], kind: str) -> None:
+def test_no_body_of_an_operation_raises_an_error(body: dict[str, object], kind: str) -> None:
     pen = Pen("bob")
     pen.put("ada", "a1", Entry(kind, 2, 2, g=(1, "00" * 8), b=body))
     pen.put("bob", "b1", Entry(kind, 2, 2, g=(1, "00" * 8), b=body))
@@ -212,7 +212,7 @@ def test_whatever_stands_in_a_body_nothing_breaks(body: dict[str, object], kind:
 # ---- two operations of one gen
 
 
-def test_operations_of_one_gen_meet() -> None:
+def test_two_operations_of_one_gen_keep_the_common_members() -> None:
     pen = Pen("bob", "cyd")
     one = pen.operation(2, {"ada": 1, "bob": 1, "dan": 2}, name="one", cuts={IDS["cyd"]: (mark("c1", 3),)})
     other = pen.operation(2, {"ada": 1, "cyd": 1, "bob": 2}, run="a2", name="two")
@@ -241,7 +241,7 @@ def test_operations_of_a_restored_owner_on_an_old_gen_are_reissued() -> None:
     assert [lost.hash for lost in pen.group().lost_operations(IDS["ada"])] == [restored]
 
 
-def test_two_that_made_the_same_lost_nothing() -> None:
+def test_equal_operations_in_a_tie_lose_nothing() -> None:
     pen = Pen("bob")
     pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2}, cuts={})
     pen.operation(2, {"ada": 1, "bob": 1, "cyd": 2}, run="a2", cuts={IDS["dan"]: (mark("d1", 1),)})
@@ -275,7 +275,7 @@ histories = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(histories, st.lists(st.tuples(st.sampled_from(["bob", "cyd"]), st.integers(1, 4)), max_size=3), st.randoms())
-def test_the_order_in_which_they_come_changes_nothing(
+def test_the_order_of_arrival_does_not_matter(
     made: list[tuple[str, str, int, set[str], str, str]], left: list[tuple[str, int]], chance: random.Random
 ) -> None:
     pen = Pen("bob", "cyd")
@@ -306,7 +306,7 @@ def test_an_operation_costs_the_same_among_many() -> None:
     assert time.process_time() - began < 3.0  # 0.1 s; with a look at all for each it would be 15
 
 
-def test_of_a_tie_without_end_a_fixed_number_counts_whatever_the_order() -> None:
+def test_an_endless_tie_counts_a_fixed_number_in_any_order() -> None:
     pen = Pen("bob")
     for n in range(200):
         pen.operation(2, {"ada": 1, "bob": 1}, name=f"tie {n}")
@@ -378,7 +378,7 @@ def test_a_user_added_again_is_visible_in_a_new_run() -> None:
     }
 
 
-def test_under_two_sights_only_what_both_let_be_seen() -> None:
+def test_under_two_rules_only_entries_visible_under_both_are_visible() -> None:
     assert ends([VisibilityRule(1), VisibilityRule(None, (mark("b1", 3),))], b1=LogView(5, (1, 1))) == {
         "b1": VisibleEnd(3, mark("b1", 3).chain8)
     }
@@ -393,7 +393,7 @@ def test_entries_that_may_lie_below_a_missing_cut_are_accepted() -> None:
     assert is_wanted(removed, {}, mark("b2", 3))
 
 
-def test_entries_behind_an_invisible_one_are_not_accepted() -> None:
+def test_entries_after_an_invisible_one_are_not_accepted() -> None:
     logs = {"b1" * 8: LogView(3, (1, 5), (3, 1))}
     assert not may_be_visible([VisibilityRule(4)], logs, "b1" * 8, 4, 5)
     assert may_be_visible([VisibilityRule(4)], logs, "b2" * 8, 1, 5) and not may_be_visible(
@@ -408,7 +408,7 @@ def fork(pen: Pen, by: str, run: str) -> LogId:
     return LogId(pen.id, IDS[by], run * 8)
 
 
-def test_operations_in_a_forked_log_count_until_they_are_made_again_and_the_first_for_ever() -> None:
+def test_operations_in_a_forked_log_count_until_reissued_and_the_first_always() -> None:
     pen = Pen("bob")
     for gen, known in enumerate(({"bob": 1}, {"bob": 1, "cyd": 3}), 2):
         pen.operation(gen, {"ada": 1, **known}, name=f"n{gen}")
@@ -430,7 +430,7 @@ def test_operations_in_a_forked_log_count_until_they_are_made_again_and_the_firs
     assert loaded.state == parts[0].state
 
 
-def test_only_what_holds_and_stands_nowhere_else_is_made_again() -> None:
+def test_only_valid_operations_without_another_copy_are_reissued() -> None:
     pen = Pen("bob")
     pen.operation(2, {"ada": 1, "bob": 1}, run="a2")
     pen.operation(3, {"ada": 1, "bob": 1}, run="a2", name="three")
@@ -441,7 +441,7 @@ def test_only_what_holds_and_stands_nowhere_else_is_made_again() -> None:
     assert group.logs_to_reissue(IDS["bob"]) == []
 
 
-def test_a_leave_in_a_forked_log_counts_no_more() -> None:
+def test_a_leave_in_a_forked_log_does_not_count() -> None:
     pen = Pen("bob")
     pen.leave("bob", 1)
     log = fork(pen, "bob", "b9")

@@ -1,7 +1,7 @@
-"""What the tests of links share: two or more machines of links that talk to each other, told step by step.
+"""Two or more Links state machines connected back to back, for step-by-step tests of links.
 
-A Post is one peer's Links with a listener that takes notes. `meet` carries what one orders to the other until nobody
-has anything to say; time stands still unless a test moves it.
+A Post is one peer's Links with a listener that records events. A Meeting executes the effects of two posts until there
+are none left. Time does not pass unless a test moves it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Key:
 
 
 class Draws:
-    """Bytes that look random and are the same in every run."""
+    """Pseudorandom bytes that are the same in every run."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
@@ -48,7 +48,7 @@ class Draws:
 
 
 def peers_in_order(*names: str) -> list[Key]:
-    """Return keys, the smallest id first: in every pair the first decides."""
+    """Return keys in the order of their ids: in every pair the first decides."""
     return sorted((Key(name) for name in names), key=lambda key: key.id)
 
 
@@ -125,13 +125,13 @@ class Meeting:
         self.a, self.b = a, b
         self.said: dict[PeerId, list[Effect]] = {a.key.id: [], b.key.id: []}
         self._links = 0
-        self.mute = False  # frames get lost: the connections are dead and nobody knows
+        self.mute = False  # True: frames get lost, as on connections that died unnoticed
 
     def far(self, post: Post) -> Post:
         return self.b if post is self.a else self.a
 
     def carry(self, post: Post, effects: list[Effect]) -> None:
-        """Execute the effects of a post, and all that follows."""
+        """Execute the effects of a post, and all effects that result."""
         todo = [(post, effect) for effect in effects]
         while todo:
             post, effect = todo.pop(0)
@@ -154,12 +154,12 @@ class Meeting:
         return self._links
 
     def connect(self, post: Post, endpoint: str = "10.0.0.9:8080", *, host: str = HOST) -> int:
-        """Have a user name the endpoint of the other post, which is reached."""
+        """Have a user name the endpoint of the other post, and let the dial reach it."""
         (dial,) = (effect for effect in post.handle(Connect(endpoint)) if isinstance(effect, Dial))
         return self.reach(post, dial, host=host)
 
     def wake(self, mono: float) -> None:
-        """Let time pass, second by second, and execute what happens."""
+        """Let time pass, second by second, and execute the effects."""
         while self.a.ctx.now.mono < mono:
             at = min(self.a.ctx.now.mono + 0.5, mono)
             for post in (self.a, self.b):
@@ -173,8 +173,8 @@ class Meeting:
         return taken
 
 
-def told(effects: list[Effect]) -> list[tuple[str, str]]:
-    """Return what was reported of links: (state, reason)."""
+def link_changes(effects: list[Effect]) -> list[tuple[str, str]]:
+    """Return the reported changes of links: (state, reason)."""
     return [(effect.state, effect.reason) for effect in effects if isinstance(effect, LinkChanged)]
 
 

@@ -11,7 +11,7 @@ from p2pchat.core.inputs import Connect, DialFailed, Forget, LinkAccepted, LinkD
 from p2pchat.core.mesh.addressbook import AddressBook, is_shareable, join_endpoint, split_endpoint
 from p2pchat.core.records import Address, Change
 from p2pchat.protocol import Peers
-from tests.core.mesh.linked_peers import HOST, START, Draws, Key, Meeting, Post, peers_in_order, told
+from tests.core.mesh.linked_peers import HOST, START, Draws, Key, Meeting, Post, link_changes, peers_in_order
 
 ADA, BOB, CYD = peers_in_order("ada", "bob", "cyd")
 DAY = 24 * 3600
@@ -21,12 +21,12 @@ def dials(effects: list[Effect]) -> list[str]:
     return [effect.endpoint for effect in effects if isinstance(effect, Dial)]
 
 
-def told_frames(effects: list[Effect]) -> list[Peers]:
+def exchanges(effects: list[Effect]) -> list[Peers]:
     return [effect.frame for effect in effects if isinstance(effect, Send) and isinstance(effect.frame, Peers)]
 
 
 def linked(host: str = HOST, settings: Settings | None = None) -> tuple[Meeting, int]:
-    """Ada, dialled by Bob, who comes from `host`."""
+    """Return ada, dialled by bob from `host`, and the number of the link."""
     met = Meeting(Post(ADA, settings=settings), Post(BOB))
     link = met.connect(met.b, host=host)
     met.take(met.a)
@@ -110,7 +110,7 @@ def book(*stored: Address, settings: Settings | None = None) -> tuple[AddressBoo
 
 
 def test_a_peer_that_is_back_clears_failures_and_another_peer_does_not() -> None:
-    """Otherwise a peer linked with it would never share its address (seed 90467)."""
+    """Otherwise a linked peer would never share its address (seed 90467)."""
     known, _ = book()
     known.learn(BOB.id, "10.0.0.1:80", CYD.id)
     known.on_failed(BOB.id, "10.0.0.1:80")
@@ -132,7 +132,7 @@ def test_an_address_from_a_third_peer_becomes_the_peer_s_own_word() -> None:
     assert len(ctx.change.addresses) == 3
 
 
-def test_only_what_is_worth_it_is_written() -> None:
+def test_minor_changes_of_an_address_are_not_written() -> None:
     kept, ctx = book()
     kept.on_verified(BOB.id, "10.0.0.1:80")
     kept.on_verified(BOB.id, "10.0.0.1:80")
@@ -180,7 +180,7 @@ def test_a_full_book_drops_a_failing_peer_only_for_a_reached_one() -> None:
     assert list(kept) == [CYD.id, an_id(9)]
 
 
-# ---- peers tell each other
+# ---- peer exchange
 
 
 def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
@@ -189,15 +189,15 @@ def test_the_first_peers_frame_has_all_and_later_ones_have_changes() -> None:
     bob, cyd = Meeting(ada, Post(BOB)), Meeting(ada, Post(CYD))
     cyd._links = 100
     bob.connect(bob.b)
-    assert told_frames(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"])]
+    assert exchanges(bob.take(ada)) == [Peers(8080, ["ada.example.org:8080"])]
     cyd.b.links.handlers[ListeningAt](ListeningAt(7070))
     cyd.connect(cyd.b, host="10.0.0.7")
-    assert told_frames(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())])]
+    assert exchanges(cyd.take(ada)) == [Peers(8080, ["ada.example.org:8080"], [(BOB.id, ())])]
     at = ("10.0.0.7:7070",)
-    assert told_frames(ada.wake(0.1)) == [Peers(8080, ["ada.example.org:8080"], [(CYD.id, at)])]
+    assert exchanges(ada.wake(0.1)) == [Peers(8080, ["ada.example.org:8080"], [(CYD.id, at)])]
     effects = ada.handle(LinkDown(101, "lost"))
-    assert told_frames(effects) == []
-    assert told_frames(ada.wake(0.2)) == [Peers(8080, ["ada.example.org:8080"], gone=[CYD.id])]
+    assert exchanges(effects) == []
+    assert exchanges(ada.wake(0.2)) == [Peers(8080, ["ada.example.org:8080"], gone=[CYD.id])]
 
 
 def test_while_a_large_mesh_forms_frames_are_rare_and_a_lone_change_goes_at_once() -> None:
@@ -209,18 +209,18 @@ def test_while_a_large_mesh_forms_frames_are_rare_and_a_lone_change_goes_at_once
         met.connect(met.b)
     ada.wake(0.1)
     ada.handle(LinkDown(101, "lost"))
-    assert told_frames(ada.wake(0.2)) == []
-    assert len(told_frames(ada.wake(0.3))) == 15  # 0.1 s for each 8 links
+    assert exchanges(ada.wake(0.2)) == []
+    assert len(exchanges(ada.wake(0.3))) == 15  # 0.1 s for each 8 links
     ada.handle(LinkDown(201, "lost"))
-    assert told_frames(ada.wake(0.35)) == []
-    assert len(told_frames(ada.wake(0.5))) == 14
+    assert exchanges(ada.wake(0.35)) == []
+    assert len(exchanges(ada.wake(0.5))) == 14
     ada.at(2.0)
     ada.handle(LinkDown(301, "lost"))
-    assert len(told_frames(ada.wake(2.1))) == 13
+    assert len(exchanges(ada.wake(2.1))) == 13
 
 
 class Crowd:
-    """Ada with so many links, whose peers may be silent."""
+    """Ada with many links."""
 
     def __init__(self, links: int) -> None:
         self.ada = Post(ADA, settings=Settings(ping_after=300.0, dead_after=900.0))
@@ -230,7 +230,7 @@ class Crowd:
             self.meet()
 
     def meet(self, *, known: bool = False) -> str:
-        """Bring up one more link. `known`: the second peer says that it is linked there too."""
+        """Bring up one more link. `known`: the second peer announces that it has a link to the new peer too."""
         key = Key(str(self._met))
         met = Meeting(self.ada, Post(key))
         met._links = 100 * self._met
@@ -244,15 +244,15 @@ class Crowd:
 def test_in_a_large_mesh_news_that_others_spread_waits_for_a_quiet_moment() -> None:
     crowd = Crowd(20)
     ada = crowd.ada
-    assert len(told_frames(ada.wake(0.1))) == 19  # the last one heard all as it came
+    assert len(exchanges(ada.wake(0.1))) == 19  # the last one got all changes as they came
     crowd.meet(known=True)
-    assert told_frames(ada.wake(1.1)) == []
-    assert len(told_frames(ada.wake(1.2))) == 20  # four times as long as all are left alone: 0.1 s for each 8 links
+    assert exchanges(ada.wake(1.1)) == []
+    assert len(exchanges(ada.wake(1.2))) == 20  # 4 times the interval of 0.1 s for each 8 links
     known = crowd.meet(known=True)
-    assert told_frames(ada.wake(1.9)) == []
+    assert exchanges(ada.wake(1.9)) == []
     unknown = crowd.meet()
-    assert told_frames(ada.wake(1.95)) == []
-    frames = told_frames(ada.wake(2.01))
+    assert exchanges(ada.wake(1.95)) == []
+    frames = exchanges(ada.wake(2.01))
     assert len(frames) == 22
     assert {peer for peer, _ in frames[0].linked} == {known, unknown}
 
@@ -261,13 +261,13 @@ def test_news_that_others_spread_is_sent_in_time_though_links_keep_coming() -> N
     crowd = Crowd(20)
     ada = crowd.ada
     ada.wake(0.1)
-    told = []
+    sent_at = []
     for step in range(1, 40):
         now = 0.1 + 0.9 * step
-        if told_frames(ada.wake(now)):
-            told.append(now)
+        if exchanges(ada.wake(now)):
+            sent_at.append(now)
         crowd.meet(known=True)
-    assert told == [pytest.approx(30.7)]  # half a minute after the last time
+    assert sent_at == [pytest.approx(30.7)]  # half a minute after the last frame
 
 
 def test_a_link_that_replaces_another_is_no_news() -> None:
@@ -276,7 +276,7 @@ def test_a_link_that_replaces_another_is_no_news() -> None:
     link = met.connect(met.b)
     ada.wake(1.0)
     waiting = len(ada.ctx._heap)
-    ada.links._exchange.on_link_down(ada.links.up[link])  # as when another link of his is up already
+    ada.links._exchange.on_link_down(ada.links.up[link])  # as if another link of his were up already
     assert len(ada.ctx._heap) == waiting
 
 
@@ -316,7 +316,7 @@ def test_an_address_from_a_third_peer_is_shared_once_the_peer_confirms_it() -> N
     third._links = 200
     third.connect(cyd, host="10.0.0.3")
     second.connect(eva)
-    (frame,) = told_frames(second.take(ada))
+    (frame,) = exchanges(second.take(ada))
     assert dict(frame.linked)[CYD.id] == ("10.0.0.3:3",)
 
 
@@ -327,8 +327,8 @@ def test_one_endpoint_is_enough_to_join_the_mesh() -> None:
     first, second, third = Meeting(ada, bob), Meeting(bob, cyd), Meeting(ada, cyd)
     second._links, third._links = 100, 200
     first.connect(bob, host="10.0.0.2")
-    second.connect(cyd, host="10.0.0.3")  # Cyd knows Bob's endpoint only
-    (frame,) = [frame for frame in told_frames(bob.wake(0.1)) if frame.linked]
+    second.connect(cyd, host="10.0.0.3")  # Cyd knows only Bob's endpoint
+    (frame,) = [frame for frame in exchanges(bob.wake(0.1)) if frame.linked]
     assert frame.linked == [(CYD.id, ("10.0.0.3:3",))]
     ada.at(0.1)
     ada.got(1, frame)
@@ -401,7 +401,7 @@ def test_while_links_come_up_the_smaller_id_gets_longer_to_dial_first_but_not_fo
     assert dialled_at(0.0) <= 1.2
     assert 3.0 <= dialled_at(2.0) <= 3.2
     assert 8.0 <= dialled_at(60.0) <= 8.2
-    assert 15.5 <= dialled_at(60.0, known=62) <= 16.2  # who has as many to dial as that needs longer
+    assert 15.5 <= dialled_at(60.0, known=62) <= 16.2  # longer for a peer with many addresses to dial
 
 
 def test_a_named_endpoint_is_dialled_at_once_also_by_the_larger_id() -> None:
@@ -414,7 +414,7 @@ def test_a_failing_learned_address_is_not_reported() -> None:
     met, link = linked()
     met.a.got(link, Peers(port=0, at=[], linked=[(CYD.id, ("10.0.0.7:1",))]))
     (dial,) = [effect for effect in met.a.wake(0.2) if isinstance(effect, Dial)]
-    assert told(met.a.handle(DialFailed(dial.dial, "no"))) == []
+    assert link_changes(met.a.handle(DialFailed(dial.dial, "no"))) == []
 
 
 # ---- starting, forgetting
@@ -434,12 +434,12 @@ def test_a_restarted_peer_dials_every_peer_it_knew_one_dial_each() -> None:
 
 
 def crowd(count: int) -> list[Address]:
-    """Peers that answered once and are gone."""
+    """Return peers that were reached once and are offline."""
     return [Address(an_id(i), f"10.0.{i // 250}.{i % 250}:1", START - i) for i in range(1, count + 1)]
 
 
 def fail_until(post: Post, second: int, effects: list[Effect]) -> list[str]:
-    """Let every dial until then fail; return the endpoints."""
+    """Let every dial before `second` fail; return the endpoints."""
     tried: list[str] = []
     while effects or post.ctx.now.mono < second:
         for dial in [effect for effect in effects if isinstance(effect, Dial)]:
@@ -454,7 +454,7 @@ def test_in_a_crowd_the_last_to_answer_is_dialled_first_and_pauses_grow() -> Non
     tried = fail_until(ada, 60, ada.start())
     assert "10.9.9.9:1" in tried[:16]
     assert len(set(tried)) == 1000
-    assert len(tried) <= 2000  # each alone would be tried nine times
+    assert len(tried) <= 2000  # outside a crowd, each would be dialled nine times
 
 
 def test_a_peer_that_was_linked_is_redialled_soon_also_in_a_crowd() -> None:
@@ -529,7 +529,7 @@ def test_a_typed_endpoint_is_forgotten_while_it_is_being_dialled() -> None:
     assert ada.links.dialer.knows("10.0.0.9:1")
     ada.handle(Forget(endpoint="10.0.0.9:1"))
     assert not ada.links.dialer.knows("10.0.0.9:1")
-    assert ada.handle(DialFailed(first.dial, "nobody there")) == []  # nor is it told
+    assert ada.handle(DialFailed(first.dial, "nobody there")) == []  # and not reported
     assert dials(ada.wake(1000.0)) == []
     (again,) = [effect for effect in ada.handle(Connect("10.0.0.9:1")) if isinstance(effect, Dial)]
     ada.handle(Forget(endpoint="10.0.0.9:1"))

@@ -1,18 +1,17 @@
-"""Every state of two peers that dial, cross, break, crash and come back: which link stays, by the core's own rule.
+"""A complete model of two peers that dial, cross, break, crash and restart, checked against the core's election rule.
 
-The world is small and complete. D and F are two processes; each connection has two ends and a queue each way, in
-which frames wait for as long as they like. What can happen in a state: a queue hands over its first frame, somebody
-dials (whenever core/mesh/dialer.py would), a connection is cut without either end noticing, a process is killed (its
-connections close, or die silently), a process starts anew, an end of a dead connection gives up after its timeout.
-States are told apart up to renaming: connections by what they are, runs and numbers by their order. So the graph is
-finite although time is not, and is walked to the end.
+D and F are two processes. Each connection has two ends and a queue each way, in which frames may wait for any time. The
+steps from a state: a queue delivers its first frame; a process dials (whenever core/mesh/dialer.py would); a connection
+is cut unnoticed by both ends; a process is killed (its connections close, or die silently); a process restarts; an end
+of a dead connection times out. States that differ only in names are one state: connections, runs and numbers are
+replaced by their order. So the graph is finite, and the test visits all of it.
 
-What is proved of it, for core/mesh/link.py and for every state:
-- from any state, once faults end, everything settles: one link, up at both ends, the same one, and nothing left to do
-  (the graph without faults has no cycle, and no dead end but this one);
-- a dead link never blocks a redial: where a connection is under way on a working line, a link comes up at both ends
-  without anybody waiting until the dead one is noticed.
-Three simpler rules are walked as well, and fail: otherwise this test could not.
+The tests prove two properties of core/mesh/link.py in every state:
+- once faults end, every state settles: one link, the same at both ends, and nothing left to do (the graph without
+  faults has no cycle, and no dead end except these states);
+- a dead link never blocks a redial: if a connection on a working line is under way, a link comes up at both ends before
+  the dead link is noticed.
+Three simpler rules are checked too and must fail, which shows that the model can find a wrong rule.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from p2pchat.core.mesh.election import DeciderState, FollowerState
 from tests.conftest import Tell
 
 Side = Literal["D", "F"]
-CONNECTIONS = 3  # at once, dead ones not yet noticed included; a fourth would cost minutes
-FEWER = 2  # enough for a wrong rule to fail
+CONNECTIONS = 3  # at once, including unnoticed dead ones; a fourth would cost minutes
+FEWER = 2  # enough to make the wrong rules fail
 MAX_SUPERSEDED = 2
 OTHER: dict[Side, Side] = {"D": "F", "F": "D"}
 
@@ -39,7 +38,7 @@ PROVING, WAITING, UP, GONE = "proving", "waiting", "up", "gone"
 
 
 class Connection(NamedTuple):
-    """One connection; frames are "hello", "welcome", ("go", run, n) and "end" (a bye, or the line closed in order)."""
+    """One connection; frames are "hello", "welcome", ("go", run, n) and "end" (a bye, or an orderly close)."""
 
     id: int
     dialler: Side
@@ -68,12 +67,12 @@ class Connection(NamedTuple):
         return Connection(self.id, self.dialler, self.d, self.f, self.to_d, queue, self.cut)
 
     def is_dead(self, side: Side) -> bool:
-        """Return whether this end will never receive anything again."""
+        """Return True if this end will never receive anything again."""
         return self.phase(side) != GONE and not self.queue(side) and (self.cut or self.phase(OTHER[side]) == GONE)
 
 
 class World(NamedTuple):
-    """The whole state. `run` is D's (0: not running), `last_run` the newest it ever had; `f_runs`: F runs."""
+    """The whole state. `run` is D's current run (0: not running), `last_run` its newest; `f_runs` is True if F runs."""
 
     run: int = 1
     last_run: int = 1
@@ -94,14 +93,14 @@ class World(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What the two ends do. Both functions take (world, connection) when that end is ready to bring it up."""
+    """A rule for both ends: functions that take (world, connection) when that end is ready to bring a link up."""
 
     at_d: Callable[[World, Connection], World]
     at_f: Callable[[World, Connection, int, int], World]
 
 
 def close(world: World, side: Side, id: int | None) -> World:
-    """Close a connection at one end. The other end learns it unless the line is cut."""
+    """Close a connection at one end. The other end is notified unless the line is cut."""
     if id is None or world.get(id).phase(side) == GONE:
         return world
     connection = world.get(id)
@@ -116,7 +115,7 @@ def forget(world: World, side: Side, id: int) -> World:
     return world._replace(standing=election.follower_link_down(world.standing, id))
 
 
-# ---- the rule of the core, and the two that fail
+# ---- the rule of the core, and wrong rules
 
 
 def d_numbers_it(world: World, connection: Connection) -> World:
@@ -137,7 +136,7 @@ def f_takes_the_go(world: World, connection: Connection, run: int, n: int) -> Wo
 
 
 def f_forgets_when_links_began(world: World, connection: Connection, run: int, n: int) -> World:
-    """A rule that remembers superseded runs only."""
+    """A wrong rule that remembers superseded runs only."""
     verdict = election.follower_take_go(world.standing, connection.id, 0, f"{run:016x}", n, MAX_SUPERSEDED)
     world = world._replace(standing=verdict.state)
     if verdict.closes != connection.id:
@@ -146,7 +145,7 @@ def f_forgets_when_links_began(world: World, connection: Connection, run: int, n
 
 
 def newest_at_f(world: World, connection: Connection, run: int, n: int) -> World:
-    """A rule without numbers: the last link to come up stays."""
+    """A wrong rule without numbers: the last link to come up stays."""
     former = world.standing.link
     world = world.replace(connection.with_phase("F", UP))
     standing = FollowerState(connection.id)
@@ -171,7 +170,7 @@ LOWER_DIALLED = Rule(d_keeps_its_own, f_keeps_what_d_dialled)
 
 
 def newest_wins(world: World, connection: Connection, side: Side) -> World:
-    """A rule without a decider: both ends judge at once."""
+    """A wrong rule without a decider: both ends decide at once."""
     known = world.decided if side == "D" else world.standing
     former = known.link
     world = world.replace(connection.with_phase(side, UP))
@@ -180,11 +179,11 @@ def newest_wins(world: World, connection: Connection, side: Side) -> World:
     return close(world, "F", former)._replace(standing=FollowerState(connection.id))
 
 
-# ---- what can happen
+# ---- steps
 
 
 def deliver(world: World, rule: Rule | None, side: Side, connection: Connection) -> World:
-    """Deliver the first waiting frame of this side. A rule of None is "newest wins"."""
+    """Deliver the first queued frame of this side. The rule None means newest_wins."""
     frame, *rest = connection.queue(side)
     connection = connection.with_queue(side, tuple(rest))
     world = world.replace(connection)
@@ -208,7 +207,7 @@ def proved(world: World, rule: Rule | None, side: Side, connection: Connection) 
 
 
 def may_dial(world: World, side: Side, most: int) -> bool:
-    """Point 3: no link up to that peer, and no own dial under way."""
+    """Return True if this side has no link up to the peer, and no own dial under way."""
     phases = [(c.phase(side), c.dialler == side) for c in world.connections]
     up = any(phase == UP for phase, _ in phases)
     under_way = any(phase in (PROVING, WAITING) and own for phase, own in phases)
@@ -229,7 +228,7 @@ def start(world: World, side: Side) -> World:
 
 
 def crash(world: World, side: Side) -> World:
-    """End a process and its memory. (A machine that dies silently: cut all lines, then this.)"""
+    """End a process and its memory. For a machine that dies silently, cut all lines first."""
     connections = []
     for c in world.connections:
         far = OTHER[side]
@@ -273,9 +272,9 @@ FAULTS = {"cut", "crash"}
 
 @cache
 def canonical(world: World) -> World:
-    """Rename so that states which differ in history only are one: connections, runs and numbers by their order.
+    """Replace connections, runs and numbers by their order, so that states that differ only in names are equal.
 
-    Connections become 2, 4, 6 in the order they began; `begun` the same, or odd where that connection is no more.
+    Connections become 2, 4, 6 in the order of their start; `begun` likewise, or odd if that connection is gone.
     """
     alive = [c for c in world.connections if (c.d, c.f) != (GONE, GONE)]
     known = world.standing
@@ -312,7 +311,7 @@ def canonical(world: World) -> World:
 
 
 def is_settled(world: World) -> bool:
-    """One link, up at both ends, on a working line, the one both take for current; nothing on its way."""
+    """Return True if one link is up at both ends and current for both, its line works, and no frame is on its way."""
     if not (world.run and world.f_runs and len(world.connections) == 1):
         return False
     (c,) = world.connections
@@ -321,19 +320,19 @@ def is_settled(world: World) -> bool:
 
 
 class Graph(NamedTuple):
-    """Every state that can be reached, and what can happen in each: what kind of step, and the state that follows."""
+    """All reachable states, and for each its steps: the kind of step and the next state."""
 
     worlds: list[World]
     ways: list[list[tuple[str, int]]]
 
 
 def walk(rule: Rule | None, most: int) -> Graph:
-    """Return every state that can be reached from two fresh peers, with what can happen there."""
+    """Return all states reachable from two fresh peers, with their steps."""
     first = canonical(World())
     number = {first: 0}
     graph = Graph([first], [])
-    gc.disable()  # nothing of it is garbage
-    for world in graph.worlds:  # to which it adds
+    gc.disable()  # the graph contains no garbage
+    for world in graph.worlds:  # grows in the loop
         ways = []
         for kind, after in steps(world, rule, most):
             after = canonical(after)
@@ -348,7 +347,7 @@ def walk(rule: Rule | None, most: int) -> Graph:
 
 
 def surely_settled(graph: Graph, without: set[str]) -> set[World]:
-    """Return the states from which every way without these steps ends settled: by no cycle and no dead end."""
+    """Return the states from which every path without these steps ends settled, without a cycle or another dead end."""
     calm = [{after for kind, after in ways if kind not in without} for ways in graph.ways]
     before: list[list[int]] = [[] for _ in calm]
     for state, after in enumerate(calm):
@@ -367,7 +366,7 @@ def surely_settled(graph: Graph, without: set[str]) -> set[World]:
 
 
 def redials(graph: Graph) -> list[World]:
-    """Return the states in which a connection is under way on a working line between two running peers."""
+    """Return the states with a connection under way on a working line between two running peers."""
     return [
         world
         for world in graph.worlds
@@ -381,7 +380,7 @@ def decider() -> Graph:
     return walk(DECIDER, CONNECTIONS)
 
 
-def test_once_faults_end_every_state_settles_on_one_link(decider: Graph, tell: Tell) -> None:
+def test_after_faults_every_state_settles_on_one_link(decider: Graph, tell: Tell) -> None:
     tell(f"model of the `go` rule: {len(decider.worlds):,} states, {sum(map(len, decider.ways)):,} steps")
     unsure = set(decider.worlds) - surely_settled(decider, FAULTS)
     assert not unsure, min(unsure, key=repr)
@@ -394,7 +393,7 @@ def test_a_dead_link_never_blocks_a_redial(decider: Graph) -> None:
     assert not blocked, min(blocked, key=repr)
 
 
-def test_nothing_is_up_at_both_ends_for_good_but_the_same_link(decider: Graph) -> None:
+def test_only_the_same_link_stays_up_at_both_ends(decider: Graph) -> None:
     states = zip(decider.worlds, decider.ways, strict=True)
     quiet = [world for world, ways in states if all(kind in FAULTS for kind, _ in ways)]
     assert quiet
@@ -412,19 +411,19 @@ def is_dead_link_at_d(world: World) -> bool:
     return any(c.d == UP and c.dialler == "D" and c.is_dead("D") for c in world.connections)
 
 
-def test_newest_wins_at_both_ends_can_close_both_again_and_again() -> None:
+def test_newest_wins_at_both_ends_can_close_both_repeatedly() -> None:
     graph = walk(None, FEWER)
     unsure = set(graph.worlds) - surely_settled(graph, FAULTS)
     assert any(closed_by_both(world) for world in unsure)
 
 
 def closed_by_both(world: World) -> bool:
-    """Two connections on working lines, each closed at one end, and both processes run."""
+    """Return True if both processes run, with two connections on working lines, each closed at one end."""
     ends = sorted((c.d == GONE, c.f == GONE) for c in world.connections if not c.cut)
     return bool(world.run and world.f_runs) and ends == [(False, True), (True, False)]
 
 
-def test_superseded_runs_alone_let_a_late_go_of_a_dead_process_block_the_living_one() -> None:
+def test_superseded_runs_alone_let_a_late_go_block_the_running_process() -> None:
     graph = walk(NO_BEGINNINGS, FEWER)
     sure = surely_settled(graph, FAULTS | {"noticed"})
     assert [world for world in redials(graph) if world not in sure]

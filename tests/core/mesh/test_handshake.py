@@ -1,4 +1,4 @@
-"""The handshake: what it proves, and what must not pass as a proof."""
+"""The handshake: valid proofs and false ones."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_golden_bytes(kind: str) -> None:
 def test_a_hello_made_for_another_server_is_no_proof_here() -> None:
     """Eve, dialled by Bob, forwards his hello to Ada: T names Eve's certificate."""
     a, eve = server(), server(EVE)
-    eve._nonce = a._nonce  # she even shows Bob Ada's nonce
+    eve._nonce = a._nonce  # she even uses Ada's nonce with Bob
     assert refused(a, hello_to(eve, client(to=EVE))) == "identity"
 
 

@@ -22,7 +22,7 @@ from p2pchat.core.inputs import Connect, DialFailed, Faulted, LinkAccepted, Link
 from p2pchat.core.mesh.election import FollowerState, GoVerdict, follower_take_go
 from p2pchat.core.mesh.link import NOT_THE_ONE_KNOWN
 from p2pchat.protocol import Bye, Go, Have, Hello, Peers, Ping, Pong, TypingFrame, Unknown
-from tests.core.mesh.linked_peers import HOST, Draws, K, Key, Meeting, N, Post, byes, peers_in_order, told
+from tests.core.mesh.linked_peers import HOST, Draws, K, Key, Meeting, N, Post, byes, link_changes, peers_in_order
 
 D, F = peers_in_order("ada", "bob")
 ENDPOINT = "10.0.0.9:8080"
@@ -33,7 +33,7 @@ def meeting(settings: Settings | None = None) -> Meeting:
 
 
 def linked() -> tuple[Meeting, int]:
-    """D and F with one link, dialled by F."""
+    """Return D and F with one link, dialled by F."""
     met = meeting()
     link = met.connect(met.b)
     met.take(met.a)
@@ -97,7 +97,7 @@ def test_crossing_dials_end_with_one_link_and_people_hear_of_one() -> None:
         assert [link.id for link in post.links.up.values()] == [last]
         changes = [effect for effect in met.take(post) if isinstance(effect, LinkChanged)]
         assert {change.state for change in changes} == {"up"}
-        assert [change.endpoint for change in changes if change.endpoint] == [ENDPOINT]  # who waits for it hears of it
+        assert [change.endpoint for change in changes if change.endpoint] == [ENDPOINT]
     assert [what for what, _, reason in met.b.heard if reason != "replaced"] == ["up", "up"]
 
 
@@ -106,7 +106,7 @@ def test_a_redial_replaces_a_dead_link_at_both_ends() -> None:
     met.a.at(20.0)
     met.b.at(20.0)
     effects = met.b.handle(LinkDown(dead, "lost"))  # only F has noticed
-    assert told(effects) == [("down", "lost")]
+    assert link_changes(effects) == [("down", "lost")]
     (dial,) = dials(met.b.wake(21.0))
     met.a.at(21.0)
     link = met.reach(met.b, dial)
@@ -141,8 +141,8 @@ def test_strangers_get_a_bye_and_are_not_reported() -> None:
     met = Meeting(Post(D), Post(F, network=NetworkCredentials(N, "0d" * 32)))
     met.connect(met.b)
     assert not met.a.links.up
-    assert told(met.take(met.a)) == []
-    assert told(met.take(met.b)) == [
+    assert link_changes(met.take(met.a)) == []
+    assert link_changes(met.take(met.b)) == [
         ("refused", "it belongs to another network: join that with its invite, or check yours")
     ]
 
@@ -152,7 +152,7 @@ def test_a_refusal_is_reported_once_while_dialling_continues() -> None:
     met.connect(met.b)
     (dial,) = dials(met.b.wake(0.2))
     met.reach(met.b, dial)
-    assert len(told(met.take(met.b))) == 1
+    assert len(link_changes(met.take(met.b))) == 1
     assert dials(met.b.wake(1.0))
 
 
@@ -161,13 +161,13 @@ def test_another_key_than_the_pin_gets_not_one_frame() -> None:
     (dial,) = dials(post.handle(Connect(ENDPOINT, F.id)))
     effects = post.handle(LinkDialled(1, dial.dial, Key("eve").id, HOST))
     assert [e for e in effects if isinstance(e, (Send, Close))] == [Close(1)]
-    assert told(effects) == [("refused", NOT_THE_ONE_KNOWN)]
+    assert link_changes(effects) == [("refused", NOT_THE_ONE_KNOWN)]
 
 
 def test_an_endpoint_that_is_this_peer_itself_is_dialled_once() -> None:
     post = Post(D)
     (dial,) = dials(post.handle(Connect(ENDPOINT)))
-    assert told(post.handle(LinkDialled(1, dial.dial, D.id, HOST))) == [("refused", "that is this peer itself")]
+    assert link_changes(post.handle(LinkDialled(1, dial.dial, D.id, HOST))) == [("refused", "that is this peer itself")]
     assert dials(post.wake(1000.0)) == []
 
 
@@ -180,7 +180,7 @@ def test_one_peer_too_many_is_refused_as_busy() -> None:
     second._links = 10
     second.connect(second.b)
     assert list(host.links.by_peer) == [f.id]
-    assert told(second.take(second.b)) == [("refused", "it has as many links as it takes; trying on")]
+    assert link_changes(second.take(second.b)) == [("refused", "it has as many links as it takes; trying on")]
 
 
 def test_a_handshake_has_ten_seconds() -> None:
@@ -219,7 +219,7 @@ def test_a_peer_without_a_network_takes_the_first_open_one() -> None:
     assert met.b.network.id == N
 
 
-# ---- alive, silent, too loud
+# ---- silence, pings and floods
 
 
 def test_silence_is_asked_after_ten_seconds_and_ends_after_thirty() -> None:
@@ -230,7 +230,7 @@ def test_silence_is_asked_after_ten_seconds_and_ends_after_thirty() -> None:
     effects = met.a.wake(30.1)
     assert Close(link) in effects
     assert met.a.heard[-1] == ("down", F.id, "timeout")
-    assert told(effects)[0][0] == "down"
+    assert link_changes(effects)[0][0] == "down"
 
 
 def test_any_byte_is_a_sign_of_life() -> None:
@@ -244,7 +244,7 @@ def test_any_byte_is_a_sign_of_life() -> None:
 
 
 def post_with_links(key: Key, *fars: Key) -> Post:
-    """Links number 1, 2 and 3 came up at 0, 0.9 and 2 s."""
+    """Return a post whose links 1, 2 and 3 came up at 0, 0.9 and 2 s."""
     post = Post(key)
     for number, (far, came_at) in enumerate(zip(fars, (0.0, 0.9, 2.0), strict=True), 1):
         post.at(came_at)
@@ -326,7 +326,7 @@ def test_a_goodbye_is_an_orderly_departure() -> None:
     assert isinstance(effects[-1], NodeStopped)
     met.carry(met.a, effects)
     assert met.b.heard[-1] == ("down", D.id, "left")
-    assert told(met.take(met.b)) == [("down", "left")]
+    assert link_changes(met.take(met.b)) == [("down", "left")]
 
 
 def test_frames_before_a_goodbye_in_one_read_are_handled_first() -> None:
@@ -352,7 +352,7 @@ def test_after_stop_nothing_is_dialled_or_accepted() -> None:
 @pytest.mark.parametrize(
     "how, reason", [("closed", "lost"), ("lost", "lost"), ("timeout", "timeout"), ("slow", "timeout")]
 )
-def test_how_a_connection_ended_is_the_reason(how: str, reason: str) -> None:
+def test_the_reason_of_a_departure_is_the_end_of_its_connection(how: str, reason: str) -> None:
     met, link = linked()
     met.a.handle(LinkDown(link, how))
     assert met.a.heard[-1] == ("down", F.id, reason)
@@ -373,7 +373,7 @@ def test_the_text_of_a_bye_is_quoted() -> None:
     assert len(change.reason) < 500
 
 
-def test_frames_of_a_link_that_is_gone_are_nothing() -> None:
+def test_frames_of_a_closed_link_are_ignored() -> None:
     met, link = linked()
     met.a.links.close(link, "head", "a wrong head")
     assert met.a.links.on_frames(link, [Have({})]) == []
@@ -383,12 +383,12 @@ def test_frames_of_a_link_that_is_gone_are_nothing() -> None:
 # ---- two processes with one key
 
 
-def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace() -> None:
-    """The copies follow: each one's redial replaces the other's link at D, until D has seen enough."""
+def test_two_processes_with_one_key_are_noticed_and_the_first_stays_linked() -> None:
+    """The copies are on side F: each redial of one replaces the other's link at D, until D reports a duplicate key."""
     one, other = Post(F), Post(F)
     d = Post(D)
     warned: list[WarningIssued] = []
-    told_of_copy: list[int] = []
+    warned_links: list[int] = []
     staying: list[WarningIssued] = []
     for link in range(1, 6):
         copy = one if link % 2 else other
@@ -401,13 +401,13 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace()
         for effect in met.take(d):
             warned += [effect] if isinstance(effect, WarningIssued) else []
             if isinstance(effect, Send) and isinstance(effect.frame, Peers) and (F.id, ()) in effect.frame.linked:
-                told_of_copy += effect.links
+                warned_links += effect.links
         last = met.take(copy)
         staying += [effect for effect in last if copy is other and isinstance(effect, WarningIssued)]
     assert [(warning.code, warning.about) for warning in warned] == [("two_processes", F.id)]
     assert warned[0].text == "two processes seem to use the key of 'fay': stop one of them"
-    assert list(d.links.up) == [41]  # the fifth, at 10 s, found D patient
-    assert told_of_copy == [31, 41]  # the one that is replaced, and the one that stays and would hear nothing
+    assert list(d.links.up) == [41]  # D keeps the fifth, which came at 10 s
+    assert warned_links == [31, 41]  # the replaced one, and the one that stays
     turned_away = [effect for effect in last if isinstance(effect, WarningIssued)]
     for heard in (turned_away, staying):
         assert [(warning.code, warning.about) for warning in heard] == [("two_processes", F.id)]
@@ -415,7 +415,7 @@ def test_two_processes_with_one_key_are_noticed_and_the_first_is_left_in_peace()
 
 
 def test_a_superseded_process_that_returns_is_refused() -> None:
-    """The copies decide: F stays with the newer one."""
+    """The copies are on side D: F keeps the link to the newer one."""
     f = Post(F)
     first, second = Post(D), Post(D)
     second.run = second.links._run = "ff" * 8
@@ -431,8 +431,8 @@ def test_a_superseded_process_that_returns_is_refused() -> None:
     assert [bye.code for bye in byes(old.take(old.b)) if bye] == ["replaced"]
 
 
-def test_of_two_processes_that_decide_the_undisturbed_one_is_told_too() -> None:
-    """F keeps the newer one and refuses the other until it has seen enough. Both are told."""
+def test_both_processes_with_one_key_are_warned() -> None:
+    """F keeps the newer one and refuses the other, until it reports a duplicate key to both."""
     f = Post(F, settings=Settings(clone_replacements=2))
     first, second = (Post(D, settings=Settings(clone_replacements=2)) for _ in range(2))
     second.run = second.links._run = "ff" * 8
@@ -479,7 +479,7 @@ def test_a_failed_dial_is_reported_once_and_retried_with_growing_pauses() -> Non
     for step in range(20_000):
         for dial in dials(effects):
             tries += 1
-            changes += told(post.handle(DialFailed(dial.dial, "connection refused")))
+            changes += link_changes(post.handle(DialFailed(dial.dial, "connection refused")))
         effects = post.wake(step * 0.5)
     assert changes == [("trying", "connection refused")]
     assert 40 < tries < 120  # 10,000 s in pauses of 150 s on average, after a quick beginning
@@ -498,7 +498,7 @@ def test_a_lost_link_is_dialled_again_at_once_and_one_at_a_time() -> None:
 
 
 def test_only_a_link_that_lasted_resets_the_pauses() -> None:
-    """A link that keeps breaking is no reason to dial without pauses."""
+    """Otherwise a link that keeps breaking would be dialled without pauses."""
     met, link = linked()
     post, soon = met.b, []
     for lasted in (*[1.0] * 8, 6.0):
@@ -515,13 +515,13 @@ def test_only_a_link_that_lasted_resets_the_pauses() -> None:
 
 def test_no_dial_while_a_link_to_that_peer_is_up() -> None:
     met, _ = linked()
-    assert told(met.b.handle(Connect(ENDPOINT))) == [("up", "")]
-    assert told(met.b.handle(Connect("10.0.0.3:5", D.id))) == [("up", "")]
+    assert link_changes(met.b.handle(Connect(ENDPOINT))) == [("up", "")]
+    assert link_changes(met.b.handle(Connect("10.0.0.3:5", D.id))) == [("up", "")]
     assert dials(met.b.wake(8.0)) == []
 
 
 def test_a_named_endpoint_is_reported_when_its_peer_dials_first() -> None:
-    """Otherwise a start would wait for a dial that is not needed any more."""
+    """Otherwise a start would wait for a dial that is no longer needed."""
     met = meeting()
     (by_f,) = dials(met.b.handle(Connect(ENDPOINT, D.id)))
     (failed,) = [one for one in met.b.handle(DialFailed(by_f.dial, "no", "nobody")) if isinstance(one, LinkChanged)]
@@ -535,7 +535,7 @@ def test_a_named_endpoint_is_reported_when_its_peer_dials_first() -> None:
 def test_a_malformed_endpoint_is_refused_at_once() -> None:
     post = Post(D)
     for endpoint in ("nowhere", "host:0", "host:65536", "[host]:80", "::1:80", "a b:80"):
-        ((state, reason),) = told(post.handle(Connect(endpoint)))
+        ((state, reason),) = link_changes(post.handle(Connect(endpoint)))
         assert state == "refused"
         assert reason
 

@@ -82,11 +82,11 @@ def test_a_peer_seen_again_is_dialled_at_once() -> None:
 def test_a_moved_peer_is_dialled_while_the_dial_to_its_old_address_hangs() -> None:
     ada = Post(ADA, addresses=[Address(BOB.id, HERE, START)])
     ada.start()
-    assert dials(ada.wake(0.2)) == [HERE]  # where nobody answers, nor says no, for ten seconds
+    assert dials(ada.wake(0.2)) == [HERE]  # which neither answers nor refuses for 10 s
     ada.handle(PeerSighted(BOB.id, (THERE,)))
     assert dials(ada.wake(2.0)) == [THERE]
     ada.handle(PeerSighted(BOB.id, (THERE, "10.0.0.3:1", "10.0.0.4:1")))
-    assert dials(ada.wake(9.0)) == []  # two at once, and no more
+    assert dials(ada.wake(9.0)) == []  # two at once at most
 
 
 def test_two_addresses_of_one_peer_are_not_dialled_at_once_when_one_of_them_answers() -> None:

@@ -34,7 +34,7 @@ HOUR = 3600
 
 
 class Here_:
-    """Ada's PresenceTracker with its links. Time stands still unless moved."""
+    """Ada's PresenceTracker with its links. Time does not pass unless moved."""
 
     def __init__(self, *users: HostedIdentity, settings: Settings | None = None) -> None:
         self.ctx = Context(settings or Settings(), ADA.id, Draws("ada"))
@@ -84,7 +84,7 @@ def joins(effects: list[Effect]) -> list[str]:
     return [effect.user for effect in effects if isinstance(effect, UserJoined)]
 
 
-# ---- joined and left, once
+# ---- joined and left
 
 
 def test_a_user_joins_with_the_first_link_and_is_gone_with_the_last() -> None:
@@ -208,13 +208,13 @@ def test_a_gateways_user_is_here_while_it_does_not_say_offline() -> None:
     cert = make_cert(GUEST.id, GUEST.sign, GATE.id, NOW_MS)
     gate, bob = ada.link(1, GATE), ada.link(2, BOB)
     assert ada.here(gate, word(GUEST, "offline", cert=cert)) == [PresenceChanged(GUEST.id, "offline", "", 0)]
-    told = ada.here(gate, word(GUEST, "online", None, 5, cert))
-    assert told == [UserJoined(GUEST.id), PresenceChanged(GUEST.id, "online", "", 5)]
-    told = ada.here(gate, word(GUEST, "offline", None, 6, cert))
-    assert told == [UserLeft(GUEST.id, "left"), PresenceChanged(GUEST.id, "offline", "", 6)]
+    events = ada.here(gate, word(GUEST, "online", None, 5, cert))
+    assert events == [UserJoined(GUEST.id), PresenceChanged(GUEST.id, "online", "", 5)]
+    events = ada.here(gate, word(GUEST, "offline", None, 6, cert))
+    assert events == [UserLeft(GUEST.id, "left"), PresenceChanged(GUEST.id, "offline", "", 6)]
     there = make_cert(GUEST.id, GUEST.sign, BOB.id, NOW_MS)
     assert joins(ada.here(bob, word(GUEST, "idle", None, 7, there))) == [GUEST.id]
-    assert departures(ada.down(bob, "left")) == [(GUEST.id, "left")]  # at the gateway it is offline
+    assert departures(ada.down(bob, "left")) == [(GUEST.id, "left")]  # the gateway said offline
     assert ada.down(gate, "lost") == []
 
 
@@ -230,7 +230,7 @@ def test_users_of_one_peer_hear_of_each_other() -> None:
     )
     assert (
         ada.presence.expected_recipients(GUEST.id)[0] is ada.presence.expected_recipients(ADA.id)[0]
-    )  # one list for all who write
+    )  # one list for all writers
     ada.presence.release(GUEST.id)
     assert departures(ada.take()) == [(GUEST.id, "left")]
     assert ada.presence.expected_recipients(ADA.id) == ((), ())
@@ -252,8 +252,8 @@ def test_hosting_one_more_makes_one_certificate() -> None:
         ada.presence.host(hosted(key))
     frames = [effect.frame for effect in (*ada.take(), *ada.wake(0.6)) if isinstance(effect, Send)]
     assert signed == [GUEST.id, GATE.id, BOB.id]
-    told = [sorted(user.id for user in frame.users) for frame in frames if isinstance(frame, Here)]
-    assert told == [[GUEST.id], sorted((GATE.id, BOB.id))]  # a thousand at once are a few frames
+    announced = [sorted(user.id for user in frame.users) for frame in frames if isinstance(frame, Here)]
+    assert announced == [[GUEST.id], sorted((GATE.id, BOB.id))]  # even a thousand are a few frames
 
 
 def test_a_new_user_is_announced_before_its_first_frame() -> None:
@@ -263,8 +263,8 @@ def test_a_new_user_is_announced_before_its_first_frame() -> None:
         ada.presence.host(HostedIdentity(key.id, "guest", key.sign))
     ada.take()
     ada.presence.announcer.introduce()
-    (told,) = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
-    assert isinstance(told, Here) and [user.id for user in told.users] == [GATE.id]
+    (frame,) = [effect.frame for effect in ada.take() if isinstance(effect, Send)]
+    assert isinstance(frame, Here) and [user.id for user in frame.users] == [GATE.id]
     ada.presence.announcer.introduce()
     assert ada.take() == []
 
@@ -275,7 +275,7 @@ def test_a_status_of_a_later_version_is_unknown() -> None:
     assert effects[1:] == [PresenceChanged(BOB.id, "unknown", "", 0)]
 
 
-# ---- telling
+# ---- announcing
 
 
 def test_a_new_link_gets_all_users_in_pages() -> None:
@@ -308,16 +308,16 @@ def test_a_change_goes_to_all_links_and_to_a_full_one_when_it_drains() -> None:
     full = ada.link(2, GATE)
     full.full = True
     ada.presence.set(ADA.id, "idle", "away")
-    told = Here([Hosted(ADA.id, "ada", "idle", "away", START)])
-    assert ada.take() == [Send(told, [1]), PresenceChanged(ADA.id, "idle", "away", START)]
+    frame = Here([Hosted(ADA.id, "ada", "idle", "away", START)])
+    assert ada.take() == [Send(frame, [1]), PresenceChanged(ADA.id, "idle", "away", START)]
     full.full = False
     ada.presence.announcer.drained(2)
-    assert ada.take() == [Send(told, [2])]
+    assert ada.take() == [Send(frame, [2])]
     ada.presence.set(ADA.id, "idle", "away")
     assert ada.take() == []
 
 
-# ---- who may speak for whom
+# ---- certificates of hosting
 
 
 def test_golden_certificate() -> None:
@@ -329,7 +329,7 @@ def test_golden_certificate() -> None:
 
 
 def signed(tag: bytes, until_ms: int) -> Cert:
-    """A certificate signed under another tag; b"" is the right one."""
+    """Return a certificate signed under a tag; b"" is the right one."""
     message = host_message(GUEST.id, GATE.id, NOW_MS, until_ms)
     return Cert(NOW_MS, until_ms, GUEST.sign(tag + message[len(HOST_TAG) :] if tag else message).hex())
 
@@ -373,10 +373,10 @@ def test_our_own_users_certificates_are_made_and_renewed_at_half() -> None:
     assert Certificates().fault(GUEST.id, ADA.id, first, NOW_MS) == ""
     half = LIFE_MS / 2000
     assert not [effect for effect in ada.wake(half - HOUR) if isinstance(effect, Send)]
-    (told,) = [effect for effect in ada.wake(half + 2 * HOUR) if isinstance(effect, Send)]
-    assert isinstance(told.frame, Here)
+    (send,) = [effect for effect in ada.wake(half + 2 * HOUR) if isinstance(effect, Send)]
+    assert isinstance(send.frame, Here)
     assert guest.cert != first
-    assert told.frame.users[0].cert == guest.cert
+    assert send.frame.users[0].cert == guest.cert
 
 
 def test_a_user_whose_certificate_is_not_renewed_has_left() -> None:

@@ -96,7 +96,7 @@ def test_a_peer_that_caught_up_after_its_digest_is_asked_for_a_new_one() -> None
     mine.write(*(shown.raw for shown in ada.storage.places(0, 9)))
     far = ada.far("bob", compared=False)
     assert far.say(digest()) == ["to bob: sums of 1"]
-    world.pass_time(1.1)  # it came from a third peer in between, and the sums are equal: no answer
+    world.pass_time(1.1)  # the entries came from a third peer, so the sums are equal: no answer
     assert ada.take() == ["to bob: digest ask"]
     assert "delivered a1:1..2 to bob" in far.say(digest(mine))
     world.pass_time(20.0)
@@ -119,11 +119,11 @@ def test_each_link_gets_a_random_digest_before_any_gets_a_second() -> None:
     for name in ("bob", "cyd", "dan"):
         ada.far(name)
     world.pass_time(300.0)
-    told = [line for line in ada.take() if line.endswith(": digest")]
-    rounds = [told[start : start + 3] for start in range(0, len(told) - 2, 3)]
+    lines = [line for line in ada.take() if line.endswith(": digest")]
+    rounds = [lines[start : start + 3] for start in range(0, len(lines) - 2, 3)]
     assert len(rounds) > 5
-    assert all(sorted(told) == ["to bob: digest", "to cyd: digest", "to dan: digest"] for told in rounds)
-    assert len({tuple(told) for told in rounds}) > 1  # random, otherwise all peers would use the same order
+    assert all(sorted(one) == ["to bob: digest", "to cyd: digest", "to dan: digest"] for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1  # random, otherwise all peers would use the same order
 
 
 def test_marks_come_in_pages_that_together_cover_all_users() -> None:
@@ -136,8 +136,8 @@ def test_marks_come_in_pages_that_together_cover_all_users() -> None:
     spans = [frame.span for frame in far.heard if isinstance(frame, Have)]
     assert [span[0] for span in spans if span] == [FIRST_ID] + [next_id(span[1]) for span in spans[:-1] if span]
     assert spans[-1] is not None and spans[-1][1] == LAST_ID
-    told = [user for frame in far.heard if isinstance(frame, Have) for user in frame.marks[ROOM]]
-    assert told == sorted(author.log.user for author in authors)
+    users = [user for frame in far.heard if isinstance(frame, Have) for user in frame.marks[ROOM]]
+    assert users == sorted(author.log.user for author in authors)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_full_link_is_sent_no_digest_and_no_answer() -> None:
     assert far.say(digest(bob), sums(bob), page(ask=True)) == []
 
 
-def test_what_is_announced_is_wanted_after_a_second_unless_it_has_come() -> None:
+def test_announced_entries_are_wanted_after_a_second() -> None:
     world, bob, cyd = World(), Author("bob", "b1"), Author("cyd", "c1")
     ada = world.peer("ada")
     far = ada.far("bob")

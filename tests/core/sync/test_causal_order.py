@@ -9,7 +9,7 @@ from p2pchat.core.log import Ref
 from tests.core.scripted_nodes import Author, World, have
 
 
-def test_an_answer_waits_for_what_it_answers() -> None:
+def test_a_reply_waits_for_its_message() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("cyd")
     question = bob.say("why?")

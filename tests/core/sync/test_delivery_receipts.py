@@ -11,7 +11,7 @@ from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Mark
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDS, Author, Peer, World
-from tests.core.sync.test_serve import own, told
+from tests.core.sync.test_serve import announce, own
 
 
 def delivered(lines: list[str]) -> list[str]:
@@ -22,7 +22,7 @@ def test_a_mark_is_the_acknowledgement_of_everything_up_to_it_and_counts_once() 
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one", "two")
-    assert [delivered(told(far, own(ada, seq))) for seq in (2, 3, 3, 1)] == [
+    assert [delivered(announce(far, own(ada, seq))) for seq in (2, 3, 3, 1)] == [
         ["delivered a1:1..2 to bob"], ["delivered a1:3..3 to bob"], [], []]  # fmt: skip
 
 
@@ -30,11 +30,11 @@ def test_receipts_are_saved_with_the_next_commit_and_not_repeated() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
-    told(far, own(ada, 2))
+    announce(far, own(ada, 2))
     ada.say("two")
     ada.start()
     far = ada.far("bob")
-    assert [told(far, own(ada, 2)), told(far, own(ada, 3))] == [[], ["delivered a1:3..3 to bob"]]
+    assert [announce(far, own(ada, 2)), announce(far, own(ada, 3))] == [[], ["delivered a1:3..3 to bob"]]
 
 
 def test_a_receipt_of_a_log_covers_all_it_builds_on() -> None:
@@ -46,7 +46,7 @@ def test_a_receipt_of_a_log_covers_all_it_builds_on() -> None:
     far = ada.far("bob")
     last = Author("ada", "a4")
     last.write(*(shown.raw for shown in ada.storage.places(6, 9)))
-    assert delivered(told(far, last.mark)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3, 4)]
+    assert delivered(announce(far, last.mark)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3, 4)]
 
 
 def test_a_receipt_waits_while_a_log_below_it_is_looked_up() -> None:
@@ -59,10 +59,10 @@ def test_a_receipt_waits_while_a_log_below_it_is_looked_up() -> None:
     second, third = Author("ada", "a2"), Author("ada", "a3")
     second.write(*(shown.raw for shown in ada.storage.places(2, 9)))
     ada.hold_lookups = True
-    lines = told(far, second.mark)
+    lines = announce(far, second.mark)
     ada.say("three")
     third.write(*(shown.raw for shown in ada.storage.places(4, 9)))
-    lines += told(far, third.mark)
+    lines += announce(far, third.mark)
     assert delivered(lines) == []
     assert delivered(ada.answer_lookups(last_first=True)) == [f"delivered a{run}:1..2 to bob" for run in (1, 2, 3)]
 
@@ -81,14 +81,14 @@ def test_a_thousand_logs_below_are_followed_to_the_end() -> None:
         before = [log.mark]
     ada.start()
     far = ada.far("bob")
-    assert len(delivered(told(far, log.mark))) == 400
+    assert len(delivered(announce(far, log.mark))) == 400
 
 
 def test_a_mark_with_another_chain_is_no_receipt() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
-    assert told(far, own(ada, 2)._replace(chain8="00" * 8)) == []
+    assert announce(far, own(ada, 2)._replace(chain8="00" * 8)) == []
 
 
 def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt() -> None:
@@ -101,7 +101,7 @@ def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt() -> None:
     ada.crash()
     ada.start()  # the first log is covered, and found in storage only
     far = ada.far("bob")
-    said = [delivered(told(far, each)) for each in (mark._replace(chain8="00" * 8), mark)]
+    said = [delivered(announce(far, each)) for each in (mark._replace(chain8="00" * 8), mark)]
     assert said == [[], ["delivered a1:1..2 to bob"]]
 
 
@@ -115,12 +115,12 @@ def test_a_shorter_mark_with_another_chain_is_no_receipt(restarted: bool) -> Non
         ada.start()
     far = ada.far("bob")
     for mark, counts in ((inside, ["delivered a1:1..2 to bob"]), (end, ["delivered a1:3..3 to bob"])):
-        assert delivered(told(far, mark._replace(chain8="00" * 8))) == []
-        assert delivered(told(far, mark)) == counts
+        assert delivered(announce(far, mark._replace(chain8="00" * 8))) == []
+        assert delivered(announce(far, mark)) == counts
 
 
 def covered_and_copied(ada: Peer) -> tuple[Author, Entries, Entries]:
-    """Return ada's second log, which covers her first, and the evidence that a copy of her machine forked the first."""
+    """Return ada's second log, which covers her first, and evidence that a copy of her machine forked the first."""
     ada.say("one")
     ada.crash()
     ada.start()
@@ -155,9 +155,9 @@ def test_a_log_proven_forked_during_a_lookup_gets_no_receipt(mark_first: bool) -
     second, *evidence = covered_and_copied(ada)
     far = ada.far("bob")
     ada.hold_lookups = True
-    lines = told(far, second.mark) if mark_first else []
+    lines = announce(far, second.mark) if mark_first else []
     far.say(*evidence)
-    lines += [] if mark_first else told(far, second.mark)
+    lines += [] if mark_first else announce(far, second.mark)
     lines += ada.answer_lookups(last_first=True)
     assert delivered(lines) == ["delivered a2:1..2 to bob"]
 
@@ -169,7 +169,7 @@ def test_a_mark_before_the_own_commit_returns_counts_afterwards() -> None:
     ada.say("one")
     mine = Author("ada", "a1")
     mine.write(*ada.held[0].change.batches[0].raws)
-    assert delivered(told(far, mine.mark)) == []  # bob was served from storage, which is ahead of what ada knows
+    assert delivered(announce(far, mine.mark)) == []  # bob was served from storage, which is ahead of ada's memory
     assert delivered(ada.commit()) == ["delivered a1:1..2 to bob"]
 
 
@@ -177,7 +177,7 @@ def test_a_mark_beyond_what_was_written_is_no_receipt() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
-    assert delivered(told(far, Mark("a1" * 8, 99, "00" * 8))) == []
+    assert delivered(announce(far, Mark("a1" * 8, 99, "00" * 8))) == []
 
 
 def test_only_members_give_receipts() -> None:
@@ -214,7 +214,7 @@ def test_a_mark_of_missing_own_entries_counts_when_they_arrive() -> None:
     ada.storage.restore(old)
     ada.start()
     far = ada.far("bob")
-    assert told(far, lost.mark)[0] == "delivered a1:1..2 to bob"
+    assert announce(far, lost.mark)[0] == "delivered a1:1..2 to bob"
     assert delivered(far.say(back)) == ["delivered a1:3..3 to bob"]
 
 
@@ -231,7 +231,7 @@ def test_a_mark_counts_once_storage_has_found_its_log() -> None:
     ada.start()
     far = ada.far("bob")
     ada.holding = ada.hold_lookups = True
-    told(far, second.mark)
+    announce(far, second.mark)
     far.say(*frames)
     ada.storage.commit([each.change for each in ada.held])
     assert delivered(ada.answer_lookups()) == []
@@ -243,8 +243,8 @@ def test_receipts_survive_a_failure_of_storage() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
-    assert told(far, own(ada, 2)) == ["delivered a1:1..2 to bob"]
+    assert announce(far, own(ada, 2)) == ["delivered a1:1..2 to bob"]
     ada.put(CommitFailed(0, "disk full"))
     ada.put(Loaded(ada.storage.load([ada.id])))
     ada.take()
-    assert told(ada.far("bob"), own(ada, 2)) == []
+    assert announce(ada.far("bob"), own(ada, 2)) == []

@@ -1,4 +1,4 @@
-"""Fetching: which link is asked, for how long, and which one next."""
+"""Fetching: the choice of a link for a want, its timeout, and the next choice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_difference_is_wanted_at_once_and_only_once() -> None:
     assert dan.say(page(bob)) == []
 
 
-def test_a_want_says_what_is_held() -> None:
+def test_a_want_has_the_marks_held() -> None:
     ada, first = World().peer("ada"), Author("bob", "b1")
     far = ada.far("cyd")
     far.say(first.say("one"))

@@ -1,4 +1,4 @@
-"""Forks: how they are proven, announced and received, and that a claim alone does nothing."""
+"""Forks: their proofs, announced and received; claims without a proof."""
 
 from __future__ import annotations
 
@@ -204,8 +204,8 @@ def test_a_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     far.say(first.say("one"))
     second, twin = Author("bob", "b2", before=[first.mark]), Author("bob", "b2", before=[first.mark])
     assert far.say(second.say("two"))[-1] == "to bob: have room bob b2:1"
-    told = ["fetch bob for bob", *["to bob: entries room b2:1..1, as evidence"] * 2]
-    assert far.say(twin.say("lie")) == ["warn fork", "commit fork of b2", told[0], "look up b1", *told[1:]]
+    sent = ["fetch bob for bob", *["to bob: entries room b2:1..1, as evidence"] * 2]
+    assert far.say(twin.say("lie")) == ["warn fork", "commit fork of b2", sent[0], "look up b1", *sent[1:]]
     assert far.say(Author("bob", "b3", before=[second.mark]).say("three"))[-1] == "to bob: have room bob b1:1 b3:1"
     ada.start()
     assert ada.far("bob").say(page(ask=True))[0] == "to bob: have room bob b1:1 b3:1 all"
@@ -232,7 +232,7 @@ def test_evidence_that_comes_in_two_reads_counts_and_half_of_it_does_not() -> No
     assert far.say(other)[-1] == "commit fork of b1"
 
 
-def test_evidence_and_entries_that_both_wait_for_storage_are_no_two_logs() -> None:
+def test_evidence_and_entries_waiting_for_storage_make_one_log() -> None:
     ada, first = World().peer("ada"), Author("bob", "b0")
     far = ada.far("bob")
     far.say(first.say("zero"))
@@ -247,7 +247,7 @@ def test_evidence_and_entries_that_both_wait_for_storage_are_no_two_logs() -> No
     assert [frame.e for frame in heard_evidence(far)] == [yes.e, no.e]
 
 
-def test_an_own_log_that_others_prove_forked_ends_and_another_begins() -> None:
+def test_an_own_log_proven_forked_ends_and_another_begins() -> None:
     ada = World().peer("ada")
     far = ada.far("eve")
     ada.say("mine")

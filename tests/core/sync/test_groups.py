@@ -1,4 +1,4 @@
-"""Groups in whole nodes: the talk reaches its members and nobody else, whatever happens."""
+"""Groups in whole nodes: the talk reaches its members and nobody else, despite accidents."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from p2pchat.testing.simulation.peer import SimPeer
 APART = 40.0  # seconds after which two separated peers have noticed it
 
 
-class Club:
-    """A simulated mesh with one group made by ada, and what each peer's program received."""
+class SimulatedGroup:
+    """A simulated mesh with one group made by ada, and the events that each peer's program received."""
 
     def __init__(self, sim: Simulation, *members: SimPeer) -> None:
         self.sim = sim
         self.owner = sim.up[0]
-        self.told: dict[str, list[str]] = {}
+        self.changes: dict[str, list[str]] = {}
         self.lost: dict[str, list[int]] = {}
         self.delivered: dict[tuple[int, str], int] = {}
         self.refused: list[str] = []
@@ -39,7 +39,7 @@ class Club:
         self.talk = talk_id(self.id)
 
     def listen(self, peer: SimPeer) -> None:
-        """Note what a peer's program receives about groups."""
+        """Record the events about groups that a peer's program receives."""
         listens: dict[type, Callable[[Any], None]] = {
             out.GroupUpdate: lambda news: self._changed(peer, news),
             out.DeliveryRevoked: lambda news: self.lost.setdefault(peer.name, []).extend(
@@ -53,7 +53,7 @@ class Club:
 
     def _changed(self, peer: SimPeer, news: out.GroupUpdate) -> None:
         whom = self.sim.by_user[news.target].name if news.target else news.name
-        self.told.setdefault(peer.name, []).append(f"{news.change} {whom}")
+        self.changes.setdefault(peer.name, []).append(f"{news.change} {whom}")
 
     def _delivered(self, news: out.DeliveryReceipt) -> None:
         for seq in range(news.first, news.last + 1) if news.log.conversation == self.talk else ():
@@ -100,230 +100,230 @@ def sim() -> Simulation:
 def test_only_members_see_a_group(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob)
-    club.say(ada, "one")
-    club.say(bob, "two", "three")
-    assert club.texts(ada) == club.texts(bob) == ["one", "two", "three"]
-    assert club.texts(cyd) == [] and cyd.node and club.id not in cyd.node.groups
-    assert club.told == {"ada": ["created ops"], "bob": ["created ops"]}
-    club.ends_well()
+    group = SimulatedGroup(sim, bob)
+    group.say(ada, "one")
+    group.say(bob, "two", "three")
+    assert group.texts(ada) == group.texts(bob) == ["one", "two", "three"]
+    assert group.texts(cyd) == [] and cyd.node and group.id not in cyd.node.groups
+    assert group.changes == {"ada": ["created ops"], "bob": ["created ops"]}
+    group.ends_well()
 
 
 def test_the_third_gets_everything_from_the_second_when_the_writer_is_gone(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob, cyd)
+    group = SimulatedGroup(sim, bob, cyd)
     cyd.crash()
-    club.say(ada, "one", "two")
+    group.say(ada, "one", "two")
     ada.stop()
     sim.run(3)
     cyd.start(bob.endpoint)
     sim.run(10)
-    assert club.texts(cyd) == ["one", "two"] and (1, "cyd") not in club.delivered
+    assert group.texts(cyd) == ["one", "two"] and (1, "cyd") not in group.delivered
     ada.start()
     sim.run(10)
-    assert [(2, name) in club.delivered for name in ("bob", "cyd")] == [True, True]  # 2 of 2
-    club.ends_well()
+    assert [(2, name) in group.delivered for name in ("bob", "cyd")] == [True, True]  # 2 of 2
+    group.ends_well()
 
 
 def test_a_newcomer_gets_the_whole_history(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob)
-    club.say(bob, "before")
-    club.change(add=(cyd.user,))
-    assert club.texts(cyd) == ["before"] and club.told["cyd"] == ["created ops", "added cyd"]
-    club.say(cyd, "thanks")
-    club.say(bob, "welcome")
-    shown = [one for one in cyd.disk.storage.places(0, 100) if one.log.conversation == club.talk]
+    group = SimulatedGroup(sim, bob)
+    group.say(bob, "before")
+    group.change(add=(cyd.user,))
+    assert group.texts(cyd) == ["before"] and group.changes["cyd"] == ["created ops", "added cyd"]
+    group.say(cyd, "thanks")
+    group.say(bob, "welcome")
+    shown = [one for one in cyd.disk.storage.places(0, 100) if one.log.conversation == group.talk]
     assert [one.old for one in shown] == [True, False, False]
-    assert club.texts(ada) == club.texts(bob) == ["before", "thanks", "welcome"]
-    club.ends_well()
+    assert group.texts(ada) == group.texts(bob) == ["before", "thanks", "welcome"]
+    group.ends_well()
 
 
 def test_a_member_removed_while_apart_learns_what_was_not_delivered(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob, cyd)
-    club.say(bob, "before")
+    group = SimulatedGroup(sim, bob, cyd)
+    group.say(bob, "before")
     sim.partition([bob], [ada, cyd])
     sim.run(APART)
-    club.say(bob, "lost", "lost too")
-    club.change(remove=(bob.user,))
+    group.say(bob, "lost", "lost too")
+    group.change(remove=(bob.user,))
     sim.heal()
     sim.run(30)
-    assert club.told["bob"][-1] == "removed bob" and club.lost == {"bob": [2, 3]}
-    assert club.texts(ada) == club.texts(bob) == club.texts(cyd) == ["before"]
-    club.say(bob, "and now?")
-    assert club.refused == ["member"]
-    club.change(add=(bob.user,))
-    club.say(bob, "back")
-    assert club.texts(ada) == club.texts(bob) == club.texts(cyd) == ["before", "back"]
-    club.ends_well()
+    assert group.changes["bob"][-1] == "removed bob" and group.lost == {"bob": [2, 3]}
+    assert group.texts(ada) == group.texts(bob) == group.texts(cyd) == ["before"]
+    group.say(bob, "and now?")
+    assert group.refused == ["member"]
+    group.change(add=(bob.user,))
+    group.say(bob, "back")
+    assert group.texts(ada) == group.texts(bob) == group.texts(cyd) == ["before", "back"]
+    group.ends_well()
 
 
 def test_entries_shown_before_their_cut_are_hidden_afterwards(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob, cyd)
-    club.say(bob, "before")
+    group = SimulatedGroup(sim, bob, cyd)
+    group.say(bob, "before")
     sim.partition([ada], [bob, cyd])
     sim.run(APART)
-    club.say(bob, "beyond")
-    assert club.texts(cyd) == ["before", "beyond"]
-    club.change(remove=(bob.user,))
+    group.say(bob, "beyond")
+    assert group.texts(cyd) == ["before", "beyond"]
+    group.change(remove=(bob.user,))
     sim.heal()
     sim.run(30)
-    assert club.texts(ada) == club.texts(bob) == club.texts(cyd) == ["before"]
+    assert group.texts(ada) == group.texts(bob) == group.texts(cyd) == ["before"]
     cyd.crash()
     cyd.start()
     sim.run(10)
-    assert club.texts(cyd) == ["before"]
-    club.ends_well()
+    assert group.texts(cyd) == ["before"]
+    group.ends_well()
 
 
 def test_entries_that_were_cut_off_are_not_served(sim: Simulation) -> None:
     ada, bob, cyd, dan = sim.peers(4)
     sim.run(3)
-    club = Club(sim, bob, cyd)
-    club.say(bob, "before")
+    group = SimulatedGroup(sim, bob, cyd)
+    group.say(bob, "before")
     sim.partition([ada, dan], [bob, cyd])
     sim.run(APART)
     for number in range(2 * sim.settings.max_batch_entries):
-        club.say(bob, f"beyond {number}")
-    club.change(remove=(bob.user,))
+        group.say(bob, f"beyond {number}")
+    group.change(remove=(bob.user,))
     sim.heal()
     sim.run(30)
     sim.partition([dan], [ada, bob])  # so dan can get it only from cyd, who holds all of it
-    club.change(add=(dan.user,))
+    group.change(add=(dan.user,))
     sim.run(APART)
-    held = [len(raws) for log, raws in dan.disk.logs.items() if log.conversation == club.talk]
+    held = [len(raws) for log, raws in dan.disk.logs.items() if log.conversation == group.talk]
     assert held and sum(held) <= sim.settings.max_batch_entries  # a batch that reaches the cut is sent up to its head
-    assert club.texts(dan) == ["before"] and not sim.counts["cut_off"]
-    club.ends_well()
+    assert group.texts(dan) == ["before"] and not sim.counts["cut_off"]
+    group.ends_well()
 
 
 def test_a_member_removed_and_added_again_writes_in_a_new_run(sim: Simulation) -> None:
     ada, bob, _ = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob)
-    club.say(bob, "before")
+    group = SimulatedGroup(sim, bob)
+    group.say(bob, "before")
     sim.partition([bob], [peer for peer in sim.up if peer is not bob])
     sim.run(APART)
-    club.say(bob, "lost")
-    club.change(remove=(bob.user,))
-    club.change(add=(bob.user,))
+    group.say(bob, "lost")
+    group.change(remove=(bob.user,))
+    group.change(add=(bob.user,))
     sim.heal()
     sim.run(30)
-    club.say(bob, "after")
-    assert club.texts(ada) == club.texts(bob) == ["before", "after"] and club.lost == {"bob": [2]}
-    runs = {one.log.run for one in bob.disk.storage.history(club.talk, limit=0)}
+    group.say(bob, "after")
+    assert group.texts(ada) == group.texts(bob) == ["before", "after"] and group.lost == {"bob": [2]}
+    runs = {one.log.run for one in bob.disk.storage.history(group.talk, limit=0)}
     assert len(runs) == 2
-    club.ends_well()
+    group.ends_well()
 
 
 def test_a_member_leaves_without_the_owner_and_its_entries_stay(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob, cyd)
-    club.say(bob, "bye")
+    group = SimulatedGroup(sim, bob, cyd)
+    group.say(bob, "bye")
     ada.crash()
-    club.ask(bob, inputs.GroupLeaveRequest, club.id)
+    group.ask(bob, inputs.GroupLeaveRequest, group.id)
     sim.run(3)
-    assert club.members(cyd) == ["ada", "cyd"] and club.told["cyd"][-1] == "left bob"
-    club.say(cyd, "and then there were two")
+    assert group.members(cyd) == ["ada", "cyd"] and group.changes["cyd"][-1] == "left bob"
+    group.say(cyd, "and then there were two")
     ada.start(cyd.endpoint)
     sim.run(20)
-    assert club.texts(ada) == club.texts(cyd) == ["bye", "and then there were two"] and club.texts(bob) == ["bye"]
-    club.change(name="dev")  # the owner's next operation says where bob ended
-    assert club.view(cyd).left == frozenset() and club.texts(cyd)[0] == "bye"
-    club.ends_well()
+    assert group.texts(ada) == group.texts(cyd) == ["bye", "and then there were two"] and group.texts(bob) == ["bye"]
+    group.change(name="dev")  # the owner's next operation has bob's cuts
+    assert group.view(cyd).left == frozenset() and group.texts(cyd)[0] == "bye"
+    group.ends_well()
 
 
 def test_the_owner_hands_over_before_it_leaves(sim: Simulation) -> None:
     ada, bob, _ = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob)
-    club.ask(ada, inputs.GroupLeaveRequest, club.id)
-    club.ask(bob, inputs.GroupChangeRequest, club.id, name="mine")
-    assert club.refused == ["owner", "owner"]
-    club.change(owner=bob.user)
-    club.ask(ada, inputs.GroupLeaveRequest, club.id)
-    club.ask(bob, inputs.GroupChangeRequest, club.id, name="mine")
+    group = SimulatedGroup(sim, bob)
+    group.ask(ada, inputs.GroupLeaveRequest, group.id)
+    group.ask(bob, inputs.GroupChangeRequest, group.id, name="mine")
+    assert group.refused == ["owner", "owner"]
+    group.change(owner=bob.user)
+    group.ask(ada, inputs.GroupLeaveRequest, group.id)
+    group.ask(bob, inputs.GroupChangeRequest, group.id, name="mine")
     sim.run(5)
-    assert (club.members(bob), club.view(bob).name) == (["bob"], "mine")
-    club.ends_well()
+    assert (group.members(bob), group.view(bob).name) == (["bob"], "mine")
+    group.ends_well()
 
 
 def test_a_restored_owner_repeats_its_lost_operations(sim: Simulation) -> None:
     ada, bob, cyd, dan = sim.peers(4)
     sim.run(3)
-    club = Club(sim, bob)
+    group = SimulatedGroup(sim, bob)
     length = len(ada.disk)
-    club.change(add=(cyd.user,))
-    club.change(name="dev")
+    group.change(add=(cyd.user,))
+    group.change(name="dev")
     ada.crash()
     ada.restore(length)
     ada.start()
-    club.ask(ada, inputs.GroupChangeRequest, club.id, add=(dan.user,))  # of the gen that added cyd
+    group.ask(ada, inputs.GroupChangeRequest, group.id, add=(dan.user,))  # of the gen that added cyd
     sim.run(30)
-    assert club.members(ada) == club.members(bob) == ["ada", "bob", "cyd", "dan"]
-    assert club.view(dan).name == "dev" and sim.counts["operation_redone"] == 1
-    club.ends_well()
+    assert group.members(ada) == group.members(bob) == ["ada", "bob", "cyd", "dan"]
+    assert group.view(dan).name == "dev" and sim.counts["operation_redone"] == 1
+    group.ends_well()
 
 
 def test_with_a_disk_nearly_full_lost_operations_are_repeated_later(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob)
+    group = SimulatedGroup(sim, bob)
     length = len(ada.disk)
-    club.change(add=(cyd.user,))
+    group.change(add=(cyd.user,))
     ada.crash()
     ada.restore(length)
     ada.start()
-    club.ask(ada, inputs.GroupChangeRequest, club.id, name="dev")
+    group.ask(ada, inputs.GroupChangeRequest, group.id, name="dev")
     assert ada.node is not None
-    while not ada.node.sync.conversations.groups[club.id].lost_operations(ada.user):
-        sim.run(0.01)  # until it hears from bob what it did
+    while not ada.node.sync.conversations.groups[group.id].lost_operations(ada.user):
+        sim.run(0.01)  # until it gets its own operations from bob
     ada.disk_low(True)
     sim.run(30)
     assert sim.counts["operation_redone"] == 0
     ada.disk_low(False)
     sim.run(30)
-    assert sim.counts["operation_redone"] == 1 and club.members(bob) == ["ada", "bob", "cyd"]
-    club.ends_well()
+    assert sim.counts["operation_redone"] == 1 and group.members(bob) == ["ada", "bob", "cyd"]
+    group.ends_well()
 
 
 def test_operations_of_a_forked_log_are_repeated_and_all_agree(sim: Simulation) -> None:
     """Ada's machine goes back to a snapshot and continues. Ada and dan never receive what it wrote before."""
     ada, bob, cyd, dan = peers = sim.peers(4)
     sim.run(3)
-    club = Club(sim, bob, cyd, dan)
+    group = SimulatedGroup(sim, bob, cyd, dan)
     ada.crash()
     ada.start()
     sim.run(10)
     dan.crash()
-    club.change(name="before")
-    club.say(bob, "one")  # cites an operation that dan will never know
-    club.change(remove=(cyd.user,))
+    group.change(name="before")
+    group.say(bob, "one")  # cites an operation that dan never receives
+    group.change(remove=(cyd.user,))
     sim.partition([ada, dan], [bob, cyd])
     ada.resume()
     dan.start(ada.endpoint)
     sim.run(APART)
-    club.change(name="after")
-    assert [club.view(peer).name for peer in peers] == ["after", "before", "before", "after"]
+    group.change(name="after")
+    assert [group.view(peer).name for peer in peers] == ["after", "before", "before", "after"]
     sim.heal()
     sim.run(60)
     assert sim.counts["warned_fork"] == 4
     for peer in peers:
-        assert (club.view(peer).name, club.members(peer)) == ("after", ["ada", "bob", "cyd", "dan"])
+        assert (group.view(peer).name, group.members(peer)) == ("after", ["ada", "bob", "cyd", "dan"])
     for peer in (bob, cyd):
-        club.say(peer, "still here")
+        group.say(peer, "still here")
         peer.crash()
         peer.start()
     sim.run(10)
-    assert [club.texts(peer) for peer in peers] == [["one", "still here", "still here"]] * 4
-    club.ends_well()
+    assert [group.texts(peer) for peer in peers] == [["one", "still here", "still here"]] * 4
+    group.ends_well()
 
 
 @pytest.mark.parametrize("away", [False, True])
@@ -333,54 +333,54 @@ def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulati
     """
     ada, bob, _, dan = peers = sim.peers(4)
     sim.run(3)
-    club = Club(sim, bob)
+    group = SimulatedGroup(sim, bob)
     ada.crash()
     ada.start()
     sim.run(10)
-    club.change(add=(dan.user,))
-    assert club.members(dan) == ["ada", "bob", "dan"]
+    group.change(add=(dan.user,))
+    assert group.members(dan) == ["ada", "bob", "dan"]
     if away:
         dan.crash()
     sim.partition([ada], [bob, dan])
     ada.resume()
     sim.run(APART)
-    club.change(name="after")
+    group.change(name="after")
     sim.heal()
     sim.run(60)
     if away:
         dan.start()
         sim.run(60)
-    assert [club.members(peer) for peer in (ada, bob, dan)] == [["ada", "bob"]] * 3
-    club.ends_well()
+    assert [group.members(peer) for peer in (ada, bob, dan)] == [["ada", "bob"]] * 3
+    group.ends_well()
     for peer in peers:
         peer.crash()
         peer.start()
     sim.run(10)
-    club.change(name="later")
-    club.ends_well()
-    assert [club.view(peer).name for peer in (ada, bob, dan)] == ["later", "later", "after"]
-    club.change(add=(dan.user,))
-    club.ends_well()
-    assert [club.view(peer).name for peer in (ada, bob, dan)] == ["later"] * 3
+    group.change(name="later")
+    group.ends_well()
+    assert [group.view(peer).name for peer in (ada, bob, dan)] == ["later", "later", "after"]
+    group.change(add=(dan.user,))
+    group.ends_well()
+    assert [group.view(peer).name for peer in (ada, bob, dan)] == ["later"] * 3
 
 
 def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob, cyd)
-    club.say(bob, "one")
-    club.change(remove=(cyd.user,))
-    views = [club.view(peer) for peer in (ada, bob, cyd)]
+    group = SimulatedGroup(sim, bob, cyd)
+    group.say(bob, "one")
+    group.change(remove=(cyd.user,))
+    views = [group.view(peer) for peer in (ada, bob, cyd)]
     for peer in (ada, bob, cyd):
         peer.crash()
     for peer in (ada, bob, cyd):
         peer.start()
     sim.run(10)
-    assert [club.view(peer) for peer in (ada, bob, cyd)] == views
-    club.say(ada, "two")
-    assert club.texts(bob) == ["one", "two"] and club.texts(cyd) == ["one"]
-    assert club.lost == {}
-    club.ends_well()
+    assert [group.view(peer) for peer in (ada, bob, cyd)] == views
+    group.say(ada, "two")
+    assert group.texts(bob) == ["one", "two"] and group.texts(cyd) == ["one"]
+    assert group.lost == {}
+    group.ends_well()
 
 
 @pytest.mark.parametrize(
@@ -394,12 +394,12 @@ def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
 )
 def test_an_invalid_group_is_refused(sim: Simulation, name: str, members: tuple[str, ...], code: str) -> None:
     (ada,) = sim.peers(1)
-    club = Club(sim)
-    club.ask(ada, inputs.GroupCreateRequest, name, members)
-    assert club.refused == [code]
-    club.ask(ada, inputs.GroupChangeRequest, club.id, name="ops")
-    club.ask(ada, inputs.GroupChangeRequest, "00" * 32, name="ops")
-    assert club.refused[1:] == ["nothing", "group"]
+    group = SimulatedGroup(sim)
+    group.ask(ada, inputs.GroupCreateRequest, name, members)
+    assert group.refused == [code]
+    group.ask(ada, inputs.GroupChangeRequest, group.id, name="ops")
+    group.ask(ada, inputs.GroupChangeRequest, "00" * 32, name="ops")
+    assert group.refused[1:] == ["nothing", "group"]
 
 
 # ---- edits in a talk
@@ -408,31 +408,31 @@ def test_an_invalid_group_is_refused(sim: Simulation, name: str, members: tuple[
 def test_an_edit_beyond_a_cut_is_undone(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
-    club = Club(sim, bob, cyd)
-    club.say(bob, "before")
-    (first,) = bob.disk.storage.history(club.talk)
+    group = SimulatedGroup(sim, bob, cyd)
+    group.say(bob, "before")
+    (first,) = bob.disk.storage.history(group.talk)
     named = Ref(ref_key(bob.user, first.log.run), first.seq)
-    bob.mend("edit", "before, mended", club.talk, named)
+    bob.mend("edit", "before, mended", group.talk, named)
     sim.run(3)
     sim.partition([ada], [bob, cyd])
     sim.run(APART)
-    bob.mend("edit", "beyond", club.talk, named)
-    bob.mend("reaction", "+1", club.talk, named)
+    bob.mend("edit", "beyond", group.talk, named)
+    bob.mend("reaction", "+1", group.talk, named)
     sim.run(3)
-    assert mended_to(cyd, club.talk) == ["beyond", "+1"]
-    club.change(remove=(bob.user,))
+    assert mended_to(cyd, group.talk) == ["beyond", "+1"]
+    group.change(remove=(bob.user,))
     sim.heal()
     sim.run(30)
-    assert [mended_to(peer, club.talk) for peer in (ada, bob, cyd)] == [["before, mended"]] * 3
+    assert [mended_to(peer, group.talk) for peer in (ada, bob, cyd)] == [["before, mended"]] * 3
     cyd.crash()
     cyd.start()
     sim.run(10)
-    assert mended_to(cyd, club.talk) == ["before, mended"]
-    club.ends_well()
+    assert mended_to(cyd, group.talk) == ["before, mended"]
+    group.ends_well()
 
 
 def mended_to(peer: SimPeer, talk: str) -> list[str]:
-    """Return what a peer shows of the first message: its current text and its reactions."""
+    """Return the current text and the reactions that a peer shows of the first message."""
     edits = peer.disk.storage.history(talk, limit=0)[0].edits
     assert edits is not None and edits.newest is not None
     return [decode_entry(each.raw).b for each in (edits.newest, *edits.reactions)]

@@ -64,8 +64,8 @@ def test_a_nonmember_hears_nothing_of_the_talk() -> None:
     cyd: Far = away.ada.far("cyd")
     away.ada.world.pass_time(5)
     away.ada.take()
-    told = [frame for frame in cyd.heard if isinstance(frame, Have)]
-    assert not any(id in frame.marks for frame in told for id in (away.id, talk_id(away.id)))
+    marks = [frame for frame in cyd.heard if isinstance(frame, Have)]
+    assert not any(id in frame.marks for frame in marks for id in (away.id, talk_id(away.id)))
     assert cyd.say(away.talk("c1", "me too", cite=(1, away.id[:16]), name="cyd")) == [] and away.shown() == ["now"]
 
 
@@ -95,8 +95,8 @@ def test_a_talk_s_log_covered_only_by_a_forked_one_is_announced_again() -> None:
     away.bob.say(away.operations.write(away.first), one, two)
     away.bob.say(lie)
     away.bob.say(away.talk("b3", "three", cite=cite))
-    told = [frame for frame in away.bob.heard if isinstance(frame, Have) and talk in frame.marks][-1]
-    assert sorted(mark.run for mark in told.marks[talk][IDS["bob"]]) == ["b1" * 8, "b3" * 8]
+    frame = [frame for frame in away.bob.heard if isinstance(frame, Have) and talk in frame.marks][-1]
+    assert sorted(mark.run for mark in frame.marks[talk][IDS["bob"]]) == ["b1" * 8, "b3" * 8]
 
 
 def test_an_entry_that_may_lie_below_a_missing_cut_is_awaited() -> None:
@@ -113,7 +113,7 @@ def test_an_entry_that_may_lie_below_a_missing_cut_is_awaited() -> None:
     answer = encode_entry(Entry("text", 4, 4, re=question.ref(1), g=cite, b="because"))
     away.bob.say(removal, Author("bob", "b1", talk).write(answer))
     away.bob.say(asked)
-    away.bob.say(away.talk("b2", "hello", cite=cite))  # everything that may be shown is shown then
+    away.bob.say(away.talk("b2", "hello", cite=cite))  # then everything visible is shown
     assert away.shown() == ["hello"]
     away.bob.say(more)
     assert away.shown() == ["why?", "hello", "please", "because"]
@@ -124,19 +124,19 @@ def test_a_process_killed_before_reporting_a_cut_reports_it_at_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     away = Away()
-    ada, told = away.ada, list[out.Effect]()
+    ada, seen = away.ada, list[out.Effect]()
     away.bob.say(away.operations.write(away.first))
     ada.say("one", "two", to=talk_id(away.id))
     ada.holding = True
     body = group_body(2, "ops", IDS["bob"], {IDS["bob"]: 1}, {})
     away.bob.say(away.operations.write(encode_entry(Entry("group", 2, 2, b=body))))
-    ada.storage.commit([order.change for order in ada.held])  # it is on disk, but the node never learns it
+    ada.storage.commit([order.change for order in ada.held])  # on disk, but the node gets no answer
     ada.crash()
     ada.holding = False
     carry_out = ada._carry_out
 
     def listens(effects: list[out.Effect]) -> None:
-        told.extend(effects)
+        seen.extend(effects)
         carry_out(effects)
 
     monkeypatch.setattr(ada, "_carry_out", listens)
@@ -144,7 +144,7 @@ def test_a_process_killed_before_reporting_a_cut_reports_it_at_start(
     ada.take()
     ada.crash()
     ada.start()
-    lost = [each for each in told if isinstance(each, out.DeliveryRevoked)]
+    lost = [each for each in seen if isinstance(each, out.DeliveryRevoked)]
     assert [(each.log.conversation, each.first, each.last) for each in lost] == [(talk_id(away.id), 1, 2)]
 
 
@@ -203,7 +203,7 @@ def test_a_group_of_others_in_a_file_is_foreign() -> None:
     assert away.ada.node.groups == {} and away.ada.storage.load([]).conversations == []
 
 
-# ---- what a cut covers, and what waits for it
+# ---- entries that a cut covers, and entries that wait for it
 
 
 class Cut:
@@ -220,7 +220,7 @@ class Cut:
         self.first = one.write(encode_entry(Entry("text", 1, 1, g=cite, b="dan 1")))
         two = Author("dan", "d2", talk, before=[one.mark])
         self.more = one.write(encode_entry(Entry("text", 2, 2, g=cite, b="dan 2")))
-        never = cyd.ref(9) if beyond else None  # what the second log answers
+        never = cyd.ref(9) if beyond else None  # the second log replies to it
         self.second = two.write(encode_entry(Entry("text", 3, 3, never, before=two.before, g=cite, b="dan 3")))
         follows = Entry("text", 4, 4, after=(one.ref(2 if beyond else 1),), g=cite, b="cyd")
         self.follows = cyd.write(encode_entry(follows))
@@ -239,7 +239,7 @@ class Cut:
 def test_an_entry_that_a_cut_hides_is_not_awaited_any_more() -> None:
     cut = Cut(beyond=True)
     assert cut.come(cut.first) == ["dan 1"]
-    assert cut.come(cut.removed, cut.more, cut.follows) == []  # not even what was shown, until its cut is known
+    assert cut.come(cut.removed, cut.more, cut.follows) == []  # even shown entries are hidden until their cut is known
     assert cut.come(cut.second) == ["dan 1", "cyd"]
     cut.away.ada.world.pass_time(31)
     assert cut.come() == ["dan 1", "cyd", "?dan 3"]
@@ -275,7 +275,7 @@ def test_waiting_entries_of_a_talk_keep_waiting_after_a_restart() -> None:
     assert len(away.ada.storage.places(0, 99)) == len({one.place for one in away.ada.storage.places(0, 99)})
 
 
-# ---- members who name groups without end
+# ---- endless names of groups
 
 
 def made_group(by: str, number: int) -> Entries:

@@ -20,10 +20,10 @@ def test_imported_entries_are_stored_then_counted_and_shown() -> None:
     ada.holding = True
     assert ada.carry(bob.say("one"), bob.say("two", "three")) == ["commit b1:1..1, b1:2..3, show b1:1..3 old"]
     assert ada.commit() == ["imported 3 new"]
-    assert ada.texts() == ["*one", "*two", "*three"]  # no peer has announced what there is, so they are old
+    assert ada.texts() == ["*one", "*two", "*three"]  # no peer has announced any marks, so they are old
 
 
-def test_nothing_comes_twice() -> None:
+def test_known_entries_are_not_stored_again() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     one, two = bob.say("one"), bob.say("two")
     ada.far("bob").say(one)
@@ -80,7 +80,7 @@ def test_direct_conversations_of_others_are_foreign() -> None:
 def test_a_writer_who_does_not_belong_there_is_refused() -> None:
     ada, eve = World().peer("ada"), Author("eve", "e1", dm("ada", "bob"))
     assert ada.carry(eve.say("let me in")) == ["imported 1 member"]
-    assert dm("ada", "bob") not in ada.node.namings  # nothing of what it named is here
+    assert dm("ada", "bob") not in ada.node.namings  # nothing of its names is stored
 
 
 def test_logs_of_earlier_runs_are_found_in_storage() -> None:

@@ -1,4 +1,4 @@
-"""Ingest: what a batch must prove before it is stored, and what happens otherwise."""
+"""Ingest: the checks of a batch before it is stored, and the effects of a failed check."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_joined_frames_stay_within_the_limits_of_a_batch() -> None:
     assert far.say(bob.say(*["word"] * 200), bob.say(*["word"] * 57))[0].startswith("commit b1:6..205, b1:206..262,")
 
 
-def test_nothing_comes_twice() -> None:
+def test_known_entries_are_not_stored_again() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     first, second = bob.say("one"), bob.say("two")

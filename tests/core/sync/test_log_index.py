@@ -1,4 +1,4 @@
-"""Tips, marks and sums: durable logs are announced, covered ones leave memory, forked ones do not count."""
+"""Tips, marks and sums of logs: durable logs are announced, covered ones leave memory, forked ones do not count."""
 
 from __future__ import annotations
 

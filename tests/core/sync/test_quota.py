@@ -1,4 +1,4 @@
-"""Quotas: each limit from both sides, what is announced, and how refused entries arrive later."""
+"""Quotas: each limit from both sides, its announcement, and the later arrival of refused entries."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def lines(author: Author, count: int, characters: int = 100) -> list[Entries]:
     return [author.say("x" * characters) for _ in range(count)]
 
 
-def wants(told: list[str]) -> list[str]:
-    return [line for line in told if ": want " in line]
+def wants(done: list[str]) -> list[str]:
+    return [line for line in done if ": want " in line]
 
 
-def kept(told: list[str]) -> list[str]:
-    return [line for line in told if line.startswith("commit") and "small things" not in line]
+def kept(done: list[str]) -> list[str]:
+    return [line for line in done if line.startswith("commit") and "small things" not in line]
 
 
 def allow(peer: Peer, name: str) -> list[str]:
@@ -68,11 +68,11 @@ def test_up_to_the_last_byte_everything_is_kept_and_one_above_it_is_refused() ->
 
 
 def test_two_versions_of_an_entry_beyond_the_quota_are_no_fork() -> None:
-    """They come in one read. Refused entries are not held, so nothing is contradicted."""
+    """They come in one read. Refused entries are not held, so there is no contradiction."""
     ada, one, twin = World().peer("ada", user_quota_bytes=300), Author("bob", "b1"), Author("bob", "b1")
     far = ada.far("bob")
-    told = far.say(one.say("x" * 300), twin.say("y" * 300))
-    assert told == ["warn full", FULL]
+    done = far.say(one.say("x" * 300), twin.say("y" * 300))
+    assert done == ["warn full", FULL]
     assert ada.node.sync.conversations.by_id[ROOM].log(IDS["bob"], one.log.run) is None
 
 
@@ -81,8 +81,8 @@ def test_a_warning_comes_with_the_batch_that_passes_80_percent_once() -> None:
     frames = lines(bob, 10)
     ada = World().peer("ada", user_quota_bytes=sum(map(sized, frames)))
     far = ada.far("bob")
-    told = [far.say(frame) for frame in frames]
-    assert [n for n, said in enumerate(told, 1) if "warn quota" in said] == [9]
+    done = [far.say(frame) for frame in frames]
+    assert [n for n, said in enumerate(done, 1) if "warn quota" in said] == [9]
 
 
 def test_a_refused_entry_is_answered_with_full_and_never_acknowledged() -> None:
@@ -98,8 +98,8 @@ def test_a_refused_entry_is_answered_with_full_and_never_acknowledged() -> None:
     assert ada.take() == []
     assert far.say(bob.say("more")) == [FULL]
     assert ada.texts() == ["x" * 100] * len(fits)
-    told = [frame for frame in far.heard if isinstance(frame, Have) and frame.marks.get(ROOM, {}).get(IDS["bob"])]
-    assert all(mark.seq <= len(fits) for frame in told for mark in frame.marks[ROOM][IDS["bob"]])
+    done = [frame for frame in far.heard if isinstance(frame, Have) and frame.marks.get(ROOM, {}).get(IDS["bob"])]
+    assert all(mark.seq <= len(fits) for frame in done for mark in frame.marks[ROOM][IDS["bob"]])
 
 
 def test_a_batch_with_a_wrong_head_costs_its_writer_nothing() -> None:
@@ -140,14 +140,14 @@ def test_lifting_a_quota_is_permanent_and_refused_entries_arrive() -> None:
     world = World()
     ada, bob = world.peer("ada", user_quota_bytes=1000), world.peer("bob")
     world.link(ada, bob)
-    told = [line for n in range(20) for line in bob.say(f"{n} " + "x" * 100)]
+    done = [line for n in range(20) for line in bob.say(f"{n} " + "x" * 100)]
     world.pass_time(30)
     assert 0 < len(ada.texts()) < 10
-    assert (told + bob.take()).count("warn refused") == 1
+    assert (done + bob.take()).count("warn refused") == 1
     allow(ada, "bob")
     world.pass_time(2)
     assert len(ada.texts()) == 20
-    bob.say("and on")  # pushed as to everybody
+    bob.say("and on")  # pushed like any entry
     world.settle()
     assert ada.texts()[-1] == "and on"
     ada.crash()
@@ -167,20 +167,20 @@ def test_traffic_becomes_quiet_while_a_user_is_full() -> None:
     world.pass_time(30)
     ada.take(), bob.take()
     world.pass_time(60)
-    told = ada.take() + bob.take()
-    assert wants(told) == [] and not [line for line in told if ": entries " in line]
-    assert len(told) < 60  # digests, sums and marks, every 10 s
+    done = ada.take() + bob.take()
+    assert wants(done) == [] and not [line for line in done if ": entries " in line]
+    assert len(done) < 60  # digests, sums and marks, every 10 s
 
 
-def test_a_sender_stops_when_told_full() -> None:
+def test_a_sender_stops_after_a_refusal() -> None:
     ada = World().peer("ada", max_batch_entries=1, fetch_batches=1)
     far = ada.far("bob")
     for n in range(20):
         ada.say(f"{n}")
-    ada.put_frames(far, want(7, "ada"))  # and accepts no more before it has everything
-    told = takes_no_more(far)
-    assert any(line == "to bob: have nothing end 7" for line in told)
-    assert sum(": entries " in line for line in told) <= 2
+    ada.put_frames(far, want(7, "ada"))  # and the answer is full before it has everything
+    done = takes_no_more(far)
+    assert any(line == "to bob: have nothing end 7" for line in done)
+    assert sum(": entries " in line for line in done) <= 2
     assert any(": entries " in line for line in far.say(want(8, "ada")))  # a want means that it accepts more again
 
 
@@ -196,8 +196,8 @@ def test_imported_entries_count_and_are_refused_as_full() -> None:
     bob = Author("bob", "b1")
     fits, refused = beyond(1000, bob)
     assert ada.carry(*fits)[-1] == f"imported {len(fits)} new"
-    told = ada.carry(refused)
-    assert "warn full" in told and told[-1].endswith("1 full")
+    done = ada.carry(refused)
+    assert "warn full" in done and done[-1].endswith("1 full")
     assert ada.far("bob").say(bob.say("by link")) == [FULL]
 
 
@@ -205,7 +205,7 @@ def test_imported_entries_count_and_are_refused_as_full() -> None:
 
 
 def stored_of_bob(count: int) -> tuple[MemoryStorage, Author]:
-    """Return a storage with so many entries of bob, and his log."""
+    """Return a storage with `count` entries of bob, and his log."""
     ada, bob = World().peer("ada"), Author("bob", "b1")
     ada.far("bob").say(*lines(bob, count))
     return ada.storage, bob
@@ -249,12 +249,12 @@ def test_a_sum_is_requested_when_none_of_the_user_s_entries_is_in_flight() -> No
     ada = World().peer("ada", storage, user_quota_bytes=storage.size_bytes(IDS["bob"]) + 400)
     far = ada.far("bob")
     ada.holding = True
-    told = far.say(*lines(bob, 2))
-    assert kept(told) and not [line for line in told if line.startswith("look up")]
+    done = far.say(*lines(bob, 2))
+    assert kept(done) and not [line for line in done if line.startswith("look up")]
     assert kept(far.say(bob.say("y"))) == []  # waits
     ada.holding = False
-    told = ada.commit()
-    assert [line for line in told if line.startswith("look up")] and kept(told)
+    done = ada.commit()
+    assert [line for line in done if line.startswith("look up")] and kept(done)
     assert ada.texts()[-1] == "y"
 
 
@@ -287,7 +287,7 @@ def test_a_quota_lifted_while_storage_fails_stays_lifted() -> None:
     assert "allowed" in ada.storage.load([]).meta[f"quota:{IDS['bob']}"]
 
 
-# ---- an open network: users without an answer
+# ---- an open network: strangers without an answer
 
 TALK: dict[str, Any] = {"unanswered_talk_bytes": 600, "max_unanswered": 2, "unanswered_bytes": 1_000}
 
@@ -298,8 +298,8 @@ def test_a_stranger_s_direct_conversation_has_its_own_limit_until_it_is_answered
     far = ada.far("eve")
     fits, refused = beyond(600, eve)
     assert len([frame for frame in fits if kept(far.say(frame))]) == len(fits) > 1
-    told = far.say(refused)
-    assert told == ["warn full", "to eve: have nothing full"]
+    done = far.say(refused)
+    assert done == ["warn full", "to eve: have nothing full"]
     room = Author("eve", "e2")
     assert kept(far.say(room.say("x" * 700)))  # the room has no such limit
     ada.say("who are you?", to=dm("ada", "eve"))
@@ -338,7 +338,7 @@ def test_entries_of_unknown_users_wait_until_their_bytes_are_known() -> None:
     eve = Author("eve", "e1", dm("ada", "eve"))
     fits, refused = beyond(600, eve)
     first.far("eve").say(*fits[:-1])
-    ada = World().peer("ada", first.storage, **TALK)  # it asks at its start; the answer is in flight
+    ada = World().peer("ada", first.storage, **TALK)  # requested at its start; the answer is in flight
     ada.hold_lookups = True
     answer = ada.world.under_way.popleft()
     far = ada.far("eve")
@@ -417,8 +417,8 @@ def test_lifting_a_quota_lifts_every_limit() -> None:
 def test_made_up_users_do_not_flood_the_screen() -> None:
     ada = World().peer("ada", unmet_users_bytes=1)
     far = ada.far("eve")
-    told = [line for name in ("bob", "cyd", "dan") for line in far.say(Author(name, "f1").say("x"))]
-    assert told == ["warn full", *["to eve: have nothing full"] * 3]
+    done = [line for name in ("bob", "cyd", "dan") for line in far.say(Author(name, "f1").say("x"))]
+    assert done == ["warn full", *["to eve: have nothing full"] * 3]
 
 
 @pytest.mark.parametrize("line", ["", "allowed", "proven", "allowed proven", f"{'ab' * 32}:17 file:3", "proven file:0"])
@@ -458,7 +458,7 @@ def test_no_history_exceeds_a_quota_and_lifting_it_brings_everything(seed: int) 
     sim.run(60)
     wanted = sim.frames["Want"]
     sim.run(60)
-    assert sim.frames["Want"] == wanted  # nobody wants what it refuses
+    assert sim.frames["Want"] == wanted  # no peer wants entries that it refuses
     for peer in peers:
         peer.allow_all()
     assert sim.settle()

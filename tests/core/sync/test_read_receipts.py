@@ -1,4 +1,4 @@
-"""Read marks between nodes: who receives them, when they count, and that none is lost for good."""
+"""Read marks between nodes: their recipients, when they count, and repair of lost ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from p2pchat.core.sync.sync_context import MAX_REMEMBERED
 from p2pchat.protocol import Entries, Mark, Naming, ReadFrame
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
-from tests.core.sync.test_serve import own, told
+from tests.core.sync.test_serve import announce, own
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))
 
@@ -133,7 +133,7 @@ def test_a_mark_on_the_newest_log_covers_all_earlier_ones() -> None:
     far = ada.far("bob")
     last = Author("ada", "a3")
     last.write(*(one.raw for one in ada.storage.places(4, 9)))
-    told(far, last.mark)
+    announce(far, last.mark)
     assert of_reading(far.say(marked("bob", "a3", 1))) == [
         "read a1:1..2 by bob", "read a2:1..2 by bob", "read a3:1..1 by bob"]  # fmt: skip
 
@@ -148,7 +148,7 @@ def test_a_mark_of_an_earlier_log_counts_too() -> None:
     ada.crash()
     ada.start()  # the first log is covered, and found in storage only
     far = ada.far("bob")
-    told(far, mark)
+    announce(far, mark)
     assert of_reading(far.say(marked("bob", "a1", 1))) == ["read a1:1..1 by bob"]
 
 
@@ -163,7 +163,7 @@ def test_a_mark_on_an_earlier_log_waits_for_its_delivery() -> None:
     second = Author("ada", "a2")
     second.write(*(one.raw for one in ada.storage.places(2, 2)))
     ada.hold_lookups = True
-    told(far, second.mark)
+    announce(far, second.mark)
     far.say(marked("bob", "a2", 2))
     assert of_reading(ada.answer_lookups()) == [
         "delivered a1:1..2 to bob", "delivered a2:1..2 to bob",
@@ -180,13 +180,13 @@ def test_a_delivery_of_one_log_counts_no_mark_on_an_earlier_one() -> None:
     ada.start()  # the first log is found in storage only
     elsewhere, far = Author("ada", "d1"), ada.far("bob")
     far.say(elsewhere.say("on the other device"))
-    assert of_reading(told(far, elsewhere.mark)) == ["delivered d1:1..1 to bob"]
+    assert of_reading(announce(far, elsewhere.mark)) == ["delivered d1:1..1 to bob"]
     assert of_reading(far.say(marked("bob", "a1", 2))) == []
-    assert of_reading(told(far, mark)) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
+    assert of_reading(announce(far, mark)) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
 
 
 def log_of(peer: Peer, run: str) -> tuple[Entries, Mark]:
-    """Return what a peer's own user wrote in the room in one run, as a frame, and its mark."""
+    """Return the entries that a peer's own user wrote in the room in one run, as a frame, and their mark."""
     log = Author(peer.name, run)
     return log.write(*(one.raw for one in peer.storage.places(0, 99) if one.log == log.log)), log.mark
 
@@ -210,13 +210,13 @@ def lost_and_found() -> Peer:
 
 
 def test_one_of_several_tips_does_not_deliver_what_another_builds_on() -> None:
-    """The first log is in storage only: memory knows neither who has it nor that the last does not build on it."""
+    """The first log is in storage only: memory has neither its holders nor the fact that the last log is not on it."""
     ada = lost_and_found()
     (_, second), (_, last) = log_of(ada, "a2"), log_of(ada, "a5")
     far = ada.far("bob")
-    assert of_reading(told(far, last)) == ["delivered a4:1..2 to bob", "delivered a5:1..2 to bob"]
+    assert of_reading(announce(far, last)) == ["delivered a4:1..2 to bob", "delivered a5:1..2 to bob"]
     assert of_reading(far.say(marked("bob", "a1", 1))) == []
-    assert of_reading(told(far, second, last)) == [
+    assert of_reading(announce(far, second, last)) == [
         "delivered a1:1..2 to bob", "delivered a2:1..2 to bob", "read a1:1..1 by bob"]  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def lost_and_found_again() -> tuple[Peer, Far]:
     """Return the same after a restart: bob has the first two logs, and nothing is known of the others."""
     ada = lost_and_found()
     (_, second) = log_of(ada, "a2")
-    told(ada.far("bob"), second)
+    announce(ada.far("bob"), second)
     ada.say("more")  # known receipts are saved with it
     ada.crash()
     ada.start()
@@ -235,7 +235,7 @@ def test_a_mark_on_an_earlier_log_counts_when_every_tip_is_delivered() -> None:
     ada, far = lost_and_found_again()
     assert of_reading(far.say(marked("bob", "a1", 1))) == []
     (_, last) = log_of(ada, "a5")
-    assert of_reading(told(far, last)) == [
+    assert of_reading(announce(far, last)) == [
         "delivered a4:1..2 to bob", "delivered a5:1..3 to bob", "read a1:1..1 by bob"]  # fmt: skip
 
 
@@ -250,8 +250,8 @@ def test_no_message_is_read_before_it_is_delivered() -> None:
     far = ada.far("bob")
     ada.say("one", "two")
     assert of_reading(far.say(marked("bob", "a1", 3))) == []
-    assert of_reading(told(far, own(ada, 2))) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
-    assert of_reading(told(far, own(ada, 3))) == ["delivered a1:3..3 to bob", "read a1:3..3 by bob"]
+    assert of_reading(announce(far, own(ada, 2))) == ["delivered a1:1..2 to bob", "read a1:1..2 by bob"]
+    assert of_reading(announce(far, own(ada, 3))) == ["delivered a1:3..3 to bob", "read a1:3..3 by bob"]
 
 
 def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
@@ -268,15 +268,15 @@ def test_a_flood_of_read_marks_displaces_only_its_own() -> None:
     ada.drop(liar)
     assert known not in {
         remote for remote, _ in ada.node.sync.read_receipts.tracker.early.values()
-    }  # and not everything else it announced
-    assert of_reading(told(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
+    }  # and its other marks stay
+    assert of_reading(announce(far, own(ada, 3))) == ["delivered a1:1..3 to bob", "read a1:1..3 by bob"]
 
 
 def test_a_read_mark_on_a_copy_s_entries_does_not_count() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
-    told(far, own(ada, 2)._replace(chain8="00" * 8))
+    announce(far, own(ada, 2)._replace(chain8="00" * 8))
     assert of_reading(far.say(marked("bob", "a1", 2))) == []
 
 
@@ -332,7 +332,7 @@ def test_the_golden_sum() -> None:
     assert read_sum({(conversation, reader): {ref: seq}}) == frames["read_sum"]["sum"]
 
 
-def test_equal_read_sums_need_no_answer_and_different_ones_ask_for_all() -> None:
+def test_equal_read_sums_need_no_answer_and_different_ones_request_all_marks() -> None:
     ada, bob = pair("ada", "bob")
     ada.say("one")
     ada.world.pass_time(1.0)
@@ -374,7 +374,7 @@ def test_a_restored_reader_announces_less_and_the_writer_keeps_more() -> None:
     ada.world.pass_time(60.0)
     ada.take()
     bob.take()
-    ada.world.pass_time(60.0)  # both are at rest: bob's marks are known to ada as announced by him
+    ada.world.pass_time(60.0)  # both are at rest: ada has all marks that bob announced
     assert of_reading([*ada.take(), *bob.take()]) == []
 
 
@@ -425,7 +425,7 @@ def test_when_marks_are_only_removed_the_full_set_is_sent() -> None:
     far.say(Author("bob", "b2", before=[first.mark]).say("two"))
     ada.say("mine")
     ada.world.pass_time(1.0)
-    assert of_reading(ada.read(2)) == ["to bob: read room by ada b2:1"]  # more is shown: the mark below stays
+    assert of_reading(ada.read(2)) == ["to bob: read room by ada b2:1"]  # a later mark: the earlier one stays
     ada.world.pass_time(1.0)
     ada.take()
     assert of_reading(ada.read()) == ["to bob: read room by ada b2:1 all"]
@@ -499,47 +499,47 @@ def ref(number: int) -> str:
 
 
 def test_a_newer_mark_replaces_the_announced_one() -> None:
-    told = AnnouncedReads([ReadMark(LogId(HALL, "ab" * 32, "01" * 8), READER, 3)])
-    assert told.update((HALL, READER), [("ab" * 8 + "01" * 8, 5), (ref(1), 1)])
-    assert told.sum == read_sum({(HALL, READER): {"ab" * 8 + "01" * 8: 5, ref(1): 1}})
+    announced = AnnouncedReads([ReadMark(LogId(HALL, "ab" * 32, "01" * 8), READER, 3)])
+    assert announced.update((HALL, READER), [("ab" * 8 + "01" * 8, 5), (ref(1), 1)])
+    assert announced.sum == read_sum({(HALL, READER): {"ab" * 8 + "01" * 8: 5, ref(1): 1}})
 
 
 def test_pages_replace_everything_with_the_last_one() -> None:
-    told = AnnouncedReads([])
-    told.update((HALL, READER), [(ref(1), 1)])
-    before = told.sum
-    told.on_page((FIRST, OTHER), {(OTHER, READER): [(ref(2), 2)]})
-    assert told.sum == before
-    told.on_page((OTHER, LAST), {(OTHER, READER): [(ref(3), 3)]})  # the next page may continue a conversation
-    assert told.sum == read_sum({(OTHER, READER): {ref(2): 2, ref(3): 3}})
+    announced = AnnouncedReads([])
+    announced.update((HALL, READER), [(ref(1), 1)])
+    before = announced.sum
+    announced.on_page((FIRST, OTHER), {(OTHER, READER): [(ref(2), 2)]})
+    assert announced.sum == before
+    announced.on_page((OTHER, LAST), {(OTHER, READER): [(ref(3), 3)]})  # the next page may continue a conversation
+    assert announced.sum == read_sum({(OTHER, READER): {ref(2): 2, ref(3): 3}})
 
 
 def test_a_page_out_of_order_is_ignored() -> None:
-    told = AnnouncedReads([])
-    told.on_page((FIRST, HALL), {(HALL, READER): [(ref(1), 1)]})
-    told.on_page((LAST, LAST), {})
-    told.on_page((HALL, LAST), {(HALL, READER): [(ref(2), 1)]})
-    assert told.sum == read_sum({})
+    announced = AnnouncedReads([])
+    announced.on_page((FIRST, HALL), {(HALL, READER): [(ref(1), 1)]})
+    announced.on_page((LAST, LAST), {})
+    announced.on_page((HALL, LAST), {(HALL, READER): [(ref(2), 1)]})
+    assert announced.sum == read_sum({})
 
 
 def test_announced_marks_of_one_peer_are_limited() -> None:
-    told = AnnouncedReads([])
+    announced = AnnouncedReads([])
     most = [(ref(number), 1) for number in range(1, MAX_ANNOUNCED + 1)]
-    assert told.update((HALL, READER), most)
-    assert told.update((HALL, READER), most[:5])  # repeated marks count once
-    full = told.sum
-    assert not told.update((HALL, READER), [(ref(0), 1)])
-    told.on_page((FIRST, LAST), {(HALL, READER): [(ref(0), 1), *most]})
-    assert told.sum == full
-    told.on_page((FIRST, LAST), {(HALL, READER): most[1:] + [(ref(0), 1)]})
-    assert told.sum == read_sum({(HALL, READER): dict([*most[1:], (ref(0), 1)])})
+    assert announced.update((HALL, READER), most)
+    assert announced.update((HALL, READER), most[:5])  # repeated marks count once
+    full = announced.sum
+    assert not announced.update((HALL, READER), [(ref(0), 1)])
+    announced.on_page((FIRST, LAST), {(HALL, READER): [(ref(0), 1), *most]})
+    assert announced.sum == full
+    announced.on_page((FIRST, LAST), {(HALL, READER): most[1:] + [(ref(0), 1)]})
+    assert announced.sum == read_sum({(HALL, READER): dict([*most[1:], (ref(0), 1)])})
 
 
 def test_endless_pages_and_empty_pairs_use_no_memory() -> None:
-    told = AnnouncedReads([])
-    told.on_page((FIRST, HALL), {})
+    announced = AnnouncedReads([])
+    announced.on_page((FIRST, HALL), {})
     for number in range(50):
-        told.on_page((HALL, HALL), {(HALL, READER): [(ref(1000 * number + n), 1) for n in range(256)]})
-        told.update((HALL, f"{number:064x}"), [])
-    told.on_page((HALL, LAST), {})
-    assert (told.count, told.sum) == (0, read_sum({}))
+        announced.on_page((HALL, HALL), {(HALL, READER): [(ref(1000 * number + n), 1) for n in range(256)]})
+        announced.update((HALL, f"{number:064x}"), [])
+    announced.on_page((HALL, LAST), {})
+    assert (announced.count, announced.sum) == (0, read_sum({}))

@@ -13,14 +13,14 @@ def want(n: int, name: str, tips: list[Mark] | None = None, conversation: str = 
 
 
 def own(peer: Peer, seq: int) -> Mark:
-    """Return the mark of what a peer's own user wrote in the room in this run."""
+    """Return the mark of the entries that a peer's own user wrote in the room in this run."""
     log = Author(peer.name, peer.name[0] + "1")
     log.write(*(shown.raw for shown in peer.storage.places(0, 99) if shown.log == log.log and shown.seq <= seq))
     return log.mark
 
 
-def told(far: Far, *marks: Mark) -> list[str]:
-    """Let a far end announce that it holds these entries of ada. Return what the node did."""
+def announce(far: Far, *marks: Mark) -> list[str]:
+    """Let a far end announce that it holds these entries of ada; return the node's effects."""
     return far.say(Have({ROOM: {IDS["ada"]: list(marks)}}, names=[Naming(room=True)]))
 
 
@@ -105,7 +105,7 @@ def test_a_peer_that_lacks_what_a_log_builds_on_is_sent_its_mark() -> None:
     first = own(ada, 2)
     ada.start()
     behind, level = ada.far("bob"), ada.far("cyd")
-    told(level, first)
+    announce(level, first)
     assert ada.say("two")[-2:] == ["to cyd: entries room a2:1..2", "to bob: have room ada a2:2"]
     assert behind.say(want(1, "ada"))[1:] == [
         "to bob: entries room a1:1..2, for want 1",
@@ -128,7 +128,7 @@ def test_a_full_link_uses_no_memory_and_is_served_from_storage_later() -> None:
 
 
 def test_one_step_sends_a_link_at_most_its_buffer_limit() -> None:
-    """A link cannot report within a step that it is full, however much is written at once."""
+    """Within a step a link cannot report that it is full."""
     ada = World().peer("ada", buffer_limit_bytes=64 * 1024)
     ada.far("bob")
     ada.say("one")
@@ -237,7 +237,7 @@ def test_a_peer_that_no_longer_hosts_a_member_is_sent_no_more() -> None:
 
 
 def takes_no_more(far: Far) -> list[str]:
-    """Let a far end refuse more of ada's entries. Return what the node did."""
+    """Let a far end refuse more of ada's entries; return the node's effects."""
     return far.say(Have({}, full={ROOM: [IDS["ada"]]}, names=[Naming(room=True)]))
 
 
@@ -247,10 +247,10 @@ def test_a_peer_that_refuses_a_writer_hears_no_more_until_its_marks_change() -> 
     ada.say("one")
     assert takes_no_more(far) == ["warn refused"]
     assert ada.say("two") == ["commit a1:3..3, show a1:3..3", "kept a1:3..3 of bob"]
-    told(far, own(ada, 1))
-    told(far, own(ada, 1))
+    announce(far, own(ada, 1))
+    announce(far, own(ada, 1))
     assert ada.say("three") == ["commit a1:4..4, show a1:4..4", "kept a1:4..4 of bob"]
-    told(far, own(ada, 2))
+    announce(far, own(ada, 2))
     assert ada.say("four")[2:] == ["fetch ada for bob", "to bob: entries room a1:3..5"]
 
 
@@ -275,8 +275,8 @@ def test_a_refusal_during_a_want_stops_logs_that_build_on_the_rest() -> None:
     far.say(want(1, "ada"))
     takes_no_more(far)
     ada.put(LinkDrained(far.link))
-    told(far)
-    told(far, former)
+    announce(far)
+    announce(far, former)
     assert [line for line in ada.say("news") if line.startswith("to bob")] == ["to bob: have room ada a2:3"]
 
 

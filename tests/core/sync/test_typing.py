@@ -16,7 +16,7 @@ def types(peer: Peer, on: bool = True, to: ConversationId = ROOM) -> list[str]:
 
 
 def after(world: World, seconds: float, peer: Peer) -> list[str]:
-    """Return what a peer does about typing in the next so many seconds."""
+    """Let time pass; return the peer's effects about typing."""
     world.pass_time(seconds)
     return [line for line in peer.take() if "typ" in line]
 

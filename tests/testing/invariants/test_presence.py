@@ -1,4 +1,4 @@
-"""What users say of themselves in a simulation, and the fault when others see it otherwise."""
+"""Presence and typing in a simulation, and the faults found when peers see them differently."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def typing(peer: SimPeer) -> list[tuple[str, bool]]:
     return [(line["user"], line["typing"]) for line in peer.lines if line["event"] == "typing"]
 
 
-def test_after_a_partition_everybody_sees_what_each_said_last_and_nobody_types() -> None:
+def test_after_a_partition_all_see_the_latest_presence_and_nobody_types() -> None:
     sim = Simulation(seed=1)
     ada, bob, cyd = sim.peers(3)
     sim.run(5)
@@ -35,7 +35,7 @@ def test_after_a_partition_everybody_sees_what_each_said_last_and_nobody_types()
     assert typing(cyd) == [("bob", True), ("bob", False), ("ada", True), ("ada", False)]
 
 
-def test_who_begins_anew_is_online_again() -> None:
+def test_a_restarted_user_is_online_again() -> None:
     sim = Simulation(seed=2)
     ada, bob = sim.peers(2)
     sim.run(5)
@@ -48,16 +48,16 @@ def test_who_begins_anew_is_online_again() -> None:
     assert bob.node is not None and bob.node.presence.status(ada.user)[:2] == ("online", "")
 
 
-def test_a_word_that_is_seen_otherwise_is_found() -> None:
+def test_a_presence_seen_differently_is_a_fault() -> None:
     sim = Simulation(seed=3)
     ada, _ = sim.peers(2)
     sim.run(5)
     assert sim.settle()
-    ada.status = "idle", "lunch"  # as if it had said so and nobody heard
+    ada.status = "idle", "lunch"  # as if announced and received by nobody
     assert rules(sim) == {"word"}
 
 
-def test_a_frame_too_many_a_leak_an_invention_and_one_who_types_for_ever_are_found() -> None:
+def test_repeated_leaked_invented_and_endless_typing_are_faults() -> None:
     sim = Simulation(seed=4)
     ada, bob, cyd = sim.peers(3)
     sim.run(5)

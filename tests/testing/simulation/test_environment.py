@@ -1,4 +1,4 @@
-"""What a history remembers of signatures is what the library says of them."""
+"""The cache of signatures: the same answers as the library gives."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from p2pchat.testing.simulation.scenario import Scenario
 ADA, BOB = (Identity.from_seed(bytes([n]) * 32) for n in (1, 2))
 
 
-def test_what_is_remembered_is_what_is_true() -> None:
+def test_cached_signatures_verify_like_the_library() -> None:
     signature = signer(ADA)(b"signed before")
     with cached_signatures():
         signed_now = signer(ADA)(b"signed now")
-        for _ in range(2):  # asked of the library, and remembered
+        for _ in range(2):  # from the library, then from the cache
             assert verify(ADA.peer_id, signature, b"signed before")
             assert verify(ADA.peer_id, signed_now, b"signed now")
             assert not verify(ADA.peer_id, signed_now, b"signed before")
@@ -23,7 +23,7 @@ def test_what_is_remembered_is_what_is_true() -> None:
             assert not verify("00" * 31, signed_now, b"signed now")
 
 
-def test_a_history_is_the_same_whether_signatures_are_remembered_or_not() -> None:
+def test_a_history_is_the_same_with_and_without_the_cache() -> None:
     prints: list[str] = []
     for _ in range(2):
         history = Scenario(7)

@@ -1,4 +1,4 @@
-"""Shrinking: of a history that fails the steps that matter are left."""
+"""Shrinking of failing histories to the necessary steps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ SEED = 11
 
 
 @pytest.mark.parametrize("needed", [set(), {3}, {0, 39}, {5, 6, 7}, {*range(0, 40, 7)}])
-def test_what_is_needed_is_left_and_nothing_else(needed: set[int]) -> None:
+def test_shrinking_leaves_exactly_the_necessary_steps(needed: set[int]) -> None:
     def breaks(steps: Steps) -> bool:
         return needed <= {*steps}
 
     assert {*fewest([*range(40)], breaks, lambda: False)} == needed
 
 
-def test_when_time_is_over_what_was_found_so_far_is_enough() -> None:
+def test_shrinking_returns_its_best_result_at_the_time_limit() -> None:
     tried: list[Steps] = []
 
     def breaks(steps: Steps) -> bool:
@@ -30,7 +30,7 @@ def test_when_time_is_over_what_was_found_so_far_is_enough() -> None:
     assert 9 in steps and 1 < len(steps) < 16
 
 
-def test_a_step_that_is_left_out_changes_no_other() -> None:
+def test_removing_a_step_changes_no_other() -> None:
     program = Scenario(SEED).program
     whole, again = play(SEED, steps=range(len(program)))[0], play(SEED)[0]
     assert whole.fingerprint() == again.fingerprint()
@@ -41,7 +41,7 @@ def test_a_failing_history_is_shrunk_to_the_steps_that_fail(monkeypatch: pytest.
     def stop(self: SimPeer) -> None:
         self.sim.invariants.fail("stopped", self, "stopped")
 
-    monkeypatch.setattr(SimPeer, "stop", stop)  # so leaving in good order is what fails
+    monkeypatch.setattr(SimPeer, "stop", stop)  # makes an orderly stop fail
     seed = next(seed for seed in range(100) if any(fault.rule == "stopped" for fault in play(seed)[1]))
     program, steps = Scenario(seed).program, shrink(seed)
     assert {program[step] for step in steps} <= {"stop", "leave", "join"} and len(steps) <= 3

@@ -1,4 +1,4 @@
-"""The simulation itself: it replays exactly, and does what a notebook would ask of it."""
+"""The simulation: exact replays, and its methods as a test author uses them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ FINGERPRINT = "from p2pchat.testing.simulation.scenario import play; print(play(
 
 
 def texts(peer: SimPeer) -> list[str]:
-    """What the program of a peer was handed, in order."""
+    """Return the texts that the program of a peer received, in order."""
     return [line["text"] for line in peer.lines if line["event"] == "message"]
 
 
-def test_what_is_said_in_the_room_reaches_everybody() -> None:
+def test_a_room_message_reaches_everyone() -> None:
     sim = Simulation(seed=1)
     ada, bob, cyd = sim.peers(3)
     ada.say("hello")
@@ -84,7 +84,7 @@ def test_a_message_passes_between_two_that_can_never_link() -> None:
     assert sim.check() == []
 
 
-def test_a_crash_loses_what_was_not_committed_and_nothing_that_was_accepted() -> None:
+def test_a_crash_loses_uncommitted_entries_and_no_accepted_one() -> None:
     sim = Simulation(seed=6)
     ada, _ = sim.peers(2)
     sim.run(2)
@@ -116,13 +116,13 @@ def test_a_lost_disk_comes_back_from_the_others() -> None:
     assert sim.check() == []
 
 
-def test_a_promise_that_is_broken_is_found() -> None:
+def test_a_broken_promise_is_found() -> None:
     sim = Simulation(seed=8)
     ada, bob = sim.peers(2)
     sim.run(2)
     ada.say("hello")
     sim.run(5)
-    bob.disk.logs.clear()  # somebody ate the disk, and the storage above it does not know
+    bob.disk.logs.clear()  # the disk loses its data, unnoticed by the storage above it
     sim.settle(within=5)
     assert "lost" in {fault.rule for fault in sim.check()}
 
@@ -132,7 +132,7 @@ def test_a_seed_replays_exactly() -> None:
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
-def test_a_seed_replays_exactly_whatever_python_hashes_with(hash_seed: str) -> None:
+def test_a_seed_replays_exactly_with_any_hash_seed(hash_seed: str) -> None:
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     done = subprocess.run([sys.executable, "-c", FINGERPRINT], env=environment, capture_output=True, encoding="utf-8")
     assert (done.stdout.strip(), done.stderr) == (play(7)[0].fingerprint(), "")
@@ -149,12 +149,12 @@ def test_an_error_in_the_core_is_a_fault_of_its_seed(monkeypatch: pytest.MonkeyP
     assert (fault.rule, fault.where) == ("error", "seed 1")
 
 
-def test_a_clock_that_gains_is_never_woken_early() -> None:
+def test_a_fast_clock_never_wakes_early() -> None:
     clock = LocalClock(Schedule(), rate=1.001)
     assert all(clock.true_time(mono / 7) * clock.rate >= mono / 7 for mono in range(1000))
 
 
-def test_things_due_at_one_time_happen_in_the_order_they_were_put() -> None:
+def test_callbacks_due_at_one_time_run_in_the_order_of_scheduling() -> None:
     schedule, seen = Schedule(), list[str]()
     schedule.after(1.0, lambda: seen.append("first"))
 
@@ -168,7 +168,7 @@ def test_things_due_at_one_time_happen_in_the_order_they_were_put() -> None:
     assert (seen, schedule.now) == (["first", "second", "third"], 2.0)
 
 
-def test_what_was_held_back_both_ways_comes_first_when_one_way_is_free_again() -> None:
+def test_blocked_frames_come_first_when_one_direction_is_free_again() -> None:
     sim = Simulation(seed=17)
     ada, bob = sim.peers(2)
     sim.run(5)
@@ -176,14 +176,14 @@ def test_what_was_held_back_both_ways_comes_first_when_one_way_is_free_again() -
     end.wire.block()
     ada.say("one")
     sim.run(1)
-    end.wire.block(end)  # only bob hears
+    end.wire.block(end)  # only bob receives
     ada.say("two")
     sim.run(1)
     assert texts(bob) == ["one", "two"]
 
 
 def just_linked() -> tuple[Simulation, SimPeer, SimPeer]:
-    """A simulation in which bob's link to ada has come up, and no marks are sent yet."""
+    """Return a simulation in which bob's link to ada is up, and no marks are sent yet."""
     sim = Simulation(seed=13)
     ada, bob = sim.peers(2)
     while ada not in bob.linked:
@@ -192,13 +192,13 @@ def just_linked() -> tuple[Simulation, SimPeer, SimPeer]:
 
 
 def newest_of(ada: SimPeer) -> Mark:
-    """The mark of two entries that ada has not written yet, whatever they are."""
+    """Return a mark of two entries that ada has not written yet."""
     assert ada.node is not None
     return Mark(ada.node.run, 2, "0" * 16)
 
 
 def rules_broken(sim: Simulation, ada: SimPeer, bob: SimPeer, read: list[Digest | Have]) -> list[str]:
-    """The faults when bob got those frames in one read, and then what ada wrote."""
+    """Return the faults when bob gets these frames in one read, and then ada's message."""
     end = bob.end_to(ada)
     assert end is not None
     sim.invariants.frames_got(bob, end, read)
@@ -208,15 +208,15 @@ def rules_broken(sim: Simulation, ada: SimPeer, bob: SimPeer, read: list[Digest 
     return [fault.rule for fault in sim.check()]
 
 
-def test_what_follows_an_equal_sum_in_one_read_is_news_to_the_invariants_too() -> None:
-    """The room was empty when the two compared; what was written since comes in the same bytes as that sum."""
+def test_a_mark_after_an_equal_sum_in_one_read_is_new_to_the_invariants() -> None:
+    """The room was empty when both compared sums; the mark of a later message comes in the same read as the sum."""
     sim, ada, bob = just_linked()
     news = Have({sim.invariants.room: {ada.user: [newest_of(ada)]}})
     assert rules_broken(sim, ada, bob, [Digest(sum=bob.digest_for(ada)), news]) == []
 
 
-def test_every_page_of_the_first_marks_in_one_read_is_heard_by_the_invariants() -> None:
-    """What the second page names was there before the newcomer: shown as news it is blamed (seed 861630)."""
+def test_the_invariants_see_every_page_of_the_first_marks_in_one_read() -> None:
+    """The entries of the second page are older than the newcomer: it is a fault to show them as new (seed 861630)."""
     sim, ada, bob = just_linked()
     room = sim.invariants.room
     first = Have({room: {}}, span=("0" * 64, "0" * 64))
@@ -224,8 +224,8 @@ def test_every_page_of_the_first_marks_in_one_read_is_heard_by_the_invariants() 
     assert rules_broken(sim, ada, bob, [first, second]) == ["old", "old"]
 
 
-def answered_with_what_it_has() -> tuple[Simulation, SimPeer, WireEnd, Batch]:
-    """Bob wanted ada's log from ada, and got what he holds of it already, a second before he gives up waiting."""
+def answered_with_known_entries() -> tuple[Simulation, SimPeer, WireEnd, Batch]:
+    """Bob wants ada's log from ada and gets only entries that he has, 1 s before the want times out."""
     sim = Simulation(seed=14)
     ada, bob = sim.peers(2)
     sim.run(5)
@@ -241,28 +241,28 @@ def answered_with_what_it_has() -> tuple[Simulation, SimPeer, WireEnd, Batch]:
     return sim, bob, end, Batch(log, 1, raws, None, b"", b"", b"")
 
 
-def faults_when_it_asks_on(sim: Simulation, bob: SimPeer, end: WireEnd, log: LogId) -> list[Fault]:
-    """The faults when bob asks for more of that log as soon as the first answer brought nothing in time."""
+def faults_when_wanting_the_rest(sim: Simulation, bob: SimPeer, end: WireEnd, log: LogId) -> list[Fault]:
+    """Return the faults when bob wants the rest of that log as soon as the first want has timed out."""
     sim.run(1.0)
     sim.invariants.protocol.frame_sent(bob, Want(2, log.conversation, log.user, [], []), [end])
     return sim.check()
 
 
-def test_an_answer_of_which_nothing_is_kept_is_none_to_the_invariants() -> None:
-    """What was wanted came another way meanwhile, and the answer brings it once more: to ask for the rest is right."""
-    sim, bob, end, brought = answered_with_what_it_has()
-    assert faults_when_it_asks_on(sim, bob, end, brought.log) == []
+def test_an_answer_of_known_entries_does_not_extend_a_want() -> None:
+    """The wanted entries arrived from another peer before the answer did: bob may want the rest."""
+    sim, bob, end, brought = answered_with_known_entries()
+    assert faults_when_wanting_the_rest(sim, bob, end, brought.log) == []
 
 
-def test_an_answer_that_was_dropped_is_none_though_a_file_brings_the_same() -> None:
-    """Of ada's log bob's storage was full when the answer came; what a file brings then ends no waiting for more."""
-    sim, bob, end, brought = answered_with_what_it_has()
+def test_a_dropped_answer_does_not_extend_a_want_though_a_file_has_its_entries() -> None:
+    """Bob's storage was full when the answer came. Importing the same entries from a file is no answer to his want."""
+    sim, bob, end, brought = answered_with_known_entries()
     bob.handling = ImportRequest
     sim.invariants.protocol.ordered(bob, Commit(1, 0, own=False, change=Change(batches=[brought])))
-    assert faults_when_it_asks_on(sim, bob, end, brought.log) == []
+    assert faults_when_wanting_the_rest(sim, bob, end, brought.log) == []
 
 
-def test_who_forgot_with_its_storage_that_it_types_may_say_so_again() -> None:
+def test_a_peer_that_reloaded_may_send_typing_again() -> None:
     sim = Simulation(seed=15)
     ada, bob = sim.peers(2)
     sim.run(2)
@@ -280,7 +280,7 @@ def test_who_forgot_with_its_storage_that_it_types_may_say_so_again() -> None:
     assert sim.check() == []
 
 
-def test_everybody_reads_when_a_mesh_comes_to_rest() -> None:
+def test_paused_readers_read_when_a_mesh_settles() -> None:
     sim = Simulation(seed=16)
     ada, bob = sim.peers(2)
     sim.run(2)
@@ -290,8 +290,8 @@ def test_everybody_reads_when_a_mesh_comes_to_rest() -> None:
     assert texts(bob) == ["hello"]
 
 
-def test_who_is_about_to_tell_what_it_has_read_is_not_at_rest() -> None:
-    """The second mark of a moment waits a little: what follows from it shall not fall into the quiet minute."""
+def test_a_mesh_with_a_delayed_read_mark_is_not_at_rest() -> None:
+    """The second read mark in a moment is sent with a delay: its effects must not fall into the quiet minute."""
     sim = Simulation(seed=21)
     ada, bob = sim.peers(2)
     reading = sim.invariants.receipts
@@ -300,7 +300,7 @@ def test_who_is_about_to_tell_what_it_has_read_is_not_at_rest() -> None:
     ada.say("one")
     ada.say("two")
     sim.run(2)
-    reading._reads = True  # from now on, and only what is said here
+    reading._reads = True  # from here on, only the two marks below
     one, two = [one for one in bob.disk.storage.places(0, 99) if one.log.user == ada.user][-2:]
     reading._read(bob, one)
     reading._read(bob, two)
@@ -318,8 +318,8 @@ def _say(peer: SimPeer, text: str) -> None:
     peer.say(text)
 
 
-def test_what_a_byzantine_peer_gives_at_last_is_waited_for() -> None:
-    """Nobody else had it when all had come to rest; at the end of the quiet minute one has, and others have not."""
+def test_a_late_message_from_a_byzantine_peer_is_awaited() -> None:
+    """At rest nobody else has the message; at the end of the quiet minute one peer has it and others do not."""
     sim = Simulation(seed=18)
     _, bob, cyd = sim.peers(3)
     sim.run(5)
@@ -332,8 +332,8 @@ def test_what_a_byzantine_peer_gives_at_last_is_waited_for() -> None:
     assert sim.check() == []
 
 
-def test_a_connection_with_a_byzantine_peer_that_is_no_link_keeps_nobody_from_rest() -> None:
-    """If it is refused and comes again at once, it is never linked with everybody at one moment (seed 877539)."""
+def test_an_unfinished_connection_of_a_byzantine_peer_delays_no_rest() -> None:
+    """A peer that is refused and redials at once is never linked with all others at one moment (seed 877539)."""
     sim = Simulation(seed=19)
     ada, bob, cyd = sim.peers(3)
     while sim.invariants.unsettled():
