@@ -1,0 +1,85 @@
+"""What `poe build` makes: a whole sdist, and a wheel that runs the demo in a fresh environment, without a network."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.processes.commands import environment
+
+ROOT = Path(__file__).resolve().parents[2]
+WITHIN = 110.0  # seconds for one step
+
+
+def run(*words: str | Path, home: Path, cwd: Path) -> str:
+    """Run a command line in a directory that holds no source of p2pchat; return its output."""
+    env = {name: value for name, value in environment(home).items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    done = subprocess.run(
+        words, cwd=cwd, env=env, input="", capture_output=True, encoding="utf-8", timeout=WITHIN, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def build(source: Path, into: Path) -> tuple[Path, Path]:
+    """Run the task `build` of a source tree, with the Python of this test; return the sdist and the wheel."""
+    tasks = tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["tool"]["poe"]["tasks"]
+    python, *words = shlex.split(tasks["build"]["cmd"])
+    assert python == "python"
+    run(sys.executable, *words, "-d", into, home=into, cwd=source)
+    (sdist,), (wheel,) = into.glob("*.tar.gz"), into.glob("*.whl")
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist and the wheel of this source tree."""
+    pytest.importorskip("hatchling", reason="hatchling comes with the extra dev")
+    return build(ROOT, tmp_path_factory.mktemp("dist"))
+
+
+def files_of(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_wheel_holds_every_file_of_the_package(built: tuple[Path, Path]) -> None:
+    every = {path for path in (ROOT / "p2pchat").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    held = {name for name in files_of(built[1]) if ".dist-info/" not in name}
+    assert held == {path.relative_to(ROOT).as_posix() for path in every}
+    assert {"p2pchat/py.typed", "p2pchat/web/page/index.html"} < held
+
+
+def test_the_sdist_builds_the_same_wheel_and_holds_what_its_tests_read(
+    built: tuple[Path, Path], tmp_path: Path
+) -> None:
+    sdist, wheel = built
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    (source,) = (tmp_path / "source").iterdir()
+    for name in (".ci/run", ".github/workflows/ci.yml", "README.md", "tests/processes/test_wheel.py", "docs/cli.md"):
+        assert (source / name).is_file(), name
+    assert files_of(build(source, tmp_path / "dist")[1]) == files_of(wheel)
+
+
+def test_the_demo_passes_from_the_wheel_in_a_fresh_environment(built: tuple[Path, Path], tmp_path: Path) -> None:
+    fresh = tmp_path / "fresh"
+    run(sys.executable, "-m", "venv", fresh, home=tmp_path, cwd=tmp_path)
+    scripts = fresh / ("Scripts" if os.name == "nt" else "bin")
+    run(scripts / "python", "-m", "pip", "install", "--no-index", "--no-deps", built[1], home=tmp_path, cwd=tmp_path)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(run(scripts / "python", "-c", where, home=tmp_path, cwd=tmp_path).strip())
+    shared = [path for path in sys.path if path.endswith("site-packages")]  # the dependencies, as there is no network
+    (packages / "dependencies.pth").write_text("\n".join(shared), "utf-8")
+    code = "import p2pchat; print(p2pchat.__file__)"
+    assert Path(run(scripts / "python", "-c", code, home=tmp_path, cwd=tmp_path).strip()).is_relative_to(packages)
+    shown = run(scripts / "p2pchat", "demo", home=tmp_path, cwd=tmp_path)
+    assert "All of it was checked, and held" in shown
