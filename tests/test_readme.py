@@ -72,6 +72,19 @@ def test_continuous_integration_runs_the_commands_of_the_readme() -> None:
     assert [line for line in README.splitlines() if re.match(pattern[1], line)] == [TEST]
 
 
+def test_continuous_integration_is_pinned_and_runs_each_system_and_each_python() -> None:
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    actions = re.findall(r"uses: (.+)", workflow)
+    assert actions and all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", one) for one in actions)
+    systems = re.search(r"os: \[([\w., -]+)\]", workflow)
+    assert systems is not None
+    assert re.fullmatch(r"ubuntu-\d+\.\d+, macos-\d+, windows-\d+", systems[1])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pythons = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    assert re.findall(r'"(3\.\d+)"', workflow) == pythons
+    assert project["requires-python"] == f">={pythons[0]}"
+
+
 def test_three_terminals_meet_on_8080_8081_and_8082() -> None:
     started = re.findall(r"^\.venv/bin/python -m p2pchat (808[0-2]) ?([^-\n]*)", README, re.MULTILINE)
     assert [(port, endpoints.split()) for port, endpoints in started] == [
