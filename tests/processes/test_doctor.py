@@ -40,6 +40,16 @@ async def test_doctor_works_while_the_peer_runs_anywhere(cluster: Cluster) -> No
     assert await bob.leave() == 0
 
 
+async def test_doctor_names_a_linked_user_whom_nobody_can_dial(cluster: Cluster) -> None:
+    ada = cluster.child("ada")
+    await ada.start()
+    bob = cluster.child("bob", ada.endpoint, "--advertise", "127.0.0.1:1")
+    await bob.start()
+    await ada.event("joined", user="bob")
+    found = await examined(cluster.home, "--data", str(cluster.home / "ada"))
+    assert (found["peers"]["verdict"], found["peers"]["seen"]) == ("ok", "linked with bob")
+
+
 async def listening(machine: Machine, home: Path, *words: str) -> Child:
     bob = Child("bob", home, "--data", str(home / "bob"), *words, port=8080, under=machine.under())
     await bob.start()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,7 @@ from p2pchat.cli.subcommands.doctor_network import (
     user_label,
 )
 from p2pchat.commands.endpoints import command, own_addresses
+from p2pchat.commands.event_text import quote_names
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError
 from p2pchat.commands.output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
@@ -94,11 +96,12 @@ def doctor(endpoint: str | None, profile: ProfileChoice, db: str, as_json: bool)
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The peer that is checked: its profile, its database, and its port, 0 when that is not known."""
+    """The peer that is checked: its profile, its database, its port, 0 when that is not known, and who is linked."""
 
     state: ProfileState
     port: int
     db: str
+    linked: Sequence[str]
 
     @property
     def is_readable(self) -> bool:
@@ -156,10 +159,10 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
     state = await asyncio.to_thread(inspect_profile, directory)
     for finding in check_profile(state):
         yield finding
-    running, trouble = await _running_port(directory)
+    running, linked, trouble = await _running_peer(directory)
     if trouble:
         yield warning("commands", trouble, "end that process, then start the peer again")
-    diagnosis = Diagnosis(state, running or _usual_port(choice, directory), db)
+    diagnosis = Diagnosis(state, running or _usual_port(choice, directory), db, linked)
     own = await asyncio.to_thread(own_addresses)
     async for finding in _check_ways_in(diagnosis, own):
         yield finding
@@ -169,16 +172,18 @@ async def examine(choice: ProfileChoice, directory: Path | None, db: str) -> Asy
         yield await asyncio.to_thread(check_disk, directory)
 
 
-async def _running_port(directory: Path) -> tuple[int, str]:
-    """Return the port of the running peer, 0 when none answers, and the error of one that does not answer well."""
+async def _running_peer(directory: Path) -> tuple[int, Sequence[str], str]:
+    """Return port and linked users of the running peer, 0 when none answers, and the error of one that hangs."""
     try:
         control = await connect(directory)
+        if control is None:
+            return 0, (), ""
+        async with aclosing(control):
+            users = await control.ask("who")
     except CommandError as failure:
-        return 0, str(failure)
-    if control is None:
-        return 0, ""
-    await control.aclose()
-    return int(control.listening["port"]), ""
+        return 0, (), str(failure)
+    online = [user["user"] for user in users if user["status"] in ("online", "idle") and not user["me"]]
+    return int(control.listening["port"]), online, ""
 
 
 def _usual_port(which: ProfileChoice, directory: Path) -> int:
@@ -231,6 +236,8 @@ async def _check_known_peers(diagnosis: Diagnosis, own: Sequence[str], history: 
     known = history.addresses()
     for finding in check_nat(diagnosis.port or USUAL_PORT, own, [address.endpoint for address in known]):
         yield finding
-    if diagnosis.is_readable:
+    if diagnosis.linked:  # perhaps over links that they opened, from where nobody can reach them
+        yield ok("peers", f"linked with {quote_names(diagnosis.linked)}")
+    elif diagnosis.is_readable:
         for finding in await check_peers(known, str(diagnosis.state.directory)):
             yield finding
