@@ -84,8 +84,9 @@ class EndpointStatus:
             self.all_known.set()
 
     def add(self, endpoint: str) -> None:
-        """Report on this endpoint from now on: /connect dials it."""
+        """Report on this endpoint from now on: /connect dials it next."""
         self._states[endpoint] = ""
+        self._notify(f"-- connecting to {safe_line(endpoint)}")
 
     def on_link_event(self, endpoint: str, state: str, reason: str, code: str = "") -> None:
         """Handle the fields of a Link event."""

@@ -152,11 +152,11 @@ _DIAL_TIMEOUT = 0.01  # seconds: the outcome is reported later, by the line of t
 
 
 async def connect(ctx: CommandContext, endpoint: str) -> CommandResult:
-    """Dial a peer until it answers."""
+    """Dial a peer until it answers; the chat reports on the endpoint."""
     where = parse_endpoint(endpoint)
     ctx.on_dial(where)
     await ctx.tcp_peer.connect(where, timeout=_DIAL_TIMEOUT)
-    return CommandResult([{"endpoint": where}], [f"-- connecting to {where}"])
+    return CommandResult([{"endpoint": where}])
 
 
 async def forget(ctx: CommandContext, peer: str) -> CommandResult:

@@ -91,7 +91,7 @@ async def test_endpoints_of_connect_get_a_line_and_do_not_count_as_refused() -> 
     endpoints.on_link_event(BOB, "refused", "", "version")
     endpoints.on_link_event(ADA, "up", "")
     assert endpoints.all_known.is_set() and not endpoints.refused.is_set()
-    assert [line.split()[1] for line in notices] == [BOB, ADA]
+    assert [line.split()[1] for line in notices] == ["connecting", BOB, ADA]
     alone = EndpointStatus([], notify=notices.append)
     alone.add(BOB)
     alone.on_link_event(BOB, "refused", "", "network")

@@ -18,7 +18,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 
-from p2pchat.core.context import Context
+from p2pchat.core.context import Context, HostedIdentity
 from p2pchat.core.effects import UserNamed, WarningIssued
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.log import Entry
@@ -220,7 +220,9 @@ class KnownPeople:
         former: Earlier names, with the clocks of their profile entries; may include the current one.
     """
 
-    def __init__(self, ctx: Context, known: Iterable[KnownUser], former: Iterable[FormerName] = ()) -> None:
+    def __init__(
+        self, ctx: Context, hosted: Iterable[HostedIdentity], known: Iterable[KnownUser], former: Iterable[FormerName]
+    ) -> None:
         self._ctx = ctx
         self.names: dict[UserId, str] = {}
         self.abouts: dict[UserId, str] = {}
@@ -237,6 +239,8 @@ class KnownPeople:
         for one in former:
             self.former.setdefault(one.user, {})[one.name] = one.c
             self._keys.setdefault(one.name, one.user)
+        for own in hosted:
+            self._keys.setdefault(own.name, own.id)
 
     def on_profile(self, user: UserId, entry: Entry) -> None:
         """Take a profile entry of the room.
@@ -286,11 +290,11 @@ class KnownPeople:
             return
         self.names[user] = name
         self._set_about(user, about)
-        self._ctx.emit(UserNamed(user, name, about, old))
         if self._keys.setdefault(name, user) != user and (user, name) not in self._warned:
             self._warned.add((user, name))
             text = f"another key uses the name {name!r}: the two are shown with the beginnings of their ids"
             self._ctx.emit(WarningIssued("name", text, user))
+        self._ctx.emit(UserNamed(user, name, about, old))
 
 
 def _about(text: object) -> str:

@@ -69,7 +69,7 @@ class Replicator:
         self._pending_commits: dict[int, PendingCommit] = {}
         self.conversations = Conversations(network)
         self.lookups = Lookups(ctx)
-        self.people = KnownPeople(ctx, stored.users, stored.former_names)
+        self.people = KnownPeople(ctx, hosted.values(), stored.users, stored.former_names)
         accounts = QuotaAccounts(ctx, stored.meta)
         is_here = presence.hosts.__contains__
         strangers = UnknownUserQuota(ctx, accounts, self.conversations, hosted, is_here) if is_open else None
