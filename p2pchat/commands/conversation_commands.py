@@ -152,16 +152,19 @@ async def kick(
 
 
 async def leave(ctx: CommandContext, to: str | None = None) -> CommandResult:
-    """Leave a group; when typed, switch to the room."""
+    """Leave a group; when typed, switch to the room, and say so where only the prompt would show it."""
     there = await _group(ctx, "leave", to)
     if not there.is_member:
         raise UsageError(f"you are no longer in {_shown(there)}: /go switches to another conversation")
     if _is_owner(there) and len(there.members) > 1:
         raise UsageError(f"you own {_shown(there)}: hand it over first, /owner NAME")
     await there.leave()
+    result = _group_result(there)
     if to is None:
         await ctx.switch_to(ctx.peer.room)
-    return _group_result(there)
+        if ctx.display.has_prompt:
+            return result._replace(lines=["-- what you type goes to the room now"])
+    return result
 
 
 async def rename(ctx: CommandContext, name: str, to: str | None = None) -> CommandResult:

@@ -78,10 +78,10 @@ class Display:
         hides: Returns whether people should not see an event, because its user is ignored.
         find_related: Finds the message that an event replies to, edits, deletes or reacts to; None: not available.
         numbers: Numbers of the messages listed last, by message id.
-        keeps_input: Whether Up brings back what was typed.
+        has_prompt: Whether there is a prompt: it names the current conversation, and a refused line stays in it.
     """
 
-    keeps_input = False
+    has_prompt = False
 
     def __init__(self, output: LineWriter, log: EventLogFile | None, *, as_json: bool, echo: bool) -> None:
         self._output = output

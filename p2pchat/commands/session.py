@@ -114,6 +114,7 @@ class Session(CommandContext):
     Attributes:
         sender: Sends the messages, and waits for their delivery.
         exit_code: The exit code so far.
+        errors: How many errors were reported so far.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Session(CommandContext):
         self.on_accepted = self.sender.add_receipt
         self._reads: ReadMarker | None = None
         self.exit_code = DONE
+        self.errors = 0
         display.hides = self.hides
         display.find_related = self.related_message
 
@@ -239,6 +241,7 @@ class Session(CommandContext):
 
     async def report_error(self, error: BaseException, ref: str | None = None) -> None:
         """Show an error and record it for the exit code; raise it again if it is a bug."""
+        self.errors += 1
         code = USAGE if isinstance(error, ValueError) and not isinstance(error, P2PChatError) else exit_code(error)
         if not self.interactive or code == FAILED:
             self.exit_code = worst_code(self.exit_code, code)
@@ -246,9 +249,9 @@ class Session(CommandContext):
         if isinstance(error, StorageError):
             word = "storage"
         text = str(error)
-        if isinstance(error, TooLong) and self.display.keeps_input:
+        if isinstance(error, TooLong) and self.display.has_prompt:
             size, limit = error.size_bytes, error.limit_bytes
-            text = f"too long: {size:,} bytes, at most {limit:,}. Press Up to get it back and split it"
+            text = f"too long: {size:,} bytes, at most {limit:,}. Shorten it, or send it in parts"
         await self.display.show_event(Failed(code=word, text=text, ref=ref).to_json())
 
 

@@ -86,11 +86,11 @@ async def test_mistakes_on_a_terminal_keep_the_exit_code(shown: Shown, capsys: p
 async def test_a_message_that_is_too_long_can_be_brought_back(
     shown: Shown, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Display, "keeps_input", True)
+    monkeypatch.setattr(Display, "has_prompt", True)
     async with mesh("ada") as net:
         await open_session(net.peers[0], shown, as_json=False, interactive=True).execute([b"x" * 40_000])
         told = capsys.readouterr().err
-        assert told == "p2pchat: too long: 40,000 bytes, at most 32,768. Press Up to get it back and split it\n"
+        assert told == "p2pchat: too long: 40,000 bytes, at most 32,768. Shorten it, or send it in parts\n"
 
 
 async def test_other_conversations_are_unread_until_opened(shown: Shown) -> None:

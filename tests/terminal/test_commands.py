@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
@@ -45,6 +47,8 @@ async def test_a_mistyped_command_is_not_sent(terminal: OpenTerminal, peer: Star
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
     await answer_to(ada, line, hint)
+    await ada.prompts(f"room> {line}")
+    await ada.key("c-u")
     await ada.type("hello\r")
     assert await texts_of(bob, 1) == ["hello"]
 
@@ -74,6 +78,64 @@ async def test_an_ignored_user_is_hidden(terminal: OpenTerminal, peer: StartPeer
     await answer_to(ada, "/unignore bob", "bob is no longer ignored")
     await answer_to(ada, "/history", "bob: everybody, ada too")
     await answer_to(ada, "/go bob", "bob -> ada: look at me")
+
+
+async def test_a_refused_line_stays_in_the_prompt(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await answer_to(ada, "/mgs bob see you at noon", "did you mean /msg?")
+    await ada.prompts("room> /mgs bob see you at noon")
+    await ada.key("home", *["right"] * 2, *["delete"] * 2, "s", "g", "enter")
+    assert await texts_of(bob, 1) == ["see you at noon"]
+    await ada.until(lambda: ada.prompt == "room>")
+    await ada.paste("x" * 32_769)
+    await ada.key("enter")
+    await ada.shows("too long: 32,769 bytes, at most 32,768. Shorten it")
+    await ada.key("backspace", "enter")
+    assert (await texts_of(bob, 2))[1] == "x" * 32_768
+
+
+async def test_leave_says_where_the_next_line_goes(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada")
+    await ada.prompts("room>")
+    await ada.line("/group ops")
+    await ada.prompts("#ops>")
+    await answer_to(ada, "/leave", "-- what you type goes to the room now")
+    await ada.prompts("room>")
+
+
+async def test_a_taken_name_is_warned_of_before_it_is_used(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada", columns=120)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await bob.rename("ada")
+    await ada.shows_line(r"bob is now known as ada#\w{8}$")
+    told = [line for line in ada.all_lines if "the name 'ada'" in line or "is now known as" in line]
+    assert [line.split(":")[0] for line in told[:1]] == ["p2pchat"] and len(told) == 2
+    await ada.line("/nick kim")
+    await ada.shows("-- you are now kim")
+    await answer_to(ada, "hello", "kim: hello")
+    assert sum("kim" in line for line in ada.all_lines) == 2  # nobody is told in the third person of their own name
+
+
+async def test_connect_says_what_it_does_before_how_it_went(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada", columns=150)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        closed = f"127.0.0.1:{nobody.getsockname()[1]}"
+    await ada.prompts("room>")
+    await ada.line(f"/connect {closed}")
+    await ada.shows(f"-- {closed} does not answer: nobody listens there")
+    itself = f"127.0.0.1:{await port_of(ada)}"
+    await ada.line(f"/connect {itself}")
+    await ada.shows(f"-- {itself} is this peer itself")
+    told = [line for line in ada.all_lines if closed in line or (itself in line and "listens" not in line)]
+    assert [line.split(" (")[0] for line in told] == [
+        f"-- connecting to {closed}",
+        f"-- {closed} does not answer: nobody listens there",
+        f"-- connecting to {itself}",
+        f"-- {itself} is this peer itself",
+    ]
 
 
 async def test_answers_of_commands(terminal: OpenTerminal, peer: StartPeer) -> None:

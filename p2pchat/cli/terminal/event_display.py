@@ -50,7 +50,7 @@ class TerminalDisplay(Display):
         on_change: Called when the content of the prompt may have changed.
     """
 
-    keeps_input = True
+    has_prompt = True
     _peer: TCPPeer  # set by begin(), before the first event that needs it
     _session: Session
 
