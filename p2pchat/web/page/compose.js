@@ -1,7 +1,8 @@
 /** The message editor. Enter sends, Shift+Enter starts a new line. The message being answered or edited is shown above. */
 
 import { fill, h, icon, iconButton } from "./dom.js";
-import { beginning, safeLine } from "./safe_text.js";
+import { excerpt } from "./markdown.js";
+import { safeLine } from "./safe_text.js";
 
 const MAX_BYTES = 32 * 1024; // of one message
 const ENCODER = new TextEncoder();
@@ -141,7 +142,7 @@ export class Compose {
     const { message, edits } = target;
     const who = message.mine ? "your message" : safeLine(this._chat.model.labelOf(message.senderId, message.sender));
     fill(this._note, h("div", { class: "about-line" },
-      h("span", { class: "about-words" }, h("b", {}, edits ? "Editing" : "Replying to ", !edits && h("bdi", {}, who)), " ", h("span", { dir: "auto" }, beginning(message.text, 100))),
+      h("span", { class: "about-words" }, h("b", {}, edits ? "Editing" : "Replying to ", !edits && h("bdi", {}, who)), " ", h("span", { dir: "auto" }, excerpt(message.text, 100))),
       iconButton("close", edits ? "Cancel edit" : "Cancel reply", () => (this.cancel(), this.focus()))));
   }
 

@@ -2,9 +2,10 @@
 
 import { dialog } from "./dialog.js";
 import { h, iconButton } from "./dom.js";
+import { excerpt, markdown } from "./markdown.js";
 import { mentions } from "./model.js";
 import { disc } from "./people.js";
-import { beginning, linkify, safeLine, safeText } from "./safe_text.js";
+import { safeLine, safeText } from "./safe_text.js";
 import { clock, whole } from "./times.js";
 
 const COMMON_REACTIONS = ["👍", "❤️", "😄", "🎉", "😮", "😢", "🙏", "✅", "👀", "🚀", "+1", "-1"];
@@ -54,14 +55,15 @@ export function drawMessage(message, { model, talk, head }, actions) {
 function messageText(message, name) {
   if (message.deleted) return h("p", { class: "text gone" }, message.mine ? "You deleted this message" : "This message was deleted");
   if (message.unsupported) return h("p", { class: "text gone" }, `[unsupported: ${safeLine(message.unsupported)}]`);
-  if (message.action) return h("p", { class: "text action", dir: "auto" }, h("span", { "aria-hidden": "true" }, "∗ "), h("bdi", {}, name), " ", linkify(message.text));
-  return h("p", { class: "text", dir: "auto" }, linkify(message.text));
+  const { parts, blocks } = markdown(message.text);
+  const actor = message.action && [h("span", { "aria-hidden": "true" }, "∗ "), h("bdi", {}, name), " "];
+  return h(blocks ? "div" : "p", { class: `text${blocks ? " blocks" : ""}${actor ? " action" : ""}`, dir: "auto" }, actor, parts);
 }
 
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
 function quote(message, talk, model, actions) {
   const answered = talk.byId.get(message.replyTo ?? "");
-  const said = !answered ? "an earlier message" : answered.deleted ? "a deleted message" : beginning(answered.text, 120);
+  const said = !answered ? "an earlier message" : answered.deleted ? "a deleted message" : excerpt(answered.text, 120);
   const who = answered ? (answered.mine ? "You" : safeLine(model.labelOf(answered.senderId, answered.sender))) : "";
   return h("button", { type: "button", class: "quote", tabindex: -1, onclick: () => actions.jump(message.replyTo ?? "") },
     h("span", { class: "unseen" }, "Reply to "), who && h("bdi", { class: "quote-who" }, who), h("span", { class: "quote-text", dir: "auto" }, said));

@@ -77,23 +77,6 @@ export function beginning(text, most = 80) {
   return safeLine(line.length > most ? line.slice(0, most - 1).join("") + "…" : line.join(""));
 }
 
-const ADDRESS = /\bhttps?:\/\/[^\s<>"'`\\]{3,2000}/giu;
-const BEHIND = /[.,:;!?)\]}]+$/u; // punctuation that ends a sentence, not the address
-
-/** @param {string} text @returns {(string|HTMLElement)[]} */
-export function linkify(text) {
-  const parts = [];
-  let at = 0;
-  for (const match of text.matchAll(ADDRESS)) {
-    const address = match[0].replace(BEHIND, "");
-    if (safeText(address) !== address || !URL.canParse(address)) continue;
-    parts.push(safeText(text.slice(at, match.index)));
-    parts.push(h("a", { href: address, target: "_blank", rel: "noopener noreferrer nofollow" }, address));
-    at = match.index + address.length;
-  }
-  return [...parts, safeText(text.slice(at))];
-}
-
 /**
  * Return a text with its search matches highlighted.
  * @param {string} text @param {[number, number][]} places start and end, in characters

@@ -82,5 +82,6 @@ export function showHelp() {
     h("h3", {}, "Keys"),
     h("dl", { class: "facts keys" }, KEYS.map(([key, said]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, said)])),
     h("p", { class: "hint" }, h("code", {}, "/me waves"), " shows an action. Start a line with ", h("code", {}, "//"), " to send a text that begins with a slash."),
+    h("p", { class: "hint" }, "Some Markdown is shown: ", ["**bold**", "*italic*", "`code`", "```", "- list", "1. list", "[name](https://…)"].map((mark) => [h("code", {}, mark), " "])),
   ]);
 }

@@ -3,9 +3,10 @@
 import { fill, h, icon, iconButton } from "./dom.js";
 import { newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
+import { excerpt } from "./markdown.js";
 import { byPresence, disc, showProfile, statusText } from "./people.js";
 import { Rows } from "./rows.js";
-import { beginning, safeLine } from "./safe_text.js";
+import { safeLine } from "./safe_text.js";
 import { briefly, whole } from "./times.js";
 
 /** @typedef {import("./model.js").Talk} Talk */
@@ -195,7 +196,7 @@ function byNews(model, one, other) {
  */
 function lineOf(model, talk, message) {
   const name = message.mine ? "You" : safeLine(model.labelOf(message.senderId, message.sender));
-  const said = message.deleted ? "deleted a message" : message.unsupported ? `[unsupported: ${safeLine(message.unsupported)}]` : beginning(message.text, 120);
+  const said = message.deleted ? "deleted a message" : message.unsupported ? `[unsupported: ${safeLine(message.unsupported)}]` : excerpt(message.text, 120);
   if (message.action || message.deleted) return `${name} ${said}`;
   return message.mine || talk.kind !== "dm" ? `${name}: ${said}` : said;
 }

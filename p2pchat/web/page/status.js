@@ -4,7 +4,8 @@
  */
 
 import { fill, h, iconButton } from "./dom.js";
-import { beginning, safeLine } from "./safe_text.js";
+import { excerpt } from "./markdown.js";
+import { safeLine } from "./safe_text.js";
 
 const MAX_ANNOUNCED = 5; // sentences kept in the region
 const NOTICE_FOR = 8000; // milliseconds
@@ -35,7 +36,7 @@ export class Announcer {
     const who = safeLine(message.sender);
     const where = this._model.shows(talk) ? "" : talk.kind === "dm" ? " to you" : ` in ${safeLine(talk.name)}`;
     const sentence = document.createElement("p");
-    sentence.textContent = message.action ? `${who} ${beginning(message.text, 300)}` : `${who}${where}: ${beginning(message.text, 300)}`;
+    sentence.textContent = message.action ? `${who} ${excerpt(message.text, 300)}` : `${who}${where}: ${excerpt(message.text, 300)}`;
     this._region.append(sentence);
     while (this._region.childElementCount > MAX_ANNOUNCED) this._region.firstElementChild?.remove();
   }

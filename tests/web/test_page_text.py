@@ -1,0 +1,128 @@
+"""What people write on the page, and what it shows of it: Markdown, emoji."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
+
+from tests.web.browser import CHROMIUM, Scene, opened
+
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on this machine"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    home, shots = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("page-pictures")
+    async with opened(home, shots, viewport={"width": 390, "height": 844}) as scene:
+        await scene.zoe.go("Room")
+        yield scene
+
+
+WRITTEN = """**Plan** for *today*, see [the notes](https://example.org/a_b_c) and `x **= 2`:
+- tea
+- cakes
+  1. lemon
+  2. plum
+
+```python
+if a_b_c < 2*3*4:
+    print("<b>now</b>")
+```
+ask https://example.org/_x_ first"""
+
+
+async def test_a_subset_of_markdown_is_shown_and_terminals_get_it_as_written(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await yan.go("Room")
+    await zoe.write(WRITTEN)
+    assert (await terry.next("message"))["text"] == WRITTEN
+    for one in (zoe, yan):
+        text = one.page.locator("li.message .text").last
+        await text.locator("pre").wait_for()
+        assert await text.locator("strong").all_inner_texts() == ["Plan"]
+        assert await text.locator("em").all_inner_texts() == ["today"]
+        code = await text.locator("code").all_text_contents()
+        assert code == ["x **= 2", 'if a_b_c < 2*3*4:\n    print("<b>now</b>")']
+        assert await text.locator("ul > li").all_inner_texts() == ["tea", "cakes\nlemon\nplum"]
+        assert await text.locator("ul ol > li").all_inner_texts() == ["lemon", "plum"]
+        links = text.get_by_role("link")
+        assert await links.all_inner_texts() == ["the notes (example.org)", "https://example.org/_x_"]
+        assert await links.first.get_attribute("href") == "https://example.org/a_b_c"
+    line = yan.row("Room").locator(".side-sub")
+    assert (await line.text_content() or "").startswith("zoe: Plan for today, see the notes (example.org) and x **= 2:")
+    await zoe.shot("markdown-light")
+    await yan.shot("markdown-phone-dark")
+
+
+SHOWN = """async (texts) => {
+    const {markdown} = await import('./markdown.js');
+    return texts.map((text) => {
+        const box = document.createElement('div');
+        box.append(...markdown(text).parts);
+        return box.innerHTML;
+    });
+}"""
+PLAIN = [
+    "snake_case_name and 2*3*4 and 5 * 3 * 2",
+    r"\*not this\*, and ¯\_(ツ)_/¯",
+    "** ** **** __ * _",
+    "*open, `open, [open](",
+    "[a name](javascript:alert(1)) [b](data:text/html,x) [c](//example.org)",
+    "-5 and +1, 1.5",
+]
+MARKED = {
+    "***both*** (_so_)": "<strong><em>both</em></strong> (<em>so</em>)",
+    "**open *it** x*": "**open <em>it</em>* x*",
+    "漢**字**漢": "漢<strong>字</strong>漢",
+    "3) c\n4) d": '<ol><li value="3" dir="auto">c</li><li value="4" dir="auto">d</li></ol>',
+    "```\n- x": "<pre><code>- x</code></pre>",
+}
+
+
+async def test_what_is_no_markdown_stays_as_it_was_written(scene: Scene) -> None:
+    shown = await scene.zoe.page.evaluate(SHOWN, [*PLAIN, *MARKED])
+    assert shown == [*PLAIN, *MARKED.values()]
+
+
+async def test_markdown_makes_no_markup_of_what_was_written_and_hides_no_address(scene: Scene) -> None:
+    hostile = [
+        "**<img src=x onerror=alert(1)>**",
+        "```\n</code></pre><script>alert(1)</script>",
+        '[x](https://example.org/"onclick=alert(1))',
+        "[https://bank.example](https://evil.example/)",
+        "[bank\u202e](https://b\u0430nk.example/)",
+        "- <b>\n  - *<i>*",
+    ]
+    assert await scene.zoe.page.evaluate(SHOWN, hostile) == [
+        "<strong>&lt;img src=x onerror=alert(1)&gt;</strong>",
+        "<pre><code>&lt;/code&gt;&lt;/pre&gt;&lt;script&gt;alert(1)&lt;/script&gt;</code></pre>",
+        '[x](<a href="https://example.org/" target="_blank" rel="noopener noreferrer nofollow">https://example.org/</a>'
+        '"onclick=alert(1))',
+        '<a href="https://evil.example/" target="_blank" rel="noopener noreferrer nofollow" '
+        'title="https://evil.example/">https://bank.example<span class="link-host"> (evil.example)</span></a>',
+        '<a href="https://b\u0430nk.example/" target="_blank" rel="noopener noreferrer nofollow" '
+        'title="https://b\u0430nk.example/">bank\\u{202e}<span class="link-host"> (xn--bnk-6cd.example)</span></a>',
+        '<ul><li dir="auto">&lt;b&gt;<ul><li dir="auto"><em>&lt;i&gt;</em></li></ul></li></ul>',
+    ]
+
+
+SLOW = ["*a " * 10_000, "_a* " * 8_000, "[" * 32_000, "``` " * 8_000, "- " * 16_000, " - x\n" * 6_000, "**a" * 10_000]
+
+
+async def test_no_text_takes_long_or_nests_deeply(scene: Scene) -> None:
+    depths = """async (texts) => {
+        const {markdown} = await import('./markdown.js');
+        const depth = (node) => 1 + Math.max(0, ...[...node.children ?? []].map(depth));
+        return texts.map((text) => Math.max(0, ...markdown(text).parts.map((part) => part.nodeType ? depth(part) : 0)));
+    }"""
+    nested = ["\n".join(" " * 2 * level + "- x" for level in range(100)), "*_" * 500 + "x" + "_*" * 500]
+    async with asyncio.timeout(20):
+        assert max(await scene.zoe.page.evaluate(depths, [*SLOW, *nested])) <= 12
