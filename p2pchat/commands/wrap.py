@@ -6,6 +6,10 @@ further line of a message does. Lines of the program are indented instead; comma
 copied. Whoever draws the rows turns off the terminal's own wrapping: a character that is wider there than here is cut
 at the edge then, and cannot push text into the next row.
 
+The address of a page that is longer than a row is left to the terminal's wrapping, so that it can be clicked and
+copied. It is ASCII without blanks, and every line of the program has a blank behind its first word or sign, so that no
+part of an address passes for one. The text behind it begins a row of its own.
+
 Output that is no terminal is not folded: programs, logs and pagers fold better.
 """
 
@@ -30,6 +34,11 @@ USUAL_WIDTH = 80  # columns, when the terminal does not say
 NARROW = 24  # columns; below, CONTINUED would take too much of a row
 CONTINUED_NARROW = " | "
 _EMOJI = "\ufe0f"  # makes the character before it as wide as an emoji, in some terminals
+_UNIT = re.compile(  # what is not broken: an address, a character with those joined to it, a character
+    r"\b(?P<address>[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[!-;=?-~]+)"
+    r"|.(?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d.){1,8}|.",
+    re.DOTALL,
+)
 _TWO_COLUMNS = re.compile(r" {2}\S+(?: \S+)* {2,}(?=\S)")  # "  --name NAME    my name": wraps below "my name"
 _TO_BE_COPIED = re.compile(r" {4}(?!\| )")  # a command or an invite
 
@@ -83,15 +92,18 @@ def _fold_by_columns(line: str, width: int, hang: str) -> str:
     return "\n".join(map(plain_text, fold_row([("", line)], width, hang=hang)))
 
 
-def fold_row(fragments: Sequence[Fragment], width: int, *, hang: str = "", style: str = "") -> list[Row]:
+def fold_row(
+    fragments: Sequence[Fragment], width: int, *, hang: str = "", style: str = "", tail: str = ""
+) -> list[Row]:
     """Return the rows of one line, broken at its newlines, and between words where it is wider than `width`.
+
+    Only a row that ends with a long address is wider itself.
 
     Args:
         hang: Prefix of wrapped rows, for lines of the program; "": CONTINUED.
-        style: Style of that prefix.
+        style: Style of that prefix, and of `tail`.
+        tail: What follows the line after two blanks, or in a row of its own: it is not broken where a row has room.
     """
-    if _surely_fits(fragments, width):
-        return [list(fragments)]
     mark = hang or (CONTINUED if width >= NARROW else CONTINUED_NARROW)
     rows: list[Row] = []
     for line in split_rows(fragments):
@@ -99,7 +111,26 @@ def fold_row(fragments: Sequence[Fragment], width: int, *, hang: str = "", style
             rows.append(list(line))
         else:
             rows += _fold_long_line(line, max(width, len(mark) + 2), [(style, character, 1) for character in mark])
+    if tail and _columns(_cells(rows[-1])) + 2 + len(tail) <= width:
+        rows[-1].append((style, f"  {tail}"))
+    elif tail:
+        rows += fold_row([(style, mark + tail)], width, hang=hang, style=style)
     return rows
+
+
+def cut_row(row: Row, width: int) -> list[Row]:
+    """Return a row as the terminal wraps it, `width` columns each."""
+    rows: list[list[_Cell]] = [[]]
+    for cell in _cells(row):
+        if _columns(rows[-1]) + cell[2] > width:
+            rows.append([])
+        rows[-1].append(cell)
+    return list(map(_joined, rows))
+
+
+def is_wide(row: Row, width: int) -> bool:
+    """Return whether a row of fold_row() ends with an address that the terminal has to wrap."""
+    return any("://" in text for _, text in row) and _columns(_cells(row)) > width
 
 
 def plain_text(row: Row) -> str:
@@ -128,35 +159,54 @@ def split_rows(fragments: Sequence[Fragment]) -> Iterator[Row]:
     yield line
 
 
-def _fold_long_line(line: Row, width: int, mark: list[_Cell]) -> list[Row]:
-    """Break one line, before the word that does not fit; a word that fills a row is broken where the row ends."""
+def _cells(row: Row) -> list[_Cell]:
+    """Return the characters of a row, each with the most columns that any terminal takes for it."""
     from prompt_toolkit.utils import get_cwidth  # imported late: commands for programs need no prompt_toolkit
 
+    cells = [(style, character, get_cwidth(character)) for style, text in row for character in text]
+    return [
+        (style, character, 2 if columns == 1 and after[1] == _EMOJI else columns)
+        for (style, character, columns), after in pairwise([*cells, ("", "", 0)])
+    ]
+
+
+def _units(cells: Sequence[_Cell], room: int) -> Iterator[Sequence[_Cell]]:
+    """Yield what is not broken; of the parts wider than `room` only addresses."""
+    for found in _UNIT.finditer("".join(character for _, character, _ in cells)):
+        unit = cells[found.start() : found.end()]
+        if found["address"] or _columns(unit) <= room:
+            yield unit
+        else:
+            yield from ([cell] for cell in unit)
+
+
+def _fold_long_line(line: Row, width: int, mark: list[_Cell]) -> list[Row]:
+    """Break one line, before the word that does not fit; a word that fills a row is broken where the row ends."""
     rows: list[list[_Cell]] = []
     row: list[_Cell] = []
     used, full, before = 0, False, ""
-    characters = [(style, character) for style, text in line for character in text]
-    for (style, character), (_, after) in pairwise([*characters, ("", "")]):
-        columns = get_cwidth(character)
-        columns = 2 if after == _EMOJI and columns == 1 else columns  # the most that any terminal takes for it
-        full = full or used + columns > width
-        if full and character == " ":
-            before = character
+    room = width - len(mark)
+    for unit in _units(_cells(line), room):
+        columns = _columns(unit)
+        full = full or (used + columns > width and (columns <= room or used > width))
+        if full and len(unit) == 1 and unit[0][1] == " ":
+            before = " "
             continue  # the row ends here anyway
         if full:
-            at = None if before == " " else _last_blank(row, len(mark) if rows else 0)
-            if at is not None and len(mark) + _columns(row[at + 1 :]) + columns > width:
-                at = None  # the word does not fit behind the mark either
-            rows.append(row[:at])
-            row = [*mark, *(row[at + 1 :] if at is not None else [])]
+            at = len(row) if before == " " else _last_blank(row, len(mark) if rows else 0)
+            if at is None or len(mark) + _columns(row[at + 1 :]) + columns > width:
+                at = len(row)  # the word does not fit behind the mark either
+            rows.append(row[:at] if row[at - 1][1] != " " else row[: at - 1])
+            row = [*mark, *row[at + 1 :]]
             used, full = _columns(row), False
-        row.append((style, character, columns))
+        row += unit
         used += columns
-        before = character
-    return [
-        [(style, "".join(cell[1] for cell in cells)) for style, cells in groupby(row, itemgetter(0))]
-        for row in [*rows, row]
-    ]
+        before = unit[-1][1]
+    return list(map(_joined, [*rows, row]))
+
+
+def _joined(cells: Sequence[_Cell]) -> Row:
+    return [(style, "".join(cell[1] for cell in group)) for style, group in groupby(cells, itemgetter(0))]
 
 
 def _last_blank(row: Sequence[_Cell], start: int) -> int | None:

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.commands.exit_codes import print_error
-from p2pchat.commands.wrap import CONTINUED_NARROW, NARROW, fold, fold_marked, fold_row, plain_text, terminal_width
+from p2pchat.commands.wrap import (
+    CONTINUED_NARROW,
+    NARROW,
+    cut_row,
+    fold,
+    fold_marked,
+    fold_row,
+    is_wide,
+    plain_text,
+    terminal_width,
+)
 from p2pchat.safe_text import CONTINUED
 
 
@@ -79,6 +89,9 @@ def test_an_error_is_folded_on_a_terminal_only(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+ADDRESS = "https://example.org/" + "x" * 30
+
+
 def folded(text: str, width: int, hang: str = "") -> list[str]:
     return [plain_text(row) for row in fold_row([("", text)], width, hang=hang)]
 
@@ -98,6 +111,11 @@ def folded(text: str, width: int, hang: str = "") -> list[str]:
         ("e\u0301" * 25, 24, ["e\u0301" * 24, "    | e\u0301"]),
         ("0123456789 0123456789", 12, ["0123456789", " | 012345678", " | 9"]),
         ("", 24, [""]),
+        ("12:00 ada: " + ADDRESS + " two", 24, ["12:00 ada: " + ADDRESS, "    | two"]),
+        ("12:00 ada: (" + ADDRESS, 24, ["12:00 ada: (" + ADDRESS]),
+        ("12:00 ada: one two three four " + ADDRESS, 24, ["12:00 ada: one two three", "    | four " + ADDRESS]),
+        ("12:00 ada: xx ftp://here.at/z", 24, ["12:00 ada: xx", "    | ftp://here.at/z"]),
+        ("👩\u200d💻" * 8, 24, ["👩\u200d💻" * 6, "    | " + "👩\u200d💻" * 2]),
     ],
 )
 def test_a_row_folds_between_words(text: str, width: int, rows: list[str]) -> None:
@@ -106,6 +124,24 @@ def test_a_row_folds_between_words(text: str, width: int, rows: list[str]) -> No
 
 def test_a_hang_replaces_the_mark() -> None:
     assert folded("-- one two three four five", 24, hang="  ") == ["-- one two three four", "  five"]
+
+
+@pytest.mark.parametrize(
+    "text, rows",
+    [
+        ("12:00 ada: hi", ["12:00 ada: hi  ✓ delivered"]),
+        ("12:00 ada: hi there, bob", ["12:00 ada: hi there, bob", "    | ✓ delivered"]),
+        ("12:00 ada: " + ADDRESS, ["12:00 ada: " + ADDRESS, "    | ✓ delivered"]),
+        ("12:00 ada: a\n    | b", ["12:00 ada: a", "    | b  ✓ delivered"]),
+    ],
+)
+def test_a_tail_stays_whole(text: str, rows: list[str]) -> None:
+    assert [plain_text(row) for row in fold_row([("", text)], 26, tail="✓ delivered")] == rows
+
+
+def test_a_wide_row_is_cut_as_the_terminal_wraps_it() -> None:
+    assert [plain_text(row) for row in cut_row([("a", "1234"), ("b", "界67")], 5)] == ["1234", "界67"]
+    assert not is_wide([("", "x" * 30)], 24) and is_wide([("", ADDRESS)], 24)
 
 
 def test_styles_stay_with_their_text() -> None:

@@ -82,6 +82,31 @@ class Screen(pyte.Screen):
             self.scrolled.append(self.display[0].rstrip())
         super().index()
 
+    def resize(self, lines: int | None = None, columns: int | None = None) -> None:
+        """Break rows that are too long for a narrower screen, as most terminals do; pyte cuts them."""
+        lines, columns = lines or self.lines, columns or self.columns
+        rows: list[dict[int, pyte.screens.Char]] = []
+        x, y = self.cursor.x, self.cursor.y
+        for number in range(self.lines if columns < self.columns else 0):
+            cells = self.buffer[number]
+            drawn = max((at for at, cell in cells.items() if cell.data != " "), default=0)
+            if number == self.cursor.y:
+                x, y = self.cursor.x % columns, len(rows) + self.cursor.x // columns
+                drawn = max(drawn, self.cursor.x)
+            for start in range(0, drawn + 1, columns):
+                rows.append({at - start: cells[at] for at in range(start, start + columns) if at in cells})
+        super().resize(lines, columns)
+        while rows and not any(cell.data != " " for cell in rows[-1].values()) and len(rows) > y + 1:
+            rows.pop()
+        if not rows:
+            return
+        gone = max(0, len(rows) - lines)
+        self.scrolled += ["".join(cell.data for _, cell in sorted(row.items())).rstrip() for row in rows[:gone]]
+        self.buffer.clear()
+        for number, row in enumerate(rows[gone:]):
+            self.buffer[number].update(row)
+        self.cursor.x, self.cursor.y = x, y - gone
+
     def bell(self, *_: object) -> None:
         self.bells += 1
 

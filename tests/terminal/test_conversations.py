@@ -250,6 +250,24 @@ async def test_narrow_terminals_show_everything(terminal: OpenTerminal, peer: St
     await ada.key("enter")
 
 
+async def test_a_long_address_and_a_tick_stay_whole(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    address = "https://example.org/" + "path/" * 40 + "?q=1"
+    await bob.broadcast(f"look at {address} before noon")
+    await ada.shows_line(r"^    \| before noon$")
+    assert address.encode() in ada.raw  # one row, which the terminal wraps
+    assert f"bob: look at {address}    | before noon" in "".join(ada.all_lines)
+    await ada.line(f"mine: {address}")
+    await ada.shows_line(r"^    \| ✓ delivered 1/1$")
+    await ada.line("x" * 62)  # the tick would fit, but not its word
+    await ada.shows_line(r"ada: x{62}$")
+    await ada.until(lambda: sum(line == "    | ✓ delivered 1/1" for line in ada.all_lines) == 2)
+    await everything_is_up(ada)
+    assert ada.raw.count(f"mine: {address}".encode()) == 1
+
+
 async def test_clear_keeps_the_prompt(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")

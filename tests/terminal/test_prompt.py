@@ -330,3 +330,23 @@ async def test_a_dumb_terminal_gets_plain_lines(terminal: OpenTerminal, term: st
     assert b"\x1b" not in ada.raw
     await ada.key("c-d")
     assert await ada.ended() == 0
+
+
+async def test_a_narrower_window_keeps_one_copy_of_the_line(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    line = " ".join(f"word{number}" for number in range(12, 22))
+    await ada.type(line)
+    await ada.prompts(f"room> {line[:60]}")
+    above = [row for row in ada.all_lines if "is here" in row]
+    for columns in (60, 33, 20):
+        ada.resize(columns, 24)
+        await ada.until(lambda: "".join(ada.lines).endswith(line[-9:]))
+        await ada.type("x")
+        await ada.key("backspace")
+        await bob.broadcast(f"at {columns}")
+        await ada.shows(f"at {columns}")
+        await ada.until(lambda: "".join(ada.lines).endswith(f"> {line}"))
+    assert "".join(ada.all_lines).count("word12") == 1
+    assert "".join(above) in "".join(ada.all_lines)

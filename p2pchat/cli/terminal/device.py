@@ -166,6 +166,14 @@ def create_terminal_output(stream: TerminalStream | None) -> Output:
     return Vt100_Output(stream, size, term=os.environ.get("TERM"), enable_cpr=False)  # type: ignore[arg-type]
 
 
+def breaks_rows(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether the terminal breaks rows that no longer fit a narrower window; xterm and a few others cut them."""
+    if environment.get("TMUX"):
+        return True
+    cuts = environment.get("TERM", "").startswith(("linux", "st", "putty", "screen"))
+    return not (cuts or environment.get("XTERM_VERSION") or environment.get("STY"))
+
+
 # ---- modes
 
 # Bracketed paste and focus reports off; wrapping and cursor on; no colours.

@@ -32,8 +32,8 @@ from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.utils import get_cwidth
 
-from p2pchat.cli.terminal.device import UNREAD, FocusReporter
-from p2pchat.cli.terminal.screen import Screen
+from p2pchat.cli.terminal.device import UNREAD, FocusReporter, breaks_rows
+from p2pchat.cli.terminal.screen import Screen, follow_reflow
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import safe_line
@@ -124,6 +124,8 @@ class Prompt:
             erase_when_done=True,
             output=output,
         )
+        if breaks_rows():
+            follow_reflow(self.app, lambda: output.get_size().columns)
         for changed in (self._buffer.on_text_changed, self._buffer.on_cursor_position_changed):
             changed += lambda buffer: on_change(buffer.text)
 

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prompt_toolkit.application import Application
+from prompt_toolkit.data_structures import Point
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Attrs, Style
 
 from p2pchat.cli.terminal.device import BLACK_ON_WHITE, DIM, ERROR, TerminalStream
 from p2pchat.commands.endpoints import INDENT, row_of_code
 from p2pchat.commands.event_text import EventLine, delivery_mark
-from p2pchat.commands.wrap import Fragment, Row, fold_row, split_rows
+from p2pchat.commands.wrap import Fragment, Row, cut_row, fold_row, is_wide, split_rows
 
 BATCH_INTERVAL = 0.02  # seconds: faster than anyone reads
 MAX_BATCH_LINES = 250  # a few milliseconds
@@ -275,7 +276,8 @@ class Screen:
         for line in self._lines:
             if len(rows) >= most or line.clear:
                 break
-            rows += self._rows(line)
+            for row in self._rows(line):
+                rows += cut_row(row, self.columns) if line.whole or is_wide(row, self.columns) else [row]
         return rows[:most]
 
     def _rows(self, line: _QueuedLine) -> list[Row]:
@@ -284,8 +286,8 @@ class Screen:
         own = line.own
         columns, mark = self.columns, "" if own is None else own.mark
         if line.folded is None or line.folded[:2] != (columns, mark):
-            fragments = line.fragments if own is None else [*own.fragments, (DIM, f"  {mark}")]
-            line.folded = columns, mark, fold_row(fragments, columns, hang=line.hang, style=DIM)
+            fragments = line.fragments if own is None else own.fragments
+            line.folded = columns, mark, fold_row(fragments, columns, hang=line.hang, style=DIM, tail=mark)
         return line.folded[2]
 
     def _print(self, lines: Sequence[_QueuedLine]) -> None:
@@ -310,7 +312,7 @@ class Screen:
                 output.cursor_goto(0, 0)
                 continue
             for row in self._rows(line):
-                self._draw_row(row, wrap=line.whole)
+                self._draw_row(row, wrap=line.whole or is_wide(row, self.columns))
         output.enable_autowrap()
         output.flush()
         if app is not None:
@@ -333,6 +335,37 @@ class Screen:
         if style not in self._attrs:
             self._attrs[style] = self._style.get_attrs_for_style_str(style)
         return self._attrs[style]
+
+
+# ---- narrower windows
+
+
+def follow_reflow(app: Application[str], columns: Callable[[], int]) -> None:
+    """Have the renderer find its rows again after the terminal broke them, since the window is narrower now.
+
+    prompt_toolkit goes up as many rows as it drew, and would leave a copy of the input above the new one.
+    device.breaks_rows() knows the terminals that cut rows instead.
+    """
+    renderer, erase = app.renderer, app.renderer.erase
+
+    def find() -> None:
+        size, screen, cursor = renderer._last_size, renderer._last_screen, renderer._cursor_pos
+        width = max(1, columns())
+        if size is None or screen is None or width >= size.columns:
+            return
+        above = 0
+        for y in range(cursor.y):
+            drawn = [x for x, cell in screen.data_buffer[y].items() if cell.char != " "]
+            above += max(drawn, default=0) // width + 1
+        renderer._cursor_pos = Point(cursor.x % width, above + cursor.x // width)
+        renderer._last_screen = None
+
+    def find_and_erase(leave_alternate_screen: bool = True) -> None:
+        find()
+        erase(leave_alternate_screen)
+
+    renderer.erase = find_and_erase  # type: ignore[method-assign]
+    app.before_render += lambda _: find()
 
 
 # ---- own lines
