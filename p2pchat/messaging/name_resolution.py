@@ -241,10 +241,10 @@ class UserDirectory:
 
     def _hint(self, typed: str) -> str:
         if near := self.near(typed):
-            return f"did you mean {' or '.join(ascii(user.label)[1:-1] for user in near[:MAX_SUGGESTED])}?"
+            return f"did you mean {' or '.join(repr(user.label)[1:-1] for user in near[:MAX_SUGGESTED])}?"
         others = ((name.casefold(), id) for id, name in self._index.names.items() if id != self.me)
         labels = [self.label(id) for _, id in nsmallest(8, others)]  # the quickest way: names are waited for
-        return f"known are {', '.join(ascii(label)[1:-1] for label in labels)}" if labels else ""
+        return f"known are {', '.join(repr(label)[1:-1] for label in labels)}" if labels else ""
 
 
 class GroupDirectory:
@@ -322,7 +322,7 @@ class GroupDirectory:
 
     def _hint(self) -> str:
         known = (name for talk, name in self._index.names.items() if self._knows(talk))
-        names = sorted({ascii(name)[1:-1] for name in known})[:8]
+        names = sorted({repr(name)[1:-1] for name in known})[:8]
         return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"
 
 

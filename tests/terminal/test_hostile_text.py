@@ -56,7 +56,8 @@ async def test_names_and_joined_writing_are_shown_as_written(terminal: OpenTermi
     zoe = await peer("zoë", await port_of(ada))
     await ada.shows("zoë is here")
     await ada.line("/msg Zoé hi")
-    await ada.shows("p2pchat: nobody here is called 'Zoé'")
+    await ada.shows("p2pchat: nobody here is called 'Zoé'; did you mean zoë?")
+    await ada.key("c-c")
     await ada.line("/помощь")
     await ada.shows("p2pchat: there is no command '/помощь'")
     joined = "👩\u200d💻 می\u200cخواهم क्\u200dष"
