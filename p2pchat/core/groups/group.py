@@ -80,12 +80,22 @@ class GroupReplica:
 
     @property
     def named_only_by_void(self) -> frozenset[UserId]:
-        """Users named only by void operations in forked logs. Their writer may not know them."""
+        """Users named only by void operations in forked logs, or by operations of such users. The writer of the forked
+        logs may not know them.
+        """
         if not self._void_logs:
             return frozenset()
-        written = (one for key, known in self._operations.items() for one in self._duplicates.get(key, [known]))
-        lists = {id(one.members): one.members for one in written if one.gen == 1 or one.log not in self._void_logs}
-        return self.named.difference(*lists.values())
+        written = [one for key, known in self._operations.items() for one in self._duplicates.get(key, [known])]
+        lists: dict[UserId, dict[int, Mapping[UserId, int]]] = {}  # by writer; many operations share one
+        for one in written:
+            if one.gen == 1 or one.log not in self._void_logs:
+                lists.setdefault(one.by, {})[id(one.members)] = one.members
+        named, waiting = {self.creator}, [self.creator]
+        while waiting:
+            found = set().union(*lists.get(waiting.pop(), {}).values()) - named
+            named |= found
+            waiting += found
+        return self.named - named
 
     def begins_with(self, log: LogId, raw: str, entry: Entry) -> bool:
         """Return whether this entry is the first operation of the group."""
@@ -205,7 +215,12 @@ class GroupReplica:
 
     def knows(self, cite: tuple[int, str]) -> bool:
         """Return whether a cited operation is known, or cannot be had because it may be in a forked log."""
-        return cite in self._cited or any(log.user in self._owners for log in self._forked_logs)
+        return cite in self._cited or self.may_lack_operations
+
+    @property
+    def may_lack_operations(self) -> bool:
+        """True if a log of an owner forked: other peers may have operations of it that nobody can get."""
+        return any(log.user in self._owners for log in self._forked_logs)
 
     @property
     def cite(self) -> tuple[int, str]:

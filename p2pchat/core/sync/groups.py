@@ -82,8 +82,8 @@ class GroupSync:
             self.views[group.id] = view
         present, hosted = group.state.present, self._sync.hosted.keys()
         operations = conversations.by_id[group.id]
-        operations.members = operations.allowed_writers = group.named
-        operations.named_only_by_void = group.named_only_by_void
+        operations.members, operations.named_only_by_void = group.named, group.named_only_by_void
+        operations.allow_writers(group.named - operations.named_only_by_void)
         operations.concerns_us = not hosted.isdisjoint(group.named)
         talk = conversations.open(Naming(talk=group.id))
         if talk is not None:

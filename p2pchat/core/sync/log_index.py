@@ -258,7 +258,7 @@ class ConversationState:
         self.id = conversation
         self.naming = naming
         self.members = members  # peers of these users hear of it; None: everyone in the network
-        self.allowed_writers = members  # in a group: everyone who was ever named
+        self.allowed_writers = members  # in a group: everyone who was ever named, but see allow_writers
         # Members of a group that only void operations named; other peers may not know of them.
         self.named_only_by_void: frozenset[UserId] = frozenset()
         self.group: GroupReplica | None = None  # the group whose operations or talk this is
@@ -346,9 +346,18 @@ class ConversationState:
         del self.writers[log.id.user].logs[log.id.run], self.by_ref[log.ref]
         return True
 
+    def allow_writers(self, users: frozenset[UserId]) -> None:
+        """Announce and accept the logs of these users only."""
+        changed = users ^ (self.allowed_writers or frozenset())
+        self.allowed_writers = users
+        for user in changed & self.writers.keys():
+            for log in self.writers[user].logs.values():
+                self.refresh_sum(log)
+
     def refresh_sum(self, log: LogState) -> None:
         """Update the sum after this log changed."""
-        now = mark_hash(log.id, log.shared_seq, log.shared_chain) if log.is_tip else 0
+        is_announced = log.is_tip and self.may_write(log.id.user)
+        now = mark_hash(log.id, log.shared_seq, log.shared_chain) if is_announced else 0
         self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
         log.shown_hash = now
 
@@ -363,7 +372,7 @@ class ConversationState:
         return self.group is not None and not self.is_talk
 
     def may_write(self, user: UserId) -> bool:
-        """Return whether this user's entries are accepted here."""
+        """Return whether this user's entries are accepted and announced here."""
         return self.allowed_writers is None or user in self.allowed_writers
 
     def is_member(self, user: UserId) -> bool:
@@ -376,7 +385,7 @@ class ConversationState:
 
     def marks(self, span: tuple[UserId, UserId]) -> dict[UserId, list[Mark]]:
         """Return the visible tips of each writer within a span of user ids, by user id in order."""
-        users = sorted(user for user in self.writers if span[0] <= user <= span[1])
+        users = sorted(user for user in self.writers if span[0] <= user <= span[1] and self.may_write(user))
         pairs = ((user, self.writers[user].marks()) for user in users)
         return {user: marks for user, marks in pairs if marks}
 

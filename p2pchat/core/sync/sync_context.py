@@ -290,12 +290,17 @@ class SyncContext:
         self.send(Have({}, full={key[0]: [key[1]]}), remote, key[0])
 
     def shares(self, remote: RemoteState, conversation: ConversationState) -> bool:
+        """Return whether a conversation is shared with a remote.
+
+        An operation that named the remote's users may be in a forked log, and unknown here. So a remote that announced
+        such a group is one of those who hear of it.
+        """
         users = remote.link.users
-        return conversation.shared_with(users) and (
-            not conversation.named_only_by_void
-            or conversation.id in remote.groups_announced
-            or self._knows_group(users, conversation)
-        )
+        is_announced = conversation.id in remote.groups_announced
+        if not conversation.shared_with(users):
+            group = conversation.group if conversation.is_operations and conversation.concerns_us else None
+            return is_announced and group is not None and group.may_lack_operations
+        return is_announced or not conversation.named_only_by_void or self._knows_group(users, conversation)
 
     def _knows_group(self, users: Collection[UserId], conversation: ConversationState) -> bool:
         """Return whether a peer surely knows why a group is shared with it. Not every peer received operations that are

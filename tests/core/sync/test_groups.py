@@ -364,6 +364,35 @@ def test_a_user_named_only_by_a_repeated_operation_is_not_compared(sim: Simulati
     assert [group.view(peer).name for peer in (ada, bob, dan)] == ["later"] * 3
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_operations_of_an_owner_named_only_by_a_repeated_operation_are_void(sim: Simulation, alone: bool) -> None:
+    """Ada made dan the owner and forgot it with her machine's snapshot. Dan changed the group. He hears that he is no
+    member even from ada `alone`, who does not know that she named him.
+    """
+    ada, bob, _, dan = peers = sim.peers(4)
+    sim.run(3)
+    group = SimulatedGroup(sim, bob)
+    ada.crash()
+    ada.start()
+    sim.run(10)
+    if alone:
+        bob.crash()
+    group.change(add=(dan.user,))
+    group.change(owner=dan.user)
+    group.ask(dan, inputs.GroupChangeRequest, group.id, name="mine")
+    assert (group.view(dan).name, group.view(dan).owner) == ("mine", dan.user)
+    sim.partition([ada], peers[1:])
+    ada.resume()
+    sim.run(APART)
+    group.change(name="after")
+    if alone:
+        bob.start(ada.endpoint)
+    sim.heal()
+    sim.run(60)
+    assert [(group.view(peer).name, group.members(peer)) for peer in (ada, bob, dan)] == [("after", ["ada", "bob"])] * 3
+    group.ends_well()
+
+
 def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
