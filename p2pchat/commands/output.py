@@ -17,7 +17,7 @@ import select
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TextIO
 
 from p2pchat import Conversation, History, HostedUser, Receipt, Receipts, TCPPeer
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice, quote_conversation
@@ -225,20 +225,25 @@ class RawStream(MaybeTerminal, Protocol):
 
 
 def raw_stdout() -> RawStream | None:
-    """Return standard output without a buffer; None if it is closed. A Windows console takes UTF-8 there."""
-    if sys.stdout is None:
+    """Return standard output without a buffer; None if it is closed."""
+    return raw_stream(sys.stdout)
+
+
+def raw_stream(stream: TextIO | None) -> RawStream | None:
+    """Return a standard stream without a buffer; None if it is closed. A Windows console takes UTF-8 there."""
+    if stream is None:
         return None
     try:
-        sys.stdout.flush()
-        os.fstat(sys.stdout.fileno())
+        stream.flush()
+        os.fstat(stream.fileno())
     except (OSError, ValueError):
         return None
-    raw: RawStream = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    raw: RawStream = getattr(stream.buffer, "raw", stream.buffer)
     return raw
 
 
 class StdoutWriter:
-    """Writes lines to standard output.
+    """Writes lines to standard output, or to another standard stream.
 
     Args:
         for_people: Fold lines on a terminal, so that no wrapped row passes for a line.

@@ -50,12 +50,32 @@ def token_of(connection: HTTPConnection) -> str | None:
     return token.strip()
 
 
+def missing_token(connection: HTTPConnection, how: str = "send Authorization: Bearer TOKEN") -> Unauthorized:
+    """Return the refusal of a caller without a token, which says what to do.
+
+    Args:
+        how: How callers of this kind send a token.
+    """
+    settings, is_here = gateway_of(connection).settings, is_on_loopback(connection)
+    if settings.sign_up == "open" or (settings.sign_up == "auto" and is_here):
+        source = 'POST /accounts {"name": NAME} returns one'
+    else:
+        source = "the operator makes one with `p2pchat web token NAME`"
+    if is_here and settings.trust_loopback:
+        name = "; or give a name: ?user=NAME in the address"
+    elif is_here:
+        name = "; or start the gateway with --trust-loopback, and programs on this machine only give a name"
+    else:
+        name = ""
+    return Unauthorized(f"missing token: {how}; {source}{name}")
+
+
 async def account_of_token(gateway: Gateway, token: str, address: str) -> Account:
     """Return the account of a token. Raises Unauthorized, and TooMany if the address guesses too often."""
     account = await gateway.accounts.by_token(token)
     if account is None:
         gateway.limits.strangers.take(site_of(address))
-        raise Unauthorized("unknown token")
+        raise Unauthorized("unknown token: it was revoked or replaced; `p2pchat web token NAME` makes another")
     return account
 
 
@@ -71,7 +91,7 @@ async def named_account(connection: HTTPConnection, name: str | None) -> Account
         account = await gateway.accounts.trusted(name)
     else:
         gateway.limits.strangers.take(site_of(address_of(connection)))
-        raise Unauthorized()
+        raise missing_token(connection)
     connection.scope[CALLER] = account  # for the audit log
     gateway.limits.calls.take(account.key)
     return account
@@ -122,7 +142,7 @@ async def _by_first_frame(websocket: WebSocket) -> SignIn:
         async with asyncio.timeout(gateway.settings.token_timeout):
             text = await _first_text(websocket)
     except TimeoutError:
-        raise Unauthorized('missing token: send {"token": TOKEN} first, in time') from None
+        raise missing_token(websocket, 'send {"token": TOKEN} first, in time') from None
     said = read_object(text)
     first = {} if said is None else said
     if isinstance(token := first.pop("token", None), str):
@@ -132,7 +152,7 @@ async def _by_first_frame(websocket: WebSocket) -> SignIn:
     name = text if said is None else next((first[word] for word in NAME_PARAMETERS if word in first), None)
     if not (isinstance(name, str) and may_name_itself(websocket)):
         gateway.limits.strangers.take(site_of(address_of(websocket)))
-        raise Unauthorized('missing token: send {"token": TOKEN} first')
+        raise missing_token(websocket, 'send {"token": TOKEN} first')
     return SignIn(await named_account(websocket, name.strip()), first)
 
 

@@ -238,7 +238,6 @@ class ChatSession(WebSocketSession):
             content = self.gateway.metrics.problem(error).to_json(request.ref)
         else:
             content = {"status": "ok", "id": receipt.id} | self.gateway.accounts.reservation(self.account, to)
-            self.gateway.audit_pending(to, receipt.id)
             if request.ref is not None:
                 content["ref"] = request.ref
         self.queue.fill(answer, as_frame(content))

@@ -10,10 +10,10 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from p2pchat import Conversation, TCPPeer
+from p2pchat import Message, Sent, TCPPeer
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account, Accounts
-from p2pchat.web.hub import Hub
+from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import HealthCheck, Metrics
 from p2pchat.web.rate_limit import RateLimits
@@ -34,6 +34,7 @@ class Gateway:
         self.metrics = Metrics(peer, self.accounts, self.hub, self.health)
         self.accounts.on_change = self._on_account_change
         self.hub.on_rename = self.accounts.on_rename
+        self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by user key
         self.started = False
 
@@ -53,11 +54,17 @@ class Gateway:
         if change in ("token", "revoked"):  # sessions opened with the old token end with it
             self.hub.end_sessions_of(account, "revoked")
 
-    def audit_pending(self, talk: Conversation, id: str) -> None:
-        """Log a direct message that waits because its receiver has no session here."""
-        other = None if talk.user is None else self.accounts.of(talk.user.key)
-        if other is not None and not self.hub.sessions_of(other):
-            self.audit_log.record("waiting", user=other.name, user_id=other.id, id=id)
+    def _on_message(self, envelope: Envelope) -> None:
+        """Log a direct or group message, by receiver: sent to the sessions here, or waiting for one."""
+        post = envelope.event
+        if envelope.users is None or self.audit_log.write is None:
+            return
+        for account in filter(None, map(self.accounts.of, envelope.users)):
+            if account.key != post.log.user:
+                event = "handed" if self.hub.sessions_of(account) else "waiting"
+                self.audit_log.record(
+                    event, user=account.name, user_id=account.id, id=post.id, **{"from": post.sender.label}
+                )
 
     def audit_handed_over(self, account: Account, kind: str, count: int) -> None:
         """Log how many waiting messages an account was sent."""

@@ -268,7 +268,6 @@ async def write(
             return await account.user.send(to, new.content, new.reply_to)
 
     receipt = await gateway.idempotency.run_detached(account.key, key, (new.content, to.key, new.reply_to, False), send)
-    gateway.audit_pending(to, receipt.id)
     return await _accepted(account, receipt.id, ref=new.ref, **gateway.accounts.reservation(account, to))
 
 

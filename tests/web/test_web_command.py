@@ -18,11 +18,11 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from p2pchat.cli.gateway import listen
 from p2pchat.cli.main import main
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands import web as web_command
 from p2pchat.cli.subcommands.web import web_options
-from p2pchat.cli.subcommands.web_server import listen
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from tests.cli.parsing import parse
 

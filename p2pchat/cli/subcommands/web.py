@@ -20,6 +20,7 @@ from p2pchat.commands.event_text import EventLine, quote_name
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, CommandError, UsageError, print_error, print_notice
 from p2pchat.commands.output import json_line
 
+USUAL_HTTP_PORT = "8000"  # uvicorn's own; the peer's is the next one
 MAX_DESCRIPTORS = 8192  # sessions, calls that wait for nothing, links, and the database
 
 
@@ -52,7 +53,7 @@ Exit codes: 0 stopped in good order; 1 failure; 2 usage; 4 no such name; 130 int
 
 @click.command("serve", cls=cli.Command, epilog=EPILOG)
 @click.argument("http_port", type=cli.ParsedType("port", lambda text: parse_port(text, "port for the page", lowest=0)))
-@click.argument("endpoints", nargs=-1, type=cli.ENDPOINT, metavar="[HOST:PORT]...")
+@click.argument("endpoints", nargs=-1, type=cli.ENDPOINT, metavar="[HOST:PORT]...", envvar="P2PCHAT_ENDPOINTS")
 @cli.option("--http-host", "ADDR", "where the page listens (default 127.0.0.1; 0.0.0.0 or :: for others)")
 @cli.option(
     "--sign-up", "WHO", "open: anyone may register; token: only `web token NAME`", type=click.Choice(["open", "token"])
@@ -84,21 +85,38 @@ def serve(**values: Any) -> int:
     HOST:PORT are peers to link with.
     """
     from p2pchat.cli.streams import InputEnded, read_invite, stdin_kind
-    from p2pchat.commands.notifications import show_library_logs
 
     options = web_options(values)
     require_extra()
-    if options.verbose:
-        show_library_logs()
-    allow_descriptors(MAX_DESCRIPTORS)
+    _prepare_process(options)
     try:
         invite = read_invite(options.invite, stdin_kind())
     except InputEnded:
         return DONE
-    from p2pchat.cli.subcommands.web_server import GatewayRun
+    from p2pchat.cli.gateway import GatewayRun
 
     with make_runner() as runner:
         return runner.run(GatewayRun(options, invite).run())
+
+
+def environment_options() -> tuple[WebOptions, str | None]:
+    """Return the options that the variables give, for a page on uvicorn's port, and the text of the invite."""
+    from p2pchat.cli.streams import InputKind, read_invite
+
+    try:
+        options = web_options(serve.make_context("web", [USUAL_HTTP_PORT]).params)
+    except click.UsageError as error:
+        raise UsageError(error.format_message()) from None
+    _prepare_process(options)
+    return options, read_invite(options.invite, InputKind.NONE)
+
+
+def _prepare_process(options: WebOptions) -> None:
+    from p2pchat.commands.notifications import show_library_logs
+
+    if options.verbose:
+        show_library_logs()
+    allow_descriptors(MAX_DESCRIPTORS)
 
 
 def web_options(values: dict[str, Any]) -> WebOptions:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 Frame = dict[str, Any]
+DEFAULT_URL = "ws://localhost:8080/chat"  # of `p2pchat web 8080`, the port that the documents use
 DEFAULT_DRAIN = 5.0  # seconds
 _DIRECT = re.compile(r'/(?:dm|msg)\s+(?:"(?P<quoted>[^"]+)"|(?P<name>\S+))\s+(?P<text>.+)', re.IGNORECASE)
 _ACTION = re.compile(r"/me\s+(?P<text>.+)", re.IGNORECASE)
@@ -62,7 +63,7 @@ def _check_token(ctx: click.Context, option: click.Parameter, value: str | None)
 EPILOG = """\
 \b
 Examples:
-  p2pchat client ws://localhost:8000/chat --user A --recipient B
+  p2pchat client --user A --recipient B
   p2pchat client wss://chat.example.org/chat --token ~/token --plain
   echo "backup finished" | p2pchat client ws://localhost:8000/chat --token ~/token --recipient '#ops'
 
@@ -87,9 +88,9 @@ class ClientOptions:
 
 
 @click.command("client", cls=cli.Command, epilog=EPILOG)
-@click.argument("url", metavar="ws://HOST:PORT/chat")
-@cli.option("--user", "NAME", "who I am, where this machine is trusted")
-@cli.option("--recipient", "TO", "whom to write to: bob, #ops (default: everyone)")
+@click.argument("url", metavar="[ws://HOST:PORT/chat]", default=DEFAULT_URL)
+@cli.option("-user --user", "NAME", "who I am, where this machine is trusted")
+@cli.option("-recipient --recipient", "TO", "whom to write to: bob, #ops (default: everyone)")
 @cli.option(
     "--token", "FILE", "my token; - asks for it without echo", callback=_check_token, shell_complete=cli.complete_file
 )
@@ -107,7 +108,8 @@ def client(**values: Any) -> int:
     """Chat through a gateway (p2pchat web), without a peer of your own.
 
     What you type goes to everyone in the public chat, or with --recipient to one user or group; /dm NAME TEXT writes to
-    one user. When the connection breaks it comes back by itself, misses nothing and sends what was not acknowledged.
+    one user. Without an address, the gateway is the one on port 8080 of this machine. When the connection breaks it
+    comes back by itself, misses nothing and sends what was not acknowledged.
     (Extra: web.)
     """
     options = client_options(**values)
@@ -398,8 +400,7 @@ class GatewayAddress:
     def address(self, since: str) -> str:
         """Return the URL to connect to; `since` is the id of the last message received, "" for none."""
         parts = urlsplit(self.url)
-        words = {"since": since} if self.token else {"user": self.user, "since": since}
-        query = "&".join(part for part in (parts.query, urlencode(words)) if part)
+        query = "&".join(part for part in (parts.query, urlencode({"since": since})) if part)
         return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/chat", query, ""))
 
 
@@ -433,6 +434,7 @@ class GatewayConnection:
         self._connected = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
+        self._early_error: Frame | None = None  # why the gateway refuses this client, or does not know `since`
 
     async def send(self, frame: Mapping[str, Any]) -> Frame:
         """Send a frame as soon as there is a connection; return it as it is sent."""
@@ -497,6 +499,8 @@ class GatewayConnection:
                 max_size=MAX_FRAME_BYTES,
                 proxy=None if gateway.is_on_this_machine else True,
             ) as socket:
+                if not gateway.token:  # as the first frame: a gateway that does not believe it answers at once
+                    await socket.send(json.dumps({"user": gateway.user}))
                 async for text in socket:
                     await self._take(socket, json.loads(text))
                 raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
@@ -504,6 +508,8 @@ class GatewayConnection:
             raise self._refusal_error(error.response.status_code, error.response.body) from None
         except ConnectionClosed as error:
             if error.rcvd is not None and error.rcvd.code == REFUSED:
+                if self._early_error is not None:
+                    raise CommandError(self._refusal_text(str(self._early_error.get("text")))) from None
                 raise CommandError(f"the gateway closed the connection: {error.rcvd.reason or 'refused'}") from None
             raise ConnectionError("it broke" if error.rcvd is None else error.rcvd.reason or "it was closed") from None
         except InvalidURI as error:
@@ -518,7 +524,10 @@ class GatewayConnection:
             why = f"it answers with HTTP {status}; is that a gateway, and the address its /chat?"
         if status in TRY_AGAIN and self._connected:
             return ConnectionError(why)
-        return CommandError(f"the gateway at {self._gateway.url} refuses this client: {why}")
+        return CommandError(self._refusal_text(why))
+
+    def _refusal_text(self, why: str) -> str:
+        return f"the gateway at {self._gateway.url} refuses this client: {why}"
 
     async def _take(self, socket: ClientConnection, frame: Frame) -> None:
         kind = frame.get("type")
@@ -529,7 +538,10 @@ class GatewayConnection:
             if self._is_news(frame["id"]):
                 await self._on_frame(frame, self._find_sent(frame))
         elif "status" in frame and kind is None:
-            await self._answered(frame)
+            if self._socket is None:
+                self._early_error = frame
+            else:
+                await self._answered(frame)
         else:
             await self._on_frame(frame, None)
 
@@ -541,6 +553,9 @@ class GatewayConnection:
         self._socket = socket
         self.ready.set()
         self._on_status(f"{'connected' if self._connected == 1 else 'back'} as {self.me}")
+        early, self._early_error = self._early_error, None
+        if early is not None:
+            await self._answered(early)
         for sent in list(self._unacknowledged.values()):
             await self._write(sent)
 

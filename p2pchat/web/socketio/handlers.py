@@ -16,7 +16,7 @@ from starlette.requests import HTTPConnection
 
 from p2pchat import Conversation, Message, UnknownName
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import account_of_token, may_name_itself
+from p2pchat.web.auth import account_of_token, may_name_itself, missing_token
 from p2pchat.web.errors import Forbidden, Unauthorized, WebError
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.session import Post
@@ -71,10 +71,11 @@ class EventHandlers:
                 self._gateway.limits.strangers.take(site_of(connection.host))
                 raise Unauthorized("this token belongs to another user")
             return account
-        if may_name_itself(HTTPConnection(connection.scope)):
+        asked = HTTPConnection(connection.scope)
+        if may_name_itself(asked):
             return await self._gateway.accounts.trusted(name)
         self._gateway.limits.strangers.take(site_of(connection.host))
-        raise Unauthorized("missing token: send register with userId and authToken")
+        raise missing_token(asked, "send register with userId and authToken")
 
     async def _last_message(self, account: Account, message_id: str) -> Post | None:
         """Return the last message the client has; None if it is unknown, so that the client gets what waits."""

@@ -25,7 +25,7 @@ def parse_client(words: list[str]) -> ClientOptions:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ([], "Missing argument"),
+        ([], "who are you?"),
         ([URL, "more", "--user", "A"], "Got unexpected extra argument"),
         ([URL], "who are you?"),
         (["http://localhost:8000/", "--user", "A"], "write ws://localhost:8000/chat"),
@@ -43,6 +43,13 @@ def parse_client(words: list[str]) -> ClientOptions:
 def test_usage_errors_of_client(words: list[str], says: str) -> None:
     with pytest.raises(UsageError, match=says.replace("?", r"\?")):
         parse_client(words)
+
+
+def test_the_command_line_of_the_origin_means_the_gateway_on_port_8080_here() -> None:
+    for words in (["-user=A", "-recipient=B"], ["-user", "A", "--recipient", "B"]):
+        options = parse_client(words)
+        assert (options.gateway.url, options.gateway.user) == ("ws://localhost:8080/chat", "A")
+        assert options.recipient == "B"
 
 
 def test_a_token_is_read_from_a_file_or_an_answer_of_the_gateway(tmp_path: Path) -> None:
@@ -69,8 +76,8 @@ def test_a_token_on_the_command_line_or_without_tls_gets_a_warning(
     assert "in the clear" in capsys.readouterr().err
 
 
-def test_the_url_names_the_last_message_and_a_user_only_without_a_token() -> None:
-    assert GatewayAddress("ws://localhost:8000", user="A b").address("") == "ws://localhost:8000/chat?user=A+b&since="
+def test_the_url_names_the_last_message_and_never_who_asks() -> None:
+    assert GatewayAddress("ws://localhost:8000", user="A b").address("") == "ws://localhost:8000/chat?since="
     assert GatewayAddress(f"{URL}?events=all", "A", TOKEN).address("X.1") == f"{URL}?events=all&since=X.1"
 
 

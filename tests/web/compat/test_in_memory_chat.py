@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.web.processes import p2pchat, running
 
 def client(served: Served, user: str, recipient: str) -> list[str]:
     """`./dist/client -user=A -recipient=B`"""
-    return p2pchat("client", f"ws://localhost:{served.port}/chat", "--user", user, "--recipient", recipient)
+    return p2pchat("client", f"ws://localhost:{served.port}/chat", f"-user={user}", f"-recipient={recipient}")
 
 
 async def test_two_command_line_clients_write_and_curl_reads_their_history(trusting: Served, home: Path) -> None:
@@ -79,10 +80,37 @@ async def test_key_events_connect_disconnect_buffer_delivery_are_logged(trusting
         told = [(line["event"], line["user"], line.get("state")) for line in logged if "user" in line]
         assert told[:2] == [("account", "A", None), ("session", "A", "open")]
         assert ("session", "A", "closed") in told and ("session", "B", "open") in told
+        await b.send(json.dumps({"to": "B", "content": "secret"}))  # to oneself: neither waits nor is sent
+        assert json.loads(await b.recv())["status"] == "ok"
     [waiting] = [line for line in logged if line["event"] == "waiting"]
     [handed] = [line for line in logged if line["event"] == "handed"]
-    assert (waiting["user"], waiting["id"]) == ("B", id) and (handed["user"], handed["count"]) == ("B", 1)
+    assert (waiting["user"], waiting["from"], waiting["id"]) == ("B", "A", id)
+    assert (handed["user"], handed["count"]) == ("B", 1)
     assert "secret" not in json.dumps(logged)
+
+
+async def test_the_console_of_the_gateway_shows_connect_disconnect_buffer_and_delivery(
+    home: Path, free_port: int
+) -> None:
+    server = p2pchat("web", str(free_port), "--trust-loopback", "--port", "0", "--data", str(home.parent / "data"))
+    url = f"ws://localhost:{free_port}/chat"
+    async with running(*server, home=home) as console:
+        await console.until(f"Chat service started on :{free_port}")
+        async with connect(f"{url}?user=A", proxy=None) as a:
+            await console.until("A connected (chat)")
+            await a.send(json.dumps({"to": "B", "content": "secret"}))
+            line = await console.until("buffered for B, who is offline: a message from A")
+            assert datetime.strptime(line[:19], "%Y/%m/%d %H:%M:%S")
+            async with connect(f"{url}?user=B", proxy=None) as b:
+                await console.until("B connected (chat)")
+                await console.until("sent to B: 1 buffered message")
+                await a.send(json.dumps({"to": "B", "content": "secret"}))
+                await console.until("sent to B: a message from A")
+                await b.recv()
+            await console.until("B disconnected (chat: left)")
+        console.terminate()
+        assert await console.end() == 0
+        assert "secret" not in "".join(console.shown)
 
 
 async def test_every_sent_message_receives_an_acknowledgment(trusting: Served) -> None:

@@ -1,5 +1,7 @@
 """A running gateway: uvicorn with limits of its own, its peer, and the log of its events.
 
+    uvicorn p2pchat.cli.gateway:app     # the same, run by another server: its options are variables, as P2PCHAT_NAME
+
 A start opens the port of the page, the peer, the application and the server, in this order. At the end clients are
 told first (sessions close as "comes back soon", /readyz says 503), then the server stops, then the peer leaves in good
 order: what was accepted is on disk before anything closes.
@@ -10,13 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import h11
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -34,11 +40,12 @@ from p2pchat.commands.exit_codes import (
     INTERRUPTED,
     CommandError,
     UsageError,
+    exit_code,
     print_error,
     print_notice,
     worst_code,
 )
-from p2pchat.commands.output import EventLogFile, StdoutWriter, json_line, raw_stdout
+from p2pchat.commands.output import EventLogFile, StdoutWriter, iso, json_line, raw_stdout, raw_stream
 from p2pchat.safe_text import safe_line
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
@@ -196,6 +203,7 @@ def url_of(host: str, port: int, root_path: str = "") -> str:
 
 # ---- run
 
+Serve = Callable[[TCPPeer, FastAPI], Awaitable[str]]
 _EVENTS = (Failed, Joined, Left, Link, Listening, Stopped, Warned)  # none of them holds a text that a user wrote
 
 
@@ -225,18 +233,26 @@ class GatewayRun:
         self._settings = web_settings(options)
 
     async def run(self) -> int:
-        """Return the exit code."""
-        self._leaving = Shutdown()
-        with self._leaving.on_signals():
-            self._event_log = EventLogWriter(self._options)
-            try:
-                with listen(self._options.http_host, self._options.http_port) as listener:
-                    code = await self._with_peer(listener)
-                return worst_code(code, FAILED) if self._event_log.failed else code
-            finally:
-                await self._event_log.aclose()
+        """Run the gateway behind a server of its own, until a signal; return the exit code."""
+        leaving = Shutdown()
+        with leaving.on_signals(), listen(self._options.http_host, self._options.http_port) as listener:
+            return await self.run_behind(partial(self._serve_page, listener), leaving)
 
-    async def _with_peer(self, listener: socket.socket) -> int:
+    async def run_behind(self, serve: Serve, leaving: Shutdown) -> int:
+        """Run the gateway while `serve` serves its application, and return the exit code.
+
+        Args:
+            serve: Called with the started peer and the application; returns why it ended, a key of STOP_REASONS.
+        """
+        self._leaving = leaving
+        self._event_log = EventLogWriter(self._options)
+        try:
+            code = await self._with_peer(serve)
+            return worst_code(code, FAILED) if self._event_log.failed else code
+        finally:
+            await self._event_log.aclose()
+
+    async def _with_peer(self, serve: Serve) -> int:
         peer = make_peer(self._options, self._invite, Settings())
         invited = endpoints_of(self._invite or "")
         self._endpoints = EndpointStatus(self._options.endpoints, invited, port=self._options.port)
@@ -252,13 +268,13 @@ class GatewayRun:
                 return self._code(await leaving)
             await starting
             peer.set_presence("offline")  # the peer's own user is not at a terminal
-            return await self._serve(peer, listener, leaving)
+            return await self._with_gateway(peer, serve)
         finally:
             leaving.cancel()
             await peer.aclose()
             await watching
 
-    async def _serve(self, peer: TCPPeer, listener: socket.socket, leaving: asyncio.Task[str]) -> int:
+    async def _with_gateway(self, peer: TCPPeer, serve: Serve) -> int:
         app = create_app(peer, self._settings)
         gateway: Gateway = app.state.gateway
         gateway.audit_log.write = self._event_log.write
@@ -266,26 +282,29 @@ class GatewayRun:
         control = ControlServer(peer)
         control.accounts = gateway.accounts
         await control.start()
-        server = make_server(app, self._settings)
-        task = asyncio.create_task(server.serve(sockets=[listener]), name="p2pchat web server")
-        task.add_done_callback(lambda task: self._leaving.request("ended"))
         reason = "ended"
         try:
             with self._endpoints.watching(self._leaving):
-                await wait_until_started(server, task)
-                self._announce(peer, listener.getsockname()[1])
-                reason = await leaving
+                reason = await serve(peer, app)
         finally:
-            await self._stop(gateway, server, task)
+            await gateway.aclose()
             await control.shut_down(STOP_REASONS[reason])
         return self._code(reason)
 
-    async def _stop(self, gateway: Gateway, server: PageServer, task: asyncio.Task[None]) -> None:
-        await gateway.aclose()
-        server.should_exit = True
-        results = await asyncio.gather(task, return_exceptions=True)
-        if isinstance(results[0], Exception):
-            print_error(f"the server of the page ended: {results[0]!a}")
+    async def _serve_page(self, listener: socket.socket, peer: TCPPeer, app: FastAPI) -> str:
+        server = make_server(app, self._settings)
+        task = asyncio.create_task(server.serve(sockets=[listener]), name="p2pchat web server")
+        task.add_done_callback(lambda task: self._leaving.request("ended"))
+        try:
+            await wait_until_started(server, task)
+            self._announce(peer, listener.getsockname()[1])
+            return await self._leaving.wait()
+        finally:
+            await app.state.gateway.aclose()  # before the server: clients are told to come back soon
+            server.should_exit = True
+            results = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(results[0], Exception):
+                print_error(f"the server of the page ended: {results[0]!a}")
 
     def _code(self, reason: str) -> int:
         if reason == "interrupted":
@@ -308,14 +327,19 @@ class GatewayRun:
         finally:
             self._leaving.request("ended")
 
-    def _announce(self, peer: TCPPeer, port: int) -> None:
-        options, first = self._options, peer.listening
+    def announce_peer(self, peer: TCPPeer) -> None:
+        """Say where the peer listens."""
+        first = peer.listening
         self._event_log.write(first.to_json())
         where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
         print_notice(f"-- {quote_name(peer.me.label)} listens on {where}")
+
+    def _announce(self, peer: TCPPeer, port: int) -> None:
+        self.announce_peer(peer)
+        options = self._options
         url = options.origins[0] + options.root_path + "/" if options.origins else ""
         url = url or url_of(options.http_host, port, options.root_path)
-        self._event_log.write({"event": "serving", "at": first.to_json()["at"], "url": url, "http_port": port})
+        self._event_log.write({"event": "serving", "at": iso(datetime.now(UTC)), "url": url, "http_port": port})
         print_notice(f"-- the page: {url}")
         self._announce_how_to_join(peer, port)
 
@@ -343,13 +367,60 @@ def _listening_addresses(host: str) -> list[str]:
     return [address for address in own_addresses() if host == "::" or ":" not in address]
 
 
+# ---- a gateway behind another server
+
+
+class EnvironmentGateway:
+    """The ASGI application of a gateway with a peer of its own, whose options are variables: `app` below.
+
+    The server has to support ASGI's lifespan, and to run one process.
+    """
+
+    def __init__(self) -> None:
+        self._app: FastAPI | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._run(receive, send)
+        elif self._app is None:
+            raise RuntimeError("the gateway has not started: its server has to support ASGI's lifespan")
+        else:
+            await self._app(scope, receive, send)
+
+    async def _run(self, receive: Receive, send: Send) -> None:
+        """Run the gateway from the server's start to its stop; report an error as one line."""
+        from p2pchat.cli.subcommands.web import environment_options
+
+        await receive()
+
+        async def serve(peer: TCPPeer, app: FastAPI) -> str:
+            self._app = app
+            run.announce_peer(peer)
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            return "terminated"
+
+        try:
+            run = GatewayRun(*environment_options())
+            await run.run_behind(serve, Shutdown())
+        except Exception as error:  # exit_code() raises what is not an error of p2pchat again
+            exit_code(error)
+            phase = "startup" if self._app is None else "shutdown"
+            await send({"type": f"lifespan.{phase}.failed", "message": f"p2pchat: {safe_line(str(error))}"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+app = EnvironmentGateway()
+
+
 # ---- event log
 
 MAX_QUEUED_LINES = 10_000  # of some 300 bytes
 
 
 class EventLogWriter:
-    """Writes event lines to standard output (--json), to the file of --log, and to stderr (-v).
+    """Writes event lines to standard output (--json), to the file of --log, and to stderr: as text, or all with -v.
 
     A task writes them from a queue, so that no slow reader makes the gateway wait. Lines that do not fit are left out,
     and their number is reported.
@@ -358,7 +429,8 @@ class EventLogWriter:
     def __init__(self, options: WebOptions) -> None:
         self._output = StdoutWriter(raw_stdout() if options.as_json else None)
         self._log = EventLogFile(options.log) if options.log else None
-        self._verbose = options.verbose and not options.as_json
+        self._console = StdoutWriter(None if options.as_json else raw_stream(sys.stderr), for_people=True)
+        self._verbose = options.verbose
         self._lines: asyncio.Queue[EventLine] = asyncio.Queue(MAX_QUEUED_LINES)
         self._lost = 0
         self._writing = asyncio.create_task(self._write_queued())
@@ -389,10 +461,10 @@ class EventLogWriter:
         text = json_line(line)
         if self._log is not None:
             self._log.write(text)
-        if self._verbose:
-            print_notice(f"-- {safe_line(text)}")
         with suppress(CommandError):  # a full disk behind standard output does not stop the chat
             await self._output.write(text)
+            if said := f"-- {safe_line(text)}" if self._verbose else console_line(line):
+                await self._console.write(said)
 
     async def aclose(self) -> None:
         """Write the queued lines, and end."""
@@ -403,3 +475,33 @@ class EventLogWriter:
         await asyncio.gather(self._writing, return_exceptions=True)
         if self._log is not None:
             self._log.close()
+
+
+def console_line(line: EventLine) -> str:
+    """Return a line of the log as the console shows it: who connects, and what waits or is sent; "" for others."""
+    match line:
+        case {"event": "serving", "http_port": port}:
+            text = f"Chat service started on :{port}"
+        case {"event": "session", "state": "open", "user": user, "kind": kind}:
+            text = f"{quote_name(user)} connected ({kind})"
+        case {"event": "session", "user": user, "kind": kind, "why": why}:
+            text = f"{quote_name(user)} disconnected ({kind}: {why})"
+        case {"event": "waiting", "user": user, "from": writer}:
+            text = f"buffered for {quote_name(user)}, who is offline: a message from {quote_name(writer)}"
+        case {"event": "handed", "user": user, "from": writer}:
+            text = f"sent to {quote_name(user)}: a message from {quote_name(writer)}"
+        case {"event": "handed", "user": user, "count": count}:
+            text = f"sent to {quote_name(user)}: {count} buffered message{'s' if count > 1 else ''}"
+        case {"event": "account", "user": user, "change": change}:
+            text = f"{quote_name(user)}: {_CHANGES[change]}"
+        case _:
+            return ""
+    return f"{datetime.fromisoformat(line['at']).astimezone():%Y/%m/%d %H:%M:%S} {text}"
+
+
+_CHANGES = {
+    "registered": "registered",
+    "reserved": "reserved, because someone wrote to this name",
+    "token": "new token",
+    "revoked": "token revoked",
+}

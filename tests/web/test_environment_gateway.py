@@ -1,0 +1,115 @@
+"""`uvicorn p2pchat.cli.gateway:app`: a gateway with a peer of its own, whose options are variables.
+
+And clients that a gateway refuses: whatever they speak, the message says what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.web.processes import Program, p2pchat, running
+from tests.web.socketio_client import socket
+from tests.web.test_restarts import free_ports
+
+ADVICE = (
+    'POST /accounts {"name": NAME} returns one; '
+    "or start the gateway with --trust-loopback, and programs on this machine only give a name"
+)
+
+
+@asynccontextmanager
+async def uvicorn(home: Path, port: str, **variables: str) -> AsyncIterator[Program]:
+    """Run the command line that any ASGI application is run with."""
+    command = (sys.executable, "-m", "uvicorn", "p2pchat.cli.gateway:app", "--port", port)
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(f"P2PCHAT_{name}", value)
+            program = await stack.enter_async_context(running(*command, home=home))
+        yield program
+
+
+async def test_uvicorn_starts_a_gateway_with_a_peer_from_variables(tmp_path: Path) -> None:
+    http, own = free_ports(2)
+    variables = {"PORT": own, "NAME": "office", "DATA": str(tmp_path / "data"), "TRUST_LOOPBACK": "1"}
+    async with uvicorn(tmp_path, http, **variables) as server:
+        await server.until(f"office listens on 127.0.0.1:{own}, data in {tmp_path / 'data'}")
+        await server.until("Uvicorn running on")
+        async with connect(f"ws://localhost:{http}/chat", proxy=None) as ada:  # as the origin's client does
+            await ada.send("ada")
+            await ada.send("/dm bob see you")
+            assert json.loads(await ada.recv())["status"] == "ok"
+            await server.until("buffered for bob, who is offline: a message from ada")
+        async with running(*p2pchat("web", "token", "bob", "--data", str(tmp_path / "data")), home=tmp_path) as token:
+            assert await token.end() == 0
+        peer = p2pchat("0", own, "--name", "tina", "--data", str(tmp_path / "tina"), "--plain")
+        async with running(*peer, home=tmp_path) as tina:
+            await tina.say("hello from the mesh")
+            assert await tina.end() == 0
+        server.terminate()
+        await server.end()
+        assert "INFO:     Application shutdown complete." in server.shown
+    async with uvicorn(tmp_path, http, **variables) as server:
+        await server.until("Uvicorn running on")
+        headers = {"Authorization": f"Bearer {token.shown[0]}"}
+        async with connect(f"ws://localhost:{http}/chat", proxy=None, additional_headers=headers) as bob:
+            assert json.loads(await bob.recv())["content"] == "see you"
+        async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
+            room = await client.get(f"http://localhost:{http}/messages?conversation=room")
+        assert [(row["from"], row["content"]) for row in room.json()] == [("tina", "hello from the mesh")]
+
+
+async def test_a_start_that_fails_is_one_line(tmp_path: Path) -> None:
+    for name, value, told in (
+        ("SIGN_UP", "all", "'all' is not one of 'open', 'token'"),
+        ("NAME", "@da", "contain '@'"),
+    ):
+        async with uvicorn(tmp_path, free_ports(1)[0], **{name: value}) as server:
+            assert told in await server.until("p2pchat: ")
+            assert await server.end() == 3
+        assert "Traceback" not in "".join(server.shown)
+
+
+async def test_a_refused_client_is_told_what_to_do(tmp_path: Path) -> None:
+    http, own = free_ports(2)
+    gateway = p2pchat("web", http, "--port", own, "--data", str(tmp_path / "data"))
+    url = f"ws://localhost:{http}/chat"
+    async with running(*gateway, home=tmp_path) as server:
+        await server.until("the page")
+        async with running(*p2pchat("client", url, "-user=A", "-recipient=B"), home=tmp_path) as client:
+            assert await client.end() == 1
+        told = f'missing token: send {{"token": TOKEN}} first; {ADVICE}'
+        assert client.shown == [f"p2pchat: the gateway at {url} refuses this client: {told}"]
+        async with connect(url, proxy=None) as plain:
+            await plain.send("A")
+            assert json.loads(await plain.recv())["text"] == told
+        async with httpx.AsyncClient(trust_env=False) as curl:
+            answer = await curl.get(f"http://localhost:{http}/messages?user1=A&user2=B")
+        assert answer.json()["text"] == f"missing token: send Authorization: Bearer TOKEN; {ADVICE}"
+        async with socket(f"http://localhost:{http}") as registered:
+            refused = await registered.say("register", {"userId": "A"})
+        assert refused["text"] == f"missing token: send register with userId and authToken; {ADVICE}"
+        headers = {"Authorization": "Bearer wrong"}
+        async with httpx.AsyncClient(headers=headers, trust_env=False) as curl:
+            answer = await curl.get(f"http://localhost:{http}/conversations")
+        assert "`p2pchat web token NAME` makes another" in answer.json()["text"]
+
+
+async def test_a_caller_who_cannot_register_or_be_trusted_is_sent_to_the_operator(tmp_path: Path) -> None:
+    http, own = free_ports(2)
+    gateway = p2pchat("web", http, "--port", own, "--data", str(tmp_path / "data"), "--sign-up", "token")
+    async with running(*gateway, home=tmp_path) as server:
+        await server.until("the page")
+        async with httpx.AsyncClient(headers={"X-Forwarded-For": "203.0.113.7"}, trust_env=False) as remote:
+            answer = await remote.get(f"http://localhost:{http}/conversations")
+        assert answer.json()["text"] == (
+            "missing token: send Authorization: Bearer TOKEN; the operator makes one with `p2pchat web token NAME`"
+        )
