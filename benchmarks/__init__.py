@@ -3,7 +3,7 @@
     python -m benchmarks                everything, in under 3 minutes
     python -m benchmarks --help         one work, other sizes, JSON
 
-One file is one work. Every work runs in its own processes (workers.py), so that none benefits from the memory or the
+Each file is one work. Every work runs in its own processes (workers.py), so that it does not profit from the memory or
 warm caches of another; table.py prints the table. Trust ratios to the floor of the same run more than absolute figures:
 two runs on one machine differ by 10 % and more.
 """

@@ -1,8 +1,8 @@
 """Catching up: a newcomer fetches a long history from a peer, in two processes; then that peer is restarted.
 
 The same history is measured twice: written in batches, and written one message at a time. The clock starts when the
-newcomer gets the endpoint and stops when the writer knows that the last entry is durable. Memory is the peak of either
-process (VmHWM), and the newcomer's growth from a fifth of the way to the end.
+newcomer gets the endpoint and stops when the writer gets the acknowledgement of the last entry. Memory is the peak of
+either process (VmHWM), and the newcomer's growth over the last four fifths.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from benchmarks.stored import last_of
 from benchmarks.workers import Channel, Worker, peak_kib, resident_kib, settle
 
 STARTS = 3
-LOOK = 0.05  # seconds between two readings of the memory
+POLL_EVERY = 0.05  # seconds between two readings of the memory
 
 
 async def hold(channel: Channel, data: str, last: str) -> None:
@@ -37,7 +37,7 @@ async def hold(channel: Channel, data: str, last: str) -> None:
 
 
 async def fetch(channel: Channel, data: str) -> None:
-    """Run as a worker: the newcomer. Dial when told to; report its memory over time."""
+    """Run as a worker: the newcomer. Dial when an endpoint comes; report its memory over time."""
     from p2pchat import TCPPeer
 
     async with TCPPeer(data=data, name="newcomer") as peer:
@@ -53,8 +53,8 @@ async def fetch(channel: Channel, data: str) -> None:
         assert asked is not None
         assert peer._driver is not None
         while peer._driver.node.sync.causal_order.next_place <= asked["entries"]:
-            await asyncio.sleep(LOOK / 10)
-        await peer._driver.settle()  # on this disk too
+            await asyncio.sleep(POLL_EVERY / 10)
+        await peer._driver.settle()  # also stored here
         ended = time.time()
         worked = time.process_time() - worked
         watching.cancel()
@@ -69,7 +69,7 @@ SAMPLES: list[int] = []
 async def _watch() -> None:
     while True:
         SAMPLES.append(resident_kib())
-        await asyncio.sleep(LOOK)
+        await asyncio.sleep(POLL_EVERY)
 
 
 async def start(channel: Channel, data: str) -> None:

@@ -6,8 +6,8 @@
 Both revisions run the current benchmarks, each in its own processes, in turn (A B A B), with the same Python and the
 same libraries. Works that an older revision cannot do are left out, with the reason. Each figure has the median of
 both, half the distance between the lowest and highest round, and the ratio of new to old. It is marked "worse" or
-"better" if the rounds do not overlap at all: with five of each, chance does that once in a hundred figures. CPU is the
-time used by all processes together; on a busy machine, trust it more than any elapsed time. Nothing is asserted.
+"better" if the rounds do not overlap at all; with five rounds each, this happens by chance in one of 100 figures. CPU
+is the time used by all processes together; on a busy machine, trust it more than any elapsed time. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Figure:
 
     @property
     def more_is_better(self) -> bool:
-        """Return whether a unit is a rate; times and memory should be low."""
+        """Return True if the unit is a rate; times and memory should be low."""
         return self.unit.endswith("/s")
 
     def to_json(self) -> dict[str, Any]:

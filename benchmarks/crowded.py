@@ -1,8 +1,8 @@
 """A peer that knows many users: a group of 256, thousands of users, addresses and conversations.
 
-Two peers are created in step. Half of their conversations are groups of both, the other half direct conversations of
-each with users who have gone. Every known user has written to the room. Then one peer is started while the other runs,
-connected through a relay that counts bytes, and carries out commands that people type.
+Two peers are created in sync. Half of their conversations are groups of both, the other half direct conversations with
+users who have left. Every known user has written to the room. Then one peer starts while the other runs, links with it
+through a relay that counts bytes, and executes typed commands.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from benchmarks.results import Row, Setting, middle, shown
 from benchmarks.workers import Channel, Worker, resident_kib
 
 USERS, ADDRESSES, CONVERSATIONS, MEMBERS = 5_000, 4_000, 10_000, 256
-RUN = "0123456789abcdef"  # the time span in which all of them wrote
+RUN = "0123456789abcdef"  # the run in which each user wrote
 TIMES = 9  # repetitions of a command; the median counts
-IN_STEP_FOR = 0.2  # seconds without a byte after everything is compared make a quiet link
+IN_STEP_FOR = 0.2  # seconds without a byte, after the comparison, that make a link quiet
 
 Timing = tuple[float, float]  # elapsed seconds, and CPU seconds of this process
 
@@ -34,9 +34,9 @@ class _Writer(NamedTuple):
 
 
 class _Crowd:
-    """The data that both profiles share: users who have gone, and groups of the two peers.
+    """The data that both profiles share: users who have left, and groups of the two peers.
 
-    Their entries have the same times in both profiles, otherwise they would be forks.
+    Their entries have the same times in both profiles; otherwise they would be forks.
     """
 
     def __init__(self, ada: _Writer, bob: str, users: int, groups: int, members: int) -> None:
@@ -83,7 +83,7 @@ async def make(
 
 
 def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
-    """Fill a profile: room messages of these people, direct messages to its user, groups, addresses."""
+    """Fill a profile: room messages of these users, direct messages to its user, groups, addresses."""
     from p2pchat.core.log import Entry
     from p2pchat.core.records import Address, Change, KnownUser
     from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
@@ -112,7 +112,7 @@ def _fill(profile: Any, crowd: _Crowd, addresses: int, letters: int) -> None:
 
 
 def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any:
-    """Return the change that stores one entry in its own log."""
+    """Return a change that stores one entry in its own log."""
     from p2pchat.core.log import Batch, LogId, encode_entry, extend_chain, first_chain, head_message
     from p2pchat.core.records import Change, KnownConversation, NewLog
 
@@ -125,7 +125,7 @@ def _written(writer: _Writer, conversation: str, naming: Any, entry: Any) -> Any
 
 
 def _shown(change: Any, place: int) -> Any:
-    """Return that change, with a place for its entry in the history of a profile."""
+    """Return the change with a place for its entry in the history of a profile."""
     from p2pchat.core.records import Stretch
 
     batch = change.batches[0]
@@ -171,7 +171,7 @@ class _Relay:
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:
-            pass  # one end has closed: so has the relay
+            pass  # one end has closed, and the relay closes too
         writer.close()
 
 
@@ -232,7 +232,7 @@ async def _middle_of(measure: Callable[[], Awaitable[Timing]]) -> Timing:
 
 
 async def _add_and_remove(group: Any) -> Timing:
-    """Return how long it took to add a member, and remove the member again."""
+    """Return the time to add and remove a member."""
     from p2pchat.core.names import base32
 
     user = base32("ab" * 32)
@@ -294,6 +294,6 @@ def run(setting: Setting) -> list[Row]:
 
 
 def _row(work: str, took: Timing, unit: str, goal: str, note: str = "") -> Row:
-    """Return a time, with the share in which this process had a core; the rest is waiting for others or the disk."""
+    """Return the row of a time. The CPU share is noted; the rest is waiting for other processes or the disk."""
     wall, processor = (seconds * (1000 if unit == "ms" else 1) for seconds in took)
     return Row(work, wall, unit, goal, f"processor {shown(processor)} {unit}", note)

@@ -1,7 +1,7 @@
 """Accepted messages per second with each kind of database, many at once and one by one.
 
-Each server is started for the benchmark, on the same disk as the SQLite files and just as durable. MariaDB and
-PostgreSQL are left out if they are not installed. One peer alone is measured; `durable` measures delivery.
+Each server is started for the benchmark, on the same disk as the SQLite files and equally durable. MariaDB and
+PostgreSQL are left out if they are not installed. A single peer is measured; the work `durable` measures delivery.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _url(kind: str, directory: Path) -> Iterator[str]:
     if kind == "SQLite":
         yield ""
         return
-    place = tempfile.mkdtemp(prefix="p2p", dir=directory)  # not in our directory, which no other account may enter
+    place = tempfile.mkdtemp(prefix="p2p", dir=directory)  # our directory is closed to other accounts
     server = KINDS[kind.casefold()](Path(place), durable=True)
     try:
         server.make()

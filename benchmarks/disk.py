@@ -15,7 +15,7 @@ IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 
 
 class NoDisk(Exception):
-    """A durable work was requested where nothing is durable."""
+    """A durable work was requested on a file system in memory."""
 
 
 def file_system(path: Path) -> str:
@@ -82,5 +82,5 @@ def free_gib(path: Path) -> float:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

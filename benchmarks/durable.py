@@ -1,7 +1,7 @@
 """Durable and acknowledged messages from one process to another: stored by writer and reader, and acknowledged.
 
-The clock stops when the last message is *delivered*. The reader's program takes every message too, and a round fails if
-the program did not get exactly the messages that were written.
+The clock stops when the last message is *delivered*. The reader's program takes every message, and a round fails if it
+did not get exactly the written messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Timing(NamedTuple):
 
 
 async def read(channel: Channel, data: str) -> None:
-    """Run as a worker: a peer whose program takes every message; answer each question with the number taken."""
+    """Run as a worker: a peer whose program takes every message; answer each request with the number taken."""
     from p2pchat import Message, TCPPeer
 
     async with TCPPeer(data=data, name="reader") as peer:

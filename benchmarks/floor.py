@@ -1,6 +1,6 @@
-"""The floor set by the machine: a commit, a row, a round trip, a stream. Other figures are compared with these.
+"""The limits of the machine: a commit, a row, a round trip, a stream. Other figures are compared with these.
 
-No code of p2pchat is measured here, only the modules sqlite3, ssl and socket, configured as p2pchat configures them.
+This measures no code of p2pchat, only the modules sqlite3, ssl and socket, configured as in p2pchat.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Commits:
         self._body = text(0).ljust(ENTRY_BYTES)
 
     def measure(self, times: int) -> list[float]:
-        """Return how long each of so many commits took, in seconds."""
+        """Return the seconds of each of `times` commits."""
         took = []
         for _ in range(times):
             self._count += 1
@@ -119,7 +119,7 @@ class RoundTrips:
         self._link.sendall(b"e")
 
     def measure(self, times: int) -> list[float]:
-        """Return how long each of so many round trips took, in seconds."""
+        """Return the seconds of each of `times` round trips."""
         message = bytes(ENTRY_BYTES)
         took = []
         for _ in range(times):

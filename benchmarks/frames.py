@@ -1,8 +1,8 @@
-"""Frames only: protocol and Client over TLS between two processes, without core and storage. The most a link can carry.
+"""Frames only: protocol and Client over TLS between two processes, without core and storage: the limit of a link.
 
-Each message is one small frame, encoded one by one, as a chat without storage would do. For comparison, if websockets
-is installed: the same text through a TLS connection with the same keys, without compression, first in a plain loop,
-then 2,000 at once.
+Each message is one small frame, encoded singly, as in a chat without storage. If websockets is installed, it sends the
+same texts for comparison, over TLS with the same keys and without compression: first in a plain loop, then 2,000 at
+once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GATHERED = 2_000
 
 
 class End:
-    """One end of a link, and what it has received."""
+    """One end of a link, and the number of frames it has received."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: Any, *, server: bool,
@@ -58,7 +58,7 @@ class End:
         self.enough.set()
 
     async def wait(self, frames: int) -> None:
-        """Wait until so many frames have come in all."""
+        """Wait until `frames` frames have come in total."""
         self.wanted = frames
         if self.frames < frames:
             self.enough.clear()

@@ -1,4 +1,4 @@
-"""What p2pchat means to reach beside others, and which figure of a run says whether it does."""
+"""Goals of p2pchat compared with other systems, and the figure of a run for each goal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JsonObject = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One figure that has to be `least` or more, or `most` or less; `find` returns None where it was not measured."""
+    """A figure that should be at least `least`, or at most `most`. `find` returns it, None if it was not measured."""
 
     work: str
     words: str
@@ -25,7 +25,7 @@ class Goal:
     most: float | None = None
 
     def row(self, results: JsonObject) -> tuple[str, str, str, str]:
-        """Return work, goal, measured, and whether that is met or by how much it is missed."""
+        """Return the work, the goal, the figure, and "met" or the distance to the goal."""
         value = self.find(results)
         if value is None:
             return self.work, self.words, "not in this run", ""
@@ -63,7 +63,7 @@ def _median(work: str, system: s.System | str) -> Callable[[JsonObject], float |
 
 
 def _more(work: str, system: s.System, *words: str) -> Callable[[JsonObject], float | None]:
-    """The largest of some further figures."""
+    """Return a finder of the largest of some further figures."""
 
     def find(results: JsonObject) -> float | None:
         found = _system(results, work, system.name)
@@ -81,7 +81,7 @@ def _row(begin: str) -> Callable[[JsonObject], float | None]:
 
 
 def _floor(begin: str) -> Callable[[JsonObject], float | None]:
-    """How many times its floor a row is: its words begin with that."""
+    """Return a finder of a row's ratio to its floor, the first number of the floor's text."""
 
     def find(results: JsonObject) -> float | None:
         words = next((row["floor"] for row in results.get("rows", []) if row["work"].startswith(begin)), "")
@@ -92,7 +92,7 @@ def _floor(begin: str) -> Callable[[JsonObject], float | None]:
 
 
 def _curve(driver: str, cost: str, size: float) -> Callable[[JsonObject], float | None]:
-    """The value of a curve of benchmarks.growth at one size of its driver."""
+    """Return a finder of the value of a curve of benchmarks.growth at one size of its driver."""
 
     def find(results: JsonObject) -> float | None:
         curves = [each for each in results.get("growth", {}).get(driver, []) if each["cost"].startswith(cost)]
@@ -102,7 +102,7 @@ def _curve(driver: str, cost: str, size: float) -> Callable[[JsonObject], float 
 
 
 def _lost(results: JsonObject) -> float | None:
-    """What six get less, in percent, beside a seventh who is stopped than where there are six only."""
+    """Return the loss of six readers next to a stopped seventh, in percent of the rate of six readers alone."""
     beside, alone = (_curve("readers", cost, 1)(results) for cost in ("stopped: rate of each", "six only"))
     return max(0.0, 100 * (1 - beside / alone)) if beside and alone else None
 

@@ -1,4 +1,4 @@
-"""Memory of idle links: how much the accepting process grows for each link end that says nothing."""
+"""Memory of idle links: the growth of the accepting process per link end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from benchmarks.frames import End, _contexts
 from benchmarks.results import Row, Setting
 from benchmarks.workers import Channel, Worker, resident_kib
 
-BURST_BYTES = 78 * 1024  # about what a page of catching up brings
+BURST_BYTES = 78 * 1024  # about one page of catching up
 BURSTS = 10
 BURST_PINGS = BURST_BYTES // 14  # bytes of a ping
 
 
 async def take(channel: Channel, directory: str, links: int) -> None:
-    """Worker: accept links, say what memory they take fresh, and again after traffic in both directions."""
+    """Run as a worker: accept links; report their memory when new, and after traffic in both directions."""
     context, _ = _contexts(directory)
     ends: list[End] = []
     complete = asyncio.Event()
@@ -30,7 +30,7 @@ async def take(channel: Channel, directory: str, links: int) -> None:
 
     async with await asyncio.start_server(accepted, "127.0.0.1", 0, backlog=512) as server:
         channel.send(port=server.sockets[0].getsockname()[1])
-        await channel.receive()  # one link is up: what the first one loads is not a link's
+        await channel.receive()  # one link is up; modules it loaded are no cost of a link
         gc.collect()
         before = resident_kib()
         channel.send(go=True)
@@ -46,7 +46,7 @@ async def take(channel: Channel, directory: str, links: int) -> None:
 
 
 async def _answer(end: End) -> None:
-    """A word for each burst, and a burst at the end."""
+    """Answer each burst with one frame, and the last with a burst."""
     from p2pchat.protocol import Ping, encode
 
     for number in range(1, BURSTS + 1):
@@ -55,7 +55,7 @@ async def _answer(end: End) -> None:
 
 
 async def give(channel: Channel, directory: str, port: int, links: int) -> None:
-    """Worker: dial one link, then the others, then send a burst on each in turn."""
+    """Run as a worker: dial one link, then the others, then send a burst on each in turn."""
     from p2pchat.client import STREAM_LIMIT_BYTES
     from p2pchat.protocol import Bye, encode
 
@@ -76,7 +76,7 @@ async def give(channel: Channel, directory: str, port: int, links: int) -> None:
     await channel.receive()
     burst = encode(Bye("left", "x" * BURST_BYTES))
     for number in range(1, BURSTS + 1):
-        for end in ends:  # one link at a time: what is under way on others is not an idle link's memory
+        for end in ends:  # in turn, because bytes under way are not memory of an idle link
             end.client.send(burst)
             await end.wait(number if number < BURSTS else BURSTS - 1 + BURST_PINGS)
     channel.send(answered=True)
@@ -84,7 +84,7 @@ async def give(channel: Channel, directory: str, port: int, links: int) -> None:
 
 
 def run(setting: Setting) -> list[Row]:
-    """Measure a link end, fresh and used."""
+    """Measure a link end, new and used."""
     home = setting.directory
     common = {"directory": str(home), "links": setting.links}
     with Worker("idle.take", home=home, **common) as far:

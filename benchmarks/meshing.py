@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks.results import Row, Setting
 from benchmarks.workers import Channel, Worker, peak_kib
 
-CALM_AFTER = 10.0  # seconds after the last has joined until every link is announced: 6.4 s with 128 peers
+CALM_AFTER = 10.0  # seconds from the last join until every link is announced: 6.4 s with 128 peers
 
 if TYPE_CHECKING:
     from p2pchat import TCPPeer

@@ -19,7 +19,7 @@ from benchmarks.workers import ROOT, WorkFailed
 def main() -> int:
     found = importlib.util.find_spec("p2pchat")
     if found is None or found.origin is None or not Path(found.origin).is_relative_to(ROOT):
-        print(f"p2pchat is not the one of {ROOT}", file=sys.stderr)  # its figures would look as good
+        print(f"p2pchat is not the one of {ROOT}", file=sys.stderr)  # figures of another package would look plausible
         return 1
     given = json.loads(sys.stdin.read())
     setting = Setting(Path(given.pop("directory")), **given)

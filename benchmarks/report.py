@@ -2,8 +2,8 @@
 
 It writes docs/compared.md and docs/growth.md. The first file comes from `python -m benchmarks.against --json`. Further
 files come from another run of it, whose works replace the same works, or from `python -m benchmarks.growth --json`,
-whose figures replace the same figures. With files of growth alone, compared.md is not changed. Only the text between
-markers is replaced; the rest is written by people. The plot of compared.md needs matplotlib (extra `bench`).
+whose figures replace the same figures. With only files of growth, compared.md is not changed. Only the text between
+markers is replaced; the rest is written by hand. The plot of compared.md needs matplotlib (extra `bench`).
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Setting:
 
     directory: Path
     messages: int = 100_000
-    gathered: int = 2_000  # `send` at once, as the goal says
+    gathered: int = 2_000  # `send` calls at once; from the goal
     rounds: int = 3
     singles: int = 1_000
     entries: int = 1_000_000
@@ -82,7 +82,7 @@ def shown(value: float) -> str:
 
 
 def percentile(values: list[float], part: float) -> float:
-    """Return the value that the share `part` (0 to 1) of all values are below."""
+    """Return the value below which a share `part` (0 to 1) of all values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 

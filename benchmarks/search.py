@@ -1,6 +1,7 @@
 """Full-text search: the time to create an index and its size, and the time of a search with and without it.
 
-The history is a fifth of that of `catchup`, with texts of words drawn from some thousands, frequent ones more often.
+The history has a fifth of the entries of `catchup`. The words of its texts are drawn from some thousands, with a
+realistic frequency.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A database with a long history, created quickly and exactly as a peer would have written it.
+"""A database with a long history, created quickly and identical to one that a peer wrote.
 
-Every entry has its clock and chain, every batch its head, every entry its place. "One by one" means one commit for each
-entry: a batch of one, a stretch of one, a head that replaces the previous one. Storage keeps one of a few hundred of
-those million heads, so only these are signed (afterwards, with the real key over the real chain). The database is the
-same as if all had been signed, in a tenth of the time.
+Every entry has its clock, chain and place, every batch its head. "One by one" means one commit per entry: a batch of
+one, a stretch of one, a head that replaces the previous one. Storage keeps one of a few hundred of those heads, so only
+these are signed (afterwards, with the real key over the real chain). The database is the same as if all had been
+signed, in a tenth of the time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from benchmarks.results import text
 from benchmarks.workers import Channel, Worker
 
 IN_A_TRANSACTION = 20_000  # entries
-TOLD_AFTER = 25  # transactions: half a million entries, some ten seconds
+REPORTED_EVERY = 25  # transactions: half a million entries, about 10 s
 UNSIGNED = bytes(64)
 
 
 async def write(channel: Channel, data: str, entries: int, one_by_one: bool, writers: int = 1) -> None:
     """Run as a worker: write a history of the room by the user of the profile at `data`; report the last entry's id.
 
-    Further writers are users who have gone. All take turns, and the user of the profile is the last. Reports `written`
+    Further writers are users who have left. All take turns, and the user of the profile is the last. Report `written`
     from time to time, and `last` at the end.
     """
     from p2pchat.core.log import message_id
@@ -46,7 +46,7 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
         storage = SqlStorage(sqlite_url(profile.database))
         for number, changes in enumerate(transactions(taking_turns, entries, a_batch), 1):
             storage.commit(changes)
-            if number % TOLD_AFTER == 0:
+            if number % REPORTED_EVERY == 0:
                 channel.send(written=number * IN_A_TRANSACTION, of=entries)
         storage.close()
         if one_by_one:
@@ -55,7 +55,7 @@ async def write(channel: Channel, data: str, entries: int, one_by_one: bool, wri
 
 
 def last_of(writing: Worker, say: Callable[[str], None] = lambda words: None) -> str:
-    """Wait for a worker that writes, and report its progress. Return the id of the last entry."""
+    """Wait for a writing worker, and report its progress. Return the id of the last entry."""
     while "last" not in (reported := writing.get()):
         say(f"{reported['written']:,} of {reported['of']:,} entries are written")
     last: str = reported["last"]
@@ -63,7 +63,7 @@ def last_of(writing: Worker, say: Callable[[str], None] = lambda words: None) ->
 
 
 class LogWriter:
-    """The log of one user in the room, as far as it is written."""
+    """The log of one user in the room, up to the last written entry."""
 
     def __init__(self, room: str, identity: Any, number: int) -> None:
         from p2pchat.core.log import LogId, first_chain
@@ -75,7 +75,7 @@ class LogWriter:
         self._chain = first_chain(self.log)
 
     def write(self, count: int, at: int, place: int, signed: bool) -> Any:
-        """Return the change that keeps so many more entries, the first of them with that time and that place."""
+        """Return the change that stores `count` more entries, the first of them with that time and place."""
         from p2pchat.core.log import Batch, Entry, encode_entry, extend_chain, head_message
         from p2pchat.core.records import Change, KnownConversation, KnownUser, NewLog, Stretch
         from p2pchat.protocol import Naming
@@ -99,7 +99,7 @@ class LogWriter:
 
 
 def transactions(writers: list[LogWriter], count: int, a_batch: int) -> Iterator[list[Any]]:
-    """Yield the changes of each commit: each is what a user who writes `a_batch` texts at once creates."""
+    """Yield the changes of each commit, as created by a user who writes `a_batch` texts at once."""
     changes: list[Any] = []
     gathered = 0
     at = time.time_ns() // 1000 - 2 * count

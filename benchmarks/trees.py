@@ -65,16 +65,16 @@ def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is not None:
         return
     if sys.platform == "win32":
-        process.kill()  # its workers reach the end of their input, and end by themselves
+        process.kill()  # its workers end at the end of their input
     else:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
 def cause(complained: str) -> str:
-    """Return the line of a process's stderr that explains a failure; "" if it wrote nothing.
+    """Return the line of a process's stderr that explains a failure; "" if there is none.
 
-    Of several tracebacks the first one counts, because the others follow from it; without any, the last line.
+    That is the error of the first traceback, which causes the others; without a traceback, the last line.
     """
     lines = [line for line in complained.splitlines() if line.strip()]
     for number, line in enumerate(lines):
@@ -110,7 +110,7 @@ def tree_of_now(repository: Path, above: Path) -> Tree:
 
 
 def _ready(tree: Tree) -> Tree:
-    """Add the current benchmarks and compile everything, so that the first round is like the others."""
+    """Add the current benchmarks and compile everything, so that the first round is not slower."""
     shutil.copytree(ROOT / "benchmarks", tree.directory / "benchmarks", ignore=_NOT_COPIED)
     compileall.compile_dir(tree.directory, quiet=2)
     return tree

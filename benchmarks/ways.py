@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 AT_ONCE = 1_000  # texts in one send_many; two of them are under way at a time
-GATHERED = 2_000  # `send` at once, as the goal says
+GATHERED = 2_000  # `send` calls at once; from the goal
 
 
 async def many(peer: Any, to: Any, texts: list[str], at_once: int = AT_ONCE) -> Any:
@@ -27,7 +27,7 @@ async def gather(peer: Any, to: Any, texts: list[str], at_once: int = GATHERED) 
     receipts: list[Any] = []
     for first in range(0, len(texts), at_once):
         receipts = await asyncio.gather(*(peer.send(to, said) for said in texts[first : first + at_once]))
-    return receipts[-1]  # a mark says "everything up to here"
+    return receipts[-1]  # its mark covers all earlier texts
 
 
 async def loop(peer: Any, to: Any, texts: list[str]) -> Any:

@@ -1,8 +1,8 @@
 """The gateway: thousands of users with a WebSocket on one peer, compared with plain servers that store nothing.
 
-One user writes each message, and all others get it; the clock runs from writing it until the last of them has it, with
-a few messages under way at a time. The gateway signs and stores each, with its fsync, before anyone sees it; the plain
-servers (webservers.py) forward messages to the users who are connected.
+One user writes each message, and all others get it, with a few messages under way at a time. The clock runs from the
+write until the last user has the message. The gateway signs and stores each message, with an fsync, before any user
+sees it; the plain servers (webservers.py) forward messages to the connected users.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class ServedCrowd:
     p99: list[float] = field(default_factory=list)  # seconds
 
     def memory(self) -> float:
-        """Return how much the server has grown per user since it had none."""
+        """Return the growth of the server per user, compared with no users."""
         self.server.put({"memory": True})
         return (float(self.server.get()["kib"]) - self.before) / self.users
 
     def round(self, messages: int, *, counts: bool = True) -> None:
-        """Have `messages` written, and wait until everyone has them."""
+        """Let users write `messages` messages, and wait until all users have them."""
         self.crowd.put({"messages": messages, "window": WINDOW})
         found = _worked(self.crowd.get())
         if counts:

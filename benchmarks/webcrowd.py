@@ -1,7 +1,7 @@
-"""Thousands of WebSocket users in one process: the time from writing a message until everyone else has it.
+"""Thousands of WebSocket users in one process, for the time from writing a message until all others have it.
 
 It uses asyncio's transports and no WebSocket library, so that the users take little CPU from the measured server: a
-frame costs some 3 us. It supports the `/chat` of the gateway, that of a plain server, and Socket.IO over its WebSocket
+frame costs about 3 us. It supports the `/chat` of the gateway, that of a plain server, and Socket.IO over its WebSocket
 transport.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.results import TEXT_BYTES, percentile
 from benchmarks.workers import Channel, settle
 
-AT_ONCE = 50  # users that are connecting
+AT_ONCE = 50  # users connecting at a time
 MARK = b"@@"  # the beginning of a message, followed by the time sent in ns, its number, its writer
 STAMP = 19
 FILLING = "The quick brown fox jumps over the lazy dog. " * 4
@@ -143,7 +143,7 @@ class Crowd:
         self.tokens = tokens
         self.users: list[User] = []
         self.took: list[float] = []  # seconds of each delivery
-        self._missing: dict[int, int] = {}  # by message number: how many users do not have it yet
+        self._missing: dict[int, int] = {}  # message number -> number of users who do not have it yet
         self._next = 0
         self._left = 0
         self._done: asyncio.Future[None] | None = None
@@ -192,7 +192,7 @@ class Crowd:
         self.users[writer].say(text[:TEXT_BYTES])
 
     def got(self, user: User, payload: bytes, at: int) -> None:
-        """Record that a user got a message; the writer's own does not count."""
+        """Record that a user other than the writer got a message."""
         if int(payload[at + STAMP + 8 : at + STAMP + 16]) == user.number:
             return
         number = int(payload[at + STAMP : at + STAMP + 8])
@@ -211,7 +211,7 @@ class Crowd:
 
 
 async def crowd(channel: Channel, kind: str, port: int, users: int, tokens: str) -> None:
-    """Run as a worker: connect the users, then write messages as told. `tokens` is a file of tokens, or ""."""
+    """Run as a worker: connect the users, then write messages on request. `tokens` is a file of tokens, or ""."""
     found: list[str] = []
     if tokens:
         with open(tokens, encoding="utf-8") as file:
@@ -226,7 +226,7 @@ async def crowd(channel: Channel, kind: str, port: int, users: int, tokens: str)
             channel.send(**await _answer(here, asked))
     except ConnectionError as error:
         channel.send(failed=str(error))
-    os._exit(0)  # as the servers do
+    os._exit(0)  # like the servers
 
 
 async def _answer(here: Crowd, asked: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ PLENTY = 1_000_000_000  # a rate limit that is never reached
 
 
 async def serve(channel: Channel, app: Any, **more: Any) -> None:
-    """Serve an application. Report the port, and the memory in use when asked, until the input ends."""
+    """Serve an application until the input ends. Report the port, and the memory in use on each request."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
     serving = asyncio.create_task(server.serve([listening]))
@@ -36,7 +36,7 @@ async def serve(channel: Channel, app: Any, **more: Any) -> None:
     while await channel.receive():
         gc.collect()
         channel.send(kib=resident_kib())
-    os._exit(0)  # the measurement is over, and a goodbye to thousands takes long
+    os._exit(0)  # closing thousands of connections takes long
 
 
 async def plain_chat(channel: Channel) -> None:

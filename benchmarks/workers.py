@@ -127,7 +127,7 @@ def _peak_elsewhere() -> int:
 
 
 def settle() -> None:
-    """Exclude existing objects from garbage collection, as the command line does after its start."""
+    """Exclude existing objects from garbage collection, like the command line after its start."""
     gc.collect()
     gc.freeze()
 

@@ -1,8 +1,8 @@
-"""A backlog: messages are written one by one while the receiver is offline, and fetched when it returns.
+"""A backlog: messages written one by one while the receiver is offline, and fetched when it returns.
 
-The clock starts when the receiver has opened its store or connected to its server, and stops when its program has taken
-everything and the writer's side knows it. Memory is the peak of each process meanwhile, minus its memory when both were
-idle before anything was written.
+The clock starts when the receiver has opened its store or connected to its server. It stops when the receiver's program
+has taken everything and the writer's side has the acknowledgements. Memory is the peak of each process in this time,
+minus its memory when both were idle before the first message.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.against.work_result import SystemResult, WorkResult, figures_of
 from benchmarks.against.works import Say, Size
 from benchmarks.workers import WorkFailed
 
-COMPARED = (s.MANY, s.JETSTREAM, s.REDIS)  # a fsyncing server is read as fast, and writing to it takes minutes
+COMPARED = (s.MANY, s.JETSTREAM, s.REDIS)  # a server that fsyncs reads equally fast, but writing takes minutes
 
 
 def backlog(home: Path, size: Size, say: Say) -> WorkResult:

@@ -1,9 +1,8 @@
 """One system ready for rounds: its server, its processes, and the resources they used.
 
-Each participant is a process of its own, however many cores there are. Two processes with several participants each
-were tried and are slower for nearly every system, most of all for participants with threads (Pyre by half, pyzmq to a
-third), because they compete for the interpreter's lock. All systems of a work are ready at once, but only one runs at a
-time.
+Each participant is a separate process on any number of cores. Two processes with several participants each are slower
+for nearly every system, most of all for participants with threads (Pyre by half, pyzmq to a third), because these
+compete for the interpreter's lock. All systems of a work are ready at once, but only one runs at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SHORT = 0.2  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The number of receivers, and whether all send; otherwise only the last one does, linked with each other one."""
+    """The number of receivers, and the senders: all, or only the last one, linked with each of the others."""
 
     takers: int
     all_give: bool = False
@@ -39,20 +38,20 @@ class Shape:
         return self.takers + 1 if self.all_give else 1
 
     def links(self, number: int) -> list[int]:
-        """Return the ends that this one is linked with."""
+        """Return the ends that an end is linked with."""
         if not self.all_give and number != self.takers:
             return [self.takers]
         return [other for other in self.numbers if other != number]
 
     def dials(self, number: int, one_way: bool) -> list[int]:
-        """Return the ends that this one dials: the lower numbers, or all if a connection carries one way only."""
+        """Return the ends that an end dials: those with lower numbers, or all if a connection is one-way."""
         return [other for other in self.links(number) if other < number or (one_way and self.all_give)]
 
     def gives(self, number: int) -> bool:
         return self.all_give or number == self.takers
 
     def takes(self, number: int) -> int:
-        """Return how many ends this one receives from."""
+        """Return the number of ends that an end receives from."""
         return self.givers - int(self.gives(number))
 
 
@@ -60,7 +59,7 @@ PAIR = Shape(1)
 
 
 class Deployment:
-    """A system that is ready, with its ends linked."""
+    """A running system with linked ends."""
 
     def __init__(self, stack: ExitStack, system: System, home: Path, shape: Shape) -> None:
         self.system, self.shape = system, shape
@@ -82,7 +81,7 @@ class Deployment:
         self.given = 0  # messages sent in these rounds
 
     def _meet(self) -> None:
-        """Link all ends with those they belong to."""
+        """Link all ends."""
         shape, one_way = self.shape, self.system.code.Participant.one_way
         for number, worker in enumerate(self.workers):
             dial = [self.reported[other] for other in shape.dials(number, one_way)]
@@ -91,10 +90,10 @@ class Deployment:
             worker.get()
 
     def round(self, messages: int, **how: float) -> dict[str, Any]:
-        """Let each sender send so many messages.
+        """Let each sender send `messages` messages.
 
-        Return `seconds` until all are received and accepted, and milliseconds in `each` for messages that were sent
-        singly.
+        Return `seconds` until all are received and accepted; for messages that were sent singly, `each` has the
+        milliseconds of each.
         """
         self.messages += messages
         shape, server = self.shape, cpu_of(self.server)
@@ -113,7 +112,7 @@ class Deployment:
 
     @property
     def cpu_a_message(self) -> float:
-        """Return the microseconds of all ends and the server per message sent since warming up."""
+        """Return CPU microseconds per message since the warm-up, of all ends and the server."""
         return 1e6 * self.cpu / self.given
 
     def _check(self, found: list[dict[str, Any]]) -> None:
@@ -124,7 +123,7 @@ class Deployment:
                 raise WorkFailed(f"{self.system.name}: {count} taken of {whole}")
 
     def warm_up(self, seconds: float, most: int) -> None:
-        """Run longer and longer rounds for so many seconds, to learn the rate."""
+        """Run rounds of increasing length for about `seconds`, to learn the rate."""
         end, count = time.monotonic() + seconds, min(FIRST, most)
         while not self.rate or time.monotonic() < end:
             took = self.round(count)["seconds"]
@@ -138,7 +137,7 @@ class Deployment:
         self.cpu, self.given = 0.0, 0
 
     def count(self, seconds: float, most: int) -> int:
-        """Return how many messages take about so long, `most` at most."""
+        """Return the number of messages that take about `seconds`, `most` at most."""
         return max(1, min(most, int(self.rate * seconds)))
 
     def forget_peaks(self) -> None:

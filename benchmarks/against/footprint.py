@@ -19,10 +19,10 @@ from benchmarks.workers import ROOT, Worker, WorkFailed
 
 MESHES = (s.MANY, s.PYRE, s.ZENOH_GOSSIP)
 LINKS = (s.MANY, s.ENTRIES, s.WEBSOCKETS, s.PYZMQ, s.ZENOH, s.STREAMS)
-MOST = {"pyre_mesh": 64}  # peers: each pair has its own sockets, and 128 need more files than a process may open
+MOST = {"pyre_mesh": 64}  # peers: each pair has its own sockets, so 128 exceed the limit of open files
 REPEATED = 32  # peers: larger meshes form only once
-WATCHED = 32  # peers: the idle cost of smaller meshes is too small for a process clock
-MORE_LINKS = 2  # repetitions for the others; p2pchat links every pair, n x n
+WATCHED = 32  # peers: the CPU time of smaller idle meshes is too short to measure
+MORE_LINKS = 2  # repetitions for other systems; p2pchat links every pair, n x n
 STARTS = 7
 READY = """
 import asyncio, sys, p2pchat
@@ -90,10 +90,7 @@ def _form(place: Path, system: s.System, peers: int, idle: float, figures: Syste
 
 
 def links(home: Path, size: Size, say: Say) -> WorkResult:
-    """Measure memory and CPU of one end per link.
-
-    Both of the whole library, and of links alone.
-    """
+    """Measure memory and CPU of one end per link, with the whole library and with links alone."""
     left_out = [f"{each.name}: {reason}" for each in size.chosen(LINKS) if (reason := each.code.absent())]
     systems = [each for each in size.chosen(LINKS) if not each.code.absent()]
     found = figures_of(systems)
@@ -123,7 +120,7 @@ def _link(place: Path, system: s.System, count: int) -> tuple[float, float]:
         worked, _ = hub.get()["cpu"], first.get()
         before = resident_of(hub.pid)
         hub.put({"do": "meet", "dial": [[]], "links": [[1, *parts[2]]]})
-        # One after the other: many simultaneous handshakes leave memory behind that no link uses.
+        # In turn: simultaneous handshakes leave memory behind that no link uses.
         rest.put({"do": "meet", "dial": [[reported[0]]] * count, "links": [[0]] * count, "in_turn": True})
         worked, _ = hub.get()["cpu"] - worked, rest.get()
         return max(0, resident_of(hub.pid) - before) / count, 1e3 * worked / count

@@ -1,8 +1,8 @@
-"""Costs of a stored entry: on the disk, in memory, and when the process that stores it restarts.
+"""Costs of a stored entry: on the disk, in memory, and at a restart of the process that stores it.
 
-For p2pchat, the writer's process is started with everything it wrote; for the others, the server. The clock stops when
-the newest entry has been requested and received. Memory and CPU are those of that process, minus those of a start with
-nothing stored.
+For p2pchat, the writer's process starts with everything it wrote; for other systems, the server starts. The clock stops
+when the newest entry has been requested and received. Memory and CPU are those of that process, minus those of a start
+with an empty store.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ A_ROUND = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start: milliseconds until it answers, and the memory and CPU of the process by then."""
+    """One start: milliseconds until the answer, and the memory and CPU of the process up to then."""
 
     ms: float
     kib: int
@@ -37,7 +37,7 @@ class Start:
 
 
 def kept(home: Path, size: Size, say: Say) -> WorkResult:
-    """Start each system with everything stored, and with nothing, in turn."""
+    """Start each system in turn, with a full store and with an empty one."""
     entries = min(size.stored, MOST)
     left_out = [f"{each.name}: {reason}" for each in size.chosen(COMPARED) if (reason := each.code.absent())]
     systems = [each for each in size.chosen(COMPARED) if not each.code.absent()]

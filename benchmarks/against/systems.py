@@ -1,4 +1,4 @@
-"""The systems to compare: each a module of benchmarks.others, and its configuration."""
+"""The compared systems: modules of benchmarks.others with their configurations."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One way to do a work.
+    """One configuration of one module.
 
-    `alike` are the p2pchat variants that do the same and no more: the system is compared with the first of them that
-    the work has, else with the work's first one.
+    `alike` are the p2pchat variants that do the same and no more. The system is compared with the first of them that is
+    in the work, else with the work's first p2pchat variant.
     """
 
     name: str

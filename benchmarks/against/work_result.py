@@ -36,7 +36,7 @@ class WorkResult:
     unit: str
     systems: list[SystemResult]
     left_out: list[str] = field(default_factory=list)
-    singly: bool = False  # values are of single messages: show the 99th percentile, not the extremes
+    singly: bool = False  # True: values of single messages, shown with the 99th percentile instead of the extremes
 
     @property
     def less(self) -> bool:
@@ -48,7 +48,7 @@ class WorkResult:
         return next((here[name] for name in figures.alike if name in here), self.systems[0])
 
     def ratio(self, figures: SystemResult) -> float:
-        """Return p2pchat's median divided by this one's; 0 if that has no meaning."""
+        """Return p2pchat's median divided by this one's; 0 if there is no ratio."""
         other = middle(figures.values)
         return middle(self.beside(figures).values) / other if other else 0.0
 

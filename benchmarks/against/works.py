@@ -1,4 +1,4 @@
-"""Works with rounds: throughput to one, to seven and all to all; latency, idle and at half load."""
+"""Works with rounds: throughput to one, to seven and all to all; latency when idle and at half load."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.results import middle
 
 PACE = 0.002  # seconds between two single messages
 SINGLES = 200  # a round
-CALIBRATION_ROUNDS = 3  # rounds at full speed; half their median is the load
+CALIBRATION_ROUNDS = 3  # at full speed; half their median is the load
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def latency(home: Path, size: Size, say: Say) -> WorkResult:
 
 
 def half(home: Path, size: Size, say: Say) -> WorkResult:
-    """Measure at half of the rate that each of them reached just before."""
+    """Measure latency at half of the rate that each system has just reached."""
     left_out: list[str] = []
     with ready(size.chosen(SINGLE), home, ONE_PAIR, left_out, say) as deployments:
         found = figures_of([deployment.system for deployment in deployments])

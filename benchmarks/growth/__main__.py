@@ -1,9 +1,9 @@
 """Command `python -m benchmarks.growth`: measure each cost at several sizes of its driver.
 
-Exit code 1 when a driver failed; nothing is asserted. The default sizes take ten minutes on 2 quiet cores; each driver
-has an option for other sizes. `history --history 10000000` writes ten million entries of four users: 4 GiB of disk and
-a quarter of an hour on 2 quiet cores. With more than a million entries, no index of words is created and no newcomer
-fetches them, because that would double both.
+The exit code is 1 when a driver failed; nothing is asserted. The default sizes take ten minutes on 2 quiet cores; each
+driver has an option for other sizes. `history --history 10000000` writes ten million entries of four users: 4 GiB of
+disk and 15 minutes on 2 quiet cores. Above a million entries, no search index is created and no newcomer fetches them,
+because that would double time and space.
 """
 
 from __future__ import annotations

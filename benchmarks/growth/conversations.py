@@ -1,6 +1,6 @@
-"""Conversations of one user: half of them groups, half direct conversations with users who have gone.
+"""Conversations of one user: half of them groups, half direct conversations with users who have left.
 
-The work of crowded.py, with no users known other than those of the conversations.
+The work of crowded.py, with no known users except those of the conversations.
 """
 
 from __future__ import annotations

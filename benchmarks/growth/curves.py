@@ -1,4 +1,4 @@
-"""A cost at several sizes of its driver, and its growth: the slope on two logarithmic scales."""
+"""A cost at several sizes of its driver, and its growth: the slope on logarithmic scales."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.results import shown
 
-END = 3  # points at the large end that give the slope; small sizes mostly show constant costs
+END = 3  # the largest points determine the slope, because small sizes mostly show constant costs
 WORDS = ((0.2, "constant"), (0.8, "less than linear"), (1.25, "linear"), (1.75, "more than linear"))
 WORST = "quadratic"
 COST_WIDTH, CELL_WIDTH = 58, 9
@@ -22,7 +22,7 @@ class Curve:
         cost: The measured cost, in words.
         unit: The unit of the values.
         points: Pairs of the driver's size and the value, ordered by size.
-        falls: True for a rate or anything else of which more is better.
+        falls: True for a rate and other costs where more is better.
         note: Anything a reader must know to interpret it.
     """
 

@@ -1,4 +1,4 @@
-"""The tables of docs/growth.md. Each is between two markers and replaced with new figures; the text around is kept."""
+"""The tables of docs/growth.md. Each is between two markers and gets new figures; the text around it is kept."""
 
 from __future__ import annotations
 

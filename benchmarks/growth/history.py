@@ -1,7 +1,7 @@
-"""Stored entries: a room in which four writers wrote one message at a time, in turn (stored.py).
+"""Stored entries: a room with messages of four writers, written singly and in turn (stored.py).
 
-Each start is a new process. Only the writer has read the file before, so the system may have it in memory, as after a
-restart of the program.
+Each start is a new process. The writer has used the file before, so it may be in the system's cache, as after a restart
+of the program.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.results import middle, text
 from benchmarks.stored import last_of
 from benchmarks.workers import Channel, Worker, resident_kib, settle
 
-STEPS = (1_000, 10_000, 100_000, 1_000_000)  # and 10_000_000 on request (__main__.py says what it takes)
+STEPS = (1_000, 10_000, 100_000, 1_000_000)  # and 10_000_000 on request (its cost: __main__.py)
 WRITERS = 4  # a user may fill 1 GiB, so 10**7 entries of 260 bytes are at least three users'
 INDEXED_MOST = 1_000_000  # an index of more entries takes minutes
 FETCHED_MOST = 1_000_000
@@ -50,7 +50,7 @@ async def use(channel: Channel, data: str, entries: int) -> None:
         channel.send(**found)
 
 
-RARE = "00000007"  # the number each of the four texts that come seventh begins with: among the oldest there are
+RARE = "00000007"  # the beginning of the seventh text of each writer, which is among the oldest
 
 
 async def _middle_entry(peer: Any) -> datetime:

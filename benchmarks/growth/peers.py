@@ -1,6 +1,6 @@
 """Peers in one mesh, all in one process, with TLS, keys and disk as usual.
 
-CPU time is the important figure: it is that of all peers together, and does not depend on what else the machine does.
+CPU time is the important figure: that of all peers together, which other load on the machine does not change.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from benchmarks.workers import Channel, Worker, resident_kib, settle
 
 STEPS = (2, 8, 32, 64, 128)
 IDLE = 10.0  # seconds to watch an idle mesh: each link is pinged once, each peer compares once
-ALONE, AFTER = 3, 1.5  # single broadcasts, and seconds until all their consequences are over
+ALONE, AFTER = 3, 1.5  # single broadcasts, and seconds until all their effects are over
 TOGETHER = 500  # texts of one send_many
 
 
 async def mesh(channel: Channel, data: str, peers: int, idle: float) -> None:
     """Run as a worker: form one mesh, let it idle, and send broadcasts."""
     async with meshed(str(Path(data, "first")), 2):
-        await asyncio.sleep(0)  # modules loaded by the first peers of a process are not a cost of a peer
+        await asyncio.sleep(0)  # the first peers load modules, which is no cost of a peer
     before, worked = resident_kib(), time.process_time()
     async with meshed(str(Path(data, "mesh")), peers) as (them, _, formed):
         found: dict[str, float] = {"formed": formed, "cpu": time.process_time() - worked}

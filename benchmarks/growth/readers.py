@@ -1,8 +1,8 @@
-"""Slow readers: some of seven are stopped, or their programs take nothing, while one peer writes to the room.
+"""Slow readers: some of seven are stopped, or their programs take no messages, while one peer writes to the room.
 
-It measures the rate of the other readers, and the growth of the writer's process. Rounds of all ways take turns, and
-everyone catches up after each. A stopped process also leaves its share of the CPU to the others. So compare a round
-with one stopped reader with the same six readers and no seventh.
+It measures the rate of the other readers, and the growth of the writer's process. The cases take turns, and every
+reader catches up after each round. A stopped process leaves its share of the CPU to the others. So compare a round with
+one stopped reader with a round of six readers without a seventh.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ STEPS = (0, 1, 2, 4, 6, 7)
 READERS = 7
 ROUNDS = 3
 MESSAGES = 80_000  # messages in a round: 23 MB, if a writer kept them in memory
-LOOK = 0.02  # seconds between two readings of the writer's memory
+POLL_EVERY = 0.02  # seconds between two readings of the writer's memory
 
 
 async def take(channel: Channel, data: str, name: str, endpoint: str) -> None:
-    """Run as a worker: a reader. Report how many messages it got in total; take none after {"takes": false}."""
+    """Run as a worker: a reader. Report its total number of messages; take none after {"takes": false}."""
     from p2pchat import Message, TCPPeer
 
     taken, taking = ReceivedCount(), asyncio.Event()
@@ -69,7 +69,7 @@ async def give(channel: Channel, data: str) -> None:
             watching, begun = MemoryMonitor(), now()
             await many(peer, "room", texts)
             channel.send(begun=begun, accepted=now())
-            await channel.receive()  # the others have everything too
+            await channel.receive()  # sent when the readers have everything
             channel.send(kib=watching.most - watching.before, cpu=watching.stop())
 
 
@@ -84,7 +84,7 @@ class MemoryMonitor:
     async def _look(self) -> None:
         while True:
             self.most = max(self.most, resident_kib())
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(POLL_EVERY)
 
     def stop(self) -> float:
         self._task.cancel()
@@ -120,7 +120,7 @@ class Crowd:
         self._total = 0
 
     def round(self, messages: int, *, stopped: int = 0, taking_nothing: int = 0) -> RoundResult:
-        """Write the messages of a round while some are slow; return when all have caught up."""
+        """Write the messages of a round while some readers are slow; return when all have caught up."""
         slow, others = self._readers[: stopped + taking_nothing], self._readers[stopped + taking_nothing :]
         self._total += messages
         with self._slow(slow[:stopped], slow[stopped:]):

@@ -1,7 +1,7 @@
 """Runs of one user: each start begins a new log in every conversation, which builds on the previous one.
 
-Ada has started this many times and written one message each time; her peer and Bob's hold everything, in step. Her peer
-starts once more and links up with Bob's; then a newcomer fetches everything from her.
+Ada has started so many times and written one message each time; her peer and Bob's hold the same. Her peer starts once
+more and links with Bob's; then a newcomer fetches everything from her.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bytes of a text: durable and acknowledged messages, with send_many of up to 1,000, two of them under way."""
+"""Bytes of a text: durable and acknowledged messages, with two send_many of up to 1,000 texts under way."""
 
 from __future__ import annotations
 

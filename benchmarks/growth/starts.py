@@ -1,4 +1,4 @@
-"""Costs of a start and of a link-up in step, for any driver."""
+"""Costs of a start, and of a link with a peer that holds the same, for any driver."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
 """Participants of every system, and the worker that runs one of them, or all of a mesh.
 
 All workers run on one machine, whose `time.perf_counter` is one clock on Linux, macOS and Windows. A worker reports
-where its ends can be reached, and then answers questions, one object each:
+the addresses of its ends, and then answers requests, one object each:
 
-    meet     for each of its ends: whom to dial, and the numbers of all ends to be linked with. The answer has "met",
-             the time when all were linked, and "cpu" seconds since the ends began to open, without imports; "in_turn"
-             links one end after the other
+    meet     for each of its ends: the addresses to dial, and the numbers of all ends to link with. The answer has
+             "met", the time when all were linked, and "cpu" seconds since the ends began to open, without imports;
+             "in_turn" links one end after the other
     round    "messages" for each of its ends to send ("pace": one at a time, so many seconds apart; "rate": so many per
              second), and "taken", the total that each of them has received when the round is over. The answer has
              "begun", "done" (the responsible side has accepted the last), "at" (the last was received), "cpu" seconds,
              "kib", "each" and "times" of single messages
     newest   read the newest stored message
     leave    close all ends, keeping everything on the disk
-    back     open them again; "begun" is the time when that was done, and meeting begins
-    idle     rest for so many seconds, then stay quiet for so many, in which "cpu" seconds were used
+    back     open them again; "begun" is the time when they were open and began to meet
+    idle     wait for "rest" seconds, then for "seconds" seconds, in which "cpu" seconds were used
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ class End:
         return {}
 
     async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
-        """Dial those, and wait until linked with all of these, whoever dialled. May be called again, with more."""
+        """Dial those addresses, and wait for links with all these ends, dialled by either side. May be called again."""
 
     async def give(self, texts: list[str]) -> None:
         """Send to every linked end; return when the responsible side has accepted everything."""
         raise NotImplementedError
 
     async def give_one(self, said: str) -> None:
-        """Send a single message, if the system has a special way for that."""
+        """Send a single message, in a special way if the system has one."""
         await self.give([said])
 
     async def keep(self, texts: list[str]) -> None:
@@ -93,7 +93,7 @@ class End:
         await self.give(texts)
 
     async def kept_is_taken(self) -> None:
-        """Wait until the system knows that the stored messages were received, if it knows this."""
+        """Wait for the acknowledgement of the stored messages, if the system has one."""
 
     async def newest(self) -> None:
         """Read the newest message stored here, if any; the module of a server has a function of that name."""
@@ -189,7 +189,7 @@ class _Held:
         return {"ends": ends, "begun": now()}
 
     async def idle(self, rest: float, seconds: float) -> JsonObject:
-        await asyncio.sleep(rest)  # work left from forming is not idling
+        await asyncio.sleep(rest)  # the end of forming is not idle
         worked = time.process_time()
         await asyncio.sleep(seconds)
         return {"cpu": time.process_time() - worked}
@@ -215,7 +215,7 @@ async def _one_by_one(end: End, texts: list[str], pace: float) -> list[tuple[flo
 
 
 async def _at_rate(end: End, texts: list[str], rate: float) -> list[tuple[float, float]]:
-    """Send at a rate. A message's clock starts when it was due, even if the loop is late, so a delay is not hidden."""
+    """Send at a rate. The clock of a message starts when it is due, so that a delay of the loop counts."""
     begun, given = now(), 0
     each: list[tuple[float, float]] = [(0.0, 0.0)] * len(texts)
 

@@ -1,8 +1,8 @@
-"""p2pchat's frames over TLS and nothing above: protocol.py and client.py, without core and storage.
+"""p2pchat's frames over TLS: protocol.py and client.py, without core and storage.
 
-There are two ways. `one` sends a frame for each message, encoded one by one, which p2pchat itself never does; it shows
-the cost of a frame. `entries` sends what p2pchat really sends, `entries` frames of up to 256 texts; comparable ways of
-other systems join 256 messages too. Texts are strings at both ends, and are encoded, escaped and checked.
+There are two ways. `one` sends a frame for each message, encoded singly, which p2pchat never does; it shows the cost of
+a frame. `entries` sends `entries` frames of up to 256 texts, as p2pchat does; comparable ways of other systems join 256
+messages too. Texts are strings at both ends, and are encoded, escaped and checked.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Participant(End):
         from p2pchat.protocol import Bye, Entries, encode
 
         if not self._entries:
-            return b"".join(encode(Bye("left", said)) for said in texts)  # the frame with a text and little else
+            return b"".join(encode(Bye("left", said)) for said in texts)  # the frame that is closest to only a text
         long, short, signature = "ab" * 32, "ab" * 8, "ab" * 64
         return encode(Entries(long, long, short, 1, long, texts, signature))
 

@@ -42,7 +42,7 @@ def server(directory: Path, *, sync: str = "") -> Iterator[dict[str, Any]]:
 
 
 async def newest(address: dict[str, Any]) -> None:
-    """Return when a newly started server answers with its newest message, or says that there is none."""
+    """Wait until a newly started server answers with its newest message, or that there is none."""
     import nats
     from nats.js.errors import NotFoundError
 

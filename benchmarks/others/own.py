@@ -55,7 +55,7 @@ class Participant(End):
         for other in dial:
             await self._peer.connect(other["endpoint"])
         wanted = {f"part-{number}" for number in links}
-        while not wanted <= self._others.keys():  # one address is enough, because peers find each other
+        while not wanted <= self._others.keys():  # with one address: peers find each other
             user = (await anext(self._joined)).user
             self._others[user.name] = user
         self._to = next(iter(self._others.values())) if len(wanted) == 1 else self._peer.room
@@ -65,7 +65,7 @@ class Participant(End):
         await (await self._send(self._peer, self._to, texts)).delivered()
 
     async def keep(self, texts: list[str]) -> None:
-        """Sign and commit each message by itself, as when people write."""
+        """Sign and commit each message separately, like messages that users write."""
         self._kept = await ways.loop(self._peer, self._to, texts)
 
     async def kept_is_taken(self) -> None:

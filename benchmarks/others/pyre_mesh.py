@@ -1,8 +1,8 @@
 """Pyre (zeromq-pyre), the ZRE mesh in Python: SHOUT to a group of peers that found each other; nothing is stored.
 
-Its beacons leave the loopback interface out, but this benchmark must reach nobody else. So they are sent to loopback's
-own broadcast address, by overriding the one method that chooses the interface. They use ZRE's own port, 5670, because
-set_port of version 0.3.4 fails in Python 3.
+Its beacons skip the loopback interface, but this benchmark must not reach other machines. So the one method that
+chooses the interface is overridden, and beacons go to the broadcast address of loopback. They use ZRE's port, 5670,
+because set_port of version 0.3.4 fails in Python 3.
 """
 
 from __future__ import annotations

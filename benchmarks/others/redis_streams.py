@@ -1,4 +1,4 @@
-"""A Redis stream with consumer groups and `appendfsync always`: on the disk before it is answered.
+"""A Redis stream with consumer groups and `appendfsync always`: on the disk before the answer.
 
 Configured as advised: pipelines of many XADD (Redis documents, "Redis pipelining"), two of them under way as p2pchat
 has two send_many; XREADGROUP with COUNT and one XACK for each read (documents, "Redis Streams"); the parser in C
@@ -40,7 +40,7 @@ def server(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 async def newest(address: dict[str, Any]) -> None:
-    """Return when a newly started server answers with its newest message, or says that there is none."""
+    """Wait until a newly started server answers with its newest message, or that there is none."""
     from redis.asyncio import Redis
     from redis.exceptions import BusyLoadingError
 
@@ -54,7 +54,7 @@ async def newest(address: dict[str, Any]) -> None:
 
 
 class Participant(End):
-    """A client that adds, or a consumer in its own group: one end sends, and reads nothing."""
+    """A client that adds messages, or a consumer in its own group. One end only sends."""
 
     loads = ("redis.asyncio",)
 
@@ -82,7 +82,7 @@ class Participant(End):
                 self.taken.add(len(messages))
 
     async def give(self, texts: list[str]) -> None:
-        """Return when the server has answered every message; longer pipelines are not faster."""
+        """Send, and wait for the answer to every message; longer pipelines are not faster."""
         queue = iter(range(0, len(texts), PIPED))
 
         async def writer() -> None:

@@ -48,7 +48,7 @@ class Participant(End):
         self._session: Any = None
 
     async def open(self) -> JsonObject:
-        """Do nothing yet: zenoh connects when it opens, so it opens when the endpoints are known."""
+        """Do nothing: zenoh connects when it opens, so `meet` opens it, with the endpoints."""
         return {"port": self._port}
 
     async def meet(self, dial: list[JsonObject], links: list[int]) -> None:
