@@ -3,9 +3,9 @@
     from p2pchat.testing import mesh, Simulation
 
 The pytest fixture is `p2pchat_mesh` (pytest_plugin.py). meshes.py and pipes.py run real peers over in-memory pipes;
-checker.py and eventlog.py check event logs; simulation/ runs whole cores on virtual time, and invariants/ holds what
-must be true there. Names are loaded on first use. No module here has the name of a public function, because importing
-it would hide that function.
+checker.py and eventlog.py check event logs; simulation/ runs whole cores in virtual time, and invariants/ checks them.
+Names are loaded on first use. No module here has the name of a public function, because importing it would hide that
+function.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """The checker of event logs: it reports every promise that the logs of several peers prove broken.
 
-`p2pchat check`, the tests over real processes and the simulation use it. It reads event logs (`--json`, `--log`) and
-the output of `history --json`, and knows nothing else. It reports contradictions. A missing line is a fault only where
-no innocent reading is left: a killed peer may have known more than it logged, and a log that begins late may lack what
-was shown before. `complete=True` says that the mesh was at rest before the logs end and that the histories are whole;
-then a missing message is a fault. Times of different logs are compared, so the machines' clocks should agree within a
-second.
+`p2pchat check`, the tests over real processes and the simulation use it. Its only input are event logs (`--json`,
+`--log`) and the output of `history --json`. It reports contradictions. A missing line is a fault only if there is no
+other explanation: a killed peer may have known more than it logged, and a log that begins late may lack earlier
+messages. `complete=True` says that the mesh was at rest before the logs end and that the histories are whole; then a
+missing message is a fault. Times of different logs are compared, so the machines' clocks should agree within a second.
 
 | rule | what a log shows |
 |---|---|
@@ -47,7 +46,7 @@ _FIXED = ("text", "sender_id", "conversation_id", "sent_at", "kind", "action", "
 
 
 def check(logs: Sequence[Log], *, complete: bool = False, timely: bool = True) -> list[Fault]:
-    """Return every promise that these logs prove broken; [] for none.
+    """Return a fault for every broken promise that these logs prove; [] for none.
 
     Args:
         logs: The logs of the peers. One peer may give several: its event log and its history.
@@ -328,7 +327,7 @@ def _for_reader(writer: Log, reader: Log) -> dict[str, list[str]]:
 def _order(writer: Log, sent: Mapping[str, list[str]], reader: Log, complete: bool) -> Iterator[Fault]:
     """Check that messages arrive in order and none is skipped. A gap is no excuse: it concerns other writers."""
     if any(line["event"] == "warning" and line.get("code") == "fork" for line in reader.lines):
-        return  # entries of a forked log are not passed on
+        return  # entries of a forked log are not served
     came = {message: n for n, message in enumerate(reader.received)}
     for messages in sent.values():
         latest, latest_id, left_out = -1, "", ""
@@ -475,8 +474,8 @@ def _without_goodbye(gone: Log, witness: Log, timely: bool) -> Iterator[Fault]:
 
 # ---- edits
 #
-# Only the writer of a message edits or deletes it, and every log shows the same result. A message whose text was edited
-# names the edit (`mended_id`), and two logs that name the same edit have the same text. Histories made at rest agree.
+# Only the writer of a message edits or deletes it, and every log shows the same result. An edited message names the
+# edit (`mended_id`), and logs that name the same edit have the same text. Histories made at rest agree.
 
 EDIT_EVENTS = ("edited", "deleted", "reaction")
 _SAME = ("event", "id", "by_id", "text", "reaction", "sent_at")
@@ -564,7 +563,7 @@ class Memberships:
 
     @cached_property
     def undelivered(self) -> dict[str, str]:
-        """The messages behind a cut, as reported to their writers: id -> user id of the writer."""
+        """The messages after a cut, as reported to their writers: id -> user id of the writer."""
         warnings = ((log, line) for log in self._events for line in log.lines if line.get("code") == "undelivered")
         return {id: log.user_id for log, line in warnings for id in line.get("undelivered") or ()}
 

@@ -1,4 +1,4 @@
-"""A mesh of real peers in one event loop over in-memory pipes, to test a program against what a network does.
+"""A mesh of real peers in one event loop over in-memory pipes, to test programs with faults of a network.
 
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
@@ -8,7 +8,7 @@
         await receipt.delivered(timeout=5)
 
 Everything is production code, TLS included, except sockets (pipes.py) and the disk. Each peer has a storage in memory
-that outlives a crash, so a restarted peer finds what it had. Redials and grace times are short.
+that outlives a crash, so a restarted peer finds its data. Redials and grace times are short.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SETTLED_CHECKS = 3  # checks in a row that must pass: work handed to the next tu
 
 @dataclass(slots=True)
 class _Host:
-    """A host of the mesh: what stays of a peer that crashes."""
+    """A host of the mesh: the parts of a peer that outlive a crash."""
 
     name: str
     identity: Identity
@@ -113,7 +113,7 @@ class Mesh:
         self.network.heal()
 
     async def crash(self, peer: TCPPeer) -> None:
-        """Stop a peer at once, without a goodbye. What was not on its disk is lost."""
+        """Stop a peer at once, without a goodbye. Everything not on its disk is lost."""
         host = self._host(peer)
         await peer._lifecycle.kill()
         self.network.cut(host.name)
@@ -150,7 +150,7 @@ class Mesh:
             await asyncio.sleep(SETTLED_CHECK_EVERY)
 
     def _unsettled(self) -> Iterator[str]:
-        """Yield what is not settled yet."""
+        """Yield a sentence for each difference that remains."""
         running = [
             (host.name, peer, peer._lifecycle.running_node)
             for host, peer in zip(self._hosts, self.peers, strict=True)
@@ -193,7 +193,7 @@ def _unsure(writer: TCPPeer, node: Node, reader: Node) -> Iterator[str]:
     for conversation in node.sync.conversations.by_id.values():
         if conversation.shared_with([reader.peer]) and node.peer in conversation.writers:
             for log in conversation.writers[node.peer].tips():
-                # Entries behind a cut are with nobody.
+                # No peer holds entries after a cut.
                 last = log.visible if isinstance(log, TalkLog) else log.durable_seq
                 if last and tracker.wrote(log.id) and reader.peer not in tracker.holders(log.id, last):
                     yield "lack a receipt"

@@ -1,8 +1,7 @@
 """In-memory connections: pipes between two ends in one event loop, and a network of named hosts that can be cut.
 
-A pipe behaves like a socket in everything a program can notice. Bytes arrive in a later turn of the loop, a reader that
-stops reading stops the writer, close() is an EOF at the other end and abort() a reset. TLS and everything above run
-over it unchanged.
+For a program, a pipe behaves like a socket. Bytes arrive in a later turn of the loop, a reader that stops reading stops
+the writer, close() is an EOF at the other end and abort() a reset. TLS and everything above run over it unchanged.
 """
 
 from __future__ import annotations

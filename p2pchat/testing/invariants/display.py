@@ -1,7 +1,7 @@
-"""Invariants of what programs are shown: old entries, the entries a message follows, departures and edits.
+"""Invariants of the events that programs get: old entries, the entries a message follows, departures and edits.
 
 For a newcomer, entries up to the first marks it received are old, and later ones are not. An entry names the newest
-entry that its writer had been shown. A departure without a goodbye is reported only after its grace time.
+entry that its writer had seen. A departure without a goodbye is reported only after its grace time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DisplayInvariants:
         self._known_at: dict[str, float] = {}  # peer -> when it had received all first marks
 
     def began(self, peer: SimPeer, next_place: int) -> None:
-        """Note a start or reload, after which a peer knows only in part what it was shown."""
+        """Note a start or reload, after which a peer knows only a part of the entries shown before."""
         self._since[peer.name] = next_place
         for key in [key for key in self._newest if key[0] == peer.name]:
             del self._newest[key]
@@ -143,8 +143,8 @@ class DisplayInvariants:
 
 # ---- edits
 #
-# What a peer must show of edits, deletions and reactions follows from the entries released on its disk, by the words of
-# docs/protocol.md. Every storage must show exactly that at each moment.
+# docs/protocol.md determines how a peer shows edits, deletions and reactions, from the entries released on its disk.
+# Every storage must show exactly that at each moment.
 
 MOST_CHARACTERS = 8  # of a reaction
 

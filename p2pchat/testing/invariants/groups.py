@@ -1,8 +1,8 @@
 """Invariants of groups, computed independently of core/groups from the entries on each disk.
 
 Honest peers that an operation named and that reach each other know the same group. Its members hold and show the same
-entries of its talk, all visible ones and no others. A writer that was cut off learns of it. No peer holds the talk of a
-group that it never belonged to.
+entries of its talk, all visible ones and no others. A writer gets a report of its entries after a cut. No peer holds
+the talk of a group that it never belonged to.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ class GroupInvariants:
             newest = max((groups[peer.name] for peer in together if peer.name in groups), key=_known, default=None)
             if newest is None or not self._can_redo(id, together):
                 continue
-            is_sound = self._is_sound(id)  # of a forked log each may have another part
+            is_sound = self._is_sound(id)  # peers may hold different parts of a forked log
             for peer in together:
                 there = groups.get(peer.name, ExpectedGroup())
                 differs = there.shown != newest.shown or (is_sound and there.known != newest.known)
@@ -278,7 +278,7 @@ class GroupInvariants:
                     yield from self._invariants.receipts.lacking(written, member)
 
     def faults(self, peer: SimPeer, *, at_rest: bool) -> Iterator[Fault]:
-        """Yield what must never be on a peer's disk or in its display."""
+        """Yield a fault for each entry that must never be on a peer's disk or in its display."""
         for id, talk, group in self._groups(peer):
             logs = self._logs(peer, talk)
             if logs and peer.user not in group.named:

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from p2pchat.testing.simulation.program import Written
     from p2pchat.testing.simulation.simulation import Simulation
 
-# In a quiet minute two linked peers exchange pings (every 10 s from both ends, with their pongs: 24), digests (each
-# peer one in 5 to 15 s to one of its links: at most 12) and with each digest the sum of read marks. Nothing else.
+# In a quiet minute two linked peers exchange only pings (every 10 s from both ends, with their pongs: 24), digests
+# (each peer one in 5 to 15 s to one of its links: at most 12) and with each digest the sum of read marks.
 QUIET_KINDS = {"Ping", "Pong", "Digest", "ReadFrame"}
 QUIET_FRAMES_A_LINK = 52  # 24 and 12 and 12, and a few
 QUIET_DIGESTS_A_PEER = 2  # at least; anti-entropy never stops
@@ -61,7 +61,7 @@ class Invariants:
         self._authored: dict[LogId, list[str]] = {}  # the entries that writers made durable
         self._written_at: dict[LogId, list[float]] = {}  # when each entry became durable at its writer
         self._came: dict[tuple[str, int, LogId], set[str]] = {}  # entries of running logs by a copy
-        self._of_a_copy: set[tuple[str, int, LogId]] = set()  # those of which an entry is stored
+        self._of_a_copy: set[tuple[str, int, LogId]] = set()  # logs of which such an entry is stored
         self.at_rest = False
         self.written: list[Written] = []  # accepted messages
         self.written_in: dict[LogId, tuple[str, int]] = {}  # log -> (peer, session)
@@ -183,11 +183,11 @@ class Invariants:
     # ---- at rest
 
     def unsettled(self) -> bool:
-        """Return whether something is still missing."""
+        """Return True if something is still missing."""
         return next(self._missing(), None) is not None
 
     def settled(self, in_time: bool) -> bool:
-        """Record what is missing for good. Return whether nothing is."""
+        """Record faults for everything still missing; return True if there are none."""
         missing = list(self._missing())
         self._faults += missing
         self.at_rest = True
@@ -239,7 +239,7 @@ class Invariants:
                     yield Fault("digest", f"holds other entries than {other.name}", one.name)
 
     def _of_many_forks(self, peer: SimPeer) -> set[UserId]:
-        """Return the byzantine users of whom a peer has as much evidence of forks as it accepts."""
+        """Return the byzantine users for whom a peer has reached its limit of evidence of forks."""
         forks = Counter((log.conversation, log.user) for log in self._forked(peer) if self._is_byzantine(log))
         return {user for (_, user), count in forks.items() if count >= self._sim.settings.max_tips}
 

@@ -1,8 +1,8 @@
 """Invariants of the protocol: peers send only what is durable, to those that can use it, once and in time.
 
-A peer announces nothing that is not on its disk, sends no entries that the receiver cannot append, and requests nothing
-that another peer is already sending. New entries are announced to every link that can use them within seconds. A peer
-whose disk fails or is full requests nothing.
+A peer announces only entries on its disk, sends only entries that the receiver can append, and requests no entries that
+another peer is already sending. New entries are announced to every link that can use them within seconds. A peer whose
+disk fails or is full requests nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Invariants of receipts, presence and typing, and the actions that cause them.
 
-A writer gets no receipt of a member that never had the entry, and none twice in a session. In half of the histories
-programs mark entries read: at once, later or never. A few users turn read receipts off. A writer gets no read receipt
-for an unread entry, none before delivery, and none from or for a user who turned them off. At rest every writer knows
-what is marked read on the disks of all others.
+A writer gets no receipt from a member that never had the entry, and no receipt twice in a session. In half of the
+histories programs mark entries read: at once, later or never. A few users turn read receipts off. A writer gets no read
+receipt for an unread entry, none before delivery, and none from or for a user who turned them off. At rest every writer
+has the read marks on the disks of all others.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class ReceiptInvariants:
                 self._invariants.fail("read", peer, f"{what}: {seq} was never delivered")
 
     def missing(self, honest: Sequence[SimPeer]) -> Iterator[Fault]:
-        """Yield the entries that are read and whose writer does not know it, at rest."""
+        """Yield, at rest, read entries whose writer has no read receipt."""
         if not self._reads:
             return
         yield from self._unequal(honest)
@@ -294,7 +294,7 @@ class PresenceInvariants:
             self._invariants.fail("invented", peer, f"hears that {person.name} types")
 
     def faults(self, peer: SimPeer) -> Iterator[Fault]:
-        """Check at rest what this peer believes of the others, and what its program heard last."""
+        """Check, at rest, the presence that this peer shows of the others, and the last event of its program."""
         assert peer.node is not None
         session = Log(peer.name, peer.lines).sessions[-1]
         here = {line["user"]: line["event"] == "joined" for _, line in session.of("joined", "left")}

@@ -1,8 +1,8 @@
-"""Byzantine peers: members and strangers that break the protocol. Honest peers must store only what was written.
+"""Byzantine peers: members and strangers that break the protocol. Honest peers must store only authentic entries.
 
 A byzantine peer is a whole node whose frames are changed on their way out. It forges entries of others, sends different
 versions of its own to different peers, withholds entries, sends invalid frames, poses as others, or does not know the
-network's key. Nothing that it stores or wrote is checked, but its effect on others is.
+network's key. The invariants check its effect on others, but not its own entries and storage.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 MOODS = ("forges", "withholds", "babbles", "poses")
 BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame
 RARE = 4  # weight of actions that matter only with tiny limits, which few histories have
-FORKS_AT_ONCE = 3  # more than harsh settings take evidence of (max_tips)
+FORKS_AT_ONCE = 3  # more evidence than harsh settings accept (max_tips)
 
 
 class ByzantinePeer:
@@ -86,7 +86,7 @@ class ByzantinePeer:
         )
 
     def _sign(self, frame: Entries, forged: list[str]) -> str:
-        """Return a head over another version of its own log, of which an author can sign any number."""
+        """Return a head over another version of its own log; an author can sign any number of versions."""
         chain = extend_chain(bytes.fromhex(frame.prev), forged)
         last = frame.first + len(forged) - 1
         return self._peer.identity.sign(head_message(LogId(frame.c, frame.u, frame.r), last, chain)).hex()

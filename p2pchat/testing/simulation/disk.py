@@ -1,8 +1,8 @@
 """A simulated disk: committed changes stay; a commit in flight at a crash is lost or durable, by chance.
 
-A SimDisk carries out commits as the runtime does: in order, all waiting ones as one transaction, and the node hears of
-them a moment after they are durable. It also keeps its own record of all durable entries (`logs`), against which the
-storage is checked, and every change in order, so that an older state can be restored.
+A SimDisk executes commits like the runtime: in order, all waiting ones as one transaction, and it informs the node a
+moment after they are durable. It also keeps its own record of all durable entries (`logs`), to check the storage, and
+every change in order, to restore an older state.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SimDisk:
         ever: The highest number of each log that was ever durable here, even before a restore.
         quick, slow: The bounds of the drawn time of a transaction, in seconds.
         broken: While True, every commit fails.
-        failed: Whether a commit of this process failed.
+        failed: True after a commit of this process failed.
         on_batch: Called with every batch when it becomes durable.
     """
 

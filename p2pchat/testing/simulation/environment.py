@@ -83,11 +83,11 @@ class LocalClock:
 
 # ---- signatures
 #
-# Each signature of a history is made and checked once. Checking it everywhere would take a tenth of the run. Whether a
-# signature is valid never changes, so answers are cached, and signatures made by this process are valid. All others,
-# forged ones included, go to the real library.
+# Each signature of a history is made and checked once. Checking it at every peer would take a tenth of the run. The
+# validity of a signature never changes, so results are cached, and signatures made by this process are valid. The
+# library checks all others, forged ones included.
 
-_known: dict[tuple[bytes, bytes, bytes], bool] | None = None  # (key, message, signature) -> whether it is valid
+_known: dict[tuple[bytes, bytes, bytes], bool] | None = None  # (key, message, signature) -> True if valid
 
 
 class _CachingKey:
@@ -147,9 +147,9 @@ def signer(identity: Identity) -> Callable[[bytes], bytes]:
 
 # ---- settings
 #
-# Small limits, so that a few messages cross every boundary and a history is short. Each history draws its own, so that
-# no rule holds only because two numbers fit. Harsh settings make limits take effect. A peer that is refused something
-# for good cannot end like the others, so then only what must never happen is checked.
+# Small limits, so that a few messages reach every limit and a history is short. Each history draws its own settings, so
+# that no rule holds only by a coincidence of two numbers. Harsh settings make limits take effect. A peer that is
+# permanently refused something cannot reach the state of the others, so then only safety is checked.
 
 SMALL = Settings(
     max_batch_entries=4, page_items=3, page_marks=3, fetch_batches=2, max_endpoints_a_peer=3, buffer_limit_bytes=KIB,

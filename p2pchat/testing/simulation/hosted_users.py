@@ -1,9 +1,8 @@
 """Hosted users in a simulation: keys that peers host for a while, sometimes on two peers at once.
 
-In some histories a running peer hosts a user, who writes to the room and to others, is unhosted, and comes back there
-or elsewhere. For all others it is a user like any: its messages are stored, spread, shown and acknowledged like those
-of a peer's own user, and everybody sees its presence. The actions draw from a chance of their own, so that other
-histories do not change.
+In some histories a running peer hosts a user, who writes to the room and to others, is unhosted, and returns there or
+elsewhere. Its messages are stored, spread, shown and acknowledged like those of a peer's own user, and everyone sees
+its presence. The actions draw from a separate chance, so that other histories do not change.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class WireEnd:
         self.other: WireEnd = self
         self.open = True
         self.decoder = Decoder(settings)
-        self.stalled = False  # the network takes nothing from this side
+        self.stalled = False  # True: the network takes no bytes from this side
         self._settings = settings
         self._unsent = bytearray()
         self._full = False
@@ -176,8 +176,8 @@ class SimWire:
 
     Attributes:
         quick, slow: The bounds of the drawn transfer time, in seconds. Bytes never overtake each other.
-        dead: Nothing arrives any more, without a notification.
-        calm: No fault ever happened to it: neither end stalled, nothing was held back, and it is not slow.
+        dead: True if no bytes arrive any more, without a notification.
+        calm: True if no fault ever happened to it: neither end stalled, no bytes were held back, and it is not slow.
     """
 
     def __init__(self, schedule: Schedule, chance: Random, quick: float, slow: float) -> None:

@@ -1,7 +1,7 @@
 """A simulated peer: a whole Node with a disk, a clock, links and a program. It can crash and restart.
 
-SimPeer drives its node as the runtime does in a real process: it carries out every effect and hands in the inputs that
-follow. Effects for programs go to its SimProgram.
+SimPeer drives its node like the runtime of a real process: it executes every effect and puts the resulting inputs.
+Effects for programs go to its SimProgram.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class SimPeer:
     Attributes:
         name: Its name.
         user: Its id. The peer id and the user id are the same key.
-        up: Whether its process runs.
-        gone: Whether it left for good.
-        restored: Whether its disk ever went back to an older copy.
-        byzantine: Whether it breaks the rules (byzantine.py). Nothing it sends or stores is checked.
+        up: True while its process runs.
+        gone: True after it left for good.
+        restored: True after its disk went back to an older copy.
+        byzantine: True if it breaks the rules (byzantine.py). Its frames and storage are not checked.
         program: Receives the effects for programs. Its lines are the peer's event log.
         lives: How often it was started.
         status: The presence its user set last in this session: a status and a text.
@@ -116,7 +116,7 @@ class SimPeer:
         return [peer for peer in self.sim.all_peers if peer.user in self.node.links.by_peer]
 
     def digest_for(self, other: SimPeer) -> str | None:
-        """Return the sum of the logs it shares with a linked peer; None until that peer said whom it hosts."""
+        """Return the sum of the logs it shares with a linked peer; None until that peer has announced its users."""
         if self.node is None or other.user not in self.node.links.by_peer:
             return None
         context = self.node.sync.context
@@ -143,7 +143,7 @@ class SimPeer:
     def resume(self, *endpoints: str) -> None:
         """Resume the machine from a snapshot of disk and memory, made when its newest process began.
 
-        Others may hold entries that the process wrote since. It knows nothing of them and writes its logs again.
+        Others may hold entries that the process wrote since. The resumed process lacks them and writes its logs again.
         """
         self.crash()
         if self._run is None or self.gone:
@@ -373,7 +373,7 @@ class SimPeer:
             self._leave()  # commits of the same step are written first
 
     def _is_killed_now(self) -> bool:
-        """Count one effect; kill the process and return True if it is the one not carried out."""
+        """Count one effect; at the last, kill the process and return True: the effect is not executed."""
         assert self._fuse is not None
         left, silent = self._fuse
         self._fuse = left - 1, silent

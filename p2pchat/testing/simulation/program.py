@@ -1,4 +1,4 @@
-"""The program of a simulated peer: it writes what its users say, receives the results and keeps an event log.
+"""The program of a simulated peer: it writes its users' texts, receives the results and keeps an event log.
 
 It logs the same event lines as the command line with `--json`, so one checker serves both. `at` in these lines is the
 true time of the simulation. Only `sent_at` is by the peer's clock.

@@ -3,11 +3,10 @@
 A history has two to nine honest peers, some of them late, and sometimes a byzantine peer or a stranger. For some
 minutes of virtual time they write while processes crash, disks are restored from old copies and links break. Most
 histories then come to rest: all faults stop, every peer that did not leave for good runs and writes once more, and the
-mesh must settle (*liveness*). The others never heal and have harsh settings; only what must never happen is checked
-(*safety*).
+mesh must settle (*liveness*). The others never heal and have harsh settings; in these, only *safety* is checked.
 
-Every step draws from a chance of its own, so a step can be left out without changing the others. That is how a failing
-history is shrunk. Only a seed goes to a process, so a history has the same result wherever it is played.
+Every step draws from a separate chance, so a step can be left out without changing the others: this is how a failing
+history is shrunk. A process gets only a seed, so a history has the same result in every process.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Scenario:
     Attributes:
         sim: The simulated mesh.
         program: The names of its steps, which are methods of FaultInjector.
-        heals: Whether it comes to rest in the end.
+        heals: True if it comes to rest in the end.
     """
 
     def __init__(self, seed: int, tell: Tell | None = None) -> None:
@@ -156,8 +155,8 @@ class PlayResult:
     """The result of some histories.
 
     Attributes:
-        histories: How many were played.
-        counts: How often each counted event happened in all of them.
+        histories: The number of histories played.
+        counts: The number of each counted event in all of them.
         broken: The faults as text, by the seed of each history that broke a promise.
     """
 

@@ -8,9 +8,9 @@
     sim.heal(), sim.settle()
     assert sim.check() == []
 
-The nodes are those that run in production. Only what carries out their effects is simulated (peer.py, disk.py,
-network.py, environment.py). The calls are plain, without an event loop, so a notebook can use them. All chance comes
-from the seed, so one seed replays exactly on every system. invariants/ checks the promises; faults.py injects faults.
+The nodes are production code; the execution of their effects is simulated (peer.py, disk.py, network.py,
+environment.py). The calls need no event loop, so a notebook can use them. All chance comes from the seed, so a seed
+replays exactly on every system. invariants/ checks the promises; faults.py injects faults.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Simulation:
     """A mesh of simulated peers.
 
     Attributes:
-        counts: How often each fault and each counted event of the cores happened.
-        frames: How many frames of each kind were sent.
+        counts: The number of each fault and of each counted event of the cores.
+        frames: The number of frames sent, by kind.
         by_user: Every peer by its user id.
         guests: The hosted users besides the peers' own, by user id.
         now: Virtual seconds since the start.
