@@ -40,7 +40,7 @@ for _number in (getattr(signal, name, None) for name in ("SIGINT", "SIGHUP")):
         signal.signal(_number, lambda *_: None)  # ignored here; started processes have the default
 
 Tell = Callable[[str], None]
-_TOLD = "told"
+_RESULT = "result"
 _KILLED = "killed"
 
 
@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Tell:
-    return lambda text: record_property(_TOLD, text)
+    return lambda text: record_property(_RESULT, text)
 
 
 @pytest.fixture
@@ -89,12 +89,12 @@ async def fork_server() -> AsyncIterator[ForkServer | None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    told = [str(what) for report in reports for name, what in report.user_properties if name == _TOLD]
+    results = [str(what) for report in reports for name, what in report.user_properties if name == _RESULT]
     ends = [report for report in terminalreporter.getreports("") if report.when == "teardown"]  # with all properties
     kills = sum(int(str(what)) for report in ends for name, what in report.user_properties if name == _KILLED)
     if kills:
-        told.append(f"{kills} processes were ended by SIGKILL while they worked")
-    if told:
+        results.append(f"{kills} processes were ended by SIGKILL while they worked")
+    if results:
         terminalreporter.section("what was found out")
-        for text in told:
+        for text in results:
             terminalreporter.write_line(text)

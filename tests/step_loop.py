@@ -60,7 +60,7 @@ class SteppedLoop(asyncio.SelectorEventLoop):
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         self.dialled.append((sock, address[0]))
         for _ in range(self.slow.get(address[0], 0)):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the duration of a slow connect, in turns
         if address[0] in self.errors:
             raise self.errors[address[0]]
         await super().sock_connect(sock, address)

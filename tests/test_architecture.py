@@ -1,7 +1,7 @@
-"""Imports point one way, the core is pure, apps are guests, one name means one thing: read from the source, not run.
+"""Rules of the architecture, checked in the source: directions of imports, a pure core, public names, unique names.
 
-DIRECTION is docs/architecture.md, "Which way imports point", as data: a file may import from its own layer and from
-those before it. What a file imports only for its types counts too.
+DIRECTION is the picture of docs/architecture.md as data: a file may import from its own layer and from those before
+it. Imports for types count too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import p2pchat
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "p2pchat"
 
-# Each row may import from itself and from the rows above it.
+# A row may import from itself and from the rows above it.
 DIRECTION = (
     {"errors", "config", "protocol"},
     {"core"},
@@ -36,23 +36,23 @@ DIRECTION = (
 )
 APPS = {"commands", "safe_text", "web", "cli"}  # guests of the public names
 LAYER = {name: layer for layer, names in enumerate(DIRECTION) for name in names}
-LAYER[""] = LAYER["testing"]  # the public names of p2pchat/__init__.py are for those behind the library
-# The ways to talk to a gateway. None imports another.
+LAYER[""] = LAYER["testing"]  # layers after the library use its public names
+# The interfaces of a gateway. None imports another.
 WEB_INTERFACES = {"rest", "chat_socket", "event_socket", "socketio", "page"}
 
-# The rest of the standard library has neither a clock nor I/O that anyone would reach for by accident.
+# Modules of the standard library with a clock, I/O or randomness that the core might use by accident.
 NOT_IN_CORE = {
     *("asyncio", "time", "random", "os", "socket"),
     *("datetime", "secrets", "uuid", "ssl", "threading", "subprocess", "pathlib", "tempfile", "sqlite3", "select"),
 }
 LIBRARIES_OF_CORE = {"cryptography", "msgspec"}
 FILES_WITH_MSGSPEC = {"core/log.py", "core/records.py", "protocol.py"}
-# What only some installations have: imported where it is used, never by `import p2pchat`.
+# Optional libraries: imported where they are used, never by `import p2pchat`.
 ONLY_LAZILY = {"segno", "zeroconf", "ifaddr", "websockets", "pymysql", "psycopg", "pytest", "hypothesis"}
 
 
 class Import(NamedTuple):
-    """`module` is absolute; `name` is what is taken from it, "" for a plain import; `at_top` runs when imported."""
+    """One import. `module` is absolute; `name` is "" for a plain import; `at_top` is True if it runs on import."""
 
     module: str
     name: str
@@ -65,24 +65,24 @@ class Import(NamedTuple):
 
 
 class Source(NamedTuple):
-    """One file of the package: its path below p2pchat/, with slashes, and what stands in it."""
+    """One file of the package: its path below p2pchat/, with slashes, and its code."""
 
     path: str
     code: str
 
     @property
     def imports(self) -> tuple[Import, ...]:
-        """What it imports; read when a test asks, for every process that runs tests collects all of them."""
+        """The imports of the file, parsed on first use, because every process that runs tests collects all tests."""
         return _imports_of(self)
 
     @property
     def unit(self) -> str:
-        """The name DIRECTION knows it by: `core/node.py` is `core`, `peer.py` is `peer`."""
+        """Its name in DIRECTION: `core` for `core/node.py`, `peer` for `peer.py`."""
         return self.path.partition("/")[0].removesuffix(".py")
 
 
 def imports_of(code: str, package: tuple[str, ...] = ("p2pchat",)) -> Iterator[Import]:
-    """Every import in `code`, a file of `package`, wherever in the file it stands."""
+    """Yield every import in `code`, a file of `package`, at any depth."""
     tree = ast.parse(code)
     inside = {
         id(child)
@@ -108,12 +108,12 @@ def _imports_of(source: Source) -> tuple[Import, ...]:
 
 
 def is_for_types(node: ast.AST) -> bool:
-    """Whether this is `if TYPE_CHECKING:`, whose body never runs."""
+    """Return True for `if TYPE_CHECKING:`, whose body never runs."""
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def internal_target(found: Import) -> str | None:
-    """The unit of p2pchat that an import reaches, "" for its public names, None for another library."""
+    """Return the imported unit of p2pchat, "" for its public names, None for another library."""
     if found.top != "p2pchat" or found.name == "__version__":
         return None
     rest = found.module.split(".")[1:]
@@ -123,9 +123,9 @@ def internal_target(found: Import) -> str | None:
 
 
 def wrong_arrows(source: Source) -> list[str]:
-    """What this file imports from a layer after its own, as sentences."""
+    """Return the imports of this file from a layer after its own, as sentences."""
     own = LAYER.get(source.unit)
-    if own is None:  # __init__ and __main__ stand outside: they gather names and hand over
+    if own is None:  # __init__ and __main__ are in no layer
         return []
     return [
         f"{source.path}:{found.line} imports {target or 'p2pchat itself'}"
@@ -142,7 +142,7 @@ def interface_of(path: str) -> str:
 
 
 def wrong_arrows_between_interfaces(source: Source) -> list[str]:
-    """Return what a file of one web interface imports from another, as sentences."""
+    """Return the imports of one web interface's file from another interface, as sentences."""
     own = interface_of(source.path)
     imported = [(one.line, f"{one.module}.{one.name}".split(".")) for one in source.imports]
     targets = [(line, words[2]) for line, words in imported if words[:2] == ["p2pchat", "web"] and len(words) > 2]
@@ -152,7 +152,7 @@ def wrong_arrows_between_interfaces(source: Source) -> list[str]:
 
 
 def repeated(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return the names that stand in several places, each with its places."""
+    """Return the names that occur in several places, each with its places."""
     places = defaultdict(list)
     for name, place in names:
         places[name].append(place)
@@ -217,7 +217,7 @@ def test_frames_entries_and_records_are_the_only_users_of_msgspec() -> None:
 
 
 def test_apps_use_public_names_only() -> None:
-    """An app is anybody's program: `from p2pchat import TCPPeer`, `p2pchat.testing`, and its own files."""
+    """An app imports like any program: `from p2pchat import TCPPeer`, `p2pchat.testing`, and its own files."""
     private = [
         f"{source.path}:{found.line} imports {found.module}.{found.name}"
         for source in SOURCES

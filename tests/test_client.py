@@ -172,7 +172,7 @@ async def test_a_paused_link_stops_its_sender_and_loses_nothing() -> None:
         while not link.bob.full:  # as much as the system takes, and then the limit
             link.bob.send(frame_of(100_000))
             sent += 1
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # lets the transports send and receive
         assert link.to_bob.filled == 1 and link.to_bob.drained == 0
         assert len(link.to_ada.reads) <= 1  # the one that was under way
         link.ada.resume_reading()
@@ -211,14 +211,14 @@ async def skip(loop: SkippingLoop, seconds: float) -> None:
     """Let time pass, one second a turn, as timers would see it."""
     for _ in range(int(seconds)):
         loop.skipped += 1
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # timers run in the first turn, their effects in the second
         await asyncio.sleep(0)
 
 
 async def fill(link_end: Client) -> None:
     while not link_end.full:
         link_end.send(frame_of(100_000))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # lets the transport send
 
 
 def test_a_far_end_that_reads_nothing_and_sends_nothing_is_slow() -> None:

@@ -61,7 +61,7 @@ def test_a_dial_that_is_cancelled_leaves_no_socket_open(
         if not task.cancelled():
             assert len(loop.still_open) == 1
             task.result()[1].transport.abort()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # an aborted transport closes its socket in the next turn
         assert loop.still_open == []
         return task.cancelled()
 

@@ -102,7 +102,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing_open(home: Path) -> None
     for turns in (1, 5):  # while its files are opened
         starting = asyncio.create_task(TCPPeer(data=home / "ada").start())
         for _ in range(turns):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the number of turns is what varies
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
@@ -130,9 +130,9 @@ async def test_a_start_that_is_cancelled_twice_leaves_nothing_open_either(home: 
         peer = TCPPeer(data=home / "ada")
         starting = asyncio.create_task(peer.start())
         for _ in range(turns):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the number of turns is what varies
         starting.cancel()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the first cancellation arrives
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
@@ -156,7 +156,7 @@ async def test_a_defect_in_the_core_keeps_no_peer_from_closing(home: Path) -> No
     await peer.start()
     assert peer._driver is not None
     while not peer._lifecycle.idle:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # poll: nothing reports an idle peer
     peer._driver.node.links = None  # type: ignore[assignment]  # so that the core fails with the next link
     reported: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
@@ -223,7 +223,7 @@ async def test_waiting_calls_end_after_a_defect_in_the_core(net: Mesh) -> None:
     receipt = await ada.send("bob", "are you there?")
     events = ada.events(Warned)
     waiting = [asyncio.create_task(receipt.delivered()), asyncio.create_task(ada.wait_user("zoe"))]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the tasks start
     assert ada._driver is not None
     ada._driver.node.presence = None  # type: ignore[assignment]
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)

@@ -43,7 +43,7 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("", "missing PORT"),
         ("--name ada", "missing PORT"),
@@ -73,10 +73,10 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
         ("8080 --advertise h", "'h' is not an endpoint"),
     ],
 )
-def test_usage_errors_of_a_chat(line: str, told: str) -> None:
+def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
     with pytest.raises(UsageError) as error:
         run(line.split())
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(expected)
     assert "\n" not in str(error.value)
 
 

@@ -65,7 +65,7 @@ async def test_ignored_signals_stay_ignored() -> None:
         with shutdown.on_signals():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
             os.kill(os.getpid(), signal.SIGHUP)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # handlers of signals run in this turn
             shutdown.request("input")
             assert await shutdown.wait() == "input"
     finally:

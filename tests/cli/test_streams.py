@@ -1,4 +1,4 @@
-"""Standard streams: lines as they come, no input, progress on one line of a terminal, sizes for people."""
+"""Standard streams: lines as they come, no input, progress on one line of a terminal, sizes as text."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_sizes_have_units(count: int, text: str) -> None:
 
 
 class Screen(io.StringIO):
-    """What stands on a terminal's line: a carriage return goes back to its beginning."""
+    """One line of a terminal: a carriage return moves to its beginning."""
 
     def isatty(self) -> bool:
         return True

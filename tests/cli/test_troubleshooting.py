@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md lists every error and warning, and none that does not exist."""
+"""The list of docs/troubleshooting.md: every error and warning of the source, and no other."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 DIFFERS = "…"
 
-# Calls whose text is an error. A UsageError says what to write, ValueError and TypeError are a bug of the caller.
-TELLING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "CommandError", "Warned", "print_error"}
-# A terminal's dialogue says itself what to do next.
+# Calls whose text is an error. UsageError is left out because it contains its advice; ValueError and TypeError are bugs
+# of the caller.
+REPORTING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "CommandError", "Warned", "print_error"}
+# The dialogues of a terminal contain their advice.
 NOT_OF_TROUBLE = {"cli/startup.py", "cli/subcommands/send.py", "cli/chat.py", "commands/exit_codes.py"}
 
 
 def rows() -> list[str]:
-    """The messages of the first column, with what differs as `…`."""
+    """Return the messages of the first column, with `…` for variable parts."""
     cells = [line.split(" | ")[0] for line in PAGE.splitlines() if line.startswith("| ") and " | " in line]
     return [one or two for cell in cells for two, one in re.findall(r"`` (.+?) ``|`([^`]+)`", cell)]
 
 
 def template(node: ast.expr) -> str:
-    """A string of the source with `…` for each part that differs; "" for what is no string."""
+    """Return a string of the source with `…` for variable parts; "" for other expressions."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -41,7 +42,7 @@ def template(node: ast.expr) -> str:
 
 
 def sources() -> Iterator[tuple[str, list[ast.AST]]]:
-    """Every file of the package, and all that is in it."""
+    """Yield every file of the package with its syntax nodes."""
     for path in sorted((ROOT / "p2pchat").rglob("*.py")):
         yield path.relative_to(ROOT / "p2pchat").as_posix(), list(ast.walk(ast.parse(path.read_text("utf-8"))))
 
@@ -50,15 +51,15 @@ SOURCES = list(sources())
 
 
 def strings() -> Iterator[str]:
-    """Every string of the package."""
+    """Yield every string of the package."""
     for _, nodes in SOURCES:
         for node in nodes:
             if isinstance(node, ast.Constant | ast.JoinedStr) and (text := template(node)):
                 yield text
 
 
-def told() -> Iterator[tuple[str, str]]:
-    """Every message of trouble in the source: where it is, and its template."""
+def messages() -> Iterator[tuple[str, str]]:
+    """Yield every error and warning of the source: its place and its template."""
     for name, nodes in SOURCES:
         if name in NOT_OF_TROUBLE or name.startswith("testing/"):
             continue
@@ -67,7 +68,7 @@ def told() -> Iterator[tuple[str, str]]:
                 continue
             called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             is_error = name == "errors.py" and called == "__init__"
-            for text in map(template, node.args if called in TELLING or is_error else ()):
+            for text in map(template, node.args if called in REPORTING or is_error else ()):
                 if " " in text.replace(DIFFERS, "") and len(text) > 12:
                     yield f"{name}:{node.lineno}", text
     for text in (*SENTENCES.values(), *OF_SERVERS, *_PROBLEMS.values(), *_INVITE_ADVICE.values()):
@@ -75,19 +76,19 @@ def told() -> Iterator[tuple[str, str]]:
 
 
 def means(row: str, text: str) -> bool:
-    """Whether what stands in a row is this message: its parts in their order, and from the beginning."""
+    """Return True if a row matches this message: its parts, in order and from the beginning."""
     pattern = ".*".join(re.escape(part) for part in row.split(DIFFERS))
     return re.match(pattern, text, re.DOTALL) is not None
 
 
 ROWS = rows()
-TEXTS = {text: where for where, text in told()}
+TEXTS = {text: where for where, text in messages()}
 
 
 @pytest.mark.parametrize("text", sorted(TEXTS))
 def test_every_message_of_trouble_is_there(text: str) -> None:
     found = any(means(row, text) or means(text, row) for row in ROWS)
-    assert found, f"docs/troubleshooting.md says nothing of this one, of {TEXTS[text]}"
+    assert found, f"docs/troubleshooting.md lacks this message of {TEXTS[text]}"
 
 
 def test_no_row_is_of_a_message_that_is_no_more() -> None:

@@ -251,7 +251,7 @@ async def test_allow_lifts_the_storage_limit(shown: Shown) -> None:
         async with asyncio.timeout(10):
             full = asyncio.create_task(ada.wait_for(Warned, where=lambda event: event.code == "full"))
             refused = asyncio.create_task(bob.wait_for(Warned, where=lambda event: event.code == "refused"))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the tasks start
             receipt = [await bob.send("ada", "x" * 300) for _ in range(20)][-1]
             assert "/allow NAME" in (await full).text and "/allow" in (await refused).text
             assert receipt.status == "accepted"

@@ -68,7 +68,7 @@ async def idle(recorder: ActivityRecorder) -> None:
     """Wait for the idle presence."""
     async with asyncio.timeout(10):
         while ("idle", "") not in recorder.presences:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # poll: the presences are a list
 
 
 async def test_without_keys_the_user_becomes_idle() -> None:
@@ -89,7 +89,7 @@ async def test_a_key_postpones_idleness() -> None:
     until = loop.time() + 0.12
     while loop.time() < until:
         recorder.activity.on_input()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # input in each turn, for 0.12 s
     assert recorder.presences == []
     recorder.activity.close()
 

@@ -89,8 +89,8 @@ async def test_a_message_that_is_too_long_can_be_brought_back(
     monkeypatch.setattr(Display, "has_prompt", True)
     async with mesh("ada") as net:
         await open_session(net.peers[0], shown, as_json=False, interactive=True).execute([b"x" * 40_000])
-        told = capsys.readouterr().err
-        assert told == "p2pchat: too long: 40,000 bytes, at most 32,768. Shorten it, or send it in parts\n"
+        complaint = capsys.readouterr().err
+        assert complaint == "p2pchat: too long: 40,000 bytes, at most 32,768. Shorten it, or send it in parts\n"
 
 
 async def test_other_conversations_are_unread_until_opened(shown: Shown) -> None:
@@ -148,24 +148,24 @@ async def test_an_empty_room_is_announced_once_per_absence(shown: Shown) -> None
     async with mesh("ada") as net:
         ada = net.peers[0]
         display = Display(StdoutWriter(shown.raw), None, as_json=False, echo=True)
-        told: asyncio.Queue[str] = asyncio.Queue()
-        display.notifier = Notifier(told.put_nowait)
+        notes: asyncio.Queue[str] = asyncio.Queue()
+        display.notifier = Notifier(notes.put_nowait)
         session = Session(ada, display, interactive=True, as_json=False)
         await session.execute([b"anybody?"])
         assert (
-            await asyncio.wait_for(told.get(), 20) == "-- nobody is here yet; saved, and delivered when someone joins"
+            await asyncio.wait_for(notes.get(), 20) == "-- nobody is here yet; saved, and delivered when someone joins"
         )
         await session.execute([b"one", b"two"])  # sent in one call
         display.notifier.on_joined("somebody")
         await session.execute([b"three", b"four"])
         assert (
-            await asyncio.wait_for(told.get(), 20) == "-- nobody is here yet; saved, and delivered when someone joins"
+            await asyncio.wait_for(notes.get(), 20) == "-- nobody is here yet; saved, and delivered when someone joins"
         )
-        assert told.empty()
+        assert notes.empty()
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "told"),
+    ("line", "code", "expected"),
     [
         ("/msg nobody hi", NO_SUCH_NAME, "nobody here is called 'nobody'"),
         ("/go nobody", NO_SUCH_NAME, "nobody here is called 'nobody'"),
@@ -176,13 +176,13 @@ async def test_an_empty_room_is_announced_once_per_absence(shown: Shown) -> None
     ],
     ids=["msg", "go", "typo", "member", "no-group", "long"],
 )
-async def test_mistakes_in_a_pipe_set_the_exit_code(shown: Shown, line: str, code: int, told: str) -> None:
+async def test_mistakes_in_a_pipe_set_the_exit_code(shown: Shown, line: str, code: int, expected: str) -> None:
     async with mesh("ada") as net:
         session = open_session(net.peers[0], shown)
         session.stop_waiting_for_names()
         await session.execute([line.encode(), b"after it"])
         assert session.exit_code == code
-        assert [told in error["text"] for error in shown.lines] == [True]
+        assert [expected in error["text"] for error in shown.lines] == [True]
         assert [post.text for post in await net.peers[0].history()] == ["after it"]
 
 

@@ -90,7 +90,7 @@ class Server(ABC):
                 written = len(self.log())
                 self._process = self._popen(self._command())
             assert waited < READY_WITHIN, self.log()
-            time.sleep(POLL_EVERY)
+            time.sleep(POLL_EVERY)  # poll: a server does not report that it is ready
 
     def _is_still_held(self, log: str) -> bool:
         """Return whether it ended since a killed server still holds something; `log` is what this start wrote."""

@@ -36,7 +36,7 @@ async def main(peer: str, key: str, host: str, port: str, advertise: str = "") -
     )
     await asyncio.to_thread(sys.stdin.read)
     await discovery.aclose()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # cancelled tasks end in this turn
     tell("left", len(asyncio.all_tasks()) - 1)
 
 

@@ -21,7 +21,7 @@ async def linked(peer, count=1):
 
 async def whole():
     await main()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # cancelled tasks end in this turn
     assert len(asyncio.all_tasks()) == 1, asyncio.all_tasks()
     print("ok")
 """
@@ -73,7 +73,7 @@ async def main():
         peer = TCPPeer(host="0.0.0.0", discover=True)
         starting = asyncio.create_task(peer.start())
         for _ in range(turns):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the number of turns is what varies
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         await peer.aclose()

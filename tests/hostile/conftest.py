@@ -46,7 +46,7 @@ class Honest:
             text = f"line {self.said} of {one.me.name}"
             async with asyncio.timeout(CHAT_WITHIN):
                 came = asyncio.create_task(other.wait_for(Message, where=partial(_says, text)))
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # the task starts
                 receipt = await one.send(one.room, text)
                 await receipt.delivered(by=other.me)
                 await came

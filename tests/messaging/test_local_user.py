@@ -397,7 +397,7 @@ async def test_typing_raises_for_unknown_names_and_closed_peers(net: Mesh) -> No
 async def cancel_wait(doing: Coroutine[object, object, None]) -> None:
     """Wait for it, and cancel the wait after the work has begun."""
     waiting = asyncio.create_task(run_to_completion(doing))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task starts, then the work
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -414,7 +414,7 @@ async def test_a_change_runs_to_completion_when_its_caller_is_cancelled() -> Non
 
     await cancel_wait(doing())
     gate.set()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the work ends
     assert done == ["half", "all"]
 
 
@@ -429,6 +429,6 @@ async def test_a_failure_without_a_caller_is_not_logged() -> None:
     await cancel_wait(failing())
     gate.set()
     for _ in range(3):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the work ends within 3 turns
     gc.collect()
     assert troubles == []

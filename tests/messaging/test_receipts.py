@@ -93,7 +93,7 @@ async def test_a_former_member_is_not_waited_for() -> None:
     tracker.delivered(ROOM, 1, 3, CYD)
     waiting = asyncio.create_task(Receipt(tracker, PEOPLE, ROOM, 3).delivered())
     for_bob = asyncio.create_task(Receipt(tracker, PEOPLE, ROOM, 3).delivered(by="bob"))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the tasks start
     tracker.remove_member(ROOM.conversation, BOB)
     await waiting
     assert [tracker.members(ROOM, seq) for seq in (1, 2, 3)] == [(BOB, CYD), (CYD,), (CYD,)]
@@ -113,9 +113,9 @@ async def test_waiting_costs_a_future_only_when_there_is_something_to_wait_for()
     tracker.delivered(ROOM, 1, 3, BOB)
     await Receipt(tracker, PEOPLE, ROOM, 3).delivered(by="bob", timeout=0)
     waiting = [asyncio.create_task(Receipt(tracker, PEOPLE, ROOM, seq).delivered()) for seq in (1, 2, 3)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the tasks start
     tracker.delivered(ROOM, 1, 2, CYD)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the future wakes its task, which ends in the next turn
     await asyncio.sleep(0)
     assert [task.done() for task in waiting] == [True, True, False]
     tracker.close()
@@ -159,7 +159,7 @@ async def test_repeated_waits_that_time_out_cost_no_memory() -> None:
     tracker.add(ROOM, 1, 1, (BOB, CYD))
     receipt = Receipt(tracker, PEOPLE, ROOM, 1)
     patient = [asyncio.create_task(receipt.delivered()) for _ in range(3)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the tasks start
     for _ in range(100):
         for asked in (receipt.delivered(timeout=0), receipt.delivered(count=2, timeout=0)):
             with pytest.raises(DeliveryTimeout):
@@ -176,7 +176,7 @@ async def test_waiting_for_a_number_of_members_counts_later_ones() -> None:
     tracker.add(ROOM, 1, 1, (BOB,))
     receipt = Receipt(tracker, PEOPLE, ROOM, 1)
     waiting = asyncio.create_task(receipt.delivered(count=2))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task starts
     tracker.delivered(ROOM, 1, 1, BOB)
     tracker.delivered(ROOM, 1, 1, CYD)  # was not online when it was accepted
     assert len(receipt.delivered_to) == 2
@@ -317,7 +317,7 @@ async def test_waiting_needs_a_member_and_counts_begin_at_one(net: Mesh) -> None
     with pytest.raises(ValueError, match="count begins at 1"):
         await receipt.read(count=0)
     waiting = asyncio.create_task(receipt.read())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task starts
     await net.peers[0].aclose()
     with pytest.raises(PeerClosed):
         await waiting

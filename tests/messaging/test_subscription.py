@@ -216,7 +216,7 @@ async def test_acknowledged_events_are_not_repeated_after_a_regular_close(net: M
     await (await ada.send_many("bob", [str(number) for number in range(100)])).delivered(timeout=5)
     heard = [(await anext(events)).text for _ in range(101)]
     asking = asyncio.create_task(anext(events, None))  # acknowledges the last
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task starts
     await bob.aclose()
     assert await asking is None
     bob = await net.restart(bob)
@@ -305,7 +305,7 @@ async def test_waiting_calls_end_when_the_peer_closes(net: Mesh) -> None:
         asyncio.create_task(ada.wait_user("nobody")),
         asyncio.create_task(ada.wait_for(Joined)),
     ]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the tasks start
     await ada.aclose()
     await ada.aclose()  # a second call does nothing
     results = await asyncio.gather(*waiting, return_exceptions=True)
@@ -361,7 +361,7 @@ class Source(Feed):
         raise AssertionError("there are no groups")
 
     async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # a read of the storage takes a turn
         return [None if event.seq == 1 else event for event in events]
 
     def commit_offset(self, consumer: str, place: int) -> None:
@@ -402,11 +402,11 @@ async def turns_of_others(
     async def others() -> None:
         nonlocal turns
         while True:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # counts the turns of the loop
             turns += 1
 
     other = asyncio.create_task(others())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task starts
     events: Events[Any] = Events(reader)
     await anext(events)
     turns = 0
@@ -441,7 +441,7 @@ async def test_a_reader_skipping_messages_lets_others_have_their_turn(monkeypatc
     taking = asyncio.ensure_future(anext(events))
     turns = 0
     while not taking.done():
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # counts the turns of the loop
         turns += 1
     assert taking.result().text == "mine"
     assert turns >= 100
@@ -458,7 +458,7 @@ async def test_all_but_the_last_event_are_committed_wherever_a_program_pauses() 
         for _ in range(count):
             taken += 1
             assert (await anext(events)).place == taken
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # time for a wrong acknowledgement
         await asyncio.sleep(0)
         assert source.handed == taken - 1
 

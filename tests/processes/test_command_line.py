@@ -55,11 +55,11 @@ NOT_MEANT = [
 ]
 
 
-@pytest.mark.parametrize(("words", "told"), NOT_MEANT, ids=[words for words, _ in NOT_MEANT])
-def test_invalid_arguments_are_one_line_and_exit_code_2(words: str, told: str, here: Callable[..., Ran]) -> None:
+@pytest.mark.parametrize(("words", "expected"), NOT_MEANT, ids=[words for words, _ in NOT_MEANT])
+def test_invalid_arguments_are_one_line_and_exit_code_2(words: str, expected: str, here: Callable[..., Ran]) -> None:
     ran = here(*words.split())
     lines = [line for line in ran.err.splitlines() if "warning: " not in line]
-    assert len(lines) == 1 and told in lines[0], ran.err
+    assert len(lines) == 1 and expected in lines[0], ran.err
     assert (ran.code, ran.out) == (2, "")
 
 
@@ -254,8 +254,8 @@ def test_several_profiles_are_listed_and_a_single_one_is_used(here: Callable[...
             assert here("history").code == 0
     ran = here("history")
     assert ran.code == 2
-    told = ran.complains()
-    assert "there are several profiles" in told and all(port in told for port in ports)
+    complaint = ran.complains()
+    assert "there are several profiles" in complaint and all(port in complaint for port in ports)
     assert here("history", "--port", ports[0]).code == 0
     assert here("invite", "--port", ports[0], "--advertise", "h:1").code == 0
 

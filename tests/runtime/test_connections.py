@@ -123,7 +123,7 @@ def test_whenever_a_side_ends_while_they_connect_nothing_is_left_open(end: str) 
             ended[0].result()
         await two.bob.cut_all()
         await two.ada.cut_all()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # closed transports close their sockets in the next turn
         assert open_sockets() == before, step
         return interrupted
 

@@ -84,7 +84,7 @@ async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
     """Wait for a condition that a thread fulfils."""
     async with asyncio.timeout(timeout):
         while not condition():
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # poll: threads cannot set an asyncio.Event
 
 
 class Hanging:
@@ -97,7 +97,7 @@ class Hanging:
         return await self._transport.listen(server, host, port)
 
     async def dial(self, host: str, port: int, *, timeout: float) -> Streams:
-        await asyncio.sleep(timeout)
+        await asyncio.sleep(timeout)  # the dial hangs until its timeout
         raise TimeoutError
 
 
@@ -159,7 +159,7 @@ async def test_texts_written_during_a_commit_go_in_together(bob: TCPPeer, storag
     one = asyncio.create_task(bob.broadcast("one"))
     await until(storage.waiting.is_set)
     rest = [asyncio.create_task(bob.broadcast(str(number))) for number in range(200)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the tasks start
     assert not one.done()
     storage.gate.set()
     await asyncio.gather(one, *rest)
@@ -257,9 +257,9 @@ async def test_a_durable_ack_is_not_undone_by_a_commit_at_the_same_time(
     events = await two_messages(net, bob)
     await asyncio.gather(bob.rename("robert"), events.ack())  # the new name is an entry, with a commit of its own
     await until(lambda: bob._lifecycle.idle)
-    told = [change.consumers["bot"] for changes in storage.commits for change in changes if "bot" in change.consumers]
-    assert told == sorted(told)
-    assert told[-1] == storage.load([bob.me.key]).consumers["bot"]
+    places = [change.consumers["bot"] for changes in storage.commits for change in changes if "bot" in change.consumers]
+    assert places == sorted(places)
+    assert places[-1] == storage.load([bob.me.key]).consumers["bot"]
 
 
 async def test_places_taken_by_a_reader_are_on_disk_after_an_ack(
@@ -415,7 +415,7 @@ async def test_too_little_free_disk_refuses_before_anything_is_written(tmp_path:
 async def test_closing_stores_texts_and_fails_waiting_calls(net: Mesh, storage: GatedStorage) -> None:
     peer = await join(net, "cyd", storage)
     saying = [asyncio.create_task(peer.broadcast(str(number))) for number in range(50)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the tasks start
     await peer.aclose()
     assert len([await said for said in saying]) == 50
     again = await join(net, "cyd", storage)
@@ -437,7 +437,7 @@ async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its
     peer._lifecycle.resources.close = let_go.set
     storage.gate.clear()
     saying = asyncio.create_task(peer.broadcast("on its way"))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task starts
     async with asyncio.timeout(5):
         await peer.aclose()
         with pytest.raises(PeerClosed):
@@ -463,7 +463,7 @@ async def test_a_commit_that_ends_after_its_writer_gave_up_disturbs_no_closing(
     warnings = peer.events(Warned)
     storage.gate.clear()
     saying = asyncio.create_task(peer.broadcast("on its way"))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task starts
     closing = asyncio.create_task(peer.aclose())
     with pytest.raises(PeerClosed):
         await saying
@@ -494,7 +494,7 @@ async def test_a_crash_leaves_no_thread_and_fails_waiting_calls(net: Mesh, stora
 # ---- the disk by itself
 
 
-class Told(list[Input]):
+class Inputs(list[Input]):
     """Inputs in the order they were put."""
 
 
@@ -504,74 +504,74 @@ def batch(first: int, count: int, *, size: int = 2) -> Batch:
 
 
 async def test_commits_that_wait_become_one_transaction(storage: GatedStorage) -> None:
-    told = Told()
-    disk = StorageWorker(storage, Settings(), None, told.append)
+    inputs = Inputs()
+    disk = StorageWorker(storage, Settings(), None, inputs.append)
     storage.gate.clear()
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(storage.waiting.is_set)
     for ticket in (2, 3, 4):
         disk.commit(Commit(ticket, 0, True, Change(meta={"a": str(ticket)})))
     storage.gate.set()
-    await until(lambda: len(told) == 2)
-    assert told == [Committed([1]), Committed([2, 3, 4])]
+    await until(lambda: len(inputs) == 2)
+    assert inputs == [Committed([1]), Committed([2, 3, 4])]
     assert [len(changes) for changes in storage.commits] == [1, 3]
     await disk.close()
 
 
 async def test_the_driver_is_called_in_the_turn_of_the_answers(storage: GatedStorage) -> None:
-    told = list[object]()
-    disk = StorageWorker(storage, Settings(), None, told.append, lambda: told.append("all"))
+    inputs = list[object]()
+    disk = StorageWorker(storage, Settings(), None, inputs.append, lambda: inputs.append("all"))
     for ticket in (1, 2):
-        told.clear()
+        inputs.clear()
         disk.commit(Commit(ticket, 0, True, Change(meta={"a": str(ticket)})))
-        await until(lambda: told)
-        assert told == [Committed([ticket]), "all"]
+        await until(lambda: inputs)
+        assert inputs == [Committed([ticket]), "all"]
     await disk.close()
 
 
 async def test_a_failure_voids_its_epoch_and_not_the_next(storage: GatedStorage) -> None:
-    told = Told()
-    disk = StorageWorker(storage, Settings(), None, told.append)
+    inputs = Inputs()
+    disk = StorageWorker(storage, Settings(), None, inputs.append)
     storage.failing = StorageError("broken")
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
-    await until(lambda: told)
+    await until(lambda: inputs)
     storage.failing = None
     disk.commit(Commit(2, 0, True, Change(meta={"a": "2"})))  # was under way when the first failed
     disk.commit(Commit(3, 1, True, Change(meta={"a": "3"})))
-    await until(lambda: len(told) == 2)
-    assert told == [CommitFailed(0, "broken"), Committed([3])]
+    await until(lambda: len(inputs) == 2)
+    assert inputs == [CommitFailed(0, "broken"), Committed([3])]
     assert storage.load([]).meta == {"a": "3"}
     await disk.close()
 
 
 async def test_storage_that_breaks_its_contract_is_reported_and_stores_nothing(storage: GatedStorage) -> None:
-    told, reported = Told(), list[dict[str, object]]()
+    inputs, reported = Inputs(), list[dict[str, object]]()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
-    disk = StorageWorker(storage, Settings(), None, told.append)
+    disk = StorageWorker(storage, Settings(), None, inputs.append)
     storage.failing = ZeroDivisionError("a bug")
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(lambda: reported)
-    assert [type(input) for input in told] == [CommitFailed]
+    assert [type(input) for input in inputs] == [CommitFailed]
     await disk.close()
 
 
 async def test_storage_that_cannot_be_warmed_still_stores(
     storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told, reported = Told(), list[dict[str, object]]()
+    inputs, reported = Inputs(), list[dict[str, object]]()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
     monkeypatch.setattr("p2pchat.runtime.storage_worker.WARM_AFTER", 0.001)
     storage.unwarmable = ZeroDivisionError("a bug")
-    disk = StorageWorker(storage, Settings(), None, told.append)
+    disk = StorageWorker(storage, Settings(), None, inputs.append)
     await until(lambda: reported)
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
-    await until(lambda: told)
-    assert told == [Committed([1])]
+    await until(lambda: inputs)
+    assert inputs == [Committed([1])]
     await disk.close()
 
 
 async def test_reads_are_answered_during_a_long_commit(storage: GatedStorage) -> None:
-    disk = StorageWorker(storage, Settings(), None, Told().append)
+    disk = StorageWorker(storage, Settings(), None, Inputs().append)
     storage.gate.clear()
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
     await until(storage.waiting.is_set)
@@ -583,11 +583,11 @@ async def test_reads_are_answered_during_a_long_commit(storage: GatedStorage) ->
 
 
 async def test_low_disk_space_is_reported(storage: GatedStorage, tmp_path: Path) -> None:
-    told = Told()
-    disk = StorageWorker(storage, Settings(min_free_disk_bytes=1 << 60), tmp_path, told.append)
+    inputs = Inputs()
+    disk = StorageWorker(storage, Settings(min_free_disk_bytes=1 << 60), tmp_path, inputs.append)
     disk.commit(Commit(1, 0, True, Change(meta={"a": "1"})))
-    await until(lambda: Committed([1]) in told)
-    assert told == [DiskLow(True), Committed([1])]
+    await until(lambda: Committed([1]) in inputs)
+    assert inputs == [DiskLow(True), Committed([1])]
     await disk.close()
 
 
@@ -642,9 +642,9 @@ def test_reading_stops_above_the_limit_and_resumes_at_half_of_it() -> None:
     for ticket, entries in enumerate((60, 40, 1, 30)):
         book.add(commit(ticket, entries))
         assert (book.paused, said) == ((False, []) if ticket < 2 else (True, [True]))
-    for ticket, (still, told) in enumerate([(True, [True]), (False, [True, False]), (False, [True, False])]):
+    for ticket, (still, inputs) in enumerate([(True, [True]), (False, [True, False]), (False, [True, False])]):
         assert len(book.remove(ticket).batches[0].raws) == (60, 40, 1)[ticket]
-        assert (book.paused, said) == (still, told)
+        assert (book.paused, said) == (still, inputs)
 
 
 def test_own_writes_never_pause_reading_and_count_until_durable() -> None:

@@ -1,4 +1,4 @@
-"""A terminal for tests: a program in a real pseudo-terminal, keys typed into it, and the screen a person would see.
+"""A terminal for tests: a program in a real pseudo-terminal, typed keys, and the screen that a user would see.
 
     ada = await terminal("0", "--name", "ada")        # fixture: `python -m p2pchat 0 --name ada`
     await ada.shows("ada listens on")
@@ -7,8 +7,8 @@
     await ada.key("c-x", "c-e")
     assert await ada.ended() == 0
 
-The screen is pyte's: it answers what programs ask a terminal (cursor position), counts bells, knows the title, and
-keeps what scrolled away. Nothing here sleeps: every wait is for a condition, looked at when output came.
+The screen is pyte's: it answers the queries of programs (cursor position), counts bells, has a title, and keeps rows
+that scrolled away. There are no sleeps: each wait checks its condition when output arrives.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _KEYS = {
 
 
 def key_bytes(name: str) -> bytes:
-    """Return what a terminal sends for a key: `c-x` with Control, `m-a` with Alt, a name, or the character itself."""
+    """Return the bytes that a terminal sends for a key: `c-x` with Control, `m-a` with Alt, a name, or a character."""
     if name in _KEYS:
         return _KEYS[name].encode()
     if name.startswith("c-") and len(name) == 3:
@@ -62,11 +62,11 @@ def key_bytes(name: str) -> bytes:
 
 
 class Screen(pyte.Screen):
-    """The visible rows, and in `scrolled` those that left, oldest first.
+    """The visible rows, and in `scrolled` those that scrolled away, oldest first.
 
     Attributes:
-        bells: How often it rang.
-        titles: Every title it was given, in order.
+        bells: The number of bells.
+        titles: All titles set by the program, in order.
     """
 
     def __init__(self, columns: int, rows: int, answer: Callable[[bytes], None]) -> None:
@@ -119,15 +119,15 @@ class Screen(pyte.Screen):
 
 
 class Terminal:
-    """One program in a terminal of its own.
+    """One program in its own terminal.
 
     Args:
         command: The program and its words.
         env: All of its environment.
-        fork_server: What starts it quickly; `command` is then `p2pchat`'s words alone.
+        fork_server: The fork server that starts it; `command` is then only the words of `p2pchat`.
     Attributes:
         raw: Every byte the program wrote.
-        screen: What a person sees.
+        screen: The visible screen.
         process: The program; None before start().
     """
 
@@ -152,7 +152,7 @@ class Terminal:
         self._hung_up = False
         self._unsent = bytearray()
 
-    # What is seen
+    # The screen
 
     @property
     def lines(self) -> list[str]:
@@ -164,7 +164,7 @@ class Terminal:
 
     @property
     def all_lines(self) -> list[str]:
-        """What scrolled away, and the rows of the screen."""
+        """The rows that scrolled away, and those of the screen."""
         return [*self.screen.scrolled, *self.lines]
 
     @property
@@ -186,7 +186,7 @@ class Terminal:
         """Wait until a condition of the screen holds.
 
         Raises:
-            AssertionError: It did not in time, or the program ended before; says what the screen shows.
+            AssertionError: It did not hold in time, or the program ended before. The text has the screen.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -203,7 +203,7 @@ class Terminal:
         await self.until(lambda: any(text in line for line in self.all_lines), repr(text), timeout)
 
     async def shows_line(self, pattern: str, timeout: float = TIMEOUT) -> re.Match[str]:
-        """Wait until a row matches (re.search); return the first such."""
+        """Wait until a row matches (re.search); return the first match."""
         found: list[re.Match[str]] = []
 
         def look() -> bool:
@@ -218,7 +218,7 @@ class Terminal:
         await self.until(lambda: self.prompt.startswith(text.rstrip()), f"the prompt {text!r}", timeout)
 
     async def ended(self, timeout: float = TIMEOUT) -> int:
-        """Wait for the program's end and return its exit code (-N: signal N); all it wrote is on the screen then."""
+        """Wait for the end of the program, with all its output; return its exit code (-N: signal N)."""
         assert self.process is not None
         try:
             async with asyncio.timeout(timeout):

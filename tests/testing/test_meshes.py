@@ -137,7 +137,7 @@ async def test_a_reader_that_does_not_read_stops_the_writer() -> None:
     here[1].write(b"x" * size)
     draining = asyncio.create_task(here[1].drain())
     for _ in range(20):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # more turns than the pipe needs
     here[1].write(b"y" * size)  # the first write fills the reader, which stops the pipe
     assert here[1].transport.get_write_buffer_size() > size // 2
     assert not end.is_reading()

@@ -189,7 +189,7 @@ class Visitor:
         """Wait until a JavaScript expression is true; the Content-Security-Policy forbids waiting inside the page."""
         async with asyncio.timeout(PATIENCE):
             while not await self.page.evaluate(condition):
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.02)  # poll: the page may not wait
 
     async def texts(self) -> list[str]:
         return await self.page.locator("li.message .text").all_inner_texts()

@@ -68,7 +68,7 @@ async def listening(app: FastAPI) -> AsyncIterator[int]:
         try:
             while not server.started:
                 assert not task.done()
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # poll: uvicorn has no event for its start
             yield listener.getsockname()[1]
         finally:
             server.should_exit = True

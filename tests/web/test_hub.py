@@ -149,7 +149,7 @@ async def test_presence_follows_from_the_sessions() -> None:
         async def is_now(status: str, text: str = "") -> None:
             async with asyncio.timeout(5):
                 while (ada.user.user("bob").status, ada.user.user("bob").status_text) != (status, text):
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # poll: the cause is what is tested, not its events
 
         await is_now("offline")
         one = gate.hub.open(bob, Receiver(bob), "chat")
@@ -238,7 +238,7 @@ async def test_sessions_end_when_the_peer_does() -> None:
 async def test_a_light_event_wakes_its_waiters_and_ignores_cancelled_ones() -> None:
     flag = LightEvent()
     waiting = [asyncio.create_task(flag.wait()) for _ in range(3)]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the tasks start
     waiting[1].cancel()
     flag.set()
     flag.clear()

@@ -75,7 +75,7 @@ async def test_a_failure_without_a_waiting_caller_is_not_logged() -> None:
     await asyncio.wait([asking])
     write.may.set()
     for _ in range(3):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the request ends within 3 turns
     gc.collect()
     assert troubles == []
 

@@ -152,7 +152,7 @@ async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Serve
             await ada.io.emit("groupMessage", message, callback=lambda answer: ada.told.append(("answer", answer)))
         async with asyncio.timeout(PATIENCE):
             while min(len(ada.said("answer")), len(ada.said("messageStatus"))) < 20:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # poll: `told` is a list
         answered: set[str] = set()
         for event, payload in ada.told:
             if event == "answer":
@@ -244,7 +244,7 @@ async def test_a_snapshot_for_a_new_client_hides_no_update_from_the_others(serve
     user.set_presence("online")
     async with asyncio.timeout(10):
         while served.peer.user("cyd").status != "online":
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # poll: other tasks apply the presence
     ada = served.gateway.accounts.find("ada")
     assert ada is not None
     registry = ClientRegistry(served.gateway)  # one that has received nothing yet

@@ -84,9 +84,9 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
     async with gateway(tmp_path, "--log", str(tmp_path / "log")) as gate:
         async with httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:
             assert (await http.get("/healthz")).status_code == (await http.get("/readyz")).status_code == 200
-            code, token, told = await run(tmp_path, "web", "token", "zoe", *which)
+            code, token, shown = await run(tmp_path, "web", "token", "zoe", *which)
             token = token.strip()
-            assert code == 0 and "zoe" in told and token not in told
+            assert code == 0 and "zoe" in shown and token not in shown
             zoe = {"Authorization": f"Bearer {token}"}
             sent = await http.post("/messages", json={"to": "yan", "content": "until you come"}, headers=zoe)
             assert sent.status_code == 201, sent.text
@@ -152,7 +152,7 @@ def test_the_peers_port_is_the_pages_plus_one_unless_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("", "Missing argument 'HTTP_PORT'"),
         ("http", "not a valid port for the page"),
@@ -164,10 +164,10 @@ def test_the_peers_port_is_the_pages_plus_one_unless_given() -> None:
         ("8000 nonsense", "not an endpoint"),
     ],
 )
-def test_usage_errors(line: str, told: str) -> None:
+def test_usage_errors(line: str, expected: str) -> None:
     with pytest.raises(UsageError) as error:
         parsed(line)
-    assert told in str(error.value)
+    assert expected in str(error.value)
 
 
 def test_a_page_for_others_without_tls_prints_a_warning(capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,8 +130,8 @@ async def test_a_tail_of_one_conversation_shows_no_other(serve: Serve, home: Pat
         await line(control, "answer", ref="t")
         await ada.broadcast("for all")
         await (await ada.send("bob", "for bob")).delivered(timeout=10)
-        told = [await control.next_line(), await control.next_line()]
-        assert [(one["event"], one.get("text", "")) for one in told if one] == [("sent", "for bob"), ("delivered", "")]
+        lines = [await control.next_line(), await control.next_line()]
+        assert [(one["event"], one.get("text", "")) for one in lines if one] == [("sent", "for bob"), ("delivered", "")]
 
 
 async def test_a_tail_can_leave_out_ignored_users(serve: Serve, home: Path) -> None:
@@ -323,7 +323,7 @@ async def test_stopping_the_peer_ends_each_connection_in_good_order(serve: Serve
         await tail.ask("tail", last=0)
         await ada.broadcast("the last word")
         waiting = asyncio.create_task(idle.ask("wait", timeout=60))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the task starts
         await server.shut_down("terminated")
         assert (await line(tail, "sent"))["text"] == "the last word"
         assert (await line(tail, "stopped"))["reason"] == "terminated"
@@ -488,7 +488,7 @@ def test_a_command_interrupted_while_connecting_leaks_nothing(tmp_path: Path) ->
         server.close()
         async with asyncio.timeout(10):
             while open_sockets() != before:  # the far end has to hear of it first
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # poll: nothing reports a closed socket
         return connecting.cancelled()
 
     assert len(list(after_each_step(scenario))) > 5
@@ -511,7 +511,7 @@ def test_commands_of_a_session_are_left_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         (b"hello everybody", "a line here must be a command object"),
         (b"/quit", "a line here must be a command object"),
@@ -532,7 +532,7 @@ def test_commands_of_a_session_are_left_to_it() -> None:
         (b'{"do":"tail","ref":1}', "`ref` must be a string"),
     ],
 )
-def test_invalid_requests(line: bytes, told: str) -> None:
+def test_invalid_requests(line: bytes, expected: str) -> None:
     with pytest.raises(BadCommand) as error:
         parse_request(line)
-    assert told in str(error.value)
+    assert expected in str(error.value)

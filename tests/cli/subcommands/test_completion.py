@@ -184,13 +184,13 @@ async def test_an_inserted_name_is_quoted_for_the_shell(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ([], "Missing argument 'bash|zsh|fish'"),
         (["ksh"], "'ksh' is not one of 'bash', 'zsh', 'fish'"),
         (["bash", "zsh"], "Got unexpected extra argument (zsh)"),
     ],
 )
-def test_a_shell_that_is_none(words: list[str], told: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_shell_that_is_none(words: list[str], expected: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", *words]) == 2
-    assert told in capfd.readouterr().err
+    assert expected in capfd.readouterr().err

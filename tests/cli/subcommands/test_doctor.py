@@ -180,7 +180,7 @@ async def test_long_work_can_be_interrupted() -> None:
             ended.set()
 
     waiting = asyncio.ensure_future(with_progress("looking", work()))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task starts
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -92,7 +92,7 @@ def here(
 
 
 @pytest.mark.parametrize(
-    ("words", "stdin", "told"),
+    ("words", "stdin", "expected"),
     [
         ("send", "", "Missing argument 'TO'"),
         ("send bob", "", "the text is empty"),
@@ -116,8 +116,8 @@ def here(
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_2(
-    words: str, stdin: str, told: str, home: Path, here: Callable[[str, str], tuple[int, str, str]]
+    words: str, stdin: str, expected: str, home: Path, here: Callable[[str, str], tuple[int, str, str]]
 ) -> None:
     code, out, err = here(words, stdin)
-    assert (code, out, err.count("\n")) == (2, "", 1) and told in err, err
+    assert (code, out, err.count("\n")) == (2, "", 1) and expected in err, err
     assert not home.exists() or not list(home.iterdir())

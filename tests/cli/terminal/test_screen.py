@@ -52,7 +52,7 @@ async def screen(paper: Paper) -> Screen:
 async def printed(paper: Paper, text: str) -> None:
     async with asyncio.timeout(10):
         while text not in paper.text:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # poll: the paper is a list of writes
 
 
 async def test_long_lines_are_printed_in_several_batches(screen: Screen, paper: Paper) -> None:
@@ -88,7 +88,7 @@ async def test_the_end_stops_all_waiting(screen: Screen, end: str) -> None:
     while screen._has_room.is_set():
         screen.add_line([("", LONG)])
     waiting = asyncio.ensure_future(screen.wait_for_room())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the task starts
     if end == "leaves":
         screen.stop_waiting()
         screen.add_line([("", LONG)])

@@ -70,7 +70,7 @@ async def user(served: Served, name: str) -> AsyncIterator[User]:
     async with connect(f"ws://localhost:{served.port}/chat", proxy=None) as socket:
         await socket.send(name)
         while (found := served.gateway.accounts.find(name)) is None or not served.gateway.hub.sessions_of(found):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # poll: the server answers nothing to a name
         yield User(socket)
 
 
