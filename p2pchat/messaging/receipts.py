@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import accumulate, islice, pairwise
@@ -439,13 +439,14 @@ class ReceiptTracker:
     def __init__(self) -> None:
         self._logs: dict[LogId, _LogReceipts] = {}
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
+        self._room: Callable[[], ConversationId] = str
         self._closed = False
 
     # ---- users of this peer
 
-    def share(self, hosted: AbstractSet[UserId]) -> None:
-        """Set the users of this peer, a live view: each has what another of them writes."""
-        self._hosted = hosted
+    def share(self, hosted: AbstractSet[UserId], room: Callable[[], ConversationId] = str) -> None:
+        """Set the users of this peer, a live view, and how to get the id of the room."""
+        self._hosted, self._room = hosted, room
 
     def hosted(self, user: UserId) -> None:
         """Count messages already written here as delivered to a user who is hosted from now on."""
@@ -468,8 +469,8 @@ class ReceiptTracker:
     ) -> list[ReceiptUpdate]:  # fmt: skip
         """Add accepted entries that wait for members; return the updates to report.
 
-        There is one update for all members in `here`, naming the last of them, so that a thousand users cost no more
-        than one. The writer does not count.
+        There is one update for each member in `here`; in the room one for all, naming the last of them, so that a
+        thousand users cost no more than one. The writer does not count.
 
         Args:
             here: The members who have the entries already, as users of this peer.
@@ -482,8 +483,12 @@ class ReceiptTracker:
         receipts.add(first, count, of, having, is_message)
         if not having or not is_message:
             return []
-        member = here[-1] if here[-1] != log.user else here[-2]
-        return [ReceiptUpdate(log, first, first + count - 1, member, having, _count_without(log.user, of))]
+        wanted, last = _count_without(log.user, of), first + count - 1
+        if log.conversation == self._room():
+            member = here[-1] if here[-1] != log.user else here[-2]
+            return [ReceiptUpdate(log, first, last, member, having, wanted)]
+        members = (member for member in here if member != log.user)
+        return [ReceiptUpdate(log, first, last, member, n, wanted) for n, member in enumerate(members, 1)]
 
     def load(self, log: LogId, seq: int, of: tuple[UserId, ...], marks: Positions, read: Positions) -> None:
         """Take from storage the members of one message of an earlier run, and the positions in its log."""
@@ -498,7 +503,7 @@ class ReceiptTracker:
     ) -> list[ReceiptUpdate]:
         """Note that `member` and `others`, users of one peer, have entries first..last; wake the calls that wait.
 
-        Returns the updates to report, all naming one of these users.
+        Returns the updates to report: of each of these users, in the room of one of them.
         """
         return self._advance(log, first, last, (*others, member), "delivered")
 
@@ -532,9 +537,12 @@ class ReceiptTracker:
         advanced = [
             one for one in members if positions.marks.get(one, 0) < last and (one == log.user or one not in ours)
         ]
+        updates: list[ReceiptUpdate] = []
         for one in advanced:
             positions.advance_to(one, last)
-        return self._updates(log, first, last, advanced[-1], kind) if advanced else []
+            if one == advanced[-1] or log.conversation != self._room():
+                updates += self._updates(log, first, last, one, kind)
+        return updates
 
     def _updates(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
         """Return the updates of first..last, split where the number of members who have them changes."""

@@ -259,6 +259,7 @@ def _event_frame(event: Any) -> Frame | None:
             content = _presence(user, status)
         case Delivered() | Read():
             content = {"type": event.event, "id": event.id, "by": event.user.label}
+            content |= {"count": event.count, "of": event.of}
         case Typing(user=user, conversation=talk, typing=on):
             content = {"type": "typing", "user": user.label, "conversation": talk.kind, "typing": on}
             content |= {"group": talk.name} if talk.kind == "group" else {}

@@ -502,6 +502,24 @@ async def test_a_thousand_users_cost_one_link_and_little_else(net: Mesh) -> None
     assert len(gate.hosted) == 1000 and gate.hosted[999].name == "user 999"
 
 
+async def test_receipts_of_a_group_are_reported_for_each_member(net: Mesh) -> None:
+    """Members on one gateway get a message at one moment; the writer on another peer, and one there, hear of each."""
+    gate, bob = net.peers
+    users = [await gate.host(name) for name in ("kim", "lee", "mia", "zoe")]
+    for user in users:
+        user.set_presence("online")
+        await bob.wait_user(user.me.name, timeout=SOON)
+    group = await bob.create_group("ops", [user.me for user in users])
+    zoe = users[-1]
+    await zoe.wait_for(GroupChanged, timeout=SOON)
+    for writer, count in ((bob, 4), (zoe, 4)):
+        receipts = writer.events(Delivered)
+        receipt = await writer.send(group.id, "hello")
+        found = [await asyncio.wait_for(anext(receipts), SOON) for _ in range(count)]
+        assert {event.user.key for event in found} == {user.key for user in receipt.of}
+        assert [(event.id, event.count, event.of) for event in found] == [(receipt.id, n + 1, 4) for n in range(count)]
+
+
 async def closed(peer: TCPPeer) -> TCPPeer:
     await peer.aclose()
     return peer

@@ -242,6 +242,27 @@ async def test_typing_starts_and_stops_at_once_here_and_at_another_peer(serve: C
                 pass
 
 
+async def test_receipts_of_a_group_tell_each_member_and_how_many_have_it(serve: Callable[..., Any]) -> None:
+    gate = await serve()
+    other = await serve(None, gate.peer.port, name="other")
+    async with (
+        chatting(gate, "ada", "?events=receipts") as ada,
+        chatting(gate, "bob") as bob,
+        chatting(other, "cyd") as cyd,
+        chatting(other, "dan") as dan,
+    ):
+        await until(gate, "ada", "/users", lambda users: {"cyd", "dan"} <= {one["user"] for one in users})
+        async with gate.client("ada") as http:
+            await http.post("/groups", json={"name": "ops", "members": ["bob", "cyd", "dan"]})
+        id = await ada.accepted({"group": "ops", "text": "hello"})
+        for one in (bob, cyd, dan):
+            await one.say({"type": "read", "id": (await one.message())["id"]})
+        for kind in ("delivered", "read"):
+            told = [await ada.next(kind) for _ in range(3)]
+            assert sorted(one["by"] for one in told) == ["bob", "cyd", "dan"]
+            assert [(one["id"], one["count"], one["of"]) for one in told] == [(id, n, 3) for n in (1, 2, 3)]
+
+
 # ---- who it is
 
 
