@@ -261,8 +261,10 @@ class PresenceInvariants:
         expires = self._sim.settings.typing_expires - CLOCKS_DIFFER
         if on == input.on or (on and self._since(peer, at) >= expires):
             return
-        remotes = peer.node.sync.context.remotes
-        can_hear = any(end.link in remotes and not remotes[end.link].link.full for end in ends)
+        sync = peer.node.sync.context
+        if sync.discarded:  # storage failed: nothing is sent until it works again
+            return
+        can_hear = any(end.link in sync.remotes and not sync.remotes[end.link].link.full for end in ends)
         if can_hear and not any(isinstance(one, Send) and isinstance(one.frame, TypingFrame) for one in effects):
             self._invariants.fail("typing", peer, f"did not send at once: typing {'on' if input.on else 'off'}")
 
