@@ -257,7 +257,7 @@ async def opened(home: Path, shots: Path, **window: Any) -> AsyncIterator[Scene]
             await asyncio.gather(zoe.sign_up("zoe"), yan.sign_up("yan"))
             await zoe.row("terry").wait_for()
             yield Scene(gateway, zoe, yan, terry)
-            assert zoe.troubles == yan.troubles == []
+            assert (zoe.troubles, yan.troubles) == ([], [])
     finally:
         if terry is not None:
             await terry.end()

@@ -155,3 +155,59 @@ DAYS = """async (now) => {
 async def test_the_time_of_a_last_line_is_as_short_as_it_can_be(scene: Scene) -> None:
     shown = await scene.zoe.page.evaluate(DAYS, "2026-11-21T12:00")
     assert shown == ["09:05", "Yesterday", "Tue", "3 Nov", "03/11/2025"]
+
+
+NOTIFICATIONS = """
+window.shown = [];
+window.Notification = class extends Notification {
+    constructor(title, options) { super(title, options); shown.push(this); }
+    close() { this.closed = true; super.close(); }
+};
+"""
+AWAY = "document.hasFocus = () => {}; dispatchEvent(new Event('blur'))"  # a page under test always has the focus
+SHOWN = "shown.map((one) => [one.title, one.body, one.silent])"
+
+
+async def test_the_browser_notifies_where_the_user_allows_it(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    await zoe.context.add_init_script(NOTIFICATIONS)
+    await zoe.page.reload()
+    await zoe.go("yan")
+    dot = "decodeURIComponent(document.querySelector('link[rel=icon]').href).includes('#e11d48')"
+    await zoe.until(dot)  # gate is still unread
+    await zoe.go("gate")
+    await zoe.until(f"!{dot}")
+    await zoe.page.locator("button.me").click()
+    choice = zoe.page.get_by_label("Notify me")
+    await zoe.context.clear_permissions()
+    await choice.select_option("of direct messages and mentions")
+    await zoe.page.get_by_role("alert").get_by_text("does not allow notifications").wait_for()
+    assert await choice.input_value() == "none"
+    await zoe.context.grant_permissions(["notifications"])
+    await choice.select_option("of direct messages and mentions")
+    await zoe.until("Notification.permission === 'granted'")
+    await zoe.shot("settings-light")
+    await zoe.page.keyboard.press("Escape")
+    await terry.send("while zoe looks", to="zoe")
+    await zoe.row("terry").get_by_text("1 unread").wait_for()
+    await zoe.page.evaluate(AWAY)
+    await terry.send("for everyone")
+    await terry.send("for **zoe** at once")
+    await terry.send("*quietly*", to="zoe")
+    await zoe.row("terry").get_by_text("2 unread").wait_for()
+    assert await zoe.page.evaluate(SHOWN) == [
+        ["terry in the room", "for zoe at once", True],
+        ["terry", "quietly", True],
+    ]
+    await zoe.page.evaluate("delete document.hasFocus; shown[1].dispatchEvent(new Event('click'))")
+    await zoe.page.locator("#talk-name").filter(has_text="terry").wait_for()
+    await zoe.page.mouse.move(5, 5)
+    await zoe.until("shown[1].closed && !shown[0].closed")
+    await zoe.page.locator("button.me").click()
+    await zoe.page.get_by_label("Notify with a sound").check()
+    await choice.select_option("of all messages")
+    await zoe.page.keyboard.press("Escape")
+    await zoe.page.evaluate(AWAY)
+    await terry.send("with a sound")
+    await zoe.until("shown.length === 3")
+    assert (await zoe.page.evaluate(SHOWN))[2] == ["terry in the room", "with a sound", False]

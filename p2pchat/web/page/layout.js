@@ -4,6 +4,7 @@ import { Compose } from "./compose.js";
 import { h } from "./dom.js";
 import { Header } from "./header.js";
 import { Navigation } from "./navigation.js";
+import { Notifications } from "./notifications.js";
 import { SearchPanel } from "./search.js";
 import { installShortcuts, showHelp } from "./shortcuts.js";
 import { Sidebar } from "./sidebar.js";
@@ -36,6 +37,7 @@ export class Layout {
       this.notices.element,
     );
     chat.model.bus.on("front", () => this._onFront());
+    new Notifications(chat, this);
     showTitle(chat.model);
     installShortcuts(this);
   }

@@ -5,7 +5,7 @@ import { fill } from "./dom.js";
 import { Layout } from "./layout.js";
 import { forgetAddress } from "./navigation.js";
 import { signIn } from "./signin.js";
-import { Announcer } from "./status.js";
+import { Announcer, showBadge } from "./status.js";
 import { deleteToken, loadToken, saveToken } from "./storage.js";
 
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
@@ -35,6 +35,7 @@ function leave(chat, why) {
   deleteToken();
   if (!why) forgetAddress(); // signed out: whoever comes next starts afresh
   document.title = "p2pchat";
+  showBadge(0);
   start(REASONS[why] ?? why);
 }
 

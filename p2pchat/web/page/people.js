@@ -2,11 +2,13 @@
 
 import { dialog } from "./dialog.js";
 import { h } from "./dom.js";
+import { canNotify, wantNotifications, wantedNotifications } from "./notifications.js";
 import { safeLine, safeText } from "./safe_text.js";
 import { preferences, setPreference } from "./storage.js";
 import { when } from "./times.js";
 
 const HUES = 12; // avatar colours, chosen by id: a person has the same one everywhere
+const NOTIFY = { none: "never", mine: "of direct messages and mentions", all: "of all messages" };
 const RANK = { online: 0, idle: 1, offline: 2, unknown: 3 };
 
 /** @typedef {import("./model.js").Person} Person */
@@ -70,6 +72,8 @@ export async function showProfile(chat, layout, signOut) {
   const rows = (await layout.notifyFailure(chat.ask({ do: "set", name: "receipts" }))) ?? [{ value: "on" }];
   const receipts = h("input", { type: "checkbox", id: "my-receipts", checked: rows[0].value === "on" });
   const typing = h("input", { type: "checkbox", id: "my-typing", checked: preferences().typing !== "off" });
+  const notify = h("select", { id: "my-notify", disabled: !canNotify() }, Object.entries(NOTIFY).map(([value, words]) => h("option", { value, selected: value === wantedNotifications() }, words)));
+  const sound = h("input", { type: "checkbox", id: "my-sound", checked: preferences().sound === "on", disabled: !canNotify() });
   const said = h("p", { class: "trouble", role: "alert" });
   const refresh = () => chat.ask({ do: "who" }).then((found) => chat.events.setPeople(found));
   const done = async (/** @type {any} */ command) => {
@@ -102,10 +106,18 @@ export async function showProfile(chat, layout, signOut) {
     said,
     h("label", { class: "check" }, receipts, " Send and receive read receipts"),
     h("label", { class: "check" }, typing, " Show when I'm typing"),
+    h("label", { class: "check", for: "my-notify" }, "Notify me ", notify),
+    h("label", { class: "check" }, sound, " Notify with a sound"),
+    !canNotify() && h("p", { class: "hint" }, "Browsers show notifications only of pages with https, or of this computer."),
     h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name; don't sign out unless you have saved it."),
     h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => (shown.close(), chat.outbox.forget(), signOut()) }, "Sign out")),
   ]);
   receipts.onchange = () => done({ do: "set", name: "receipts", value: receipts.checked ? "on" : "off" });
+  sound.onchange = () => setPreference("sound", sound.checked ? "on" : "off");
+  notify.onchange = async () => {
+    said.textContent = (await wantNotifications(notify.value)) ? "" : "This browser does not allow notifications for this page. Allow them in its settings for this address.";
+    notify.value = wantedNotifications();
+  };
   typing.onchange = () => {
     setPreference("typing", typing.checked ? "on" : "off");
     done({ do: "set", name: "typing", value: typing.checked ? "on" : "off" });

@@ -42,7 +42,7 @@ function isText(event) {
 
 /** @param {EventTarget|null} target */
 function isField(target) {
-  return target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement;
+  return target instanceof HTMLInputElement || target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
 }
 
 /** Open the previous or next conversation of the list. @param {import("./layout.js").Layout} layout @param {number} by @param {boolean} unread */

@@ -4,6 +4,7 @@
  */
 
 import { fill, h, iconButton } from "./dom.js";
+import { urlOf } from "./http.js";
 import { excerpt } from "./markdown.js";
 import { safeLine } from "./safe_text.js";
 
@@ -12,15 +13,27 @@ const NOTICE_FOR = 8000; // milliseconds
 const MAX_NAMED = 3;
 const BAR_AFTER = 700; // milliseconds; shorter interruptions are not shown
 
-/** @param {import("./model.js").Model} model */
+const DOT = '<circle cx="24.5" cy="7.5" r="6.5" fill="#e11d48" stroke="#fff" stroke-width="2"/>';
+let iconSource = ""; // SVG; loaded once, so that the badge changes while the gateway is away
+
+/** Show the number of unread messages in the title of the window, and a badge on its icon. @param {import("./model.js").Model} model */
 export function showTitle(model) {
   const draw = () => {
     const unread = model.unread;
+    showBadge(unread);
     const front = model.front;
     const where = front ? (front.kind === "room" ? "Room" : front.kind === "group" ? `#${front.name}` : front.name) : "";
     document.title = `${unread ? `(${unread}) ` : ""}${where ? `${where} – ` : ""}p2pchat`;
   };
   for (const topic of ["talks", "front", "state"]) model.bus.on(topic, draw);
+  fetch(urlOf("icon.svg")).then((answer) => answer.text()).then((svg) => ((iconSource = svg), draw())).catch(() => {});
+}
+
+/** @param {number} unread */
+export function showBadge(unread) {
+  const drawn = unread ? iconSource.replace("</svg>", `${DOT}</svg>`) : iconSource;
+  if (drawn) document.querySelector("link[rel=icon]")?.setAttribute("href", `data:image/svg+xml,${encodeURIComponent(drawn)}`);
+  navigator.setAppBadge?.(unread).catch(() => {}); // of an installed page
 }
 
 export class Announcer {

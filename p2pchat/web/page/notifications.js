@@ -1,0 +1,78 @@
+/**
+ * Notifications of the browser, for messages that come while nobody looks at the page: one for each conversation, closed
+ * once it is read. Silent unless the user wants a sound; and none before the user asks for them, as browsers require.
+ */
+
+import { urlOf } from "./http.js";
+import { excerpt } from "./markdown.js";
+import { mentions } from "./model.js";
+import { safeLine } from "./safe_text.js";
+import { preferences, setPreference } from "./storage.js";
+
+const MAX_TEXT = 200; // characters; systems show fewer
+
+/** @typedef {import("./model.js").Talk} Talk @typedef {import("./model.js").Message} Message */
+
+export class Notifications {
+  /** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout */
+  constructor(chat, layout) {
+    this._chat = chat;
+    this._layout = layout;
+    /** @type {Map<string, Notification>} shown, by conversation id */
+    this._shown = new Map();
+    chat.model.bus.on("new", (detail) => this._onNew(detail));
+    chat.model.bus.on("talks", () => this._closeRead());
+  }
+
+  /** @param {{talk: Talk, message: Message}} detail */
+  _onNew({ talk, message }) {
+    const { model, attention } = this._chat;
+    const wanted = wantedNotifications();
+    if (attention.active || wanted === "none" || (wanted === "mine" && talk.kind !== "dm" && !mentions(message.text, model.me.name))) return;
+    const name = safeLine(model.labelOf(message.senderId, message.sender));
+    const title = talk.kind === "dm" ? name : `${name} in ${talk.kind === "room" ? "the room" : `#${safeLine(talk.name)}`}`;
+    const sound = preferences().sound === "on";
+    try {
+      const shown = new Notification(title, { body: excerpt(message.text, MAX_TEXT), tag: talk.id, icon: urlOf("icon.svg").href, silent: !sound, renotify: sound });
+      shown.onclick = () => this._open(talk);
+      this._shown.set(talk.id, shown);
+    } catch {
+      // Chrome on Android has the class, and only service workers may use it
+    }
+  }
+
+  /** @param {Talk} talk */
+  _open(talk) {
+    window.focus();
+    this._layout.notifyFailure(this._layout.open(talk));
+  }
+
+  _closeRead() {
+    for (const [id, shown] of this._shown) {
+      if (this._chat.model.talks.get(id)?.unread) continue;
+      shown.close();
+      this._shown.delete(id);
+    }
+  }
+}
+
+/** @returns {"none"|"mine"|"all"} the messages to notify of: none, direct ones and mentions, or all */
+export function wantedNotifications() {
+  const { notify } = preferences();
+  return canNotify() && Notification.permission === "granted" && (notify === "mine" || notify === "all") ? notify : "none";
+}
+
+/** @returns {boolean} whether this browser has notifications at this address */
+export function canNotify() {
+  return "Notification" in window && window.isSecureContext;
+}
+
+/**
+ * Choose the messages to notify of; asks the user for permission. @param {string} wanted as wantedNotifications
+ * @returns {Promise<boolean>} false when the browser does not allow it
+ */
+export async function wantNotifications(wanted) {
+  const allowed = wanted === "none" || (await Notification.requestPermission()) === "granted";
+  setPreference("notify", allowed ? wanted : "none");
+  return allowed;
+}
