@@ -67,6 +67,15 @@ async def test_uvicorn_starts_a_gateway_with_a_peer_from_variables(tmp_path: Pat
         assert [(row["from"], row["content"]) for row in room.json()] == [("tina", "hello from the mesh")]
 
 
+async def test_it_links_with_the_peers_that_a_variable_names(tmp_path: Path) -> None:
+    http, own, far = free_ports(3)
+    terminal = p2pchat(far, "--name", "tina", "--data", str(tmp_path / "tina"), "--json")
+    async with running(*terminal, home=tmp_path) as tina:
+        await tina.until('"event":"listening"')
+        async with uvicorn(tmp_path, http, PORT=own, NAME="office", ENDPOINTS=f"localhost:1 {far}"):
+            await tina.until('"user":"office"')
+
+
 async def test_a_start_that_fails_is_one_line(tmp_path: Path) -> None:
     for name, value, told in (
         ("SIGN_UP", "all", "'all' is not one of 'open', 'token'"),

@@ -474,7 +474,9 @@ class GatewayConnection:
                 reason = "it closed the connection"
             except OSError as error:
                 if not self._connected:
-                    raise CommandError(f"cannot reach the gateway at {self._gateway.url}: {_why(error)}") from None
+                    start = "; `p2pchat web PORT` starts one" if self._gateway.is_on_this_machine else ""
+                    why = f"{_why(error)}{start}"
+                    raise CommandError(f"cannot reach the gateway at {self._gateway.url}: {why}") from None
                 reason = _why(error)
             finally:
                 self._socket = None

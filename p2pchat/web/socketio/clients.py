@@ -168,7 +168,7 @@ class SocketClient(ClientSession):
         """Send everything after `since`, or what waits for the account if it is None; then live events follow."""
         try:
             if since is None:
-                await self.catch_up.waiting()
+                self.gateway.audit_handed_over(self.account, "socketio", await self.catch_up.waiting())
             else:
                 await self.catch_up.since(since)
         except PeerClosed:

@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
+from tests.web.socketio_client import socket as socketio_user
 
 
 def client(served: Served, user: str, recipient: str) -> list[str]:
@@ -108,6 +109,12 @@ async def test_the_console_of_the_gateway_shows_connect_disconnect_buffer_and_de
                 await console.until("sent to B: a message from A")
                 await b.recv()
             await console.until("B disconnected (chat: left)")
+            for _ in range(2):
+                await a.send(json.dumps({"to": "B", "content": "secret"}))
+                await console.until("buffered for B")
+            async with socketio_user(f"http://localhost:{free_port}", "B"):
+                await console.until("B connected (socketio)")
+                await console.until("sent to B: 2 buffered messages")
         console.terminate()
         assert await console.end() == 0
         assert "secret" not in "".join(console.shown)
