@@ -71,6 +71,8 @@ async def test_nobody_is_shown_online_while_the_gateway_is_away(scene: Scene) ->
     await zoe.page.locator(".connection").get_by_text("Offline. Reconnecting").wait_for()
     await zoe.shot("away-light")
     assert await online.count() == 0
+    await zoe.write("into the void")
+    await zoe.row("yan").get_by_text("You: into the void").wait_for()
     assert await zoe.row("terry").get_by_text("online").count() == 0
     await scene.gateway.start()
     for one in (zoe, scene.yan):

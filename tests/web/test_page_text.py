@@ -126,3 +126,43 @@ async def test_no_text_takes_long_or_nests_deeply(scene: Scene) -> None:
     nested = ["\n".join(" " * 2 * level + "- x" for level in range(100)), "*_" * 500 + "x" + "_*" * 500]
     async with asyncio.timeout(20):
         assert max(await scene.zoe.page.evaluate(depths, [*SLOW, *nested])) <= 12
+
+
+async def test_shortcodes_become_emoji_in_the_writing_field(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    field = zoe.page.locator("#compose")
+    await field.press_sequentially("done :tada: :thumbsup: at 10:30:00, :nothing: `:x:`")
+    await field.press("Home")
+    await field.press_sequentially(":wave: ")
+    await field.press("Enter")
+    assert (await terry.next("message"))["text"] == "👋 done 🎉 👍 at 10:30:00, :nothing: `:x:`"
+
+
+async def test_an_emoji_is_picked_with_the_mouse_or_the_keyboard_alone(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    keys, field = zoe.page.keyboard, zoe.page.locator("#compose")
+    await field.fill("ab")
+    await keys.press("ArrowLeft")
+    await zoe.page.get_by_role("button", name="Emoji", exact=True).click()
+    dialog = zoe.page.get_by_role("dialog", name="Emoji")
+    await zoe.shot("emoji-light")
+    await dialog.get_by_role("button", name="🚀", exact=True).click()
+    await keys.press("Tab")  # the field has the focus again; the next stop is the button
+    await keys.press("Enter")
+    await keys.type("penguin")
+    await dialog.get_by_role("status").get_by_text("1 found").wait_for()
+    await keys.press("Enter")
+    await keys.press("Tab")
+    await keys.press("Enter")
+    await keys.press("Tab")  # to the first emoji
+    await keys.press("ArrowRight")
+    await keys.press("Enter")
+    await keys.press("Enter")
+    assert (await terry.next("message"))["text"] == "a🚀🐧😃b"
+    await yan.do("a🚀🐧😃b", "React")
+    await yan.shot("react-phone-dark")
+    assert await yan.page.evaluate("document.scrollingElement.scrollWidth") == 390
+    await yan.page.keyboard.type("wow!")
+    await yan.page.get_by_role("status").get_by_text("Enter takes “wow!”").wait_for()
+    await yan.page.keyboard.press("Enter")
+    await (await zoe.sees("a🚀🐧😃b")).get_by_role("button", name="wow! 1 by yan").wait_for()

@@ -1,6 +1,7 @@
 /** The message editor. Enter sends, Shift+Enter starts a new line. The message being answered or edited is shown above. */
 
 import { fill, h, icon, iconButton } from "./dom.js";
+import { emojiAtEnd, pickEmoji } from "./emoji.js";
 import { excerpt } from "./markdown.js";
 import { safeLine } from "./safe_text.js";
 
@@ -20,11 +21,12 @@ export class Compose {
     this._trouble = h("p", { class: "trouble", id: "compose-trouble", role: "alert" });
     this.input = h("textarea", {
       id: "compose", rows: 1, "aria-label": "Write a message", "aria-describedby": "compose-trouble", placeholder: "Write a message", enterkeyhint: "send", dir: "auto",
-      oninput: () => this._onInput(), onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event),
+      oninput: (/** @type {InputEvent} */ event) => this._onInput(event), onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event),
     });
+    this._emoji = iconButton("smile", "Emoji", () => this._pickEmoji());
     this.element = h("form", { class: "compose", "aria-label": "Write", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this._send()) },
       this._note, this._trouble,
-      h("div", { class: "compose-row" }, this.input, h("button", { class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send"))),
+      h("div", { class: "compose-row" }, this.input, this._emoji, h("button", { class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send"))),
     );
     chat.model.bus.on("talks", () => this._drawPlaceholder());
   }
@@ -81,10 +83,28 @@ export class Compose {
     this.input.rows = Math.min(8, Math.max(1, this.input.value.split("\n").length));
   }
 
-  _onInput() {
+  /** @param {InputEvent} event */
+  _onInput(event) {
+    if (event.data?.endsWith(":") && !event.isComposing) this._replaceShortcode();
     this._grow();
     this._trouble.textContent = "";
     this._chat.typing(this.input.value !== "" && !this.input.value.startsWith("/"));
+  }
+
+  /** Replace the shortcode that was just completed, as :tada:, by its emoji. */
+  _replaceShortcode() {
+    const at = this.input.selectionStart;
+    const found = emojiAtEnd(this.input.value.slice(0, at));
+    if (found) this.input.setRangeText(found.emoji, at - found.length, at, "end");
+  }
+
+  _pickEmoji() {
+    const { selectionStart, selectionEnd } = this.input; // lost while a dialog is open
+    this.focus(); // the dialog returns the focus to where it was
+    pickEmoji("Emoji", (emoji) => {
+      this.input.setRangeText(emoji, selectionStart, selectionEnd, "end");
+      this._grow();
+    });
   }
 
   /** @param {KeyboardEvent} event */
@@ -152,7 +172,7 @@ export class Compose {
     const words = name ? `Write to ${name}` : "Write a message";
     this.input.placeholder = words;
     this.input.setAttribute("aria-label", words);
-    this.input.disabled = !talk || (talk.kind === "group" && !talk.member);
+    this._emoji.disabled = this.input.disabled = !talk || (talk.kind === "group" && !talk.member);
   }
 }
 

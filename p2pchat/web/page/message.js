@@ -2,6 +2,7 @@
 
 import { dialog } from "./dialog.js";
 import { h, iconButton } from "./dom.js";
+import { pickEmoji } from "./emoji.js";
 import { excerpt, markdown } from "./markdown.js";
 import { mentions } from "./model.js";
 import { disc } from "./people.js";
@@ -157,15 +158,5 @@ function namesExcept(names, ids, others) {
 
 /** @param {(reaction: string) => void} picked */
 export function pickReaction(picked) {
-  const choose = (/** @type {string} */ reaction) => {
-    shown.close();
-    picked(reaction);
-  };
-  const own = h("input", { maxlength: MAX_REACTION_CHARACTERS, id: "own-reaction", autocomplete: "off" });
-  const shown = dialog("React", [
-    h("div", { class: "picks" }, COMMON_REACTIONS.map((one) => h("button", { type: "button", class: "pick", onclick: () => choose(one) }, one))),
-    h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), own.value.trim() && choose(own.value.trim())) },
-      h("label", { for: "own-reaction" }, "Or type your own (up to 8 characters)"),
-      h("div", { class: "row" }, own, h("button", {}, "React"))),
-  ], { class: "small" });
+  pickEmoji("React", picked, { first: COMMON_REACTIONS, ownCharacters: MAX_REACTION_CHARACTERS });
 }

@@ -125,9 +125,9 @@ export class Model {
     return sum;
   }
 
-  /** @param {Talk|undefined} talk @returns {Message|undefined} its newest message, of those that are known and not ignored */
+  /** @param {Talk|undefined} talk @returns {Message|undefined} its newest message of those that are known and not ignored; one that waits to be sent is the newest */
   lastOf(talk) {
-    return talk?.messages.findLast((message) => !this.ignores(message.senderId));
+    return talk?.waiting.at(-1) ?? talk?.messages.findLast((message) => !this.ignores(message.senderId));
   }
 
   /** @param {string} id @returns {string} the current label of a user */

@@ -16,6 +16,7 @@ import { day, dayKey } from "./times.js";
 const NEAR = 60; // pixels from the end that still count as the end
 const EARLY = 400; // pixels from the top at which older messages are loaded
 const TOGETHER = 5 * 60 * 1000; // milliseconds in which messages of one writer are grouped under one name
+const DIRECT_READERS = "Others on the network cannot read it; whoever runs this gateway can.";
 
 /** @typedef {import("./model.js").Message} Message @typedef {import("./model.js").Talk} Talk */
 
@@ -125,7 +126,7 @@ export class Timeline {
     if (this._topDrawn === drawn) return;
     this._topDrawn = drawn;
     if (empty) fill(this._top, this._welcome(talk));
-    else if (state === "complete") fill(this._top, h("p", { class: "hint" }, "This is the start of the conversation"));
+    else if (state === "complete") fill(this._top, h("p", { class: "hint" }, "This is the start of the conversation", talk.kind === "dm" && `. ${DIRECT_READERS}`));
     else if (state === "loading") fill(this._top, h("p", { class: "hint" }, "Loading…"));
     else fill(this._top, h("button", { type: "button", onclick: () => this._chat.older(talk) }, "Show earlier messages"));
   }
@@ -135,7 +136,7 @@ export class Timeline {
     const name = safeLine(talk.name);
     const said = {
       room: ["No messages yet", "Everyone on this network can read the room. Say hello, or choose someone in the list to write privately."],
-      dm: [`This is the start of your conversation with ${name}`, "Others on the network cannot read it; whoever runs this gateway can. Messages are delivered later if one of you is away."],
+      dm: [`This is the start of your conversation with ${name}`, `${DIRECT_READERS} Messages are delivered later if one of you is away.`],
       group: [`No messages in #${name} yet`, "Members can read everything here, including messages from before they joined. So can whoever runs this gateway."],
     }[talk.kind] ?? ["", ""];
     return h("div", { class: "welcome" }, h("p", { class: "welcome-title" }, said[0]), h("p", {}, said[1]));
