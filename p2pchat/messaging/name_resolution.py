@@ -353,14 +353,20 @@ def is_misspelling(typed: str, name: str) -> bool:
 
     Digits are no letters, because user1 and user2 are two names, and of names with one or two letters many are near.
     """
-    one, other = sorted((typed.casefold(), name.casefold()), key=len)
-    if len(other) < 3 or len(other) - len(one) > 1 or one == other:
+    one, other = typed.casefold(), name.casefold()
+    if len(one) > len(other):
+        one, other = other, one
+    size, at = len(one), 0
+    if len(other) < 3 or len(other) - size > 1 or one == other:
         return False
-    while one and one[0] == other[0]:
-        one, other = one[1:], other[1:]
-    while one and one[-1] == other[-1]:
-        one, other = one[:-1], other[:-1]
-    return not (one + other).isdecimal() and (len(other) == 1 or (len(one) == 2 and one == other[::-1]))
+    while at < size and one[at] == other[at]:
+        at += 1
+    if len(other) > size:
+        letters, fits = other[at], one[at:] == other[at + 1 :]
+    else:
+        letters, fits = one[at] + other[at], one[at + 1 :] == other[at + 1 :]
+        fits = fits or (letters == other[at : at + 2][::-1] and one[at:] == letters + other[at + 2 :])
+    return fits and not letters.isdecimal()
 
 
 def id_of(text: str) -> UserId:

@@ -30,6 +30,7 @@ from p2pchat import (
     StorageError,
     TCPPeer,
     UnknownName,
+    User,
 )
 from p2pchat import validate_name as valid
 from p2pchat.web import WebSettings
@@ -51,6 +52,7 @@ class Account:
     Attributes:
         sessions: Open sessions, counted by the hub.
         listed: The case-folded name it is indexed by; find() checks that the name is still current.
+        near: Of a reserved name: how many users were known, and those of them with a name one letter away.
     """
 
     user: HostedUser = field(repr=False)
@@ -58,6 +60,7 @@ class Account:
     word: str = REGISTERED
     sessions: int = 0
     listed: str = ""
+    near: tuple[int, list[User]] = (0, [])
 
     @property
     def name(self) -> str:
@@ -186,12 +189,15 @@ class Accounts:
 
     def reservation(self, by: Account, to: Conversation) -> dict[str, Any]:
         """Return what the answer to a direct message says of a reserved name: `reserved` and `text`; {} for others."""
-        if to.user is None or not self._is_reserved(to.user.key):
+        other = None if to.user is None else self.of(to.user.key)
+        if other is None or not other.reserved:
             return {}
-        name = to.user.name
-        near = [user.label for user in by.user.people.near(name) if not self._is_reserved(user.key)]
+        people = self._peer.people
+        if other.near[0] != len(people.known):  # all names are looked through, so not for each message
+            other.near = len(people.known), people.near(other.name)
+        near = [user.label for user in other.near[1] if user.key != by.key and not self._is_reserved(user.key)]
         hint = f"; did you mean {' or '.join(near[:MAX_SUGGESTED])}?" if near else ""
-        text = f"nobody is called {name} yet: the message waits until someone registers this name{hint}"
+        text = f"nobody is called {other.name} yet: the message waits until someone registers this name{hint}"
         return {"reserved": True, "text": text}
 
     def _is_reserved(self, key: str) -> bool:

@@ -75,6 +75,8 @@ async def test_registering_the_name_ends_the_reservation(tmp_path: Path) -> None
     async with gateway(tmp_path) as (port, _, _), rest(port) as http:
         assert (await sent(http, "bbo"))["reserved"]
         assert await presence(http, "bbo") == ("offline", "nobody has registered this name yet")
+        assert (await http.post("/accounts", json={"name": "bboo"})).status_code == 201
+        assert (await sent(http, "bbo"))["text"].endswith("did you mean bboo or bob?")
         assert (await http.post("/accounts", json={"name": "bbo"})).status_code == 201
         assert "reserved" not in await sent(http, "bbo")
         assert await presence(http, "bbo") == ("offline", None)
