@@ -107,6 +107,13 @@ def test_the_table_has_all_thirteen_promises() -> None:
     assert len(promises()) == 13
 
 
+def test_the_promises_and_their_tests_come_after_everything_a_reader_does() -> None:
+    sections = README.split("\n## ")
+    assert [section.partition("\n")[0] for section in sections[-2:]] == ["What is promised", "Limits in short"]
+    assert not [section[:30] for section in sections[:-2] if "tests/" in section]
+    assert "```" not in "".join(sections[-2:])
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_inside_the_repository_work(document: Path) -> None:
     missing = []

@@ -98,8 +98,12 @@ async def test_settle_names_the_peers_that_still_differ() -> None:
         net.partition([ada], [bob])
         assert (await anext(links)).state == "down"
         net.heal()
-        with pytest.raises(TimeoutError, match="ada and bob are not linked"):
-            await net.settle(timeout=0.05)
+        busy = True
+        while busy:  # a slow machine may still store the departure
+            with pytest.raises(TimeoutError) as error:
+                await net.settle(timeout=0.05)
+            busy = "busy" in str(error.value)
+        error.match("ada and bob are not linked")
 
 
 async def test_eight_writers_at_once_leave_one_history() -> None:
