@@ -62,7 +62,7 @@ async def backup_profile(
     db: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Backup:
-    """Copy key, network (also that of the login) and database of a profile, whose peer may be running.
+    """Copy key, network (also that of the login) and database of a profile. Its peer may be running.
 
     Args:
         data: The peer's data directory, or its port.

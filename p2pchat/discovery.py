@@ -61,7 +61,7 @@ _TAG = b"p2pchat/discover/1\0"
 _PEER_TAG = b"p2pchat/discover/1 peer\0"
 _OPEN_TAG = b"p2pchat/discover/1 open\0"
 
-PeerEndpoints = tuple[PeerId, tuple[str, ...]]  # () when it is announced no more
+PeerEndpoints = tuple[PeerId, tuple[str, ...]]  # () when it is no longer announced
 Sighted = Callable[[PeerId, tuple[str, ...]], None]
 Warn = Callable[[str], None]
 
@@ -83,8 +83,8 @@ class Discovery:
         key: From discovery_key().
         host: What this peer listens on. On loopback it looks for others, but is not announced.
         advertise: The endpoint to announce, None for the addresses of this machine.
-        on_sighted: Called with a peer and all endpoints at which it is announced; () when it is announced no more.
-        warn: Called with what is wrong, once until it works again.
+        on_sighted: Called with a peer and all its announced endpoints; () when it is no longer announced.
+        warn: Called with a sentence about a failure, once until discovery works again.
     """
 
     def __init__(

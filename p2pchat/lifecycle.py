@@ -287,7 +287,7 @@ class PeerLifecycle:
             driver.put(UserRenamed(me, self.name))
 
     async def _wait_for_endpoints(self, endpoints: Sequence[str]) -> None:
-        """Wait until each endpoint has failed once, or is linked and has told who is online."""
+        """Wait until each endpoint has failed once, or is linked and has announced its users."""
 
         def answered() -> bool:
             node = self.require_running().node
@@ -319,7 +319,7 @@ class PeerLifecycle:
         )
 
     def _learn_network(self) -> None:
-        """Store the id of an open network, once the first peer met has told it."""
+        """Store the id of an open network, once the first peer has sent it."""
         resources, driver = self.resources, self.driver
         if resources is None or driver is None or resources.network.id or not driver.node.network.id:
             return
@@ -343,7 +343,7 @@ class PeerLifecycle:
         await asyncio.shield(self._closing)
 
     async def kill(self) -> None:
-        """End at once, as a crash would: what is not on disk is lost, and no peer is told."""
+        """End at once, like a crash: everything not on disk is lost, and no peer is notified."""
         await self._close("killed", None, kill=True)
 
     async def _close(self, reason: str, closer: asyncio.Task[object] | None, *, kill: bool = False) -> None:

@@ -159,7 +159,7 @@ def _network(
 
 
 def _same(one: Network, other: Network) -> bool:
-    """Return whether these are one network, whose key may have changed."""
+    """Return whether these are one network, also if its key has changed."""
     return (one.id, one.is_open) == (other.id, other.is_open)
 
 

@@ -223,7 +223,7 @@ def _may_be_replaced(path: Path) -> bool:
 # ---- the pages of an export
 #
 # A file has one conversation after the other, so that it can be shown as it is read. Inside a conversation, the batch
-# that was written earliest comes next, whoever wrote it: a reply stands behind what it answers, so that a reader keeps
+# that was written earliest comes next, by any writer: a reply comes after its message, so that a reader keeps
 # little waiting. At most some megabytes are in memory, however much is stored: a few batches of each of a few writers,
 # or one batch at a time of many. Forked logs are left out, as on a link; the evidence of the fork stands in their
 # place, before the logs that build on them. Source: docs/protocol.md, "Files".
@@ -393,7 +393,7 @@ async def _in_daemon_thread(work: Callable[[], T]) -> T:
         result, error = None, None
         try:
             result = work()
-        except BaseException as caught:  # raised to the caller, whatever it is
+        except BaseException as caught:  # of any kind: raised to the caller
             error = caught
         with suppress(RuntimeError):  # the loop is closed: no caller is left
             loop.call_soon_threadsafe(resolve, result, error)

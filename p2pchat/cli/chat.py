@@ -143,7 +143,7 @@ class Chat:
         finally:
             session.activity.close()
             self._join_summary.close()
-            session.mark_seen()  # what was shown last is read too
+            session.mark_seen()  # the last lines shown count as read too
             await control.shut_down(STOP_REASONS[await self._shutdown.wait()])
             await pump
 
@@ -330,12 +330,12 @@ class StreamFrontEnd:
 
     @property
     def closed(self) -> bool:
-        """True once nobody reads the output any more."""
+        """True once the reader of the output has gone."""
         return self._output.closed.is_set()
 
     @property
     def reads_to_the_end(self) -> bool:
-        """True if input is read to its end even if nobody reads the output: its writer may not see that we stop."""
+        """True if input is read to its end even without a reader of the output: its writer may not notice a stop."""
         return self._kind is InputKind.PIPED and not self._read_all
 
     async def begin(self, peer: TCPPeer, session: Session) -> None:

@@ -328,7 +328,7 @@ async def _run_peer(directory: Path, port: int, db: str) -> tuple[TCPPeer, Contr
 
 
 async def _start_peer(directory: Path, port: int, db: str, how: LastStart) -> tuple[TCPPeer, ControlServer]:
-    """Listen as told, or elsewhere if that is impossible: the peer can still dial those it knows."""
+    """Listen at the given address, or elsewhere if that fails: the peer can still dial known peers."""
     from p2pchat import DataLocked, P2PChatError, PortInUse, Settings, TCPPeer
     from p2pchat.cli.control_server import ControlServer
 
@@ -355,7 +355,7 @@ async def _start_peer(directory: Path, port: int, db: str, how: LastStart) -> tu
 
 
 async def _wait_for_first_user(peer: TCPPeer) -> None:
-    """Wait until a known user is online: messages to the room go to those who are."""
+    """Wait until a known user is online: a room message is sent to the users online at that time."""
     from p2pchat import Joined
 
     if all(user.is_me for user in peer.users()):

@@ -2,7 +2,7 @@
 
 /dev/null (NUL on Windows) and closed input count as no input, so a peer under `&`, systemd or cron goes on. So does a
 peer in the background of a terminal, which would be stopped if it read. A thread reads the lines, so that no event loop
-waits for them. It reads raw bytes, never through sys.stdin's buffer, whose lock a blocked reader would still hold when
+waits for them. It reads raw bytes, never through sys.stdin's buffer: a blocked reader would still hold its lock when
 the interpreter ends.
 
 Questions and progress are on stderr, because stdout carries the chat. Questions too read without a buffer, so that

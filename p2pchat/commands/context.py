@@ -34,7 +34,7 @@ class CommandContext:
     """The surroundings of one session.
 
     Attributes:
-        peer: Whose session it is: a peer's own user, or a user it hosts.
+        peer: The user of the session: a peer's own user, or a user it hosts.
         interactive: A person types and sees errors.
         for_people: Output is lines for people, without those of ignored users.
         target: Where texts go; None: the room, whose id may not be known yet.
@@ -107,7 +107,7 @@ class CommandContext:
         self.display.me = self.peer.me.label  # /nick elsewhere, or another user took the name
         self.unread.name = self.peer.me.name
         self.unread.on_event(line, self.target.id if self.target else None)  # works on a closed peer too
-        if not line["old"]:  # old messages are only counted, in an order nobody sees
+        if not line["old"]:  # old messages are only counted
             self._last_received[line["conversation_id"]] = line["id"]
 
     def last_received(self, conversation: Conversation) -> str | None:

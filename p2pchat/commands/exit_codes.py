@@ -46,7 +46,7 @@ _sink: Callable[[str], None] | None = None
 
 
 def redirect_notices(sink: Callable[[str], None] | None) -> None:
-    """Pass all further notices to `sink`, from whatever thread they come; None restores stderr."""
+    """Pass all further notices to `sink`, from any thread; None restores stderr."""
     global _sink
     _sink = sink
 

@@ -251,7 +251,7 @@ async def receipts(
 
 
 async def _receipt_rows(ctx: CommandContext, messages: list[Message | Sent]) -> CommandResult:
-    # Of an edited message the receipt of the edit counts: who has the newest version?
+    # For an edited message, the receipt of the edit counts: it shows the users with the newest version.
     rows = [_receipt_row(message, await ctx.peer.receipt(message.mended_id or message.id)) for message in messages]
     now = datetime.now().astimezone()
     return CommandResult(rows, [format_receipt(row, now) for row in rows] or ["-- you have not written here yet"])

@@ -1,7 +1,7 @@
 """The output of a chat: events and answers as JSON lines or as lines for people, and all of them into the log.
 
 Standard output carries chat or JSON only. Under --json, warnings, errors and gaps are events like any other; for people
-they go to stderr. People are not shown what they know already: what they typed on a terminal, and older messages.
+they go to stderr. A terminal does not repeat typed lines and older messages.
 
 Each line is written whole and flushed, without blocking the loop. A closed pipe is not an error: `closed` is set, and
 the chat shuts down. A standard output that was closed from the start is ignored.
@@ -37,7 +37,7 @@ class CommandResult(NamedTuple):
 # ---- ignored users
 
 
-RECEIPT_EVENTS = ("delivered", "read")  # about own messages, whoever has them
+RECEIPT_EVENTS = ("delivered", "read")  # about own messages
 
 
 def is_ignored(of: TCPPeer | HostedUser | History, line: Mapping[str, Any]) -> bool:
@@ -141,7 +141,7 @@ class Display:
         return await self.find_related(event) if self.find_related is not None else None
 
     def on_accepted(self, to: Conversation, receipt: Receipt | Receipts) -> None:
-        """Handle an accepted message: people are told if no recipient is online."""
+        """Handle an accepted message: print a notice if no recipient is online."""
         if not self._as_json:
             self.notifier.on_accepted(to, receipt)
 

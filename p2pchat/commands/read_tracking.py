@@ -58,7 +58,7 @@ class ActivityTracker:
         """Handle a key. It does not end /away; /back does."""
         was = self.is_active
         self._input_at = self._loop.time()
-        self._focused = True  # keys go to the focused window, whatever was reported before
+        self._focused = True  # keys go to the focused window, also without a report of the focus
         self._idle = False
         if self._timer is None:
             self._start_timer()

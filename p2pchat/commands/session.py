@@ -110,7 +110,7 @@ class Session(CommandContext):
         interactive: A person sees the errors; they do not change the exit code then.
         as_json: Lines that begin with `{` are JSON commands.
         settings: Settings of the profile, if they were loaded already.
-        activity: The activity tracker of the chat beside which this input arrives; None: a new one.
+        activity: The activity tracker of the chat that this input comes from; None: a new one.
     Attributes:
         sender: Sends the messages, and waits for their delivery.
         exit_code: The exit code so far.
@@ -323,7 +323,7 @@ class MessageSender:
     async def drain(self, seconds: float, *, read: bool = False) -> list[str]:
         """Wait up to `seconds` until everything is delivered, or `read`; return labels of users who lack something.
 
-        [""] means that nobody was there.
+        [""] means that no other user was online.
         """
         missing: set[str] = set()
         deadline = asyncio.get_running_loop().time() + seconds

@@ -45,7 +45,7 @@ class LastStart:
 
     Attributes:
         host: The address it listened on.
-        advertise: The address it told others; "": its own addresses.
+        advertise: The address it announces to others; "": its own addresses.
         discover: Whether LAN discovery was on.
     """
 

@@ -1,6 +1,6 @@
 """Lines folded to the width of the terminal.
 
-A terminal that wraps a long line begins the next row with whatever comes there: with text of others that could pass
+A terminal that wraps a long line begins the next row with arbitrary text: with text of others that could pass
 for a line of the program. So the program folds lines itself, and every further row begins with CONTINUED, as every
 further line of a message does. Lines of the program are indented instead; commands and invites stay whole, to be
 copied. Whoever draws the rows turns off the terminal's own wrapping: a character that is wider there than here is cut

@@ -2,7 +2,7 @@
 
 They are entries of their own that change how another entry is shown. The other entry stays in its log as written. The
 newest edit or deletion by its writer counts, and the newest reaction of each person. The newest has the greatest
-(c, user, run, seq), as in history, so all peers show the same in whatever order entries came. causal_order.py releases
+(c, user, run, seq), as in history, so all peers show the same for any order of arrival. causal_order.py releases
 these entries like any other.
 
 Source: docs/protocol.md, "Edits, deletions, reactions".
@@ -51,7 +51,7 @@ def edits_of(user: UserId, candidates: Iterable[Candidate]) -> Edits | None:
     for relation, raw in candidates:
         if relation.reaction:
             reactions.append((relation, raw))
-        elif relation.log.user == user:  # and not only a user whose id begins alike
+        elif relation.log.user == user:  # not just a user with the same beginning of the id
             newest = RelatedEntry(relation.log, relation.seq, raw)
     reactions.sort(key=lambda one: newness(one[0]))
     kept = tuple(RelatedEntry(one.log, one.seq, raw) for one, raw in reactions if decode_entry(raw).b)

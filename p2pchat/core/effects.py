@@ -301,7 +301,7 @@ class Counted(Record, frozen=True):
 
 
 class NodeStopped(Record, frozen=True):
-    """All byes are sent; the owner closes what is left."""
+    """All byes are sent; the driver closes the remaining connections."""
 
 
 Effect = (

@@ -259,7 +259,7 @@ class UserRenamed(Record, frozen=True):
 
 
 class QuotaLifted(Record, frozen=True):
-    """Everything this user writes is stored, whatever its size, from now on and for good."""
+    """The quota of this user is lifted permanently."""
 
     user: UserId
 

@@ -200,7 +200,7 @@ class Node:
 
     @property
     def namings(self) -> dict[ConversationId, Naming]:
-        """All conversations known here, and what their ids stand for."""
+        """All conversations known here, and the names behind their ids."""
         return {id: conversation.naming for id, conversation in self.sync.conversations.by_id.items()}
 
     def conversations_of(self, user: UserId) -> list[ConversationId]:
@@ -302,7 +302,7 @@ class Node:
         return self._storage_works and not self._disk_low
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
-        """Return where this user's next entry will stand if it is the next input; None where that is not certain."""
+        """Return the position of this user's next entry if it is the next input; None if that is not certain."""
         return self.sync.appender.next_entry(conversation, user) if self.accepts_writes else None
 
     def name_of(self, peer: PeerId) -> str:

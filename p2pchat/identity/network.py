@@ -53,7 +53,7 @@ class Network:
 
     @classmethod
     def fresh(cls, *, open: bool = False) -> Network:
-        """Return a new network. An open one has no key: whoever can connect is a member."""
+        """Return a new network. An open one has no key: everyone who can connect is a member."""
         return cls(secrets.token_bytes(16).hex(), None if open else secrets.token_bytes(32).hex())
 
     @property

@@ -110,7 +110,7 @@ def remove_stale(left: Path, untouched: float) -> None:
 class AtomicFile:
     """A file that is written beside its place, readable by the owner only, and moved there when it is complete.
 
-    Files that writers left who were killed a day ago or earlier are removed.
+    Files left by writers that were killed a day ago or earlier are removed.
 
     Attributes:
         file: Where to write. Then call keep(), and in any case discard(), which does nothing after keep().

@@ -359,7 +359,7 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:
-        return False  # in a directory that may not be entered, whose own trouble is reported
+        return False  # in a directory that may not be entered, which is reported separately
 
 
 def _others_mode(directory: Path) -> int:

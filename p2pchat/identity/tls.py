@@ -97,7 +97,7 @@ def server_context(identity: Identity, directory: Path | None = None) -> ssl.SSL
 
 
 def client_context() -> ssl.SSLContext:
-    """Return the TLS context of the dialling side: TLS 1.3 only, any certificate. peer_key() says whose it is."""
+    """Return the TLS context of the dialling side: TLS 1.3 only, any certificate. peer_key() returns its key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

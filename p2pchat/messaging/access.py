@@ -46,7 +46,7 @@ class AccessPolicy:
         return (self._me(),)
 
     def naming(self, conversation: ConversationId) -> Naming | None:
-        """Return what the id of a conversation stands for; None for one that the user does not know."""
+        """Return the name behind a conversation id; None for one that the user does not know."""
         state = self._state(conversation)
         return state.naming if state is not None and self.knows(conversation) else None
 

@@ -30,7 +30,7 @@ class Conversation:
 
     Attributes:
         key: The id in hex, as inside and on the wire.
-        naming: What the id stands for; None while that is unknown.
+        naming: The name behind the id; None while that is unknown.
     """
 
     __slots__ = ("_id", "_viewer", "key", "naming")
@@ -158,7 +158,7 @@ async def unread_among(
     Args:
         posts: The newest messages of one conversation, oldest first.
         marks: The number up to which each log there is marked.
-        place: Every message up to this place counts as read, whatever the marks say; 0 for none.
+        place: Every message up to this place counts as read, even without a mark; 0 for none.
     """
     came = [post for post in posts if isinstance(post, Message) and not (post.old or post.place <= place)]
     writers = {post.log.user for post in came}

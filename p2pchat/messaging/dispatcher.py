@@ -295,7 +295,7 @@ class EventDispatcher:
 
         Args:
             subject: The event replaces an unread one of the same subject; None replaces nothing.
-            but: This user is not told.
+            but: This user gets no event.
         """
         if subject is None:
             self._subjects += 1
@@ -420,7 +420,7 @@ class Feed:
         """Return receipts with their counts; None for one that belongs to no message, or cannot be looked up.
 
         Messages of this run are known. For earlier ones storage knows which entries are messages and who has them;
-        whom a message to the room waited for is not known any more.
+        the users for whom a room message waited are no longer known.
         """
         driver, is_known = self._driver, self._tracker.wrote
         former = [event for event in events if not is_known(event.log)]

@@ -50,7 +50,7 @@ class Group(Conversation):
 
     @property
     def owner(self) -> User | None:
-        """The user who may change the group; None while nothing is known of it here."""
+        """The user who may change the group; None while the group is unknown here."""
         view = self.view
         return None if view is None else self._viewer.people.user(view.owner)
 

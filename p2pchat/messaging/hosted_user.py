@@ -65,7 +65,7 @@ class HostedUser(LocalUser):
 
     @property
     def secret(self) -> bytes:
-        """The 32 bytes of its private key, for hosting it on another gateway too. Whoever has them is this user."""
+        """The 32 bytes of its private key, for hosting it on another gateway too. Keep them secret."""
         return self._stored.secret
 
     @property
@@ -163,7 +163,7 @@ class HostedUserRegistry:
             return user
 
     async def unhost(self, user: HostedUser) -> None:
-        """Host a user no more; see TCPPeer.unhost. Must not be cancelled halfway."""
+        """Stop hosting a user; see TCPPeer.unhost. Must not be cancelled halfway."""
         lifecycle, dispatcher = self._lifecycle, self._lifecycle.dispatcher
         async with self.lock:
             if self.by_id.get(user.key) is not user:

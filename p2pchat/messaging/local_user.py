@@ -85,12 +85,12 @@ class LocalUser(Viewer):
         super().__init__(people, lifecycle.groups, access)
         self._lifecycle = lifecycle
         self._consumer_prefix = consumer_prefix  # of the names of consumers in storage; "" for the peer's own user
-        self._gone = False  # hosted no more
+        self._gone = False  # True when no longer hosted
 
     # ---- the peer behind it
 
     def _require_running(self) -> Driver:
-        """Return the driver; raise PeerClosed before start(), after aclose(), and for a user hosted no more."""
+        """Return the driver; raise PeerClosed before start(), after aclose(), and for a user no longer hosted."""
         lifecycle = self._lifecycle
         if lifecycle.closed or lifecycle.driver is None or self._gone:
             raise self._closed_error()
@@ -164,7 +164,7 @@ class LocalUser(Viewer):
         return await self._set_ignored(user, True)
 
     async def unignore(self, who: User | str) -> User:
-        """End what `ignore` began; nothing happens for a user who is not ignored. Raises as ignore."""
+        """Undo `ignore`; do nothing for a user who is not ignored. Raises as ignore."""
         return await self._set_ignored(self._resolve(who), False)
 
     async def _set_ignored(self, user: User, on: bool) -> User:
@@ -189,7 +189,7 @@ class LocalUser(Viewer):
         return self.people.resolve(who)
 
     async def rename(self, name: str, about: str | None = None) -> None:
-        """Change the own name, and what the user tells about itself. Everyone is told, also those who come later.
+        """Change the own name and the text about oneself. Everyone gets them, also users who join later.
 
         Args:
             name: At most 32 characters; may be the present one.
@@ -258,7 +258,7 @@ class LocalUser(Viewer):
         return {self.people.user(other): on for other, on in privacy.exceptions(self.people.me).items()}
 
     def receipts(self, who: User | None = None) -> bool:
-        """Return whether read receipts are exchanged with a user; None: with all who are no exception."""
+        """Return whether read receipts are exchanged with a user; None: with all users without an exception."""
         privacy = self._driver.node.sync.read_receipts.privacy
         return privacy.default(self.people.me) if who is None else privacy.wants(self.people.me, who.key)
 

@@ -315,7 +315,7 @@ class Sent(Post):
 
 
 def post_of(viewer: Viewer, shown: ReleasedEntry, mine: bool | None = None) -> Message | Sent:
-    """Return the message that a stored entry holds; `mine` says whose it is where `viewer` is several users."""
+    """Return the message of a stored entry. `mine` is True for an own one, needed if `viewer` is several users."""
     log = shown.log
     kind = Sent if (log.user == viewer.people.me if mine is None else mine) else Message
     entry = decode_entry(shown.raw)
@@ -370,8 +370,8 @@ def users_with(
 
 # ---- edits, deletions and reactions
 #
-# A program is told the latest state only: of several edits written while it was away, the newest one; and of an edit
-# whose message is not here nothing, since the message will arrive in its latest state.
+# A program gets the latest state only: the newest of several edits written while it was away, and no event for an edit
+# without its message, since the message will arrive in its latest state.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

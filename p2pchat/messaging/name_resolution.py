@@ -1,6 +1,6 @@
 """Name resolution: labels of users and groups, and the user, group or conversation that a typed address means.
 
-A name is a label that somebody chose; the id identifies. Two names that are equal, or look alike, are both shown with
+A name is a label that a user chose; the id identifies. Two names that are equal, or look alike, are both shown with
 the beginning of the id. An address that fits both is refused, with the labels to choose from.
 """
 
@@ -36,7 +36,7 @@ class ConversationDirectory:
     """The handles of one viewer's conversations, found by id or by address.
 
     Args:
-        naming: Returns what the id of a conversation stands for; None for one the viewer does not know.
+        naming: Returns the name behind a conversation id; None for one the viewer does not know.
         opened: Called with the naming of a direct conversation that is not known yet.
     """
 

@@ -1,6 +1,6 @@
 """Delivery and read receipts of one's own messages.
 
-A Receipt holds no state: it asks the ReceiptTracker whenever it is asked. The tracker keeps, for each log of one's own,
+A Receipt holds no state: its properties read the ReceiptTracker. The tracker keeps, for each log of one's own,
 the number up to which each member has it and has read it. Nothing is kept for a single message; a future exists only
 while a call waits for something that is not known yet. Positions only advance: what a member once had or read counts
 for ever.
@@ -150,7 +150,7 @@ class AcceptedBatch(NamedTuple):
 
 
 class Receipts(Sequence[Receipt]):
-    """The receipts of send_many, in the order of the texts; each is made when it is asked for."""
+    """The receipts of send_many, in the order of the texts; each is made on access."""
 
     def __init__(self, tracker: ReceiptTracker, people: UserDirectory, batches: list[AcceptedBatch]) -> None:
         self._tracker = tracker
@@ -308,7 +308,7 @@ class _Positions:
         insort(self.waiting, waiter, key=_seq_of)
 
     def remove_member(self, member: UserId, had: int) -> None:
-        """Wait no more for a member who left, for messages after `had`; calls for that one member go on waiting."""
+        """Stop waiting for a member who left, for messages after `had`; calls for that one member continue to wait."""
         for waiter in self.waiting[bisect_right(self.waiting, had, key=_seq_of) :]:
             if not waiter.one:
                 self._remove(waiter, member)
@@ -332,7 +332,7 @@ class _Stretch(NamedTuple):
     Attributes:
         of: The members, sorted. The writer may be among them and does not count where there are others: one tuple
             serves all who write in a room.
-        here: How many of them are users of this peer, who have what another of them wrote.
+        here: The number of them that are users of this peer, and so have each other's messages.
         is_message: Receipts cause events.
     """
 
@@ -390,7 +390,7 @@ class _LogReceipts:
         return having, _count_without(self.user, of)
 
     def remove_member(self, member: UserId) -> None:
-        """Wait no more for a member who left, where they do not have the message."""
+        """Stop waiting for a member who left, for messages that they do not have."""
         had = self.delivered.marks.get(member, 0)
         stretches: list[_Stretch] = []
         for stretch in self.stretches:
@@ -454,7 +454,7 @@ class ReceiptTracker:
             log.deliver_here(user)
 
     def unhosted(self, user: UserId) -> None:
-        """Keep messages as delivered to a user who is hosted no more."""
+        """Keep messages as delivered to a user who is no longer hosted."""
         for log in self._logs.values():
             log.deliver_here(user, was_hosted=True)
 
@@ -512,7 +512,7 @@ class ReceiptTracker:
         return self._advance(log, first, last, (member,), "read")
 
     def remove_member(self, conversation: ConversationId, member: UserId) -> None:
-        """Wait no more for a member who left, or was removed, where they do not have the message."""
+        """Stop waiting for a member who left, or was removed, for messages that they do not have."""
         for log, receipts in self._logs.items():
             if log.conversation == conversation:
                 receipts.remove_member(member)
@@ -635,7 +635,7 @@ def expected_recipients(node: Node, log: LogId, entry: Entry, holders: Collectio
     """Return the users whom a message of an earlier run waits for; () if they are not known any more.
 
     These are the other user of a direct conversation, and of a group the members at the time, without those who have
-    left and do not have the message. Of the room nobody knows any more who was online then.
+    left and do not have the message. For the room, the users online at that time are no longer known.
 
     Args:
         holders: The users who have the message.

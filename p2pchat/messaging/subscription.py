@@ -82,7 +82,7 @@ class Subscription:
         self._out = 0  # everything up to here was returned, or is nothing for this subscription
         self._saved = 0  # up to here the acknowledgement is on disk
         self._built: list[Made] = []  # to be returned, the next one last
-        self._live: dict[Hashable, tuple[int, Event | ReceiptUpdate]] = {}  # by subject, behind which place
+        self._live: dict[Hashable, tuple[int, Event | ReceiptUpdate]] = {}  # by subject, after a place
         self._fast = 0  # how many more messages can be returned without any check: nothing has happened
         self._turn_began = 0.0  # when this turn of the loop began, by its clock
         self._half: ReceiptEvent | None = None  # being looked up
@@ -269,7 +269,7 @@ class Subscription:
             self._handled.set_result(None)
 
     def _commit(self) -> None:
-        """Commit what was acknowledged: once in a turn of the loop, not for each event."""
+        """Commit the acknowledged place: once in a turn of the loop, not for each event."""
         committing, self._committing = self._committing, None
         self._fast = 0  # the next one has to be committed, too
         if committing is not None and self.consumer is not None:
@@ -416,7 +416,7 @@ class Step(NamedTuple):
 Special = dict[
     int, AnyMessageChange | Edits
 ]  # by place: the event of an entry that is no message, edits of one that is
-Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: the place it stands behind, and the event
+Changes = Mapping[Hashable, tuple[int, GroupChanged]]  # by subject: the place before it, and the event
 
 
 class BuiltEvents(NamedTuple):

@@ -175,7 +175,7 @@ def _host_peer(node: Node, peer: PeerId) -> HostPeer:
 def is_of_ignored(event: Any) -> bool:
     """Return whether an event shows what an ignored user wrote or did, or their presence.
 
-    Receipts of one's own messages do not count, whoever they are from. Of changes of a group only those count that
+    Receipts of one's own messages do not count. Of changes of a group only those count that
     concern the ignored user alone: as a new or leaving member.
     """
     if event.event in ("delivered", "read"):

@@ -156,7 +156,7 @@ class ConnectionManager:
         self._start(client, LinkAccepted(client.link_id, host, took=loop.time() - accepted_at))
 
     def _release_place(self, link: int) -> None:
-        """Count a link as a stranger no more: it became a member's, or ended."""
+        """Stop counting a link as a stranger's: it became a member's, or ended."""
         address = self._stranger_addresses.pop(link, None)
         if address is not None:
             self.strangers.release(address)
@@ -259,7 +259,7 @@ class ConnectionManager:
     # End
 
     async def close_all(self) -> None:
-        """Stop listening and dialling; wait for goodbyes that are under way, then cut what is left."""
+        """Stop listening and dialling; wait for goodbyes that are under way, then cut the remaining links."""
         self._closed = True
         await self._server.close()
         for task in set(self._handshakes):
@@ -329,7 +329,7 @@ def gc_paused() -> Iterator[None]:
 class LinkEndCounter:
     """Number of open link ends. When it exceeds the former maximum by far, all objects count as old.
 
-    Links that come and go do not raise the maximum: what is left of them may be garbage.
+    Links that come and go do not raise the maximum, because their memory may be garbage.
     """
 
     def __init__(self) -> None:

@@ -359,7 +359,7 @@ class Driver:
             await asyncio.wait([self._became_idle], timeout=FINISH_TIMEOUT)
 
     async def stop(self) -> None:
-        """Leave in order: make durable what was written, and say goodbye on all links. Call close() next."""
+        """Leave in order: make written entries durable, and say goodbye on all links. Call close() next."""
         self._stop_deadline = self._loop.time() + STOP_TIMEOUT
         await self.finish()
         self.put(Stop())
@@ -397,7 +397,7 @@ class Driver:
         return max(MIN_CLOSE_TIMEOUT, self._stop_deadline - self._loop.time())
 
     async def kill(self) -> bool:
-        """End at once, as in a crash: drop what is not committed, and say goodbye to nobody. Return as close()."""
+        """End at once, like a crash: drop everything uncommitted, and send no goodbye. Return as close()."""
         self._stopped = True
         if self.broken is None:
             self.broken = PeerClosed("the peer was killed")

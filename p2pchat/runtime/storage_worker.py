@@ -271,7 +271,7 @@ class StorageWorker:
             return
         try:
             self.storage.commit([commit.change for commit in valid])
-        except Exception as error:  # whatever it is, nothing may be taken for stored
+        except Exception as error:  # after any error, nothing may count as stored
             self._failed_epoch = max(commit.epoch for commit in valid)
             put(CommitFailed(self._failed_epoch, str(error) if isinstance(error, StorageError) else repr(error)))
             if not isinstance(error, StorageError):
@@ -287,7 +287,7 @@ class StorageWorker:
         try:
             low = shutil.disk_usage(self._directory).free < self._settings.min_free_disk_bytes
         except OSError:
-            low = self._disk_low  # the next commit will report what is wrong
+            low = self._disk_low  # the next commit will report the error
         if low != self._disk_low:
             self._disk_low = low
             self._answer(lambda: self._put(DiskLow(low)))

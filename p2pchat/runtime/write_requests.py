@@ -151,7 +151,7 @@ class RequestQueue:
     # Answers of the core
 
     def on_accepted(self, effect: WriteAccepted) -> None:
-        request = self._pending.pop(effect.ticket, None)  # None for what nobody here requested, and after fail()
+        request = self._pending.pop(effect.ticket, None)  # None without a request here, and after fail()
         if isinstance(request, FutureRequest):
             request.resolve(effect)
             return

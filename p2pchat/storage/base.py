@@ -305,7 +305,7 @@ def members_at(
         later: The logs of the same user and conversation that may build on it, with larger numbers, ascending.
         marks: The mark of each member on this log and on later ones: member, run, seq.
     """
-    implied: dict[RunId, int] = {}  # who holds a later log holds this one up to here
+    implied: dict[RunId, int] = {}  # a holder of a later log holds this one up to here
     for log in later:
         held = [mark.seq if mark.run == run else implied.get(mark.run, 0) for mark in log.before]
         implied[log.run] = last if log.whole else max(held, default=0)

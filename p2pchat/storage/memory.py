@@ -295,10 +295,10 @@ class MemoryStorage:
         """Do nothing: nothing is left for later."""
 
     def check_writable(self) -> None:
-        """Do nothing: memory takes whatever there is room for."""
+        """Do nothing: memory has no separate limit."""
 
     def close(self) -> None:
-        """Do nothing: what is held here stays until the object goes."""
+        """Do nothing: the data stays until the object is deleted."""
 
     # ---- questions of the core
 
@@ -621,7 +621,7 @@ class MemoryLog:
         return batches
 
     def newest_batch(self) -> Batch:
-        """Return what lies between the last two heads."""
+        """Return the part between the last two heads."""
         return self._batch(self.at(self.heads[-2].seq if len(self.heads) > 1 else 0), self.heads[-1])
 
     def _batch(self, at: Head, end: Head) -> Batch:

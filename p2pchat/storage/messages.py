@@ -138,7 +138,7 @@ class MessageQueries(LogQueries):
         """Return rows of SHOWN_BY_CLOCK of all conversations.
 
         There is no index on the clock alone. So conversations are read in the order of their newest (oldest) entry
-        within the bounds, until the page is full and that entry lies beyond its end.
+        within the bounds, until the page is full and that entry is beyond its end.
         """
         where, values = joined([("e.conversation = c.number", ()), *bounds.clock])
         order = "desc" if newest_first else "asc"
@@ -191,7 +191,7 @@ class MessageQueries(LogQueries):
         return {seq: edits for seq, edits in found.items() if edits is not None}
 
     def _authors(self, log: LogId, conversation: int, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
-        """Yield who changed or reacted to entries first..last of a log: seq, number of the user, whether a reaction."""
+        """Yield the changes of entries first..last of a log: seq, number of the user, True for a reaction."""
         run, writer, own = bytes.fromhex(log.run), bytes.fromhex(log.user[:16]), self.db.number("users", log.user)
         seq = first - 1
         while seq := self._least(NEXT_RELATED, conversation, run, seq, last):

@@ -44,7 +44,7 @@ FORKED = 2
 OLD = 1  # bits of places.flags
 GAP = 2
 
-# Types of columns. Each dialect has its word for them; "{}" stands for the most bytes of a value.
+# Types of columns. Each dialect has its word for them; "{}" is replaced by the maximum bytes of a value.
 NUMBER = "number"  # in SQLite INTEGER: as the only key it is the row id
 BIGINT = "bigint"
 SMALLINT = "smallint"
@@ -93,7 +93,7 @@ def create_statements(table: Table, types: Types, options: str = "", quote: str 
 
     Args:
         types: The database's word for each type of column.
-        options: What it wants behind the columns.
+        options: The clauses after the columns.
         quote: What its names of columns are quoted with where they could be taken for a word of its own.
     """
     lines = []

@@ -5,7 +5,7 @@ released entries in order of place, about a thousand per transaction, and rememb
 another entry at that place, because it was restored or replaced, the index is cleared. Several processes may feed the
 index at once: each transaction begins where the last one ended.
 
-The index stores no texts, only which words stand where. It finds entries that once had the words; whether the current
+The index stores no texts, only the places of words. It finds entries that once had the words; whether the current
 text has them is decided by `Query.matches`, so that the index and a plain search give the same answers.
 
     docs      one row for each text: its id, and its log and seq in one number. The id is the clock of the message and

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from p2pchat.core.log import Entry
 from p2pchat.storage.base import ReleasedEntry, current_body
 
-MOST_WORDS = 64  # of one search; nobody types more, and expressions of FTS5 are limited
+MOST_WORDS = 64  # of one search; more are not typed, and expressions of FTS5 are limited
 _PART = re.compile(
     r'from:(?P<from>@?"[^"]*"(?:#\w+)?|[^\s"]+)'
     r'|"(?P<phrase>[^"]*)(?:"(?P<open>\*)?|$)'

@@ -5,7 +5,7 @@ memory, to save queries. After a failure all of that is dropped and read again.
 
 A message written alone costs one row in entries, one in places and one replaced in heads.
 
-Where a database lies on a server, others can reach it too. The lock of the one writer ends with its connection, and
+Other programs can reach a database on a server too. The lock of the one writer ends with its connection, and
 may end unnoticed anywhere between here and the server. So each commit also advances a row of `meta` (WriterFence),
 from what this process wrote there last to the next number. If another peer has committed in between, ours fails. After
 a lost connection, the same row says whether the commit that was under way is stored.
@@ -108,7 +108,7 @@ class CommitWriter:
         self._forget()
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """Make all of it durable or nothing. The next commit begins from what is stored, whatever happens."""
+        """Make all of it durable or nothing. The next commit begins from the stored state in either case."""
         try:
             self._db.begin()
             if self.fence is not None:
@@ -234,7 +234,7 @@ class RowBuffer:
         self._add_rest(change)
 
     def write(self) -> None:
-        """Write what was collected."""
+        """Write the collected rows."""
         self._db.insert(entries, self._entries)
         self._write_heads()
         self._db.insert(places, self._places)
@@ -332,7 +332,7 @@ class RowBuffer:
         self._uncover_below(fork.log, log)
 
     def _newest_batch(self, id: LogId, log: OpenLog) -> Batch:
-        """Return what lies between the last two heads of a log."""
+        """Return the part between the last two heads of a log."""
         at, end = log.anchor, log.newest
         rows = self._db.all(BODIES, log.number * SEQS + at.seq, log.number * SEQS + end.seq)
         raws = [row[0] for row in rows]

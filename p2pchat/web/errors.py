@@ -1,4 +1,4 @@
-"""Errors as callers get them: `{"status":"error","code","text"}`, whatever the interface.
+"""Errors as callers of every interface get them: `{"status":"error","code","text"}`.
 
 `code` is a stable word, `text` is for people. An HTTP caller that accepts PROBLEM_TYPE gets the form of RFC 9457
 instead. Errors of the library are translated here, once.

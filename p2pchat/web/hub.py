@@ -4,7 +4,7 @@ A session is one open connection of one account: a WebSocket, a Socket.IO client
 the event loop and must not wait. It queues what it cannot send at once, and raises QueueFull when its queue is full:
 then that session alone ends, and its client reconnects and asks for what it missed.
 
-An account is online while it has sessions. In a crowd, presence goes only to those who have to do with the user,
+An account is online while it has sessions. In a crowd, presence goes only to users with a common conversation,
 because everyone's presence for everyone is n x n deliveries.
 """
 

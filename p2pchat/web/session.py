@@ -77,7 +77,7 @@ class ClientSession(ABC):
 
     @abstractmethod
     def send_missed(self, post: Post) -> None:
-        """Send a message from storage, whatever is queued already."""
+        """Send a message from storage, without regard to the queue."""
 
     @abstractmethod
     def on_end(self, why: Ending) -> None:

@@ -1,6 +1,6 @@
 """The terminal front end: connects the prompt, the screen above it, the display and the session.
 
-prompt_toolkit's patch_stdout is not used: it writes in the event loop, which a terminal that stands still would block,
+prompt_toolkit's patch_stdout is not used: it writes in the event loop, which a stalled terminal would block,
 and it cannot hold back own lines until their delivery mark is settled. Screen does both.
 """
 
@@ -51,7 +51,7 @@ from p2pchat.commands.output import EventLogFile
 from p2pchat.commands.session import Session
 from p2pchat.commands.wrap import Row
 
-STALL_TIMEOUT = 1.0  # seconds a terminal that stands still may delay the end, or Ctrl-Z
+STALL_TIMEOUT = 1.0  # seconds a stalled terminal may delay the end, or Ctrl-Z
 
 
 class TerminalFrontEnd:

@@ -32,7 +32,7 @@ _DEFAULT_SIZE = Size(rows=24, columns=80)
 class TerminalStream:
     """A terminal as a text file for prompt_toolkit, written by a thread.
 
-    A terminal that stands still (a stalled ssh, a paused window) delays the output, and never the peer. Writes inside
+    A stalled terminal (a hanging ssh, a paused window) delays the output, and never the peer. Writes inside
     batch() leave in one piece, so that erasing the prompt, printing lines and drawing the prompt are one change.
 
     Attributes:
@@ -105,7 +105,7 @@ class TerminalStream:
             self._changed.wait_for(lambda: not self._backlog, timeout)
 
     def close(self, timeout: float = 1.0) -> None:
-        """Write what is left, for up to `timeout` seconds; write nothing afterwards."""
+        """Write the remaining output, for up to `timeout` seconds; write nothing afterwards."""
         self.wait_drained_blocking(timeout)
         with self._changed:
             self._ended = True

@@ -67,7 +67,7 @@ class TerminalDisplay(Display):
         self._turn = asyncio.Lock()  # no event is shown between lines of history
         self._shown: set[str] = set()  # messages shown as history whose events have not arrived
         self._received: dict[str, None] = {}  # messages whose events arrived
-        self._saved: set[str] = set()  # own messages printed as saved that nobody has yet
+        self._saved: set[str] = set()  # own messages printed as saved, without a receipt
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
         self.notifier.on_counted = self._on_counted
@@ -356,7 +356,7 @@ def edited_line(event: Event, me: str, *, elsewhere: bool, edited: Event | None)
 
 
 def _line_of_text(event: Event, me: str, text: str, *, elsewhere: bool, action: bool, note: str) -> list[Fragment]:
-    """Return a line with a text of its sender; `note` stands in parentheses behind the name."""
+    """Return a line with a text of its sender; `note` follows the name in parentheses."""
     line: list[Fragment] = [(DIM, f"{_time(event)} ")]
     if elsewhere and event["kind"] != "dm":  # of a direct conversation the users' names say it
         line.append((DIM, f"[{quote_conversation(event['conversation'], event['kind'])}] "))

@@ -121,7 +121,7 @@ class Screen:
         self._add(_QueuedLine(part))
 
     async def wait_for_room(self) -> None:
-        """Wait while too much is queued: a terminal may stand still for long."""
+        """Wait while too much is queued: a terminal may stall for long."""
         if self._has_room.is_set():
             return
         waiting = [asyncio.ensure_future(event.wait()) for event in (self._has_room, self.closed)]
@@ -414,7 +414,7 @@ class PendingLine:
 
     @property
     def due_at(self) -> float:
-        """The time at which it is printed whatever its mark."""
+        """The time at which it is printed with any mark."""
         by = self.shown_at + SETTLED_AFTER
         return by if self.overtaken_at is None else min(by, self.overtaken_at + OVERTAKEN_AFTER)
 

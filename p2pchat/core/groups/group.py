@@ -116,7 +116,7 @@ class GroupReplica:
         self._update("")
 
     def fork(self, log: LogId) -> list[Difference]:
-        """Note that a log of the group forked, so that nobody can get more of it. Return what changed."""
+        """Note that a log of the group forked, so that no peer gets more of it. Return what changed."""
         self._forked_logs.add(log)
         self._recompute()
         return self._update(log.user)

@@ -1,4 +1,4 @@
-"""State of a group, computed from its operations and leaves: a function of the set, in whatever order they come.
+"""State of a group, computed from its operations and leaves: a function of the set, independent of the order.
 
 An operation is an entry of kind `group` and gives the whole group as its owner wants it. It is known by the hash of its
 bytes, and the hash of the first operation is the group's id. A leave is an entry of kind `leave`. An entry without the

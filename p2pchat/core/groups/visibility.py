@@ -2,7 +2,7 @@
 
 An entry is visible if a cut covers it, or if its writer is a member that has not left and the entry cites a gen not
 below the one that added the writer. A cut covers what its marks name and everything those logs build on. The visible
-part of a log is the longest prefix in which every entry is visible, whatever its writer cites.
+part of a log is the longest prefix in which every entry is visible, independent of its writer's citations.
 
 Source: docs/protocol.md, "Groups".
 """
@@ -123,7 +123,7 @@ def stored_may_be_visible(
 
 
 def _is_whole(rule: VisibilityRule, views: Mapping[RunId, LogView], run: RunId) -> bool:
-    """Return whether all stored entries of a log are visible. An entry behind an invisible one never is."""
+    """Return whether all stored entries of a log are visible. An entry after an invisible one never is."""
     view = views.get(run)
     return view is None or _visible_end(rule, CutCoverage(rule.cuts, views), run, view).seq == view.seq
 

@@ -1,7 +1,7 @@
 """Address book: the known endpoints of each peer, and endpoints as text ("host:port", "[v6]:port").
 
 An address is *verified* once that peer's key answered there. Addresses learned from other peers are unverified until
-then, and bounded: per peer that told them, per peer they belong to, and in the number of peers. When an address is
+then, and bounded: per peer that sent them, per peer they belong to, and in the number of peers. When an address is
 dialled is decided in dialer.py. Changes worth storing go to ctx.change. Names are not resolved here: whoever resolves
 one learns only then what it stands for.
 """
@@ -57,7 +57,7 @@ class AddressBook:
         return max(map(_worth, self._book[peer].values()))
 
     def owner(self, endpoint: str) -> PeerId:
-        """Return the peer whose key last answered at this endpoint, "" for none."""
+        """Return the peer that last answered at this endpoint, "" for none."""
         verified = [
             (book[endpoint].verified_at, peer)
             for peer, book in self._book.items()
@@ -92,7 +92,7 @@ class AddressBook:
         return True
 
     def add(self, peer: PeerId, endpoint: str) -> None:
-        """Store an endpoint that a user named with this peer's id, whatever else must go."""
+        """Store an endpoint that a user named with this peer's id, in place of others if the book is full."""
         if self.get(peer, endpoint) is None:
             self._make_room(peer)
             self._keep(Address(peer, endpoint))
@@ -175,7 +175,7 @@ class AddressBook:
 
 
 def _worth(address: Address) -> tuple[bool, bool, int]:
-    """Return a sort key: verified before told, working before failing, then by when it last answered."""
+    """Return a sort key: verified before unverified, working before failing, then by the time of the last answer."""
     return (bool(address.verified_at), not address.failing_since, address.verified_at)
 
 

@@ -1,4 +1,4 @@
-"""Dialling of peers: which endpoint is dialled when, with growing pauses and for ever.
+"""Dialling of peers: the choice and the time of each dial, with growing pauses and without end.
 
 A DialAddress is one endpoint to dial. A DialPlan holds all addresses of one peer, or the single endpoint that a user
 named and where no peer has answered yet. A plan dials the address that is due first, provided that no link to the peer
@@ -130,7 +130,7 @@ class Dialer:
             yield peer, (place / SPREAD_OVER + self._ctx.random()) * first
 
     def connect(self, endpoint: str, pin: PeerId) -> None:
-        """Dial an endpoint that a user named, now and for ever."""
+        """Dial an endpoint that a user named, now and after each failure."""
         try:
             split_endpoint(endpoint)
         except ValueError as error:

@@ -1,6 +1,6 @@
 """Connections of one node, from their first frame to their end, and one link per pair of peers.
 
-Connections come in as LinkAccepted and LinkDialled. HandshakeRunner has the far end prove who it is, and the rules of
+Connections come in as LinkAccepted and LinkDialled. HandshakeRunner verifies the far end's identity, and the rules of
 election.py keep one link of each pair. `up` and `by_peer` hold the links that are up, and the listener hears of
 changes. Dialling, keepalive and the exchange of addresses have classes of their own; Links connects them. It handles
 the frames hello, welcome, go, ping, pong, bye and peers. `on_frames` hands all others back.
@@ -271,7 +271,7 @@ class Links:
             return
         current = self.by_peer.get(link.peer) is link
         if bye.code == "replaced" and current:
-            # Nobody here dialled again, so another process with our key did.
+            # This process did not dial again, so another process with our key did.
             if is_decider(self._ctx.me, link.peer) or self._duplicates.lasted(link):
                 self._duplicates.on_replaced(link.peer, self._ctx.me)
         self._end(link, "left" if bye.code == "left" else "lost", why=farewell(bye), quiet=bye.code == "replaced")
@@ -300,7 +300,7 @@ class Links:
         return peer in self.by_peer or self._has_room()
 
     def _on_proved(self, link: PeerLink) -> None:
-        """Go on with a link whose far end has proved who it is, and that it is a member."""
+        """Continue with a link whose far end has proved its identity and membership."""
         if isinstance(link.handshake, ClientSide):
             self.dialer.on_proved(link.dial, link.peer)
             if link.handshake.found and not self._network.id:
@@ -437,7 +437,7 @@ def _kind(frame: Frame | Unknown) -> str:
 
 
 class HandshakeRunner:
-    """Handshakes of new connections: each far end proves who it is, in time, or its connection ends.
+    """Handshakes of new connections: each far end proves its identity in time, or its connection ends.
 
     handshake.py has the frames and proofs. Which link of a pair stays is decided afterwards.
 

@@ -21,7 +21,7 @@ from p2pchat.core.mesh.dialer import Dialer
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.protocol import PeerId, Peers
 
-FEW_LINKS = 8  # so many links are told within peers_told_after; with more of them the pause grows in proportion
+FEW_LINKS = 8  # so many links get changes within peers_told_after; with more of them the pause grows in proportion
 QUIET_PAUSES = 4  # pauses without a new link after which a mesh has formed; a guess
 MAX_DELAY = 30.0  # seconds until all links hear news that other peers spread as well; a guess
 
@@ -55,7 +55,7 @@ class PeerExchange:
         self._own: dict[bool, tuple[int, Endpoints]] = {True: (0, ()), False: (0, ())}
         self._changes = {True: PeerChanges(), False: PeerChanges()}
         self._timer: Timer | None = None
-        self._sent_at = float("-inf")  # when all links were last told
+        self._sent_at = float("-inf")  # when changes were last sent to all links
         self._came_up_at = float("-inf")  # when a link last came up
         self._linked_since: set[PeerId] = set()  # linked since then, or with another address; others may spread it too
         self._has_news = False  # something that others do not spread
@@ -146,7 +146,7 @@ class PeerExchange:
                 changes.forget_gone()
 
     def _send_to(self, link: PeerLink) -> None:
-        """Send one link what changed since it was last told."""
+        """Send one link the changes since the last frame to it."""
         self._update_changes()
         changes = self._changes[is_loopback(link.host)]
         news = changes.since(link.sent_change)
@@ -259,5 +259,5 @@ class PeerChanges:
         return news
 
     def forget_gone(self) -> None:
-        """Forget peers that are gone: all links have been told."""
+        """Forget peers that are gone, once all links have got that change."""
         self._known = {peer: known for peer, known in self._known.items() if known[1] is not None}

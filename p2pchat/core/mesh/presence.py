@@ -1,4 +1,4 @@
-"""Presence of users: who can be reached, and the status they give. Nothing is stored; the latest word wins.
+"""Presence of users: reachability and status. Nothing is stored; the latest status wins.
 
 Each peer lists the users it hosts in `here`, with a certificate for every user whose key is not its own. A user is here
 from the first link whose peer hosts it, and has left when the last such link is gone: at once after a goodbye, after a
@@ -34,7 +34,7 @@ class PresenceTracker:
     """Presence of all users, as far as links tell it.
 
     Attributes:
-        announcer: What other peers are told about the users hosted here.
+        announcer: Announces the users hosted here to other peers.
         hosts: The links whose peers host a user; no entry for a user that no link hosts.
     """
 
@@ -264,7 +264,7 @@ def _announced_status(hosted: Hosted) -> Status:
 
 @dataclass(slots=True, eq=False)
 class _LinkNews:
-    """A link, and the own users whose news it has not got yet."""
+    """A link, and the own users whose changes it has not got yet."""
 
     link: PeerLink
     stale: KeySet[UserId] = field(default_factory=dict)
@@ -285,7 +285,7 @@ class PresenceAnnouncer:
         self.own: dict[UserId, HostedIdentity] = {user.id: user for user in users}
         self._statuses: dict[UserId, Status] = {}
         self._news: dict[int, _LinkNews] = {}
-        self._sent_at = float("-inf")  # when all links were last told, monotonic
+        self._sent_at = float("-inf")  # when all links last got a frame, monotonic
         self._timer: Timer | None = None
         self._has_new_users = False  # a new user was not announced yet
 

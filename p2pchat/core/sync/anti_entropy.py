@@ -255,7 +255,7 @@ class AntiEntropy:
             self._end_newcomer(conversation)
 
     def _end_newcomer(self, conversation: ConversationId) -> None:
-        """Note that the first marks of a conversation are complete: whatever comes from now on is news."""
+        """Note that the first marks of a conversation are complete: all later entries are news."""
         found = self._sync.conversations.by_id.get(conversation)
         if found is not None and found.is_newcomer:
             found.is_newcomer = False

@@ -81,7 +81,7 @@ class Appender:
         )
 
     def next_entry(self, conversation: ConversationId, user: UserId) -> tuple[LogId, int] | None:
-        """Return where this user's next entry will stand; None where that is not certain yet, and in groups."""
+        """Return the position of this user's next entry; None if that is not certain yet, and in groups."""
         run, known = self._runs.get((conversation, user)), self._sync.conversations.by_id.get(conversation)
         if run is None or known is None or known.is_talk or user not in self._sync.hosted:
             return None
@@ -333,7 +333,7 @@ class GroupEditor:
         self._paused = False  # nothing can be stored now
 
     def start(self) -> None:
-        """Repeat what was lost before this node stopped."""
+        """Repeat operations lost before this node stopped."""
         for group in self._sync.conversations.groups.values():
             self.repair_soon(group)
 

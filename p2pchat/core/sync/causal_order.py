@@ -36,7 +36,7 @@ class CausalOrder:
         # (conversation, ref) of logs that are not in memory -> released up to, 0: not stored either.
         self._stored_released: dict[tuple[str, str], int] = {}
         self._asking: set[tuple[str, str]] = set()
-        self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # whose peers claimed to hold it
+        self._holders: dict[tuple[ConversationId, Ref], Iterable[UserId]] = {}  # users whose peers claimed to hold it
         self._to_retry: dict[str, ConversationState] = {}  # conversations with new lookup results
 
     # ---- new entries
@@ -197,7 +197,7 @@ class CausalOrder:
         self._ctx.emit(GapShown(log.id, seq, tuple(f"{ref.log}.{ref.seq}" for ref in missing), tuple(sorted(seen))))
 
     def on_link_down(self, remote: RemoteState) -> None:
-        """Remember who claimed to hold missing entries, before the link's state is dropped."""
+        """Remember the users whose peers claimed to hold missing entries, before the link's state is dropped."""
         for conversation in self._sync.conversations.by_id.values():
             for log in conversation.blocked.values():
                 self._note_holder(remote, conversation.id, log.queue[0][1] if log.queue else ())

@@ -171,7 +171,7 @@ class AckTracker:
         self.advance_to(ack, facts.log, seq, facts.before, then)
 
     def _is_forked(self, id: LogId) -> bool:
-        """Return whether a log is known to be forked, perhaps only since storage was asked."""
+        """Return whether a log is known to be forked, perhaps only since the lookup began."""
         log = self._sync.conversations.by_id[id.conversation].log(id.user, id.run)
         return id in self._sync.proven_forks or (log is not None and log.forked)
 

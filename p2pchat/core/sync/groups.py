@@ -73,7 +73,7 @@ class GroupSync:
             self._refresh_all_visible(group)
 
     def _refresh_members(self, group: GroupReplica) -> None:
-        """Update who belongs to a group's two conversations."""
+        """Update the members of a group's two conversations."""
         conversations = self._sync.conversations
         if group.state is None:
             return

@@ -209,7 +209,7 @@ class FileImport:
         """Answer once all frames are finished and durable."""
         waits = pending.undecided or pending.commits or pending.ticket in self._sync.transaction.imports
         if not waits and self._imports.pop(pending.ticket, None) is not None:
-            self._sync.sweep_conversations()  # there may be nothing of what it named
+            self._sync.sweep_conversations()  # conversations that it named may have no entries
             self._ctx.emit(
                 ImportResult(pending.ticket, pending.new, pending.known, pending.foreign, dict(pending.refused))
             )

@@ -231,7 +231,7 @@ class Quota:
     # ---- lifting
 
     def lift(self, user: UserId) -> None:
-        """Store whatever this user writes, from now on and for good."""
+        """Lift the quota of this user permanently."""
         self._accounts.allow(user)
         if self._unknown is not None:
             self._unknown.lift(user)

@@ -230,7 +230,7 @@ class Replicator:
         return self.ingest.on_frames(remote, entries)
 
     def on_frames_while_disk_low(self, link: PeerLink, frames: list[Frame]) -> None:
-        """Take only what is never repeated: what conversation ids stand for, and the end of a want."""
+        """Take only information that is never repeated: the names of conversation ids, and the end of a want."""
         remote = self.context.remotes.get(link.id)
         for frame in frames:
             if remote is not None and isinstance(frame, (Digest, Have, Want, Entries, ReadFrame, TypingFrame)):
@@ -488,7 +488,7 @@ class Replicator:
 
     def _load_timed(self, stored: Stored) -> None:
         """Load what depends on the present time: what is visible and may be shown now, and which clocks count."""
-        for facts in stored.tips:  # what they build on is older, unless its writer's clock was wrong
+        for facts in stored.tips:  # the logs below are older, unless a clock was wrong
             conversation = self.conversations.by_id.get(facts.log.conversation)
             if conversation is not None and is_plausible(
                 facts.last_c, self._ctx.now.utc, self._ctx.settings.clock_ahead

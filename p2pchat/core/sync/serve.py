@@ -89,7 +89,7 @@ class Sender:
     def _reset_cursors(
         self, remote: RemoteState, conversation: ConversationState, key: WriterKey, tips: list[Mark]
     ) -> None:
-        """Set the cursors to where the remote says it stands; serving advances them.
+        """Set the cursors to the remote's marks; serving advances them.
 
         A log that builds on entries which are not durable yet gets no cursor: those may not be served, and the remote
         must hear of them first.

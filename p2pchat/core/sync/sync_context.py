@@ -130,7 +130,7 @@ class RemoteState:
     groups_announced: KeySet[ConversationId] = field(default_factory=dict)  # groups of which it sent marks or sums
     owed_marks: KeySet[WriterKey] = field(default_factory=dict)
     refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
-    full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was told `full` of these (monotonic)
+    full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
 
     @property
     def accepts_marks(self) -> bool:
@@ -264,13 +264,13 @@ class SyncContext:
     def change_run_if_cloned(self, log: LogId) -> None:
         """Draw another run if someone else wrote in a log of this run: that was a copy of this process.
 
-        This applies to any user. A user who is not hosted here may be later, and a covered log is in storage only.
+        This applies to every user, since a user may be hosted here later, and a covered log is in storage only.
         """
         if log.run == self.run:
             self.run = self.ctx.draw(8).hex()
 
     def store_naming(self, conversation: ConversationState) -> None:
-        """Store what the id of a conversation stands for, together with its first entry."""
+        """Store the name behind a conversation id, together with its first entry."""
         if not conversation.is_stored:
             conversation.is_stored = True
             self.ctx.change.conversations.append(KnownConversation(conversation.id, conversation.naming))
@@ -333,7 +333,7 @@ class SyncContext:
         return found
 
     def learn_namings(self, remote: RemoteState, namings: Iterable[Naming]) -> None:
-        """Take a peer's word for what conversation ids stand for. Ids are computed, so it cannot lie."""
+        """Store the names of conversation ids that a peer sent. Ids are computed from names, so none can be false."""
         users = remote.link.users.keys()
         for naming in namings:
             if naming.group:

@@ -1,4 +1,4 @@
-"""Typing indicators: sent to the peers of those who can read the conversation, never stored, and ended by time.
+"""Typing indicators: sent to the peers of all users who can read the conversation, never stored, ended by time.
 
 A change is sent at once. The same word is sent again at most once in three seconds for each user and conversation. At
 the receiver an indicator ends after six seconds without repetition, so a lost frame does no harm. A message from the

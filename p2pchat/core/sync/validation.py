@@ -269,7 +269,7 @@ class EntrySource:
         return True
 
     def learn_namings(self, namings: Iterable[Naming]) -> None:
-        """Take its word for what conversation ids stand for."""
+        """Store the names of conversation ids that it sent."""
         raise NotImplementedError
 
     def find_conversation(self, conversation: ConversationId) -> ConversationState | None:
@@ -365,7 +365,7 @@ class LinkSource(EntrySource):
 
     def on_full(self, key: WriterKey) -> None:
         self._sync.send_full(self.remote, key)
-        self.remote.set_ahead(key, {})  # nothing waits for what is refused
+        self.remote.set_ahead(key, {})  # no want waits for refused entries
 
     def on_cut(self, key: WriterKey) -> None:
         self.remote.set_ahead(key, {})

@@ -71,7 +71,7 @@ class Dialect(ABC):
         table_names_query: The query for the names of all tables.
         begins_write, begins_read: The statement that begins a transaction; "" if any statement begins one.
         sorts_whole_tables: Whether it sorts a whole table to give the newest few rows.
-        commits_tables: Whether making or changing a table commits at once, whatever becomes of the transaction.
+        commits_tables: True if making or changing a table commits at once, even if the transaction fails.
         is_shared: Whether others could write there unnoticed; then each commit says who it is from (write.py).
         max_statement_bytes: Most bytes of text in one statement; 0 for no limit.
         damaged: The error text for a database that holds something else than was written.
@@ -214,7 +214,7 @@ _URL = re.compile(
 
 @dataclass(frozen=True)
 class DatabaseURL:
-    """A parsed URL of a database; None and "" stand for parts it does not have.
+    """A parsed URL of a database; None and "" mean missing parts.
 
     An option given more than once is joined by commas.
     The password is not in its repr.

@@ -96,7 +96,7 @@ class PostgreSQLDialect(ServerDialect):
             f"set lock_timeout = {int(self._busy_timeout * 1000)}",
             "select set_config(name, '0', false) from pg_settings where name in "
             "('idle_session_timeout', 'idle_in_transaction_session_timeout', 'statement_timeout')",
-            "set jit = off",  # questions are about few rows, whatever their number is estimated to be
+            "set jit = off",  # queries return few rows, even if more are estimated
             "set enable_hashjoin = off",
             "set enable_mergejoin = off",
             # Whatever the server is set to: a commit that has returned is on its disk.

@@ -99,7 +99,7 @@ class ServerDialect(Dialect):
         """Change the settings of a new connection; StorageError if the database cannot keep what peers write."""
 
     def _take_lock(self, driver: Any) -> None:
-        """Become the one who writes; StorageError if another peer is."""
+        """Take the writer's lock; StorageError if another peer has it."""
         if not self._lock(driver, 0.0):
             self._end_former(driver)
             if not self._lock(driver, self._busy_timeout):
@@ -135,7 +135,7 @@ class ServerDialect(Dialect):
             driver.rollback()
             value(driver, "select 1")
             driver.commit()
-        except Exception:  # of whatever kind: it can be used no more
+        except Exception:  # of any kind: the connection cannot be used any more
             return False
         return True
 

@@ -92,9 +92,9 @@ class SQLiteDialect(Dialect):
     # ---- tables
 
     def upgraded(self, database: Database) -> Database:
-        """A reader may not write: it reads a migrated copy, which lies where SQLite puts what does not fit in memory.
+        """A reader may not write: it reads a migrated copy, which SQLite keeps in memory or in a temporary file.
 
-        Nobody else sees that copy, and it ends with its connection.
+        Only this connection sees the copy, which ends with it.
         """
         with database.transaction():
             found = schema.version(database)
