@@ -28,15 +28,16 @@ class Notifier:
     Attributes:
         history_command: The command that shows older messages.
         rooms: Ids of the room, once known: its receipts are too many for people.
-        on_counted: Called with the line about older messages, once no more of them arrive.
+        on_counted: Called with the numbers of older messages by conversation (its id, its name as typed), once no more
+            of them arrive.
     """
 
     def __init__(self, notify: Callable[[str], None] = print_notice) -> None:
         self._notify = notify
         self.history_command = "/history"
         self.rooms: set[str] = set()
-        self.on_counted: Callable[[str], None] = notify
-        self._older = 0
+        self.on_counted: Callable[[Counter[tuple[str, str]]], None] = self._print_older
+        self._older: Counter[tuple[str, str]] = Counter()
         self._older_before = 0  # at the last flush
         self._undelivered: Counter[str] = Counter()  # direct messages of this run, by conversation id
         self._delivered: Counter[tuple[str, str]] = Counter()  # by user and conversation, not announced yet
@@ -45,9 +46,10 @@ class Notifier:
         self._statuses: dict[str, str] = {}  # away texts that were announced, by user
         self._timer: asyncio.TimerHandle | None = None
 
-    def count_older(self) -> None:
-        """Count an older message that is not shown."""
-        self._older += 1
+    def count_older(self, event: dict[str, Any]) -> None:
+        """Count an older `message` or `sent` event that is not shown."""
+        place = quote_conversation(event["conversation"], event["kind"])
+        self._older[event["conversation_id"], place] += 1
         self._flush_soon()
 
     def on_sent(self, event: dict[str, Any], *, room: bool = False) -> None:
@@ -89,8 +91,8 @@ class Notifier:
         self._timer = None
         self._report_delivered()
         self._report_offline()
-        if self._older != self._older_before:  # more may arrive
-            self._older_before = self._older
+        if self._older.total() != self._older_before:  # more may arrive
+            self._older_before = self._older.total()
             self._flush_soon()
         else:
             self._report_older()
@@ -125,10 +127,17 @@ class Notifier:
         self._statuses[user.id] = text
 
     def _report_older(self) -> None:
-        if self._older:
-            many = f"{self._older:,} older messages" if self._older > 1 else "1 older message"
-            self.on_counted(f"-- {many}: {self.history_command} shows {'them' if self._older > 1 else 'it'}")
-        self._older = self._older_before = 0
+        older, self._older, self._older_before = self._older, Counter(), 0
+        if older:
+            self.on_counted(older)
+
+    def _print_older(self, older: Counter[tuple[str, str]]) -> None:
+        count = older.total()
+        self._notify(f"-- {older_messages(count)}: {self.history_command} shows {'them' if count > 1 else 'it'}")
+
+
+def older_messages(count: int) -> str:
+    return f"{count:,} older messages" if count > 1 else "1 older message"
 
 
 def _how_many(count: int, undelivered: int) -> str:

@@ -115,7 +115,7 @@ class Display:
             if not older and not self._edits.includes(event):
                 await self._show_for_people(event)
         elif older:
-            self.notifier.count_older()
+            self.notifier.count_older(event)
         else:
             self._edits.add(event)
             await self._show_for_people(event)

@@ -52,7 +52,7 @@ async def test_an_offline_recipient_is_announced_once_per_absence(recorder: Noti
         await sent(notifier, ada, to, ["one", "two"])
         assert await recorder.next() == "-- bob is offline; saved, and delivered when they are back"
         await sent(notifier, ada, to, ["three"])
-        notifier.count_older()  # a later notice proves that there was none about the third
+        notifier.count_older(OLDER)  # a later notice proves that there was none about the third
         assert await recorder.next() == "-- 1 older message: /history shows it"
         notifier.on_joined(bob.me.id)
         await sent(notifier, ada, to, ["four"])
@@ -76,12 +76,15 @@ async def test_no_notice_about_online_recipients_or_at_shutdown(recorder: Notice
             await receipt.delivered(timeout=20)
         await bob.aclose()
         await net.settle()
-        notifier.count_older()
+        notifier.count_older(OLDER)
         assert await recorder.next() == "-- 1 older message: /history shows it"  # and nothing before it
         await sent(notifier, ada, ada.find("bob"), ["too late"])
         notifier.on_shutdown()
         notifier.close()
         assert recorder.lines.empty()
+
+
+OLDER = {"kind": "room", "conversation": "room", "conversation_id": "R"}
 
 
 @pytest.mark.parametrize(
@@ -118,9 +121,9 @@ async def test_older_messages_are_counted_until_no_more_arrive(recorder: NoticeR
     notifier = recorder.notifier
     notifier.history_command = "p2pchat history --port 8080"
     for _ in range(1043):
-        notifier.count_older()
+        notifier.count_older(OLDER)
     assert await recorder.next() == "-- 1,043 older messages: p2pchat history --port 8080 shows them"
-    notifier.count_older()
+    notifier.count_older(OLDER)
     notifier.close()  # close() prints what was delayed
     assert await recorder.next() == "-- 1 older message: p2pchat history --port 8080 shows it"
     assert recorder.lines.empty()

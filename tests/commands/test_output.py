@@ -19,8 +19,8 @@ AT = "2026-11-20T11:30:00.000000Z"
 
 
 def said(text: str, **fields: Any) -> EventLine:
-    line = {"event": "message", "at": AT, "sent_at": AT, "kind": "room", "conversation_id": "R", "sender": "ada"}
-    return {**line, "text": text, "action": False, **fields}
+    line = {"event": "message", "at": AT, "sent_at": AT, "kind": "room", "conversation": "room", "sender": "ada"}
+    return {**line, "conversation_id": "R", "text": text, "action": False, **fields}
 
 
 async def shown(

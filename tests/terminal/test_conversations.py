@@ -85,7 +85,7 @@ async def test_messages_of_earlier_runs_are_counted_and_unread(
         await (await bob.send("ada", "two")).delivered(timeout=20)
         await (await bob.broadcast("to all")).delivered(timeout=20)
     ada = await terminal("0", "--data", str(data))
-    await ada.shows("-- 2 older messages: ")
+    await ada.shows("-- 2 older messages in bob: see /go bob")
     await ada.prompts("[bob 2] room>")
     assert without_times(ada).count("bob: to all") == 1
     await ada.key("m-a")
@@ -97,7 +97,7 @@ async def test_a_newcomer_sees_the_end_of_the_history(terminal: OpenTerminal, pe
     bob = await peer("bob")
     await bob.send_many("room", [f"line {number}" for number in range(30)])
     ada = await terminal("0", str(bob.port), "--name", "ada")
-    await ada.shows("-- 30 older messages: ")
+    await ada.shows("-- 30 older messages, the last 20 below: see /history 30")
     await ada.shows("──── now ────")
     lines = without_times(ada)
     before = lines.index("──── before you joined ────")
@@ -105,6 +105,20 @@ async def test_a_newcomer_sees_the_end_of_the_history(terminal: OpenTerminal, pe
     await ada.prompts("room>")
     await bob.broadcast("welcome")
     await ada.shows("bob: welcome")
+
+
+async def test_a_newcomer_who_sees_all_of_the_history_is_told_nothing_about_it(
+    terminal: OpenTerminal, peer: StartPeer
+) -> None:
+    bob = await peer("bob")
+    await bob.broadcast("hello?")
+    ada = await terminal("0", str(bob.port), "--name", "ada")
+    await ada.shows("──── now ────")
+    assert [line for line in without_times(ada) if "hello?" in line or "older" in line] == ["bob: hello?"]
+    group = await bob.create_group("ops")
+    await group.send("from before")
+    await group.add(await bob.wait_user("ada", timeout=20))
+    await ada.shows("-- 1 older message in #ops: see /go #ops")
 
 
 async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -31,6 +32,7 @@ from p2pchat.commands.event_text import (
     with_gap,
 )
 from p2pchat.commands.message_commands import HISTORY_LINES
+from p2pchat.commands.notifications import older_messages
 from p2pchat.commands.output import Display, EventLogFile, json_line, without_ignored
 from p2pchat.commands.read_tracking import is_addressed_to, is_here
 from p2pchat.commands.session import Session
@@ -96,20 +98,36 @@ class TerminalDisplay(Display):
             await self._show_past(await self._history(conversation))
         self._on_change()
 
-    def _on_counted(self, text: str) -> None:
-        """Show the end of the history that arrived on the first join, once, and how much there is."""
-        self._screen.print_notice(text)
+    def _on_counted(self, older: Counter[tuple[str, str]]) -> None:
+        """Show the end of the history that arrived on the first join, once, and say what is not shown."""
         if self._catching_up is None:
-            self._catching_up = asyncio.ensure_future(self._catch_up())
+            self._catching_up = asyncio.ensure_future(self._catch_up(older))
+        else:
+            self._print_older(older, shown=0)
 
-    async def _catch_up(self) -> None:
+    async def _catch_up(self, older: Counter[tuple[str, str]]) -> None:
         async with self._turn:
             try:
                 lines = await self._history(self._session.current)
             except P2PChatError:
                 return
             lines = [line for line in lines if line["old"] and line["at"] >= self._since]
+            self._print_older(older, shown=len(lines))
             await self._show_past(lines, "before you joined", "now")
+
+    def _print_older(self, older: Counter[tuple[str, str]], *, shown: int) -> None:
+        """Say how many older messages there are, and how to see them, unless the `shown` lines are all."""
+        here = open_conversation(self._session)
+        count = sum(of for (id, _), of in older.items() if here is not None and id == here.id)
+        if count > shown:
+            below = f", the last {shown} below" if shown else ""
+            self._screen.print_notice(f"-- {older_messages(count)}{below}: see /history {count}")
+        places = [place for id, place in older if here is None or id != here.id]
+        if rest := older.total() - count:
+            where, how = (
+                (places[0], f"/go {places[0]}") if len(places) == 1 else (f"{len(places)} conversations", "/list")
+            )
+            self._screen.print_notice(f"-- {older_messages(rest)} in {where}: see {how}")
 
     async def _history(self, conversation: Conversation) -> list[EventLine]:
         found = await self._peer.history(conversation, limit=HISTORY_LINES)
