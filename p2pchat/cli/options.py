@@ -263,7 +263,7 @@ def complete_port(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 @dataclass(slots=True)
 class ProfileChoice:
-    """The profile a command line means: `data` a directory, else `port` (-1: not given), else the only one."""
+    """The profile a command line means: `data` a directory, else `port`; -1: neither, see find_profile."""
 
     data: str = ""
     port: int = -1
@@ -301,7 +301,13 @@ def profile_options(function: Function) -> Function:
     """Add --data and --port, which the function gets as one `profile`."""
 
     @data_option
-    @option("--port", "PORT", "the peer of this port (default: the only one)", type=PORT, shell_complete=complete_port)
+    @option(
+        "--port",
+        "PORT",
+        "the peer of this port (default: the only one, or the newest that runs)",
+        type=PORT,
+        shell_complete=complete_port,
+    )
     @click.pass_context
     @wraps(function)
     def with_profile(ctx: click.Context, /, data: str | None, port: int | None, **values: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,22 +17,27 @@ from p2pchat import P2PChatError, home_directory, inspect_profile, known_profile
 from p2pchat.cli.options import ProfileChoice, has_password, profile_choice
 from p2pchat.commands.endpoints import LOOPBACK, command
 from p2pchat.commands.event_text import quote_name
-from p2pchat.commands.exit_codes import CommandError, UsageError
+from p2pchat.commands.exit_codes import CommandError, UsageError, print_notice
 from p2pchat.safe_text import safe_line
 
 if TYPE_CHECKING:
-    from p2pchat import Settings, TCPPeer
+    from p2pchat import ProfileState, Settings, TCPPeer
 
 FIRST_PORT = 8080
 MAX_TRIED_PORTS = 200  # more taken ports than any login has by chance
 MAX_LISTED = 12  # profiles in an error; with more of them people know the port
 
 
-def find_profile(choice: ProfileChoice) -> Path:
+def find_profile(choice: ProfileChoice, to: str = "", *, notify: Callable[[str], None] = print_notice) -> Path:
     """Return the absolute data directory of the profile that is meant. There may be nothing in it.
 
+    Without a directory and a port it is the only profile, or of several the newest that runs. That one becomes the
+    choice, and a notice names it once.
+
+    Args:
+        to: Whom something is sent to: not through the peer of that name, if others run too.
     Raises:
-        UsageError: Neither a directory nor a port was given, and there is not exactly one profile.
+        UsageError: Neither a directory nor a port was given, and there is no profile, or several and none runs.
     """
     if choice.data:
         return Path(choice.data).expanduser().absolute()
@@ -44,13 +49,22 @@ def find_profile(choice: ProfileChoice) -> Path:
     if not known:
         text = "start a peer first, for example p2pchat 8080, or name a profile with --data DIR"
         raise UsageError(f"there is no profile in {home_directory()}: {text}")
-    ports = ", ".join(f"{path.name}{' running' if _is_running(path) else ''}" for path in known[:MAX_LISTED])
+    running = [profile for profile in map(inspect_profile, known) if profile.holder is not None]
+    running.sort(key=lambda profile: -profile.held_at)
+    if running:
+        found = next((one.directory for one in running if not to or not _is_of(one, to)), running[0].directory)
+        choice.data = str(found)
+        notify(f"-- using the running peer of port {found.name} (--port PORT: another)")
+        return found
+    ports = ", ".join(path.name for path in known[:MAX_LISTED])
     more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
-    raise UsageError(f"there are several profiles ({ports}{more}): choose one with --port PORT, or --data DIR")
+    raise UsageError(
+        f"there are several profiles ({ports}{more}) and none runs: choose one with --port PORT, or --data DIR"
+    )
 
 
-def _is_running(directory: Path) -> bool:
-    return inspect_profile(directory).holder is not None
+def _is_of(profile: ProfileState, name: str) -> bool:
+    return summarize_profile(profile.directory, 0).name.casefold() == name.removeprefix("@").casefold()
 
 
 def profile_exists(directory: Path) -> bool:
@@ -63,7 +77,8 @@ def complete_conversation(ctx: click.Context, param: click.Parameter, incomplete
 
     Names that would be changed to be shown safely are left out: others choose them.
     """
-    addresses = asyncio.run(_addresses(find_profile(profile_choice(ctx)), ctx.params.get("db")))
+    directory = find_profile(profile_choice(ctx), notify=lambda text: None)
+    addresses = asyncio.run(_addresses(directory, ctx.params.get("db")))
     return [address for address in addresses if address.startswith(incomplete)]
 
 
@@ -85,6 +100,7 @@ class ProfileSummary:
         name: "" if none was ever chosen.
         used_at: When something was stored last, in seconds since 1970.
         holder: The pid that runs it, 0 if unknown; None: it does not run.
+        held_at: Since when it runs, in seconds since 1970; 0.0: it does not.
         is_settled: It belongs to its network for good: it joined it, or holds messages of it.
         is_open: Its network has no key.
     """
@@ -94,6 +110,7 @@ class ProfileSummary:
     name: str
     used_at: float
     holder: int | None
+    held_at: float
     is_settled: bool
     is_open: bool
 
@@ -118,7 +135,9 @@ def summarize_profile(directory: Path, port: int) -> ProfileSummary:
         name, has_messages = asyncio.run(_read(directory))
     state = inspect_profile(directory)
     is_settled = has_messages or state.network_path.parent == directory
-    return ProfileSummary(directory, port, name, _used_at(directory), state.holder, is_settled, state.network == "open")
+    return ProfileSummary(
+        directory, port, name, _used_at(directory), state.holder, state.held_at, is_settled, state.network == "open"
+    )
 
 
 async def _read(directory: Path) -> tuple[str, bool]:

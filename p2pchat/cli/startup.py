@@ -1,9 +1,9 @@
 """The start of a chat: the options of `p2pchat PORT [HOST:PORT ...]`, the setup wizard, startup errors.
 
 `p2pchat` without a port, on a terminal, asks for what is missing. Without any profile it asks for a name and takes a
-free port. With one profile it starts that again, with several it asks which. If all of them run, it starts one more
-peer and links it with one of them: most likely the user opened a second terminal to try p2pchat. Enter accepts the
-default of every question.
+free port. With one profile it starts that again, with several it asks which. If some of them run, most likely the user
+opened another terminal to try p2pchat: it starts the one used last, or one more peer, linked with the newest that runs.
+Enter accepts the default of every question.
 """
 
 from __future__ import annotations
@@ -128,14 +128,14 @@ def _choose_profile(
         return _of_this_network(idle, invite)
     if not idle:
         return None
+    newest_first = sorted(idle, key=lambda one: -one.used_at)
     if options.name or options.open_network or len(known) == 1:
-        return max(idle, key=lambda one: one.used_at)
-    running = [one for one in known if one.holder is not None]
-    return _ask_which([*_newest_first(idle), *_newest_first(running)][:MAX_CHOICES], ask)
-
-
-def _newest_first(profiles: Sequence[ProfileSummary]) -> list[ProfileSummary]:
-    return sorted(profiles, key=lambda one: -one.used_at)
+        return newest_first[0]
+    if len(idle) == len(known):
+        return _ask_which(newest_first[:MAX_CHOICES], ask)
+    if len(idle) > 1:
+        print_notice(f"-- {len(idle)} profiles do not run, the one used last is meant; {program()} PORT starts another")
+    return newest_first[0]
 
 
 def _of_this_network(idle: Sequence[ProfileSummary], invite: str) -> ProfileSummary | None:
@@ -150,13 +150,12 @@ def _of_this_network(idle: Sequence[ProfileSummary], invite: str) -> ProfileSumm
 
 
 def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | None:
-    """Let the user choose; Enter takes the first, the newest that does not run."""
+    """Let the user choose; Enter takes the first, the newest."""
     now = datetime.now().astimezone()
     print_notice("Which profile? Each port has its own identity and history:")
     for number, one in enumerate(listed, 1):
         used = format_time(datetime.fromtimestamp(one.used_at, now.tzinfo).isoformat(), now)
-        state = f"used {used}" if one.holder is None else f"running, process {one.holder or '?'}"
-        print_notice(f"  {number}  {one.port:<5} {one.label}, {state}")
+        print_notice(f"  {number}  {one.port:<5} {one.label}, used {used}")
     print_notice("  n  a new profile")
     while True:
         answer = _answer(ask, "Number, or n [1]: ").lower() or "1"
@@ -167,8 +166,6 @@ def _ask_which(listed: Sequence[ProfileSummary], ask: Ask) -> ProfileSummary | N
         )
         if chosen is None:
             print_error(f"{answer!r} is not in the list: enter a number from 1 to {len(listed)}, or n")
-        elif chosen.holder is not None:
-            _hint_running(chosen)
         else:
             return chosen
 
@@ -216,13 +213,13 @@ def _new_profile(options: ChatOptions, known: Sequence[ProfileSummary], ask: Ask
 
 
 def _pick_port(options: ChatOptions, known: Sequence[ProfileSummary]) -> None:
-    """Choose a free port, and a running peer of this login to link with."""
+    """Choose a free port, and the newest running peer of this login to link with."""
     options.port = free_port(options.host, {one.port for one in known})
     running = [one for one in known if one.holder is not None]
     if running and not options.endpoints and not options.invite and not options.open_network:
-        first = running[0]
-        print_notice(f"-- {first.label} is already running on port {first.port}: starting another peer, linked with it")
-        options.endpoints = (f"{LOOPBACK}:{first.port}",)
+        last = max(running, key=lambda one: one.held_at)
+        print_notice(f"-- {last.label} is already running on port {last.port}: starting another peer, linked with it")
+        options.endpoints = (f"{LOOPBACK}:{last.port}",)
 
 
 def _ask_name(default: str, ask: Ask) -> str:

@@ -301,6 +301,7 @@ class ProfileState:
         network_path: The file of the network: the profile's own, or the login's.
         network_trouble: Why that file cannot be used.
         holder: The pid of the process that uses the profile; 0 when it cannot be read, None for no process.
+        held_at: When that process took it, in seconds since 1970; 0.0 for no process.
     """
 
     directory: Path
@@ -314,6 +315,7 @@ class ProfileState:
     network_trouble: str
     database_path: Path
     holder: int | None
+    held_at: float
 
 
 def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
@@ -323,6 +325,8 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
     own = directory / FILE_NAME
     network_path = own if _exists(own) else home_directory() / FILE_NAME
     network, network_trouble = _network(network_path)
+    held_at = _changed_at(directory / PID_NAME)
+    holder = lock_holder(directory) if held_at else None
     return ProfileState(
         directory=directory,
         exists=os.path.isdir(directory),  # False also without permission
@@ -334,7 +338,8 @@ def inspect_profile(data: str | os.PathLike[str] | int) -> ProfileState:
         network_path=network_path,
         network_trouble=network_trouble,
         database_path=directory / DATABASE_NAME,
-        holder=lock_holder(directory) if _exists(directory / PID_NAME) else None,
+        holder=holder,
+        held_at=held_at if holder is not None else 0.0,
     )
 
 
@@ -353,6 +358,14 @@ def _network(path: Path) -> tuple[Literal["keyed", "open", ""], str]:
     except P2PChatError as error:
         return "", str(error)
     return ("" if network is None else "open" if network.is_open else "keyed"), ""
+
+
+def _changed_at(path: Path) -> float:
+    """Return when a file was written last; 0.0 when there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _exists(path: Path) -> bool:

@@ -42,6 +42,13 @@ def test_a_command_line_means(line: str, meant: dict[str, Any]) -> None:
     assert parse_chat(line.split()) == ChatOptions(**meant)
 
 
+def test_a_variable_sets_the_port_of_the_chat_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P2PCHAT_PORT", "8081")
+    assert parse_chat([]) == parse_chat(["8081"])
+    assert not parse_chat([], may_ask=True).bare
+    assert parse_chat(["8082", "8080"]) == ChatOptions(port=8082, endpoints=("127.0.0.1:8080",))
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -21,7 +21,9 @@ def test_many_profiles_are_listed_in_part(tmp_path: Path, monkeypatch: pytest.Mo
         (tmp_path / str(port) / "identity.pem").touch()
     with pytest.raises(UsageError) as error:
         find_profile(ProfileChoice())
-    assert "(8001, 8002, " in str(error.value) and "8012 and 30 more): choose one with --port PORT" in str(error.value)
+    assert "(8001, 8002, " in str(
+        error.value
+    ) and "8012 and 30 more) and none runs: choose one with --port PORT" in str(error.value)
     assert find_profile(ProfileChoice(port=8002)) == tmp_path / "8002"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -164,17 +166,19 @@ async def test_several_profiles_are_listed_and_enter_takes_the_newest(
     assert another.name == "cyd" and another.port not in ports
 
 
-async def test_choosing_a_running_profile_prints_a_hint(
+async def test_while_a_profile_runs_the_one_used_last_is_started_without_a_question(
     home: Path, ports: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await started(home, ports[1], "bob")
+    await started(home, ports[2], "cyd")
     async with TCPPeer(data=home / str(ports[0]), name="ada"):
-        assert (await off_loop(bare(), Person("2", ""))).port == ports[1]
+        assert (await off_loop(bare(), Person())).port == ports[2]
+        assert "2 profiles do not run, the one used last is meant; p2pchat PORT" in capsys.readouterr().err
+        assert (await off_loop(bare("--name", "ada"), Person())).port == ports[2]
         assert (
             f"ada is already running on port {ports[0]}: `p2pchat send room TEXT --port {ports[0]}`"
             in capsys.readouterr().err
         )
-        assert (await off_loop(bare("--name", "ada"), Person("", ""))).port == ports[1]
 
 
 async def test_if_all_profiles_run_a_new_peer_links_with_one(home: Path, ports: list[int]) -> None:
@@ -183,6 +187,14 @@ async def test_if_all_profiles_run_a_new_peer_links_with_one(home: Path, ports: 
         options = await off_loop(bare(), person)
         assert options.endpoints == (f"127.0.0.1:{ports[0]}",)
         assert options.name == f"{login_name()}-{options.port}"  # a name of its own
+
+
+async def test_a_new_peer_links_with_the_one_that_was_started_last(home: Path, ports: list[int]) -> None:
+    async with TCPPeer(data=home / str(ports[1]), name="ada"), TCPPeer(data=home / str(ports[0]), name="bob"):
+        os.utime(home / str(ports[1]) / "lock.pid", (0, time.time() - 60))
+        assert (await off_loop(bare(), Person("cyd"))).endpoints == (f"127.0.0.1:{ports[0]}",)
+        os.utime(home / str(ports[0]) / "lock.pid", (0, time.time() - 120))
+        assert (await off_loop(bare(), Person("cyd"))).endpoints == (f"127.0.0.1:{ports[1]}",)
 
 
 async def test_a_peer_started_during_the_wizard_keeps_its_port(

@@ -313,22 +313,34 @@ async def test_the_invite_of_a_running_peer_has_its_real_address(sock: Commands)
 # ---- which peer
 
 
-async def test_of_several_profiles_the_running_ones_are_marked(sock: Commands) -> None:
-    first, other = Child("ada", sock.home, port=free_port()), Child("bob", sock.home, port=free_port())
-    sock.children += [first, other]
-    await first.start()
+async def test_of_several_profiles_the_newest_running_one_is_meant(sock: Commands) -> None:
+    """As after the three terminals of the README: `p2pchat send bob` is said by the third."""
+    ada, bob, cyd = (Child(name, sock.home, port=free_port()) for name in ("ada", "bob", "cyd"))
+    sock.children += [ada, bob, cyd]
+    await ada.start()
     only = await sock.command("", "users")
-    assert only[0] == 0 and only[1].startswith("ada: online since ")  # the only profile there is
-    await other.start()
-    await other.leave()
-    code, _, err = await sock.command("", "send", "room", "hi")
-    marked = sorted(
-        [f"{first.listening['port']} running", f"{other.listening['port']}"], key=lambda word: int(word.split()[0])
-    )
-    assert code == 2 and f"there are several profiles ({', '.join(marked)}): choose one with --port PORT" in err
-    port = str(first.listening["port"])
-    assert (await sock.command("", "users", "--port", port))[1].startswith("ada: online")
-    assert (await sock.command("elsewhere", "users", "--port", port))[1].startswith("ada: online")  # over P2PCHAT_DATA
+    assert (only[0], only[2]) == (0, "") and only[1].startswith("ada: online since ")  # the only profile there is
+    for child in (bob, cyd):
+        child._options = (ada.endpoint,)
+        await child.start()
+        await child.event("joined", user="ada")
+    await cyd.event("joined", user="bob")
+    code, _, err = await sock.command("", "send", "bob", "hi")
+    using = "-- using the running peer of port {} (--port PORT: another)\n"
+    assert (code, err) == (0, using.format(cyd.listening["port"]))
+    await bob.event("message", sender="cyd", text="hi")
+    assert (await sock.command("", "users", "--port", str(bob.listening["port"])))[2] == ""
+    assert await cyd.leave() == 0
+    code, out, err = await sock.command("", "users")
+    assert err == using.format(bob.listening["port"]) and "bob: online since" in out
+    code, _, err = await sock.command("", "send", "bob", "not to himself")
+    assert (code, err) == (0, using.format(ada.listening["port"]))
+    await bob.event("message", sender="ada", text="not to himself")
+    assert [await bob.leave(), await ada.leave()] == [0, 0]
+    code, _, err = await sock.command("", "send", "bob", "hi")
+    assert code == 2 and "there are several profiles (" in err and "and none runs: choose one with --port PORT" in err
+    port = str(ada.listening["port"])
+    assert (await sock.command("elsewhere", "users", "--port", port))[1].startswith("ada (you)")  # over P2PCHAT_DATA
 
 
 def free_port() -> int:
