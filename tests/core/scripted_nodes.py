@@ -86,9 +86,9 @@ IDENTITIES = {name: Identity.from_seed(sha256(name.encode()).digest()) for name 
 IDS = {name: identity.peer_id for name, identity in IDENTITIES.items()}
 NAMES = {id: name for name, id in IDS.items()}
 QUIET = (Hello, Welcome, Go, Ping, Pong, Peers, Here)  # frames that do not concern entries
-TOLD = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.WriteRefused, out.DeliveryReceipt,
-out.ReadReceipt, out.GapShown,
-        out.WarningIssued, out.Close, out.Reload, out.ImportResult, out.TypingChanged)  # fmt: skip
+REPORTED = (out.Send, out.Commit, out.Lookup, out.Fetch, out.WriteAccepted, out.WriteRefused, out.DeliveryReceipt,
+            out.ReadReceipt, out.GapShown, out.WarningIssued, out.Close, out.Reload, out.ImportResult,
+            out.TypingChanged)  # fmt: skip
 
 
 def dm(one: str, other: str) -> str:
@@ -223,6 +223,16 @@ class Far:
         """Send these frames in one write; return the effects of the node."""
         self.peer.put(Got(self.link, passed(*frames)))
         return self.peer.take()
+
+
+def covered_log() -> tuple[Peer, Far, Author, Author]:
+    """Return ada, linked with bob's peer, and two logs of bob that she holds: the second covers the first."""
+    ada, first = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(first.say("one"))
+    second = Author("bob", "b2", before=[first.mark])
+    far.say(second.say("two"))
+    return ada, far, first, second
 
 
 def passed(*frames: Frame) -> list[Frame | Unknown]:
@@ -366,6 +376,11 @@ class Peer:
         self.links, self.held, self.wake_at = {}, [], 1e9
         self.world.under_way = deque(each for each in self.world.under_way if each[0] is not self)
 
+    def restart(self) -> None:
+        """Crash, and start a process on the same storage."""
+        self.crash()
+        self.start()
+
     def commit(self) -> list[str]:
         """Execute the held commits."""
         held, self.held = self.held, []
@@ -424,7 +439,7 @@ class Peer:
                 self.counted[effect.what] += effect.n
             elif isinstance(effect, out.WakeAt):
                 self.wake_at = effect.mono
-            elif isinstance(effect, TOLD):
+            elif isinstance(effect, REPORTED):
                 self._one(effect)
             elif isinstance(effect, out.Dial):
                 self._dial(effect)

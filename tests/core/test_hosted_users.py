@@ -120,8 +120,7 @@ def test_known_facts_of_a_user_return_when_it_is_hosted_again() -> None:
     log.write(*(shown.raw for shown in gate.storage.places(0, 9)))
     assert "delivered a1:1..2 to bob" in bob.say(have(log))
     gate.say("what takes the receipt to the disk along")
-    gate.crash()
-    gate.start()
+    gate.restart()
     host(gate, "cyd")
     assert [line for line in gate.far("bob").say(have(log)) if "delivered a1" in line] == []  # reported before
 

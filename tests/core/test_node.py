@@ -127,8 +127,7 @@ def test_a_crash_between_commit_and_acknowledgement_does_no_harm() -> None:
 def test_writing_continues_in_a_new_log_after_a_restart() -> None:
     world, ada, bob = two()
     ada.say("one")
-    ada.crash()
-    ada.start()
+    ada.restart()
     world.link(ada, bob)
     ada.take()
     assert ada.say("two")[2:] == [
@@ -175,8 +174,7 @@ def test_a_peer_that_only_wrote_before_a_restart_is_still_a_newcomer() -> None:
     ada.say("one")
     cyd = world.peer("cyd")
     cyd.say("is anybody there?")
-    cyd.crash()
-    cyd.start()
+    cyd.restart()
     world.link(cyd, bob)
     assert cyd.texts() == ["is anybody there?", "*one"]
 

@@ -8,31 +8,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from p2pchat import protocol as wire
 from p2pchat.core.groups.state import group_body, leave_body, operation_hash, talk_id
 from p2pchat.core.log import Entry, Ref, encode_entry, ref_key
 from p2pchat.core.sync.conversations import dm_naming
-from p2pchat.protocol import (
-    MAX_INT,
-    Bye,
-    Cert,
-    Digest,
-    Entries,
-    Frame,
-    Go,
-    Have,
-    Hello,
-    Here,
-    Hosted,
-    Mark,
-    Naming,
-    Peers,
-    Ping,
-    Pong,
-    ReadFrame,
-    TypingFrame,
-    Want,
-    Welcome,
-)
 from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, Far, Peer, dm
 from tests.core.scripted_nodes import NAMINGS as NAMED
 from tests.fuzz.choices import Supply
@@ -47,18 +26,18 @@ MADE = group_body(1, "ops", IDS["bob"], {IDS[name]: 1 for name in WHO}, {}, salt
 FIRST = encode_entry(Entry("group", START, START, b=MADE))
 GROUP = operation_hash(FIRST)
 TALK = talk_id(GROUP)
-OF_GROUP = (Naming(group=(GROUP, IDS["bob"], "b1" * 8)), Naming(talk=GROUP))
+OF_GROUP = (wire.Naming(group=(GROUP, IDS["bob"], "b1" * 8)), wire.Naming(talk=GROUP))
 NAMED[GROUP], NAMED[TALK] = OF_GROUP
 TALKS = (ROOM, ROOM, *DMS, GROUP, TALK, TALK, "00" * 32, "ff" * 32)
-GENS = (1, 2, 2, 2, 3, 3, 4, 5, 64, MAX_INT)
+GENS = (1, 2, 2, 2, 3, 3, 4, 5, 64, wire.MAX_INT)
 NAMINGS = (
-    Naming(room=True),
+    wire.Naming(room=True),
     *OF_GROUP,
     *(dm_naming(IDS[one], IDS[other]) for one, other in PAIRS),
-    Naming(talk="00" * 32),
-    Naming(group=("00" * 32, IDS["bob"], "b1" * 8)),
+    wire.Naming(talk="00" * 32),
+    wire.Naming(group=("00" * 32, IDS["bob"], "b1" * 8)),
 )
-NUMBERS = (0, 1, 2, 3, 64, 2**40 - 1, 2**40, 2**40 + 1, MAX_INT)
+NUMBERS = (0, 1, 2, 3, 64, 2**40 - 1, 2**40, 2**40 + 1, wire.MAX_INT)
 
 
 class MemberFrames:
@@ -70,19 +49,19 @@ class MemberFrames:
         self.live = live
         self.authors: dict[tuple[str, str, str], Author] = {}
         self.operations = [(1, GROUP)]  # gen and hash
-        self.made: deque[Entries] = deque(maxlen=12)  # signed batches, for repeats
+        self.made: deque[wire.Entries] = deque(maxlen=12)  # signed batches, for repeats
 
-    def frame(self) -> Frame:
+    def frame(self) -> wire.Frame:
         supply = self.supply
-        kinds: tuple[Callable[[], Frame], ...] = (
+        kinds: tuple[Callable[[], wire.Frame], ...] = (
             self.have, self.have, self.want, self.want, self.digest, self.digest, self.here, self.peers, self.other,
             self.have, self.want, self.digest, self.evidence, lambda: self.bent(self.signed()),
         )  # fmt: skip
         return supply.pick(kinds)()
 
-    def have(self) -> Have:
+    def have(self) -> wire.Have:
         supply = self.supply
-        marks: dict[str, dict[str, list[Mark]]] = {}
+        marks: dict[str, dict[str, list[wire.Mark]]] = {}
         for _ in range(supply.often(5)):
             marks.setdefault(supply.pick(TALKS), {})[supply.pick(USERS)] = self.marks()
         span = self.span() if supply.yes(2) else None
@@ -90,11 +69,11 @@ class MemberFrames:
             marks = dict(list(marks.items())[:1]) or {ROOM: {}}
         full = {supply.pick(TALKS): [supply.pick(USERS)]} if supply.yes(5) else {}
         end = supply.pick(NUMBERS) if supply.yes(3) else None
-        return Have(marks, span, supply.yes(2), end, full, self.names())
+        return wire.Have(marks, span, supply.yes(2), end, full, self.names())
 
-    def want(self) -> Want:
+    def want(self) -> wire.Want:
         supply = self.supply
-        return Want(
+        return wire.Want(
             supply.pick(NUMBERS),
             supply.pick(TALKS),
             supply.pick(USERS),
@@ -103,48 +82,58 @@ class MemberFrames:
             self.names(),
         )
 
-    def digest(self) -> Digest:
+    def digest(self) -> wire.Digest:
         supply = self.supply
         if supply.yes(2):
-            return Digest(sum=self.hex32(), ask=supply.yes(2), names=self.names())
+            return wire.Digest(sum=self.hex32(), ask=supply.yes(2), names=self.names())
         sums = {supply.pick(TALKS): self.hex32() for _ in range(supply.often(5))}
-        return Digest(sums=sums, span=self.span(), names=self.names())
+        return wire.Digest(sums=sums, span=self.span(), names=self.names())
 
-    def here(self) -> Here:
+    def here(self) -> wire.Here:
         supply = self.supply
         users = [self.hosted() for _ in range(supply.often(5))]
-        return Here(users, [supply.pick(USERS) for _ in range(supply.often(3))], supply.yes(3))
+        return wire.Here(users, [supply.pick(USERS) for _ in range(supply.often(3))], supply.yes(3))
 
-    def hosted(self) -> Hosted:
+    def hosted(self) -> wire.Hosted:
         supply = self.supply
         true = [IDS[far.name] for far in self.live()] or [IDS["bob"]]
         user = supply.pick(USERS if supply.yes(8) else true)
-        cert = Cert(supply.pick(NUMBERS), supply.pick(NUMBERS), "00" * 64) if supply.yes(8) else None
+        cert = wire.Cert(supply.pick(NUMBERS), supply.pick(NUMBERS), "00" * 64) if supply.yes(8) else None
         status = supply.pick(("online", "idle", "offline", "unknown", supply.text(8)))
-        return Hosted(user, supply.text(40), status, supply.text(20) or None, supply.pick((None, *NUMBERS)), cert)
+        return wire.Hosted(user, supply.text(40), status, supply.text(20) or None, supply.pick((None, *NUMBERS)), cert)
 
-    def peers(self) -> Peers:
+    def peers(self) -> wire.Peers:
         supply = self.supply
         at = ["10.0.0.7:1", "10.0.0.2:2", "[::1]:3", "224.0.0.1:1", "host:0", supply.text(20), "127.0.0.1:5"]
         some = [supply.pick(at) for _ in range(supply.often(6))]
         linked: list[tuple[str, tuple[str, ...]]] = [
             (supply.pick(USERS), (supply.pick(at),)) for _ in range(supply.often(4))
         ]
-        return Peers(supply.pick((0, 1, 65535)), some, linked, [supply.pick(USERS) for _ in range(supply.often(3))])
+        return wire.Peers(
+            supply.pick((0, 1, 65535)), some, linked, [supply.pick(USERS) for _ in range(supply.often(3))]
+        )
 
-    def other(self) -> Frame:
+    def other(self) -> wire.Frame:
         supply = self.supply
         if supply.yes(4):
-            return supply.pick((Go("0f" * 8, 1), Welcome(), Hello([1], "00" * 32), Bye("left"), Bye("replaced")))
-        odd: tuple[Frame, ...] = (
-            Ping(), Pong(), *([Bye(supply.text(9), supply.text(9))] if supply.yes(9) else []),
-            TypingFrame(supply.pick(TALKS), supply.pick(USERS), True, self.names()),
+            return supply.pick(
+                (
+                    wire.Go("0f" * 8, 1),
+                    wire.Welcome(),
+                    wire.Hello([1], "00" * 32),
+                    wire.Bye("left"),
+                    wire.Bye("replaced"),
+                )
+            )
+        odd: tuple[wire.Frame, ...] = (
+            wire.Ping(), wire.Pong(), *([wire.Bye(supply.text(9), supply.text(9))] if supply.yes(9) else []),
+            wire.TypingFrame(supply.pick(TALKS), supply.pick(USERS), True, self.names()),
             self.read(), self.read(), self.read(),
-            ReadFrame({}, ask=supply.yes(2), sum=None if supply.yes(2) else "0f" * 32, names=self.names()),
+            wire.ReadFrame({}, ask=supply.yes(2), sum=None if supply.yes(2) else "0f" * 32, names=self.names()),
         )  # fmt: skip
         return supply.pick(odd)
 
-    def read(self) -> ReadFrame:
+    def read(self) -> wire.ReadFrame:
         supply = self.supply
         hosted = [IDS[far.name] for far in self.live()] or [IDS["bob"]]
         marks: dict[str, dict[str, list[tuple[str, int]]]] = {}
@@ -152,17 +141,17 @@ class MemberFrames:
             reader = supply.pick(USERS if supply.yes(12) else hosted)
             refs = [(supply.pick(USERS)[:16] + mark.run, mark.seq) for mark in self.marks()]
             marks.setdefault(supply.pick(TALKS), {})[reader] = refs
-        return ReadFrame(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
+        return wire.ReadFrame(marks, self.span() if supply.yes(3) else None, supply.yes(4), names=self.names())
 
-    def evidence(self) -> Entries:
+    def evidence(self) -> wire.Entries:
         frame = self.bent(self.supply.pick(self.made)) if self.made else self.signed()
-        return Entries(
+        return wire.Entries(
             frame.c, frame.u, frame.r, frame.first, frame.prev, frame.e, frame.head, frame.n, True, frame.names
         )
 
     # ---- entries
 
-    def signed(self) -> Entries:
+    def signed(self) -> wire.Entries:
         """Return a batch signed by its author, with any content."""
         supply = self.supply
         name, talk, run = supply.pick(WHO), supply.pick(TALKS[:8]), supply.pick(RUNS)
@@ -177,7 +166,7 @@ class MemberFrames:
             raws[0] = FIRST
         frame = author.write(*raws)
         frame.n = supply.pick(NUMBERS[:4]) if supply.yes(3) else None
-        frame.names = [Naming(room=True)] if talk == ROOM else self.names() or NAMINGS[1:4]  # type: ignore[assignment]
+        frame.names = [wire.Naming(room=True)] if talk == ROOM else self.names() or NAMINGS[1:4]  # type: ignore[assignment]
         if talk in (GROUP, TALK) and not supply.yes(8):
             frame.names = OF_GROUP  # type: ignore[assignment]
         frame.names = list(frame.names)
@@ -189,7 +178,7 @@ class MemberFrames:
         if supply.yes(60):
             return supply.text(60)
         seq = author.seq + at + 1
-        clock = START + seq if not supply.yes(16) else supply.pick((0, MAX_INT, START + 10**12, START))
+        clock = START + seq if not supply.yes(16) else supply.pick((0, wire.MAX_INT, START + 10**12, START))
         before = author.before if seq == 1 or supply.yes(60) else ()
         after = tuple(self.ref() for _ in range(supply.below(3 + supply.yes(20)) if supply.yes(3) else 0))
         in_group, in_talk = author.log.conversation == GROUP, author.log.conversation == TALK
@@ -203,7 +192,7 @@ class MemberFrames:
 
     # ---- groups
 
-    def first_of_group(self) -> Entries:
+    def first_of_group(self) -> wire.Entries:
         author = self.authors["bob", GROUP, RUNS[0]] = Author("bob", "b1", GROUP)
         frame = author.write(FIRST)
         frame.names = list(OF_GROUP)
@@ -214,7 +203,7 @@ class MemberFrames:
         view = self.peer.node.groups.get(GROUP)
         return (view.gen, view.owner) if view is not None else (1, IDS["bob"])
 
-    def of_group(self, clock: int, before: tuple[Mark, ...]) -> str:
+    def of_group(self, clock: int, before: tuple[wire.Mark, ...]) -> str:
         """Return an operation or a leave, mostly a valid one."""
         supply = self.supply
         if supply.yes(3):
@@ -259,11 +248,11 @@ class MemberFrames:
         supply = self.supply
         return Ref(ref_key(supply.pick(USERS), supply.pick((*RUNS, self.peer.node.run))), max(1, supply.pick(NUMBERS)))
 
-    def marks(self) -> list[Mark]:
+    def marks(self) -> list[wire.Mark]:
         supply = self.supply
         some = [author.mark for author in self.authors.values() if author.seq]
         odd = [
-            Mark(
+            wire.Mark(
                 supply.pick((*RUNS, self.peer.node.run)),
                 max(1, supply.pick(NUMBERS)),
                 supply.pick(("00" * 8, "ab" * 8)),
@@ -271,7 +260,7 @@ class MemberFrames:
         ]
         return [supply.pick(some if some and not supply.yes(3) else odd) for _ in range(supply.often(4))]
 
-    def names(self) -> list[Naming]:
+    def names(self) -> list[wire.Naming]:
         return [self.supply.pick(NAMINGS) for _ in range(self.supply.often(4))]
 
     def span(self) -> tuple[str, str]:
@@ -283,7 +272,7 @@ class MemberFrames:
 
     # ---- changed after signing
 
-    def bent(self, frame: Entries) -> Entries:
+    def bent(self, frame: wire.Entries) -> wire.Entries:
         """Return a batch with a change that its author did not sign."""
         supply = self.supply
         c, u, r, first, prev, e, head = frame.c, frame.u, frame.r, frame.first, frame.prev, list(frame.e), frame.head
@@ -304,5 +293,5 @@ class MemberFrames:
                 r = supply.pick(RUNS)
             case 7:
                 c = supply.pick(TALKS)
-        first = min(first, MAX_INT - len(e))
-        return Entries(c, u, r, first, prev, e, head, frame.n, supply.yes(6), frame.names)
+        first = min(first, wire.MAX_INT - len(e))
+        return wire.Entries(c, u, r, first, prev, e, head, frame.n, supply.yes(6), frame.names)

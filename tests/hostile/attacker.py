@@ -12,6 +12,7 @@ from hashlib import sha256
 from secrets import token_bytes, token_hex
 from typing import TypeVar
 
+from p2pchat import protocol as wire
 from p2pchat.core.context import NetworkCredentials as CoreNetwork
 from p2pchat.core.log import Entry, LogId, encode_entry, extend_chain, first_chain, head_message
 from p2pchat.core.mesh.handshake import ClientSide
@@ -19,30 +20,11 @@ from p2pchat.core.sync.conversations import room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.identity.network import Network
 from p2pchat.identity.tls import client_context, peer_key
-from p2pchat.protocol import (
-    MAX_FRAME_BYTES,
-    AnyFrame,
-    Bye,
-    Decoder,
-    Digest,
-    Entries,
-    Frame,
-    Go,
-    Have,
-    Hello,
-    Here,
-    Hosted,
-    Mark,
-    Naming,
-    Peers,
-    Welcome,
-    encode,
-)
 
-ROOM = Naming(room=True)
+ROOM = wire.Naming(room=True)
 NOW = 1_760_000_000_000_000  # UTC microseconds, in the past
 ANSWERED_WITHIN = 10.0
-F = TypeVar("F", bound=Frame)
+F = TypeVar("F", bound=wire.Frame)
 
 
 def invented_identity(name: str) -> Identity:
@@ -53,14 +35,14 @@ def invented_identity(name: str) -> Identity:
 class LogWriter:
     """Writes one log as its author's peer would; the author may be invented."""
 
-    def __init__(self, author: Identity, conversation: str, run: str = "", before: Iterable[Mark] = ()) -> None:
+    def __init__(self, author: Identity, conversation: str, run: str = "", before: Iterable[wire.Mark] = ()) -> None:
         self.author = author
         self.log = LogId(conversation, author.peer_id, run or token_hex(8))
         self.before = tuple(before)
         self.seq = 0
         self.chain = first_chain(self.log)
 
-    def say(self, *texts: str, c: int = NOW) -> Entries:
+    def say(self, *texts: str, c: int = NOW) -> wire.Entries:
         """Return a signed batch of these texts."""
         entries = [
             Entry("text", c + n, c + self.seq + n, None, (), self.before if self.seq + n == 1 else (), None, text)
@@ -68,17 +50,17 @@ class LogWriter:
         ]
         return self.write(*map(encode_entry, entries))
 
-    def write(self, *raws: str) -> Entries:
+    def write(self, *raws: str) -> wire.Entries:
         """Return a signed batch of these entries, unchanged."""
         first, prev = self.seq + 1, self.chain
         self.seq += len(raws)
         self.chain = extend_chain(prev, raws)
         head = self.author.sign(head_message(self.log, self.seq, self.chain))
-        return Entries(*self.log, first, prev.hex(), list(raws), head.hex(), names=[ROOM])
+        return wire.Entries(*self.log, first, prev.hex(), list(raws), head.hex(), names=[ROOM])
 
     @property
-    def mark(self) -> Mark:
-        return Mark(self.log.run, self.seq, self.chain[:8].hex())
+    def mark(self) -> wire.Mark:
+        return wire.Mark(self.log.run, self.seq, self.chain[:8].hex())
 
 
 class Attacker:
@@ -95,9 +77,9 @@ class Attacker:
         self.identity = invented_identity(name)
         self.network = network
         self.room = room_id(network.id)
-        self.frames: list[AnyFrame] = []
+        self.frames: list[wire.AnyFrame] = []
         self.over = False
-        self._decoder = Decoder(max_frame_bytes=MAX_FRAME_BYTES)
+        self._decoder = wire.Decoder(max_frame_bytes=wire.MAX_FRAME_BYTES)
         self._news = asyncio.Event()
         self._may_read = asyncio.Event()
         self._may_read.set()
@@ -121,18 +103,20 @@ class Attacker:
             self.id, self.identity.sign, CoreNetwork(self.network.id, self.network.key), server=server, pin="",
             nonce=token_bytes(32),
         )  # fmt: skip
-        offer = await self.next(Hello)
+        offer = await self.next(wire.Hello)
         hello = side.on_frame(offer)
         assert hello is not None
         self.say(hello)
-        await self.next(Welcome)
+        await self.next(wire.Welcome)
         if self.id < server:
-            self.say(Go(token_hex(8), 1))
+            self.say(wire.Go(token_hex(8), 1))
         else:
-            await self.next(Go)
+            await self.next(wire.Go)
         if introduce:
-            self.say(Peers(0, []), Here([Hosted(self.id, self.name, "online")]), Digest(sum="0" * 64))
-            await self.next(Digest)
+            self.say(
+                wire.Peers(0, []), wire.Here([wire.Hosted(self.id, self.name, "online")]), wire.Digest(sum="0" * 64)
+            )
+            await self.next(wire.Digest)
 
     async def _listen(self) -> None:
         try:
@@ -169,11 +153,11 @@ class Attacker:
         await self.until(there)
         return found[0]
 
-    def say(self, *what: Frame | bytes) -> None:
+    def say(self, *what: wire.Frame | bytes) -> None:
         """Send these frames in one write."""
-        self.writer.write(b"".join(one if isinstance(one, bytes) else encode(one) for one in what))
+        self.writer.write(b"".join(one if isinstance(one, bytes) else wire.encode(one) for one in what))
 
-    async def flood(self, what: Iterable[Frame | bytes]) -> int:
+    async def flood(self, what: Iterable[wire.Frame | bytes]) -> int:
         """Send all items as fast as possible, until the connection ends; return the number of sent items."""
         said = 0
         for one in what:
@@ -195,17 +179,17 @@ class Attacker:
                 self._news.clear()
                 await self._news.wait()
         last = self.frames[-1] if self.frames else None
-        return last.code if isinstance(last, Bye) else ""
+        return last.code if isinstance(last, wire.Bye) else ""
 
-    def marks(self, user: str) -> list[Mark]:
+    def marks(self, user: str) -> list[wire.Mark]:
         """Return the newest marks that the peer has sent of a user in the room."""
         told = [frame.marks[self.room][user] for frame in self.frames
-                if isinstance(frame, Have) and user in frame.marks.get(self.room, {})]  # fmt: skip
+                if isinstance(frame, wire.Have) and user in frame.marks.get(self.room, {})]  # fmt: skip
         return told[-1] if told else []
 
     def is_full(self, user: str) -> bool:
         """Return whether the peer has sent `full` for a user in the room."""
-        return any(isinstance(frame, Have) and user in frame.full.get(self.room, []) for frame in self.frames)
+        return any(isinstance(frame, wire.Have) and user in frame.full.get(self.room, []) for frame in self.frames)
 
     async def disconnect(self) -> None:
         """Disconnect without a goodbye."""

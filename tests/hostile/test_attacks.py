@@ -12,27 +12,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from p2pchat import protocol as wire
 from p2pchat.commands.output import json_line
-from p2pchat.protocol import (
-    LENGTH,
-    Digest,
-    Entries,
-    Frame,
-    Go,
-    Have,
-    Hello,
-    Here,
-    Hosted,
-    Mark,
-    Naming,
-    Peers,
-    Ping,
-    ReadFrame,
-    TypingFrame,
-    Want,
-    Welcome,
-    encode,
-)
 from p2pchat.safe_text import safe_line, safe_text
 from tests.hostile.attacker import NOW, ROOM, Attacker, LogWriter, invented_identity
 from tests.hostile.conftest import QUICK, Honest, Meet
@@ -100,7 +81,7 @@ def many_bytes(eve: Attacker, honest: Honest) -> None:
 
 def deep(eve: Attacker, honest: Honest) -> None:
     payload = b'{"t":"later","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    eve.say(LENGTH.pack(len(payload)) + payload)
+    eve.say(wire.LENGTH.pack(len(payload)) + payload)
 
 
 def huge_frame(eve: Attacker, honest: Honest) -> None:
@@ -112,63 +93,63 @@ def empty_frame(eve: Attacker, honest: Honest) -> None:
 
 
 def no_json(eve: Attacker, honest: Honest) -> None:
-    eve.say(LENGTH.pack(9) + b"\xed\xa0\x80nonsen")
+    eve.say(wire.LENGTH.pack(9) + b"\xed\xa0\x80nonsen")
 
 
 def hosts_bob(eve: Attacker, honest: Honest) -> None:
     """Presence of a user that it does not host."""
-    eve.say(Here([Hosted(key(honest.bob), "bob", "idle", "gone fishing")]))
+    eve.say(wire.Here([wire.Hosted(key(honest.bob), "bob", "idle", "gone fishing")]))
 
 
 def reads_for_bob(eve: Attacker, honest: Honest) -> None:
     """A read mark of a user that it does not host."""
     ref = (key(honest.ada)[:16] + "ab" * 8, 1)
-    eve.say(ReadFrame({eve.room: {key(honest.bob): [ref]}}, names=[ROOM]))
+    eve.say(wire.ReadFrame({eve.room: {key(honest.bob): [ref]}}, names=[ROOM]))
 
 
 def many_read_marks(eve: Attacker, honest: Honest) -> None:
     marks = [(f"{n:032x}", 1) for n in range(257)]
-    eve.say(ReadFrame({eve.room: {eve.id: marks}}, names=[ROOM]))
+    eve.say(wire.ReadFrame({eve.room: {eve.id: marks}}, names=[ROOM]))
 
 
 def addresses(eve: Attacker, honest: Honest) -> None:
-    eve.say(Peers(0, [f"10.0.{n // 250}.{n % 250 + 1}:80" for n in range(257)]))
+    eve.say(wire.Peers(0, [f"10.0.{n // 250}.{n % 250 + 1}:80" for n in range(257)]))
 
 
 def long_address(eve: Attacker, honest: Honest) -> None:
-    eve.say(Peers(0, ["x" * 99 + ":1"]))
+    eve.say(wire.Peers(0, ["x" * 99 + ":1"]))
 
 
 def many_users(eve: Attacker, honest: Honest) -> None:
-    eve.say(Here([Hosted(eve.id, "x", "online")] * 257))
+    eve.say(wire.Here([wire.Hosted(eve.id, "x", "online")] * 257))
 
 
 def many_marks(eve: Attacker, honest: Honest) -> None:
-    marks = {f"{n:064x}": [Mark("ab" * 8, 1, "ab" * 8)] for n in range(1001)}
-    eve.say(Have({eve.room: marks}, names=[ROOM]))
+    marks = {f"{n:064x}": [wire.Mark("ab" * 8, 1, "ab" * 8)] for n in range(1001)}
+    eve.say(wire.Have({eve.room: marks}, names=[ROOM]))
 
 
 def many_tips(eve: Attacker, honest: Honest) -> None:
-    eve.say(Have({eve.room: {eve.id: [Mark(f"{n:016x}", 1, "ab" * 8) for n in range(65)]}}, names=[ROOM]))
+    eve.say(wire.Have({eve.room: {eve.id: [wire.Mark(f"{n:016x}", 1, "ab" * 8) for n in range(65)]}}, names=[ROOM]))
 
 
 def wants_without_end(eve: Attacker, honest: Honest) -> None:
     """65 wants at once, of 65 writers that it brought itself."""
     writers = [invented_identity(f"writer {n}") for n in range(65)]
     eve.say(*(LogWriter(writer, eve.room).say("x") for writer in writers))
-    eve.say(*(Want(n, eve.room, writer.peer_id, [], names=[ROOM]) for n, writer in enumerate(writers)))
+    eve.say(*(wire.Want(n, eve.room, writer.peer_id, [], names=[ROOM]) for n, writer in enumerate(writers)))
 
 
 def second_hello(eve: Attacker, honest: Honest) -> None:
-    eve.say(Hello(v=1, nonce=HEX, id=HEX, sig=HEX * 2))
+    eve.say(wire.Hello(v=1, nonce=HEX, id=HEX, sig=HEX * 2))
 
 
 def second_go(eve: Attacker, honest: Honest) -> None:
-    eve.say(Go("ab" * 8, 7))
+    eve.say(wire.Go("ab" * 8, 7))
 
 
 def second_welcome(eve: Attacker, honest: Honest) -> None:
-    eve.say(Welcome())
+    eve.say(wire.Welcome())
 
 
 ENDS: list[tuple[str, Lie]] = [
@@ -215,7 +196,7 @@ async def test_after_a_wrong_head_only_entries_of_its_own_users_are_taken(meet: 
 async def lives_on(eve: Attacker) -> None:
     """Check that the peer still answers."""
     heard = len(eve.frames)
-    eve.say(Ping())
+    eve.say(wire.Ping())
     await eve.until(lambda: len(eve.frames) > heard)
 
 
@@ -254,8 +235,8 @@ async def test_64_addresses_of_one_peer_are_stored(meet: Meet) -> None:
     peers: list[tuple[str, tuple[str, ...]]] = [
         (invented_identity(f"peer {n}").peer_id, (f"127.0.0.1:{1 + n % 20}",)) for n in range(5_000)
     ]
-    eve.say(*(Peers(0, [], linked=peers[start : start + 250]) for start in range(0, len(peers), 250)))
-    eve.say(Peers(0, ["224.0.0.1:80", "169.254.1.1:80", "10.0.0.1:0", "nonsense"]))
+    eve.say(*(wire.Peers(0, [], linked=peers[start : start + 250]) for start in range(0, len(peers), 250)))
+    eve.say(wire.Peers(0, ["224.0.0.1:80", "169.254.1.1:80", "10.0.0.1:0", "nonsense"]))
     await honest.while_chatting(lives_on(eve))
     book = honest.ada._driver.node.links.book
     told = [address for peer in book for address in book.addresses(peer) if address.teller == eve.id]
@@ -266,21 +247,21 @@ async def test_64_addresses_of_one_peer_are_stored(meet: Meet) -> None:
 async def test_frames_about_unshared_conversations_are_ignored(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
-    secret = Naming(dm=tuple(sorted((key(honest.ada), key(honest.bob)))))  # type: ignore[arg-type]
+    secret = wire.Naming(dm=tuple(sorted((key(honest.ada), key(honest.bob)))))  # type: ignore[arg-type]
     await (await honest.bob.send("ada", "between the two of us")).delivered(timeout=5)
     dm = next(id for id, naming in honest.ada._driver.node.namings.items() if naming.dm)
     eve.say(
-        Want(1, dm, key(honest.bob), [], names=[secret]),
-        Have({dm: {key(honest.bob): []}}, names=[secret], ask=True, span=ALL),
-        Digest(sums={dm: HEX}, span=ALL, names=[secret]),
-        TypingFrame(dm, eve.id, True, names=[secret]),
-        ReadFrame({dm: {eve.id: []}}, names=[secret]),
-        Want(2, HEX, HEX, []),
+        wire.Want(1, dm, key(honest.bob), [], names=[secret]),
+        wire.Have({dm: {key(honest.bob): []}}, names=[secret], ask=True, span=ALL),
+        wire.Digest(sums={dm: HEX}, span=ALL, names=[secret]),
+        wire.TypingFrame(dm, eve.id, True, names=[secret]),
+        wire.ReadFrame({dm: {eve.id: []}}, names=[secret]),
+        wire.Want(2, HEX, HEX, []),
         msgspec.structs.replace(LogWriter(eve.identity, dm).say("let me in"), names=[secret]),
     )
     await honest.while_chatting(lives_on(eve))
     await honest.ada._driver.settle()
-    told = b"".join(encode(frame) for frame in eve.frames if isinstance(frame, Frame))
+    told = b"".join(wire.encode(frame) for frame in eve.frames if isinstance(frame, wire.Frame))
     assert dm.encode() not in told and b"between the two" not in told
     assert honest.ada.counted["conversation_ignored"] >= 5
     assert [post.text for post in await honest.ada.history("bob")] == ["between the two of us"]
@@ -290,7 +271,7 @@ async def test_names_that_look_alike_are_distinguished(meet: Meet) -> None:
     honest = await meet()
     eve = await honest.eve()
     for name in ("bob", "b\u043eb", "BOB", "bob\u200b", "b\u202eob", "", " bob", "#bob", "\x1b[31mbob"):
-        eve.say(Here([Hosted(eve.id, name, "online")]))
+        eve.say(wire.Here([wire.Hosted(eve.id, name, "online")]))
     await honest.while_chatting(lives_on(eve))
     labels = {honest.ada.people.user(user).label for user in (eve.id, key(honest.bob))}
     assert len(labels) == 2 and all("#" in label for label in labels)
@@ -323,8 +304,8 @@ async def test_digests_that_never_agree_cost_others_nothing(meet: Meet) -> None:
 
     async def disagree() -> None:
         for n in range(300):
-            eve.say(Digest(sum=f"{n:064x}"), Digest(sums={eve.room: f"{n:064x}"}, span=ALL, names=[ROOM]))
-            eve.say(Have({eve.room: {}}, span=ALL, ask=True))
+            eve.say(wire.Digest(sum=f"{n:064x}"), wire.Digest(sums={eve.room: f"{n:064x}"}, span=ALL, names=[ROOM]))
+            eve.say(wire.Have({eve.room: {}}, span=ALL, ask=True))
             await asyncio.sleep(0)  # lets the peers work between frames
         await lives_on(eve)
 
@@ -336,11 +317,11 @@ async def test_full_for_everything_withholds_nothing_from_others(meet: Meet) -> 
     eve = await honest.eve()
     users = [f"{n:064x}" for n in range(1000)]
     for _ in range(20):
-        eve.say(Have({}, full={eve.room: [key(honest.ada), key(honest.bob), *users[:998]]}, names=[ROOM]))
+        eve.say(wire.Have({}, full={eve.room: [key(honest.ada), key(honest.bob), *users[:998]]}, names=[ROOM]))
         users = [f"{int(user, 16) + 1000:064x}" for user in users]
     heard = len(eve.frames)
     await honest.while_chatting(lives_on(eve))
-    assert not [frame for frame in eve.frames[heard:] if isinstance(frame, Entries)]  # eve gets no entries
+    assert not [frame for frame in eve.frames[heard:] if isinstance(frame, wire.Entries)]  # eve gets no entries
     assert honest.warned == ["refused"]
 
 
@@ -348,10 +329,10 @@ async def test_unknown_logs_are_wanted_only_from_the_sender_of_their_marks(meet:
     honest = await meet()
     eve = await honest.eve()
     for start in range(0, 20_000, 500):
-        marks = {f"{n:064x}": [Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in range(start, start + 500)}
-        eve.say(Have({eve.room: marks}, span=(f"{start:064x}", f"{start + 499:064x}"), names=[ROOM]))
+        marks = {f"{n:064x}": [wire.Mark(f"{n:016x}", 2**53 - 1, "ab" * 8)] for n in range(start, start + 500)}
+        eve.say(wire.Have({eve.room: marks}, span=(f"{start:064x}", f"{start + 499:064x}"), names=[ROOM]))
     await honest.while_chatting(lives_on(eve))
-    wants = [frame for frame in eve.frames if isinstance(frame, Want)]
+    wants = [frame for frame in eve.frames if isinstance(frame, wire.Want)]
     assert 0 < len(wants) <= 64
     sync = honest.ada._driver.node.sync
     assert max(side.ahead_count for side in sync.context.remotes.values()) <= 10_000
@@ -363,10 +344,10 @@ async def test_invented_conversations_are_bounded(meet: Meet) -> None:
     ada = key(honest.ada)
     for start in range(0, 12_000, 500):
         others = [invented_identity(f"x{n}").peer_id if n < 1 else f"{n:064x}" for n in range(start, start + 500)]
-        names = [Naming(dm=tuple(sorted((ada, other)))) for other in others]  # type: ignore[arg-type]
-        eve.say(Have({}, names=names))
-    own = [Naming(dm=tuple(sorted((ada, eve.id))))] * 500  # type: ignore[arg-type]
-    eve.say(Have({}, names=own))
+        names = [wire.Naming(dm=tuple(sorted((ada, other)))) for other in others]  # type: ignore[arg-type]
+        eve.say(wire.Have({}, names=names))
+    own = [wire.Naming(dm=tuple(sorted((ada, eve.id))))] * 500  # type: ignore[arg-type]
+    eve.say(wire.Have({}, names=own))
     await honest.while_chatting(lives_on(eve))
     assert len(honest.ada._driver.node.namings) <= 4
 
@@ -384,7 +365,7 @@ async def test_a_writer_with_5_000_logs_has_64_tips(meet: Meet) -> None:
     await honest.while_chatting(scribble())
     writer = honest.ada._driver.node.sync.conversations.by_id[eve.room].writers[eve.id]
     assert len(writer.logs) == 64
-    assert len([frame for frame in eve.frames if isinstance(frame, Have) and frame.full]) < 100
+    assert len([frame for frame in eve.frames if isinstance(frame, wire.Have) and frame.full]) < 100
 
 
 async def test_500_logs_that_build_on_each_other_take_one_tip_in_memory(meet: Meet) -> None:
@@ -406,16 +387,16 @@ async def test_500_logs_that_build_on_each_other_take_one_tip_in_memory(meet: Me
 
 
 IN_ONE_READ = 256 * 1024 // 16 + 500  # the smallest frames that fit into one read, plus the burst
-Flood = Callable[[Attacker, Honest], Frame | bytes]
+Flood = Callable[[Attacker, Honest], wire.Frame | bytes]
 FLOODS: dict[str, Flood] = {
-    "ping": lambda eve, honest: Ping(),
-    "unknown": lambda eve, honest: LENGTH.pack(13) + b'{"t":"later"}',
-    "peers": lambda eve, honest: Peers(0, ["127.0.0.1:9"]),
-    "here": lambda eve, honest: Here([Hosted(eve.id, "eve", "online")]),
-    "digest": lambda eve, honest: Digest(sum="0" * 64),
-    "want": lambda eve, honest: Want(1, eve.room, key(honest.bob), [], names=[ROOM]),
-    "typing": lambda eve, honest: TypingFrame(eve.room, eve.id, True, names=[ROOM]),
-    "read": lambda eve, honest: ReadFrame({eve.room: {eve.id: []}}, names=[ROOM]),
+    "ping": lambda eve, honest: wire.Ping(),
+    "unknown": lambda eve, honest: wire.LENGTH.pack(13) + b'{"t":"later"}',
+    "peers": lambda eve, honest: wire.Peers(0, ["127.0.0.1:9"]),
+    "here": lambda eve, honest: wire.Here([wire.Hosted(eve.id, "eve", "online")]),
+    "digest": lambda eve, honest: wire.Digest(sum="0" * 64),
+    "want": lambda eve, honest: wire.Want(1, eve.room, key(honest.bob), [], names=[ROOM]),
+    "typing": lambda eve, honest: wire.TypingFrame(eve.room, eve.id, True, names=[ROOM]),
+    "read": lambda eve, honest: wire.ReadFrame({eve.room: {eve.id: []}}, names=[ROOM]),
 }
 
 
@@ -439,7 +420,7 @@ async def test_a_flood_of_marks_and_batches_does_not_starve_others(meet: Meet) -
     eve = await honest.eve()
     pen = LogWriter(eve.identity, eve.room)
     batches = [pen.say(*["x"] * 256) for _ in range(200)]
-    have = Have({eve.room: {eve.id: [pen.mark], key(honest.bob): []}}, names=[ROOM])
+    have = wire.Have({eve.room: {eve.id: [pen.mark], key(honest.bob): []}}, names=[ROOM])
 
     async def flood() -> None:
         for n in range(10):
@@ -454,9 +435,9 @@ async def test_a_flood_of_marks_and_batches_does_not_starve_others(meet: Meet) -
 async def test_half_a_frame_and_silence_is_a_dead_link(meet: Meet) -> None:
     honest = await meet(settings=replace(QUICK, ping_after=0.3, dead_after=1.0))
     eve = await honest.eve()
-    eve.say(LENGTH.pack(100_000) + b'{"t":"entries","c":"')
+    eve.say(wire.LENGTH.pack(100_000) + b'{"t":"entries","c":"')
     assert await honest.while_chatting(eve.wait_closed()) == ""
-    assert [frame for frame in eve.frames if isinstance(frame, Ping)]
+    assert [frame for frame in eve.frames if isinstance(frame, wire.Ping)]
 
 
 async def test_a_link_that_wants_everything_and_reads_nothing_is_cut_off(meet: Meet) -> None:
@@ -464,7 +445,7 @@ async def test_a_link_that_wants_everything_and_reads_nothing_is_cut_off(meet: M
     await honest.ada.send_many("room", ["x" * 30_000] * 500)
     eve = await honest.eve()
     eve.read_nothing()
-    eve.say(Want(1, eve.room, key(honest.ada), [], names=[ROOM]))
+    eve.say(wire.Want(1, eve.room, key(honest.ada), [], names=[ROOM]))
     links = honest.ada._driver.node.links.by_peer
     clients = honest.ada._driver.connections._clients
 

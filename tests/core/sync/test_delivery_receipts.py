@@ -95,11 +95,9 @@ def test_a_mark_of_a_covered_log_with_another_chain_is_no_receipt() -> None:
     ada = World().peer("ada")
     ada.say("one")
     mark = own(ada, 2)
-    ada.crash()
-    ada.start()
+    ada.restart()
     ada.say("two")
-    ada.crash()
-    ada.start()  # the first log is covered, and found in storage only
+    ada.restart()  # the first log is covered, and found in storage only
     far = ada.far("bob")
     said = [delivered(announce(far, each)) for each in (mark._replace(chain8="00" * 8), mark)]
     assert said == [[], ["delivered a1:1..2 to bob"]]
@@ -122,11 +120,9 @@ def test_a_shorter_mark_with_another_chain_is_no_receipt(restarted: bool) -> Non
 def covered_and_copied(ada: Peer) -> tuple[Author, Entries, Entries]:
     """Return ada's second log, which covers her first, and evidence that a copy of her machine forked the first."""
     ada.say("one")
-    ada.crash()
-    ada.start()
+    ada.restart()
     ada.say("two")
-    ada.crash()
-    ada.start()  # so the first is found in storage only
+    ada.restart()  # so the first is found in storage only
     mine, copy, second = Author("ada", "a1"), Author("ada", "a1"), Author("ada", "a2")
     raws = [shown.raw for shown in ada.storage.places(0, 4)]
     one, other = mine.write(*raws[:2]), copy.write(raws[0], raws[1].replace("one", "the copy's"))

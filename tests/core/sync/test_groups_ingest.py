@@ -75,8 +75,7 @@ def test_waiting_entries_of_a_talk_wait_after_a_restart_too() -> None:
     cite, unknown = (1, away.id[:16]), Author("ada", "a7", talk_id(away.id)).ref(3)
     entries = [Entry("text", 1, 1, unknown, g=cite, b="answer"), Entry("text", 2, 2, g=cite, b="more")]
     away.bob.say(Author("bob", "b1", talk_id(away.id)).write(*map(encode_entry, entries)))
-    away.ada.crash()
-    away.ada.start()
+    away.ada.restart()
     assert away.shown() == []
     away.ada.world.pass_time(away.ada.settings.order_wait + 1)
     assert away.shown() == ["answer", "more"]
@@ -142,8 +141,7 @@ def test_a_process_killed_before_reporting_a_cut_reports_it_at_start(
     monkeypatch.setattr(ada, "_carry_out", listens)
     ada.start()
     ada.take()
-    ada.crash()
-    ada.start()
+    ada.restart()
     lost = [each for each in seen if isinstance(each, out.DeliveryRevoked)]
     assert [(each.log.conversation, each.first, each.last) for each in lost] == [(talk_id(away.id), 1, 2)]
 
@@ -295,8 +293,7 @@ def test_groups_made_by_one_user_are_limited() -> None:
     assert len(ada.node.groups) == 3 and any("full" in line for line in lines)
     cyd.say(made_group("cyd", 5))
     assert len(ada.node.groups) == 4
-    ada.crash()
-    ada.start()
+    ada.restart()
     ada.far("bob").say(made_group("bob", 6))
     assert len(ada.node.groups) == 4 and ada.counted["group_refused"] == 3
 

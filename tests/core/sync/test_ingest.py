@@ -7,7 +7,7 @@ import pytest
 
 from p2pchat.core.log import Entry, Ref, encode_entry
 from p2pchat.protocol import Entries, Mark
-from tests.core.scripted_nodes import START, Author, World, dm, page
+from tests.core.scripted_nodes import START, Author, World, covered_log, dm, page
 
 
 def test_a_batch_is_kept_then_acknowledged() -> None:
@@ -174,12 +174,7 @@ def test_a_log_that_names_another_chain_is_not_accepted() -> None:
 
 
 def test_a_log_on_one_that_left_memory_waits_for_a_lookup() -> None:
-    first = Author("bob", "b1")
-    ada = World().peer("ada")
-    far = ada.far("bob")
-    far.say(first.say("one"))
-    second = Author("bob", "b2", before=[first.mark])
-    far.say(second.say("two"))
+    _, far, first, _ = covered_log()
     branch = Author("bob", "b3", before=[first.mark])
     assert far.say(branch.say("three"), branch.say("four")) == [
         "look up b3",
@@ -190,24 +185,14 @@ def test_a_log_on_one_that_left_memory_waits_for_a_lookup() -> None:
 
 
 def test_a_covered_log_that_is_extended_is_a_tip_again() -> None:
-    first = Author("bob", "b1")
-    ada = World().peer("ada")
-    far = ada.far("bob")
-    far.say(first.say("one"))
-    second = Author("bob", "b2", before=[first.mark])
-    far.say(second.say("two"))
+    ada, far, first, _ = covered_log()
     assert far.say(first.say("one more"))[-1] == "to bob: have room bob b2:1 b1:2"
     assert ada.texts() == ["one", "two", "one more"]
 
 
 def test_a_log_extended_and_covered_in_one_commit_stays_covered() -> None:
     """Otherwise storage would call it a tip, and no sum would agree after a restart (seed 1077)."""
-    first = Author("bob", "b1")
-    ada = World().peer("ada")
-    far = ada.far("bob")
-    far.say(first.say("one"))
-    second = Author("bob", "b2", before=[first.mark])
-    far.say(second.say("two"))
+    ada, far, first, second = covered_log()
     more = first.say("one more")
     third = Author("bob", "b3", before=[first.mark, second.mark])
     assert far.say(more, third.say("three"))[-1] == "to bob: have room bob b3:1"

@@ -150,8 +150,7 @@ def test_lifting_a_quota_is_permanent_and_refused_entries_arrive() -> None:
     bob.say("and on")  # pushed like any entry
     world.settle()
     assert ada.texts()[-1] == "and on"
-    ada.crash()
-    ada.start()
+    ada.restart()
     world.link(bob, ada)
     bob.say("after a restart")
     world.pass_time(5)

@@ -98,8 +98,7 @@ def test_a_read_receipt_survives_a_restart_and_is_not_repeated() -> None:
     ada.world.pass_time(1.0)
     bob.read()
     ada.say("two")  # the next commit saves the mark
-    ada.crash()
-    ada.start()
+    ada.restart()
     ada.take()
     ada.world.link(bob, ada)
     ada.world.pass_time(12.0)
@@ -127,8 +126,7 @@ def test_a_mark_on_the_newest_log_covers_all_earlier_ones() -> None:
     ada = World().peer("ada")
     for text in ("one", "two"):
         ada.say(text)
-        ada.crash()
-        ada.start()
+        ada.restart()
     ada.say("three")
     far = ada.far("bob")
     last = Author("ada", "a3")
@@ -142,11 +140,9 @@ def test_a_mark_of_an_earlier_log_counts_too() -> None:
     ada = World().peer("ada")
     ada.say("one")
     mark = own(ada, 2)
-    ada.crash()
-    ada.start()
+    ada.restart()
     ada.say("two")
-    ada.crash()
-    ada.start()  # the first log is covered, and found in storage only
+    ada.restart()  # the first log is covered, and found in storage only
     far = ada.far("bob")
     announce(far, mark)
     assert of_reading(far.say(marked("bob", "a1", 1))) == ["read a1:1..1 by bob"]
@@ -157,8 +153,7 @@ def test_a_mark_on_an_earlier_log_waits_for_its_delivery() -> None:
     ada = World().peer("ada")
     for text in ("one", "two", "three"):
         ada.say(text)
-        ada.crash()
-        ada.start()
+        ada.restart()
     far = ada.far("bob")
     second = Author("ada", "a2")
     second.write(*(one.raw for one in ada.storage.places(2, 2)))
@@ -196,14 +191,12 @@ def lost_and_found() -> Peer:
     ada = World().peer("ada")
     for text in ("one", "two"):
         ada.say(text)
-        ada.crash()
-        ada.start()
+        ada.restart()
     (one, _), (two, _) = log_of(ada, "a1"), log_of(ada, "a2")
     ada.storage.restore(MemoryStorage().snapshot())
     ada.start()
     ada.say("three")
-    ada.crash()
-    ada.start()
+    ada.restart()
     ada.say("four")
     ada.carry(one, two)
     return ada
@@ -226,8 +219,7 @@ def lost_and_found_again() -> tuple[Peer, Far]:
     (_, second) = log_of(ada, "a2")
     announce(ada.far("bob"), second)
     ada.say("more")  # known receipts are saved with it
-    ada.crash()
-    ada.start()
+    ada.restart()
     return ada, ada.far("bob")
 
 
@@ -456,8 +448,7 @@ def test_with_receipts_off_no_marks_are_sent(other: str) -> None:
     ada.say("one")
     ada.world.pass_time(1.0)
     bob.read()
-    bob.crash()
-    bob.start()
+    bob.restart()
     ada.world.link(ada, bob)
     bob.read()
     ada.world.pass_time(60.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from p2pchat.core.inputs import LinkDrained, LinkFilled
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import Entries, Have, Here, Mark, Naming, Want
-from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, page
+from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, covered_log, page
 
 
 def want(n: int, name: str, tips: list[Mark] | None = None, conversation: str = ROOM) -> Want:
@@ -54,11 +54,7 @@ def test_a_holder_of_a_later_log_is_sent_the_end_of_the_earlier_one() -> None:
 
 
 def test_log_after_log_comes_in_the_order_it_was_stored() -> None:
-    ada, first = World().peer("ada"), Author("bob", "b1")
-    far = ada.far("bob")
-    far.say(first.say("one"))
-    second = Author("bob", "b2", before=[first.mark])
-    far.say(second.say("two"))
+    _, far, _, second = covered_log()
     assert far.say(want(1, "bob")) == [
         "fetch bob for bob",
         "to bob: entries room b1:1..1, for want 1",
@@ -267,8 +263,7 @@ def test_a_refusal_during_a_want_stops_logs_that_build_on_the_rest() -> None:
     ada = World().peer("ada")
     ada.say("one", "two")
     former = own(ada, 1)
-    ada.crash()
-    ada.start()
+    ada.restart()
     ada.say("begun anew")
     far = ada.far("bob")
     ada.put(LinkFilled(far.link))
