@@ -12,7 +12,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import Depends, WebSocket
+from fastapi import Depends, Query, Security, WebSocket
+from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
@@ -104,6 +105,23 @@ async def current_account(connection: HTTPConnection) -> Account:
 
 CurrentAccount = Annotated[Account, Depends(current_account)]
 CurrentGateway = Annotated[Gateway, Depends(gateway_of)]
+
+
+async def describe_authentication(
+    token: Annotated[object, Security(HTTPBearer(auto_error=False, description="The token of an account."))],
+    caller: Annotated[
+        str | None,
+        Query(
+            alias="as",
+            max_length=64,
+            description="The name of a caller without a token, where callers on this machine are trusted.",
+        ),
+    ] = None,
+) -> None:
+    """Describe the authentication of a call, for OpenAPI only; auth.py checks it."""
+
+
+AUTHENTICATED = [Depends(describe_authentication)]
 
 
 # ---- WebSockets

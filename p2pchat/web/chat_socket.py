@@ -1,5 +1,7 @@
 """`ws /chat`: the room, direct messages and groups over a WebSocket, in a form that simple programs can use.
 
+`GET /v1/events` streams the same frames as server-sent events, to programs that only speak HTTP.
+
 In: a text, or an object (see below). Out: `{"type":"message","id","from","to"|"group"?,"content","timestamp"}` for each
 message, and for each frame that came in `{"status":"ok","id","ref"?}` once the message is accepted, or
 `{"status":"error","code","text","ref"?}`.
@@ -23,13 +25,17 @@ Only answers have a `status`. A client that sends more than it may is read more 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Header, Query, WebSocket
+from starlette.responses import Response
+from starlette.types import Message as ASGIMessage
+from starlette.types import Receive, Scope, Send
 
 from p2pchat import (
     Conversation,
@@ -49,11 +55,12 @@ from p2pchat import (
 )
 from p2pchat.commands.json_commands import is_unicode
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import sign_in
+from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, sign_in
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.schemas import iso, message_json
 from p2pchat.web.session import (
+    CONSUMER,
     DeliveryCursor,
     Frame,
     LightEvent,
@@ -83,11 +90,102 @@ async def chat(websocket: WebSocket) -> None:
     if signed_in is None:
         return
     since = signed_in.first.get("since", websocket.query_params.get("since"))
-    wanted = signed_in.first.get("events", websocket.query_params.get("events", ""))
-    words = frozenset(wanted.split(",")) if isinstance(wanted, str) else frozenset()
-    events = frozenset(EVENTS) if "all" in words else words & EVENTS.keys()
-    session = ChatSession(websocket, signed_in.account, events, since if isinstance(since, str) else None)
+    wanted = wanted_events(signed_in.first.get("events", websocket.query_params.get("events", "")))
+    session = ChatSession(websocket, signed_in.account, wanted, since if isinstance(since, str) else None)
     await session.run("chat", (*POSTS, *session.events))
+
+
+@router.get(
+    "/v1/events",
+    response_class=Response,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "Each frame as the `data` of an event."}},
+    tags=["messages"],
+    dependencies=AUTHENTICATED,
+)
+async def events(
+    account: CurrentAccount,
+    since: Annotated[str, Query(max_length=64, description="The id of the last message the caller has.")] = "",
+    events: Annotated[str, Query(max_length=64, description="More events: any words of `/chat`, or `all`.")] = "",
+    last_id: Annotated[
+        str, Header(alias="Last-Event-ID", max_length=64, description="`since`, as clients of events send it.")
+    ] = "",
+) -> Response:
+    """Stream the frames of `/chat` as they happen, messages with their ids; first what waits or followed `since`."""
+    return EventStream(account, wanted_events(events), last_id or since)
+
+
+def wanted_events(words: object) -> frozenset[str]:
+    """Return the keys of EVENTS that a client names, separated by commas."""
+    named = frozenset(words.split(",")) if isinstance(words, str) else frozenset()
+    return frozenset(EVENTS) if "all" in named else named & EVENTS.keys()
+
+
+class EventStream(Response):
+    """A session of `/chat` as an answer of server-sent events: an HTTP answer in the place of the WebSocket.
+
+    Its client cannot answer, so nothing it was sent counts as taken until it names it as the last one it has.
+    """
+
+    def __init__(self, account: Account, events: frozenset[str], since: str) -> None:
+        super().__init__()
+        self._account = account
+        self._events = events
+        self._since = since
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connected = False
+
+        async def receive_frame() -> ASGIMessage:
+            nonlocal connected
+            if not connected:
+                connected = True
+                return {"type": "websocket.connect"}
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return {"type": "websocket.disconnect", "code": 1006}
+
+        async def send_frame(message: ASGIMessage) -> None:
+            if message["type"] == "websocket.accept":
+                headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send(_chunk(COMMENT))
+            elif message["type"] == "websocket.send":
+                await send(_chunk(_server_sent(message["text"])))
+            else:  # websocket.close; the next message received is http.disconnect
+                alive.cancel()
+                await send({**_chunk(""), "more_body": False})
+
+        place = {**scope, "type": "websocket", "subprotocols": [], "extensions": {"p2pchat.ping": lambda proven: None}}
+        websocket = WebSocket(place, receive_frame, send_frame)
+        await websocket.accept()
+        alive = asyncio.create_task(_keep_alive(send), name="p2pchat /v1/events")
+        session = ChatSession(websocket, self._account, self._events, self._since)
+        try:
+            await session.run("chat", (*POSTS, *session.events))
+        finally:
+            alive.cancel()
+            await asyncio.gather(alive, return_exceptions=True)
+
+
+COMMENT = ":\n\n"
+COMMENT_EVERY = 15.0  # seconds; WHATWG's HTML standard advises it, since proxies close a silent connection
+
+
+async def _keep_alive(send: Send) -> None:
+    while True:
+        await asyncio.sleep(COMMENT_EVERY)
+        await send(_chunk(COMMENT))
+
+
+def _chunk(text: str) -> ASGIMessage:
+    return {"type": "http.response.body", "body": text.encode(), "more_body": True}
+
+
+def _server_sent(frame: str) -> str:
+    """Return a frame as an event, with the id by which a client continues."""
+    found = json.loads(frame)
+    last = found["id"] if found.get("type") == "message" else found.get("last")
+    return (f"id: {last}\n" if last else "") + f"data: {frame}\n\n"
 
 
 class ChatSession(WebSocketSession):
@@ -126,6 +224,7 @@ class ChatSession(WebSocketSession):
             count = await self.catch_up.waiting()
             self.gateway.audit_handed_over(self.account, "chat", count)
         else:
+            self.user.hand_on(last, CONSUMER)  # the client has it, and all before
             count = await self.catch_up.since(last)
         if self._since is not None:
             here = {"last": newest[0].id} if newest else {}

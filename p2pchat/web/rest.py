@@ -11,14 +11,13 @@ from collections.abc import Awaitable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Security
-from fastapi.security import HTTPBearer
+from fastapi import APIRouter, Depends, Header, Path, Query
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, UnknownName, User
 from p2pchat.web.accounts import Account
-from p2pchat.web.auth import CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
+from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.web.errors import PROBLEM_TYPE, Forbidden, WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.rate_limit import site_of
@@ -69,25 +68,10 @@ def problems(*more: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-async def describe_authentication(
-    token: Annotated[object, Security(HTTPBearer(auto_error=False, description="The token of an account."))],
-    caller: Annotated[
-        str | None,
-        Query(
-            alias="as",
-            max_length=64,
-            description="The name of a caller without a token, where callers on this machine are trusted.",
-        ),
-    ] = None,
-) -> None:
-    """Describe the authentication of a call, for OpenAPI only; auth.py checks it."""
-
-
 MAX_ROWS = 1000
-_AUTHENTICATED = [Depends(describe_authentication)]
-messages_router = APIRouter(tags=["messages"], dependencies=_AUTHENTICATED)
-people_router = APIRouter(tags=["people"], dependencies=_AUTHENTICATED)
-groups_router = APIRouter(tags=["groups"], dependencies=_AUTHENTICATED)
+messages_router = APIRouter(tags=["messages"], dependencies=AUTHENTICATED)
+people_router = APIRouter(tags=["people"], dependencies=AUTHENTICATED)
+groups_router = APIRouter(tags=["groups"], dependencies=AUTHENTICATED)
 signup_router = APIRouter(tags=["accounts"])
 operations_router = APIRouter(tags=["operations"])
 Post = Message | Sent

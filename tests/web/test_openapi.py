@@ -51,7 +51,8 @@ def compare_all(url: str, token: str) -> set[str]:
     tried = set()
     with requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {token}"
-        for result in schemathesis.openapi.from_url(f"{url}/openapi.json").get_all_operations():
+        described = schemathesis.openapi.from_url(f"{url}/openapi.json").exclude(path="/v1/events")  # it has no end
+        for result in described.get_all_operations():
             assert isinstance(result, Ok), result
             compare(result.ok(), session)
             tried.add(result.ok().label)
