@@ -289,6 +289,14 @@ def test_read_before_delivered_is_a_fault() -> None:
     assert rules(one().delivered("A.1", "cyd").read("A.1", "bob")) == ["read"]
 
 
+def test_one_line_may_report_the_delivery_to_several_users_of_a_gateway() -> None:
+    def one() -> Writer:
+        return ada().sent("A.1", sent_at=iso(2)).delivered("A.1", "cyd", count=2)
+
+    assert rules(one().read("A.1", "bob")) == []
+    assert rules(one().delivered("A.1", "dan", count=2).read("A.1", "bob")) == ["read"]
+
+
 def test_a_message_of_an_earlier_session_may_be_delivered_unlogged() -> None:
     assert rules(ada().sent("A.1").listening().read("A.1", "bob")) == []
 
