@@ -265,13 +265,16 @@ MEET_TIMEOUT = 2.0  # seconds for the first known user to come online, before so
 
 
 @asynccontextmanager
-async def connect_or_run(directory: Path, *, port: int = -1, db: str = "") -> AsyncIterator[ControlClient]:
+async def connect_or_run(
+    directory: Path, *, port: int = -1, db: str = "", meets: bool = False
+) -> AsyncIterator[ControlClient]:
     """Connect to the peer of a profile. When it is not running, run it until the connection is closed.
 
     Args:
         directory: The profile's data directory.
         port: Where a peer run here listens; below 0: on the port the directory is named after, else on any.
         db: The database of a peer run here, "" for the profile's own.
+        meets: A peer run here first waits a moment for someone it knows: messages to the room go to those online.
     Raises:
         UsageError: There is no profile.
         CommandError: Another process holds the profile and does not answer, or the peer cannot run.
@@ -293,7 +296,8 @@ async def connect_or_run(directory: Path, *, port: int = -1, db: str = "") -> As
             yield control
         return
     try:
-        await _wait_for_first_user(peer)
+        if meets:
+            await _wait_for_first_user(peer)
         own = await connect_within(server)
         own.is_own = True
         async with aclosing(own):

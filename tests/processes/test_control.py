@@ -310,6 +310,22 @@ async def test_the_invite_of_a_running_peer_has_its_real_address(sock: Commands)
     assert code == 0 and "@other.example:1\n" in out and "example.org" not in out
 
 
+async def test_tail_without_a_running_peer_does_not_wait_for_others(sock: Commands) -> None:
+    ada, bob = await a_pair(sock)
+    await ada.type("before")
+    await bob.event("message", text="before")
+    assert [await ada.leave(), await bob.leave()] == [0, 0]
+    patient = "import sys; from p2pchat.cli import control_client, main; control_client.MEET_TIMEOUT = 3600.0; "
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", f"{patient}sys.exit(main.main(['tail', '-n', '1']))"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=sock.environment("bob"),
+    )
+    tail = sock._kept(process)
+    assert (await tail.line()).endswith(" ada: before")
+
+
 # ---- which peer
 
 

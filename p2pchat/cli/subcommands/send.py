@@ -194,7 +194,7 @@ class SendRun:
     async def run(self, directory: Path) -> int:
         """Return the exit code."""
         options = self._options
-        async with connect_or_run(directory, port=options.profile.port, db=options.db) as control:
+        async with connect_or_run(directory, port=options.profile.port, db=options.db, meets=True) as control:
             errors = asyncio.create_task(self._report_errors(control))
             try:
                 [to] = await control.ask("find", to=options.to)
