@@ -257,7 +257,8 @@ class PresenceInvariants:
 
     def _check_change(self, peer: SimPeer, input: inputs.TypingSet, effects: list[Effect]) -> None:
         assert peer.node is not None
-        at, on, ends = self._sent.get((peer.name, peer.loads, (input.conversation, input.user)), (0.0, input.on, []))
+        key = peer.name, peer.loads, (input.conversation, input.user)
+        at, on, ends = self._sent.get(key, (0.0, input.on, []))
         expires = self._sim.settings.typing_expires - CLOCKS_DIFFER
         if on == input.on or (on and self._since(peer, at) >= expires):
             return
@@ -267,6 +268,8 @@ class PresenceInvariants:
         can_hear = any(end.link in sync.remotes and not sync.remotes[end.link].link.full for end in ends)
         if can_hear and not any(isinstance(one, Send) and isinstance(one.frame, TypingFrame) for one in effects):
             self._invariants.fail("typing", peer, f"did not send at once: typing {'on' if input.on else 'off'}")
+        if on:  # it has stopped, even if nobody could be told
+            self._sent[key] = self._sim.now, False, []
 
     def _since(self, peer: SimPeer, at: float) -> float:
         """Return the seconds since a time, by the clock of a peer."""
