@@ -180,7 +180,7 @@ async def test_the_browser_notifies_where_the_user_allows_it(scene: Scene) -> No
     await zoe.go("gate")
     await zoe.until(f"!{dot}")
     await zoe.page.locator("button.me").click()
-    choice = zoe.page.get_by_label("Notify me")
+    choice = zoe.page.get_by_label("Notify\u00a0me")
     await zoe.context.clear_permissions()
     await choice.select_option("of direct messages and mentions")
     await zoe.page.get_by_role("alert").get_by_text("does not allow notifications").wait_for()

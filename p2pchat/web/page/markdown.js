@@ -38,8 +38,9 @@ export function markdown(text) {
  * @param {string} text @param {number} [most] characters
  */
 export function excerpt(text, most = 80) {
-  const { parts, blocks } = markdown(text.slice(0, 8 * most));
-  return beginning(parts.map((part) => (typeof part === "string" ? part : part.textContent)).join(blocks ? "\n" : ""), most);
+  const lines = text.slice(0, 8 * most).split("\n").filter((line) => !FENCE.test(line));
+  const parts = inline(lines.map((line) => line.replace(ITEM, (mark, indent, number) => (number ? mark : ""))).join("\n"));
+  return beginning(parts.map((part) => (typeof part === "string" ? part : part.textContent)).join(""), most);
 }
 
 // ---- blocks

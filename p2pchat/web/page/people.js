@@ -106,7 +106,7 @@ export async function showProfile(chat, layout, signOut) {
     said,
     h("label", { class: "check" }, receipts, " Send and receive read receipts"),
     h("label", { class: "check" }, typing, " Show when I'm typing"),
-    h("label", { class: "check", for: "my-notify" }, "Notify me ", notify),
+    h("label", { class: "check", for: "my-notify" }, h("span", {}, "Notify\u00a0me"), notify),
     h("label", { class: "check" }, sound, " Notify with a sound"),
     !canNotify() && h("p", { class: "hint" }, "Browsers show notifications only of pages with https, or of this computer."),
     h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name; don't sign out unless you have saved it."),
