@@ -1,4 +1,4 @@
-"""Deadlines of tests: whatever a test waits for has one, and it names what did not happen."""
+"""Deadlines of tests: every wait of a test has one, whose error names the expected event."""
 
 from __future__ import annotations
 

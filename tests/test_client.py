@@ -291,12 +291,12 @@ async def test_a_goodbye_arrives_whole_and_in_order() -> None:
         await link.to_ada.until(lambda: bool(link.to_ada.reason))
         assert link.to_ada.frames == [Ping(), Bye("left")] and link.to_ada.reason == "closed"
         assert link.to_bob.reason == "local"
-        link.bob.send(PING)  # nobody minds
+        link.bob.send(PING)  # no error
         await link.bob.close(LEFT)
 
 
 async def test_a_goodbye_arrives_though_the_far_end_is_still_talking() -> None:
-    """Closing a socket with unread bytes resets the connection, and the reset overtakes what was written."""
+    """Closing a socket with unread bytes resets the connection, and the reset overtakes written bytes."""
     async with linked() as link:
         for end in (link.ada, link.bob):
             end.raise_limit()
@@ -308,7 +308,7 @@ async def test_a_goodbye_arrives_though_the_far_end_is_still_talking() -> None:
         await link.to_ada.until(lambda: bool(link.to_ada.reason))
         await closing
         assert link.to_ada.frames == [Bye("left")] and link.to_ada.reason == "closed"
-        assert len(link.to_bob.reads) <= 1  # what ada still said is nobody's business any more
+        assert len(link.to_bob.reads) <= 1  # later frames of ada are dropped
 
 
 async def test_closing_waits_no_longer_than_its_timeout() -> None:

@@ -69,8 +69,8 @@ def test_a_dial_that_is_cancelled_leaves_no_socket_open(
 
 
 def test_a_connection_cut_while_others_are_cancelled_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forwarders do that: they take a connection, and cut it when nobody is behind them. Loops other than asyncio's own
-    let nobody ask anything of it then."""
+    """Forwarders do that: they accept a connection, and cut it if there is no server behind them. In loops other than
+    asyncio's own, queries of such a socket fail."""
     monkeypatch.setattr(client, "CONNECT_STAGGER", 0)
 
     async def scenario(loop: SteppedLoop, step: int) -> bool:

@@ -75,7 +75,7 @@ async def test_a_damaged_text_is_reported_and_served_after_repair(tmp_path: Path
 
 
 async def test_a_check_can_be_cancelled(tmp_path: Path) -> None:
-    """It ends when it is cancelled; an endless query stands for a large database."""
+    """A cancelled check ends; an endless query represents a large database."""
     await written(tmp_path / "ada")
     async with open_history(tmp_path / "ada") as history:
         storage = history._disk.storage

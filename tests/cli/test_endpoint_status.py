@@ -1,4 +1,4 @@
-"""One line per endpoint: what is wrong, and what to do."""
+"""One line per endpoint: its status, with the error and advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Event lines as text: who wrote what when, and no name passes for more than a name."""
+"""Event lines as text: sender, text and time; no name can imitate other output."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Server(ABC):
     @classmethod
     @abstractmethod
     def missing(cls) -> str:
-        """Return what is not installed; "" if nothing is missing."""
+        """Return the name of a missing program; "" if none is missing."""
 
     def make(self) -> None:
         """Make the data directory, and a user `chat` with all rights on databases."""

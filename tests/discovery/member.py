@@ -1,4 +1,4 @@
-"""One Discovery in a process of its own, for test_local.py: tells what it is told, one JSON line each.
+"""One Discovery in its own process, for test_local.py: it prints each of its callbacks as a JSON line.
 
     python -m tests.discovery.member PEER KEY HOST PORT [ADVERTISE]        PEER and KEY in hex
 

@@ -24,7 +24,7 @@ OWN = ("192.168.1.5", "10.0.0.1", "2001:db8::5")
     [
         (("127.0.0.1",), None, None),
         (("::1", "127.0.0.1"), None, None),
-        (("127.0.0.1",), "192.0.2.1:9000", None),  # nobody reaches it, whatever it is told to say
+        (("127.0.0.1",), "192.0.2.1:9000", None),  # unreachable, even with an address to advertise
         ((ANY_V4,), None, Advertisement(8080, ("192.168.1.5", "10.0.0.1"))),
         ((ANY_V6,), None, Advertisement(8080, ("2001:db8::5",))),
         ((ANY_V4, ANY_V6), None, Advertisement(8080, OWN)),
@@ -98,7 +98,7 @@ def test_so_many_are_kept_and_no_more() -> None:
     for number in range(MAX_SERVICES):
         assert sightings.note(f"{number}", (f"{number:064x}", HERE))
     assert sightings.note("one more", (ADA, HERE)) == []
-    assert sightings.note("0", (f"{0:064x}", THERE))  # who is kept may move
+    assert sightings.note("0", (f"{0:064x}", THERE))  # a stored peer may move
     sightings.note("1", None)
     assert sightings.note("one more", (ADA, HERE)) == [(ADA, HERE)]
 

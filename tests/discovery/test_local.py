@@ -19,7 +19,7 @@ from tests.processes.machines import Lan, Machine
 ROOT = Path(__file__).resolve().parents[2]
 KEY, OTHER_KEY = "01" * 32, "02" * 32
 ADA, BOB, EVE = "aa" * 32, "bb" * 32, "ee" * 32
-PATIENCE = 20.0  # seconds; what is waited for takes one, on a machine that is not busy
+PATIENCE = 20.0  # seconds; each wait takes one on a quiet machine
 
 
 class Member:
@@ -141,7 +141,7 @@ async def test_a_peer_that_moves_is_seen_at_its_new_address(lan: Lan, member: Jo
     ada, bob = await member(machine, ADA), await member(lan.machine("10.77.0.2/24"), BOB, host="127.0.0.1")
     await bob.tells("sighted", ADA, ["10.77.0.1:8080"])
     machine.move("10.77.0.9/24")
-    # From an address that it has no more no goodbye gets out: the former announcement stays until it expires.
+    # A goodbye cannot be sent from a lost address: the former announcement stays until it expires.
     await bob.tells("sighted", ADA, ["10.77.0.1:8080", "10.77.0.9:8080"])
     await ada.leave()
     await bob.leave()

@@ -71,7 +71,7 @@ def test_a_process_that_was_killed_holds_nothing(home: Path) -> None:
         if sys.platform != "win32":  # where the python.exe of a venv is not the process that runs, but starts it
             assert locked.value.pid == process.pid
         process.kill()
-        assert process.stdout.read() == ""  # its end: whoever held it is gone
+        assert process.stdout.read() == ""  # its end: the holder is gone
     Profile.open(port=8080).close()
 
 
@@ -146,7 +146,7 @@ def test_leftovers_of_killed_processes_are_removed_at_the_next_start(tmp_path: P
     late = make("data/.identity.pem.0123456789ab.new")
     with pytest.raises(DataLocked):
         Profile.open(data=data)
-    assert late.exists()  # who does not hold the lock touches nothing
+    assert late.exists()  # without the lock, nothing is changed
     held.close()
 
 

@@ -503,7 +503,7 @@ async def test_a_thousand_users_cost_one_link_and_little_else(net: Mesh) -> None
 
 
 async def test_receipts_of_a_group_are_reported_for_each_member(net: Mesh) -> None:
-    """Members on one gateway get a message at one moment; the writer on another peer, and one there, hear of each."""
+    """Members on one gateway get a message at one moment; writers there and on another peer get a receipt of each."""
     gate, bob = net.peers
     users = [await gate.host(name) for name in ("kim", "lee", "mia", "zoe")]
     for user in users:

@@ -224,7 +224,7 @@ async def test_a_search_finds_the_latest_text(net: Mesh) -> None:
 
 def event_log(peer: TCPPeer) -> list[dict[str, Any]]:
     """Return the first lines of a log that is opened when all are here: on a busy machine the net may be parted for
-    longer than the grace, and who leaves must have come."""
+    longer than the grace, and a user who leaves must have joined."""
     joined = [Joined(at=peer.listening.at, user=user) for user in peer.here() if user != peer.me]
     return [event.to_json() for event in (peer.listening, *joined)]
 

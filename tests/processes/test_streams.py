@@ -260,7 +260,7 @@ async def test_plain_on_a_terminal_takes_lines_and_ctrl_d(quick: Cluster) -> Non
             os.close(main)
 
 
-def test_ctrl_c_on_an_empty_terminal_line_stops(tmp_path: Path) -> None:
+def test_ctrl_c_twice_on_an_empty_terminal_line_stops(tmp_path: Path) -> None:
     if sys.platform == "win32":
         pytest.skip("pseudo-terminals are POSIX")
     main, side = os.openpty()
@@ -272,9 +272,10 @@ def test_ctrl_c_on_an_empty_terminal_line_stops(tmp_path: Path) -> None:
         try:
             os.close(side)
             shown = b""
-            while b"bob listens on" not in shown:
-                shown += os.read(main, 65536)
-            os.write(main, b"\x03")
+            for expected in (b"bob listens on", b"Ctrl-C again"):
+                while expected not in shown:
+                    shown += os.read(main, 65536)
+                os.write(main, b"\x03")
             assert process.wait(TIMEOUT) == 130
         finally:
             process.kill()

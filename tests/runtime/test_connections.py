@@ -322,7 +322,7 @@ async def test_a_thousand_strangers_cost_a_bounded_amount(windows: bool, monkeyp
         everybody += crowd
     await asyncio.gather(*everybody)
     assert host.strangers.most == SETTINGS.max_strangers_loopback  # never more than these had a Client
-    assert host.strangers.refused >= 500  # all but those who took a place that another had left after his second
+    assert host.strangers.refused >= 500  # all except those in places that became free after a second
     assert host.strangers.count == 0 and recorder.reason == ""
     client.abort()
     await host.connections.cut_all()
@@ -421,7 +421,7 @@ def is_old(one: object) -> bool:
 
 def test_all_objects_age_when_there_are_many_more_links_than_ever() -> None:
     gc.unfreeze()  # what the test run has frozen
-    gc.disable()  # only what is counted as old becomes so
+    gc.disable()  # only counted objects become old
     try:
         link_ends = LinkEndCounter()
         kept = Kept()

@@ -46,7 +46,7 @@ class GatedStorage(MemoryStorage):
         super().__init__()
         self.gate = threading.Event()
         self.gate.set()
-        self.waiting = threading.Event()  # a commit stands at the gate
+        self.waiting = threading.Event()  # set when a commit waits at the gate
         self.failing: Exception | None = None
         self.unwarmable: Exception | None = None
         self.unreadable: Exception | None = None  # what fetches end with, and how many did
@@ -150,7 +150,7 @@ async def bob(net: Mesh, storage: GatedStorage) -> AsyncIterator[TCPPeer]:
     await peer.aclose()
 
 
-# ---- what is said
+# ---- writing
 
 
 async def test_texts_written_during_a_commit_go_in_together(bob: TCPPeer, storage: GatedStorage) -> None:
@@ -239,7 +239,7 @@ async def test_reading_pauses_while_storage_is_behind(net: Mesh, bob: TCPPeer, s
     assert [(await anext(events)).text for _ in said] == said
 
 
-# ---- what is acknowledged
+# ---- acknowledging
 
 
 async def two_messages(net: Mesh, bob: TCPPeer) -> Events[Message]:
@@ -446,7 +446,7 @@ async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its
             "the disk does not answer, and is not waited for: "
             "what was accepted is safe, what was on its way may be kept or not"
         ]
-    assert not let_go.is_set()  # nobody else may write there before it answers
+    assert not let_go.is_set()  # no other process may write there before it answers
     storage.gate.set()
     await until(let_go.is_set)
     assert storage.history(None)[-1].seq == 3  # as it happens this one was kept
@@ -591,7 +591,7 @@ async def test_low_disk_space_is_reported(storage: GatedStorage, tmp_path: Path)
     await disk.close()
 
 
-# ---- what is kept in memory
+# ---- entries in memory
 
 
 def run(place: int, count: int, size: int = 10) -> EntrySpan:
@@ -613,7 +613,7 @@ def test_recent_forgets_the_oldest_and_what_lies_before_a_hole() -> None:
         recent.add(run(1 + number * MAX_ENTRIES // 2, MAX_ENTRIES // 2))
     assert recent.after(0) is None
     assert recent.after(MAX_ENTRIES // 2) is not None
-    recent.add(run(recent.newest + 1, 1, size=MAX_BYTES))  # alone above the limit: kept, for it is what is read next
+    recent.add(run(recent.newest + 1, 1, size=MAX_BYTES))  # alone above the limit: kept, because it is read next
     assert recent.after(recent.newest - 1) is not None
     recent.skip(recent.newest + 5)
     assert recent.after(recent.newest - 1) is None

@@ -126,7 +126,7 @@ async def test_a_link_that_is_full_again_before_the_core_heard_it_had_drained_st
         driver = ada._driver
         assert driver is not None
         (link,) = driver.node.links.up.values()
-        driver.put(LinkDrained(link.id))  # told when that was so, handled when it is not any more
+        driver.put(LinkDrained(link.id))  # true when reported, no longer true when handled
         driver.put(LinkFilled(link.id))
         await turns(3)
         assert link.full

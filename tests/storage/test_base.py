@@ -308,7 +308,7 @@ def test_delivered_marks_only_rise_and_are_loaded(storage: Storage) -> None:
     assert storage.delivered_to(ada.log, 2) == sorted([(user("bob"), 3), (user("eve"), 2)])
     assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
     storage.commit([Change(covered=[ada.log])])
-    assert storage.load([user("ada")]).delivered == []  # tips only; the rest is found when it is asked for
+    assert storage.load([user("ada")]).delivered == []  # tips only; the rest is looked up on request
     assert storage.delivered_to(ada.log, 3) == [(user("bob"), 3)]
 
 

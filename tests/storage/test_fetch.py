@@ -197,7 +197,7 @@ def test_a_mark_with_another_chain_gets_the_whole_log(storage: Storage) -> None:
     twin.write("one", "other")
     assert served(storage, WantStart(tips=(twin.mark,), older=(first.mark,))) == [(2, 1, 2), (3, 1, 2)]
     twin.write("another")
-    assert served(storage, WantStart(tips=(twin.mark,))) == [(3, 1, 2)]  # who holds more is asked in its turn
+    assert served(storage, WantStart(tips=(twin.mark,))) == [(3, 1, 2)]  # a holder of more gets its own want
 
 
 @pytest.mark.parametrize("whose", ["ada", "bob"])

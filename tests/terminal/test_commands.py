@@ -116,7 +116,7 @@ async def test_a_taken_name_is_warned_of_before_it_is_used(terminal: OpenTermina
     await ada.line("/nick kim")
     await ada.shows("-- you are now kim")
     await answer_to(ada, "hello", "kim: hello")
-    assert sum("kim" in line for line in ada.all_lines) == 2  # nobody is told in the third person of their own name
+    assert sum("kim" in line for line in ada.all_lines) == 2  # one's own rename is not shown in the third person
 
 
 async def test_connect_says_what_it_does_before_how_it_went(terminal: OpenTerminal) -> None:

@@ -107,7 +107,7 @@ async def test_no_row_passes_for_another_speaker(terminal: OpenTerminal, peer: S
 
 
 async def test_text_of_others_is_never_wrapped_by_the_terminal(terminal: OpenTerminal, peer: StartPeer) -> None:
-    """Wrapping is off while such a row is drawn, whatever width the terminal gives its characters."""
+    """Wrapping is off while such a row is drawn, because the terminal may give its characters another width."""
     ada = await terminal("0", "--name", "ada")
     mallory = await peer("mallory", await port_of(ada))
     await ada.shows("mallory is here")

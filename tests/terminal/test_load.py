@@ -1,4 +1,4 @@
-"""A terminal under load, after a resize, and one that stands still."""
+"""A terminal under load, after a resize, and a stalled one."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Program:
         self._process.send_signal(signal.SIGTERM)
 
     async def end(self) -> int:
-        """Close its input, read what is left until it ends, and return the exit code."""
+        """Close its input, read its remaining output, and return the exit code."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         while await self._read():

@@ -263,7 +263,7 @@ async def test_receipts_of_a_group_tell_each_member_and_how_many_have_it(serve: 
             assert [(one["id"], one["count"], one["of"]) for one in told] == [(id, n, 3) for n in (1, 2, 3)]
 
 
-# ---- who it is
+# ---- identification
 
 
 async def test_a_browser_sends_its_token_first(served: Served) -> None:

@@ -282,7 +282,7 @@ async def test_error_answers_do_not_repeat_what_was_sent(door: Served) -> None:
     assert answer.status == 422 and b"swordfish" not in answer.body
 
 
-# ---- who it is
+# ---- identification
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Basic YTpi", "bearer\tx", "Token x", "Bearer " + "x" * 500])

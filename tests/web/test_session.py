@@ -1,4 +1,4 @@
-"""WebSocket sessions: refusal, and what is still handled at their end."""
+"""WebSocket sessions: refusal, and requests in progress at their end."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ async def closed(line: ClientConnection) -> None:
             pass
 
 
-# ---- who it is
+# ---- identification
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]])
@@ -108,7 +108,7 @@ async def test_a_trusted_machine_accepts_names_but_a_token_is_its_account(serve:
         assert error_of(await liar.say("register", {"userId": "zoe", "authToken": token})) == "unauthorized"
 
 
-# ---- what is sent
+# ---- sending
 
 
 WRONG: list[tuple[str, Any, str]] = [

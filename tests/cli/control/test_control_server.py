@@ -52,7 +52,7 @@ async def line(control: ControlClient, event: str, **fields: Any) -> EventLine:
     raise AssertionError(f"no {event} came")
 
 
-# ---- what it answers
+# ---- answers
 
 
 async def test_a_command_sends_and_waits_for_the_delivery(serve: Serve, home: Path) -> None:
@@ -226,7 +226,7 @@ async def test_a_peer_that_has_run_for_a_while_refuses_unknown_names_at_once(
     assert refused.value.code == NO_SUCH_NAME
 
 
-# ---- who is let in
+# ---- access
 
 
 @posix
@@ -256,7 +256,7 @@ async def test_another_login_gets_nothing_even_if_modes_were_widened() -> None:
 
 
 async def as_nobody(path: Path) -> bytes:
-    """Return what a process of another login hears at a socket."""
+    """Return the bytes that a process of another login receives at a socket."""
     program = (
         "import os, socket, sys\nos.setuid(65534)\ns = socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n"
         'try: s.sendall(b\'{"do":"who"}\\n\'); sys.stdout.write(s.recv(100).decode())\n'
@@ -278,7 +278,7 @@ async def test_the_number_of_connections_is_limited(serve: Serve, home: Path, mo
             await connect(home / "ada")
     waiting = asyncio.create_task(connect(home / "ada"))
     await held.pop().aclose()
-    held += [control for control in [await waiting] if control]  # who waited gets the place
+    held += [control for control in [await waiting] if control]  # the waiting one gets the place
     assert len(held) == MAX_CONNECTIONS
     for control in held:
         await control.aclose()
@@ -290,7 +290,7 @@ async def test_a_client_that_does_not_read_delays_no_other(serve: Serve, home: P
     reader, writer = await open_raw(home / "ada", ada)
     writer.write(b'{"do":"tail","last":100}\n')
     begun = [json.loads(await asyncio.wait_for(reader.readline(), 10)) for _ in range(2)]
-    assert [one["event"] for one in begun] == ["listening", "sent"]  # what is said from now on comes behind the 100
+    assert [one["event"] for one in begun] == ["listening", "sent"]  # later messages come after the 100
     async with talking(home / "ada") as other:
         await other.send(do="send", text="meanwhile")
         await other.ask("wait", timeout=0)
@@ -309,7 +309,7 @@ async def test_a_hanging_peer_is_an_error_after_a_timeout(home: Path, monkeypatc
     monkeypatch.setattr("p2pchat.cli.control_client.CONNECT_TIMEOUT", 0.1)
     home.mkdir()
     with control_socket.bind_socket(home) as made:
-        made.listen()  # the system accepts; nobody says a word
+        made.listen()  # the system accepts, and no program answers
         with pytest.raises(CommandError, match="the running peer does not answer"):
             await connect(home)
 
@@ -487,7 +487,7 @@ def test_a_command_interrupted_while_connecting_leaks_nothing(tmp_path: Path) ->
             await control.aclose()
         server.close()
         async with asyncio.timeout(10):
-            while open_sockets() != before:  # the far end has to hear of it first
+            while open_sockets() != before:  # the far end must be notified first
                 await asyncio.sleep(0)  # poll: nothing reports a closed socket
         return connecting.cancelled()
 

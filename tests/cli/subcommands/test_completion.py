@@ -47,7 +47,7 @@ FISH = "source ./script; complete -C (string escape -- $argv | string join ' ')"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home directory of ada, at port 18080, who knows all of NAMES and has a group."""
+    """Return the home directory of ada, at port 18080, with all of NAMES and a group."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("P2PCHAT_HOME", str(home))
@@ -144,7 +144,7 @@ def test_a_python_file_in_the_directory_is_not_run(complete: Complete, tmp_path:
 
 
 def test_an_option_takes_a_value_in_all_commands_or_in_none() -> None:
-    """Options may stand before the name of the command, when nobody knows yet which command is meant."""
+    """Options may come before the name of the command, while the command is still unknown."""
     options = list(program.all_options())
     switches = {name for option in options if option.is_flag for name in option.opts}
     assert switches.isdisjoint(name for option in options if not option.is_flag for name in option.opts)

@@ -30,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def doctor(capfd: pytest.CaptureFixture[str]) -> Doctor:
-    """Run it with --json; returns the exit code and the findings by what they are about."""
+    """Run `doctor --json`; return the exit code and the findings by check."""
 
     def run(*words: str) -> tuple[int, Findings]:
         capfd.readouterr()

@@ -32,7 +32,7 @@ MINUTE = timedelta(minutes=1)
 
 
 async def talked(home: Path, *writers: str, count: int = 3) -> None:
-    """Have these write to ada, who keeps it, live."""
+    """Let these users write to ada, and store their messages as live ones."""
     async with TCPPeer(0, name="ada", data=home / "ada") as ada:
         for name in writers:
             async with TCPPeer(0, ada.endpoint, name=name, data=home / name) as writer:

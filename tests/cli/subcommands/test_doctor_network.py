@@ -28,7 +28,7 @@ from p2pchat.cli.subcommands.doctor_network import (
 )
 
 LOOPBACK = ["127.0.0.1"]
-OTHER = "127.0.0.2"  # stands in for an address that others use; only Linux has it without being asked
+OTHER = "127.0.0.2"  # represents a public address; only Linux has it without configuration
 linux = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine without more on Linux only")
 
 
