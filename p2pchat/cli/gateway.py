@@ -95,12 +95,38 @@ class WriteTimeout(asyncio.Protocol):
 
 
 class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, with limits against clients that cause much work at little cost."""
+    """uvicorn's WebSocket, with limits against clients that cause much work at little cost.
+
+    It sends pings for the application and tells it when they are answered: "p2pchat.ping" in the scope's extensions.
+    """
+
+    _pings = 0
+    _unanswered: tuple[bytes, Callable[[], None]] | None = None  # the payload of the last ping
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if hasattr(transport, "max_size"):  # of asyncio: how much is read before other connections have their turn
             transport.max_size = MAX_READ_BYTES
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == 101:
+            self.scope["extensions"]["p2pchat.ping"] = self.ping  # type: ignore[assignment]
+
+    def ping(self, on_pong: Callable[[], None]) -> None:
+        """Send a ping, and call `on_pong` once it is answered: the client has everything sent before it."""
+        if not (self.close_sent or self.transport.is_closing()):
+            self._pings += 1
+            self._unanswered = self._pings.to_bytes(8), on_pong  # uvicorn's own pings have 4 bytes
+            self.conn.send_ping(self._unanswered[0])
+            self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def handle_pong(self, event: Any) -> None:
+        if self._unanswered is not None and bytes(event.data) == self._unanswered[0]:
+            (_, on_pong), self._unanswered = self._unanswered, None
+            on_pong()
+        else:
+            super().handle_pong(event)
 
     def handle_cont(self, event: Any) -> None:
         if len(self.frames) >= MAX_FRAGMENTS:

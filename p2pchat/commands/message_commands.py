@@ -251,25 +251,35 @@ async def receipts(
 
 
 async def _receipt_rows(ctx: CommandContext, messages: list[Message | Sent]) -> CommandResult:
-    # For an edited message, the receipt of the edit counts: it shows the users with the newest version.
-    rows = [_receipt_row(message, await ctx.peer.receipt(message.mended_id or message.id)) for message in messages]
+    rows = [await _receipt_row(ctx, message) for message in messages]
     now = datetime.now().astimezone()
     return CommandResult(rows, [format_receipt(row, now) for row in rows] or ["-- you have not written here yet"])
 
 
-def _receipt_row(message: Message | Sent, receipt: Receipt) -> EventLine:
-    sent = message.to_json()
+async def _receipt_row(ctx: CommandContext, message: Message | Sent) -> EventLine:
+    """Return who has a message. For an edited one, the receipt of the edit counts: who has the newest version."""
+    sent, receipt = message.to_json(), await ctx.peer.receipt(message.mended_id or message.id)
     copied = ("id", "conversation", "conversation_id", "kind", "text", "sent_at")
-    has, lacks = receipt.delivered_to, receipt.missing
+    of, has, read = receipt.of, receipt.delivered_to, receipt.read_by
+    if message.mended_id is not None and message.conversation.kind != "room":  # the edit of a message that waits
+        taken = set((await ctx.peer.receipt(message.id)).delivered_to)
+        has = [user for user in has if user in taken]
+    lacks, stored = [user for user in of if user not in has], [user for user in has if ctx.peer.is_at_gateway(user)]
+    counts = [len(set(users) & set(of or users)) for users in (has, read)]
+    reached = [word for word, count in zip(("delivered", "read"), counts, strict=True) if count and count >= len(of)]
     return {
         **{name: sent[name] for name in copied},
         **{name: True for name in ("edited", "deleted") if name in sent},
-        "status": receipt.status,
-        "of": len(receipt.of),
+        "status": reached[-1] if reached else "accepted",
+        "of": len(of),
+        "count": counts[0],
+        "read_count": counts[1],
         "delivered_to": [user.label for user in has],
         "delivered_to_ids": [user.id for user in has],
-        "read_by": [user.label for user in receipt.read_by],
-        "read_by_ids": [user.id for user in receipt.read_by],
+        "at_gateway": [user.label for user in stored],
+        "at_gateway_ids": [user.id for user in stored],
+        "read_by": [user.label for user in read],
+        "read_by_ids": [user.id for user in read],
         "missing": [user.label for user in lacks],
         "missing_ids": [user.id for user in lacks],
     }

@@ -16,7 +16,7 @@ from typing import Any
 from weakref import WeakSet
 
 from p2pchat.core import effects as fx
-from p2pchat.core.log import Ref, decode_entry, message_id, referred_id
+from p2pchat.core.log import LogId, Ref, decode_entry, message_id, referred_id
 from p2pchat.core.names import base32
 from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
@@ -172,7 +172,13 @@ class EventDispatcher:
         )
 
     def _on_read(self, effect: fx.ReadReceipt) -> None:
-        self._push_receipts(self._tracker.read(effect.log, effect.first, effect.last, effect.member))
+        read = (effect.log, effect.first, effect.last, effect.member)
+        self.on_taken(*read)  # who reads a message has it, by whatever way
+        self._push_receipts(self._tracker.read(*read))
+
+    def on_taken(self, log: LogId, first: int, last: int, member: UserId) -> None:
+        """Report that a user of this peer took entries first..last of a log (HostedUser.deliver_when_taken)."""
+        self._push_receipts(self._tracker.take(log, first, last, member))
 
     def _push_receipts(self, updates: list[ReceiptUpdate]) -> None:
         for update in updates:
@@ -376,7 +382,7 @@ class Feed:
         """Set the place of a consumer; returns when it is on disk."""
         self._offsets[consumer] = place
         if self._driver is not None:
-            await self._driver.ack_durably(consumer, place)
+            await self._driver.ack_durably({consumer: place})
 
     def recommit_offsets(self, consumers: set[str]) -> None:
         """Store the places of these consumers once more, since storage may have failed meanwhile."""
@@ -443,4 +449,5 @@ class Feed:
         counted = readers if isinstance(event, Read) else holders
         entry, node = decode_entry(shown.raw), self._running().node
         of = set(expected_recipients(node, log, entry, holders)) or holders | readers
+        holders |= self._tracker.holders_at(shown.place, of)
         return replace(event, count=len(counted & of), of=len(of))

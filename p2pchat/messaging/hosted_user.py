@@ -16,28 +16,32 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import UserHosted, UserUnhosted
-from p2pchat.core.log import LogId
+from p2pchat.core.log import LogId, decode_entry
 from p2pchat.core.names import skeleton
 from p2pchat.core.records import Change, Stored, StoredUser, Token
-from p2pchat.errors import NameTaken, P2PChatError, PeerClosed
+from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Event, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
-from p2pchat.messaging.messages import MESSAGE_CHANGES, Deleted, Edited, Message, Post, Reaction, Sent
+from p2pchat.messaging.messages import MESSAGE_CHANGES, NOT_SHOWN, Deleted, Edited, Message, Post, Reaction, Sent
 from p2pchat.messaging.receipts import ReceiptUpdate
-from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
+from p2pchat.messaging.subscription import PAGE, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
-from p2pchat.protocol import UserId
+from p2pchat.protocol import ConversationId, UserId
+from p2pchat.storage.base import Storage
 
 if TYPE_CHECKING:
     from p2pchat.lifecycle import PeerLifecycle
+    from p2pchat.runtime.driver import Driver
 
 T = TypeVar("T")
 
@@ -72,6 +76,18 @@ class HostedUser(LocalUser):
     def is_hosted(self) -> bool:
         """True while the peer hosts the user; false after TCPPeer.unhost."""
         return not self._gone
+
+    def deliver_when_taken(self, consumer: str) -> None:
+        """Report direct and group messages of users of this peer as delivered to this user when they are taken.
+
+        A message is taken when `hand_on` was called for it, or a later one, with this consumer, and that is on disk; or
+        when it was read. Without this call it is delivered to a user of the same peer when it is written. Call it after
+        each start, before others can write. Other peers hear that a message is delivered when this peer has it.
+
+        Raises PeerClosed.
+        """
+        self._require_running()
+        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer))
 
     def post(self, event: T) -> T | Message | Sent:
         """Return an event of TCPPeer.everybody as this user sees it.
@@ -122,12 +138,14 @@ class HostedUserRegistry:
         by_id: The hosted users, in the order in which they were hosted.
         any_ever: Users are hosted, or were: not everything stored belongs to the peer's own user.
         lock: Held while users come, go, or change their names or tokens.
+        deliveries: What users have taken whose messages are delivered when they are taken.
     """
 
     def __init__(self, lifecycle: PeerLifecycle) -> None:
         self.by_id: dict[UserId, HostedUser] = {}
         self.any_ever = False
         self.lock = asyncio.Lock()
+        self.deliveries = Deliveries(lifecycle)
         self._lifecycle = lifecycle
         self._by_look: dict[str, HostedUser] = {}  # by the skeleton of each name
 
@@ -266,6 +284,77 @@ def _tokens_of(user: UserId, tokens: Mapping[bytes, str]) -> list[Token]:
         raise ValueError("the hash of a token is 32 bytes")
     now = now_micros()
     return [Token(hash, user, now, label) for hash, label in tokens.items()]
+
+
+# ---- messages delivered when they are taken
+
+
+class Deliveries:
+    """Messages that hosted users take from this peer, at the places of one consumer of each user.
+
+    A place is on disk before anyone hears that a message was delivered, so that a delivered message stays so. Places
+    that move while others are being written are written together.
+    """
+
+    def __init__(self, lifecycle: PeerLifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._consumers: dict[UserId, str] = {}
+        self._due: dict[UserId, int] = {}  # places that are not on disk
+        self._storing: asyncio.Task[None] | None = None
+
+    def add(self, user: UserId, consumer: str, place: int) -> None:
+        """Deliver messages to a user when this consumer takes them; it has taken everything up to this place."""
+        if self._consumers.get(user) != consumer or user not in self._lifecycle.tracker.taken:
+            self._consumers[user] = consumer
+            self._lifecycle.tracker.deliver_when_taken(user, place)
+
+    def on_handed_on(self, user: UserId, consumer: str, place: int) -> None:
+        """Note the new place of a consumer."""
+        if self._consumers.get(user) == consumer:
+            self._due[user] = place
+            if self._storing is None:
+                self._storing = asyncio.get_running_loop().create_task(self._store(), name="p2pchat deliveries")
+
+    async def _store(self) -> None:
+        try:
+            with suppress(StorageError, PeerClosed):  # reported later: when the user takes the next message, or reads
+                while self._due:
+                    await self._store_due(self._lifecycle.require_running())
+        finally:
+            self._storing = None
+
+    async def _store_due(self, driver: Driver) -> None:
+        storage, tracker = driver.disk.storage, self._lifecycle.tracker
+        due = {user: place for user, place in self._due.items() if user in tracker.taken}  # and not unhosted meanwhile
+        self._due = dict(due)
+        await driver.ack_durably({consumer_name(user, self._consumers[user]): due[user] for user in due})
+        for user, place in due.items():
+            if self._due[user] == place:
+                del self._due[user]
+            keys = [key for key in driver.node.conversations_of(user) if key != driver.node.room]
+            since = tracker.taken.get(user, place)
+            taken = await driver.disk.read(partial(_entries_taken, storage, user, keys, since, place))
+            if user in tracker.taken:
+                tracker.taken[user] = place
+            for log, (first, last) in taken.items():
+                if log.user in driver.node.hosted:
+                    self._lifecycle.dispatcher.on_taken(log, first, last, user)
+
+
+def _entries_taken(
+    storage: Storage, user: UserId, keys: Sequence[ConversationId], since: int, until: int
+) -> dict[LogId, tuple[int, int]]:
+    """Return the first and last message of each log of others between two places; none that the user had read."""
+    found: dict[LogId, tuple[int, int]] = {}
+    while since < until:
+        page = storage.places(since, PAGE, keys)
+        for shown in page:
+            if shown.place <= until and shown.log.user != user and decode_entry(shown.raw).k not in NOT_SHOWN:
+                if user not in (reader for reader, _ in storage.readers(shown.log, shown.seq)):
+                    first, _ = found.get(shown.log, (shown.seq, 0))
+                    found[shown.log] = first, shown.seq
+        since = page[-1].place if len(page) == PAGE else until
+    return found
 
 
 # ---- the events of all hosted users, each read once

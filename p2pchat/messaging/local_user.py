@@ -50,7 +50,7 @@ from p2pchat.messaging.messages import (
 from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, expected_recipients, look_up_receipt
 from p2pchat.messaging.subscription import AnyEvent, Events, Subscription
-from p2pchat.messaging.users import User, Whois, former_names, is_of_ignored, whois
+from p2pchat.messaging.users import User, Whois, former_names, host_peers, is_of_ignored, whois
 from p2pchat.protocol import MAX_STATUS_CHARACTERS, ConversationId, Naming, UserId
 
 if TYPE_CHECKING:
@@ -234,6 +234,14 @@ class LocalUser(Viewer):
         storage = driver.disk.storage
         first = await driver.disk.read(lambda: storage.first_received_at(user.key))
         return whois(driver.node, user, first)
+
+    def is_at_gateway(self, user: User) -> bool:
+        """Return whether a user is hosted by a peer elsewhere that is not the user's own, as far as is known here.
+
+        What is delivered to such a user is on the disk of that peer, and perhaps nowhere else yet.
+        """
+        node = self._driver.node
+        return user.key not in node.hosted and user.key not in host_peers(node, user.key)
 
     async def set_receipts(self, on: bool | None, who: User | str | None = None) -> None:
         """Exchange read receipts, or neither send nor receive any: with one user, or with everybody.
@@ -487,7 +495,7 @@ class LocalUser(Viewer):
             if not tracker.is_accepted(log, seq):  # nor was it meanwhile
                 holders = {member for member, _ in marks} | set(tracker.holders(log, seq))
                 of = expected_recipients(driver.node, log, decode_entry(shown.raw), holders)
-                tracker.load(log, seq, of, marks, read)
+                tracker.load(log, seq, of, marks, read, shown)
         return self._receipt(log, seq)
 
     def _receipt(self, log: LogId, seq: int) -> Receipt:
@@ -656,6 +664,7 @@ class LocalUser(Viewer):
         self._require_running()
         if post.place > self._place_of(consumer):
             self._lifecycle.feed.commit_offset(self._consumer_prefix + consumer, post.place)
+            self._lifecycle.hosted.deliveries.on_handed_on(self.people.me, consumer, post.place)
 
 
 def _operations_of(group: Conversation) -> ConversationId:

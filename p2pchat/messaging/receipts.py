@@ -17,9 +17,10 @@ from itertools import accumulate, islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple, overload
 
-from p2pchat.core.log import Entry, LogId, message_id
+from p2pchat.core.log import Entry, LogId, decode_entry, message_id
 from p2pchat.core.node import Node
 from p2pchat.errors import DeliveryTimeout, PeerClosed, UnknownName
+from p2pchat.messaging.messages import NOT_SHOWN
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import ReleasedEntry, Storage
 
@@ -351,7 +352,8 @@ class _LogReceipts:
     stretches: list[_Stretch] = field(default_factory=list)
     delivered: _Positions = field(default_factory=_Positions)
     read: _Positions = field(default_factory=_Positions)
-    earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # members, by message of an earlier run
+    earlier: dict[int, tuple[UserId, ...]] = field(default_factory=dict)  # members, by entry of an earlier run
+    changes: set[int] = field(default_factory=set)  # those of these entries that are no messages
 
     def positions(self, kind: Kind) -> _Positions:
         return self.read if kind == "read" else self.delivered
@@ -376,6 +378,11 @@ class _LogReceipts:
         if _count_without(self.user, of) == len(of):
             return of
         return tuple(member for member in of if member != self.user)
+
+    def is_message(self, seq: int) -> bool:
+        """Return whether an entry is a message, and not an edit or the like."""
+        stretch = self._find(seq)
+        return seq not in self.changes if stretch is None else stretch.is_message
 
     def _members(self, seq: int) -> tuple[UserId, ...]:
         stretch = self._find(seq)
@@ -434,9 +441,16 @@ class _LogReceipts:
 
 
 class ReceiptTracker:
-    """Which members have which of one's own messages, and which have read them."""
+    """Which members have which of one's own messages, and which have read them.
+
+    Attributes:
+        taken: The users of this peer whose clients take messages from it, and up to which place they have taken all of
+            their direct and group messages, on disk. To these a message is delivered when it is taken; to the other
+            users of this peer when it is written. Nothing is taken in the room: it is for those who are online.
+    """
 
     def __init__(self) -> None:
+        self.taken: dict[UserId, int] = {}
         self._logs: dict[LogId, _LogReceipts] = {}
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
         self._room: Callable[[], ConversationId] = str
@@ -448,6 +462,28 @@ class ReceiptTracker:
         """Set the users of this peer, a live view, and how to get the id of the room."""
         self._hosted, self._room = hosted, room
 
+    def deliver_when_taken(self, user: UserId, place: int) -> None:
+        """Count messages as delivered to a user of this peer when they are taken; so far up to this place."""
+        for log, receipts in self._logs.items():
+            if log.conversation != self._room():
+                receipts.deliver_here(user, was_hosted=True)
+        self.taken[user] = place
+
+    def take(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
+        """Note that a user of this peer took, or read, entries first..last; return the updates to report."""
+        had = self._of(log).delivered.marks.get(member, 0)
+        if not self.takes(log, member) or last <= had:
+            return []
+        return self._advance(log, max(first, had + 1), last, (member,), "delivered")
+
+    def takes(self, log: LogId, member: UserId) -> bool:
+        """Return whether entries of a log are delivered to a member when they are taken here."""
+        return member in self.taken and member != log.user and log.conversation != self._room()
+
+    def holders_at(self, place: int, members: Iterable[UserId]) -> set[UserId]:
+        """Return those of these members who have taken the message at a place."""
+        return {member for member in members if self.taken.get(member, -1) >= place}
+
     def hosted(self, user: UserId) -> None:
         """Count messages already written here as delivered to a user who is hosted from now on."""
         for log in self._logs.values():
@@ -455,11 +491,14 @@ class ReceiptTracker:
 
     def unhosted(self, user: UserId) -> None:
         """Keep messages as delivered to a user who is no longer hosted."""
-        for log in self._logs.values():
-            log.deliver_here(user, was_hosted=True)
+        for log, receipts in self._logs.items():
+            if not self.takes(log, user):
+                receipts.deliver_here(user, was_hosted=True)
+        self.taken.pop(user, None)
 
     def _is_here(self, log: LogId, member: UserId) -> bool:
-        return member in self._hosted and member != log.user
+        """Return whether a member has each message of a log when it is written."""
+        return member in self._hosted and member != log.user and not self.takes(log, member)
 
     # ---- what happens
 
@@ -476,6 +515,8 @@ class ReceiptTracker:
             here: The members who have the entries already, as users of this peer.
         """
         receipts = self._of(log)
+        if is_message and self.taken and log.conversation != self._room():
+            here = tuple(member for member in here if not self.takes(log, member))
         if not here:
             receipts.add(first, count, of, 0, is_message)
             return []
@@ -490,10 +531,17 @@ class ReceiptTracker:
         members = (member for member in here if member != log.user)
         return [ReceiptUpdate(log, first, last, member, n, wanted) for n, member in enumerate(members, 1)]
 
-    def load(self, log: LogId, seq: int, of: tuple[UserId, ...], marks: Positions, read: Positions) -> None:
-        """Take from storage the members of one message of an earlier run, and the positions in its log."""
+    def load(
+        self, log: LogId, seq: int, of: tuple[UserId, ...], marks: Positions, read: Positions, shown: ReleasedEntry
+    ) -> None:  # fmt: skip
+        """Take from storage one entry of an earlier run, its members, and the positions in its log."""
         receipts = self._of(log)
         receipts.earlier[seq] = of
+        if decode_entry(shown.raw).k in NOT_SHOWN:
+            receipts.changes.add(seq)
+        else:
+            here = [(member, seq) for member in self.holders_at(shown.place, of) if self.takes(log, member)]
+            marks = [*marks, *here, *((member, mark) for member, mark in read if self.takes(log, member))]
         for positions, stored in ((receipts.delivered, marks), (receipts.read, read)):
             for member, highest in stored:
                 positions.set(member, max(highest, positions.marks.get(member, 0)))
@@ -533,9 +581,11 @@ class ReceiptTracker:
     def _advance(
         self, log: LogId, first: int, last: int, members: tuple[UserId, ...], kind: Kind
     ) -> list[ReceiptUpdate]:
-        positions, ours = self._of(log).positions(kind), self._hosted if kind == "delivered" else ()
+        positions = self._of(log).positions(kind)
         advanced = [
-            one for one in members if positions.marks.get(one, 0) < last and (one == log.user or one not in ours)
+            one
+            for one in members
+            if positions.marks.get(one, 0) < last and (kind == "read" or not self._is_here(log, one))
         ]
         updates: list[ReceiptUpdate] = []
         for one in advanced:
@@ -578,8 +628,12 @@ class ReceiptTracker:
             return []
         known = [member for member, mark in receipts.positions(kind).marks.items() if mark >= seq]
         if kind == "delivered" and len(self._hosted) > 1:
-            known += [one for one in receipts.members(seq) if self._is_here(log, one) and one not in known]
+            known += [one for one in receipts.members(seq) if self._has(log, seq, one) and one not in known]
         return known
+
+    def _has(self, log: LogId, seq: int, member: UserId) -> bool:
+        """Return whether a member has an entry because it is written here; edits are not taken, but looked at here."""
+        return self._is_here(log, member) or (self.takes(log, member) and not self._of(log).is_message(seq))
 
     async def wait(
         self, people: UserDirectory, log: LogId, seq: int, *, by: UserId | None = None, count: int | None = None,
@@ -593,7 +647,7 @@ class ReceiptTracker:
         wanted = (by,) if by is not None else receipts.members(seq)
         if count is None and not wanted:
             count = 1  # nobody was online: wait for the first member who gets it
-        here = {member for member in wanted if kind == "delivered" and self._is_here(log, member)}
+        here = {member for member in wanted if kind == "delivered" and self._has(log, seq, member)}
         missing = {member for member in wanted if positions.marks.get(member, 0) < seq} - here
         if count is not None:
             missing, count = set(), count - len(here)

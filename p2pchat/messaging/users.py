@@ -140,7 +140,7 @@ class Whois:
 
 def whois(node: Node, user: User, first_heard: int) -> Whois:
     """Return what a node knows of a user; `first_heard` is in UTC microseconds, 0 for never."""
-    hosts = tuple(_host_peer(node, peer) for peer in _host_peers(node, user.key))
+    hosts = tuple(_host_peer(node, peer) for peer in host_peers(node, user.key))
     since = aware(first_heard) if first_heard else None
     return Whois(user, former_names(node, user), since, node.sync.quota.is_allowed(user.key), hosts)
 
@@ -151,7 +151,8 @@ def former_names(node: Node, user: User) -> tuple[str, ...]:
     return tuple(name for name in sorted(former, key=lambda name: -former[name]) if name != user.name)
 
 
-def _host_peers(node: Node, user: UserId) -> list[PeerId]:
+def host_peers(node: Node, user: UserId) -> list[PeerId]:
+    """Return the peers that are known to act for a user: those linked, and the user's own if an address is known."""
     links = (node.links.up.get(id) for id in sorted(node.presence.hosts.get(user, ())))
     peers = dict.fromkeys(link.peer for link in links if link is not None)
     if user == node.peer or user in node.links.book:

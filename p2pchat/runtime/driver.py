@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -316,10 +316,11 @@ class Driver:
         self._acked[consumer] = place
         self._schedule()
 
-    async def ack_durably(self, consumer: str, place: int) -> None:
-        """As ack(), and return when it is on disk."""
-        self.ack(consumer, place)
-        await self.disk.write(Change(consumers={consumer: place}))
+    async def ack_durably(self, places: Mapping[str, int]) -> None:
+        """As ack() for each of these consumers, and return when that is on disk."""
+        self._acked.update(places)
+        self._schedule()
+        await self.disk.write(Change(consumers=dict(places)))
 
     def _save_acks(self) -> None:
         acked, self._acked = self._acked, {}

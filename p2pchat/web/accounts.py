@@ -36,6 +36,8 @@ from p2pchat import validate_name as valid
 from p2pchat.web import WebSettings
 from p2pchat.web.errors import Forbidden, WebError
 
+DELIVERY_CONSUMER = "web"  # the consumer whose place says what an account has taken, by any interface
+
 # The word stored with the hash of an account.
 REGISTERED = ""  # has a token
 NAMED = "named"  # registered by a trusted caller on this machine, without a token
@@ -337,6 +339,7 @@ class Accounts:
             raise AccountNameTaken(name)
 
     def _add(self, account: Account) -> None:
+        account.user.deliver_when_taken(DELIVERY_CONSUMER)
         self._index(account)
         self._by_hash[account.hash] = self._by_key[account.key] = account
         if account.reserved:

@@ -54,14 +54,12 @@ from p2pchat import (
     User,
 )
 from p2pchat.commands.json_commands import is_unicode
-from p2pchat.web.accounts import Account
+from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, sign_in
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.schemas import iso, message_json
 from p2pchat.web.session import (
-    CONSUMER,
-    DeliveryCursor,
     Frame,
     LightEvent,
     Post,
@@ -197,19 +195,17 @@ class ChatSession(WebSocketSession):
             newest id, so that it can continue there later.
     """
 
-    __slots__ = ("_cursor", "_has_room", "_since", "_unaccepted", "events")
+    __slots__ = ("_has_room", "_since", "_unaccepted", "events")
 
     def __init__(self, websocket: WebSocket, account: Account, events: frozenset[str], since: str | None) -> None:
-        self._cursor = DeliveryCursor(account.user)
-        super().__init__(websocket, account, self._cursor.on_sent)
+        super().__init__(websocket, account)
         self.events = tuple(kind for word in events for kind in EVENTS[word])
         self._since = since
         self._unaccepted: set[asyncio.Task[None]] = set()
         self._has_room = LightEvent()  # fewer than MAX_UNACCEPTED messages are unaccepted
 
-    async def finish(self, *, orderly: bool) -> None:
+    async def finish(self) -> None:
         """Complete the writes under way: their messages are kept although nobody waits for the answers."""
-        self._cursor.close(orderly=orderly)
         await asyncio.gather(*self._unaccepted, return_exceptions=True)
 
     # ---- out
@@ -224,7 +220,7 @@ class ChatSession(WebSocketSession):
             count = await self.catch_up.waiting()
             self.gateway.audit_handed_over(self.account, "chat", count)
         else:
-            self.user.hand_on(last, CONSUMER)  # the client has it, and all before
+            self.user.hand_on(last, DELIVERY_CONSUMER)  # the client has it, and all before
             count = await self.catch_up.since(last)
         if self._since is not None:
             here = {"last": newest[0].id} if newest else {}

@@ -30,7 +30,7 @@ from p2pchat.commands.people_commands import invite_row
 from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
-from p2pchat.web.accounts import Account
+from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.auth import sign_in
 from p2pchat.web.errors import WebError
 from p2pchat.web.hub import Envelope, QueueFull
@@ -88,44 +88,49 @@ class EventSession(WebSocketSession):
         self._commands.stop_waiting_for_names()
         self._away = False
 
-    async def finish(self, *, orderly: bool) -> None:
+    async def finish(self) -> None:
         self._display.close()
 
     # ---- out
 
     async def start(self) -> None:
-        """Send the line `listening`, then what followed `since`."""
-        if not self._since:
-            self.catch_up.skip()
+        """Send the line `listening`, then what followed `since`, or without it what waits for the account."""
         me = self.user.me
         listening = self.gateway.peer.listening.to_json()
         await self._display.show_event({**listening, "user": me.label, "user_id": me.id, "data": ""})
+        last: Post | None = None
         if self._since:
             try:
-                await self.catch_up.since(await self.user.message(self._since))
+                last = await self.user.message(self._since)
             except (P2PChatError, ValueError) as error:
-                self.catch_up.skip()
                 await self._display.show_event(_error_line(WebError(404, "since", str(error))))
+        if last is None:
+            self.gateway.audit_handed_over(self.account, "lines", await self.catch_up.waiting())
+        else:
+            self.user.hand_on(last, DELIVERY_CONSUMER)  # the client has it, and all before
+            await self.catch_up.since(last)
 
     def send_missed(self, post: Post) -> None:
-        self.queue.put(self._own_frame(post), bounded=False)
+        self.queue.put(self._own_frame(post), post, bounded=False)
 
     def deliver(self, envelope: Envelope) -> None:
         event, user = envelope.event, self.user
+        post = None
         if isinstance(event, PEER_EVENTS):
             return
         if isinstance(event, Message | Sent):
             if not self.is_due(envelope):
                 return
             is_own = event.log.user == user.key or event.conversation.kind == "dm"
+            post = None if envelope.users is None else event  # room messages need no cursor
         else:
             is_own = isinstance(event, Edited | Deleted | Reaction) and (
                 event.by.key == user.key or event.conversation.kind == "dm"
             )
         if is_own:  # its refs, or its view of the conversation, differ from what others get
-            self.queue.put(self._own_frame(envelope.for_user(user)))
+            self.queue.put(self._own_frame(envelope.for_user(user)), post)
         else:
-            self.queue.put(envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_json())))
+            self.queue.put(envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_json())), post)
 
     def _own_frame(self, event: Any) -> Frame:
         return as_frame(self._display.with_own_ref(event.to_json()))

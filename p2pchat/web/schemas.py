@@ -160,8 +160,12 @@ class ReceiptStatus(
     """Delivery of a message of the caller."""
 
     id: str
-    status: Literal["accepted", "delivered", "read"] = Field(description="The step that all receivers have reached.")
-    delivered_to: list[Label] = Field(description="Receivers whose peers have it on disk.")
+    status: Literal["accepted", "delivered", "read"] = Field(
+        description="The step that all receivers have reached; accepted: it is stored on this gateway."
+    )
+    delivered_to: list[Label] = Field(
+        description="Receivers of this gateway whose clients have taken it, and others whose peers have it on disk."
+    )
     read_by: list[Label]
     missing: list[Label] = Field(description="Receivers not known to have it yet.")
 

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from fastapi import WebSocket
@@ -23,22 +24,23 @@ from starlette.websockets import WebSocketDisconnect
 
 from p2pchat import HostedUser, Message, PeerClosed, Sent, StorageError
 from p2pchat.web import WebSettings
-from p2pchat.web.accounts import Account
+from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway, gateway_of
 from p2pchat.web.hub import CLOSE_CODES, Ending, Envelope, HubSession, Kind, QueueFull
 from p2pchat.web.rate_limit import RateLimiter
 
-CONSUMER = "web"  # the consumer whose position says what an account has received, by any interface
 QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
 PAGE = 200  # messages read at once
-CONFIRMED_AFTER = 45.0  # seconds a socket must outlive a frame: a broken one is noticed in 20 + 20 (uvicorn's pings)
+PING_AFTER = 0.05  # seconds from a message to the ping that proves it, so that many messages share one; a guess
+CONFIRMED_AFTER = 45.0  # seconds a socket must outlive a message without such pings: uvicorn notices a broken one in 40
 ORDERLY_CLOSE_CODES = (1000, 1001, 1005)  # RFC 6455: normal, going away, closed without a code
 
 CLOSE_TIMEOUT = 5.0  # seconds to send what is left and to complete the closing handshake
 
 Post = Message | Sent
 Frame = dict[str, Any]  # an ASGI message, ready to send; many sockets may share one
+Ping = Callable[[Callable[[], None]], None]  # sends a WebSocket ping, and calls the function when it is answered
 _log = logging.getLogger("p2pchat.web")
 
 
@@ -104,13 +106,12 @@ class ClientSession(ABC):
 class WebSocketSession(ClientSession):
     """One WebSocket of an account: its frames are handled in order, its events sent through a queue."""
 
-    __slots__ = ("_closed", "_websocket", "queue")
+    __slots__ = ("_closed", "_cursor", "_websocket", "queue")
 
-    def __init__(
-        self, websocket: WebSocket, account: Account, on_sent: Callable[[Any], None] = lambda item: None
-    ) -> None:
+    def __init__(self, websocket: WebSocket, account: Account) -> None:
         gateway = gateway_of(websocket)
-        self.queue = SendQueue(websocket, gateway.settings, on_sent)
+        self._cursor = DeliveryCursor(account.user, ping_of(websocket))
+        self.queue = SendQueue(websocket, gateway.settings, self._cursor.on_sent)
         super().__init__(gateway, account, self.queue.drained)
         self._websocket = websocket
         self._closed = LightEvent()  # the hub has ended the session
@@ -145,7 +146,8 @@ class WebSocketSession(ClientSession):
         finally:
             self.gateway.hub.close(self.hub_session)
             self.queue.close(1000, "")
-            await self.finish(orderly=orderly)
+            self._cursor.close(orderly=orderly)
+            await self.finish()
             await asyncio.gather(writing, return_exceptions=True)
 
     @abstractmethod
@@ -160,8 +162,8 @@ class WebSocketSession(ClientSession):
     def error_frame(self, problem: WebError) -> Frame:
         """Return the frame that reports a problem of the connection itself."""
 
-    async def finish(self, *, orderly: bool) -> None:
-        """Complete what is under way after the session was closed. `orderly`: the client said goodbye."""
+    async def finish(self) -> None:
+        """Complete what is under way after the session was closed."""
 
     def on_end(self, why: Ending) -> None:
         self._closed.set()
@@ -216,10 +218,6 @@ class CatchUp:
         """True once everything missed was sent."""
         return self._live
 
-    def skip(self) -> None:
-        """Send nothing from storage: the session is live at once."""
-        self._live = True
-
     def accepts(self, post: Post) -> bool:
         """Return whether a message delivered by the hub is to be sent now; otherwise it was or will be sent.
 
@@ -243,7 +241,7 @@ class CatchUp:
     async def waiting(self) -> int:
         """Send what waits for the account and what came meanwhile, then become live; return how many waited."""
         count, last = 0, None
-        while page := await self._user.released(last, consumer=CONSUMER, kinds=QUEUED_KINDS, limit=PAGE):
+        while page := await self._user.released(last, consumer=DELIVERY_CONSUMER, kinds=QUEUED_KINDS, limit=PAGE):
             for last in page:
                 self._sent_queued = last.place
                 if isinstance(last, Message):
@@ -275,50 +273,65 @@ class CatchUp:
 
 
 class DeliveryCursor:
-    """The position up to which an account has received its messages, as one session knows it.
+    """The position up to which an account has taken its messages, as one session knows it.
 
-    A message counts as received when the client closes in an orderly way, or when its socket has outlived the message
-    for so long that a broken connection would have been noticed. Otherwise it is sent again.
+    A message is taken when the client closes in an orderly way, or when it answers a WebSocket ping that was sent after
+    the message. A server without such pings (see ping_of) gives the time in which it would have noticed a broken
+    connection. What is not taken is sent again.
     """
 
-    __slots__ = ("_sent", "_timer", "_user")
+    __slots__ = ("_ping", "_pinged", "_sent", "_timer", "_user")
 
-    def __init__(self, user: HostedUser) -> None:
+    def __init__(self, user: HostedUser, ping: Ping | None) -> None:
         self._user = user
-        self._sent: deque[tuple[float, Post]] | None = None  # made when needed: an empty deque takes 760 bytes
+        self._ping = ping
+        self._sent: Post | None = None  # the newest message written to the socket
+        self._pinged = False  # a ping is on its way
         self._timer: asyncio.TimerHandle | None = None
 
     def on_sent(self, post: Post) -> None:
-        """Remember a message that was written to the socket."""
+        """Note a message that was written to the socket."""
         if post.conversation.kind in QUEUED_KINDS:
-            loop = asyncio.get_running_loop()
-            if self._sent is None:
-                self._sent = deque()
-            self._sent.append((loop.time(), post))
-            if self._timer is None:
-                self._timer = loop.call_later(CONFIRMED_AFTER, self._confirm)
+            self._sent = post
+            self._prove_soon()
 
-    def _confirm(self) -> None:
-        loop, last = asyncio.get_running_loop(), None
-        self._timer = None
-        while self._sent and self._sent[0][0] <= loop.time() - CONFIRMED_AFTER:
-            last = self._sent.popleft()[1]
-        self._ack(last)
-        if self._sent:
-            self._timer = loop.call_at(self._sent[0][0] + CONFIRMED_AFTER, self._confirm)
+    def _prove_soon(self) -> None:
+        if self._timer is None and not self._pinged and self._sent is not None:
+            loop, post = asyncio.get_running_loop(), self._sent
+            if self._ping is None:
+                self._timer = loop.call_later(CONFIRMED_AFTER, self._on_proof, post)
+            else:
+                self._timer = loop.call_later(PING_AFTER, self._send_ping)
+
+    def _send_ping(self) -> None:
+        self._timer, self._pinged = None, True
+        assert self._ping is not None and self._sent is not None
+        self._ping(partial(self._on_proof, self._sent))
+
+    def _on_proof(self, post: Post) -> None:
+        self._timer, self._pinged = None, False
+        self._take(post)
+        if post is self._sent:
+            self._sent = None
+        self._prove_soon()
 
     def close(self, *, orderly: bool) -> None:
-        """Stop. `orderly`: the client said goodbye, so it has received everything that was sent."""
+        """Stop. `orderly`: the client said goodbye, so it has taken everything that was sent."""
         if self._timer is not None:
             self._timer.cancel()
-        if orderly and self._sent:
-            self._ack(self._sent[-1][1])
+        if orderly and self._sent is not None:
+            self._take(self._sent)
         self._sent = None
 
-    def _ack(self, post: Post | None) -> None:
-        if post is not None:
-            with suppress(PeerClosed):  # then it is sent again
-                self._user.hand_on(post, CONSUMER)
+    def _take(self, post: Post) -> None:
+        with suppress(PeerClosed):  # then it is sent again
+            self._user.hand_on(post, DELIVERY_CONSUMER)
+
+
+def ping_of(websocket: WebSocket) -> Ping | None:
+    """Return the function of the server that sends a ping on a WebSocket; None where the server has none."""
+    ping: Ping | None = websocket.scope.get("extensions", {}).get("p2pchat.ping")
+    return ping
 
 
 # ---- frames

@@ -19,6 +19,7 @@ from p2pchat import (
     P2PChatError,
     PeerClosed,
     Presence,
+    Read,
     Renamed,
     Sent,
     Settings,
@@ -332,6 +333,73 @@ async def test_an_unhosted_user_keeps_its_deliveries_and_gets_no_more(net: Mesh)
     await public.delivered(timeout=SOON)
     counts = [(one.user.name, one.count, one.of) for one in [await anext(receipts) for _ in range(3)]]
     assert sorted(counts) == [("bob", 1, 1), ("bob", 2, 2), ("zoe", 1, 2)]
+
+
+async def taken(user: HostedUser, consumer: str = "phone") -> None:
+    """Take everything that waits for a user."""
+    for post in await user.released(consumer=consumer, kinds=("dm", "group")):
+        user.hand_on(post, consumer)
+
+
+async def test_messages_are_delivered_when_they_are_taken(net: Mesh) -> None:
+    gate, bob = net.peers
+    zoe, yan = await host_two(gate)
+    xi = await gate.host("xi")
+    for user in (zoe, yan, xi):
+        user.set_presence("online")
+        user.deliver_when_taken("phone")
+    await bob.wait_user("xi", timeout=SOON)
+    hers = zoe.events(Delivered, Read, consumer=None)
+    ops = await zoe.create_group("ops", ["yan", "xi", "bob"])
+    said, psst = await zoe.send(ops, "deploying"), await zoe.send("yan", "psst")
+    public = await zoe.broadcast("hello, everybody")
+    await public.delivered(timeout=SOON)  # nothing waits in the room: it is for those who are online
+    await said.delivered(by="bob", timeout=SOON)
+    assert (sorted(user.name for user in said.missing), psst.status) == (["xi", "yan"], "accepted")
+    theirs = await bob.send("yan", "and you")
+    await theirs.delivered(timeout=SOON)  # other peers hear that this one has it
+    await taken(yan)
+    await psst.delivered(timeout=SOON)
+    assert [user.name for user in said.missing] == ["xi"]
+    await taken(xi)
+    await said.delivered(timeout=SOON)
+    found = [await asyncio.wait_for(anext(hers), SOON) for _ in range(6)]
+    told = [(one.user.name, one.count, one.of) for one in found if one.id == said.id]
+    assert told == [("bob", 1, 3), ("yan", 2, 3), ("xi", 3, 3)]
+    assert [(one.user.name, one.count, one.of) for one in found if one.id == psst.id] == [("yan", 1, 1)]
+    note = await zoe.send("yan", "read without taking it")
+    yan.mark_read(await yan.message(note.id))
+    found = [await asyncio.wait_for(anext(hers), SOON) for _ in range(3)]  # the one before is read with it
+    assert [(one.event, one.id) for one in found] == [("delivered", note.id), ("read", psst.id), ("read", note.id)]
+    change = await zoe.edit(note.id, "changed")
+    await change.delivered(timeout=SOON)  # nobody takes an edit: it is looked at here
+    waits = await zoe.send("yan", "never taken")
+    await gate.unhost(yan)
+    assert (psst.status, waits.status) == ("read", "accepted")
+
+
+async def test_what_was_taken_is_known_after_a_restart(net: Mesh) -> None:
+    gate, _ = net.peers
+    zoe, yan = await host_two(gate)
+    yan.deliver_when_taken("phone")
+    ops = await zoe.create_group("ops", ["yan", "bob"])
+    first, group = await zoe.send("yan", "one"), await zoe.send(ops, "two")
+    await taken(yan)
+    await first.delivered(timeout=SOON)
+    await group.delivered(timeout=SOON)
+    later = await zoe.send("yan", "three")
+    await zoe.edit(later.id, "three!")
+    await net.crash(gate)
+    gate = await net.restart(gate)
+    zoe, yan = gate.hosted
+    yan.deliver_when_taken("phone")
+    hers = zoe.events(Delivered, consumer=None)
+    statuses = [(await zoe.receipt(one.id)).status for one in (first, group, later)]
+    assert statuses == ["delivered", "delivered", "accepted"]
+    await taken(yan)
+    event = await asyncio.wait_for(anext(hers), SOON)
+    assert (event.id, event.user, event.count, event.of) == (later.id, yan.me, 1, 1)
+    assert (await zoe.receipt(later.id)).status == "delivered"
 
 
 async def test_waiting_calls_of_an_unhosted_user_end(net: Mesh) -> None:

@@ -9,15 +9,17 @@ from random import Random
 import pytest
 
 from p2pchat import Delivered, DeliveryTimeout, Left, PeerClosed, Read, TCPPeer, UnknownName
-from p2pchat.core.log import LogId
+from p2pchat.core.log import Entry, LogId, encode_entries
 from p2pchat.messaging.name_resolution import UserDirectory
 from p2pchat.messaging.receipts import AcceptedBatch, Receipt, Receipts, ReceiptTracker, ReceiptUpdate, _Waiter
+from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing import Mesh
 
 ADA, BOB, CYD = "a1" * 32, "b0" * 32, "cd" * 32
 ROOM = LogId("c0" * 32, ADA, "0123456789abcdef")
 
 
+SHOWN = ReleasedEntry(ROOM, 2, encode_entries([Entry("text", 0, 1, None, (), (), None, "hi")])[0], 2, 0, False, False)
 PEOPLE = UserDirectory(ADA, lambda user: ("unknown", "", 0))
 PEOPLE.learn([(ADA, "ada"), (BOB, "bob"), (CYD, "cyd")])
 
@@ -81,7 +83,7 @@ def test_of_an_earlier_run_only_holders_are_known() -> None:
     tracker = ReceiptTracker()
     assert tracker.delivered(ROOM, 1, 3, BOB) == [ReceiptUpdate(ROOM, 1, 3, BOB, 1, 1)]
     assert not tracker.wrote(ROOM)
-    tracker.load(ROOM, 2, (BOB,), [(CYD, 2), (BOB, 1)], [])
+    tracker.load(ROOM, 2, (BOB,), [(CYD, 2), (BOB, 1)], [], SHOWN)
     assert sorted(tracker.holders(ROOM, 2)) == [BOB, CYD]
     assert tracker.members(ROOM, 2) == (BOB,)
 

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from p2pchat import Settings, TCPPeer
+from p2pchat.cli.gateway import WebSocketProtocol
 from p2pchat.web import Gateway, WebSettings, create_app
 
 
@@ -61,7 +62,7 @@ async def listening(app: FastAPI) -> AsyncIterator[int]:
     """Serve an application on a free loopback port; yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
-            app, log_level="error", lifespan="off", proxy_headers=False, server_header=False, ws="websockets-sansio"
+            app, log_level="error", lifespan="off", proxy_headers=False, server_header=False, ws=WebSocketProtocol
         )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -26,9 +26,11 @@ AckKey = tuple[LogId, UserId]
 
 
 class Acknowledgement(NamedTuple):
-    """The origin of an acknowledgement: the link it came by, the conversation, the writer and the member."""
+    """The origin of an acknowledgement: the link it came by (None: of a user of this peer), the conversation, the
+    writer and the member.
+    """
 
-    remote: RemoteState
+    remote: RemoteState | None
     conversation: ConversationState
     writer: UserId
     member: UserId

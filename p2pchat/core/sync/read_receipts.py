@@ -540,9 +540,12 @@ class ReadTracker(AckTracker):
             self.on_mark(Acknowledgement(remote, conversation, user, reader), Mark(run, seq, ""), nothing)
 
     def on_local_read(self, log: LogId, reader: UserId, seq: int) -> None:
-        """Take the mark of one user of this peer on the log of another."""
+        """Take the mark of one user of this peer on the log of another, which marks all logs that it builds on."""
         if seq > self.position(log, reader) and self._wants(log.user, reader):
-            self._set_position((log, reader), seq)
+            conversation = self._sync.conversations.by_id[log.conversation]
+            state = conversation.log(log.user, log.run)
+            ack = Acknowledgement(None, conversation, log.user, reader)
+            self.advance_to(ack, log, seq, () if state is None else state.before, nothing)
 
     def on_delivered(self, log: LogId, first: int, member: UserId) -> None:
         """Recount a mark that came before its delivery."""
@@ -574,6 +577,7 @@ class ReadTracker(AckTracker):
         return min(mark.seq, had)
 
     def _keep_early(self, ack: Acknowledgement, log: LogId, seq: int) -> None:
+        assert ack.remote is not None  # what users of this peer read is here
         if len(self.early) >= MAX_REMEMBERED:
             self._make_room()
         self.early[log, ack.member] = ack.remote, seq

@@ -232,8 +232,14 @@ class SyncContext:
         """Call `call` once, so many seconds from now, unless storage failed in between."""
         return self.ctx.after(seconds, lambda: None if self.discarded else call())
 
-    def look_up(self, remote: RemoteState, key: LogKey, then: Callable[[LogFacts | None], None]) -> bool:
-        """Look up the log of a mark that a remote sent. Return False if too many of its marks are being looked up."""
+    def look_up(self, remote: RemoteState | None, key: LogKey, then: Callable[[LogFacts | None], None]) -> bool:
+        """Look up the log of a mark that a remote sent, or with None a user of this peer.
+
+        Return False if too many marks of the remote are being looked up.
+        """
+        if remote is None:
+            self.lookups.log(key, then)
+            return True
         if remote.lookups_pending >= MAX_REMEMBERED:
             return False
         remote.lookups_pending += 1

@@ -141,12 +141,14 @@ export async function showReceipts(chat, message) {
   const people = (/** @type {string} */ title, /** @type {string[]} */ names, /** @type {string[]} */ ids) =>
     names.length > 0 && h("section", {}, h("h3", {}, title), h("ul", { class: "plain" },
       names.map((name, index) => h("li", { class: "person-row" }, disc(ids[index], name), h("bdi", {}, safeLine(name))))));
-  const [has, hasIds] = namesExcept(row.delivered_to, row.delivered_to_ids, row.read_by_ids);
+  const [has, hasIds] = namesExcept(row.delivered_to, row.delivered_to_ids, [...row.read_by_ids, ...row.at_gateway_ids]);
+  const [stored, storedIds] = namesExcept(row.at_gateway, row.at_gateway_ids, row.read_by_ids);
   dialog("Delivery status", [
     people("✓✓ Read by", row.read_by, row.read_by_ids),
     people("✓ Delivered to", has, hasIds),
+    people("✓ On another gateway, seen or not", stored, storedIds),
     people("Not delivered yet", row.missing, row.missing_ids),
-    !row.read_by.length && !has.length && !row.missing.length && h("p", {}, "Saved here. It is delivered when someone connects."),
+    !row.read_by.length && !has.length && !stored.length && !row.missing.length && h("p", {}, "Saved here. It is delivered when someone connects."),
   ]);
 }
 

@@ -15,11 +15,10 @@ from typing import Any, ClassVar
 from engineio.packet import Packet as EnginePacket
 
 from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing, UnknownName, User
-from p2pchat.web.accounts import Account, Accounts
+from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull
 from p2pchat.web.schemas import iso
-from p2pchat.web.session import CONSUMER as DELIVERY_CONSUMER
 from p2pchat.web.session import QUEUED_KINDS, ClientSession, Post
 from p2pchat.web.socketio.engine import NEW_MESSAGE, EngineConnection, event_packet
 
@@ -35,9 +34,7 @@ class SocketClient(ClientSession):
         send_lock: Held while the receiver of a message is resolved: messages are written in the order they came.
     """
 
-    __slots__ = (
-        "_read_timer", "_replayed", "_room_post", "_unread", "_waiting", "connection", "registry", "send_lock",
-    )  # fmt: skip
+    __slots__ = ("_read_timer", "_room_post", "_unread", "_waiting", "connection", "registry", "send_lock")
 
     def __init__(self, registry: ClientRegistry, connection: EngineConnection, account: Account) -> None:
         """Open a session for a client. Raises as Hub.open."""
@@ -45,7 +42,6 @@ class SocketClient(ClientSession):
         self.registry = registry
         self.connection = connection
         self._unread: dict[str, Post] = {}  # the newest message sent and not read, by conversation
-        self._replayed: list[Post] = []  # messages from storage that were sent and not read
         self._room_post: Post | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self.send_lock = asyncio.Lock()
@@ -141,9 +137,6 @@ class SocketClient(ClientSession):
             unread, self._unread = self._unread, {}
             for post in unread.values():
                 self._mark_read(post)
-            replayed, self._replayed = self._replayed, []
-            for post in replayed:
-                self.registry.statuses.on_replayed(self.account, post, "read")
 
     def _mark_read(self, post: Post) -> None:
         if post.conversation.kind != "room":
@@ -179,11 +172,6 @@ class SocketClient(ClientSession):
     def send_missed(self, post: Post) -> None:
         if not self.wrote(post):
             self._send(post, self._packet(post), bounded=False)
-            self.registry.statuses.on_replayed(self.account, post, "delivered")
-            if self.hub_session.active:
-                self.registry.statuses.on_replayed(self.account, post, "read")
-            else:
-                self._replayed.append(post)
 
     # ---- arrival and end
 
@@ -260,7 +248,6 @@ class PresenceBroadcaster:
     def _change(self, event: Presence | Left) -> EnginePacket | None:
         key = event.user.key
         status = STATUSES.get(event.status, "offline") if isinstance(event, Presence) else "offline"
-        self._registry.statuses.on_presence(key, status)
         if self._known.get(key) == status:
             return None  # Left and Presence report the same change
         self._known[key] = status
@@ -285,99 +272,28 @@ class PresenceBroadcaster:
 # ---- message statuses
 
 CONSUMER = "socketio status"  # consumer whose position says up to where everything an account wrote was read
-MAX_HELD = 10_000  # messages whose receiver is away, in all; the writer of a dropped one hears when it reconnects
-MAX_RECENT = 4096  # statuses that are not sent twice
 MAX_STATUSES_AGAIN = 200  # newest direct messages of an account whose status is sent to a client that comes back
 
 
 class MessageStatuses:
-    """`messageStatus` events for writers, sent once for each step: delivered, read.
+    """`messageStatus` events for writers, sent for each step: delivered, read.
 
     In a direct conversation these are steps of its receiver; in a group or the room they are sent when all have got
-    there. The mesh counts a message to a user of this gateway as delivered once it is accepted, since it is on the
-    disk of that user's peer. Writers on Socket.IO hear `delivered` only once a client of the receiver got the
-    message, because the receiver may be away and have nothing but this gateway.
+    there.
     """
 
     def __init__(self, registry: ClientRegistry) -> None:
         self._registry = registry
-        self._held: dict[str, dict[str, str]] = {}  # writer by message id, by receiver
-        self._held_count = 0
-        self._recent: dict[tuple[str, str], None] = {}
-
-    # ---- live
 
     def packet_of(self, envelope: Envelope, writer: Account) -> EnginePacket | None:
         """Return the status for the writer's clients, made once for all of them; None for nothing, or not yet."""
         return envelope.encoded("socketio status", lambda: self._packet(envelope.event, writer))
 
     def _packet(self, event: Delivered | Read, writer: Account) -> EnginePacket | None:
-        if isinstance(event, Read):
-            self._drop(event.user.key, event.id)
         direct = writer.user.conversation(event.log.conversation).kind == "dm"
         if not direct and event.count < event.of:
             return None
-        if direct and isinstance(event, Delivered) and self._is_away(event.user.key):
-            self._hold(event.user.key, event.id, writer.key)
-            return None
-        return _status_packet(event.id, event.event) if self._is_new(event.id, event.event) else None
-
-    def _is_away(self, key: str) -> bool:
-        """Return whether this is a user of this gateway without a session."""
-        gateway = self._registry.gateway
-        receiver = gateway.accounts.of(key)
-        return receiver is not None and not gateway.hub.sessions_of(receiver)
-
-    def _hold(self, receiver: str, message_id: str, writer: str) -> None:
-        if self._held_count < MAX_HELD:
-            self._held.setdefault(receiver, {})[message_id] = writer
-            self._held_count += 1
-
-    def _drop(self, receiver: str, message_id: str) -> None:
-        held = self._held.get(receiver, {})
-        if held.pop(message_id, None) is not None:
-            self._held_count -= 1
-            if not held:
-                del self._held[receiver]
-
-    # ---- when the receiver comes
-
-    def on_replayed(self, receiver: Account, post: Post, status: str) -> None:
-        """Report that a waiting message was sent to a client of the receiver, or read.
-
-        The library reports only on messages written since this peer started; waiting ones may be older.
-        """
-        if post.conversation.kind == "dm" and post.log.user != receiver.key:
-            self._drop(receiver.key, post.id)
-            self._send(post.log.user, post.id, status)
-
-    def on_presence(self, key: str, status: str) -> None:
-        """Report held messages as delivered when the receiver comes by an interface other than Socket.IO."""
-        if status == "offline" or key not in self._held:
-            return
-        receiver = self._registry.gateway.accounts.of(key)
-        sessions = [] if receiver is None else self._registry.gateway.hub.sessions_of(receiver)
-        if any(session.kind != "socketio" for session in sessions):
-            held = self._held.pop(key)
-            self._held_count -= len(held)
-            for message_id, writer in held.items():
-                self._send(writer, message_id, "delivered")
-
-    def _is_new(self, message_id: str, status: str) -> bool:
-        """Return whether a status was not sent recently by the other way, and remember it."""
-        if (message_id, status) in self._recent:
-            return False
-        self._recent[message_id, status] = None
-        if len(self._recent) > MAX_RECENT:
-            del self._recent[next(iter(self._recent))]
-        return True
-
-    def _send(self, writer: str, message_id: str, status: str) -> None:
-        clients = self._registry.clients.get(writer, ())
-        if clients and self._is_new(message_id, status):
-            packet = _status_packet(message_id, status)
-            for client in clients:
-                client.put_or_end(packet)
+        return _status_packet(event.id, event.event)
 
     # ---- when the writer comes back
 
@@ -411,21 +327,10 @@ class MessageStatuses:
         return found
 
     async def _status_of(self, account: Account, post: Sent) -> str:
-        gateway = self._registry.gateway
         try:
-            status = (await account.user.receipt(post.id)).status
+            return (await account.user.receipt(post.id)).status
         except UnknownName:
             return "accepted"
-        other = post.conversation.user
-        receiver = None if other is None else gateway.accounts.of(other.key)
-        if status != "delivered" or receiver is None or gateway.hub.sessions_of(receiver):
-            return status
-        return status if await self._was_received(receiver, post) else "accepted"
-
-    async def _was_received(self, receiver: Account, post: Post) -> bool:
-        """Return whether a client of a user who is away now has received a message."""
-        waiting = await receiver.user.released(consumer=DELIVERY_CONSUMER, kinds=("dm",), limit=1)
-        return not waiting or waiting[0].place > post.place
 
 
 # ---- payloads

@@ -20,12 +20,11 @@ from socketio.packet import ACK, DISCONNECT, EVENT, Packet
 
 from p2pchat.web import WebSettings
 from p2pchat.web.hub import QueueFull
-from p2pchat.web.session import LightEvent, Post
+from p2pchat.web.session import PING_AFTER, LightEvent, Post
 
 if TYPE_CHECKING:
     from p2pchat.web.socketio.clients import SocketClient
 
-PING_AFTER = 5.0  # seconds from a message to a ping that proves it; Engine.IO's own pings come every 25 s
 PROOF_TIMEOUT = 1.0  # seconds to wait for the proof when the server closes a connection
 FLUSH_TIMEOUT = 2.0  # seconds for a client that is sent away to take what was queued
 NEW_MESSAGE = "newMessage"

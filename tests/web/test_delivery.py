@@ -1,0 +1,195 @@
+"""Delivered means one thing at every interface of a gateway: a client of the receiver has taken the message."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.web.chat_client import Chatter, chatting, opened
+from tests.web.conftest import Served
+from tests.web.processes import p2pchat, running
+from tests.web.socketio_client import SocketUser, socket
+from tests.web.test_event_socket import Lines, calling
+from tests.web.test_restarts import free_ports
+
+WITHIN = 40.0  # seconds for any expected event
+Coming = Callable[[Served, str], AbstractAsyncContextManager[Any]]
+
+
+class Writer:
+    """A writer who listens at every interface that tells statuses, and asks at those that answer."""
+
+    def __init__(self, chat: Chatter, lines: Lines, io: SocketUser, http: httpx.AsyncClient) -> None:
+        self.chat = chat
+        self.lines = lines
+        self.io = io
+        self.http = http
+
+    async def write(self, **message: str) -> str:
+        answer = await self.http.post("/messages", json=message)
+        assert answer.status_code == 201, answer.text
+        id: str = answer.json()["id"]
+        return id
+
+    async def status(self, id: str) -> tuple[str, list[str]]:
+        """Return the status of a message, the same by REST and /lines, and who lacks it."""
+        fate = (await self.http.get(f"/messages/{id}/receipt")).json()
+        [row] = await self.lines.ask(do="receipts", id=id)
+        assert (row["status"], row["missing"]) == (fate["status"], fate["missing"])
+        return fate["status"], fate["missing"]
+
+    async def hears(self, status: str, id: str) -> None:
+        """Wait until every interface has told this status; the first message told of has to be this one."""
+        assert (await self.chat.next(status))["id"] == id
+        assert (await self.lines.next(status))["id"] == id
+        assert (await self.io.hear("messageStatus"))["messageId"] == id
+
+
+@asynccontextmanager
+async def listening_everywhere(served: Served, name: str) -> AsyncIterator[Writer]:
+    async with (
+        chatting(served, name, "?events=receipts") as chat,
+        calling(served, name) as lines,
+        socket(served.url, name, served.tokens[name]) as io,
+        served.client(name) as http,
+    ):
+        yield Writer(chat, lines, io, http)
+
+
+@asynccontextmanager
+async def by_chat(served: Served, name: str) -> AsyncIterator[Chatter]:
+    async with chatting(served, name) as chatter:
+        await chatter.message()
+        yield chatter
+
+
+@asynccontextmanager
+async def by_lines(served: Served, name: str) -> AsyncIterator[Lines]:
+    async with calling(served, name) as lines:
+        await lines.next("message")
+        yield lines
+
+
+@asynccontextmanager
+async def by_socketio(served: Served, name: str) -> AsyncIterator[SocketUser]:
+    async with socket(served.url, name, served.tokens[name]) as user:
+        await user.hear("newMessage")
+        yield user
+
+
+@pytest.mark.parametrize("come", [by_chat, by_lines, by_socketio])
+async def test_a_message_to_someone_away_is_delivered_when_a_client_takes_it(served: Served, come: Coming) -> None:
+    """At each interface, and not before; a message to someone who is there, written later, is told first."""
+    for name in ("ada", "bob", "cyd"):
+        await served.register(name)
+    async with listening_everywhere(served, "ada") as ada, chatting(served, "cyd"):
+        id = await ada.write(to="bob", content="are you there?")
+        sign = await ada.write(to="cyd", content="tell me when bob is back")
+        await ada.hears("delivered", sign)
+        assert await ada.status(id) == ("accepted", ["bob"])
+        async with come(served, "bob"):
+            await ada.hears("delivered", id)
+            while (await ada.status(id))[0] == "accepted":
+                pass
+            assert (await ada.status(id))[1] == []
+        async with chatting(served, "bob", "?since=") as again:
+            assert (await again.next("resumed"))["count"] == 0, "what was taken does not come again"
+
+
+async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its_socket(served: Served) -> None:
+    for name in ("ada", "bob", "cyd"):
+        await served.register(name)
+    async with listening_everywhere(served, "ada") as ada, chatting(served, "cyd"):
+        bob = await opened(served, "bob")
+        bob.socket.transport.pause_reading()  # the connection lives, but nothing reaches the program
+        id = await ada.write(to="bob", content="asleep?")
+        await ada.hears("delivered", await ada.write(to="cyd", content="somebody is awake"))
+        assert await ada.status(id) == ("accepted", ["bob"])
+        bob.socket.transport.resume_reading()
+        await ada.hears("delivered", id)
+        await bob.socket.close()
+
+
+async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
+    for name in ("ada", "bob"):
+        await served.register(name)
+    async with listening_everywhere(served, "ada") as ada, served.client("bob") as bob:
+        id = await ada.write(to="bob", content="read this")
+        [shown] = (await bob.get("/messages", params={"conversation": "ada"})).json()
+        assert (shown["id"], await ada.status(id)) == (id, ("accepted", ["bob"])), "a list is not a receipt"
+        await bob.post(f"/messages/{id}/read")
+        assert [(await ada.chat.next(status))["id"] for status in ("delivered", "read")] == [id, id]
+        assert (await ada.lines.next("delivered", id=id))["count"] == 1
+        assert (await ada.lines.next("read", id=id))["count"] == 1
+        assert [(await ada.io.hear("messageStatus"))["status"] for _ in range(2)] == ["delivered", "read"]
+        assert await ada.status(id) == ("read", [])
+
+
+async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served) -> None:
+    for name in ("ada", "bob"):
+        await served.register(name)
+    async with listening_everywhere(served, "ada") as ada:
+        id = await ada.write(to="bob", content="at nnoo")
+        await ada.http.patch(f"/messages/{id}", json={"content": "at noon"})
+        assert await ada.status(id) == ("accepted", ["bob"])
+        async with by_chat(served, "bob"):
+            await ada.hears("delivered", id)
+            assert await ada.status(id) == ("delivered", [])
+            await ada.http.patch(f"/messages/{id}", json={"content": "at one"})
+            assert await ada.status(id) == ("delivered", [])
+
+
+@asynccontextmanager
+async def chatting_with(url: str, user: str, query: str = "") -> AsyncIterator[Chatter]:
+    async with connect(f"{url}/chat?user={user}{query}", proxy=None) as websocket:
+        yield Chatter(websocket)
+
+
+async def test_what_was_delivered_stays_so_after_a_kill_and_what_waits_is_told_later(tmp_path: Path) -> None:
+    """A gateway killed as soon as it has told a writer, twice: it knows the same as the writer afterwards."""
+    http, own = free_ports(2)
+    gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--data", str(tmp_path / "data"))
+    url = f"ws://localhost:{http}"
+
+    async def status(id: str) -> str:
+        async with httpx.AsyncClient(base_url=f"http://localhost:{http}", trust_env=False) as client:
+            answer = await client.get(f"/messages/{id}/receipt", params={"user": "ada"})
+            word: str = answer.json()["status"]
+            return word
+
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        async with chatting_with(url, "ada", "&events=receipts") as ada:
+            taken = await ada.accepted("/dm bob first")
+            async with chatting_with(url, "bob") as bob:
+                await bob.message()
+                assert (await ada.next("delivered"))["id"] == taken
+                office.kill()
+                await office.end()
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        assert await status(taken) == "delivered"
+        async with chatting_with(url, "ada", "&events=receipts") as ada:
+            waits = await ada.accepted("/dm bob second")
+            assert await status(waits) == "accepted"
+            office.kill()
+            await office.end()
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        assert (await status(taken), await status(waits)) == ("delivered", "accepted")
+        async with chatting_with(url, "ada", "&events=receipts") as ada, chatting_with(url, "bob") as bob:
+            assert (await bob.message())["id"] == waits, "and what was delivered before is not sent again"
+            assert (await ada.next("delivered"))["id"] == waits
+            assert await status(waits) == "delivered"
+            await bob.say(json.dumps({"type": "read", "id": waits}))
+            await ada.next("read")
+            while await status(taken) != "read":  # an earlier message of the same writer is read with it
+                await asyncio.sleep(0)
