@@ -285,17 +285,15 @@ def format_conversation(row: Line) -> str:
 
 def format_receipt(row: Line, now: datetime) -> str:
     """Return one row of /receipts: who has an own message."""
-    has, lacks = row["delivered_to"], row["missing"]
-    read = row["read_by"]
-    has = [label for label in has if label not in read]
-    having = len(has) + len(read)
-    state = "delivered" if having else "accepted"
-    if having and row["of"]:  # otherwise the number of recipients is no longer known
-        state += f" {having} of {having + len(lacks)}"
-    if read:
-        state += f", read {len(read)} of {having + len(lacks)}" if row["of"] else ", read"
+    lacks, read, of = row["missing"], row["read_by"], row["of"]
+    stored = [label for label in row["at_gateway"] if label not in read]
+    has = [label for label in row["delivered_to"] if label not in read and label not in stored]
+    counts = [(word, row[name]) for word, name in (("delivered", "count"), ("read", "read_count")) if row[name]]
+    # `of` is 0 where the number of recipients is no longer known; others may have it too, and do not count.
+    state = ", ".join(f"{word} {count} of {of}" if of else word for word, count in counts) or "accepted"
     who = [f"{quote_names(read)} {'have' if len(read) > 1 else 'has'} read it"] if read else []
     who += [f"{quote_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
+    who += [f"a gateway keeps it for {quote_names(stored)}, seen or not"] if stored else []
     who += [f"{quote_names(lacks)} {'do' if len(lacks) > 1 else 'does'} not have it yet"] if lacks else []
     text = DELETED if row.get("deleted") else excerpt(row["text"])
     return f"-- {format_time(row['sent_at'], now)} {text}: {state}; {', '.join(who) or 'nobody else has it yet'}"

@@ -100,8 +100,7 @@ def test_times_are_local() -> None:
     ],
 )
 def test_a_receipt_lists_deliveries(has: list[str], lacks: list[str], of: int, expected: str) -> None:
-    row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
-    assert format_receipt({**row, "read_by": []}, NOW) == f'-- 11:30 "hi": {expected}'
+    assert format_receipt(receipt_row(has, [], lacks, of), NOW) == f'-- 11:30 "hi": {expected}'
 
 
 @pytest.mark.parametrize(
@@ -119,8 +118,21 @@ def test_a_receipt_lists_deliveries(has: list[str], lacks: list[str], of: int, e
 )
 def test_a_receipt_lists_readers(has: list[str], read: list[str], of: int, expected: str) -> None:
     lacks = ["dan"][: max(0, of - len(has))]
-    row = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "delivered_to": has, "missing": lacks, "of": of}
-    assert format_receipt({**row, "read_by": read}, NOW) == f'-- 11:30 "hi": {expected}'
+    assert format_receipt(receipt_row(has, read, lacks, of), NOW) == f'-- 11:30 "hi": {expected}'
+
+
+def receipt_row(has: list[str], read: list[str], lacks: list[str], of: int) -> dict[str, Any]:
+    sent = {"text": "hi", "sent_at": "2026-11-20T11:30:00.000000Z", "of": of}
+    counts = {"count": len(has), "read_count": len(read)}
+    return {**sent, **counts, "delivered_to": has, "at_gateway": [], "read_by": read, "missing": lacks}
+
+
+def test_a_receipt_counts_only_its_recipients_and_names_those_at_a_gateway() -> None:
+    row = {**receipt_row(["bob", "zoe", "yan"], ["bob"], ["cyd"], 2), "count": 1, "at_gateway": ["zoe", "yan"]}
+    assert format_receipt(row, NOW) == (
+        '-- 11:30 "hi": delivered 1 of 2, read 1 of 2; '
+        "bob has read it, a gateway keeps it for zoe, yan, seen or not, cyd does not have it yet"
+    )
 
 
 COLONS = ":\uff1a\ua789\u2236\u02d0\u02f8\u0903\ua4fd\u05c3\u1038"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import TCPPeer
+from p2pchat import Message, TCPPeer
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 
@@ -229,6 +229,28 @@ async def test_own_lines_show_delivery_marks(terminal: OpenTerminal, peer: Start
     await peer("bob", port)
     await ada.shows("-- delivered to bob: your message")
     assert "for later" not in ada.text
+
+
+async def test_the_mark_and_receipts_count_the_same_people(terminal: OpenTerminal, peer: StartPeer) -> None:
+    """A gateway has the message for its accounts too; those who were offline count neither here nor there."""
+    ada = await terminal("0", "--name", "ada", columns=160)
+    port = await port_of(ada)
+    bob, gate = await peer("bob", port), await peer("gate", port)
+    zoe = await gate.host("zoe")
+    zoe.set_presence("online")
+    for name in ("bob", "gate", "zoe"):
+        await ada.shows(f"{name} is here")
+    zoe.set_presence("offline")
+    await ada.shows("zoe left")
+    await bob.wait_user("gate", timeout=20)
+    messages = bob.events(Message)
+    await ada.line("who counts?")
+    (await anext(messages)).mark_read()
+    await ada.shows("who counts?  ✓✓ read 1/2")
+    await ada.line("/receipts")
+    await ada.shows_line(
+        r'"who counts\?": delivered 2 of 2, read 1 of 2; bob has read it, gate has it, a gateway keeps it for zoe'
+    )
 
 
 async def test_an_own_line_waits_for_its_mark(terminal: OpenTerminal, peer: StartPeer) -> None:

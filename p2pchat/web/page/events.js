@@ -108,11 +108,10 @@ export class Events {
     for (const row of rows) {
       const message = talk.byId.get(row.id);
       if (!message) continue;
-      const receivers = new Set([...row.delivered_to_ids, ...row.read_by_ids]).size;
-      const count = Math.max(message.ticks.count, receivers);
-      // `of` is 0 once the gateway has restarted: it no longer knows who was in the room. Receivers who came later are not in `of`.
-      const of = row.of ? receivers + row.missing_ids.length : message.ticks.of;
-      message.ticks = { count, read: Math.max(message.ticks.read, row.read_by_ids.length), of: Math.max(of, count) };
+      const count = Math.max(message.ticks.count, row.count, row.read_count);
+      // `of` is 0 once the gateway has restarted: it no longer knows who was in the room.
+      const of = row.of || message.ticks.of;
+      message.ticks = { count, read: Math.max(message.ticks.read, row.read_count), of: Math.max(of, count) };
       this._model.messageChanged(talk, message);
     }
   }
