@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.web import chat_socket
+from p2pchat.web import chat_socket, session
 from tests.web.chat_client import WITHIN, chatting
 from tests.web.conftest import Served
 from tests.web.test_rest import people, refused, write
@@ -132,6 +132,26 @@ async def test_what_waits_is_streamed_again_until_the_caller_names_it(people: Se
         assert (await events.next())["type"] == "resumed"
     async with chatting(people, "bob", "?since=") as bob:  # at every other door of the account too
         assert (await bob.next("resumed"))["count"] == 0 and not bob.waiting("message")
+
+
+async def test_a_streamed_message_is_delivered_once_the_caller_names_it(
+    people: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "CONFIRMED_AFTER", 0.0)  # for connections that cannot answer a ping
+    async with people.client("ada") as ada:
+        async with streaming(people, "bob") as events:
+            await events.next("resumed")
+            id = await write(ada, to="bob", content="are you there?")
+            assert (await events.next("message"))["id"] == id
+            await write(ada, to="room", content="later")
+            await events.next("message")
+        while people.gateway.hub.count:
+            await asyncio.sleep(0)
+        assert (await ada.get(f"/v1/messages/{id}/receipt")).json()["status"] == "accepted"
+        async with streaming(people, "bob", Last_Event_ID=id) as events:
+            await events.next("resumed")
+            while (await ada.get(f"/v1/messages/{id}/receipt")).json()["status"] != "delivered":
+                pass
 
 
 async def test_a_stream_tells_receipts_and_presence_on_request(people: Served) -> None:
