@@ -173,17 +173,17 @@ def test_web_interfaces_do_not_import_each_other() -> None:
     assert [arrow for source in SOURCES for arrow in wrong_arrows_between_interfaces(source)] == []
 
 
-def test_every_file_stands_in_a_layer() -> None:
+def test_every_file_is_in_a_layer() -> None:
     outside = {source.path for source in SOURCES if source.unit not in LAYER}
     assert outside == {"__init__.py", "__main__.py"}
 
 
-def test_no_file_name_stands_twice_in_a_layer() -> None:
+def test_no_file_name_occurs_twice_in_a_layer() -> None:
     files = [(source.unit, Path(source.path)) for source in SOURCES if not source.path.endswith("__.py")]
     assert repeated((f"{unit}: {path.name}", str(path)) for unit, path in files) == {}
 
 
-def test_no_public_class_name_stands_twice() -> None:
+def test_no_public_class_name_occurs_twice() -> None:
     classes = [
         (node.name, source.path)
         for source in SOURCES

@@ -144,7 +144,7 @@ async def test_an_idle_link_keeps_nothing_of_its_last_burst() -> None:
         assert kept < 32 * 1024
 
 
-async def test_links_that_read_into_one_buffer_keep_what_each_has_read() -> None:
+async def test_links_that_share_a_read_buffer_keep_their_own_bytes() -> None:
     """Half a frame of one link waits for the rest while the other link's bytes come in."""
     async with linked() as one, linked() as other:
         for link in (one, other):

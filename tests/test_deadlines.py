@@ -10,7 +10,7 @@ from tests import deadlines
 from tests.deadlines import with_deadline, within
 
 
-async def test_a_wait_that_is_too_long_names_what_it_waited_for() -> None:
+async def test_a_late_wait_names_the_expected_event() -> None:
     with pytest.raises(pytest.fail.Exception, match=r"waited 0\.01 s for bob to say hello"):
         async with within(0.01, "bob to say hello"):
             await asyncio.Event().wait()
@@ -25,7 +25,7 @@ async def test_a_timeout_of_the_code_under_test_passes_through() -> None:
         await call()
 
 
-async def test_a_test_that_hangs_shows_where_its_tasks_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_test_shows_the_stacks_of_its_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadlines, "TEST", 1.02)
 
     async def waits_for_bob() -> None:

@@ -28,7 +28,7 @@ from tests.messaging.conftest import net as net
 from tests.messaging.texts import texts
 
 
-async def test_a_restarted_peer_is_the_same_and_its_history_is_readable_meanwhile(home: Path) -> None:
+async def test_a_restarted_peer_is_the_same_and_its_history_is_readable_while_it_runs(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         me = ada.me.id
         receipt = await ada.broadcast("written down")

@@ -166,7 +166,7 @@ async def test_a_peer_outlives_its_database_server(server: Server, home: Path) -
         await backup_profile(home / "ada", home / "copy", db=url)
 
 
-async def test_a_peer_moves_to_a_database_server_and_goes_on_there(server: Server, home: Path) -> None:
+async def test_a_peer_moves_to_a_database_server_and_continues_there(server: Server, home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         await ada.broadcast("in a file")
         with pytest.raises(DataLocked):

@@ -42,7 +42,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems take t
 
 HERE = "tests/test_platforms.py::"
 DEMO = HERE + "test_the_demo_passes_as_on_another_system"
-MODES = "tests/identity/test_keys.py::test_where_there_are_no_modes_the_key_file_is_read_without_asking_for_them"
+MODES = "tests/identity/test_keys.py::test_without_file_modes_the_key_file_is_read_unchecked"
 DOCTOR = HERE + "test_what_doctor_says_on_each_system"
 # Every function that asks which system this is, and the test that forces its other branches; "" is a module's own code.
 FORCED = {

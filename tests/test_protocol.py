@@ -90,7 +90,7 @@ def ids(count: int) -> list[str]:
 # Golden bytes
 
 
-def test_the_golden_file_is_what_its_script_makes() -> None:
+def test_the_golden_file_matches_its_script() -> None:
     script = GOLDEN_FILE.with_name("make.py")
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -172,7 +172,7 @@ def test_a_length_is_judged_before_its_payload_has_come() -> None:
     assert decoder.fault.announced_bytes == 4097
 
 
-def test_encode_refuses_what_no_peer_would_take() -> None:
+def test_encode_refuses_frames_that_peers_would_refuse() -> None:
     with pytest.raises(FrameError) as caught:
         encode(Bye("left", "x" * MAX_FRAME_BYTES))
     assert caught.value.limit_bytes == MAX_FRAME_BYTES
@@ -186,7 +186,7 @@ def test_frames_before_a_bad_one_are_returned_and_nothing_after_it() -> None:
     assert decoder.fault is fault is not None
 
 
-def test_a_go_lifts_the_limit_for_what_follows_in_the_same_read() -> None:
+def test_a_go_lifts_the_limit_for_the_rest_of_its_read() -> None:
     big = Peers(1, [], linked=[(user, ("192.0.2.1:1",)) for user in ids(50)])
     assert len(encode(big)) > 4096
     assert read(encode(Go(RUN, 1)) + encode(big), early=True) == ([Go(RUN, 1), big], None)
@@ -199,7 +199,7 @@ def test_a_length_of_0_is_reported_as_such() -> None:
     assert str(read(bytes(4))[1]) == "a frame of length 0"
 
 
-def test_a_fault_keeps_nothing_of_what_was_read() -> None:
+def test_a_fault_drops_all_read_bytes() -> None:
     for bad in ("{}", "nonsense", '{"t":"go"}'):
         buffer = bytearray(framed(bad))
         decoder = Decoder()

@@ -217,7 +217,7 @@ async def test_importing_into_an_empty_directory_makes_no_peer(home: Path) -> No
     assert not (home / "nobody").exists()
 
 
-async def test_open_alone_dials_nobody_and_forgets_no_address(home: Path) -> None:
+async def test_open_offline_dials_no_peer_and_forgets_no_address(home: Path) -> None:
     async with TCPPeer(data=home / "ada", name="ada") as ada:
         async with TCPPeer(data=home / "bob", name="bob") as bob:
             assert await bob.connect(ada.port)

@@ -28,7 +28,7 @@ def first_cells(title: str) -> list[str]:
     return [row.split(" | ")[0].strip("| ") for row in rows]
 
 
-def test_every_option_stands_there_with_its_variable() -> None:
+def test_every_option_is_documented_with_its_variable() -> None:
     rows = [line for line in section("A peer").splitlines() if line.startswith("| `-")][:-1]
     options = [option for option in chat.params if isinstance(option, click.Option) and option.envvar]
     for option, row in zip(options, rows, strict=True):
@@ -70,7 +70,7 @@ def test_every_command_object_there_can_be_read_and_none_is_missing() -> None:
         assert {*order.fields, *named} == JSON_COMMANDS[order.do].keys()
 
 
-def test_every_event_stands_there() -> None:
+def test_every_event_is_documented() -> None:
     listed = {name for cell in first_cells("Event lines") for name in re.findall(r"`(\w+)`", cell)}
     classes = [
         thing for module in (events, groups, messages) for thing in vars(module).values() if isinstance(thing, type)
@@ -78,11 +78,11 @@ def test_every_event_stands_there() -> None:
     assert listed == {name for kind in classes if (name := getattr(kind, "event", ""))} | {"answer"}
 
 
-def test_every_exit_code_stands_there() -> None:
+def test_every_exit_code_is_documented() -> None:
     codes = [str(code) for code in (DONE, FAILED, USAGE, KEPT, NO_SUCH_NAME, INTERRUPTED)]
     assert first_cells("Exit codes") == codes
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_every_command_stands_there(word: str) -> None:
+def test_every_command_is_documented(word: str) -> None:
     assert any(cell.startswith(f"`{word}") for cell in first_cells("Commands"))

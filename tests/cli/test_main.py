@@ -16,7 +16,7 @@ def used_to_cp1252(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
 
 
-def test_output_is_utf_8_whatever_the_system_encoding(tmp_path: Path) -> None:
+def test_output_is_utf_8_with_any_system_encoding(tmp_path: Path) -> None:
     log = tmp_path / "grün 世.jsonl"
     line = {"event": "message", "at": "2026-11-20T12:00:00.000000Z", "id": "A.1", "conversation_id": "C"}
     line |= {"sender_id": "U", "text": "hi", "sent_at": line["at"]}

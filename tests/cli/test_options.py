@@ -188,7 +188,7 @@ def test_usage_errors_of_history(line: str) -> None:
         parse("history", *line.split())
 
 
-def test_options_may_stand_before_the_command() -> None:
+def test_options_may_come_before_the_command() -> None:
     assert parse("--port", "8080", "history", "bob") == parse("history", "bob", "--port", "8080")
     assert parse("--json", "web", "--port", "8001", "users") == parse("web", "users", "--port", "8001", "--json")
 

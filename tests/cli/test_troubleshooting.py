@@ -91,7 +91,7 @@ def test_every_message_of_trouble_is_there(text: str) -> None:
     assert found, f"docs/troubleshooting.md lacks this message of {TEXTS[text]}"
 
 
-def test_no_row_is_of_a_message_that_is_no_more() -> None:
+def test_every_row_has_its_message_in_the_source() -> None:
     known = list(strings())
     messages = [row for row in ROWS if " " in row and not row.startswith(("--", "p2pchat "))]
     gone = [row for row in messages if not any(_occurs(row, text) for text in known)]

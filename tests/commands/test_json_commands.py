@@ -87,7 +87,7 @@ def test_chunks_become_lines(chunks: list[bytes], lines: list[bytes]) -> None:
     assert lines_of(chunks) == lines
 
 
-def test_a_line_above_the_limit_is_none_and_the_next_one_is_read() -> None:
+def test_a_line_above_the_limit_becomes_none_and_the_next_one_is_read() -> None:
     longest = b"x" * MAX_LINE_BYTES
     assert lines_of([longest + b"\n", longest + b"x", b"more\nnext\n"]) == [longest, None, b"next"]
     assert lines_of([longest, longest]) == [None]
@@ -106,7 +106,7 @@ def test_lines_are_the_same_in_any_pieces(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])
-def test_a_line_that_is_too_long_is_none(size: int) -> None:
+def test_a_too_long_line_becomes_none(size: int) -> None:
     text, lines, found = b"short\n" + b"x" * 11 + b"\n" + b"y" * 10 + b"\n" + b"z" * 50, LineBuffer(10), []
     for start in range(0, len(text), size):
         found += lines.feed(text[start : start + size])

@@ -238,7 +238,7 @@ async def test_search_covers_the_current_conversation(shown: Shown) -> None:
         assert len(shown.new) == 2
 
 
-async def test_search_everywhere_and_a_reply_to_what_it_found(shown: Shown) -> None:
+async def test_search_everywhere_and_a_reply_to_a_match(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         session = open_session(ada, shown, as_json=False)
@@ -285,7 +285,7 @@ async def test_a_json_search_covers_everything_by_default(shown: Shown) -> None:
         assert [line["code"] for line in shown.lines[2:]] == ["usage", "usage"]
 
 
-async def test_receipts_list_who_has_a_message(shown: Shown) -> None:
+async def test_receipts_list_the_users_who_have_a_message(shown: Shown) -> None:
     async with mesh("ada", "bob", "cyd") as net:
         ada, _, cyd = net.peers
         session = open_session(ada, shown, as_json=False)

@@ -117,7 +117,7 @@ async def test_deliveries_in_the_room_are_not_announced(recorder: NoticeRecorder
         assert recorder.lines.empty()
 
 
-async def test_older_messages_are_counted_until_no_more_arrive(recorder: NoticeRecorder) -> None:
+async def test_older_messages_are_counted_until_the_last_has_come(recorder: NoticeRecorder) -> None:
     notifier = recorder.notifier
     notifier.history_command = "p2pchat history --port 8080"
     for _ in range(1043):

@@ -132,7 +132,7 @@ def test_an_edit_names_its_real_author(
 
 @settings(deadline=None)
 @given(names, chosen, st.lists(chosen.map(lambda text: text[:8]), max_size=3))
-def test_marks_behind_a_text_are_one_line(sender: str, text: str, reactions: list[str]) -> None:
+def test_edit_marks_after_a_text_are_one_line(sender: str, text: str, reactions: list[str]) -> None:
     event = {"event": "message", "sender": sender, "text": text, "action": False, "kind": "room", "sent_at": AT}
     marks = {"edited": True, "reactions": [{"reaction": one} for one in reactions if one]}
     [line] = lines_of(event_text.edit_marks(marks))

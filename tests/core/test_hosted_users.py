@@ -365,7 +365,7 @@ def test_entries_of_a_returned_user_are_named_to_peers_that_forgot_it(sim: Simul
     ends_well(sim)
 
 
-def test_one_user_on_two_peers_is_one_person(sim: Simulation) -> None:
+def test_one_user_on_two_peers_is_one_user(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     zoe = hosted(sim, ada)
     bob.host_guest(zoe)

@@ -48,7 +48,7 @@ def test_the_first_few_of_many_addresses_are_announced() -> None:
     assert place is not None and place.addresses == tuple(f"10.0.{number}.1" for number in range(MAX_ADDRESSES))
 
 
-def test_it_speaks_on_every_interface_or_on_the_one_it_listens_on() -> None:
+def test_discovery_uses_every_interface_or_the_listening_one() -> None:
     network = Interfaces(("192.168.1.5", "2001:db8::5", "2001:db8::6"), (("2001:db8::5", 2), ("2001:db8::6", 2)))
     assert network.interfaces_for("0.0.0.0") == ["192.168.1.5", 2]
     assert network.interfaces_for("192.168.1.5") == ["192.168.1.5"]
@@ -93,7 +93,7 @@ def test_a_stranger_s_service_is_no_news() -> None:
     assert SeenServices().note("stranger", None) == []
 
 
-def test_so_many_are_kept_and_no_more() -> None:
+def test_stored_sightings_are_limited() -> None:
     sightings = SeenServices()
     for number in range(MAX_SERVICES):
         assert sightings.note(f"{number}", (f"{number:064x}", HERE))

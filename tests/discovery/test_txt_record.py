@@ -34,7 +34,7 @@ def test_the_golden_announcement_is_made_and_read(kind: str) -> None:
     assert identify(key, txt(made), golden["port"], golden["addresses"][::-1]) == ADA
 
 
-def test_the_golden_bytes_stand_in_the_document() -> None:
+def test_the_golden_bytes_are_in_the_document() -> None:
     page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
     said = GOLDEN["discovery"]["keyed"]["txt"]
     assert "".join(f"{name} = {said[name]}\n" for name in "spm") in page
@@ -85,7 +85,7 @@ def test_two_announcements_have_nothing_in_common() -> None:
     assert all(SAID[name] != again[name] for name in "spm")
 
 
-def test_nothing_that_has_a_name_stands_in_it() -> None:
+def test_a_record_contains_no_id_or_key() -> None:
     said = "".join(SAID.values())
     assert all(secret not in said for secret in (N, K, ADA, ADA[:16]))
 

@@ -101,7 +101,7 @@ def test_a_run_counts_its_inputs() -> None:
     assert progress[-1].startswith("calm: ")
 
 
-def test_faults_are_distinguished_by_where_they_were_raised() -> None:
+def test_faults_are_distinguished_by_their_origin() -> None:
     signs = {sign(error) for data in (b"!", b"?", b"a!", b"!b") if (error := fault_of(FRAIL, data))}
     assert len(signs) == 2 and any("Violation" in one for one in signs)
     assert isinstance(fault_of(FRAIL, b"!"), Violation)

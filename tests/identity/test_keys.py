@@ -42,9 +42,7 @@ def test_a_key_file_others_can_use_is_refused_with_the_command_that_mends_it(tmp
 
 
 @posix_only
-def test_where_there_are_no_modes_the_key_file_is_read_without_asking_for_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_file_modes_the_key_file_is_read_unchecked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_files, "POSIX", False)
     path = tmp_path / "identity.pem"
     made = load_or_create_identity(path)

@@ -79,7 +79,7 @@ def test_any_other_text_is_refused_in_one_line(text: str) -> None:
         (f"p2pchat:{CODE}@" + ",".join(f"h{n}:1" for n in range(MAX_ENDPOINTS + 1)), "at most 8"),
     ],
 )
-def test_each_kind_of_damage_says_what_is_wrong(text: str, says: str) -> None:
+def test_each_kind_of_damage_has_its_error(text: str, says: str) -> None:
     with pytest.raises(InviteError, match=says):
         parse_invite(text)
 

@@ -19,7 +19,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_file_is_private_whatever_the_umask_says(tmp_path: Path) -> None:
+def test_a_file_is_private_with_any_umask(tmp_path: Path) -> None:
     former = os.umask(0)
     try:
         write_private(tmp_path / "secret", b"1")
@@ -30,7 +30,7 @@ def test_a_file_is_private_whatever_the_umask_says(tmp_path: Path) -> None:
     assert mode(tmp_path / "a") == mode(tmp_path / "a" / "b") == 0o700
 
 
-def test_writing_replaces_a_link_and_not_what_it_leads_to(tmp_path: Path) -> None:
+def test_writing_replaces_a_link_and_not_its_target(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     (tmp_path / "secret").symlink_to(victim)

@@ -79,7 +79,7 @@ async def test_receipts_of_an_earlier_run_are_for_messages_only(home: Path) -> N
     assert await with_receipt(ada, receipt.log, 1, 2) == []  # storage is closed: it is unknown which is a message
 
 
-async def test_receipts_of_an_earlier_run_are_told_while_the_peer_closes(home: Path) -> None:
+async def test_receipts_of_an_earlier_run_are_reported_while_the_peer_closes(home: Path) -> None:
     async with TCPPeer(data=home / "bob", name="bob") as bob, TCPPeer(0, bob.port, data=home / "ada") as ada:
         await ada.wait_user("bob", timeout=5)
     async with TCPPeer(data=home / "ada") as ada:

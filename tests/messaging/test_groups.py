@@ -62,7 +62,7 @@ async def test_an_offline_member_gets_everything_from_any_member_and_the_writer_
         await again.read(by="carol", timeout=10)
 
 
-async def test_a_removed_member_is_told_that_its_messages_reach_nobody() -> None:
+async def test_a_removed_member_gets_its_undelivered_messages_reported() -> None:
     async with mesh("ada", "bob", "carol") as net:
         ada, bob, carol = net.peers
         ops = await ada.create_group("ops", ["bob", "carol"])
@@ -123,7 +123,7 @@ async def test_a_message_names_its_group() -> None:
         assert texts_of(await bob.history("#deploys")) == ["ada: hello", "bob: hello yourself"]
 
 
-async def test_groups_with_one_name_are_told_apart_by_their_ids() -> None:
+async def test_groups_with_one_name_are_distinguished_by_their_ids() -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         mine, other = await ada.create_group("ops"), await bob.create_group("ops", ["ada"])

@@ -181,7 +181,7 @@ async def test_a_message_to_the_room_is_delivered_to_all_of_one_peer_at_once(net
     assert [user.name for user in note.of] == ["yan"]
 
 
-async def test_names_of_one_gateway_are_told_apart(net: Mesh) -> None:
+async def test_equal_names_on_one_gateway_are_distinguished(net: Mesh) -> None:
     gate = net.peers[0]
     zoe = await gate.host("zoe")
     for name in ("z0e", "gate", "ɢate"):

@@ -79,7 +79,7 @@ async def test_in_memory_a_message_after_an_edit_of_the_same_turn_keeps_its_plac
     assert [post.id for post in wrote] == [receipt.id for receipt in (first, others[0], others[2], others[3])]
 
 
-async def test_in_memory_what_was_just_sent_is_found_at_once(net: Mesh) -> None:
+async def test_in_memory_a_message_just_sent_is_found_at_once(net: Mesh) -> None:
     ada = net.peers[0]
     await ada.send("bob", "first")
     receipt = await ada.send("bob", "second")

@@ -52,7 +52,7 @@ def test_names_that_differ_on_purpose_are_no_misspellings(one: str, other: str) 
     assert not is_misspelling(one, other) and not is_misspelling(other, one)
 
 
-async def test_two_users_with_one_name_are_told_apart_by_their_ids(net: Mesh) -> None:
+async def test_two_users_with_one_name_are_distinguished_by_their_ids(net: Mesh) -> None:
     ada, bob, _ = net.peers
     other = await net.add("B0b")  # looks like bob
     await net.settle()

@@ -84,7 +84,7 @@ def test_a_patch_is_located_by_its_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["one\ntwo\n", "one\ntwo\nfour\none\ntwo\nfour\n"])
-def test_a_patch_whose_lines_are_not_there_exactly_once_does_not_fit(text: str) -> None:
+def test_a_patch_fits_only_if_its_lines_occur_exactly_once(text: str) -> None:
     with pytest.raises(PatchError):
         Hunk("words.py", ("one", "two", "four"), ("one", "three", "four")).apply(text)
 

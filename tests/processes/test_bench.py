@@ -60,7 +60,7 @@ async def test_bench_leaves_nothing_behind_unless_it_writes(cluster: Cluster) ->
     assert {path.name for path in data.iterdir()} == before
 
 
-async def test_an_unreachable_peer_is_one_line_with_what_to_do(cluster: Cluster) -> None:
+async def test_an_unreachable_peer_is_one_line_with_advice(cluster: Cluster) -> None:
     ada = cluster.child("ada")
     await ada.start()
     data = str(cluster.home / "ada")

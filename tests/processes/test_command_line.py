@@ -275,7 +275,7 @@ def test_check_judges_logs(here: Callable[..., Ran], tmp_path: Path) -> None:
     assert here("check", str(tmp_path / "none")).code == 1
 
 
-def test_the_demo_checks_what_it_shows(tmp_path: Path) -> None:
+def test_the_demo_checks_its_claims(tmp_path: Path) -> None:
     ran = p2pchat(tmp_path, "demo")
     assert ran.code == 0, ran.out + ran.err
     assert ran.out.count("  ok   ") >= 15

@@ -40,7 +40,7 @@ async def test_doctor_works_while_the_peer_runs_anywhere(cluster: Cluster) -> No
     assert await bob.leave() == 0
 
 
-async def test_doctor_names_a_linked_user_whom_nobody_can_dial(cluster: Cluster) -> None:
+async def test_doctor_names_a_linked_user_who_cannot_be_dialled(cluster: Cluster) -> None:
     ada = cluster.child("ada")
     await ada.start()
     bob = cluster.child("bob", ada.endpoint, "--advertise", "127.0.0.1:1")

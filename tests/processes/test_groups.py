@@ -76,7 +76,7 @@ async def test_an_offline_member_gets_everything_from_the_remaining_ones(quick: 
     assert [await one.leave() for one in (ada, bob, carol)] == [DONE] * 3
 
 
-async def test_a_member_removed_while_cut_off_learns_what_reached_nobody(quick: Cluster) -> None:
+async def test_a_member_removed_while_cut_off_gets_its_undelivered_messages_reported(quick: Cluster) -> None:
     lives = GroupPeers(quick)
     ada, bob, carol = await lives.meet()
     await ada.do(do="group", name="ops", members=["bob", "carol"])

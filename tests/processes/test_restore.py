@@ -194,7 +194,7 @@ async def test_a_backup_replaces_the_lost_original(quick: Cluster, tmp_path: Pat
     judge(quick, "ada", "bob", restored="bob")
 
 
-async def test_one_directory_on_two_machines_is_reported_and_harms_no_others(quick: Cluster) -> None:
+async def test_one_directory_on_two_machines_is_reported_and_harms_no_other_peer(quick: Cluster) -> None:
     """Run the peer with the middle one of three ids twice: one of the others elects links to it, the other does not.
 
     Both others and both processes report it, also the process whose links stay.

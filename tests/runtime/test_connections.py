@@ -197,7 +197,7 @@ def test_idle_addresses_are_forgotten() -> None:
         ("pipe", "pipe"),
     ],
 )
-def test_an_address_is_what_one_party_controls(host: str, address: str) -> None:
+def test_an_ipv6_network_counts_as_one_address(host: str, address: str) -> None:
     assert address_of(host) == address
 
 
@@ -353,7 +353,7 @@ async def test_a_place_is_given_back_once() -> None:
 # Pauses of the garbage collector during bulk allocation
 
 
-def test_garbage_is_collected_again_afterwards_also_when_it_failed() -> None:
+def test_garbage_collection_resumes_also_after_an_error() -> None:
     seen: list[bool] = []
 
     def load() -> None:
@@ -390,7 +390,7 @@ def test_frozen_objects_of_a_program_stay_frozen() -> None:
     assert made and gc.get_freeze_count()
 
 
-def test_one_within_another_ends_with_the_outer_one() -> None:
+def test_nested_pauses_end_with_the_outer_one() -> None:
     with gc_paused():
         with gc_paused():
             pass

@@ -273,7 +273,7 @@ async def test_places_taken_by_a_reader_are_on_disk_after_an_ack(
     assert storage.load([bob.me.key]).consumers["bot"] == storage.load([bob.me.key]).next_place - 1
 
 
-async def test_an_acknowledgement_that_storage_refused_is_written_when_it_is_asked_for_again(
+async def test_a_refused_acknowledgement_is_written_when_repeated(
     net: Mesh, bob: TCPPeer, storage: GatedStorage
 ) -> None:
     events = await two_messages(net, bob)
@@ -288,7 +288,7 @@ async def test_an_acknowledgement_that_storage_refused_is_written_when_it_is_ask
 # ---- dials that fail
 
 
-async def test_an_address_is_dialled_again_whatever_ended_the_dial(net: Mesh) -> None:
+async def test_an_address_is_dialled_again_after_any_error(net: Mesh) -> None:
     identity = Identity.generate()
     peer = TCPPeer(0, net.peers[0].endpoint, name="bob", settings=QUICK)
     home = PeerResources(identity, net.membership, MemoryStorage(), *contexts(identity))
@@ -423,7 +423,7 @@ async def test_closing_stores_texts_and_fails_waiting_calls(net: Mesh, storage: 
     await again.aclose()
 
 
-async def test_a_disk_that_stands_still_keeps_no_peer_from_closing_and_holds_its_files_until_it_answers(
+async def test_a_peer_with_a_hanging_disk_closes_and_keeps_its_lock_until_it_answers(
     net: Mesh, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("p2pchat.runtime.driver.FINISH_TIMEOUT", 0.1)
@@ -607,7 +607,7 @@ def test_recent_finds_the_run_of_a_place() -> None:
     assert recent.newest == 15
 
 
-def test_recent_forgets_the_oldest_and_what_lies_before_a_hole() -> None:
+def test_recent_forgets_the_oldest_and_those_before_a_hole() -> None:
     recent = RecentEntries(newest=0)
     for number in range(3):
         recent.add(run(1 + number * MAX_ENTRIES // 2, MAX_ENTRIES // 2))

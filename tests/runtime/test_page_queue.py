@@ -36,7 +36,7 @@ class Reads:
         )
 
 
-def test_pages_of_one_link_are_read_one_after_the_other_and_those_of_others_meanwhile() -> None:
+def test_pages_are_read_in_turn_per_link_and_concurrently_between_links() -> None:
     reads = Reads()
     for effect in (page(1, 1), page(1, 2), page(2, 3), page(1, 4)):
         reads.fetching.add(effect)

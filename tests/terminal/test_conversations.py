@@ -107,9 +107,7 @@ async def test_a_newcomer_sees_the_end_of_the_history(terminal: OpenTerminal, pe
     await ada.shows("bob: welcome")
 
 
-async def test_a_newcomer_who_sees_all_of_the_history_is_told_nothing_about_it(
-    terminal: OpenTerminal, peer: StartPeer
-) -> None:
+async def test_a_newcomer_shown_the_whole_history_gets_no_notice(terminal: OpenTerminal, peer: StartPeer) -> None:
     bob = await peer("bob")
     await bob.broadcast("hello?")
     ada = await terminal("0", str(bob.port), "--name", "ada")

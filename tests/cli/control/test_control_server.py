@@ -400,7 +400,7 @@ async def test_without_unix_sockets_it_answers_on_loopback(serve: Serve, home: P
 
 
 @posix
-async def test_where_the_path_is_too_long_it_answers_on_loopback(home: Path) -> None:
+async def test_with_a_too_long_path_the_server_listens_on_loopback(home: Path) -> None:
     directory = home / ("long" * 30)
     async with TCPPeer(0, name="ada", data=directory) as peer:
         server = await ControlServer(peer).start()

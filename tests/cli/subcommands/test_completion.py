@@ -191,6 +191,6 @@ async def test_an_inserted_name_is_quoted_for_the_shell(
         (["bash", "zsh"], "Got unexpected extra argument (zsh)"),
     ],
 )
-def test_a_shell_that_is_none(words: list[str], expected: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_shell_is_an_error(words: list[str], expected: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", *words]) == 2
     assert expected in capfd.readouterr().err

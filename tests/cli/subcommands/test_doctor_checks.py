@@ -190,7 +190,7 @@ def test_a_directory_that_cannot_be_written(data: Path) -> None:
     data.chmod(0o700)
 
 
-def test_a_history_whose_key_is_gone_and_a_key_that_is_none(data: Path) -> None:
+def test_a_history_without_its_key_and_an_invalid_key(data: Path) -> None:
     (data / "identity.pem").write_text("-----BEGIN NONSENSE-----")
     found = look(data)["key"]
     assert found.verdict == "wrong" and found.mend.startswith("restore it from a backup")

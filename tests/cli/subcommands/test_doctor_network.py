@@ -132,7 +132,7 @@ async def test_listening_on_all_addresses(home: Path) -> None:
 
 
 @linux
-async def test_an_own_address_where_something_else_answers(home: Path) -> None:
+async def test_an_own_address_with_another_listener(home: Path) -> None:
     async with TCPPeer(0, name="ada", data=home / "ada") as ada:
         with socket.socket() as deaf:
             deaf.bind((OTHER, ada.port))

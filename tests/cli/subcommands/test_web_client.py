@@ -76,7 +76,7 @@ def test_a_token_on_the_command_line_or_without_tls_gets_a_warning(
     assert "in the clear" in capsys.readouterr().err
 
 
-def test_the_url_names_the_last_message_and_never_who_asks() -> None:
+def test_the_url_names_the_last_message_and_never_the_user() -> None:
     assert GatewayAddress("ws://localhost:8000", user="A b").address("") == "ws://localhost:8000/chat?since="
     assert GatewayAddress(f"{URL}?events=all", "A", TOKEN).address("X.1") == f"{URL}?events=all&since=X.1"
 

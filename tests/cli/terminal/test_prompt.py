@@ -39,7 +39,7 @@ def test_a_paste_at_the_beginning_of_a_line(pasted: str, text: str) -> None:
     assert isinstance(parse_line(text), TextInput)
 
 
-def test_a_paste_behind_typed_text_is_unchanged() -> None:
+def test_a_paste_after_typed_text_is_unchanged() -> None:
     assert pasted_text("/etc/hosts", "see ") == "/etc/hosts"
 
 

@@ -154,7 +154,7 @@ def test_an_address_is_forgotten_after_seven_days_of_failure() -> None:
     assert BOB.id not in kept
 
 
-def test_one_peer_may_tell_64_unverified_addresses() -> None:
+def test_one_peer_may_send_64_unverified_addresses() -> None:
     kept, _ = book()
     assert [kept.learn(an_id(i), f"10.0.0.1:{i}", BOB.id) for i in range(1, 66)] == [True] * 64 + [False]
     assert kept.learn(an_id(65), "10.0.0.1:65", CYD.id)
@@ -377,7 +377,7 @@ def test_the_smaller_id_dials_at_once_and_the_other_a_second_later() -> None:
     assert (at_once, later) == (["10.0.0.8:1"], ["10.0.0.7:1"])
 
 
-def test_while_links_come_up_the_smaller_id_gets_longer_to_dial_first_but_not_for_ever() -> None:
+def test_while_links_come_up_the_smaller_id_has_longer_to_dial_first() -> None:
     """While a mesh forms the other peer will dial, and two dials waste a handshake."""
 
     def dialled_at(links_come_until: float, known: int = 0) -> float:

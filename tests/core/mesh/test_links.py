@@ -79,7 +79,7 @@ def test_f_says_nothing_on_a_new_link_before_go() -> None:
     assert sent(met.b.got(1, go), Peers)
 
 
-def test_frames_behind_go_in_one_read_are_handed_back_in_order() -> None:
+def test_frames_after_go_in_one_read_are_returned_in_order() -> None:
     met, link = linked()
     typing = TypingFrame(c="00" * 32, u=F.id, on=True)
     assert met.a.links.on_frames(link, [typing, Ping(), Unknown("later"), typing]) == [typing, typing]
@@ -87,7 +87,7 @@ def test_frames_behind_go_in_one_read_are_handed_back_in_order() -> None:
     assert met.a.ctx.out == [Send(Pong(), [link]), Counted("unknown_frame")]
 
 
-def test_crossing_dials_end_with_one_link_and_people_hear_of_one() -> None:
+def test_crossing_dials_end_with_one_link_and_one_report() -> None:
     met = meeting()
     (by_d,) = dials(met.a.handle(Connect(ENDPOINT)))
     (by_f,) = dials(met.b.handle(Connect(ENDPOINT)))

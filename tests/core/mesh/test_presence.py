@@ -196,7 +196,7 @@ def test_an_unheard_user_is_unknown() -> None:
     assert Here_().presence.status(BOB.id) == ("unknown", "", 0)
 
 
-def test_a_user_whom_all_hosts_call_offline_is_not_online_but_has_not_left() -> None:
+def test_a_user_offline_at_all_hosts_is_not_online_but_has_not_left() -> None:
     ada = Here_()
     assert joins(ada.here(ada.link(1, BOB), word(BOB, "offline"))) == [BOB.id]
     assert ada.presence.online() == set()
@@ -218,7 +218,7 @@ def test_a_gateways_user_is_here_while_it_does_not_say_offline() -> None:
     assert ada.down(gate, "lost") == []
 
 
-def test_users_of_one_peer_hear_of_each_other() -> None:
+def test_users_of_one_peer_see_each_other() -> None:
     guest = HostedIdentity(GUEST.id, "guest", GUEST.sign, status="offline")
     ada = Here_(HostedIdentity(ADA.id, "ada", ADA.sign), guest)
     ada.presence.announcer.start()
@@ -387,7 +387,7 @@ def test_a_user_whose_certificate_is_not_renewed_has_left() -> None:
     assert departures(ada.wake(LIFE_MS / 1000 + 2 * HOUR)) == [(GUEST.id, "left")]
 
 
-def test_a_peer_hosts_so_many_users_and_no_more() -> None:
+def test_hosted_users_of_a_peer_are_limited() -> None:
     ada = Here_(settings=Settings(max_hosted_users=1))
     link = ada.link(1, BOB)
     ada.here(link, word(BOB))

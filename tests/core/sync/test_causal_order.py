@@ -22,7 +22,7 @@ def test_a_reply_waits_for_its_message() -> None:
     assert ada.texts() == ["why?", "because"]
 
 
-def test_later_entries_wait_behind_and_those_before_do_not() -> None:
+def test_later_entries_of_a_log_wait_and_earlier_ones_do_not() -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     far = ada.far("cyd")
     question = bob.say("why?")

@@ -169,7 +169,7 @@ def test_a_mark_before_the_own_commit_returns_counts_afterwards() -> None:
     assert delivered(ada.commit()) == ["delivered a1:1..2 to bob"]
 
 
-def test_a_mark_beyond_what_was_written_is_no_receipt() -> None:
+def test_a_mark_beyond_the_written_entries_is_no_receipt() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")

@@ -141,7 +141,7 @@ def test_a_newcomer_gets_the_whole_history(sim: Simulation) -> None:
     group.ends_well()
 
 
-def test_a_member_removed_while_apart_learns_what_was_not_delivered(sim: Simulation) -> None:
+def test_a_member_removed_while_apart_gets_its_undelivered_messages_reported(sim: Simulation) -> None:
     ada, bob, cyd = sim.peers(3)
     sim.run(3)
     group = SimulatedGroup(sim, bob, cyd)

@@ -58,7 +58,7 @@ def test_a_group_and_its_talk_may_come_in_one_read() -> None:
     assert away.shown() == ["now"]
 
 
-def test_a_nonmember_hears_nothing_of_the_talk() -> None:
+def test_a_nonmember_gets_nothing_of_the_talk() -> None:
     away = Away()
     away.bob.say(away.operations.write(away.first), away.talk("b1", "now", cite=(1, away.id[:16])))
     cyd: Far = away.ada.far("cyd")

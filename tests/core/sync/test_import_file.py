@@ -43,7 +43,7 @@ def test_entries_not_on_disk_yet_are_not_reported_as_known() -> None:
 
 
 @pytest.mark.parametrize("field", ["head", "e", "prev"])
-def test_a_bad_frame_affects_only_what_builds_on_it(field: str) -> None:
+def test_a_bad_frame_affects_only_entries_that_build_on_it(field: str) -> None:
     ada, bob, cyd = World().peer("ada"), Author("bob", "b1"), Author("cyd", "c1")
     good, bad, later = bob.say("one"), bob.say("two"), bob.say("three")
     wrong = {"head": good.head, "e": good.e, "prev": "00" * 32}[field]
@@ -52,7 +52,7 @@ def test_a_bad_frame_affects_only_what_builds_on_it(field: str) -> None:
     assert ada.texts() == ["*one", "*mine"]
 
 
-def test_an_imported_batch_behind_a_gap_is_not_kept_or_fetched() -> None:
+def test_an_imported_batch_after_a_gap_is_not_kept_or_fetched() -> None:
     world, bob = World(), Author("bob", "b1")
     ada = world.peer("ada")
     ada.far("cyd")
@@ -77,7 +77,7 @@ def test_direct_conversations_of_others_are_foreign() -> None:
     assert set(ada.node.namings) == {ada.node.room, dm("ada", "bob")}
 
 
-def test_a_writer_who_does_not_belong_there_is_refused() -> None:
+def test_entries_of_a_nonmember_are_refused() -> None:
     ada, eve = World().peer("ada"), Author("eve", "e1", dm("ada", "bob"))
     assert ada.carry(eve.say("let me in")) == ["imported 1 member"]
     assert dm("ada", "bob") not in ada.node.namings  # nothing of its names is stored

@@ -202,7 +202,7 @@ def lost_and_found() -> Peer:
     return ada
 
 
-def test_one_of_several_tips_does_not_deliver_what_another_builds_on() -> None:
+def test_one_of_several_tips_does_not_deliver_the_log_below_another() -> None:
     """The first log is in storage only: memory has neither its holders nor the fact that the last log is not on it."""
     ada = lost_and_found()
     (_, second), (_, last) = log_of(ada, "a2"), log_of(ada, "a5")

@@ -95,7 +95,7 @@ def test_a_new_batch_goes_to_links_right_before_it() -> None:
     assert ada.say("two")[-1] == "to bob cyd: entries room a1:3..3"
 
 
-def test_a_peer_that_lacks_what_a_log_builds_on_is_sent_its_mark() -> None:
+def test_a_peer_without_the_log_below_is_sent_the_mark() -> None:
     ada = World().peer("ada")
     ada.say("one")
     first = own(ada, 2)
@@ -210,7 +210,7 @@ def test_entries_of_others_are_served_but_never_pushed() -> None:
     assert far.say(want(1, "bob"))[1] == "to cyd: entries room b1:1..1, for want 1"
 
 
-def test_a_peer_hears_only_of_its_users_conversations() -> None:
+def test_a_peer_gets_only_its_users_conversations() -> None:
     ada = World().peer("ada")
     ada.far("eve")
     bob = ada.far("bob")
@@ -220,7 +220,7 @@ def test_a_peer_hears_only_of_its_users_conversations() -> None:
     assert frame.names == [dm_naming(IDS["ada"], IDS["bob"])]
 
 
-def test_a_peer_that_no_longer_hosts_a_member_is_sent_no_more() -> None:
+def test_a_peer_that_no_longer_hosts_a_member_gets_no_entries() -> None:
     ada = World().peer("ada")
     talk = ada.open("bob")
     ada.say("psst", to=talk)
@@ -237,7 +237,7 @@ def takes_no_more(far: Far) -> list[str]:
     return far.say(Have({}, full={ROOM: [IDS["ada"]]}, names=[Naming(room=True)]))
 
 
-def test_a_peer_that_refuses_a_writer_hears_no_more_until_its_marks_change() -> None:
+def test_a_peer_that_refuses_a_writer_gets_no_marks_until_they_change() -> None:
     ada = World().peer("ada")
     far = ada.far("bob")
     ada.say("one")
