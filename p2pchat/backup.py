@@ -1,8 +1,8 @@
 """Copies of a profile and of its database.
 
-A backup has key, network and database in one directory, on which a peer can run. The peer may be running meanwhile: the
-database is copied as it was at one moment. The directory appears when it is complete. Whoever has it can act as the
-user, so it is readable by the owner only.
+A backup has key, network and database in one directory, on which a peer can run. The peer may be running during the
+backup: the database is copied as it was at one moment. The directory appears when it is complete. Anyone who has it can
+act as the user, so it is readable by the owner only.
 """
 
 from __future__ import annotations

@@ -105,9 +105,9 @@ class TCPPeer(LocalUser):
     async def start(self) -> None:
         """Listen, and link with the endpoints.
 
-        Returns when it listens, and each endpoint is linked and has told who is online, or has failed once; after 3 s
-        (Settings.start_timeout) at most. An endpoint that does not answer causes an event Link and is dialled again,
-        for ever.
+        Returns when it listens, and each endpoint is linked and has announced its users, or has failed once; after 3 s
+        (Settings.start_timeout) at most. An endpoint that does not answer causes an event Link and is dialled again
+        until it answers.
 
         Raises:
             PortInUse, DataLocked, InviteError, StorageError, P2PChatError: It cannot run; the text says what to do.

@@ -1,11 +1,11 @@
 """Export of entries into a file, and import of such a file.
 
-A file is readable text, and its entries are signed by their writers: anyone can read it, nobody can change it. Both
+A file is readable text, and its entries are signed by their writers: anyone can read it, and a change is noticed. Both
 directions go piece by piece, so that a history of any length takes little memory; the core gets the next frames when
 those before are on disk.
 
-A file may be a pipe with nobody at its other end. Calls that may wait for ever therefore run in a daemon thread, which
-neither a cancelled caller nor the end of the process waits for.
+A file may be a pipe without another end. So calls that may never return run in a daemon thread, for which neither a
+cancelled caller nor the end of the process waits.
 """
 
 from __future__ import annotations
@@ -377,7 +377,7 @@ def _read_some(file: BinaryIO) -> bytes:
 
 
 async def _in_daemon_thread(work: Callable[[], T]) -> T:
-    """Run a function that may wait for ever in a daemon thread of its own, and return its result."""
+    """Run a function that may never return in its own daemon thread, and return its result."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 

@@ -1,7 +1,7 @@
 """Commands about conversations: /list, /go, and groups: /group, /add, /kick, /leave, /rename, /owner, /members.
 
-Typed group commands act on the current group; JSON commands name a group in `to`. People see the event of the change,
-whoever made it; programs get the group as it is then.
+Typed group commands act on the current group; JSON commands name a group in `to`. A terminal shows the event of the
+change, by any member; programs get the changed group as the answer.
 """
 
 from __future__ import annotations

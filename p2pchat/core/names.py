@@ -95,7 +95,7 @@ def is_valid_name(name: str) -> bool:
 
 
 def _fault(name: str) -> str:
-    """Return why a user here may not have this name, or "". Other peers allow whatever name_fault allows."""
+    """Return why a user here may not have this name, or "". Other peers only apply name_fault."""
     if skeleton(name) == ROOM_SKELETON:
         return f"{name!r} would be taken for the room, where everybody is: choose another name"
     return name_fault(name)

@@ -173,7 +173,7 @@ class EventDispatcher:
 
     def _on_read(self, effect: fx.ReadReceipt) -> None:
         read = (effect.log, effect.first, effect.last, effect.member)
-        self.on_taken(*read)  # who reads a message has it, by whatever way
+        self.on_taken(*read)  # a reader of a message has it, received in any way
         self._push_receipts(self._tracker.read(*read))
 
     def on_taken(self, log: LogId, first: int, last: int, member: UserId) -> None:

@@ -458,8 +458,8 @@ class LocalUser(Viewer):
     def typing(self, to: To, on: bool = True) -> None:
         """Show the readers of a conversation that the own user is typing there, or has stopped.
 
-        Nothing is stored. Call it with every key, or every few seconds: others are told of a change at once, and of the
-        same again at most once in 3 s. It ends 6 s after they were last told, and when a message is sent there.
+        Nothing is stored. Call it with every key, or every few seconds: a change is sent at once, a repetition at most
+        once in 3 s. The indicator ends 6 s after the last one was sent, and when a message is sent there.
 
         Args:
             to: As send.

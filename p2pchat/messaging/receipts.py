@@ -2,8 +2,8 @@
 
 A Receipt holds no state: its properties read the ReceiptTracker. The tracker keeps, for each log of one's own,
 the number up to which each member has it and has read it. Nothing is kept for a single message; a future exists only
-while a call waits for something that is not known yet. Positions only advance: what a member once had or read counts
-for ever.
+while a call waits for something that is not known yet. Positions only advance: a message that a member had or read once
+counts permanently.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Receipt:
         Args:
             by: Wait for one member, given by name or as User.
             count: Wait for this many members.
-            timeout: Seconds; None to wait for ever.
+            timeout: Seconds; None to wait without a limit.
         Raises:
             DeliveryTimeout: Not in time; `.missing` has the labels of those who lack it. It will still arrive.
             PeerClosed: The peer was closed.

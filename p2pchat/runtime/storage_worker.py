@@ -342,11 +342,11 @@ ReadResult = LookupResult | FetchResult
 
 
 class CoreReads:
-    """Reads that the core requested. Each result becomes an input, however many attempts it takes.
+    """Reads that the core requested. Each result becomes an input, after any number of attempts.
 
     A database that is locked for a moment answers soon, a damaged one never does. So the pause before each attempt
-    doubles, up to half a minute. People are warned of the first failure, and told when all reads have succeeded. When
-    commits fail as well the core warns of that itself, and nothing is said here.
+    doubles, up to half a minute. A warning reports the first failure, another one the success of all reads. When
+    commits fail as well, the core warns of that itself, and there is no warning here.
 
     The driver calls fetch() when a link has room for a page (PageQueue).
 

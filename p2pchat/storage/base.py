@@ -112,7 +112,7 @@ class Storage(Protocol):
         """Return batches of what a user wrote, from `start` on.
 
         Logs come in the order they were stored. Each batch runs from the cursor to the farthest head within the batch
-        limits, whatever batches the entries came in. Forked logs are left out, except for the evidence that a ForkStart
+        limits, independent of the received batches. Forked logs are left out, except for the evidence that a ForkStart
         asks for. A tip is unknown if its chain differs from the one stored here at its seq.
 
         Args:

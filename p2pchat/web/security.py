@@ -132,7 +132,7 @@ class SecurityMiddleware:
         return _receive_body(bytes(body), receive)
 
     def _limit_frames(self, receive: Receive) -> Receive:
-        """Return a `receive` that ends a WebSocket at a frame above the limit, whatever the server does."""
+        """Return a `receive` that ends a WebSocket at a frame above the limit, with any server."""
         most = self._settings.max_body_bytes
 
         async def receive_limited() -> Message:

@@ -1,9 +1,8 @@
 """Address book: the known endpoints of each peer, and endpoints as text ("host:port", "[v6]:port").
 
 An address is *verified* once that peer's key answered there. Addresses learned from other peers are unverified until
-then, and bounded: per peer that sent them, per peer they belong to, and in the number of peers. When an address is
-dialled is decided in dialer.py. Changes worth storing go to ctx.change. Names are not resolved here: whoever resolves
-one learns only then what it stands for.
+then, and bounded: per peer that sent them, per peer they belong to, and in the number of peers. dialer.py decides when
+an address is dialled. Changes worth storing go to ctx.change. Host names are not resolved here.
 """
 
 from __future__ import annotations
@@ -71,9 +70,9 @@ class AddressBook:
         """Store an endpoint that `teller` says is this peer's, if there is room. Return whether it is news.
 
         The caller has checked the form. Two tellers count for more than others: the peer itself, and this node, which
-        saw the peer announced. Their word replaces the least useful address, since the peer may use a new port every
-        day. It also clears failures at a known address: the peer is back, and other peers have to hear where. An
-        address that only a third peer has told is not shared, so it is news again when the peer itself tells it.
+        saw the peer announced. Their address replaces the least useful one, since the peer may use a new port every
+        day. It also clears failures at a known address: the peer is back, and other peers need its address. An
+        address from a third peer only is not shared, so it is new again when the peer itself sends it.
         """
         is_there = teller in (peer, self._ctx.me)
         known = self.get(peer, endpoint)

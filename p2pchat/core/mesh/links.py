@@ -205,11 +205,11 @@ class Links:
             self.dialer.connect(input.endpoint, input.pin)
 
     def _on_sighted(self, input: PeerSighted) -> None:
-        """Take the endpoints at which discovery sees a peer announced now; () means that it is announced no more.
+        """Take the endpoints at which discovery sees a peer announced; () means that it is no longer announced.
 
-        Any member can make an announcement in another one's name. So these addresses count as much as a member's word
-        in `peers` and no more: a bounded number of unverified ones, dialled a few at a time, each pinned to the
-        announced id. An address that never answered is forgotten when it is announced no more.
+        Any member can make an announcement in another one's name. So these addresses count like those that a member
+        sends in `peers`: a bounded number of unverified ones, dialled a few at a time, each pinned to the announced
+        id. An address that never answered is forgotten when it is no longer announced.
         """
         me, settings = self._ctx.me, self._ctx.settings
         if self._stopped or input.peer == me:
@@ -580,9 +580,9 @@ class DuplicateKeyDetector:
     def on_replaced(self, peer: PeerId, whose: PeerId) -> bool:
         """Note that a link to this peer was replaced as if two processes had the key of `whose`.
 
-        At the third time within a minute people are warned. Then nothing is dialled for half a minute, and the link
-        that is up stays: no longer than it takes to notice a dead link. Return whether it was the third time: then both
-        processes should be told.
+        The third time within a minute warns the user. Then nothing is dialled for half a minute, and the link that is
+        up stays: no longer than it takes to notice a dead link. Return True for the third time: then both processes
+        should be notified.
         """
         settings, now = self._ctx.settings, self._ctx.now.mono
         times = self._replaced_at.setdefault(peer, deque(maxlen=settings.clone_replacements))

@@ -1,13 +1,13 @@
-"""Peer exchange: peers share where they listen and whom they are linked with, so one endpoint joins the whole mesh.
+"""Peer exchange: peers share their endpoints and the peers they are linked with, so one endpoint joins the whole mesh.
 
-The first `peers` frame on a link says everything, later ones what changed. Changes within 0.1 s are joined, and a link
-that does not drain gets its share when it does. In a large mesh, news that other peers spread as well waits until no
-more links come up: while a mesh forms, everyone links with everyone, and would tell everyone about it again and again.
+The first `peers` frame on a link has everything, later ones have the changes. Changes within 0.1 s are joined, and a
+link that does not drain gets its changes when it does. In a large mesh, changes that other peers announce as well wait
+until no more links come up: while a mesh forms, every peer links with every other, and would announce that repeatedly.
 A received endpoint goes to the address book after a check of its form, and from there to the dialer with that peer's id
-as the pin. Only endpoints that a peer says of itself, and verified ones, are passed on.
+as the pin. Only endpoints that a peer sends about itself, and verified ones, are shared.
 
-No peer is told about itself, with one exception: a peer that names the receiver among those it is linked with has met
-another process with the receiver's key.
+No frame contains the receiver, with one exception: a peer that names the receiver among its links is linked with
+another process that has the receiver's key.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class PeerExchange:
 class PeerChanges:
     """Change log of the linked peers and their shareable endpoints; the last change is last.
 
-    A link that was told up to one change gets those after it. Nobody compares all that each link knows: in a forming
+    A link that has got all changes up to one gets those after it. The state of each link is not compared: in a forming
     mesh of n peers that would be n x n x n steps.
 
     Attributes:

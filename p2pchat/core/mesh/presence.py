@@ -268,16 +268,16 @@ class _LinkNews:
 
     link: PeerLink
     stale: KeySet[UserId] = field(default_factory=dict)
-    gone: KeySet[UserId] = field(default_factory=dict)  # hosted no more, or again by now
+    gone: KeySet[UserId] = field(default_factory=dict)  # no longer hosted, or hosted again by now
 
 
 class PresenceAnnouncer:
     """Announcements of the users hosted here: their identity and status.
 
-    A new link is told about all users. Later changes go out at once, or half a second after the frames before, all
+    A new link gets all users. Later changes go out at once, or half a second after the frames before, all
     changes of that time together. A link that does not drain gets the latest status when it does. So a user that
     changes its status all the time costs two frames a second. A new user is announced together with others too, but
-    before anything else is said about it, which would be a fault. A user that is hosted no more is announced at once.
+    before any other frame names it, which would be a fault. The end of hosting is announced at once.
     """
 
     def __init__(self, ctx: Context, users: Iterable[HostedIdentity]) -> None:

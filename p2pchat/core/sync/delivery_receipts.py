@@ -40,7 +40,7 @@ class AckTracker:
     """The highest acknowledged position, per log of a hosted user and member.
 
     A position in a log implies the end of every log that it builds on, as far as it builds on it; those advance first.
-    Logs that are not in memory are looked up, and whatever depends on them continues when storage has answered. New
+    Logs that are not in memory are looked up, and work that depends on them continues after the answer. New
     positions are saved with the next commit and need none of their own: peers announce them again when they meet.
 
     Subclasses decide what a position means, how far a mark counts, and what is emitted.
@@ -187,7 +187,7 @@ def nothing() -> None:
 
 EntryRange = tuple[LogId, int, int]  # log, first and last entry
 
-MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; storage is asked about older ones
+MAX_CHAINS = 1024  # batches whose chains are remembered, in all conversations; older ones are looked up
 
 
 class DeliveryReceipts(AckTracker):
@@ -230,7 +230,7 @@ class DeliveryReceipts(AckTracker):
         self._chains[batch.log, batch.last] = batch.chain[:8].hex()
 
     def on_mark(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
-        """Take a mark. Storage is asked for the chain of a mark below the end of a log, if need be."""
+        """Take a mark. The chain of a mark below the end of a log is looked up in storage, if need be."""
         log = ack.conversation.log(ack.writer, mark.run)
         is_below = log is not None and mark.seq < log.durable_seq and not log.forked
         if log is not None and is_below and not self._is_sure(log.id, ack.member, mark):

@@ -1,9 +1,9 @@
 """Fetching missing entries: one want per conversation and user, sent to one link whose mark is ahead.
 
 A difference found by a comparison is wanted at once. A mark that merely announces entries is wanted only if they have
-not arrived within a second, since their writer pushes them. After ten seconds without progress the next link is asked.
+not arrived within a second, since their writer pushes them. After ten seconds without progress another link is tried.
 A want ends only with the `have` that carries its number; until then it counts as open, even if it was given up here. A
-peer that is ahead but gives nothing is asked less and less often. No entries of a writer whose quota is full are wanted
+peer that is ahead but gives nothing gets fewer and fewer wants. No entries of a writer whose quota is full are wanted
 (quota.py).
 
 Source: docs/protocol.md, "Pull".
@@ -31,7 +31,7 @@ class FetchRequest:
     key: WriterKey
     source: int | None = None  # the link asked
     n: int = 0  # number of that want
-    sent: bool = True  # False while storage is asked what is held
+    sent: bool = True  # False while storage looks up the held marks
     progress_at: float = 0.0  # monotonic
     tried: set[int] = field(default_factory=set)  # links that did not help lately
     fruitless: int = 0  # rounds in which no link helped

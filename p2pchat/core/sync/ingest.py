@@ -147,7 +147,7 @@ class Ingest:
         return room is Admission.ACCEPT
 
     def _look_up_log(self, conversation: ConversationState, id: LogId) -> None:
-        """Continue with the frames of a log, after storage is asked for the log if need be."""
+        """Continue with the frames of a log, after a lookup of the log if need be."""
         log = conversation.log(id.user, id.run)
         if log is None and conversation.may_be_only_stored(id.user):
             ref = LogKey(conversation.id, ref_key(id.user, id.run))

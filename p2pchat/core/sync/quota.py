@@ -1,13 +1,13 @@
 """Quotas: how much is stored of each user.
 
-Every user has a quota, above which nothing more of the user is stored. Bytes are counted per batch. Storage is asked
-for a user's bytes only when they matter: not while everything stored here, of all users together, leaves room. Until
-the answer, entries of that user wait (ingest.py). It is asked while none of the user's entries is on its way to disk,
-so the answer is exact and no limit is ever exceeded.
+Every user has a quota, above which nothing more of the user is stored. Bytes are counted per batch. The sum of a user's
+bytes is requested from storage only when it matters: not while everything stored here, of all users together, leaves
+room. Until the answer, entries of that user wait (ingest.py). The request is made while none of the user's entries is
+on its way to disk, so the answer is exact and no limit is ever exceeded.
 
 A full user's peers are sent `full`; nothing of the user is fetched (fetch.py), and other entries do not wait for it.
-`lift` removes every limit of a user for good. Then everything is compared again and the refused entries arrive. Hosted
-users have no limits at home. In an open network unknown users have limits of their own.
+`lift` removes every limit of a user permanently. Then everything is compared again and the refused entries arrive.
+Hosted users have no limits at home. In an open network unknown users have limits of their own.
 
 Source: docs/protocol.md, "Limits"; docs/guarantees.md has the promise.
 """
@@ -346,7 +346,7 @@ class UnknownUserQuota:
     to the peer that brought them, and one peer's charges have the quota of a user. Writing to a user lifts the first
     limit, meeting it the second, `lift` both.
 
-    Storage is asked for the bytes of such conversations at the start. The charges are stored with the entries.
+    The bytes of such conversations are requested from storage at the start. The charges are stored with the entries.
     """
 
     def __init__(

@@ -647,10 +647,10 @@ MAX_ANNOUNCED = 10_000  # marks of one peer, as many as users it may host; a few
 
 
 class AnnouncedReads:
-    """The marks that one peer announced for its users, whatever counts of them here.
+    """The marks that one peer announced for its users, also those that do not count here.
 
-    Two peers can so compare by a sum: each knows what this peer sent, even if another peer of the same reader sent
-    more. Pages of all marks come in order, and replace the known marks when the last has come.
+    So two peers can compare by a sum: each knows which marks this peer sent, even if another peer of the same reader
+    sent more. Pages of all marks come in order, and replace the known marks when the last has come.
     """
 
     def __init__(self, known: Iterable[ReadMark]) -> None:

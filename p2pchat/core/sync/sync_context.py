@@ -146,7 +146,7 @@ class RemoteState:
         return False
 
     def on_refused(self, key: WriterKey) -> None:
-        """Note that it takes no more of a writer."""
+        """Note that it accepts no further entries of a writer."""
         if len(self.refusals) < MAX_REMEMBERED:
             self.refusals[key] = None
 
@@ -217,7 +217,7 @@ class SyncContext:
         self.transaction = Transaction()
         self.discarded = False  # replaced after storage failed: its timers do nothing
         self.faults: list[tuple[RemoteState, LogError]] = []  # their links are closed at the end of the step
-        self.proven_forks: set[LogId] = set()  # storage is asked what is held of them
+        self.proven_forks: set[LogId] = set()  # storage looks up the held parts
         self.banned: dict[PeerId, float] = {}  # peers that sent a wrong head -> until when (monotonic)
 
     def is_up(self, remote: RemoteState) -> bool:

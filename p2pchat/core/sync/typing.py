@@ -24,7 +24,7 @@ class TypingTracker:
     """Tracks who is typing, here and elsewhere.
 
     Attributes:
-        local: Hosted users who type as others know it, and when they were last told so. The earliest comes first.
+        local: Hosted users announced as typing, and when this was last announced. The earliest comes first.
         active: Users typing elsewhere, or here if several are hosted: the link that said so, and until when it counts.
             The first to expire comes first.
     """

@@ -147,7 +147,7 @@ def count_tips_with(conversation: ConversationState, log: LogState) -> int:
 
 
 class NewLogChecks:
-    """Checks whether a log may begin. Storage is asked for logs it builds on that are not in memory."""
+    """Checks of a log that begins. Logs that it builds on and that are not in memory are looked up in storage."""
 
     def __init__(self, sync: SyncContext) -> None:
         self._sync = sync
