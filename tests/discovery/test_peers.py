@@ -67,7 +67,7 @@ async def main():
         peer = TCPPeer(host="0.0.0.0", discover=True)
         await peer.start()
         for _ in range(turns):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the number of turns is what varies
         await (peer._lifecycle.kill() if turns == 3 else peer.aclose())
     for turns in (1, 10, 100, 1000):
         peer = TCPPeer(host="0.0.0.0", discover=True)

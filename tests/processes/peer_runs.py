@@ -58,7 +58,7 @@ class PeerRuns:
         deadline = time.monotonic() + PATIENCE
         while (known := peers_with_an_address(self.database)) < others:
             assert time.monotonic() < deadline, f"{self.name} has addresses of {known} peers, not of {others}"
-            await asyncio.sleep(POLL_EVERY)
+            await asyncio.sleep(POLL_EVERY)  # poll: another process writes the database
 
     async def kill(self) -> None:
         self.now.kill()

@@ -156,7 +156,7 @@ async def until(condition: Callable[[], object]) -> None:
     """Poll until the condition is true: nothing reports what another process does to a pipe or a file."""
     async with asyncio.timeout(PATIENCE):
         while not condition():
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # poll, as above
 
 
 async def stops(process: asyncio.subprocess.Process, number: int) -> tuple[int, str]:

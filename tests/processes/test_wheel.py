@@ -1,4 +1,4 @@
-"""What `poe build` makes: a whole sdist, and a wheel that runs the demo in a fresh environment, without a network."""
+"""The artefacts of `poe build`: a whole sdist, and a wheel that runs the demo in a fresh environment, offline."""
 
 from __future__ import annotations
 

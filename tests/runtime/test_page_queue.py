@@ -83,7 +83,7 @@ def buffered(peer: TCPPeer) -> int:
 async def turns(count: int) -> None:
     """Let the loop turn until everything is written that needs no reader."""
     for _ in range(count):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # transports have no event for written bytes
 
 
 async def test_many_texts_at_once_fill_a_stopped_link_by_one_page_at_most() -> None:

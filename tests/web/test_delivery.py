@@ -192,4 +192,4 @@ async def test_what_was_delivered_stays_so_after_a_kill_and_what_waits_is_told_l
             await bob.say(json.dumps({"type": "read", "id": waits}))
             await ada.next("read")
             while await status(taken) != "read":  # an earlier message of the same writer is read with it
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # poll: the event is that of the later message

@@ -100,7 +100,7 @@ async def test_curl_shows_messages_as_they_are_written(people: Served) -> None:
         curl.kill()
         await curl.wait()
     while people.gateway.hub.count:  # its session ends with the connection
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # poll: nothing reports the end of a session
 
 
 async def test_a_stream_that_names_the_last_event_continues_there(people: Served) -> None:
@@ -146,7 +146,7 @@ async def test_a_streamed_message_is_delivered_once_the_caller_names_it(
             await write(ada, to="room", content="later")
             await events.next("message")
         while people.gateway.hub.count:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # poll: nothing reports the end of a session
         assert (await ada.get(f"/v1/messages/{id}/receipt")).json()["status"] == "accepted"
         async with streaming(people, "bob", Last_Event_ID=id) as events:
             await events.next("resumed")

@@ -1,4 +1,4 @@
-"""What people write on the page, and what it shows of it: Markdown, emoji."""
+"""Typed texts and their display on the page: Markdown, emoji."""
 
 from __future__ import annotations
 

@@ -92,6 +92,13 @@ def _both(one: Callable[[Any], None], other: Callable[[Any], None], effect: Any)
     other(effect)
 
 
+def group_of_three(sim: Simulation) -> tuple[SimPeer, SimPeer, SimPeer, SimulatedGroup]:
+    """Return ada, bob and cyd, linked, and a group of them that ada owns."""
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    return ada, bob, cyd, SimulatedGroup(sim, bob, cyd)
+
+
 @pytest.fixture
 def sim() -> Simulation:
     return Simulation(seed=5)
@@ -110,9 +117,7 @@ def test_only_members_see_a_group(sim: Simulation) -> None:
 
 
 def test_the_third_gets_everything_from_the_second_when_the_writer_is_gone(sim: Simulation) -> None:
-    ada, bob, cyd = sim.peers(3)
-    sim.run(3)
-    group = SimulatedGroup(sim, bob, cyd)
+    ada, bob, cyd, group = group_of_three(sim)
     cyd.crash()
     group.say(ada, "one", "two")
     ada.stop()
@@ -142,9 +147,7 @@ def test_a_newcomer_gets_the_whole_history(sim: Simulation) -> None:
 
 
 def test_a_member_removed_while_apart_gets_its_undelivered_messages_reported(sim: Simulation) -> None:
-    ada, bob, cyd = sim.peers(3)
-    sim.run(3)
-    group = SimulatedGroup(sim, bob, cyd)
+    ada, bob, cyd, group = group_of_three(sim)
     group.say(bob, "before")
     sim.partition([bob], [ada, cyd])
     sim.run(APART)
@@ -163,9 +166,7 @@ def test_a_member_removed_while_apart_gets_its_undelivered_messages_reported(sim
 
 
 def test_entries_shown_before_their_cut_are_hidden_afterwards(sim: Simulation) -> None:
-    ada, bob, cyd = sim.peers(3)
-    sim.run(3)
-    group = SimulatedGroup(sim, bob, cyd)
+    ada, bob, cyd, group = group_of_three(sim)
     group.say(bob, "before")
     sim.partition([ada], [bob, cyd])
     sim.run(APART)
@@ -223,9 +224,7 @@ def test_a_member_removed_and_added_again_writes_in_a_new_run(sim: Simulation) -
 
 
 def test_a_member_leaves_without_the_owner_and_its_entries_stay(sim: Simulation) -> None:
-    ada, bob, cyd = sim.peers(3)
-    sim.run(3)
-    group = SimulatedGroup(sim, bob, cyd)
+    ada, bob, cyd, group = group_of_three(sim)
     group.say(bob, "bye")
     ada.crash()
     group.ask(bob, inputs.GroupLeaveRequest, group.id)
@@ -394,9 +393,7 @@ def test_operations_of_an_owner_named_only_by_a_repeated_operation_are_void(sim:
 
 
 def test_everything_is_known_after_a_restart_of_all(sim: Simulation) -> None:
-    ada, bob, cyd = sim.peers(3)
-    sim.run(3)
-    group = SimulatedGroup(sim, bob, cyd)
+    ada, bob, cyd, group = group_of_three(sim)
     group.say(bob, "one")
     group.change(remove=(cyd.user,))
     views = [group.view(peer) for peer in (ada, bob, cyd)]
@@ -435,9 +432,7 @@ def test_an_invalid_group_is_refused(sim: Simulation, name: str, members: tuple[
 
 
 def test_an_edit_beyond_a_cut_is_undone(sim: Simulation) -> None:
-    ada, bob, cyd = sim.peers(3)
-    sim.run(3)
-    group = SimulatedGroup(sim, bob, cyd)
+    ada, bob, cyd, group = group_of_three(sim)
     group.say(bob, "before")
     (first,) = bob.disk.storage.history(group.talk)
     named = Ref(ref_key(bob.user, first.log.run), first.seq)
