@@ -166,11 +166,11 @@ class Chat:
                     self._on_link(event)
                 self._join_summary.on_event(event)
                 self._display.joining = self._join_summary.in_progress
-                self._session.on_event(line)
+                is_read = self._session.on_event(line)
                 if self._session.is_disabled(line):
                     continue
                 await self._display.show_event(line, older=self._is_older(event))
-                self._session.on_shown(event)
+                self._session.on_shown(event, is_read=is_read)
                 if self._front.closed:
                     events.hold()  # nobody read this one: it and all that follow come again at the next start
                     if not self._front.reads_to_the_end:
@@ -197,6 +197,9 @@ class Chat:
         where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
         print_notice(f"-- {quote_name(peer.me.label)} listens on {where}")
         await self._display.show_event(first.to_json())
+        if self._front.interactive:
+            await self._session.count_unread(first.to_json()["at"])
+            self._session.unread.clear(self._session.current_id)  # its end is shown, and read
         await self._front.begin(peer, self._session)
         if self._front.has_input:  # without input no user is there to read
             self._session.track_reads(shows_past=self._front.interactive)

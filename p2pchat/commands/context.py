@@ -23,9 +23,10 @@ from p2pchat import (
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message, with_gap
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.output import CommandResult, Display, is_ignored, without_ignored
-from p2pchat.commands.read_tracking import ActivityTracker, UnreadCounter
+from p2pchat.commands.read_tracking import ActivityTracker, UnreadCounter, is_here
 from p2pchat.commands.settings import ChatSettings
 
+MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 NAME_GRACE = 3.0  # seconds piped input waits for a name: users behind other peers become known a moment after the link
 T = TypeVar("T")
 
@@ -41,6 +42,7 @@ class CommandContext:
         activity: Whether the user is active, and which conversation is open.
         on_dial: Called with an endpoint before /connect dials it.
         on_accepted: Called when something other than a text was accepted, such as an edit.
+        last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class CommandContext:
         self.target: Conversation | None = None
         self.unread = UnreadCounter(peer.me.name, peer.me.id)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
-        self.activity = activity or ActivityTracker(peer.set_presence, self._current_id, idle_after=idle_after)
+        self.activity = activity or ActivityTracker(peer.set_presence, lambda: self.current_id, idle_after=idle_after)
+        self.last_elsewhere = ""
+        self._counted_before = ""  # messages received before this moment were counted by count_unread()
         self._last_received: dict[str, str] = {}  # id of the newest message of others shown, by conversation id
         self._names_deadline = asyncio.get_running_loop().time() + NAME_GRACE
 
@@ -77,7 +81,9 @@ class CommandContext:
         """The current conversation. Raises UnknownName in an open network before the first peer was met."""
         return self.target or self.peer.room
 
-    def _current_id(self) -> str:
+    @property
+    def current_id(self) -> str:
+        """The id of the current conversation; "" while it is unknown."""
         try:
             return self.current.id
         except P2PChatError:  # an open network before the first peer was met, or a closed peer
@@ -95,20 +101,46 @@ class CommandContext:
         self.target = None if conversation.kind == "room" else conversation
         self.display.numbers.clear()
         self.unread.clear(conversation.id)
+        if self.last_elsewhere == conversation.id:
+            self.last_elsewhere = ""
         await self.display.on_switch(conversation)
         self.activity.on_switch()
 
     # What was shown
 
-    def on_event(self, line: EventLine) -> None:
-        """Count an event line as unread if it belongs elsewhere, and remember the newest message for /reply."""
+    async def count_unread(self, before: str = "") -> None:
+        """Count unread messages from storage: earlier runs, or other connections, may have marked them as read.
+
+        Args:
+            before: Count messages received before this moment, as event lines write it; later ones come as events.
+                "": count all.
+        """
+        self._counted_before = before
+        for conversation in self.peer.recent_conversations()[:MAX_RECENT]:
+            lines = [message.to_json() for message in await self.peer.unread(conversation)]
+            self.unread.recount(conversation.id, [line for line in lines if not before or line["at"] < before])
+
+    def on_event(self, line: EventLine) -> bool:
+        """Handle a line before it is shown: remember it for /reply, and count it as unread unless the user sees it.
+
+        Returns:
+            True for a message of another conversation that is shown in full to a user who is active and has read what
+            is before it: showing it is reading it.
+        """
         if line["event"] != "message" or self.hides(line):
-            return
+            return False
         self.display.me = self.peer.me.label  # /nick elsewhere, or another user took the name
         self.unread.name = self.peer.me.name
-        self.unread.on_event(line, self.target.id if self.target else None)  # works on a closed peer too
         if not line["old"]:  # old messages are only counted
             self._last_received[line["conversation_id"]] = line["id"]
+        here, there = self.target.id if self.target else None, line["conversation_id"]  # works on a closed peer too
+        if line["at"] < self._counted_before or line["old"] or is_here(line, here):
+            return False
+        if self.interactive and self.activity.is_active and self.display.shows(line) and not self.unread.count(there):
+            self.last_elsewhere = there
+            return True
+        self.unread.on_event(line, here)
+        return False
 
     def last_received(self, conversation: Conversation) -> str | None:
         """Return the id of the last message of another user shown there in this run."""

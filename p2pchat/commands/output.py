@@ -120,6 +120,10 @@ class Display:
             self._edits.add(event)
             await self._show_for_people(event)
 
+    def shows(self, line: EventLine) -> bool:
+        """Return whether a message of another conversation is shown in full, and not only counted."""
+        return not self._as_json
+
     async def _show_for_people(self, event: EventLine) -> None:
         kind = event["event"]
         if event.get("kind") == "room":

@@ -13,10 +13,11 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pchat import Conversation, Deleted, Edited, HostedUser, Message, P2PChatError, Reaction, TCPPeer
+from p2pchat import Conversation, Deleted, Edited, HostedUser, Message, P2PChatError, PeerClosed, Reaction, TCPPeer
 
 
 class ActivityTracker:
@@ -148,24 +149,30 @@ class ReadMarker:
         self._current = current
         self._shows_past = shows_past
         self._newest: dict[str, Message | Edited | Deleted | Reaction] = {}  # shown and unread, by conversation id
+        self._read: set[str] = set()  # conversations, not the current one, whose newest message was read
         self._timer: asyncio.TimerHandle | None = None
         self._past_marked: set[str] = set()  # conversations whose past was shown in this run
         self._tasks: set[asyncio.Task[None]] = set()
         activity.on_view.append(self.mark_seen)
 
-    def on_shown(self, event: object) -> None:
-        """Handle an event that was shown just now, or counted."""
+    def on_shown(self, event: object, *, is_read: bool = False) -> None:
+        """Handle an event that was shown just now, or counted; `is_read`: elsewhere, and read there."""
         if not isinstance(event, Message) and (not isinstance(event, (Edited, Deleted, Reaction)) or event.by.is_me):
             return
-        self._newest[event.conversation.id] = event
-        if self._timer is None and self._activity.is_viewing(event.conversation.id):
+        where = event.conversation.id
+        self._newest[where] = event
+        if is_read:
+            self._read.add(where)
+        if self._timer is None and (is_read or self._activity.is_viewing(where)):
             self._timer = asyncio.get_running_loop().call_later(MARK_DELAY, self.mark_seen)
 
     def mark_seen(self) -> None:
-        """Mark the messages of the current conversation read, if the user is active."""
+        """Mark the messages read that were shown to the user, and those of the current conversation."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._mark(self._read)
+        self._read.clear()
         if not self._activity.is_active:
             return
         try:
@@ -175,11 +182,16 @@ class ReadMarker:
                 task = asyncio.ensure_future(self._mark_past(here))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-            newest = self._newest.pop(here.id, None)
-            if newest is not None:
-                newest.mark_read()
+            self._mark({here.id})
         except P2PChatError:  # an open network before the first peer was met, or a closed peer
             return
+
+    def _mark(self, conversations: Iterable[str]) -> None:
+        for id in conversations:
+            newest = self._newest.pop(id, None)
+            if newest is not None:
+                with suppress(PeerClosed):
+                    newest.mark_read()
 
     async def _mark_past(self, here: Conversation) -> None:
         """Mark messages that earlier runs left unread."""

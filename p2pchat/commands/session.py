@@ -142,17 +142,17 @@ class Session(CommandContext):
         if self._reads is not None:
             self._reads.mark_seen()
 
-    def on_shown(self, event: object) -> None:
-        """Handle an event that was shown, or counted."""
+    def on_shown(self, event: object, *, is_read: bool = False) -> None:
+        """Handle an event that was shown, or counted; `is_read` as on_event() returned it."""
         if self._reads is not None:
-            self._reads.on_shown(event)
+            self._reads.on_shown(event, is_read=is_read)
 
-    def on_event(self, line: EventLine) -> None:
-        """Handle an event line before it is shown."""
-        super().on_event(line)
+    def on_event(self, line: EventLine) -> bool:
+        """Handle an event line before it is shown; see CommandContext.on_event."""
         if line["event"] == "warning" and line["code"] == "undelivered":
             self.sender.discard(line["undelivered"])
             self.exit_code = worst_code(self.exit_code, FAILED)
+        return super().on_event(line)
 
     def is_disabled(self, event: EventLine) -> bool:
         """Return whether a setting disables this event, for programs too: /set typing off."""

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from p2pchat.runtime.storage_worker import StorageWorker
 
 STATUSES = ("online", "idle", "offline")
+READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is what was read without a receipt
 TEXTS_AT_ONCE = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 
 Start = Literal["now", "beginning"]
@@ -474,6 +475,10 @@ class LocalUser(Viewer):
         people = self.people
         read = MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.ignored))
         self._require_running().put(read)
+        feed, untold = self._lifecycle.feed, self._consumer_prefix + READ_PLACE + post.log.conversation
+        is_told = self.receipts() and not self.receipt_exceptions()  # the core keeps marks only of what it may tell
+        if not is_told and post.place > feed.place_of(untold, 0):
+            feed.commit_offset(untold, post.place)
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of one's own message, also of an earlier run.
@@ -653,7 +658,8 @@ class LocalUser(Viewer):
         posts = await self.history(there, limit=limit)
         marks, place = self._driver.node.sync.read_receipts.read_to(there.key, self.people.me)
         came_at = self._first_place if self._consumer_prefix else 0
-        found = await unread_among(posts, dict(marks), max(place, came_at), disk)
+        untold = self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + there.key, 0)
+        found = await unread_among(posts, dict(marks), max(place, came_at, untold), disk)
         return [post for post in found if post.log.user not in ignored]
 
     def hand_on(self, post: ShownEntry, consumer: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from p2pchat import Deleted, Edited, Failed, Link, Listening, Message, P2PChatError, Reaction, Sent, Stopped
+from p2pchat.commands.context import MAX_RECENT
 from p2pchat.commands.conversation_commands import conversation_row
 from p2pchat.commands.event_text import EventLine
 from p2pchat.commands.exit_codes import CommandError, UsageError
@@ -47,7 +48,6 @@ SMALL_COMMANDS = frozenset({"typing", "read", "active", "away", "back"})
 WRITE_COMMANDS = frozenset(
     {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick"}
 )
-MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
 router = APIRouter()
@@ -174,7 +174,7 @@ class EventSession(WebSocketSession):
         elif command.do == "invite":
             await self._display.show_answer("invite", [invite_row(self.gateway.peer)], [], command.ref)
         elif command.do == "list":
-            await self._count_unread()
+            await self._commands.count_unread()  # other connections mark messages as read too
             await self._commands.execute_command(command)
         elif command.do in WRITE_COMMANDS:
             with self.gateway.metrics.accepting("lines") if command.do == "send" else nullcontext():
@@ -196,12 +196,6 @@ class EventSession(WebSocketSession):
             await self._display.show_answer("latest", rows, [], command.ref)
         except P2PChatError as error:
             await self._commands.report_error(error, command.ref)
-
-    async def _count_unread(self) -> None:
-        """Count unread messages from storage, since other connections mark messages as read too."""
-        unread = self._commands.unread
-        for talk in self.user.recent_conversations()[:MAX_RECENT]:
-            unread.recount(talk.id, [post.to_json() for post in await self.user.unread(talk)])
 
     async def _write(self, command: JsonCommand) -> None:
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""

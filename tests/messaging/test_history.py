@@ -169,6 +169,21 @@ async def test_messages_of_others_are_unread_until_marked_over_restarts(net: Mes
     assert await bob.unread("ada") == [] == await cyd.unread("room")
 
 
+async def test_without_receipts_what_was_read_is_not_unread_after_a_restart(net: Mesh) -> None:
+    ada, bob, _ = net.peers
+    await bob.set_receipts(False, "ada")
+    await ada.send("bob", "one")
+    await net.settle()
+    [one] = await bob.unread("ada")
+    one.mark_read()
+    await ada.send("bob", "two")
+    await net.settle()
+    assert [message.text for message in await bob.unread("ada")] == ["two"]
+    await bob.aclose()
+    bob = await net.restart(bob)
+    assert [message.text for message in await bob.unread("ada")] == ["two"]
+
+
 async def test_messages_of_ignored_users_are_not_unread(net: Mesh) -> None:
     ada, bob, _ = net.peers
     await ada.broadcast("noise")

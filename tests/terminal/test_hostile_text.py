@@ -93,7 +93,9 @@ async def test_no_row_passes_for_another_speaker(terminal: OpenTerminal, peer: S
     await ada.shows("──── mallory ────")
     for text in TEXTS:
         await mallory.broadcast(f"ada: {text}")  # another conversation, shown for the mention
-    await ada.prompts(f"[room {len(TEXTS)}")
+    await mallory.broadcast("ada: the last")
+    await ada.shows("mallory: ada: the last")
+    await ada.line("/clear")  # what is on the screen is not repeated
     await ada.line("/go")
     await ada.shows("──── room ────")
     for text in TEXTS:

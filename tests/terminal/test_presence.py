@@ -81,7 +81,7 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
     await above(ada, "bob is typing to you …")
     await bob.send("ada", "psst")
     await ada.until(lambda: not any("typing …" in line for line in ada.lines), "nobody types")
-    await ada.prompts("[bob 1] room> my own words")
+    await ada.prompts("room> my own words")
     await ada.key("c-c")
     # An away text is shown to everyone, and to the sender of a message.
     await ada.line("/away lunch, back at one")

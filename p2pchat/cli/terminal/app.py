@@ -201,8 +201,8 @@ class TerminalFrontEnd:
         if where.isdecimal():
             number, (shown, _) = int(where) - 1, listed(self._peer, unread)
             return shown[number] if number < len(shown) else None
-        id = unread.most_urgent() if where == "next" else unread.first()
-        return None if id is None else self._peer.find(id)
+        id = (unread.most_urgent() if where == "next" else unread.first()) or self._session.last_elsewhere
+        return self._peer.find(id) if id else None
 
     # Prompt and title
 

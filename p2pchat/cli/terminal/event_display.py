@@ -69,6 +69,7 @@ class TerminalDisplay(Display):
         self._turn = asyncio.Lock()  # no event is shown between lines of history
         self._shown: set[str] = set()  # messages shown as history whose events have not arrived
         self._received: dict[str, None] = {}  # messages whose events arrived
+        self._seen: dict[str, None] = {}  # messages that the user saw in this run: not repeated by /go
         self._saved: set[str] = set()  # own messages printed as saved, without a receipt
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
@@ -95,7 +96,11 @@ class TerminalDisplay(Display):
         """Show the name of the conversation, and its last lines."""
         async with self._turn:
             self._rule(quote_conversation(conversation.name, conversation.kind))
-            await self._show_past(await self._history(conversation))
+            lines = await self._history(conversation)
+            unseen = [line for line in lines if line["id"] not in self._seen]
+            await self._show_past(unseen)
+            if lines and not unseen:
+                self._screen.print_notice("-- nothing new here; /history shows earlier messages")
         self._on_change()
 
     def _on_counted(self, older: Counter[tuple[str, str]]) -> None:
@@ -175,9 +180,7 @@ class TerminalDisplay(Display):
         await self._screen.wait_for_room()
 
     def _was_shown(self, id: str) -> bool:
-        self._received[id] = None
-        if len(self._received) > REMEMBERED:
-            del self._received[next(iter(self._received))]
+        _remember(self._received, id)
         if id not in self._shown:
             return False
         self._shown.discard(id)
@@ -205,12 +208,16 @@ class TerminalDisplay(Display):
         elif kind in ("joined", "left", "renamed"):
             self._show_presence(event)
 
+    def shows(self, line: EventLine) -> bool:
+        """Return whether a message of another conversation is shown, since it is for the user or a setting says so."""
+        unread = self._session.unread
+        addressed = is_addressed_to(line, unread.name, unread.id)
+        return self._session.settings.notifies(line["conversation_id"], meant=addressed)
+
     async def _show_received(self, event: EventLine) -> None:
-        here = self._is_here(event)
+        here, notified = self._is_here(event), self.shows(event)
+        settings = self._session.settings
         self.speakers.add(event["sender"])
-        settings, unread = self._session.settings, self._session.unread
-        addressed = is_addressed_to(event, unread.name, unread.id)
-        notified = settings.notifies(event["conversation_id"], meant=addressed)
         if here or notified:
             await self._show_message(event, elsewhere=not here)
         if notified and not event["old"]:
@@ -220,8 +227,14 @@ class TerminalDisplay(Display):
     async def _show_message(self, event: EventLine, *, elsewhere: bool, numbered: bool = False) -> None:
         related = await self._related(event)
         self._show_day(event["sent_at"])
+        self._on_seen(event["id"])
         line = message_line(event, self.me, elsewhere=elsewhere, related=related)
         self._screen.add_line([*self._number(event), *line] if numbered else line)
+
+    def _on_seen(self, id: str) -> None:
+        """Handle a message that is shown now."""
+        if self._session.activity.is_active:
+            _remember(self._seen, id)
 
     def _number(self, event: EventLine) -> list[Fragment]:
         """Return the number before a listed line."""
@@ -282,6 +295,7 @@ class TerminalDisplay(Display):
     async def _show_sent(self, event: EventLine) -> None:
         related = await self._related(event)
         self._show_day(event["sent_at"])
+        self._on_seen(event["id"])
         fragments = message_line(event, self.me, elsewhere=not self._is_here(event), related=related)
         self._screen.add_pending(PendingLine(event, fragments, self._screen.now))
 
@@ -312,12 +326,20 @@ class TerminalDisplay(Display):
 
     async def clear(self) -> bool:
         self._screen.clear()
+        self._seen.clear()
         return True
 
     def close(self) -> None:
         if self._catching_up is not None:
             self._catching_up.cancel()
         super().close()
+
+
+def _remember(ids: dict[str, None], id: str) -> None:
+    """Add an id; forget the oldest above REMEMBERED."""
+    ids[id] = None
+    if len(ids) > REMEMBERED:
+        del ids[next(iter(ids))]
 
 
 def open_conversation(session: Session) -> Conversation | None:
