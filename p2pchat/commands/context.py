@@ -42,6 +42,7 @@ class CommandContext:
         activity: Whether the user is active, and which conversation is open.
         on_dial: Called with an endpoint before /connect dials it.
         on_accepted: Called when something other than a text was accepted, such as an edit.
+        deleted_texts: Texts of own messages whose deletion was requested and not shown yet, by message id.
         last_elsewhere: The id of the conversation, not the current one, whose message was shown last; "" for none.
     """
 
@@ -61,6 +62,7 @@ class CommandContext:
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
         self.activity = activity or ActivityTracker(peer.set_presence, lambda: self.current_id, idle_after=idle_after)
         self.last_elsewhere = ""
+        self.deleted_texts: dict[str, str] = {}
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
         self._last_received: dict[str, str] = {}  # id of the newest message of others shown, by conversation id
         self._names_deadline = asyncio.get_running_loop().time() + NAME_GRACE
@@ -163,6 +165,8 @@ class CommandContext:
             found = (await self.peer.message(named)).to_json()
         except (P2PChatError, ValueError):  # not here (yet), or of a later version
             return None
+        if line["event"] == "deleted" and line["id"] in self.deleted_texts:
+            found["text"] = self.deleted_texts.pop(line["id"])
         return None if self.hides(found) else found
 
     async def to_rows(self, messages: Sequence[Message | Sent]) -> list[EventLine]:

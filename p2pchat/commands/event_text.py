@@ -159,7 +159,9 @@ def format_edit(event: Line, me: str, now: datetime | None, message: Line | None
         return f"{time} * {who} {edited} {text}" if action else f"{time} {who} {edited}: {text}"
     by = quote_name(event["by"])
     if kind == "deleted":
-        return f"{time} -- {by} deleted a message" + (f" sent {when}" if when else "")
+        text = message["text"] if message is not None else ""  # known only of an own message that was deleted here
+        what = f"{excerpt(text)}," if text else "a message"
+        return f"{time} -- {by} deleted {what}" + (f" sent {when}" if when else "")
     to = "" if message is None else f" to {message_excerpt(message)}"
     if not event["reaction"]:
         return f"{time} -- {by} removed a reaction{to}"

@@ -15,9 +15,9 @@ from datetime import datetime
 
 from p2pchat import Conversation, Message, Receipt, Sent
 from p2pchat.commands.context import CommandContext
-from p2pchat.commands.event_text import EventLine, format_receipt, found_line, quote_conversation
+from p2pchat.commands.event_text import EventLine, excerpt, format_receipt, format_time, found_line, quote_conversation
 from p2pchat.commands.exit_codes import UsageError, print_notice
-from p2pchat.commands.output import CommandResult
+from p2pchat.commands.output import CommandResult, iso
 from p2pchat.safe_text import safe_line
 
 LOOKED_BACK = (
@@ -113,11 +113,17 @@ async def edit_here(ctx: CommandContext, text: str) -> CommandResult:
 
 
 async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
-    """/delete: the latest own message, or a numbered one."""
+    """/delete: the latest own message, or a numbered one. The user is asked first, and told what was deleted."""
     id, rest = _split_number(ctx, number)
     if rest:
         raise UsageError(f"there is no line {rest[:20]!r}: /history shows lines with numbers")
-    return await delete(ctx, id or await _latest_own(ctx))
+    message = await ctx.peer.message(id or await _latest_own(ctx))
+    if message.sender.is_me and not message.deleted:
+        at = format_time(iso(message.sent_at), datetime.now().astimezone())
+        if not await ctx.display.confirm(f"delete {excerpt(message.text)} ({at})?"):
+            return CommandResult(lines=["-- nothing was deleted"])
+        ctx.deleted_texts[message.id] = message.text
+    return await delete(ctx, message.id)
 
 
 async def react_here(ctx: CommandContext, text: str = "") -> CommandResult:

@@ -166,6 +166,10 @@ class Display:
             where = "the room" if is_room else quote_conversation(conversation.name, conversation.kind)
             await self._output.write(f"-- now in {where}: what you type goes there")
 
+    async def confirm(self, question: str) -> bool:
+        """Ask the user; return True for yes, and where nobody can be asked."""
+        return True
+
     async def clear(self) -> bool:
         """Empty the screen; return False if there is none."""
         return False

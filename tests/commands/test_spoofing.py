@@ -121,7 +121,8 @@ def test_an_edit_names_its_real_author(
     assert all(line.startswith(CONTINUED) for line in others)
     when = "" if of is None else " sent 11:30"
     told = event_text.format_edit({**event, "event": "deleted"}, me, NOW, of)
-    assert lines_of(told) == [f"{at} -- {event_text.quote_name(by)} deleted a message{when}"]
+    what = f"{event_text.excerpt(mended[1])}," if mended is not None and mended[1] else "a message"
+    assert lines_of(told) == [f"{at} -- {event_text.quote_name(by)} deleted {what}{when}"]
     [line] = lines_of(event_text.format_edit({**event, "event": "reaction"}, me, NOW, of))
     what = f"reacted {event_text.quote_name(reaction[:8])}" if reaction[:8] else "removed a reaction"
     whose = "" if mended is None else f" to {event_text.quote_name(mended[0])}: "

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
-from p2pchat import Message, Reaction
+from p2pchat import Deleted, Message, Reaction
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -39,3 +40,30 @@ async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: S
     await ada.shows("bob reacted")
     await bob.delete(plan.id)
     await ada.shows_line(r"^\d\d:\d\d -- bob deleted a message sent")
+
+
+async def test_a_deletion_is_asked_for_and_named(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    deletions = bob.events(Deleted, consumer=None)
+    for text in ("first", "nice one"):
+        await ada.line(text)
+        await ada.shows(f"ada: {text}  ✓")
+    for key in ("n", "escape", "c-c"):
+        await ada.line("/delete")
+        await ada.until(lambda: re.match(r'delete "nice one" \(\d\d:\d\d\)\? y/n', ada.prompt), "the question")
+        await ada.key(key)
+        await ada.prompts("room>")
+    await ada.until(lambda: ada.text.count("-- nothing was deleted") == 3)
+    await ada.line("/delete")
+    await ada.until(lambda: ada.prompt.startswith("delete"))
+    await ada.key("y")
+    await ada.shows_line(r'^\d\d:\d\d -- ada deleted "nice one", sent \d\d:\d\d$')
+    async with asyncio.timeout(30):
+        deleted = await anext(deletions)
+    assert deleted.message.text == ""
+    await ada.line("/delete")
+    await ada.until(lambda: ada.prompt.startswith('delete "first"'))
+    assert await ada.taken_away() in (0, 3, 129)
+    assert [post.text for post in await bob.history("room")] == ["first", ""]

@@ -122,6 +122,7 @@ async def test_a_hostile_name_is_quoted(terminal: OpenTerminal, peer: StartPeer)
     ada = await terminal("0", "--name", "ada")
     mallory = await peer("[room] bob", await port_of(ada))
     await ada.shows('"[room] bob"')
+    await ada.line("/away lunch")  # nobody reads what comes
     await mallory.send("ada", "psst")
     await ada.shows('"[room] bob" -> ada: psst')
     await ada.prompts('["[room] bob" 1] room>')

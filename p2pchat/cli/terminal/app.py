@@ -94,6 +94,7 @@ class TerminalFrontEnd:
         self._typing = TypingNotifier(peer, session, asyncio.get_running_loop().time)
         self._focus = FocusReporter(self._output if self._stream is not None else None, session.activity.on_focus)
         self._prompt = self._make_prompt(peer)
+        self.display.ask = self._prompt.ask
         running = asyncio.create_task(self._prompt.run())
         try:
             while await self._perform(await self._next_actions()):

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -74,6 +74,7 @@ class TerminalDisplay(Display):
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
         self.notifier.on_counted = self._on_counted
+        self.ask: Callable[[str], Awaitable[bool]] | None = None  # set while there is a prompt
         self.speakers = RecentSpeakers()
         self.typing = TypingUsers()
 
@@ -323,6 +324,9 @@ class TerminalDisplay(Display):
         if command == "help":
             lines = _in_columns(lines, self._screen.columns)
         await super().show_answer(command, rows, lines, ref)
+
+    async def confirm(self, question: str) -> bool:
+        return self.ask is None or await self.ask(question)
 
     async def clear(self) -> bool:
         self._screen.clear()

@@ -105,7 +105,7 @@ class Prompt:
         self._on_change = on_change
         self._status_row = status_row
         self._output = output
-        self._question: PasteQuestion | None = None
+        self._question: PasteQuestion | YesNoQuestion | None = None
         self._leaving: asyncio.TimerHandle | None = None  # runs after a Ctrl-C: another one leaves
         self._editor: asyncio.Task[None] | None = None
         self._session: PromptSession[str] = PromptSession(
@@ -149,6 +149,7 @@ class Prompt:
         finally:
             self._focus.disable()
             self._screen.app = None
+            self._answer_no()
             if self._leaving is not None:
                 self._leaving.cancel()
 
@@ -162,6 +163,21 @@ class Prompt:
 
     def redraw(self) -> None:
         self.app.invalidate()
+
+    async def ask(self, text: str) -> bool:
+        """Ask a question; return whether it was answered with y. What was being typed comes back afterwards."""
+        if self._question is not None or not self.app.is_running:
+            return False
+        line, cursor = self._buffer.text, self._buffer.cursor_position
+        self._question = question = YesNoQuestion(text, asyncio.get_running_loop().create_future())
+        self._set_line()
+        self.redraw()
+        try:
+            return await question.answer
+        finally:
+            self._question = None
+            self._set_line(line, cursor)
+            self.redraw()
 
     def restore(self, line: str) -> None:
         """Put a line that was refused back, unless another one was begun meanwhile."""
@@ -265,11 +281,19 @@ class Prompt:
             self._question = PasteQuestion(buffer.text, buffer.cursor_position, before, cursor)
             self._set_line()
 
+    def _answer_no(self) -> None:
+        if self._question is not None:
+            self._answer(send=False)
+
     def _answering(self, send: bool | None) -> Callable[[KeyPressEvent], None]:
         return lambda event: self._answer(send=send)
 
     def _answer(self, *, send: bool | None) -> None:
-        """Send the paste, discard it (False), or let the user edit it (None)."""
+        """Send the paste, discard it (False), or let the user edit it (None). Other questions have only y and n."""
+        if isinstance(self._question, YesNoQuestion):
+            if send is not None and not self._question.answer.done():
+                self._question.answer.set_result(send)
+            return
         question, self._question = self._question, None
         assert question is not None
         if send is None:
@@ -331,6 +355,18 @@ class PasteQuestion:
     @property
     def text_shown(self) -> str:
         return f"send {_line_count(self.text)} lines as one message? y/n, e: edit "
+
+
+@dataclass(frozen=True, slots=True)
+class YesNoQuestion:
+    """A question of a command."""
+
+    text: str = field(repr=False)
+    answer: asyncio.Future[bool]
+
+    @property
+    def text_shown(self) -> str:
+        return f"{self.text} y/n "
 
 
 def needs_question(text: str) -> bool:
