@@ -5,6 +5,7 @@ And clients that a gateway refuses: whatever they speak, the message says what t
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from p2pchat.web.session import CONFIRMED_AFTER
 from tests.web.processes import Program, p2pchat, running
 from tests.web.socketio_client import socket
 from tests.web.test_restarts import free_ports
@@ -26,9 +28,9 @@ ADVICE = (
 
 
 @asynccontextmanager
-async def uvicorn(home: Path, port: str, **variables: str) -> AsyncIterator[Program]:
+async def uvicorn(home: Path, port: str, *options: str, **variables: str) -> AsyncIterator[Program]:
     """Run the command line that any ASGI application is run with."""
-    command = (sys.executable, "-m", "uvicorn", "p2pchat.cli.gateway:app", "--port", port)
+    command = (sys.executable, "-m", "uvicorn", "p2pchat.cli.gateway:app", "--port", port, *options)
     async with AsyncExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in variables.items():
@@ -65,6 +67,20 @@ async def test_uvicorn_starts_a_gateway_with_a_peer_from_variables(tmp_path: Pat
         async with httpx.AsyncClient(headers=headers, trust_env=False) as client:
             room = await client.get(f"http://localhost:{http}/messages?conversation=room")
         assert [(row["from"], row["content"]) for row in room.json()] == [("tina", "hello from the mesh")]
+
+
+async def test_uvicorn_with_our_websockets_proves_at_once_what_was_taken(tmp_path: Path) -> None:
+    http, own = free_ports(2)
+    ours = ("--ws", "p2pchat.cli.gateway:WebSocketProtocol")
+    async with uvicorn(tmp_path, http, *ours, PORT=own, NAME="office", TRUST_LOOPBACK="1") as server:
+        await server.until("Uvicorn running on")
+        url = f"ws://localhost:{http}/chat"
+        async with connect(f"{url}?user=ada&events=receipts", proxy=None) as ada:
+            await ada.send("/dm bob see you")
+            id = json.loads(await ada.recv())["id"]
+            async with connect(f"{url}?user=bob", proxy=None) as bob, asyncio.timeout(CONFIRMED_AFTER - 5):
+                await bob.recv()
+                assert json.loads(await ada.recv()) == {"type": "delivered", "id": id, "by": "bob", "count": 1, "of": 1}
 
 
 async def test_it_links_with_the_peers_that_a_variable_names(tmp_path: Path) -> None:
