@@ -37,15 +37,18 @@ from p2pchat.commands.event_text import EventLine, quote_name
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
+    HANG,
     INTERRUPTED,
     CommandError,
     UsageError,
     exit_code,
     print_error,
     print_notice,
+    redirect_notices,
     worst_code,
 )
 from p2pchat.commands.output import EventLogFile, StdoutWriter, iso, json_line, raw_stdout, raw_stream
+from p2pchat.commands.wrap import fold, terminal_width
 from p2pchat.safe_text import safe_line
 from p2pchat.web import WebSettings
 from p2pchat.web.app import create_app
@@ -443,34 +446,47 @@ app = EnvironmentGateway()
 # ---- event log
 
 MAX_QUEUED_LINES = 10_000  # of some 300 bytes
+CONSOLE_PATIENCE = 0.5  # seconds for a busy terminal to take the next line; a guess
 
 
 class EventLogWriter:
     """Writes event lines to standard output (--json), to the file of --log, and to stderr: as text, or all with -v.
 
     A task writes them from a queue, so that no slow reader makes the gateway wait. Lines that do not fit are left out,
-    and their number is reported.
+    and their number is reported. Without --json all notices go this way, because lines nobody reads may fill a pipe.
     """
 
     def __init__(self, options: WebOptions) -> None:
         self._output = StdoutWriter(raw_stdout() if options.as_json else None)
         self._log = EventLogFile(options.log) if options.log else None
-        self._console = StdoutWriter(None if options.as_json else raw_stream(sys.stderr), for_people=True)
-        self._verbose = options.verbose
-        self._lines: asyncio.Queue[EventLine] = asyncio.Queue(MAX_QUEUED_LINES)
+        self._console = StdoutWriter(None if options.as_json else raw_stream(sys.stderr))
+        self._as_json, self._verbose = options.as_json, options.verbose
+        self._lines: asyncio.Queue[EventLine | str] = asyncio.Queue(MAX_QUEUED_LINES)
         self._lost = 0
+        self._is_stuck = False  # nobody reads the console
+        self._loop = asyncio.get_running_loop()
         self._writing = asyncio.create_task(self._write_queued())
+        if not options.as_json:
+            redirect_notices(self._on_notice)
 
     @property
     def failed(self) -> bool:
         return self._log is not None and self._log.failed
 
-    def write(self, line: EventLine) -> None:
-        """Queue one line."""
+    def write(self, line: EventLine | str) -> None:
+        """Queue one line; a text is for the console only."""
         try:
             self._lines.put_nowait(line)
         except asyncio.QueueFull:
             self._lost += 1
+
+    def _on_notice(self, text: str) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # it comes from another thread
+            self._loop.call_soon_threadsafe(self.write, text)
+        else:
+            self.write(text)
 
     async def _write_queued(self) -> None:
         while True:
@@ -480,23 +496,51 @@ class EventLogWriter:
             finally:
                 self._lines.task_done()
 
-    async def _put(self, line: EventLine) -> None:
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            print_error(f"{lost} lines about this gateway were left out: their reader is too slow")
+    async def _put(self, line: EventLine | str) -> None:
+        if isinstance(line, str):
+            await self._show(line)
+            return
         text = json_line(line)
         if self._log is not None:
             self._log.write(text)
         with suppress(CommandError):  # a full disk behind standard output does not stop the chat
             await self._output.write(text)
-            if said := f"-- {safe_line(text)}" if self._verbose else console_line(line):
-                await self._console.write(said)
+        if said := f"-- {safe_line(text)}" if self._verbose else console_line(line):
+            await self._show(said)
+        if self._as_json and (told := self._take_lost()):
+            print_error(told)
+
+    async def _show(self, text: str) -> None:
+        if not await self._has_room():
+            self._lost += 1
+            return
+        if told := self._take_lost():
+            text = f"p2pchat: {told}\n{text}"
+        with suppress(CommandError):
+            await self._console.write(fold(text, terminal_width(sys.stderr), HANG))
+
+    async def _has_room(self) -> bool:
+        """Return whether the console takes a line; wait a moment for its reader, but not again while it is stuck."""
+        deadline = self._loop.time() + (0.0 if self._is_stuck else CONSOLE_PATIENCE)
+        while self._console.is_full:
+            if self._loop.time() >= deadline:
+                self._is_stuck = True
+                return False
+            await asyncio.sleep(0.01)
+        self._is_stuck = False
+        return True
+
+    def _take_lost(self) -> str:
+        """Return how many lines were left out since the last call, as a sentence; "" for none."""
+        lost, self._lost = self._lost, 0
+        return f"{lost} lines about this gateway were left out: their reader is too slow" if lost else ""
 
     async def aclose(self) -> None:
         """Write the queued lines, and end."""
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._lines.join()
+        redirect_notices(None)
         self._writing.cancel()
         await asyncio.gather(self._writing, return_exceptions=True)
         if self._log is not None:

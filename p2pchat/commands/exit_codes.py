@@ -18,7 +18,7 @@ KEPT = 3  # accepted but not delivered: saved, and sent at the next start
 NO_SUCH_NAME = 4  # unknown or ambiguous
 INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT, as shells count
 
-_HANG = 2  # columns: a wrapped row is indented, so that it cannot pass for a line of its own
+HANG = 2  # columns: a wrapped row is indented, so that it cannot pass for a line of its own
 _WORST_FIRST = (INTERRUPTED, FAILED, NO_SUCH_NAME, USAGE, KEPT, DONE)
 
 
@@ -60,7 +60,7 @@ def print_notice(text: str) -> None:
         _sink(text)
         return
     try:
-        print(fold(text, terminal_width(sys.stderr), _HANG), file=sys.stderr, flush=True)
+        print(fold(text, terminal_width(sys.stderr), HANG), file=sys.stderr, flush=True)
     except (OSError, ValueError):
         pass
 

@@ -265,6 +265,11 @@ class StdoutWriter:
         self._turn = asyncio.Lock()
         self.closed = asyncio.Event()
 
+    @property
+    def is_full(self) -> bool:
+        """True while the reader is so slow that write() would wait; always False on Windows, which cannot tell."""
+        return sys.platform != "win32" and self._raw is not None and not self._ready()
+
     async def write(self, text: str) -> None:
         """Write one or several lines; return when the system has them.
 

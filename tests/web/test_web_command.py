@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,9 @@ from p2pchat.cli.subcommands import web as web_command
 from p2pchat.cli.subcommands.web import web_options
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from tests.cli.parsing import parse
+from tests.web.test_restarts import free_ports
 
+SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
 posix = pytest.mark.skipif(sys.platform == "win32", reason="stops with SIGTERM")
 
 
@@ -119,6 +123,51 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
         assert (await http.get("/conversations", headers=zoe)).status_code == 401
         gate.process.send_signal(signal.SIGINT)
         assert await gate.process.wait() == 130
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a pipe has its least size only there")
+async def test_a_console_that_nobody_reads_delays_neither_the_gateway_nor_its_end(tmp_path: Path) -> None:
+    port, own = free_ports(2)
+    read, write = os.pipe()
+    import_module("fcntl").fcntl(write, SET_PIPE_SIZE, 4096)
+    words = ("web", port, "--port", own, "--trust-loopback", "--data", str(tmp_path / "gate"))
+    gate = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "p2pchat", *words, stdin=asyncio.subprocess.DEVNULL, stderr=write,
+        env={**os.environ, "P2PCHAT_HOME": str(tmp_path)},
+    )  # fmt: skip
+    os.close(write)
+
+    numbers = itertools.count()
+
+    async def visit() -> None:
+        name = f"user{next(numbers) % 20}"  # several, for each account has a limit
+        async with connect(f"ws://localhost:{port}/chat?user={name}&since=", proxy=None) as socket:
+            await socket.recv()
+
+    async def shows(text: bytes) -> None:
+        seen = b""
+        while text not in seen:
+            seen += (chunk := await asyncio.to_thread(os.read, read, 4096))
+            assert chunk, seen
+
+    try:
+        async with asyncio.timeout(60):
+            await shows(b"Chat service started")
+            for _ in range(80):  # with two lines each: more than the pipe holds
+                await visit()
+            reading = asyncio.create_task(shows(b" lines about this gateway were left out"))
+            while not reading.done():
+                await visit()
+            await reading
+            for _ in range(80):
+                await visit()
+            gate.terminate()
+            assert await gate.wait() == 0
+    finally:
+        if gate.returncode is None:
+            gate.kill()
+            await gate.wait()
+        os.close(read)
 
 
 def test_a_taken_port_is_reported_in_one_line() -> None:
