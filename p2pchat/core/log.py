@@ -1,4 +1,4 @@
-"""Entries, logs and batches: their bytes, hash chains and signed heads.
+"""Entries, logs and batches: their bytes, hash chains, signed heads and clock.
 
 A log is what one user wrote in one conversation during one run, numbered 1, 2, 3 ... Its chain is a running hash over
 the exact bytes of its entries. A head is the author's signature over (log, seq, chain), so it proves every entry up to
@@ -254,3 +254,20 @@ def referred_id(conversation: ConversationId, ref: Ref) -> str:
 
 def _base32(id: str) -> str:
     return base64.b32encode(bytes.fromhex(id)).decode().rstrip("=")
+
+
+# ---- clock
+#
+# c = max(now, own previous + 1, newest other here + 1), in UTC microseconds. Entries are sorted by it. Stamps more than
+# five minutes ahead of the local time are ignored, so that one wrong clock does not advance all others. It is a hybrid
+# logical clock without the second counter (Kulkarni et al., "Logical Physical Clocks", 2014).
+
+
+def next_c(now_us: int, own_last: int, newest_other: int) -> int:
+    """Return the clock of the next entry. own_last and newest_other are 0 when there is none."""
+    return max(now_us, own_last + 1, newest_other + 1)
+
+
+def is_plausible(c: int, now_us: int, ahead_s: float) -> bool:
+    """Return whether a stamp is close enough to the local time to advance the clock."""
+    return c <= now_us + int(ahead_s * 1_000_000)

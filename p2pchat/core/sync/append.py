@@ -30,11 +30,11 @@ from p2pchat.core.groups.state import (
     operation_hash,
 )
 from p2pchat.core.inputs import GroupChangeRequest, GroupCreateRequest, GroupLeaveRequest, WriteRequest
-from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entries, encode_entry, extend_chain, head_message
+from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entries, encode_entry, extend_chain, head_message, next_c
 from p2pchat.core.names import name_fault
 from p2pchat.core.sync.causal_order import CausalOrder, newest_references
 from p2pchat.core.sync.ingest import Ingest
-from p2pchat.core.sync.log_index import ConversationState, LogState, next_c
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
 from p2pchat.errors import TooLong
 from p2pchat.protocol import MAX_INT, ConversationId, Mark, Naming, RunId, UserId

@@ -19,6 +19,7 @@ from p2pchat.core.log import (
     LogId,
     batch_of,
     extend_chain,
+    is_plausible,
     ref_key,
     size_bytes,
 )
@@ -28,7 +29,7 @@ from p2pchat.core.sync.conversations import KnownPeople
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks, is_signed
 from p2pchat.core.sync.groups import GroupSync
-from p2pchat.core.sync.log_index import ConversationState, LogState, is_plausible
+from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.quota import Admission
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.core.sync.validation import (

@@ -505,23 +505,6 @@ class HistoryBoundary:
         return (min(end, limit), True) if first <= limit else (end, False)
 
 
-# ---- clock
-#
-# c = max(now, own previous + 1, newest other here + 1), in UTC microseconds. Entries are sorted by it. Stamps more than
-# five minutes ahead of the local time are ignored, so that one wrong clock does not advance all others. It is a hybrid
-# logical clock without the second counter (Kulkarni et al., "Logical Physical Clocks", 2014).
-
-
-def next_c(now_us: int, own_last: int, newest_other: int) -> int:
-    """Return the clock of the next entry. own_last and newest_other are 0 when there is none."""
-    return max(now_us, own_last + 1, newest_other + 1)
-
-
-def is_plausible(c: int, now_us: int, ahead_s: float) -> bool:
-    """Return whether a stamp is close enough to the local time to advance the clock."""
-    return c <= now_us + int(ahead_s * 1_000_000)
-
-
 # ---- logs that are not in memory
 
 

@@ -18,7 +18,7 @@ from p2pchat.core.edits import relation_of
 from p2pchat.core.effects import Counted, DeliveryReceipt, Released, WriteAccepted, WriteRefused
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.inputs import LookupResult, WriteRequest
-from p2pchat.core.log import Batch, LogId, WriterKey, ref_key
+from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
 from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import Change, DeliveredMark, LogFacts, LogKey, ReadMark, Stored
@@ -39,7 +39,6 @@ from p2pchat.core.sync.log_index import (
     LogState,
     Lookups,
     WaitingEntry,
-    is_plausible,
 )
 from p2pchat.core.sync.quota import Quota, QuotaAccounts, UnknownUserQuota
 from p2pchat.core.sync.read_receipts import ReadReceipts
