@@ -70,6 +70,24 @@ async def test_a_direct_message_shows_an_unread_count_and_is_answered(scene: Sce
     await zoe.message("yes?").locator(".ticks[data-level=read]").wait_for()
 
 
+async def test_a_message_is_delivered_when_the_page_of_the_receiver_has_it(scene: Scene) -> None:
+    zoe, yan = scene.zoe, scene.yan
+    address = yan.page.url
+    await yan.page.goto("about:blank")
+    await zoe.row("yan").get_by_text("offline").wait_for()
+    await zoe.go("yan")
+    await zoe.write("are you there?")
+    await (await zoe.sees("are you there?")).locator(".ticks[data-level=kept]").wait_for()
+    await zoe.go("terry")
+    await zoe.write("tell yan to come back")
+    await (await zoe.sees("tell yan to come back")).locator(".ticks[data-level=delivered]").wait_for()
+    await zoe.go("yan")
+    assert await zoe.message("are you there?").locator(".ticks[data-level=kept]").count() == 1
+    await yan.page.goto(address)
+    await zoe.message("are you there?").locator(".ticks[data-level=delivered]").wait_for()
+    await yan.row("zoe").get_by_text("1 unread").wait_for()
+
+
 async def test_typing_and_presence_are_shown(scene: Scene) -> None:
     zoe, terry = scene.zoe, scene.terry
     await zoe.go("terry")
