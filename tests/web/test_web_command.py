@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -20,7 +21,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from p2pchat.cli.gateway import listen
+from p2pchat.cli.gateway import CONSOLE_PATIENCE, listen
 from p2pchat.cli.main import main
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands import web as web_command
@@ -153,7 +154,8 @@ async def test_a_console_that_nobody_reads_delays_neither_the_gateway_nor_its_en
     try:
         async with asyncio.timeout(60):
             await shows(b"Chat service started")
-            for _ in range(80):  # with two lines each: more than the pipe holds
+            until = monotonic() + 4 * CONSOLE_PATIENCE
+            while monotonic() < until:  # with two lines each: soon more than the pipe holds
                 await visit()
             reading = asyncio.create_task(shows(b" lines about this gateway were left out"))
             while not reading.done():
