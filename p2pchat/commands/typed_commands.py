@@ -122,7 +122,7 @@ COMMANDS = (
     ),
     TypedCommand(
         "delete", "[N]", "delete your last message, or line N", "/delete", most=1, kinds=("",),
-        details=("asks first; its text is no longer shown, but stays in the logs of all who have it", _NUMBERS),
+        details=("asks first; the text is no longer shown, but stays in everyone's log", _NUMBERS),
     ),
     TypedCommand(
         "react", "[N] [TEXT]", "react to the latest message from others, or to line N", "/react +1",
