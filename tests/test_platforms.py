@@ -75,6 +75,7 @@ FORCED = {
     "client.py:": DEMO,
     "commands/endpoints.py:quoted": "tests/cli/test_profiles.py::test_on_windows_it_is_quoted_for_its_shell",
     "commands/output.py:_ready": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
+    "commands/output.py:is_full": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
     "identity/addresses.py:_on_interfaces": HERE + "test_other_systems_find_addresses_by_their_own_name",
     "identity/addresses.py:own_addresses": HERE + "test_other_systems_find_addresses_by_their_own_name",
     "identity/private_files.py:": MODES,

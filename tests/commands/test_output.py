@@ -69,7 +69,9 @@ async def test_a_thread_writes_on_windows(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delattr("select.select")  # on Windows it accepts no pipes
     reading, writing = os.pipe()
     with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
-        await StdoutWriter(pipe).write("hello")
+        output = StdoutWriter(pipe)
+        assert not output.is_full
+        await output.write("hello")
         assert source.read(100) == b"hello\n"
 
 

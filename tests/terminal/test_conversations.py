@@ -345,7 +345,7 @@ async def test_a_long_address_and_a_tick_stay_whole(terminal: OpenTerminal, peer
     address = "https://example.org/" + "path/" * 40 + "?q=1"
     await bob.broadcast(f"look at {address} before noon")
     await ada.shows_line(r"^    \| before noon$")
-    assert address.encode() in ada.raw  # one row, which the terminal wraps
+    await ada.until(lambda: address.encode() in ada.raw)  # one row, which the terminal wraps; above the prompt
     assert f"bob: look at {address}    | before noon" in "".join(ada.all_lines)
     await ada.line(f"mine: {address}")
     await ada.shows_line(r"^    \| ✓ delivered 1/1$")
