@@ -64,8 +64,8 @@ class SocketClient(ClientSession):
         packet = self.registry.statuses.packet_of(envelope, self.account)
         if packet is not None and self._waiting:
             self._waiting.append(packet)
-        else:
-            self._put(packet)
+        elif packet is not None:  # not bounded: one mark of a reader can be a status of each message the user wrote
+            self.connection.put(packet, bounded=False)
 
     def _on_presence(self, envelope: Envelope) -> None:
         if envelope.event.user.key != self.account.key:
@@ -126,7 +126,7 @@ class SocketClient(ClientSession):
         """Send the statuses that waited for the answer to this message and for none before it."""
         self._waiting.remove(ref)
         while self._waiting and isinstance(self._waiting[0], EnginePacket):
-            self.put_or_end(self._waiting.pop(0))
+            self.connection.put(self._waiting.pop(0), bounded=False)
 
     # ---- reading
 
