@@ -3,7 +3,8 @@
 A peer announces itself, and looks for members of its network. When the addresses of this machine change, a new session
 begins, and members that are still there are reported again. A failure (no network, no multicast, port 5353 taken) is
 one warning, and is tried again when the network changes or after a minute. Floods of announcements are bounded:
-MAX_RESOLVES at once, MAX_TXT_BYTES each, MAX_SERVICES kept. What zeroconf itself remembers it bounds itself.
+MAX_RESOLVES at once, MAX_UNRESOLVED waiting, MAX_TXT_BYTES each, MAX_SERVICES kept. What zeroconf itself remembers it
+bounds itself.
 
 Only members can read whom an announcement is of:
 
@@ -30,6 +31,7 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,8 @@ INTERFACES_CHECKED_EVERY = 3.0  # seconds between checks of this machine's addre
 BROWSE_AGAIN_AFTER = 300.0  # seconds; multicast packets get lost, above all on wireless networks
 RETRY_AFTER = 60.0  # seconds after a failure on an unchanged network
 RESOLVE_TIMEOUT_MS = 3000  # milliseconds to get a whole announcement
-MAX_RESOLVES = 64  # announcements resolved at once; more are ignored
+MAX_RESOLVES = 64  # announcements resolved at once
+MAX_UNRESOLVED = 4096  # names of announcements that wait to be resolved; more are ignored; a guess, 1 MiB
 TTL = 1125  # seconds until a peer that left without a goodbye disappears; the least that zeroconf respects
 CLOSE_TIMEOUT = 3.0  # seconds; a goodbye takes a quarter of one
 MAX_SERVICES = 64  # kept announcements, as many as addresses from one peer in the address book
@@ -189,6 +192,7 @@ class MDNSSession:
         self._browser: AsyncServiceBrowser | None = None
         self._registration: asyncio.Future[Any] | None = None
         self._resolves: dict[str, asyncio.Task[None]] = {}
+        self._unresolved: dict[str, None] = {}  # names that wait, first come first
 
     async def open(self, interfaces_for: list[str | int], place: Advertisement | None) -> None:
         """Start to browse, and to announce this peer at `place`.
@@ -238,10 +242,22 @@ class MDNSSession:
 
     def _on_service_change(self, zeroconf: object, service_type: str, name: str, state_change: Any) -> None:
         if state_change.name == "Removed":
+            self._unresolved.pop(name, None)
             self._report(name, None)
-        elif name not in self._resolves and len(self._resolves) < MAX_RESOLVES:
+        elif name not in self._resolves and len(self._unresolved) < MAX_UNRESOLVED:
+            self._unresolved[name] = None
+            self._resolve_next()
+
+    def _resolve_next(self) -> None:
+        while self._unresolved and len(self._resolves) < MAX_RESOLVES:
+            name = next(iter(self._unresolved))
+            del self._unresolved[name]
             self._resolves[name] = task = asyncio.create_task(self._resolve(name))
-            task.add_done_callback(lambda _: self._resolves.pop(name, None))
+            task.add_done_callback(partial(self._on_resolved, name))
+
+    def _on_resolved(self, name: str, task: object) -> None:
+        del self._resolves[name]
+        self._resolve_next()
 
     async def _resolve(self, name: str) -> None:
         """Get the whole announcement, and identify the peer."""
@@ -263,6 +279,7 @@ class MDNSSession:
 
     async def close(self) -> None:
         """Withdraw the announcement, and close everything."""
+        self._unresolved.clear()
         tasks = [*self._resolves.values(), *([self._registration] if self._registration is not None else [])]
         for task in tasks:
             task.cancel()

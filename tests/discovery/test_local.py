@@ -13,7 +13,9 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
+from zeroconf import ServiceStateChange
 
+from p2pchat import discovery
 from tests.processes.machines import Lan, Machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,3 +192,17 @@ async def test_members_find_each_other_in_a_flood_of_announcements(lan: Lan, mem
         await bob.leave()
         eve.communicate()
     assert {line[1] for one in (ada, bob) for line in one.told if line[0] == "sighted"} == {ADA, BOB}
+
+
+async def test_announcements_beyond_those_resolved_at_once_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "MAX_RESOLVES", 1)
+    monkeypatch.setattr(discovery, "RESOLVE_TIMEOUT_MS", 50)  # nobody answers for these names
+    reported: asyncio.Queue[str] = asyncio.Queue()
+    session = discovery.MDNSSession(ADA, bytes.fromhex(KEY), lambda service, announced: reported.put_nowait(service))
+    await session.open(["127.0.0.1"], None)
+    names = [f"{number}.{discovery.SERVICE_TYPE}" for number in range(3)]
+    for name in names:
+        session._on_service_change(None, discovery.SERVICE_TYPE, name, ServiceStateChange.Added)
+    async with asyncio.timeout(PATIENCE):
+        assert [await reported.get() for _ in names] == names
+    await session.close()
