@@ -266,10 +266,11 @@ class PresenceInvariants:
         if sync.discarded:  # storage failed: nothing is sent until it works again
             return
         can_hear = any(end.link in sync.remotes and not sync.remotes[end.link].link.full for end in ends)
-        if can_hear and not any(isinstance(one, Send) and isinstance(one.frame, TypingFrame) for one in effects):
+        if any(isinstance(one, Send) and isinstance(one.frame, TypingFrame) for one in effects):
+            return
+        if can_hear:
             self._invariants.fail("typing", peer, f"did not send at once: typing {'on' if input.on else 'off'}")
-        if on:  # it has stopped, even if nobody could be told
-            self._sent[key] = self._sim.now, False, []
+        self._sent[key] = self._sim.now, input.on, []  # a change that nobody could be sent
 
     def _since(self, peer: SimPeer, at: float) -> float:
         """Return the seconds since a time, by the clock of a peer."""
