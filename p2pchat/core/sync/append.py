@@ -376,7 +376,7 @@ class GroupEditor:
         naming = Naming(group=(id, request.user, self._sync.run))
         conversation = self._sync.conversations.open(naming)
         assert conversation is not None and conversation.group is not None
-        conversation.allowed_writers = frozenset({request.user})
+        conversation.allow_writers(frozenset({request.user}))
         self._appender.write_entries(conversation, request.user, [entry], request.ticket)
         return None
 

@@ -118,7 +118,7 @@ class Conversations:
         if found.group is not None and found.group.state is None:
             asked = [teller] if teller in users else islice(users, MAX_ASKED_USERS)
             found.members = (found.members or frozenset()).union(asked)
-            found.allowed_writers = (found.allowed_writers or frozenset()) | {owner}
+            found.allow_writers((found.allowed_writers or frozenset()) | {owner})
 
     def keep(self, id: ConversationId) -> None:
         """Keep a conversation: an entry of it arrived, or a program opened it."""

@@ -174,10 +174,10 @@ class PlayResult:
 def check_history(
     seed: int, counts: Counter[str] | None = None, tell: Tell | None = None, steps: Steps | None = None
 ) -> list[Fault]:
-    """Play a history, or some of its steps, and add its counts. An error in the core is a fault like others."""
+    """Play a history, or some of its steps, and add its counts."""
     try:
         sim, faults = play(seed, tell, steps)
-    except Exception as error:
+    except Exception as error:  # an error of the core is a fault like others, and other histories are still played
         if tell is not None:
             traceback.print_exc()
         return [Fault("error", f"{type(error).__name__}: {error}", f"seed {seed}")]
