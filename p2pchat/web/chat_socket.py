@@ -60,6 +60,7 @@ from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.schemas import iso, message_json
 from p2pchat.web.session import (
+    RECEIPTS,
     Frame,
     LightEvent,
     Post,
@@ -253,7 +254,7 @@ class ChatSession(WebSocketSession):
         elif isinstance(event, self.events):
             event_frame = envelope.encoded(("chat", type(event)), lambda: _event_frame(envelope.for_user(self.user)))
             if event_frame is not None:
-                self.queue.put(event_frame)
+                self.queue.put(event_frame, bounded=not isinstance(event, RECEIPTS))
 
     def _put(self, content: dict[str, Any]) -> None:
         self.queue.put(as_frame(content))

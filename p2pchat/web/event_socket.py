@@ -35,7 +35,7 @@ from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.auth import sign_in
 from p2pchat.web.errors import WebError
 from p2pchat.web.hub import Envelope, QueueFull
-from p2pchat.web.session import Frame, Post, SendQueue, SessionEnded, WebSocketSession, as_frame
+from p2pchat.web.session import RECEIPTS, Frame, Post, SendQueue, SessionEnded, WebSocketSession, as_frame
 
 PEER_COMMANDS = frozenset({"connect", "forget", "allow", "quit"})
 COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
@@ -130,7 +130,8 @@ class EventSession(WebSocketSession):
         if is_own:  # its refs, or its view of the conversation, differ from what others get
             self.queue.put(self._own_frame(envelope.for_user(user)), post)
         else:
-            self.queue.put(envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_json())), post)
+            frame = envelope.encoded("lines", lambda: as_frame(envelope.for_user(user).to_json()))
+            self.queue.put(frame, post, bounded=not isinstance(event, RECEIPTS))
 
     def _own_frame(self, event: Any) -> Frame:
         return as_frame(self._display.with_own_ref(event.to_json()))

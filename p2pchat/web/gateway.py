@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import HealthCheck, Metrics
 from p2pchat.web.rate_limit import RateLimits
+
+_log = logging.getLogger("p2pchat.web")
 
 
 class Gateway:
@@ -85,7 +88,8 @@ class AuditLog:
     path, without the query. Names are logged, because without them no user could be helped.
 
     Attributes:
-        write: Called with each line on the event loop; must not wait. None: nothing is logged.
+        write: Called with each line on the event loop; must not wait. None: nothing is logged. An error that it raises
+            is logged, and costs that line only.
     """
 
     def __init__(self) -> None:
@@ -95,4 +99,7 @@ class AuditLog:
         """Write one line."""
         if self.write is not None:
             at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-            self.write({"event": event, "at": at, **fields})
+            try:
+                self.write({"event": event, "at": at, **fields})
+            except Exception:  # whatever the operator's function raises, such as a full disk
+                _log.exception("the audit log could not be written")

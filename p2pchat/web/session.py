@@ -22,7 +22,7 @@ from typing import Any
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from p2pchat import HostedUser, Message, PeerClosed, Sent, StorageError
+from p2pchat import Delivered, HostedUser, Message, PeerClosed, Read, Sent, StorageError
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
 from p2pchat.web.errors import WebError
@@ -39,6 +39,7 @@ ORDERLY_CLOSE_CODES = (1000, 1001, 1005)  # RFC 6455: normal, going away, closed
 CLOSE_TIMEOUT = 5.0  # seconds to send what is left and to complete the closing handshake
 
 Post = Message | Sent
+RECEIPTS = (Delivered, Read)  # sent beyond the limits of a queue: one read mark is an event for each message it covers
 Frame = dict[str, Any]  # an ASGI message, ready to send; many sockets may share one
 Ping = Callable[[Callable[[], None]], None]  # sends a WebSocket ping, and calls the function when it is answered
 _log = logging.getLogger("p2pchat.web")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from p2pchat.web import WebSettings
+from tests.web.chat_client import chatting
 from tests.web.conftest import Served
 
 
@@ -53,6 +54,20 @@ async def calling(served: Served, name: str, since: str = "") -> AsyncIterator[L
         first = await lines.next("listening")
         assert (first["schema"], first["user"], first["data"]) == (1, name, "")
         yield lines
+
+
+async def test_receipts_of_more_messages_than_the_send_queue_holds_are_sent(serve: Callable[..., Any]) -> None:
+    """One read mark is an event for each message it covers; whoever wrote them is not slow."""
+    served = await serve(WebSettings(outbox_frames=8))
+    await served.register("ada")
+    async with chatting(served, "bob") as bob, chatting(served, "ada", "?events=all") as chat:
+        async with calling(served, "ada") as lines:
+            ids = [await chat.accepted(f"/dm bob {number}") for number in range(20)]
+            for _ in ids:
+                last = await bob.message()
+            await bob.say({"type": "read", "id": last["id"]})
+            assert [(await lines.next("read"))["id"] for _ in ids] == ids
+            assert [(await chat.next("read"))["id"] for _ in ids] == ids
 
 
 async def test_two_clients_talk_and_get_receipts(served: Served) -> None:

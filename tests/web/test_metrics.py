@@ -13,6 +13,7 @@ from p2pchat import PeerClosed, StorageError, TCPPeer
 from p2pchat.storage.memory import MemoryStorage
 from p2pchat.web import Pace, WebSettings, create_app
 from p2pchat.web.metrics import HealthCheck
+from tests.web.chat_client import chatting
 from tests.web.conftest import Served, serving
 
 
@@ -131,6 +132,19 @@ async def test_two_gateways_in_one_process_count_apart() -> None:
         await one.register("zoe")
         async with other.client() as http:
             assert numbers((await http.get("/metrics")).text)["p2pchat_web_users registered"] == 0
+
+
+async def test_an_audit_log_that_cannot_be_written_costs_nothing_else(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(line: dict[str, Any]) -> None:
+        raise OSError(28, "No space left on device")
+
+    served.gateway.audit_log.write = full
+    async with chatting(served, "ada") as ada, chatting(served, "bob") as bob:
+        await ada.accepted("/dm bob hello")
+        assert (await bob.message())["content"] == "hello"
+    assert {record.message for record in caplog.records} == {"the audit log could not be written"}
 
 
 async def test_the_audit_log_contains_no_token_and_no_text(served: Served) -> None:
