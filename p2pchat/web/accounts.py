@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -191,16 +191,25 @@ class Accounts:
 
     def reservation(self, by: Account, to: Conversation) -> dict[str, Any]:
         """Return what the answer to a direct message says of a reserved name: `reserved` and `text`; {} for others."""
-        other = None if to.user is None else self.of(to.user.key)
+        text = to.user and self._reserved_text(by, to.user, "the message waits until someone registers this name")
+        return {"reserved": True, "text": text} if text else {}
+
+    def reserved_members(self, by: Account, users: Iterable[User]) -> dict[str, Any]:
+        """Return what the answer says of reserved names among new members of a group: as reservation()."""
+        texts = [self._reserved_text(by, user, "a member as soon as someone registers this name") for user in users]
+        return {"reserved": True, "text": "\n".join(filter(None, texts))} if any(texts) else {}
+
+    def _reserved_text(self, by: Account, user: User, outcome: str) -> str:
+        """Return a sentence about a reserved name, "" for others."""
+        other = self.of(user.key)
         if other is None or not other.reserved:
-            return {}
+            return ""
         people = self._peer.people
         if other.near[0] != len(people.known):  # all names are looked through, so not for each message
             other.near = len(people.known), people.near(other.name)
         near = [user.label for user in other.near[1] if user.key != by.key and not self._is_reserved(user.key)]
         hint = f"; did you mean {' or '.join(near[:MAX_SUGGESTED])}?" if near else ""
-        text = f"nobody is called {other.name} yet: the message waits until someone registers this name{hint}"
-        return {"reserved": True, "text": text}
+        return f"nobody is called {other.name} yet: {outcome}{hint}"
 
     def _is_reserved(self, key: str) -> bool:
         account = self.of(key)

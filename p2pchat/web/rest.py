@@ -7,7 +7,7 @@ auth.py authenticates callers, security.py admits requests.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -26,6 +26,7 @@ from p2pchat.web.schemas import (
     ConversationOut,
     Done,
     ErrorOut,
+    GroupAccepted,
     GroupChange,
     GroupOut,
     HealthOut,
@@ -318,12 +319,12 @@ async def groups(account: CurrentAccount, gateway: CurrentGateway) -> list[Group
     return found
 
 
-@groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model=GroupOut)
-async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> Group:
+@groups_router.post("/groups", status_code=201, responses=problems(404, 409), response_model_exclude_unset=True)
+async def create(wanted: NewGroup, account: CurrentAccount, gateway: CurrentGateway) -> GroupAccepted:
     """Create a group."""
     gateway.limits.messages.take(account.key)
     members = [await _user(gateway, account, name) for name in wanted.members]
-    return await account.user.create_group(wanted.name, members)
+    return _with_new_members(gateway, account, await account.user.create_group(wanted.name, members), members)
 
 
 @groups_router.get("/groups/{name}", responses=problems(404, 409), response_model=GroupOut)
@@ -344,13 +345,19 @@ async def change(name: Named, wanted: GroupChange, account: CurrentAccount, gate
     return found
 
 
-@groups_router.post("/groups/{name}/members", responses=problems(404, 409), response_model=GroupOut)
-async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> Group:
+@groups_router.post("/groups/{name}/members", responses=problems(404, 409), response_model_exclude_unset=True)
+async def add(name: Named, wanted: NewMembers, account: CurrentAccount, gateway: CurrentGateway) -> GroupAccepted:
     """Add members to a group of the caller."""
     gateway.limits.messages.take(account.key)
     found = account.group(name)
-    await _changed(found.add(*[await _user(gateway, account, member) for member in wanted.members]))
-    return found
+    members = [await _user(gateway, account, member) for member in wanted.members]
+    await _changed(found.add(*members))
+    return _with_new_members(gateway, account, found, members)
+
+
+def _with_new_members(gateway: Gateway, account: Account, group: Group, new: Sequence[User]) -> GroupAccepted:
+    accepted = GroupAccepted.model_validate(group, from_attributes=True)
+    return accepted.model_copy(update=gateway.accounts.reserved_members(account, new))
 
 
 @groups_router.delete("/groups/{name}/members/{member}", responses=problems(404, 409))

@@ -240,6 +240,13 @@ class GroupOut(
     members: list[Label]
 
 
+class GroupAccepted(GroupOut):
+    """The group was created, or has these members now."""
+
+    reserved: bool | None = Field(None, description="Nobody has registered the name of a new member.")
+    text: str | None = Field(None, description="That in words, with known names that are one letter away.")
+
+
 class HealthOut(BaseModel):
     """The gateway is healthy, or ready."""
 

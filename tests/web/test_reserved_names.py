@@ -71,6 +71,20 @@ async def test_rest_chat_and_socketio_say_that_the_name_is_reserved_and_who_may_
             assert "reserved" not in await ada.say("privateMessage", {"to": "bob", "content": "lunch?"})
 
 
+async def test_a_group_says_which_new_members_are_reserved(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+        made = await http.post("/groups", json={"name": "lunch", "members": ["bbo", "bob", "dave"]})
+        assert made.status_code == 201 and made.json() | {"id": ""} == {
+            "id": "", "name": "lunch", "owner": "ada", "members": ["ada", "bbo", "bob", "dave"], "reserved": True,
+            "text": "nobody is called bbo yet: a member as soon as someone registers this name; did you mean bob?\n"
+            "nobody is called dave yet: a member as soon as someone registers this name",
+        }  # fmt: skip
+        added = (await http.post("/groups/lunch/members", json={"members": ["erin"]})).json()
+        assert added["text"] == "nobody is called erin yet: a member as soon as someone registers this name"
+        made = await http.post("/groups", json={"name": "tea", "members": ["bob"]})
+        assert set(made.json()) == set((await http.get("/groups/tea")).json()) == {"id", "name", "owner", "members"}
+
+
 async def test_registering_the_name_ends_the_reservation(tmp_path: Path) -> None:
     async with gateway(tmp_path) as (port, _, _), rest(port) as http:
         assert (await sent(http, "bbo"))["reserved"]
