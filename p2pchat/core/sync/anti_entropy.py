@@ -24,7 +24,7 @@ from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
-from p2pchat.core.sync.log_index import ConversationState, LogState, sum_of
+from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, LogState, sum_of
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
 
@@ -110,8 +110,7 @@ class AntiEntropy:
         remote.comparison.differing.clear()
         remote.ahead.clear()
         remote.ahead_count = 0
-        self._end_newcomer(self._sync.conversations.room)
-        self._end_newcomer_talks(remote, (FIRST_ID, LAST_ID))
+        self._end_newcomer()
         if ask:
             self.send_digest(remote)
 
@@ -152,8 +151,7 @@ class AntiEntropy:
                 self.send_marks(remote, here[id], (FIRST_ID, LAST_ID), ask=True)
         room = self._sync.conversations.room
         if span[0] <= room <= span[1] and room not in comparison.differing:
-            self._end_newcomer(room)  # even without entries, when it is in no sum
-        self._end_newcomer_talks(remote, span)
+            self._end_newcomer()  # even without entries, when it is in no sum
         if in_order:
             comparison.sums_through = max(comparison.sums_through, span[1])
         if comparison.sums_through == LAST_ID and not comparison.differing:
@@ -252,27 +250,17 @@ class AntiEntropy:
             comparison.differing.pop(conversation, None)
             if comparison.sums_through == LAST_ID and not comparison.differing:
                 comparison.all_compared = True
-            self._end_newcomer(conversation)
+            if conversation == self._sync.conversations.room:
+                self._end_newcomer()
 
-    def _end_newcomer(self, conversation: ConversationId) -> None:
-        """Note that the first marks of a conversation are complete: all later entries are news."""
-        found = self._sync.conversations.by_id.get(conversation)
-        if found is not None and found.is_newcomer:
-            found.is_newcomer = False
-            self._sync.conversations.new_talks.discard(found.id)
-            if not found.is_talk:
-                self._ctx.change.meta[COMPARED_ROOM] = found.id  # a peer that returns to an empty room is no newcomer
-            if found.boundary.marks:
-                self._ctx.change.meta[found.boundary_key] = str(found.boundary)
-
-    def _end_newcomer_talks(self, remote: RemoteState, span: tuple[str, str]) -> None:
-        """Do the same for the new talks within a span that are compared now."""
-        for id in sorted(self._sync.conversations.new_talks):
-            talk = self._sync.conversations.by_id[id]
-            group = talk.group.id if talk.group is not None else ""
-            same = id not in remote.comparison.differing and not any(key[0] == group for key in remote.ahead)
-            if span[0] <= id <= span[1] and same and self._sync.shares(remote, talk):
-                self._end_newcomer(id)
+    def _end_newcomer(self) -> None:
+        """Note that the first marks of the room are complete: all later entries are news."""
+        room = self._sync.conversations.by_id.get(self._sync.conversations.room)
+        if room is not None and room.is_newcomer:
+            room.is_newcomer = False
+            self._ctx.change.meta[COMPARED_ROOM] = room.id  # a peer that returns to an empty room is no newcomer
+            if room.boundary.marks:
+                self._ctx.change.meta[OLD_MARKS] = str(room.boundary)
 
     def _on_marks(
         self, remote: RemoteState, conversation: ConversationState, user: UserId, marks: list[Mark], *, urgent: bool
@@ -308,7 +296,7 @@ class AntiEntropy:
         if conversation is not None and conversation.boundary.marks:
             conversation.boundary.on_shown(facts.log, facts.released)
             if not conversation.is_newcomer:
-                self._ctx.change.meta[conversation.boundary_key] = str(conversation.boundary)
+                self._ctx.change.meta[OLD_MARKS] = str(conversation.boundary)
 
     def _detect_clone(self, conversation: ConversationState, user: UserId, marks: list[Mark]) -> None:
         """Detect a log of this run that is not here: a copy of this process wrote it, so new logs get another run."""

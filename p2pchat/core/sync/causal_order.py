@@ -18,7 +18,7 @@ from p2pchat.core.edits import RELATION_KINDS, relation_of
 from p2pchat.core.effects import Counted, GapShown
 from p2pchat.core.log import Entry, LogId, Ref, WriterKey, ref_key
 from p2pchat.core.records import LogFacts, LogKey, Relation, Stretch
-from p2pchat.core.sync.log_index import ConversationState, LogState, WaitingEntry
+from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, LogState, TalkLog, WaitingEntry
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
 from p2pchat.protocol import MAX_INT, ConversationId, RunId, UserId
 
@@ -266,12 +266,20 @@ class CausalOrder:
         end = log.released + count
         while log.released < end:
             first = log.released + 1
-            last, old = conversation.boundary.split_by_age(log.id, log.before, first, end)
+            last, old = self._split_by_age(conversation, log, first, end)
             self._place(log, first, last - first + 1, old, gap)
             log.released = last
         if conversation.boundary.marks:
             self.advance_boundary(conversation, log.id, end)
         conversation.on_shown(self.next_place - 1, log, end, KEPT_RECENT)
+
+    def _split_by_age(self, conversation: ConversationState, log: LogState, first: int, end: int) -> tuple[int, bool]:
+        """Return the entry up to which first..end are all old or all news, and whether they are old."""
+        if not isinstance(log, TalkLog) or conversation.group is None or conversation.group.state is None:
+            return conversation.boundary.split_by_age(log.id, log.before, first, end)
+        members = conversation.group.state.members
+        added = min((gen for user, gen in members.items() if user in self._sync.hosted), default=0)
+        return log.split_by_gen(added, first, end)
 
     def advance_boundary(self, conversation: ConversationState, log: LogId, seq: int) -> None:
         """Move the history boundary past an entry that was shown, and store what a restart needs."""
@@ -279,7 +287,7 @@ class CausalOrder:
         past.on_shown(log, seq)
         if not conversation.is_newcomer and (past.grew or not past.marks):
             past.grew = False
-            self._ctx.change.meta[conversation.boundary_key] = str(past)
+            self._ctx.change.meta[OLD_MARKS] = str(past)
 
     def _place(self, log: LogState, first: int, count: int, old: bool, gap: bool) -> None:
         stretches = self._ctx.change.stretches

@@ -62,7 +62,6 @@ class Conversations:
         self._network = network
         self.by_id: dict[ConversationId, ConversationState] = {}
         self.groups: dict[ConversationId, GroupReplica] = {}
-        self.new_talks: set[ConversationId] = set()  # of groups made elsewhere, without marks from others yet
         self._dms: dict[UserId, dict[ConversationId, None]] = {}  # by each of the two users
         self.provisional: set[ConversationId] = set()  # named by a link, and otherwise unknown
         self._unknown: dict[ConversationId, PeerId] = {}  # groups of which nothing arrived -> who named it first

@@ -204,10 +204,6 @@ class GroupSync:
                 self._made[batch.log.user] += 1
             self._refresh_members(group)
             self._refresh_all_visible(group)
-            talk = self._talk(group)
-            if talk is not None and not was_known and batch.log.user not in self._sync.hosted:
-                talk.is_newcomer = True
-                self._sync.conversations.new_talks.add(talk.id)
 
     def on_fork(self, conversation: ConversationState, log: LogId) -> None:
         """Take the fork of a group's log: its operations may be void until they are repeated."""

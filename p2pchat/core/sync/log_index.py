@@ -10,6 +10,7 @@ not in memory.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -188,6 +189,15 @@ class TalkLog(LogState):
         self.cites += new
         return new
 
+    def split_by_gen(self, gen: int, first: int, end: int) -> tuple[int, bool]:
+        """Return the entry up to which first..end all cite a gen below this one, or none does, and whether they do."""
+        at = bisect_right(self.cites, first, key=lambda cite: cite.first)
+        is_below = at > 0 and self.cites[at - 1].gen < gen
+        for cite in self.cites[at:]:
+            if cite.first <= end and (cite.gen < gen) != is_below:
+                return cite.first - 1, is_below
+        return end, is_below
+
 
 class WriterLogs:
     """The logs of one user in one conversation."""
@@ -360,11 +370,6 @@ class ConversationState:
         now = mark_hash(log.id, log.shared_seq, log.shared_chain) if is_announced else 0
         self.sum = (self.sum + now - log.shown_hash) % SUM_MODULUS
         log.shown_hash = now
-
-    @property
-    def boundary_key(self) -> str:
-        """The name under which `boundary` is stored."""
-        return f"{OLD_MARKS}:{self.id}" if self.is_talk else OLD_MARKS
 
     @property
     def is_operations(self) -> bool:

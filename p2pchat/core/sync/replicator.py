@@ -500,11 +500,9 @@ class Replicator:
 
     def _load_boundaries(self, stored: Stored) -> None:
         """Resume a first sync: entries that were old before the restart stay old, except those shown."""
-        for name, text in stored.meta.items():
-            word, _, id = name.partition(":")
-            there = self.conversations.by_id.get(id or stored.meta.get(COMPARED_ROOM, ""))
-            if word == OLD_MARKS and there is not None and text:
-                self._resume_boundary(there, HistoryBoundary(text))
+        room, text = self.conversations.by_id.get(stored.meta.get(COMPARED_ROOM, "")), stored.meta.get(OLD_MARKS)
+        if room is not None and text:
+            self._resume_boundary(room, HistoryBoundary(text))
 
     def _resume_boundary(self, conversation: ConversationState, boundary: HistoryBoundary) -> None:
         conversation.boundary = boundary

@@ -14,8 +14,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from p2pchat.core.effects import DeliveryRevoked, GroupUpdate
-from p2pchat.core.log import LogId, Ref, decode_entry, ref_key
+from p2pchat.core.log import Entry, LogId, Ref, decode_entry, ref_key
 from p2pchat.protocol import ConversationId, Naming, UserId
+from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.protocol import log_name
 
@@ -156,6 +157,22 @@ class GroupInvariants:
         """Note the entries reported as cut off to a removed writer."""
         self._sim.counts["undelivered"] += 1
         self._undelivered |= {(peer.user, news.log, seq) for seq in range(news.first, news.last + 1)}
+
+    def handed_on(self, peer: SimPeer, one: ReleasedEntry, entry: Entry) -> None:
+        """Check the age of a message: old if it cites a gen before the one that added a user of this peer.
+
+        A user may have been added several times since the message was shown.
+        """
+        if peer.byzantine or entry.g is None:
+            return
+        id = self.namings[one.log.conversation].talk or ""
+        bodies = (decode_entry(raw).b for raws in self._logs(peer, id).values() for raw in raws)
+        lists = (body["members"] for body in bodies if body is not None and "members" in body)
+        added = {gen for members in lists for user, gen in members.items() if peer.ever_spoke_for(user)}
+        if added and (entry.g[0] >= max(added) if one.old else entry.g[0] < min(added)):
+            text = f"{log_name(one.log)} {one.seq} cites gen {entry.g[0]}, was added at {added}, old: {one.old}"
+            self._invariants.fail("old", peer, text)
+        self._sim.counts["old in a group" if one.old else "news in a group"] += 1
 
     # ---- lookups
 

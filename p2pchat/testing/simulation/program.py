@@ -207,7 +207,10 @@ class SimProgram:
 
     def _take(self, one: ReleasedEntry) -> None:
         peer, invariants, entry = self._peer, self._sim.invariants, decode_entry(one.raw)
-        if invariants.groups.is_group(peer, one.log.conversation) or self._is_of_guests(one.log.conversation):
+        if invariants.groups.is_group(peer, one.log.conversation):
+            invariants.groups.handed_on(peer, one, entry)
+            return
+        if self._is_of_guests(one.log.conversation):
             return
         invariants.display.handed_on(peer, one, entry)
         invariants.receipts.handed_on(peer, one)

@@ -146,6 +146,24 @@ def test_a_newcomer_gets_the_whole_history(sim: Simulation) -> None:
     group.ends_well()
 
 
+def test_what_is_written_while_a_new_member_is_away_is_news_and_what_was_there_before_is_old(sim: Simulation) -> None:
+    ada, bob, cyd = sim.peers(3)
+    sim.run(3)
+    cyd.stop()
+    group = SimulatedGroup(sim, bob)
+    group.say(ada, "before")
+    group.change(add=(cyd.user,))
+    group.say(ada, "welcome")
+    group.say(bob, "and from me")
+    cyd.start()
+    sim.run(10)
+    shown = [one for one in cyd.disk.storage.places(0, 100) if one.log.conversation == group.talk]
+    assert [(decode_entry(one.raw).b, one.old) for one in shown] == [
+        ("before", True), ("welcome", False), ("and from me", False),
+    ]  # fmt: skip
+    group.ends_well()
+
+
 def test_a_member_removed_while_apart_gets_its_undelivered_messages_reported(sim: Simulation) -> None:
     ada, bob, cyd, group = group_of_three(sim)
     group.say(bob, "before")
