@@ -1,10 +1,11 @@
 """`ws /lines`: event lines out and command objects in, the language of `p2pchat --json`. The page speaks it.
 
 The first line is `listening`. A command session like that of the terminal carries out the commands one after the other,
-as the account's user. There are three more commands:
+as the account's user. There are four more commands:
 
     {"do":"find","to":"bob"}       an `answer` with the conversation an address means
     {"do":"latest"}                an `answer` with the newest message of each conversation
+    {"do":"unread","to":"bob"}     an `answer` with the first unread message of a conversation
     {"do":"active","on":false}     nobody is looking at this connection, so others see it as idle
 
 Commands about the peer itself (connect, forget, allow, quit) do not exist here. `?since=ID` first replays what followed
@@ -14,7 +15,7 @@ that message, with nothing lost or repeated. A command that terminals have too b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -42,12 +43,14 @@ COMMANDS: dict[str, dict[str, tuple[type, bool]]] = {
     **{do: fields for do, fields in JSON_COMMANDS.items() if do not in PEER_COMMANDS},
     "find": {"to": (str, True)},
     "latest": {},
+    "unread": {"to": (str, True)},
     "active": {"on": (bool, True)},
 }
 SMALL_COMMANDS = frozenset({"typing", "read", "active", "away", "back"})
 WRITE_COMMANDS = frozenset(
     {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick"}
 )
+MAX_UNREAD = 2000  # newest messages that `unread` looks at; an answer of `history` has at most as many
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
 router = APIRouter()
@@ -169,9 +172,11 @@ class EventSession(WebSocketSession):
                 self.hub_session.set_active(command.fields["on"])
             await self._display.show_answer("active", [{"on": command.fields["on"]}], [], command.ref)
         elif command.do == "find":
-            await self._find(command)
+            await self._answer(command, self._found)
         elif command.do == "latest":
-            await self._show_latest(command)
+            await self._answer(command, self._latest)
+        elif command.do == "unread":
+            await self._answer(command, self._first_unread)
         elif command.do == "invite":
             await self._display.show_answer("invite", [invite_row(self.gateway.peer)], [], command.ref)
         elif command.do == "list":
@@ -183,20 +188,24 @@ class EventSession(WebSocketSession):
         else:
             await self._commands.execute_command(command)
 
-    async def _find(self, command: JsonCommand) -> None:
+    async def _answer(self, command: JsonCommand, read: Callable[[dict[str, Any]], Awaitable[list[EventLine]]]) -> None:
+        """Answer with the rows that `read` returns for the fields of the command."""
         try:
-            row = conversation_row(await self._commands.resolve(command.fields["to"]))
-            await self._display.show_answer("find", [row], [], command.ref)
+            await self._display.show_answer(command.do, await read(command.fields), [], command.ref)
         except (P2PChatError, UsageError, CommandError, ValueError) as error:
             await self._commands.report_error(error, command.ref)
 
-    async def _show_latest(self, command: JsonCommand) -> None:
-        try:
-            recent = self.user.recent_conversations()[:MAX_RECENT]
-            rows = [post.to_json() for talk in recent for post in await self.user.history(talk, limit=1)]
-            await self._display.show_answer("latest", rows, [], command.ref)
-        except P2PChatError as error:
-            await self._commands.report_error(error, command.ref)
+    async def _found(self, fields: dict[str, Any]) -> list[EventLine]:
+        return [conversation_row(await self._commands.resolve(fields["to"]))]
+
+    async def _latest(self, fields: dict[str, Any]) -> list[EventLine]:
+        recent = self.user.recent_conversations()[:MAX_RECENT]
+        return [post.to_json() for talk in recent for post in await self.user.history(talk, limit=1)]
+
+    async def _first_unread(self, fields: dict[str, Any]) -> list[EventLine]:
+        unread = await self.user.unread(await self._commands.resolve(fields["to"]), MAX_UNREAD)
+        self.gateway.limits.answered(self.account.key, len(unread))
+        return [{**unread[0].to_json(), "unread": len(unread)}] if unread else []
 
     async def _write(self, command: JsonCommand) -> None:
         """Write one thing at a time for an account, so that a repeated message finds the first one written."""

@@ -215,3 +215,18 @@ async def test_latest_is_the_newest_message_of_each_conversation(served: Served)
             ("message", "dm", "four"), ("message", "room", "three"),
         ]  # fmt: skip
         assert [row["event"] for row in await zoe.ask(do="latest")] == ["sent", "sent"]
+
+
+async def test_unread_is_the_first_unread_message_of_a_conversation(served: Served) -> None:
+    await served.register("zoe")
+    await served.register("yan")
+    async with calling(served, "zoe") as zoe, calling(served, "yan") as yan:
+        sent = [await zoe.send(str(number), to="yan") for number in range(103)]  # `list` counts 100
+        await yan.next("message", id=sent[-1]["id"])
+        [first] = await yan.ask(do="unread", to="zoe")
+        assert (first["event"], first["id"], first["unread"]) == ("message", sent[0]["id"], 103)
+        await yan.ask(do="read", id=sent[100]["id"])
+        [first] = await yan.ask(do="unread", to="zoe")
+        assert (first["text"], first["unread"]) == ("101", 2)
+        await yan.ask(do="read", id=sent[-1]["id"])
+        assert await yan.ask(do="unread", to="zoe") == [] == await zoe.ask(do="unread", to="yan")

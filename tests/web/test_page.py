@@ -178,16 +178,42 @@ async def test_messages_written_while_a_terminal_is_down_wait_for_it(scene: Scen
     await terry.next("message", text="welcome back")
 
 
-async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene) -> None:
+async def test_a_conversation_opens_at_its_first_unread_message(scene: Scene) -> None:
     yan, terry = scene.yan, scene.terry
+    await yan.go("Room")
     for number in range(120):
         terry.say(do="send", to="yan", text=f"line {number}")
-    terry.say(do="send", to="yan", text="the needle in it", ref="needle")
-    await terry.next("sent", ref="needle")
+    newest = await terry.send("the needle in it", to="yan")
     await yan.row("terry").get_by_text("99+ unread").wait_for()
     await yan.page.reload()  # the token is stored for this tab; messages are not
     await yan.row("terry").get_by_text("99+ unread").wait_for()
     await yan.go("terry")
+    await yan.sees("line 0")
+    below = "box => (document.querySelector('.unread-line').offsetTop - box.scrollTop) / box.clientHeight"
+    assert 0 < await yan.page.get_by_role("log").evaluate(below) <= 1 / 3
+    down = yan.page.locator(".to-end")
+    shown = await yan.page.evaluate(WHOLE)
+    await down.get_by_text(f"{121 - shown} new").wait_for()
+    assert 5 < shown < 25
+    terry.say(do="receipts", to="yan", limit=121, ref="who has read")
+    rows = (await terry.next("answer", ref="who has read"))["rows"]
+    assert [row["read_count"] for row in rows] == [1] * shown + [0] * (121 - shown)
+    await yan.shot("unread-dark")
+    await down.click()
+    await terry.next("read", id=newest["id"])
+    await yan.row("terry").get_by_text("unread").wait_for(state="detached")
+
+
+WHOLE = """(() => {
+    const end = document.querySelector('.timeline').getBoundingClientRect().bottom;
+    const messages = [...document.querySelectorAll('li.message')];
+    return messages.filter((one) => one.getBoundingClientRect().bottom <= end).length;
+})()"""
+
+
+async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene) -> None:
+    yan = scene.yan
+    await yan.page.reload()
     await yan.sees("the needle in it")
     assert await yan.message("line 0").count() == 0
     box = yan.page.get_by_role("log")

@@ -43,6 +43,30 @@ async def test_a_phone_that_shows_the_list_marks_nothing_as_read(scene: Scene) -
     await yan.row("Room").get_by_text("1 unread").wait_for()
 
 
+async def test_a_phone_marks_as_read_only_what_it_shows(scene: Scene) -> None:
+    yan, terry = scene.yan, scene.terry
+    for number in range(60):
+        terry.say(do="send", to="yan", text=f"item {number}")
+    await yan.row("terry").get_by_text("60 unread").wait_for()
+    await yan.go("terry")
+    first = await yan.sees("item 0")
+    await yan.page.locator(".to-end").get_by_text(" new").wait_for()
+    assert 0 < await first.evaluate("node => node.getBoundingClientRect().top") < PHONE["height"] / 2
+    await yan.shot("phone-unread-dark")
+    await yan.page.get_by_role("button", name="Back to the list").click()
+    unread = await yan.row("terry").locator(".badge").inner_text()
+    assert 35 < int(unread.split()[0]) < 55
+    await yan.go("terry")
+    await yan.page.locator(".to-end").click()
+    await yan.row("terry").get_by_text("unread").wait_for(state="detached")
+    await yan.page.get_by_role("button", name="Back to the list").click()
+    await terry.send("one more", to="yan")  # fits on the screen
+    await yan.row("terry").get_by_text("1 unread").wait_for()
+    await yan.go("terry")
+    await yan.row("terry").get_by_text("unread").wait_for(state="detached")
+    await yan.page.get_by_role("button", name="Back to the list").click()
+
+
 async def test_the_peer_of_the_gateway_is_no_person_until_it_writes(scene: Scene) -> None:
     zoe = scene.zoe
     assert await zoe.row("gate").count() == 0

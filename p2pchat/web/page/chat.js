@@ -12,6 +12,7 @@ import { preferences } from "./storage.js";
 
 export const PAGE = 50; // messages in one page of history
 const MAX_BEHIND = 2000; // messages loaded behind a search result
+const COUNTED = 100; // newest messages of a conversation that the gateway counts as unread in its list
 const SOON = 80; // milliseconds in which several requests of one kind are joined
 const ASK_AGAIN = [700, 2000, 6000, 20000, 60000]; // milliseconds after writing to several people at which receipts are requested
 const COUNTED_FOR = 15000; // milliseconds before unread counts are requested again, as another client may have read messages
@@ -26,7 +27,7 @@ export class Chat {
     this._soon = new Map();
     this._typingAt = 0;
     this._countedAt = 0;
-    this._atEnd = () => true;
+    this._newestShown = () => "";
     this.connection = new Connection({
       token,
       since: () => this.model.since,
@@ -137,22 +138,39 @@ export class Chat {
 
   // ---- opening conversations
 
-  /** Open a conversation. @param {import("./model.js").Talk} talk */
+  /** Open a conversation, at its first unread message. @param {import("./model.js").Talk} talk */
   async open(talk) {
     const model = this.model;
-    const switched = model.frontId !== talk.id;
-    if (switched) {
+    if (model.frontId !== talk.id) {
       this.typing(false);
-      if (model.front) model.front.firstUnread = "";
+      model.front?.holdAt("");
       model.frontId = talk.id;
+      talk.opening = talk.unread > 0;
+      model.bus.emit("front");
     }
-    const unread = talk.unread;
-    if (switched) model.bus.emit("front");
     model.bus.changed("talk");
     if (!talk.loaded) await this.load(talk);
-    if (switched && unread && !talk.firstUnread) talk.firstUnread = firstUnreadOf(talk, unread);
+    if (talk.opening) await this._findUnread(talk);
     model.bus.changed("talk");
-    this.markReadSoon();
+  }
+
+  /** Find the first unread message, and load what follows it. @param {import("./model.js").Talk} talk */
+  async _findUnread(talk) {
+    const { messages, unread } = talk;
+    let first = messages.filter((message) => !message.mine && !this.model.ignores(message.senderId)).at(-unread)?.id ?? "";
+    try {
+      if (!first || messages.length - indexOf(talk, first) >= COUNTED) {
+        const [row] = await this.connection.request({ do: "unread", to: talk.id });
+        talk.unread = row?.unread ?? 0;
+        first = row && (await this.loadUntil(talk, row.id)) ? row.id : "";
+        if (first) this.model.readTo(talk, talk.messages[indexOf(talk, first) - 1]?.id ?? ""); // more may have come meanwhile
+      }
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error;
+    } finally {
+      talk.holdAt(talk.unread ? first : "");
+      talk.opening = false;
+    }
   }
 
   /** Open the direct conversation with a user. @param {string} userId */
@@ -221,40 +239,40 @@ export class Chat {
     const [first] = behind.length ? await this.connection.request({ do: "history", to: talk.id, before: behind[0].id, limit: 1 }) : [];
     const rows = [...before, ...(first ? [first] : []), ...behind];
     if (!rows.some((row) => row.id === id)) return false;
-    talk.complete = before.length < 10;
     talk.loaded = true;
     this.events.addHistory(talk, rows, "whole");
+    talk.complete = before.length < 10;
     await this._receipts(talk);
     return true;
   }
 
   // ---- marking as read
 
-  /** @param {() => boolean} atEnd returns whether the open conversation is scrolled to its newest message */
-  setAtEnd(atEnd) {
-    this._atEnd = atEnd;
+  /** @param {() => string} newestShown returns the id of the newest message of the open conversation on the screen, "" for none */
+  setNewestShown(newestShown) {
+    this._newestShown = newestShown;
   }
 
   /** Handle a new message in the open conversation. @param {import("./model.js").Talk} talk @param {import("./model.js").Message} message */
   _onNew(talk, message) {
-    if (!(this.attention.active && this.model.shows(talk)) && !talk.firstUnread) talk.firstUnread = message.id;
-    this.markReadSoon();
+    const isSeen = this.attention.active && this.model.shows(talk);
+    if (!isSeen && (talk.unread === 1 || !talk.firstUnread)) talk.holdAt(message.id);
   }
 
   markReadSoon() {
     this._soonOnce("read", async () => this.markRead());
   }
 
-  /** Mark the open conversation as read if the user is looking at its end. */
+  /** Mark what is on the screen as read, if the user is looking. A mark covers all before it. */
   markRead() {
     const talk = this.model.front;
-    if (!talk || !talk.loaded || !this.attention.active || !this.model.shows(talk) || !this._atEnd()) return;
-    const newest = talk.newestOfAnother;
-    if (newest && newest.id !== talk.readTo && this.connection.send({ do: "read", id: newest.id })) talk.readTo = newest.id;
-    if (talk.unread || talk.mentions) {
-      talk.unread = talk.mentions = 0;
-      this.model.bus.changed("talks");
-    }
+    if (!talk || !talk.loaded || talk.opening || !this.attention.active || !this.model.shows(talk)) return;
+    const shown = indexOf(talk, this._newestShown());
+    const newest = talk.messages.findLast((message, index) => index <= shown && !message.mine);
+    if (!newest || indexOf(talk, newest.id) < indexOf(talk, talk.readTo)) return;
+    if (newest.id !== talk.readTo && this.connection.send({ do: "read", id: newest.id })) talk.readTo = newest.id;
+    this.model.readTo(talk, newest.id);
+    if (!talk.unread) talk.holds = false;
   }
 
   // ---- actions
@@ -265,7 +283,7 @@ export class Chat {
     if (!talk) return;
     this._typingAt = 0;
     this.outbox.write(talk, text, action, replyTo);
-    talk.firstUnread = "";
+    talk.holdAt("");
   }
 
   /** Send a typing notification, rate-limited. @param {boolean} on */
@@ -304,11 +322,7 @@ export class Chat {
   }
 }
 
-/** @param {import("./model.js").Talk} talk @param {number} unread @returns {string} the id of the first unread message */
-function firstUnreadOf(talk, unread) {
-  let left = unread;
-  for (const message of [...talk.messages].reverse()) {
-    if (!message.mine && --left === 0) return message.id;
-  }
-  return talk.messages.find((message) => !message.mine)?.id ?? "";
+/** @param {import("./model.js").Talk} talk @param {string} id @returns {number} the place of a message; -1 when it is not loaded */
+function indexOf(talk, id) {
+  return talk.messages.findLastIndex((message) => message.id === id);
 }

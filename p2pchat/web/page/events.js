@@ -88,7 +88,7 @@ export class Events {
   /**
    * Add a page of history.
    * @param {Talk} talk @param {any[]} rows oldest first
-   * @param {"newest"|"older"|"whole"} where they go: at the end, before all others, or instead of all
+   * @param {"newest"|"older"|"whole"} where they go: at the end, before all others, or instead of all but newer ones
    */
   addHistory(talk, rows, where) {
     const known = talk.byId;
@@ -96,8 +96,8 @@ export class Events {
     const ids = new Set(page.map((message) => message.id));
     const others = talk.messages.filter((message) => !ids.has(message.id));
     if (where === "older") talk.messages = [...page, ...others];
-    else if (where === "whole") talk.messages = page;
     else talk.messages = joinPages(talk, page, ids);
+    if (where === "whole") talk.messages.splice(0, talk.messages.indexOf(page[0]));
     talk.byId = new Map(talk.messages.map((message) => [message.id, message]));
     this._model.changed(talk);
     this._model.bus.changed("talks");

@@ -57,7 +57,9 @@ export class Talk {
     this.loaded = false; // the newest page was loaded on this connection
     this.loading = false;
     this.complete = false; // the first message of the conversation is loaded
-    this.firstUnread = ""; // the id of the first message that was unread when it was opened
+    this.firstUnread = ""; // the id of the first message that was unread when it was opened, below the line "New"
+    this.holds = false; // the view stays at that line until the user goes on, rather than follow the newest message
+    this.opening = false; // its first unread message is being looked up
     this.readTo = ""; // the newest message reported as read
     /** @type {Map<string, {label: string, until: number}>} people typing, by user id */
     this.typing = new Map();
@@ -68,9 +70,10 @@ export class Talk {
     return this.kind === "dm" && this.userId ? `@${this.userId}` : this.id;
   }
 
-  /** @returns {Message|undefined} the newest message of another */
-  get newestOfAnother() {
-    return this.messages.findLast((message) => !message.mine);
+  /** Draw the line "New" above this message, and stay there. @param {string} id */
+  holdAt(id) {
+    this.firstUnread = id;
+    this.holds = id !== "";
   }
 }
 
@@ -87,6 +90,18 @@ export class Model {
     this.frontId = "";
     this.gatewayId = ""; // the user of the gateway's own peer
     this.isFrontShown = () => true; // replaced by the view: a small screen may show the list instead
+  }
+
+  /**
+   * Count as unread what follows a message that was read, and nothing before it.
+   * @param {Talk} talk @param {string} id "" for none: everything loaded follows
+   */
+  readTo(talk, id) {
+    const unread = talk.messages.slice(talk.messages.findLastIndex((message) => message.id === id) + 1).filter((message) => !message.mine && !this.ignores(message.senderId));
+    const mentioned = unread.filter((message) => mentions(message.text, this.me.name)).length;
+    if (talk.unread === unread.length && talk.mentions === mentioned) return;
+    [talk.unread, talk.mentions] = [unread.length, mentioned];
+    this.bus.changed("talks");
   }
 
   /** @param {Talk} talk @returns {boolean} whether it is open and on the screen */

@@ -1,6 +1,7 @@
 /**
  * The messages of the open conversation. The newest is at the end; scrolling up loads older ones. The scroll position
- * stays where the reader is when messages are added above or below.
+ * stays where the reader is when messages are added above or below. At the end it follows the newest message, but no
+ * further than to the first unread one.
  *
  * Tab reaches one message at a time, followed by its action buttons. Arrow keys move between messages.
  */
@@ -14,6 +15,7 @@ import { safeLine } from "./safe_text.js";
 import { day, dayKey } from "./times.js";
 
 const NEAR = 60; // pixels from the end that still count as the end
+const HELD_BELOW = 1 / 3; // of the height: where the first unread message stays; a guess
 const EARLY = 400; // pixels from the top at which older messages are loaded
 const TOGETHER = 5 * 60 * 1000; // milliseconds in which messages of one writer are grouped under one name
 const DIRECT_READERS = "Others on the network cannot read it; whoever runs this gateway can.";
@@ -38,9 +40,10 @@ export class Timeline {
     this._activeId = "";
     this._actions = this._messageActions();
     for (const topic of ["talk", "people"]) chat.model.bus.on(topic, () => this._drawSoon());
+    chat.model.bus.on("talks", () => this._drawDown());
     chat.model.isFrontShown = () => this._box.clientHeight > 0;
-    chat.setAtEnd(() => this._atEnd);
-    new ResizeObserver(() => this._atEnd && this.toEnd()).observe(this._box); // also when it comes back on a small screen
+    chat.setNewestShown(() => this._newestShown());
+    new ResizeObserver(() => this._atEnd && this._follow()).observe(this._box); // also when it comes back on a small screen
   }
 
   /** Show another conversation. */
@@ -52,9 +55,8 @@ export class Timeline {
   }
 
   toEnd() {
-    this._atEnd = true;
-    this._jumpToEnd();
-    this._chat.markReadSoon();
+    if (this._chat.model.front) this._chat.model.front.holds = false;
+    this._follow();
   }
 
   /** Show a message and move the focus to it. @param {string} id */
@@ -90,13 +92,14 @@ export class Timeline {
     const talk = this._chat.model.front;
     if (!talk) return;
     const anchor = this._atEnd ? null : this._anchor();
-    this._rows.draw(this._items(talk));
+    this._rows.draw(talk.opening ? [] : this._items(talk));
     this._drawTop(talk);
-    if (this._atEnd) this._jumpToEnd();
+    if (this._atEnd) this._follow();
     else if (anchor) this._box.scrollTop += anchor.node.offsetTop - anchor.top;
     this._drawDown();
     this._updateTabOrder();
-    if (this._box.scrollTop < EARLY) this._chat.older(talk);
+    this._loadEarly(talk);
+    this._chat.markReadSoon();
   }
 
   /** @param {Talk} talk @returns {import("./rows.js").Item[]} */
@@ -120,8 +123,8 @@ export class Timeline {
 
   /** @param {Talk} talk */
   _drawTop(talk) {
-    const state = talk.complete ? "complete" : talk.loading || !talk.loaded ? "loading" : "more";
-    const empty = talk.loaded && !talk.messages.length && !talk.waiting.length;
+    const state = talk.opening ? "loading" : talk.complete ? "complete" : talk.loading || !talk.loaded ? "loading" : "more";
+    const empty = talk.loaded && !talk.opening && !talk.messages.length && !talk.waiting.length;
     const drawn = `${talk.id} ${state} ${empty}`;
     if (this._topDrawn === drawn) return;
     this._topDrawn = drawn;
@@ -144,8 +147,32 @@ export class Timeline {
 
   // ---- scroll position
 
-  _jumpToEnd() {
-    this._box.scrollTop = this._box.scrollHeight;
+  /** Go to the end, or as far as the first unread message allows. */
+  _follow() {
+    const box = this._box;
+    if (!box.clientHeight) return; // a small screen shows the list instead
+    const line = this._chat.model.front?.holds ? this._rows.node("unread") : undefined;
+    box.scrollTop = box.scrollHeight;
+    if (line) box.scrollTop = Math.min(box.scrollTop, line.offsetTop - box.clientHeight * HELD_BELOW);
+    this._atEnd = this._isNearEnd;
+    if (this._atEnd) box.scrollTop = box.scrollHeight;
+    this._chat.markReadSoon();
+  }
+
+  get _isNearEnd() {
+    return this._box.scrollHeight - this._box.scrollTop - this._box.clientHeight < NEAR;
+  }
+
+  /** Return the id of the newest message that is wholly on the screen, or was passed; "" for none. */
+  _newestShown() {
+    const bottom = this._box.scrollTop + this._box.clientHeight + (this._atEnd ? NEAR : 0);
+    const byId = this._chat.model.front?.byId;
+    return this._messages().findLast((one) => byId?.has(one.dataset.id ?? "") && one.offsetTop + one.offsetHeight <= bottom)?.dataset.id ?? "";
+  }
+
+  /** @param {Talk} talk */
+  _loadEarly(talk) {
+    if (this._box.clientHeight && this._box.scrollTop < EARLY && !talk.opening) this._chat.older(talk);
   }
 
   /** Return the first visible message and its position. */
@@ -156,13 +183,14 @@ export class Timeline {
   }
 
   _scrolled() {
-    const box = this._box;
-    const was = this._atEnd;
-    this._atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR;
-    if (this._atEnd && !was) this._chat.markReadSoon();
-    this._drawDown();
     const talk = this._chat.model.front;
-    if (talk && box.scrollTop < EARLY) this._chat.older(talk);
+    if (!talk || !this._box.clientHeight) return;
+    const was = this._atEnd;
+    this._atEnd = this._isNearEnd;
+    if (this._atEnd && !was) talk.holds = false;
+    this._chat.markReadSoon();
+    this._drawDown();
+    this._loadEarly(talk);
   }
 
   _drawDown() {
