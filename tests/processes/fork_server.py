@@ -4,9 +4,10 @@ A test that kills hundreds of peers would spend most of its time with Python's i
 process with real files; it differs from `python -m p2pchat` only in where its modules come from. Linux only (packets
 with descriptors between the test and the parent); elsewhere peers start as usual.
 
-The test side is ForkServer, the other side is `python -m tests.processes.fork_server FD`. They exchange JSON objects,
-one per packet: {"words", "environment", "points"} with three descriptors -> {"started": pid}; {"signal", "pid"} ->
-nothing; and {"ended": pid, "code": n} when a process has ended. A request may also have "changes"
+The test side is ForkServer. Its first use starts `python -m tests.processes.fork_server FD`, which imports everything
+and, until the tests end, forks a server for each ForkServer: it is sent an end of a pair of sockets. On that pair they
+exchange JSON objects, one per packet: {"words", "environment", "points"} with three descriptors -> {"started": pid};
+{"signal", "pid"} -> nothing; and {"ended": pid, "code": n} when a process has ended. A request may also have "changes"
 (settings_override.py), "namespace" (a file below /proc), and "terminal": the first descriptor is then the controlling
 terminal of a new session.
 """
@@ -14,6 +15,7 @@ terminal of a new session.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 import gc
 import importlib
@@ -23,9 +25,11 @@ import pkgutil
 import select
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 from tests.processes.peers import KILLED, ROOT
@@ -69,20 +73,13 @@ class ForkServer:
 
     killed = 0
     _socket: socket.socket
-    _process: asyncio.subprocess.Process
 
     async def __aenter__(self) -> ForkServer:
         if sys.platform == "win32":
             raise NotImplementedError  # for type checkers: AVAILABLE is False there
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.processes.fork_server", str(theirs.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONUTF8": "1"},
-            )
+            socket.send_fds(_importer(), [b"fork"], [theirs.fileno()])
         self._socket.setblocking(False)
         self._started: asyncio.Queue[int] = asyncio.Queue()
         self._alive: dict[int, asyncio.Future[int]] = {}
@@ -91,9 +88,12 @@ class ForkServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        asyncio.get_running_loop().remove_reader(self._socket.fileno())
-        self._socket.close()  # the parent process ends on this, and kills the remaining processes
-        await self._process.wait()
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket.fileno())
+        self._socket.shutdown(socket.SHUT_WR)  # the server ends on this, and kills the remaining processes
+        while await loop.sock_recv(self._socket, MOST_BYTES):
+            pass
+        self._socket.close()
 
     def _on_packet(self) -> None:
         loop = asyncio.get_running_loop()
@@ -150,6 +150,29 @@ class ForkServer:
         return ForkedProcess(self, pid, self._alive[pid])
 
 
+@cache
+def _importer() -> socket.socket:
+    """Start the process that has imported everything; return the socket by which it takes the ends of pairs."""
+    if sys.platform == "win32":
+        raise NotImplementedError  # for type checkers: AVAILABLE is False there
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.processes.fork_server", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUTF8": "1"},
+        )
+
+    @atexit.register
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    return ours
+
+
 async def _reader(end: int) -> asyncio.StreamReader:
     reader = asyncio.StreamReader(LINE_BYTES)
     await asyncio.get_running_loop().connect_read_pipe(
@@ -187,12 +210,26 @@ def _import_everything() -> None:
         importlib.import_module(name)
 
 
-def _serve(fd: int) -> None:
+def _fork_servers(fd: int) -> None:
+    """Fork a server for each end of a pair of sockets that comes, until the tests end."""
     if sys.platform == "win32":
         raise NotImplementedError  # for type checkers: AVAILABLE is False there
     _import_everything()
     gc.collect()
     gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the servers
+    with socket.socket(fileno=fd) as tests:
+        while ends := socket.recv_fds(tests, 16, 1)[1]:
+            if os.fork() == 0:
+                tests.close()
+                _serve(ends[0])
+                os._exit(0)
+            os.close(ends[0])
+
+
+def _serve(fd: int) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError  # for type checkers: AVAILABLE is False there
     with socket.socket(fileno=fd) as sock:
         woken, wakes = os.pipe()
         os.set_blocking(wakes, False)
@@ -296,4 +333,4 @@ def _enter(namespace: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _fork_servers(int(sys.argv[1]))
