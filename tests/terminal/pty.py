@@ -83,29 +83,49 @@ class Screen(pyte.Screen):
         super().index()
 
     def resize(self, lines: int | None = None, columns: int | None = None) -> None:
-        """Break rows that are too long for a narrower screen, as most terminals do; pyte cuts them."""
+        """Break rows that are too long for a narrower screen, and join them again, as most terminals do."""
         lines, columns = lines or self.lines, columns or self.columns
-        rows: list[dict[int, pyte.screens.Char]] = []
-        x, y = self.cursor.x, self.cursor.y
-        for number in range(self.lines if columns < self.columns else 0):
-            cells = self.buffer[number]
-            drawn = max((at for at, cell in cells.items() if cell.data != " "), default=0)
+        wholes: list[dict[int, pyte.screens.Char]] = []  # what was one row before it was broken
+        start, x, y = 0, 0, 0
+        for number in range(self.lines if columns != self.columns else 0):
+            row = self.buffer[number]
+            start += self.columns
+            if not wholes or not getattr(row, "continues", False):
+                wholes.append({})
+                start = 0
+            wholes[-1].update({start + at: cell for at, cell in row.items() if cell.data != " "})
             if number == self.cursor.y:
-                x, y = self.cursor.x % columns, len(rows) + self.cursor.x // columns
-                drawn = max(drawn, self.cursor.x)
-            for start in range(0, drawn + 1, columns):
-                rows.append({at - start: cells[at] for at in range(start, start + columns) if at in cells})
+                x, y = start + self.cursor.x, len(wholes) - 1
+        rows: list[pyte.screens.StaticDefaultDict[int, pyte.screens.Char]] = []
+        cursor = (0, 0)
+        for number, whole in enumerate(wholes):
+            if number == y:
+                cursor = x % columns, len(rows) + x // columns
+            for start in range(0, max([0, *whole, *([x] if number == y else [])]) + 1, columns):
+                row = pyte.screens.StaticDefaultDict(self.default_char)
+                row.update({at - start: whole[at] for at in range(start, start + columns) if at in whole})
+                row.continues = start > 0  # type: ignore[attr-defined]
+                rows.append(row)
         super().resize(lines, columns)
-        while rows and not any(cell.data != " " for cell in rows[-1].values()) and len(rows) > y + 1:
+        while rows and not rows[-1] and len(rows) > cursor[1] + 1:
             rows.pop()
         if not rows:
             return
         gone = max(0, len(rows) - lines)
-        self.scrolled += ["".join(cell.data for _, cell in sorted(row.items())).rstrip() for row in rows[:gone]]
+        self.scrolled += ["".join(row[at].data for at in range(columns)).rstrip() for row in rows[:gone]]
         self.buffer.clear()
         for number, row in enumerate(rows[gone:]):
-            self.buffer[number].update(row)
-        self.cursor.x, self.cursor.y = x, y - gone
+            self.buffer[number] = row
+        self.cursor.x, self.cursor.y = cursor[0], cursor[1] - gone
+
+    def erase_in_display(self, how: int = 0, *args: object, **kwargs: object) -> None:
+        """Keep the rows of a screen that is erased as a whole, as tmux does."""
+        if how == 0 and (self.cursor.x, self.cursor.y) == (0, 0):
+            rows = [row.rstrip() for row in self.display]
+            self.scrolled += rows[: max((number for number, row in enumerate(rows, 1) if row), default=0)]
+        super().erase_in_display(how, *args, **kwargs)
+        for number in range(self.cursor.y + 1, self.lines):
+            self.buffer[number].continues = False  # type: ignore[attr-defined]
 
     def bell(self, *_: object) -> None:
         self.bells += 1
@@ -248,10 +268,22 @@ class Terminal:
         """Type a line and Enter."""
         await self.type(text + "\r")
 
-    def resize(self, columns: int, rows: int) -> None:
-        """Resize the terminal; the program gets SIGWINCH."""
+    def resize(self, columns: int, rows: int, told_after: float = 0.0) -> None:
+        """Resize the terminal; the program gets SIGWINCH, in tmux up to 0.25 s later."""
         self.screen.resize(rows, columns)
-        _set_size(self._master, columns, rows)
+        if told_after:
+            asyncio.get_running_loop().call_later(told_after, _set_size, self._master, columns, rows)
+        else:
+            _set_size(self._master, columns, rows)
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait until the program has written nothing for some time."""
+        while True:
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), seconds)
+            except TimeoutError:
+                return
 
     def stand_still(self) -> None:
         """Stop reading the output, as a stalled connection does."""

@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -341,6 +342,7 @@ async def test_a_narrower_window_keeps_one_copy_of_the_line(terminal: OpenTermin
     await ada.prompts(f"room> {line[:60]}")
     above = [row for row in ada.all_lines if "is here" in row]
     for columns in (60, 33, 20):
+        await ada.quiet(0.4)  # what was drawn shortly before is not erased
         ada.resize(columns, 24)
         await ada.until(lambda: "".join(ada.lines).endswith(line[-9:]))
         await ada.type("x")
@@ -350,3 +352,40 @@ async def test_a_narrower_window_keeps_one_copy_of_the_line(terminal: OpenTermin
         await ada.until(lambda: "".join(ada.lines).endswith(f"> {line}"))
     assert "".join(ada.all_lines).count("word12") == 1
     assert "".join(above) in "".join(ada.all_lines)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_dragged_edge_loses_no_message(terminal: OpenTerminal, peer: StartPeer, seed: int) -> None:
+    ada = await terminal("0", "--name", "ada", columns=60)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    line = "typing " + " ".join(f"word{number}" for number in range(30))
+    await ada.type(line)
+    await ada.until(lambda: "".join(ada.lines).endswith("word29"))
+    random = Random(seed)
+    texts = [f"text-{number}" for number in range(7)]
+    for number in range(14):
+        if number % 2:
+            await bob.broadcast(texts[number // 2])
+        ada.resize(random.randint(25, 60), 24, told_after=0.2)
+        await asyncio.sleep(0.15)  # as a hand drags
+    await ada.until(lambda: all(f"bob: {text}" in "".join(ada.all_lines) for text in texts), "all messages")
+    await ada.until(lambda: "".join(ada.lines).endswith("word29"))
+
+
+async def test_a_prompt_in_the_top_row_leaves_no_copy(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada", columns=60)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.line("/clear")
+    await ada.until(lambda: ada.lines == ["room>"])
+    await ada.type("half a line")
+    await ada.quiet(0.4)
+    ada.resize(50, 24)
+    await ada.quiet(0.4)
+    for text in ("one", "two", "three"):
+        await bob.broadcast(text)
+        await ada.shows(f"bob: {text}")
+    await ada.prompts("room> half a line")
+    assert said(ada, "bob") == ["one", "two", "three"]
+    assert ada.text.count("room>") == 1

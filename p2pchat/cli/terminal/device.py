@@ -163,7 +163,13 @@ def create_terminal_output(stream: TerminalStream | None) -> Output:
         return Size(rows=found.lines or _DEFAULT_SIZE.rows, columns=found.columns or _DEFAULT_SIZE.columns)
 
     # Without cursor position requests: late answers would be taken for keys.
-    return Vt100_Output(stream, size, term=os.environ.get("TERM"), enable_cpr=False)  # type: ignore[arg-type]
+    return _TerminalOutput(stream, size, term=os.environ.get("TERM"), enable_cpr=False)  # type: ignore[arg-type]
+
+
+class _TerminalOutput(Vt100_Output):
+    def erase_down(self) -> None:
+        """Erase what is behind the cursor, in two parts: tmux would keep a whole screen erased at once."""
+        self.write_raw("\x1b7\x1b[K\x1b[C\x1b[J\x1b8")
 
 
 def breaks_rows(environment: Mapping[str, str] = os.environ) -> bool:

@@ -33,7 +33,7 @@ from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.cli.terminal.device import UNREAD, FocusReporter, breaks_rows
-from p2pchat.cli.terminal.screen import Screen, follow_reflow
+from p2pchat.cli.terminal.screen import ResizeGuard, Screen
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.wrap import Row, fold_row
 from p2pchat.safe_text import safe_line
@@ -124,8 +124,10 @@ class Prompt:
             erase_when_done=True,
             output=output,
         )
-        if breaks_rows():
-            follow_reflow(self.app, lambda: output.get_size().columns)
+        self._resizes = ResizeGuard(
+            self.app, output.get_size, breaks=breaks_rows(), on_settled=screen.update_soon
+        )  # fmt: skip
+        screen.may_draw = self._resizes.is_settled
         for changed in (self._buffer.on_text_changed, self._buffer.on_cursor_position_changed):
             changed += lambda buffer: on_change(buffer.text)
 
@@ -148,6 +150,7 @@ class Prompt:
             self._on_action(QuitRequest("input"))
         finally:
             self._focus.disable()
+            self._resizes.cancel()
             self._screen.app = None
             self._answer_no()
             if self._leaving is not None:

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prompt_toolkit.application import Application
-from prompt_toolkit.data_structures import Point
+from prompt_toolkit.data_structures import Point, Size
+from prompt_toolkit.layout.layout import Layout
 from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.styles import Attrs, Style
 
@@ -68,6 +69,7 @@ class Screen:
     Attributes:
         closed: Set when the terminal is gone.
         app: The prompt's application, while there is one.
+        may_draw: Returns False while the size of the window changes; update_soon() must be called afterwards.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Screen:
         self._style = Style([])
         self.closed = stream.closed if stream is not None else asyncio.Event()
         self.app: Application[str] | None = None
+        self.may_draw: Callable[[], bool] = lambda: True
 
     @property
     def columns(self) -> int:
@@ -147,7 +150,7 @@ class Screen:
         if own is None:
             return False
         own.on_delivered(count, of)
-        self._update_soon()
+        self.update_soon()
         return True
 
     def on_read(self, id: str, count: int, of: int) -> None:
@@ -155,7 +158,7 @@ class Screen:
         own = self._own.get(id)
         if own is not None:
             own.on_read(count, of)
-            self._update_soon()
+            self.update_soon()
 
     def print_notice(self, text: str) -> None:
         """Print a notice of the program; from any thread."""
@@ -189,7 +192,7 @@ class Screen:
         self._lines.append(line)
         self._queued += line.size
         self._update_room()
-        self._update_soon()
+        self.update_soon()
 
     def _update_room(self) -> None:
         if self._queued <= MAX_QUEUED or self._unlimited:
@@ -203,9 +206,10 @@ class Screen:
 
     def release(self) -> None:
         self._held -= 1
-        self._update_soon()
+        self.update_soon()
 
-    def _update_soon(self) -> None:
+    def update_soon(self) -> None:
+        """Print what is due."""
         if self._timer is not None and self._timer_at > self._loop.time() + BATCH_INTERVAL:
             self._timer.cancel()
             self._timer = None
@@ -218,7 +222,7 @@ class Screen:
     def _update(self) -> None:
         """Print what is due, show the rest in the region, and schedule the next update."""
         self._timer = None
-        if self._held or self.closed.is_set():
+        if self._held or self.closed.is_set() or (self.app is not None and not self.may_draw()):
             return
         if self._stream is not None and self._stream.backlog > MAX_BACKLOG:
             if self._drain is None or self._drain.done():
@@ -236,7 +240,7 @@ class Screen:
 
     async def _update_when_drained(self, stream: TerminalStream) -> None:
         await stream.wait_drained()
-        self._update_soon()
+        self.update_soon()
 
     def _take_due(self, most: int, most_characters: int) -> Iterator[_QueuedLine]:
         """Remove due lines from the front of the queue, at least one if it is due; `most_characters` is approximate."""
@@ -337,35 +341,100 @@ class Screen:
         return self._attrs[style]
 
 
-# ---- narrower windows
+# ---- resized windows
 
 
-def follow_reflow(app: Application[str], columns: Callable[[], int]) -> None:
-    """Have the renderer find its rows again after the terminal broke them, since the window is narrower now.
+SIZE_SETTLED_AFTER = 0.3  # seconds without a change; tmux tells a size up to 0.25 s after it has broken its rows
 
-    prompt_toolkit goes up as many rows as it drew, and would leave a copy of the input above the new one.
-    device.breaks_rows() knows the terminals that cut rows instead.
+
+class ResizeGuard:
+    """Draws nothing while the size of the window changes; afterwards it erases what surely is the prompt's.
+
+    A terminal has its new size before the program hears of it, and breaks or joins the rows it shows. prompt_toolkit
+    goes up as many rows as it drew: output in between would leave copies of the prompt, or overwrite messages.
+    If the prompt was drawn shortly before a change, nobody knows at which width. Then only as many rows are
+    erased as were drawn, the fewest it can have, and a part of the old prompt may stay.
+
+    Args:
+        size: Returns the size of the terminal.
+        breaks: The terminal breaks rows that no longer fit, as device.breaks_rows() says; others cut them.
+        on_settled: Called after the prompt was drawn again.
     """
-    renderer, erase = app.renderer, app.renderer.erase
 
-    def find() -> None:
-        size, screen, cursor = renderer._last_size, renderer._last_screen, renderer._cursor_pos
-        width = max(1, columns())
+    def __init__(
+        self, app: Application[str], size: Callable[[], Size], *, breaks: bool, on_settled: Callable[[], None]
+    ) -> None:
+        self._app = app
+        self._size = size
+        self._breaks = breaks
+        self._on_settled = on_settled
+        self._latest: Size | None = None
+        self._changed_at = self._drawn_at = -SIZE_SETTLED_AFTER  # on the loop's clock
+        self._is_sure = True
+        self._timer: asyncio.TimerHandle | None = None
+        renderer = app.renderer
+        self._render, self._erase = renderer.render, renderer.erase
+        renderer.render = self._render_if_settled  # type: ignore[method-assign]
+        renderer.erase = self._find_and_erase  # type: ignore[method-assign]
+        app._on_resize = self.is_settled  # type: ignore[method-assign,assignment]
+
+    def is_settled(self) -> bool:
+        """Return whether lines and the prompt may be drawn now."""
+        loop, size = asyncio.get_running_loop(), self._size()
+        now = loop.time()
+        if self._latest is None:
+            self._latest = size
+        if size != self._latest:
+            if self._timer is None:
+                self._is_sure = now - self._drawn_at > SIZE_SETTLED_AFTER
+                self._timer = loop.call_later(SIZE_SETTLED_AFTER, self._settle)
+            self._latest, self._changed_at = size, now
+        return self._timer is None
+
+    def cancel(self) -> None:
+        """Wait no longer: the prompt ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _settle(self) -> None:
+        self.is_settled()
+        loop = asyncio.get_running_loop()
+        due_at = self._changed_at + SIZE_SETTLED_AFTER
+        if loop.time() < due_at:
+            self._timer = loop.call_at(due_at, self._settle)
+            return
+        self._timer = None
+        if self._app.renderer.last_rendered_screen is not None:  # not while another program has the terminal
+            self._app.renderer.erase()
+        self._is_sure = True
+        self._app._redraw()
+        self._on_settled()
+
+    def _render_if_settled(self, app: Application[str], layout: Layout, is_done: bool = False) -> None:
+        if self.is_settled():
+            self._drawn_at = asyncio.get_running_loop().time()
+            self._render(app, layout, is_done)
+
+    def _find_and_erase(self, leave_alternate_screen: bool = True) -> None:
+        self._find()
+        self._erase(leave_alternate_screen)
+
+    def _find(self) -> None:
+        """Tell the renderer in which of the rows that the terminal made of the prompt the cursor is."""
+        renderer = self._app.renderer
+        size, screen, cursor = renderer._last_size, renderer.last_rendered_screen, renderer._cursor_pos
+        width = max(1, self._size().columns)
+        settled = self.is_settled()
         if size is None or screen is None or width >= size.columns:
+            return
+        if not (self._breaks and self._is_sure and settled):
             return
         above = 0
         for y in range(cursor.y):
             drawn = [x for x, cell in screen.data_buffer[y].items() if cell.char != " "]
             above += max(drawn, default=0) // width + 1
         renderer._cursor_pos = Point(cursor.x % width, above + cursor.x // width)
-        renderer._last_screen = None
-
-    def find_and_erase(leave_alternate_screen: bool = True) -> None:
-        find()
-        erase(leave_alternate_screen)
-
-    renderer.erase = find_and_erase  # type: ignore[method-assign]
-    app.before_render += lambda _: find()
 
 
 # ---- own lines
