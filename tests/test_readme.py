@@ -149,24 +149,32 @@ def test_the_changelog_begins_with_this_version() -> None:
     assert versions[0] == __version__
 
 
-async def test_the_library_example_answers_a_ping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_library_example_answers_a_ping_and_no_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Run the README's program as written, in its own process; only its two ports are replaced by free ones."""
     (example,) = blocks("python")
     monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
     async with asyncio.timeout(60), TCPPeer(0, name="ada", temporary=True) as ada:
         code = example.replace("8085", "0").replace("localhost:8080", ada.endpoint)
         assert code.count(ada.endpoint) == 1
+        history = await ada.send_many(ada.room, ["ping"] * 3)
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=ROOT, env=dict(os.environ))
         try:
             bot = await ada.wait_user("bot", timeout=30)
+            await history[-1].delivered(by=bot)
+            await ada.broadcast("ping")
             await ada.send(bot, "ping")
-            async for event in ada.events(Message, start="beginning"):
+            pongs = []
+            async for event in ada.events(Message):
                 if event.text == "pong":
-                    break
+                    pongs.append((event.sender, event.conversation.kind))
+                    if event.conversation.kind == "dm":
+                        break
         finally:
             process.kill()
             await process.wait()
-    assert event.sender == bot
+    assert pongs == [(bot, "room"), (bot, "dm")]
 
 
 def test_the_library_example_has_about_ten_lines() -> None:
