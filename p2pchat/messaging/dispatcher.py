@@ -42,6 +42,7 @@ from p2pchat.storage.base import ReleasedEntry
 
 HANDLED_WITHIN = 0.5  # seconds a program may take with its last event while the peer closes; later it is repeated
 COMPLETED_WITHIN = 5.0  # seconds to look up receipts of earlier runs while the peer closes; the rest is dropped
+MAIN = "main"  # the consumer of events() without a name; the command line reads with it, too
 FOR_ALL_USERS = frozenset({"name", "storage_works", "disk_low", "disk_enough"})  # warnings that hosted users get too
 
 
@@ -342,8 +343,14 @@ class Feed:
         self._offsets = dict(stored.consumers)
 
     def open(self, driver: Driver, readers: Iterable[Subscription]) -> None:
-        """Begin the subscriptions opened before the peer ran."""
+        """Begin the subscriptions opened before the peer ran.
+
+        The first start on a profile makes the consumer MAIN, stored with the first commit: what is delivered before a
+        program first asks for events is not lost to it if this run is killed.
+        """
         self._driver = driver
+        if not self.start and MAIN not in self._offsets:
+            self.commit_offset(MAIN, 0)
         for reader in readers:
             self.begin(reader)
 

@@ -543,7 +543,8 @@ class LocalUser(Viewer):
             types: The classes of events to return, e.g. Message, Left; none for all.
             consumer: The name under which the cursor is stored; None for a cursor that is not stored.
             start: Where a new consumer begins: "now" is where this peer started, so that nothing since then is missed
-                (with consumer=None: where the iterator is opened); "beginning" is the first message stored.
+                (with consumer=None: where the iterator is opened); "beginning" is the first message stored. "main"
+                is not new: it exists since the first start of the profile, and misses nothing delivered to it.
             ignored: Return events of ignored users too (see ignore). With False they are skipped, and count as read.
         Raises:
             ConsumerBusy: Another iterator reads for this consumer: close that, or choose another name.

@@ -13,9 +13,11 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from p2pchat import TCPPeer
 from p2pchat.cli.subcommands.demo import Line
 from tests.processes.peer_runs import PATIENCE, PeerRuns, check_nothing_lost_or_repeated, wait_for_everything
 from tests.processes.peers import Cluster
@@ -26,6 +28,19 @@ KILLS = int(os.environ.get("P2PCHAT_TEST_KILLS", "3"))
 SEED = int(os.environ.get("P2PCHAT_TEST_SEED", "7"))
 BURST = 300  # lines; a third of them go to the room
 BACKLOG = 4_000  # lines; fetching and showing them takes longer than LATEST
+READER = """
+import asyncio, sys
+from p2pchat import Message, TCPPeer
+
+async def main(endpoint: str, data: str, work: str) -> None:
+    async with TCPPeer(0, endpoint, name="bob", data=data) as bob:
+        while work == "idle":
+            await asyncio.sleep(1)
+        async for message in bob.events(Message):
+            print(message.text, flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
 LATEST = 0.25  # seconds; kills come within this time after the start of a burst, about its duration
 
 
@@ -189,3 +204,29 @@ async def acknowledgements_lost(writer: PeerRuns, reader: PeerRuns, proxies: tup
     sent = await writer.now.wait(lambda line: line["event"] == "sent" and line["text"] in wanted, count=BURST)
     ids = {line["id"] for line in sent}
     assert not any(line["event"] == "delivered" and line["id"] in ids for line in writer.now.lines)
+
+
+async def test_a_program_killed_before_its_first_events_gets_what_was_delivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    async with asyncio.timeout(PATIENCE), TCPPeer(0, name="ada", temporary=True) as ada:
+
+        async def run(work: str) -> asyncio.subprocess.Process:
+            command = ["-c", READER, ada.endpoint, str(tmp_path / "bob"), work]
+            process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE)
+            await ada.wait_user("bob")
+            return process
+
+        bob = await run("idle")
+        try:
+            await (await ada.send("bob", "the first")).delivered()
+            bob.kill()
+            await bob.wait()
+            bob = await run("read")
+            assert bob.stdout is not None
+            await ada.send("bob", "the second")
+            assert [await bob.stdout.readline() for _ in range(2)] == [b"the first\n", b"the second\n"]
+        finally:
+            bob.kill()
+            await bob.wait()
