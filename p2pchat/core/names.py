@@ -25,6 +25,7 @@ RESERVED = "#@/,"
 # Invisible or blank though their category says letter, mark or symbol (Unicode: Default_Ignorable_Code_Point, braille).
 _INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0} | set(range(0x180B, 0x1810))
 _INVISIBLE |= set(range(0xFE00, 0xFE10)) | set(range(0xE0100, 0xE01F0))
+_JOINERS = "\u200c\u200d"  # ZWNJ and ZWJ, as in Persian and in emoji: a group named so would be none for older peers
 # Vowels and finals of Hangul, which join the syllable before them: letters by category, of no width of their own.
 _JOINING = {chr(code) for part in (range(0x1160, 0x1200), range(0xD7B0, 0xD800)) for code in part}
 SUFFIX_CHARACTERS = 8  # 40 bits: finding a key with a given suffix takes days, and the full id is one command away
@@ -59,11 +60,17 @@ def name_fault(name: str) -> str:
     for character in name:
         if character in RESERVED:
             return f"a name does not contain {character!a}: # @ / and , have other meanings"
+        if character in _JOINERS:
+            return f"a name cannot contain joiners ({_code(character)}): they cannot be seen"
         if not is_visible(character):
-            return f"a name does not contain {character!a}: it cannot be seen"
+            return f"a name cannot contain {_code(character)}: it cannot be seen"
     if unicodedata.category(name[0]).startswith("M") or name[0] in _JOINING:
-        return f"a name does not begin with {name[0]!a}: it is a mark on another character"
+        return f"a name does not begin with {_code(name[0])}: it is a mark on another character"
     return ""
+
+
+def _code(character: str) -> str:
+    return f"U+{ord(character):04X}"
 
 
 def is_visible(character: str) -> bool:
