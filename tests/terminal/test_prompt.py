@@ -300,6 +300,29 @@ async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: St
     await shell.prompts("shell$")
 
 
+async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal) -> None:
+    shell = await terminal(command=("bash", "--norc", "--noprofile", "-i"), env={"PS1": "shell$ "})
+    await shell.prompts("shell$")
+    await shell.line(f"{sys.executable} -m p2pchat 0 --name ada")
+    await shell.prompts("room>")
+    await shell.line("hello")
+    await shell.shows("ada: hello")
+    await shell.type("half a li")
+    await shell.prompts("room> half a li")
+    os.kill(await _child_of(shell), signal.SIGSTOP)
+    await shell.shows("Stopped")
+    await shell.line("fg")
+    await shell.prompts("room> half a li")
+    await shell.key("c-c")
+    await shell.shows("Ctrl-C again, or /quit, leaves the chat")
+    await shell.line("/delete")
+    await shell.until(lambda: "delete" in shell.prompt and "y/n" in shell.prompt)
+    await shell.key("n")  # no Enter
+    await shell.shows("nothing was deleted")
+    await shell.line("/quit")
+    await shell.prompts("shell$")
+
+
 async def test_colours_respect_no_color(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))

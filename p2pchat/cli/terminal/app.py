@@ -96,6 +96,8 @@ class TerminalFrontEnd:
         self._prompt = self._make_prompt(peer)
         self.display.ask = self._prompt.ask
         running = asyncio.create_task(self._prompt.run())
+        if sys.platform != "win32":
+            asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, self._prompt.resume)
         try:
             while await self._perform(await self._next_actions()):
                 pass
@@ -103,6 +105,8 @@ class TerminalFrontEnd:
             self._screen.stop_waiting()
             await self._prompt.close()
             await running
+            if sys.platform != "win32":
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGCONT)
             self._prompt = None
 
     def close(self) -> None:

@@ -164,6 +164,14 @@ class Prompt:
         if self.app.is_running and not self.app.is_done:
             self.app.exit(result="")
 
+    def resume(self) -> None:
+        """Take the terminal again after `kill -STOP` and the shell's `fg`: the shell left its own modes and text."""
+        if self.app.is_running and self._editor is None:
+            self.app.input.raw_mode().__enter__()  # left with the one that run() entered
+            self.app.renderer.reset()
+            self._focus.enable()
+            self.redraw()
+
     def redraw(self) -> None:
         self.app.invalidate()
 
