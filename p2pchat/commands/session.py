@@ -251,7 +251,7 @@ class Session(CommandContext):
         text = str(error)
         if isinstance(error, TooLong) and self.display.has_prompt:
             size, limit = error.size_bytes, error.limit_bytes
-            text = f"too long: {size:,} bytes, at most {limit:,}. Shorten it, or send it in parts"
+            text = f"too long: {size:,} bytes, at most {limit:,}. Press Up to get it back and split it"
         await self.display.show_event(Failed(code=word, text=text, ref=ref).to_json())
 
 

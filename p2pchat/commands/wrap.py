@@ -6,9 +6,9 @@ further line of a message does. Lines of the program are indented instead; comma
 copied. The caller that draws the rows turns off the terminal's own wrapping: then a character that is wider there than
 here is cut at the edge, and cannot push text into the next row.
 
-The address of a page that is longer than a row is left to the terminal's wrapping, so that it can be clicked and
-copied. It is ASCII without blanks, and every line of the program has a blank behind its first word or sign, so that no
-part of an address passes for one. The text behind it begins a row of its own.
+The address of a page, or an invite, that is longer than a row is left to the terminal's wrapping, so that it can be
+clicked and copied. It is ASCII without blanks, and every line of the program has a blank behind its first word or sign,
+so that no part of an address passes for one. The text behind it begins a row of its own.
 
 Output that is no terminal is not folded: programs, logs and pagers fold better.
 """
@@ -35,7 +35,7 @@ NARROW = 24  # columns; below, CONTINUED would take too much of a row
 CONTINUED_NARROW = " | "
 _EMOJI = "\ufe0f"  # makes the character before it as wide as an emoji, in some terminals
 _UNIT = re.compile(  # what is not broken: an address, a character with those joined to it, a character
-    r"\b(?P<address>[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[!-;=?-~]+)"
+    r"\b(?P<address>(?:[a-zA-Z][a-zA-Z0-9+.-]{1,20}://|p2pchat:)[!-;=?-~]+)"
     r"|.(?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d.){1,8}|.",
     re.DOTALL,
 )
@@ -130,7 +130,7 @@ def cut_row(row: Row, width: int) -> list[Row]:
 
 def is_wide(row: Row, width: int) -> bool:
     """Return whether a row of fold_row() ends with an address that the terminal has to wrap."""
-    return any("://" in text for _, text in row) and _columns(_cells(row)) > width
+    return any("://" in text or "p2pchat:" in text for _, text in row) and _columns(_cells(row)) > width
 
 
 def plain_text(row: Row) -> str:

@@ -90,7 +90,7 @@ async def test_a_message_that_is_too_long_can_be_brought_back(
     async with mesh("ada") as net:
         await open_session(net.peers[0], shown, as_json=False, interactive=True).execute([b"x" * 40_000])
         complaint = capsys.readouterr().err
-        assert complaint == "p2pchat: too long: 40,000 bytes, at most 32,768. Shorten it, or send it in parts\n"
+        assert complaint == "p2pchat: too long: 40,000 bytes, at most 32,768. Press Up to get it back and split it\n"
 
 
 async def test_other_conversations_are_unread_until_opened(shown: Shown) -> None:

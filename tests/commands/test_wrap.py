@@ -90,6 +90,7 @@ def test_an_error_is_folded_on_a_terminal_only(
 
 
 ADDRESS = "https://example.org/" + "x" * 30
+INVITE = "p2pchat:AFOB65VC" + "A" * 60 + "@192.168.1.5:8080,10.0.0.1:8080"
 
 
 def folded(text: str, width: int, hang: str = "") -> list[str]:
@@ -112,6 +113,7 @@ def folded(text: str, width: int, hang: str = "") -> list[str]:
         ("0123456789 0123456789", 12, ["0123456789", " | 012345678", " | 9"]),
         ("", 24, [""]),
         ("12:00 ada: " + ADDRESS + " two", 24, ["12:00 ada: " + ADDRESS, "    | two"]),
+        ("12:00 ada: join " + INVITE + " now", 24, ["12:00 ada: join " + INVITE, "    | now"]),
         ("12:00 ada: (" + ADDRESS, 24, ["12:00 ada: (" + ADDRESS]),
         ("12:00 ada: one two three four " + ADDRESS, 24, ["12:00 ada: one two three", "    | four " + ADDRESS]),
         ("12:00 ada: xx ftp://here.at/z", 24, ["12:00 ada: xx", "    | ftp://here.at/z"]),

@@ -141,7 +141,11 @@ async def test_a_paste_is_one_message(terminal: OpenTerminal, peer: StartPeer) -
     await ada.paste(many)
     await ada.prompts("send 12 lines as one message? y/n, e: edit")
     await ada.key("n")
-    await ada.prompts("room>")
+    await ada.shows("-- not sent; Up brings it back")
+    await ada.until(lambda: ada.prompt == "room>")
+    await ada.key("up")
+    await ada.until(lambda: ada.lines[-1] == "row 11", "the paste")
+    await ada.key("c-c")
     await ada.until(lambda: ada.prompt == "room>")
     await ada.type("see: ")
     await ada.paste(many)
@@ -157,6 +161,37 @@ async def test_a_paste_is_one_message(terminal: OpenTerminal, peer: StartPeer) -
     await ada.type("!")
     await ada.key("enter")
     assert (await texts_of(bob, 3))[2] == f"{many}!"
+
+
+async def test_an_invite_is_sent_only_after_a_question(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    invite = f"p2pchat:{'AFOB65VC' * 9}@localhost:1"
+    await ada.paste(f"join: {invite}")
+    await ada.key("enter")
+    await ada.prompts("whoever reads this invite can join: send it? y/n, e: edit")
+    await ada.key("n")
+    await ada.until(lambda: "".join(ada.lines).endswith(f"> join: {invite}"), "the line again")
+    await ada.shows("-- not sent")
+    await ada.key("c-c")
+    await ada.line("without it")
+    await ada.line(invite)
+    await ada.prompts("whoever reads")
+    await ada.key("y")
+    assert await texts_of(bob, 2) == ["without it", invite]
+    await ada.until(lambda: f" ada: {invite}" in "".join(ada.all_lines), "the invite in one piece")
+
+
+async def test_the_reason_why_a_long_line_is_refused_can_be_seen(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada")
+    await ada.prompts("room>")
+    await ada.paste("word " * 7000 + "end")
+    await ada.until(lambda: "".join(ada.lines).endswith("end"))
+    await ada.key("enter")
+    await ada.until(lambda: "too long: 35,003 bytes" in "\n".join(ada.lines) and ada.prompt == "room>", "the reason")
+    await ada.key("up")
+    await ada.until(lambda: "".join(ada.lines).endswith("word end"), "the line")
 
 
 async def test_a_paste_never_runs_as_a_command(terminal: OpenTerminal, peer: StartPeer) -> None:

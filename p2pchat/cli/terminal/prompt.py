@@ -33,6 +33,7 @@ from prompt_toolkit.output import ColorDepth, Output
 from prompt_toolkit.utils import get_cwidth
 
 from p2pchat.cli.terminal.device import UNREAD, FocusReporter, breaks_rows
+from p2pchat.cli.terminal.event_display import is_text
 from p2pchat.cli.terminal.screen import ResizeGuard, Screen
 from p2pchat.commands.event_text import quote_name
 from p2pchat.commands.wrap import Row, fold_row
@@ -191,8 +192,10 @@ class Prompt:
             self.redraw()
 
     def restore(self, line: str) -> None:
-        """Put a line that was refused back, unless another one was begun meanwhile."""
-        if not self._buffer.text and self._question is None and self._editor is None:
+        """Put a line that was refused back, unless another one was begun meanwhile, or it would hide the reason."""
+        size = self._output.get_size()
+        is_short = len(line) + line.count("\n") * size.columns < size.columns * size.rows // 2
+        if is_short and not self._buffer.text and self._question is None and self._editor is None:
             self._set_line(line, len(line))
 
     def _render(self) -> StyleAndTextTuples:
@@ -241,7 +244,9 @@ class Prompt:
 
     def _enter(self, event: KeyPressEvent) -> None:
         text = self._buffer.text
-        if text.strip():
+        if is_text(text) and is_secret(text):
+            self._question = PasteQuestion(text, self._buffer.cursor_position, text, self._buffer.cursor_position)
+        elif text.strip():
             self._buffer.append_to_history()
             self._on_action(LineEntered(text))
         self._set_line()
@@ -300,7 +305,7 @@ class Prompt:
         return lambda event: self._answer(send=send)
 
     def _answer(self, *, send: bool | None) -> None:
-        """Send the paste, discard it (False), or let the user edit it (None). Other questions have only y and n."""
+        """Send the text, leave it to Up (False), or let the user edit it (None). Other questions have only y and n."""
         if isinstance(self._question, YesNoQuestion):
             if send is not None and not self._question.answer.done():
                 self._question.answer.set_result(send)
@@ -309,13 +314,15 @@ class Prompt:
         assert question is not None
         if send is None:
             self._set_line(question.text, question.cursor)
-        elif send:
-            self._set_line(question.text)
-            self._buffer.append_to_history()
+            return
+        self._set_line(question.text)
+        self._buffer.append_to_history()
+        if send:
             self._set_line()
             self._on_action(LineEntered(question.text))
-        else:
-            self._set_line(question.text_before, question.cursor_before)
+            return
+        self._set_line(question.text_before, question.cursor_before)
+        self._screen.print_notice(f"-- not sent{'' if is_secret(question.text) else '; Up brings it back'}")
 
     def _edit(self, event: KeyPressEvent) -> None:
         self._screen.hold()
@@ -356,7 +363,7 @@ def pasted_text(pasted: str, before: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PasteQuestion:
-    """The question before many lines are sent, with line and cursor after the paste and before it."""
+    """The question before many lines or an invite are sent, with line and cursor after the paste and before it."""
 
     text: str = field(repr=False)
     cursor: int
@@ -365,6 +372,8 @@ class PasteQuestion:
 
     @property
     def text_shown(self) -> str:
+        if is_secret(self.text):
+            return "whoever reads this invite can join: send it? y/n, e: edit "
         return f"send {_line_count(self.text)} lines as one message? y/n, e: edit "
 
 
