@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
 from p2pchat import Message, Sent, TCPPeer
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account, Accounts
+from p2pchat.web.errors import WebError
 from p2pchat.web.hub import Envelope, Hub
 from p2pchat.web.idempotency import IdempotencyCache
 from p2pchat.web.metrics import HealthCheck, Metrics
@@ -23,7 +25,11 @@ _log = logging.getLogger("p2pchat.web")
 
 
 class Gateway:
-    """One gateway: `app.state.gateway` of an application made by create_app."""
+    """One gateway: `app.state.gateway` of an application made by create_app.
+
+    Attributes:
+        on_refused: Called with the scope of a request that SecurityMiddleware refuses, and the reason.
+    """
 
     def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
         self.peer = peer
@@ -39,6 +45,7 @@ class Gateway:
         self.hub.on_rename = self.accounts.on_rename
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by user key
+        self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
         self.started = False
 
     async def start(self) -> None:

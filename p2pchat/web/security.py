@@ -79,7 +79,9 @@ class SecurityMiddleware:
             else:
                 receive = self._limit_frames(receive)
         except (WebError, P2PChatError) as error:
-            await _refuse(scope, receive, send, self._gateway.metrics.problem(error))
+            problem = self._gateway.metrics.problem(error)
+            self._gateway.on_refused(scope, problem)
+            await _refuse(scope, receive, send, problem)
             return
         except _ClientGone:
             return

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -161,6 +165,20 @@ async def test_no_status_comes_before_the_answer_that_tells_the_id(served: Serve
                 assert payload["messageId"] in answered
 
 
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+async def test_errors_and_acknowledgements_come_in_the_order_of_the_requests(served: Served, transport: str) -> None:
+    await hand(served, "ada", "bob")
+    async with socket(served.url, "ada", served.tokens["ada"], transports=[transport]) as ada:
+        wanted: list[tuple[int, str]] = []
+        for number in range(21):
+            message = {"to": "bob", "content": "" if number % 7 == 6 else str(number)}
+            wanted.append((number, "error" if number % 7 == 6 else "ok"))
+            took = partial(lambda number, answer: ada.told.append(("answer", (number, answer["status"]))), number)
+            await ada.io.emit("privateMessage", message, callback=took)
+        await ada.say("activityChange", {"isActive": True})
+        assert ada.said("answer") == wanted
+
+
 async def test_concurrent_messages_of_a_socket_keep_their_order(served: Served) -> None:
     await hand(served, "ada")
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
@@ -197,6 +215,146 @@ async def test_concurrent_registers_make_one_session_and_repeated_ones_are_limit
         assert account is not None and account.sessions == 1
     async with socket(served.url) as again:
         assert error_of(await again.say("register", said)) == "too_many"
+
+
+# ---- polling
+
+
+class Poller:
+    """A client by hand that polls: it decides what one POST carries."""
+
+    def __init__(self, http: httpx.AsyncClient, url: str) -> None:
+        self.http = http
+        self.url = url
+
+    async def post(self, content: Any) -> int:
+        answer = await self.http.post(self.url, content=content, headers={"Content-Type": "text/plain"})
+        return answer.status_code
+
+    async def poll(self) -> list[str]:
+        """Return the packets of one poll; [] once the connection is closed."""
+        answer = await self.http.get(self.url)
+        return answer.text.split("\x1e") if answer.status_code == 200 else []
+
+    async def until(self, beginning: str) -> str:
+        """Poll until a packet begins like this, and return it."""
+        while packets := await self.poll():
+            for packet in packets:
+                if packet.startswith(beginning):
+                    return packet
+        raise AssertionError("the connection was closed")
+
+
+@asynccontextmanager
+async def polling(served: Served, name: str = "") -> AsyncIterator[Poller]:
+    async with served.client() as http:
+        opened = (await http.get(ENGINE + "polling")).text
+        poller = Poller(http, f"{ENGINE}polling&sid={json.loads(opened[1:])['sid']}")
+        if name:
+            assert await poller.post("40") == 200
+            register = ["register", {"userId": name, "authToken": served.tokens[name]}]
+            assert await poller.post("420" + json.dumps(register)) == 200
+            await poller.until("430")
+        yield poller
+
+
+def emits(number: int) -> str:
+    """Return messages to the room as one body, with the numbers 100... as ids of their acknowledgements."""
+    packets = (f'42{100 + n}["groupMessage",{{"to":"room","content":"{n}"}}]' for n in range(number))
+    return "\x1e".join(packets)
+
+
+@pytest.mark.parametrize("number", [16, 17, 40, 180])
+async def test_every_packet_of_one_post_is_taken(served: Served, number: int) -> None:
+    await hand(served, "ada")
+    async with polling(served, "ada") as ada:
+        assert await ada.post(emits(number)) == 200
+        answers: list[str] = []
+        while len(answers) < number:
+            packets = await ada.poll()
+            assert packets, "the connection lives on"
+            answers += [packet for packet in packets if packet.startswith("43")]
+    assert [json.loads(answer[5:])[0]["status"] for answer in answers] == ["ok"] * number
+    async with served.client("ada") as http:
+        stored = (await http.get("/messages", params={"conversation": "room", "limit": 1000})).json()
+    assert [message["content"] for message in stored] == [*map(str, range(number))]
+
+
+async def test_a_body_in_chunks_is_taken(served: Served) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        body = emits(3).encode()
+        yield body[:10]
+        yield body[10:]
+
+    await hand(served, "ada")
+    async with polling(served, "ada") as ada:
+        assert await ada.post(chunks()) == 200
+        assert '"ok"' in await ada.until("43102")
+
+
+async def test_a_client_of_the_library_that_polls_sends_many_messages_at_once(served: Served) -> None:
+    await hand(served, "ada")
+    async with socket(served.url, "ada", served.tokens["ada"], transports=["polling"]) as ada:
+        told: list[dict[str, Any]] = []
+        for number in range(40):
+            await ada.io.emit("groupMessage", {"to": "room", "content": str(number)}, callback=told.append)
+        await ada.say("activityChange", {"isActive": True})
+        assert [answer["status"] for answer in told] == ["ok"] * 40
+
+
+async def test_a_client_of_the_library_that_polls_receives_many_waiting_messages(served: Served) -> None:
+    """It gives up at an answer of more than 16 packets."""
+    await hand(served, "ada", "bob")
+    async with served.client("ada") as http:
+        for number in range(40):
+            await http.post("/messages", json={"to": "bob", "content": str(number)})
+    async with socket(served.url, "bob", served.tokens["bob"], transports=["polling"]) as bob:
+        assert [(await bob.hear("newMessage"))["content"] for _ in range(40)] == [*map(str, range(40))]
+
+
+MALFORMED = ["42{}", "42[7]", "42{", "42" + "[" * 100_000, '42/other,["x"]', "441", "47", "4"]
+
+
+@pytest.mark.parametrize("packet", [*MALFORMED, "", "6", "2probe", "b4AAA", b"\xff", '451-["x"]'])
+async def test_a_posted_body_that_is_not_taken_is_refused_aloud_and_ends_the_connection(
+    served: Served, packet: str | bytes
+) -> None:
+    await hand(served, "ada")
+    async with polling(served, "ada") as ada:
+        assert await ada.post(packet) == 400
+        assert '"malformed"' in await ada.until('42["error"')
+        while await ada.poll():
+            pass
+        assert await ada.post(emits(1)) == 400
+
+
+@pytest.mark.parametrize("packet", MALFORMED)
+async def test_a_malformed_event_of_a_registered_websocket_ends_its_connection(served: Served, packet: str) -> None:
+    await hand(served, "ada")
+    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        await ada.io.eio.ws.send_str(packet)
+        await asyncio.wait_for(ada.gone.wait(), 10)
+
+
+async def test_an_event_without_a_namespace_ends_its_connection(served: Served) -> None:
+    async with polling(served) as stranger:
+        assert await stranger.post(emits(1)) == 400
+        assert '"malformed"' in await stranger.until('42["error"')
+
+
+async def test_many_packets_of_a_stranger_in_one_post_are_refused_once(served: Served) -> None:
+    async with polling(served) as stranger:
+        assert await stranger.post("\x1e".join(["41"] * 30_000)) == 400
+        assert '"unauthorized"' in await stranger.until('42["error"')
+        assert await stranger.post("41") == 400
+
+
+async def test_messages_sent_with_register_are_taken_after_it(served: Served) -> None:
+    await hand(served, "ada")
+    async with polling(served) as ada:
+        register = "420" + json.dumps(["register", {"userId": "ada", "authToken": served.tokens["ada"]}])
+        assert await ada.post("40\x1e" + register + "\x1e" + emits(40)) == 200
+        assert '"ok"' in await ada.until("43139")
 
 
 # ---- several sockets, and coming back
@@ -382,9 +540,10 @@ async def test_a_connection_cannot_be_chosen_or_guessed(served: Served) -> None:
 
 async def test_a_polled_payload_is_bounded(serve: Any) -> None:
     served = await serve(WebSettings(max_body_bytes=2000))
-    async with served.client() as http:
-        sid = (await http.get(ENGINE + "polling")).text.split('"sid":"')[1].split('"')[0]
-        assert (await http.post(f"{ENGINE}polling&sid={sid}", content="40" + "x" * 3000)).status_code >= 400
+    async with polling(served) as poller:
+        assert await poller.post("40" + "x" * 3000) == 413
+        assert '"too_large"' in await poller.until('42["error"'), "what was refused ends the connection"
+        assert await poller.post("40") == 400
 
 
 async def test_an_unregistered_socket_may_send_few_packets(served: Served) -> None:

@@ -28,13 +28,9 @@ ROOM_READERS = 64  # clients up to which reading in the room is reported: each r
 
 
 class SocketClient(ClientSession):
-    """One registered client.
+    """One registered client."""
 
-    Attributes:
-        send_lock: Held while the receiver of a message is resolved: messages are written in the order they came.
-    """
-
-    __slots__ = ("_read_timer", "_room_post", "_unread", "_waiting", "connection", "registry", "send_lock")
+    __slots__ = ("_read_timer", "_room_post", "_unread", "connection", "registry")
 
     def __init__(self, registry: ClientRegistry, connection: EngineConnection, account: Account) -> None:
         """Open a session for a client. Raises as Hub.open."""
@@ -44,8 +40,6 @@ class SocketClient(ClientSession):
         self._unread: dict[str, Post] = {}  # the newest message sent and not read, by conversation
         self._room_post: Post | None = None
         self._read_timer: asyncio.TimerHandle | None = None
-        self.send_lock = asyncio.Lock()
-        self._waiting: list[str | EnginePacket] = []  # refs of messages not answered yet, and statuses behind them
         self.open("socketio", self._HANDLERS)
 
     # ---- events
@@ -62,10 +56,8 @@ class SocketClient(ClientSession):
 
     def _on_receipt(self, envelope: Envelope) -> None:
         packet = self.registry.statuses.packet_of(envelope, self.account)
-        if packet is not None and self._waiting:
-            self._waiting.append(packet)
-        elif packet is not None:  # not bounded: one mark of a reader can be a status of each message the user wrote
-            self.connection.put(packet, bounded=False)
+        if packet is not None:
+            self.connection.put_status(packet)
 
     def _on_presence(self, envelope: Envelope) -> None:
         if envelope.event.user.key != self.account.key:
@@ -113,20 +105,6 @@ class SocketClient(ClientSession):
             self._mark_read(post)
         else:
             self._unread[post.log.conversation] = post
-
-    # ---- writing
-
-    def begin_message(self) -> str:
-        """Return the ref of a message to be written. Statuses wait until end_message() is called with it."""
-        ref = self.next_ref()
-        self._waiting.append(ref)
-        return ref
-
-    def end_message(self, ref: str) -> None:
-        """Send the statuses that waited for the answer to this message and for none before it."""
-        self._waiting.remove(ref)
-        while self._waiting and isinstance(self._waiting[0], EnginePacket):
-            self.connection.put(self._waiting.pop(0), bounded=False)
 
     # ---- reading
 

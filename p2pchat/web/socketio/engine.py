@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from engineio.exceptions import QueueEmpty, SocketIsClosedError
 from engineio.packet import MESSAGE
 from engineio.packet import PING as ENGINE_PING
 from engineio.packet import Packet as EnginePacket
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from p2pchat.web.socketio.clients import SocketClient
 
 PROOF_TIMEOUT = 1.0  # seconds to wait for the proof when the server closes a connection
+MAX_POLLED = 16  # packets in the answer to one poll: the clients of python-engineio give up at more
 FLUSH_TIMEOUT = 2.0  # seconds for a client that is sent away to take what was queued
 NEW_MESSAGE = "newMessage"
 MESSAGE_STARTS = f'42["{NEW_MESSAGE}"'  # on the wire: Engine.IO's "message", Socket.IO's "event"
-PING, PONG = "2", "3"
+CLOSE, PING, PONG = "1", "2", "3"
+SEPARATOR = "\x1e"  # between the packets of one poll or post
 ORDERLY_CLOSE_CODES = (1000, 1001)  # RFC 6455: sent by a browser that leaves a page, or by a program that says goodbye
 
 
@@ -41,7 +44,9 @@ class EngineConnection:
         host: The address it came from.
         client: The registered client that uses it, or None.
         frames: Packets received before it was registered.
+        lock: Held while a request is carried out, for a message until it is on its way to disk, to keep their order.
         leaving: The client said goodbye.
+        sent_away: The server is about to close it; nothing more is taken from it.
         ended: Nothing more is sent or received.
         newest: The newest message that was written, of those whose arrival matters.
         close: Closes the WebSocket below; None while it is polling.
@@ -49,11 +54,13 @@ class EngineConnection:
 
     __slots__ = (
         "_bytes", "_has_room", "_max_bytes", "_max_frames", "_ping_timer", "_pinged", "_proof", "_queued", "_socket",
-        "client", "close", "deadline", "ended", "frames", "host", "leaving", "newest", "scope", "sid",
+        "_unanswered", "client", "close", "deadline", "ended", "frames", "host", "leaving", "lock", "newest", "scope",
+        "sent_away", "sid",
     )  # fmt: skip
 
     def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
         self._socket = socket
+        socket.poll = self._poll  # the library's own takes everything at once
         self._max_frames = settings.outbox_frames
         self._max_bytes = settings.outbox_bytes
         self._queued: deque[tuple[Post, int]] | None = None  # messages to be written; made when there are any
@@ -70,7 +77,10 @@ class EngineConnection:
         self.client: SocketClient | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.frames = 0
+        self._unanswered: list[LightEvent | EnginePacket] = []  # requests, and statuses that wait for their answers
+        self.lock = asyncio.Lock()
         self.leaving = False
+        self.sent_away = False
         self.ended = False
 
     # ---- out
@@ -97,6 +107,21 @@ class EngineConnection:
                 self._ping_timer = asyncio.get_running_loop().call_later(PING_AFTER, self._ping)
         socket.queue.put_nowait(packet)
 
+    async def _poll(self) -> list[EnginePacket]:
+        """Return the next packets to be written, at most MAX_POLLED; [] to close. Raises QueueEmpty if none come."""
+        queue, engine = self._socket.queue, self._socket.server
+        try:
+            packets = [await asyncio.wait_for(queue.get(), engine.ping_interval + engine.ping_timeout)]
+        except (TimeoutError, asyncio.CancelledError):
+            raise QueueEmpty from None
+        queue.task_done()
+        while packets[-1] is not None and len(packets) < MAX_POLLED and not queue.empty():
+            packets.append(queue.get_nowait())
+            queue.task_done()
+        if packets[-1] is None and len(packets) > 1:
+            queue.put_nowait(None)
+        return [packet for packet in packets if packet is not None]
+
     async def drained(self) -> None:
         """Wait until the queue is at most a quarter full."""
         queue = self._socket.queue
@@ -119,7 +144,47 @@ class EngineConnection:
             self._pinged = self.newest
         self._has_room.set()
 
+    # ---- answers come in the order of the requests
+
+    def begin_request(self) -> LightEvent:
+        """Return the place of a request, which is set when all before it are answered; end_request() must follow."""
+        place = LightEvent(is_set=not self._unanswered)
+        self._unanswered.append(place)
+        return place
+
+    def end_request(self) -> None:
+        """Send the statuses that waited for the answer to the oldest request, and let the next one be answered."""
+        waiting = self._unanswered
+        del waiting[0]
+        while waiting and isinstance(waiting[0], EnginePacket):
+            self.put(waiting.pop(0), bounded=False)
+        if waiting:
+            waiting[0].set()
+
+    def put_status(self, packet: EnginePacket) -> None:
+        """Queue a status behind the answers to all requests so far, one of which may be that to its message.
+
+        It is not bounded: one mark of a reader can be a status of each message the user wrote.
+        """
+        if self._unanswered:
+            self._unanswered.append(packet)
+        else:
+            self.put(packet, bounded=False)
+
+    async def wait_handled(self) -> None:
+        """Wait until the requests that came so far were carried out."""
+        await asyncio.sleep(0)  # the library begins with them in tasks of their own
+        async with self.lock:
+            pass
+
     # ---- in
+
+    async def receive(self, packet: EnginePacket) -> None:
+        """Take a packet of a polling client. Raises EngineIOError if the connection is closed or a WebSocket by now."""
+        if self._socket.upgraded:
+            raise SocketIsClosedError
+        if not self.ended and not self.sent_away:
+            await self._socket.receive(packet)
 
     def on_packet(self, text: str) -> None:
         """Note a packet that came in: a pong proves what was written before its ping."""
@@ -200,7 +265,7 @@ class EngineConnection:
 # Binary packets are refused, because a reader must hold a packet that announces attachments until all have come.
 # Packets other than events and acknowledgements are refused before they are parsed.
 
-_ENGINE_WORDS = frozenset({"1", "2probe", PONG, "5", "6"})  # close, probe, pong, upgrade, noop: all but messages
+_ENGINE_WORDS = frozenset({CLOSE, "2probe", PONG, "5", "6"})  # close, probe, pong, upgrade, noop: all but messages
 _MESSAGES = ("40", "41", "42", "43")
 
 
@@ -211,9 +276,15 @@ class StrictPacket(Packet):  # type: ignore[misc]
         """Parse a packet; return 0, the number of attachments that follow. Raises ValueError."""
         if not isinstance(encoded_packet, str) or encoded_packet[:1] not in ("0", "1", "2", "3"):
             raise ValueError("this packet is not accepted here")
-        if super().decode(encoded_packet):
+        try:
+            attachments = super().decode(encoded_packet)
+        except RecursionError:
+            raise ValueError("a packet is nested too deeply") from None
+        if attachments:
             raise ValueError("attachments are not accepted here")
         data = self.data
+        if self.packet_type in (EVENT, ACK) and self.namespace not in (None, "/"):
+            raise ValueError("the only namespace is /")
         if self.packet_type == EVENT and not (isinstance(data, list) and data and isinstance(data[0], str)):
             raise ValueError("an event is a list that begins with its name")
         if self.packet_type == ACK and not isinstance(data, list):
@@ -224,6 +295,14 @@ class StrictPacket(Packet):  # type: ignore[misc]
 def may_come_in(text: str | None) -> bool:
     """Return whether the text of a WebSocket frame can be a packet at all, before it is parsed."""
     return text is not None and (text.startswith(_MESSAGES) or text in _ENGINE_WORDS)
+
+
+def posted_packets(body: bytes) -> list[str]:
+    """Return the packets that a polling client posts together. Raises ValueError if one of them can be no packet."""
+    packets = body.decode().split(SEPARATOR)
+    if not all(packet.startswith(_MESSAGES) or packet in (CLOSE, PONG) for packet in packets):
+        raise ValueError("a posted packet is a message, a pong or a close")
+    return packets
 
 
 def event_packet(name: str, data: dict[str, Any]) -> EnginePacket:

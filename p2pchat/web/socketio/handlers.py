@@ -25,7 +25,7 @@ from p2pchat.web.socketio.engine import EngineConnection
 
 Payload = Mapping[str, Any]
 Answer = dict[str, Any]
-Handler = Callable[[SocketClient, Payload], Awaitable[Answer]]
+Handler = Callable[[SocketClient, Payload], Awaitable[Answer | asyncio.Task[Answer]]]
 
 OK: Answer = {"status": "ok"}
 ROOM = ("room", "#room")
@@ -33,7 +33,10 @@ CALLS_OF_REGISTER = 5  # calls that `register` counts as: sending what a new cli
 
 
 class EventHandlers:
-    """The handlers by event; they raise errors that errors.problem_of understands."""
+    """The handlers by event; they raise errors that errors.problem_of understands.
+
+    They are called one after the other. A message is answered by a task, since several may be on their way to disk.
+    """
 
     def __init__(self, registry: ClientRegistry) -> None:
         self._registry = registry
@@ -95,7 +98,7 @@ class EventHandlers:
 
     async def _on_message(
         self, client: SocketClient, payload: Payload, *, resolve: Callable[[Account, str], Awaitable[Conversation]]
-    ) -> Answer:
+    ) -> asyncio.Task[Answer]:
         to, text, claimed_at = word_field(payload, "to"), text_field(payload), timestamp_field(payload)
         self._gateway.limits.messages.take(client.account.key)
 
@@ -104,13 +107,7 @@ class EventHandlers:
                 receipt = await client.user.send(talk, text, ref=ref, claimed_at=claimed_at)
             return {**OK, "id": receipt.id, **self._gateway.accounts.reservation(client.account, talk)}
 
-        async with client.send_lock:  # keeps the order of messages although resolving a name may take a while
-            talk, ref = await resolve(client.account, to), client.begin_message()
-            sending = asyncio.create_task(send(talk, ref))
-        try:
-            return await sending
-        finally:  # the library queues the answer in this turn of the loop
-            asyncio.get_running_loop().call_soon(client.end_message, ref)
+        return asyncio.create_task(send(await resolve(client.account, to), client.next_ref()))
 
     async def _resolve_user(self, account: Account, name: str) -> Conversation:
         """Return the conversation with a user of this gateway or of the mesh; an unknown name is reserved."""

@@ -2,7 +2,8 @@
 
 Before it, around its ASGI application: a frame that can be no packet ends the connection before it is parsed, and
 written packets are noted, so that it is known what has arrived. Behind it, at its handlers: a client that does not
-register in time is sent away, and one that sends too much is read more slowly, at no cost to others.
+register in time is sent away, and one that sends too much is read more slowly, at no cost to others. Nothing is dropped
+in silence: what is not taken ends the connection.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import socketio
-from starlette.requests import HTTPConnection
+from engineio.exceptions import EngineIOError
+from engineio.packet import Packet as EnginePacket
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,7 +28,15 @@ from p2pchat.web.hub import QueueFull
 from p2pchat.web.rate_limit import site_of
 from p2pchat.web.security import address_of, is_on_loopback
 from p2pchat.web.socketio.clients import ClientRegistry
-from p2pchat.web.socketio.engine import EngineConnection, StrictPacket, event_packet, may_come_in
+from p2pchat.web.socketio.engine import (
+    CLOSE,
+    SEPARATOR,
+    EngineConnection,
+    StrictPacket,
+    event_packet,
+    may_come_in,
+    posted_packets,
+)
 from p2pchat.web.socketio.handlers import Answer, EventHandlers, payload_of
 
 MAX_UNREGISTERED = 1024  # connections that have not registered yet; further ones are told to try again
@@ -33,7 +44,6 @@ MAX_UNREGISTERED_OF_ADDRESS = 256  # of them from one address, so that none take
 MAX_BEFORE_REGISTER = 8  # packets of one of them
 SWEEP_INTERVAL = 5.0  # seconds between checks for clients that do not answer Engine.IO's ping
 REGISTER = "register"
-SEPARATOR = "\x1e"  # between the packets in one answer to a poll
 _logger = logging.getLogger("p2pchat.web.socketio")
 _silent = logging.getLogger("p2pchat.web.socketio.library")  # the library logs remote values unescaped
 _silent.setLevel(logging.CRITICAL + 1)
@@ -49,6 +59,7 @@ class SocketIOServer:
         self._connections: dict[str, EngineConnection] = {}  # by Engine.IO id
         self._by_sid: dict[str, EngineConnection] = {}
         self._sweeping: asyncio.Task[None] | None = None
+        gateway.on_refused = self._on_refused
         self._server = server = socketio.AsyncServer(
             async_mode="asgi", serializer=StrictPacket, logger=_silent, engineio_logger=_silent,
             cors_allowed_origins=[],  # SecurityMiddleware has compared Host and Origin before
@@ -78,6 +89,9 @@ class SocketIOServer:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = self._connections.get(_engine_id(scope))
+        if scope["method"] == "POST":
+            await (await self._on_post(connection, Request(scope, receive)))(scope, receive, send)
+            return
         if connection is None or scope["method"] != "GET":
             await self._inner(scope, receive, send)
             return
@@ -90,6 +104,31 @@ class SocketIOServer:
                     connection.on_write(text)
 
         await self._inner(scope, receive, send_noted)
+
+    async def _on_post(self, connection: EngineConnection | None, request: Request) -> PlainTextResponse:
+        """Take every packet that a polling client posts; what can be no packet ends its connection.
+
+        The library would answer 200 to what it drops: more than 16 packets, a body sent in chunks, a malformed packet.
+        """
+        text = ""
+        if connection is None:
+            return PlainTextResponse("this connection is closed", 400)
+        try:
+            for text in posted_packets(await request.body()):  # SecurityMiddleware has checked its size
+                await connection.receive(EnginePacket(encoded_packet=text))
+        except EngineIOError:
+            return PlainTextResponse("this connection does not poll any more", 400)
+        except ValueError as error:
+            self._send_away(connection, self._problem(error), again=True)
+        if connection.sent_away or (connection.ended and text != CLOSE):
+            return PlainTextResponse("this connection is closed", 400)
+        return PlainTextResponse("OK")
+
+    def _on_refused(self, scope: Scope, problem: WebError) -> None:
+        """End the connection whose packets were in a body that was too large, or came too fast."""
+        connection = self._connections.get(_engine_id(scope)) if scope.get("method") == "POST" else None
+        if connection is not None:
+            self._send_away(connection, problem, again=True)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         slot = _ConnectionSlot(self._connections.get(_engine_id(scope)))
@@ -160,7 +199,11 @@ class SocketIOServer:
     async def _on_packet(self, engine_id: str, data: object) -> None:
         """Pass a packet on, within the limits that hold for both transports."""
         connection = self._connections.get(engine_id)
-        if connection is None or connection.ended:
+        if connection is None:
+            return
+        if connection.client is None:
+            await connection.wait_handled()  # an earlier packet may register it
+        if connection.ended or connection.sent_away:
             return
         if connection.client is None:
             connection.frames += 1
@@ -169,9 +212,14 @@ class SocketIOServer:
                 return
         else:
             key = connection.client.account.key
-            while wait := self._gateway.limits.calls.wait(key):
+            while not connection.ended and (wait := self._gateway.limits.calls.wait(key)):
                 await asyncio.sleep(wait)  # further packets stay in the client's own connection
-        await self._library["message"](engine_id, data)
+        try:
+            if isinstance(data, str) and data.startswith("2") and connection.sid not in self._by_sid:
+                raise WebError(400, "malformed", "an event came before the namespace / was connected")
+            await self._library["message"](engine_id, data)
+        except Exception as error:  # the library drops what is malformed; _problem() logs unexpected errors
+            self._send_away(connection, self._problem(error), again=True)
 
     async def _on_close(self, engine_id: str, reason: str) -> None:
         await self._library["disconnect"](engine_id, reason)
@@ -217,21 +265,31 @@ class SocketIOServer:
             client.close(orderly=orderly)
 
     async def _on_event(self, name: str, sid: str, *given: Any) -> Answer:
+        """Carry out a request; its answer comes after those to earlier requests of the connection."""
         connection = self._by_sid.get(sid)
-        if connection is None or connection.ended:
+        if connection is None or connection.ended or connection.sent_away:
             return problem_of(Unauthorized("this connection is closed")).to_json()
-        signing_in = name == REGISTER or connection.client is None
+        place, problem = connection.begin_request(), None
         try:
-            return await self._handle(connection, name, given)
+            async with connection.lock:
+                signing_in = name == REGISTER or connection.client is None
+                answer = await self._handle(connection, name, given)
+            if isinstance(answer, asyncio.Task):  # a message on its way to disk
+                answer = await answer
         except Exception as error:  # _problem() logs unexpected errors
             problem = self._problem(error)
-        if signing_in:
+            answer = problem.to_json()
+        await place.wait()
+        asyncio.get_running_loop().call_soon(connection.end_request)  # the library queues the answer before that
+        if problem is not None and signing_in:
             self._send_away(connection, problem)
-        else:
+        elif problem is not None:
             self._send_error(connection, problem)
-        return problem.to_json()
+        return answer
 
-    async def _handle(self, connection: EngineConnection, name: str, given: tuple[Any, ...]) -> Answer:
+    async def _handle(
+        self, connection: EngineConnection, name: str, given: tuple[Any, ...]
+    ) -> Answer | asyncio.Task[Answer]:
         if name == REGISTER:
             answer = await self._handlers.register(connection, payload_of(given))
             if connection.deadline is not None:
@@ -253,13 +311,18 @@ class SocketIOServer:
             return WebError(500, "failed", "internal error; it was logged")
 
     def _send_error(self, connection: EngineConnection, problem: WebError) -> None:
-        with suppress(QueueFull):
+        try:
             connection.put(event_packet("error", {"code": problem.code, "text": problem.text}))
+        except QueueFull:
+            if connection.client is not None:
+                self._gateway.hub.end(connection.client.hub_session, "slow")
 
-    def _send_away(self, connection: EngineConnection, problem: WebError) -> None:
-        """Send an error and close; the client reconnects by itself where trying again may help."""
-        self._send_error(connection, problem)
-        self._registry.spawn(connection.end(away=problem.status != 429 and problem.status < 500))
+    def _send_away(self, connection: EngineConnection, problem: WebError, *, again: bool = False) -> None:
+        """Send an error and close, once; the client reconnects by itself where trying again may help, or if `again`."""
+        if not connection.sent_away:
+            connection.sent_away = True
+            self._send_error(connection, problem)
+            self._registry.spawn(connection.end(away=not again and problem.status != 429 and problem.status < 500))
 
 
 class _ConnectionSlot:

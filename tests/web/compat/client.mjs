@@ -24,9 +24,9 @@ const orders = {
     socket.on("connect", register);
     if (socket.connected) register();
   },
-  emit({ as, event, payload, dated, ref }) {
+  emit({ as, event, payload, dated, ref, times = 1 }) {
     const sent = dated ? { ...payload, timestamp: new Date(dated) } : payload;
-    sockets.get(as).emit(event, sent, (data) => tell({ as, event: "answer", data, ref }));
+    for (; times > 0; times--) sockets.get(as).emit(event, sent, (data) => tell({ as, event: "answer", data, ref }));
   },
   disconnect({ as }) {
     sockets.get(as)?.disconnect();

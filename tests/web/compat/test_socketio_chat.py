@@ -249,6 +249,13 @@ def test_a_room_message_reaches_everyone_but_the_writers_socket(people: Two) -> 
     assert not [message for message in ada.heard("newMessage") if message["from"] == ada.name]
 
 
+def test_many_messages_at_once_are_all_answered_by_polling(people: Two) -> None:
+    """The client posts them together."""
+    ada, _ = (person.come(transports=["polling"]) for person in people)
+    ada.order("emit", event="groupMessage", payload={"to": "room", "content": "one of many"}, times=40)
+    assert [ada.hear("answer")["status"] for _ in range(40)] == ["ok"] * 40
+
+
 def test_online_and_active_is_delivered_and_read_at_once(people: Two) -> None:
     ada, bob = (person.come() for person in people)
     message_id = ada.write(bob, "look")
