@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 DIFFERS = "…"
 
-# Calls whose text is an error. UsageError is left out because it contains its advice; ValueError and TypeError are bugs
-# of the caller.
-REPORTING = {"P2PChatError", "StorageError", "InviteError", "ImportRefused", "CommandError", "Warned", "print_error"}
+# Calls whose text is an error. UsageError and the status 400 of a gateway are left out because they contain their
+# advice; ValueError and TypeError are bugs of the caller.
+REPORTING = {
+    *("P2PChatError", "StorageError", "InviteError", "ImportRefused", "CommandError", "Warned", "print_error"),
+    *("WriteRefused", "WebError", "Forbidden", "Unauthorized"),
+}
+MALFORMED = 400
 # The dialogues of a terminal contain their advice.
 NOT_OF_TROUBLE = {"cli/startup.py", "cli/subcommands/send.py", "cli/chat.py", "commands/exit_codes.py"}
 
@@ -58,19 +62,27 @@ def strings() -> Iterator[str]:
                 yield text
 
 
+def reported(name: str, node: ast.AST) -> Sequence[ast.expr]:
+    """Return the expressions of a node that may be the text of an error: arguments, or a refusal of the core."""
+    if name.startswith("core/") and isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple):
+        return node.value.elts[1:] if len(node.value.elts) == 2 and template(node.value.elts[0]) else ()
+    if not isinstance(node, ast.Call):
+        return ()
+    called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+    is_malformed = bool(node.args) and isinstance(node.args[0], ast.Constant) and node.args[0].value == MALFORMED
+    is_error = called in REPORTING or (name == "errors.py" and called == "__init__")
+    return node.args if is_error and not is_malformed else ()
+
+
 def messages() -> Iterator[tuple[str, str]]:
     """Yield every error and warning of the source: its place and its template."""
     for name, nodes in SOURCES:
         if name in NOT_OF_TROUBLE or name.startswith("testing/"):
             continue
         for node in nodes:
-            if not isinstance(node, ast.Call):
-                continue
-            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            is_error = name == "errors.py" and called == "__init__"
-            for text in map(template, node.args if called in REPORTING or is_error else ()):
+            for text in map(template, reported(name, node)):
                 if " " in text.replace(DIFFERS, "") and len(text) > 12:
-                    yield f"{name}:{node.lineno}", text
+                    yield f"{name}:{getattr(node, 'lineno', 0)}", text
     for text in (*SENTENCES.values(), *OF_SERVERS, *_PROBLEMS.values(), *_INVITE_ADVICE.values()):
         yield "tables", re.sub(r"\{\w+\}", DIFFERS, text)
 

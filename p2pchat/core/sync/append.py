@@ -264,7 +264,7 @@ def text_fault(text: str, max_text_bytes: int, max_entry_bytes: int) -> tuple[st
     except UnicodeEncodeError:
         return "text", "the text holds half of a surrogate pair: it is no valid Unicode"
     if "\0" in text:
-        return "text", "the text holds a NUL character: send it as a file, or without"
+        return "text", "the text holds a NUL character: remove it, or send the data as text, such as base64"
     if size > max_text_bytes:
         return "too_long", f"the text has {size} bytes of UTF-8, the limit is {max_text_bytes}: send it in parts"
     if size > max_entry_bytes // 8 and encoded_bytes(text) > max_entry_bytes - ENTRY_OVERHEAD_BYTES:
