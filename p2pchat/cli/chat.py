@@ -166,11 +166,11 @@ class Chat:
                     self._on_link(event)
                 self._join_summary.on_event(event)
                 self._display.joining = self._join_summary.in_progress
-                is_read = self._session.on_event(line)
+                shown = self._session.on_event(line)
                 if self._session.is_disabled(line):
                     continue
                 await self._display.show_event(line, older=self._is_older(event))
-                self._session.on_shown(event, is_read=is_read)
+                self._session.on_displayed(event, shown=shown)
                 if self._front.closed:
                     events.hold()  # nobody read this one: it and all that follow come again at the next start
                     if not self._front.reads_to_the_end:
@@ -197,12 +197,14 @@ class Chat:
         where = f"{first.host}:{first.port}" + (f", data in {safe_line(first.data)}" if first.data else "")
         print_notice(f"-- {quote_name(peer.me.label)} listens on {where}")
         await self._display.show_event(first.to_json())
-        if self._front.interactive:
-            await self._session.count_unread(first.to_json()["at"])
-            self._session.unread.clear(self._session.current_id)  # its end is shown, and read
         await self._front.begin(peer, self._session)
         if self._front.has_input:  # without input no user is there to read
-            self._session.track_reads(shows_past=self._front.interactive)
+            self._session.track_reads()
+        if self._front.interactive:
+            since = first.to_json()["at"]
+            await self._session.count_unread(since)
+            with suppress(P2PChatError):  # an open network before the first peer was met, or a closed peer
+                await self._session.open(self._session.current, self._display.on_start, before=since)
             self._session.mark_seen()
         self._print_next_steps(peer)
 

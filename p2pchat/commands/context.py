@@ -22,13 +22,16 @@ from p2pchat import (
 )
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message, with_gap
 from p2pchat.commands.exit_codes import UsageError
-from p2pchat.commands.output import CommandResult, Display, is_ignored, without_ignored
+from p2pchat.commands.output import CommandResult, Display, is_ignored, iso, without_ignored
 from p2pchat.commands.read_tracking import ActivityTracker, UnreadCounter, is_here
 from p2pchat.commands.settings import ChatSettings
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
+MAX_COUNTED = 10_000  # unread messages of one conversation, as many as TCPPeer.unread looks at
+MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway
 NAME_GRACE = 3.0  # seconds piped input waits for a name: users behind other peers become known a moment after the link
 T = TypeVar("T")
+Unread = Sequence[Message]
 
 
 class CommandContext:
@@ -102,11 +105,29 @@ class CommandContext:
         """Make this the current conversation and mark its messages read."""
         self.target = None if conversation.kind == "room" else conversation
         self.display.numbers.clear()
-        self.unread.clear(conversation.id)
         if self.last_elsewhere == conversation.id:
             self.last_elsewhere = ""
-        await self.display.on_switch(conversation)
+        await self.open(conversation, self.display.on_switch)
         self.activity.on_switch()
+
+    async def open(
+        self, conversation: Conversation, show: Callable[[Conversation, Unread], Awaitable[int]], before: str = ""
+    ) -> None:
+        """Show the unread messages of a conversation; those that `show` leaves stay unread.
+
+        Args:
+            show: Shows unread messages, given in the order in which they came, and returns how many of the first it
+                showed.
+            before: As of count_unread.
+        """
+        unread = await self._unread_in(conversation, before)
+        count = await show(conversation, unread)
+        self.unread.recount(conversation.id, [message.to_json() for message in unread[count:]])
+        self.on_opened(conversation.id, unread[:count], complete=count == len(unread))
+        self.display.refresh()
+
+    def on_opened(self, conversation_id: str, shown: Unread, *, complete: bool) -> None:
+        """Handle unread messages that were shown; arguments as of ReadMarker.on_opened."""
 
     # What was shown
 
@@ -119,30 +140,41 @@ class CommandContext:
         """
         self._counted_before = before
         for conversation in self.peer.recent_conversations()[:MAX_RECENT]:
-            lines = [message.to_json() for message in await self.peer.unread(conversation)]
-            self.unread.recount(conversation.id, [line for line in lines if not before or line["at"] < before])
+            unread = await self._unread_in(conversation, before)
+            self.unread.recount(conversation.id, [message.to_json() for message in unread])
+
+    async def _unread_in(self, conversation: Conversation, before: str) -> Unread:
+        found = await self.peer.unread(conversation, limit=MAX_COUNTED if self.interactive else MAX_COUNTED_OF_MANY)
+        return [one for one in found if not before or iso(one.received_at) < before]
 
     def on_event(self, line: EventLine) -> bool:
         """Handle a line before it is shown: remember it for /reply, and count it as unread unless the user sees it.
 
         Returns:
-            True for a message of another conversation that is shown in full to a user who is active and has read what
-            is before it: showing it is reading it.
+            True for a message or an edit that is shown in full, as everything unread before it in its conversation
+            was: it is read as soon as the user is active.
         """
+        here, there = self.target.id if self.target else None, line.get("conversation_id", "")  # of a closed peer too
+        if line["event"] in EDIT_EVENTS:
+            return (is_here(line, here) or line["kind"] == "dm") and not self.unread.hides(there)
         if line["event"] != "message" or self.hides(line):
             return False
         self.display.me = self.peer.me.label  # /nick elsewhere, or another user took the name
         self.unread.name = self.peer.me.name
         if not line["old"]:  # old messages are only counted
-            self._last_received[line["conversation_id"]] = line["id"]
-        here, there = self.target.id if self.target else None, line["conversation_id"]  # works on a closed peer too
-        if line["at"] < self._counted_before or line["old"] or is_here(line, here):
+            self._last_received[there] = line["id"]
+        if is_here(line, here):
+            if self.unread.hides(there):
+                self.unread.on_event(line, "")
+            return not self.unread.hides(there)
+        if line["at"] < self._counted_before or line["old"]:
             return False
-        if self.interactive and self.activity.is_active and self.display.shows(line) and not self.unread.count(there):
+        shown = self.interactive and self.display.shows(line) and not self.unread.hides(there)
+        if shown:
             self.last_elsewhere = there
-            return True
-        self.unread.on_event(line, here)
-        return False
+        if not (shown and self.activity.is_active):
+            self.unread.on_event(line, here, shown=shown)
+        return shown
 
     def last_received(self, conversation: Conversation) -> str | None:
         """Return the id of the last message of another user shown there in this run."""

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol, TextIO
 
-from p2pchat import Conversation, History, HostedUser, Receipt, Receipts, TCPPeer
+from p2pchat import Conversation, History, HostedUser, Message, Receipt, Receipts, TCPPeer
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_event, format_notice, quote_conversation
 from p2pchat.commands.exit_codes import CommandError, print_error, print_notice
 from p2pchat.commands.notifications import Notifier
@@ -159,12 +159,26 @@ class Display:
         elif lines:
             await self._output.write("\n".join(lines))
 
-    async def on_switch(self, conversation: Conversation) -> None:
-        """Say which conversation is open now; programs get the answer to their command."""
+    async def on_start(self, conversation: Conversation, unread: Sequence[Message]) -> int:
+        """Show the end of the first conversation; arguments and result as of on_switch."""
+        return len(unread)
+
+    async def on_switch(self, conversation: Conversation, unread: Sequence[Message]) -> int:
+        """Say which conversation is open now; programs get the answer to their command.
+
+        Args:
+            unread: Its unread messages, in the order in which they came.
+        Returns:
+            How many of them, the first ones, were shown, now or when they came.
+        """
         if not self._as_json:
             is_room = conversation.kind == "room"
             where = "the room" if is_room else quote_conversation(conversation.name, conversation.kind)
             await self._output.write(f"-- now in {where}: what you type goes there")
+        return len(unread)
+
+    def refresh(self) -> None:
+        """Show the unread counts where a prompt shows them."""
 
     async def confirm(self, question: str) -> bool:
         """Ask the user; return True for yes, and where nobody can be asked."""

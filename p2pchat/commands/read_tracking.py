@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from p2pchat import Conversation, Deleted, Edited, HostedUser, Message, P2PChatError, PeerClosed, Reaction, TCPPeer
+from p2pchat import Deleted, Edited, Message, PeerClosed, Reaction
 
 
 class ActivityTracker:
@@ -123,84 +123,59 @@ class ActivityTracker:
 
 
 MARK_DELAY = 0.02  # seconds: messages within it share one mark
-PAST_SHOWN = 20  # older messages shown when a conversation is opened
+Markable = Message | Edited | Deleted | Reaction
 
 
 class ReadMarker:
-    """Marks messages read when they are displayed in the active conversation, or when the user returns to or opens it.
+    """Marks messages read that were shown: at once while the user is active, else when the user returns.
 
-    One mark on the newest message covers all before it.
+    One mark on a message covers all before it in its conversation. So nothing is marked behind a message that is only
+    counted, until the conversation is opened and shows it.
 
     Args:
-        current: Returns the current conversation; raises P2PChatError while it is unknown.
-        shows_past: Opening a conversation shows its last messages, those of earlier runs too.
+        on_read: Called with the id of a conversation whose messages were marked read.
     """
 
-    def __init__(
-        self,
-        peer: TCPPeer | HostedUser,
-        activity: ActivityTracker,
-        current: Callable[[], Conversation],
-        *,
-        shows_past: bool,
-    ) -> None:
-        self._peer = peer
+    def __init__(self, activity: ActivityTracker, on_read: Callable[[str], None]) -> None:
         self._activity = activity
-        self._current = current
-        self._shows_past = shows_past
-        self._newest: dict[str, Message | Edited | Deleted | Reaction] = {}  # shown and unread, by conversation id
-        self._read: set[str] = set()  # conversations, not the current one, whose newest message was read
+        self._on_read = on_read
+        self._shown: dict[str, Markable] = {}  # the newest shown and not marked yet, by conversation id
+        self._came: dict[str, Markable] = {}  # the newest that came and was not shown
         self._timer: asyncio.TimerHandle | None = None
-        self._past_marked: set[str] = set()  # conversations whose past was shown in this run
-        self._tasks: set[asyncio.Task[None]] = set()
         activity.on_view.append(self.mark_seen)
 
-    def on_shown(self, event: object, *, is_read: bool = False) -> None:
-        """Handle an event that was shown just now, or counted; `is_read`: elsewhere, and read there."""
-        if not isinstance(event, Message) and (not isinstance(event, (Edited, Deleted, Reaction)) or event.by.is_me):
+    def on_event(self, event: object, *, shown: bool) -> None:
+        """Handle an event that came; `shown`: it was shown in full, and so was everything before it."""
+        if not isinstance(event, Markable) or (not isinstance(event, Message) and event.by.is_me):
             return
-        where = event.conversation.id
-        self._newest[where] = event
-        if is_read:
-            self._read.add(where)
-        if self._timer is None and (is_read or self._activity.is_viewing(where)):
+        (self._shown if shown else self._came)[event.conversation.id] = event
+        if shown and self._timer is None and self._activity.is_active:
             self._timer = asyncio.get_running_loop().call_later(MARK_DELAY, self.mark_seen)
 
+    def on_opened(self, conversation_id: str, shown: Sequence[Message], *, complete: bool) -> None:
+        """Handle unread messages that were shown when their conversation was opened.
+
+        Args:
+            shown: In the order in which they came.
+            complete: None is left that was not shown.
+        """
+        before = [self._shown.get(conversation_id), self._came.pop(conversation_id, None) if complete else None]
+        newest = [*shown[-1:], *(event for event in before if event is not None)]
+        if newest:
+            self._shown[conversation_id] = max(newest, key=lambda event: event.place)
+
     def mark_seen(self) -> None:
-        """Mark the messages read that were shown to the user, and those of the current conversation."""
+        """Mark read what was shown, if the user is active."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._mark(self._read)
-        self._read.clear()
         if not self._activity.is_active:
             return
-        try:
-            here = self._current()
-            if self._shows_past and here.id not in self._past_marked:
-                self._past_marked.add(here.id)
-                task = asyncio.ensure_future(self._mark_past(here))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-            self._mark({here.id})
-        except P2PChatError:  # an open network before the first peer was met, or a closed peer
-            return
-
-    def _mark(self, conversations: Iterable[str]) -> None:
-        for id in conversations:
-            newest = self._newest.pop(id, None)
-            if newest is not None:
-                with suppress(PeerClosed):
-                    newest.mark_read()
-
-    async def _mark_past(self, here: Conversation) -> None:
-        """Mark messages that earlier runs left unread."""
-        try:
-            received = [one for one in await here.history(limit=PAST_SHOWN) if isinstance(one, Message)]
-            if received and self._activity.is_viewing(here.id):
-                max(received, key=lambda message: message.place).mark_read()
-        except P2PChatError:  # closed meanwhile
-            return
+        shown, self._shown = self._shown, {}
+        for id, newest in shown.items():
+            with suppress(PeerClosed):
+                newest.mark_read()
+            self._on_read(id)
 
 
 # ---- unread counts
@@ -227,9 +202,10 @@ def is_addressed_to(line: Mapping[str, Any], name: str, id: str) -> bool:
 
 @dataclass(slots=True)
 class _UnreadLines:
-    """Unread messages of one conversation, and mentions among them, by sender."""
+    """Unread messages of one conversation, and mentions among them, by sender; `hidden`: not all were shown."""
 
     direct: bool
+    hidden: bool = False
     by: Counter[str] = field(default_factory=Counter)
     mentions_by: Counter[str] = field(default_factory=Counter)
 
@@ -251,15 +227,17 @@ class UnreadCounter:
         self.id = id
         self._unread: dict[str, _UnreadLines] = {}  # in the order they became unread
 
-    def on_event(self, line: Mapping[str, Any], here: str | None) -> bool:
+    def on_event(self, line: Mapping[str, Any], here: str | None, *, shown: bool = False) -> bool:
         """Count an event line if it is a message of another conversation; return whether it was counted.
 
         Args:
-            here: The id of the current conversation; None: the room, whose id may be unknown.
+            here: The id of the current conversation; None: the room, whose id may be unknown; "": count in all.
+            shown: The message is shown in full to a user who is away.
         """
         if line["event"] != "message" or line["old"] or is_here(line, here):
             return False
         unread = self._unread.setdefault(line["conversation_id"], _UnreadLines(line["kind"] == "dm"))
+        unread.hidden |= not shown
         unread.by[line["sender_id"]] += 1
         if mentions(line["text"], self.name, self.id):
             unread.mentions_by[line["sender_id"]] += 1
@@ -267,6 +245,10 @@ class UnreadCounter:
 
     def count(self, id: str) -> int:
         return self._unread[id].by.total() if id in self._unread else 0
+
+    def hides(self, id: str) -> bool:
+        """Return whether one of them was not shown yet."""
+        return id in self._unread and self._unread[id].hidden
 
     def mentions(self, id: str) -> int:
         """Return the number of mentions among them."""
@@ -303,8 +285,12 @@ class UnreadCounter:
             self.on_event(line, "")
 
     def clear(self, id: str) -> None:
-        """Mark a conversation read."""
         self._unread.pop(id, None)
+
+    def on_read(self, id: str) -> None:
+        """Handle that what was shown of a conversation is read."""
+        if not self.hides(id):
+            self.clear(id)
 
 
 def is_here(line: Mapping[str, Any], here: str | None) -> bool:

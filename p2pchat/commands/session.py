@@ -14,6 +14,7 @@ from p2pchat import (
     Conversation,
     Failed,
     HostedUser,
+    Message,
     P2PChatError,
     Receipt,
     Receipts,
@@ -133,19 +134,28 @@ class Session(CommandContext):
         display.hides = self.hides
         display.find_related = self.related_message
 
-    def track_reads(self, *, shows_past: bool) -> None:
-        """Mark messages read from now on when the user sees them. `shows_past` as of ReadMarker."""
-        self._reads = ReadMarker(self.peer, self.activity, lambda: self.current, shows_past=shows_past)
+    def track_reads(self) -> None:
+        """Mark messages read from now on when the user sees them."""
+        self._reads = ReadMarker(self.activity, self._on_read)
+
+    def _on_read(self, conversation_id: str) -> None:
+        self.unread.on_read(conversation_id)
+        self.display.refresh()
 
     def mark_seen(self) -> None:
         """Mark the messages shown so far read, if the user is active."""
         if self._reads is not None:
             self._reads.mark_seen()
 
-    def on_shown(self, event: object, *, is_read: bool = False) -> None:
-        """Handle an event that was shown, or counted; `is_read` as on_event() returned it."""
+    def on_displayed(self, event: object, *, shown: bool) -> None:
+        """Handle an event after the display had it; `shown` as on_event() returned it."""
         if self._reads is not None:
-            self._reads.on_shown(event, is_read=is_read)
+            self._reads.on_event(event, shown=shown)
+
+    def on_opened(self, conversation_id: str, shown: Sequence[Message], *, complete: bool) -> None:
+        """Handle unread messages that were shown when their conversation was opened."""
+        if self._reads is not None:
+            self._reads.on_opened(conversation_id, shown, complete=complete)
 
     def on_event(self, line: EventLine) -> bool:
         """Handle an event line before it is shown; see CommandContext.on_event."""

@@ -148,19 +148,18 @@ def _conversation_fields(conversation: Conversation, name: str) -> dict[str, str
 
 
 async def unread_among(
-    posts: Sequence[Message | Sent], marks: Mapping[LogId, int], place: int, disk: StorageReader
+    posts: Sequence[Message | Sent], marks: Mapping[LogId, int], disk: StorageReader
 ) -> list[Message]:
-    """Return those messages of others that are not marked as read.
+    """Return those messages of others that are not marked as read, by this peer or by another one of the user.
 
     A mark on a log covers everything its writer wrote before, in other logs too: what counts is the clock of the
     newest marked entry of each writer.
 
     Args:
-        posts: The newest messages of one conversation, oldest first.
+        posts: Messages of one conversation.
         marks: The number up to which each log there is marked.
-        place: Every message up to this place counts as read, even without a mark; 0 for none.
     """
-    came = [post for post in posts if isinstance(post, Message) and not (post.old or post.place <= place)]
+    came = [post for post in posts if isinstance(post, Message) and not post.old]
     writers = {post.log.user for post in came}
     marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
 

@@ -33,7 +33,7 @@ from p2pchat.core.records import META_IGNORED, Change
 from p2pchat.core.sync.append import check_text, check_texts
 from p2pchat.core.sync.conversations import MAX_ABOUT_CHARACTERS
 from p2pchat.errors import PeerClosed, UnknownName
-from p2pchat.messaging.conversations import Conversation, unread_among
+from p2pchat.messaging.conversations import PAGE, Conversation, unread_among
 from p2pchat.messaging.events import claim_of
 from p2pchat.messaging.groups import Group, Who
 from p2pchat.messaging.history import To, Viewer
@@ -61,7 +61,8 @@ if TYPE_CHECKING:
     from p2pchat.runtime.storage_worker import StorageWorker
 
 STATUSES = ("online", "idle", "offline")
-READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is what was read without a receipt
+READ_PLACE = "read "  # and the id of a conversation: the consumer whose place is the newest message marked as read
+UNREAD_PAGES = 20  # of unread messages, each PAGE entries: a fifth of a second
 TEXTS_AT_ONCE = 1000  # texts of send_many under one future: a dozen batches, a transaction of some 5 ms
 
 Start = Literal["now", "beginning"]
@@ -475,10 +476,9 @@ class LocalUser(Viewer):
         people = self.people
         read = MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.ignored))
         self._require_running().put(read)
-        feed, untold = self._lifecycle.feed, self._consumer_prefix + READ_PLACE + post.log.conversation
-        is_told = self.receipts() and not self.receipt_exceptions()  # the core keeps marks only of what it may tell
-        if not is_told and post.place > feed.place_of(untold, 0):
-            feed.commit_offset(untold, post.place)
+        feed, read_to = self._lifecycle.feed, self._consumer_prefix + READ_PLACE + post.log.conversation
+        if post.place > feed.place_of(read_to, 0):
+            feed.commit_offset(read_to, post.place)
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of one's own message, also of an earlier run.
@@ -645,23 +645,31 @@ class LocalUser(Viewer):
         return self._lifecycle.feed.place_of(self._consumer_prefix + consumer, self._first_place)
 
     async def unread(self, conversation: To, limit: int = 100) -> list[Message]:
-        """Return the messages of others that are not marked as read, oldest first.
+        """Return the messages of others that are not marked as read, in the order in which they were shown here.
 
-        Messages from before this peer or user came, and those of ignored users, do not count.
+        Messages from before this peer or user came, and those of ignored users, do not count. Of more than 10,000
+        messages that came since the last mark, one's own included, only the first are looked at.
 
         Args:
             conversation: As history.
-            limit: How many of the newest messages to look at.
+            limit: The maximum number of messages, 1 or more.
         Raises:
             UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
         disk, there, ignored = self._disk, self.find(conversation), self.people.ignored
-        posts = await self.history(there, limit=limit)
         marks, place = self._driver.node.sync.read_receipts.read_to(there.key, self.people.me)
         came_at = self._first_place if self._consumer_prefix else 0
-        untold = self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + there.key, 0)
-        found = await unread_among(posts, dict(marks), max(place, came_at, untold), disk)
-        return [post for post in found if post.log.user not in ignored]
+        marked = self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + there.key, 0)
+        place, marks = max(place, came_at, marked), dict(marks)
+        found: list[Message] = []
+        for _ in range(UNREAD_PAGES):
+            page = await disk.read(partial(disk.storage.places, place, PAGE, [there.key]))
+            posts = await unread_among(self._posts(filter(self._is_shown, page)), marks, disk)
+            found += [post for post in posts if post.log.user not in ignored]
+            if len(page) < PAGE or len(found) >= limit:
+                break
+            place = page[-1].place
+        return found[:limit]
 
     def hand_on(self, post: ShownEntry, consumer: str) -> None:
         """Acknowledge every message up to this one for a consumer; stored soon. It never goes back.

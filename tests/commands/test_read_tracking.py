@@ -103,8 +103,7 @@ async def test_a_pipe_is_always_active() -> None:
 async def show_until(peer: TCPPeer, session: Session, text: str) -> None:
     """Show events as a chat does, until a message has this text."""
     async for event in peer.events(consumer="shown", start="beginning"):
-        session.on_event(event.to_json())
-        session.on_shown(event)
+        session.on_displayed(event, shown=session.on_event(event.to_json()))
         if isinstance(event, Message) and event.text == text:
             return
 
@@ -113,7 +112,7 @@ async def test_messages_are_read_when_shown_or_opened(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         session = open_session(bob, shown)
-        session.track_reads(shows_past=False)
+        session.track_reads()
         psst, hello = await ada.send("bob", "psst"), await ada.broadcast("hello")
         await show_until(bob, session, "hello")
         await hello.read(timeout=5)
@@ -127,7 +126,7 @@ async def test_nothing_is_read_while_away(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         session = open_session(bob, shown)
-        session.track_reads(shows_past=False)
+        session.track_reads()
         await session.execute([b"/away lunch"])
         receipts = [await ada.broadcast(text) for text in ("one", "two")]
         await show_until(bob, session, "two")
@@ -152,13 +151,14 @@ async def test_without_read_tracking_only_read_commands_count(shown: Shown) -> N
         assert (two.status, shown.rows) == ("delivered", [{"id": one.id}])
 
 
-async def test_history_shown_by_a_terminal_is_read(shown: Shown) -> None:
+async def test_what_is_shown_at_the_start_is_read(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         receipt = await ada.broadcast("of an earlier run")
         await receipt.delivered(timeout=5)
         session = open_session(bob, shown, interactive=True)
-        session.track_reads(shows_past=True)
+        session.track_reads()
+        await session.open(session.current, session.display.on_start)
         session.mark_seen()
         await receipt.read(timeout=5)
 
@@ -168,7 +168,7 @@ async def test_with_receipts_off_no_read_receipt_is_sent(shown: Shown, line: str
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         session = open_session(bob, shown, as_json=False)
-        session.track_reads(shows_past=False)
+        session.track_reads()
         await session.execute([line.encode()])
         assert shown.new[-1].startswith(f"-- receipts{' with ada' * line.endswith('ada')} off (on|off): ")
         hello = await ada.broadcast("hello")

@@ -87,7 +87,7 @@ class TerminalFrontEnd:
         return self._screen.closed.is_set()
 
     async def begin(self, peer: TCPPeer, session: Session) -> None:
-        await self.display.begin(peer, session)
+        self.display.begin(peer, session)
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
         self._peer, self._session = peer, session

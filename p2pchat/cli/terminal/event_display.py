@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from p2pchat import Conversation, Group, P2PChatError, TCPPeer
+from p2pchat import Conversation, Group, Message, P2PChatError, TCPPeer
 from p2pchat.cli.terminal.completer import RecentSpeakers
 from p2pchat.cli.terminal.device import DIM, ME, TerminalAlerts, name_style
 from p2pchat.cli.terminal.screen import PendingLine, Screen
@@ -41,6 +41,7 @@ from p2pchat.commands.wrap import Fragment, Row, fold
 from p2pchat.safe_text import safe_text
 
 NARROW_HELP = 60  # columns
+UNREAD_LINES = 200  # shown at once: what people scroll through; a guess
 _TWO_COLUMNS = re.compile(r"^( {2}\S+(?: \S+)*) {2,}(?=\S)")
 REMEMBERED = 1000  # message ids: many more than history may show before their events arrive
 
@@ -69,7 +70,7 @@ class TerminalDisplay(Display):
         self._turn = asyncio.Lock()  # no event is shown between lines of history
         self._shown: set[str] = set()  # messages shown as history whose events have not arrived
         self._received: dict[str, None] = {}  # messages whose events arrived
-        self._seen: dict[str, None] = {}  # messages that the user saw in this run: not repeated by /go
+        self._seen: dict[str, None] = {}  # messages shown in this run: not repeated by /go without a reason
         self._saved: set[str] = set()  # own messages printed as saved, without a receipt
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
@@ -80,29 +81,60 @@ class TerminalDisplay(Display):
 
     # The current conversation
 
-    async def begin(self, peer: TCPPeer, session: Session) -> None:
-        """Show the last lines of the room, and a line under them."""
+    def begin(self, peer: TCPPeer, session: Session) -> None:
+        """Prepare for the first event."""
         self._peer, self._session = peer, session
         self._since = peer.listening.to_json()["at"]
         self._own_id = peer.me.id
-        async with self._turn:
-            try:
-                lines = await self._history(session.current)
-            except P2PChatError:  # an open network before the first peer was met
-                lines = []
-            await self._show_past([line for line in lines if line["at"] < self._since], end="now")  # rest: as events
-        self._on_change()
 
-    async def on_switch(self, conversation: Conversation) -> None:
+    async def on_start(self, conversation: Conversation, unread: Sequence[Message]) -> int:
+        """Show the last lines of the room, and a line under them."""
+        async with self._turn:
+            lines = await self._history(conversation, len(unread))
+            before = [line for line in lines if line["at"] < self._since]  # the rest comes as events
+            return await self._show_end(conversation, before, unread, "now")
+
+    async def on_switch(self, conversation: Conversation, unread: Sequence[Message]) -> int:
         """Show the name of the conversation, and its last lines."""
         async with self._turn:
             self._rule(quote_conversation(conversation.name, conversation.kind))
-            lines = await self._history(conversation)
-            unseen = [line for line in lines if line["id"] not in self._seen]
-            await self._show_past(unseen)
-            if lines and not unseen:
-                self._screen.print_notice("-- nothing new here; /history shows earlier messages")
-        self._on_change()
+            lines = await self._history(conversation, len(unread))
+            return await self._show_end(conversation, lines, unread)
+
+    async def _show_end(
+        self, conversation: Conversation, lines: Sequence[EventLine], unread: Sequence[Message], end: str = ""
+    ) -> int:
+        """Show unread messages and the lines before that were not shown in this run, in one piece without a hole.
+
+        Args:
+            lines: The end of the history.
+            unread: All unread messages, in the order in which they came.
+            end: The rule below.
+        Returns:
+            How many of the unread messages were shown: if there are too many for a screen or two, the first ones.
+        """
+        page = unread[:UNREAD_LINES]
+        missing = {message.id for message in unread}.difference(line["id"] for line in lines)
+        if missing:  # more than the end of the history has: only what is new
+            lines, first = [message.to_json() for message in sorted(page, key=lambda one: one.sort_key)], 0
+        else:
+            ids = {message.id for message in page}
+            first = next((number for number, line in enumerate(lines) if line["id"] in ids), len(lines))
+        start = first
+        while start and len(lines) - start < HISTORY_LINES and lines[start - 1]["id"] not in self._seen:
+            start -= 1
+        await self._show_past(lines[start:first])
+        if page and (start < first or end):
+            self._rule("new")
+        await self._show_past(lines[first:])
+        if len(page) < len(unread):
+            more, to = len(unread) - len(page), quote_conversation(conversation.name, conversation.kind)
+            self._screen.print_notice(f"-- {more:,} more unread: /go {to} shows the next ones")
+        if lines and start == len(lines):
+            self._screen.print_notice("-- nothing new here; /history shows earlier messages")
+        elif end and lines:
+            self._rule(end)
+        return len(page)
 
     def _on_counted(self, older: Counter[tuple[str, str]]) -> None:
         """Show the end of the history that arrived on the first join, once, and say what is not shown."""
@@ -135,8 +167,9 @@ class TerminalDisplay(Display):
             )
             self._screen.print_notice(f"-- {older_messages(rest)} in {where}: see {how}")
 
-    async def _history(self, conversation: Conversation) -> list[EventLine]:
-        found = await self._peer.history(conversation, limit=HISTORY_LINES)
+    async def _history(self, conversation: Conversation, unread: int = 0) -> list[EventLine]:
+        """Return the last lines, more of them if there are `unread` ones."""
+        found = await self._peer.history(conversation, limit=UNREAD_LINES if unread else HISTORY_LINES)
         return self._without_ignored([await with_gap(self._peer, message) for message in found])
 
     def _without_ignored(self, rows: Sequence[EventLine]) -> list[EventLine]:
@@ -228,14 +261,9 @@ class TerminalDisplay(Display):
     async def _show_message(self, event: EventLine, *, elsewhere: bool, numbered: bool = False) -> None:
         related = await self._related(event)
         self._show_day(event["sent_at"])
-        self._on_seen(event["id"])
+        _remember(self._seen, event["id"])
         line = message_line(event, self.me, elsewhere=elsewhere, related=related)
         self._screen.add_line([*self._number(event), *line] if numbered else line)
-
-    def _on_seen(self, id: str) -> None:
-        """Handle a message that is shown now."""
-        if self._session.activity.is_active:
-            _remember(self._seen, id)
 
     def _number(self, event: EventLine) -> list[Fragment]:
         """Return the number before a listed line."""
@@ -296,7 +324,7 @@ class TerminalDisplay(Display):
     async def _show_sent(self, event: EventLine) -> None:
         related = await self._related(event)
         self._show_day(event["sent_at"])
-        self._on_seen(event["id"])
+        _remember(self._seen, event["id"])
         fragments = message_line(event, self.me, elsewhere=not self._is_here(event), related=related)
         self._screen.add_pending(PendingLine(event, fragments, self._screen.now))
 
@@ -324,6 +352,9 @@ class TerminalDisplay(Display):
         if command == "help":
             lines = _in_columns(lines, self._screen.columns)
         await super().show_answer(command, rows, lines, ref)
+
+    def refresh(self) -> None:
+        self._on_change()
 
     async def confirm(self, question: str) -> bool:
         return self.ask is None or await self.ask(question)

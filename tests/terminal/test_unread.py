@@ -1,0 +1,221 @@
+"""What is unread in a real terminal: shown when a conversation is opened, and marked read only then."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from p2pchat import Presence, Receipt, TCPPeer
+from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
+from tests.terminal.pty import Terminal
+from tests.terminal.test_conversations import without_times
+from tests.terminal.test_prompt import said
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
+
+CAME, WENT = "\x1b[I", "\x1b[O"  # focus reports of a terminal
+
+
+async def end(shown: Terminal, how: str) -> None:
+    if how == "/quit":
+        await shown.line(how)
+    else:
+        shown.signal(signal.SIGKILL)
+    await shown.ended()
+
+
+def between(shown: Terminal, first: str, last: str) -> list[str]:
+    """Return the lines from the last row `first` up to the next row `last`, both included."""
+    lines = without_times(shown)
+    start = len(lines) - 1 - lines[::-1].index(first)
+    return lines[start : lines.index(last, start) + 1]
+
+
+async def send_lines(peer: TCPPeer, to: str, first: int, last: int) -> list[Receipt]:
+    return [await peer.send(to, f"line {number}") for number in range(first, last + 1)]
+
+
+def lines_of_bob(first: int, last: int, to: str = "bob") -> list[str]:
+    return [f"{to}: line {number}" for number in range(first, last + 1)]
+
+
+@pytest.mark.parametrize("how", ["/quit", "kill -9"])
+async def test_unread_lines_are_all_shown_after_a_restart(
+    terminal: OpenTerminal, peer: StartPeer, home: Path, how: str
+) -> None:
+    data = ("--data", str(home / "ada"))
+    ada = await terminal("0", "--name", "ada", *data)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    read = await bob.broadcast("read")
+    await read.read(timeout=20)
+    await ada.line("/go bob")
+    await ada.prompts("bob>")
+    unread = await send_lines(bob, "room", 1, 45)
+    await ada.prompts("[room 45] bob>")
+    await unread[-1].delivered(timeout=20)
+    assert {receipt.status for receipt in unread} == {"delivered"}
+    await end(ada, how)
+
+    again = await terminal("0", *data)
+    await again.shows("──── now ────")
+    assert between(again, "──── new ────", "──── now ────")[1:-1] == lines_of_bob(1, 45)
+    await again.prompts("room>")
+    await bob.connect(f"localhost:{await port_of(again)}")
+    await unread[-1].read(timeout=20)
+
+
+async def test_unread_direct_messages_are_all_shown_after_a_restart(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    data = ("--data", str(home / "ada"))
+    ada = await terminal("0", "--name", "ada", *data)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    for line in ("/set notify none bob", "/who"):
+        await ada.line(line)
+    await ada.shows("-- bob: online")
+    await send_lines(bob, "ada", 1, 45)
+    await ada.prompts("[bob 45] room>")
+    await end(ada, "/quit")
+
+    again = await terminal("0", *data)
+    await again.prompts("[bob 45] room>")
+    await again.key("m-a")
+    await again.prompts("bob>")
+    await again.shows("line 45")
+    assert said(again, "bob -> ada") == [f"line {number}" for number in range(1, 46)]
+
+
+async def test_opening_a_conversation_shows_its_unread_lines_in_one_piece(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    data = ("--data", str(home / "ada"))
+    ada = await terminal("0", "--name", "ada", *data)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await bob.broadcast("tea is ready")
+    await ada.shows("tea is ready")
+    await end(ada, "/quit")
+
+    ada = await terminal("0", "--name", "ada", str(bob.port), *data)
+    await ada.shows("──── now ────")
+    await ada.shows("bob is here")
+    await ada.line("/go bob")
+    await ada.prompts("bob>")
+    for number, text in enumerate(("one", "two, ada", "three"), 1):
+        await bob.broadcast(text)
+        await ada.until(lambda count=number: f"[room {count}" in ada.prompt)  # type: ignore[misc]
+    await ada.line("/go")
+    await ada.prompts("room>")
+    await ada.shows("bob: three")
+    lines = without_times(ada)
+    assert lines[lines.index("──── room ────") : -1] == ["──── room ────", "bob: one", "bob: two, ada", "bob: three"]
+    four = await bob.broadcast("four")
+    await four.read(timeout=20)
+    await ada.line("/go")
+    await ada.shows("-- nothing new here; /history shows earlier messages")
+
+
+async def test_too_many_unread_lines_are_shown_and_marked_page_by_page(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    ada = await terminal("0", "--name", "ada", "--data", str(home / "ada"), rows=40)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.line("/go bob")
+    await ada.prompts("bob>")
+    receipts = await send_lines(bob, "room", 1, 250)
+    await ada.prompts("[room 250] bob>")
+    await ada.line("/go")
+    await ada.shows("-- 50 more unread: /go room shows the next ones")
+    assert said(ada, "bob") == [f"line {number}" for number in range(1, 201)]
+    await ada.prompts("[room 50] room>")
+    await receipts[199].read(timeout=20)
+    last = await bob.broadcast("line 251")
+    await ada.shows("bob: line 251")
+    await ada.prompts("[room 51] room>")
+    await last.delivered(timeout=20)
+    await end(ada, "/quit")
+    assert {receipt.status for receipt in (*receipts[200:], last)} == {"delivered"}
+
+    ada = await terminal("0", "--data", str(home / "ada"), str(bob.port))
+    await ada.shows("──── now ────")
+    assert between(ada, "──── new ────", "──── now ────")[1:-1] == lines_of_bob(201, 251)
+    await last.read(timeout=20)
+
+
+async def test_late_lines_of_somebody_who_was_away_are_shown_too(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    """They were written before lines that are read, so that they are not at the end of the history."""
+    cyd = await peer("cyd")
+    ada = await terminal("0", str(cyd.port), "--name", "ada", "--data", str(home / "ada"))
+    bob = await peer("bob", cyd.port)
+    for name in ("bob", "cyd"):
+        await ada.shows(f"{name} is here")
+    await cyd.aclose()
+    await ada.shows("cyd left")
+    async with TCPPeer(0, name="cyd", data=home / "peers" / "cyd") as alone:
+        await send_lines(alone, "room", 1, 3)
+    for number in range(30):
+        await bob.broadcast(f"busy {number}")
+    await ada.shows("busy 29")
+    await ada.line("/go bob")
+    await ada.prompts("bob>")
+    cyd = await peer("cyd", bob.port)
+    await ada.prompts("[room 3] bob>")
+    await ada.line("/go")
+    await ada.prompts("room>")
+    await ada.shows("cyd: line 3")
+    assert said(ada, "cyd") == ["line 1", "line 2", "line 3"]
+
+
+async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.line("/away lunch")
+    await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=20)
+    one, two = await bob.send("ada", "one"), await bob.broadcast("two")
+    await ada.shows("bob: two")
+    await ada.prompts("[bob 1] room>")
+    await asyncio.gather(one.delivered(timeout=20), two.delivered(timeout=20))
+    assert (one.status, two.status) == ("delivered", "delivered")
+    await ada.line("/back")
+    await asyncio.gather(one.read(timeout=20), two.read(timeout=20))
+    await ada.prompts("room>")
+    await ada.type(WENT)
+    await ada.line("/set notify all")  # keys bring the focus back
+    await ada.shows("-- notify all")
+    await ada.type(WENT)
+    three, four = await bob.send("ada", "three"), await bob.broadcast("four")
+    await ada.shows("bob: four")
+    await asyncio.gather(three.delivered(timeout=20), four.delivered(timeout=20))
+    await ada.prompts("[bob 1] room>")
+    await ada.type(f"{CAME}x")
+    await asyncio.gather(three.read(timeout=20), four.read(timeout=20))
+    await ada.prompts("room> x")
+    assert ada.text.count("bob -> ada: three") == 1
+
+
+async def test_what_was_hidden_from_somebody_away_stays_unread(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    for line in ("/set notify none bob", "/away lunch"):
+        await ada.line(line)
+    await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=20)
+    one = await bob.send("ada", "one")
+    await ada.prompts("[bob 1] room>")
+    await ada.line("/go bob")  # shown to nobody
+    await ada.shows("bob -> ada: one")
+    await ada.line("/go")
+    await ada.prompts("room>")
+    await one.delivered(timeout=20)
+    assert one.status == "delivered"
+    await ada.line("/back")
+    await one.read(timeout=20)
