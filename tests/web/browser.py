@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -68,8 +69,18 @@ class GatewayProcess:
             self._process.kill()
             await self._ended(self._process)
 
+    def freeze(self) -> None:
+        """Keep all connections, and answer nothing until thaw()."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
+            self.thaw()
             self._process.terminate()
             await self._ended(self._process)
 
@@ -149,7 +160,9 @@ class Visitor:
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
 
     def _heard(self, message: ConsoleMessage) -> None:
-        lost = "WebSocket connection to" in message.text or "ERR_CONNECTION_REFUSED" in message.text
+        lost = any(
+            words in message.text for words in ("WebSocket connection to", "ERR_CONNECTION_REFUSED", "ERR_INTERNET")
+        )
         if (message.type == "error" and not lost) or "Content Security Policy" in message.text:
             self.troubles.append(message.text)
 
@@ -161,6 +174,22 @@ class Visitor:
         await page.get_by_role("button", name="Join").click()
         self.token = await page.get_by_role("group", name="Your token").inner_text()
         await page.get_by_role("button", name="Start chatting").click()
+        await self.row("Room").wait_for()
+
+    async def tab(self) -> Visitor:
+        """Open another tab of the same user, which never has the focus."""
+        other = Visitor(self.context, await self.context.new_page(), self.url, self._shots)
+        other.troubles = self.troubles
+        await other.page.add_init_script("document.hasFocus = () => false")
+        await other.page.goto(self.url)
+        await other.sign_in(self.token)
+        return other
+
+    async def sign_in(self, token: str) -> None:
+        """Use a token on the first page."""
+        await self.page.get_by_text("I already have a token").click()
+        await self.page.get_by_label("Your token").fill(token)
+        await self.page.get_by_role("button", name="Sign in").click()
         await self.row("Room").wait_for()
 
     def row(self, name: str) -> Locator:

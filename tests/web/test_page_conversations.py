@@ -104,6 +104,29 @@ async def test_nobody_is_shown_online_while_the_gateway_is_away(scene: Scene) ->
         await one.row("terry").get_by_text("online").wait_for()
 
 
+async def test_a_gateway_that_does_not_answer_is_noticed(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    bar = zoe.page.locator(".connection")
+    own = zoe.page.locator('button.me .dot[data-status="online"]')
+    await zoe.go("terry")
+    await own.wait_for()  # after the connections that were lost before, too
+    scene.gateway.freeze()
+    try:
+        await zoe.write("into silence")
+        await bar.get_by_text("The gateway does not answer.").wait_for(timeout=20_000)
+        assert await zoe.page.locator('.dot[data-status="online"]').count() == 0
+        await zoe.shot("silent-light")
+    finally:
+        scene.gateway.thaw()
+    await terry.next("message", text="into silence")
+    await asyncio.gather(zoe.row("terry").get_by_text("online").wait_for(), own.wait_for())
+    await zoe.context.set_offline(True)
+    await bar.wait_for(timeout=3_500)  # before anything is due
+    await zoe.context.set_offline(False)
+    await bar.wait_for(state="hidden")
+    await own.wait_for()
+
+
 async def test_a_search_without_results_says_no_matches(scene: Scene) -> None:
     zoe = scene.zoe
     await zoe.page.get_by_label("Find people, groups and messages").fill("qqqq")

@@ -4,14 +4,19 @@
  * The first frame carries the token, because a browser cannot set headers on a WebSocket. A lost connection is retried
  * with growing pauses, and at once when the browser reports that the network is back. `since` names the last message
  * received, so that the gateway replays what was missed.
+ *
+ * A gateway may be gone without closing its connections. While an answer is due and no line comes, or when the browser
+ * reports that it is offline, the page asks over HTTP whether the gateway is there: a long command, such as a search,
+ * keeps the socket silent too. Without anything due, a heartbeat is enough.
  */
 
-import { socketUrl } from "./http.js";
+import { isAnswering, socketUrl } from "./http.js";
 
 const FIRST_WAIT = 400; // milliseconds
 const LONGEST_WAIT = 15000;
 const HEARTBEAT = 25000; // a connection without answers is broken, even if the browser does not report it
 const PATIENCE = 10000;
+const DUE_WITHIN = 4000; // milliseconds without a line until the gateway is asked whether it is there; a guess
 const REFUSED = new Set(["unauthorized", "revoked"]); // close reasons after which the token is of no use: do not reconnect
 
 /** @typedef {"connecting"|"open"|"waiting"|"refused"|"closed"} State */
@@ -44,17 +49,24 @@ export class Connection {
     this._timer = 0;
     this._heartbeat = 0;
     this._receivedAt = 0;
+    /** @type {Set<string>} refs of commands that are to be answered */
+    this._due = new Set();
+    this._dueTimer = 0;
+    this.silent = false; // the connection was given up, because the gateway did not answer
     this._online = () => this.retry();
+    this._offline = () => this._probe();
   }
 
   start() {
     addEventListener("online", this._online);
+    addEventListener("offline", this._offline);
     this._connect();
   }
 
   /** Close the connection for good. */
   close() {
     removeEventListener("online", this._online);
+    removeEventListener("offline", this._offline);
     clearTimeout(this._timer);
     this._setState("closed");
     this._drop();
@@ -71,6 +83,7 @@ export class Connection {
   send(command) {
     if (this.state !== "open" || this._socket === null) return false;
     this._socket.send(JSON.stringify(command));
+    if (command.ref) this._expect(command.ref);
     return true;
   }
 
@@ -108,14 +121,42 @@ export class Connection {
   _onMessage(data) {
     this._receivedAt = Date.now();
     const line = JSON.parse(data);
+    this._due.delete(line.ref);
+    this._watchDue();
     if (line.event === "listening") {
       this._tries = 0;
+      this.silent = false;
       this._setState("open", line);
       return;
     }
     if (line.event === "answer" && line.ref) this._settle(line.ref, null, line.rows);
     else if (line.event === "error" && this._pending.has(line.ref)) this._settle(line.ref, new CommandError(line.code, line.text));
     else this._onLine(line);
+  }
+
+  /** @param {string} ref of a command that is to be answered */
+  _expect(ref) {
+    this._due.add(ref);
+    if (this._due.size === 1) this._watchDue();
+  }
+
+  _watchDue() {
+    clearTimeout(this._dueTimer);
+    if (this._due.size) this._dueTimer = setTimeout(() => this._probe(), DUE_WITHIN);
+  }
+
+  /** Give the connection up if the gateway is not there. */
+  async _probe() {
+    const socket = this._socket;
+    const before = this._receivedAt;
+    this._due.clear(); // an answer that never comes is asked about once
+    const answers = await isAnswering();
+    if (!answers && this._socket === socket && this.state === "open" && this._receivedAt === before) this._giveUp();
+  }
+
+  _giveUp() {
+    this.silent = true;
+    this._onClose(1006);
   }
 
   /** @param {string} ref @param {Error|null} error @param {any[]} [rows] */
@@ -144,6 +185,8 @@ export class Connection {
 
   _drop() {
     clearInterval(this._heartbeat);
+    clearTimeout(this._dueTimer);
+    this._due.clear();
     const socket = this._socket;
     this._socket = null;
     socket?.close();
@@ -153,8 +196,8 @@ export class Connection {
   _watchHeartbeat() {
     clearInterval(this._heartbeat);
     this._heartbeat = setInterval(() => {
-      if (Date.now() - this._receivedAt > HEARTBEAT + PATIENCE) this._onClose(1006);
-      else if (Date.now() - this._receivedAt >= HEARTBEAT) this.request(this._heartbeatCommand()).catch(() => {});
+      if (Date.now() - this._receivedAt > (this.state === "open" ? HEARTBEAT : 0) + PATIENCE) this._giveUp();
+      else if (this.state === "open" && Date.now() - this._receivedAt >= HEARTBEAT) this.request(this._heartbeatCommand()).catch(() => {});
     }, PATIENCE / 2);
   }
 

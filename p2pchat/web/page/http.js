@@ -40,6 +40,17 @@ export async function signUp(name) {
   return await readAnswer(fetch(urlOf("accounts"), { method: "POST", body, headers, credentials: "omit" }));
 }
 
+/** @returns {Promise<boolean>} whether the gateway answers within 4 s */
+export async function isAnswering() {
+  try {
+    const how = { method: "HEAD", cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(4000) };
+    const { status } = await fetch(urlOf("readyz"), /** @type {RequestInit} */ (how));
+    return status !== 502 && status !== 504; // of a proxy before it
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Return the JSON answer of a request.
  * @param {Promise<Response>} call

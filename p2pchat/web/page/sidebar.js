@@ -172,10 +172,11 @@ export class Sidebar {
     const { me, people, state } = this._chat.model;
     const person = people.get(me.id);
     const how = state === "open" ? statusText(person) || "online" : "offline";
-    const drawn = JSON.stringify([me, how]);
+    const status = state === "open" ? (person?.status ?? "online") : "offline";
+    const drawn = JSON.stringify([me, how, status]);
     if (this._meDrawn === drawn) return;
     this._meDrawn = drawn;
-    fill(this._me, disc(me.id || "A", me.label || "…", state === "open" ? (person?.status ?? "online") : "offline"),
+    fill(this._me, disc(me.id || "A", me.label || "…", status),
       h("span", { class: "side-words" }, h("bdi", { class: "side-name" }, safeLine(me.label || "…")), h("span", { class: "side-sub" }, how)),
       icon("settings"), h("span", { class: "unseen" }, ": your name, status and settings"));
   }

@@ -114,7 +114,7 @@ export class ConnectionBar {
       this.element.hidden = true;
       return;
     }
-    if (!this._isShown()) {
+    if (!this._isShown() && !this._chat.connection.silent) {
       this._timer = setTimeout(() => this._show(), BAR_AFTER);
       return;
     }
@@ -125,7 +125,8 @@ export class ConnectionBar {
     const { connection } = this._chat;
     if (connection.state === "open" || connection.state === "closed") return;
     const seconds = Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000));
-    const said = connection.state === "connecting" ? "Connecting… Messages you write are sent then." : `Offline. Reconnecting ${seconds > 1 ? `in ${seconds} s` : "now"}; messages you write are sent then.`;
+    const why = connection.silent ? "The gateway does not answer." : "Offline.";
+    const said = connection.state === "connecting" && !connection.silent ? "Connecting… Messages you write are sent then." : `${why} Reconnecting ${seconds > 1 ? `in ${seconds} s` : "now"}; messages you write are sent then.`;
     this.element.hidden = false;
     fill(this.element,
       h("span", {}, said),
