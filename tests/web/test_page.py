@@ -423,13 +423,45 @@ async def test_the_page_about_the_api_is_readable_on_any_screen(scene: Scene) ->
     await page.close()
 
 
-async def test_a_token_restores_the_account_and_is_removed_by_signing_out(scene: Scene) -> None:
-    yan = scene.yan
-    page = yan.page
+async def test_a_new_token_is_kept_until_it_was_seen(scene: Scene) -> None:
+    assert scene.zoe.context.browser is not None
+    context = await scene.zoe.context.browser.new_context()
+    page = await context.new_page()
+    await page.goto(scene.gateway.url)
+    await page.get_by_label("Choose a name").fill("xia")
+    await page.get_by_label("Stay signed in on this device").check()
+    await page.get_by_role("button", name="Join").click()
+    shown = page.get_by_role("group", name="Your token")
+    token = await shown.inner_text()
+    await page.reload()
+    assert await shown.inner_text() == token
+    await page.get_by_role("button", name="Start chatting").click()
+    await page.locator("button.me").get_by_text("xia").wait_for()
+    await page.reload()
+    await page.locator("button.me").get_by_text("xia").wait_for()
+    await context.close()
+
+
+async def test_signing_out_shows_the_token_first_and_ends_every_tab(scene: Scene) -> None:
+    yan, terry = scene.yan, scene.terry
+    page, tab = yan.page, await yan.tab()
     await page.set_viewport_size({"width": 1200, "height": 800})
-    await page.locator("button.me").click()
-    await page.get_by_role("button", name="Sign out").click()
-    await page.get_by_label("Choose a name").wait_for()
+    await yan.go("Room")
+    await terry.send("for yan only", to="yan")
+    announced = page.locator("#announcer")
+    await announced.get_by_text("for yan only").wait_for()
+    asked = page.get_by_role("dialog", name="Sign out?")
+    for button in ("Cancel", "Sign out"):
+        await page.locator("button.me").click()
+        await page.get_by_role("button", name="Sign out").click()
+        assert await asked.get_by_role("group", name="Your token").inner_text() == yan.token
+        await yan.shot("sign-out-dark")
+        await asked.get_by_role("button", name=button).click()
+        await asked.wait_for(state="detached")
+    for one in (yan, tab):
+        await one.page.get_by_label("Choose a name").wait_for()
+    assert await announced.inner_text() == ""
+    await tab.page.close()
     await page.reload()
     await page.get_by_label("Choose a name").fill("zoe")
     await page.get_by_role("button", name="Join").click()

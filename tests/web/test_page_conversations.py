@@ -127,6 +127,27 @@ async def test_a_gateway_that_does_not_answer_is_noticed(scene: Scene) -> None:
     await own.wait_for()
 
 
+async def test_messages_count_as_read_where_they_are_seen(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    tab = await zoe.tab()
+    await zoe.go("terry")
+    await zoe.page.keyboard.press("F1")
+    sent = await terry.send("behind a dialog", to="zoe")
+    await tab.row("terry").get_by_text("1 unread").wait_for()
+    title = await tab.page.title()
+    await zoe.row("terry").get_by_text("1 unread").wait_for()
+    await zoe.page.evaluate("new Promise((done) => setTimeout(done, 200))")  # fires behind the page's own timers
+    terry.say(do="receipts", to="zoe", limit=1, ref="who has read")
+    [row] = (await terry.next("answer", ref="who has read"))["rows"]
+    assert (row["id"], row["read_count"]) == (sent["id"], 0)
+    await zoe.page.keyboard.press("Escape")
+    await terry.next("read", id=sent["id"])
+    for one in (zoe, tab):
+        await one.row("terry").get_by_text("unread").wait_for(state="detached")
+    assert await tab.page.title() != title
+    await tab.page.close()
+
+
 async def test_a_search_without_results_says_no_matches(scene: Scene) -> None:
     zoe = scene.zoe
     await zoe.page.get_by_label("Find people, groups and messages").fill("qqqq")

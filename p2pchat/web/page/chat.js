@@ -19,11 +19,13 @@ const COUNTED_FOR = 15000; // milliseconds before unread counts are requested ag
 const TYPING_EVERY = 3000; // milliseconds between two typing notifications
 
 export class Chat {
-  /** @param {string} token @param {(why: string) => void} refused called when the token is not valid */
-  constructor(token, refused) {
+  /** @param {string} token @param {(why: string) => void} left called when the gateway refuses the token, and with "" when the user has signed out */
+  constructor(token, left) {
     this.token = token;
     this.model = new Model();
-    this._refused = refused;
+    this._left = left;
+    this._tabs = new BroadcastChannel("p2pchat"); // to the other tabs of this browser, which may be of other users
+    this._tabs.onmessage = ({ data }) => data.user && data.user === this.model.me.id && this._onTab(data);
     this._soon = new Map();
     this._typingAt = 0;
     this._countedAt = 0;
@@ -60,7 +62,28 @@ export class Chat {
   }
 
   stop() {
+    this._tabs.close();
     this.connection.close();
+  }
+
+  /** Sign out here and in the user's other tabs. Messages that were not sent are lost. */
+  signOut() {
+    this._tabs.postMessage({ user: this.model.me.id, signedOut: true });
+    this._onTab({ signedOut: true });
+  }
+
+  /** Handle what another tab of this user tells. @param {any} told */
+  _onTab({ signedOut, read, unread, mentions }) {
+    if (signedOut) {
+      this.outbox.forget();
+      this._left("");
+      return;
+    }
+    const talk = this.model.talks.get(read.conversation);
+    if (!talk) return;
+    talk.readTo = read.id;
+    Object.assign(talk, { unread, mentions, holds: talk.holds && unread > 0 });
+    this.model.bus.changed("talks");
   }
 
   // ---- the connection
@@ -70,7 +93,7 @@ export class Chat {
     this.model.state = state;
     if (state === "open") this._onOpen(line);
     if (state === "waiting") this.events.forgetPresence();
-    if (state === "refused") this._refused(this.connection.why);
+    if (state === "refused") this._left(this.connection.why);
     this.model.bus.emit("state");
   }
 
@@ -270,9 +293,13 @@ export class Chat {
     const shown = indexOf(talk, this._newestShown());
     const newest = talk.messages.findLast((message, index) => index <= shown && !message.mine);
     if (!newest || indexOf(talk, newest.id) < indexOf(talk, talk.readTo)) return;
-    if (newest.id !== talk.readTo && this.connection.send({ do: "read", id: newest.id })) talk.readTo = newest.id;
+    const isNews = newest.id !== talk.readTo && this.connection.send({ do: "read", id: newest.id });
     this.model.readTo(talk, newest.id);
     if (!talk.unread) talk.holds = false;
+    if (!isNews) return;
+    const { unread, mentions } = talk;
+    talk.readTo = newest.id;
+    this._tabs.postMessage({ user: this.model.me.id, read: { conversation: talk.id, id: newest.id }, unread, mentions });
   }
 
   // ---- actions

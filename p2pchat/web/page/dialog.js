@@ -17,7 +17,7 @@ export function dialog(title, content, how = {}) {
     h("div", { class: "dialog-head" }, h("h2", { id }, title), iconButton("close", "Close", () => element.close())),
     h("div", { class: "dialog-body" }, content),
   );
-  for (const other of document.querySelectorAll("dialog")) /** @type {HTMLDialogElement} */ (other).close();
+  closeDialogs();
   const before = document.activeElement;
   element.addEventListener("click", (/** @type {Event} */ event) => event.target === element && element.close());
   element.addEventListener("close", () => {
@@ -30,16 +30,20 @@ export function dialog(title, content, how = {}) {
   return element;
 }
 
+export function closeDialogs() {
+  for (const one of document.querySelectorAll("dialog")) /** @type {HTMLDialogElement} */ (one).close();
+}
+
 /**
  * Ask for confirmation of an action that cannot be undone.
- * @param {string} title @param {any} said @param {string} yes
+ * @param {string} title @param {any} said a sentence, or paragraphs @param {string} yes
  * @returns {Promise<boolean>}
  */
 export function confirm(title, said, yes) {
   return new Promise((answer) => {
     let confirmed = false;
     const shown = dialog(title, [
-      h("p", {}, said),
+      typeof said === "string" ? h("p", {}, said) : h("div", { class: "paragraphs" }, said),
       h("div", { class: "row end" },
         h("button", { type: "button", onclick: () => shown.close() }, "Cancel"),
         h("button", { type: "button", class: "danger", onclick: () => ((confirmed = true), shown.close()) }, yes),

@@ -159,6 +159,7 @@ export class Events {
     if (!talk.loaded && talk.messages.length > MAX_TAIL) talk.byId.delete(talk.messages.shift()?.id ?? "");
     model.bus.changed("talks");
     if (message.mine || old || model.ignores(message.senderId)) return;
+    if (message.id === talk.readTo) return model.readTo(talk, message.id); // another tab was faster
     talk.unread += 1;
     if (mentions(message.text, model.me.name)) talk.mentions += 1;
     model.bus.emit("new", { talk, message });

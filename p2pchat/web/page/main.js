@@ -1,12 +1,13 @@
 /** Entry point. Opens the chat with the stored token, or shows the sign-in form. */
 
 import { Chat } from "./chat.js";
+import { closeDialogs } from "./dialog.js";
 import { fill } from "./dom.js";
 import { Layout } from "./layout.js";
 import { forgetAddress } from "./navigation.js";
-import { signIn } from "./signin.js";
+import { confirmSignOut, newToken, signIn } from "./signin.js";
 import { Announcer, showBadge } from "./status.js";
-import { deleteToken, loadToken, saveToken } from "./storage.js";
+import { deleteNewName, deleteToken, loadNewName, loadToken, saveToken } from "./storage.js";
 
 const app = /** @type {HTMLElement} */ (document.getElementById("app"));
 const region = /** @type {HTMLElement} */ (document.getElementById("announcer"));
@@ -17,21 +18,31 @@ const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This 
 /** @param {string} [why] the sentence to show above the form */
 function start(why = "") {
   const token = loadToken();
-  if (token) openChat(token);
-  else fill(app, signIn({ why, entered: (found, forLong) => (saveToken(found, forLong), openChat(found)) }));
+  if (token) enter(token, loadNewName());
+  else fill(app, signIn({ why, entered: (found, forLong, newName) => (saveToken(found, forLong, newName), enter(found, newName)) }));
+}
+
+/** @param {string} token @param {string} newName the name if the user has yet to save the token, else "" */
+function enter(token, newName) {
+  if (!newName) return openChat(token);
+  fill(app, newToken(newName, token, () => (deleteNewName(), openChat(token))));
+  app.querySelector("h1")?.focus();
 }
 
 /** @param {string} token */
 function openChat(token) {
-  const chat = new Chat(token, (why) => leave(chat, why || "This token is no longer valid."));
+  const chat = new Chat(token, (why) => leave(chat, why));
   new Announcer(region, chat.model);
-  fill(app, new Layout(chat, () => leave(chat, "")).element);
+  const signOut = async () => (await confirmSignOut(chat.model.me.name, token, chat.outbox.count)) && chat.signOut();
+  fill(app, new Layout(chat, signOut).element);
   chat.start();
 }
 
-/** @param {Chat} chat @param {string} why */
+/** @param {Chat} chat @param {string} why the reason of the gateway; "" for signed out by the user */
 function leave(chat, why) {
   chat.stop();
+  closeDialogs();
+  region.replaceChildren(); // it holds what others wrote
   deleteToken();
   if (!why) forgetAddress(); // signed out: whoever comes next starts afresh
   document.title = "p2pchat";

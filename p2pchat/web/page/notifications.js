@@ -21,7 +21,7 @@ export class Notifications {
     /** @type {Map<string, Notification>} shown, by conversation id */
     this._shown = new Map();
     chat.model.bus.on("new", (detail) => this._onNew(detail));
-    chat.model.bus.on("talks", () => this._closeRead());
+    for (const topic of ["talks", "state"]) chat.model.bus.on(topic, () => this._closeRead());
   }
 
   /** @param {{talk: Talk, message: Message}} detail */
@@ -47,9 +47,11 @@ export class Notifications {
     this._layout.notifyFailure(this._layout.open(talk));
   }
 
+  /** Close those of conversations that were read, and all once the user has signed out. */
   _closeRead() {
+    const { state, talks } = this._chat.model;
     for (const [id, shown] of this._shown) {
-      if (this._chat.model.talks.get(id)?.unread) continue;
+      if (state !== "closed" && talks.get(id)?.unread) continue;
       shown.close();
       this._shown.delete(id);
     }

@@ -109,8 +109,8 @@ export async function showProfile(chat, layout, signOut) {
     h("label", { class: "check", for: "my-notify" }, h("span", {}, "Notify\u00a0me"), notify),
     h("label", { class: "check" }, sound, " Notify with a sound"),
     !canNotify() && h("p", { class: "hint" }, "Browsers show notifications only of pages with https, or of this computer."),
-    h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name; don't sign out unless you have saved it."),
-    h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => (shown.close(), chat.outbox.forget(), signOut()) }, "Sign out")),
+    h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name: \"Sign out\" shows it."),
+    h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => (shown.close(), signOut()) }, "Sign out")),
   ]);
   receipts.onchange = () => done({ do: "set", name: "receipts", value: receipts.checked ? "on" : "off" });
   sound.onchange = () => setPreference("sound", sound.checked ? "on" : "off");

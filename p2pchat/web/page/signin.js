@@ -1,22 +1,17 @@
-/** Sign-in form: register a name and get a token, or sign in with an existing token. */
+/** Signing in: register a name and get a token, or use an existing token. And signing out, which asks first. */
 
-import { copyButton, fill, h } from "./dom.js";
+import { confirm } from "./dialog.js";
+import { copyButton, h } from "./dom.js";
 import { signUp } from "./http.js";
+import { safeLine } from "./safe_text.js";
 
 /**
  * @param {object} options
  * @param {string} options.why the sentence to show first; "" for none
- * @param {(token: string, forLong: boolean) => void} options.entered
+ * @param {(token: string, forLong: boolean, newName: string) => void} options.entered the name if it was registered now, else ""
  * @returns {HTMLElement}
  */
 export function signIn({ why, entered }) {
-  const card = h("div", { class: "card" });
-  fill(card, signInForm(card, why, entered));
-  return h("main", { class: "door" }, card);
-}
-
-/** @param {HTMLElement} card @param {string} why @param {(token: string, forLong: boolean) => void} entered */
-function signInForm(card, why, entered) {
   const trouble = h("p", { class: "trouble", id: "trouble", role: "alert" }, why);
   const forLong = h("input", { type: "checkbox", id: "for-long" });
   const name = h("input", {
@@ -31,8 +26,7 @@ function signInForm(card, why, entered) {
     trouble.textContent = "";
     try {
       const made = await signUp(name.value.trim());
-      fill(card, tokenCard(made.name, made.token, () => entered(made.token, forLong.checked)));
-      card.querySelector("h1")?.focus();
+      entered(made.token, forLong.checked, made.name);
     } catch (error) {
       trouble.textContent = /** @type {Error} */ (error).message;
       join.disabled = false;
@@ -41,9 +35,9 @@ function signInForm(card, why, entered) {
   };
   const entering = (/** @type {Event} */ event) => {
     event.preventDefault();
-    entered(token.value.trim(), forLong.checked);
+    entered(token.value.trim(), forLong.checked, "");
   };
-  return [
+  return h("main", { class: "door" }, h("div", { class: "card" },
     h("h1", { class: "brand" }, h("img", { src: "icon.svg", alt: "", width: 40, height: 40 }), "p2pchat"),
     h("p", { class: "lead" }, "Chat with everyone on this network, from your browser or a terminal."),
     h("form", { onsubmit: joining },
@@ -59,16 +53,30 @@ function signInForm(card, why, entered) {
       ),
     ),
     h("label", { class: "check" }, forLong, " Stay signed in on this device"),
-  ];
+  ));
 }
 
-/** Show a new token, which cannot be shown again. @param {string} name @param {string} token @param {() => void} go */
-function tokenCard(name, token, go) {
-  const shown = h("div", { class: "token", role: "group", "aria-label": "Your token" }, token);
-  return [
+/** The page that shows a new token. @param {string} name @param {string} token @param {() => void} go @returns {HTMLElement} */
+export function newToken(name, token, go) {
+  return h("main", { class: "door" }, h("div", { class: "card" },
     h("h1", { tabindex: -1 }, "Welcome, ", h("bdi", {}, name)),
-    h("p", {}, "This is your token, the only way back to your name. You won't see it again: save it in your password manager."),
-    shown,
+    h("p", {}, "This is your token, the only way back to your name from another device or after signing out. Save it in your password manager."),
+    tokenBox(token),
     h("div", { class: "row" }, copyButton(() => token, "Copy token"), h("button", { class: "primary", type: "button", onclick: go }, "Start chatting")),
-  ];
+  ));
+}
+
+/** Ask before this browser forgets a token. @param {string} name @param {string} token @param {number} waiting messages not sent yet @returns {Promise<boolean>} */
+export function confirmSignOut(name, token, waiting) {
+  return confirm("Sign out?", [
+    h("p", {}, "This is your token, the only way back to the name ", h("bdi", {}, safeLine(name)), " and its messages. Save it in your password manager first: without it, only whoever runs this gateway can let you in again."),
+    tokenBox(token),
+    copyButton(() => token, "Copy token"),
+    waiting > 0 && h("p", { class: "trouble" }, waiting > 1 ? `${waiting} messages were not sent yet and will be lost.` : "1 message was not sent yet and will be lost."),
+  ], "Sign out");
+}
+
+/** @param {string} token */
+function tokenBox(token) {
+  return h("div", { class: "token", role: "group", "aria-label": "Your token" }, token);
 }

@@ -4,6 +4,7 @@
  */
 
 const TOKEN = "p2pchat.token";
+const NEW_NAME = "p2pchat.new";
 const OUTBOX = "p2pchat.outbox.";
 const PREFERENCES = "p2pchat.choices";
 
@@ -21,13 +22,27 @@ export function loadToken() {
   return ifAllowed(() => sessionStorage.getItem(TOKEN) ?? localStorage.getItem(TOKEN)) ?? "";
 }
 
-/** @param {string} token @param {boolean} forLong keep it after this tab is closed */
-export function saveToken(token, forLong) {
+/**
+ * @param {string} token @param {boolean} forLong keep it after this tab is closed
+ * @param {string} newName the name it was made for just now; "" for a token that the user has
+ */
+export function saveToken(token, forLong, newName) {
   deleteToken();
   ifAllowed(() => (forLong ? localStorage : sessionStorage).setItem(TOKEN, token));
+  if (newName) ifAllowed(() => sessionStorage.setItem(NEW_NAME, newName));
+}
+
+/** @returns {string} the name whose new token is still to be shown to the user, "" for none */
+export function loadNewName() {
+  return ifAllowed(() => sessionStorage.getItem(NEW_NAME)) ?? "";
+}
+
+export function deleteNewName() {
+  ifAllowed(() => sessionStorage.removeItem(NEW_NAME));
 }
 
 export function deleteToken() {
+  deleteNewName();
   ifAllowed(() => sessionStorage.removeItem(TOKEN));
   ifAllowed(() => localStorage.removeItem(TOKEN));
 }

@@ -41,7 +41,8 @@ export class Timeline {
     this._actions = this._messageActions();
     for (const topic of ["talk", "people"]) chat.model.bus.on(topic, () => this._drawSoon());
     chat.model.bus.on("talks", () => this._drawDown());
-    chat.model.isFrontShown = () => this._box.clientHeight > 0;
+    chat.model.isFrontShown = () => this._box.clientHeight > 0 && !document.querySelector("dialog[open]");
+    document.addEventListener("close", () => chat.markReadSoon(), true); // of a dialog that covered the messages
     chat.setNewestShown(() => this._newestShown());
     new ResizeObserver(() => this._atEnd && this._follow()).observe(this._box); // also when it comes back on a small screen
   }
