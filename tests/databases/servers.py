@@ -167,7 +167,7 @@ class MariaDB(Server):
 
     def _install(self) -> None:
         install = _found("mariadb-install-db", "/usr/bin")
-        words = ["--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"]
+        words = ["--auth-root-authentication-method=normal", "--skip-name-resolve"]
         self._run([install, "--no-defaults", f"--datadir={self.directory / 'data'}", *words, *self._small])
 
     @property

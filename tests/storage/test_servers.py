@@ -16,7 +16,8 @@ from p2pchat.errors import StorageError
 from p2pchat.storage.dialects.dialect import DatabaseURL, parse_url
 from p2pchat.storage.sql import SqlStorage
 from tests.databases.fixtures import ServerOf
-from tests.databases.servers import KINDS, Server, private
+from tests.databases.servers import KINDS, ROOT, Server, private
+from tests.docs.pages import blocks
 from tests.storage.conftest import SMALL
 from tests.storage.writers import ROOM, Author, is_sound, released, user
 
@@ -86,6 +87,16 @@ def test_a_second_peer_with_the_same_database_is_refused(url: str) -> None:
     with closing(opened(url)) as storage:
         storage.commit([ada.appends("2")])
         assert all_entries(storage, "ada") == ada.raws
+
+
+def test_the_statements_of_the_page_make_a_usable_database(own_server: Server) -> None:
+    """A fresh MariaDB has anonymous users, which come before a user of all hosts."""
+    pages = blocks((ROOT / "docs" / "databases.md").read_text("utf-8"))
+    mariadb, postgresql = [block.text.split(";") for block in pages if block.language == "sql"]
+    statements = mariadb if own_server.kind == "mariadb" else postgresql
+    own_server.admin(*filter(str.strip, statements))
+    with closing(opened(own_server.url("chat", user="ada", password="secret"))) as storage:
+        storage.commit([Author("ada", 1).begins("1")])
 
 
 def test_a_lost_connection_is_replaced_without_an_error(kind: str, url: str, server_of: ServerOf) -> None:
