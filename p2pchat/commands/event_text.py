@@ -195,7 +195,8 @@ def format_event(event: Line, me: str, now: datetime, related: Line | None = Non
     if kind == "joined":
         return f"{time} -- {quote_name(event['user'])} is here{_first_time(event)}"
     if kind == "renamed":
-        return f"{time} -- {quote_name(event['before'])} is now known as {quote_name(event['user'])}"
+        before = event.get("former") or event["before"]  # older logs have no label
+        return f"{time} -- {quote_name(before)} is now known as {quote_name(event['user'])}"
     if kind == "left":
         reason = _REASONS.get(event["reason"]) or f"left: {safe_line(event['reason'])}"
         return f"{time} -- {quote_name(event['user'])} {reason}"

@@ -243,13 +243,13 @@ class EventDispatcher:
 
     def _on_named(self, effect: fx.UserNamed) -> None:
         id, name = effect.user, effect.name
-        before = self._people.name(id)
+        before, former = self._people.name(id), self._people.label(id)
         self._people.learn([(id, name)])
         self._people.set_about(id, effect.about)
         if before and before != name and not effect.old:
 
             def renamed(viewer: Viewer) -> ev.Event:
-                return ev.Renamed(user=viewer.people.user(id), name=name, before=before)
+                return ev.Renamed(user=viewer.people.user(id), name=name, before=before, former=former)
 
             self._emit(("renamed", id), renamed, but=id)
         self.wake_waiters()

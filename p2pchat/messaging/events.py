@@ -173,12 +173,16 @@ class Left(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renamed(Event):
-    """A user took another `name`; `before` is the former one. `user.label` tells users with the same name apart."""
+    """A user took another `name`; `before` is the former one, and `former` the label that was shown until then.
+
+    Labels (`user.label` is the new one) tell users with the same name apart.
+    """
 
     event: ClassVar[str] = "renamed"
     user: User
     name: str
     before: str
+    former: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

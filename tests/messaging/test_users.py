@@ -39,7 +39,7 @@ async def test_a_new_name_is_known_everywhere_and_stored(net: Mesh) -> None:
         robert = await ada.wait_user("robert", timeout=5)
         told = await anext(events)
     assert robert == bob.me == told.user
-    assert (told.name, told.before) == ("robert", "bob")
+    assert (told.name, told.before, told.former) == ("robert", "bob", "bob")
     await net.settle()
     assert [m.sender.label for m in await ada.history("room")] == ["robert"]
     with pytest.raises(ValueError):

@@ -96,3 +96,17 @@ async def test_typing_and_presence_reach_each_other(terminal: OpenTerminal, peer
 async def above(shown: Terminal, text: str) -> None:
     """Wait until this is the row above the prompt."""
     await shown.until(lambda: shown.lines[-2:-1] == [text], text)
+
+
+async def test_a_rename_names_the_one_of_two_with_the_same_name(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    await peer("bob", port)
+    await ada.shows("bob is here")
+    robert = await peer("robert", port)
+    await ada.shows("robert is here")
+    await robert.rename("bob")
+    await ada.shows(f"-- robert is now known as bob#{robert.me.id[:8]}")
+    await robert.rename("Anna Maria")
+    await ada.shows(f'-- bob#{robert.me.id[:8]} is now known as "Anna Maria"')
+    assert "-- bob is now known" not in ada.text
