@@ -118,6 +118,70 @@ async def test_a_client_that_stops_reading_has_not_taken_what_was_written_to_its
         await bob.socket.close()
 
 
+@asynccontextmanager
+async def stopped_websocket(served: Served, name: str) -> AsyncIterator[Callable[[], object]]:
+    async with socket(served.url, name, served.tokens[name]) as user:
+        transport = user.io.eio.ws._response.connection.transport
+        transport.pause_reading()
+        yield transport.resume_reading
+
+
+@asynccontextmanager
+async def stopped_poller(served: Served, name: str) -> AsyncIterator[Callable[[], object]]:
+    """A client that takes no answer to its last poll, and then polls again."""
+    url, user = "/socket.io/?EIO=4&transport=polling", {"userId": name, "authToken": served.tokens[name]}
+    async with served.client() as http, asyncio.TaskGroup() as group:
+        url += f"&sid={json.loads((await http.get(url)).text[1:])['sid']}"
+        await http.post(url, content="40")
+        await http.post(url, content=f'420["register",{json.dumps(user)}]')
+        while "430" not in (await http.get(url)).text:
+            pass
+
+        async def poll() -> None:
+            while "newMessage" not in (await http.get(url)).text:
+                pass
+            await http.get(url)
+
+        yield lambda: group.create_task(poll())
+
+
+@pytest.mark.parametrize("stopped", [stopped_websocket, stopped_poller])
+@pytest.mark.parametrize("to", ["bob", "ops", "room"])
+async def test_a_stopped_client_of_an_active_user_has_neither_taken_nor_read_anything(
+    served: Served, stopped: Callable[..., AbstractAsyncContextManager[Callable[[], object]]], to: str
+) -> None:
+    for name in ("ada", "bob", "cyd"):
+        await served.register(name)
+    ada, bob, cyd = served.peer.hosted
+    async with stopped(served, "bob") as go_on, socket(served.url, "cyd", served.tokens["cyd"]):
+        talk: Any = {"bob": bob.me, "ops": await ada.create_group("ops", [bob.me, cyd.me]), "room": ada.room}[to]
+        receipt = await ada.send(talk, "asleep?")
+        sign = await ada.send(cyd.me, "somebody is awake") if to == "bob" else receipt
+        await sign.read(by="cyd", timeout=WITHIN)
+        assert receipt.by_member[bob.me] == ("delivered" if to == "room" else "accepted")
+        go_on()
+        await receipt.read(by="bob", timeout=WITHIN)
+
+
+async def test_a_pong_proves_only_what_was_written_before_its_own_ping(served: Served) -> None:
+    for name in ("ada", "bob"):
+        await served.register(name)
+    ada, bob = served.peer.hosted
+    user = {"userId": "bob", "authToken": served.tokens["bob"]}
+    async with connect(f"{served.ws_url}/socket.io/?EIO=4&transport=websocket") as line:
+        for packet in ("40", f'420["register",{json.dumps(user)}]'):
+            await line.send(packet)
+        receipts = []
+        for number in range(2):
+            receipts.append(await ada.send(bob.me, str(number)))
+            while await line.recv() != "2":
+                pass
+        for number, receipt in enumerate(receipts):
+            await line.send("3")
+            await receipt.read(timeout=WITHIN)
+            assert [one.status for one in receipts[number + 1 :]] == ["accepted"] * (1 - number)
+
+
 async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
     for name in ("ada", "bob"):
         await served.register(name)

@@ -1,7 +1,7 @@
 """Registered Socket.IO clients of a gateway, and what they share: presence and message statuses.
 
 A client is a session like those of `/chat` and `/lines` (session.py). While its user is active, messages are read
-when they are sent to it; otherwise when the user becomes active again.
+once it is proved that they have arrived (engine.py); otherwise when the user becomes active again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from engineio.packet import Packet as EnginePacket
@@ -20,7 +21,7 @@ from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull
 from p2pchat.web.schemas import iso
 from p2pchat.web.session import QUEUED_KINDS, ClientSession, Post
-from p2pchat.web.socketio.engine import NEW_MESSAGE, EngineConnection, event_packet
+from p2pchat.web.socketio.engine import NEW_MESSAGE, EngineConnection, Newest, event_packet
 
 STATUSES = {"online": "online", "idle": "idle"}  # presence; every other status is offline here
 ROOM_READ_AFTER = 2.0  # seconds in which read marks in the room are gathered
@@ -37,7 +38,7 @@ class SocketClient(ClientSession):
         super().__init__(registry.gateway, account, connection.drained)
         self.registry = registry
         self.connection = connection
-        self._unread: dict[str, Post] = {}  # the newest message sent and not read, by conversation
+        self._unread: dict[str, Post] = {}  # the newest message that arrived and was not read, by conversation
         self._room_post: Post | None = None
         self._read_timer: asyncio.TimerHandle | None = None
         self.open("socketio", self._HANDLERS)
@@ -98,33 +99,33 @@ class SocketClient(ClientSession):
     def _send(self, post: Post, packet: EnginePacket | None, *, bounded: bool = True) -> None:
         if packet is None:
             return
-        self.connection.put(packet, post if post.conversation.kind in QUEUED_KINDS else None, bounded=bounded)
-        if post.log.user == self.account.key:
-            return
-        if self.hub_session.active:
-            self._mark_read(post)
-        else:
-            self._unread[post.log.conversation] = post
+        prove = post.conversation.kind in QUEUED_KINDS or self._reports_room
+        self.connection.put(packet, post, prove=prove, bounded=bounded)
 
     # ---- reading
 
     def set_active(self, active: bool) -> None:
-        """Set whether the user is looking; one who is has read everything sent so far."""
+        """Set whether the user is looking; one who is has read everything that has arrived."""
         self.hub_session.set_active(active)
-        if active:
-            unread, self._unread = self._unread, {}
-            for post in unread.values():
-                self._mark_read(post)
+        self._mark_read()
 
-    def _mark_read(self, post: Post) -> None:
-        if post.conversation.kind != "room":
-            self.user.mark_read(post)
+    def _mark_read(self) -> None:
+        """Mark what has arrived as read if the user is active."""
+        if not self.hub_session.active:
             return
-        if self.gateway.hub.open_by_kind["socketio"] > ROOM_READERS:
-            return
-        self._room_post = post
-        if self._read_timer is None:
-            self._read_timer = asyncio.get_running_loop().call_later(ROOM_READ_AFTER, self._mark_room_read)
+        unread, self._unread = self._unread, {}
+        for post in unread.values():
+            if post.conversation.kind != "room":
+                self.user.mark_read(post)
+            elif self._reports_room:
+                self._room_post = post
+                if self._read_timer is None:
+                    self._read_timer = asyncio.get_running_loop().call_later(ROOM_READ_AFTER, self._mark_room_read)
+
+    @property
+    def _reports_room(self) -> bool:
+        """True while reading in the room is reported."""
+        return self.gateway.hub.open_by_kind["socketio"] <= ROOM_READERS
 
     def _mark_room_read(self) -> None:
         self._read_timer = None
@@ -153,26 +154,32 @@ class SocketClient(ClientSession):
 
     # ---- arrival and end
 
-    def on_arrival(self, post: Post) -> None:
-        """Store that everything up to this message has arrived."""
+    def on_arrival(self, posts: Newest) -> None:
+        """Store that these messages and all before them have arrived, and that an active user has read them."""
         with suppress(PeerClosed):
-            self.user.hand_on(post, DELIVERY_CONSUMER)
+            for post in sorted(posts.values(), key=attrgetter("place")):
+                if post.conversation.kind in QUEUED_KINDS:
+                    self.user.hand_on(post, DELIVERY_CONSUMER)
+                if post.log.user != self.account.key:
+                    self._unread[post.log.conversation] = post
+            self._mark_read()
 
     def on_ack(self, post: Post) -> None:
         """Mark a message and all before it in its conversation as read, as the client says; so it has arrived."""
         self.user.mark_read(post)
         newest = self.connection.newest
         if newest is not None and post.place <= newest.place:
-            self.on_arrival(post)
+            self.user.hand_on(post, DELIVERY_CONSUMER)
 
     def close(self, *, orderly: bool) -> None:
         """Close the session of a client that is gone. `orderly`: everything written to it has arrived."""
         self.registry.remove(self)
+        unproved = self.connection.take_unproved()
+        if orderly:
+            self.on_arrival(unproved)
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._mark_room_read()
-        if orderly and self.connection.newest is not None:
-            self.on_arrival(self.connection.newest)
 
     def on_end(self, why: Ending) -> None:
         """Close the connection; only a client whose token was revoked is told not to come back."""

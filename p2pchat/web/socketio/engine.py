@@ -1,8 +1,9 @@
 """One Engine.IO connection, by WebSocket or polling: what is queued, what was written, and what has surely arrived.
 
 A successful write does not prove that the client has the message. The connection remembers which messages were written
-before Engine.IO's ping; the pong proves that they arrived, and so does the next poll of a polling client. Messages
-without proof are delivered again when the client comes back. An orderly goodbye proves everything that was written.
+before each of Engine.IO's pings; the pong, of which each ping gets one, proves that they arrived, and so does the next
+poll of a polling client. Messages without proof are delivered again when the client comes back. An orderly goodbye
+proves everything that was written.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ CLOSE, PING, PONG = "1", "2", "3"
 SEPARATOR = "\x1e"  # between the packets of one poll or post
 ORDERLY_CLOSE_CODES = (1000, 1001)  # RFC 6455: sent by a browser that leaves a page, or by a program that says goodbye
 
+Newest = dict[tuple[str, str], Post]  # messages by conversation and writer: the newest stands for those before it
+
 
 class EngineConnection:
     """One connection.
@@ -48,14 +51,14 @@ class EngineConnection:
         leaving: The client said goodbye.
         sent_away: The server is about to close it; nothing more is taken from it.
         ended: Nothing more is sent or received.
-        newest: The newest message that was written, of those whose arrival matters.
+        newest: The newest message that was written.
         close: Closes the WebSocket below; None while it is polling.
     """
 
     __slots__ = (
         "_bytes", "_has_room", "_max_bytes", "_max_frames", "_ping_timer", "_pinged", "_proof", "_queued", "_socket",
-        "_unanswered", "client", "close", "deadline", "ended", "frames", "host", "leaving", "lock", "newest", "scope",
-        "sent_away", "sid",
+        "_unanswered", "_written", "client", "close", "deadline", "ended", "frames", "host", "leaving", "lock",
+        "newest", "scope", "sent_away", "sid",
     )  # fmt: skip
 
     def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
@@ -64,9 +67,10 @@ class EngineConnection:
         self._max_frames = settings.outbox_frames
         self._max_bytes = settings.outbox_bytes
         self._queued: deque[tuple[Post, int]] | None = None  # messages to be written; made when there are any
+        self._written: Newest = {}  # what was written since the last ping
         self._bytes = 0
         self.newest: Post | None = None
-        self._pinged: Post | None = None  # the newest message that was written before the last ping
+        self._pinged: list[Newest] = []  # for each ping without a pong, what was written before it
         self._ping_timer: asyncio.TimerHandle | None = None
         self._proof: asyncio.Future[None] | None = None  # set while wait_arrival() waits
         self._has_room = LightEvent()  # something was written since drained() began to wait
@@ -85,11 +89,12 @@ class EngineConnection:
 
     # ---- out
 
-    def put(self, packet: EnginePacket, post: Post | None = None, *, bounded: bool = True) -> None:
+    def put(self, packet: EnginePacket, post: Post | None = None, *, prove: bool = True, bounded: bool = True) -> None:
         """Queue a packet. Raises QueueFull if too much is waiting.
 
         Args:
-            post: The message in it, if its arrival is to be proved.
+            post: The message in it.
+            prove: Send a ping soon after the message. Without one it is proved by a later ping or poll.
             bounded: Check the limits. False for a caller that puts some packets and then waits for drained().
         """
         socket = self._socket
@@ -103,7 +108,7 @@ class EngineConnection:
                 self._queued = deque()
             self._queued.append((post, size))
             self._bytes += size
-            if self._ping_timer is None:
+            if prove and self._ping_timer is None:
                 self._ping_timer = asyncio.get_running_loop().call_later(PING_AFTER, self._ping)
         socket.queue.put_nowait(packet)
 
@@ -131,7 +136,7 @@ class EngineConnection:
 
     def _ping(self) -> None:
         self._ping_timer = None
-        if not self.ended and not self._socket.closed:
+        if self._is_waiting and not self.ended and not self._socket.closed:
             self._socket.queue.put_nowait(EnginePacket(ENGINE_PING))
 
     def on_write(self, text: str) -> None:
@@ -139,9 +144,12 @@ class EngineConnection:
         if text.startswith(MESSAGE_STARTS):
             if self._queued:
                 self.newest, size = self._queued.popleft()
+                log = self.newest.log
+                self._written[log.conversation, log.user] = self.newest
                 self._bytes -= size
         elif text == PING:
-            self._pinged = self.newest
+            self._pinged.append(self._written)
+            self._written = {}
         self._has_room.set()
 
     # ---- answers come in the order of the requests
@@ -179,33 +187,45 @@ class EngineConnection:
 
     # ---- in
 
-    async def receive(self, packet: EnginePacket) -> None:
+    async def receive(self, text: str) -> None:
         """Take a packet of a polling client. Raises EngineIOError if the connection is closed or a WebSocket by now."""
         if self._socket.upgraded:
             raise SocketIsClosedError
         if not self.ended and not self.sent_away:
-            await self._socket.receive(packet)
+            self.on_packet(text)
+            await self._socket.receive(EnginePacket(encoded_packet=text))
 
     def on_packet(self, text: str) -> None:
         """Note a packet that came in: a pong proves what was written before its ping."""
-        if text == PONG and self._pinged is not None:
-            self._prove(self._pinged)
+        if text == PONG and self._pinged:
+            self._prove(self._pinged.pop(0))
 
     def on_poll(self) -> None:
-        """Note a poll: the client has everything that the last answer contained."""
-        if self.newest is not None:
-            self._prove(self.newest)
+        """Note a poll: the client has everything that was written."""
+        self._prove(self.take_unproved())
 
-    def _prove(self, post: Post) -> None:
-        self._pinged = None
-        if self.client is not None:
-            self.client.on_arrival(post)
-        if self._proof is not None and not self._proof.done() and not self._queued and post is self.newest:
+    def take_unproved(self) -> Newest:
+        """Return what was written and not proved; the caller takes it as proved."""
+        taken: Newest = {}
+        for written in (*self._pinged, self._written):
+            taken.update(written)
+            written.clear()  # a pong is still expected for each ping
+        return taken
+
+    def _prove(self, posts: Newest) -> None:
+        if self.client is not None and posts:
+            self.client.on_arrival(posts)
+        if self._proof is not None and not self._proof.done() and not self._is_waiting:
             self._proof.set_result(None)
+
+    @property
+    def _is_waiting(self) -> bool:
+        """True if a message is to be written or proved."""
+        return bool(self._queued or self._written or any(self._pinged))
 
     async def wait_arrival(self) -> None:
         """Wait up to PROOF_TIMEOUT for the proof that everything written has arrived."""
-        if self.newest is None or self.ended or self._socket.closed:
+        if not self._is_waiting or self.ended or self._socket.closed:
             return
         self._proof = asyncio.get_running_loop().create_future()
         self._ping()

@@ -17,7 +17,6 @@ from urllib.parse import parse_qs
 
 import socketio
 from engineio.exceptions import EngineIOError
-from engineio.packet import Packet as EnginePacket
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -115,7 +114,7 @@ class SocketIOServer:
             return PlainTextResponse("this connection is closed", 400)
         try:
             for text in posted_packets(await request.body()):  # SecurityMiddleware has checked its size
-                await connection.receive(EnginePacket(encoded_packet=text))
+                await connection.receive(text)
         except EngineIOError:
             return PlainTextResponse("this connection does not poll any more", 400)
         except ValueError as error:
