@@ -18,7 +18,9 @@ from p2pchat import Presence
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.hub import Envelope
 from p2pchat.web.socketio.clients import CONSUMER, ClientRegistry
-from p2pchat.web.socketio.engine import StrictPacket, may_come_in
+from p2pchat.web.socketio.engine import EngineConnection, StrictPacket, may_come_in
+from p2pchat.web.socketio.handlers import EventHandlers
+from p2pchat.web.socketio.server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS
 from tests.web.conftest import Served, listening
 from tests.web.socketio_client import PATIENCE, socket
 
@@ -60,12 +62,79 @@ async def test_every_transport_carries_messages_both_ways(served: Served, transp
         assert (await ada.hear("newMessage"))["from"] == "bob"
 
 
-async def test_a_socket_that_sends_before_register_is_closed(served: Served) -> None:
-    async with socket(served.url) as stranger:
-        assert error_of(await stranger.say("privateMessage", {"to": "ada", "content": "hi"})) == "unauthorized"
-        assert (await stranger.hear("error"))["code"] == "unauthorized"
-        await asyncio.wait_for(stranger.gone.wait(), 10)
-    assert served.gateway.accounts.find("ada") is None, "nothing was done"
+async def test_events_before_register_wait_for_it_and_are_handled_in_order(served: Served) -> None:
+    """As official clients send what was emitted while they were not connected, before `connect` is called."""
+    await hand(served, "ada", "bob")
+    async with socket(served.url, "bob", served.tokens["bob"]) as bob, socket(served.url) as ada:
+        answers: list[tuple[str, str]] = []
+
+        async def emit(event: str, name: str, **payload: str) -> None:
+            await ada.io.emit(event, payload, callback=lambda answer: answers.append((name, answer["status"])))
+
+        for number in range(MAX_HELD):
+            await emit("privateMessage", str(number), to="bob", content=str(number))
+        await emit("register", "register", userId="ada", authToken=served.tokens["ada"])
+        await ada.say("privateMessage", {"to": "bob", "content": "last"})
+        assert answers == [(name, "ok") for name in ("register", *map(str, range(MAX_HELD)))]
+        heard = [(await bob.hear("newMessage"))["content"] for _ in range(MAX_HELD + 1)]
+        assert heard == [*map(str, range(MAX_HELD)), "last"]
+        assert ada.said("error") == []
+
+
+async def test_events_without_register_are_refused_and_the_socket_stays_open(serve: Any) -> None:
+    served = await serve(WebSettings(token_timeout=4))
+    await hand(served, "ada")
+    async with socket(served.url) as ada:
+        said = {"to": "room", "content": "hi"}
+        assert error_of(await ada.say("groupMessage", said)) == "unauthorized"
+        assert (await ada.hear("error"))["code"] == "unauthorized"
+        answer = await ada.say("register", {"userId": "ada", "authToken": served.tokens["ada"]})
+        assert answer["status"] == "ok" and (await ada.say("groupMessage", said))["status"] == "ok"
+
+
+@pytest.mark.parametrize(("number", "size"), [(MAX_HELD, 1), (1, MAX_HELD_CHARACTERS - 100)])
+async def test_more_than_may_wait_for_register_is_refused_at_once(serve: Any, number: int, size: int) -> None:
+    served = await serve(WebSettings(token_timeout=3600))
+    await hand(served, "ada")
+    async with socket(served.url) as ada:
+        for _ in range(number):
+            await ada.io.emit("groupMessage", {"to": "room", "content": "x" * size})
+        assert error_of(await ada.say("groupMessage", {"to": "room", "content": "y" * 100})) == "unauthorized"
+        answer = await ada.say("register", {"userId": "ada", "authToken": served.tokens["ada"]})
+        assert answer["status"] == "ok"
+        assert (await ada.say("groupMessage", {"to": "room", "content": "z"}))["status"] == "ok"
+
+
+async def test_events_that_wait_for_a_register_that_fails_are_refused(served: Served) -> None:
+    await hand(served, "ada")
+    async with socket(served.url) as liar:
+        answers: list[dict[str, Any]] = []
+        await liar.io.emit("groupMessage", {"to": "room", "content": "x"}, callback=answers.append)
+        await liar.io.emit("register", {"userId": "ada", "authToken": "nonsense"}, callback=answers.append)
+        await asyncio.wait_for(liar.gone.wait(), 10)
+        assert [error_of(answer) for answer in answers] == ["unauthorized", "unauthorized"]
+
+
+async def test_a_register_that_takes_longer_than_the_time_to_send_it_is_answered(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve(WebSettings(token_timeout=0.2))
+    await hand(served, "ada", "bob")
+    register = EventHandlers.register
+
+    async def slow(self: EventHandlers, connection: EngineConnection, payload: Any) -> dict[str, Any]:
+        assert connection.deadline is not None
+        await asyncio.sleep(connection.deadline.when() - asyncio.get_running_loop().time() + 0.1)
+        return await register(self, connection, payload)
+
+    monkeypatch.setattr(EventHandlers, "register", slow)
+    async with socket(served.url) as ada:
+        held: list[dict[str, str]] = []
+        await ada.io.emit("groupMessage", {"to": "room", "content": "x"}, callback=held.append)
+        answer = await ada.say("register", {"userId": "ada", "authToken": served.tokens["ada"]})
+        assert answer["status"] == "ok"
+        assert (await ada.say("groupMessage", {"to": "room", "content": "y"}))["status"] == "ok"
+        assert [answer["status"] for answer in held] == ["ok"]
 
 
 async def test_a_socket_that_does_not_register_in_time_is_closed(serve: Any) -> None:
@@ -312,7 +381,21 @@ async def test_a_client_of_the_library_that_polls_receives_many_waiting_messages
         assert [(await bob.hear("newMessage"))["content"] for _ in range(40)] == [*map(str, range(40))]
 
 
-MALFORMED = ["42{}", "42[7]", "42{", "42" + "[" * 100_000, '42/other,["x"]', "441", "47", "4"]
+MALFORMED = [
+    "42",
+    "421",
+    "42xyz",
+    '42{"a":1}',
+    '42NaN["x"]',
+    "42{}",
+    "42[7]",
+    "42{",
+    "42" + "[" * 100_000,
+    '42/other,["x"]',
+    "441",
+    "47",
+    "4",
+]
 
 
 @pytest.mark.parametrize("packet", [*MALFORMED, "", "6", "2probe", "b4AAA", b"\xff", '451-["x"]'])
@@ -546,12 +629,17 @@ async def test_a_polled_payload_is_bounded(serve: Any) -> None:
         assert await poller.post("40") == 400
 
 
-async def test_an_unregistered_socket_may_send_few_packets(served: Served) -> None:
+@pytest.mark.parametrize("packet", ['43["x"]', '42["x"]', f'42["x",{{"y":"{"z" * 200_000}"}}]'])
+async def test_a_socket_that_sends_too_much_before_register_is_closed_and_may_come_back(
+    served: Served, packet: str
+) -> None:
     async with connect(served.ws_url + ENGINE + "websocket") as line:
-        await line.recv()
-        for _ in range(20):
-            await line.send('43["x"]')
-        await closed(line)
+        await line.send("40")
+        for _ in range(MAX_BEFORE_REGISTER if len(packet) < 100 else 6):
+            await line.send(packet)
+        async with asyncio.timeout(10):
+            heard = [str(text) async for text in line]
+    assert "too much was sent before register" in heard[-1], "no `41`, which means: do not come back"
 
 
 async def test_it_answers_under_a_prefix_and_only_at_its_own_path(served: Served) -> None:

@@ -46,7 +46,8 @@ class EngineConnection:
         sid: Its Socket.IO id.
         host: The address it came from.
         client: The registered client that uses it, or None.
-        frames: Packets received before it was registered.
+        taken: Packets received before it was registered, and their size in KiB.
+        held: Events that came before `register`, as packets; they are handled after it.
         lock: Held while a request is carried out, for a message until it is on its way to disk, to keep their order.
         leaving: The client said goodbye.
         sent_away: The server is about to close it; nothing more is taken from it.
@@ -57,8 +58,8 @@ class EngineConnection:
 
     __slots__ = (
         "_bytes", "_has_room", "_max_bytes", "_max_frames", "_ping_timer", "_pinged", "_proof", "_queued", "_socket",
-        "_unanswered", "_written", "client", "close", "deadline", "ended", "frames", "host", "leaving", "lock",
-        "newest", "scope", "sent_away", "sid",
+        "_unanswered", "_written", "client", "close", "deadline", "ended", "held", "host", "leaving", "lock", "newest",
+        "scope", "sent_away", "sid", "taken",
     )  # fmt: skip
 
     def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
@@ -80,7 +81,8 @@ class EngineConnection:
         self.host = host
         self.client: SocketClient | None = None
         self.deadline: asyncio.TimerHandle | None = None
-        self.frames = 0
+        self.taken = 0
+        self.held: list[str] = []
         self._unanswered: list[LightEvent | EnginePacket] = []  # requests, and statuses that wait for their answers
         self.lock = asyncio.Lock()
         self.leaving = False
@@ -323,6 +325,11 @@ def posted_packets(body: bytes) -> list[str]:
     if not all(packet.startswith(_MESSAGES) or packet in (CLOSE, PONG) for packet in packets):
         raise ValueError("a posted packet is a message, a pong or a close")
     return packets
+
+
+def ack_packet(id: int, answer: dict[str, Any]) -> EnginePacket:
+    """Return the acknowledgement of an event as a packet."""
+    return EnginePacket(MESSAGE, StrictPacket(ACK, data=[answer], namespace="/", id=id).encode())
 
 
 def event_packet(name: str, data: dict[str, Any]) -> EnginePacket:

@@ -3,7 +3,10 @@
 Before it, around its ASGI application: a frame that can be no packet ends the connection before it is parsed, and
 written packets are noted, so that it is known what has arrived. Behind it, at its handlers: a client that does not
 register in time is sent away, and one that sends too much is read more slowly, at no cost to others. Nothing is dropped
-in silence: what is not taken ends the connection.
+in silence: what is not taken is refused, or ends the connection.
+
+Events that come before `register` wait for it. Clients send what was emitted while they had no connection before their
+`connect` handler runs, in which programs register; and a client that is told to leave does not come back by itself.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from p2pchat.web.socketio.engine import (
     SEPARATOR,
     EngineConnection,
     StrictPacket,
+    ack_packet,
     event_packet,
     may_come_in,
     posted_packets,
@@ -40,7 +44,10 @@ from p2pchat.web.socketio.handlers import Answer, EventHandlers, payload_of
 
 MAX_UNREGISTERED = 1024  # connections that have not registered yet; further ones are told to try again
 MAX_UNREGISTERED_OF_ADDRESS = 256  # of them from one address, so that none takes the places of all others
-MAX_BEFORE_REGISTER = 8  # packets of one of them
+MAX_BEFORE_REGISTER = 1024  # packets of one of them, each counted as one more for each KiB; a guess
+MAX_HELD = 64  # events of one of them that wait for `register`; a guess
+MAX_HELD_CHARACTERS = 64 * 1024  # in these events: two of the longest texts
+HELD_FOR = 0.5  # of the time to register: how long they wait
 SWEEP_INTERVAL = 5.0  # seconds between checks for clients that do not answer Engine.IO's ping
 REGISTER = "register"
 _logger = logging.getLogger("p2pchat.web.socketio")
@@ -192,10 +199,14 @@ class SocketIOServer:
         connection.deadline = asyncio.get_running_loop().call_later(seconds, self._on_deadline, connection, seconds)
 
     def _on_deadline(self, connection: EngineConnection, seconds: float) -> None:
+        self._registry.spawn(self._end_unregistered(connection, seconds))
+
+    async def _end_unregistered(self, connection: EngineConnection, seconds: float) -> None:
+        await connection.wait_handled()  # it may be about to be registered
         if connection.client is None:
             self._send_away(connection, problem_of(Unauthorized(f"register was not sent within {seconds:g} s")))
 
-    async def _on_packet(self, engine_id: str, data: object) -> None:
+    async def _on_packet(self, engine_id: str, data: str | bytes) -> None:
         """Pass a packet on, within the limits that hold for both transports."""
         connection = self._connections.get(engine_id)
         if connection is None:
@@ -205,20 +216,49 @@ class SocketIOServer:
         if connection.ended or connection.sent_away:
             return
         if connection.client is None:
-            connection.frames += 1
-            if connection.frames > MAX_BEFORE_REGISTER:
-                self._send_away(connection, problem_of(Unauthorized("too much was sent before register")))
+            connection.taken += 1 + len(data) // 1024
+            if connection.taken > MAX_BEFORE_REGISTER:
+                self._send_away(connection, Unauthorized("too much was sent before register"), again=True)
                 return
         else:
             key = connection.client.account.key
             while not connection.ended and (wait := self._gateway.limits.calls.wait(key)):
                 await asyncio.sleep(wait)  # further packets stay in the client's own connection
         try:
-            if isinstance(data, str) and data.startswith("2") and connection.sid not in self._by_sid:
-                raise WebError(400, "malformed", "an event came before the namespace / was connected")
+            if isinstance(data, str) and data.startswith("2"):
+                if connection.sid not in self._by_sid:
+                    raise WebError(400, "malformed", "an event came before the namespace / was connected")
+                if connection.client is None and StrictPacket(encoded_packet=data).data[0] != REGISTER:
+                    self._hold(connection, data)
+                    return
             await self._library["message"](engine_id, data)
         except Exception as error:  # the library drops what is malformed; _problem() logs unexpected errors
             self._send_away(connection, self._problem(error), again=True)
+
+    def _hold(self, connection: EngineConnection, event: str) -> None:
+        """Let an event wait for `register`, or refuse it if too much waits."""
+        held = connection.held
+        if len(held) == MAX_HELD or sum(map(len, held)) + len(event) > MAX_HELD_CHARACTERS:
+            self._refuse(connection, [event])
+            return
+        if not held:
+            self._registry.spawn(self._refuse_held(connection, held))
+        held.append(event)
+
+    async def _refuse_held(self, connection: EngineConnection, held: list[str]) -> None:
+        await asyncio.sleep(HELD_FOR * self._gateway.settings.token_timeout)
+        await connection.wait_handled()
+        self._refuse(connection, held)
+
+    def _refuse(self, connection: EngineConnection, events: list[str]) -> None:
+        """Answer events that came without `register`, and forget them."""
+        problem = Unauthorized("register comes first: this event was not handled")
+        for event in events:
+            id = StrictPacket(encoded_packet=event).id
+            if id is not None:
+                connection.put(ack_packet(id, problem.to_json()), bounded=False)
+            self._send_error(connection, problem)
+        events.clear()
 
     async def _on_close(self, engine_id: str, reason: str) -> None:
         await self._library["disconnect"](engine_id, reason)
@@ -253,9 +293,10 @@ class SocketIOServer:
         if connection is not None and connection.sid == sid:
             orderly = connection.leaving or reason == self._server.reason.CLIENT_DISCONNECT
             had_client = connection.client is not None
+            connection.held.clear()
             self._close_client(connection, orderly=orderly)
             if had_client and not connection.ended:
-                connection.frames = 0
+                connection.taken = 0
                 self._set_deadline(connection)
 
     def _close_client(self, connection: EngineConnection, *, orderly: bool) -> None:
@@ -271,7 +312,6 @@ class SocketIOServer:
         place, problem = connection.begin_request(), None
         try:
             async with connection.lock:
-                signing_in = name == REGISTER or connection.client is None
                 answer = await self._handle(connection, name, given)
             if isinstance(answer, asyncio.Task):  # a message on its way to disk
                 answer = await answer
@@ -280,7 +320,7 @@ class SocketIOServer:
             answer = problem.to_json()
         await place.wait()
         asyncio.get_running_loop().call_soon(connection.end_request)  # the library queues the answer before that
-        if problem is not None and signing_in:
+        if problem is not None and name == REGISTER:
             self._send_away(connection, problem)
         elif problem is not None:
             self._send_error(connection, problem)
@@ -293,6 +333,10 @@ class SocketIOServer:
             answer = await self._handlers.register(connection, payload_of(given))
             if connection.deadline is not None:
                 connection.deadline.cancel()
+            held, connection.held = connection.held, []
+            for event in held:  # they are answered after this one, and before those that come from now on
+                await self._library["message"](self._server.manager.eio_sid_from_sid(connection.sid, "/"), event)
+            held.clear()
             return answer
         client = connection.client
         if client is None:
@@ -320,6 +364,7 @@ class SocketIOServer:
         """Send an error and close, once; the client reconnects by itself where trying again may help, or if `again`."""
         if not connection.sent_away:
             connection.sent_away = True
+            self._refuse(connection, connection.held)
             self._send_error(connection, problem)
             self._registry.spawn(connection.end(away=not again and problem.status != 429 and problem.status < 500))
 

@@ -28,6 +28,18 @@ const orders = {
     const sent = dated ? { ...payload, timestamp: new Date(dated) } : payload;
     for (; times > 0; times--) sockets.get(as).emit(event, sent, (data) => tell({ as, event: "answer", data, ref }));
   },
+  // Runs the documented example, in a page that has what it uses.
+  run({ as, file, token }) {
+    const hear = (event) => (...data) => tell({ as, event, data });
+    const console = { log: hear("log"), warn: hear("warn") };
+    Object.assign(globalThis, { token, console, show: hear("show"), tick: hear("tick"), remember: hear("remember") });
+    globalThis.document = { hidden: false };
+    import(file).then(() => tell({ as, event: "running" }), (error) => tell({ as, event: "failed", data: `${error}` }));
+  },
+  hide() {
+    document.hidden = true;
+    document.onvisibilitychange();
+  },
   disconnect({ as }) {
     sockets.get(as)?.disconnect();
     sockets.delete(as);

@@ -21,8 +21,10 @@ import pytest
 
 from p2pchat.storage.sql import SqlStorage
 from tests.databases.fixtures import ServerOf
-from tests.web.compat.javascript import JavaScript
+from tests.docs.pages import ROOT, blocks
+from tests.web.compat.javascript import JavaScript, client_directory
 
+PAGE = ROOT / "docs" / "gateway-socketio.md"
 LONG_AGO = "2001-02-03T04:05:06.789Z"
 MOST_PAIRS = 9  # of the 20 accounts that one address may register at once
 _numbers = count(1)
@@ -314,6 +316,57 @@ def test_a_client_reconnects_after_a_break_and_misses_nothing(people: Two) -> No
     written = [ada.write(bob, f"{number}") for number in range(3)]
     assert bob.hear("registered")["status"] == "ok"
     assert [bob.hear("newMessage")["id"] for _ in written] == written
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_events_made_while_the_connection_is_broken_are_handled_after_it(
+    people: Two, javascript: JavaScript, transport: str
+) -> None:
+    """The client sends them before its `connect` handler runs, which registers it."""
+    ada, bob = people
+    bob.come()
+    ada.come(transports=[transport], reconnectionDelay=1000, reconnectionDelayMax=1000)
+    ada.order("drop")
+    ada.hear("disconnect")
+    ada.order("emit", event="activityChange", payload={"isActive": False}, ref="away")
+    ada.order("emit", event="privateMessage", payload={"to": bob.name, "content": "I am away"}, ref="message")
+    assert ada.hear("registered")["status"] == "ok"
+    assert javascript.hear(ada.name, "answer", ref="away") == {"status": "ok"}
+    said = javascript.hear(ada.name, "answer", ref="message")
+    assert bob.hear("newMessage")["id"] == said["id"]
+    bob.sees(ada, "idle")
+    assert ada.emit("activityChange", isActive=True) == {"status": "ok"}, "the client lives on"
+
+
+def test_the_documented_example_works_as_written_and_survives_a_killed_gateway(
+    javascript: JavaScript, gateway: Gateway, tmp_path: Path
+) -> None:
+    [example] = [block.text for block in blocks(PAGE.read_text("utf-8")) if block.language == "js"]
+    program = tmp_path / "example.mjs"
+    program.write_text(example.replace("localhost:8000", f"localhost:{gateway.port}"), "utf-8")
+    (tmp_path / "node_modules").symlink_to(client_directory() / "node_modules")
+    token, bob = gateway.register("ada"), Person(javascript, gateway, "bob", gateway.register("bob")).come()
+
+    def ada(event: str, where: Callable[[Any], bool] = lambda data: True) -> Any:
+        return javascript.hear("ada", event, where)
+
+    javascript.order("run", **{"as": "ada", "file": program.as_uri(), "token": token})
+    ada("running")
+    assert ada("log") == ["ok"], "it is registered"
+    message = bob.hear("newMessage")
+    assert (message["from"], message["content"]) == ("ada", "hi")
+    assert ada("remember") == [message["id"]]
+    ada("tick", lambda told: told == [message["id"], "delivered"])
+    gateway.end(signal.SIGKILL)
+    bob.hear("disconnect")
+    javascript.order("hide")
+    gateway.start()
+    assert ada("log") == ["ok"], "it has come back by itself and is registered again"
+    bob.hear("presenceUpdate", lambda told: told == {"userId": "ada", "status": "idle"})
+    bob.write(Person(javascript, gateway, "ada", token), "welcome back")
+    assert ada("show")[:2] == ["bob", "welcome back"]
+    assert not javascript.heard("ada", "warn") and not javascript.heard("ada", "failed")
+    bob.leave()
 
 
 def test_errors_come_as_event_and_as_acknowledgement(people: Two) -> None:
