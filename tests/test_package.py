@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
+import re
 import subprocess
 import sys
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 import p2pchat
+import p2pchat.testing
 from p2pchat import History, HostedUser, TCPPeer
 from p2pchat.messaging.local_user import LocalUser
 
@@ -18,6 +21,12 @@ def test_importing_p2pchat_loads_little() -> None:
     code = "import sys, p2pchat; print({'sqlite3', 'click', 'asyncio', 'cryptography'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_help_shows_the_tools_for_tests() -> None:
+    shown = pydoc.plain(pydoc.render_doc(p2pchat.testing))
+    assert {name for name in p2pchat.testing.__all__ if not re.search(rf"^    (class )?{name}\(", shown, re.M)} == set()
+    assert "p2pchat_mesh" in shown
 
 
 def test_every_public_name_is_there() -> None:

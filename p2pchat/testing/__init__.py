@@ -2,7 +2,8 @@
 
     from p2pchat.testing import mesh, Simulation
 
-The pytest fixture is `p2pchat_mesh` (pytest_plugin.py). meshes.py and pipes.py run real peers over in-memory pipes;
+The pytest fixture `p2pchat_mesh` (pytest_plugin.py) returns a factory: `net = await p2pchat_mesh("ada", "bob")`. The
+page docs/testing.md has examples. meshes.py and pipes.py run real peers over in-memory pipes;
 checker.py and eventlog.py check event logs; simulation/ runs whole cores in virtual time, and invariants/ checks them.
 Names are loaded on first use. No module here has the name of a public function, because importing it would hide that
 function.
@@ -38,3 +39,7 @@ def __getattr__(name: str) -> object:
     if module is None:
         raise AttributeError(f"module 'p2pchat.testing' has no attribute {name!r}")
     return getattr(import_module(f"p2pchat.testing.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
