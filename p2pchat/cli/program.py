@@ -76,6 +76,10 @@ class Program(CommandGroup):
         word, _ = self.split(args)
         is_port = word.isascii() and word.isdecimal() and int(word[:6]) <= 65535
         if word and not is_port and word not in COMMANDS and not ctx.resilient_parsing:
+            options = {name for option in self.all_options() for name in option.opts}
+            for before in args[: args.index(word)]:
+                if before.startswith("--") and before not in options | {"--help", "--version"} and "=" not in before:
+                    raise click.NoSuchOption(before, possibilities=get_close_matches(before, options, n=1))
             raise unknown_command(word)
         return super().parse_args(ctx, args)
 

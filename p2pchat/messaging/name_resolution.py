@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Status = tuple[str, str, int]  # status, text, since in UTC microseconds (0: unknown)
 FULL_ID_CHARACTERS = 52  # 32 bytes in base32
 MAX_SUGGESTED = 3  # names in a "did you mean": a guess at what is read
+MAX_LISTED = 8  # names in an error; the same
 
 
 class ConversationDirectory:
@@ -241,10 +242,11 @@ class UserDirectory:
 
     def _hint(self, typed: str) -> str:
         if near := self.near(typed):
-            return f"did you mean {' or '.join(repr(user.label)[1:-1] for user in near[:MAX_SUGGESTED])}?"
+            return f"did you mean {' or '.join(_quoted(user.label) for user in near[:MAX_SUGGESTED])}?"
         others = ((name.casefold(), id) for id, name in self._index.names.items() if id != self.me)
-        labels = [self.label(id) for _, id in nsmallest(8, others)]  # the quickest way: names are waited for
-        return f"known are {', '.join(repr(label)[1:-1] for label in labels)}" if labels else ""
+        labels = [self.label(id) for _, id in nsmallest(MAX_LISTED, others)]  # the quickest way: names are waited for
+        more = len(self._index.names) - (self.me in self._index.names) - len(labels)
+        return f"known are {_listed(map(_quoted, labels), more)}" if labels else ""
 
 
 class GroupDirectory:
@@ -303,7 +305,7 @@ class GroupDirectory:
             return ""
         except AmbiguousName as error:
             return f"groups are: {', '.join(error.candidates)}"
-        return f"the group is #{text.strip()}"
+        return f"the group is #{_quoted(text.strip())}"
 
     def find(self, text: str) -> ConversationId:
         """Return the id of the messages of the group that an address names; see LocalUser.group."""
@@ -322,8 +324,9 @@ class GroupDirectory:
 
     def _hint(self) -> str:
         known = (name for talk, name in self._index.names.items() if self._knows(talk))
-        names = sorted({repr(name)[1:-1] for name in known})[:8]
-        return f"groups here are {', '.join(f'#{name}' for name in names)}" if names else "there are no groups here yet"
+        names = [f"#{_quoted(name)}" for name in sorted(set(known))]
+        listed = _listed(names[:MAX_LISTED], len(names[MAX_LISTED:]))
+        return f"groups here are {listed}" if names else "there are no groups here yet"
 
 
 class NameIndex:
@@ -346,6 +349,16 @@ class NameIndex:
         self.names[id] = name
         self.looks[id] = look = skeleton(name)
         self.alike.setdefault(look, set()).add(id)
+
+
+def _quoted(name: str) -> str:
+    """Return a name for a list of names: on one line, in quotes if it has blanks."""
+    shown = repr(name)[1:-1]
+    return f'"{shown}"' if " " in shown else shown
+
+
+def _listed(names: Iterable[str], more: int) -> str:
+    return ", ".join(names) + (f" and {more} more" if more else "")
 
 
 def is_misspelling(typed: str, name: str) -> bool:

@@ -45,6 +45,18 @@ async def test_a_name_one_letter_away_from_a_known_one_is_suggested(net: Mesh, t
     assert str(caught.value) == f"nobody here is called '{typed}'; {hint}"
 
 
+async def test_names_are_listed_in_quotes_if_they_have_blanks_and_with_how_many_more(net: Mesh) -> None:
+    await net.add("Anna Maria")
+    await net.settle()
+    with pytest.raises(UnknownName, match=r'known are ada, "Anna Maria", bob$'):
+        net.peers[2].find("zoe")
+    with pytest.raises(UnknownName, match='did you mean "Anna Maria"'):
+        net.peers[2].find("Ana Maria")
+    net.peers[2]._lifecycle.people.learn([(f"{number:064x}", f"user{number}") for number in range(7)])
+    with pytest.raises(UnknownName, match=r"user4 and 2 more$"):
+        net.peers[2].find("zoe")
+
+
 @pytest.mark.parametrize(
     ("one", "other"), [("user1", "user2"), ("A", "B"), ("al", "bo"), ("bob", "bobby"), ("ab", "ba")]
 )
@@ -122,6 +134,8 @@ def test_a_name_that_only_looks_like_a_group_is_unknown() -> None:
     known = directory(**{OPS: "ops"})
     with pytest.raises(UnknownName, match="groups here are #ops"):
         known.find("#0ps")
+    with pytest.raises(UnknownName, match='groups here are #"night shift"'):
+        directory(**{OPS: "night shift"}).find("#ops")
     with pytest.raises(UnknownName, match="there are no groups here yet"):
         directory().find("#ops")
 

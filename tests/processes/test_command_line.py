@@ -46,6 +46,7 @@ NOT_MEANT = [
     ("70000", "is not a port"),
     ("8080 nowhere", "'nowhere' is not an endpoint: write HOST:PORT"),
     ("8080 --nmae ada", "No such option"),
+    ("--nmae ada", "No such option"),
     ("0 --name @da", "a name does not contain '@'"),
     ("web 8000 nowhere", "'nowhere' is not an endpoint: write HOST:PORT"),
     ("0 --invite p2pchat:nonsense", "the invite"),
