@@ -2,8 +2,8 @@
 
 Typed commands act on the current conversation, or with /search -a on all; JSON commands name a message by its id, and
 query all conversations unless they say `to`. Typed commands may name a message by the number that /history or /search
-showed last. Numbers expire when a text is sent or another conversation is opened, so that no number of an older list
-hits a wrong message.
+showed last. Numbers expire when a message is sent or another conversation is opened, so that no number of an older list
+hits a wrong message. A number that names no line is an error, and no text: nobody sends "2 hello" unknowingly.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ async def sent_before(ctx: CommandContext, message: OutgoingMessage) -> Sent | N
 
 async def reply(ctx: CommandContext, text: str) -> OutgoingMessage:
     """/reply: to the latest message of someone else, or to a numbered one."""
-    id, text = _split_number(ctx, text)
+    id, text = _split_number(ctx, text, "reply")
     if not text:
         raise UsageError("usage: /reply [N] TEXT, for example /reply yes, at ten")
     to = (await ctx.peer.message(id)).conversation if id else ctx.current  # /search -a lists lines of others
@@ -106,7 +106,7 @@ async def reply(ctx: CommandContext, text: str) -> OutgoingMessage:
 
 async def edit_here(ctx: CommandContext, text: str) -> CommandResult:
     """/edit: the latest own message, or a numbered one."""
-    id, text = _split_number(ctx, text)
+    id, text = _split_number(ctx, text, "edit")
     if not text:
         raise UsageError("usage: /edit [N] TEXT, for example /edit at eleven, not at ten")
     return await edit(ctx, id or await _latest_own(ctx), text)
@@ -114,7 +114,7 @@ async def edit_here(ctx: CommandContext, text: str) -> CommandResult:
 
 async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
     """/delete: the latest own message, or a numbered one. The user is asked first, and told what was deleted."""
-    id, rest = _split_number(ctx, number)
+    id, rest = _split_number(ctx, number, "delete")
     if rest:
         raise UsageError(f"there is no line {rest[:20]!r}: /history shows lines with numbers")
     message = await ctx.peer.message(id or await _latest_own(ctx))
@@ -128,15 +128,26 @@ async def delete_here(ctx: CommandContext, number: str = "") -> CommandResult:
 
 async def react_here(ctx: CommandContext, text: str = "") -> CommandResult:
     """/react: to the latest message of someone else, or to a numbered one; no text removes the reaction."""
-    id, text = _split_number(ctx, text)
+    id, text = _split_number(ctx, text, "react")
     return await react(ctx, id or await _latest_of_others(ctx), text)
 
 
-def _split_number(ctx: CommandContext, text: str) -> tuple[str, str]:
+_NO_LINE = "0"  # before a text that begins with a number
+
+
+def _split_number(ctx: CommandContext, text: str, command: str) -> tuple[str, str]:
     """Return the id of the message whose number begins the text ("": none), and the rest of the text."""
     word, _, rest = text.partition(" ")
-    id = ctx.numbered_message(word)
-    return (id, rest.strip()) if id else ("", text)
+    if not (word.isascii() and word.isdecimal()):
+        return "", text
+    if word == _NO_LINE:
+        return "", rest.strip() or word
+    if id := ctx.numbered_message(word):
+        return id, rest.strip()
+    lines = len(ctx.display.numbers)
+    found = f"there is no line {word}, the list ends at {lines}" if lines else "there is no list: /history shows one"
+    how = f"; to begin a text with a number, put 0 before it: /{command} 0 {text}"
+    raise UsageError(found + ("" if command == "delete" else safe_line(how)))
 
 
 async def _latest_own(ctx: CommandContext) -> str:

@@ -217,6 +217,7 @@ class Session(CommandContext):
                 return False
             if typed.name in TEXT_COMMANDS:
                 self.sender.add(await TEXT_COMMANDS[typed.name](self, *typed.arguments))
+                self.display.numbers.clear()
                 return True
             await self.sender.flush()
             rows, lines = await TYPED_COMMANDS[typed.name](self, *typed.arguments)

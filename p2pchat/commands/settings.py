@@ -15,6 +15,7 @@ import os
 import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -295,7 +296,9 @@ async def set_(ctx: CommandContext, name: str = "", value: str = "", to: str = "
     """Show all settings or one, or change one, in general or for one conversation."""
     name, value = name.lower(), value.lower()
     if name and name not in BY_NAME:
-        raise UsageError(f"there is no setting {name!r}; the settings are {', '.join(BY_NAME)}")
+        near = get_close_matches(name, BY_NAME, n=1)
+        hint = f": did you mean {near[0]}?" if near else f"; the settings are {', '.join(BY_NAME)}"
+        raise UsageError(f"there is no setting {name!r}{hint}")
     if not value:
         rows = [row for setting in ([BY_NAME[name]] if name else SETTINGS) for row in _rows(ctx, setting)]
     elif BY_NAME[name].of_peer:

@@ -28,7 +28,7 @@ class TypedCommand:
         aliases: Its other names.
         least, most: Number of arguments.
         many: The last argument is repeated: each further word is a name.
-        kinds: The kind of each argument, for completion: user, conversation, command, setting, endpoint, or "".
+        kinds: The kind of each argument, for completion: user, conversation, command, setting, value, endpoint, or "".
         details: Further lines of /help COMMAND.
     """
 
@@ -53,6 +53,7 @@ def _per_conversation_note(setting: Setting) -> str:
 
 
 _NUMBERS = "N is a number of /history or /search, valid until you send a message"
+_OR_TEXT = "0 before a text that begins with a number says that it is no N"
 COMMANDS = (
     TypedCommand(
         "msg", "NAME TEXT", "message one person (delivered later if they're away)", "/msg bob see you at ten",
@@ -113,12 +114,12 @@ COMMANDS = (
     TypedCommand(
         "reply", "[N] TEXT", "reply to the latest message from others, or to line N", "/reply yes, at ten",
         least=1, most=1, kinds=("",),
-        details=("others see which message you reply to", _NUMBERS),
+        details=("others see which message you reply to", _NUMBERS, _OR_TEXT),
     ),
     TypedCommand(
         "edit", "[N] TEXT", "edit your last message, or line N", "/edit at eleven, not at ten",
         least=1, most=1, kinds=("",),
-        details=("everyone sees the new text as edited; the original stays in everyone's log", _NUMBERS),
+        details=("everyone sees the new text as edited; the original stays in everyone's log", _NUMBERS, _OR_TEXT),
     ),
     TypedCommand(
         "delete", "[N]", "delete your last message, or line N", "/delete", most=1, kinds=("",),
@@ -127,7 +128,7 @@ COMMANDS = (
     TypedCommand(
         "react", "[N] [TEXT]", "react to the latest message from others, or to line N", "/react +1",
         most=1, kinds=("",),
-        details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS),
+        details=("at most 8 characters; replaces your reaction, and without text removes it", _NUMBERS, _OR_TEXT),
     ),
     TypedCommand(
         "history", "[N]", "the last N messages here (20), with numbers", "/history 50", most=1, kinds=("",),
@@ -154,7 +155,7 @@ COMMANDS = (
     TypedCommand("back", "", "tell others that you are back", "/back"),
     TypedCommand(
         "set", "[NAME [VALUE [CONVERSATION]]]", "change a setting; with no name: show all settings", "/set joins off",
-        most=3, kinds=("setting", "", "conversation"),
+        most=3, kinds=("setting", "value", "conversation"),
         details=(
             *(f"{one.name} {'|'.join(one.values)}{_per_conversation_note(one)}" for one in SETTINGS),
             f"/set typing off bob: only with bob; {INHERIT} ends that",
@@ -198,7 +199,7 @@ HELP_COLUMNS = 78  # width of /help
 _INVISIBLE = re.compile(r"\A[\s\u200b-\u200f\u2060\ufeff]+")  # blanks, zero-width characters, byte order mark
 _SLASHES = "/\uff0f\u2044\u2215\u29f8"  # and characters that look like one
 _COMMAND = re.compile(r"/\s*(\S*)\s*(.*)", re.DOTALL)
-_NAME = re.compile(r'(@?)"((?:[^"]|"")*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
+_NAME = re.compile(r'([@#]?)"((?:[^"]|"")*)"(#\S*)?(?:\s+|$)|(\S+)(?:\s+|$)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +275,7 @@ def _is_name(command: TypedCommand, position: int) -> bool:
 def split_name(text: str) -> tuple[str, str]:
     """Split off the first name: up to a blank, or in double quotes; `"Anna Maria"#K7QF2M3P` is one name.
 
-    A double quote within a quoted name is doubled.
+    The sign of a group may stand before or within the quotes. A double quote within a quoted name is doubled.
     """
     found = _NAME.match(text)
     if found is None:

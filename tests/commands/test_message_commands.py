@@ -69,23 +69,31 @@ async def test_a_number_selects_a_listed_message(shown: Shown) -> None:
         assert [line.partition(" ")[0] for line in shown.new] == ["4", "3", "2", "1"]
         assert [line.split(" ", 2)[2] for line in shown.text.splitlines()] == [
             "ada: tow", "bob: tow?", "ada: three", "bob: three?"]  # fmt: skip
-        await session.execute([b"/edit 4 two", b"/react 3 ok", b"/reply 3 indeed", b"/delete 2"])
+        await session.execute([b"/edit 4 two", b"/react 3 ok", b"/delete 2", b"/reply 3 indeed"])
         await net.settle()
         assert await says(bob) == ["one", "one?", "two", "tow?", "[deleted]", "three?", "indeed"]
         assert (await bob.history("room"))[3].reactions == {"ok": [bob.user("ada")]}
 
 
-async def test_numbers_expire_when_a_text_is_sent(shown: Shown) -> None:
+async def test_numbers_expire_when_a_message_is_sent(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers
         session = open_session(ada, shown, as_json=False)
         await bob.broadcast("lunch?")
         await net.settle()
         await session.execute([b"/edit 1 o'clock", b"/history", b"at noon", b"/edit 1 o'clock"])
-        await session.execute([b"/history", b"/go bob", b"/go", b"/reply 1 it is"])
+        hint = "; to begin a text with a number, put 0 before it: /edit 0 1 o'clock"
+        assert capsys.readouterr().err == 2 * f"p2pchat: there is no list: /history shows one{hint}\n"
+        for line in (b"/history", b"/reply 1 indeed", b"/history", b"/msg bob psst", b"/history", b"/go bob"):
+            await session.execute([line])
+            if not line.startswith(b"/history"):
+                await session.execute([b"/go", b"/reply 1 it is"])
+                assert "there is no list" in capsys.readouterr().err
+        await session.execute([b"/history", b"/reply 99 bottles"])
+        assert "there is no line 99, the list ends at 3; to begin" in capsys.readouterr().err
+        await session.execute([b"/edit 0 1 o'clock", b"/reply 0 99 bottles", b"/reply 0"])
         await net.settle()
-        assert await says(bob) == ["lunch?", "1 o'clock", "1 it is"]
-        assert session.exit_code == USAGE  # the first /edit found no own message
+        assert await says(bob) == ["lunch?", "at noon", "1 o'clock", "99 bottles", "0"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +101,7 @@ async def test_numbers_expire_when_a_text_is_sent(shown: Shown) -> None:
     [
         ("/edit 2 mine now", "only the writer of a message can edit it"),
         ("/delete 2", "only the writer of a message can delete it"),
-        ("/delete 7", "there is no line '7': /history shows lines with numbers"),
+        ("/delete 7", "there is no line 7, the list ends at 2"),
         ("/delete please", "there is no line 'please': /history shows lines with numbers"),
         ("/react 2 very nice", "a reaction has at most 8 characters, this has 9: reply instead"),
         ("/reply 2", "usage: /reply [N] TEXT, for example /reply yes, at ten"),

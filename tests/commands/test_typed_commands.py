@@ -51,6 +51,8 @@ from p2pchat.commands.typed_commands import (
         ("/rename night shift", CommandInput("rename", ("night shift",))),
         ("/owner Anna Maria", CommandInput("owner", ("Anna Maria",))),
         ('/go "#night shift"', CommandInput("go", ("#night shift",))),
+        ('/go #"night shift"', CommandInput("go", ("#night shift",))),
+        ('/set typing off #"night shift"', CommandInput("set", ("typing", "off", "#night shift"))),
         ("/names", CommandInput("who")),
         ("/me waves to all", CommandInput("me", ("waves to all",))),
         ("/nick Ada L", CommandInput("nick", ("Ada L",))),
@@ -140,7 +142,7 @@ def test_every_example_parses(command: TypedCommand) -> None:
     meant = parse_line(command.example)
     assert isinstance(meant, CommandInput) and meant.name == command.name
     assert len(command.kinds) == command.most
-    assert set(command.kinds) <= {"conversation", "user", "member", "command", "setting", "endpoint", ""}
+    assert set(command.kinds) <= {"conversation", "user", "member", "command", "setting", "value", "endpoint", ""}
 
 
 def test_help_fits_a_small_terminal_and_names_every_command() -> None:

@@ -97,6 +97,18 @@ async def test_a_refused_line_stays_in_the_prompt(terminal: OpenTerminal, peer: 
     assert (await texts_of(bob, 2))[1] == "x" * 32_768
 
 
+async def test_a_group_is_typed_as_it_is_shown(terminal: OpenTerminal) -> None:
+    ada = await terminal("0", "--name", "ada")
+    await ada.prompts("room>")
+    await ada.line('/group "night shift"')
+    await ada.shows('#"night shift"')
+    for typed in ('#"night shift"', '"#night shift"', "#night shift"):
+        await ada.line("/go")
+        await ada.prompts("room>")
+        await ada.line(f"/go {typed}")
+        await ada.prompts('"#night shift">')
+
+
 async def test_leave_says_where_the_next_line_goes(terminal: OpenTerminal) -> None:
     ada = await terminal("0", "--name", "ada")
     await ada.prompts("room>")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
+from p2pchat.commands.settings import BY_NAME as SETTINGS_BY_NAME
 from p2pchat.commands.settings import SETTINGS
 from p2pchat.commands.typed_commands import BY_NAME, COMMANDS, NAMES, TypedCommand, split_name, typed_name
 from p2pchat.safe_text import safe_line
@@ -74,16 +75,18 @@ class LineCompleter(Completer):
         return self._of_argument(command, rest.lstrip(" "))
 
     def _of_argument(self, command: TypedCommand, rest: str) -> Iterable[Completion]:
-        position, final = 0, MAX_ARGUMENTS if command.many else command.most - 1
+        position, final, before = 0, MAX_ARGUMENTS if command.many else command.most - 1, ""
         while position < final and (split := split_name(rest))[1]:
-            rest, position = split[1], position + 1
+            before, rest, position = split[0], split[1], position + 1
         if position < final and rest.endswith(" ") and not _has_open_quote(rest):
-            rest, position = "", position + 1
+            before, rest, position = rest.strip(), "", position + 1
         kind = command.kinds[min(position, command.most - 1)] if command.kinds else ""
         last = position == final
         if kind == "":
             return self._of_text(rest, rest) if last else []
         end = "" if last else " "
+        if kind == "value":
+            return _starting(rest, SETTINGS_BY_NAME[before].values if before in SETTINGS_BY_NAME else (), lambda _: "")
         return _starting(rest, self._candidates(kind, is_user=rest.startswith("@")), after=lambda _: end)
 
     def _candidates(self, kind: str, *, is_user: bool) -> list[str]:
