@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from p2pchat import Presence
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.hub import Envelope
+from p2pchat.web.session import PING_AFTER
 from p2pchat.web.socketio.clients import CONSUMER, ClientRegistry
 from p2pchat.web.socketio.engine import EngineConnection, StrictPacket, may_come_in
 from p2pchat.web.socketio.handlers import EventHandlers
@@ -379,6 +380,28 @@ async def test_a_client_of_the_library_that_polls_receives_many_waiting_messages
             await http.post("/messages", json={"to": "bob", "content": str(number)})
     async with socket(served.url, "bob", served.tokens["bob"], transports=["polling"]) as bob:
         assert [(await bob.hear("newMessage"))["content"] for _ in range(40)] == [*map(str, range(40))]
+
+
+async def test_pongs_of_a_client_that_polled_prove_what_comes_after_its_upgrade(served: Served) -> None:
+    """Each ping has one pong, by whatever transport."""
+    await hand(served, "ada", "bob")
+    ada, other = served.peer.hosted
+    async with polling(served, "bob") as bob:
+        await ada.send(other.me, "one")
+        await bob.until("42")
+        await asyncio.sleep(2 * PING_AFTER)  # it does not poll meanwhile; otherwise no ping would be due
+        await bob.until("2")
+        assert await bob.post("3") == 200
+        async with connect(served.ws_url + bob.url.replace("polling", "websocket")) as line:
+            await line.send("2probe")
+            assert await line.recv() == "3probe"
+            await bob.until("6")
+            await line.send("5")
+            receipt = await ada.send(other.me, "two")
+            while await line.recv() != "2":
+                pass
+            await line.send("3")
+            await receipt.read(timeout=PATIENCE)
 
 
 MALFORMED = [

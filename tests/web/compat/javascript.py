@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +103,17 @@ class JavaScript:
         """Drop the events of a socket."""
         with self._news:
             self._told.pop(who, None)
+
+    def stop(self) -> None:
+        """Stop the process, as kill -STOP does."""
+        if sys.platform == "win32":
+            raise NotImplementedError
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError
+        self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None

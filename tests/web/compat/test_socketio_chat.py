@@ -26,7 +26,7 @@ from tests.web.compat.javascript import JavaScript, client_directory
 
 PAGE = ROOT / "docs" / "gateway-socketio.md"
 LONG_AGO = "2001-02-03T04:05:06.789Z"
-MOST_PAIRS = 9  # of the 20 accounts that one address may register at once
+MOST_PAIRS = 8  # of the 20 accounts that one address may register at once
 _numbers = count(1)
 
 
@@ -263,6 +263,27 @@ def test_online_and_active_is_delivered_and_read_at_once(people: Two) -> None:
     message_id = ada.write(bob, "look")
     ada.hears_status(message_id, "delivered")
     ada.hears_status(message_id, "read")
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_a_stopped_client_has_neither_taken_nor_read_a_message(
+    people: Two, javascript: JavaScript, gateway: Gateway, transport: str
+) -> None:
+    ada, bob = people
+    cyd = Person(javascript, gateway, f"cyd {transport}", gateway.register(f"cyd {transport}")).come()
+    ada.come()
+    elsewhere = JavaScript()
+    Person(elsewhere, gateway, bob.name, bob.token).come(transports=[transport])
+    elsewhere.stop()
+    message_id, sign = ada.write(bob, "asleep?"), ada.write(cyd, "somebody is awake")
+    ada.hears_status(sign, "read")
+    ada.has_no_status(message_id, "delivered")
+    ada.has_no_status(message_id, "read")
+    elsewhere.go_on()
+    ada.hears_status(message_id, "delivered")
+    ada.hears_status(message_id, "read")
+    elsewhere.close()
+    cyd.leave()
 
 
 def test_online_but_inactive_is_delivered_and_read_on_becoming_active(people: Two) -> None:
