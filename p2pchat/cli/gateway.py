@@ -33,7 +33,7 @@ from p2pchat.cli.profiles import WebOptions, make_peer
 from p2pchat.cli.runner import STOP_REASONS, Shutdown
 from p2pchat.cli.streams import can_ask
 from p2pchat.commands.endpoints import command, endpoints_of, is_loopback, own_addresses, welcome_screen
-from p2pchat.commands.event_text import EventLine, quote_name
+from p2pchat.commands.event_text import AT_A_GATEWAY, EventLine, quote_name
 from p2pchat.commands.exit_codes import (
     DONE,
     FAILED,
@@ -296,7 +296,7 @@ class GatewayRun:
                 await asyncio.gather(starting, return_exceptions=True)
                 return self._code(await leaving)
             await starting
-            peer.set_presence("offline")  # the peer's own user is not at a terminal
+            peer.set_presence("offline", AT_A_GATEWAY)  # the peer's own user is not at a terminal
             return await self._with_gateway(peer, serve)
         finally:
             leaving.cancel()

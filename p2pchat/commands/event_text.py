@@ -35,6 +35,8 @@ _IN_NAMES = "\u2019\u30fb"  # O’Brien, and the dot between the words of a fore
 MAX_NAMES = 8  # in one line; programs get all
 EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # events about an earlier message
 DELETED = "[deleted]"  # shown instead of the text
+AT_A_GATEWAY = "a gateway: nobody reads here"  # the status text of a gateway's own user, while the gateway is linked
+NOBODY_YET = "nobody has registered this name yet"  # the status text of a reserved user, which all peers show
 QUOTED_CHARACTERS = 24  # of the message a reply belongs to: enough to recognize it
 _REASONS = {
     "left": "left",
@@ -254,8 +256,15 @@ def format_user(row: Line, now: datetime | None = None) -> str:
     state = "not seen yet" if row["status"] == "unknown" else row["status"]
     since = f" since {format_time(row['since'], now)}" if row.get("since") else ""
     text = f" {excerpt(row['text'], len(row['text']))}" if row.get("text") else ""
+    if is_gateway(row):
+        state, since, text = "a gateway, linked", "", ""
     marks = _marks(you=row["me"], owner=row.get("owner", False), ignored=row.get("ignored", False))
     return f"-- {quote_name(row['user'])}: {state}{since}{text}{marks}"
+
+
+def is_gateway(row: Line) -> bool:
+    """Return whether a row of /who is the user of a gateway's own peer, which runs: that user is always offline."""
+    return bool(row["status"] == "offline" and row.get("text") == AT_A_GATEWAY)
 
 
 def format_whois(row: Line, now: datetime) -> list[str]:

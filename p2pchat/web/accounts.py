@@ -33,6 +33,7 @@ from p2pchat import (
     User,
 )
 from p2pchat import validate_name as valid
+from p2pchat.commands.event_text import NOBODY_YET
 from p2pchat.web import WebSettings
 from p2pchat.web.errors import Forbidden, WebError
 
@@ -43,7 +44,6 @@ REGISTERED = ""  # has a token
 NAMED = "named"  # registered by a trusted caller on this machine, without a token
 REVOKED = "revoked"  # its token was revoked
 RESERVED = "reserved:"  # followed by the key (hex) of the account that wrote to it first, or ""
-NOBODY_YET = "nobody has registered this name yet"  # the status text of a reserved user, which all peers show
 MAX_SUGGESTED = 3  # names in a "did you mean"
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
+import httpx
 import pytest
 
 from p2pchat import Events, Presence, Typing
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import TIMEOUT, Terminal
+from tests.web.test_restarts import free_ports
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -110,3 +114,32 @@ async def test_a_rename_names_the_one_of_two_with_the_same_name(terminal: OpenTe
     await robert.rename("Anna Maria")
     await ada.shows(f'-- bob#{robert.me.id[:8]} is now known as "Anna Maria"')
     assert "-- bob is now known" not in ada.text
+
+
+async def test_a_gateway_is_linked_and_names_that_nobody_registered_are_no_people(
+    terminal: OpenTerminal, home: Path
+) -> None:
+    here, (http, port) = ("--data", str(home / "ada")), free_ports(2)
+    words = ("--port", port, "--trust-loopback", "--name", "gate", "--data", str(home / "gate"))
+    gate = await terminal("web", http, *words)
+    await gate.shows("the page")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{http}", params={"as": "zoe"}, trust_env=False) as zoe:
+        assert (await zoe.post("/messages", json={"to": "zooey", "content": "typo"})).json()["reserved"]
+    ada = await terminal("0", port, "--name", "ada", *here, columns=120)
+    await ada.shows("gate is here")
+    await ada.line("/who")
+    await ada.shows_line("^-- gate: a gateway, linked$")
+    await ada.shows("-- and 1 more offline: /who all shows them too")
+    await ada.line("/whois gate")
+    await ada.shows_line("own peer: linked")
+    assert len(re.findall("^-- gate: a gateway, linked$", ada.text, re.M)) == 2 and "zooey" not in ada.text
+    users = await terminal("users", *here)
+    await users.shows_line("^gate: a gateway, linked$")
+    doctor = await terminal("doctor", *here, columns=120)
+    await doctor.shows_line("linked with .*gate")
+    await ada.line("/who all")
+    await ada.shows("-- zooey: offline")
+    await ada.line("/msg zooey are you there?")
+    await ada.line("/clear")
+    await ada.line("/who")
+    await ada.until(lambda: any(line.startswith("-- zooey: offline") for line in ada.lines))

@@ -55,7 +55,7 @@ from p2pchat.cli.subcommands.doctor_network import (
     user_label,
 )
 from p2pchat.commands.endpoints import command, own_addresses
-from p2pchat.commands.event_text import quote_names
+from p2pchat.commands.event_text import is_gateway, quote_names
 from p2pchat.commands.exit_codes import DONE, FAILED, CommandError
 from p2pchat.commands.output import json_line
 from p2pchat.commands.wrap import fold, terminal_width
@@ -182,8 +182,9 @@ async def _running_peer(directory: Path) -> tuple[int, Sequence[str], str]:
             users = await control.ask("who")
     except CommandError as failure:
         return 0, (), str(failure)
-    online = [user["user"] for user in users if user["status"] in ("online", "idle") and not user["me"]]
-    return int(control.listening["port"]), online, ""
+    others = [user for user in users if not user["me"]]
+    linked = [user["user"] for user in others if user["status"] in ("online", "idle") or is_gateway(user)]
+    return int(control.listening["port"]), linked, ""
 
 
 def _usual_port(which: ProfileChoice, directory: Path) -> int:
