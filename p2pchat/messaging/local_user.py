@@ -446,8 +446,13 @@ class LocalUser(Viewer):
         """React to a message with at most 8 characters, which replace the own former reaction; "" removes that.
 
         Raises:
-            ValueError: The reaction is longer. UnknownName: No message here has this id. Also raises as send.
+            ValueError: The reaction is longer, or there is none to remove. UnknownName: No message here has this id.
+                Also raises as send.
         """
+        if reaction == "":  # a message in hand may be older than the reaction
+            now = await self.message(message.id if isinstance(message, Post) else message)
+            if now.reaction_of(self.me) is None:
+                raise ValueError("there is no reaction of yours to remove")
         return await self._change_message("reaction", message, reaction, ref)
 
     async def _change_message(self, kind: str, message: Post | str, text: str, ref: str | None) -> Receipt:

@@ -288,13 +288,15 @@ async def _own(account: Account, id: str) -> Post:
 async def react(id: MessageId, new: NewReaction, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
     """React to a message; this replaces the caller's previous reaction."""
     gateway.limits.messages.take(account.key)
-    await account.user.react(await account.user.message(id), new.reaction)
+    post = await account.user.message(id)
+    if new.reaction or post.reaction_of(account.user.me) is not None:
+        await account.user.react(post, new.reaction)
     return await _accepted(account, id)
 
 
 @messages_router.delete("/messages/{id}/reaction", responses=problems(404), response_model_exclude_none=True)
 async def unreact(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> MessageAccepted:
-    """Remove the caller's reaction."""
+    """Remove the caller's reaction; without one nothing is written."""
     return await react(id, NewReaction(reaction=""), account, gateway)
 
 

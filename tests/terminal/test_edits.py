@@ -26,6 +26,14 @@ async def test_edits_and_reactions_are_new_lines(terminal: OpenTerminal, peer: S
     async with asyncio.timeout(30):
         reaction = await anext(events)
     assert isinstance(reaction, Reaction) and (reaction.id, reaction.reaction) == (plan.id, "+1")
+    await ada.shows_line(r"^\d\d:\d\d -- ada reacted \+1 to bob")
+    await ada.line("/react")
+    async with asyncio.timeout(30):
+        removed = await anext(events)
+    assert isinstance(removed, Reaction) and (removed.id, removed.reaction) == (plan.id, "")
+    await ada.line("/react")
+    await ada.shows("there is no reaction of yours")
+    await ada.key("c-c")
     await ada.line("yse")
     await ada.line("/edit yes")
     await ada.shows_line(r"^\d\d:\d\d ada \(edited; first sent \d\d:\d\d\):")

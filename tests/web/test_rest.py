@@ -260,7 +260,8 @@ async def test_only_the_writer_can_edit_and_delete_a_message(people: Served) -> 
         while "reactions" not in (shown := (await ada.get(f"/messages/{id}")).json()):
             pass
         assert (shown["content"], shown["edited"], shown["reactions"]) == ("lunch?", True, {"👍": ["bob"]})
-        assert (await bob.delete(f"/messages/{id}/reaction")).status_code == 200
+        for _ in range(2):
+            assert (await bob.delete(f"/messages/{id}/reaction")).status_code == 200
         assert (await ada.delete(f"/messages/{id}")).status_code == 200
         gone = (await ada.get(f"/messages/{id}")).json()
         assert (gone["content"], gone["deleted"]) == ("", True)
