@@ -216,7 +216,7 @@ class _UnreadLines:
 
 
 class UnreadCounter:
-    """Unread messages by conversation id. Messages from before the join (`old`) do not count.
+    """Unread messages by conversation id. Messages from before the join (`old`), and deleted ones, do not count.
 
     Attributes:
         name, id: The own name and id, to recognize mentions; "" recognizes none.
@@ -234,7 +234,7 @@ class UnreadCounter:
             here: The id of the current conversation; None: the room, whose id may be unknown; "": count in all.
             shown: The message is shown in full to a user who is away.
         """
-        if line["event"] != "message" or line["old"] or is_here(line, here):
+        if line["event"] != "message" or line["old"] or line.get("deleted") or is_here(line, here):
             return False
         unread = self._unread.setdefault(line["conversation_id"], _UnreadLines(line["kind"] == "dm"))
         unread.hidden |= not shown

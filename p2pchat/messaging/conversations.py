@@ -150,7 +150,7 @@ def _conversation_fields(conversation: Conversation, name: str) -> dict[str, str
 async def unread_among(
     posts: Sequence[Message | Sent], marks: Mapping[LogId, int], disk: StorageReader
 ) -> list[Message]:
-    """Return those messages of others that are not marked as read, by this peer or by another one of the user.
+    """Return those messages of others that are neither deleted nor marked as read, by this peer or another of the user.
 
     A mark on a log covers everything its writer wrote before, in other logs too: what counts is the clock of the
     newest marked entry of each writer.
@@ -159,7 +159,7 @@ async def unread_among(
         posts: Messages of one conversation.
         marks: The number up to which each log there is marked.
     """
-    came = [post for post in posts if isinstance(post, Message) and not post.old]
+    came = [post for post in posts if isinstance(post, Message) and not (post.old or post.deleted)]
     writers = {post.log.user for post in came}
     marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
 

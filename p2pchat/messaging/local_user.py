@@ -652,8 +652,8 @@ class LocalUser(Viewer):
     async def unread(self, conversation: To, limit: int = 100) -> list[Message]:
         """Return the messages of others that are not marked as read, in the order in which they were shown here.
 
-        Messages from before this peer or user came, and those of ignored users, do not count. Of more than 10,000
-        messages that came since the last mark, one's own included, only the first are looked at.
+        Messages from before this peer or user came, deleted ones, and those of ignored users do not count. Of more than
+        10,000 messages that came since the last mark, one's own included, only the first are looked at.
 
         Args:
             conversation: As history.

@@ -71,7 +71,7 @@ class EventSession(WebSocketSession):
         since: The id of the last message it has; None or "": nothing is replayed.
     """
 
-    __slots__ = ("_away", "_commands", "_display", "_since")
+    __slots__ = ("_commands", "_display", "_since")
 
     def __init__(self, websocket: WebSocket, account: Account, since: str | None) -> None:
         super().__init__(websocket, account)
@@ -89,7 +89,6 @@ class EventSession(WebSocketSession):
             activity=ActivityTracker(self._on_presence, lambda: "", idle_after=None),
         )
         self._commands.stop_waiting_for_names()
-        self._away = False
 
     async def finish(self) -> None:
         self._display.close()
@@ -168,8 +167,7 @@ class EventSession(WebSocketSession):
 
     async def _handle(self, command: JsonCommand) -> None:
         if command.do == "active":
-            if not self._away:
-                self.hub_session.set_active(command.fields["on"])
+            self.hub_session.set_active(command.fields["on"])
             await self._display.show_answer("active", [{"on": command.fields["on"]}], [], command.ref)
         elif command.do == "find":
             await self._answer(command, self._found)
@@ -213,10 +211,11 @@ class EventSession(WebSocketSession):
             await self._commands.execute_command(command)
 
     def _on_presence(self, status: str, text: str) -> None:
-        """Take over a presence set by command; it counts whatever other connections the account has."""
-        self._away = status == "idle"
-        self.hub_session.set_active(not self._away)
-        self.gateway.hub.set_presence(self.account, status, text)
+        """Take over a presence set by command; it counts for all connections of the account, later ones too."""
+        away = status == "idle"
+        if not away:
+            self.hub_session.set_active(True)
+        self.gateway.hub.set_away(self.account, text if away else None)
 
 
 class EventSocketDisplay(Display):

@@ -98,7 +98,8 @@ class Hub:
         self._settings = settings
         self._record = record
         self._sessions: dict[str, tuple[HubSession, ...]] = {}  # by user key; never empty
-        self._statuses: dict[str, str] = {}  # the presence announced last, by user key
+        self._statuses: dict[str, tuple[str, str]] = {}  # the presence announced last, with its text, by user key
+        self._away: dict[str, str] = {}  # what users who said that they are away gave as text, by user key
         self._reader: asyncio.Task[None] | None = None
         self.stopping = False
         self.open_by_kind: Counter[Kind] = Counter()
@@ -218,21 +219,27 @@ class Hub:
 
     # ---- presence
 
-    def set_presence(self, account: Account, status: str, text: str) -> None:
-        """Set the presence of an account, until its sessions imply another status. Raises ValueError for the text."""
-        account.user.set_presence(status, text)
-        self._statuses[account.key] = status
+    def set_away(self, account: Account, text: str | None) -> None:
+        """Show an account as away whenever it has sessions, as now, until None. Raises ValueError for the text."""
+        if text is None:
+            self._away.pop(account.key, None)
+            self.refresh_presence(account)
+        else:
+            account.user.set_presence("idle", text)
+            self._away[account.key] = text
+            self._statuses[account.key] = ("idle", text)
 
     def refresh_presence(self, account: Account) -> None:
-        """Announce the presence of an account if its sessions imply another status than before."""
+        """Announce the presence of an account if it is another than before."""
         sessions = self._sessions.get(account.key, ())
-        active = any(session.active for session in sessions)
-        status = "online" if active else "idle" if sessions else "offline"
-        if self._statuses.get(account.key, "offline") == status:
+        away = self._away.get(account.key)
+        active = away is None and any(session.active for session in sessions)
+        presence = ("online", "") if active else ("idle", away or "") if sessions else ("offline", "")
+        if self._statuses.get(account.key, ("offline", "")) == presence:
             return
-        self._statuses[account.key] = status
+        self._statuses[account.key] = presence
         try:
-            account.user.set_presence(status)
+            account.user.set_presence(*presence)
         except PeerClosed:
             pass  # the peer has announced that all its users are offline
 

@@ -60,6 +60,15 @@ async def test_a_direct_message_shows_an_unread_count_and_is_answered(scene: Sce
     assert await zoe.texts() == ["psst 0", "psst 1"]
     await terry.next("read", id=sent["id"])
     await zoe.until("document.title === 'terry – p2pchat'")
+    await zoe.go("Room")
+    await terry.send("it stays", to="zoe")
+    sent_by_mistake = await terry.send("it goes", to="zoe")
+    await zoe.row("terry").get_by_text("2 unread").wait_for()
+    terry.say(do="delete", id=sent_by_mistake["id"])
+    await zoe.row("terry").get_by_text("1 unread").wait_for()  # what was deleted is no news
+    await zoe.page.reload()
+    await zoe.row("terry").get_by_text("1 unread").wait_for()
+    await zoe.go("terry")
     await zoe.do("psst 1", "Reply")
     await zoe.write("yes?")
     answer = await terry.next("message", text="yes?")
@@ -109,13 +118,17 @@ async def test_messages_can_be_edited_deleted_and_reacted_to(scene: Scene) -> No
     await yan.sees("at ten")
     await zoe.do("at ten", "Edit")
     await zoe.write("at eleven")
-    assert (await terry.next("edited"))["text"] == "at eleven"
-    await yan.sees("at eleven")
+    edited = await terry.next("edited")
+    assert edited["text"] == "at eleven"
+    for one in (yan, zoe):
+        times = (await one.sees("at eleven")).locator(".edited time")
+        assert await times.get_attribute("datetime") == edited["sent_at"]
     await yan.do("at eleven", "React")
     await yan.page.get_by_role("button", name="🎉").click()
     await (await zoe.sees("at eleven")).get_by_role("button", name="🎉 1 by yan").wait_for()
     await zoe.write("never mind")
     await zoe.do("never mind", "Delete")
+    await zoe.page.get_by_role("dialog").get_by_text("never mind", exact=True).wait_for()
     await zoe.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await yan.sees("This message was deleted")
     assert await yan.message("never mind").count() == 0
@@ -136,6 +149,32 @@ async def test_a_group_is_created_and_used(scene: Scene) -> None:
     await yan.go("#ops")
     await yan.sees("deploying")
     await yan.shot("group-dark")
+
+
+async def test_an_owner_is_asked_before_members_change_and_who_was_removed_cannot_write(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    members, group = zoe.page.get_by_role("button", name="Members of this group"), zoe.page.get_by_role("dialog")
+    await members.click()
+    await group.get_by_role("button", name="Make owner yan").click()
+    await group.get_by_role("heading", name="Make yan the owner?").wait_for()
+    await group.get_by_role("button", name="Cancel").click()
+    await group.get_by_role("button", name="Remove yan").click()
+    await group.get_by_role("heading", name="Remove yan?").wait_for()
+    await zoe.shot("remove-light")
+    await group.get_by_role("button", name="Remove", exact=True).click()
+    await group.get_by_role("heading", name="2 members").wait_for()
+    await zoe.page.keyboard.press("Escape")
+    await yan.page.get_by_text("You are no longer a member of #ops").wait_for()
+    assert await yan.page.locator("#compose, button.send").filter(visible=True).count() == 0
+    await (await yan.sees("deploying")).hover()
+    assert await yan.page.locator(".actions").count() == 0
+    await yan.shot("removed-dark")
+    await members.click()
+    await group.get_by_role("button", name="Make owner terry").click()
+    await group.get_by_role("button", name="Make owner", exact=True).click()
+    await terry.next("group", change="owner", target="terry")
+    await group.get_by_text("owner").wait_for()
+    await zoe.page.keyboard.press("Escape")
 
 
 async def test_messages_written_while_the_gateway_is_down_arrive_once(scene: Scene) -> None:
@@ -231,13 +270,16 @@ async def test_scrolling_back_loads_history_and_keeps_the_position(scene: Scene)
 
 async def test_a_name_that_nobody_has_registered_says_so(scene: Scene) -> None:
     zoe = scene.zoe
-    headers = {"Authorization": f"Bearer {scene.yan.token}"}
+    headers = {"Authorization": f"Bearer {scene.zoe.token}"}
     async with httpx.AsyncClient(base_url=scene.gateway.url, headers=headers, trust_env=False) as http:
-        answer = (await http.post("/messages", json={"to": "zooe", "content": "misspelt"})).json()
-    assert answer["text"].endswith("did you mean zoe?")
-    await zoe.row("zooe").get_by_text("nobody has registered this name yet").wait_for()
-    await zoe.go("zooe")
+        answer = (await http.post("/messages", json={"to": "yaan", "content": "misspelt"})).json()
+    assert answer["text"].endswith("did you mean yan?")
+    await zoe.row("yaan").get_by_text("nobody has registered this name yet").wait_for()
+    await zoe.go("yaan")
     await zoe.page.locator(".talk-sub").get_by_text("nobody has registered this name yet").wait_for()
+    hint = zoe.page.locator(".standing").filter(has_text="Nobody has registered this name yet. Your messages wait")
+    await hint.get_by_role("button", name="yan", exact=True).click()
+    await zoe.page.locator("#talk-name").get_by_text("yan", exact=True).wait_for()
     await zoe.go("Room")
 
 
@@ -251,7 +293,24 @@ async def test_search_finds_highlights_and_opens_a_message(scene: Scene) -> None
     await yan.shot("search-dark")
     await found.click()
     await yan.page.locator("li.message.found", has_text="the needle in it").wait_for()
+    await yan.page.get_by_label("Search messages").fill("n")
+    await yan.page.get_by_text("No matches: one letter is a whole word").wait_for()
     await yan.page.get_by_role("button", name="Close search").click()
+
+
+async def test_what_ignored_people_wrote_is_said_to_be_hidden(scene: Scene) -> None:
+    yan = scene.yan
+    await yan.go("terry")
+    await yan.sees("the needle in it")
+    about = yan.page.locator(".talk-head").get_by_role("button", name="About terry")
+    await about.click()
+    await yan.page.get_by_role("button", name="Ignore").click()
+    await yan.page.get_by_text("121 messages of people you ignore are not shown").wait_for()
+    await yan.shot("ignored-dark")
+    await about.click()
+    await yan.page.get_by_role("button", name="Stop ignoring").click()
+    await yan.sees("the needle in it")
+    assert await yan.page.get_by_text("are not shown").count() == 0
 
 
 async def test_people_are_invited_by_address_or_qr_code(scene: Scene) -> None:
@@ -467,6 +526,8 @@ async def test_signing_out_shows_the_token_first_and_ends_every_tab(scene: Scene
     await page.get_by_role("button", name="Join").click()
     await page.get_by_role("alert").get_by_text("taken").wait_for()
     await yan.shot("door-dark")
+    await page.get_by_label("Choose a name").fill("zo")
+    await page.get_by_role("alert").wait_for(state="hidden")  # it was about another name
     await page.get_by_text("I already have a token").click()
     await page.get_by_label("Your token").fill("not-a-token")
     await page.get_by_role("button", name="Sign in").click()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 import pytest_asyncio
 
 pytest.importorskip("playwright", reason="the page is tried with playwright, which is not installed")
 
+from p2pchat.messaging.name_resolution import is_misspelling
 from tests.web.browser import CHROMIUM, Scene, opened
 
 pytestmark = [
@@ -69,6 +73,10 @@ async def test_a_phone_marks_as_read_only_what_it_shows(scene: Scene) -> None:
 
 async def test_the_peer_of_the_gateway_is_no_person_until_it_writes(scene: Scene) -> None:
     zoe = scene.zoe
+    await zoe.page.goto(f"{zoe.url}#@gate")
+    await zoe.page.locator("#talk-name").filter(has_text="gate").wait_for()
+    assert "offline" not in await zoe.page.locator(".talk-sub").inner_text()  # it runs
+    await zoe.go("Room")
     assert await zoe.row("gate").count() == 0
     await zoe.page.get_by_role("button", name="New group").click()
     dialog = zoe.page.get_by_role("dialog", name="New group")
@@ -88,8 +96,15 @@ async def test_a_direct_conversation_says_who_can_read_it(scene: Scene) -> None:
 
 
 async def test_nobody_is_shown_online_while_the_gateway_is_away(scene: Scene) -> None:
-    zoe = scene.zoe
+    zoe, terry = scene.zoe, scene.terry
     online = zoe.page.locator('.dot[data-status="online"]')
+    await zoe.row("terry").get_by_text("online").wait_for()
+    await zoe.go("terry")
+    await zoe.write("read before")
+    terry.say(do="read", id=(await terry.next("message", text="read before"))["id"])
+    await zoe.message("read before").locator(".ticks[data-level=read]").wait_for()
+    await zoe.go("yan")
+    await zoe.page.reload()
     await zoe.row("terry").get_by_text("online").wait_for()
     await scene.gateway.kill()
     await zoe.page.locator(".connection").get_by_text("Offline. Reconnecting").wait_for()
@@ -97,11 +112,29 @@ async def test_nobody_is_shown_online_while_the_gateway_is_away(scene: Scene) ->
     assert await online.count() == 0
     await zoe.write("into the void")
     await zoe.row("yan").get_by_text("You: into the void").wait_for()
+    written = datetime.now(UTC)
     assert await zoe.row("terry").get_by_text("online").count() == 0
+    await zoe.go("terry")
+    ticks = (await zoe.sees("read before")).locator(".ticks")
+    await zoe.page.get_by_text("Earlier messages are shown when the gateway is back").wait_for()
+    assert await ticks.count() == 0  # a tick never goes back
+    await zoe.do("read before", "Delete")
+    await zoe.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    await zoe.page.get_by_text("The gateway is away. Try again when it is back.").wait_for()
     await scene.gateway.start()
     for one in (zoe, scene.yan):
         await one.page.evaluate("dispatchEvent(new Event('online'))")
         await one.row("terry").get_by_text("online").wait_for()
+    await ticks.and_(zoe.page.locator("[data-level=read]")).wait_for()
+    await zoe.go("yan")
+    await zoe.message("into the void").locator(".ticks").wait_for()
+    shown = await zoe.message("into the void").locator(".foot time").get_attribute("datetime")
+    assert datetime.fromisoformat(shown or "") < written  # not when the gateway was back
+    hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    await terry.send("an hour ago", claimed_at=hour_ago)
+    await zoe.go("Room")
+    foot = (await zoe.sees("an hour ago")).locator(".foot")
+    assert re.fullmatch(r"(Yesterday, )?\d\d:\d\d, sent \d\d:\d\d", await foot.inner_text())
 
 
 async def test_a_gateway_that_does_not_answer_is_noticed(scene: Scene) -> None:
@@ -148,11 +181,42 @@ async def test_messages_count_as_read_where_they_are_seen(scene: Scene) -> None:
     await tab.page.close()
 
 
-async def test_a_search_without_results_says_no_matches(scene: Scene) -> None:
-    zoe = scene.zoe
-    await zoe.page.get_by_label("Find people, groups and messages").fill("qqqq")
-    await zoe.page.get_by_text("No matches", exact=True).wait_for()
-    await zoe.page.keyboard.press("Escape")
+NEAR = """async (pairs) => {
+    const {isMisspelling} = await import('./names.js');
+    return pairs.map(([typed, name]) => isMisspelling(typed, name));
+}"""
+TYPED = ["zoe", "zoee", "zo", "zeo", "Zoé", "yoe", "zooee", "user1", "user2", "user", "uesr1", "ab", "abc", "漢字"]
+
+
+async def test_people_are_found_without_accents_and_by_names_one_letter_away(scene: Scene) -> None:
+    zoe, yan = scene.zoe, scene.yan
+    async with httpx.AsyncClient(base_url=scene.gateway.url, trust_env=False) as http:
+        assert (await http.post("/accounts", json={"name": "Žofie Nováková"})).status_code == 201
+    await zoe.page.reload()
+    find = zoe.page.get_by_label("Find people, groups and messages")
+    people = zoe.page.get_by_role("list", name="People").get_by_role("button")
+    for typed, hint, name in (
+        ("qqqq", "No matches", None), ("zof", "", "Žofie Nováková"), ("novakova", "", "Žofie Nováková"),
+        ("@Yan", "", "yan"), ("terrry", "No matches. Did you mean:", "terry"),
+    ):  # fmt: skip
+        await find.fill(typed)
+        await (people.filter(has_text=name) if name else zoe.page.get_by_text(hint, exact=True)).wait_for()
+        assert (await people.count(), await zoe.page.get_by_text(hint, exact=True).count() > 0) == (bool(name), True)
+    await zoe.shot("did-you-mean-light")
+    await zoe.page.keyboard.press("Enter")  # searches: who is meant is not sure
+    await zoe.page.get_by_role("region", name="Search").get_by_text("No matches").wait_for()
+    pairs = [(typed, name) for typed in TYPED for name in TYPED]
+    assert await zoe.page.evaluate(NEAR, pairs) == [is_misspelling(*pair) for pair in pairs]
+    await yan.page.goto(f"{yan.url}#@terrry")
+    await yan.page.get_by_text("did you mean terry?").wait_for()
+    await yan.page.goto(f"{yan.url}#@terry")
+    await yan.page.locator("#talk-name").filter(has_text="terry").wait_for()
+    disc = yan.page.locator(".talk-head .disc")
+    await disc.locator(".dot[data-status=online]").wait_for()
+    assert len(yan.page.url) > len(f"{yan.url}#@terry")  # the id, by which everyone has a colour
+    hue = await disc.get_attribute("data-hue")
+    await yan.page.get_by_role("button", name="Back to the list").click()
+    assert await yan.row("terry").locator(".disc").get_attribute("data-hue") == hue
 
 
 async def test_a_reload_and_the_back_button_return_to_a_conversation(scene: Scene) -> None:
@@ -176,6 +240,107 @@ async def test_a_reload_and_the_back_button_return_to_a_conversation(scene: Scen
     assert zoe.page.url == zoe.url
     await scene.yan.page.goto(f"{zoe.url}#@{id}")  # the address of somebody leads everyone to him
     await scene.yan.page.locator("#talk-name").filter(has_text="zoe").wait_for()
+
+
+WHOLE = """(root) => [...document.querySelectorAll(`${root} .dot`)].map((dot) => {
+    const box = dot.getBoundingClientRect();
+    return [box.x, box.y, box.width, box.height].every(Number.isInteger);
+})"""
+FULL = "(name) => { const {scrollWidth, clientWidth} = name; return scrollWidth <= clientWidth; }"
+DOTS = "[...document.querySelectorAll('.side-row .dot')].map((dot) => getComputedStyle(dot).background)"
+
+
+async def test_rows_keep_names_dots_and_their_height(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    await asyncio.gather(zoe.go("Room"), yan.page.goto(yan.url))
+    await yan.page.reload()
+    terry.say(do="away", text="out for a very long lunch with everyone, back at three")
+    for one, name in ((zoe, "zoe"), (yan, "yan")):
+        row = one.row("terry")
+        await row.get_by_text("away: out for a very long lunch").wait_for()
+        before = await row.bounding_box()
+        await terry.send("a line that is too long for the list, so that its end is cut off", to=name)
+        await row.get_by_text("unread").wait_for()
+        after = await row.bounding_box()
+        assert before and after and after["height"] == before["height"]
+        assert await row.locator(".side-name").evaluate(FULL)  # the status is cut first
+        await one.shot("rows-light" if one is zoe else "rows-phone-dark")
+        assert set(await one.page.evaluate(WHOLE, ".side")) == {True}  # else they are not round
+    await zoe.page.get_by_label("Find people, groups and messages").fill("a rather long text to find")
+    assert await zoe.page.get_by_text("Search messages for “a rather long text to find”").evaluate(FULL)
+    await zoe.page.keyboard.press("Escape")
+    terry.say(do="back")
+    await yan.until("document.title.endsWith(') p2pchat')")  # the list is in front
+    await yan.go("Room")
+    back = yan.page.get_by_role("button", name="Back to the list")
+    arrow, badge = [await back.locator(what).bounding_box() for what in (".icon", ".badge")]
+    assert arrow and badge and badge["x"] >= arrow["x"] + arrow["width"]
+    await zoe.page.emulate_media(forced_colors="active")
+    await zoe.row("terry").get_by_text("online").wait_for()
+    assert len(set(await zoe.page.evaluate(DOTS))) >= 2
+    outline = "(row) => getComputedStyle(row).outlineStyle"
+    assert await zoe.row("Room").evaluate(outline) == "solid" != await zoe.row("terry").evaluate(outline)
+    await zoe.shot("forced-colours")
+    await zoe.page.emulate_media(forced_colors="none")
+    await zoe.go("terry")  # reads it
+
+
+async def test_actions_and_outline_of_a_message_cover_nothing(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    for text in ("first", "a second message that fills more than one line of a small screen"):
+        await terry.send(text)
+    await yan.page.goto(f"{yan.url}#room")
+    for message in (await yan.sees("first"), yan.page.locator("li.message").last):
+        await message.click()
+        actions, *bubbles = [
+            await one.bounding_box() for one in (message.locator(".actions"), *await yan.page.locator(".bubble").all())
+        ]
+        assert actions
+        for box in bubbles:
+            assert box and (
+                box["y"] + box["height"] <= actions["y"]
+                or actions["y"] + actions["height"] <= box["y"]
+                or box["x"] + box["width"] <= actions["x"]
+            )
+        editor = await yan.page.locator(".compose").bounding_box()
+        assert editor and actions["y"] + actions["height"] <= editor["y"]
+    await yan.shot("actions-phone-dark")
+    await zoe.go("Room")
+    await zoe.sees("first")
+    await zoe.page.keyboard.press("Control+m")
+    await zoe.page.keyboard.press("ArrowUp")
+    assert await zoe.message("first").evaluate("(node) => getComputedStyle(node).zIndex") == "1"  # above its neighbours
+    await zoe.shot("outline-light")
+
+
+async def test_settings_say_what_was_refused_where_it_was_typed_and_the_status_stays(scene: Scene) -> None:
+    zoe, yan = scene.zoe, scene.yan
+    me, page = zoe.page.locator("button.me"), zoe.page
+    await me.click()
+    await page.get_by_label("Name", exact=True).fill("yan")
+    await page.get_by_role("button", name="Save").click()
+    await page.locator("#my-name + [role=alert]").get_by_text("taken").wait_for()
+    await zoe.shot("taken-light")
+    await page.get_by_label("Name", exact=True).fill("zoe")
+    await page.get_by_label("About me").fill("on call")
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("dialog").wait_for(state="detached")
+    await me.click()
+    assert await page.get_by_label("About me").input_value() == "on call"
+    await page.get_by_label("Status message").fill("lunch")
+    await page.get_by_role("button", name="Set status").click()
+    await page.get_by_role("status").get_by_text("Others see you as away: lunch").wait_for()
+    await page.reload()
+    await me.get_by_text("away: lunch").wait_for()
+    await yan.page.goto(yan.url)
+    await yan.row("zoe").wait_for()
+    await me.click()
+    assert await page.get_by_label("Status message").input_value() == "lunch"
+    await page.get_by_label("Status message").fill("")
+    await page.get_by_role("button", name="Set status").click()
+    await page.get_by_role("status").get_by_text("Others see you as online").wait_for()
+    await page.keyboard.press("Escape")
+    await me.get_by_text("online").wait_for()
 
 
 async def test_back_returns_to_the_list_on_a_phone(scene: Scene) -> None:

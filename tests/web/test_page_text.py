@@ -140,6 +140,57 @@ async def test_shortcodes_become_emoji_in_the_writing_field(scene: Scene) -> Non
     assert (await terry.next("message"))["text"] == "👋 done 🎉 👍 at 10:30:00, :nothing: `:x:`"
 
 
+async def test_names_are_completed_after_an_at_sign(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    keys, field = zoe.page.keyboard, zoe.page.locator("#compose")
+    names = zoe.page.get_by_role("listbox", name="Names").get_by_role("option")
+    await field.press_sequentially("a@t @")
+    await names.filter(has_text="yan").wait_for()
+    await zoe.shot("names-light")
+    assert await names.count() == 2  # nobody else reads the room; gate has no user
+    await keys.press("Escape")
+    await names.first.wait_for(state="hidden")
+    await field.press_sequentially("TE")
+    await names.filter(has_text="terry").wait_for()
+    await keys.press("Enter")
+    assert await field.input_value() == "a@t @terry "
+    await field.press_sequentially("@")
+    await names.nth(1).wait_for()
+    chosen = zoe.page.locator("#names [aria-selected=true]")
+    first = await chosen.inner_text()
+    await keys.press("ArrowDown")
+    assert await chosen.inner_text() != first
+    assert await field.get_attribute("aria-activedescendant") == await chosen.get_attribute("id")
+    await keys.press("ArrowUp")
+    await field.press_sequentially("y")
+    await names.get_by_text("yan", exact=True).click()
+    await keys.press("Enter")
+    assert (await terry.next("message"))["text"] == "a@t @terry @yan "
+
+
+async def test_drafts_survive_a_reload_and_a_long_text_is_seen_whole(scene: Scene) -> None:
+    zoe = scene.zoe
+    field, one_line = zoe.page.locator("#compose"), await zoe.page.locator("#compose").bounding_box()
+    await field.press_sequentially("for everyone")
+    await zoe.go("terry")
+    assert await field.input_value() == ""
+    await field.fill("for terry " * 4000)
+    await field.press("Enter")
+    await zoe.page.get_by_text("Too long: 40 KiB, at most 32 KiB").wait_for()
+    await zoe.go("Room")
+    await zoe.page.reload()
+    await zoe.page.locator("#talk-name").filter(has_text="Room").wait_for()
+    await zoe.until("document.querySelector('#compose').value === 'for everyone'")
+    await zoe.go("terry")
+    assert await field.input_value() == "for terry " * 4000
+    tall = await field.bounding_box()
+    assert one_line and tall and tall["height"] > 5 * one_line["height"]
+    await zoe.shot("draft-light")
+    await field.fill("")
+    await zoe.go("Room")
+    await field.fill("")
+
+
 async def test_an_emoji_is_picked_with_the_mouse_or_the_keyboard_alone(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     keys, field = zoe.page.keyboard, zoe.page.locator("#compose")

@@ -40,6 +40,7 @@ export class Chat {
     this.outbox = new Outbox(this.model, this.connection);
     this.events = new Events(this.model, {
       list: () => this._soonOnce("list", () => this._list(false)),
+      counts: () => this._soonOnce("counts", () => this._list(true)),
       who: () => this._soonOnce("who", () => this._who()),
       sent: (line, talk) => this._onAccepted(line, talk),
       failed: (ref, code, text) => this._onFailed(ref, code, text),
@@ -180,7 +181,7 @@ export class Chat {
   /** Find the first unread message, and load what follows it. @param {import("./model.js").Talk} talk */
   async _findUnread(talk) {
     const { messages, unread } = talk;
-    let first = messages.filter((message) => !message.mine && !this.model.ignores(message.senderId)).at(-unread)?.id ?? "";
+    let first = messages.filter((message) => this.model.isNews(message)).at(-unread)?.id ?? "";
     try {
       if (!first || messages.length - indexOf(talk, first) >= COUNTED) {
         const [row] = await this.connection.request({ do: "unread", to: talk.id });
@@ -196,12 +197,12 @@ export class Chat {
     }
   }
 
-  /** Open the direct conversation with a user. @param {string} userId */
-  async openWith(userId) {
+  /** Return the direct conversation with a user. @param {string} userId or a name @returns {Promise<import("./model.js").Talk>} */
+  async talkWith(userId) {
     const known = this.model.talkWith(userId);
-    if (known) return this.open(known);
+    if (known) return known;
     const [row] = await this.connection.request({ do: "find", to: `@${userId}` });
-    await this.open(this.events.talkOf({ ...row, user_id: userId }));
+    return this.events.talkOf({ user_id: userId, ...row });
   }
 
   /** Load the newest page of a conversation. @param {import("./model.js").Talk} talk */

@@ -3,7 +3,10 @@
 import { fill, h, icon, iconButton } from "./dom.js";
 import { emojiAtEnd, pickEmoji } from "./emoji.js";
 import { excerpt } from "./markdown.js";
+import { NameCompletion } from "./mention.js";
+import { isReserved, namesNear } from "./names.js";
 import { safeLine } from "./safe_text.js";
+import { loadDrafts, saveDrafts } from "./storage.js";
 
 const MAX_BYTES = 32 * 1024; // of one message
 const ENCODER = new TextEncoder();
@@ -17,37 +20,40 @@ export class Compose {
     this._layout = layout;
     /** @type {{message: Message, edits: boolean}|null} */
     this._target = null;
+    this._standing = h("p", { class: "standing hint" });
     this._note = h("div", { class: "about" });
     this._trouble = h("p", { class: "trouble", id: "compose-trouble", role: "alert" });
     this.input = h("textarea", {
       id: "compose", rows: 1, "aria-label": "Write a message", "aria-describedby": "compose-trouble", placeholder: "Write a message", enterkeyhint: "send", dir: "auto",
       oninput: (/** @type {InputEvent} */ event) => this._onInput(event), onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event),
     });
+    this._names = new NameCompletion(chat, this.input, () => this._changed());
     this._emoji = iconButton("smile", "Emoji", () => this._pickEmoji());
+    this._row = h("div", { class: "compose-row" }, this.input, this._emoji, h("button", { class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send")));
     this.element = h("form", { class: "compose", "aria-label": "Write", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this._send()) },
-      this._note, this._trouble,
-      h("div", { class: "compose-row" }, this.input, this._emoji, h("button", { class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send"))),
+      this._names.element, this._standing, this._note, this._trouble, this._row,
     );
-    chat.model.bus.on("talks", () => this._drawPlaceholder());
+    for (const topic of ["talks", "people"]) chat.model.bus.on(topic, () => this._drawTalk());
+    new ResizeObserver(() => this._grow()).observe(this.element); // also when it comes back on a small screen
   }
 
   focus() {
     this.input.focus();
   }
 
-  /** Switch to the open conversation: save the draft of the last one and restore its own. */
+  /** Switch to the open conversation: restore its draft. */
   front() {
-    if (this._talk && !this._target?.edits) this._talk.draft = this.input.value;
+    this._drafts ??= loadDrafts(this._chat.model.me.id);
     this._talk = this._chat.model.front;
     this._target = null;
-    this._put(this._talk?.draft ?? "");
+    this._put(this._draft);
     this._drawTarget();
-    this._drawPlaceholder();
+    this._drawTalk();
   }
 
   /** @param {Message} message */
   reply(message) {
-    if (this._target?.edits) this._put("");
+    if (this._target?.edits) this._put(this._draft);
     this._target = { message, edits: false };
     this._drawTarget();
     this.focus();
@@ -64,7 +70,7 @@ export class Compose {
   /** @returns {boolean} whether there was something to cancel */
   cancel() {
     if (!this._target) return false;
-    if (this._target.edits) this._put("");
+    if (this._target.edits) this._put(this._draft);
     this._target = null;
     this._drawTarget();
     return true;
@@ -72,21 +78,44 @@ export class Compose {
 
   // ---- inside
 
+  /** @returns {string} what was written in this conversation and not sent */
+  get _draft() {
+    return this._drafts?.[this._talk?.id ?? ""] ?? "";
+  }
+
+  /** @param {string} text */
+  _saveDraft(text) {
+    if (!this._talk || !this._drafts) return;
+    if (text) this._drafts[this._talk.id] = text;
+    else delete this._drafts[this._talk.id];
+    saveDrafts(this._chat.model.me.id, this._drafts);
+  }
+
+  /** Take over a change of the field. */
+  _changed() {
+    this._grow();
+    if (!this._target?.edits) this._saveDraft(this.input.value);
+  }
+
   /** @param {string} text */
   _put(text) {
     this.input.value = text;
     this._trouble.textContent = "";
+    this._names.close();
     this._grow();
   }
 
   _grow() {
-    this.input.rows = Math.min(8, Math.max(1, this.input.value.split("\n").length));
+    const { input } = this;
+    input.style.height = "auto";
+    if (input.scrollHeight) input.style.height = `${input.scrollHeight + input.offsetHeight - input.clientHeight}px`; // 0 while it is not shown
   }
 
   /** @param {InputEvent} event */
   _onInput(event) {
     if (event.data?.endsWith(":") && !event.isComposing) this._replaceShortcode();
-    this._grow();
+    this._changed();
+    this._names.update();
     this._trouble.textContent = "";
     this._chat.typing(this.input.value !== "" && !this.input.value.startsWith("/"));
   }
@@ -103,13 +132,13 @@ export class Compose {
     this.focus(); // the dialog returns the focus to where it was
     pickEmoji("Emoji", (emoji) => {
       this.input.setRangeText(emoji, selectionStart, selectionEnd, "end");
-      this._grow();
+      this._changed();
     });
   }
 
   /** @param {KeyboardEvent} event */
   _key(event) {
-    if (event.isComposing) return;
+    if (event.isComposing || this._names.key(event)) return;
     if (event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.altKey) {
       event.preventDefault();
       this._send();
@@ -137,8 +166,8 @@ export class Compose {
       this._layout.timeline.toEnd();
     }
     this._target = null;
-    if (this._talk) this._talk.draft = "";
-    this._put("");
+    if (!target?.edits) this._saveDraft("");
+    this._put(this._draft);
     this._drawTarget();
   }
 
@@ -166,13 +195,29 @@ export class Compose {
       iconButton("close", edits ? "Cancel edit" : "Cancel reply", () => (this.cancel(), this.focus()))));
   }
 
-  _drawPlaceholder() {
+  _drawTalk() {
     const talk = this._chat.model.front;
     const name = !talk ? "" : talk.kind === "room" ? "everyone" : talk.kind === "group" ? `#${safeLine(talk.name)}` : safeLine(talk.name);
     const words = name ? `Write to ${name}` : "Write a message";
     this.input.placeholder = words;
     this.input.setAttribute("aria-label", words);
-    this._emoji.disabled = this.input.disabled = !talk || (talk.kind === "group" && !talk.member);
+    this._emoji.disabled = this.input.disabled = !talk?.member;
+    this._row.hidden = talk?.member === false;
+    this._drawStanding(talk);
+  }
+
+  /** Say what stands in the way of the messages to the open conversation. @param {import("./model.js").Talk|undefined} talk */
+  _drawStanding(talk) {
+    const { model } = this._chat;
+    const person = model.people.get(talk?.userId ?? "");
+    const near = person && isReserved(person) ? namesNear(model.others, person.name) : [];
+    const drawn = JSON.stringify([talk?.id, talk?.member, talk?.name, isReserved(person), near.map(({ label }) => label)]);
+    if (drawn === this._standingDrawn) return;
+    this._standingDrawn = drawn;
+    if (talk?.member === false) fill(this._standing, "You are no longer a member of ", h("bdi", {}, `#${safeLine(talk.name)}`), ". What was written before stays here; the owner can add you again.");
+    else if (!isReserved(person)) fill(this._standing);
+    else fill(this._standing, "Nobody has registered this name yet. Your messages wait until somebody does.", near.length > 0 && " Did you mean ",
+      near.map(({ id, label }, index) => [index > 0 && " or ", h("button", { type: "button", class: "link", onclick: () => this._layout.openWith(id) }, h("bdi", {}, safeLine(label)))]), near.length > 0 && "?");
   }
 }
 

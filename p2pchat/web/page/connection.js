@@ -97,7 +97,7 @@ export class Connection {
     const ref = `a${(this._refs += 1)}`;
     return new Promise((done, failed) => {
       this._pending.set(ref, { done, failed });
-      if (!this.send({ ...command, ref })) this._settle(ref, new CommandError("offline", "not connected"));
+      if (!this.send({ ...command, ref })) this._settle(ref, new CommandError("offline", "The gateway is away. Try again when it is back."));
     });
   }
 
@@ -190,7 +190,7 @@ export class Connection {
     const socket = this._socket;
     this._socket = null;
     socket?.close();
-    for (const ref of [...this._pending.keys()]) this._settle(ref, new CommandError("offline", "the connection was lost"));
+    for (const ref of [...this._pending.keys()]) this._settle(ref, new CommandError("offline", "The connection was lost. Try again when the gateway is back."));
   }
 
   _watchHeartbeat() {

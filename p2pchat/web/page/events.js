@@ -12,6 +12,7 @@ export class Events {
    * @param {Model} model
    * @param {object} asks callbacks for what must be requested
    * @param {() => void} asks.list the list of conversations is outdated
+   * @param {() => void} asks.counts the unread counts are outdated
    * @param {() => void} asks.who the list of people is outdated
    * @param {(line: any, talk: Talk) => void} asks.sent an own message was accepted
    * @param {(ref: string, code: string, text: string) => void} asks.failed a command failed
@@ -23,8 +24,8 @@ export class Events {
     this._handlers = {
       message: (line) => this._post(line),
       sent: (line) => this._post(line),
-      edited: (line) => this._edit(line, (message) => Object.assign(message, { text: line.text, edited: true, deleted: false })),
-      deleted: (line) => this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [] })),
+      edited: (line) => this._edit(line, (message) => Object.assign(message, { text: line.text, edited: true, deleted: false, mendedAt: line.sent_at })),
+      deleted: (line) => this._deleted(line),
       reaction: (line) => this._edit(line, (message) => react(message, line)),
       delivered: (line) => this._raiseTicks(line, "count"),
       read: (line) => this._raiseTicks(line, "read"),
@@ -60,7 +61,8 @@ export class Events {
       talk.member = row.member ?? true;
       talk.memberCount = row.members ?? 0;
       if (row.user_id) talk.userId = row.user_id;
-      if ((counts || isNew) && !model.shows(talk)) [talk.unread, talk.mentions] = [row.unread, row.mentions];
+      const counted = model.shows(talk) ? Math.min(talk.unread, row.unread) : row.unread; // what is shown is read here first
+      if (counts || isNew) [talk.unread, talk.mentions] = [counted, Math.min(counted, row.mentions)];
     }
     model.bus.changed("talks");
   }
@@ -111,7 +113,7 @@ export class Events {
       const count = Math.max(message.ticks.count, row.count, row.read_count);
       // `of` is 0 once the gateway has restarted: it no longer knows who was in the room.
       const of = row.of || message.ticks.of;
-      message.ticks = { count, read: Math.max(message.ticks.read, row.read_count), of: Math.max(of, count) };
+      message.ticks = { known: true, count, read: Math.max(message.ticks.read, row.read_count), of: Math.max(of, count) };
       this._model.messageChanged(talk, message);
     }
   }
@@ -145,7 +147,10 @@ export class Events {
     const talk = this._talk(line);
     const message = this._merge(talk.byId.get(line.id), line);
     model.since = line.id;
-    if (message.mine) this._asks.sent(line, talk);
+    if (message.mine) {
+      message.ticks.known = true; // saved, if nothing else
+      this._asks.sent(line, talk);
+    }
     talk.typing.delete(line.sender_id);
     if (!talk.byId.has(line.id)) this._append(talk, message, line.old);
     this._model.messageChanged(talk, message);
@@ -158,7 +163,7 @@ export class Events {
     talk.byId.set(message.id, message);
     if (!talk.loaded && talk.messages.length > MAX_TAIL) talk.byId.delete(talk.messages.shift()?.id ?? "");
     model.bus.changed("talks");
-    if (message.mine || old || model.ignores(message.senderId)) return;
+    if (old || !model.isNews(message)) return;
     if (message.id === talk.readTo) return model.readTo(talk, message.id); // another tab was faster
     talk.unread += 1;
     if (mentions(message.text, model.me.name)) talk.mentions += 1;
@@ -182,12 +187,18 @@ export class Events {
     this._model.bus.changed("talks"); // its list may show this message
   }
 
+  /** @param {any} line */
+  _deleted(line) {
+    this._edit(line, (message) => Object.assign(message, { text: "", deleted: true, reactions: [] }));
+    if (line.by_id !== this._model.me.id && this._model.talks.get(line.conversation_id)?.unread) this._asks.counts(); // it no longer counts
+  }
+
   /** @param {any} line @param {"count"|"read"} which */
   _raiseTicks(line, which) {
     const talk = this._model.talks.get(line.conversation_id);
     const message = talk?.byId.get(line.id);
     if (!talk || !message) return;
-    message.ticks = { ...message.ticks, [which]: Math.max(message.ticks[which], line.count), of: Math.max(message.ticks.of, line.of) };
+    message.ticks = { ...message.ticks, known: true, [which]: Math.max(message.ticks[which], line.count), of: Math.max(message.ticks.of, line.of) };
     this._model.messageChanged(talk, message);
   }
 
@@ -195,7 +206,13 @@ export class Events {
   _person(row) {
     const { user_id: id, user: label, name, status, text, since, about, me, ignored } = row;
     this._model.people.set(id, { id, label, name, status, text, since, about, me, ignored });
+    this._hideGateway(id);
     if (me) this._model.me = { id, label, name };
+  }
+
+  /** Leave out the presence of the gateway's own peer: it runs, whether or not its user is there. @param {string} id */
+  _hideGateway(id) {
+    if (id === this._model.gatewayId) Object.assign(this._model.people.get(id) ?? {}, { status: "", text: "" });
   }
 
   /** @param {string} id @param {string} label @param {object} what */
@@ -203,6 +220,7 @@ export class Events {
     const known = this._model.people.get(id);
     if (known) Object.assign(known, what, { label });
     else this._asks.who();
+    this._hideGateway(id);
     this._model.bus.changed("people");
   }
 
@@ -237,6 +255,7 @@ export class Events {
     talk.name = line.group;
     talk.memberCount = line.members.length;
     talk.member = line.member_ids.includes(this._model.me.id);
+    this._model.changed(talk);
     this._model.bus.changed("talks");
     this._asks.list(); // two groups of one name get distinct labels
   }

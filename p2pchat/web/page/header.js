@@ -25,7 +25,7 @@ export class Header {
     const focused = this.element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     const elsewhere = model.unread - (talk?.unread ?? 0);
     const back = iconButton("back", elsewhere ? `Back to the list, ${elsewhere} unread elsewhere` : "Back to the list", () => this._layout.navigation.back(), { class: "icon-button only-narrow" });
-    if (elsewhere) back.append(h("span", { class: "badge corner", "aria-hidden": "true" }, String(elsewhere)));
+    if (elsewhere) back.append(h("span", { class: "badge", "aria-hidden": "true" }, elsewhere > 99 ? "99+" : String(elsewhere)));
     fill(this.element, back, talk ? this._title(talk) : h("h2", { id: "talk-name" }, "Connecting…"), talk && this._buttons(talk));
     if (focused) this.element.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }

@@ -44,15 +44,20 @@ export class Layout {
 
   /** Show the conversation on a screen too small for both. */
   showTalk() {
-    this.element.dataset.view = "talk";
-    this.navigation.update();
+    this._view("talk");
   }
 
   /** Show the list on a screen too small for both. */
   showList() {
-    this.element.dataset.view = "list";
-    this.navigation.update();
+    this._view("list");
     if (!this.isWide) this.sidebar.focusFront();
+  }
+
+  /** @param {"list"|"talk"} view */
+  _view(view) {
+    this.element.dataset.view = view;
+    this.navigation.update();
+    this.chat.model.bus.changed("talks"); // what is shown has changed: the title
   }
 
   /** Whether list and conversation fit side by side. */
@@ -70,17 +75,14 @@ export class Layout {
     const opened = this.chat.open(talk);
     this.showTalk();
     this.search.close();
-    await opened;
     this.compose.focus();
+    await opened;
   }
 
   /** @param {string} userId @returns {Promise<boolean>} false when it failed; the error is shown */
   async openWith(userId) {
     try {
-      await this.chat.openWith(userId);
-      this.showTalk();
-      this.search.close();
-      this.compose.focus();
+      await this.open(await this.chat.talkWith(userId));
       return true;
     } catch (error) {
       this.notices.show(/** @type {Error} */ (error).message);

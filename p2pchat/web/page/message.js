@@ -4,13 +4,14 @@ import { dialog } from "./dialog.js";
 import { h, iconButton } from "./dom.js";
 import { pickEmoji } from "./emoji.js";
 import { excerpt, markdown } from "./markdown.js";
-import { mentions } from "./model.js";
+import { mentions, writtenAt } from "./model.js";
 import { disc } from "./people.js";
 import { safeLine, safeText } from "./safe_text.js";
-import { clock, whole } from "./times.js";
+import { clock, when, whole } from "./times.js";
 
 const COMMON_REACTIONS = ["👍", "❤️", "😄", "🎉", "😮", "😢", "🙏", "✅", "👀", "🚀", "+1", "-1"];
 const MAX_REACTION_CHARACTERS = 8;
+const LATE = 60000; // milliseconds between writing and sending that are shown; clocks differ
 
 /**
  * @typedef {import("./model.js").Message} Message
@@ -44,10 +45,10 @@ export function drawMessage(message, { model, talk, head }, actions) {
         head && h("p", { class: message.mine ? "who unseen" : "who" }, h("bdi", {}, message.mine ? "You" : name)),
         message.replyTo && quote(message, talk, model, actions),
         messageText(message, name),
-        reactions(message, model, actions),
+        reactions(message, talk, model, actions),
         foot(message, talk, actions),
       ),
-      !message.ref && !message.deleted && actionButtons(message, actions),
+      !message.ref && !message.deleted && talk.member && actionButtons(message, actions),
     ),
   );
 }
@@ -70,8 +71,8 @@ function quote(message, talk, model, actions) {
     h("span", { class: "unseen" }, "Reply to "), who && h("bdi", { class: "quote-who" }, who), h("span", { class: "quote-text", dir: "auto" }, said));
 }
 
-/** @param {Message} message @param {import("./model.js").Model} model @param {Actions} actions */
-function reactions(message, model, actions) {
+/** @param {Message} message @param {import("./model.js").Talk} talk @param {import("./model.js").Model} model @param {Actions} actions */
+function reactions(message, talk, model, actions) {
   /** @type {Map<string, import("./model.js").Reaction[]>} */
   const by = new Map();
   for (const one of message.reactions) if (!model.ignores(one.by_id)) by.set(one.reaction, [...(by.get(one.reaction) ?? []), one]);
@@ -79,7 +80,7 @@ function reactions(message, model, actions) {
   return h("ul", { class: "reactions", "aria-label": "Reactions" }, [...by].map(([reaction, all]) => {
     const mine = all.some((one) => one.by_id === model.me.id);
     const names = all.map((one) => (one.by_id === model.me.id ? "you" : safeLine(model.labelOf(one.by_id, one.by)))).join(", ");
-    return h("li", {}, h("button", { type: "button", tabindex: -1, class: mine ? "reaction mine" : "reaction", "aria-pressed": String(mine), title: names, onclick: () => actions.toggle(message, reaction) },
+    return h("li", {}, h("button", { type: "button", tabindex: -1, class: mine ? "reaction mine" : "reaction", "aria-pressed": String(mine), title: names, disabled: !talk.member, onclick: () => actions.toggle(message, reaction) },
       h("bdi", {}, safeLine(reaction)), " ", String(all.length), h("span", { class: "unseen" }, ` by ${names}`)));
   }));
 }
@@ -87,13 +88,15 @@ function reactions(message, model, actions) {
 /** @param {Message} message @param {import("./model.js").Talk} talk @param {Actions} actions */
 function foot(message, talk, actions) {
   if (message.ref) return waitingFoot(message, actions);
-  const late = message.claimedAt && Math.abs(Date.parse(message.sentAt) - Date.parse(message.claimedAt)) > 60000;
-  const title = late ? `written ${whole(message.claimedAt)}, sent ${whole(message.sentAt)}` : whole(message.sentAt);
+  const { sentAt, mendedAt } = message;
+  const written = writtenAt(message);
+  const late = Date.parse(sentAt) - Date.parse(written) > LATE;
+  const shown = late && clock(written) !== clock(sentAt) ? `${when(written, new Date(sentAt))}, sent ${clock(sentAt)}` : clock(written);
   const { mark, said } = ticksOf(message, talk.kind === "dm");
   return h("p", { class: "foot" },
-    message.edited && !message.deleted && h("span", {}, "edited"),
-    h("time", { datetime: message.sentAt, title }, clock(message.sentAt)),
-    message.mine && h("button", { type: "button", class: "ticks", tabindex: -1, data: { level: message.ticks.read ? "read" : message.ticks.count ? "delivered" : "kept" }, title: `${said} (show who)`, "aria-label": `${said}: show who`, onclick: () => actions.info(message) }, mark),
+    h("time", { datetime: written, title: late ? `written ${whole(written)}, sent ${whole(sentAt)}` : whole(written) }, shown),
+    message.edited && !message.deleted && h("span", { class: "edited", title: mendedAt && `edited ${whole(mendedAt)}` }, "edited ", mendedAt && h("time", { datetime: mendedAt }, when(mendedAt))),
+    message.mine && mark && h("button", { type: "button", class: "ticks", tabindex: -1, data: { level: message.ticks.read ? "read" : message.ticks.count ? "delivered" : "kept" }, title: `${said} (show who)`, "aria-label": `${said}: show who`, onclick: () => actions.info(message) }, mark),
   );
 }
 
@@ -126,10 +129,10 @@ function gapText({ missing, lastSeenWith }) {
 
 /** @param {Message} message @param {boolean} direct @returns {{mark: string, said: string}} */
 export function ticksOf(message, direct) {
-  const { count, read, of } = message.ticks;
+  const { known, count, read, of } = message.ticks;
   if (read) return { mark: direct ? "✓✓" : `✓✓ ${read}/${of}`, said: direct ? "read" : `read by ${read} of ${of}` };
   if (count) return { mark: direct ? "✓" : `✓ ${count}/${of}`, said: direct ? "delivered" : `delivered to ${count} of ${of}` };
-  return { mark: "·", said: "saved here, not delivered yet" };
+  return known ? { mark: "·", said: "saved here, not delivered yet" } : { mark: "", said: "delivery status not known yet" };
 }
 
 /**

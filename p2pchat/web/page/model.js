@@ -23,6 +23,7 @@
  * @property {string} text @property {string} sentAt @property {string} claimedAt "" for none
  * @property {boolean} action @property {string|null} replyTo
  * @property {boolean} edited @property {boolean} deleted @property {string} unsupported
+ * @property {string} mendedAt when it was edited, "" for never
  * @property {Reaction[]} reactions
  * @property {string[]} missing ids of missing messages that come before it
  * @property {string[]} lastSeenWith
@@ -32,6 +33,7 @@
  * @property {number} version incremented when the message must be redrawn
  *
  * @typedef {object} Ticks delivery of an own message
+ * @property {boolean} known
  * @property {number} count receivers that have it @property {number} read receivers that have read it @property {number} of all receivers
  */
 
@@ -47,7 +49,6 @@ export class Talk {
     this.memberCount = members;
     this.unread = 0;
     this.mentions = 0;
-    this.draft = "";
     /** @type {Message[]} oldest first, without gaps from the first one loaded to the newest */
     this.messages = [];
     /** @type {Map<string, Message>} */
@@ -97,11 +98,16 @@ export class Model {
    * @param {Talk} talk @param {string} id "" for none: everything loaded follows
    */
   readTo(talk, id) {
-    const unread = talk.messages.slice(talk.messages.findLastIndex((message) => message.id === id) + 1).filter((message) => !message.mine && !this.ignores(message.senderId));
+    const unread = talk.messages.slice(talk.messages.findLastIndex((message) => message.id === id) + 1).filter((message) => this.isNews(message));
     const mentioned = unread.filter((message) => mentions(message.text, this.me.name)).length;
     if (talk.unread === unread.length && talk.mentions === mentioned) return;
     [talk.unread, talk.mentions] = [unread.length, mentioned];
     this.bus.changed("talks");
+  }
+
+  /** @param {Message} message @returns {boolean} whether it counts while it is unread */
+  isNews(message) {
+    return !message.mine && !message.deleted && !this.ignores(message.senderId);
   }
 
   /** @param {Talk} talk @returns {boolean} whether it is open and on the screen */
@@ -109,9 +115,9 @@ export class Model {
     return talk.id === this.frontId && this.isFrontShown();
   }
 
-  /** @returns {Person[]} others to write to; the gateway's own peer only once there is a conversation with it */
+  /** @returns {Person[]} others to write to; the gateway's own peer only once there are messages with it */
   get others() {
-    return [...this.people.values()].filter((person) => !person.me && person.name && (person.id !== this.gatewayId || this.talkWith(person.id)));
+    return [...this.people.values()].filter((person) => !person.me && person.name && (person.id !== this.gatewayId || this.lastOf(this.talkWith(person.id))));
   }
 
   /** @returns {number} people who are here now; 0 while the connection is lost */
@@ -181,15 +187,24 @@ export function messageOf(line) {
     replyTo: line.reply_to,
     edited: line.edited ?? false,
     deleted: line.deleted ?? false,
+    mendedAt: line.mended_at ?? "",
     unsupported: line.unsupported ?? "",
     reactions: line.reactions ?? [],
     missing: line.missing ?? [],
     lastSeenWith: line.last_seen_with ?? [],
-    ticks: { count: 0, read: 0, of: 0 },
+    ticks: { known: false, count: 0, read: 0, of: 0 },
     ref: "",
     trouble: "",
     version: 0,
   };
+}
+
+/**
+ * Return when a message was written: the time its writer's program gave, if it is not after the one at which it was sent.
+ * @param {Message} message @returns {string}
+ */
+export function writtenAt({ claimedAt, sentAt }) {
+  return claimedAt && Date.parse(claimedAt) <= Date.parse(sentAt) ? claimedAt : sentAt;
 }
 
 /** @param {string} text @param {string} name @returns {boolean} whether a text contains a name as a whole word */

@@ -8,6 +8,7 @@ export class Navigation {
   constructor(chat, layout) {
     this._chat = chat;
     this._layout = layout;
+    this._following = false;
     addEventListener("popstate", () => layout.element.isConnected && this._follow());
     chat.model.bus.on("ready", () => this._follow());
   }
@@ -19,7 +20,9 @@ export class Navigation {
     const address = front ? addressOf(front) : "";
     const before = currentAddress();
     if (address === before || (!before && layout.isWide && front?.kind === "room")) return;
-    history.pushState({ fromList: !before }, "", address ? `#${address}` : withoutFragment());
+    const target = address ? `#${address}` : withoutFragment();
+    if (this._following) history.replaceState(history.state, "", target); // another spelling of the same
+    else history.pushState({ fromList: !before }, "", target);
   }
 
   /** Go back to the list of a small screen. */
@@ -35,13 +38,16 @@ export class Navigation {
     const address = currentAddress();
     const talk = [...talks.values()].find((one) => addressOf(one) === address || one.id === address);
     if (talk) return layout.open(talk);
-    if (address.startsWith("@") && (await layout.openWith(address.slice(1)))) return;
-    if (address) {
-      forgetAddress();
-      layout.notices.show("You have no conversation with this address");
-    }
-    if (room && (layout.isWide || !front)) await chat.open(room);
-    layout.showList();
+    if (address.startsWith("@")) {
+      this._following = true;
+      const opened = await layout.openWith(address.slice(1)); // if not, it says why
+      this._following = false;
+      if (opened) return;
+    } else if (address) layout.notices.show("You have no conversation with this address");
+    if (address) forgetAddress();
+    const opened = room && (layout.isWide || !front) ? chat.open(room) : null;
+    layout.showList(); // at once: the user may choose something while the room is loaded
+    await opened;
   }
 }
 
@@ -56,7 +62,11 @@ function addressOf(talk) {
 }
 
 function currentAddress() {
-  return location.hash.slice(1);
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return location.hash.slice(1); // not well-formed: nobody has it
+  }
 }
 
 function withoutFragment() {

@@ -42,7 +42,7 @@ export function byPresence(one, other) {
 export async function showPerson(chat, layout, id) {
   const [row] = await chat.ask({ do: "whois", user: id });
   const facts = [
-    ["Status", statusText(row)],
+    ["Status", statusText(chat.model.people.get(row.user_id) ?? row)],
     ["About", safeText(row.about)],
     ["First seen", row.known_since ? when(row.known_since) : ""],
     ["Earlier names", row.names_before.map(safeLine).join(", ")],
@@ -66,7 +66,7 @@ export async function showPerson(chat, layout, id) {
 export async function showProfile(chat, layout, signOut) {
   const { model } = chat;
   const person = model.people.get(model.me.id);
-  const name = h("input", { id: "my-name", value: model.me.name, maxlength: 32, autocomplete: "off", required: true });
+  const name = h("input", { id: "my-name", value: model.me.name, maxlength: 32, autocomplete: "off", required: true, "aria-describedby": "my-name-trouble" });
   const about = h("input", { id: "my-about", value: person?.about ?? "", maxlength: 512, autocomplete: "off" });
   const away = h("input", { id: "my-away", value: person?.status === "idle" ? person.text : "", maxlength: 512, autocomplete: "off", placeholder: "for example lunch" });
   const rows = (await layout.notifyFailure(chat.ask({ do: "set", name: "receipts" }))) ?? [{ value: "on" }];
@@ -75,34 +75,42 @@ export async function showProfile(chat, layout, signOut) {
   const notify = h("select", { id: "my-notify", disabled: !canNotify() }, Object.entries(NOTIFY).map(([value, words]) => h("option", { value, selected: value === wantedNotifications() }, words)));
   const sound = h("input", { type: "checkbox", id: "my-sound", checked: preferences().sound === "on", disabled: !canNotify() });
   const said = h("p", { class: "trouble", role: "alert" });
+  const nameSaid = h("p", { class: "trouble", id: "my-name-trouble", role: "alert" });
+  const statusSaid = h("p", { class: "hint", role: "status" });
   const refresh = () => chat.ask({ do: "who" }).then((found) => chat.events.setPeople(found));
-  const done = async (/** @type {any} */ command) => {
+  /** Carry out a command; an error is shown where it belongs. @param {any} command @param {HTMLElement} trouble @returns {Promise<boolean>} */
+  const done = async (command, trouble = said) => {
+    trouble.textContent = "";
     try {
       await chat.ask(command);
       await refresh();
-      said.textContent = "";
+      return true;
     } catch (error) {
-      said.textContent = /** @type {Error} */ (error).message;
+      trouble.textContent = /** @type {Error} */ (error).message;
+      return false;
     }
   };
   const save = async (/** @type {Event} */ event) => {
     event.preventDefault();
-    if (name.value.trim() !== model.me.name) await done({ do: "nick", name: name.value.trim() });
-    if (!said.textContent && about.value !== (person?.about ?? "")) await done({ do: "about", text: about.value });
-    if (!said.textContent) shown.close();
+    nameSaid.textContent = "";
+    const named = name.value.trim() === model.me.name || (await done({ do: "nick", name: name.value.trim() }, nameSaid));
+    if (!named) name.focus();
+    else if (about.value === (model.people.get(model.me.id)?.about ?? "") || (await done({ do: "about", text: about.value }, nameSaid))) shown.close();
   };
-  const setStatus = (/** @type {Event} */ event) => {
+  const setStatus = async (/** @type {Event} */ event) => {
     event.preventDefault();
-    return done(away.value.trim() ? { do: "away", text: away.value.trim() } : { do: "back" });
+    const text = away.value.trim();
+    statusSaid.textContent = "";
+    if (await done(text ? { do: "away", text } : { do: "back" })) statusSaid.textContent = text ? `Others see you as away: ${safeLine(text)}` : "Others see you as online";
   };
   const shown = dialog("You", [
     h("form", { onsubmit: save },
-      h("label", { for: "my-name" }, "Name"), name,
+      h("label", { for: "my-name" }, "Name"), name, nameSaid,
       h("label", { for: "my-about" }, "About me"), about,
       h("div", { class: "row end" }, h("button", { class: "primary" }, "Save"))),
     h("form", { onsubmit: setStatus },
       h("label", { for: "my-away" }, "Status message (leave empty when you're back)"),
-      h("div", { class: "row" }, away, h("button", {}, "Set status"))),
+      h("div", { class: "row" }, away, h("button", {}, "Set status")), statusSaid),
     said,
     h("label", { class: "check" }, receipts, " Send and receive read receipts"),
     h("label", { class: "check" }, typing, " Show when I'm typing"),

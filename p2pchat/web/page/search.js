@@ -54,7 +54,7 @@ export class SearchPanel {
     let said = "";
     try {
       rows = await this._chat.search(words, this._everywhere.checked ? "" : this._chat.model.front?.id);
-      said = rows.length === 0 ? "No matches" : rows.length >= 50 ? "Latest 50 messages" : rows.length === 1 ? "1 message" : `${rows.length} messages`;
+      said = rows.length === 0 ? noMatches(words) : rows.length >= 50 ? "Latest 50 messages" : rows.length === 1 ? "1 message" : `${rows.length} messages`;
     } catch (error) {
       said = /** @type {Error} */ (error).message;
     }
@@ -79,4 +79,9 @@ export class SearchPanel {
     this._layout.showTalk();
     await this._layout.timeline.jump(row.id);
   }
+}
+
+/** @param {string} words */
+function noMatches(words) {
+  return Array.from(words).length === 1 ? "No matches: one letter is a whole word, two or more are also found at the beginning of longer words" : "No matches: words are found whole or by their beginning";
 }

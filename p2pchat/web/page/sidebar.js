@@ -4,6 +4,8 @@ import { fill, h, icon, iconButton } from "./dom.js";
 import { newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
 import { excerpt } from "./markdown.js";
+import { writtenAt } from "./model.js";
+import { fold, namesNear } from "./names.js";
 import { byPresence, disc, showProfile, statusText } from "./people.js";
 import { Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
@@ -93,17 +95,18 @@ export class Sidebar {
 
   _draw() {
     const { model } = this._chat;
-    const words = this.find.value.trim().toLowerCase();
-    const fits = (/** @type {string} */ name) => !words || name.toLowerCase().includes(words);
+    const words = fold(this.find.value.trim().replace(/^[@#]/u, ""));
+    const fits = (/** @type {string} */ name) => fold(name).includes(words);
     const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && talk.member && fits(talk.name)).sort((one, other) => byNews(model, one, other));
     const people = this._matchingPeople(fits);
+    const near = words && !people.length && !groups.length ? namesNear(model.others, words) : [];
     this._searchRow.hidden = !words;
     this._searchRow.lastElementChild.textContent = `Search messages for “${safeLine(this.find.value.trim())}”`;
     this._room.draw(model.room && fits("room") ? [this._row(model.room)] : []);
     this._groups.draw(groups.map((talk) => this._row(talk)));
-    this._people.draw(people.slice(0, MAX_PEOPLE).map((person) => this._person(person)));
+    this._people.draw(near.length ? near.map((person) => this._person(person, false)) : people.slice(0, MAX_PEOPLE).map((person) => this._person(person)));
     this._noGroups.textContent = groups.length || words ? "" : "Chat with a few people at once";
-    this._noPeople.textContent = words ? (people.length ? "" : "No matches") : people.length ? "Choose someone to write privately" : "No one else is here yet. Invite someone.";
+    this._noPeople.textContent = words ? (people.length ? "" : near.length ? "No matches. Did you mean:" : "No matches") : people.length ? "Choose someone to write privately" : "No one else is here yet. Invite someone.";
     const more = people.length - MAX_PEOPLE;
     this._more.textContent = more > 0 ? `${more} more; search by name above` : "";
     for (const hint of [this._noGroups, this._noPeople, this._more]) hint.hidden = !hint.textContent;
@@ -128,34 +131,35 @@ export class Sidebar {
     return this._button(talk.id, sign, name, status, talk, talk.id === model.frontId, () => this._layout.open(talk));
   }
 
-  /** @param {import("./model.js").Person} person */
-  _person(person) {
+  /** @param {import("./model.js").Person} person @param {boolean} sure whether Enter in the search field opens it */
+  _person(person, sure = true) {
     const talk = this._chat.model.talkWith(person.id);
     const front = talk !== undefined && talk.id === this._chat.model.frontId;
     const status = person.ignored ? "ignored" : statusText(person);
-    return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), status, talk, front, () => this._layout.openWith(person.id));
+    return this._button(person.id, () => disc(person.id, person.label, person.status), safeLine(person.label), status, talk, front, () => this._layout.openWith(person.id), sure);
   }
 
   /**
    * @param {string} to @param {() => Node} sign @param {string} name @param {string} status
-   * @param {Talk|undefined} talk @param {boolean} front @param {() => void} open
+   * @param {Talk|undefined} talk @param {boolean} front @param {() => void} open @param {boolean} [sure]
    * @returns {import("./rows.js").Item}
    */
-  _button(to, sign, name, status, talk, front, open) {
+  _button(to, sign, name, status, talk, front, open, sure = true) {
     const { model } = this._chat;
     const last = model.lastOf(talk);
     const line = talk && last ? lineOf(model, talk, last) : "";
-    const time = last ? briefly(last.sentAt) : "";
+    const at = last ? writtenAt(last) : "";
+    const time = at && briefly(at);
     const unread = talk?.unread ?? 0;
     const waiting = talk?.waiting.length ?? 0;
     const mentioned = Boolean(talk?.mentions);
     const draw = () => h("li", {},
-      h("button", { type: "button", class: "side-row", data: { to, sure: "1" }, "aria-current": front ? "true" : null, onclick: open },
+      h("button", { type: "button", class: "side-row", data: { to, sure: sure ? "1" : "" }, "aria-current": front ? "true" : null, onclick: open },
         sign(),
         h("span", { class: "side-words" },
           h("span", { class: "side-line" },
             h("bdi", { class: "side-name" }, name), h("span", { class: "side-status" }, line && status),
-            last && h("time", { datetime: last.sentAt, title: whole(last.sentAt) }, time)),
+            at && h("time", { datetime: at, title: whole(at) }, time)),
           h("span", { class: "side-line" },
             h("span", { class: "side-sub", dir: "auto" }, line || status),
             waiting > 0 && h("span", { class: "badge quiet", title: "waiting to be sent" }, `${waiting} ↑`),
@@ -165,7 +169,7 @@ export class Sidebar {
       ),
     );
     const presence = model.people.get(to)?.status;
-    return { key: to, drawn: JSON.stringify([name, status, line, time, unread, waiting, mentioned, front, presence]), draw };
+    return { key: to, drawn: JSON.stringify([name, status, line, time, unread, waiting, mentioned, front, presence, sure]), draw };
   }
 
   _drawMe() {

@@ -16,6 +16,7 @@ export function signIn({ why, entered }) {
   const forLong = h("input", { type: "checkbox", id: "for-long" });
   const name = h("input", {
     id: "name", name: "name", autocomplete: "nickname", maxlength: 32, required: true, spellcheck: "false", "aria-describedby": "trouble",
+    oninput: () => (trouble.textContent = ""), // of another name
   });
   const token = h("input", { id: "token", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
   const join = h("button", { class: "primary" }, "Join");

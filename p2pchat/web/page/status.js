@@ -21,7 +21,7 @@ export function showTitle(model) {
   const draw = () => {
     const unread = model.unread;
     showBadge(unread);
-    const front = model.front;
+    const front = model.isFrontShown() ? model.front : undefined;
     const where = front ? (front.kind === "room" ? "Room" : front.kind === "group" ? `#${front.name}` : front.name) : "";
     document.title = `${unread ? `(${unread}) ` : ""}${where ? `${where} – ` : ""}p2pchat`;
   };

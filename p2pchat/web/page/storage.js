@@ -1,11 +1,12 @@
 /**
- * Data stored in this browser: the token, for this tab or permanently as the user chooses, unsent messages, and
+ * Data stored in this browser: the token, for this tab or permanently as the user chooses, unsent messages, drafts, and
  * preferences. None of it is a cookie, so no other site can make the browser send it.
  */
 
 const TOKEN = "p2pchat.token";
 const NEW_NAME = "p2pchat.new";
 const OUTBOX = "p2pchat.outbox.";
+const DRAFTS = "p2pchat.drafts.";
 const PREFERENCES = "p2pchat.choices";
 
 /** @param {() => any} work @returns {any} null when the browser stores nothing */
@@ -60,9 +61,19 @@ export function saveOutbox(userId, items) {
   );
 }
 
-/** @param {string} userId */
+/** @param {string} userId @returns {Record<string, string>} what this tab has in its writing field, by conversation id */
+export function loadDrafts(userId) {
+  return ifAllowed(() => JSON.parse(sessionStorage.getItem(DRAFTS + userId) ?? "{}")) ?? {};
+}
+
+/** @param {string} userId @param {Record<string, string>} drafts */
+export function saveDrafts(userId, drafts) {
+  ifAllowed(() => sessionStorage.setItem(DRAFTS + userId, JSON.stringify(drafts)));
+}
+
+/** Forget unsent messages and drafts. @param {string} userId */
 export function deleteOutbox(userId) {
-  ifAllowed(() => sessionStorage.removeItem(OUTBOX + userId));
+  for (const key of [OUTBOX, DRAFTS]) ifAllowed(() => sessionStorage.removeItem(key + userId));
 }
 
 /** @returns {Record<string, any>} preferences set in this browser */

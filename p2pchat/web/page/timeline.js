@@ -8,6 +8,7 @@
 
 import { confirm } from "./dialog.js";
 import { fill, h, icon } from "./dom.js";
+import { excerpt } from "./markdown.js";
 import { drawMessage, pickReaction, showReceipts } from "./message.js";
 import { showPerson } from "./people.js";
 import { Rows } from "./rows.js";
@@ -18,6 +19,7 @@ const NEAR = 60; // pixels from the end that still count as the end
 const HELD_BELOW = 1 / 3; // of the height: where the first unread message stays; a guess
 const EARLY = 400; // pixels from the top at which older messages are loaded
 const TOGETHER = 5 * 60 * 1000; // milliseconds in which messages of one writer are grouped under one name
+const MAX_QUOTED = 200; // characters of a message that is to be deleted
 const DIRECT_READERS = "Others on the network cannot read it; whoever runs this gateway can.";
 
 /** @typedef {import("./model.js").Message} Message @typedef {import("./model.js").Talk} Talk */
@@ -39,12 +41,13 @@ export class Timeline {
     this._atEnd = true;
     this._activeId = "";
     this._actions = this._messageActions();
-    for (const topic of ["talk", "people"]) chat.model.bus.on(topic, () => this._drawSoon());
+    for (const topic of ["talk", "people", "state"]) chat.model.bus.on(topic, () => this._drawSoon());
     chat.model.bus.on("talks", () => this._drawDown());
     chat.model.isFrontShown = () => this._box.clientHeight > 0 && !document.querySelector("dialog[open]");
     document.addEventListener("close", () => chat.markReadSoon(), true); // of a dialog that covered the messages
     chat.setNewestShown(() => this._newestShown());
-    new ResizeObserver(() => this._atEnd && this._follow()).observe(this._box); // also when it comes back on a small screen
+    const resized = new ResizeObserver(() => this._atEnd && this._follow()); // also when it comes back on a small screen
+    for (const part of [this._box, this._list]) resized.observe(part); // also when the actions of the last message appear
   }
 
   /** Show another conversation. */
@@ -115,7 +118,7 @@ export class Timeline {
       if (!sameDay) items.push({ key: `day ${dayKey(message.sentAt)}`, drawn: day(message.sentAt), draw: () => h("li", { class: "day" }, h("span", {}, day(message.sentAt))) });
       if (unread) items.push({ key: "unread", drawn: "", draw: () => h("li", { class: "unread-line" }, h("span", {}, "New")) });
       const head = !sameDay || unread || !before || before.senderId !== message.senderId || message.action || before.action || Date.parse(message.sentAt) - Date.parse(before.sentAt) > TOGETHER;
-      const drawn = [message.version, head, model.labelOf(message.senderId), message.replyTo ? (talk.byId.get(message.replyTo)?.version ?? "") : ""].join(" ");
+      const drawn = [message.version, head, talk.member, model.labelOf(message.senderId), message.replyTo ? (talk.byId.get(message.replyTo)?.version ?? "") : ""].join(" ");
       items.push({ key: message.id || message.ref, drawn, draw: () => drawMessage(message, { model, talk, head }, this._actions) });
       before = message;
     }
@@ -124,15 +127,22 @@ export class Timeline {
 
   /** @param {Talk} talk */
   _drawTop(talk) {
-    const state = talk.opening ? "loading" : talk.complete ? "complete" : talk.loading || !talk.loaded ? "loading" : "more";
+    const { model } = this._chat;
+    const lacks = talk.opening || talk.loading || !talk.loaded;
+    const state = talk.complete && !talk.opening ? "complete" : model.state !== "open" ? "offline" : lacks ? "loading" : "more";
     const empty = talk.loaded && !talk.opening && !talk.messages.length && !talk.waiting.length;
-    const drawn = `${talk.id} ${state} ${empty}`;
+    const hidden = talk.opening ? 0 : talk.messages.filter((message) => model.ignores(message.senderId)).length;
+    const drawn = `${talk.id} ${state} ${empty} ${hidden}`;
     if (this._topDrawn === drawn) return;
     this._topDrawn = drawn;
-    if (empty) fill(this._top, this._welcome(talk));
-    else if (state === "complete") fill(this._top, h("p", { class: "hint" }, "This is the start of the conversation", talk.kind === "dm" && `. ${DIRECT_READERS}`));
-    else if (state === "loading") fill(this._top, h("p", { class: "hint" }, "Loading…"));
-    else fill(this._top, h("button", { type: "button", onclick: () => this._chat.older(talk) }, "Show earlier messages"));
+    const said = {
+      complete: () => `This is the start of the conversation${talk.kind === "dm" ? `. ${DIRECT_READERS}` : ""}`,
+      offline: () => "Earlier messages are shown when the gateway is back",
+      loading: () => "Loading…",
+      more: () => h("button", { type: "button", onclick: () => this._chat.older(talk) }, "Show earlier messages"),
+    }[state]();
+    const without = hidden === 1 ? "1 message of someone you ignore is not shown" : `${hidden} messages of people you ignore are not shown`;
+    fill(this._top, empty ? this._welcome(talk) : h("div", { class: "hint" }, said), hidden > 0 && h("p", { class: "hint" }, without));
   }
 
   /** @param {Talk} talk */
@@ -225,7 +235,7 @@ export class Timeline {
     } else if (message && target === message) {
       const found = this._messageOf(message);
       const action = { r: this._actions.reply, "+": this._actions.react, e: this._actions.edit, Delete: this._actions.remove, i: this._actions.info }[event.key];
-      if (found?.id && !found.deleted && action && (found.mine || event.key === "r" || event.key === "+")) {
+      if (found?.id && !found.deleted && action && (this._chat.model.front?.member || event.key === "i") && (found.mine || event.key === "r" || event.key === "+")) {
         event.preventDefault();
         action(found);
       }
@@ -273,7 +283,7 @@ export class Timeline {
       react: (message) => pickReaction((reaction) => layout.notifyFailure(chat.react(message, reaction))),
       toggle: (message, reaction) => layout.notifyFailure(chat.react(message, reaction)),
       remove: async (message) => {
-        const said = "It disappears for everyone. Log files of others may still contain it.";
+        const said = [h("blockquote", { dir: "auto" }, excerpt(message.text, MAX_QUOTED)), h("p", {}, "It disappears for everyone. Log files of others may still contain it.")];
         if (await confirm("Delete this message?", said, "Delete")) await layout.notifyFailure(chat.remove(message.id));
       },
       info: (message) => layout.notifyFailure(showReceipts(chat, message)),
