@@ -88,12 +88,22 @@ class StorageError(P2PChatError):
 
 
 class DeliveryTimeout(P2PChatError, TimeoutError):
-    """Not every recipient had the message in time. The message stays stored and will still arrive."""
+    """Not every recipient had the message in time. The message stays stored and will still arrive.
 
-    def __init__(self, message_id: str, missing: Sequence[str]) -> None:
-        super().__init__(f"not confirmed in time by {', '.join(missing) or 'anyone'}; it is kept and will arrive")
+    `missing` are the labels of those who lack it; `confirmed` of the `count` asked for have it, if a count was given.
+    """
+
+    def __init__(self, message_id: str, missing: Sequence[str], confirmed: int = 0, count: int | None = None) -> None:
+        labels = ", ".join(missing)
+        if count is None:
+            super().__init__(f"not confirmed in time by {labels or 'anyone'}; it is kept and will arrive")
+        else:
+            by = f"{confirmed} of the {count} asked for" + (f", not by {labels}" if labels else "")
+            super().__init__(f"confirmed in time by {by}; it is kept and will arrive")
         self.message_id = message_id
         self.missing = list(missing)
+        self.confirmed = confirmed
+        self.count = count
 
 
 class PeerClosed(P2PChatError):

@@ -553,7 +553,11 @@ class LocalUser(Viewer):
             ignored: Return events of ignored users too (see ignore). With False they are skipped, and count as read.
         Raises:
             ConsumerBusy: Another iterator reads for this consumer: close that, or choose another name.
+            TypeError: One of the types is no class.
         """
+        for kind in types:
+            if not isinstance(kind, type):
+                raise TypeError(f"events takes classes of events, such as p2pchat.Message, not {kind!r}")
         if self._is_closed:
             raise self._closed_error()
         if start not in ("now", "beginning"):
@@ -586,6 +590,10 @@ class LocalUser(Viewer):
                 async for event in reader:
                     if where is None or where(event):
                         return event
+        except TimeoutError:
+            wanted = " or ".join(kind.__name__ for kind in types) or "event"
+            such = "" if where is None else " of the kind asked for"
+            raise TimeoutError(f"no {wanted}{such} came within {timeout} s") from None
         finally:
             reader.close()
         raise self._closed_error()

@@ -112,7 +112,8 @@ class Receipt:
         Raises:
             DeliveryTimeout: Not in time; `.missing` has the labels of those who lack it. It will still arrive.
             PeerClosed: The peer was closed.
-            UnknownName, AmbiguousName: `by` names no user, or several.
+            UnknownName, AmbiguousName: `by` names no user, or several. ValueError: It is the writer, whose own copy is
+                not counted.
         """
         await self._wait("delivered", by, count, timeout)
 
@@ -131,11 +132,12 @@ class Receipt:
         await self._tracker.wait(self._people, self.log, self.seq, by=member, count=count, timeout=timeout, kind=kind)
 
     def _member(self, by: User | str) -> UserId:
-        if not isinstance(by, str):
-            return by.key
-        user = self._people.find(by)
-        if self._members and user.key not in self._members and user.key not in self._holders("delivered"):
-            raise UnknownName(by, "the message was not for that user")
+        user = self._people.find(by) if isinstance(by, str) else by
+        if user.key == self.log.user and user.key not in self._members:
+            raise ValueError(f"{user.label} wrote the message: one's own copy is not counted as delivered or read")
+        is_other = user.key not in self._members and user.key not in self._holders("delivered")
+        if isinstance(by, str) and self._members and is_other:
+            raise UnknownName(by, text=f"the message was not for {user.label}")
         return user.key
 
     def __repr__(self) -> str:
@@ -645,6 +647,7 @@ class ReceiptTracker:
             await asyncio.sleep(0)  # the write was promised: the core takes it in this turn of the loop
         positions = receipts.positions(kind)
         wanted = (by,) if by is not None else receipts.members(seq)
+        asked = count
         if count is None and not wanted:
             count = 1  # nobody was online: wait for the first member who gets it
         here = {member for member in wanted if kind == "delivered" and self._has(log, seq, member)}
@@ -664,7 +667,8 @@ class ReceiptTracker:
             members = {member for member in receipts.members(seq) if positions.marks.get(member, 0) < seq}
             lacking = waiter.missing or members - here
             labels = sorted(people.label(member) for member in lacking)
-            raise DeliveryTimeout(message_id(log, seq), labels) from None
+            confirmed = positions.holding(seq) + len(here)
+            raise DeliveryTimeout(message_id(log, seq), labels, confirmed, asked) from None
         finally:
             positions.on_wait_ended()
 

@@ -13,6 +13,7 @@ import pytest
 from p2pchat import (
     Delivered,
     DeliveryTimeout,
+    Left,
     Message,
     PeerClosed,
     Presence,
@@ -170,6 +171,37 @@ async def test_a_receipt_names_who_is_missing(net: Mesh) -> None:
     assert isinstance(caught.value, TimeoutError)
     net.heal()
     await receipt.delivered(timeout=5)
+
+
+async def test_errors_of_waiting_say_what_was_waited_for(net: Mesh) -> None:
+    ada, bob, cyd = net.peers
+    net.partition([ada, cyd], [bob])
+    receipt = await ada.broadcast("hello?")
+    await receipt.delivered(by="cyd", timeout=5)
+    with pytest.raises(DeliveryTimeout, match=r"^confirmed in time by 1 of the 2 asked for, not by bob; it is kept"):
+        await receipt.delivered(count=2, timeout=0)
+    alone = await ada.send("cyd", "you")
+    await alone.delivered(timeout=5)
+    with pytest.raises(DeliveryTimeout, match=r"^confirmed in time by 1 of the 5 asked for; it is kept") as caught:
+        await alone.delivered(count=5, timeout=0)
+    assert (caught.value.missing, caught.value.confirmed, caught.value.count) == ([], 1, 5)
+    for me in ("ada", ada.me):
+        with pytest.raises(ValueError, match="ada wrote the message: one's own copy is not counted"):
+            await receipt.delivered(by=me, timeout=0)
+    with pytest.raises(UnknownName, match=r"^the message was not for bob$"):
+        await alone.delivered(by="bob", timeout=0)
+    with pytest.raises(TimeoutError, match=r"^no Message or Left came within 0 s$"):
+        await ada.wait_for(Message, Left, timeout=0)
+    with pytest.raises(TimeoutError, match=r"^no event of the kind asked for came within 0.01 s$"):
+        await ada.wait_for(where=lambda event: False, timeout=0.01)
+
+
+async def test_errors_of_arguments_say_what_to_give(net: Mesh) -> None:
+    ada = net.peers[0]
+    with pytest.raises(TypeError, match=r"^events takes classes of events, such as p2pchat.Message, not 'Message'$"):
+        ada.events("Message")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="holds a NUL character: remove it, or send the data as text, such as base64"):
+        await ada.broadcast("a\0b")
 
 
 async def test_waiting_for_two_ends_when_two_have_it(net: Mesh) -> None:
