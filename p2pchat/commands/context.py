@@ -143,6 +143,17 @@ class CommandContext:
             unread = await self._unread_in(conversation, before)
             self.unread.recount(conversation.id, [message.to_json() for message in unread])
 
+    async def recount_unread(self) -> None:
+        """Count again what is unread: other users are ignored than before."""
+        self.mark_seen()
+        for conversation in self.peer.recent_conversations()[:MAX_RECENT]:
+            if self.activity.is_active or not self.is_current(conversation):  # what somebody away was shown is unread
+                unread = await self._unread_in(conversation, "")
+                self.unread.recount(conversation.id, [message.to_json() for message in unread])
+
+    def mark_seen(self) -> None:
+        """Mark read what was shown, if the user is active."""
+
     async def _unread_in(self, conversation: Conversation, before: str) -> Unread:
         found = await self.peer.unread(conversation, limit=MAX_COUNTED if self.interactive else MAX_COUNTED_OF_MANY)
         return [one for one in found if not before or iso(one.received_at) < before]

@@ -136,6 +136,7 @@ async def unignore(ctx: CommandContext, user: str) -> CommandResult:
     if not ctx.peer.ignores(one if isinstance(one, str) else one.id):
         raise UsageError(f"{quote_name(user)} is not ignored")
     found = await ctx.peer.unignore(one)
+    await ctx.recount_unread()
     return CommandResult([_ignored_row(found)], [f"-- {quote_name(found.label)} is no longer ignored"])
 
 

@@ -219,3 +219,32 @@ async def test_what_was_hidden_from_somebody_away_stays_unread(terminal: OpenTer
     assert one.status == "delivered"
     await ada.line("/back")
     await one.read(timeout=20)
+
+
+async def test_what_somebody_ignored_for_a_while_wrote_is_unread(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    data = ("--data", str(home / "ada"))
+    ada = await terminal("0", "--name", "ada", *data)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    for line in ("/set notify none bob", "/who"):
+        await ada.line(line)
+    await ada.shows("-- bob: online")
+    await bob.send("ada", "one")
+    await ada.prompts("[bob 1] room>")
+    await ada.line("/ignore bob")
+    await ada.prompts("room>")
+    await (await bob.send("ada", "two")).delivered(timeout=20)
+    await (await bob.broadcast("three")).delivered(timeout=20)
+    await ada.line("/unignore bob")
+    await ada.prompts("[room 1 · bob 2] room>")
+    await ada.line("/list")
+    await ada.shows("-- bob: 2 unread")
+    await ada.line("/go")
+    await ada.shows("bob: three")
+    await ada.prompts("[bob 2] room>")
+    await end(ada, "/quit")
+
+    ada = await terminal("0", *data)
+    await ada.prompts("[bob 2] room>")
