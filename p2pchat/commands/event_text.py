@@ -300,9 +300,10 @@ def format_receipt(row: Line, now: datetime) -> str:
     lacks, read, of = row["missing"], row["read_by"], row["of"]
     stored = [label for label in row["at_gateway"] if label not in read]
     has = [label for label in row["delivered_to"] if label not in read and label not in stored]
-    counts = [(word, row[name]) for word, name in (("delivered", "count"), ("read", "read_count")) if row[name]]
-    # `of` is 0 where the number of recipients is no longer known; others may have it too, and do not count.
-    state = ", ".join(f"{word} {count} of {of}" if of else word for word, count in counts) or "accepted"
+    counts = [("delivered", "to", row["count"]), ("read", "by", row["read_count"])]
+    # `of` is 0 where the number of recipients is no longer known: of an earlier run, or of a copy of this profile.
+    states = [f"{word} {count} of {of}" if of else f"{word} {to} {count}" for word, to, count in counts if count]
+    state = ", ".join(states) or "accepted"
     who = [f"{quote_names(read)} {'have' if len(read) > 1 else 'has'} read it"] if read else []
     who += [f"{quote_names(has)} {'have' if len(has) > 1 else 'has'} it"] if has else []
     who += [f"a gateway keeps it for {quote_names(stored)}, seen or not"] if stored else []

@@ -94,7 +94,7 @@ def test_times_are_local() -> None:
         ([], ["bob"], 1, "accepted; bob does not have it yet"),
         (["bob"], ["Anna Maria"], 2, 'delivered 1 of 2; bob has it, "Anna Maria" does not have it yet'),
         (["bob", "cyd"], [], 2, "delivered 2 of 2; bob, cyd have it"),
-        (["bob"], [], 0, "delivered; bob has it"),
+        (["bob"], [], 0, "delivered to 1; bob has it"),
         ([], ["bob", "cyd"], 2, "accepted; bob, cyd do not have it yet"),
         ([f"p{n}" for n in range(10)], [], 10, "delivered 10 of 10; p0, p1, p2, p3, p4, p5, p6, p7 and 2 more have it"),
     ],
@@ -113,7 +113,7 @@ def test_a_receipt_lists_deliveries(has: list[str], lacks: list[str], of: int, e
             3,
             "delivered 2 of 3, read 1 of 3; cyd has read it, bob has it, dan does not have it yet",
         ),
-        (["bob", "cyd"], ["bob"], 0, "delivered, read; bob has read it, cyd has it"),
+        (["bob", "cyd"], ["bob"], 0, "delivered to 2, read by 1; bob has read it, cyd has it"),
     ],
 )
 def test_a_receipt_lists_readers(has: list[str], read: list[str], of: int, expected: str) -> None:
