@@ -57,6 +57,7 @@ from p2pchat.web.gateway import Gateway
 BACKLOG = 2048  # of waiting connections: after a restart all users reconnect at once
 STOP_TIMEOUT = 5  # seconds for requests in progress to end
 MAX_READ_BYTES = 8192  # at once from a WebSocket: 1,300 of the smallest frames, some 10 ms of work
+TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a TLS client (RFC 8446, section 5.1)
 MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
 PING_INTERVAL = 20.0  # seconds: keeps connections open through proxies, and detects browsers that are gone
@@ -150,6 +151,9 @@ class RequestProtocol(WriteTimeout, H11Protocol):
     """uvicorn's HTTP, with a timeout for the head of a request; security.py has one for the body."""
 
     head_timeout = 10.0  # seconds; make_server says how many
+    peer_port = 0  # of the gateway's peer
+    _has_warned = False  # of TLS, on this server
+    _has_begun = False
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -157,12 +161,25 @@ class RequestProtocol(WriteTimeout, H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
+        if not self._has_begun and data.startswith(TLS_HANDSHAKE):
+            self._refuse_tls()
+            return
+        self._has_begun = True
         super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._forget()
+
+    def _refuse_tls(self) -> None:
+        """Close the connection; say once what it probably is. uvicorn's own line does not, and comes every time."""
+        kind, page = type(self), self.transport.get_extra_info("sockname")[1]
+        if not kind._has_warned:
+            kind._has_warned = True
+            which = f"; peers connect to port {self.peer_port}" if self.peer_port else ""
+            print_notice(f"p2pchat: warning: a p2pchat peer, or a browser with https, calls the web port {page}{which}")
+        self.transport.close()
 
     def _watch(self) -> None:
         """Start the timeout when the head of a request is incomplete, stop it when it is complete."""
@@ -196,9 +213,10 @@ def listen(host: str, port: int) -> socket.socket:
         raise CommandError(f"the page cannot have port {port} on {host}: {why}; choose another HTTP_PORT") from None
 
 
-def make_server(app: FastAPI, settings: WebSettings) -> PageServer:
-    """Return a server for an application, not yet started."""
-    protocol = type("InTime", (RequestProtocol,), {"head_timeout": settings.body_timeout})
+def make_server(app: FastAPI, settings: WebSettings, peer_port: int = 0) -> PageServer:
+    """Return a server for an application, not yet started. `peer_port` is that of its peer; 0: unknown."""
+    facts = {"head_timeout": settings.body_timeout, "peer_port": peer_port}
+    protocol = type("InTime", (RequestProtocol,), facts)
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -321,7 +339,7 @@ class GatewayRun:
         return self._code(reason)
 
     async def _serve_page(self, listener: socket.socket, peer: TCPPeer, app: FastAPI) -> str:
-        server = make_server(app, self._settings)
+        server = make_server(app, self._settings, peer.port)
         task = asyncio.create_task(server.serve(sockets=[listener]), name="p2pchat web server")
         task.add_done_callback(lambda task: self._leaving.request("ended"))
         try:

@@ -127,6 +127,23 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a pipe has its least size only there")
+async def test_a_peer_that_dials_the_web_port_is_explained_once(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as gate:
+        page = int(gate.url.rpartition(":")[2])
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", page)
+            writer.write(bytes.fromhex("1603010200010001fc0303") + bytes(100))  # a TLS client hello begins so
+            assert await reader.read() == b""
+            writer.close()
+        async with httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:
+            assert (await http.get("/healthz")).status_code == 200
+        gate.process.send_signal(signal.SIGTERM)
+        _, told = await gate.process.communicate()
+        warning = f"calls the web port {page}; peers connect to port {gate.lines[0]['port']}"
+        assert told.decode().count(warning) == 1 and b"Invalid HTTP" not in told
+
+
+@posix
 async def test_a_console_that_nobody_reads_delays_neither_the_gateway_nor_its_end(tmp_path: Path) -> None:
     port, own = free_ports(2)
     read, write = os.pipe()

@@ -289,9 +289,13 @@ class KnownPeople:
             return
         self.names[user] = name
         self._set_about(user, about)
-        if self._keys.setdefault(name, user) != user and (user, name) not in self._warned:
-            self._warned.add((user, name))
+        first = self._keys.setdefault(name, user)
+        is_used = self.names.get(first, name) == name
+        if first != user and (is_used or not old) and (user, name) not in self._warned:
             text = f"another key uses the name {name!r}: the two are shown with the beginnings of their ids"
+            if not is_used:
+                text = f"another key used the name {name!r} before: /whois tells them apart"
+            self._warned.add((user, name))
             self._ctx.emit(WarningIssued("name", text, user))
         self._ctx.emit(UserNamed(user, name, about, old))
 

@@ -291,3 +291,22 @@ def test_frames_waiting_for_storage_are_limited() -> None:
     for n in range(1100):
         far.say(msgspec.structs.replace(first.say("more"), r=f"{n:016x}"))
     assert ada.counted["gap_batch_dropped"] == 1100 - 1024
+
+
+def test_a_name_of_long_ago_that_nobody_has_now_causes_no_warning() -> None:
+    world, bob, cyd, eve = World(), Author("bob", "b1"), Author("cyd", "c1"), Author("eve", "e1")
+    world.pass_time(3600.0)
+    ada = world.peer("ada")
+    far = ada.far("bob")
+
+    def named(author: Author, name: str, seconds: float) -> list[str]:
+        at, seq = START + round(seconds * 1_000_000), author.seq + 1
+        effects = far.say(
+            author.write(encode_entry(Entry("profile", at + seq, at, None, (), (), None, {"name": name})))
+        )
+        return [line for line in effects if line.startswith("warn")]
+
+    assert [named(bob, "robin", 0), named(bob, "robert", 1)] == [[], []]
+    assert named(cyd, "robin", 2) == []
+    assert named(eve, "robert", 3) == ["warn name"]  # bob's, at present
+    assert named(eve, "robin", 3600) == ["warn name"]  # taken now
