@@ -127,12 +127,12 @@ async def write_file(
         read: Runs a function in the thread that reads the storage.
         room: The id of the network's room.
         only: Write one conversation; None for all.
-        to: A path, where the file appears when it is complete, for its owner only, and may replace a former export; or
-            a binary file to write to.
+        to: A path, where the file appears when it is complete, for its owner only, and may replace an export of this
+            network; or a binary file to write to.
     Raises:
         P2PChatError: It cannot be written. StorageError: The storage cannot be read.
     """
-    target = _ExportTarget(to)
+    target = _ExportTarget(to, room)
     try:
         await _in_daemon_thread(target.open)
         try:
@@ -173,7 +173,8 @@ async def _write_pages(
 class _ExportTarget:
     """The file written: put at its path when complete, or written directly to what cannot be replaced, as a pipe."""
 
-    def __init__(self, to: Place) -> None:
+    def __init__(self, to: Place, room: ConversationId) -> None:
+        self._room = room
         self._path = Path(to) if isinstance(to, (str, os.PathLike)) else None
         self._aside: AtomicFile | None = None
         self._file: BinaryIO | None = None if isinstance(to, (str, os.PathLike)) else to
@@ -184,8 +185,8 @@ class _ExportTarget:
             return
         if self._path.is_dir():
             raise P2PChatError(f"{self._path} is a directory: name a file in it")
-        if self._path.is_file() and not _may_be_replaced(self._path):
-            raise P2PChatError(f"{self._path} exists and is not an export: name another file")
+        if self._path.is_file() and not _may_be_replaced(self._path, self._room):
+            raise P2PChatError(f"{self._path} exists and is not an export of this network: name another file")
         if self._path.exists() and not self._path.is_file():  # a pipe, a device
             # Without a buffer, since a write that waits would hold its lock. Closed by close().
             self._file = open(self._path, "wb", buffering=0)  # noqa: SIM115
@@ -213,11 +214,11 @@ class _ExportTarget:
             self._file.close()
 
 
-def _may_be_replaced(path: Path) -> bool:
-    """Return whether a file is empty or an export: a mistyped name must not cost the user another file."""
+def _may_be_replaced(path: Path, room: ConversationId) -> bool:
+    """Return whether a file is empty or an export of the same network: a mistyped name must cost no other file."""
     with open(path, "rb") as file:
-        begins = file.read(LENGTH.size + len(_BEGIN))
-    return not begins or begins[LENGTH.size :] == _BEGIN
+        begins = file.read(WRITE_BYTES)
+    return not begins or (begins[LENGTH.size :].startswith(_BEGIN) and room.encode() in begins)
 
 
 # ---- the pages of an export

@@ -233,9 +233,13 @@ async def test_only_a_former_export_is_replaced(net: Mesh, tmp_path: Path) -> No
     await ada.broadcast("one")
     notes = tmp_path / "notes.txt"
     notes.write_text("not to be lost")
-    with pytest.raises(P2PChatError, match=r"notes\.txt exists and is not an export: name another file"):
+    with pytest.raises(P2PChatError, match=r"notes\.txt exists and is not an export of this network: name"):
         await ada.export(notes)
     assert notes.read_text() == "not to be lost"
+    async with mesh("eve") as other:
+        await other.peers[0].export(notes := tmp_path / "of another network")
+    with pytest.raises(P2PChatError, match="is not an export of this network"):
+        await ada.export(notes)
     (tmp_path / "exported").touch()
     for entries in (2, 3):
         assert (await ada.export(tmp_path / "exported")).entries == entries
