@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from p2pchat import Conversation, Message, Receipt, Sent
+from p2pchat import Conversation, HostedUser, Message, Receipt, Sent, TCPPeer
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.event_text import EventLine, excerpt, format_receipt, format_time, found_line, quote_conversation
 from p2pchat.commands.exit_codes import UsageError, print_notice
@@ -268,20 +268,20 @@ async def receipts(
 
 
 async def _receipt_rows(ctx: CommandContext, messages: list[Message | Sent]) -> CommandResult:
-    rows = [await _receipt_row(ctx, message) for message in messages]
+    rows = [await receipt_row(ctx.peer, message) for message in messages]
     now = datetime.now().astimezone()
     return CommandResult(rows, [format_receipt(row, now) for row in rows] or ["-- you have not written here yet"])
 
 
-async def _receipt_row(ctx: CommandContext, message: Message | Sent) -> EventLine:
+async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> EventLine:
     """Return who has a message. For an edited one, the receipt of the edit counts: who has the newest version."""
-    sent, receipt = message.to_json(), await ctx.peer.receipt(message.mended_id or message.id)
+    sent, receipt = message.to_json(), await peer.receipt(message.mended_id or message.id)
     copied = ("id", "conversation", "conversation_id", "kind", "text", "sent_at")
     of, has, read = receipt.of, receipt.delivered_to, receipt.read_by
     if message.mended_id is not None and message.conversation.kind != "room":  # the edit of a message that waits
-        taken = set((await ctx.peer.receipt(message.id)).delivered_to)
+        taken = set((await peer.receipt(message.id)).delivered_to)
         has = [user for user in has if user in taken]
-    lacks, stored = [user for user in of if user not in has], [user for user in has if ctx.peer.is_at_gateway(user)]
+    lacks, stored = [user for user in of if user not in has], [user for user in has if peer.is_at_gateway(user)]
     counts = [len(set(users) & set(of or users)) for users in (has, read)]
     reached = [word for word, count in zip(("delivered", "read"), counts, strict=True) if count and count >= len(of)]
     return {

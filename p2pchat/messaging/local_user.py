@@ -488,6 +488,8 @@ class LocalUser(Viewer):
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of one's own message, also of an earlier run.
 
+        Of an edited message it is that of its first version; the receipt of the newest is that of `mended_id`.
+
         Raises:
             ValueError: That is no message id. UnknownName: No message of the own user has it.
         """

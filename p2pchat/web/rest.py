@@ -16,6 +16,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from p2pchat import Conversation, Group, Message, P2PChatError, Receipt, Sent, UnknownName, User
+from p2pchat.commands.message_commands import receipt_row
 from p2pchat.web.accounts import Account
 from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, CurrentGateway, current_account, may_name_itself, token_of
 from p2pchat.web.errors import PROBLEM_TYPE, Forbidden, WebError
@@ -189,9 +190,13 @@ async def message(id: MessageId, account: CurrentAccount) -> MessageOut:
 
 
 @messages_router.get("/messages/{id}/receipt", responses=problems(404), response_model=ReceiptStatus)
-async def receipt(id: MessageId, account: CurrentAccount) -> Receipt:
-    """Return the delivery status of a message of the caller."""
-    return await account.user.receipt(id)
+async def receipt(id: MessageId, account: CurrentAccount) -> dict[str, Any]:
+    """Return the delivery status of a message of the caller; of an edited or deleted one, that of its latest version.
+
+    A receiver of this gateway who has taken a message has each later edit of it.
+    """
+    await account.user.receipt(id)  # raises unless it is an own message
+    return await receipt_row(account.user, await account.user.message(id))
 
 
 @messages_router.get("/search", responses={**_PAGED, **problems(404, 409)}, response_model_exclude_none=True)

@@ -157,17 +157,17 @@ class ReceiptStatus(
         "examples": [{"id": _ID, "status": "read", "delivered_to": ["bob"], "read_by": ["bob"], "missing": []}]
     },
 ):
-    """Delivery of a message of the caller."""
+    """Delivery of a message of the caller, in its latest version."""
 
     id: str
     status: Literal["accepted", "delivered", "read"] = Field(
         description="The step that all receivers have reached; accepted: it is stored on this gateway."
     )
-    delivered_to: list[Label] = Field(
+    delivered_to: list[str] = Field(
         description="Receivers of this gateway whose clients have taken it, and others whose peers have it on disk."
     )
-    read_by: list[Label]
-    missing: list[Label] = Field(description="Receivers not known to have it yet.")
+    read_by: list[str]
+    missing: list[str] = Field(description="Receivers not known to have it yet.")
 
 
 class UserOut(
