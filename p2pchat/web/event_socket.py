@@ -50,7 +50,7 @@ SMALL_COMMANDS = frozenset({"typing", "read", "active", "away", "back"})
 WRITE_COMMANDS = frozenset(
     {"send", "edit", "delete", "react", "group", "add", "kick", "leave", "rename", "owner", "nick"}
 )
-MAX_UNREAD = 2000  # newest messages that `unread` looks at; an answer of `history` has at most as many
+MAX_UNREAD = 2000  # messages that `unread` counts: as many as the page loads
 PEER_EVENTS = (Link, Listening, Stopped)  # about the peer itself; accounts do not receive them
 
 router = APIRouter()

@@ -64,6 +64,18 @@ async def test_a_phone_marks_as_read_only_what_it_shows(scene: Scene) -> None:
     await yan.page.locator(".to-end").click()
     await yan.row("terry").get_by_text("unread").wait_for(state="detached")
     await yan.page.get_by_role("button", name="Back to the list").click()
+    for number in range(48):
+        terry.say(do="send", to="yan", text=f"again {number}")
+    await yan.row("terry").get_by_text("48 unread").wait_for()
+    await yan.page.goto(yan.url)
+    await yan.page.reload()  # now two messages before them are loaded, and then fifty more
+    await yan.go("terry")
+    first = await yan.sees("again 0")
+    await yan.until("document.querySelectorAll('li.message').length >= 100")
+    assert 0 < await first.evaluate("node => node.getBoundingClientRect().top") < PHONE["height"] / 2
+    await yan.page.locator(".to-end").click()
+    await yan.row("terry").get_by_text("unread").wait_for(state="detached")
+    await yan.page.get_by_role("button", name="Back to the list").click()
     await terry.send("one more", to="yan")  # fits on the screen
     await yan.row("terry").get_by_text("1 unread").wait_for()
     await yan.go("terry")

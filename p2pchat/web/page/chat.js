@@ -11,7 +11,7 @@ import { Outbox } from "./outbox.js";
 import { preferences } from "./storage.js";
 
 export const PAGE = 50; // messages in one page of history
-const MAX_BEHIND = 2000; // messages loaded behind a search result
+const MAX_BEHIND = 2000; // messages loaded behind a search result, or from the first unread message
 const COUNTED = 100; // newest messages of a conversation that the gateway counts as unread in its list
 const SOON = 80; // milliseconds in which several requests of one kind are joined
 const ASK_AGAIN = [700, 2000, 6000, 20000, 60000]; // milliseconds after writing to several people at which receipts are requested
@@ -180,13 +180,17 @@ export class Chat {
 
   /** Find the first unread message, and load what follows it. @param {import("./model.js").Talk} talk */
   async _findUnread(talk) {
-    const { messages, unread } = talk;
-    let first = messages.filter((message) => this.model.isNews(message)).at(-unread)?.id ?? "";
+    const others = () => talk.messages.filter((message) => this.model.isNews(message));
+    let first = others().at(-talk.unread)?.id ?? "";
     try {
-      if (!first || messages.length - indexOf(talk, first) >= COUNTED) {
+      if (!first || talk.messages.length - indexOf(talk, first) >= COUNTED) {
         const [row] = await this.connection.request({ do: "unread", to: talk.id });
         talk.unread = row?.unread ?? 0;
-        first = row && (await this.loadUntil(talk, row.id)) ? row.id : "";
+        first = row?.id ?? "";
+        if (first && !(await this.loadUntil(talk, first))) {
+          await this.load(talk, MAX_BEHIND);
+          first = others()[0]?.id ?? "";
+        }
         if (first) this.model.readTo(talk, talk.messages[indexOf(talk, first) - 1]?.id ?? ""); // more may have come meanwhile
       }
     } catch (error) {
@@ -205,14 +209,14 @@ export class Chat {
     return this.events.talkOf({ user_id: userId, ...row });
   }
 
-  /** Load the newest page of a conversation. @param {import("./model.js").Talk} talk */
-  async load(talk) {
+  /** Load the newest page of a conversation. @param {import("./model.js").Talk} talk @param {number} [limit] */
+  async load(talk, limit = PAGE) {
     if (talk.loading) return;
     talk.loading = true;
     try {
-      const rows = await this.connection.request({ do: "history", to: talk.id, limit: PAGE });
+      const rows = await this.connection.request({ do: "history", to: talk.id, limit });
       talk.loaded = true;
-      if (rows.length < PAGE) talk.complete = true;
+      if (rows.length < limit) talk.complete = true;
       this.events.addHistory(talk, rows, "newest");
       await this._receipts(talk);
     } catch (error) {

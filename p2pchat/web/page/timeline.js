@@ -99,7 +99,7 @@ export class Timeline {
     this._rows.draw(talk.opening ? [] : this._items(talk));
     this._drawTop(talk);
     if (this._atEnd) this._follow();
-    else if (anchor) this._box.scrollTop += anchor.node.offsetTop - anchor.top;
+    else if (anchor) this._box.scrollTop += (this._rows.node(anchor.id)?.offsetTop ?? anchor.top) - anchor.top;
     this._drawDown();
     this._updateTabOrder();
     this._loadEarly(talk);
@@ -186,11 +186,11 @@ export class Timeline {
     if (this._box.clientHeight && this._box.scrollTop < EARLY && !talk.opening) this._chat.older(talk);
   }
 
-  /** Return the first visible message and its position. */
+  /** Return the first visible message and its position; it may be redrawn meanwhile. */
   _anchor() {
     const top = this._box.scrollTop;
     const node = this._messages().find((one) => one.offsetTop + one.offsetHeight > top);
-    return node ? { node, top: node.offsetTop } : null;
+    return node ? { id: node.dataset.id ?? "", top: node.offsetTop } : null;
   }
 
   _scrolled() {
