@@ -159,7 +159,7 @@ async def unread_among(
         posts: Messages of one conversation.
         marks: The number up to which each log there is marked.
     """
-    came = [post for post in posts if isinstance(post, Message) and not (post.old or post.deleted)]
+    came = [post for post in posts if isinstance(post, Message)]
     writers = {post.log.user for post in came}
     marked = [(log, seq) for log, seq in marks.items() if log.user in writers]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -680,11 +680,27 @@ class LocalUser(Viewer):
         for _ in range(UNREAD_PAGES):
             page = await disk.read(partial(disk.storage.places, place, PAGE, [there.key]))
             posts = await unread_among(self._posts(filter(self._is_shown, page)), marks, disk)
-            found += [post for post in posts if post.log.user not in ignored]
+            found += [post for post in posts if not (post.old or post.deleted or post.log.user in ignored)]
             if len(page) < PAGE or len(found) >= limit:
                 break
             place = page[-1].place
         return found[:limit]
+
+    async def without_read(self, posts: Iterable[Message | Sent]) -> list[Message]:
+        """Return those of these messages that others wrote and this user has not marked as read, by conversation.
+
+        Raises StorageError, PeerClosed.
+        """
+        by_key: dict[ConversationId, list[Message | Sent]] = {}
+        for post in posts:
+            by_key.setdefault(post.log.conversation, []).append(post)
+        found: list[Message] = []
+        for key, those in by_key.items():
+            marks, place = self._driver.node.sync.read_receipts.read_to(key, self.people.me)
+            marked = self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + key, 0)
+            later = [post for post in those if post.place > max(place, marked)]
+            found += await unread_among(later, dict(marks), self._disk)
+        return found
 
     def hand_on(self, post: ShownEntry, consumer: str) -> None:
         """Acknowledge every message up to this one for a consumer; stored soon. It never goes back.

@@ -243,11 +243,14 @@ class CatchUp:
         """Send what waits for the account and what came meanwhile, then become live; return how many waited."""
         count, last = 0, None
         while page := await self._user.released(last, consumer=DELIVERY_CONSUMER, kinds=QUEUED_KINDS, limit=PAGE):
+            unread = {post.place for post in await self._user.without_read(page)}
             for last in page:
                 self._sent_queued = last.place
-                if isinstance(last, Message):
+                if last.place in unread:  # what was read by another interface was taken there
                     self._send(last)
                     count += 1
+            if not count:
+                self._user.hand_on(page[-1], DELIVERY_CONSUMER)
             await self._drained()
         if self._first_live is None:
             self._live = True

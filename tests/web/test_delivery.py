@@ -197,6 +197,27 @@ async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
         assert await ada.status(id) == ("read", [])
 
 
+@pytest.mark.parametrize("come", [by_chat, by_lines, by_socketio])
+async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, come: Coming) -> None:
+    for name in ("ada", "bob", "cyd"):
+        await served.register(name)
+    async with listening_everywhere(served, "ada") as ada, served.client("cyd") as cyd, served.client("bob") as bob:
+        await cyd.post("/messages", json={"to": "bob", "content": "from cyd, not read"})
+        ids = [await ada.write(to="bob", content=str(number)) for number in range(4)]
+        await bob.post(f"/messages/{ids[1]}/read")
+        assert [(await ada.chat.next("read"))["id"] for _ in range(2)] == ids[:2]
+        async with come(served, "bob") as client:
+            if isinstance(client, SocketUser):
+                waiting = [(await client.hear("newMessage"))["content"] for _ in range(2)]
+            elif isinstance(client, Lines):
+                waiting = [(await client.next("message"))["text"] for _ in range(2)]
+            else:
+                waiting = [(await client.message())["content"] for _ in range(2)]
+            assert waiting == ["2", "3"], "the first one, from cyd, has come too"
+        async with chatting(served, "bob", "?since=") as again:
+            assert (await again.next("resumed"))["count"] == 0
+
+
 async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served) -> None:
     for name in ("ada", "bob"):
         await served.register(name)
