@@ -381,6 +381,11 @@ class _LogReceipts:
             return of
         return tuple(member for member in of if member != self.user)
 
+    def waits_for(self, seq: int, member: UserId) -> bool:
+        """Return whether a message waits for a member; true of anyone if its members are not known."""
+        of = self._members(seq)
+        return not of or _is_among(member, of)
+
     def is_message(self, seq: int) -> bool:
         """Return whether an entry is a message, and not an edit or the like."""
         stretch = self._find(seq)
@@ -590,22 +595,31 @@ class ReceiptTracker:
             if positions.marks.get(one, 0) < last and (kind == "read" or not self._is_here(log, one))
         ]
         updates: list[ReceiptUpdate] = []
+        in_room = log.conversation == self._room()
         for one in advanced:
             positions.advance_to(one, last)
-            if one == advanced[-1] or log.conversation != self._room():
-                updates += self._updates(log, first, last, one, kind)
-        return updates
+            if not in_room:
+                updates += self._updates(log, first, last, [one], kind)
+        return self._updates(log, first, last, advanced, kind, counted=True) if in_room and advanced else updates
 
-    def _updates(self, log: LogId, first: int, last: int, member: UserId, kind: Kind) -> list[ReceiptUpdate]:
-        """Return the updates of first..last, split where the number of members who have them changes."""
+    def _updates(
+        self, log: LogId, first: int, last: int, members: list[UserId], kind: Kind, *, counted: bool = False
+    ) -> list[ReceiptUpdate]:
+        """Return the updates of first..last, split where the number of members who have them changes.
+
+        Each names the last of these members; `counted`: of those whom the message waits for, since nothing changes
+        with any other, such as someone who joined the room later.
+        """
         receipts, found = self._of(log), list[ReceiptUpdate]()
         positions = receipts.positions(kind)
         for low, high in receipts.messages(first, last):
             cuts = {mark + 1 for mark in positions.members_at if low <= mark < high}
             for start, end in pairwise([low, *sorted(cuts), high + 1]):
-                having, of = receipts.count(start, kind)
-                of = of or max(having, receipts.delivered.holding(start))
-                found.append(ReceiptUpdate(log, start, end - 1, member, having, of, kind))
+                among = [one for one in members if receipts.waits_for(start, one)] if counted else members
+                if among:
+                    having, of = receipts.count(start, kind)
+                    of = of or max(having, receipts.delivered.holding(start))
+                    found.append(ReceiptUpdate(log, start, end - 1, among[-1], having, of, kind))
         return found
 
     # ---- questions

@@ -278,3 +278,22 @@ async def test_what_was_delivered_stays_so_after_a_kill_and_what_waits_is_told_l
             await ada.next("read")
             while await status(taken) != "read":  # an earlier message of the same writer is read with it
                 await asyncio.sleep(0)  # poll: the event is that of the later message
+
+
+async def test_who_joined_later_does_not_repeat_that_all_have_read_a_room_message(served: Served) -> None:
+    for name in ("ada", "bob", "cyd"):
+        await served.register(name)
+    async with chatting(served, "ada", "?events=receipts") as ada, chatting(served, "bob") as bob:
+        first = await ada.accepted("hello")
+        await bob.say({"type": "read", "id": (await bob.message())["id"]})
+        (await served.peer.message(first)).mark_read()
+        told = await ada.next("read")
+        assert (told["id"], told["count"], told["of"]) == (first, 2, 2)
+        async with chatting(served, "cyd") as cyd, served.client("cyd") as http:
+            await http.post(f"/messages/{first}/read")
+            second = await ada.accepted("hello, cyd")
+            for reader in (bob, cyd):
+                await reader.say({"type": "read", "id": (await reader.message())["id"]})
+            (await served.peer.message(second)).mark_read()
+            told = await ada.next("read")
+            assert (told["id"], told["count"], told["of"]) == (second, 3, 3)
