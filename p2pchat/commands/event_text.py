@@ -36,7 +36,6 @@ MAX_NAMES = 8  # in one line; programs get all
 EDIT_EVENTS = frozenset({"edited", "deleted", "reaction"})  # events about an earlier message
 DELETED = "[deleted]"  # shown instead of the text
 AT_A_GATEWAY = "a gateway: nobody reads here"  # the status text of a gateway's own user, while the gateway is linked
-NOBODY_YET = "nobody has registered this name yet"  # the status text of a reserved user, which all peers show
 QUOTED_CHARACTERS = 24  # of the message a reply belongs to: enough to recognize it
 _REASONS = {
     "left": "left",

@@ -27,6 +27,7 @@ class Notifier:
         notify: Prints a line.
     Attributes:
         history_command: The command that shows older messages.
+        is_at_gateway: Returns whether a user (by id) is at a gateway elsewhere, which keeps what is delivered to it.
         rooms: Ids of the room, once known: its receipts are too many for people.
         on_counted: Called with the numbers of older messages by conversation (its id, its name as typed), once no more
             of them arrive.
@@ -40,7 +41,8 @@ class Notifier:
         self._older: Counter[tuple[str, str]] = Counter()
         self._older_before = 0  # at the last flush
         self._undelivered: Counter[str] = Counter()  # direct messages of this run, by conversation id
-        self._delivered: Counter[tuple[str, str]] = Counter()  # by user and conversation, not announced yet
+        self.is_at_gateway: Callable[[str], bool] = lambda user_id: False
+        self._delivered: Counter[tuple[str, str, bool]] = Counter()  # by user, conversation, whether it is at a gateway
         self._accepted: dict[str, tuple[Conversation, Receipt | Receipts]] = {}  # the newest by recipient
         self._known_offline: set[str] = set()  # recipients who were announced as offline
         self._statuses: dict[str, str] = {}  # away texts that were announced, by user
@@ -60,7 +62,8 @@ class Notifier:
     def on_delivered(self, event: dict[str, Any], *, room: bool = False) -> None:
         """Announce a `delivered` event. `room`: also those of the room or a group."""
         if room or (event["conversation_id"] not in self.rooms and event.get("of", 1) < 2):
-            self._delivered[event["user"], event["conversation_id"]] += 1
+            kept = self.is_at_gateway(event.get("user_id", ""))
+            self._delivered[event["user"], event["conversation_id"], kept] += 1
             self._flush_soon()
 
     def on_accepted(self, to: Conversation, receipt: Receipt | Receipts) -> None:
@@ -98,8 +101,9 @@ class Notifier:
             self._report_older()
 
     def _report_delivered(self) -> None:
-        for (user, conversation), count in self._delivered.items():
-            self._notify(f"-- delivered to {quote_name(user)}: {_how_many(count, self._undelivered[conversation])}")
+        for (user, conversation, kept), count in self._delivered.items():
+            to = f"a gateway, kept for {quote_name(user)}, seen or not" if kept else quote_name(user)
+            self._notify(f"-- delivered to {to}: {_how_many(count, self._undelivered[conversation])}")
             self._undelivered[conversation] = max(0, self._undelivered[conversation] - count)
         self._delivered.clear()
 

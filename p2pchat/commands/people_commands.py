@@ -10,7 +10,7 @@ from datetime import datetime
 from p2pchat import History, HostedUser, TCPPeer, User
 from p2pchat.commands.context import CommandContext
 from p2pchat.commands.endpoints import beyond_loopback, endpoints_of, invite_screen, is_loopback, parse_endpoint
-from p2pchat.commands.event_text import NOBODY_YET, EventLine, excerpt, format_user, format_whois, quote_name
+from p2pchat.commands.event_text import EventLine, excerpt, format_user, format_whois, quote_name
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.output import CommandResult, iso
 from p2pchat.safe_text import safe_line
@@ -30,7 +30,7 @@ async def who(ctx: CommandContext, which: str = "") -> CommandResult:
     known, now = len(users), datetime.now().astimezone()
     if ctx.for_people and not which:
         talks = {conversation.user for conversation in ctx.peer.conversations()}
-        users = [user for user in users if user.status_text != NOBODY_YET or user in talks]  # others' misspelt names
+        users = [user for user in users if not user.is_reserved or user in talks]  # others' misspelt names
         users = users[: max(MAX_LISTED, len(ctx.peer.here()))]
     rows = [user_row(ctx.peer, user) for user in users]
     others = [f"-- and {known - len(users)} more offline: /who all shows them too"] if known > len(users) else []

@@ -208,10 +208,13 @@ class UserDirectory:
         return self.user(fitting[0])
 
     def near(self, name: str) -> list[User]:
-        """Return the other users whose names are one letter away from this one, by label: it may be misspelt."""
+        """Return the other users whose names are one letter away from this one, by label: it may be misspelt.
+
+        Reserved names are left out: they may be misspelt themselves.
+        """
         names = self._index.names
         found = [self.user(id) for id in names if id != self.me and is_misspelling(name, names[id])]
-        return sorted(found, key=lambda user: user.label.casefold())
+        return sorted((user for user in found if not user.is_reserved), key=lambda user: user.label.casefold())
 
     def resolve(self, who: User | str) -> User:
         """Return a user, given as such, by a name as typed, or by the full id of any user; raises as find."""

@@ -33,7 +33,6 @@ from p2pchat import (
     User,
 )
 from p2pchat import validate_name as valid
-from p2pchat.commands.event_text import NOBODY_YET
 from p2pchat.web import WebSettings
 from p2pchat.web.errors import Forbidden, WebError
 
@@ -54,7 +53,7 @@ class Account:
     Attributes:
         sessions: Open sessions, counted by the hub.
         listed: The case-folded name it is indexed by; find() checks that the name is still current.
-        near: Of a reserved name: how many users were known, and those of them with a name one letter away.
+        near: Of a reserved name: how many users were known and how many reserved, and those one letter away.
     """
 
     user: HostedUser = field(repr=False)
@@ -62,7 +61,7 @@ class Account:
     word: str = REGISTERED
     sessions: int = 0
     listed: str = ""
-    near: tuple[int, list[User]] = (0, [])
+    near: tuple[tuple[int, int], list[User]] = ((0, 0), [])
 
     @property
     def name(self) -> str:
@@ -136,7 +135,7 @@ class Accounts:
                         for hash, word in rows.get(user.key, {}).items():
                             self._add(account := Account(user, hash, word))
                             if account.reserved:  # a status is not stored
-                                user.set_presence("offline", NOBODY_YET)
+                                user.set_presence("offline", User.NOBODY_YET)
                     self._loaded = True
 
     # ---- queries
@@ -205,15 +204,12 @@ class Accounts:
         if other is None or not other.reserved:
             return ""
         people = self._peer.people
-        if other.near[0] != len(people.known):  # all names are looked through, so not for each message
-            other.near = len(people.known), people.near(other.name)
-        near = [user.label for user in other.near[1] if user.key != by.key and not self._is_reserved(user.key)]
+        state = len(people.known), self._reserved_by.total()
+        if other.near[0] != state:  # all names are looked through, so not for each message
+            other.near = state, people.near(other.name)
+        near = [user.label for user in other.near[1] if user.key != by.key]
         hint = f"; did you mean {' or '.join(near[:MAX_SUGGESTED])}?" if near else ""
         return f"nobody is called {other.name} yet: {outcome}{hint}"
-
-    def _is_reserved(self, key: str) -> bool:
-        account = self.of(key)
-        return account is not None and account.reserved
 
     # ---- changes
 
@@ -319,7 +315,7 @@ class Accounts:
             account = Account(await self._host(name, {hash: word}, allow_hosted=allow_hosted), hash, word)
         self._add(account)
         if account.reserved != was_reserved:
-            account.user.set_presence("offline", NOBODY_YET if account.reserved else "")
+            account.user.set_presence("offline", User.NOBODY_YET if account.reserved else "")
         self.on_change(account, change)
         return account
 

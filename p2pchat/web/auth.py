@@ -63,7 +63,8 @@ def missing_token(connection: HTTPConnection, how: str = "send Authorization: Be
     else:
         source = "the operator makes one with `p2pchat web token NAME`"
     if is_here and settings.trust_loopback:
-        name = "; or give a name: ?user=NAME in the address"
+        word = "user" if connection.scope["type"] == "websocket" else "as"
+        name = f"; or give a name: ?{word}=NAME in the address"
     elif is_here:
         name = "; or start the gateway with --trust-loopback, and programs on this machine only give a name"
     else:

@@ -112,7 +112,8 @@ async def test_a_refused_client_is_told_what_to_do(tmp_path: Path) -> None:
         async with running(*p2pchat("client", url, "-user=A", "-recipient=B"), home=tmp_path) as client:
             assert await client.end() == 1
         told = f'missing token: send {{"token": TOKEN}} first; {ADVICE}'
-        assert client.shown == [f"p2pchat: the gateway at {url} refuses this client: {told}"]
+        flag = f"missing token: give it with --token FILE; {ADVICE}"
+        assert client.shown == [f"p2pchat: the gateway at {url} refuses this client: {flag}"]
         async with connect(url, proxy=None) as plain:
             await plain.send("A")
             assert json.loads(await plain.recv())["text"] == told
@@ -126,6 +127,22 @@ async def test_a_refused_client_is_told_what_to_do(tmp_path: Path) -> None:
         async with httpx.AsyncClient(headers=headers, trust_env=False) as curl:
             answer = await curl.get(f"http://localhost:{http}/conversations")
         assert "`p2pchat web token NAME` makes another" in answer.json()["text"]
+
+
+async def test_what_a_client_without_a_gateway_is_told_to_start_accepts_it(tmp_path: Path) -> None:
+    http, own = free_ports(2)
+    client = p2pchat("client", f"ws://localhost:{http}/chat", "-user=A", "-recipient=B")
+    async with running(*client, home=tmp_path) as alone:
+        assert await alone.end() == 1
+    assert alone.shown[-1].endswith("; `p2pchat web PORT --trust-loopback` starts one")
+    gateway = p2pchat("web", http, "--trust-loopback", "--port", own, "--data", str(tmp_path / "data"))
+    async with running(*gateway, home=tmp_path) as server:
+        await server.until("the page")
+        async with running(*client, home=tmp_path) as accepted:
+            await accepted.until("connected as A")
+        async with httpx.AsyncClient(trust_env=False) as curl:
+            answer = await curl.get(f"http://localhost:{http}/conversations")
+        assert answer.json()["text"].endswith("; or give a name: ?as=NAME in the address")
 
 
 async def test_a_caller_who_cannot_register_or_be_trusted_is_sent_to_the_operator(tmp_path: Path) -> None:

@@ -85,6 +85,24 @@ async def test_a_group_says_which_new_members_are_reserved(tmp_path: Path) -> No
         assert set(made.json()) == set((await http.get("/groups/tea")).json()) == {"id", "name", "owner", "members"}
 
 
+async def test_lines_suggests_no_reserved_name(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+        await sent(http, "bobb")
+        async with connect(f"ws://localhost:{port}/lines?user=ada", proxy=None) as lines:
+            await lines.send(json.dumps({"do": "find", "to": "boob", "ref": "1"}))
+            while (line := json.loads(await lines.recv())).get("ref") != "1":
+                pass
+        assert line["text"] == "nobody here is called 'boob'; did you mean bob?"
+
+
+async def test_a_reserved_name_is_suggested_once_it_is_registered(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (port, _, _), rest(port) as http:
+        await sent(http, "bboo")
+        assert (await sent(http, "bbo"))["text"] == NEAR
+        assert (await http.post("/accounts", json={"name": "bboo"})).status_code == 201
+        assert (await sent(http, "bbo"))["text"].endswith("did you mean bboo or bob?")
+
+
 async def test_registering_the_name_ends_the_reservation(tmp_path: Path) -> None:
     async with gateway(tmp_path) as (port, _, _), rest(port) as http:
         assert (await sent(http, "bbo"))["reserved"]
@@ -117,6 +135,9 @@ async def test_the_terminals_say_it_in_words(tmp_path: Path) -> None:
         async with running(*peer, home=tmp_path) as tina:
             await tina.say("/msg bbo lunch?")
             await tina.until('-- bbo is offline: "nobody has registered this name yet"')
+            assert "-- delivered to a gateway, kept for bbo, seen or not: your message" in tina.shown
+            await tina.say("/msg boo lunch?")  # one letter away from bob and from bbo, which is reserved
+            await tina.until("nobody here is called 'boo'; did you mean bob?")
             await tina.say("/msg adda lunch?")
             await tina.until("nobody here is called 'adda'; did you mean ada?")
 

@@ -474,7 +474,9 @@ class GatewayConnection:
                 reason = "it closed the connection"
             except OSError as error:
                 if not self._connected:
-                    start = "; `p2pchat web PORT` starts one" if self._gateway.is_on_this_machine else ""
+                    start = (
+                        "; `p2pchat web PORT --trust-loopback` starts one" if self._gateway.is_on_this_machine else ""
+                    )
                     why = f"{_why(error)}{start}"
                     raise CommandError(f"cannot reach the gateway at {self._gateway.url}: {why}") from None
                 reason = _why(error)
@@ -529,6 +531,7 @@ class GatewayConnection:
         return CommandError(self._refusal_text(why))
 
     def _refusal_text(self, why: str) -> str:
+        why = re.sub(r"^missing token: send [^;]*", "missing token: give it with --token FILE", why)  # not as a frame
         return f"the gateway at {self._gateway.url} refuses this client: {why}"
 
     async def _take(self, socket: ClientConnection, frame: Frame) -> None:
