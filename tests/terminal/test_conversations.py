@@ -28,6 +28,23 @@ async def everything_is_up(shown: Terminal) -> None:
     await shown.until(lambda: len(shown.lines) == 1)
 
 
+async def test_a_mark_behind_joined_emoji_is_drawn_with_its_row(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    port = await port_of(ada)
+    bob, _ = await peer("bob", port), await peer("cyd", port)
+    await ada.shows("cyd is here")
+    await ada.line("👨\u200d👩\u200d👧\u200d👦 fam")
+    await ada.shows("✓ delivered")
+    async with asyncio.timeout(30):
+        async for message in bob.events(Message, consumer=None, start="beginning"):
+            message.mark_read()
+            break
+    await ada.shows("✓✓ read 1/2")
+    drawn = ada.raw.decode()
+    at = drawn.index("✓✓ read 1/2")
+    assert "\x1b[A" not in drawn[drawn.rindex("fam", 0, at) : at]  # else it is put where the row was thought to end
+
+
 async def test_the_screen_of_a_short_talk(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     port = await port_of(ada)

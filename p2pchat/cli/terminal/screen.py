@@ -35,6 +35,7 @@ MAX_QUEUED = 1 << 20  # characters; above it wait_for_room() waits
 MAX_BACKLOG = 64 * 1024  # bytes the terminal has not taken; above it lines stay queued
 _TO_BE_COPIED = re.compile(r" {4}(?!\| )\S")  # the terminal wraps such a line, so that it is copied as one
 _HANG = "  "  # as print_notice folds
+_OF_UNSURE_WIDTH = re.compile("[\u200d\ufe0f\U0001f3fb-\U0001f3ff]")  # joined and modified emoji
 
 
 @dataclass(slots=True)
@@ -150,7 +151,7 @@ class Screen:
         if own is None:
             return False
         own.on_delivered(count, of)
-        self.update_soon()
+        self._draw_anew(own)
         return True
 
     def on_read(self, id: str, count: int, of: int) -> None:
@@ -158,7 +159,13 @@ class Screen:
         own = self._own.get(id)
         if own is not None:
             own.on_read(count, of)
-            self.update_soon()
+            self._draw_anew(own)
+
+    def _draw_anew(self, own: PendingLine) -> None:
+        """Show the new mark; where the width of the text before it is a guess, with all of the row."""
+        if self.app is not None and any(_OF_UNSURE_WIDTH.search(text) for _, text in own.fragments):
+            self.app.renderer._last_screen = None
+        self.update_soon()
 
     def print_notice(self, text: str) -> None:
         """Print a notice of the program; from any thread."""
