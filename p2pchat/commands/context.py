@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -125,6 +125,16 @@ class CommandContext:
         self.unread.recount(conversation.id, [message.to_json() for message in unread[count:]])
         self.on_opened(conversation.id, unread[:count], complete=count == len(unread))
         self.display.refresh()
+
+    async def on_listed(self, conversation: Conversation, ids: Collection[str]) -> None:
+        """Handle that messages of the current conversation were listed: unread ones among them were shown."""
+        if self.unread.hides(conversation.id):
+
+            async def count(conversation: Conversation, unread: Unread) -> int:
+                return next((number for number, one in enumerate(unread) if one.id not in ids), len(unread))
+
+            await self.open(conversation, count)
+            self.activity.on_switch()
 
     def on_opened(self, conversation_id: str, shown: Unread, *, complete: bool) -> None:
         """Handle unread messages that were shown; arguments as of ReadMarker.on_opened."""

@@ -192,7 +192,10 @@ def _accepted(ctx: CommandContext, message: Message | Sent, receipt: Receipt) ->
 
 
 async def history_here(ctx: CommandContext, count: str = str(HISTORY_LINES)) -> CommandResult:
-    return await history(ctx, ctx.current, _parse_count(count, "/history [N]"))
+    here = ctx.current
+    listed = await history(ctx, here, _parse_count(count, "/history [N]"))
+    await ctx.on_listed(here, {row["id"] for row in listed.rows})
+    return listed
 
 
 async def history(

@@ -161,6 +161,9 @@ class Display:
 
     async def on_start(self, conversation: Conversation, unread: Sequence[Message]) -> int:
         """Show the end of the first conversation; arguments and result as of on_switch."""
+        if not self._as_json and not self._echo:  # plain lines for a person: an earlier run may only have counted them
+            for message in unread:
+                await self._show_for_people(message.to_json())
         return len(unread)
 
     async def on_switch(self, conversation: Conversation, unread: Sequence[Message]) -> int:
@@ -175,7 +178,7 @@ class Display:
             is_room = conversation.kind == "room"
             where = "the room" if is_room else quote_conversation(conversation.name, conversation.kind)
             await self._output.write(f"-- now in {where}: what you type goes there")
-        return len(unread)
+        return await Display.on_start(self, conversation, unread)
 
     def refresh(self) -> None:
         """Show the unread counts where a prompt shows them."""

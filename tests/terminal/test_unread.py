@@ -248,3 +248,46 @@ async def test_what_somebody_ignored_for_a_while_wrote_is_unread(
 
     ada = await terminal("0", *data)
     await ada.prompts("[bob 2] room>")
+
+
+async def test_history_shows_the_rest_of_very_many_unread_lines(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada", rows=40)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.line("/go bob")
+    await ada.prompts("bob>")
+    receipts = await send_lines(bob, "room", 1, 230)
+    await ada.prompts("[room 230] bob>")
+    await ada.line("/go")
+    await ada.prompts("[room 30] room>")
+    await ada.line("/history 29")  # one is missing
+    await ada.shows_line("^29 .* line 202$")
+    await ada.prompts("[room 30] room>")
+    assert receipts[-1].status == "delivered"
+    await ada.line("/history 30")
+    await receipts[-1].read(timeout=20)
+    await ada.prompts("room>")
+
+
+async def test_plain_lines_show_what_an_earlier_run_only_counted(
+    terminal: OpenTerminal, peer: StartPeer, home: Path
+) -> None:
+    data = ("--data", str(home / "ada"))
+    ada = await terminal("0", "--name", "ada", *data)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.line("/group ops bob")
+    await ada.prompts("#ops>")
+    await bob.broadcast("one")
+    await ada.prompts("[room 1] #ops>")
+    await ada.line("/set notify none bob")
+    two = await bob.send("ada", "two")
+    await ada.prompts("[room 1 · bob 1] #ops>")
+    await end(ada, "/quit")
+
+    ada = await terminal("0", str(bob.port), "--plain", *data)
+    await ada.shows_line("bob: one$")
+    await ada.line("/go bob")
+    await ada.shows_line("bob -> ada: two$")
+    await two.read(timeout=20)
+    assert said(ada, "bob") == ["one"]
