@@ -386,7 +386,8 @@ class GatewayRun:
         options = self._options
         url = options.origins[0] + options.root_path + "/" if options.origins else ""
         url = url or url_of(options.http_host, port, options.root_path)
-        self._event_log.write({"event": "serving", "at": iso(datetime.now(UTC)), "url": url, "http_port": port})
+        serving = {"url": url, "http_host": options.http_host, "http_port": port}
+        self._event_log.write({"event": "serving", "at": iso(datetime.now(UTC)), **serving})
         print_notice(f"-- the page: {url}")
         self._announce_how_to_join(peer, port)
 
@@ -568,8 +569,8 @@ class EventLogWriter:
 def console_line(line: EventLine) -> str:
     """Return a line of the log as the console shows it: who connects, and what waits or is sent; "" for others."""
     match line:
-        case {"event": "serving", "http_port": port}:
-            text = f"Chat service started on :{port}"
+        case {"event": "serving", "http_host": host, "http_port": port}:
+            text = f"Chat service started on :{port}" + (", for this machine only" if is_loopback(host) else "")
         case {"event": "session", "state": "open", "user": user, "kind": kind}:
             text = f"{quote_name(user)} connected ({kind})"
         case {"event": "session", "user": user, "kind": kind, "why": why}:
