@@ -75,7 +75,7 @@ def run(setting: Setting) -> list[Row]:
             "send to delivered, one at a time, median",
             took,
             "us",
-            "under 1,000 us, 4 x the floor",
+            "under 1,000 us, 4 x the machine's own limit",
             words,
             f"CPU a message, both ends: {shown(cpu)} us",
             cpu,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from tests.docs.pages import ROOT
 
 WEB = ROOT / "p2pchat" / "web"
 PAGE = (ROOT / "docs" / "gateway.md").read_text("utf-8")
-API, SOCKETIO = [(ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("gateway-api", "gateway-socketio")]
+API, SOCKETIO, CLI = [
+    (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("gateway-api", "gateway-socketio", "cli")
+]
 # The status and code of each class of errors where a call does not name them, and the positions where it may.
 DEFAULTS = {"WebError": (0, ""), "Unauthorized": (401, "unauthorized"), "Forbidden": (403, "forbidden")}
 DEFAULTS["BadFrame"] = (400, "malformed")
@@ -67,6 +71,14 @@ def test_the_table_of_the_sockets_has_the_codes_that_only_they_have() -> None:
     assert table("only at") == {name: {code for _, code in of} - everywhere for name, of in found.items()}
     for code in table("only at")["Socket.IO"]:
         assert f"`{code}`" in SOCKETIO
+
+
+def test_the_exit_codes_of_the_client_are_those_of_its_help() -> None:
+    command = [sys.executable, "-m", "p2pchat", "client", "--help"]
+    shown = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+    codes = re.findall(r"[:;]\s(\d+)\s", shown[shown.index("Exit codes") :])
+    [row] = [row for row in CLI.splitlines() if row.startswith("| `client [WS_URL]`")]
+    assert re.findall(r"(?:\. |, )(\d+) (?:if|for|after)", row) == codes == ["0", "1", "2", "4", "130"]
 
 
 def test_the_page_of_the_api_explains_every_code_of_a_conflict() -> None:
