@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from p2pchat.web import WebSettings, chat_socket, event_socket, page, rest
 from p2pchat.web.errors import WebError
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.metrics import Metrics
-from p2pchat.web.schemas import ProblemOut
+from p2pchat.web.schemas import EXAMPLE_ID, ProblemOut
 from p2pchat.web.security import SecurityMiddleware, answer
 from p2pchat.web.socketio.server import SocketIOServer
 
@@ -102,7 +103,18 @@ def _sentence(error: Mapping[str, Any], body: Any) -> str:
             break
         fields.append(str(part))
     if fields:
-        return f"{'.'.join(fields)}: {error['msg']}"
+        return f"{'.'.join(fields)}: {_reason(error)}"
     if error["type"] == "value_error":  # of a model, about several fields
         return str(error["ctx"]["error"])
     return "send a JSON object, with the header Content-Type: application/json"
+
+
+_REASONS = {"extra_forbidden": "unknown field", "missing": "it is missing"}
+
+
+def _reason(error: Mapping[str, Any]) -> str:
+    """Return why a field is wrong, in words that do not need pydantic's."""
+    if error["type"] == "string_pattern_mismatch":  # only ids have a pattern
+        return f"not the id of a message, which looks like {EXAMPLE_ID}"
+    reason = _REASONS.get(error["type"]) or str(error["msg"])
+    return re.sub(r"^(?:Input|String|List|Value) should ", "it should ", reason)

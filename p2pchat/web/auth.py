@@ -150,8 +150,8 @@ async def sign_in(websocket: WebSocket) -> SignIn | None:
         return await _by_first_frame(websocket)
     except WebSocketDisconnect:
         return None
-    except Exception as error:  # _refuse() raises unexpected errors again
-        await _refuse(websocket, error)
+    except Exception as error:  # refuse() raises unexpected errors again
+        await refuse(websocket, error)
         return None
 
 
@@ -185,7 +185,7 @@ async def _first_text(websocket: WebSocket) -> str:
     return text
 
 
-async def _refuse(websocket: WebSocket, error: Exception) -> None:
+async def refuse(websocket: WebSocket, error: Exception) -> None:
     """Send the error: as an HTTP answer before the upgrade, otherwise as a frame and a close."""
     problem = gateway_of(websocket).metrics.problem(error)
     try:

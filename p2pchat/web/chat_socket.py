@@ -19,7 +19,8 @@ other slash is never sent.
 
 Frames are handled in order. Several messages may be on their way to disk at once; each is answered when it is accepted.
 Answers come in the order of the frames, and before anything that follows from what they answer: a receipt, a reply.
-Only answers have a `status`. A client that sends more than it may is read more slowly, at no cost to others.
+Only answers have a `status`; `{"type":"error","code","text"}` is about the connection itself. A client that sends more
+than it may is read more slowly, at no cost to others.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from p2pchat import (
 )
 from p2pchat.commands.json_commands import is_unicode
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
-from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, sign_in
+from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, refuse, sign_in
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
 from p2pchat.web.schemas import iso, message_json
@@ -89,7 +90,11 @@ async def chat(websocket: WebSocket) -> None:
     if signed_in is None:
         return
     since = signed_in.first.get("since", websocket.query_params.get("since"))
-    wanted = wanted_events(signed_in.first.get("events", websocket.query_params.get("events", "")))
+    try:
+        wanted = wanted_events(signed_in.first.get("events", websocket.query_params.get("events", "")))
+    except WebError as error:
+        await refuse(websocket, error)
+        return
     session = ChatSession(websocket, signed_in.account, wanted, since if isinstance(since, str) else None)
     await session.run("chat", (*POSTS, *session.events))
 
@@ -114,9 +119,11 @@ async def events(
 
 
 def wanted_events(words: object) -> frozenset[str]:
-    """Return the keys of EVENTS that a client names, separated by commas."""
-    named = frozenset(words.split(",")) if isinstance(words, str) else frozenset()
-    return frozenset(EVENTS) if "all" in named else named & EVENTS.keys()
+    """Return the keys of EVENTS that a client names, separated by commas. Raises WebError for any other word."""
+    named = frozenset(words.split(",") if words else ()) if isinstance(words, str) else None
+    if named is None or not named <= EVENTS.keys() | {"all"}:
+        raise WebError(400, "malformed", f"`events` takes {', '.join(EVENTS)} and all, separated by commas")
+    return frozenset(EVENTS) if "all" in named else named
 
 
 class EventStream(Response):
@@ -239,7 +246,7 @@ class ChatSession(WebSocketSession):
         try:
             return await self.user.message(self._since or "")
         except (UnknownName, ValueError) as error:
-            self._put(self.gateway.metrics.problem(error).to_json())
+            self.queue.put(self.error_frame(self.gateway.metrics.problem(error)))
             return None
 
     def send_missed(self, post: Post) -> None:
@@ -260,7 +267,7 @@ class ChatSession(WebSocketSession):
         self.queue.put(as_frame(content))
 
     def error_frame(self, problem: WebError) -> Frame:
-        return as_frame(problem.to_json())
+        return as_frame({"type": "error", "code": problem.code, "text": problem.text})
 
     # ---- in
 

@@ -486,6 +486,7 @@ async def readyz(gateway: CurrentGateway) -> HealthOut:
     return HealthOut()
 
 
+@operations_router.head("/metrics", include_in_schema=False)
 @operations_router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 async def metrics(request: Request, gateway: CurrentGateway) -> Response:
     """Metrics in the text format of Prometheus, for callers on this machine and for accounts."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from p2pchat import Message, Sent
 
-_ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"
+EXAMPLE_ID = "BVMRTKYYVIBVX456ELKXGTEOBNWGV3G7HDRQAPQ.2"
 _CONVERSATION_ID = "BVMRTKYYVIBVXDV5L7KR6J7XCFRNDE2KA2TVKI7RO6TKXLCZNRMQ"
 _USER_ID = "5CC3RP56PBODOGKOETVO5FETNDVQKRWLLQO7CH5U5KYGL4TV4UXQ"
 _TIME = "2026-11-20T11:42:10.241117Z"
@@ -20,7 +20,9 @@ MESSAGE_ID = r"^[A-Za-z2-7]{39}\.[1-9][0-9]{0,14}$"
 MAX_CHARACTERS = 32 * 1024  # of a text of 32 KiB, as each takes at least one byte of UTF-8
 MAX_REACTION_CHARACTERS = 8
 
-Content = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS, description="At most 32 KiB of UTF-8.")]
+Content = Annotated[  # what is longer is refused as everywhere else: 413 too_long
+    str, Field(min_length=1, description="At most 32 KiB of UTF-8.", json_schema_extra={"maxLength": MAX_CHARACTERS})
+]
 Address = Annotated[
     str,
     Field(
@@ -37,6 +39,7 @@ GroupName = Annotated[
 ]
 Status = Literal["online", "idle", "offline", "unknown"]
 _OR_NONE = BeforeValidator(lambda value: value or None)
+_STATUS_TEXT = "What the user says with the status, or that nobody has registered this name yet."
 Label = Annotated[str, BeforeValidator(lambda user: user.label)]  # of a User
 
 
@@ -77,7 +80,9 @@ class ProblemOut(
 class MessageOut(
     BaseModel,
     populate_by_name=True,
-    json_schema_extra={"examples": [{"from": "A", "to": "B", "content": "Hello, B!", "timestamp": _TIME, "id": _ID}]},
+    json_schema_extra={
+        "examples": [{"from": "A", "to": "B", "content": "Hello, B!", "timestamp": _TIME, "id": EXAMPLE_ID}]
+    },
 ):
     """A message. In the room it has neither `to` nor `group`."""
 
@@ -122,7 +127,9 @@ class NewMessage(
         return self
 
 
-class MessageAccepted(BaseModel, json_schema_extra={"examples": [{"status": "ok", "id": _ID, "timestamp": _TIME}]}):
+class MessageAccepted(
+    BaseModel, json_schema_extra={"examples": [{"status": "ok", "id": EXAMPLE_ID, "timestamp": _TIME}]}
+):
     """The message is stored on this gateway's disk, safe from a crash."""
 
     status: Literal["ok"] = "ok"
@@ -154,7 +161,7 @@ class NewReaction(BaseModel, extra="forbid", json_schema_extra={"examples": [{"r
 class ReceiptStatus(
     BaseModel,
     json_schema_extra={
-        "examples": [{"id": _ID, "status": "read", "delivered_to": ["bob"], "read_by": ["bob"], "missing": []}]
+        "examples": [{"id": EXAMPLE_ID, "status": "read", "delivered_to": ["bob"], "read_by": ["bob"], "missing": []}]
     },
 ):
     """Delivery of a message of the caller, in its latest version."""
@@ -182,6 +189,7 @@ class UserOut(
     name: str
     id: str
     status: Status
+    text: Annotated[str | None, _OR_NONE] = Field(None, validation_alias="status_text", description=_STATUS_TEXT)
     me: Annotated[bool | None, _OR_NONE] = Field(None, validation_alias="is_me")
 
 
@@ -190,7 +198,7 @@ class PresenceOut(BaseModel, json_schema_extra={"examples": [{"user": "bob", "st
 
     user: str = Field(validation_alias="label")
     status: Status
-    text: Annotated[str | None, _OR_NONE] = Field(None, validation_alias="status_text")
+    text: Annotated[str | None, _OR_NONE] = Field(None, validation_alias="status_text", description=_STATUS_TEXT)
     since: Annotated[str | None, BeforeValidator(lambda moment: moment and iso(moment))] = None
 
 
@@ -253,7 +261,7 @@ class HealthOut(BaseModel):
     status: str = "ok"
 
 
-class SignUp(BaseModel, extra="forbid"):
+class SignUp(BaseModel, extra="forbid", json_schema_extra={"examples": [{"name": "zoe"}]}):
     """A name to register, of 1 to 32 visible characters."""
 
     name: str

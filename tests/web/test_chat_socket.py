@@ -133,6 +133,24 @@ async def test_messages_a_broken_client_may_have_missed_are_sent_again(served: S
         assert (await bob.message())["id"] == id
 
 
+async def test_an_unknown_since_is_told_by_a_frame_that_is_no_answer(served: Served) -> None:
+    async with chatting(served, "ada", "?since=garbage") as ada:
+        await ada.say("hello")
+        assert (await ada.answer())["status"] == "ok", "the first answer is for the first message"
+        assert (await ada.next("error"))["code"] == "malformed"
+
+
+async def test_an_unknown_word_for_events_is_refused(served: Served) -> None:
+    words = "`events` takes presence, receipts, typing, changes and all, separated by commas"
+    ada = await opened(served, "ada", "?events=receipts,foo")
+    assert (await ada.answer())["text"] == words
+    await ada.socket.wait_closed()
+    assert ada.socket.close_code == 1008
+    async with served.client("ada") as http:
+        answer = await http.get("/v1/events?events=foo")
+    assert (answer.status_code, answer.json()["text"]) == (400, words)
+
+
 async def test_a_client_back_with_since_misses_nothing_and_gets_nothing_twice(served: Served) -> None:
     async with chatting(served, "ada") as ada:
         async with chatting(served, "bob") as bob:
@@ -159,7 +177,7 @@ async def test_a_client_can_ask_for_the_newest_id(served: Served) -> None:
     async with chatting(served, "ada", "?since=") as ada:
         assert (await ada.next("resumed"))["last"] == id
     async with chatting(served, "ada", "?since=nonsense") as ada:
-        assert (await ada.answer())["code"] == "malformed"
+        assert (await ada.next("error"))["code"] == "malformed"
         assert (await ada.next("resumed"))["count"] == 0
 
 

@@ -127,6 +127,12 @@ async def test_metrics_are_prometheus_text_without_names() -> None:
             assert (await http.get("/metrics", headers={"X-Real-IP": "203.0.113.9"})).status_code == 401
 
 
+async def test_head_of_metrics_is_answered_without_a_body(served: Served) -> None:
+    async with served.client() as http:
+        answer = await http.head("/metrics")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 async def test_two_gateways_in_one_process_count_apart() -> None:
     async with serving() as one, serving() as other:
         await one.register("zoe")

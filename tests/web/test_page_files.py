@@ -67,6 +67,14 @@ async def test_a_page_lists_every_call_of_the_openapi_description(served: Served
         assert sorted(headings) == sorted(calls) and "POST /v1/messages" in calls
         text = " ".join("".join(shown.itertext()).split())
         assert "Idempotency-Key" in text and """-d '{"content": "lunch?", "to": "bob"}'""" in text
+        assert "integer, in the query, optional, 1 to 1,000, 100 if missing" in text
+        commands = ["".join(one.itertext()) for one in shown.iter("pre")]
+        posts = [command for command in commands if "Content-Type" in command]
+        assert posts and [command for command in posts if "-d '{" not in command] == []
+        [search] = [command.split('"')[1] for command in commands if "/search" in command]
+        await served.register("ada")
+        async with served.client("ada") as ada:
+            assert (await ada.get(search.removeprefix("$GATEWAY"))).status_code == 200
         addresses = {one.get("href") or one.get("src") for one in shown.iter() if {"href", "src"} & one.attrib.keys()}
         assert addresses == {"icon.svg", "style.css", "api.css", "openapi.json"}
         for address in addresses:

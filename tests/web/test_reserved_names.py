@@ -107,6 +107,9 @@ async def test_registering_the_name_ends_the_reservation(tmp_path: Path) -> None
     async with gateway(tmp_path) as (port, _, _), rest(port) as http:
         assert (await sent(http, "bbo"))["reserved"]
         assert await presence(http, "bbo") == ("offline", "nobody has registered this name yet")
+        assert (await http.get("/users/bbo")).json()["text"] == "nobody has registered this name yet"
+        assert [row.get("text") for row in (await http.get("/users")).json() if row["user"] in ("ada", "bbo")] == [
+            None, "nobody has registered this name yet"]  # fmt: skip
         assert (await http.post("/accounts", json={"name": "bboo"})).status_code == 201
         assert (await sent(http, "bbo"))["text"].endswith("did you mean bboo or bob?")
         assert (await http.post("/accounts", json={"name": "bbo"})).status_code == 201

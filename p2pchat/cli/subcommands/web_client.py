@@ -542,7 +542,8 @@ class GatewayConnection:
             self._since = frame["id"]
             if self._is_news(frame["id"]):
                 await self._on_frame(frame, self._find_sent(frame))
-        elif "status" in frame and kind is None:
+        elif kind == "error" or ("status" in frame and kind is None):
+            frame = frame if kind is None else {"status": "error", "code": frame.get("code"), "text": frame.get("text")}
             if self._socket is None:
                 self._early_error = frame
             else:

@@ -68,7 +68,7 @@ async def api_page(request: Request) -> Response:
 class QRContent(BaseModel):
     """The text of a QR code."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "p2pchat:..."}]})
     text: str = Field(min_length=1, max_length=MAX_QR_CHARACTERS)
 
 
@@ -131,7 +131,8 @@ def _call_html(method: str, path: str, call: dict[str, Any], described: dict[str
     """Return one call: its fields, an example, its answers."""
     parameters = call.get("parameters", ())
     rows = [_row(one["name"], one, f"in the {one['in']}") for one in parameters]
-    needed = {one["name"]: "..." for one in parameters if one["in"] == "query" and one["required"]}
+    wanted = (one for one in parameters if one["in"] == "query" and one["required"])
+    needed = {one["name"]: one["schema"].get("examples", ["..."])[0] for one in wanted}
     target = f'"$GATEWAY{path}{"?" * bool(needed)}{urlencode(needed)}"'
     command = ["curl" if method == "GET" else f"curl -X {method}", target]
     command += ['-H "Authorization: Bearer $TOKEN"'] * ("security" in call)
@@ -169,11 +170,18 @@ def _answer_html(status: str, answer: dict[str, Any], described: dict[str, Any])
 def _row(name: str, field: dict[str, Any], where: str) -> str:
     kinds = [kind for kind in _kinds(field.get("schema", {})) if kind != "null"]
     needed = "required" if field.get("required") else "optional"
-    facts = f"{' or '.join(kinds)}, {where}, {needed}".removeprefix(", ")
+    facts = f"{' or '.join(kinds)}, {where}, {needed}{_limits(field.get('schema', {}))}".removeprefix(", ")
     return (
         f'<tr><th scope="row"><code>{escape(name)}</code></th><td>{escape(facts)}</td>'
         f"<td>{_prose(field.get('description', ''))}</td></tr>"
     )
+
+
+def _limits(schema: dict[str, Any]) -> str:
+    """Return the smallest and the largest number, and what a missing field means, in words."""
+    least, most, default = schema.get("minimum"), schema.get("maximum"), schema.get("default")
+    limits = "" if most is None else f", {least} to {most:,}"
+    return limits if default in (None, "", []) else f"{limits}, {default} if missing"
 
 
 def _kinds(schema: dict[str, Any]) -> list[str]:
