@@ -63,7 +63,7 @@ class CommandContext:
         self.target: Conversation | None = None
         self.unread = UnreadCounter(peer.me.name, peer.me.id)
         idle_after = Settings().idle_after if interactive else None  # a pipe has no keys
-        self.activity = activity or ActivityTracker(peer.set_presence, lambda: self.current_id, idle_after=idle_after)
+        self.activity = activity or ActivityTracker(peer.set_presence, idle_after=idle_after)
         self.last_elsewhere = ""
         self.deleted_texts: dict[str, str] = {}
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
@@ -85,14 +85,6 @@ class CommandContext:
     def current(self) -> Conversation:
         """The current conversation. Raises UnknownName in an open network before the first peer was met."""
         return self.target or self.peer.room
-
-    @property
-    def current_id(self) -> str:
-        """The id of the current conversation; "" while it is unknown."""
-        try:
-            return self.current.id
-        except P2PChatError:  # an open network before the first peer was met, or a closed peer
-            return ""
 
     def is_current(self, conversation: Conversation) -> bool:
         return conversation == self.target or (self.target is None and conversation.kind == "room")

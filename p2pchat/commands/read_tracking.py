@@ -25,18 +25,14 @@ class ActivityTracker:
 
     Args:
         set_presence: Called with a status and its text when they change.
-        current: Returns the id (base32) of the current conversation; "" while it is unknown.
         idle_after: Seconds without a key until the user is idle; None: there are no keys.
     Attributes:
         on_view: Called when the user may see more than before: after a return, or a switch of the conversation.
     """
 
-    def __init__(
-        self, set_presence: Callable[[str, str], None], current: Callable[[], str], *, idle_after: float | None
-    ) -> None:
+    def __init__(self, set_presence: Callable[[str, str], None], *, idle_after: float | None) -> None:
         self.on_view: list[Callable[[], None]] = []
         self._set_presence = set_presence
-        self._current = current
         self._idle_after = idle_after
         self._loop = asyncio.get_running_loop()
         self._presence = ("online", "")
@@ -50,10 +46,6 @@ class ActivityTracker:
     @property
     def is_active(self) -> bool:
         return self._focused and not self._idle and self._away is None
-
-    def is_viewing(self, conversation_id: str) -> bool:
-        """Return whether the user looks at this conversation (its id as in event lines)."""
-        return self.is_active and self._current() == conversation_id
 
     def on_input(self) -> None:
         """Handle a key. It does not end /away; /back does."""

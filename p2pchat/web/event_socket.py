@@ -86,7 +86,7 @@ class EventSession(WebSocketSession):
             interactive=False,
             as_json=True,
             settings=ChatSettings(),
-            activity=ActivityTracker(self._on_presence, lambda: "", idle_after=None),
+            activity=ActivityTracker(self._on_presence, idle_after=None),
         )
         self._commands.stop_waiting_for_names()
 

@@ -15,14 +15,13 @@ from tests.commands.session_output import Shown, open_session
 
 
 class ActivityRecorder:
-    """An activity tracker in the room, the presences it set, and how often on_view was called."""
+    """An activity tracker, the presences it set, and how often on_view was called."""
 
     def __init__(self, idle_after: float | None = None) -> None:
         self.presences: list[tuple[str, str]] = []
         self.views = 0
-        self.where = "ROOM"
         self.activity = ActivityTracker(
-            lambda status, text: self.presences.append((status, text)), lambda: self.where, idle_after=idle_after
+            lambda status, text: self.presences.append((status, text)), idle_after=idle_after
         )
         self.activity.on_view.append(self._on_view)
 
@@ -30,12 +29,10 @@ class ActivityRecorder:
         self.views += 1
 
 
-async def test_only_the_current_conversation_is_viewed() -> None:
+async def test_a_switch_shows_more_to_somebody_active() -> None:
     recorder = ActivityRecorder()
-    assert [recorder.activity.is_viewing(id) for id in ("ROOM", "BOB", "")] == [True, False, False]
-    recorder.where = "BOB"
     recorder.activity.on_switch()
-    assert (recorder.activity.is_viewing("BOB"), recorder.views, recorder.presences) == (True, 1, [])
+    assert (recorder.activity.is_active, recorder.views, recorder.presences) == (True, 1, [])
 
 
 async def test_away_lasts_until_back() -> None:
@@ -43,18 +40,18 @@ async def test_away_lasts_until_back() -> None:
     recorder.activity.away("lunch")
     recorder.activity.on_input()
     recorder.activity.on_switch()
-    assert (recorder.activity.is_viewing("ROOM"), recorder.views) == (False, 0)
+    assert (recorder.activity.is_active, recorder.views) == (False, 0)
     recorder.activity.back()
-    assert (recorder.activity.is_viewing("ROOM"), recorder.views) == (True, 1)
+    assert (recorder.activity.is_active, recorder.views) == (True, 1)
     assert recorder.presences == [("idle", "lunch"), ("online", "")]
 
 
 async def test_losing_focus_keeps_the_presence() -> None:
     recorder = ActivityRecorder()
     recorder.activity.on_focus(False)
-    assert (recorder.activity.is_viewing("ROOM"), recorder.presences) == (False, [])
+    assert (recorder.activity.is_active, recorder.presences) == (False, [])
     recorder.activity.on_focus(True)
-    assert (recorder.activity.is_viewing("ROOM"), recorder.views, recorder.presences) == (True, 1, [])
+    assert (recorder.activity.is_active, recorder.views, recorder.presences) == (True, 1, [])
 
 
 async def test_a_key_implies_focus() -> None:
@@ -74,7 +71,7 @@ async def idle(recorder: ActivityRecorder) -> None:
 async def test_without_keys_the_user_becomes_idle() -> None:
     recorder = ActivityRecorder(idle_after=0.02)
     await idle(recorder)
-    assert not recorder.activity.is_viewing("ROOM")
+    assert not recorder.activity.is_active
     recorder.activity.on_input()
     assert (recorder.activity.is_active, recorder.views) == (True, 1)
     assert recorder.presences == [("idle", ""), ("online", "")]

@@ -182,12 +182,12 @@ async def test_each_connection_has_a_current_conversation_of_its_own(serve: Serv
 
 async def test_an_away_of_another_command_makes_the_chat_inactive(serve: Serve, home: Path) -> None:
     ada, server = await serve("ada")
-    server.activity = activity = ActivityTracker(ada.set_presence, lambda: ada.room.id, idle_after=None)
+    server.activity = activity = ActivityTracker(ada.set_presence, idle_after=None)
     async with talking(home / "ada") as control:
         await control.ask("away", text="lunch")
-        assert (activity.is_viewing(ada.room.id), ada.me.status, ada.me.status_text) == (False, "idle", "lunch")
+        assert (activity.is_active, ada.me.status, ada.me.status_text) == (False, "idle", "lunch")
         await control.ask("back")
-        assert (activity.is_viewing(ada.room.id), ada.me.status) == (True, "online")
+        assert (activity.is_active, ada.me.status) == (True, "online")
 
 
 async def test_invalid_requests_are_error_lines_and_change_nothing(serve: Serve, home: Path) -> None:
