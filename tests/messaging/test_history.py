@@ -152,6 +152,7 @@ async def test_messages_of_others_are_unread_until_marked_over_restarts(net: Mes
     await net.settle()
     unread = await bob.unread("ada")
     assert [message.text for message in unread] == ["one", "two", "three"]
+    assert await bob.unread("ada", limit=2) == unread[:2]
     unread[1].mark_read()
     await net.settle()
     assert [message.text for message in await bob.unread("ada")] == ["three"]
