@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2pchat.core.context import HostedIdentity
 from p2pchat.core.inputs import UserHosted, UserUnhosted
-from p2pchat.core.log import LogId, decode_entry
+from p2pchat.core.log import LogId, decode_entry, message_id
 from p2pchat.core.names import skeleton
 from p2pchat.core.records import Change, Stored, StoredUser, Token
 from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
@@ -33,8 +33,8 @@ from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Event, ReceiptEvent, now_micros
 from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.messages import MESSAGE_CHANGES, NOT_SHOWN, Deleted, Edited, Message, Post, Reaction, Sent
-from p2pchat.messaging.receipts import ReceiptUpdate
-from p2pchat.messaging.subscription import PAGE, AnyEvent, Events, Subscription
+from p2pchat.messaging.receipts import Kind, ReceiptUpdate
+from p2pchat.messaging.subscription import PAGE, RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage.base import Storage
@@ -88,6 +88,50 @@ class HostedUser(LocalUser):
         """
         self._require_running()
         self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer))
+
+    async def keep_receipt(self, event: ReceiptEvent) -> None:
+        """Keep a receipt that no client of the user heard, for kept_receipts().
+
+        Of each conversation the first message is kept whose members all have it, and the first that all have read;
+        receipts of later messages are found from there. Stored soon. Raises StorageError, PeerClosed.
+        """
+        name, feed, disk = self._kept(event.event, event.log.conversation), self._lifecycle.feed, self._disk
+        shown = await disk.read(partial(disk.storage.entry, event.log, event.seq))
+        if shown is not None and not feed.place_of(name, 0):
+            feed.commit_offset(name, shown.place)
+
+    async def kept_receipts(self) -> AsyncIterator[ReceiptEvent]:
+        """Return the receipts since those that were kept, one a message and step, and keep them no longer.
+
+        Each comes when all members of a message have it, or have read it, and names one of them.
+        Raises StorageError, PeerClosed.
+        """
+        feed = self._lifecycle.feed
+        for talk in self.recent_conversations():
+            for kind in RECEIPT_EVENTS:
+                name = self._kept(kind, talk.key)
+                if place := feed.place_of(name, 0):
+                    async for event in self._receipts_from(place, kind, talk.key):
+                        yield event
+                    feed.commit_offset(name, 0)
+
+    async def _receipts_from(self, place: int, kind: Kind, key: ConversationId) -> AsyncIterator[ReceiptEvent]:
+        """Return the receipts of one step and conversation from a place on, up to the first that is missing."""
+        disk, place = self._disk, place - 1
+        while page := await disk.read(partial(disk.storage.places, place, PAGE, [key])):
+            for shown in page:
+                if shown.log.user != self.key or decode_entry(shown.raw).k in NOT_SHOWN:
+                    continue
+                receipt = await self.receipt(message_id(shown.log, shown.seq))
+                if receipt.status not in (kind, "read"):
+                    return
+                having = receipt.read_by if kind == "read" else receipt.delivered_to
+                of = len(receipt.of) or len(having)
+                yield RECEIPT_EVENTS[kind](log=shown.log, seq=shown.seq, user=having[-1], count=of, of=of)
+            place = page[-1].place
+
+    def _kept(self, kind: str, key: ConversationId) -> str:
+        return f"{self._consumer_prefix}kept {kind} {key}"
 
     def post(self, event: T) -> T | Message | Sent:
         """Return an event of TCPPeer.everybody as this user sees it.

@@ -53,6 +53,7 @@ class Account:
     Attributes:
         sessions: Open sessions, counted by the hub.
         listed: The case-folded name it is indexed by; find() checks that the name is still current.
+        unheard: Steps of its messages, with their conversations, of which no session hears: see Gateway.
         near: Of a reserved name: how many users were known and how many reserved, and those one letter away.
     """
 
@@ -61,6 +62,7 @@ class Account:
     word: str = REGISTERED
     sessions: int = 0
     listed: str = ""
+    unheard: set[tuple[str, str]] = field(default_factory=set, repr=False)
     near: tuple[tuple[int, int], list[User]] = ((0, 0), [])
 
     @property

@@ -233,6 +233,8 @@ class ChatSession(WebSocketSession):
         if self._since is not None:
             here = {"last": newest[0].id} if newest else {}
             self._put({"type": "resumed", "user": self.user.me.label, "count": count, **here})
+        if Delivered in self.events:
+            await self.send_kept_receipts()
 
     async def _send_presence(self) -> None:
         peer = self.gateway.peer

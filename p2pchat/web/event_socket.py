@@ -111,6 +111,7 @@ class EventSession(WebSocketSession):
         else:
             self.user.hand_on(last, DELIVERY_CONSUMER)  # the client has it, and all before
             await self.catch_up.since(last)
+        await self.send_kept_receipts()
 
     def send_missed(self, post: Post) -> None:
         self.queue.put(self._own_frame(post), post, bounded=False)

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from p2pchat import Message, Sent, TCPPeer
+from p2pchat import Delivered, Message, PeerClosed, Read, Sent, StorageError, TCPPeer
 from p2pchat.web import WebSettings
 from p2pchat.web.accounts import Account, Accounts
 from p2pchat.web.errors import WebError
@@ -44,6 +45,8 @@ class Gateway:
         self.accounts.on_change = self._on_account_change
         self.hub.on_rename = self.accounts.on_rename
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
+        self.hub.observers.update({Delivered: self._on_receipt, Read: self._on_receipt})
+        self._keeping: set[asyncio.Task[None]] = set()
         self.write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by user key
         self.on_refused: Callable[[Scope, WebError], None] = lambda scope, problem: None
         self.started = False
@@ -57,6 +60,7 @@ class Gateway:
     async def aclose(self) -> None:
         """End all sessions; the peer keeps running. Call it before the server stops, so that clients reconnect soon."""
         await self.hub.aclose()
+        await asyncio.gather(*self._keeping, return_exceptions=True)
         await self.health.aclose()
 
     def _on_account_change(self, account: Account, change: str) -> None:
@@ -75,6 +79,23 @@ class Gateway:
                 self.audit_log.record(
                     event, user=account.name, user_id=account.id, id=post.id, **{"from": post.sender.label}
                 )
+
+    def _on_receipt(self, envelope: Envelope) -> None:
+        """Keep a receipt of a direct or group message that no session of its writer hears, for the next one."""
+        event: Delivered | Read = envelope.event
+        account, step = self.accounts.of(event.log.user), (event.event, event.log.conversation)
+        if account is None or step in account.unheard or event.count < event.of:
+            return
+        if account.user.conversation(event.log.conversation).kind == "room" or self.hub.hears(account, type(event)):
+            return
+        account.unheard.add(step)
+        task = asyncio.create_task(self._keep(account, event), name="p2pchat web receipt")
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def _keep(self, account: Account, event: Delivered | Read) -> None:
+        with suppress(StorageError, PeerClosed):  # then the client has to ask for it
+            await account.user.keep_receipt(event)
 
     def audit_handed_over(self, account: Account, kind: str, count: int) -> None:
         """Log how many waiting messages an account was sent."""

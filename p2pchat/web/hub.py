@@ -217,6 +217,10 @@ class Hub:
         """Return the open sessions of an account."""
         return list(self._sessions.get(account.key, ()))
 
+    def hears(self, account: Account, kind: type) -> bool:
+        """Return whether an open session of an account wants events of this class."""
+        return any(one.wants is None or kind in one.wants for one in self._sessions.get(account.key, ()))
+
     # ---- presence
 
     def set_away(self, account: Account, text: str | None) -> None:

@@ -59,13 +59,14 @@ class ClientSession(ABC):
         ref_prefix: Prefix of the refs of messages written on this connection.
     """
 
-    __slots__ = ("_refs", "account", "catch_up", "gateway", "hub_session", "ref_prefix", "user")
+    __slots__ = ("_drained", "_refs", "account", "catch_up", "gateway", "hub_session", "ref_prefix", "user")
 
     def __init__(self, gateway: Gateway, account: Account, drained: Callable[[], Awaitable[None]]) -> None:
         self.gateway = gateway
         self.account = account
         self.user = account.user
         self.catch_up = CatchUp(account.user, self.send_missed, drained)
+        self._drained = drained
         self.ref_prefix = f"{secrets.token_hex(4)}:"
         self._refs = 0
         self.hub_session: HubSession
@@ -85,6 +86,18 @@ class ClientSession(ABC):
     @abstractmethod
     def on_end(self, why: Ending) -> None:
         """Close the connection, because the hub has ended the session."""
+
+    async def send_kept_receipts(self) -> None:
+        """Send the receipts that no session of the account heard; sessions that want receipts call it at their start.
+
+        Raises QueueFull, StorageError, PeerClosed.
+        """
+        self.account.unheard.clear()
+        async for event in self.user.kept_receipts():
+            if self.hub_session not in self.gateway.hub.sessions_of(self.account):
+                return  # the client is gone: the rest stays kept
+            self.deliver(Envelope(event, (self.account.key,)))
+            await self._drained()
 
     def is_due(self, envelope: Envelope) -> bool:
         """Return whether a message is to be sent live; otherwise the catch-up sends it."""

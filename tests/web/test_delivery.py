@@ -218,6 +218,47 @@ async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, co
             assert (await again.next("resumed"))["count"] == 0
 
 
+async def test_a_writer_who_was_away_is_told_once_what_was_delivered_and_read(served: Served) -> None:
+    """At each interface in turn, without a limit: 230 messages, none of which comes again the next time."""
+    for name in ("ada", "bob"):
+        await served.register(name)
+
+    async def chat() -> list[tuple[str, str]]:
+        async with chatting(served, "ada", "?events=receipts") as ada:
+            await ada.accepted("now")
+            frames = [*ada.waiting("delivered"), *ada.waiting("read")]
+            while len(frames) < 2 * len(ids):
+                frames += [await ada.next("delivered"), await ada.next("read")]
+            return [(frame["type"], frame["id"]) for frame in frames]
+
+    async def lines() -> list[tuple[str, str]]:
+        async with calling(served, "ada") as ada:
+            return [(kind, (await ada.next(kind))["id"]) for kind in ("delivered", "read") for _ in ids]
+
+    async def socketio() -> list[tuple[str, str]]:
+        async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+            told = [await ada.hear("messageStatus") for _ in range(2 * len(ids))]
+            return [(one["status"], one["messageId"]) for one in told]
+
+    for come, number in ((chat, 5), (lines, 5), (socketio, 230)):
+        account = served.gateway.accounts.find("ada")
+        assert account is not None
+        ids = [(await account.user.send("bob", str(n))).id for n in range(number)]
+        async with chatting(served, "bob") as bob:
+            for _ in ids:
+                last = await bob.message()
+            await bob.say({"type": "read", "id": last["id"]})
+            async with served.client("ada") as http, asyncio.timeout(WITHIN):
+                while (await http.get(f"/messages/{ids[-1]}/receipt")).json()["status"] != "read":
+                    await asyncio.sleep(0.01)  # poll: nobody hears the event
+        assert sorted(await come()) == sorted((kind, id) for kind in ("delivered", "read") for id in ids)
+        async with listening_everywhere(served, "ada") as again, chatting(served, "bob") as bob:
+            id = await again.write(to="bob", content="the first to be told now")
+            await again.hears("delivered", id)
+            await bob.say({"type": "read", "id": id})
+            await again.hears("read", id)
+
+
 async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served) -> None:
     for name in ("ada", "bob"):
         await served.register(name)
@@ -297,3 +338,31 @@ async def test_who_joined_later_does_not_repeat_that_all_have_read_a_room_messag
             (await served.peer.message(second)).mark_read()
             told = await ada.next("read")
             assert (told["id"], told["count"], told["of"]) == (second, 3, 3)
+
+
+async def test_what_a_writer_missed_is_told_after_a_restart_of_the_gateway_too(tmp_path: Path) -> None:
+    """And a client that asks for no receipts leaves them to the next one."""
+    http, own = free_ports(2)
+    gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--data", str(tmp_path / "data"))
+    url = f"ws://localhost:{http}"
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        async with chatting_with(url, "ada") as ada:
+            ids = [await ada.accepted(f"/dm bob {number}") for number in range(3)]
+        async with chatting_with(url, "bob") as bob:
+            for _ in ids:
+                await bob.message()
+            await bob.say({"type": "read", "id": ids[-1]})
+            await bob.accepted("/dm ada thanks")
+        async with httpx.AsyncClient(base_url=f"http://localhost:{http}", trust_env=False) as client:
+            while (await client.get(f"/messages/{ids[-1]}/receipt?as=ada")).json()["status"] != "read":
+                await asyncio.sleep(0.01)  # poll: nobody hears the event
+        office.terminate()
+        await office.end()
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        async with chatting_with(url, "ada") as ada:
+            await ada.message()
+        async with chatting_with(url, "ada", "&events=receipts") as ada:
+            assert [(await ada.next("delivered"))["id"] for _ in ids] == ids
+            assert [(await ada.next("read"))["id"] for _ in ids] == ids

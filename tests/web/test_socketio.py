@@ -18,7 +18,7 @@ from p2pchat import Presence
 from p2pchat.web import Pace, WebSettings
 from p2pchat.web.hub import Envelope
 from p2pchat.web.session import PING_AFTER
-from p2pchat.web.socketio.clients import CONSUMER, ClientRegistry
+from p2pchat.web.socketio.clients import ClientRegistry
 from p2pchat.web.socketio.engine import EngineConnection, StrictPacket, may_come_in
 from p2pchat.web.socketio.handlers import EventHandlers
 from p2pchat.web.socketio.server import MAX_BEFORE_REGISTER, MAX_HELD, MAX_HELD_CHARACTERS
@@ -527,21 +527,6 @@ async def test_presence_of_more_users_than_the_queue_holds_is_sent_on_register(s
     async with socket(served.url, "ada", served.tokens["ada"]) as ada:
         while missing:
             missing.discard((await ada.hear("presenceUpdate"))["userId"])
-
-
-async def test_statuses_of_old_unread_messages_are_not_read_each_time(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("p2pchat.web.socketio.clients.MAX_STATUSES_AGAIN", 2)
-    await hand(served, "ada")
-    account = served.gateway.accounts.find("ada")
-    assert account is not None
-    for number in range(5):
-        await account.user.send((await served.gateway.accounts.reserve("nobody")).user.me, f"{number}")
-    async with socket(served.url, "ada", served.tokens["ada"]), asyncio.timeout(10):
-        while len(left := await account.user.released(consumer=CONSUMER, kinds=("dm",))) != 2:
-            pass
-    assert [post.text for post in left] == ["3", "4"]
 
 
 async def test_messages_without_proof_of_arrival_are_sent_again(served: Served) -> None:

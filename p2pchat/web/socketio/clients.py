@@ -7,7 +7,6 @@ once it is proved that they have arrived (engine.py); otherwise when the user be
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from operator import attrgetter
@@ -15,7 +14,7 @@ from typing import Any, ClassVar
 
 from engineio.packet import Packet as EnginePacket
 
-from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing, UnknownName, User
+from p2pchat import Delivered, Left, Message, PeerClosed, Presence, Read, Sent, StorageError, Typing, User
 from p2pchat.web.accounts import DELIVERY_CONSUMER, Account, Accounts
 from p2pchat.web.gateway import Gateway
 from p2pchat.web.hub import Ending, Envelope, QueueFull
@@ -89,13 +88,6 @@ class SocketClient(ClientSession):
         if packet is not None:
             self.connection.put(packet)
 
-    def put_or_end(self, packet: EnginePacket) -> None:
-        """Send a packet outside of deliver(); end the session if its queue is full."""
-        try:
-            self.connection.put(packet)
-        except QueueFull:
-            self.gateway.hub.end(self.hub_session, "slow")
-
     def _send(self, post: Post, packet: EnginePacket | None, *, bounded: bool = True) -> None:
         if packet is None:
             return
@@ -143,6 +135,7 @@ class SocketClient(ClientSession):
                 self.gateway.audit_handed_over(self.account, "socketio", await self.catch_up.waiting())
             else:
                 await self.catch_up.since(since)
+            await self.send_kept_receipts()
         except PeerClosed:
             pass
         except (QueueFull, StorageError):
@@ -256,9 +249,6 @@ class PresenceBroadcaster:
 
 # ---- message statuses
 
-CONSUMER = "socketio status"  # consumer whose position says up to where everything an account wrote was read
-MAX_STATUSES_AGAIN = 200  # newest direct messages of an account whose status is sent to a client that comes back
-
 
 class MessageStatuses:
     """`messageStatus` events for writers, sent for each step: delivered, read.
@@ -279,43 +269,6 @@ class MessageStatuses:
         if not direct and event.count < event.of:
             return None
         return _status_packet(event.id, event.event)
-
-    # ---- when the writer comes back
-
-    async def send_again(self, client: SocketClient) -> None:
-        """Send a new client the statuses of its user's newest direct messages."""
-        try:
-            for post, status in await self._statuses_of(client.account):
-                client.put_or_end(_status_packet(post.id, status))
-        except (PeerClosed, StorageError):
-            pass  # sent with the next step, or the next time
-
-    async def _statuses_of(self, account: Account) -> list[tuple[Sent, str]]:
-        user = account.user
-        written: deque[Sent] = deque()
-        last: Post | None = None
-        while page := await user.released(last, consumer=CONSUMER, kinds=("dm",)):
-            written += [post for post in page if isinstance(post, Sent)]
-            last, older = page[-1], None
-            while len(written) > MAX_STATUSES_AGAIN:
-                older = written.popleft()
-            if older is not None:  # never sent again, so the next time need not read them either
-                user.hand_on(older, CONSUMER)
-        found, all_read = [], True
-        for post in written:
-            status = await self._status_of(account, post)
-            all_read = all_read and status == "read"
-            if all_read:
-                user.hand_on(post, CONSUMER)
-            if status != "accepted":
-                found.append((post, status))
-        return found
-
-    async def _status_of(self, account: Account, post: Sent) -> str:
-        try:
-            return (await account.user.receipt(post.id)).status
-        except UnknownName:
-            return "accepted"
 
 
 # ---- payloads

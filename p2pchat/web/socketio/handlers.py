@@ -92,7 +92,6 @@ class EventHandlers:
             client.connection.put(packet, bounded=False)
             await client.connection.drained()
         await client.replay(since)
-        await self._registry.statuses.send_again(client)
 
     # ---- messages
 

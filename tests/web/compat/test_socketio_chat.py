@@ -153,7 +153,7 @@ Two = tuple[Person, Person]
 
 @pytest.fixture(scope="module")
 def everybody() -> list[Two]:
-    """Return registered pairs; some serve two tests, since registrations of one address are limited."""
+    """Return registered pairs; some serve several tests, since registrations of one address are limited."""
     return []
 
 
@@ -162,7 +162,7 @@ def people(javascript: JavaScript, gateway: Gateway, everybody: list[Two]) -> It
     """Two users who are registered and not connected."""
     number = next(_numbers)
     if number > MOST_PAIRS:
-        found = everybody[number - MOST_PAIRS - 1]
+        found = everybody[(number - 1) % MOST_PAIRS]
     else:
         ada, bob = (
             Person(javascript, gateway, f"{name}{number}", gateway.register(f"{name}{number}")) for name in "ab"
