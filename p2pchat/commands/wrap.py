@@ -3,8 +3,8 @@
 A terminal that wraps a long line begins the next row with arbitrary text: with text of others that could pass
 for a line of the program. So the program folds lines itself, and every further row begins with CONTINUED, as every
 further line of a message does. Lines of the program are indented instead; commands and invites stay whole, to be
-copied. The caller that draws the rows turns off the terminal's own wrapping: then a character that is wider there than
-here is cut at the edge, and cannot push text into the next row.
+copied. The caller that draws the rows turns off the terminal's own wrapping, unless a row is short and ASCII: then a
+character that is wider there than here is cut at the edge, and cannot push text into the next row.
 
 The address of a page, or an invite, that is longer than a row is left to the terminal's wrapping, so that it can be
 clicked and copied. It is ASCII without blanks, and every line of the program has a blank behind its first word or sign,

@@ -431,6 +431,16 @@ async def test_a_dragged_edge_loses_no_message(terminal: OpenTerminal, peer: Sta
     await ada.until(lambda: "".join(ada.lines).endswith("word29"))
 
 
+async def test_a_line_for_a_wider_window_is_not_cut(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada", columns=60)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    ada.screen.resize(24, 30)  # ada's program is not told yet
+    text = "words up to the end of what is a long row"
+    await bob.broadcast(text)
+    await ada.until(lambda: text in "".join(row.ljust(30) for row in ada.all_lines), "all of the line")
+
+
 async def test_a_prompt_in_the_top_row_leaves_no_copy(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada", columns=60)
     bob = await peer("bob", await port_of(ada))

@@ -26,7 +26,7 @@ from prompt_toolkit.styles import Attrs, Style
 from p2pchat.cli.terminal.device import BLACK_ON_WHITE, DIM, ERROR, TerminalStream
 from p2pchat.commands.endpoints import INDENT, row_of_code
 from p2pchat.commands.event_text import EventLine, delivery_mark
-from p2pchat.commands.wrap import Fragment, Row, cut_row, fold_row, is_wide, split_rows
+from p2pchat.commands.wrap import Fragment, Row, cut_row, fold_row, is_wide, plain_text, split_rows
 
 BATCH_INTERVAL = 0.02  # seconds: faster than anyone reads
 MAX_BATCH_LINES = 250  # a few milliseconds
@@ -323,12 +323,17 @@ class Screen:
                 output.cursor_goto(0, 0)
                 continue
             for row in self._rows(line):
-                self._draw_row(row, wrap=line.whole or is_wide(row, self.columns))
+                self._draw_row(row, wrap=line.whole or is_wide(row, self.columns) or self._surely_fits(row))
         output.enable_autowrap()
         output.flush()
         if app is not None:
             app.renderer.reset()
             app._redraw()
+
+    def _surely_fits(self, row: Row) -> bool:
+        """Return whether a row wraps only where the terminal is narrower by now, as it breaks other rows then."""
+        text = plain_text(row)
+        return text.isascii() and len(text) < self.columns
 
     def _draw_row(self, row: Row, *, wrap: bool) -> None:
         output = self._output
