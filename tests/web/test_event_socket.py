@@ -58,12 +58,13 @@ async def calling(served: Served, name: str, since: str = "") -> AsyncIterator[L
 
 async def test_receipts_of_more_messages_than_the_send_queue_holds_are_sent(serve: Callable[..., Any]) -> None:
     """One read mark is an event for each message it covers; whoever wrote them is not slow."""
-    served = await serve(WebSettings(outbox_frames=8))
+    served = await serve(WebSettings(outbox_frames=40))
     await served.register("ada")
     async with chatting(served, "bob") as bob, chatting(served, "ada", "?events=all") as chat:
         async with calling(served, "ada") as lines:
-            ids = [await chat.accepted(f"/dm bob {number}") for number in range(20)]
-            for _ in ids:
+            ids: list[str] = []
+            for number in range(60):
+                ids.append(await chat.accepted(f"/dm bob {number}"))
                 last = await bob.message()
             await bob.say({"type": "read", "id": last["id"]})
             assert [(await lines.next("read"))["id"] for _ in ids] == ids
