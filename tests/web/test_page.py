@@ -57,6 +57,7 @@ async def test_a_direct_message_shows_an_unread_count_and_is_answered(scene: Sce
     await zoe.until("document.title.startsWith('(2)')")
     await zoe.shot("unread-light")
     await zoe.go("terry")
+    await zoe.sees("psst 1")
     assert await zoe.texts() == ["psst 0", "psst 1"]
     await terry.next("read", id=sent["id"])
     await zoe.until("document.title === 'terry – p2pchat'")

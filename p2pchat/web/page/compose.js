@@ -29,9 +29,9 @@ export class Compose {
     });
     this._names = new NameCompletion(chat, this.input, () => this._changed());
     this._emoji = iconButton("smile", "Emoji", () => this._pickEmoji());
-    this._row = h("div", { class: "compose-row" }, this.input, this._emoji, h("button", { class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send")));
+    this._row = h("div", { class: "compose-row" }, this._names.element, this.input, this._emoji, h("button", { class: "primary send", "aria-label": "Send", title: "Send (Enter)" }, icon("send")));
     this.element = h("form", { class: "compose", "aria-label": "Write", onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), this._send()) },
-      this._names.element, this._standing, this._note, this._trouble, this._row,
+      this._standing, this._note, this._trouble, this._row,
     );
     for (const topic of ["talks", "people"]) chat.model.bus.on(topic, () => this._drawTalk());
     new ResizeObserver(() => this._grow()).observe(this.element); // also when it comes back on a small screen
