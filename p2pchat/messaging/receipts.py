@@ -600,7 +600,8 @@ class ReceiptTracker:
             positions.advance_to(one, last)
             if not in_room:
                 updates += self._updates(log, first, last, [one], kind)
-        return self._updates(log, first, last, advanced, kind, counted=True) if in_room and advanced else updates
+        counted = kind == "read"  # a delivery to someone who was offline then is news, too
+        return self._updates(log, first, last, advanced, kind, counted=counted) if in_room and advanced else updates
 
     def _updates(
         self, log: LogId, first: int, last: int, members: list[UserId], kind: Kind, *, counted: bool = False
