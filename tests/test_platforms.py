@@ -10,6 +10,7 @@ import asyncio
 import getpass
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -72,6 +73,7 @@ FORCED = {
     "cli/subcommands/send.py:_from_shell": HERE + "test_windows_gives_arguments_as_text",
     "cli/terminal/app.py:__init__": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
     "cli/terminal/app.py:_suspend": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
+    "cli/terminal/device.py:on_continued": HERE + "test_a_process_on_windows_is_never_continued",
     "client.py:": DEMO,
     "commands/endpoints.py:quoted": "tests/cli/test_profiles.py::test_on_windows_it_is_quoted_for_its_shell",
     "commands/output.py:_ready": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
@@ -253,6 +255,13 @@ async def test_the_terminal_of_windows_has_no_stream_and_does_not_stop(monkeypat
     front = TerminalFrontEnd(ChatOptions(), None, Shutdown())
     assert front._stream is None
     front._suspend()
+
+
+@pytest.mark.usefixtures("windows")
+def test_a_process_on_windows_is_never_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGCONT")
+    with device.on_continued(pytest.fail):
+        pass
 
 
 # ---- doctor

@@ -72,11 +72,14 @@ class GatewayProcess:
     def freeze(self) -> None:
         """Keep all connections, and answer nothing until thaw()."""
         assert self._process is not None
+        if sys.platform == "win32":
+            raise NotImplementedError
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        if sys.platform != "win32":
+            self._process.send_signal(signal.SIGCONT)
 
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:

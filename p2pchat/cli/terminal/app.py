@@ -29,6 +29,7 @@ from p2pchat.cli.terminal.device import (
     TerminalStream,
     colour_depth,
     create_terminal_output,
+    on_continued,
     reset_modes,
 )
 from p2pchat.cli.terminal.event_display import TerminalDisplay, TypingNotifier, is_text, open_conversation
@@ -96,17 +97,14 @@ class TerminalFrontEnd:
         self._prompt = self._make_prompt(peer)
         self.display.ask = self._prompt.ask
         running = asyncio.create_task(self._prompt.run())
-        if sys.platform != "win32":
-            asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, self._prompt.resume)
         try:
-            while await self._perform(await self._next_actions()):
-                pass
+            with on_continued(self._prompt.resume):
+                while await self._perform(await self._next_actions()):
+                    pass
         finally:
             self._screen.stop_waiting()
             await self._prompt.close()
             await running
-            if sys.platform != "win32":
-                asyncio.get_running_loop().remove_signal_handler(signal.SIGCONT)
             self._prompt = None
 
     def close(self) -> None:

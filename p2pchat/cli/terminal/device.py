@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import signal
 import sys
 import threading
 import zlib
@@ -190,6 +191,20 @@ def reset_modes() -> None:
     """Undo what a prompt changes, before an immediate exit."""
     with suppress(OSError, ValueError):  # the terminal is gone
         os.write(sys.stdout.fileno(), _DEFAULT_MODES)
+
+
+@contextmanager
+def on_continued(call: Callable[[], object]) -> Iterator[None]:
+    """Call this whenever the process goes on after a stop, also one from outside: the shell has changed the modes."""
+    if sys.platform == "win32":  # it has no such signal
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGCONT, call)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGCONT)
 
 
 # ---- focus reports
