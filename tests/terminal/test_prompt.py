@@ -344,6 +344,8 @@ async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal) -> None:
     await shell.shows("ada: hello")
     await shell.type("half a li")
     await shell.prompts("room> half a li")
+    if sys.platform == "win32":
+        raise NotImplementedError
     os.kill(await _child_of(shell), signal.SIGSTOP)
     await shell.shows("Stopped")
     await shell.line("fg")

@@ -16,6 +16,7 @@ from tests.terminal.test_prompt import said
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("fork_server")]
 
+KILL = signal.Signals(9)  # Windows has no name for it
 CAME, WENT = "\x1b[I", "\x1b[O"  # focus reports of a terminal
 
 
@@ -23,7 +24,7 @@ async def end(shown: Terminal, how: str) -> None:
     if how == "/quit":
         await shown.line(how)
     else:
-        shown.signal(signal.SIGKILL)
+        shown.signal(KILL)
     await shown.ended()
 
 
