@@ -387,6 +387,9 @@ ROOM = "room"
 DIRECT = ("dm", "msg")
 COMMANDS = (*DIRECT, "me")
 MAX_KEY_CHARACTERS = 128
+FIELDS = frozenset(  # `timestamp` and `id` are sent by clients of the origins, and ignored
+    {"type", "text", "content", "to", "group", "from", "ref", "key", "reply_to", "action", "typing", "id", "timestamp"}
+)
 
 
 class BadFrame(WebError):
@@ -444,10 +447,14 @@ def _parse_object(found: dict[str, Any]) -> ChatRequest:
     ref = found.get("ref")
     if not (ref is None or type(ref) is int or (type(ref) is str and is_unicode(ref))):
         raise BadFrame("`ref` must be a string or a number")
+    if unknown := sorted(found.keys() - FIELDS):
+        raise BadFrame(f"unknown field {unknown[0][:32]!r}: it could have named the receiver", ref)
     kind = found.get("type", "message")
     if kind in ("read", "ack"):
         return ReadRequest(_text_field(found, "id", ref), ref)
-    to, group = _text_field(found, "to", ref, ROOM) or ROOM, _text_field(found, "group", ref, "")
+    to, group = _text_field(found, "to", ref, ROOM), _text_field(found, "group", ref, "")
+    if not to or (not group and "group" in found):
+        raise BadFrame("`to` or `group` is empty; a message without either goes to everyone", ref)
     if kind == "typing":
         return TypingRequest(to, group, found.get("typing") is not False, ref)
     if kind != "message":

@@ -40,6 +40,8 @@ async def test_every_answer_has_the_ref_of_its_request(served: Served) -> None:
             ({"text": "hi", "from": "bob", "ref": 13}, ("error", "forbidden", 13)),
             ({"text": 7, "ref": 14}, ("error", "malformed", 14)),
             ({"type": "shout", "ref": 15}, ("error", "malformed", 15)),
+            ({"text": "hi", "to": "", "ref": 18}, ("error", "malformed", 18)),
+            ({"text": "hi", "recipient": "bob", "ref": 19}, ("error", "malformed", 19)),
             ({"type": "typing", "to": "nobody", "ref": 16}, ("error", "unknown_name", 16)),
             ({"type": "read", "id": "nothing", "ref": 17}, ("error", "malformed", 17)),
         ]
