@@ -1,8 +1,8 @@
 """Activity of the user, read marks, and unread counts.
 
 The user is active until nothing was typed for five minutes, until /away, or while the terminal reports that another
-window has the keyboard. Focus changes no presence: the user of another window is still online. Input that is no
-keyboard says nothing about the user: a pipe counts as active until /away.
+window has the keyboard, or another program has the terminal. Focus changes no presence: the user of another window is
+still online. Input that is no keyboard says nothing about the user: a pipe counts as active until /away.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
@@ -39,13 +39,14 @@ class ActivityTracker:
         self._away: str | None = None  # the text of /away
         self._idle = False
         self._focused = True  # also if the terminal reports no focus
+        self._covered = False
         self._input_at = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._start_timer()
 
     @property
     def is_active(self) -> bool:
-        return self._focused and not self._idle and self._away is None
+        return self._focused and not (self._covered or self._idle) and self._away is None
 
     def on_input(self) -> None:
         """Handle a key. It does not end /away; /back does."""
@@ -63,6 +64,11 @@ class ActivityTracker:
             self.on_input()
         else:
             self._focused = False
+
+    def on_covered(self, covered: bool) -> None:
+        """Handle that another program, such as an editor, takes the terminal, or returns it."""
+        was, self._covered = self.is_active, covered
+        self._update(was)
 
     def away(self, text: str) -> None:
         """Be away until back()."""

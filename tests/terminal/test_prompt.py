@@ -181,6 +181,12 @@ async def test_an_invite_is_sent_only_after_a_question(terminal: OpenTerminal, p
     await ada.key("y")
     assert await texts_of(bob, 2) == ["without it", invite]
     await ada.until(lambda: f" ada: {invite}" in "".join(ada.all_lines), "the invite in one piece")
+    for command in ("/me has", "/reply 0", "/edit 0"):
+        await ada.line(f"{command} {invite}")
+        await ada.prompts("whoever reads")
+        await ada.key("n")
+        await ada.until(lambda: "".join(ada.lines).endswith(f"{command} {invite}"), "the line again")  # noqa: B023
+        await ada.key("c-c")
 
 
 async def test_the_reason_why_a_long_line_is_refused_can_be_seen(terminal: OpenTerminal) -> None:
@@ -227,6 +233,7 @@ async def test_an_editor_edits_the_line_and_output_waits(
     assert "while you edit" not in ada.text
     await ada.line("edited")
     await ada.shows("bob: while you edit")
+    await receipt.read(timeout=30)
     await ada.prompts("room> draft, edited")
     assert gate.exists() and ada.text.index("EDITING") < ada.text.index("while you edit")
     await ada.key("enter")
@@ -319,6 +326,8 @@ async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: St
     await shell.prompts("shell$")
     await shell.line(f"{sys.executable} -m p2pchat 0 --name ada")
     await shell.prompts("room>")
+    bob = await peer("bob", await port_of(shell))
+    await shell.shows("bob is here")
     await shell.type("half a li")
     await shell.prompts("room> half a li")
     await shell.key("c-z")
@@ -326,8 +335,15 @@ async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: St
     await shell.prompts("shell$")
     await shell.line("echo it echoes")
     await shell.until(lambda: shell.text.count("it echoes") == 2)
-    await shell.line("fg")
-    await shell.prompts("room> half a li")
+    for text in ("after fg", "after another"):
+        await shell.line("fg")
+        await shell.prompts("room> half a li")
+        await bob.broadcast(text)
+        await shell.shows_line(rf"^\d\d:\d\d bob: {text}$")
+        assert shell.text.count("room> ") == 1
+        if text == "after fg":
+            await shell.key("c-z")
+            await shell.prompts("shell$")
     await shell.type("ne")
     await shell.key("enter")
     await shell.shows("ada: half a line")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Presence, Receipt, TCPPeer
+from p2pchat import DeliveryTimeout, Presence, Receipt, TCPPeer
 from tests.terminal.conftest import OpenTerminal, StartPeer, port_of
 from tests.terminal.pty import Terminal
 from tests.terminal.test_conversations import without_times
@@ -67,6 +67,31 @@ async def test_unread_lines_are_all_shown_after_a_restart(
     await again.prompts("room>")
     await bob.connect(f"localhost:{await port_of(again)}")
     await unread[-1].read(timeout=20)
+
+
+async def test_what_came_behind_an_editor_is_unread(
+    terminal: OpenTerminal, peer: StartPeer, home: Path, tmp_path: Path
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\necho EDITING; read answer\n")
+    editor.chmod(0o755)
+    data = ("--data", str(home / "ada"))
+    ada = await terminal("0", "--name", "ada", *data, env={"VISUAL": str(editor)})
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    await ada.key("c-x", "e")
+    await ada.shows("EDITING")
+    direct, room = await bob.send("ada", "to you"), await bob.broadcast("to all")
+    for receipt in (direct, room):
+        await receipt.delivered(timeout=20)
+    with pytest.raises(DeliveryTimeout):
+        await room.read(timeout=1)
+    assert (direct.status, room.status) == ("delivered", "delivered")
+    await end(ada, "kill -9")
+
+    again = await terminal("0", *data)
+    await again.prompts("[bob 1] room>")
+    assert between(again, "──── new ────", "──── now ────")[1:-1] == ["bob: to all"]
 
 
 async def test_unread_direct_messages_are_all_shown_after_a_restart(

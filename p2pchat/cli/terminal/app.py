@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -31,6 +29,7 @@ from p2pchat.cli.terminal.device import (
     create_terminal_output,
     on_continued,
     reset_modes,
+    stop_process,
 )
 from p2pchat.cli.terminal.event_display import TerminalDisplay, TypingNotifier, is_text, open_conversation
 from p2pchat.cli.terminal.prompt import (
@@ -137,7 +136,7 @@ class TerminalFrontEnd:
             depth=self._depth,
             on_action=self._on_action,
             suspend=self._suspend,
-            on_editor=self._shutdown.ignore_interrupt,
+            on_editor=self._on_editor,
             focus=self._focus,
             on_change=self._on_change,
             status_row=self._typing_row,
@@ -246,16 +245,22 @@ class TerminalFrontEnd:
         def stop() -> None:
             if self._stream is not None:
                 self._stream.wait_drained_blocking(STALL_TIMEOUT)
-            os.kill(0, signal.SIGTSTP)
+            stop_process()
 
         self._screen.hold()
         self._focus.disable()
+        self._session.activity.on_covered(True)
         stopping = asyncio.ensure_future(run_in_terminal(stop))
         stopping.add_done_callback(lambda _: self._on_continued())
 
     def _on_continued(self) -> None:
         self._focus.enable()
         self._screen.release()
+        self._session.activity.on_covered(False)
+
+    def _on_editor(self, opened: bool) -> None:
+        self._shutdown.ignore_interrupt(opened)
+        self._session.activity.on_covered(opened)
 
 
 def _typed_address(conversation: Conversation) -> str:

@@ -207,6 +207,17 @@ def on_continued(call: Callable[[], object]) -> Iterator[None]:
         loop.remove_signal_handler(signal.SIGCONT)
 
 
+def stop_process() -> None:
+    """Stop, as Ctrl-Z does; return when the shell's `fg` continues the process, without a call by on_continued()."""
+    if sys.platform == "win32":
+        return
+    handler = signal.signal(signal.SIGCONT, signal.SIG_DFL)
+    try:
+        os.kill(0, signal.SIGTSTP)
+    finally:
+        signal.signal(signal.SIGCONT, handler)
+
+
 # ---- focus reports
 #
 # xterm's FocusIn and FocusOut, which most terminals have. They are on only while there is a prompt to interpret them,

@@ -169,6 +169,7 @@ class Prompt:
         """Take the terminal again after `kill -STOP` and the shell's `fg`: the shell left its own modes and text."""
         if self.app.is_running and self._editor is None:
             self.app.input.raw_mode().__enter__()  # left with the one that run() entered
+            self._output.write_raw("\r")  # over a prompt that something drew since then
             self.app.renderer.reset()
             self._focus.enable()
             self.redraw()
@@ -244,7 +245,7 @@ class Prompt:
 
     def _enter(self, event: KeyPressEvent) -> None:
         text = self._buffer.text
-        if is_text(text) and is_secret(text):
+        if is_secret(text) and (is_text(text) or _SENDS_HERE.match(text)):
             self._question = PasteQuestion(text, self._buffer.cursor_position, text, self._buffer.cursor_position)
         elif text.strip():
             self._buffer.append_to_history()
@@ -338,9 +339,9 @@ class Prompt:
             self._screen.print_notice(f"p2pchat: the editor failed: {error}")
         finally:
             self._editor = None
-            self._on_editor(False)
             self._focus.enable()
             self._screen.release()
+            self._on_editor(False)
 
 
 # ---- pastes
@@ -467,6 +468,9 @@ async def _terminate(editor: asyncio.subprocess.Process) -> None:
 FILE_NAME = "input_history"
 MAX_LINES = 2000  # twice as many are cut to this at the next start
 _INVITE = re.compile(r"p2pchat:\w{8}", re.IGNORECASE)  # its beginning
+
+
+_SENDS_HERE = re.compile(r"/(me|reply|edit)\s", re.IGNORECASE)  # to all who read the current conversation
 
 
 def is_secret(line: str) -> bool:
