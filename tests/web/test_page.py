@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -115,8 +116,9 @@ async def test_typing_and_presence_are_shown(scene: Scene) -> None:
 async def test_messages_can_be_edited_deleted_and_reacted_to(scene: Scene) -> None:
     zoe, yan, terry = scene.zoe, scene.yan, scene.terry
     await zoe.go("Room")
+    announced = yan.page.locator("#announcer p")
     await zoe.write("at ten")
-    await yan.sees("at ten")
+    await announced.get_by_text("zoe: at ten").wait_for()
     await zoe.do("at ten", "Edit")
     await zoe.write("at eleven")
     edited = await terry.next("edited")
@@ -128,11 +130,16 @@ async def test_messages_can_be_edited_deleted_and_reacted_to(scene: Scene) -> No
     await yan.page.get_by_role("button", name="🎉").click()
     await (await zoe.sees("at eleven")).get_by_role("button", name="🎉 1 by yan").wait_for()
     await zoe.write("never mind")
+    await announced.get_by_text("zoe: never mind").wait_for()
     await zoe.do("never mind", "Delete")
     await zoe.page.get_by_role("dialog").get_by_text("never mind", exact=True).wait_for()
     await zoe.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await yan.sees("This message was deleted")
     assert await yan.message("never mind").count() == 0
+    assert await announced.filter(has_text=re.compile("at ten|never mind")).count() == 0
+    await zoe.write("this one stays")
+    await announced.get_by_text("zoe: this one stays").wait_for()
+    await yan.until("!document.querySelector('#announcer p')")  # long after it was spoken
 
 
 async def test_a_group_is_created_and_used(scene: Scene) -> None:
@@ -225,8 +232,10 @@ async def test_a_conversation_opens_at_its_first_unread_message(scene: Scene) ->
         terry.say(do="send", to="yan", text=f"line {number}")
     newest = await terry.send("the needle in it", to="yan")
     await yan.row("terry").get_by_text("99+ unread").wait_for()
+    await yan.until("document.title.startsWith('(99+) ')")
     await yan.page.reload()  # the token is stored for this tab; messages are not
     await yan.row("terry").get_by_text("99+ unread").wait_for()
+    await yan.until("document.title.startsWith('(99+) ')")  # the gateway counts 100 now
     await yan.go("terry")
     await yan.sees("line 0")
     below = "box => (document.querySelector('.unread-line').offsetTop - box.scrollTop) / box.clientHeight"

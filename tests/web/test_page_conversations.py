@@ -465,3 +465,14 @@ async def test_the_browser_notifies_where_the_user_allows_it(scene: Scene) -> No
     await terry.send("with a sound")
     await zoe.until("shown.length === 3")
     assert (await zoe.page.evaluate(SHOWN))[2] == ["terry in the room", "with a sound", False]
+
+
+async def test_the_row_of_a_group_shows_its_whole_name(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    terry.say(do="group", name="Café Küche Team", members=["zoe"], ref="group")
+    group = (await terry.next("answer", ref="group"))["rows"][0]["conversation_id"]
+    await terry.send("dinner is ready", to=group)
+    row = zoe.row("#Café Küche Team")
+    await row.get_by_text("terry: dinner is ready").wait_for()
+    assert await row.locator(".side-name").evaluate(FULL)
+    await zoe.shot("group-row-light")

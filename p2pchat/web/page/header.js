@@ -4,6 +4,7 @@ import { fill, h, iconButton } from "./dom.js";
 import { showGroup } from "./groups.js";
 import { disc, showPerson, statusText } from "./people.js";
 import { safeLine } from "./safe_text.js";
+import { countText } from "./status.js";
 
 export class Header {
   /** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout */
@@ -24,8 +25,8 @@ export class Header {
     this._drawn = drawn;
     const focused = this.element.contains(document.activeElement) ? document.activeElement?.getAttribute("aria-label") : null;
     const elsewhere = model.unread - (talk?.unread ?? 0);
-    const back = iconButton("back", elsewhere ? `Back to the list, ${elsewhere} unread elsewhere` : "Back to the list", () => this._layout.navigation.back(), { class: "icon-button only-narrow" });
-    if (elsewhere) back.append(h("span", { class: "badge", "aria-hidden": "true" }, elsewhere > 99 ? "99+" : String(elsewhere)));
+    const back = iconButton("back", elsewhere ? `Back to the list, ${countText(elsewhere)} unread elsewhere` : "Back to the list", () => this._layout.navigation.back(), { class: "icon-button only-narrow" });
+    if (elsewhere) back.append(h("span", { class: "badge", "aria-hidden": "true" }, countText(elsewhere)));
     fill(this.element, back, talk ? this._title(talk) : h("h2", { id: "talk-name" }, "Connecting…"), talk && this._buttons(talk));
     if (focused) this.element.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
   }

@@ -9,6 +9,7 @@ import { fold, namesNear } from "./names.js";
 import { byPresence, disc, showProfile, statusText } from "./people.js";
 import { Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
+import { countText } from "./status.js";
 import { briefly, whole } from "./times.js";
 
 /** @typedef {import("./model.js").Talk} Talk */
@@ -158,13 +159,13 @@ export class Sidebar {
         sign(),
         h("span", { class: "side-words" },
           h("span", { class: "side-line" },
-            h("bdi", { class: "side-name" }, name), h("span", { class: "side-status" }, line && status),
+            h("bdi", { class: "side-name" }, name), h("span", { class: "side-status" }, talk?.kind !== "group" && line && status), // the name of a group needs the room
             at && h("time", { datetime: at, title: whole(at) }, time)),
           h("span", { class: "side-line" },
             h("span", { class: "side-sub", dir: "auto" }, line || status),
             waiting > 0 && h("span", { class: "badge quiet", title: "waiting to be sent" }, `${waiting} ↑`),
             unread > 0 && h("span", { class: talk?.kind === "dm" || mentioned ? "badge" : "badge soft" },
-              unread > 99 ? "99+" : String(unread), h("span", { class: "unseen" }, mentioned ? " unread, mentions you" : " unread"))),
+              countText(unread), h("span", { class: "unseen" }, mentioned ? " unread, mentions you" : " unread"))),
         ),
       ),
     );

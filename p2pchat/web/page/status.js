@@ -9,12 +9,18 @@ import { excerpt } from "./markdown.js";
 import { safeLine } from "./safe_text.js";
 
 const MAX_ANNOUNCED = 5; // sentences kept in the region
+const ANNOUNCED_FOR = 10000; // milliseconds a sentence is kept, for a screen reader that is still speaking; a guess
 const NOTICE_FOR = 8000; // milliseconds
 const MAX_NAMED = 3;
 const BAR_AFTER = 700; // milliseconds; shorter interruptions are not shown
 
 const DOT = '<circle cx="24.5" cy="7.5" r="6.5" fill="#e11d48" stroke="#fff" stroke-width="2"/>';
 let iconSource = ""; // SVG; loaded once, so that the badge changes while the gateway is away
+
+/** @param {number} unread @returns {string} it in two digits; the gateway counts no more than 100 of a conversation */
+export function countText(unread) {
+  return unread > 99 ? "99+" : String(unread);
+}
 
 /** Show the number of unread messages in the title of the window, and a badge on its icon. @param {import("./model.js").Model} model */
 export function showTitle(model) {
@@ -23,7 +29,7 @@ export function showTitle(model) {
     showBadge(unread);
     const front = model.isFrontShown() ? model.front : undefined;
     const where = front ? (front.kind === "room" ? "Room" : front.kind === "group" ? `#${front.name}` : front.name) : "";
-    document.title = `${unread ? `(${unread}) ` : ""}${where ? `${where} – ` : ""}p2pchat`;
+    document.title = `${unread ? `(${countText(unread)}) ` : ""}${where ? `${where} – ` : ""}p2pchat`;
   };
   for (const topic of ["talks", "front", "state"]) model.bus.on(topic, draw);
   fetch(urlOf("icon.svg")).then((answer) => answer.text()).then((svg) => ((iconSource = svg), draw())).catch(() => {});
@@ -41,7 +47,10 @@ export class Announcer {
   constructor(region, model) {
     this._region = region;
     this._model = model;
+    /** @type {Map<HTMLElement, () => boolean>} sentences in the region, and whether their message was deleted or edited */
+    this._shown = new Map();
     model.bus.on("new", (detail) => this._announce(detail));
+    model.bus.on("talks", () => this._shown.forEach((isOutdated, sentence) => isOutdated() && this._remove(sentence)));
   }
 
   /** @param {{talk: import("./model.js").Talk, message: import("./model.js").Message}} detail */
@@ -50,8 +59,17 @@ export class Announcer {
     const where = this._model.shows(talk) ? "" : talk.kind === "dm" ? " to you" : ` in ${safeLine(talk.name)}`;
     const sentence = document.createElement("p");
     sentence.textContent = message.action ? `${who} ${excerpt(message.text, 300)}` : `${who}${where}: ${excerpt(message.text, 300)}`;
+    const { text } = message;
+    this._shown.set(sentence, () => message.deleted || message.text !== text);
     this._region.append(sentence);
-    while (this._region.childElementCount > MAX_ANNOUNCED) this._region.firstElementChild?.remove();
+    for (const oldest of [...this._shown.keys()].slice(0, -MAX_ANNOUNCED)) this._remove(oldest);
+    setTimeout(() => this._remove(sentence), ANNOUNCED_FOR);
+  }
+
+  /** @param {HTMLElement} sentence */
+  _remove(sentence) {
+    this._shown.delete(sentence);
+    sentence.remove();
   }
 }
 
