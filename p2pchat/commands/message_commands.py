@@ -308,7 +308,7 @@ async def receipt_row(peer: TCPPeer | HostedUser, message: Message | Sent) -> Ev
 async def read(ctx: CommandContext, id: str) -> CommandResult:
     """Mark a conversation read up to a message."""
     message = await ctx.peer.message(id)
-    message.mark_read()
+    await ctx.peer.mark_read_durably(message)
     return CommandResult([{"id": message.id}])
 
 

@@ -126,6 +126,12 @@ class WriteAccepted(Record, frozen=True):
     here: tuple[UserId, ...] = ()
 
 
+class ReadStored(Record, frozen=True):
+    """The mark of a MarkedRead with this ticket is durable."""
+
+    ticket: int
+
+
 class WriteRefused(Record, frozen=True):
     """A request was rejected. `code` is a stable word; `text` says why and what to do."""
 
@@ -306,7 +312,7 @@ class NodeStopped(Record, frozen=True):
 
 Effect = (
     Send | Close | Dial | Established | PauseReading | WakeAt | Commit | Reload | Lookup | Fetch | WriteAccepted
-    | WriteRefused | ImportResult | Released | DeliveryReceipt | ReadReceipt | GroupUpdate | DeliveryRevoked
-    | LinkChanged | UserJoined | UserLeft | PresenceChanged | TypingChanged | UserNamed | GapShown | WarningIssued
-    | Counted | NodeStopped
+    | WriteRefused | ReadStored | ImportResult | Released | DeliveryReceipt | ReadReceipt | GroupUpdate
+    | DeliveryRevoked | LinkChanged | UserJoined | UserLeft | PresenceChanged | TypingChanged | UserNamed | GapShown
+    | WarningIssued | Counted | NodeStopped
 )  # fmt: skip

@@ -302,7 +302,8 @@ class TypingSet(Record, frozen=True):
 class MarkedRead(Record, frozen=True):
     """A hosted user has read everything in the conversation of this log up to a place, entry `seq` included.
 
-    What the users in `except_writers` wrote is not marked.
+    What the users in `except_writers` wrote is not marked. With a ticket the mark is committed now, together with the
+    places of consumers, and answered by ReadStored or WriteRefused; otherwise it is committed soon.
     """
 
     user: UserId
@@ -310,6 +311,7 @@ class MarkedRead(Record, frozen=True):
     seq: int
     place: int
     except_writers: frozenset[UserId] = frozenset()
+    ticket: int = 0
 
 
 class ReceiptsChosen(Record, frozen=True):

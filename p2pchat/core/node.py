@@ -132,7 +132,7 @@ class Node:
             QuotaLifted: lambda input: sync.lift_quota(input.user),
             PresenceSet: lambda input: self.presence.set(input.user, input.status, input.text),
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
-            MarkedRead: sync.read_receipts.on_marked_read,
+            MarkedRead: self._on_marked_read,
             ReceiptsChosen: sync.read_receipts.on_privacy_chosen,
             ConsumerAcked: self._on_consumer_acked,
         }
@@ -430,6 +430,14 @@ class Node:
         if self.accepts_writes:
             self.sync.appender.write_profile(input.user)
         self.sync.people.on_announced_name(input.user, input.name)
+
+    def _on_marked_read(self, input: MarkedRead) -> None:
+        if input.ticket and not self._storage_works:
+            self._ctx.emit(WriteRefused(input.ticket, "storage", "storage does not work: nothing is accepted"))
+            return
+        if input.ticket:
+            self._save_consumers()
+        self.sync.read_receipts.on_marked_read(input)
 
     def _on_consumer_acked(self, input: ConsumerAcked) -> None:
         if not self._save_scheduled:

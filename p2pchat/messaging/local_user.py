@@ -478,9 +478,24 @@ class LocalUser(Viewer):
 
     def mark_read(self, post: ShownEntry) -> None:
         """Mark everything in the conversation up to this message as read; see Message.mark_read."""
+        driver = self._require_running()
+        self._move_read_place(post)
+        driver.put(self._mark_of(post, 0))
+
+    async def mark_read_durably(self, post: ShownEntry) -> None:
+        """As mark_read, and return when that is on disk; marks made at the same time share a commit.
+
+        Raises StorageError, PeerClosed.
+        """
+        driver = self._require_running()
+        self._move_read_place(post)
+        await driver.requests.mark_read(partial(self._mark_of, post))
+
+    def _mark_of(self, post: ShownEntry, ticket: int) -> MarkedRead:
         people = self.people
-        read = MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.ignored))
-        self._require_running().put(read)
+        return MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.ignored), ticket)
+
+    def _move_read_place(self, post: ShownEntry) -> None:
         feed, read_to = self._lifecycle.feed, self._consumer_prefix + READ_PLACE + post.log.conversation
         if post.place > feed.place_of(read_to, 0):
             feed.commit_offset(read_to, post.place)

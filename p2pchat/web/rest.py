@@ -309,7 +309,7 @@ async def unreact(id: MessageId, account: CurrentAccount, gateway: CurrentGatewa
 async def mark_read(id: MessageId, account: CurrentAccount, gateway: CurrentGateway) -> Done:
     """Mark everything in the conversation up to this message as read; writers receive read receipts."""
     gateway.limits.small.take(account.key)
-    (await account.user.message(id)).mark_read()
+    await account.user.mark_read_durably(await account.user.message(id))
     return Done()
 
 

@@ -366,3 +366,43 @@ async def test_what_a_writer_missed_is_told_after_a_restart_of_the_gateway_too(t
         async with chatting_with(url, "ada", "&events=receipts") as ada:
             assert [(await ada.next("delivered"))["id"] for _ in ids] == ids
             assert [(await ada.next("read"))["id"] for _ in ids] == ids
+
+
+async def read_by_rest(port: str, user: str, id: str) -> None:
+    async with httpx.AsyncClient(base_url=f"http://localhost:{port}", trust_env=False) as http:
+        assert (await http.post(f"/messages/{id}/read", params={"user": user})).status_code == 200
+
+
+async def read_by_lines(port: str, user: str, id: str) -> None:
+    async with connect(f"ws://localhost:{port}/lines?user={user}", proxy=None) as websocket:
+        await websocket.send(json.dumps({"do": "read", "id": id, "ref": "done"}))
+        while json.loads(await websocket.recv()).get("ref") != "done":
+            pass
+
+
+async def read_by_socketio(port: str, user: str, id: str) -> None:
+    async with socket(f"http://localhost:{port}", user, "") as io:
+        assert (await io.say("messageAck", {"messageId": id}))["status"] == "ok"
+
+
+@pytest.mark.parametrize("read", [read_by_rest, read_by_lines, read_by_socketio])
+@pytest.mark.parametrize("number", [0, -1])
+async def test_a_read_that_was_answered_stays_so_after_a_kill(
+    tmp_path: Path, read: Callable[[str, str, str], Any], number: int
+) -> None:
+    """The first message, which storage looks up, and the newest, marked right after the others."""
+    http, own = free_ports(2)
+    gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--data", str(tmp_path / "data"))
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        async with chatting_with(f"ws://localhost:{http}", "ada") as ada:
+            ids = [await ada.accepted(f"/dm bob {n}") for n in range(3)]
+        await read(http, "bob", ids[0])
+        await read(http, "bob", ids[number])
+        office.kill()
+        await office.end()
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        async with httpx.AsyncClient(base_url=f"http://localhost:{http}", trust_env=False) as client:
+            answer = await client.get(f"/messages/{ids[number]}/receipt", params={"user": "ada"})
+        assert answer.json()["status"] == "read"

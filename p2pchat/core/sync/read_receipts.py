@@ -19,9 +19,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from hashlib import blake2b
-from itertools import starmap
+from itertools import islice, starmap
 
-from p2pchat.core.effects import Counted, ReadReceipt, Send
+from p2pchat.core.effects import Counted, ReadReceipt, ReadStored, Send, WriteRefused
 from p2pchat.core.inputs import MarkedRead, ReceiptsChosen
 from p2pchat.core.log import SUM_MODULUS, LogId, ref_key
 from p2pchat.core.records import LogFacts, LogKey, ReadMark, ShownKey
@@ -82,6 +82,7 @@ class ReadReceipts:
         self.is_due = False
         # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
         self._deferred: dict[ReaderKey, MarkedRead | None] = {}
+        self._unanswered: set[int] = set()  # tickets of marks that storage looks up
         self._save_scheduled = False
 
     # ---- storage
@@ -129,23 +130,51 @@ class ReadReceipts:
         """Take that a hosted user has read everything in a conversation up to a place."""
         conversation = self._sync.conversations.by_id.get(mark.log.conversation)
         if conversation is None or mark.user not in self._sync.hosted:
+            if mark.ticket:
+                self._ctx.emit(WriteRefused(mark.ticket, "gone", "the user or the conversation is no longer here"))
             return
         pair = (conversation.id, mark.user)
-        if pair in self._deferred:
+        defers = pair not in self._deferred
+        if not defers and not mark.ticket:
             former = self._deferred[pair]
             self._deferred[pair] = mark if former is None or former.place < mark.place else former
             return
-        self._deferred[pair] = None
+        if defers:
+            self._deferred[pair] = None
+        if mark.ticket:
+            self._unanswered.add(mark.ticket)
         if _is_newest(conversation, mark):
             self._mark_all_shown(conversation, mark)
-            self._defer(pair)
+            self._on_marked(conversation, mark, defers)
         else:
             key = ShownKey(mark.place, tuple(self._tips(conversation, mark.user)))
-            self._sync.lookups.shown_at(key, partial(self._mark_shown, conversation, mark))
+            self._sync.lookups.shown_at(key, partial(self._mark_shown, conversation, mark, defers))
 
-    def _defer(self, pair: ReaderKey) -> None:
-        """Wait before the next mark of a reader: marking 1,000 messages must not scan all writers 1,000 times."""
-        self._sync.after(self._ctx.settings.read_told_every, partial(self._on_deferred, pair))
+    def _on_marked(self, conversation: ConversationState, mark: MarkedRead, defers: bool) -> None:
+        """Commit a mark whose caller waits. Others wait before the next mark of a reader: marking 1,000 messages must
+        not scan all writers 1,000 times.
+        """
+        pair = (conversation.id, mark.user)
+        if defers:
+            self._sync.after(self._ctx.settings.read_told_every, partial(self._on_deferred, pair))
+        if mark.ticket not in self._unanswered:
+            return
+        self._unanswered.remove(mark.ticket)
+        self.save()
+        change = self._ctx.change
+        if not (change.reads or change.consumers):  # the mark may be on its way to the disk: a commit follows it
+            any_position = islice(self._positions.positions(*pair).items(), 1)
+            change.reads.extend(ReadMark(log, mark.user, seq) for log, seq in any_position)
+        if change.reads or change.consumers:
+            self._sync.transaction.reads.append(mark.ticket)
+        else:
+            self._ctx.emit(ReadStored(mark.ticket))
+
+    def refuse_unanswered(self, reason: str) -> None:
+        """Refuse the marks that storage looks up, since it failed."""
+        for ticket in self._unanswered:
+            self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
+        self._unanswered.clear()
 
     def _on_deferred(self, pair: ReaderKey) -> None:
         later = self._deferred.pop(pair)
@@ -185,12 +214,14 @@ class ReadReceipts:
             if tips and len(runs) == len(tips) and self._positions.keep_only(conversation.id, reader, user, runs):
                 self._queue_all(conversation, user, reader)
 
-    def _mark_shown(self, conversation: ConversationState, mark: MarkedRead, shown: list[tuple[LogId, int]]) -> None:
+    def _mark_shown(
+        self, conversation: ConversationState, mark: MarkedRead, defers: bool, shown: list[tuple[LogId, int]]
+    ) -> None:
         """Mark the logs that storage says had been shown when the message was."""
         for log, seq in [*shown, (mark.log, mark.seq)]:
             if self._may_tell(mark, log.user):
                 self._advance(log, mark.user, seq)
-        self._defer((conversation.id, mark.user))
+        self._on_marked(conversation, mark, defers)
 
     def _advance(self, log: LogId, reader: UserId, seq: int) -> None:
         if not self._positions.advance_to(log, reader, seq):

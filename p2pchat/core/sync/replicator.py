@@ -15,7 +15,7 @@ from functools import partial
 
 from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.edits import relation_of
-from p2pchat.core.effects import Counted, DeliveryReceipt, Released, WriteAccepted, WriteRefused
+from p2pchat.core.effects import Counted, DeliveryReceipt, ReadStored, Released, WriteAccepted, WriteRefused
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
@@ -332,6 +332,8 @@ class Replicator:
             is_open = self.conversations.by_id[log_id.conversation].is_operations
             if members == (log_id.user,) and not is_open:  # a note to oneself is delivered already
                 self._ctx.emit(DeliveryReceipt(log_id, first, first + count - 1, log_id.user))
+        for ticket in done.transaction.reads:
+            self._ctx.emit(ReadStored(ticket))
         self._acknowledge(done.transaction)
         if done.transaction.imports:
             self.file_import.on_durable(done.transaction.imports.values())
@@ -458,8 +460,9 @@ class Replicator:
         places: dict[str, int] = {}
         for pending in self._pending_commits.values():
             places.update(pending.change.consumers)
-            for ticket, *_ in pending.transaction.writes:
+            for ticket in [*(ticket for ticket, *_ in pending.transaction.writes), *pending.transaction.reads]:
                 self._ctx.emit(WriteRefused(ticket, "storage", f"not kept: {reason}"))
+        self.read_receipts.refuse_unanswered(reason)
         self.file_import.fail_all(reason)
         self.typing.clear()
         self._pending_commits.clear()

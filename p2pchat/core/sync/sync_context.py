@@ -196,6 +196,7 @@ class Transaction:
     groups: set[ConversationId] = field(default_factory=set)  # groups with new operations
     sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries sent, by link
     effects: list[Effect] = field(default_factory=list)  # emitted when all this is durable
+    reads: list[int] = field(default_factory=list)  # tickets of marks of readers
 
 
 class SyncContext:

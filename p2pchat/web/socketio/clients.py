@@ -157,9 +157,12 @@ class SocketClient(ClientSession):
                     self._unread[post.log.conversation] = post
             self._mark_read()
 
-    def on_ack(self, post: Post) -> None:
-        """Mark a message and all before it in its conversation as read, as the client says; so it has arrived."""
-        self.user.mark_read(post)
+    async def on_ack(self, post: Post) -> None:
+        """Mark a message and all before it in its conversation as read, as the client says; so it has arrived.
+
+        Returns when that is on disk.
+        """
+        await self.user.mark_read_durably(post)
         newest = self.connection.newest
         if newest is not None and post.place <= newest.place:
             self.user.hand_on(post, DELIVERY_CONSUMER)
