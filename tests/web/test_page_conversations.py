@@ -119,7 +119,7 @@ async def test_nobody_is_shown_online_while_the_gateway_is_away(scene: Scene) ->
     await zoe.page.reload()
     await zoe.row("terry").get_by_text("online").wait_for()
     await scene.gateway.kill()
-    await zoe.page.locator(".connection").get_by_text("Offline. Reconnecting").wait_for()
+    await zoe.page.locator(".connection").get_by_text("The gateway does not answer. Reconnecting").wait_for()
     await zoe.shot("away-light")
     assert await online.count() == 0
     await zoe.write("into the void")
@@ -137,6 +137,7 @@ async def test_nobody_is_shown_online_while_the_gateway_is_away(scene: Scene) ->
     for one in (zoe, scene.yan):
         await one.page.evaluate("dispatchEvent(new Event('online'))")
         await one.row("terry").get_by_text("online").wait_for()
+    assert await zoe.page.get_by_text("The gateway is away").count() == 0
     await ticks.and_(zoe.page.locator("[data-level=read]")).wait_for()
     await zoe.go("yan")
     await zoe.message("into the void").locator(".ticks").wait_for()
@@ -166,10 +167,43 @@ async def test_a_gateway_that_does_not_answer_is_noticed(scene: Scene) -> None:
     await terry.next("message", text="into silence")
     await asyncio.gather(zoe.row("terry").get_by_text("online").wait_for(), own.wait_for())
     await zoe.context.set_offline(True)
-    await bar.wait_for(timeout=3_500)  # before anything is due
+    await bar.get_by_text("Offline.").wait_for(timeout=3_500)  # before anything is due
     await zoe.context.set_offline(False)
     await bar.wait_for(state="hidden")
     await own.wait_for()
+
+
+async def test_settings_wait_for_the_gateway(scene: Scene) -> None:
+    zoe, page = scene.zoe, scene.zoe.page
+    me, receipts = page.locator("button.me"), page.get_by_label("Send and receive read receipts")
+    disabled = page.locator("#my-receipts:disabled")
+    trouble = page.get_by_role("dialog").get_by_role("alert").filter(has_text="gateway")
+    await me.click()
+    await receipts.uncheck()
+    await page.keyboard.press("Escape")
+    await page.get_by_role("dialog").wait_for(state="detached")
+    await me.click()
+    await page.locator("#my-receipts:enabled").wait_for()
+    assert not await receipts.is_checked()
+    await scene.gateway.kill()
+    await disabled.wait_for()
+    await page.keyboard.press("Escape")
+    await me.click()
+    await disabled.wait_for()
+    await page.get_by_label("About me").fill("far away")
+    await page.get_by_role("button", name="Save").click()
+    await trouble.wait_for()
+    await zoe.shot("settings-away-light")
+    await scene.gateway.start()
+    for one in (zoe, scene.yan):
+        await one.page.evaluate("dispatchEvent(new Event('online'))")
+    await page.locator("#my-receipts:enabled").wait_for()
+    assert not await receipts.is_checked()
+    assert await trouble.count() == 0
+    assert await page.get_by_label("About me").input_value() == "far away"  # not lost
+    await receipts.check()
+    await page.keyboard.press("Escape")
+    await asyncio.gather(*(one.row("terry").get_by_text("online").wait_for() for one in (zoe, scene.yan)))
 
 
 async def test_messages_count_as_read_where_they_are_seen(scene: Scene) -> None:
@@ -467,12 +501,56 @@ async def test_the_browser_notifies_where_the_user_allows_it(scene: Scene) -> No
     assert (await zoe.page.evaluate(SHOWN))[2] == ["terry in the room", "with a sound", False]
 
 
-async def test_the_row_of_a_group_shows_its_whole_name(scene: Scene) -> None:
-    zoe, terry = scene.zoe, scene.terry
-    terry.say(do="group", name="Café Küche Team", members=["zoe"], ref="group")
+async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_after_a_removal(scene: Scene) -> None:
+    zoe, yan, terry = scene.zoe, scene.yan, scene.terry
+    terry.say(do="group", name="Café Küche Team", members=["zoe", "yan"], ref="group")
     group = (await terry.next("answer", ref="group"))["rows"][0]["conversation_id"]
+    await yan.page.goto(yan.url)
+    await yan.go("#Café Küche Team")
+    await yan.write("who cooks?")
+    await terry.next("message", text="who cooks?")
     await terry.send("dinner is ready", to=group)
     row = zoe.row("#Café Küche Team")
+    about = zoe.page.locator(".talk-head").get_by_role("button", name="About terry")
     await row.get_by_text("terry: dinner is ready").wait_for()
     assert await row.locator(".side-name").evaluate(FULL)
     await zoe.shot("group-row-light")
+    await zoe.go("terry")
+    await zoe.page.reload()  # now only the last line of the group is known
+    await row.get_by_text("terry: dinner is ready").wait_for()
+    await about.click()
+    await zoe.page.get_by_role("button", name="Ignore").click()
+    await row.get_by_text("yan: who cooks?").wait_for()
+    await zoe.page.reload()
+    await row.get_by_text("yan: who cooks?").wait_for()
+    await about.click()
+    await zoe.page.get_by_role("button", name="Stop ignoring").click()
+    await zoe.go("#Café Küche Team")
+    await zoe.sees("dinner is ready")
+    await row.get_by_text("unread").wait_for(state="detached")
+    await zoe.go("Room")
+    terry.say(do="kick", to=group, users=["zoe"])
+    await row.wait_for(state="detached")
+    await zoe.page.reload()
+    await zoe.row("Room").wait_for()
+    await zoe.page.get_by_label("Find people, groups and messages").fill("kuche")
+    await row.get_by_text("no longer a member").wait_for()
+    await zoe.shot("removed-row-light")
+    await row.click()
+    await zoe.sees("who cooks?")
+
+
+async def test_members_are_counted_and_added_while_there_is_somebody_to_add(scene: Scene) -> None:
+    page, group = scene.zoe.page, scene.zoe.page.get_by_role("dialog")
+    await page.get_by_role("button", name="New group").click()
+    await page.get_by_label("Name", exact=True).fill("solo")
+    await page.get_by_role("button", name="Create group").click()
+    await page.locator(".talk-sub").get_by_text("1 member", exact=True).wait_for()
+    await page.get_by_role("button", name="Members of this group").click()
+    await group.get_by_role("heading", name="1 member", exact=True).wait_for()
+    for box in await group.get_by_role("checkbox").all():
+        await box.check()
+    await group.get_by_role("button", name="Add", exact=True).click()
+    await group.get_by_text("There is no one else to add yet.").wait_for()
+    assert await group.get_by_role("button", name="Add", exact=True).count() == 0
+    await page.keyboard.press("Escape")

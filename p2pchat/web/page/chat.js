@@ -13,6 +13,7 @@ import { preferences } from "./storage.js";
 export const PAGE = 50; // messages in one page of history
 const MAX_BEHIND = 2000; // messages loaded behind a search result, or from the first unread message
 const COUNTED = 100; // newest messages of a conversation that the gateway counts as unread in its list
+const MAX_SKIPPED = 10; // pages loaded to find a message of somebody who is not ignored; a guess
 const SOON = 80; // milliseconds in which several requests of one kind are joined
 const ASK_AGAIN = [700, 2000, 6000, 20000, 60000]; // milliseconds after writing to several people at which receipts are requested
 const COUNTED_FOR = 15000; // milliseconds before unread counts are requested again, as another client may have read messages
@@ -108,6 +109,7 @@ export class Chat {
     if (preferences().typing === "off") this.connection.send({ do: "set", name: "typing", value: "off" });
     const latest = async () => this.events.setLatest(await this.connection.request({ do: "latest" }));
     await Promise.all([this._list(true), this._who(), latest()]).catch(() => {});
+    this._findLast();
     this.outbox.restore();
     this.outbox.flush();
     if (this.model.front) await this.open(this.model.front);
@@ -122,6 +124,23 @@ export class Chat {
 
   async _who() {
     this.events.setPeople(await this.connection.request({ do: "who" }));
+  }
+
+  /** @param {string} id @param {boolean} on */
+  async ignore(id, on) {
+    await this.connection.request({ do: on ? "ignore" : "unignore", user: id });
+    await this._who();
+    await this._findLast();
+  }
+
+  /** Load what the list shows of shared conversations, where ignored people wrote all that is known. */
+  async _findLast() {
+    const { model } = this;
+    for (const talk of model.talks.values()) {
+      const lacks = () => talk.kind !== "dm" && talk.messages.length > 0 && !talk.complete && !model.lastOf(talk);
+      for (let page = 0; page < MAX_SKIPPED && lacks(); page += 1) await (talk.loaded ? this.older(talk) : this.load(talk));
+    }
+    model.bus.changed("talks");
   }
 
   /** @param {string} what @param {() => Promise<void>} ask */

@@ -8,6 +8,11 @@ import { safeLine } from "./safe_text.js";
 /** @typedef {(command: any, title: string, said: string, yes: string) => Promise<void>} Ask asks before a command */
 /** @typedef {import("./chat.js").Chat} Chat @typedef {import("./layout.js").Layout} Layout @typedef {import("./model.js").Talk} Talk */
 
+/** @param {number} count @returns {string} */
+export function memberCount(count) {
+  return count === 1 ? "1 member" : `${count} members`;
+}
+
 /** Show the form that creates a group. @param {Chat} chat @param {Layout} layout */
 export function newGroup(chat, layout) {
   const name = h("input", { id: "group-name", required: true, maxlength: 32, autocomplete: "off", placeholder: "for example ops" });
@@ -37,7 +42,7 @@ function memberPicker(chat, without) {
   const ticks = people.map((person) => ({ person, tick: h("input", { type: "checkbox" }) }));
   const rows = ticks.map(({ person, tick }) => h("li", {}, h("label", { class: "person-row" }, tick, disc(person.id, person.label, person.status), h("bdi", {}, safeLine(person.label)), h("span", { class: "side-sub" }, statusText(person)))));
   const list = rows.length ? h("ul", { class: "plain choose" }, rows) : h("p", { class: "hint" }, "There is no one else to add yet.");
-  return { list, chosen: () => ticks.filter(({ tick }) => tick.checked).map(({ person }) => person.id) };
+  return { list, some: rows.length > 0, chosen: () => ticks.filter(({ tick }) => tick.checked).map(({ person }) => person.id) };
 }
 
 /** Show the members of a group. @param {Chat} chat @param {Layout} layout @param {Talk} talk */
@@ -59,16 +64,16 @@ export async function showGroup(chat, layout, talk) {
 /** @param {Chat} chat @param {Layout} layout @param {Talk} talk @param {any[]} rows @param {(command: any) => Promise<void>} act @param {Ask} ask */
 function drawGroup(chat, layout, talk, rows, act, ask) {
   const mine = rows.some((row) => row.me && row.owner);
-  const { list, chosen } = memberPicker(chat, new Set(rows.map((row) => row.user_id)));
+  const { list, some, chosen } = memberPicker(chat, new Set(rows.map((row) => row.user_id)));
   const name = h("input", { id: "group-new-name", value: talk.name, maxlength: 32 });
   return [
-    h("h3", {}, `${rows.length} members`),
+    h("h3", {}, memberCount(rows.length)),
     h("ul", { class: "plain" }, rows.map((row) => h("li", { class: "person-row" },
       disc(row.user_id, row.user, row.status), h("span", { class: "side-words" }, h("bdi", {}, safeLine(row.user)), h("span", { class: "side-sub" }, [row.me && "you", row.owner && "owner"].filter(Boolean).join(", ") || statusText(row))),
       mine && !row.me && h("button", { type: "button", class: "link", onclick: () => askOwner(row, talk, ask) }, "Make owner", h("span", { class: "unseen" }, ` ${safeLine(row.user)}`)),
       mine && !row.me && iconButton("close", `Remove ${safeLine(row.user)}`, () => askRemove(row, talk, ask)),
     ))),
-    mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "add", users: chosen() })) }, h("fieldset", {}, h("legend", {}, "Add members"), list), h("button", {}, "Add")),
+    mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "add", users: chosen() })) }, h("fieldset", {}, h("legend", {}, "Add members"), list), some && h("button", {}, "Add")),
     mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "rename", name: name.value.trim() })) }, h("label", { for: "group-new-name" }, "Name"), h("div", { class: "row" }, name, h("button", {}, "Rename"))),
     talk.member && h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => leave(chat, layout, talk) }, "Leave group")),
   ];

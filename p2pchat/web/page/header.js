@@ -1,7 +1,7 @@
 /** The header of the open conversation: its name, status and buttons. */
 
 import { fill, h, iconButton } from "./dom.js";
-import { showGroup } from "./groups.js";
+import { memberCount, showGroup } from "./groups.js";
 import { disc, showPerson, statusText } from "./people.js";
 import { safeLine } from "./safe_text.js";
 import { countText } from "./status.js";
@@ -42,7 +42,7 @@ export class Header {
   /** @param {import("./model.js").Talk} talk @param {import("./model.js").Person|undefined} person */
   _subtitle(talk, person) {
     if (talk.kind === "dm") return [statusText(person), "private"].filter(Boolean).join(" · ");
-    if (talk.kind === "group") return talk.member ? `${talk.memberCount} members` : "you are no longer a member";
+    if (talk.kind === "group") return talk.member ? memberCount(talk.memberCount) : "you are no longer a member";
     const here = this._chat.model.hereCount;
     return here ? `everyone can read this · ${here} here now` : "everyone can read this";
   }

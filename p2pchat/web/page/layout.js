@@ -85,7 +85,7 @@ export class Layout {
       await this.open(await this.chat.talkWith(userId));
       return true;
     } catch (error) {
-      this.notices.show(/** @type {Error} */ (error).message);
+      this.notices.show(/** @type {Error} */ (error).message, /** @type {any} */ (error).code === "offline");
       return false;
     }
   }
@@ -99,7 +99,7 @@ export class Layout {
     try {
       return await action;
     } catch (error) {
-      this.notices.show(/** @type {Error} */ (error).message);
+      this.notices.show(/** @type {Error} */ (error).message, /** @type {any} */ (error).code === "offline");
       return null;
     }
   }

@@ -15,11 +15,11 @@ const region = /** @type {HTMLElement} */ (document.getElementById("announcer"))
 /** @type {Record<string, string>} */
 const REASONS = { unauthorized: "Unknown token. Sign in again.", revoked: "This token was revoked by the operator of this gateway." };
 
-/** @param {string} [why] the sentence to show above the form */
-function start(why = "") {
+/** @param {string} [why] the reason why a token was refused @param {string} [tried] that token */
+function start(why = "", tried = "") {
   const token = loadToken();
   if (token) enter(token, loadNewName());
-  else fill(app, signIn({ why, entered: (found, forLong, newName) => (saveToken(found, forLong, newName), enter(found, newName)) }));
+  else fill(app, signIn({ why, tried, entered: (found, forLong, newName) => (saveToken(found, forLong, newName), enter(found, newName)) }));
 }
 
 /** @param {string} token @param {string} newName the name if the user has yet to save the token, else "" */
@@ -43,11 +43,12 @@ function leave(chat, why) {
   chat.stop();
   closeDialogs();
   region.replaceChildren(); // it holds what others wrote
+  const tried = why ? loadToken() : "";
   deleteToken();
   if (!why) forgetAddress(); // signed out: whoever comes next starts afresh
   document.title = "p2pchat";
   showBadge(0);
-  start(REASONS[why] ?? why);
+  start(REASONS[why] ?? why, tried);
 }
 
 start();

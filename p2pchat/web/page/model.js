@@ -222,11 +222,12 @@ export class Bus {
     this._changed = new Set();
   }
 
-  /** @param {string} topic @param {(detail: any) => void} listener */
+  /** @param {string} topic @param {(detail: any) => void} listener @returns {() => void} ends it */
   on(topic, listener) {
     const listeners = this._listeners.get(topic) ?? new Set();
     listeners.add(listener);
     this._listeners.set(topic, listeners);
+    return () => listeners.delete(listener);
   }
 
   /** Call the listeners of a topic now. @param {string} topic @param {any} [detail] */

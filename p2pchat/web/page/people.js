@@ -50,8 +50,7 @@ export async function showPerson(chat, layout, id) {
   ];
   const toggle = async () => {
     shown.close();
-    await layout.notifyFailure(chat.ask({ do: row.ignored ? "unignore" : "ignore", user: id }));
-    await layout.notifyFailure(chat.ask({ do: "who" }).then((rows) => chat.events.setPeople(rows)));
+    await layout.notifyFailure(chat.ignore(id, !row.ignored));
   };
   const shown = dialog(safeLine(row.user), [
     h("div", { class: "person-head" }, disc(row.user_id, row.user, row.status)),
@@ -62,15 +61,15 @@ export async function showPerson(chat, layout, id) {
   ], { class: "small" });
 }
 
-/** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout @param {() => void} signOut */
-export async function showProfile(chat, layout, signOut) {
+/** @param {import("./chat.js").Chat} chat @param {() => void} signOut */
+export function showProfile(chat, signOut) {
   const { model } = chat;
   const person = model.people.get(model.me.id);
-  const name = h("input", { id: "my-name", value: model.me.name, maxlength: 32, autocomplete: "off", required: true, "aria-describedby": "my-name-trouble" });
-  const about = h("input", { id: "my-about", value: person?.about ?? "", maxlength: 512, autocomplete: "off" });
-  const away = h("input", { id: "my-away", value: person?.status === "idle" ? person.text : "", maxlength: 512, autocomplete: "off", placeholder: "for example lunch" });
-  const rows = (await layout.notifyFailure(chat.ask({ do: "set", name: "receipts" }))) ?? [{ value: "on" }];
-  const receipts = h("input", { type: "checkbox", id: "my-receipts", checked: rows[0].value === "on" });
+  const isAway = model.state !== "open"; // then the status is not known; before the first connection nothing is
+  const name = h("input", { id: "my-name", value: model.me.name, disabled: !person, maxlength: 32, autocomplete: "off", required: true, "aria-describedby": "my-name-trouble" });
+  const about = h("input", { id: "my-about", value: person?.about ?? "", disabled: !person, maxlength: 512, autocomplete: "off" });
+  const away = h("input", { id: "my-away", value: person?.status === "idle" ? person.text : "", disabled: isAway || !person, maxlength: 512, autocomplete: "off", placeholder: "for example lunch" });
+  const receipts = h("input", { type: "checkbox", id: "my-receipts", disabled: true });
   const typing = h("input", { type: "checkbox", id: "my-typing", checked: preferences().typing !== "off" });
   const notify = h("select", { id: "my-notify", disabled: !canNotify() }, Object.entries(NOTIFY).map(([value, words]) => h("option", { value, selected: value === wantedNotifications() }, words)));
   const sound = h("input", { type: "checkbox", id: "my-sound", checked: preferences().sound === "on", disabled: !canNotify() });
@@ -78,6 +77,19 @@ export async function showProfile(chat, layout, signOut) {
   const nameSaid = h("p", { class: "trouble", id: "my-name-trouble", role: "alert" });
   const statusSaid = h("p", { class: "hint", role: "status" });
   const refresh = () => chat.ask({ do: "who" }).then((found) => chat.events.setPeople(found));
+  /** Fill in what was not known, now or once the gateway is back. */
+  const load = async () => {
+    receipts.disabled = true;
+    if (model.state !== "open") return;
+    said.textContent = nameSaid.textContent = ""; // that the gateway was away
+    const [rows] = await Promise.all([chat.ask({ do: "set", name: "receipts" }), refresh()]);
+    const me = model.people.get(model.me.id);
+    const status = me?.status === "idle" ? me.text : "";
+    for (const [field, value] of [[name, model.me.name], [about, me?.about ?? ""], [away, status]]) {
+      if (field.disabled) Object.assign(field, { value, disabled: false });
+    }
+    Object.assign(receipts, { checked: rows[0].value === "on", disabled: false });
+  };
   /** Carry out a command; an error is shown where it belongs. @param {any} command @param {HTMLElement} trouble @returns {Promise<boolean>} */
   const done = async (command, trouble = said) => {
     trouble.textContent = "";
@@ -120,6 +132,8 @@ export async function showProfile(chat, layout, signOut) {
     h("p", { class: "hint" }, "Your key begins with ", h("code", {}, safeLine(model.me.id.slice(0, 8))), ". Your token is the only way back to this name: \"Sign out\" shows it."),
     h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => (shown.close(), signOut()) }, "Sign out")),
   ]);
+  shown.addEventListener("close", model.bus.on("state", () => load().catch(() => {})));
+  load().catch(() => {});
   receipts.onchange = () => done({ do: "set", name: "receipts", value: receipts.checked ? "on" : "off" });
   sound.onchange = () => setPreference("sound", sound.checked ? "on" : "off");
   notify.onchange = async () => {

@@ -1,7 +1,7 @@
 /** The list of conversations: the room, groups and people, with the last line and unread counts of each, and the own profile below. */
 
 import { fill, h, icon, iconButton } from "./dom.js";
-import { newGroup } from "./groups.js";
+import { memberCount, newGroup } from "./groups.js";
 import { showInvite } from "./invite.js";
 import { excerpt } from "./markdown.js";
 import { writtenAt } from "./model.js";
@@ -39,7 +39,7 @@ export class Sidebar {
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "Groups"), newOne), this._noGroups, this._groups.list),
       h("section", {}, h("div", { class: "side-title" }, h("h2", {}, "People")), this._noPeople, this._people.list, this._more),
     );
-    this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, layout, this._signOut) });
+    this._me = h("button", { type: "button", class: "me", onclick: () => showProfile(chat, this._signOut) });
     this.element = h("nav", { class: "side", "aria-label": "Conversations and people" },
       h("div", { class: "side-head" },
         h("p", { class: "brand", "aria-hidden": "true" }, h("img", { src: "icon.svg", alt: "", width: 28, height: 28 }), "p2pchat"),
@@ -98,7 +98,8 @@ export class Sidebar {
     const { model } = this._chat;
     const words = fold(this.find.value.trim().replace(/^[@#]/u, ""));
     const fits = (/** @type {string} */ name) => fold(name).includes(words);
-    const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && talk.member && fits(talk.name)).sort((one, other) => byNews(model, one, other));
+    const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && fits(talk.name) && (words || talk.member || talk.unread || talk.id === model.frontId));
+    groups.sort((one, other) => Number(other.member) - Number(one.member) || byNews(model, one, other));
     const people = this._matchingPeople(fits);
     const near = words && !people.length && !groups.length ? namesNear(model.others, words) : [];
     this._searchRow.hidden = !words;
@@ -127,7 +128,7 @@ export class Sidebar {
     const { model } = this._chat;
     const name = talk.kind === "room" ? "Room" : `#${safeLine(talk.name)}`;
     const here = model.hereCount;
-    const status = talk.kind !== "room" ? `${talk.memberCount} members` : here ? `${here} here now` : "everyone";
+    const status = talk.kind !== "room" ? (talk.member ? memberCount(talk.memberCount) : "no longer a member") : here ? `${here} here now` : "everyone";
     const sign = () => h("span", { class: "disc place", "aria-hidden": "true" }, talk.kind === "room" ? icon("people") : "#");
     return this._button(talk.id, sign, name, status, talk, talk.id === model.frontId, () => this._layout.open(talk));
   }
@@ -148,7 +149,7 @@ export class Sidebar {
   _button(to, sign, name, status, talk, front, open, sure = true) {
     const { model } = this._chat;
     const last = model.lastOf(talk);
-    const line = talk && last ? lineOf(model, talk, last) : "";
+    const line = talk?.member && last ? lineOf(model, talk, last) : "";
     const at = last ? writtenAt(last) : "";
     const time = at && briefly(at);
     const unread = talk?.unread ?? 0;

@@ -7,18 +7,23 @@ import { safeLine } from "./safe_text.js";
 
 /**
  * @param {object} options
- * @param {string} options.why the sentence to show first; "" for none
+ * @param {string} options.why the reason why a token was refused; "" for none
+ * @param {string} options.tried that token
  * @param {(token: string, forLong: boolean, newName: string) => void} options.entered the name if it was registered now, else ""
  * @returns {HTMLElement}
  */
-export function signIn({ why, entered }) {
-  const trouble = h("p", { class: "trouble", id: "trouble", role: "alert" }, why);
+export function signIn({ why, tried, entered }) {
+  const trouble = h("p", { class: "trouble", id: "trouble", role: "alert" });
   const forLong = h("input", { type: "checkbox", id: "for-long" });
   const name = h("input", {
     id: "name", name: "name", autocomplete: "nickname", maxlength: 32, required: true, spellcheck: "false", "aria-describedby": "trouble",
     oninput: () => (trouble.textContent = ""), // of another name
   });
-  const token = h("input", { id: "token", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
+  const tokenTrouble = h("p", { class: "trouble", id: "token-trouble", role: "alert" }, why);
+  const token = h("input", {
+    id: "token", type: "password", autocomplete: "off", required: true, spellcheck: "false", value: tried, "aria-describedby": "token-trouble",
+    oninput: () => (tokenTrouble.textContent = ""),
+  });
   const join = h("button", { class: "primary" }, "Join");
 
   const joining = async (/** @type {Event} */ event) => {
@@ -51,6 +56,7 @@ export function signIn({ why, entered }) {
       h("form", { onsubmit: entering },
         h("label", { for: "token" }, "Your token"),
         h("div", { class: "row" }, token, h("button", {}, "Sign in")),
+        tokenTrouble,
       ),
     ),
     h("label", { class: "check" }, forLong, " Stay signed in on this device"),

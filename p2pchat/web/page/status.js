@@ -78,12 +78,15 @@ export class Notices {
   constructor(model) {
     this.element = h("div", { class: "notices", role: "alert" });
     this._timer = 0;
+    this._saysAway = false;
     model.bus.on("notice", (text) => this.show(text));
+    model.bus.on("state", () => this._saysAway && model.state === "open" && this.clear());
   }
 
-  /** @param {string} text */
-  show(text) {
+  /** @param {string} text @param {boolean} [away] it says that the gateway is away: shown until it is back, at most */
+  show(text, away = false) {
     clearTimeout(this._timer);
+    this._saysAway = away;
     fill(this.element, h("div", { class: "notice" }, h("span", {}, safeLine(text)), iconButton("close", "Close this notice", () => this.clear())));
     this._timer = setTimeout(() => this.clear(), NOTICE_FOR);
   }
@@ -143,7 +146,7 @@ export class ConnectionBar {
     const { connection } = this._chat;
     if (connection.state === "open" || connection.state === "closed") return;
     const seconds = Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000));
-    const why = connection.silent ? "The gateway does not answer." : "Offline.";
+    const why = navigator.onLine ? "The gateway does not answer." : "Offline.";
     const said = connection.state === "connecting" && !connection.silent ? "Connecting… Messages you write are sent then." : `${why} Reconnecting ${seconds > 1 ? `in ${seconds} s` : "now"}; messages you write are sent then.`;
     this.element.hidden = false;
     fill(this.element,
