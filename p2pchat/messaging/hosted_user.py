@@ -30,9 +30,19 @@ from p2pchat.errors import NameTaken, P2PChatError, PeerClosed, StorageError
 from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
-from p2pchat.messaging.events import Event, ReceiptEvent, now_micros
-from p2pchat.messaging.local_user import LocalUser
-from p2pchat.messaging.messages import MESSAGE_CHANGES, NOT_SHOWN, Deleted, Edited, Message, Post, Reaction, Sent
+from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
+from p2pchat.messaging.local_user import READ_PLACE, LocalUser
+from p2pchat.messaging.messages import (
+    MESSAGE_CHANGES,
+    NOT_SHOWN,
+    Deleted,
+    Edited,
+    Message,
+    Post,
+    Reaction,
+    Sent,
+    ShownEntry,
+)
 from p2pchat.messaging.receipts import Kind, ReceiptUpdate
 from p2pchat.messaging.subscription import PAGE, RECEIPT_EVENTS, AnyEvent, Events, Subscription
 from p2pchat.messaging.users import User
@@ -44,6 +54,7 @@ if TYPE_CHECKING:
     from p2pchat.runtime.driver import Driver
 
 T = TypeVar("T")
+Hears = Callable[[type[ReceiptEvent]], bool]
 
 
 class HostedUser(LocalUser):
@@ -77,17 +88,25 @@ class HostedUser(LocalUser):
         """True while the peer hosts the user; false after TCPPeer.unhost."""
         return not self._gone
 
-    def deliver_when_taken(self, consumer: str) -> None:
+    def deliver_when_taken(self, consumer: str, hears: Hears | None = None) -> None:
         """Report direct and group messages of users of this peer as delivered to this user when they are taken.
 
         A message is taken when `hand_on` was called for it, or a later one, with this consumer, and that is on disk; or
         when it was read. Without this call it is delivered to a user of the same peer when it is written. Call it after
         each start, before others can write. Other peers hear that a message is delivered when this peer has it.
 
+        Args:
+            hears: Return whether a client of this user hears events of a class, Delivered or Read. While none does,
+                receipts are kept for kept_receipts() in the same commit as what they report.
         Raises PeerClosed.
         """
         self._require_running()
-        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer))
+        self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer), hears)
+
+    async def mark_read_durably(self, post: ShownEntry) -> None:
+        since = self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + post.log.conversation, 0)
+        self._lifecycle.hosted.deliveries.on_reading(self.key, post, since)
+        await super().mark_read_durably(post)
 
     async def keep_receipt(self, event: ReceiptEvent) -> None:
         """Keep a receipt that no client of the user heard, for kept_receipts().
@@ -95,10 +114,17 @@ class HostedUser(LocalUser):
         Of each conversation the first message is kept whose members all have it, and the first that all have read;
         receipts of later messages are found from there. Stored soon. Raises StorageError, PeerClosed.
         """
-        name, feed, disk = self._kept(event.event, event.log.conversation), self._lifecycle.feed, self._disk
+        disk = self._disk
         shown = await disk.read(partial(disk.storage.entry, event.log, event.seq))
-        if shown is not None and not feed.place_of(name, 0):
-            feed.commit_offset(name, shown.place)
+        if shown is not None:
+            self.keep_from("read" if isinstance(event, Read) else "delivered", event.log.conversation, shown.place)
+
+    def keep_from(self, kind: Kind, key: ConversationId, place: int) -> dict[str, int]:
+        """Keep the receipts of one step and conversation from a place on, stored soon; return the place to store."""
+        name, feed = self._kept(kind, key), self._lifecycle.feed
+        if not 0 < feed.place_of(name, 0) <= place:
+            feed.commit_offset(name, place)
+        return {name: feed.place_of(name, 0)}
 
     async def kept_receipts(self) -> AsyncIterator[ReceiptEvent]:
         """Return the receipts since those that were kept, one a message and step, and keep them no longer.
@@ -343,11 +369,14 @@ class Deliveries:
     def __init__(self, lifecycle: PeerLifecycle) -> None:
         self._lifecycle = lifecycle
         self._consumers: dict[UserId, str] = {}
+        self._hears: dict[UserId, Hears] = {}
         self._due: dict[UserId, int] = {}  # places that are not on disk
         self._storing: asyncio.Task[None] | None = None
 
-    def add(self, user: UserId, consumer: str, place: int) -> None:
+    def add(self, user: UserId, consumer: str, place: int, hears: Hears | None) -> None:
         """Deliver messages to a user when this consumer takes them; it has taken everything up to this place."""
+        if hears is not None:
+            self._hears[user] = hears
         if self._consumers.get(user) != consumer or user not in self._lifecycle.tracker.taken:
             self._consumers[user] = consumer
             self._lifecycle.tracker.deliver_when_taken(user, place)
@@ -358,6 +387,22 @@ class Deliveries:
             self._due[user] = place
             if self._storing is None:
                 self._storing = asyncio.get_running_loop().create_task(self._store(), name="p2pchat deliveries")
+
+    def on_reading(self, user: UserId, post: ShownEntry, since: int) -> None:
+        """Keep the receipts of what a user is about to read in a conversation, for writers of whom no client hears."""
+        key, taken = post.log.conversation, self._lifecycle.tracker.taken.get(user, post.place)
+        for writer in audience_of(self._lifecycle.conversations(), key) or ():
+            if writer != user and post.place > since:
+                self._keep(writer, "read", key, since)
+                if post.place > max(taken, since):
+                    self._keep(writer, "delivered", key, max(taken, since))
+
+    def _keep(self, writer: UserId, kind: Kind, key: ConversationId, since: int) -> dict[str, int]:
+        """Keep the receipts behind a place, unless a client of their writer hears them; return what to store."""
+        found, hears = self._lifecycle.hosted.by_id.get(writer), self._hears.get(writer)
+        if found is None or hears is None or hears(RECEIPT_EVENTS[kind]):
+            return {}
+        return found.keep_from(kind, key, since + 1)
 
     async def _store(self) -> None:
         try:
@@ -371,16 +416,21 @@ class Deliveries:
         storage, tracker = driver.disk.storage, self._lifecycle.tracker
         due = {user: place for user, place in self._due.items() if user in tracker.taken}  # and not unhosted meanwhile
         self._due = dict(due)
-        await driver.ack_durably({consumer_name(user, self._consumers[user]): due[user] for user in due})
+        places = {consumer_name(user, self._consumers[user]): due[user] for user in due}
+        entries: dict[UserId, dict[LogId, tuple[int, int]]] = {}
+        for user, place in due.items():
+            keys = [key for key in driver.node.conversations_of(user) if key != driver.node.room]
+            since = tracker.taken.get(user, place)
+            entries[user] = await driver.disk.read(partial(_entries_taken, storage, user, keys, since, place))
+            for log in entries[user]:
+                places.update(self._keep(log.user, "delivered", log.conversation, since))
+        await driver.ack_durably(places)
         for user, place in due.items():
             if self._due[user] == place:
                 del self._due[user]
-            keys = [key for key in driver.node.conversations_of(user) if key != driver.node.room]
-            since = tracker.taken.get(user, place)
-            taken = await driver.disk.read(partial(_entries_taken, storage, user, keys, since, place))
             if user in tracker.taken:
                 tracker.taken[user] = place
-            for log, (first, last) in taken.items():
+            for log, (first, last) in entries[user].items():
                 if log.user in driver.node.hosted:
                     self._lifecycle.dispatcher.on_taken(log, first, last, user)
 

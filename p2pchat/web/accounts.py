@@ -114,6 +114,7 @@ class Accounts:
 
     Attributes:
         on_change: Called with an account and its change: registered, reserved, token, revoked.
+        hears: Return whether a session of an account wants events of this class.
     """
 
     def __init__(self, peer: TCPPeer, settings: WebSettings) -> None:
@@ -126,6 +127,7 @@ class Accounts:
         self._lock = asyncio.Lock()  # one change at a time, so that no name is given twice
         self._loaded = False
         self.on_change: Callable[[Account, str], None] = lambda account, change: None
+        self.hears: Callable[[Account, type], bool] = lambda account, kind: True
 
     async def load(self) -> None:
         """Read the accounts from storage, once. Raises StorageError, PeerClosed."""
@@ -346,7 +348,7 @@ class Accounts:
             raise AccountNameTaken(name)
 
     def _add(self, account: Account) -> None:
-        account.user.deliver_when_taken(DELIVERY_CONSUMER)
+        account.user.deliver_when_taken(DELIVERY_CONSUMER, lambda kind: self.hears(account, kind))
         self._index(account)
         self._by_hash[account.hash] = self._by_key[account.key] = account
         if account.reserved:

@@ -43,6 +43,7 @@ class Gateway:
         self.health = HealthCheck(peer, settings)
         self.metrics = Metrics(peer, self.accounts, self.hub, self.health)
         self.accounts.on_change = self._on_account_change
+        self.accounts.hears = self.hub.hears
         self.hub.on_rename = self.accounts.on_rename
         self.hub.observers.update({Message: self._on_message, Sent: self._on_message})
         self.hub.observers.update({Delivered: self._on_receipt, Read: self._on_receipt})

@@ -406,3 +406,43 @@ async def test_a_read_that_was_answered_stays_so_after_a_kill(
         async with httpx.AsyncClient(base_url=f"http://localhost:{http}", trust_env=False) as client:
             answer = await client.get(f"/messages/{ids[number]}/receipt", params={"user": "ada"})
         assert answer.json()["status"] == "read"
+
+
+async def take(port: str, ids: list[str]) -> None:
+    async with chatting_with(f"ws://localhost:{port}", "bob") as bob:
+        assert [(await bob.message())["id"] for _ in ids] == ids
+
+
+async def take_and_read(port: str, ids: list[str]) -> None:
+    await read_by_rest(port, "bob", ids[-1])
+
+
+@pytest.mark.parametrize(("act", "steps"), [(take, ["delivered"]), (take_and_read, ["delivered", "read"])])
+async def test_a_writer_who_was_away_is_told_of_what_happened_just_before_a_kill(
+    tmp_path: Path, act: Callable[[str, list[str]], Any], steps: list[str]
+) -> None:
+    """What the writer is owed is stored with the delivery or read itself; and it is told once."""
+    http, own = free_ports(2)
+    gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--data", str(tmp_path / "data"))
+    url = f"ws://localhost:{http}"
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        async with chatting_with(url, "ada") as ada:
+            ids = [await ada.accepted(f"/dm bob {n}") for n in range(3)]
+        await act(http, ids)
+        about = f"/messages/{ids[-1]}/receipt?user=ada"
+        async with httpx.AsyncClient(base_url=f"http://localhost:{http}", trust_env=False) as client:
+            while (await client.get(about)).json()["status"] == "accepted":
+                pass
+        office.kill()
+        await office.end()
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        async with chatting_with(url, "ada", "&events=receipts") as ada:
+            for step in steps:
+                assert [(await ada.next(step))["id"] for _ in ids] == ids
+        async with chatting_with(url, "ada", "&events=receipts") as ada, chatting_with(url, "bob", "&since=") as bob:
+            last = await ada.accepted("/dm bob last")
+            while (await bob.message())["id"] != last:
+                pass
+            assert (await ada.next("delivered"))["id"] == last
