@@ -114,6 +114,7 @@ class CommandContext:
         """
         unread = await self._unread_in(conversation, before)
         count = await show(conversation, unread)
+        self.unread.clear(conversation.id)
         self.unread.recount(conversation.id, [message.to_json() for message in unread[count:]])
         self.on_opened(conversation.id, unread[:count], complete=count == len(unread))
         self.display.refresh()
@@ -180,9 +181,9 @@ class CommandContext:
             if self.unread.hides(there):
                 self.unread.on_event(line, "")
             return not self.unread.hides(there)
-        if line["at"] < self._counted_before or line["old"]:
+        if line["at"] < self._counted_before:
             return False
-        shown = self.interactive and self.display.shows(line) and not self.unread.hides(there)
+        shown = not line["old"] and self.interactive and self.display.shows(line) and not self.unread.hides(there)
         if shown:
             self.last_elsewhere = there
         if not (shown and self.activity.is_active):

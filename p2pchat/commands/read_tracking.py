@@ -216,6 +216,8 @@ class _UnreadLines:
 class UnreadCounter:
     """Unread messages by conversation id. Messages from before the join (`old`), and deleted ones, do not count.
 
+    Nothing is read behind old messages either, until their conversation is opened.
+
     Attributes:
         name, id: The own name and id, to recognize mentions; "" recognizes none.
     """
@@ -224,6 +226,7 @@ class UnreadCounter:
         self.name = name
         self.id = id
         self._unread: dict[str, _UnreadLines] = {}  # in the order they became unread
+        self._old: set[str] = set()  # conversations with old messages that came and were not shown
 
     def on_event(self, line: Mapping[str, Any], here: str | None, *, shown: bool = False) -> bool:
         """Count an event line if it is a message of another conversation; return whether it was counted.
@@ -232,7 +235,10 @@ class UnreadCounter:
             here: The id of the current conversation; None: the room, whose id may be unknown; "": count in all.
             shown: The message is shown in full to a user who is away.
         """
-        if line["event"] != "message" or line["old"] or line.get("deleted") or is_here(line, here):
+        if line["event"] != "message" or line.get("deleted") or is_here(line, here):
+            return False
+        if line["old"]:
+            self._old.add(line["conversation_id"])
             return False
         unread = self._unread.setdefault(line["conversation_id"], _UnreadLines(line["kind"] == "dm"))
         unread.hidden |= not shown
@@ -245,8 +251,8 @@ class UnreadCounter:
         return self._unread[id].by.total() if id in self._unread else 0
 
     def hides(self, id: str) -> bool:
-        """Return whether one of them was not shown yet."""
-        return id in self._unread and self._unread[id].hidden
+        """Return whether one of them, or an old message, was not shown yet."""
+        return id in self._old or (id in self._unread and self._unread[id].hidden)
 
     def mentions(self, id: str) -> int:
         """Return the number of mentions among them."""
@@ -278,12 +284,13 @@ class UnreadCounter:
 
     def recount(self, id: str, lines: Iterable[Mapping[str, Any]]) -> None:
         """Replace the unread messages of a conversation by these."""
-        self.clear(id)
+        self._unread.pop(id, None)
         for line in lines:
             self.on_event(line, "")
 
     def clear(self, id: str) -> None:
         self._unread.pop(id, None)
+        self._old.discard(id)
 
     def on_read(self, id: str) -> None:
         """Handle that what was shown of a conversation is read."""

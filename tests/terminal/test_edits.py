@@ -75,3 +75,26 @@ async def test_a_deletion_is_asked_for_and_named(terminal: OpenTerminal, peer: S
     await ada.until(lambda: ada.prompt.startswith('delete "first"'))
     assert await ada.taken_away() in (0, 3, 129)
     assert [post.text for post in await bob.history("room")] == ["first", ""]
+
+
+async def test_edits_made_meanwhile_are_shown_on_return(terminal: OpenTerminal, peer: StartPeer) -> None:
+    ada = await terminal("0", "--name", "ada")
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    plan, wrong = await bob.broadcast("lunch at ten?"), await bob.broadcast("wrong window")
+    await ada.shows("bob: wrong window")
+    await ada.line("/go bob")
+    await ada.prompts("bob>")
+    await bob.edit(plan.id, "lunch at noon?")
+    await bob.delete(wrong.id)
+    await bob.send("ada", "both are done")
+    await ada.shows("both are done")
+    assert "noon" not in ada.text
+    await ada.line("/go")
+    await ada.prompts("room>")
+    await ada.shows_line(r"^\d\d:\d\d bob \(edited; first sent \d\d:\d\d\): lunch at noon\?$")
+    await ada.shows_line(r"^\d\d:\d\d -- bob deleted a message sent")
+    assert "nothing new here" not in ada.text
+    await ada.line("/go")
+    await ada.shows("-- nothing new here")
+    assert ada.text.count("noon") == 1

@@ -351,11 +351,13 @@ async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: St
     await shell.prompts("shell$")
 
 
-async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal) -> None:
+async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal, peer: StartPeer) -> None:
     shell = await terminal(command=("bash", "--norc", "--noprofile", "-i"), env={"PS1": "shell$ "})
     await shell.prompts("shell$")
     await shell.line(f"{sys.executable} -m p2pchat 0 --name ada")
     await shell.prompts("room>")
+    bob = await peer("bob", await port_of(shell))
+    await shell.shows("bob is here")
     await shell.line("hello")
     await shell.shows("ada: hello")
     await shell.type("half a li")
@@ -364,8 +366,11 @@ async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal) -> None:
         raise NotImplementedError
     os.kill(await _child_of(shell), signal.SIGSTOP)
     await shell.shows("Stopped")
+    await bob.broadcast("meanwhile")
     await shell.line("fg")
+    await shell.shows_line(r"^\d\d:\d\d bob: meanwhile$")
     await shell.prompts("room> half a li")
+    assert shell.text.count("room> half a li") == 2  # the first one is of before the stop
     await shell.key("c-c")
     await shell.shows("Ctrl-C again, or /quit, leaves the chat")
     await shell.line("/delete")

@@ -317,3 +317,31 @@ async def test_plain_lines_show_what_an_earlier_run_only_counted(
     await ada.shows_line("bob -> ada: two$")
     await two.read(timeout=20)
     assert said(ada, "bob") == ["one"]
+
+
+async def test_a_mention_marks_nothing_that_a_new_member_was_not_shown(terminal: OpenTerminal, peer: StartPeer) -> None:
+    bob = await terminal("0", "--name", "bob")
+    ada = await peer("ada", await port_of(bob))
+    await bob.shows("ada is here")
+    third = await ada.create_group("third")
+    for text in ("t1", "t2"):
+        await third.send(text)
+    await third.add("bob")
+    await bob.shows("-- 2 older messages in #third: see /go #third")
+    mention = await third.send("t3 after bob")
+    await bob.shows("[#third] ada: t3 after bob")
+    await bob.prompts("[#third 1 @1] room>")
+    with pytest.raises(DeliveryTimeout):
+        await mention.read(timeout=1)
+    await bob.line("/go #third")
+    await bob.prompts("#third>")
+    await mention.read(timeout=20)
+    lines = without_times(bob)
+    assert lines[lines.index("──── #third ────") + 1 : -1] == [
+        "ada: t1",
+        "ada: t2",
+        "──── new ────",
+        "ada: t3 after bob",
+    ]
+    await bob.line("/go #third")
+    await bob.shows("-- nothing new here")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -71,6 +71,7 @@ class TerminalDisplay(Display):
         self._shown: set[str] = set()  # messages shown as history whose events have not arrived
         self._received: dict[str, None] = {}  # messages whose events arrived
         self._seen: dict[str, None] = {}  # messages shown in this run: not repeated by /go without a reason
+        self._missed: dict[str, deque[EventLine]] = {}  # edits of shown lines while elsewhere, by conversation id
         self._saved: set[str] = set()  # own messages printed as saved, without a receipt
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
@@ -121,16 +122,22 @@ class TerminalDisplay(Display):
             ids = {message.id for message in page}
             first = next((number for number, line in enumerate(lines) if line["id"] in ids), len(lines))
         start = first
-        while start and len(lines) - start < HISTORY_LINES and lines[start - 1]["id"] not in self._seen:
+        seen = [line["id"] in self._seen for line in lines]
+        old = next((number for number, line in enumerate(lines) if line["old"] and not seen[number]), start)
+        while start and len(lines) - start < HISTORY_LINES and (start > old or not seen[start - 1]):
             start -= 1
         await self._show_past(lines[start:first])
         if page and (start < first or end):
             self._rule("new")
         await self._show_past(lines[first:])
+        edits = self._missed.pop(conversation.id, ())
+        missed = [one for one in edits if not (self._edits.includes(one) or self.hides(one))]
+        for event in missed:
+            await self._show_edit(event)
         if len(page) < len(unread):
             more, to = len(unread) - len(page), quote_conversation(conversation.name, conversation.kind)
             self._screen.print_notice(f"-- {more:,} more unread: /go {to} shows the next ones")
-        if lines and start == len(lines):
+        if lines and start == len(lines) and not missed:
             self._screen.print_notice("-- nothing new here; /history shows earlier messages")
         elif end and lines:
             self._rule(end)
@@ -215,10 +222,9 @@ class TerminalDisplay(Display):
 
     def _was_shown(self, id: str) -> bool:
         _remember(self._received, id)
-        if id not in self._shown:
-            return False
+        was_shown = id in self._shown
         self._shown.discard(id)
-        return True
+        return was_shown
 
     async def _show_for_people(self, event: EventLine) -> None:
         kind = event["event"]
@@ -249,8 +255,7 @@ class TerminalDisplay(Display):
         return self._session.settings.notifies(line["conversation_id"], meant=addressed)
 
     async def _show_received(self, event: EventLine) -> None:
-        here, notified = self._is_here(event), self.shows(event)
-        settings = self._session.settings
+        here, notified, settings = self._is_here(event), self.shows(event), self._session.settings
         self.speakers.add(event["sender"])
         if here or notified:
             await self._show_message(event, elsewhere=not here)
@@ -273,14 +278,16 @@ class TerminalDisplay(Display):
     async def _show_edit(self, event: EventLine) -> None:
         """Show an edit, deletion or reaction as a line of its own: printed lines cannot change.
 
-        Of reactions only own ones and those to own messages are shown, since many users may react; /history has all.
+        Those of another conversation are shown on return. Of reactions only own ones and those to own messages are
+        shown, since many users may react; /history has all.
         """
         related = await self._related(event)
         here = self._is_here(event)
-        if not (here or event["kind"] == "dm"):
+        if event["event"] == "reaction" and event["by_id"] != self._own_id and (related or {}).get("event") != "sent":
             return
-        mine = event["by_id"] == self._own_id
-        if event["event"] == "reaction" and not mine and (related is None or related["event"] != "sent"):
+        if not (here or event["kind"] == "dm"):
+            if event["id"] in self._seen:
+                self._missed.setdefault(event["conversation_id"], deque(maxlen=HISTORY_LINES)).append(event)
             return
         self._show_day(event["sent_at"])
         if event["event"] == "edited":
