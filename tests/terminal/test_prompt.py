@@ -370,6 +370,12 @@ async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal, peer: Sta
     await shell.line("fg")
     await shell.shows_line(r"^\d\d:\d\d bob: meanwhile$")
     await shell.prompts("room> half a li")
+    await shell.quiet(0.5)  # the own line is printed for good
+    resumed = shell.raw.count(b"\x1b[?1004h")
+    os.kill(await _child_of(shell), signal.SIGCONT)  # while the prompt is drawn
+    await shell.until(lambda: shell.raw.count(b"\x1b[?1004h") > resumed)
+    await bob.broadcast("later")
+    await shell.shows_line(r"^\d\d:\d\d bob: later$")
     assert shell.text.count("room> half a li") == 2  # the first one is of before the stop
     await shell.key("c-c")
     await shell.shows("Ctrl-C again, or /quit, leaves the chat")
