@@ -31,7 +31,7 @@ from p2pchat.identity.keys import Identity
 from p2pchat.messaging.access import AccessPolicy, AllUsersPolicy, Audience, audience_of
 from p2pchat.messaging.conversations import Conversation
 from p2pchat.messaging.events import Event, Read, ReceiptEvent, now_micros
-from p2pchat.messaging.local_user import READ_PLACE, LocalUser
+from p2pchat.messaging.local_user import LocalUser
 from p2pchat.messaging.messages import (
     MESSAGE_CHANGES,
     NOT_SHOWN,
@@ -102,11 +102,6 @@ class HostedUser(LocalUser):
         """
         self._require_running()
         self._lifecycle.hosted.deliveries.add(self.key, consumer, self._place_of(consumer), hears)
-
-    async def mark_read_durably(self, post: ShownEntry) -> None:
-        since = self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + post.log.conversation, 0)
-        self._lifecycle.hosted.deliveries.on_reading(self.key, post, since)
-        await super().mark_read_durably(post)
 
     async def keep_receipt(self, event: ReceiptEvent) -> None:
         """Keep a receipt that no client of the user heard, for kept_receipts().

@@ -487,7 +487,9 @@ class LocalUser(Viewer):
 
         Raises StorageError, PeerClosed.
         """
-        driver = self._require_running()
+        driver, feed = self._require_running(), self._lifecycle.feed
+        since = feed.place_of(self._consumer_prefix + READ_PLACE + post.log.conversation, 0)
+        self._lifecycle.hosted.deliveries.on_reading(self.people.me, post, since)
         self._move_read_place(post)
         await driver.requests.mark_read(partial(self._mark_of, post))
 
