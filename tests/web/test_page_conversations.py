@@ -554,3 +554,21 @@ async def test_members_are_counted_and_added_while_there_is_somebody_to_add(scen
     await group.get_by_text("There is no one else to add yet.").wait_for()
     assert await group.get_by_role("button", name="Add", exact=True).count() == 0
     await page.keyboard.press("Escape")
+
+
+async def test_a_result_too_far_back_says_how_to_read_it(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    terry.say(do="group", name="long", members=["zoe"], ref="long")
+    group = (await terry.next("answer", ref="long"))["rows"][0]["conversation_id"]
+    await terry.send("the first of many", to=group)
+    for number in range(2000):  # MAX_BEHIND of chat.js
+        terry.say(do="send", to=group, text=f"line {number}")
+    await terry.send("the newest", to=group)
+    await zoe.page.reload()
+    await zoe.row("#long").get_by_text("terry: the newest").wait_for()
+    find = zoe.page.get_by_label("Find people, groups and messages")
+    await find.fill("first of many")
+    await find.press("Enter")
+    found = zoe.page.get_by_role("region", name="Search").get_by_role("button", name="the first of many")
+    await found.click()
+    await zoe.page.get_by_role("alert").get_by_text("Scroll back to it; search shows its text.").wait_for()

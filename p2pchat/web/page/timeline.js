@@ -66,10 +66,9 @@ export class Timeline {
   /** Show a message and move the focus to it. @param {string} id */
   async jump(id) {
     const talk = this._chat.model.front;
-    if (!talk || !(await this._layout.notifyFailure(this._chat.loadUntil(talk, id)))) {
-      this._layout.notices.show("That message is too old to show here.");
-      return;
-    }
+    const found = talk && (await this._layout.notifyFailure(this._chat.loadUntil(talk, id)));
+    if (found === false) this._layout.notices.show("Too many messages follow that one to go there at once. Scroll back to it; search shows its text.");
+    if (!found) return;
     this._atEnd = false;
     this._draw();
     const node = this._rows.node(id);
