@@ -179,6 +179,7 @@ async def test_settings_wait_for_the_gateway(scene: Scene) -> None:
     disabled = page.locator("#my-receipts:disabled")
     trouble = page.get_by_role("dialog").get_by_role("alert").filter(has_text="gateway")
     await me.click()
+    await page.locator("#my-receipts:enabled").wait_for()  # before that it is never checked
     await receipts.uncheck()
     await page.keyboard.press("Escape")
     await page.get_by_role("dialog").wait_for(state="detached")
