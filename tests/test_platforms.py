@@ -73,7 +73,8 @@ FORCED = {
     "cli/subcommands/send.py:_from_shell": HERE + "test_windows_gives_arguments_as_text",
     "cli/terminal/app.py:__init__": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
     "cli/terminal/app.py:_suspend": HERE + "test_the_terminal_of_windows_has_no_stream_and_does_not_stop",
-    "cli/terminal/device.py:on_continued": HERE + "test_a_process_on_windows_is_never_continued",
+    "cli/terminal/device.py:on_continued": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
+    "cli/terminal/device.py:stop_process": HERE + "test_a_process_on_windows_is_never_stopped_nor_continued",
     "client.py:": DEMO,
     "commands/endpoints.py:quoted": "tests/cli/test_profiles.py::test_on_windows_it_is_quoted_for_its_shell",
     "commands/output.py:_ready": "tests/commands/test_output.py::test_a_thread_writes_on_windows",
@@ -258,10 +259,10 @@ async def test_the_terminal_of_windows_has_no_stream_and_does_not_stop(monkeypat
 
 
 @pytest.mark.usefixtures("windows")
-def test_a_process_on_windows_is_never_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_on_windows_is_never_stopped_nor_continued(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(signal, "SIGCONT")
     with device.on_continued(pytest.fail):
-        pass
+        device.stop_process()
 
 
 # ---- doctor
