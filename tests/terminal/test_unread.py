@@ -174,32 +174,6 @@ async def test_too_many_unread_lines_are_shown_and_marked_page_by_page(
     await last.read(timeout=20)
 
 
-async def test_late_lines_of_somebody_who_was_away_are_shown_too(
-    terminal: OpenTerminal, peer: StartPeer, home: Path
-) -> None:
-    """They were written before lines that are read, so that they are not at the end of the history."""
-    cyd = await peer("cyd")
-    ada = await terminal("0", str(cyd.port), "--name", "ada", "--data", str(home / "ada"))
-    bob = await peer("bob", cyd.port)
-    for name in ("bob", "cyd"):
-        await ada.shows(f"{name} is here")
-    await cyd.aclose()
-    await ada.shows("cyd left")
-    async with TCPPeer(0, name="cyd", data=home / "peers" / "cyd") as alone:
-        await send_lines(alone, "room", 1, 3)
-    for number in range(30):
-        await bob.broadcast(f"busy {number}")
-    await ada.shows("busy 29")
-    await ada.line("/go bob")
-    await ada.prompts("bob>")
-    cyd = await peer("cyd", bob.port)
-    await ada.prompts("[room 3] bob>")
-    await ada.line("/go")
-    await ada.prompts("room>")
-    await ada.shows("cyd: line 3")
-    assert said(ada, "cyd") == ["line 1", "line 2", "line 3"]
-
-
 async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal: OpenTerminal, peer: StartPeer) -> None:
     ada = await terminal("0", "--name", "ada")
     bob = await peer("bob", await port_of(ada))
