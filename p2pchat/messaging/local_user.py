@@ -487,9 +487,8 @@ class LocalUser(Viewer):
 
         Raises StorageError, PeerClosed.
         """
-        driver, feed = self._require_running(), self._lifecycle.feed
-        since = feed.place_of(self._consumer_prefix + READ_PLACE + post.log.conversation, 0)
-        self._lifecycle.hosted.deliveries.on_reading(self.people.me, post, since)
+        driver = self._require_running()
+        self._lifecycle.hosted.deliveries.on_reading(self.people.me, post, self._read_place(post.log.conversation))
         self._move_read_place(post)
         await driver.requests.mark_read(partial(self._mark_of, post))
 
@@ -497,10 +496,19 @@ class LocalUser(Viewer):
         people = self.people
         return MarkedRead(people.me, post.log, post.seq, post.place, frozenset(people.ignored), ticket)
 
+    def _read_place(self, key: ConversationId) -> int:
+        """Return the place of the newest message marked as read; 0 for none."""
+        return self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + key, 0)
+
     def _move_read_place(self, post: ShownEntry) -> None:
-        feed, read_to = self._lifecycle.feed, self._consumer_prefix + READ_PLACE + post.log.conversation
-        if post.place > feed.place_of(read_to, 0):
-            feed.commit_offset(read_to, post.place)
+        key = post.log.conversation
+        if post.place > self._read_place(key):
+            self._lifecycle.feed.commit_offset(self._consumer_prefix + READ_PLACE + key, post.place)
+
+    def _read_to(self, key: ConversationId) -> tuple[dict[LogId, int], int]:
+        """Return how far each log of a conversation is marked as read, and the place up to which all of it is."""
+        marks, place = self._driver.node.sync.read_receipts.read_to(key, self.people.me)
+        return dict(marks), max(place, self._read_place(key))
 
     async def receipt(self, message_id: str) -> Receipt:
         """Return the receipt of one's own message, also of an earlier run.
@@ -689,10 +697,8 @@ class LocalUser(Viewer):
             UnknownName, AmbiguousName, StorageError, PeerClosed.
         """
         disk, there, ignored = self._disk, self.find(conversation), self.people.ignored
-        marks, place = self._driver.node.sync.read_receipts.read_to(there.key, self.people.me)
-        came_at = self._first_place if self._consumer_prefix else 0
-        marked = self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + there.key, 0)
-        place, marks = max(place, came_at, marked), dict(marks)
+        marks, place = self._read_to(there.key)
+        place = max(place, self._first_place if self._consumer_prefix else 0)
         found: list[Message] = []
         for _ in range(UNREAD_PAGES):
             page = await disk.read(partial(disk.storage.places, place, PAGE, [there.key]))
@@ -713,10 +719,8 @@ class LocalUser(Viewer):
             by_key.setdefault(post.log.conversation, []).append(post)
         found: list[Message] = []
         for key, those in by_key.items():
-            marks, place = self._driver.node.sync.read_receipts.read_to(key, self.people.me)
-            marked = self._lifecycle.feed.place_of(self._consumer_prefix + READ_PLACE + key, 0)
-            later = [post for post in those if post.place > max(place, marked)]
-            found += await unread_among(later, dict(marks), self._disk)
+            marks, place = self._read_to(key)
+            found += await unread_among([post for post in those if post.place > place], marks, self._disk)
         return found
 
     def hand_on(self, post: ShownEntry, consumer: str) -> None:

@@ -321,13 +321,19 @@ async def _child_of(shell: Terminal) -> int:
     return int(out.split()[0])
 
 
-async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: StartPeer) -> None:
+async def chat_in_shell(terminal: OpenTerminal, peer: StartPeer) -> tuple[Terminal, TCPPeer]:
+    """Return a terminal with a shell in which ada's chat runs, and a peer that has met her."""
     shell = await terminal(command=("bash", "--norc", "--noprofile", "-i"), env={"PS1": "shell$ "})
     await shell.prompts("shell$")
     await shell.line(f"{sys.executable} -m p2pchat 0 --name ada")
     await shell.prompts("room>")
     bob = await peer("bob", await port_of(shell))
     await shell.shows("bob is here")
+    return shell, bob
+
+
+async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: StartPeer) -> None:
+    shell, bob = await chat_in_shell(terminal, peer)
     await shell.type("half a li")
     await shell.prompts("room> half a li")
     await shell.key("c-z")
@@ -352,12 +358,7 @@ async def test_ctrl_z_suspends_and_fg_continues(terminal: OpenTerminal, peer: St
 
 
 async def test_a_stop_from_outside_is_survived(terminal: OpenTerminal, peer: StartPeer) -> None:
-    shell = await terminal(command=("bash", "--norc", "--noprofile", "-i"), env={"PS1": "shell$ "})
-    await shell.prompts("shell$")
-    await shell.line(f"{sys.executable} -m p2pchat 0 --name ada")
-    await shell.prompts("room>")
-    bob = await peer("bob", await port_of(shell))
-    await shell.shows("bob is here")
+    shell, bob = await chat_in_shell(terminal, peer)
     await shell.line("hello")
     await shell.shows("ada: hello")
     await shell.type("half a li")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,14 @@ def between(shown: Terminal, first: str, last: str) -> list[str]:
     return lines[start : lines.index(last, start) + 1]
 
 
+async def ada_and_bob(terminal: OpenTerminal, peer: StartPeer, *words: str, **options: Any) -> tuple[Terminal, TCPPeer]:
+    """Return a terminal of ada, started with these words, and a peer that has met her."""
+    ada = await terminal("0", "--name", "ada", *words, **options)
+    bob = await peer("bob", await port_of(ada))
+    await ada.shows("bob is here")
+    return ada, bob
+
+
 async def send_lines(peer: TCPPeer, to: str, first: int, last: int) -> list[Receipt]:
     return [await peer.send(to, f"line {number}") for number in range(first, last + 1)]
 
@@ -48,9 +57,7 @@ async def test_unread_lines_are_all_shown_after_a_restart(
     terminal: OpenTerminal, peer: StartPeer, home: Path, how: str
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada = await terminal("0", "--name", "ada", *data)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer, *data)
     read = await bob.broadcast("read")
     await read.read(timeout=20)
     await ada.line("/go bob")
@@ -76,9 +83,7 @@ async def test_what_came_behind_an_editor_is_unread(
     editor.write_text("#!/bin/sh\necho EDITING; read answer\n")
     editor.chmod(0o755)
     data = ("--data", str(home / "ada"))
-    ada = await terminal("0", "--name", "ada", *data, env={"VISUAL": str(editor)})
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer, *data, env={"VISUAL": str(editor)})
     await ada.key("c-x", "e")
     await ada.shows("EDITING")
     direct, room = await bob.send("ada", "to you"), await bob.broadcast("to all")
@@ -98,9 +103,7 @@ async def test_unread_direct_messages_are_all_shown_after_a_restart(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada = await terminal("0", "--name", "ada", *data)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer, *data)
     for line in ("/set notify none bob", "/who"):
         await ada.line(line)
     await ada.shows("-- bob: online")
@@ -120,9 +123,7 @@ async def test_opening_a_conversation_shows_its_unread_lines_in_one_piece(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada = await terminal("0", "--name", "ada", *data)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer, *data)
     await bob.broadcast("tea is ready")
     await ada.shows("tea is ready")
     await end(ada, "/quit")
@@ -149,9 +150,7 @@ async def test_opening_a_conversation_shows_its_unread_lines_in_one_piece(
 async def test_too_many_unread_lines_are_shown_and_marked_page_by_page(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
-    ada = await terminal("0", "--name", "ada", "--data", str(home / "ada"), rows=40)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer, "--data", str(home / "ada"), rows=40)
     await ada.line("/go bob")
     await ada.prompts("bob>")
     receipts = await send_lines(bob, "room", 1, 250)
@@ -175,9 +174,7 @@ async def test_too_many_unread_lines_are_shown_and_marked_page_by_page(
 
 
 async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer)
     await ada.line("/away lunch")
     await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=20)
     one, two = await bob.send("ada", "one"), await bob.broadcast("two")
@@ -203,9 +200,7 @@ async def test_what_is_shown_to_somebody_away_is_read_after_the_return(terminal:
 
 
 async def test_what_was_hidden_from_somebody_away_stays_unread(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada")
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer)
     for line in ("/set notify none bob", "/away lunch"):
         await ada.line(line)
     await bob.wait_for(Presence, where=lambda event: event.status == "idle", timeout=20)
@@ -225,9 +220,7 @@ async def test_what_somebody_ignored_for_a_while_wrote_is_unread(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada = await terminal("0", "--name", "ada", *data)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer, *data)
     for line in ("/set notify none bob", "/who"):
         await ada.line(line)
     await ada.shows("-- bob: online")
@@ -251,9 +244,7 @@ async def test_what_somebody_ignored_for_a_while_wrote_is_unread(
 
 
 async def test_history_shows_the_rest_of_very_many_unread_lines(terminal: OpenTerminal, peer: StartPeer) -> None:
-    ada = await terminal("0", "--name", "ada", rows=40)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer, rows=40)
     await ada.line("/go bob")
     await ada.prompts("bob>")
     receipts = await send_lines(bob, "room", 1, 230)
@@ -273,9 +264,7 @@ async def test_plain_lines_show_what_an_earlier_run_only_counted(
     terminal: OpenTerminal, peer: StartPeer, home: Path
 ) -> None:
     data = ("--data", str(home / "ada"))
-    ada = await terminal("0", "--name", "ada", *data)
-    bob = await peer("bob", await port_of(ada))
-    await ada.shows("bob is here")
+    ada, bob = await ada_and_bob(terminal, peer, *data)
     await ada.line("/group ops bob")
     await ada.prompts("#ops>")
     await bob.broadcast("one")

@@ -279,10 +279,15 @@ async def chatting_with(url: str, user: str, query: str = "") -> AsyncIterator[C
         yield Chatter(websocket)
 
 
+def gateway_command(home: Path) -> tuple[str, list[str]]:
+    """Return the port of a gateway, and the command that starts it, always on the same data."""
+    http, own = free_ports(2)
+    return http, p2pchat("web", http, "--port", own, "--trust-loopback", "--data", str(home / "data"))
+
+
 async def test_what_was_delivered_stays_so_after_a_kill_and_what_waits_is_told_later(tmp_path: Path) -> None:
     """A gateway killed as soon as it has told a writer, twice: it knows the same as the writer afterwards."""
-    http, own = free_ports(2)
-    gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--data", str(tmp_path / "data"))
+    http, gateway = gateway_command(tmp_path)
     url = f"ws://localhost:{http}"
 
     async def status(id: str) -> str:
@@ -342,8 +347,7 @@ async def test_who_joined_later_does_not_repeat_that_all_have_read_a_room_messag
 
 async def test_what_a_writer_missed_is_told_after_a_restart_of_the_gateway_too(tmp_path: Path) -> None:
     """And a client that asks for no receipts leaves them to the next one."""
-    http, own = free_ports(2)
-    gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--data", str(tmp_path / "data"))
+    http, gateway = gateway_command(tmp_path)
     url = f"ws://localhost:{http}"
     async with running(*gateway, home=tmp_path) as office:
         await office.until("the page")
@@ -391,8 +395,7 @@ async def test_a_read_that_was_answered_stays_so_after_a_kill(
     tmp_path: Path, read: Callable[[str, str, str], Any], number: int
 ) -> None:
     """The first message, which storage looks up, and the newest, marked right after the others."""
-    http, own = free_ports(2)
-    gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--data", str(tmp_path / "data"))
+    http, gateway = gateway_command(tmp_path)
     async with running(*gateway, home=tmp_path) as office:
         await office.until("the page")
         async with chatting_with(f"ws://localhost:{http}", "ada") as ada:
@@ -422,8 +425,7 @@ async def test_a_writer_who_was_away_is_told_of_what_happened_just_before_a_kill
     tmp_path: Path, act: Callable[[str, list[str]], Any], steps: list[str]
 ) -> None:
     """What the writer is owed is stored with the delivery or read itself; and it is told once."""
-    http, own = free_ports(2)
-    gateway = p2pchat("web", http, "--port", own, "--trust-loopback", "--data", str(tmp_path / "data"))
+    http, gateway = gateway_command(tmp_path)
     url = f"ws://localhost:{http}"
     async with running(*gateway, home=tmp_path) as office:
         await office.until("the page")
