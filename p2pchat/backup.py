@@ -31,8 +31,8 @@ from p2pchat.identity.private_files import (
 from p2pchat.identity.profile import DATABASE_NAME, data_directory, locked, network_of, stored_identity
 from p2pchat.peer_startup import MEMORY_URL, PathLike
 from p2pchat.storage import schema
-from p2pchat.storage.database import Database, flat, translate_errors
-from p2pchat.storage.dialects.dialect import Dialect, dialect_of
+from p2pchat.storage.database import Database, dialect_of, flat, translate_errors
+from p2pchat.storage.dialects.dialect import Dialect
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import NEWEST_HEAD, OWN_KEYS, TABLES, Table, meta
 from p2pchat.storage.sql import SqlStorage

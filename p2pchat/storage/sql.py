@@ -22,8 +22,7 @@ from p2pchat.core.records import Change, Position, Start
 from p2pchat.errors import LogError, StorageError
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.storage import schema
-from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, translate_errors
-from p2pchat.storage.dialects.dialect import dialect_of
+from p2pchat.storage.database import SUSPECT_IN_COMMITS, Database, dialect_of, translate_errors
 from p2pchat.storage.load import (
     load_conversations,
     load_hosted,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from p2pchat.cli.main import main
+from p2pchat.__main__ import main
 from tests.processes.commands import Ran
 from tests.processes.fork_server import ForkServer
 from tests.processes.peers import ROOT, Cluster

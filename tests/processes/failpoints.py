@@ -349,7 +349,7 @@ def main(argv: Sequence[str]) -> int:
 
     The words may begin with `python -m p2pchat`, as when this command is a prefix of another.
     """
-    from p2pchat.cli.main import main as p2pchat
+    from p2pchat.__main__ import main as p2pchat
 
     arm(argv[0].split(","))
     words = argv[4:] if argv[2:4] == ["-m", "p2pchat"] else argv[1:]

@@ -308,7 +308,7 @@ def _live(request: dict[str, Any], fds: list[int]) -> NoReturn:
         time.tzset()
         sys.argv = ["p2pchat", *request["words"]]
         sys.stdin, sys.stdout, sys.stderr = (open(n, "w" if n else "r", closefd=False) for n in range(3))  # noqa: SIM115
-        from p2pchat.cli.main import main
+        from p2pchat.__main__ import main
         from tests.processes.failpoints import arm
         from tests.processes.settings_override import alter
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from p2pchat import Settings
+from p2pchat.__main__ import main
 from p2pchat.cli import chat
-from p2pchat.cli.main import main
 
 POLL_EVERY = 0.02  # seconds between checks of the stall file
 

@@ -34,7 +34,7 @@ def test_version_and_help_answer_at_once(tmp_path: Path) -> None:
 
 
 def test_version_imports_nothing_heavy(tmp_path: Path) -> None:
-    code = "import sys; from p2pchat.cli.main import main; main(['--version']); print(*sys.modules)"
+    code = "import sys; from p2pchat.__main__ import main; main(['--version']); print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True).stdout
     assert not {"asyncio", "click", "msgspec", "sqlite3", "cryptography", "ssl"} & set(out.split())
 

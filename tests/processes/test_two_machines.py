@@ -174,7 +174,7 @@ IMPATIENT = """\
 import sys
 from functools import partial
 from p2pchat.cli import chat
-from p2pchat.cli.main import main
+from p2pchat.__main__ import main
 chat.Settings = partial(chat.Settings, ping_after=0.5, dead_after=2.0, handshake_timeout=2.0, redial_most=0.5)
 del sys.argv[1:4]
 sys.exit(main())"""

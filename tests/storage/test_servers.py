@@ -13,7 +13,8 @@ import pytest
 
 from p2pchat.core.records import Change, WantStart
 from p2pchat.errors import StorageError
-from p2pchat.storage.dialects.dialect import DatabaseURL, parse_url
+from p2pchat.storage.database import parse_url
+from p2pchat.storage.dialects.dialect import DatabaseURL
 from p2pchat.storage.sql import SqlStorage
 from tests.databases.fixtures import ServerOf
 from tests.databases.servers import KINDS, ROOT, Server, private

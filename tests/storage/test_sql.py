@@ -18,8 +18,7 @@ from p2pchat.config import Settings
 from p2pchat.core.records import Change, Start, TailStart, WantStart
 from p2pchat.errors import StorageError
 from p2pchat.storage import schema
-from p2pchat.storage.database import Database
-from p2pchat.storage.dialects.dialect import dialect_of
+from p2pchat.storage.database import Database, dialect_of
 from p2pchat.storage.dialects.sqlite import sqlite_url
 from p2pchat.storage.schema import TABLES
 from p2pchat.storage.sql import SqlStorage

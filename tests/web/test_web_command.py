@@ -21,8 +21,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from p2pchat.__main__ import main
 from p2pchat.cli.gateway import CONSOLE_PATIENCE, listen
-from p2pchat.cli.main import main
 from p2pchat.cli.profiles import WebOptions
 from p2pchat.cli.subcommands import web as web_command
 from p2pchat.cli.subcommands.web import web_options

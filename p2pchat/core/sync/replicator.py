@@ -23,12 +23,13 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import Change, DeliveredMark, LogFacts, LogKey, ReadMark, Stored
 from p2pchat.core.sync.anti_entropy import COMPARED_ROOM, AntiEntropy
-from p2pchat.core.sync.append import Appender, GroupEditor
+from p2pchat.core.sync.append import Appender
 from p2pchat.core.sync.causal_order import KEPT_RECENT, CausalOrder, references_of
 from p2pchat.core.sync.conversations import Conversations, KnownPeople
 from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
 from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
+from p2pchat.core.sync.group_editor import GroupEditor
 from p2pchat.core.sync.groups import GroupSync
 from p2pchat.core.sync.import_file import FileImport
 from p2pchat.core.sync.ingest import Ingest

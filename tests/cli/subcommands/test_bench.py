@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer, profile_invite
-from p2pchat.cli.main import main
+from p2pchat.__main__ import main
 from p2pchat.cli.subcommands.bench import (
     TEXT_BYTES,
     format_figure,

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.cli.main import main
+from p2pchat.__main__ import main
 from p2pchat.cli.options import CommandGroup
 from p2pchat.cli.program import COMMANDS, chat, program
 from p2pchat.cli.subcommands.completion import SHELLS

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.cli.main import main
+from p2pchat.__main__ import main
 from p2pchat.cli.subcommands.doctor import shown, summary
 from p2pchat.cli.subcommands.doctor_checks import Finding, from_error, ok, warning, with_progress, wrong
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2pchat import TCPPeer
-from p2pchat.cli.main import main
+from p2pchat.__main__ import main
 
 History = Callable[..., list[str]]
 

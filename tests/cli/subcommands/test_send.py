@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from p2pchat.cli.main import main
+from p2pchat.__main__ import main
 from p2pchat.cli.options import ProfileChoice
 from p2pchat.cli.subcommands.history import MAX_RECENT, RecentMessages
 from p2pchat.cli.subcommands.send import _from_shell

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat.cli.main import main
+from p2pchat.__main__ import main
 from p2pchat.cli.options import PASSWORD_VISIBLE, ProfileChoice, has_password
 from p2pchat.cli.program import run
 from p2pchat.cli.subcommands.transfer import _database
