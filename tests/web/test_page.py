@@ -308,6 +308,23 @@ async def test_search_finds_highlights_and_opens_a_message(scene: Scene) -> None
     await yan.page.get_by_role("button", name="Close search").click()
 
 
+async def test_a_click_on_a_row_that_changes_meanwhile_is_not_lost(scene: Scene) -> None:
+    zoe, terry, frame = scene.zoe, scene.terry, "new Promise(requestAnimationFrame)"
+    await zoe.go("Room")
+    title = await zoe.page.title()
+    await zoe.row("terry").hover()
+    await zoe.page.mouse.down()
+    await terry.send("under the pointer", to="zoe")
+    await zoe.until(f"document.title !== {title!r}")  # it is unread
+    for _ in range(2):
+        await zoe.page.evaluate(frame)
+    await zoe.page.mouse.up()
+    await zoe.page.locator("#talk-name").filter(has_text="terry").wait_for()
+    await zoe.sees("under the pointer")
+    await zoe.row("terry").get_by_text("under the pointer").wait_for()
+    await zoe.go("Room")
+
+
 async def test_what_ignored_people_wrote_is_said_to_be_hidden(scene: Scene) -> None:
     yan = scene.yan
     await yan.go("terry")

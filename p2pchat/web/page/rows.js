@@ -1,6 +1,6 @@
 /**
- * Lists that are redrawn often and replace only changed rows. A click that began on a row ends on the same row, and the
- * focus stays.
+ * Lists that are redrawn often and replace only changed rows. The focus stays, and nothing is redrawn under a pointer that
+ * is pressed: a click ends on the row it began on.
  */
 
 /** @typedef {{key: string, drawn: string, draw: () => HTMLElement}} Item equal `drawn` strings mean equal rows */
@@ -46,6 +46,37 @@ export class Rows {
       queueMicrotask(() => focusAt(node, index));
     }
     return { drawn, node };
+  }
+}
+
+/** Redrawing of an element: before the next frame, once however often it is asked for, and not while it is pressed. */
+export class Redraw {
+  /** @param {HTMLElement} element @param {() => void} draw */
+  constructor(element, draw) {
+    this._draw = draw;
+    this._frame = 0;
+    this._isPressed = false;
+    this._isLate = false;
+    element.addEventListener("pointerdown", ({ button }) => button === 0 && this._pressed());
+  }
+
+  soon() {
+    cancelAnimationFrame(this._frame);
+    this._frame = requestAnimationFrame(() => {
+      if (this._isPressed) this._isLate = true;
+      else this._draw();
+    });
+  }
+
+  _pressed() {
+    this._isPressed = true;
+    const ended = new AbortController();
+    for (const type of ["pointerup", "pointercancel", "blur"]) addEventListener(type, () => {
+      ended.abort();
+      this._isPressed = false;
+      if (this._isLate) this.soon(); // after the click
+      this._isLate = false;
+    }, { signal: ended.signal });
   }
 }
 

@@ -7,7 +7,7 @@ import { excerpt } from "./markdown.js";
 import { writtenAt } from "./model.js";
 import { fold, namesNear } from "./names.js";
 import { byPresence, disc, showProfile, statusText } from "./people.js";
-import { Rows } from "./rows.js";
+import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 import { countText } from "./status.js";
 import { briefly, whole } from "./times.js";
@@ -52,18 +52,14 @@ export class Sidebar {
         this._me,
       ),
     );
-    for (const topic of ["talks", "people", "front", "state"]) chat.model.bus.on(topic, () => this._drawSoon());
+    const redraw = new Redraw(this._talks, () => this._draw());
+    for (const topic of ["talks", "people", "front", "state"]) chat.model.bus.on(topic, () => redraw.soon());
     this._draw();
   }
 
   /** Move the focus to the open conversation. */
   focusFront() {
     (this._talks.querySelector("[aria-current]") ?? this.find).focus();
-  }
-
-  _drawSoon() {
-    cancelAnimationFrame(this._frame ?? 0);
-    this._frame = requestAnimationFrame(() => this._draw());
   }
 
   /** @param {KeyboardEvent} event */

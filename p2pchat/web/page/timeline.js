@@ -11,7 +11,7 @@ import { fill, h, icon } from "./dom.js";
 import { excerpt } from "./markdown.js";
 import { drawMessage, pickReaction, showReceipts } from "./message.js";
 import { showPerson } from "./people.js";
-import { Rows } from "./rows.js";
+import { Redraw, Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 import { day, dayKey } from "./times.js";
 
@@ -41,7 +41,8 @@ export class Timeline {
     this._atEnd = true;
     this._activeId = "";
     this._actions = this._messageActions();
-    for (const topic of ["talk", "people", "state"]) chat.model.bus.on(topic, () => this._drawSoon());
+    const redraw = new Redraw(this._list, () => this._draw());
+    for (const topic of ["talk", "people", "state"]) chat.model.bus.on(topic, () => redraw.soon());
     chat.model.bus.on("talks", () => this._drawDown());
     chat.model.isFrontShown = () => this._box.clientHeight > 0 && !document.querySelector("dialog[open]");
     document.addEventListener("close", () => chat.markReadSoon(), true); // of a dialog that covered the messages
@@ -85,11 +86,6 @@ export class Timeline {
   }
 
   // ---- drawing
-
-  _drawSoon() {
-    cancelAnimationFrame(this._frame ?? 0);
-    this._frame = requestAnimationFrame(() => this._draw());
-  }
 
   _draw() {
     const talk = this._chat.model.front;
