@@ -19,7 +19,7 @@ exactly this, so that salt and proof cannot be combined with other addresses, an
 does not prove that the peer may join: the handshake checks that. An open network has no key and uses one made from its
 id N, so anyone who knows N can read its announcements.
 
-Source: docs/protocol.md, "Discovery"; RFC 6762 and 6763.
+Source: docs/protocol-discovery.md; RFC 6762 and 6763.
 """
 
 from __future__ import annotations

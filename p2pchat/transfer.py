@@ -227,7 +227,7 @@ def _may_be_replaced(path: Path, room: ConversationId) -> bool:
 # that was written earliest comes next, by any writer: a reply comes after its message, so that a reader keeps
 # little waiting. At most some megabytes are in memory, however much is stored: a few batches of each of a few writers,
 # or one batch at a time of many. Forked logs are left out, as on a link; the evidence of the fork stands in their
-# place, before the logs that build on them. Source: docs/protocol.md, "Files".
+# place, before the logs that build on them. Source: docs/protocol-files.md.
 
 
 class Cursor(NamedTuple):

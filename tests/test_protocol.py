@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -484,3 +485,13 @@ def test_the_document_has_a_row_with_every_field(kind: type[Frame]) -> None:
     ]
     fields = [name for name in kind.__struct_encode_fields__ if name != "names"]
     assert [name for name in fields if f"`{name}`" not in row and f"`{name}?`" not in row] == []
+
+
+def test_sources_in_the_code_are_sections_of_the_pages() -> None:
+    root = GOLDEN_FILE.parents[2]
+    wrong = []
+    for path in sorted((root / "p2pchat").rglob("*.py")):
+        for page, names in re.findall(r'docs/(protocol[\w-]*\.md), ((?:"[^"]+"(?: and )?)+)', path.read_text("utf-8")):
+            headers = re.findall(r"^#+ (.*)$", (root / "docs" / page).read_text("utf-8"), re.MULTILINE)
+            wrong += [f"{path.name}: {name}" for name in re.findall('"([^"]+)"', names) if name not in headers]
+    assert wrong == []

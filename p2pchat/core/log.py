@@ -5,7 +5,7 @@ the exact bytes of its entries. A head is the author's signature over (log, seq,
 seq. An entry is sent and stored as the JSON text its author made and never re-encoded. This file knows bytes and shapes
 only; sync/ decides who may write what, and when.
 
-Source: docs/protocol.md, "Entries" and "Heads".
+Source: docs/protocol.md, "Entries".
 """
 
 from __future__ import annotations

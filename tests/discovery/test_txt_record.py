@@ -35,7 +35,7 @@ def test_the_golden_announcement_is_made_and_read(kind: str) -> None:
 
 
 def test_the_golden_bytes_are_in_the_document() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "protocol-discovery.md").read_text("utf-8")
     said = GOLDEN["discovery"]["keyed"]["txt"]
     assert "".join(f"{name} = {said[name]}\n" for name in "spm") in page
 

@@ -9,7 +9,7 @@ gen (the owner was restored from a backup, or wrote on two devices) are *tied* a
 one in all of them, name and owner come from the one with the smallest hash, and an entry is visible if all of them let
 it be. So a state then has several visibility rules for a user, and one otherwise.
 
-Source: docs/protocol.md, "Groups".
+Source: docs/protocol-groups.md.
 """
 
 from __future__ import annotations

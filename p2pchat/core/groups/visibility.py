@@ -4,7 +4,7 @@ An entry is visible if a cut covers it, or if its writer is a member that has no
 below the one that added the writer. A cut covers what its marks name and everything those logs build on. The visible
 part of a log is the longest prefix in which every entry is visible, independent of its writer's citations.
 
-Source: docs/protocol.md, "Groups".
+Source: docs/protocol-groups.md.
 """
 
 from __future__ import annotations

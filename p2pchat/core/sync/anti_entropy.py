@@ -9,7 +9,7 @@ lacks (fetch.py).
 A peer learns that sums are equal only from the other's digest, and its own digest may have been sent when it held less.
 So a peer that has heard nothing to end the comparison repeats its digest and asks for an answer.
 
-Source: docs/protocol.md, "Comparing". The sum is an additive multiset hash (Clarke et al., "Incremental Multiset Hash
+Source: docs/protocol.md, "Compare". The sum is an additive multiset hash (Clarke et al., "Incremental Multiset Hash
 Functions", 2003). It protects against accidents; heads prove the entries.
 """
 

@@ -39,7 +39,7 @@ class GroupEditor:
     cut off at the entries visible here now. Before an owner changes a group, its lost operations are repeated
     (core/groups/state.py).
 
-    Source: docs/protocol.md, "Groups".
+    Source: docs/protocol-groups.md.
     """
 
     def __init__(self, sync: SyncContext, appender: Appender) -> None:

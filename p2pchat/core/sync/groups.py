@@ -6,7 +6,7 @@ If anything of a writer was cut off, all its logs are kept in memory, since the 
 
 Entries that were shown before their cut arrived keep their places, and are hidden from reads (Change.visible).
 
-Source: docs/protocol.md, "Groups".
+Source: docs/protocol-groups.md.
 """
 
 from __future__ import annotations

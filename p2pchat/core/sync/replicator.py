@@ -4,7 +4,7 @@ A Replicator is built from what storage holds, and replaced when storage fails (
 the writes of hosted users and the answers of storage, calls the machines in order, and carries out what follows a
 commit. docs/architecture.md lists the machines.
 
-Source: docs/protocol.md, "Synchronisation".
+Source: docs/protocol.md, "Sync".
 """
 
 from __future__ import annotations

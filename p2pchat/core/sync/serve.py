@@ -5,7 +5,7 @@ right before a new batch, the batch is sent at once, encoded once for all such l
 entries are read from storage when the link drains. There is no queue that could overflow. The bytes sent to a link in
 one step are limited too, since the link reports that it is full only after the step.
 
-Source: docs/protocol.md, "Pull, then tail".
+Source: docs/protocol.md, "Pull" and "Tail".
 """
 
 from __future__ import annotations

@@ -1,0 +1,113 @@
+"""The session at the beginning of docs/protocol.md, recorded between two nodes with the keys of the golden file.
+
+Nonces, runs and the clock are fixed, so every frame is the same each time. `python -m tests.docs.test_first_minute`
+prints the frames whole; `--short` as the page shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+
+from p2pchat.config import Settings
+from p2pchat.core import effects as out
+from p2pchat.core.context import HostedIdentity, NetworkCredentials
+from p2pchat.core.inputs import Connect, ConversationOpened, ListeningAt, Stop
+from p2pchat.core.node import Node
+from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
+from p2pchat.identity.keys import Identity
+from p2pchat.protocol import Frame, encode
+from p2pchat.storage.memory import MemoryStorage
+from tests.core import scripted_nodes
+from tests.core.scripted_nodes import Far, World
+from tests.docs.pages import ROOT
+
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "wire.json").read_text("utf-8"))
+IDENTITIES = {name: Identity.from_seed(bytes.fromhex(GOLDEN["users"][name]["seed"])) for name in ("ada", "bob")}
+ADA, BOB = (IDENTITIES[name].peer_id for name in ("ada", "bob"))
+ROOM, DM = room_id(GOLDEN["network"]["n"]), dm_id(ADA, BOB)
+SHORT = {ADA: "ADA", BOB: "BOB", ROOM: "ROOM", DM: "DM", "0" * 64: "00…", "f" * 64: "ff…"}
+
+
+class Peer(scripted_nodes.Peer):
+    """A node with a key of the golden file, whose frames are recorded."""
+
+    def start(self) -> None:
+        identity, network = IDENTITIES[self.name], GOLDEN["network"]
+        self.id = identity.peer_id
+        self.node = Node(
+            settings=self.settings, peer=self.id, sign=identity.sign,
+            users=[HostedIdentity(self.id, self.name, identity.sign)],
+            network=NetworkCredentials(network["n"], network["k"]), draw=self._draw,
+            stored=self.storage.load([self.id]),
+        )  # fmt: skip
+        self._carry_out(self.node.start(self.world.now))
+
+    def record(self, frame: Frame) -> None:
+        assert isinstance(self.world, Recorder)
+        self.world.frames.append((self.name, encode(frame)[4:].decode()))
+
+    def _send(self, frame: Frame, other: Far | tuple[scripted_nodes.Peer, int] | None) -> None:
+        self.record(frame)
+        super()._send(frame, other)
+
+    def _one(self, effect: out.Effect) -> None:
+        if isinstance(effect, out.Close) and effect.bye is not None:
+            self.record(effect.bye)
+        super()._one(effect)
+
+    def _line(self, effect: out.Effect) -> str:
+        return ""
+
+
+class Recorder(World):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[tuple[str, str]] = []  # sender, JSON
+
+    def recorded(self, name: str, port: int) -> Peer:
+        peer = Peer(self, name, MemoryStorage(), Settings())
+        self.peers.append(peer)
+        peer.put(ListeningAt(port, (f"192.0.2.7:{port}",)))
+        return peer
+
+
+def first_minute() -> list[tuple[str, str]]:
+    """Return the frames of the session: sender and JSON."""
+    world = Recorder()
+    bob = world.recorded("bob", 8081)
+    bob.say("anyone here?", to=ROOM)
+    world.pass_time(60)
+    ada = world.recorded("ada", 8080)
+    ada.put(Connect("192.0.2.7:1", BOB))
+    world.pass_time(2)
+    ada.say("hello bob", to=ROOM)
+    world.pass_time(2)
+    ada.put(ConversationOpened(dm_naming(ADA, BOB)))
+    ada.say("just us", to=DM)
+    world.pass_time(2)
+    bob.read()
+    world.pass_time(1)
+    ada.put(Stop())
+    world.settle()
+    return world.frames
+
+
+def shortened(frame: str) -> str:
+    """Return a frame as the page shows it: names for ids, and six digits of all other long hex values."""
+    return re.sub(r"[0-9a-f]{32,}", lambda found: SHORT.get(found[0], found[0][:6] + "…"), frame)
+
+
+def test_the_page_shows_the_session_as_recorded() -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text("utf-8")
+    section = page.partition("\n## The first minute on the wire\n")[2].partition("\n## ")[0]
+    shown = re.findall(r"^(ada|bob)  (\{.*\})\n      \S", section, re.MULTILINE)  # each with a line of comment
+    assert shown == [(name, shortened(frame)) for name, frame in first_minute()]
+    assert f"ADA = `{ADA}`" in section and f"BOB = `{BOB}`" in section
+    assert f"ROOM = `{ROOM}`" in section and f"DM = `{DM}`" in section
+
+
+if __name__ == "__main__":
+    for name, frame in first_minute():
+        print(f"{name}  {shortened(frame) if '--short' in sys.argv else frame}")

@@ -1,0 +1,245 @@
+"""Which entries are valid: the tables of docs/protocol.md and docs/protocol-groups.md, with examples of every row.
+
+tests/docs/test_valid_entries.py compares the tables with the pages, word for word, and gives each example to p2pchat.
+`python -m tests.docs.valid_entries` prints the tables as the pages have them; with `--json` all examples, one a line:
+the table, the rule, the entry (its exact text), its number, the clock before it, and what becomes of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+REF = f'["{"ab" * 16}",1]'  # somebody's entry, which nobody holds
+MARK = f'["{"cd" * 8}",1,"{"ef" * 8}"]'
+OWN = "8139770ea87d175f"  # the first 8 bytes of the id of bob, who writes the examples (tests/golden)
+OWN_REF = f'["{OWN}{"ab" * 8}",1]'
+NO_EFFECT = "taken, no effect"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        verdict: `taken`, `taken, no effect`, or the code of the refusal.
+        seq, last_c: The number of each example in its log, and the clock of the entry before it.
+    """
+
+    rule: str
+    verdict: str
+    examples: tuple[str, ...]
+    seq: int = 1
+    last_c: int = 0
+
+
+def entry(**changed: str) -> str:
+    """Return the text of a valid text entry with these keys set to JSON, or without them when that is ""."""
+    keys = {"k": '"text"', "at": "1", "c": "2", "b": '"x"'} | changed
+    return "{" + ",".join(f'"{key}":{value}' for key, value in keys.items() if value) + "}"
+
+
+def entries(key: str, *values: str, **others: str) -> tuple[str, ...]:
+    """Return one entry for each value of a key."""
+    return tuple(entry(**others, **{key: value}) for value in values)
+
+
+def nested(levels: int) -> str:
+    """Return arrays inside an entry that is `levels` deep."""
+    return "[" * (levels - 1) + "]" * (levels - 1)
+
+
+def of_bytes(size: int) -> str:
+    """Return an entry of so many bytes, of an unknown kind."""
+    empty = entry(k='"later"', b='""')
+    return entry(k='"later"', b=f'"{"x" * (size - len(empty))}"')
+
+
+ESCAPED = r"\u0041"
+TEXTS = tuple(f'"{kind}"' for kind in ("text", "action", "edit", "reaction"))
+
+JSON = [
+    Row("one object, with blanks (space, tab, CR, LF) around and inside, its keys in any order", "taken",
+        (entry(), ' \t\r\n{ "b" : "x",\n"c":2, "at":1, "k":"text" }\n')),
+    Row("another value; nothing; anything after the object; a byte order mark, a comment, a trailing comma",
+        "malformed",
+        ("[]", "7", "null", "", "  ", entry() + "x", entry() + entry(), "\ufeff" + entry(), entry()[:-1] + ",}",
+         entry()[:-1] + "/* */}", "\u00a0" + entry(), "{'k':'text','at':1,'c':2,'b':'x'}")),
+    Row("a character below U+0020 in a string; an escape that JSON does not have", "malformed",
+        entries("b", '"a\nb"', '"a\tb"', '"a\0b"', r'"\x41"')),
+    Row("half of a surrogate pair in an escape, anywhere", "malformed",
+        (*entries("b", r'"\ud83d"', r'"\ude00"', r'"\ud83dx"'), entry(later=r'"\ud83d"'),
+         '{"later":"\\ud83d","later":1,' + entry()[1:])),
+    Row("both halves; any other character, unassigned ones and U+FFFE too", "taken",
+        entries("b", r'"\ud83d\ude00"', '"\U0001f600"', '"\ufffe\u2028\x7f"', r'"\uFFFF"')),
+    Row("16 levels of objects and arrays, the entry counted", "taken", entries("later", nested(16))),
+    Row("17 levels", "malformed", entries("later", nested(17), nested(300)) + (entry(k='"later"', b=nested(17)),)),
+    Row("an integer below -(2^53 - 1) or above 2^53 - 1, anywhere, in unknown keys too", "malformed",
+        (*entries("later", str(2**53), str(-(2**53)), "1" + "0" * 30, f"[[{2**53}]]"), entry(c=str(2**53)),
+         entry(k='"later"', b=str(2**53)))),
+    Row("a number that is no integer, where no integer is asked for: `2.0`, `1e20`, `9007199254740993.0`", "taken",
+        (*entries("later", "2.0", "1e20", "9007199254740993.0", "-0", "1e-999", "1.7976931348623157e308"),
+         entry(k='"later"', b="1e20"))),
+    Row("a number that no double holds; one that JSON does not have: a leading zero, `+1`, `.5`, `NaN`", "malformed",
+        entries("later", "1e400", "-1e400", "1.8e308", "01", "+1", ".5", "5.", "NaN", "Infinity")),
+    Row("a key again: the last one counts, the ones before it may have any type and size", "taken",
+        ('{"c":"x",' + entry()[1:], '{"c":null,"b":7,' + entry()[1:], f'{{"later":{2**53},"later":1,{entry()[1:]}',
+         '{"b":"a\\u0000",' + entry()[1:], entry(k='"text","k":"later"', b="7"))),
+    Row("the same, and the last one is not valid", "malformed",
+        (entry()[:-1] + ',"c":"x"}', entry()[:-1] + ',"c":2.0}', entry(k='"later","k":"text"', b="7"))),
+    Row("a key written with escapes is that key: `\"\\u006b\"` is `\"k\"`", "taken",
+        (entry().replace('"k"', '"\\u006b"'), entry(k='"te\\u0078t"'))),
+    Row("unknown keys, the empty one and other spellings of known ones (`K`) too", "taken",
+        (entry(later='{"a":[1,null,true]}'), entry(K="7"), entry()[:-1] + ',"":1}', entry(**{"\\u0000": "1"}))),
+    Row("65,536 bytes of UTF-8", "taken", (of_bytes(65536),)),
+    Row("65,537 bytes", "limit", (of_bytes(65537), entry(k='"later"', b=f'"{"ü" * 32768}"'))),
+]  # fmt: skip
+
+KEYS = [
+    Row("`k`: any string, `\"\"` too", "taken", entries("k", '"text"', '""', '"later"', r'"a\u0000"')),
+    Row("`k`, `at` or `c`: absent, `null` or of another type", "malformed",
+        (*entries("k", "", "null", "7"), *entries("at", "", "null", '"1"'), *entries("c", "", "null", '"2"', "true"))),
+    Row("`at`: an integer from 0", "taken", entries("at", "0", "-0", "1", str(2**53 - 1))),
+    Row("`at` or `c`: `2.0`, `2e0`, `1e20`, an integer below 0", "malformed",
+        (*entries("at", "2.0", "2e0", "1e20", "-0.0", "-1"), *entries("c", "2.0", "2e0", "1e20", "-0.0", "-1"))),
+    Row("`c`: an integer above the `c` of the entry before, however far ahead of any clock", "taken",
+        entries("c", "8", str(2**53 - 1)), 2, 7),
+    Row("`c`: not above the `c` of the entry before", "head", entries("c", "7", "6", "0"), 2, 7),
+    Row("`c` of entry 1: 0", "head", entries("c", "0", "-0")),
+    Row("`re`, `g`, `t`, `b`: `null` is read as absent", "taken",
+        (*(entry(**{key: "null"}) for key in ("re", "g", "t")), entry(k='"delete"', b="null", re=OWN_REF))),
+    Row("`after`, `before`: `null`", "malformed", (entry(after="null"), entry(before="null"))),
+    Row("`re`: a reference, of an entry that nobody holds too", "taken",
+        entries("re", REF, f'["{"0" * 32}",{2**53 - 1}]')),
+    Row("`re`, or an item of `after`: not exactly a hex16 in lower case and an integer from 1", "malformed",
+        (*entries("re", "[]", "{}", '"x"', "7", REF.replace("1", "0"), REF.replace("1", "1.0"), REF[:-1] + ",1]",
+                  REF.replace("ab", "AB"), REF.replace("ab", "a", 1)),
+         *entries("after", f"[{REF[:-2]}0]]", "[[]]", "{}"))),
+    Row("`after`: none, one or two references, equal ones too", "taken",
+        entries("after", "[]", f"[{REF}]", f"[{REF},{REF}]")),
+    Row("`after`: three or more", "malformed", entries("after", f"[{REF},{REF},{REF}]")),
+    Row("`before`: in entry 1, up to eight marks", "taken",
+        entries("before", "[]", f"[{MARK}]", f"[{','.join([MARK] * 8)}]")),
+    Row("`before`: nine or more", "malformed", entries("before", f"[{','.join([MARK] * 9)}]")),
+    Row("`before`: empty in a later entry", "taken", entries("before", "[]"), 2, 1),
+    Row("`before`: with a mark in a later entry", "malformed", entries("before", f"[{MARK}]"), 2, 1),
+    Row("`before`: a mark of another shape, of entry 0 too", "malformed",
+        entries("before", f"[{MARK.replace(',1,', ',0,')}]", f"[{MARK[:-1]},1]]", f"[{MARK.replace('cd', 'CD')}]",
+                "{}")),
+    Row("`g`: an integer from 0 and a hex8, in any conversation", "taken", entries("g", f'[0,"{"ab" * 8}"]')),
+    Row("`g`: any other value", "malformed",
+        entries("g", "[]", "[1]", f'[-1,"{"ab" * 8}"]', f'[1.0,"{"ab" * 8}"]', f'[1,"{"AB" * 8}"]', "7")),
+    Row("`t`: an integer from 0", "taken", entries("t", "0", "-0", str(2**53 - 1))),
+    Row("`t`: any other value", "malformed", entries("t", '"yesterday"', "2.0", "-1", "1e20", "false")),
+]  # fmt: skip
+
+KINDS = [
+    Row("`text`, `action`, `edit`, `reaction`: `b` is a string, `\"\"` too", "taken",
+        tuple(entry(k=kind, b=body, re=OWN_REF) for kind in TEXTS for body in ('"x"', '""'))),
+    Row("these: `b` is absent, `null` or no string", "malformed",
+        tuple(entry(k=kind, b=body) for kind in TEXTS for body in ("", "null", "7", '{"a":"x"}'))),
+    Row("these: U+0000 in `b`", "malformed", tuple(entry(k=kind, b=r'"a\u0000b"') for kind in TEXTS)),
+    Row("these: `b` has 32,768 bytes of UTF-8 once unescaped", "taken",
+        (entry(b=f'"{"ü" * 16384}"'),
+         entry(k='"edit"', b=f'"{"x" * 32768}"', re=OWN_REF), entry(b=f'"{ESCAPED * 9000}"'))),
+    Row("these: 32,769 bytes", "limit", tuple(entry(k=kind, b=f'"{"x" * 32769}"') for kind in TEXTS)),
+    Row("`edit`, `delete`, `reaction` without `re`", NO_EFFECT,
+        (entry(k='"edit"'), entry(k='"delete"', b=""), entry(k='"reaction"'))),
+    Row("`edit`, `delete` of an entry of another user", NO_EFFECT,
+        (entry(k='"edit"', re=REF), entry(k='"delete"', b="", re=REF))),
+    Row("`delete` with a `b` other than `null`", NO_EFFECT,
+        tuple(entry(k='"delete"', b=body, re=OWN_REF) for body in ('"x"', '""', "7"))),
+    Row("`reaction` of more than 8 code points", NO_EFFECT, (entry(k='"reaction"', re=REF, b='"123456789"'),)),
+    Row("`profile` without an object in `b`, or with a `name` that is no [name](protocol.md#users-peers-networks)",
+        NO_EFFECT,
+        tuple(entry(k='"profile"', b=body) for body in ("", "7", '"robert"', "{}", '{"name":7}', '{"name":"a@b"}',
+                                                        '{"name":" robert"}', r'{"name":"rob\u0000ert"}'))),
+    Row("`profile` with an `about` that is no string or holds U+0000: its name counts", "taken",
+        tuple(entry(k='"profile"', b=f'{{"name":"robert","about":{about}}}') for about in ("7", "null", r'"a\u0000"'))),
+    Row("`profile` with `re`, `after` or unknown keys in `b`", "taken",
+        (entry(k='"profile"', b='{"name":"robert","later":[1]}', re=REF, after=f"[{REF}]"),)),
+    Row("`group`, `leave`: any `b`, in any conversation (what has an effect: [groups](protocol-groups.md#operations))",
+        "taken", tuple(entry(k=kind, b=body) for kind in ('"group"', '"leave"') for body in ("", "7", '{"gen":0}'))),
+    Row("any other kind: any `b`, U+0000 and long strings too", "taken",
+        tuple(entry(k='"later"', b=body) for body in ("", "7", "[]", r'"a\u0000"', f'"{"x" * 40_000}"'))),
+    Row("entry 1 of a log of the room that is no `profile`", "taken", (entry(), entry(k='"later"'))),
+]  # fmt: skip
+
+BOB = OWN + "56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394"
+ADA = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
+CUT = f'["{ADA}","{"cd" * 8}",1,"{"ef" * 8}"]'
+
+
+def operation(kind: str = "group", g: str = "", **changed: str) -> str:
+    """Return the text of a create entry of bob's with these parts of its body set to JSON, or left out for ""."""
+    body = {"gen": "1", "name": '"ops"', "owner": f'"{BOB}"', "members": f'{{"{BOB}":1}}', "cuts": "[]",
+            "salt": f'"{"ab" * 16}"'} | changed  # fmt: skip
+    shown = ",".join(f'"{key}":{value}' for key, value in body.items() if value)
+    return entry(k=f'"{kind}"', b=f"{{{shown}}}", g=g)
+
+
+def operations(key: str, *values: str) -> tuple[str, ...]:
+    return tuple(operation(**{key: value}) for value in values)
+
+
+def members(count: int) -> str:
+    ids = [BOB, *(f"{number:064x}" for number in range(1, count))]
+    return "{" + ",".join(f'"{id}":1' for id in ids) + "}"
+
+
+OPERATIONS = [
+    Row("`gen`: an integer from 1", "taken", (operation(), operation(gen="7", salt=""))),
+    Row("`gen`: absent or any other value", NO_EFFECT, operations("gen", "", "0", "-1", "1.0", '"1"', "null", "true")),
+    Row("`name`: absent, or no [name](protocol.md#users-peers-networks)", NO_EFFECT,
+        operations("name", "", "7", '""', '"#ops"', f'"{"x" * 33}"', r'"e\u0301"')),
+    Row("`members`: 1 to 256 user ids, each with an integer from 1 to `gen`",
+        "taken", operations("members", members(256))),
+    Row("`members`: absent or anything else", NO_EFFECT,
+        operations("members", "", "[]", "{}", members(257), f'{{"{BOB}":2}}', f'{{"{BOB}":0}}', f'{{"{BOB}":1.0}}',
+                   f'{{"{BOB}":1,"{ADA.upper()}":1}}', f'{{"{BOB}":1,"ab":1}}')),
+    Row("`owner`: one of `members`", "taken", operations("owner", f'"{BOB}"')),
+    Row("`owner`: absent or anything else", NO_EFFECT, operations("owner", "", "null", f'"{ADA}"', f'"{BOB.upper()}"')),
+    Row("`cuts`: an array of `[U, R, integer from 1, hex8]`, several of one user too", "taken",
+        (operation(gen="2", cuts=f"[{CUT},{CUT}]"),)),
+    Row("`cuts`: absent or anything else", NO_EFFECT,
+        operations("cuts", "", "null", "{}", "[[]]", f"[{CUT.replace(',1,', ',0,')}]", f"[{CUT[:-1]},1]]")),
+    Row("`redo`: absent, `\"\"` or a hex32", "taken",
+        (operation(gen="2", redo='""'), operation(gen="2", redo=f'"{"ab" * 32}"'))),
+    Row("`redo`: anything else, `null` too", NO_EFFECT, operations("redo", "null", "7", '"ab"', f'"{"AB" * 32}"')),
+    Row("`salt` in an operation that does not create, and unknown keys in `b`: not looked at", "taken",
+        (operation(gen="2", salt="7"), operation(gen="2", later="[1]"))),
+    Row("`leave`: `g`, and `cuts` that are an array of marks", "taken",
+        tuple(entry(k='"leave"', g=f'[1,"{"ab" * 8}"]', b=f'{{"cuts":[{cuts}]}}')
+              for cuts in ("", MARK, f"{MARK},{MARK}"))),
+    Row("`leave`: without `g`, or with other `cuts`", NO_EFFECT,
+        (entry(k='"leave"', b='{"cuts":[]}'), *(entry(k='"leave"', g=f'[1,"{"ab" * 8}"]', b=body)
+                                               for body in ("", "{}", '{"cuts":null}', f'{{"cuts":[{REF}]}}')))),
+]  # fmt: skip
+
+TABLES = {"json": JSON, "keys": KEYS, "kinds": KINDS, "operations": OPERATIONS}
+
+
+def rendered(table: str) -> str:
+    """Return a table in Markdown."""
+    verdicts = {"taken": "taken", NO_EFFECT: NO_EFFECT}
+    lines = [f"| {row.rule} | {verdicts.get(row.verdict, f'`{row.verdict}`')} |" for row in TABLES[table]]
+    return "\n".join(lines) + "\n"
+
+
+def examples() -> Iterator[tuple[str, Row, str]]:
+    """Yield (table, row, entry) for every example."""
+    for table, rows in TABLES.items():
+        for row in rows:
+            for text in row.examples:
+                yield table, row, text
+
+
+if __name__ == "__main__":
+    if "--json" in sys.argv:
+        for table, row, text in examples():
+            said = {"table": table, "rule": row.rule, "entry": text, "seq": row.seq, "clock_before": row.last_c}
+            print(json.dumps(said | {"verdict": row.verdict}))
+    else:
+        print("\n".join(rendered(table) for table in TABLES))
