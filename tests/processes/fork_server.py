@@ -119,12 +119,17 @@ class ForkServer:
 
     async def start(
         self, words: Sequence[str], environment: Mapping[str, str], points: Sequence[str],
-        changes: Sequence[str] = (), namespace: str = "",
+        changes: Sequence[str] = (), namespace: str = "", merged: bool = False,
     ) -> ForkedProcess:  # fmt: skip
-        """Start `p2pchat WORDS`, with failpoints (failpoints.py), changes (settings_override.py), in a namespace."""
+        """Start `p2pchat WORDS`, with failpoints (failpoints.py), changes (settings_override.py), in a namespace.
+
+        If `merged`, stderr goes to stdout.
+        """
         if sys.platform == "win32":
             raise NotImplementedError  # for type checkers: AVAILABLE is False there
         ends = [os.pipe() for _ in range(3)]  # (read, write) of stdin, stdout, stderr
+        if merged:
+            os.dup2(ends[1][1], ends[2][1])
         theirs = [ends[0][0], ends[1][1], ends[2][1]]
         request = {"words": [*words], "environment": {**environment}, "points": [*points]}
         process = await self._ask({**request, "changes": [*changes], "namespace": namespace}, theirs)

@@ -57,6 +57,7 @@ async def opened(served: Served, name: str, query: str = "", **options: Any) -> 
     if name not in served.tokens:
         await served.register(name)
     headers = {"Authorization": f"Bearer {served.tokens[name]}"}
+    options = {"max_queue": None, **options}  # a client with too many unread frames waits ten seconds when it closes
     return Chatter(await connect(f"{served.ws_url}/chat{query}", additional_headers=headers, proxy=None, **options))
 
 

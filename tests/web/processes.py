@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+
+from tests.processes.fork_server import AVAILABLE, ForkedProcess, ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHIN = 60.0  # seconds for any expected line
@@ -18,7 +20,7 @@ LINE_BYTES = 1 << 20
 class Program:
     """A running process, read by line. Attributes: `shown`, all lines of stdout and stderr so far."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | ForkedProcess) -> None:
         self._process = process
         self.shown: list[str] = []
         self._looked_at = 0
@@ -72,23 +74,32 @@ class Program:
         return await self._process.wait()
 
 
+P2PCHAT = (sys.executable, "-m", "p2pchat")
+
+
 @asynccontextmanager
 async def running(*words: str, home: Path) -> AsyncIterator[Program]:
-    """Run a command line; kill it at the end of the block."""
+    """Run a command line; kill it at the end of the block. A p2pchat command is forked where that is possible."""
     environment = {**os.environ, "P2PCHAT_HOME": str(home), "PYTHONUTF8": "1", "PYTHONPATH": str(ROOT)}
-    process = await asyncio.create_subprocess_exec(
-        *words, env=environment, cwd=ROOT, limit=LINE_BYTES,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    program = Program(process)
-    try:
-        yield program
-    finally:
-        if process.returncode is None:
-            program.kill()
-        await program.end()
+    async with AsyncExitStack() as stack:
+        process: asyncio.subprocess.Process | ForkedProcess
+        if AVAILABLE and words[:3] == P2PCHAT:
+            fork_server = await stack.enter_async_context(ForkServer())
+            process = await fork_server.start(words[3:], environment, (), merged=True)
+        else:
+            process = await asyncio.create_subprocess_exec(
+                *words, env=environment, cwd=ROOT, limit=LINE_BYTES,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            )  # fmt: skip
+        program = Program(process)
+        try:
+            yield program
+        finally:
+            if process.returncode is None:
+                program.kill()
+            await program.end()
 
 
 def p2pchat(*words: str) -> list[str]:
     """Return the command line of a p2pchat command."""
-    return [sys.executable, "-m", "p2pchat", *words]
+    return [*P2PCHAT, *words]

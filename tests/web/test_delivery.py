@@ -275,7 +275,7 @@ async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served) 
 
 @asynccontextmanager
 async def chatting_with(url: str, user: str, query: str = "") -> AsyncIterator[Chatter]:
-    async with connect(f"{url}/chat?user={user}{query}", proxy=None) as websocket:
+    async with connect(f"{url}/chat?user={user}{query}", proxy=None, max_queue=None) as websocket:
         yield Chatter(websocket)
 
 
@@ -378,7 +378,7 @@ async def read_by_rest(port: str, user: str, id: str) -> None:
 
 
 async def read_by_lines(port: str, user: str, id: str) -> None:
-    async with connect(f"ws://localhost:{port}/lines?user={user}", proxy=None) as websocket:
+    async with connect(f"ws://localhost:{port}/lines?user={user}", proxy=None, max_queue=None) as websocket:
         await websocket.send(json.dumps({"do": "read", "id": id, "ref": "done"}))
         while json.loads(await websocket.recv()).get("ref") != "done":
             pass

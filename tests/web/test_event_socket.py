@@ -48,7 +48,8 @@ class Lines:
 
 @asynccontextmanager
 async def calling(served: Served, name: str, since: str = "") -> AsyncIterator[Lines]:
-    async with connect(f"{served.ws_url}/lines" + (f"?since={since}" if since else "")) as socket:
+    query = f"?since={since}" if since else ""
+    async with connect(f"{served.ws_url}/lines{query}", max_queue=None) as socket:
         await socket.send(json.dumps({"token": served.tokens[name]}))
         lines = Lines(socket)
         first = await lines.next("listening")
