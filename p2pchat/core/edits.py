@@ -5,7 +5,7 @@ newest edit or deletion by its writer counts, and the newest reaction of each pe
 (c, user, run, seq), as in history, so all peers show the same for any order of arrival. causal_order.py releases
 these entries like any other.
 
-Source: docs/protocol.md, "Edits, deletions, reactions".
+Source: docs/protocol-entries.md, "Edits, deletions, reactions".
 """
 
 from __future__ import annotations
