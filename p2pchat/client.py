@@ -37,6 +37,7 @@ from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import ThreadBuffer, TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
+from p2pchat.trace import LinkTrace
 
 CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
 # A StreamReader, used during the TLS handshake, pauses its socket above twice its limit. One read of the socket brings
@@ -168,7 +169,7 @@ class Client(_BaseProtocol):
     __slots__ = (
         *("link_id", "_reader", "_writer", "_transport", "_loop", "_settings", "_server_side", "_tls", "_decoder"),
         *("_on_frames", "_on_fault", "_on_down", "_on_full", "_on_drained"),
-        *("_started", "_reading", "_early_plaintext", "_faulted", "_heard_at"),
+        *("_started", "_reading", "_early_plaintext", "_faulted", "_heard_at", "_trace"),
         *("_written_bytes", "full", "_stuck_timer", "_taken_bytes", "_taken_at", "_closing", "_reason", "_ended"),
     )
 
@@ -186,6 +187,7 @@ class Client(_BaseProtocol):
         on_down: Callable[[int, str], None],
         on_full: Callable[[int], None],
         on_drained: Callable[[int], None],
+        trace: LinkTrace | None = None,
     ) -> None:
         """Take over a connected pair of streams. Every callback gets `link_id` first.
 
@@ -196,6 +198,7 @@ class Client(_BaseProtocol):
             on_down: Called once after start(), as the last callback, with the reason.
             on_full: Called when the buffer has risen above its limit, from within send().
             on_drained: Called when a full buffer has come down to a quarter of its limit.
+            trace: Gets every frame, and the end.
         """
         self.link_id = link_id
         self._reader, self._writer = reader, writer
@@ -207,6 +210,9 @@ class Client(_BaseProtocol):
         self._decoder = Decoder(settings)
         self._on_frames, self._on_fault, self._on_down = on_frames, on_fault, on_down
         self._on_full, self._on_drained = on_full, on_drained
+        self._trace = trace
+        if trace is not None:
+            self._decoder.on_read = trace.on_read
         self._started = False
         self._reading = True  # False while reading is paused
         self._early_plaintext = b""  # received before start()
@@ -243,8 +249,15 @@ class Client(_BaseProtocol):
         try:
             async with asyncio.timeout(timeout):
                 await self._do_handshake()
-            return "" if self._server_side else peer_key(self._tls.certificate())
+            if self._server_side:
+                return ""
+            key = peer_key(self._tls.certificate())
+            if self._trace is not None:
+                self._trace.peer = key
+            return key
         except BaseException as error:  # also when cancelled
+            if self._trace is not None:
+                self._trace.error = str(error) or type(error).__name__
             # "local" still sends the TLS alert that says what was wrong; other failures deserve no more time.
             self._end("local" if isinstance(error, HandshakeError) else "lost")
             raise
@@ -360,6 +373,8 @@ class Client(_BaseProtocol):
         except ConnectionError:
             self._end("lost")
             return
+        if self._trace is not None:
+            self._trace.on_sent(data)
         self._write(self._tls.outgoing())
 
     def _write(self, ciphertext: bytes) -> None:
@@ -444,6 +459,8 @@ class Client(_BaseProtocol):
         if self._reason:
             return
         self._reason = "local" if self._closing else reason
+        if self._trace is not None:
+            self._trace.on_end(self._reason)
         if self._stuck_timer is not None:
             self._stuck_timer.cancel()
             self._stuck_timer = None

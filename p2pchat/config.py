@@ -99,6 +99,7 @@ class Settings:
     typing_expires: float = 6.0  # so that one frame may be lost
 
     # programs
+    trace_limit_bytes: int = 64 * MIB  # of each of two files: some 150,000 frames, a guess
     consumer_saved_after: float = 1.0
     read_told_every: float = 0.1  # read marks to one link; far below flood_a_second
     start_timeout: float = 3.0  # start() waits this long for endpoints

@@ -34,6 +34,7 @@ from p2pchat.peer_startup import Options, PeerResources, login_name, open_resour
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
 from p2pchat.runtime.driver import Driver
+from p2pchat.trace import FrameTrace
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
@@ -88,6 +89,7 @@ class PeerLifecycle:
         self._closing: asyncio.Task[None] | None = None
         self._joining: asyncio.Task[None] | None = None  # stores the network learnt
         self._discovery: Discovery | None = None
+        self._trace: FrameTrace | None = None
 
     # ---- state
 
@@ -192,18 +194,21 @@ class PeerLifecycle:
             elif resources is not None:
                 await asyncio.to_thread(resources.storage.close)
         finally:
+            await self._close_trace()
             self.dispatcher.close(None)
             await self._release(resources, closed)
 
     async def _begin(self, resources: PeerResources) -> None:
         """Listen first, since the port may be taken; then load storage, then make the core."""
         early: list[Input] = []  # what connections report before there is a driver
+        self._trace = self._open_trace(resources)
         connections = ConnectionManager(
             self._transport,
             self.settings,
             server_context=resources.server_context,
             client_context=resources.client_context,
             put=early.append,
+            trace=self._trace,
         )
         if not self._offline:
             self.host, self.port = await connections.listen(self.options.host, self.options.port)
@@ -230,6 +235,8 @@ class PeerLifecycle:
         connections.put = driver.put
         for input in early:
             driver.put(input)
+        if self._trace is not None:
+            self._trace.report_to(lambda text: self.dispatcher.dispatch(WarningIssued("trace", text)))
         if self._offline:
             return
         driver.put(ListeningAt(self.port, tuple(self.told_endpoints)))
@@ -240,6 +247,18 @@ class PeerLifecycle:
         await self._store_name(stored)
         self._announce_name(driver, stored)
         self._start_discovery()
+
+    def _open_trace(self, resources: PeerResources) -> FrameTrace | None:
+        options, clock = self.options, self._clock
+        if options.trace is None or self._offline:
+            return None
+        return FrameTrace(
+            options.trace,
+            texts=options.trace_texts,
+            limit_bytes=self.settings.trace_limit_bytes,
+            peer=resources.identity.peer_id,
+            clock=now_micros if clock is None else lambda: clock().utc,
+        )
 
     def _load_own_user(self, resources: PeerResources, stored: Stored) -> None:
         me = resources.identity.peer_id
@@ -358,6 +377,7 @@ class PeerLifecycle:
             closed = await (driver.kill() if kill else self._leave(driver, closer))
         finally:
             await stopping_discovery
+            await self._close_trace()
             self.dispatcher.close(None if kill else Stopped(reason=reason))
             await self._release(self.resources, closed)
 
@@ -371,6 +391,11 @@ class PeerLifecycle:
     async def _stop_discovery(self) -> None:
         if self._discovery is not None:
             await self._discovery.aclose()
+
+    async def _close_trace(self) -> None:
+        """Write the last lines of the trace; a failure is still reported."""
+        if self._trace is not None:
+            await self._trace.aclose()
 
     async def _release(self, resources: PeerResources | None, storage_closed: bool) -> None:
         """Release files and locks; those of a storage that is still busy as soon as it is closed."""

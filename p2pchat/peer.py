@@ -74,6 +74,9 @@ class TCPPeer(LocalUser):
         advertise: The endpoint to tell others, if it is not the one listened on.
         discover: Find members on the local network, and be found by them when listening beyond loopback (extra
             `discovery`). An invite is still needed to join.
+        trace: A file for every frame of the links, one JSON object a line; FILE.1 is the one before it
+            (docs/troubleshooting.md). Without the file the peer goes on: an event Warned has code "trace".
+        trace_texts: Trace what people wrote too, not only its size.
         settings: Limits and times.
     Raises:
         TypeError, ValueError: An argument is invalid.
@@ -93,10 +96,14 @@ class TCPPeer(LocalUser):
         open: bool = False,
         advertise: str | None = None,
         discover: bool = False,
+        trace: PathLike | None = None,
+        trace_texts: bool = False,
         settings: Settings | None = None,
     ) -> None:
         limits = settings or Settings()
-        options = Options(port, name, host, data, temporary, key, db, invite, open, advertise, discover, limits)
+        options = Options(
+            port, name, host, data, temporary, key, db, invite, open, advertise, discover, trace, trace_texts, limits
+        )
         lifecycle = PeerLifecycle(options, [parse_endpoint(endpoint) for endpoint in endpoints])
         super().__init__(lifecycle, lifecycle.people, lifecycle.access)
 

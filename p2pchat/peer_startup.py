@@ -43,6 +43,8 @@ class Options:
     open: bool = False
     advertise: str | None = None
     discover: bool = False
+    trace: PathLike | None = None
+    trace_texts: bool = False
     settings: Settings = field(default_factory=Settings)
 
     def check(self) -> None:
@@ -55,6 +57,8 @@ class Options:
             validate_name(self.name)
         if self.temporary and self.data is not None:
             raise ValueError("a peer is either temporary or has a data directory, not both")
+        if self.trace_texts and self.trace is None:
+            raise ValueError("texts are traced into a file: name it with trace (--trace FILE)")
 
 
 @dataclass(slots=True)

@@ -291,15 +291,18 @@ class Decoder:
         max_frame_bytes: The limit for the next frame. It starts at the small limit for strangers. The owner of the link
             raises it when it sends `go`. A received `go` raises it here, because what follows may be in the same read.
             (A `go` out of turn ends the link at its owner, so it gains a stranger nothing.)
+        on_read: Called with bytes that begin with whole frames, the number of those that feed() returns, and the fault
+            of the one after them, if it has one. None: not called.
         fault: The error in the bytes, or None. Nothing after it is decoded: the link must be closed.
     """
 
-    __slots__ = ("_need", "_rest", "_settings", "fault", "max_frame_bytes")
+    __slots__ = ("_need", "_rest", "_settings", "fault", "max_frame_bytes", "on_read")
 
     def __init__(self, settings: Settings | None = None, *, max_frame_bytes: int | None = None) -> None:
         """Take limits from `settings`. `max_frame_bytes` is for streams that begin after `go`."""
         self._settings = settings or Settings()
         self.max_frame_bytes = max_frame_bytes or self._settings.max_early_frame_bytes
+        self.on_read: Callable[[memoryview, int, FrameError | None], None] | None = None
         self.fault: FrameError | None = None
         self._rest = bytearray()  # the start of an incomplete frame
         self._need = 0  # bytes that `_rest` must have before its frame can be complete
@@ -328,6 +331,8 @@ class Decoder:
             self.fault = fault.with_traceback(None)
         else:
             self._rest += memoryview(data)[taken:]
+        if self.on_read is not None:
+            self.on_read(memoryview(data), len(frames), self.fault)
         return frames
 
     def _read(self, view: memoryview, frames: list[AnyFrame]) -> int:

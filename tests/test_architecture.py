@@ -25,7 +25,7 @@ PACKAGE = ROOT / "p2pchat"
 DIRECTION = (
     {"errors", "config", "protocol"},
     {"core"},
-    {"identity", "client", "server", "storage"},
+    {"identity", "client", "server", "storage", "trace"},
     {"discovery", "runtime"},
     {"messaging", "peer_startup", "transfer", "lifecycle", "peer"},
     {"offline", "backup", "reachability"},

@@ -124,6 +124,7 @@ LIMITS: dict[str, tuple[str, ...]] = {
         "core/mesh/presence_announcer: a_flapping_status_costs_two_frames_a_second",),
     "typing_every": ("core/sync/typing: typing_is_repeated_at_most_once_in_three_seconds",),
     "typing_expires": ("core/sync/typing: a_typing_user_is_reported_once_and_expires_after_six_seconds",),
+    "trace_limit_bytes": ("trace: a_full_file_becomes_the_former_one", "trace: a_peer_rotates_its_trace"),
     "read_told_every": ("core/sync/read_receipts: many_marks_in_a_moment_are_few_frames",),
     "consumer_saved_after": ("core/node: a_consumer_s_place_is_saved_within_a_second_or_with_a_commit",),
     "start_timeout": ("lifecycle: an_endpoint_that_does_not_answer_is_an_event",),

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,6 +172,9 @@ class PeerOptions:
     open_network: bool = False
     advertise: str = ""
     discover: bool = False
+    trace: str = ""
+    trace_texts: bool = False
+    trace_limit: int = 0  # MiB of its file; 0: the usual limit
 
     @property
     def is_temporary(self) -> bool:
@@ -215,6 +218,8 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
     """
     from p2pchat import TCPPeer
 
+    if options.trace_limit:
+        settings = replace(settings, trace_limit_bytes=options.trace_limit * 1024 * 1024)
     try:
         return TCPPeer(
             options.port,
@@ -229,6 +234,8 @@ def make_peer(options: PeerOptions, invite: str | None, settings: Settings) -> T
             open=options.open_network,
             advertise=options.advertise or None,
             discover=options.discover,
+            trace=options.trace or None,
+            trace_texts=options.trace_texts,
             settings=settings,
         )
     except (ValueError, TypeError) as error:

@@ -122,6 +122,7 @@ Examples:
   p2pchat 8083 8080 --json </dev/null          only read, and stay
   p2pchat history bob --port 8080 --since 7d   what was said
   p2pchat bench 192.168.1.20:8080              how fast the connection to that peer is
+  p2pchat 8080 --trace frames.jsonl            every frame, for writing a peer
 
 Each option has a variable: --name is P2PCHAT_NAME. P2PCHAT_HOME moves everything p2pchat keeps. \
 `python -m p2pchat` and `p2pchat` are the same.

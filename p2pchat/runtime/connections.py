@@ -38,6 +38,7 @@ from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
 from p2pchat.runtime.strangers import StrangerLimiter, address_of
 from p2pchat.server import Server
+from p2pchat.trace import FrameTrace
 
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 MANY_OBJECTS = 10_000  # a search of fewer takes less than a millisecond
@@ -81,12 +82,14 @@ class ConnectionManager:
         server_context: ssl.SSLContext,
         client_context: ssl.SSLContext,
         put: Callable[[Input], None],
+        trace: FrameTrace | None = None,
     ) -> None:
         self._transport = transport
         self._settings = settings
         self._server_context = server_context
         self._client_context = client_context
         self.put = put
+        self._trace = trace
         self.strangers = StrangerLimiter(settings)
         self._server = Server(self._on_connection)
         # Made once: each use of a bound method makes an object, and a mesh has thousands of links.
@@ -124,10 +127,13 @@ class ConnectionManager:
         timeout = self._settings.handshake_timeout
         try:
             reader, writer = await self._transport.dial(host.strip("[]"), int(port), timeout=timeout)
-            client = self._make_client(reader, writer, server_side=False)
+            client = self._make_client(reader, writer, endpoint, server_side=False)
             server_key = await client.handshake(timeout)
         except Exception as error:  # any error: an address whose dial never ended would never be dialled again
-            self.put(DialFailed(dial, *_dial_failure(error)))
+            reason, code = _dial_failure(error)
+            if self._trace is not None:
+                self._trace.put(event="failed", endpoint=endpoint, reason=reason)
+            self.put(DialFailed(dial, reason, code))
             return
         peername = writer.get_extra_info("peername")
         reached = str(peername[0]) if isinstance(peername, tuple) and peername else host
@@ -137,6 +143,8 @@ class ConnectionManager:
         peername = writer.get_extra_info("peername")
         host = str(peername[0]) if isinstance(peername, tuple) and peername else str(peername or "")
         if self._closed or not self.strangers.admit(address_of(host), asyncio.get_running_loop().time()):
+            if self._trace is not None:
+                self._trace.put(event="refused", address=host)
             writer.transport.abort()
             return
         task = self._spawn(self._accept(reader, writer, host), self._handshakes)
@@ -144,7 +152,7 @@ class ConnectionManager:
         task.add_done_callback(lambda task: writer.transport.abort() if task.cancelled() else None)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
-        client = self._make_client(reader, writer, server_side=True)
+        client = self._make_client(reader, writer, host, server_side=True)
         self._stranger_addresses[client.link_id] = address_of(host)
         loop = asyncio.get_running_loop()
         accepted_at = loop.time()
@@ -161,14 +169,18 @@ class ConnectionManager:
         if address is not None:
             self.strangers.release(address)
 
-    def _make_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, server_side: bool) -> Client:
+    def _make_client(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str, *, server_side: bool
+    ) -> Client:
         self._last_link += 1
+        side = "accepted" if server_side else "dialled"
         return self._new_client(
             self._last_link,
             reader,
             writer,
             tls_context=self._server_context if server_side else self._client_context,
             server_side=server_side,
+            trace=None if self._trace is None else self._trace.link(self._last_link, side, address),
         )
 
     def _start(self, client: Client, input: Input) -> None:

@@ -68,7 +68,7 @@ def test_a_variable_sets_the_port_of_the_chat_too(monkeypatch: pytest.MonkeyPatc
         ("65536", "'65536' is not a port"),
         ("eighty", "'eighty' is neither a port nor a command"),
         ("tui", "this version does not have the command tui yet"),
-        ("8080 --nmae ada", "No such option '--nmae'. Did you mean '--name'?"),
+        ("8080 --nmea ada", "No such option '--nmea'. Did you mean '--name'?"),
         ("8080 --name", "Option '--name' requires an argument"),
         ("8080 --drain soon", "Invalid value for '--drain': 'soon' is not a number of seconds"),
         ("8080 --drain -1", "Invalid value for '--drain': '-1' is not a number of seconds"),
@@ -87,12 +87,16 @@ def test_usage_errors_of_a_chat(line: str, expected: str) -> None:
     assert "\n" not in str(error.value)
 
 
+NUMBERS = ("drain", "advertise", "trace_limit")  # and an endpoint
+
+
 def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for option in chat.params:
-        if isinstance(option, click.Option) and not option.is_flag and option.name not in ("drain", "advertise"):
+        if isinstance(option, click.Option) and not option.is_flag and option.name not in NUMBERS:
             assert isinstance(option.envvar, str)
             monkeypatch.setenv(option.envvar, f"from-{option.name}")
-    for name, value in {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes"}.items():
+    given = {"DRAIN": "7", "ADVERTISE": "h:1", "STAY": "1", "JSON": "true", "VERBOSE": "yes"}
+    for name, value in {**given, "TRACE_LIMIT": "8", "TRACE_TEXTS": "1"}.items():
         monkeypatch.setenv(f"P2PCHAT_{name}", value)
     monkeypatch.setenv("P2PCHAT_HOST", "")  # the same as not set
     options = parse_chat(["8080", "--name", "ada"])
@@ -100,6 +104,7 @@ def test_each_option_has_a_variable_and_the_command_line_overrides_it(monkeypatc
     assert (options.host, options.data, options.db) == ("127.0.0.1", "from-data", "from-db")
     assert (options.key, options.invite, options.log) == ("from-key", "from-invite", "from-log")
     assert (options.drain, options.advertise) == (7.0, "h:1")
+    assert (options.trace, options.trace_limit, options.trace_texts) == ("from-trace", 8, True)
     assert (options.stay, options.as_json, options.verbose) == (True, True, True)
 
 

@@ -1,0 +1,411 @@
+"""The trace of a peer: every frame of its links in both directions, one JSON object a line, in a file.
+
+It is for people who write a peer, and for reports. Signatures and proofs of membership are never in it, because a
+proof and an open network's id let others find or join the network. What people wrote is in it on request only.
+Otherwise strings appear as their size, and hashes of texts as eight digits under a key that is drawn at each start and
+kept nowhere: equal ones look equal, and nobody can confirm a guessed text with them. A field is shown because this file
+knows it, so what a later version adds is hidden too.
+
+A line is made in the event loop, which takes 10 to 50 us a frame (0.7 ms for 256 entries), and written by a thread,
+which may wait for the disk. A disk that is too slow costs lines, which are counted; one that fails ends the trace. The
+peer goes on.
+
+Source: docs/troubleshooting.md, "A trace of the links".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import re
+import secrets
+import stat
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from queue import SimpleQueue
+from typing import Any
+
+from p2pchat import __version__
+from p2pchat.errors import FrameError
+from p2pchat.protocol import LENGTH, MAX_DEPTH, PeerId
+
+SCHEMA = 1
+FLUSH_AFTER = 0.25  # seconds a line waits for others: what a crash may lose; a guess
+FLUSH_ABOVE_BYTES = 64 * 1024  # of waiting lines: one write
+MAX_WAITING_BYTES = 8 * 1024 * 1024  # given to the thread; a disk that is further behind costs lines; a guess
+CLOSE_TIMEOUT = 2.0  # seconds for the last lines at the end; a guess
+MAX_SHOWN = 200  # characters of an endpoint, a word or the text of a bye
+TAIL_BYTES = 1024 * 1024  # longer than any line: a frame of 256 KiB with each character escaped has 768 KiB
+
+LEFT_OUT = "<left out>"
+_SECRETS = frozenset(("sig", "proof", "net"))  # never shown, in any frame; `net` is an open network's id
+_HASHES = frozenset(("sum", "sums", "prev", "head"))
+_IDS = frozenset(
+    ("id", "nonce", "run", "c", "u", "r", "gone", "linked", "span", "marks", "full", "tips", "older")
+    + ("room", "dm", "group", "talk")
+)
+_WORDS = frozenset(("t", "code", "at", "linked"))  # `at` and `linked` hold endpoints
+_MARKS = frozenset(("marks", "tips", "older"))
+_STATUSES = frozenset(("online", "idle", "offline"))
+_KINDS = frozenset(("text", "action", "edit", "delete", "reaction", "profile", "group", "leave"))
+_is_hex = re.compile(r"(?:[0-9a-f]{16}){1,8}").fullmatch
+_is_key = re.compile(r"[A-Za-z_]{1,40}").fullmatch
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TraceFile:
+    """A file of lines and its thread. Above the limit it is renamed to FILE.1, in place of the one before.
+
+    Lines are written whole. The cut last line of a killed process is removed at the next start.
+
+    Args:
+        limit_bytes: Size of each of the two files. Devices and pipes have no limit.
+        first_line: Called in the thread; its line begins each file, and each run in it.
+        on_failed: Called in the thread, once, with the reason as a sentence. Nothing is written afterwards.
+    """
+
+    def __init__(
+        self, path: str, limit_bytes: int, first_line: Callable[[], bytes], on_failed: Callable[[str], None]
+    ) -> None:
+        self._path = path
+        self.failed = False
+        self._limit = limit_bytes
+        self._first_line = first_line
+        self._on_failed = on_failed
+        self._fd = -1
+        self._is_regular = False
+        self._writes: SimpleQueue[bytes | None] = SimpleQueue()
+        self._given = 0  # bytes; counted by the loop
+        self._taken = 0  # bytes; counted by the thread
+        self._thread = threading.Thread(target=self._run, name="p2pchat trace", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_behind(self) -> bool:
+        """True while the disk does not keep up."""
+        return self._given - self._taken > MAX_WAITING_BYTES
+
+    def write(self, lines: bytes) -> None:
+        """Write whole lines. Never waits."""
+        self._given += len(lines)
+        self._writes.put(lines)
+
+    async def aclose(self) -> None:
+        """Write what waits, and close; wait CLOSE_TIMEOUT at most."""
+        self._writes.put(None)
+        await asyncio.to_thread(self._thread.join, CLOSE_TIMEOUT)
+        if self._thread.is_alive():
+            self._fail("the disk does not answer")
+
+    # In the thread
+
+    def _run(self) -> None:
+        try:
+            self._open()
+            while (lines := self._writes.get()) is not None:
+                self._append(lines)
+                self._taken += len(lines)
+        except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+            self._fail(getattr(error, "strerror", None) or str(error))
+        finally:
+            if self._fd >= 0:
+                os.close(self._fd)
+
+    def _fail(self, why: str) -> None:
+        if not self.failed:
+            self.failed = True
+            self._on_failed(why)
+
+    def _open(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+        self._fd = os.open(self._path, flags, 0o600)  # readable by its owner only
+        self._is_regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        if self._is_regular:
+            self._end_cut_line()
+        self._append(self._first_line())
+
+    def _end_cut_line(self) -> None:
+        """Remove a line that a killed process left half written; a line that is not ours is ended instead."""
+        with open(self._path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            tail = file.read().rpartition(b"\n")[2]
+        if tail.startswith(b'{"at":"'):
+            os.ftruncate(self._fd, size - len(tail))
+        elif tail:
+            self._write_all(b"\n")
+
+    def _append(self, lines: bytes) -> None:
+        if not self._is_regular:
+            self._write_all(lines)
+            return
+        size = os.fstat(self._fd).st_size
+        if size and size + len(lines) > self._limit:
+            self._rotate()
+            size = os.fstat(self._fd).st_size
+        try:
+            self._write_all(lines)
+        except OSError:
+            with suppress(OSError):  # keep the lines that are whole: the disk took a part
+                written = os.fstat(self._fd).st_size - size
+                os.ftruncate(self._fd, size + lines.rfind(b"\n", 0, written) + 1)
+            raise
+
+    def _rotate(self) -> None:
+        fd, self._fd = self._fd, -1
+        is_ours = os.path.exists(self._path) and os.path.samestat(os.fstat(fd), os.stat(self._path))
+        os.close(fd)  # first: Windows renames no open file
+        if is_ours:  # else someone moved it, and there is a new one already
+            os.replace(self._path, f"{self._path}.1")
+        self._open()
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+
+class FrameTrace:
+    """The trace of one peer. Use it in the event loop it was made in.
+
+    Args:
+        path: The file.
+        texts: Show what people wrote, and the hashes made of it, as they are.
+        limit_bytes: See TraceFile.
+        peer: The own id, which begins each file.
+        clock: Returns UTC microseconds.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, texts: bool, limit_bytes: int, peer: PeerId, clock: Callable[[], int]
+    ) -> None:
+        self._texts = texts
+        self._clock = clock
+        self._peer = peer
+        self._hash_key = secrets.token_bytes(16)
+        self._loop = asyncio.get_running_loop()
+        self._lines: list[bytes] = []
+        self._size = 0  # of these lines
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._skipped = 0  # lines
+        self._failure = ""
+        self._warn: Callable[[str], None] | None = None
+        self._path = os.fspath(path)
+        self._file = TraceFile(self._path, limit_bytes, self._first_line, self._on_failed)  # starts the thread
+
+    def _first_line(self) -> bytes:
+        return self._line(event="start", schema=SCHEMA, version=__version__, peer=self._peer, texts=self._texts)
+
+    def report_to(self, warn: Callable[[str], None]) -> None:
+        """Call `warn` with a sentence if the trace ends early, or has ended already."""
+        self._warn = warn
+        if self._failure:
+            warn(self._failure)
+
+    def _on_failed(self, why: str) -> None:
+        text = f"cannot write the trace {self._path}: {why}; the peer goes on without it"
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._end_early, text)
+
+    def _end_early(self, text: str) -> None:
+        self._failure = text
+        if self._warn is not None:
+            self._warn(text)
+
+    async def aclose(self) -> None:
+        """Write the last lines, and close the file."""
+        self.flush()
+        await self._file.aclose()
+        await asyncio.sleep(0)  # a failure in the last lines is reported
+
+    # Lines
+
+    def link(self, link: int, side: str, address: str) -> LinkTrace:
+        """Return the trace of a new connection. `side` is "dialled" or "accepted"."""
+        self.put(event="begin", link=link, side=side, address=address[:MAX_SHOWN])
+        return LinkTrace(self, link)
+
+    @property
+    def failed(self) -> bool:
+        """True once nothing is written any more."""
+        return self._file.failed
+
+    def put(self, **fields: Any) -> None:
+        """Add one line."""
+        if self._file.failed:
+            return
+        line = self._line(**fields)
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= FLUSH_ABOVE_BYTES:
+            self.flush()
+        elif self._flush_timer is None:
+            self._flush_timer = self._loop.call_later(FLUSH_AFTER, self.flush)
+
+    def _line(self, **fields: Any) -> bytes:
+        at = (_EPOCH + timedelta(microseconds=self._clock())).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        text = json.dumps({"at": at, **fields}, separators=(",", ":"), allow_nan=False)  # ASCII: safe on a terminal
+        return text.encode() + b"\n"
+
+    def flush(self) -> None:
+        """Give the lines so far to the thread."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        lines, self._lines, self._size = self._lines, [], 0
+        if self._file.is_behind:
+            self._skipped += len(lines)
+        elif lines:
+            if self._skipped:
+                lines.insert(0, self._line(event="skipped", lines=self._skipped))
+                self._skipped = 0
+            self._file.write(b"".join(lines))
+
+    # What is shown of a frame
+
+    def shown(self, payload: bytes, *, proving: bool) -> dict[str, Any] | None:
+        """Return a frame without secrets, and as the trace shows texts; None if it is no JSON object.
+
+        Args:
+            proving: The link has no `go` yet: only known fields are shown, because others may be misspelt proofs.
+        """
+        try:
+            frame = json.loads(str(payload, "utf-8"))
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(frame, dict):
+            return None
+        if self._texts and not proving:
+            shown: dict[str, Any] = _without_secrets(frame, 1)
+            return shown
+        may_speak = frame.get("t") == "bye"  # its text is a program's
+        return {
+            _key(key): value[:MAX_SHOWN]
+            if may_speak and key == "text" and isinstance(value, str)
+            else self._mask(value, key, 2)
+            for key, value in frame.items()
+        }
+
+    def _mask(self, value: Any, key: str, depth: int) -> Any:
+        """Return a value of a frame as it is shown without texts. `key` is that of the nearest field around it."""
+        if key in _SECRETS or depth > MAX_DEPTH:
+            return LEFT_OUT
+        if isinstance(value, str):
+            return self._mask_string(value, key)
+        if isinstance(value, list):
+            if key == "e":
+                return [_entry(raw) for raw in value]
+            if key in _MARKS and len(value) == 3 and isinstance(value[1], int):
+                return [self._mask(value[0], key, depth), value[1], self._mask(value[2], "sum", depth)]
+            return [self._mask(each, key, depth + 1) for each in value]
+        if isinstance(value, dict):
+            return {_key(k): self._mask(v, key if _is_hex(k) else k, depth + 1) for k, v in value.items()}
+        return _number(value)
+
+    def _mask_string(self, value: str, key: str) -> str:
+        if key in _HASHES and _is_hex(value):
+            return "#" + blake2b(value.encode(), key=self._hash_key, digest_size=4).hexdigest()
+        if (key in _IDS and _is_hex(value)) or (key == "status" and value in _STATUSES):
+            return value
+        return value[:MAX_SHOWN] if key in _WORDS else _size(value)
+
+
+class LinkTrace:
+    """The trace of one connection: the methods that a Client calls.
+
+    Attributes:
+        peer: The id of the far end: the key from TLS, or what its hello says, proved or not; "" before that.
+        error: Why the TLS handshake failed; "" if it did not.
+    """
+
+    __slots__ = ("_link", "_proving", "_trace", "error", "peer")
+
+    def __init__(self, trace: FrameTrace, link: int) -> None:
+        self._trace = trace
+        self._link = link
+        self._proving = True
+        self.peer: PeerId = ""
+        self.error = ""
+
+    def on_read(self, data: memoryview, frames: int, fault: FrameError | None) -> None:
+        """Trace so many whole frames at the beginning of `data`, then the one that has a fault."""
+        if self._trace.failed:
+            return
+        start = self._on_frames("in", data, frames)
+        if fault is not None:
+            size = LENGTH.unpack_from(data, start)[0]
+            shown = self._trace.shown(bytes(data[start + 4 : start + 4 + size]), proving=self._proving)
+            self._put("in", size, code=fault.code, reason=str(fault)[:MAX_SHOWN], frame=shown)
+
+    def on_sent(self, data: bytes) -> None:
+        """Trace encoded frames that were given to the connection."""
+        if not self._trace.failed:
+            self._on_frames("out", memoryview(data), -1)
+
+    def on_end(self, reason: str) -> None:
+        """Trace the end."""
+        error = {"error": self.error[:MAX_SHOWN]} if self.error else {}
+        self._trace.put(event="end", link=self._link, peer=self.peer, reason=reason, **error)
+
+    def _on_frames(self, direction: str, data: memoryview, frames: int) -> int:
+        """Trace so many frames, or all for -1; return where they end."""
+        start, end = 0, len(data)
+        while frames and start < end:
+            size = LENGTH.unpack_from(data, start)[0]
+            self._on_frame(direction, bytes(data[start + 4 : start + 4 + size]))
+            start += 4 + size
+            frames -= 1
+        return start
+
+    def _on_frame(self, direction: str, payload: bytes) -> None:
+        frame = self._trace.shown(payload, proving=self._proving)
+        if self._proving and frame is not None:
+            claimed = frame.get("id")
+            if not self.peer and direction == "in" and frame.get("t") == "hello" and isinstance(claimed, str):
+                self.peer = claimed
+            self._proving = frame.get("t") != "go"
+        self._put(direction, len(payload), frame=frame)
+
+    def _put(self, direction: str, size: int, **fields: Any) -> None:
+        self._trace.put(event="frame", link=self._link, direction=direction, peer=self.peer, bytes=size, **fields)
+
+
+def _entry(raw: Any) -> Any:
+    """Return the kind and size of an entry."""
+    if not isinstance(raw, str):
+        return LEFT_OUT
+    size = len(raw.encode("utf-8", "surrogatepass"))
+    try:
+        entry = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {"bytes": size}
+    kind = entry.get("k") if isinstance(entry, dict) else None
+    return {"k": kind, "bytes": size} if isinstance(kind, str) and kind in _KINDS else {"bytes": size}
+
+
+def _without_secrets(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        return LEFT_OUT
+    if isinstance(value, dict):
+        return {k: LEFT_OUT if k in _SECRETS else _without_secrets(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(each, depth + 1) for each in value]
+    return _number(value)
+
+
+def _number(value: Any) -> Any:
+    """Return a value unchanged, except a number that JSON does not have."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _key(key: str) -> str:
+    return key if _is_key(key) or _is_hex(key) else _size(key)
+
+
+def _size(text: str) -> str:
+    return f"<{len(text.encode('utf-8', 'surrogatepass'))} bytes>"

@@ -1,0 +1,393 @@
+"""The trace of a peer: what both ends of a link saw, what is left out, the file and its ends.
+
+Peers are linked over sockets. The last tests run the command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p2pchat import Message, TCPPeer, Warned, parse_invite
+from p2pchat.cli.profiles import PeerOptions, make_peer
+from p2pchat.client import dial
+from p2pchat.commands.exit_codes import UsageError
+from p2pchat.config import Settings
+from p2pchat.core.mesh.handshake import proof, transcript
+from p2pchat.protocol import LENGTH
+from p2pchat.trace import FrameTrace
+from tests.deadlines import WAIT, within
+from tests.link_ends import Recorder, make_client
+from tests.messaging.conftest import home as home
+from tests.web.processes import p2pchat, running
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="modes, FIFOs and limits of POSIX")
+WRITTEN = ("see you at noon", "make that one", "cats eat fish", "ada-lovelace", "bob-babbage", "engine room", "+1")
+ABOUT, STATUS = "difference engines", "gone for tea"
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def frames_of(path: Path, direction: str) -> list[dict[str, Any]]:
+    return [line["frame"] for line in lines_of(path) if line.get("direction") == direction]
+
+
+def names(frames: list[dict[str, Any]]) -> list[str]:
+    """Return the types of these frames, each where it first came: a slow machine repeats some."""
+    return list(dict.fromkeys(frame["t"] for frame in frames))
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    async with within(WAIT, what):
+        while not condition():
+            await asyncio.sleep(0.01)  # poll: no event reports a line of the trace
+
+
+async def everything_written(ada: TCPPeer, bob: TCPPeer) -> None:
+    """Write whatever a person can write, and wait until it has arrived."""
+    text, edit, room, _, _, group, reaction = WRITTEN
+    events = bob.events(Message, consumer="test", start="beginning")
+    receipt = await ada.send(bob.me.label, text)
+    await receipt.delivered(timeout=WAIT)
+    async with within(WAIT, "the message"):
+        message = await anext(events)
+    await message.react(reaction)
+    await (await ada.message(receipt.id)).edit(edit)
+    ada.set_presence("idle", STATUS)
+    await ada.rename(ada.me.name, about=ABOUT)
+    await ada.create_group(group, [bob.me.label])
+    await (await bob.broadcast(room)).delivered(timeout=WAIT)
+    await until(lambda: [one.name for one in bob.groups()] == [group], "the group")
+    await until(lambda: bob.user(ada.me.id).about == ABOUT, "the profile")
+    await until(lambda: bob.user(ada.me.id).status_text == STATUS, "the status")
+
+
+@asynccontextmanager
+async def traced(home: Path, *, texts: bool = False) -> AsyncIterator[tuple[TCPPeer, TCPPeer]]:
+    """Run ada and bob, linked. Their traces are in the files `ada` and `bob`."""
+    async with TCPPeer(data=home / "1", name=WRITTEN[3], trace=home / "ada", trace_texts=texts) as ada:
+        async with TCPPeer(
+            data=home / "2", name=WRITTEN[4], invite=ada.invite, trace=home / "bob", trace_texts=texts
+        ) as bob:
+            await ada.wait_user(WRITTEN[4], timeout=WAIT)
+            yield ada, bob
+
+
+async def test_what_one_peer_sent_the_other_received(home: Path) -> None:
+    async with traced(home, texts=True) as (ada, bob):
+        await (await ada.send(WRITTEN[4], WRITTEN[0])).delivered(timeout=WAIT)
+    sent, received = frames_of(home / "ada", "out"), frames_of(home / "bob", "in")
+    assert sent == received
+    assert frames_of(home / "bob", "out") == frames_of(home / "ada", "in")
+    ada_decides = ada.me.key < bob.me.key
+    go = ["go"]
+    assert names(sent) == ["hello", "welcome", *go * ada_decides, "peers", "here", "digest", "entries"]
+    answers = ["hello", *go * (not ada_decides), "peers", "here", "digest", "have", "bye"]
+    assert names(frames_of(home / "bob", "out")) == answers
+    ends = {}
+    for name, me, far in (("ada", ada, bob), ("bob", bob, ada)):
+        start, *lines = lines_of(home / name)
+        assert (start["event"], start["schema"], start["peer"], start["texts"]) == ("start", 1, me.me.key, True)
+        assert {line["link"] for line in lines} == {1}
+        assert [line["event"] for line in lines if line["event"] != "frame"] == ["begin", "end"]
+        assert {line["peer"] for line in lines[3:]} == {far.me.key}
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", line["at"]) for line in [start, *lines])
+        assert sorted(line["at"] for line in lines) == [line["at"] for line in lines]
+        ends[name] = lines[0]["side"], lines[-1]["reason"]
+    assert ends == {"ada": ("accepted", "closed"), "bob": ("dialled", "local")}
+    [batch] = [frame for frame in sent if frame["t"] == "entries"]
+    assert WRITTEN[0] in batch["e"][0]  # verbatim: who writes a peer hashes it
+
+
+async def test_without_the_option_nothing_that_people_wrote_is_in_it(home: Path) -> None:
+    async with traced(home) as (ada, bob):
+        await everything_written(ada, bob)
+    for name in ("ada", "bob"):
+        trace = (home / name).read_text("utf-8")
+        assert [text for text in (*WRITTEN, ABOUT, STATUS) if text in trace] == []
+        kinds = re.findall(r'\{"k":"(\w+)","bytes":\d+\}', trace)
+        assert set(kinds) >= {"text", "reaction", "edit", "profile", "group"}
+    assert names(frames_of(home / "ada", "out")) == names(frames_of(home / "bob", "in"))
+
+
+async def test_with_the_option_everything_is_in_it_that_people_wrote(home: Path) -> None:
+    async with traced(home, texts=True) as (ada, bob):
+        await everything_written(ada, bob)
+    for name in ("ada", "bob"):
+        trace = (home / name).read_text("utf-8")
+        assert [text for text in (*WRITTEN, ABOUT, STATUS) if text not in trace] == []
+
+
+@pytest.mark.parametrize("texts", [False, True])
+async def test_keys_signatures_and_proofs_are_never_in_it(home: Path, texts: bool) -> None:
+    async with traced(home, texts=texts) as (ada, bob):
+        invite = ada.invite
+    key = parse_invite(invite).network.key
+    assert key is not None
+    hellos = [frame for direction in ("out", "in") for frame in frames_of(home / "ada", direction)][:1]
+    [answer] = [frame for frame in frames_of(home / "ada", "in") if frame["t"] == "hello"]
+    t = transcript(1, ada.me.key, bob.me.key, hellos[0]["nonce"], answer["nonce"])
+    signed = bob._lifecycle.require_resources().identity.sign(t).hex()
+    secrets = [key, invite.partition("@")[0], proof(key, "client", t), proof(key, "server", t), signed]
+    for name in ("ada", "bob"):
+        trace = (home / name).read_text("utf-8")
+        assert [secret for secret in secrets if secret in trace] == []
+        assert (trace.count('"proof":"<left out>"'), trace.count('"sig":"<left out>"')) == (2, 1)
+
+
+async def test_the_id_of_an_open_network_is_not_in_it(home: Path) -> None:
+    """Its peers can be recognised by it on a local network."""
+    async with (
+        TCPPeer(data=home / "1", open=True, trace=home / "ada", trace_texts=True) as ada,
+        TCPPeer(0, ada.port, data=home / "2", open=True, name="bob") as bob,
+    ):
+        await ada.wait_user("bob", timeout=WAIT)
+        network = bob._lifecycle.network
+    assert network is not None and network.id not in (home / "ada").read_text("utf-8")
+    assert '"net":"<left out>"' in (home / "ada").read_text("utf-8")
+
+
+async def test_hashes_of_texts_are_shown_so_that_only_equal_ones_can_be_seen(home: Path) -> None:
+    """A hash with its other parts known would confirm a guessed text."""
+    async with traced(home) as (ada, _):
+        await (await ada.send(WRITTEN[4], "yes")).delivered(timeout=WAIT)
+    [batch] = [frame for frame in frames_of(home / "ada", "out") if frame["t"] == "entries"]
+    assert set(batch) == {"t", "c", "u", "r", "first", "prev", "e", "head", "names"}
+    assert re.fullmatch("#[0-9a-f]{8}", batch["prev"]) and re.fullmatch("#[0-9a-f]{8}", batch["head"])
+    assert [list(entry) for entry in batch["e"]] == [["k", "bytes"]]
+    haves = [frame for frame in frames_of(home / "ada", "in") if frame["t"] == "have"]
+    [[run, seq, chain]] = haves[-1]["marks"][batch["c"]][batch["u"]]
+    assert (run, seq) == (batch["r"], 1) and re.fullmatch("#[0-9a-f]{8}", chain)
+    first = [next(f["sum"] for f in frames_of(home / "ada", way) if f["t"] == "digest") for way in ("in", "out")]
+    assert first[0] == first[1]  # both held nothing
+
+
+# Frames that cannot be read, connections that fail
+
+
+def framed(payload: str | bytes) -> bytes:
+    data = payload if isinstance(payload, bytes) else payload.encode()
+    return LENGTH.pack(len(data)) + data
+
+
+ODD = {
+    "not JSON": (framed(b'{"t":"hello",'), "malformed", None),
+    "not UTF-8": (framed(b'{"t":"\xff"}'), "malformed", None),
+    "no object": (framed("[1,2]"), "malformed", None),
+    "a field of another type": (framed('{"t":"go","run":7,"n":1}'), "malformed", {"t": "go", "run": 7, "n": 1}),
+    "numbers JSON does not have": (framed('{"t":"go","n":[NaN,1e999]}'), "malformed", {"t": "go", "n": ["nan", "inf"]}),
+    "a length of 0": (b"\0\0\0\0", "malformed", None),
+    "too large": (b"\0\1\0\0" + b"x" * 100, "limit", None),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+async def test_a_frame_that_cannot_be_read_is_traced_with_the_reason(home: Path, what: str) -> None:
+    data, code, shown = ODD[what]
+    async with TCPPeer(data=home / "1", trace=home / "ada", trace_texts=True) as ada:
+        recorder = Recorder()
+        client = make_client(await dial("127.0.0.1", ada.port, timeout=5), recorder, server_side=False)
+        await client.handshake(5)
+        client.start()
+        client.send(data)
+        await recorder.until(lambda: bool(recorder.reason))
+    lines = [line for line in lines_of(home / "ada") if line.get("direction") == "in"]
+    assert [(line["bytes"], line["code"], line["frame"]) for line in lines] == [
+        (LENGTH.unpack_from(data)[0], code, shown)
+    ]
+    bye = frames_of(home / "ada", "out")[-1]
+    assert (bye["t"], bye["code"], bye["text"]) == ("bye", code, lines[0]["reason"])
+
+
+async def test_a_misspelt_proof_is_not_in_it_either(home: Path) -> None:
+    secret = "f" * 64
+    async with TCPPeer(data=home / "1", trace=home / "ada", trace_texts=True) as ada:
+        recorder = Recorder()
+        client = make_client(await dial("127.0.0.1", ada.port, timeout=5), recorder, server_side=False)
+        await client.handshake(5)
+        client.start()
+        client.send(framed(json.dumps({"t": "Hello", "v": 1, "Proof": secret, secret[:-1]: 1})))
+        await recorder.until(lambda: bool(recorder.reason))
+    trace = (home / "ada").read_text("utf-8")
+    assert '"frame":{"t":"Hello","v":1,"Proof":"<64 bytes>","<63 bytes>":1}' in trace and secret[:-1] not in trace
+
+
+async def test_a_failed_tls_handshake_and_a_failed_dial_are_in_it(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = server.getsockname()[1]
+    async with TCPPeer(data=home / "1", trace=home / "ada") as ada:
+        _, writer = await asyncio.open_connection("127.0.0.1", ada.port)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await ada.connect(nobody)
+        await until(lambda: {"end", "failed"} <= {line["event"] for line in lines_of(home / "ada")}, "both lines")
+        writer.close()
+    found = {line["event"]: line for line in lines_of(home / "ada")}
+    assert (found["failed"]["endpoint"], found["failed"]["reason"]) == (f"127.0.0.1:{nobody}", "nobody listens there")
+    assert found["begin"]["address"] == "127.0.0.1" and found["end"]["error"]
+
+
+# The file
+
+
+def new_trace(path: Path, limit: int = 1 << 20) -> FrameTrace:
+    ticks = iter(range(10**9))
+    return FrameTrace(path, texts=False, limit_bytes=limit, peer="a" * 64, clock=lambda: next(ticks))
+
+
+async def test_a_full_file_becomes_the_former_one(home: Path) -> None:
+    trace, path, limit = new_trace(home / "ada", 20_000), home / "ada", 20_000
+    for n in range(1000):
+        trace.put(n=n)
+        if n % 10 == 9:
+            trace.flush()
+    await trace.aclose()
+    former = home / "ada.1"
+    assert sorted(file.name for file in home.iterdir() if file.is_file()) == ["ada", "ada.1"]
+    assert max(path.stat().st_size, former.stat().st_size) <= limit
+    assert [lines_of(file)[0]["event"] for file in (former, path)] == ["start", "start"]
+    numbers = [line["n"] for file in (former, path) for line in lines_of(file) if "n" in line]
+    assert numbers == list(range(numbers[0], 1000)) and len(numbers) > 200
+
+
+async def test_a_peer_rotates_its_trace(home: Path) -> None:
+    settings = Settings(trace_limit_bytes=4000)
+    async with TCPPeer(data=home / "1", trace=home / "ada", settings=settings) as ada:
+        async with TCPPeer(data=home / "2", name="bob", invite=ada.invite):
+            await ada.wait_user("bob", timeout=WAIT)
+            for n in range(20):
+                await (await ada.send("bob", f"message {n}")).delivered(timeout=WAIT)
+            await until((home / "ada.1").exists, "the former file")
+    assert all(lines_of(home / name) for name in ("ada", "ada.1"))
+
+
+async def test_a_line_cut_by_a_kill_is_removed_at_the_next_start(home: Path) -> None:
+    path = home / "ada"
+    await new_trace(path).aclose()
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:-1])
+    await new_trace(path).aclose()
+    assert path.read_bytes() == whole * 2
+    path.write_bytes(b"a file of someone else")
+    await new_trace(path).aclose()
+    assert path.read_bytes() == b"a file of someone else\n" + whole
+
+
+@posix
+async def test_a_new_file_is_for_its_owner_only(home: Path) -> None:
+    trace = new_trace(home / "ada", 1)
+    trace.put(n=1)
+    await trace.aclose()
+    assert {(home / name).stat().st_mode & 0o777 for name in ("ada", "ada.1")} == {0o600}
+
+
+@posix
+async def test_a_disk_that_does_not_keep_up_costs_lines_which_are_counted(home: Path) -> None:
+    os.mkfifo(home / "ada")  # opens when someone reads
+    trace = new_trace(home / "ada")
+    line = "x" * 1000
+    for n in range(20_000):
+        trace.put(n=n, text=line)
+
+    def read() -> list[dict[str, Any]]:
+        with open(home / "ada", encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    reading = asyncio.ensure_future(asyncio.to_thread(read))
+    await until(lambda: not trace._file.is_behind, "the disk to go on")
+    trace.put(n=20_000)
+    await trace.aclose()
+    lines = await reading
+    [skipped] = [line["lines"] for line in lines if line["event" if "event" in line else "n"] == "skipped"]
+    numbers = [line["n"] for line in lines if "n" in line]
+    assert 0 < skipped < 20_000 and len(numbers) + skipped == 20_001
+    assert numbers == sorted(set(numbers)) and numbers[-1] == 20_000
+
+
+@pytest.mark.parametrize("path", ["missing/ada", "/dev/full"])
+async def test_a_file_that_cannot_be_written_costs_the_trace_and_one_warning(home: Path, path: str) -> None:
+    if path == "/dev/full" and not os.path.exists(path):
+        pytest.skip("there is no /dev/full")
+    ada = TCPPeer(data=home / "1", trace=home / path)
+    warnings = ada.events(Warned, consumer=None)
+    async with ada:
+        async with TCPPeer(data=home / "2", name="bob", invite=ada.invite):
+            await ada.wait_user("bob", timeout=WAIT)
+            await (await ada.send("bob", "hello")).delivered(timeout=WAIT)
+        trace = ada._lifecycle._trace
+        assert trace is not None
+        await until(lambda: bool(trace._failure), "the warning")
+    found = [(one.code, one.text) async for one in warnings]
+    assert [code for code, _ in found] == ["trace"]
+    assert found[0][1].startswith(f"cannot write the trace {home / path}: ") and "goes on without it" in found[0][1]
+
+
+def test_texts_need_a_file() -> None:
+    with pytest.raises(ValueError, match="--trace FILE"):
+        TCPPeer(trace_texts=True)
+    with pytest.raises(UsageError, match="--trace FILE"):
+        make_peer(PeerOptions(trace_texts=True), None, Settings())
+
+
+# The command line
+
+
+async def test_the_option_of_the_command_line_and_its_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    option, variable = home / "option", home / "variable"
+    words = ("0", "--data", str(home / "1"), "--trace", str(option), "--trace-texts", "--trace-limit", "1")
+    async with running(*p2pchat(*words), home=home) as ada:
+        port = (await ada.until("listens on")).partition("127.0.0.1:")[2].partition(",")[0]
+        monkeypatch.setenv("P2PCHAT_TRACE", str(variable))
+        async with running(*p2pchat("0", port, "--data", str(home / "2"), "--plain"), home=home) as bob:
+            await bob.say("cats eat fish")
+            assert await bob.end() == 0
+        await until(lambda: "bye" in names(frames_of(option, "in")), "the last frame in the file")
+        ada.kill()
+        await ada.end()
+    assert frames_of(option, "out") and WRITTEN[2] in option.read_text("utf-8")
+    assert WRITTEN[2] not in variable.read_text("utf-8")
+    assert names(frames_of(variable, "out")) == names(frames_of(option, "in"))
+
+
+async def test_a_gateway_traces_its_peer(home: Path) -> None:
+    words = ("web", "0", "--port", "0", "--data", str(home / "1"), "--trace", str(home / "trace"))
+    async with running(*p2pchat(*words), home=home) as gate:
+        port = (await gate.until("listens on")).partition("127.0.0.1:")[2].partition(",")[0]
+        async with running(*p2pchat("0", port, "--data", str(home / "2"), "--plain"), home=home) as bob:
+            await bob.say("cats eat fish")
+            assert await bob.end() == 0
+        gate.terminate()
+        assert await gate.end() == 0
+    assert "entries" in names(frames_of(home / "trace", "in"))
+    assert "end" in {line["event"] for line in lines_of(home / "trace")}
+
+
+@posix
+async def test_a_full_disk_leaves_whole_lines_and_one_warning(home: Path) -> None:
+    """The limit of the size of any file of the process ends a write in the middle of a line."""
+    limited = (
+        "import resource, runpy, sys; sys.dont_write_bytecode = True; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); "
+        "runpy.run_module('p2pchat', run_name='__main__', alter_sys=True)"
+    )
+    words = ("0", "--data", str(home / "1"), "--db", "memory://", "--trace", str(home / "trace"))
+    async with running(sys.executable, "-c", limited, *words, home=home) as ada:
+        port = (await ada.until("listens on")).partition("127.0.0.1:")[2].partition(",")[0]
+        for _ in range(3):
+            async with running(*p2pchat("0", port, "--data", str(home / "2"), "--plain"), home=home) as bob:
+                await bob.say("cats eat fish")
+                assert await bob.end() == 0
+        await ada.end()
+    assert len([line for line in ada.shown if "cannot write the trace" in line]) == 1, ada.shown
+    assert len(lines_of(home / "trace")) > 3
