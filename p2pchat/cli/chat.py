@@ -52,6 +52,7 @@ from p2pchat.commands.exit_codes import (
     FAILED,
     INTERRUPTED,
     KEPT,
+    CommandError,
     print_error,
     print_notice,
     worst_code,
@@ -239,7 +240,12 @@ class Chat:
             reader.add_done_callback(self._on_reader_done)
         reason = await self._shutdown.wait()
         self._display.notifier.on_shutdown()
-        if reader is not None and reason not in ("input", "quit"):
+        if reader is not None and reason == "terminated" and isinstance(self._front, StreamFrontEnd):
+            self._endpoints.stop_waiting()
+            session.stop_waiting_for_names()
+            self._front.stop_reading()
+            await reader  # what was piped in is accepted
+        elif reader is not None and reason not in ("input", "quit"):
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
         elif reader is not None:
@@ -330,6 +336,7 @@ class StreamFrontEnd:
         self._output = StdoutWriter(raw_stdout(), for_people=not options.as_json)
         self._read_all = False
         self.has_input = kind is not InputKind.NONE
+        self._lines = LineReader(raw_stdin(), asyncio.get_running_loop()) if self.has_input else None
         self.interactive = kind is InputKind.TERMINAL
         self.drain_timeout = TERMINAL_DRAIN if self.interactive else options.drain
         self.display = Display(self._output, log, as_json=options.as_json, echo=not self.interactive)
@@ -348,23 +355,30 @@ class StreamFrontEnd:
         """Show the current conversation; called when the peer runs, before any event is shown."""
 
     async def read(self, peer: TCPPeer, session: Session, endpoints: EndpointStatus) -> None:
-        """Execute input and request the shutdown at its end; cancelled on any other shutdown."""
+        """Execute input and request the shutdown at its end; stopped by SIGTERM, cancelled on any other shutdown."""
+        assert self._lines is not None
+        self._lines.start()
         try:
             if self._kind is InputKind.PIPED:
                 await endpoints.wait_known(ENDPOINTS_WAIT)
                 if endpoints.refused.is_set() and not await endpoints.linked_within(2 * REFUSED_GRACE):
                     return  # accept no input that we could not send
-            await self._read_lines(session)
+            await self._read_lines(session, self._lines)
         finally:
             self._read_all = True
 
-    async def _read_lines(self, session: Session) -> None:
-        lines = LineReader(raw_stdin(), asyncio.get_running_loop())
-        lines.start()
+    def stop_reading(self) -> None:
+        """End the input after what is there now."""
+        if self._lines is not None:
+            self._lines.stop()
+
+    async def _read_lines(self, session: Session, lines: LineReader) -> None:
         while batch := await lines.take():
             if not await session.execute(batch):
                 self._shutdown.request("quit")
                 return
+        if lines.has_more:  # input that came faster than it was sent
+            await session.report_error(CommandError("stopped before the end of the input: the rest was not sent"))
         if not self._options.stay or self.closed:
             self._shutdown.request("input")
 

@@ -156,6 +156,11 @@ class EndpointStatus:
         """True if this start dials any endpoint."""
         return bool(self._initial)
 
+    def stop_waiting(self) -> None:
+        """End all waits: the peer stops, and what was piped in is to be saved."""
+        self.all_known.set()
+        self._linked.set()
+
     async def wait_known(self, timeout: float) -> None:
         """Wait up to `timeout` seconds for `all_known`."""
         await _is_set_within(self.all_known, timeout)

@@ -15,6 +15,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -27,6 +28,7 @@ VARIABLE = "P2PCHAT_LOOP"  # "asyncio" selects asyncio's own loop
 FASTER = "winloop" if sys.platform == "win32" else "uvloop"
 _TERMINATING = tuple(number for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if (number := getattr(signal, name, None)))
 SIGNALS = (signal.SIGINT, *_TERMINATING)
+SAME_SIGNAL = 0.5  # seconds in which a second signal counts as the first; a guess
 WANTED_DESCRIPTORS = 1024  # the default of Linux
 
 
@@ -110,7 +112,8 @@ STOP_REASONS = {  # as clients of the control socket learn them
 class Shutdown:
     """The one shutdown of a process; wait() returns its reason, a key of STOP_REASONS.
 
-    The first request decides the reason. A second signal ends the process at once.
+    The first request decides the reason. A second signal ends the process at once, unless it comes within
+    SAME_SIGNAL seconds: `timeout` signals its child and then the child's group.
 
     Reasons are the keys of STOP_REASONS: `input` is its end, `quit` the command; `terminated` SIGTERM or SIGHUP; with
     `ended` the peer stopped by itself.
@@ -122,7 +125,7 @@ class Shutdown:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._reason: asyncio.Future[str] = self._loop.create_future()
-        self._signals = 0
+        self._signalled_at: float | None = None
         self._ignores_interrupt = False
         self.before_exit: Callable[[], None] = lambda: None
 
@@ -148,8 +151,9 @@ class Shutdown:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._ignores_interrupt and number == signal.SIGINT:
             return
-        self._signals += 1
-        if self._signals > 1:
+        now = time.monotonic()
+        self._signalled_at = self._signalled_at or now
+        if now >= self._signalled_at + SAME_SIGNAL:
             try:
                 self.before_exit()
             finally:

@@ -29,6 +29,7 @@ from p2pchat.commands.json_commands import MAX_LINE_BYTES, LineBuffer
 
 _READ_BYTES = 64 * 1024
 _MAX_QUEUED_READS = 4  # a fast producer waits
+_STOP_AFTER = 0.1  # seconds in which a stopped reader takes what is in the pipe already; a guess
 
 
 class InputKind(Enum):
@@ -76,6 +77,8 @@ def _in_background(fd: int) -> bool:
 class LineReader:
     """Reads the lines of a byte stream in a thread: call start(), then `await take()` until it returns [].
 
+    stop() ends it early, after the lines that were read.
+
     Args:
         source: Raw and unbuffered; read() returns the bytes there are, b"" at the end.
     """
@@ -95,6 +98,15 @@ class LineReader:
         lines = await self._queue.get()
         self._room.release()
         return lines
+
+    def stop(self) -> None:
+        """End the input after what is there now."""
+        self._loop.call_later(_STOP_AFTER, self._queue.put_nowait, [])
+
+    @property
+    def has_more(self) -> bool:
+        """True if lines were read and not taken."""
+        return not self._queue.empty()
 
     def _read(self) -> None:
         lines = LineBuffer(MAX_LINE_BYTES)

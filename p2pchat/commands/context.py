@@ -69,6 +69,7 @@ class CommandContext:
         self._counted_before = ""  # messages received before this moment were counted by count_unread()
         self._last_received: dict[str, str] = {}  # id of the newest message of others shown, by conversation id
         self._names_deadline = asyncio.get_running_loop().time() + NAME_GRACE
+        self._names_stopped = asyncio.Event()
 
     @property
     def tcp_peer(self) -> TCPPeer:
@@ -238,8 +239,9 @@ class CommandContext:
     # Names
 
     def stop_waiting_for_names(self) -> None:
-        """Fail at once on unknown names from now on."""
+        """Fail at once on unknown names from now on, also on one that is waited for."""
         self._names_deadline = 0.0
+        self._names_stopped.set()
 
     async def resolve(self, address: str) -> Conversation:
         """Return the conversation of an address; piped input waits a moment for an unknown name."""
@@ -263,13 +265,15 @@ class CommandContext:
 
     async def _wait_for_arrival(self, name: str, timeout: float) -> bool:
         """Wait until this user or any group appears; False after `timeout` seconds."""
-        group = asyncio.ensure_future(self.peer.wait_for(GroupChanged))
-        user = asyncio.ensure_future(self.peer.wait_user(name))
+        waits: list[Awaitable[object]] = [
+            self.peer.wait_for(GroupChanged), self.peer.wait_user(name), self._names_stopped.wait()
+        ]  # fmt: skip
+        tasks = [asyncio.ensure_future(one) for one in waits]
         try:
-            done, _ = await asyncio.wait([group, user], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            group.cancel()
-            user.cancel()
+            for task in tasks:
+                task.cancel()
         return any(not one.cancelled() and one.exception() is None for one in done)
 
 

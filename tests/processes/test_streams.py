@@ -110,6 +110,28 @@ async def test_ctrl_c_stops_in_order_with_exit_code_130(quick: Cluster) -> None:
 
 @posix
 @one_loop
+async def test_sigterm_saves_what_was_piped_in(quick: Cluster) -> None:
+    """While endpoints, or a name, are waited for; with the two signals of `timeout`."""
+    ada = quick.child("ada", log=False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bob = quick.child("bob", f"127.0.0.1:{silent.getsockname()[1]}", log=False)
+        cyd = quick.child("cyd", log=False)
+        await asyncio.gather(ada.start(), bob.start(), cyd.start())
+        await cyd.type(f"/connect {ada.endpoint}")
+        await cyd.event("joined", user="ada")
+        await bob.type("important line")
+        await cyd.type("/msg nobodyatall x", "/msg ada second line")
+        for stopped in (bob, cyd):
+            stopped.process.send_signal(signal.SIGTERM)
+            stopped.process.send_signal(signal.SIGTERM)
+        assert (await bob.ended(), await cyd.ended()) == (3, 4)
+    assert [line["text"] for line in bob.lines if line["event"] == "sent"] == ["important line"]
+    assert [line["text"] for line in cyd.lines if line["event"] == "sent"] == ["second line"]
+    assert (bob.lines[-1]["event"], cyd.lines[-1]["event"]) == ("stopped", "stopped")
+
+
+@posix
+@one_loop
 async def test_a_closed_stdout_ends_it_quietly(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
