@@ -1,11 +1,9 @@
-"""Encoding and decoding of frames: golden bytes, every limit from both sides, and hostile input."""
+"""Encoding and decoding of frames: every limit from both sides, and hostile input."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -49,15 +47,18 @@ from p2pchat.protocol import (
     _read_by_rules,
     encode,
 )
+from tests.vectors.files import vectors
 
-GOLDEN_FILE = Path(__file__).parent / "golden" / "wire.json"
-GOLDEN: dict[str, Any] = json.loads(GOLDEN_FILE.read_text("utf-8"))
-FRAMES: dict[str, bytes] = {row["name"]: bytes.fromhex(row["bytes"]) for row in GOLDEN["frames"]}
+FRAMES: dict[str, bytes] = {
+    name: bytes.fromhex(vector["given"]["bytes"])
+    for name, vector in vectors("frames").items()
+    if "written" in vector["result"]
+}
 
-ADA, BOB = (GOLDEN["users"][name]["id"] for name in ("ada", "bob"))
-ROOM = GOLDEN["conversations"]["room"]["id"]
-RUN = GOLDEN["logs"]["room_ada_1"]["run"]
-HEAD = GOLDEN["logs"]["room_ada_1"]["entries"][0]["head"]
+ADA, BOB = (vectors("hashes")[f"user {name}"]["result"]["id"] for name in ("ada", "bob"))
+ROOM = vectors("hashes")["room"]["result"]["hash"]
+RUN = vectors("logs")["room_ada_1"]["given"]["run"]
+HEAD = vectors("logs")["room_ada_1"]["result"]["entries"][0]["head"]
 MARK = Mark(RUN, 1, "00" * 8)
 ANY_SPAN = ("0" * 64, "f" * 64)
 
@@ -88,63 +89,20 @@ def ids(count: int) -> list[str]:
     return [f"{number:064x}" for number in range(count)]
 
 
-# Golden bytes
+# The test vectors; tests/vectors/test_vectors.py reads all of them
 
 
-def test_the_golden_file_matches_its_script() -> None:
-    script = GOLDEN_FILE.with_name("make.py")
-    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, encoding="utf-8", check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+REFUSED = {
+    name: one for name, one in vectors("frames").items() if "refused" in one["result"] and "bytes" in one["given"]
+}
 
 
-def test_every_frame_type_has_golden_bytes() -> None:
-    assert {json.loads(row["json"])["t"] for row in GOLDEN["frames"]} == {
-        kind.__struct_config__.tag for kind in Frame.__subclasses__()
-    }
-
-
-@pytest.mark.parametrize("name", FRAMES)
-def test_golden_frame_is_read_and_written_byte_for_byte(name: str) -> None:
-    frames, fault = read(FRAMES[name])
-    assert fault is None
-    assert [encode(frame) for frame in frames if isinstance(frame, Frame)] == [FRAMES[name]]
-
-
-@pytest.mark.parametrize("name", [row["name"] for row in GOLDEN["frames"] if row["early"]])
-def test_frames_of_the_handshake_fit_the_limit_for_strangers(name: str) -> None:
-    assert read(FRAMES[name], early=True)[1] is None
-
-
-def test_a_golden_frame_has_the_expected_fields() -> None:
-    log = GOLDEN["logs"]["room_ada_1"]
-    assert read(FRAMES["entries_whole_log"])[0] == [
-        Entries(
-            c=ROOM,
-            u=ADA,
-            r=RUN,
-            first=1,
-            prev=log["chain_0"],
-            e=[entry["text"] for entry in log["entries"]],
-            head=log["entries"][-1]["head"],
-            n=7,
-        )
-    ]
-
-
-@pytest.mark.parametrize("row", GOLDEN["accepted"], ids=lambda row: row["why"])
-def test_unusual_but_legal(row: dict[str, str]) -> None:
-    frames, fault = read(bytes.fromhex(row["bytes"]))
-    assert fault is None
-    expected: list[AnyFrame] = [Unknown("later")] if row["frame"] == "unknown" else read(FRAMES[row["frame"]])[0]
-    assert frames == expected
-
-
-@pytest.mark.parametrize("row", GOLDEN["refused"], ids=lambda row: row["why"])
-def test_refused_with_its_code_and_nothing_read(row: dict[str, Any]) -> None:
-    decoder = Decoder(max_frame_bytes=row["after"])
-    assert decoder.feed(bytes.fromhex(row["bytes"])) == []
+@pytest.mark.parametrize("vector", REFUSED.values(), ids=REFUSED)
+def test_refused_with_its_code_and_nothing_read(vector: dict[str, Any]) -> None:
+    decoder = Decoder(max_frame_bytes=vector["given"]["limit"])
+    assert decoder.feed(bytes.fromhex(vector["given"]["bytes"])) == []
     assert decoder.fault is not None
-    assert decoder.fault.code == row["code"]
+    assert decoder.fault.code == vector["result"]["refused"]
     assert str(decoder.fault).isascii()
     assert len(str(decoder.fault)) < 300
 
@@ -476,7 +434,7 @@ def largest(value: object) -> int:
 
 @pytest.mark.parametrize("kind", Frame.__subclasses__(), ids=lambda kind: kind.__name__)
 def test_the_document_has_a_row_with_every_field(kind: type[Frame]) -> None:
-    document = (GOLDEN_FILE.parents[2] / "docs" / "protocol.md").read_text("utf-8")
+    document = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text("utf-8")
     section = document.partition("\n## Frames\n")[2].partition("\n## ")[0]
     (row,) = [
         line
@@ -488,7 +446,7 @@ def test_the_document_has_a_row_with_every_field(kind: type[Frame]) -> None:
 
 
 def test_sources_in_the_code_are_sections_of_the_pages() -> None:
-    root = GOLDEN_FILE.parents[2]
+    root = Path(__file__).parents[1]
     wrong = []
     for path in sorted((root / "p2pchat").rglob("*.py")):
         for page, names in re.findall(r'docs/(protocol[\w-]*\.md), ((?:"[^"]+"(?: and )?)+)', path.read_text("utf-8")):

@@ -31,7 +31,7 @@ class Identity:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Identity:
-        """Return the identity of a 32-byte secret seed (RFC 8032). Tests and golden bytes use fixed seeds."""
+        """Return the identity of a 32-byte secret seed (RFC 8032). Tests and their vectors use fixed seeds."""
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     def sign(self, data: bytes) -> bytes:

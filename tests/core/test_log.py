@@ -1,86 +1,39 @@
-"""Entries, chains, heads and digests against the golden bytes, and the limits of an entry."""
+"""Entries and heads, and the limits of an entry. Their bytes are in the test vectors (tests/vectors)."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from p2pchat.core.log import (
-    SUM_MODULUS,
     Batch,
     Entry,
-    LogId,
     Ref,
     decode_entry,
     encode_entry,
-    extend_chain,
     first_chain,
     head_message,
-    log_bytes,
-    mark_hash,
-    ref_key,
     size_bytes,
     verify,
 )
-from p2pchat.core.sync.conversations import dm_id, room_id
 from p2pchat.errors import LogError
 from tests.core.scripted_nodes import Author
+from tests.vectors.files import vectors
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
-LOGS: dict[str, dict[str, Any]] = GOLDEN["logs"]
-
-
-def log_of(golden: dict[str, Any]) -> LogId:
-    return LogId(golden["conversation"], golden["user"], golden["run"])
+TEXTS: list[str] = [text for log in vectors("logs").values() for text in log["given"]["texts"]]
 
 
-@pytest.mark.parametrize("name", LOGS)
-def test_a_log_chains_and_proves_as_in_the_golden_bytes(name: str) -> None:
-    golden = LOGS[name]
-    log, chain = log_of(golden), first_chain(log_of(golden))
-    assert [log_bytes(log).hex(), ref_key(log.user, log.run), chain.hex()] == [
-        golden["id72"], golden["ref"], golden["chain_0"]]  # fmt: skip
-    for entry in golden["entries"]:
-        chain = extend_chain(chain, [entry["text"]])
-        message = head_message(log, entry["seq"], chain)
-        mark = [log.run, entry["seq"], chain[:8].hex()]
-        assert [chain.hex(), message.hex(), mark, f"{mark_hash(log, entry['seq'], chain):064x}"] == [
-            entry["chain"], entry["head_message"], entry["mark"], entry["mark_hash"]]  # fmt: skip
-        assert verify(log.user, bytes.fromhex(entry["head"]), message)
+def own_words(text: str) -> bool:
+    return '"later"' not in text  # a handwritten entry: blanks, another order, an unknown key
 
 
-def own_words(entry: dict[str, Any]) -> bool:
-    return '"later"' not in entry["text"]  # a handwritten entry: blanks, another order, an unknown key
-
-
-@pytest.mark.parametrize(
-    "text", [entry["text"] for log in LOGS.values() for entry in log["entries"] if own_words(entry)]
-)
-def test_an_entry_written_here_has_the_golden_bytes(text: str) -> None:
+@pytest.mark.parametrize("text", [text for text in TEXTS if own_words(text)])
+def test_an_entry_written_here_has_the_bytes_of_the_vectors(text: str) -> None:
     assert encode_entry(decode_entry(text)) == text
 
 
 def test_an_unknown_key_is_ignored() -> None:
-    (by_hand,) = LOGS["room_cyd_1"]["entries"]
-    assert decode_entry(by_hand["text"]) == Entry("text", 1767225600000000, 1767225600000000, b="by hand")
-
-
-@pytest.mark.parametrize("name", ["room", "dm", "group", "talk"])
-def test_a_sum_adds_the_newest_marks_of_all_tips(name: str) -> None:
-    golden = GOLDEN["digests"][name]
-    newest = [(log_of(LOGS[tip]), LOGS[tip]["entries"][-1]) for tip in golden["tips"]]
-    hashes = [mark_hash(log, entry["seq"], bytes.fromhex(entry["chain"])) for log, entry in newest]
-    assert f"{sum(hashes) % SUM_MODULUS:064x}" == golden["sum"]
-
-
-def test_conversations_have_the_golden_ids() -> None:
-    golden = GOLDEN["conversations"]
-    one, other = golden["dm"]["naming"]["dm"]
-    assert [room_id(GOLDEN["network"]["n"]), dm_id(one, other), dm_id(other, one)] == [
-        golden["room"]["id"], golden["dm"]["id"], golden["dm"]["id"]]  # fmt: skip
+    (by_hand,) = vectors("logs")["room_cyd_1"]["given"]["texts"]
+    assert decode_entry(by_hand) == Entry("text", 1767225600000000, 1767225600000000, b="by hand")
 
 
 def test_a_head_is_of_one_user_one_log_one_number_and_one_chain() -> None:

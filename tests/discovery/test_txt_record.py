@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from p2pchat.discovery import MAX_ADDRESSES, discovery_key, identify, txt_record
+from tests.vectors.files import vectors
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
-N, K = GOLDEN["network"]["n"], GOLDEN["network"]["k"]
-ADA = GOLDEN["users"]["ada"]["id"]
+VECTOR = vectors("discovery")["keyed"]
+N, K, ADA = (VECTOR["given"][key] for key in ("network", "key", "peer"))
 KEY, SALT = discovery_key(N, K), b"s" * 16
 HERE = ["192.0.2.7", "2001:db8::7"]
 
@@ -24,19 +22,9 @@ def txt(told: dict[str, str], **other: str) -> dict[bytes, bytes | None]:
 SAID = txt_record(KEY, ADA, 8080, HERE, SALT)
 
 
-@pytest.mark.parametrize("kind", ["keyed", "open"])
-def test_the_golden_announcement_is_made_and_read(kind: str) -> None:
-    golden = GOLDEN["discovery"][kind]
-    key = discovery_key(N, K if kind == "keyed" else None)
-    assert key.hex() == golden["key"]
-    made = txt_record(key, ADA, golden["port"], golden["addresses"], bytes.fromhex(golden["salt"]))
-    assert made == golden["txt"]
-    assert identify(key, txt(made), golden["port"], golden["addresses"][::-1]) == ADA
-
-
-def test_the_golden_bytes_are_in_the_document() -> None:
+def test_the_vector_is_in_the_document() -> None:
     page = (Path(__file__).parents[2] / "docs" / "protocol-discovery.md").read_text("utf-8")
-    said = GOLDEN["discovery"]["keyed"]["txt"]
+    said = VECTOR["result"]["txt"]
     assert "".join(f"{name} = {said[name]}\n" for name in "spm") in page
 
 

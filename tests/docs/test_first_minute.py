@@ -1,4 +1,4 @@
-"""The session at the beginning of docs/protocol.md, recorded between two nodes with the keys of the golden file.
+"""The session at the beginning of docs/protocol.md, recorded between two nodes with the keys of the test vectors.
 
 Nonces, runs and the clock are fixed, so every frame is the same each time. `python -m tests.docs.test_first_minute`
 prints the frames whole; `--short` as the page shows them.
@@ -6,7 +6,6 @@ prints the frames whole; `--short` as the page shows them.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 
@@ -22,24 +21,24 @@ from p2pchat.storage.memory import MemoryStorage
 from tests.core import scripted_nodes
 from tests.core.scripted_nodes import Far, World
 from tests.docs.pages import ROOT
+from tests.vectors.material import SEEDS, K, N
 
-GOLDEN = json.loads((ROOT / "tests" / "golden" / "wire.json").read_text("utf-8"))
-IDENTITIES = {name: Identity.from_seed(bytes.fromhex(GOLDEN["users"][name]["seed"])) for name in ("ada", "bob")}
+IDENTITIES = {name: Identity.from_seed(SEEDS[name]) for name in ("ada", "bob")}
 ADA, BOB = (IDENTITIES[name].peer_id for name in ("ada", "bob"))
-ROOM, DM = room_id(GOLDEN["network"]["n"]), dm_id(ADA, BOB)
+ROOM, DM = room_id(N.hex()), dm_id(ADA, BOB)
 SHORT = {ADA: "ADA", BOB: "BOB", ROOM: "ROOM", DM: "DM", "0" * 64: "00…", "f" * 64: "ff…"}
 
 
 class Peer(scripted_nodes.Peer):
-    """A node with a key of the golden file, whose frames are recorded."""
+    """A node with a key of the test vectors, whose frames are recorded."""
 
     def start(self) -> None:
-        identity, network = IDENTITIES[self.name], GOLDEN["network"]
+        identity = IDENTITIES[self.name]
         self.id = identity.peer_id
         self.node = Node(
             settings=self.settings, peer=self.id, sign=identity.sign,
             users=[HostedIdentity(self.id, self.name, identity.sign)],
-            network=NetworkCredentials(network["n"], network["k"]), draw=self._draw,
+            network=NetworkCredentials(N.hex(), K.hex()), draw=self._draw,
             stored=self.storage.load([self.id]),
         )  # fmt: skip
         self._carry_out(self.node.start(self.world.now))

@@ -1,20 +1,16 @@
 """Which entries are valid: the tables of docs/protocol.md and docs/protocol-groups.md, with examples of every row.
 
-tests/docs/test_valid_entries.py compares the tables with the pages, word for word, and gives each example to p2pchat.
-`python -m tests.docs.valid_entries` prints the tables as the pages have them; with `--json` all examples, one a line:
-the table, the rule, the entry (its exact text), its number, the clock before it, and what becomes of it.
+tests/docs/test_valid_entries.py compares the tables with the pages, word for word. The examples are the test vectors
+entries.json and operations.json. `python -m tests.docs.valid_entries` prints the tables as the pages have them.
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 REF = f'["{"ab" * 16}",1]'  # somebody's entry, which nobody holds
 MARK = f'["{"cd" * 8}",1,"{"ef" * 8}"]'
-OWN = "8139770ea87d175f"  # the first 8 bytes of the id of bob, who writes the examples (tests/golden)
+OWN = "8139770ea87d175f"  # the first 8 bytes of the id of bob, who writes the examples (tests/vectors)
 OWN_REF = f'["{OWN}{"ab" * 8}",1]'
 NO_EFFECT = "taken, no effect"
 
@@ -228,18 +224,5 @@ def rendered(table: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def examples() -> Iterator[tuple[str, Row, str]]:
-    """Yield (table, row, entry) for every example."""
-    for table, rows in TABLES.items():
-        for row in rows:
-            for text in row.examples:
-                yield table, row, text
-
-
 if __name__ == "__main__":
-    if "--json" in sys.argv:
-        for table, row, text in examples():
-            said = {"table": table, "rule": row.rule, "entry": text, "seq": row.seq, "clock_before": row.last_c}
-            print(json.dumps(said | {"verdict": row.verdict}))
-    else:
-        print("\n".join(rendered(table) for table in TABLES))
+    print("\n".join(rendered(table) for table in TABLES))

@@ -17,9 +17,10 @@ from p2pchat.errors import ImportRefused, LogError
 from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, Entries, File, FileEnd, Frame, Mark, Naming, encode
 from tests.core.scripted_nodes import ALL, IDS, ROOM, START, Author, dm
 from tests.fuzz.choices import Supply
-from tests.fuzz.frames import GOLDEN, golden_frames, within
 from tests.fuzz.frames import WORDS as FRAME_WORDS
+from tests.fuzz.frames import vector_frames, within
 from tests.fuzz.target import Target, hold
+from tests.vectors.files import vectors
 
 SMALL = Settings(max_entry_bytes=300, max_text_bytes=60)
 WORDS = [
@@ -94,7 +95,7 @@ def in_order(raws: list[str], settings: Settings) -> None:
 
 
 def entry_seeds() -> list[bytes]:
-    logs = [entry["text"] for log in GOLDEN["logs"].values() for entry in log["entries"]]
+    logs = [text for log in vectors("logs").values() for text in log["given"]["texts"]]
     lines = [encode_entry(Entry("text", START + n, START + n, b="hi" * n)) for n in range(3)]
     made = group_body(1, "ops", "11" * 32, {"11" * 32: 1}, {}, salt="00" * 16)
     cut = group_body(2, "ops", "11" * 32, {"11" * 32: 1}, {"33" * 32: (Mark("22" * 8, 1, "44" * 8),)}, redo="55" * 32)
@@ -176,7 +177,7 @@ def file_seeds() -> list[bytes]:
     return [b"\1\2" + bytes((0, number)) * 8 for number in range(12)] + [
         b"\x03\x00" + bytes(5 * number % 12 for number in range(40)),
         b"\0\0" + whole,
-        *golden_frames()[:3],
+        *vector_frames()[:3],
     ]
 
 

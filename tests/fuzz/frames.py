@@ -5,8 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 from functools import cache
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -30,8 +29,8 @@ from p2pchat.protocol import (
 from tests.core.mesh.linked_peers import Key
 from tests.fuzz.choices import Supply
 from tests.fuzz.target import Target, hold
+from tests.vectors.files import vectors
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "wire.json").read_text("utf-8"))
 SMALL = Settings(
     max_frame_bytes=2048, max_early_frame_bytes=512, max_entry_bytes=200, max_text_bytes=100, max_batch_entries=4,
     max_batch_bytes=400, page_items=3, page_marks=4, max_tips=3, max_older=2, max_endpoint_bytes=24,
@@ -52,10 +51,10 @@ WORDS = [
 ]  # fmt: skip
 
 
-def golden_frames() -> list[bytes]:
-    """Return the golden frames, including those that must be refused."""
-    rows = [*GOLDEN["frames"], *GOLDEN["accepted"], *GOLDEN["refused"]]
-    return [data for row in rows if len(data := bytes.fromhex(row["bytes"])) < 4000]
+def vector_frames() -> list[bytes]:
+    """Return the frames of the test vectors, including those that must be refused."""
+    given = [vector["given"] for vector in vectors("frames").values()]
+    return [data for one in given if "bytes" in one and len(data := bytes.fromhex(one["bytes"])) < 4000]
 
 
 # ---- the decoder
@@ -118,7 +117,7 @@ def within(said: object) -> bool:
 
 
 def decode_seeds() -> list[bytes]:
-    frames = golden_frames()
+    frames = vector_frames()
     whole = [b"\x03\x05\x11\x40" + frame for frame in frames]
     lines = [b"\x07\x07\x03\x09" + b"\n".join(frame[4:] for frame in frames[at : at + 2]) for at in range(len(frames))]
     return [*whole, *lines, b"\x02\x01\x01\x01" + b"".join(frames[:6])]
@@ -242,7 +241,7 @@ def handshake_seeds() -> list[bytes]:
         bytes(64),
         bytes([0, 1]) * 60,
         *(bytes([n] * 90) for n in (1, 3, 7, 0xFF)),
-        *(f[4:] for f in golden_frames()[:4]),
+        *(f[4:] for f in vector_frames()[:4]),
     ]
 
 

@@ -42,7 +42,7 @@ from p2pchat.protocol import LENGTH, MAX_FRAME_BYTES, Decoder, encode
 from tests.core.scripted_nodes import IDS, ROOM, Far, World
 from tests.fuzz.checked_node import CheckedNode
 from tests.fuzz.choices import Supply
-from tests.fuzz.frames import WORDS, golden_frames
+from tests.fuzz.frames import WORDS, vector_frames
 from tests.fuzz.member_frames import GROUP, NUMBERS, RUNS, TALK, TALKS, USERS, WHO, MemberFrames
 from tests.fuzz.target import Target
 
@@ -225,7 +225,7 @@ def seeds() -> list[bytes]:
     return [
         *made,
         *(b"hello, this is text" * 4 + bytes((n, 3 * n, 7)) * 300 for n in range(12)),
-        *(f[4:] for f in golden_frames()[:6]),
+        *(f[4:] for f in vector_frames()[:6]),
     ]
 
 

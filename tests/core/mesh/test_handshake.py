@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from p2pchat.core.context import NetworkCredentials
-from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof, transcript
+from p2pchat.core.mesh.handshake import ClientSide, ServerSide, proof
 from p2pchat.errors import HandshakeError
 from p2pchat.protocol import Bye, Frame, Hello, Ping, Unknown, Welcome
 from tests.core.mesh.linked_peers import Draws, K, Key, N
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))
 ADA, BOB, EVE = Key("ada"), Key("bob"), Key("eve")
 KEYED, OPEN = NetworkCredentials(N, K), NetworkCredentials(N)
 
@@ -61,23 +56,6 @@ def test_a_peer_without_a_network_takes_the_open_one_it_meets() -> None:
     a, b = server(network=OPEN), client(network=NetworkCredentials(""))
     b.on_frame(a.on_frame(hello_to(a, b)))
     assert b.found == N
-
-
-@pytest.mark.parametrize("kind", ["keyed", "open"])
-def test_golden_bytes(kind: str) -> None:
-    golden = GOLDEN["handshake"][kind]
-    users, key = GOLDEN["users"], GOLDEN["network"]["k"]
-    ids = users[golden["server"]]["id"], users[golden["client"]]["id"]
-    t = transcript(golden["version"], *ids, golden["server_nonce"], golden["client_nonce"])
-    assert (t.hex(), len(t)) == (golden["transcript"], 145)
-    network = NetworkCredentials(GOLDEN["network"]["n"], key if kind == "keyed" else None)
-    side = ServerSide(ids[0], network, bytes.fromhex(golden["server_nonce"]))
-    given = golden.get("client_proof")
-    welcome = side.on_frame(Hello(v=1, id=ids[1], nonce=golden["client_nonce"], sig=golden["sig"], proof=given))
-    assert side.peer == ids[1]
-    assert welcome.proof == golden.get("server_proof")
-    if given:
-        assert proof(key, "client", t) == given
 
 
 def test_a_hello_made_for_another_server_is_no_proof_here() -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from p2pchat.config import Settings
@@ -27,7 +23,6 @@ from p2pchat.errors import ProtocolError
 from p2pchat.protocol import Cert, Here, Hosted, encode
 from tests.core.mesh.linked_peers import START, Draws, Key, N
 
-GOLDEN: dict[str, Any] = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))
 ADA, BOB, GATE, GUEST = Key("ada"), Key("bob"), Key("gate"), Key("guest")
 NOW_MS = START // 1000
 HOUR = 3600
@@ -318,14 +313,6 @@ def test_a_change_goes_to_all_links_and_to_a_full_one_when_it_drains() -> None:
 
 
 # ---- certificates of hosting
-
-
-def test_golden_certificate() -> None:
-    golden, users = GOLDEN["host"], GOLDEN["users"]
-    user, peer = users[golden["user"]]["id"], users[golden["peer"]]["id"]
-    cert = Cert(golden["cert"]["from"], golden["cert"]["until"], golden["cert"]["sig"])
-    assert host_message(user, peer, cert.from_ms, cert.until_ms).hex() == golden["message"]
-    assert Certificates().fault(user, peer, cert, cert.from_ms) == ""
 
 
 def signed(tag: bytes, until_ms: int) -> Cert:

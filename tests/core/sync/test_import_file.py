@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -181,7 +178,6 @@ BOB, CYD = Author("bob", "b1"), Author("cyd", "c1", dm("ada", "cyd"))
 FRAMES = [File(FILE_VERSION, ROOM), BOB.say("one"), BOB.say("two", "three"), CYD.say("psst"), FileEnd(4)]
 PARTS = [encode(frame) for frame in FRAMES]
 WHOLE = b"".join(PARTS)
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))["file"]
 
 
 def read(data: bytes, room: str = ROOM, piece: int = 1 << 20) -> tuple[list[Entries], ExportReader]:
@@ -202,11 +198,6 @@ def test_a_whole_file_is_read_in_any_pieces(piece: int) -> None:
     frames, unpacking = read(WHOLE, piece=piece)
     assert texts(frames) == ["one", "two", "three", "psst"]
     assert (unpacking.problem, unpacking.entries, unpacking.unreadable, unpacking.ended) == ("", 4, 0, True)
-
-
-def test_the_golden_file_is_read() -> None:
-    frames, unpacking = read(bytes.fromhex(GOLDEN["bytes"]), GOLDEN["room"])
-    assert (unpacking.problem, len(frames)) == ("", 2)
 
 
 def test_frames_taken_together_name_each_conversation_once() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 from p2pchat.core.context import HostedIdentity
@@ -17,8 +14,6 @@ from p2pchat.protocol import Entries, Mark, Naming, ReadFrame
 from p2pchat.storage.memory import MemoryStorage
 from tests.core.scripted_nodes import IDENTITIES, IDS, ROOM, Author, Far, Peer, World
 from tests.core.sync.test_serve import announce, own
-
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "wire.json").read_text("utf-8"))
 
 
 def of_reading(lines: list[str]) -> list[str]:
@@ -315,13 +310,6 @@ def test_a_full_link_is_sent_read_marks_when_it_drains() -> None:
     assert of_reading(ada.read()) == []
     ada.put(LinkDrained(far.link))
     assert of_reading(ada.take()) == ["to bob: read room by ada b1:1"]
-
-
-def test_the_golden_sum() -> None:
-    frames = {row["name"]: json.loads(row["json"]) for row in GOLDEN["frames"]}
-    ((conversation, readers),) = frames["read"]["marks"].items()
-    ((reader, ((ref, seq),)),) = readers.items()
-    assert read_sum({(conversation, reader): {ref: seq}}) == frames["read_sum"]["sum"]
 
 
 def test_equal_read_sums_need_no_answer_and_different_ones_request_all_marks() -> None:

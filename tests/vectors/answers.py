@@ -1,0 +1,386 @@
+"""Answers of p2pchat to the test vectors: what it makes of the `given` of each, in the form of its `result`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from p2pchat.config import Settings
+from p2pchat.core.context import NetworkCredentials
+from p2pchat.core.edits import RELATION_KINDS, relation_of
+from p2pchat.core.groups.group import GroupReplica
+from p2pchat.core.groups.state import VisibilityRule, operation_hash, read_leave, read_operation, talk_id
+from p2pchat.core.groups.visibility import visible_ends
+from p2pchat.core.log import (
+    SUM_MODULUS,
+    LogId,
+    decode_entry,
+    extend_chain,
+    first_chain,
+    head_message,
+    is_plausible,
+    log_bytes,
+    mark_hash,
+    message_id,
+    next_c,
+    ref_key,
+    verify,
+)
+from p2pchat.core.mesh.election import (
+    DeciderState,
+    FollowerState,
+    decider_link_down,
+    decider_link_proved,
+    follower_link_down,
+    follower_take_go,
+)
+from p2pchat.core.mesh.handshake import Certificates, ClientSide, ServerSide, host_message, transcript
+from p2pchat.core.names import base32, name_fault
+from p2pchat.core.records import Cite
+from p2pchat.core.sync.conversations import dm_id, room_id
+from p2pchat.core.sync.import_file import ExportReader
+from p2pchat.core.sync.read_receipts import read_sum
+from p2pchat.core.sync.validation import decode_checked
+from p2pchat.discovery import discovery_key, identify, txt_record
+from p2pchat.errors import HandshakeError, ImportRefused, InviteError, LogError
+from p2pchat.identity.keys import Identity
+from p2pchat.identity.network import encode_invite, parse_invite
+from p2pchat.protocol import LENGTH, Cert, Decoder, Entries, Mark, Naming, RunId, Unknown, encode
+from tests.vectors.files import read
+from tests.vectors.vector_node import VectorNode, decoded, encoded
+
+Given = dict[str, Any]
+Result = dict[str, Any]
+
+# Hashes, signatures, logs
+
+
+def hashes(given: Given) -> Result:
+    match given["what"]:
+        case "user":
+            id = Identity.from_seed(bytes.fromhex(given["seed"])).peer_id
+            return {"id": id, "base32": base32(id), "ref": ref_key(id, "")}
+        case "sum":
+            return {"sum": f"{sum(int(one, 16) for one in given['hashes']) % SUM_MODULUS:064x}"}
+        case "read":
+            marks = {(given["conversation"], given["reader"]): {given["ref"]: given["seq"]}}
+            return {"hash": read_sum(marks)}
+        case "mark":
+            return {"hash": f"{mark_hash(_log(given), given['seq'], bytes.fromhex(given['chain'])):064x}"}
+        case what:
+            return {"hash": _HASHES[what](given)}
+
+
+_HASHES: dict[str, Callable[[Given], str]] = {
+    "blake2b": lambda given: extend_chain(b"", [bytes.fromhex(given["message"]).decode()]).hex(),
+    "room": lambda given: room_id(given["network"]),
+    "dm": lambda given: dm_id(*given["users"]),
+    "group": lambda given: operation_hash(given["entry"]),
+    "talk": lambda given: talk_id(given["group"]),
+    "chain_0": lambda given: first_chain(_log(given)).hex(),
+    "chain": lambda given: extend_chain(bytes.fromhex(given["previous"]), [given["entry"]]).hex(),
+}
+
+
+def _log(given: Given) -> LogId:
+    return LogId(given["conversation"], given["user"], given["run"])
+
+
+def signatures(given: Given) -> Result:
+    message = bytes.fromhex(given["message"])
+    if "seed" in given:
+        identity = Identity.from_seed(bytes.fromhex(given["seed"]))
+        return {"user": identity.peer_id, "signature": identity.sign(message).hex()}
+    return {"valid": verify(given["user"], bytes.fromhex(given["signature"]), message)}
+
+
+def logs(given: Given) -> Result:
+    log, identity = _log(given), Identity.from_seed(bytes.fromhex(given["seed"]))
+    chain, entries = first_chain(log), []
+    for seq, text in enumerate(given["texts"], 1):
+        chain = extend_chain(chain, [text])
+        message = head_message(log, seq, chain)
+        entries.append(
+            {
+                "chain": chain.hex(),
+                "head_message": message.hex(),
+                "head": identity.sign(message).hex(),
+                "mark": [log.run, seq, chain[:8].hex()],
+                "mark_hash": f"{mark_hash(log, seq, chain):064x}",
+                "message_id": message_id(log, seq),
+            }
+        )
+    return {
+        "id72": log_bytes(log).hex(),
+        "ref": ref_key(log.user, log.run),
+        "chain_0": first_chain(log).hex(),
+        "entries": entries,
+    }
+
+
+def clocks(given: Given) -> Result:
+    ahead = Settings().clock_ahead
+    others = [c for c in given["others"] if is_plausible(c, given["now"], ahead)]
+    return {"c": next_c(given["now"], given["previous"], max(others, default=0))}
+
+
+# What reaches a node
+
+
+def _node(name: str, held: list[dict[str, Any]]) -> VectorNode:
+    setting = read(name)["setting"]
+    node = VectorNode(setting["bob"]["seed"], setting["network"], setting["now_us"])
+    for frame in held:
+        assert not node.hold([decoded(frame)]).refused
+    return node
+
+
+def text_of(given: Given) -> str:
+    """Return the text of a vector, with its repetition written out."""
+    text: str = given["text"]
+    part, count = given.get("repeat", ("~", 1))
+    return text.replace("~", part * count)
+
+
+def entries(given: Given) -> Result:
+    text, last_c = text_of(given), given.get("clock_before", 0)
+    try:
+        (entry,), _ = decode_checked([text], 2 if last_c else 1, last_c, Settings())
+    except LogError as error:
+        return {"refused": error.code}
+    setting = read("entries")["setting"]
+    author = Identity.from_seed(bytes.fromhex(setting["bob"]["seed"]))
+    log = LogId(setting["room"], author.peer_id, "3030303030303003")
+    node = VectorNode(setting["ada"]["seed"], setting["network"], setting["now_us"])
+    held: list[str] = []
+    if last_c:
+        held = [f'{{"k":"text","at":1,"c":{last_c},"b":""}}']
+    for seq, one in enumerate([*held, text], 1):
+        prev = extend_chain(first_chain(log), held[: seq - 1])
+        head = author.sign(head_message(log, seq, extend_chain(prev, [one])))
+        answer = node.hold([Entries(*log, seq, prev.hex(), [one], head.hex(), names=[Naming(room=True)])])
+        assert answer.new == 1 or (entry.before and answer.refused == {"gap": 1})
+    is_lost = entry.k in RELATION_KINDS and relation_of(log, 1, entry) is None
+    is_nameless = entry.k == "profile" and node.names.get(author.peer_id) != "robert"
+    return {"taken": True} | ({"effect": False} if is_lost or is_nameless else {})
+
+
+def operations(given: Given) -> Result:
+    text = given["text"]
+    (entry,), _ = decode_checked([text], 1, 0, Settings())
+    log = LogId("00" * 32, read("operations")["setting"]["bob"]["id"], "3030303030303003")
+    has_shape = read_operation(log, 1, text, entry) or read_leave(log, 1, entry)
+    return {"taken": True} | ({} if has_shape else {"effect": False})
+
+
+def batches(given: Given) -> Result:
+    node = _node("batches", given["held"])
+    answer = node.hold([decoded(given["frame"])])
+    counts = {"new": answer.new, "known": answer.known}
+    result: Result = {what: count for what, count in counts.items() if count}
+    if answer.foreign or "member" in answer.refused:
+        return result | {"ignored": True, "entries": answer.foreign + answer.refused.get("member", 0)}
+    for code, count in answer.refused.items():
+        known: dict[str, Result] = {"gap": {"dropped": "gap"}, "fork": {"forked": True}}
+        result |= known.get(code, {"refused": code}) | {"entries": count}
+    return result
+
+
+def forks(given: Given) -> Result:
+    node = _node("forks", [])
+    node.link_with(read("forks")["setting"]["ada"]["seed"])
+    node.say(*map(decoded, given["frames"]))
+    return {"refused": node.closed} if node.closed else {"forked": node.forked}
+
+
+def sync(given: Given) -> Result:
+    node = _node("sync", given["held"])
+    node.link_with(read("sync")["setting"]["ada"]["seed"])
+    node.say(*map(decoded, given["heard"]))
+    node.sent.clear()
+    node.say(*map(decoded, given["in"]))
+    node.wait(given.get("seconds", 0.0))
+    return {"out": list(map(encoded, node.sent))} | ({"closed": node.closed} if node.closed else {})
+
+
+# Frames and the handshake
+
+
+def frames(given: Given) -> Result:
+    decoder = Decoder(max_frame_bytes=given["limit"])
+    payload = text_of(given).encode() if "text" in given else b""
+    data = LENGTH.pack(len(payload)) + payload if payload else bytes.fromhex(given["bytes"])
+    found = decoder.feed(data)
+    if decoder.fault is not None:
+        assert not found
+        return {"refused": decoder.fault.code}
+    (frame,) = found
+    if isinstance(frame, Unknown):
+        return {"ignored": frame.t}
+    return {"frame": encoded(frame)} | ({"written": True} if encode(frame) == data else {})
+
+
+def handshakes(given: Given) -> Result:
+    me = Identity.from_seed(bytes.fromhex(given["seed"]))
+    network = NetworkCredentials(given.get("network", ""), given.get("key"))
+    nonce, out = bytes.fromhex(given["nonce"]), list[Result]()
+    came = list(map(decoded, given["in"]))
+    side: ServerSide | ClientSide
+    try:
+        if given["side"] == "listener":
+            side = ServerSide(me.peer_id, network, nonce)
+            out.append(encoded(side.opening()))
+        else:
+            pin = given.get("pin", "")
+            side = ClientSide(me.peer_id, me.sign, network, server=given["server"], pin=pin, nonce=nonce)
+        for frame in came:
+            answer = side.on_frame(frame)
+            if answer is not None:
+                out.append(encoded(answer))
+    except HandshakeError as error:
+        return {"out": out, "refused": error.code}
+    if isinstance(side, ServerSide):
+        t = transcript(1, me.peer_id, side.peer, given["nonce"], given["in"][0]["nonce"])
+        return {"out": out, "transcript": t.hex(), "peer": side.peer}
+    t = transcript(1, given["server"], me.peer_id, given["in"][0]["nonce"], given["nonce"])
+    found = {"network": side.found} if side.found else {}
+    return {"out": out, "transcript": t.hex(), "peer": side.peer, **found}
+
+
+def certificates(given: Given) -> Result:
+    if "seed" in given:
+        message = host_message(given["user"], given["peer"], given["from"], given["until"])
+        sig = Identity.from_seed(bytes.fromhex(given["seed"])).sign(message).hex()
+        return {"message": message.hex(), "cert": {"from": given["from"], "until": given["until"], "sig": sig}}
+    said = given.get("cert")
+    cert = Cert(said["from"], said["until"], said["sig"]) if said else None
+    return {"valid": not Certificates().fault(given["user"], given["peer"], cert, given["now_ms"])}
+
+
+def invites(given: Given) -> Result:
+    try:
+        invite = parse_invite(given["text"])
+    except InviteError:
+        return {"refused": True}
+    network = invite.network
+    result = {"peer": invite.peer_id, "network": network.id, "endpoints": list(invite.endpoints)}
+    result |= {"key": network.key} if network.key else {}
+    written = encode_invite(invite.peer_id, network, invite.endpoints) == given["text"]
+    return result | ({"written": True} if written else {})
+
+
+def discovery(given: Given) -> Result:
+    key = discovery_key(given["network"], given.get("key"))
+    if "peer" in given:
+        txt = txt_record(key, given["peer"], given["port"], given["addresses"], bytes.fromhex(given["salt"]))
+        return {"key": key.hex(), "txt": txt}
+    told: dict[bytes, bytes | None] = {name.encode(): value.encode() for name, value in given["txt"].items()}
+    peer = identify(key, told, given["port"], given["addresses"])
+    return {"peer": peer} if peer else {"ignored": True}
+
+
+def files(given: Given) -> Result:
+    reader = ExportReader(given["room"])
+    try:
+        reader.feed(bytes.fromhex(given["bytes"]))
+        reader.finish()
+    except ImportRefused:
+        return {"refused": True}
+    return {"frames": reader.waiting, "entries": reader.entries, "whole": not reader.problem}
+
+
+# Names, links, groups
+
+
+def names(given: Given) -> Result:
+    return {"valid": not name_fault(given["name"])}
+
+
+def elections(given: Given) -> Result:
+    return {"steps": (_follow if given["side"] == "F" else _decide)(given["steps"])}
+
+
+def _follow(steps: list[dict[str, Any]]) -> list[Result]:
+    state, results = FollowerState(), []
+    for step in steps:
+        closes = None
+        if "down" in step:
+            state = follower_link_down(state, step["down"])
+        else:
+            verdict = follower_take_go(state, step["link"], step["link"], step["go"]["run"], step["go"]["n"])
+            state, closes = verdict.state, verdict.closes
+        results.append({"current": state.link, "closes": closes})
+    return results
+
+
+def _decide(steps: list[dict[str, Any]]) -> list[Result]:
+    state, results = DeciderState(), []
+    for step in steps:
+        closes = None
+        if "down" in step:
+            state = decider_link_down(state, step["down"])
+        else:
+            state, closes = decider_link_proved(state, step["proved"]), state.link
+        results.append({"current": state.link, "closes": closes, "n": state.n})
+    return results
+
+
+def groups(given: Given) -> Result:
+    forward, backward = _state(given, given["entries"]), _state(given, given["entries"][::-1])
+    assert forward == backward, "the order of the entries means nothing"
+    return forward
+
+
+def _state(given: Given, entries: list[dict[str, Any]]) -> Result:
+    group = GroupReplica(given["group"])
+    for one in entries:
+        log = LogId(given["group"], one["user"], one["run"])
+        group.add(log, one["seq"], one["text"], decode_entry(one["text"]))
+    for user, run in given.get("forked", ()):
+        group.fork(LogId(given["group"], user, run))
+    state, view = group.state, group.view
+    assert state is not None and view is not None
+    return {
+        "gen": state.gen,
+        "operation": state.hash,
+        "name": state.name,
+        "owner": state.owner,
+        "members": dict(view.members),
+        "left": sorted(state.left),
+        "rules": {user: [_rule(rule) for rule in state.visibility_rules(user)] for user in given["users"]},
+        "lost": [operation.hash for operation in group.lost_operations(state.owner)],
+    }
+
+
+def _rule(rule: VisibilityRule) -> Result:
+    return {"added": rule.added, "cuts": [list(mark) for mark in rule.cuts]}
+
+
+@dataclass(frozen=True)
+class _View:
+    seq: int
+    before: tuple[Mark, ...]
+    cites: Sequence[Cite]
+
+
+def visibility(given: Given) -> Result:
+    rules = [VisibilityRule(rule["added"], tuple(Mark(*mark) for mark in rule["cuts"])) for rule in given["rules"]]
+    views: dict[RunId, _View] = {
+        log["run"]: _View(
+            log["entries"],
+            tuple(Mark(*mark) for mark in log["before"]),
+            [Cite(first, gen, "00" * 8) for first, gen in log["cites"]],
+        )
+        for log in given["logs"]
+    }
+    return {"visible": {run: end.seq for run, end in visible_ends(rules, views).items()}}
+
+
+ANSWERS: dict[str, Callable[[Given], Result]] = {
+    function.__name__: function
+    for function in (
+        hashes, signatures, logs, entries, operations, batches, forks, clocks, frames, handshakes, certificates,
+        invites, discovery, files, names, elections, groups, visibility, sync,
+    )
+}  # fmt: skip

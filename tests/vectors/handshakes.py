@@ -1,0 +1,424 @@
+"""Vectors of handshakes, certificates, invites, announcements and names."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from typing import Any
+
+from tests.vectors.material import (
+    ADA,
+    BOB,
+    CYD,
+    GUEST,
+    IDS,
+    KEYS,
+    RUNS,
+    SEEDS,
+    T0,
+    K,
+    N,
+    Row,
+    b32,
+    blake,
+    row,
+    u64,
+)
+
+SERVER_NONCE, CLIENT_NONCE = blake(b"server nonce"), blake(b"client nonce")
+DAY_MS = 24 * 3600 * 1000
+
+# Handshakes
+
+
+def transcript(server: str, client: str, client_nonce: bytes = CLIENT_NONCE) -> bytes:
+    return b"p2pchat/link/1\0" + b"\0\1" + IDS[server] + IDS[client] + SERVER_NONCE + client_nonce
+
+
+def proof(side: str, key: bytes, t: bytes) -> str:
+    return hmac.digest(key, b"p2pchat/invite/1 " + side.encode() + b"\0" + t, "sha256").hex()
+
+
+def client_hello(key: bytes | None, t: bytes, client: str = "bob") -> dict[str, Any]:
+    hello = {
+        "t": "hello",
+        "v": 1,
+        "nonce": CLIENT_NONCE.hex(),
+        "id": IDS[client].hex(),
+        "sig": KEYS[client].sign(t).hex(),
+    }
+    return hello | ({"proof": proof("client", key, t)} if key else {})
+
+
+SERVER_HELLO = {"t": "hello", "v": [1], "nonce": SERVER_NONCE.hex()}
+OPEN_WELCOME = {"t": "welcome", "net": N.hex()}
+
+
+def handshakes() -> list[Row]:
+    """Return transcripts of bob dialling ada, from either end."""
+    t = transcript("ada", "bob")
+    hello, open_hello = client_hello(K, t), client_hello(None, t)
+    welcome = {"t": "welcome", "proof": proof("server", K, t)}
+
+    def end(side: str, network: bytes | None, key: bytes | None, *frames: object, **more: object) -> dict[str, Any]:
+        seed, nonce = (SEEDS["ada"], SERVER_NONCE) if side == "listener" else (SEEDS["bob"], CLIENT_NONCE)
+        made: dict[str, Any] = {"side": side, "seed": seed.hex(), "nonce": nonce.hex()}
+        made |= {"network": network.hex()} if network else {}
+        made |= {"key": key.hex()} if key else {}
+        made |= {"server": ADA} if side == "dialler" else {}
+        return made | more | {"in": list(frames)}
+
+    def listener(*frames: object, network: bytes = N, key: bytes | None = K) -> dict[str, Any]:
+        return end("listener", network, key, *frames)
+
+    def dialler(*frames: object, network: bytes | None = N, key: bytes | None = K, **more: object) -> dict[str, Any]:
+        return end("dialler", network, key, *frames, **more)
+
+    def proved(peer: str, *out: object, **more: object) -> dict[str, Any]:
+        return {"out": list(out), "transcript": t.hex(), "peer": peer, **more}
+
+    def refused(code: str, *out: object) -> dict[str, Any]:
+        return {"out": list(out), "refused": code}
+
+    forwarded = KEYS["bob"].sign(transcript("cyd", "bob")).hex()
+    old = KEYS["bob"].sign(transcript("ada", "bob", SERVER_NONCE)).hex()
+    own = client_hello(K, transcript("ada", "ada"), "ada")
+    of_other_key = hello | {"proof": proof("client", N + N, t)}
+    of_server = hello | {"proof": welcome["proof"]}
+    reflected = {"t": "welcome", "proof": hello["proof"]}
+    other_open = OPEN_WELCOME | {"net": N[::-1].hex()}
+    later = SERVER_HELLO | {"v": [2]}
+    go = {"t": "go", "run": RUNS["ada2"].hex(), "n": 1}
+    opened = (SERVER_HELLO,)
+    return [
+        row("listener keyed", "Both ends prove that they hold K.", listener(hello), proved(BOB, *opened, welcome)),
+        row(
+            "listener open",
+            "In an open network there is no proof, and the welcome names the network.",
+            listener(open_hello, key=None),
+            proved(BOB, *opened, OPEN_WELCOME),
+        ),
+        row(
+            "listener open, a proof comes",
+            "A side without K looks at no proof.",
+            listener(hello, key=None),
+            proved(BOB, *opened, OPEN_WELCOME),
+        ),
+        row(
+            "listener, version 2",
+            "The client chooses a version that was not offered.",
+            listener(hello | {"v": 2}),
+            refused("version", *opened),
+        ),
+        row("listener, its own id", "A peer met itself.", listener(own), refused("self", *opened)),
+        row(
+            "listener, a forwarded signature",
+            "T names the server: bob signed it for cyd, who hands it on.",
+            listener(hello | {"sig": forwarded}),
+            refused("identity", *opened),
+        ),
+        row(
+            "listener, an old signature",
+            "T names both nonces: bob signed it for another client nonce.",
+            listener(hello | {"sig": old}),
+            refused("identity", *opened),
+        ),
+        row(
+            "listener, no proof",
+            "A side that holds K requires the proof.",
+            listener(open_hello),
+            refused("network", *opened),
+        ),
+        row(
+            "listener, the proof of another key",
+            "The client holds another key than K.",
+            listener(of_other_key),
+            refused("network", *opened),
+        ),
+        row(
+            "listener, the server's proof",
+            "The tags of the two proofs differ, so neither stands for the other.",
+            listener(of_server),
+            refused("network", *opened),
+        ),
+        row(
+            "listener, a server's hello",
+            "A list of versions comes from servers only.",
+            listener(SERVER_HELLO),
+            refused("malformed", *opened),
+        ),
+        row(
+            "listener, a ping",
+            "Nothing but the client's hello may come now.",
+            listener({"t": "ping"}),
+            refused("order", *opened),
+        ),
+        row(
+            "listener, a second hello",
+            "The client's hello comes once.",
+            listener(hello, hello),
+            refused("order", *opened, welcome),
+        ),
+        row("dialler keyed", "Both ends prove that they hold K.", dialler(SERVER_HELLO, welcome), proved(ADA, hello)),
+        row(
+            "dialler keyed, pinned",
+            "The key in the certificate is the pinned one.",
+            dialler(SERVER_HELLO, welcome, pin=ADA),
+            proved(ADA, hello),
+        ),
+        row(
+            "dialler open",
+            "In an open network there is no proof.",
+            dialler(SERVER_HELLO, OPEN_WELCOME, key=None),
+            proved(ADA, open_hello),
+        ),
+        row(
+            "dialler without a network",
+            "A peer that has no network takes N from the first welcome it meets.",
+            dialler(SERVER_HELLO, OPEN_WELCOME, network=None, key=None),
+            proved(ADA, open_hello, network=N.hex()),
+        ),
+        row(
+            "dialler, versions 2 and 1",
+            "The client chooses a version it speaks.",
+            dialler(SERVER_HELLO | {"v": [2, 1]}, welcome),
+            proved(ADA, hello),
+        ),
+        row("dialler, version 2 only", "There is no version in common.", dialler(later), refused("version")),
+        row(
+            "dialler, another pin",
+            "Another key answers than the pinned one: the connection closes and no frame is sent.",
+            dialler(pin=CYD),
+            refused("identity"),
+        ),
+        row("dialler, its own key", "A peer met itself.", dialler(server=BOB), refused("self")),
+        row(
+            "dialler, no proof",
+            "A side that holds K requires the proof.",
+            dialler(SERVER_HELLO, OPEN_WELCOME),
+            refused("network", hello),
+        ),
+        row(
+            "dialler, its own proof",
+            "The server hands the client's proof back.",
+            dialler(SERVER_HELLO, reflected),
+            refused("network", hello),
+        ),
+        row(
+            "dialler, another open network",
+            "The welcome has another N.",
+            dialler(SERVER_HELLO, other_open, key=None),
+            refused("network", open_hello),
+        ),
+        row(
+            "dialler, an open network without a name",
+            "The welcome of an open network has net.",
+            dialler(SERVER_HELLO, {"t": "welcome"}, key=None),
+            refused("network", open_hello),
+        ),
+        row("dialler, a client's hello", "A client's hello came from a server.", dialler(hello), refused("malformed")),
+        row("dialler, go at once", "The server's hello comes first.", dialler(go), refused("order")),
+        row(
+            "dialler, go before welcome",
+            "The welcome comes before go.",
+            dialler(SERVER_HELLO, go),
+            refused("order", hello),
+        ),
+    ]
+
+
+# Certificates of hosted users
+
+
+def certificate(from_ms: int, until_ms: int, user: str = "guest", peer: str = "ada") -> tuple[bytes, dict[str, Any]]:
+    message = b"p2pchat/host/1\0" + IDS[user] + IDS[peer] + u64(from_ms) + u64(until_ms)
+    return message, {"from": from_ms, "until": until_ms, "sig": KEYS[user].sign(message).hex()}
+
+
+FROM_MS = T0 // 1000
+UNTIL_MS = FROM_MS + 7 * DAY_MS
+CERT = certificate(FROM_MS, UNTIL_MS)[1]
+
+
+def certificates() -> list[Row]:
+    hour = 3600 * 1000
+
+    def judged(name: str, why: str, valid: bool, now_ms: int, cert: object, user: str = GUEST, peer: str = ADA) -> Row:
+        return row(
+            name,
+            why,
+            {"user": user, "peer": peer, "now_ms": now_ms} | ({"cert": cert} if cert else {}),
+            {"valid": valid},
+        )
+
+    message, cert = certificate(FROM_MS, UNTIL_MS)
+    long, none = certificate(FROM_MS, UNTIL_MS + 1)[1], certificate(FROM_MS, FROM_MS)[1]
+    made = {"seed": SEEDS["guest"].hex(), "user": GUEST, "peer": ADA, "from": FROM_MS, "until": UNTIL_MS}
+    tolerated = "It is judged with a tolerance of one hour."
+    return [
+        row("made", "The user signs for the peer.", made, {"message": message.hex(), "cert": cert}),
+        judged("its first moment", "A certificate for seven days.", True, FROM_MS, cert),
+        judged("an hour early", tolerated, True, FROM_MS - hour, cert),
+        judged("more than an hour early", tolerated, False, FROM_MS - hour - 1, cert),
+        judged("an hour late", tolerated, True, UNTIL_MS + hour, cert),
+        judged("more than an hour late", tolerated, False, UNTIL_MS + hour + 1, cert),
+        judged("seven days and a millisecond", "It is valid for seven days at most.", False, FROM_MS, long),
+        judged("no time", "It ends after it begins.", False, FROM_MS, none),
+        judged("of another peer", "It names the peer that hosts.", False, FROM_MS, cert, peer=BOB),
+        judged("of another user", "The user signs it.", False, FROM_MS, cert, user=CYD),
+        judged("another time", "The times are signed.", False, FROM_MS, cert | {"from": FROM_MS - 1}),
+        judged("none", "A user with another key than the peer's needs one.", False, FROM_MS, None),
+        judged("none, the peer's own user", "A user whose id equals the peer id needs none.", True, FROM_MS, None, ADA),
+    ]
+
+
+# Invites
+
+
+def invites() -> list[Row]:
+    endpoints = ["192.0.2.7:8080", "[2001:db8::7]:8080", "ada.example:9000"]
+    where = ",".join(endpoints)
+
+    def code(version: int, key: bytes, sum_length: int = 4) -> str:
+        body = bytes([version]) + IDS["ada"] + N + key
+        return b32(body + blake(b"p2pchat/invite/1 sum\0", body)[:sum_length])
+
+    def read(key: bytes, listed: list[str] | None = None) -> dict[str, Any]:
+        return {"peer": ADA, "network": N.hex(), "endpoints": listed or endpoints} | ({"key": key.hex()} if key else {})
+
+    one = code(1, K)
+    text = f"p2pchat:{one}@{where}"
+    wrong = one[:40] + ("B" if one[40] == "A" else "A") + one[41:]
+    blanks = f"  {text[:50]}\r\n  {text[50:90]} {text[90:]}\n"
+    refused = {"refused": True}
+    written = "As p2pchat writes it."
+    return [
+        row("version 1", "A network with a key.", {"text": text}, read(K) | {"written": True}),
+        row(
+            "version 2", "An open network.", {"text": f"p2pchat:{code(2, b'')}@{where}"}, read(b"") | {"written": True}
+        ),
+        row(
+            "one endpoint",
+            written,
+            {"text": f"p2pchat:{one}@{endpoints[0]}"},
+            read(K, endpoints[:1]) | {"written": True},
+        ),
+        row("lower case", "Case is ignored.", {"text": text.lower()}, read(K)),
+        row("upper case", "Case is ignored everywhere.", {"text": text.upper()}, read(K)),
+        row("blanks", "Blanks and line breaks are ignored.", {"text": blanks}, read(K)),
+        row("an endpoint twice", "It counts once.", {"text": f"{text},{endpoints[0]}"}, read(K)),
+        row("one letter wrong", "The sum does not fit.", {"text": f"p2pchat:{wrong}@{where}"}, refused),
+        row("too short", "The end is missing.", {"text": f"p2pchat:{one[:-8]}@{where}"}, refused),
+        row("no endpoint", "There is nobody to dial.", {"text": f"p2pchat:{one}"}, refused),
+        row("a digit 1", "1 is no digit of base32.", {"text": f"p2pchat:{one[:40]}1{one[41:]}@{where}"}, refused),
+        row("another prefix", "It begins with p2pchat:", {"text": f"other:{one}@{where}"}, refused),
+        row("empty", "There is no invite.", {"text": ""}, refused),
+        row("version 3", "A later version, with a good sum.", {"text": f"p2pchat:{code(3, K)}@{where}"}, refused),
+        row("version 2 with a key", "Too long for its version.", {"text": f"p2pchat:{code(2, K)}@{where}"}, refused),
+        row("version 1 without a key", "Too short for it.", {"text": f"p2pchat:{code(1, b'')}@{where}"}, refused),
+        row("port 0", "Nobody listens at port 0.", {"text": f"p2pchat:{one}@ada.example:0"}, refused),
+        row("no port", "An endpoint is host:port.", {"text": f"p2pchat:{one}@ada.example"}, refused),
+        row(
+            "nine endpoints",
+            "p2pchat reads eight at most.",
+            {"text": f"p2pchat:{one}@" + ",".join(f"192.0.2.{n}:8080" for n in range(1, 10))},
+            refused,
+        ),
+    ]
+
+
+# Announcements on the local network
+
+
+def discovery() -> list[Row]:
+    port, listed = 8080, ["2001:db8::7", "192.0.2.10", "192.0.2.7"]
+    salt = blake(b"discovery salt")[:16]
+
+    def announced(key: bytes) -> tuple[dict[str, str], bytes, bytes]:
+        mask = hmac.digest(key, b"p2pchat/discover/1 peer\0" + salt, "sha256")
+        hidden = bytes(a ^ b for a, b in zip(IDS["ada"], mask, strict=True))
+        packed = sorted(ipaddress.ip_address(address).packed for address in listed)
+        message = b"p2pchat/discover/1\0" + salt + hidden + port.to_bytes(2, "big")
+        message += b"".join(bytes([len(address)]) + address for address in packed)
+        txt = {"v": "1", "s": salt.hex(), "p": hidden.hex(), "m": hmac.digest(key, message, "sha256").hex()}
+        return txt, mask, message
+
+    def made(name: str, why: str, key: bytes | None) -> Row:
+        derived = key or hmac.digest(N, b"p2pchat/discover/1 open\0", "sha256")
+        txt, mask, message = announced(derived)
+        given = {"peer": ADA, "network": N.hex(), "port": port, "addresses": listed, "salt": salt.hex()}
+        given |= {"key": key.hex()} if key else {}
+        return row(name, why, given, {"key": derived.hex(), "mask": mask.hex(), "message": message.hex(), "txt": txt})
+
+    txt = announced(K)[0]
+
+    def seen(name: str, why: str, told: dict[str, str], at: int, addresses: list[str], peer: str | None = None) -> Row:
+        given = {"network": N.hex(), "key": K.hex(), "txt": told, "port": at, "addresses": addresses}
+        return row(name, why, given, {"peer": peer} if peer else {"ignored": True})
+
+    return [
+        made("keyed", "The key is K.", K),
+        made("open", "The key is derived from N.", None),
+        seen("seen", "A member finds the peer that announced itself.", txt, port, listed, ADA),
+        seen("addresses in another order", "m is over the sorted addresses.", txt, port, listed[::-1], ADA),
+        seen("another port", "m is over the port.", txt, port + 1, listed),
+        seen("one address fewer", "m is over all addresses.", txt, port, listed[1:]),
+        seen("another salt", "m is over the salt.", txt | {"s": "00" * 16}, port, listed),
+        seen("version 2", "A later version is ignored.", txt | {"v": "2"}, port, listed),
+        seen(
+            "of the open network",
+            "Another key made it.",
+            announced(hmac.digest(N, b"p2pchat/discover/1 open\0", "sha256"))[0],
+            port,
+            listed,
+        ),
+    ]
+
+
+# Names
+
+
+def names() -> list[Row]:
+    good = {
+        "ada": "Letters.",
+        "x": "One character is enough.",
+        "x" * 32: "This is the limit.",
+        "\U0001f600" * 32: "Characters count, not bytes.",
+        "Ada Lovelace": "A space inside is visible.",
+        "R2-D2!?": "Digits and marks.",
+        "Zo\u00eb": "NFC has one character for this letter.",
+        "\u0416\u0430\u043d\u043d\u0430": "Any script.",
+        "\u4e2d\u6587": "Any script.",
+        "room": "Only p2pchat's own users may not be called so.",
+        "a.b:c": "Other punctuation.",
+        "\u05d0\u05d1": "Letters that are written from right to left are no bidi controls.",
+    }
+    bad = {
+        "": "It needs one character.",
+        "x" * 33: "It has at most 32 characters.",
+        " ada": "A space at the beginning.",
+        "ada ": "A space at the end.",
+        "Zoe\u0308": "It is not in NFC.",
+        "a#b": "# is reserved.",
+        "a@b": "@ is reserved.",
+        "a/b": "/ is reserved.",
+        "a,b": "A comma is reserved.",
+        "a\tb": "A control character.",
+        "a\nb": "A control character.",
+        "a\0b": "A control character.",
+        "a\x7fb": "A control character.",
+        "a\u202eb": "A bidi character.",
+        "a\u2066b": "A bidi character.",
+        "a\u200bb": "A character of no width.",
+        "a\u200db": "A joiner.",
+        "a\ufeffb": "A character of no width.",
+        "a\u00adb": "A soft hyphen is invisible.",
+        "a\u00a0b": "Of the blanks only the plain space is allowed.",
+        "a\u3000b": "Of the blanks only the plain space is allowed.",
+        "a\u3164b": "The Hangul filler is a letter and invisible.",
+        "a\ufe0fb": "A variation selector is invisible.",
+        "a\ue000b": "A private character shows nothing certain.",
+        "\u0301a": "It does not begin with a mark on another character.",
+    }
+    made = [(name, why, True) for name, why in good.items()] + [(name, why, False) for name, why in bad.items()]
+    return [row(ascii(name)[1:-1] or "empty", why, {"name": name}, {"valid": valid}) for name, why, valid in made]

@@ -1,0 +1,216 @@
+"""Keys, hashes, logs and frames of the test vectors, computed by docs/protocol.md without code of p2pchat.
+
+Only the standard library and `cryptography` are used here and in the other modules that make vectors. Users, networks
+and runs are fixed, so that the same bytes come out each time.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+T0 = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC, in microseconds
+USERS = ("ada", "bob", "cyd", "guest")  # guest is a user hosted by ada's peer
+
+Row = dict[str, Any]  # one vector: name, why, given, result
+
+
+def row(name: str, why: str, given: object, result: object) -> Row:
+    return {"name": name, "why": why, "given": given, "result": result}
+
+
+def blake(*parts: bytes) -> bytes:
+    return hashlib.blake2b(b"".join(parts), digest_size=32).digest()
+
+
+def b32(data: bytes) -> str:
+    return base64.b32encode(data).decode().rstrip("=")
+
+
+def u64(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+SEEDS = {name: bytes([i]) * 32 for i, name in enumerate(USERS, 1)}
+KEYS = {name: Ed25519PrivateKey.from_private_bytes(seed) for name, seed in SEEDS.items()}
+IDS = {name: key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw) for name, key in KEYS.items()}
+ADA, BOB, CYD, GUEST = (IDS[name].hex() for name in USERS)
+N, K = bytes(range(16)), bytes(range(100, 132))
+RUNS = {name: bytes([0x10 * i]) * 7 + bytes([i]) for i, name in enumerate(("ada1", "ada2", "bob1", "cyd1"), 1)}
+FIRST_ID, LAST_ID = "0" * 64, "f" * 64
+
+# Conversations
+
+ROOM = blake(b"p2pchat/room/1\0", N)
+DM = blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["bob"])))
+CREATE = compact(
+    {
+        "k": "group",
+        "at": T0 + 50,
+        "c": T0 + 50,
+        "b": {
+            "gen": 1,
+            "name": "ops",
+            "owner": ADA,
+            "members": {ADA: 1, BOB: 1},
+            "cuts": [],
+            "salt": bytes(range(200, 216)).hex(),
+        },
+    }
+)
+GROUP = blake(b"p2pchat/group/1\0", CREATE.encode())
+TALK = blake(b"p2pchat/talk/1\0", GROUP)
+NAMINGS: dict[str, Any] = {
+    "room": {"room": True},
+    "dm": {"dm": sorted((ADA, BOB))},
+    "group": {"group": [GROUP.hex(), ADA, RUNS["ada2"].hex()]},
+    "talk": {"talk": GROUP.hex()},
+}
+CONVERSATIONS = {"room": ROOM, "dm": DM, "group": GROUP, "talk": TALK}
+
+# Entries and logs
+
+
+def entry(kind: str, at: int, body: object = None, **fields: object) -> str:
+    """Return an entry's JSON: k, at, c, re, after, before, g, b, without empty values."""
+    made: dict[str, object] = {"k": kind, "at": T0 + at, "c": T0 + fields.pop("clock", at)}  # type: ignore[operator]
+    made |= {key: fields[key] for key in ("re", "after", "before", "g") if key in fields}
+    return compact(made | ({} if body is None else {"b": body}))
+
+
+def log(conversation: bytes, user: str, run: bytes, texts: list[str]) -> dict[str, Any]:
+    """Return one log with everything that is computed from it."""
+    id72 = conversation + IDS[user] + run
+    chain = chain_0 = blake(b"p2pchat/log/1\0", id72)
+    prefix = b32(conversation[:8] + IDS[user][:8] + run)
+    entries = []
+    for seq, text in enumerate(texts, 1):
+        chain = blake(chain, text.encode("utf-8", "surrogatepass"))
+        message = b"p2pchat/head/1\0" + id72 + u64(seq) + chain
+        entries.append(
+            {
+                "seq": seq,
+                "text": text,
+                "chain": chain.hex(),
+                "head_message": message.hex(),
+                "head": KEYS[user].sign(message).hex(),
+                "mark": [run.hex(), seq, chain[:8].hex()],
+                "mark_hash": blake(b"p2pchat/mark/1\0", id72, u64(seq), chain[:8]).hex(),
+                "message_id": f"{prefix}.{seq}",
+            }
+        )
+    return {
+        "conversation": conversation.hex(),
+        "user": IDS[user].hex(),
+        "run": run.hex(),
+        "id72": id72.hex(),
+        "ref": (IDS[user][:8] + run).hex(),
+        "chain_0": chain_0.hex(),
+        "message_id_prefix": prefix,
+        "entries": entries,
+    }
+
+
+def tip(log: dict[str, Any]) -> list[Any]:
+    mark: list[Any] = log["entries"][-1]["mark"]
+    return mark
+
+
+def sum_of(logs: list[dict[str, Any]]) -> str:
+    """Return the sum over the newest entries of these logs, as in a digest."""
+    total = sum(int(log["entries"][-1]["mark_hash"], 16) for log in logs)
+    return f"{total % 2**256:064x}"
+
+
+def read_sum(conversation: str, reader: str, ref: str, seq: int) -> tuple[bytes, str]:
+    """Return what is hashed of one read mark, and the sum over it alone."""
+    message = b"p2pchat/read/1\0" + bytes.fromhex(conversation + reader + ref) + u64(seq)
+    return message, blake(message).hex()
+
+
+def entries_frame(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
+    part = log["entries"][first - 1 : last]
+    return {
+        "t": "entries",
+        "c": log["conversation"],
+        "u": log["user"],
+        "r": log["run"],
+        "first": first,
+        "prev": log["entries"][first - 2]["chain"] if first > 1 else log["chain_0"],
+        "e": [entry["text"] for entry in part],
+        "head": part[-1]["head"],
+    } | more
+
+
+def framed(text: str | bytes) -> bytes:
+    """Return a payload with its length in front."""
+    data = text.encode() if isinstance(text, str) else text
+    return len(data).to_bytes(4, "big") + data
+
+
+def _logs() -> dict[str, dict[str, Any]]:
+    made = {
+        "room_ada_1": log(
+            ROOM,
+            "ada",
+            RUNS["ada1"],
+            [
+                entry("profile", 0, {"name": "ada"}),
+                entry("text", 1_000, "hello, mesh"),
+                entry(
+                    "text",
+                    2_000,
+                    'quotes " and \\, a tab\t, a line\nbreak, \u00e9 \u4e2d \U0001f600, \x1f and \x7f',
+                    clock=2_500,
+                ),
+            ],
+        )
+    }
+    ada_1 = made["room_ada_1"]
+    made["room_bob_1"] = log(
+        ROOM,
+        "bob",
+        RUNS["bob1"],
+        [
+            entry("profile", 2_900, {"name": "bob", "about": "listens"}, after=[[ada_1["ref"], 3]]),
+            entry("text", 3_000, "hello, ada", re=[ada_1["ref"], 2]),
+            entry("action", 3_500, "waves"),
+            entry("reaction", 3_600, "\U0001f44d", re=[ada_1["ref"], 3]),
+        ],
+    )
+    bob_1 = made["room_bob_1"]
+    made["room_ada_2"] = log(
+        ROOM,
+        "ada",
+        RUNS["ada2"],
+        [
+            entry("profile", 9_000, {"name": "ada"}, after=[[bob_1["ref"], 4]], before=[tip(ada_1)]),
+            entry("edit", 9_100, "hello, everybody", re=[ada_1["ref"], 2]),
+            entry("delete", 9_200, re=[ada_1["ref"], 3]),
+        ],
+    )
+    by_hand = f'{{"b":"by hand", "c":{T0},"at":{T0},"k":"text","later":[1]}}'
+    made["room_cyd_1"] = log(ROOM, "cyd", RUNS["cyd1"], [by_hand])
+    made["dm_ada_2"] = log(DM, "ada", RUNS["ada2"], [entry("text", 10_000, "psst")])
+    made["group_ada_2"] = log(GROUP, "ada", RUNS["ada2"], [CREATE])
+    cited = [1, GROUP[:8].hex()]  # the create entry is operation 1, and its hash is G
+    made["talk_bob_1"] = log(TALK, "bob", RUNS["bob1"], [entry("text", 12_000, "deploying", g=cited)])
+    return made
+
+
+LOGS = _logs()
+TIPS = {  # room_ada_1 is covered by room_ada_2
+    "room": ["room_ada_2", "room_bob_1", "room_cyd_1"],
+    "dm": ["dm_ada_2"],
+    "group": ["group_ada_2"],
+    "talk": ["talk_bob_1"],
+}

@@ -1,0 +1,410 @@
+"""Vectors of synchronisation, and of the choice of one link."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.vectors.material import (
+    ADA,
+    CYD,
+    DM,
+    FIRST_ID,
+    GUEST,
+    IDS,
+    LAST_ID,
+    LOGS,
+    NAMINGS,
+    ROOM,
+    RUNS,
+    Row,
+    blake,
+    entries_frame,
+    entry,
+    log,
+    row,
+    sum_of,
+    tip,
+)
+
+# Elections
+
+Step = dict[str, Any]
+
+
+def elections() -> list[Row]:
+    runs = [f"{n:016x}" for n in range(1, 12)]
+
+    def go(link: int, n: int, run: int = 0) -> Step:
+        return {"go": {"run": runs[run], "n": n}, "link": link}
+
+    def down(link: int) -> Step:
+        return {"down": link}
+
+    def f(name: str, why: str, *steps: tuple[Step, int | None, int | None]) -> Row:
+        results = [{"current": current, "closes": closes} for _, current, closes in steps]
+        return row(name, why, {"side": "F", "steps": [step for step, _, _ in steps]}, {"steps": results})
+
+    def d(name: str, why: str, *steps: tuple[Step, int | None, int | None, int]) -> Row:
+        results = [{"current": current, "closes": closes, "n": n} for _, current, closes, n in steps]
+        return row(name, why, {"side": "D", "steps": [step for step, _, _, _ in steps]}, {"steps": results})
+
+    many = [(go(link, 1, link - 1), link, link - 1 or None) for link in range(1, 11)]
+    return [
+        f("one go", "The new link becomes current.", (go(1, 1), 1, None)),
+        f("a second link", "A larger n of one run replaces.", (go(1, 1), 1, None), (go(2, 2), 2, 1)),
+        f("out of order", "A smaller n comes late: its link closes.", (go(2, 2), 2, None), (go(1, 1), 2, 1)),
+        f(
+            "out of order, the newer link is gone",
+            "There is no current link with a larger n.",
+            (go(2, 2), 2, None),
+            (down(2), None, None),
+            (go(1, 1), 1, None),
+        ),
+        f("a restart of D", "A new run on a newer link replaces.", (go(1, 5), 1, None), (go(2, 1, 1), 2, 1)),
+        f(
+            "a late go of an older process",
+            "Link 1 began before the newest link of the last run taken.",
+            (go(2, 1, 1), 2, None),
+            (go(1, 7, 0), 2, 1),
+        ),
+        f(
+            "a late go of an older process, no link is up",
+            "It is older however late it arrives.",
+            (go(2, 1, 1), 2, None),
+            (down(2), None, None),
+            (go(1, 7, 0), None, 1),
+        ),
+        f(
+            "a superseded run again, a newer one is up",
+            "Two processes have one key: the newer run stays.",
+            (go(1, 1), 1, None),
+            (go(2, 1, 1), 2, 1),
+            (go(3, 2, 0), 2, 3),
+        ),
+        f(
+            "a superseded run again, no link is up",
+            "There is nothing to keep.",
+            (go(1, 1), 1, None),
+            (go(2, 1, 1), 2, 1),
+            (down(2), None, None),
+            (go(3, 2, 0), 3, None),
+        ),
+        f(
+            "nine superseded runs",
+            "The last 8 are remembered: the second run is refused, and the first is new again.",
+            *many,
+            (go(11, 2, 1), 10, 11),
+            (go(12, 2, 0), 12, 10),
+        ),
+        f("another link goes down", "The current one stays.", (go(1, 1), 1, None), (down(7), 1, None)),
+        d("a first link", "n begins with 1.", ({"proved": 1}, 1, None, 1)),
+        d(
+            "crossed dials",
+            "Each handshake that succeeds is numbered, and closes the older link.",
+            ({"proved": 1}, 1, None, 1),
+            ({"proved": 2}, 2, 1, 2),
+        ),
+        d(
+            "a link again",
+            "n goes on rising within a run.",
+            ({"proved": 1}, 1, None, 1),
+            (down(1), None, None, 1),
+            ({"proved": 3}, 3, None, 2),
+        ),
+    ]
+
+
+# Synchronisation
+
+_R = ROOM.hex()
+_ALL = [FIRST_ID, LAST_ID]
+_NAMED = [NAMINGS["room"]]
+
+
+def _batch(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
+    return entries_frame(log, first, last) | more
+
+
+def _named(log: dict[str, Any], first: int, last: int, **more: object) -> dict[str, Any]:
+    return _batch(log, first, last, **more) | {"names": _NAMED}
+
+
+def _digest(*logs: dict[str, Any], ask: bool = False) -> dict[str, Any]:
+    return {"t": "digest", "sum": sum_of(list(logs))} | ({"ask": True} if ask else {})
+
+
+def _sums(*logs: dict[str, Any]) -> dict[str, Any]:
+    return {"t": "digest", "sums": {_R: sum_of(list(logs))}, "span": _ALL, "names": _NAMED}
+
+
+def _have(*logs: dict[str, Any], named: bool = True, **more: object) -> dict[str, Any]:
+    users: dict[str, list[Any]] = {}
+    for one in logs:
+        users.setdefault(one["user"], []).append(tip(one))
+    return {"t": "have", "marks": {_R: users}} | more | ({"names": _NAMED} if named else {})
+
+
+def _want(n: int, user: str, *tips: list[Any], older: list[Any] | None = None, **more: object) -> dict[str, Any]:
+    made = {"t": "want", "n": n, "c": _R, "u": user, "tips": list(tips)}
+    return made | ({"older": older} if older else {}) | {"names": _NAMED} | more
+
+
+def sync() -> list[Row]:
+    """Return what bob holds, the frames of ada's peer, and bob's answers."""
+    a, b, a2, c = (LOGS[name] for name in ("room_ada_1", "room_bob_1", "room_ada_2", "room_cyd_1"))
+    entries_a = a["entries"]
+    held = [_named(a, 1, 3)]
+    two = [*held, _named(b, 1, 4), _named(a2, 1, 3)]
+    foreign = blake(b"p2pchat/dm/1\0", *sorted((IDS["ada"], IDS["cyd"])))
+    naming = {"dm": sorted((ADA, CYD))}
+    other = log(ROOM, "ada", RUNS["ada1"], [entries_a[0]["text"], entry("text", 5_000, "x"), entry("text", 6_000, "y")])
+    unknown, wrong = ["00" * 8, 3, "00" * 8], [*tip(a)[:2], "00" * 8]
+    secret = log(foreign, "ada", RUNS["ada1"], [entry("text", 1, "psst")])
+    dm = LOGS["dm_ada_2"]
+    dm_mark = {"t": "have", "marks": {DM.hex(): {ADA: [tip(dm)]}}, "names": [NAMINGS["dm"]]}
+    end = _have(a, named=False, end=7)
+    nothing = {"t": "have", "marks": {}, "end": 7}
+    here = {"t": "here", "users": [{"id": GUEST, "name": "guest", "status": "online"}]}
+    room_typing = {"t": "typing", "c": _R, "u": CYD, "on": True, "names": _NAMED}
+    partly = [FIRST_ID, ADA]
+    made: list[Row] = []
+
+    def add(
+        name: str,
+        why: str,
+        before: list[Any],
+        frames: list[Any],
+        out: list[Any],
+        heard: list[Any] | None = None,
+        seconds: float = 0,
+        closed: str = "",
+    ) -> None:
+        given = {"held": before, "heard": heard or [], "in": frames} | ({"seconds": seconds} if seconds else {})
+        made.append(row(name, why, given, {"out": out} | ({"closed": closed} if closed else {})))
+
+    add("equal sums", "No answer is needed.", held, [_digest(a)], [])
+    add("equal sums, asked", "The other is to learn of it.", held, [_digest(a, ask=True)], [_digest(a)])
+    add("different sums", "The sums of all shared conversations.", held, [_digest(c)], [_sums(a)])
+    add(
+        "nothing held, different sums",
+        "A conversation without entries is in no digest.",
+        [],
+        [_digest(c)],
+        [{"t": "digest", "sums": {}, "span": _ALL}],
+    )
+    add("equal sums of conversations", "No answer is needed.", held, [_sums(a)], [])
+    add(
+        "different sums of a conversation",
+        "Marks, with the span of all users, and ask.",
+        held,
+        [_sums(a, c)],
+        [_have(a, span=_ALL, ask=True)],
+    )
+    add(
+        "a conversation that the page lacks",
+        "It lies within the span, so the other holds nothing of it.",
+        held,
+        [{"t": "digest", "sums": {}, "span": _ALL}],
+        [_have(a, span=_ALL, ask=True)],
+    )
+    add(
+        "a page that ends before the room",
+        "Nothing is known of what lies outside of the span.",
+        held,
+        [{"t": "digest", "sums": {}, "span": [FIRST_ID, "0" * 63 + "1"]}],
+        [],
+    )
+    add(
+        "a sum of an unknown conversation",
+        "A conversation that was not named is ignored.",
+        held,
+        [_sums(a) | {"sums": {_R: sum_of([a]), "11" * 32: "22" * 32}}],
+        [],
+    )
+    add(
+        "a page of marks, asked",
+        "What the other lacks and what is held: a want, and marks with the same span.",
+        held,
+        [_have(c, span=_ALL, ask=True)],
+        [_want(1, CYD), _have(a, named=False, span=_ALL)],
+    )
+    add("a page of marks", "What the other holds more is wanted.", held, [_have(a, c, span=_ALL)], [_want(1, CYD)])
+    add(
+        "a page of marks of some users",
+        "The answer has the same span.",
+        held,
+        [{"t": "have", "marks": {_R: {}}, "span": partly, "ask": True, "names": _NAMED}],
+        [_have(a, span=partly)],
+    )
+    add(
+        "a mark ahead, after a second",
+        "Entries that have not come 1 s after their mark are wanted.",
+        [_named(a, 1, 1)],
+        [_have(a)],
+        [_want(1, ADA, entries_a[0]["mark"])],
+        [_digest() | {"sum": entries_a[0]["mark_hash"]}],
+        1.1,
+    )
+    add("a mark that is held", "Nothing is lacking.", held, [_have(a)], [])
+    add(
+        "a mark behind",
+        "The writer's peer serves itself.",
+        held,
+        [{"t": "have", "marks": {_R: {ADA: [entries_a[0]["mark"]]}}, "names": _NAMED}],
+        [],
+    )
+    add(
+        "want everything",
+        "Every log, then the have that closes the want.",
+        held,
+        [_want(7, ADA)],
+        [_named(a, 1, 3, n=7), end],
+    )
+    add(
+        "want from entry 1",
+        "What comes after the tip.",
+        held,
+        [_want(7, ADA, entries_a[0]["mark"])],
+        [_named(a, 2, 3, n=7), end],
+    )
+    add("want from the end", "There is nothing more.", held, [_want(7, ADA, tip(a))], [_have(a, end=7)])
+    add(
+        "want from an unknown tip",
+        "It is ignored, so everything is served.",
+        held,
+        [_want(7, ADA, unknown)],
+        [_named(a, 1, 3, n=7), end],
+    )
+    add(
+        "want from another chain",
+        "A tip with another chain is one that is not known.",
+        held,
+        [_want(7, ADA, wrong)],
+        [_named(a, 1, 3, n=7), end],
+    )
+    add(
+        "want with older marks",
+        "They are the common ground where the tips are not known.",
+        held,
+        [_want(7, ADA, unknown, older=[entries_a[1]["mark"]])],
+        [_named(a, 3, 3, n=7), end],
+    )
+    add(
+        "want two logs",
+        "Log after log, in the order in which they were stored.",
+        two,
+        [_want(7, ADA)],
+        [_named(a, 1, 3, n=7), _batch(a2, 1, 3, n=7), _have(a2, named=False, end=7)],
+    )
+    add(
+        "want the second log",
+        "The tip of the first is held.",
+        two,
+        [_want(7, ADA, tip(a))],
+        [_named(a2, 1, 3, n=7), _have(a2, named=False, end=7)],
+    )
+    add(
+        "want from the tip of the second log",
+        "It covers everything it builds on.",
+        two,
+        [_want(7, ADA, tip(a2))],
+        [_have(a2, end=7)],
+    )
+    add(
+        "want of a writer unknown here",
+        "Nothing is held.",
+        held,
+        [_want(7, CYD)],
+        [{"t": "have", "marks": {_R: {CYD: []}}, "end": 7, "names": _NAMED}],
+    )
+    add(
+        "want in an unknown conversation",
+        "Nothing can be served.",
+        held,
+        [_want(7, ADA, names=[]) | {"c": "11" * 32}],
+        [nothing],
+    )
+    add(
+        "want in a conversation of others",
+        "It is not shared.",
+        held,
+        [_want(7, ADA) | {"c": foreign.hex(), "names": [naming]}],
+        [nothing],
+    )
+    add(
+        "new entries",
+        "The mark is the acknowledgement, after the commit.",
+        [_named(a, 1, 1)],
+        [_named(a, 2, 3)],
+        [_have(a)],
+    )
+    add("new entries of another writer", "Any member may pass them on.", [], [_named(c, 1, 1)], [_have(c)])
+    add(
+        "new entries in a direct conversation",
+        "It is named with them.",
+        [],
+        [_batch(dm, 1, 1, names=[NAMINGS["dm"]])],
+        [dm_mark],
+    )
+    add(
+        "an answer to a want",
+        "The end closes the want.",
+        [],
+        [_batch(a, 1, 3, n=1), _have(a, named=False, end=1)],
+        [_have(a, named=False)],
+        [_have(a, span=_ALL)],
+    )
+    add("entries again", "They are here already.", held, [_named(a, 1, 3)], [])
+    add(
+        "entries with a gap",
+        "They are dropped, and everything is wanted a second after.",
+        [_named(a, 1, 1)],
+        [_named(a, 3, 3)],
+        [_want(1, ADA, entries_a[0]["mark"])],
+        [_digest() | {"sum": entries_a[0]["mark_hash"]}],
+        1.1,
+    )
+    add("entries of a direct conversation that was not named", "They are ignored.", [], [_batch(dm, 1, 1)], [])
+    add(
+        "entries of a conversation of others",
+        "It is not shared, so they are ignored.",
+        [],
+        [_batch(secret, 1, 1, names=[naming])],
+        [],
+    )
+    add(
+        "another entry 2, signed",
+        "A fork: the writer's peer gets the evidence.",
+        held,
+        [_named(other, 2, 3)],
+        [_batch(a, 1, 3, fork=True, names=_NAMED), _batch(other, 2, 3, fork=True)],
+    )
+    add(
+        "read marks, asked",
+        "All of them: none.",
+        held,
+        [{"t": "read", "marks": {}, "ask": True}],
+        [{"t": "read", "marks": {}, "span": _ALL}],
+    )
+    add("ping", "Each gets one pong.", [], [{"t": "ping"}], [{"t": "pong"}])
+    add("an unknown frame", "It is ignored.", [], [{"t": "later"}], [])
+    add(
+        "a wrong head",
+        "The sender passed on what it did not check.",
+        [],
+        [_named(a, 1, 3) | {"head": "00" * 64}],
+        [],
+        closed="head",
+    )
+    add("typing of another peer's user", "A peer speaks for users it hosts.", [], [room_typing], [], closed="host")
+    add(
+        "a user without a certificate",
+        "A peer shows the certificate of each user with another key.",
+        [],
+        [here],
+        [],
+        closed="host",
+    )
+    add("go from F", "Only D sends go.", [], [{"t": "go", "run": "00" * 8, "n": 1}], [], closed="order")
+    add("hello again", "The handshake is over.", [], [{"t": "hello", "v": [1], "nonce": "00" * 32}], [], closed="order")
+    return made

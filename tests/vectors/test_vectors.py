@@ -1,0 +1,78 @@
+"""The test vectors: p2pchat gives each result, their generator makes the same files again, and wrong ones are found."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from p2pchat.protocol import Frame
+from tests.docs.pages import ROOT
+from tests.vectors.answers import ANSWERS
+from tests.vectors.files import FOLDER, read, vectors
+
+# What p2pchat computes inside and does not return. The hash or record of the same vector depends on it.
+INSIDE = {"hashes": {"message"}, "discovery": {"mask", "message"}}
+ALL = [(file, name) for file in ANSWERS for name in vectors(file)]
+
+
+def agrees(file: str, given: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Return whether p2pchat gives this result."""
+    expected = {key: value for key, value in result.items() if key not in INSIDE.get(file, ())}
+    return ANSWERS[file](given) == expected
+
+
+@pytest.mark.parametrize("file, name", ALL, ids=lambda word: word)
+def test_p2pchat_gives_the_result(file: str, name: str) -> None:
+    vector = vectors(file)[name]
+    expected = {key: value for key, value in vector["result"].items() if key not in INSIDE.get(file, ())}
+    assert ANSWERS[file](vector["given"]) == expected, vector["why"]
+
+
+@pytest.mark.parametrize("file", ANSWERS)
+def test_a_wrong_vector_is_found(file: str) -> None:
+    """Each vector with the result of the next one that has another."""
+    all_of = list(vectors(file).values())
+    for at, vector in enumerate(all_of):
+        other = next(one["result"] for one in all_of[at:] + all_of if one["result"] != vector["result"])
+        assert not agrees(file, vector["given"], other), vector["name"]
+
+
+def test_the_generator_makes_the_same_files_again_without_code_of_p2pchat() -> None:
+    words = [sys.executable, "-m", "tests.vectors.make", "--check"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_page_has_each_file_and_each_name_is_unique() -> None:
+    files = {path.name.removesuffix(".json") for path in FOLDER.glob("*.json") if ".schema." not in path.name}
+    page = (ROOT / "docs" / "protocol-vectors.md").read_text("utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)\.json` \|", page, re.MULTILINE)) == sorted(files) == sorted(ANSWERS)
+    for file in ANSWERS:
+        names = [vector["name"] for vector in read(file)["vectors"]]
+        assert sorted(names) == sorted({*names}), file
+
+
+def test_each_field_of_a_vector_is_explained() -> None:
+    for file in ANSWERS:
+        content = read(file)
+        for part in ("given", "result"):
+            explained = {word for key in content[part] for word in key.split(", ")}
+            used = {key for vector in content["vectors"] for key in vector[part]}
+            assert used == explained, (file, part)
+
+
+def test_every_frame_type_is_among_the_frames() -> None:
+    frames = [vector["result"]["frame"]["t"] for vector in vectors("frames").values() if "frame" in vector["result"]]
+    assert {*frames} == {kind.__struct_config__.tag for kind in Frame.__subclasses__()}
+
+
+def test_files_are_ascii_with_one_vector_a_line() -> None:
+    for file in ANSWERS:
+        lines = (FOLDER / f"{file}.json").read_bytes().decode("ascii").split("\n")
+        first = lines.index(' "vectors": [') + 1
+        assert [json.loads(line.removesuffix(",")) for line in lines[first:-3]] == read(file)["vectors"]
