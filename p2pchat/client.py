@@ -31,13 +31,15 @@ import ssl
 import sys
 from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from p2pchat.config import Settings
 from p2pchat.errors import HandshakeError
 from p2pchat.identity.tls import ThreadBuffer, TlsPipe, peer_key
 from p2pchat.protocol import AnyFrame, Decoder, PeerId
-from p2pchat.trace import LinkTrace
+
+if TYPE_CHECKING:
+    from p2pchat.trace import LinkTrace
 
 CONNECT_STAGGER = 0.25  # seconds until the next address of a host is tried as well (RFC 8305)
 # A StreamReader, used during the TLS handshake, pauses its socket above twice its limit. One read of the socket brings

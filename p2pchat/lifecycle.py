@@ -34,10 +34,10 @@ from p2pchat.peer_startup import Options, PeerResources, login_name, open_resour
 from p2pchat.protocol import ConversationId, UserId
 from p2pchat.runtime.connections import ConnectionManager, TCPTransport, Transport, gc_paused
 from p2pchat.runtime.driver import Driver
-from p2pchat.trace import FrameTrace
 
 if TYPE_CHECKING:
     from p2pchat.discovery import Discovery
+    from p2pchat.trace import FrameTrace
 
 NOT_STARTED = "the peer has not been started: use it inside `async with`, or after start()"
 
@@ -252,6 +252,8 @@ class PeerLifecycle:
         options, clock = self.options, self._clock
         if options.trace is None or self._offline:
             return None
+        from p2pchat.trace import FrameTrace
+
         return FrameTrace(
             options.trace,
             texts=options.trace_texts,

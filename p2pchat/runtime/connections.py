@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from p2pchat.client import Client, Streams
 from p2pchat.client import dial as dial_tcp
@@ -38,7 +38,9 @@ from p2pchat.errors import HandshakeError
 from p2pchat.protocol import AnyFrame
 from p2pchat.runtime.strangers import StrangerLimiter, address_of
 from p2pchat.server import Server
-from p2pchat.trace import FrameTrace
+
+if TYPE_CHECKING:
+    from p2pchat.trace import FrameTrace
 
 _UNREACHABLE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 MANY_OBJECTS = 10_000  # a search of fewer takes less than a millisecond
