@@ -55,7 +55,7 @@ def test_the_wheel_holds_every_file_of_the_package(built: tuple[Path, Path]) -> 
     every = {path for path in (ROOT / "p2pchat").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     held = {name for name in files_of(built[1]) if ".dist-info/" not in name}
     assert held == {path.relative_to(ROOT).as_posix() for path in every}
-    assert {"p2pchat/py.typed", "p2pchat/web/page/index.html"} < held
+    assert {"p2pchat/py.typed", "p2pchat/web/page/index.html", "p2pchat/testing/vectors/sync.json"} < held
 
 
 def test_the_sdist_builds_the_same_wheel_and_holds_what_its_tests_read(

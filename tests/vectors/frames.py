@@ -271,6 +271,7 @@ def _refused() -> list[Row]:
             ("entry 0", having("entries_tail", first=0)),
             ("an entry number that overflows", having("entries_tail", first=2**53 - 1, e=["{}", "{}"])),
             ("a mark of four parts", having("have_ack", marks={room: {room: [["00" * 8, 1, "00" * 8, 1]]}})),
+            ("a mark of entry 0", having("have_ack", marks={room: {room: [["00" * 8, 0, "00" * 8]]}})),
             ("a negative port", having("peers_first", port=-1)),
             ("port 65536", having("peers_first", port=65536)),
             ("a name of 129 characters", having("here_own", users=[long_name])),

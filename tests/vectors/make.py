@@ -256,7 +256,7 @@ FILES = {
         },
         {
             "out": "the frames that bob's peer sends then. Another peer may choose other numbers for its wants, give"
-            " `older` as it likes, repeat `names`, and cut batches at other heads",
+            " `older` as it likes, repeat `names` and give them in any order, and cut batches at other heads",
             "closed": "the code of the bye with which the link ends",
         },
         sync.sync,

@@ -6,9 +6,11 @@ from typing import Any
 
 from tests.vectors.material import (
     ADA,
+    CREATE,
     CYD,
     DM,
     FIRST_ID,
+    GROUP,
     GUEST,
     IDS,
     LAST_ID,
@@ -16,6 +18,7 @@ from tests.vectors.material import (
     NAMINGS,
     ROOM,
     RUNS,
+    TALK,
     Row,
     blake,
     entries_frame,
@@ -167,6 +170,9 @@ def sync() -> list[Row]:
     here = {"t": "here", "users": [{"id": GUEST, "name": "guest", "status": "online"}]}
     room_typing = {"t": "typing", "c": _R, "u": CYD, "on": True, "names": _NAMED}
     partly = [FIRST_ID, ADA]
+    cyd_1, cyd_2 = (
+        log(ROOM, "cyd", RUNS["cyd1"], [entry("text", 1, "a"), entry("text", 2, said)]) for said in ("b", "c")
+    )
     made: list[Row] = []
 
     def add(
@@ -407,4 +413,121 @@ def sync() -> list[Row]:
     )
     add("go from F", "Only D sends go.", [], [{"t": "go", "run": "00" * 8, "n": 1}], [], closed="order")
     add("hello again", "The handshake is over.", [], [{"t": "hello", "v": [1], "nonce": "00" * 32}], [], closed="order")
+    answers = [_named(a, 1, 3, n=8), _have(a, named=False, end=8)]
+    own_here = {"t": "here", "users": [{"id": ADA, "name": "other", "status": "online"}]}
+    gone = {"t": "here", "users": [], "gone": [ADA]}
+    unknown_dm = {"t": "digest", "sums": {DM.hex(): sum_of([dm])}, "span": _ALL, "names": [NAMINGS["dm"]]}
+    empty_dm = {"t": "have", "marks": {DM.hex(): {}}, "span": _ALL, "ask": True, "names": [NAMINGS["dm"]]}
+    add("two wants of one writer", "The second replaces the first.", held, [_want(7, ADA), _want(8, ADA)], answers)
+    add("a name again", "It may always be repeated.", [], [_named(a, 1, 1), _named(a, 2, 3)], [_have(a)])
+    add("ask without a span", "It is not answered.", held, [_have(ask=True)], [])
+    add("here again", "The user is not new to the link.", held, [own_here], [])
+    add(
+        "here of a user who was gone",
+        "The user is new again: a comparison begins.",
+        held,
+        [gone, own_here],
+        [_digest(a)],
+    )
+    add("a conversation unknown here", "It is shared, and compared as an empty one.", [], [unknown_dm], [empty_dm])
+    evidence = [_named(other_c, 2, 2, fork=True) for other_c in (cyd_1, cyd_2)]
+    sent = [evidence[0], {key: value for key, value in evidence[1].items() if key != "names"}]
+    no_end = {"t": "have", "marks": {_R: {CYD: []}}, "end": 7}
+    add("a mark of a forked log", "The other may not know of the fork.", [], [_have(cyd_1)], sent, evidence)
+    add(
+        "a want of a writer with a forked log",
+        "The evidence first; nothing of the log.",
+        [],
+        [_want(7, CYD)],
+        [*sent, no_end],
+        evidence,
+    )
+    add(
+        "a forked log in a sum",
+        "It has left all sums.",
+        [_named(cyd_1, 1, 2)],
+        [_digest(ask=True)],
+        [_digest()],
+        evidence,
+    )
+    add("evidence that proves nothing", "Both batches agree.", [], [evidence[0], evidence[0]], [], closed="head")
+    read = {"t": "read", "marks": {_R: {CYD: [[b["ref"], 1]]}}, "names": _NAMED}
+    add("read marks of another peer's user", "A peer speaks for users it hosts.", held, [read], [], closed="host")
+    return made + _sync_of_group()
+
+
+def _sync_of_group() -> list[Row]:
+    """Return the same in the group of ada and bob."""
+    group, named, both = LOGS["group_ada_2"], [NAMINGS["group"]], [NAMINGS["group"], NAMINGS["talk"]]
+    g, t, talk_named = GROUP.hex(), TALK.hex(), [NAMINGS["talk"]]
+    made: list[Row] = []
+
+    def add(name: str, why: str, before: list[Any], frames: list[Any], out: list[Any]) -> None:
+        made.append(row(name, why, {"held": before, "heard": [], "in": frames}, {"out": out}))
+
+    def talk(user: str, *cite: object) -> dict[str, Any]:
+        cites = {"g": list(cite)} if cite else {}
+        return log(TALK, user, RUNS["ada2" if user == "ada" else "cyd1"], [entry("text", 20_000, "hi", **cites)])
+
+    def said(log: dict[str, Any]) -> list[Any]:
+        return [_batch(log, 1, 1, names=both)]
+
+    def marks(conversation: str, log: dict[str, Any], **more: object) -> dict[str, Any]:
+        return {"t": "have", "marks": {conversation: {log["user"]: [tip(log)]}}} | more
+
+    first = _batch(group, 1, 1, names=named)
+    removal = entry("group", 60, {"gen": 2, "name": "ops", "owner": ADA, "members": {ADA: 1}, "cuts": []})
+    removed = log(GROUP, "ada", RUNS["ada2"], [CREATE, removal])
+    copied = log(GROUP, "cyd", RUNS["cyd1"], [CREATE])
+    good, cite8 = talk("ada", 1, g[:16]), g[:16]
+    empty = {"t": "have", "marks": {g: {}}, "span": _ALL}
+    unknown = {"t": "digest", "sums": {g: sum_of([group])}, "span": _ALL, "names": named}
+    page = marks(g, group, span=_ALL, ask=True, names=named)
+    owner = {"t": "want", "n": 1, "c": g, "u": ADA, "tips": [], "names": named}
+    sums = {t: sum_of([good]), g: sum_of([group])}
+    dropped = "It is dropped, and wanted again once the group's operations have come."
+    add(
+        "a group unknown here",
+        "It is compared as an empty one.",
+        [],
+        [unknown],
+        [empty | {"ask": True, "names": named}],
+    )
+    add("marks of a group unknown here", "The owner's log is wanted first.", [], [page], [owner, empty])
+    add("the create entry", "It is stored, and acknowledged.", [], [first], [marks(g, group, names=named)])
+    add("the create entry in another's log", "It is its writer's own.", [], [_batch(copied, 1, 1, names=named)], [])
+    add(
+        "a removal",
+        "It is served to the removed too.",
+        [first],
+        [_batch(removed, 2, 2, names=named)],
+        [marks(g, removed, names=named)],
+    )
+    add(
+        "a message in the talk",
+        "It cites an operation that is held.",
+        [first],
+        said(good),
+        [marks(t, good, names=talk_named)],
+    )
+    add("a message that cites an unknown gen", dropped, [first], said(talk("ada", 2, "00" * 8)), [])
+    add("a message that cites another hash", dropped, [first], said(talk("ada", 1, "00" * 8)), [])
+    add("a message that cites gen 0", dropped, [first], said(talk("ada", 0, cite8)), [])
+    add("a message without a citation", "Every entry of the talk cites.", [first], said(talk("ada")), [])
+    add("a message of a stranger", "Cyd is no member.", [first], said(talk("cyd", 1, cite8)), [])
+    add("a message before its group", "Nothing of a talk is stored before its group is known.", [], said(good), [])
+    add(
+        "want in a talk",
+        "Members are served.",
+        [first, *said(good)],
+        [{"t": "want", "n": 7, "c": t, "u": ADA, "tips": [], "names": both}],
+        [_batch(good, 1, 1, n=7, names=talk_named), marks(t, good, end=7)],
+    )
+    add(
+        "different sums with a group",
+        "The sums of the talk and of the group.",
+        [first, *said(good)],
+        [_digest(LOGS["room_ada_1"])],
+        [{"t": "digest", "sums": sums, "span": _ALL, "names": both[::-1]}],
+    )
     return made
