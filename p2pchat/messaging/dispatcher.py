@@ -22,7 +22,7 @@ from p2pchat.core.records import LogKey, Stored
 from p2pchat.errors import ConsumerBusy, PeerClosed, StorageError
 from p2pchat.messaging import events as ev
 from p2pchat.messaging.access import Audience, Conversations, audience_of
-from p2pchat.messaging.events import Read, ReceiptEvent, aware
+from p2pchat.messaging.events import Delivered, Read, ReceiptEvent, aware
 from p2pchat.messaging.groups import Group, Undelivered, group_changed
 from p2pchat.messaging.history import Viewer
 from p2pchat.messaging.messages import NOT_SHOWN, users_with
@@ -430,7 +430,7 @@ class Feed:
     # ---- receipts of earlier runs
 
     async def complete(self, events: Sequence[ReceiptEvent]) -> list[ReceiptEvent | None]:
-        """Return receipts with their counts; None for one that belongs to no message, or cannot be looked up.
+        """Return receipts with their counts; None for one that was reported, is of no message, or cannot be looked up.
 
         Messages of this run are known. For earlier ones storage knows which entries are messages and who has them;
         the users for whom a room message waited are no longer known.
@@ -451,6 +451,8 @@ class Feed:
         log, seq, (shown, marks, read) = event.log, event.seq, stored
         if shown is None or decode_entry(shown.raw).k in NOT_SHOWN:
             return None
+        if isinstance(event, Delivered) and self._tracker.taken_before.get(event.user.key, -1) >= shown.place:
+            return None  # a read delivers all before it, whatever of that was taken in an earlier run
         holders = {member for member, mark in marks if mark >= seq} | set(self._tracker.holders(log, seq))
         readers = {member for member, mark in read if mark >= seq} | set(self._tracker.holders(log, seq, "read"))
         counted = readers if isinstance(event, Read) else holders

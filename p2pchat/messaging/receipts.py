@@ -454,10 +454,12 @@ class ReceiptTracker:
         taken: The users of this peer whose clients take messages from it, and up to which place they have taken all of
             their direct and group messages, on disk. To these a message is delivered when it is taken; to the other
             users of this peer when it is written. Nothing is taken in the room: it is for those who are online.
+        taken_before: The same, as it was when this run began: what they had taken until then was reported then.
     """
 
     def __init__(self) -> None:
         self.taken: dict[UserId, int] = {}
+        self.taken_before: dict[UserId, int] = {}
         self._logs: dict[LogId, _LogReceipts] = {}
         self._hosted: AbstractSet[UserId] = frozenset()  # the users of this peer, where there are several
         self._room: Callable[[], ConversationId] = str
@@ -474,7 +476,7 @@ class ReceiptTracker:
         for log, receipts in self._logs.items():
             if log.conversation != self._room():
                 receipts.deliver_here(user, was_hosted=True)
-        self.taken[user] = place
+        self.taken[user] = self.taken_before[user] = place
 
     def take(self, log: LogId, first: int, last: int, member: UserId) -> list[ReceiptUpdate]:
         """Note that a user of this peer took, or read, entries first..last; return the updates to report."""

@@ -372,6 +372,30 @@ async def test_what_a_writer_missed_is_told_after_a_restart_of_the_gateway_too(t
             assert [(await ada.next("read"))["id"] for _ in ids] == ids
 
 
+async def test_a_read_after_a_restart_of_the_gateway_does_not_repeat_what_was_delivered_before_it(
+    tmp_path: Path,
+) -> None:
+    http, gateway = gateway_command(tmp_path)
+    url = f"ws://localhost:{http}"
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        async with chatting_with(url, "ada", "&events=receipts") as ada:
+            async with chatting_with(url, "bob") as bob:
+                taken = [await ada.accepted(f"/dm bob {number}") for number in range(3)]
+                assert [(await bob.message())["id"] for _ in taken] == taken
+                assert [(await ada.next("delivered"))["id"] for _ in taken] == taken
+            missed = await ada.accepted("/dm bob are you gone?")
+        office.kill()
+        await office.end()
+    async with running(*gateway, home=tmp_path) as office:
+        await office.until("the page")
+        async with chatting_with(url, "ada", "&events=receipts") as ada:
+            await read_by_rest(http, "bob", missed)
+            assert (await ada.next("delivered"))["id"] == missed, "and of those before it ada knows that"
+            assert [(await ada.next("read"))["id"] for _ in range(4)] == [*taken, missed]
+            assert not ada.waiting("delivered")
+
+
 async def read_by_rest(port: str, user: str, id: str) -> None:
     async with httpx.AsyncClient(base_url=f"http://localhost:{port}", trust_env=False) as http:
         assert (await http.post(f"/messages/{id}/read", params={"user": user})).status_code == 200
