@@ -182,7 +182,7 @@ class Node:
         if not self._storage_works:
             return
         change.delivered.extend(starmap(DeliveredMark, sync.delivery_receipts.take_unsaved()))
-        if any(sync.read_receipts.unsaved):
+        if sync.read_receipts.unsaved:
             change.reads.extend(sync.read_receipts.take_unsaved())
         change.consumers.update(self._consumers)
         self._consumers.clear()

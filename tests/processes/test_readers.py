@@ -52,6 +52,22 @@ async def test_a_message_in_the_current_conversation_is_read_at_once(quick: Clus
     assert quick.faults("ada", "bob", complete=False) == []
 
 
+async def test_what_was_reported_as_read_stays_read_after_a_kill(quick: Cluster) -> None:
+    ada, bob = await two(quick)
+    await bob.type("/go ada")
+    await bob.event("answer", command="go")
+    sent = await write(ada, "psst", to="bob")
+    await ada.event("read", id=sent["id"])
+    bob.kill()
+    await bob.ended()
+    again = quick.child("bob", ada.endpoint)
+    await again.start()
+    await again.do(do="list")
+    answer = await again.event("answer", command="list")
+    assert {row["conversation"]: row["unread"] for row in answer["rows"]} == {"room": 0, "ada": 0}
+    assert await again.leave() == await ada.leave() == 0
+
+
 async def test_a_message_while_away_is_read_on_return(quick: Cluster) -> None:
     ada, bob = await two(quick)
     # Away: online, but not looking.

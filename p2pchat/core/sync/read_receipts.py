@@ -1,7 +1,8 @@
 """Read receipts: positions of hosted readers, announced to the peers concerned and compared by a sum.
 
 When a program marks a message as read, each writer gets one mark on the newest of its logs that was read. Marks are
-sent to the writer's peers and the reader's other peers: at once, then at most every read_told_every to each. A link
+committed at once. When they are durable, so that no writer is told what a kill could undo, they are sent to the
+writer's peers and the reader's other peers: at most every read_told_every to each. A link
 that accepts no marks keeps them here, each once. Each digest is accompanied by the sum of all marks for that link. A
 peer that has received other marks asks, and is sent all of them.
 
@@ -65,7 +66,7 @@ class ReadReceipts:
 
     Attributes:
         is_due: Some link may be sent marks at the end of this step.
-        unsaved: What the next commit shall save: of readers hosted here, and of others.
+        unsaved: What the next commit shall save, of other readers.
     """
 
     def __init__(
@@ -76,40 +77,41 @@ class ReadReceipts:
         self.privacy = ReceiptPrivacy(meta)
         self.tracker = ReadTracker(sync, stored, receipts, self.privacy.wants)
         self._positions = ReadPositions(item for item in stored if item.reader in sync.hosted)
-        self.unsaved = (self._positions.unsaved, self.tracker.unsaved)
+        self.unsaved = self.tracker.unsaved
         self._announced: dict[PeerId, AnnouncedReads] = {}
         self._pending: dict[int, PendingReads] = {}  # by link
         self.is_due = False
         # Readers that marked just now, or whose mark storage looks up -> the highest mark since.
         self._deferred: dict[ReaderKey, MarkedRead | None] = {}
         self._unanswered: set[int] = set()  # tickets of marks that storage looks up
-        self._save_scheduled = False
 
     # ---- storage
 
     def take_unsaved(self) -> list[ReadMark]:
         """Return what the next commit shall save."""
-        return [*self._positions.take_unsaved(), *starmap(ReadMark, self.tracker.take_unsaved())]
+        return list(starmap(ReadMark, self.tracker.take_unsaved()))
 
-    def save(self) -> None:
-        """Save the positions of hosted readers now, since no peer will repeat them."""
-        self._save_scheduled = False
-        self._ctx.change.reads.extend(self._positions.take_unsaved())
+    def on_durable(self, marks: Iterable[ReadMark]) -> None:
+        """Announce the marks of hosted readers that are durable now."""
+        for mark in marks:
+            if not self._positions.on_durable(mark):
+                continue
+            if not mark.seq:
+                self._queue_all(self._of(mark.log.conversation), mark.log.user, mark.reader)
+                continue
+            if mark.log.user in self._sync.hosted:
+                self.tracker.on_local_read(mark.log, mark.reader, mark.seq)
+            self._queue_mark(mark.log, mark.reader)
 
     def take_over(self, former: ReadReceipts) -> None:
         """Take over what was announced and read before storage failed."""
         self.tracker.take_over(former.tracker)
-        self._positions.take_over(former._positions)
+        for mark in former._positions.all():
+            self._advance(mark.log, mark.reader, mark.seq)
         self.privacy.take_over(former.privacy)
-        self._save_soon()
         for later in former._deferred.values():
             if later is not None:
                 self.on_marked_read(later)
-
-    def _save_soon(self) -> None:
-        if self._positions.unsaved and not self._save_scheduled:
-            self._save_scheduled = True
-            self._sync.after(self._ctx.settings.consumer_saved_after, self.save)
 
     def on_user_hosted(self, user: UserId, stored: Iterable[ReadMark]) -> None:
         """Host one more user with these stored marks."""
@@ -119,7 +121,6 @@ class ReadReceipts:
 
     def on_user_unhosted(self, user: UserId) -> None:
         """Stop announcing what a user has read."""
-        self.save()
         self._positions.forget(user)
         for due in self._pending.values():
             due.marks = {mark for mark in due.marks if mark[1] != user}
@@ -160,7 +161,6 @@ class ReadReceipts:
         if mark.ticket not in self._unanswered:
             return
         self._unanswered.remove(mark.ticket)
-        self.save()
         change = self._ctx.change
         if not (change.reads or change.consumers):  # the mark may be on its way to the disk: a commit follows it
             any_position = islice(self._positions.positions(*pair).items(), 1)
@@ -211,8 +211,9 @@ class ReadReceipts:
             for log in tips:
                 self._advance(log.id, reader, log.released)
             runs = {log.id.run for log in tips if log.released}
-            if tips and len(runs) == len(tips) and self._positions.keep_only(conversation.id, reader, user, runs):
-                self._queue_all(conversation, user, reader)
+            if tips and len(runs) == len(tips):
+                removed = self._positions.keep_only(conversation.id, reader, user, runs)
+                self._ctx.change.reads.extend(ReadMark(log, reader, 0) for log in removed)
 
     def _mark_shown(
         self, conversation: ConversationState, mark: MarkedRead, defers: bool, shown: list[tuple[LogId, int]]
@@ -224,12 +225,8 @@ class ReadReceipts:
         self._on_marked(conversation, mark, defers)
 
     def _advance(self, log: LogId, reader: UserId, seq: int) -> None:
-        if not self._positions.advance_to(log, reader, seq):
-            return
-        self._save_soon()
-        if log.user in self._sync.hosted:
-            self.tracker.on_local_read(log, reader, seq)
-        self._queue_mark(log, reader)
+        if self._positions.advance_to(log, reader, seq):
+            self._ctx.change.reads.append(ReadMark(log, reader, seq))
 
     # ---- sending
 
@@ -255,15 +252,15 @@ class ReadReceipts:
     def has_unsent(self) -> bool:
         """Return whether some link will be sent something."""
         owed = any(due.has_any and link in self._sync.remotes for link, due in self._pending.items())
-        return owed or any(mark is not None for mark in self._deferred.values())
+        return owed or self._positions.has_undurable or any(mark is not None for mark in self._deferred.values())
 
     def on_stop(self) -> None:
-        """Send and save what is due, since this peer stops."""
+        """Save what is due, and send it with the same step, since this peer stops."""
         for later in self._deferred.values():
             conversation = self._of(later.log.conversation) if later is not None else None
             if later is not None and conversation is not None and _is_newest(conversation, later):
                 self._mark_all_shown(conversation, later)
-        self.save()
+        self.on_durable(self._positions.undurable())
         for link, due in self._pending.items():
             remote = self._sync.remotes.get(link)
             if due.has_any and remote is not None and remote.accepts_marks:
@@ -299,7 +296,7 @@ class ReadReceipts:
             return
         items: list[ReadItem] = []
         for log, reader in marks:
-            seq = self._positions.position(log, reader)
+            seq = self._positions.durable(log, reader)
             if seq and reader in self._sync.hosted and self._sync.shares(remote, self._of(log.conversation)):
                 items.append((log.conversation, reader, ref_key(log.user, log.run), seq))
         for page, _ in self._pages(items):
@@ -461,7 +458,7 @@ class ReadPositions:
         self._marks: dict[ReaderKey, dict[LogId, int]] = {}
         self._about: dict[UserId, set[ReaderKey]] = {}  # by writer
         self._of: dict[UserId, set[ReaderKey]] = {}  # by reader
-        self.unsaved: dict[tuple[LogId, UserId], int] = {}
+        self._durable: dict[tuple[LogId, UserId], int] = {}  # what is durable of marks that changed since; 0: nothing
         self.load(stored)
 
     def load(self, stored: Iterable[ReadMark]) -> None:
@@ -473,35 +470,55 @@ class ReadPositions:
         for pair in self._of.pop(reader, ()):
             for writer in {log.user for log in self._marks.pop(pair)}:
                 self._about[writer].discard(pair)
+        self._durable = {key: seq for key, seq in self._durable.items() if key[1] != reader}
 
-    def take_unsaved(self) -> list[ReadMark]:
-        """Return what the next commit shall save."""
-        taken = [ReadMark(log, reader, seq) for (log, reader), seq in self.unsaved.items()]
-        self.unsaved.clear()
-        return taken
+    def all(self) -> Iterator[ReadMark]:
+        """Yield all marks."""
+        return (ReadMark(log, pair[1], seq) for pair, marks in self._marks.items() for log, seq in marks.items())
 
-    def take_over(self, former: ReadPositions) -> None:
-        """Take over what was read before storage failed. It may not have been saved."""
-        for pair, marks in former._marks.items():
-            for log, seq in marks.items():
-                self.advance_to(log, pair[1], seq)
+    @property
+    def has_undurable(self) -> bool:
+        """True if some mark is not durable yet."""
+        return bool(self._durable)
+
+    def undurable(self) -> list[ReadMark]:
+        """Return the marks that are not durable yet."""
+        return [ReadMark(log, reader, self.position(log, reader)) for log, reader in self._durable]
+
+    def durable(self, log: LogId, reader: UserId) -> int:
+        """Return the position that a kill cannot undo; 0: none."""
+        position = self.position(log, reader)
+        return min(position, self._durable.get((log, reader), position))
+
+    def on_durable(self, mark: ReadMark) -> bool:
+        """Take that a mark is durable. Return False if that is nothing new."""
+        key = (mark.log, mark.reader)
+        if key not in self._durable:
+            return False
+        if self.position(*key) == mark.seq:
+            del self._durable[key]
+        else:
+            self._durable[key] = mark.seq
+        return True
 
     def advance_to(self, log: LogId, reader: UserId, seq: int) -> bool:
         """Set a mark. Return False if it was there already, or higher."""
-        if seq <= self._marks.get((log.conversation, reader), {}).get(log, 0):
+        former = self.position(log, reader)
+        if seq <= former:
             return False
         self._put(log, reader, seq)
-        self.unsaved[log, reader] = seq
+        self._durable.setdefault((log, reader), former)
         return True
 
-    def keep_only(self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]) -> bool:
-        """Keep the marks on these logs of a writer, which stand for its others. Return True if others were removed."""
+    def keep_only(
+        self, conversation: ConversationId, reader: UserId, writer: UserId, runs: AbstractSet[RunId]
+    ) -> list[LogId]:
+        """Keep the marks on these logs of a writer, which stand for its others. Return the others, now removed."""
         marks = self._marks.get((conversation, reader), {})
         others = [log for log in marks if log.user == writer and log.run not in runs]
         for log in others:
-            del marks[log]
-            self.unsaved[log, reader] = 0
-        return bool(others)
+            self._durable.setdefault((log, reader), marks.pop(log))
+        return others
 
     def _put(self, log: LogId, reader: UserId, seq: int) -> None:
         pair = (log.conversation, reader)
@@ -519,8 +536,8 @@ class ReadPositions:
             of_theirs = pair[1] in users
             refs = {
                 ref_key(log.user, log.run): seq
-                for log, seq in self._marks[pair].items()
-                if of_theirs or log.user in users
+                for log in self._marks[pair]
+                if (of_theirs or log.user in users) and (seq := self.durable(log, pair[1]))
             }
             if refs:
                 marks[pair] = refs

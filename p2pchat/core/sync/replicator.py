@@ -333,6 +333,8 @@ class Replicator:
             is_open = self.conversations.by_id[log_id.conversation].is_operations
             if members == (log_id.user,) and not is_open:  # a note to oneself is delivered already
                 self._ctx.emit(DeliveryReceipt(log_id, first, first + count - 1, log_id.user))
+        if change.reads:
+            self.read_receipts.on_durable(change.reads)
         for ticket in done.transaction.reads:
             self._ctx.emit(ReadStored(ticket))
         self._acknowledge(done.transaction)

@@ -2,8 +2,8 @@
 
 A writer gets no receipt from a member that never had the entry, and no receipt twice in a session. In half of the
 histories programs mark entries read: at once, later or never. A few users turn read receipts off. A writer gets no read
-receipt for an unread entry, none before delivery, and none from or for a user who turned them off. At rest every writer
-has the read marks on the disks of all others.
+receipt for an unread entry, none before delivery, and none from or for a user who turned them off. A running peer
+sends no read mark that is not on its disk. At rest every writer has the read marks on the disks of all others.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from p2pchat.core import inputs
 from p2pchat.core.effects import Commit, DeliveryReceipt, Effect, ReadReceipt, Released, Send, TypingChanged
-from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen
-from p2pchat.core.log import LogId
+from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen, Stop
+from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import ReadMark, Stored
 from p2pchat.core.sync.conversations import dm_id
-from p2pchat.protocol import ConversationId, Frame, TypingFrame, UserId
+from p2pchat.protocol import ConversationId, Frame, ReadFrame, TypingFrame, UserId
 from p2pchat.storage.base import ReleasedEntry
 from p2pchat.testing.eventlog import Fault, Log
 from p2pchat.testing.invariants.protocol import log_name
@@ -79,6 +79,20 @@ class ReceiptInvariants:
                 self._said[key] = max(each.seq, self._said.get(key, 0))
         self._sim.counts["read"] += 1
         peer.put(MarkedRead(peer.user, one.log, one.seq, one.place))
+
+    def frame_sent(self, peer: SimPeer, frame: Frame) -> None:
+        """Check that the read marks in a frame are durable; a peer that stops sends its last ones with their commit."""
+        if not isinstance(frame, ReadFrame) or not frame.marks or peer.byzantine or peer.handling is Stop:
+            return
+        stored = peer.disk.storage.load_users(peer.speaks_for).reads
+        durable = {
+            (mark.log.conversation, mark.reader, ref_key(mark.log.user, mark.log.run)): mark.seq for mark in stored
+        }
+        for conversation, readers in frame.marks.items():
+            for reader, marks in readers.items():
+                for ref, seq in marks:
+                    if durable.get((conversation, reader, ref), 0) < seq:
+                        self._invariants.fail("read", peer, f"{reader[:8]} {ref} {seq}: sent before it was on disk")
 
     # ---- receipts
 

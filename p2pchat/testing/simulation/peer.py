@@ -405,6 +405,7 @@ class SimPeer:
         self.sim.frames[type(order.frame).__name__] += len(ends)
         self.sim.invariants.protocol.frame_sent(self, order.frame, ends)
         self.sim.invariants.presence.frame_sent(self, order.frame, ends)
+        self.sim.invariants.receipts.frame_sent(self, order.frame)
         if self.tampering is not None:
             for end in ends:
                 for data in self.tampering.change(order.frame, end):

@@ -358,19 +358,30 @@ def test_a_restored_reader_announces_less_and_the_writer_keeps_more() -> None:
     assert of_reading([*ada.take(), *bob.take()]) == []
 
 
-def test_read_positions_are_saved_within_a_second_or_at_stop() -> None:
-    ada, writer = World().peer("ada"), Author("bob", "b1")
-    far = ada.far("bob")
-    far.say(writer.say("one"))
-    ada.read()
-    assert ada.storage.load([ada.id]).reads == []
-    ada.world.pass_time(1.0)
-    assert [mark.seq for mark in ada.storage.load([ada.id]).reads] == [1]
-    far.say(writer.say("two"))
-    ada.read()
-    ada.put(Stop())
-    ada.take()
-    assert [mark.seq for mark in ada.storage.load([ada.id]).reads] == [2]
+def test_a_read_mark_is_sent_when_it_is_on_disk() -> None:
+    ada, bob = pair("ada", "bob")
+    ada.say("one")
+    ada.say("two")
+    bob.take()
+    bob.holding = True
+    assert of_reading(bob.read(1)) == []
+    bob.world.pass_time(0.2)
+    bob.read()  # while the first is on its way to the disk
+    assert bob.held and of_reading(bob.take()) == []
+    assert of_reading(bob.commit()) == ["to ada: read room by bob a1:3"]
+    assert [mark.seq for mark in bob.storage.load([bob.id]).reads] == [3]
+
+
+def test_the_last_read_positions_are_saved_and_sent_at_stop() -> None:
+    ada, bob = pair("ada", "bob")
+    ada.say("one")
+    bob.take()
+    bob.read()
+    ada.say("two")
+    bob.read()
+    bob.put(Stop())
+    assert of_reading(bob.take())[-2:] == ["to ada: read room by bob a1:3", "close ada: left"]
+    assert [mark.seq for mark in bob.storage.load([bob.id]).reads] == [3]
 
 
 def test_a_failure_of_storage_loses_no_read_positions() -> None:
