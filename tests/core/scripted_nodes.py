@@ -288,10 +288,15 @@ class World:
 class Peer:
     """A node whose effects are executed at once."""
 
-    def __init__(self, world: World, name: str, storage: MemoryStorage, settings: Settings) -> None:
+    def __init__(
+        self, world: World, name: str, storage: MemoryStorage, settings: Settings, identity: Identity | None = None,
+        network: NetworkCredentials | None = None,
+    ) -> None:  # fmt: skip
         self.world = world
         self.name = name
-        self.id = IDS[name]
+        self.identity = identity or IDENTITIES[name]
+        self.network = network or NetworkCredentials(N)
+        self.id = self.identity.peer_id
         self.storage = storage
         self.settings = settings
         self.counted: Counter[str] = Counter()
@@ -315,8 +320,8 @@ class Peer:
         self.links, self.held, self.wake_at, self.up = {}, [], 1e9, True
         stored = self.storage.load([self.id])
         self.node = Node(
-            settings=self.settings, peer=self.id, sign=IDENTITIES[self.name].sign,
-            users=[HostedIdentity(self.id, self.name, IDENTITIES[self.name].sign)], network=NetworkCredentials(N),
+            settings=self.settings, peer=self.id, sign=self.identity.sign,
+            users=[HostedIdentity(self.id, self.name, self.identity.sign)], network=self.network,
             draw=self._draw, stored=stored,
         )  # fmt: skip
         self._carry_out(self.node.start(self.world.now))

@@ -11,9 +11,8 @@ import sys
 
 from p2pchat.config import Settings
 from p2pchat.core import effects as out
-from p2pchat.core.context import HostedIdentity, NetworkCredentials
+from p2pchat.core.context import NetworkCredentials
 from p2pchat.core.inputs import Connect, ConversationOpened, ListeningAt, Stop
-from p2pchat.core.node import Node
 from p2pchat.core.sync.conversations import dm_id, dm_naming, room_id
 from p2pchat.identity.keys import Identity
 from p2pchat.protocol import Frame, encode
@@ -25,23 +24,13 @@ from tests.vectors.material import SEEDS, K, N
 
 IDENTITIES = {name: Identity.from_seed(SEEDS[name]) for name in ("ada", "bob")}
 ADA, BOB = (IDENTITIES[name].peer_id for name in ("ada", "bob"))
+NETWORK = NetworkCredentials(N.hex(), K.hex())
 ROOM, DM = room_id(N.hex()), dm_id(ADA, BOB)
 SHORT = {ADA: "ADA", BOB: "BOB", ROOM: "ROOM", DM: "DM", "0" * 64: "00…", "f" * 64: "ff…"}
 
 
 class Peer(scripted_nodes.Peer):
     """A node with a key of the test vectors, whose frames are recorded."""
-
-    def start(self) -> None:
-        identity = IDENTITIES[self.name]
-        self.id = identity.peer_id
-        self.node = Node(
-            settings=self.settings, peer=self.id, sign=identity.sign,
-            users=[HostedIdentity(self.id, self.name, identity.sign)],
-            network=NetworkCredentials(N.hex(), K.hex()), draw=self._draw,
-            stored=self.storage.load([self.id]),
-        )  # fmt: skip
-        self._carry_out(self.node.start(self.world.now))
 
     def record(self, frame: Frame) -> None:
         assert isinstance(self.world, Recorder)
@@ -66,7 +55,7 @@ class Recorder(World):
         self.frames: list[tuple[str, str]] = []  # sender, JSON
 
     def recorded(self, name: str, port: int) -> Peer:
-        peer = Peer(self, name, MemoryStorage(), Settings())
+        peer = Peer(self, name, MemoryStorage(), Settings(), IDENTITIES[name], NETWORK)
         self.peers.append(peer)
         peer.put(ListeningAt(port, (f"192.0.2.7:{port}",)))
         return peer

@@ -162,7 +162,7 @@ def entries(given: Given) -> Result:
         answer = node.hold([Entries(*log, seq, prev.hex(), [one], head.hex(), names=[Naming(room=True)])])
         assert answer.new == 1 or (entry.before and answer.refused == {"gap": 1})
     is_lost = entry.k in RELATION_KINDS and relation_of(log, 1, entry) is None
-    is_nameless = entry.k == "profile" and node.names.get(author.peer_id) != "robert"
+    is_nameless = entry.k == "profile" and node.node.names.get(author.peer_id) != "robert"
     return {"taken": True} | ({"effect": False} if is_lost or is_nameless else {})
 
 
@@ -190,18 +190,16 @@ def batches(given: Given) -> Result:
 def forks(given: Given) -> Result:
     node = _node("forks", [])
     node.link_with(read("forks")["setting"]["ada"]["seed"])
-    node.say(*map(decoded, given["frames"]))
+    node.take_frames(*map(decoded, given["frames"]))
     return {"refused": node.closed} if node.closed else {"forked": node.forked}
 
 
 def sync(given: Given) -> Result:
     node = _node("sync", given["held"])
     node.link_with(read("sync")["setting"]["ada"]["seed"])
-    node.say(*map(decoded, given["heard"]))
-    node.sent.clear()
-    node.say(*map(decoded, given["in"]))
-    node.wait(given.get("seconds", 0.0))
-    return {"out": list(map(encoded, node.sent))} | ({"closed": node.closed} if node.closed else {})
+    node.take_frames(*map(decoded, given["heard"]))
+    sent = node.take_frames(*map(decoded, given["in"]), seconds=given.get("seconds", 0.0))
+    return {"out": sent} | ({"closed": node.closed} if node.closed else {})
 
 
 # Frames and the handshake
