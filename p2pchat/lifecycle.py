@@ -250,7 +250,7 @@ class PeerLifecycle:
 
     def _open_trace(self, resources: PeerResources) -> FrameTrace | None:
         options, clock = self.options, self._clock
-        if options.trace is None or self._offline:
+        if options.trace is None:
             return None
         from p2pchat.trace import FrameTrace
 

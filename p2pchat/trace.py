@@ -49,7 +49,7 @@ _IDS = frozenset(
     ("id", "nonce", "run", "c", "u", "r", "gone", "linked", "span", "marks", "full", "tips", "older")
     + ("room", "dm", "group", "talk")
 )
-_WORDS = frozenset(("t", "code", "at", "linked"))  # `at` and `linked` hold endpoints
+_WORDS = frozenset(("t", "code", "at", "linked"))  # of a frame itself; `at` and `linked` hold endpoints
 _MARKS = frozenset(("marks", "tips", "older"))
 _STATUSES = frozenset(("online", "idle", "offline"))
 _KINDS = frozenset(("text", "action", "edit", "delete", "reaction", "profile", "group", "leave"))
@@ -110,8 +110,10 @@ class TraceFile:
             while (lines := self._writes.get()) is not None:
                 self._append(lines)
                 self._taken += len(lines)
-        except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
-            self._fail(getattr(error, "strerror", None) or str(error))
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+        except ValueError as error:  # a path with a zero byte
+            self._fail(str(error))
         finally:
             if self._fd >= 0:
                 os.close(self._fd)
@@ -207,15 +209,19 @@ class FrameTrace:
         if self._failure:
             warn(self._failure)
 
-    def _on_failed(self, why: str) -> None:
-        text = f"cannot write the trace {self._path}: {why}; the peer goes on without it"
-        with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._end_early, text)
+    def give_up(self, error: Exception) -> None:
+        """Write nothing any more after a defect of this file."""
+        self._file.failed = True
+        self._on_failed(type(error).__name__)
 
-    def _end_early(self, text: str) -> None:
-        self._failure = text
+    def _on_failed(self, why: str) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._end_early, why)
+
+    def _end_early(self, why: str) -> None:
+        self._failure = f"cannot write the trace {self._path}: {why}; the peer goes on without it"
         if self._warn is not None:
-            self._warn(text)
+            self._warn(self._failure)
 
     async def aclose(self) -> None:
         """Write the last lines, and close the file."""
@@ -304,7 +310,7 @@ class FrameTrace:
                 return [self._mask(value[0], key, depth), value[1], self._mask(value[2], "sum", depth)]
             return [self._mask(each, key, depth + 1) for each in value]
         if isinstance(value, dict):
-            return {_key(k): self._mask(v, key if _is_hex(k) else k, depth + 1) for k, v in value.items()}
+            return {_key(k): self._mask(v, _field(k, key), depth + 1) for k, v in value.items()}
         return _number(value)
 
     def _mask_string(self, value: str, key: str) -> str:
@@ -336,16 +342,23 @@ class LinkTrace:
         """Trace so many whole frames at the beginning of `data`, then the one that has a fault."""
         if self._trace.failed:
             return
-        start = self._on_frames("in", data, frames)
-        if fault is not None:
-            size = LENGTH.unpack_from(data, start)[0]
-            shown = self._trace.shown(bytes(data[start + 4 : start + 4 + size]), proving=self._proving)
-            self._put("in", size, code=fault.code, reason=str(fault)[:MAX_SHOWN], frame=shown)
+        try:
+            start = self._on_frames("in", data, frames)
+            if fault is not None:
+                size = LENGTH.unpack_from(data, start)[0]
+                shown = self._trace.shown(bytes(data[start + 4 : start + 4 + size]), proving=self._proving)
+                self._put("in", size, code=fault.code, reason=str(fault)[:MAX_SHOWN], frame=shown)
+        except Exception as error:  # a defect of the trace costs no link
+            self._trace.give_up(error)
 
     def on_sent(self, data: bytes) -> None:
         """Trace encoded frames that were given to the connection."""
-        if not self._trace.failed:
+        if self._trace.failed:
+            return
+        try:
             self._on_frames("out", memoryview(data), -1)
+        except Exception as error:  # the driver calls this: a defect of the trace would stop the peer
+            self._trace.give_up(error)
 
     def on_end(self, reason: str) -> None:
         """Trace the end."""
@@ -401,6 +414,11 @@ def _without_secrets(value: Any, depth: int) -> Any:
 def _number(value: Any) -> Any:
     """Return a value unchanged, except a number that JSON does not have."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _field(key: str, around: str) -> str:
+    """Return the field that decides how a value inside another one is shown: ids as keys belong to that around."""
+    return around if _is_hex(key) else "" if key in _WORDS else key
 
 
 def _key(key: str) -> str:

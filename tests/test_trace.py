@@ -12,11 +12,13 @@ import re
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from p2pchat import Message, TCPPeer, Warned, parse_invite
 from p2pchat.cli.profiles import PeerOptions, make_peer
@@ -33,6 +35,23 @@ from tests.web.processes import p2pchat, running
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes, FIFOs and limits of POSIX")
 WRITTEN = ("see you at noon", "make that one", "cats eat fish", "ada-lovelace", "bob-babbage", "engine room", "+1")
+FIELDS = (
+    "id",
+    "u",
+    "c",
+    "e",
+    "users",
+    "name",
+    "text",
+    "status",
+    "marks",
+    "tips",
+    "sum",
+    "sums",
+    "prev",
+    "head",
+    "cert",
+)
 ABOUT, STATUS = "difference engines", "gone for tea"
 
 
@@ -134,6 +153,8 @@ async def test_with_the_option_everything_is_in_it_that_people_wrote(home: Path)
 async def test_keys_signatures_and_proofs_are_never_in_it(home: Path, texts: bool) -> None:
     async with traced(home, texts=texts) as (ada, bob):
         invite = ada.invite
+        (await ada.host("eve")).set_presence("online")  # with a certificate that the user has signed
+        await bob.wait_user("eve", timeout=WAIT)
     key = parse_invite(invite).network.key
     assert key is not None
     hellos = [frame for direction in ("out", "in") for frame in frames_of(home / "ada", direction)][:1]
@@ -144,7 +165,8 @@ async def test_keys_signatures_and_proofs_are_never_in_it(home: Path, texts: boo
     for name in ("ada", "bob"):
         trace = (home / name).read_text("utf-8")
         assert [secret for secret in secrets if secret in trace] == []
-        assert (trace.count('"proof":"<left out>"'), trace.count('"sig":"<left out>"')) == (2, 1)
+        assert '"proof":"<left out>"' in trace and '"cert":{' in trace
+        assert re.findall(r'"(?:sig|proof)":(?!"<left out>")', trace) == []
 
 
 async def test_the_id_of_an_open_network_is_not_in_it(home: Path) -> None:
@@ -238,6 +260,15 @@ async def test_a_failed_tls_handshake_and_a_failed_dial_are_in_it(home: Path) ->
     assert found["begin"]["address"] == "127.0.0.1" and found["end"]["error"]
 
 
+async def test_a_connection_of_too_many_strangers_is_in_it(home: Path) -> None:
+    async with TCPPeer(data=home / "1", trace=home / "ada", settings=Settings(max_strangers_loopback=0)) as ada:
+        reader, writer = await asyncio.open_connection("127.0.0.1", ada.port)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+    assert [(line["event"], line["address"]) for line in lines_of(home / "ada")[1:]] == [("refused", "127.0.0.1")]
+
+
 # The file
 
 
@@ -315,7 +346,7 @@ async def test_a_disk_that_does_not_keep_up_costs_lines_which_are_counted(home: 
     assert numbers == sorted(set(numbers)) and numbers[-1] == 20_000
 
 
-@pytest.mark.parametrize("path", ["missing/ada", "/dev/full"])
+@pytest.mark.parametrize("path", ["missing/ada", "/dev/full", "zero\0byte"])
 async def test_a_file_that_cannot_be_written_costs_the_trace_and_one_warning(home: Path, path: str) -> None:
     if path == "/dev/full" and not os.path.exists(path):
         pytest.skip("there is no /dev/full")
@@ -331,6 +362,54 @@ async def test_a_file_that_cannot_be_written_costs_the_trace_and_one_warning(hom
     found = [(one.code, one.text) async for one in warnings]
     assert [code for code, _ in found] == ["trace"]
     assert found[0][1].startswith(f"cannot write the trace {home / path}: ") and "goes on without it" in found[0][1]
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+async def test_a_defect_of_the_trace_ends_the_trace_and_nothing_else(home: Path, direction: str) -> None:
+    ticks = [1, 2, 3]  # for three lines
+    path = home / "ada"
+    trace = FrameTrace(path, texts=True, limit_bytes=1 << 20, peer="", clock=ticks.pop)
+    await until(lambda: path.exists() and bool(lines_of(path)), "the first line")
+    warnings: list[str] = []
+    trace.report_to(warnings.append)
+    link, ping = trace.link(1, "dialled", "here"), framed('{"t":"ping"}')
+    for _ in range(3):
+        if direction == "out":
+            link.on_sent(ping)
+        else:
+            link.on_read(memoryview(ping), 1, None)
+    await trace.aclose()
+    assert warnings == [f"cannot write the trace {path}: IndexError; the peer goes on without it"]
+    assert len(lines_of(path)) == 3
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("Zq9 written"),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from((*FIELDS, "t", "at", "code")) | st.text(), inner, max_size=4)
+    ),
+)
+
+
+@given(fields=st.dictionaries(st.sampled_from(FIELDS), JSON), proving=st.booleans(), texts=st.booleans())
+async def test_whatever_a_frame_holds_its_line_is_json(fields: dict[str, Any], proving: bool, texts: bool) -> None:
+    trace = FrameTrace(os.devnull, texts=texts, limit_bytes=1, peer="", clock=lambda: 0)
+    try:
+        link = trace.link(1, "accepted", "there")
+        link._proving = proving
+        link.on_sent(framed(json.dumps({**fields, "proof": "Zq8"})))
+        lines = [json.loads(line) for line in trace._lines]
+        assert lines[1]["frame"]["proof"] == "<left out>"
+        if proving or not texts:
+            assert b"Zq9" not in trace._lines[1]
+    finally:
+        await trace.aclose()
+
+
+def test_the_command_line_sets_the_limit() -> None:
+    peer = make_peer(PeerOptions(trace="x", trace_limit=3), None, Settings())
+    assert peer._lifecycle.settings.trace_limit_bytes == 3 << 20
 
 
 def test_texts_need_a_file() -> None:
