@@ -198,7 +198,7 @@ def sync(given: Given) -> Result:
     node = _node("sync", given["held"])
     node.link_with(read("sync")["setting"]["ada"]["seed"])
     node.take_frames(*map(decoded, given["heard"]))
-    sent = node.take_frames(*map(decoded, given["in"]), seconds=given.get("seconds", 0.0))
+    sent = node.take_frames(*map(decoded, given["in"]), write=given.get("write", ()), seconds=given.get("seconds", 0.0))
     return {"out": sent} | ({"closed": node.closed} if node.closed else {})
 
 

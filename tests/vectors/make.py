@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.vectors import entries, frames, groups, handshakes, proofs, sync
-from tests.vectors.material import ADA, BOB, CYD, ROOM, SEEDS, T0, N, Row
+from tests.vectors.material import ADA, BOB, CYD, ROOM, SEEDS, N, Row
 
 FOLDER = Path(__file__).resolve().parents[2] / "p2pchat" / "testing" / "vectors"
 FORMAT = 1  # of the files; a reader of this version refuses a later one
 PROTOCOL = 1
 _USERS = {"ada": {"seed": SEEDS["ada"].hex(), "id": ADA}, "bob": {"seed": SEEDS["bob"].hex(), "id": BOB}}
 _CYD = {"cyd": {"seed": SEEDS["cyd"].hex(), "id": CYD}}
-_NOW = T0 + 1_000_000_000
-_HERE = {"network": N.hex(), "room": ROOM.hex(), "now_us": _NOW}
+_HERE = {"network": N.hex(), "room": ROOM.hex(), "now_us": sync.NOW}
 _TEXT = "the text; with `repeat`, ~ in it stands for the first part of `repeat`, as often as the second says"
 
 
@@ -252,6 +251,7 @@ FILES = {
             "held": "`entries` frames that were taken before the link began, in this order",
             "heard": "frames that came on the link before",
             "in": "the frames that come, in one read",
+            "write": "texts that bob then writes in the room, one after the other; `run` is that of his process",
             "seconds": "how long nothing more happens; absent: the answers come at once",
         },
         {
@@ -260,7 +260,7 @@ FILES = {
             "closed": "the code of the bye with which the link ends",
         },
         sync.sync,
-        _HERE | _USERS,
+        _HERE | _USERS | {"run": sync.RUN.hex()},
     ),
 }
 

@@ -18,6 +18,7 @@ from tests.vectors.material import (
     NAMINGS,
     ROOM,
     RUNS,
+    T0,
     TALK,
     Row,
     blake,
@@ -119,6 +120,8 @@ def elections() -> list[Row]:
 
 # Synchronisation
 
+RUN = bytes([0xB1]) * 8  # of bob's process
+NOW = T0 + 1_000_000_000
 _R = ROOM.hex()
 _ALL = [FIRST_ID, LAST_ID]
 _NAMED = [NAMINGS["room"]]
@@ -453,7 +456,64 @@ def sync() -> list[Row]:
     add("evidence that proves nothing", "Both batches agree.", [], [evidence[0], evidence[0]], [], closed="head")
     read = {"t": "read", "marks": {_R: {CYD: [[b["ref"], 1]]}}, "names": _NAMED}
     add("read marks of another peer's user", "A peer speaks for users it hosts.", held, [read], [], closed="host")
-    return made + _sync_of_group()
+    return made + _sync_of_writing() + _sync_of_group()
+
+
+def _sync_of_writing() -> list[Row]:
+    """Return the same while bob writes in the room."""
+    a = LOGS["room_ada_1"]
+    after = {"after": [[a["ref"], 3]]}
+    profile, hi, plain = _line(0, "profile", {"name": "bob"}), _line(1, "text", "hi", **after), _line(1, "text", "hi")
+    own = log(ROOM, "bob", RUN, [profile, hi, _line(2, "text", "again")])
+    alone = log(ROOM, "bob", RUN, [profile, plain])
+    full = {"t": "have", "marks": {}, "full": {_R: [own["user"]]}}
+    mark = {"t": "have", "marks": {_R: {own["user"]: [own["entries"][1]["mark"]]}}, "names": _NAMED}
+    empty = [{"t": "digest", "sums": {}, "span": _ALL}, _have(span=_ALL)]
+    rows: list[tuple[str, str, list[Any], list[Any], list[str], list[Any]]] = [
+        ("a first message", "A log in the room begins with a profile.", [], [_digest()], ["hi"], [_named(alone, 1, 2)]),
+        (
+            "a first message after another's",
+            "It names the newest entry of another writer shown here; a profile does not.",
+            [_named(a, 1, 3)],
+            [_digest(a)],
+            ["hi"],
+            [_named(own, 1, 2)],
+        ),
+        (
+            "two messages, one after the other",
+            "What was sent counts for the tail, acknowledged or not; what was named once is not named again.",
+            [_named(a, 1, 3)],
+            [_digest(a)],
+            ["hi", "again"],
+            [_named(own, 1, 2), _batch(own, 3, 3)],
+        ),
+        (
+            "a message to a link that lacks another's log",
+            "The tail is of one log: ada's peer stands before entry 1 of it.",
+            [_named(a, 1, 3)],
+            empty,
+            ["hi"],
+            [_batch(own, 1, 2)],
+        ),
+        ("a message before the comparison", "The mark only.", [_named(a, 1, 3)], [], ["hi"], [mark]),
+        (
+            "a message where bob is full",
+            "Neither entries nor marks.",
+            [_named(a, 1, 3)],
+            [_digest(a), full],
+            ["hi"],
+            [],
+        ),
+    ]
+    return [
+        row(name, why, {"held": held, "heard": heard, "in": [], "write": texts}, {"out": out})
+        for name, why, held, heard, texts, out in rows
+    ]
+
+
+def _line(clock: int, kind: str, body: object, **links: object) -> str:
+    """Return an entry that bob writes now; of several, each clock is the one before and 1."""
+    return entry(kind, NOW - T0, body, clock=NOW - T0 + clock, **links)
 
 
 def _sync_of_group() -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from p2pchat.config import Settings
@@ -73,10 +74,17 @@ class VectorNode(Peer):
         self.take_frames(hello)
         self.take_frames(Peers(0, []), Here([Hosted(other.peer_id, "other", "online")]))
 
-    def take_frames(self, *frames: Frame | Unknown, seconds: float = 0.0) -> list[dict[str, Any]]:
-        """Let these frames come on the link, in one read, and time pass; return the frames that were sent."""
+    def take_frames(
+        self, *frames: Frame | Unknown, write: Iterable[str] = (), seconds: float = 0.0
+    ) -> list[dict[str, Any]]:
+        """Let these frames come on the link, in one read, then texts be written in the room, and time pass.
+
+        Return the frames that were sent.
+        """
         self._far.heard.clear()
         self.put(Got(LINK, list(frames)))
+        for text in write:
+            self.say(text, to=self.node.room)
         self.world.pass_time(seconds)
         return [encoded(frame) for frame in self._far.heard if isinstance(frame, Frame)]
 
