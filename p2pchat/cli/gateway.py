@@ -24,6 +24,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from p2pchat import Failed, InviteError, Joined, Left, Link, Listening, Settings, Stopped, TCPPeer, Warned
@@ -60,6 +61,7 @@ MAX_READ_BYTES = 8192  # at once from a WebSocket: 1,300 of the smallest frames,
 TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a TLS client (RFC 8446, section 5.1)
 MAX_FRAGMENTS = 1024  # of one message: the byte limit does not count empty ones
 TOO_BIG = 1009  # RFC 6455: a message too big to process
+ANSWER_TIMEOUT = 5.0  # seconds to answer what a client sent before its Close: half of what clients wait for the reply
 PING_INTERVAL = 20.0  # seconds: keeps connections open through proxies, and detects browsers that are gone
 
 
@@ -102,8 +104,11 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, with limits against clients that cause much work at little cost.
 
     It sends pings for the application and tells it when they are answered: "p2pchat.ping" in the scope's extensions.
+    What the application sends after a client's Close, such as answers to the frames before it, goes out before the
+    reply to the Close (RFC 6455, section 5.5.1, lets that wait).
     """
 
+    _close_reply: bytes | None = None  # to the client's Close
     _pings = 0
     _unanswered: tuple[bytes, Callable[[], None]] | None = None  # the payload of the last ping
 
@@ -140,7 +145,44 @@ class WebSocketProtocol(WriteTimeout, WebSocketsSansIOProtocol):
         else:
             super().handle_cont(event)
 
+    def handle_close(self, event: Any) -> None:
+        if self.close_sent or self.transport.is_closing() or not self.handshake_complete:
+            super().handle_close(event)
+            return
+        close = self.conn.close_rcvd
+        assert close is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.close_sent, self._close_reply = True, b"".join(self.conn.data_to_send())
+        self.close_timer = self.loop.call_later(ANSWER_TIMEOUT, self._reply_to_close)
+
+    async def send(self, message: Any) -> None:
+        if self._close_reply is None:
+            await super().send(message)
+            return
+        await self.writable.wait()
+        if self.transport.is_closing():
+            raise ClientDisconnected
+        if message["type"] == "websocket.send":  # websockets itself sends nothing any more
+            from websockets.frames import Frame, Opcode
+
+            text = message.get("text")
+            frame = Frame(Opcode.BINARY, message["bytes"]) if text is None else Frame(Opcode.TEXT, text.encode())
+            self.transport.write(frame.serialize(mask=False, extensions=self.conn.extensions))
+        else:
+            self._reply_to_close()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self._reply_to_close()
+
+    def _reply_to_close(self) -> None:
+        if self._close_reply is not None and not self.transport.is_closing():
+            self.transport.write(self._close_reply)
+            self.transport.close()
+
     def handle_ping(self) -> None:
+        if self.conn.close_rcvd is not None:
+            return  # a Close came with the ping: the pong goes out with the reply to it
         if self.writable.is_set():
             super().handle_ping()
         else:

@@ -159,9 +159,9 @@ class WebSocketSession(ClientSession):
             self.on_end("failed")
         finally:
             self.gateway.hub.close(self.hub_session)
-            self.queue.close(1000, "")
             self._cursor.close(orderly=orderly)
             await self.finish()
+            self.queue.close(1000, "")
             await asyncio.gather(writing, return_exceptions=True)
 
     @abstractmethod
@@ -177,7 +177,7 @@ class WebSocketSession(ClientSession):
         """Return the frame that reports a problem of the connection itself."""
 
     async def finish(self) -> None:
-        """Complete what is under way after the session was closed."""
+        """Complete what is under way after the session was closed; its answers are still sent."""
 
     def on_end(self, why: Ending) -> None:
         self._closed.set()

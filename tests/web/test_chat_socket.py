@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
+from websockets.uri import parse_uri
 
 from p2pchat import Settings
 from p2pchat.web import Pace, WebSettings
@@ -338,6 +341,34 @@ async def test_a_token_beats_a_name_given_with_it(serve: Callable[..., Any]) -> 
     async with chatting(served, "bob") as bob, chatting(served, "eve", "?user=ada") as eve:
         await eve.say("/dm bob it is me, ada")
         assert (await bob.message())["from"] == "eve"
+
+
+# ---- the end
+
+
+async def test_what_came_before_a_close_is_answered_before_the_reply_to_it(served: Served) -> None:
+    """All in one packet, with a ping right before the Close."""
+    await served.register("ada")
+    client = ClientProtocol(parse_uri(f"{served.ws_url}/chat"))
+    request = client.connect()
+    request.headers["Authorization"] = f"Bearer {served.tokens['ada']}"
+    client.send_request(request)
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"".join(client.data_to_send()))
+    async with asyncio.timeout(WITHIN):
+        client.receive_data(await reader.readuntil(b"\r\n\r\n"))
+        for text in ("/dm bob X", "/dmm oops", "hello", '{"bad": 1}'):
+            client.send_text(text.encode())
+        client.send_ping(b"now")
+        client.send_close(1000)
+        writer.write(b"".join(client.data_to_send()))
+        client.receive_data(await reader.read())
+    writer.close()
+    _, *answers, pong, close = client.events_received()
+    assert isinstance(pong, Frame) and isinstance(close, Frame)
+    assert (pong.opcode, bytes(pong.data), close.opcode) == (Opcode.PONG, b"now", Opcode.CLOSE)
+    statuses = [json.loads(bytes(one.data))["status"] for one in answers if isinstance(one, Frame)]
+    assert statuses == ["ok", "error", "ok", "error"]
 
 
 # ---- too much
