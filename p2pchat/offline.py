@@ -16,7 +16,7 @@ from p2pchat.core.log import decode_entry
 from p2pchat.core.records import META_NAME
 from p2pchat.core.sync.conversations import room_id
 from p2pchat.core.sync.log_index import ConversationState
-from p2pchat.errors import P2PChatError, PeerClosed, UnknownName
+from p2pchat.errors import P2PChatError, PeerClosed
 from p2pchat.identity.profile import KEY_NAME, data_directory, network_of
 from p2pchat.messaging.access import AccessPolicy, has_others
 from p2pchat.messaging.conversations import Conversation
@@ -147,11 +147,13 @@ class History(Viewer):
 
     @property
     def room(self) -> Conversation:
-        """The conversation of everyone; UnknownName if nothing was written there."""
+        """The conversation of everyone, even if nothing was written there."""
         for key, state in self._stored.items():
             if state.naming.room:
                 return self.conversation(key)
-        raise UnknownName("room", "nothing was written there yet")
+        key = room_id(network_of(self._profile).id)
+        self._stored[key] = ConversationState(key, Naming(room=True), None)
+        return self.conversation(key)
 
     # ---- users
 
@@ -199,15 +201,7 @@ class History(Viewer):
     ) -> Exported:
         """Write what is stored into a file that another peer of this network can import; see TCPPeer.export."""
         disk, only = self._disk, None if conversation is None else self.find(conversation).key
-        room = await asyncio.to_thread(self._room_id)
-        return await write_file(disk.storage, disk.read, to, room=room, only=only, progress=progress)
-
-    def _room_id(self) -> ConversationId:
-        """Return the id of the network's room, even if nothing was written there."""
-        for key, state in self._stored.items():
-            if state.naming.room:
-                return key
-        return room_id(network_of(self._profile).id)
+        return await write_file(disk.storage, disk.read, to, room=self.room.key, only=only, progress=progress)
 
 
 def _conversation_state(

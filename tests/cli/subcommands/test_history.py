@@ -53,6 +53,21 @@ def test_everything_or_one_conversation_oldest_first(history: History) -> None:
     assert told.endswith(" ada: deploy again") and answer.endswith(' bob (to ada: "deploy again"): thanks')
 
 
+def test_the_room_is_there_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def say_nothing() -> None:
+        async with TCPPeer(0, name="ada", data=tmp_path / "ada"):
+            pass
+
+    monkeypatch.setenv("P2PCHAT_HOME", str(tmp_path))
+    asyncio.run(say_nothing())
+    assert main(["history", "room", "--data", str(tmp_path / "ada")]) == 0
+    assert capfd.readouterr() == ("", "")
+    exported = str(tmp_path / "exported")
+    assert main(["export", exported, "--conversation", "room", "--data", str(tmp_path / "ada")]) == 0
+
+
 def test_limits_times_and_searches(history: History) -> None:
     def texts(*words: str) -> list[str]:
         return [json.loads(line)["text"] for line in history("room", "--json", *words)]
