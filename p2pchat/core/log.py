@@ -11,10 +11,11 @@ Source: docs/protocol.md, "Entries".
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -23,7 +24,19 @@ from msgspec import Meta, Struct
 
 from p2pchat.config import Settings
 from p2pchat.errors import FrameError, LogError
-from p2pchat.protocol import MAX_INT, ConversationId, Entries, Hex8, Hex16, Mark, RunId, Seq, UserId, check_values
+from p2pchat.protocol import (
+    MAX_DEPTH,
+    MAX_INT,
+    ConversationId,
+    Entries,
+    Hex8,
+    Hex16,
+    Mark,
+    RunId,
+    Seq,
+    UserId,
+    check_values,
+)
 
 HEAD_TAG = b"p2pchat/head/1\0"
 LOG_TAG = b"p2pchat/log/1\0"
@@ -67,7 +80,10 @@ class Entry(Struct, gc=False, frozen=True, omit_defaults=True, forbid_unknown_fi
     after: tuple[Ref, ...] = ()
     before: tuple[Mark, ...] = ()
     g: tuple[Micros, Hex8] | None = None
-    b: Any = None
+    if TYPE_CHECKING:
+        b: Any = None
+    else:
+        b: str | None = None  # what the quick decoder takes; any other body is read by _decode_exactly
     t: Micros | None = None
 
     def __repr__(self) -> str:
@@ -120,7 +136,7 @@ def frame_of(batch: Batch, *, n: int | None = None, fork: bool = False) -> Entri
 
 _HASH = blake2b(digest_size=32)  # copied for each entry: creating one of that size takes a third longer
 _KEYS = Entry.__struct_encode_fields__
-_USUAL_BODIES = {str, type(None)}
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _encoder = msgspec.json.Encoder()
 _decode_known: Callable[[str], Entry] = msgspec.json.Decoder(Entry).decode
 _decode_any = msgspec.json.Decoder().decode
@@ -140,37 +156,48 @@ def encode_entries(entries: Iterable[Entry]) -> list[str]:
 def decode_entry(raw: str) -> Entry:
     """Return the entry that a JSON text holds; LogError("malformed") for anything else.
 
-    The JSON rules of frames apply. A usual entry needs no further check: it has known keys, and a string or nothing as
-    its body.
+    The JSON rules of frames apply. A usual entry needs no further check: it has known keys with values of their types,
+    the repeated ones too, and a string or nothing as its body.
     """
     try:
-        entry = _decode_known(raw)
-        body = entry.b
-        if type(body) is str or body is None:
-            return entry
+        return _decode_known(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        pass
-    return _decode_exactly(raw)
+        return _decode_exactly(raw)
 
 
 def decode_entries(raws: Sequence[str]) -> list[Entry]:
     """Return the entries of many texts, as decode_entry."""
     try:
-        entries = [_decode_known(raw) for raw in raws]
+        return [_decode_known(raw) for raw in raws]
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return [decode_entry(raw) for raw in raws]
-    usual = {type(entry.b) for entry in entries} <= _USUAL_BODIES
-    return entries if usual else [decode_entry(raw) for raw in raws]
 
 
 def _decode_exactly(raw: str) -> Entry:
     try:
+        _check_depth(raw)
         said = _decode_any(raw)
         check_values(said)
         known = said if not isinstance(said, dict) else {key: said[key] for key in _KEYS if key in said}
-        return msgspec.convert(known, Entry)
+        body = known.pop("b", None) if isinstance(known, dict) else None
+        return msgspec.structs.replace(msgspec.convert(known, Entry), b=body)
     except (msgspec.MsgspecError, FrameError, ValueError, RecursionError) as error:
         raise LogError(f"an entry that cannot be read: {ascii(str(error))[:200]}", code="malformed") from None
+
+
+def _check_depth(raw: str) -> None:
+    """Raise FrameError for a text that nests too deep, also in a value that a repeated key replaces.
+
+    How deep the JSON decoder reads depends on how deep its caller is, and on the version of Python. Without this check
+    two peers, or two moments, would differ about such an entry.
+    """
+    if raw.count("[") + raw.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for bracket in _STRING.sub("", raw):
+        depth += 1 if bracket in "[{" else -1 if bracket in "]}" else 0
+        if depth > MAX_DEPTH:
+            raise FrameError(f"deeper than {MAX_DEPTH}")
 
 
 def size_bytes(raws: Sequence[str]) -> int:

@@ -99,6 +99,23 @@ def test_entries_that_break_the_rules_of_frames_are_refused(fields: str) -> None
     assert caught.value.code == "malformed"
 
 
+@pytest.mark.parametrize("key", ["b", "later"])
+@pytest.mark.parametrize("levels", [17, 900])
+def test_hidden_nesting_is_malformed_however_deep_the_caller_is(key: str, levels: int) -> None:
+    inner = "[" * (levels - 1) + "]" * (levels - 1)
+    raw = f'{{"k":"text","at":1,"c":2,"{key}":{inner},"{key}":"x","b":"x"}}'
+
+    def decode(calls: int) -> None:
+        if calls:
+            decode(calls - 1)
+        else:
+            decode_entry(raw)
+
+    for calls in (0, 100):  # 900 levels and 100 calls are more than Python 3.11 takes
+        with pytest.raises(LogError, match="deeper than 16"):
+            decode(calls)
+
+
 def test_no_repr_shows_a_text() -> None:
     author = Author("bob", "b1")
     frame = author.say("a secret")

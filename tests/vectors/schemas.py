@@ -43,6 +43,7 @@ def entries() -> Schema:
     settings, entry = Settings(), definitions["Entry"]
     entry["properties"]["after"]["maxItems"] = settings.max_after
     entry["properties"]["before"]["maxItems"] = settings.max_before
+    entry["properties"]["b"] = {"default": None}  # the code's type of it is what its quick decoder takes
     text = {"required": ["b"], "properties": {"b": {"type": "string", "pattern": "^[^\\u0000]*$"}}}
     entry |= {"if": {"properties": {"k": {"enum": sorted(TEXTS)}}, "required": ["k"]}, "then": text}
     return {

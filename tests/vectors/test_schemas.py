@@ -114,6 +114,8 @@ def no_integer(token: str) -> dict[str, Any]:
 
 def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     json.dumps(pairs, ensure_ascii=False).encode()  # also the values of repeated keys
+    if any(depth(value) >= 16 for _, value in pairs):
+        raise ValueError("too deep")
     return dict(pairs)
 
 
