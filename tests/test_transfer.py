@@ -44,6 +44,11 @@ async def test_a_file_delivers_between_peers_that_never_meet(net: Mesh, tmp_path
     assert await texts(bob, "room") == ["to all"]
     imported = await cyd.import_from(str(tmp_path / "exported"))
     assert (imported.new, imported.foreign) == (2, 1)
+    crew = await bob.create_group("crew", [ada.me])  # what bob writes of it, and in it, is nothing of cyd's
+    await bob.send(crew, "among us")
+    await bob.export(tmp_path / "of bob")
+    imported = await cyd.import_from(tmp_path / "of bob")
+    assert (imported.new, imported.known, imported.foreign, imported.refused) == (0, 2, 3, {})
 
 
 async def test_imported_messages_are_events_and_passed_on(net: Mesh, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ from p2pchat.cli.control_socket import (
 )
 from p2pchat.commands.context import NAME_GRACE
 from p2pchat.commands.event_text import EventLine
-from p2pchat.commands.exit_codes import UsageError, print_error
+from p2pchat.commands.exit_codes import CommandError, UsageError, print_error
 from p2pchat.commands.json_commands import (
     MAX_LINE_BYTES,
     BadCommand,
@@ -261,6 +261,7 @@ class ControlConnection:
         self._display = Display(self._output, None, as_json=True, echo=True)
         self._display.me = peer.me.label
         self._session = Session(peer, self._display, interactive=False, as_json=True, activity=activity)
+        self._session.on_bug = _log_bug
         if not fresh:
             self._session.stop_waiting_for_names()
         self._batches: asyncio.Queue[list[bytes | None]] = asyncio.Queue(MAX_QUEUED_BATCHES)
@@ -335,28 +336,26 @@ class ControlConnection:
             if not await self._session.execute(for_session):
                 return False
             for_session.clear()
-            await self._handle_request(request)
+            await self._session.reporting(self._handle_request(request), request.ref)
         return await self._session.execute(for_session)
 
-    async def _handle_request(self, request: JsonCommand | BadCommand) -> None:
-        try:
-            if isinstance(request, BadCommand):
-                raise request
-            if request.do == "find":
-                await self._find(request.fields["to"], request.ref)
-            elif request.do == "wait":
-                seconds = float(request.fields.get("timeout", DEFAULT_TIMEOUT))
-                await self._wait(seconds, request.fields.get("what") == "read", request.ref)
-            elif request.do == "tail":
-                await self._start_tail(request)
-            elif request.do == "export":
-                await self._export(request.fields["path"], request.fields.get("to"), request.ref)
-            elif request.do in ACCOUNT_REQUESTS:
-                await self._handle_account_request(request)
-            else:
-                await self._answer("import", asdict(await self._peer.import_from(request.fields["path"])), request.ref)
-        except (P2PChatError, UsageError, ValueError) as error:
-            await self._session.report_error(error, request.ref)
+    async def _handle_request(self, request: JsonCommand | BadCommand) -> bool:
+        if isinstance(request, BadCommand):
+            raise request
+        if request.do == "find":
+            await self._find(request.fields["to"], request.ref)
+        elif request.do == "wait":
+            seconds = float(request.fields.get("timeout", DEFAULT_TIMEOUT))
+            await self._wait(seconds, request.fields.get("what") == "read", request.ref)
+        elif request.do == "tail":
+            await self._start_tail(request)
+        elif request.do == "export":
+            await self._export(request.fields["path"], request.fields.get("to"), request.ref)
+        elif request.do in ACCOUNT_REQUESTS:
+            await self._handle_account_request(request)
+        else:
+            await self._answer("import", asdict(await self._peer.import_from(request.fields["path"])), request.ref)
+        return True
 
     async def _answer(self, do: str, row: EventLine, ref: str | None) -> None:
         await self._display.show_answer(do, [row], [], ref)
@@ -382,7 +381,7 @@ class ControlConnection:
             from p2pchat.web.accounts import open_accounts
 
             self._accounts = await open_accounts(self._peer)
-        rows = await ACCOUNT_REQUESTS[request.do](self._accounts, request.fields.get("name", ""))
+        rows = await run_account_request(self._accounts, request.do, request.fields.get("name", ""))
         await self._display.show_answer(request.do, rows, [], request.ref)
 
     async def _start_tail(self, request: JsonCommand) -> None:
@@ -427,6 +426,10 @@ class ControlConnection:
         return found
 
 
+def _log_bug(error: Exception) -> None:
+    _log.error("a command failed with an unexpected error", exc_info=error)
+
+
 def _log_unexpected_error(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("a tail ended with an unexpected error", exc_info=error)
@@ -458,3 +461,13 @@ ACCOUNT_REQUESTS: dict[str, Callable[[Accounts, str], Awaitable[list[EventLine]]
     "web_users": _users,
     "web_revoke": _revoke,
 }
+
+
+async def run_account_request(accounts: Accounts, do: str, name: str) -> list[EventLine]:
+    """Carry out one of ACCOUNT_REQUESTS. Raises CommandError: It was refused, because the name is taken for example."""
+    from p2pchat.web.errors import WebError
+
+    try:
+        return await ACCOUNT_REQUESTS[do](accounts, name)
+    except WebError as error:
+        raise CommandError(error.text) from None

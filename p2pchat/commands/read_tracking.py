@@ -71,9 +71,9 @@ class ActivityTracker:
         self._update(was)
 
     def away(self, text: str) -> None:
-        """Be away until back()."""
-        was, self._away = self.is_active, text
-        self._update(was, always=True)
+        """Be away until back(). Raises ValueError: The text cannot be sent; then nothing changes."""
+        self._set_presence("idle", text)
+        self._presence, self._away = ("idle", text), text
 
     def back(self) -> None:
         was, self._away = self.is_active, None

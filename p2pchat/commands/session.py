@@ -36,7 +36,7 @@ from p2pchat.commands.notifications import is_delivered, last_receipt
 from p2pchat.commands.output import CommandResult, Display
 from p2pchat.commands.read_tracking import ActivityTracker, ReadMarker
 from p2pchat.commands.settings import ChatSettings, set_
-from p2pchat.commands.typed_commands import CommandInput, TextInput, help_lines, parse_line
+from p2pchat.commands.typed_commands import CommandInput, TextInput, help_lines, parse_line, without_invisible
 
 
 async def help_(ctx: CommandContext, command: str = "") -> CommandResult:
@@ -116,6 +116,7 @@ class Session(CommandContext):
         sender: Sends the messages, and waits for their delivery.
         exit_code: The exit code so far.
         errors: How many errors were reported so far.
+        on_bug: Called with an unexpected exception, which then fails only its command; None: it is raised.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class Session(CommandContext):
         self._reads: ReadMarker | None = None
         self.exit_code = DONE
         self.errors = 0
+        self.on_bug: Callable[[Exception], None] | None = None
         display.hides = self.hides
         display.find_related = self.related_message
 
@@ -176,7 +178,7 @@ class Session(CommandContext):
         if self.interactive:
             self.activity.on_input()
         for line in lines:
-            go_on = await self._reporting(self._execute_line(line))
+            go_on = await self.reporting(self._execute_line(line))
             if not go_on:
                 break
         await self.sender.flush()
@@ -184,16 +186,22 @@ class Session(CommandContext):
 
     async def execute_command(self, command: JsonCommand) -> bool:
         """Execute one JSON command; return False if it was `quit`."""
-        go_on = await self._reporting(self._run_json(command), command.ref)
+        go_on = await self.reporting(self._run_json(command), command.ref)
         await self.sender.flush()
         return go_on
 
-    async def _reporting(self, work: Awaitable[bool], ref: str | None = None) -> bool:
+    async def reporting(self, work: Awaitable[bool], ref: str | None = None) -> bool:
         """Await what executes one line, and report its failure."""
         try:
             return await work
         except (P2PChatError, UsageError, CommandError, ValueError) as error:
             await self.report_error(error, error.ref if isinstance(error, BadCommand) else ref)
+        except Exception as error:
+            if self.on_bug is None:
+                raise
+            self.on_bug(error)
+            text = f"an unexpected {type(error).__name__}, which the running peer printed: please report it"
+            await self.report_error(CommandError(text), ref)
         return True
 
     async def _execute_line(self, raw: bytes | None) -> bool:
@@ -205,7 +213,9 @@ class Session(CommandContext):
             await self.display.show_event(Warned(code="encoding", text=text).to_json())
         if self._as_json and line.startswith("{"):
             command = parse_json_command(line)
-            return await self._reporting(self._run_json(command), command.ref)
+            return await self.reporting(self._run_json(command), command.ref)
+        if self._as_json and without_invisible(line).startswith("{"):
+            raise UsageError("a JSON command begins at the beginning of the line. Nothing was sent")
         return await self._run_typed(parse_line(line))
 
     async def _run_typed(self, typed: TextInput | CommandInput | None) -> bool:

@@ -241,9 +241,14 @@ def _split(line: str) -> tuple[str, str]:
     return (found[1], found[2].rstrip()) if found else ("", "")
 
 
+def without_invisible(line: str) -> str:
+    """Return a line without the blanks, zero-width characters and byte order mark at its beginning."""
+    return _INVISIBLE.sub("", line)
+
+
 def _refuse_almost_a_command(line: str) -> None:
     """Raise UsageError if only invisible characters or another kind of slash keep a line from being a command."""
-    start = _INVISIBLE.sub("", line)
+    start = without_invisible(line)
     if start[:1] and start[0] in _SLASHES and (word := _split("/" + start[1:])[0].lower()):
         plain = unicodedata.normalize("NFKC", word)
         if plain in BY_NAME:

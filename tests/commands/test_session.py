@@ -20,6 +20,15 @@ async def texts(peer: TCPPeer, count: int) -> list[tuple[str, str, bool]]:
     return [(post.conversation.name, post.text, post.action) for post in await got(peer, count)]
 
 
+@pytest.mark.parametrize("before", ["\ufeff", " ", "\xa0", "\u200b"])
+async def test_a_json_command_behind_something_invisible_is_sent_to_nobody(shown: Shown, before: str) -> None:
+    async with mesh("ada") as net:
+        line = before + '{"do":"send","to":"bob","text":"secret"}'
+        await open_session(net.peers[0], shown).execute([line.encode()])
+        assert [(line["event"], line["code"]) for line in shown.lines] == [("error", "usage")]
+        assert await net.peers[0].history() == []
+
+
 async def test_messages_keep_their_order(shown: Shown) -> None:
     async with mesh("ada", "bob") as net:
         ada, bob = net.peers

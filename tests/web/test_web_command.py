@@ -86,13 +86,15 @@ async def gateway(home: Path, *words: str) -> AsyncIterator[Running]:
 @posix
 async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything(tmp_path: Path) -> None:
     which = ("--data", str(tmp_path / "gate"))
-    async with gateway(tmp_path, "--log", str(tmp_path / "log")) as gate:
+    async with gateway(tmp_path, "--name", "house", "--log", str(tmp_path / "log")) as gate:
         async with httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:
             assert (await http.get("/healthz")).status_code == (await http.get("/readyz")).status_code == 200
             code, token, shown = await run(tmp_path, "web", "token", "zoe", *which)
             token = token.strip()
             assert code == 0 and "zoe" in shown and token not in shown
             zoe = {"Authorization": f"Bearer {token}"}
+            taken = (1, "", "p2pchat: the name 'house' is taken: choose another\n")
+            assert await run(tmp_path, "web", "token", "house", *which) == taken
             sent = await http.post("/messages", json={"to": "yan", "content": "until you come"}, headers=zoe)
             assert sent.status_code == 201, sent.text
         async with connect(gate.url.replace("http", "ws") + "/lines", additional_headers=zoe) as socket:
@@ -112,6 +114,7 @@ async def test_it_is_managed_while_running_stops_cleanly_and_restores_everything
         log = (tmp_path / "log").read_text()
         assert [json.loads(line)["event"] for line in log.splitlines()][-1] == "stopped"
         assert token not in log and "until you come" not in log
+    assert await run(tmp_path, "web", "token", "house", *which) == taken
     code, users, _ = await run(tmp_path, "web", "users", *which)
     assert (code, users.split()) == (0, ["yan", "reserved", "zoe", "registered"])
     async with gateway(tmp_path) as gate, httpx.AsyncClient(base_url=gate.url, trust_env=False) as http:

@@ -203,7 +203,8 @@ def _report(row: EventLine, file: str, as_json: bool) -> int:
             parts.append(f"{row['foreign']:,} in conversations of others")
         print(f"{file}: {', '.join(parts)}", flush=True)
     for code, count in refused.items():
-        print_error(f"{count:,} entries refused: {REFUSAL_REASONS.get(code, code)}")
+        reason = REFUSAL_REASONS.get(code, code)
+        print_error(f"1 entry refused: {reason}" if count == 1 else f"{count:,} entries refused: {reason}")
     if unreadable:
         print_error(f"parts of the file that cannot be read: {unreadable:,}")
     if problem:

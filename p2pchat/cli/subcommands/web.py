@@ -12,7 +12,7 @@ import click
 from p2pchat import DataLocked
 from p2pchat.cli import options as cli
 from p2pchat.cli.control_client import ask_running_peer, profile_in_use
-from p2pchat.cli.control_server import ACCOUNT_REQUESTS
+from p2pchat.cli.control_server import run_account_request
 from p2pchat.cli.profiles import WebOptions, find_profile
 from p2pchat.cli.runner import allow_descriptors, make_runner
 from p2pchat.commands.endpoints import is_loopback, parse_port
@@ -227,6 +227,6 @@ async def _carry_out(directory: Path, db: str, do: str, name: str) -> list[Event
 
     try:
         async with open_alone(directory, db=db or None) as peer:
-            return await ACCOUNT_REQUESTS[do](await open_accounts(peer), name)
+            return await run_account_request(await open_accounts(peer), do, name)
     except DataLocked as locked:
         raise profile_in_use(directory, locked) from None

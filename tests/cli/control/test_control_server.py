@@ -68,6 +68,23 @@ async def test_a_command_sends_and_waits_for_the_delivery(serve: Serve, home: Pa
     assert isinstance(message, Message) and message.text == "two\nlines"
 
 
+async def test_an_unexpected_error_is_answered_and_the_connection_goes_on(
+    serve: Serve, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, _ = await serve("ada")
+
+    async def fail(*where: Any, **how: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(ada, "import_from", fail)
+    monkeypatch.setattr(ada, "history", fail)
+    async with talking(home / "ada") as control:
+        for do, fields in (("import", {"path": "file"}), ("history", {})):
+            with pytest.raises(RequestRefused, match="an unexpected RuntimeError"):
+                await control.ask(do, **fields)
+        assert [row["user"] for row in await control.ask("who")] == ["ada"]
+
+
 async def test_many_lines_keep_their_order(serve: Serve, home: Path) -> None:
     ada, _ = await serve("ada")
     async with talking(home / "ada") as control:
