@@ -96,7 +96,11 @@ async def test_a_renamed_user_has_the_new_name_everywhere_and_former_names(net: 
         assert (user.about, known.names_before) == ("on call", ("bob", "robert"))
         assert known.known_since is not None
     assert [(host.linked, bool(host.endpoints)) for host in (await ada.whois("rob")).hosts] == [(False, True)]
+    await dan.rename("daniel")  # without a message in any run
+    await net.settle()
+    assert (await ada.whois("daniel")).names_before == ("dan",)
     cyd = await restarted(net, cyd)
+    assert (await cyd.whois("daniel")).names_before == ("dan",)
     assert (await cyd.whois("rob")).names_before == ("bob", "robert")
     assert cyd.user("rob").about == "on call"
 

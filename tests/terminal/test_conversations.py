@@ -167,6 +167,12 @@ async def test_a_newcomer_shown_the_whole_history_gets_no_notice(terminal: OpenT
     await group.send("from before")
     await group.add(await bob.wait_user("ada", timeout=20))
     await ada.shows("-- 1 older message in #ops: see /go #ops")
+    await group.rename("night")  # while ada is in the room: shown when she goes there
+    await bob.send("ada", "renamed")
+    await ada.shows("bob -> ada: renamed")
+    await ada.line("/go #night")
+    await ada.shows("#night")
+    await ada.shows_line(r"-- bob renamed #ops .*#night")
 
 
 async def test_keys_switch_to_unread_conversations(terminal: OpenTerminal, peer: StartPeer) -> None:

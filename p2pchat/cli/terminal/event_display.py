@@ -71,7 +71,8 @@ class TerminalDisplay(Display):
         self._shown: set[str] = set()  # messages shown as history whose events have not arrived
         self._received: dict[str, None] = {}  # messages whose events arrived
         self._seen: dict[str, None] = {}  # messages shown in this run: not repeated by /go without a reason
-        self._missed: dict[str, deque[EventLine]] = {}  # edits of shown lines while elsewhere, by conversation id
+        # Edits of shown lines, and changes of groups, while elsewhere, by conversation id.
+        self._missed: dict[str, deque[EventLine]] = {}
         self._saved: set[str] = set()  # own messages printed as saved, without a receipt
         self._joins_muted = False  # it was announced that joins are no longer shown
         self._catching_up: asyncio.Task[None] | None = None
@@ -130,10 +131,13 @@ class TerminalDisplay(Display):
         if page and (start < first or end):
             self._rule("new")
         await self._show_past(lines[first:])
-        edits = self._missed.pop(conversation.id, ())
-        missed = [one for one in edits if not (self._edits.includes(one) or self.hides(one))]
+        events = self._missed.pop(conversation.id, ())
+        missed = [one for one in events if not (self.hides(one) or self._is_in_history(one))]
         for event in missed:
-            await self._show_edit(event)
+            if event["event"] == "group":
+                self._show_group_change(event)
+            else:
+                await self._show_edit(event)
         if len(page) < len(unread):
             more, to = len(unread) - len(page), quote_conversation(conversation.name, conversation.kind)
             self._screen.print_notice(f"-- {more:,} more unread: /go {to} shows the next ones")
@@ -287,7 +291,7 @@ class TerminalDisplay(Display):
             return
         if not (here or event["kind"] == "dm"):
             if event["id"] in self._seen:
-                self._missed.setdefault(event["conversation_id"], deque(maxlen=HISTORY_LINES)).append(event)
+                self._keep_for_return(event)
             return
         self._show_day(event["sent_at"])
         if event["event"] == "edited":
@@ -296,11 +300,23 @@ class TerminalDisplay(Display):
             self._screen.add_line(edit_event_line(event, self.me, related))
 
     def _show_group_change(self, event: EventLine) -> None:
-        """Show changes of the current group, and those of others that concern the user."""
+        """Show changes of the current group, and those of others that concern the user; the rest on return."""
         ours = self._own_id in (event["target_id"], event["by_id"]) or event["change"] == "created"
-        if (line := change_line(event, self.me))[0][1] and (ours or self._is_here({**event, "kind": "group"})):
+        if not (line := change_line(event, self.me))[0][1]:
+            return
+        if ours or self._is_here({**event, "kind": "group"}):
             self._show_day(event["at"])
             self._screen.add_line(line)
+        else:
+            self._keep_for_return(event)
+
+    def _keep_for_return(self, event: EventLine) -> None:
+        """Keep an event of another conversation, to show it when the user goes there."""
+        self._missed.setdefault(event["conversation_id"], deque(maxlen=HISTORY_LINES)).append(event)
+
+    def _is_in_history(self, event: EventLine) -> bool:
+        """Return whether the lines of the history that were just shown include an edit."""
+        return event["event"] != "group" and self._edits.includes(event)
 
     def _show_presence(self, event: EventLine) -> None:
         if event["event"] == "joined":

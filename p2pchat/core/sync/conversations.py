@@ -216,7 +216,8 @@ class KnownPeople:
     Attributes:
         names: Names of users.
         abouts: Texts of users about themselves, where there is one.
-        former: Earlier names, with the clocks of their profile entries; may include the current one.
+        former: Earlier names, with the clocks of their profile entries, 0 for one that was only announced; may include
+            the current one.
     """
 
     def __init__(
@@ -254,7 +255,7 @@ class KnownPeople:
             if name != before:
                 self._keep_former(user, name, entry.c)
             return
-        if before is not None and before_c and before != name:
+        if before is not None and before != name:
             self._keep_former(user, before, before_c)
         about = _about(entry.b.get("about"))
         self._named_c[user] = entry.c
@@ -268,13 +269,16 @@ class KnownPeople:
         """
         if user in self._named_c or name_fault(name) or (user not in self.names and len(self.names) >= MAX_NAMES):
             return
-        if self.names.get(user) != name:
+        before = self.names.get(user)
+        if before != name:
             self._ctx.change.users.append(KnownUser(user, name, 0))
+            if before is not None:
+                self._keep_former(user, before, 0)
         self._set_name(user, name, "", old=False)
 
     def _keep_former(self, user: UserId, name: str, c: int) -> None:
         former = self.former.setdefault(user, {})
-        if c > former.get(name, 0) and (name in former or len(former) < MAX_FORMER):
+        if c > former.get(name, -1) and (name in former or len(former) < MAX_FORMER):
             former[name] = c
             self._ctx.change.former_names.append(FormerName(user, name, c))
 
