@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 PHONE = {"width": 390, "height": 844}
+LONG_NAME = "W" * 32  # without a break
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -539,10 +540,33 @@ async def test_the_row_of_a_group_shows_its_name_and_last_line_and_is_found_afte
     await zoe.shot("removed-row-light")
     await row.click()
     await zoe.sees("who cooks?")
+    await zoe.page.get_by_label("Find people, groups and messages").fill("")
 
 
-async def test_members_are_counted_and_added_while_there_is_somebody_to_add(scene: Scene) -> None:
-    page, group = scene.zoe.page, scene.zoe.page.get_by_role("dialog")
+IN_WINDOW = "(({scrollHeight, clientHeight}) => scrollHeight <= clientHeight)(document.scrollingElement)"
+
+
+async def test_who_registered_meanwhile_is_listed_and_the_page_itself_never_scrolls(scene: Scene) -> None:
+    zoe = scene.zoe
+    await zoe.go("Room")
+    async with httpx.AsyncClient(base_url=f"{scene.gateway.url}v1/", trust_env=False) as http:
+        token = (await http.post("accounts", json={"name": LONG_NAME})).json()["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await http.post("messages", json={"to": "zoe", "content": "hi"}, headers=headers)).is_success
+    await zoe.row(LONG_NAME).get_by_text("1 unread").wait_for()
+    await zoe.page.set_viewport_size({"width": 1200, "height": 330})  # its row is below
+    assert await zoe.page.evaluate(IN_WINDOW)
+    await zoe.page.set_viewport_size({"width": 1200, "height": 800})
+    await zoe.go(LONG_NAME)
+    await zoe.write("a long text " * 2700)
+    await zoe.page.locator("li.message .text").nth(1).wait_for()
+    assert await zoe.page.evaluate(IN_WINDOW)
+    await zoe.go("Room")
+
+
+async def test_members_are_counted_and_added_and_what_is_refused_is_said_where_it_was_asked(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    page, group = zoe.page, zoe.page.get_by_role("dialog")
     await page.get_by_role("button", name="New group").click()
     await page.get_by_label("Name", exact=True).fill("solo")
     await page.get_by_role("button", name="Create group").click()
@@ -554,6 +578,32 @@ async def test_members_are_counted_and_added_while_there_is_somebody_to_add(scen
     await group.get_by_role("button", name="Add", exact=True).click()
     await group.get_by_text("There is no one else to add yet.").wait_for()
     assert await group.get_by_role("button", name="Add", exact=True).count() == 0
+    await zoe.page.set_viewport_size({"width": 390, "height": 844})
+    assert await group.evaluate(FULL)
+    member = group.locator("ul:first-of-type > li", has_text=LONG_NAME)
+    name, button = [await member.locator(one).bounding_box() for one in ("bdi", "button.link")]
+    assert name and button and name["x"] + name["width"] <= button["x"]
+    await zoe.shot("members-phone-light")
+    await zoe.page.set_viewport_size({"width": 1200, "height": 800})
+    await group.get_by_text("To leave it, make another member the owner first.").wait_for()
+    assert await group.get_by_role("button", name="Leave group").count() == 0
+    await group.get_by_label("Name", exact=True).fill("a/b")
+    await group.get_by_role("button", name="Rename").click()
+    await group.get_by_role("alert").get_by_text("a name does not contain '/'").wait_for()
+    await zoe.shot("refused-light")
+    terry.say(do="leave", to=(await terry.next("group", group="solo"))["conversation_id"])
+    await terry.next("group", change="left")
+    await group.get_by_role("heading", name="3 members").wait_for()  # it follows the group, and keeps what was typed
+    assert await group.get_by_label("Name", exact=True).input_value() == "a/b"
+    await group.get_by_role("checkbox", name="terry").check()
+    await group.get_by_role("button", name="Add", exact=True).click()
+    await terry.next("group", change="added", target="terry")
+    await page.locator(".talk-sub").get_by_text("4 members", exact=True).wait_for()
+    await group.get_by_role("button", name="Remove terry").click()
+    terry.say(do="leave", to="#solo")
+    await page.locator(".talk-sub").get_by_text("3 members", exact=True).wait_for()
+    await group.get_by_role("button", name="Remove", exact=True).click()
+    await group.get_by_role("alert").get_by_text("is not in #solo").wait_for()
     await page.keyboard.press("Escape")
 
 

@@ -6,7 +6,7 @@ let made = 0;
 
 /**
  * Show a dialog.
- * @param {string} title
+ * @param {string|Text} title
  * @param {any} content children
  * @param {{class?: string}} [how]
  * @returns {HTMLDialogElement} already open

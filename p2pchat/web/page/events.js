@@ -147,6 +147,7 @@ export class Events {
     const talk = this._talk(line);
     const message = this._merge(talk.byId.get(line.id), line);
     model.since = line.id;
+    if (!model.people.has(line.sender_id)) this._asks.who(); // registered meanwhile, and nowhere online
     if (message.mine) {
       message.ticks.known = true; // saved, if nothing else
       this._asks.sent(line, talk);
@@ -257,6 +258,7 @@ export class Events {
     talk.member = line.member_ids.includes(this._model.me.id);
     this._model.changed(talk);
     this._model.bus.changed("talks");
+    this._model.bus.emit("group", talk);
     this._asks.list(); // two groups of one name get distinct labels
   }
 

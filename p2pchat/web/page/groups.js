@@ -3,6 +3,7 @@
 import { confirm, dialog } from "./dialog.js";
 import { fill, h, iconButton } from "./dom.js";
 import { byPresence, disc, statusText } from "./people.js";
+import { Rows } from "./rows.js";
 import { safeLine } from "./safe_text.js";
 
 /** @typedef {(command: any, title: string, said: string, yes: string) => Promise<void>} Ask asks before a command */
@@ -16,12 +17,13 @@ export function memberCount(count) {
 /** Show the form that creates a group. @param {Chat} chat @param {Layout} layout */
 export function newGroup(chat, layout) {
   const name = h("input", { id: "group-name", required: true, maxlength: 32, autocomplete: "off", placeholder: "for example ops" });
-  const { list, chosen } = memberPicker(chat, new Set());
+  const picker = memberPicker(chat);
+  picker.draw([]);
   const trouble = h("p", { class: "trouble", role: "alert" });
   const make = async (/** @type {Event} */ event) => {
     event.preventDefault();
     try {
-      const [row] = await chat.ask({ do: "group", name: name.value.trim(), members: chosen() });
+      const [row] = await chat.ask({ do: "group", name: name.value.trim(), members: picker.chosen() });
       shown.close();
       await layout.open(chat.events.talkOf({ conversation_id: row.conversation_id, conversation: row.group, kind: "group" }));
     } catch (error) {
@@ -30,53 +32,90 @@ export function newGroup(chat, layout) {
   };
   const shown = dialog("New group", h("form", { onsubmit: make },
     h("label", { for: "group-name" }, "Name"), name,
-    h("fieldset", {}, h("legend", {}, "Members"), list),
+    h("fieldset", {}, h("legend", {}, "Members"), picker.element),
     trouble,
     h("div", { class: "row end" }, h("button", { class: "primary" }, "Create group"))));
   name.focus();
 }
 
-/** Return a list of people with checkboxes. @param {Chat} chat @param {Set<string>} without ids */
-function memberPicker(chat, without) {
-  const people = chat.model.others.filter((person) => !without.has(person.id) && person.id !== chat.model.gatewayId).sort(byPresence);
-  const ticks = people.map((person) => ({ person, tick: h("input", { type: "checkbox" }) }));
-  const rows = ticks.map(({ person, tick }) => h("li", {}, h("label", { class: "person-row" }, tick, disc(person.id, person.label, person.status), h("bdi", {}, safeLine(person.label)), h("span", { class: "side-sub" }, statusText(person)))));
-  const list = rows.length ? h("ul", { class: "plain choose" }, rows) : h("p", { class: "hint" }, "There is no one else to add yet.");
-  return { list, some: rows.length > 0, chosen: () => ticks.filter(({ tick }) => tick.checked).map(({ person }) => person.id) };
+/** Return a list of people with checkboxes; those that are ticked stay so when it is drawn again. @param {Chat} chat */
+function memberPicker(chat) {
+  const rows = new Rows(h("ul", { class: "plain choose" }));
+  const nobody = h("p", { class: "hint" }, "There is no one else to add yet.");
+  const row = (/** @type {import("./model.js").Person} */ person) => h("li", {}, h("label", { class: "person-row" },
+    h("input", { type: "checkbox", value: person.id }), disc(person.id, person.label, person.status), h("bdi", {}, safeLine(person.label)), h("span", { class: "side-sub" }, statusText(person))));
+  /** @param {string[]} without ids @returns {number} how many there are */
+  const draw = (without) => {
+    const people = chat.model.others.filter(({ id }) => !without.includes(id) && id !== chat.model.gatewayId).sort(byPresence);
+    rows.draw(people.map((person) => ({ key: person.id, drawn: person.label, draw: () => row(person) })));
+    rows.list.hidden = !people.length;
+    nobody.hidden = people.length > 0;
+    return people.length;
+  };
+  return { element: [rows.list, nobody], draw, chosen: () => [...rows.list.querySelectorAll("input")].filter(({ checked }) => checked).map(({ value }) => value) };
 }
 
-/** Show the members of a group. @param {Chat} chat @param {Layout} layout @param {Talk} talk */
-export async function showGroup(chat, layout, talk) {
-  const body = h("div", {});
-  const act = async (/** @type {any} */ command) => {
-    if (await layout.notifyFailure(chat.ask({ ...command, to: talk.id }))) await layout.notifyFailure(draw());
-  };
+/**
+ * Show the members of a group, and what its owner can change. It follows the group while it is open.
+ * @param {Chat} chat @param {Layout} layout @param {Talk} talk @param {string} [refused] why the members were not changed
+ */
+export async function showGroup(chat, layout, talk, refused = "") {
   /** @type {Ask} */
   const ask = async (command, title, said, yes) => {
-    if (await confirm(title, said, yes)) await layout.notifyFailure(chat.ask({ ...command, to: talk.id }));
-    await layout.notifyFailure(showGroup(chat, layout, talk)); // the question has closed it
+    const answer = (await confirm(title, said, yes)) ? await refusalOf(chat.ask({ ...command, to: talk.id })) : "";
+    await layout.notifyFailure(showGroup(chat, layout, talk, answer)); // the question has closed it
   };
-  const draw = async () => fill(body, drawGroup(chat, layout, talk, await chat.ask({ do: "members", to: talk.id }), act, ask));
+  /** @param {() => any} command @param {any} content @returns {HTMLElement} a form that says below what was refused */
+  const form = (command, content) => {
+    const trouble = h("p", { class: "trouble", role: "alert" });
+    const send = async (/** @type {Event} */ event) => (event.preventDefault(), (trouble.textContent = await refusalOf(chat.ask({ ...command(), to: talk.id }))));
+    return h("form", { onsubmit: send }, content, trouble);
+  };
+  const title = new Text();
+  const count = h("h3", {});
+  const members = new Rows(h("ul", { class: "plain" }));
+  const picker = memberPicker(chat);
+  const add = h("button", {}, "Add");
+  const name = h("input", { id: "group-new-name", value: talk.name, maxlength: 32 });
+  const owned = h("div", {},
+    form(() => ({ do: "add", users: picker.chosen() }), [h("fieldset", {}, h("legend", {}, "Add members"), picker.element), add]),
+    form(() => ({ do: "rename", name: name.value.trim() }), [h("label", { for: "group-new-name" }, "Name"), h("div", { class: "row" }, name, h("button", {}, "Rename"))]));
+  const end = h("div", { class: "row end" });
+  let named = talk.name;
+  const draw = async () => {
+    const rows = await chat.ask({ do: "members", to: talk.id });
+    const mine = rows.some((row) => row.me && row.owner);
+    title.data = `#${safeLine(talk.name)}`;
+    count.textContent = memberCount(rows.length);
+    members.draw(rows.map((row) => ({ key: row.user_id, drawn: JSON.stringify([row, mine]), draw: () => memberRow(row, mine && !row.me, talk, ask) })));
+    add.hidden = !picker.draw(rows.map((row) => row.user_id));
+    if (name.value === named) name.value = talk.name; // nobody is writing there
+    named = talk.name;
+    owned.hidden = !mine;
+    fill(end, talk.member && (mine && rows.length > 1 ? h("p", { class: "hint" }, "You own this group. To leave it, make another member the owner first.") : h("button", { type: "button", class: "danger", onclick: () => leave(chat, layout, talk) }, "Leave group")));
+  };
   await draw();
-  dialog(`#${safeLine(talk.name)}`, body);
+  const shown = dialog(title, [count, members.list, h("p", { class: "trouble", role: "alert" }, refused), owned, end]);
+  shown.addEventListener("close", chat.model.bus.on("group", (changed) => changed === talk && draw().catch(() => {})));
 }
 
-/** @param {Chat} chat @param {Layout} layout @param {Talk} talk @param {any[]} rows @param {(command: any) => Promise<void>} act @param {Ask} ask */
-function drawGroup(chat, layout, talk, rows, act, ask) {
-  const mine = rows.some((row) => row.me && row.owner);
-  const { list, some, chosen } = memberPicker(chat, new Set(rows.map((row) => row.user_id)));
-  const name = h("input", { id: "group-new-name", value: talk.name, maxlength: 32 });
-  return [
-    h("h3", {}, memberCount(rows.length)),
-    h("ul", { class: "plain" }, rows.map((row) => h("li", { class: "person-row" },
-      disc(row.user_id, row.user, row.status), h("span", { class: "side-words" }, h("bdi", {}, safeLine(row.user)), h("span", { class: "side-sub" }, [row.me && "you", row.owner && "owner"].filter(Boolean).join(", ") || statusText(row))),
-      mine && !row.me && h("button", { type: "button", class: "link", onclick: () => askOwner(row, talk, ask) }, "Make owner", h("span", { class: "unseen" }, ` ${safeLine(row.user)}`)),
-      mine && !row.me && iconButton("close", `Remove ${safeLine(row.user)}`, () => askRemove(row, talk, ask)),
-    ))),
-    mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "add", users: chosen() })) }, h("fieldset", {}, h("legend", {}, "Add members"), list), some && h("button", {}, "Add")),
-    mine && h("form", { onsubmit: (/** @type {Event} */ event) => (event.preventDefault(), act({ do: "rename", name: name.value.trim() })) }, h("label", { for: "group-new-name" }, "Name"), h("div", { class: "row" }, name, h("button", {}, "Rename"))),
-    talk.member && h("div", { class: "row end" }, h("button", { type: "button", class: "danger", onclick: () => leave(chat, layout, talk) }, "Leave group")),
-  ];
+/** @param {Promise<any>} action @returns {Promise<string>} why it was refused; "" if it was not */
+async function refusalOf(action) {
+  try {
+    await action;
+    return "";
+  } catch (error) {
+    return /** @type {Error} */ (error).message;
+  }
+}
+
+/** @param {any} row of a member @param {boolean} mayChange @param {Talk} talk @param {Ask} ask */
+function memberRow(row, mayChange, talk, ask) {
+  const what = [row.me && "you", row.owner && "owner"].filter(Boolean).join(", ") || statusText(row);
+  return h("li", { class: "person-row" },
+    disc(row.user_id, row.user, row.status), h("span", { class: "side-words" }, h("bdi", {}, safeLine(row.user)), h("span", { class: "side-sub" }, what)),
+    mayChange && h("button", { type: "button", class: "link", onclick: () => askOwner(row, talk, ask) }, "Make owner", h("span", { class: "unseen" }, ` ${safeLine(row.user)}`)),
+    mayChange && iconButton("close", `Remove ${safeLine(row.user)}`, () => askRemove(row, talk, ask)));
 }
 
 /** @param {any} row of a member @param {Talk} talk @param {Ask} ask */
