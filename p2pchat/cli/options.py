@@ -63,7 +63,14 @@ class Command(_Help):
     """A command that refuses empty values."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            takes_text = any(isinstance(param, click.Argument) and param.type is click.STRING for param in self.params)
+            if takes_text and not error.option_name.startswith("--"):
+                said = f"{error.message.rstrip('.')}: put -- before a name or text that begins with a dash"
+                raise click.NoSuchOption(error.option_name, said, ctx=error.ctx) from None
+            raise
         for param in self.params:
             if ctx.params.get(param.name or "") == "" and typed(ctx, param) and not ctx.resilient_parsing:
                 if isinstance(param, click.Option):

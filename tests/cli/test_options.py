@@ -69,6 +69,7 @@ def test_a_variable_sets_the_port_of_the_chat_too(monkeypatch: pytest.MonkeyPatc
         ("eighty", "'eighty' is neither a port nor a command"),
         ("tui", "this version does not have the command tui yet"),
         ("8080 --nmea ada", "No such option '--nmea'. Did you mean '--name'?"),
+        ("web token -rf", "No such option '-r': put -- before a name or text that begins with a dash"),
         ("8080 --name", "Option '--name' requires an argument"),
         ("8080 --drain soon", "Invalid value for '--drain': 'soon' is not a number of seconds"),
         ("8080 --drain -1", "Invalid value for '--drain': '-1' is not a number of seconds"),

@@ -537,10 +537,24 @@ async def test_signing_out_shows_the_token_first_and_ends_every_tab(scene: Scene
     announced = page.locator("#announcer")
     await announced.get_by_text("for yan only").wait_for()
     asked = page.get_by_role("dialog", name="Sign out?")
+    await tab.go("Room")
+    await yan.context.set_offline(True)
+    for one in (yan, tab):
+        await one.page.locator(".connection").wait_for()
+        await one.write("not sent yet")
+    await page.locator("button.me").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await asked.get_by_text("2 messages were not sent yet and will be lost.").wait_for()
+    await yan.shot("sign-out-unsent-dark")
+    await asked.get_by_role("button", name="Cancel").click()
+    await yan.context.set_offline(False)
+    for one in (yan, tab):
+        await one.page.locator("li.waits").wait_for(state="detached")
     for button in ("Cancel", "Sign out"):
         await page.locator("button.me").click()
         await page.get_by_role("button", name="Sign out").click()
         assert await asked.get_by_role("group", name="Your token").inner_text() == yan.token
+        assert await asked.get_by_text("not sent").count() == 0
         await yan.shot("sign-out-dark")
         await asked.get_by_role("button", name=button).click()
         await asked.wait_for(state="detached")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -80,10 +81,17 @@ PLAIN = [
     "[a name](javascript:alert(1)) [b](data:text/html,x) [c](//example.org)",
     "-5 and +1, 1.5",
 ]
+NAMED = '<a href="https://example.org/a_(b)" target="_blank" rel="noopener noreferrer nofollow"'
+ADDRESS = f"{NAMED}>https://example.org/a_(b)</a>"
+NAMED += ' title="https://example.org/a_(b)">'
+HOST = '<span class="link-host"> (example.org)</span></a>'
 MARKED = {
     "***both*** (_so_)": "<strong><em>both</em></strong> (<em>so</em>)",
     "**open *it** x*": "**open <em>it</em>* x*",
     "漢**字**漢": "漢<strong>字</strong>漢",
+    "(see https://example.org/a_(b).)": f"(see {ADDRESS}.)",
+    "(https://example.org/a_(b))": f"({ADDRESS})",
+    "[wiki](https://example.org/a_(b))": f"{NAMED}wiki{HOST}",
     "3) c\n4) d": '<ol><li value="3" dir="auto">c</li><li value="4" dir="auto">d</li></ol>',
     "```\n- x": "<pre><code>- x</code></pre>",
 }
@@ -117,6 +125,7 @@ async def test_markdown_makes_no_markup_of_what_was_written_and_hides_no_address
 
 
 SLOW = ["*a " * 10_000, "_a* " * 8_000, "[" * 32_000, "``` " * 8_000, "- " * 16_000, " - x\n" * 6_000, "**a" * 10_000]
+SLOW += ["[a](https://" + "((a)" * 8_000, "https://example.org/" + ")" * 30_000]
 
 
 async def test_no_text_takes_long_or_nests_deeply(scene: Scene) -> None:
@@ -166,6 +175,20 @@ async def test_names_are_completed_after_an_at_sign(scene: Scene) -> None:
     await names.get_by_text("yan", exact=True).click()
     await keys.press("Enter")
     assert (await terry.next("message"))["text"] == "a@t @terry @yan "
+    async with httpx.AsyncClient(base_url=scene.gateway.url, trust_env=False) as http:
+        for name in ("Łukasz One", "Łukasz Two"):
+            assert (await http.post("v1/accounts", json={"name": name})).is_success
+    await zoe.page.reload()
+    await zoe.row("Łukasz Two").wait_for()
+    await field.press_sequentially("@lukasz ")
+    await names.nth(1).wait_for()
+    await field.press_sequentially("t")
+    await names.nth(1).wait_for(state="detached")
+    await zoe.shot("names-with-blanks-light")
+    await field.press("Enter")
+    await names.first.wait_for(state="hidden")
+    assert await field.input_value() == "@Łukasz Two "
+    await field.fill("")
 
 
 async def test_drafts_survive_a_reload_and_a_long_text_is_seen_whole(scene: Scene) -> None:
@@ -189,6 +212,38 @@ async def test_drafts_survive_a_reload_and_a_long_text_is_seen_whole(scene: Scen
     await field.fill("")
     await zoe.go("Room")
     await field.fill("")
+
+
+async def test_a_reply_and_an_edit_that_were_begun_are_kept(scene: Scene) -> None:
+    zoe, terry = scene.zoe, scene.terry
+    field, about = zoe.page.locator("#compose"), zoe.page.locator(".about-words")
+    await zoe.go("Room")
+    await zoe.write("at ten")
+    question = await terry.send("at ten?")
+    await zoe.do("at ten?", "Reply")
+    await field.press_sequentially("or at noon")
+    await zoe.do("at ten", "Edit")
+    await field.press_sequentially(" or eleven")
+    for leave in (zoe.go("terry"), zoe.page.reload()):
+        await leave
+        await zoe.go("Room")
+        await about.get_by_text("Editing at ten").wait_for()
+        assert await field.input_value() == "at ten or eleven"
+    await zoe.shot("edit-light")
+    await field.press("Escape")
+    await zoe.go("terry")
+    assert (await field.input_value(), await about.count()) == ("", 0)
+    await zoe.go("Room")
+    await about.get_by_text("Replying to terry at ten?").wait_for()
+    await field.press("Enter")
+    answer = await terry.next("message", text="or at noon")
+    assert answer["reply_to"] == question["id"]
+    await zoe.sees("or at noon")
+    assert (await field.input_value(), await about.count()) == ("", 0)
+    await zoe.do("or at noon", "Edit")
+    await zoe.write("or at one")
+    assert (await terry.next("edited"))["text"] == "or at one"
+    await about.wait_for(state="detached")
 
 
 async def test_an_emoji_is_picked_with_the_mouse_or_the_keyboard_alone(scene: Scene) -> None:

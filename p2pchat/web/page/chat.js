@@ -27,6 +27,8 @@ export class Chat {
     this._left = left;
     this._tabs = new BroadcastChannel("p2pchat"); // to the other tabs of this browser, which may be of other users
     this._tabs.onmessage = ({ data }) => data.user && data.user === this.model.me.id && this._onTab(data);
+    this._tabId = Math.random();
+    this._onWaiting = (/** @type {number} */ _tabId, /** @type {number} */ _count) => {};
     this._soon = new Map();
     this._typingAt = 0;
     this._countedAt = 0;
@@ -74,13 +76,26 @@ export class Chat {
     this._onTab({ signedOut: true });
   }
 
+  /** Count the messages of this user that were not sent yet, in all tabs. @param {(count: number) => void} told called now, and whenever a tab answers */
+  countWaiting(told) {
+    const counts = new Map();
+    this._onWaiting = (tabId, count) => told([...counts.set(tabId, count).values()].reduce((one, other) => one + other));
+    this._onWaiting(this._tabId, this.outbox.count);
+    this._tabs.postMessage({ user: this.model.me.id, asksWaiting: true });
+  }
+
   /** Handle what another tab of this user tells. @param {any} told */
-  _onTab({ signedOut, read, unread, mentions }) {
+  _onTab({ signedOut, asksWaiting, tabId, waiting, read, unread, mentions }) {
     if (signedOut) {
       this.outbox.forget();
       this._left("");
-      return;
-    }
+    } else if (asksWaiting) this._tabs.postMessage({ user: this.model.me.id, tabId: this._tabId, waiting: this.outbox.count });
+    else if (tabId) this._onWaiting(tabId, waiting);
+    else this._onRead(read, unread, mentions);
+  }
+
+  /** Handle that another tab has marked something as read. @param {any} read @param {number} unread @param {number} mentions */
+  _onRead(read, unread, mentions) {
     const talk = this.model.talks.get(read.conversation);
     if (!talk) return;
     talk.readTo = read.id;

@@ -11,15 +11,17 @@ import { loadDrafts, saveDrafts } from "./storage.js";
 const MAX_BYTES = 32 * 1024; // of one message
 const ENCODER = new TextEncoder();
 
-/** @typedef {import("./model.js").Message} Message */
+/** @typedef {import("./model.js").Message} Message @typedef {import("./storage.js").Draft} Draft @typedef {import("./storage.js").Target} Target */
+
+/** @type {Draft} */
+const EMPTY = { text: "", reply: null, edit: null, edited: "" };
 
 export class Compose {
   /** @param {import("./chat.js").Chat} chat @param {import("./layout.js").Layout} layout */
   constructor(chat, layout) {
     this._chat = chat;
     this._layout = layout;
-    /** @type {{message: Message, edits: boolean}|null} */
-    this._target = null;
+    this._talkId = "";
     this._standing = h("p", { class: "standing hint" });
     this._note = h("div", { class: "about" });
     this._trouble = h("p", { class: "trouble", id: "compose-trouble", role: "alert" });
@@ -44,65 +46,67 @@ export class Compose {
   /** Switch to the open conversation: restore its draft. */
   front() {
     this._drafts ??= loadDrafts(this._chat.model.me.id);
-    this._talk = this._chat.model.front;
-    this._target = null;
-    this._put(this._draft);
-    this._drawTarget();
+    this._talkId = this._chat.model.front?.id ?? "";
+    this._draw();
     this._drawTalk();
   }
 
   /** @param {Message} message */
   reply(message) {
-    if (this._target?.edits) this._put(this._draft);
-    this._target = { message, edits: false };
-    this._drawTarget();
+    this._change({ reply: targetOf(message), edit: null });
     this.focus();
   }
 
   /** @param {Message} message */
   edit(message) {
-    this._target = { message, edits: true };
-    this._put(message.text);
-    this._drawTarget();
+    this._change({ edit: targetOf(message), edited: message.text });
     this.focus();
   }
 
-  /** @returns {boolean} whether there was something to cancel */
+  /** @returns {boolean} whether there was something to cancel: an edit, else a reply */
   cancel() {
-    if (!this._target) return false;
-    if (this._target.edits) this._put(this._draft);
-    this._target = null;
-    this._drawTarget();
-    return true;
+    const { edit, reply } = this._draft;
+    if (edit) this._change({ edit: null });
+    else if (reply) this._change({ reply: null });
+    return Boolean(edit ?? reply);
   }
 
   // ---- inside
 
-  /** @returns {string} what was written in this conversation and not sent */
+  /** @returns {Draft} what was written in this conversation and not sent */
   get _draft() {
-    return this._drafts?.[this._talk?.id ?? ""] ?? "";
+    return { ...EMPTY, ...this._drafts?.[this._talkId] };
   }
 
-  /** @param {string} text */
-  _saveDraft(text) {
-    if (!this._talk || !this._drafts) return;
-    if (text) this._drafts[this._talk.id] = text;
-    else delete this._drafts[this._talk.id];
+  /** @param {Partial<Draft>} changes @param {string} [talkId] of the conversation */
+  _save(changes, talkId = this._talkId) {
+    if (!talkId || !this._drafts) return;
+    const draft = { ...EMPTY, ...this._drafts[talkId], ...changes };
+    if (draft.text || draft.reply || draft.edit) this._drafts[talkId] = draft;
+    else delete this._drafts[talkId];
     saveDrafts(this._chat.model.me.id, this._drafts);
+  }
+
+  /** Change the draft and show it. @param {Partial<Draft>} changes @param {string} [talkId] of the conversation */
+  _change(changes, talkId = this._talkId) {
+    this._save(changes, talkId);
+    if (talkId === this._talkId) this._draw();
   }
 
   /** Take over a change of the field. */
   _changed() {
     this._grow();
-    if (!this._target?.edits) this._saveDraft(this.input.value);
+    this._save(this._draft.edit ? { edited: this.input.value } : { text: this.input.value });
   }
 
-  /** @param {string} text */
-  _put(text) {
-    this.input.value = text;
+  /** Show the draft of this conversation. */
+  _draw() {
+    const { text, edit, edited } = this._draft;
+    this.input.value = edit ? edited : text;
     this._trouble.textContent = "";
     this._names.close();
     this._grow();
+    this._drawTarget();
   }
 
   _grow() {
@@ -144,7 +148,7 @@ export class Compose {
       this._send();
     } else if (event.key === "Escape") {
       if (this.cancel()) event.stopPropagation();
-    } else if (event.key === "ArrowUp" && !this.input.value && !this._target) {
+    } else if (event.key === "ArrowUp" && !this.input.value && !this._draft.reply && !this._draft.edit) {
       const own = this._chat.model.front?.messages.findLast((message) => message.mine && !message.deleted);
       if (own) {
         event.preventDefault();
@@ -158,23 +162,21 @@ export class Compose {
     const said = parseText(text);
     this._trouble.textContent = said.trouble;
     if (said.trouble || !said.text.trim()) return;
-    const target = this._target;
-    if (target?.edits) {
-      if (text !== target.message.text && !(await this._saveEdit(target.message, said.text))) return;
+    const { edit, reply } = this._draft;
+    const talkId = this._talkId;
+    if (edit) {
+      if (text === edit.text || (await this._saveEdit(edit, said.text))) this._change({ edit: null }, talkId);
     } else {
-      this._chat.write(said.text, { action: said.action, replyTo: target?.message.id ?? null });
+      this._chat.write(said.text, { action: said.action, replyTo: reply?.id ?? null });
       this._layout.timeline.toEnd();
+      this._change({ text: "", reply: null });
     }
-    this._target = null;
-    if (!target?.edits) this._saveDraft("");
-    this._put(this._draft);
-    this._drawTarget();
   }
 
-  /** @param {Message} message @param {string} text */
-  async _saveEdit(message, text) {
+  /** @param {Target} target @param {string} text */
+  async _saveEdit(target, text) {
     try {
-      await this._chat.edit(message.id, text);
+      await this._chat.edit(target.id, text);
       return true;
     } catch (error) {
       this._trouble.textContent = `Not saved: ${/** @type {Error} */ (error).message}`;
@@ -183,16 +185,16 @@ export class Compose {
   }
 
   _drawTarget() {
-    const target = this._target;
+    const { edit, reply } = this._draft;
+    const target = edit ?? reply;
     if (!target) {
       fill(this._note);
       return;
     }
-    const { message, edits } = target;
-    const who = message.mine ? "your message" : safeLine(this._chat.model.labelOf(message.senderId, message.sender));
+    const who = target.mine ? "your message" : safeLine(this._chat.model.labelOf(target.senderId, target.sender));
     fill(this._note, h("div", { class: "about-line" },
-      h("span", { class: "about-words" }, h("b", {}, edits ? "Editing" : "Replying to ", !edits && h("bdi", {}, who)), " ", h("span", { dir: "auto" }, excerpt(message.text, 100))),
-      iconButton("close", edits ? "Cancel edit" : "Cancel reply", () => (this.cancel(), this.focus()))));
+      h("span", { class: "about-words" }, h("b", {}, edit ? "Editing" : "Replying to ", !edit && h("bdi", {}, who)), " ", h("span", { dir: "auto" }, excerpt(target.text, 100))),
+      iconButton("close", edit ? "Cancel edit" : "Cancel reply", () => (this.cancel(), this.focus()))));
   }
 
   _drawTalk() {
@@ -219,6 +221,11 @@ export class Compose {
     else fill(this._standing, "Nobody has registered this name yet. Your messages wait until somebody does.", near.length > 0 && " Did you mean ",
       near.map(({ id, label }, index) => [index > 0 && " or ", h("button", { type: "button", class: "link", onclick: () => this._layout.openWith(id) }, h("bdi", {}, safeLine(label)))]), near.length > 0 && "?");
   }
+}
+
+/** Return what a draft keeps of the message it answers or edits. @param {Message} message @returns {Target} */
+function targetOf({ id, mine, sender, senderId, text }) {
+  return { id, mine, sender, senderId, text };
 }
 
 /**

@@ -33,7 +33,7 @@ function enter(token, newName) {
 function openChat(token) {
   const chat = new Chat(token, (why) => leave(chat, why));
   new Announcer(region, chat.model);
-  const signOut = async () => (await confirmSignOut(chat.model.me.name, token, chat.outbox.count)) && chat.signOut();
+  const signOut = async () => (await confirmSignOut(chat, token)) && chat.signOut();
   fill(app, new Layout(chat, signOut).element);
   chat.start();
 }

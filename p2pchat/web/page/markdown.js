@@ -15,9 +15,10 @@ const FENCE = /^ {0,3}```[^`]*$/u;
 const FENCE_END = /^ {0,3}```\s*$/u;
 const ITEM = /^( *)(?:[-*+]|(\d{1,9})[.)]) +(?=\S)/u;
 const ADDRESS = String.raw`https?://[^\s<>"'\x60\\]{3,2000}`;
-const TOKEN = new RegExp(String.raw`(?<ticks>\x60+)|\[(?<label>[^[\]\n]{1,200})\]\((?<target>${ADDRESS.replace("<>", "<>()")})\)|\b(?<address>${ADDRESS})|(?<run>\*+|_+)`, "gi");
-const BEHIND = /[.,:;!?)\]}]+$/u; // punctuation that ends a sentence, not the address
-const BEHIND_MARKED = /[.,:;!?)\]}*_]+$/u; // and the marks around an address
+const PLAIN = String.raw`[^\s<>"'\x60\\()]`;
+const TARGET = String.raw`https?://(?:${PLAIN}|\((?:${PLAIN}|\(${PLAIN}*\))*\)){3,2000}`; // its parentheses are balanced
+const TOKEN = new RegExp(String.raw`(?<ticks>\x60+)|\[(?<label>[^[\]\n]{1,200})\]\((?<target>${TARGET})\)|\b(?<address>${ADDRESS})|(?<run>\*+|_+)`, "gi");
+const BEHIND = ".,:;!?)]}"; // punctuation that ends a sentence, not the address
 const WORD = /(?![\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}])[\p{L}\p{N}\p{M}]/u; // in writing with blanks between words
 
 /** @typedef {string|HTMLElement} Part */
@@ -171,12 +172,23 @@ function pieceOf(text, { index, groups: { ticks, label, target, address } = {} }
     const end = endOfCode(text, index + ticks.length, ticks);
     return end < 0 ? null : { node: h("code", {}, safeText(text.slice(index + ticks.length, end))), length: end + ticks.length - index };
   }
-  const shown = target ?? address.replace("*_".includes(text[index - 1] ?? " ") ? BEHIND_MARKED : BEHIND, "");
+  const shown = target ?? withoutEnd(address, "*_".includes(text[index - 1] ?? " ") ? `${BEHIND}*_` : BEHIND);
   if (safeText(shown) !== shown || !URL.canParse(shown)) return null;
   const how = { href: shown, target: "_blank", rel: "noopener noreferrer nofollow" };
   if (!target) return { node: h("a", how, shown), length: shown.length };
   const where = h("span", { class: "link-host" }, ` (${new URL(shown).host})`); // no name can hide where a link leads
   return { node: h("a", { ...how, title: shown }, safeText(label), where), length: label.length + target.length + 4 };
+}
+
+/** Remove what stands behind an address. A parenthesis that the address opens is its own. @param {string} address @param {string} behind characters */
+function withoutEnd(address, behind) {
+  let open = address.split("(").length - address.split(")").length;
+  let end = address.length;
+  while (behind.includes(address[end - 1]) && (address[end - 1] !== ")" || open < 0)) {
+    end -= 1;
+    if (address[end] === ")") open += 1;
+  }
+  return address.slice(0, end);
 }
 
 /** @param {string} text @param {number} from @param {string} ticks @returns {number} where the same number of ticks stands again; -1: nowhere */

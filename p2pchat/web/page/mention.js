@@ -6,7 +6,7 @@ import { byPresence, disc, statusText } from "./people.js";
 import { safeLine } from "./safe_text.js";
 
 const MAX_OFFERED = 6; // names at once: what is seen at a glance, a guess
-const TYPED = /(?<![\p{L}\p{N}_])@([^\s@]*)$/u; // before the caret
+const TYPED = /(?<![\p{L}\p{N}_])@([^\n@]{0,64})$/u; // before the caret; a name may have blanks
 
 /** @typedef {import("./model.js").Person} Person */
 

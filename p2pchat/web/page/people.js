@@ -44,7 +44,7 @@ export async function showPerson(chat, layout, id) {
   const facts = [
     ["Status", statusText(chat.model.people.get(row.user_id) ?? row)],
     ["About", safeText(row.about)],
-    ["First seen", row.known_since ? when(row.known_since) : ""],
+    ["First message", row.known_since ? when(row.known_since) : ""],
     ["Earlier names", row.names_before.map(safeLine).join(", ")],
     ["Key", `${row.user_id.slice(0, 8)}…`],
   ];

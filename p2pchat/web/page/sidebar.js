@@ -94,7 +94,7 @@ export class Sidebar {
     const { model } = this._chat;
     const words = fold(this.find.value.trim().replace(/^[@#]/u, ""));
     const fits = (/** @type {string} */ name) => fold(name).includes(words);
-    const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && fits(talk.name) && (words || talk.member || talk.unread || talk.id === model.frontId));
+    const groups = [...model.talks.values()].filter((talk) => talk.kind === "group" && fits(talk.name) && (words || talk.member || talk.unread || talk.waiting.length || talk.id === model.frontId));
     groups.sort((one, other) => Number(other.member) - Number(one.member) || byNews(model, one, other));
     const people = this._matchingPeople(fits);
     const near = words && !people.length && !groups.length ? namesNear(model.others, words) : [];

@@ -73,13 +73,15 @@ export function newToken(name, token, go) {
   ));
 }
 
-/** Ask before this browser forgets a token. @param {string} name @param {string} token @param {number} waiting messages not sent yet @returns {Promise<boolean>} */
-export function confirmSignOut(name, token, waiting) {
+/** Ask before this browser forgets a token. @param {import("./chat.js").Chat} chat @param {string} token @returns {Promise<boolean>} */
+export function confirmSignOut(chat, token) {
+  const lost = h("p", { class: "trouble" });
+  chat.countWaiting((count) => (lost.textContent = count > 1 ? `${count} messages were not sent yet and will be lost.` : count ? "1 message was not sent yet and will be lost." : ""));
   return confirm("Sign out?", [
-    h("p", {}, "This is your token, the only way back to the name ", h("bdi", {}, safeLine(name)), " and its messages. Save it in your password manager first: without it, only whoever runs this gateway can let you in again."),
+    h("p", {}, "This is your token, the only way back to the name ", h("bdi", {}, safeLine(chat.model.me.name)), " and its messages. Save it in your password manager first: without it, only whoever runs this gateway can let you in again."),
     tokenBox(token),
     copyButton(() => token, "Copy token"),
-    waiting > 0 && h("p", { class: "trouble" }, waiting > 1 ? `${waiting} messages were not sent yet and will be lost.` : "1 message was not sent yet and will be lost."),
+    lost,
   ], "Sign out");
 }
 

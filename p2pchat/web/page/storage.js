@@ -61,12 +61,21 @@ export function saveOutbox(userId, items) {
   );
 }
 
-/** @param {string} userId @returns {Record<string, string>} what this tab has in its writing field, by conversation id */
+/**
+ * @typedef {object} Target a message that is answered or edited, as it was then
+ * @property {string} id @property {boolean} mine @property {string} sender @property {string} senderId @property {string} text
+ *
+ * @typedef {object} Draft what was written in a conversation and not sent
+ * @property {string} text @property {Target|null} reply what it answers
+ * @property {Target|null} edit the message that is edited @property {string} edited its new text
+ */
+
+/** @param {string} userId @returns {Record<string, Draft>} the drafts of this tab, by conversation id */
 export function loadDrafts(userId) {
   return ifAllowed(() => JSON.parse(sessionStorage.getItem(DRAFTS + userId) ?? "{}")) ?? {};
 }
 
-/** @param {string} userId @param {Record<string, string>} drafts */
+/** @param {string} userId @param {Record<string, Draft>} drafts */
 export function saveDrafts(userId, drafts) {
   ifAllowed(() => sessionStorage.setItem(DRAFTS + userId, JSON.stringify(drafts)));
 }

@@ -248,6 +248,7 @@ export class Timeline {
     if (!(message instanceof HTMLElement)) return;
     this._activeId = message.dataset.id ?? "";
     this._updateTabOrder();
+    if (!this._layout.isWide) requestAnimationFrame(() => message.scrollIntoView({ block: "nearest" })); // its actions are below it
   }
 
   /** @param {HTMLElement} message */
