@@ -260,7 +260,7 @@ class ChatSession(WebSocketSession):
             if self.is_due(envelope) and not self.wrote(event):
                 frame = envelope.encoded("chat", lambda: _message_frame(envelope.for_user(self.user)))
                 self.queue.put(frame, event if envelope.users is not None else None)  # room messages need no cursor
-        elif isinstance(event, self.events):
+        elif isinstance(event, self.events) and not self.was_told(event):
             event_frame = envelope.encoded(("chat", type(event)), lambda: _event_frame(envelope.for_user(self.user)))
             if event_frame is not None:
                 self.queue.put(event_frame, bounded=not isinstance(event, RECEIPTS))

@@ -126,6 +126,8 @@ class EventSession(WebSocketSession):
                 return
             is_own = event.log.user == user.key or event.conversation.kind == "dm"
             post = None if envelope.users is None else event  # room messages need no cursor
+        elif self.was_told(event):
+            return
         else:
             is_own = isinstance(event, Edited | Deleted | Reaction) and (
                 event.by.key == user.key or event.conversation.kind == "dm"

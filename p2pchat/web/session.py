@@ -14,7 +14,7 @@ import logging
 import secrets
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -59,7 +59,9 @@ class ClientSession(ABC):
         ref_prefix: Prefix of the refs of messages written on this connection.
     """
 
-    __slots__ = ("_drained", "_refs", "account", "catch_up", "gateway", "hub_session", "ref_prefix", "user")
+    __slots__ = (
+        "_drained", "_heard", "_refs", "_told", "account", "catch_up", "gateway", "hub_session", "ref_prefix", "user",
+    )  # fmt: skip
 
     def __init__(self, gateway: Gateway, account: Account, drained: Callable[[], Awaitable[None]]) -> None:
         self.gateway = gateway
@@ -67,6 +69,8 @@ class ClientSession(ABC):
         self.user = account.user
         self.catch_up = CatchUp(account.user, self.send_missed, drained)
         self._drained = drained
+        self._told: dict[tuple[str, Hashable], int] = {}  # how far the kept receipts told each step of a log
+        self._heard: set[tuple[str, str]] | None = set()  # steps and messages told until these were sent
         self.ref_prefix = f"{secrets.token_hex(4)}:"
         self._refs = 0
         self.hub_session: HubSession
@@ -97,7 +101,24 @@ class ClientSession(ABC):
             if self.hub_session not in self.gateway.hub.sessions_of(self.account):
                 return  # the client is gone: the rest stays kept
             self.deliver(Envelope(event, (self.account.key,)))
+            self._told[event.event, event.log] = event.seq
             await self._drained()
+        self._heard = None
+
+    def was_told(self, event: Any) -> bool:
+        """Return whether a receipt was sent already; called once for each event.
+
+        What changes while the kept receipts are being read is among them, and comes live too, before or after.
+        """
+        if not isinstance(event, RECEIPTS) or event.count < event.of:
+            return False
+        if event.seq <= self._told.get((event.event, event.log), 0):
+            return True
+        if self._heard is None:
+            return False
+        before = len(self._heard)
+        self._heard.add((event.event, event.id))
+        return len(self._heard) == before
 
     def is_due(self, envelope: Envelope) -> bool:
         """Return whether a message is to be sent live; otherwise the catch-up sends it."""

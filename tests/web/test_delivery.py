@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from p2pchat.web import Pace, WebSettings
 from tests.web.chat_client import Chatter, chatting, opened
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
@@ -394,6 +396,29 @@ async def test_a_read_after_a_restart_of_the_gateway_does_not_repeat_what_was_de
             assert (await ada.next("delivered"))["id"] == missed, "and of those before it ada knows that"
             assert [(await ada.next("read"))["id"] for _ in range(4)] == [*taken, missed]
             assert not ada.waiting("delivered")
+
+
+async def test_what_is_delivered_while_a_writer_catches_up_is_told_once(serve: Callable[..., Any]) -> None:
+    """The writer's client takes nothing at first, so receipts come live before those that were kept are read."""
+    served = await serve(WebSettings(messages=Pace(1e6, 10**6)))
+    async with chatting(served, "ada") as ada:
+        ids = [await ada.accepted("/dm bob taken while ada is away")]
+    async with chatting(served, "bob") as bob, served.client("ada") as http, chatting(served, "cyd") as cyd:
+        await bob.message()
+        while (await http.get(f"/messages/{ids[0]}/receipt")).json()["status"] != "delivered":
+            await asyncio.sleep(0.01)  # poll: nobody hears the event
+        for _ in range(300):  # more than fits between the gateway and a client
+            await cyd.accepted({"to": "ada", "text": secrets.token_urlsafe(24_000)})
+        again = await opened(served, "ada", "?events=receipts")
+        again.socket.transport.pause_reading()
+        ids.append((await http.post("/messages", json={"to": "bob", "content": "taken meanwhile"})).json()["id"])
+        while (await http.get(f"/messages/{ids[1]}/receipt")).json()["status"] != "delivered":
+            await asyncio.sleep(0.01)  # poll: the client that hears it does not read
+        again.socket.transport.resume_reading()
+        assert {(await again.next("delivered"))["id"] for _ in ids} == set(ids)
+        last = (await http.post("/messages", json={"to": "bob", "content": "taken after it"})).json()["id"]
+        assert (await again.next("delivered"))["id"] == last
+        await again.socket.close()
 
 
 async def read_by_rest(port: str, user: str, id: str) -> None:

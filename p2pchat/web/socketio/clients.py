@@ -55,6 +55,8 @@ class SocketClient(ClientSession):
             self._send(post, envelope.encoded("socketio message", lambda: self._packet(post)))
 
     def _on_receipt(self, envelope: Envelope) -> None:
+        if self.was_told(envelope.event):
+            return
         packet = self.registry.statuses.packet_of(envelope, self.account)
         if packet is not None:
             self.connection.put_status(packet)
