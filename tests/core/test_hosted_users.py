@@ -135,13 +135,13 @@ def test_a_message_between_hosted_users_is_delivered_when_stored() -> None:
     assert [effect.here for effect in gate.effects if isinstance(effect, WriteAccepted)] == [(IDS["dan"],)]
 
 
-def test_reading_among_hosted_users_is_reported_at_once() -> None:
+def test_reading_among_hosted_users_is_reported_when_stored() -> None:
     _, gate = gateway("cyd", "dan")
     there = opened(gate, "cyd", "dan")
     says(gate, "cyd", "psst", there)
     shown = gate.storage.places(0, 9)[-1]
     gate.put(MarkedRead(IDS["dan"], shown.log, shown.seq, shown.place))
-    assert gate.take() == ["read a1:1..1 by dan"]
+    assert gate.take() == ["commit small things", "read a1:1..1 by dan"]
 
 
 def test_typing_among_hosted_users_is_reported_and_expires() -> None:

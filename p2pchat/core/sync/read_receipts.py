@@ -93,9 +93,10 @@ class ReadReceipts:
 
     def on_durable(self, marks: Iterable[ReadMark]) -> None:
         """Announce the marks of hosted readers that are durable now."""
+        self._announce([mark for mark in marks if self._positions.on_durable(mark)])
+
+    def _announce(self, marks: list[ReadMark]) -> None:
         for mark in marks:
-            if not self._positions.on_durable(mark):
-                continue
             if not mark.seq:
                 self._queue_all(self._of(mark.log.conversation), mark.log.user, mark.reader)
                 continue
@@ -260,7 +261,7 @@ class ReadReceipts:
             conversation = self._of(later.log.conversation) if later is not None else None
             if later is not None and conversation is not None and _is_newest(conversation, later):
                 self._mark_all_shown(conversation, later)
-        self.on_durable(self._positions.undurable())
+        self._announce(self._positions.take_undurable())
         for link, due in self._pending.items():
             remote = self._sync.remotes.get(link)
             if due.has_any and remote is not None and remote.accepts_marks:
@@ -458,7 +459,7 @@ class ReadPositions:
         self._marks: dict[ReaderKey, dict[LogId, int]] = {}
         self._about: dict[UserId, set[ReaderKey]] = {}  # by writer
         self._of: dict[UserId, set[ReaderKey]] = {}  # by reader
-        self._durable: dict[tuple[LogId, UserId], int] = {}  # what is durable of marks that changed since; 0: nothing
+        self._changing: dict[tuple[LogId, UserId], list[int]] = {}  # durable position (0: none), then those ordered
         self.load(stored)
 
     def load(self, stored: Iterable[ReadMark]) -> None:
@@ -470,7 +471,7 @@ class ReadPositions:
         for pair in self._of.pop(reader, ()):
             for writer in {log.user for log in self._marks.pop(pair)}:
                 self._about[writer].discard(pair)
-        self._durable = {key: seq for key, seq in self._durable.items() if key[1] != reader}
+        self._changing = {key: seqs for key, seqs in self._changing.items() if key[1] != reader}
 
     def all(self) -> Iterator[ReadMark]:
         """Yield all marks."""
@@ -479,27 +480,31 @@ class ReadPositions:
     @property
     def has_undurable(self) -> bool:
         """True if some mark is not durable yet."""
-        return bool(self._durable)
+        return bool(self._changing)
 
-    def undurable(self) -> list[ReadMark]:
-        """Return the marks that are not durable yet."""
-        return [ReadMark(log, reader, self.position(log, reader)) for log, reader in self._durable]
+    def take_undurable(self) -> list[ReadMark]:
+        """Return the marks that are not durable yet, and take them for durable."""
+        taken = [ReadMark(log, reader, seqs[-1]) for (log, reader), seqs in self._changing.items()]
+        self._changing.clear()
+        return taken
 
     def durable(self, log: LogId, reader: UserId) -> int:
-        """Return the position that a kill cannot undo; 0: none."""
-        position = self.position(log, reader)
-        return min(position, self._durable.get((log, reader), position))
+        """Return the position that a kill cannot undo; 0: none, or its removal was ordered."""
+        seqs = self._changing.get((log, reader))
+        return min(seqs) if seqs else self.position(log, reader)
 
     def on_durable(self, mark: ReadMark) -> bool:
         """Take that a mark is durable. Return False if that is nothing new."""
-        key = (mark.log, mark.reader)
-        if key not in self._durable:
+        seqs = self._changing.get((mark.log, mark.reader))
+        if seqs is None or seqs[1] != mark.seq:  # a mark of a reader elsewhere, or taken for durable
             return False
-        if self.position(*key) == mark.seq:
-            del self._durable[key]
-        else:
-            self._durable[key] = mark.seq
+        del seqs[0]
+        if len(seqs) == 1:
+            del self._changing[mark.log, mark.reader]
         return True
+
+    def _change(self, log: LogId, reader: UserId, former: int, seq: int) -> None:
+        self._changing.setdefault((log, reader), [former]).append(seq)
 
     def advance_to(self, log: LogId, reader: UserId, seq: int) -> bool:
         """Set a mark. Return False if it was there already, or higher."""
@@ -507,7 +512,7 @@ class ReadPositions:
         if seq <= former:
             return False
         self._put(log, reader, seq)
-        self._durable.setdefault((log, reader), former)
+        self._change(log, reader, former, seq)
         return True
 
     def keep_only(
@@ -517,7 +522,7 @@ class ReadPositions:
         marks = self._marks.get((conversation, reader), {})
         others = [log for log in marks if log.user == writer and log.run not in runs]
         for log in others:
-            self._durable.setdefault((log, reader), marks.pop(log))
+            self._change(log, reader, marks.pop(log), 0)
         return others
 
     def _put(self, log: LogId, reader: UserId, seq: int) -> None:
