@@ -130,7 +130,7 @@ class Node:
             UserUnhosted: self._on_user_unhosted,
             UserRenamed: self._on_renamed,
             QuotaLifted: lambda input: sync.lift_quota(input.user),
-            PresenceSet: lambda input: self.presence.set(input.user, input.status, input.text),
+            PresenceSet: self._on_presence_set,
             TypingSet: lambda input: sync.typing.set_typing(input.user, input.conversation, input.on),
             MarkedRead: self._on_marked_read,
             ReceiptsChosen: sync.read_receipts.on_privacy_chosen,
@@ -430,6 +430,11 @@ class Node:
         if self.accepts_writes:
             self.sync.appender.write_profile(input.user)
         self.sync.people.on_announced_name(input.user, input.name)
+
+    def _on_presence_set(self, input: PresenceSet) -> None:
+        if input.status == "offline":
+            self.sync.typing.on_offline(input.user)
+        self.presence.set(input.user, input.status, input.text)
 
     def _on_marked_read(self, input: MarkedRead) -> None:
         if input.ticket and not self._storage_works:

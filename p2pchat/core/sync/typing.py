@@ -79,6 +79,12 @@ class TypingTracker:
         if knowing:
             self._ctx.emit(Send(TypingFrame(c=key[0], u=key[1], on=on), knowing))
 
+    def on_offline(self, user: UserId) -> None:
+        """Tell everyone that a hosted user who is offline now types no more."""
+        self._forget_expired()
+        for conversation in [key[0] for key in self.local if key[1] == user]:
+            self.set_typing(user, conversation, on=False)
+
     def on_user_unhosted(self, user: UserId) -> None:
         for key in [key for key in self.local if key[1] == user]:
             del self.local[key]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, TypingSet
+from p2pchat.core.inputs import CommitFailed, LinkDrained, LinkFilled, PresenceSet, TypingSet
 from p2pchat.core.sync.conversations import dm_naming
 from p2pchat.protocol import ConversationId, Naming, TypingFrame
 from tests.core.scripted_nodes import IDS, ROOM, Author, Far, Peer, World, dm
@@ -28,6 +28,17 @@ def word(name: str, on: bool = True, to: ConversationId = ROOM) -> TypingFrame:
 
 
 # ---- sending
+
+
+def test_who_goes_offline_types_no_more() -> None:
+    world = World()
+    ada = world.peer("ada")
+    ada.far("bob")
+    types(ada)
+    ada.put(PresenceSet(ada.id, "idle"))
+    assert not [line for line in ada.take() if "typing" in line]
+    ada.put(PresenceSet(ada.id, "offline"))
+    assert [line for line in ada.take() if "typing" in line] == ["to bob: typing room off"]
 
 
 def test_typing_is_repeated_at_most_once_in_three_seconds() -> None:
