@@ -77,7 +77,7 @@ async def account_of_token(gateway: Gateway, token: str, address: str) -> Accoun
     account = await gateway.accounts.by_token(token)
     if account is None:
         gateway.limits.strangers.take(site_of(address))
-        raise Unauthorized("unknown token: it was revoked or replaced; `p2pchat web token NAME` makes another")
+        raise Unauthorized("unknown token: mistyped, revoked or replaced; `p2pchat web token NAME` makes another")
     return account
 
 
