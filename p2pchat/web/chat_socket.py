@@ -55,7 +55,7 @@ from p2pchat import (
     User,
 )
 from p2pchat.commands.json_commands import is_unicode
-from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
+from p2pchat.web.accounts import Account
 from p2pchat.web.auth import AUTHENTICATED, CurrentAccount, refuse, sign_in
 from p2pchat.web.errors import Forbidden, WebError
 from p2pchat.web.hub import Envelope, QueueFull
@@ -228,7 +228,6 @@ class ChatSession(WebSocketSession):
             count = await self.catch_up.waiting()
             self.gateway.audit_handed_over(self.account, "chat", count)
         else:
-            self.user.hand_on(last, DELIVERY_CONSUMER)  # the client has it, and all before
             count = await self.catch_up.since(last)
         if self._since is not None:
             here = {"last": newest[0].id} if newest else {}

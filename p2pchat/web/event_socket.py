@@ -32,7 +32,7 @@ from p2pchat.commands.people_commands import invite_row
 from p2pchat.commands.read_tracking import ActivityTracker
 from p2pchat.commands.session import Session
 from p2pchat.commands.settings import ChatSettings
-from p2pchat.web.accounts import DELIVERY_CONSUMER, Account
+from p2pchat.web.accounts import Account
 from p2pchat.web.auth import sign_in
 from p2pchat.web.errors import WebError
 from p2pchat.web.hub import Envelope, QueueFull
@@ -109,7 +109,6 @@ class EventSession(WebSocketSession):
         if last is None:
             self.gateway.audit_handed_over(self.account, "lines", await self.catch_up.waiting())
         else:
-            self.user.hand_on(last, DELIVERY_CONSUMER)  # the client has it, and all before
             await self.catch_up.since(last)
         await self.send_kept_receipts()
 

@@ -143,6 +143,7 @@ class Hub:
         on_end: Callable[[Ending], None] = lambda reason: None,
         *,
         wants: Iterable[type] | None = None,
+        active: bool = True,
     ) -> HubSession:
         """Add a session and start delivering events that concern its account.
 
@@ -150,6 +151,7 @@ class Hub:
             on_end: Called once if the hub ends the session, which is closed by then.
             wants: Exact event classes to deliver, without subclasses; None for all. When a thousand sessions come at
                 once, those that want presence hear of all users they have to do with.
+            active: The user is looking at the connection.
         Raises:
             WebError: Too many sessions, of this account or in all; the account was revoked; the gateway is stopping.
         """
@@ -161,7 +163,7 @@ class Hub:
         sessions = self._sessions.get(account.key, ())
         if self.count >= self._settings.max_sessions or len(sessions) >= self._settings.max_sessions_of_account:
             raise WebError(503, "full", "there are too many sessions already", {"Retry-After": "30"})
-        session = HubSession(self, account, deliver, kind, on_end, None if wants is None else frozenset(wants))
+        session = HubSession(self, account, deliver, kind, on_end, None if wants is None else frozenset(wants), active)
         self._sessions[account.key] = (*sessions, session)
         for subscribers in self._subscriptions(session):
             subscribers[session] = None

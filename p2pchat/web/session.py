@@ -32,9 +32,8 @@ from p2pchat.web.rate_limit import RateLimiter
 
 QUEUED_KINDS = ("dm", "group")  # conversations whose messages wait for absent accounts; the room is in the history
 PAGE = 200  # messages read at once
-PING_AFTER = 0.05  # seconds from a message to the ping that proves it, so that many messages share one; a guess
+PING_EVERY = 0.05  # seconds between two pings of a socket, so that many messages share one; a guess
 CONFIRMED_AFTER = 45.0  # seconds a socket must outlive a message without such pings: uvicorn notices a broken one in 40
-ORDERLY_CLOSE_CODES = (1000, 1001, 1005)  # RFC 6455: normal, going away, closed without a code
 
 CLOSE_TIMEOUT = 5.0  # seconds to send what is left and to complete the closing handshake
 
@@ -75,9 +74,11 @@ class ClientSession(ABC):
         self._refs = 0
         self.hub_session: HubSession
 
-    def open(self, kind: Kind, wants: Iterable[type] | None = None) -> None:
+    def open(self, kind: Kind, wants: Iterable[type] | None = None, *, active: bool = True) -> None:
         """Open the session at the hub. Raises as Hub.open."""
-        self.hub_session = self.gateway.hub.open(self.account, self.deliver, kind, self.on_end, wants=wants)
+        self.hub_session = self.gateway.hub.open(
+            self.account, self.deliver, kind, self.on_end, wants=wants, active=active
+        )
 
     @abstractmethod
     def deliver(self, envelope: Envelope) -> None:
@@ -146,7 +147,7 @@ class WebSocketSession(ClientSession):
     def __init__(self, websocket: WebSocket, account: Account) -> None:
         gateway = gateway_of(websocket)
         self._cursor = DeliveryCursor(account.user, ping_of(websocket))
-        self.queue = SendQueue(websocket, gateway.settings, self._cursor.on_sent)
+        self.queue = SendQueue(websocket, gateway.settings, self._cursor.on_sent, self._cursor.on_all_sent)
         super().__init__(gateway, account, self.queue.drained)
         self._websocket = websocket
         self._closed = LightEvent()  # the hub has ended the session
@@ -162,10 +163,9 @@ class WebSocketSession(ClientSession):
             await self.queue.run()
             return
         writing = asyncio.create_task(self.queue.run(), name=f"p2pchat /{kind}")
-        orderly = False
         try:
             await self.start()
-            orderly = await self._read()
+            await self._read()
         except SessionEnded:
             pass
         except QueueFull:
@@ -180,7 +180,7 @@ class WebSocketSession(ClientSession):
             self.on_end("failed")
         finally:
             self.gateway.hub.close(self.hub_session)
-            self._cursor.close(orderly=orderly)
+            self._cursor.close()
             await self.finish()
             self.queue.close(1000, "")
             await asyncio.gather(writing, return_exceptions=True)
@@ -204,12 +204,9 @@ class WebSocketSession(ClientSession):
         self._closed.set()
         self.queue.close(CLOSE_CODES[why], why, at_once=why == "slow")
 
-    async def _read(self) -> bool:
-        """Handle frames until the client is gone; return whether it closed in an orderly way."""
-        while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return _is_orderly(message)
+    async def _read(self) -> None:
+        """Handle frames until the client is gone."""
+        while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
             await self.pause(self.gateway.limits.calls)
             await self.on_frame(message.get("text"))
 
@@ -223,11 +220,6 @@ class WebSocketSession(ClientSession):
                 await asyncio.wait_for(self._closed.wait(), wait)
         if self._closed.is_set():
             raise SessionEnded
-
-
-def _is_orderly(message: Mapping[str, Any]) -> bool:
-    """Return whether the client closed its socket. For a broken one uvicorn gives no reason, not even an empty one."""
-    return message.get("code") in ORDERLY_CLOSE_CODES and message.get("reason") is not None
 
 
 # ---- what was missed, and what was received
@@ -270,7 +262,8 @@ class CatchUp:
         )
 
     async def since(self, last: Post) -> int:
-        """Send everything after this message, then become live; return how many messages that were."""
+        """Send everything after this message, which the client has, then become live; return how many that were."""
+        self._user.hand_on(last, DELIVERY_CONSUMER)
         return await self._send_after(last)
 
     async def waiting(self) -> int:
@@ -313,18 +306,19 @@ class CatchUp:
 class DeliveryCursor:
     """The position up to which an account has taken its messages, as one session knows it.
 
-    A message is taken when the client closes in an orderly way, or when it answers a WebSocket ping that was sent after
-    the message. A server without such pings (see ping_of) gives the time in which it would have noticed a broken
-    connection. What is not taken is sent again.
+    A client has taken a message when it has answered a ping that was written behind it; a goodbye proves nothing, since
+    messages may be under way. The ping is written at once. A server without such pings (see ping_of) gives the time in
+    which it would have noticed a broken connection. What is not taken is sent again.
     """
 
-    __slots__ = ("_ping", "_pinged", "_sent", "_timer", "_user")
+    __slots__ = ("_next_ping", "_ping", "_pinged", "_sent", "_timer", "_user")
 
     def __init__(self, user: HostedUser, ping: Ping | None) -> None:
         self._user = user
         self._ping = ping
         self._sent: Post | None = None  # the newest message written to the socket
         self._pinged = False  # a ping is on its way
+        self._next_ping = 0.0  # not before
         self._timer: asyncio.TimerHandle | None = None
 
     def on_sent(self, post: Post) -> None:
@@ -333,16 +327,24 @@ class DeliveryCursor:
             self._sent = post
             self._prove_soon()
 
+    def on_all_sent(self) -> None:
+        """Send a ping that is due at once: it arrives with the messages, also at a client that leaves right away."""
+        timer = self._timer
+        if timer is not None and timer.when() <= asyncio.get_running_loop().time():
+            timer.cancel()
+            self._send_ping()
+
     def _prove_soon(self) -> None:
         if self._timer is None and not self._pinged and self._sent is not None:
             loop, post = asyncio.get_running_loop(), self._sent
             if self._ping is None:
                 self._timer = loop.call_later(CONFIRMED_AFTER, self._on_proof, post)
             else:
-                self._timer = loop.call_later(PING_AFTER, self._send_ping)
+                self._timer = loop.call_at(self._next_ping, self._send_ping)
 
     def _send_ping(self) -> None:
         self._timer, self._pinged = None, True
+        self._next_ping = asyncio.get_running_loop().time() + PING_EVERY
         assert self._ping is not None and self._sent is not None
         self._ping(partial(self._on_proof, self._sent))
 
@@ -353,12 +355,11 @@ class DeliveryCursor:
             self._sent = None
         self._prove_soon()
 
-    def close(self, *, orderly: bool) -> None:
-        """Stop. `orderly`: the client said goodbye, so it has taken everything that was sent."""
+    def close(self) -> None:
+        """Take nothing more: what is written from now on gets no proof."""
         if self._timer is not None:
             self._timer.cancel()
-        if orderly and self._sent is not None:
-            self._take(self._sent)
+        self._ping = lambda proven: None
         self._sent = None
 
     def _take(self, post: Post) -> None:
@@ -384,18 +385,26 @@ class SendQueue:
 
     Args:
         on_sent: Called with the `item` of each frame once that frame is written.
+        on_all_sent: Called once nothing is left to be written.
     Attributes:
         gone: The socket is closed or about to be; nothing more is sent.
     """
 
-    __slots__ = ("_bytes", "_close", "_empty", "_frames", "_on_sent", "_settings", "_wake", "_websocket", "gone")
+    __slots__ = (
+        "_bytes", "_close", "_empty", "_frames", "_on_all_sent", "_on_sent", "_settings", "_wake", "_websocket", "gone",
+    )  # fmt: skip
 
     def __init__(
-        self, websocket: WebSocket, settings: WebSettings, on_sent: Callable[[Any], None] = lambda item: None
+        self,
+        websocket: WebSocket,
+        settings: WebSettings,
+        on_sent: Callable[[Any], None] = lambda item: None,
+        on_all_sent: Callable[[], None] = lambda: None,
     ) -> None:
         self._websocket = websocket
         self._settings = settings
         self._on_sent = on_sent
+        self._on_all_sent = on_all_sent
         self._frames: deque[tuple[Frame, Any]] = deque()
         self._bytes = 0
         self._wake = LightEvent()  # there is something to send, or to close
@@ -469,6 +478,7 @@ class SendQueue:
             await send(frame)
             if item is not None:
                 self._on_sent(item)
+        self._on_all_sent()
         self._wake.clear()
         if not frames:
             self._empty.set()

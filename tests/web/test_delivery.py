@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from p2pchat.web import Pace, WebSettings
+from p2pchat.web.socketio import engine
+from tests.processes.proxy import Proxy
 from tests.web.chat_client import Chatter, chatting, opened
 from tests.web.conftest import Served
 from tests.web.processes import p2pchat, running
@@ -130,7 +132,7 @@ async def stopped_websocket(served: Served, name: str) -> AsyncIterator[Callable
 
 @asynccontextmanager
 async def stopped_poller(served: Served, name: str) -> AsyncIterator[Callable[[], object]]:
-    """A client that takes no answer to its last poll, and then polls again."""
+    """A client that takes no answer to its last poll, and then polls again and answers the ping."""
     url, user = "/socket.io/?EIO=4&transport=polling", {"userId": name, "authToken": served.tokens[name]}
     async with served.client() as http, asyncio.TaskGroup() as group:
         url += f"&sid={json.loads((await http.get(url)).text[1:])['sid']}"
@@ -142,7 +144,7 @@ async def stopped_poller(served: Served, name: str) -> AsyncIterator[Callable[[]
         async def poll() -> None:
             while "newMessage" not in (await http.get(url)).text:
                 pass
-            await http.get(url)
+            await http.post(url, content="3")
 
         yield lambda: group.create_task(poll())
 
@@ -184,6 +186,202 @@ async def test_a_pong_proves_only_what_was_written_before_its_own_ping(served: S
             assert [one.status for one in receipts[number + 1 :]] == ["accepted"] * (1 - number)
 
 
+Write = Callable[[], Awaitable[object]]
+
+
+async def leave_socketio(served: Served, goodbye: str, write: Write) -> None:
+    """Answer no ping behind what is written, and say goodbye: with a packet, or by closing the WebSocket."""
+    user = {"userId": "bob", "authToken": served.tokens["bob"]}
+    async with connect(f"{served.ws_url}/socket.io/?EIO=4&transport=websocket") as line:
+        for packet in ("40", f'420["register",{json.dumps(user)}]'):
+            await line.send(packet)
+        await write()
+        while "newMessage" not in str(await line.recv()):
+            pass
+        if goodbye:
+            await line.send(goodbye)
+
+
+async def leave_websocket(served: Served, path: str, write: Write) -> None:
+    headers = {"Authorization": f"Bearer {served.tokens['bob']}"}
+    line = await connect(f"{served.ws_url}{path}", additional_headers=headers, proxy=None)
+    line.transport.pause_reading()
+    await write()
+    account = served.gateway.accounts.find("bob")
+    assert account is not None
+    line.protocol.send_close(1000)
+    for data in line.protocol.data_to_send():
+        line.transport.write(data)
+    async with asyncio.timeout(WITHIN):
+        while account.sessions:
+            await asyncio.sleep(0.01)  # poll: nothing reaches the client
+    line.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("leave", "how"),
+    [
+        *((leave_socketio, goodbye) for goodbye in ("41", "1", "")),
+        *((leave_websocket, path) for path in ("/chat", "/lines")),
+    ],
+)
+async def test_a_goodbye_proves_nothing(served: Served, leave: Callable[..., Any], how: str) -> None:
+    for name in ("ada", "bob"):
+        await served.register(name)
+    async with listening_everywhere(served, "ada") as ada:
+        written: list[str] = []
+
+        async def write() -> None:
+            written.append(await ada.write(to="bob", content="under way"))
+            await ada.chat.message()  # what she wrote by REST has reached all sockets
+
+        await leave(served, how, write)
+        [id] = written
+        await ada.io.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
+        assert await ada.status(id) == ("accepted", ["bob"])
+        async with chatting(served, "bob") as bob:
+            assert (await bob.message())["id"] == id
+            await ada.hears("delivered", id)
+
+
+async def test_a_message_named_by_since_was_taken(served: Served) -> None:
+    for name in ("ada", "bob"):
+        await served.register(name)
+    ada, bob = served.peer.hosted
+    receipt = await ada.send(bob.me, "seen, and gone at once")
+    await leave_socketio(served, "", lambda: asyncio.sleep(0))
+    async with socket(served.url) as back:
+        await back.say("register", {"userId": "bob", "authToken": served.tokens["bob"], "since": receipt.id})
+        await receipt.read(timeout=WITHIN)
+        assert back.said("newMessage") == []
+
+
+class LosingPolls:
+    """A client that polls through a proxy, which may lose a poll or its answer; it answers pings when told to."""
+
+    def __init__(self, http: httpx.AsyncClient, proxy: Proxy, url: str, register: str) -> None:
+        self.http, self.proxy, self.register = http, proxy, register
+        self.path = url
+
+    async def come(self) -> str:
+        """Connect and register; return what the poll with the answer brings."""
+        opened = (await self.http.get(self.path)).text
+        self.url = f"{self.path}&sid={json.loads(opened[1:])['sid']}"
+        await self.http.post(self.url, content="40\x1e" + self.register)
+        while "430" not in (said := await self.poll()):
+            pass
+        return said
+
+    async def poll(self) -> str:
+        """Return what a poll brings; "" once the connection is closed."""
+        answer = await self.http.get(self.url)
+        return answer.text if answer.status_code == 200 else ""
+
+
+@asynccontextmanager
+async def losing_polls(served: Served) -> AsyncIterator[LosingPolls]:
+    proxy = Proxy()
+    endpoint = await proxy.listen()
+    proxy.to("127.0.0.1", served.port)
+    user = {"userId": "bob", "authToken": served.tokens["bob"]}
+    register = f'420["register",{json.dumps(user)}]'
+    base, host = f"http://{endpoint}", {"Host": f"127.0.0.1:{served.port}"}
+    async with httpx.AsyncClient(base_url=base, headers=host, timeout=WITHIN, trust_env=False) as http:
+        client = LosingPolls(http, proxy, "/socket.io/?EIO=4&transport=polling", register)
+        await client.come()
+        yield client
+        await proxy.close()
+
+
+async def test_a_message_is_not_given_to_a_poll_whose_connection_is_gone(served: Served) -> None:
+    """Clients repeat such a poll on a new connection with the same id, and say nothing."""
+    for name in ("ada", "bob"):
+        await served.register(name)
+    ada, other = served.peer.hosted
+    async with losing_polls(served) as bob:
+        waiting = asyncio.create_task(bob.poll())
+        await bob.http.post(bob.url, content='421["activityChange",{"isActive":true}]')
+        assert "431" in await waiting
+        waiting = asyncio.create_task(bob.poll())
+        await asyncio.sleep(0.2)  # time passes: the poll waits at the gateway
+        bob.proxy.cut()
+        with pytest.raises(httpx.TransportError):
+            await waiting
+        receipt = await ada.send(other.me, "to the next poll")
+        assert "to the next poll" in await bob.poll()
+        assert receipt.status == "accepted"
+        await bob.http.post(bob.url, content="3")
+        await receipt.read(timeout=WITHIN)
+
+
+async def test_an_answer_to_a_poll_that_is_lost_proves_nothing_and_ends_the_connection(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "PONG_TIMEOUT", 0.2)
+    for name in ("ada", "bob"):
+        await served.register(name)
+    ada, other = served.peer.hosted
+    async with losing_polls(served) as bob:
+        bob.proxy.deaf = True
+        waiting = asyncio.create_task(bob.poll())
+        receipts = [await ada.send(other.me, "lost on its way")]
+        while not bob.proxy.swallowed:
+            await asyncio.sleep(0.01)  # poll: the proxy tells nobody
+        bob.proxy.cut()
+        with pytest.raises(httpx.TransportError):
+            await waiting
+        receipts.append(await ada.send(other.me, "behind it"))
+        while said := await bob.poll():
+            assert "newMessage" not in said, "a client that names the second one by `since` would miss the first"
+        assert [receipt.status for receipt in receipts] == ["accepted"] * 2
+        said = await bob.come()
+        while "behind it" not in said:
+            more = await bob.poll()
+            assert more, "the connection lives"
+            said += more
+        assert "lost on its way" in said
+        await bob.http.post(bob.url, content="3")
+        await receipts[1].read(timeout=WITHIN)
+
+
+async def test_of_two_polls_at_once_the_later_one_gets_what_comes(served: Served) -> None:
+    for name in ("ada", "bob"):
+        await served.register(name)
+    ada, other = served.peer.hosted
+    async with losing_polls(served) as bob:
+        first, second = (asyncio.create_task(bob.poll()) for _ in range(2))
+        done, _ = await asyncio.wait((first, second), return_when=asyncio.FIRST_COMPLETED)
+        assert [poll.result() for poll in done] == ["6"]
+        await ada.send(other.me, "to the other one")
+        [other_poll] = {first, second} - done
+        assert "to the other one" in await other_poll
+
+
+async def test_a_hidden_page_that_comes_back_by_itself_reads_nothing(served: Served) -> None:
+    for name in ("ada", "bob"):
+        await served.register(name)
+    async with listening_everywhere(served, "ada") as ada, socket(served.url) as bob:
+        user = {"userId": "bob", "authToken": served.tokens["bob"], "isActive": False}
+        id = await ada.write(to="bob", content="seen by nobody")
+        assert (await bob.say("register", user))["status"] == "ok"
+        await ada.hears("delivered", id)
+        assert await ada.status(id) == ("delivered", [])
+        assert [one["status"] for one in ada.io.said("presenceUpdate") if one["userId"] == "bob"] == ["idle"]
+        await bob.say("register", {**user, "isActive": True})
+        assert (await ada.io.hear("messageStatus"))["status"] == "read"
+
+
+async def test_someone_who_leaves_while_typing_stops_typing(served: Served) -> None:
+    for name in ("ada", "bob"):
+        await served.register(name)
+    async with socket(served.url, "ada", served.tokens["ada"]) as ada:
+        async with socket(served.url, "bob", served.tokens["bob"]) as bob:
+            await bob.say("typingStart", {"conversationId": "ada"})
+            assert (await ada.hear("typingIndicator"))["isTyping"]
+        await ada.hear("presenceUpdate", lambda told: told == {"userId": "bob", "status": "offline"})
+        assert [told["isTyping"] for told in ada.said("typingIndicator")] == [False]
+
+
 async def test_reading_a_message_by_rest_delivers_it(served: Served) -> None:
     for name in ("ada", "bob"):
         await served.register(name)
@@ -216,6 +414,8 @@ async def test_what_was_read_elsewhere_does_not_wait_any_more(served: Served, co
             else:
                 waiting = [(await client.message())["content"] for _ in range(2)]
             assert waiting == ["2", "3"], "the first one, from cyd, has come too"
+            while (await ada.http.get(f"/messages/{ids[3]}/receipt")).json()["status"] == "accepted":
+                pass
         async with chatting(served, "bob", "?since=") as again:
             assert (await again.next("resumed"))["count"] == 0
 
@@ -279,6 +479,32 @@ async def test_an_edit_of_a_message_that_waits_delivers_nothing(served: Served) 
 async def chatting_with(url: str, user: str, query: str = "") -> AsyncIterator[Chatter]:
     async with connect(f"{url}/chat?user={user}{query}", proxy=None, max_queue=None) as websocket:
         yield Chatter(websocket)
+
+
+async def test_a_client_of_the_command_line_shows_what_it_took_before_it_ends(serve: Any, tmp_path: Path) -> None:
+    """It says that it is connected before it shows what waited; messages come until it ends, and after that too."""
+    served = await serve(WebSettings(trust_loopback=True))
+    for name in ("ada", "bob"):
+        await served.register(name)
+    ada, bob = served.peer.hosted
+    receipts = [await ada.send(bob.me, "waited")]
+    command = p2pchat("client", f"{served.ws_url}/chat", "--user", "bob", "--plain")
+    async with running(*command, home=tmp_path) as client:
+        await client.until("-- connected as bob")
+        await client.until("waited")
+
+        async def write() -> None:
+            while True:
+                receipts.append(await ada.send(bob.me, f"({len(receipts)})"))
+
+        async with asyncio.TaskGroup() as group:
+            writing = group.create_task(write())
+            await client.until("(100)")
+            assert await client.end() == 0
+            writing.cancel()
+    shown = "\n".join(client.shown)
+    taken = [number for number, receipt in enumerate(receipts) if number and receipt.status != "accepted"]
+    assert [number for number in taken if f"({number})" not in shown] == []
 
 
 def gateway_command(home: Path) -> tuple[str, list[str]]:
@@ -463,6 +689,7 @@ async def test_a_read_that_was_answered_stays_so_after_a_kill(
 async def take(port: str, ids: list[str]) -> None:
     async with chatting_with(f"ws://localhost:{port}", "bob") as bob:
         assert [(await bob.message())["id"] for _ in ids] == ids
+        await (await bob.socket.ping())  # what came before it has been answered
 
 
 async def take_and_read(port: str, ids: list[str]) -> None:

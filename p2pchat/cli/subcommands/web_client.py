@@ -13,6 +13,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -170,6 +171,7 @@ class _Chat:
             for task in tasks:
                 if task.done():
                     task.result()
+            await self._connection.close()
             return self._printer.code
         finally:
             for task in tasks:
@@ -379,6 +381,7 @@ def _ask_token() -> str:
 
 MAX_FRAME_BYTES = 1024 * 1024  # a text of 32 KiB has at most 192 KiB when every character of it is escaped
 OPEN_TIMEOUT = 10.0  # seconds
+CLOSE_TIMEOUT = 5.0  # seconds to show what has come before the end
 PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds before each attempt to reconnect; the last one repeats
 MAX_KNOWN = 4096  # ids of received messages, to drop duplicates
 TRY_AGAIN = (429, 502, 503, 504)  # HTTP: busy, stopping, or a proxy whose gateway is not back yet
@@ -432,6 +435,9 @@ class GatewayConnection:
         self._refs = 0
         self._socket: ClientConnection | None = None  # one that may be written to: it has resumed
         self._connected = 0
+        self._told = False  # that it is connected
+        self._closing = False
+        self._ended = asyncio.Event()  # the connection is closed, and everything that came was passed on
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._early_error: Frame | None = None  # why the gateway refuses this client, or does not know `since`
@@ -464,11 +470,19 @@ class GatewayConnection:
             pass
         return len(self._unacknowledged)
 
+    async def close(self) -> None:
+        """Close the connection once everything that has come is passed on: for the gateway the client has taken it."""
+        self._closing = True
+        if self._socket is not None:
+            await self._socket.close()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), CLOSE_TIMEOUT)
+
     async def run(self) -> None:
         """Connect, and reconnect for ever. Raises CommandError when the gateway refuses, or was never reached."""
         attempt = 0
         while True:
-            before = self._connected
+            before, self._told = self._connected, False
             try:
                 await self._once()
                 reason = "it closed the connection"
@@ -482,6 +496,10 @@ class GatewayConnection:
                 reason = _why(error)
             finally:
                 self._socket = None
+                self._ended.set()
+            if self._closing:
+                return
+            self._ended.clear()
             if self._connected > before:
                 attempt = 0
                 self._on_status(f"the connection is lost ({reason}): trying again")
@@ -539,6 +557,8 @@ class GatewayConnection:
         if kind == "resumed":
             await self._resumed(socket, frame)
         elif kind == "message":
+            if self.me:  # what waits comes before `resumed`, which tells the name
+                self._tell_connected()
             self._since = frame["id"]
             if self._is_news(frame["id"]):
                 await self._on_frame(frame, self._find_sent(frame))
@@ -555,15 +575,20 @@ class GatewayConnection:
         """Start to send, after all missed messages came: first again what was not acknowledged."""
         self._since = self._since or frame.get("last", "")
         self.me = frame.get("user", self.me)
-        self._connected += 1
         self._socket = socket
         self.ready.set()
-        self._on_status(f"{'connected' if self._connected == 1 else 'back'} as {self.me}")
+        self._tell_connected()
         early, self._early_error = self._early_error, None
         if early is not None:
             await self._answered(early)
         for sent in list(self._unacknowledged.values()):
             await self._write(sent)
+
+    def _tell_connected(self) -> None:
+        if not self._told:
+            self._told = True
+            self._connected += 1
+            self._on_status(f"{'connected' if self._connected == 1 else 'back'} as {self.me}")
 
     def _is_news(self, id: str) -> bool:
         if id in self._known:

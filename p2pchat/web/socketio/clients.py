@@ -32,7 +32,9 @@ class SocketClient(ClientSession):
 
     __slots__ = ("_read_timer", "_room_post", "_unread", "connection", "registry")
 
-    def __init__(self, registry: ClientRegistry, connection: EngineConnection, account: Account) -> None:
+    def __init__(
+        self, registry: ClientRegistry, connection: EngineConnection, account: Account, *, active: bool
+    ) -> None:
         """Open a session for a client. Raises as Hub.open."""
         super().__init__(registry.gateway, account, connection.drained)
         self.registry = registry
@@ -40,7 +42,7 @@ class SocketClient(ClientSession):
         self._unread: dict[str, Post] = {}  # the newest message that arrived and was not read, by conversation
         self._room_post: Post | None = None
         self._read_timer: asyncio.TimerHandle | None = None
-        self.open("socketio", self._HANDLERS)
+        self.open("socketio", self._HANDLERS, active=active)
 
     # ---- events
 
@@ -136,6 +138,7 @@ class SocketClient(ClientSession):
             if since is None:
                 self.gateway.audit_handed_over(self.account, "socketio", await self.catch_up.waiting())
             else:
+                self.on_arrival({(since.log.conversation, since.log.user): since})
                 await self.catch_up.since(since)
             await self.send_kept_receipts()
         except PeerClosed:
@@ -144,7 +147,7 @@ class SocketClient(ClientSession):
             self.gateway.hub.end(self.hub_session, "slow")  # it reconnects and tries again
 
     def send_missed(self, post: Post) -> None:
-        if not self.wrote(post):
+        if not self.wrote(post) and self.connection.client is self:
             self._send(post, self._packet(post), bounded=False)
 
     # ---- arrival and end
@@ -160,21 +163,13 @@ class SocketClient(ClientSession):
             self._mark_read()
 
     async def on_ack(self, post: Post) -> None:
-        """Mark a message and all before it in its conversation as read, as the client says; so it has arrived.
-
-        Returns when that is on disk.
-        """
+        """Mark a message and all before it in its conversation as read, as the client says; return once on disk."""
         await self.user.mark_read_durably(post)
-        newest = self.connection.newest
-        if newest is not None and post.place <= newest.place:
-            self.user.hand_on(post, DELIVERY_CONSUMER)
 
-    def close(self, *, orderly: bool) -> None:
-        """Close the session of a client that is gone. `orderly`: everything written to it has arrived."""
+    def close(self) -> None:
+        """Close the session of a client that is gone; what it has not proved to have comes again."""
         self.registry.remove(self)
-        unproved = self.connection.take_unproved()
-        if orderly:
-            self.on_arrival(unproved)
+        self.connection.forget()
         if self._read_timer is not None:
             self._read_timer.cancel()
             self._mark_room_read()
@@ -207,11 +202,12 @@ class ClientRegistry:
                 del self.clients[client.account.key]
         self.gateway.hub.close(client.hub_session)
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine as a task."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class PresenceBroadcaster:

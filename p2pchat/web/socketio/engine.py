@@ -1,9 +1,12 @@
 """One Engine.IO connection, by WebSocket or polling: what is queued, what was written, and what has surely arrived.
 
-A successful write does not prove that the client has the message. The connection remembers which messages were written
-before each of Engine.IO's pings; the pong, of which each ping gets one, proves that they arrived, and so does the next
-poll of a polling client. Messages without proof are delivered again when the client comes back. An orderly goodbye
-proves everything that was written.
+A successful write does not prove that the client has the message, nor does a goodbye, nor a poll: HTTP clients repeat a
+poll whose connection broke, and say nothing. A client has a message when it has answered a ping that was written behind
+it. Engine.IO's pings have no ids and each gets one pong, so the connection remembers which messages were written before
+each. Messages without proof are delivered again when the client comes back.
+
+Answers to polls can be lost one by one. So each one with messages ends with a ping, and nothing is written behind it
+before its pong. If that does not come, the connection is closed, and the client comes back with a new one.
 """
 
 from __future__ import annotations
@@ -15,28 +18,42 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from engineio.exceptions import QueueEmpty, SocketIsClosedError
-from engineio.packet import MESSAGE
+from engineio.packet import MESSAGE, NOOP
 from engineio.packet import PING as ENGINE_PING
 from engineio.packet import Packet as EnginePacket
 from socketio.packet import ACK, DISCONNECT, EVENT, Packet
 
 from p2pchat.web import WebSettings
 from p2pchat.web.hub import QueueFull
-from p2pchat.web.session import PING_AFTER, LightEvent, Post
+from p2pchat.web.session import PING_EVERY, LightEvent, Post
 
 if TYPE_CHECKING:
     from p2pchat.web.socketio.clients import SocketClient
 
 PROOF_TIMEOUT = 1.0  # seconds to wait for the proof when the server closes a connection
+PONG_TIMEOUT = 5.0  # seconds for the pong to a polled ping once the next poll has come, which is sent with it; a guess
 MAX_POLLED = 16  # packets in the answer to one poll: the clients of python-engineio give up at more
 FLUSH_TIMEOUT = 2.0  # seconds for a client that is sent away to take what was queued
 NEW_MESSAGE = "newMessage"
 MESSAGE_STARTS = f'42["{NEW_MESSAGE}"'  # on the wire: Engine.IO's "message", Socket.IO's "event"
-CLOSE, PING, PONG = "1", "2", "3"
+CLOSE, PING, PONG, PROBE = "1", "2", "3", "2probe"
 SEPARATOR = "\x1e"  # between the packets of one poll or post
-ORDERLY_CLOSE_CODES = (1000, 1001)  # RFC 6455: sent by a browser that leaves a page, or by a program that says goodbye
 
 Newest = dict[tuple[str, str], Post]  # messages by conversation and writer: the newest stands for those before it
+
+
+class PacketQueue(asyncio.Queue[EnginePacket | None]):
+    """The packets to be written; None ends them. Attributes: `news`, set with each packet; `ended`, None was put."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.news = LightEvent()
+        self.ended = False
+
+    def _put(self, item: EnginePacket | None) -> None:
+        super()._put(item)
+        self.ended = self.ended or item is None
+        self.news.set()
 
 
 class EngineConnection:
@@ -49,30 +66,36 @@ class EngineConnection:
         taken: Packets received before it was registered, and their size in KiB.
         held: Events that came before `register`, as packets; they are handled after it.
         lock: Held while a request is carried out, for a message until it is on its way to disk, to keep their order.
-        leaving: The client said goodbye.
         sent_away: The server is about to close it; nothing more is taken from it.
         ended: Nothing more is sent or received.
-        newest: The newest message that was written.
         close: Closes the WebSocket below; None while it is polling.
     """
 
     __slots__ = (
-        "_bytes", "_has_room", "_max_bytes", "_max_frames", "_ping_timer", "_pinged", "_proof", "_queued", "_socket",
-        "_unanswered", "_written", "client", "close", "deadline", "ended", "held", "host", "leaving", "lock", "newest",
-        "scope", "sent_away", "sid", "taken",
+        "_awaits_pong", "_bytes", "_has_room", "_max_bytes", "_max_frames", "_next_ping", "_ping_timer", "_pinged",
+        "_poller", "_pong_timer", "_proof", "_queue", "_queued", "_socket", "_unanswered", "_written", "client",
+        "close", "deadline", "ended", "held", "host", "lock", "scope", "sent_away", "sid", "taken",
     )  # fmt: skip
 
     def __init__(self, socket: Any, scope: Any, host: str, settings: WebSettings) -> None:
         self._socket = socket
         socket.poll = self._poll  # the library's own takes everything at once
+        self._queue, queue = PacketQueue(), socket.queue
+        while not queue.empty():
+            self._queue.put_nowait(queue.get_nowait())
+        socket.queue = self._queue
         self._max_frames = settings.outbox_frames
         self._max_bytes = settings.outbox_bytes
-        self._queued: deque[tuple[Post, int]] | None = None  # messages to be written; made when there are any
+        # Messages to be written, with their sizes, and whether a ping follows; made when there are any.
+        self._queued: deque[tuple[Post | None, int, bool]] | None = None
         self._written: Newest = {}  # what was written since the last ping
         self._bytes = 0
-        self.newest: Post | None = None
         self._pinged: list[Newest] = []  # for each ping without a pong, what was written before it
         self._ping_timer: asyncio.TimerHandle | None = None
+        self._next_ping = 0.0  # not before
+        self._poller: asyncio.Task[Any] | None = None  # the request that polled last
+        self._awaits_pong = False  # the answer to a poll ended with a ping, whose pong has not come
+        self._pong_timer: asyncio.TimerHandle | None = None
         self._proof: asyncio.Future[None] | None = None  # set while wait_arrival() waits
         self._has_room = LightEvent()  # something was written since drained() began to wait
         self.close: Callable[[], Any] | None = None
@@ -85,7 +108,6 @@ class EngineConnection:
         self.held: list[str] = []
         self._unanswered: list[LightEvent | EnginePacket] = []  # requests, and statuses that wait for their answers
         self.lock = asyncio.Lock()
-        self.leaving = False
         self.sent_away = False
         self.ended = False
 
@@ -96,7 +118,7 @@ class EngineConnection:
 
         Args:
             post: The message in it.
-            prove: Send a ping soon after the message. Without one it is proved by a later ping or poll.
+            prove: Send a ping behind the message. Without one it is proved by a later ping.
             bounded: Check the limits. False for a caller that puts some packets and then waits for drained().
         """
         socket = self._socket
@@ -108,26 +130,64 @@ class EngineConnection:
         if post is not None:
             if self._queued is None:
                 self._queued = deque()
-            self._queued.append((post, size))
+            self._queued.append((post, size, prove))
             self._bytes += size
-            if prove and self._ping_timer is None:
-                self._ping_timer = asyncio.get_running_loop().call_later(PING_AFTER, self._ping)
         socket.queue.put_nowait(packet)
 
     async def _poll(self) -> list[EnginePacket]:
-        """Return the next packets to be written, at most MAX_POLLED; [] to close. Raises QueueEmpty if none come."""
-        queue, engine = self._socket.queue, self._socket.server
+        """Return the next packets to be written, at most MAX_POLLED; [] to close. Raises QueueEmpty if none come.
+
+        Packets go to the poll that came last, if its connection lives: what is written to a dead one is lost.
+        """
+        socket, queue, poller = self._socket, self._queue, asyncio.current_task()
+        is_polled = not socket.upgraded
+        if is_polled:
+            self._poller = poller
+            queue.news.set()  # an earlier poll ends
         try:
-            packets = [await asyncio.wait_for(queue.get(), engine.ping_interval + engine.ping_timeout)]
+            async with asyncio.timeout(socket.server.ping_interval + socket.server.ping_timeout):
+                while True:
+                    if is_polled and (self._poller is not poller or socket.upgrading or socket.upgraded):
+                        return [EnginePacket(NOOP)]
+                    if self._awaits_pong and not queue.ended:
+                        self._expect_pong()
+                    elif not queue.empty():
+                        break
+                    queue.news.clear()
+                    await queue.news.wait()
         except (TimeoutError, asyncio.CancelledError):
             raise QueueEmpty from None
-        queue.task_done()
-        while packets[-1] is not None and len(packets) < MAX_POLLED and not queue.empty():
-            packets.append(queue.get_nowait())
+        packets = self._take_packets(MAX_POLLED - 1 if is_polled else MAX_POLLED)
+        if is_polled and any(packet.encode().startswith((PING, MESSAGE_STARTS)) for packet in packets):
+            packets = [*(packet for packet in packets if packet.packet_type != ENGINE_PING), EnginePacket(ENGINE_PING)]
+            self._awaits_pong = True
+        return packets
+
+    def _take_packets(self, most: int) -> list[EnginePacket]:
+        """Return the first packets of the queue; [] if it ends."""
+        queue, packets = self._queue, list[EnginePacket]()
+        while len(packets) < most and not queue.empty():
+            packet = queue.get_nowait()
             queue.task_done()
-        if packets[-1] is None and len(packets) > 1:
-            queue.put_nowait(None)
-        return [packet for packet in packets if packet is not None]
+            if packet is not None:
+                packets.append(packet)
+                continue
+            if packets:
+                queue.put_nowait(None)
+            break
+        return packets
+
+    def _expect_pong(self) -> None:
+        """Close the connection if the pong to a polled ping does not come: that answer was lost, with its messages."""
+        if self._pong_timer is None and self.client is not None:
+            hub, session = self.client.gateway.hub, self.client.hub_session
+            self._pong_timer = asyncio.get_running_loop().call_later(PONG_TIMEOUT, hub.end, session, "slow")
+
+    def drop_poll(self, poller: asyncio.Task[Any]) -> None:
+        """Give nothing to a poll whose connection is gone."""
+        if self._poller is poller:
+            self._poller = None
+            self._queue.news.set()
 
     async def drained(self) -> None:
         """Wait until the queue is at most a quarter full."""
@@ -136,19 +196,30 @@ class EngineConnection:
             self._has_room.clear()
             await self._has_room.wait()
 
+    def _ping_soon(self) -> None:
+        """Queue a ping, at once if there was none for a while: then it is written together with the message."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._next_ping:
+            self._ping()
+        else:
+            self._ping_timer = loop.call_at(self._next_ping, self._ping)
+
     def _ping(self) -> None:
         self._ping_timer = None
-        if self._is_waiting and not self.ended and not self._socket.closed:
-            self._socket.queue.put_nowait(EnginePacket(ENGINE_PING))
+        self._next_ping = asyncio.get_running_loop().time() + PING_EVERY
+        if (self._queued or self._written) and not self.ended and not self._socket.closed:
+            self._queue.put_nowait(EnginePacket(ENGINE_PING))
 
     def on_write(self, text: str) -> None:
         """Note a packet that was written to the connection."""
         if text.startswith(MESSAGE_STARTS):
             if self._queued:
-                self.newest, size = self._queued.popleft()
-                log = self.newest.log
-                self._written[log.conversation, log.user] = self.newest
+                post, size, prove = self._queued.popleft()
                 self._bytes -= size
+                if post is not None:
+                    self._written[post.log.conversation, post.log.user] = post
+                if prove and self._ping_timer is None and self._socket.upgraded:  # the answer to a poll has its ping
+                    self._ping_soon()
         elif text == PING:
             self._pinged.append(self._written)
             self._written = {}
@@ -200,19 +271,22 @@ class EngineConnection:
     def on_packet(self, text: str) -> None:
         """Note a packet that came in: a pong proves what was written before its ping."""
         if text == PONG and self._pinged:
+            if self._awaits_pong:
+                self._awaits_pong = False
+                self._queue.news.set()
+                if self._pong_timer is not None:
+                    self._pong_timer.cancel()
+                    self._pong_timer = None
             self._prove(self._pinged.pop(0))
+        elif text == PROBE:
+            self._queue.news.set()  # a poll that waits ends, so that the client can change to the WebSocket
 
-    def on_poll(self) -> None:
-        """Note a poll: the client has everything that was written."""
-        self._prove(self.take_unproved())
-
-    def take_unproved(self) -> Newest:
-        """Return what was written and not proved; the caller takes it as proved."""
-        taken: Newest = {}
+    def forget(self) -> None:
+        """Forget what was written or queued and is not proved: its client is gone."""
         for written in (*self._pinged, self._written):
-            taken.update(written)
             written.clear()  # a pong is still expected for each ping
-        return taken
+        if self._queued:
+            self._queued = deque((None, size, False) for _, size, _ in self._queued)
 
     def _prove(self, posts: Newest) -> None:
         if self.client is not None and posts:
@@ -237,14 +311,10 @@ class EngineConnection:
 
     # ---- end
 
-    def on_close(self, code: int) -> None:
-        """Note that the client closed the WebSocket."""
-        self.leaving = self.leaving or code in ORDERLY_CLOSE_CODES
-
     def release(self) -> None:
         """Wake everything that waits for the connection, which is gone; also a poll that waits for news."""
         self.ended = True
-        for timer in (self._ping_timer, self.deadline):
+        for timer in (self._ping_timer, self._pong_timer, self.deadline):
             if timer is not None:
                 timer.cancel()
         self._has_room.set()

@@ -53,16 +53,20 @@ class EventHandlers:
     async def register(self, connection: EngineConnection, payload: Payload) -> Answer:
         """Register a connection for the account of its token, or for the one it names where this machine is trusted."""
         name = word_field(payload, "userId")
+        active = flag_field(payload, "isActive", missing=True)
         account = await self._sign_in(connection, name, word_field(payload, "authToken", required=False))
         self._gateway.limits.calls.take(account.key, CALLS_OF_REGISTER)
         since = await self._last_message(account, word_field(payload, "since", required=False))
         if connection.client is not None:  # no await from here on, so the second of two concurrent calls ends here
             if connection.client.account is account:
+                if "isActive" in payload:
+                    connection.client.set_active(active)
                 return {**OK, "userId": account.name}
             raise Forbidden("this socket is registered for another user: open a new one", "registered")
         if connection.ended:
             raise Unauthorized("this connection is closed")
-        client = connection.client = SocketClient(self._registry, connection, account)  # WebError: too many sessions
+        # WebError: too many sessions
+        client = connection.client = SocketClient(self._registry, connection, account, active=active)
         self._registry.add(client)
         self._registry.spawn(self._start(client, since))
         return {**OK, "userId": account.name}
@@ -193,8 +197,9 @@ def text_field(payload: Payload) -> str:
     return value
 
 
-def flag_field(payload: Payload, name: str) -> bool:
-    value = payload.get(name)
+def flag_field(payload: Payload, name: str, *, missing: bool | None = None) -> bool:
+    """Return a flag; `missing` if it is missing, None: it is required."""
+    value = payload.get(name, missing)
     if not isinstance(value, bool):
         raise MalformedPayload(f"{name} must be true or false")
     return value

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs
 
 import socketio
 from engineio.exceptions import EngineIOError
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -101,7 +101,11 @@ class SocketIOServer:
         if connection is None or scope["method"] != "GET":
             await self._inner(scope, receive, send)
             return
-        connection.on_poll()
+        with suppress(ClientDisconnect):
+            await Request(scope, receive).body()  # from now on only the end of the request comes in
+
+        async def receive_nothing() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
 
         async def send_noted(message: Message) -> None:
             await send(message)
@@ -109,7 +113,18 @@ class SocketIOServer:
                 for text in message.get("body", b"").decode().split(SEPARATOR):
                     connection.on_write(text)
 
-        await self._inner(scope, receive, send_noted)
+        watching = self._registry.spawn(self._watch_poll(connection, receive, asyncio.current_task()))
+        try:
+            await self._inner(scope, receive_nothing, send_noted)
+        finally:
+            watching.cancel()
+
+    @staticmethod
+    async def _watch_poll(connection: EngineConnection, receive: Receive, poller: asyncio.Task[Any] | None) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if poller is not None:
+            connection.drop_poll(poller)
 
     async def _on_post(self, connection: EngineConnection | None, request: Request) -> PlainTextResponse:
         """Take every packet that a polling client posts; what can be no packet ends its connection.
@@ -149,8 +164,6 @@ class SocketIOServer:
                     return {"type": "websocket.disconnect", "code": 1003}
                 if connection is not None:
                     connection.on_packet(text or "")
-            elif message["type"] == "websocket.disconnect" and connection is not None:
-                connection.on_close(message.get("code", 1005))
             return message
 
         async def send_noted(message: Message) -> None:
@@ -264,7 +277,7 @@ class SocketIOServer:
         await self._library["disconnect"](engine_id, reason)
         connection = self._connections.pop(engine_id, None)
         if connection is not None:
-            self._close_client(connection, orderly=connection.leaving)
+            self._close_client(connection)
             connection.release()
 
     async def _sweep(self) -> None:
@@ -291,18 +304,17 @@ class SocketIOServer:
         """Close the client; its connection may stay open and register another user."""
         connection = self._by_sid.pop(sid, None)
         if connection is not None and connection.sid == sid:
-            orderly = connection.leaving or reason == self._server.reason.CLIENT_DISCONNECT
             had_client = connection.client is not None
             connection.held.clear()
-            self._close_client(connection, orderly=orderly)
+            self._close_client(connection)
             if had_client and not connection.ended:
                 connection.taken = 0
                 self._set_deadline(connection)
 
-    def _close_client(self, connection: EngineConnection, *, orderly: bool) -> None:
+    def _close_client(self, connection: EngineConnection) -> None:
         client, connection.client = connection.client, None
         if client is not None:
-            client.close(orderly=orderly)
+            client.close()
 
     async def _on_event(self, name: str, sid: str, *given: Any) -> Answer:
         """Carry out a request; its answer comes after those to earlier requests of the connection."""

@@ -97,17 +97,19 @@ async def test_the_console_of_the_gateway_shows_connect_disconnect_buffer_and_de
     url = f"ws://localhost:{free_port}/chat"
     async with running(*server, home=home) as console:
         await console.until(f"Chat service started on :{free_port}")
-        async with connect(f"{url}?user=A", proxy=None) as a:
+        async with connect(f"{url}?user=A&events=receipts", proxy=None) as a:
             await console.until("A connected (chat)")
             await a.send(json.dumps({"to": "B", "content": "secret"}))
             line = await console.until("buffered for B, who is offline: a message from A")
             assert datetime.strptime(line[:19], "%Y/%m/%d %H:%M:%S")
-            async with connect(f"{url}?user=B", proxy=None) as b:
+            async with connect(f"{url}?user=B", proxy=None):
                 await console.until("B connected (chat)")
                 await console.until("sent to B: 1 buffered message")
                 await a.send(json.dumps({"to": "B", "content": "secret"}))
                 await console.until("sent to B: a message from A")
-                await b.recv()
+                for _ in range(2):
+                    while json.loads(await a.recv()).get("type") != "delivered":
+                        pass
             await console.until("B disconnected (chat: left)")
             for _ in range(2):
                 await a.send(json.dumps({"to": "B", "content": "secret"}))

@@ -214,7 +214,7 @@ def test_messages_to_an_offline_user_survive_a_restart_in_order(people: Two, gat
     assert bob.hear("newMessage")["id"] == last, "what was taken does not come again"
 
 
-def test_an_offline_writer_gets_message_statuses_on_return(people: Two) -> None:
+def test_an_offline_writer_gets_message_statuses_on_return(people: Two, gateway: Gateway) -> None:
     ada, bob = people
     ada.come()
     message_id = ada.write(bob, "for later")
@@ -222,6 +222,9 @@ def test_an_offline_writer_gets_message_statuses_on_return(people: Two) -> None:
     ada.leave()
     bob.come()
     bob.hear("newMessage")
+    about, bearer = f"{gateway.url}/messages/{message_id}/receipt", {"Authorization": f"Bearer {ada.token}"}
+    while httpx.get(about, headers=bearer, trust_env=False).json()["status"] != "read":
+        pass
     bob.leave()
     ada.come()
     ada.hears_status(message_id, "read")
@@ -380,14 +383,17 @@ def test_the_documented_example_works_as_written_and_survives_a_killed_gateway(
     ada("tick", lambda told: told == [message["id"], "delivered"])
     if sys.platform == "win32":
         raise NotImplementedError
+    javascript.order("hide")
+    bob.hear("presenceUpdate", lambda told: told == {"userId": "ada", "status": "idle"})
     gateway.end(signal.SIGKILL)
     bob.hear("disconnect")
-    javascript.order("hide")
     gateway.start()
     assert ada("log") == ["ok"], "it has come back by itself and is registered again"
     bob.hear("presenceUpdate", lambda told: told == {"userId": "ada", "status": "idle"})
-    bob.write(Person(javascript, gateway, "ada", token), "welcome back")
+    welcome = bob.write(Person(javascript, gateway, "ada", token), "welcome back")
     assert ada("show")[:2] == ["bob", "welcome back"]
+    bob.hears_status(welcome, "delivered")
+    bob.has_no_status(welcome, "read")
     assert not javascript.heard("ada", "warn") and not javascript.heard("ada", "failed")
     bob.leave()
 
