@@ -154,14 +154,18 @@ async def copy_database(
 
 def _copy_database(source: str, target: str, progress: Progress) -> Copied:
     with ExitStack() as locks:
-        read, write = _lock(source, locks, create=False), _lock(target, locks, create=True)
-        if read == write:
+        (read, source_profile), (write, target_profile) = _find(source, create=False), _find(target, create=True)
+        profiles = [found.resolve() for found in (source_profile, target_profile) if found is not None]
+        if read == write or len(set(profiles)) < len(profiles):
             raise P2PChatError("source and target are the same database: name two")
+        for profile in profiles:
+            if profile.is_dir():
+                locks.enter_context(locked(profile))
         return copy_rows(read, write, progress)
 
 
-def _lock(place: str, locks: ExitStack, *, create: bool) -> str:
-    """Return the URL of a database, and hold the lock of its profile."""
+def _find(place: str, *, create: bool) -> tuple[str, Path | None]:
+    """Return the URL of a database, and the profile that it is in, if any."""
     if place.startswith(MEMORY_URL):
         raise P2PChatError("a database in memory cannot be copied: export from the running peer")
     if "://" in place:
@@ -174,9 +178,7 @@ def _lock(place: str, locks: ExitStack, *, create: bool) -> str:
             make_private_directory(directory)
         elif not directory.is_dir():
             raise P2PChatError(f"there is no peer in {directory}: name the data directory of one")
-    if directory is not None and directory.is_dir():
-        locks.enter_context(locked(directory))
-    return place
+    return place, directory
 
 
 # ---- the rows of a database

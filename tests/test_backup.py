@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import P2PChatError, Sent, StorageError, TCPPeer, backup_profile, open_history
+from p2pchat import P2PChatError, Sent, StorageError, TCPPeer, backup_profile, copy_database, open_history
 from tests.messaging.conftest import home as home
 from tests.messaging.texts import texts
 
@@ -28,6 +28,15 @@ async def test_a_backup_of_a_running_peer_can_replace_it(home: Path) -> None:
         assert await texts(copy, "room") == ["before"]
         assert copy.invite.partition("@")[0] == invite.partition("@")[0]
         await copy.broadcast("it goes on")
+
+
+async def test_a_database_is_not_copied_onto_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with TCPPeer(data=home / "ada", name="ada"):
+        pass
+    monkeypatch.chdir(home)
+    for source in ("ada", home / "ada", f"sqlite:///{home / 'ada' / 'history.db'}"):
+        with pytest.raises(P2PChatError, match="same database"):
+            await copy_database(source, "ada/")
 
 
 async def test_a_backup_contains_the_network_of_the_login(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,4 +194,5 @@ def run(words: list[str]) -> int:
     except click.UsageError as error:
         says_what_to_write = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
         hint = "" if says_what_to_write else " (--help shows more)"
-        raise UsageError(error.format_message().rstrip(".") + hint) from None
+        text = " ".join(error.format_message().split())  # click puts choices on lines of their own
+        raise UsageError(text.rstrip(".") + hint) from None

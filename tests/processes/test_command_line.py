@@ -52,6 +52,7 @@ NOT_MEANT = [
     ("0 --invite p2pchat:nonsense", "the invite"),
     ("0 --invite /does/not/exist", "cannot read the invite"),
     ("check", "Missing argument 'LOG...'"),
+    ("completion", "Choose from: bash, zsh, fish"),
     ("demo twice", "Got unexpected extra argument (twice)"),
 ]
 

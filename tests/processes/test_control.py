@@ -153,7 +153,7 @@ async def alone(sock: Commands) -> Child:
 @posix
 async def test_piped_text_is_one_message_without_commands(sock: Commands) -> None:
     _, bob = await a_pair(sock)
-    build = "echo /quit; echo 'compiling'; echo '{\"do\":\"quit\"}' >&2; echo; echo 'done'"
+    build = "echo /quit; printf 'compiling\\r\\n'; echo '{\"do\":\"quit\"}' >&2; echo; echo 'done'"
     send = await sock.shell("ada", f"({build}) 2>&1 | p2pchat send bob")
     assert await send.ended() == (0, "", "")
     message = await bob.event("message", kind="dm", sender="ada")

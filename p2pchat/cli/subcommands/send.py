@@ -165,13 +165,13 @@ def _too_long(what: str, limit: int) -> str:
 
 
 def _read_text(limit: int) -> str:
-    """Return all of standard input without trailing line ends."""
+    """Return all of standard input without trailing line ends; lines end with LF alone, as in a chat."""
     source, read, size = raw_stdin(), bytearray(), 0
     while chunk := source.read(READ_BYTES):
         size += len(chunk)
         if len(read) <= limit:  # what exceeds the limit may be line ends only; the rest is not kept
             read += chunk
-    text, was_utf8 = decode_line(bytes(read).rstrip(b"\r\n"))
+    text, was_utf8 = decode_line(bytes(read).rstrip(b"\r\n").replace(b"\r\n", b"\n"))
     if len(read) < size:
         raise UsageError(_too_long(f"standard input has {size:,} bytes", limit))
     if not was_utf8:
