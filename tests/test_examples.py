@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from p2pchat import Message, TCPPeer
+from p2pchat import Events, Left, Message, Settings, TCPPeer, User
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PATIENCE = 20.0  # seconds until an example counts as hung
+NODE = shutil.which("node")
+NODE_SINCE = 20  # the oldest release that the peer in JavaScript runs on
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +30,21 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def node() -> str:
+    """Return the path of Node; skip the test without one that is new enough."""
+    if NODE is None:
+        pytest.skip("node is not installed")
+    version = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(version.removeprefix("v").partition(".")[0]) < NODE_SINCE:
+        pytest.skip(f"the peer in JavaScript needs node {NODE_SINCE}, and this is {version}")
+    return NODE
+
+
 @asynccontextmanager
 async def example(name: str, *args: str) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
+        node() if name.endswith(".mjs") else sys.executable,
         str(ROOT / "examples" / name),
         *args,
         stdout=asyncio.subprocess.PIPE,
@@ -116,3 +131,77 @@ async def test_both_sides_of_a_partition_end_with_one_history() -> None:
     assert len({line.partition(" ")[2] for line in histories}) == 1
     assert "is anybody there?" in histories[0]
     assert "ada is gone" in histories[0]
+
+
+def test_the_peer_in_javascript_gives_every_result_of_the_vectors() -> None:
+    done = subprocess.run([node(), str(ROOT / "tests" / "peer_vectors.mjs")], capture_output=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, b""), done.stdout.decode()
+    assert b"entries.json: 223 of 223" in done.stdout
+
+
+async def test_the_peer_in_javascript_without_an_invite_prints_its_usage() -> None:
+    assert await output("peer.mjs") == (1, "", "usage: node examples/peer.mjs FILE INVITE\n")
+
+
+def pongs(trace: Path, peer: str) -> int:
+    """Count the answers to pings that a trace shows from one peer, given by its id in hex."""
+    lines = [json.loads(line) for line in trace.read_text("utf-8").splitlines()]
+    frames = [line["frame"] for line in lines if line["event"] == "frame" and line["peer"] == peer]
+    return sum(frame["t"] == "pong" for frame in frames)
+
+
+async def answer_of(user: User, messages: Events[Message]) -> Message:
+    """Return the next message of a user; those of others are passed over."""
+    async with asyncio.timeout(PATIENCE):
+        async for message in messages:
+            if message.sender == user:
+                return message
+    raise AssertionError("the events have ended")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGTERM to catch elsewhere")
+async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> None:
+    quick = Settings(ping_after=0.3, dead_after=3.0)  # seconds
+    trace = home / "trace"
+    async with (
+        TCPPeer(temporary=True, name="ada", settings=quick, trace=trace) as ada,
+        TCPPeer(0, ada.endpoint, temporary=True, name="bob", settings=quick) as bob,
+    ):
+        seen = {peer: peer.events(Left, consumer=None) for peer in (ada, bob)}
+        heard = {peer: peer.events(Message) for peer in (ada, bob)}
+        command = ("peer.mjs", str(home / "echo.jsonl"), str(ada.invite))
+        async with example(*command) as process:
+            echo = await ada.wait_user("echo", timeout=PATIENCE)
+            await bob.wait_user("echo", timeout=PATIENCE)  # ada's peer told it of bob's
+
+            said = await ada.broadcast("echo hällo, 世界 \U0001f30d")
+            answer = await answer_of(echo, heard[ada])
+            assert (answer.text, answer.reply_to) == ("hällo, 世界 \U0001f30d", said.id)
+            answer = await answer_of(echo, heard[bob])
+            assert (answer.text, answer.reply_to) == ("hällo, 世界 \U0001f30d", said.id)
+
+            sent = await bob.send("echo", 'zwischen uns: \u00e9\u0301 \u202e\t\n"')
+            await sent.read(timeout=PATIENCE)
+            answer = await answer_of(echo, heard[bob])
+            assert (answer.text, answer.reply_to) == ('zwischen uns: \u00e9\u0301 \u202e\t\n"', sent.id)
+            assert answer.conversation.kind == "dm"
+
+            async with asyncio.timeout(PATIENCE):
+                while pongs(trace, echo.key) < 4:  # without one, the link would have ended
+                    await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+        for peer in (ada, bob):
+            left = await asyncio.wait_for(anext(seen[peer]), PATIENCE)  # the first: the links have lasted
+            assert (left.user, left.reason) == (echo, "left")
+
+        sent = await ada.send("echo", "are you back?")
+        async with example(*command):
+            await sent.read(timeout=PATIENCE)
+            answer = await answer_of(echo, heard[ada])
+            assert (answer.text, answer.reply_to) == ("are you back?", sent.id)
+        async with example(*command):  # killed: nothing is answered twice
+            await (await bob.send("echo", "and I?")).read(timeout=PATIENCE)
+            assert (await answer_of(echo, heard[bob])).text == "and I?"
+            await ada.broadcast("echo enough")
+            assert (await answer_of(echo, heard[ada])).text == "enough"
