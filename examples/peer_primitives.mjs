@@ -119,12 +119,18 @@ export function certified(user, peer, { from, until, sig }, now) {
 /** JSON as the protocol has it. Codes of bye are thrown; a number that is no integer comes as a `Number` object. */
 export function readJSON(text) {
   // Each string gets an s before it and each number becomes a string with an n, so that the token can be judged.
-  const token = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/gs;
+  const token = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[[\]{}]/gs;
+  let depth = 0;
   const marked = (found) => {
-    if (!(typeof JSON.parse(found) === "string" ? JSON.parse(found).isWellFormed() : true)) throw "malformed";
-    return found.startsWith('"') ? `"s${found.slice(1)}` : `"n${found}"`;
+    if ("[{".includes(found) && ++depth > 16) throw "malformed";
+    if ("]}".includes(found)) depth -= 1;
+    if ("[]{}".includes(found)) return found;
+    const value = JSON.parse(found); // throws if it is no number, or the string has a wrong escape
+    if (typeof value === "string" ? !value.isWellFormed() : /^-?\d+$/.test(found) && found.length > 4300)
+      throw "malformed";
+    return found[0] === '"' ? `"s${found.slice(1)}` : `"n${found}"`;
   };
-  const plain = (value, depth) => {
+  const plain = (value) => {
     if (typeof value === "string" && value[0] === "s") return value.slice(1);
     if (typeof value === "string") {
       const number = Number(value.slice(1));
@@ -133,12 +139,11 @@ export function readJSON(text) {
       return whole ? number + 0 : Object(number);
     }
     if (value === null || typeof value !== "object") return value;
-    if (depth === 16) throw "malformed";
-    if (Array.isArray(value)) return value.map((item) => plain(item, depth + 1));
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key.slice(1), plain(item, depth + 1)]));
+    if (Array.isArray(value)) return value.map(plain);
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key.slice(1), plain(item)]));
   };
   try {
-    const value = plain(JSON.parse(text.replace(token, marked)), 0);
+    const value = plain(JSON.parse(text.replace(token, marked)));
     if (value === null || typeof value !== "object" || Array.isArray(value)) throw "malformed";
     return value;
   } catch {
