@@ -3,7 +3,9 @@
 //
 // node examples/peer.mjs echo.jsonl "$(p2pchat invite)"
 //
-// It needs Node 20 or later. The file keeps its key and all that it has sent and received: run one process on it at a time.
+// It needs Node 20 or later. The file keeps its key and all that it has sent and received; run one process on it at a
+// time. Groups and forks are left out, and so are the waiting of an answer for what it answers, and sending back read
+// marks and presence of others, which a bot has no use for.
 
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";
@@ -26,6 +28,7 @@ export class Link {
   differing = new Set(); // conversations that are not compared yet
   wants = new Map(); // number -> conversation and user
   greeted = false; // its users are known
+  news = false; // the announcement that is under way has new ones
   compared = false;
 
   constructor(peer, server, pin, out, nonce = randomBytes(32).toString("hex")) {
@@ -65,7 +68,8 @@ export class Link {
       }
       if (Object.hasOwn(Link.prototype, `on_${frame.t}`)) this[`on_${frame.t}`](frame);
     } catch (error) {
-      this.fail(typeof error === "string" ? error : "malformed");
+      if (typeof error !== "string") throw error; // of this peer: a full disk, for example
+      this.fail(error);
     }
   }
 
@@ -411,7 +415,8 @@ export class Peer {
         for (let read; (read = p2p.readFrame(rest, link.stage === "up" ? 262144 : 4096)); link.receive(read[0]))
           rest = read[1];
       } catch (code) {
-        link.fail(typeof code === "string" ? code : "error");
+        if (typeof code !== "string") throw code;
+        link.fail(code);
       }
     });
     socket.on("error", () => {});
