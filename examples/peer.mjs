@@ -34,7 +34,7 @@ export class Link {
   constructor(peer, server, pin, out, nonce = randomBytes(32).toString("hex")) {
     Object.assign(this, { peer, server, pin, out, nonce });
     if (pin && pin !== server) this.fail("identity", false);
-    else if (server === peer.id) this.fail("self");
+    else if (server === peer.id) this.fail("self", false);
   }
 
   fail(code, tell = true) {
@@ -86,7 +86,7 @@ export class Link {
   on_welcome({ proof = "", net }) {
     const { id, key, network } = this.peer;
     const wanted = key && p2p.mac(key, p2p.tag("invite/1 server") + this.transcript);
-    if (net !== (key ? undefined : network)) throw "network";
+    if (!key && net !== network) throw "network";
     if (key && (proof.length !== 64 || !timingSafeEqual(Buffer.from(proof), Buffer.from(wanted)))) throw "network";
     this.stage = "go";
     if (id > this.server) return; // the smaller id decides which link counts

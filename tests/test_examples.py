@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -207,3 +208,7 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
             assert (await answer_of(echo, heard[bob])).text == "and I?"
             await ada.broadcast("echo enough")
             assert (await answer_of(echo, heard[ada])).text == "enough"
+    batches = [json.loads(line) for line in (home / "echo.jsonl").read_text("utf-8").splitlines()[1:]]
+    begun = [json.loads(batch["e"][0]) for batch in batches if batch["u"] == echo.key and batch["first"] == 1]
+    starts = Counter("before" in entry for entry in begun)
+    assert starts == {False: 3, True: 2}  # room, ada, bob; then each log names the one before it
