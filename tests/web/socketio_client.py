@@ -68,6 +68,11 @@ async def socket(url: str, name: str = "", token: str = "", *, transports: list[
         finally:
             await user.io.disconnect()
             if transports and "polling" in transports:
+                engine = user.io.eio
+                if engine.write_loop_task is not None:
+                    await asyncio.wait([engine.write_loop_task], timeout=PATIENCE)  # it may be sending a pong
+                if engine.http not in (http, None):  # the library opens another session when this one is closed
+                    await engine.http.close()
                 _drop_unread_answers()
 
 
