@@ -56,6 +56,31 @@ async def test_a_signal_requests_shutdown(number: signal.Signals, reason: str) -
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
+# In a process of its own: a second signal may end it.
+TWO_SIGNALS = """
+import asyncio, signal, sys, types
+from p2pchat.cli import runner
+runner.time = types.SimpleNamespace(monotonic=iter(map(float, sys.argv[1:])).__next__)
+async def main():
+    shutdown = runner.Shutdown()
+    with shutdown.on_signals():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        print(await shutdown.wait())
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asyncio has SIGINT for itself there")
+@pytest.mark.parametrize(
+    ("second", "ended"), [(100.4, (0, "terminated\n")), (100.6, (130, ""))], ids=["in time", "too late"]
+)
+def test_a_second_signal_counts_as_the_first_for_a_moment(second: float, ended: tuple[int, str]) -> None:
+    command = [sys.executable, "-c", TWO_SIGNALS, "100.0", str(second)]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stdout) == ended, done.stderr
+
+
 async def test_ignored_signals_stay_ignored() -> None:
     if sys.platform == "win32":
         pytest.skip("Windows has no SIGHUP")
