@@ -301,6 +301,7 @@ REMEDIES = {
     "turned_away": "update both, and check the events of the peer there",
 }
 START_HERE = "start a peer on that port: {start}"
+TAKEN_HERE = "something listens on that port at 127.0.0.1: p2pchat doctor 127.0.0.1:{port}"
 START_THERE = "start the peer there so that others can reach it: p2pchat {port} --host 0.0.0.0"
 
 
@@ -318,7 +319,8 @@ def check_remote(found: Probed, name: str) -> Finding:
     if found.verdict == "self":
         return ok(what, "this peer itself answers: linking with it would do nothing")
     if found.verdict == "refused":
-        mend = START_HERE if is_loopback(what.rpartition(":")[0]) else START_THERE
+        free = START_HERE if bind_error(int(port)) != errno.EADDRINUSE else TAKEN_HERE
+        mend = free if is_loopback(what.rpartition(":")[0]) else START_THERE
     else:
         mend = REMEDIES[found.verdict]
     at = f" ({found.address})" if found.address not in what else ""

@@ -22,10 +22,12 @@ from p2pchat.cli.subcommands.doctor_network import (
     check_peers,
     check_port,
     check_reachability,
+    check_remote,
     from_answers,
     is_only_loopback,
     probe_own_addresses,
 )
+from p2pchat.commands.endpoints import command
 
 LOOPBACK = ["127.0.0.1"]
 OTHER = "127.0.0.2"  # represents a public address; only Linux has it without configuration
@@ -76,6 +78,14 @@ async def test_a_free_port() -> None:
     assert await look(number) == Finding("port", "ok", f"{number} is free")
     held = await look(number, holder=4711)
     assert held.verdict == "warning" and "does not listen on port" in held.seen
+
+
+async def test_a_port_taken_at_another_loopback_address() -> None:
+    async with listener() as number:
+        found = check_remote(Probed(f"[::1]:{number}", "refused", "no program listens there"), "")
+        assert "start" not in found.mend and found.mend.endswith(f"p2pchat doctor 127.0.0.1:{number}")
+    found = check_remote(Probed(f"[::1]:{number}", "refused", "no program listens there"), "")
+    assert found.mend.endswith(command(number))
 
 
 async def test_the_peer_itself(home: Path) -> None:
