@@ -276,6 +276,7 @@ def copy(source: str, target: str, as_json: bool) -> int:
         raise UsageError(f"- is the URL in {VARIABLE}: FROM and TO cannot both be it")
     if cli.has_password(source) or cli.has_password(target):
         print_error(cli.PASSWORD_VISIBLE)
+    start = _start_with(source, target)
     source, target = _database(source), _database(target)
     with Progress() as progress:
         done = asyncio.run(copy_database(source, target, progress=progress.rows))
@@ -283,8 +284,20 @@ def copy(source: str, target: str, as_json: bool) -> int:
         print(json_line(asdict(done)), flush=True)
     else:
         print(f"copied and compared: {done.entries:,} entries, {done.rows:,} rows in all", flush=True)
-        print_notice("-- start the peer with the new database from now on (--db or P2PCHAT_DB), and never with both")
+        print_notice(f"-- key and network stay where they are. Start the peer so, never with the old database: {start}")
     return DONE
+
+
+def _start_with(source: str, target: str) -> str:
+    """Return the command that starts the peer with its key and the new database; no password is in it."""
+    data = "DIRECTORY" if source == FROM_VARIABLE or "://" in source else source
+    if target == FROM_VARIABLE or cli.has_password(target):
+        db = "URL"
+    elif "://" in target:
+        db = target
+    else:
+        db = f"sqlite:///{(Path(target).expanduser().absolute() / 'history.db').as_posix()}"
+    return command("PORT", "--data", data, "--db", db)
 
 
 def _database(word: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 from p2pchat.__main__ import main
 from p2pchat.cli.options import PASSWORD_VISIBLE, ProfileChoice, has_password
 from p2pchat.cli.program import run
-from p2pchat.cli.subcommands.transfer import _database
+from p2pchat.cli.subcommands.transfer import _database, _start_with
+from p2pchat.commands.endpoints import command
 from p2pchat.commands.exit_codes import UsageError
 from tests.cli.parsing import parse
 
@@ -93,6 +94,24 @@ def test_a_password_on_the_command_line_gets_a_warning_and_is_not_shown(
     err = capsys.readouterr().err.replace("\n  ", " ")
     assert err.count(PASSWORD_VISIBLE) == 1 and "secret" not in err
     assert not has_password("postgresql://ada@db/chat?host=/run/a:b") and has_password("mysql://h/d?password=x")
+
+
+def test_a_copy_tells_how_to_start_with_the_old_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory that holds only the copied database would be a new identity."""
+    from p2pchat.storage.sql import SqlStorage
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    SqlStorage(f"sqlite:///{old}/history.db").close()
+    assert run(["db", "copy", str(old), str(new)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.endswith(command("PORT", "--data", str(old), "--db", f"sqlite:///{new.as_posix()}/history.db"))
+    url = f"sqlite:///{tmp_path}/third.db?password=x"
+    assert (
+        _start_with("-", url)
+        == _start_with("sqlite:///a.db", "-")
+        == command("PORT", "--data", "DIRECTORY", "--db", "URL")
+    )
 
 
 def test_the_result_of_a_copy_is_printed(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
