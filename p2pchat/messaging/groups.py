@@ -145,11 +145,11 @@ class GroupChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undelivered(Event):
-    """Messages of the own user that no member of a group gets, since the owner had removed the own user before.
+    """Entries of the own user that no member of a group gets, since the owner had removed the own user before.
 
     Attributes:
         group: The group.
-        ids: The ids of the messages, in the order written.
+        ids: The ids of messages, edits, deletions and reactions, in the order written.
     """
 
     event: ClassVar[str] = "warning"
@@ -160,8 +160,9 @@ class Undelivered(Event):
     @property
     def text(self) -> str:
         """The warning as a sentence."""
-        count = "one message" if len(self.ids) == 1 else f"{len(self.ids)} messages"
-        return f"{count} to #{self.group.name} reached nobody: you had been removed from the group"
+        several = f"{len(self.ids)} messages, edits, deletions or reactions"
+        what = "one message, edit, deletion or reaction" if len(self.ids) == 1 else several
+        return f"{what} to #{self.group.name} reached nobody: you had been removed from the group"
 
     def _fields(self) -> dict[str, Any]:
         return {

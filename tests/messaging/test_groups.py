@@ -72,11 +72,14 @@ async def test_a_removed_member_gets_its_undelivered_messages_reported() -> None
         undelivered = carol.events(Undelivered, consumer=None)
         net.partition([ada, bob], [carol])
         lost = await carol.send("#ops", "behind the cut")
+        edit = await (await carol.message(lost.id)).edit("behind it")
         await ops.remove("carol")
         await ops.send("without carol")
         net.heal()
         await net.settle()
-        assert (await anext(undelivered)).ids == (lost.id,)
+        told = await anext(undelivered)
+        assert told.ids == (lost.id, edit.id)
+        assert told.text.startswith("2 messages, edits, deletions or reactions to #ops reached nobody")
         assert await group_texts(ada, bob) == ["carol: before", "ada: without carol"]
         with pytest.raises(P2PChatError, match="only members can write"):
             await carol.send("#ops", "still there?")
