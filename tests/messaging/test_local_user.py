@@ -407,6 +407,18 @@ async def test_typing_in_a_group_is_shown_to_its_members_only(net: Mesh) -> None
     assert heard == ("bob", "bob", True)  # and nothing before
 
 
+async def test_who_is_removed_from_a_group_types_no_more() -> None:
+    async with mesh("ada", "bob", "cyd", settings=Settings(typing_expires=3600.0)) as net:
+        ada, bob, cyd = net.peers
+        ops = await ada.create_group("ops", ["bob", "cyd"])
+        await net.settle()
+        events = [peer.events(Typing, consumer=None) for peer in (ada, bob)]
+        cyd.find("#ops").typing()
+        assert [await typing(seen) for seen in events] == [("cyd", "ops", True)] * 2
+        await ops.remove("cyd")
+        assert [await typing(seen) for seen in events] == [("cyd", "ops", False)] * 2
+
+
 async def test_the_end_of_typing_is_an_event() -> None:
     async with mesh("ada", "bob", settings=Settings(typing_every=0.1)) as net:
         ada, bob = net.peers

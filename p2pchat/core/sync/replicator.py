@@ -15,7 +15,15 @@ from functools import partial
 
 from p2pchat.core.context import Context, HostedIdentities
 from p2pchat.core.edits import relation_of
-from p2pchat.core.effects import Counted, DeliveryReceipt, ReadStored, Released, WriteAccepted, WriteRefused
+from p2pchat.core.effects import (
+    Counted,
+    DeliveryReceipt,
+    GroupUpdate,
+    ReadStored,
+    Released,
+    WriteAccepted,
+    WriteRefused,
+)
 from p2pchat.core.groups.group import GroupReplica
 from p2pchat.core.inputs import LookupResult, WriteRequest
 from p2pchat.core.log import Batch, LogId, WriterKey, is_plausible, ref_key
@@ -261,7 +269,7 @@ class Replicator:
     def write(self, request: WriteRequest) -> None:
         self.appender.write_texts(request)
         if self.typing.local or self.typing.active:
-            self.typing.on_message(request.conversation, request.user)
+            self.typing.on_end(request.conversation, request.user)
         conversation = self.conversations.by_id.get(request.conversation) if self.quota.must_check else None
         if conversation is not None and conversation.members and self.quota.on_write(conversation.members):
             self.compare_all()
@@ -350,9 +358,12 @@ class Replicator:
                 if self.typing.local:
                     self.typing.on_own_stored(conversation, batch.log.user)
             elif self.typing.active:
-                self.typing.on_message(batch.log.conversation, batch.log.user)
+                self.typing.on_end(batch.log.conversation, batch.log.user)
         if done.transaction.effects:
             self.groups.emit_updates(done.transaction.effects)
+            for effect in done.transaction.effects:
+                if isinstance(effect, GroupUpdate) and effect.change in ("removed", "left"):
+                    self.typing.on_end(effect.talk, effect.target)
         if done.transaction.groups:
             self.groups.on_durable(done.transaction.groups)
         for fork in change.forks:

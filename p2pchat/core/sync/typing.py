@@ -2,7 +2,7 @@
 
 A change is sent at once. The same word is sent again at most once in three seconds for each user and conversation. At
 the receiver an indicator ends after six seconds without repetition, so a lost frame does no harm. A message from the
-user ends it too, without a frame.
+user ends it too, without a frame, and so does the end of the membership in a group.
 
 Source: docs/protocol.md, "Receipts and presence".
 """
@@ -116,8 +116,8 @@ class TypingTracker:
         self._set_active((frame.c, frame.u), remote.link.id if frame.on else None)
         return None
 
-    def on_message(self, conversation: ConversationId, user: UserId) -> None:
-        """Stop the indicator of a user whose message is written here, or stored from elsewhere."""
+    def on_end(self, conversation: ConversationId, user: UserId) -> None:
+        """Stop the indicator of a user whose message is written here or stored from elsewhere, or who left a group."""
         key = (conversation, user)
         self.local.pop(key, None)
         if key in self.active:
