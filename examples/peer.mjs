@@ -4,8 +4,7 @@
 // node examples/peer.mjs echo.jsonl "$(p2pchat invite)"
 //
 // It needs Node 20 or later. The file keeps its key and all that it has sent and received; run one process on it at a
-// time. Groups and forks are left out, and so are the waiting of an answer for what it answers, and sending back read
-// marks and presence of others, which a bot has no use for.
+// time. Left out: groups, forks, pages of more than 1,000 marks, and waiting for what an entry answers.
 
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";
@@ -27,6 +26,7 @@ export class Link {
   full = new Set(); // conversation and user, of whom the other end takes no more
   differing = new Set(); // conversations that are not compared yet
   wants = new Map(); // number -> conversation and user
+  newlyRead = new Set(); // conversations with read marks that were not sent yet
   greeted = false; // its users are known
   news = false; // the announcement that is under way has new ones
   compared = false;
@@ -245,11 +245,18 @@ export class Link {
     this.want();
   }
 
-  /** Tell a mark of what was stored, and, to the peer of its writer, that it was read. */
+  /** Tell a mark of what was stored, and soon, to the peer of its writer, that it was read. */
   acknowledge(c, u) {
     if (this.full.has(c + u)) return;
     this.send({ t: "have", marks: { [c]: { [u]: this.peer.logs.tips(c, u) } } });
-    if (this.users.has(u)) this.send({ t: "read", marks: { [c]: this.readMarks()[c] } });
+    if (this.users.has(u)) this.newlyRead.add(c);
+  }
+
+  /** Send the read marks that have changed. To be called ten times a second, and not more often. */
+  tellRead() {
+    const marks = Object.entries(this.readMarks()).filter(([c]) => this.newlyRead.has(c));
+    if (marks.length) this.send({ t: "read", marks: Object.fromEntries(marks) });
+    this.newlyRead.clear();
   }
 
   /** Send a batch of this peer's own user, if the other end stands right before it, and otherwise its mark. */
@@ -368,7 +375,7 @@ export class Peer {
     if (!this.targets.has(key)) this.targets.set(key, { ...place, endpoint, pin, pause: 100, next: 0 });
   }
 
-  /** Dial whoever is not linked, and keep links alive. To be called often. */
+  /** Dial whoever is not linked, and keep links alive. To be called ten times a second. */
   tick() {
     const now = Date.now();
     for (const target of this.targets.values()) {
@@ -394,6 +401,7 @@ export class Peer {
         setTimeout(() => socket.destroy(), 1000).unref();
       },
       tick: (time) => {
+        if (link.newlyRead.size) link.tellRead();
         if (time - last > 30_000) socket.destroy();
         else if (time - last > 10_000 && time % 1000 < 100) link.send({ t: "ping" });
         if (time - compared < 10_000 || !link.greeted) return;
@@ -465,6 +473,7 @@ function main([file, ...words]) {
     const re = [u.slice(0, 16) + r, number];
     const said = c === peer.room ? /^echo (.+)/s.exec(b)?.[1] : b;
     if (k !== "text" || !said || u === peer.id || answered.has(String([c, re]))) return;
+    if (Buffer.byteLength(JSON.stringify(said)) > 64_000) return; // with the rest, an entry may have 65,536
     console.log(`${u.slice(0, 8)}: ${JSON.stringify(said)}`);
     answered.add(String([c, re]));
     peer.write(c, said, re);

@@ -189,6 +189,9 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
             assert (answer.text, answer.reply_to) == ('zwischen uns: \u00e9\u0301 \u202e\t\n"', sent.id)
             assert answer.conversation.kind == "dm"
 
+            huge = "\x01" * 10_500  # six times as long in an entry, almost the limit
+            await bob.send("echo", huge)
+            assert (await answer_of(echo, heard[bob])).text == huge
             async with asyncio.timeout(PATIENCE):
                 while pongs(trace, echo.key) < 4:  # without one, the link would have ended
                     await asyncio.sleep(0.05)
