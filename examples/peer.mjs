@@ -1,10 +1,11 @@
 // A peer in JavaScript, with Node's standard library only: a bot that echoes direct messages, and what begins with
 // "echo " in the room. It is a "bot" of docs/protocol.md#a-minimal-peer, written from that page and its test vectors.
 //
-// node examples/peer.mjs echo.jsonl "$(p2pchat invite)"
+// node examples/peer.mjs echo.jsonl p2pchat:AGLV2CIX...@192.0.2.7:8080 localhost:8080
 //
-// It needs Node 20 or later. The file keeps its key and all that it has sent and received; run one process on it at a
-// time. Left out: groups, forks, pages of more than 1,000 marks, and waiting for what an entry answers.
+// "p2pchat invite" prints the invite, behind which may be other endpoints of that peer. Node 20 or later is needed. The
+// file keeps the key and all that was sent and received: run one process on it at a time. Left out: groups, forks, pages
+// of more than 1,000 marks, and waiting for what an entry answers.
 
 import { randomBytes, timingSafeEqual } from "node:crypto";
 import { appendFileSync, closeSync, existsSync, fsyncSync, openSync, readFileSync, truncateSync } from "node:fs";
@@ -438,16 +439,16 @@ export class Peer {
   }
 }
 
-function main([file, ...words]) {
-  const invite = p2p.readInvite(words.join(" "));
+function main([file, text, ...more]) {
+  const invite = p2p.readInvite(text ?? "");
   if (!invite) {
-    console.error("usage: node examples/peer.mjs FILE INVITE");
+    console.error("usage: node examples/peer.mjs FILE INVITE [HOST:PORT ...]");
     process.exit(1);
   }
   if (!existsSync(file))
     appendFileSync(file, JSON.stringify({ seed: randomBytes(32).toString("hex") }) + "\n", { mode: 0o600 });
-  const text = readFileSync(file, "utf8");
-  const lines = text.slice(0, text.lastIndexOf("\n") + 1);
+  const stored = readFileSync(file, "utf8");
+  const lines = stored.slice(0, stored.lastIndexOf("\n") + 1);
   truncateSync(file, Buffer.byteLength(lines)); // a line that was cut off was acknowledged to nobody
   const [{ seed }, ...batches] = lines
     .trimEnd()
@@ -456,15 +457,15 @@ function main([file, ...words]) {
   const disk = openSync(file, "a");
   let write = () => {};
   const peer = new Peer({ ...invite, seed, name: "echo", write: (batch) => write(batch) });
-  const stored = batches.map((batch) => peer.logs.take(batch));
-  stored.forEach((entries) => peer.note(entries));
+  const held = batches.map((batch) => peer.logs.take(batch));
+  held.forEach((entries) => peer.note(entries));
   write = (batch) => {
     appendFileSync(disk, JSON.stringify(batch) + "\n");
     fsyncSync(disk);
   };
 
   const answered = new Set(
-    stored
+    held
       .flat()
       .filter(({ u }) => u === peer.id)
       .map(({ c_, re }) => String([c_, re])),
@@ -478,8 +479,8 @@ function main([file, ...words]) {
     answered.add(String([c, re]));
     peer.write(c, said, re);
   };
-  for (const endpoint of invite.endpoints) peer.learn(endpoint, invite.peer, true);
-  stored.flat().forEach(peer.heard); // those that a crash left unanswered
+  for (const endpoint of [...more, ...invite.endpoints]) peer.learn(endpoint, invite.peer, true);
+  held.flat().forEach(peer.heard); // those that a crash left unanswered
   const timer = setInterval(() => peer.tick(), 100);
   const stop = () => {
     clearInterval(timer);

@@ -143,7 +143,7 @@ def test_the_peer_in_javascript_gives_every_result_of_the_vectors() -> None:
 
 
 async def test_the_peer_in_javascript_without_an_invite_prints_its_usage() -> None:
-    assert await output("peer.mjs") == (1, "", "usage: node examples/peer.mjs FILE INVITE\n")
+    assert await output("peer.mjs") == (1, "", "usage: node examples/peer.mjs FILE INVITE [HOST:PORT ...]\n")
 
 
 def pongs(trace: Path, peer: str) -> int:
@@ -172,7 +172,8 @@ async def test_the_peer_in_javascript_in_a_mesh_with_two_others(home: Path) -> N
     ):
         seen = {peer: peer.events(Left, consumer=None) for peer in (ada, bob)}
         heard = {peer: peer.events(Message) for peer in (ada, bob)}
-        command = ("peer.mjs", str(home / "echo.jsonl"), str(ada.invite))
+        invite = str(ada.invite).partition("@")[0] + "@127.0.0.1:1"  # nobody is there
+        command = ("peer.mjs", str(home / "echo.jsonl"), invite, ada.endpoint)
         async with example(*command) as process:
             echo = await ada.wait_user("echo", timeout=PATIENCE)
             await bob.wait_user("echo", timeout=PATIENCE)  # ada's peer told it of bob's
