@@ -78,6 +78,7 @@ class ControlClient:
         self._refs = itertools.count(1)
         self.reason = ""
         self._ended = False
+        self._stopping = False
         self.listening: EventLine = {}
         self.is_own = False
 
@@ -175,7 +176,11 @@ class ControlClient:
             raise ValueError("no object")
         if line.get("event") == "stopped":
             self.reason = str(line.get("reason") or "stopped")
-        asked = self._asked.pop(line.get("ref") or "", None) if line.get("event") in ("answer", "error") else None
+        is_reply = line.get("event") in ("answer", "error")
+        self._stopping |= is_reply and line.get("code") == "peer_closed"
+        if is_reply and self._stopping:
+            return  # its last line will tell why it stops: requests fail with PeerGone
+        asked = self._asked.pop(line.get("ref") or "", None) if is_reply else None
         if asked is None:
             await self._lines.put(line)
         elif not asked.done():

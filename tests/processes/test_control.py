@@ -187,6 +187,22 @@ async def test_lines_are_sent_as_they_arrive(sock: Commands) -> None:
     await bob.event("message", text="no end")
 
 
+async def test_send_tells_the_last_line_that_a_stopped_peer_saved(sock: Commands) -> None:
+    ada, _ = await a_pair(sock)
+    send = await sock.start("ada", "send", "bob", "--lines", stdin=True)
+    for number in range(1, 5):
+        await send.write(f"{number}\n")
+        await ada.event("sent", text=f"{number}")
+    assert await ada.leave() == 0
+    code, out, err = await send.ended()
+    assert (code, out, err.replace("line 4", "line 3")) == (  # the answer about the fourth may be late
+        1,
+        "",
+        "p2pchat: the peer stopped (quit) after line 3 of the input was saved: start it again, "
+        "see the last line it has with p2pchat history, and send the rest\n",
+    )
+
+
 async def test_the_exit_code_tells_the_result(sock: Commands) -> None:
     ada, bob = await a_pair(sock)
     assert await sock.command("ada", "send", "bob", "lunch?") == (0, "", "")

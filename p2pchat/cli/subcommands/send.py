@@ -189,6 +189,7 @@ class SendRun:
     def __init__(self, options: SendOptions) -> None:
         self._options = options
         self._code = DONE
+        self._saved = 0  # lines of the input that the peer has on its disk, as far as it told
         self.handed_over = False
 
     async def run(self, directory: Path) -> int:
@@ -202,6 +203,8 @@ class SendRun:
                 seconds = 0.0 if options.wait == "accepted" else options.timeout
                 what = "read" if options.wait == "read" else "delivered"
                 [outcome] = await control.ask("wait", timeout=min(seconds, 86_400.0), what=what)
+            except PeerGone as gone:
+                raise self._with_count(gone) from None
             finally:
                 errors.cancel()
         if self.handed_over and options.wait != "accepted" and outcome["status"] not in (options.wait, "read"):
@@ -245,6 +248,18 @@ class SendRun:
                 elif text.strip():
                     self.handed_over = True
                     await control.send(do="send", to=to, text=text)
+            await control.ask("find", to=to)  # answered when what came before it is on disk
+            self._saved = number
+
+    def _with_count(self, gone: PeerGone) -> CommandError:
+        """Return the error for a peer that stopped, with the number of the last line known to be saved."""
+        if not self._options.lines:
+            return gone
+        known = f"line {self._saved:,} of the input was saved" if self._saved else "it told that anything was saved"
+        return CommandError(
+            f"{gone} {'after' if self._saved else 'before'} {known}: start it again, see the last line it has with "
+            "p2pchat history, and send the rest"
+        )
 
     def _report_undelivered(self, status: str, missing: list[str]) -> None:
         names = quote_names(missing)

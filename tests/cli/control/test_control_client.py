@@ -11,7 +11,7 @@ import pytest
 
 from p2pchat import TCPPeer, open_history
 from p2pchat.cli import control_client as reaching
-from p2pchat.cli.control_client import ControlClient, connect_or_run
+from p2pchat.cli.control_client import ControlClient, PeerGone, connect_or_run
 from p2pchat.commands.exit_codes import CommandError, UsageError
 from p2pchat.commands.settings import ChatSettings, LastStart
 from tests.cli.control.conftest import Serve
@@ -33,6 +33,17 @@ async def test_a_running_peer_is_used_through_its_socket(serve: Serve, home: Pat
     ada, _ = await serve("ada")
     async with connect_or_run(home / "ada") as control:
         assert not control.is_own and control.listening["port"] == ada.port
+
+
+async def test_a_peer_that_stops_tells_its_reason_and_not_that_it_was_closed(serve: Serve, home: Path) -> None:
+    ada, server = await serve("ada")
+    async with connect_or_run(home / "ada") as control:
+        await ada.aclose()
+        await control.send(do="send", to="room", text="too late")
+        asked = asyncio.create_task(control.ask("find", to="room"))
+        await server.shut_down("quit")
+        with pytest.raises(PeerGone, match=r"^the peer stopped \(quit\)$"):
+            await asked
 
 
 async def test_without_a_running_peer_the_command_runs_it_and_leaves_nothing(home: Path) -> None:
