@@ -13,7 +13,16 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from p2pchat.core import inputs
-from p2pchat.core.effects import Commit, DeliveryReceipt, Effect, ReadReceipt, Released, Send, TypingChanged
+from p2pchat.core.effects import (
+    Commit,
+    DeliveryReceipt,
+    Effect,
+    GroupUpdate,
+    ReadReceipt,
+    Released,
+    Send,
+    TypingChanged,
+)
 from p2pchat.core.inputs import Input, MarkedRead, ReceiptsChosen, Stop
 from p2pchat.core.log import LogId, ref_key
 from p2pchat.core.records import ReadMark, Stored
@@ -259,10 +268,16 @@ class PresenceInvariants:
         ended = [(input.conversation, input.user)] if isinstance(input, inputs.WriteRequest) else []
         for effect in effects:
             ended += [each.log.key for each in effect.stretches] if isinstance(effect, Released) else []
+            if isinstance(effect, GroupUpdate) and effect.change in ("removed", "left"):
+                ended.append((effect.talk, effect.target))
         for typist in ended:
             self._sent.pop((peer.name, peer.loads, typist), None)
         if not isinstance(input, (inputs.PresenceSet, inputs.TypingSet)) or peer.byzantine:
             return
+        if isinstance(input, inputs.PresenceSet) and input.status == "offline":
+            for name, loads, (conversation, user) in list(self._sent):
+                if (name, loads, user) == (peer.name, peer.loads, input.user):
+                    self._check_change(peer, inputs.TypingSet(user, conversation, on=False), effects)
         if isinstance(input, inputs.TypingSet):
             self._typed.add((input.conversation, input.user))
             self._check_change(peer, input, effects)
@@ -280,7 +295,8 @@ class PresenceInvariants:
         if sync.discarded:  # storage failed: nothing is sent until it works again
             return
         can_hear = any(end.link in sync.remotes and not sync.remotes[end.link].link.full for end in ends)
-        if any(isinstance(one, Send) and isinstance(one.frame, TypingFrame) for one in effects):
+        sent = [one.frame for one in effects if isinstance(one, Send)]
+        if any(isinstance(frame, TypingFrame) and frame.c == input.conversation for frame in sent):
             return
         if can_hear:
             self._invariants.fail("typing", peer, f"did not send at once: typing {'on' if input.on else 'off'}")
