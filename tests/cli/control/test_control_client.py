@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 from pathlib import Path
@@ -35,15 +36,24 @@ async def test_a_running_peer_is_used_through_its_socket(serve: Serve, home: Pat
         assert not control.is_own and control.listening["port"] == ada.port
 
 
-async def test_a_peer_that_stops_tells_its_reason_and_not_that_it_was_closed(serve: Serve, home: Path) -> None:
-    ada, server = await serve("ada")
-    async with connect_or_run(home / "ada") as control:
-        await ada.aclose()
-        await control.send(do="send", to="room", text="too late")
-        asked = asyncio.create_task(control.ask("find", to="room"))
-        await server.shut_down("quit")
-        with pytest.raises(PeerGone, match=r"^the peer stopped \(quit\)$"):
-            await asked
+async def test_a_peer_that_stops_tells_its_reason_and_not_that_it_was_closed() -> None:
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    writer.write(b'{"event":"listening"}\n')
+    control = await ControlClient(*await asyncio.open_connection(sock=ours)).start()
+    asked = asyncio.create_task(control.ask("find", to="room"))
+    ref = json.loads(await reader.readline())["ref"]
+    for line in (
+        {"event": "error", "code": "peer_closed", "text": "make a new TCPPeer"},  # of a text sent before
+        {"event": "answer", "rows": [], "ref": ref},
+        {"event": "stopped", "reason": "quit"},
+    ):
+        writer.write(json.dumps(line).encode() + b"\n")
+    writer.close()
+    with pytest.raises(PeerGone, match=r"^the peer stopped \(quit\)$"):
+        await asked
+    assert (await control.next_line() or {}).get("event") == "stopped"
+    await control.aclose()
 
 
 async def test_without_a_running_peer_the_command_runs_it_and_leaves_nothing(home: Path) -> None:
