@@ -23,11 +23,10 @@ from p2pchat import (
 from p2pchat.commands.event_text import EDIT_EVENTS, EventLine, format_gap, format_message, with_gap
 from p2pchat.commands.exit_codes import UsageError
 from p2pchat.commands.output import CommandResult, Display, is_ignored, iso, without_ignored
-from p2pchat.commands.read_tracking import ActivityTracker, UnreadCounter, is_here
+from p2pchat.commands.read_tracking import MAX_COUNTED, ActivityTracker, UnreadCounter, is_here
 from p2pchat.commands.settings import ChatSettings
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
-MAX_COUNTED = 10_000  # unread messages of one conversation, as many as TCPPeer.unread looks at
 MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway
 NAME_GRACE = 3.0  # seconds piped input waits for a name: users behind other peers become known a moment after the link
 T = TypeVar("T")
@@ -171,6 +170,8 @@ class CommandContext:
         """
         here, there = self.target.id if self.target else None, line.get("conversation_id", "")  # of a closed peer too
         if line["event"] in EDIT_EVENTS:
+            if line["event"] == "deleted":
+                self.unread.on_deleted(there, line["id"])
             return (is_here(line, here) or line["kind"] == "dm") and not self.unread.hides(there)
         if line["event"] != "message" or self.hides(line):
             return False

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -179,6 +178,7 @@ class ReadMarker:
 # ---- unread counts
 
 
+MAX_COUNTED = 10_000  # unread messages of one conversation, as many as TCPPeer.unread looks at
 _SUFFIX = r"(?:#([a-z2-7]{8,52})(?!\w))?"  # of a label: the beginning of an id, in lower case
 
 
@@ -200,17 +200,17 @@ def is_addressed_to(line: Mapping[str, Any], name: str, id: str) -> bool:
 
 @dataclass(slots=True)
 class _UnreadLines:
-    """Unread messages of one conversation, and mentions among them, by sender; `hidden`: not all were shown."""
+    """Senders of the unread messages of one conversation by id, and mentions; `hidden`: not all were shown."""
 
     direct: bool
     hidden: bool = False
-    by: Counter[str] = field(default_factory=Counter)
-    mentions_by: Counter[str] = field(default_factory=Counter)
+    by: dict[str, str] = field(default_factory=dict)
+    mentions: set[str] = field(default_factory=set)
 
     @property
     def rank(self) -> int:
         """0 with mentions, 1 for a direct conversation, 2 for others."""
-        return 0 if self.mentions_by.total() else 1 if self.direct else 2
+        return 0 if self.mentions else 1 if self.direct else 2
 
 
 class UnreadCounter:
@@ -242,13 +242,14 @@ class UnreadCounter:
             return False
         unread = self._unread.setdefault(line["conversation_id"], _UnreadLines(line["kind"] == "dm"))
         unread.hidden |= not shown
-        unread.by[line["sender_id"]] += 1
-        if mentions(line["text"], self.name, self.id):
-            unread.mentions_by[line["sender_id"]] += 1
+        if len(unread.by) < MAX_COUNTED:
+            unread.by[line["id"]] = line["sender_id"]
+            if mentions(line["text"], self.name, self.id):
+                unread.mentions.add(line["id"])
         return True
 
     def count(self, id: str) -> int:
-        return self._unread[id].by.total() if id in self._unread else 0
+        return len(self._unread[id].by) if id in self._unread else 0
 
     def hides(self, id: str) -> bool:
         """Return whether one of them, or an old message, was not shown yet."""
@@ -256,7 +257,7 @@ class UnreadCounter:
 
     def mentions(self, id: str) -> int:
         """Return the number of mentions among them."""
-        return self._unread[id].mentions_by.total() if id in self._unread else 0
+        return len(self._unread[id].mentions) if id in self._unread else 0
 
     @property
     def ids(self) -> list[str]:
@@ -265,7 +266,7 @@ class UnreadCounter:
 
     @property
     def total(self) -> int:
-        return sum(unread.by.total() for unread in self._unread.values())
+        return sum(len(unread.by) for unread in self._unread.values())
 
     def most_urgent(self) -> str | None:
         """Return the conversation to look at next: mentions first, then direct ones, then others; None: none."""
@@ -278,7 +279,14 @@ class UnreadCounter:
     def forget_sender(self, sender_id: str) -> None:
         """Drop the messages of a user who is ignored now."""
         for id, unread in list(self._unread.items()):
-            del unread.by[sender_id], unread.mentions_by[sender_id]
+            for message in [message for message, sender in unread.by.items() if sender == sender_id]:
+                self.on_deleted(id, message)
+
+    def on_deleted(self, id: str, message_id: str) -> None:
+        """Drop a message of a conversation, which its writer has deleted."""
+        unread = self._unread.get(id)
+        if unread is not None and unread.by.pop(message_id, None) is not None:
+            unread.mentions.discard(message_id)
             if not unread.by:
                 del self._unread[id]
 

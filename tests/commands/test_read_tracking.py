@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -197,9 +198,13 @@ async def test_invalid_values_of_receipts(shown: Shown, line: str, expected: str
         assert shown.lines[-1]["text"].startswith(expected)
 
 
+NUMBERS = itertools.count(1)
+
+
 def line(conversation: str, text: str = "hi", *, kind: str = "dm", old: bool = False) -> dict[str, Any]:
     return {
-        "event": "message", "conversation_id": conversation, "kind": kind, "sender_id": "B", "text": text, "old": old,
+        "id": f"{next(NUMBERS)}", "event": "message", "conversation_id": conversation, "kind": kind, "sender_id": "B",
+        "text": text, "old": old,
     }  # fmt: skip
 
 
@@ -214,6 +219,16 @@ def test_only_new_messages_of_other_conversations_are_unread() -> None:
     ]
     assert counted == [True, False, False, False, False]
     assert (unread.count("BOB"), unread.count("ROOM"), unread.total) == (1, 0, 1)
+
+
+def test_what_was_deleted_is_not_unread() -> None:
+    unread = UnreadCounter("ada")
+    for lines in ([line("BOB", "ada?"), line("BOB")], [line("CYD")]):
+        for one in lines:
+            unread.on_event(one, here=None)
+        unread.on_deleted(one["conversation_id"], lines[0]["id"])
+        unread.on_deleted(one["conversation_id"], lines[0]["id"])
+    assert (unread.count("BOB"), unread.mentions("BOB"), unread.ids) == (1, 0, ["BOB"])
 
 
 def test_mentions_are_most_urgent_then_direct_messages() -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from p2pchat import Message, TCPPeer
+from p2pchat import Deleted, Message, TCPPeer
 from p2pchat.commands.exit_codes import DONE, NO_SUCH_NAME, USAGE
 from p2pchat.commands.notifications import Notifier
 from p2pchat.commands.output import Display, StdoutWriter
@@ -100,6 +100,20 @@ async def test_a_message_that_is_too_long_can_be_brought_back(
         await open_session(net.peers[0], shown, as_json=False, interactive=True).execute([b"x" * 40_000])
         complaint = capsys.readouterr().err
         assert complaint == "p2pchat: too long: 40,000 bytes, at most 32,768. Press Up to get it back and split it\n"
+
+
+async def test_messages_deleted_meanwhile_are_not_unread(shown: Shown) -> None:
+    async with mesh("ada", "bob") as net:
+        ada, bob = net.peers
+        session = open_session(bob, shown)
+        async with bob.events(Message, Deleted, consumer=None) as events:
+            for text in ("one", "two"):
+                receipt = await ada.send("bob", text)
+                session.on_event((await anext(events)).to_json())
+            assert session.unread.count(bob.find("ada").id) == 2
+            await (await ada.message(receipt.id)).delete()
+            session.on_event((await anext(events)).to_json())
+        assert session.unread.count(bob.find("ada").id) == 1
 
 
 async def test_other_conversations_are_unread_until_opened(shown: Shown) -> None:
