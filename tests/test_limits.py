@@ -140,7 +140,7 @@ NO_LIMITS = {
 
 # What the design limits and no setting says.
 OTHERS: dict[str, tuple[str, ...]] = {
-    "JSON": ("protocol: refused_with_its_code_and_nothing_read", "protocol: unusual_but_legal",
+    "JSON": ("protocol: refused_with_its_code_and_nothing_read",
              "protocol: integers_end_below_2_to_the_53"),
     "names in a frame": ("protocol: names_are_two_for_each_item_at_most",),
     "what is told of a user": ("protocol: names_and_statuses_are_short", "core/mesh/presence: names",

@@ -319,7 +319,7 @@ class DeliveryCursor:
         self._sent: Post | None = None  # the newest message written to the socket
         self._pinged = False  # a ping is on its way
         self._next_ping = 0.0  # not before
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
 
     def on_sent(self, post: Post) -> None:
         """Note a message that was written to the socket."""
@@ -329,9 +329,9 @@ class DeliveryCursor:
 
     def on_all_sent(self) -> None:
         """Send a ping that is due at once: it arrives with the messages, also at a client that leaves right away."""
-        timer = self._timer
-        if timer is not None and timer.when() <= asyncio.get_running_loop().time():
-            timer.cancel()
+        is_due = self._ping is not None and self._next_ping <= asyncio.get_running_loop().time()
+        if self._timer is not None and is_due:
+            self._timer.cancel()
             self._send_ping()
 
     def _prove_soon(self) -> None:
@@ -464,6 +464,9 @@ class SendQueue:
                     return
         except (WebSocketDisconnect, RuntimeError, OSError):
             pass  # the client is gone
+        except Exception:  # a defect ends this session only
+            _log.exception("frames of a session could not be sent because of an unexpected error")
+            self._close = self._close or (CLOSE_CODES["failed"], "failed")
         finally:
             self.gone = True
             self._frames.clear()

@@ -26,10 +26,13 @@ class FakeClient:
         self.frames.put_nowait({"type": "websocket.connect"})
         self.sent: list[dict[str, Any]] = []
         self.answered = asyncio.Event()
+        self.fails = ""  # a frame with this text cannot be sent
         scope = {"type": "websocket", "app": served.app, "path": "/", "headers": [], "query_string": b""}
         self.websocket = WebSocket(scope, self.frames.get, self._send)
 
     async def _send(self, message: Any) -> None:
+        if self.fails and self.fails in message.get("text", ""):
+            raise KeyError(self.fails)
         self.sent.append(message)
         self.answered.set()
 
@@ -40,6 +43,12 @@ class FakeClient:
         """Wait for a frame that contains one of these texts."""
         async with asyncio.timeout(10):
             while not any(text in frame.get("text", "") for frame in self.sent for text in texts):
+                self.answered.clear()
+                await self.answered.wait()
+
+    async def until_closed(self) -> None:
+        async with asyncio.timeout(10):
+            while self.sent[-1]["type"] != "websocket.close":
                 self.answered.clear()
                 await self.answered.wait()
 
@@ -85,3 +94,20 @@ async def test_a_session_that_finds_no_room_gets_the_error_and_is_closed(served:
     await client.websocket.accept()
     await ChatSession(client.websocket, ada, frozenset(), None).run("chat")
     assert [json.loads(client.sent[1]["text"])["code"], client.sent[2]["code"]] == ["full", 1013]
+
+
+async def test_a_defect_while_a_frame_is_sent_ends_the_session(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada, client = await account_of(served, "ada"), FakeClient(served)
+    client.fails = '"ok"'
+    await client.websocket.accept()
+    running = asyncio.create_task(ChatSession(client.websocket, ada, frozenset(), None).run("chat"))
+    client.put('{"text": "hello"}')
+    await client.until_closed()
+    client.leave()
+    await asyncio.wait_for(running, 10)
+    assert client.sent[-1] == {"type": "websocket.close", "code": 1011, "reason": "failed"}
+    assert [record.message for record in caplog.records if record.exc_info] == [
+        "frames of a session could not be sent because of an unexpected error"
+    ]
