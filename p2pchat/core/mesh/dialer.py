@@ -6,9 +6,9 @@ is up and no dial of the plan is under way. A dial is under way until its link i
 cancelled because another link came up (election.py needs that).
 
 Pauses are drawn evenly from [0, 0.1 s), doubling to 30 s, or to 300 s for an address that never answered ("full
-jitter"). Contact from the peer itself resets them. Among very many stale addresses pauses are longer, since otherwise
-thousands of them would be dialled all the time. A second dial is made when a peer is seen on the local network while
-its only dial hangs, most likely at the address it had yesterday.
+jitter"). Contact from the peer itself resets them, unless the last link ended early with a fault. Among very many stale
+addresses pauses are longer, since otherwise thousands of them would be dialled all the time. A second dial is made when
+a peer is seen on the local network while its only dial hangs, most likely at the address it had yesterday.
 
 When two peers learn of each other, the smaller id dials at once and the other one waits for a second. While a mesh
 forms, it waits for as long as links come up, because the other peer is busy, but at most 8 s, or a quarter of a second
@@ -80,6 +80,7 @@ class DialPlan:
     timer: Timer | None = None
     not_before: float = 0.0
     was_up: bool = False  # a link to this peer was up in this run
+    faulted: bool = False  # its last link ended early with a fault of one side, so contact from it resets no pauses
     queued: bool = False  # in Dialer._queue
 
 
@@ -364,14 +365,20 @@ class Dialer:
             if address.typed and address.endpoint != reported and address.reported != UP:
                 self._ctx.emit(LinkChanged(peer, address.endpoint, "up"))
             address.reported = UP if address.typed else ("", "")
-            if contacted:
+            if contacted and not plan.faulted:
                 address.tries = 0
 
-    def on_link_down(self, peer: PeerId, lasted: float) -> None:
-        """No link to this peer is up any more. The last one was up for so many seconds."""
+    def on_link_down(self, peer: PeerId, lasted: float, *, fault: bool) -> None:
+        """No link to this peer is up any more.
+
+        Args:
+            lasted: Seconds for which the last one was up.
+            fault: One side ended it because the other broke a rule, and may do so again at once.
+        """
         plan = self._plans.get(peer)
         if plan is None:
             return
+        plan.faulted = lasted < STABLE_AFTER and (fault or plan.faulted)
         for address in plan.addresses.values():
             if lasted >= STABLE_AFTER:
                 address.tries = 0

@@ -74,6 +74,7 @@ class PeerLink:
     # PeerExchange
     sent_change: int = 0  # the last change of PeerChanges sent on this link
     sent_own: tuple[int, tuple[str, ...]] | None = None  # our (port, at) as sent on this link
+    faulted: bool = False  # it ends because one side broke a rule
 
     @property
     def dialled(self) -> bool:
@@ -110,6 +111,7 @@ class LinkListener(Protocol):
         """The id of the open network was learned and stored in the credentials. Called before the link_up."""
 
 
+FAULTS = frozenset({"malformed", "limit", "order", "head", "host"})  # codes of `bye` for a rule that was broken
 REFUSALS = {
     "version": "it speaks another version of p2pchat: update the older of the two",
     "network": "it belongs to another network: join that with its invite, or check yours",

@@ -45,6 +45,7 @@ from p2pchat.core.mesh.election import (
 )
 from p2pchat.core.mesh.handshake import NONCE_BYTES, ClientSide, ServerSide
 from p2pchat.core.mesh.link import (
+    FAULTS,
     NOT_THE_ONE_KNOWN,
     REFUSALS,
     Keepalive,
@@ -154,6 +155,7 @@ class Links:
         """Say goodbye to a peer that broke a rule, and end its link. Remote words in `text` must be quoted."""
         link = self._links.get(link_id)
         if link is not None:
+            link.faulted = code in FAULTS
             self._end(link, "lost", Bye(code, text), f"closed by this side: {text}")
 
     # Inputs
@@ -270,6 +272,7 @@ class Links:
             self._on_early_bye(link, bye)
             return
         current = self.by_peer.get(link.peer) is link
+        link.faulted = bye.code in FAULTS
         if bye.code == "replaced" and current:
             # This process did not dial again, so another process with our key did.
             if is_decider(self._ctx.me, link.peer) or self._duplicates.lasted(link):
@@ -422,7 +425,7 @@ class Links:
                 self._ctx.after(self._ctx.settings.left_grace, lambda: self._report_down(link, text))
             else:
                 self._report_down(link, text)
-            self.dialer.on_link_down(link.peer, self._ctx.now.mono - link.up_at)
+            self.dialer.on_link_down(link.peer, self._ctx.now.mono - link.up_at, fault=link.faulted)
         self._exchange.on_link_down(link)
         self._listener.link_down(link, reason)
 

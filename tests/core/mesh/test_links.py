@@ -513,6 +513,24 @@ def test_only_a_link_that_lasted_resets_the_pauses() -> None:
     assert soon[-3:] == [False, False, True]
 
 
+@pytest.mark.parametrize(("code", "soon"), [("error", True), ("malformed", False)])
+def test_contact_resets_no_pauses_after_a_link_that_ended_with_a_fault(code: str, soon: bool) -> None:
+    """Otherwise two peers of which one blames the other would dial in turn, ten times a second."""
+    met, link = linked()
+    post = met.b
+    for _ in range(12):
+        post.at(post.ctx.now.mono + 0.5)
+        post.links.close(link, code, "no")
+        met.carry(post, post.wake(post.ctx.now.mono))
+        met.a.at(post.ctx.now.mono)
+        dialled = met.a.handle(Connect("10.0.0.2:1"))
+        link = met.reach(met.a, dials(dialled)[0])
+    post.at(post.ctx.now.mono + 0.5)
+    post.links.close(link, code, "no")
+    met.carry(post, post.wake(post.ctx.now.mono))
+    assert bool(dials(post.wake(post.ctx.now.mono + 0.11))) is soon
+
+
 def test_no_dial_while_a_link_to_that_peer_is_up() -> None:
     met, _ = linked()
     assert link_changes(met.b.handle(Connect(ENDPOINT))) == [("up", "")]
