@@ -60,6 +60,14 @@ class Mark(NamedTuple):
     chain8: Hex8
 
 
+class RefusedLog(NamedTuple):
+    """A log of which its sender takes nothing after entry `seq`, 0 for nothing; `chain8` begins the chain there."""
+
+    run: Hex8
+    seq: Count
+    chain8: Hex8
+
+
 Marks = dict[Hex32, dict[Hex32, list[Mark]]]  # conversation -> user -> tips
 ReadMarks = dict[Hex32, dict[Hex32, list[tuple[Hex16, Seq]]]]  # conversation -> reader -> last entries read
 
@@ -177,6 +185,7 @@ class Have(Frame, tag="have"):
     ask: bool = False
     end: Count | None = None
     full: dict[Hex32, list[Hex32]] = {}
+    refused: dict[Hex32, dict[Hex32, list[RefusedLog]]] = {}
     names: list[Naming] = []
 
 
@@ -409,6 +418,11 @@ class Decoder:
                 _at_most(self._settings.max_tips, "have", "tips", tips)
         if frame.full and sum(map(len, frame.full.values())) > self._settings.page_marks:
             raise _too_many("have", "full", self._settings.page_marks)
+        if frame.refused and sum(map(len, frame.refused.values())) > self._settings.page_marks:
+            raise _too_many("have", "refused", self._settings.page_marks)
+        for writers in frame.refused.values():
+            for logs in writers.values():
+                _at_most(self._settings.max_tips, "have", "logs refused", logs)
         _in_order("have", frame.span)
         self._check_names("have", frame)
 
@@ -426,19 +440,16 @@ class Decoder:
             raise _too_many("entries", "e", self._settings.max_batch_entries)
         if frame.first + len(e) - 1 > MAX_INT:
             raise FrameError("entries: a number above 2^53 - 1")
-        if (
-            size > self._settings.max_entry_bytes
-        ):  # JSON never makes a string shorter, so a small frame has small entries
-            self._check_entry_bytes(e)
+        if size > self._settings.max_entry_bytes:  # JSON makes no string shorter, so a small frame has a small batch
+            self._check_batch_bytes(e)
         if frame.names:
             self._check_names("entries", frame)
 
-    def _check_entry_bytes(self, e: list[str]) -> None:
-        sizes = [len(entry) if entry.isascii() else len(entry.encode()) for entry in e]
-        if max(sizes) > self._settings.max_entry_bytes:
-            raise _over("entries: an entry", max(sizes), self._settings.max_entry_bytes)
-        if sum(sizes) > self._settings.max_batch_bytes:
-            raise _over("entries: a batch", sum(sizes), self._settings.max_batch_bytes)
+    def _check_batch_bytes(self, e: list[str]) -> None:
+        """Check the size of a batch. Who passes on an entry above its limit is not at fault (refusals.py)."""
+        size = sum(len(entry) if entry.isascii() else len(entry.encode()) for entry in e)
+        if size > self._settings.max_batch_bytes:
+            raise _over("entries: a batch", size, self._settings.max_batch_bytes)
 
     def _check_read(self, frame: ReadFrame, size: int) -> None:
         counts = [max(1, len(read)) for readers in frame.marks.values() for read in readers.values()]

@@ -29,11 +29,11 @@ LIMITS: dict[str, tuple[str, ...]] = {
                               "protocol: a_go_lifts_the_limit_for_the_rest_of_its_read"),
     "max_frame_bytes": ("protocol: a_frame_may_have_as_many_bytes_as_the_limit_says",
                         "protocol: a_length_is_judged_before_its_payload_has_come"),
-    "max_text_bytes": ("core/sync/ingest: entries_over_a_limit_end_the_link",
+    "max_text_bytes": ("core/sync/ingest: entries_over_a_limit_end_their_log_or_the_link_if_they_are_not_signed",
                        "core/sync/ingest: entries_at_a_limit_or_of_a_later_kind_are_kept",
                        "core/sync/append: a_text_at_the_limits_is_taken",
                        "core/sync/append: an_invalid_write_is_refused_as_a_whole"),
-    "max_entry_bytes": ("protocol: an_entry_has_64_kib",),
+    "max_entry_bytes": ("core/sync/refusals: an_invalid_entry_ends_its_log_and_not_the_link",),
     "max_batch_entries": ("protocol: an_entries_frame_holds_256_entries",
                           "core/sync/ingest: joined_frames_stay_within_the_limits_of_a_batch"),
     "max_batch_bytes": ("protocol: an_entries_frame_holds_96_kib_of_entries_counted_in_utf8",
@@ -194,11 +194,11 @@ def test_a_log_builds_on_8_logs_and_an_entry_follows_2_at_most() -> None:
         far.say(*(first.say("first") for first in firsts))
         last = Author("bob", "b1", before=[first.mark for first in firsts])
         refs = [firsts[n].ref(1) for n in range(after)]
-        return [line for line in far.say(last.say("last", after=refs)) if line.startswith(("commit", "close"))]
+        return [line for line in far.say(last.say("last", after=refs)) if line.startswith(("commit b1", "warn"))]
 
     assert told(before=8, after=2) == ["commit b1:1..1, show b1:1..1"]
-    assert told(before=9, after=2) == ["close bob: malformed"]
-    assert told(before=8, after=3) == ["close bob: malformed"]
+    assert told(before=9, after=2) == ["warn entry_refused"]
+    assert told(before=8, after=3) == ["warn entry_refused"]
 
 
 @pytest.mark.parametrize(("seconds", "believed"), [(3599, False), (3601, True)])

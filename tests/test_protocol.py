@@ -207,11 +207,12 @@ def test_an_entries_frame_holds_96_kib_of_entries_counted_in_utf8() -> None:
     assert code(entries("é" * (half // 2), "\n" * half, "x")) == "limit"
 
 
-def test_an_entry_has_64_kib() -> None:
-    assert code(entries("x" * 65536)) is None
-    assert code(entries("x" * 65537)) == "limit"
-    assert code(entries("\U0001f600" * 16384)) is None
-    assert code(entries("\U0001f600" * 16384 + "x")) == "limit"
+def test_a_batch_has_96_kib_and_an_entry_above_its_limit_is_no_fault_of_the_frame() -> None:
+    assert code(entries("x" * 65537)) is None
+    assert code(entries("x" * 98304)) is None
+    assert code(entries("x" * 98305)) == "limit"
+    assert code(entries("\U0001f600" * 24576)) is None
+    assert code(entries("\U0001f600" * 24576, "x")) == "limit"
 
 
 def test_entry_numbers_end_at_2_to_the_53() -> None:

@@ -6,7 +6,7 @@ the other reads, also while a commit runs. Every call raises StorageError, with 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, Protocol
@@ -294,8 +294,9 @@ def position_of(
 
 
 def members_at(
-    run: RunId, seq: int, last: int, later: Iterable[NumberedLog], marks: Iterable[tuple[UserId, RunId, int]]
-) -> list[tuple[UserId, int]]:
+    run: RunId, seq: int, last: int, later: Iterable[NumberedLog], marks: Iterable[tuple[UserId, RunId, int]],
+    refused: Mapping[UserId, int],
+) -> list[tuple[UserId, int]]:  # fmt: skip
     """Return the members that hold entry `seq` of the log `run`, with the highest seq of it that they hold; sorted.
 
     A peer that holds a later log holds what that one builds on.
@@ -304,6 +305,7 @@ def members_at(
         last: The last stored seq of the log.
         later: The logs of the same user and conversation that may build on it, with larger numbers, ascending.
         marks: The mark of each member on this log and on later ones: member, run, seq.
+        refused: The last entry of this log that a member takes, for those who do not take all of it.
     """
     implied: dict[RunId, int] = {}  # a holder of a later log holds this one up to here
     for log in later:
@@ -311,7 +313,7 @@ def members_at(
         implied[log.run] = last if log.whole else max(held, default=0)
     highest: dict[UserId, int] = {}
     for member, marked, own in marks:
-        known = own if marked == run else implied.get(marked, 0)
+        known = own if marked == run else min(implied.get(marked, 0), refused.get(member, last))
         highest[member] = max(highest.get(member, 0), known)
     return sorted((member, known) for member, known in highest.items() if known >= seq)
 

@@ -53,6 +53,7 @@ from p2pchat.core.records import (
     Token,
     UnreleasedEntry,
 )
+from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.protocol import ConversationId, Mark, Naming, PeerId, RunId, UserId
 from p2pchat.storage.base import (
     Head,
@@ -474,7 +475,8 @@ class MemoryStorage:
             for each in (found, *later)
             for member, marked in marks.get(each.id, {}).items()
         ]
-        return members_at(log.run, seq, len(found.raws), [other.numbered for other in later], stored)
+        refused = parse_refusers(self._tables.meta.get(REFUSERS + ",".join(log), ""))
+        return members_at(log.run, seq, len(found.raws), [other.numbered for other in later], stored, refused)
 
 
 @dataclass(slots=True)

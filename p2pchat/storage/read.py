@@ -22,6 +22,7 @@ from p2pchat.core.records import (
     ShownKey,
     Start,
 )
+from p2pchat.core.sync.refusals import REFUSERS, parse_refusers
 from p2pchat.errors import LogError
 from p2pchat.protocol import ConversationId, Mark, RunId, UserId
 from p2pchat.storage.base import Head, NumberedLog, batch_ends, logs_shown, members_at, position_of
@@ -203,7 +204,9 @@ class LogQueries:
         forked = self.db.first("select 1 from logs where number = ? and state >= ?", number, FORKED)
         later = () if forked else self.db.all(LATER, *whose, number)
         named = ((member.hex(), run.hex(), marked) for member, run, marked in rows)
-        return members_at(log.run, seq, self.last(number), map(_numbered, later), named)
+        line = self.db.value("select value from meta where name = ?", REFUSERS + ",".join(log))
+        refused = parse_refusers(line or "")
+        return members_at(log.run, seq, self.last(number), map(_numbered, later), named, refused)
 
     def shown_by(self, key: ShownKey) -> list[tuple[LogId, int]]:
         """Return how far logs had been shown at a place; see Storage.shown_by."""

@@ -178,6 +178,7 @@ def describe(frame: Frame) -> str:
                 for user, tips in users.items()]  # fmt: skip
         flags = ["all"] * (frame.span == ALL) + ["part"] * (frame.span not in (None, ALL)) + ["ask"] * frame.ask
         flags += [f"end {frame.end}"] * (frame.end is not None) + ["full"] * bool(frame.full)
+        flags += ["refused"] * bool(frame.refused)
         return " ".join(["have", ", ".join(said) or "nothing", *flags])
     if isinstance(frame, TypingFrame):
         return f"typing {where(frame.c)} {'on' if frame.on else 'off'}"

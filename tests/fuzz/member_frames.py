@@ -69,7 +69,11 @@ class MemberFrames:
             marks = dict(list(marks.items())[:1]) or {ROOM: {}}
         full = {supply.pick(TALKS): [supply.pick(USERS)]} if supply.yes(5) else {}
         end = supply.pick(NUMBERS) if supply.yes(3) else None
-        return wire.Have(marks, span, supply.yes(2), end, full, self.names())
+        refused: dict[str, dict[str, list[wire.RefusedLog]]] = {}
+        for _ in range(supply.often(3) if supply.yes(4) else 0):
+            logs = [wire.RefusedLog(*mark) for mark in self.marks()]
+            refused.setdefault(supply.pick(TALKS), {})[supply.pick(USERS)] = logs
+        return wire.Have(marks, span, supply.yes(2), end, full, refused, self.names())
 
     def want(self) -> wire.Want:
         supply = self.supply

@@ -153,11 +153,10 @@ def second_welcome(eve: Attacker, honest: Honest) -> None:
 
 
 ENDS: list[tuple[str, Lie]] = [
-    ("head", forged), ("head", changed), ("head", wrong_chain), ("head", clock_back), ("head", evidence_of_nothing),
-    ("malformed", no_text), ("limit", long_text), ("limit", long_entry), ("limit", many_entries),
-    ("limit", many_bytes), ("malformed", deep), ("limit", huge_frame), ("malformed", empty_frame),
-    ("malformed", no_json), ("host", hosts_bob), ("host", reads_for_bob), ("limit", many_read_marks),
-    ("limit", addresses), ("limit", long_address),
+    ("head", forged), ("head", changed), ("head", wrong_chain), ("head", evidence_of_nothing),
+    ("limit", many_entries), ("limit", many_bytes), ("malformed", deep), ("limit", huge_frame),
+    ("malformed", empty_frame), ("malformed", no_json), ("host", hosts_bob), ("host", reads_for_bob),
+    ("limit", many_read_marks), ("limit", addresses), ("limit", long_address),
     ("limit", many_users), ("limit", many_marks), ("limit", many_tips), ("limit", wants_without_end),
     ("order", second_hello), ("order", second_go), ("order", second_welcome),
 ]  # fmt: skip
@@ -213,6 +212,35 @@ async def test_a_fork_is_reported_once_and_all_peers_agree(meet: Meet) -> None:
     later = LogWriter(eve.identity, eve.room)
     eve.say(later.say("what eve writes later counts"))
     await eve.until(lambda: eve.marks(eve.id) == [later.mark])
+
+
+async def test_signed_entries_that_are_not_valid_end_their_logs(meet: Meet) -> None:
+    honest = await meet()
+    eve = await honest.eve()
+    for attack in (clock_back, no_text, long_text, long_entry):
+        attack(eve, honest)
+        await honest.while_chatting(lives_on(eve))
+    assert [post.text for post in await honest.ada.history(limit=0) if not post.text.startswith("line")] == ["now"]
+    assert honest.warned == ["entry_refused"] * 4
+
+
+async def test_an_odd_entry_that_a_member_passes_on_ends_its_log_and_no_link(meet: Meet) -> None:
+    """One member takes what eve signed, and passes it on to peers that do not take it."""
+    honest = await meet()
+    lenient = await honest.eve("dan")
+    eve, odd = invented_identity("eve"), '{"k":"text","at":1,"c":1760000000000009,"b":"hi","t":"yesterday"}'
+    first = LogWriter(eve, lenient.room)
+    lenient.say(first.say("good"), first.write(odd), first.say("behind it"))
+    later = LogWriter(eve, lenient.room, before=[first.mark])
+    lenient.say(later.say("from the repaired program"), wire.Have({lenient.room: {eve.peer_id: [later.mark]}}))
+    await lenient.until(lambda: later.mark in lenient.marks(eve.peer_id))
+    refused = [frame.refused for frame in lenient.frames if isinstance(frame, wire.Have) and frame.refused]
+    assert [log.seq for logs in refused for log in logs[lenient.room][eve.peer_id]] == [1]
+    await honest.while_chatting(lives_on(lenient))
+    posts = await honest.bob.history("room", limit=0)
+    assert {"good", "from the repaired program"} <= {post.text for post in posts}
+    assert "behind it" not in {post.text for post in posts}
+    assert honest.warned == ["entry_refused"]
 
 
 async def test_clocks_from_the_future_do_not_advance_others(meet: Meet) -> None:

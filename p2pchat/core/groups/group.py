@@ -58,6 +58,7 @@ class GroupReplica:
         self._operations: dict[tuple[str, UserId], GroupOperation] = {}  # by hash and writer: anyone can copy the bytes
         self._duplicates: dict[tuple[str, UserId], list[GroupOperation]] = {}  # all copies of operations written twice
         self._forked_logs: set[LogId] = set()  # logs of this group
+        self._refused_logs: set[LogId] = set()  # of which no more is taken here
         self._void_logs: set[LogId] = set()  # those whose operations were reissued
         self._cited: set[tuple[int, str]] = set()  # gen, first 8 bytes of the hash
         self._before: dict[tuple[UserId, RunId], Sequence[Mark]] = {}
@@ -120,6 +121,10 @@ class GroupReplica:
         self._forked_logs.add(log)
         self._recompute()
         return self._update(log.user)
+
+    def refuse(self, log: LogId, *, on: bool = True) -> None:
+        """Note that no more of a log is taken here, or (on=False) that it is taken again."""
+        (self._refused_logs.add if on else self._refused_logs.discard)(log)
 
     def _recompute(self) -> None:
         """Compute the states again, after a fork.
@@ -219,8 +224,8 @@ class GroupReplica:
 
     @property
     def may_lack_operations(self) -> bool:
-        """True if a log of an owner forked: other peers may have operations of it that nobody can get."""
-        return any(log.user in self._owners for log in self._forked_logs)
+        """True if a log of an owner forked or is refused here: other peers may have operations that are not here."""
+        return any(log.user in self._owners for logs in (self._forked_logs, self._refused_logs) for log in logs)
 
     @property
     def cite(self) -> tuple[int, str]:

@@ -26,7 +26,7 @@ from p2pchat.core.sync.fetch import Fetcher
 from p2pchat.core.sync.forks import Forks
 from p2pchat.core.sync.log_index import OLD_MARKS, ConversationState, LogState, sum_of
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext
-from p2pchat.protocol import ConversationId, Digest, Have, Mark, UserId
+from p2pchat.protocol import ConversationId, Digest, Have, Mark, RefusedLog, UserId
 
 FIRST_ID = "0" * 64
 LAST_ID = "f" * 64
@@ -85,6 +85,8 @@ class AntiEntropy:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
         remote.comparison.digest_sent = True
         self._before_digest(remote)
+        if self._sync.refusals.by_ref:
+            self._sync.tell_refused(remote)
         self._ctx.emit(Send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), [remote.link.id]))
 
     def on_digest(self, remote: RemoteState, frame: Digest) -> None:
@@ -104,12 +106,12 @@ class AntiEntropy:
         if sum_of(shared) != theirs:
             self._send_sums(remote, shared)
             return
+        remote.ahead.clear()
+        remote.ahead_count = 0
         for conversation in shared:
             self._on_equal(remote, conversation)
         remote.comparison.all_compared = True
         remote.comparison.differing.clear()
-        remote.ahead.clear()
-        remote.ahead_count = 0
         self._end_newcomer()
         if ask:
             self.send_digest(remote)
@@ -175,6 +177,11 @@ class AntiEntropy:
             self._receipts.on_marks(remote, conversation, user, marks)
         for key in [key for key in remote.ahead if key[0] == conversation.id]:
             remote.set_ahead(key, {})
+        for each in self._sync.refusals.by_ref.values():  # later logs cover what is missing
+            if each.log.conversation == conversation.id and self._sync.refusals.is_open(each):
+                if remote.takes(each.log, each.needed) and self._sync.trusts(remote, each.log.user):
+                    remote.add_ahead(each.log.key, Mark(each.log.run, each.needed, ""))
+                    self._fetcher.request(each.log.key, urgent=False)
 
     # ---- marks
 
@@ -197,6 +204,8 @@ class AntiEntropy:
     def on_have(self, remote: RemoteState, frame: Have) -> None:
         """Take marks: a page of a comparison, an acknowledgement, the end of a want, or news."""
         self._sync.learn_namings(remote, frame.names)
+        if frame.refused:
+            self.on_logs_refused(remote, frame.refused)
         for id, users in frame.marks.items():
             conversation = self._sync.find_conversation(remote, id)
             if conversation is None:
@@ -213,6 +222,27 @@ class AntiEntropy:
                     remote.on_refused((id, user))
         if frame.end is not None:
             self._fetcher.on_want_ended(remote, frame.end)
+
+    def on_logs_refused(
+        self, remote: RemoteState, refused: dict[ConversationId, dict[UserId, list[RefusedLog]]]
+    ) -> None:
+        """Take that a remote refuses logs. Its users have no receipts for entries which it does not take."""
+        for id, users in refused.items():
+            conversation = self._sync.find_conversation(remote, id)
+            for user, logs in users.items() if conversation is not None else ():
+                remote.on_logs_refused((id, user), logs)
+                if user in self._sync.hosted:
+                    self._sync.refusers.on_lifted((id, user), [each.run for each in logs], remote.link.users)
+                    for each in logs:
+                        key = LogKey(id, ref_key(user, each.run))
+                        self._sync.look_up(remote, key, partial(self._on_refused_log_found, remote, each))
+
+    def _on_refused_log_found(self, remote: RemoteState, refused: RefusedLog, facts: LogFacts | None) -> None:
+        if facts is not None:
+            self._sync.refusers.logs.add(facts.log)
+        if facts is not None and facts.log in remote.refused:
+            members = remote.link.users.keys() - {facts.log.user}
+            self._sync.refusers.on_told(facts.log, members, refused.seq)
 
     def _on_page(
         self,
@@ -316,8 +346,11 @@ class AntiEntropy:
     ) -> None:
         ahead: dict[str, Mark] = {}
         unsure: list[Mark] = []
+        refusals = self._sync.refusals
         for mark in marks:
             log = conversation.log(key[1], mark.run)
+            if refusals.by_ref and refusals.refuses(LogId(*key, mark.run), mark.seq):
+                continue
             if log is not None:
                 if log.forked:
                     self._forks.send_evidence(remote, log)
@@ -329,6 +362,9 @@ class AntiEntropy:
                 unsure.append(mark)
             else:
                 ahead[mark.run] = mark
+        for each in refusals.reopened(key) if refusals.by_ref and marks else ():
+            if remote.takes(each.log, each.needed):  # it holds what later logs build on
+                ahead.setdefault(each.log.run, Mark(each.log.run, each.needed, ""))
         if self._sync.quota.refuses(remote.link.peer, key):
             ahead, unsure = {}, []
         remembered = remote.set_ahead(key, ahead)

@@ -132,6 +132,11 @@ class CausalOrder:
     def _is_released(self, conversation: ConversationState, log: LogState, seq: int, ref: Ref) -> bool:
         if ref.log == log.ref:
             return ref.seq < seq  # entries of one log are released in order anyway
+        if self._sync.refusals.by_ref and (cut := self._sync.refusals.cut(conversation.id, ref)) is not None:
+            if not cut:  # then it waits for what the refused log builds on
+                below = self._sync.refusals.below(conversation.id, ref)
+                return all(self._is_released(conversation, log, seq, each) for each in below)
+            ref = Ref(ref.log, cut)  # nothing waits for what is refused, but for what is held before it
         found = conversation.by_ref.get(ref.log)
         if found is not None:
             return found.released >= ref.seq or found.forked or (conversation.is_talk and conversation.is_cut_off(ref))

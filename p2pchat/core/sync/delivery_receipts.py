@@ -125,12 +125,25 @@ class AckTracker:
             self._advance_below(ack, key, list(before), then)
 
     def _advance_below(self, ack: Acknowledgement, key: AckKey, rest: list[Mark], then: Continuation) -> None:
-        if rest:
-            self._on_mark_below(ack, rest[0], partial(self._advance_below, ack, key, rest[1:], then))
-        else:
+        if not rest:
             self._set_position(key, self._waiting.pop(key))
             for each in (then, *self._followers.pop(key, ())):
                 self._run(each)
+            return
+        known = ack.remote.refused if ack.remote is not None else None
+        refused = known.get(key[0]._replace(run=rest[0].run)) if known else None
+        if refused is not None and not refused.seq:
+            below = LogKey(ack.conversation.id, ref_key(ack.writer, refused.run))
+            self._sync.look_up(None, below, partial(self._skip_refused, ack, key, rest[1:], then))
+        else:
+            mark = Mark(*refused) if refused is not None and refused.seq < rest[0].seq else rest[0]
+            self._on_mark_below(ack, mark, partial(self._advance_below, ack, key, rest[1:], then))
+
+    def _skip_refused(
+        self, ack: Acknowledgement, key: AckKey, rest: list[Mark], then: Continuation, facts: LogFacts | None
+    ) -> None:
+        """Go on with what a log builds on of which the member holds nothing, since its peer refuses it."""
+        self._advance_below(ack, key, [*(facts.before if facts is not None else ()), *rest], then)
 
     def _on_mark_below(self, ack: Acknowledgement, mark: Mark, then: Continuation) -> None:
         """Take a mark from the `before` of a log."""

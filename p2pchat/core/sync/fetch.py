@@ -146,6 +146,9 @@ class Fetcher:
             remote.set_ahead(key, {})
             return False
         left = {run: mark for run, mark in marks.items() if conversation.lacks(key[1], mark)}
+        refusals = self._sync.refusals
+        if refusals.by_ref:
+            left = {run: mark for run, mark in left.items() if not refusals.refuses(LogId(*key, run), mark.seq)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
         return bool(left) and self._may_ask(remote, conversation)
@@ -237,6 +240,11 @@ class Fetcher:
         for former in [each for each, wanted in remote.wants.by_number.items() if wanted == key and each != n]:
             del remote.wants.by_number[former]  # the remote replaces it with the new one
         writer = conversation.writers.get(key[1])
-        tips = [log.tail_mark for log in writer.tail_tips()] if writer else []
+        logs = writer.tail_tips() if writer else []
+        if writer is not None and self._sync.refusals.by_ref:
+            for each in self._sync.refusals.reopened(key):  # a later tip would say that all of it is held
+                logs = [log for log in logs if log.id == each.log or not writer.may_build_on(log, each.log.run)]
+                older = []
+        tips = [log.tail_mark for log in logs]
         want = Want(n, key[0], key[1], tips[: self._ctx.settings.max_tips], older[: self._ctx.settings.max_older])
         self._sync.send(want, remote, key[0])

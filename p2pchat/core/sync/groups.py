@@ -218,6 +218,11 @@ class GroupSync:
             self._refresh_members(group)
             self._refresh_all_visible(group)
 
+    def on_refused(self, conversation: ConversationState, log: LogId) -> None:
+        """Take that a group's log is refused here: operations in it may be cited that cannot be known."""
+        if conversation.group is not None and conversation.is_operations:
+            conversation.group.refuse(log)
+
     def on_log_restored(self, conversation: ConversationState, user: UserId) -> None:
         """Update the visible part of a talk's log that came back from storage."""
         if conversation.is_talk and conversation.group is not None:

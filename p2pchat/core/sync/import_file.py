@@ -285,6 +285,9 @@ class FileSource(EntrySource):
     def on_forked(self, log: LogState) -> None:
         self.reason = "fork"
 
+    def on_refused(self, code: str) -> None:
+        self.reason = code
+
     def on_contradiction(self) -> None:
         self.reason = "fork"
 

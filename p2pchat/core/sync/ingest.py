@@ -118,6 +118,8 @@ class Ingest:
         if id in self._held:
             self._hold(source, id, frame)
             return
+        if self._sync.refusals.by_ref and self._drops(source, id, frame):
+            return
         if self._sync.quota.must_check and not self._check_quota(source, conversation, id, frame):
             return
         if conversation.group and (unsure := self._groups.users_to_load(conversation, [frame])):
@@ -156,8 +158,20 @@ class Ingest:
         else:
             self._resume(conversation, id, log)
 
+    def _drops(self, source: EntrySource, id: LogId, frame: Entries) -> bool:
+        """Return whether a frame is dropped since its log is refused."""
+        if not self._sync.refusals.refuses(id, frame.first + len(frame.e) - 1):
+            return False
+        refusal = self._sync.refusals.find(id)
+        assert refusal is not None
+        self._ctx.emit(Counted("refused_batch"))
+        source.on_refused(refusal.code)
+        return True
+
     def _extend(self, extension: LogExtension, frame: Entries) -> None:
         log = extension.log
+        if self._sync.refusals.by_ref and self._drops(extension.source, log.id, frame):
+            return
         if log.forked:
             extension.source.on_forked(log)
         elif log.covered and count_tips_with(extension.conversation, log) > self._ctx.settings.max_tips:
@@ -177,10 +191,41 @@ class Ingest:
             self._conflict(extension, frame)
             return
         raws = frame.e[skip:]
-        entries, names = decode_checked(raws, extension.next_seq, extension.last_c, self._ctx.settings)
         rest = Entries(frame.c, frame.u, frame.r, frame.first + skip, chain.hex(), raws, frame.head) if skip else frame
+        try:
+            entries, names = decode_checked(raws, extension.next_seq, extension.last_c, self._ctx.settings)
+        except LogError as error:
+            self._on_odd_entry(extension, rest, error)
+            return
         extension.source.on_repeated(skip)
         extension.frames.append(DecodedFrame(rest, entries, size_bytes(raws), chain, extend_chain(chain, raws), names))
+
+    def _on_odd_entry(self, extension: LogExtension, frame: Entries, error: LogError) -> None:
+        """Refuse a log whose author signed an invalid entry. Without a true head, the sender is at fault."""
+        if not is_signed(batch_of(frame)):
+            raise error
+        held = extension.next_seq
+        fault = self._prove(extension)  # frames before it in this read may be good
+        if fault is not None:
+            raise fault
+        if extension.next_seq != held:
+            return  # there was no room for those
+        conversation, log = extension.conversation, extension.log
+        if self._sync.refusals.refuse(log, batch_of(frame), error.code, str(error).partition(":")[0]):
+            if not log.seq:
+                self._sync.refusals.on_refused_whole(log)
+            for later in conversation.writer(log.id.user).logs.values():
+                for mark in later.before:
+                    if mark.run == log.id.run and self._sync.refusals.on_named(log.id, mark.seq) and log.seq:
+                        log.covered = True
+                        self._ctx.change.covered.append(log.id)
+            self._groups.on_refused(conversation, log.id)
+            for remote in self._sync.remotes_sharing(conversation):
+                remote.told_refused.pop(log.id, None)
+                self._sync.tell_refused(remote)
+            if conversation.blocked:
+                self._order.retry(conversation)  # no entry waits for it any more
+        extension.source.on_refused(error.code)
 
     def _repeat(self, extension: LogExtension, frame: Entries) -> None:
         """Take a frame without new entries: compare the chain where both end together."""
@@ -352,6 +397,8 @@ class Ingest:
         change.batches.append(batch)
         last = batch.entries[-1]
         log.extend(batch.last, batch.chain, last.c)
+        if self._sync.refusals.by_ref:
+            self._complete(log)
         if is_plausible(last.c, self._ctx.now.utc, self._ctx.settings.clock_ahead):
             conversation.newest_c = max(conversation.newest_c, last.c)
         if conversation.group is not None:
@@ -361,13 +408,22 @@ class Ingest:
                 if entry.k == "profile":
                     self._people.on_profile(log.id.user, entry)
 
+    def _complete(self, log: LogState) -> None:
+        """End the refusal of a log once everything is durable that later logs build on."""
+        refusal = self._sync.refusals.find(log.id)
+        if refusal is not None and log.seq >= refusal.needed:
+            self._sync.transaction.completed.append(log.id)
+            log.covered = log.seq == refusal.covered  # stored once it was announced
+
     def _cover_predecessors(self, conversation: ConversationState, log: LogState) -> None:
         """Begin a log, which covers the logs that it names at their last entry."""
         writer = conversation.writer(log.id.user)
         change = self._ctx.change
         for mark in log.before:
             named = writer.logs.get(mark.run)
-            if named is not None and named.seq == mark.seq and not named.covered:
+            refusals = self._sync.refusals
+            is_refused = refusals.by_ref and refusals.on_named(log.id._replace(run=mark.run), mark.seq)
+            if named is not None and named.seq and (named.seq == mark.seq or is_refused) and not named.covered:
                 named.covered = True
                 change.covered.append(named.id)
         # Forked logs are never served, so they do not matter for `whole`.

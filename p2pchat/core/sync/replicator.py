@@ -51,6 +51,7 @@ from p2pchat.core.sync.log_index import (
 )
 from p2pchat.core.sync.quota import Quota, QuotaAccounts, UnknownUserQuota
 from p2pchat.core.sync.read_receipts import ReadReceipts
+from p2pchat.core.sync.refusals import Refusal, Refusals, Refusers
 from p2pchat.core.sync.serve import Sender
 from p2pchat.core.sync.sync_context import RemoteState, SyncContext, Transaction
 from p2pchat.core.sync.typing import TypingTracker
@@ -85,7 +86,10 @@ class Replicator:
             ctx, self.lookups, stored.most_bytes, accounts, hosted, self.people.names, strangers,
             self._has_uncommitted, self._on_user_full,
         )  # fmt: skip
-        self.context = SyncContext(ctx, self.conversations, self.lookups, presence, hosted, run, self.quota)
+        refusals, refusers = Refusals(ctx, stored.meta, self.people.names), Refusers(ctx, stored.meta)
+        self.context = SyncContext(
+            ctx, self.conversations, self.lookups, presence, hosted, run, self.quota, refusals, refusers
+        )
         self.causal_order = CausalOrder(self.context, stored.next_place)
         self.delivery_receipts = DeliveryReceipts(self.context, stored.delivered, self._on_delivered)
         self.read_receipts = ReadReceipts(self.context, stored.reads, stored.meta, self.delivery_receipts)
@@ -119,6 +123,53 @@ class Replicator:
         self._load_timed(stored)
         self.group_editor.start()
         self.quota.start()
+        self._reopen_refused()
+
+    def _reopen_refused(self) -> None:
+        """Take logs again that were refused under other rules. Those with nothing built on them need no more than that:
+        the next marks of others are ahead.
+        """
+        refusals = self.context.refusals
+        for refusal in [each for each in refusals.by_ref.values() if refusals.is_open(each)]:
+            if not refusal.needed or refusal.log.conversation not in self.conversations.by_id:
+                refusals.forget(refusal)
+            elif refusal.held:
+                key = LogKey(refusal.log.conversation, ref_key(refusal.log.user, refusal.log.run))
+                self.lookups.log(key, partial(self._on_refused_found, refusal))
+
+    def _on_refused_found(self, refusal: Refusal, facts: LogFacts | None) -> None:
+        """Make a log a tip again that a later one covers although it is not complete."""
+        conversation = self.conversations.by_id.get(refusal.log.conversation)
+        if facts is None or facts.forked or conversation is None:
+            return
+        log = conversation.log(facts.log.user, facts.log.run) or conversation.add(conversation.log_from(facts))
+        if facts.seq >= refusal.needed:  # killed before the end of the refusal was stored
+            log.covered = log.seq == refusal.covered
+            self._on_completed(log.id)
+        elif log.covered and len(conversation.writer(log.id.user).tail_tips()) < self._ctx.settings.max_tips:
+            log.covered = False
+            self._ctx.change.uncovered.append(log.id)
+            self.groups.on_log_restored(conversation, log.id.user)
+
+    def _on_completed(self, id: LogId) -> None:
+        """Announce a log that was refused once and lacks nothing any more, then let later logs cover it again."""
+        conversation, refusal = self.conversations.by_id[id.conversation], self.context.refusals.find(id)
+        if refusal is None:
+            return
+        self.context.refusals.forget(refusal)
+        for remote in self.context.remotes_sharing(conversation):
+            ahead = remote.ahead.get(id.key, {})
+            remote.set_ahead(id.key, {run: mark for run, mark in ahead.items() if run != id.run})
+            if id in remote.told_refused:
+                del remote.told_refused[id]
+                logs = self.context.refusals.of(id.key)
+                self.context.send(Have({}, refused={id.conversation: {id.user: logs}}), remote, id.conversation)
+            self.context.owe_marks(remote, [id.key])
+        if conversation.group is not None and conversation.is_operations:
+            conversation.group.refuse(id, on=False)
+        log = conversation.log(id.user, id.run)
+        if log is not None and log.covered:
+            self._ctx.change.covered.append(id)
 
     def _mark_newcomer(self) -> None:
         room = self.conversations.by_id.get(self.conversations.room)
@@ -238,11 +289,13 @@ class Replicator:
         return self.ingest.on_frames(remote, entries)
 
     def on_frames_while_disk_low(self, link: PeerLink, frames: list[Frame]) -> None:
-        """Take only information that is never repeated: the names of conversation ids, and the end of a want."""
+        """Take only information that is never repeated: names of conversation ids, refused logs, the end of a want."""
         remote = self.context.remotes.get(link.id)
         for frame in frames:
             if remote is not None and isinstance(frame, (Digest, Have, Want, Entries, ReadFrame, TypingFrame)):
                 self.context.learn_namings(remote, frame.names)
+            if remote is not None and isinstance(frame, Have) and frame.refused:
+                self.anti_entropy.on_logs_refused(remote, frame.refused)
             if remote is not None and isinstance(frame, Have) and frame.end is not None:
                 self.fetcher.on_want_ended(remote, frame.end)
 
@@ -251,6 +304,8 @@ class Replicator:
             self.anti_entropy.on_have(remote, frame)
             if frame.full:
                 self.sender.on_refused(remote, frame.full)
+            if frame.refused:
+                self.sender.on_logs_refused(remote)
         elif isinstance(frame, Want):
             text = self.sender.on_want(remote, frame)
             return LogError(text, code="limit") if text else None
@@ -366,6 +421,8 @@ class Replicator:
                     self.typing.on_end(effect.talk, effect.target)
         if done.transaction.groups:
             self.groups.on_durable(done.transaction.groups)
+        for log_id in done.transaction.completed:
+            self._on_completed(log_id)
         for fork in change.forks:
             self.forks.on_durable(fork)
             self.read_receipts.tracker.on_fork(fork.log)
@@ -499,6 +556,10 @@ class Replicator:
             self._load_log(facts)
         for id in stored.forked:
             self._load_forked(id)
+        for refusal in self.context.refusals.by_ref.values():
+            refused_in = self.conversations.by_id.get(refusal.log.conversation)
+            if refused_in is not None:
+                self.groups.on_refused(refused_in, refusal.log)
         for back, (log, seq) in enumerate(reversed(stored.recent)):
             self._load_recent(log, seq, stored.next_place - 1 - back)
 

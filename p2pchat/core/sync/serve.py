@@ -64,7 +64,20 @@ class Sender:
         for served in [each for each in remote.serving.wants.values() if each.key in keys]:
             self._close_want(remote, served)
         for key in sorted(keys):
-            self._warn_refused(remote, key)
+            self._warn_refused(
+                remote,
+                key,
+                "a peer refuses further messages written here: its limit for one user is reached; someone there"
+                " can lift it with /allow",
+            )
+
+    def on_logs_refused(self, remote: RemoteState) -> None:
+        """Push nothing more of logs that the remote refuses."""
+        for log in remote.refused:
+            remote.serving.cursors.pop(log, None)
+            self._warn_refused(
+                remote, log.key, "a peer refuses something written here, and what follows: update p2pchat there or here"
+            )
 
     def _close_want(self, remote: RemoteState, served: ServedWant) -> None:
         """End a want early. Entries before the running logs may be missing there, so their cursors are dropped too."""
@@ -73,18 +86,11 @@ class Sender:
             del remote.serving.cursors[log]
         self._ctx.emit(Send(Have({}, end=served.n), [remote.link.id]))
 
-    def _warn_refused(self, remote: RemoteState, key: WriterKey) -> None:
-        """Warn once per peer that it stores no more entries of a hosted user."""
+    def _warn_refused(self, remote: RemoteState, key: WriterKey, text: str) -> None:
+        """Warn once per peer that it takes no more entries of a hosted user."""
         if key[1] in self._sync.hosted and remote.link.peer not in self._warned and len(self._warned) < MAX_WARNED:
             self._warned.add(remote.link.peer)
-            self._ctx.emit(
-                WarningIssued(
-                    "refused",
-                    "a peer refuses further messages written here: its limit for one user is reached; someone there"
-                    " can lift it with /allow",
-                    remote.link.peer,
-                )
-            )
+            self._ctx.emit(WarningIssued("refused", text, remote.link.peer))
 
     def _reset_cursors(
         self, remote: RemoteState, conversation: ConversationState, key: WriterKey, tips: list[Mark]
@@ -98,6 +104,8 @@ class Sender:
         for log in logs.values():
             if log.own:
                 remote.serving.cursors.pop(log.id, None)
+                if log.id in remote.refused:
+                    continue
                 held = next((mark.seq for mark in tips if mark.run == log.id.run), 0)
                 if log.durable_seq or not any(_is_on_its_way(logs.get(mark.run), mark) for mark in log.before):
                     remote.serving.cursors[log.id] = TailCursor(min(held, log.durable_seq))
@@ -121,6 +129,8 @@ class Sender:
         for batch in answer.batches:
             if conversation.is_talk and not conversation.shows(batch):
                 continue
+            if batch.first == 1 and self._sync.refusals.by_ref:
+                self._send_refused(remote, served, batch.log)
             self._sync.send(frame_of(batch, n=served.n), remote, batch.log.conversation)
             self._advance_cursor(remote, batch.log, batch.last)
         if answer.more is not None:
@@ -128,6 +138,16 @@ class Sender:
             self._read_more(remote, served)
             return
         self._finish_want(remote, served, conversation)
+
+    def _send_refused(self, remote: RemoteState, served: ServedWant, log: LogId) -> None:
+        """Send the batches refused here before a log that may build on them: the remote may take or refuse them."""
+        for each in self._sync.refusals.by_ref.values():
+            is_new = each.log != log and each.log not in served.refused and each.log not in remote.refused
+            if each.log.key == served.key and is_new:
+                served.refused.add(each.log)
+                frame = each.frame
+                frame.n = served.n
+                self._sync.send(frame, remote, log.conversation)
 
     def _finish_want(self, remote: RemoteState, served: ServedWant, conversation: ConversationState) -> None:
         """Close a want after everything was sent. Entries written in between are pushed like new ones."""
@@ -159,6 +179,8 @@ class Sender:
         for remote in self._sync.remotes_sharing(conversation) if batch.first <= log.show_limit else ():
             if log.id.key in remote.refusals or remote.serving.answers(log.id.key):
                 continue  # it comes with what is being served
+            if remote.refused and not remote.takes(log.id, batch.last):
+                continue
             cursor = remote.serving.cursors.get(log.id)
             if cursor is None and self._is_right_before(remote, log, batch):
                 cursor = remote.serving.cursors[log.id] = TailCursor(batch.first - 1)

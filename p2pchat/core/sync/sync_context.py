@@ -21,6 +21,7 @@ from p2pchat.core.records import KnownConversation, LogFacts, LogKey, Start
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.log_index import ConversationState, Lookups
 from p2pchat.core.sync.quota import Quota
+from p2pchat.core.sync.refusals import Refusals, Refusers
 from p2pchat.errors import LogError
 from p2pchat.protocol import (
     ConversationId,
@@ -32,6 +33,7 @@ from p2pchat.protocol import (
     Naming,
     PeerId,
     ReadFrame,
+    RefusedLog,
     RunId,
     TypingFrame,
     UserId,
@@ -62,6 +64,7 @@ class ServedWant:
     start: Start  # where to continue reading
     reading: bool = False
     durable: dict[LogId, int] = field(default_factory=dict)  # how far running logs were durable when reading began
+    refused: set[LogId] = field(default_factory=set)  # logs refused here whose batch was sent
 
 
 @dataclass(slots=True, eq=False)
@@ -131,6 +134,8 @@ class RemoteState:
     owed_marks: KeySet[WriterKey] = field(default_factory=dict)
     refusals: dict[WriterKey, list[Mark] | None] = field(default_factory=dict)  # it takes no more; its marks since
     full_sent_at: dict[WriterKey, float] = field(default_factory=dict)  # when it was sent `full` for these (monotonic)
+    told_refused: KeySet[LogId] = field(default_factory=dict)  # logs refused here, as it was told
+    refused: dict[LogId, RefusedLog] = field(default_factory=dict)  # logs of which it takes no more
 
     @property
     def accepts_marks(self) -> bool:
@@ -149,6 +154,17 @@ class RemoteState:
         """Note that it accepts no further entries of a writer."""
         if len(self.refusals) < MAX_REMEMBERED:
             self.refusals[key] = None
+
+    def on_logs_refused(self, key: WriterKey, logs: list[RefusedLog]) -> None:
+        """Note of which logs of a writer it takes no more. They replace those it named before."""
+        for log in [log for log in self.refused if log.key == key]:
+            del self.refused[log]
+        if len(self.refused) + len(logs) <= MAX_REMEMBERED:
+            self.refused.update({LogId(*key, each.run): each for each in logs})
+
+    def takes(self, log: LogId, seq: int) -> bool:
+        """Return whether it takes this entry."""
+        return log not in self.refused or seq <= self.refused[log].seq
 
     def on_marks(self, key: WriterKey, marks: list[Mark]) -> None:
         """Note marks of a refused writer. New ones mean that it may take more again."""
@@ -197,6 +213,7 @@ class Transaction:
     sent_bytes: dict[int, int] = field(default_factory=dict)  # bytes of new entries sent, by link
     effects: list[Effect] = field(default_factory=list)  # emitted when all this is durable
     reads: list[int] = field(default_factory=list)  # tickets of marks of readers
+    completed: list[LogId] = field(default_factory=list)  # logs that were refused once, and lack nothing any more
 
 
 class SyncContext:
@@ -204,10 +221,12 @@ class SyncContext:
 
     def __init__(
         self, ctx: Context, conversations: Conversations, lookups: Lookups, presence: PresenceTracker,
-        hosted: HostedIdentities, run: RunId, quota: Quota,
+        hosted: HostedIdentities, run: RunId, quota: Quota, refusals: Refusals, refusers: Refusers,
     ) -> None:  # fmt: skip
         self.ctx = ctx
         self.quota = quota
+        self.refusals = refusals
+        self.refusers = refusers
         self.run = run  # of logs that hosted users begin
         self.conversations = conversations
         self.lookups = lookups
@@ -353,11 +372,32 @@ class SyncContext:
 
     def send(self, frame: NamingFrame, remote: RemoteState, *conversations: ConversationId) -> None:
         """Send a frame that mentions these conversations, with the names that this link has not received."""
+        if self.refusals.by_ref and isinstance(frame, (Have, Digest)):
+            self.tell_refused(remote)
         new = [id for id in conversations if id not in remote.named]
         if new:
             remote.named.update(dict.fromkeys(new))
             frame.names = [self.conversations.by_id[id].naming for id in new]
         self.ctx.emit(Send(frame, [remote.link.id]))
+
+    def tell_refused(self, remote: RemoteState) -> None:
+        """Tell a peer which logs of shared conversations are refused here, each once.
+
+        It goes before any mark or sum: those may cover entries of such a log.
+        """
+        new = [each.log for each in self.refusals.by_ref.values() if each.log not in remote.told_refused]
+        new = [log for log in new if self._is_shared(remote, log.conversation)]
+        keys = sorted({log.key for log in new})
+        for start in range(0, len(keys), self.page_size):
+            page: dict[ConversationId, dict[UserId, list[RefusedLog]]] = {}
+            for conversation, user in keys[start : start + self.page_size]:
+                page.setdefault(conversation, {})[user] = self.refusals.of((conversation, user))
+            remote.told_refused.update(dict.fromkeys(new))
+            self.send(Have({}, refused=page), remote, *page)
+
+    def _is_shared(self, remote: RemoteState, conversation: ConversationId) -> bool:
+        found = self.conversations.by_id.get(conversation)
+        return found is not None and self.shares(remote, found)
 
     def owe_marks(self, remote: RemoteState, keys: Iterable[WriterKey]) -> None:
         """Send these marks at the end of the step, or as soon as the link accepts marks."""

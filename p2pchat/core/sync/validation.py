@@ -16,6 +16,7 @@ from p2pchat.core.effects import Counted
 from p2pchat.core.log import (
     Entry,
     LogId,
+    Ref,
     WriterKey,
     decode_entries,
     decode_entry,
@@ -165,6 +166,8 @@ class NewLogChecks:
         named = [conversation.log(id.user, mark.run) for mark in before]
         if conversation.is_talk or None in named or id in self._sync.proven_forks:
             return False
+        if self._sync.refusals.by_ref and self._sync.refusals.reopened(id.key):
+            return False  # a tip may be one that stored logs build on
         return any(
             log is not None and not log.covered and not log.forked and log.tail_mark == mark
             for log, mark in zip(named, before, strict=True)
@@ -201,9 +204,8 @@ class NewLogChecks:
             source.on_gap(id, frame)
             return None
         log.before = before_of(frame)
-        if len(log.before) > self._ctx.settings.max_before:
-            raise LogError("`before` names too many logs", code="malformed")
-        if not (_is_all_there_is(conversation, frame) or all(self._holds(conversation, id, m) for m in log.before)):
+        named = log.before[: self._ctx.settings.max_before]  # with more, its first entry is refused
+        if not (_is_all_there_is(conversation, frame) or all(self._holds(conversation, id, m) for m in named)):
             source.on_gap(id, frame)
             return None
         if count_tips_with(conversation, log) > self._ctx.settings.max_tips:
@@ -217,6 +219,9 @@ class NewLogChecks:
         source.on_full(id.key)
 
     def _holds(self, conversation: ConversationState, id: LogId, mark: Mark) -> bool:
+        refusals = self._sync.refusals
+        if refusals.by_ref and refusals.cut(id.conversation, Ref(ref_key(id.user, mark.run), mark.seq)) is not None:
+            return True
         log = conversation.log(id.user, mark.run)
         if log is not None:
             same = log.seq != mark.seq or log.chain[:8].hex() == mark.chain8
@@ -301,6 +306,9 @@ class EntrySource:
 
     def on_forked(self, log: LogState) -> None:
         """No more of this log is taken."""
+
+    def on_refused(self, code: str) -> None:
+        """No more of this log is taken, since it holds an entry with a fault of this code."""
 
     def on_contradiction(self) -> None:
         """The frame proved a fork and is kept only as evidence."""

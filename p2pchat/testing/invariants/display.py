@@ -87,7 +87,8 @@ class DisplayInvariants:
         if peer.byzantine:
             return
         is_byzantine = self._sim.person(log.user).byzantine
-        if not (peer.ever_spoke_for(log.user) or is_byzantine or self._invariants.may_fork(log)):
+        is_late = self._invariants.is_odd_writer(log.user)  # what builds on a refused log, or that after an upgrade
+        if not (peer.ever_spoke_for(log.user) or is_byzantine or is_late or self._invariants.may_fork(log)):
             self._is_of_its_age(peer, one)
         if one.place < self._since.get(peer.name, 0):
             self._newest.pop(key, None)  # of an earlier session

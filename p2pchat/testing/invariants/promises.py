@@ -38,6 +38,7 @@ from p2pchat.testing.invariants.display import DisplayInvariants, view_faults
 from p2pchat.testing.invariants.groups import GroupInvariants
 from p2pchat.testing.invariants.protocol import ProtocolInvariants, log_name
 from p2pchat.testing.invariants.receipts import PresenceInvariants, ReceiptInvariants
+from p2pchat.testing.simulation.byzantine import is_odd
 
 if TYPE_CHECKING:
     from p2pchat.testing.simulation.network import WireEnd
@@ -66,6 +67,7 @@ class Invariants:
         self.written: list[Written] = []  # accepted messages
         self.written_in: dict[LogId, tuple[str, int]] = {}  # log -> (peer, session)
         self.copied: set[tuple[UserId, RunId]] = set()  # runs resumed from a snapshot; their logs may fork
+        self.odd: dict[LogId, int] = {}  # logs with an entry that some peers refuse -> the number of the first
         self.protocol = ProtocolInvariants(self)
         self.receipts = ReceiptInvariants(self)
         self.display = DisplayInvariants(self)
@@ -91,6 +93,7 @@ class Invariants:
             size = peer.disk.storage.size_bytes(batch.log.user)
             if size > quota:
                 self.fail("quota", peer, f"keeps {size} bytes of {self._name(batch.log)}'s writer, of {quota} at most")
+        self._note_odd(peer, batch)
         if self.may_fork(batch.log):
             self._check_copied(peer, batch)
             return
@@ -111,12 +114,31 @@ class Invariants:
                 self.fail(rule, peer, f"{batch!r} is not what its writer wrote under these numbers")
         self.protocol.stored(peer, batch, own=own)
 
+    def _note_odd(self, peer: SimPeer, batch: Batch) -> None:
+        """Note the first entry of a log that some peers refuse. They must not store it."""
+        for seq, raw in enumerate(batch.raws, batch.first) if self._sim.rules_differ else ():
+            if is_odd(raw):
+                self.odd.setdefault(batch.log, seq)
+                if self.refuses(peer, batch.log) and not self.may_fork(batch.log):
+                    self.fail("odd", peer, f"stores {log_name(batch.log)} {seq}, which it should refuse")
+
+    def refuses(self, peer: SimPeer, log: LogId) -> bool:
+        """Return whether a peer takes only the beginning of a log, by its present rules."""
+        writer = self._sim.by_user.get(log.user)
+        return (
+            log in self.odd and writer is not peer and (peer.strict or (writer is not None and writer.odd is not None))
+        )
+
+    def is_odd_writer(self, user: UserId) -> bool:
+        """Return whether some peers refuse a log of this user."""
+        return any(log.user == user for log in self.odd)
+
     def _check_beginning(self, peer: SimPeer, batch: Batch) -> None:
         """Check that a stored log builds only on entries that are held, or forked."""
         for mark in decode_entry(batch.raws[0]).before:
             below = batch.log._replace(run=mark.run)
             suspect = ref_key(below.user, below.run).startswith(self._suspects())
-            if len(peer.disk.logs.get(below, ())) < mark.seq and not suspect:
+            if len(peer.disk.logs.get(below, ())) < mark.seq and not suspect and below not in self.odd:
                 self.fail("hole", peer, f"{batch!r} builds on {log_name(below)} {mark.seq}, which is not here")
 
     def frames_got(self, peer: SimPeer, end: WireEnd, frames: Sequence[object]) -> None:
@@ -233,6 +255,8 @@ class Invariants:
         """Check that linked peers hold the same entries."""
         for n, one in enumerate(honest):
             for other in honest[n + 1 :]:
+                if self.odd:
+                    continue  # who refuses a log holds another part of it
                 if one.end_to(other) and one.digest_for(other) != other.digest_for(one):
                     if self._of_many_forks(one) | self._of_many_forks(other):
                         continue  # logs that build on forks without evidence are not stored
@@ -247,7 +271,7 @@ class Invariants:
         return (log.user, log.run) in self.copied
 
     def _belongs(self, peer: SimPeer, log: LogId) -> bool:
-        if self._sim.person(log.user).byzantine or self.may_fork(log):
+        if self._sim.person(log.user).byzantine or self.may_fork(log) or self.refuses(peer, log):
             return False
         return self.concerns(peer, log)
 
@@ -257,7 +281,21 @@ class Invariants:
         holders = [
             one for one in self._sim.honest_up if self.concerns(one, log) and len(one.disk.logs.get(log, ())) > held
         ]
-        return log.conversation == self.room or any(self._sim.can_link(peer, one) for one in holders)
+        if self.is_odd_writer(log.user):  # those who refuse some of it pass on neither that nor what builds on it
+            holders = [one for one in holders if self._has_all_of(one, log)]
+        elif log.conversation == self.room:
+            return True
+        return any(self._sim.can_link(peer, one) for one in holders)
+
+    def _has_all_of(self, peer: SimPeer, log: LogId) -> bool:
+        """Return whether a peer holds everything that a log builds on."""
+        raws = peer.disk.logs.get(log)
+        below = decode_entry(raws[0]).before if raws else ()
+        return bool(raws) and all(
+            len(peer.disk.logs.get(log._replace(run=mark.run), ())) >= mark.seq
+            and self._has_all_of(peer, log._replace(run=mark.run))
+            for mark in below
+        )
 
     def _dms(self, peer: SimPeer, by: float = inf) -> set[ConversationId]:
         own = {dm_id(peer.user, other) for other in (*self._sim.by_user, *self._sim.guests)}
@@ -278,6 +316,8 @@ class Invariants:
             log, at, to = written.log, written.at, written.to
             if log is None or at not in honest or self.may_fork(log) or newest[log] < written.seq:
                 continue  # not there, or lost with a disk, and no peer had a copy
+            if self.is_odd_writer(written.user):
+                continue  # those who refuse it, or lack what it builds on, have no receipt
             if written.user not in at.speaks_for or (to is None and log.conversation != self.room):
                 continue
             for member in honest if to is None else [to]:
@@ -291,8 +331,8 @@ class Invariants:
         """Check the traffic of a quiet minute."""
         if frames["Digest"] < QUIET_DIGESTS_A_PEER * sum(bool(peer.linked) for peer in self._sim.honest_up):
             self.fail("anti-entropy", "all", f"only {frames['Digest']} digests in a quiet minute")
-        if any(peer.byzantine for peer in self._sim.up):
-            return  # a byzantine peer may cause traffic
+        if any(peer.byzantine for peer in self._sim.up) or self.odd:
+            return  # a byzantine peer may cause traffic, and so do sums that differ
         loud = {kind: count for kind, count in sorted(frames.items()) if kind not in QUIET_KINDS}
         if loud:
             self.fail("quiet", "all", f"frames in a quiet minute: {loud}")
@@ -327,7 +367,8 @@ class Invariants:
 
     @property
     def _copied_logs(self) -> set[LogId]:
-        return {log for peer in self._sim.all_peers for log in peer.disk.ever if self.may_fork(log)}
+        forked = {log for peer in self._sim.all_peers for log in peer.disk.ever if self.may_fork(log)}
+        return forked | self.odd.keys()
 
     def _byzantine_names(self) -> set[str]:
         return {peer.name for peer in self._sim.all_peers if peer.byzantine}
@@ -391,7 +432,8 @@ class Invariants:
     def _suspects(self) -> tuple[str, ...]:
         """Return the beginnings of references to logs of byzantine peers and to those that may fork."""
         byzantine = [peer.user[:16] for peer in self._sim.all_peers if peer.byzantine]
-        return (*byzantine, *(ref_key(*log) for log in self.copied))
+        odd = [ref_key(log.user, log.run) for log in self.odd]
+        return (*byzantine, *(ref_key(*log) for log in self.copied), *odd)
 
     def _strictly_before(self, one: ReleasedEntry, entry: Entry) -> Iterator[Ref]:
         if self._is_byzantine(one.log):
@@ -414,7 +456,7 @@ class Invariants:
             for conversation in sorted(everywhere):
                 shown = [
                     (one.log, one.seq, one.raw) for one in peer.disk.storage.history(conversation, limit=0)
-                    if one.log.user not in byzantines and not self.may_fork(one.log)
+                    if not (one.log.user in byzantines or self.may_fork(one.log) or self.is_odd_writer(one.log.user))
                 ]  # fmt: skip
                 other, known = first.setdefault(conversation, (peer, shown))
                 if byzantines:  # they may release withheld entries at any moment

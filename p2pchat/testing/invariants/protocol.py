@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COMPARED_WITHIN = 4.0  # seconds after a link is up
 ANNOUNCED_WITHIN = 5.0  # seconds until new entries are announced over a calm link
 QUICK_DISK = 0.25  # seconds; a peer with a slower disk may be late
+BLAMES = frozenset({"malformed", "limit", "order", "head", "host"})  # codes of `bye` for what its receiver did
 UNLIMITED_TIPS = 64  # below it some logs are refused and no longer announced
 
 
@@ -85,7 +86,8 @@ class ProtocolInvariants:
 
     def _entries(self, peer: SimPeer, frame: Entries, ends: list[WireEnd]) -> None:
         log, last = LogId(frame.c, frame.u, frame.r), frame.first + len(frame.e) - 1
-        self._durable(peer, log, last)
+        if log not in self._invariants.odd:  # who refuses it passes on the odd batch, which is not stored
+            self._durable(peer, log, last)
         for end in ends:
             if frame.n is not None:
                 self._served_at[end, frame.c, frame.u] = self._sim.now
@@ -95,12 +97,14 @@ class ProtocolInvariants:
 
     def _can_append(self, peer: SimPeer, log: LogId, frame: Entries, end: WireEnd) -> None:
         """Check that entries pushed without a want extend what the receiver has."""
+        if log in self._invariants.odd:
+            return
         needs = [(log, frame.first - 1)] if frame.first > 1 else []
         if frame.first == 1:
             needs = [(log._replace(run=mark.run), mark.seq) for mark in decode_entry(frame.e[0]).before]
         for below, seq in needs:
             held = max(self._given.get((end, below), 0), end.other.owner.disk.ever.get(below, 0))
-            if held < seq and not self._invariants.may_fork(below):
+            if held < seq and not self._invariants.may_fork(below) and below not in self._invariants.odd:
                 text = (
                     f"sent {log_name(log)} {frame.first} to {end.other.owner.name}, which has {held} of {seq} before it"
                 )
@@ -139,7 +143,13 @@ class ProtocolInvariants:
             del self._wants[key]
 
     def said_bye(self, peer: SimPeer, end: WireEnd, bye: Bye) -> None:
-        """Note that a peer refuses entries of others from a sender of a wrong head for a while."""
+        """Check that honest peers blame each other for nothing. Note for how long others' entries are refused."""
+        other = end.other.owner
+        has_tips = (
+            self._sim.settings.max_tips >= UNLIMITED_TIPS
+        )  # otherwise a fork may make more tips than a list takes
+        if bye.code in BLAMES and has_tips and not (peer.byzantine or other.byzantine):
+            self._invariants.fail("blamed", peer, f"closed the link with {other.name}: {bye.code}")
         if bye.code == "head" and not peer.byzantine:
             until = self._sim.now + 0.99 * self._sim.settings.wrong_head_ban  # clocks drift
             self._banned[peer.name, peer.lives, end.other.owner.user] = until
@@ -226,7 +236,7 @@ class ProtocolInvariants:
             marked = self._marked_at.get(user, -1.0) >= since
             served = self._served_at.get(user, -ANNOUNCED_WITHIN) >= self._sim.now - ANNOUNCED_WITHIN
             held = max(self._given.get((end, log), 0), other.disk.ever.get(log, 0)) >= seq
-            if not (marked or served or held or user in self._full):
+            if not (marked or served or held or user in self._full or log in self._invariants.odd):
                 self._invariants.fail("unannounced", peer, f"has not announced {log_name(log)} {seq} to {other.name}")
 
 

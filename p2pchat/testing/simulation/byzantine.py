@@ -1,4 +1,5 @@
 """Byzantine peers: members and strangers that break the protocol. Honest peers must store only authentic entries.
+Odd writers, which are honest otherwise, sign entries that no other peer takes.
 
 A byzantine peer is a whole node whose frames are changed on their way out. It forges entries of others, sends different
 versions of its own to different peers, withholds entries, sends invalid frames, poses as others, or does not know the
@@ -11,7 +12,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import TYPE_CHECKING
 
-from p2pchat.core.log import Entry, LogId, decode_entry, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.log import Entry, LogId, batch_of, decode_entry, encode_entry, extend_chain, first_chain, head_message
+from p2pchat.core.sync.forks import is_signed
+from p2pchat.errors import LogError
 from p2pchat.protocol import (
     Digest,
     Entries,
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 MOODS = ("forges", "withholds", "babbles", "poses")
 BABBLE_RATE = 0.1  # how often one that babbles adds invalid bytes to a frame
 RARE = 4  # weight of actions that matter only with tiny limits, which few histories have
+ODD = "odd "  # begins a text that strict peers refuse, and all others too if an odd writer wrote it
+THREE = [f'["{"00" * 16}",{n}]' for n in (1, 2, 3)]  # more references than `after` may have
 FORKS_AT_ONCE = 3  # more evidence than harsh settings accept (max_tips)
 
 
@@ -75,7 +80,10 @@ class ByzantinePeer:
         if "forges" not in self.moods or self._chance.random() < 0.5:
             return frame
         *kept, last = frame.e
-        true = decode_entry(last)
+        try:
+            true = decode_entry(last)
+        except LogError:  # an odd entry, passed on
+            return frame
         if true.k != "text":
             return frame
         false = Entry(true.k, true.at, true.c, true.re, true.after, true.before, true.g, f"a lie for {to.name}")
@@ -188,3 +196,52 @@ class ByzantinePeer:
 
     def _hex(self, size: int) -> str:
         return self._chance.randbytes(size).hex()
+
+
+class OddWriter:
+    """A member whose program signs entries that others refuse: those with an odd text, each always in the same way."""
+
+    def __init__(self, peer: SimPeer, chance: Random) -> None:
+        self._peer = peer
+        make: tuple[Callable[[str], str], ...] = (
+            lambda raw: raw[:-1] + ',"t":"yesterday"}',
+            lambda raw: raw[:-1] + f',"after":[{",".join(THREE)}]}}',
+            lambda raw: raw[:-1],
+            lambda raw: raw.replace(ODD, "o\\u0000d "),
+            lambda raw: raw.replace(ODD, ODD + "long " * 7000),
+            lambda raw: raw.replace('"c":', '"c":0,"once":'),
+        )
+        self._make = chance.choice(make)
+        self._plain: dict[str, str] = {}  # odd entries as sent -> as they are on its own disk
+
+    def change(self, frame: Frame) -> Frame:
+        """Return the frame to send. Heads fit what is sent."""
+        if not isinstance(frame, Entries) or frame.fork or frame.u != self._peer.user:
+            return frame
+        at = next((at for at, raw in enumerate(frame.e) if is_odd(raw)), None)
+        if at is None:
+            return frame
+        odd = self._make(frame.e[at])
+        self._plain[odd] = frame.e[at]
+        return self._with(frame, [*frame.e[:at], odd, *frame.e[at + 1 :]])
+
+    def got(self, frame: object) -> object:
+        """Return a frame that came, with its own entries as they are on its disk."""
+        if not isinstance(frame, Entries) or frame.u != self._peer.user or not self._plain.keys() & set(frame.e):
+            return frame
+        if not is_signed(batch_of(frame)):  # damaged
+            return frame
+        return self._with(frame, [self._plain.get(raw, raw) for raw in frame.e])
+
+    def _with(self, frame: Entries, raws: list[str]) -> Entries:
+        chain = extend_chain(bytes.fromhex(frame.prev), raws)
+        last = frame.first + len(raws) - 1
+        head = self._peer.identity.sign(head_message(LogId(frame.c, frame.u, frame.r), last, chain)).hex()
+        return Entries(
+            frame.c, frame.u, frame.r, frame.first, frame.prev, raws, head, frame.n, frame.fork, names=frame.names
+        )
+
+
+def is_odd(raw: str) -> bool:
+    """Return whether an entry has an odd text."""
+    return f'"b":"{ODD}' in raw

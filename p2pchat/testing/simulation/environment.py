@@ -161,6 +161,9 @@ SMALL = Settings(
 QUOTA_BATCH = 2 * KIB  # bytes of a batch with small quotas: a long text of a history fits
 
 
+STRICT_TEXT_BYTES = 1600  # more than the longest usual text has
+
+
 def draw_settings(chance: Random, *, harsh: bool) -> Settings:
     """Return the settings of one history."""
     pick = chance.choice
@@ -202,6 +205,11 @@ def with_quota(drawn: Settings, chance: Random) -> Settings:
     """Return the settings with a quota of a few batches for each user."""
     quota = chance.choice((2, 2, 3, 4)) * QUOTA_BATCH
     return replace(drawn, max_batch_bytes=QUOTA_BATCH, user_quota_bytes=quota)
+
+
+def strict(drawn: Settings) -> Settings:
+    """Return the settings of a peer that refuses odd texts (faults.py). All other texts of a history are shorter."""
+    return replace(drawn, max_text_bytes=STRICT_TEXT_BYTES)
 
 
 def _harsh(drawn: Settings, chance: Random) -> Settings:

@@ -19,7 +19,7 @@ from p2pchat.core.mesh.election import is_decider
 from p2pchat.core.mesh.links import SETTLED_AFTER
 from p2pchat.protocol import ConversationId, Entries, encode
 from p2pchat.testing.invariants.display import named
-from p2pchat.testing.simulation.byzantine import ByzantinePeer
+from p2pchat.testing.simulation.byzantine import ODD, ByzantinePeer, OddWriter
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
 from p2pchat.transfer import file_pages
@@ -45,6 +45,11 @@ CHECK_EVERY = 0.005  # seconds between two checks of a condition
 PATIENCE = 3.0  # seconds
 COPIES = Settings().clone_replacements
 
+WITH_OTHER_RULES = 0.15  # the part of histories
+STRICT = 0.4  # the part of their peers, and of the next
+ODD_WRITERS = 0.3
+ODD_TEXT = ODD + "x" * 1650  # above the limit of strict peers; with its entry still within a small batch
+
 WITH_GROUPS = 0.35  # the part of histories
 MOST_GROUPS = 3
 GROUP_WEIGHTS = {
@@ -65,6 +70,11 @@ def draw_openings(chance: Random, settings: Settings, beginning: list[str]) -> l
     if chance.random() < WITH_A_FAILED_IMPORT:
         drawn.append("import_on_a_full_disk")
     return drawn
+
+
+def draw_odd_actions(chance: Random) -> list[str]:
+    """Return the actions of a history in which the rules of peers differ; [] for most."""
+    return ["say_odd"] * chance.randint(1, 4) if chance.random() < WITH_OTHER_RULES else []
 
 
 def draw_group_actions(chance: Random) -> list[str]:
@@ -114,6 +124,25 @@ class FaultInjector:
                 peer.mend("reaction", chance.choice(REACTIONS), *named(chance.choice(texts[-4:])))
             if not peer.up:
                 return
+
+    def say_odd(self) -> None:
+        """Write a text that some peers refuse, and perhaps go on in a new log, as a repaired program would."""
+        lenient = [peer for peer in self.sim.honest_up if not peer.strict]
+        if not lenient:
+            return
+        writer = self.chance.choice(lenient)
+        others = [peer for peer in self.honest if peer is not writer and self.sim.can_link(writer, peer)]
+        to = self.chance.choice([None, None, None, *others[:2]])
+        for text in self.chance.choice((["odd"], ["before", "odd"], ["odd", "after"])):
+            self._said += 1
+            if writer.up:
+                writer.say(f"{ODD_TEXT} {self._said}" if text == "odd" else f"{writer.name} {text} {self._said}", to)
+        self.sim.note(f"{writer.name} has written an odd text")
+        if self.chance.random() < 0.6:
+            self.sim.run(self.chance.choice((0.05, 1.0, 5.0)))
+            writer.crash()
+            self._start_one(writer)
+            self.write(writer, to)
 
     def dm(self) -> None:
         if not self.sim.honest_up:
@@ -248,6 +277,10 @@ class FaultInjector:
     def join(self) -> None:
         if len(self.honest) < self._most_peers:
             peer = self.sim.peer()
+            if self.sim.rules_differ:
+                drawn = Random(f"{self.sim.seed} rules of {peer.name}")
+                peer.strict = drawn.random() < STRICT
+                peer.odd = None if peer.strict or drawn.random() > ODD_WRITERS else OddWriter(peer, drawn)
             peer.clock.rate = self.chance.choice((1.0, 0.999, 1.001))
             peer.clock.ahead = self.chance.choice((0.0, 0.0, 2.0, -2.0, 400.0))
             peer.disk.slow = self.chance.choice((0.002, 0.02, 0.2, 1.0))
@@ -316,7 +349,7 @@ class FaultInjector:
         self.sim.note(f"{to.name} imports a file of {export.maker.name}, made at {export.made_at:.1f}")
         self.sim.counts["export_again"] += bool(export.uses)
         export.uses += 1
-        to.program.import_file(self._damaged(export.data))
+        to.program.import_file(self._damaged(export.data if to is export.maker else export.for_others))
 
     def _damaged(self, data: bytes) -> bytes:
         """Return the file as it arrives: mostly whole, sometimes cut or with a wrong bit."""
@@ -389,7 +422,7 @@ class FaultInjector:
         self._await(lambda: bool(len(maker.disk)) and not maker.disk.busy)
         self.sim.note(f"{reader.name} imports a file of {maker.name} on a full disk")
         reader.disk.broken = True
-        reader.program.import_file(make_export(maker, reader).data)
+        reader.program.import_file(make_export(maker, reader).for_others)
         self._await(lambda: reader.fails)
         reader.disk.broken = False
         self.sim.heal()
@@ -544,17 +577,19 @@ class ExportFile:
     maker: SimPeer
     made_at: float  # true seconds
     data: bytes
+    for_others: bytes  # the same, with the odd entries of its maker as others see them
     uses: int = 0
 
 
 def make_export(maker: SimPeer, to: SimPeer, only: ConversationId | None = None) -> ExportFile:
     """Export a peer's disk, whether the peer runs or not. A byzantine peer writes what it wants for `to`."""
     sim = maker.sim
-    data = b""
+    data = for_others = b""
     for page in file_pages(maker.disk.storage, sim.invariants.room, only):
         for frame in page:
             if maker.tampering is not None and isinstance(frame, Entries):
                 frame = maker.tampering.entries(frame, to)
             data += encode(frame)
+            for_others += encode(frame if maker.odd is None else maker.odd.change(frame))
     sim.counts["export_made"] += 1
-    return ExportFile(maker, sim.now, data)
+    return ExportFile(maker, sim.now, data, for_others)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from p2pchat.config import Settings
 from p2pchat.core import effects as out
 from p2pchat.core import inputs
 from p2pchat.core.context import HostedIdentity, NetworkCredentials, Timer
@@ -21,12 +22,12 @@ from p2pchat.identity.keys import Identity
 from p2pchat.protocol import ConversationId, Naming, RunId, UserId, encode
 from p2pchat.testing.eventlog import Line
 from p2pchat.testing.simulation.disk import SimDisk
-from p2pchat.testing.simulation.environment import LocalClock, signer
+from p2pchat.testing.simulation.environment import LocalClock, signer, strict
 from p2pchat.testing.simulation.network import SimWire, WireEnd
 from p2pchat.testing.simulation.program import SimProgram, Written, shown_id
 
 if TYPE_CHECKING:
-    from p2pchat.testing.simulation.byzantine import ByzantinePeer
+    from p2pchat.testing.simulation.byzantine import ByzantinePeer, OddWriter
     from p2pchat.testing.simulation.hosted_users import SimHostedUser
     from p2pchat.testing.simulation.simulation import Simulation
 
@@ -40,6 +41,7 @@ class SimPeer:
         up: True while its process runs.
         gone: True after it left for good.
         restored: True after its disk went back to an older copy.
+        strict, odd: How its rules differ from those of others.
         byzantine: True if it breaks the rules (byzantine.py). Its frames and storage are not checked.
         program: Receives the effects for programs. Its lines are the peer's event log.
         lives: How often it was started.
@@ -66,6 +68,8 @@ class SimPeer:
         self.gone = False
         self.restored = False
         self.byzantine = False
+        self.strict = False  # refuses odd texts, from its next start on
+        self.odd: OddWriter | None = None  # its program writes odd texts so that no other takes them
         self.tampering: ByzantinePeer | None = None  # changes the frames of a byzantine peer; None for other peers
         self.fails = False  # storage failed and was not reloaded yet
         self.allows = False  # its user lifted all quotas
@@ -98,6 +102,11 @@ class SimPeer:
     @property
     def up(self) -> bool:
         return self.node is not None
+
+    @property
+    def settings(self) -> Settings:
+        """Its own settings: a strict peer has other limits than the rest."""
+        return strict(self.sim.settings) if self.strict else self.sim.settings
 
     @property
     def lines(self) -> list[Line]:
@@ -166,7 +175,7 @@ class SimPeer:
         self.program.begin(stored.consumers.get("main", 0))
         hosted = HostedIdentity(self.user, self.name_told, self._sign)
         self.node = Node(
-            settings=self.sim.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
+            settings=self.settings, peer=self.user, sign=self._sign, users=[hosted, *map(_hosted, self.guests)],
             network=NetworkCredentials(self._network.id, self._network.key), draw=draw, stored=stored,
         )  # fmt: skip
         self.sim.invariants.began(self, stored)
@@ -328,6 +337,8 @@ class SimPeer:
         if self.node is None:
             return
         self.sim.trace(self, input)
+        if self.odd is not None and isinstance(input, (inputs.Got, inputs.ImportRequest)):
+            input = input.replace(frames=list(map(self.odd.got, input.frames)))
         if isinstance(input, inputs.Got) and input.link in self._links:
             self.sim.invariants.frames_got(self, self._links[input.link], input.frames)
         elif isinstance(input, inputs.ImportRequest):
@@ -346,7 +357,7 @@ class SimPeer:
 
     def attach(self, wire: SimWire) -> WireEnd:
         """Return its end of a new connection."""
-        end = WireEnd(wire, self._next_link, self, self._later(self.put), self.sim.settings)
+        end = WireEnd(wire, self._next_link, self, self._later(self.put), self.settings)
         self._links[self._next_link] = end
         self._next_link += 1
         return end
@@ -411,7 +422,8 @@ class SimPeer:
                 for data in self.tampering.change(order.frame, end):
                     end.write(data)
             return
-        data = encode(order.frame)
+        frame = order.frame if self.odd is None else self.odd.change(order.frame)
+        data = encode(frame)
         for end in ends:
             end.write(data)
 

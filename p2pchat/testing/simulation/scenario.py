@@ -26,7 +26,13 @@ from random import Random
 from p2pchat.testing.eventlog import Fault
 from p2pchat.testing.invariants.receipts import Chatter
 from p2pchat.testing.simulation.environment import cached_signatures, draw_settings, with_quota
-from p2pchat.testing.simulation.faults import WEIGHTS, FaultInjector, draw_group_actions, draw_openings
+from p2pchat.testing.simulation.faults import (
+    WEIGHTS,
+    FaultInjector,
+    draw_group_actions,
+    draw_odd_actions,
+    draw_openings,
+)
 from p2pchat.testing.simulation.hosted_users import HostedUsers
 from p2pchat.testing.simulation.peer import SimPeer
 from p2pchat.testing.simulation.simulation import Simulation
@@ -35,6 +41,7 @@ Tell = Callable[[str], None]
 Steps = Collection[int]  # numbers of the steps to play; the first two are always played
 NEVER_HEALS = 0.3  # the part of histories
 WITH_QUOTAS = 0.25
+UPGRADED = 0.6  # the part of those histories in which rules differ
 SIZES = {2: 4, 3: 6, 4: 6, 5: 5, 6: 1, 7: 1, 8: 1, 9: 1}  # most honest peers -> relative frequency
 
 
@@ -70,6 +77,10 @@ class Scenario:
         groups = Random(f"{seed} groups")
         for name in draw_group_actions(groups):
             self.program.insert(groups.randint(self._begun, len(self.program)), name)
+        rules = Random(f"{seed} rules")
+        for name in draw_odd_actions(rules):
+            self.sim.rules_differ = True
+            self.program.insert(rules.randint(self._begun, len(self.program)), name)
         self._faults = FaultInjector(self.sim, most_peers)
         self._chatter = Chatter(self.sim)
         self._guests = HostedUsers(self.sim, self.program)
@@ -107,6 +118,11 @@ class Scenario:
         remaining = [peer for peer in self._faults.honest if not peer.gone]
         if not self._connected(remaining):
             sim.lift_never()
+        if sim.rules_differ and Random(f"{sim.seed} upgrade").random() < UPGRADED:
+            sim.note("all strict peers start with the rules of the others")
+            for peer in [peer for peer in sim.all_peers if peer.strict]:
+                peer.crash()
+                peer.strict = False
         for peer in sim.all_peers:
             peer.disk.broken = False
             peer.crash_never()

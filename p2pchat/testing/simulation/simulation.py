@@ -63,6 +63,7 @@ class Simulation:
         self.frames: Counter[str] = Counter()
         self.by_user: dict[UserId, SimPeer] = {}
         self.guests: dict[UserId, SimHostedUser] = {}
+        self.rules_differ = False  # some peers refuse entries that others sign
         self.invariants = Invariants(self)
         draws = Random(f"{seed} network")
         self._network = draws.randbytes(16).hex(), draws.randbytes(32).hex()

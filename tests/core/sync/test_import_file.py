@@ -62,9 +62,10 @@ def test_an_imported_batch_after_a_gap_is_not_kept_or_fetched() -> None:
 @pytest.mark.parametrize(
     ("entry", "code"), [('{"k":"text"}', "malformed"), (f'{{"k":"text","at":1,"c":1,"b":"{"x" * 32769}"}}', "limit")]
 )
-def test_entries_over_a_limit_are_refused(entry: str, code: str) -> None:
-    ada = World().peer("ada")
-    assert ada.carry(Author("bob", "b1").write(entry)) == [f"imported 1 {code}"]
+def test_entries_over_a_limit_are_refused_and_the_rest_of_their_log(entry: str, code: str) -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    said = ada.carry(bob.write(entry), bob.say("more"))
+    assert said == ["warn entry_refused", f"imported 2 {code}", "commit small things"]
 
 
 def test_direct_conversations_of_others_are_foreign() -> None:

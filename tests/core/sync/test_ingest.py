@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from p2pchat.core.log import Entry, Ref, encode_entry
-from p2pchat.protocol import Entries, Mark
+from p2pchat.protocol import Entries
 from tests.core.scripted_nodes import START, Author, World, covered_log, dm, page
 
 
@@ -102,7 +102,8 @@ def test_the_clock_rises_inside_a_log() -> None:
     ada, bob = World().peer("ada"), Author("bob", "b1")
     far = ada.far("bob")
     far.say(bob.say("one"))
-    assert far.say(bob.say("two", at=START - 5)) == ["close bob: head"]
+    assert far.say(bob.say("two", at=START - 5))[0] == "warn entry_refused"
+    assert ada.texts() == ["one"]
 
 
 def raw(**fields: object) -> str:
@@ -118,14 +119,30 @@ def raw(**fields: object) -> str:
         (raw(b="x" * 32769), "limit"),
         (raw(b="ä" * 16385), "limit"),
         (raw(after=(Ref("00" * 16, 1),) * 3), "malformed"),
-        (raw(before=(Mark("00" * 8, 1, "00" * 8),) * 9), "malformed"),
         ('{"k":"text"}', "malformed"),
     ],
 )
-def test_entries_over_a_limit_end_the_link(entry: str, code: str) -> None:
+def test_entries_over_a_limit_end_their_log_or_the_link_if_they_are_not_signed(entry: str, code: str) -> None:
     ada = World().peer("ada")
-    assert ada.far("bob").say(Author("bob", "b1").write(entry)) == [f"close bob: {code}"]
-    assert ada.texts() == []
+    frame = Author("bob", "b1").write(entry)
+    said = ada.far("bob").say(frame)
+    assert said == ["warn entry_refused", "to bob: have nothing refused", "commit small things"]
+    frame.head = "00" * 64
+    other = World().peer("ada")
+    assert other.far("bob").say(frame) == [f"close bob: {code}"]
+    assert ada.texts() == other.texts() == []
+
+
+def test_a_log_that_names_too_many_others_is_refused_once_they_are_held() -> None:
+    ada = World().peer("ada")
+    far = ada.far("bob")
+    firsts = [Author("bob", f"{n:02x}") for n in range(9)]
+    last = Author("bob", "b1", before=[first.mark for first in firsts])
+    frames = [first.say("first") for first in firsts]
+    last.before = tuple(first.mark for first in firsts)
+    odd = last.say("last")
+    assert far.say(odd) == []
+    assert "warn entry_refused" in far.say(*frames, odd)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,189 @@
+"""Refused logs: an entry that its author signed and this peer cannot take ends that log here, not the link."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from p2pchat.config import Settings
+from p2pchat.core.log import Entry, encode_entry, ref_key
+from p2pchat.core.records import LogKey
+from p2pchat.core.sync.refusals import MAX_REFUSED_OF_WRITER
+from p2pchat.protocol import Entries, Have, Mark, Naming, RefusedLog, Want
+from tests.core.scripted_nodes import IDS, ROOM, START, Author, Far, World, have, page
+
+STRICT = 1000  # bytes of a text
+ODD = '{"k":"text","at":1,"c":1760000000000999,"b":"hi","t":"yesterday"}'
+
+
+def long(author: Author) -> Entries:
+    """Write a text that is too long for strict peers."""
+    return author.say("x" * 2000)
+
+
+def told(far: Far) -> list[tuple[str, int]]:
+    """Return the logs that this far end was told are refused: run and last entry held."""
+    frames = [frame for frame in far.heard if isinstance(frame, Have)]
+    logs = [log for frame in frames for users in frame.refused.values() for each in users.values() for log in each]
+    return [(log.run[:2], log.seq) for log in logs]
+
+
+def wants(far: Far) -> list[Want]:
+    return [frame for frame in far.heard if isinstance(frame, Want)]
+
+
+# ---- entries
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        ODD,
+        '{"k":"text","at":1,"c":1760000000000999,"b":"NUL \\u0000"}',
+        '{"k":"text","at":1,"c":1760000000000999',
+        '{"k":"text","at":1,"c":0,"b":"hi"}',
+        '{"k":"text","at":1,"c":1760000000000999}',
+        encode_entry(Entry("text", 1, START + 999, b="x" * 32769)),
+        encode_entry(Entry("novel", 1, START + 999, b="x" * 66000)),
+        encode_entry(Entry("text", 1, START + 999, after=(Author("cyd", "c1").ref(1),) * 3, b="hi")),
+    ],
+)
+def test_an_invalid_entry_ends_its_log_and_not_the_link(raw: str) -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("eve")
+    assert far.say(bob.say("one"))[0].startswith("commit b1:1..1")
+    assert far.say(bob.write(raw)) == ["warn entry_refused", "to eve: have nothing refused", "commit small things"]
+    assert far.say(bob.say("more")) == []
+    far.say(Author("cyd", "c1").say("mine"))
+    assert ada.texts() == ["one", "mine"]
+    assert told(far) == [("b1", 1)]
+
+
+def test_an_entry_that_its_author_did_not_sign_is_the_fault_of_its_sender() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("eve")
+    frame = bob.write(ODD)
+    frame.head = "00" * 64
+    assert far.say(frame)[-1].startswith("close eve")
+
+
+def test_good_frames_before_the_odd_one_of_the_same_read_are_kept() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("eve")
+    far.say(bob.say("one"), bob.say("two"), bob.write(ODD), Author("cyd", "c1").say("mine"))
+    assert ada.texts() == ["one", "two", "mine"]
+    assert told(far) == [("b1", 2)]
+
+
+def test_entries_before_the_odd_one_in_its_own_frame_are_lost_with_it() -> None:
+    ada, bob = World().peer("ada"), Author("bob", "b1")
+    far = ada.far("eve")
+    good = bob.say("one").e
+    bob = Author("bob", "b1")
+    far.say(bob.write(*good, ODD))
+    assert ada.texts() == []
+    assert told(far) == [("b1", 0)]
+
+
+# ---- what follows
+
+
+def test_a_later_log_of_the_writer_is_accepted() -> None:
+    ada, bob = World().peer("ada", max_text_bytes=STRICT), Author("bob", "b1")
+    far = ada.far("bob")
+    far.say(bob.say("one"), long(bob))
+    far.say(Author("bob", "b2", before=[bob.mark]).say("again", "and again", after=[bob.ref(2)]))
+    assert ada.texts() == ["one", "again", "and again"]
+
+
+def test_nothing_of_a_refused_log_is_wanted() -> None:
+    ada, bob = World().peer("ada", max_text_bytes=STRICT), Author("bob", "b1")
+    far = ada.far("eve")
+    far.say(bob.say("one"), long(bob), bob.say("more"))
+    assert far.say(page(bob)) == []
+    ada.world.pass_time(60.0)
+    assert wants(far) == []
+
+
+def test_a_refusal_outlasts_a_restart_and_is_told_before_any_mark() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada", max_text_bytes=STRICT)
+    ada.far("eve").say(bob.say("one"), long(bob), Author("bob", "b2", before=[bob.mark]).say("again"))
+    ada.restart()
+    far = ada.far("bob")
+    world.pass_time(2.0)
+    frames = [frame for frame in far.heard if isinstance(frame, Have) or type(frame).__name__ == "Digest"]
+    assert isinstance(frames[0], Have) and frames[0].refused
+    assert far.say(bob.say("more")) == []
+
+
+def test_a_peer_with_other_rules_fetches_what_was_refused() -> None:
+    world, bob = World(), Author("bob", "b1")
+    ada = world.peer("ada", max_text_bytes=STRICT)
+    first, second = bob.say("one"), long(bob)
+    ada.far("eve").say(first, second)
+    later = Author("bob", "b2", before=[bob.mark])
+    third = later.say("again")
+    ada.far("eve").say(third)
+    ada.settings = Settings()
+    ada.restart()
+    far = ada.far("eve")
+    far.say(page(later))
+    (want,) = wants(far)
+    assert [mark.run[:2] for mark in want.tips] == ["b1"]
+    far.say(msgspec.structs.replace(second, n=want.n), have(later, end=want.n))
+    assert ada.texts() == ["one", "again", "x" * 2000]
+    lifted, marks = [frame for frame in far.heard if isinstance(frame, Have)][-2:]
+    assert lifted.refused == {ROOM: {IDS["bob"]: []}}
+    assert marks.marks == {ROOM: {IDS["bob"]: [later.mark, bob.mark]}}
+
+
+def test_the_warning_is_given_once_for_each_log_and_to_few_users() -> None:
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    for number in range(3):
+        bob = Author("bob", f"b{number}")
+        assert "warn entry_refused" in far.say(bob.write(ODD))
+        assert "warn entry_refused" not in far.say(bob.write(ODD))
+
+
+def test_so_many_logs_of_one_writer_are_remembered() -> None:
+    """What builds on others waits: it must not count as a receipt for them."""
+    ada = World().peer("ada")
+    far = ada.far("eve")
+    for number in range(MAX_REFUSED_OF_WRITER + 1):
+        last = Author("bob", f"{number:02x}")
+        far.say(last.write(ODD))
+    assert len(told(far)) and max(len(users) for users in _named(far)) == MAX_REFUSED_OF_WRITER
+    far.say(Author("bob", "bb", before=[last.mark]).say("again"))
+    assert ada.texts() == []
+
+
+def _named(far: Far) -> list[list[RefusedLog]]:
+    return [logs for frame in far.heard if isinstance(frame, Have) for users in frame.refused.values()
+            for logs in users.values()]  # fmt: skip
+
+
+# ---- receipts
+
+
+def test_marks_of_later_logs_are_no_receipts_for_what_their_sender_refuses() -> None:
+    """Neither now, nor for what storage says later."""
+    ada = World().peer("ada")
+    ada.say("one")  # behind a profile
+    ada.say("two")
+    ada.restart()
+    ada.say("three")
+    (later,) = ada.storage.load([ada.id]).tips
+    (earlier,) = later.before
+    log = later.log._replace(run=earlier.run)
+    key = LogKey(ROOM, ref_key(ada.id, log.run), 2)
+    chain = ada.storage.lookup([key], [])[0][key].chain_at
+    assert chain is not None
+    refused = {ROOM: {ada.id: [RefusedLog(log.run, 2, chain[:8].hex())]}}
+    mark = Mark(later.log.run, later.seq, later.chain[:8].hex())
+    said = ada.far("eve").say(Have({}, refused=refused, names=[Naming(room=True)]), Have({ROOM: {ada.id: [mark]}}))
+    assert [line for line in said if "delivered" in line] == ["delivered a1:1..2 to eve", "delivered a2:1..2 to eve"]
+    ada.say("four")
+    assert [member for member, _ in ada.storage.delivered_to(log, 2)] == [IDS["eve"]]
+    assert ada.storage.delivered_to(log, 3) == []
