@@ -119,6 +119,7 @@ async def test_what_one_peer_sent_the_other_received(home: Path) -> None:
     for name, me, far in (("ada", ada, bob), ("bob", bob, ada)):
         start, *lines = lines_of(home / name)
         assert (start["event"], start["schema"], start["peer"], start["texts"]) == ("start", 1, me.me.key, True)
+        lines = [line for line in lines if line["event"] != "failed"]  # who stops last may dial the other in vain
         assert {line["link"] for line in lines} == {1}
         assert [line["event"] for line in lines if line["event"] != "frame"] == ["begin", "end"]
         assert {line["peer"] for line in lines[3:]} == {far.me.key}
