@@ -409,12 +409,15 @@ class Deliveries:
 
     async def _store_due(self, driver: Driver) -> None:
         storage, tracker = driver.disk.storage, self._lifecycle.tracker
+        conversations = self._lifecycle.conversations()
         due = {user: place for user, place in self._due.items() if user in tracker.taken}  # and not unhosted meanwhile
         self._due = dict(due)
         places = {consumer_name(user, self._consumers[user]): due[user] for user in due}
         entries: dict[UserId, dict[LogId, tuple[int, int]]] = {}
         for user, place in due.items():
-            keys = [key for key in driver.node.conversations_of(user) if key != driver.node.room]
+            keys = [
+                key for key in driver.node.conversations_of(user) if user in (audience_of(conversations, key) or ())
+            ]
             since = tracker.taken.get(user, place)
             entries[user] = await driver.disk.read(partial(_entries_taken, storage, user, keys, since, place))
             for log in entries[user]:
