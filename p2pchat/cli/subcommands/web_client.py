@@ -295,7 +295,8 @@ class FramePrinter:
 
     async def _message(self, frame: Frame, me: str) -> None:
         if self._style == "plain":
-            await self._output.write(format_message(_line(frame, me), me, datetime.now().astimezone()))
+            here = me or str(frame.get("to", ""))  # the name is not known yet: what waits is for it
+            await self._output.write(format_message(_line(frame, here), here, datetime.now().astimezone()))
             return
         sender, line = quote_speaker(frame["from"]), _line(frame, me)
         place = f" [{quote_conversation(frame['group'], 'group')}]" if "group" in frame else ""

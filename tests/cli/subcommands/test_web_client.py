@@ -114,6 +114,13 @@ async def test_frames_are_printed_safely_in_each_style(
     assert page.read_text("utf-8").rstrip("\n").endswith(shown)
 
 
+async def test_what_waits_is_shown_before_the_gateway_has_told_the_name(tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    with page.open("wb", buffering=0) as raw:
+        await FramePrinter(StdoutWriter(raw), "plain").on_frame({**MESSAGE, "to": "A"}, None, "")
+    assert page.read_text("utf-8").rstrip("\n").endswith("bob -> A: hi")
+
+
 async def test_the_worst_answer_is_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     showing = FramePrinter(StdoutWriter(None), "words")
     assert showing.code == DONE
