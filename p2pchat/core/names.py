@@ -164,6 +164,11 @@ def full_label(name: str | None, user_id: UserId) -> str:
     return f"{name or NAMELESS}#{suffix(user_id)}"
 
 
+def describe_user(name: str | None) -> str:
+    """Return `the user 'alice'`, or `a user without a name` (None or ""), as warnings begin."""
+    return f"the user {name!r}" if name else "a user without a name"
+
+
 def split_label(text: str) -> tuple[str, str]:
     """Split a typed address into name and suffix: "alice#k7qf2m3p" is ("alice", "K7QF2M3P").
 

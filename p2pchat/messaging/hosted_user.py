@@ -415,9 +415,8 @@ class Deliveries:
         places = {consumer_name(user, self._consumers[user]): due[user] for user in due}
         entries: dict[UserId, dict[LogId, tuple[int, int]]] = {}
         for user, place in due.items():
-            keys = [
-                key for key in driver.node.conversations_of(user) if user in (audience_of(conversations, key) or ())
-            ]
+            known = driver.node.conversations_of(user)  # also groups that the user does not belong to any more
+            keys = [key for key in known if user in (audience_of(conversations, key) or ())]
             since = tracker.taken.get(user, place)
             entries[user] = await driver.disk.read(partial(_entries_taken, storage, user, keys, since, place))
             for log in entries[user]:

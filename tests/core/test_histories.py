@@ -16,7 +16,7 @@ from p2pchat.testing.__main__ import replay, shrunk
 from p2pchat.testing.simulation.scenario import PlayResult, play_many
 from tests.conftest import Tell
 
-SEEDS = 500  # the soak plays others; these took a fifth of the time of all tests as a thousand
+SEEDS = 500  # a thousand took a fifth of the time of all tests; the soak plays others
 CHUNK = 125
 JOBS = 2
 OFTEN = 50

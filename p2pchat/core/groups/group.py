@@ -124,7 +124,10 @@ class GroupReplica:
 
     def refuse(self, log: LogId, *, on: bool = True) -> None:
         """Note that no more of a log is taken here, or (on=False) that it is taken again."""
-        (self._refused_logs.add if on else self._refused_logs.discard)(log)
+        if on:
+            self._refused_logs.add(log)
+        else:
+            self._refused_logs.discard(log)
 
     def _recompute(self) -> None:
         """Compute the states again, after a fork.

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from p2pchat.core.effects import Counted, Send
+from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, WriterKey, ref_key
 from p2pchat.core.records import LogFacts, LogKey
 from p2pchat.core.sync.delivery_receipts import DeliveryReceipts
@@ -85,9 +85,7 @@ class AntiEntropy:
         """Send the sum of everything shared. With `ask`, the remote answers even if its own sum is equal."""
         remote.comparison.digest_sent = True
         self._before_digest(remote)
-        if self._sync.refusals.by_ref:
-            self._sync.tell_refused(remote)
-        self._ctx.emit(Send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), [remote.link.id]))
+        self._sync.send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), remote)
 
     def on_digest(self, remote: RemoteState, frame: Digest) -> None:
         """Take a digest. If the link accepts no marks now, there is no answer; the remote repeats its digest."""
@@ -349,7 +347,7 @@ class AntiEntropy:
         refusals = self._sync.refusals
         for mark in marks:
             log = conversation.log(key[1], mark.run)
-            if refusals.by_ref and refusals.refuses(LogId(*key, mark.run), mark.seq):
+            if refusals.by_ref and refusals.find_at(LogId(*key, mark.run), mark.seq):
                 continue
             if log is not None:
                 if log.forked:

@@ -148,7 +148,7 @@ class Fetcher:
         left = {run: mark for run, mark in marks.items() if conversation.lacks(key[1], mark)}
         refusals = self._sync.refusals
         if refusals.by_ref:
-            left = {run: mark for run, mark in left.items() if not refusals.refuses(LogId(*key, run), mark.seq)}
+            left = {run: mark for run, mark in left.items() if not refusals.find_at(LogId(*key, run), mark.seq)}
         if len(left) < len(marks):
             remote.set_ahead(key, left)
         return bool(left) and self._may_ask(remote, conversation)

@@ -160,10 +160,9 @@ class Ingest:
 
     def _drops(self, source: EntrySource, id: LogId, frame: Entries) -> bool:
         """Return whether a frame is dropped since its log is refused."""
-        if not self._sync.refusals.refuses(id, frame.first + len(frame.e) - 1):
+        refusal = self._sync.refusals.find_at(id, frame.first + len(frame.e) - 1)
+        if refusal is None:
             return False
-        refusal = self._sync.refusals.find(id)
-        assert refusal is not None
         self._ctx.emit(Counted("refused_batch"))
         source.on_refused(refusal.code)
         return True

@@ -22,6 +22,7 @@ from functools import partial
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import WriterKey
+from p2pchat.core.names import describe_user
 from p2pchat.core.sync.conversations import Conversations
 from p2pchat.core.sync.log_index import Lookups
 from p2pchat.protocol import ConversationId, PeerId, UserId
@@ -204,8 +205,7 @@ class Quota:
         )
 
     def _who(self, user: UserId) -> str:
-        name = self._names.get(user)
-        return f"the user {name!r}" if name else "a user without a name"
+        return describe_user(self._names.get(user))
 
     # ---- sums of users
 

@@ -2,9 +2,9 @@
 
 When a program marks a message as read, each writer gets one mark on the newest of its logs that was read. Marks are
 committed at once. When they are durable, so that no writer is told what a kill could undo, they are sent to the
-writer's peers and the reader's other peers: at most every read_told_every to each. A link
-that accepts no marks keeps them here, each once. Each digest is accompanied by the sum of all marks for that link. A
-peer that has received other marks asks, and is sent all of them.
+writer's peers and the reader's other peers: at most every read_told_every to each. For a link that accepts no marks
+they are kept here, each once. Each digest is accompanied by the sum of all marks for that link. A peer that has
+received other marks asks, and is sent all of them.
 
 A read mark that another peer announces counts only as far as the message is known to be delivered. A user may turn read
 receipts off, in both directions.

@@ -23,6 +23,7 @@ from p2pchat.config import Settings
 from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted, WarningIssued
 from p2pchat.core.log import Batch, LogId, Ref, WriterKey, decode_entry, frame_of, ref_key
+from p2pchat.core.names import describe_user
 from p2pchat.core.sync.log_index import LogState
 from p2pchat.errors import LogError
 from p2pchat.protocol import MAX_FRAME_BYTES, ConversationId, Decoder, Entries, RefusedLog, UserId, encode
@@ -109,10 +110,10 @@ class Refusals:
         """Return the refusal of a log."""
         return self.by_ref.get((log.conversation, ref_key(log.user, log.run)))
 
-    def refuses(self, log: LogId, seq: int) -> bool:
-        """Return whether this entry is not taken."""
+    def find_at(self, log: LogId, seq: int) -> Refusal | None:
+        """Return the refusal by which this entry is not taken; None if it is taken."""
         found = self.find(log)
-        return found is not None and seq > found.held and not self.is_open(found)
+        return found if found is not None and seq > found.held and not self.is_open(found) else None
 
     def cut(self, conversation: ConversationId, ref: Ref) -> int | None:
         """Return the last entry held of a refused log if this one is beyond it, so that nothing waits for it."""
@@ -197,9 +198,8 @@ class Refusals:
         if user not in self._warned and len(self._warned) >= MAX_WARNED:
             return
         self._warned.add(user)
-        name = self._names.get(user)
         text = (
-            f"{'the user ' + repr(name) if name else 'a user without a name'} wrote something that this version of"
+            f"{describe_user(self._names.get(user))} wrote something that this version of"
             f" p2pchat does not take ({reason}): it and what follows are refused here, until that program starts anew;"
             " update p2pchat here or the program there"
         )

@@ -125,14 +125,14 @@ class EngineConnection:
         if self.ended or socket.closed:
             return
         size = 0 if post is None else len(packet.encode())
-        if bounded and (socket.queue.qsize() >= self._max_frames or self._bytes + size > self._max_bytes):
+        if bounded and (self._queue.qsize() >= self._max_frames or self._bytes + size > self._max_bytes):
             raise QueueFull
         if post is not None:
             if self._queued is None:
                 self._queued = deque()
             self._queued.append((post, size, prove))
             self._bytes += size
-        socket.queue.put_nowait(packet)
+        self._queue.put_nowait(packet)
 
     async def _poll(self) -> list[EnginePacket]:
         """Return the next packets to be written, at most MAX_POLLED; [] to close. Raises QueueEmpty if none come.
@@ -191,7 +191,7 @@ class EngineConnection:
 
     async def drained(self) -> None:
         """Wait until the queue is at most a quarter full."""
-        queue = self._socket.queue
+        queue = self._queue
         while not self.ended and (queue.qsize() > self._max_frames // 4 or self._bytes > self._max_bytes // 4):
             self._has_room.clear()
             await self._has_room.wait()
@@ -318,7 +318,7 @@ class EngineConnection:
             if timer is not None:
                 timer.cancel()
         self._has_room.set()
-        self._socket.queue.put_nowait(None)
+        self._queue.put_nowait(None)
 
     async def end(self, *, away: bool, flush: bool = True) -> None:
         """Close the connection from this side.
@@ -336,16 +336,16 @@ class EngineConnection:
             await self.wait_arrival()
         if away and not socket.closed:
             leave = StrictPacket(DISCONNECT, namespace="/").encode()
-            socket.queue.put_nowait(EnginePacket(MESSAGE, leave))
+            self._queue.put_nowait(EnginePacket(MESSAGE, leave))
         self.ended = True
         if flush and not socket.closed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_TIMEOUT):
-                    await socket.queue.join()
-        while not socket.queue.empty():
-            socket.queue.get_nowait()
-            socket.queue.task_done()
-        socket.queue.put_nowait(None)  # its writer ends and closes the connection
+                    await self._queue.join()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+            self._queue.task_done()
+        self._queue.put_nowait(None)  # its writer ends and closes the connection
         await socket.close(wait=False, abort=True)
         if self.close is not None:
             with suppress(Exception):  # closed already
