@@ -302,6 +302,7 @@ async def test_the_mark_and_receipts_count_the_same_people(terminal: OpenTermina
     await bob.wait_user("gate", timeout=20)
     messages = bob.events(Message)
     await ada.line("who counts?")
+    await ada.shows("who counts?  ✓ delivered 2/2")
     (await anext(messages)).mark_read()
     await ada.shows("who counts?  ✓✓ read 1/2")
     await ada.line("/receipts")
