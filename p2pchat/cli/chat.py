@@ -94,6 +94,9 @@ def run_chat(ctx: click.Context, others: Sequence[str]) -> int:
                 raise errors.explain(error) from None
 
 
+SHOWN_WITHIN = 2.0  # seconds in which own messages are shown at the end; a guess
+
+
 class Chat:
     """One run of a chat. `kind` is what standard input is, `invite` the text of an invite."""
 
@@ -250,6 +253,8 @@ class Chat:
             await asyncio.gather(reader, return_exceptions=True)
         elif reader is not None:
             await reader
+        if reason != "ended":
+            await session.sender.wait_shown(SHOWN_WITHIN)
         return await self._finish(session, reason)
 
     def _on_reader_done(self, reader: asyncio.Task[None]) -> None:
@@ -258,21 +263,23 @@ class Chat:
 
     async def _finish(self, session: Session, reason: str) -> int:
         """Wait for deliveries where that makes sense; return the exit code."""
-        if reason == "interrupted":
-            return INTERRUPTED
         if reason == "ended":
             print_error("the peer stopped by itself; what it accepted is saved: start it again")
             return FAILED
         if reason == "refused":
             print_error("every endpoint refused us, for the reasons above; nothing was sent")
             return FAILED
-        missing: list[str] = []
+        missing: list[str] | None = None
         if reason in ("input", "quit"):
-            missing = await session.sender.drain(self._front.drain_timeout)
+            missing = await self._shutdown.until_signal(session.sender.drain(self._front.drain_timeout))
+        if missing is None:
+            reason = await self._shutdown.wait()
+            missing = await session.sender.drain(0.0)
+        code = INTERRUPTED if reason == "interrupted" else session.exit_code
         if missing or session.sender.has_undelivered():
             self._report_undelivered([label for label in missing if label])
-            return worst_code(session.exit_code, KEPT)
-        return session.exit_code
+            return worst_code(code, KEPT)
+        return code
 
     def _report_undelivered(self, labels: list[str]) -> None:
         who = quote_names(labels)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from p2pchat.commands.exit_codes import INTERRUPTED
 
@@ -30,6 +30,7 @@ _TERMINATING = tuple(number for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if (nu
 SIGNALS = (signal.SIGINT, *_TERMINATING)
 SAME_SIGNAL = 0.5  # seconds in which a second signal counts as the first; a guess
 WANTED_DESCRIPTORS = 1024  # the default of Linux
+T = TypeVar("T")
 
 
 # ---- the event loop
@@ -125,6 +126,7 @@ class Shutdown:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._reason: asyncio.Future[str] = self._loop.create_future()
+        self._signal: asyncio.Future[str] = self._loop.create_future()
         self._signalled_at: float | None = None
         self._ignores_interrupt = False
         self.before_exit: Callable[[], None] = lambda: None
@@ -137,6 +139,19 @@ class Shutdown:
     async def wait(self) -> str:
         """Wait for the shutdown and return its reason."""
         return await asyncio.shield(self._reason)
+
+    async def until_signal(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return the result of `work`; None if a signal ended it, which is the shutdown's reason from then on."""
+        task = asyncio.create_task(work)
+        either: list[asyncio.Future[Any]] = [task, self._signal]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+        finally:
+            task.cancel()
+        self._reason = self._signal
+        return None
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -159,7 +174,12 @@ class Shutdown:
             finally:
                 os._exit(INTERRUPTED if number == signal.SIGINT else 128 + number)  # everything accepted is on disk
         reason = "interrupted" if number == signal.SIGINT else "terminated"
-        self._loop.call_soon_threadsafe(self.request, reason)
+        self._loop.call_soon_threadsafe(self._on_signalled, reason)
+
+    def _on_signalled(self, reason: str) -> None:
+        self.request(reason)
+        if not self._signal.done():
+            self._signal.set_result(reason)
 
 
 # ---- open files

@@ -105,8 +105,11 @@ class LineReader:
 
     @property
     def has_more(self) -> bool:
-        """True if lines were read and not taken."""
-        return not self._queue.empty()
+        """True if lines were read and not taken; call it after the end."""
+        while not self._queue.empty():
+            if self._queue.get_nowait():  # else a second end: of the input, or by stop()
+                return True
+        return False
 
     def _read(self) -> None:
         lines = LineBuffer(MAX_LINE_BYTES)

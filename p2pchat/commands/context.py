@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from contextlib import closing
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from p2pchat import (
     Conversation,
@@ -28,7 +29,7 @@ from p2pchat.commands.settings import ChatSettings
 
 MAX_RECENT = 200  # conversations whose messages are counted or shown in a list, the most recent first; a guess
 MAX_COUNTED_OF_MANY = 100  # the same for each of the users of a gateway
-NAME_GRACE = 3.0  # seconds piped input waits for a name: users behind other peers become known a moment after the link
+NAME_GRACE = 3.0  # seconds piped input waits for a name or a message: both become known a moment after the link
 T = TypeVar("T")
 Unread = Sequence[Message]
 
@@ -193,8 +194,8 @@ class CommandContext:
         return shown
 
     def last_received(self, conversation: Conversation) -> str | None:
-        """Return the id of the last message of another user shown there in this run."""
-        return self._last_received.get(conversation.id)
+        """Return the id of the last message of another user that a person was shown there in this run."""
+        return self._last_received.get(conversation.id) if self.interactive else None
 
     def assign_numbers(self, rows: Sequence[EventLine]) -> None:
         """Number the rows of an answer for /reply N and the like: 1 is the newest."""
@@ -239,8 +240,11 @@ class CommandContext:
 
     # Names
 
+    async def flush(self) -> None:
+        """Send the messages of earlier lines, which do not wait for the name in a later one."""
+
     def stop_waiting_for_names(self) -> None:
-        """Fail at once on unknown names from now on, also on one that is waited for."""
+        """Fail at once on what is not known from now on, also on what is waited for."""
         self._names_deadline = 0.0
         self._names_stopped.set()
 
@@ -258,24 +262,38 @@ class CommandContext:
             try:
                 return find()
             except UnknownName:
-                left = self._names_deadline - asyncio.get_running_loop().time()
-                if self.interactive or left <= 0:
+                await self.flush()
+                if not self._grace:
                     raise
-                if not await self._wait_for_arrival(address.removeprefix("@"), left):
-                    self.stop_waiting_for_names()
+                await self._wait_for_any(
+                    self.peer.wait_for(GroupChanged), self.peer.wait_user(address.removeprefix("@"))
+                )
 
-    async def _wait_for_arrival(self, name: str, timeout: float) -> bool:
-        """Wait until this user or any group appears; False after `timeout` seconds."""
-        waits: list[Awaitable[object]] = [
-            self.peer.wait_for(GroupChanged), self.peer.wait_user(name), self._names_stopped.wait()
-        ]  # fmt: skip
-        tasks = [asyncio.ensure_future(one) for one in waits]
+    async def wait_for_message(self, find: Callable[[], Awaitable[str]]) -> str:
+        """Return the message id that `find` returns; while that is "", piped input waits a moment for messages."""
+        with closing(self.peer.events(Message, consumer=None)) as arriving:  # also between a search and a wait
+            while not (found := await find()):
+                await self.flush()
+                if not self._grace:
+                    break
+                await self._wait_for_any(anext(arriving))
+            return found
+
+    @property
+    def _grace(self) -> float:
+        """Seconds that are left to wait for what is not known yet; 0 if a person types, who can try again."""
+        return 0.0 if self.interactive else max(0.0, self._names_deadline - asyncio.get_running_loop().time())
+
+    async def _wait_for_any(self, *arrivals: Coroutine[Any, Any, object]) -> None:
+        """Wait until one of these is done, the grace has passed, or nothing is waited for any longer."""
+        tasks = [asyncio.create_task(one) for one in (*arrivals, self._names_stopped.wait())]
         try:
-            done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, timeout=self._grace, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
-        return any(not one.cancelled() and one.exception() is None for one in done)
+        if all(one.cancelled() or one.exception() is not None for one in done):
+            self.stop_waiting_for_names()
 
 
 Handler = Callable[..., Awaitable[CommandResult]]

@@ -9,7 +9,7 @@ hits a wrong message. A number that names no line is an error, and no text: nobo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -30,8 +30,8 @@ EVERYWHERE = "-a"  # before the words of /search
 RECEIPTS = 5  # messages; each may name many people
 PROGRESS_EVERY = 2.0  # seconds between progress lines of the search index
 MAX_MESSAGES = 10_000  # in one answer, which is built in memory
-PAGE = 200  # messages read at once when searching for own ones
-MAX_PAGES = 50  # pages to search for own messages
+PAGE = 200  # messages read at once when searching for own ones, or for those of others
+MAX_PAGES = 50  # pages to search
 
 
 # ---- new messages
@@ -158,13 +158,31 @@ async def _latest_own(ctx: CommandContext) -> str:
 
 
 async def _latest_of_others(ctx: CommandContext) -> str:
-    shown = ctx.last_received(ctx.current)
-    if shown is not None:
-        return shown
-    for message in reversed(await ctx.peer.history(ctx.current, limit=LOOKED_BACK)):
-        if not message.sender.is_me and not message.deleted and not ctx.hides(message.to_json()):
-            return message.id
-    raise UsageError("nobody else has written here yet")
+    """Return the id of the message a person was shown last; else of the newest that is stored."""
+    found = ctx.last_received(ctx.current) or await ctx.wait_for_message(lambda: _newest_of_others(ctx))
+    if not found:
+        raise UsageError("nobody else has written here yet")
+    return found
+
+
+async def _newest_of_others(ctx: CommandContext) -> str:
+    async for page in _pages(ctx, ctx.current, None):
+        for message in reversed(page):
+            if not message.sender.is_me and not message.deleted and not ctx.hides(message.to_json()):
+                return message.id
+    return ""
+
+
+async def _pages(
+    ctx: CommandContext, where: Conversation | None, before: Message | Sent | None
+) -> AsyncIterator[list[Message | Sent]]:
+    """Yield the newest messages before one, in pages, the newest page first; MAX_PAGES at most."""
+    for _ in range(MAX_PAGES):
+        page = await ctx.peer.history(where, before=before, limit=PAGE)
+        yield page
+        if len(page) < PAGE:
+            return
+        before = page[0]
 
 
 async def edit(ctx: CommandContext, id: str, text: str, ref: str | None = None) -> CommandResult:
@@ -261,12 +279,10 @@ async def receipts(
         return await _receipt_rows(ctx, [await ctx.peer.message(id)])
     where, oldest, limit = await _conversation(ctx, to), await _message(ctx, before), _cap(limit)
     found: list[Message | Sent] = []
-    for _ in range(MAX_PAGES):
-        page = await ctx.peer.history(where, before=oldest, limit=PAGE)
+    async for page in _pages(ctx, where, oldest):
         found = [*(message for message in page if isinstance(message, Sent)), *found]
-        if len(page) < PAGE or len(found) >= limit:
+        if len(found) >= limit:
             break
-        oldest = page[0]
     return await _receipt_rows(ctx, found[-limit:])
 
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 
 from p2pchat import (
     Conversation,
+    Deleted,
+    Edited,
     Failed,
     HostedUser,
     Message,
     P2PChatError,
+    Reaction,
     Receipt,
     Receipts,
+    Sent,
     StorageError,
     TCPPeer,
     TooLong,
@@ -151,6 +156,8 @@ class Session(CommandContext):
 
     def on_displayed(self, event: object, *, shown: bool) -> None:
         """Handle an event after the display had it; `shown` as on_event() returned it."""
+        if isinstance(event, (Sent, Edited, Deleted, Reaction)):
+            self.sender.on_shown(event.conversation, event.id if isinstance(event, Sent) else event.entry_id)
         if self._reads is not None:
             self._reads.on_event(event, shown=shown)
 
@@ -171,6 +178,10 @@ class Session(CommandContext):
         return event["event"] == "typing" and not self.settings.is_on("typing", event["conversation_id"])
 
     # Input
+
+    async def flush(self) -> None:
+        """Send the messages of the lines so far; return when they are accepted."""
+        await self.sender.flush()
 
     async def execute(self, lines: Sequence[bytes | None]) -> bool:
         """Execute input lines; return False if one of them was /quit. None is a line that was too long."""
@@ -297,6 +308,10 @@ class MessageSender:
         self._on_error = on_error
         self._messages: list[OutgoingMessage] = []
         self._receipts: list[tuple[Conversation, Receipt | Receipts]] = []
+        self._last_shown: dict[str, str] = {}  # the id of the last entry shown, by conversation id
+        self._unshown: dict[str, str] = {}  # the same of the last one accepted, until it is shown
+        self._all_shown = asyncio.Event()
+        self._all_shown.set()
 
     def add(self, message: OutgoingMessage) -> None:
         self._messages.append(message)
@@ -334,8 +349,25 @@ class MessageSender:
         """Keep the receipt of something accepted, to wait for it at the end."""
         self._ctx.display.on_accepted(to, receipt)
         self._receipts.append((to, receipt))
+        if (id := last_receipt(receipt).id) != self._last_shown.get(to.id):
+            self._unshown[to.id] = id
+            self._all_shown.clear()
         if len(self._receipts) >= _MAX_RECEIPTS:
             self._receipts = [kept for kept in self._receipts if not is_delivered(kept[1])]
+
+    def on_shown(self, to: Conversation, id: str) -> None:
+        """Handle that an own entry was shown."""
+        self._last_shown[to.id] = id
+        if self._unshown.get(to.id) == id:
+            del self._unshown[to.id]
+            if not self._unshown:
+                self._all_shown.set()
+
+    async def wait_shown(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until everything accepted was shown."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._all_shown.wait()
 
     def discard(self, ids: Collection[str]) -> None:
         """Stop waiting for these messages: nobody will receive them."""

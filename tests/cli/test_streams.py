@@ -7,6 +7,7 @@ import ctypes
 import io
 import os
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +28,24 @@ async def test_lines_come_as_they_are_written() -> None:
         assert await lines.take() == [b"two"]
         pipe.close()
         assert await lines.take() == []
+
+
+async def test_only_lines_that_were_not_taken_are_left_after_a_stop() -> None:
+    for late, left in ((b"", False), (b"three\n", True)):
+        reading, writing = os.pipe()
+        with open(reading, "rb", buffering=0) as source, open(writing, "wb", buffering=0) as pipe:
+            lines = LineReader(source, asyncio.get_running_loop())
+            before = set(threading.enumerate())
+            lines.start()
+            [thread] = set(threading.enumerate()) - before
+            pipe.write(b"one\n")
+            assert await lines.take() == [b"one"]
+            lines.stop()
+            assert await lines.take() == []
+            pipe.write(late)
+            pipe.close()  # the end of the input comes behind that of stop()
+            await asyncio.to_thread(thread.join)
+            assert lines.has_more == left
 
 
 def test_the_first_line_leaves_the_rest() -> None:

@@ -132,6 +132,76 @@ async def test_sigterm_saves_what_was_piped_in(quick: Cluster) -> None:
 
 @posix
 @one_loop
+@pytest.mark.parametrize(
+    ("number", "code", "reason"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 3, "terminated")],
+    ids=["SIGINT", "SIGTERM"],
+)
+async def test_one_signal_ends_the_wait_for_deliveries(
+    quick: Cluster, number: signal.Signals, code: int, reason: str
+) -> None:
+    ada = quick.child("ada", log=False)
+    await ada.start()
+    bob = quick.child("bob", ada.endpoint, "--drain", "600", log=False)
+    await bob.start()
+    await bob.event("joined", user="ada")
+    await ada.leave()
+    await bob.event("left", user="ada")
+    await bob.type("/msg ada later")
+    await bob.close_input()
+    await bob.event("sent", text="later")
+    bob.process.send_signal(number)
+    assert await bob.ended() == code
+    assert bob.lines[-1]["event"] == "stopped" and bob.lines[-1]["reason"] == reason
+    assert bob.complaints[-1] == "p2pchat: not everything was delivered to ada: saved, and sent at the next start"
+
+
+@posix
+@one_loop
+async def test_everything_accepted_before_sigterm_is_shown(quick: Cluster) -> None:
+    """Piped in while an endpoint is waited for, then accepted all at once."""
+    texts = [f"line {number}" for number in range(3000)]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bob = quick.child("bob", f"127.0.0.1:{silent.getsockname()[1]}", log=False)
+        await bob.start()
+        await bob.type(*texts)
+        bob.process.send_signal(signal.SIGTERM)
+        assert await bob.ended() == 3
+    shown = [line["text"] for line in bob.lines if line["event"] == "sent"]
+    assert shown == [line["text"] for line in await quick.history("bob")] != []
+
+
+@one_loop
+async def test_a_line_with_an_unknown_name_holds_back_no_line_before_it(quick: Cluster) -> None:
+    ada = quick.child("ada", log=False)
+    await ada.start()
+    bob = quick.child("bob", ada.endpoint, log=False)
+    await bob.start()
+    await bob.event("joined", user="ada")
+    await bob.type("first", "/msg nobodyatall second", "third")
+    error = await bob.event("error", code="unknown_name")
+    await ada.event("message", text="third")
+    sent = {line["text"]: line["sent_at"] for line in ada.lines if line["event"] == "message"}
+    assert sent["first"] < error["at"] < sent["third"]
+
+
+@one_loop
+async def test_a_piped_reply_is_to_the_newest_stored_message(quick: Cluster) -> None:
+    """A newcomer gets it a moment after the first link; later any number of own messages may follow it."""
+    ada = quick.child("ada", log=False)
+    await ada.start()
+    await ada.do(do="send", text="lunch?")
+    lunch = await ada.event("sent", text="lunch?")
+    bob = ("0", ada.endpoint, "--name", "bob", "--data", str(quick.home / "bob"))
+    for lines in ("/reply yes\n", "and more\n" * 250 + "/react +1\n"):
+        ran = await run_forked(quick, quick.home, *bob, stdin=lines)
+        assert ran.code == 0, ran.err
+    assert (await ada.event("message", text="yes"))["reply_to"] == lunch["id"]
+    assert (await ada.event("reaction"))["id"] == lunch["id"]
+
+
+@posix
+@one_loop
 async def test_a_closed_stdout_ends_it_quietly(quick: Cluster) -> None:
     ada = quick.child("ada", log=False)
     await ada.start()
