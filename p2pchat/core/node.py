@@ -53,6 +53,7 @@ from p2pchat.core.mesh.link import PeerLink
 from p2pchat.core.mesh.links import Links
 from p2pchat.core.mesh.presence import PresenceTracker
 from p2pchat.core.records import META_NETWORK, Change, DeliveredMark, Stored
+from p2pchat.core.sync.anti_entropy import repeat_at_random
 from p2pchat.core.sync.replicator import Replicator
 from p2pchat.core.sync.sync_context import Transaction
 from p2pchat.errors import LogError, ProtocolError
@@ -145,7 +146,7 @@ class Node:
         self.presence.announcer.start()
         self.sync.start()
         self.links.start()
-        self._ctx.after(self._digest_wait(), self._digest_due)
+        repeat_at_random(self._ctx, self._send_random_digest)
         return self._end()
 
     def handle(self, input: Input, now: Now) -> list[Effect]:
@@ -319,13 +320,9 @@ class Node:
         self.presence.announcer.drained(input.link)
         self.sync.on_drained(input.link)
 
-    def _digest_wait(self) -> float:
-        return self.settings.digest_every * (0.5 + self._ctx.random())
-
-    def _digest_due(self) -> None:
+    def _send_random_digest(self) -> None:
         if self.accepts_writes:
-            self.sync.send_random_digest()
-        self._ctx.after(self._digest_wait(), self._digest_due)
+            self.sync.anti_entropy.send_random_digest()
 
     # ---- storage
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from p2pchat.core.context import Context
 from p2pchat.core.effects import Counted
 from p2pchat.core.log import LogId, WriterKey, ref_key
 from p2pchat.core.records import LogFacts, LogKey
@@ -36,6 +37,16 @@ COMPARED_ROOM = "compared_room"  # in meta: the room whose first marks were rece
 def next_id(id: str) -> str:
     """Return the next id in order; the last id is its own successor."""
     return LAST_ID if id == LAST_ID else f"{int(id, 16) + 1:064x}"
+
+
+def repeat_at_random(ctx: Context, send_digest: Callable[[], None]) -> None:
+    """Call this again and again, with random pauses, digest_every seconds on average: peers do not fall into step."""
+
+    def on_due() -> None:
+        send_digest()
+        repeat_at_random(ctx, send_digest)
+
+    ctx.after(ctx.settings.digest_every * (0.5 + ctx.random()), on_due)
 
 
 class AntiEntropy:
@@ -86,6 +97,21 @@ class AntiEntropy:
         remote.comparison.digest_sent = True
         self._before_digest(remote)
         self._sync.send(Digest(sum=sum_of(self._sync.shared_conversations(remote)), ask=ask), remote)
+
+    def send_random_digest(self) -> None:
+        """Send a digest to one link: each once, in random order, before any is repeated.
+
+        Pure chance may skip a link for minutes, and leave an error there undetected.
+        """
+        ready = [remote for remote in self._sync.remotes.values() if remote.comparison.begun and remote.accepts_marks]
+        if ready and all(remote.comparison.had_random_digest for remote in ready):
+            for remote in ready:
+                remote.comparison.had_random_digest = False
+        due = [remote for remote in ready if not remote.comparison.had_random_digest]
+        if due:
+            chosen = due[int(self._ctx.random() * len(due))]
+            chosen.comparison.had_random_digest = True
+            self.send_digest(chosen)
 
     def on_digest(self, remote: RemoteState, frame: Digest) -> None:
         """Take a digest. If the link accepts no marks now, there is no answer; the remote repeats its digest."""

@@ -246,21 +246,6 @@ class Replicator:
         if remote.accepts_marks:
             self.anti_entropy.send_digest(remote)
 
-    def send_random_digest(self) -> None:
-        """Send a digest to one link: each once, in random order, before any is repeated.
-
-        Pure chance may skip a link for minutes, and leave an error there undetected.
-        """
-        ready = [remote for remote in self.context.remotes.values() if remote.comparison.begun and remote.accepts_marks]
-        if ready and all(remote.comparison.had_random_digest for remote in ready):
-            for remote in ready:
-                remote.comparison.had_random_digest = False
-        due = [remote for remote in ready if not remote.comparison.had_random_digest]
-        if due:
-            chosen = due[int(self._ctx.random() * len(due))]
-            chosen.comparison.had_random_digest = True
-            self.anti_entropy.send_digest(chosen)
-
     def take_over(self, former: Replicator) -> None:
         """Take over what survives a failure of storage: receipts, open conversations and lifted limits."""
         self.delivery_receipts.take_over(former.delivery_receipts)
