@@ -16,7 +16,7 @@ from p2pchat.core.edits import RELATION_KINDS, is_own, shape_fault
 from p2pchat.core.effects import WriteRefused
 from p2pchat.core.inputs import WriteRequest
 from p2pchat.core.log import Batch, Entry, LogId, Ref, encode_entries, encode_entry, extend_chain, head_message, next_c
-from p2pchat.core.sync.causal_order import CausalOrder, newest_references
+from p2pchat.core.sync.causal_order import CausalOrder
 from p2pchat.core.sync.ingest import Ingest
 from p2pchat.core.sync.log_index import ConversationState, LogState
 from p2pchat.core.sync.sync_context import SyncContext
@@ -186,7 +186,7 @@ class Appender:
     def _references(self, conversation: ConversationState, log: LogState) -> tuple[Ref, ...]:
         user = log.id.user
         since = self._last_place.get((conversation.id, user), 0)
-        return newest_references(conversation, user, since, self._ctx.settings.max_after)
+        return _newest_references(conversation, user, since, self._ctx.settings.max_after)
 
     def _batches(self, entries: list[Entry]) -> Iterator[tuple[list[str], list[Entry]]]:
         """Split new entries into batches."""
@@ -211,6 +211,20 @@ class Appender:
         sign = self._sync.hosted[log.id.user].sign
         head = sign(head_message(log.id, log.seq + len(raws), chain))
         self._ingest.append(conversation, log, Batch(log.id, first, raws, entries, prev, chain, head))
+
+
+def _newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
+    """Return the newest entries of others that this user was shown after that place, for `after`.
+
+    Entries of a forked log and entries cut off from a talk are left out: a peer that lacks them cannot get them.
+    """
+    newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recently_shown if by != user and place > since_place]
+    return tuple([ref for ref in newer if not _cannot_be_had(conversation, ref)][-most:])
+
+
+def _cannot_be_had(conversation: ConversationState, ref: Ref) -> bool:
+    log = conversation.by_ref.get(ref.log)
+    return log is not None and (log.forked or ref.seq > log.show_limit)
 
 
 def _drafts(request: WriteRequest) -> list[Draft]:

@@ -316,17 +316,3 @@ def references_of(log: LogState, seq: int, entry: Entry) -> tuple[Ref, ...]:
     if seq == 1 and entry.before:
         refs += tuple(Ref(ref_key(log.id.user, mark.run), mark.seq) for mark in entry.before)
     return refs
-
-
-def newest_references(conversation: ConversationState, user: UserId, since_place: int, most: int) -> tuple[Ref, ...]:
-    """Return the newest entries of others that this user was shown after that place, for `after`.
-
-    Entries of a forked log and entries cut off from a talk are left out: a peer that lacks them cannot get them.
-    """
-    newer = [Ref(ref, seq) for place, by, ref, seq in conversation.recently_shown if by != user and place > since_place]
-    return tuple([ref for ref in newer if not _cannot_be_had(conversation, ref)][-most:])
-
-
-def _cannot_be_had(conversation: ConversationState, ref: Ref) -> bool:
-    log = conversation.by_ref.get(ref.log)
-    return log is not None and (log.forked or ref.seq > log.show_limit)
